@@ -1,0 +1,33 @@
+"""The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
+
+
+class GradcompileError(Exception):
+    """Base of every error that the package raises on purpose."""
+
+
+class ExpressionError(GradcompileError, ValueError):
+    """A loss that can't be compiled: the message quotes the subexpression and says what to write instead."""
+
+
+class ArgumentError(GradcompileError, ValueError):
+    """A wrong value: number of arguments, name, shape, range."""
+
+
+class ArgumentTypeError(GradcompileError, TypeError):
+    """A wrong type or dtype, or a call that does not fit the signature."""
+
+
+class ParseError(GradcompileError, ValueError):
+    """Text that is not a formula: the message points at the position."""
+
+
+class DataError(GradcompileError, ValueError):
+    """A data file that can't be read: the message names file, row and column."""
+
+
+class TrainingError(GradcompileError, ValueError):
+    """A loss or gradient that is not finite: the message names step, parameter and subexpression."""
+
+
+class GraphError(GradcompileError, ValueError):
+    """A graph that breaks its own rules: a fault of a rewrite or of an op's record, not of the user."""

@@ -1,0 +1,174 @@
+"""The graph: immutable interned nodes, so that building the same thing twice gives the same object."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+from gradcompile.errors import GraphError
+from gradcompile.ops.record import OPS, Op, Params
+from gradcompile.types import ArrayType, Dim
+
+_interned: WeakValueDictionary[tuple[Any, ...], "Node"] = WeakValueDictionary()
+
+
+class Node:
+    """An operation applied to nodes; equality is identity, since equal nodes are the same object."""
+
+    __slots__ = ("__weakref__", "args", "op", "params", "type")
+    op: Op
+    args: tuple["Node", ...]
+    params: Params
+    type: ArrayType
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} {self.type}>"
+
+    def __reduce__(self) -> tuple[Callable[..., "Node"], tuple[Any, ...]]:
+        return _restore, (flatten([self]),)
+
+    @property
+    def value(self) -> float | bool | int:
+        """The value of a constant."""
+        result: float | bool | int = self.params[0]
+        return result
+
+
+def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType | None = None) -> Node:
+    """The node `op(*args)`; its type is inferred unless given (leaves and constants give it)."""
+    args = tuple(args)
+    if type is None:
+        type = op.infer(tuple(a.type for a in args), params)
+    key = (op.name, args, params, type) if op.name != "const" else ("const", repr(params[0]), type)
+    found = _interned.get(key)
+    if found is None:
+        found = Node()
+        found.op, found.args, found.params, found.type = op, args, params, type
+        found = _interned.setdefault(key, found)
+    return found
+
+
+def apply(name: str, *args: Node, params: Params = ()) -> Node:
+    """The op of that name applied to nodes.
+
+    >>> apply("mul", const(2.0), leaf("x")) is apply("mul", const(2.0), leaf("x"))
+    True
+    """
+    return node(OPS[name], args, params)
+
+
+def const(value: float | bool, dtype: str = "float64") -> Node:
+    """A scalar constant; the sign of zero counts, all NaN are one."""
+    if dtype.startswith("float"):
+        value = math.nan if value != value else float(value)
+    return node(OPS["const"], (), (value,), ArrayType((), dtype))
+
+
+def leaf(name: str, type: ArrayType = ArrayType(), role: str = "input") -> Node:
+    """A named value from outside; role is "param", "input" or "data"."""
+    return node(OPS["leaf"], (), (name, role), type)
+
+
+def is_const(n: Node, value: float | None = None) -> bool:
+    """Whether the node is a constant, and that one if a value is given (0.0 does not match -0.0)."""
+    return n.op.name == "const" and (value is None or repr(float(n.value)) == repr(float(value)))
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """Every node below the roots once, arguments first, in depth-first order of use. Iterative: graphs are deep."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack: list[tuple[Node, Iterator[Node]]] = []
+    for root in roots:
+        if root not in seen:
+            seen.add(root)
+            stack.append((root, iter(root.args)))
+        while stack:
+            current, rest = stack[-1]
+            for arg in rest:
+                if arg not in seen:
+                    seen.add(arg)
+                    stack.append((arg, iter(arg.args)))
+                    break
+            else:
+                order.append(current)
+                stack.pop()
+    return order
+
+
+def rebuild(roots: Sequence[Node], rule: Callable[[Node], Node], known: Mapping[Node, Node] | None = None) -> list[Node]:
+    """The roots with `rule` applied to every node, arguments first; `known` maps nodes that are replaced outright.
+
+    `rule` gets a node whose arguments are rewritten already.
+    """
+    done: dict[Node, Node] = dict(known or {})
+    for n in topological(roots):
+        if n in done:
+            continue
+        args = tuple(done[a] for a in n.args)
+        done[n] = rule(n if args == n.args else node(n.op, args, n.params, None if args else n.type))
+    return [done[r] for r in roots]
+
+
+def substitute(roots: Sequence[Node], replacements: Mapping[Node, Node]) -> list[Node]:
+    """The roots with nodes replaced."""
+    return rebuild(roots, lambda n: n, replacements)
+
+
+def use_counts(roots: Sequence[Node]) -> dict[Node, int]:
+    """How many times each node is an argument or a root."""
+    counts: dict[Node, int] = {}
+    for n in topological(roots):
+        counts.setdefault(n, 0)
+        for a in n.args:
+            counts[a] += 1
+    for r in roots:
+        counts[r] += 1
+    return counts
+
+
+def depends_on(roots: Iterable[Node], targets: Iterable[Node]) -> set[Node]:
+    """The nodes below the roots that depend on one of the targets, the targets among them."""
+    found = set(targets)
+    for n in topological(roots):
+        if any(a in found for a in n.args):
+            found.add(n)
+    return found
+
+
+class Flat(NamedTuple):
+    """A graph as rows (op, argument positions, params, type): what is pickled, without recursion."""
+
+    rows: list[tuple[str, tuple[int, ...], Params, tuple[tuple[Dim, ...], str]]]
+    roots: list[int]
+
+
+def flatten(roots: Sequence[Node]) -> Flat:
+    """The graph below the roots as rows."""
+    order = topological(roots)
+    place = {n: k for k, n in enumerate(order)}
+    rows = [(n.op.name, tuple(place[a] for a in n.args), n.params, (n.type.shape, n.type.dtype)) for n in order]
+    return Flat(rows, [place[r] for r in roots])
+
+
+def unflatten(flat: Flat) -> list[Node]:
+    """The roots of a graph that was flattened."""
+    built: list[Node] = []
+    for name, args, params, (shape, dtype) in flat.rows:
+        built.append(node(OPS[name], [built[k] for k in args], params, ArrayType(tuple(shape), dtype)))
+    return [built[r] for r in flat.roots]
+
+
+def _restore(flat: Flat) -> Node:
+    return unflatten(flat)[0]
+
+
+def verify(roots: Sequence[Node], after: str = "") -> None:
+    """Infer every type again and compare: raises GraphError naming the node and the pass it came from."""
+    for n in topological(roots):
+        if n.op.arity is not None and len(n.args) != n.op.arity:
+            raise GraphError(f"after {after}: {n.op.name} takes {n.op.arity} arguments, got {len(n.args)}")
+        if n.args:
+            inferred = n.op.infer(tuple(a.type for a in n.args), n.params)
+            if inferred != n.type:
+                raise GraphError(f"after {after}: {n.op.name} has type {n.type}, its arguments give {inferred}")

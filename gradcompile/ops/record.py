@@ -1,0 +1,78 @@
+"""The record of an op: everything the package knows about it, in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gradcompile.types import ArrayType, broadcast, promote
+
+if TYPE_CHECKING:
+    from gradcompile.ir import Node
+
+Params = tuple[Any, ...]
+Infer = Callable[[tuple[ArrayType, ...], Params], ArrayType]
+Partials = Callable[["Node"], tuple["Node | None", ...]]
+Vjp = Callable[["Node", "Node"], tuple["Node | None", ...]]
+Jvp = Callable[["Node", tuple["Node | None", ...]], "Node"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Op:
+    """One operation.
+
+    name: how the graph speaks of it.  infer: argument types and params -> result type.
+    value: NumPy evaluation, called as value(*arrays, *params).
+    emit: Python source with {0}, {1} for arguments and {p0} for params; functions in it are names of
+    `gradcompile.vmath` or `gradcompile.special`. precedence: of that source, as Python's (see `Precedence`).
+    partials (elementwise ops): node -> one factor an argument, in graph terms, None for a structural zero; a factor
+    `select(c, p, 0)` marks a branch that was not taken.
+    vjp, jvp (linear ops): the transpose and the pushforward.
+    exact: the function of mpmath, by name or as a callable, for checks in high precision.
+    sympy: the SymPy function of the same meaning, by name or as a callable of SymPy arguments.
+    cost: operations that one element counts for.
+    """
+
+    name: str
+    infer: Infer
+    value: Callable[..., Any]
+    emit: str = ""
+    precedence: int = 99
+    partials: Partials | None = None
+    vjp: Vjp | None = None
+    jvp: Jvp | None = None
+    exact: str | Callable[..., Any] | None = None
+    sympy: str | Callable[..., Any] | None = None
+    cost: int = 1
+    arity: int | None = 1
+    domain: tuple[tuple[float, float], ...] = ()
+    derivative: str = ""
+    convention: str = ""
+    accuracy: str = ""
+    doc: str = ""
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> tuple[Callable[[str], "Op"], tuple[str]]:
+        return OPS.__getitem__, (self.name,)
+
+
+OPS: dict[str, Op] = {}
+
+
+def register(op: Op) -> Op:
+    """Enter an op into the table; a name is given once."""
+    if op.name in OPS:
+        raise ValueError(f"op {op.name!r} is registered already")
+    OPS[op.name] = op
+    return op
+
+
+def elementwise(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """Result type of an elementwise op: broadcast shape, promoted dtype."""
+    return ArrayType(broadcast(*(t.shape for t in types)), promote(*(t.dtype for t in types)))
+
+
+def predicate(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """Result type of a comparison or a logical op."""
+    return ArrayType(broadcast(*(t.shape for t in types)), "bool")
