@@ -1,0 +1,183 @@
+"""The shape of the package: imports point down, importing is cheap, functions are short, every file says what it is."""
+
+import ast
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
+
+# Low to high. A module stands on the first floor of the longest name that holds it; it may import any lower floor and
+# the modules under the same name, and nothing else of the package.
+FLOORS = (
+    ("errors",),
+    ("types",),
+    ("vmath", "special", "reduction"),
+    ("ops.record",),
+    ("ir",),
+    ("ops",),
+    ("interpret",),
+    ("autodiff",),
+    ("passes",),
+    ("frontend",),
+    ("lower",),
+    ("runtime",),
+    ("optim", "explain"),
+    ("compile",),
+    ("testing",),
+    ("tables", "data"),
+    ("cli",),
+    ("",),  # gradcompile itself and __main__
+)
+FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
+
+
+def module_name(path: Path) -> str:
+    """The dotted name below the package: "ops.record", "" for the package itself.
+
+    >>> module_name(ROOT / "gradcompile" / "ops" / "record.py"), module_name(ROOT / "gradcompile" / "__init__.py")
+    ('ops.record', '')
+    """
+    parts = path.relative_to(ROOT / "gradcompile").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path) for path in FILES}
+
+
+def holder(module: str) -> str:
+    """The entry of FLOORS that holds a module: the longest name that it is, or is under."""
+    if module == "__main__":
+        return ""
+    parts = module.split(".")
+    names = (".".join(parts[:k]) for k in range(len(parts), 0, -1))
+    found = next((name for name in names if name in FLOOR_OF), None)
+    if found is None:
+        raise AssertionError(f"gradcompile.{module} stands on no floor: enter it in FLOORS of {__file__}")
+    return found
+
+
+def nodes_that_run(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node below, without `if TYPE_CHECKING:` blocks: an annotation is no dependency."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        yield node
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        stack.extend(node.orelse if typing_only else ast.iter_child_nodes(node))
+
+
+def imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    """The modules of the package that a module imports, at its top or inside a function."""
+    for node in nodes_that_run(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name.removeprefix("gradcompile").lstrip(".") for a in node.names if is_ours(a.name))
+        elif isinstance(node, ast.ImportFrom):
+            source = absolute(node, module, is_package)
+            if is_ours(source):
+                below = source.removeprefix("gradcompile").lstrip(".")
+                yield from (longest_module(f"{below}.{a.name}".lstrip(".")) for a in node.names)
+
+
+def is_ours(name: str) -> bool:
+    return name == "gradcompile" or name.startswith("gradcompile.")
+
+
+def absolute(node: ast.ImportFrom, module: str, is_package: bool) -> str:
+    """The module an import statement names, with leading dots resolved."""
+    if not node.level:
+        return node.module or ""
+    here = ["gradcompile", *filter(None, module.split("."))]
+    up = node.level - is_package
+    return ".".join([*here[: len(here) - up], *filter(None, [node.module])])
+
+
+def longest_module(name: str) -> str:
+    """The module itself when an import names one, else the module that the imported thing is in."""
+    return name if name in MODULES else name.rpartition(".")[0]
+
+
+def upward(source: str, module: str, is_package: bool = False) -> list[str]:
+    """The imports of a module that do not point down."""
+    own = holder(module)
+    targets = {holder(t) if t else "" for t in imported(ast.parse(source), module, is_package)}
+    return sorted(t or "gradcompile" for t in targets if t != own and FLOOR_OF[t] >= FLOOR_OF[own])
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function from `def` to its end, docstring apart."""
+    total = (function.end_lineno or 0) - function.lineno + 1
+    first = function.body[0]
+    has_docstring = ast.get_docstring(function) is not None
+    return total - ((first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: module_name(p) or "gradcompile")
+def test_imports_point_down(path):
+    found = upward(path.read_text("utf-8"), module_name(path), path.name == "__init__.py")
+    assert not found, f"{path.relative_to(ROOT)} imports {found}: the same floor or a higher one"
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "is_package"),
+    [
+        ("import gradcompile.compile", "ir", False),
+        ("from gradcompile.compile import compile_grad", "ir", False),
+        ("from gradcompile import compile_grad", "ir", False),
+        ("def f():\n    from gradcompile import cli", "ir", False),
+        ("from .compile import compile_grad", "ir", False),
+        ("from ..compile import compile_grad", "ops.record", False),
+        ("from ..compile import compile_grad", "ops", True),
+        ("from gradcompile.explain import rows", "optim", False),
+    ],
+)
+def test_an_import_that_points_up_is_found(source, module, is_package, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "MODULES", MODULES | {"compile", "cli", "explain"})
+    assert upward(source, module, is_package)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from gradcompile.errors import GraphError",
+        "from gradcompile.ops.record import Op",
+        "import numpy",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from gradcompile.compile import CompiledGrad",
+    ],
+)
+def test_an_import_that_points_down_is_not(source):
+    assert not upward(source, "ir")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: module_name(p) or "gradcompile")
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{path.relative_to(ROOT)} has no docstring"
+
+
+def test_functions_are_short():
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in FILES}
+    lengths = {f"{p.relative_to(ROOT)}:{f.lineno} {f.name}": length(f) for p, t in trees.items() for f in functions(t)}
+    long = {where: lines for where, lines in lengths.items() if lines >= 60}
+    assert not long
+    assert statistics.median(lengths.values()) < 10
+
+
+def test_length_leaves_the_docstring_out():
+    tree = ast.parse('def f(x):\n    """One.\n\n    More.\n    """\n    return x\n')
+    assert [length(f) for f in functions(tree)] == [2]
+
+
+def test_importing_the_package_is_cheap():
+    heavy = ("numba", "llvmlite", "scipy", "matplotlib", "hypothesis", "pytest")
+    program = f"import sys, gradcompile; print([m for m in {heavy!r} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
