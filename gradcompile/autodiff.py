@@ -1,0 +1,151 @@
+"""Differentiation of graphs: vjp (reverse mode) and jvp (forward mode), from the partials in the op table.
+
+Both build nodes, never numbers, so derivatives of derivatives and sharing with the primal come by themselves.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from gradcompile.errors import GraphError
+from gradcompile.ir import Node, apply, const, depends_on, is_const, topological
+from gradcompile.types import Dim, Shape
+
+
+def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
+    """The gradient of `output` in each node of `wrt`: cotangent * d output / d node, of the node's own type.
+
+    A node that the output does not depend on gets zeros. The cotangent of a scalar output is 1 unless given.
+
+    >>> from gradcompile.ir import leaf
+    >>> x = leaf("x")
+    >>> vjp(apply("mul", x, x), [x])[0].op.name
+    'add'
+    """
+    found = adjoints(output, wrt, cotangent)
+    return [found.get(n) or zeros(n) for n in wrt]
+
+
+def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -> dict[Node, Node]:
+    """The adjoint of every node between `wrt` and the output that receives one."""
+    if output.type.shape and cotangent is None:
+        raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
+    active = depends_on([output], wrt)
+    received: dict[Node, list[Node]] = {output: [cotangent or const(1.0, output.type.dtype)]}
+    result: dict[Node, Node] = {}
+    for n in reversed(topological([output])):
+        if n in received and n in active:
+            adjoint = result[n] = accumulate(received.pop(n), n)
+            for arg, part in zip(n.args, contributions(n, adjoint), strict=True):
+                if part is not None and arg in active:
+                    received.setdefault(arg, []).append(part)
+    return result
+
+
+def contributions(n: Node, adjoint: Node) -> Sequence[Node | None]:
+    """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
+    if n.op.vjp is not None:
+        return n.op.vjp(adjoint, n)
+    if n.op.partials is not None:
+        return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
+    return [None] * len(n.args)
+
+
+def accumulate(parts: Sequence[Node], primal: Node) -> Node:
+    """The sum of the contributions, of the primal's shape: what broadcasting spread out is summed, once."""
+    by_shape: dict[Shape, list[Node]] = {}
+    for part in parts:
+        by_shape.setdefault(part.type.shape, []).append(part)
+    return total([unbroadcast(total(group), primal.type.shape) for group in by_shape.values()])
+
+
+def unbroadcast(x: Node, shape: Shape) -> Node:
+    """Sum over the axes that broadcasting added, or repeat a scalar over axes that a constant partial left out."""
+    if x.type.shape == shape:
+        return x
+    extra = len(x.type.shape) - len(shape)
+    if extra < 0:
+        return apply("broadcast", x, params=(shape,))
+    if x.type.shape[extra:] != shape:
+        raise GraphError(f"an adjoint of shape {x.type.shape} does not reduce to {shape}")
+    return apply("sum", x, params=(tuple(range(extra)),))
+
+
+def total(parts: Sequence[Node]) -> Node:
+    """The sum of adjoints; those that come out of branches stay behind the union of their conditions."""
+    if len(parts) == 1:
+        return parts[0]
+    conditions = list(dict.fromkeys(p.args[0] for p in parts if is_masked(p)))
+    if not all(map(is_masked, parts)):
+        return apply("add", *parts)
+    if len(conditions) == 1:
+        return masked(conditions[0], apply("add", *(p.args[1] for p in parts)))
+    return masked(apply("or", *conditions), apply("add", *parts))
+
+
+def is_masked(x: Node) -> bool:
+    """Whether an adjoint or partial has the form select(c, a, 0): nothing behind a branch that was not taken."""
+    return x.op.name == "select" and is_const(x.args[2], 0.0)
+
+
+def masked(condition: Node, x: Node) -> Node:
+    """select(condition, x, 0), with nested conditions joined so that the depth stays one."""
+    if is_masked(x):
+        inner, x = x.args[0], x.args[1]
+        condition = condition if inner is condition else apply("and", condition, inner)
+    return apply("select", condition, x, const(0.0, x.type.dtype))
+
+
+def times(adjoint: Node, partial: Node) -> Node:
+    """adjoint * partial; a branch not taken in either is not taken in the product: select(c, a, 0) * p = select(c, a*p, 0).
+
+    So a NaN or an infinity on the other side of a branch can't reach the result.
+    """
+    if is_masked(partial):
+        return masked(partial.args[0], times(adjoint, partial.args[1]))
+    if is_masked(adjoint):
+        return masked(adjoint.args[0], times(adjoint.args[1], partial))
+    if is_const(partial, 1.0):
+        return adjoint
+    if is_const(partial, -1.0):
+        return apply("neg", adjoint)
+    if is_const(adjoint, 1.0):
+        return partial
+    if partial.op.name == "neg":
+        return apply("neg", times(adjoint, partial.args[0]))
+    if partial.op.name == "div" and is_const(partial.args[0], 1.0):
+        return apply("div", adjoint, partial.args[1])
+    return apply("mul", adjoint, partial)
+
+
+def zeros(n: Node) -> Node:
+    """Zeros of a node's type."""
+    zero = const(0.0, n.type.dtype)
+    return apply("broadcast", zero, params=(n.type.shape,)) if n.type.shape else zero
+
+
+def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
+    """The directional derivative of the outputs along the tangents of the primals: forward mode.
+
+    Each result has the type of its output.
+    """
+    known: dict[Node, Node] = dict(zip(primals, tangents, strict=True))
+    for n in topological(outputs):
+        if n not in known and any(a in known for a in n.args):
+            tangent = pushforward(n, known)
+            if tangent is not None:
+                known[n] = tangent
+    return [spread(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+
+
+def pushforward(n: Node, tangents: Mapping[Node, Node]) -> Node | None:
+    """The tangent of one node from those of its arguments, None where it is a structural zero."""
+    if n.op.jvp is not None:
+        return n.op.jvp(n, tuple(tangents.get(a) for a in n.args))
+    if n.op.partials is None:
+        return None
+    parts = [times(tangents[a], p) for a, p in zip(n.args, n.op.partials(n), strict=True) if p is not None and a in tangents]
+    return total(parts) if parts else None
+
+
+def spread(x: Node, shape: tuple[Dim, ...]) -> Node:
+    """x repeated to the shape, if it has another."""
+    return x if x.type.shape == shape else apply("broadcast", x, params=(shape,))
