@@ -21,6 +21,7 @@ FLOORS = (
     ("ops.record",),
     ("ir",),
     ("ops",),
+    ("formula",),
     ("interpret",),
     ("autodiff",),
     ("passes",),
@@ -30,7 +31,8 @@ FLOORS = (
     ("optim", "explain"),
     ("compile",),
     ("testing",),
-    ("tables", "data"),
+    ("tables",),
+    ("data",),
     ("cli",),
     ("",),  # gradcompile itself and __main__
 )

@@ -1,0 +1,39 @@
+"""Every example runs, in a process of its own, prints something and stays short enough to read at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
+EXPECTED = {
+    "blackboard": ["loss  = 16\n", "dL/dw = -24 "],
+    "logistic": ["intercept 15.04", "at 31 degrees: 99."],
+    "nist": ["Misra1a", "Chwirut2", "Lanczos3", "Gauss1", "DanWood"],
+    "own_optimiser": ["@njit loop"],
+    "scipy_minimize": ["residual sum of squares  513.048"],
+    "source": ["def kernel("],
+}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_example_runs(path, tmp_path):
+    root = path.parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONWARNINGS": "error::DeprecationWarning:__main__"}
+    result = subprocess.run(
+        [sys.executable, str(path)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    missing = [text for text in EXPECTED[path.stem] if text not in result.stdout]
+    assert not missing, f"{path.name} printed no {missing}:\n{result.stdout}"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_example_is_short(path):
+    assert len(path.read_text("utf-8").splitlines()) < 80
+
+
+def test_every_example_is_there():
+    assert {path.stem for path in EXAMPLES} == set(EXPECTED)
