@@ -1,0 +1,172 @@
+"""From the text of a generated module to compiled functions: the decorator it uses, its import, its compilation."""
+
+import hashlib
+import importlib.util
+import linecache
+import platform
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gradcompile.runtime import cache as disk
+
+_lock = threading.RLock()
+_warned: set[str] = set()
+_PACKAGE = Path(__file__).parent.parent
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a generated function with Numba: IEEE arithmetic, no GIL, cached when its module is a file.
+
+    With NUMBA_DISABLE_JIT=1 it is the plain function.
+    """
+    import numba
+
+    options = {"nogil": True, "error_model": "numpy"}
+    if _in_memory(function.__code__.co_filename):
+        return numba.njit(**options)(function)
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:  # Numba finds no place for its files, as with an odd NUMBA_CACHE_LOCATOR_CLASSES
+        _warn_once(f"Numba does not cache: {error}")
+        return numba.njit(**options)(function)
+
+
+def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
+    """The module of a generated text, as `gc_<stem>_<hash>` in sys.modules; the same text gives the same module.
+
+    It is a file in the cache directory, or lives in memory if `cache` is false or no directory is writable.
+    """
+    name = f"{disk.PREFIX}{stem}_{module_hash(source)}" if stem else f"{disk.PREFIX}{module_hash(source)}"
+    with _lock:
+        found = sys.modules.get(name)
+        if found is None:
+            found = _execute(name, source, _module_file(name, source, cache))
+        return found
+
+
+def _module_file(name: str, source: str, cache: bool) -> str:
+    """The path of the module's file, or the name in angle brackets under which it lives in memory."""
+    if cache:
+        try:
+            return str(disk.write_module(name, source))
+        except OSError as error:
+            cure = "set GRADCOMPILE_CACHE_DIR to a directory of yours"
+            _warn_once(f"no cache on disk, compiling in memory in every process: {error}; {cure}")
+    filename = f"<{name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    return filename
+
+
+def _execute(name: str, source: str, filename: str) -> ModuleType:
+    """Run the text as a module. It is compiled from memory, never from a file that somebody could have changed."""
+    module = importlib.util.module_from_spec(ModuleSpec(name, None, origin=filename))
+    module.__file__ = filename
+    code = compile(source, filename, "exec", dont_inherit=True)
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)
+        for directory in _machine_code_directories(module):
+            disk.enforce_seal(name, directory)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _machine_code_directories(module: ModuleType) -> set[Path]:
+    """Where Numba keeps the machine code of a module's functions: it asks NUMBA_CACHE_DIR and more."""
+    own = (v for v in vars(module).values() if getattr(v, "__module__", None) == module.__name__)
+    paths = (v.stats.cache_path for v in own if hasattr(v, "stats"))
+    return {Path(p) for p in paths if p}
+
+
+def precompile(dispatcher: Any, types: Sequence[Any]) -> Any:
+    """The compiled function for these argument types, from the disk if it is there, else compiled and sealed there.
+
+    Returns the C function that a call ends up in, which skips the look-up by type; with the JIT off, the function.
+    Whoever calls it must pass exactly these types.
+    """
+    if not hasattr(dispatcher, "compile"):
+        return dispatcher
+    with _lock:
+        signature = tuple(types)
+        known = sum(dispatcher.stats.cache_misses.values())
+        try:
+            dispatcher.compile(signature)
+        except OSError as error:  # the disk is full, say: what was compiled is in memory all the same
+            if signature not in dispatcher.overloads:
+                raise
+            _warn_once(f"machine code could not be kept on disk: {error}")
+        module = sys.modules.get(dispatcher.py_func.__module__)
+        if module is not None and sum(dispatcher.stats.cache_misses.values()) > known:
+            seal(module)
+        return dispatcher.overloads[signature].entry_point
+
+
+def seal(module: ModuleType) -> None:
+    """Vouch for what Numba has written for a module that `load` gave; without this it is deleted at the next start."""
+    if module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__)):
+        for directory in _machine_code_directories(module):
+            try:
+                disk.seal(module.__name__, directory)
+            except OSError as error:
+                _warn_once(f"machine code could not be sealed, and is compiled again by the next process: {error}")
+
+
+def _in_memory(filename: str) -> bool:
+    return filename.startswith("<")
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(f"gradcompile: {message}", RuntimeWarning, stacklevel=2)
+
+
+def module_hash(source: str) -> str:
+    """What a module's machine code depends on: its text, the text it calls, the versions, and the processor."""
+    digest = hashlib.sha256("\n".join(_environment()).encode())
+    for part in (*_called_texts(source), source):
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()[:20]
+
+
+def _called_texts(source: str) -> list[str]:
+    """The texts of the package's modules that a generated text imports, and of those that they import.
+
+    Numba does not notice that a called function has changed, so its text has to be in the name.
+    """
+    texts: dict[str, str] = {}
+    waiting = _imported_names(source)
+    while waiting:
+        name = waiting.pop()
+        path = _PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
+        if name not in texts and path.is_file():
+            texts[name] = path.read_text("utf-8")
+            waiting += _imported_names(texts[name])
+    return [texts[name] for name in sorted(texts)]
+
+
+def _imported_names(source: str) -> list[str]:
+    return re.findall(r"^from gradcompile\.([\w.]+) import", source, re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> tuple[str, ...]:
+    import llvmlite
+    import llvmlite.binding as llvm
+    import numba
+    import numpy
+
+    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine())
+    chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
+    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
+    return (*versions, *processor, *chosen)
