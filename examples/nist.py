@@ -1,7 +1,7 @@
 """Nonlinear regression against certified values: five reference data sets of NIST, fitted with SciPy's BFGS.
 
 NIST publishes each set with the least-squares estimates to eleven digits. Lanczos3, a sum of three exponentials that is
-almost one of two, is a hard one: a gradient by finite differences stops after a few digits.
+almost one of two, is a hard one: with finite differences the same optimiser never gets there.
 
 Run it with: python examples/nist.py
 """
