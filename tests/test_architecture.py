@@ -17,6 +17,8 @@ FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
 FLOORS = (
     ("errors",),
     ("types",),
+    ("runtime.cache",),
+    ("runtime.jit",),
     ("vmath", "special", "reduction"),
     ("ops.record",),
     ("ir",),
