@@ -54,11 +54,14 @@ def accumulate(parts: Sequence[Node], primal: Node) -> Node:
     by_shape: dict[Shape, list[Node]] = {}
     for part in parts:
         by_shape.setdefault(part.type.shape, []).append(part)
-    return total([unbroadcast(total(group), primal.type.shape) for group in by_shape.values()])
+    return total([unbroadcast(total(group), primal.type.shape, bool(primal.args)) for group in by_shape.values()])
 
 
-def unbroadcast(x: Node, shape: Shape) -> Node:
-    """Sum over the axes that broadcasting added, or repeat a scalar over axes that a constant partial left out."""
+def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
+    """Sum over the axes that broadcasting added, or repeat a scalar over axes that a constant partial left out.
+
+    The sum over a branch that no sample took is itself behind a branch, if it goes further back (`inner`).
+    """
     if x.type.shape == shape:
         return x
     extra = len(x.type.shape) - len(shape)
@@ -66,7 +69,12 @@ def unbroadcast(x: Node, shape: Shape) -> Node:
         return apply("broadcast", x, params=(shape,))
     if x.type.shape[extra:] != shape:
         raise GraphError(f"an adjoint of shape {x.type.shape} does not reduce to {shape}")
-    return apply("sum", x, params=(tuple(range(extra)),))
+    axes = (tuple(range(extra)),)
+    if inner and is_masked(x):
+        taken = apply("select", x.args[0], const(1.0, x.type.dtype), const(0.0, x.type.dtype))
+        some = apply("lt", const(0.0, x.type.dtype), apply("sum", taken, params=axes))
+        return masked(some, apply("sum", x, params=axes))
+    return apply("sum", x, params=axes)
 
 
 def total(parts: Sequence[Node]) -> Node:
