@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from gradcompile.types import ArrayType, broadcast, promote
@@ -14,6 +15,20 @@ Infer = Callable[[tuple[ArrayType, ...], Params], ArrayType]
 Partials = Callable[["Node"], tuple["Node | None", ...]]
 Vjp = Callable[["Node", "Node"], tuple["Node | None", ...]]
 Jvp = Callable[["Node", tuple["Node | None", ...]], "Node"]
+
+
+class Precedence(IntEnum):
+    """How strongly an expression of generated code binds, weakest first, as far as that code needs it."""
+
+    CONDITIONAL = 0
+    COMPARE = 1
+    OR = 2
+    XOR = 3
+    AND = 4
+    SUM = 5
+    PRODUCT = 6
+    UNARY = 7
+    ATOM = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,14 +44,17 @@ class Op:
     vjp, jvp (linear ops): the transpose and the pushforward.
     exact: the function of mpmath, by name or as a callable, for checks in high precision.
     sympy: the SymPy function of the same meaning, by name or as a callable of SymPy arguments.
-    cost: operations that one element counts for.
+    cost: operations that one element counts for.  arity: number of arguments, None for any.
+    domain: for each argument an interval that the tests draw from; integer params are tested from `orders`.
+    derivative, convention, accuracy, doc: for people.
+    ulps: bound of the value's error on the domain.  tolerance: bound of a partial's, relative to max(1, |partial|).
     """
 
     name: str
     infer: Infer
     value: Callable[..., Any]
     emit: str = ""
-    precedence: int = 99
+    precedence: int = Precedence.ATOM
     partials: Partials | None = None
     vjp: Vjp | None = None
     jvp: Jvp | None = None
@@ -49,6 +67,9 @@ class Op:
     convention: str = ""
     accuracy: str = ""
     doc: str = ""
+    orders: tuple[int, ...] = ()
+    ulps: float = 1.0
+    tolerance: float = 1e-14
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

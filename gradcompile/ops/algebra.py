@@ -1,0 +1,87 @@
+"""Derivative rules as the mathematics they are: the text of a rule is what runs and what the documentation shows."""
+
+import ast
+from collections.abc import Callable, Mapping
+
+from gradcompile import ir
+from gradcompile.ops.record import Params, Partials
+
+Build = Callable[[Mapping[str, "ir.Node"], str], "ir.Node"]
+
+_BINARY = {ast.Add: "add", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
+_COMPARISON = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "lt", ast.GtE: "le", ast.Eq: "eq", ast.NotEq: "ne"}
+
+
+def partials(names: str, *rules: str | None) -> Partials:
+    """Partials from one rule an argument; `names` are the letters of the arguments, None is a structural zero.
+
+    Function names are ops, `polygamma[1](x)` gives one its parameter. A rule that spells the node itself (`exp(x)` in
+    that of exp) is the node, since nodes are interned, so the forward value is shared. Constants have the node's dtype.
+
+    >>> rule = partials("x", "1 - tanh(x)*tanh(x)")
+    >>> rule(ir.apply("tanh", ir.leaf("x")))
+    (<add float64[]>,)
+    """
+    letters = names.split()
+    built = [None if r is None else build(ast.parse(r, mode="eval").body) for r in rules]
+
+    def rule(n: "ir.Node") -> tuple["ir.Node | None", ...]:
+        scope = dict(zip(letters, n.args, strict=True))
+        return tuple(None if b is None else b(scope, n.type.dtype) for b in built)
+
+    return rule
+
+
+def derivative(name: str, names: str, *rules: str | None) -> str:
+    """The rules as text.
+
+    >>> derivative("mul", "x y", "y", "x")
+    'd mul(x, y)/dx = y; d mul(x, y)/dy = x'
+    """
+    letters = names.split()
+    call = f"{name}({', '.join(letters)})"
+    return "; ".join(f"d {call}/d{a} = {r or '0'}" for a, r in zip(letters, rules, strict=True))
+
+
+def build(rule: ast.expr) -> Build:
+    """A function that makes the nodes of one rule. Rules are a few symbols long, so this may recurse."""
+    match rule:
+        case ast.Constant(value=int() | float() as value):
+            return lambda scope, dtype: ir.const(float(value), dtype)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return lambda scope, dtype: ir.const(-float(value), dtype)
+        case ast.Name(id=name):
+            return lambda scope, dtype: scope[name]
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            return call("add", build(left), call("neg", build(right)))
+        case ast.BinOp(left=left, op=op, right=right):
+            return call(_BINARY[type(op)], build(left), build(right))
+        case ast.UnaryOp(op=op, operand=operand):
+            return call("neg" if isinstance(op, ast.USub) else "not", build(operand))
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            sides = [build(left), build(right)]
+            return call(_COMPARISON[type(op)], *(sides[::-1] if isinstance(op, ast.Gt | ast.GtE) else sides))
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            return call("select", build(test), build(body), build(orelse))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return call(name, *map(build, args))
+        case ast.Call(func=ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int() as order)), args=args):
+            return call(name, *map(build, args), params=(order,))
+    raise ValueError(f"a derivative rule can't contain {ast.unparse(rule)!r}")
+
+
+def call(name: str, *args: Build, params: Params = ()) -> Build:
+    """The op of that name applied to what the parts of a rule make."""
+    return lambda scope, dtype: ir.apply(name, *(a(scope, dtype) for a in args), params=params)
+
+
+def horner(coefficients: list[float], variable: str) -> str:
+    """The text of a polynomial, constant term first.
+
+    >>> horner([1.0, 2.0, 3.0], "t")
+    '1.0 + t*(2.0 + t*(3.0))'
+    """
+    inner = ""
+    for c in reversed(coefficients):
+        inner = f"{c!r} + {variable}*({inner})" if inner else repr(c)
+    return inner

@@ -1,0 +1,368 @@
+"""Elementwise ops: arithmetic, elementary and special functions, comparisons, logic and selection.
+
+The partials are mathematics (see `algebra`). A partial `p if c else 0` is a mask: behind a branch that was not taken
+it passes nothing on, whatever p is there.
+"""
+
+import importlib
+import math
+from collections.abc import Callable
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcompile import ir
+from gradcompile.ops.algebra import derivative, horner, partials
+from gradcompile.ops.record import Op, Params, Precedence, elementwise, predicate, register
+from gradcompile.types import ArrayType, broadcast, promote
+
+if TYPE_CHECKING:
+    from gradcompile.ir import Node
+
+Value = Callable[..., Any]
+
+ANY = (-20.0, 20.0)
+POSITIVE = (1e-3, 50.0)
+LIBM = "the C library's: under 1 ulp on common platforms"
+
+
+def function(name: str, names: str, rules: tuple[str | None, ...], value: Value, emit: str = "", **record: Any) -> None:
+    """Register an elementwise op whose partials are the rules, printed as a call unless `emit` is given."""
+    arguments = ", ".join(f"{{{k}}}" for k in range(len(rules)))
+    record = {"sympy": name, "exact": name, "accuracy": LIBM} | record
+    register(
+        Op(
+            name,
+            elementwise,
+            value,
+            emit or f"{name}({arguments})",
+            partials=partials(names, *rules),
+            derivative=derivative(name, names, *rules),
+            arity=len(rules),
+            **record,
+        )
+    )
+
+
+def late(module: str, name: str) -> Value:
+    """A function of a module that is imported when it is first called."""
+    return lambda *args: getattr(importlib.import_module(module), name)(*args)
+
+
+def scipy(name: str) -> Value:
+    """A function of scipy.special."""
+    return late("scipy.special", name)
+
+
+def mp(name: str, *args: Any) -> Any:
+    """A function of mpmath, called."""
+    return getattr(importlib.import_module("mpmath"), name)(*args)
+
+
+def sp(name: str, *args: Any) -> Any:
+    """A function of SymPy, called."""
+    return getattr(importlib.import_module("sympy"), name)(*args)
+
+
+def real(z: Any) -> Any:
+    """The real value of an mpmath number, NaN where a function leaves the reals."""
+    return z if not mp("im", z) else mp("mpf", "nan")
+
+
+# Arithmetic
+
+
+def sum_partials(n: "Node") -> tuple["Node | None", ...]:
+    """One for each term."""
+    return (ir.const(1.0, n.type.dtype),) * len(n.args)
+
+
+register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", Precedence.SUM, sum_partials,
+            exact=lambda *xs: sum(xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
+            derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
+            doc="x + y + ..., added from left to right"))  # fmt: skip
+EXACT: dict[str, Any] = {"accuracy": "correctly rounded", "ulps": 0.5}
+function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", precedence=Precedence.PRODUCT, exact=lambda x, y: x * y,
+         sympy="Mul", domain=(ANY, ANY), doc="x y", **EXACT)  # fmt: skip
+function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}", precedence=Precedence.PRODUCT,
+         exact=lambda x, y: x / y, sympy=lambda x, y: x / y, domain=(ANY, POSITIVE),
+         convention="x/0 is an infinity, 0/0 is NaN", doc="x/y", **EXACT)  # fmt: skip
+function("neg", "x", ("-1",), np.negative, "-{0}", precedence=Precedence.UNARY, exact=lambda x: -x, sympy=lambda x: -x,
+         domain=(ANY,), doc="-x", **EXACT)  # fmt: skip
+function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y != 0 else 0"), np.power,
+         "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=8, domain=((0.01, 8.0), (-5.0, 5.0)),
+         tolerance=1e-13, convention="d/dx is 0 where y = 0; d/dy is 0 where x**y = 0",
+         doc="x to the power y; NaN for x < 0 unless y is an integer")  # fmt: skip
+function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
+         convention="the derivative at 0 is infinite", doc="square root", **EXACT)  # fmt: skip
+function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), np.cbrt, exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
+         sympy="real_root_3", cost=8, domain=(POSITIVE,), convention="real for x < 0; the derivative at 0 is infinite",
+         doc="real cube root")  # fmt: skip
+function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
+         np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
+         convention="the derivative at (0, 0) is 0", doc="sqrt(x**2 + y**2) without overflow")  # fmt: skip
+function("mod", "x y", ("1", "-floor(x/y)"), np.mod, exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", cost=4,
+         domain=(ANY, POSITIVE), convention="the sign of the divisor; the jumps have no derivative",
+         accuracy="correctly rounded", ulps=4.0, doc="x - y*floor(x/y)")  # fmt: skip
+
+# Kinks and steps
+
+function("abs", "x", ("sign(x)",), np.abs, "fabs({0})", exact="fabs", sympy="Abs", domain=(ANY,),
+         convention="the derivative at 0 is 0", doc="absolute value", **EXACT)  # fmt: skip
+function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; no derivative", doc="-1, 0 or 1",
+         **EXACT)  # fmt: skip
+function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x == y else 1) if y >= x else 0"),
+         np.maximum, "maximum({0}, {1})", exact=lambda x, y: y if y > x else x, sympy="Max", domain=(ANY, ANY),
+         convention="a tie is split equally; NaN if either is", doc="the larger of two", **EXACT)  # fmt: skip
+function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
+         np.minimum, "minimum({0}, {1})", exact=lambda x, y: y if y < x else x, sympy="Min", domain=(ANY, ANY),
+         convention="a tie is split equally; NaN if either is", doc="the smaller of two", **EXACT)  # fmt: skip
+function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative", doc="largest integer not above x",
+         **EXACT)  # fmt: skip
+function("ceil", "x", (None,), np.ceil, sympy="ceiling", domain=(ANY,), convention="no derivative",
+         doc="smallest integer not below x", **EXACT)  # fmt: skip
+function("heaviside", "x h", (None, None), np.heaviside, exact=lambda x, h: h if x == 0 else mp("mpf", int(x > 0)),
+         sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative", doc="0 below 0, 1 above, h at 0",
+         **EXACT)  # fmt: skip
+
+# Exponentials and logarithms
+
+LOG: dict[str, Any] = {"cost": 8, "domain": (POSITIVE,), "convention": "log(0) = -inf, NaN for x < 0"}
+
+
+def real_log(name: str, scale: str = "1") -> Value:
+    """A logarithm of mpmath that is NaN off the reals."""
+    return lambda x: real(mp(name, x) / mp("log", mp("mpf", scale)) if scale != "1" else mp(name, x))
+
+
+function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,), doc="exponential")
+function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, cost=8, domain=(ANY,), ulps=2.0,
+         doc="exp(x) - 1, exact near 0")  # fmt: skip
+function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
+         cost=8, domain=(ANY,), doc="2 to the power x")  # fmt: skip
+function("log", "x", ("1/x",), np.log, exact=real_log("log"), doc="natural logarithm", **LOG)
+function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=real_log("log1p"), sympy=lambda x: sp("log", 1 + x), cost=8,
+         domain=((-0.99, 20.0),), ulps=2.0, convention="log1p(-1) = -inf, NaN below",
+         doc="log(1 + x), exact near 0")  # fmt: skip
+function("log2", "x", (f"{1 / math.log(2.0)!r}/x",), np.log2, exact=real_log("log", "2"),
+         sympy=lambda x: sp("log", x, 2), doc="logarithm to base 2", **LOG)  # fmt: skip
+function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=real_log("log", "10"),
+         sympy=lambda x: sp("log", x, 10), ulps=2.0, doc="logarithm to base 10", **LOG)  # fmt: skip
+function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
+         exact=lambda x, y: x if x == 0 else real(x * mp("log", y)), sympy=lambda x, y: x * sp("log", y), cost=9,
+         domain=(ANY, POSITIVE), ulps=2.0, convention="0 where x = 0", doc="x log(y)")  # fmt: skip
+
+# Trigonometric and hyperbolic functions
+
+UNIT = (-0.99, 0.99)
+function("sin", "x", ("cos(x)",), np.sin, cost=8, domain=(ANY,), doc="sine")
+function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,), doc="cosine")
+function("tan", "x", ("1 + tan(x)*tan(x)",), np.tan, cost=12, domain=((-1.5, 1.5),), tolerance=1e-13,
+         doc="tangent")  # fmt: skip
+function("asin", "x", ("1/sqrt((1 - x)*(1 + x))",), np.arcsin, exact=lambda x: real(mp("asin", x)), cost=12,
+         domain=(UNIT,), tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse sine")  # fmt: skip
+function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x: real(mp("acos", x)), cost=12,
+         domain=(UNIT,), tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse cosine")  # fmt: skip
+function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,), doc="inverse tangent")
+function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x, y))"), np.arctan2, cost=16,
+         domain=(ANY, ANY), convention="the derivative at (0, 0) is NaN", doc="angle of the point (x, y)")  # fmt: skip
+function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,), ulps=2.0, doc="hyperbolic sine")
+function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,), ulps=2.0, doc="hyperbolic cosine")
+function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,), ulps=2.0,
+         doc="hyperbolic tangent")  # fmt: skip
+function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,), ulps=2.0,
+         doc="inverse hyperbolic sine")  # fmt: skip
+function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,
+         domain=((1.1, 50.0),), ulps=2.0, convention="NaN for x < 1", doc="inverse hyperbolic cosine")  # fmt: skip
+function("atanh", "x", ("1/((1 - x)*(1 + x))",), np.arctanh, exact=lambda x: real(mp("atanh", x)), cost=12,
+         domain=(UNIT,), ulps=2.0, tolerance=1e-13, convention="infinite at -1 and 1, NaN beyond",
+         doc="inverse hyperbolic tangent")  # fmt: skip
+
+# Smooth steps and quotients
+
+
+def sigmoid(x: Any) -> Any:
+    """1/(1 + exp(-x)), accurate in both tails."""
+    e = np.exp(-np.abs(x))
+    return np.where(np.asarray(x) >= 0, 1, e) / (1 + e)
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), accurate in both tails."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def sinc(x: Any) -> Any:
+    """sin(x)/x, 1 at 0."""
+    safe = np.where(x == 0, 1, x)
+    return np.where(x == 0, 1, np.where(np.isinf(x), 0, np.sin(safe) / safe))
+
+
+def x_over_expm1(x: Any) -> Any:
+    """x/(exp(x) - 1), 1 at 0; by exp(-x) above 0, where exp(x) would overflow."""
+    up, down = np.clip(x, 0, None), np.clip(x, None, 0)
+    above = np.where(up > 750, 0, np.where(up > 750, 0, up) * np.exp(-up) / np.where(up == 0, 1, -np.expm1(-up)))
+    below = np.where(down == 0, 1, down) / np.where(down == 0, 1, np.expm1(down))
+    return np.where(np.asarray(x) > 0, above, np.where(np.isnan(x), x, below))
+
+
+def exact_ratio(x: Any) -> Any:
+    """x/(exp(x) - 1) in high precision."""
+    return mp("mpf", 1) if x == 0 else x / mp("expm1", x)
+
+
+BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+SINC_SLOPE = horner([(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 11)], "x*x")
+RATIO_SLOPE = horner([b / math.factorial(2 * k + 1) for k, b in enumerate(BERNOULLI)], "x*x")
+NEAR = "abs(x) < 1"
+FAR = f"(1 if {NEAR} else x)"  # the closed form's argument, kept off the place where it cancels
+
+function("sigmoid", "x", ("sigmoid(x)*sigmoid(-x)",), sigmoid, exact=lambda x: 1 / (1 + mp("exp", -x)),
+         sympy=lambda x: 1 / (1 + sp("exp", -x)), cost=10, domain=((-40.0, 40.0),), accuracy="4 ulp, in both tails",
+         ulps=4.0, doc="logistic function 1/(1 + exp(-x))")  # fmt: skip
+function("softplus", "x", ("sigmoid(x)",), softplus, exact=lambda x: mp("log1p", mp("exp", x)),
+         sympy=lambda x: sp("log", 1 + sp("exp", x)), cost=18, domain=((-40.0, 40.0),), accuracy="4 ulp, in both tails",
+         ulps=4.0, doc="log(1 + exp(x))")  # fmt: skip
+function("sinc", "x", (f"x*({SINC_SLOPE}) if {NEAR} else (cos({FAR}) - sinc({FAR}))/{FAR}",), sinc, cost=9,
+         domain=(ANY,), ulps=2.0, convention="1 at 0", doc="sin(x)/x")  # fmt: skip
+function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else (1 - x_over_expm1(-{FAR}))/expm1({FAR})",),
+         x_over_expm1, exact=exact_ratio, sympy=lambda x: x / (sp("exp", x) - 1), cost=9, domain=((-40.0, 40.0),),
+         ulps=4.0, accuracy="4 ulp", convention="1 at 0", doc="x/(exp(x) - 1)")  # fmt: skip
+
+# Special functions
+
+SPECIAL = "SciPy's: about 1e-14 relative away from zeros"
+function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r}",), scipy("erf"), cost=12, domain=((-6.0, 6.0),),
+         ulps=2.0, doc="error function")  # fmt: skip
+function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r}",), scipy("erfc"), cost=12, domain=((-5.0, 5.0),),
+         ulps=8.0, doc="1 - erf(x), accurate for large x")  # fmt: skip
+function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
+         ulps=64.0, tolerance=1e-12, convention="NaN at negative integers", doc="gamma function")  # fmt: skip
+function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("log", abs(mp("gamma", x))),
+         sympy="loggamma", cost=40, domain=((2.5, 50.0),), accuracy=SPECIAL, ulps=64.0, tolerance=1e-12,
+         doc="log|gamma(x)|")  # fmt: skip
+
+
+# Functions of an integer order, which is a parameter of the node
+
+
+def ordered(name: str, value: Value, partial: Callable[["Node"], "Node"], derivative: str, **record: Any) -> None:
+    """Register a function of an integer order and one argument, printed as name(order, x)."""
+    register(
+        Op(
+            name,
+            elementwise,
+            value,
+            f"{name}({{p0}}, {{0}})",
+            partials=lambda n: (partial(n),),
+            derivative=derivative,
+            cost=40,
+            accuracy=SPECIAL,
+            ulps=512.0,
+            tolerance=1e-11,
+            **record,
+        )
+    )
+
+
+def of_order(name: str, n: "Node", order: int) -> "Node":
+    """The function of another order at the node's argument."""
+    return ir.apply(name, n.args[0], params=(order,))
+
+
+def scaled(factor: float, x: "Node") -> "Node":
+    """factor * x."""
+    return ir.apply("mul", ir.const(factor, x.type.dtype), x)
+
+
+def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
+    """(lower * B(k-1) + upper * B(k+1)) / 2 for order k, with B(-1) folded onto B(1)."""
+    name, k = n.op.name, n.params[0]
+    if k == 0:
+        return scaled(upper, of_order(name, n, 1))
+    return ir.apply("add", scaled(lower / 2, of_order(name, n, k - 1)), scaled(upper / 2, of_order(name, n, k + 1)))
+
+
+def lambert_slope(n: "Node") -> "Node":
+    """exp(-w)/(1 + w), which is w/(x (1 + w)) and holds at x = 0."""
+    one = ir.const(1.0, n.type.dtype)
+    return ir.apply("div", ir.apply("exp", ir.apply("neg", n)), ir.apply("add", one, n))
+
+
+def lambertw(x: Any, branch: int) -> Any:
+    """A real branch of Lambert's W, NaN where it isn't real."""
+    w = scipy("lambertw")(x, branch)
+    return np.where(np.imag(w) == 0, np.real(w), np.nan)
+
+
+function("digamma", "x", ("polygamma[1](x)",), scipy("digamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
+         ulps=512.0, tolerance=1e-11, doc="derivative of log(gamma(x))")  # fmt: skip
+ordered("polygamma", lambda x, k: scipy("polygamma")(k, x), lambda n: of_order("polygamma", n, n.params[0] + 1),
+        "d polygamma(n, x)/dx = polygamma(n + 1, x)", exact=lambda x, k: mp("psi", k, x),
+        sympy=lambda x, k: sp("polygamma", k, x), domain=((0.5, 20.0),), orders=(1, 2, 3),
+        doc="derivative of digamma, n times")  # fmt: skip
+ordered("besselj", lambda x, k: scipy("jv")(k, x), lambda n: bessel_slope(n, 1.0, -1.0),
+        "d besselj(n, x)/dx = (besselj(n - 1, x) - besselj(n + 1, x))/2", exact=lambda x, k: mp("besselj", k, x),
+        sympy=lambda x, k: sp("besselj", k, x), domain=((0.1, 20.0),), orders=(0, 1, 2, 5),
+        doc="Bessel function, first kind")  # fmt: skip
+ordered("bessely", lambda x, k: scipy("yv")(k, x), lambda n: bessel_slope(n, 1.0, -1.0),
+        "d bessely(n, x)/dx = (bessely(n - 1, x) - bessely(n + 1, x))/2", exact=lambda x, k: real(mp("bessely", k, x)),
+        sympy=lambda x, k: sp("bessely", k, x), domain=((0.5, 20.0),), orders=(0, 1, 2, 5),
+        convention="-inf at 0, NaN below", doc="Bessel function, second kind")  # fmt: skip
+ordered("besseli", lambda x, k: scipy("iv")(k, x), lambda n: bessel_slope(n, 1.0, 1.0),
+        "d besseli(n, x)/dx = (besseli(n - 1, x) + besseli(n + 1, x))/2", exact=lambda x, k: mp("besseli", k, x),
+        sympy=lambda x, k: sp("besseli", k, x), domain=((0.1, 20.0),), orders=(0, 1, 2, 5),
+        doc="modified Bessel function, first kind")  # fmt: skip
+ordered("besselk", lambda x, k: scipy("kv")(k, x), lambda n: bessel_slope(n, -1.0, -1.0),
+        "d besselk(n, x)/dx = -(besselk(n - 1, x) + besselk(n + 1, x))/2", exact=lambda x, k: real(mp("besselk", k, x)),
+        sympy=lambda x, k: sp("besselk", k, x), domain=((0.5, 20.0),), orders=(0, 1, 2, 5),
+        convention="inf at 0, NaN below", doc="modified Bessel function, second kind")  # fmt: skip
+register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=lambda n: (lambert_slope(n),), cost=40,
+            exact=lambda x, k: real(mp("lambertw", x, k)), sympy=lambda x, k: sp("LambertW", x, k),
+            domain=((-0.36, -0.01),), derivative="d lambertw(x)/dx = exp(-lambertw(x))/(1 + lambertw(x))",
+            convention="NaN below -1/e; branch -1 is NaN above 0", accuracy="4 ulp away from -1/e", ulps=256.0,
+            tolerance=1e-12, orders=(0, -1), doc="the real w with w exp(w) = x, on branch 0 or -1"))  # fmt: skip
+
+# Comparisons, logic, selection
+
+
+def truth(name: str, value: Value, symbol: str, precedence: Precedence, exact: Value, sympy: str, **record: Any) -> None:
+    """Register an op that gives a truth value, which has no derivative."""
+    record = {"arity": 2, "domain": (ANY, ANY), "derivative": "none", "accuracy": "exact", "ulps": 0.0} | record
+    emit = f"{{0}} {symbol} {{1}}" if record["arity"] != 1 else f"{symbol} {{0}}"
+    register(Op(name, predicate, value, emit, precedence, exact=exact, sympy=sympy, **record))
+
+
+COMPARE = Precedence.COMPARE
+TRUTH = (0.0, 1.0)
+truth("lt", np.less, "<", COMPARE, lambda x, y: x < y, "StrictLessThan", doc="x < y; false for NaN")
+truth("le", np.less_equal, "<=", COMPARE, lambda x, y: x <= y, "LessThan", doc="x <= y; false for NaN")
+truth("eq", np.equal, "==", COMPARE, lambda x, y: x == y, "Equality", doc="x = y; false for NaN")
+truth("ne", np.not_equal, "!=", COMPARE, lambda x, y: x != y, "Unequality",
+      doc="x differs from y; true for NaN")  # fmt: skip
+truth("and", lambda *xs: reduce(np.logical_and, xs), "&", Precedence.AND, lambda *xs: all(xs), "And", arity=None,
+      domain=(TRUTH, TRUTH), doc="all are true")  # fmt: skip
+truth("or", lambda *xs: reduce(np.logical_or, xs), "|", Precedence.OR, lambda *xs: any(xs), "Or", arity=None,
+      domain=(TRUTH, TRUTH), doc="some are true")  # fmt: skip
+truth("xor", np.logical_xor, "^", Precedence.XOR, lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
+      doc="one is true")  # fmt: skip
+truth("not", np.logical_not, "not", COMPARE, lambda x: not x, "Not", arity=1, domain=(TRUTH,),
+      doc="x is false")  # fmt: skip
+
+
+def select_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The type of the chosen values; the condition has a part in the shape only."""
+    return ArrayType(broadcast(*(t.shape for t in types)), promote(types[1].dtype, types[2].dtype))
+
+
+register(Op("select", select_type, np.where, "{1} if {0} else {2}", Precedence.CONDITIONAL, arity=3,
+            partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), exact=lambda c, x, y: x if c else y,
+            sympy=lambda c, x, y: sp("Piecewise", (x, c), (y, True)), domain=(TRUTH, ANY, ANY), ulps=0.0,
+            accuracy="exact",
+            derivative="d select(c, x, y)/dx = 1 if c else 0; d select(c, x, y)/dy = 1 if not c else 0",
+            convention="nothing, NaN included, comes back from the branch not taken",
+            doc="x where c is true, else y"))  # fmt: skip
+register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n: (None,), exact=lambda x: x,
+            sympy=lambda x: x, cost=0, domain=(ANY,), derivative="d stop_gradient(x)/dx = 0",
+            convention="taken for a constant", accuracy="exact", ulps=0.0, doc="x, without a derivative"))  # fmt: skip
