@@ -1,0 +1,85 @@
+"""From a loss to one compiled function: read, stabilise, differentiate, simplify, lower, print, compile."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gradcompile import autodiff, passes
+from gradcompile.compiled import CompiledGrad, CompiledValue, Options
+from gradcompile.errors import ArgumentError
+from gradcompile.frontend.arguments import Problem
+from gradcompile.frontend.from_sympy import read
+
+
+def compile_grad(
+    loss: Any,
+    params: Any,
+    *,
+    inputs: Any = None,
+    data: Any = (),
+    reduce: str = "mean",
+    dtype: str = "float64",
+    threads: int | None = None,
+    cache: bool = True,
+    stabilize: bool = True,
+    name: str | None = None,
+    allow_unused: bool = False,
+) -> CompiledGrad:
+    """Compile a loss to one function that returns it with its gradient: f(*params, *inputs) -> (L, dL/dparams).
+
+    loss: a real scalar SymPy expression. params: a symbol, or a sequence or mapping of symbols and of arrays of
+    symbols; one that is not in a sequence gives a bare gradient. data: symbols that arrive as columns, one entry a
+    sample; the loss is then that of one sample and its `reduce` ("mean" or "sum") is compiled. inputs: the order of
+    everything else (data first, then natural order, if left out). dtype: "float64" or "float32".
+    threads: None or 1; the kernel is serial. cache: keep the machine code on disk. stabilize: rewrite formulas that
+    lose precision (see `f.rewrites`). name: of the function, for its repr and its file. allow_unused: a parameter that
+    the loss does not contain gets a zero gradient.
+
+    Raises ExpressionError for a loss that can't be compiled, ArgumentError or ArgumentTypeError for arguments that don't fit.
+
+    >>> import sympy as sp
+    >>> w, x, y = sp.symbols("w x y")
+    >>> f = compile_grad((w*x - y)**2, [w])
+    >>> f(2.0, 3.0, 10.0)
+    (16.0, Grads(w=-24.0))
+    """
+    check_options(reduce, dtype, threads)
+    problem = read(loss, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
+    return CompiledGrad(problem, Options(name or "", stabilize, cache))
+
+
+def compile_value(
+    expr: Any,
+    params: Any = (),
+    *,
+    inputs: Any = None,
+    data: Any = (),
+    reduce: str | None = None,
+    dtype: str = "float64",
+    cache: bool = True,
+    stabilize: bool = True,
+    name: str | None = None,
+    allow_unused: bool = False,
+) -> CompiledValue:
+    """Compile a value without gradients: a prediction is one number a sample (reduce=None), else its mean or sum.
+
+    Arguments and errors are those of `compile_grad`.
+
+    >>> import sympy as sp
+    >>> a, b, x = sp.symbols("a b x")
+    >>> predict = compile_value(a*x + b, [a, b], data=[x])
+    >>> predict(2.0, 1.0, [0.0, 1.0, 2.0])
+    array([1., 3., 5.])
+    """
+    check_options(reduce or "mean", dtype, None)
+    problem = read(expr, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
+    return CompiledValue(problem, Options(name or "", stabilize, cache))
+
+
+def check_options(reduce: str, dtype: str, threads: int | None) -> None:
+    """Raise ArgumentError for an option that has no such value."""
+    if reduce not in ("mean", "sum"):
+        raise ArgumentError(f"reduce={reduce!r}: choose 'mean' or 'sum'")
+    if dtype not in ("float64", "float32"):
+        raise ArgumentError(f"dtype={dtype!r}: choose 'float64' or 'float32'")
+    if threads not in (None, 1):
+        raise ArgumentError(f"threads={threads!r}: kernels are serial in this version; leave it out, or call from threads of your own")

@@ -1,0 +1,291 @@
+"""Compiled functions: what `compile_grad` and `compile_value` return, and how their source comes about."""
+
+import copy
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import sympy
+
+from gradcompile import autodiff, passes
+from gradcompile.cost import Cost, cost_of
+from gradcompile.errors import ArgumentError
+from gradcompile.formula import formulas
+from gradcompile.frontend import functions
+from gradcompile.frontend.arguments import Argument, Problem
+from gradcompile.frontend.to_sympy import to_sympy
+from gradcompile.ir import Node, topological
+from gradcompile.lower import module_source
+from gradcompile.lower.program import Program, per_sample, size_of
+from gradcompile.passes.stabilize import Rewrite
+
+
+class Graphs(NamedTuple):
+    """The graph before and after each pass: roots, the value first, then the gradient by parameter."""
+
+    read: list[Node]
+    stabilized: list[Node]
+    differentiated: list[Node]
+    simplified: list[Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for beside the loss and its arguments."""
+
+    name: str = ""
+    stabilize: bool = True
+    cache: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """All that follows from a problem: the graphs, the rewrites, and which node is whose adjoint."""
+
+    graphs: Graphs
+    rewrites: list[Rewrite]
+    adjoint_of: dict[Node, Node]
+
+
+def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
+    """The graph of the value, and of its gradient if asked for, through all passes."""
+    primal = passes.simplified([problem.primal])
+    stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
+    leaves = [a.leaf for a in problem.params] if gradients else []
+    found = autodiff.adjoints(stable[0], topological(stable)) if gradients else {}
+    roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
+    final, adjoint_of = passes.finished(roots, {adjoint: n for n, adjoint in reversed(found.items())})
+    return Derivation(Graphs([problem.primal], stable, roots, final), rewrites, adjoint_of)
+
+
+def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
+    """The generated module of a problem."""
+    value, *gradients = derivation.graphs.simplified
+    names = dict(problem.names)
+    program = Program(value, gradients, problem.params, problem.inputs, names, derivation.adjoint_of, formulas([value], names, 44))
+    header = header_of(problem, derivation, what)
+    used = {n.op.name for n in topological([value, *gradients])}
+    custom = {name: functions.custom_source(name) for name in used if functions.is_custom(name)}
+    return module_source(program, header, custom)
+
+
+def header_of(problem: Problem, derivation: Derivation, what: str) -> str:
+    """What the module's docstring says: the formula, the operation counts, the rewrites."""
+    value, *gradients = derivation.graphs.simplified
+    params, inputs = (", ".join(a.name for a in part) for part in (problem.params, problem.inputs))
+    arguments = "; ".join(filter(None, (params, inputs)))
+    cost = cost_of(value, gradients, ())
+    unit = " a sample" if any(per_sample(n) for n in topological([value])) else ""
+    gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
+    rewrites = "; ".join(f"{r.before} -> {r.after}" for r in derivation.rewrites[:8]) or "none"
+    text = f"{what}({arguments}) = {problem.formula}\n\n{cost.loss} operations for the {what}{gradient}{unit}. Rewrites: {rewrites}."
+    return text.replace("\\", "\\\\").replace('"""', "'''")
+
+
+class Compiled:
+    """What a compiled value and a compiled gradient share: problem, source, kernel, arguments."""
+
+    what = "value"
+    gradients_wanted = False
+
+    def __init__(self, problem: Problem, options: Options) -> None:
+        self.problem = problem
+        self.options = options
+
+    @cached_property
+    def _derivation(self) -> Derivation:
+        return derive(self.problem, self.options, self.gradients_wanted)
+
+    @cached_property
+    def source(self) -> str:
+        """The complete generated module as text: the code that runs."""
+        return source_of(self.problem, self._derivation, self.what)
+
+    @cached_property
+    def _module(self) -> Any:
+        from gradcompile.runtime import jit
+
+        return jit.load(self.source, stem(self.options.name), self.options.cache)
+
+    @cached_property
+    def kernel(self) -> Any:
+        """The Numba dispatcher `kernel(theta, grad, *inputs)`: callable from any @njit code, serial, without the GIL.
+
+        In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
+        """
+        from gradcompile.runtime import bind
+
+        return bind.ready(self._module.kernel, self.problem.inputs, self.dtype)
+
+    @property
+    def kernel_signature(self) -> Any:
+        """The types the kernel is compiled for: theta, grad, and each input."""
+        return self.kernel.signatures[0] if hasattr(self.kernel, "signatures") else None
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of parameters, inputs and result."""
+        return self.problem.primal.type.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of entries of theta."""
+        return sum(size_of(a.leaf.type.shape) for a in self.problem.params)
+
+    @property
+    def graph(self) -> Graphs:
+        """The graph before and after each pass."""
+        return self._derivation.graphs
+
+    @property
+    def rewrites(self) -> list[Rewrite]:
+        """What `stabilize` changed: rule, before, after."""
+        return self._derivation.rewrites
+
+    @property
+    def cost(self) -> Cost:
+        """Operations of the value, of value + gradient, and the bytes moved per sample."""
+        value, *gradients = self.graph.simplified
+        return cost_of(value, gradients, (a.leaf for a in self.problem.inputs if per_sample(a.leaf)))
+
+    @cached_property
+    def signature(self) -> Signature:
+        """The call's signature, as `inspect.signature` gives it."""
+        names = [a.name for a in (*self.problem.params, *self.problem.inputs)]
+        return Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+
+    @property
+    def __signature__(self) -> Signature:
+        return self.signature
+
+    def save(self, path: str | Path) -> None:
+        """Write the source as a file of its own, which needs NumPy and Numba (SciPy too, if its header says so)."""
+        from gradcompile.runtime import standalone
+
+        standalone.save(self.source, path)
+
+    def pack(self, *params: Any) -> np.ndarray:
+        """The parameters as one vector theta."""
+        from gradcompile.runtime import bind
+
+        return bind.pack(self.problem.params, params, self.dtype)
+
+    def unpack(self, theta: Any) -> Any:
+        """The parameters from a vector theta, in the shape that a call takes them in."""
+        from gradcompile.runtime import bind
+
+        return bind.unpack(self.problem.params, theta, self.dtype)
+
+    def __repr__(self) -> str:
+        title = self.options.name or type(self).__name__
+        return f"<{title}{self.signature}: {self.problem.formula}>"
+
+    def _repr_latex_(self) -> str:
+        text = self.problem.formula
+        if "..." in text:
+            return rf"$\texttt{{{text}}}$"
+        (expr,) = to_sympy([self.problem.primal], self.problem.symbols)
+        return f"${sympy.latex(expr)}$"
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options)
+
+    def __copy__(self) -> "Compiled":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Compiled":
+        return self
+
+
+class CompiledValue(Compiled):
+    """A compiled value: f(*params, *inputs) -> a float, or one value a sample."""
+
+    @cached_property
+    def _call(self) -> Callable[..., Any]:
+        from gradcompile.runtime import bind
+
+        return bind.make_value(self.problem, self.kernel, self.dtype)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """The value at these arguments."""
+        return self._call(*args, **named)
+
+
+class CompiledGrad(Compiled):
+    """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
+
+    what = "loss"
+    gradients_wanted = True
+
+    def __init__(self, problem: Problem, options: Options) -> None:
+        super().__init__(problem, options)
+        self._grads = grads_type(problem.params)
+
+    @cached_property
+    def _call(self) -> Callable[..., Any]:
+        from gradcompile.runtime import bind
+
+        return bind.make_call(self.problem.params, self.problem.inputs, self.kernel, self._grads, self.problem.bare)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """The loss and its gradient in every parameter. out=: a vector of length `size` for the flat gradient."""
+        return self._call(*args, **named)
+
+    def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
+        """The loss and its gradient as one vector."""
+        return self.bind(*inputs)(theta)  # type: ignore[no-any-return]
+
+    def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
+        """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
+
+        Arrays of the right dtype are bound by reference: changes in place are seen.
+        """
+        from gradcompile.runtime import bind
+
+        converted = bind.match_inputs(self.problem.inputs, inputs, named)
+        return bind.make_bound(self.kernel, self.problem.params, converted, self.size, self.dtype)  # type: ignore[no-any-return]
+
+    @cached_property
+    def loss(self) -> CompiledValue:
+        """The loss alone, from a kernel that computes nothing else; called as the function itself."""
+        return CompiledValue(self.problem, self.options)
+
+    @property
+    def gradients(self) -> Any:
+        """The gradient as SymPy expressions, for scalar parameters: a named tuple, or one expression if bare."""
+        for a in self.problem.params:
+            if a.leaf.type.shape:
+                raise ArgumentError(f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}")
+        found = to_sympy(self.graph.simplified[1:], self.problem.symbols)
+        return found[0] if self.problem.bare else self._grads(*found)
+
+    def explain(self, *args: Any, **named: Any) -> Any:
+        """Every node with its value and its adjoint, as on the blackboard; `.rows` has name, formula, value, adjoint."""
+        from gradcompile.explain import explain
+
+        return explain(self.problem, self.graph.stabilized[0], args, named)
+
+    def check(self, *args: Any, **named: Any) -> Any:
+        """The compiled gradient against central differences of the loss as it was written, in 50 digits.
+
+        Returns the worst error, |x - y| / max(1, |x| + |y|), and the entry it is in. Costs two evaluations in high
+        precision for each entry of theta: call it with a few samples.
+        """
+        from gradcompile.explain import check
+
+        return check(self, args, named)
+
+
+def grads_type(params: Sequence[Argument]) -> Any:
+    """The named tuple of gradients, in the order of the parameters."""
+    return namedtuple("Grads", [a.name for a in params])
+
+
+def stem(name: str) -> str:
+    """A name as part of a file name."""
+    return "".join(c if c.isalnum() and c.isascii() else "_" for c in name)[:40]

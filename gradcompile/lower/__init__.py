@@ -1,0 +1,41 @@
+"""From a differentiated graph to the source of a module."""
+
+import re
+
+from gradcompile.frontend.names import Namer
+from gradcompile.ir import topological
+from gradcompile.lower.loopir import Line, Module
+from gradcompile.lower.printer import print_module
+from gradcompile.lower.program import Naming, Program
+from gradcompile.lower.schedule import lower
+
+RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "jit", "kernel", "values", "samples",
+            "zeros", "close_span", "close_tree", "LANES", "LEVELS", "SPAN", "float32", "float")  # fmt: skip
+HELPERS = ("LANES", "LEVELS", "SPAN", "close_span", "close_tree", "zeros")
+
+
+def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
+    """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
+    roots = [program.value, *program.gradients]
+    called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
+    taken = [*RESERVED, *called, *(a.name for a in program.inputs)]
+    functions = lower(program, Naming(program, Namer(taken)))
+    text = " ".join(line for f in functions for line in flat_lines(f.body))
+    imports = {"numpy": ["float32"]} if "float32(" in text else {}
+    from gradcompile import special, vmath
+
+    for module in (special, vmath):
+        if names := sorted(called & set(module.__all__)):
+            imports[module.__name__] = names
+    if helpers := [h for h in HELPERS if re.search(rf"\b{h}\b", text)]:
+        imports["gradcompile.reduction"] = helpers
+    imports["gradcompile.runtime.jit"] = ["jit"]
+    return print_module(Module(header, imports, [], functions, [custom[c] for c in sorted(custom)]))
+
+
+def flat_lines(body: list) -> list[str]:  # type: ignore[type-arg]
+    """The texts of nested statements."""
+    lines = []
+    for s in body:
+        lines += [s.text] if isinstance(s, Line) else [s.header, *flat_lines(s.body)]
+    return lines

@@ -1,0 +1,121 @@
+"""Expressions of generated code: which values get a name of their own, and the text of those that don't."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gradcompile.ir import Node
+from gradcompile.lower.loopir import Line, Statement
+
+# Python's precedence, lowest first, as far as generated code needs it.
+CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = range(9)
+BINARY = {"mul": (" * ", PRODUCT), "div": (" / ", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
+          "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" & ", AND), "or": (" | ", OR), "xor": (" ^ ", XOR)}  # fmt: skip
+LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
+
+Text = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Region:
+    """A straight piece of code: the names that hold in it and its statements so far.
+
+    uses: how often each node is an argument. given: the text of nodes that need no statement (arguments, elements,
+    results of a pass). name, comment: the identifier of a new intermediate, and what its line says.
+    """
+
+    uses: Mapping[Node, int]
+    given: dict[Node, str]
+    name: Callable[[Node], str]
+    comment: Callable[[Node], str]
+    statements: list[Statement] = field(default_factory=list)
+    texts: dict[Node, Text] = field(default_factory=dict)
+
+    def emit(self, root: Node, named: bool = False) -> str:
+        """Write the statements that the root needs and return the expression for it, a name if `named`."""
+        for n in self.missing(root):
+            text = compose(n, self.texts)
+            often = self.uses[n] > 1 or (named and n is root)
+            if len(text[0]) > LONGEST or (often and not self.is_free(n)):
+                text = self.assign(n, text[0])
+            self.texts[n] = text
+        return self.texts[root][0]
+
+    def missing(self, root: Node) -> Iterator[Node]:
+        """The nodes below the root that have no text yet, arguments first; what is given ends the walk."""
+        stack = [root]
+        while stack:
+            n = stack[-1]
+            if n in self.given:
+                self.texts[n] = self.given[n], ATOM
+            pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
+            stack.extend(reversed(pending))
+            if not pending:
+                stack.pop()
+                if n not in self.texts:
+                    yield n
+
+    def is_free(self, n: Node) -> bool:
+        """Whether writing the text twice costs nothing: a literal, or the negative of a name."""
+        return n.op.name == "const" or (n.op.name == "neg" and self.texts[n.args[0]][1] == ATOM)
+
+    def assign(self, n: Node, text: str) -> Text:
+        """A statement that names the value."""
+        name = self.name(n)
+        self.statements.append(Line(f"{name} = {text}", self.comment(n)))
+        return name, ATOM
+
+    def accumulate(self, target: str, n: Node, comment: str) -> None:
+        """A statement that adds the value to the target; a negated product is subtracted."""
+        text, level = self.emit(n), self.texts[n][1]
+        negative = text.startswith("-") and level == PRODUCT
+        self.statements.append(Line(f"{target} {'-=' if negative else '+='} {text[negative:]}", comment))
+
+
+def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
+    """The text of one operation from the texts of its arguments."""
+    name = n.op.name
+    if name == "const":
+        return constant(n)
+    if name == "add":
+        return sum_text(n, texts), SUM
+    if name == "neg":
+        return "-" + wrap(texts[n.args[0]], PRODUCT), PRODUCT
+    if name == "not":
+        return f"not {wrap(texts[n.args[0]], ATOM)}", COMPARE
+    if name == "select":
+        c, a, b = (wrap(texts[x], COMPARE) for x in n.args)
+        return f"{a} if {c} else {b}", CONDITIONAL
+    if name in ("stop_gradient", "broadcast"):
+        return texts[n.args[0]]
+    if name in BINARY:
+        symbol, level = BINARY[name]
+        first = level + (level == COMPARE)
+        return symbol.join(wrap(texts[a], first if k == 0 else level + 1) for k, a in enumerate(n.args)), level
+    args = {f"p{k}": p for k, p in enumerate(n.params)}
+    return n.op.emit.format(*(texts[a][0] for a in n.args), **args), ATOM
+
+
+def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:
+    """A sum, left to right; a negated term is subtracted, which is the same operation."""
+    result = wrap(texts[n.args[0]], SUM)
+    for a in n.args[1:]:
+        negative = a.op.name in ("neg", "const") and texts[a][0].startswith("-")
+        term = texts[a][0][1:] if negative else wrap(texts[a], PRODUCT)
+        result += (" - " if negative else " + ") + term
+    return result
+
+
+def constant(n: Node) -> Text:
+    """A literal; single precision and what has no literal are spelt as calls."""
+    value = n.value
+    text = repr(value)
+    if text in ("inf", "-inf", "nan"):
+        text = f'float("{text}")' if text != "-inf" else '-float("inf")'
+    if n.type.dtype == "float32":
+        return f"float32({text})", ATOM
+    return text, UNARY if text.startswith("-") else ATOM
+
+
+def wrap(text: Text, level: int) -> str:
+    """The text, in parentheses if it binds weaker than the level."""
+    return text[0] if text[1] >= level else f"({text[0]})"

@@ -1,0 +1,43 @@
+"""The loop IR: the statements that a generated function is made of. Values are source text, names are Python's."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One statement, with the comment that explains it."""
+
+    text: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`header:` and what it repeats."""
+
+    header: str
+    body: list["Statement"] = field(default_factory=list)
+
+
+Statement = Line | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the generated module."""
+
+    name: str
+    args: tuple[str, ...]
+    doc: str
+    body: list[Statement]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A generated module: what its header says, what it imports, and its functions in the order of definition."""
+
+    header: str
+    imports: dict[str, list[str]]
+    constants: list[Line]
+    functions: list[Function]
+    extra: list[str] = field(default_factory=list)

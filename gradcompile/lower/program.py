@@ -1,0 +1,113 @@
+"""What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gradcompile.frontend.arguments import Argument
+from gradcompile.frontend.names import Namer
+from gradcompile.ir import Node, topological
+from gradcompile.types import Shape
+
+# What values are called where nothing better offers itself.
+WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e", "sqrt": "root",
+          "and": "both", "or": "either", "max": "larger", "min": "smaller"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
+
+    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula.
+    """
+
+    value: Node
+    gradients: Sequence[Node]
+    params: Sequence[Argument]
+    inputs: Sequence[Argument]
+    names: Mapping[Node, str]
+    adjoint_of: Mapping[Node, Node]
+    comments: Mapping[Node, str]
+
+
+def per_sample(n: Node) -> bool:
+    """Whether the node has one entry (or row) a sample."""
+    return n.type.shape[:1] == ("n",)
+
+
+def size_of(shape: Shape) -> int:
+    """The number of entries of a shape without named dimensions."""
+    return math.prod(int(d) for d in shape)
+
+
+def flat_index(index: Sequence[int], shape: Shape) -> int:
+    """The row-major position of an entry."""
+    flat = 0
+    for k, d in zip(index, shape, strict=True):
+        flat = flat * int(d) + k
+    return flat
+
+
+def loads(program: Program, roots: Iterable[Node]) -> dict[Node, str]:
+    """The text of every scalar that comes from outside: a name, or the element of an array."""
+    return {n: text for n in topological(roots) if (text := load(program, n))}
+
+
+def load(program: Program, n: Node) -> str:
+    """How generated code spells a scalar that comes from outside; empty for anything else."""
+    if n.op.name == "size":
+        return "n" if n.type.dtype == "float64" else "float32(n)"
+    if n.op.name not in ("leaf", "item") or n.type.shape:
+        return ""
+    source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
+    offset = 0
+    for a in program.params:
+        if a.leaf is source:
+            return f"theta[{offset + flat_index(index, source.type.shape)}]"
+        offset += size_of(a.leaf.type.shape)
+    name = next(a.name for a in program.inputs if a.leaf is source)
+    return f"{name}[{', '.join(map(str, index))}]" if index else name
+
+
+@dataclass(slots=True)
+class Naming:
+    """Identifiers of nodes, the same in every function, and the comments of their lines."""
+
+    program: Program
+    fresh: Namer
+    known: dict[Node, str] = field(default_factory=dict)
+
+    def name(self, n: Node) -> str:
+        """The identifier of a node."""
+        if n not in self.known:
+            self.known[n] = self.fresh(self.wish(n))
+        return self.known[n]
+
+    def wish(self, n: Node) -> str:
+        """What a person would call the value."""
+        if n in self.program.names:
+            return self.program.names[n] + ("_i" if per_sample(n) else "")
+        primal = self.program.adjoint_of.get(n)
+        if primal is not None:
+            return "d_" + self.name(primal)
+        texts = [self.program.names.get(a, "") for a in n.args]
+        if n.op.name == "mul" and all(len(t) == 1 and t.isalpha() for t in texts):
+            return "".join(texts)
+        if n.op.name == "add":
+            return "diff" if any(a.op.name == "neg" for a in n.args) else "total"
+        if len(n.args) == 1 and texts[0]:
+            return f"{n.op.name}_{texts[0]}"
+        return WISHES.get(n.op.name, n.op.name + "_1")
+
+    def comment(self, n: Node) -> str:
+        """What a line says of its value: which adjoint it is, or its formula."""
+        return self.adjoint_comment(n) or self.program.comments.get(n, "")
+
+    def adjoint_comment(self, n: Node) -> str:
+        """Which adjoint the value is, empty if it is none."""
+        primal = self.program.adjoint_of.get(n)
+        if primal is None:
+            return ""
+        if primal.op.name == "neg" and primal.args[0] in self.program.names:
+            return f"dL/d(-{self.program.names[primal.args[0]]})"
+        return f"dL/d{self.program.names.get(primal) or self.name(primal)}"
