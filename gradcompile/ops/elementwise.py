@@ -97,8 +97,8 @@ function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y !=
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
          convention="the derivative at 0 is infinite", doc="square root", **EXACT)  # fmt: skip
 function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), np.cbrt, exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
-         sympy="real_root_3", cost=8, domain=(POSITIVE,), convention="real for x < 0; the derivative at 0 is infinite",
-         doc="real cube root")  # fmt: skip
+         sympy=lambda x: sp("real_root", x, 3), cost=8, domain=(POSITIVE,),
+         convention="real for x < 0; the derivative at 0 is infinite", doc="real cube root")  # fmt: skip
 function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
          convention="the derivative at (0, 0) is 0", doc="sqrt(x**2 + y**2) without overflow")  # fmt: skip
@@ -131,23 +131,18 @@ function("heaviside", "x h", (None, None), np.heaviside, exact=lambda x, h: h if
 LOG: dict[str, Any] = {"cost": 8, "domain": (POSITIVE,), "convention": "log(0) = -inf, NaN for x < 0"}
 
 
-def real_log(name: str, scale: str = "1") -> Value:
-    """A logarithm of mpmath that is NaN off the reals."""
-    return lambda x: real(mp(name, x) / mp("log", mp("mpf", scale)) if scale != "1" else mp(name, x))
-
-
 function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,), doc="exponential")
 function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, cost=8, domain=(ANY,), ulps=2.0,
          doc="exp(x) - 1, exact near 0")  # fmt: skip
 function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
          cost=8, domain=(ANY,), doc="2 to the power x")  # fmt: skip
-function("log", "x", ("1/x",), np.log, exact=real_log("log"), doc="natural logarithm", **LOG)
-function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=real_log("log1p"), sympy=lambda x: sp("log", 1 + x), cost=8,
-         domain=((-0.99, 20.0),), ulps=2.0, convention="log1p(-1) = -inf, NaN below",
+function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)), doc="natural logarithm", **LOG)
+function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=lambda x: real(mp("log1p", x)), sympy=lambda x: sp("log", 1 + x),
+         cost=8, domain=((-0.99, 20.0),), ulps=2.0, convention="log1p(-1) = -inf, NaN below",
          doc="log(1 + x), exact near 0")  # fmt: skip
-function("log2", "x", (f"{1 / math.log(2.0)!r}/x",), np.log2, exact=real_log("log", "2"),
+function("log2", "x", (f"{1 / math.log(2.0)!r}/x",), np.log2, exact=lambda x: real(mp("log", x, 2)),
          sympy=lambda x: sp("log", x, 2), doc="logarithm to base 2", **LOG)  # fmt: skip
-function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=real_log("log", "10"),
+function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=lambda x: real(mp("log", x, 10)),
          sympy=lambda x: sp("log", x, 10), ulps=2.0, doc="logarithm to base 10", **LOG)  # fmt: skip
 function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
          exact=lambda x, y: x if x == 0 else real(x * mp("log", y)), sympy=lambda x, y: x * sp("log", y), cost=9,
@@ -327,9 +322,14 @@ register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=l
 # Comparisons, logic, selection
 
 
-def truth(name: str, value: Value, symbol: str, precedence: Precedence, exact: Value, sympy: str, **record: Any) -> None:
+TRUTH_RECORD: dict[str, Any] = {"derivative": "none", "accuracy": "exact", "ulps": 0.0}
+
+
+def truth(
+    name: str, value: Value, symbol: str, precedence: Precedence, exact: Value, sympy: str, **record: Any
+) -> None:
     """Register an op that gives a truth value, which has no derivative."""
-    record = {"arity": 2, "domain": (ANY, ANY), "derivative": "none", "accuracy": "exact", "ulps": 0.0} | record
+    record = {"arity": 2, "domain": (ANY, ANY), **TRUTH_RECORD, **record}
     emit = f"{{0}} {symbol} {{1}}" if record["arity"] != 1 else f"{symbol} {{0}}"
     register(Op(name, predicate, value, emit, precedence, exact=exact, sympy=sympy, **record))
 

@@ -74,7 +74,7 @@ def assemble_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 def assemble(*args: Any) -> Any:
     """Zeros of a shape, with values in their places."""
     *values, shape, indices = args
-    result = np.zeros(shape, np.result_type(*values))
+    result = np.zeros(shape, np.result_type(*map(np.asarray, values)))
     for value, index in zip(values, indices, strict=True):
         result[slices(index)] += value
     return result
