@@ -1,0 +1,85 @@
+"""Nodes as conventional mathematics, of bounded length: for comments, messages and tables."""
+
+from collections.abc import Mapping, Sequence
+
+from gradcompile.ir import Node, topological
+
+# Binding strength, weakest first.
+WHERE, OR, AND, COMPARE, SUM, PRODUCT, SIGN, POWER, ATOM = range(9)
+BINARY = {"mul": ("*", PRODUCT), "div": ("/", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE), "eq": (" == ", COMPARE),
+          "ne": (" != ", COMPARE), "and": (" and ", AND), "or": (" or ", OR)}  # fmt: skip
+ELLIPSIS = "..."
+
+Text = tuple[str, int]
+
+
+def formulas(roots: Sequence[Node], names: Mapping[Node, str], limit: int = 60) -> dict[Node, str]:
+    """The text of every node below the roots, each at most `limit` characters; what does not fit is an ellipsis.
+
+    Linear in the graph: every text is bounded, and every node is written once.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> a, x = leaf("a"), leaf("x")
+    >>> e = apply("add", apply("mul", a, apply("exp", apply("neg", x))), apply("neg", a))
+    >>> formulas([e], {a: "a", x: "x"})[e]
+    'a*exp(-x) - a'
+    """
+    texts: dict[Node, Text] = {}
+    for n in topological(roots):
+        text = (names[n], ATOM) if n in names else written(n, texts)
+        if len(text[0]) > limit:
+            short = written(n, {a: (ELLIPSIS, ATOM) if len(texts[a][0]) > limit // 3 else texts[a] for a in n.args})
+            text = short if len(short[0]) <= limit else (ELLIPSIS, ATOM)
+        texts[n] = text
+    return {n: text for n, (text, _) in texts.items()}
+
+
+def written(n: Node, texts: Mapping[Node, Text]) -> Text:
+    """One operation, from the texts of its arguments."""
+    name, args = n.op.name, [texts[a] for a in n.args]
+    if name == "const":
+        value = n.value
+        text = repr(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else f"{value!r}"
+        return text, SIGN if text.startswith("-") else ATOM
+    if name == "leaf":
+        return str(n.params[0]), ATOM
+    if name == "add":
+        return sum_text(args), SUM
+    if name == "neg":
+        return "-" + wrap(args[0], PRODUCT), SUM
+    if name == "mul" and n.args[0] is n.args[1]:
+        return f"{wrap(args[0], ATOM)}**2", POWER
+    if name == "pow":
+        return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
+    if name in BINARY:
+        symbol, level = BINARY[name]
+        tight = level + (name in ("div", "lt", "le", "eq", "ne"))
+        return symbol.join(wrap(a, level if k == 0 else tight) for k, a in enumerate(args)), level
+    if name in ("broadcast", "stop_gradient"):
+        return args[0]
+    if name == "select":
+        return f"where({', '.join(a[0] for a in args)})", ATOM
+    if name == "item":
+        return f"{args[0][0]}[{', '.join(':' if k is None else str(k) for k in n.params[0])}]", ATOM
+    if name == "size":
+        return "n", ATOM
+    orders = [str(p) for p in n.params if isinstance(p, int)]
+    return f"{name.replace('_1', '')}({', '.join([*orders, *(a[0] for a in args)])})", ATOM
+
+
+def sum_text(args: Sequence[Text]) -> str:
+    """Terms with their signs."""
+    result = wrap(args[0], SUM)
+    for a in args[1:]:
+        result += f" - {a[0][1:]}" if a[0].startswith("-") and a[1] in (SUM, SIGN) and not multi(a[0]) else f" + {wrap(a, PRODUCT)}"
+    return result
+
+
+def multi(text: str) -> bool:
+    """Whether a negative text holds further terms."""
+    return " + " in text or " - " in text
+
+
+def wrap(text: Text, level: int) -> str:
+    """The text, in parentheses if it binds weaker than the level."""
+    return text[0] if text[1] >= level else f"({text[0]})"

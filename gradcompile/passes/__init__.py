@@ -1,0 +1,41 @@
+"""The passes in their order, each followed by a check of the graph that it gives."""
+
+from collections.abc import Mapping, Sequence
+
+from gradcompile.ir import Node, topological, verify
+from gradcompile.passes.hoist import hoist
+from gradcompile.passes.simplify import balance, share_reciprocals, simplify
+from gradcompile.passes.stabilize import Rewrite, stabilize
+
+__all__ = ["Rewrite", "finished", "simplified", "stabilized"]
+
+
+def simplified(roots: Sequence[Node]) -> list[Node]:
+    """The roots by exact rules."""
+    result = simplify(roots)
+    verify(result, "simplify")
+    return result
+
+
+def stabilized(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
+    """The roots with formulas that lose precision rewritten, and what was rewritten."""
+    rewritten, rewrites = stabilize(roots)
+    verify(rewritten, "stabilize")
+    return simplified(rewritten), rewrites
+
+
+def finished(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+    """The roots after differentiation, ready to be lowered; labels (adjoint -> its primal) follow what they label."""
+    count, keys = len(roots), list(labels)
+    everything = simplified([*roots, *keys, *labels.values()])
+    current = dict(zip(everything[count : count + len(keys)], everything[count + len(keys) :], strict=True))
+    result, current = hoist(everything[:count], current)
+    live = set(topological(result))
+    current = {adjoint: primal for adjoint, primal in current.items() if adjoint in live}
+    for step in (share_reciprocals, simplified, balance):
+        keys = list(current)
+        everything = step([*result, *keys, *current.values()])
+        result = everything[:count]
+        current = dict(zip(everything[count : count + len(keys)], everything[count + len(keys) :], strict=True))
+        verify(result, step.__name__)
+    return result, current

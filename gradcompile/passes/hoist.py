@@ -1,0 +1,67 @@
+"""Hoist: what a mean's weight multiplies is summed first and weighted once, after the loop.
+
+The cotangent g of a sum over the samples reaches them as broadcast(g), and the backward pass is linear in it, so
+sum(g*x) = g*sum(x). This reorders a multiplication and a sum, which changes rounding, and overflow where g*x would not
+overflow and the sum of x does; only cotangents are moved, never a factor of the user's own formula.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from gradcompile.ir import Node, apply, const, is_const, node, topological
+
+Split = tuple[Node, Node]  # a scalar weight and what it multiplies
+
+
+def hoist(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+    """The roots with weighted sums rewritten, and the labels carried over to what the weights were taken from."""
+    done: dict[Node, Node] = {}
+    split: dict[Node, Split] = {}
+    for n in topological([*roots, *labels]):
+        parts = split_node(n, split, done)
+        if parts is not None:
+            split[n] = parts
+        done[n] = summed(n, split) or node(n.op, [done[a] for a in n.args], n.params, None if n.args else n.type)
+    carried = {done[n]: done.get(primal, primal) for n, primal in labels.items()}
+    carried |= {split[n][1]: done.get(primal, primal) for n, primal in labels.items() if n in split}
+    return [done[r] for r in roots], carried
+
+
+def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
+    """sum(g*x) as g*sum(x); a division by the number of samples stays a division."""
+    if n.op.name != "sum" or n.args[0] not in split:
+        return None
+    weight, core = split[n.args[0]]
+    total = apply("sum", core if core.type.shape else apply("broadcast", core, params=(n.args[0].type.shape,)), params=n.params)
+    if weight.op.name == "div":
+        return apply("div", product(weight.args[0], total), weight.args[1])
+    return product(weight, total)
+
+
+def split_node(n: Node, split: Mapping[Node, Split], done: Mapping[Node, Node]) -> Split | None:
+    """weight and core of a per-sample node that is linear in one broadcast cotangent."""
+    name = n.op.name
+    if name == "broadcast" and not n.args[0].type.shape and n.args[0].op.name != "const":
+        return done[n.args[0]], const(1.0, n.type.dtype)
+    found = [split[a] for a in n.args if a in split]
+    if not found:
+        return None
+    weight = found[0][0]
+    if name == "add" and len(found) == len(n.args) and all(f[0] is weight for f in found):
+        return weight, apply("add", *(core for _, core in found))
+    if len(found) > 1:
+        return None
+    cores = [split[a][1] if a in split else done[a] for a in n.args]
+    if name == "mul":
+        return weight, product(*cores)
+    if name == "neg" or (name == "div" and n.args[0] in split):
+        return weight, apply(name, *cores)
+    if name == "select" and n.args[1] in split and is_const(n.args[2], 0.0):
+        return weight, apply(name, *cores)
+    return None
+
+
+def product(x: Node, y: Node) -> Node:
+    """x*y, where a factor of one is left out."""
+    if is_const(x, 1.0):
+        return y
+    return x if is_const(y, 1.0) else apply("mul", x, y)

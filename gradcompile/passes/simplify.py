@@ -1,0 +1,268 @@
+"""Simplification by exact rules: the value stays the same to the bit, NaN, infinities and signed zeros included.
+
+Rules are small functions in a table by op; each gets a node whose arguments are simplified already and returns what to
+put in its place, or None. `share_reciprocals` is the one step that may round differently, and says so.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gradcompile.ir import Node, apply, const, is_const, rebuild, topological, use_counts
+
+Rule = Callable[[Node], Node | None]
+FEW_TERMS = 8
+LARGEST_POWER = 64
+STRUCTURAL = ("broadcast", "assemble", "item", "sum", "size", "stop_gradient")
+
+
+def simplify(roots: Sequence[Node]) -> list[Node]:
+    """The roots with every rule applied, arguments first."""
+    return rebuild(roots, simplify_node)
+
+
+def simplify_node(n: Node) -> Node:
+    """One node, by the first rule that has something to say, until none has."""
+    while True:
+        found = next((r for rule in (fold, *RULES.get(n.op.name, ())) if (r := rule(n)) is not None), None)
+        if found is None or found is n:
+            return n
+        n = found
+
+
+def fold(n: Node) -> Node | None:
+    """An elementwise op of constants is its value, if that is finite (an infinity is left to be seen where it arises)."""
+    if not n.args or n.op.name in STRUCTURAL or any(a.op.name != "const" for a in n.args):
+        return None
+    with np.errstate(all="ignore"):
+        value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
+    if n.type.dtype == "bool":
+        return const(bool(value), "bool")
+    return const(float(value), n.type.dtype) if math.isfinite(value) else None
+
+
+def one_term(n: Node) -> Node | None:
+    """x + (-0.0) = x; an addition of one term is the term."""
+    kept = [a for a in n.args if not is_const(a, -0.0)] or list(n.args[:1])
+    if len(kept) == 1:
+        return kept[0] if kept[0].type == n.type else None
+    return apply("add", *kept) if len(kept) < len(n.args) and apply("add", *kept).type == n.type else None
+
+
+def doubled(n: Node) -> Node | None:
+    """x + x = 2*x."""
+    return apply("mul", const(2.0, n.type.dtype), n.args[0]) if len(n.args) == 2 and n.args[0] is n.args[1] else None
+
+
+def assembled(n: Node) -> Node | None:
+    """A sum of arrays that hold single entries is one array; entries of one place are added."""
+    if any(a.op.name != "assemble" for a in n.args):
+        return None
+    entries: dict[tuple[int, ...], list[Node]] = {}
+    for a in n.args:
+        for index, value in zip(a.params[1], a.args, strict=True):
+            entries.setdefault(index, []).append(value)
+    values = [simplify_node(apply("add", *v)) if len(v) > 1 else v[0] for v in entries.values()]
+    return apply("assemble", *values, params=(n.args[0].params[0], tuple(entries)))
+
+
+def unit_factor(n: Node) -> Node | None:
+    """1*x = x and (-1)*x = -x."""
+    for one, other in (n.args, n.args[::-1]):
+        if other.type == n.type and is_const(one, 1.0):
+            return other
+        if other.type == n.type and is_const(one, -1.0):
+            return apply("neg", other)
+    return None
+
+
+def signs_out(n: Node) -> Node | None:
+    """(-x)*y = -(x*y), and the same of a quotient."""
+    x, y = n.args
+    if x.op.name == "neg":
+        return apply("neg", simplify_node(apply(n.op.name, x.args[0], y)))
+    if y.op.name == "neg":
+        return apply("neg", simplify_node(apply(n.op.name, x, y.args[0])))
+    return None
+
+
+def constants_together(n: Node) -> Node | None:
+    """c*(d*x) = (c*d)*x where one of the constants is a power of two, so that nothing is rounded; constants go first."""
+    x, y = n.args
+    if y.op.name == "const" and x.op.name != "const":
+        return apply("mul", y, x)
+    if x.op.name == "const" and y.op.name == "mul" and y.args[0].op.name == "const":
+        c, d = float(x.value), float(y.args[0].value)
+        if is_small_power_of_two(c) and is_small_power_of_two(d):
+            return apply("mul", const(c * d, n.type.dtype), y.args[1])
+    return None
+
+
+def is_small_power_of_two(c: float) -> bool:
+    """Whether multiplying by c, or by a product of two such, is exact but at the edge of the range."""
+    return 0 < c < 1024 and c >= 1 and math.frexp(c)[0] == 0.5
+
+
+def reciprocal_factor(n: Node) -> Node | None:
+    """x*(1/y) = x/y, with one rounding fewer."""
+    for x, r in (n.args, n.args[::-1]):
+        if r.op.name == "div" and is_const(r.args[0], 1.0) and x.op.name != "const":
+            return apply("div", x, r.args[1])
+    return None
+
+
+def unit_divisor(n: Node) -> Node | None:
+    """x/1 = x, and x/c = x*(1/c) where c is a power of two."""
+    x, y = n.args
+    if y.op.name != "const" or x.type != n.type:
+        return None
+    c = float(y.value)
+    if c == 1.0:
+        return x
+    if math.isfinite(c) and c != 0 and abs(math.frexp(c)[0]) == 0.5 and 2.0**-100 < abs(c) < 2.0**100:
+        return simplify_node(apply("mul", const(1 / c, n.type.dtype), x))
+    return None
+
+
+def double_negative(n: Node) -> Node | None:
+    """-(-x) = x."""
+    return n.args[0].args[0] if n.args[0].op.name == "neg" else None
+
+
+def power(n: Node) -> Node | None:
+    """Integer powers are multiplications, half-integer ones have a square root; x**0 = 1 even for NaN, as in IEEE 754."""
+    x, y = n.args
+    if y.op.name != "const" or x.type != n.type:
+        return None
+    c = float(y.value)
+    if c.is_integer():
+        return integer_power(x, int(c)) if abs(c) <= LARGEST_POWER and c != 0 else None
+    if c == 0.5 or c == -0.5:
+        root = apply("sqrt", x)
+        return root if c > 0 else apply("div", const(1.0, n.type.dtype), root)
+    return None
+
+
+def integer_power(x: Node, k: int) -> Node:
+    """x**k by repeated squaring."""
+    result, square, rest = None, x, abs(k)
+    while rest:
+        if rest & 1:
+            result = square if result is None else apply("mul", result, square)
+        rest >>= 1
+        square = apply("mul", square, square) if rest else square
+    assert result is not None
+    return result if k > 0 else apply("div", const(1.0, x.type.dtype), result)
+
+
+def decided(n: Node) -> Node | None:
+    """A selection by a constant, or between equals."""
+    c, a, b = n.args
+    if c.op.name == "const":
+        chosen = a if c.value else b
+        return chosen if chosen.type == n.type else None
+    return a if a is b and a.type == n.type else None
+
+
+def swapped(n: Node) -> Node | None:
+    """where(not c, a, b) = where(c, b, a)."""
+    c, a, b = n.args
+    return apply("select", c.args[0], b, a) if c.op.name == "not" and not is_const(b, 0.0) else None
+
+
+def double_not(n: Node) -> Node | None:
+    """not not c = c."""
+    return n.args[0].args[0] if n.args[0].op.name == "not" else None
+
+
+def flat_logic(n: Node) -> Node | None:
+    """and, or: nested ones are joined, duplicates and neutral constants dropped, a deciding constant decides."""
+    neutral = n.op.name == "and"
+    parts: list[Node] = []
+    for a in n.args:
+        parts += a.args if a.op.name == n.op.name and len(a.args) <= FEW_TERMS else (a,)
+    if any(a.op.name == "const" and a.value is not neutral for a in parts):
+        return const(not neutral, "bool") if not n.type.shape else None
+    kept = list(dict.fromkeys(a for a in parts if a.op.name != "const"))
+    if len(kept) == 1 and kept[0].type == n.type:
+        return kept[0]
+    return apply(n.op.name, *kept) if len(kept) > 1 and kept != list(n.args) and apply(n.op.name, *kept).type == n.type else None
+
+
+def entry_of_assembled(n: Node) -> Node | None:
+    """An entry of an array that was put together is what was put there."""
+    a, index = n.args[0], n.params[0]
+    if a.op.name != "assemble":
+        return None
+    return next((v for v, place in zip(a.args, a.params[1], strict=True) if place == index and v.type == n.type), None)
+
+
+def same_shape(n: Node) -> Node | None:
+    """A broadcast to its own shape."""
+    return n.args[0] if n.args[0].type == n.type else None
+
+
+def implied(n: Node) -> Node | None:
+    """A broadcast inside an elementwise op that has its shape anyway."""
+    args = [a.args[0] if a.op.name == "broadcast" and not a.args[0].type.shape and a.args[0].op.name == "const" else a for a in n.args]
+    if args == list(n.args):
+        return None
+    lighter = apply(n.op.name, *args, params=n.params)
+    return lighter if lighter.type == n.type else None
+
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "add": (assembled, implied, one_term, doubled),
+    "mul": (implied, unit_factor, signs_out, reciprocal_factor, constants_together),
+    "div": (implied, unit_divisor, signs_out),
+    "neg": (double_negative,),
+    "pow": (power,),
+    "select": (decided, swapped),
+    "not": (double_not,),
+    "and": (flat_logic,),
+    "or": (flat_logic,),
+    "item": (entry_of_assembled,),
+    "broadcast": (same_shape,),
+}
+
+
+def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
+    """x/d, y/d, ... with one computed divisor d become x*r, y*r with r = 1/d.
+
+    The one rule that may round differently, by an ulp, and that turns x/d into an infinity or NaN where 1/d overflows,
+    for |d| below 2**-1022. Divisors that are numbers or come from outside are left, and so are lone quotients.
+    """
+    divisors: dict[Node, set[Node]] = {}
+    for n in topological(roots):
+        if n.op.name == "div" and n.args[1].op.name not in ("const", "size"):
+            divisors.setdefault(n.args[1], set()).add(n)
+    shared = {d for d, quotients in divisors.items() if len(quotients) > 1}
+    if not shared:
+        return list(roots)
+    originals = topological(roots)
+    done: dict[Node, Node] = {}
+    for n in originals:
+        args = [done[a] for a in n.args]
+        if n.op.name == "div" and n.args[1] in shared and not is_const(n.args[0], 1.0):
+            reciprocal = apply("div", const(1.0, n.type.dtype), args[1])
+            done[n] = apply("mul", args[0], reciprocal)
+        else:
+            done[n] = n if args == list(n.args) else apply(n.op.name, *args, params=n.params)
+    return [done[r] for r in roots]
+
+
+def balance(roots: Sequence[Node]) -> list[Node]:
+    """Sums of more than eight terms as trees of sums of at most eight, so that the error grows with log n."""
+    return rebuild(roots, balance_node)
+
+
+def balance_node(n: Node) -> Node:
+    """One sum as a tree."""
+    terms = list(n.args)
+    if n.op.name != "add" or len(terms) <= FEW_TERMS:
+        return n
+    while len(terms) > 1:
+        groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]
+        terms = [apply("add", *g) if len(g) > 1 else g[0] for g in groups]
+    return terms[0]
