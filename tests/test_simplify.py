@@ -1,0 +1,105 @@
+"""Exact rules change no bit; what may round differently says so and stays near."""
+
+import numpy as np
+import pytest
+from graphs import COLUMNS, SCALARS, VALUES, graphs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradcompile import autodiff, passes
+from gradcompile.interpret import evaluate
+from gradcompile.ir import Node, apply, const, leaf, topological, verify
+from gradcompile.passes.hoist import hoist
+from gradcompile.passes.simplify import balance, share_reciprocals, simplify
+from gradcompile.types import ArrayType
+
+x, y, z = leaf("x"), leaf("y"), leaf("z")
+
+
+def same_bits(u: object, v: object) -> bool:
+    a, b = np.asarray(u, float), np.asarray(v, float)
+    return a.shape == b.shape and bool(np.all((np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b)))))
+
+
+@given(graphs(), st.tuples(VALUES, VALUES), st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3))
+@settings(max_examples=300, deadline=None)
+def test_simplify_keeps_every_bit(n: Node, scalars: tuple[float, float], rows: list[tuple[float, float]]) -> None:
+    env = {**dict(zip(SCALARS, scalars, strict=True)), **{c: [r[k] for r in rows] for k, c in enumerate(COLUMNS)}}
+    (simpler,) = simplify([n])
+    verify([simpler], "simplify")
+    assert same_bits(evaluate([n], env)[0], evaluate([simpler], env)[0])
+    assert len(topological([simpler])) <= len(topological([n])) + 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (apply("add", x, const(-0.0)), x),
+        (apply("mul", x, const(1.0)), x),
+        (apply("mul", const(-1.0), x), apply("neg", x)),
+        (apply("neg", apply("neg", x)), x),
+        (apply("add", x, x), apply("mul", const(2.0), x)),
+        (apply("pow", x, const(2.0)), apply("mul", x, x)),
+        (apply("pow", x, const(-1.0)), apply("div", const(1.0), x)),
+        (apply("pow", x, const(0.5)), apply("sqrt", x)),
+        (apply("mul", x, apply("div", const(1.0), y)), apply("div", x, y)),
+        (apply("mul", apply("neg", x), apply("neg", y)), apply("mul", x, y)),
+        (apply("exp", const(0.0)), const(1.0)),
+        (apply("select", const(True, "bool"), x, y), x),
+        (apply("not", apply("not", apply("lt", x, y))), apply("lt", x, y)),
+    ],
+)
+def test_rules(before: Node, after: Node) -> None:
+    assert simplify([before]) == [after]
+
+
+@pytest.mark.parametrize("n", [apply("mul", x, const(0.0)), apply("add", x, const(0.0)), apply("add", x, apply("neg", x)), apply("div", x, x)])
+def test_what_nan_or_a_sign_would_show_is_left(n: Node) -> None:
+    assert simplify([n])[0] is n or simplify([n])[0].op is n.op
+
+
+def test_entries_of_an_array_are_put_together_once() -> None:
+    array = leaf("W", ArrayType((2, 2)), "param")
+    entries = [apply("item", array, params=(k,)) for k in ((0, 0), (1, 1), (0, 0))]
+    loss = apply("add", *(apply("mul", e, e) for e in entries))
+    (gradient,) = simplify(autodiff.vjp(loss, [array]))
+    assert gradient.op.name == "assemble"
+    assert len(gradient.args) == 2
+    assert evaluate([gradient], {array: [[1.0, 2.0], [3.0, 4.0]]})[0].tolist() == [[4.0, 0.0], [0.0, 8.0]]
+
+
+def test_a_divisor_used_twice_is_inverted_once() -> None:
+    d = apply("exp", z)
+    shared = share_reciprocals([apply("div", x, d), apply("div", y, d)])
+    assert [n.op.name for n in shared] == ["mul", "mul"]
+    assert share_reciprocals([apply("div", x, d)]) == [apply("div", x, d)]
+
+
+def test_long_sums_become_trees() -> None:
+    leaves = [leaf(f"t{k}") for k in range(1000)]
+    (tree,) = balance([apply("add", *leaves)])
+    assert max(len(n.args) for n in topological([tree])) == 8
+    env = {n: 0.1 for n in leaves}
+    assert abs(evaluate([tree], env)[0] - 100.0) < 1e-13
+
+
+@given(graphs(), st.integers(0, 2**32 - 1))
+@settings(max_examples=150, deadline=None)
+def test_the_passes_after_differentiation_keep_the_gradient(n: Node, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    env = {**{s: rng.uniform(0.2, 1.5) for s in SCALARS}, **{c: rng.uniform(0.2, 1.5, 5) for c in COLUMNS}}
+    mean = apply("add", n, apply("mul", COLUMNS[0], SCALARS[0]))
+    loss = apply("div", apply("sum", mean, params=((0,),)), apply("size", COLUMNS[0], params=(0,)))
+    roots = [loss, *autodiff.vjp(loss, SCALARS)]
+    final, _ = passes.finished(roots, {})
+    before, after = evaluate(roots, env), evaluate(final, env)
+    assert np.allclose(before, after, rtol=1e-9, atol=1e-9, equal_nan=True) or not np.all(np.isfinite(before))
+
+
+def test_the_weight_of_a_mean_leaves_the_loop() -> None:
+    (col,) = COLUMNS[:1]
+    loss = apply("div", apply("sum", apply("mul", apply("mul", x, col), apply("mul", x, col)), params=((0,),)), apply("size", col, params=(0,)))
+    (gradient,) = autodiff.vjp(loss, [x])
+    (hoisted,), _ = hoist([gradient], {})
+    assert hoisted.op.name == "div"
+    assert not any(n.op.name in ("size", "broadcast") for n in topological([hoisted.args[0]]))
