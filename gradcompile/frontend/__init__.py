@@ -1,0 +1,1 @@
+"""What turns formulas into graphs: SymPy expressions and text."""

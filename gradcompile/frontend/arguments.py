@@ -1,0 +1,287 @@
+"""The arguments of a compiled function: what was named as parameter, data or input, and the leaf each becomes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import sympy
+from sympy.core.function import AppliedUndef
+from sympy.matrices.expressions.matexpr import MatrixElement
+
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend.names import Namer, natural, text
+from gradcompile.ir import Node, apply, leaf
+from gradcompile.types import ArrayType, Dim, Shape
+
+Entries = str | tuple["Entries", ...]
+BASES = (sympy.IndexedBase, sympy.MatrixSymbol)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of the compiled function.
+
+    name: identifier.  original: the symbol, or the mapping's key.  leaf: its node, of type [] for a scalar, (k, m) for
+    an array, [n] for a data symbol and [n, k] for several.  entries: identifiers of an array's entries, nested as the
+    shape is (without n), None for a scalar.  symbols: the SymPy symbols it holds, in the order of the entries.
+    """
+
+    name: str
+    original: object
+    leaf: Node
+    entries: Entries | None
+    symbols: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A loss that was read: a scalar node (or one value a sample) and the arguments it stands on.
+
+    primal: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
+    sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded text
+    of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.
+    """
+
+    primal: Node
+    params: tuple[Argument, ...]
+    inputs: tuple[Argument, ...]
+    bare: bool
+    names: Mapping[Node, str]
+    formula: str
+    symbols: Mapping[Node, Any]
+
+
+@dataclass(slots=True)
+class Slot:
+    """An argument before its leaf is made: symbols in row-major order, and the shape they are arranged in."""
+
+    wish: str
+    original: object
+    role: str
+    shape: tuple[int, ...] | None = ()
+    symbols: list[Any] = field(default_factory=list)
+    base: Any = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes two slots the same argument."""
+        return (self.base, self.shape, *self.symbols) if self.base is None else (self.base,)
+
+
+def stands_for_symbol(expr: Any) -> bool:
+    """Whether the expression may be named as an argument: a Symbol, x(t), Derivative(x(t), t), W[2, 3]."""
+    if isinstance(expr, sympy.Symbol | AppliedUndef):
+        return True
+    if isinstance(expr, sympy.Derivative):
+        return isinstance(expr.args[0], AppliedUndef)
+    return isinstance(expr, sympy.Indexed | MatrixElement) and all(i.is_Integer for i in indices(expr))
+
+
+def indices(expr: Any) -> tuple[Any, ...]:
+    """The indices of an element of an IndexedBase or a matrix."""
+    return tuple(expr.args[1:])
+
+
+def symbol_name(expr: Any) -> str:
+    """What an argument is called: x for x(t), dx_dt for its derivative, W_2_3 for W[2, 3].
+
+    >>> t, x = sympy.Symbol("t"), sympy.Function("x")
+    >>> [symbol_name(e) for e in (x(t), sympy.Derivative(x(t), t, t), sympy.IndexedBase("W")[2, 3])]
+    ['x', 'd2x_dt2', 'W_2_3']
+    """
+    if isinstance(expr, AppliedUndef):
+        return str(expr.func.__name__)
+    if isinstance(expr, sympy.Derivative):
+        order = sum(int(count) for _, count in expr.variable_count)
+        below = "".join(f"d{v}{c if c > 1 else ''}" for v, c in expr.variable_count)
+        return f"d{order if order > 1 else ''}{symbol_name(expr.args[0])}_{below}"
+    if isinstance(expr, sympy.Indexed | MatrixElement):
+        return "_".join([symbol_name(expr.args[0]), *map(str, indices(expr))])
+    return str(expr.name)
+
+
+def slots(given: Any, role: str, prefix: str) -> tuple[list[Slot], bool]:
+    """The arguments that `params`, `data` or `inputs` name, and whether a single one was given outside a sequence."""
+    if isinstance(given, str) or isinstance(given, set | frozenset):
+        kind = "text" if isinstance(given, str) else "a set, which has no order"
+        raise ArgumentTypeError(f"{role}: {given!r} is {kind}; name the symbols in a list, as in [w, b]")
+    if isinstance(given, Mapping):
+        return [slot(entry, role, str(key), key) for key, entry in given.items()], False
+    if is_sequence(given):
+        return [slot(entry, role, f"{prefix}{k}") for k, entry in enumerate(given)], False
+    return [slot(given, role, f"{prefix}0")], True
+
+
+def is_sequence(given: Any) -> bool:
+    """Whether this is a sequence of arguments or entries, rather than one of them (a Matrix is one)."""
+    return isinstance(given, Iterable) and not isinstance(given, sympy.Basic | sympy.MatrixBase | str) or isinstance(
+        given, sympy.Tuple
+    )
+
+
+def slot(entry: Any, role: str, unnamed: str, key: object = None) -> Slot:
+    """One argument: a symbol, a base, or an arrangement of symbols; a mapping's key names it."""
+    if isinstance(entry, BASES):
+        name = str(entry.name)
+        return Slot(name if key is None else unnamed, entry if key is None else key, role, base_shape(entry), base=entry)
+    if stands_for_symbol(entry):
+        name = symbol_name(entry)
+        return Slot(name if key is None else unnamed, entry if key is None else key, role, (), [entry])
+    if isinstance(entry, sympy.MatrixBase) or is_sequence(entry):
+        shape, symbols = arranged(entry, role)
+        if role == "data" and isinstance(entry, sympy.MatrixBase) and 1 in shape:
+            shape = (len(symbols),)
+        return Slot(unnamed, unnamed if key is None else key, role, shape, symbols)
+    raise ArgumentTypeError(
+        f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument; name a Symbol, an IndexedBase, a "
+        "MatrixSymbol, x(t), or a sequence or Matrix of symbols"
+    )
+
+
+def arranged(entry: Any, role: str) -> tuple[tuple[int, ...], list[Any]]:
+    """Shape and symbols of a Matrix or of nested sequences."""
+    if isinstance(entry, sympy.MatrixBase):
+        shape, flat = tuple(entry.shape), list(entry)
+    else:
+        shape, flat = (), [entry]
+        while flat and all(map(is_sequence, flat)):
+            rows = [list(e) for e in flat]
+            if len({len(r) for r in rows}) != 1:
+                raise ArgumentError(f"{role}: rows of {sorted({len(r) for r in rows})} entries; an array needs rows of one length")
+            shape, flat = (*shape, len(rows[0])), [e for r in rows for e in r]
+    for e in flat:
+        if not stands_for_symbol(e):
+            raise ArgumentTypeError(f"{role}: an array argument holds symbols only, and {text(e)!r} is none")
+    if not flat:
+        raise ArgumentError(f"{role}: an empty array; leave it out")
+    return shape, flat
+
+
+def base_shape(base: Any) -> tuple[int, ...] | None:
+    """The shape of an IndexedBase or MatrixSymbol; None where the elements in the loss decide."""
+    shape = base.shape
+    if isinstance(base, sympy.IndexedBase):
+        shape = base._shape
+    if shape is None:
+        return None
+    try:
+        return tuple(int(d) for d in shape)
+    except TypeError:
+        raise ExpressionError(f"{base} has the symbolic shape {tuple(shape)}; give it numbers, as in {base.name}(3, 4)") from None
+
+
+def check_distinct(found: Sequence[Slot]) -> None:
+    """No symbol and no name twice; one name never stands for two symbols. Raises ArgumentError."""
+    holder: dict[Any, Slot] = {}
+    for s in found:
+        for symbol in [*s.symbols, *filter(None, [s.base])]:
+            if symbol in holder:
+                where = f"in {holder[symbol].role} and in {s.role}" if holder[symbol].role != s.role else f"twice in {s.role}"
+                raise ArgumentError(f"{symbol} is given {where}; name it once")
+            holder[symbol] = s
+    check_assumptions(holder)
+    names: set[str] = set()
+    for s in found:
+        if s.wish in names and not isinstance(s.original, sympy.Dummy):
+            raise ArgumentError(f"the name {s.wish!r} is given twice; name arguments apart, as in params={{'{s.wish}_2': ...}}")
+        names.add(s.wish)
+
+
+def check_assumptions(symbols: Iterable[Any]) -> None:
+    """No two symbols of one name, and none that is complex."""
+    by_name: dict[str, Any] = {}
+    for s in symbols:
+        if not isinstance(s, sympy.Symbol):
+            continue
+        if s.is_real is False or s.is_commutative is False:
+            what = "not real" if s.is_commutative else "not commutative"
+            raise ExpressionError(f"the symbol {s} is {what}; losses are real: make it Symbol('{s}', real=True)")
+        if by_name.setdefault(s.name, s) != s and not isinstance(s, sympy.Dummy):
+            raise ArgumentError(
+                f"two different symbols are called {s.name!r}, with the assumptions {assumed(by_name[s.name])} and "
+                f"{assumed(s)}; create the symbol once and use it in the loss and in the arguments"
+            )
+
+
+def assumed(symbol: Any) -> str:
+    """The assumptions a symbol was created with."""
+    return str({k: v for k, v in symbol._assumptions_orig.items() if k != "commutative"} or "none")
+
+
+def merged(data: list[Slot], inputs: list[Slot], named: bool) -> list[Slot]:
+    """The inputs in their order, data among them where they are named; data that are not come first."""
+    if not named:
+        return data
+    by_key = {d.key: d for d in data}
+    order = []
+    for s in inputs:
+        d = by_key.pop(s.key, None)
+        if d is not None and isinstance(s.original, str):
+            d.wish, d.original = s.wish, s.original
+        order.append(d or s)
+    return [*by_key.values(), *order]
+
+
+def free(atoms: Iterable[Any], taken: set[Any]) -> list[Slot]:
+    """Slots of what the loss contains and nobody named, in natural order."""
+    found: dict[Any, Slot] = {}
+    for a in atoms:
+        base = a.args[0] if isinstance(a, sympy.Indexed | MatrixElement) else None
+        if a in taken or base in taken:
+            continue
+        key = a if base is None else base
+        if key not in found:
+            found[key] = slot(key, "inputs", "")
+    return sorted(found.values(), key=lambda s: natural(s.wish))
+
+
+def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
+    """Give every base its shape, from the largest index in the loss where it has none, and its elements."""
+    elements: dict[Any, list[tuple[int, ...]]] = {}
+    for a in atoms:
+        if isinstance(a, sympy.Indexed | MatrixElement):
+            elements.setdefault(a.args[0], []).append(tuple(int(i) for i in indices(a)))
+    for s in found:
+        if s.base is None:
+            continue
+        used = elements.get(s.base, [])
+        if s.shape is None:
+            s.shape = tuple(max(i) + 1 for i in zip(*used, strict=True))
+        outside = next((i for i in used if len(i) != len(s.shape) or any(not 0 <= k < d for k, d in zip(i, s.shape, strict=True))), None)
+        if outside is not None:
+            raise ExpressionError(f"{s.base}[{', '.join(map(str, outside))}] is outside the shape {s.shape} of {s.base}")
+        s.symbols = [s.base[i] for i in product(*map(range, s.shape))]
+
+
+def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
+    """The arguments with their leaves."""
+    built = []
+    for s, name in zip(found, fresh.all([s.wish for s in found]), strict=True):
+        rows: tuple[Dim, ...] = ("n",) if s.role == "data" else ()
+        node = leaf(name, ArrayType((*rows, *(s.shape or ())), dtype), {"params": "param", "inputs": "input"}.get(s.role, s.role))
+        entries = nested(fresh.all([symbol_name(e) for e in s.symbols]), s.shape) if s.shape else None
+        built.append(Argument(name, s.original, node, entries, tuple(s.symbols)))
+    return built
+
+
+def nested(flat: list[str], shape: tuple[int, ...]) -> Entries:
+    """Names arranged in rows."""
+    level: list[Any] = list(flat)
+    for d in reversed(shape):
+        level = [tuple(level[k : k + d]) for k in range(0, len(level), d)]
+    return level[0]  # type: ignore[no-any-return]
+
+
+def elements(argument: Argument) -> Iterator[tuple[Node, Any, str]]:
+    """Node, symbol and identifier of a scalar argument, or of each entry of an array."""
+    if argument.entries is None:
+        yield argument.leaf, argument.symbols[0], argument.name
+        return
+    sample: tuple[None, ...] = (None,) if argument.leaf.type.shape[:1] == ("n",) else ()
+    shape: Shape = argument.leaf.type.shape[len(sample) :]
+    for place, symbol in zip(product(*(range(int(d)) for d in shape)), argument.symbols, strict=True):
+        name: Any = argument.entries
+        for k in place:
+            name = name[k]
+        yield apply("item", argument.leaf, params=((*sample, *place),)), symbol, name

@@ -1,0 +1,174 @@
+"""SymPy to graph: a loss is walked once, without recursion, and its arguments are matched with what it contains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy
+
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend import arguments
+from gradcompile.frontend.arguments import Argument, Problem, Slot
+from gradcompile.frontend.heads import Context, Plan, per_sample, plan
+from gradcompile.frontend.names import Namer, text
+from gradcompile.ir import Node, apply
+
+__all__ = ["Argument", "Problem", "Tape", "convert", "read"]
+
+
+class Tape:
+    """The distinct subexpressions of a loss, parts before wholes, each with what builds its node."""
+
+    def __init__(self, named: Mapping[Any, Any]) -> None:
+        self.named = named
+        self.steps: list[tuple[Any, Plan, tuple[int, ...]]] = []
+        self.atoms: dict[Any, None] = {}
+        self._place: dict[int, int] = {}
+
+    def add(self, root: Any) -> int:
+        """Walk an expression; the position of its step. Known by identity: comparing large expressions is slow."""
+        stack = [] if id(root) in self._place else [self._frame(root)]
+        while stack:
+            expr, how, parts = stack[-1]
+            part = next((p for p in parts if id(p) not in self._place), None)
+            if part is not None:
+                stack.append(self._frame(part))
+                continue
+            stack.pop()
+            self._place[id(expr)] = len(self.steps)
+            self.steps.append((expr, how, tuple(self._place[id(p)] for p in how.parts)))
+        return self._place[id(root)]
+
+    def _frame(self, expr: Any) -> tuple[Any, Plan, Any]:
+        how = plan(expr, self.named)
+        if how.atom is not None:
+            self.atoms.setdefault(how.atom)
+        return expr, how, iter(how.parts)
+
+    def build(self, context: Context) -> list[Node]:
+        """A node for each step."""
+        nodes: list[Node] = []
+        for _, how, parts in self.steps:
+            nodes.append(how.build(context, *(nodes[p] for p in parts)))
+        return nodes
+
+
+def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = "float64") -> list[Node]:
+    """The graph of expressions whose symbols have nodes already.
+
+    >>> from gradcompile.ir import leaf
+    >>> x = sympy.Symbol("x")
+    >>> convert([sympy.sin(x)], {x: leaf("x")})
+    [<sin float64[]>]
+    """
+    tape = Tape(atoms)
+    places = [tape.add(e) for e in expressions]
+    missing = next((a for a in tape.atoms if a not in atoms), None)
+    if missing is not None:
+        raise ExpressionError(f"{missing} stands for nothing here; write the expression by {', '.join(map(str, atoms))} alone")
+    nodes = tape.build(Context(dtype, atoms))
+    return [nodes[p] for p in places]
+
+
+def read(
+    loss: Any,
+    params: Any,
+    *,
+    inputs: Any = None,
+    data: Any = (),
+    reduce: str | None = "mean",
+    dtype: str = "float64",
+    allow_unused: bool = False,
+) -> Problem:
+    """Read a loss and its arguments as `compile_grad` takes them.
+
+    The value is a scalar, reduced over the samples where `data` is given (`reduce` None leaves one value a sample). A
+    loss that is a scalar by its own `mean` or `total` is left alone.
+
+    Raises ExpressionError for what can't be compiled, ArgumentError and ArgumentTypeError for arguments that don't
+    fit the loss or each other.
+
+    >>> w, x, y = sympy.symbols("w x y")
+    >>> problem = read((w*x - y)**2, [w])
+    >>> [a.name for a in (*problem.params, *problem.inputs)], problem.primal, problem.formula
+    (['w', 'x', 'y'], <mul float64[]>, '(w*x - y)**2')
+    """
+    if reduce not in ("mean", "sum", None) or dtype not in ("float64", "float32"):
+        raise ArgumentError(f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'")
+    expr = scalar(loss)
+    tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+    built = arguments.build(slots, Namer(), dtype)
+    entries = [e for a in built for e in arguments.elements(a)]
+    symbols = {node: symbol for node, symbol, _ in entries}
+    atoms = {symbol: node for node, symbol in symbols.items()}
+    samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
+    value = tape.build(Context(dtype, atoms, samples))[-1]
+    given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
+    return Problem(
+        reduced(value, expr, reduce, samples),
+        tuple(given),
+        tuple(built[len(given) :]),
+        bare,
+        {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
+        text(expr),
+        symbols,
+    )
+
+
+def scalar(loss: Any) -> Any:
+    """The loss as a SymPy expression; ExpressionError for what is not one number."""
+    if isinstance(loss, str):
+        raise ArgumentTypeError(f"the loss is text, {text(loss, 60)!r}; give a SymPy expression, as in (w*x - y)**2 of sympy.symbols")
+    if isinstance(loss, int | float) and not isinstance(loss, bool):
+        return sympy.sympify(loss)
+    if isinstance(loss, sympy.MatrixBase):
+        raise ExpressionError(f"the loss is {text(loss)}; a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up")
+    if isinstance(loss, sympy.logic.boolalg.Boolean) and not isinstance(loss, sympy.Symbol | sympy.ITE):
+        raise ExpressionError(f"the loss is the condition {text(loss)}; a loss is a number: write where(condition, 1, 0)")
+    if not isinstance(loss, sympy.Basic):
+        raise ArgumentTypeError(f"the loss is a {type(loss).__name__}; give one scalar SymPy expression, as in sum(terms)")
+    return loss
+
+
+def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -> tuple[Tape, list[Slot], bool]:
+    """The loss as a tape and its arguments, parameters first, checked against each other."""
+    given, bare = arguments.slots(params, "params", "p")
+    columns, _ = arguments.slots(data, "data", "data")
+    others = [] if inputs is None else arguments.slots(inputs, "inputs", "input")[0]
+    order = arguments.merged(columns, others, inputs is not None)
+    slots = [*given, *order]
+    arguments.check_distinct(slots)
+    named = {symbol: s for s in slots for symbol in s.symbols}
+    bases = {s.base for s in slots if s.base is not None}
+    tape = Tape(named)
+    tape.add(expr)
+    arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms])
+    rest = arguments.free(tape.atoms, {*named, *bases})
+    if rest and inputs is not None:
+        names = ", ".join(s.wish for s in rest)
+        raise ArgumentError(f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs=")
+    check_used(slots, tape, allow_unused)
+    arguments.settle_shapes([*slots, *rest], tape.atoms)
+    return tape, [*slots, *rest], bare
+
+
+def check_used(slots: Sequence[Slot], tape: Tape, allow_unused: bool) -> None:
+    """Every parameter and every data entry is in the loss."""
+    bases = {a.args[0] for a in tape.atoms if a.args}
+    for s in slots:
+        used = s.base in bases if s.base is not None else any(symbol in tape.atoms for symbol in s.symbols)
+        if s.base is not None and not used and s.shape is None:
+            raise ArgumentError(f"the loss does not contain {s.base}, so its shape is unknown; leave it out, or give it a shape")
+        if used or allow_unused or s.role == "inputs":
+            continue
+        kind = "parameter" if s.role == "params" else "data symbol"
+        raise ArgumentError(f"the loss does not contain the {kind} {s.wish}; leave it out of {s.role}, or pass allow_unused=True")
+
+
+def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:
+    """The value, reduced over the samples if it has one entry each."""
+    if value.type.dtype == "bool":
+        raise ExpressionError(f"the loss {text(expr)} is a condition; a loss is a number: write where(condition, 1, 0)")
+    if reduce is None or not per_sample(value):
+        return value
+    summed = apply("sum", value, params=((0,),))
+    return apply("div", summed, apply("size", samples or value, params=(0,))) if reduce == "mean" else summed

@@ -1,0 +1,673 @@
+"""What each class of SymPy becomes in the graph: the parts that are converted first, and what is built of them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import sympy
+from sympy.codegen import cfunctions, numpy_nodes
+from sympy.core.function import AppliedUndef
+from sympy.core.numbers import NumberSymbol
+from sympy.logic.boolalg import BooleanFalse, BooleanTrue
+from sympy.matrices.expressions.matexpr import MatrixElement
+
+from gradcompile import ir
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend import functions
+from gradcompile.frontend.arguments import stands_for_symbol
+from gradcompile.frontend.names import is_small, text
+from gradcompile.ir import Node, apply, is_const
+
+UNROLLED = 100_000  # terms of a Sum or Product
+RESOLVED = 2_000  # nodes of a Subs or Derivative that SymPy is asked to work out
+LARGEST = {"float64": 1.7976931348623157e308, "float32": 3.4028234663852886e38}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What building needs: the dtype, the nodes of the symbols, and a leaf that has one entry a sample."""
+
+    dtype: str
+    atoms: Mapping[Any, Node]
+    samples: Node | None = None
+
+    def const(self, value: float) -> Node:
+        """A constant of the dtype."""
+        return ir.const(value, self.dtype)
+
+
+class Plan(NamedTuple):
+    """The subexpressions to convert, and what makes a node of theirs."""
+
+    parts: Sequence[Any]
+    build: Callable[..., Node]
+    atom: Any = None
+
+
+Handler = Callable[[Any], Plan]
+
+
+# Numbers
+
+
+def number(expr: Any) -> Plan:
+    """A constant, correctly rounded."""
+    value = nearest(expr)
+    return Plan((), lambda c: c.const(within(value, c.dtype, expr)))
+
+
+def nearest(expr: Any) -> float:
+    """The float nearest to a number; ExpressionError when it is beyond the range of floats."""
+    if expr.is_Rational:
+        top, bottom = int(expr.p), int(expr.q)
+    elif expr.is_infinite or expr is sympy.nan:
+        return float(expr)
+    else:
+        sign, mantissa, exponent, bits = (expr if expr.is_Float else expr.evalf(40))._mpf_
+        if mantissa and not -1200 < exponent + bits < 1200:
+            raise out_of_range(expr)
+        top, bottom = (-1) ** sign * int(mantissa) * 2 ** max(exponent, 0), 2 ** max(-exponent, 0)
+    try:
+        value = top / bottom
+    except OverflowError:
+        raise out_of_range(expr) from None
+    if top and not value:
+        raise out_of_range(expr)
+    return value
+
+
+def within(value: float, dtype: str, expr: Any) -> float:
+    """The value, if the dtype can hold it."""
+    if math.isfinite(value) and abs(value) > LARGEST[dtype]:
+        raise out_of_range(expr, dtype)
+    return value
+
+
+def out_of_range(expr: Any, dtype: str = "float64") -> ExpressionError:
+    """The error for a number that no float is near to."""
+    digits = int(expr.p).bit_length() if expr.is_Rational else 0
+    shown = f"an integer of {digits} bits" if digits > 2000 else text(expr, 60)
+    return ExpressionError(f"the number {shown} is outside the range of {dtype}; rescale the loss, or take logarithms")
+
+
+def undefined_number(expr: Any) -> Plan:
+    """A constant that is no real number."""
+    raise ExpressionError(f"the loss contains {expr}, which is not a real number; losses are real, write it without {expr}")
+
+
+# Sums and products: constants and scalars are gathered first, so that their work leaves the loop over the samples
+
+
+def per_sample(n: Node) -> bool:
+    """Whether the node has one entry a sample."""
+    return n.type.shape[:1] == ("n",)
+
+
+def is_negative(n: Node) -> bool:
+    """Whether the term is printed with a minus."""
+    return n.op.name == "neg"
+
+
+def signed(c: Context, n: Node) -> Node:
+    """A term with a negative coefficient as the negation of one with a positive coefficient."""
+    if n.op.name == "mul" and is_const(n.args[0]) and n.args[0].value < 0:
+        return apply("neg", times(c.const(-n.args[0].value), n.args[1]))
+    return n
+
+
+def total(c: Context, *terms: Node) -> Node:
+    """The sum of the terms: the scalar ones first, and what is subtracted after what is added."""
+    scalars = sorted((signed(c, t) for t in terms if not per_sample(t)), key=is_negative)
+    samples = [signed(c, t) for t in terms if per_sample(t)]
+    if scalars and samples:
+        scalars = [added(scalars)]
+    return added(sorted(scalars + samples, key=is_negative)) if terms else c.const(0.0)
+
+
+def added(terms: Sequence[Node]) -> Node:
+    """One n-ary sum."""
+    return terms[0] if len(terms) == 1 else apply("add", *terms)
+
+
+def times(a: Node, b: Node) -> Node:
+    """A product, without a factor of one."""
+    return b if is_const(a, 1.0) else a if is_const(b, 1.0) else apply("mul", a, b)
+
+
+def chain(factors: Sequence[Node]) -> Node | None:
+    """The product from left to right, None if there are no factors."""
+    result = None
+    for f in factors:
+        result = f if result is None else times(result, f)
+    return result
+
+
+def quotient(c: Context, above: Node | None, below: Node | None) -> Node | None:
+    """above/below, where None stands for one."""
+    if below is None:
+        return above
+    return apply("div", c.const(1.0) if above is None else above, below)
+
+
+def ratio(c: Context, above: Sequence[Node], below: Sequence[Node]) -> Node:
+    """The quotient of two products, with the scalar factors in a quotient of their own."""
+    negative = sum(is_const(f, -1.0) for f in above) % 2
+    above = cube_roots([f for f in above if not is_const(f, -1.0)])
+    numbers, scalars = [f for f in above if is_const(f)], [f for f in above if not is_const(f) and not per_sample(f)]
+    top, bottom = chain([f for f in above if per_sample(f)]), chain([f for f in below if per_sample(f)])
+    factor, divisor = chain(numbers + scalars), chain([f for f in below if not per_sample(f)])
+    if factor is not None or (top is None and bottom is None):
+        factor, divisor = quotient(c, factor, divisor), None
+    if top is None:
+        result = quotient(c, factor, chain([f for f in (divisor, bottom) if f is not None]))
+    else:
+        samples = quotient(c, top, chain([f for f in (divisor, bottom) if f is not None]))
+        result = chain([f for f in (factor, samples) if f is not None])
+    result = c.const(1.0) if result is None else result
+    return apply("neg", result) if negative else result
+
+
+def cube_roots(factors: list[Node]) -> list[Node]:
+    """sign(x)*cbrt(|x|), as SymPy writes a real root, as cbrt(x)."""
+    for s in [f for f in factors if f.op.name == "sign"]:
+        root = next((f for f in factors if f.op.name == "cbrt" and f.args[0].op.name == "abs" and f.args[0].args == s.args), None)
+        if root is not None:
+            factors = [apply("cbrt", s.args[0]) if f is root else f for f in factors if f is not s]
+    return factors
+
+
+def product(expr: Any) -> Plan:
+    """A product; factors of negative powers go below the line."""
+    parts: list[Any] = []
+    powers: list[Any] = []
+    for f in expr.args:
+        below = isinstance(f, sympy.Pow) and f.args[1].is_Number and f.args[1].is_negative
+        if below:
+            real_power(f)
+        parts.append(f.args[0] if below else f)
+        powers.append(-f.args[1] if below else None)
+    return Plan(parts, partial(split, powers=powers))
+
+
+def split(c: Context, *nodes: Node, powers: Sequence[Any]) -> Node:
+    """A ratio of the nodes without a power and those with one."""
+    pairs = list(zip(nodes, powers, strict=True))
+    return ratio(c, [n for n, p in pairs if p is None], [power(c, n, p) for n, p in pairs if p is not None])
+
+
+# Powers
+
+
+def raised(expr: Any) -> Plan:
+    """A power, by the kind of its base and exponent."""
+    base, exponent = expr.args
+    if base is sympy.E:
+        return Plan((exponent,), call("exp"))
+    if exponent.is_Number:
+        real_power(expr)
+        return Plan((base,), partial(power, exponent=exponent))
+    if base == 2 and base.is_Number:
+        return Plan((exponent,), call("exp2"))
+    return Plan((base, exponent), call("pow"))
+
+
+def real_power(expr: Any) -> None:
+    """Refuse a root of a negative number."""
+    base, exponent = expr.args
+    if base.is_Number and base.is_negative and not nearest(exponent).is_integer():
+        raise ExpressionError(f"{text(expr)} is complex; losses are real: for a real root write real_root or Cbrt")
+
+
+def power(c: Context, base: Node, exponent: Any) -> Node:
+    """A constant power: products for integers, a square root more for half-integers."""
+    halves = 2 * nearest(exponent)
+    if not halves.is_integer():
+        if base.op.name == "abs" and exponent == sympy.Rational(1, 3):
+            return apply("cbrt", base)
+        return apply("pow", base, c.const(nearest(exponent)))
+    whole, odd = divmod(int(2 * abs(exponent)), 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
+    result = chain([*repeated(base, whole), *([apply("sqrt", base)] if odd else [])])
+    if result is None:
+        return c.const(1.0)
+    return apply("div", c.const(1.0), result) if exponent.is_negative else result
+
+
+def repeated(base: Node, count: int) -> list[Node]:
+    """base**count by repeated squaring, as a list of at most one factor; an even power of |x| is one of x."""
+    if base.op.name == "abs" and count % 2 == 0:
+        base = base.args[0]
+    result = None
+    while count:
+        if count & 1:
+            result = base if result is None else apply("mul", base, result)
+        count >>= 1
+        base = apply("mul", base, base) if count else base
+    return [] if result is None else [result]
+
+
+# Functions
+
+
+def call(name: str, *params: Any) -> Callable[..., Node]:
+    """What builds the op of that name."""
+    return lambda c, *nodes: apply(name, *nodes, params=params)
+
+
+def simple(name: str) -> Handler:
+    """A function that is an op."""
+    build = call(name)
+    return lambda expr: Plan(expr.args, build)
+
+
+def formula(build: Callable[..., Node]) -> Handler:
+    """A function that is a formula of ops."""
+    return lambda expr: Plan(expr.args, build)
+
+
+def inverse(name: str) -> Handler:
+    """A function that is the reciprocal of an op."""
+    return formula(lambda c, x: apply("div", c.const(1.0), apply(name, x)))
+
+
+def of_inverse(name: str) -> Handler:
+    """A function that is an op of the reciprocal."""
+    return formula(lambda c, x: apply(name, apply("div", c.const(1.0), x)))
+
+
+def logarithm(c: Context, x: Node, base: Node | None = None) -> Node:
+    """log(x) or log(x)/log(base)."""
+    return apply("log", x) if base is None else apply("div", apply("log", x), apply("log", base))
+
+
+def acot(c: Context, x: Node) -> Node:
+    """SymPy's inverse cotangent: odd, pi/2 at 0."""
+    one = c.const(1.0)
+    left = apply("neg", apply("atan2", one, apply("neg", x)))
+    return apply("select", apply("lt", x, c.const(0.0)), left, apply("atan2", one, x))
+
+
+def beta(c: Context, x: Node, y: Node | None = None) -> Node:
+    """gamma(x)*gamma(y)/gamma(x + y), by logarithms where that would overflow."""
+    y = x if y is None else y
+    both = apply("add", x, y)
+    direct = apply("div", apply("mul", apply("gamma", x), apply("gamma", y)), apply("gamma", both))
+    logs = apply("add", apply("lgamma", x), apply("lgamma", y), apply("neg", apply("lgamma", both)))
+    return apply("select", apply("lt", both, c.const(170.0 if c.dtype == "float64" else 34.0)), direct, apply("exp", logs))
+
+
+def with_order(name: str, first: bool = True) -> Handler:
+    """A function of an integer order, before or after its argument."""
+
+    def handle(expr: Any) -> Plan:
+        order, argument = expr.args if first else expr.args[::-1]
+        if not order.is_Integer:
+            raise ExpressionError(f"{text(expr)}: the order {text(order, 40)} of {expr.func.__name__} is not an integer; write the "
+                                  "function of half-integer order by expand_func, or a custom function")  # fmt: skip
+        return Plan((argument,), call(name, int(order)))
+
+    return handle
+
+
+def polygamma(expr: Any) -> Plan:
+    """A derivative of digamma."""
+    if expr.args[0] == 0:
+        return Plan(expr.args[1:], call("digamma"))
+    if expr.args[0].is_Integer and expr.args[0].is_negative:
+        raise ExpressionError(f"{text(expr)}: polygamma of a negative order is not an op; use loggamma for order -1")
+    return with_order("polygamma")(expr)
+
+
+def lambertw(expr: Any) -> Plan:
+    """A real branch of Lambert's W."""
+    branch = expr.args[1] if len(expr.args) > 1 else sympy.S.Zero
+    if branch not in (0, -1):
+        raise ExpressionError(f"{text(expr)}: branch {branch} of LambertW is not real; the real ones are 0 and -1")
+    return Plan(expr.args[:1], call("lambertw", int(branch)))
+
+
+def heaviside(c: Context, x: Node, at_zero: Node | None = None) -> Node:
+    """The step, with its value at 0."""
+    return apply("heaviside", x, c.const(0.5) if at_zero is None else at_zero)
+
+
+def extreme(name: str) -> Handler:
+    """An n-ary maximum or minimum as a tree, the scalars first."""
+
+    def build(c: Context, *nodes: Node) -> Node:
+        level = sorted(nodes, key=per_sample)
+        while len(level) > 1:
+            pairs = zip(level[::2], level[1::2], strict=False)
+            level = [apply(name, a, b) for a, b in pairs] + level[len(level) // 2 * 2 :]
+        return level[0]
+
+    return formula(build)
+
+
+def average(c: Context, x: Node) -> Node:
+    """The mean over the samples."""
+    samples = c.samples if c.samples is not None else x
+    return apply("div", summed(c, x), count(c, samples))
+
+
+def count(c: Context, x: Node) -> Node:
+    """The number of samples, in the dtype of the graph."""
+    return apply("size", x, params=(0,))
+
+
+def summed(c: Context, x: Node) -> Node:
+    """The sum over the samples."""
+    return apply("sum", x, params=((0,),))
+
+
+def over_samples(build: Callable[..., Node]) -> Handler:
+    """mean or total: its argument must be per sample."""
+
+    def handle(expr: Any) -> Plan:
+        def checked(c: Context, x: Node) -> Node:
+            if not per_sample(x):
+                raise ExpressionError(f"{text(expr)}: the argument of {expr.func.__name__} has no value a sample; name the symbols "
+                                      "that change from sample to sample in data=")  # fmt: skip
+            return build(c, x)
+
+        return Plan(expr.args, checked)
+
+    return handle
+
+
+def custom(expr: Any) -> Plan:
+    """A user's function."""
+    return Plan(expr.args, call(expr.func.op_name))
+
+
+# Conditions
+
+
+def truth(c: Context, n: Node) -> Node:
+    """A condition; a number counts as true when it is not 0."""
+    return n if n.type.dtype == "bool" else apply("ne", n, c.const(0.0))
+
+
+def logical(name: str) -> Handler:
+    """A logical op on conditions, n-ary ones from left to right."""
+
+    def build(c: Context, *nodes: Node) -> Node:
+        terms = [truth(c, n) for n in nodes]
+        result = terms[0]
+        for t in terms[1:]:
+            result = apply(name, result, t)
+        return result if len(terms) > 1 else apply(name, result) if name == "not" else result
+
+    return formula(build)
+
+
+def implies(c: Context, a: Node, b: Node) -> Node:
+    """not a, or b."""
+    return apply("or", apply("not", truth(c, a)), truth(c, b))
+
+
+def comparison(name: str, swap: bool = False) -> Handler:
+    """A relational; greater is less with the sides exchanged."""
+
+    def build(c: Context, a: Node, b: Node) -> Node:
+        if "bool" in (a.type.dtype, b.type.dtype):
+            differ = apply("xor", truth(c, a), truth(c, b))
+            return differ if name == "ne" else apply("not", differ)
+        return apply(name, b, a) if swap else apply(name, a, b)
+
+    def handle(expr: Any) -> Plan:
+        real = holds_for_reals(expr)
+        return Plan(expr.args, build) if real is None else boolean(real)
+
+    return handle
+
+
+def holds_for_reals(expr: Any) -> bool | None:
+    """Whether a condition is known because everything is real: Eq(im(x), 0), which SymPy's real roots contain."""
+    if isinstance(expr, sympy.Eq | sympy.Ne) and isinstance(expr.args[0], sympy.im) and expr.args[1] == 0:
+        return isinstance(expr, sympy.Eq)
+    return {sympy.true: True, sympy.false: False}.get(expr) if isinstance(expr, BooleanTrue | BooleanFalse) else None
+
+
+def boolean(value: bool) -> Plan:
+    """A condition that is settled."""
+    return Plan((), lambda c: ir.const(value, "bool"))
+
+
+def piecewise(expr: Any) -> Plan:
+    """A chain of selections, up to the first condition that always holds; NaN where none does."""
+    pairs: list[Any] = []
+    for value, condition in expr.args:
+        known = holds_for_reals(condition)
+        if known is not False:
+            pairs.append((value, condition, known))
+        if known:
+            break
+    settled = bool(pairs and pairs[-1][2])
+    conditions = [p[1] for p in (pairs[:-1] if settled else pairs)]
+    return Plan([p[0] for p in pairs] + conditions, partial(choose, branches=len(pairs)))
+
+
+def choose(c: Context, *nodes: Node, branches: int) -> Node:
+    """The value of the first branch whose condition holds."""
+    values, conditions = nodes[:branches], nodes[branches:]
+    result = values[-1] if len(values) > len(conditions) else c.const(math.nan)
+    for value, condition in zip(reversed(values[: len(conditions)]), reversed(conditions), strict=True):
+        result = apply("select", truth(c, condition), value, result)
+    return result
+
+
+def if_then_else(c: Context, condition: Node, a: Node, b: Node) -> Node:
+    """A selection between values, or between conditions."""
+    test = truth(c, condition)
+    if "bool" not in (a.type.dtype, b.type.dtype):
+        return apply("select", test, a, b)
+    return apply("or", apply("and", test, truth(c, a)), apply("and", apply("not", test), truth(c, b)))
+
+
+# What SymPy holds unevaluated
+
+
+def unrolled(build: Callable[..., Node]) -> Handler:
+    """A Sum or Product with numeric bounds, written out over its last index."""
+
+    def handle(expr: Any) -> Plan:
+        body, *limits = expr.args
+        if not all(len(limit) == 3 for limit in limits):
+            raise ExpressionError(f"{text(expr)}: the index has no bounds; give numbers, as in (k, 1, 10)")
+        index, low, high = limits[-1]
+        if not (low.is_Integer and high.is_Integer):
+            raise ExpressionError(f"{text(expr)}: the bounds {low} and {high} are not integers; give numbers, or work the sum out")
+        if high - low >= UNROLLED:
+            raise ExpressionError(f"{text(expr)}: {high - low + 1} terms; at most {UNROLLED} are written out")
+        if high < low - 1:
+            raise ExpressionError(f"{text(expr)}: the upper bound {high} is below the lower one {low}; exchange them")
+        inner = body if len(limits) == 1 else expr.func(body, *limits[:-1])
+        return Plan([replaced(inner, index, sympy.Integer(k)) for k in range(int(low), int(high) + 1)], build)
+
+    return handle
+
+
+def replaced(expr: Any, old: Any, new: Any) -> Any:
+    """The expression with a symbol replaced; each shared part is rebuilt once."""
+    done: dict[int, Any] = {}
+    stack = [expr]
+    while stack:
+        e = stack[-1]
+        waiting = [a for a in e.args if id(a) not in done]
+        if id(e) in done:
+            stack.pop()
+        elif waiting:
+            stack.extend(waiting)
+        else:
+            stack.pop()
+            args = [done[id(a)] for a in e.args]
+            changed = any(a is not b for a, b in zip(args, e.args, strict=True))
+            done[id(e)] = new if isinstance(e, sympy.Symbol) and e == old else e.func(*args) if changed else e
+    return done[id(expr)]
+
+
+def resolved(expr: Any) -> Plan:
+    """What `doit` makes of a small Subs or Derivative."""
+    result = expr.doit() if is_small(expr, RESOLVED) else expr
+    if isinstance(result, sympy.Subs | sympy.Derivative) and not stands_for_symbol(result):
+        raise ExpressionError(f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
+                              "the function of time in params, inputs or data")  # fmt: skip
+    return Plan((result,), lambda c, x: x)
+
+
+def of_matrix(expr: Any) -> Plan:
+    """Determinant or trace of a small explicit matrix."""
+    matrix = expr.args[0]
+    if not all(d.is_Integer and d <= 6 for d in matrix.shape):
+        raise ExpressionError(f"{text(expr)}: the matrix is {' x '.join(map(str, matrix.shape))}; at most 6 x 6 are written out")
+    explicit = sympy.Matrix(matrix.doit().as_explicit())
+    return Plan((explicit.det(method="berkowitz") if isinstance(expr, sympy.Determinant) else explicit.trace(),), lambda c, x: x)
+
+
+def dot(expr: Any) -> Plan:
+    """The scalar product of two explicit vectors."""
+    a, b = (list(m.as_explicit()) for m in expr.args)
+    return Plan([sympy.Mul(x, y) for x, y in zip(a, b, strict=True)], total)
+
+
+def element(expr: Any) -> Plan:
+    """An entry of an array, or of a matrix expression that can be written out."""
+    parent, *place = expr.args
+    if not all(i.is_Integer for i in place):
+        raise ExpressionError(f"{text(expr)}: the index {', '.join(map(str, place))} is not constant; write W[2, 3], or sum over the "
+                              "index by Sum(W[k], (k, 0, 9))")  # fmt: skip
+    if isinstance(parent, sympy.IndexedBase | sympy.MatrixSymbol):
+        return atom(expr)
+    return Plan((parent.as_explicit()[tuple(int(i) for i in place)],), lambda c, x: x)
+
+
+def atom(expr: Any) -> Plan:
+    """What stands for a value from outside."""
+    return Plan((), lambda c: c.atoms[expr], expr)
+
+
+def undefined(expr: Any) -> Plan:
+    """A function nobody named."""
+    name = expr.func.__name__
+    raise ExpressionError(f"{text(expr)} is an undefined function; name it in params, inputs or data where it stands for a symbol, or "
+                          f"define it by gradcompile.custom({name!r}, value, partials)")  # fmt: skip
+
+
+# What can't be compiled, and what to write instead
+
+REAL = "everything is real here: write the loss without it"
+SCALAR = "a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up"
+CURES: dict[Any, str] = {
+    sympy.conjugate: REAL,
+    sympy.re: REAL,
+    sympy.im: REAL,
+    sympy.arg: REAL,
+    sympy.Integral: "work the integral out by doit(), or write a quadrature as a Sum",
+    sympy.Limit: "work the limit out by doit()",
+    sympy.DiracDelta: "it has no values; write a narrow Gaussian",
+    sympy.MatrixExpr: "a loss is a scalar: write the expression out by as_explicit() and pick an entry, as in m[0, 0]",
+    sympy.Tuple: SCALAR,
+    sympy.Order: "drop it by removeO()",
+}
+DEFAULT = "write it by elementary functions, or define it by gradcompile.custom(name, value, partials)"
+
+
+def unsupported(expr: Any) -> Plan:
+    """The error for what is no op."""
+    cure = next((CURES[k] for k in type(expr).__mro__ if k in CURES), DEFAULT)
+    raise ExpressionError(f"{text(expr)}: {type(expr).__name__} can't be compiled; {cure}")
+
+
+def plan(expr: Any, named: Mapping[Any, Any]) -> Plan:
+    """How to convert one expression; `named` holds the x(t), derivatives and elements that stand for symbols."""
+    if isinstance(expr, NAMEABLE) and stands_for_symbol(expr) and expr in named:
+        return atom(expr)
+    handler = next((HEADS[k] for k in type(expr).__mro__ if k in HEADS), unsupported)
+    return handler(expr)
+
+
+NAMEABLE = (AppliedUndef, sympy.Derivative, sympy.Indexed, MatrixElement)
+HEADS: dict[Any, Handler] = {
+    sympy.Symbol: atom,
+    sympy.Number: number,
+    NumberSymbol: number,
+    sympy.core.numbers.Infinity: number,
+    sympy.core.numbers.NegativeInfinity: number,
+    sympy.core.numbers.NaN: number,
+    sympy.core.numbers.ComplexInfinity: undefined_number,
+    sympy.core.numbers.ImaginaryUnit: undefined_number,
+    sympy.Add: formula(total),
+    sympy.Mul: product,
+    sympy.Pow: raised,
+    sympy.log: formula(logarithm),
+    sympy.Abs: simple("abs"),
+    sympy.ceiling: simple("ceil"),
+    sympy.loggamma: simple("lgamma"),
+    sympy.Mod: simple("mod"),
+    sympy.frac: formula(lambda c, x: apply("add", x, apply("neg", apply("floor", x)))),
+    sympy.cot: inverse("tan"),
+    sympy.sec: inverse("cos"),
+    sympy.csc: inverse("sin"),
+    sympy.coth: inverse("tanh"),
+    sympy.sech: inverse("cosh"),
+    sympy.csch: inverse("sinh"),
+    sympy.acot: formula(acot),
+    sympy.asec: of_inverse("acos"),
+    sympy.acsc: of_inverse("asin"),
+    sympy.acoth: of_inverse("atanh"),
+    sympy.asech: of_inverse("acosh"),
+    sympy.acsch: of_inverse("asinh"),
+    sympy.beta: formula(beta),
+    sympy.factorial: formula(lambda c, x: apply("gamma", apply("add", x, c.const(1.0)))),
+    sympy.polygamma: polygamma,
+    sympy.trigamma: lambda expr: Plan(expr.args, call("polygamma", 1)),
+    sympy.LambertW: lambertw,
+    sympy.Heaviside: formula(heaviside),
+    sympy.Max: extreme("max"),
+    sympy.Min: extreme("min"),
+    sympy.Piecewise: piecewise,
+    sympy.ITE: formula(if_then_else),
+    sympy.Lt: comparison("lt"),
+    sympy.Le: comparison("le"),
+    sympy.Gt: comparison("lt", swap=True),
+    sympy.Ge: comparison("le", swap=True),
+    sympy.Eq: comparison("eq"),
+    sympy.Ne: comparison("ne"),
+    sympy.And: logical("and"),
+    sympy.Or: logical("or"),
+    sympy.Xor: logical("xor"),
+    sympy.Not: logical("not"),
+    sympy.Implies: formula(implies),
+    BooleanTrue: lambda expr: boolean(True),
+    BooleanFalse: lambda expr: boolean(False),
+    sympy.Sum: unrolled(total),
+    sympy.Product: unrolled(lambda c, *factors: ratio(c, factors, ())),
+    sympy.Subs: resolved,
+    sympy.Derivative: resolved,
+    sympy.UnevaluatedExpr: formula(lambda c, x: x),
+    sympy.Determinant: of_matrix,
+    sympy.Trace: of_matrix,
+    sympy.DotProduct: dot,
+    sympy.Indexed: element,
+    MatrixElement: element,
+    AppliedUndef: undefined,
+    cfunctions.Cbrt: simple("cbrt"),
+    cfunctions.Sqrt: simple("sqrt"),
+    cfunctions.fma: formula(lambda c, a, b, d: total(c, ratio(c, [a, b], ()), d)),
+    numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("add", apply("exp", a), apply("exp", b)))),
+    functions.mean: over_samples(average),
+    functions.total: over_samples(summed),
+    functions.relu: formula(lambda c, x: apply("select", apply("le", x, c.const(0.0)), c.const(0.0), x)),
+    functions.log_sigmoid: formula(lambda c, x: apply("neg", apply("softplus", apply("neg", x)))),
+    functions.CustomFunction: custom,
+}
+for _name in ("exp sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sign floor erf erfc gamma digamma sinc").split():
+    HEADS[getattr(sympy, _name)] = simple(_name)
+for _name in ("log1p", "expm1", "log2", "log10", "exp2", "hypot"):
+    HEADS[getattr(cfunctions, _name)] = simple(_name)
+for _name in ("besselj", "bessely", "besseli", "besselk"):
+    HEADS[getattr(sympy, _name)] = with_order(_name)
+for _name in ("sigmoid", "softplus"):
+    HEADS[getattr(functions, _name)] = simple(_name)

@@ -1,0 +1,111 @@
+"""Identifiers for symbols, and bounded texts of expressions: what generated code and messages call things."""
+
+import keyword
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sympy
+
+FEW = 40  # nodes of a tree that is printed in full
+
+
+def identifier(text: str) -> str:
+    r"""The nearest identifier that Python, a named tuple and a keyword argument accept.
+
+    LaTeX loses its backslashes and braces, leading underscores are dropped, a keyword gets an underscore, letters of
+    any alphabet stay.
+
+    >>> [identifier(t) for t in (r"\\alpha_{1}", "_x", "lambda", "x'", "3d", "µ")]
+    ['alpha_1', 'x', 'lambda_', 'x_prime', 'v3d', 'μ']
+    """
+    text = unicodedata.normalize("NFKC", text).replace("'", "_prime").replace("′", "_prime")
+    text = re.sub(r"\W+", "_", re.sub(r"[\\{}]", "", text)).strip("_")
+    text = re.sub(r"_+", "_", text) or "v"
+    if not text.isidentifier():
+        text = "v" + text
+    return text + "_" if keyword.iskeyword(text) else text
+
+
+class Namer:
+    """Hands out identifiers, each once: a clash with an earlier or a reserved one gets a number.
+
+    >>> fresh = Namer({"theta", "n"})
+    >>> fresh("theta"), fresh("x"), fresh("x"), fresh("_x")
+    ('theta_2', 'x', 'x_2', 'x_3')
+    """
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self._taken = set(reserved)
+        self._next: dict[str, int] = {}
+
+    def __call__(self, wish: str) -> str:
+        """An identifier as near to the wish as is free."""
+        wanted = name = identifier(wish)
+        number = self._next.get(wanted, 2)
+        while name in self._taken:
+            name = f"{wanted.rstrip('_')}_{number}"
+            number += 1
+        self._next[wanted] = number
+        self._taken.add(name)
+        return name
+
+    def all(self, wishes: Sequence[str]) -> list[str]:
+        """An identifier for each wish; a wish that is one already comes before those that are changed to it.
+
+        >>> Namer().all(["_x", "x"])
+        ['x_2', 'x']
+        """
+        given = {k: self(w) for k, w in enumerate(wishes) if identifier(w) == w}
+        return [given[k] if k in given else self(w) for k, w in enumerate(wishes)]
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sorting key under which x2 comes before x10.
+
+    >>> sorted(["x10", "x2", "b"], key=natural)
+    ['b', 'x2', 'x10']
+    """
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(p), "") if p.isdecimal() and k % 2 else (1, 0, p) for k, p in enumerate(parts) if p]
+
+
+def is_small(expr: Any, limit: int = FEW) -> bool:
+    """Whether the expression has at most so many nodes, counted as a tree; stops counting there."""
+    stack = [expr]
+    while stack and limit >= 0:
+        limit -= 1
+        stack.extend(getattr(stack.pop(), "args", ()))
+    return limit >= 0
+
+
+def text(expr: Any, limit: int = 200) -> str:
+    """The expression as text of bounded length; a large one shows its outermost form and the first of its parts.
+
+    >>> x = sympy.Symbol("x")
+    >>> text(sympy.sin(x)**2), text(sum(sympy.exp(k*x) for k in range(1, 500)), 36)
+    ('sin(x)**2', 'exp(x) + exp(2*x) + ... (499 terms)')
+    """
+    if isinstance(expr, sympy.MatrixBase):
+        return f"a {expr.rows} x {expr.cols} Matrix"
+    if not isinstance(expr, sympy.Basic) or is_small(expr):
+        full = str(expr)
+        return full if len(full) <= limit else full[: limit - 3] + "..."
+    return _abbreviated(expr, limit)
+
+
+def _abbreviated(expr: Any, limit: int) -> str:
+    """The outermost form of a large expression."""
+    join = {sympy.Add: " + ", sympy.Mul: "*", sympy.Pow: "**"}.get(expr.func, ", ")
+    parts, room = [], limit - 24
+    for arg in expr.args:
+        part = str(arg) if is_small(arg) else f"{type(arg).__name__}(...)"
+        part = f"({part})" if join in ("*", "**") and arg.func in (sympy.Add, sympy.Mul) and is_small(arg) else part
+        room -= len(part) + len(join)
+        if room < 0:
+            parts.append(f"... ({len(expr.args)} {'terms' if join == ' + ' else 'parts'})")
+            break
+        parts.append(part)
+    inside = join.join(parts)
+    return inside if join != ", " else f"{type(expr).__name__}({inside})"
