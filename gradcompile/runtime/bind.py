@@ -1,0 +1,419 @@
+"""From what the user passes to what compiled code takes: match by name, check, convert, and call with little overhead.
+
+Compiled code checks no type and no shape, so everything is checked here. What is already right is passed by reference.
+"""
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.frontend.arguments import Argument, Problem
+from gradcompile.runtime import jit
+
+_DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
+_KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
+_SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
+_SCALAR_CALL_CODE = 20_000  # bytes of a kernel's Python code past which compiling it a second time is felt
+_ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
+_MISSING = object()
+
+
+# ---- matching
+
+
+def match(arguments: Sequence[Argument], args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    """The values in the order of the arguments, some given by place and some by name."""
+    takes = ", ".join(a.name for a in arguments)
+    if len(args) > len(arguments):
+        raise ArgumentTypeError(f"{len(args)} arguments given, {len(arguments)} taken: ({takes})")
+    values = dict(zip((a.name for a in arguments), args, strict=False))
+    for name, value in named.items():
+        if name in values:
+            raise ArgumentTypeError(f"{name!r} is given twice, by place and by name; it takes ({takes})")
+        if all(a.name != name for a in arguments):
+            raise ArgumentTypeError(f"there is no argument {name!r}; it takes ({takes})")
+        values[name] = value
+    missing = [a.name for a in arguments if a.name not in values]
+    if missing:
+        count = f"{len(values)} of {len(arguments)} given"
+        raise ArgumentTypeError(f"no value for {', '.join(missing)}: it takes ({takes}), {count}")
+    return [values[a.name] for a in arguments]
+
+
+def match_inputs(inputs: Sequence[Argument], args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    """The inputs, given by place or by name, checked and converted."""
+    return convert_all(inputs, match(inputs, args, named))
+
+
+# ---- checking and converting
+
+
+def convert_all(arguments: Sequence[Argument], values: Sequence[Any]) -> list[Any]:
+    """Every value as its argument needs it; columns must have one length, and at least one sample."""
+    converted = [convert(a, v) for a, v in zip(arguments, values, strict=True)]
+    first: tuple[str, int] | None = None
+    for a, v in zip(arguments, converted, strict=True):
+        if a.leaf.type.shape[:1] != ("n",):
+            continue
+        if first is None:
+            first = a.name, len(v)
+        if len(v) == 0:
+            raise ArgumentError(f"{a.name} has zero samples (shape {v.shape}); a loss over samples needs at least one")
+        if len(v) != first[1]:
+            raise ArgumentError(f"{first[0]} has {first[1]} samples and {a.name} has {len(v)}; columns need one length")
+    return converted
+
+
+def convert(argument: Argument, value: Any) -> Any:
+    """A Python float for a scalar, else a C-contiguous array of the argument's dtype: the same one where it fits."""
+    kind = argument.leaf.type
+    dtype = _DTYPES[kind.dtype]
+    if not kind.shape:
+        return value if type(value) is float else _scalar(argument.name, value, dtype)
+    if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous and value.flags.aligned):
+        value = _array(argument.name, value, dtype)
+    _check_shape(argument.name, value.shape, kind.shape)
+    return value
+
+
+def _scalar(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """A single number as a float: Python's and NumPy's numbers and arrays without axes."""
+    if type(value) is int and -_ALL_EXACT <= value <= _ALL_EXACT:
+        return float(value)
+    if isinstance(value, np.ndarray | np.generic):
+        if value.ndim:
+            cure = f"pass {name}.item(), the number" if value.size == 1 else "name it in data for one value a sample"
+            raise ArgumentError(f"{name} is a single number, got an array of shape {value.shape}; {cure}")
+        return float(_array(name, value, dtype))
+    if isinstance(value, numbers.Integral):
+        return _integer(name, int(value), dtype)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise ArgumentTypeError(f"{name} is a single real number, got {_short(value)} of type {type(value).__name__}")
+
+
+def _integer(name: str, value: int, dtype: np.dtype[Any]) -> float:
+    try:
+        if int(dtype.type(value)) == value:
+            return float(value)
+    except OverflowError:
+        pass  # too large for a float at all: the error below says so
+    cure = f"pass float({name}) if rounding it is what you want"
+    raise ArgumentError(f"{name}: the integer {_short(value)} does not fit {dtype.name} exactly; {cure}")
+
+
+def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    """An array as native, aligned, C-contiguous dtype; refused where that would lose something."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ArgumentTypeError(f"{name} has masked entries; drop them, or fill them with {name}.filled(...)")
+    try:
+        found = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"{name} is no array: {error}; its rows need one length") from None
+    if found.dtype.kind not in "biuf":
+        what = _KINDS.get(found.dtype.kind, found.dtype.name)
+        cure = f"convert it, as in np.asarray({name}, float)"
+        raise ArgumentTypeError(f"{name} holds {what} (dtype {found.dtype}), not real numbers; {cure}")
+    is_literal = not hasattr(value, "dtype")  # numbers written in Python have no precision of their own to lose
+    if found.dtype.kind == "f" and found.dtype.itemsize > dtype.itemsize and not is_literal:
+        cure = f"pass {name}.astype('{dtype.name}')"
+        raise ArgumentTypeError(f"{name} has dtype {found.dtype.name}, the function takes {dtype.name}; {cure}")
+    converted = np.require(found, dtype, ["C", "A"])
+    if found.dtype.kind in "iu":
+        _check_exact(name, found, dtype)
+    return converted.reshape(found.shape)
+
+
+def _check_exact(name: str, found: np.ndarray, dtype: np.dtype[Any]) -> None:
+    """Refuse integers that the floating-point type can't hold."""
+    limit = 1 << (np.finfo(dtype).nmant + 1)
+    if found.size and (int(found.max()) > limit or int(found.min()) < -limit):
+        for value in found[(found > limit) | (found < -limit)].tolist():
+            _integer(name, value, dtype)
+
+
+def _check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> None:
+    fits = len(shape) == len(wanted) and all(w in ("n", s) for s, w in zip(shape, wanted, strict=True))
+    if not fits:
+        text = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
+        raise ArgumentError(f"{name} has shape {shape}, expected {text}{_shape_cure(name, shape, wanted)}")
+
+
+def _shape_cure(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> str:
+    """What to write instead, where that can be guessed."""
+    if not shape:
+        return f"; one number is a column of one sample as [{name}]" if wanted == ("n",) else ""
+    if len(wanted) == 1 and len(shape) == 2 and 1 in shape:
+        return f"; pass {name}.ravel()"
+    if len(wanted) == 2 == len(shape) and wanted[1] == shape[0]:
+        return f"; pass {name}.T"
+    if len(shape) == 1 and math.prod(w for w in wanted if isinstance(w, int)) == shape[0] > 0:
+        rows = ", ".join("-1" if w == "n" else str(w) for w in wanted)
+        return f"; pass {name}.reshape({rows})"
+    return ""
+
+
+def check_out(out: Any, size: int, dtype: np.dtype[Any]) -> None:
+    """Raise unless the gradient can be written into out: a writable contiguous vector."""
+    cure = f"make it with np.empty({size}, '{dtype.name}')"
+    if type(out) is not np.ndarray or out.dtype != dtype:
+        got = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else f"a {type(out).__name__}"
+        raise ArgumentTypeError(f"out is an array of dtype {dtype.name}, got {got}; {cure}")
+    if out.shape != (size,):
+        raise ArgumentError(f"out has shape {out.shape}, the gradient ({size},); {cure}")
+    if not out.flags.writeable:
+        raise ArgumentError("out is read-only; pass an array that may be written to")
+    if not out.flags.carray:
+        raise ArgumentError(f"out is not contiguous (strides {out.strides}); pass no slice with steps")
+
+
+def _short(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or value.bit_length() < 10_000 else f"of {value.bit_length()} bits"
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+# ---- theta
+
+
+def size_of(argument: Argument) -> int:
+    """The number of entries of a parameter."""
+    return math.prod(int(d) for d in argument.leaf.type.shape)
+
+
+def pack(params: Sequence[Argument], values: Sequence[Any], dtype: str) -> np.ndarray:
+    """The parameters, in their order, as one new vector theta."""
+    return _packed(params, convert_all(params, match(params, values, {})), _DTYPES[dtype])
+
+
+def _packed(params: Sequence[Argument], converted: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
+    theta = np.empty(sum(map(size_of, params)), dtype)
+    lo = 0
+    for a, value in zip(params, converted, strict=True):
+        if type(value) is float:
+            theta[lo] = value
+            lo += 1
+        else:
+            hi = lo + size_of(a)
+            theta[lo:hi] = value.ravel()
+            lo = hi
+    return theta
+
+
+def unpack(params: Sequence[Argument], theta: Any, dtype: str) -> tuple[Any, ...]:
+    """The parameters from theta: floats, and copies in the shapes of the arrays."""
+    return _split(params, convert_theta(theta, sum(map(size_of, params)), _DTYPES[dtype]).copy())
+
+
+def _split(params: Sequence[Argument], vector: np.ndarray) -> tuple[Any, ...]:
+    """A vector's parts by parameter: floats for scalars, views in the shape of the parameter otherwise."""
+    parts: list[Any] = []
+    lo = 0
+    for a in params:
+        shape = a.leaf.type.shape
+        hi = lo + size_of(a)
+        parts.append(vector[lo:hi].reshape([int(d) for d in shape]) if shape else float(vector[lo]))
+        lo = hi
+    return tuple(parts)
+
+
+def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
+    """A vector of all parameters as the kernel takes it."""
+    found = _array("theta", theta, dtype)
+    _check_shape("theta", found.shape, (size,))
+    return found
+
+
+# ---- compiled code
+
+
+def ready(kernel: Any, inputs: Sequence[Argument], dtype: str) -> Any:
+    """The kernel, compiled for theta, grad and these inputs; the plain function when the JIT is off."""
+    jit.precompile(kernel, _types([len(a.leaf.type.shape) for a in inputs], dtype))
+    return kernel
+
+
+def entry(kernel: Any, ranks: Sequence[int], dtype: str) -> Callable[..., Any]:
+    """The function to call with theta, grad and inputs of these numbers of axes, which checks nothing."""
+    if hasattr(kernel, "overloads"):
+        return jit.precompile(kernel, _types(ranks, dtype))  # type: ignore[no-any-return]
+
+    def plain(theta: np.ndarray, grad: np.ndarray, *inputs: Any) -> float:
+        scalar = theta.dtype.type  # NumPy's numbers divide by zero as machine code does, Python's raise
+        with np.errstate(all="ignore"):
+            return float(kernel(theta, grad, *(scalar(v) if type(v) is float else v for v in inputs)))
+
+    return plain
+
+
+def _types(ranks: Sequence[int], dtype: str) -> list[Any]:
+    """Numba's types of theta, grad and the inputs."""
+    from numba import types
+
+    scalar = getattr(types, dtype)
+    vector = types.Array(scalar, 1, "C")
+    return [vector, vector, *(types.Array(scalar, r, "C") if r else scalar for r in ranks)]
+
+
+# ---- calling
+
+
+def make_value(problem: Problem, kernel: Any, dtype: str) -> Callable[..., Any]:
+    """The call of a value: a float, or an array with one value a sample."""
+    arguments = (*problem.params, *problem.inputs)
+    count = len(problem.params)
+    columns = [k for k, a in enumerate(problem.inputs) if a.leaf.type.shape[:1] == ("n",)]
+    per_sample = problem.primal.type.shape == ("n",)
+    run = entry(kernel, [len(a.leaf.type.shape) for a in problem.inputs], dtype)
+
+    def call(*args: Any, **named: Any) -> Any:
+        values = convert_all(arguments, match(arguments, args, named))
+        theta, inputs = _packed(problem.params, values[:count], _DTYPES[dtype]), values[count:]
+        out = np.empty(len(inputs[columns[0]]) if per_sample else 0, dtype)
+        value = run(theta, out, *inputs)
+        return out if per_sample else value
+
+    return call
+
+
+def make_call(
+    params: Sequence[Argument], inputs: Sequence[Argument], kernel: Any, grads_type: Any, bare: bool
+) -> Callable[..., Any]:
+    """The call of a loss with its gradient: call(*params, *inputs, out=None) -> (loss, grads), also by name.
+
+    With `out` the flat gradient is written there and returned in place of grads.
+    """
+    arguments = (*params, *inputs)
+    call = _general_call(params, inputs, kernel, grads_type, bare)
+    is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
+    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not hasattr(kernel, "overloads"):
+        return call
+    if len(kernel.py_func.__code__.co_code) > _SCALAR_CALL_CODE:
+        return call
+    return _numbers_call(len(params), len(inputs), kernel, grads_type, bare, call)
+
+
+def _general_call(
+    params: Sequence[Argument], inputs: Sequence[Argument], kernel: Any, grads_type: Any, bare: bool
+) -> Callable[..., Any]:
+    """The call for any arguments."""
+    arguments, count = (*params, *inputs), len(params)
+    name = params[0].leaf.type.dtype
+    dtype, size = _DTYPES[name], sum(map(size_of, params))
+    run = entry(kernel, [len(a.leaf.type.shape) for a in inputs], name)
+
+    def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
+        values = convert_all(arguments, match(arguments, args, named))
+        if out is not None:
+            check_out(out, size, dtype)
+        grad = np.empty(size, dtype) if out is None else out
+        loss = run(_packed(params, values[:count], dtype), grad, *values[count:])
+        if out is not None:
+            return loss, out
+        parts = _split(params, grad)
+        return loss, parts[0] if bare else grads_type(*parts)
+
+    return call
+
+
+_NUMBERS_MODULE = '''"""Loss and gradient of {module} for parameters that are numbers, without arrays in between."""
+
+import numpy as np
+
+from gradcompile.runtime.jit import jit
+from {module} import kernel
+
+
+@jit
+def call({args}):
+    """Return the loss and the tuple of its derivatives."""
+    both = np.empty({double})
+    theta = both[:{size}]
+    grad = both[{size}:]
+{stores}
+    loss = kernel(theta, grad{inputs})
+    return loss, {result}
+'''
+
+# The arguments are checked by type alone: every one a float, none missing, none extra, and it is machine code's turn.
+_NUMBERS_CALL = """
+def call({defaults}, /, *more, out=None, **named):
+    if {is_floats} and not more and out is None and not named:
+        {fast}
+    return general(*(v for v in ({args},) if v is not missing), *more, out=out, **named)
+"""
+
+
+def _numbers_call(
+    count: int, others: int, kernel: Any, grads_type: Any, bare: bool, general: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The call for floats, all of them scalars: one compiled function takes them and returns floats."""
+    names = [f"p{k}" for k in range(count)] + [f"x{k}" for k in range(others)]
+    derivatives = ", ".join(f"grad[{k}]" for k in range(count))
+    source = _NUMBERS_MODULE.format(
+        module=kernel.py_func.__module__,
+        args=", ".join(names),
+        double=2 * count,
+        size=count,
+        stores="\n".join(f"    theta[{k}] = p{k}" for k in range(count)),
+        inputs="".join(f", {n}" for n in names[count:]),
+        result=derivatives if bare else f"({derivatives},)",
+    )
+    in_file = not kernel.py_func.__code__.co_filename.startswith("<")
+    run = jit.precompile(jit.load(source, "call", in_file).call, _types([0] * len(names), "float64")[2:])
+    direct = f"return run({', '.join(names)})"
+    named = f"loss, grads = run({', '.join(names)}); return loss, new(Grads, grads)"
+    text = _NUMBERS_CALL.format(
+        defaults=", ".join(f"{n}=missing" for n in names),
+        is_floats=" and ".join(f"type({n}) is float" for n in names),
+        fast=direct if bare else named,
+        args=", ".join(names),
+    )
+    known = {"run": run, "new": tuple.__new__, "Grads": grads_type, "missing": _MISSING, "general": general}
+    return _defined(text, "call", known)
+
+
+_BOUND = """
+def fun(theta, out=None):
+    '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
+    try:
+        if len(theta) == {size} and theta.dtype is dtype and theta.flags.c_contiguous:
+            if out is None:
+                grad = empty({size}{dtype})
+                return run(theta, grad{inputs}), grad
+            if len(out) == {size} and out.dtype is dtype and out.flags.carray:
+                return run(theta, out{inputs}), out
+    except (AttributeError, TypeError):
+        pass
+    return checked(theta, out)
+"""
+
+
+def make_bound(
+    kernel: Any, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
+) -> Callable[..., tuple[float, np.ndarray]]:
+    """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
+    run = entry(kernel, [np.ndim(v) for v in converted_inputs], dtype)
+    kind = _DTYPES[dtype]
+
+    def checked(theta: Any, out: np.ndarray | None) -> tuple[float, np.ndarray]:
+        theta = convert_theta(theta, size, kind)
+        if out is not None:
+            check_out(out, size, kind)
+        grad = np.empty(size, kind) if out is None else out
+        return run(theta, grad, *converted_inputs), grad
+
+    inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
+    text = _BOUND.format(size=size, inputs=inputs, dtype="" if dtype == "float64" else f", '{dtype}'")
+    known = {f"x{k}": v for k, v in enumerate(converted_inputs)}
+    return _defined(text, "fun", known | {"run": run, "empty": np.empty, "dtype": kind, "checked": checked})
+
+
+def _defined(text: str, name: str, known: dict[str, Any]) -> Callable[..., Any]:
+    """The function that a text defines: specialised like this, a call looks nothing up and loops over nothing."""
+    namespace = dict(known)
+    exec(compile(text, f"<gradcompile {name}>", "exec", dont_inherit=True), namespace)
+    return namespace[name]  # type: ignore[no-any-return]
