@@ -1,0 +1,50 @@
+"""gradcompile: a loss written as mathematics, compiled to one function that returns it with every gradient.
+
+>>> import sympy as sp
+>>> from gradcompile import compile_grad
+>>> w, x, y = sp.symbols("w x y")
+>>> f = compile_grad((w*x - y)**2, [w])
+>>> loss, grads = f(2.0, 3.0, 10.0)
+>>> loss, grads.w
+(16.0, -24.0)
+"""
+
+from gradcompile.compile import compile_grad, compile_value
+from gradcompile.compiled import CompiledGrad, CompiledValue
+from gradcompile.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DataError,
+    ExpressionError,
+    GradcompileError,
+    GraphError,
+    ParseError,
+    TrainingError,
+)
+from gradcompile.frontend.functions import custom, mean, relu, sigmoid, softplus, total, where
+# sgd
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "CompiledGrad",
+    "CompiledValue",
+    "DataError",
+    "ExpressionError",
+    "GradcompileError",
+    "GraphError",
+    "ParseError",
+    "TrainingError",
+    "compile_grad",
+    "compile_value",
+    "custom",
+    "mean",
+    "relu",
+
+    "sigmoid",
+    "softplus",
+    "total",
+    "where",
+]

@@ -1,12 +1,9 @@
 """From a loss to one compiled function: read, stabilise, differentiate, simplify, lower, print, compile."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradcompile import autodiff, passes
 from gradcompile.compiled import CompiledGrad, CompiledValue, Options
 from gradcompile.errors import ArgumentError
-from gradcompile.frontend.arguments import Problem
 from gradcompile.frontend.from_sympy import read
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections import namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter, Signature
@@ -15,7 +15,8 @@ import sympy
 from gradcompile import autodiff, passes
 from gradcompile.cost import Cost, cost_of
 from gradcompile.errors import ArgumentError
-from gradcompile.formula import formulas
+from gradcompile.explain import Check, Explanation, check, explain
+from gradcompile.formula import formulas, is_mean
 from gradcompile.frontend import functions
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
@@ -23,6 +24,7 @@ from gradcompile.ir import Node, topological
 from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
+from gradcompile.runtime import bind, jit, standalone
 
 
 class Graphs(NamedTuple):
@@ -70,7 +72,7 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     program = Program(value, gradients, problem.params, problem.inputs, names, derivation.adjoint_of, formulas([value], names, 44))
     header = header_of(problem, derivation, what)
     used = {n.op.name for n in topological([value, *gradients])}
-    custom = {name: functions.custom_source(name) for name in used if functions.is_custom(name)}
+    custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}
     return module_source(program, header, custom)
 
 
@@ -83,8 +85,15 @@ def header_of(problem: Problem, derivation: Derivation, what: str) -> str:
     unit = " a sample" if any(per_sample(n) for n in topological([value])) else ""
     gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
     rewrites = "; ".join(f"{r.before} -> {r.after}" for r in derivation.rewrites[:8]) or "none"
-    text = f"{what}({arguments}) = {problem.formula}\n\n{cost.loss} operations for the {what}{gradient}{unit}. Rewrites: {rewrites}."
+    text = f"{what}({arguments}) = {formula_of(problem)}\n\n{cost.loss} operations for the {what}{gradient}{unit}. Rewrites: {rewrites}."
     return text.replace("\\", "\\\\").replace('"""', "'''")
+
+
+def formula_of(problem: Problem) -> str:
+    """The user's formula; the mean or the sum that was asked for beside it is written out."""
+    primal, formula = problem.primal, problem.formula
+    around = "mean" if is_mean(primal) else "total" if primal.op.name == "sum" else ""
+    return f"{around}({formula})" if around and not formula.startswith(around + "(") else formula
 
 
 class Compiled:
@@ -108,8 +117,6 @@ class Compiled:
 
     @cached_property
     def _module(self) -> Any:
-        from gradcompile.runtime import jit
-
         return jit.load(self.source, stem(self.options.name), self.options.cache)
 
     @cached_property
@@ -118,8 +125,6 @@ class Compiled:
 
         In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
         """
-        from gradcompile.runtime import bind
-
         return bind.ready(self._module.kernel, self.problem.inputs, self.dtype)
 
     @property
@@ -165,25 +170,19 @@ class Compiled:
 
     def save(self, path: str | Path) -> None:
         """Write the source as a file of its own, which needs NumPy and Numba (SciPy too, if its header says so)."""
-        from gradcompile.runtime import standalone
-
         standalone.save(self.source, path)
 
     def pack(self, *params: Any) -> np.ndarray:
         """The parameters as one vector theta."""
-        from gradcompile.runtime import bind
-
         return bind.pack(self.problem.params, params, self.dtype)
 
     def unpack(self, theta: Any) -> Any:
         """The parameters from a vector theta, in the shape that a call takes them in."""
-        from gradcompile.runtime import bind
-
         return bind.unpack(self.problem.params, theta, self.dtype)
 
     def __repr__(self) -> str:
         title = self.options.name or type(self).__name__
-        return f"<{title}{self.signature}: {self.problem.formula}>"
+        return f"<{title}{self.signature}: {formula_of(self.problem)}>"
 
     def _repr_latex_(self) -> str:
         text = self.problem.formula
@@ -207,8 +206,6 @@ class CompiledValue(Compiled):
 
     @cached_property
     def _call(self) -> Callable[..., Any]:
-        from gradcompile.runtime import bind
-
         return bind.make_value(self.problem, self.kernel, self.dtype)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -228,8 +225,6 @@ class CompiledGrad(Compiled):
 
     @cached_property
     def _call(self) -> Callable[..., Any]:
-        from gradcompile.runtime import bind
-
         return bind.make_call(self.problem.params, self.problem.inputs, self.kernel, self._grads, self.problem.bare)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -245,8 +240,6 @@ class CompiledGrad(Compiled):
 
         Arrays of the right dtype are bound by reference: changes in place are seen.
         """
-        from gradcompile.runtime import bind
-
         converted = bind.match_inputs(self.problem.inputs, inputs, named)
         return bind.make_bound(self.kernel, self.problem.params, converted, self.size, self.dtype)  # type: ignore[no-any-return]
 
@@ -264,21 +257,26 @@ class CompiledGrad(Compiled):
         found = to_sympy(self.graph.simplified[1:], self.problem.symbols)
         return found[0] if self.problem.bare else self._grads(*found)
 
-    def explain(self, *args: Any, **named: Any) -> Any:
+    def explain(self, *args: Any, **named: Any) -> Explanation:
         """Every node with its value and its adjoint, as on the blackboard; `.rows` has name, formula, value, adjoint."""
-        from gradcompile.explain import explain
+        return explain(self.problem, self.graph.stabilized[0], self._leaf_values(args, named))
 
-        return explain(self.problem, self.graph.stabilized[0], args, named)
+    def check(self, *args: Any, **named: Any) -> Check:
+        """The compiled gradient against central differences of the loss as it was written, in 60 digits.
 
-    def check(self, *args: Any, **named: Any) -> Any:
-        """The compiled gradient against central differences of the loss as it was written, in 50 digits.
-
-        Returns the worst error, |x - y| / max(1, |x| + |y|), and the entry it is in. Costs two evaluations in high
-        precision for each entry of theta: call it with a few samples.
+        Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
+        evaluations in high precision for each entry of theta: call it with a few samples.
         """
-        from gradcompile.explain import check
+        values = self._leaf_values(args, named)
+        inputs = [values[a.leaf] for a in self.problem.inputs]
+        theta = self.pack(*(values[a.leaf] for a in self.problem.params))
+        return check(self.flat(theta, *inputs)[1], self.problem.primal, self.problem.params, values)
 
-        return check(self, args, named)
+    def _leaf_values(self, args: Sequence[Any], named: Mapping[str, Any]) -> dict[Node, Any]:
+        """The value of each leaf, for evaluation without compiled code."""
+        arguments = [*self.problem.params, *self.problem.inputs]
+        values = bind.convert_all(arguments, bind.match(arguments, args, named))
+        return {a.leaf: v for a, v in zip(arguments, values, strict=True)}
 
 
 def grads_type(params: Sequence[Argument]) -> Any:

@@ -51,6 +51,8 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{wrap(args[0], ATOM)}**2", POWER
     if name == "pow":
         return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
+    if is_mean(n):
+        return f"mean({texts[n.args[0].args[0]][0]})", ATOM
     if name in BINARY:
         symbol, level = BINARY[name]
         tight = level + (name in ("div", "lt", "le", "eq", "ne"))
@@ -65,6 +67,11 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         return "n", ATOM
     orders = [str(p) for p in n.params if isinstance(p, int)]
     return f"{name.replace('_1', '')}({', '.join([*orders, *(a[0] for a in args)])})", ATOM
+
+
+def is_mean(n: Node) -> bool:
+    """Whether the node is sum(x)/n."""
+    return n.op.name == "div" and n.args[0].op.name == "sum" and n.args[1].op.name == "size"
 
 
 def sum_text(args: Sequence[Text]) -> str:

@@ -55,7 +55,7 @@ def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explana
 
     The adjoint of v is dL/dv, by reverse mode; that of an array is an array.
     """
-    nodes = [n for n in topological([loss]) if n.op.name not in ("const", "size") and not hidden(n, problem)]
+    nodes = [n for n in topological([loss]) if n is loss or not hidden(n, problem)]
     inputs = {a.leaf for a in problem.inputs}
     found = autodiff.adjoints(loss, nodes)
     wanted = [n for n in nodes if n in found and n not in inputs and not below(n, inputs)]
@@ -70,8 +70,8 @@ def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explana
 
 
 def hidden(n: Node, problem: Problem) -> bool:
-    """Whether the node is an array of which only the entries are shown."""
-    return n.op.name == "leaf" and n not in problem.names
+    """Whether the node has no row: numbers, negatives (a difference shows them), arrays shown by their entries."""
+    return n.op.name in ("const", "size", "neg") or (n.op.name == "leaf" and n not in problem.symbols)
 
 
 def below(n: Node, inputs: Sequence[Node] | set[Node]) -> bool:

@@ -15,6 +15,7 @@ from gradcompile.ir import Node, apply, leaf
 from gradcompile.types import ArrayType, Dim, Shape
 
 Entries = str | tuple["Entries", ...]
+LEAF_ROLES = {"params": "param", "inputs": "input", "data": "data"}
 BASES = (sympy.IndexedBase, sympy.MatrixSymbol)
 
 
@@ -39,8 +40,8 @@ class Problem:
     """A loss that was read: a scalar node (or one value a sample) and the arguments it stands on.
 
     primal: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
-    sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded text
-    of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.
+    sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded
+    text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.
     """
 
     primal: Node
@@ -103,7 +104,7 @@ def symbol_name(expr: Any) -> str:
 
 def slots(given: Any, role: str, prefix: str) -> tuple[list[Slot], bool]:
     """The arguments that `params`, `data` or `inputs` name, and whether a single one was given outside a sequence."""
-    if isinstance(given, str) or isinstance(given, set | frozenset):
+    if isinstance(given, str | set | frozenset):
         kind = "text" if isinstance(given, str) else "a set, which has no order"
         raise ArgumentTypeError(f"{role}: {given!r} is {kind}; name the symbols in a list, as in [w, b]")
     if isinstance(given, Mapping):
@@ -115,27 +116,26 @@ def slots(given: Any, role: str, prefix: str) -> tuple[list[Slot], bool]:
 
 def is_sequence(given: Any) -> bool:
     """Whether this is a sequence of arguments or entries, rather than one of them (a Matrix is one)."""
-    return isinstance(given, Iterable) and not isinstance(given, sympy.Basic | sympy.MatrixBase | str) or isinstance(
-        given, sympy.Tuple
-    )
+    if isinstance(given, sympy.Basic | sympy.MatrixBase | str):
+        return isinstance(given, sympy.Tuple)
+    return isinstance(given, Iterable)
 
 
 def slot(entry: Any, role: str, unnamed: str, key: object = None) -> Slot:
     """One argument: a symbol, a base, or an arrangement of symbols; a mapping's key names it."""
+    original = entry if key is None else key
     if isinstance(entry, BASES):
-        name = str(entry.name)
-        return Slot(name if key is None else unnamed, entry if key is None else key, role, base_shape(entry), base=entry)
+        return Slot(str(entry.name) if key is None else unnamed, original, role, base_shape(entry), base=entry)
     if stands_for_symbol(entry):
-        name = symbol_name(entry)
-        return Slot(name if key is None else unnamed, entry if key is None else key, role, (), [entry])
+        return Slot(symbol_name(entry) if key is None else unnamed, original, role, (), [entry])
     if isinstance(entry, sympy.MatrixBase) or is_sequence(entry):
         shape, symbols = arranged(entry, role)
         if role == "data" and isinstance(entry, sympy.MatrixBase) and 1 in shape:
             shape = (len(symbols),)
         return Slot(unnamed, unnamed if key is None else key, role, shape, symbols)
     raise ArgumentTypeError(
-        f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument; name a Symbol, an IndexedBase, a "
-        "MatrixSymbol, x(t), or a sequence or Matrix of symbols"
+        f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument; name a Symbol, an IndexedBase, "
+        "a MatrixSymbol, x(t), or a sequence or Matrix of symbols"
     )
 
 
@@ -148,7 +148,8 @@ def arranged(entry: Any, role: str) -> tuple[tuple[int, ...], list[Any]]:
         while flat and all(map(is_sequence, flat)):
             rows = [list(e) for e in flat]
             if len({len(r) for r in rows}) != 1:
-                raise ArgumentError(f"{role}: rows of {sorted({len(r) for r in rows})} entries; an array needs rows of one length")
+                lengths = sorted({len(r) for r in rows})
+                raise ArgumentError(f"{role}: rows of {lengths} entries; an array needs rows of one length")
             shape, flat = (*shape, len(rows[0])), [e for r in rows for e in r]
     for e in flat:
         if not stands_for_symbol(e):
@@ -168,7 +169,7 @@ def base_shape(base: Any) -> tuple[int, ...] | None:
     try:
         return tuple(int(d) for d in shape)
     except TypeError:
-        raise ExpressionError(f"{base} has the symbolic shape {tuple(shape)}; give it numbers, as in {base.name}(3, 4)") from None
+        raise ExpressionError(f"{base} has the symbolic shape {tuple(shape)}; give it numbers, as in (3, 4)") from None
 
 
 def check_distinct(found: Sequence[Slot]) -> None:
@@ -177,14 +178,15 @@ def check_distinct(found: Sequence[Slot]) -> None:
     for s in found:
         for symbol in [*s.symbols, *filter(None, [s.base])]:
             if symbol in holder:
-                where = f"in {holder[symbol].role} and in {s.role}" if holder[symbol].role != s.role else f"twice in {s.role}"
+                other = holder[symbol].role
+                where = f"in {other} and in {s.role}" if other != s.role else f"twice in {s.role}"
                 raise ArgumentError(f"{symbol} is given {where}; name it once")
             holder[symbol] = s
     check_assumptions(holder)
     names: set[str] = set()
     for s in found:
         if s.wish in names and not isinstance(s.original, sympy.Dummy):
-            raise ArgumentError(f"the name {s.wish!r} is given twice; name arguments apart, as in params={{'{s.wish}_2': ...}}")
+            raise ArgumentError(f"the name {s.wish!r} is given twice; call one of them {s.wish}_2, by a mapping")
         names.add(s.wish)
 
 
@@ -248,9 +250,11 @@ def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
         used = elements.get(s.base, [])
         if s.shape is None:
             s.shape = tuple(max(i) + 1 for i in zip(*used, strict=True))
-        outside = next((i for i in used if len(i) != len(s.shape) or any(not 0 <= k < d for k, d in zip(i, s.shape, strict=True))), None)
-        if outside is not None:
-            raise ExpressionError(f"{s.base}[{', '.join(map(str, outside))}] is outside the shape {s.shape} of {s.base}")
+        for i in used:
+            if len(i) != len(s.shape) or any(not 0 <= k < d for k, d in zip(i, s.shape, strict=True)):
+                raise ExpressionError(
+                    f"{s.base}{list(i)} is outside the shape {s.shape} of {s.base}; enlarge the shape"
+                )
         s.symbols = [s.base[i] for i in product(*map(range, s.shape))]
 
 
@@ -259,7 +263,7 @@ def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
     built = []
     for s, name in zip(found, fresh.all([s.wish for s in found]), strict=True):
         rows: tuple[Dim, ...] = ("n",) if s.role == "data" else ()
-        node = leaf(name, ArrayType((*rows, *(s.shape or ())), dtype), {"params": "param", "inputs": "input"}.get(s.role, s.role))
+        node = leaf(name, ArrayType((*rows, *(s.shape or ())), dtype), LEAF_ROLES[s.role])
         entries = nested(fresh.all([symbol_name(e) for e in s.symbols]), s.shape) if s.shape else None
         built.append(Argument(name, s.original, node, entries, tuple(s.symbols)))
     return built

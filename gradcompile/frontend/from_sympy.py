@@ -64,7 +64,9 @@ def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = 
     places = [tape.add(e) for e in expressions]
     missing = next((a for a in tape.atoms if a not in atoms), None)
     if missing is not None:
-        raise ExpressionError(f"{missing} stands for nothing here; write the expression by {', '.join(map(str, atoms))} alone")
+        raise ExpressionError(
+            f"{missing} stands for nothing here; write the expression by {', '.join(map(str, atoms))}"
+        )
     nodes = tape.build(Context(dtype, atoms))
     return [nodes[p] for p in places]
 
@@ -93,7 +95,9 @@ def read(
     (['w', 'x', 'y'], <mul float64[]>, '(w*x - y)**2')
     """
     if reduce not in ("mean", "sum", None) or dtype not in ("float64", "float32"):
-        raise ArgumentError(f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'")
+        raise ArgumentError(
+            f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'"
+        )
     expr = scalar(loss)
     tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
     built = arguments.build(slots, Namer(), dtype)
@@ -117,15 +121,23 @@ def read(
 def scalar(loss: Any) -> Any:
     """The loss as a SymPy expression; ExpressionError for what is not one number."""
     if isinstance(loss, str):
-        raise ArgumentTypeError(f"the loss is text, {text(loss, 60)!r}; give a SymPy expression, as in (w*x - y)**2 of sympy.symbols")
+        raise ArgumentTypeError(
+            f"the loss is text, {text(loss, 60)!r}; give a SymPy expression, as in (w*x - y)**2 of sympy.symbols"
+        )
     if isinstance(loss, int | float) and not isinstance(loss, bool):
         return sympy.sympify(loss)
     if isinstance(loss, sympy.MatrixBase):
-        raise ExpressionError(f"the loss is {text(loss)}; a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up")
+        raise ExpressionError(
+            f"the loss is {text(loss)}; a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up"
+        )
     if isinstance(loss, sympy.logic.boolalg.Boolean) and not isinstance(loss, sympy.Symbol | sympy.ITE):
-        raise ExpressionError(f"the loss is the condition {text(loss)}; a loss is a number: write where(condition, 1, 0)")
+        raise ExpressionError(
+            f"the loss is the condition {text(loss)}; a loss is a number: write where(condition, 1, 0)"
+        )
     if not isinstance(loss, sympy.Basic):
-        raise ArgumentTypeError(f"the loss is a {type(loss).__name__}; give one scalar SymPy expression, as in sum(terms)")
+        raise ArgumentTypeError(
+            f"the loss is a {type(loss).__name__}; give one scalar SymPy expression, as in sum(terms)"
+        )
     return loss
 
 
@@ -145,7 +157,9 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     rest = arguments.free(tape.atoms, {*named, *bases})
     if rest and inputs is not None:
         names = ", ".join(s.wish for s in rest)
-        raise ArgumentError(f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs=")
+        raise ArgumentError(
+            f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs="
+        )
     check_used(slots, tape, allow_unused)
     arguments.settle_shapes([*slots, *rest], tape.atoms)
     return tape, [*slots, *rest], bare
@@ -157,11 +171,15 @@ def check_used(slots: Sequence[Slot], tape: Tape, allow_unused: bool) -> None:
     for s in slots:
         used = s.base in bases if s.base is not None else any(symbol in tape.atoms for symbol in s.symbols)
         if s.base is not None and not used and s.shape is None:
-            raise ArgumentError(f"the loss does not contain {s.base}, so its shape is unknown; leave it out, or give it a shape")
+            raise ArgumentError(
+                f"the loss does not contain {s.base}, so its shape is unknown; leave it out, or give it a shape"
+            )
         if used or allow_unused or s.role == "inputs":
             continue
         kind = "parameter" if s.role == "params" else "data symbol"
-        raise ArgumentError(f"the loss does not contain the {kind} {s.wish}; leave it out of {s.role}, or pass allow_unused=True")
+        raise ArgumentError(
+            f"the loss does not contain the {kind} {s.wish}; leave it out of {s.role}, or pass allow_unused=True"
+        )
 
 
 def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PLAIN = ("abs", "min", "max", "range", "float", "int", "pow", "round", "len", "bool", "True", "False", "None")
 
 
-class mean(sympy.Function):
+class mean(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     """The mean over the samples of a value that has one entry a sample; a scalar.
 
     Use it where a loss has terms that are not per sample. Reading raises ExpressionError if nothing below is in `data`.
@@ -36,7 +36,7 @@ class mean(sympy.Function):
     nargs = 1
 
 
-class total(sympy.Function):
+class total(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     """The sum over the samples of a value that has one entry a sample; a scalar. See `mean`.
 
     >>> total(sympy.Symbol("x")**2)
@@ -46,7 +46,7 @@ class total(sympy.Function):
     nargs = 1
 
 
-class _Defined(sympy.Function):
+class _Defined(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     """A function that stands for a formula of SymPy, by which it is differentiated and evaluated."""
 
     nargs = 1
@@ -130,7 +130,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return sympy.Piecewise((a, condition), (b, True), evaluate=False)
 
 
-class CustomFunction(sympy.Function):
+class CustomFunction(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     """Base of the functions that `custom` makes; `op_name` is the op that computes it."""
 
     op_name = ""
@@ -160,11 +160,15 @@ def custom(name: str, value: Callable[..., float], partials: Sequence[Callable[.
         f = compile_grad(cube(w), [w])
     """
     if not isinstance(value, FunctionType):
-        raise ArgumentTypeError(f"custom {name!r}: value is a {type(value).__name__}; give a Python function or a lambda")
+        raise ArgumentTypeError(
+            f"custom {name!r}: value is a {type(value).__name__}; give a Python function or a lambda"
+        )
     definition = _definition(name, value)
     letters = [a.arg for a in definition.args.args]
     if len(partials) != len(letters):
-        raise ArgumentError(f"custom {name!r}: {len(partials)} partials for {len(letters)} arguments; give one for each argument")
+        raise ArgumentError(
+            f"custom {name!r}: {len(partials)} partials for {len(letters)} arguments; give one for each"
+        )
     body = ast.unparse(definition)
     mark = hashlib.sha256("\n".join([body, *map(_fingerprint, partials)]).encode()).hexdigest()[:10]
     op_name = definition.name = f"custom_{identifier(name)}_{mark}"
@@ -181,7 +185,9 @@ def custom_source(op_name: str) -> str:
     return _SOURCES[op_name]
 
 
-def _register(op_name: str, made: Any, value: Callable[..., float], partials: Sequence[Any], letters: list[str]) -> None:
+def _register(
+    op_name: str, made: Any, value: Callable[..., float], partials: Sequence[Any], letters: list[str]
+) -> None:
     """Enter the op of a custom function."""
 
     def rule(n: "Node") -> tuple["Node | None", ...]:
@@ -216,7 +222,9 @@ def _definition(name: str, value: FunctionType) -> ast.FunctionDef:
         body = tree.body[1:] if ast.get_docstring(tree) and len(tree.body) > 1 else tree.body
     taken = tree.args
     if taken.vararg or taken.kwarg or taken.kwonlyargs or taken.defaults or not (taken.args or taken.posonlyargs):
-        raise ArgumentError(f"custom {name!r}: value takes {ast.unparse(taken) or 'no arguments'}; give it plain arguments, as in f(x, y)")
+        raise ArgumentError(
+            f"custom {name!r}: value takes {ast.unparse(taken) or 'no arguments'}; write plain ones, as in f(x, y)"
+        )
     arguments = ast.arguments([], [ast.arg(a.arg) for a in taken.posonlyargs + taken.args], None, [], [], None, [])
     made = ast.FunctionDef("value", arguments, body, [], None, None)
     if hasattr(made, "type_params"):
@@ -230,11 +238,15 @@ def _find(name: str, value: FunctionType) -> ast.Lambda | ast.FunctionDef:
     code = value.__code__
     lines = linecache.getlines(code.co_filename, value.__globals__)
     if not lines:
-        raise ArgumentError(f"custom {name!r}: the source of value is out of reach; define it in a file or a notebook cell")
+        raise ArgumentError(
+            f"custom {name!r}: the source of value is out of reach; define it in a file"
+        )
     kind = ast.Lambda if code.co_name == "<lambda>" else ast.FunctionDef
     found = [n for n in ast.walk(ast.parse("".join(lines))) if isinstance(n, kind) and _compiles_to(n, code)]
     if not found:
-        raise ArgumentError(f"custom {name!r}: the source of value in {code.co_filename} has changed; define the function again")
+        raise ArgumentError(
+            f"custom {name!r}: the source of value has changed since; define it again"
+        )
     return found[0]
 
 
@@ -243,7 +255,9 @@ def _compiles_to(tree: ast.Lambda | ast.FunctionDef, code: CodeType) -> bool:
     first = min([tree.lineno, *(d.lineno for d in getattr(tree, "decorator_list", ()))])
     if first != code.co_firstlineno or [a.arg for a in tree.args.args] != list(code.co_varnames[: code.co_argcount]):
         return False
-    columns = [(p[0], p[2]) for p in code.co_positions() if p[0] is not None and p[2] is not None and p[0] >= tree.lineno]
+    columns = [
+        (p[0], p[2]) for p in code.co_positions() if p[0] is not None and p[2] is not None and p[0] >= tree.lineno
+    ]
     inside = [c for c in columns if c[0] > tree.lineno or (c[1] or 0) >= tree.col_offset]
     end = (tree.end_lineno or 0, tree.end_col_offset or 0)
     return isinstance(tree, ast.FunctionDef) or (bool(inside) and all((a or 0, b or 0) <= end for a, b in inside[1:]))
@@ -272,5 +286,6 @@ class _Resolve(ast.NodeTransformer):
             if short and getattr(module, short, None) is found:
                 return ast.Attribute(ast.Name(letter, ast.Load()), short, ast.Load())
         raise ArgumentError(
-            f"custom {self.name!r}: value uses {node.id!r}, which is not math, np, an argument or a number; write it inside the function"
+            f"custom {self.name!r}: value uses {node.id!r}, which is not math, np, an argument or a number; "
+            "write it inside the function"
         )

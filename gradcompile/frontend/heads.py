@@ -94,7 +94,7 @@ def out_of_range(expr: Any, dtype: str = "float64") -> ExpressionError:
 
 def undefined_number(expr: Any) -> Plan:
     """A constant that is no real number."""
-    raise ExpressionError(f"the loss contains {expr}, which is not a real number; losses are real, write it without {expr}")
+    raise ExpressionError(f"the loss contains {expr}, which is no real number; write the loss without it")
 
 
 # Sums and products: constants and scalars are gathered first, so that their work leaves the loop over the samples
@@ -172,7 +172,8 @@ def ratio(c: Context, above: Sequence[Node], below: Sequence[Node]) -> Node:
 def cube_roots(factors: list[Node]) -> list[Node]:
     """sign(x)*cbrt(|x|), as SymPy writes a real root, as cbrt(x)."""
     for s in [f for f in factors if f.op.name == "sign"]:
-        root = next((f for f in factors if f.op.name == "cbrt" and f.args[0].op.name == "abs" and f.args[0].args == s.args), None)
+        size = apply("abs", s.args[0])
+        root = next((f for f in factors if f.op.name == "cbrt" and f.args[0] is size), None)
         if root is not None:
             factors = [apply("cbrt", s.args[0]) if f is root else f for f in factors if f is not s]
     return factors
@@ -294,7 +295,8 @@ def beta(c: Context, x: Node, y: Node | None = None) -> Node:
     both = apply("add", x, y)
     direct = apply("div", apply("mul", apply("gamma", x), apply("gamma", y)), apply("gamma", both))
     logs = apply("add", apply("lgamma", x), apply("lgamma", y), apply("neg", apply("lgamma", both)))
-    return apply("select", apply("lt", both, c.const(170.0 if c.dtype == "float64" else 34.0)), direct, apply("exp", logs))
+    small = apply("lt", both, c.const(170.0 if c.dtype == "float64" else 34.0))
+    return apply("select", small, direct, apply("exp", logs))
 
 
 def with_order(name: str, first: bool = True) -> Handler:
@@ -303,8 +305,10 @@ def with_order(name: str, first: bool = True) -> Handler:
     def handle(expr: Any) -> Plan:
         order, argument = expr.args if first else expr.args[::-1]
         if not order.is_Integer:
-            raise ExpressionError(f"{text(expr)}: the order {text(order, 40)} of {expr.func.__name__} is not an integer; write the "
-                                  "function of half-integer order by expand_func, or a custom function")  # fmt: skip
+            raise ExpressionError(
+                f"{text(expr)}: the order {text(order, 40)} of {expr.func.__name__} is not an integer; write the "
+                "function of half-integer order by expand_func, or a custom function"
+            )
         return Plan((argument,), call(name, int(order)))
 
     return handle
@@ -367,8 +371,10 @@ def over_samples(build: Callable[..., Node]) -> Handler:
     def handle(expr: Any) -> Plan:
         def checked(c: Context, x: Node) -> Node:
             if not per_sample(x):
-                raise ExpressionError(f"{text(expr)}: the argument of {expr.func.__name__} has no value a sample; name the symbols "
-                                      "that change from sample to sample in data=")  # fmt: skip
+                raise ExpressionError(
+                    f"{text(expr)}: the argument of {expr.func.__name__} has no value a sample; name the symbols "
+                    "that change from sample to sample in data="
+                )
             return build(c, x)
 
         return Plan(expr.args, checked)
@@ -478,7 +484,9 @@ def unrolled(build: Callable[..., Node]) -> Handler:
             raise ExpressionError(f"{text(expr)}: the index has no bounds; give numbers, as in (k, 1, 10)")
         index, low, high = limits[-1]
         if not (low.is_Integer and high.is_Integer):
-            raise ExpressionError(f"{text(expr)}: the bounds {low} and {high} are not integers; give numbers, or work the sum out")
+            raise ExpressionError(
+                f"{text(expr)}: the bounds {low} and {high} are not integers; give numbers, or work the sum out"
+            )
         if high - low >= UNROLLED:
             raise ExpressionError(f"{text(expr)}: {high - low + 1} terms; at most {UNROLLED} are written out")
         if high < low - 1:
@@ -512,8 +520,10 @@ def resolved(expr: Any) -> Plan:
     """What `doit` makes of a small Subs or Derivative."""
     result = expr.doit() if is_small(expr, RESOLVED) else expr
     if isinstance(result, sympy.Subs | sympy.Derivative) and not stands_for_symbol(result):
-        raise ExpressionError(f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
-                              "the function of time in params, inputs or data")  # fmt: skip
+        raise ExpressionError(
+            f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
+            "the function of time in params, inputs or data"
+        )
     return Plan((result,), lambda c, x: x)
 
 
@@ -521,9 +531,12 @@ def of_matrix(expr: Any) -> Plan:
     """Determinant or trace of a small explicit matrix."""
     matrix = expr.args[0]
     if not all(d.is_Integer and d <= 6 for d in matrix.shape):
-        raise ExpressionError(f"{text(expr)}: the matrix is {' x '.join(map(str, matrix.shape))}; at most 6 x 6 are written out")
+        raise ExpressionError(
+            f"{text(expr)}: the matrix is {' x '.join(map(str, matrix.shape))}; at most 6 x 6 are written out"
+        )
     explicit = sympy.Matrix(matrix.doit().as_explicit())
-    return Plan((explicit.det(method="berkowitz") if isinstance(expr, sympy.Determinant) else explicit.trace(),), lambda c, x: x)
+    is_det = isinstance(expr, sympy.Determinant)
+    return Plan((explicit.det(method="berkowitz") if is_det else explicit.trace(),), lambda c, x: x)
 
 
 def dot(expr: Any) -> Plan:
@@ -536,8 +549,10 @@ def element(expr: Any) -> Plan:
     """An entry of an array, or of a matrix expression that can be written out."""
     parent, *place = expr.args
     if not all(i.is_Integer for i in place):
-        raise ExpressionError(f"{text(expr)}: the index {', '.join(map(str, place))} is not constant; write W[2, 3], or sum over the "
-                              "index by Sum(W[k], (k, 0, 9))")  # fmt: skip
+        raise ExpressionError(
+            f"{text(expr)}: the index {', '.join(map(str, place))} is not constant; write W[2, 3], or sum over the "
+            "index by Sum(W[k], (k, 0, 9))"
+        )
     if isinstance(parent, sympy.IndexedBase | sympy.MatrixSymbol):
         return atom(expr)
     return Plan((parent.as_explicit()[tuple(int(i) for i in place)],), lambda c, x: x)
@@ -551,8 +566,10 @@ def atom(expr: Any) -> Plan:
 def undefined(expr: Any) -> Plan:
     """A function nobody named."""
     name = expr.func.__name__
-    raise ExpressionError(f"{text(expr)} is an undefined function; name it in params, inputs or data where it stands for a symbol, or "
-                          f"define it by gradcompile.custom({name!r}, value, partials)")  # fmt: skip
+    raise ExpressionError(
+        f"{text(expr)} is an undefined function; name it in params, inputs or data where it stands for a symbol, or "
+        f"define it by gradcompile.custom({name!r}, value, partials)"
+    )
 
 
 # What can't be compiled, and what to write instead
@@ -663,7 +680,24 @@ HEADS: dict[Any, Handler] = {
     functions.log_sigmoid: formula(lambda c, x: apply("neg", apply("softplus", apply("neg", x)))),
     functions.CustomFunction: custom,
 }
-for _name in ("exp sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sign floor erf erfc gamma digamma sinc").split():
+for _name in (
+    "exp",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+):
+    HEADS[getattr(sympy, _name)] = simple(_name)
+for _name in ("sign", "floor", "erf", "erfc", "gamma", "digamma", "sinc"):
     HEADS[getattr(sympy, _name)] = simple(_name)
 for _name in ("log1p", "expm1", "log2", "log10", "exp2", "hypot"):
     HEADS[getattr(cfunctions, _name)] = simple(_name)

@@ -20,7 +20,7 @@ def identifier(text: str) -> str:
     >>> [identifier(t) for t in (r"\\alpha_{1}", "_x", "lambda", "x'", "3d", "µ")]
     ['alpha_1', 'x', 'lambda_', 'x_prime', 'v3d', 'μ']
     """
-    text = unicodedata.normalize("NFKC", text).replace("'", "_prime").replace("′", "_prime")
+    text = unicodedata.normalize("NFKC", text).replace("'", "_prime").replace("\u2032", "_prime")
     text = re.sub(r"\W+", "_", re.sub(r"[\\{}]", "", text)).strip("_")
     text = re.sub(r"_+", "_", text) or "v"
     if not text.isidentifier():

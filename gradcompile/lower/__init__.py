@@ -4,7 +4,7 @@ import re
 
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import topological
-from gradcompile.lower.loopir import Line, Module
+from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
 from gradcompile.lower.schedule import lower
@@ -20,8 +20,10 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
     taken = [*RESERVED, *called, *(a.name for a in program.inputs)]
     functions = lower(program, Naming(program, Namer(taken)))
-    text = " ".join(line for f in functions for line in flat_lines(f.body))
-    imports = {"numpy": ["float32"]} if "float32(" in text else {}
+    text = " ".join(line for f in functions for line in texts(f.body))
+    imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
+    if "float32(" in text:
+        imports["numpy"] = ["float32"]
     from gradcompile import special, vmath
 
     for module in (special, vmath):
@@ -30,12 +32,5 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     if helpers := [h for h in HELPERS if re.search(rf"\b{h}\b", text)]:
         imports["gradcompile.reduction"] = helpers
     imports["gradcompile.runtime.jit"] = ["jit"]
-    return print_module(Module(header, imports, [], functions, [custom[c] for c in sorted(custom)]))
+    return print_module(Module(header, imports, [], functions, ["@jit\n" + custom[c] for c in sorted(custom)]))
 
-
-def flat_lines(body: list) -> list[str]:  # type: ignore[type-arg]
-    """The texts of nested statements."""
-    lines = []
-    for s in body:
-        lines += [s.text] if isinstance(s, Line) else [s.header, *flat_lines(s.body)]
-    return lines

@@ -22,6 +22,14 @@ class Loop:
 Statement = Line | Loop
 
 
+def texts(statements: list[Statement]) -> list[str]:
+    """The texts of nested statements, without comments."""
+    found: list[str] = []
+    for s in statements:
+        found += [s.text] if isinstance(s, Line) else [s.header, *texts(s.body)]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function of the generated module."""

@@ -5,13 +5,14 @@ arguments. Step k of the scalars comes before pass k over the samples, which com
 values that a later pass needs again are recomputed, so memory stays O(block).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradcompile.frontend.names import natural
 from gradcompile.ir import Node, const, topological, use_counts
 from gradcompile.lower.expression import Region
-from gradcompile.lower.loopir import Function, Line, Loop, Statement
+from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, flat_index, load, loads, per_sample, size_of
 
 BACKWARD = Line("", "backward: d_v is dL/dv")
@@ -47,6 +48,17 @@ def gradient_entries(g: Node) -> list[Node]:
     return entries
 
 
+def used(statements: list[Statement]) -> list[Statement]:
+    """The statements without loads that nothing reads."""
+    words = set(re.findall(r"\w+", " ".join(s.partition(" = ")[2] or s for s in texts(statements))))
+    return [s for s in statements if not is_load(s) or s.text.partition(" = ")[0] in words]
+
+
+def is_load(s: Statement) -> bool:
+    """Whether the statement names an element of an array."""
+    return isinstance(s, Line) and re.fullmatch(r"\w+ = \w+\[[\d, ]+\]", s.text) is not None
+
+
 @dataclass(slots=True)
 class Scheduler:
     """Lowers one program, function by function."""
@@ -72,7 +84,7 @@ class Scheduler:
         else:
             self.store_results(region, entries)
         args = ("theta", "grad" if p.gradients else "out", *(a.name for a in p.inputs))
-        self.functions.append(Function("kernel", args, self.kernel_doc(), region.statements))
+        self.functions.append(Function("kernel", args, self.kernel_doc(), used(region.statements)))
         return self.functions
 
     def kernel_doc(self) -> str:
@@ -138,9 +150,16 @@ class Scheduler:
             if k == forward:
                 body.statements.append(BACKWARD)
             target = f"sums[{f'{k} * LANES + ' if k > 1 else 'LANES + ' * k}i]"
-            body.accumulate(target, s.args[0], self.naming.adjoint_comment(s) or self.naming.adjoint_comment(s.args[0]))
+            body.accumulate(target, s.args[0], self.sum_comment(s))
         doc = "Add the samples from start to stop to the sums, one partial sum a lane."
         return self.define(name, "sums", doc, head, body.statements, passed)
+
+    def sum_comment(self, s: Node) -> str:
+        """Which adjoint a sum is, or becomes after the loop."""
+        for adjoint in self.program.adjoint_of:
+            if adjoint is s or s in adjoint.args:
+                return f"for {self.naming.adjoint_comment(adjoint)}"
+        return ""
 
     def sample_region(self, roots: Sequence[Node], passed: Sequence[Node]) -> tuple[Region, list[Statement]]:
         """The body of a sample loop, and the lines before the loops."""

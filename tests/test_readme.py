@@ -1,0 +1,79 @@
+"""Every snippet of the README runs, in order, and prints what the README says; `--update-golden` rewrites the outputs.
+
+A ```python block is code. A block behind `<!-- output -->` is what the block before it prints. A block with `>>>` is a
+doctest. `...` in an output stands for anything.
+"""
+
+import contextlib
+import doctest
+import io
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(?P<marker><!-- output -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def printed(code, namespace):
+    """What a snippet prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, "README.md", "exec"), namespace)
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+def run_doctest(code, namespace):
+    """A snippet with prompts; its names are shared with the other snippets."""
+    test = doctest.DocTestParser().get_doctest(code, namespace, "README.md", "README.md", 0)
+    report = io.StringIO()
+    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.write, clear_globs=False)
+    namespace.update(test.globs)
+    assert not report.getvalue(), report.getvalue()
+
+
+def disagreements(text):
+    """(block, expected, printed) for every output that is not what its snippet prints; empty if all are."""
+    namespace, found, pending = {"__name__": "readme"}, [], None
+    for block in BLOCK.finditer(text):
+        body = block["body"]
+        if block["marker"]:
+            assert pending is not None, f"an output without a snippet before it:\n{body}"
+            if not doctest.OutputChecker().check_output(body, pending, doctest.ELLIPSIS):
+                found.append((block, body, pending))
+            pending = None
+        elif block["language"] == "python":
+            assert not pending, f"a snippet prints something that the README does not show:\n{pending}"
+            pending = run_doctest(body, namespace) if ">>>" in body else printed(body, namespace)
+    assert not pending, f"a snippet prints something that the README does not show:\n{pending}"
+    return found
+
+
+def test_snippets(tmp_path, monkeypatch, update_golden):
+    monkeypatch.chdir(tmp_path)
+    text = README.read_text("utf-8")
+    found = disagreements(text)
+    if update_golden:
+        for block, _, actual in reversed(found):
+            text = text[: block.start("body")] + actual + text[block.end("body") :]
+        README.write_text(text, "utf-8")
+    else:
+        assert not found, "\n".join(f"README says:\n{said}\nit prints:\n{actual}" for _, said, actual in found)
+
+
+def test_a_wrong_output_is_found():
+    assert disagreements("```python\nprint(1 + 1)\n```\n\n<!-- output -->\n```text\n3\n```\n")
+    assert not disagreements("```python\nprint(1 + 1)\n```\n\n<!-- output -->\n```text\n2\n```\n")
+
+
+def test_the_two_commands_are_one_line_each():
+    text = README.read_text("utf-8")
+    for name in "demo", "tests":
+        found = re.findall(rf"^<!-- ci: {name} -->\n```sh\n(.*?)```$", text, re.DOTALL | re.MULTILINE)
+        assert len(found) == 1 and found[0].count("\n") == 1
+
+
+def test_files_that_the_readme_links_to_exist():
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README.read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
