@@ -13,7 +13,7 @@ EXPECTED = {
     "logistic": ["intercept 15.04", "at 31 degrees: 99."],
     "nist": ["Misra1a", "Chwirut2", "Lanczos3", "Gauss1", "DanWood"],
     "own_optimiser": ["@njit loop"],
-    "scipy_minimize": ["residual sum of squares  513.048"],
+    "scipy_minimize": ["residual sum of squares 513.048"],
     "source": ["def kernel("],
 }
 

@@ -248,6 +248,9 @@ def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
         if s.base is None:
             continue
         used = elements.get(s.base, [])
+        if len({len(i) for i in used}) > 1:
+            counts = " and ".join(map(str, sorted({len(i) for i in used})))
+            raise ExpressionError(f"{s.base} has elements of {counts} indices; write all of them with as many")
         if s.shape is None:
             s.shape = tuple(max(i) + 1 for i in zip(*used, strict=True))
         for i in used:

@@ -200,8 +200,7 @@ def _register(
     call = f"{op_name}({', '.join(f'{{{k}}}' for k in range(len(letters)))})"
     domain = ((0.1, 2.0),) * len(letters)
     register(
-        Op(op_name, elementwise, np.vectorize(value, otypes=[float]), call, partials=rule, exact=None, sympy=made, cost=10,
-           arity=len(letters), domain=domain, derivative="as given", accuracy="as written", doc="a user's function")
+        Op(op_name, elementwise, np.vectorize(value, otypes=[float]), call, partials=rule, sympy=made, cost=10, arity=len(letters), domain=domain, derivative="as given", accuracy="as written", doc="a user's function")
     )  # fmt: skip
 
 
@@ -238,15 +237,11 @@ def _find(name: str, value: FunctionType) -> ast.Lambda | ast.FunctionDef:
     code = value.__code__
     lines = linecache.getlines(code.co_filename, value.__globals__)
     if not lines:
-        raise ArgumentError(
-            f"custom {name!r}: the source of value is out of reach; define it in a file"
-        )
+        raise ArgumentError(f"custom {name!r}: the source of value is out of reach; define it in a file")
     kind = ast.Lambda if code.co_name == "<lambda>" else ast.FunctionDef
     found = [n for n in ast.walk(ast.parse("".join(lines))) if isinstance(n, kind) and _compiles_to(n, code)]
     if not found:
-        raise ArgumentError(
-            f"custom {name!r}: the source of value has changed since; define it again"
-        )
+        raise ArgumentError(f"custom {name!r}: the source of value has changed since; define it again")
     return found[0]
 
 

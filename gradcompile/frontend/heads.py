@@ -88,7 +88,7 @@ def within(value: float, dtype: str, expr: Any) -> float:
 def out_of_range(expr: Any, dtype: str = "float64") -> ExpressionError:
     """The error for a number that no float is near to."""
     digits = int(expr.p).bit_length() if expr.is_Rational else 0
-    shown = f"an integer of {digits} bits" if digits > 2000 else text(expr, 60)
+    shown = f"an integer of {digits} bits" if digits > 500 else text(expr, 60)
     return ExpressionError(f"the number {shown} is outside the range of {dtype}; rescale the loss, or take logarithms")
 
 
@@ -480,8 +480,6 @@ def unrolled(build: Callable[..., Node]) -> Handler:
 
     def handle(expr: Any) -> Plan:
         body, *limits = expr.args
-        if not all(len(limit) == 3 for limit in limits):
-            raise ExpressionError(f"{text(expr)}: the index has no bounds; give numbers, as in (k, 1, 10)")
         index, low, high = limits[-1]
         if not (low.is_Integer and high.is_Integer):
             raise ExpressionError(

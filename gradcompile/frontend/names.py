@@ -72,11 +72,15 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def is_small(expr: Any, limit: int = FEW) -> bool:
-    """Whether the expression has at most so many nodes, counted as a tree; stops counting there."""
+    """Whether the expression has at most so many nodes, counted as a tree; stops counting there.
+
+    A long integer counts for its digits, since Python refuses to print thousands of them.
+    """
     stack = [expr]
     while stack and limit >= 0:
-        limit -= 1
-        stack.extend(getattr(stack.pop(), "args", ()))
+        part = stack.pop()
+        limit -= 1 + (part.p.bit_length() + part.q.bit_length()) // 64 if isinstance(part, sympy.Rational) else 1
+        stack.extend(getattr(part, "args", ()))
     return limit >= 0
 
 

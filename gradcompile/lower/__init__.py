@@ -1,6 +1,7 @@
 """From a differentiated graph to the source of a module."""
 
 import re
+from types import ModuleType
 
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import topological
@@ -24,13 +25,22 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if "float32(" in text:
         imports["numpy"] = ["float32"]
-    from gradcompile import special, vmath
-
-    for module in (special, vmath):
-        if names := sorted(called & set(module.__all__)):
-            imports[module.__name__] = names
+    for module in origins(called - set(custom)):
+        imports[module.__name__] = sorted(called & set(module.__all__))
     if helpers := [h for h in HELPERS if re.search(rf"\b{h}\b", text)]:
         imports["gradcompile.reduction"] = helpers
     imports["gradcompile.runtime.jit"] = ["jit"]
     return print_module(Module(header, imports, [], functions, ["@jit\n" + custom[c] for c in sorted(custom)]))
 
+
+def origins(called: set[str]) -> list[ModuleType]:
+    """The modules of the package that these functions come from; `special` loads SciPy, so only if it is needed."""
+    from gradcompile import vmath
+
+    rest = called - set(vmath.__all__)
+    modules = [vmath] if rest != called else []
+    if rest:
+        from gradcompile import special
+
+        modules.insert(0, special)
+    return modules

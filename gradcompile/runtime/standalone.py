@@ -46,12 +46,11 @@ def _closure(source: str) -> tuple[list[str], list[str]]:
         module, name = waiting.pop()
         if (module, name) == _OWN_JIT:
             continue
-        if homes.setdefault(name, module) != module:
-            raise GraphError(f"{name} is defined in {homes[name]} and in {module}; one of them needs another name")
         text, defining = _definition(module, name)
         for place, statement in defining:
             if (module, place) in found:
                 continue
+            _claim(homes, name, module, text, statement)
             if _is_ours(statement):
                 waiting += [(_module(statement), a.name) for a in _names(statement) if (a.asname or a.name) == name]
             elif isinstance(statement, ast.Import | ast.ImportFrom):
@@ -61,6 +60,14 @@ def _closure(source: str) -> tuple[list[str], list[str]]:
                 top = {n for s in ast.parse(text).body for n in _binds(s)}
                 waiting += [(module, n) for n in sorted(_uses(statement) & top - {name})]
     return sorted(imports), [found[key] for key in sorted(found)]
+
+
+def _claim(homes: dict[str, str], name: str, module: str, text: str, statement: ast.stmt) -> None:
+    """Note where a name comes from; one file can hold only one meaning of it. Two modules may import the same thing."""
+    if not _is_ours(statement):
+        home = _text(text, statement) if isinstance(statement, ast.Import | ast.ImportFrom) else module
+        if homes.setdefault(name, home) != home:
+            raise GraphError(f"{name} comes from {homes[name]!r} and from {home!r}; one of them needs another name")
 
 
 def _definition(module: str, name: str) -> tuple[str, list[tuple[int, ast.stmt]]]:
