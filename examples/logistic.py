@@ -26,7 +26,7 @@ def main() -> None:
     z = a + b * t
     f = compile_grad(sp.log(1 + sp.exp(z)) - y * z, [a, b], data=[t, y], name="log_loss")
     for rewrite in f.rewrites:
-        print("stabilised:", rewrite)
+        print(f"stabilised: {rewrite.before} -> {rewrite.after}")
 
     columns = [(temperature - centre) / scale, damaged]
     fit = sgd(f, [0.0, 0.0], columns, learning_rate=0.5, epochs=3000, momentum=0.9)

@@ -18,7 +18,7 @@ def main() -> None:
     a, b, x, y = sp.symbols("a b x y")
     f = compile_grad((a * sp.exp(-b * x) - y) ** 2, [a, b], data=[x, y], name="decay")
     print(f.source)
-    print(f"operations: {f.cost}\n")
+    print(f"{f.cost.loss} operations for the loss, {f.cost.loss_and_gradient} for loss and gradient\n")
 
     x_values = np.linspace(0.0, 4.0, 50)
     y_values = 3.0 * np.exp(-0.7 * x_values)
