@@ -22,6 +22,7 @@ from gradcompile.errors import (
     TrainingError,
 )
 from gradcompile.frontend.functions import custom, mean, relu, sigmoid, softplus, total, where
+
 # sgd
 
 __version__ = "0.1.0"
@@ -42,7 +43,6 @@ __all__ = [
     "custom",
     "mean",
     "relu",
-
     "sigmoid",
     "softplus",
     "total",

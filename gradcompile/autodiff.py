@@ -103,7 +103,9 @@ def masked(condition: Node, x: Node) -> Node:
 
 
 def times(adjoint: Node, partial: Node) -> Node:
-    """adjoint * partial; a branch not taken in either is not taken in the product: select(c, a, 0) * p = select(c, a*p, 0).
+    """adjoint * partial; a branch not taken in either is not taken in the product.
+
+    select(c, a, 0) * p = select(c, a*p, 0).
 
     So a NaN or an infinity on the other side of a branch can't reach the result.
     """
@@ -150,7 +152,9 @@ def pushforward(n: Node, tangents: Mapping[Node, Node]) -> Node | None:
         return n.op.jvp(n, tuple(tangents.get(a) for a in n.args))
     if n.op.partials is None:
         return None
-    parts = [times(tangents[a], p) for a, p in zip(n.args, n.op.partials(n), strict=True) if p is not None and a in tangents]
+    parts = [
+        times(tangents[a], p) for a, p in zip(n.args, n.op.partials(n), strict=True) if p is not None and a in tangents
+    ]
     return total(parts) if parts else None
 
 

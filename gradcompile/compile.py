@@ -31,7 +31,8 @@ def compile_grad(
     lose precision (see `f.rewrites`). name: of the function, for its repr and its file. allow_unused: a parameter that
     the loss does not contain gets a zero gradient.
 
-    Raises ExpressionError for a loss that can't be compiled, ArgumentError or ArgumentTypeError for arguments that don't fit.
+    Raises ExpressionError for a loss that can't be compiled, ArgumentError or ArgumentTypeError for arguments that
+    don't fit.
 
     >>> import sympy as sp
     >>> w, x, y = sp.symbols("w x y")
@@ -79,4 +80,6 @@ def check_options(reduce: str, dtype: str, threads: int | None) -> None:
     if dtype not in ("float64", "float32"):
         raise ArgumentError(f"dtype={dtype!r}: choose 'float64' or 'float32'")
     if threads not in (None, 1):
-        raise ArgumentError(f"threads={threads!r}: kernels are serial in this version; leave it out, or call from threads of your own")
+        raise ArgumentError(
+            f"threads={threads!r}: kernels are serial in this version; leave it out, or call from threads of your own"
+        )

@@ -1,6 +1,5 @@
 """Compiled functions: what `compile_grad` and `compile_value` return, and how their source comes about."""
 
-import copy
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,9 @@ from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
+
+
+SHOWN = 8  # rewrites that a header lists
 
 
 class Graphs(NamedTuple):
@@ -69,7 +71,9 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     """The generated module of a problem."""
     value, *gradients = derivation.graphs.simplified
     names = dict(problem.names)
-    program = Program(value, gradients, problem.params, problem.inputs, names, derivation.adjoint_of, formulas([value], names, 44))
+    program = Program(
+        value, gradients, problem.params, problem.inputs, names, derivation.adjoint_of, formulas([value], names, 44)
+    )
     header = header_of(problem, derivation, what)
     used = {n.op.name for n in topological([value, *gradients])}
     custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}
@@ -84,8 +88,10 @@ def header_of(problem: Problem, derivation: Derivation, what: str) -> str:
     cost = cost_of(value, gradients, ())
     unit = " a sample" if any(per_sample(n) for n in topological([value])) else ""
     gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
-    rewrites = "; ".join(f"{r.before} -> {r.after}" for r in derivation.rewrites[:8]) or "none"
-    text = f"{what}({arguments}) = {formula_of(problem)}\n\n{cost.loss} operations for the {what}{gradient}{unit}. Rewrites: {rewrites}."
+    rewrites = "".join(f"\n    {r.before} -> {r.after}" for r in derivation.rewrites[:SHOWN]) or " none."
+    more = f"\n    and {len(derivation.rewrites) - SHOWN} more" if len(derivation.rewrites) > SHOWN else ""
+    counts = f"{cost.loss} operations for the {what}{gradient}{unit}."
+    text = f"{what}({arguments}) = {formula_of(problem)}\n\n{counts} Rewrites:{rewrites}{more}"
     return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
@@ -253,12 +259,17 @@ class CompiledGrad(Compiled):
         """The gradient as SymPy expressions, for scalar parameters: a named tuple, or one expression if bare."""
         for a in self.problem.params:
             if a.leaf.type.shape:
-                raise ArgumentError(f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}")
+                raise ArgumentError(
+                    f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}"
+                )
         found = to_sympy(self.graph.simplified[1:], self.problem.symbols)
         return found[0] if self.problem.bare else self._grads(*found)
 
     def explain(self, *args: Any, **named: Any) -> Explanation:
-        """Every node with its value and its adjoint, as on the blackboard; `.rows` has name, formula, value, adjoint."""
+        """Every node with its value and its adjoint, as on the blackboard.
+
+        `.rows` has name, formula, value and adjoint, which is None for an input.
+        """
         return explain(self.problem, self.graph.stabilized[0], self._leaf_values(args, named))
 
     def check(self, *args: Any, **named: Any) -> Check:

@@ -6,8 +6,8 @@ from gradcompile.ir import Node, topological
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, PRODUCT, SIGN, POWER, ATOM = range(9)
-BINARY = {"mul": ("*", PRODUCT), "div": ("/", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE), "eq": (" == ", COMPARE),
-          "ne": (" != ", COMPARE), "and": (" and ", AND), "or": (" or ", OR)}  # fmt: skip
+BINARY = {"mul": ("*", PRODUCT), "div": ("/", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
+          "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" and ", AND), "or": (" or ", OR)}  # fmt: skip
 ELLIPSIS = "..."
 
 Text = tuple[str, int]
@@ -39,7 +39,9 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
     name, args = n.op.name, [texts[a] for a in n.args]
     if name == "const":
         value = n.value
-        text = repr(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else f"{value!r}"
+        text = (
+            repr(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else f"{value!r}"
+        )
         return text, SIGN if text.startswith("-") else ATOM
     if name == "leaf":
         return str(n.params[0]), ATOM
@@ -78,7 +80,11 @@ def sum_text(args: Sequence[Text]) -> str:
     """Terms with their signs."""
     result = wrap(args[0], SUM)
     for a in args[1:]:
-        result += f" - {a[0][1:]}" if a[0].startswith("-") and a[1] in (SUM, SIGN) and not multi(a[0]) else f" + {wrap(a, PRODUCT)}"
+        result += (
+            f" - {a[0][1:]}"
+            if a[0].startswith("-") and a[1] in (SUM, SIGN) and not multi(a[0])
+            else f" + {wrap(a, PRODUCT)}"
+        )
     return result
 
 

@@ -74,11 +74,6 @@ def env_value(n: Node, env: Env, dtype: str | type[object]) -> Any:
     return np.asarray(env[n], dtype)[()]
 
 
-def given(n: Node, env: Env) -> Any:
-    """The value of a leaf: in its dtype, but with all digits where it is a number of mpmath already."""
-    return env[n] if n in env and np.asarray(env[n]).dtype == object else env_value(n, env)
-
-
 def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
     """The value of a node from those of its arguments."""
     result = n.op.value(*(values[a] for a in n.args), *bound(n, dims))

@@ -96,7 +96,9 @@ def topological(roots: Iterable[Node]) -> list[Node]:
     return order
 
 
-def rebuild(roots: Sequence[Node], rule: Callable[[Node], Node], known: Mapping[Node, Node] | None = None) -> list[Node]:
+def rebuild(
+    roots: Sequence[Node], rule: Callable[[Node], Node], known: Mapping[Node, Node] | None = None
+) -> list[Node]:
     """The roots with `rule` applied to every node, arguments first; `known` maps nodes that are replaced outright.
 
     `rule` gets a node whose arguments are rewritten already.

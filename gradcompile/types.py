@@ -37,7 +37,9 @@ def broadcast(*shapes: Shape) -> Shape:
     for shape in shapes:
         for k, dim in enumerate(reversed(shape), start=1):
             if dim != 1 and result[-k] not in (1, dim):
-                raise ExpressionError(f"shapes {' and '.join(map(str, shapes))} do not broadcast: {result[-k]} against {dim}")
+                raise ExpressionError(
+                    f"shapes {' and '.join(map(str, shapes))} do not broadcast: {result[-k]} against {dim}"
+                )
             if dim != 1:
                 result[-k] = dim
     return tuple(result)

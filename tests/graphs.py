@@ -7,7 +7,22 @@ from gradcompile.types import ArrayType
 
 SCALARS = [leaf(name, role="param") for name in ("a", "b")]
 COLUMNS = [leaf(name, ArrayType(("n",)), "data") for name in ("x", "y")]
-UNARY = ("neg", "exp", "log", "sqrt", "sin", "cos", "tanh", "abs", "sigmoid", "softplus", "expm1", "atan", "sign", "floor")
+UNARY = (
+    "neg",
+    "exp",
+    "log",
+    "sqrt",
+    "sin",
+    "cos",
+    "tanh",
+    "abs",
+    "sigmoid",
+    "softplus",
+    "expm1",
+    "atan",
+    "sign",
+    "floor",
+)
 BINARY = ("add", "mul", "div", "max", "min", "hypot")
 NUMBERS = (0.0, -0.0, 0.5, 1.0, -1.0, 2.0, 3.0, -0.25)
 

@@ -18,7 +18,9 @@ x, y, z = leaf("x"), leaf("y"), leaf("z")
 
 def same_bits(u: object, v: object) -> bool:
     a, b = np.asarray(u, float), np.asarray(v, float)
-    return a.shape == b.shape and bool(np.all((np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b)))))
+    return a.shape == b.shape and bool(
+        np.all((np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b))))
+    )
 
 
 @given(graphs(), st.tuples(VALUES, VALUES), st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3))
@@ -53,7 +55,10 @@ def test_rules(before: Node, after: Node) -> None:
     assert simplify([before]) == [after]
 
 
-@pytest.mark.parametrize("n", [apply("mul", x, const(0.0)), apply("add", x, const(0.0)), apply("add", x, apply("neg", x)), apply("div", x, x)])
+@pytest.mark.parametrize(
+    "n",
+    [apply("mul", x, const(0.0)), apply("add", x, const(0.0)), apply("add", x, apply("neg", x)), apply("div", x, x)],
+)
 def test_what_nan_or_a_sign_would_show_is_left(n: Node) -> None:
     assert simplify([n])[0] is n or simplify([n])[0].op is n.op
 
@@ -79,7 +84,7 @@ def test_long_sums_become_trees() -> None:
     leaves = [leaf(f"t{k}") for k in range(1000)]
     (tree,) = balance([apply("add", *leaves)])
     assert max(len(n.args) for n in topological([tree])) == 8
-    env = {n: 0.1 for n in leaves}
+    env = dict.fromkeys(leaves, 0.1)
     assert abs(evaluate([tree], env)[0] - 100.0) < 1e-13
 
 
@@ -98,7 +103,11 @@ def test_the_passes_after_differentiation_keep_the_gradient(n: Node, seed: int) 
 
 def test_the_weight_of_a_mean_leaves_the_loop() -> None:
     (col,) = COLUMNS[:1]
-    loss = apply("div", apply("sum", apply("mul", apply("mul", x, col), apply("mul", x, col)), params=((0,),)), apply("size", col, params=(0,)))
+    loss = apply(
+        "div",
+        apply("sum", apply("mul", apply("mul", x, col), apply("mul", x, col)), params=((0,),)),
+        apply("size", col, params=(0,)),
+    )
     (gradient,) = autodiff.vjp(loss, [x])
     (hoisted,), _ = hoist([gradient], {})
     assert hoisted.op.name == "div"

@@ -72,7 +72,10 @@ def test_rules_are_accurate_where_the_naive_form_fails(rule: str, formula: Node,
             with mpmath.workdps(800):
                 expected = exact([original], {x: point}, 800)[0]
                 got = evaluate([node], {x: point})[0]
-                assert abs(mpmath.mpf(float(got)) - expected) <= 1e-14 * max(1.0, abs(point) / 10) * abs(expected) + mpmath.mpf(10) ** -305
+                assert (
+                    abs(mpmath.mpf(float(got)) - expected)
+                    <= 1e-14 * max(1.0, abs(point) / 10) * abs(expected) + mpmath.mpf(10) ** -305
+                )
 
 
 @pytest.mark.parametrize(

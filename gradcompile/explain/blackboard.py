@@ -59,7 +59,13 @@ def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explana
     inputs = {a.leaf for a in problem.inputs}
     found = autodiff.adjoints(loss, nodes)
     wanted = [n for n in nodes if n in found and n not in inputs and not below(n, inputs)]
-    results = dict(zip([*nodes, *(("adjoint", n) for n in wanted)], evaluate([*nodes, *(found[n] for n in wanted)], values), strict=True))
+    results = dict(
+        zip(
+            [*nodes, *(("adjoint", n) for n in wanted)],
+            evaluate([*nodes, *(found[n] for n in wanted)], values),
+            strict=True,
+        )
+    )
     naming = Naming(Program(loss, (), problem.params, problem.inputs, problem.names, {}, {}), Namer())
     naming.known[loss] = naming.fresh("loss")
     texts = formulas(nodes, dict(problem.names), 60)

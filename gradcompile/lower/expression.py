@@ -9,7 +9,8 @@ from gradcompile.lower.loopir import Line, Statement
 # Python's precedence, lowest first, as far as generated code needs it.
 CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = range(9)
 BINARY = {"mul": (" * ", PRODUCT), "div": (" / ", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
-          "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" & ", AND), "or": (" | ", OR), "xor": (" ^ ", XOR)}  # fmt: skip
+          "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" & ", AND), "or": (" | ", OR),
+          "xor": (" ^ ", XOR)}  # fmt: skip
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]

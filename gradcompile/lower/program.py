@@ -10,8 +10,8 @@ from gradcompile.ir import Node, topological
 from gradcompile.types import Shape
 
 # What values are called where nothing better offers itself.
-WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e", "sqrt": "root",
-          "and": "both", "or": "either", "max": "larger", "min": "smaller"}  # fmt: skip
+WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e",
+          "sqrt": "root", "and": "both", "or": "either", "max": "larger", "min": "smaller"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

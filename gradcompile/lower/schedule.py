@@ -51,12 +51,13 @@ def gradient_entries(g: Node) -> list[Node]:
 def used(statements: list[Statement]) -> list[Statement]:
     """The statements without loads that nothing reads."""
     words = set(re.findall(r"\w+", " ".join(s.partition(" = ")[2] or s for s in texts(statements))))
-    return [s for s in statements if not is_load(s) or s.text.partition(" = ")[0] in words]
+    return [s for s in statements if not (name := loaded(s)) or name in words]
 
 
-def is_load(s: Statement) -> bool:
-    """Whether the statement names an element of an array."""
-    return isinstance(s, Line) and re.fullmatch(r"\w+ = \w+\[[\d, ]+\]", s.text) is not None
+def loaded(s: Statement) -> str:
+    """The name that the statement gives an element of an array; empty for any other statement."""
+    found = re.fullmatch(r"(\w+) = \w+\[[\d, ]+\]", s.text) if isinstance(s, Line) else None
+    return found[1] if found else ""
 
 
 @dataclass(slots=True)
@@ -201,7 +202,9 @@ class Scheduler:
         passed = self.pass_scalars(region, [value])
         body, head = self.sample_region([value], passed)
         body.statements.append(Line(f"out[lo + i] = {body.emit(value)}"))
-        call = self.define("values", "out", "Write the values of the samples from start to stop.", head, body.statements, passed)
+        call = self.define(
+            "values", "out", "Write the values of the samples from start to stop.", head, body.statements, passed
+        )
         region.statements += [Loop("for start in range(0, n, SPAN)", [Line(call)]), Line("return n")]
 
     def store_results(self, region: Region, entries: Sequence[Node]) -> None:

@@ -24,13 +24,13 @@ Value = Callable[..., Any]
 
 ANY = (-20.0, 20.0)
 POSITIVE = (1e-3, 50.0)
-LIBM = "the C library's: under 2 ulp on common platforms"
+LIBM: dict[str, Any] = {"accuracy": "the C library's: under 2 ulp on common platforms", "ulps": 2.0}
 
 
 def function(name: str, names: str, rules: tuple[str | None, ...], value: Value, emit: str = "", **record: Any) -> None:
     """Register an elementwise op whose partials are the rules, printed as a call unless `emit` is given."""
     arguments = ", ".join(f"{{{k}}}" for k in range(len(rules)))
-    record = {"sympy": name, "exact": name, "accuracy": LIBM, "ulps": 2.0} | record
+    record = {**LIBM, "sympy": name, "exact": name, **record}
     register(
         Op(
             name,
@@ -232,7 +232,7 @@ SPECIAL = "SciPy's: about 16 ulp, where the function isn't near a zero"
 function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r}",), scipy("erf"), cost=12, domain=((-6.0, 6.0),),
          ulps=2.0, doc="error function")  # fmt: skip
 function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r}",), scipy("erfc"), cost=12, domain=((-5.0, 5.0),),
-         ulps=8.0, doc="1 - erf(x), accurate for large x")  # fmt: skip
+         ulps=32.0, doc="1 - erf(x), accurate for large x")  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, convention="NaN at negative integers", doc="gamma function")  # fmt: skip
 function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("log", abs(mp("gamma", x))),

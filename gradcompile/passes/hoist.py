@@ -31,7 +31,9 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     if n.op.name != "sum" or n.args[0] not in split:
         return None
     weight, core = split[n.args[0]]
-    total = apply("sum", core if core.type.shape else apply("broadcast", core, params=(n.args[0].type.shape,)), params=n.params)
+    total = apply(
+        "sum", core if core.type.shape else apply("broadcast", core, params=(n.args[0].type.shape,)), params=n.params
+    )
     if weight.op.name == "div":
         return apply("div", product(weight.args[0], total), weight.args[1])
     return product(weight, total)

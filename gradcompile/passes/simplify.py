@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, const, is_const, rebuild, topological, use_counts
+from gradcompile.ir import Node, apply, const, is_const, rebuild, topological
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -32,7 +32,9 @@ def simplify_node(n: Node) -> Node:
 
 
 def fold(n: Node) -> Node | None:
-    """An elementwise op of constants is its value, if that is finite (an infinity is left to be seen where it arises)."""
+    """An elementwise op of constants is its value, if that is finite.
+
+    An infinity is left to be seen where it arises."""
     if not n.args or n.op.name in STRUCTURAL or any(a.op.name != "const" for a in n.args):
         return None
     with np.errstate(all="ignore"):
@@ -88,7 +90,10 @@ def signs_out(n: Node) -> Node | None:
 
 
 def constants_together(n: Node) -> Node | None:
-    """c*(d*x) = (c*d)*x where one of the constants is a power of two, so that nothing is rounded; constants go first."""
+    """c*(d*x) = (c*d)*x where one of the constants is a power of two, so that nothing is rounded.
+
+    A constant goes first.
+    """
     x, y = n.args
     if y.op.name == "const" and x.op.name != "const":
         return apply("mul", y, x)
@@ -131,7 +136,7 @@ def double_negative(n: Node) -> Node | None:
 
 
 def power(n: Node) -> Node | None:
-    """Integer powers are multiplications, half-integer ones have a square root; x**0 = 1 even for NaN, as in IEEE 754."""
+    """Integer powers are multiplications, x**0.5 is a square root; x**0 is left, since it is 1 even for NaN."""
     x, y = n.args
     if y.op.name != "const" or x.type != n.type:
         return None
@@ -187,7 +192,11 @@ def flat_logic(n: Node) -> Node | None:
     kept = list(dict.fromkeys(a for a in parts if a.op.name != "const"))
     if len(kept) == 1 and kept[0].type == n.type:
         return kept[0]
-    return apply(n.op.name, *kept) if len(kept) > 1 and kept != list(n.args) and apply(n.op.name, *kept).type == n.type else None
+    return (
+        apply(n.op.name, *kept)
+        if len(kept) > 1 and kept != list(n.args) and apply(n.op.name, *kept).type == n.type
+        else None
+    )
 
 
 def entry_of_assembled(n: Node) -> Node | None:
@@ -205,7 +214,10 @@ def same_shape(n: Node) -> Node | None:
 
 def implied(n: Node) -> Node | None:
     """A broadcast inside an elementwise op that has its shape anyway."""
-    args = [a.args[0] if a.op.name == "broadcast" and not a.args[0].type.shape and a.args[0].op.name == "const" else a for a in n.args]
+    args = [
+        a.args[0] if a.op.name == "broadcast" and not a.args[0].type.shape and a.args[0].op.name == "const" else a
+        for a in n.args
+    ]
     if args == list(n.args):
         return None
     lighter = apply(n.op.name, *args, params=n.params)

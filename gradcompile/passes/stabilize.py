@@ -198,7 +198,9 @@ def log_one_plus(n: Node) -> Node | None:
     if inside.op.name != "add" or not any(is_const(a, 1.0) for a in inside.args):
         return None
     rest = [a for a in inside.args if not is_const(a, 1.0)]
-    return make("log1p", make("add", *rest) if len(rest) > 1 else rest[0]) if len(rest) == len(inside.args) - 1 else None
+    return (
+        make("log1p", make("add", *rest) if len(rest) > 1 else rest[0]) if len(rest) == len(inside.args) - 1 else None
+    )
 
 
 # Quotients

@@ -1,0 +1,364 @@
+"""The training loop: epochs run in machine code, in chunks between which Python shows progress and hears Ctrl-C."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
+from gradcompile.frontend.arguments import Argument
+from gradcompile.optim import rules
+from gradcompile.optim.rules import Chain, Vector
+from gradcompile.runtime import bind, jit
+
+Callback = Callable[[int, Any, float, float], Any]
+
+_RUNNING, _DONE, _BAD_LOSS, _BAD_GRADIENT = range(4)
+_CHUNK_SECONDS = 0.05  # between two looks at Ctrl-C
+_ORDERED = 1 << 16  # samples whose order is drawn in advance
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training has reached.
+
+    params: in the shape they came in.  history: arrays with one entry a completed epoch, "loss" (the mean over its
+    batches, weighted by their samples) and "grad_norm" (likewise, before clipping).  epochs: how many were completed.
+    interrupted: ended by Ctrl-C.
+    """
+
+    params: Any
+    history: dict[str, Vector]
+    epochs: int
+    interrupted: bool
+
+
+def sgd(
+    f: Any,
+    params: Any,
+    data: Any,
+    *,
+    learning_rate: float,
+    epochs: int,
+    batch_size: int | None = None,
+    momentum: float = 0.0,
+    clip_norm: float | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callback | None = None,
+) -> TrainingResult:
+    """Stochastic gradient descent on a compiled loss: m = momentum m + g; theta = theta - learning_rate m.
+
+    params: where to start; data: the other arguments of f; each a sequence in the function's order, or a mapping by
+    name. Columns (data symbols) are cut into batches of `batch_size` samples, all of them if None, in an order drawn
+    anew for each epoch from `seed` (as they come if `shuffle` is false); the last batch may be smaller. Other inputs
+    pass whole. clip_norm: the gradient is scaled down to this norm where it is longer. callback(epoch, params, loss,
+    grad_norm) is called after each epoch (1, 2, ...) with copies; training ends when it returns True. Ctrl-C ends it
+    too, and what was reached is returned.
+
+    Raises TrainingError where loss or gradient is not finite, ArgumentError and ArgumentTypeError for what does not fit.
+
+    >>> import sympy as sp
+    >>> from gradcompile import compile_grad
+    >>> a, b, x, y = sp.symbols("a b x y")
+    >>> f = compile_grad((a*x + b - y)**2, [a, b], data=[x, y])
+    >>> fit = sgd(f, [0.0, 0.0], [[0, 1, 2], [1, 3, 5]], learning_rate=0.2, momentum=0.5, epochs=200, progress=False)
+    >>> [round(p, 6) for p in fit.params]
+    [2.0, 1.0]
+    """
+    steps = [rules.momentum(momentum)] if momentum else []
+    clip = [] if clip_norm is None else [rules.clip_by_norm(clip_norm)]
+    _check_options(learning_rate, epochs, momentum, batch_size)
+    optimiser = rules.chain(*clip, *steps, rules.scale(-learning_rate))
+    training = Training(f, params, data, optimiser, epochs, batch_size, shuffle, seed)
+    interrupted = training.run(_bar(epochs, progress), callback)
+    return training.result(interrupted)
+
+
+def _check_options(learning_rate: float, epochs: int, momentum: float, batch_size: int | None) -> None:
+    if not 0.0 < learning_rate < np.inf:
+        raise ArgumentError(f"learning_rate={learning_rate!r}: give a positive number")
+    if not 0.0 <= momentum < 1.0:
+        raise ArgumentError(f"momentum={momentum!r}: give a number from 0 to below 1")
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if value is not None and (not whole or value < 1):
+            raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
+
+
+@dataclass
+class Training:
+    """A run: where it stands, and the compiled code that takes it further."""
+
+    f: Any
+    given: Any
+    data: Any
+    optimiser: Chain
+    epochs: int
+    batch_size: int | None
+    shuffle: bool
+    seed: int
+    theta: Vector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.params: Sequence[Argument] = self.f.problem.params
+        arguments: Sequence[Argument] = self.f.problem.inputs
+        self.inputs = bind.match_inputs(arguments, _in_order(self.data, arguments, "data"), {})
+        self.theta = bind.pack(self.params, _in_order(self.given, self.params, "params"), self.f.dtype)
+        self.is_column = [a.leaf.type.shape[:1] == ("n",) for a in arguments]
+        self.samples = next((len(v) for v, c in zip(self.inputs, self.is_column, strict=True) if c), 1)
+        if self.batch_size is not None and not any(self.is_column):
+            raise ArgumentError("batch_size: the loss has no columns to cut into batches; name them in data, or leave it out")
+        self.batch = min(self.batch_size or self.samples, self.samples)
+        self.state = self.optimiser.init(self.theta)
+        self.at = np.zeros(3, np.int64)  # epoch of this block, first sample of the next batch, steps in all
+        self.sums = np.zeros(2)  # of loss and gradient norm over this epoch, weighted
+        self.losses, self.norms = np.zeros(self.epochs), np.zeros(self.epochs)
+        self.completed = 0
+
+    def run(self, bar: Any, callback: Callback | None) -> bool:
+        """All epochs; whether Ctrl-C came."""
+        try:
+            with bar, np.errstate(all="ignore"):
+                self._advance_all(bar, callback)
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def _advance_all(self, bar: Any, callback: Callback | None) -> None:
+        advance = self._compiled()
+        for orders, block in self._blocks(1 if callback else self.epochs):
+            start, self.at[0] = self.completed, 0
+            losses, norms = self.losses[start : start + block], self.norms[start : start + block]
+            for status in self._chunks(advance, orders, losses, norms):
+                if status in (_BAD_LOSS, _BAD_GRADIENT):
+                    raise self._error(status)
+                done = start + int(self.at[0])
+                bar.update(done - self.completed)
+                self.completed = done
+                if done and not bar.disable:
+                    bar.set_postfix(loss=f"{self.losses[done - 1]:.4g}", gradient=f"{self.norms[done - 1]:.2g}")
+            if callback:
+                last = float(losses[-1]), float(norms[-1])
+                if callback(self.completed, self._shaped(self.theta.copy()), *last) is True:
+                    return
+
+    def _blocks(self, at_most: int) -> Iterator[tuple[Vector, int]]:
+        """Runs of epochs, with the order of the samples in each. What is drawn does not depend on how they are cut."""
+        random = np.random.Generator(np.random.PCG64(self.seed))
+        in_order = np.arange(self.samples)[np.newaxis]
+        shuffled = self.shuffle and self.batch < self.samples
+        most = max(1, min(at_most, _ORDERED // self.samples)) if shuffled else at_most
+        left = self.epochs
+        while left:
+            block = min(most, left)
+            yield (np.stack([random.permutation(self.samples) for _ in range(block)]) if shuffled else in_order), block
+            left -= block
+
+    def _chunks(self, advance: Callable[..., int], orders: Vector, losses: Vector, norms: Vector) -> Iterator[int]:
+        """Run a block in chunks of as many steps as fit the time between two looks at Ctrl-C."""
+        limit, status = 1, _RUNNING
+        while status == _RUNNING:
+            began = time.perf_counter()
+            status = advance(orders, losses, norms, limit)
+            seconds = time.perf_counter() - began
+            limit = limit * 2 if seconds < _CHUNK_SECONDS else max(1, limit // 2)
+            yield status
+
+    def _compiled(self) -> Callable[[Vector, Vector, Vector, int], int]:
+        """advance(orders, losses, norms, limit) -> status."""
+        kernel = self.f.kernel
+        gathered = [c and self.batch < self.samples for c in self.is_column]
+        source = driver(getattr(kernel, "py_func", kernel).__module__, gathered, self.optimiser)
+        buffers = [np.empty_like(v[: self.batch]) for v, g in zip(self.inputs, gathered, strict=True) if g]
+        fixed = (self.theta, np.empty_like(self.theta), self.state, self.optimiser.hyper, self.at, self.sums)
+        tail = (self.samples, self.batch, *self._numbers(hasattr(kernel, "overloads")), *buffers)
+        in_file = getattr(self.f, "options", None) is None or self.f.options.cache
+        code = jit.load(source, "sgd", in_file).advance
+        example = (np.empty((1, 1), np.int64), np.empty(1), np.empty(1), 1)
+        run = jit.precompile(code, [self._type(v) for v in (*fixed, *example, *tail)]) if hasattr(code, "compile") else code
+        return lambda *chunk: run(*fixed, *chunk, *tail)
+
+    def _numbers(self, compiled: bool) -> list[Any]:
+        """The inputs; without machine code, scalars as NumPy's numbers, whose division by zero is no error."""
+        scalar = self.theta.dtype.type
+        return [scalar(v) if type(v) is float and not compiled else v for v in self.inputs]
+
+    def _type(self, value: Any) -> Any:
+        """Numba's type, by what the value is and not by whether it may be written to: one compilation for both."""
+        from numba import types
+        from numba.np.numpy_support import from_dtype
+
+        if isinstance(value, np.ndarray):
+            return types.Array(from_dtype(value.dtype), value.ndim, "C")
+        return types.int64 if isinstance(value, int) else from_dtype(self.theta.dtype)
+
+    def _shaped(self, theta: Vector) -> Any:
+        """Parameters in the arrangement that they were given in."""
+        parts = bind.unpack(self.params, theta, self.f.dtype)
+        if isinstance(self.given, Mapping):
+            by_name = {name: part for a, part in zip(self.params, parts, strict=True) for name in _names(a)}
+            return {key: by_name[str(key)] for key in self.given}
+        if not _is_sequence(self.given, self.params):
+            return parts[0]
+        return parts if isinstance(self.given, tuple) else list(parts)
+
+    def _error(self, status: int) -> TrainingError:
+        """What was not finite, where, and for which parameter."""
+        fun = self.f.bind(*self._batch())
+        loss, grad = fun(self.theta)
+        bad = [k for k, g in enumerate(grad) if not np.isfinite(g)]
+        names = [_entry(a, k) for a in self.params for k in range(bind.size_of(a))]
+        what = f"the loss is {loss}" if status == _BAD_LOSS else f"the gradient is {grad[bad[0]]}" if bad else "its norm is inf"
+        about = f" in {', '.join(names[k] for k in bad[:4])}{', ...' if len(bad) > 4 else ''}" if bad else ""
+        largest = int(np.argmax(np.abs(self.theta)))
+        where = f"step {int(self.at[2]) + 1} (epoch {self.completed + 1})"
+        return TrainingError(
+            f"{what} at {where}, not finite{about}; the largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
+            "Take a smaller learning_rate, set clip_norm, or start closer; f.explain(...) shows the first subexpression "
+            "that is not finite"
+        )
+
+    def _batch(self) -> list[Any]:
+        """The inputs of the step that failed."""
+        lo = int(self.at[1])
+        order = self._failed_order()
+        chosen = order[lo : lo + self.batch]
+        return [v[chosen] if c else v for v, c in zip(self.inputs, self.is_column, strict=True)]
+
+    def _failed_order(self) -> Vector:
+        orders = (row for rows, block in self._blocks(1) for row in [rows[0]] * block)
+        return next(row for epoch, row in enumerate(orders) if epoch == self.completed + 0)
+
+    def result(self, interrupted: bool) -> TrainingResult:
+        """What was reached."""
+        history = {"loss": self.losses[: self.completed].copy(), "grad_norm": self.norms[: self.completed].copy()}
+        return TrainingResult(self._shaped(self.theta), history, self.completed, interrupted)
+
+
+def _entry(argument: Argument, k: int) -> str:
+    """The name of an entry of a parameter."""
+    shape = argument.leaf.type.shape
+    if not shape:
+        return argument.name
+    index = np.unravel_index(k, [int(d) for d in shape])
+    return f"{argument.name}[{', '.join(map(str, index))}]"
+
+
+def _names(argument: Argument) -> tuple[str, str]:
+    """What a mapping may call an argument: the name it was given, or the identifier of the call."""
+    return str(argument.original), argument.name
+
+
+def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
+    """Whether this holds the arguments, or is the only one itself."""
+    is_array = isinstance(given, np.ndarray) and given.ndim == len(arguments[0].leaf.type.shape) if len(arguments) == 1 else False
+    return not is_array and isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+
+
+def _in_order(given: Any, arguments: Sequence[Argument], what: str) -> list[Any]:
+    """The values in the function's order, from a sequence or from a mapping by name."""
+    takes = ", ".join(a.name for a in arguments)
+    if isinstance(given, Mapping):
+        left = {str(key): value for key, value in given.items()}
+        values = []
+        for a in arguments:
+            name = next((n for n in _names(a) if n in left), None)
+            if name is None:
+                raise ArgumentTypeError(f"{what} has no {a.name!r}; it takes {takes}, and holds {', '.join(map(str, given))}")
+            values.append(left.pop(name))
+        if left:
+            raise ArgumentTypeError(f"{what} holds {', '.join(left)}, which the function does not take; it takes {takes}")
+        return values
+    values = list(given) if not arguments or _is_sequence(given, arguments) else [given]
+    if len(values) != len(arguments):
+        raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {len(arguments)}: {takes}")
+    return values
+
+
+class _Silent:
+    """Stands in for a progress bar."""
+
+    disable = True
+
+    def __enter__(self) -> "_Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def update(self, _: int) -> None:
+        """Nothing to show."""
+
+
+def _bar(epochs: int, progress: bool) -> Any:
+    if not progress:
+        return _Silent()
+    from tqdm import tqdm
+
+    return tqdm(total=epochs, unit="epoch")
+
+
+_DRIVER = '''"""Epochs of gradient descent with {module}: batches, gradient, update, log.
+
+The name of that module holds the hash of its text, so machine code kept for this one can't be that of another kernel.
+"""
+
+import math
+
+from gradcompile.runtime.jit import jit
+from gradcompile.optim.steps import {rules}
+from {module} import kernel
+
+
+@jit
+def advance(theta, grad, state, hyper, at, sums, orders, losses, norms, limit, samples, batch{arguments}):
+    """At most `limit` steps: 0 when there is more to do, 1 at the end, 2 and 3 if loss or gradient is not finite."""
+    for _ in range(limit):
+        if at[0] == losses.shape[0]:
+            return 1
+        start = at[1]
+        count = min(batch, samples - start)
+        row = at[0] % orders.shape[0]
+{gather}        loss = kernel(theta, grad{inputs})
+        length = norm(grad)
+        if not math.isfinite(loss):
+            return 2
+        if not math.isfinite(length):
+            return 3
+        sums[0] += loss * count
+        sums[1] += length * count
+{update}
+        for k in range(theta.shape[0]):
+            theta[k] += grad[k]
+        at[1] += count
+        at[2] += 1
+        if at[1] == samples:
+            losses[at[0]] = sums[0] / samples
+            norms[at[0]] = sums[1] / samples
+            sums[:] = 0.0
+            at[0] += 1
+            at[1] = 0
+    return 1 if at[0] == losses.shape[0] else 0
+'''
+
+_GATHER = """        part{k} = batch{k}[:count]
+        for i in range(count):
+            part{k}[i] = in{k}[orders[row, start + i]]
+"""
+
+
+def driver(module: str, gathered: Sequence[bool], optimiser: Chain) -> str:
+    """The text of the module that trains the kernel of a module: which inputs are gathered into batches, which rules."""
+    chosen = [k for k, g in enumerate(gathered) if g]
+    return _DRIVER.format(
+        module=module,
+        rules=", ".join(sorted({"norm", *(r.name for r in optimiser.rules)})),
+        arguments="".join([*(f", in{k}" for k in range(len(gathered))), *(f", batch{k}" for k in chosen)]),
+        gather="".join(_GATHER.format(k=k) for k in chosen),
+        inputs="".join(f", part{k}" if g else f", in{k}" for k, g in enumerate(gathered)),
+        update="\n".join(f"        {call}" for call in optimiser.calls()),
+    )
