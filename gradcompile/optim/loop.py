@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def sgd(
     grad_norm) is called after each epoch (1, 2, ...) with copies; training ends when it returns True. Ctrl-C ends it
     too, and what was reached is returned.
 
-    Raises TrainingError where loss or gradient is not finite, ArgumentError and ArgumentTypeError for what does not fit.
+    Raises TrainingError where loss or gradient is not finite, ArgumentError or ArgumentTypeError for what doesn't fit.
 
     >>> import sympy as sp
     >>> from gradcompile import compile_grad
@@ -111,7 +112,7 @@ class Training:
         self.is_column = [a.leaf.type.shape[:1] == ("n",) for a in arguments]
         self.samples = next((len(v) for v, c in zip(self.inputs, self.is_column, strict=True) if c), 1)
         if self.batch_size is not None and not any(self.is_column):
-            raise ArgumentError("batch_size: the loss has no columns to cut into batches; name them in data, or leave it out")
+            raise ArgumentError("batch_size: the loss has no columns to cut in batches; name them in data, or drop it")
         self.batch = min(self.batch_size or self.samples, self.samples)
         self.state = self.optimiser.init(self.theta)
         self.at = np.zeros(3, np.int64)  # epoch of this block, first sample of the next batch, steps in all
@@ -134,13 +135,14 @@ class Training:
             start, self.at[0] = self.completed, 0
             losses, norms = self.losses[start : start + block], self.norms[start : start + block]
             for status in self._chunks(advance, orders, losses, norms):
-                if status in (_BAD_LOSS, _BAD_GRADIENT):
-                    raise self._error(status)
                 done = start + int(self.at[0])
+                if done:
+                    shown = f"loss {self.losses[done - 1]:.4g}, gradient {self.norms[done - 1]:.2g}"
+                    bar.set_postfix_str(shown, refresh=False)
                 bar.update(done - self.completed)
                 self.completed = done
-                if done and not bar.disable:
-                    bar.set_postfix(loss=f"{self.losses[done - 1]:.4g}", gradient=f"{self.norms[done - 1]:.2g}")
+                if status in (_BAD_LOSS, _BAD_GRADIENT):
+                    raise self._error(status)
             if callback:
                 last = float(losses[-1]), float(norms[-1])
                 if callback(self.completed, self._shaped(self.theta.copy()), *last) is True:
@@ -179,7 +181,8 @@ class Training:
         in_file = getattr(self.f, "options", None) is None or self.f.options.cache
         code = jit.load(source, "sgd", in_file).advance
         example = (np.empty((1, 1), np.int64), np.empty(1), np.empty(1), 1)
-        run = jit.precompile(code, [self._type(v) for v in (*fixed, *example, *tail)]) if hasattr(code, "compile") else code
+        types = [self._type(v) for v in (*fixed, *example, *tail)] if hasattr(code, "compile") else []
+        run = jit.precompile(code, types)
         return lambda *chunk: run(*fixed, *chunk, *tail)
 
     def _numbers(self, compiled: bool) -> list[Any]:
@@ -207,31 +210,34 @@ class Training:
         return parts if isinstance(self.given, tuple) else list(parts)
 
     def _error(self, status: int) -> TrainingError:
-        """What was not finite, where, and for which parameter."""
-        fun = self.f.bind(*self._batch())
-        loss, grad = fun(self.theta)
-        bad = [k for k, g in enumerate(grad) if not np.isfinite(g)]
+        """What was not finite: at which step, in which parameter, from which subexpression on."""
+        batch = self._batch()
+        loss, grad = self.f.bind(*batch)(self.theta)
         names = [_entry(a, k) for a in self.params for k in range(bind.size_of(a))]
-        what = f"the loss is {loss}" if status == _BAD_LOSS else f"the gradient is {grad[bad[0]]}" if bad else "its norm is inf"
-        about = f" in {', '.join(names[k] for k in bad[:4])}{', ...' if len(bad) > 4 else ''}" if bad else ""
+        bad = [f"d/d{name} = {g:.4g}" for name, g in zip(names, grad, strict=True) if not np.isfinite(g)]
+        what = f"loss {loss:.6g}" if status == _BAD_LOSS else "gradient"
         largest = int(np.argmax(np.abs(self.theta)))
-        where = f"step {int(self.at[2]) + 1} (epoch {self.completed + 1})"
         return TrainingError(
-            f"{what} at {where}, not finite{about}; the largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
-            "Take a smaller learning_rate, set clip_norm, or start closer; f.explain(...) shows the first subexpression "
-            "that is not finite"
+            f"step {int(self.at[2]) + 1} (epoch {self.completed + 1}): {', '.join([what, *bad[:4]])}, not finite"
+            f"{self._origin(batch)}; the largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
+            "Take a smaller learning_rate, set clip_norm, or start closer"
         )
+
+    def _origin(self, batch: Sequence[Any]) -> str:
+        """The first subexpression that is not finite there, in value or in adjoint."""
+        rows = self.f.explain(*bind.unpack(self.params, self.theta, self.f.dtype), *batch).rows
+        for kind, found in (("value", rows), ("adjoint", reversed(rows))):
+            for row in found:
+                number = getattr(row, kind)
+                if number is not None and not np.all(np.isfinite(number)):
+                    return f", from the {kind} of {row.formula} on"
+        return ""
 
     def _batch(self) -> list[Any]:
         """The inputs of the step that failed."""
-        lo = int(self.at[1])
-        order = self._failed_order()
-        chosen = order[lo : lo + self.batch]
+        orders, _ = next(islice(self._blocks(1), self.completed, None))
+        chosen = orders[0, int(self.at[1]) :][: self.batch]
         return [v[chosen] if c else v for v, c in zip(self.inputs, self.is_column, strict=True)]
-
-    def _failed_order(self) -> Vector:
-        orders = (row for rows, block in self._blocks(1) for row in [rows[0]] * block)
-        return next(row for epoch, row in enumerate(orders) if epoch == self.completed + 0)
 
     def result(self, interrupted: bool) -> TrainingResult:
         """What was reached."""
@@ -255,8 +261,9 @@ def _names(argument: Argument) -> tuple[str, str]:
 
 def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
     """Whether this holds the arguments, or is the only one itself."""
-    is_array = isinstance(given, np.ndarray) and given.ndim == len(arguments[0].leaf.type.shape) if len(arguments) == 1 else False
-    return not is_array and isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+    if isinstance(given, np.ndarray):
+        return len(arguments) != 1 or given.ndim != len(arguments[0].leaf.type.shape)
+    return isinstance(given, Sequence) and not isinstance(given, str)
 
 
 def _in_order(given: Any, arguments: Sequence[Argument], what: str) -> list[Any]:
@@ -268,10 +275,10 @@ def _in_order(given: Any, arguments: Sequence[Argument], what: str) -> list[Any]
         for a in arguments:
             name = next((n for n in _names(a) if n in left), None)
             if name is None:
-                raise ArgumentTypeError(f"{what} has no {a.name!r}; it takes {takes}, and holds {', '.join(map(str, given))}")
+                raise ArgumentTypeError(f"{what} has no {a.name!r}: takes {takes}, holds {', '.join(map(str, given))}")
             values.append(left.pop(name))
         if left:
-            raise ArgumentTypeError(f"{what} holds {', '.join(left)}, which the function does not take; it takes {takes}")
+            raise ArgumentTypeError(f"{what} holds {', '.join(left)}, which the function doesn't take: {takes}")
         return values
     values = list(given) if not arguments or _is_sequence(given, arguments) else [given]
     if len(values) != len(arguments):
@@ -282,8 +289,6 @@ def _in_order(given: Any, arguments: Sequence[Argument], what: str) -> list[Any]
 class _Silent:
     """Stands in for a progress bar."""
 
-    disable = True
-
     def __enter__(self) -> "_Silent":
         return self
 
@@ -291,6 +296,9 @@ class _Silent:
         """Nothing to close."""
 
     def update(self, _: int) -> None:
+        """Nothing to show."""
+
+    def set_postfix_str(self, _: str, refresh: bool) -> None:
         """Nothing to show."""
 
 
@@ -352,7 +360,7 @@ _GATHER = """        part{k} = batch{k}[:count]
 
 
 def driver(module: str, gathered: Sequence[bool], optimiser: Chain) -> str:
-    """The text of the module that trains the kernel of a module: which inputs are gathered into batches, which rules."""
+    """The text of the module that trains the kernel of a module: which inputs come in batches, which rules."""
     chosen = [k for k, g in enumerate(gathered) if g]
     return _DRIVER.format(
         module=module,
