@@ -40,7 +40,7 @@ def main() -> None:
 
     probability = compile_value(1 / (1 + sp.exp(-z)), [a, b], data=[t])
     for degrees, p in zip([31, 53, 70, 81], probability(intercept, slope, [31.0, 53.0, 70.0, 81.0]), strict=True):
-        print(f"chance of damage at {degrees} degrees: {p:.1%}")
+        print(f"chance of damage at {degrees} degrees: {p:.2%}")
 
     loss, grads = f(0.0, 1.0, [-1000.0, 1000.0], [0.0, 0.0])  # exp(1000) overflows; the compiled formula does not
     print(f"far out in the tails: loss {loss:g}, gradient {grads}")

@@ -22,8 +22,7 @@ from gradcompile.errors import (
     TrainingError,
 )
 from gradcompile.frontend.functions import custom, mean, relu, sigmoid, softplus, total, where
-
-# sgd
+from gradcompile.optim import TrainingResult, sgd
 
 __version__ = "0.1.0"
 
@@ -38,11 +37,13 @@ __all__ = [
     "GraphError",
     "ParseError",
     "TrainingError",
+    "TrainingResult",
     "compile_grad",
     "compile_value",
     "custom",
     "mean",
     "relu",
+    "sgd",
     "sigmoid",
     "softplus",
     "total",
