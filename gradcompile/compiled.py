@@ -25,7 +25,6 @@ from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
 
-
 SHOWN = 8  # rewrites that a header lists
 
 
@@ -239,7 +238,7 @@ class CompiledGrad(Compiled):
 
     def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        return self.bind(*inputs)(theta)  # type: ignore[no-any-return]
+        return self.bind(*inputs)(theta)
 
     def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
@@ -247,7 +246,7 @@ class CompiledGrad(Compiled):
         Arrays of the right dtype are bound by reference: changes in place are seen.
         """
         converted = bind.match_inputs(self.problem.inputs, inputs, named)
-        return bind.make_bound(self.kernel, self.problem.params, converted, self.size, self.dtype)  # type: ignore[no-any-return]
+        return bind.make_bound(self.kernel, self.problem.params, converted, self.size, self.dtype)
 
     @cached_property
     def loss(self) -> CompiledValue:

@@ -26,7 +26,7 @@ def ulps(got: float, want: Any) -> float:
 
 
 def check_grads(
-    output: Node, wrt: Sequence[Node], env: Point, order: int = 1, tolerance: float = 1e-9, seed: int = 0
+    output: Node, wrt: Sequence[Node], env: Point, order: int = 1, tolerance: float = 1e-11, seed: int = 0
 ) -> None:
     """Check both modes of differentiation of `output` in the leaves `wrt` at a point, up to an order.
 

@@ -236,7 +236,7 @@ function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r}",), scipy("erfc
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, convention="NaN at negative integers", doc="gamma function")  # fmt: skip
 function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("log", abs(mp("gamma", x))),
-         sympy="loggamma", cost=40, domain=((2.5, 50.0),), accuracy=SPECIAL, ulps=64.0, tolerance=1e-12,
+         sympy="loggamma", cost=40, domain=((2.5, 50.0),), accuracy=SPECIAL, ulps=16.0, tolerance=1e-13,
          doc="log|gamma(x)|")  # fmt: skip
 
 
