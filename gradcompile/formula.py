@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gradcompile.ir import Node, topological
+from gradcompile.ir import Node, is_const, topological
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, PRODUCT, SIGN, POWER, ATOM = range(9)
@@ -53,6 +53,8 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{wrap(args[0], ATOM)}**2", POWER
     if name == "pow":
         return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
+    if name == "mul" and n.args[1].op.name == "div" and is_const(n.args[1].args[0], 1.0):
+        return f"{wrap(args[0], PRODUCT)}/{wrap(texts[n.args[1].args[1]], SIGN)}", PRODUCT
     if is_mean(n):
         return f"mean({texts[n.args[0].args[0]][0]})", ATOM
     if name in BINARY:

@@ -10,7 +10,7 @@ from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
 from gradcompile.lower.schedule import lower
 
-RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "jit", "kernel", "values",
+RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "total", "jit", "kernel", "values",
             "samples", "zeros", "close_span", "close_tree", "LANES", "LEVELS", "SPAN", "float32", "float")  # fmt: skip
 HELPERS = ("LANES", "LEVELS", "SPAN", "close_span", "close_tree", "zeros")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gradcompile.frontend.arguments import Argument
 from gradcompile.frontend.names import Namer
-from gradcompile.ir import Node, topological
+from gradcompile.ir import Node, is_const, topological
 from gradcompile.types import Shape
 
 # What values are called where nothing better offers itself.
@@ -89,10 +89,14 @@ class Naming:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
         primal = self.program.adjoint_of.get(n)
         if primal is not None:
-            return "d_" + self.name(primal)
-        texts = [self.program.names.get(a, "") for a in n.args]
+            return "d_" + (self.known.get(primal) or self.wish(primal))
+        texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
+        if n.op.name == "mul" and n.args[0] is n.args[1]:
+            return f"{texts[0]}_squared" if texts[0] else "square"
         if n.op.name == "mul" and all(len(t) == 1 and t.isalpha() for t in texts):
             return "".join(texts)
+        if n.op.name == "div" and is_const(n.args[0], 1.0):
+            return f"inverse_{texts[1]}" if texts[1] else "inverse"
         if n.op.name == "add":
             return "diff" if any(a.op.name == "neg" for a in n.args) else "total"
         if len(n.args) == 1 and texts[0]:
@@ -108,6 +112,12 @@ class Naming:
         primal = self.program.adjoint_of.get(n)
         if primal is None:
             return ""
-        if primal.op.name == "neg" and primal.args[0] in self.program.names:
-            return f"dL/d(-{self.program.names[primal.args[0]]})"
-        return f"dL/d{self.program.names.get(primal) or self.name(primal)}"
+        if primal.op.name == "neg" and (inner := self.spoken(primal.args[0])):
+            return f"dL/d(-{inner})"
+        name = self.spoken(primal)
+        formula = self.program.comments.get(primal, "...")
+        return f"dL/d{name}" if name else "" if "..." in formula else f"dL/d({formula})"
+
+    def spoken(self, n: Node) -> str:
+        """What the reader knows a value by, empty if it stands nowhere under a name."""
+        return self.program.names.get(n) or self.known.get(n, "")

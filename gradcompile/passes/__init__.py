@@ -32,7 +32,7 @@ def finished(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[N
     result, current = hoist(everything[:count], current)
     live = set(topological(result))
     current = {adjoint: primal for adjoint, primal in current.items() if adjoint in live}
-    for step in (share_reciprocals, simplified, balance):
+    for step in (simplified, share_reciprocals, balance):
         keys = list(current)
         everything = step([*result, *keys, *current.values()])
         result = everything[:count]
