@@ -317,8 +317,8 @@ ordered("besselk", lambda x, k: scipy("kv")(k, x), lambda n: bessel_slope(n, -1.
 register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=lambda n: (lambert_slope(n),), cost=40,
             exact=lambda x, k: real(mp("lambertw", x, k)), sympy=lambda x, k: sp("LambertW", x, k),
             domain=((-0.36, -0.01),), derivative="d lambertw(x)/dx = exp(-lambertw(x))/(1 + lambertw(x))",
-            convention="NaN below -1/e; branch -1 is NaN above 0", accuracy="8 ulp, near -1/e 32 ulp", ulps=8.0, tolerance=1e-12,
-            orders=(0, -1), doc="the real w with w exp(w) = x, on branch 0 or -1"))  # fmt: skip
+            convention="NaN below -1/e; branch -1 is NaN above 0", accuracy="8 ulp, near -1/e 32 ulp", ulps=8.0,
+            tolerance=1e-12, orders=(0, -1), doc="the real w with w exp(w) = x, on branch 0 or -1"))  # fmt: skip
 
 # Comparisons, logic, selection
 
