@@ -1,5 +1,9 @@
 """Each rule of `stabilize`: what it matches, where the naive form fails, and what it must leave alone."""
 
+import math
+import time
+from functools import reduce
+
 import mpmath
 import pytest
 
@@ -51,9 +55,24 @@ CASES = [
     ("logistic", div(1.0, add(1.0, exp(neg(x)))), (800.0, -700.0, -40.0)),
     ("logistic", div(exp(x), add(exp(x), 1.0)), (800.0, -700.0)),
     ("logistic", div(exp(x), add(times(2.0, exp(x)), 2.0)), (800.0, -700.0)),
-    ("log_of_sigmoid", log(apply("sigmoid", x)), (800.0, -800.0, 40.0)),
+    ("log_of_product", log(apply("sigmoid", x)), (800.0, -800.0, 40.0)),
     ("one_minus_sigmoid", add(1.0, neg(apply("sigmoid", x))), (40.0, 100.0)),
-    ("softmax", div(exp(x), add(exp(x), exp(times(2.0, x)), exp(times(3.0, x)))), (400.0, -400.0)),
+    ("softmax", div(exp(x), add(exp(x), exp(times(2.0, x)), exp(times(3.0, x)))), (400.0,)),
+    ("softmax", div(1.0, add(1.0, exp(x), exp(times(2.0, x)))), (400.0,)),
+    ("log_sum_exp", log(add(1.0, exp(x), exp(times(2.0, x)))), (400.0, -40.0)),
+    ("log_sum_exp", log(add(apply("mul", x, exp(x)), apply("mul", x, exp(neg(x))))), (800.0,)),
+    ("log_of_product", log(div(exp(neg(apply("mul", x, x))), times(3.0, x))), (40.0, 1e-5)),
+    ("logistic", div(x, add(1.0, exp(neg(x)))), (800.0, -700.0)),
+    ("logistic", div(apply("mul", x, exp(x)), add(1.0, exp(x))), (800.0, -700.0)),
+    ("logistic", div(exp(x), apply("mul", add(1.0, exp(x)), add(1.0, exp(x)))), (300.0, -300.0)),
+    ("logistic", div(exp(x), add(exp(x), exp(neg(x)))), (800.0, -300.0)),
+    ("tanh_of_exps", div(add(exp(x), neg(exp(neg(x)))), add(exp(x), exp(neg(x)))), (1.0, 1e-12)),
+    ("bernoulli", div(apply("mul", x, apply("mul", x, x)), add(exp(x), -1.0)), (1e-18, 2.0, 700.0)),
+    ("bernoulli", div(x, add(1.0, neg(exp(neg(x))))), (1e-18, 2.0, 800.0)),
+    ("bernoulli", div(add(x, 40.0), add(exp(add(times(-0.125, x), -5.0)), -1.0)), (-40.0 + 1e-9, 3.0)),
+    ("norm", apply("sqrt", div(apply("mul", x, x), const(9.0))), (1e200, -1e-200)),
+    ("x_log_x", apply("mul", x, apply("mul", log(div(x, const(7.0))), x)), (1e-5, 2.0)),
+    ("x_log_x", apply("mul", add(1.0, neg(x)), log(add(1.0, neg(x)))), (1e-17, 0.3)),
     ("bernoulli", div(x, add(exp(x), -1.0)), (1e-18, 1e-9, 2.0)),
     ("tanh_of_exps", div(add(exp(x), -1.0), add(exp(x), 1.0)), (800.0, 1e-12)),
     ("sinh_of_exps", add(exp(x), neg(exp(neg(x)))), (1e-12,)),
@@ -108,3 +127,53 @@ def test_values_at_the_edges() -> None:
 def test_rewrites_say_what_changed() -> None:
     _, rewrites = stabilized([log(add(1.0, exp(x)))])
     assert [tuple(r) for r in rewrites] == [("log_sum_exp", "log(1 + exp(x))", "softplus(x)")]
+
+
+@pytest.mark.parametrize(
+    ("formula", "at", "expected", "slope"),
+    [
+        (apply("mul", x, log(x)), 0.0, 0.0, -math.inf),
+        (apply("mul", add(1.0, neg(x)), log(add(1.0, neg(x)))), 1.0, 0.0, math.inf),
+        (div(3.0, add(1.0, exp(neg(x)))), -1e4, 0.0, 0.0),
+        (div(3.0, apply("mul", add(1.0, exp(neg(x))), add(1.0, exp(neg(x))))), -1e4, 0.0, 0.0),
+        (div(add(x, 40.0), add(1.0, neg(exp(add(times(-0.1, x), -4.0))))), -40.0, 10.0, 0.5),
+        (log(add(exp(x), exp(apply("mul", x, x)))), math.inf, math.nan, math.nan),
+        (apply("sqrt", apply("mul", x, x)), 0.0, 0.0, 0.0),
+    ],
+)
+def test_limits(formula: Node, at: float, expected: float, slope: float) -> None:
+    (stable,), rewrites = stabilized(simplified([formula]))
+    assert rewrites
+    value, gradient = evaluate([stable, *autodiff.vjp(stable, [x])], {x: at})
+    assert value == pytest.approx(expected, abs=1e-15, nan_ok=True)
+    assert gradient == pytest.approx(slope, rel=1e-12, nan_ok=True)
+
+
+def test_a_masked_component_of_a_mixture_adds_nothing() -> None:
+    (stable,), _ = stabilized([log(add(exp(x), exp(y)))])
+    values = evaluate([stable, *autodiff.vjp(stable, [x, y])], {x: -math.inf, y: -900.0})
+    assert values == [-900.0, 0.0, 1.0]
+
+
+def test_a_gaussian_mixture_far_from_its_centres() -> None:
+    w, s = leaf("w"), leaf("s")
+    near = div(apply("mul", w, exp(neg(apply("mul", x, x)))), s)
+    far = apply("mul", add(1.0, neg(w)), exp(neg(apply("mul", add(x, neg(y)), add(x, neg(y))))))
+    (stable,), rewrites = stabilized(simplified([log(add(near, far))]))
+    env = {w: 0.25, s: 2.0, x: 40.0, y: 0.5}
+    assert [r.rule for r in rewrites] == ["log_sum_exp"]
+    assert evaluate([stable], env)[0] == pytest.approx(float(exact([log(add(near, far))], env, 800)[0]), rel=1e-14)
+
+
+def test_sums_and_products_of_any_length_take_linear_time() -> None:
+    leaves = [leaf(f"t{k}") for k in range(5_000)]
+    start = time.perf_counter()
+    stabilize([add(*map(exp, leaves), 3.0), reduce(lambda u, v: apply("mul", u, log(v)), leaves)])
+    assert time.perf_counter() - start < 20
+
+
+def test_nothing_recurses() -> None:
+    deep = reduce(lambda u, _: log(add(1.0, u)), range(10_000), x)
+    (stable,), rewrites = stabilize([deep])
+    assert evaluate([stable], {x: 1e-18}) == [1e-18]
+    assert {r.rule for r in rewrites} == {"log_one_plus"}

@@ -1,11 +1,13 @@
 """Stabilisation: what a numerical analyst would have written, before differentiation so that gradients gain as well.
 
-Each rule has its algebra beside it. SymPy distributes numbers (2*(exp(x) - 1) arrives as 2*exp(x) - 2), so sums are
-matched term by term, each with its numeric factor, in any order.
+Each rule has its algebra beside it. SymPy distributes numbers (2*(exp(x) - 1) arrives as 2*exp(x) - 2) and orders terms
+and factors as it likes, so sums are matched term by term, each with its numeric factor, and products factor by factor,
+in any order. Long sums and products are looked at a bounded number of times, so the pass is linear in the graph.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ from gradcompile.passes.simplify import simplify_node
 
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 Rule = Callable[[Node], Node | None]
+FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
+ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
 
 class Rewrite(NamedTuple):
@@ -26,7 +30,13 @@ class Rewrite(NamedTuple):
 
 
 def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
-    """The roots by the rules below, arguments first, and what was changed."""
+    """The roots by the rules below, arguments first, and what was changed.
+
+    >>> from gradcompile.ir import leaf
+    >>> _, rewrites = stabilize([apply("log", apply("add", const(1.0), apply("exp", leaf("x"))))])
+    >>> rewrites[0].before, rewrites[0].after
+    ('log(1 + exp(x))', 'softplus(x)')
+    """
     changes: dict[Node, tuple[str, Node]] = {}
 
     def rewrite(n: Node) -> Node:
@@ -61,6 +71,11 @@ def scaled(factor: float, x: Node) -> Node:
     return make("mul", number(factor, x), x)
 
 
+def minus(x: Node, y: Node) -> Node:
+    """x - y."""
+    return make("neg", y) if is_const(x, 0.0) else x if is_const(y, 0.0) else make("add", x, make("neg", y))
+
+
 def plus(x: Node, c: float) -> Node:
     """x + c."""
     return x if c == 0 else make("add", x, number(c, x))
@@ -82,9 +97,73 @@ def split(n: Node) -> Term:
             return factor, n
 
 
+def parts(n: Node) -> list[Node]:
+    """The terms of a sum, those of short sums inside it among them; anything else is one term."""
+    if n.op.name != "add":
+        return [n]
+    return [t for a in n.args for t in (a.args if a.op.name == "add" and len(a.args) <= FEW else (a,))]
+
+
 def terms(n: Node) -> list[Term]:
-    """The terms of a sum, or the one term that anything else is."""
-    return [split(a) for a in n.args] if n.op.name == "add" else [split(n)]
+    """The terms of a sum with their numeric factors."""
+    return [split(a) for a in parts(n)]
+
+
+def factors(n: Node) -> tuple[float, list[Node]]:
+    """A product as a number and its other factors, at most a few of them."""
+    number, found, stack = 1.0, list[Node](), [n]
+    while stack:
+        c, x = split(stack.pop())
+        number *= c
+        if x is not None and x.op.name == "mul" and len(found) + len(stack) < FEW:
+            stack += reversed(x.args)
+        elif x is not None:
+            found.append(x)
+    return number, found
+
+
+def fraction(n: Node) -> tuple[float, list[Node], list[Node]]:
+    """A number, the factors above the line, and those below it."""
+    number, found = factors(n)
+    above, below = list[Node](), list[Node]()
+    for x in found:
+        if x.op.name != "div":
+            above.append(x)
+            continue
+        (a, top), (b, bottom) = factors(x.args[0]), factors(x.args[1])
+        if b == 0:
+            return number, [*above, x], below
+        number, above, below = number * a / b, above + top, below + bottom
+    return number, above, below
+
+
+def product(xs: Iterable[Node]) -> Node | None:
+    """The product, scalars first; None if there is nothing to multiply."""
+    ordered = sorted(xs, key=lambda x: len(x.type.shape))
+    return reduce(lambda x, y: make("mul", x, y), ordered) if ordered else None
+
+
+def quotient(number_: float, above: Sequence[Node], below: Sequence[Node], like: Node) -> Node:
+    """number * product of what is above / product of what is below."""
+    top, bottom = product(above), product(below)
+    if bottom is not None:
+        return make("div", number(number_, like) if top is None else scaled(number_, top), bottom)
+    return number(number_, like) if top is None else scaled(number_, top)
+
+
+def without(xs: Sequence[Node], x: Node) -> list[Node]:
+    """The list without one occurrence of x."""
+    k = xs.index(x)
+    return [*xs[:k], *xs[k + 1 :]]
+
+
+def multiple(x: Node, y: Node) -> float | None:
+    """k if x = k*y for a number k, term by term and up to rounding."""
+    f, g = ({t: c for c, t in terms(n)} for n in (x, y))
+    if f.keys() != g.keys() or 0 in g.values():
+        return None
+    ratios = [f[t] / g[t] for t in f]
+    return ratios[0] if all(abs(k - ratios[0]) <= ROUNDING * abs(k) for k in ratios) else None
 
 
 def is_exp(x: Node | None) -> bool:
@@ -92,23 +171,24 @@ def is_exp(x: Node | None) -> bool:
     return x is not None and x.op.name == "exp"
 
 
-def exponents(n: Node) -> list[Node] | None:
-    """u, v, ... if n is exp(u) + exp(v) + ..., with positive factors and numbers taken into the exponents."""
+def positive_exps(n: Node) -> list[tuple[float, Node]] | None:
+    """(c, u), (d, v), ... if n = c*exp(u) + d*exp(v) + ... with positive numbers; a number alone has exponent 0."""
     found = terms(n)
-    if not any(is_exp(x) for _, x in found) or any(c <= 0 or not (x is None or is_exp(x)) for c, x in found):
+    if not any(is_exp(x) for _, x in found):
         return None
-    return [number(math.log(c), n) if x is None else plus(x.args[0], math.log(c)) for c, x in found]
+    if any(not 0 < c < math.inf or not (x is None or is_exp(x)) for c, x in found):
+        return None
+    return [(c, number(0.0, n) if x is None else x.args[0]) for c, x in found]
 
 
-def opposite(n: Node, name: str, sign: float) -> tuple[list[Node], float, Node] | None:
-    """In a sum, terms c*f(u) and -c for the function of that name: the other terms, sign*c, and u."""
+def opposite(n: Node, name: str) -> tuple[list[Node], float, Node] | None:
+    """In a sum, terms c*f(u) and -c for the function of that name: the other terms, c, and u."""
     found = terms(n)
+    numbers = {c: k for k, (c, x) in enumerate(found) if x is None}
     for k, (c, x) in enumerate(found):
-        if x is None or x.op.name != name:
-            continue
-        for j, (d, y) in enumerate(found):
-            if y is None and d == -c and c * sign > 0:
-                return [a for i, a in enumerate(n.args) if i not in (j, k)], sign * c, x.args[0]
+        if x is not None and x.op.name == name and -c in numbers and c != 0:
+            rest = [a for i, a in enumerate(parts(n)) if i not in (k, numbers[-c])]
+            return rest, c, x.args[0]
     return None
 
 
@@ -122,33 +202,23 @@ def joined(rest: Sequence[Node], x: Node) -> Node:
 
 def exp_minus_one(n: Node) -> Node | None:
     """c*exp(x) - c = c*expm1(x)."""
-    for sign in (1.0, -1.0):
-        found = opposite(n, "exp", sign)
-        if found is not None:
-            rest, c, x = found
-            return joined(rest, scaled(sign * c, make("expm1", x)))
-    return None
+    found = opposite(n, "exp")
+    return found and joined(found[0], scaled(found[1], make("expm1", found[2])))
 
 
 def one_minus_cos(n: Node) -> Node | None:
     """c - c*cos(x) = 2*c*sin(x/2)**2."""
-    for sign in (-1.0, 1.0):
-        found = opposite(n, "cos", sign)
-        if found is not None:
-            rest, c, x = found
-            half = make("sin", scaled(0.5, x))
-            return joined(rest, scaled(-2 * sign * c, apply("mul", half, half)))
-    return None
+    found = opposite(n, "cos")
+    if found is None:
+        return None
+    half = make("sin", scaled(0.5, found[2]))
+    return joined(found[0], scaled(-2 * found[1], apply("mul", half, half)))
 
 
 def one_minus_sigmoid(n: Node) -> Node | None:
     """c - c*sigmoid(x) = c*sigmoid(-x)."""
-    for sign in (-1.0, 1.0):
-        found = opposite(n, "sigmoid", sign)
-        if found is not None:
-            rest, c, x = found
-            return joined(rest, scaled(-sign * c, make("sigmoid", make("neg", x))))
-    return None
+    found = opposite(n, "sigmoid")
+    return found and joined(found[0], scaled(-found[1], make("sigmoid", make("neg", found[2]))))
 
 
 def sinh_of_exps(n: Node) -> Node | None:
@@ -158,94 +228,147 @@ def sinh_of_exps(n: Node) -> Node | None:
         return None
     (c, up), (_, down) = found
     assert up is not None and down is not None
-    if down.args[0] is make("neg", up.args[0]):
-        return scaled(2 * c, make("sinh", up.args[0]))
-    return None
+    return scaled(2 * c, make("sinh", up.args[0])) if down.args[0] is make("neg", up.args[0]) else None
 
 
 # Logarithms
 
 
-def log_of_sigmoid(n: Node) -> Node | None:
-    """log(c*sigmoid(x)) = log(c) - softplus(-x)."""
-    c, x = split(n.args[0])
-    if x is None or x.op.name != "sigmoid" or c <= 0:
+def log_of_product(n: Node) -> Node | None:
+    """log(a*exp(u)/b) = log(a/b) + u, and log(a*sigmoid(u)/b) = log(a/b) - softplus(-u): no underflow on the way."""
+    c, above, below = fraction(n.args[0])
+    taken = [x for x in above + below if x.op.name in ("exp", "sigmoid")]
+    if not taken:
         return None
-    return plus(make("neg", make("softplus", make("neg", x.args[0]))), math.log(c))
+    logs = []
+    for side, sign in ((above, "+"), (below, "-")):
+        for x in side:
+            if x in taken:
+                u = x.args[0] if is_exp(x) else make("neg", make("softplus", make("neg", x.args[0])))
+                logs.append(u if sign == "+" else make("neg", u))
+    rest = quotient(c, [x for x in above if x not in taken], [x for x in below if x not in taken], n)
+    return make("add", *logs, *([] if is_const(rest, 1.0) else [make("log", rest)]))
 
 
 def log_sum_exp(n: Node) -> Node | None:
-    """log(exp(u) + exp(v)) = u + softplus(v - u); of more terms m + log(exp(u - m) + ...), m the largest exponent."""
-    found = exponents(n.args[0])
-    if found is None:
+    """log(c + d*exp(u)) = log(c) + softplus(u + log(d/c)); log(a*exp(u) + ...) = m + log(a*exp(u - m) + ...).
+
+    m is the largest exponent, a number is its multiple of exp(0), and the weights a, b may have any sign. Beside 1 the
+    terms may be tiny: log(1 + a*exp(u)) = m + log1p(expm1(-m) + a*exp(u - m)).
+    """
+    found = [weighted(t) for t in parts(n.args[0])]
+    pairs = sorted((p for p in found if p is not None), key=lambda p: p[1].op.name != "const")
+    if len(pairs) < max(2, len(found)) or pairs[-1][1].op.name == "const":
         return None
-    found.sort(key=lambda u: u.op.name != "const")
-    if len(found) == 1:
-        return found[0]
-    if len(found) == 2:
-        u, v = found
-        difference = v if is_const(u, 0.0) else make("add", v, make("neg", u))
-        soft = make("softplus", difference)
-        return soft if is_const(u, 0.0) else make("add", u, soft)
-    largest = apply("stop_gradient", reduce(lambda u, v: make("max", u, v), found))
-    shifted = [make("exp", make("add", u, apply("neg", largest))) for u in found]
-    return make("add", largest, make("log", apply("add", *shifted)))
+    (a, u), (b, v) = pairs[:2]
+    if len(pairs) == 2 and is_const(u, 0.0) and b.op.name == "const":
+        soft = make("softplus", plus(v, log_ratio(float(b.value), float(a.value))))
+        return plus(soft, math.log(float(a.value)))
+    largest = apply("stop_gradient", reduce(lambda u, v: make("max", u, v), (u for _, u in pairs)))
+    one = is_const(u, 0.0) and is_const(a, 1.0)
+    rest = [make("mul", a, make("exp", minus(u, largest))) for a, u in (pairs[1:] if one else pairs)]
+    if one:
+        rest = [make("expm1", make("neg", largest)), *rest]
+    return make("add", largest, make("log1p" if one else "log", apply("add", *rest)))
+
+
+def weighted(t: Node) -> tuple[Node, Node] | None:
+    """weight and exponent of a term a*exp(u), or of a positive number; None for any other term, or a number below 0."""
+    c, above, below = fraction(t)
+    exps = [x for x in above if is_exp(x)]
+    if not 0 < c < math.inf or len(exps) > 1 or (not exps and (above or below)):
+        return None
+    if not exps:
+        return number(c, t), number(0.0, t)
+    return quotient(c, without(above, exps[0]), below, t), exps[0].args[0]
 
 
 def log_one_plus(n: Node) -> Node | None:
     """log(1 + x) = log1p(x)."""
-    inside = n.args[0]
-    if inside.op.name != "add" or not any(is_const(a, 1.0) for a in inside.args):
+    inside = parts(n.args[0])
+    rest = [a for a in inside if not is_const(a, 1.0)]
+    if len(rest) != len(inside) - 1 or not rest:
         return None
-    rest = [a for a in inside.args if not is_const(a, 1.0)]
-    return (
-        make("log1p", make("add", *rest) if len(rest) > 1 else rest[0]) if len(rest) == len(inside.args) - 1 else None
-    )
+    return make("log1p", make("add", *rest) if len(rest) > 1 else rest[0])
 
 
-# Quotients
-
-
-def logistic(n: Node) -> Node | None:
-    """a/(c + d*exp(x)) = a/c*sigmoid(-x - log(d/c)), and a*exp(x)/(c + d*exp(x)) = a/d*sigmoid(x + log(d/c))."""
-    found = terms(n.args[1])
-    if len(found) != 2 or any(c <= 0 for c, _ in found) or sum(x is None for _, x in found) != 1:
-        return None
-    (c, _), (d, e) = sorted(found, key=lambda t: t[1] is not None)
-    a, top = split(n.args[0])
-    if e is None or not is_exp(e) or (top is not None and top is not e):
-        return None
-    x = plus(e.args[0], math.log(d / c))
-    return scaled(a / c, make("sigmoid", make("neg", x))) if top is None else scaled(a / d, make("sigmoid", x))
-
-
-def softmax(n: Node) -> Node | None:
-    """c*exp(u)/(exp(u) + exp(v) + ...) = c*exp(u - log(exp(u) + exp(v) + ...))."""
-    c, top = split(n.args[0])
-    if top is None or not is_exp(top) or not any(x is top for _, x in terms(n.args[1])):
-        return None
-    lse = log_sum_exp(apply("log", n.args[1]))
-    return None if lse is None else scaled(c, make("exp", make("add", top.args[0], make("neg", lse))))
-
-
-def bernoulli(n: Node) -> Node | None:
-    """a*x/(c*expm1(x)) = a/c * (x/expm1(x)), which is 1 at 0."""
-    (a, x), (c, e) = split(n.args[0]), split(n.args[1])
-    if x is None or e is None or e.op.name != "expm1" or e.args[0] is not x:
-        return None
-    return scaled(a / c, make("x_over_expm1", x))
+# Quotients: what is below the line is taken factor by factor
 
 
 def tanh_of_exps(n: Node) -> Node | None:
-    """a*expm1(x)/(c*exp(x) + c) = a/c*tanh(x/2)."""
-    a, top = split(n.args[0])
-    found = terms(n.args[1])
-    if top is None or top.op.name != "expm1" or len(found) != 2 or found[0][0] != found[1][0]:
-        return None
-    others = [x for _, x in found if x is not None]
-    if len(others) != 1 or not is_exp(others[0]) or others[0].args[0] is not top.args[0]:
-        return None
-    return scaled(a / found[0][0], make("tanh", scaled(0.5, top.args[0])))
+    """expm1(x)/(c*exp(x) + c) = tanh(x/2)/c, and sinh(x)/(c*exp(x) + c*exp(-x)) = tanh(x)/(2*c)."""
+    k, above, below = fraction(n)
+    for f in (x for x in above if x.op.name in ("expm1", "sinh")):
+        x, minus_x = f.args[0], make("neg", f.args[0])
+        other = number(0.0, x) if f.op.name == "expm1" else minus_x
+        for d in below:
+            found = positive_exps(d) or []
+            if len(found) == 2 and {u for _, u in found} == {x, other} and found[0][0] == found[1][0]:
+                c, u = (found[0][0], scaled(0.5, x)) if f.op.name == "expm1" else (2 * found[0][0], x)
+                return quotient(k / c, [*without(above, f), make("tanh", u)], without(below, d), n)
+    return None
+
+
+def bernoulli(n: Node) -> Node | None:
+    """k*x/expm1(x) = k*x_over_expm1(x), which is k at x = 0; and x/expm1(b*x) = x_over_expm1(b*x)/b."""
+    k, above, below = fraction(n)
+    for e in (x for x in below if x.op.name == "expm1"):
+        x = e.args[0]
+        c, inner = factors(x)
+        for f in above:
+            ratio = multiple(f, x)
+            rest = [] if ratio is not None else without(inner, f) if f in inner else None
+            if rest is not None and c != 0:
+                top = [*without(above, f), make("x_over_expm1", x)]
+                return quotient(k * (1 / c if ratio is None else ratio), top, without(below, e) + rest, n)
+    return None
+
+
+def logistic(n: Node) -> Node | None:
+    """1/(c + d*exp(x)) = sigmoid(-x - log(d/c))/c, and exp(x)/(d*exp(x) + c*exp(y)) = sigmoid(x - y - log(c/d))/d."""
+    k, above, below = fraction(n)
+    count = len(below)
+    for d in tuple(below):
+        found = positive_exps(d)
+        if found is None or len(found) != 2:
+            continue
+        numerator = next((x for x in above if is_exp(x) and any(u is x.args[0] for _, u in found)), None)
+        wanted = number(0.0, n) if numerator is None else numerator.args[0]
+        found.sort(key=lambda p: p[1] is not wanted)
+        (c, u), (c_other, other) = found
+        if u is not wanted:
+            continue
+        above = above if numerator is None else without(above, numerator)
+        share = make("sigmoid", sigmoid_argument(u, other, log_ratio(c_other, c)))
+        above, below, k = [*above, share], without(below, d), k / c
+    return quotient(k, above, below, n) if len(below) < count else None
+
+
+def sigmoid_argument(u: Node, v: Node, offset: float) -> Node:
+    """u - v - offset."""
+    return make("neg", plus(v, offset)) if is_const(u, 0.0) else plus(minus(u, v), -offset)
+
+
+def log_ratio(c: float, d: float) -> float:
+    """log(c/d) of positive numbers, also where c/d leaves the range of floats."""
+    return math.log(c / d) if 0 < c / d < math.inf else math.log(c) - math.log(d)
+
+
+def softmax(n: Node) -> Node | None:
+    """exp(u)/(exp(u) + exp(v) + ...) = exp(u - log(exp(u) + exp(v) + ...)), and 1/(...) = exp(-log(...))."""
+    k, above, below = fraction(n)
+    for d in below:
+        found = positive_exps(d)
+        if found is None or len(found) < 2:
+            continue
+        numerator = next((x for x in above if is_exp(x) and any(u is x.args[0] for _, u in found)), None)
+        if numerator is None and any(x.op.name in ("add", "expm1", "sinh", "cosh", "exp") for x in above):
+            continue
+        lse = log_sum_exp(apply("log", d))
+        if lse is not None:
+            u, rest = (number(0.0, n), above) if numerator is None else (numerator.args[0], without(above, numerator))
+            return quotient(k, [*rest, make("exp", minus(u, lse))], without(below, d), n)
+    return None
 
 
 # Roots and products
@@ -253,36 +376,57 @@ def tanh_of_exps(n: Node) -> Node | None:
 
 def norm(n: Node) -> Node | None:
     """sqrt(x**2 + y**2 + ...) = hypot(hypot(x, y), ...), and sqrt(x**2) = |x|: no overflow, and no NaN at 0."""
-    parts = []
-    for c, x in terms(n.args[0]):
-        square = x is not None and x.op.name == "mul" and x.args[0] is x.args[1]
-        if c <= 0 or not (x is None or square):
+    level = []
+    for t in parts(n.args[0]):
+        root = square_root(t)
+        if root is None:
             return None
-        parts.append(number(math.sqrt(c), n) if x is None else scaled(math.sqrt(c), x.args[0]))
-    if all(p.op.name == "const" for p in parts):
+        level.append(root)
+    if all(x.op.name == "const" for x in level):
         return None
-    return reduce(lambda x, y: make("hypot", x, y), parts) if len(parts) > 1 else make("abs", parts[0])
+    if len(level) == 1:
+        return make("abs", level[0])
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [make("hypot", x, y) for x, y in pairs] + level[len(level) // 2 * 2 :]
+    return level[0]
+
+
+def square_root(t: Node) -> Node | None:
+    """x if the term is x**2, a positive number included."""
+    c, above, below = fraction(t)
+    counts = Counter(above), Counter(below)
+    if not 0 < c < math.inf or any(k % 2 for side in counts for k in side.values()):
+        return None
+    top, bottom = ([x for x, k in side.items() for _ in range(k // 2)] for side in counts)
+    return quotient(math.sqrt(c), top, bottom, t)
 
 
 def x_log_x(n: Node) -> Node | None:
-    """x*log(x) = xlogy(x, x), which is 0 at 0; other factors stay outside."""
-    for product, log in (n.args, n.args[::-1]):
-        if log.op.name != "log":
+    """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2."""
+    c, found = factors(n)
+    for log in (x for x in found if x.op.name in ("log", "log1p")):
+        rest, u = without(found, log), log.args[0]
+        inside = set(fraction(u)[1]) if log.op.name == "log" else set()
+        x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
+        if x is None:
             continue
-        outside, rest = [], product
-        while rest is not log.args[0] and rest.op.name == "mul":
-            inside = next((a for a in rest.args if a is log.args[0]), None)
-            outside.append(rest.args[0] if rest.args[1] is inside or inside is None else rest.args[1])
-            rest = inside or rest.args[1]
-        if rest is log.args[0]:
-            return reduce(lambda x, y: make("mul", y, x), outside, apply("xlogy", rest, rest))
+        entropy = make("xlogy", x, u if log.op.name == "log" else x)
+        if log.op.name == "log1p":
+            entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), entropy)
+        return quotient(c, [*without(rest, x), entropy], (), n)
     return None
+
+
+def is_one_plus(x: Node, u: Node) -> bool:
+    """Whether x = 1 + u."""
+    return x.op.name == "add" and multiple(x, plus(u, 1.0)) == 1
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (exp_minus_one, one_minus_cos, one_minus_sigmoid, sinh_of_exps),
-    "log": (log_of_sigmoid, log_sum_exp, log_one_plus),
-    "div": (logistic, softmax, bernoulli, tanh_of_exps),
+    "log": (log_of_product, log_sum_exp, log_one_plus),
+    "div": (tanh_of_exps, bernoulli, logistic, softmax),
     "sqrt": (norm,),
     "mul": (x_log_x,),
 }
