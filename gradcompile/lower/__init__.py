@@ -1,6 +1,7 @@
 """From a differentiated graph to the source of a module."""
 
 import re
+from dataclasses import replace
 from types import ModuleType
 
 from gradcompile.frontend.names import Namer
@@ -10,8 +11,9 @@ from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
 from gradcompile.lower.schedule import lower
 
-RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "total", "jit", "kernel", "values",
-            "samples", "zeros", "close_span", "close_tree", "LANES", "LEVELS", "SPAN", "float32", "float")  # fmt: skip
+RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "total", "jit", "kernel",
+            "values", "samples", "min", "range", "zeros", "close_span", "close_tree", "LANES", "LEVELS", "SPAN",
+            "float32", "float")  # fmt: skip
 HELPERS = ("LANES", "LEVELS", "SPAN", "close_span", "close_tree", "zeros")
 
 
@@ -19,8 +21,12 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
     roots = [program.value, *program.gradients]
     called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
-    taken = [*RESERVED, *called, *(a.name for a in program.inputs)]
-    functions = lower(program, Naming(program, Namer(taken)))
+    fresh = Namer([*RESERVED, *called])
+    names = fresh.all([a.name for a in program.inputs])
+    program = replace(
+        program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)]
+    )
+    functions = lower(program, Naming(program, fresh))
     text = " ".join(line for f in functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if "float32(" in text:
