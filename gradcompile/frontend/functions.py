@@ -200,8 +200,21 @@ def _register(
     call = f"{op_name}({', '.join(f'{{{k}}}' for k in range(len(letters)))})"
     domain = ((0.1, 2.0),) * len(letters)
     register(
-        Op(op_name, elementwise, np.vectorize(value, otypes=[float]), call, partials=rule, sympy=made, cost=10, arity=len(letters), domain=domain, derivative="as given", accuracy="as written", doc="a user's function")
-    )  # fmt: skip
+        Op(
+            op_name,
+            elementwise,
+            np.vectorize(value, otypes=[float]),
+            call,
+            partials=rule,
+            sympy=made,
+            cost=10,
+            arity=len(letters),
+            domain=domain,
+            derivative="as given",
+            accuracy="as written",
+            doc="a user's function",
+        )
+    )
 
 
 def _fingerprint(partial: Any) -> str:

@@ -87,8 +87,10 @@ def within(value: float, dtype: str, expr: Any) -> float:
 
 def out_of_range(expr: Any, dtype: str = "float64") -> ExpressionError:
     """The error for a number that no float is near to."""
-    digits = int(expr.p).bit_length() if expr.is_Rational else 0
-    shown = f"an integer of {digits} bits" if digits > 500 else text(expr, 60)
+    if expr.is_Float and not -5000 < expr._mpf_[2] < 5000:
+        shown = f"of about 2**{expr._mpf_[2] + expr._mpf_[3]}"
+    else:
+        shown = text(expr, 60) if is_small(expr, 8) else f"of {expr.p.bit_length() + expr.q.bit_length()} bits"
     return ExpressionError(f"the number {shown} is outside the range of {dtype}; rescale the loss, or take logarithms")
 
 
@@ -515,12 +517,13 @@ def replaced(expr: Any, old: Any, new: Any) -> Any:
 
 
 def resolved(expr: Any) -> Plan:
-    """What `doit` makes of a small Subs or Derivative."""
-    result = expr.doit() if is_small(expr, RESOLVED) else expr
-    if isinstance(result, sympy.Subs | sympy.Derivative) and not stands_for_symbol(result):
+    """What `doit` makes of a small Subs or Derivative; a derivative of x(t) is itself, and must have been named."""
+    unnamed = stands_for_symbol(expr)
+    result = expr.doit() if is_small(expr, RESOLVED) and not unnamed else expr
+    if unnamed or (isinstance(result, sympy.Subs | sympy.Derivative) and not stands_for_symbol(result)):
         raise ExpressionError(
             f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
-            "the function of time in params, inputs or data"
+            "the function of time and its derivative in params, inputs or data"
         )
     return Plan((result,), lambda c, x: x)
 
@@ -528,7 +531,7 @@ def resolved(expr: Any) -> Plan:
 def of_matrix(expr: Any) -> Plan:
     """Determinant or trace of a small explicit matrix."""
     matrix = expr.args[0]
-    if not all(d.is_Integer and d <= 6 for d in matrix.shape):
+    if not all(isinstance(d, int | sympy.Integer) and d <= 6 for d in matrix.shape):
         raise ExpressionError(
             f"{text(expr)}: the matrix is {' x '.join(map(str, matrix.shape))}; at most 6 x 6 are written out"
         )
