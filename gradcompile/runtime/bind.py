@@ -380,11 +380,11 @@ _BOUND = """
 def fun(theta, out=None):
     '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
     try:
-        if len(theta) == {size} and theta.dtype is dtype and theta.flags.c_contiguous:
+        if theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
             if out is None:
-                grad = empty({size}{dtype})
+                grad = empty(shape{dtype})
                 return run(theta, grad{inputs}), grad
-            if len(out) == {size} and out.dtype is dtype and out.flags.carray:
+            if out.shape == shape and out.dtype is dtype and out.flags.carray:
                 return run(theta, out{inputs}), out
     except (AttributeError, TypeError):
         pass
@@ -407,9 +407,10 @@ def make_bound(
         return run(theta, grad, *converted_inputs), grad
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
-    text = _BOUND.format(size=size, inputs=inputs, dtype="" if dtype == "float64" else f", '{dtype}'")
+    text = _BOUND.format(inputs=inputs, dtype="" if dtype == "float64" else f", '{dtype}'")
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)}
-    return _defined(text, "fun", known | {"run": run, "empty": np.empty, "dtype": kind, "checked": checked})
+    known |= {"run": run, "empty": np.empty, "dtype": kind, "shape": (size,), "checked": checked}
+    return _defined(text, "fun", known)
 
 
 def _defined(text: str, name: str, known: dict[str, Any]) -> Callable[..., Any]:

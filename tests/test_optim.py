@@ -1,0 +1,236 @@
+"""Training: rules against their definition, the loop against NumPy, and what stops it."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from gradcompile.compile import compile_grad
+from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
+from gradcompile.optim import chain, clip_by_norm, momentum, rules, scale, sgd
+
+a, b, x, y, lam = sp.symbols("a b x y lam")
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=103)
+Y = 2.0 * X + 1.0 + 0.1 * RANDOM.normal(size=103)
+QUIET = {"progress": False}
+
+
+@pytest.fixture(scope="module")
+def line():
+    return compile_grad((a * x + b - y) ** 2, [a, b], data=[x, y])
+
+
+def reference(f, start, columns, optimiser, epochs, batch, orders):
+    """The same descent in NumPy, gradients from f."""
+    theta, losses = np.array(start), []
+    state = optimiser.init(theta)
+    for epoch in range(epochs):
+        order, total = orders[epoch], 0.0
+        for lo in range(0, len(order), batch):
+            chosen = order[lo : lo + batch]
+            loss, grad = f.bind(*(c[chosen] for c in columns))(theta)
+            total += loss * len(chosen)
+            updates, state = optimiser.update(grad, state, theta)
+            theta = theta + updates
+        losses.append(total / len(order))
+    return theta, losses
+
+
+def test_linear_regression(line):
+    fit = sgd(line, [0.0, 0.0], [X, Y], learning_rate=0.1, epochs=300, momentum=0.5, **QUIET)
+    slope, intercept = np.polyfit(X, Y, 1)
+    assert fit.params == pytest.approx([slope, intercept], abs=1e-10)
+    assert (fit.epochs, fit.interrupted) == (300, False)
+    assert [len(column) for column in fit.history.values()] == [300, 300]
+    assert fit.history["loss"][-1] < fit.history["loss"][0]
+
+
+@pytest.mark.parametrize(("decay", "clip"), [(0.0, None), (0.9, None), (0.0, 0.5), (0.8, 0.5)])
+def test_mini_batches_follow_the_rules(line, decay, clip):
+    optimiser = chain(*([clip_by_norm(clip)] if clip else []), *([momentum(decay)] if decay else []), scale(-0.05))
+    order = [np.arange(103)] * 5
+    theta, losses = reference(line, [0.0, 0.0], (X, Y), optimiser, 5, 10, order)
+    options = {"learning_rate": 0.05, "momentum": decay, "clip_norm": clip, **QUIET}
+    fit = sgd(line, [0.0, 0.0], [X, Y], epochs=5, batch_size=10, shuffle=False, **options)
+    assert fit.params == pytest.approx(theta.tolist(), rel=1e-12)
+    assert fit.history["loss"] == pytest.approx(losses, rel=1e-12)
+
+
+def test_without_clipping_the_bits_are_those_of_numpy(line):
+    random = np.random.Generator(np.random.PCG64(7))
+    orders = [random.permutation(103) for _ in range(4)]
+    theta, _ = reference(line, [0.0, 0.0], (X, Y), chain(momentum(0.5), scale(-0.05)), 4, 20, orders)
+    fit = sgd(line, [0, 0], [X, Y], learning_rate=0.05, momentum=0.5, epochs=4, batch_size=20, seed=7, **QUIET)
+    assert fit.params == theta.tolist()
+
+
+def test_a_seed_gives_the_same_bits_however_the_run_is_cut(line):
+    options = {"learning_rate": 0.05, "momentum": 0.5, "epochs": 6, "batch_size": 16, **QUIET}
+    cuts = (None, lambda *_: None)  # with a callback every epoch is a block of its own
+    runs = [sgd(line, [0.0, 0.0], [X, Y], seed=s, callback=c, **options) for s in (3, 4) for c in cuts]
+    assert runs[0].params == runs[1].params != runs[2].params == runs[3].params
+    assert runs[0].history["loss"].tobytes() == runs[1].history["loss"].tobytes()
+
+
+@pytest.mark.parametrize("rule", [clip_by_norm(0.7), momentum(0.3), scale(-0.2)])
+def test_rules_in_place_are_the_rules(rule):
+    from gradcompile.optim import steps
+
+    updates, params = RANDOM.normal(size=5), RANDOM.normal(size=5)
+    state = RANDOM.normal(size=(rule.rows, 5))
+    expected, following = rule.update(updates, state, params)
+    getattr(steps, rule.name)(updates, state, params, np.array(rule.hyper))
+    np.testing.assert_allclose(updates, expected, rtol=1e-15)
+    np.testing.assert_allclose(state, following, rtol=1e-15)
+
+
+def test_norms_of_any_size():
+    from gradcompile.optim.steps import norm
+
+    for factor in (1.0, 1e-200, 1e200, 1e-320):
+        assert norm(np.array([3.0, 4.0]) * factor) == pytest.approx(5.0 * factor, rel=1e-3)
+    assert np.isnan(norm(np.array([np.nan, 1.0])))
+    assert np.isinf(norm(np.array([np.inf, 1.0])))
+
+
+def test_params_come_back_as_they_came(line):
+    options = {"learning_rate": 0.1, "epochs": 2, **QUIET}
+    assert isinstance(sgd(line, (0, 0), [X, Y], **options).params, tuple)
+    named = sgd(line, {"b": 0, "a": 0}, {"y": Y, "x": X}, **options).params
+    assert list(named) == ["b", "a"]
+    assert [named["a"], named["b"]] == sgd(line, [0, 0], [X, Y], **options).params
+    c, z = sp.symbols("c:2"), sp.symbols("z:2")
+    f = compile_grad((c[0] * z[0] + c[1] * z[1] - y) ** 2, {"c": c}, data={"z": z, "y": y})
+    rows, start = RANDOM.normal(size=(40, 2)), np.zeros(2)
+    fit = sgd(f, {"c": start}, [rows, rows @ [1.0, -2.0]], learning_rate=0.1, epochs=200, batch_size=7, **QUIET)
+    assert fit.params["c"] == pytest.approx([1.0, -2.0])
+    assert start.tolist() == [0.0, 0.0]
+    (alone,) = sgd(f, [start], [rows, rows @ [1.0, -2.0]], learning_rate=0.1, epochs=1, **QUIET).params
+    assert alone.shape == (2,)
+
+
+def test_other_inputs_pass_whole():
+    from gradcompile import mean
+
+    f = compile_grad(mean((a * x - y) ** 2) + lam * a**2, [a], data=[x, y])
+    fit = sgd(f, [0.0], {"x": X, "y": Y, "lam": 0.5}, learning_rate=0.1, epochs=500, **QUIET)
+    assert fit.params[0] == pytest.approx(np.mean(X * Y) / (np.mean(X * X) + 0.5))
+    assert sgd(f, [0.0], {"x": X, "y": Y, "lam": 0.5}, learning_rate=0.1, epochs=3, batch_size=10, **QUIET).epochs == 3
+
+
+def test_a_loss_without_data_and_a_bare_parameter():
+    fit = sgd(compile_grad((a - 3) ** 2, a), 0.0, [], learning_rate=0.25, epochs=60, **QUIET)
+    assert fit.params == pytest.approx(3.0)
+    with pytest.raises(ArgumentError, match="no columns"):
+        sgd(compile_grad((a - 3) ** 2, a), 0.0, [], learning_rate=0.25, epochs=60, batch_size=2, **QUIET)
+
+
+def test_single_precision():
+    f = compile_grad((a * x - y) ** 2, [a], data=[x, y], dtype="float32")
+    columns = [X.astype(np.float32), (2 * X).astype(np.float32)]
+    assert sgd(f, [0], columns, learning_rate=0.1, epochs=100, batch_size=50, **QUIET).params == pytest.approx([2.0])
+
+
+def test_a_callback_sees_copies_and_can_stop(line):
+    seen = []
+
+    def watch(epoch, params, loss, grad_norm):
+        seen.append((epoch, loss, grad_norm, params[0]))
+        params[0] = 1e9
+        return epoch == 3
+
+    fit = sgd(line, [0.0, 0.0], [X, Y], learning_rate=0.1, epochs=50, batch_size=20, callback=watch, **QUIET)
+    assert [s[0] for s in seen] == [1, 2, 3]
+    assert (fit.epochs, fit.interrupted) == (3, False)
+    assert [s[1] for s in seen] == fit.history["loss"].tolist()
+    assert [s[2] for s in seen] == fit.history["grad_norm"].tolist()
+    assert seen[-1][3] == fit.params[0]
+
+
+def test_ctrl_c_returns_what_was_reached(line):
+    sgd(line, [0.0, 0.0], [X, Y], learning_rate=1e-6, epochs=1, batch_size=10, **QUIET)
+    pressed = []
+
+    def press() -> None:
+        time.sleep(0.2)
+        pressed.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    fit = sgd(line, [0.0, 0.0], [X, Y], learning_rate=1e-6, epochs=100_000_000, batch_size=10, **QUIET)
+    assert time.perf_counter() - pressed[0] < 0.5
+    thread.join()
+    assert fit.interrupted
+    assert 0 < fit.epochs == len(fit.history["loss"])
+    assert fit.params[0] > 0.0
+
+
+def test_what_is_not_finite_is_named(line):
+    with pytest.raises(TrainingError, match=r"step \d+ \(epoch \d+\): loss inf.*learning_rate") as caught:
+        sgd(line, [0.0, 0.0], [X, Y], learning_rate=1e3, epochs=1000, batch_size=50, **QUIET)
+    assert "a*x" in str(caught.value)
+    f = compile_grad(sp.sqrt(a) + b**2, [a, b])
+    with pytest.raises(TrainingError, match=r"step 1 .*gradient, d/da = inf"):
+        sgd(f, [0.0, 1.0], [], learning_rate=0.1, epochs=1, **QUIET)
+
+
+def test_the_batch_that_failed_is_found_again(line):
+    broken = Y.copy()
+    broken[60] = np.nan
+    with pytest.raises(TrainingError, match=r"step 7 \(epoch 1\): loss nan, d/da = nan, d/db = nan"):
+        sgd(line, [0.0, 0.0], [X, broken], learning_rate=0.1, epochs=2, batch_size=10, shuffle=False, **QUIET)
+    with pytest.raises(TrainingError, match="loss nan"):
+        sgd(line, [0.0, 0.0], [X, broken], learning_rate=0.1, epochs=2, batch_size=10, **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"epochs": 2.5}, "epochs=2.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"momentum": 1.0}, "momentum=1.0"),
+        ({"clip_norm": -1.0}, "clip_norm=-1.0"),
+    ],
+)
+def test_options_out_of_range(line, change, message):
+    with pytest.raises(ArgumentError, match=message):
+        sgd(line, [0.0, 0.0], [X, Y], **{"learning_rate": 0.1, "epochs": 2, **QUIET, **change})
+
+
+@pytest.mark.parametrize(
+    ("params", "data", "message"),
+    [
+        ([0.0], [X, Y], "params holds 1 values, the function takes 2: a, b"),
+        ([0.0, 0.0], [X], "data holds 1 values"),
+        ({"a": 0.0}, [X, Y], "params has no 'b'"),
+        ({"a": 0.0, "b": 0.0, "c": 0.0}, [X, Y], "params holds c"),
+        ([0.0, 0.0], {"x": X}, "data has no 'y'"),
+    ],
+)
+def test_arguments_that_do_not_fit(line, params, data, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        sgd(line, params, data, learning_rate=0.1, epochs=1, **QUIET)
+
+
+def test_progress_is_shown_with_loss_and_gradient(line, capsys):
+    sgd(line, [0.0, 0.0], [X, Y], learning_rate=0.1, epochs=3)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert "loss" in shown
+    assert "gradient" in shown
+
+
+def test_a_chain_is_an_optimiser_too():
+    both = chain(rules.momentum(0.5), rules.scale(-1.0))
+    params = np.zeros(2)
+    updates, state = both.update(np.array([1.0, 2.0]), both.init(params), params)
+    assert (updates.tolist(), state.tolist()) == ([-1.0, -2.0], [[1.0, 2.0]])
