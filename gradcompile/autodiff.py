@@ -71,6 +71,8 @@ def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
         raise GraphError(f"an adjoint of shape {x.type.shape} does not reduce to {shape}")
     axes = (tuple(range(extra)),)
     if inner and is_masked(x):
+        if not x.args[0].type.shape:
+            return masked(x.args[0], apply("sum", x, params=axes))
         taken = apply("select", x.args[0], const(1.0, x.type.dtype), const(0.0, x.type.dtype))
         some = apply("lt", const(0.0, x.type.dtype), apply("sum", taken, params=axes))
         return masked(some, apply("sum", x, params=axes))

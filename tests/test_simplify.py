@@ -1,5 +1,7 @@
 """Exact rules change no bit; what may round differently says so and stays near."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 from graphs import COLUMNS, SCALARS, VALUES, graphs
@@ -14,6 +16,7 @@ from gradcompile.passes.simplify import balance, share_reciprocals, simplify
 from gradcompile.types import ArrayType
 
 x, y, z = leaf("x"), leaf("y"), leaf("z")
+LESS = apply("lt", x, y)
 
 
 def same_bits(u: object, v: object) -> bool:
@@ -44,6 +47,14 @@ def test_simplify_keeps_every_bit(n: Node, scalars: tuple[float, float], rows: l
         (apply("pow", x, const(2.0)), apply("mul", x, x)),
         (apply("pow", x, const(-1.0)), apply("div", const(1.0), x)),
         (apply("pow", x, const(0.5)), apply("sqrt", x)),
+        (apply("pow", x, const(0.0)), const(1.0)),
+        (apply("pow", x, const(-1.5)), apply("div", const(1.0), apply("mul", x, apply("sqrt", x)))),
+        (apply("mul", const(2.0), apply("mul", const(0.5), x)), x),
+        (apply("mul", x, const(3.0)), apply("mul", const(3.0), x)),
+        (apply("div", x, const(-4.0)), apply("mul", const(-0.25), x)),
+        (apply("select", const(False, "bool"), COLUMNS[0], x), apply("broadcast", x, params=(("n",),))),
+        (apply("and", LESS, apply("and", apply("lt", y, z), LESS)), apply("and", LESS, apply("lt", y, z))),
+        (apply("or", apply("lt", x, y), const(True, "bool")), const(True, "bool")),
         (apply("mul", x, apply("div", const(1.0), y)), apply("div", x, y)),
         (apply("mul", apply("neg", x), apply("neg", y)), apply("mul", x, y)),
         (apply("exp", const(0.0)), const(1.0)),
@@ -112,3 +123,44 @@ def test_the_weight_of_a_mean_leaves_the_loop() -> None:
     (hoisted,), _ = hoist([gradient], {})
     assert hoisted.op.name == "div"
     assert not any(n.op.name in ("size", "broadcast") for n in topological([hoisted.args[0]]))
+
+
+def test_overlapping_places_of_an_array_are_added_not_chosen() -> None:
+    row, corner = leaf("row", ArrayType((2,))), leaf("corner")
+    array = apply("assemble", row, corner, params=((2, 2), ((0, None), (0, 0))))
+    entry = apply("item", array, params=((0, 0),))
+    assert simplify([entry]) == [entry]
+    assert simplify([apply("item", apply("assemble", x, y, params=((2,), ((0,), (1,)))), params=((1,),))]) == [y]
+
+
+def test_a_transposing_broadcast_stays() -> None:
+    square = leaf("A", ArrayType((2, 2)))
+    flipped = apply("broadcast", square, params=((2, 2), (1, 0)))
+    assert simplify([flipped]) == [flipped]
+    assert simplify([apply("broadcast", square, params=((2, 2),))]) == [square]
+
+
+def test_a_division_by_a_scalar_leaves_the_loop() -> None:
+    (quotient,) = share_reciprocals([apply("div", COLUMNS[0], x)])
+    assert quotient is apply("mul", COLUMNS[0], apply("div", const(1.0), x))
+    assert simplify([quotient]) == [quotient]
+
+
+def test_the_last_passes_keep_shared_reciprocals() -> None:
+    d = apply("exp", z)
+    final, _ = passes.finished([apply("div", x, d), apply("div", y, d)], {})
+    assert sum(n.op.name == "div" for n in topological(final)) == 1
+
+
+def test_no_pass_recurses() -> None:
+    n = reduce(lambda u, k: apply("sin" if k % 2 else "neg", apply("add", u, x)), range(20_000), x)
+    (final,), _ = passes.finished([n], {})
+    assert len(topological([final])) < 40_010
+
+
+def test_a_sum_behind_a_scalar_condition() -> None:
+    (col,) = COLUMNS[:1]
+    loss = apply("sum", apply("select", apply("lt", x, y), col, apply("neg", x)), params=((0,),))
+    gradients = autodiff.vjp(loss, [x])
+    assert evaluate(gradients, {x: 1.0, y: 0.0, col: [1.0, 2.0, 3.0]}) == [-3.0]
+    assert evaluate(gradients, {x: 0.0, y: 1.0, col: [1.0, 2.0, 3.0]}) == [0.0]

@@ -6,10 +6,11 @@ put in its place, or None. `share_reciprocals` is the one step that may round di
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, const, is_const, rebuild, topological
+from gradcompile.ir import Node, apply, const, is_const, node, rebuild, topological
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -90,10 +91,7 @@ def signs_out(n: Node) -> Node | None:
 
 
 def constants_together(n: Node) -> Node | None:
-    """c*(d*x) = (c*d)*x where one of the constants is a power of two, so that nothing is rounded.
-
-    A constant goes first.
-    """
+    """c*(d*x) = (c*d)*x for powers of two, where only a subnormal or overflowing d*x is rounded; constants go first."""
     x, y = n.args
     if y.op.name == "const" and x.op.name != "const":
         return apply("mul", y, x)
@@ -105,14 +103,14 @@ def constants_together(n: Node) -> Node | None:
 
 
 def is_small_power_of_two(c: float) -> bool:
-    """Whether multiplying by c, or by a product of two such, is exact but at the edge of the range."""
-    return 0 < c < 1024 and c >= 1 and math.frexp(c)[0] == 0.5
+    """Whether multiplying by c shifts the exponent a little and does nothing else."""
+    return 2.0**-10 <= abs(c) <= 2.0**10 and abs(math.frexp(c)[0]) == 0.5
 
 
 def reciprocal_factor(n: Node) -> Node | None:
-    """x*(1/y) = x/y, with one rounding fewer."""
+    """x*(1/y) = x/y, with one rounding fewer; a reciprocal that stands outside the product's loop stays."""
     for x, r in (n.args, n.args[::-1]):
-        if r.op.name == "div" and is_const(r.args[0], 1.0) and x.op.name != "const":
+        if r.op.name == "div" and is_const(r.args[0], 1.0) and x.op.name != "const" and r.type == n.type:
             return apply("div", x, r.args[1])
     return None
 
@@ -136,29 +134,37 @@ def double_negative(n: Node) -> Node | None:
 
 
 def power(n: Node) -> Node | None:
-    """Integer powers are multiplications, x**0.5 is a square root; x**0 is left, since it is 1 even for NaN."""
+    """Integer powers are multiplications, half-integer ones have a square root more; x**0 is 1 even for NaN.
+
+    Rounding is that of the multiplications: a few ulps rather than one. (-0)**0.5 is -0, and (-inf)**0.5 is NaN.
+    """
     x, y = n.args
     if y.op.name != "const" or x.type != n.type:
         return None
-    c = float(y.value)
-    if c.is_integer():
-        return integer_power(x, int(c)) if abs(c) <= LARGEST_POWER and c != 0 else None
-    if c == 0.5 or c == -0.5:
-        root = apply("sqrt", x)
-        return root if c > 0 else apply("div", const(1.0, n.type.dtype), root)
-    return None
+    whole, half = divmod(abs(float(y.value)), 1.0)
+    if half not in (0.0, 0.5) or whole > LARGEST_POWER:
+        return None
+    roots = [apply("sqrt", x)] if half else []
+    result = reduce(lambda u, v: apply("mul", u, v), [*repeated(x, int(whole)), *roots]) if whole or half else None
+    if result is None:
+        return shaped(const(1.0, n.type.dtype), n)
+    return result if y.value > 0 else apply("div", const(1.0, n.type.dtype), result)
 
 
-def integer_power(x: Node, k: int) -> Node:
-    """x**k by repeated squaring."""
-    result, square, rest = None, x, abs(k)
-    while rest:
-        if rest & 1:
-            result = square if result is None else apply("mul", result, square)
-        rest >>= 1
-        square = apply("mul", square, square) if rest else square
-    assert result is not None
-    return result if k > 0 else apply("div", const(1.0, x.type.dtype), result)
+def repeated(x: Node, count: int) -> list[Node]:
+    """x**count by repeated squaring, as a list of at most one factor."""
+    result, square = list[Node](), x
+    while count:
+        if count & 1:
+            result = [apply("mul", *result, square) if result else square]
+        count >>= 1
+        square = apply("mul", square, square) if count else square
+    return result
+
+
+def shaped(x: Node, like: Node) -> Node:
+    """x, repeated to the shape of the node that it replaces."""
+    return x if x.type.shape == like.type.shape else apply("broadcast", x, params=(like.type.shape,))
 
 
 def decided(n: Node) -> Node | None:
@@ -166,7 +172,8 @@ def decided(n: Node) -> Node | None:
     c, a, b = n.args
     if c.op.name == "const":
         chosen = a if c.value else b
-        return chosen if chosen.type == n.type else None
+        fits = chosen.type.shape in ((), n.type.shape) and chosen.type.dtype == n.type.dtype
+        return shaped(chosen, n) if fits else None
     return a if a is b and a.type == n.type else None
 
 
@@ -200,16 +207,23 @@ def flat_logic(n: Node) -> Node | None:
 
 
 def entry_of_assembled(n: Node) -> Node | None:
-    """An entry of an array that was put together is what was put there."""
+    """An entry of an array that was put together is what was put there, if nothing else overlaps it."""
     a, index = n.args[0], n.params[0]
     if a.op.name != "assemble":
         return None
-    return next((v for v, place in zip(a.args, a.params[1], strict=True) if place == index and v.type == n.type), None)
+    found = [v for v, place in zip(a.args, a.params[1], strict=True) if overlap(place, index)]
+    return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
+
+
+def overlap(place: tuple[int | None, ...], index: tuple[int | None, ...]) -> bool:
+    """Whether two places have an entry in common."""
+    return all(p is None or k is None or p == k for p, k in zip(place, index, strict=True))
 
 
 def same_shape(n: Node) -> Node | None:
-    """A broadcast to its own shape."""
-    return n.args[0] if n.args[0].type == n.type else None
+    """A broadcast to its own shape, with the axes in their places."""
+    moved = len(n.params) > 1 and n.params[1] != tuple(range(len(n.type.shape)))
+    return n.args[0] if n.args[0].type == n.type and not moved else None
 
 
 def implied(n: Node) -> Node | None:
@@ -240,27 +254,23 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 
 def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
-    """x/d, y/d, ... with one computed divisor d become x*r, y*r with r = 1/d.
+    """x/d, y/d, ... become x*r, y*r with r = 1/d, and so does x/d in a loop that d stands outside of.
 
-    The one rule that may round differently, by an ulp, and that turns x/d into an infinity or NaN where 1/d overflows,
-    for |d| below 2**-1022. Divisors that are numbers or come from outside are left, and so are lone quotients.
+    The one rule that may round differently, by an ulp, and that gives an infinity or NaN where 1/d overflows, for |d|
+    below 2**-1024 (2**-128 in single precision). Divisors that are numbers or sizes are left, so are lone quotients.
     """
-    divisors: dict[Node, set[Node]] = {}
+    quotients: dict[Node, set[Node]] = {}
     for n in topological(roots):
         if n.op.name == "div" and n.args[1].op.name not in ("const", "size"):
-            divisors.setdefault(n.args[1], set()).add(n)
-    shared = {d for d, quotients in divisors.items() if len(quotients) > 1}
-    if not shared:
-        return list(roots)
-    originals = topological(roots)
+            quotients.setdefault(n.args[1], set()).add(n)
+    shared = {n for d, found in quotients.items() for n in found if len(found) > 1 or n.type.shape != d.type.shape}
     done: dict[Node, Node] = {}
-    for n in originals:
+    for n in topological(roots):
         args = [done[a] for a in n.args]
-        if n.op.name == "div" and n.args[1] in shared and not is_const(n.args[0], 1.0):
-            reciprocal = apply("div", const(1.0, n.type.dtype), args[1])
-            done[n] = apply("mul", args[0], reciprocal)
+        if n in shared and not is_const(n.args[0], 1.0):
+            done[n] = apply("mul", args[0], apply("div", const(1.0, n.type.dtype), args[1]))
         else:
-            done[n] = n if args == list(n.args) else apply(n.op.name, *args, params=n.params)
+            done[n] = node(n.op, args, n.params, None if args else n.type)
     return [done[r] for r in roots]
 
 
