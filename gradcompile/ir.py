@@ -1,8 +1,8 @@
 """The graph: immutable interned nodes, so that building the same thing twice gives the same object."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 from weakref import WeakValueDictionary
 
 from gradcompile.errors import GraphError
@@ -15,11 +15,12 @@ _interned: WeakValueDictionary[tuple[Any, ...], "Node"] = WeakValueDictionary()
 class Node:
     """An operation applied to nodes; equality is identity, since equal nodes are the same object."""
 
-    __slots__ = ("__weakref__", "args", "op", "params", "type")
+    __slots__ = ("__weakref__", "args", "op", "params", "type", "verified")
     op: Op
     args: tuple["Node", ...]
     params: Params
     type: ArrayType
+    verified: bool
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {self.type}>"
@@ -43,7 +44,7 @@ def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType
     found = _interned.get(key)
     if found is None:
         found = Node()
-        found.op, found.args, found.params, found.type = op, args, params, type
+        found.op, found.args, found.params, found.type, found.verified = op, args, params, type, False
         found = _interned.setdefault(key, found)
     return found
 
@@ -78,21 +79,15 @@ def topological(roots: Iterable[Node]) -> list[Node]:
     """Every node below the roots once, arguments first, in depth-first order of use. Iterative: graphs are deep."""
     order: list[Node] = []
     seen: set[Node] = set()
-    stack: list[tuple[Node, Iterator[Node]]] = []
-    for root in roots:
-        if root not in seen:
-            seen.add(root)
-            stack.append((root, iter(root.args)))
-        while stack:
-            current, rest = stack[-1]
-            for arg in rest:
-                if arg not in seen:
-                    seen.add(arg)
-                    stack.append((arg, iter(arg.args)))
-                    break
-            else:
-                order.append(current)
-                stack.pop()
+    stack: list[Node | None] = list(roots)[::-1]
+    while stack:
+        n = stack.pop()
+        if n is None:  # the arguments of the node below are done
+            order.append(cast(Node, stack.pop()))
+        elif n not in seen:
+            seen.add(n)
+            stack += (n, None)
+            stack += [a for a in n.args[::-1] if a not in seen]
     return order
 
 
@@ -166,11 +161,24 @@ def _restore(flat: Flat) -> Node:
 
 
 def verify(roots: Sequence[Node], after: str = "") -> None:
-    """Infer every type again and compare: raises GraphError naming the node and the pass it came from."""
-    for n in topological(roots):
-        if n.op.arity is not None and len(n.args) != n.op.arity:
-            raise GraphError(f"after {after}: {n.op.name} takes {n.op.arity} arguments, got {len(n.args)}")
-        if n.args:
-            inferred = n.op.infer(tuple(a.type for a in n.args), n.params)
-            if inferred != n.type:
-                raise GraphError(f"after {after}: {n.op.name} has type {n.type}, its arguments give {inferred}")
+    """Infer every type again and compare: raises GraphError naming the node and the pass it came from.
+
+    Nodes don't change, so one that was found right is not looked at, nor below, when a later pass is verified.
+    """
+    pending = list(roots)
+    while pending:
+        n = pending.pop()
+        if not n.verified:
+            check_node(n, after)
+            n.verified = True
+            pending += n.args
+
+
+def check_node(n: Node, after: str) -> None:
+    """Raise GraphError unless the node has the arguments and the type that its op's record says."""
+    if n.op.arity is not None and len(n.args) != n.op.arity:
+        raise GraphError(f"after {after}: {n.op.name} takes {n.op.arity} arguments, got {len(n.args)}")
+    if n.args:
+        inferred = n.op.infer(tuple(a.type for a in n.args), n.params)
+        if inferred != n.type:
+            raise GraphError(f"after {after}: {n.op.name} has type {n.type}, its arguments give {inferred}")
