@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from gradcompile.ir import Node, is_const, topological
 
 # Binding strength, weakest first.
-WHERE, OR, AND, COMPARE, SUM, PRODUCT, SIGN, POWER, ATOM = range(9)
+WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
 BINARY = {"mul": ("*", PRODUCT), "div": ("/", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
           "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" and ", AND), "or": (" or ", OR)}  # fmt: skip
 ELLIPSIS = "..."
@@ -28,27 +28,36 @@ def formulas(roots: Sequence[Node], names: Mapping[Node, str], limit: int = 60) 
     for n in topological(roots):
         text = (names[n], ATOM) if n in names else written(n, texts)
         if len(text[0]) > limit:
-            short = written(n, {a: (ELLIPSIS, ATOM) if len(texts[a][0]) > limit // 3 else texts[a] for a in n.args})
-            text = short if len(short[0]) <= limit else (ELLIPSIS, ATOM)
+            text = shortened(n, texts, limit)
         texts[n] = text
     return {n: text for n, (text, _) in texts.items()}
+
+
+def shortened(n: Node, texts: Mapping[Node, Text], limit: int) -> Text:
+    """One operation with its long arguments left out, a sum also without its last terms."""
+    near = [*n.args, *(b for a in n.args[:2] for b in a.args[:2])]  # as deep as `written` looks
+    brief = {a: (ELLIPSIS, ATOM) if len(texts[a][0]) > limit // 3 else texts[a] for a in near}
+    short = written(n, brief)
+    if len(short[0]) <= limit:
+        return short
+    if n.op.name == "add":
+        begun = [sum_text([brief[a] for a in n.args[:k]]) for k in range(2, min(len(n.args), limit))]
+        fitting = [text for text in begun if len(text) + len(ELLIPSIS) + 3 <= limit]
+        return (f"{fitting[-1]} + {ELLIPSIS}", SUM) if fitting else (ELLIPSIS, ATOM)
+    return ELLIPSIS, ATOM
 
 
 def written(n: Node, texts: Mapping[Node, Text]) -> Text:
     """One operation, from the texts of its arguments."""
     name, args = n.op.name, [texts[a] for a in n.args]
     if name == "const":
-        value = n.value
-        text = (
-            repr(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else f"{value!r}"
-        )
-        return text, SIGN if text.startswith("-") else ATOM
+        return number_text(n.value)
     if name == "leaf":
         return str(n.params[0]), ATOM
     if name == "add":
         return sum_text(args), SUM
     if name == "neg":
-        return "-" + wrap(args[0], PRODUCT), SUM
+        return "-" + wrap(args[0], POWER if args[0][0].startswith("-") else PRODUCT), NEGATIVE
     if name == "mul" and n.args[0] is n.args[1]:
         return f"{wrap(args[0], ATOM)}**2", POWER
     if name == "pow":
@@ -78,21 +87,20 @@ def is_mean(n: Node) -> bool:
     return n.op.name == "div" and n.args[0].op.name == "sum" and n.args[1].op.name == "size"
 
 
+def number_text(value: float) -> Text:
+    """A number, without a decimal point if it is whole."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15 and repr(value) != "-0.0"
+    text = repr(int(value)) if whole else repr(value)
+    return text, SIGN if text.startswith("-") else ATOM
+
+
 def sum_text(args: Sequence[Text]) -> str:
     """Terms with their signs."""
     result = wrap(args[0], SUM)
-    for a in args[1:]:
-        result += (
-            f" - {a[0][1:]}"
-            if a[0].startswith("-") and a[1] in (SUM, SIGN) and not multi(a[0])
-            else f" + {wrap(a, PRODUCT)}"
-        )
+    for text, level in args[1:]:
+        negative = text.startswith("-") and level >= NEGATIVE
+        result += f" - {text[1:]}" if negative else f" + {wrap((text, level), PRODUCT)}"
     return result
-
-
-def multi(text: str) -> bool:
-    """Whether a negative text holds further terms."""
-    return " + " in text or " - " in text
 
 
 def wrap(text: Text, level: int) -> str:
