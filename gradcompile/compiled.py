@@ -69,10 +69,9 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
 def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     """The generated module of a problem."""
     value, *gradients = derivation.graphs.simplified
-    names = dict(problem.names)
-    program = Program(
-        value, gradients, problem.params, problem.inputs, names, derivation.adjoint_of, formulas([value], names, 44)
-    )
+    names, forward = dict(problem.names), set(topological([value]))
+    adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
+    program = Program(value, gradients, problem.params, problem.inputs, names, adjoints, formulas([value], names, 44))
     header = header_of(problem, derivation, what)
     used = {n.op.name for n in topological([value, *gradients])}
     custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}

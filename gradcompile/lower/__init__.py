@@ -23,9 +23,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
     fresh = Namer([*RESERVED, *called])
     names = fresh.all([a.name for a in program.inputs])
-    program = replace(
-        program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)]
-    )
+    program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     functions = lower(program, Naming(program, fresh))
     text = " ".join(line for f in functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}

@@ -100,7 +100,8 @@ def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:
     """A sum, left to right; a negated term is subtracted, which is the same operation."""
     result = wrap(texts[n.args[0]], SUM)
     for a in n.args[1:]:
-        negative = a.op.name in ("neg", "const") and texts[a][0].startswith("-")
+        inner = a.args[0] if a.op.name == "broadcast" else a
+        negative = inner.op.name in ("neg", "const") and texts[a][0].startswith("-")
         term = texts[a][0][1:] if negative else wrap(texts[a], PRODUCT)
         result += (" - " if negative else " + ") + term
     return result

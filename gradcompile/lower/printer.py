@@ -7,6 +7,7 @@ from gradcompile.lower.loopir import Function, Line, Module, Statement
 
 COMMENT_COLUMN = 48
 WIDTH = 116
+WIDEST = 120  # with a comment; one that goes further stands on a line of its own
 
 
 def print_module(module: Module) -> str:
@@ -29,8 +30,7 @@ def imported(origin: str, names: list[str]) -> str:
 def print_function(function: Function) -> Iterator[str]:
     """The lines of a function."""
     yield "@jit"
-    signature = f"def {function.name}({', '.join(function.args)}):"
-    yield from textwrap.wrap(signature, WIDTH, subsequent_indent=" " * 8, break_long_words=False)
+    yield from wrapped(f"def {function.name}({', '.join(function.args)}):", WIDTH, " " * 8)
     yield f'    """{function.doc}"""'
     yield from block(function.body, 1)
 
@@ -38,11 +38,33 @@ def print_function(function: Function) -> Iterator[str]:
 def block(statements: list[Statement], depth: int) -> Iterator[str]:
     """The lines of nested statements."""
     for s in statements:
-        if isinstance(s, Line):
+        if isinstance(s, Line) and len(s.text) + 4 * depth > WIDTH:
+            yield from long_line(s, depth)
+        elif isinstance(s, Line):
             yield line(s, depth)
         else:
             yield "    " * depth + s.header + ":"
             yield from block(s.body, depth + 1)
+
+
+def long_line(statement: Line, depth: int) -> Iterator[str]:
+    """One statement over several lines: an assigned value stands in parentheses, a call is broken at its arguments."""
+    target, equals, value = statement.text.partition("= ")
+    room, indent = WIDTH - 4 * depth, "    " * depth
+    if not equals:
+        yield from (indent + piece for piece in wrapped(statement.text, room, " " * 8))
+        return
+    yield line(Line(target + "= (", statement.comment), depth)
+    yield from (indent + "    " + piece for piece in wrapped(value, room - 4))
+    yield indent + ")"
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Text as lines that break before a term or after a comma, never inside a product."""
+    for operator, kept in ((" + ", " +\0"), (" - ", " -\0"), (" * ", "\0*\0"), (" / ", "\0/\0")):
+        text = text.replace(operator, kept)
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [piece.replace("\0", " ") for piece in lines]
 
 
 def line(statement: Line, depth: int) -> str:
@@ -51,5 +73,6 @@ def line(statement: Line, depth: int) -> str:
     if not statement.comment:
         return text
     if not statement.text:
-        return text + "    " * depth + "# " + statement.comment
-    return f"{text:<{COMMENT_COLUMN}}  # {statement.comment}"
+        return "    " * depth + "# " + statement.comment
+    whole = f"{text:<{COMMENT_COLUMN}}  # {statement.comment}"
+    return whole if len(whole) <= WIDEST else f"{'    ' * depth}# {statement.comment}\n{text}"

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gradcompile.formula import is_mean
 from gradcompile.frontend.arguments import Argument
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, is_const, topological
@@ -88,13 +89,18 @@ class Naming:
         if n in self.program.names:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
         primal = self.program.adjoint_of.get(n)
-        if primal is not None:
-            return "d_" + (self.known.get(primal) or self.wish(primal))
+        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+
+    def plain_wish(self, n: Node) -> str:
+        """What the value is called by what computes it."""
         texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
         if n.op.name == "mul" and n.args[0] is n.args[1]:
             return f"{texts[0]}_squared" if texts[0] else "square"
         if n.op.name == "mul" and all(len(t) == 1 and t.isalpha() for t in texts):
             return "".join(texts)
+        if is_mean(n):
+            inner = self.spoken(n.args[0].args[0])
+            return f"mean_{inner}" if inner else "mean"
         if n.op.name == "div" and is_const(n.args[0], 1.0):
             return f"inverse_{texts[1]}" if texts[1] else "inverse"
         if n.op.name == "add":
@@ -105,7 +111,8 @@ class Naming:
 
     def comment(self, n: Node) -> str:
         """What a line says of its value: which adjoint it is, or its formula."""
-        return self.adjoint_comment(n) or self.program.comments.get(n, "")
+        formula = self.program.comments.get(n, "")
+        return self.adjoint_comment(n) or (formula if formula.strip("(.+-*/2 )") else "")
 
     def adjoint_comment(self, n: Node) -> str:
         """Which adjoint the value is, empty if it is none."""

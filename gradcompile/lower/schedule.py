@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from gradcompile.frontend.names import natural
 from gradcompile.ir import Node, const, topological, use_counts
 from gradcompile.lower.expression import Region
@@ -108,12 +110,13 @@ class Scheduler:
         forward = set(topological([self.program.value]))
         sums = [s for s in sums if s in forward] + [s for s in sums if s not in forward]
         passed = self.pass_scalars(region, [s.args[0] for s in sums])
-        suffix = f"_{len(self.functions) + 1}" if self.functions else ""
+        suffix = self.naming.fresh("samples")[len("samples") :] if self.functions else ""
         call = self.sum_function("samples" + suffix, sums, passed, sum(s in forward for s in sums))
-        count, total = len(sums), f"total{suffix}"
+        count, total = len(sums), self.naming.fresh("total") if suffix else "total"
+        times = f"{count} * " if count > 1 else ""
         region.statements += [
-            Line(f"sums = zeros({count} * LANES, theta)"),
-            Line(f"tree = zeros({count} * LEVELS, theta)"),
+            Line(f"sums = zeros({times}LANES, theta)"),
+            Line(f"tree = zeros({times}LEVELS, theta)"),
             Line(f"{total} = zeros({count}, theta)"),
             Loop("for start in range(0, n, SPAN)", [Line(call), Line("close_span(sums, tree, start // SPAN)")]),
             Line(f"close_tree(tree, {total}, (n + SPAN - 1) // SPAN)"),
@@ -158,9 +161,19 @@ class Scheduler:
     def sum_comment(self, s: Node) -> str:
         """Which adjoint a sum is, or becomes after the loop."""
         for adjoint in self.program.adjoint_of:
-            if adjoint is s or s in adjoint.args:
-                return f"for {self.naming.adjoint_comment(adjoint)}"
+            if adjoint is s or s in adjoint.args or any(s in a.args for a in adjoint.args):
+                return f"for {comment}" if (comment := self.naming.adjoint_comment(adjoint)) else ""
         return ""
+
+    def entry_names(self) -> list[str]:
+        """What the entries of theta are called."""
+        found = {}
+        for n, name in self.program.names.items():
+            source = n.args[0] if n.op.name == "item" else n
+            if not n.type.shape:
+                found[source, n.params[0] if n.op.name == "item" else ()] = name
+        shapes = [(a.leaf, tuple(int(d) for d in a.leaf.type.shape)) for a in self.program.params]
+        return [found[leaf, index] for leaf, shape in shapes for index in np.ndindex(shape)]
 
     def sample_region(self, roots: Sequence[Node], passed: Sequence[Node]) -> tuple[Region, list[Statement]]:
         """The body of a sample loop, and the lines before the loops."""
@@ -214,6 +227,6 @@ class Scheduler:
         region.emit(value, named=True)
         if entries:
             region.statements.append(BACKWARD)
-        for k, e in enumerate(entries):
-            region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", self.naming.adjoint_comment(e)))
+        for k, (e, name) in enumerate(zip(entries, self.entry_names(), strict=True)):
+            region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", f"dL/d{name}"))
         region.statements.append(Line(f"return {region.emit(value)}"))
