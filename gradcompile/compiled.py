@@ -19,7 +19,7 @@ from gradcompile.formula import formulas, is_mean
 from gradcompile.frontend import functions
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
-from gradcompile.ir import Node, topological
+from gradcompile.ir import Node, collector_paused, topological
 from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
@@ -55,6 +55,7 @@ class Derivation:
     adjoint_of: dict[Node, Node]
 
 
+@collector_paused()
 def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     """The graph of the value, and of its gradient if asked for, through all passes."""
     primal = passes.simplified([problem.primal])
@@ -66,6 +67,7 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     return Derivation(Graphs([problem.primal], stable, roots, final), rewrites, adjoint_of)
 
 
+@collector_paused()
 def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     """The generated module of a problem."""
     value, *gradients = derivation.graphs.simplified
@@ -220,20 +222,28 @@ class CompiledValue(Compiled):
 class CompiledGrad(Compiled):
     """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
 
+    # The call is an attribute of the object: Python gets to it without a function in between, which is a third of the
+    # cost of a call. It gives the loss and its gradient in every parameter; out=: a vector of length `size` into which
+    # the flat gradient is written, and which is then returned in place of the gradients.
+    __slots__ = ("__call__",)
+    __call__: Callable[..., Any]
+
     what = "loss"
     gradients_wanted = True
 
     def __init__(self, problem: Problem, options: Options) -> None:
         super().__init__(problem, options)
         self._grads = grads_type(problem.params)
+        self.__call__ = self._first_call
+
+    def _first_call(self, *args: Any, **named: Any) -> Any:
+        """Compile, and be called directly from then on."""
+        self.__call__ = self._call
+        return self._call(*args, **named)
 
     @cached_property
     def _call(self) -> Callable[..., Any]:
         return bind.make_call(self.problem.params, self.problem.inputs, self.kernel, self._grads, self.problem.bare)
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        """The loss and its gradient in every parameter. out=: a vector of length `size` for the flat gradient."""
-        return self._call(*args, **named)
 
     def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""

@@ -1,7 +1,9 @@
 """The graph: immutable interned nodes, so that building the same thing twice gives the same object."""
 
+import gc
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 from weakref import WeakValueDictionary
 
@@ -89,6 +91,18 @@ def topological(roots: Iterable[Node]) -> list[Node]:
             stack += (n, None)
             stack += [a for a in n.args[::-1] if a not in seen]
     return order
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from searching large graphs for cycles, of which they have none. Also a decorator."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def rebuild(

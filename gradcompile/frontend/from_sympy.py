@@ -10,7 +10,7 @@ from gradcompile.frontend import arguments
 from gradcompile.frontend.arguments import Argument, Problem, Slot
 from gradcompile.frontend.heads import Context, Plan, per_sample, plan
 from gradcompile.frontend.names import Namer, text
-from gradcompile.ir import Node, apply
+from gradcompile.ir import Node, apply, collector_paused
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 
@@ -71,6 +71,7 @@ def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = 
     return [nodes[p] for p in places]
 
 
+@collector_paused()
 def read(
     loss: Any,
     params: Any,
