@@ -227,6 +227,6 @@ class Scheduler:
         region.emit(value, named=True)
         if entries:
             region.statements.append(BACKWARD)
-        for k, (e, name) in enumerate(zip(entries, self.entry_names(), strict=True)):
-            region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", f"dL/d{name}"))
+            for k, (e, name) in enumerate(zip(entries, self.entry_names(), strict=True)):
+                region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", f"dL/d{name}"))
         region.statements.append(Line(f"return {region.emit(value)}"))
