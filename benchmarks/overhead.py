@@ -28,10 +28,12 @@ print(json.dumps([imported - start, time.perf_counter() - imported]))
 """
 
 
-def seconds(call: str, names: dict[str, object]) -> float:
-    """The shortest time of a call among nine rounds."""
-    count = 100_000
-    return min(timeit.repeat(call, globals=names, number=count, repeat=9)) / count
+def ratio(call: str, names: dict[str, object]) -> tuple[float, float]:
+    """The time of a call in bare dispatches, and that of one in seconds: the shortest of rounds that take turns."""
+    count = 20_000
+    rounds = [[timeit.timeit(c, globals=names, number=count) for c in (call, "bare(1.0)")] for _ in range(40)]
+    best, unit = (min(column) / count for column in zip(*rounds, strict=True))
+    return best / unit, unit
 
 
 def calls() -> None:
@@ -49,16 +51,14 @@ def calls() -> None:
     theta, out = np.array([1.0, 2.0]), np.empty(2)
     names = {"f": f, "g": g, "fun": f.bind(), "gun": g.bind(3.0, 4.0), "theta": theta, "out": out, "bare": bare}
     names["kernel"] = f.kernel
-    for call in ("bare(1.0)", "f(1.0, 2.0)", "g(1.0, 2.0, 3.0, 4.0)", "fun(theta)", "gun(theta)", "fun(theta, out=out)"):
-        eval(call, names)
-    unit = seconds("bare(1.0)", names)
-    print(f"a bare dispatch: {unit * 1e6:.3f} us; in units of it:")
+    print(f"a bare dispatch: {ratio('bare(1.0)', names)[1] * 1e6:.3f} us; in units of it:")
     rows = [("f(a, b)", "f(1.0, 2.0)", "4"), ("f(a, b, x, y)", "g(1.0, 2.0, 3.0, 4.0)", "4"),
             ("f(1, 2), integers", "f(1, 2)", ""), ("f.bind()(theta)", "fun(theta)", "3"),
             ("f.bind(x, y)(theta)", "gun(theta)", "3"), ("f.bind()(theta, out=out)", "fun(theta, out=out)", "1.5"),
             ("f.kernel(theta, out)", "kernel(theta, out)", "")]  # fmt: skip
     for title, call, goal in rows:
-        print(f"  {title:28s} {seconds(call, names) / unit:5.2f}   {f'goal {goal}' if goal else ''}")
+        eval(call, names)  # compiled, before the clock runs
+        print(f"  {title:28s} {ratio(call, names)[0]:5.2f}   {f'goal {goal}' if goal else ''}")
 
 
 def first_results() -> None:
@@ -69,7 +69,8 @@ def first_results() -> None:
 
         def fresh(*argument: str) -> list[float]:
             command = [sys.executable, "-c", FIRST, *argument]
-            return json.loads(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+            output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+            return list(json.loads(output))
 
         fresh()  # the files of sympy and numba are in memory from here on
         print(f"importing sympy and numba: {fresh()[0]:.2f} s; on top of it, to the first result:")

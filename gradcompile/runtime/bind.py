@@ -17,9 +17,10 @@ from gradcompile.runtime import jit
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_SCALAR_CALL_CODE = 20_000  # bytes of a kernel's Python code past which compiling it a second time is felt
+_SHORT = 20_000  # bytes of a kernel's Python code up to which compiling it a second time is not felt
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
+_MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
 
 
 # ---- matching
@@ -289,11 +290,9 @@ def make_call(
     arguments = (*params, *inputs)
     call = _general_call(params, inputs, kernel, grads_type, bare)
     is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not hasattr(kernel, "overloads"):
+    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not _is_short(kernel):
         return call
-    if len(kernel.py_func.__code__.co_code) > _SCALAR_CALL_CODE:
-        return call
-    return _numbers_call(len(params), len(inputs), kernel, grads_type, bare, call)
+    return _numbers_call(params, inputs, kernel, grads_type, bare, call)
 
 
 def _general_call(
@@ -323,11 +322,11 @@ _NUMBERS_MODULE = '''"""Loss and gradient of {module} for parameters that are nu
 
 import numpy as np
 
-from gradcompile.runtime.jit import jit
+from gradcompile.runtime.jit import brief
 from {module} import kernel
 
 
-@jit
+@brief
 def call({args}):
     """Return the loss and the tuple of its derivatives."""
     both = np.empty({double})
@@ -340,17 +339,27 @@ def call({args}):
 
 # The arguments are checked by type alone: every one a float, none missing, none extra, and it is machine code's turn.
 _NUMBERS_CALL = """
-def call({defaults}, /, *more, out=None, **named):
-    if {is_floats} and not more and out is None and not named:
+def call({defaults}, /, *more, **named):
+    if {is_floats} and not more and not named:
         {fast}
-    return general(*(v for v in ({args},) if v is not missing), *more, out=out, **named)
+    given = [v for v in ({args},) if v is not missing]
+    if more or "out" in named:
+        return general(*given, *more, **named)
+    {args}{comma} = map(convert, arguments, match(arguments, given, named) if named or len(given) < {count} else given)
+    {fast}
 """
 
 
 def _numbers_call(
-    count: int, others: int, kernel: Any, grads_type: Any, bare: bool, general: Callable[..., Any]
+    params: Sequence[Argument],
+    inputs: Sequence[Argument],
+    kernel: Any,
+    grads_type: Any,
+    bare: bool,
+    general: Callable[..., Any],
 ) -> Callable[..., Any]:
     """The call for floats, all of them scalars: one compiled function takes them and returns floats."""
+    count, others = len(params), len(inputs)
     names = [f"p{k}" for k in range(count)] + [f"x{k}" for k in range(others)]
     derivatives = ", ".join(f"grad[{k}]" for k in range(count))
     source = _NUMBERS_MODULE.format(
@@ -362,17 +371,19 @@ def _numbers_call(
         inputs="".join(f", {n}" for n in names[count:]),
         result=derivatives if bare else f"({derivatives},)",
     )
-    in_file = not kernel.py_func.__code__.co_filename.startswith("<")
-    run = jit.precompile(jit.load(source, "call", in_file).call, _types([0] * len(names), "float64")[2:])
+    run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, _types([0] * len(names), "float64")[2:])
     direct = f"return run({', '.join(names)})"
     named = f"loss, grads = run({', '.join(names)}); return loss, new(Grads, grads)"
     text = _NUMBERS_CALL.format(
         defaults=", ".join(f"{n}=missing" for n in names),
         is_floats=" and ".join(f"type({n}) is float" for n in names),
+        comma="," * (len(names) == 1),
+        count=len(names),
         fast=direct if bare else named,
         args=", ".join(names),
     )
     known = {"run": run, "new": tuple.__new__, "Grads": grads_type, "missing": _MISSING, "general": general}
+    known |= {"match": match, "convert": convert, "arguments": (*params, *inputs)}
     return _defined(text, "call", known)
 
 
@@ -382,13 +393,44 @@ def fun(theta, out=None):
     try:
         if theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
             if out is None:
-                grad = empty(shape{dtype})
+                grad = empty(shape, dtype)
                 return run(theta, grad{inputs}), grad
             if out.shape == shape and out.dtype is dtype and out.flags.carray:
                 return run(theta, out{inputs}), out
     except (AttributeError, TypeError):
         pass
     return checked(theta, out)
+"""
+
+_DIRECT_MODULE = '''"""Loss and gradient of {module} at vectors given by address, checked before they are read."""
+
+from gradcompile.runtime.header import READ, WRITE, vector
+from gradcompile.runtime.jit import brief
+from {module} import kernel
+
+
+@brief
+def call(theta, grad, model{inputs}):
+    """Write the gradient and return the loss; TypeError if theta or grad is not a vector of {size} floats."""
+    return kernel(vector(theta, {size}, model, READ), vector(grad, {size}, model, WRITE){inputs})
+
+
+@brief
+def fresh(theta, grad{inputs}):
+    """The same where grad is a new array, and so the model of what theta must be."""
+    return kernel(vector(theta, {size}, grad, READ), vector(grad, {size}, grad, WRITE){inputs})
+'''
+
+_DIRECT = """
+def fun(theta, out=None):
+    '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
+    try:
+        if out is None:
+            grad = empty({size})
+            return fresh(id(theta), id(grad){inputs}), grad
+        return run(id(theta), id(out), model{inputs}), out
+    except TypeError:
+        return checked(theta, out)
 """
 
 
@@ -407,14 +449,44 @@ def make_bound(
         return run(theta, grad, *converted_inputs), grad
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
-    text = _BOUND.format(inputs=inputs, dtype="" if dtype == "float64" else f", '{dtype}'")
-    known = {f"x{k}": v for k, v in enumerate(converted_inputs)}
-    known |= {"run": run, "empty": np.empty, "dtype": kind, "shape": (size,), "checked": checked}
-    return _defined(text, "fun", known)
+    known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
+    if dtype == "float64" and _is_short(kernel) and all(type(v) is float for v in converted_inputs):
+        direct = _direct(kernel, size, inputs)
+        if direct is not None:
+            known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
+            return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
+    known |= {"run": run, "dtype": kind, "shape": (size,)}
+    return _defined(_BOUND.format(inputs=inputs), "fun", known)
+
+
+def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], ...] | None:
+    """The compiled functions that take vectors by address, None where headers are not laid out as known."""
+    from numba import types
+
+    from gradcompile.runtime import header
+
+    if not header.layout_is_known():
+        return None
+    source = _DIRECT_MODULE.format(module=kernel.py_func.__module__, size=size, inputs=inputs)
+    module = jit.load(source, "bound", _in_file(kernel))
+    scalars = [types.float64] * inputs.count(",")
+    functions = (module.call, [types.int64] * 3), (module.fresh, [types.int64] * 2)
+    return tuple(jit.precompile(function, addresses + scalars) for function, addresses in functions)
+
+
+def _is_short(kernel: Any) -> bool:
+    """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
+    return hasattr(kernel, "overloads") and len(kernel.py_func.__code__.co_code) <= _SHORT
+
+
+def _in_file(kernel: Any) -> bool:
+    return not kernel.py_func.__code__.co_filename.startswith("<")
 
 
 def _defined(text: str, name: str, known: dict[str, Any]) -> Callable[..., Any]:
     """The function that a text defines: specialised like this, a call looks nothing up and loops over nothing."""
-    namespace = dict(known)
-    exec(compile(text, f"<gradcompile {name}>", "exec", dont_inherit=True), namespace)
-    return namespace[name]  # type: ignore[no-any-return]
+    body = "\n    ".join(text.strip().splitlines())
+    factory = f"def make({', '.join(known)}):\n    {body}\n    return {name}\n"
+    namespace: dict[str, Any] = {}
+    exec(compile(factory, f"<gradcompile {name}>", "exec", dont_inherit=True), namespace)
+    return namespace["make"](**known)  # type: ignore[no-any-return]

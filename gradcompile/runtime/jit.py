@@ -27,9 +27,18 @@ def jit(function: Callable[..., Any]) -> Any:
 
     With NUMBA_DISABLE_JIT=1 it is the plain function.
     """
+    return _compiled(function, nogil=True)
+
+
+def brief(function: Callable[..., Any]) -> Any:
+    """As `jit`, for calls so short that letting go of the GIL would take longer than they do."""
+    return _compiled(function, nogil=False)
+
+
+def _compiled(function: Callable[..., Any], nogil: bool) -> Any:
     import numba
 
-    options = {"nogil": True, "error_model": "numpy"}
+    options = {"nogil": nogil, "error_model": "numpy"}
     if _in_memory(function.__code__.co_filename):
         return numba.njit(**options)(function)
     try:
