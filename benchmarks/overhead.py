@@ -7,6 +7,7 @@ importing sympy and numba takes; what comes on top is printed.
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,11 +30,10 @@ print(json.dumps([imported - start, time.perf_counter() - imported]))
 
 
 def ratio(call: str, names: dict[str, object]) -> tuple[float, float]:
-    """The time of a call in bare dispatches, and that of one in seconds: the shortest of rounds that take turns."""
-    count = 20_000
-    rounds = [[timeit.timeit(c, globals=names, number=count) for c in (call, "bare(1.0)")] for _ in range(40)]
-    best, unit = (min(column) / count for column in zip(*rounds, strict=True))
-    return best / unit, unit
+    """The time of a call in bare dispatches, the median of short rounds that take turns, and a dispatch in seconds."""
+    count = 2_000
+    rounds = [[timeit.timeit(c, globals=names, number=count) for c in (call, "bare(1.0)")] for _ in range(300)]
+    return statistics.median(time / unit for time, unit in rounds), min(unit for _, unit in rounds) / count
 
 
 def calls() -> None:

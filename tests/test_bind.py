@@ -168,21 +168,33 @@ READ_ONLY.flags.writeable = False
 def test_an_out_that_does_not_fit(scalar, sampled, message, out):
     with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         scalar(2.0, 1.0, 3.0, out=out)
-    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
-        sampled.bind(X, Y)(np.array([1.0, 0.5]), out=out)
+    for fun in (sampled.bind(X, Y), scalar.bind(3.0)):
+        with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
+            fun(np.array([1.0, 0.5]), out=out)
 
 
 @pytest.mark.parametrize("theta", [[1.0, 0.5], np.array([1.0, 0.5], ">f8"), np.array([1.0, 9.0, 0.5])[::2], (1, 0.5)])
-def test_theta_of_any_layout(sampled, theta):
-    fun = sampled.bind(X, Y)
-    loss, grad = fun(theta)
-    assert (loss, tuple(grad)) == sampled(1.0, 0.5, X, Y)
+def test_theta_of_any_layout(sampled, scalar, theta):
+    for f, inputs in ((sampled, (X, Y)), (scalar, (3.0,))):
+        loss, grad = f.bind(*inputs)(theta)
+        assert (loss, tuple(grad)) == f(1.0, 0.5, *inputs)
 
 
 @pytest.mark.parametrize("theta", [[1.0], [[1.0], [0.5]], np.ones((2, 1)), ["a", "b"], None, 1.0, np.array([1, 2j])])
-def test_a_theta_that_does_not_fit(sampled, theta):
-    with pytest.raises((ArgumentError, ArgumentTypeError), match="theta"):
-        sampled.bind(X, Y)(theta)
+def test_a_theta_that_does_not_fit(sampled, scalar, theta):
+    for fun in (sampled.bind(X, Y), scalar.bind(3.0)):
+        with pytest.raises((ArgumentError, ArgumentTypeError), match="theta"):
+            fun(theta)
+
+
+def test_an_unknown_layout_of_headers_means_checks_in_python(scalar, monkeypatch):
+    from gradcompile.runtime import header
+
+    assert header.layout_is_known()
+    expected = scalar.bind(3.0)(np.array([2.0, 1.0]))
+    monkeypatch.setattr(header, "layout_is_known", lambda: False)
+    loss, grad = scalar.bind(3.0)(np.array([2.0, 1.0]))
+    assert (loss, grad.tolist()) == (expected[0], expected[1].tolist())
 
 
 def test_bound_inputs_are_seen_when_they_change(sampled):
