@@ -9,6 +9,7 @@ WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
 BINARY = {"mul": ("*", PRODUCT), "div": ("/", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
           "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" and ", AND), "or": (" or ", OR)}  # fmt: skip
 ELLIPSIS = "..."
+TRIES = 6  # arguments that are left out of a long text, the longest first
 
 Text = tuple[str, int]
 
@@ -16,7 +17,7 @@ Text = tuple[str, int]
 def formulas(roots: Sequence[Node], names: Mapping[Node, str], limit: int = 60) -> dict[Node, str]:
     """The text of every node below the roots, each at most `limit` characters; what does not fit is an ellipsis.
 
-    Linear in the graph: every text is bounded, and every node is written once.
+    Linear in the graph: every text is bounded, and every node is written a few times.
 
     >>> from gradcompile.ir import apply, leaf
     >>> a, x = leaf("a"), leaf("x")
@@ -24,22 +25,35 @@ def formulas(roots: Sequence[Node], names: Mapping[Node, str], limit: int = 60) 
     >>> formulas([e], {a: "a", x: "x"})[e]
     'a*exp(-x) - a'
     """
-    texts: dict[Node, Text] = {}
+    full: dict[Node, Text] = {}
+    brief: dict[Node, Text] = {}  # what stands in a longer text that would not fit with the full one
     for n in topological(roots):
-        text = (names[n], ATOM) if n in names else written(n, texts)
-        if len(text[0]) > limit:
-            text = shortened(n, texts, limit)
-        texts[n] = text
-    return {n: text for n, (text, _) in texts.items()}
+        if n in names:
+            full[n] = brief[n] = names[n], ATOM
+            continue
+        full[n] = fitted(n, (full, brief), limit)
+        brief[n] = full[n] if len(full[n][0]) <= 2 * limit // 5 else fitted(n, (brief,), 2 * limit // 5)
+    return {n: text for n, (text, _) in full.items()}
+
+
+def fitted(n: Node, choices: Sequence[Mapping[Node, Text]], limit: int) -> Text:
+    """One operation from the first of these texts of its arguments that keep it within the limit, else shortened."""
+    for texts in choices:
+        text = written(n, texts)
+        if len(text[0]) <= limit:
+            return text
+    return shortened(n, choices[-1], limit)
 
 
 def shortened(n: Node, texts: Mapping[Node, Text], limit: int) -> Text:
-    """One operation with its long arguments left out, a sum also without its last terms."""
+    """One operation with its longest arguments left out, a sum also without its last terms."""
     near = [*n.args, *(b for a in n.args[:2] for b in a.args[:2])]  # as deep as `written` looks
-    brief = {a: (ELLIPSIS, ATOM) if len(texts[a][0]) > limit // 3 else texts[a] for a in near}
-    short = written(n, brief)
-    if len(short[0]) <= limit:
-        return short
+    brief = {a: texts[a] for a in near}
+    for a in sorted(brief, key=lambda a: -len(texts[a][0]))[:TRIES]:
+        brief[a] = ELLIPSIS, ATOM
+        short = written(n, brief)
+        if len(short[0]) <= limit:
+            return short
     if n.op.name == "add":
         begun = [sum_text([brief[a] for a in n.args[:k]]) for k in range(2, min(len(n.args), limit))]
         fitting = [text for text in begun if len(text) + len(ELLIPSIS) + 3 <= limit]

@@ -74,7 +74,14 @@ def test_long_texts_are_cut_where_a_reader_can_see_it() -> None:
     long = add(*(leaf(f"t{k}") for k in range(1000)))
     texts = formulas([mul(a, apply("exp", long))], {}, 40)
     assert texts[long] == "t0 + t1 + t2 + t3 + t4 + t5 + t6 + ..."
-    assert texts[mul(a, apply("exp", long))] == "a*exp(...)"
+    assert texts[mul(a, apply("exp", long))] == "a*exp(t0 + t1 + ...)"
+
+
+def test_both_sides_of_a_long_sum_stay_recognisable() -> None:
+    near, far = (apply("exp", mul(const(-0.5), mul(add(x, neg(w)), add(x, neg(w))))) for w in (a, b))
+    mixture = apply("log", add(mul(add(const(1.0), neg(y)), near), mul(y, far)))
+    assert formulas([mixture], {}, 60)[mixture] == "log((1 - y)*exp(-0.5*(x - a)**2) + y*exp(-0.5*(x - b)**2))"
+    assert formulas([mixture], {}, 50)[mixture] == "log((1 - y)*... + y*...)"
 
 
 def test_every_text_of_a_deep_shared_graph_is_bounded() -> None:

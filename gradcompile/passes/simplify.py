@@ -91,20 +91,29 @@ def signs_out(n: Node) -> Node | None:
 
 
 def constants_together(n: Node) -> Node | None:
-    """c*(d*x) = (c*d)*x for powers of two, where only a subnormal or overflowing d*x is rounded; constants go first."""
-    x, y = n.args
-    if y.op.name == "const" and x.op.name != "const":
-        return apply("mul", y, x)
-    if x.op.name == "const" and y.op.name == "mul" and y.args[0].op.name == "const":
-        c, d = float(x.value), float(y.args[0].value)
-        if is_small_power_of_two(c) and is_small_power_of_two(d):
-            return apply("mul", const(c * d, n.type.dtype), y.args[1])
+    """c*(d*x) = (c*d)*x for powers of two, and c*((d*x)*y) = +-(x*y) where c*d = +-1; constants go first.
+
+    Powers of two shift the exponent and nothing else, unless a product on the way is subnormal or overflows.
+    """
+    c, x = n.args
+    if x.op.name == "const" and c.op.name != "const":
+        return apply("mul", x, c)
+    if x.op.name != "mul" or not is_small_power_of_two(c):
+        return None
+    if is_small_power_of_two(x.args[0]):
+        return apply("mul", const(c.value * x.args[0].value, n.type.dtype), x.args[1])
+    for y, other in (x.args, x.args[::-1]):
+        if y.op.name == "mul" and is_small_power_of_two(y.args[0]) and abs(c.value * y.args[0].value) == 1:
+            left, right = (y.args[1], other) if y is x.args[0] else (other, y.args[1])
+            sign = const(c.value * y.args[0].value, n.type.dtype)
+            return apply("mul", sign, simplify_node(apply("mul", left, right)))
     return None
 
 
-def is_small_power_of_two(c: float) -> bool:
-    """Whether multiplying by c shifts the exponent a little and does nothing else."""
-    return 2.0**-10 <= abs(c) <= 2.0**10 and abs(math.frexp(c)[0]) == 0.5
+def is_small_power_of_two(c: Node) -> bool:
+    """Whether multiplying by the node shifts the exponent a little and does nothing else."""
+    value = float(c.value) if c.op.name == "const" else 0.0
+    return 2.0**-10 <= abs(value) <= 2.0**10 and abs(math.frexp(value)[0]) == 0.5
 
 
 def reciprocal_factor(n: Node) -> Node | None:

@@ -18,6 +18,7 @@ from gradcompile.passes.simplify import simplify_node
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 Rule = Callable[[Node], Node | None]
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
+SHOWN = 80  # characters of a formula in a Rewrite
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
 
@@ -48,7 +49,7 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
         return n
 
     result = rebuild(roots, rewrite)
-    texts = formulas([*changes, *(after for _, after in changes.values())], {}, 60)
+    texts = formulas([*changes, *(after for _, after in changes.values())], {}, SHOWN)
     rewrites = [Rewrite(rule, texts[before], texts[after]) for before, (rule, after) in changes.items()]
     return result, list(dict.fromkeys(rewrites))
 
