@@ -81,7 +81,7 @@ def topological(roots: Iterable[Node]) -> list[Node]:
     """Every node below the roots once, arguments first, in depth-first order of use. Iterative: graphs are deep."""
     order: list[Node] = []
     seen: set[Node] = set()
-    stack: list[Node | None] = list(roots)[::-1]
+    stack: list[Node | None] = [*list(roots)[::-1]]
     while stack:
         n = stack.pop()
         if n is None:  # the arguments of the node below are done
