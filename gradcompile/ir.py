@@ -17,12 +17,13 @@ _interned: WeakValueDictionary[tuple[Any, ...], "Node"] = WeakValueDictionary()
 class Node:
     """An operation applied to nodes; equality is identity, since equal nodes are the same object."""
 
-    __slots__ = ("__weakref__", "args", "op", "params", "type", "verified")
+    __slots__ = ("__weakref__", "args", "op", "params", "simple", "type", "verified")
     op: Op
     args: tuple["Node", ...]
     params: Params
     type: ArrayType
-    verified: bool
+    verified: bool  # its type was checked, and those below
+    simple: bool  # no exact rule has anything to say of it
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {self.type}>"
@@ -46,7 +47,8 @@ def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType
     found = _interned.get(key)
     if found is None:
         found = Node()
-        found.op, found.args, found.params, found.type, found.verified = op, args, params, type, False
+        found.op, found.args, found.params, found.type = op, args, params, type
+        found.verified = found.simple = False
         found = _interned.setdefault(key, found)
     return found
 

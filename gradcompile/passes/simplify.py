@@ -24,18 +24,19 @@ def simplify(roots: Sequence[Node]) -> list[Node]:
 
 
 def simplify_node(n: Node) -> Node:
-    """One node, by the first rule that has something to say, until none has."""
-    while True:
-        found = next((r for rule in (fold, *RULES.get(n.op.name, ())) if (r := rule(n)) is not None), None)
-        if found is None or found is n:
-            return n
+    """One node, by the first rule that has something to say, until none has; the node remembers that none had."""
+    while not n.simple:
+        found = next((r for rule in (fold, *RULES.get(n.op.name, ())) if (r := rule(n)) is not None), n)
+        n.simple = found is n
         n = found
+    return n
 
 
 def fold(n: Node) -> Node | None:
     """An elementwise op of constants is its value, if that is finite.
 
-    An infinity is left to be seen where it arises."""
+    An infinity is left to be seen where it arises.
+    """
     if not n.args or n.op.name in STRUCTURAL or any(a.op.name != "const" for a in n.args):
         return None
     with np.errstate(all="ignore"):
