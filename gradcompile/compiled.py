@@ -26,6 +26,7 @@ from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
 
 SHOWN = 8  # rewrites that a header lists
+BREAK = "\n        "
 
 
 class Graphs(NamedTuple):
@@ -88,7 +89,8 @@ def header_of(problem: Problem, derivation: Derivation, what: str) -> str:
     cost = cost_of(value, gradients, ())
     unit = " a sample" if any(per_sample(n) for n in topological([value])) else ""
     gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
-    rewrites = "".join(f"\n    {r.before} -> {r.after}" for r in derivation.rewrites[:SHOWN]) or " none."
+    pairs = [(r.before, r.after) for r in derivation.rewrites[:SHOWN]]
+    rewrites = "".join(f"\n    {a}{' ' if len(a + b) < 100 else BREAK}-> {b}" for a, b in pairs) or " none."
     more = f"\n    and {len(derivation.rewrites) - SHOWN} more" if len(derivation.rewrites) > SHOWN else ""
     counts = f"{cost.loss} operations for the {what}{gradient}{unit}."
     text = f"{what}({arguments}) = {formula_of(problem)}\n\n{counts} Rewrites:{rewrites}{more}"

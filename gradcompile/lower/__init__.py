@@ -13,7 +13,7 @@ from gradcompile.lower.schedule import lower
 
 RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "total", "jit", "kernel",
             "values", "samples", "min", "range", "zeros", "close_span", "close_tree", "LANES", "LEVELS", "SPAN",
-            "float32", "float")  # fmt: skip
+            "float32", "float64", "float")  # fmt: skip
 HELPERS = ("LANES", "LEVELS", "SPAN", "close_span", "close_tree", "zeros")
 
 
@@ -27,8 +27,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     functions = lower(program, Naming(program, fresh))
     text = " ".join(line for f in functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
-    if "float32(" in text:
-        imports["numpy"] = ["float32"]
+    if kinds := [kind for kind in ("float32", "float64") if f"{kind}(" in text]:
+        imports["numpy"] = kinds
     for module in origins(called - set(custom)):
         imports[module.__name__] = sorted(called & set(module.__all__))
     if helpers := [h for h in HELPERS if re.search(rf"\b{h}\b", text)]:

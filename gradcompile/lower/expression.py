@@ -1,6 +1,6 @@
 """Expressions of generated code: which values get a name of their own, and the text of those that don't."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from gradcompile.ir import Node
@@ -11,6 +11,7 @@ CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = range(9)
 BINARY = {"mul": (" * ", PRODUCT), "div": (" / ", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
           "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" & ", AND), "or": (" | ", OR),
           "xor": (" ^ ", XOR)}  # fmt: skip
+ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]
@@ -30,11 +31,16 @@ class Region:
     comment: Callable[[Node], str]
     statements: list[Statement] = field(default_factory=list)
     texts: dict[Node, Text] = field(default_factory=dict)
+    literal: set[Node] = field(default_factory=set)  # values that plain Python may hold as its own floats
 
     def emit(self, root: Node, named: bool = False) -> str:
         """Write the statements that the root needs and return the expression for it, a name if `named`."""
         for n in self.missing(root):
-            text = compose(n, self.texts)
+            text = (
+                self.quotient(n) if n.op.name == "div" and self.literal.issuperset(n.args) else compose(n, self.texts)
+            )
+            if is_literal(n, self.literal):
+                self.literal.add(n)
             often = self.uses[n] > 1 or (named and n is root)
             if len(text[0]) > LONGEST or (often and not self.is_free(n)):
                 text = self.assign(n, text[0])
@@ -48,12 +54,19 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 self.texts[n] = self.given[n], ATOM
+                if n.op.name in ("select", *ARITHMETIC):
+                    self.literal.add(n)
             pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
             stack.extend(reversed(pending))
             if not pending:
                 stack.pop()
                 if n not in self.texts:
                     yield n
+
+    def quotient(self, n: Node) -> Text:
+        """A division of literals: without the JIT Python's own floats would raise where the divisor is zero."""
+        first, second = (self.texts[a] for a in n.args)
+        return f"float64({first[0]}) / {wrap(second, PRODUCT + 1)}", PRODUCT
 
     def is_free(self, n: Node) -> bool:
         """Whether writing the text twice costs nothing: a literal, or the negative of a name."""
@@ -70,6 +83,15 @@ class Region:
         text, level = self.emit(n), self.texts[n][1]
         negative = text.startswith("-") and level == PRODUCT
         self.statements.append(Line(f"{target} {'-=' if negative else '+='} {text[negative:]}", comment))
+
+
+def is_literal(n: Node, literal: Set[Node]) -> bool:
+    """Whether plain Python may compute the value from nothing but literals."""
+    if n.op.name == "select":
+        return not literal.isdisjoint(n.args[1:])
+    return (n.op.name == "const" and n.type.dtype == "float64") or (
+        n.op.name in ARITHMETIC and literal.issuperset(n.args)
+    )
 
 
 def compose(n: Node, texts: Mapping[Node, Text]) -> Text:

@@ -8,6 +8,7 @@ from gradcompile.formula import is_mean
 from gradcompile.frontend.arguments import Argument
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, is_const, topological
+from gradcompile.ops.record import OPS
 from gradcompile.types import Shape
 
 # What values are called where nothing better offers itself.
@@ -77,11 +78,16 @@ class Naming:
     program: Program
     fresh: Namer
     known: dict[Node, str] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def name(self, n: Node) -> str:
         """The identifier of a node."""
         if n not in self.known:
-            self.known[n] = self.fresh(self.wish(n))
+            wish = self.wish(n)
+            if (base := wish.removesuffix("_1")) in OPS:
+                self.numbers[base] = self.numbers.get(base, 0) + 1
+                wish = f"{base}_{self.numbers[base]}"
+            self.known[n] = self.fresh(wish)
         return self.known[n]
 
     def wish(self, n: Node) -> str:
@@ -96,7 +102,7 @@ class Naming:
         texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
         if n.op.name == "mul" and n.args[0] is n.args[1]:
             return f"{texts[0]}_squared" if texts[0] else "square"
-        if n.op.name == "mul" and all(len(t) == 1 and t.isalpha() for t in texts):
+        if n.op.name == "mul" and all(len(t) <= 3 and t.isalnum() for t in texts):
             return "".join(texts)
         if is_mean(n):
             inner = self.spoken(n.args[0].args[0])

@@ -69,12 +69,16 @@ class Scheduler:
     program: Program
     naming: Naming
     functions: list[Function] = field(default_factory=list)
+    parts: dict[Node, str] = field(default_factory=dict)  # a sum, and the entry of theta whose derivative it is part of
 
     def run(self) -> list[Function]:
         """All functions; the kernel calls the others."""
         p = self.program
         entries = [e for g in p.gradients for e in gradient_entries(g)]
         roots = [p.value, *entries]
+        for e, name in zip(entries, self.entry_names() if entries else (), strict=True):
+            for part in (e, *e.args, *(b for a in e.args for b in a.args)):
+                self.parts.setdefault(part, name)
         region = self.region(roots, loads(p, roots))
         if any(per_sample(n) for n in topological(roots)):
             first = next(a.name for a in p.inputs if per_sample(a.leaf))
@@ -160,8 +164,10 @@ class Scheduler:
 
     def sum_comment(self, s: Node) -> str:
         """Which adjoint a sum is, or becomes after the loop."""
+        if s in self.parts:
+            return f"for dL/d{self.parts[s]}"
         for adjoint in self.program.adjoint_of:
-            if adjoint is s or s in adjoint.args or any(s in a.args for a in adjoint.args):
+            if adjoint is s or s in adjoint.args:
                 return f"for {comment}" if (comment := self.naming.adjoint_comment(adjoint)) else ""
         return ""
 

@@ -1,0 +1,140 @@
+"""Generated modules as golden files: a change of the generator shows as a difference that somebody reads.
+
+`pytest tests/test_golden.py --update-golden` rewrites them. Each file also runs, by itself.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from gradcompile import compile_grad, compile_value, mean, sigmoid
+from gradcompile.compiled import Compiled
+
+GOLDEN = Path(__file__).resolve().parent / "golden"
+X = np.linspace(0.1, 3.0, 100)
+Y = np.cos(X)
+a, b, c, w, x, y = sp.symbols("a b c w x y")
+
+
+def blackboard() -> Compiled:
+    return compile_grad((w * x - y) ** 2, [w])
+
+
+def curve() -> Compiled:
+    return compile_grad((a * sp.exp(-b * x) + c - y) ** 2, [a, b, c], data=[x, y])
+
+
+def logistic() -> Compiled:
+    ws, xs = sp.symbols("w:3"), sp.symbols("x:3")
+    p = sigmoid(sum(u * v for u, v in zip(ws, xs, strict=True)) + b)
+    loss = -(y * sp.log(p) + (1 - y) * sp.log(1 - p))
+    return compile_grad(loss, {"w": ws, "b": b}, data={"X": xs, "y": y})
+
+
+def two_passes() -> Compiled:
+    return compile_grad((w * x - mean(w * x)) ** 2, [w], data=[x])
+
+
+def matrix() -> Compiled:
+    W, v = sp.MatrixSymbol("W", 2, 2), sp.IndexedBase("v")
+    hidden = [sp.tanh(W[k, 0] * v[0] + W[k, 1] * v[1]) for k in range(2)]
+    return compile_grad((hidden[0] - hidden[1]) ** 2, [W, v])
+
+
+def piecewise() -> Compiled:
+    return compile_grad(sp.Piecewise((x * sp.log(x) * w, x > 0), (w**2, sp.And(w > 0, x > -1)), (0, True)), [w, x])
+
+
+def rosenbrock() -> Compiled:
+    return compile_grad((1 - x) ** 2 + 100 * (y - x**2) ** 2, [x, y])
+
+
+def penalty() -> Compiled:
+    return compile_grad(mean((w * x + b - y) ** 2) + sp.Rational(1, 10) * (w**2 + b**2), [w, b], data=[x, y])
+
+
+def prediction() -> Compiled:
+    return compile_value(a * sp.exp(-b * x) + c, [a, b, c], data=[x])
+
+
+def single() -> Compiled:
+    return compile_grad(sp.sqrt((w * x - y) ** 2 + 1), [w], data=[x, y], dtype="float32")
+
+
+def special() -> Compiled:
+    return compile_grad(sp.loggamma(a) + sp.besselj(0, b * a) * sp.erf(b), [a, b])
+
+
+def long_sum() -> Compiled:
+    xs = sp.symbols("x:20")
+    return compile_grad(sum(sp.sin(w * v) * k for k, v in enumerate(xs, 1)) ** 2, [w], inputs=xs)
+
+
+def names() -> Compiled:
+    decay, theta = sp.symbols(r"\lambda_{1} theta")
+    n, grad = sp.symbols("n grad")
+    return compile_grad((theta * sp.exp(-decay * n) - grad) ** 2, [theta, decay], data=[n, grad])
+
+
+CASES: list[tuple[Callable[[], Compiled], tuple[Any, ...]]] = [
+    (blackboard, (2.0, 3.0, 10.0)),
+    (curve, (2.0, 1.3, 0.5, X, Y)),
+    (logistic, (np.array([1.0, -0.5, 0.2]), 0.1, np.column_stack([X, X**2, Y]), (Y > 0) * 1.0)),
+    (two_passes, (2.0, X)),
+    (matrix, (np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0.3, 0.2]))),
+    (piecewise, (1.5, -0.5)),
+    (rosenbrock, (-1.2, 1.0)),
+    (penalty, (1.0, 0.5, X, Y)),
+    (prediction, (2.0, 1.3, 0.5, X)),
+    (single, (0.7, X.astype("f4"), Y.astype("f4"))),
+    (special, (1.7, 0.6)),
+    (long_sum, (0.3, *np.linspace(-1.0, 1.0, 20).tolist())),
+    (names, (2.0, 1.3, X, Y)),
+]
+
+
+@pytest.mark.parametrize(("make", "args"), CASES, ids=[make.__name__ for make, _ in CASES])
+def test_generated_source(make: Callable[[], Compiled], args: tuple[Any, ...], update_golden: bool) -> None:
+    f = make()
+    path = GOLDEN / f"{make.__name__}.py"
+    if update_golden:
+        path.write_text(f.source, "utf-8")
+    assert f.source == path.read_text("utf-8"), "read the difference, then run pytest with --update-golden"
+    assert max(map(len, f.source.splitlines()[10:])) <= 120
+    count = len(f.problem.params)
+    theta, inputs = f.pack(*args[:count]), args[count:]
+    out = np.zeros(len(X) if make is prediction else f.size, f.dtype)
+    value = imported(path).kernel(theta, out, *inputs)
+    if make is prediction:
+        np.testing.assert_array_equal(out, 2.0 * np.exp(-1.3 * X) + 0.5)
+        return
+    kernel_value, gradient = f.flat(theta, *inputs)  # type: ignore[attr-defined]
+    assert value == kernel_value
+    assert out.tobytes() == gradient.tobytes()
+    assert single_or_exact(f, args) < 1e-12
+
+
+def single_or_exact(f: Any, args: tuple[Any, ...]) -> float:
+    """The error of the gradient with a few samples; that of single precision is not looked at."""
+    if f.dtype == "float32":
+        return 0.0
+    few = [v[:3] if isinstance(v, np.ndarray) and len(v) == len(X) else v for v in args]
+    return float(f.check(*few).error)
+
+
+def imported(path: Path) -> Any:
+    """The golden file as a module."""
+    spec = importlib.util.spec_from_file_location(f"golden_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_golden_file_has_its_case() -> None:
+    assert sorted(p.stem for p in GOLDEN.glob("*.py")) == sorted(make.__name__ for make, _ in CASES)
