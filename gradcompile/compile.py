@@ -42,6 +42,8 @@ def compile_grad(
     """
     check_options(reduce, dtype, threads)
     problem = read(loss, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
+    if not problem.params:
+        raise ArgumentError("params is empty; name what to differentiate by, or use compile_value for the value alone")
     return CompiledGrad(problem, Options(name or "", stabilize, cache))
 
 
