@@ -138,7 +138,11 @@ def exact_value(n: Node, values: Mapping[Node, Any], dims: Dims, mpmath: Any) ->
         except (ZeroDivisionError, ValueError):  # mpmath's way to say that there is a pole
             return to_mpf(in_doubles(n, numbers), mpmath.mpf)
 
-    return np.vectorize(number, otypes=[object])(*args)[()]
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    columns = [np.broadcast_to(np.asarray(a, object), shape).ravel() for a in args]
+    result = np.empty(shape, object)  # not np.vectorize, which takes no more than 63 arguments
+    result.ravel()[:] = [number(*row) for row in zip(*columns, strict=True)]
+    return result[()]
 
 
 def in_doubles(n: Node, numbers: Sequence[Any]) -> float:

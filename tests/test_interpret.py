@@ -121,3 +121,9 @@ def test_arrays_in_many_digits():
     built = apply("assemble", column, s, params=(("n", 2), ((None, 1), (None, 0))))
     (value,) = exact([built], {x: [[1.0, 2.0], [3.0, 4.0]], s: 9.0})
     assert value.astype(float).tolist() == [[9.0, 2.0], [9.0, 4.0]]
+
+
+def test_long_sums_have_exact_values() -> None:
+    leaves = [leaf(f"t{k}") for k in range(100)]
+    (value,) = exact([apply("add", *leaves)], dict.fromkeys(leaves, 0.5))
+    assert value == 50
