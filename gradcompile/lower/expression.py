@@ -1,6 +1,6 @@
 """Expressions of generated code: which values get a name of their own, and the text of those that don't."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gradcompile.ir import Node
@@ -85,7 +85,7 @@ class Region:
         self.statements.append(Line(f"{target} {'-=' if negative else '+='} {text[negative:]}", comment))
 
 
-def is_literal(n: Node, literal: Set[Node]) -> bool:
+def is_literal(n: Node, literal: set[Node]) -> bool:
     """Whether plain Python may compute the value from nothing but literals."""
     if n.op.name == "select":
         return not literal.isdisjoint(n.args[1:])
