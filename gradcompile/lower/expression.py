@@ -12,6 +12,7 @@ BINARY = {"mul": (" * ", PRODUCT), "div": (" / ", PRODUCT), "lt": (" < ", COMPAR
           "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" & ", AND), "or": (" | ", OR),
           "xor": (" ^ ", XOR)}  # fmt: skip
 ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
+CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of its arguments on as it is
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]
@@ -54,7 +55,7 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 self.texts[n] = self.given[n], ATOM
-                if n.op.name in ("select", *ARITHMETIC):
+                if n.op.name in (*CHOOSING, *ARITHMETIC):
                     self.literal.add(n)
             pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
             stack.extend(reversed(pending))
@@ -87,8 +88,8 @@ class Region:
 
 def is_literal(n: Node, literal: set[Node]) -> bool:
     """Whether plain Python may compute the value from nothing but literals."""
-    if n.op.name == "select":
-        return not literal.isdisjoint(n.args[1:])
+    if n.op.name in CHOOSING:
+        return not literal.isdisjoint(n.args)
     return (n.op.name == "const" and n.type.dtype == "float64") or (
         n.op.name in ARITHMETIC and literal.issuperset(n.args)
     )
