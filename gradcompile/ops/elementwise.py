@@ -91,7 +91,7 @@ function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}", precedence=P
 function("neg", "x", ("-1",), np.negative, "-{0}", precedence=Precedence.UNARY, exact=lambda x: -x, sympy=lambda x: -x,
          domain=(ANY,), doc="-x", **EXACT)  # fmt: skip
 function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y != 0 else 0"), np.power,
-         "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=8, domain=((0.01, 8.0), (-5.0, 5.0)),
+         "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=16, domain=((0.01, 8.0), (-5.0, 5.0)),
          tolerance=1e-13, convention="d/dx is 0 where y = 0; d/dy is 0 where x**y = 0",
          doc="x to the power y; NaN for x < 0 unless y is an integer")  # fmt: skip
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
@@ -115,10 +115,10 @@ function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; 
          **EXACT)  # fmt: skip
 function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x == y else 1) if y >= x else 0"),
          np.maximum, "maximum({0}, {1})", exact=lambda x, y: y if y > x else x, sympy="Max", domain=(ANY, ANY),
-         convention="a tie is split equally; NaN if either is", doc="the larger of two", **EXACT)  # fmt: skip
+         convention="a tie is split equally; NaN if either is", doc="the larger of two", cost=3, **EXACT)  # fmt: skip
 function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
          np.minimum, "minimum({0}, {1})", exact=lambda x, y: y if y < x else x, sympy="Min", domain=(ANY, ANY),
-         convention="a tie is split equally; NaN if either is", doc="the smaller of two", **EXACT)  # fmt: skip
+         convention="a tie is split equally; NaN if either is", doc="the smaller of two", cost=3, **EXACT)  # fmt: skip
 function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative", doc="largest integer not above x",
          **EXACT)  # fmt: skip
 function("ceil", "x", (None,), np.ceil, sympy="ceiling", domain=(ANY,), convention="no derivative",
