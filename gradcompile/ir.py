@@ -165,8 +165,11 @@ def flatten(roots: Sequence[Node]) -> Flat:
 
 
 def unflatten(flat: Flat) -> list[Node]:
-    """The roots of a graph that was flattened."""
+    """The roots of a graph that was flattened; GraphError if it has a user's op that is not defined yet."""
     built: list[Node] = []
+    unknown = sorted({row[0] for row in flat.rows} - OPS.keys())
+    if unknown:
+        raise GraphError(f"the op {unknown[0]!r} is not defined here; call gradcompile.custom as before, then load")
     for name, args, params, (shape, dtype) in flat.rows:
         built.append(node(OPS[name], [built[k] for k in args], params, ArrayType(tuple(shape), dtype)))
     return [built[r] for r in flat.roots]

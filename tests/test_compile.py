@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -385,6 +386,7 @@ def run(code: str, *args: str, **environment: str) -> str:
 ALONE = """
 import sys
 sys.modules["gradcompile"] = None  # whoever imports it now fails
+import mpmath
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 import saved
@@ -405,6 +407,7 @@ def test_a_saved_module_gives_the_same_bits_without_the_package(curve: CompiledG
 
 UNPICKLE = """
 import pickle, sys
+import mpmath
 import numpy as np
 f = pickle.loads(bytes.fromhex(sys.stdin.read() if len(sys.argv) < 2 else open(sys.argv[1]).read()))
 x = np.linspace(0.1, 3.0, 130)
@@ -456,3 +459,29 @@ def test_the_same_holds_without_the_jit() -> None:
     files = [str(here / name) for name in ("test_compile.py", "test_golden.py", "test_bad_input.py")]
     options = ["-q", "-p", "no:cacheprovider", "-k", "not process and not the_jit and not saved", *files]
     run("import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", *options, NUMBA_DISABLE_JIT="1")
+
+
+@pytest.mark.parametrize(("power", "point"), [(-20, 1e10), (-20, 1e-8), (-3, 1e60), (-3, 1e-60), (-2, 3.0)])
+def test_negative_powers_have_gradients_over_their_whole_range(power: int, point: float) -> None:
+    x = sp.Symbol("x")
+    f = compile_grad(x**power, [x])
+    with mpmath.workdps(30):
+        expected = float(power * mpmath.mpf(point) ** (power - 1))
+    (gradient,) = evaluate(f.graph.simplified[1:], {f.problem.params[0].leaf: point})
+    assert gradient == pytest.approx(expected, rel=1e-13)
+
+
+def test_a_custom_function_is_checked_in_doubles() -> None:
+    x = sp.Symbol("x")
+    cube = custom("cube", lambda v: v * v * v, [lambda v: 3 * v**2])
+    assert compile_grad(cube(x), [x], cache=False).check(1.3).error < 1e-8
+
+
+def test_log_of_one_minus_exp_is_accurate_in_both_ranges() -> None:
+    x = sp.Symbol("x")
+    f = compile_grad(sp.log(1 - sp.exp(x)), [x])
+    for point in (-40.0, -1e-10, -0.7, -0.6):
+        with mpmath.workdps(40):
+            expected = float(mpmath.log(-mpmath.expm1(point)))
+        (value,) = evaluate(f.graph.simplified[:1], {f.problem.params[0].leaf: point})
+        assert value == pytest.approx(expected, rel=1e-14)

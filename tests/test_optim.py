@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 
 from gradcompile.compile import compile_grad
-from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError, TrainingError
 from gradcompile.optim import chain, clip_by_norm, momentum, rules, scale, sgd
 
 a, b, x, y, lam = sp.symbols("a b x y lam")
@@ -234,3 +234,16 @@ def test_a_chain_is_an_optimiser_too():
     params = np.zeros(2)
     updates, state = both.update(np.array([1.0, 2.0]), both.init(params), params)
     assert (updates.tolist(), state.tolist()) == ([-1.0, -2.0], [[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"learning_rate": "a"}, {"learning_rate": None}, {"epochs": None}, {"seed": -1}, {"seed": "q"}, {"callback": 3},
+     {"momentum": "a"}, {"clip_norm": "q"}],
+)  # fmt: skip
+def test_options_of_a_wrong_kind_are_named(option: dict[str, object]) -> None:
+    a, x, y = sp.symbols("a x y")
+    f = compile_grad((a * x - y) ** 2, [a], data=[x, y])
+    options = {"learning_rate": 0.1, "epochs": 3, "progress": False} | option
+    with pytest.raises(GradcompileError, match=next(iter(option))):
+        sgd(f, [0.0], [[1.0, 2.0], [2.0, 4.0]], **options)

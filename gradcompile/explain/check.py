@@ -7,10 +7,11 @@ import numpy as np
 
 from gradcompile.frontend.arguments import Argument
 from gradcompile.interpret import exact
-from gradcompile.ir import Node
+from gradcompile.ir import Node, topological
 
 DIGITS = 60
 STEP = "1e-20"  # the error of a central difference is its square
+COARSE = "1e-6"  # where a function of the user's is known in doubles only
 
 
 class Check(NamedTuple):
@@ -28,16 +29,19 @@ class Check(NamedTuple):
 def check(gradient: np.ndarray, primal: Node, params: Sequence[Argument], values: Mapping[Node, Any]) -> Check:
     """The worst entry of a flat gradient against (L(theta + h) - L(theta - h)) / 2h in 60 digits.
 
+    With a function of the user's, which is known in doubles only, the difference is good to about 1e-9.
     At a kink a central difference is the mean of both sides, which is the convention for abs, max and min only.
     """
     import mpmath
 
     checks = []
+    in_doubles = any(n.op.exact is None and n.op.partials is not None for n in topological([primal]))
+    step = COARSE if in_doubles else STEP
     position = 0
     for a in params:
         for index in np.ndindex(tuple(int(d) for d in a.leaf.type.shape)):
             with mpmath.workdps(DIGITS):
-                expected = float(difference(primal, values, a.leaf, index, mpmath.mpf(STEP)))
+                expected = float(difference(primal, values, a.leaf, index, mpmath.mpf(step)))
             got = float(gradient[position])
             where = a.name + (f"[{', '.join(map(str, index))}]" if index else "")
             checks.append(Check(distance(got, expected), where, got, expected))

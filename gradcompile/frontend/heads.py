@@ -224,13 +224,18 @@ def real_power(expr: Any) -> None:
 
 
 def power(c: Context, base: Node, exponent: Any) -> Node:
-    """A constant power: products for integers, a square root more for half-integers."""
+    """A constant power: products for integers, a square root more for half-integers.
+
+    1/x**k is (1/x)**k, whose derivative stays in range where x**(2*k) would not.
+    """
     halves = 2 * nearest(exponent)
     if not halves.is_integer():
         if base.op.name == "abs" and exponent == sympy.Rational(1, 3):
             return apply("cbrt", base)
         return apply("pow", base, c.const(nearest(exponent)))
     whole, odd = divmod(int(2 * abs(exponent)), 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
+    if exponent.is_negative and whole > 1 and not odd:
+        base, exponent = apply("div", c.const(1.0), base), -exponent
     result = chain([*repeated(base, whole), *([apply("sqrt", base)] if odd else [])])
     if result is None:
         return c.const(1.0)

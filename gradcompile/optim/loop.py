@@ -70,6 +70,10 @@ def sgd(
     >>> [round(p, 6) for p in fit.params]
     [2.0, 1.0]
     """
+    _check_numbers(learning_rate=learning_rate, momentum=momentum, seed=seed)
+    _check_numbers(clip_norm=1.0 if clip_norm is None else clip_norm)
+    if callback is not None and not callable(callback):
+        raise ArgumentTypeError(f"callback={callback!r}: give a function of epoch, params, loss and gradient norm")
     steps = [rules.momentum(momentum)] if momentum else []
     clip = [] if clip_norm is None else [rules.clip_by_norm(clip_norm)]
     _check_options(learning_rate, epochs, momentum, batch_size)
@@ -79,14 +83,25 @@ def sgd(
     return training.result(interrupted)
 
 
+def _check_numbers(**options: Any) -> None:
+    """Raise unless each option is a number, and the seed a whole one from 0."""
+    for name, value in options.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise ArgumentTypeError(f"{name}={value!r}: give a number")
+    seed = options.get("seed", 0)
+    if seed < 0 or seed != int(seed):
+        raise ArgumentError(f"seed={seed!r}: give a whole number from 0")
+
+
 def _check_options(learning_rate: float, epochs: int, momentum: float, batch_size: int | None) -> None:
     if not 0.0 < learning_rate < np.inf:
         raise ArgumentError(f"learning_rate={learning_rate!r}: give a positive number")
     if not 0.0 <= momentum < 1.0:
         raise ArgumentError(f"momentum={momentum!r}: give a number from 0 to below 1")
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if value is not None and (not whole or value < 1):
+        if value is None and name == "batch_size":
+            continue
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
 
 

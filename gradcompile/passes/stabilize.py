@@ -293,6 +293,16 @@ def log_one_plus(n: Node) -> Node | None:
     return make("log1p", make("add", *rest) if len(rest) > 1 else rest[0])
 
 
+def log_one_minus_exp(n: Node) -> Node | None:
+    """log(1 - exp(x)) as log(-expm1(x)) near 0 and log1p(-exp(x)) below -log(2) (Maechler, Rmpfr vignette, 2012)."""
+    inside = n.args[0]
+    if inside.op.name != "neg" or inside.args[0].op.name != "expm1":
+        return None
+    x = inside.args[0].args[0]
+    near = apply("lt", number(-math.log(2.0), n), x)
+    return apply("select", near, n, apply("log1p", make("neg", make("exp", x))))
+
+
 # Quotients: what is below the line is taken factor by factor
 
 
@@ -426,7 +436,7 @@ def is_one_plus(x: Node, u: Node) -> bool:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (exp_minus_one, one_minus_cos, one_minus_sigmoid, sinh_of_exps),
-    "log": (log_of_product, log_sum_exp, log_one_plus),
+    "log": (log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
     "div": (tanh_of_exps, bernoulli, logistic, softmax),
     "sqrt": (norm,),
     "mul": (x_log_x,),
