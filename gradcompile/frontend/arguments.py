@@ -255,9 +255,8 @@ def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
             s.shape = tuple(max(i) + 1 for i in zip(*used, strict=True))
         for i in used:
             if len(i) != len(s.shape) or any(not 0 <= k < d for k, d in zip(i, s.shape, strict=True)):
-                raise ExpressionError(
-                    f"{s.base}{list(i)} is outside the shape {s.shape} of {s.base}; enlarge the shape"
-                )
+                cure = "count from the front" if min(i) < 0 else "enlarge the shape"
+                raise ExpressionError(f"{s.base}{list(i)} is outside the shape {s.shape} of {s.base}; {cure}")
         s.symbols = [s.base[i] for i in product(*map(range, s.shape))]
 
 

@@ -44,7 +44,7 @@ def clip_by_norm(limit: float) -> Rule:
     >>> rule.update(np.array([3.0, 4.0]), rule.init(np.zeros(2)), np.zeros(2))[0]
     array([0.6, 0.8])
     """
-    if not 0.0 < limit < np.inf:
+    if not limit > 0.0:
         raise ArgumentError(f"clip_norm={limit!r}: give a positive number, or None for no clipping")
 
     def step(grads: Vector, state: Vector, params: Vector, hyper: tuple[float, ...]) -> tuple[Vector, Vector]:
