@@ -285,7 +285,8 @@ def test_integer_and_half_integer_powers_need_no_pow() -> None:
 @pytest.mark.parametrize(
     "loss",
     [w**b, sp.sqrt(w) / b, sp.exp(w * b) * sp.log(w), sp.sin(w) / sp.cos(b), sp.atan2(w, b),
-     sp.Mul(w, b, w + b, w - b), sp.tanh(w) ** 5 * b, w * b, w + b, 1 / (w * b)],
+     sp.Mul(w, b, w + b, w - b), sp.tanh(w) ** 5 * b, w * b, w + b, 1 / (w * b),
+     sp.Max(w, b) * sp.Min(w, 2 * b), w**b + b**w],
 )  # fmt: skip
 def test_the_gradient_costs_at_most_four_losses(loss: sp.Expr) -> None:
     cost = fresh(loss, [w, b]).cost

@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,9 @@ def imported(path: Path) -> Any:
 
 def test_every_golden_file_has_its_case() -> None:
     assert sorted(p.stem for p in GOLDEN.glob("*.py")) == sorted(make.__name__ for make, _ in CASES)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.py")), ids=lambda p: p.stem)
+def test_the_header_states_a_cheap_gradient(path: Path) -> None:
+    ratio = re.search(r"\(([\d.]+) times\)", path.read_text())
+    assert ratio is None or float(ratio[1]) <= 4.0
