@@ -34,7 +34,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     if helpers := [h for h in HELPERS if re.search(rf"\b{h}\b", text)]:
         imports["gradcompile.reduction"] = helpers
     imports["gradcompile.runtime.jit"] = ["jit"]
-    return print_module(Module(header, imports, [], functions, ["@jit\n" + custom[c] for c in sorted(custom)]))
+    return print_module(Module(header, imports, functions, ["@jit\n" + custom[c] for c in sorted(custom)]))
 
 
 def origins(called: set[str]) -> list[ModuleType]:

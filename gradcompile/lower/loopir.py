@@ -46,6 +46,5 @@ class Module:
 
     header: str
     imports: dict[str, list[str]]
-    constants: list[Line]
     functions: list[Function]
     extra: list[str] = field(default_factory=list)
