@@ -5,12 +5,9 @@ from dataclasses import dataclass, field
 
 from gradcompile.ir import Node
 from gradcompile.lower.loopir import Line, Statement
+from gradcompile.ops.record import Precedence
 
-# Python's precedence, lowest first, as far as generated code needs it.
-CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = range(9)
-BINARY = {"mul": (" * ", PRODUCT), "div": (" / ", PRODUCT), "lt": (" < ", COMPARE), "le": (" <= ", COMPARE),
-          "eq": (" == ", COMPARE), "ne": (" != ", COMPARE), "and": (" & ", AND), "or": (" | ", OR),
-          "xor": (" ^ ", XOR)}  # fmt: skip
+CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = Precedence
 ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
 CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of its arguments on as it is
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
@@ -111,8 +108,8 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{a} if {c} else {b}", CONDITIONAL
     if name in ("stop_gradient", "broadcast"):
         return texts[n.args[0]]
-    if name in BINARY:
-        symbol, level = BINARY[name]
+    if n.op.emit.startswith("{0} "):
+        symbol, level = n.op.emit[3:-3], n.op.precedence
         first = level + (level == COMPARE)
         return symbol.join(wrap(texts[a], first if k == 0 else level + 1) for k, a in enumerate(n.args)), level
     args = {f"p{k}": p for k, p in enumerate(n.params)}
