@@ -1,53 +1,55 @@
 """Sums over samples, pairwise: within a span every lane adds up, then lanes fold, then spans meet in a binary tree.
 
 The tree is the carry chain of a binary counter (span 0 with 1, 2 with 3, then those two, ...), so its shape depends on
-the number of spans alone, the error grows with its logarithm, and the memory does too.
+the number of spans alone, the error grows with its logarithm, and the memory does too. A power of two of spans that
+begins at a multiple of itself is a tree of its own, which is how threads share the work and give the same bits.
 """
-
-import numpy as np
 
 from gradcompile.runtime.jit import jit
 
-LANES = 64  # samples in a block: each sum has one partial result a lane
-SPAN = 4096  # samples between two entries in the tree
-LEVELS = 48  # enough for 2**48 spans
-
-
-@jit
-def zeros(count, like):  # type: ignore[no-untyped-def]
-    """An array of zeros with the dtype of another."""
-    result = np.empty(count, like.dtype)
-    for k in range(count):
-        result[k] = 0.0
-    return result
+SPAN = 1024  # samples between two entries in the tree
+LEVELS = 32  # enough for 2**32 spans
 
 
 @jit
 def close_span(sums, tree, index):  # type: ignore[no-untyped-def]
     """Fold the lanes of each sum, carry the result into the tree as entry number index, and clear the lanes."""
-    count = sums.shape[0] // LANES
-    for k in range(count):
-        width = LANES // 2
+    for k in range(sums.shape[0]):
+        width = sums.shape[1] // 2
         while width > 0:
             for i in range(width):
-                sums[k * LANES + i] += sums[k * LANES + width + i]
-            width //= 2
-        carry = sums[k * LANES]
+                sums[k, i] += sums[k, width + i]
+            width = width // 2
+        carry = sums[k, 0]
         level = 0
-        while (index >> level) & 1:
-            carry = tree[level * count + k] + carry
+        while (index >> level) & 1 == 1:
+            carry = tree[level, k] + carry
             level += 1
-        tree[level * count + k] = carry
-        for i in range(LANES):
-            sums[k * LANES + i] = 0.0
+        tree[level, k] = carry
+        for i in range(sums.shape[1]):
+            sums[k, i] = 0.0
 
 
 @jit
-def close_tree(tree, totals, spans):  # type: ignore[no-untyped-def]
-    """Add what a tree of so many spans still holds apart, into totals."""
-    count = totals.shape[0]
-    for level in range(LEVELS):
-        if (spans >> level) & 1:
-            first = (spans & ((1 << level) - 1)) == 0
-            for k in range(count):
-                totals[k] = tree[level * count + k] if first else tree[level * count + k] + totals[k]
+def carry_on(tree, part, level, index):  # type: ignore[no-untyped-def]
+    """Carry the sums of part number index, a tree of 2**level spans, into a tree."""
+    for k in range(tree.shape[1]):
+        carry = part[level, k]
+        at = level
+        while (index >> (at - level)) & 1 == 1:
+            carry = tree[at, k] + carry
+            at += 1
+        tree[at, k] = carry
+
+
+@jit
+def close_tree(tree, totals, samples):  # type: ignore[no-untyped-def]
+    """Add what the tree of so many samples still holds apart, into totals."""
+    spans = (samples + SPAN - 1) // SPAN
+    for k in range(totals.shape[0]):
+        total = 0.0
+        level = 0
+        while spans >> level > 0:
+            total = tree[level, k] + total if (spans >> level) & 1 == 1 else total
+            level += 1
+        totals[k] = total

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.runtime.jit import jit
+from gradcompile.runtime.jit import njit
 
 __all__ = ["besseli", "besselj", "besselk", "bessely", "digamma", "gamma", "lambertw", "lgamma", "polygamma"]
 
@@ -45,7 +45,7 @@ scipy_iv = external("iv", "__pyx_fuse_1iv", 2)
 scipy_kv = external("kv", "__pyx_fuse_1kv", 2)
 
 
-@jit
+@njit
 def gamma(x):  # type: ignore[no-untyped-def]
     """The gamma function; NaN at negative integers, an infinity of its sign at 0.
 
@@ -55,7 +55,7 @@ def gamma(x):  # type: ignore[no-untyped-def]
     return scipy_gamma(x, 0)
 
 
-@jit
+@njit
 def lgamma(x):  # type: ignore[no-untyped-def]
     """log|gamma(x)|.
 
@@ -65,7 +65,7 @@ def lgamma(x):  # type: ignore[no-untyped-def]
     return scipy_gammaln(x, 0)
 
 
-@jit
+@njit
 def digamma(x):  # type: ignore[no-untyped-def]
     """The derivative of log(gamma(x)).
 
@@ -75,7 +75,7 @@ def digamma(x):  # type: ignore[no-untyped-def]
     return scipy_psi(x, 0)
 
 
-@jit
+@njit
 def besselj(order, x):  # type: ignore[no-untyped-def]
     """The Bessel function of the first kind, of integer order.
 
@@ -85,7 +85,7 @@ def besselj(order, x):  # type: ignore[no-untyped-def]
     return scipy_jv(float(order), x, 0)
 
 
-@jit
+@njit
 def bessely(order, x):  # type: ignore[no-untyped-def]
     """The Bessel function of the second kind, of integer order; -inf at 0, NaN below.
 
@@ -95,7 +95,7 @@ def bessely(order, x):  # type: ignore[no-untyped-def]
     return scipy_yv(float(order), x, 0)
 
 
-@jit
+@njit
 def besseli(order, x):  # type: ignore[no-untyped-def]
     """The modified Bessel function of the first kind, of integer order.
 
@@ -105,7 +105,7 @@ def besseli(order, x):  # type: ignore[no-untyped-def]
     return scipy_iv(float(order), x, 0)
 
 
-@jit
+@njit
 def besselk(order, x):  # type: ignore[no-untyped-def]
     """The modified Bessel function of the second kind, of integer order; inf at 0, NaN below.
 
@@ -120,7 +120,7 @@ POLYGAMMA_FROM = 20.0  # where the asymptotic series has full precision for any 
 POLYGAMMA_LEAST = -1e4  # below it the recurrence up to there is too long to walk
 
 
-@jit
+@njit
 def polygamma(order, x):  # type: ignore[no-untyped-def]
     """The derivative of digamma, order >= 1 times; inf or NaN at 0, -1, -2, ..., NaN for x below -10000.
 
@@ -157,7 +157,7 @@ BRANCH_POINT = (-5776369 / 1515591000, 226287557 / 37623398400, -1963 / 204120, 
                 769 / 17280, -43 / 540, 11 / 72, -1 / 3, 1.0, -1.0)  # fmt: skip
 
 
-@jit
+@njit
 def lambertw(x, branch):  # type: ignore[no-untyped-def]
     """The real w with w*exp(w) = x: w >= -1 on branch 0, w <= -1 on branch -1, NaN where there is none.
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from gradcompile.runtime.jit import jit
+from gradcompile.runtime.jit import njit
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
@@ -19,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@jit
+@njit
 def sqrt(x):  # type: ignore[no-untyped-def]
     """Square root, correctly rounded.
 
@@ -29,7 +29,7 @@ def sqrt(x):  # type: ignore[no-untyped-def]
     return np.sqrt(x)
 
 
-@jit
+@njit
 def cbrt(x):  # type: ignore[no-untyped-def]
     """Real cube root, also of a negative number.
 
@@ -39,7 +39,7 @@ def cbrt(x):  # type: ignore[no-untyped-def]
     return np.cbrt(x)
 
 
-@jit
+@njit
 def fabs(x):  # type: ignore[no-untyped-def]
     """|x|.
 
@@ -49,7 +49,7 @@ def fabs(x):  # type: ignore[no-untyped-def]
     return np.fabs(x)
 
 
-@jit
+@njit
 def floor(x):  # type: ignore[no-untyped-def]
     """The largest integer not above x, as a float.
 
@@ -59,7 +59,7 @@ def floor(x):  # type: ignore[no-untyped-def]
     return np.floor(x)
 
 
-@jit
+@njit
 def ceil(x):  # type: ignore[no-untyped-def]
     """The smallest integer not below x, as a float.
 
@@ -69,7 +69,7 @@ def ceil(x):  # type: ignore[no-untyped-def]
     return np.ceil(x)
 
 
-@jit
+@njit
 def exp(x):  # type: ignore[no-untyped-def]
     """e to the power x.
 
@@ -79,7 +79,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     return np.exp(x)
 
 
-@jit
+@njit
 def expm1(x):  # type: ignore[no-untyped-def]
     """exp(x) - 1, accurate near 0.
 
@@ -89,7 +89,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
     return np.expm1(x)
 
 
-@jit
+@njit
 def exp2(x):  # type: ignore[no-untyped-def]
     """2 to the power x.
 
@@ -99,7 +99,7 @@ def exp2(x):  # type: ignore[no-untyped-def]
     return np.exp2(x)
 
 
-@jit
+@njit
 def log(x):  # type: ignore[no-untyped-def]
     """Natural logarithm; -inf at 0, NaN below.
 
@@ -109,7 +109,7 @@ def log(x):  # type: ignore[no-untyped-def]
     return np.log(x)
 
 
-@jit
+@njit
 def log1p(x):  # type: ignore[no-untyped-def]
     """log(1 + x), accurate near 0; -inf at -1, NaN below.
 
@@ -119,7 +119,7 @@ def log1p(x):  # type: ignore[no-untyped-def]
     return np.log1p(x)
 
 
-@jit
+@njit
 def log2(x):  # type: ignore[no-untyped-def]
     """Logarithm to base 2; -inf at 0, NaN below.
 
@@ -129,7 +129,7 @@ def log2(x):  # type: ignore[no-untyped-def]
     return np.log2(x)
 
 
-@jit
+@njit
 def log10(x):  # type: ignore[no-untyped-def]
     """Logarithm to base 10; -inf at 0, NaN below.
 
@@ -139,7 +139,7 @@ def log10(x):  # type: ignore[no-untyped-def]
     return np.log10(x)
 
 
-@jit
+@njit
 def sin(x):  # type: ignore[no-untyped-def]
     """Sine; NaN at the infinities.
 
@@ -149,7 +149,7 @@ def sin(x):  # type: ignore[no-untyped-def]
     return np.sin(x)
 
 
-@jit
+@njit
 def cos(x):  # type: ignore[no-untyped-def]
     """Cosine; NaN at the infinities.
 
@@ -159,7 +159,7 @@ def cos(x):  # type: ignore[no-untyped-def]
     return np.cos(x)
 
 
-@jit
+@njit
 def tan(x):  # type: ignore[no-untyped-def]
     """Tangent; NaN at the infinities.
 
@@ -169,7 +169,7 @@ def tan(x):  # type: ignore[no-untyped-def]
     return np.tan(x)
 
 
-@jit
+@njit
 def asin(x):  # type: ignore[no-untyped-def]
     """Inverse sine; NaN outside -1 to 1.
 
@@ -179,7 +179,7 @@ def asin(x):  # type: ignore[no-untyped-def]
     return np.arcsin(x)
 
 
-@jit
+@njit
 def acos(x):  # type: ignore[no-untyped-def]
     """Inverse cosine; NaN outside -1 to 1.
 
@@ -189,7 +189,7 @@ def acos(x):  # type: ignore[no-untyped-def]
     return np.arccos(x)
 
 
-@jit
+@njit
 def atan(x):  # type: ignore[no-untyped-def]
     """Inverse tangent.
 
@@ -199,7 +199,7 @@ def atan(x):  # type: ignore[no-untyped-def]
     return np.arctan(x)
 
 
-@jit
+@njit
 def sinh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic sine.
 
@@ -209,7 +209,7 @@ def sinh(x):  # type: ignore[no-untyped-def]
     return np.sinh(x)
 
 
-@jit
+@njit
 def cosh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic cosine.
 
@@ -219,7 +219,7 @@ def cosh(x):  # type: ignore[no-untyped-def]
     return np.cosh(x)
 
 
-@jit
+@njit
 def tanh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic tangent.
 
@@ -229,7 +229,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     return np.tanh(x)
 
 
-@jit
+@njit
 def asinh(x):  # type: ignore[no-untyped-def]
     """Inverse hyperbolic sine.
 
@@ -239,7 +239,7 @@ def asinh(x):  # type: ignore[no-untyped-def]
     return np.arcsinh(x)
 
 
-@jit
+@njit
 def acosh(x):  # type: ignore[no-untyped-def]
     """Inverse hyperbolic cosine; NaN below 1.
 
@@ -249,7 +249,7 @@ def acosh(x):  # type: ignore[no-untyped-def]
     return np.arccosh(x)
 
 
-@jit
+@njit
 def atanh(x):  # type: ignore[no-untyped-def]
     """Inverse hyperbolic tangent; infinite at -1 and 1, NaN beyond.
 
@@ -259,7 +259,7 @@ def atanh(x):  # type: ignore[no-untyped-def]
     return np.arctanh(x)
 
 
-@jit
+@njit
 def erf(x):  # type: ignore[no-untyped-def]
     """Error function.
 
@@ -269,7 +269,7 @@ def erf(x):  # type: ignore[no-untyped-def]
     return math.erf(x)
 
 
-@jit
+@njit
 def erfc(x):  # type: ignore[no-untyped-def]
     """1 - erf(x), accurate where that is small.
 
@@ -279,7 +279,7 @@ def erfc(x):  # type: ignore[no-untyped-def]
     return math.erfc(x)
 
 
-@jit
+@njit
 def power(x, y):  # type: ignore[no-untyped-def]
     """x to the power y; NaN for a negative x unless y is an integer.
 
@@ -289,7 +289,7 @@ def power(x, y):  # type: ignore[no-untyped-def]
     return np.power(x, y)
 
 
-@jit
+@njit
 def atan2(y, x):  # type: ignore[no-untyped-def]
     """The angle of the point (x, y), from -pi to pi.
 
@@ -299,7 +299,7 @@ def atan2(y, x):  # type: ignore[no-untyped-def]
     return np.arctan2(y, x)
 
 
-@jit
+@njit
 def hypot(x, y):  # type: ignore[no-untyped-def]
     """sqrt(x**2 + y**2) without overflow on the way.
 
@@ -309,7 +309,7 @@ def hypot(x, y):  # type: ignore[no-untyped-def]
     return np.hypot(x, y)
 
 
-@jit
+@njit
 def sign(x):  # type: ignore[no-untyped-def]
     """-1, 0 or 1; NaN of NaN.
 
@@ -320,7 +320,7 @@ def sign(x):  # type: ignore[no-untyped-def]
     return one if x > 0 else (-one if x < 0 else x - x)
 
 
-@jit
+@njit
 def heaviside(x, h):  # type: ignore[no-untyped-def]
     """0 below 0, 1 above, h at 0.
 
@@ -331,7 +331,7 @@ def heaviside(x, h):  # type: ignore[no-untyped-def]
     return one if x > 0 else (one - one if x < 0 else (h if x == 0 else x))
 
 
-@jit
+@njit
 def maximum(x, y):  # type: ignore[no-untyped-def]
     """The larger of two; NaN if either is.
 
@@ -341,7 +341,7 @@ def maximum(x, y):  # type: ignore[no-untyped-def]
     return x if (x >= y) | (x != x) else y
 
 
-@jit
+@njit
 def minimum(x, y):  # type: ignore[no-untyped-def]
     """The smaller of two; NaN if either is.
 
@@ -351,7 +351,7 @@ def minimum(x, y):  # type: ignore[no-untyped-def]
     return x if (x <= y) | (x != x) else y
 
 
-@jit
+@njit
 def mod(x, y):  # type: ignore[no-untyped-def]
     """x - y*floor(x/y), with the sign of y; NaN for y = 0 and for an infinite x.
 
@@ -362,7 +362,7 @@ def mod(x, y):  # type: ignore[no-untyped-def]
     return np.copysign(r, y) if r == 0 else (r + y if (r < 0) != (y < 0) else r)
 
 
-@jit
+@njit
 def sigmoid(x):  # type: ignore[no-untyped-def]
     """1/(1 + exp(-x)), accurate in both tails.
 
@@ -374,7 +374,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
     return (one if x >= 0 else e) / (one + e)
 
 
-@jit
+@njit
 def softplus(x):  # type: ignore[no-untyped-def]
     """log(1 + exp(x)), accurate in both tails.
 
@@ -384,7 +384,7 @@ def softplus(x):  # type: ignore[no-untyped-def]
     return (x if x > 0 else type(x)(0.0)) + np.log1p(np.exp(-np.fabs(x)))
 
 
-@jit
+@njit
 def xlogy(x, y):  # type: ignore[no-untyped-def]
     """x*log(y), 0 where x is 0 unless y is NaN.
 
@@ -394,7 +394,7 @@ def xlogy(x, y):  # type: ignore[no-untyped-def]
     return x - x if (x == 0) & (y == y) else x * np.log(y)
 
 
-@jit
+@njit
 def sinc(x):  # type: ignore[no-untyped-def]
     """sin(x)/x; 1 at 0, 0 at the infinities.
 
@@ -405,7 +405,7 @@ def sinc(x):  # type: ignore[no-untyped-def]
     return one if x == 0 else (one - one if np.fabs(x) == np.inf else np.sin(x) / x)
 
 
-@jit
+@njit
 def x_over_expm1(x):  # type: ignore[no-untyped-def]
     """x/(exp(x) - 1); 1 at 0, and by exp(-x) above 0, where exp(x) would overflow.
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
+
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import topological
 from gradcompile.lower.loopir import Module, texts
@@ -11,10 +13,12 @@ from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
 from gradcompile.lower.schedule import lower
 
-RESERVED = ("theta", "grad", "out", "n", "i", "lo", "hi", "start", "stop", "sums", "tree", "total", "jit", "kernel",
-            "values", "samples", "min", "range", "zeros", "close_span", "close_tree", "LANES", "LEVELS", "SPAN",
-            "float32", "float64", "float")  # fmt: skip
-HELPERS = ("LANES", "LEVELS", "SPAN", "close_span", "close_tree", "zeros")
+RESERVED = ("theta", "grad", "out", "n", "i", "first", "start", "stop", "sums", "tree", "total", "jit", "njit", "kernel",
+            "finish", "values", "samples", "min", "range", "lanes", "zeros", "close_span", "close_tree", "LANES", "LEVELS",
+            "SPAN", "float32", "float64", "float")  # fmt: skip
+HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "close_span", "close_tree"),
+           "gradcompile.runtime.primitives": ("lanes", "zeros")}  # fmt: skip
+VECTOR = 64  # bytes: the lanes of a loop are as many as fit
 
 
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
@@ -31,10 +35,13 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
         imports["numpy"] = kinds
     for module in origins(called - set(custom)):
         imports[module.__name__] = sorted(called & set(module.__all__))
-    if helpers := [h for h in HELPERS if re.search(rf"\b{h}\b", text)]:
-        imports["gradcompile.reduction"] = helpers
-    imports["gradcompile.runtime.jit"] = ["jit"]
-    return print_module(Module(header, imports, functions, ["@jit\n" + custom[c] for c in sorted(custom)]))
+    for module, helpers in HELPERS.items():
+        if found := [h for h in helpers if re.search(rf"\b{h}\b", text)]:
+            imports[module] = found
+    imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
+    lanes = VECTOR // np.dtype(program.value.type.dtype).itemsize
+    constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
+    return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 
 def origins(called: set[str]) -> list[ModuleType]:

@@ -42,9 +42,13 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A generated module: what its header says, what it imports, and its functions in the order of definition."""
+    """A generated module: what its header says, what it imports, its constants, and its functions in order.
+
+    extra: texts of definitions that its functions call.
+    """
 
     header: str
     imports: dict[str, list[str]]
     functions: list[Function]
+    constants: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)

@@ -15,6 +15,7 @@ def print_module(module: Module) -> str:
     parts = ['"""' + module.header + '\n"""\n']
     for origin, names in module.imports.items():
         parts.append(imported(origin, names))
+    parts += ["\n" + "\n".join(module.constants)] if module.constants else []
     parts += ["\n\n" + text for text in module.extra]
     for function in module.functions:
         parts.append("\n\n" + "\n".join(print_function(function)))

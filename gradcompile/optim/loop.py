@@ -332,12 +332,12 @@ The name of that module holds the hash of its text, so machine code kept for thi
 
 import math
 
-from gradcompile.runtime.jit import jit
+from gradcompile.runtime.jit import njit
 from gradcompile.optim.steps import {rules}
 from {module} import kernel
 
 
-@jit
+@njit
 def advance(theta, grad, state, hyper, at, sums, orders, losses, norms, limit, samples, batch{arguments}):
     """At most `limit` steps: 0 when there is more to do, 1 at the end, 2 and 3 if loss or gradient is not finite."""
     for _ in range(limit):

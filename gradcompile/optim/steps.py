@@ -6,10 +6,10 @@ This module loads Numba, so it is imported by generated modules only.
 
 import math
 
-from gradcompile.runtime.jit import jit
+from gradcompile.runtime.jit import njit
 
 
-@jit
+@njit
 def norm(vector):  # type: ignore[no-untyped-def]
     """The Euclidean norm, also where squares leave the range of floats."""
     total = 0.0
@@ -25,7 +25,7 @@ def norm(vector):  # type: ignore[no-untyped-def]
     return largest * math.sqrt(total)
 
 
-@jit
+@njit
 def clip_by_norm(updates, state, theta, hyper):  # type: ignore[no-untyped-def]
     """Scale the updates down to norm hyper[0] if they are longer."""
     length = norm(updates)
@@ -35,7 +35,7 @@ def clip_by_norm(updates, state, theta, hyper):  # type: ignore[no-untyped-def]
             updates[k] *= factor
 
 
-@jit
+@njit
 def momentum(updates, state, theta, hyper):  # type: ignore[no-untyped-def]
     """Add up the updates with the decay hyper[0]."""
     for k in range(updates.shape[0]):
@@ -43,7 +43,7 @@ def momentum(updates, state, theta, hyper):  # type: ignore[no-untyped-def]
         updates[k] = state[0, k]
 
 
-@jit
+@njit
 def scale(updates, state, theta, hyper):  # type: ignore[no-untyped-def]
     """Multiply the updates by hyper[0]."""
     for k in range(updates.shape[0]):

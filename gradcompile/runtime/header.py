@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray, types
 from numba.extending import intrinsic
 
-from gradcompile.runtime.jit import jit
+from gradcompile.runtime.jit import njit
 
 _TYPE, _DATA, _RANK, _SHAPE, _DTYPE, _FLAGS = 8, 16, 24, 32, 56, 64  # bytes from the start of the object
 READ = 0x0101  # C-contiguous and aligned, in NumPy's flags
@@ -61,7 +61,7 @@ def _pointer(typing: Any, address: Any) -> Any:
     return types.voidptr(types.int64), generate
 
 
-@jit
+@njit
 def vector(address, size, model, flags):  # type: ignore[no-untyped-def]
     """The vector whose object is at an address; TypeError unless it is as the model in type and dtype, and fits."""
     is_like = _word(address + _TYPE) == _word(model + _TYPE)

@@ -1,5 +1,6 @@
 """From the text of a generated module to compiled functions: the decorator it uses, its import, its compilation."""
 
+import ast
 import hashlib
 import importlib.util
 import linecache
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from gradcompile.runtime import cache as disk
+from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
@@ -23,29 +25,38 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compile a generated function with Numba: IEEE arithmetic, no GIL, cached when its module is a file.
+    """Compile a function of the subset that `native` describes from its own text: IEEE arithmetic, no GIL, cached.
 
     With NUMBA_DISABLE_JIT=1 it is the plain function.
     """
-    return _compiled(function, nogil=True)
+    return _compiled(dispatcher, function, nogil=True)
+
+
+def njit(function: Callable[..., Any]) -> Any:
+    """As `jit`, for functions that need more of Python: they go through Numba's front end."""
+    return _compiled(_numba, function, nogil=True)
 
 
 def brief(function: Callable[..., Any]) -> Any:
-    """As `jit`, for calls so short that letting go of the GIL would take longer than they do."""
-    return _compiled(function, nogil=False)
+    """As `njit`, for calls so short that letting go of the GIL would take longer than they do."""
+    return _compiled(_numba, function, nogil=False)
 
 
-def _compiled(function: Callable[..., Any], nogil: bool) -> Any:
+def _numba(function: Callable[..., Any], **options: Any) -> Any:
     import numba
 
+    return numba.njit(**options)(function)
+
+
+def _compiled(make: Callable[..., Any], function: Callable[..., Any], nogil: bool) -> Any:
     options = {"nogil": nogil, "error_model": "numpy"}
     if _in_memory(function.__code__.co_filename):
-        return numba.njit(**options)(function)
+        return make(function, **options)
     try:
-        return numba.njit(cache=True, **options)(function)
+        return make(function, cache=True, **options)
     except RuntimeError as error:  # Numba finds no place for its files, as with an odd NUMBA_CACHE_LOCATOR_CLASSES
         _warn_once(f"Numba does not cache: {error}")
-        return numba.njit(**options)(function)
+        return make(function, **options)
 
 
 def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
@@ -78,7 +89,9 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
     """Run the text as a module. It is compiled from memory, never from a file that somebody could have changed."""
     module = importlib.util.module_from_spec(ModuleSpec(name, None, origin=filename))
     module.__file__ = filename
-    code = compile(source, filename, "exec", dont_inherit=True)
+    tree = ast.parse(source, filename)
+    remember(filename, tree)
+    code = compile(tree, filename, "exec", dont_inherit=True)
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)
