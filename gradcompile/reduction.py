@@ -53,3 +53,13 @@ def close_tree(tree, totals, samples):  # type: ignore[no-untyped-def]
             total = tree[level, k] + total if (spans >> level) & 1 == 1 else total
             level += 1
         totals[k] = total
+
+
+@jit
+def largest(peaks):  # type: ignore[no-untyped-def]
+    """The largest of the lanes of a maximum; NaN if one is."""
+    result = peaks[0, 0]
+    for i in range(1, peaks.shape[1]):
+        here = peaks[0, i]
+        result = result if (result >= here) | (result != result) else here
+    return result

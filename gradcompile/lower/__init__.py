@@ -14,10 +14,10 @@ from gradcompile.lower.program import Naming, Program
 from gradcompile.lower.schedule import lower
 
 RESERVED = ("theta", "grad", "out", "n", "i", "first", "start", "stop", "sums", "tree", "total", "jit", "njit", "kernel",
-            "finish", "values", "samples", "min", "range", "lanes", "zeros", "close_span", "close_tree", "LANES", "LEVELS",
+            "finish", "values", "samples", "min", "range", "lanes", "zeros", "empty", "full", "largest", "close_span", "close_tree", "LANES", "LEVELS",
             "SPAN", "float32", "float64", "float")  # fmt: skip
-HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "close_span", "close_tree"),
-           "gradcompile.runtime.primitives": ("lanes", "zeros")}  # fmt: skip
+HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "close_span", "close_tree", "largest"),
+           "gradcompile.runtime.primitives": ("empty", "full", "lanes", "zeros")}  # fmt: skip
 VECTOR = 64  # bytes: the lanes of a loop are as many as fit
 
 
@@ -28,7 +28,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     fresh = Namer([*RESERVED, *called])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    functions = lower(program, Naming(program, fresh))
+    functions, tables = lower(program, Naming(program, fresh))
     text = " ".join(line for f in functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if kinds := [kind for kind in ("float32", "float64") if f"{kind}(" in text]:
@@ -41,6 +41,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     lanes = VECTOR // np.dtype(program.value.type.dtype).itemsize
     constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
+    constants += [f"{name} = {values!r}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 

@@ -67,8 +67,8 @@ class Region:
         return f"float64({first[0]}) / {wrap(second, PRODUCT + 1)}", PRODUCT
 
     def is_free(self, n: Node) -> bool:
-        """Whether writing the text twice costs nothing: a literal, or the negative of a name."""
-        return n.op.name == "const" or (n.op.name == "neg" and self.texts[n.args[0]][1] == ATOM)
+        """Whether writing the text twice costs nothing: a literal, or a name, also its negative."""
+        return n.op.name == "const" or (n.op.name in ("neg", "broadcast") and self.texts[n.args[0]][1] == ATOM)
 
     def assign(self, n: Node, text: str) -> Text:
         """A statement that names the value."""

@@ -1,6 +1,7 @@
 """What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
 
 import math
+import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -62,6 +63,8 @@ def load(program: Program, n: Node) -> str:
     if n.op.name not in ("leaf", "item") or n.type.shape:
         return ""
     source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
+    if source.op.name != "leaf":
+        return ""
     offset = 0
     for a in program.params:
         if a.leaf is source:
@@ -94,8 +97,19 @@ class Naming:
         """What a person would call the value."""
         if n in self.program.names:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
+        if n.op.name == "take" and (source := self.source(n)):
+            return f"{source}_i"
         primal = self.program.adjoint_of.get(n)
         return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+
+    def source(self, n: Node) -> str:
+        """What the entries that a loop takes have in common in their names; empty if nothing."""
+        entries = [a for a in n.args[0].args if not a.type.shape] if n.args[0].op.name == "pack" else []
+        first, last = (n.params[0].bounds[k] for k in (0, 1))
+        if len(entries) < len(n.args[0].args) or not entries:
+            return self.program.names.get(n.args[0], "")
+        common = os.path.commonprefix([self.program.names.get(entries[k], "") for k in (first, last)])
+        return common.rstrip("0123456789_")
 
     def plain_wish(self, n: Node) -> str:
         """What the value is called by what computes it."""

@@ -13,21 +13,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradcompile.frontend.names import natural
-from gradcompile.ir import Node, const, topological, use_counts
+from gradcompile.ir import Node, apply, const, is_const, topological, use_counts
 from gradcompile.lower.expression import Region
+from gradcompile.lower.loops import Loops, entry_of_array
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, flat_index, load, loads, per_sample, size_of
 
+SHORTEST = 8  # entries of the gradient that are worth a loop
 BACKWARD = Line("", "backward: d_v is dL/dv")
 
 
-def lower(program: Program, naming: Naming) -> list[Function]:
-    """The functions of the generated module, in the order of their definition.
+def lower(program: Program, naming: Naming) -> tuple[list[Function], dict[str, tuple[float | int, ...]]]:
+    """The functions of the generated module, in the order of their definition, and the tables of numbers they read.
 
     `kernel` computes everything. Where there are samples it calls the others, which a caller may call as well: each
     pass, `samples`, `samples_2` and so on, for ranges of samples, and `finish` for what follows, or `values`.
     """
-    return Scheduler(program, naming).run()
+    scheduler = Scheduler(program, naming)
+    return scheduler.run(), scheduler.tables
 
 
 def is_sample_sum(n: Node) -> bool:
@@ -43,16 +46,36 @@ def steps(roots: Iterable[Node]) -> dict[Node, int]:
     return at
 
 
-def gradient_entries(g: Node) -> list[Node]:
-    """The gradient of one parameter as scalars, in row-major order."""
+def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
+    """The gradient of one parameter: single entries by their row-major place, and arrays of its shape to add to them.
+
+    Without arrays every entry is there.
+    """
     shape, zero = g.type.shape, const(0.0, g.type.dtype)
     if not shape:
-        return [g]
-    entries = [zero] * size_of(shape)
-    if g.op.name == "assemble":
-        for index, value in zip(g.params[1], g.args, strict=True):
-            entries[flat_index(index, shape)] = value
-    return entries
+        return [(0, g)], []
+    terms = list(g.args) if g.op.name == "add" else [g]
+    arrays = [t for t in terms if t.op.name != "assemble" and not (t.op.name == "broadcast" and is_const(t.args[0], 0.0))]
+    found = [(flat_index(i, shape), v) for t in terms if t.op.name == "assemble"
+             for i, v in zip(t.params[1], t.args, strict=True)]  # fmt: skip
+    if arrays:
+        return found, arrays
+    return sorted((dict.fromkeys(range(size_of(shape)), zero) | dict(found)).items()), []
+
+
+def runs(entries: Sequence[tuple[int, Node]]) -> list[list[tuple[int, Node]]]:
+    """Entries in runs: neighbours that are neighbours in one array."""
+    result: list[list[tuple[int, Node]]] = []
+    last: tuple[Node, int] | None = None
+    for k, e in entries:
+        entry, _ = entry_of_array(e)
+        here = None if entry is None else (entry.args[0], k - entry.params[0][0])
+        if result and here is not None and here == last and result[-1][-1][0] == k - 1:
+            result[-1].append((k, e))
+        else:
+            result.append([(k, e)])
+        last = here
+    return result
 
 
 def used(statements: list[Statement]) -> list[Statement]:
@@ -71,12 +94,14 @@ def loaded(s: Statement) -> str:
 class Scheduler:
     """Lowers one program, function by function.
 
-    results: where the sums of the passes so far are found. totals: the arrays that they are in.
+    tables: the values of module constants. results: where the sums of the passes so far are found. totals: the arrays
+    that they are in.
     parts: a sum, and the entry of theta whose derivative it is part of.
     """
 
     program: Program
     naming: Naming
+    tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     functions: list[Function] = field(default_factory=list)
     results: dict[Node, str] = field(default_factory=dict)
     totals: list[str] = field(default_factory=list)
@@ -85,9 +110,9 @@ class Scheduler:
     def run(self) -> list[Function]:
         """All functions; the kernel calls the others."""
         p = self.program
-        entries = [e for g in p.gradients for e in gradient_entries(g)]
-        roots = [p.value, *entries]
-        for e, name in zip(entries, self.entry_names() if entries else (), strict=True):
+        entries = [e for g in p.gradients for _, e in parted(g)[0]]
+        roots = [p.value, *p.gradients]
+        for e, name in zip(entries, self.entry_names() if entries else (), strict=False):
             for part in (e, *e.args, *(b for a in e.args for b in a.args)):
                 self.parts.setdefault(part, name)
         at, sums = steps(roots), [n for n in topological(roots) if is_sample_sum(n)]
@@ -128,9 +153,9 @@ class Scheduler:
         """The number of samples."""
         return Line(f"n = {next(a.name for a in self.program.inputs if per_sample(a.leaf))}.shape[0]")
 
-    def region(self, roots: Sequence[Node]) -> Region:
-        """A region of scalars that begins with the loads of what comes from outside."""
-        given = loads(self.program, roots) | {n: text for n, text in self.results.items()}
+    def region(self, roots: Sequence[Node]) -> tuple[Region, Loops]:
+        """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""
+        given = loads(self.program, roots) | self.results
         region = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
         if any(per_sample(a.leaf) for a in self.program.inputs):
             region.statements.append(self.count_line())
@@ -138,7 +163,9 @@ class Scheduler:
             if text.endswith("]") and n not in self.results:
                 region.given[n] = self.naming.name(n)
                 region.statements.append(Line(f"{region.given[n]} = {text}"))
-        return region
+        loops = Loops(self.program, self.naming, self.tables)
+        loops.prepare(region, roots)
+        return region, loops
 
     def entry_names(self) -> list[str]:
         """What the entries of theta are called."""
@@ -207,7 +234,7 @@ class Scheduler:
         """The scalars that a loop over the samples needs, and the body of the loop."""
         inside = self.sample_nodes(roots)
         scalars = self.scalars(inside)
-        head = self.region(scalars)
+        head, _ = self.region(scalars)
         given = {n: head.emit(n, named=True) for n in scalars if n.op.name != "const"}
         body = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
         names = {a.leaf: a.name for a in self.program.inputs}
@@ -244,13 +271,33 @@ class Scheduler:
 
     def scalar_results(self, roots: Sequence[Node]) -> list[Statement]:
         """The end of a kernel with a scalar value: it is computed, the gradient written, the value returned."""
-        value, *entries = roots
-        region = self.region(roots)
+        value = self.program.value
+        region, loops = self.region(roots)
         self.naming.known.setdefault(value, self.naming.fresh("loss" if self.program.gradients else "value"))
         region.emit(value, named=True)
-        if entries:
+        if self.program.gradients:
             region.statements.append(BACKWARD)
-            for k, (e, name) in enumerate(zip(entries, self.entry_names(), strict=True)):
-                region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", f"dL/d{name}"))
+            self.store_gradient(region, loops)
         region.statements.append(Line(f"return {region.emit(value)}"))
         return used(region.statements)
+
+    def store_gradient(self, region: Region, loops: Loops) -> None:
+        """Write the gradient: entries one by one, and runs of entries of one array, or whole arrays, in loops."""
+        offset, added, single = 0, list[tuple[int, Node]](), list[tuple[int, Node]]()
+        for g in self.program.gradients:
+            entries, arrays = parted(g)
+            if arrays:
+                loops.store(region, arrays[0] if len(arrays) == 1 else apply("add", *arrays), "grad", offset)
+                added += [(offset + k, e) for k, e in entries]
+            else:
+                single += [(offset + k, e) for k, e in entries]
+            offset += size_of(g.type.shape)
+        names = self.entry_names()
+        for run in runs(single):
+            if len(run) >= SHORTEST:
+                added += loops.copy(region, run)
+            else:
+                for k, e in run:
+                    region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", f"dL/d{names[k]}"))
+        for k, e in added:
+            region.statements.append(Line(f"grad[{k}] += {region.emit(e)}", f"for dL/d{names[k]}"))

@@ -627,8 +627,8 @@ class Writer:
             return Value(type, width, self.emit(f"call {whole} @{full}({given})"))
         if name in ("min", "max"):
             return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, *args), *args)
-        if name in ("zeros", "empty"):
-            return self.array(name, args[0], args[1])
+        if name in ("zeros", "empty", "full"):
+            return self.array(args[0], args[-1], {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
         if name == "bits" or name.startswith("from_bits"):
             x = self.settled(args[0])
             type = CONVERSIONS.get(name) or ("i64" if x.type == "double" else "i32")
@@ -647,15 +647,18 @@ class Writer:
             return Value(type, x.width, self.emit(f"call {into} @{full}({own} {x.text})"))
         raise SubsetError(f"{self.tree.name}: a call of {name!r}")
 
-    def array(self, how: str, shape: Any, like: Array) -> Array:
-        """A local array, zeroed or not."""
+    def array(self, shape: Any, like: Array, value: Value | None) -> Array:
+        """A local array, filled with a number unless there is none."""
         lengths = tuple(shape if isinstance(shape, list) else (shape,))
         count = math.prod(v.text for v in lengths)
-        pointer = self.local(like.type, count, self.fresh())
-        if how == "zeros":
+        made = Array(like.type, self.local(like.type, count, self.fresh()), lengths, self.row_major(lengths))
+        if value is not None and value.text == 0:
             clear = self.unit.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-            self.lines.append(f"  call void @{clear}(ptr {pointer}, i8 0, i64 {count * SIZES[like.type]}, i1 false)")
-        return Array(like.type, pointer, lengths, self.row_major(lengths))
+            self.lines.append(f"  call void @{clear}(ptr {made.text}, i8 0, i64 {count * SIZES[like.type]}, i1 false)")
+        elif value is not None:
+            for k in range(count):
+                self.lines.append(f"  store {like.type} {self.converted(value, like.type, 1)}, ptr {self.place(made, number(k))}")
+        return made
 
     def local(self, type: str, count: int, name: str) -> str:
         """Memory for as long as the function runs: on the stack, or from the heap where that is too much."""

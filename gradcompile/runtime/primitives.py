@@ -264,3 +264,13 @@ lanes = range
 def zeros(shape: Any, like: Any) -> Any:
     """An array of zeros with the dtype of another."""
     return np.zeros(shape, like.dtype)
+
+
+def empty(shape: Any, like: Any) -> Any:
+    """An array with the dtype of another and nothing in it yet."""
+    return np.empty(shape, like.dtype)
+
+
+def full(shape: Any, value: float, like: Any) -> Any:
+    """An array of one number with the dtype of another."""
+    return np.full(shape, value, like.dtype)
