@@ -1,0 +1,258 @@
+"""What gradcompile.vmath is written in, besides arithmetic: plain Python here, instructions when compiled.
+
+Floats may be Python's, np.float64 or np.float32, and the result is of the same kind; integers are Python's, and stand
+for 64 bits (32 beside float32), so whatever makes a float of one looks at its low bits only.
+
+    fma(x, y, z)             x*y + z, rounded once
+    bits(x)                  the bits of a float as a signed integer
+    from_bits(k)             the float64 with these bits; from_bits32(k) the float32
+    to_float(k)              an integer as float64; to_float32(k) as float32
+    to_int(x)                a float's integral part; any value if that is out of range
+    sqrt fabs floor ceil rint trunc copysign fmod
+    rarely(slow, condition, fast, x, ...)
+                             slow(x, ...) where the condition holds, else fast; compiled code enters slow, which is a
+                             function of the subset, only if some lane needs it
+"""
+
+import math
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "bits", "ceil", "copysign", "fabs", "floor", "fma", "fmod", "from_bits", "from_bits32", "rarely", "rint", "sqrt",
+    "to_float", "to_float32", "to_int", "trunc",
+]  # fmt: skip
+
+_SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
+
+
+def _like(value: float, x: Any) -> Any:
+    """A value in the dtype of x."""
+    return np.float32(value) if isinstance(x, np.float32) else value
+
+
+def _odd_sum(a: float, b: float) -> float:
+    """A + b rounded to odd: exact, or the neighbour with an odd last bit; what is rounded again stays right."""
+    total = a + b
+    rest = total - a
+    error = (a - (total - rest)) + (b - rest)
+    if error == 0.0 or bits(total) & 1:
+        return total
+    return math.nextafter(total, math.inf if error > 0.0 else -math.inf)
+
+
+def _product_error(x: float, y: float, p: float) -> float:
+    """x*y - p for p = x*y rounded, by Dekker's splitting."""
+    xh, yh = x * 134217729.0, y * 134217729.0
+    xh, yh = xh - (xh - x), yh - (yh - y)
+    xl, yl = x - xh, y - yh
+    return ((xh * yh - p) + xh * yl + xl * yh) + xl * yl
+
+
+def _fma_exact(x: float, y: float, z: float) -> float:
+    """x*y + z through fractions, for finite arguments of any size."""
+    exact = Fraction(x) * Fraction(y) + Fraction(z)
+    if exact == 0:
+        return x * y + z if x == 0.0 or y == 0.0 or z == 0.0 else 0.0
+    try:
+        return exact.numerator / exact.denominator  # correctly rounded, subnormal results too
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
+
+
+def _fma64(x: float, y: float, z: float) -> float:
+    """x*y + z, rounded once: through a rounding to odd (Boldo and Melquiond) where nothing can over- or underflow."""
+    p = x * y
+    if not (_SAFE_LOW < abs(p) < _SAFE_HIGH and abs(x) < 2.0**990 and abs(y) < 2.0**990):
+        return _fma_exact(x, y, z) if math.isfinite(x) and math.isfinite(y) and math.isfinite(z) else _special(x, y, z)
+    if not _SAFE_LOW < abs(z) < _SAFE_HIGH:
+        return _fma_exact(x, y, z) if math.isfinite(z) else z
+    low = _product_error(x, y, p)
+    top = z + low
+    rest = top - z
+    bottom = (z - (top - rest)) + (low - rest)
+    total = p + top
+    rest = total - p
+    error = (p - (total - rest)) + (top - rest)
+    return total + _odd_sum(bottom, error)
+
+
+def _special(x: float, y: float, z: float) -> float:
+    """x*y + z where one of them is infinite or NaN."""
+    product = x * y if not (math.isfinite(x) and math.isfinite(y)) else 0.0
+    return product + z
+
+
+_fma = getattr(math, "fma", None)
+
+
+def _native_fma64(x: float, y: float, z: float) -> float:
+    """math.fma, with IEEE results where it raises."""
+    try:
+        return float(_fma(x, y, z))  # type: ignore[misc]
+    except (OverflowError, ValueError):
+        return _fma64(x, y, z)
+
+
+def fma(x: Any, y: Any, z: Any) -> Any:
+    """x*y + z, rounded once.
+
+    >>> fma(1.0 + 2.0**-52, 1.0 - 2.0**-52, -1.0) == -(2.0**-104)
+    True
+    """
+    a, b, c = float(x), float(y), float(z)
+    if isinstance(x, np.float32) or isinstance(y, np.float32) or isinstance(z, np.float32):
+        return _to_single(_odd_sum(a * b, c) if math.isfinite(a * b + c) else a * b + c)
+    return _fma64(a, b, c) if _fma is None else _native_fma64(a, b, c)
+
+
+def _to_single(value: float) -> np.float32:
+    """A float64 rounded to float32, without a warning on overflow."""
+    with np.errstate(all="ignore"):
+        return np.float32(value)
+
+
+def bits(x: Any) -> int:
+    """The bits of a float as a signed integer, of 64 bits, or of 32 for a float32.
+
+    >>> hex(bits(1.0)), hex(bits(np.float32(1.0)))
+    ('0x3ff0000000000000', '0x3f800000')
+    """
+    single = isinstance(x, np.float32)
+    return int(struct.unpack("<i" if single else "<q", struct.pack("<f" if single else "<d", x))[0])
+
+
+def from_bits(k: int) -> float:
+    """The float64 whose bits are the low 64 of an integer.
+
+    >>> from_bits(0x3FF0000000000000 + (2 << 52))
+    4.0
+    """
+    return float(struct.unpack("<d", struct.pack("<Q", k & 0xFFFFFFFFFFFFFFFF))[0])
+
+
+def from_bits32(k: int) -> np.float32:
+    """The float32 whose bits are the low 32 of an integer.
+
+    >>> float(from_bits32(0x3F800000 + (2 << 23)))
+    4.0
+    """
+    return np.uint32(k & 0xFFFFFFFF).view(np.float32)
+
+
+def to_float(k: int) -> float:
+    """An integer as float64.
+
+    >>> to_float(3)
+    3.0
+    """
+    return float(k)
+
+
+def to_float32(k: int) -> np.float32:
+    """An integer as float32.
+
+    >>> float(to_float32(3))
+    3.0
+    """
+    return np.float32(k)
+
+
+def to_int(x: Any) -> int:
+    """The integral part of a float; 0 if that does not fit.
+
+    >>> to_int(-2.75)
+    -2
+    """
+    return int(x) if abs(x) < 2.0**62 else 0
+
+
+def sqrt(x: Any) -> Any:
+    """Square root, correctly rounded; NaN below 0.
+
+    >>> sqrt(9.0)
+    3.0
+    """
+    return _like(math.sqrt(x), x) if x >= 0 else (x if x == 0 else _like(math.nan, x))
+
+
+def fabs(x: Any) -> Any:
+    """|x|.
+
+    >>> fabs(-2.0)
+    2.0
+    """
+    return _like(math.fabs(x), x)
+
+
+def _rounding(function: Callable[[float], int], x: Any) -> Any:
+    """A rounding to an integer, with the sign of x; what has no fraction comes back."""
+    return _like(math.copysign(float(function(x)), x), x) if abs(x) < 2.0**53 else x
+
+
+def floor(x: Any) -> Any:
+    """The largest integer not above x, as a float.
+
+    >>> floor(-1.5)
+    -2.0
+    """
+    return _rounding(math.floor, x)
+
+
+def ceil(x: Any) -> Any:
+    """The smallest integer not below x, as a float.
+
+    >>> ceil(1.5)
+    2.0
+    """
+    return _rounding(math.ceil, x)
+
+
+def trunc(x: Any) -> Any:
+    """X without its fraction.
+
+    >>> trunc(-1.5)
+    -1.0
+    """
+    return _rounding(math.trunc, x)
+
+
+def rint(x: Any) -> Any:
+    """The nearest integer as a float, the even one of two.
+
+    >>> rint(2.5)
+    2.0
+    """
+    return _rounding(round, x)
+
+
+def copysign(x: Any, y: Any) -> Any:
+    """|x| with the sign of y.
+
+    >>> copysign(1.0, -0.0)
+    -1.0
+    """
+    return _like(math.copysign(x, y), x)
+
+
+def fmod(x: Any, y: Any) -> Any:
+    """The exact remainder of x/y with the sign of x; NaN for y = 0 and for an infinite x.
+
+    >>> fmod(-7.0, 3.0)
+    -1.0
+    """
+    defined = math.isfinite(x) and y != 0
+    return _like(math.fmod(x, y) if defined and y == y else math.nan, x)
+
+
+def rarely(slow: Callable[..., Any], condition: bool, fast: Any, *args: Any) -> Any:
+    """slow(*args) where the condition holds, else fast.
+
+    >>> rarely(abs, False, 1.0, -2.0), rarely(abs, True, 1.0, -2.0)
+    (1.0, 2.0)
+    """
+    return slow(*args) if condition else fast
