@@ -33,8 +33,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if kinds := [kind for kind in ("float32", "float64") if f"{kind}(" in text]:
         imports["numpy"] = kinds
-    for module in origins(called - set(custom)):
-        imports[module.__name__] = sorted(called & set(module.__all__))
+    for module in origins(called - set(custom), program.value.type.dtype):
+        imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
     for module, helpers in HELPERS.items():
         if found := [h for h in helpers if re.search(rf"\b{h}\b", text)]:
             imports[module] = found
@@ -45,12 +45,13 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 
-def origins(called: set[str]) -> list[ModuleType]:
+def origins(called: set[str], dtype: str) -> list[ModuleType]:
     """The modules of the package that these functions come from; `special` loads SciPy, so only if it is needed."""
-    from gradcompile import vmath
+    from gradcompile.vmath import double, single
 
-    rest = called - set(vmath.__all__)
-    modules = [vmath] if rest != called else []
+    elementary = single if dtype == "float32" else double
+    rest = called - set(elementary.__all__)
+    modules = [elementary] if rest != called else []
     if rest:
         from gradcompile import special
 

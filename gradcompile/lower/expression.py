@@ -128,13 +128,10 @@ def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:
 
 
 def constant(n: Node) -> Text:
-    """A literal; single precision and what has no literal are spelt as calls."""
-    value = n.value
-    text = repr(value)
+    """A literal; what has none is spelt as a call."""
+    text = repr(n.value)
     if text in ("inf", "-inf", "nan"):
         text = f'float("{text}")' if text != "-inf" else '-float("inf")'
-    if n.type.dtype == "float32":
-        return f"float32({text})", ATOM
     return text, UNARY if text.startswith("-") else ATOM
 
 

@@ -59,7 +59,7 @@ def loads(program: Program, roots: Iterable[Node]) -> dict[Node, str]:
 def load(program: Program, n: Node) -> str:
     """How generated code spells a scalar that comes from outside; empty for anything else."""
     if n.op.name == "size":
-        return "n" if n.type.dtype == "float64" else "float32(n)"
+        return "n"
     if n.op.name not in ("leaf", "item") or n.type.shape:
         return ""
     source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())

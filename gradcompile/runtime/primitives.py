@@ -1,7 +1,7 @@
-"""What the functions of gradcompile.vmath are written in, besides arithmetic: plain Python here, instructions when compiled.
+"""What gradcompile.vmath is written in, besides arithmetic: plain Python here, instructions when compiled.
 
-Floats may be Python's, np.float64 or np.float32, and the result is of the same kind; integers are Python's, and stand for
-64 bits (32 beside float32), so whatever makes a float of one looks at its low bits only.
+Floats may be Python's, np.float64 or np.float32, and the result is of the same kind; integers are Python's, and stand
+for 64 bits (32 beside float32), so whatever makes a float of one looks at its low bits only.
 
     fma(x, y, z)             x*y + z, rounded once
     bits(x)                  the bits of a float as a signed integer
@@ -12,6 +12,8 @@ Floats may be Python's, np.float64 or np.float32, and the result is of the same 
     rarely(slow, condition, fast, x, ...)
                              slow(x, ...) where the condition holds, else fast; compiled code enters slow, which is a
                              function of the subset, only if some lane needs it
+    lanes(start, stop)       the indices of a loop whose iterations do not depend on each other
+    zeros(shape, like)       a local array with the dtype of another; empty(shape, like); full(shape, value, like)
 """
 
 import math
@@ -23,8 +25,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "bits", "ceil", "copysign", "fabs", "floor", "fma", "fmod", "from_bits", "from_bits32", "rarely", "rint", "sqrt",
-    "to_float", "to_float32", "to_int", "trunc",
+    "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "from_bits", "from_bits32", "full", "lanes",
+    "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc", "zeros",
 ]  # fmt: skip
 
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
@@ -65,7 +67,7 @@ def _fma_exact(x: float, y: float, z: float) -> float:
 
 
 def _fma64(x: float, y: float, z: float) -> float:
-    """x*y + z, rounded once: Boldo and Melquiond's way, through a rounding to odd, wherever nothing can over- or underflow."""
+    """x*y + z, rounded once: through a rounding to odd (Boldo and Melquiond) where nothing can over- or underflow."""
     p = x * y
     if not (_SAFE_LOW < abs(p) < _SAFE_HIGH and abs(x) < 2.0**990 and abs(y) < 2.0**990):
         return _fma_exact(x, y, z) if math.isfinite(x) and math.isfinite(y) and math.isfinite(z) else _special(x, y, z)
@@ -141,7 +143,7 @@ def from_bits32(k: int) -> np.float32:
     >>> float(from_bits32(0x3F800000 + (2 << 23)))
     4.0
     """
-    return np.frombuffer(struct.pack("<I", k & 0xFFFFFFFF), np.float32)[0]
+    return np.uint32(k & 0xFFFFFFFF).view(np.float32)
 
 
 def to_float(k: int) -> float:

@@ -1,0 +1,74 @@
+"""Functions whose text is the same in every precision; exact, or one rounding."""
+
+from gradcompile.runtime.jit import jit
+from gradcompile.runtime.primitives import copysign, fabs, floor, fma, fmod, rarely
+
+INF = float("inf")
+INTEGRAL = 2.0**22  # quotients below have their integral part in either precision
+
+
+@jit
+def sign(x):  # type: ignore[no-untyped-def]
+    """-1, 0 or 1; NaN of NaN.
+
+    >>> float(sign(-3.0))
+    -1.0
+    """
+    return x - x if (x == 0.0) | (x != x) else copysign(1.0, x)
+
+
+@jit
+def heaviside(x, h):  # type: ignore[no-untyped-def]
+    """0 below 0, 1 above, h at 0.
+
+    >>> float(heaviside(0.0, 0.5))
+    0.5
+    """
+    at = h if x == 0.0 else x
+    below = 0.0 if x < 0.0 else at
+    return 1.0 if x > 0.0 else below
+
+
+@jit
+def maximum(x, y):  # type: ignore[no-untyped-def]
+    """The larger of two; NaN if either is.
+
+    >>> float(maximum(1.0, 2.0))
+    2.0
+    """
+    return x if (x >= y) | (x != x) else y
+
+
+@jit
+def minimum(x, y):  # type: ignore[no-untyped-def]
+    """The smaller of two; NaN if either is.
+
+    >>> float(minimum(1.0, 2.0))
+    1.0
+    """
+    return x if (x <= y) | (x != x) else y
+
+
+@jit
+def _mod_far(x, y):  # type: ignore[no-untyped-def]
+    """The floored remainder for any quotient, by the exact truncated one."""
+    r = fmod(x, y)
+    r = r + y if (r < 0.0) ^ (y < 0.0) else r
+    return copysign(0.0, y) if fmod(x, y) == 0.0 else r
+
+
+@jit
+def mod(x, y):  # type: ignore[no-untyped-def]
+    """x - y*floor(x/y), with the sign of y; NaN for y = 0 and for an infinite x.
+
+    The exact remainder, rounded once more where x and y have opposite signs. The quotient may be rounded up to the next
+    integer, and then y comes back on top.
+
+    >>> float(mod(-1.0, 3.0))
+    2.0
+    """
+    ratio = x / y
+    r = fma(-floor(ratio), y, x)
+    r = r + y if (r < 0.0) ^ (y < 0.0) else r
+    near = copysign(0.0, y) if r == 0.0 else r
+    return rarely(_mod_far, not ((fabs(ratio) < INTEGRAL) & (fabs(y) < INF)), near, x, y)
