@@ -11,11 +11,12 @@ from functools import reduce
 import numpy as np
 
 from gradcompile.ir import Node, apply, const, is_const, node, rebuild, topological
+from gradcompile.ops.gather import row_major
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
 LARGEST_POWER = 64
-STRUCTURAL = ("broadcast", "assemble", "item", "sum", "size", "stop_gradient")
+STRUCTURAL = ("broadcast", "assemble", "item", "sum", "amax", "size", "pack", "take", "scatter", "stop_gradient")
 
 
 def simplify(roots: Sequence[Node]) -> list[Node]:
@@ -248,6 +249,12 @@ def implied(n: Node) -> Node | None:
     return lighter if lighter.type == n.type else None
 
 
+def all_taken(n: Node) -> Node | None:
+    """All entries of a vector, in their order, are the vector."""
+    v, spec = n.args[0], n.params[0]
+    return v if v.type == n.type and spec == row_major(0, n.type.shape) else None
+
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (assembled, implied, one_term, doubled),
     "mul": (implied, unit_factor, signs_out, reciprocal_factor, constants_together),
@@ -260,6 +267,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "or": (flat_logic,),
     "item": (entry_of_assembled,),
     "broadcast": (same_shape,),
+    "take": (all_taken,),
 }
 
 
