@@ -233,7 +233,6 @@ def scatter_jvp(n: "Node", tangents: Tangents) -> "Node":
     return filled(n.type) if tangent is None else ir.apply("scatter", tangent, params=n.params)
 
 
-
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
             doc="the entries of all values in one vector"))  # fmt: skip
