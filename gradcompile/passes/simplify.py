@@ -11,7 +11,6 @@ from functools import reduce
 import numpy as np
 
 from gradcompile.ir import Node, apply, const, is_const, node, rebuild, topological
-from gradcompile.ops.gather import row_major
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -249,12 +248,6 @@ def implied(n: Node) -> Node | None:
     return lighter if lighter.type == n.type else None
 
 
-def all_taken(n: Node) -> Node | None:
-    """All entries of a vector, in their order, are the vector."""
-    v, spec = n.args[0], n.params[0]
-    return v if v.type == n.type and spec == row_major(0, n.type.shape) else None
-
-
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (assembled, implied, one_term, doubled),
     "mul": (implied, unit_factor, signs_out, reciprocal_factor, constants_together),
@@ -267,7 +260,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "or": (flat_logic,),
     "item": (entry_of_assembled,),
     "broadcast": (same_shape,),
-    "take": (all_taken,),
 }
 
 
