@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, apply, const, depends_on, is_const, topological
+from gradcompile.ops.record import Vjp
 from gradcompile.types import Dim, Shape
+
+COPIED = frozenset({"sum", "assemble", "pack"})  # their transposes copy entries of the adjoint
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -43,10 +46,30 @@ def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -
 def contributions(n: Node, adjoint: Node) -> Sequence[Node | None]:
     """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
     if n.op.vjp is not None:
-        return n.op.vjp(adjoint, n)
+        return transposed(n.op.vjp, adjoint, n)
     if n.op.partials is not None:
         return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
     return [None] * len(n.args)
+
+
+def transposed(rule: Vjp, adjoint: Node, n: Node) -> Sequence[Node | None]:
+    """The transpose of a linear op; what it passes on from behind a branch stays behind one, for all but leaves.
+
+    One condition for all entries is kept. Conditions of single entries are copied where the transpose copies entries;
+    where it adds them up, as scatter does, a place is behind a branch that none of its entries took.
+    """
+    if not is_masked(adjoint) or all(not a.args for a in n.args):
+        return rule(adjoint, n)
+    condition, zero, shape = adjoint.args[0], adjoint.args[2], adjoint.type.shape
+    taken: Sequence[Node | None] = [condition] * len(n.args)
+    if not condition.type.shape:
+        parts = rule(spread(adjoint.args[1], shape), n)
+    elif n.op.name in COPIED:
+        parts, taken = rule(spread(adjoint.args[1], shape), n), rule(spread(condition, shape), n)
+    else:
+        some = rule(spread(apply("select", condition, const(1.0, zero.type.dtype), zero), shape), n)
+        parts, taken = rule(adjoint, n), [None if c is None else apply("lt", zero, c) for c in some]
+    return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
 
 
 def accumulate(parts: Sequence[Node], primal: Node) -> Node:

@@ -18,6 +18,7 @@ def compile_grad(
     threads: int | None = None,
     cache: bool = True,
     stabilize: bool = True,
+    reroll: bool = False,
     name: str | None = None,
     allow_unused: bool = False,
 ) -> CompiledGrad:
@@ -28,8 +29,9 @@ def compile_grad(
     sample; the loss is then that of one sample and its `reduce` ("mean" or "sum") is compiled. inputs: the order of
     everything else (data first, then natural order, if left out). dtype: "float64" or "float32".
     threads: None or 1; the kernel is serial. cache: keep the machine code on disk. stabilize: rewrite formulas that
-    lose precision (see `f.rewrites`). name: of the function, for its repr and its file. allow_unused: a parameter that
-    the loss does not contain gets a zero gradient.
+    lose precision (see `f.rewrites`). reroll: compile sums of 32 or more similar terms, as a loop over symbols makes
+    them, as loops. name: of the function, for its repr and its file. allow_unused: a parameter that the loss does not
+    contain gets a zero gradient.
 
     Raises ExpressionError for a loss that can't be compiled, ArgumentError or ArgumentTypeError for arguments that
     don't fit.
@@ -44,7 +46,7 @@ def compile_grad(
     problem = read(loss, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
     if not problem.params:
         raise ArgumentError("params is empty; name what to differentiate by, or use compile_value for the value alone")
-    return CompiledGrad(problem, Options(name or "", stabilize, cache))
+    return CompiledGrad(problem, Options(name or "", stabilize, cache, reroll))
 
 
 def compile_value(
@@ -57,6 +59,7 @@ def compile_value(
     dtype: str = "float64",
     cache: bool = True,
     stabilize: bool = True,
+    reroll: bool = False,
     name: str | None = None,
     allow_unused: bool = False,
 ) -> CompiledValue:
@@ -72,7 +75,7 @@ def compile_value(
     """
     check_options(reduce or "mean", dtype, None)
     problem = read(expr, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
-    return CompiledValue(problem, Options(name or "", stabilize, cache))
+    return CompiledValue(problem, Options(name or "", stabilize, cache, reroll))
 
 
 def check_options(reduce: str, dtype: str, threads: int | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -45,6 +45,7 @@ class Options:
     name: str = ""
     stabilize: bool = True
     cache: bool = True
+    reroll: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,18 @@ class Derivation:
     adjoint_of: dict[Node, Node]
 
 
+def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewrite]]:
+    """The value as it is differentiated: simplified, rerolled and stabilised as far as asked for, and the rewrites."""
+    primal = passes.simplified([problem.primal])
+    if options.reroll:
+        primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
+    return passes.stabilized(primal) if options.stabilize else (primal, [])
+
+
 @collector_paused()
 def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     """The graph of the value, and of its gradient if asked for, through all passes."""
-    primal = passes.simplified([problem.primal])
-    stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
+    stable, rewrites = prepared(problem, options)
     leaves = [a.leaf for a in problem.params] if gradients else []
     found = autodiff.adjoints(stable[0], topological(stable)) if gradients else {}
     roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
@@ -117,6 +125,13 @@ class Compiled:
     @cached_property
     def _derivation(self) -> Derivation:
         return derive(self.problem, self.options, self.gradients_wanted)
+
+    @cached_property
+    def _as_written(self) -> Derivation:
+        """All that follows from the problem without loops over similar terms: for formulas, not for the kernel."""
+        if not self.options.reroll:
+            return self._derivation
+        return derive(self.problem, replace(self.options, reroll=False), self.gradients_wanted)
 
     @cached_property
     def source(self) -> str:
@@ -272,7 +287,7 @@ class CompiledGrad(Compiled):
                 raise ArgumentError(
                     f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}"
                 )
-        found = to_sympy(self.graph.simplified[1:], self.problem.symbols)
+        found = to_sympy(self._as_written.graphs.simplified[1:], self.problem.symbols)
         return found[0] if self.problem.bare else self._grads(*found)
 
     def explain(self, *args: Any, **named: Any) -> Explanation:
@@ -280,7 +295,8 @@ class CompiledGrad(Compiled):
 
         `.rows` has name, formula, value and adjoint, which is None for an input.
         """
-        return explain(self.problem, self.graph.stabilized[0], self._leaf_values(args, named))
+        written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
+        return explain(self.problem, written, self._leaf_values(args, named))
 
     def check(self, *args: Any, **named: Any) -> Check:
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.

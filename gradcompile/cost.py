@@ -1,6 +1,7 @@
 """What a graph costs: operations of the loss and of loss + gradient, and the bytes that a sample moves."""
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -30,14 +31,33 @@ class Cost(NamedTuple):
 
 
 def operations(roots: Iterable[Node]) -> int:
-    """Operations of all nodes below the roots, each counted once; subtraction is one operation."""
-    total = 0
-    for n in topological(roots):
-        if n.op.name == "add":
-            total += len(n.args) - 1 - sum(a.op.name == "neg" for a in n.args)
-        elif n.args:
-            total += n.op.cost
-    return total
+    """Operations of all nodes below the roots, each counted once for every entry; subtraction is one operation.
+
+    A named dimension counts as one entry, so that the cost is that of a sample.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> x = leaf("x", ArrayType((100,)))
+    >>> operations([apply("sum", apply("mul", x, x), params=((0,),))])
+    199
+    """
+    return sum(operations_of(n) for n in topological(roots))
+
+
+def operations_of(n: Node) -> int:
+    """Operations of one node; a reduction over numbered axes counts what it reduces."""
+    if n.op.name == "add":
+        return entries(n) * (len(n.args) - 1 - sum(a.op.name == "neg" for a in n.args))
+    if n.op.name in ("sum", "amax"):
+        return n.op.cost * max(entries(n.args[0]) - entries(n), 1)
+    if n.op.name == "scatter":
+        return n.op.cost * entries(n.args[0])
+    return n.op.cost * entries(n) if n.args else 0
+
+
+def entries(n: Node) -> int:
+    """The number of entries of a node, those of one sample."""
+    return prod(d for d in n.type.shape if isinstance(d, int))
 
 
 def cost_of(value: Node, gradients: Sequence[Node], columns: Iterable[Node]) -> Cost:

@@ -1,8 +1,12 @@
 """Nodes as conventional mathematics, of bounded length: for comments, messages and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+
+import numpy as np
 
 from gradcompile.ir import Node, is_const, topological
+from gradcompile.ops.gather import Affine
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
@@ -92,8 +96,92 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{args[0][0]}[{', '.join(':' if k is None else str(k) for k in n.params[0])}]", ATOM
     if name == "size":
         return "n", ATOM
+    if name in GATHERED:
+        return GATHERED[name](n, texts), ATOM
     orders = [str(p) for p in n.params if isinstance(p, int)]
     return f"{name.replace('_1', '')}({', '.join([*orders, *(a[0] for a in args)])})", ATOM
+
+
+def pack_text(n: Node, texts: Mapping[Node, Text]) -> str:
+    """The first values of a vector."""
+    return f"pack({', '.join([*(texts[a][0] for a in n.args[:2]), *([ELLIPSIS] if len(n.args) > 2 else [])])})"
+
+
+def take_text(n: Node, texts: Mapping[Node, Text]) -> str:
+    """Entries of a vector by their index: x[i + 1], x[i, j], and x[k_i] where they follow no rule.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> u = apply("pack", leaf("U", ArrayType((40, 40))))
+    >>> take_text(apply("take", u, params=(Affine(1, ((38, 40), (39, 1))),)), {})
+    'U[i, j + 1]'
+    """
+    vector, spec = n.args[0], n.params[0]
+    whole = texts.get(vector, (ELLIPSIS, ATOM))[0]
+    if not isinstance(spec, Affine):
+        (name, index), (other, _) = (entry(vector, place, texts) for place in spec.bounds)
+        return f"{name if name == other and len(index) == 1 else whole}[k_i]"
+    name, start = entry(vector, spec.start, texts)
+    steps = []
+    for count, stride in spec.axes:
+        near, far = (entry(vector, spec.start + k * stride, texts) for k in (min(1, count - 1), count - 1))
+        steps.append([b - a for a, b in zip(start, near[1], strict=False)])
+        if not start or far != (name, tuple(a + (count - 1) * d for a, d in zip(start, steps[-1], strict=True))):
+            return f"{whole}[{index_text(spec.start, [stride for _, stride in spec.axes])}]"
+    return f"{name}[{', '.join(index_text(a, [s[k] for s in steps]) for k, a in enumerate(start))}]"
+
+
+def table_text(n: Node) -> str:
+    """The first numbers of a table.
+
+    >>> from gradcompile.ops.gather import table
+    >>> table_text(table([[0.5, 2.0], [1.0, 0.25]]))
+    '[0.5, 2, ...][i, j]'
+    """
+    first = [f"{v:.4g}" for v in n.params[0].array().ravel()[:2]]
+    return f"[{', '.join([*first, ELLIPSIS])}][{', '.join('ijkl'[: len(n.type.shape)])}]"
+
+
+def entry(vector: Node, place: int, texts: Mapping[Node, Text]) -> tuple[str, tuple[int, ...]]:
+    """An entry of a vector as a name and an index; x3 is x at 3.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> entry(apply("pack", leaf("a"), leaf("x3")), 1, {})
+    ('x', (3,))
+    """
+    for a in vector.args if vector.op.name == "pack" else (vector,):
+        size = prod(int(d) for d in a.type.shape)
+        if place < size:
+            break
+        place -= size
+    name = texts[a][0] if a in texts else str(a.params[0]) if a.op.name == "leaf" else ELLIPSIS
+    if a.type.shape:
+        return name, tuple(int(k) for k in np.unravel_index(place, tuple(int(d) for d in a.type.shape)))
+    stem = name.rstrip("0123456789")
+    return (stem, (int(name[len(stem) :]),)) if stem.isidentifier() and stem != name else (name, ())
+
+
+def index_text(start: int, strides: Sequence[int]) -> str:
+    """start + stride*i + stride*j as an index writes it.
+
+    >>> index_text(1, [1]), index_text(9, [-1]), index_text(0, [40, 2])
+    ('i + 1', '9 - i', '40*i + 2*j')
+    """
+    letters = [(letter, s) for letter, s in zip("ijkl", strides, strict=False) if s]
+    terms = [
+        (f"{'-' * (s < 0)}{'' if abs(s) == 1 else f'{abs(s)}*'}{x}", NEGATIVE if s < 0 else ATOM) for x, s in letters
+    ]
+    terms += [number_text(float(start))] if start or not terms else []
+    return sum_text(sorted(terms, key=lambda t: t[0].startswith("-")))
+
+
+GATHERED: dict[str, Callable[[Node, Mapping[Node, Text]], str]] = {
+    "pack": pack_text,
+    "take": take_text,
+    "scatter": lambda n, texts: f"scatter({texts[n.args[0]][0]})",
+    "table": lambda n, texts: table_text(n),
+    "amax": lambda n, texts: f"max({texts[n.args[0]][0]})",
+}
 
 
 def is_mean(n: Node) -> bool:

@@ -14,7 +14,9 @@ from gradcompile.types import ArrayType, Dim
 Env = Mapping[Node, npt.ArrayLike]
 Dims = dict[Dim, int]
 
-STRUCTURAL = frozenset({"const", "item", "assemble", "broadcast", "sum", "size"})  # these take whole arrays
+STRUCTURAL = frozenset(
+    {"const", "table", "item", "assemble", "broadcast", "sum", "amax", "size", "pack", "take", "scatter"}
+)  # these take whole arrays
 
 
 def evaluate(roots: Sequence[Node], env: Env) -> list[Any]:

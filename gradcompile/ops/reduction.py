@@ -1,4 +1,4 @@
-"""Reductions: the sum over axes, and the number of entries along one, from which means are made."""
+"""Reductions: sum and maximum over axes, and the number of entries along one, from which means are made."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,15 @@ def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def sum_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
     """Every entry of the sum's argument gets the sum's adjoint."""
+    return (spread(g, n),)
+
+
+def spread(x: "Node", n: "Node") -> "Node":
+    """A value of the shape of a reduction, repeated to that of the reduction's argument."""
     shape = n.args[0].type.shape
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
     trailing = left == tuple(range(len(shape) - len(left), len(shape)))
-    return (ir.apply("broadcast", g, params=(shape,) if trailing else (shape, left)),)
+    return ir.apply("broadcast", x, params=(shape,) if trailing else (shape, left))
 
 
 def sum_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
@@ -44,8 +49,37 @@ def size(x: Any, axis: int) -> Any:
     return np.float64(np.shape(x)[axis])
 
 
+def amax(x: Any, axes: tuple[int, ...]) -> Any:
+    """The largest entry over the axes, NaN if one of them is; numbers of mpmath need to be told."""
+    return np.where(np.any(x != x, axis=axes), np.nan, np.max(x, axis=axes))[()]
+
+
+def shares(n: "Node") -> tuple["Node", "Node"]:
+    """Where the argument of a maximum is largest, and in how many places that is."""
+    largest = ir.apply("eq", n.args[0], spread(n, n))
+    one, zero = (ir.const(v, n.type.dtype) for v in (1.0, 0.0))
+    return largest, ir.apply("sum", ir.apply("select", largest, one, zero), params=n.params)
+
+
+def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
+    """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
+    largest, count = shares(n)
+    return (ir.apply("select", largest, spread(ir.apply("div", g, count), n), ir.const(0.0, n.type.dtype)),)
+
+
+def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
+    """The mean of the tangent's entries where the argument is largest."""
+    largest, count = shares(n)
+    zero = ir.const(0.0, n.type.dtype)
+    share = ir.apply("div", tangents[0] or zero, spread(count, n))
+    return ir.apply("sum", ir.apply("select", largest, share, zero), params=n.params)
+
+
 register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=sum_jvp, sympy="Sum",
             derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
             doc="sum over the axes"))  # fmt: skip
+register(Op("amax", sum_type, amax, vjp=amax_vjp, jvp=amax_jvp, cost=3, derivative="1/ties where largest, else 0",
+            convention="ties are split equally; NaN if an entry is, with derivative 0", accuracy="exact",
+            doc="the largest entry over the axes"))  # fmt: skip
 register(Op("size", size_type, size, partials=lambda n: (None,), cost=0, derivative="none", accuracy="exact",
             doc="number of entries along the axis"))  # fmt: skip

@@ -1,13 +1,14 @@
 """The passes in their order, each followed by a check of the graph that it gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.ir import Node, topological, verify
 from gradcompile.passes.hoist import hoist
+from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
 
-__all__ = ["Rewrite", "finished", "simplified", "stabilized"]
+__all__ = ["Rewrite", "finished", "rerolled", "simplified", "stabilized"]
 
 
 def simplified(roots: Sequence[Node]) -> list[Node]:
@@ -15,6 +16,13 @@ def simplified(roots: Sequence[Node]) -> list[Node]:
     result = simplify(roots)
     verify(result, "simplify")
     return result
+
+
+def rerolled(roots: Sequence[Node], params: Sequence[Node], inputs: Iterable[Node] = ()) -> list[Node]:
+    """The roots with long sums of similar terms as sums of arrays; params and inputs are the leaves they stand on."""
+    result = reroll(roots, params, inputs)
+    verify(result, "reroll")
+    return simplified(result)
 
 
 def stabilized(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:

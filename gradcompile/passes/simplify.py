@@ -15,7 +15,7 @@ from gradcompile.ir import Node, apply, const, is_const, node, rebuild, topologi
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
 LARGEST_POWER = 64
-STRUCTURAL = ("broadcast", "assemble", "item", "sum", "size", "stop_gradient")
+STRUCTURAL = ("broadcast", "assemble", "item", "sum", "amax", "size", "pack", "take", "scatter", "stop_gradient")
 
 
 def simplify(roots: Sequence[Node]) -> list[Node]:

@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, const, is_const, rebuild
+from gradcompile.ops.record import Params
 from gradcompile.passes.simplify import simplify_node
+from gradcompile.types import Shape
 
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 Rule = Callable[[Node], Node | None]
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
 SHOWN = 80  # characters of a formula in a Rewrite
+SUMS = ("add", "expm1", "sinh", "cosh", "exp")  # above the line, these may overflow where the sum below it does
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
 
@@ -251,26 +254,75 @@ def log_of_product(n: Node) -> Node | None:
     return make("add", *logs, *([] if is_const(rest, 1.0) else [make("log", rest)]))
 
 
+class Exponential(NamedTuple):
+    """The term weight*exp(exponent), or the sum of such terms over axes (the params of that sum)."""
+
+    weight: Node
+    exponent: Node
+    over: Params = ()
+
+    def largest(self) -> Node:
+        """The exponent, the largest of them over the axes of a sum."""
+        summed = self.over and self.exponent.type.shape
+        return apply("amax", self.exponent, params=self.over) if summed else self.exponent
+
+    def relative(self, largest: Node) -> Node:
+        """weight*exp(exponent - largest), the terms of a sum not yet added up."""
+        return make("mul", self.weight, make("exp", minus(self.exponent, largest)))
+
+
 def log_sum_exp(n: Node) -> Node | None:
     """log(c + d*exp(u)) = log(c) + softplus(u + log(d/c)); log(a*exp(u) + ...) = m + log(a*exp(u - m) + ...).
 
     m is the largest exponent, a number is its multiple of exp(0), and the weights a, b may have any sign. Beside 1 the
-    terms may be tiny: log(1 + a*exp(u)) = m + log1p(expm1(-m) + a*exp(u - m)).
+    terms may be tiny: log(1 + a*exp(u)) = m + log1p(expm1(-m) + a*exp(u - m)). Terms may be sums of such over an axis.
     """
-    found = [weighted(t) for t in parts(n.args[0])]
-    pairs = sorted((p for p in found if p is not None), key=lambda p: p[1].op.name != "const")
-    if len(pairs) < max(2, len(found)) or pairs[-1][1].op.name == "const":
+    found = [exponentials(t) for t in parts(n.args[0])]
+    each = sorted((e for f in found for e in f), key=lambda e: e.exponent.op.name != "const")
+    loops = any(e.over for e in each)
+    if not all(found) or (len(each) < 2 and not loops) or each[-1].exponent.op.name == "const":
         return None
-    (a, u), (b, v) = pairs[:2]
-    if len(pairs) == 2 and is_const(u, 0.0) and b.op.name == "const":
+    (a, u, _), (b, v, _) = each[0], each[-1]
+    if len(each) == 2 and not loops and is_const(u, 0.0) and b.op.name == "const":
         soft = make("softplus", plus(v, log_ratio(float(b.value), float(a.value))))
         return plus(soft, math.log(float(a.value)))
-    largest = apply("stop_gradient", reduce(lambda u, v: make("max", u, v), (u for _, u in pairs)))
+    largest = apply("stop_gradient", reduce(lambda u, v: make("max", u, v), (e.largest() for e in each)))
     one = is_const(u, 0.0) and is_const(a, 1.0)
-    rest = [make("mul", a, make("exp", minus(u, largest))) for a, u in (pairs[1:] if one else pairs)]
+    rest = relative_terms(each[1:] if one else each, largest)
     if one:
         rest = [make("expm1", make("neg", largest)), *rest]
     return make("add", largest, make("log1p" if one else "log", apply("add", *rest)))
+
+
+def relative_terms(each: Sequence[Exponential], largest: Node) -> list[Node]:
+    """Exponentials relative to the largest, those summed over the same axes of as many terms in one sum."""
+    single = [e.relative(largest) for e in each if not e.over]
+    loops: dict[tuple[Params, Shape], list[Node]] = {}
+    for e in each:
+        if e.over:
+            term = e.relative(largest)
+            loops.setdefault((e.over, term.type.shape), []).append(term)
+    return [*single, *(apply("sum", joined(ts[:-1], ts[-1]), params=over) for (over, _), ts in loops.items())]
+
+
+def exponentials(t: Node) -> list[Exponential]:
+    """A term as exponentials: one, or those of a sum over an axis and what it is multiplied by; none if it is other."""
+    pair = weighted(t)
+    if pair is not None:
+        return [Exponential(*pair)]
+    c, above, below = fraction(t)
+    loops = [x for x in above if is_loop(x)]
+    if len(loops) != 1 or not 0 < c < math.inf:
+        return []
+    around = quotient(c, without(above, loops[0]), below, t)
+    inner = [weighted(x) for x in parts(loops[0].args[0])]
+    found = [Exponential(make("mul", around, p[0]), p[1], loops[0].params) for p in inner if p is not None]
+    return found if len(found) == len(inner) and all(e.exponent.op.name != "const" for e in found) else []
+
+
+def is_loop(x: Node | None) -> bool:
+    """Whether this is a sum over terms that were written one by one, as `reroll` makes it."""
+    return x is not None and x.op.name == "sum" and all(isinstance(d, int) for d in x.args[0].type.shape)
 
 
 def weighted(t: Node) -> tuple[Node, Node] | None:
@@ -369,17 +421,27 @@ def softmax(n: Node) -> Node | None:
     """exp(u)/(exp(u) + exp(v) + ...) = exp(u - log(exp(u) + exp(v) + ...)), and 1/(...) = exp(-log(...))."""
     k, above, below = fraction(n)
     for d in below:
-        found = positive_exps(d)
-        if found is None or len(found) < 2:
+        found, loops = positive_exps(d), is_loop_of_exps(d)
+        if not loops and (found is None or len(found) < 2):
             continue
-        numerator = next((x for x in above if is_exp(x) and any(u is x.args[0] for _, u in found)), None)
-        if numerator is None and any(x.op.name in ("add", "expm1", "sinh", "cosh", "exp") for x in above):
+        exponents = {u for _, u in found or ()}
+        numerator = next((x for x in above if is_exp(x) and (loops or x.args[0] in exponents)), None)
+        if numerator is None and any(x.op.name in SUMS or is_loop(x) for x in above):
             continue
         lse = log_sum_exp(apply("log", d))
         if lse is not None:
             u, rest = (number(0.0, n), above) if numerator is None else (numerator.args[0], without(above, numerator))
             return quotient(k, [*rest, make("exp", minus(u, lse))], without(below, d), n)
     return None
+
+
+def is_loop_of_exps(n: Node) -> bool:
+    """Whether a sum over an axis, and whatever else is added to it, has positive terms c*exp(u) only."""
+    found = terms(n)
+    positive = all(0 < c < math.inf for c, _ in found)
+    loops = [x for _, x in found if x is not None and is_loop(x)]
+    others = [x for _, x in found if x is not None and not is_loop(x)]
+    return bool(loops) and positive and all(map(is_exp, others)) and all(positive_exps(x.args[0]) for x in loops)
 
 
 # Roots and products
@@ -401,6 +463,17 @@ def norm(n: Node) -> Node | None:
         pairs = zip(level[::2], level[1::2], strict=False)
         level = [make("hypot", x, y) for x, y in pairs] + level[len(level) // 2 * 2 :]
     return level[0]
+
+
+def norm_of_loop(n: Node) -> Node | None:
+    """sqrt(s) of a sum s of squares over an axis = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
+    found = terms(n.args[0])
+    loops = [x for c, x in found if x is not None and is_loop(x) and c > 0]
+    others = [t for t in parts(n.args[0]) if split(t)[1] not in loops]
+    squares = [*others, *(t for x in loops for t in parts(x.args[0]))]
+    if not loops or any(square_root(t) is None for t in squares):
+        return None
+    return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
 
 
 def square_root(t: Node) -> Node | None:
@@ -438,6 +511,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "add": (exp_minus_one, one_minus_cos, one_minus_sigmoid, sinh_of_exps),
     "log": (log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
     "div": (tanh_of_exps, bernoulli, logistic, softmax),
-    "sqrt": (norm,),
+    "sqrt": (norm, norm_of_loop),
     "mul": (x_log_x,),
 }
