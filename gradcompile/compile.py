@@ -18,7 +18,7 @@ def compile_grad(
     threads: int | None = None,
     cache: bool = True,
     stabilize: bool = True,
-    reroll: bool = False,
+    reroll: bool = True,
     name: str | None = None,
     allow_unused: bool = False,
 ) -> CompiledGrad:
@@ -59,7 +59,7 @@ def compile_value(
     dtype: str = "float64",
     cache: bool = True,
     stabilize: bool = True,
-    reroll: bool = False,
+    reroll: bool = True,
     name: str | None = None,
     allow_unused: bool = False,
 ) -> CompiledValue:

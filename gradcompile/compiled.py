@@ -45,7 +45,7 @@ class Options:
     name: str = ""
     stabilize: bool = True
     cache: bool = True
-    reroll: bool = False
+    reroll: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Loops:
 
     def prepare(self, region: Region, roots: Sequence[Node]) -> None:
         """Write every loop that the roots need, in order of the steps; the results are given in the region."""
-        below = reachable(roots, region.given)
+        below = reachable(roots, region.given.keys() | self.vectors.keys())
         users: dict[Node, list[Node]] = {}
         at: dict[Node, int] = {}
         for n in below:

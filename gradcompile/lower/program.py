@@ -104,12 +104,11 @@ class Naming:
 
     def source(self, n: Node) -> str:
         """What the entries that a loop takes have in common in their names; empty if nothing."""
-        entries = [a for a in n.args[0].args if not a.type.shape] if n.args[0].op.name == "pack" else []
-        first, last = (n.params[0].bounds[k] for k in (0, 1))
-        if len(entries) < len(n.args[0].args) or not entries:
-            return self.program.names.get(n.args[0], "")
-        common = os.path.commonprefix([self.program.names.get(entries[k], "") for k in (first, last)])
-        return common.rstrip("0123456789_")
+        source = n.args[0]
+        parts = source.args if source.op.name == "pack" else (source,)
+        if len(parts) > 1 and not any(a.type.shape for a in parts):
+            parts = tuple(parts[k] for k in n.params[0].bounds)
+        return os.path.commonprefix([self.program.names.get(a, "") for a in parts]).rstrip("0123456789_")
 
     def plain_wish(self, n: Node) -> str:
         """What the value is called by what computes it."""

@@ -92,17 +92,19 @@ def signs_out(n: Node) -> Node | None:
 
 
 def constants_together(n: Node) -> Node | None:
-    """c*(d*x) = (c*d)*x for powers of two, and c*((d*x)*y) = +-(x*y) where c*d = +-1; constants go first.
+    """c*(d*x) = (c*d)*x if one is a power of two, and c*((d*x)*y) = +-(x*y) where c*d = +-1; constants go first.
 
     Powers of two shift the exponent and nothing else, unless a product on the way is subnormal or overflows.
     """
     c, x = n.args
     if x.op.name == "const" and c.op.name != "const":
         return apply("mul", x, c)
-    if x.op.name != "mul" or not is_small_power_of_two(c):
+    if x.op.name != "mul" or c.op.name != "const":
         return None
-    if is_small_power_of_two(x.args[0]):
+    if x.args[0].op.name == "const" and any(map(is_small_power_of_two, (c, x.args[0]))):
         return apply("mul", const(c.value * x.args[0].value, n.type.dtype), x.args[1])
+    if not is_small_power_of_two(c):
+        return None
     for y, other in (x.args, x.args[::-1]):
         if y.op.name == "mul" and is_small_power_of_two(y.args[0]) and abs(c.value * y.args[0].value) == 1:
             left, right = (y.args[1], other) if y is x.args[0] else (other, y.args[1])
@@ -248,11 +250,19 @@ def implied(n: Node) -> Node | None:
     return lighter if lighter.type == n.type else None
 
 
+def spread_constants(n: Node) -> Node | None:
+    """An elementwise op of repeated numbers is the repeated number that it gives."""
+    if any(a.op.name != "const" and not (a.op.name == "broadcast" and a.args[0].op.name == "const") for a in n.args):
+        return None
+    number = simplify_node(apply(n.op.name, *(a.args[0] if a.args else a for a in n.args), params=n.params))
+    return shaped(number, n) if number.op.name == "const" and n.type.shape else None
+
+
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (assembled, implied, one_term, doubled),
-    "mul": (implied, unit_factor, signs_out, reciprocal_factor, constants_together),
-    "div": (implied, unit_divisor, signs_out),
-    "neg": (double_negative,),
+    "add": (assembled, spread_constants, implied, one_term, doubled),
+    "mul": (spread_constants, implied, unit_factor, signs_out, reciprocal_factor, constants_together),
+    "div": (spread_constants, implied, unit_divisor, signs_out),
+    "neg": (spread_constants, double_negative),
     "pow": (power,),
     "select": (decided, swapped),
     "not": (double_not,),

@@ -17,7 +17,7 @@ from gradcompile.runtime import jit
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_SHORT = 20_000  # bytes of a kernel's Python code up to which compiling it a second time is not felt
+_SHORT = 3_000  # bytes of a kernel's Python code up to which compiling it a second time is not felt
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
 _MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
@@ -476,7 +476,8 @@ def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], 
 
 def _is_short(kernel: Any) -> bool:
     """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
-    return hasattr(kernel, "overloads") and len(kernel.py_func.__code__.co_code) <= _SHORT
+    code = kernel.py_func.__wrapped__.__code__ if hasattr(kernel, "overloads") else None
+    return code is not None and len(code.co_code) <= _SHORT and "lanes" not in code.co_names
 
 
 def _in_file(kernel: Any) -> bool:

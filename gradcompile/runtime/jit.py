@@ -21,6 +21,7 @@ from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
+_LONG = 2_000  # statements of a function whose bytecode is not made
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -91,7 +92,7 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
     module.__file__ = filename
     tree = ast.parse(source, filename)
     remember(filename, tree)
-    code = compile(tree, filename, "exec", dont_inherit=True)
+    code = compile(_without_long_bodies(tree), filename, "exec", dont_inherit=True)
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)
@@ -101,6 +102,22 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _without_long_bodies(tree: ast.Module) -> ast.Module:
+    """The module with long functions cut down to their docstrings: `jit` goes by the tree, and bytecode takes a while."""
+    import numba
+
+    if numba.config.DISABLE_JIT:
+        return tree
+    body = [_stub(s) if isinstance(s, ast.FunctionDef) and len(s.body) > _LONG else s for s in tree.body]
+    return ast.Module(body, tree.type_ignores)
+
+
+def _stub(function: ast.FunctionDef) -> ast.FunctionDef:
+    """The function without what follows its docstring."""
+    kept = {name: getattr(function, name) for name in function._fields} | {"body": function.body[:1]}
+    return ast.copy_location(ast.FunctionDef(**kept), function)
 
 
 def _machine_code_directories(module: ModuleType) -> set[Path]:

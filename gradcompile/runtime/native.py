@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-PIECE = 5_000  # statements of a straight function that stay together in one function of machine code
+PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 
@@ -128,10 +128,20 @@ class Lowered:
 
 @dataclass(slots=True)
 class Piece:
-    """A part of a function's code: the lines, and the stores of what later parts read."""
+    """A part of a function's code: the lines, and the stores of what later parts read, by the operand they store.
+
+    Each is written where its operand is made: many at the end would keep LLVM's scheduler busy in quadratic time.
+    """
 
     lines: list[str] = field(default_factory=list)
-    exports: list[str] = field(default_factory=list)
+    exports: dict[str, list[str]] = field(default_factory=dict)
+
+    def complete(self) -> Iterator[str]:
+        """The lines with the stores among them."""
+        for line in self.lines:
+            yield line
+            if line.startswith("  %"):
+                yield from self.exports.get(line.split(" ", 3)[2], ())
 
 
 @dataclass(slots=True)
@@ -267,14 +277,12 @@ class Writer:
         if result is not None:
             self.slots["returned"] = slot = len(self.slots)
             self.lines += self.store_slot(result, slot)
-        for piece in self.pieces:
-            piece.lines += [*piece.exports, "  ret void"]
         parameters = f"{self.made.parameters}, ptr %frame".removeprefix(", ")
         calls = []
         for k, piece in enumerate(self.pieces):
             name = f"@{self.made.name}.piece.{k}"
             head = f"define internal void {name}({parameters}) noinline {ATTRIBUTES} {{\nstart:"
-            self.unit.pieces.append("\n".join([head, *piece.lines, "}"]))
+            self.unit.pieces.append("\n".join([head, *piece.complete(), "  ret void", "}"]))
             calls.append(f"  call void {name}({parameters})")
         self.local("i64", len(self.slots), "%frame")
         frees = [f"  call void @free(ptr {p})" for p in self.freed]
@@ -299,7 +307,7 @@ class Writer:
         """A value of an earlier piece, read from the frame."""
         if value.text not in self.slots:
             self.slots[value.text] = len(self.slots)
-            self.pieces[self.home[value.text]].exports += self.store_slot(value, self.slots[value.text])
+            self.pieces[self.home[value.text]].exports[value.text] = self.store_slot(value, self.slots[value.text])
         slot = self.slots[value.text]
         place = self.emit(f"getelementptr i64, ptr %frame, i64 {slot}")
         found = value._replace(text=self.emit(f"load {value.type if isinstance(value, Value) else 'ptr'}, ptr {place}"))
@@ -814,22 +822,28 @@ def is_lanes(loop: ast.For | ast.While) -> bool:
 
 # ---- where texts come from
 
-_TREES: dict[str, dict[str, ast.FunctionDef]] = {}
+_TREES: dict[tuple[str, str], ast.FunctionDef] = {}
 
 
 def remember(filename: str, tree: ast.Module) -> None:
     """Keep the functions of a module whose text was parsed already."""
-    _TREES[filename] = {s.name: s for s in tree.body if isinstance(s, ast.FunctionDef)}
+    for s in tree.body:
+        if isinstance(s, ast.FunctionDef):
+            _TREES[filename, s.name] = s
 
 
 def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
     """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
     code = function.__code__
-    if code.co_filename not in _TREES:
-        remember(code.co_filename, ast.parse("".join(linecache.getlines(code.co_filename, function.__globals__))))
-    if code.co_name not in _TREES[code.co_filename]:
-        raise SubsetError(f"{code.co_name} is not at the top level of {code.co_filename}")
-    return _TREES[code.co_filename][code.co_name]
+    key = code.co_filename, code.co_name
+    if key not in _TREES:
+        lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
+        start = next((k for k, line in enumerate(lines) if line.startswith("def ")), None)
+        if start is None:
+            raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
+        stop = next((k for k in range(start + 1, len(lines)) if lines[k].strip() and lines[k][0] not in " #)"), None)
+        remember(code.co_filename, ast.parse("".join(lines[start:stop])))
+    return _TREES[key]
 
 
 def own_text(target: Any) -> Callable[..., Any] | None:
@@ -849,6 +863,7 @@ class Compiled(NamedTuple):
     foreign: dict[str, tuple[Any, tuple[str, ...], str]]
 
 
+@lru_cache(maxsize=4)  # Numba asks more than once
 def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
     mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
