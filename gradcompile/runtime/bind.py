@@ -13,6 +13,7 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
+from gradcompile.runtime.route import Route, numba_types
 
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
@@ -70,13 +71,16 @@ def convert_all(arguments: Sequence[Argument], values: Sequence[Any]) -> list[An
 
 
 def convert(argument: Argument, value: Any) -> Any:
-    """A Python float for a scalar, else a C-contiguous array of the argument's dtype: the same one where it fits."""
+    """A Python float for a scalar, else an array of the argument's dtype: the same one where it fits.
+
+    A column may have any strides; any other array is C-contiguous.
+    """
     kind = argument.leaf.type
     dtype = _DTYPES[kind.dtype]
     if not kind.shape:
         return value if type(value) is float else _scalar(argument.name, value, dtype)
     if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous and value.flags.aligned):
-        value = _array(argument.name, value, dtype)
+        value = _array(argument.name, value, dtype, is_column=kind.shape[0] == "n")
     _check_shape(argument.name, value.shape, kind.shape)
     return value
 
@@ -107,8 +111,11 @@ def _integer(name: str, value: int, dtype: np.dtype[Any]) -> float:
     raise ArgumentError(f"{name}: the integer {_short(value)} does not fit {dtype.name} exactly; {cure}")
 
 
-def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
-    """An array as native, aligned, C-contiguous dtype; refused where that would lose something."""
+def _array(name: str, value: Any, dtype: np.dtype[Any], is_column: bool = False) -> np.ndarray:
+    """An array as native, aligned, C-contiguous dtype; refused where that would lose something.
+
+    A column that is all this but contiguous stays as it is: the data may be larger than memory.
+    """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ArgumentTypeError(f"{name} has masked entries; drop them, or fill them with {name}.filled(...)")
     try:
@@ -119,6 +126,8 @@ def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
         what = _KINDS.get(found.dtype.kind, found.dtype.name)
         cure = f"convert it, as in np.asarray({name}, float)"
         raise ArgumentTypeError(f"{name} holds {what} (dtype {found.dtype}), not real numbers; {cure}")
+    if is_column and _fits(found, dtype):
+        return found
     is_literal = not hasattr(value, "dtype")  # numbers written in Python have no precision of their own to lose
     if found.dtype.kind == "f" and found.dtype.itemsize > dtype.itemsize and not is_literal:
         cure = f"pass {name}.astype('{dtype.name}')"
@@ -127,6 +136,11 @@ def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     if found.dtype.kind in "iu":
         _check_exact(name, found, dtype)
     return converted.reshape(found.shape)
+
+
+def _fits(found: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether compiled code can read the array where it is, element by element."""
+    return found.dtype == dtype and found.flags.aligned and not any(s % dtype.itemsize for s in found.strides)
 
 
 def _check_exact(name: str, found: np.ndarray, dtype: np.dtype[Any]) -> None:
@@ -228,88 +242,53 @@ def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
     return found
 
 
-# ---- compiled code
-
-
-def ready(kernel: Any, inputs: Sequence[Argument], dtype: str) -> Any:
-    """The kernel, compiled for theta, grad and these inputs; the plain function when the JIT is off."""
-    jit.precompile(kernel, _types([len(a.leaf.type.shape) for a in inputs], dtype))
-    return kernel
-
-
-def entry(kernel: Any, ranks: Sequence[int], dtype: str) -> Callable[..., Any]:
-    """The function to call with theta, grad and inputs of these numbers of axes, which checks nothing."""
-    if hasattr(kernel, "overloads"):
-        return jit.precompile(kernel, _types(ranks, dtype))  # type: ignore[no-any-return]
-
-    def plain(theta: np.ndarray, grad: np.ndarray, *inputs: Any) -> float:
-        scalar = theta.dtype.type  # NumPy's numbers divide by zero as machine code does, Python's raise
-        with np.errstate(all="ignore"):
-            return float(kernel(theta, grad, *(scalar(v) if type(v) is float else v for v in inputs)))
-
-    return plain
-
-
-def _types(ranks: Sequence[int], dtype: str) -> list[Any]:
-    """Numba's types of theta, grad and the inputs."""
-    from numba import types
-
-    scalar = getattr(types, dtype)
-    vector = types.Array(scalar, 1, "C")
-    return [vector, vector, *(types.Array(scalar, r, "C") if r else scalar for r in ranks)]
-
-
 # ---- calling
 
 
-def make_value(problem: Problem, kernel: Any, dtype: str) -> Callable[..., Any]:
+def make_value(problem: Problem, route: Route, dtype: str) -> Callable[..., Any]:
     """The call of a value: a float, or an array with one value a sample."""
     arguments = (*problem.params, *problem.inputs)
     count = len(problem.params)
-    columns = [k for k, a in enumerate(problem.inputs) if a.leaf.type.shape[:1] == ("n",)]
     per_sample = problem.primal.type.shape == ("n",)
-    run = entry(kernel, [len(a.leaf.type.shape) for a in problem.inputs], dtype)
 
     def call(*args: Any, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named))
         theta, inputs = _packed(problem.params, values[:count], _DTYPES[dtype]), values[count:]
-        out = np.empty(len(inputs[columns[0]]) if per_sample else 0, dtype)
-        value = run(theta, out, *inputs)
+        out = np.empty(len(inputs[route.columns[0]]) if per_sample else 0, dtype)
+        value = route.choose(inputs)(theta, out, *inputs)
         return out if per_sample else value
 
     return call
 
 
 def make_call(
-    params: Sequence[Argument], inputs: Sequence[Argument], kernel: Any, grads_type: Any, bare: bool
+    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call of a loss with its gradient: call(*params, *inputs, out=None) -> (loss, grads), also by name.
 
     With `out` the flat gradient is written there and returned in place of grads.
     """
     arguments = (*params, *inputs)
-    call = _general_call(params, inputs, kernel, grads_type, bare)
+    call = _general_call(params, inputs, route, grads_type, bare)
     is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not _is_short(kernel):
+    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not _is_short(route.kernel):
         return call
-    return _numbers_call(params, inputs, kernel, grads_type, bare, call)
+    return _numbers_call(params, inputs, route.kernel, grads_type, bare, call)
 
 
 def _general_call(
-    params: Sequence[Argument], inputs: Sequence[Argument], kernel: Any, grads_type: Any, bare: bool
+    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
     arguments, count = (*params, *inputs), len(params)
-    name = params[0].leaf.type.dtype
-    dtype, size = _DTYPES[name], sum(map(size_of, params))
-    run = entry(kernel, [len(a.leaf.type.shape) for a in inputs], name)
+    dtype, size = _DTYPES[params[0].leaf.type.dtype], sum(map(size_of, params))
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named))
         if out is not None:
             check_out(out, size, dtype)
         grad = np.empty(size, dtype) if out is None else out
-        loss = run(_packed(params, values[:count], dtype), grad, *values[count:])
+        loss = route.choose(values[count:])(_packed(params, values[:count], dtype), grad, *values[count:])
         if out is not None:
             return loss, out
         parts = _split(params, grad)
@@ -371,7 +350,8 @@ def _numbers_call(
         inputs="".join(f", {n}" for n in names[count:]),
         result=derivatives if bare else f"({derivatives},)",
     )
-    run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, _types([0] * len(names), "float64")[2:])
+    types = numba_types((*params, *inputs), "float64")[2:]
+    run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, types)
     direct = f"return run({', '.join(names)})"
     named = f"loss, grads = run({', '.join(names)}); return loss, new(Grads, grads)"
     text = _NUMBERS_CALL.format(
@@ -435,10 +415,10 @@ def fun(theta, out=None):
 
 
 def make_bound(
-    kernel: Any, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
+    route: Route, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
 ) -> Callable[..., tuple[float, np.ndarray]]:
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
-    run = entry(kernel, [np.ndim(v) for v in converted_inputs], dtype)
+    kernel, run = route.kernel, route.choose(converted_inputs)
     kind = _DTYPES[dtype]
 
     def checked(theta: Any, out: np.ndarray | None) -> tuple[float, np.ndarray]:
