@@ -186,6 +186,12 @@ def check_out(out: Any, size: int, dtype: np.dtype[Any]) -> None:
         raise ArgumentError(f"out is not contiguous (strides {out.strides}); pass no slice with steps")
 
 
+def check_apart(out: np.ndarray, theta: np.ndarray) -> None:
+    """Raise if the gradient would be written over theta, which is still read while it is."""
+    if np.may_share_memory(out, theta):
+        raise ArgumentError("out shares memory with theta, which is read until the gradient is complete; pass another")
+
+
 def _short(value: object) -> str:
     text = repr(value) if not isinstance(value, int) or value.bit_length() < 10_000 else f"of {value.bit_length()} bits"
     return text if len(text) <= 40 else text[:37] + "..."
@@ -375,7 +381,7 @@ def fun(theta, out=None):
             if out is None:
                 grad = empty(shape, dtype)
                 return run(theta, grad{inputs}), grad
-            if out.shape == shape and out.dtype is dtype and out.flags.carray:
+            if out.shape == shape and out.dtype is dtype and out.flags.carray and not overlap(out, theta):
                 return run(theta, out{inputs}), out
     except (AttributeError, TypeError):
         pass
@@ -384,15 +390,18 @@ def fun(theta, out=None):
 
 _DIRECT_MODULE = '''"""Loss and gradient of {module} at vectors given by address, checked before they are read."""
 
-from gradcompile.runtime.header import READ, WRITE, vector
+from gradcompile.runtime.header import READ, WRITE, apart, vector
 from gradcompile.runtime.jit import brief
 from {module} import kernel
 
 
 @brief
 def call(theta, grad, model{inputs}):
-    """Write the gradient and return the loss; TypeError if theta or grad is not a vector of {size} floats."""
-    return kernel(vector(theta, {size}, model, READ), vector(grad, {size}, model, WRITE){inputs})
+    """Write the gradient and return the loss; TypeError unless theta and grad are vectors of {size} floats each."""
+    read = vector(theta, {size}, model, READ)
+    written = vector(grad, {size}, model, WRITE)
+    apart(theta, grad, {size})
+    return kernel(read, written{inputs})
 
 
 @brief
@@ -425,6 +434,7 @@ def make_bound(
         theta = convert_theta(theta, size, kind)
         if out is not None:
             check_out(out, size, kind)
+            check_apart(out, theta)
         grad = np.empty(size, kind) if out is None else out
         return run(theta, grad, *converted_inputs), grad
 
@@ -435,7 +445,7 @@ def make_bound(
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
-    known |= {"run": run, "dtype": kind, "shape": (size,)}
+    known |= {"run": run, "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
 
 
