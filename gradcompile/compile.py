@@ -28,10 +28,10 @@ def compile_grad(
     symbols; one that is not in a sequence gives a bare gradient. data: symbols that arrive as columns, one entry a
     sample; the loss is then that of one sample and its `reduce` ("mean" or "sum") is compiled. inputs: the order of
     everything else (data first, then natural order, if left out). dtype: "float64" or "float32".
-    threads: None or 1; the kernel is serial. cache: keep the machine code on disk. stabilize: rewrite formulas that
-    lose precision (see `f.rewrites`). reroll: compile sums of 32 or more similar terms, as a loop over symbols makes
-    them, as loops. name: of the function, for its repr and its file. allow_unused: a parameter that the loss does not
-    contain gets a zero gradient.
+    threads: the most that a call may use, as many as pay if left out; the result has the same bits for any number.
+    cache: keep the machine code on disk. stabilize: rewrite formulas that lose precision (see `f.rewrites`).
+    reroll: compile sums of 32 or more similar terms, as a loop over symbols makes them, as loops. name: of the
+    function, for its repr and its file. allow_unused: a parameter that the loss does not contain gets a zero gradient.
 
     Raises ExpressionError for a loss that can't be compiled, ArgumentError or ArgumentTypeError for arguments that
     don't fit.
@@ -46,7 +46,7 @@ def compile_grad(
     problem = read(loss, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
     if not problem.params:
         raise ArgumentError("params is empty; name what to differentiate by, or use compile_value for the value alone")
-    return CompiledGrad(problem, Options(name or "", stabilize, cache, reroll))
+    return CompiledGrad(problem, Options(name or "", stabilize, cache, reroll, threads))
 
 
 def compile_value(
@@ -57,6 +57,7 @@ def compile_value(
     data: Any = (),
     reduce: str | None = None,
     dtype: str = "float64",
+    threads: int | None = None,
     cache: bool = True,
     stabilize: bool = True,
     reroll: bool = True,
@@ -73,9 +74,9 @@ def compile_value(
     >>> predict(2.0, 1.0, [0.0, 1.0, 2.0])
     array([1., 3., 5.])
     """
-    check_options(reduce or "mean", dtype, None)
+    check_options(reduce or "mean", dtype, threads)
     problem = read(expr, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
-    return CompiledValue(problem, Options(name or "", stabilize, cache, reroll))
+    return CompiledValue(problem, Options(name or "", stabilize, cache, reroll, threads))
 
 
 def check_options(reduce: str, dtype: str, threads: int | None) -> None:
@@ -84,7 +85,5 @@ def check_options(reduce: str, dtype: str, threads: int | None) -> None:
         raise ArgumentError(f"reduce={reduce!r}: choose 'mean' or 'sum'")
     if dtype not in ("float64", "float32"):
         raise ArgumentError(f"dtype={dtype!r}: choose 'float64' or 'float32'")
-    if threads not in (None, 1):
-        raise ArgumentError(
-            f"threads={threads!r}: kernels are serial in this version; leave it out, or call from threads of your own"
-        )
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise ArgumentError(f"threads={threads!r}: give a whole number from 1, or None for as many as pay")

@@ -24,6 +24,7 @@ from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
+from gradcompile.runtime.route import Route
 
 SHOWN = 8  # rewrites that a header lists
 BREAK = "\n        "
@@ -46,6 +47,7 @@ class Options:
     stabilize: bool = True
     cache: bool = True
     reroll: bool = True
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,12 @@ class Compiled:
 
         In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
         """
-        return bind.ready(self._module.kernel, self.problem.inputs, self.dtype)
+        return self._route.kernel
+
+    @cached_property
+    def _route(self) -> Route:
+        cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
+        return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, self.options.threads)
 
     @property
     def kernel_signature(self) -> Any:
@@ -229,7 +236,7 @@ class CompiledValue(Compiled):
 
     @cached_property
     def _call(self) -> Callable[..., Any]:
-        return bind.make_value(self.problem, self.kernel, self.dtype)
+        return bind.make_value(self.problem, self._route, self.dtype)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """The value at these arguments."""
@@ -260,7 +267,7 @@ class CompiledGrad(Compiled):
 
     @cached_property
     def _call(self) -> Callable[..., Any]:
-        return bind.make_call(self.problem.params, self.problem.inputs, self.kernel, self._grads, self.problem.bare)
+        return bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
 
     def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
@@ -272,7 +279,7 @@ class CompiledGrad(Compiled):
         Arrays of the right dtype are bound by reference: changes in place are seen.
         """
         converted = bind.match_inputs(self.problem.inputs, inputs, named)
-        return bind.make_bound(self.kernel, self.problem.params, converted, self.size, self.dtype)
+        return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)
 
     @cached_property
     def loss(self) -> CompiledValue:

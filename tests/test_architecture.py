@@ -17,7 +17,7 @@ FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
 FLOORS = (
     ("errors",),
     ("types",),
-    ("runtime.cache",),
+    ("runtime.cache", "runtime.native", "runtime.primitives"),
     ("runtime.jit",),
     ("vmath", "special", "reduction"),
     ("ops.record",),

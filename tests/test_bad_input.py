@@ -32,7 +32,7 @@ COMPILATIONS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (w * x, [w], {"reduce": "max"}, ArgumentError, "reduce='max'.*'mean' or 'sum'"),
     (w * x, [w], {"reduce": None}, ArgumentError, "reduce=None.*'mean' or 'sum'"),
     (w * x, [w], {"dtype": "float16"}, ArgumentError, "dtype='float16'.*'float64' or 'float32'"),
-    (w * x, [w], {"threads": 4}, ArgumentError, "threads=4.*serial"),
+    (w * x, [w], {"threads": 0}, ArgumentError, "threads=0: give a whole number from 1"),
     (w * x, [], {}, ArgumentError, "params is empty.*compile_value"),
     (sp.Function("f")(w), [w], {}, ExpressionError, "undefined function.*custom"),
     (mean(w), [w], {}, ExpressionError, "no value a sample.*data="),

@@ -150,6 +150,16 @@ def test_out_holds_the_gradient(scalar, sampled):
     assert (loss, tuple(out)) == sampled(1.0, 0.5, X, Y)
 
 
+@pytest.mark.parametrize(("at", "into"), [((0, 2), (0, 2)), ((0, 2), (1, 3)), ((1, 3), (0, 2))])
+def test_out_is_not_theta(scalar, sampled, at, into):
+    for fun in (scalar.bind(3.0), sampled.bind(X, Y)):
+        buffer = np.array([1.0, 0.5, 2.0])
+        with pytest.raises(ArgumentError, match="out shares memory with theta"):
+            fun(buffer[slice(*at)], out=buffer[slice(*into)])
+        assert buffer.tolist() == [1.0, 0.5, 2.0]
+        fun(buffer[:2], out=np.empty(2))
+
+
 READ_ONLY = np.empty(2)
 READ_ONLY.flags.writeable = False
 
@@ -253,3 +263,11 @@ def test_a_bare_gradient_and_many_arguments():
 
 def test_match_without_arguments():
     assert bind.match([], (), {}) == []
+
+
+def test_a_kernel_sums_no_samples_to_zero_and_has_no_mean_of_them(sampled):
+    total = compile_grad((w * x + b - y) ** 2, [w, b], data=[x, y], reduce="sum")
+    grad = np.empty(2)
+    with np.errstate(all="ignore"):
+        assert np.isnan([sampled.kernel(np.ones(2), grad, X[:0], Y[:0]), *grad]).all()
+    assert (total.kernel(np.ones(2), grad, X[:0], Y[:0]), *grad) == (0.0, 0.0, 0.0)

@@ -3,8 +3,10 @@
 import inspect
 import math
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import traceback
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import numpy as np
 import pytest
 import sympy as sp
 
+from gradcompile import mean
 from gradcompile.compile import compile_grad
+from gradcompile.errors import GraphError
 from gradcompile.runtime import jit, standalone
 
 SOURCE = '''"""A module of the tests."""
@@ -81,27 +85,48 @@ def test_without_the_jit_functions_are_plain():
     assert out.stdout.strip() == "function", out.stderr
 
 
-@pytest.fixture(scope="module")
-def decay():
-    a, b, t, v = sp.symbols("a b t v")
-    return compile_grad((a * sp.exp(-b * t) - v) ** 2, [a, b], data=[t, v])
+HERE = """
+import sys, numpy as np, model
+assert "gradcompile" not in sys.modules
+given = np.load("given.npy")
+theta, columns = given[0, :2].copy().astype({dtype!r}), given[1:].astype({dtype!r})
+grad = np.empty(2, {dtype!r})
+with np.errstate(all="ignore"):
+    print(float(model.kernel(theta, grad, *columns)).hex(), *(g.hex() for g in grad.tolist()))
+"""
 
 
-def test_a_saved_file_runs_alone_and_gives_the_same_bits(decay, tmp_path):
-    path = tmp_path / "model.py"
-    standalone.save(decay.source, path)
-    text = path.read_text()
-    assert "import gradcompile" not in text
-    assert "from gradcompile" not in text
-    times, volts = np.linspace(0.0, 3.0, 500), np.linspace(2.0, 0.0, 500)
-    loss, grad = decay.bind(times, volts)(np.array([1.5, 0.7]))
-    program = (
-        "import sys; sys.modules['gradcompile'] = None\nimport numpy as np, model\ngrad = np.empty(2)\n"
-        "loss = model.kernel(np.array([1.5, 0.7]), grad, np.linspace(0.0, 3.0, 500), np.linspace(2.0, 0.0, 500))\n"
-        "print(loss.hex(), *(g.hex() for g in grad.tolist()))"
-    )
-    out = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert out.stdout.split() == [loss.hex(), *(g.hex() for g in grad.tolist())], out.stderr
+def saved_result(directory, dtype: str = "float64", **environment: str) -> list[str]:
+    """What the kernel in model.py gives, in a process that finds no gradcompile."""
+    command = [sys.executable, "-c", HERE.format(dtype=dtype)]
+    known = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | environment
+    out = subprocess.run(command, cwd=directory, env=known, capture_output=True, text=True)
+    assert out.stdout, out.stderr
+    return out.stdout.split()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "loss", ["a*exp(-b*x) - y", "tanh(a*x)*log(1 + x**2) - b*y", "(x - mean(x))/sqrt(a**2 + mean(x**2)) - b*y"]
+)
+def test_a_saved_file_runs_alone_and_gives_the_same_bits(loss, dtype, tmp_path):
+    a, b, x, y = sp.symbols("a b x y")
+    expression = sp.sympify(loss, {"mean": mean}) ** 2
+    f = compile_grad(expression, [a, b], data=[x, y], dtype=dtype)
+    f.save(tmp_path / "model.py")
+    text = (tmp_path / "model.py").read_text()
+    assert not re.search(r"^\s*(from|import) gradcompile", text, re.MULTILINE)
+    assert text.startswith(f.source.partition('\n"""')[0])
+    assert text.endswith(f.source[f.source.index("@jit") :])  # the generated functions stay as they are
+    columns = np.stack([np.zeros(1500), np.linspace(0.0, 3.0, 1500), np.linspace(2.0, 0.0, 1500)])
+    columns[0, :2] = 1.5, 0.7
+    np.save(tmp_path / "given.npy", columns)
+    loss, grad = f.bind(*columns[1:].astype(dtype))(np.array([1.5, 0.7], dtype))
+    expected = [loss.hex(), *(g.hex() for g in grad.tolist())]
+    assert saved_result(tmp_path, dtype) == expected
+    assert saved_result(tmp_path, dtype) == expected  # from Numba's cache
+    plain = [float.fromhex(v) for v in saved_result(tmp_path, dtype, NUMBA_DISABLE_JIT="1")]
+    assert plain == pytest.approx([loss, *grad], rel=1e-12 if dtype == "float64" else 1e-4)
 
 
 def test_a_saved_file_says_what_it_needs():
@@ -110,3 +135,109 @@ def test_a_saved_file_says_what_it_needs():
     text = standalone.standalone(compile_grad(sp.besselj(1, x), [x]).source)
     assert "it needs NumPy, Numba and SciPy." in text
     compile(text, "saved", "exec")
+
+
+# ---- names in saved files, on a package of the test's own
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A function that makes the text of a saved module from the texts of a package's modules and its own."""
+
+    def saved(source: str, modules: dict[str, str]) -> dict:
+        for name, text in modules.items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        space: dict = {}
+        text = standalone.standalone(textwrap.dedent(source))
+        assert "gradcompile" not in text
+        exec(text, space)
+        return space
+
+    monkeypatch.setattr(jit, "_PACKAGE", tmp_path)
+    standalone.module.cache_clear()
+    yield saved
+    standalone.module.cache_clear()
+
+
+def test_two_meanings_of_one_name_are_kept_apart(package):
+    space = package(
+        """
+        from gradcompile.one import f
+        from gradcompile.two import g
+        result = f(1), g(1)
+        """,
+        {
+            "one": "SCALE = 10\nFROM = [SCALE]\n\ndef f(x):\n    return x * SCALE + FROM[0]\n",
+            "two": "SCALE = 7\n\ndef helper(x, y=SCALE):\n    return x + y\n\ndef g(SCALE):\n    return helper(SCALE)",
+        },
+    )
+    assert space["result"] == (20, 8)
+    assert {v for k, v in space.items() if "SCALE" in k} == {10, 7}
+
+
+def test_imports_are_followed_under_other_names_through_packages_and_stars(package):
+    space = package(
+        """
+        from gradcompile.many import root, twice as double
+        result = root(9.0), double(4)
+        """,
+        {
+            "many/__init__": "from gradcompile.many.inner import *\nfrom gradcompile.many.other import twice\n",
+            "many/inner": "import math\nfrom math import sqrt as r\ndef root(x):\n    return math.floor(r(x))",
+            "many/other": "from gradcompile.base import two as TWO\ndef twice(x):\n    return TWO * x\n",
+            "base": "from operator import neg\ntwo = -neg(2)\n",
+        },
+    )
+    assert space["result"] == (3, 8)
+
+
+def test_the_generated_text_is_served_first_and_builtins_keep_their_meaning(package):
+    source = """
+    from gradcompile.one import f, smallest
+    SCALE = 3  # of this text
+
+
+    def samples(values):
+        return max(f(v) * SCALE for v in values), smallest(values)
+    """
+    space = package(
+        source,
+        {
+            "one": "SCALE = 10\n\ndef max(x):\n    return x\n\ndef f(x):\n    return max(x) * SCALE\n\n"
+            "def smallest(v):\n    return min(v)\n",
+        },
+    )
+    assert space["samples"]([1, 2]) == (60, 1)
+    assert "SCALE = 3  # of this text" in standalone.standalone(textwrap.dedent(source))
+
+
+def test_a_primitive_that_gets_another_name_is_still_known_as_what_it_is(package):
+    space = package(
+        """
+        from gradcompile.many import sqrt, cube
+        result = sqrt(9.0), cube(4.0)
+        """,
+        {
+            "many": "from gradcompile.runtime.primitives import sqrt as root\n\ndef sqrt(x):\n    return -root(x)\n\n"
+            "def cube(x):\n    return root(x) ** 3\n",
+            "runtime/primitives": "def sqrt(x):\n    return x ** 0.5\n",
+        },
+    )
+    assert space["result"] == (-3.0, 8.0)
+    assert [f.__name__ for name, f in space.items() if name.startswith("primitives_")] == ["sqrt"]
+
+
+def test_what_can_not_be_renamed_is_refused(package):
+    with pytest.raises(GraphError, match="a local variable is in the way"):
+        package(
+            "from gradcompile.one import f\nSCALE = 3\nresult = f([1])\n",
+            {"one": "SCALE = 10\ndef f(v):\n    return SCALE * sum([SCALE for SCALE in v])\n"},
+        )
+    with pytest.raises(GraphError, match="line 2: what a function imports itself"):
+        package(
+            "from gradcompile.late import f\nf()\n", {"late": "\ndef f():\n    from gradcompile.one import SCALE\n"}
+        )
+    with pytest.raises(GraphError, match="there is no module gradcompile"):
+        package("from gradcompile.nowhere import f\nf()\n", {})

@@ -190,7 +190,7 @@ class Training:
         kernel = self.f.kernel
         gathered = [c and self.batch < self.samples for c in self.is_column]
         source = driver(getattr(kernel, "py_func", kernel).__module__, gathered, self.optimiser)
-        buffers = [np.empty_like(v[: self.batch]) for v, g in zip(self.inputs, gathered, strict=True) if g]
+        buffers = [np.empty((self.batch, *v.shape[1:]), v.dtype) for v, g in zip(self.inputs, gathered, strict=True) if g]
         fixed = (self.theta, np.empty_like(self.theta), self.state, self.optimiser.hyper, self.at, self.sums)
         tail = (self.samples, self.batch, *self._numbers(hasattr(kernel, "overloads")), *buffers)
         in_file = getattr(self.f, "options", None) is None or self.f.options.cache
@@ -211,7 +211,7 @@ class Training:
         from numba.np.numpy_support import from_dtype
 
         if isinstance(value, np.ndarray):
-            return types.Array(from_dtype(value.dtype), value.ndim, "C")
+            return types.Array(from_dtype(value.dtype), value.ndim, "C" if value.flags.c_contiguous else "A")
         return types.int64 if isinstance(value, int) else from_dtype(self.theta.dtype)
 
     def _shaped(self, theta: Vector) -> Any:

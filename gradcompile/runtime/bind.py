@@ -3,6 +3,7 @@
 Compiled code checks no type and no shape, so everything is checked here. What is already right is passed by reference.
 """
 
+import ast
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +14,13 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
+from gradcompile.runtime.native import syntax
+from gradcompile.runtime.route import Route, numba_types
 
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_SHORT = 3_000  # bytes of a kernel's Python code up to which compiling it a second time is not felt
+_SHORT = 200  # statements of a kernel up to which compiling it a second time is not felt
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
 _MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
@@ -70,13 +73,16 @@ def convert_all(arguments: Sequence[Argument], values: Sequence[Any]) -> list[An
 
 
 def convert(argument: Argument, value: Any) -> Any:
-    """A Python float for a scalar, else a C-contiguous array of the argument's dtype: the same one where it fits."""
+    """A Python float for a scalar, else an array of the argument's dtype: the same one where it fits.
+
+    A column may have any strides; any other array is C-contiguous.
+    """
     kind = argument.leaf.type
     dtype = _DTYPES[kind.dtype]
     if not kind.shape:
         return value if type(value) is float else _scalar(argument.name, value, dtype)
     if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous and value.flags.aligned):
-        value = _array(argument.name, value, dtype)
+        value = _array(argument.name, value, dtype, is_column=kind.shape[0] == "n")
     _check_shape(argument.name, value.shape, kind.shape)
     return value
 
@@ -107,8 +113,11 @@ def _integer(name: str, value: int, dtype: np.dtype[Any]) -> float:
     raise ArgumentError(f"{name}: the integer {_short(value)} does not fit {dtype.name} exactly; {cure}")
 
 
-def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
-    """An array as native, aligned, C-contiguous dtype; refused where that would lose something."""
+def _array(name: str, value: Any, dtype: np.dtype[Any], is_column: bool = False) -> np.ndarray:
+    """An array as native, aligned, C-contiguous dtype; refused where that would lose something.
+
+    A column that is all this but contiguous stays as it is: the data may be larger than memory.
+    """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ArgumentTypeError(f"{name} has masked entries; drop them, or fill them with {name}.filled(...)")
     try:
@@ -119,6 +128,8 @@ def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
         what = _KINDS.get(found.dtype.kind, found.dtype.name)
         cure = f"convert it, as in np.asarray({name}, float)"
         raise ArgumentTypeError(f"{name} holds {what} (dtype {found.dtype}), not real numbers; {cure}")
+    if is_column and _fits(found, dtype):
+        return found
     is_literal = not hasattr(value, "dtype")  # numbers written in Python have no precision of their own to lose
     if found.dtype.kind == "f" and found.dtype.itemsize > dtype.itemsize and not is_literal:
         cure = f"pass {name}.astype('{dtype.name}')"
@@ -127,6 +138,11 @@ def _array(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     if found.dtype.kind in "iu":
         _check_exact(name, found, dtype)
     return converted.reshape(found.shape)
+
+
+def _fits(found: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether compiled code can read the array where it is, element by element."""
+    return found.dtype == dtype and found.flags.aligned and not any(s % dtype.itemsize for s in found.strides)
 
 
 def _check_exact(name: str, found: np.ndarray, dtype: np.dtype[Any]) -> None:
@@ -170,6 +186,12 @@ def check_out(out: Any, size: int, dtype: np.dtype[Any]) -> None:
         raise ArgumentError("out is read-only; pass an array that may be written to")
     if not out.flags.carray:
         raise ArgumentError(f"out is not contiguous (strides {out.strides}); pass no slice with steps")
+
+
+def check_apart(out: np.ndarray, theta: np.ndarray) -> None:
+    """Raise if the gradient would be written over theta, which is still read while it is."""
+    if np.may_share_memory(out, theta):
+        raise ArgumentError("out shares memory with theta, which is read until the gradient is complete; pass another")
 
 
 def _short(value: object) -> str:
@@ -228,88 +250,53 @@ def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
     return found
 
 
-# ---- compiled code
-
-
-def ready(kernel: Any, inputs: Sequence[Argument], dtype: str) -> Any:
-    """The kernel, compiled for theta, grad and these inputs; the plain function when the JIT is off."""
-    jit.precompile(kernel, _types([len(a.leaf.type.shape) for a in inputs], dtype))
-    return kernel
-
-
-def entry(kernel: Any, ranks: Sequence[int], dtype: str) -> Callable[..., Any]:
-    """The function to call with theta, grad and inputs of these numbers of axes, which checks nothing."""
-    if hasattr(kernel, "overloads"):
-        return jit.precompile(kernel, _types(ranks, dtype))  # type: ignore[no-any-return]
-
-    def plain(theta: np.ndarray, grad: np.ndarray, *inputs: Any) -> float:
-        scalar = theta.dtype.type  # NumPy's numbers divide by zero as machine code does, Python's raise
-        with np.errstate(all="ignore"):
-            return float(kernel(theta, grad, *(scalar(v) if type(v) is float else v for v in inputs)))
-
-    return plain
-
-
-def _types(ranks: Sequence[int], dtype: str) -> list[Any]:
-    """Numba's types of theta, grad and the inputs."""
-    from numba import types
-
-    scalar = getattr(types, dtype)
-    vector = types.Array(scalar, 1, "C")
-    return [vector, vector, *(types.Array(scalar, r, "C") if r else scalar for r in ranks)]
-
-
 # ---- calling
 
 
-def make_value(problem: Problem, kernel: Any, dtype: str) -> Callable[..., Any]:
+def make_value(problem: Problem, route: Route, dtype: str) -> Callable[..., Any]:
     """The call of a value: a float, or an array with one value a sample."""
     arguments = (*problem.params, *problem.inputs)
     count = len(problem.params)
-    columns = [k for k, a in enumerate(problem.inputs) if a.leaf.type.shape[:1] == ("n",)]
     per_sample = problem.primal.type.shape == ("n",)
-    run = entry(kernel, [len(a.leaf.type.shape) for a in problem.inputs], dtype)
 
     def call(*args: Any, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named))
         theta, inputs = _packed(problem.params, values[:count], _DTYPES[dtype]), values[count:]
-        out = np.empty(len(inputs[columns[0]]) if per_sample else 0, dtype)
-        value = run(theta, out, *inputs)
+        out = np.empty(len(inputs[route.columns[0]]) if per_sample else 0, dtype)
+        value = route.choose(inputs)(theta, out, *inputs)
         return out if per_sample else value
 
     return call
 
 
 def make_call(
-    params: Sequence[Argument], inputs: Sequence[Argument], kernel: Any, grads_type: Any, bare: bool
+    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call of a loss with its gradient: call(*params, *inputs, out=None) -> (loss, grads), also by name.
 
     With `out` the flat gradient is written there and returned in place of grads.
     """
     arguments = (*params, *inputs)
-    call = _general_call(params, inputs, kernel, grads_type, bare)
+    call = _general_call(params, inputs, route, grads_type, bare)
     is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not _is_short(kernel):
+    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not _is_short(route.kernel):
         return call
-    return _numbers_call(params, inputs, kernel, grads_type, bare, call)
+    return _numbers_call(params, inputs, route.kernel, grads_type, bare, call)
 
 
 def _general_call(
-    params: Sequence[Argument], inputs: Sequence[Argument], kernel: Any, grads_type: Any, bare: bool
+    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
     arguments, count = (*params, *inputs), len(params)
-    name = params[0].leaf.type.dtype
-    dtype, size = _DTYPES[name], sum(map(size_of, params))
-    run = entry(kernel, [len(a.leaf.type.shape) for a in inputs], name)
+    dtype, size = _DTYPES[params[0].leaf.type.dtype], sum(map(size_of, params))
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named))
         if out is not None:
             check_out(out, size, dtype)
         grad = np.empty(size, dtype) if out is None else out
-        loss = run(_packed(params, values[:count], dtype), grad, *values[count:])
+        loss = route.choose(values[count:])(_packed(params, values[:count], dtype), grad, *values[count:])
         if out is not None:
             return loss, out
         parts = _split(params, grad)
@@ -371,7 +358,8 @@ def _numbers_call(
         inputs="".join(f", {n}" for n in names[count:]),
         result=derivatives if bare else f"({derivatives},)",
     )
-    run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, _types([0] * len(names), "float64")[2:])
+    types = numba_types((*params, *inputs), "float64")[2:]
+    run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, types)
     direct = f"return run({', '.join(names)})"
     named = f"loss, grads = run({', '.join(names)}); return loss, new(Grads, grads)"
     text = _NUMBERS_CALL.format(
@@ -395,7 +383,7 @@ def fun(theta, out=None):
             if out is None:
                 grad = empty(shape, dtype)
                 return run(theta, grad{inputs}), grad
-            if out.shape == shape and out.dtype is dtype and out.flags.carray:
+            if out.shape == shape and out.dtype is dtype and out.flags.carray and not overlap(out, theta):
                 return run(theta, out{inputs}), out
     except (AttributeError, TypeError):
         pass
@@ -404,15 +392,18 @@ def fun(theta, out=None):
 
 _DIRECT_MODULE = '''"""Loss and gradient of {module} at vectors given by address, checked before they are read."""
 
-from gradcompile.runtime.header import READ, WRITE, vector
+from gradcompile.runtime.header import READ, WRITE, apart, vector
 from gradcompile.runtime.jit import brief
 from {module} import kernel
 
 
 @brief
 def call(theta, grad, model{inputs}):
-    """Write the gradient and return the loss; TypeError if theta or grad is not a vector of {size} floats."""
-    return kernel(vector(theta, {size}, model, READ), vector(grad, {size}, model, WRITE){inputs})
+    """Write the gradient and return the loss; TypeError unless theta and grad are vectors of {size} floats each."""
+    read = vector(theta, {size}, model, READ)
+    written = vector(grad, {size}, model, WRITE)
+    apart(theta, grad, {size})
+    return kernel(read, written{inputs})
 
 
 @brief
@@ -435,16 +426,17 @@ def fun(theta, out=None):
 
 
 def make_bound(
-    kernel: Any, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
+    route: Route, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
 ) -> Callable[..., tuple[float, np.ndarray]]:
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
-    run = entry(kernel, [np.ndim(v) for v in converted_inputs], dtype)
+    kernel, run = route.kernel, route.choose(converted_inputs)
     kind = _DTYPES[dtype]
 
     def checked(theta: Any, out: np.ndarray | None) -> tuple[float, np.ndarray]:
         theta = convert_theta(theta, size, kind)
         if out is not None:
             check_out(out, size, kind)
+            check_apart(out, theta)
         grad = np.empty(size, kind) if out is None else out
         return run(theta, grad, *converted_inputs), grad
 
@@ -455,7 +447,7 @@ def make_bound(
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
-    known |= {"run": run, "dtype": kind, "shape": (size,)}
+    known |= {"run": run, "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
 
 
@@ -476,8 +468,10 @@ def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], 
 
 def _is_short(kernel: Any) -> bool:
     """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
-    code = kernel.py_func.__wrapped__.__code__ if hasattr(kernel, "overloads") else None
-    return code is not None and len(code.co_code) <= _SHORT and "lanes" not in code.co_names
+    if not hasattr(kernel, "overloads"):
+        return False
+    body = syntax(kernel.py_func.__wrapped__).body
+    return len(body) <= _SHORT and not any(isinstance(s, ast.For) for s in body)
 
 
 def _in_file(kernel: Any) -> bool:

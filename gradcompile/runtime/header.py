@@ -72,3 +72,11 @@ def vector(address, size, model, flags):  # type: ignore[no-untyped-def]
     if _word(_word(address + _SHAPE)) != size:
         raise TypeError("not a vector of this length")
     return carray(_pointer(_word(address + _DATA)), (size,), np.float64)
+
+
+@njit
+def apart(first, second, size):  # type: ignore[no-untyped-def]
+    """TypeError if the two vectors, whose objects are at these addresses, share memory; size: entries of either."""
+    distance = _word(first + _DATA) - _word(second + _DATA)
+    if -8 * size < distance < 8 * size:
+        raise TypeError("vectors that share memory")

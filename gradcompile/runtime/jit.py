@@ -187,11 +187,17 @@ def _called_texts(source: str) -> list[str]:
     waiting = _imported_names(source)
     while waiting:
         name = waiting.pop()
-        path = _PACKAGE.joinpath(*name.split(".")).with_suffix(".py")
-        if name not in texts and path.is_file():
-            texts[name] = path.read_text("utf-8")
-            waiting += _imported_names(texts[name])
+        if name not in texts and (text := package_text(name)) is not None:
+            texts[name] = text
+            waiting += _imported_names(text)
     return [texts[name] for name in sorted(texts)]
+
+
+def package_text(name: str) -> str | None:
+    """The text of a module or a package below this one, by its dotted name there; None if there is none."""
+    place = _PACKAGE.joinpath(*name.split("."))
+    found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+    return found[0].read_text("utf-8") if found else None
 
 
 def _imported_names(source: str) -> list[str]:

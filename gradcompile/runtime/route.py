@@ -1,0 +1,96 @@
+"""Which machine code a call runs: the kernel for contiguous or for strided columns, alone or shared among threads."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradcompile.frontend.arguments import Argument
+from gradcompile.runtime import jit
+
+Run = Callable[..., float]
+
+
+class Route:
+    """The ways through a kernel for these inputs: run(theta, grad, *inputs) -> loss, which checks nothing.
+
+    cost: operations and bytes of a sample. threads: the most to use, None for as many as pay.
+    """
+
+    def __init__(
+        self, kernel: Any, inputs: Sequence[Argument], dtype: str, cost: tuple[int, int], threads: int | None
+    ) -> None:
+        from gradcompile.runtime.share import Share  # loads Numba
+
+        self.kernel, self.inputs, self.dtype = kernel, inputs, dtype
+        self.share = share = Share.estimated(*cost, threads)
+        self.columns = [k for k, a in enumerate(inputs) if a.leaf.type.shape[:1] == ("n",)]
+        self.serial = self.entry("C")
+        self.smallest = share.smallest if self.columns and share.threads != 1 else None
+
+    @cached_property
+    def strided(self) -> Run:
+        """The kernel for columns of any strides."""
+        return self.entry("A")
+
+    @cached_property
+    def shared(self) -> Run:
+        """The kernel that shares its passes with other threads."""
+        return self.spread("C")
+
+    @cached_property
+    def shared_strided(self) -> Run:
+        """The kernel that does so for columns of any strides."""
+        return self.spread("A")
+
+    def choose(self, inputs: Sequence[Any]) -> Run:
+        """The way for these inputs, by their size and layout."""
+        if not self.columns:
+            return self.serial
+        columns = [inputs[k] for k in self.columns]
+        is_large = self.smallest is not None and len(columns[0]) >= self.smallest and self.share.workers() > 1
+        if all(c.flags.c_contiguous for c in columns):
+            return self.shared if is_large else self.serial
+        return self.shared_strided if is_large else self.strided
+
+    def entry(self, layout: str) -> Run:
+        """The compiled kernel; as plain Python where there is no JIT."""
+        if hasattr(self.kernel, "overloads"):
+            return jit.precompile(self.kernel, self.types(layout))  # type: ignore[no-any-return]
+        return plain(self.kernel)
+
+    def spread(self, layout: str) -> Run:
+        """The kernel's text with its passes over the samples shared."""
+        from gradcompile.runtime.share import plain_text, spread
+
+        names = plain_text(self.kernel).__code__.co_varnames[2:]
+        types = self.types(layout)[2:] if hasattr(self.kernel, "overloads") else []
+        return plain(spread(self.kernel, dict(zip(names, types, strict=False)), self.share))
+
+    def types(self, layout: str = "C") -> list[Any]:
+        """Numba's types of theta, grad and the inputs; the layout is that of the columns."""
+        return numba_types(self.inputs, self.dtype, layout)
+
+
+def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C") -> list[Any]:
+    """Numba's types of theta, grad and the inputs."""
+    from numba import types
+
+    scalar = getattr(types, dtype)
+    vector = types.Array(scalar, 1, "C")
+    found = [vector, vector]
+    for shape in (a.leaf.type.shape for a in inputs):
+        found.append(types.Array(scalar, len(shape), layout if shape[0] == "n" else "C") if shape else scalar)
+    return found
+
+
+def plain(kernel: Callable[..., Any]) -> Run:
+    """A kernel that runs as Python, with NumPy's numbers: they divide by zero as machine code does, Python's raise."""
+
+    def run(theta: np.ndarray, grad: np.ndarray, *inputs: Any) -> float:
+        scalar = theta.dtype.type
+        with np.errstate(all="ignore"):
+            return float(kernel(theta, grad, *(scalar(v) if type(v) is float else v for v in inputs)))
+
+    return run
