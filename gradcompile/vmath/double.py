@@ -59,9 +59,8 @@ TWO_OVER_PI_WORDS = (
     5811081437509311.0, 3456741467624832.0, 7180050975382879.0,
 )  # fmt: skip
 EXP = (
-    0.5000000000000006, 0.16666666666666685, 0.0416666666665737, 0.008333333333314647, 0.0013888888932351972,
-    0.00019841269902761647, 2.480150448098767e-05, 2.755722833737211e-06, 2.7626311592709713e-07,
-    2.5114305221495162e-08,
+    0.5, 0.16666666666666677, 0.0416666666666667, 0.008333333333321627, 0.0013888888888867322, 0.00019841269886124882,
+    2.4801587359596224e-05, 2.755724421972472e-06, 2.75572435979006e-07, 2.5109030500735157e-08, 2.092417616804098e-09,
 )  # fmt: skip
 LOG = (
     -0.5000000000000004, 0.3333333333333318, -0.2499999999997278, 0.2000000000003488, -0.16666666671617203,
@@ -148,7 +147,8 @@ def _reduced_low(k, x, r):  # type: ignore[no-untyped-def]
 @jit
 def _exp_polynomial(r):  # type: ignore[no-untyped-def]
     """(exp(r) - 1 - r)/r**2."""
-    p = fma(r, EXP[9], EXP[8])
+    p = fma(r, EXP[10], EXP[9])
+    p = fma(p, r, EXP[8])
     p = fma(p, r, EXP[7])
     p = fma(p, r, EXP[6])
     p = fma(p, r, EXP[5])
@@ -187,8 +187,10 @@ def exp(x):  # type: ignore[no-untyped-def]
     x = _within(x, EXP_LOW, EXP_HIGH)
     shifted = fma(x, LOG2E, SHIFT)
     k = shifted - SHIFT
-    r = _reduced(k, x)
-    m = fma(_exp_polynomial(r), r * r, r) + 1.0
+    high = fma(-k, LN2[0], x)
+    low = k * LN2[1]
+    r = high - low
+    m = high + fma(_exp_polynomial(r), r * r, -low) + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -228,8 +230,11 @@ def expm1(x):  # type: ignore[no-untyped-def]
     k = shifted - SHIFT
     r = _reduced(k, y)
     s = _scale(shifted, -1)
-    high = fma(s, r, s - 0.5)
-    low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
+    one = s - 0.5
+    high = fma(s, r, one)
+    r_low = _reduced_low(k, y, r)
+    rest = fma(s, fma(r, r_low, r_low), fma(s, r, one - high)) + (s - one - 0.5)
+    low = fma(_exp_polynomial(r), s * r * r, rest)
     return x if fabs(x) < TINY else 2.0 * (high + low)
 
 
@@ -276,7 +281,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
     m = r + t + 1.0
     m_low = (r - (m - 1.0)) + t
     e = m * _half_scale(k) * _other_half_scale(k, shifted)
-    e_low = m_low * _half_scale(k) * _other_half_scale(k, shifted)
+    e_low = m_low * (_half_scale(k) * _other_half_scale(k, shifted))
     below = 1.0 + e
     below_low = (e - (below - 1.0)) + e_low
     inverse = 1.0 / below
@@ -388,9 +393,9 @@ def _fraction(y):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _as_float(k, offset):  # type: ignore[no-untyped-def]
-    """k - offset for a small integer k."""
-    return from_bits(k + ROUND_BITS) - (ROUND + offset)
+def _as_float(k):  # type: ignore[no-untyped-def]
+    """A small integer as a float, where the processor has no instruction for it."""
+    return from_bits(k + ROUND_BITS) - ROUND
 
 
 @jit
@@ -407,18 +412,18 @@ def _lifted_exponent(x):  # type: ignore[no-untyped-def]
 
 @jit
 def _log_sum(k, f, low):  # type: ignore[no-untyped-def]
-    """k*ln(2) + log(1 + f) + low; the sum of the two leading terms carries its error along."""
+    """k*LN2[0] + log(1 + f) + low; the sum of the two leading terms carries its error along."""
     high = fma(k, LN2[0], f)
     rest = fma(k, LN2[0], -high) + f
-    return high + (rest + (fma(f * f, _log_polynomial(f), k * LN2[1]) + low))
+    return high + fma(f * f, _log_polynomial(f), rest + low)
 
 
 @jit
 def _log_edges(x, y):  # type: ignore[no-untyped-def]
     """y, the logarithm of x, or what stands at 0, below it, at infinity and NaN."""
-    y = y if x < INF else x
-    below = -INF if x == 0.0 else x - x + NAN
-    return y if x > 0.0 else below
+    y = NAN if x < 0.0 else y
+    y = -INF if x == 0.0 else y
+    return y if x < INF else x
 
 
 @jit
@@ -428,7 +433,8 @@ def log(x):  # type: ignore[no-untyped-def]
     >>> float(log(1.0))
     0.0
     """
-    return _log_edges(x, _log_sum(_lifted_exponent(x), _fraction(_lifted(x)), 0.0))
+    k = _lifted_exponent(x)
+    return _log_edges(x, _log_sum(k, _fraction(_lifted(x)), k * LN2[1]))
 
 
 @jit
@@ -439,11 +445,13 @@ def log1p(x):  # type: ignore[no-untyped-def]
     1e-20
     """
     u = 1.0 + x
-    k = _exponent(u)
-    c = 0.5 * (x - (u - 1.0)) * from_bits(ONE + (1 - k << 52))
+    n = _exponent(u)
+    k = _as_float(n)
+    c = 0.5 * (x - (u - 1.0)) * from_bits(ONE + ((1 - n) << 52))
     f = _fraction(u)
     g = f + c
-    y = _log_edges(u, _log_sum(_as_float(k, 0.0), g, c - (g - f)))
+    g_low = c - (g - f)
+    y = _log_edges(u, _log_sum(k, g, fma(k, LN2[1], fma(-g, g_low, g_low))))
     return x if fabs(x) < TINY else y
 
 
@@ -494,7 +502,7 @@ def softplus(x):  # type: ignore[no-untyped-def]
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
     positive = x if x > 0.0 else 0.0
-    return positive + _log_sum(k, f, 0.0)
+    return positive + _log_sum(k, f, k * LN2[1])
 
 
 @jit
@@ -920,8 +928,12 @@ def asinh(x):  # type: ignore[no-untyped-def]
     a = fabs(x)
     z = a * a
     near = fma(a * z, _asinh_polynomial(z), a)
-    far = log(a if a > HUGE else a + sqrt(z + 1.0))
-    far = far + LN2_FULL[0] if a > HUGE else far
+    s = sqrt(fma(a, a, 1.0))
+    u = a if a > HUGE else a + s
+    k = _as_float(_exponent(u)) + (1.0 if a > HUGE else a - a)
+    low = 0.0 if a > HUGE else (a - (u - s)) * (s - a)
+    far = _log_sum(k, _fraction(u), fma(k, LN2[1], low))
+    far = far if a < INF else a
     return copysign(near if a < 0.5 else far, x)
 
 
@@ -934,7 +946,8 @@ def acosh(x):  # type: ignore[no-untyped-def]
     """
     t = x - 1.0
     y = log1p(t if x > HUGE else t + sqrt(fma(t, t, 2.0 * t)))
-    return y + LN2_FULL[0] if x > HUGE else y
+    y = y + LN2_FULL[0] if x > HUGE else y
+    return NAN if x < 1.0 else y
 
 
 @jit
@@ -996,17 +1009,23 @@ def _erfc_polynomial(t):  # type: ignore[no-untyped-def]
     return fma(p, t, ERFC[0])
 
 
+ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynomial
+
+
 @jit
 def _erfc_positive(a):  # type: ignore[no-untyped-def]
     """erfc(a) for a >= 0: exp(-a**2)/(a + 4) times a polynomial in t = (a - 4)/(a + 4)."""
     a = 28.0 if a > 28.0 else a
     below = a + 4.0
+    below_low = a - (below - 4.0)
     inverse = 1.0 / below
-    t = (a - 4.0) * inverse
-    t = fma(fma(-t, below, a - 4.0), inverse, t)
+    above = a - 4.0
+    t = above * inverse
+    t_low = (fma(-t, below, above) + fma(-t, below_low, a - (above + 4.0))) * inverse
     q = _erfc_polynomial(t)
     p = q * inverse
-    p = fma(fma(-p, below, q) - p * (a - (below - 4.0)), inverse, p)
+    rest = (fma(-p, below, q) - p * below_low) * inverse
+    p = p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
     square = a * a
     y = _within(-square, EXP_LOW, 0.0)
     shifted = fma(y, LOG2E, SHIFT)

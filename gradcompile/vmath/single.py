@@ -49,12 +49,12 @@ LOG10_2 = (0.30103302, -3.0243555e-06)
 TWO_THIRDS = (0.6666667, -1.9868216e-08)
 LOG10E = (0.4342945, -1.010305e-08)
 HALF_PI = (1.5707964, -4.371139e-08)
-PI_PARTS = (1.5707964, -4.3713953e-08, 2.563344e-12)
+PI_PARTS = (1.5707963, 7.5495336e-08, 2.563344e-12)
 TWO_OVER_PI = 0.63661975
 TWO_OVER_PI_WORDS = (
     0.0, 10680707.0, 7228996.0, 1387004.0, 2578385.0, 16069853.0, 12639074.0, 9804092.0, 4427841.0, 16666979.0,
 )  # fmt: skip
-EXP = (0.5, 0.16666543, 0.041666284, 0.008366571, 0.0013946078)
+EXP = (0.5, 0.16666667, 0.041666355, 0.008333273, 0.0013940992, 0.00019913803)
 LOG = (-0.49999988, 0.33333308, -0.25001523, 0.20003018, -0.16611154, 0.14163418, -0.13208689, 0.1300516, -0.07824107)
 ATANH = (0.40000153, 0.2854709, 0.23419598)
 SIN = (-0.16666655, 0.008332192, -0.00019518797)
@@ -100,7 +100,8 @@ def _reduced_low(k, x, r):  # type: ignore[no-untyped-def]
 @jit
 def _exp_polynomial(r):  # type: ignore[no-untyped-def]
     """(exp(r) - 1 - r)/r**2."""
-    p = fma(r, EXP[4], EXP[3])
+    p = fma(r, EXP[5], EXP[4])
+    p = fma(p, r, EXP[3])
     p = fma(p, r, EXP[2])
     p = fma(p, r, EXP[1])
     return fma(p, r, EXP[0])
@@ -134,8 +135,10 @@ def exp(x):  # type: ignore[no-untyped-def]
     x = _within(x, EXP_LOW, EXP_HIGH)
     shifted = fma(x, LOG2E, SHIFT)
     k = shifted - SHIFT
-    r = _reduced(k, x)
-    m = fma(_exp_polynomial(r), r * r, r) + 1.0
+    high = fma(-k, LN2[0], x)
+    low = k * LN2[1]
+    r = high - low
+    m = high + fma(_exp_polynomial(r), r * r, -low) + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -175,8 +178,11 @@ def expm1(x):  # type: ignore[no-untyped-def]
     k = shifted - SHIFT
     r = _reduced(k, y)
     s = _scale(shifted, -1)
-    high = fma(s, r, s - 0.5)
-    low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
+    one = s - 0.5
+    high = fma(s, r, one)
+    r_low = _reduced_low(k, y, r)
+    rest = fma(s, fma(r, r_low, r_low), fma(s, r, one - high)) + (s - one - 0.5)
+    low = fma(_exp_polynomial(r), s * r * r, rest)
     return x if fabs(x) < TINY else 2.0 * (high + low)
 
 
@@ -223,7 +229,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
     m = r + t + 1.0
     m_low = (r - (m - 1.0)) + t
     e = m * _half_scale(k) * _other_half_scale(k, shifted)
-    e_low = m_low * _half_scale(k) * _other_half_scale(k, shifted)
+    e_low = m_low * (_half_scale(k) * _other_half_scale(k, shifted))
     below = 1.0 + e
     below_low = (e - (below - 1.0)) + e_low
     inverse = 1.0 / below
@@ -331,18 +337,18 @@ def _lifted_exponent(x):  # type: ignore[no-untyped-def]
 
 @jit
 def _log_sum(k, f, low):  # type: ignore[no-untyped-def]
-    """k*ln(2) + log(1 + f) + low; the sum of the two leading terms carries its error along."""
+    """k*LN2[0] + log(1 + f) + low; the sum of the two leading terms carries its error along."""
     high = fma(k, LN2[0], f)
     rest = fma(k, LN2[0], -high) + f
-    return high + (rest + (fma(f * f, _log_polynomial(f), k * LN2[1]) + low))
+    return high + fma(f * f, _log_polynomial(f), rest + low)
 
 
 @jit
 def _log_edges(x, y):  # type: ignore[no-untyped-def]
     """y, the logarithm of x, or what stands at 0, below it, at infinity and NaN."""
-    y = y if x < INF else x
-    below = -INF if x == 0.0 else x - x + NAN
-    return y if x > 0.0 else below
+    y = NAN if x < 0.0 else y
+    y = -INF if x == 0.0 else y
+    return y if x < INF else x
 
 
 @jit
@@ -352,7 +358,8 @@ def log(x):  # type: ignore[no-untyped-def]
     >>> float(log(1.0))
     0.0
     """
-    return _log_edges(x, _log_sum(_lifted_exponent(x), _fraction(_lifted(x)), 0.0))
+    k = _lifted_exponent(x)
+    return _log_edges(x, _log_sum(k, _fraction(_lifted(x)), k * LN2[1]))
 
 
 @jit
@@ -363,11 +370,13 @@ def log1p(x):  # type: ignore[no-untyped-def]
     1e-20
     """
     u = 1.0 + x
-    k = _exponent(u)
-    c = 0.5 * (x - (u - 1.0)) * from_bits32(ONE + (1 - k << 23))
+    n = _exponent(u)
+    k = to_float32(n)
+    c = 0.5 * (x - (u - 1.0)) * from_bits32(ONE + ((1 - n) << 23))
     f = _fraction(u)
     g = f + c
-    y = _log_edges(u, _log_sum(to_float32(k), g, c - (g - f)))
+    g_low = c - (g - f)
+    y = _log_edges(u, _log_sum(k, g, fma(k, LN2[1], fma(-g, g_low, g_low))))
     return x if fabs(x) < TINY else y
 
 
@@ -418,7 +427,7 @@ def softplus(x):  # type: ignore[no-untyped-def]
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
     positive = x if x > 0.0 else 0.0
-    return positive + _log_sum(k, f, 0.0)
+    return positive + _log_sum(k, f, k * LN2[1])
 
 
 @jit
@@ -810,8 +819,12 @@ def asinh(x):  # type: ignore[no-untyped-def]
     a = fabs(x)
     z = a * a
     near = fma(a * z, _asinh_polynomial(z), a)
-    far = log(a if a > HUGE else a + sqrt(z + 1.0))
-    far = far + LN2_FULL[0] if a > HUGE else far
+    s = sqrt(fma(a, a, 1.0))
+    u = a if a > HUGE else a + s
+    k = to_float32(_exponent(u)) + (1.0 if a > HUGE else a - a)
+    low = 0.0 if a > HUGE else (a - (u - s)) * (s - a)
+    far = _log_sum(k, _fraction(u), fma(k, LN2[1], low))
+    far = far if a < INF else a
     return copysign(near if a < 0.5 else far, x)
 
 
@@ -824,7 +837,8 @@ def acosh(x):  # type: ignore[no-untyped-def]
     """
     t = x - 1.0
     y = log1p(t if x > HUGE else t + sqrt(fma(t, t, 2.0 * t)))
-    return y + LN2_FULL[0] if x > HUGE else y
+    y = y + LN2_FULL[0] if x > HUGE else y
+    return NAN if x < 1.0 else y
 
 
 @jit
@@ -869,17 +883,23 @@ def _erfc_polynomial(t):  # type: ignore[no-untyped-def]
     return fma(p, t, ERFC[0])
 
 
+ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynomial
+
+
 @jit
 def _erfc_positive(a):  # type: ignore[no-untyped-def]
     """erfc(a) for a >= 0: exp(-a**2)/(a + 4) times a polynomial in t = (a - 4)/(a + 4)."""
     a = 11.0 if a > 11.0 else a
     below = a + 4.0
+    below_low = a - (below - 4.0)
     inverse = 1.0 / below
-    t = (a - 4.0) * inverse
-    t = fma(fma(-t, below, a - 4.0), inverse, t)
+    above = a - 4.0
+    t = above * inverse
+    t_low = (fma(-t, below, above) + fma(-t, below_low, a - (above + 4.0))) * inverse
     q = _erfc_polynomial(t)
     p = q * inverse
-    p = fma(fma(-p, below, q) - p * (a - (below - 4.0)), inverse, p)
+    rest = (fma(-p, below, q) - p * below_low) * inverse
+    p = p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
     square = a * a
     y = _within(-square, EXP_LOW, 0.0)
     shifted = fma(y, LOG2E, SHIFT)
