@@ -67,7 +67,7 @@ def mod(x, y):  # type: ignore[no-untyped-def]
     >>> float(mod(-1.0, 3.0))
     2.0
     """
-    ratio = x / y
+    ratio = INF if y == 0.0 else x / y
     r = fma(-floor(ratio), y, x)
     r = r + y if (r != 0.0) & ((r < 0.0) ^ (y < 0.0)) else r
     near = copysign(0.0, y) if r == 0.0 else r

@@ -21,6 +21,7 @@ from gradcompile.runtime.primitives import (
     rint,
     sqrt,
     to_float32,
+    within,
 )
 from gradcompile.vmath.common import heaviside, maximum, minimum, mod, sign
 
@@ -79,13 +80,6 @@ EXP_LOW, EXP_HIGH = -104.0, 89.0  # beyond, exp is 0 and infinite
 
 
 @jit
-def _within(x, low, high):  # type: ignore[no-untyped-def]
-    """x, held between two numbers; NaN stays."""
-    x = high if x > high else x
-    return low if x < low else x
-
-
-@jit
 def _reduced(k, x):  # type: ignore[no-untyped-def]
     """x - k*ln(2), rounded."""
     return fma(-k, LN2[1], fma(-k, LN2[0], x))
@@ -132,7 +126,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     >>> float(exp(0.0))
     1.0
     """
-    x = _within(x, EXP_LOW, EXP_HIGH)
+    x = within(x, EXP_LOW, EXP_HIGH)
     shifted = fma(x, LOG2E, SHIFT)
     k = shifted - SHIFT
     high = fma(-k, LN2[0], x)
@@ -161,7 +155,7 @@ def exp2(x):  # type: ignore[no-untyped-def]
     >>> float(exp2(3.0))
     8.0
     """
-    return _exp2(_within(x, -160.0, 160.0), 0.0)
+    return _exp2(within(x, -160.0, 160.0), 0.0)
 
 
 @jit
@@ -173,7 +167,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
     >>> float(expm1(1e-20))
     1e-20
     """
-    y = _within(x, -20.0, EXP_HIGH)
+    y = within(x, -20.0, EXP_HIGH)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -195,7 +189,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     >>> float(tanh(0.0))
     0.0
     """
-    y = _within(2.0 * fabs(x), 0.0, 20.0)
+    y = within(2.0 * fabs(x), 0.0, 20.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -221,7 +215,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
     >>> float(sigmoid(0.0))
     0.5
     """
-    y = _within(-fabs(x), EXP_LOW, 0.0)
+    y = within(-fabs(x), EXP_LOW, 0.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -260,7 +254,7 @@ def sinh(x):  # type: ignore[no-untyped-def]
     >>> float(sinh(0.0))
     0.0
     """
-    a = _within(fabs(x), 0.0, 89.5)
+    a = within(fabs(x), 0.0, 89.5)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
@@ -280,7 +274,7 @@ def cosh(x):  # type: ignore[no-untyped-def]
     >>> float(cosh(0.0))
     1.0
     """
-    a = _within(fabs(x), 0.0, 89.5)
+    a = within(fabs(x), 0.0, 89.5)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
@@ -437,7 +431,7 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
     >>> float(x_over_expm1(0.0))
     1.0
     """
-    a = _within(fabs(x), 0.0, 110.0)
+    a = within(fabs(x), 0.0, 110.0)
     shifted = fma(-a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, -a)
@@ -849,7 +843,8 @@ def atanh(x):  # type: ignore[no-untyped-def]
     0.0
     """
     a = fabs(x)
-    return copysign(0.5 * log1p(2.0 * a / (1.0 - a)), x)
+    ratio = INF if a == 1.0 else 2.0 * a / (1.0 - a)
+    return copysign(0.5 * log1p(ratio), x)
 
 
 # Error functions
@@ -889,7 +884,7 @@ ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynom
 @jit
 def _erfc_positive(a):  # type: ignore[no-untyped-def]
     """erfc(a) for a >= 0: exp(-a**2)/(a + 4) times a polynomial in t = (a - 4)/(a + 4)."""
-    a = 11.0 if a > 11.0 else a
+    a = within(a, 0.0, 11.0)
     below = a + 4.0
     below_low = a - (below - 4.0)
     inverse = 1.0 / below
@@ -901,7 +896,7 @@ def _erfc_positive(a):  # type: ignore[no-untyped-def]
     rest = (fma(-p, below, q) - p * below_low) * inverse
     p = p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
     square = a * a
-    y = _within(-square, EXP_LOW, 0.0)
+    y = within(-square, EXP_LOW, 0.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y) - fma(a, a, -square)
@@ -1034,7 +1029,7 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     u = y * t
     u_low = fma(y, t, -u) + y * t_low
     u_low = u_low if fabs(u) < 170.0 else 0.0
-    return _exp2(_within(u, -170.0, 170.0), u_low)
+    return _exp2(within(u, -170.0, 170.0), u_low)
 
 
 @jit
