@@ -18,7 +18,7 @@ FLOORS = (
     ("errors",),
     ("types",),
     ("runtime.cache",),
-    ("runtime.jit",),
+    ("runtime.jit", "runtime.primitives"),
     ("vmath", "special", "reduction"),
     ("ops.record",),
     ("ir",),
