@@ -201,7 +201,7 @@ def fabs(x: Any) -> Any:
 
 def _rounding(function: Callable[[float], int], x: Any) -> Any:
     """A rounding to an integer, with the sign of x; what has no fraction comes back."""
-    return _like(math.copysign(float(function(x)), x), x) if abs(x) < 2.0**53 else x
+    return _like(math.copysign(float(function(float(x))), x), x) if abs(x) < 2.0**53 else x
 
 
 def floor(x: Any) -> Any:
