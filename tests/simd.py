@@ -125,6 +125,10 @@ class Lowering:
         if name == "to_int":
             return b.fptosi(args[0], self.int)
         args = [self.vector(a) for a in args]
+        if name == "within":
+            x, low, high = args
+            x = b.select(b.fcmp_ordered(">", x, high), high, x)
+            return b.select(b.fcmp_ordered("<", x, low), low, x)
         if name == "fmod":
             return b.frem(*args)
         assert name in (*UNARY, "fma", "copysign"), name

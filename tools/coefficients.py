@@ -65,7 +65,7 @@ def from_t(t: mpf) -> mpf:
 LN2, ROOT2, QUARTER = mpmath.log(2), mpmath.sqrt(2), mpmath.pi / 4
 ERFC_CENTRE = 4
 POLYNOMIALS = {
-    "EXP": Polynomial(lambda r: (mpmath.expm1(r) - r) / r**2, abs, -LN2 / 2, LN2 / 2, (10, 5)),
+    "EXP": Polynomial(lambda r: (mpmath.expm1(r) - r) / r**2, abs, -LN2 / 2, LN2 / 2, (11, 6)),
     "LOG": Polynomial(lambda f: (mpmath.log1p(f) - f) / f**2, abs, ROOT2 / 2 - 1, ROOT2 - 1, (20, 9)),
     "ATANH": Polynomial(
         in_square(lambda s: 2 * (mpmath.atanh(s) - s - s**3 / 3) / s**5),
@@ -149,6 +149,12 @@ def rounded(x: mpf, bits: int) -> mpf:
         return +mpf(x)
 
 
+def truncated(x: mpf, bits: int) -> mpf:
+    """A number of so many significant bits, and not more than a positive x."""
+    shift = bits - mpmath.mag(x)
+    return mpmath.ldexp(mpmath.floor(mpmath.ldexp(x, shift)), -shift)
+
+
 def derive(name: str, precision: Precision) -> list[mpf]:
     """The coefficients of a polynomial, constant term first, numbers of the target precision."""
     p = POLYNOMIALS[name]
@@ -170,11 +176,11 @@ def misfit(name: str, coefficients: Sequence[mpf]) -> float:
     return float(mpmath.log(max(abs(p.weight(x) * (p.g(x) - evaluate(coefficients, x))) for x in points), 2))
 
 
-def split(x: mpf, *bits: int) -> list[mpf]:
+def split(x: mpf, *bits: int, cut: Callable[[mpf, int], mpf] = rounded) -> list[mpf]:
     """A constant as a sum of parts with so many significant bits each."""
     parts: list[mpf] = []
     for count in bits:
-        parts.append(rounded(x - sum(parts), count))
+        parts.append(cut(x - sum(parts), count))
     return parts
 
 
@@ -198,7 +204,9 @@ def constants(precision: Precision) -> dict[str, list[mpf]]:
             "LOG10_2": split(mpmath.log10(2), full - (11 if full == 53 else 8), full),
             "LOG10E": split(1 / mpmath.log(10), full, full),
             "HALF_PI": split(mpmath.pi / 2, full, full),
-            "PI_PARTS": split(mpmath.pi / 2, full, full // 2 - (0 if full == 53 else 1), full),
+            "PI_PARTS": split(
+                mpmath.pi / 2, full, full // 2 - (full == 24), full, cut=truncated
+            ),  # none negative, for -0.0
             "TWO_OVER_PI": [2 / mpmath.pi],
             "LOG2E_FULL": split(1 / mpmath.log(2), full, full),
             "TWO_THIRDS": split(mpf(2) / 3, full, full),

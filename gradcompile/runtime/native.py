@@ -633,6 +633,9 @@ class Writer:
             whole = typed(type, width)
             given = ", ".join(f"{whole} {a.text}" for a in args)
             return Value(type, width, self.emit(f"call {whole} @{full}({given})"))
+        if name == "within":
+            low = self.select(self.compare(ast.Gt, args[0], args[2]), args[2], args[0])
+            return self.select(self.compare(ast.Lt, low, args[1]), args[1], low)
         if name in ("min", "max"):
             return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, *args), *args)
         if name in ("zeros", "empty", "full"):

@@ -8,6 +8,7 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
     from_bits(k)             the float64 with these bits; from_bits32(k) the float32
     to_float(k)              an integer as float64; to_float32(k) as float32
     to_int(x)                a float's integral part; any value if that is out of range
+    within(x, low, high)    x, or the bound that it is beyond; NaN stays
     sqrt fabs floor ceil rint trunc copysign fmod
     rarely(slow, condition, fast, x, ...)
                              slow(x, ...) where the condition holds, else fast; compiled code enters slow, which is a
@@ -26,15 +27,15 @@ import numpy as np
 
 __all__ = [
     "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "from_bits", "from_bits32", "full", "lanes",
-    "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc", "zeros",
+    "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc", "within", "zeros",
 ]  # fmt: skip
 
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
 
 
-def _like(value: float, x: Any) -> Any:
-    """A value in the dtype of x."""
-    return np.float32(value) if isinstance(x, np.float32) else value
+def _like(value: float, *args: Any) -> Any:
+    """A value in the dtype of the arguments."""
+    return np.float32(value) if any(isinstance(x, np.float32) for x in args) else value
 
 
 def _odd_sum(a: float, b: float) -> float:
@@ -106,10 +107,10 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     >>> fma(1.0 + 2.0**-52, 1.0 - 2.0**-52, -1.0) == -(2.0**-104)
     True
     """
-    a, b, c = float(x), float(y), float(z)
-    if isinstance(x, np.float32) or isinstance(y, np.float32) or isinstance(z, np.float32):
+    if any(isinstance(v, np.float32) for v in (x, y, z)):
+        a, b, c = (float(np.float32(v)) for v in (x, y, z))
         return _to_single(_odd_sum(a * b, c) if math.isfinite(a * b + c) else a * b + c)
-    return _fma64(a, b, c) if _fma is None else _native_fma64(a, b, c)
+    return (_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z))
 
 
 def _to_single(value: float) -> np.float32:
@@ -173,6 +174,15 @@ def to_int(x: Any) -> int:
     return int(x) if abs(x) < 2.0**62 else 0
 
 
+def within(x: Any, low: float, high: float) -> Any:
+    """x, or the bound that it is beyond; NaN stays.
+
+    >>> within(3.0, 0.0, 2.0)
+    2.0
+    """
+    return _like(high if x > high else low, x) if x > high or x < low else x
+
+
 def sqrt(x: Any) -> Any:
     """Square root, correctly rounded; NaN below 0.
 
@@ -193,7 +203,7 @@ def fabs(x: Any) -> Any:
 
 def _rounding(function: Callable[[float], int], x: Any) -> Any:
     """A rounding to an integer, with the sign of x; what has no fraction comes back."""
-    return _like(math.copysign(float(function(x)), x), x) if abs(x) < 2.0**53 else x
+    return _like(math.copysign(float(function(float(x))), x), x) if abs(x) < 2.0**53 else x
 
 
 def floor(x: Any) -> Any:
@@ -238,7 +248,7 @@ def copysign(x: Any, y: Any) -> Any:
     >>> copysign(1.0, -0.0)
     -1.0
     """
-    return _like(math.copysign(x, y), x)
+    return _like(math.copysign(x, y), x, y)
 
 
 def fmod(x: Any, y: Any) -> Any:
@@ -248,7 +258,7 @@ def fmod(x: Any, y: Any) -> Any:
     -1.0
     """
     defined = math.isfinite(x) and y != 0
-    return _like(math.fmod(x, y) if defined and y == y else math.nan, x)
+    return _like(math.fmod(x, y) if defined and y == y else math.nan, x, y)
 
 
 def rarely(slow: Callable[..., Any], condition: bool, fast: Any, *args: Any) -> Any:

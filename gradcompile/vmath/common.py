@@ -53,8 +53,8 @@ def minimum(x, y):  # type: ignore[no-untyped-def]
 def _mod_far(x, y):  # type: ignore[no-untyped-def]
     """The floored remainder for any quotient, by the exact truncated one."""
     r = fmod(x, y)
-    r = r + y if (r < 0.0) ^ (y < 0.0) else r
-    return copysign(0.0, y) if fmod(x, y) == 0.0 else r
+    r = r + y if (r != 0.0) & ((r < 0.0) ^ (y < 0.0)) else r
+    return copysign(0.0, y) if r == 0.0 else r
 
 
 @jit
@@ -67,8 +67,8 @@ def mod(x, y):  # type: ignore[no-untyped-def]
     >>> float(mod(-1.0, 3.0))
     2.0
     """
-    ratio = x / y
+    ratio = INF if y == 0.0 else x / y
     r = fma(-floor(ratio), y, x)
-    r = r + y if (r < 0.0) ^ (y < 0.0) else r
+    r = r + y if (r != 0.0) & ((r < 0.0) ^ (y < 0.0)) else r
     near = copysign(0.0, y) if r == 0.0 else r
     return rarely(_mod_far, not ((fabs(ratio) < INTEGRAL) & (fabs(y) < INF)), near, x, y)
