@@ -113,7 +113,7 @@ def test_generated_source(make: Callable[[], Compiled], args: tuple[Any, ...], u
     with np.errstate(all="ignore"):  # a direct call of what is plain Python without the JIT
         value = imported(path).kernel(theta, out, *inputs)
     if make is prediction:
-        np.testing.assert_array_equal(out, 2.0 * np.exp(-1.3 * X) + 0.5)
+        np.testing.assert_allclose(out, 2.0 * np.exp(-1.3 * X) + 0.5, rtol=1e-15)
         return
     kernel_value, gradient = f.flat(theta, *inputs)  # type: ignore[attr-defined]
     assert value == kernel_value

@@ -4,46 +4,52 @@
 """
 
 from gradcompile.vmath import exp
-from gradcompile.reduction import LANES, LEVELS, SPAN, close_span, close_tree, zeros
+from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
+from gradcompile.runtime.primitives import lanes, zeros
 from gradcompile.runtime.jit import jit
+
+LANES = 8  # samples that are computed side by side
 
 
 @jit
-def samples(sums, start, stop, theta, x, y):
-    """Add the samples from start to stop to the sums, one partial sum a lane."""
+def samples(tree, start, stop, theta, x, y):
+    """Add the samples from start to stop to the tree of sums, span by span."""
     a = theta[0]
     b = theta[1]
     c = theta[2]
-    for lo in range(start, stop, LANES):
-        hi = min(lo + LANES, stop)
-        x_ = x[lo:hi]
-        y_ = y[lo:hi]
-        for i in range(hi - lo):
-            x_i = x_[i]
+    sums = zeros((4, LANES), theta)
+    for first in range(start, stop, SPAN):
+        for i in lanes(first, min(first + SPAN, stop)):
+            x_i = x[i]
             e = exp(-b * x_i)                     # exp(-b*x)
-            diff = c + a * e - y_[i]              # c + a*exp(-b*x) - y
-            sums[i] += diff * diff
+            diff = c + a * e - y[i]               # c + a*exp(-b*x) - y
+            sums[0, i % LANES] += diff * diff
             # backward: d_v is dL/dv
             d_diff = 2.0 * diff                   # dL/ddiff
-            sums[LANES + i] += d_diff * e         # for dL/da
-            sums[2 * LANES + i] -= d_diff * a * e * x_i  # for dL/db
-            sums[3 * LANES + i] += d_diff         # for dL/dc
+            sums[1, i % LANES] += d_diff * e      # for dL/da
+            sums[2, i % LANES] -= d_diff * a * e * x_i  # for dL/db
+            sums[3, i % LANES] += d_diff          # for dL/dc
+        close_span(sums, tree, (first - start) // SPAN)
 
 
 @jit
-def kernel(theta, grad, x, y):
-    """Write the gradient to grad and return the loss."""
+def finish(grad, theta, total, x, y):
+    """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = x.shape[0]
-    sums = zeros(4 * LANES, theta)
-    tree = zeros(4 * LEVELS, theta)
-    total = zeros(4, theta)
-    for start in range(0, n, SPAN):
-        samples(sums, start, min(start + SPAN, n), theta, x, y)
-        close_span(sums, tree, start // SPAN)
-    close_tree(tree, total, (n + SPAN - 1) // SPAN)
     loss = total[0] / n                           # mean((c + a*exp(-b*x) - y)**2)
     # backward: d_v is dL/dv
     grad[0] = total[1] / n                        # dL/da
     grad[1] = total[2] / n                        # dL/db
     grad[2] = total[3] / n                        # dL/dc
     return loss
+
+
+@jit
+def kernel(theta, grad, x, y):
+    """Write the gradient to grad and return the loss."""
+    n = x.shape[0]
+    tree = zeros((LEVELS, 4), theta)
+    total = zeros(4, theta)
+    samples(tree, 0, n, theta, x, y)
+    close_tree(tree, total, n)
+    return finish(grad, theta, total, x, y)

@@ -42,19 +42,18 @@ def kernel(theta, grad, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x
     total_4 = total_2 + total_3 + (18.0 * sin(wx17) + 19.0 * sin(wx18) + 20.0 * sin(wx19) + sin(wx0))
     loss = total_4 * total_4
     # backward: d_v is dL/dv
-    d_total_4 = 2.0 * total_4                     # dL/dtotal_4
     total_5 = (
-        d_total_4 * cos(wx0) * x0 + 20.0 * d_total_4 * cos(wx19) * x19 + 19.0 * d_total_4 * cos(wx18) * x18
-        + 18.0 * d_total_4 * cos(wx17) * x17 + 17.0 * d_total_4 * cos(wx16) * x16 + 32.0 * total_4 * cos(wx15) * x15
-        + 15.0 * d_total_4 * cos(wx14) * x14 + 14.0 * d_total_4 * cos(wx13) * x13
+        2.0 * total_4 * cos(wx0) * x0 + 40.0 * total_4 * cos(wx19) * x19 + 38.0 * total_4 * cos(wx18) * x18
+        + 36.0 * total_4 * cos(wx17) * x17 + 34.0 * total_4 * cos(wx16) * x16 + 32.0 * total_4 * cos(wx15) * x15
+        + 30.0 * total_4 * cos(wx14) * x14 + 28.0 * total_4 * cos(wx13) * x13
     )
     total_6 = (
-        13.0 * d_total_4 * cos(wx12) * x12 + 12.0 * d_total_4 * cos(wx11) * x11 + 11.0 * d_total_4 * cos(wx10) * x10
-        + 10.0 * d_total_4 * cos(wx9) * x9 + 9.0 * d_total_4 * cos(wx8) * x8 + 16.0 * total_4 * cos(wx7) * x7
-        + 7.0 * d_total_4 * cos(wx6) * x6 + 6.0 * d_total_4 * cos(wx5) * x5
+        26.0 * total_4 * cos(wx12) * x12 + 24.0 * total_4 * cos(wx11) * x11 + 22.0 * total_4 * cos(wx10) * x10
+        + 20.0 * total_4 * cos(wx9) * x9 + 18.0 * total_4 * cos(wx8) * x8 + 16.0 * total_4 * cos(wx7) * x7
+        + 14.0 * total_4 * cos(wx6) * x6 + 12.0 * total_4 * cos(wx5) * x5
     )
     total_7 = (
-        5.0 * d_total_4 * cos(wx4) * x4 + 8.0 * total_4 * cos(wx3) * x3 + 3.0 * d_total_4 * cos(wx2) * x2
+        10.0 * total_4 * cos(wx4) * x4 + 8.0 * total_4 * cos(wx3) * x3 + 6.0 * total_4 * cos(wx2) * x2
         + 4.0 * total_4 * cos(wx1) * x1
     )
     grad[0] = total_5 + total_6 + total_7         # dL/dw

@@ -1,46 +1,52 @@
 """loss(w, b; x, y) = b**2/10 + w**2/10 + mean((b + w*x - y)**2)
 
-12 operations for the loss, 24 with the gradient (2.0 times) a sample. Rewrites: none.
+12 operations for the loss, 22 with the gradient (1.8 times) a sample. Rewrites: none.
 """
 
-from gradcompile.reduction import LANES, LEVELS, SPAN, close_span, close_tree, zeros
+from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
+from gradcompile.runtime.primitives import lanes, zeros
 from gradcompile.runtime.jit import jit
+
+LANES = 8  # samples that are computed side by side
 
 
 @jit
-def samples(sums, start, stop, theta, x, y):
-    """Add the samples from start to stop to the sums, one partial sum a lane."""
+def samples(tree, start, stop, theta, x, y):
+    """Add the samples from start to stop to the tree of sums, span by span."""
     w = theta[0]
     b = theta[1]
-    for lo in range(start, stop, LANES):
-        hi = min(lo + LANES, stop)
-        x_ = x[lo:hi]
-        y_ = y[lo:hi]
-        for i in range(hi - lo):
-            x_i = x_[i]
-            diff = b + w * x_i - y_[i]            # b + w*x - y
-            sums[i] += diff * diff
+    sums = zeros((3, LANES), theta)
+    for first in range(start, stop, SPAN):
+        for i in lanes(first, min(first + SPAN, stop)):
+            x_i = x[i]
+            diff = b + w * x_i - y[i]             # b + w*x - y
+            sums[0, i % LANES] += diff * diff
             # backward: d_v is dL/dv
             d_diff = 2.0 * diff                   # dL/ddiff
-            sums[LANES + i] += d_diff * x_i       # for dL/dw
-            sums[2 * LANES + i] += d_diff         # for dL/db
+            sums[1, i % LANES] += d_diff * x_i    # for dL/dw
+            sums[2, i % LANES] += d_diff          # for dL/db
+        close_span(sums, tree, (first - start) // SPAN)
+
+
+@jit
+def finish(grad, theta, total, x, y):
+    """Write the gradient to grad and return the loss. It takes the totals of the passes."""
+    n = x.shape[0]
+    w = theta[0]
+    b = theta[1]
+    loss = 0.1 * (b * b) + 0.1 * (w * w) + total[0] / n  # 0.1*b**2 + 0.1*w**2 + mean((b + w*x - y)**2)
+    # backward: d_v is dL/dv
+    grad[0] = total[1] / n + 0.2 * w              # dL/dw
+    grad[1] = total[2] / n + 0.2 * b              # dL/db
+    return loss
 
 
 @jit
 def kernel(theta, grad, x, y):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
-    w = theta[0]
-    b = theta[1]
-    sums = zeros(3 * LANES, theta)
-    tree = zeros(3 * LEVELS, theta)
+    tree = zeros((LEVELS, 3), theta)
     total = zeros(3, theta)
-    for start in range(0, n, SPAN):
-        samples(sums, start, min(start + SPAN, n), theta, x, y)
-        close_span(sums, tree, start // SPAN)
-    close_tree(tree, total, (n + SPAN - 1) // SPAN)
-    loss = 0.1 * (b * b) + 0.1 * (w * w) + total[0] / n  # 0.1*b**2 + 0.1*w**2 + mean((b + w*x - y)**2)
-    # backward: d_v is dL/dv
-    grad[0] = total[1] / n + 2.0 * (0.1 * w)      # dL/dw
-    grad[1] = total[2] / n + 2.0 * (0.1 * b)      # dL/db
-    return loss
+    samples(tree, 0, n, theta, x, y)
+    close_tree(tree, total, n)
+    return finish(grad, theta, total, x, y)

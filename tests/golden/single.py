@@ -4,41 +4,46 @@
     sqrt(1 + (w*x - y)**2) -> hypot(1, w*x - y)
 """
 
-from numpy import float32
-from gradcompile.vmath import hypot
-from gradcompile.reduction import LANES, LEVELS, SPAN, close_span, close_tree, zeros
+from gradcompile.vmath.single import hypot
+from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
+from gradcompile.runtime.primitives import lanes, zeros
 from gradcompile.runtime.jit import jit
+
+LANES = 16  # samples that are computed side by side
 
 
 @jit
-def samples(sums, start, stop, theta, x, y):
-    """Add the samples from start to stop to the sums, one partial sum a lane."""
+def samples(tree, start, stop, theta, x, y):
+    """Add the samples from start to stop to the tree of sums, span by span."""
     w = theta[0]
-    for lo in range(start, stop, LANES):
-        hi = min(lo + LANES, stop)
-        x_ = x[lo:hi]
-        y_ = y[lo:hi]
-        for i in range(hi - lo):
-            x_i = x_[i]
-            diff = w * x_i - y_[i]                # w*x - y
-            hypot_1 = hypot(float32(1.0), diff)   # hypot(1, w*x - y)
-            sums[i] += hypot_1
+    sums = zeros((2, LANES), theta)
+    for first in range(start, stop, SPAN):
+        for i in lanes(first, min(first + SPAN, stop)):
+            x_i = x[i]
+            diff = w * x_i - y[i]                 # w*x - y
+            hypot_1 = hypot(1.0, diff)            # hypot(1, w*x - y)
+            sums[0, i % LANES] += hypot_1
             # backward: d_v is dL/dv
-            sums[LANES + i] += diff / hypot_1 * x_i if hypot_1 != float32(0.0) else float32(0.0)  # for dL/dw
+            sums[1, i % LANES] += diff / hypot_1 * x_i if hypot_1 != 0.0 else 0.0  # for dL/dw
+        close_span(sums, tree, (first - start) // SPAN)
+
+
+@jit
+def finish(grad, theta, total, x, y):
+    """Write the gradient to grad and return the loss. It takes the totals of the passes."""
+    n = x.shape[0]
+    loss = total[0] / n                           # mean(hypot(1, w*x - y))
+    # backward: d_v is dL/dv
+    grad[0] = total[1] / n                        # dL/dw
+    return loss
 
 
 @jit
 def kernel(theta, grad, x, y):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
-    sums = zeros(2 * LANES, theta)
-    tree = zeros(2 * LEVELS, theta)
+    tree = zeros((LEVELS, 2), theta)
     total = zeros(2, theta)
-    for start in range(0, n, SPAN):
-        samples(sums, start, min(start + SPAN, n), theta, x, y)
-        close_span(sums, tree, start // SPAN)
-    close_tree(tree, total, (n + SPAN - 1) // SPAN)
-    loss = total[0] / float32(n)                  # mean(hypot(1, w*x - y))
-    # backward: d_v is dL/dv
-    grad[0] = total[1] / float32(n)               # dL/dw
-    return loss
+    samples(tree, 0, n, theta, x, y)
+    close_tree(tree, total, n)
+    return finish(grad, theta, total, x, y)
