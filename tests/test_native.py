@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gradcompile import compile_grad, vmath
 from gradcompile.runtime import jit, native, primitives
+from gradcompile.runtime.native import writer
 
 HEAD = """
 from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
@@ -221,7 +222,7 @@ def test_a_foreign_function_is_called_lane_by_lane():
 
 @pytest.fixture
 def short_pieces(monkeypatch):
-    monkeypatch.setattr(native, "PIECE", 5)
+    monkeypatch.setattr(writer, "PIECE", 5)
 
 
 @pytest.mark.usefixtures("short_pieces")
@@ -237,8 +238,11 @@ def test_pieces_of_a_long_function_share_what_they_compute():
     assert native.lower.__wrapped__(native.own_text(loaded(text + "\n").f), kinds).text.count("piece") > 10
 
 
-@pytest.mark.parametrize(("line", "what"), [("y = [v for v in x]", "[v for v in x]"), ("if x[0] > 0.0:\n        y = 1.0", "if x"),
-                                            ("y = x[0] < x[1] < x[2]", "x[0] < x[1] < x[2]"), ("y = nothing", "nothing")])  # fmt: skip
+OUTSIDE = [("y = [v for v in x]", "[v for v in x]"), ("if x[0] > 0.0:\n        y = 1.0", "if x"),
+           ("y = x[0] < x[1] < x[2]", "x[0] < x[1] < x[2]"), ("y = nothing", "nothing")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "what"), OUTSIDE)
 def test_what_is_not_of_the_subset_is_named(line, what):
     module = loaded(f"@jit\ndef f(x):\n    {line}\n    return x[0]\n")
     with pytest.raises(native.SubsetError, match=re.escape(what)):
@@ -311,4 +315,4 @@ def test_vmath_works_in_a_users_own_function():
 
 
 def test_primitives_have_one_meaning():
-    assert set(native.INTRINSICS) <= set(primitives.__all__)
+    assert set(writer.INTRINSICS) <= set(primitives.__all__)

@@ -13,9 +13,8 @@ from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
 from gradcompile.lower.schedule import lower
 
-RESERVED = ("theta", "grad", "out", "n", "i", "first", "start", "stop", "sums", "tree", "total", "jit", "njit", "kernel",
-            "finish", "values", "samples", "min", "range", "lanes", "zeros", "empty", "full", "largest", "close_span", "close_tree", "LANES", "LEVELS",
-            "SPAN", "float32", "float64", "float")  # fmt: skip
+RESERVED = ("theta", "grad", "out", "n", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
+            "kernel", "finish", "values", "samples", "min", "range", "float64", "float", "LANES")  # fmt: skip
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "close_span", "close_tree", "largest"),
            "gradcompile.runtime.primitives": ("empty", "full", "lanes", "zeros")}  # fmt: skip
 VECTOR = 64  # bytes: the lanes of a loop are as many as fit
@@ -25,19 +24,19 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
     roots = [program.value, *program.gradients]
     called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
-    fresh = Namer([*RESERVED, *called])
+    fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     functions, tables = lower(program, Naming(program, fresh))
     text = " ".join(line for f in functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
-    if kinds := [kind for kind in ("float32", "float64") if f"{kind}(" in text]:
-        imports["numpy"] = kinds
+    if "float64(" in text:
+        imports["numpy"] = ["float64"]
     for module in origins(called - set(custom), program.value.type.dtype):
         imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
-    for module, helpers in HELPERS.items():
+    for origin, helpers in HELPERS.items():
         if found := [h for h in helpers if re.search(rf"\b{h}\b", text)]:
-            imports[module] = found
+            imports[origin] = found
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     lanes = VECTOR // np.dtype(program.value.type.dtype).itemsize
     constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []

@@ -96,18 +96,13 @@ class Loops:
 
     def copy(self, region: Region, run: Sequence[tuple[int, Node]]) -> list[tuple[int, Node]]:
         """A loop that writes a run of the gradient's entries; what is still to be added to some of them."""
-        (first, _), rest = run[0], list[tuple[int, Node]]()
-        places = []
-        for k, e in run:
-            item, others = entry_of_array(e)
-            places.append(item)
-            rest += [(k, t) for t in others]
-        start = places[0].params[0][0]
-        source = self.vector(region, places[0].args[0])
-        shape = (len(run),)
+        first, entry = run[0]
+        item, _ = entry_of_array(entry)
+        assert item is not None
+        start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
         line = Line(f"grad[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
         region.statements += Nest(shape).around([line])
-        return rest
+        return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
     def store(self, region: Region, n: Node, target: str, offset: int = 0) -> None:
         """A loop that writes every entry of an array, row by row from an offset on."""
@@ -123,7 +118,7 @@ class Loops:
         """The region inside the loop: everything it reads is given."""
         inside = [n for n in reachable(roots, self.vectors) if n.type.shape and not is_source(n)]
         given: dict[Node, str] = {}
-        for n in dict.fromkeys([*roots, *(a for n in inside for a in n.args)]):
+        for n in dict.fromkeys([*roots, *(a for m in inside for a in m.args)]):
             if not n.type.shape:
                 inner = n.args[0] if n.op.name == "neg" else n
                 if inner.op.name != "const":
@@ -193,7 +188,7 @@ class Loops:
     # ---- results
 
     def sum_up(self, region: Region, body: Region, sums: Sequence[Node], nest: "Nest") -> None:
-        """Sums over all entries: one partial sum a lane, folded when the loop is over, or round by round into a tree."""
+        """Sums over all entries: a partial sum a lane, folded when the loop is over, or round by round into a tree."""
         if not sums:
             return
         partial, total, count = self.naming.fresh("partial"), self.naming.fresh("totals"), len(sums)

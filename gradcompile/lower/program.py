@@ -1,7 +1,6 @@
 """What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
 
 import math
-import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -108,7 +107,8 @@ class Naming:
         parts = source.args if source.op.name == "pack" else (source,)
         if len(parts) > 1 and not any(a.type.shape for a in parts):
             parts = tuple(parts[k] for k in n.params[0].bounds)
-        return os.path.commonprefix([self.program.names.get(a, "") for a in parts]).rstrip("0123456789_")
+        names = {self.program.names.get(a, "").rstrip("0123456789_") for a in parts}
+        return names.pop() if len(names) == 1 else ""
 
     def plain_wish(self, n: Node) -> str:
         """What the value is called by what computes it."""

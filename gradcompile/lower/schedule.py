@@ -7,7 +7,7 @@ it needs. Per-sample values that a later pass needs again are recomputed, so mem
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,9 @@ import numpy as np
 from gradcompile.frontend.names import natural
 from gradcompile.ir import Node, apply, const, is_const, topological, use_counts
 from gradcompile.lower.expression import Region
-from gradcompile.lower.loops import Loops, entry_of_array
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
-from gradcompile.lower.program import Naming, Program, flat_index, load, loads, per_sample, size_of
+from gradcompile.lower.loops import Loops, entry_of_array
+from gradcompile.lower.program import Naming, Program, flat_index, loads, per_sample, size_of
 
 SHORTEST = 8  # entries of the gradient that are worth a loop
 BACKWARD = Line("", "backward: d_v is dL/dv")
@@ -55,7 +55,7 @@ def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
     if not shape:
         return [(0, g)], []
     terms = list(g.args) if g.op.name == "add" else [g]
-    arrays = [t for t in terms if t.op.name != "assemble" and not (t.op.name == "broadcast" and is_const(t.args[0], 0.0))]
+    arrays = [t for t in terms if t.op.name != "assemble" and not (t.op.name == "broadcast" and is_const(t.args[0], 0))]
     found = [(flat_index(i, shape), v) for t in terms if t.op.name == "assemble"
              for i, v in zip(t.params[1], t.args, strict=True)]  # fmt: skip
     if arrays:

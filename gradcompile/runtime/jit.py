@@ -105,7 +105,7 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
 
 
 def _without_long_bodies(tree: ast.Module) -> ast.Module:
-    """The module with long functions cut down to their docstrings: `jit` goes by the tree, and bytecode takes a while."""
+    """The module with long functions cut down to their docstrings: `jit` goes by the tree, bytecode takes a while."""
     import numba
 
     if numba.config.DISABLE_JIT:

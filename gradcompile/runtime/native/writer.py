@@ -1,38 +1,30 @@
-"""Generated source to machine code: functions in a small subset of Python, lowered from their own text to LLVM IR.
-
-Numba's front end takes time that grows faster than a function's length; LLVM does not. So the text of a generated
-function is parsed and lowered here, and Numba is handed the result inside an intrinsic: dispatch, disk cache and calls
-from other compiled functions stay Numba's.
-
-The subset. Values are floats, integers, truth values, and arrays of floats by element. Statements: assignments to
-names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in order.
-`for i in lanes(start, stop)` promises that its iterations do not depend on each other, but for sums in `s[i % LANES]`:
-it becomes vector code for LANES iterations at a time (each name a vector) and scalar code for the rest. Expressions:
-arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module constants and
-tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet. Any other
-compiled function may be called with scalars; in a vector loop it is called lane by lane.
-
-Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
-"""
+"""From the tree of a function to LLVM IR, as text; everything that it calls comes along in one module."""
 
 import ast
-import hashlib
-import linecache
 import math
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from gradcompile.runtime.native.syntax import own_text, repeated, syntax
+from gradcompile.runtime.native.values import (
+    FLOATS,
+    SHORT,
+    SIZES,
+    Array,
+    Kind,
+    SubsetError,
+    Value,
+    foreign_result,
+    number,
+    operand,
+    typed,
+)
 
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 
-SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
-SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"}
-PACKED = {"double": "<d", "float": "<f"}
-FLOATS = ("double", "float")
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Add: ("fadd", "add"), ast.Sub: ("fsub", "sub"), ast.Mult: ("fmul", "mul"), ast.Div: ("fdiv", ""),
     ast.Mod: ("", "srem"), ast.FloorDiv: ("", "sdiv"), ast.BitAnd: ("", "and"), ast.BitOr: ("", "or"),
@@ -51,67 +43,6 @@ INTRINSICS = {"fma": 3, "sqrt": 1, "fabs": 1, "floor": 1, "ceil": 1, "rint": 1, 
 CONVERSIONS = {"to_float": "double", "to_float32": "float", "float64": "double", "float32": "float", "float": "double",
                "from_bits": "double", "from_bits32": "float"}  # fmt: skip
 ATTRIBUTES = 'nounwind "prefer-vector-width"="512"'
-
-Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, contiguous) for an array
-
-
-class SubsetError(NotImplementedError):
-    """A text that is not of the subset: generated code never raises this, a hand-written function may."""
-
-
-class Value(NamedTuple):
-    """A value: its LLVM type, how many lanes it has (1: a scalar), and its operand in the IR.
-
-    The type of a number of the text is "literal", its operand the number. The type of a loop's index over lanes is
-    "lane", its operand the index in the first lane, an i64, and what it grows by from lane to lane.
-    """
-
-    type: str
-    width: int
-    text: Any
-
-
-class Array(NamedTuple):
-    """An array: element type, pointer (`text`), and for each axis its length and its stride in elements."""
-
-    type: str
-    text: str
-    shape: tuple[Value, ...]
-    strides: tuple[Value, ...]
-
-    @property
-    def kind(self) -> Kind:
-        """What a function that takes it is made for: lengths that are known, and whether strides follow from them."""
-        shape = tuple(v.text if v.type == "literal" else None for v in self.shape)
-        return self.type, shape, self.strides[-1].type == "literal"
-
-
-def number(value: float) -> Value:
-    """A number of the text."""
-    return Value("literal", 1, value)
-
-
-def typed(type: str, width: int) -> str:
-    """The LLVM type of a value."""
-    return f"<{width} x {type}>" if width > 1 else type
-
-
-@lru_cache(maxsize=4096)
-def constant(value: Any, type: str, width: int) -> str:
-    """The operand of a number; floats in hexadecimal, so that no digit is lost. The sign of zero counts."""
-    if type in FLOATS:
-        value = float(value)
-        if type == "float" and math.isfinite(value):
-            (value,) = struct.unpack("<f", struct.pack("<f", value))
-        text = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-    else:
-        text = str(int(value))
-    return f"<{', '.join([f'{type} {text}'] * width)}>" if width > 1 else text
-
-
-def operand(value: Any, type: str, width: int) -> str:
-    """As `constant`; 0.0 and -0.0 are equal keys, so they go around its memory."""
-    return constant(value, type, width) if value != 0 else constant.__wrapped__(value, type, width)
 
 
 @dataclass(slots=True)
@@ -223,12 +154,12 @@ class Writer:
         arguments = [a.arg for a in self.tree.args.args]
         if len(arguments) != len(kinds):
             raise SubsetError(f"{self.tree.name} takes {len(arguments)} arguments, got {len(kinds)}")
-        self.made.parameters = ", ".join(p for a, k in zip(arguments, kinds, strict=True) for p in self.bind(a, k, f"%a{len(self.names)}"))
+        given = [self.bind(a, k, f"%a{i}") for i, (a, k) in enumerate(zip(arguments, kinds, strict=True))]
+        self.made.parameters = ", ".join(p for parameters in given for p in parameters)
         self.real = next((k[0] for k in kinds if k[0] in FLOATS), "double")
         body = [s for s in self.tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-        result = None
-        if body and isinstance(body[-1], ast.Return):
-            result = body.pop().value
+        last = body.pop() if body and isinstance(body[-1], ast.Return) else None
+        result = last.value if isinstance(last, ast.Return) else None
         self.variables = dict.fromkeys(repeated(body), Value("", 1, ""))
         self.many = len(body) > PIECE
         for k, statement in enumerate(body):
@@ -409,8 +340,10 @@ class Writer:
         match e:
             case ast.Name(id=name):
                 return self.name(name)
-            case ast.Constant(value=value):
-                return number(value) if not isinstance(value, bool) else Value("i1", 1, str(value).lower())
+            case ast.Constant(value=bool() as truth):
+                return Value("i1", 1, str(truth).lower())
+            case ast.Constant(value=int() | float() as value):
+                return number(value)
             case ast.BinOp(left=left, op=op, right=right):
                 return self.binary(type(op), self.value(left), self.value(right))
             case ast.Call():
@@ -489,9 +422,7 @@ class Writer:
             v = self.spread_lane(v)
         text, own = v.text, v.type
         if own != type:
-            how = {(True, True): "fpext" if type == "double" else "fptrunc", (False, True): "sitofp",
-                   (False, False): "sext" if SIZES[type] > SIZES[own] else "trunc"}[own in FLOATS, type in FLOATS]  # fmt: skip
-            text = self.emit(f"{how} {typed(own, v.width)} {text} to {typed(type, v.width)}")
+            text = self.emit(f"{conversion(own, type)} {typed(own, v.width)} {text} to {typed(type, v.width)}")
         if v.width == width:
             return str(text)
         one = self.emit(f"insertelement <{width} x {type}> poison, {type} {text}, i64 0")
@@ -518,10 +449,12 @@ class Writer:
             return number(-x.text)
         x = self.settled(x)
         whole = typed(x.type, x.width)
-        if isinstance(op, ast.USub):
-            text = f"fneg {whole} {x.text}" if x.type in FLOATS else f"sub {whole} {operand(0, x.type, x.width)}, {x.text}"
-        else:
+        if isinstance(op, ast.Not):
             text = f"xor {whole} {x.text}, {operand(True, 'i1', x.width)}"
+        elif x.type in FLOATS:
+            text = f"fneg {whole} {x.text}"
+        else:
+            text = f"sub {whole} {operand(0, x.type, x.width)}, {x.text}"
         return Value(x.type, x.width, self.emit(text))
 
     def compare(self, op: type[ast.cmpop], x: Value, y: Value) -> Value:
@@ -544,7 +477,7 @@ class Writer:
 
     def subscript(self, e: ast.Subscript) -> Any:
         """x.shape[k], an entry of a tuple of the module, or an element."""
-        indices = [self.value(i) for i in (e.slice.elts if isinstance(e.slice, ast.Tuple) else [e.slice])]
+        indices = self.indices(e)
         if isinstance(e.value, ast.Attribute):
             owner = self.value(e.value.value)
             return owner.shape[indices[0].text]
@@ -554,6 +487,10 @@ class Writer:
                 return number(owner[indices[0].text])
             owner = self.unit.table(owner)
         return self.load(owner, self.offset(owner, indices))
+
+    def indices(self, e: ast.Subscript) -> list[Value]:
+        """The values in the brackets."""
+        return [self.value(i) for i in (e.slice.elts if isinstance(e.slice, ast.Tuple) else [e.slice])]
 
     def offset(self, array: Array, indices: Sequence[Value]) -> Value:
         """The place of an element, in elements from the first."""
@@ -589,8 +526,7 @@ class Writer:
     def store(self, target: ast.Subscript, value: Value) -> None:
         """Write elements: one, neighbours, or one by one."""
         array = self.value(target.value)
-        indices = [self.value(i) for i in (target.slice.elts if isinstance(target.slice, ast.Tuple) else [target.slice])]
-        offset = self.offset(array, indices)
+        offset = self.offset(array, self.indices(target))
         type, width, align = array.type, offset.width, SIZES[array.type]
         text = self.converted(value, type, width)
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
@@ -616,47 +552,56 @@ class Writer:
         if name == "rarely":
             return self.rarely(e)
         if name == "float" and isinstance(e.args[0], ast.Constant):
-            return number(float(e.args[0].value))
+            return number(float(str(e.args[0].value)))
         primitive = getattr(target, "__name__", name)
         return self.primitive(primitive, [self.value(a) for a in e.args])
 
     def primitive(self, name: str, args: list[Any]) -> Any:
         """A call of a primitive."""
-        if name == "fmod":
-            args, type, width = self.unified(*args)
-            return Value(type, width, self.emit(f"frem {typed(type, width)} {args[0].text}, {args[1].text}"))
-        if name in INTRINSICS:
-            args, type, width = self.unified(*args)
-            if type not in FLOATS:
-                args, type = [Value(self.real, width, self.converted(a, self.real, width)) for a in args], self.real
-            full = self.unit.intrinsic(name, type, width, len(args))
-            whole = typed(type, width)
-            given = ", ".join(f"{whole} {a.text}" for a in args)
-            return Value(type, width, self.emit(f"call {whole} @{full}({given})"))
-        if name == "within":
-            low = self.select(self.compare(ast.Gt, args[0], args[2]), args[2], args[0])
-            return self.select(self.compare(ast.Lt, low, args[1]), args[1], low)
-        if name in ("min", "max"):
-            return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, *args), *args)
+        if name in INTRINSICS or name == "fmod":
+            return self.of_floats(name, args)
         if name in ("zeros", "empty", "full"):
             return self.array(args[0], args[-1], {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
+        if name in ("min", "max", "within"):
+            return self.bounded(name, args)
         if name == "bits" or name.startswith("from_bits"):
             x = self.settled(args[0])
-            type = CONVERSIONS.get(name) or ("i64" if x.type == "double" else "i32")
-            return Value(type, x.width, self.emit(f"bitcast {typed(x.type, x.width)} {x.text} to {typed(type, x.width)}"))
+            kind = CONVERSIONS.get(name) or ("i64" if x.type == "double" else "i32")
+            text = f"bitcast {typed(x.type, x.width)} {x.text} to {typed(kind, x.width)}"
+            return Value(kind, x.width, self.emit(text))
         if name in CONVERSIONS:
             return Value(CONVERSIONS[name], args[0].width, self.converted(args[0], CONVERSIONS[name], args[0].width))
         if name == "to_int":
-            x = self.settled(args[0])
-            type = "i64" if x.type == "double" else "i32"
-            into, own = typed(type, x.width), typed(x.type, x.width)
-            dims = f"v{x.width}" if x.width > 1 else ""
-            full = self.unit.declare(
-                f"llvm.fptosi.sat.{dims}{type}.{dims}{SHORT[x.type]}",
-                f"{into} @llvm.fptosi.sat.{dims}{type}.{dims}{SHORT[x.type]}({own})",
-            )
-            return Value(type, x.width, self.emit(f"call {into} @{full}({own} {x.text})"))
+            return self.integral(self.settled(args[0]))
         raise SubsetError(f"{self.tree.name}: a call of {name!r}")
+
+    def of_floats(self, name: str, args: Sequence[Value]) -> Value:
+        """An operation that LLVM knows by name, on floats of one type."""
+        given, type, width = self.unified(*args)
+        if type not in FLOATS:
+            given, type = [Value(self.real, width, self.converted(a, self.real, width)) for a in given], self.real
+        whole = typed(type, width)
+        if name == "fmod":
+            return Value(type, width, self.emit(f"frem {whole} {given[0].text}, {given[1].text}"))
+        full = self.unit.intrinsic(name, type, width, len(given))
+        listed = ", ".join(f"{whole} {a.text}" for a in given)
+        return Value(type, width, self.emit(f"call {whole} @{full}({listed})"))
+
+    def bounded(self, name: str, args: Sequence[Value]) -> Value:
+        """min(x, y), max(x, y), and within(x, low, high)."""
+        if name == "within":
+            x, low, high = args
+            x = self.select(self.compare(ast.Gt, x, high), high, x)
+            return self.select(self.compare(ast.Lt, x, low), low, x)
+        return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, *args), *args)
+
+    def integral(self, x: Value) -> Value:
+        """A float's integral part as an integer, saturated."""
+        kind, dims = "i64" if x.type == "double" else "i32", f"v{x.width}" if x.width > 1 else ""
+        whole, own = typed(kind, x.width), typed(x.type, x.width)
+        name = f"llvm.fptosi.sat.{dims}{kind}.{dims}{SHORT[x.type]}"
+        self.unit.declare(name, f"{whole} @{name}({own})")
+        return Value(kind, x.width, self.emit(f"call {whole} @{name}({own} {x.text})"))
 
     def array(self, shape: Any, like: Array, value: Value | None) -> Array:
         """A local array, filled with a number unless there is none."""
@@ -667,8 +612,9 @@ class Writer:
             clear = self.unit.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
             self.lines.append(f"  call void @{clear}(ptr {made.text}, i8 0, i64 {count * SIZES[like.type]}, i1 false)")
         elif value is not None:
+            text = self.converted(value, like.type, 1)
             for k in range(count):
-                self.lines.append(f"  store {like.type} {self.converted(value, like.type, 1)}, ptr {self.place(made, number(k))}")
+                self.lines.append(f"  store {like.type} {text}, ptr {self.place(made, number(k))}")
         return made
 
     def local(self, type: str, count: int, name: str) -> str:
@@ -749,9 +695,10 @@ class Writer:
         condition, fast, *args = (self.settled(self.value(a)) for a in e.args[1:])
         some = condition.text
         if condition.width > 1:
-            full = self.unit.declare(f"llvm.vector.reduce.or.v{condition.width}i1",
-                                     f"i1 @llvm.vector.reduce.or.v{condition.width}i1(<{condition.width} x i1>)")  # fmt: skip
-            some = self.emit(f"call i1 @{full}(<{condition.width} x i1> {condition.text})")
+            whole = typed("i1", condition.width)
+            name = f"llvm.vector.reduce.or.v{condition.width}i1"
+            self.unit.declare(name, f"i1 @{name}({whole})")
+            some = self.emit(f"call i1 @{name}({whole} {condition.text})")
         made = self.unit.function(slow, tuple((a.type, 1) for a in args))
         made.calls += FEW_CALLS + 1
         taken, after, before = self.label("rare"), self.label("usual"), self.block
@@ -794,201 +741,8 @@ class Writer:
         self.block = label
 
 
-def repeated(body: list[ast.stmt]) -> list[str]:
-    """Names that a loop in order assigns and that live outside of it as well: they need a place in memory."""
-    if not any(isinstance(s, ast.For | ast.While) for s in body):
-        return []
-    everywhere = list(assigned(body))
-    loops = [s for b in body for s in ast.walk(b) if isinstance(s, ast.For | ast.While) and not is_lanes(s)]
-    found: dict[str, None] = {}
-    for loop in loops:
-        inside = list(assigned(loop.body))
-        found |= dict.fromkeys(n for n in inside if inside.count(n) < everywhere.count(n))
-    return list(found)
-
-
-def assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """The names that statements assign, not those in loops over lanes."""
-    for s in body:
-        if isinstance(s, ast.Assign | ast.AugAssign):
-            target = s.targets[0] if isinstance(s, ast.Assign) else s.target
-            if isinstance(target, ast.Name):
-                yield target.id
-        elif isinstance(s, ast.For | ast.While) and not is_lanes(s):
-            yield from assigned(s.body)
-
-
-def is_lanes(loop: ast.For | ast.While) -> bool:
-    """Whether this is a loop over lanes."""
-    return isinstance(loop, ast.For) and isinstance(loop.iter, ast.Call) and isinstance(loop.iter.func, ast.Name) and loop.iter.func.id == "lanes"
-
-
-# ---- where texts come from
-
-_TREES: dict[tuple[str, str], ast.FunctionDef] = {}
-
-
-def remember(filename: str, tree: ast.Module) -> None:
-    """Keep the functions of a module whose text was parsed already."""
-    for s in tree.body:
-        if isinstance(s, ast.FunctionDef):
-            _TREES[filename, s.name] = s
-
-
-def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
-    """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
-    code = function.__code__
-    key = code.co_filename, code.co_name
-    if key not in _TREES:
-        lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
-        start = next((k for k, line in enumerate(lines) if line.startswith("def ")), None)
-        if start is None:
-            raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
-        stop = next((k for k in range(start + 1, len(lines)) if lines[k].strip() and lines[k][0] not in " #)"), None)
-        remember(code.co_filename, ast.parse("".join(lines[start:stop])))
-    return _TREES[key]
-
-
-def own_text(target: Any) -> Callable[..., Any] | None:
-    """The plain function behind one that `dispatcher` made; None for anything else."""
-    return getattr(getattr(target, "py_func", None), "__wrapped__", None)
-
-
-# ---- to Numba
-
-
-class Compiled(NamedTuple):
-    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
-
-    text: str
-    name: str
-    result: str
-    foreign: dict[str, tuple[Any, tuple[str, ...], str]]
-
-
-@lru_cache(maxsize=4)  # Numba asks more than once
-def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
-    """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
-    mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
-    unit = Unit(f"gc.{mark}")
-    entry = unit.function(function, kinds)
-    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign)
-
-
-def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
-    """A Numba dispatcher that runs the function as lowered from its text; options are those of `numba.njit`.
-
-    With NUMBA_DISABLE_JIT=1 it is the plain function.
-    """
-    import numba
-    from numba.extending import intrinsic
-
-    if numba.config.DISABLE_JIT:
-        return function
-    name, code = function.__name__, function.__code__
-    arguments = ", ".join(code.co_varnames[: code.co_argcount])
-    space: dict[str, Any] = {"resolve": resolve, "function": function, "__name__": function.__module__}
-    exec(f"def resolved(typing, {arguments}):\n    return resolve(function, ({arguments},))", space)
-    space["lowered"] = intrinsic(space["resolved"])
-    text = "\n" * (code.co_firstlineno - 1) + f"def {name}({arguments}): return lowered({arguments})"
-    exec(compile(text, code.co_filename, "exec", dont_inherit=True), space)  # where Numba looks for its cached code
-    wrapper = space[name]
-    wrapper.__doc__, wrapper.__wrapped__ = function.__doc__, function
-    return numba.njit(**options)(wrapper)
-
-
-def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
-    """What an intrinsic has to say: the signature of the function for these Numba types, and its code generator."""
-    from numba import types
-
-    named = {"double": types.float64, "float": types.float32, "i64": types.int64, "i1": types.boolean, "void": types.none}
-    if not any(isinstance(t, types.Array) for t in arguments):  # a function of numbers: an integer is one of them
-        arguments = tuple(types.float64 if isinstance(t, types.Integer) else t for t in arguments)
-    lowered = lower(function, tuple(map(kind_of, arguments)))
-    signature = named[lowered.result](*arguments)
-    return signature, lambda context, builder, _, values: generate(context, builder, arguments, values, lowered)
-
-
-def kind_of(type: Any) -> Kind:
-    """The kind of argument that a Numba type is."""
-    from numba import types
-
-    names = {types.float64: "double", types.float32: "float", types.boolean: "i1"}
-    if isinstance(type, types.Array):
-        return names.get(type.dtype, "i64"), (None,) * type.ndim, type.layout == "C"
-    if isinstance(type, types.Integer) or type in names:
-        return names.get(type, "i64"), 1
-    raise SubsetError(f"an argument of type {type}")
-
-
-def foreign_result(target: Any, kinds: tuple[str, ...]) -> str:
-    """What a function that Numba compiles gives for scalars of these types."""
-    result: str = kind_of(overload(target, kinds).signature.return_type)[0]
-    return result
-
-
-def overload(target: Any, kinds: tuple[str, ...]) -> Any:
-    """Numba's compilation of a function for scalars of these types."""
-    from numba import types
-
-    named = {"double": types.float64, "float": types.float32, "i64": types.int64, "i1": types.boolean}
-    signature = tuple(named[k] for k in kinds)
-    target.compile(signature)
-    return target.overloads[signature]
-
-
-def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[Any], lowered: Compiled) -> Any:
-    """Link the function into what Numba is compiling, and call it there."""
-    import llvmlite.binding as llvm
-    from llvmlite import ir
-    from numba.core import cgutils
-
-    module = llvm.parse_assembly(lowered.text)
-    module.triple = llvm.get_process_triple()
-    module.verify()
-    library = context.active_code_library
-    library.add_llvm_module(module)
-    for name, (target, kinds, _) in lowered.foreign.items():
-        link_foreign(context, builder.module, name, overload(target, kinds))
-    operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
-    result = ir.VoidType() if lowered.result == "void" else context.get_value_type(kind_type(lowered.result))
-    called = ir.FunctionType(result, [v.type for v in operands])
-    found = builder.call(cgutils.get_or_insert_function(builder.module, called, lowered.name), operands)
-    return context.get_dummy_value() if lowered.result == "void" else found
-
-
-def kind_type(kind: str) -> Any:
-    """The Numba type of a result."""
-    from numba import types
-
-    return {"double": types.float64, "float": types.float32, "i64": types.int64, "i1": types.boolean}[kind]
-
-
-def unpacked(context: Any, builder: Any, type: Any, value: Any) -> list[Any]:
-    """An argument as the entry takes it: of an array pointer, lengths, and strides in elements unless contiguous."""
-    from llvmlite import ir
-    from numba import types
-    from numba.core import cgutils
-
-    if not isinstance(type, types.Array):
-        return [value]
-    array = context.make_array(type)(context, builder, value)
-    found = [builder.bitcast(array.data, cgutils.voidptr_t), *cgutils.unpack_tuple(builder, array.shape)]
-    if type.layout != "C":
-        size = ir.Constant(ir.IntType(64), context.get_abi_sizeof(context.get_data_type(type.dtype)))
-        found += [builder.sdiv(s, size) for s in cgutils.unpack_tuple(builder, array.strides)]
-    return found
-
-
-def link_foreign(context: Any, module: Any, name: str, compiled: Any) -> None:
-    """Define a function of plain scalars that calls one that Numba compiled."""
-    from llvmlite import ir
-
-    arguments = [context.get_value_type(t) for t in compiled.signature.args]
-    result = context.get_value_type(compiled.signature.return_type)
-    made = ir.Function(module, ir.FunctionType(result, arguments), name)
-    made.linkage = "linkonce_odr"
-    builder = ir.IRBuilder(made.append_basic_block())
-    context.active_code_library.add_linking_library(compiled.library)
-    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, made.args)
-    builder.ret(found)
+def conversion(own: str, type: str) -> str:
+    """The instruction that makes one type of another."""
+    if type in FLOATS:
+        return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "sitofp"
+    return "sext" if SIZES[type] > SIZES[own] else "trunc"

@@ -1,0 +1,128 @@
+"""Generated source to machine code: functions in a small subset of Python, lowered from their own text to LLVM IR.
+
+Numba's front end takes time that grows faster than a function's length; LLVM does not. So the text of a generated
+function is parsed and lowered here, and Numba is handed the result inside an intrinsic: dispatch, disk cache and calls
+from other compiled functions stay Numba's.
+
+The subset. Values are floats, integers, truth values, and arrays of floats by element. Statements: assignments to
+names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
+order. `for i in lanes(start, stop)` promises that its iterations do not depend on each other, but for sums in
+`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector) and scalar code for the rest.
+Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
+constants and tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet.
+Any other compiled function may be called with scalars; in a vector loop it is called lane by lane.
+
+Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from gradcompile.runtime.native.syntax import own_text, remember, syntax
+from gradcompile.runtime.native.values import Kind, SubsetError, kind_of, kind_type, overload
+from gradcompile.runtime.native.writer import Unit
+
+__all__ = ["SubsetError", "dispatcher", "lower", "own_text", "remember", "syntax"]
+
+
+class Compiled(NamedTuple):
+    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
+
+    text: str
+    name: str
+    result: str
+    foreign: dict[str, tuple[Any, tuple[str, ...], str]]
+
+
+@lru_cache(maxsize=4)  # Numba asks more than once
+def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
+    """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
+    mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
+    unit = Unit(f"gc.{mark}")
+    entry = unit.function(function, kinds)
+    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign)
+
+
+def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
+    """A Numba dispatcher that runs the function as lowered from its text; options are those of `numba.njit`.
+
+    With NUMBA_DISABLE_JIT=1 it is the plain function.
+    """
+    import numba
+    from numba.extending import intrinsic
+
+    if numba.config.DISABLE_JIT:
+        return function
+    name, code = function.__name__, function.__code__
+    arguments = ", ".join(code.co_varnames[: code.co_argcount])
+    space: dict[str, Any] = {"resolve": resolve, "function": function, "__name__": function.__module__}
+    exec(f"def resolved(typing, {arguments}):\n    return resolve(function, ({arguments},))", space)
+    space["lowered"] = intrinsic(space["resolved"])
+    text = "\n" * (code.co_firstlineno - 1) + f"def {name}({arguments}): return lowered({arguments})"
+    exec(compile(text, code.co_filename, "exec", dont_inherit=True), space)  # where Numba looks for its cached code
+    wrapper = space[name]
+    wrapper.__doc__, wrapper.__wrapped__ = function.__doc__, function
+    return numba.njit(**options)(wrapper)
+
+
+def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
+    """What an intrinsic has to say: the signature of the function for these Numba types, and its code generator."""
+    from numba import types
+
+    if not any(isinstance(t, types.Array) for t in arguments):  # a function of numbers: an integer is one of them
+        arguments = tuple(types.float64 if isinstance(t, types.Integer) else t for t in arguments)
+    lowered = lower(function, tuple(map(kind_of, arguments)))
+    signature = kind_type(lowered.result)(*arguments)
+    return signature, lambda context, builder, _, values: generate(context, builder, arguments, values, lowered)
+
+
+def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[Any], lowered: Compiled) -> Any:
+    """Link the function into what Numba is compiling, and call it there."""
+    import llvmlite.binding as llvm
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    module = llvm.parse_assembly(lowered.text)
+    module.triple = llvm.get_process_triple()
+    module.verify()
+    library = context.active_code_library
+    library.add_llvm_module(module)
+    for name, (target, kinds, _) in lowered.foreign.items():
+        link_foreign(context, builder.module, name, overload(target, kinds))
+    operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
+    result = ir.VoidType() if lowered.result == "void" else context.get_value_type(kind_type(lowered.result))
+    called = ir.FunctionType(result, [v.type for v in operands])
+    found = builder.call(cgutils.get_or_insert_function(builder.module, called, lowered.name), operands)
+    return context.get_dummy_value() if lowered.result == "void" else found
+
+
+def unpacked(context: Any, builder: Any, type: Any, value: Any) -> list[Any]:
+    """An argument as the entry takes it: of an array pointer, lengths, and strides in elements unless contiguous."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
+    if not isinstance(type, types.Array):
+        return [value]
+    array = context.make_array(type)(context, builder, value)
+    found = [builder.bitcast(array.data, cgutils.voidptr_t), *cgutils.unpack_tuple(builder, array.shape)]
+    if type.layout != "C":
+        size = ir.Constant(ir.IntType(64), context.get_abi_sizeof(context.get_data_type(type.dtype)))
+        found += [builder.sdiv(s, size) for s in cgutils.unpack_tuple(builder, array.strides)]
+    return found
+
+
+def link_foreign(context: Any, module: Any, name: str, compiled: Any) -> None:
+    """Define a function of plain scalars that calls one that Numba compiled."""
+    from llvmlite import ir
+
+    arguments = [context.get_value_type(t) for t in compiled.signature.args]
+    result = context.get_value_type(compiled.signature.return_type)
+    made = ir.Function(module, ir.FunctionType(result, arguments), name)
+    made.linkage = "linkonce_odr"
+    builder = ir.IRBuilder(made.append_basic_block())
+    context.active_code_library.add_linking_library(compiled.library)
+    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, made.args)
+    builder.ret(found)

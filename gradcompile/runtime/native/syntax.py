@@ -1,0 +1,66 @@
+"""The text of functions as trees: where it is found, and what its loops change."""
+
+import ast
+import linecache
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gradcompile.runtime.native.values import SubsetError
+
+_TREES: dict[tuple[str, str], ast.FunctionDef] = {}
+
+
+def remember(filename: str, tree: ast.Module) -> None:
+    """Keep the functions of a module whose text was parsed already."""
+    for s in tree.body:
+        if isinstance(s, ast.FunctionDef):
+            _TREES[filename, s.name] = s
+
+
+def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
+    """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
+    code = function.__code__
+    key = code.co_filename, code.co_name
+    if key not in _TREES:
+        lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
+        start = next((k for k, line in enumerate(lines) if line.startswith("def ")), None)
+        if start is None:
+            raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
+        stop = next((k for k in range(start + 1, len(lines)) if lines[k].strip() and lines[k][0] not in " #)"), None)
+        remember(code.co_filename, ast.parse("".join(lines[start:stop])))
+    return _TREES[key]
+
+
+def own_text(target: Any) -> Callable[..., Any] | None:
+    """The plain function behind one that `dispatcher` made; None for anything else."""
+    return getattr(getattr(target, "py_func", None), "__wrapped__", None)
+
+
+def repeated(body: list[ast.stmt]) -> list[str]:
+    """Names that a loop in order assigns and that live outside of it as well: they need a place in memory."""
+    if not any(isinstance(s, ast.For | ast.While) for s in body):
+        return []
+    everywhere = list(assigned(body))
+    loops = [s for b in body for s in ast.walk(b) if isinstance(s, ast.For | ast.While) and not is_lanes(s)]
+    found: dict[str, None] = {}
+    for loop in loops:
+        inside = list(assigned(loop.body))
+        found |= dict.fromkeys(n for n in inside if inside.count(n) < everywhere.count(n))
+    return list(found)
+
+
+def assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """The names that statements assign, not those in loops over lanes."""
+    for s in body:
+        if isinstance(s, ast.Assign | ast.AugAssign):
+            target = s.targets[0] if isinstance(s, ast.Assign) else s.target
+            if isinstance(target, ast.Name):
+                yield target.id
+        elif isinstance(s, ast.For | ast.While) and not is_lanes(s):
+            yield from assigned(s.body)
+
+
+def is_lanes(loop: ast.For | ast.While) -> bool:
+    """Whether this is a loop over lanes."""
+    call = loop.iter if isinstance(loop, ast.For) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "lanes"

@@ -1,0 +1,105 @@
+"""What lowering speaks of: values and arrays with their LLVM types, numbers as operands, and their Numba types."""
+
+import math
+import struct
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
+SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"}
+PACKED = {"double": "<d", "float": "<f"}
+FLOATS = ("double", "float")
+
+class SubsetError(NotImplementedError):
+    """A text that is not of the subset: generated code never raises this, a hand-written function may."""
+
+
+Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, contiguous) for an array
+
+
+class Value(NamedTuple):
+    """A value: its LLVM type, how many lanes it has (1: a scalar), and its operand in the IR.
+
+    The type of a number of the text is "literal", its operand the number. The type of a loop's index over lanes is
+    "lane", its operand the index in the first lane, an i64, and what it grows by from lane to lane.
+    """
+
+    type: str
+    width: int
+    text: Any
+
+
+class Array(NamedTuple):
+    """An array: element type, pointer (`text`), and for each axis its length and its stride in elements."""
+
+    type: str
+    text: str
+    shape: tuple[Value, ...]
+    strides: tuple[Value, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """What a function that takes it is made for: lengths that are known, and whether strides follow from them."""
+        shape = tuple(v.text if v.type == "literal" else None for v in self.shape)
+        return self.type, shape, self.strides[-1].type == "literal"
+
+
+def number(value: float) -> Value:
+    """A number of the text."""
+    return Value("literal", 1, value)
+
+
+def typed(type: str, width: int) -> str:
+    """The LLVM type of a value."""
+    return f"<{width} x {type}>" if width > 1 else type
+
+
+@lru_cache(maxsize=4096)
+def constant(value: Any, type: str, width: int) -> str:
+    """The operand of a number; floats in hexadecimal, so that no digit is lost. The sign of zero counts."""
+    if type in FLOATS:
+        value = float(value)
+        if type == "float" and math.isfinite(value):
+            (value,) = struct.unpack("<f", struct.pack("<f", value))
+        text = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+    else:
+        text = str(int(value))
+    return f"<{', '.join([f'{type} {text}'] * width)}>" if width > 1 else text
+
+
+def operand(value: Any, type: str, width: int) -> str:
+    """As `constant`; 0.0 and -0.0 are equal keys, so they go around its memory."""
+    return constant(value, type, width) if value != 0 else constant.__wrapped__(value, type, width)
+
+
+def kind_of(type: Any) -> Kind:
+    """The kind of argument that a Numba type is."""
+    from numba import types
+
+    names = {types.float64: "double", types.float32: "float", types.boolean: "i1"}
+    if isinstance(type, types.Array):
+        return names.get(type.dtype, "i64"), (None,) * type.ndim, type.layout == "C"
+    if isinstance(type, types.Integer) or type in names:
+        return names.get(type, "i64"), 1
+    raise SubsetError(f"an argument of type {type}")
+
+
+def foreign_result(target: Any, kinds: tuple[str, ...]) -> str:
+    """What a function that Numba compiles gives for scalars of these types."""
+    result: str = kind_of(overload(target, kinds).signature.return_type)[0]
+    return result
+
+
+def overload(target: Any, kinds: tuple[str, ...]) -> Any:
+    """Numba's compilation of a function for scalars of these types."""
+    signature = tuple(map(kind_type, kinds))
+    target.compile(signature)
+    return target.overloads[signature]
+
+
+def kind_type(kind: str) -> Any:
+    """The Numba type of a scalar, or of nothing."""
+    from numba import types
+
+    named = {"double": types.float64, "float": types.float32, "i64": types.int64, "i1": types.boolean}
+    return {**named, "void": types.none}[kind]
