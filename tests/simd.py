@@ -125,10 +125,9 @@ class Lowering:
         if name == "to_int":
             return b.fptosi(args[0], self.int)
         args = [self.vector(a) for a in args]
-        if name == "within":
-            x, low, high = args
-            x = b.select(b.fcmp_ordered(">", x, high), high, x)
-            return b.select(b.fcmp_ordered("<", x, low), low, x)
+        if name in ("at_most", "at_least"):
+            x, bound = args
+            return b.select(b.fcmp_ordered(">" if name == "at_most" else "<", x, bound), bound, x)
         if name == "fmod":
             return b.frem(*args)
         assert name in (*UNARY, "fma", "copysign"), name

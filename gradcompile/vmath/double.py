@@ -5,12 +5,14 @@ are infinities, what is outside a domain is NaN. The text keeps to a small subse
 and the primitives of `gradcompile.runtime.primitives`. With NUMBA_DISABLE_JIT=1 it runs as it stands.
 
 Numbers with many digits are derived by tools/coefficients.py, which can rewrite them. Of a pair, the second is what the
-first lacks. "ulp" is a unit in the last place of the exact result; bounds hold what tests find on
-random and adversarial arguments over the whole domain, subnormal numbers and huge angles included.
+first lacks. An ulp is a unit in the last place of the exact result; a bound is a little more than the largest error
+that was found over the whole domain, on random and adversarial arguments, subnormal numbers and huge angles included.
 """
 
 from gradcompile.runtime.jit import jit
 from gradcompile.runtime.primitives import (
+    at_least,
+    at_most,
     bits,
     ceil,
     copysign,
@@ -21,7 +23,6 @@ from gradcompile.runtime.primitives import (
     rarely,
     rint,
     sqrt,
-    within,
 )
 from gradcompile.vmath.common import heaviside, maximum, minimum, mod, sign
 
@@ -179,7 +180,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     >>> float(exp(0.0))
     1.0
     """
-    x = within(x, EXP_LOW, EXP_HIGH)
+    x = at_least(at_most(x, EXP_HIGH), EXP_LOW)
     shifted = fma(x, LOG2E, SHIFT)
     k = shifted - SHIFT
     high = fma(-k, LN2[0], x)
@@ -208,19 +209,19 @@ def exp2(x):  # type: ignore[no-untyped-def]
     >>> float(exp2(3.0))
     8.0
     """
-    return _exp2(within(x, -1080.0, 1080.0), 0.0)
+    return _exp2(at_least(at_most(x, 1080.0), -1080.0), 0.0)
 
 
 @jit
 def expm1(x):  # type: ignore[no-untyped-def]
     """exp(x) - 1, accurate near 0, at most 0.95 ulp.
 
-    2**k*r + (2**k - 1) is added with its error, and the rest follows; all of it halved, for k = 1024.
+    2**k*r + (2**k - 1) is added with its error, and the rest follows; all of it halved, since 2**k may overflow.
 
     >>> float(expm1(1e-20))
     1e-20
     """
-    y = within(x, -50.0, EXP_HIGH)
+    y = at_least(at_most(x, EXP_HIGH), -50.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -242,7 +243,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     >>> float(tanh(0.0))
     0.0
     """
-    y = within(2.0 * fabs(x), 0.0, 40.0)
+    y = at_most(2.0 * fabs(x), 40.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -252,9 +253,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     above = high + low
     above_low = low - (above - high)
     below = above + 1.0
-    larger = above if above > 1.0 else 1.0
-    smaller = 1.0 if above > 1.0 else above
-    below_low = (smaller - (below - larger)) + above_low
+    below_low = (at_most(above, 1.0) - (below - at_least(above, 1.0))) + above_low
     inverse = 1.0 / below
     q = above * inverse
     q = fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)
@@ -268,7 +267,7 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
     >>> float(sigmoid(0.0))
     0.5
     """
-    y = within(-fabs(x), EXP_LOW, 0.0)
+    y = at_least(-fabs(x), EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -313,13 +312,13 @@ def sinh(x):  # type: ignore[no-untyped-def]
     >>> float(sinh(0.0))
     0.0
     """
-    a = within(fabs(x), 0.0, 710.5)
+    a = at_most(fabs(x), 710.5)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
     up = _scale(shifted, -2)
-    down = _scale(SHIFT - (k if k < 100.0 else 100.0), -2)
+    down = _scale(SHIFT - at_most(k, 100.0), -2)
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     y = 2.0 * ((up - down) + fma(up - down, even, (up + down) * odd))
@@ -333,13 +332,13 @@ def cosh(x):  # type: ignore[no-untyped-def]
     >>> float(cosh(0.0))
     1.0
     """
-    a = within(fabs(x), 0.0, 710.5)
+    a = at_most(fabs(x), 710.5)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
     up = _scale(shifted, -2)
-    down = _scale(SHIFT - (k if k < 100.0 else 100.0), -2)
+    down = _scale(SHIFT - at_most(k, 100.0), -2)
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     return 2.0 * ((up + down) + fma(up + down, even, (up - down) * odd))
@@ -496,8 +495,7 @@ def softplus(x):  # type: ignore[no-untyped-def]
     e = exp(-fabs(x))
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
-    positive = x if x > 0.0 else 0.0
-    return positive + _log_sum(k, f, k * LN2[1])
+    return at_least(x, 0.0) + _log_sum(k, f, k * LN2[1])
 
 
 @jit
@@ -507,7 +505,7 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
     >>> float(x_over_expm1(0.0))
     1.0
     """
-    a = within(fabs(x), 0.0, 760.0)
+    a = at_most(fabs(x), 760.0)
     shifted = fma(-a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, -a)
@@ -1011,7 +1009,7 @@ ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynom
 @jit
 def _erfc_positive(a):  # type: ignore[no-untyped-def]
     """erfc(a) for a >= 0: exp(-a**2)/(a + 4) times a polynomial in t = (a - 4)/(a + 4)."""
-    a = within(a, 0.0, 28.0)
+    a = at_most(a, 28.0)
     below = a + 4.0
     below_low = a - (below - 4.0)
     inverse = 1.0 / below
@@ -1023,7 +1021,7 @@ def _erfc_positive(a):  # type: ignore[no-untyped-def]
     rest = (fma(-p, below, q) - p * below_low) * inverse
     p = p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
     square = a * a
-    y = within(-square, EXP_LOW, 0.0)
+    y = at_least(-square, EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y) - fma(a, a, -square)
@@ -1163,7 +1161,7 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     u = y * t
     u_low = fma(y, t, -u) + y * t_low
     u_low = u_low if fabs(u) < 1100.0 else 0.0
-    return _exp2(within(u, -1100.0, 1100.0), u_low)
+    return _exp2(at_least(at_most(u, 1100.0), -1100.0), u_low)
 
 
 @jit
