@@ -211,7 +211,7 @@ def constants(precision: Precision) -> dict[str, list[mpf]]:
             "LOG2E_FULL": split(1 / mpmath.log(2), full, full),
             "TWO_THIRDS": split(mpf(2) / 3, full, full),
         }
-    return {"TWO_OVER_PI_WORDS": two_over_pi} | {k: [rounded(x, full) for x in v] for k, v in table.items()}
+    return {"PI_WORDS": two_over_pi} | {k: [rounded(x, full) for x in v] for k, v in table.items()}
 
 
 def text(x: mpf, precision: Precision) -> str:

@@ -54,7 +54,7 @@ LOG10E = (0.4342944819032518, 1.098319650216765e-17)
 HALF_PI = (1.5707963267948966, 6.123233995736766e-17)
 PI_PARTS = (1.5707963267948966, 6.123233932053594e-17, 6.36831716351095e-25)
 TWO_OVER_PI = 0.6366197723675814
-TWO_OVER_PI_WORDS = (
+PI_WORDS = (
     0.0, 5734161139222658.0, 5814151408469972.0, 7440259586542284.0, 5563773718881558.0, 2066796102992750.0,
     2563573915284664.0, 55291115753100.0, 5098427330010289.0, 1465545334474430.0, 5835026907506289.0,
     6776677510095004.0, 7069188010357663.0, 2595984518904818.0, 2831001892290551.0, 4552804911380620.0,
@@ -168,9 +168,15 @@ def _other_half_scale(k, shifted):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _scale(shifted, up):  # type: ignore[no-untyped-def]
-    """2**(k + up), where that is a normal number."""
-    return from_bits((bits(shifted) + (up - 1023)) << 52)
+def _half_power(shifted):  # type: ignore[no-untyped-def]
+    """2**(k - 1), where that is a normal number."""
+    return from_bits((bits(shifted) - 1024) << 52)
+
+
+@jit
+def _quarter_power(shifted):  # type: ignore[no-untyped-def]
+    """2**(k - 2), where that is a normal number."""
+    return from_bits((bits(shifted) - 1025) << 52)
 
 
 @jit
@@ -191,14 +197,9 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _exp2(x, low):  # type: ignore[no-untyped-def]
-    """2 to the power x + low, from -1100 to 1100."""
-    shifted = x + SHIFT
-    k = shifted - SHIFT
-    fraction = (x - k) + low
-    r = fraction * LN2_FULL[0]
-    rest = fma(fraction, LN2_FULL[0], -r) + fma((x - k) - fraction + low, LN2_FULL[0], fraction * LN2_FULL[1])
-    m = fma(_exp_polynomial(r), r * r, rest) + r + 1.0
+def _exp_of_sum(r, low, k, shifted):  # type: ignore[no-untyped-def]
+    """2**k*exp(r + low) for a small r and a tiny low."""
+    m = fma(_exp_polynomial(r), r * r, low) + r + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -209,7 +210,12 @@ def exp2(x):  # type: ignore[no-untyped-def]
     >>> float(exp2(3.0))
     8.0
     """
-    return _exp2(at_least(at_most(x, 1080.0), -1080.0), 0.0)
+    x = at_least(at_most(x, 1080.0), -1080.0)
+    shifted = x + SHIFT
+    k = shifted - SHIFT
+    f = x - k
+    r = f * LN2_FULL[0]
+    return _exp_of_sum(r, fma(f, LN2_FULL[1], fma(f, LN2_FULL[0], -r)), k, shifted)
 
 
 @jit
@@ -225,7 +231,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    s = _scale(shifted, -1)
+    s = _half_power(shifted)
     one = s - 0.5
     high = fma(s, r, one)
     r_low = _reduced_low(k, y, r)
@@ -247,7 +253,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    s = _scale(shifted, -1)
+    s = _half_power(shifted)
     high = fma(s, r, s - 0.5)
     low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
     above = high + low
@@ -317,8 +323,8 @@ def sinh(x):  # type: ignore[no-untyped-def]
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
-    up = _scale(shifted, -2)
-    down = _scale(SHIFT - at_most(k, 100.0), -2)
+    up = _quarter_power(shifted)
+    down = _quarter_power(SHIFT - at_most(k, 100.0))
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     y = 2.0 * ((up - down) + fma(up - down, even, (up + down) * odd))
@@ -337,8 +343,8 @@ def cosh(x):  # type: ignore[no-untyped-def]
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
-    up = _scale(shifted, -2)
-    down = _scale(SHIFT - at_most(k, 100.0), -2)
+    up = _quarter_power(shifted)
+    down = _quarter_power(SHIFT - at_most(k, 100.0))
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     return 2.0 * ((up + down) + fma(up + down, even, (up - down) * odd))
@@ -401,7 +407,8 @@ def _lifted(x):  # type: ignore[no-untyped-def]
 @jit
 def _lifted_exponent(x):  # type: ignore[no-untyped-def]
     """The exponent of x from that of the lifted x."""
-    return from_bits(_exponent(_lifted(x)) + ROUND_BITS) - (ROUND + 54.0 if x < MIN_NORMAL else ROUND)
+    k = _as_float(_exponent(_lifted(x)))
+    return k - 54.0 if x < MIN_NORMAL else k
 
 
 @jit
@@ -594,13 +601,14 @@ def _pick(i, a, b, c, d):  # type: ignore[no-untyped-def]
 
 @jit
 def _word(i):  # type: ignore[no-untyped-def]
-    """The digit number i of 2/pi."""
-    a = _pick(i, TWO_OVER_PI_WORDS[0], TWO_OVER_PI_WORDS[1], TWO_OVER_PI_WORDS[2], TWO_OVER_PI_WORDS[3])
-    b = _pick(i, TWO_OVER_PI_WORDS[4], TWO_OVER_PI_WORDS[5], TWO_OVER_PI_WORDS[6], TWO_OVER_PI_WORDS[7])
-    c = _pick(i, TWO_OVER_PI_WORDS[8], TWO_OVER_PI_WORDS[9], TWO_OVER_PI_WORDS[10], TWO_OVER_PI_WORDS[11])
-    d = _pick(i, TWO_OVER_PI_WORDS[12], TWO_OVER_PI_WORDS[13], TWO_OVER_PI_WORDS[14], TWO_OVER_PI_WORDS[15])
-    e = _pick(i, TWO_OVER_PI_WORDS[16], TWO_OVER_PI_WORDS[17], TWO_OVER_PI_WORDS[18], TWO_OVER_PI_WORDS[19])
-    f = _pick(i, TWO_OVER_PI_WORDS[20], TWO_OVER_PI_WORDS[21], TWO_OVER_PI_WORDS[22], TWO_OVER_PI_WORDS[23])
+    """The digit number i of 2/pi; adding a zero gives the constants a type."""
+    o = _as_float(i - i)
+    a = _pick(i, o + PI_WORDS[0], o + PI_WORDS[1], o + PI_WORDS[2], o + PI_WORDS[3])
+    b = _pick(i, o + PI_WORDS[4], o + PI_WORDS[5], o + PI_WORDS[6], o + PI_WORDS[7])
+    c = _pick(i, o + PI_WORDS[8], o + PI_WORDS[9], o + PI_WORDS[10], o + PI_WORDS[11])
+    d = _pick(i, o + PI_WORDS[12], o + PI_WORDS[13], o + PI_WORDS[14], o + PI_WORDS[15])
+    e = _pick(i, o + PI_WORDS[16], o + PI_WORDS[17], o + PI_WORDS[18], o + PI_WORDS[19])
+    f = _pick(i, o + PI_WORDS[20], o + PI_WORDS[21], o + PI_WORDS[22], o + PI_WORDS[23])
     last = e if (i & 4) == 0 else f
     return _pick(i >> 2, a, b, c, d) if i < 16 else last
 
@@ -1135,14 +1143,14 @@ def _atanh_polynomial(z):  # type: ignore[no-untyped-def]
 def _power(a, y):  # type: ignore[no-untyped-def]
     """a**y for a finite a > 0: the logarithm to base 2 to some 64 bits, times y, exponentiated.
 
-    log(m) = 2*atanh(s) with s = (m - 1)/(m + 1); s and the terms in s and s**3 have two parts.
+    log(1 + m) = 2*atanh(s) with s = m/(2 + m); s and the terms in s and s**3 have two parts.
     """
     k = _lifted_exponent(a)
-    f = _fraction(_lifted(a))
-    d = f + 2.0
+    m = _fraction(_lifted(a))
+    d = m + 2.0
     inverse = 1.0 / d
-    s = f * inverse
-    s_low = (fma(-s, d, f) - s * (f - (d - 2.0))) * inverse
+    s = m * inverse
+    s_low = (fma(-s, d, m) - s * (m - (d - 2.0))) * inverse
     z = s * s
     z_low = fma(s, s, -z) + 2.0 * s * s_low
     q = z * s
@@ -1161,7 +1169,14 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     u = y * t
     u_low = fma(y, t, -u) + y * t_low
     u_low = u_low if fabs(u) < 1100.0 else 0.0
-    return _exp2(at_least(at_most(u, 1100.0), -1100.0), u_low)
+    u = at_least(at_most(u, 1100.0), -1100.0)
+    shifted = u + SHIFT
+    n = shifted - SHIFT
+    f = (u - n) + u_low
+    f_low = (u - n) - f + u_low
+    r = f * LN2_FULL[0]
+    low = fma(f, LN2_FULL[0], -r) + fma(f_low, LN2_FULL[0], f * LN2_FULL[1])
+    return _exp_of_sum(r, low, n, shifted)
 
 
 @jit

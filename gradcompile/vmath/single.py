@@ -58,9 +58,7 @@ LOG10E = (0.4342945, -1.010305e-08)
 HALF_PI = (1.5707964, -4.371139e-08)
 PI_PARTS = (1.5707963, 7.5495336e-08, 2.563344e-12)
 TWO_OVER_PI = 0.63661975
-TWO_OVER_PI_WORDS = (
-    0.0, 10680707.0, 7228996.0, 1387004.0, 2578385.0, 16069853.0, 12639074.0, 9804092.0, 4427841.0, 16666979.0,
-)  # fmt: skip
+PI_WORDS = (0.0, 10680707.0, 7228996.0, 1387004.0, 2578385.0, 16069853.0, 12639074.0, 9804092.0, 4427841.0, 16666979.0)
 EXP = (0.5, 0.16666667, 0.041666355, 0.008333273, 0.0013940992, 0.00019913803)
 LOG = (-0.49999988, 0.33333308, -0.25001523, 0.20003018, -0.16611154, 0.14163418, -0.13208689, 0.1300516, -0.07824107)
 ATANH = (0.40000153, 0.2854709, 0.23419598)
@@ -120,9 +118,15 @@ def _other_half_scale(k, shifted):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _scale(shifted, up):  # type: ignore[no-untyped-def]
-    """2**(k + up), where that is a normal number."""
-    return from_bits32((bits(shifted) + (up - 127)) << 23)
+def _half_power(shifted):  # type: ignore[no-untyped-def]
+    """2**(k - 1), where that is a normal number."""
+    return from_bits32((bits(shifted) - 128) << 23)
+
+
+@jit
+def _quarter_power(shifted):  # type: ignore[no-untyped-def]
+    """2**(k - 2), where that is a normal number."""
+    return from_bits32((bits(shifted) - 129) << 23)
 
 
 @jit
@@ -139,21 +143,21 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _exp2(x, low):  # type: ignore[no-untyped-def]
-    """2 to the power x + low, from -170 to 170."""
-    shifted = x + SHIFT
-    k = shifted - SHIFT
-    fraction = (x - k) + low
-    r = fraction * LN2_FULL[0]
-    rest = fma(fraction, LN2_FULL[0], -r) + fma((x - k) - fraction + low, LN2_FULL[0], fraction * LN2_FULL[1])
-    m = fma(_exp_polynomial(r), r * r, rest) + r + 1.0
+def _exp_of_sum(r, low, k, shifted):  # type: ignore[no-untyped-def]
+    """2**k*exp(r + low) for a small r and a tiny low."""
+    m = fma(_exp_polynomial(r), r * r, low) + r + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
 @jit
 def exp2(x):  # type: ignore[no-untyped-def]
     """2 to the power x, at most 0.95 ulp."""
-    return _exp2(at_least(at_most(x, 160.0), -160.0), 0.0)
+    x = at_least(at_most(x, 160.0), -160.0)
+    shifted = x + SHIFT
+    k = shifted - SHIFT
+    f = x - k
+    r = f * LN2_FULL[0]
+    return _exp_of_sum(r, fma(f, LN2_FULL[1], fma(f, LN2_FULL[0], -r)), k, shifted)
 
 
 @jit
@@ -166,7 +170,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    s = _scale(shifted, -1)
+    s = _half_power(shifted)
     one = s - 0.5
     high = fma(s, r, one)
     r_low = _reduced_low(k, y, r)
@@ -185,7 +189,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    s = _scale(shifted, -1)
+    s = _half_power(shifted)
     high = fma(s, r, s - 0.5)
     low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
     above = high + low
@@ -242,8 +246,8 @@ def sinh(x):  # type: ignore[no-untyped-def]
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
-    up = _scale(shifted, -2)
-    down = _scale(SHIFT - at_most(k, 100.0), -2)
+    up = _quarter_power(shifted)
+    down = _quarter_power(SHIFT - at_most(k, 100.0))
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     y = 2.0 * ((up - down) + fma(up - down, even, (up + down) * odd))
@@ -258,8 +262,8 @@ def cosh(x):  # type: ignore[no-untyped-def]
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
-    up = _scale(shifted, -2)
-    down = _scale(SHIFT - at_most(k, 100.0), -2)
+    up = _quarter_power(shifted)
+    down = _quarter_power(SHIFT - at_most(k, 100.0))
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     return 2.0 * ((up + down) + fma(up + down, even, (up - down) * odd))
@@ -305,7 +309,8 @@ def _lifted(x):  # type: ignore[no-untyped-def]
 @jit
 def _lifted_exponent(x):  # type: ignore[no-untyped-def]
     """The exponent of x from that of the lifted x."""
-    return to_float32(_exponent(_lifted(x))) - (24.0 if x < MIN_NORMAL else 0.0)
+    k = to_float32(_exponent(_lifted(x)))
+    return k - 24.0 if x < MIN_NORMAL else k
 
 
 @jit
@@ -465,10 +470,11 @@ def _pick(i, a, b, c, d):  # type: ignore[no-untyped-def]
 
 @jit
 def _word(i):  # type: ignore[no-untyped-def]
-    """The digit number i of 2/pi."""
-    a = _pick(i, TWO_OVER_PI_WORDS[0], TWO_OVER_PI_WORDS[1], TWO_OVER_PI_WORDS[2], TWO_OVER_PI_WORDS[3])
-    b = _pick(i, TWO_OVER_PI_WORDS[4], TWO_OVER_PI_WORDS[5], TWO_OVER_PI_WORDS[6], TWO_OVER_PI_WORDS[7])
-    last = TWO_OVER_PI_WORDS[8] if (i & 1) == 0 else to_float32(i - i) + TWO_OVER_PI_WORDS[9]
+    """The digit number i of 2/pi; adding a zero gives the constants a type."""
+    o = to_float32(i - i)
+    a = _pick(i, o + PI_WORDS[0], o + PI_WORDS[1], o + PI_WORDS[2], o + PI_WORDS[3])
+    b = _pick(i, o + PI_WORDS[4], o + PI_WORDS[5], o + PI_WORDS[6], o + PI_WORDS[7])
+    last = o + PI_WORDS[8] if (i & 1) == 0 else o + PI_WORDS[9]
     low = a if (i & 4) == 0 else b
     return low if i < 8 else last
 
@@ -895,14 +901,14 @@ def _atanh_polynomial(z):  # type: ignore[no-untyped-def]
 def _power(a, y):  # type: ignore[no-untyped-def]
     """a**y for a finite a > 0: the logarithm to base 2 to some 35 bits, times y, exponentiated.
 
-    log(m) = 2*atanh(s) with s = (m - 1)/(m + 1); s and the terms in s and s**3 have two parts.
+    log(1 + m) = 2*atanh(s) with s = m/(2 + m); s and the terms in s and s**3 have two parts.
     """
     k = _lifted_exponent(a)
-    f = _fraction(_lifted(a))
-    d = f + 2.0
+    m = _fraction(_lifted(a))
+    d = m + 2.0
     inverse = 1.0 / d
-    s = f * inverse
-    s_low = (fma(-s, d, f) - s * (f - (d - 2.0))) * inverse
+    s = m * inverse
+    s_low = (fma(-s, d, m) - s * (m - (d - 2.0))) * inverse
     z = s * s
     z_low = fma(s, s, -z) + 2.0 * s * s_low
     q = z * s
@@ -921,7 +927,14 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     u = y * t
     u_low = fma(y, t, -u) + y * t_low
     u_low = u_low if fabs(u) < 170.0 else 0.0
-    return _exp2(at_least(at_most(u, 170.0), -170.0), u_low)
+    u = at_least(at_most(u, 170.0), -170.0)
+    shifted = u + SHIFT
+    n = shifted - SHIFT
+    f = (u - n) + u_low
+    f_low = (u - n) - f + u_low
+    r = f * LN2_FULL[0]
+    low = fma(f, LN2_FULL[0], -r) + fma(f_low, LN2_FULL[0], f * LN2_FULL[1])
+    return _exp_of_sum(r, low, n, shifted)
 
 
 @jit
