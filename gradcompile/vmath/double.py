@@ -50,7 +50,7 @@ LN2_FULL = (0.6931471805599453, 2.3190468138462996e-17)
 LOG2E_FULL = (1.4426950408889634, 2.0355273740931033e-17)
 LOG10_2 = (0.30102999566395283, 2.8363394551044964e-14)
 TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
-LOG10E = (0.4342944819032518, 1.098319650216765e-17)
+LOG10E = 0.4342944819032518
 HALF_PI = (1.5707963267948966, 6.123233995736766e-17)
 PI_PARTS = (1.5707963267948966, 6.123233932053594e-17, 6.36831716351095e-25)
 TWO_OVER_PI = 0.6366197723675814
@@ -267,21 +267,39 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1/(1 + exp(-x)), accurate in both tails, at most 0.8 ulp.
+def _fall(x):  # type: ignore[no-untyped-def]
+    """exp(-|x|); what it shares with _fall_low, sigmoid and softplus compute once."""
+    y = at_least(-fabs(x), EXP_LOW)
+    shifted = fma(y, LOG2E, SHIFT)
+    k = shifted - SHIFT
+    r = _reduced(k, y)
+    m = r + fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)) + 1.0
+    return m * _half_scale(k) * _other_half_scale(k, shifted)
 
-    >>> float(sigmoid(0.0))
-    0.5
-    """
+
+@jit
+def _fall_low(x):  # type: ignore[no-untyped-def]
+    """What the rounded exp(-|x|) lacks."""
     y = at_least(-fabs(x), EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
     t = fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r))
-    m = r + t + 1.0
-    m_low = (r - (m - 1.0)) + t
-    e = m * _half_scale(k) * _other_half_scale(k, shifted)
-    e_low = m_low * (_half_scale(k) * _other_half_scale(k, shifted))
+    low = (r - ((r + t + 1.0) - 1.0)) + t
+    return low * (_half_scale(k) * _other_half_scale(k, shifted))
+
+
+@jit
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1/(1 + exp(-x)), accurate in both tails, at most 0.8 ulp.
+
+    1/(1 + e) or e/(1 + e) with e = exp(-|x|) in two parts, and the quotient corrected by what it leaves.
+
+    >>> float(sigmoid(0.0))
+    0.5
+    """
+    e = _fall(x)
+    e_low = _fall_low(x)
     below = 1.0 + e
     below_low = (e - (below - 1.0)) + e_low
     inverse = 1.0 / below
@@ -476,7 +494,7 @@ def log10(x):  # type: ignore[no-untyped-def]
     """
     f = _fraction(_lifted(x))
     k = _lifted_exponent(x)
-    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E[0], k * LOG10_2[1])
+    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E, k * LOG10_2[1])
     return _log_edges(x, y)
 
 
@@ -499,7 +517,7 @@ def softplus(x):  # type: ignore[no-untyped-def]
     >>> float(softplus(1000.0))
     1000.0
     """
-    e = exp(-fabs(x))
+    e = _fall(x)
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
     return at_least(x, 0.0) + _log_sum(k, f, k * LN2[1])
@@ -523,10 +541,11 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
 
 
 # Trigonometric functions: x = k*pi/2 + r + low with |r| <= pi/4. Up to 1e8 pi/2 is taken in three parts (Cody and
-# Waite), beyond it x*2/pi is computed from the bits of 2/pi that matter (Payne and Hanek).
+# Waite). Beyond it, x*2/pi modulo 4 comes from the few digits of 2/pi that matter (Payne and Hanek): those before them
+# give multiples of 4, those after them nothing that shows. In base 2**53 digit number i stands for 2**(-53*i).
 
 FAR = 1.0e8
-DIGITS = (1.0, 2.0**-53, 2.0**-106, 2.0**-159, 2.0**-212)  # what the digits of 2/pi stand for
+DIGITS = (1.0, 2.0**-53, 2.0**-106, 2.0**-159, 2.0**-212)  # place values
 
 
 @jit
@@ -629,13 +648,13 @@ def _sum_error(a, b):  # type: ignore[no-untyped-def]
 
 @jit
 def _far_digit(x):  # type: ignore[no-untyped-def]
-    """The first digit of 2/pi that tells on x*2/pi modulo 4."""
+    """The number of the first digit of 2/pi that matters: the exponent of x, less 1, divided by 53."""
     return (((bits(fabs(x)) >> 52) - 1024) * 1237) >> 16
 
 
 @jit
 def _far_factor(x):  # type: ignore[no-untyped-def]
-    """x without what the place of that digit accounts for, below 2**54."""
+    """x divided by the place value of that digit, 2**53 to the power of its number; from 2 to 2**54."""
     exponent = (bits(fabs(x)) >> 52) - 1023 - 53 * _far_digit(x)
     return copysign(from_bits((bits(x) & MANTISSA) | ((exponent + 1023) << 52)), x)
 

@@ -54,7 +54,7 @@ LN2_FULL = (0.6931472, -1.9046542e-09)
 LOG2E_FULL = (1.442695, 1.925963e-08)
 LOG10_2 = (0.30103302, -3.0243555e-06)
 TWO_THIRDS = (0.6666667, -1.9868216e-08)
-LOG10E = (0.4342945, -1.010305e-08)
+LOG10E = 0.4342945
 HALF_PI = (1.5707964, -4.371139e-08)
 PI_PARTS = (1.5707963, 7.5495336e-08, 2.563344e-12)
 TWO_OVER_PI = 0.63661975
@@ -203,17 +203,36 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1/(1 + exp(-x)), accurate in both tails, at most 0.8 ulp."""
+def _fall(x):  # type: ignore[no-untyped-def]
+    """exp(-|x|); what it shares with _fall_low, sigmoid and softplus compute once."""
+    y = at_least(-fabs(x), EXP_LOW)
+    shifted = fma(y, LOG2E, SHIFT)
+    k = shifted - SHIFT
+    r = _reduced(k, y)
+    m = r + fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)) + 1.0
+    return m * _half_scale(k) * _other_half_scale(k, shifted)
+
+
+@jit
+def _fall_low(x):  # type: ignore[no-untyped-def]
+    """What the rounded exp(-|x|) lacks."""
     y = at_least(-fabs(x), EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
     t = fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r))
-    m = r + t + 1.0
-    m_low = (r - (m - 1.0)) + t
-    e = m * _half_scale(k) * _other_half_scale(k, shifted)
-    e_low = m_low * (_half_scale(k) * _other_half_scale(k, shifted))
+    low = (r - ((r + t + 1.0) - 1.0)) + t
+    return low * (_half_scale(k) * _other_half_scale(k, shifted))
+
+
+@jit
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1/(1 + exp(-x)), accurate in both tails, at most 0.8 ulp.
+
+    1/(1 + e) or e/(1 + e) with e = exp(-|x|) in two parts, and the quotient corrected by what it leaves.
+    """
+    e = _fall(x)
+    e_low = _fall_low(x)
     below = 1.0 + e
     below_low = (e - (below - 1.0)) + e_low
     inverse = 1.0 / below
@@ -362,7 +381,7 @@ def log10(x):  # type: ignore[no-untyped-def]
     """Logarithm to base 10, at most 2 ulp; -inf at 0, NaN below."""
     f = _fraction(_lifted(x))
     k = _lifted_exponent(x)
-    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E[0], k * LOG10_2[1])
+    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E, k * LOG10_2[1])
     return _log_edges(x, y)
 
 
@@ -378,7 +397,7 @@ def softplus(x):  # type: ignore[no-untyped-def]
 
     max(x, 0) + log(1 + e) with e = exp(-|x|), where 1 + e is at most 2.
     """
-    e = exp(-fabs(x))
+    e = _fall(x)
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
     return at_least(x, 0.0) + _log_sum(k, f, k * LN2[1])
@@ -398,10 +417,11 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
 
 
 # Trigonometric functions: x = k*pi/2 + r + low with |r| <= pi/4. Up to 1e4 pi/2 is taken in three parts (Cody and
-# Waite), beyond it x*2/pi is computed from the bits of 2/pi that matter (Payne and Hanek).
+# Waite). Beyond it, x*2/pi modulo 4 comes from the few digits of 2/pi that matter (Payne and Hanek): those before them
+# give multiples of 4, those after them nothing that shows. In base 2**24 digit number i stands for 2**(-24*i).
 
 FAR = 1.0e4
-DIGITS = (1.0, 2.0**-24, 2.0**-48, 2.0**-72, 2.0**-96)  # what the digits of 2/pi stand for
+DIGITS = (1.0, 2.0**-24, 2.0**-48, 2.0**-72, 2.0**-96)  # place values
 
 
 @jit
@@ -495,13 +515,13 @@ def _sum_error(a, b):  # type: ignore[no-untyped-def]
 
 @jit
 def _far_digit(x):  # type: ignore[no-untyped-def]
-    """The first digit of 2/pi that tells on x*2/pi modulo 4."""
+    """The number of the first digit of 2/pi that matters: the exponent of x, less 1, divided by 24."""
     return (((bits(fabs(x)) >> 23) - 128) * 2731) >> 16
 
 
 @jit
 def _far_factor(x):  # type: ignore[no-untyped-def]
-    """x without what the place of that digit accounts for, below 2**25."""
+    """x divided by the place value of that digit, 2**24 to the power of its number; from 2 to 2**25."""
     exponent = (bits(fabs(x)) >> 23) - 127 - 24 * _far_digit(x)
     return copysign(from_bits32((bits(x) & MANTISSA) | ((exponent + 127) << 23)), x)
 
