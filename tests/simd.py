@@ -86,9 +86,10 @@ class Lowering:
         return {**integers, ast.BitAnd: b.and_, ast.BitOr: b.or_, ast.BitXor: b.xor}[kind](x, y)
 
     def same(self, x, y):
-        """Both as vectors of one type; a number takes the other's."""
+        """Both as vectors of one type; a number takes the other's, and two numbers would have none."""
+        assert isinstance(x, ir.Value) or isinstance(y, ir.Value), (x, y)
         if not isinstance(x, ir.Value):
-            x = self.constant(x, y.type if isinstance(y, ir.Value) else self.float)
+            x = self.constant(x, y.type)
         if not isinstance(y, ir.Value):
             y = self.constant(y, x.type)
         assert x.type == y.type, (x.type, y.type)
@@ -111,6 +112,7 @@ class Lowering:
         """A primitive by its name, anything else by its text."""
         name, b = callee.__name__, self.builder
         if not callee.__module__.endswith("runtime.primitives"):
+            assert all(isinstance(a, ir.Value | bool) for a in args), (name, args)
             return self.function(callee, args)
         if name == "rarely":
             return self.rarely(*args)
@@ -125,10 +127,9 @@ class Lowering:
         if name == "to_int":
             return b.fptosi(args[0], self.int)
         args = [self.vector(a) for a in args]
-        if name == "within":
-            x, low, high = args
-            x = b.select(b.fcmp_ordered(">", x, high), high, x)
-            return b.select(b.fcmp_ordered("<", x, low), low, x)
+        if name in ("at_most", "at_least"):
+            x, bound = args
+            return b.select(b.fcmp_ordered(">" if name == "at_most" else "<", x, bound), bound, x)
         if name == "fmod":
             return b.frem(*args)
         assert name in (*UNARY, "fma", "copysign"), name
@@ -194,9 +195,8 @@ def module_text(function, count, dtype):
     return str(module)
 
 
-@cache
 def machine():
-    """The host, with all its vector instructions."""
+    """The host, with all its vector instructions; an engine owns the one it is given."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features().flatten()
@@ -211,9 +211,10 @@ def compiled(function, count, dtype):
     module = llvm.parse_assembly(module_text(function, count, dtype))
     module.triple = llvm.get_default_triple()
     options = llvm.create_pipeline_tuning_options(speed_level=2)
-    builder = llvm.create_pass_builder(machine(), options)
+    target = machine()
+    builder = llvm.create_pass_builder(target, options)
     builder.getModulePassManager().run(module, builder)
-    engine = llvm.create_mcjit_compiler(module, machine())
+    engine = llvm.create_mcjit_compiler(module, target)
     engine.finalize_object()
     return engine, engine.get_function_address("loop")
 

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from gradcompile.runtime import primitives
-from gradcompile.runtime.primitives import bits, fma, fmod, from_bits, from_bits32, rint, to_int, trunc, within
+from gradcompile.runtime.primitives import (
+    at_least,
+    at_most,
+    bits,
+    fma,
+    fmod,
+    from_bits,
+    from_bits32,
+    rint,
+    to_int,
+    trunc,
+)
 
 INF, NAN, TINY, HUGE = math.inf, math.nan, 5e-324, 1.7976931348623157e308
 ORDINARY = [0.0, 1.0, 1.0 + 2**-52, 1.0 - 2**-53, 1.5, 1e-30, 1e30, 2.0**-500, 2.0**500]
@@ -95,8 +106,9 @@ def test_what_does_not_fit_an_integer_raises_nothing():
     assert to_int(2.9) == 2 and to_int(-2.9) == -2 and to_int(NAN) == 0 and isinstance(to_int(INF), int)
 
 
-def test_fmod_and_within_have_values_everywhere():
+def test_fmod_and_bounds_have_values_everywhere():
     assert math.isnan(fmod(1.0, 0.0)) and math.isnan(fmod(INF, 1.0)) and math.isnan(fmod(1.0, NAN))
     assert fmod(-1.0, INF) == -1.0 and fmod(1e300, 3.0) == math.fmod(1e300, 3.0)
-    assert math.isnan(within(NAN, 0.0, 1.0)) and type(within(np.float32(5), 0.0, 1.0)) is np.float32
+    assert math.isnan(at_most(NAN, 0.0)) and at_most(1.0, NAN) == 1.0 and at_least(-INF, -1.0) == -1.0
+    assert type(at_most(np.float32(5), 1.0)) is np.float32
     assert rint(-0.5) == 0.0 and math.copysign(1.0, rint(-0.5)) == -1.0 and trunc(np.float32(-1.5)) == -1.0

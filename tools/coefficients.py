@@ -202,7 +202,7 @@ def constants(precision: Precision) -> dict[str, list[mpf]]:
             "LN2": split(+mpmath.log(2), full - (11 if full == 53 else 8), full),
             "LN2_FULL": split(+mpmath.log(2), full, full),
             "LOG10_2": split(mpmath.log10(2), full - (11 if full == 53 else 8), full),
-            "LOG10E": split(1 / mpmath.log(10), full, full),
+            "LOG10E": [1 / mpmath.log(10)],
             "HALF_PI": split(mpmath.pi / 2, full, full),
             "PI_PARTS": split(
                 mpmath.pi / 2, full, full // 2 - (full == 24), full, cut=truncated
@@ -211,7 +211,7 @@ def constants(precision: Precision) -> dict[str, list[mpf]]:
             "LOG2E_FULL": split(1 / mpmath.log(2), full, full),
             "TWO_THIRDS": split(mpf(2) / 3, full, full),
         }
-    return {"TWO_OVER_PI_WORDS": two_over_pi} | {k: [rounded(x, full) for x in v] for k, v in table.items()}
+    return {"PI_WORDS": two_over_pi} | {k: [rounded(x, full) for x in v] for k, v in table.items()}
 
 
 def text(x: mpf, precision: Precision) -> str:

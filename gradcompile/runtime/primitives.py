@@ -1,4 +1,4 @@
-"""What gradcompile.vmath is written in, besides arithmetic: plain Python here, instructions when compiled.
+"""What generated code and vmath are written in, besides arithmetic: plain Python here, instructions when compiled.
 
 Floats may be Python's, np.float64 or np.float32, and the result is of the same kind; integers are Python's, and stand
 for 64 bits (32 beside float32), so whatever makes a float of one looks at its low bits only.
@@ -8,7 +8,7 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
     from_bits(k)             the float64 with these bits; from_bits32(k) the float32
     to_float(k)              an integer as float64; to_float32(k) as float32
     to_int(x)                a float's integral part; any value if that is out of range
-    within(x, low, high)    x, or the bound that it is beyond; NaN stays
+    at_most(x, bound)       x, or the bound where x is above it; at_least(x, bound) likewise; a NaN x stays
     sqrt fabs floor ceil rint trunc copysign fmod
     rarely(slow, condition, fast, x, ...)
                              slow(x, ...) where the condition holds, else fast; compiled code enters slow, which is a
@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "from_bits", "from_bits32", "full", "lanes",
-    "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc", "within", "zeros",
+    "at_least", "at_most", "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "from_bits",
+    "from_bits32", "full", "lanes", "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc", "zeros",
 ]  # fmt: skip
 
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
@@ -174,13 +174,22 @@ def to_int(x: Any) -> int:
     return int(x) if abs(x) < 2.0**62 else 0
 
 
-def within(x: Any, low: float, high: float) -> Any:
-    """x, or the bound that it is beyond; NaN stays.
+def at_most(x: Any, bound: Any) -> Any:
+    """x, or the bound where x is above it; a NaN x stays.
 
-    >>> within(3.0, 0.0, 2.0)
+    >>> at_most(3.0, 2.0)
     2.0
     """
-    return _like(high if x > high else low, x) if x > high or x < low else x
+    return _like(bound, x) if x > bound else x
+
+
+def at_least(x: Any, bound: Any) -> Any:
+    """x, or the bound where x is below it; a NaN x stays.
+
+    >>> at_least(-1.0, 0.0)
+    0.0
+    """
+    return _like(bound, x) if x < bound else x
 
 
 def sqrt(x: Any) -> Any:

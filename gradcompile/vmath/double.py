@@ -5,12 +5,14 @@ are infinities, what is outside a domain is NaN. The text keeps to a small subse
 and the primitives of `gradcompile.runtime.primitives`. With NUMBA_DISABLE_JIT=1 it runs as it stands.
 
 Numbers with many digits are derived by tools/coefficients.py, which can rewrite them. Of a pair, the second is what the
-first lacks. "ulp" is a unit in the last place of the exact result; bounds hold what tests find on
-random and adversarial arguments over the whole domain, subnormal numbers and huge angles included.
+first lacks. An ulp is a unit in the last place of the exact result; a bound is a little more than the largest error
+that was found over the whole domain, on random and adversarial arguments, subnormal numbers and huge angles included.
 """
 
 from gradcompile.runtime.jit import jit
 from gradcompile.runtime.primitives import (
+    at_least,
+    at_most,
     bits,
     ceil,
     copysign,
@@ -21,7 +23,6 @@ from gradcompile.runtime.primitives import (
     rarely,
     rint,
     sqrt,
-    within,
 )
 from gradcompile.vmath.common import heaviside, maximum, minimum, mod, sign
 
@@ -49,11 +50,11 @@ LN2_FULL = (0.6931471805599453, 2.3190468138462996e-17)
 LOG2E_FULL = (1.4426950408889634, 2.0355273740931033e-17)
 LOG10_2 = (0.30102999566395283, 2.8363394551044964e-14)
 TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
-LOG10E = (0.4342944819032518, 1.098319650216765e-17)
+LOG10E = 0.4342944819032518
 HALF_PI = (1.5707963267948966, 6.123233995736766e-17)
 PI_PARTS = (1.5707963267948966, 6.123233932053594e-17, 6.36831716351095e-25)
 TWO_OVER_PI = 0.6366197723675814
-TWO_OVER_PI_WORDS = (
+PI_WORDS = (
     0.0, 5734161139222658.0, 5814151408469972.0, 7440259586542284.0, 5563773718881558.0, 2066796102992750.0,
     2563573915284664.0, 55291115753100.0, 5098427330010289.0, 1465545334474430.0, 5835026907506289.0,
     6776677510095004.0, 7069188010357663.0, 2595984518904818.0, 2831001892290551.0, 4552804911380620.0,
@@ -167,9 +168,15 @@ def _other_half_scale(k, shifted):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _scale(shifted, up):  # type: ignore[no-untyped-def]
-    """2**(k + up), where that is a normal number."""
-    return from_bits((bits(shifted) + (up - 1023)) << 52)
+def _half_power(shifted):  # type: ignore[no-untyped-def]
+    """2**(k - 1), where that is a normal number."""
+    return from_bits((bits(shifted) - 1024) << 52)
+
+
+@jit
+def _quarter_power(shifted):  # type: ignore[no-untyped-def]
+    """2**(k - 2), where that is a normal number."""
+    return from_bits((bits(shifted) - 1025) << 52)
 
 
 @jit
@@ -179,7 +186,7 @@ def exp(x):  # type: ignore[no-untyped-def]
     >>> float(exp(0.0))
     1.0
     """
-    x = within(x, EXP_LOW, EXP_HIGH)
+    x = at_least(at_most(x, EXP_HIGH), EXP_LOW)
     shifted = fma(x, LOG2E, SHIFT)
     k = shifted - SHIFT
     high = fma(-k, LN2[0], x)
@@ -190,14 +197,9 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _exp2(x, low):  # type: ignore[no-untyped-def]
-    """2 to the power x + low, from -1100 to 1100."""
-    shifted = x + SHIFT
-    k = shifted - SHIFT
-    fraction = (x - k) + low
-    r = fraction * LN2_FULL[0]
-    rest = fma(fraction, LN2_FULL[0], -r) + fma((x - k) - fraction + low, LN2_FULL[0], fraction * LN2_FULL[1])
-    m = fma(_exp_polynomial(r), r * r, rest) + r + 1.0
+def _exp_of_sum(r, low, k, shifted):  # type: ignore[no-untyped-def]
+    """2**k*exp(r + low) for a small r and a tiny low."""
+    m = fma(_exp_polynomial(r), r * r, low) + r + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -208,23 +210,28 @@ def exp2(x):  # type: ignore[no-untyped-def]
     >>> float(exp2(3.0))
     8.0
     """
-    return _exp2(within(x, -1080.0, 1080.0), 0.0)
+    x = at_least(at_most(x, 1080.0), -1080.0)
+    shifted = x + SHIFT
+    k = shifted - SHIFT
+    f = x - k
+    r = f * LN2_FULL[0]
+    return _exp_of_sum(r, fma(f, LN2_FULL[1], fma(f, LN2_FULL[0], -r)), k, shifted)
 
 
 @jit
 def expm1(x):  # type: ignore[no-untyped-def]
     """exp(x) - 1, accurate near 0, at most 0.95 ulp.
 
-    2**k*r + (2**k - 1) is added with its error, and the rest follows; all of it halved, for k = 1024.
+    2**k*r + (2**k - 1) is added with its error, and the rest follows; all of it halved, since 2**k may overflow.
 
     >>> float(expm1(1e-20))
     1e-20
     """
-    y = within(x, -50.0, EXP_HIGH)
+    y = at_least(at_most(x, EXP_HIGH), -50.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    s = _scale(shifted, -1)
+    s = _half_power(shifted)
     one = s - 0.5
     high = fma(s, r, one)
     r_low = _reduced_low(k, y, r)
@@ -242,19 +249,17 @@ def tanh(x):  # type: ignore[no-untyped-def]
     >>> float(tanh(0.0))
     0.0
     """
-    y = within(2.0 * fabs(x), 0.0, 40.0)
+    y = at_most(2.0 * fabs(x), 40.0)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    s = _scale(shifted, -1)
+    s = _half_power(shifted)
     high = fma(s, r, s - 0.5)
     low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
     above = high + low
     above_low = low - (above - high)
     below = above + 1.0
-    larger = above if above > 1.0 else 1.0
-    smaller = 1.0 if above > 1.0 else above
-    below_low = (smaller - (below - larger)) + above_low
+    below_low = (at_most(above, 1.0) - (below - at_least(above, 1.0))) + above_low
     inverse = 1.0 / below
     q = above * inverse
     q = fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)
@@ -262,21 +267,39 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1/(1 + exp(-x)), accurate in both tails, at most 0.8 ulp.
+def _fall(x):  # type: ignore[no-untyped-def]
+    """exp(-|x|); what it shares with _fall_low, sigmoid and softplus compute once."""
+    y = at_least(-fabs(x), EXP_LOW)
+    shifted = fma(y, LOG2E, SHIFT)
+    k = shifted - SHIFT
+    r = _reduced(k, y)
+    m = r + fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)) + 1.0
+    return m * _half_scale(k) * _other_half_scale(k, shifted)
 
-    >>> float(sigmoid(0.0))
-    0.5
-    """
-    y = within(-fabs(x), EXP_LOW, 0.0)
+
+@jit
+def _fall_low(x):  # type: ignore[no-untyped-def]
+    """What the rounded exp(-|x|) lacks."""
+    y = at_least(-fabs(x), EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
     t = fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r))
-    m = r + t + 1.0
-    m_low = (r - (m - 1.0)) + t
-    e = m * _half_scale(k) * _other_half_scale(k, shifted)
-    e_low = m_low * (_half_scale(k) * _other_half_scale(k, shifted))
+    low = (r - ((r + t + 1.0) - 1.0)) + t
+    return low * (_half_scale(k) * _other_half_scale(k, shifted))
+
+
+@jit
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """1/(1 + exp(-x)), accurate in both tails, at most 0.8 ulp.
+
+    1/(1 + e) or e/(1 + e) with e = exp(-|x|) in two parts, and the quotient corrected by what it leaves.
+
+    >>> float(sigmoid(0.0))
+    0.5
+    """
+    e = _fall(x)
+    e_low = _fall_low(x)
     below = 1.0 + e
     below_low = (e - (below - 1.0)) + e_low
     inverse = 1.0 / below
@@ -313,13 +336,13 @@ def sinh(x):  # type: ignore[no-untyped-def]
     >>> float(sinh(0.0))
     0.0
     """
-    a = within(fabs(x), 0.0, 710.5)
+    a = at_most(fabs(x), 710.5)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
-    up = _scale(shifted, -2)
-    down = _scale(SHIFT - (k if k < 100.0 else 100.0), -2)
+    up = _quarter_power(shifted)
+    down = _quarter_power(SHIFT - at_most(k, 100.0))
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     y = 2.0 * ((up - down) + fma(up - down, even, (up + down) * odd))
@@ -333,13 +356,13 @@ def cosh(x):  # type: ignore[no-untyped-def]
     >>> float(cosh(0.0))
     1.0
     """
-    a = within(fabs(x), 0.0, 710.5)
+    a = at_most(fabs(x), 710.5)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
     z = r * r
-    up = _scale(shifted, -2)
-    down = _scale(SHIFT - (k if k < 100.0 else 100.0), -2)
+    up = _quarter_power(shifted)
+    down = _quarter_power(SHIFT - at_most(k, 100.0))
     odd = fma(_sinh_polynomial(z) * z, r, r)
     even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
     return 2.0 * ((up + down) + fma(up + down, even, (up - down) * odd))
@@ -402,7 +425,8 @@ def _lifted(x):  # type: ignore[no-untyped-def]
 @jit
 def _lifted_exponent(x):  # type: ignore[no-untyped-def]
     """The exponent of x from that of the lifted x."""
-    return from_bits(_exponent(_lifted(x)) + ROUND_BITS) - (ROUND + 54.0 if x < MIN_NORMAL else ROUND)
+    k = _as_float(_exponent(_lifted(x)))
+    return k - 54.0 if x < MIN_NORMAL else k
 
 
 @jit
@@ -470,7 +494,7 @@ def log10(x):  # type: ignore[no-untyped-def]
     """
     f = _fraction(_lifted(x))
     k = _lifted_exponent(x)
-    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E[0], k * LOG10_2[1])
+    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E, k * LOG10_2[1])
     return _log_edges(x, y)
 
 
@@ -493,11 +517,10 @@ def softplus(x):  # type: ignore[no-untyped-def]
     >>> float(softplus(1000.0))
     1000.0
     """
-    e = exp(-fabs(x))
+    e = _fall(x)
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
-    positive = x if x > 0.0 else 0.0
-    return positive + _log_sum(k, f, k * LN2[1])
+    return at_least(x, 0.0) + _log_sum(k, f, k * LN2[1])
 
 
 @jit
@@ -507,7 +530,7 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
     >>> float(x_over_expm1(0.0))
     1.0
     """
-    a = within(fabs(x), 0.0, 760.0)
+    a = at_most(fabs(x), 760.0)
     shifted = fma(-a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, -a)
@@ -518,10 +541,11 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
 
 
 # Trigonometric functions: x = k*pi/2 + r + low with |r| <= pi/4. Up to 1e8 pi/2 is taken in three parts (Cody and
-# Waite), beyond it x*2/pi is computed from the bits of 2/pi that matter (Payne and Hanek).
+# Waite). Beyond it, x*2/pi modulo 4 comes from the few digits of 2/pi that matter (Payne and Hanek): those before them
+# give multiples of 4, those after them nothing that shows. In base 2**53 digit number i stands for 2**(-53*i).
 
 FAR = 1.0e8
-DIGITS = (1.0, 2.0**-53, 2.0**-106, 2.0**-159, 2.0**-212)  # what the digits of 2/pi stand for
+DIGITS = (1.0, 2.0**-53, 2.0**-106, 2.0**-159, 2.0**-212)  # place values
 
 
 @jit
@@ -596,13 +620,14 @@ def _pick(i, a, b, c, d):  # type: ignore[no-untyped-def]
 
 @jit
 def _word(i):  # type: ignore[no-untyped-def]
-    """The digit number i of 2/pi."""
-    a = _pick(i, TWO_OVER_PI_WORDS[0], TWO_OVER_PI_WORDS[1], TWO_OVER_PI_WORDS[2], TWO_OVER_PI_WORDS[3])
-    b = _pick(i, TWO_OVER_PI_WORDS[4], TWO_OVER_PI_WORDS[5], TWO_OVER_PI_WORDS[6], TWO_OVER_PI_WORDS[7])
-    c = _pick(i, TWO_OVER_PI_WORDS[8], TWO_OVER_PI_WORDS[9], TWO_OVER_PI_WORDS[10], TWO_OVER_PI_WORDS[11])
-    d = _pick(i, TWO_OVER_PI_WORDS[12], TWO_OVER_PI_WORDS[13], TWO_OVER_PI_WORDS[14], TWO_OVER_PI_WORDS[15])
-    e = _pick(i, TWO_OVER_PI_WORDS[16], TWO_OVER_PI_WORDS[17], TWO_OVER_PI_WORDS[18], TWO_OVER_PI_WORDS[19])
-    f = _pick(i, TWO_OVER_PI_WORDS[20], TWO_OVER_PI_WORDS[21], TWO_OVER_PI_WORDS[22], TWO_OVER_PI_WORDS[23])
+    """The digit number i of 2/pi; adding a zero gives the constants a type."""
+    o = _as_float(i - i)
+    a = _pick(i, o + PI_WORDS[0], o + PI_WORDS[1], o + PI_WORDS[2], o + PI_WORDS[3])
+    b = _pick(i, o + PI_WORDS[4], o + PI_WORDS[5], o + PI_WORDS[6], o + PI_WORDS[7])
+    c = _pick(i, o + PI_WORDS[8], o + PI_WORDS[9], o + PI_WORDS[10], o + PI_WORDS[11])
+    d = _pick(i, o + PI_WORDS[12], o + PI_WORDS[13], o + PI_WORDS[14], o + PI_WORDS[15])
+    e = _pick(i, o + PI_WORDS[16], o + PI_WORDS[17], o + PI_WORDS[18], o + PI_WORDS[19])
+    f = _pick(i, o + PI_WORDS[20], o + PI_WORDS[21], o + PI_WORDS[22], o + PI_WORDS[23])
     last = e if (i & 4) == 0 else f
     return _pick(i >> 2, a, b, c, d) if i < 16 else last
 
@@ -623,13 +648,13 @@ def _sum_error(a, b):  # type: ignore[no-untyped-def]
 
 @jit
 def _far_digit(x):  # type: ignore[no-untyped-def]
-    """The first digit of 2/pi that tells on x*2/pi modulo 4."""
+    """The number of the first digit of 2/pi that matters: the exponent of x, less 1, divided by 53."""
     return (((bits(fabs(x)) >> 52) - 1024) * 1237) >> 16
 
 
 @jit
 def _far_factor(x):  # type: ignore[no-untyped-def]
-    """x without what the place of that digit accounts for, below 2**54."""
+    """x divided by the place value of that digit, 2**53 to the power of its number; from 2 to 2**54."""
     exponent = (bits(fabs(x)) >> 52) - 1023 - 53 * _far_digit(x)
     return copysign(from_bits((bits(x) & MANTISSA) | ((exponent + 1023) << 52)), x)
 
@@ -1011,7 +1036,7 @@ ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynom
 @jit
 def _erfc_positive(a):  # type: ignore[no-untyped-def]
     """erfc(a) for a >= 0: exp(-a**2)/(a + 4) times a polynomial in t = (a - 4)/(a + 4)."""
-    a = within(a, 0.0, 28.0)
+    a = at_most(a, 28.0)
     below = a + 4.0
     below_low = a - (below - 4.0)
     inverse = 1.0 / below
@@ -1023,7 +1048,7 @@ def _erfc_positive(a):  # type: ignore[no-untyped-def]
     rest = (fma(-p, below, q) - p * below_low) * inverse
     p = p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
     square = a * a
-    y = within(-square, EXP_LOW, 0.0)
+    y = at_least(-square, EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y) - fma(a, a, -square)
@@ -1137,14 +1162,14 @@ def _atanh_polynomial(z):  # type: ignore[no-untyped-def]
 def _power(a, y):  # type: ignore[no-untyped-def]
     """a**y for a finite a > 0: the logarithm to base 2 to some 64 bits, times y, exponentiated.
 
-    log(m) = 2*atanh(s) with s = (m - 1)/(m + 1); s and the terms in s and s**3 have two parts.
+    log(1 + m) = 2*atanh(s) with s = m/(2 + m); s and the terms in s and s**3 have two parts.
     """
     k = _lifted_exponent(a)
-    f = _fraction(_lifted(a))
-    d = f + 2.0
+    m = _fraction(_lifted(a))
+    d = m + 2.0
     inverse = 1.0 / d
-    s = f * inverse
-    s_low = (fma(-s, d, f) - s * (f - (d - 2.0))) * inverse
+    s = m * inverse
+    s_low = (fma(-s, d, m) - s * (m - (d - 2.0))) * inverse
     z = s * s
     z_low = fma(s, s, -z) + 2.0 * s * s_low
     q = z * s
@@ -1163,7 +1188,14 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     u = y * t
     u_low = fma(y, t, -u) + y * t_low
     u_low = u_low if fabs(u) < 1100.0 else 0.0
-    return _exp2(within(u, -1100.0, 1100.0), u_low)
+    u = at_least(at_most(u, 1100.0), -1100.0)
+    shifted = u + SHIFT
+    n = shifted - SHIFT
+    f = (u - n) + u_low
+    f_low = (u - n) - f + u_low
+    r = f * LN2_FULL[0]
+    low = fma(f, LN2_FULL[0], -r) + fma(f_low, LN2_FULL[0], f * LN2_FULL[1])
+    return _exp_of_sum(r, low, n, shifted)
 
 
 @jit

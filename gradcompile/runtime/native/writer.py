@@ -562,8 +562,8 @@ class Writer:
             return self.of_floats(name, args)
         if name in ("zeros", "empty", "full"):
             return self.array(args[0], args[-1], {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
-        if name in ("min", "max", "within"):
-            return self.bounded(name, args)
+        if name in ("min", "max", "at_most", "at_least"):
+            return self.bounded(name, *args)
         if name == "bits" or name.startswith("from_bits"):
             x = self.settled(args[0])
             kind = CONVERSIONS.get(name) or ("i64" if x.type == "double" else "i32")
@@ -587,13 +587,11 @@ class Writer:
         listed = ", ".join(f"{whole} {a.text}" for a in given)
         return Value(type, width, self.emit(f"call {whole} @{full}({listed})"))
 
-    def bounded(self, name: str, args: Sequence[Value]) -> Value:
-        """min(x, y), max(x, y), and within(x, low, high)."""
-        if name == "within":
-            x, low, high = args
-            x = self.select(self.compare(ast.Gt, x, high), high, x)
-            return self.select(self.compare(ast.Lt, x, low), low, x)
-        return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, *args), *args)
+    def bounded(self, name: str, x: Value, y: Value) -> Value:
+        """min and max of Python, and at_most and at_least, in which a NaN x stays."""
+        if name in ("at_most", "at_least"):
+            return self.select(self.compare(ast.Gt if name == "at_most" else ast.Lt, x, y), y, x)
+        return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, x, y), x, y)
 
     def integral(self, x: Value) -> Value:
         """A float's integral part as an integer, saturated."""
