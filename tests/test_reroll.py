@@ -260,6 +260,49 @@ def test_terms_that_contain_each_other_are_left_alone() -> None:
     assert reroll([total], leaves) == [total]
 
 
+def regression(rows: Sequence[Sequence[float]]) -> Any:
+    """Squared residuals of a linear model, with the data baked in."""
+    w = sp.symbols(f"w0:{len(rows[0])}")
+    return sp.Add(*[(1 - sp.Add(*[v * s for v, s in zip(row, w, strict=True)])) ** 2 for row in rows]), w
+
+
+def test_sums_inside_the_terms_are_row_sums() -> None:
+    data = np.random.default_rng(2).normal(size=(36, 40))  # of both signs, and -(2*w) is of the form of 3*w
+    loss, w = regression(data.tolist())
+    case = Case(loss, [w])
+    (numbers,) = [n.params[0].array() for n in topological([case.rolled]) if n.op.name == "table"]
+    assert sorted(np.abs(numbers).ravel()) == sorted(np.abs(data).ravel()) and numbers.shape == (36, 40)
+    assert case.ops()["scatter"] == case.ops()["sum"] == 1
+    assert len(topological([case.rolled])) < 15
+    case.check()
+
+
+@pytest.mark.parametrize("inner", [32, 33, 50])
+def test_a_layer_of_units_is_two_loops(inner: int) -> None:
+    u = sp.IndexedBase("U", shape=(34, 50))
+    units = [sp.tanh(b * X[i] + sp.Add(*[sp.sin(u[i, j]) * Y[j] for j in range(inner)])) for i in range(34)]
+    case = Case(sp.Add(*[(k - 7.25) * t for k, t in enumerate(units)]), [u, X[:34], Y[:inner], b])
+    assert case.ops()["scatter"] == 1
+    assert len(topological([case.rolled])) < 60
+    case.check()
+
+
+def test_rows_of_exponentials_stay_sums_that_can_be_stabilised() -> None:
+    u = sp.IndexedBase("U", shape=(33, 33))
+    case = Case(sp.Add(*[sp.log(sp.Add(*[sp.exp(u[i, j]) for j in range(33)])) for i in range(33)]), u)
+    assert case.ops()["scatter"] == 0 and set(stable_both(case)[2]) == {"log_sum_exp"}
+    case.check()
+    norms = Case(sp.Add(*[sp.exp(3 * sp.sqrt(2 + sp.Add(*[u[i, j] ** 2 for j in range(33)]))) for i in range(33)]), u)
+    assert set(stable_both(norms)[2]) == {"norm_of_loop"}
+
+
+def test_rows_that_do_not_step_evenly_are_summed_one_by_one() -> None:
+    loss = sp.Add(*[sp.sin(Y[i * i % 97] * sp.Add(*[u * v * Y[i] for u, v in pairwise(X[:40])])) for i in range(40)])
+    case = Case(loss, [X[:40], Y[:97]])
+    assert case.ops()["scatter"] == 0 and case.ops()["sum"] > 30
+    case.check()
+
+
 def test_what_would_be_computed_over_and_over_is_left_alone() -> None:
     leaves = level = [leaf(f"x{k}", role="param") for k in range(140)]
     for _ in range(40):  # each value is used twice, so a term of 40 levels has 2**40 paths and 800 shifted values
