@@ -4,7 +4,7 @@ Two nodes have one signature if they are the same ops of entries of the same sou
 of numbers, of values computed elsewhere. A node is described once, from the forms of its arguments.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from math import prod
 from typing import NamedTuple
@@ -203,11 +203,10 @@ class Forms:
             found += self._form[a].args if nested else (a,)
         return found
 
-    @property
-    def _order(self) -> Callable[[Node], tuple[object, ...]]:
+    def _order(self, n: Node) -> tuple[object, ...]:
         """Sorts arguments: what is subtracted comes last."""
-        form = self._form
-        return lambda a: (a.op.name == "neg", *form[a][:3])
+        signature, low, high, _, _ = self._form[n]
+        return n.op.name == "neg", signature, low, high
 
 
 def entries(n: Node) -> int:
