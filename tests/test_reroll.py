@@ -356,6 +356,45 @@ def test_nor_through_a_vector_of_computed_values() -> None:
         np.testing.assert_allclose(got, want, rtol=1e-13)
 
 
+def test_nor_through_a_vector_that_a_loop_computes() -> None:
+    x, y = X[:36], Y[:36]
+    case = Case(sp.Add(*[sp.Piecewise((sp.log(sp.sin(u)) * v, u > 0), (v, True)) for u in x for v in y]), [x, y])
+    assert {n.type.shape for n in topological([case.rolled]) if n.op.name == "log"} == {(36,)}
+    case.env = {case.leaves[0]: np.repeat([0.0, 1.0], 18), case.leaves[1]: np.ones(36)}
+    written, rolled = case.both()
+    assert not rolled[1][:18].any()
+    np.testing.assert_allclose(rolled[1], written[1], rtol=1e-12)
+
+
+def test_nor_through_a_scalar_that_a_grid_shares() -> None:
+    u = sp.IndexedBase("U", shape=(12, 12))
+    terms = [
+        sp.Piecewise((sp.log(a) * u[i, j] * u[i + 1, j], a > c), (u[i, j], True)) for i in range(11) for j in range(11)
+    ]
+    case = Case(sp.Add(*terms), [u, a])
+    assert {n.type.shape for n in topological([case.rolled])} >= {(11, 11)}
+    case.env = dict(
+        zip([p.leaf for p in (*case.problem.params, *case.problem.inputs)], (np.ones((12, 12)), 0.0, 0.5), strict=True)
+    )
+    assert case.both()[1][2] == 0.0
+    case.env |= {case.leaves[1]: 2.0}
+    case.check()
+
+
+def test_nor_through_row_sums() -> None:
+    u = sp.IndexedBase("U", shape=(33, 33))
+    inner = [sp.Add(*[sp.log(X[i]) * u[i, j] * Y[j] for j in range(33)]) for i in range(33)]
+    case = Case(
+        sp.Add(*[sp.Piecewise((sp.sin(s), X[i] > 0), (0, True)) for i, s in enumerate(inner)]), [u, X[:33], Y[:33]]
+    )
+    assert case.ops()["scatter"] == 1
+    case.env |= {case.leaves[1]: np.repeat([0.0, 1.5], [3, 30])}
+    written, rolled = case.both()
+    assert not rolled[2][:3].any()
+    for got, want in zip(rolled, written, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+
+
 def test_nor_through_a_sum_behind_a_branch() -> None:
     case = Case(sp.Piecewise((sp.Add(*[sp.log(a * v) for v in X]), a > 0), (0, True)), [a, X])
     case.env = {case.leaves[0]: 0.0, case.leaves[1]: np.ones(100)}

@@ -18,7 +18,7 @@ import numpy as np
 from gradcompile.ir import Node, apply, const, node, topological
 from gradcompile.ops.gather import Affine, row_major, table, take
 from gradcompile.passes.forms import Forms
-from gradcompile.passes.spacing import FEWEST, Ints, Run, in_order, runs
+from gradcompile.passes.spacing import FEWEST, Ints, Run, first_equal, in_order, runs
 from gradcompile.passes.stabilize import parts as terms_of
 from gradcompile.passes.stabilize import square_root, weighted
 
@@ -104,10 +104,12 @@ class Layout(NamedTuple):
 
     def patterns(self) -> list[Ints]:
         """The terms by which of their slots read the same entry: a square is no product of neighbours."""
+        vectors: dict[Node, int] = {}
         found = [slot for position, slot in self.slots.items() if not position[0].type.shape]
-        equal = [p == q for k, (v, p) in enumerate(found) for w, q in found[:k] if v is w]
-        mixed = np.array([e for e in equal if e.any()], bool).reshape(-1, self.columns().shape[1])
-        which = np.unique(mixed, axis=1, return_inverse=True)[1].ravel()
+        if not found:
+            return [np.arange(self.columns().shape[1])]
+        places = np.array([(vectors.setdefault(v, len(vectors)) << 40) + p for v, p in found])
+        which = np.unique(first_equal(places), axis=1, return_inverse=True)[1].ravel()
         return [np.flatnonzero(which == k) for k in range(which.max() + 1)]
 
 

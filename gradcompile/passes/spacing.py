@@ -66,6 +66,21 @@ def runs(columns: Ints) -> list[Run]:
     return found
 
 
+def first_equal(columns: Ints) -> Ints:
+    """For each place, the first column that has the same place in its row.
+
+    >>> first_equal(np.array([[5, 5], [6, 5], [5, 7]])).tolist()
+    [[0, 0], [1, 0], [0, 2]]
+    """
+    order = np.argsort(columns, axis=0, kind="stable")
+    ordered = np.take_along_axis(columns, order, 0)
+    is_new = np.diff(ordered, axis=0, prepend=ordered[:1] - 1) != 0
+    starts = np.maximum.accumulate(np.where(is_new, np.arange(len(columns))[:, None], 0), axis=0)
+    result = np.empty_like(order)
+    np.put_along_axis(result, order, np.take_along_axis(order, starts, 0), 0)
+    return result
+
+
 def in_order(columns: Ints) -> Ints:
     """The terms sorted by their places, in the column of the most distinct places first."""
     distinct = [-len(np.unique(c)) for c in columns]
