@@ -94,6 +94,11 @@ def test_the_graph_does_not_grow_with_the_number_of_terms() -> None:
     assert sizes[0] == sizes[1] < 25
 
 
+def test_the_graph_of_the_gradient_does_not_grow_either() -> None:
+    graphs = [compile_grad(chain(X[:n]), [X[:n]], reroll=True).graph.simplified for n in (50, 100)]
+    assert len(topological(graphs[0])) == len(topological(graphs[1])) < 50
+
+
 def test_the_order_of_the_terms_does_not_matter() -> None:
     leaves = [leaf(f"x{k}", role="param") for k in range(80)]
     terms = [apply("mul", u, apply("sin", v)) for u, v in pairwise(leaves)]
