@@ -53,23 +53,35 @@ def contributions(n: Node, adjoint: Node) -> Sequence[Node | None]:
 
 
 def transposed(rule: Vjp, adjoint: Node, n: Node) -> Sequence[Node | None]:
-    """The transpose of a linear op; what it passes on from behind a branch stays behind one, for all but leaves.
+    """The transpose of a linear op; what it passes on from behind a branch stays behind one.
 
     One condition for all entries is kept. Conditions of single entries are copied where the transpose copies entries;
     where it adds them up, as scatter does, a place is behind a branch that none of its entries took.
     """
-    if not is_masked(adjoint) or all(not a.args for a in n.args):
+    if not is_masked(adjoint) or all(map(is_stored, n.args)):
         return rule(adjoint, n)
     condition, zero, shape = adjoint.args[0], adjoint.args[2], adjoint.type.shape
     taken: Sequence[Node | None] = [condition] * len(n.args)
     if not condition.type.shape:
         parts = rule(spread(adjoint.args[1], shape), n)
     elif n.op.name in COPIED:
-        parts, taken = rule(spread(adjoint.args[1], shape), n), rule(spread(condition, shape), n)
+        parts, taken = rule(spread(adjoint.args[1], shape), n), copied(rule, spread(condition, shape), n)
     else:
         some = rule(spread(apply("select", condition, const(1.0, zero.type.dtype), zero), shape), n)
         parts, taken = rule(adjoint, n), [None if c is None else apply("lt", zero, c) for c in some]
     return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
+
+
+def is_stored(n: Node) -> bool:
+    """Whether a value comes from outside, as a leaf, an entry of one, or a vector of them: nothing lies behind."""
+    return not n.args or (n.op.name in ("item", "pack") and all(not a.args for a in n.args))
+
+
+def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
+    """The conditions of the entries that a transpose copies, compared with 0 after they are copied."""
+    if condition.op.name != "lt" or not is_const(condition.args[0], 0.0):
+        return rule(condition, n)
+    return [None if c is None else apply("lt", condition.args[0], c) for c in rule(condition.args[1], n)]
 
 
 def accumulate(parts: Sequence[Node], primal: Node) -> Node:

@@ -112,7 +112,7 @@ def exact(roots: Sequence[Node], env: Env, digits: int = 50) -> list[Any]:
     dims: Dims = {}
     bind(env, dims)
     values: dict[Node, Any] = {}
-    with mpmath.workdps(digits):
+    with mpmath.workdps(digits), np.errstate(all="ignore"):
         for n in topological(roots):
             if n.op.name == "leaf":
                 values[n] = to_mpf(env_value(n, env, object), mpmath.mpf)

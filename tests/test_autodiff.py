@@ -76,6 +76,12 @@ def test_a_branch_that_no_sample_took_stays_closed_behind_the_sum() -> None:
     assert evaluate(autodiff.vjp(loss, [w]), {w: 0.0, x: np.ones(3)}) == [0.0]
 
 
+def test_a_sum_behind_a_branch_not_taken_passes_nothing_on() -> None:
+    behind = apply("sum", apply("log", apply("mul", w, x)), params=((0,),))
+    loss = apply("select", apply("lt", const(0.0), w), behind, const(0.0))
+    assert evaluate(autodiff.vjp(loss, [w]), {w: 0.0, x: np.ones(3)}) == [0.0]
+
+
 def test_adjoints_have_the_types_of_their_primals() -> None:
     loss = per_sample_loss()
     for n, adjoint in autodiff.adjoints(loss, topological([loss])).items():

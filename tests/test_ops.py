@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pickle
 
 import mpmath
 import numpy as np
@@ -13,6 +14,7 @@ from gradcompile.interpret import evaluate, exact
 from gradcompile.ir import apply, const, leaf, verify
 from gradcompile.ops import OPS
 from gradcompile.ops.algebra import partials
+from gradcompile.ops.gather import Affine, Places, table, take
 from gradcompile.types import ArrayType
 
 NUMERIC = [op for op in OPS.values() if op.domain and op.infer is OPS["add"].infer]
@@ -271,6 +273,73 @@ def test_linear_ops_both_ways(name, n):
     squared = apply("mul", n, n)
     verify([squared])
     testing.check_grads(squared, [matrix, vector, scalar], env, order=2)
+
+
+def gathering_cases():
+    scalars, array = [leaf(f"s{k}") for k in range(4)], leaf("W", ArrayType((2, 3)))
+    packed = apply("pack", *scalars, array)
+    line, grid, listed = Affine(1, ((3, 1),)), Affine(9, ((2, -4), (3, -1))), Places((3, 3, 0, 5))
+    yield "pack", packed
+    yield "take_line", take(packed, line)
+    yield "take_grid", take(packed, grid)
+    yield "take_listed", take(packed, listed)
+    yield "scatter_line", apply("scatter", take(packed, line), params=(Affine(0, ((3, 2),)), 6))
+    yield "scatter_grid", apply("scatter", take(packed, grid), params=(grid, 10))
+    yield "scatter_listed", apply("scatter", take(packed, listed), params=(Places((1, 0, 1, 1)), 2))
+    yield "table", apply("mul", table([[1.0, -2.0, 0.5], [4.0, 0.0, 1.0]]), array)
+    yield "amax", apply("amax", array, params=((0, 1),))
+    yield "amax_columns", apply("amax", array, params=((0,),))
+
+
+@pytest.mark.parametrize(("name", "n"), [pytest.param(name, n, id=name) for name, n in gathering_cases()])
+def test_gathering_ops_both_ways(name, n):
+    rng = np.random.default_rng(0)
+    scalars, array = [leaf(f"s{k}") for k in range(4)], leaf("W", ArrayType((2, 3)))
+    env = {**dict(zip(scalars, rng.normal(size=4), strict=True)), array: rng.normal(size=(2, 3))}
+    squared = apply("mul", n, n)
+    verify([squared])
+    testing.check_grads(squared, [*scalars, array], env, order=2)
+    assert pickle.loads(pickle.dumps(n)) is n
+
+
+def test_scatter_is_the_transpose_of_take():
+    spec = Affine(5, ((2, -3), (3, 1)))
+    rng = np.random.default_rng(0)
+    v, g = rng.normal(size=9), rng.normal(size=(2, 3))
+    taken = OPS["take"].value(v, spec)
+    assert taken.tolist() == v[[[5, 6, 7], [2, 3, 4]]].tolist()
+    assert np.sum(taken * g) == pytest.approx(v @ OPS["scatter"].value(g, spec, 9), rel=1e-15)
+
+
+def test_tables_with_zeros_of_different_signs_are_different():
+    assert table([0.0, 1.0]) is table([0.0, 1.0]) is not table([-0.0, 1.0])
+
+
+@pytest.mark.parametrize("run", [evaluate, exact])
+def test_the_largest_entry_is_nan_if_one_is(run):
+    x = leaf("x", ArrayType((3,)))
+    largest = apply("amax", x, params=((0,),))
+    assert math.isnan(run([largest], {x: [1.0, math.nan, 2.0]})[0])
+    assert evaluate([*OPS["amax"].vjp(const(1.0), largest)], {x: [1.0, math.nan, 2.0]})[0].tolist() == [0.0] * 3
+    assert evaluate([*OPS["amax"].vjp(const(1.0), largest)], {x: [2.0, 1.0, 2.0]})[0].tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: apply("pack"), "no values"),
+        (lambda: apply("pack", leaf("x", ArrayType(("n",)))), r"float64\[n\]: its dimensions must be numbers"),
+        (lambda: take(leaf("W", ArrayType((2, 3))), Places((0,))), r"float64\[2, 3\]: a vector"),
+        (lambda: take(leaf("v", ArrayType((3,))), Affine(1, ((3, 1),))), "places 1 to 3: the vector has places 0 to 2"),
+        (lambda: take(leaf("v", ArrayType((3,))), Places((-1, 0))), "places -1 to 0"),
+        (lambda: take(leaf("v", ArrayType((3,))), Places(())), "nothing to take"),
+        (lambda: apply("scatter", leaf("v", ArrayType((3,))), params=(Places((0, 1)), 4)), r"index of shape \(2,\)"),
+        (lambda: apply("table"), "ops.gather.table"),
+    ],
+)
+def test_a_gather_that_does_not_fit_is_an_error(build, message):
+    with pytest.raises(GraphError, match=message):
+        build()
 
 
 @pytest.mark.parametrize(

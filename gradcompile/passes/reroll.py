@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, node, topological
-from gradcompile.ops.gather import table, take
+from gradcompile.ir import Node, apply, const, node, topological
+from gradcompile.ops.gather import Affine, row_major, table, take
 from gradcompile.passes.forms import Forms
-from gradcompile.passes.spacing import FEWEST, Ints, Run, in_order, runs
+from gradcompile.passes.spacing import FEWEST, Ints, Run, first_equal, in_order, runs
+from gradcompile.passes.stabilize import parts as terms_of
+from gradcompile.passes.stabilize import square_root, weighted
 
 CHAINS = ("add", "max", "min")
 REPEATED = 8  # operations in a loop for each node that it replaces, at most
@@ -102,10 +104,12 @@ class Layout(NamedTuple):
 
     def patterns(self) -> list[Ints]:
         """The terms by which of their slots read the same entry: a square is no product of neighbours."""
-        found = list(self.slots.values())
-        equal = [p == q for k, (v, p) in enumerate(found) for w, q in found[:k] if v is w]
-        mixed = np.array([e for e in equal if e.any()], bool).reshape(-1, self.columns().shape[1])
-        which = np.unique(mixed, axis=1, return_inverse=True)[1].ravel()
+        vectors: dict[Node, int] = {}
+        found = [slot for position, slot in self.slots.items() if not position[0].type.shape]
+        if not found:
+            return [np.arange(self.columns().shape[1])]
+        places = np.array([(vectors.setdefault(v, len(vectors)) << 40) + p for v, p in found])
+        which = np.unique(first_equal(places), axis=1, return_inverse=True)[1].ravel()
         return [np.flatnonzero(which == k) for k in range(which.max() + 1)]
 
 
@@ -120,7 +124,7 @@ class Roller:
         groups: dict[int, dict[Node, None]] = {}
         for t in terms:
             if not t.type.shape:
-                groups.setdefault(self.forms[t].signature, {})[t] = None
+                groups.setdefault(self.forms[t].signature, {})[self.forms.canonical(t)] = None
         bodies: dict[tuple[int, ...], list[Node]] = {}
         rolled: set[Node] = set()
         for group in map(tuple, groups.values()):
@@ -131,8 +135,8 @@ class Roller:
             return None
         rest = []
         for t in terms:  # a term that stands there twice was rolled once
-            if t in rolled:
-                rolled.remove(t)
+            if self.forms.canonical(t) in rolled:
+                rolled.remove(self.forms.canonical(t))
             else:
                 rest.append(t)
         return joined(name, [*(self.reduced(name, shape, found) for shape, found in bodies.items()), *rest], self.known)
@@ -148,7 +152,12 @@ class Roller:
         body = joined(name, bodies)
         if name == "min":
             return self.known(apply("neg", self.known(apply("amax", apply("neg", body), params=axes))))
-        return self.known(apply("sum" if name == "add" else "amax", body, params=axes))
+        found = apply("sum" if name == "add" else "amax", body, params=axes)
+        if name == "add" and is_rewritten(body):
+            self.forms.leave_open(found)
+        elif name == "add" and len(shape) == 1:
+            self.forms.describe_rows(found)
+        return self.known(found)
 
     def known(self, n: Node) -> Node:
         """The node, with its form."""
@@ -187,7 +196,7 @@ class Roller:
                     return None
                 stack += [position, None, *parts[position][::-1]]
         layout = Layout({p: parts[p] for p in order}, {})
-        read = [p for p in order if not parts[p] and p.count(p[0]) < len(p) and not is_number(p[0])]
+        read = [p for p in order if not parts[p] and p.count(p[0]) < len(p) and not is_table(p[0])]
         read.sort(key=lambda p: self.forms[p[0]].source is None)  # those in theta say in which order the others go
         for p in read:
             layout.slots[p] = self.slot(p, layout)
@@ -200,7 +209,7 @@ class Roller:
         if not form.args or position.count(first) == count:
             return ()
         worth_it = first.op.cost >= COSTLY or any(self.forms[a].args for a in form.args)
-        if worth_it and SHARED * len(set(position)) <= count:
+        if worth_it and not first.type.shape and SHARED * len(set(position)) <= count:
             return ()
         return tuple(zip(*(self.forms[n].args for n in position), strict=True))
 
@@ -222,7 +231,7 @@ class Roller:
         """A vector of computed values, itself a loop if they are similar, and what it holds, in its order."""
         found = self.loops(tuple(nodes)) if len(nodes) >= FEWEST and self.forms[nodes[0]].args else []
         if len(found) != 1 or len(found[0][0].terms) < len(nodes):
-            return apply("pack", *nodes), nodes
+            return apply("pack", *map(self.forms.written, nodes)), nodes
         run, body = found[0]
         return body if len(run.shape) == 1 else apply("pack", body), [nodes[k] for k in run.terms]
 
@@ -230,15 +239,68 @@ class Roller:
         """The array of the terms of a run."""
         values: dict[Terms, Node] = {}
         for position, parts in layout.parts.items():
-            if parts:
-                values[position] = rebuilt(position[0], [values[p] for p in parts])
+            first = position[0]
+            if first.type.shape:
+                if run.is_line:
+                    values[position] = rows(position, [spread(p, values[p], first, run) for p in parts], layout, run)
+            elif parts and first.op.name == "sum":
+                inner = spread(parts[0], values[parts[0]], parts[0][0], run) if run.is_line else None
+                values[position] = listed(position, run) if inner is None else row_sums(inner)
+            elif parts:
+                values[position] = rebuilt(first, [values[p] for p in parts])
             elif position in layout.slots:
                 vector, places = layout.slots[position]
                 one = np.all(places[run.terms] == places[run.terms[0]])
                 values[position] = position[run.terms[0]] if one else take(vector, run.spec(places))
             else:
-                values[position] = numbers(position, run) if is_number(position[0]) else position[0]
+                values[position] = numbers(position, run) if is_table(first) else self.forms.written(first)
         return values[terms]
+
+
+# Sums inside the terms: what these add up is an array of a row for each term, and row sums are scattered to one place
+
+
+def rows(position: Terms, args: Sequence[Node], layout: Layout, run: Run) -> Node:
+    """The arrays that the terms of a line have in one position, one a row; the array alone if all have the same."""
+    first = position[0]
+    if args:
+        return rebuilt(first, args)
+    if position in layout.slots:
+        vector, places = layout.slots[position]
+        return take(vector, Affine(int(places[run.terms[0]]), run.axes(places) + first.params[0].axes))
+    if position.count(first) == len(position):
+        return first
+    return table([position[k].params[0].array() for k in run.terms.tolist()], first.type.dtype)
+
+
+def spread(position: Terms, value: Node, array: Node, run: Run) -> Node:
+    """A value as an operand in rows of an array's shape: a number a term along the row, one array in every row."""
+    if len(value.type.shape) != 1:
+        return value
+    along = (1, 0) if not position[0].type.shape else (0, 1)
+    counts = (*run.shape, int(array.type.shape[0]))
+    if value.op.name == "take" and isinstance(value.params[0], Affine):
+        ((_, stride),) = value.params[0].axes
+        axes = tuple((count, k * stride) for count, k in zip(counts, along, strict=True))
+        return take(value.args[0], Affine(value.params[0].start, axes))
+    return take(value, Affine(0, tuple(zip(counts, along, strict=True))))
+
+
+def row_sums(x: Node) -> Node:
+    """The sum of each row."""
+    count, length = map(int, x.type.shape)
+    return apply("scatter", x, params=(Affine(0, ((count, 1), (length, 0))), count))
+
+
+def listed(position: Terms, run: Run) -> Node:
+    """What the terms of a run have in one position, put together in the order of the run."""
+    chosen: list[Node] = [position[k] for k in run.terms.tolist()]
+    return take(apply("pack", *chosen), row_major(0, run.shape))
+
+
+def is_rewritten(body: Node) -> bool:
+    """Whether `stabilize` has more to say of a sum of such terms: of exponentials, and of squares."""
+    return any(weighted(t) is not None or square_root(t) is not None for t in terms_of(body))
 
 
 def joined(name: str, parts: Sequence[Node], known: Callable[[Node], Node] = lambda n: n) -> Node:
@@ -250,9 +312,9 @@ def joined(name: str, parts: Sequence[Node], known: Callable[[Node], Node] = lam
     return reduce(lambda a, b: known(apply(name, a, b)), parts)
 
 
-def is_number(n: Node) -> bool:
-    """Whether a table could hold the node."""
-    return n.op.name == "const" and n.type.dtype != "bool"
+def is_table(n: Node) -> bool:
+    """Whether the node is a table, or a number that one could hold."""
+    return n.op.name == "table" or (n.op.name == "const" and n.type.dtype != "bool")
 
 
 def numbers(position: Terms, run: Run) -> Node:
@@ -264,7 +326,10 @@ def numbers(position: Terms, run: Run) -> Node:
 
 
 def rebuilt(n: Node, args: Sequence[Node]) -> Node:
-    """The op of a node on other arguments; a product of many from left to right."""
+    """The op of a node on other arguments; a product of many from left to right, its sign before it."""
     if n.op.name != "mul":
         return node(n.op, args, n.params)
+    first = args[0]
+    if first.op.name == "const" and first.value < 0:
+        return apply("neg", rebuilt(n, [const(-first.value, n.type.dtype), *args[1:]]))
     return reduce(lambda a, b: apply("mul", a, b), args)

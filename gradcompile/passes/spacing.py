@@ -5,6 +5,7 @@ of its columns is start + stride*i, or start + stride*i + stride'*j, over the sa
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,11 @@ class Run(NamedTuple):
     shape: tuple[int, ...]
     even: bool = True
 
+    @property
+    def is_line(self) -> bool:
+        """Whether the terms step evenly along one axis."""
+        return self.even and len(self.shape) == 1
+
     def spec(self, column: Ints) -> Spec:
         """The index by which the run reads one column.
 
@@ -33,11 +39,13 @@ class Run(NamedTuple):
         Affine(start=5, axes=((2, 10), (3, 1)))
         """
         places = column[self.terms]
-        if not self.even:
-            return Places(tuple(places.tolist()))
-        steps = [int(np.prod(self.shape[k + 1 :])) for k in range(len(self.shape))]
-        strides = [int(places[s] - places[0]) for s in steps]
-        return Affine(int(places[0]), tuple(zip(self.shape, strides, strict=True)))
+        return Affine(int(places[0]), self.axes(column)) if self.even else Places(tuple(places.tolist()))
+
+    def axes(self, column: Ints) -> tuple[tuple[int, int], ...]:
+        """Count and stride of each axis by which an even run reads one column."""
+        steps = [prod(self.shape[k + 1 :]) for k in range(len(self.shape))]
+        strides = [int(column[self.terms[s]] - column[self.terms[0]]) for s in steps]
+        return tuple(zip(self.shape, strides, strict=True))
 
 
 def runs(columns: Ints) -> list[Run]:
@@ -56,6 +64,21 @@ def runs(columns: Ints) -> list[Run]:
         left = ordered[np.isin(ordered, left)]
         found.append(Run(left, (len(left),), False))
     return found
+
+
+def first_equal(columns: Ints) -> Ints:
+    """For each place, the first column that has the same place in its row.
+
+    >>> first_equal(np.array([[5, 5], [6, 5], [5, 7]])).tolist()
+    [[0, 0], [1, 0], [0, 2]]
+    """
+    order = np.argsort(columns, axis=0, kind="stable")
+    ordered = np.take_along_axis(columns, order, 0)
+    is_new = np.diff(ordered, axis=0, prepend=ordered[:1] - 1) != 0
+    starts = np.maximum.accumulate(np.where(is_new, np.arange(len(columns))[:, None], 0), axis=0)
+    result = np.empty_like(order)
+    np.put_along_axis(result, order, np.take_along_axis(order, starts, 0), 0)
+    return result
 
 
 def in_order(columns: Ints) -> Ints:
