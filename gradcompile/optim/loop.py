@@ -190,7 +190,8 @@ class Training:
         kernel = self.f.kernel
         gathered = [c and self.batch < self.samples for c in self.is_column]
         source = driver(getattr(kernel, "py_func", kernel).__module__, gathered, self.optimiser)
-        buffers = [np.empty((self.batch, *v.shape[1:]), v.dtype) for v, g in zip(self.inputs, gathered, strict=True) if g]
+        cut = [v for v, g in zip(self.inputs, gathered, strict=True) if g]
+        buffers = [np.empty((self.batch, *v.shape[1:]), v.dtype) for v in cut]
         fixed = (self.theta, np.empty_like(self.theta), self.state, self.optimiser.hyper, self.at, self.sums)
         tail = (self.samples, self.batch, *self._numbers(hasattr(kernel, "overloads")), *buffers)
         in_file = getattr(self.f, "options", None) is None or self.f.options.cache
