@@ -11,6 +11,7 @@ import sympy as sp
 from gradcompile import compile_grad, compile_value
 from gradcompile.optim import sgd
 from gradcompile.runtime import bind
+from gradcompile.runtime.route import Route
 
 ROOT = Path(__file__).resolve().parent.parent
 N = 3000
@@ -46,13 +47,14 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_bits_are_those_of_a_copy(f, layout):
+def test_the_bits_are_those_of_a_copy(f, layout, monkeypatch):
     rows, column = ROWS.astype(f.dtype), COLUMN.astype(f.dtype)
     expected_loss, expected = f.flat([0.7, -0.3], rows, column)
     for given in ((layout(rows), column), (rows, layout(column)), (layout(rows), layout(column))):
         assert all(np.array_equal(*pair) for pair in zip(given, (rows, column), strict=True))
         loss, grad = f.bind(*given)(np.array([0.7, -0.3], f.dtype))
         assert (loss, grad.tobytes()) == (expected_loss, expected.tobytes())
+        monkeypatch.setattr(bind, "_COPIED", 0)
         loss, grads = f(0.7, -0.3, *given)
         assert (loss, *grads) == (expected_loss, *expected.tolist())
 
@@ -67,6 +69,19 @@ def test_strided_columns_are_bound_by_reference(f):
     table[5] = 10.0
     assert fun(theta)[0] != before
     assert fun(theta)[0] == f.flat(theta, *map(np.ascontiguousarray, given))[0]
+
+
+def test_a_single_call_copies_what_is_small(f, monkeypatch):
+    used = []
+    choose = Route.choose
+    monkeypatch.setattr(Route, "choose", lambda self, inputs: used.append(inputs) or choose(self, inputs))
+    rows, column = spaced(ROWS.astype(f.dtype)), COLUMN.astype(f.dtype)
+    f(0.7, -0.3, rows, column)
+    f.loss(0.7, -0.3, rows, column)
+    monkeypatch.setattr(bind, "_COPIED", 1000)
+    f(0.7, -0.3, rows, column)
+    f.loss(0.7, -0.3, rows, column)
+    assert [any(v is rows for v in inputs) for inputs in used] == [False, False, True, True]
 
 
 def test_a_broadcast_column_is_one_number():

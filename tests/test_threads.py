@@ -34,6 +34,7 @@ def shared(monkeypatch):
     """Every call of two spans or more is shared, by up to eight threads; the list of levels that were used."""
     used = []
     monkeypatch.setattr(share, "TASK", 1.0)
+    monkeypatch.setattr(share, "WORTH", 1.0)
     for module in (share, threads):
         monkeypatch.setattr(module, "processors", lambda: 8)
     level = Share.level
@@ -120,13 +121,14 @@ def test_small_work_stays_on_the_callers_thread(monkeypatch, shared):
 @pytest.mark.parametrize("cost", [0.1, 1.0, 30.0, 1e6])
 @pytest.mark.parametrize("workers", [2, 3, 64])
 def test_groups_are_worth_a_thread_and_not_too_long(monkeypatch, cost, workers):
-    monkeypatch.setattr(share, "TASK", 50e3)
+    monkeypatch.undo()
     made = Share(cost, None)
     for n in (made.smallest, 10**6, 10**9):
         group = SPAN << made.level(-(-n // SPAN), workers)
-        assert group * cost >= 50e3
+        assert group * cost >= share.TASK
         assert group * cost <= max(share.LONGEST, SPAN * cost)
         assert group * workers <= n or group == SPAN << made.least
+        assert 2 * group <= n
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "2"])
@@ -156,7 +158,8 @@ import os, sys
 import numpy as np, sympy as sp
 from gradcompile import compile_grad
 from gradcompile.runtime import share, threads
-share.TASK, share.processors, threads.processors = 1.0, lambda: 4, lambda: 4
+share.TASK = share.WORTH = 1.0
+share.processors = threads.processors = lambda: 4
 w, x = sp.symbols("w x")
 f = compile_grad((w * x - 1)**2, w, data=[x], threads=4)
 column = np.linspace(0.0, 1.0, 100_000)
@@ -184,7 +187,8 @@ import atexit
 import numpy as np, sympy as sp
 from gradcompile import compile_grad
 from gradcompile.runtime import share, threads
-share.TASK, share.processors, threads.processors = 1.0, lambda: 4, lambda: 4
+share.TASK = share.WORTH = 1.0
+share.processors = threads.processors = lambda: 4
 w, x = sp.symbols("w x")
 f = compile_grad((w * x - 1)**2, w, data=[x])
 column = np.linspace(0.0, 1.0, 100_000)

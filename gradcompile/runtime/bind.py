@@ -21,6 +21,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": 
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
 _SHORT = 200  # statements of a kernel up to which compiling it a second time is not felt
+_COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
 _MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
@@ -56,9 +57,12 @@ def match_inputs(inputs: Sequence[Argument], args: Sequence[Any], named: Mapping
 # ---- checking and converting
 
 
-def convert_all(arguments: Sequence[Argument], values: Sequence[Any]) -> list[Any]:
-    """Every value as its argument needs it; columns must have one length, and at least one sample."""
-    converted = [convert(a, v) for a, v in zip(arguments, values, strict=True)]
+def convert_all(arguments: Sequence[Argument], values: Sequence[Any], copied: int = 0) -> list[Any]:
+    """Every value as its argument needs it; columns must have one length, and at least one sample.
+
+    Strided columns of fewer bytes than `copied` become contiguous copies.
+    """
+    converted = [convert(a, v, copied) for a, v in zip(arguments, values, strict=True)]
     first: tuple[str, int] | None = None
     for a, v in zip(arguments, converted, strict=True):
         if a.leaf.type.shape[:1] != ("n",):
@@ -72,17 +76,17 @@ def convert_all(arguments: Sequence[Argument], values: Sequence[Any]) -> list[An
     return converted
 
 
-def convert(argument: Argument, value: Any) -> Any:
+def convert(argument: Argument, value: Any, copied: int = 0) -> Any:
     """A Python float for a scalar, else an array of the argument's dtype: the same one where it fits.
 
-    A column may have any strides; any other array is C-contiguous.
+    A column from `copied` bytes on may have any strides; any other array is C-contiguous.
     """
     kind = argument.leaf.type
     dtype = _DTYPES[kind.dtype]
     if not kind.shape:
         return value if type(value) is float else _scalar(argument.name, value, dtype)
     if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous and value.flags.aligned):
-        value = _array(argument.name, value, dtype, is_column=kind.shape[0] == "n")
+        value = _array(argument.name, value, dtype, copied if kind.shape[0] == "n" else None)
     _check_shape(argument.name, value.shape, kind.shape)
     return value
 
@@ -113,10 +117,10 @@ def _integer(name: str, value: int, dtype: np.dtype[Any]) -> float:
     raise ArgumentError(f"{name}: the integer {_short(value)} does not fit {dtype.name} exactly; {cure}")
 
 
-def _array(name: str, value: Any, dtype: np.dtype[Any], is_column: bool = False) -> np.ndarray:
+def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = None) -> np.ndarray:
     """An array as native, aligned, C-contiguous dtype; refused where that would lose something.
 
-    A column that is all this but contiguous stays as it is: the data may be larger than memory.
+    copied: bytes from which on an array need not be contiguous, as the data may be larger than memory.
     """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ArgumentTypeError(f"{name} has masked entries; drop them, or fill them with {name}.filled(...)")
@@ -128,7 +132,7 @@ def _array(name: str, value: Any, dtype: np.dtype[Any], is_column: bool = False)
         what = _KINDS.get(found.dtype.kind, found.dtype.name)
         cure = f"convert it, as in np.asarray({name}, float)"
         raise ArgumentTypeError(f"{name} holds {what} (dtype {found.dtype}), not real numbers; {cure}")
-    if is_column and _fits(found, dtype):
+    if copied is not None and found.nbytes >= copied and _fits(found, dtype):
         return found
     is_literal = not hasattr(value, "dtype")  # numbers written in Python have no precision of their own to lose
     if found.dtype.kind == "f" and found.dtype.itemsize > dtype.itemsize and not is_literal:
@@ -260,7 +264,7 @@ def make_value(problem: Problem, route: Route, dtype: str) -> Callable[..., Any]
     per_sample = problem.primal.type.shape == ("n",)
 
     def call(*args: Any, **named: Any) -> Any:
-        values = convert_all(arguments, match(arguments, args, named))
+        values = convert_all(arguments, match(arguments, args, named), _COPIED)
         theta, inputs = _packed(problem.params, values[:count], _DTYPES[dtype]), values[count:]
         out = np.empty(len(inputs[route.columns[0]]) if per_sample else 0, dtype)
         value = route.choose(inputs)(theta, out, *inputs)
@@ -292,7 +296,7 @@ def _general_call(
     dtype, size = _DTYPES[params[0].leaf.type.dtype], sum(map(size_of, params))
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
-        values = convert_all(arguments, match(arguments, args, named))
+        values = convert_all(arguments, match(arguments, args, named), _COPIED)
         if out is not None:
             check_out(out, size, dtype)
         grad = np.empty(size, dtype) if out is None else out

@@ -5,6 +5,7 @@ handed out. Each is a subtree of the tree of sums (see `gradcompile.reduction`),
 their order: the result has the same bits for any number of threads and any size of the groups. This module loads Numba.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -17,10 +18,11 @@ from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_text
 from gradcompile.runtime.threads import pool, processors
 
-TASK = 50e3  # nanoseconds of work that are worth another thread; handing over takes 10 to 30 thousand
+WORTH = 300e3  # nanoseconds of work from which on it is shared: until another thread is at work takes some 50 thousand
+TASK = 25e3  # nanoseconds of the shortest task; one costs two thousand
 LONGEST = 5e6  # nanoseconds of a task up to which Ctrl-C and a slower thread are not felt
 TASKS = 4  # tasks a thread, so that none waits long for the last
-NS_PER_OPERATION, NS_PER_BYTE = 0.04, 0.06  # of vector code, of memory; measured, and only as good as that
+NS_PER_OPERATION, NS_PER_BYTE = 0.03, 0.03  # of vector code, of memory in cache; what is too low only shares later
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Share:
 
     >>> share = Share(1.0, 2)
     >>> share.smallest, share.level(1000, 2)
-    (131072, 6)
+    (300000, 6)
     """
 
     cost: float
@@ -42,22 +44,23 @@ class Share:
 
     @property
     def least(self) -> int:
-        """The smallest groups that are worth it have 2**least spans."""
-        return max(0, int(np.ceil(np.log2(TASK / (self.cost * SPAN)))))
+        """The smallest groups have 2**least spans."""
+        return max(0, math.ceil(math.log2(TASK / (self.cost * SPAN))))
 
     @property
     def smallest(self) -> int:
-        """Samples from which on it is worth it: two groups."""
-        return 2 * SPAN << self.least
+        """Samples from which on the work is shared; two groups at least."""
+        return max(int(WORTH / self.cost), 2 * SPAN << self.least)
 
     def workers(self) -> int:
         """The number of threads that may take part."""
-        return min(self.threads or processors(), processors())
+        available = processors()
+        return min(self.threads or available, available)
 
     def level(self, spans: int, workers: int) -> int:
         """Groups have 2**level spans: a few groups a thread, neither too short nor too long."""
         few = (spans // (TASKS * workers)).bit_length() - 1
-        longest = int(np.log2(max(1.0, LONGEST / (self.cost * SPAN))))
+        longest = int(math.log2(max(1.0, LONGEST / (self.cost * SPAN))))
         return max(self.least, min(few, longest))
 
 
