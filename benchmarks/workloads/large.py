@@ -1,0 +1,127 @@
+"""Long expressions: an unrolled chain, an irregular graph, the equations of motion of a pendulum of five links."""
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.record import OURS, Formula, Workload, faster, first_within, sooner
+
+CHAINS = (100, 1_000, 10_000)
+
+
+def chain(m: Any, p: Any, x: Any) -> Any:
+    """A sum of one shape of term over neighbours, as a Python loop over symbols writes it."""
+    return m.sum(
+        100 * (b - a * a) ** 2 + (1 - a) ** 2 + m.sin(a * b) * m.exp(-a * a) + m.sqrt(1 + b * b)
+        for a, b in itertools.pairwise(p)
+    )
+
+
+def normal(rng: np.random.Generator, size: int) -> tuple[np.ndarray, tuple[()]]:
+    return 0.5 * rng.normal(size=size), ()
+
+
+LEAVES = 200
+NEAR = 200  # how far back, on average, an operand was made
+KINDS = {"sum": 0.4, "product": 0.35, "function": 0.25}
+OPERANDS = {"sum": "product function", "product": "sum function", "function": "sum product"}
+
+
+def recipe(operations: int) -> tuple[list[tuple[str, int, int, int]], list[int]]:
+    """A random graph: kind, operands and variant of each node over LEAVES leaves; and the nodes that nothing uses.
+
+    No operand is of its user's kind, so SymPy flattens nothing; a product has a function in it, which keeps values
+    moderate. Half of the operands are the oldest that nothing uses yet, so that few are left over.
+    """
+    rng, kinds, rows = random.Random(operations), ["function"] * LEAVES, []
+    unused = dict.fromkeys(range(LEAVES))
+
+    def operand(allowed: str) -> int:
+        waiting = next((k for k in itertools.islice(unused, 20) if kinds[k] in allowed), None)
+        if waiting is not None and rng.random() < 0.5:
+            return waiting
+        near = len(kinds) - 1 - min(len(kinds) - 1, int(rng.expovariate(1 / NEAR)))
+        return next(k for k in itertools.chain(range(near, -1, -1), range(near, len(kinds))) if kinds[k] in allowed)
+
+    for _ in range(operations):
+        (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
+        left, right = operand("function" if kind == "product" else OPERANDS[kind]), operand(OPERANDS[kind])
+        for k in (left, right) if kind != "function" else (left,):
+            unused.pop(k, None)
+        unused[len(kinds)] = None
+        rows.append((kind, left, right, rng.randrange(5)))
+        kinds.append(kind)
+    return rows, list(unused)
+
+
+def irregular(operations: int) -> Formula:
+    """The sum of what is left over of a random graph of so many operations."""
+
+    def formula(m: Any, p: Any, x: Any) -> Any:
+        unary = (m.sin, m.cos, m.tanh, lambda a: m.exp(-a * a), lambda a: 1 / (2 + m.sin(a)))
+        rows, unused = recipe(operations)
+        made = list(p)
+        for kind, left, right, variant in rows:
+            a, b = made[left], made[right]
+            signed = a - b if variant % 2 else a + b
+            made.append(unary[variant](a) if kind == "function" else a * b if kind == "product" else signed)
+        return m.sum(made[k] for k in unused)
+
+    return formula
+
+
+LINKS = 5
+
+
+def pendulum(m: Any, p: Any, x: Any) -> Any:
+    """The squared residual of the equations of motion of a pendulum of links on a cart, M(q) a - f(q, v).
+
+    Parameters: g, the lengths, the masses. A sample: positions and velocities of the joints, accelerations of cart and
+    joints, and the force on the cart.
+    """
+    import sympy
+    from sympy.physics.mechanics.models import n_link_pendulum_on_cart
+
+    kane = n_link_pendulum_on_cart(LINKS)
+    lengths, masses = sympy.symbols(f"l:{LINKS}"), sympy.symbols(f"m:{LINKS + 1}")
+    time = sympy.Symbol("t")
+    symbols = [sympy.Symbol("g"), *lengths, *masses, *kane.q[1:], *kane.u[1:], sympy.Function("F")(time)]
+    accelerations = x[2 * LINKS : -1]
+    places = dict(zip(symbols, (*p, *x[: 2 * LINKS], x[-1]), strict=True))
+    residual = kane.mass_matrix * sympy.Matrix(accelerations) - kane.forcing
+    return sum(r**2 for r in residual.xreplace(places))
+
+
+def pendulum_data(rng: np.random.Generator, n: int) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    return rng.uniform(0.5, 1.5, size=2 + 2 * LINKS), list(rng.normal(size=(2 + 3 * LINKS, n)))
+
+
+def chain_workload(size: int) -> Workload:
+    """The chain; the one of 1,000 parameters against peers, the others for how time and code grow."""
+    rivals = {"casadi": peers.casadi, "heyoka": peers.heyoka} if size == 1_000 else {}
+    reaches = [faster("casadi", 12), faster("heyoka", 3), first_within(1.5)] if rivals else []
+    title = f"unrolled chain of {size:,} parameters"
+    return Workload(f"chain-{size}", title, chain, normal, size, size // 10, {OURS: peers.ours, **rivals}, reaches)
+
+
+def irregular_workload(operations: int, seconds: float) -> Workload:
+    return Workload(
+        f"irregular-{operations}", f"irregular graph of {operations:,} operations", irregular(operations), normal,
+        LEAVES, LEAVES, {OURS: peers.ours, "casadi": peers.casadi}, [faster("casadi", 1.5), first_within(seconds)],
+    )  # fmt: skip
+
+
+WORKLOADS = (
+    *map(chain_workload, CHAINS),
+    irregular_workload(20_000, 8),
+    irregular_workload(100_000, 40),
+    Workload(
+        "pendulum", f"equations of motion, {LINKS} links on a cart, 12 parameters, 1,000 samples", pendulum,
+        pendulum_data, 1_000, 10, {OURS: peers.ours, "lambdify": peers.lambdify},
+        [sooner("lambdify", 20), faster("lambdify", 2)], limit=600.0,
+    ),
+)  # fmt: skip
