@@ -117,17 +117,21 @@ def anonymous() -> int:
     return int(line.split()[1]) * 1024
 
 
+def attempt(workload: Workload, peer: str, quick: bool) -> Result:
+    """Measure; what is missing or fails is a result as well."""
+    try:
+        return measure(workload, peer, quick)
+    except ModuleNotFoundError as error:
+        return Result(workload.name, peer, "missing", f"{error.name} is not installed")
+    except Exception as error:  # whatever a peer raises is its result
+        return Result(workload.name, peer, "failed", f"{type(error).__name__}: {error}".splitlines()[0][:200])
+
+
 def main(workload: str, peer: str, *flags: str) -> None:
-    """Measure, and print the result; what is missing or fails is a result as well."""
+    """Measure, and print the result as JSON."""
     from benchmarks.workloads import ALL
 
-    try:
-        result = measure(ALL[workload], peer, "--quick" in flags)
-    except ModuleNotFoundError as error:
-        result = Result(workload, peer, "missing", f"{error.name} is not installed")
-    except Exception as error:  # whatever a peer raises is its result
-        result = Result(workload, peer, "failed", f"{type(error).__name__}: {error}".splitlines()[0][:200])
-    print(json.dumps(asdict(result)))
+    print(json.dumps(asdict(attempt(ALL[workload], peer, "--quick" in flags))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The records of the suite: what a workload is, what a peer is given, what it hands back, and what is aimed at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ class Workload:
     reaches: Sequence[Reach] = ()
     tolerance: float = 1e-9
     limit: float = 120.0
-    seed: int = field(default=7)
+    seed: int = 7
 
     def case(self, quick: bool = False) -> Case:
         """The same case in every process."""

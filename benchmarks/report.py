@@ -22,7 +22,8 @@ caches on disk. The peers of a workload take turns, in {passes} pass{es}. "First
 to a loss and gradient, compiling included and imports apart. "Evaluation" is one loss with all its gradients in steady
 state: the median over {rounds} rounds a pass of at least {round:.0f} ms, after a warm-up, with parameters that differ
 from call to call ({points} sets in turn); "best" is the fastest round. A ratio is the peer's time over ours: above 1,
-ours is faster. All cores are there for everyone. A process has {limit:.0f} s unless the workload says otherwise.
+ours is faster. All cores are there for everyone. A process that is not done within {limit:.0f} s ({longest:.0f} s for the equations of
+motion) is late; in a ratio of first results a late peer counts as that long.
 
 Loss and gradient of every peer are compared with ours: the difference over the largest entry is the column "apart",
 and more than the workload's tolerance ({tolerance:g}) is an error.
@@ -57,6 +58,8 @@ def machine() -> dict[str, str]:
     """Processor, cores, system, and the versions of what is installed."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     about = {"processor": processor(), "cores": str(cores), "system": f"{platform.system()} {platform.machine()}"}
+    if hasattr(os, "getloadavg"):
+        about["load before the run"] = f"{os.getloadavg()[0]:.1f}"
     return about | {"Python": platform.python_version()} | {p: v for p in PACKAGES if (v := version(p))}
 
 
@@ -119,17 +122,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def reach_row(workload: Workload, reach: Reach, found: Mapping[str, Result]) -> list[str]:
-    """A reach, the figures it is about, and whether it is met; a peer or ours without a figure is given its reason."""
-    ours, theirs = (figure(found.get(peer), reach.figure) for peer in (OURS, reach.against))
+    """A reach, the figures it is about, and whether it is met; where there is no figure, the status says why."""
+    ours, theirs = found.get(OURS), found.get(reach.against)
     what = {"run": "evaluation", "first": "first result", "memory": "memory"}[reach.figure]
-    cells = [workload.name, what, reach.against, shown(found, reach.against, theirs, reach.figure),
-             shown(found, OURS, ours, reach.figure)]  # fmt: skip
     if not reach.against:
-        met = None if ours is None else ours <= reach.bound
-        return [*cells, "", f"under {amount(reach.bound, reach.figure)}", verdict(met)]
-    times_ours = ratio(theirs, ours)
-    met = None if times_ours is None else times_ours >= reach.bound
-    return [*cells, times(times_ours), times(reach.bound), verdict(met)]
+        value = figure(ours, reach.figure)
+        aim, met = f"under {amount(reach.bound, reach.figure)}", None if value is None else value <= reach.bound
+        return [workload.name, what, "", "", shown(ours, reach.figure), "", aim, verdict(met)]
+    late = theirs is not None and theirs.status == "late" and reach.figure == "first"
+    value = ratio(workload.limit if late else figure(theirs, reach.figure), figure(ours, reach.figure))
+    met = None if value is None or (late and value < reach.bound) else value >= reach.bound
+    cells = [workload.name, what, reach.against, shown(theirs, reach.figure), shown(ours, reach.figure)]
+    return [*cells, "> " * bool(late and value) + times(value), times(reach.bound), verdict(met)]
 
 
 def verdict(met: bool | None) -> str:
@@ -137,9 +141,9 @@ def verdict(met: bool | None) -> str:
     return "" if met is None else "yes" if met else "no"
 
 
-def shown(found: Mapping[str, Result], peer: str, value: float | None, name: str) -> str:
-    """A figure, or the status of the result that has none."""
-    return amount(value, name) or (found[peer].status if peer in found else "not run" if peer else "")
+def shown(result: Result | None, name: str) -> str:
+    """A figure, or the status of a result that has none."""
+    return amount(figure(result, name), name) or (result.status if result else "not run")
 
 
 def peer_row(workload: Workload, result: Result, ours: Result | None, apart: float | None) -> list[str]:
@@ -174,10 +178,9 @@ def markdown(run: Run, workloads: Sequence[Workload]) -> str:
         found = run.of(w)
         apart = errors(list(found.values()))
         rows += [peer_row(w, r, found.get(OURS), apart.get(r.peer)) for r in found.values()]
-    limit, tolerance = workloads[0].limit, workloads[0].tolerance
     method = METHOD.format(
         passes=run.passes, es="es" * (run.passes > 1), rounds=ROUNDS, round=ROUND * 1000, points=POINTS,
-        limit=limit, tolerance=tolerance,
+        limit=workloads[0].limit, longest=max(w.limit for w in workloads), tolerance=workloads[0].tolerance,
     )  # fmt: skip
     small = "**A quick run on small data: the reaches are for the full sizes.**\n\n" if run.quick else ""
     parts = [
@@ -201,7 +204,7 @@ def markdown(run: Run, workloads: Sequence[Workload]) -> str:
 def scaling(run: Run, workloads: Sequence[Workload]) -> list[str]:
     """How time and code of ours grow with the length of the chain."""
     rows = [
-        [f"{w.size:,}", shown(run.of(w), OURS, figure(r, "first"), "first"), f"{r.facts.get('source', 0):,}",
+        [f"{w.size:,}", shown(r, "first"), f"{r.facts.get('source', 0):,}",
          f"{r.facts.get('machine_code', 0):,}", amount(figure(r, "run"), "run")]
         for w in workloads if w.name.startswith("chain-") and (r := run.of(w).get(OURS))
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,9 @@ def irregular(operations: int) -> Formula:
 LINKS = 5
 
 
-def pendulum(m: Any, p: Any, x: Any) -> Any:
-    """The squared residual of the equations of motion of a pendulum of links on a cart, M(q) a - f(q, v).
+def pendulum(m: Any, p: Any, x: Any, solved: bool = False) -> Any:
+    """The squared residual of the equations of motion of a pendulum of links on a cart: M(q) a - f(q, v), or solved for
+    the accelerations, a - M(q)^-1 f(q, v), by a symbolic LU decomposition.
 
     Parameters: g, the lengths, the masses. A sample: positions and velocities of the joints, accelerations of cart and
     joints, and the force on the cart.
@@ -90,9 +92,9 @@ def pendulum(m: Any, p: Any, x: Any) -> Any:
     lengths, masses = sympy.symbols(f"l:{LINKS}"), sympy.symbols(f"m:{LINKS + 1}")
     time = sympy.Symbol("t")
     symbols = [sympy.Symbol("g"), *lengths, *masses, *kane.q[1:], *kane.u[1:], sympy.Function("F")(time)]
-    accelerations = x[2 * LINKS : -1]
     places = dict(zip(symbols, (*p, *x[: 2 * LINKS], x[-1]), strict=True))
-    residual = kane.mass_matrix * sympy.Matrix(accelerations) - kane.forcing
+    accelerations, mass, force = sympy.Matrix(x[2 * LINKS : -1]), sympy.Matrix(kane.mass_matrix), kane.forcing
+    residual = accelerations - mass.LUsolve(force) if solved else mass * accelerations - force
     return sum(r**2 for r in residual.xreplace(places))
 
 
@@ -115,13 +117,18 @@ def irregular_workload(operations: int, seconds: float) -> Workload:
     )  # fmt: skip
 
 
+def pendulum_workload(name: str, what: str, solved: bool) -> Workload:
+    return Workload(
+        name, f"{what}, {LINKS} links on a cart, 12 parameters, 1,000 samples", partial(pendulum, solved=solved),
+        pendulum_data, 1_000, 10, {OURS: peers.ours, "lambdify": peers.lambdify},
+        [sooner("lambdify", 20), faster("lambdify", 2)], limit=300.0,
+    )  # fmt: skip
+
+
 WORKLOADS = (
     *map(chain_workload, CHAINS),
     irregular_workload(20_000, 8),
     irregular_workload(100_000, 40),
-    Workload(
-        "pendulum", f"equations of motion, {LINKS} links on a cart, 12 parameters, 1,000 samples", pendulum,
-        pendulum_data, 1_000, 10, {OURS: peers.ours, "lambdify": peers.lambdify},
-        [sooner("lambdify", 20), faster("lambdify", 2)], limit=600.0,
-    ),
-)  # fmt: skip
+    pendulum_workload("pendulum", "equations of motion", solved=False),
+    pendulum_workload("pendulum-solved", "equations of motion solved for the accelerations", solved=True),
+)

@@ -134,8 +134,7 @@ def network(m: Any, p: Any, x: Any) -> Any:
     parameters = iter(p)
 
     def layer(values: Sequence[Any], width: int) -> list[Any]:
-        rows = [[next(parameters) for _ in values] for _ in range(width)]
-        return [m.sum(w * v for w, v in zip(row, values, strict=True)) + next(parameters) for row in rows]
+        return [m.sum(next(parameters) * v for v in values) + next(parameters) for _ in range(width)]
 
     hidden = [m.tanh(z) for z in layer(inputs, WIDTH)]
     hidden = [m.tanh(z) for z in layer(hidden, WIDTH)]
