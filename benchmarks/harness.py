@@ -1,4 +1,4 @@
-"""Each measurement in a process of its own, one after the other, with cold caches and a limit in time."""
+"""Each measurement in a process of its own, one after the other, with cold caches and a limit in time (POSIX)."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,15 @@ def run(workload: Workload, peer: str, quick: bool = False) -> Result:
 
 
 def finished(process: subprocess.Popen[str], workload: Workload, peer: str) -> Result:
-    """What a process printed last, or why it printed nothing; one that is late is ended with its children."""
+    """What a process printed last, or why it printed nothing. Children that it leaves behind are ended."""
     try:
         output, complaint = process.communicate(timeout=workload.limit)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         return Result(workload.name, peer, "late", f"not done within {workload.limit:.0f} s")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     if process.returncode:
         last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
         return Result(workload.name, peer, "failed", f"exit code {process.returncode}: {last}"[:200])

@@ -21,9 +21,10 @@ Each figure is measured in a process of its own, one process after the other, on
 caches on disk. The peers of a workload take turns, in {passes} pass{es}. "First result" is the time from the expression
 to a loss and gradient, compiling included and imports apart. "Evaluation" is one loss with all its gradients in steady
 state: the median over {rounds} rounds a pass of at least {round:.0f} ms, after a warm-up, with parameters that differ
-from call to call ({points} sets in turn); "best" is the fastest round. A ratio is the peer's time over ours: above 1,
-ours is faster. All cores are there for everyone. A process that is not done within {limit:.0f} s ({longest:.0f} s for the equations of
-motion) is late; in a ratio of first results a late peer counts as that long.
+from call to call ({points} sets in turn); "best" is the fastest round. "Memory" is what a call adds to the resident
+memory at its peak, pages of files apart. A ratio is the peer's time over ours: above 1, ours is faster. All cores are
+there for everyone. A process that is not done within {limit:.0f} s ({longest:.0f} s for the equations of motion) is
+late; in a ratio of first results a late peer counts as that long.
 
 Loss and gradient of every peer are compared with ours: the difference over the largest entry is the column "apart",
 and more than the workload's tolerance ({tolerance:g}) is an error.
@@ -205,10 +206,11 @@ def scaling(run: Run, workloads: Sequence[Workload]) -> list[str]:
     """How time and code of ours grow with the length of the chain."""
     rows = [
         [f"{w.size:,}", shown(r, "first"), f"{r.facts.get('source', 0):,}",
-         f"{r.facts.get('machine_code', 0):,}", amount(figure(r, "run"), "run")]
+         f"{r.facts.get('machine_code', 0):,}", amount(run_time := figure(r, "run"), "run"),
+         amount(run_time / w.size if run_time else None, "run")]
         for w in workloads if w.name.startswith("chain-") and (r := run.of(w).get(OURS))
     ]  # fmt: skip
-    head = ["parameters", "first result", "characters of source", "bytes of machine code", "evaluation"]
+    head = ["parameters", "first result", "characters of source", "bytes of machine code", "evaluation", "a parameter"]
     picture = "![First result, code and evaluation by the length of the chain](scaling.svg)"
     return ["## The length of the chain", table(head, rows), picture] if rows else []
 

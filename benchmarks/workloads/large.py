@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.record import OURS, Formula, Workload, faster, first_within, sooner
+from benchmarks.record import OURS, Workload, faster, first_within, sooner
 
 CHAINS = (100, 1_000, 10_000)
 
@@ -26,20 +26,20 @@ def normal(rng: np.random.Generator, size: int) -> tuple[np.ndarray, tuple[()]]:
     return 0.5 * rng.normal(size=size), ()
 
 
-LEAVES = 200
+PER_LEAF = 100  # operations of the random graph for each parameter
 NEAR = 200  # how far back, on average, an operand was made
 KINDS = {"sum": 0.4, "product": 0.35, "function": 0.25}
-OPERANDS = {"sum": "product function", "product": "sum function", "function": "sum product"}
+OPERANDS = {"sum": "product function leaf", "product": "sum function leaf", "function": "sum product leaf"}
 
 
-def recipe(operations: int) -> tuple[list[tuple[str, int, int, int]], list[int]]:
-    """A random graph: kind, operands and variant of each node over LEAVES leaves; and the nodes that nothing uses.
+def recipe(leaves: int) -> tuple[list[tuple[str, int, int, int]], list[int]]:
+    """A random graph over so many leaves: kind, operands and variant of each node; and the nodes that nothing uses.
 
     No operand is of its user's kind, so SymPy flattens nothing; a product has a function in it, which keeps values
     moderate. Half of the operands are the oldest that nothing uses yet, so that few are left over.
     """
-    rng, kinds, rows = random.Random(operations), ["function"] * LEAVES, []
-    unused = dict.fromkeys(range(LEAVES))
+    rng, kinds, rows = random.Random(leaves), ["leaf"] * leaves, []
+    unused = dict.fromkeys(range(leaves))
 
     def operand(allowed: str) -> int:
         waiting = next((k for k in itertools.islice(unused, 20) if kinds[k] in allowed), None)
@@ -48,9 +48,9 @@ def recipe(operations: int) -> tuple[list[tuple[str, int, int, int]], list[int]]
         near = len(kinds) - 1 - min(len(kinds) - 1, int(rng.expovariate(1 / NEAR)))
         return next(k for k in itertools.chain(range(near, -1, -1), range(near, len(kinds))) if kinds[k] in allowed)
 
-    for _ in range(operations):
+    for _ in range(PER_LEAF * leaves):
         (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
-        left, right = operand("function" if kind == "product" else OPERANDS[kind]), operand(OPERANDS[kind])
+        left, right = operand("function leaf" if kind == "product" else OPERANDS[kind]), operand(OPERANDS[kind])
         for k in (left, right) if kind != "function" else (left,):
             unused.pop(k, None)
         unused[len(kinds)] = None
@@ -59,20 +59,17 @@ def recipe(operations: int) -> tuple[list[tuple[str, int, int, int]], list[int]]
     return rows, list(unused)
 
 
-def irregular(operations: int) -> Formula:
-    """The sum of what is left over of a random graph of so many operations."""
-
-    def formula(m: Any, p: Any, x: Any) -> Any:
-        unary = (m.sin, m.cos, m.tanh, lambda a: m.exp(-a * a), lambda a: 1 / (2 + m.sin(a)))
-        rows, unused = recipe(operations)
-        made = list(p)
+def irregular(m: Any, p: Any, x: Any) -> Any:
+    """The sum of what is left over of a random graph of PER_LEAF operations a parameter."""
+    unary = (m.sin, m.cos, m.tanh, lambda a: m.exp(-a * a), lambda a: 1 / (2 + m.sin(a)))
+    rows, unused = recipe(len(p))
+    made = list(p)
+    with m.literally():  # SymPy's own simplification of a deep graph takes hours
         for kind, left, right, variant in rows:
             a, b = made[left], made[right]
             signed = a - b if variant % 2 else a + b
             made.append(unary[variant](a) if kind == "function" else a * b if kind == "product" else signed)
         return m.sum(made[k] for k in unused)
-
-    return formula
 
 
 LINKS = 5
@@ -107,13 +104,14 @@ def chain_workload(size: int) -> Workload:
     rivals = {"casadi": peers.casadi, "heyoka": peers.heyoka} if size == 1_000 else {}
     reaches = [faster("casadi", 12), faster("heyoka", 3), first_within(1.5)] if rivals else []
     title = f"unrolled chain of {size:,} parameters"
-    return Workload(f"chain-{size}", title, chain, normal, size, size // 10, {OURS: peers.ours, **rivals}, reaches)
+    return Workload(f"chain-{size}", title, chain, normal, size, size // 50 + 3, {OURS: peers.ours, **rivals}, reaches)
 
 
 def irregular_workload(operations: int, seconds: float) -> Workload:
     return Workload(
-        f"irregular-{operations}", f"irregular graph of {operations:,} operations", irregular(operations), normal,
-        LEAVES, LEAVES, {OURS: peers.ours, "casadi": peers.casadi}, [faster("casadi", 1.5), first_within(seconds)],
+        f"irregular-{operations}", f"irregular graph of {operations:,} operations", irregular, normal,
+        operations // PER_LEAF, 10, {OURS: peers.ours, "casadi": peers.casadi},
+        [faster("casadi", 1.5), first_within(seconds)],
     )  # fmt: skip
 
 
