@@ -51,7 +51,7 @@ def run_all(
     workloads: Iterable[Workload], peers: Sequence[str], quick: bool, passes: int, tell: Callable[[Result], None]
 ) -> list[Result]:
     """Every chosen peer on every workload. Within a workload the peers take turns, in so many passes."""
-    results = []
+    results: list[Result] = []
     for workload in workloads:
         found: dict[str, Result] = {}
         for _ in range(passes):

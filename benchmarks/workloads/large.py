@@ -119,7 +119,7 @@ def pendulum_workload(name: str, what: str, solved: bool) -> Workload:
     return Workload(
         name, f"{what}, {LINKS} links on a cart, 12 parameters, 1,000 samples", partial(pendulum, solved=solved),
         pendulum_data, 1_000, 10, {OURS: peers.ours, "lambdify": peers.lambdify},
-        [sooner("lambdify", 20), faster("lambdify", 2)], limit=300.0,
+        [sooner("lambdify", 20), faster("lambdify", 2)], limit=180.0,
     )  # fmt: skip
 
 
