@@ -1,0 +1,100 @@
+"""The records of the suite: what a workload is, what a peer is given, what it hands back, and what is aimed at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OURS = "gradcompile"
+
+# A formula is written once for all peers: formula(m, p, x), where m has the functions (exp, sin, ..., and sum), p is a
+# sequence of parameters and x one of columns. It gives the loss, or that of one sample if there are columns.
+Formula = Callable[[Any, Any, Any], Any]
+
+
+class Case(NamedTuple):
+    """What every peer is given: the formula, the parameters to start from, and the columns (none: a plain loss)."""
+
+    formula: Formula
+    theta: np.ndarray
+    columns: Sequence[np.ndarray] = ()
+
+
+def identity(value: Any) -> Any:
+    """The default of `Runner.prepare`: the peer takes a NumPy vector as it is."""
+    return value
+
+
+class Runner(NamedTuple):
+    """A compiled peer: call(prepare(theta)) is what the clock sees, without the prepare.
+
+    `read` gives (loss, gradient) of what a call returned; None: nothing to compare. A call is so many `evaluations`.
+    `floor` is a time that an evaluation is said to take at least (see `peers.roofline`); `facts` go into the report.
+    """
+
+    call: Callable[[Any], Any]
+    prepare: Callable[[np.ndarray], Any] = identity
+    read: Callable[[Any], tuple[float, np.ndarray]] | None = identity
+    evaluations: int = 1
+    floor: float = 0.0
+    facts: Mapping[str, float] = {}
+
+
+# An adapter imports its package and writes the expression; the function that it returns compiles. Only that is timed.
+Adapter = Callable[[Case], Callable[[], Runner]]
+
+
+class Reach(NamedTuple):
+    """What is aimed at: a figure ("run", "first" in seconds, "memory" in bytes) of a peer, divided by ours, is at least
+    `bound`; or, without a peer, our figure is at most `bound`.
+    """
+
+    figure: str
+    bound: float
+    against: str = ""
+
+
+def faster(peer: str, ratio: float) -> Reach:
+    """The peer's time for an evaluation is at least so many of ours; under 1: within 1/ratio of the peer."""
+    return Reach("run", ratio, peer)
+
+
+def sooner(peer: str, ratio: float) -> Reach:
+    """The peer's time to the first result is at least so many of ours."""
+    return Reach("first", ratio, peer)
+
+
+def first_within(seconds: float) -> Reach:
+    """From the expression to the first result, in seconds."""
+    return Reach("first", seconds)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing to compute, by whom, and how fast. `make` draws parameters and columns from a seeded generator."""
+
+    name: str
+    title: str
+    formula: Formula
+    make: Callable[[np.random.Generator, int], tuple[np.ndarray, Sequence[np.ndarray]]]
+    size: int
+    quick: int
+    peers: Mapping[str, Adapter]
+    reaches: Sequence[Reach] = ()
+    tolerance: float = 1e-9
+    limit: float = 120.0
+    seed: int = 7
+
+    def case(self, quick: bool = False) -> Case:
+        """The same case in every process."""
+        theta, columns = self.make(np.random.default_rng(self.seed), self.quick if quick else self.size)
+        return Case(self.formula, np.asarray(theta, dtype=float), columns)
+
+
+Arrange = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+
+
+def recast(adapter: Adapter, formula: Formula, arrange: Arrange) -> Adapter:
+    """The same peer on the form of the formula that suits it better: matrices in place of columns."""
+    return lambda case: adapter(case._replace(formula=formula, columns=arrange(case.columns)))
