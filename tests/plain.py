@@ -1,27 +1,35 @@
-"""The functions of gradcompile.vmath as Python runs their text with the JIT off, whatever it is in this process."""
+"""Generated text as plain Python, whatever is compiled around it: what machine code is compared with."""
 
-import importlib
-import sys
-from functools import cache
-from unittest import mock
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
 
-NAMES = ("gradcompile.vmath", *(f"gradcompile.vmath.{part}" for part in ("common", "double", "single")))
+from gradcompile.runtime.native import own_text
 
-
-@cache
-def modules():
-    """(float64, float32): a second copy of each module, whose `jit` leaves a function alone."""
-    compiled = {name: importlib.import_module(name) for name in NAMES}
-    with mock.patch("gradcompile.runtime.jit.jit", lambda function: function):
-        for name in NAMES:
-            del sys.modules[name]
-        found = tuple(importlib.import_module(name) for name in NAMES[2:])
-    package = importlib.import_module("gradcompile")
-    sys.modules.update(compiled)
-    package.vmath = compiled["gradcompile.vmath"]
-    return found
+IMPORT = "from gradcompile.runtime.jit import jit\n"
 
 
-def function(name, single=False):
-    """One of them."""
-    return getattr(modules()[single], name)
+def plain(source: str) -> dict[str, Any]:
+    """The names of a generated module that runs as Python, down to the functions of vmath and reduction."""
+    assert IMPORT in source
+    space: dict[str, Any] = {"jit": lambda function: function}
+    exec(source.replace(IMPORT, ""), space)
+    made: dict[int, dict[str, Any]] = {}
+    space.update({name: undecorated(value, made) for name, value in space.items() if name != "__builtins__"})
+    return space
+
+
+def undecorated(value: Any, made: dict[int, dict[str, Any]]) -> Any:
+    """The plain function behind a compiled one of the subset, in a copy of its module in which all are plain."""
+    text: Callable[..., Any] | None = own_text(value)
+    if text is None:
+        return getattr(value, "py_func", value)
+    home = text.__globals__
+    if id(home) not in made:
+        copy = made[id(home)] = dict(home)
+        for name, other in home.items():
+            inner = own_text(other)
+            if inner is not None and inner.__globals__ is home:
+                copy[name] = FunctionType(inner.__code__, copy, inner.__name__)
+        copy.update({name: undecorated(v, made) for name, v in home.items() if own_text(copy[name]) is not None})
+    return made[id(home)][text.__name__]

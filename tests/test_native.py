@@ -9,6 +9,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain import plain
 
 from gradcompile import compile_grad, vmath
 from gradcompile.runtime import jit, native, primitives
@@ -31,37 +32,11 @@ def loaded(text):
     return jit.load(HEAD + textwrap.dedent(text), cache=False)
 
 
-def plain(text):
-    """The same text as Python: its own functions undecorated, those of vmath and reduction as they are."""
-    space = {}
-    exec(HEAD.replace("from gradcompile.runtime.jit import jit", "jit = lambda f: f") + textwrap.dedent(text), space)
-    made = {}
-    for name, value in list(space.items()):
-        space[name] = undecorated(value, made)
-    return space
-
-
-def undecorated(function, made):
-    """The plain function, whose module holds plain functions only."""
-    inner = native.own_text(function)
-    if inner is None:
-        return function
-    home = inner.__globals__
-    if id(home) not in made:
-        space = made[id(home)] = dict(home)
-        for name, value in home.items():
-            text = native.own_text(value)
-            if text is not None:
-                own = text.__globals__ is home
-                space[name] = type(text)(text.__code__, space, text.__name__) if own else undecorated(value, made)
-    return made[id(home)][inner.__name__]
-
-
 def same(text, *args, name="f"):
     """The results of both, which have to agree in every bit."""
     copies = [[a.copy() if isinstance(a, np.ndarray) else a for a in args] for _ in range(2)]
     with np.errstate(all="ignore"):
-        results = getattr(loaded(text), name)(*copies[0]), plain(text)[name](*copies[1])
+        results = getattr(loaded(text), name)(*copies[0]), plain(HEAD + textwrap.dedent(text))[name](*copies[1])
     for a, b in zip([results[0], *copies[0]], [results[1], *copies[1]], strict=True):
         assert bits_of(a) == bits_of(b), (a, b)
     return results[0]

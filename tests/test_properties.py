@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -16,8 +15,9 @@ import sympy as sp
 from graphs import COLUMNS, EXACT_BINARY, EXACT_UNARY, SCALARS, VALUES, graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain import plain
 
-from gradcompile import compile_grad, compile_value, reduction, special, vmath
+from gradcompile import compile_grad, compile_value
 from gradcompile.autodiff import vjp
 from gradcompile.compiled import CompiledGrad, Options
 from gradcompile.frontend.arguments import Argument, Problem
@@ -47,24 +47,6 @@ def loss_of(root: Node) -> CompiledGrad:
     return CompiledGrad(Problem(primal, params, inputs, False, names, "drawn", symbols), Options(cache=False))
 
 
-def plain(source: str) -> Any:
-    """The kernel of a generated module run as Python, whatever Numba would do."""
-    known: dict[str, Any] = {
-        "jit": lambda function: function,
-        "np": np,
-        "math": math,
-        "float32": np.float32,
-        "float64": np.float64,
-    }
-    for module in (vmath, special, reduction):
-        for name in re.findall(rf"^from {module.__name__} import (.*)", source, re.MULTILINE):
-            for n in name.split(", "):
-                value = getattr(module, n)
-                known[n] = getattr(value, "py_func", value)
-    exec(re.sub(r"^(from|import) .*", "", source, flags=re.MULTILINE), known)
-    return known["kernel"]
-
-
 def interpreted(f: CompiledGrad, theta: np.ndarray, columns: list[np.ndarray]) -> list[float]:
     """Loss and gradient by the reference evaluator."""
     env = dict(zip([*SCALARS, *COLUMNS], [*theta, *columns], strict=True))
@@ -90,7 +72,7 @@ exact = graphs(unary=EXACT_UNARY, binary=EXACT_BINARY)
 @settings(max_examples=100, deadline=None)
 def test_scalar_graphs_run_as_python_as_the_interpreter_says(root: Node, theta: np.ndarray) -> None:
     f, columns = loss_of(root), [np.ones(2), np.ones(2)]
-    agree(f, interpreted(f, theta, columns), computed(plain(f.source), theta, columns))
+    agree(f, interpreted(f, theta, columns), computed(plain(f.source)["kernel"], theta, columns))
 
 
 @given(exact, pairs, pairs, pairs)
@@ -99,7 +81,7 @@ def test_sampled_graphs_run_as_python_as_the_interpreter_says(
     root: Node, theta: np.ndarray, first: np.ndarray, second: np.ndarray
 ) -> None:
     f = loss_of(root)
-    agree(f, interpreted(f, theta, [first, second]), computed(plain(f.source), theta, [first, second]))
+    agree(f, interpreted(f, theta, [first, second]), computed(plain(f.source)["kernel"], theta, [first, second]))
 
 
 @given(exact, st.lists(st.tuples(pairs, pairs, pairs), min_size=8, max_size=8))
@@ -234,7 +216,7 @@ def test_two_to_the_sixtieth_paths() -> None:
         slope.append(slope[-1] * (math.cos(value) + 0.1))
         value = math.sin(value) + 0.1 * value
     grad = np.empty(1)
-    assert float(plain(f.source)(np.array([0.01]), grad, 0.1)) == pytest.approx(value, rel=1e-13)
+    assert float(plain(f.source)["kernel"](np.array([0.01]), grad, 0.1)) == pytest.approx(value, rel=1e-13)
     assert grad[0] == pytest.approx(slope[-1], rel=1e-12)
 
 
@@ -243,5 +225,5 @@ def test_a_sum_of_thousands_of_terms() -> None:
     f = compile_grad(sp.Add(*(sp.sin(v) for v in xs)), {"x": xs}, cache=False)
     grad = np.empty(3000)
     theta = np.linspace(0.0, 1.0, 3000)
-    assert float(plain(f.source)(theta, grad)) == pytest.approx(math.fsum(np.sin(theta)), rel=1e-14)
+    assert float(plain(f.source)["kernel"](theta, grad)) == pytest.approx(math.fsum(np.sin(theta)), rel=1e-14)
     np.testing.assert_allclose(grad, np.cos(theta), rtol=1e-15)
