@@ -24,7 +24,7 @@ from gradcompile.runtime.primitives import (
     rint,
     sqrt,
 )
-from gradcompile.vmath.common import heaviside, maximum, minimum, mod, sign
+from gradcompile.vmath.common import INF, heaviside, maximum, minimum, mod, sign
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
@@ -33,7 +33,6 @@ __all__ = [
     "xlogy",
 ]  # fmt: skip
 
-INF = float("inf")
 NAN = float("nan")
 MIN_NORMAL = 2.0**-1022
 UP, DOWN = 2.0**54, 2.0**-18  # lifts subnormal numbers; brings back the cube root

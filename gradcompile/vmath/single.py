@@ -29,7 +29,7 @@ from gradcompile.runtime.primitives import (
     sqrt,
     to_float32,
 )
-from gradcompile.vmath.common import heaviside, maximum, minimum, mod, sign
+from gradcompile.vmath.common import INF, heaviside, maximum, minimum, mod, sign
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
@@ -38,7 +38,6 @@ __all__ = [
     "xlogy",
 ]  # fmt: skip
 
-INF = float("inf")
 NAN = float("nan")
 MIN_NORMAL = 2.0**-126
 UP, DOWN = 2.0**24, 2.0**-8  # lifts subnormal numbers; brings back the cube root
