@@ -5,6 +5,8 @@ from types import FunctionType
 from typing import Any
 
 from gradcompile.runtime.native import own_text
+from gradcompile.vmath import double as vmath_double
+from gradcompile.vmath import single as vmath_single
 
 IMPORT = "from gradcompile.runtime.jit import jit\n"
 
@@ -17,6 +19,11 @@ def plain(source: str) -> dict[str, Any]:
     made: dict[int, dict[str, Any]] = {}
     space.update({name: undecorated(value, made) for name, value in space.items() if name != "__builtins__"})
     return space
+
+
+def function(name: str, single: bool = False) -> Any:
+    """A function of vmath as Python."""
+    return undecorated(getattr((vmath_double, vmath_single)[single], name), {})
 
 
 def undecorated(value: Any, made: dict[int, dict[str, Any]]) -> Any:

@@ -23,7 +23,9 @@ VECTOR = 64  # bytes: the lanes of a loop are as many as fit
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
     roots = [program.value, *program.gradients]
-    called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
+    order = topological(roots)
+    called = {name for n in order for name in re.findall(r"(\w+)\(", n.op.emit)}
+    called |= {"maximum" for n in order if n.op.name == "amax"}
     fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])

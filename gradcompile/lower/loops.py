@@ -81,16 +81,15 @@ class Loops:
         written: set[str] = set()
         for n in scatters:
             spec, target = n.params[0], targets[n]
-            if isinstance(spec, Affine) and spec.axes[-1][1] and target not in written:
-                body.accumulate(f"{target}[{place(spec)}]", n.args[0], "")
+            if has_own_places(spec) and target not in written:
+                body.accumulate(f"{target}[{self.index(spec)}]", n.args[0], "")
                 written.add(target)
                 continue
             part = self.naming.fresh("part")
             nest.before.append(Line(f"{part} = empty({size_of(shape)}, theta)"))
             body.statements.append(Line(f"{part}[{place(contiguous(shape))}] = {body.emit(n.args[0])}"))
-            index = self.index(spec)
-            entry = Line(f"{target}[{index}] += {part}[{place(contiguous(shape))}]")
-            nest.after += Nest(shape, in_order=not isinstance(spec, Affine)).around([entry])
+            entry = Line(f"{target}[{self.index(spec)}] += {part}[{place(contiguous(shape))}]")
+            nest.after += Nest(shape, in_order=not has_own_places(spec)).around([entry])
         self.vectors |= targets
         region.statements += [*nest.before, *nest.around(body.statements), *nest.after]
 
@@ -135,6 +134,11 @@ class Loops:
         """The text of one entry of an array that stands in memory."""
         if n in self.vectors:
             return f"{self.vectors[n]}[{place(contiguous(n.type.shape))}]"
+        if n.op.name == "leaf":
+            rows = [row(k) for k in range(len(n.type.shape) - 1)]
+            if n in self.program.offsets:
+                return f"theta[{place(contiguous(n.type.shape, self.program.offsets[n]))}]"
+            return f"{self.program.input_names[n]}[{', '.join([*rows, 'i'])}]"
         if n.op.name == "table":
             return f"{self.table(n)}[{place(contiguous(n.type.shape))}]"
         return f"{self.vector(region, n.args[0])}[{self.index(n.params[0])}]"
@@ -150,8 +154,8 @@ class Loops:
 
     def put_together(self, region: Region, n: Node) -> str:
         """A new vector with the entries of a node."""
-        if n.op.name == "leaf":
-            return next(a.name for a in self.program.inputs if a.leaf is n)
+        if n in self.program.input_names:
+            return self.program.input_names[n]
         name = self.naming.fresh("packed" if n.op.name == "pack" else "vector")
         region.statements.append(Line(f"{name} = empty({n.type.shape[0]}, theta)"))
         offset = 0
@@ -253,7 +257,7 @@ class Nest:
 
 def is_source(n: Node) -> bool:
     """Whether an array is read from memory where it is used."""
-    return n.op.name in ("take", "table")
+    return n.op.name in ("take", "table", "leaf")
 
 
 def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
@@ -270,6 +274,11 @@ def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
             stack += (n, None)
             stack += [a for a in n.args if a not in seen]
     return order
+
+
+def has_own_places(spec: Spec) -> bool:
+    """Whether the lanes of a loop, all in one row, have a place each."""
+    return isinstance(spec, Affine) and spec.axes[-1][1] != 0
 
 
 def sum_of(top: Node, parts: set[Node]) -> bool:

@@ -1,5 +1,6 @@
 """What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "
 class Program:
     """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
 
-    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula.
+    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. offsets: where each
+    parameter begins in theta.
     """
 
     value: Node
@@ -30,6 +32,14 @@ class Program:
     names: Mapping[Node, str]
     adjoint_of: Mapping[Node, Node]
     comments: Mapping[Node, str]
+    offsets: Mapping[Node, int] = field(init=False)
+    input_names: Mapping[Node, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sizes = [size_of(a.leaf.type.shape) for a in self.params]
+        starts = itertools.accumulate(sizes, initial=0)
+        object.__setattr__(self, "offsets", {a.leaf: start for a, start in zip(self.params, starts, strict=False)})
+        object.__setattr__(self, "input_names", {a.leaf: a.name for a in self.inputs})
 
 
 def per_sample(n: Node) -> bool:
@@ -64,12 +74,9 @@ def load(program: Program, n: Node) -> str:
     source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
     if source.op.name != "leaf":
         return ""
-    offset = 0
-    for a in program.params:
-        if a.leaf is source:
-            return f"theta[{offset + flat_index(index, source.type.shape)}]"
-        offset += size_of(a.leaf.type.shape)
-    name = next(a.name for a in program.inputs if a.leaf is source)
+    if source in program.offsets:
+        return f"theta[{program.offsets[source] + flat_index(index, source.type.shape)}]"
+    name = program.input_names[source]
     return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 

@@ -110,11 +110,12 @@ class Scheduler:
     def run(self) -> list[Function]:
         """All functions; the kernel calls the others."""
         p = self.program
-        entries = [e for g in p.gradients for _, e in parted(g)[0]]
-        roots = [p.value, *p.gradients]
-        for e, name in zip(entries, self.entry_names() if entries else (), strict=False):
+        entries, arrays = self.gradient()
+        roots = [p.value, *(e for _, e in entries), *(array for _, array in arrays)]
+        names = self.entry_names() if entries else []
+        for k, e in entries:
             for part in (e, *e.args, *(b for a in e.args for b in a.args)):
-                self.parts.setdefault(part, name)
+                self.parts.setdefault(part, names[k])
         at, sums = steps(roots), [n for n in topological(roots) if is_sample_sum(n)]
         body: list[Statement] = []
         for step in range(max(at.values())):
@@ -281,19 +282,26 @@ class Scheduler:
         region.statements.append(Line(f"return {region.emit(value)}"))
         return used(region.statements)
 
-    def store_gradient(self, region: Region, loops: Loops) -> None:
-        """Write the gradient: entries one by one, and runs of entries of one array, or whole arrays, in loops."""
-        offset, added, single = 0, list[tuple[int, Node]](), list[tuple[int, Node]]()
+    def gradient(self) -> tuple[list[tuple[int, Node]], list[tuple[int, Node]]]:
+        """The gradient as entries and arrays, each with its place in theta; an entry inside an array is added to it."""
+        entries, arrays, offset = list[tuple[int, Node]](), list[tuple[int, Node]](), 0
         for g in self.program.gradients:
-            entries, arrays = parted(g)
-            if arrays:
-                loops.store(region, arrays[0] if len(arrays) == 1 else apply("add", *arrays), "grad", offset)
-                added += [(offset + k, e) for k, e in entries]
-            else:
-                single += [(offset + k, e) for k, e in entries]
+            single, whole = parted(g)
+            entries += [(offset + k, e) for k, e in single]
+            if whole:
+                arrays.append((offset, whole[0] if len(whole) == 1 else apply("add", *whole)))
             offset += size_of(g.type.shape)
+        return entries, arrays
+
+    def store_gradient(self, region: Region, loops: Loops) -> None:
+        """Write the gradient: whole arrays and runs of entries of one array in loops, other entries one by one."""
+        entries, arrays = self.gradient()
+        for offset, array in arrays:
+            loops.store(region, array, "grad", offset)
+        whole = {k for offset, array in arrays for k in range(offset, offset + size_of(array.type.shape))}
+        added = [(k, e) for k, e in entries if k in whole]
         names = self.entry_names()
-        for run in runs(single):
+        for run in runs([(k, e) for k, e in entries if k not in whole]):
             if len(run) >= SHORTEST:
                 added += loops.copy(region, run)
             else:

@@ -35,7 +35,8 @@ _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free t
 
 def _like(value: float, *args: Any) -> Any:
     """A value in the dtype of the arguments."""
-    return np.float32(value) if any(isinstance(x, np.float32) for x in args) else value
+    kind = next((t for t in (np.float32, np.float64) if any(isinstance(x, t) for x in args)), float)
+    return kind(value)
 
 
 def _odd_sum(a: float, b: float) -> float:
