@@ -48,11 +48,12 @@ class Route:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
             return self.serial
-        columns = [inputs[k] for k in self.columns]
-        is_large = self.smallest is not None and len(columns[0]) >= self.smallest and self.share.workers() > 1
-        if all(c.flags.c_contiguous for c in columns):
-            return self.shared if is_large else self.serial
-        return self.shared_strided if is_large else self.strided
+        is_large = self.smallest is not None and len(inputs[self.columns[0]]) >= self.smallest
+        is_shared = is_large and self.share.workers() > 1
+        for k in self.columns:
+            if not inputs[k].flags.c_contiguous:
+                return self.shared_strided if is_shared else self.strided
+        return self.shared if is_shared else self.serial
 
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
