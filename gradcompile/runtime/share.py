@@ -90,12 +90,17 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share) -> Call
 
 
 def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) -> Callable[..., Any]:
-    """A compiled function by its entry point. It is compiled at the first call, whose arguments tell the types."""
+    """A compiled function by its entry point. It is compiled at the first call, whose arguments tell the types.
+
+    A function of numbers alone is left to Numba's dispatch: they may be floats here and integers there.
+    """
     entry: Callable[..., Any] | None = None
 
     def call(*args: Any) -> Any:
         nonlocal entry
-        if entry is None:
+        if entry is None and not any(isinstance(a, np.ndarray) for a in args):
+            entry = function
+        elif entry is None:
             types = [inputs[t] if t in inputs else _type_of(a) for t, a in zip(takes, args, strict=True)]
             entry = jit.precompile(function, types)
         return entry(*args)
