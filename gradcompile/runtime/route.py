@@ -24,7 +24,8 @@ class Route:
         from gradcompile.runtime.share import Share  # loads Numba
 
         self.kernel, self.inputs, self.dtype = kernel, inputs, dtype
-        self.share = share = Share.estimated(*cost, threads)
+        operations, size = cost
+        self.share = share = Share.estimated(kernel, operations * np.dtype(dtype).itemsize / 8, size, threads)
         self.columns = [k for k, a in enumerate(inputs) if a.leaf.type.shape[:1] == ("n",)]
         self.serial = self.entry("C")
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
