@@ -86,7 +86,7 @@ def called(kernel: Any) -> dict[str, Any]:
 
 def takes_range(function: Any) -> bool:
     """Whether a function is a pass over a range of samples."""
-    return plain_text(function).__code__.co_varnames[1:3] == ("start", "stop")
+    return bool(plain_text(function).__code__.co_varnames[1:3] == ("start", "stop"))
 
 
 def _replacement(function: Any, inputs: Mapping[str, Any], share: Share) -> Callable[..., Any]:
