@@ -23,6 +23,8 @@ from gradcompile.compiled import CompiledGrad, Options
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.interpret import evaluate
 from gradcompile.ir import Node, apply, leaf, topological
+from gradcompile.runtime import primitives
+from gradcompile.runtime.native import own_text
 
 ROOT = Path(__file__).resolve().parent.parent
 w, x, y = sp.symbols("w x y")
@@ -56,11 +58,11 @@ def plain(source: str) -> Any:
         "float32": np.float32,
         "float64": np.float64,
     }
-    for module in (vmath, special, reduction):
+    for module in (vmath, special, reduction, primitives):
         for name in re.findall(rf"^from {module.__name__} import (.*)", source, re.MULTILINE):
             for n in name.split(", "):
                 value = getattr(module, n)
-                known[n] = getattr(value, "py_func", value)
+                known[n] = own_text(value) or getattr(value, "py_func", value)
     exec(re.sub(r"^(from|import) .*", "", source, flags=re.MULTILINE), known)
     return known["kernel"]
 
