@@ -132,6 +132,17 @@ def test_groups_are_worth_a_thread_and_not_too_long(monkeypatch, cost, workers):
         assert 2 * group <= n
 
 
+def test_as_many_threads_as_have_enough_to_do(monkeypatch):
+    monkeypatch.undo()
+    for module in (share, threads):
+        monkeypatch.setattr(module, "processors", lambda: 64)
+    made = Share(1.0)
+    assert made.workers(made.smallest) == 2
+    assert made.workers(10 * made.smallest) == 20
+    assert made.workers(10**9) == 64
+    assert Share(1.0, 3).workers(10**9) == 3
+
+
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "2"])
 def test_threads_that_are_no_number(count):
     for make in (one_pass, value):

@@ -49,8 +49,8 @@ class Route:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
             return self.serial
-        is_large = self.smallest is not None and len(inputs[self.columns[0]]) >= self.smallest
-        is_shared = is_large and self.share.workers() > 1
+        samples = len(inputs[self.columns[0]])
+        is_shared = self.smallest is not None and samples >= self.smallest and self.share.workers(samples) > 1
         for k in self.columns:
             if not inputs[k].flags.c_contiguous:
                 return self.shared_strided if is_shared else self.strided

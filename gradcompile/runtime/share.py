@@ -53,10 +53,10 @@ class Share:
         """Samples from which on the work is shared; two groups at least."""
         return max(int(WORTH / self.cost), 2 * SPAN << self.least)
 
-    def workers(self) -> int:
-        """The number of threads that may take part."""
+    def workers(self, samples: int) -> int:
+        """The number of threads that take part: as many as there are processors, if each has enough to do."""
         available = processors()
-        return min(self.threads or available, available)
+        return min(self.threads or available, available, max(1, int(2 * samples * self.cost / WORTH)))
 
     def level(self, spans: int, workers: int) -> int:
         """Groups have 2**level spans: a few groups a thread, neither too short nor too long."""
@@ -140,7 +140,7 @@ def _shared_sums(run: Callable[..., Any], share: Share) -> Callable[..., None]:
     carry = _replacement(carry_on, {}, share)
 
     def sums(tree: np.ndarray, start: int, stop: int, *rest: Any) -> None:
-        spans, workers = -(-stop // SPAN), share.workers()
+        spans, workers = -(-stop // SPAN), share.workers(stop)
         level = share.level(spans, workers)
         groups, size = -(-spans >> level), SPAN << level
         parts = np.empty((groups, level + 1, tree.shape[1]), tree.dtype)
@@ -158,7 +158,7 @@ def _shared_values(run: Callable[..., Any], share: Share) -> Callable[..., None]
     """The pass `run`, which writes a value a sample, shared."""
 
     def values(out: np.ndarray, start: int, stop: int, *rest: Any) -> None:
-        spans, workers = -(-stop // SPAN), share.workers()
+        spans, workers = -(-stop // SPAN), share.workers(stop)
         size = SPAN << share.level(spans, workers)
         pool.run(lambda k: run(out, k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
 
