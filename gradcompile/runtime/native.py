@@ -497,10 +497,10 @@ class Writer:
         steps = ", ".join(f"i64 {k * step}" for k in range(v.width))
         return Value("i64", v.width, self.emit(f"add <{v.width} x i64> {first}, <{steps}>"))
 
-    def settled(self, v: Value) -> Value:
+    def settled(self, v: Value, integer: str = "i64") -> Value:
         """A value with a type of its own, also if it was a number of the text."""
         if v.type == "literal":
-            type = self.real if isinstance(v.text, float) else "i64"
+            type = self.real if isinstance(v.text, float) else integer
             return Value(type, 1, operand(v.text, type, 1))
         return self.spread_lane(v) if v.type == "lane" else v
 
@@ -682,7 +682,9 @@ class Writer:
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        given = [a if isinstance(a, Array) else self.settled(a) for a in args]
+        is_scalar = not any(isinstance(a, Array) for a in args)
+        integer = "i32" if self.real == "float" and is_scalar else "i64"  # what `bits` gives beside the other arguments
+        given = [a if isinstance(a, Array) else self.settled(a, integer) for a in args]
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
         made.calls += 1
