@@ -49,9 +49,15 @@ def shifted(x, k):
 
 
 @jit
+def chosen(k):
+    """A number of the text, by bits of one precision or the other."""
+    return 0.1 if k > 0 else 0.2
+
+
+@jit
 def kernel(x):
-    """Eight times x."""
-    return shifted(x, 3)
+    """Eight times x, if that is positive."""
+    return shifted(x, 3) * (chosen(bits(x)) * 10.0)
 '''
 
 
@@ -61,6 +67,7 @@ def kernel(x):
 def test_whole_numbers_meet_the_bits_of_either_precision(dtype, inverse, mantissa):
     module = jit.load(SHIFTED.format(inverse=inverse, mantissa=mantissa))
     assert jit.precompile(module.kernel, [getattr(numba, dtype)])(1.25) == 10.0
+    assert str(module.kernel.nopython_signatures[0].return_type) == dtype
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -214,7 +214,8 @@ class Writer:
         if len(arguments) != len(kinds):
             raise SubsetError(f"{self.tree.name} takes {len(arguments)} arguments, got {len(kinds)}")
         self.made.parameters = ", ".join(p for a, k in zip(arguments, kinds, strict=True) for p in self.bind(a, k, f"%a{len(self.names)}"))
-        self.real = next((k[0] for k in kinds if k[0] in FLOATS), "double")
+        single = any(k[0] == "i32" for k in kinds)  # the bits of a float
+        self.real = next((k[0] for k in kinds if k[0] in FLOATS), "float" if single else "double")
         body = [s for s in self.tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         result = None
         if body and isinstance(body[-1], ast.Return):
@@ -468,7 +469,7 @@ class Writer:
         width = max(v.width for v in values)
         types = {"i64" if v.type == "lane" else v.type for v in values} - {"literal"}
         if not types:
-            types = {"double" if any(isinstance(v.text, float) for v in values) else "i64"}
+            types = {self.real if any(isinstance(v.text, float) for v in values) else "i64"}
         has_float = any(v.type == "literal" and isinstance(v.text, float) for v in values)
         kind = next((t for t in FLOATS if t in types), self.real if has_float else max(types, key=SIZES.__getitem__))
         return [Value(kind, width, self.converted(v, kind, width)) for v in values], kind, width
