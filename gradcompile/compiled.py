@@ -271,7 +271,7 @@ class CompiledGrad(Compiled):
 
     def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        return self.bind(*inputs)(theta)
+        return bind.flat(self._route, inputs, theta, self.size)
 
     def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.

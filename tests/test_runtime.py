@@ -36,6 +36,40 @@ def fails():
 '''
 
 
+SHIFTED = '''"""A module of the tests."""
+
+from gradcompile.runtime.jit import jit
+from gradcompile.runtime.primitives import bits, {inverse}
+
+
+@jit
+def shifted(x, k):
+    """X times 2**k."""
+    return {inverse}(bits(x) + (k << {mantissa}))
+
+
+@jit
+def chosen(k):
+    """A number of the text, by bits of one precision or the other."""
+    return 0.1 if k > 0 else 0.2
+
+
+@jit
+def kernel(x):
+    """Eight times x, if that is positive."""
+    return shifted(x, 3) * (chosen(bits(x)) * 10.0)
+'''
+
+
+@pytest.mark.parametrize(
+    ("dtype", "inverse", "mantissa"), [("float64", "from_bits", 52), ("float32", "from_bits32", 23)]
+)
+def test_whole_numbers_meet_the_bits_of_either_precision(dtype, inverse, mantissa):
+    module = jit.load(SHIFTED.format(inverse=inverse, mantissa=mantissa))
+    assert jit.precompile(module.kernel, [getattr(numba, dtype)])(1.25) == 10.0
+    assert str(module.kernel.nopython_signatures[0].return_type) == dtype
+
+
 @pytest.mark.parametrize("cache", [True, False])
 def test_the_source_is_at_hand(cache):
     module = jit.load(SOURCE + f"# {cache}\n", "shown", cache)
