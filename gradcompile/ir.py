@@ -153,9 +153,9 @@ def substitute(roots: Sequence[Node], replacements: Mapping[Node, Node]) -> list
     return rebuild(roots, lambda n: n, replacements)
 
 
-def use_counts(roots: Sequence[Node]) -> dict[Node, int]:
-    """How many times each node is an argument or a root."""
-    return Counter(chain(roots, chain.from_iterable([n.args for n in topological(roots)])))
+def use_counts(roots: Iterable[Node], order: Iterable[Node]) -> Counter[Node]:
+    """How many times each node is an argument or a root; order has all nodes below the roots."""
+    return Counter(chain(roots, chain.from_iterable([n.args for n in order])))
 
 
 def depends_on(order: Iterable[Node], targets: Iterable[Node]) -> set[Node]:

@@ -7,7 +7,6 @@ from types import ModuleType
 import numpy as np
 
 from gradcompile.frontend.names import Namer
-from gradcompile.ir import topological
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
@@ -23,8 +22,7 @@ VECTOR = 64  # bytes: the lanes of a loop are as many as fit
 
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
-    roots = [program.value, *program.gradients]
-    called = {name for n in topological(roots) for name in re.findall(r"(\w+)\(", n.op.emit)}
+    called = {name for op in {n.op for n in program.order} for name in re.findall(r"(\w+)\(", op.emit)}
     fresh = Namer([*RESERVED, *called])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
@@ -36,7 +34,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     for module in origins(called - set(custom), program.value.type.dtype):
         imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
     for module, helpers in HELPERS.items():
-        if found := [h for h in helpers if re.search(rf"\b{h}\b", text)]:
+        if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
             imports[module] = found
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     lanes = VECTOR // np.dtype(program.value.type.dtype).itemsize

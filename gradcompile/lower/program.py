@@ -2,13 +2,14 @@
 
 import math
 import os.path
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from gradcompile.formula import is_mean
 from gradcompile.frontend.arguments import Argument
 from gradcompile.frontend.names import Namer
-from gradcompile.ir import Node, is_const, topological
+from gradcompile.ir import Node, is_const
 from gradcompile.ops.record import OPS
 from gradcompile.types import Shape
 
@@ -21,7 +22,8 @@ WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "
 class Program:
     """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
 
-    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula.
+    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. order: the nodes
+    below value and gradients, arguments first.
     """
 
     value: Node
@@ -31,6 +33,7 @@ class Program:
     names: Mapping[Node, str]
     adjoint_of: Mapping[Node, Node]
     comments: Mapping[Node, str]
+    order: Sequence[Node] = ()
 
 
 def per_sample(n: Node) -> bool:
@@ -51,27 +54,26 @@ def flat_index(index: Sequence[int], shape: Shape) -> int:
     return flat
 
 
-def loads(program: Program, roots: Iterable[Node]) -> dict[Node, str]:
-    """The text of every scalar that comes from outside: a name, or the element of an array."""
-    return {n: text for n in topological(roots) if (text := load(program, n))}
+def loads(program: Program, order: Iterable[Node]) -> dict[Node, str]:
+    """The text of every scalar among the nodes that comes from outside: a name, or the element of an array."""
+    offsets = dict(zip((a.leaf for a in program.params), accumulate(sizes(program.params), initial=0), strict=False))
+    names = {a.leaf: a.name for a in program.inputs}
+    found: dict[Node, str] = {}
+    for n in order:
+        source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
+        if n.op.name == "size":
+            found[n] = "n"
+        elif source.op.name == "leaf" and not n.type.shape:
+            if source in offsets:
+                found[n] = f"theta[{offsets[source] + flat_index(index, source.type.shape)}]"
+            else:
+                found[n] = f"{names[source]}[{', '.join(map(str, index))}]" if index else names[source]
+    return found
 
 
-def load(program: Program, n: Node) -> str:
-    """How generated code spells a scalar that comes from outside; empty for anything else."""
-    if n.op.name == "size":
-        return "n"
-    if n.op.name not in ("leaf", "item") or n.type.shape:
-        return ""
-    source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
-    if source.op.name != "leaf":
-        return ""
-    offset = 0
-    for a in program.params:
-        if a.leaf is source:
-            return f"theta[{offset + flat_index(index, source.type.shape)}]"
-        offset += size_of(a.leaf.type.shape)
-    name = next(a.name for a in program.inputs if a.leaf is source)
-    return f"{name}[{', '.join(map(str, index))}]" if index else name
+def sizes(arguments: Iterable[Argument]) -> Iterator[int]:
+    """The number of entries of each argument."""
+    return (size_of(a.leaf.type.shape) for a in arguments)
 
 
 @dataclass(slots=True)

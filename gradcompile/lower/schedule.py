@@ -7,7 +7,7 @@ it needs. Per-sample values that a later pass needs again are recomputed, so mem
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,9 @@ import numpy as np
 from gradcompile.frontend.names import natural
 from gradcompile.ir import Node, apply, const, is_const, topological, use_counts
 from gradcompile.lower.expression import Region
-from gradcompile.lower.loops import Loops, entry_of_array
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
-from gradcompile.lower.program import Naming, Program, flat_index, load, loads, per_sample, size_of
+from gradcompile.lower.loops import Loops, entry_of_array
+from gradcompile.lower.program import Naming, Program, flat_index, loads, per_sample, size_of
 
 SHORTEST = 8  # entries of the gradient that are worth a loop
 BACKWARD = Line("", "backward: d_v is dL/dv")
@@ -38,10 +38,10 @@ def is_sample_sum(n: Node) -> bool:
     return n.op.name == "sum" and per_sample(n.args[0])
 
 
-def steps(roots: Iterable[Node]) -> dict[Node, int]:
-    """The step of every node."""
+def steps(order: Iterable[Node]) -> dict[Node, int]:
+    """The step of every node; arguments come first."""
     at: dict[Node, int] = {}
-    for n in topological(roots):
+    for n in order:
         at[n] = max((at[a] for a in n.args), default=0) + is_sample_sum(n)
     return at
 
@@ -86,7 +86,9 @@ def used(statements: list[Statement]) -> list[Statement]:
 
 def loaded(s: Statement) -> str:
     """The name that the statement gives an element of an array; empty for any other statement."""
-    found = re.fullmatch(r"(\w+) = \w+(\[[\d, ]+\]|\.shape\[0\])", s.text) if isinstance(s, Line) else None
+    if isinstance(s, Loop) or not s.text.endswith("]"):
+        return ""
+    found = re.fullmatch(r"(\w+) = \w+(\[[\d, ]+\]|\.shape\[0\])", s.text)
     return found[1] if found else ""
 
 
@@ -115,7 +117,7 @@ class Scheduler:
         for e, name in zip(entries, self.entry_names() if entries else (), strict=False):
             for part in (e, *e.args, *(b for a in e.args for b in a.args)):
                 self.parts.setdefault(part, name)
-        at, sums = steps(roots), [n for n in topological(roots) if is_sample_sum(n)]
+        at, sums = steps(p.order), [n for n in p.order if is_sample_sum(n)]
         body: list[Statement] = []
         for step in range(max(at.values())):
             body += self.sample_pass([n for n in sums if at[n] == step + 1])
@@ -124,7 +126,7 @@ class Scheduler:
         elif body:
             args = (self.out(), "theta", *self.totals, *self.inputs())
             doc = f"{self.result_doc()} It takes the totals of the passes."
-            self.functions.append(Function("finish", args, doc, self.scalar_results(roots)))
+            self.functions.append(Function("finish", args, doc, used(self.scalar_results(roots))))
             body.append(Line(f"return finish({', '.join(args)})"))
         else:
             body = self.scalar_results(roots)
@@ -155,8 +157,9 @@ class Scheduler:
 
     def region(self, roots: Sequence[Node]) -> tuple[Region, Loops]:
         """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""
-        given = loads(self.program, roots) | self.results
-        region = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
+        order = topological(roots)
+        given = loads(self.program, order) | self.results
+        region = Region(use_counts(roots, order), given, self.naming.name, self.naming.comment)
         if any(per_sample(a.leaf) for a in self.program.inputs):
             region.statements.append(self.count_line())
         for n, text in sorted(given.items(), key=lambda pair: natural(pair[1])):
@@ -236,7 +239,7 @@ class Scheduler:
         scalars = self.scalars(inside)
         head, _ = self.region(scalars)
         given = {n: head.emit(n, named=True) for n in scalars if n.op.name != "const"}
-        body = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
+        body = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
         names = {a.leaf: a.name for a in self.program.inputs}
         for n in inside:
             if n.op.name == "leaf" and len(n.type.shape) == 1:
@@ -279,7 +282,7 @@ class Scheduler:
             region.statements.append(BACKWARD)
             self.store_gradient(region, loops)
         region.statements.append(Line(f"return {region.emit(value)}"))
-        return used(region.statements)
+        return region.statements
 
     def store_gradient(self, region: Region, loops: Loops) -> None:
         """Write the gradient: entries one by one, and runs of entries of one array, or whole arrays, in loops."""
