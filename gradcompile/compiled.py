@@ -12,6 +12,7 @@ import numpy as np
 import sympy
 
 from gradcompile import autodiff, passes
+from gradcompile.collector import collector_paused
 from gradcompile.cost import Cost, cost_of
 from gradcompile.errors import ArgumentError
 from gradcompile.explain import Check, Explanation, check, explain
@@ -19,7 +20,7 @@ from gradcompile.formula import formulas, is_mean
 from gradcompile.frontend import functions
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
-from gradcompile.ir import Node, collector_paused, topological
+from gradcompile.ir import Node, topological
 from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite

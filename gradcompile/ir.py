@@ -1,10 +1,8 @@
 """The graph: immutable interned nodes, so that building the same thing twice gives the same object."""
 
-import gc
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
@@ -108,18 +106,6 @@ def topological(roots: Iterable[Node], settled: Callable[[Node], bool] | None = 
             else:
                 order.append(n)
     return order
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from searching large graphs for cycles, of which they have none. Also a decorator."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def rebuild(

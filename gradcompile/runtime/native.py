@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gradcompile.collector import collector_paused
+
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
@@ -825,27 +827,31 @@ def is_lanes(loop: ast.For | ast.While) -> bool:
 
 # ---- where texts come from
 
+_TEXTS: dict[str, str] = {}
 _TREES: dict[tuple[str, str], ast.FunctionDef] = {}
 
 
-def remember(filename: str, tree: ast.Module) -> None:
-    """Keep the functions of a module whose text was parsed already."""
-    for s in tree.body:
-        if isinstance(s, ast.FunctionDef):
-            _TREES[filename, s.name] = s
+def remember(filename: str, source: str) -> None:
+    """Keep the text of a module in memory: its file is not read. It is parsed when a function is compiled."""
+    _TEXTS[filename] = source
 
 
+@collector_paused()
 def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
     """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
     code = function.__code__
     key = code.co_filename, code.co_name
     if key not in _TREES:
-        lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
-        start = next((k for k, line in enumerate(lines) if line.startswith("def ")), None)
+        source = _TEXTS.get(code.co_filename)
+        lines = linecache.getlines(code.co_filename, function.__globals__) if source is None else source.splitlines(True)
+        first = code.co_firstlineno - 1
+        start = next((k for k in range(first, len(lines)) if lines[k].startswith("def ")), None)
         if start is None:
             raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
         stop = next((k for k in range(start + 1, len(lines)) if lines[k].strip() and lines[k][0] not in " #)"), None)
-        remember(code.co_filename, ast.parse("".join(lines[start:stop])))
+        (tree,) = ast.parse("\n" * start + "".join(lines[start:stop])).body
+        assert isinstance(tree, ast.FunctionDef)
+        _TREES[key] = tree
     return _TREES[key]
 
 
@@ -867,6 +873,7 @@ class Compiled(NamedTuple):
 
 
 @lru_cache(maxsize=4)  # Numba asks more than once
+@collector_paused()
 def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
     mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
