@@ -100,6 +100,15 @@ def test_division_by_zero_follows_ieee_without_the_gil():
     assert not kernel.targetoptions.get("fastmath")
 
 
+def test_a_long_function_has_no_bytecode_and_what_follows_it_keeps_its_place():
+    steps = "".join(f"    x = x + {k}.0  # step\n" for k in range(2_500))
+    long = SOURCE.replace("    return x / y\n", steps + "\n    return x\n")
+    module = jit.load(long)
+    assert len(module.kernel.py_func.__wrapped__.__code__.co_code) < 100
+    assert inspect.getsource(module.fails).startswith("def fails")
+    assert jit.precompile(module.kernel, [numba.float64] * 2)(1.0, 0.0) == 1.0 + sum(range(2_500))
+
+
 def test_the_hash_covers_the_text_that_is_called(monkeypatch, tmp_path):
     for name in ("helper", "below"):
         (tmp_path / f"{name}.py").write_text("from gradcompile.below import x\n")
