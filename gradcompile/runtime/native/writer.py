@@ -230,10 +230,13 @@ class Writer:
         self.lines, self.block = self.pieces[-1].lines, "start"
 
     def store_slot(self, value: Value | Array, slot: int) -> list[str]:
-        """The lines that write a value, or where an array is, to the frame."""
+        """The lines that write a value, or where an array is, to the frame.
+
+        Volatile, or LLVM looks at each store for whether a later one makes it dead, in quadratic time.
+        """
         self.count += 1
         place, type = f"%f{self.count}", value.type if isinstance(value, Value) else "ptr"
-        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", f"  store {type} {value.text}, ptr {place}"]
+        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", f"  store volatile {type} {value.text}, ptr {place}"]
 
     def fetched(self, name: str, value: Value | Array) -> Value | Array:
         """A value of an earlier piece, read from the frame."""
