@@ -239,7 +239,8 @@ class Writer:
         """
         self.count += 1
         place, type = f"%f{self.count}", value.type if isinstance(value, Value) else "ptr"
-        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", f"  store volatile {type} {value.text}, ptr {place}"]
+        store = f"  store volatile {type} {value.text}, ptr {place}"
+        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", store]
 
     def fetched(self, name: str, value: Value | Array) -> Value | Array:
         """A value of an earlier piece, read from the frame."""
