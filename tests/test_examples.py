@@ -16,6 +16,7 @@ EXPECTED = {
     "own_optimiser": ["@njit loop"],
     "scipy_minimize": ["residual sum of squares 513.048"],
     "source": ["def kernel("],
+    "threads": ["b = 1.500", "the same bits on one thread: True"],
 }
 
 
