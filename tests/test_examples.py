@@ -10,11 +10,13 @@ import pytest
 EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 EXPECTED = {
     "blackboard": ["loss  = 16\n", "dL/dw = -24 "],
+    "chain": ["for i in lanes(0, 399):", "denoised"],
     "logistic": ["intercept 15.04", "at 31 degrees: 99."],
     "nist": ["Misra1a", "Chwirut2", "Lanczos3", "Gauss1", "DanWood"],
     "own_optimiser": ["@njit loop"],
     "scipy_minimize": ["residual sum of squares 513.048"],
     "source": ["def kernel("],
+    "threads": ["b = 1.500", "the same bits on one thread: True"],
 }
 
 
