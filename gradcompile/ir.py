@@ -12,6 +12,7 @@ from gradcompile.errors import GraphError
 from gradcompile.ops.record import OPS, Op, Params
 from gradcompile.types import ArrayType, Dim
 
+
 class Node:
     """An operation applied to nodes; equality is identity, since equal nodes are the same object."""
 
