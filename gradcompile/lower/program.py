@@ -113,11 +113,17 @@ class Naming:
         parts = source.args if source.op.name == "pack" else (source,)
         if len(parts) > 1 and not any(a.type.shape for a in parts):
             parts = tuple(parts[k] for k in n.params[0].bounds)
-        names = {self.program.names.get(a, "").rstrip("0123456789_") for a in parts}
+        return self.in_common(parts)
+
+    def in_common(self, nodes: Iterable[Node]) -> str:
+        """The name that nodes share but for numbers at its end; empty if there is none."""
+        names = {self.program.names.get(a, "").rstrip("0123456789_") for a in nodes}
         return names.pop() if len(names) == 1 else ""
 
     def plain_wish(self, n: Node) -> str:
         """What the value is called by what computes it."""
+        if n.op.name == "pack" and (common := self.in_common(n.args)):
+            return common
         texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
         if n.op.name == "mul" and n.args[0] is n.args[1]:
             return f"{texts[0]}_squared" if texts[0] else "square"
