@@ -31,10 +31,11 @@ def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -
     """The adjoint of every node between `wrt` and the output that receives one."""
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    active = depends_on([output], wrt)
+    order = topological([output])
+    active = depends_on(order, wrt)
     received: dict[Node, list[Node]] = {output: [cotangent or const(1.0, output.type.dtype)]}
     result: dict[Node, Node] = {}
-    for n in reversed(topological([output])):
+    for n in reversed(order):
         if n in received and n in active:
             adjoint = result[n] = accumulate(received.pop(n), n)
             for arg, part in zip(n.args, contributions(n, adjoint), strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 import sympy
 
 from gradcompile import autodiff, passes
+from gradcompile.collector import collector_paused
 from gradcompile.cost import Cost, cost_of
 from gradcompile.errors import ArgumentError
 from gradcompile.explain import Check, Explanation, check, explain
@@ -19,7 +20,7 @@ from gradcompile.formula import formulas, is_mean
 from gradcompile.frontend import functions
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
-from gradcompile.ir import Node, collector_paused, topological
+from gradcompile.ir import Node, topological
 from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
@@ -52,11 +53,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """All that follows from a problem: the graphs, the rewrites, and which node is whose adjoint."""
+    """All that follows from a problem: the graphs, the rewrites, which node is whose adjoint, and what it costs."""
 
     graphs: Graphs
     rewrites: list[Rewrite]
     adjoint_of: dict[Node, Node]
+    cost: Cost
 
 
 def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewrite]]:
@@ -75,29 +77,31 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     found = autodiff.adjoints(stable[0], topological(stable)) if gradients else {}
     roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
     final, adjoint_of = passes.finished(roots, {adjoint: n for n, adjoint in reversed(found.items())})
-    return Derivation(Graphs([problem.primal], stable, roots, final), rewrites, adjoint_of)
+    cost = cost_of(final[0], final[1:], (a.leaf for a in problem.inputs if per_sample(a.leaf)))
+    return Derivation(Graphs([problem.primal], stable, roots, final), rewrites, adjoint_of, cost)
 
 
 @collector_paused()
 def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     """The generated module of a problem."""
     value, *gradients = derivation.graphs.simplified
-    names, forward = dict(problem.names), set(topological([value]))
+    order = topological([value, *gradients])
+    names, forward = dict(problem.names), set(order[: order.index(value) + 1])
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
-    program = Program(value, gradients, problem.params, problem.inputs, names, adjoints, formulas([value], names, 44))
-    header = header_of(problem, derivation, what)
-    used = {n.op.name for n in topological([value, *gradients])}
+    comments = formulas([value], names, 44)
+    program = Program(value, gradients, problem.params, problem.inputs, names, adjoints, comments, order)
+    header = header_of(problem, derivation, what, any(map(per_sample, forward)))
+    used = {n.op.name for n in order}
     custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}
     return module_source(program, header, custom)
 
 
-def header_of(problem: Problem, derivation: Derivation, what: str) -> str:
-    """What the module's docstring says: the formula, the operation counts, the rewrites."""
-    value, *gradients = derivation.graphs.simplified
+def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:
+    """What the module's docstring says: the formula, the operation counts, a sample's if `sampled`, the rewrites."""
+    cost, gradients = derivation.cost, derivation.graphs.simplified[1:]
     params, inputs = (", ".join(a.name for a in part) for part in (problem.params, problem.inputs))
     arguments = "; ".join(filter(None, (params, inputs)))
-    cost = cost_of(value, gradients, ())
-    unit = " a sample" if any(per_sample(n) for n in topological([value])) else ""
+    unit = " a sample" if sampled else ""
     gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
     pairs = [(r.before, r.after) for r in derivation.rewrites[:SHOWN]]
     rewrites = "".join(f"\n    {a}{' ' if len(a + b) < 100 else BREAK}-> {b}" for a, b in pairs) or " none."
@@ -185,8 +189,7 @@ class Compiled:
     @property
     def cost(self) -> Cost:
         """Operations of the value, of value + gradient, and the bytes moved per sample."""
-        value, *gradients = self.graph.simplified
-        return cost_of(value, gradients, (a.leaf for a in self.problem.inputs if per_sample(a.leaf)))
+        return self._derivation.cost
 
     @cached_property
     def signature(self) -> Signature:
@@ -271,7 +274,7 @@ class CompiledGrad(Compiled):
 
     def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        return self.bind(*inputs)(theta)
+        return bind.flat(self._route, inputs, theta, self.size)
 
     def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.

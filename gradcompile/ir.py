@@ -1,9 +1,10 @@
 """The graph: immutable interned nodes, so that building the same thing twice gives the same object."""
 
-import gc
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 from weakref import WeakValueDictionary
 
@@ -22,8 +23,8 @@ class Node:
     args: tuple["Node", ...]
     params: Params
     type: ArrayType
-    verified: bool  # its type was checked, and those below
-    simple: bool  # no exact rule has anything to say of it
+    verified: bool  # its type was checked, or follows from its arguments', and those below
+    simple: bool  # no exact rule has anything to say of it, nor of those below
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {self.type}>"
@@ -38,17 +39,21 @@ class Node:
         return result
 
 
+_type, _verified = attrgetter("type"), attrgetter("verified")
+
+
 def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType | None = None) -> Node:
-    """The node `op(*args)`; its type is inferred unless given (leaves and constants give it)."""
+    """The node `op(*args)`; its type is inferred unless given (leaves, constants and tables give it)."""
     args = tuple(args)
-    if type is None:
-        type = op.infer(tuple(a.type for a in args), params)
     key = (op.name, args, params, type) if op.name != "const" else ("const", repr(params[0]), type)
     found = _interned.get(key)
     if found is None:
         found = Node()
-        found.op, found.args, found.params, found.type = op, args, params, type
-        found.verified = found.simple = False
+        found.op, found.args, found.params = op, args, params
+        found.type = op.infer(tuple(map(_type, args)), params) if type is None else type
+        right = not args if type is not None else all(map(_verified, args))
+        found.verified = right and op.arity in (None, len(args))
+        found.simple = False
         found = _interned.setdefault(key, found)
     return found
 
@@ -79,8 +84,11 @@ def is_const(n: Node, value: float | None = None) -> bool:
     return n.op.name == "const" and (value is None or repr(float(n.value)) == repr(float(value)))
 
 
-def topological(roots: Iterable[Node]) -> list[Node]:
-    """Every node below the roots once, arguments first, in depth-first order of use. Iterative: graphs are deep."""
+def topological(roots: Iterable[Node], settled: Callable[[Node], bool] | None = None) -> list[Node]:
+    """Every node below the roots once, arguments first, in depth-first order of use. Iterative: graphs are deep.
+
+    What is `settled` ends the walk and is left out.
+    """
     order: list[Node] = []
     seen: set[Node] = set()
     stack: list[Node | None] = [*list(roots)[::-1]]
@@ -90,37 +98,40 @@ def topological(roots: Iterable[Node]) -> list[Node]:
             order.append(cast(Node, stack.pop()))
         elif n not in seen:
             seen.add(n)
-            stack += (n, None)
-            stack += [a for a in n.args[::-1] if a not in seen]
+            if settled is not None and settled(n):
+                continue
+            if n.args:
+                stack += (n, None)
+                stack += n.args[::-1]
+            else:
+                order.append(n)
     return order
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from searching large graphs for cycles, of which they have none. Also a decorator."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def rebuild(
-    roots: Sequence[Node], rule: Callable[[Node], Node], known: Mapping[Node, Node] | None = None
+    roots: Sequence[Node],
+    rule: Callable[[Node], Node],
+    known: Mapping[Node, Node] | None = None,
+    settled: Callable[[Node], bool] | None = None,
 ) -> list[Node]:
     """The roots with `rule` applied to every node, arguments first; `known` maps nodes that are replaced outright.
 
-    `rule` gets a node whose arguments are rewritten already.
+    `rule` gets a node whose arguments are rewritten already. What is `settled` stays as it is, and so do those below.
     """
-    done: dict[Node, Node] = dict(known or {})
-    for n in topological(roots):
-        if n in done:
-            continue
-        args = tuple(done[a] for a in n.args)
-        done[n] = rule(n if args == n.args else node(n.op, args, n.params, None if args else n.type))
-    return [done[r] for r in roots]
+    new: dict[Node, Node] = dict(known or {})  # what has changed
+    for n in topological(roots, settled):
+        if n not in new:
+            result = rule(with_new(n, new))
+            if result is not n:
+                new[n] = result
+    return [new.get(r, r) for r in roots]
+
+
+def with_new(n: Node, new: Mapping[Node, Node]) -> Node:
+    """The node with its arguments replaced as far as they have changed."""
+    if new.keys().isdisjoint(n.args):
+        return n
+    return node(n.op, [new.get(a, a) for a in n.args], n.params)
 
 
 def substitute(roots: Sequence[Node], replacements: Mapping[Node, Node]) -> list[Node]:
@@ -128,23 +139,16 @@ def substitute(roots: Sequence[Node], replacements: Mapping[Node, Node]) -> list
     return rebuild(roots, lambda n: n, replacements)
 
 
-def use_counts(roots: Sequence[Node]) -> dict[Node, int]:
-    """How many times each node is an argument or a root."""
-    counts: dict[Node, int] = {}
-    for n in topological(roots):
-        counts.setdefault(n, 0)
-        for a in n.args:
-            counts[a] += 1
-    for r in roots:
-        counts[r] += 1
-    return counts
+def use_counts(roots: Iterable[Node], order: Iterable[Node]) -> Counter[Node]:
+    """How many times each node is an argument or a root; order has all nodes below the roots."""
+    return Counter(chain(roots, chain.from_iterable([n.args for n in order])))
 
 
-def depends_on(roots: Iterable[Node], targets: Iterable[Node]) -> set[Node]:
-    """The nodes below the roots that depend on one of the targets, the targets among them."""
+def depends_on(order: Iterable[Node], targets: Iterable[Node]) -> set[Node]:
+    """The nodes of a graph, arguments first, that depend on one of the targets, the targets among them."""
     found = set(targets)
-    for n in topological(roots):
-        if any(a in found for a in n.args):
+    for n in order:
+        if not found.isdisjoint(n.args):
             found.add(n)
     return found
 
@@ -171,7 +175,8 @@ def unflatten(flat: Flat) -> list[Node]:
     if unknown:
         raise GraphError(f"the op {unknown[0]!r} is not defined here; call gradcompile.custom as before, then load")
     for name, args, params, (shape, dtype) in flat.rows:
-        built.append(node(OPS[name], [built[k] for k in args], params, ArrayType(tuple(shape), dtype)))
+        type = None if args else ArrayType(tuple(shape), dtype)
+        built.append(node(OPS[name], [built[k] for k in args], params, type))
     return [built[r] for r in flat.roots]
 
 

@@ -1,6 +1,6 @@
 """Shapes and dtypes: what a node of the graph is before it has a value."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradcompile.errors import ExpressionError
 
@@ -10,8 +10,7 @@ Shape = tuple[Dim, ...]
 _ORDER = ("bool", "int64", "float32", "float64")
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayType:
+class ArrayType(NamedTuple):
     """The type of an array: dimensions (integers or names bound at the call) and a dtype.
 
     >>> print(ArrayType(("n", 3), "float64"))

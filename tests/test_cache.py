@@ -111,8 +111,14 @@ def test_a_file_of_other_content_is_replaced_and_never_run(directory):
     cache.open_directory()
     path = directory / f"{name}.py"
     path.write_text("raise SystemExit('run')")
-    assert jit.load(source).kernel.py_func(1.0) == 7.0
+    assert jit.load(source).kernel.py_func.__wrapped__(1.0) == 7.0
     assert path.read_text() == source
+
+
+def test_what_is_compiled_is_the_text_in_memory_not_the_file(directory):
+    module = jit.load(SOURCE.format(number=11))
+    Path(module.__file__).write_text(SOURCE.format(number=12))
+    assert jit.precompile(module.kernel, [numba.float64])(1.0) == 12.0
 
 
 def test_a_link_is_replaced_and_what_it_points_at_is_left_alone(directory, tmp_path):

@@ -36,6 +36,40 @@ def fails():
 '''
 
 
+SHIFTED = '''"""A module of the tests."""
+
+from gradcompile.runtime.jit import jit
+from gradcompile.runtime.primitives import bits, {inverse}
+
+
+@jit
+def shifted(x, k):
+    """X times 2**k."""
+    return {inverse}(bits(x) + (k << {mantissa}))
+
+
+@jit
+def chosen(k):
+    """A number of the text, by bits of one precision or the other."""
+    return 0.1 if k > 0 else 0.2
+
+
+@jit
+def kernel(x):
+    """Eight times x, if that is positive."""
+    return shifted(x, 3) * (chosen(bits(x)) * 10.0)
+'''
+
+
+@pytest.mark.parametrize(
+    ("dtype", "inverse", "mantissa"), [("float64", "from_bits", 52), ("float32", "from_bits32", 23)]
+)
+def test_whole_numbers_meet_the_bits_of_either_precision(dtype, inverse, mantissa):
+    module = jit.load(SHIFTED.format(inverse=inverse, mantissa=mantissa))
+    assert jit.precompile(module.kernel, [getattr(numba, dtype)])(1.25) == 10.0
+    assert str(module.kernel.nopython_signatures[0].return_type) == dtype
+
+
 @pytest.mark.parametrize("cache", [True, False])
 def test_the_source_is_at_hand(cache):
     module = jit.load(SOURCE + f"# {cache}\n", "shown", cache)
@@ -64,6 +98,15 @@ def test_division_by_zero_follows_ieee_without_the_gil():
     assert math.isinf(jit.precompile(kernel, [numba.float64, numba.float64])(1.0, 0.0))
     assert kernel.targetoptions["nogil"]
     assert not kernel.targetoptions.get("fastmath")
+
+
+def test_a_long_function_has_no_bytecode_and_what_follows_it_keeps_its_place():
+    steps = "".join(f"    x = x + {k}.0  # step\n" for k in range(2_500))
+    long = SOURCE.replace("    return x / y\n", steps + "\n    return x\n")
+    module = jit.load(long)
+    assert len(module.kernel.py_func.__wrapped__.__code__.co_code) < 100
+    assert inspect.getsource(module.fails).startswith("def fails")
+    assert jit.precompile(module.kernel, [numba.float64] * 2)(1.0, 0.0) == 1.0 + sum(range(2_500))
 
 
 def test_the_hash_covers_the_text_that_is_called(monkeypatch, tmp_path):

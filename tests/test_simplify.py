@@ -12,7 +12,7 @@ from gradcompile import autodiff, passes
 from gradcompile.interpret import evaluate
 from gradcompile.ir import Node, apply, const, leaf, topological, verify
 from gradcompile.passes.hoist import hoist
-from gradcompile.passes.simplify import balance, share_reciprocals, simplify
+from gradcompile.passes.simplify import balance, share_reciprocals, simplify, simplify_node
 from gradcompile.types import ArrayType
 
 x, y, z = leaf("x"), leaf("y"), leaf("z")
@@ -65,6 +65,24 @@ def test_simplify_keeps_every_bit(n: Node, scalars: tuple[float, float], rows: l
 )
 def test_rules(before: Node, after: Node) -> None:
     assert simplify([before]) == [after]
+
+
+LARGE = const(1e308)
+INFINITE = [apply("mul", LARGE, LARGE), apply("add", LARGE, LARGE, LARGE), apply("div", const(1.0), const(0.0))]
+
+
+@pytest.mark.parametrize("n", [*INFINITE, apply("neg", const(float("inf")))])
+def test_numbers_that_give_no_finite_one_are_left(n: Node) -> None:
+    assert simplify([n]) == [n]
+
+
+def test_what_a_rule_leaves_unsimplified_below_is_seen_by_the_next_pass() -> None:
+    deep = apply("exp", apply("neg", apply("neg", x)))
+    n = apply("mul", deep, y)
+    assert simplify_node(n) is n and not n.simple
+    (found,) = simplify([n])
+    assert found is apply("mul", apply("exp", x), y) and found.simple
+    assert simplify([found]) == [found]
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,9 @@ def test_every_way_to_call(shared):
 
 def test_small_work_stays_on_the_callers_thread(monkeypatch, shared):
     monkeypatch.undo()
-    assert 50_000 < Share.estimated(28, 16, None).smallest < 500_000
     f = one_pass()
+    assert 50_000 < f._route.share.smallest < 1_000_000
+    assert f._route.share.cost > max(g()._route.share.cost for g in (single, two_passes, value))
     f(1.5, 0.7, X[:1000], Y[:1000])
     assert not shared
 
@@ -129,6 +130,17 @@ def test_groups_are_worth_a_thread_and_not_too_long(monkeypatch, cost, workers):
         assert group * cost <= max(share.LONGEST, SPAN * cost)
         assert group * workers <= n or group == SPAN << made.least
         assert 2 * group <= n
+
+
+def test_as_many_threads_as_have_enough_to_do(monkeypatch):
+    monkeypatch.undo()
+    for module in (share, threads):
+        monkeypatch.setattr(module, "processors", lambda: 64)
+    made = Share(1.0)
+    assert made.workers(made.smallest) == 2
+    assert made.workers(10 * made.smallest) == 20
+    assert made.workers(10**9) == 64
+    assert Share(1.0, 3).workers(10**9) == 3
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "2"])

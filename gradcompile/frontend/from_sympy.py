@@ -5,12 +5,13 @@ from typing import Any
 
 import sympy
 
+from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend import arguments
 from gradcompile.frontend.arguments import Argument, Problem, Slot
 from gradcompile.frontend.heads import Context, Plan, per_sample, plan
 from gradcompile.frontend.names import Namer, text
-from gradcompile.ir import Node, apply, collector_paused
+from gradcompile.ir import Node, apply
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 
 FEW = 150  # nodes of a tree that is printed in full
+PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")  # of which no change is needed
 
 
 def identifier(text: str) -> str:
@@ -20,6 +21,8 @@ def identifier(text: str) -> str:
     >>> [identifier(t) for t in (r"\\alpha_{1}", "_x", "lambda", "x'", "3d", "µ")]
     ['alpha_1', 'x', 'lambda_', 'x_prime', 'v3d', 'μ']
     """
+    if PLAIN.fullmatch(text) and not keyword.iskeyword(text):
+        return text
     text = unicodedata.normalize("NFKC", text).replace("'", "_prime").replace("\u2032", "_prime")
     text = re.sub(r"\W+", "_", re.sub(r"[\\{}]", "", text)).strip("_")
     text = re.sub(r"_+", "_", text) or "v"

@@ -7,7 +7,6 @@ from types import ModuleType
 import numpy as np
 
 from gradcompile.frontend.names import Namer
-from gradcompile.ir import topological
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program
@@ -22,10 +21,9 @@ VECTOR = 64  # bytes: the lanes of a loop are as many as fit
 
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
-    roots = [program.value, *program.gradients]
-    order = topological(roots)
-    called = {name for n in order for name in re.findall(r"(\w+)\(", n.op.emit)}
-    called |= {"maximum" for n in order if n.op.name == "amax"}
+    ops = {n.op for n in program.order}
+    called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
+    called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
@@ -37,7 +35,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     for module in origins(called - set(custom), program.value.type.dtype):
         imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
     for origin, helpers in HELPERS.items():
-        if found := [h for h in helpers if re.search(rf"\b{h}\b", text)]:
+        if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
             imports[origin] = found
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     lanes = VECTOR // np.dtype(program.value.type.dtype).itemsize

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from gradcompile.ir import Node, use_counts
+from gradcompile.ir import Node, topological, use_counts
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.lower.program import Naming, Program, per_sample, size_of
@@ -40,6 +40,8 @@ class Loops:
     def prepare(self, region: Region, roots: Sequence[Node]) -> None:
         """Write every loop that the roots need, in order of the steps; the results are given in the region."""
         below = reachable(roots, region.given.keys() | self.vectors.keys())
+        if not any(is_result(n) or n.op.name == "item" for n in below):
+            return
         users: dict[Node, list[Node]] = {}
         at: dict[Node, int] = {}
         for n in below:
@@ -124,7 +126,7 @@ class Loops:
                     given[inner] = region.emit(inner, named=True)
             elif is_source(n) or n in self.vectors:
                 given[n] = self.element(region, n)
-        made = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
+        made = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
         for n in [n for n in given if n.type.shape and made.uses.get(n, 0) > 1]:
             made.statements.append(Line(f"{self.naming.name(n)} = {given[n]}"))
             given[n] = self.naming.name(n)

@@ -1,14 +1,14 @@
 """What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from gradcompile.formula import is_mean
 from gradcompile.frontend.arguments import Argument
 from gradcompile.frontend.names import Namer
-from gradcompile.ir import Node, is_const, topological
+from gradcompile.ir import Node, is_const
 from gradcompile.ops.record import OPS
 from gradcompile.types import Shape
 
@@ -21,8 +21,8 @@ WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "
 class Program:
     """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
 
-    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. offsets: where each
-    parameter begins in theta.
+    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. order: the nodes
+    below value and gradients, arguments first. offsets: where each parameter begins in theta.
     """
 
     value: Node
@@ -32,12 +32,13 @@ class Program:
     names: Mapping[Node, str]
     adjoint_of: Mapping[Node, Node]
     comments: Mapping[Node, str]
+    order: Sequence[Node] = ()
     offsets: Mapping[Node, int] = field(init=False)
     input_names: Mapping[Node, str] = field(init=False)
 
     def __post_init__(self) -> None:
         sizes = [size_of(a.leaf.type.shape) for a in self.params]
-        starts = itertools.accumulate(sizes, initial=0)
+        starts = accumulate(sizes, initial=0)
         object.__setattr__(self, "offsets", {a.leaf: start for a, start in zip(self.params, starts, strict=False)})
         object.__setattr__(self, "input_names", {a.leaf: a.name for a in self.inputs})
 
@@ -60,24 +61,22 @@ def flat_index(index: Sequence[int], shape: Shape) -> int:
     return flat
 
 
-def loads(program: Program, roots: Iterable[Node]) -> dict[Node, str]:
-    """The text of every scalar that comes from outside: a name, or the element of an array."""
-    return {n: text for n in topological(roots) if (text := load(program, n))}
+def loads(program: Program, order: Iterable[Node]) -> dict[Node, str]:
+    """The text of every scalar among the nodes that comes from outside: a name, or the element of an array."""
+    offsets, names = program.offsets, program.input_names
+    found: dict[Node, str] = {}
+    for n in order:
+        source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
+        if n.op.name == "size":
+            found[n] = "n"
+        elif source.op.name == "leaf" and not n.type.shape:
+            if source in offsets:
+                found[n] = f"theta[{offsets[source] + flat_index(index, source.type.shape)}]"
+            else:
+                found[n] = f"{names[source]}[{', '.join(map(str, index))}]" if index else names[source]
+    return found
 
 
-def load(program: Program, n: Node) -> str:
-    """How generated code spells a scalar that comes from outside; empty for anything else."""
-    if n.op.name == "size":
-        return "n"
-    if n.op.name not in ("leaf", "item") or n.type.shape:
-        return ""
-    source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
-    if source.op.name != "leaf":
-        return ""
-    if source in program.offsets:
-        return f"theta[{program.offsets[source] + flat_index(index, source.type.shape)}]"
-    name = program.input_names[source]
-    return f"{name}[{', '.join(map(str, index))}]" if index else name
 
 
 @dataclass(slots=True)

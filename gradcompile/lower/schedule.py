@@ -38,10 +38,10 @@ def is_sample_sum(n: Node) -> bool:
     return n.op.name == "sum" and per_sample(n.args[0])
 
 
-def steps(roots: Iterable[Node]) -> dict[Node, int]:
-    """The step of every node."""
+def steps(order: Iterable[Node]) -> dict[Node, int]:
+    """The step of every node; arguments come first."""
     at: dict[Node, int] = {}
-    for n in topological(roots):
+    for n in order:
         at[n] = max((at[a] for a in n.args), default=0) + is_sample_sum(n)
     return at
 
@@ -86,7 +86,9 @@ def used(statements: list[Statement]) -> list[Statement]:
 
 def loaded(s: Statement) -> str:
     """The name that the statement gives an element of an array; empty for any other statement."""
-    found = re.fullmatch(r"(\w+) = \w+(\[[\d, ]+\]|\.shape\[0\])", s.text) if isinstance(s, Line) else None
+    if isinstance(s, Loop) or not s.text.endswith("]"):
+        return ""
+    found = re.fullmatch(r"(\w+) = \w+(\[[\d, ]+\]|\.shape\[0\])", s.text)
     return found[1] if found else ""
 
 
@@ -116,7 +118,7 @@ class Scheduler:
         for k, e in entries:
             for part in (e, *e.args, *(b for a in e.args for b in a.args)):
                 self.parts.setdefault(part, names[k])
-        at, sums = steps(roots), [n for n in topological(roots) if is_sample_sum(n)]
+        at, sums = steps(p.order), [n for n in p.order if is_sample_sum(n)]
         body: list[Statement] = []
         for step in range(max(at.values())):
             body += self.sample_pass([n for n in sums if at[n] == step + 1])
@@ -125,7 +127,7 @@ class Scheduler:
         elif body:
             args = (self.out(), "theta", *self.totals, *self.inputs())
             doc = f"{self.result_doc()} It takes the totals of the passes."
-            self.functions.append(Function("finish", args, doc, self.scalar_results(roots)))
+            self.functions.append(Function("finish", args, doc, used(self.scalar_results(roots))))
             body.append(Line(f"return finish({', '.join(args)})"))
         else:
             body = self.scalar_results(roots)
@@ -156,8 +158,9 @@ class Scheduler:
 
     def region(self, roots: Sequence[Node]) -> tuple[Region, Loops]:
         """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""
-        given = loads(self.program, roots) | self.results
-        region = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
+        order = topological(roots)
+        given = loads(self.program, order) | self.results
+        region = Region(use_counts(roots, order), given, self.naming.name, self.naming.comment)
         if any(per_sample(a.leaf) for a in self.program.inputs):
             region.statements.append(self.count_line())
         for n, text in sorted(given.items(), key=lambda pair: natural(pair[1])):
@@ -237,7 +240,7 @@ class Scheduler:
         scalars = self.scalars(inside)
         head, _ = self.region(scalars)
         given = {n: head.emit(n, named=True) for n in scalars if n.op.name != "const"}
-        body = Region(use_counts(roots), given, self.naming.name, self.naming.comment)
+        body = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
         names = {a.leaf: a.name for a in self.program.inputs}
         for n in inside:
             if n.op.name == "leaf" and len(n.type.shape) == 1:
@@ -280,7 +283,7 @@ class Scheduler:
             region.statements.append(BACKWARD)
             self.store_gradient(region, loops)
         region.statements.append(Line(f"return {region.emit(value)}"))
-        return used(region.statements)
+        return region.statements
 
     def gradient(self) -> tuple[list[tuple[int, Node]], list[tuple[int, Node]]]:
         """The gradient as entries and arrays, each with its place in theta; an entry inside an array is added to it."""

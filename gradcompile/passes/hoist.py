@@ -7,23 +7,25 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
-from gradcompile.ir import Node, apply, const, is_const, node, topological
+from gradcompile.ir import Node, apply, const, is_const, topological, with_new
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies
 
 
 def hoist(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
     """The roots with weighted sums rewritten, and the labels carried over to what the weights were taken from."""
-    done: dict[Node, Node] = {}
+    new: dict[Node, Node] = {}  # what has changed
     split: dict[Node, Split] = {}
     for n in topological([*roots, *labels]):
-        parts = split_node(n, split, done)
+        parts = split_node(n, split, new)
         if parts is not None:
             split[n] = parts
-        done[n] = summed(n, split) or node(n.op, [done[a] for a in n.args], n.params, None if n.args else n.type)
-    carried = {done[n]: done.get(primal, primal) for n, primal in labels.items()}
-    carried |= {split[n][1]: done.get(primal, primal) for n, primal in labels.items() if n in split}
-    return [done[r] for r in roots], carried
+        result = summed(n, split) or with_new(n, new)
+        if result is not n:
+            new[n] = result
+    carried = {new.get(n, n): new.get(primal, primal) for n, primal in labels.items()}
+    carried |= {split[n][1]: new.get(primal, primal) for n, primal in labels.items() if n in split}
+    return [new.get(r, r) for r in roots], carried
 
 
 def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
@@ -39,11 +41,11 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     return product(weight, total)
 
 
-def split_node(n: Node, split: Mapping[Node, Split], done: Mapping[Node, Node]) -> Split | None:
+def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -> Split | None:
     """weight and core of a per-sample node that is linear in one broadcast cotangent."""
     name = n.op.name
     if name == "broadcast" and not n.args[0].type.shape and n.args[0].op.name != "const":
-        return done[n.args[0]], const(1.0, n.type.dtype)
+        return new.get(n.args[0], n.args[0]), const(1.0, n.type.dtype)
     found = [split[a] for a in n.args if a in split]
     if not found:
         return None
@@ -52,7 +54,7 @@ def split_node(n: Node, split: Mapping[Node, Split], done: Mapping[Node, Node]) 
         return weight, apply("add", *(core for _, core in found))
     if len(found) > 1:
         return None
-    cores = [split[a][1] if a in split else done[a] for a in n.args]
+    cores = [split[a][1] if a in split else new.get(a, a) for a in n.args]
     if name == "mul":
         return weight, product(*cores)
     if name == "neg" or (name == "div" and n.args[0] in split):

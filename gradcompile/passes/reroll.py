@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, const, node, topological
+from gradcompile.ir import Node, apply, const, node, topological, with_new
 from gradcompile.ops.gather import Affine, row_major, table, take
 from gradcompile.passes.forms import Forms
 from gradcompile.passes.spacing import FEWEST, Ints, Run, first_equal, in_order, runs
@@ -50,11 +50,10 @@ def reroll(roots: Sequence[Node], params: Sequence[Node], inputs: Iterable[Node]
     new: dict[Node, Node] = {}  # what has changed
     for n in order:
         rolled = roller.reduction(n.op.name, [new.get(t, t) for t in chains[n]]) if n in chains else None
-        if rolled is None and any(a in new for a in n.args):
-            rolled = node(n.op, [new.get(a, a) for a in n.args], n.params)
-        if rolled is not None:
-            new[n] = rolled
-        roller.forms.describe(rolled or n)
+        result = rolled or with_new(n, new)
+        if result is not n:
+            new[n] = result
+        roller.forms.describe(result)
     return [new.get(r, r) for r in roots]
 
 

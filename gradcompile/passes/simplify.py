@@ -7,28 +7,41 @@ put in its place, or None. `share_reciprocals` is the one step that may round di
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce
+from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, const, is_const, node, rebuild, topological
+from gradcompile.ir import Node, apply, const, is_const, rebuild, topological, with_new
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
 LARGEST_POWER = 64
+is_simple = attrgetter("simple")
 STRUCTURAL = ("broadcast", "assemble", "item", "sum", "amax", "size", "pack", "take", "scatter", "stop_gradient")
 
 
 def simplify(roots: Sequence[Node]) -> list[Node]:
-    """The roots with every rule applied, arguments first."""
-    return rebuild(roots, simplify_node)
+    """The roots with every rule applied, arguments first; what was found simple before is not looked at again."""
+    return rebuild(roots, simplify_node, settled=is_simple)
 
 
 def simplify_node(n: Node) -> Node:
     """One node, by the first rule that has something to say, until none has; the node remembers that none had."""
     while not n.simple:
-        found = next((r for rule in (fold, *RULES.get(n.op.name, ())) if (r := rule(n)) is not None), n)
-        n.simple = found is n
+        found = first_found(n)
+        if found is n:
+            n.simple = all(map(is_simple, n.args))
+            break
         n = found
+    return n
+
+
+def first_found(n: Node) -> Node:
+    """What the first rule that has something to say puts in the node's place; the node if there is none."""
+    for rule in RULES.get(n.op.name, GENERAL):
+        found = rule(n)
+        if found is not None:
+            return found
     return n
 
 
@@ -259,6 +272,7 @@ def spread_constants(n: Node) -> Node | None:
     return shaped(number, n) if number.op.name == "const" else None
 
 
+GENERAL: tuple[Rule, ...] = (fold,)
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (assembled, spread_constants, implied, one_term, doubled),
     "mul": (spread_constants, implied, unit_factor, signs_out, reciprocal_factor, constants_together),
@@ -272,6 +286,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "item": (entry_of_assembled,),
     "broadcast": (same_shape,),
 }
+RULES = {name: GENERAL + rules for name, rules in RULES.items()}
 
 
 def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
@@ -280,19 +295,21 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
     The one rule that may round differently, by an ulp, and that gives an infinity or NaN where 1/d overflows, for |d|
     below 2**-1024 (2**-128 in single precision). Divisors that are numbers or sizes are left, so are lone quotients.
     """
-    quotients: dict[Node, set[Node]] = {}
-    for n in topological(roots):
+    order = topological(roots)
+    quotients: dict[Node, list[Node]] = {}
+    for n in order:
         if n.op.name == "div" and n.args[1].op.name not in ("const", "size"):
-            quotients.setdefault(n.args[1], set()).add(n)
+            quotients.setdefault(n.args[1], []).append(n)
     shared = {n for d, found in quotients.items() for n in found if len(found) > 1 or n.type.shape != d.type.shape}
-    done: dict[Node, Node] = {}
-    for n in topological(roots):
-        args = [done[a] for a in n.args]
+    new: dict[Node, Node] = {}  # what has changed
+    for n in order if shared else ():
+        result = with_new(n, new)
         if n in shared and not is_const(n.args[0], 1.0):
-            done[n] = apply("mul", args[0], apply("div", const(1.0, n.type.dtype), args[1]))
-        else:
-            done[n] = node(n.op, args, n.params, None if args else n.type)
-    return [done[r] for r in roots]
+            x, d = result.args
+            result = apply("mul", x, apply("div", const(1.0, n.type.dtype), d))
+        if result is not n:
+            new[n] = result
+    return [new.get(r, r) for r in roots]
 
 
 def balance(roots: Sequence[Node]) -> list[Node]:

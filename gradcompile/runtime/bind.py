@@ -32,6 +32,8 @@ _MODEL = np.empty(0)  # what vectors given by address are compared with; lives a
 
 def match(arguments: Sequence[Argument], args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
     """The values in the order of the arguments, some given by place and some by name."""
+    if len(args) == len(arguments) and not named:
+        return list(args)
     takes = ", ".join(a.name for a in arguments)
     if len(args) > len(arguments):
         raise ArgumentTypeError(f"{len(args)} arguments given, {len(arguments)} taken: ({takes})")
@@ -158,10 +160,14 @@ def _check_exact(name: str, found: np.ndarray, dtype: np.dtype[Any]) -> None:
 
 
 def _check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> None:
-    fits = len(shape) == len(wanted) and all(w in ("n", s) for s, w in zip(shape, wanted, strict=True))
-    if not fits:
-        text = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
-        raise ArgumentError(f"{name} has shape {shape}, expected {text}{_shape_cure(name, shape, wanted)}")
+    if len(shape) == len(wanted):
+        for s, w in zip(shape, wanted, strict=True):
+            if w not in (s, "n"):
+                break
+        else:
+            return
+    text = f"({', '.join(map(str, wanted))}{',' * (len(wanted) == 1)})"
+    raise ArgumentError(f"{name} has shape {shape}, expected {text}{_shape_cure(name, shape, wanted)}")
 
 
 def _shape_cure(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> str:
@@ -217,6 +223,8 @@ def pack(params: Sequence[Argument], values: Sequence[Any], dtype: str) -> np.nd
 
 
 def _packed(params: Sequence[Argument], converted: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
+    if all(type(v) is float for v in converted):
+        return np.array(converted, dtype)
     theta = np.empty(sum(map(size_of, params)), dtype)
     lo = 0
     for a, value in zip(params, converted, strict=True):
@@ -237,6 +245,8 @@ def unpack(params: Sequence[Argument], theta: Any, dtype: str) -> tuple[Any, ...
 
 def _split(params: Sequence[Argument], vector: np.ndarray) -> tuple[Any, ...]:
     """A vector's parts by parameter: floats for scalars, views in the shape of the parameter otherwise."""
+    if not any(a.leaf.type.shape for a in params):
+        return tuple(vector.tolist())
     parts: list[Any] = []
     lo = 0
     for a in params:
@@ -429,6 +439,24 @@ def fun(theta, out=None):
 """
 
 
+def flat(route: Route, inputs: Sequence[Any], theta: Any, size: int) -> tuple[float, np.ndarray]:
+    """The loss and its gradient as one vector, for once: without what a bound function prepares for many calls."""
+    converted = convert_all(route.inputs, match(route.inputs, inputs, {}), _COPIED)
+    return evaluate(route.choose(converted), converted, theta, size, _DTYPES[route.dtype])
+
+
+def evaluate(
+    run: Callable[..., float], inputs: Sequence[Any], theta: Any, size: int, dtype: np.dtype[Any], out: Any = None
+) -> tuple[float, np.ndarray]:
+    """The loss and its gradient at a theta that is checked first, written into out if that is given and fits."""
+    theta = convert_theta(theta, size, dtype)
+    if out is not None:
+        check_out(out, size, dtype)
+        check_apart(out, theta)
+    grad = np.empty(size, dtype) if out is None else out
+    return run(theta, grad, *inputs), grad
+
+
 def make_bound(
     route: Route, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
 ) -> Callable[..., tuple[float, np.ndarray]]:
@@ -437,12 +465,7 @@ def make_bound(
     kind = _DTYPES[dtype]
 
     def checked(theta: Any, out: np.ndarray | None) -> tuple[float, np.ndarray]:
-        theta = convert_theta(theta, size, kind)
-        if out is not None:
-            check_out(out, size, kind)
-            check_apart(out, theta)
-        grad = np.empty(size, kind) if out is None else out
-        return run(theta, grad, *converted_inputs), grad
+        return evaluate(run, converted_inputs, theta, size, kind, out)
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}

@@ -1,6 +1,5 @@
 """From the text of a generated module to compiled functions: the decorator it uses, its import, its compilation."""
 
-import ast
 import hashlib
 import importlib.util
 import linecache
@@ -21,7 +20,7 @@ from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
-_LONG = 2_000  # statements of a function whose bytecode is not made
+_LONG_BODY = re.compile(r'\."""\n((?:    .*\n|\n){2000,})')  # after a docstring: its bytecode is not made
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -90,9 +89,8 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
     """Run the text as a module. It is compiled from memory, never from a file that somebody could have changed."""
     module = importlib.util.module_from_spec(ModuleSpec(name, None, origin=filename))
     module.__file__ = filename
-    tree = ast.parse(source, filename)
-    remember(filename, tree)
-    code = compile(_without_long_bodies(tree), filename, "exec", dont_inherit=True)
+    remember(filename, source)
+    code = compile(_without_long_bodies(source), filename, "exec", dont_inherit=True)
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)
@@ -104,20 +102,11 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
     return module
 
 
-def _without_long_bodies(tree: ast.Module) -> ast.Module:
-    """The module with long functions cut down to their docstrings: `jit` goes by the tree, bytecode takes a while."""
+def _without_long_bodies(source: str) -> str:
+    """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
     import numba
 
-    if numba.config.DISABLE_JIT:
-        return tree
-    body = [_stub(s) if isinstance(s, ast.FunctionDef) and len(s.body) > _LONG else s for s in tree.body]
-    return ast.Module(body, tree.type_ignores)
-
-
-def _stub(function: ast.FunctionDef) -> ast.FunctionDef:
-    """The function without what follows its docstring."""
-    kept = {name: getattr(function, name) for name in function._fields} | {"body": function.body[:1]}
-    return ast.copy_location(ast.FunctionDef(**kept), function)
+    return source if numba.config.DISABLE_JIT else _LONG_BODY.sub(lambda m: '."""\n' + "\n" * m[1].count("\n"), source)
 
 
 def _machine_code_directories(module: ModuleType) -> set[Path]:

@@ -24,7 +24,8 @@ class Route:
         from gradcompile.runtime.share import Share  # loads Numba
 
         self.kernel, self.inputs, self.dtype = kernel, inputs, dtype
-        self.share = share = Share.estimated(*cost, threads)
+        operations, size = cost
+        self.share = share = Share.estimated(kernel, operations * np.dtype(dtype).itemsize / 8, size, threads)
         self.columns = [k for k, a in enumerate(inputs) if a.leaf.type.shape[:1] == ("n",)]
         self.serial = self.entry("C")
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
@@ -48,11 +49,12 @@ class Route:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
             return self.serial
-        columns = [inputs[k] for k in self.columns]
-        is_large = self.smallest is not None and len(columns[0]) >= self.smallest and self.share.workers() > 1
-        if all(c.flags.c_contiguous for c in columns):
-            return self.shared if is_large else self.serial
-        return self.shared_strided if is_large else self.strided
+        samples = len(inputs[self.columns[0]])
+        is_shared = self.smallest is not None and samples >= self.smallest and self.share.workers(samples) > 1
+        for k in self.columns:
+            if not inputs[k].flags.c_contiguous:
+                return self.shared_strided if is_shared else self.strided
+        return self.shared if is_shared else self.serial
 
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""

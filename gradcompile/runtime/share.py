@@ -38,9 +38,10 @@ class Share:
     threads: int | None = None
 
     @classmethod
-    def estimated(cls, operations: int, size: int, threads: int | None) -> "Share":
-        """From the operations and the bytes of a sample, the slower of the two."""
-        return cls(max(operations * NS_PER_OPERATION, size * NS_PER_BYTE, 0.1), threads)
+    def estimated(cls, kernel: Any, operations: float, size: int, threads: int | None) -> "Share":
+        """From the operations of a sample in double precision and its bytes: what takes longer, in one pass of many."""
+        passes = sum(takes_range(f) for f in called(kernel).values())
+        return cls(max(operations * NS_PER_OPERATION / max(passes, 1), size * NS_PER_BYTE, 0.1), threads)
 
     @property
     def least(self) -> int:
@@ -52,10 +53,10 @@ class Share:
         """Samples from which on the work is shared; two groups at least."""
         return max(int(WORTH / self.cost), 2 * SPAN << self.least)
 
-    def workers(self) -> int:
-        """The number of threads that may take part."""
+    def workers(self, samples: int) -> int:
+        """The number of threads that take part: as many as there are processors, if each has enough to do."""
         available = processors()
-        return min(self.threads or available, available)
+        return min(self.threads or available, available, max(1, int(2 * samples * self.cost / WORTH)))
 
     def level(self, spans: int, workers: int) -> int:
         """Groups have 2**level spans: a few groups a thread, neither too short nor too long."""
@@ -67,11 +68,8 @@ class Share:
 def spread(kernel: Any, inputs: Mapping[str, Any], share: Share) -> Callable[..., Any]:
     """A kernel that shares its passes over the samples with other threads; inputs: the Numba types, by name."""
     text = plain_text(kernel)
-    known = dict(text.__globals__)
-    for name in text.__code__.co_names:
-        if isinstance(plain_text(known.get(name)), FunctionType):
-            known[name] = _replacement(known[name], inputs, share)
-    return FunctionType(text.__code__, known, text.__name__)
+    replaced = {name: _replacement(f, inputs, share) for name, f in called(kernel).items()}
+    return FunctionType(text.__code__, {**text.__globals__, **replaced}, text.__name__)
 
 
 def plain_text(function: Any) -> Any:
@@ -79,23 +77,40 @@ def plain_text(function: Any) -> Any:
     return own_text(function) or function
 
 
+def called(kernel: Any) -> dict[str, Any]:
+    """The functions that a kernel's text calls, by name."""
+    text = plain_text(kernel)
+    found = {name: text.__globals__.get(name) for name in text.__code__.co_names}
+    return {name: f for name, f in found.items() if isinstance(plain_text(f), FunctionType)}
+
+
+def takes_range(function: Any) -> bool:
+    """Whether a function is a pass over a range of samples."""
+    return bool(plain_text(function).__code__.co_varnames[1:3] == ("start", "stop"))
+
+
 def _replacement(function: Any, inputs: Mapping[str, Any], share: Share) -> Callable[..., Any]:
     """What the driver calls in place of a function that the kernel calls."""
     code = plain_text(function).__code__
     takes = code.co_varnames[: code.co_argcount]
     run = _compiled(function, takes, inputs) if hasattr(function, "compile") else _quiet(function)
-    if takes[:3] == ("tree", "start", "stop"):
-        return _shared_sums(run, share)
-    return _shared_values(run, share) if takes[1:3] == ("start", "stop") else run
+    if not takes_range(function):
+        return run
+    return _shared_sums(run, share) if takes[0] == "tree" else _shared_values(run, share)
 
 
 def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) -> Callable[..., Any]:
-    """A compiled function by its entry point. It is compiled at the first call, whose arguments tell the types."""
+    """A compiled function by its entry point. It is compiled at the first call, whose arguments tell the types.
+
+    A function of numbers alone is left to Numba's dispatch: they may be floats here and integers there.
+    """
     entry: Callable[..., Any] | None = None
 
     def call(*args: Any) -> Any:
         nonlocal entry
-        if entry is None:
+        if entry is None and not any(isinstance(a, np.ndarray) for a in args):
+            entry = function
+        elif entry is None:
             types = [inputs[t] if t in inputs else _type_of(a) for t, a in zip(takes, args, strict=True)]
             entry = jit.precompile(function, types)
         return entry(*args)
@@ -125,7 +140,7 @@ def _shared_sums(run: Callable[..., Any], share: Share) -> Callable[..., None]:
     carry = _replacement(carry_on, {}, share)
 
     def sums(tree: np.ndarray, start: int, stop: int, *rest: Any) -> None:
-        spans, workers = -(-stop // SPAN), share.workers()
+        spans, workers = -(-stop // SPAN), share.workers(stop)
         level = share.level(spans, workers)
         groups, size = -(-spans >> level), SPAN << level
         parts = np.empty((groups, level + 1, tree.shape[1]), tree.dtype)
@@ -143,7 +158,7 @@ def _shared_values(run: Callable[..., Any], share: Share) -> Callable[..., None]
     """The pass `run`, which writes a value a sample, shared."""
 
     def values(out: np.ndarray, start: int, stop: int, *rest: Any) -> None:
-        spans, workers = -(-stop // SPAN), share.workers()
+        spans, workers = -(-stop // SPAN), share.workers(stop)
         size = SPAN << share.level(spans, workers)
         pool.run(lambda k: run(out, k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
 

@@ -1,10 +1,54 @@
 """Functions whose text is the same in every precision; exact, or one rounding."""
 
 from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import copysign, fabs, floor, fma, fmod, rarely
+from gradcompile.runtime.primitives import ceil as rounded_up
+from gradcompile.runtime.primitives import copysign, fma, fmod, rarely
+from gradcompile.runtime.primitives import fabs as magnitude
+from gradcompile.runtime.primitives import floor as rounded_down
+from gradcompile.runtime.primitives import sqrt as square_root
 
 INF = float("inf")
 INTEGRAL = 2.0**22  # quotients below have their integral part in either precision
+
+
+@jit
+def sqrt(x):  # type: ignore[no-untyped-def]
+    """Square root, correctly rounded; NaN below 0.
+
+    >>> float(sqrt(9.0))
+    3.0
+    """
+    return square_root(x)
+
+
+@jit
+def fabs(x):  # type: ignore[no-untyped-def]
+    """|x|.
+
+    >>> float(fabs(-2.0))
+    2.0
+    """
+    return magnitude(x)
+
+
+@jit
+def floor(x):  # type: ignore[no-untyped-def]
+    """The largest integer not above x, as a float.
+
+    >>> float(floor(-1.5))
+    -2.0
+    """
+    return rounded_down(x)
+
+
+@jit
+def ceil(x):  # type: ignore[no-untyped-def]
+    """The smallest integer not below x, as a float.
+
+    >>> float(ceil(1.5))
+    2.0
+    """
+    return rounded_up(x)
 
 
 @jit

@@ -10,21 +10,8 @@ that was found over the whole domain, on random and adversarial arguments, subno
 """
 
 from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import (
-    at_least,
-    at_most,
-    bits,
-    ceil,
-    copysign,
-    fabs,
-    floor,
-    fma,
-    from_bits,
-    rarely,
-    rint,
-    sqrt,
-)
-from gradcompile.vmath.common import INF, heaviside, maximum, minimum, mod, sign
+from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fma, from_bits, rarely, rint
+from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",

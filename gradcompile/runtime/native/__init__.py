@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gradcompile.collector import collector_paused
 from gradcompile.runtime.native.syntax import own_text, remember, syntax
 from gradcompile.runtime.native.values import Kind, SubsetError, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
@@ -37,6 +38,7 @@ class Compiled(NamedTuple):
 
 
 @lru_cache(maxsize=4)  # Numba asks more than once
+@collector_paused()
 def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
     mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]

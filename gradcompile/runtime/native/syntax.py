@@ -5,29 +5,35 @@ import linecache
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gradcompile.collector import collector_paused
 from gradcompile.runtime.native.values import SubsetError
 
+_TEXTS: dict[str, str] = {}
 _TREES: dict[tuple[str, str], ast.FunctionDef] = {}
 
 
-def remember(filename: str, tree: ast.Module) -> None:
-    """Keep the functions of a module whose text was parsed already."""
-    for s in tree.body:
-        if isinstance(s, ast.FunctionDef):
-            _TREES[filename, s.name] = s
+def remember(filename: str, source: str) -> None:
+    """Keep the text of a module in memory: its file is not read. It is parsed when a function is compiled."""
+    _TEXTS[filename] = source
 
 
+@collector_paused()
 def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
     """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
     code = function.__code__
     key = code.co_filename, code.co_name
     if key not in _TREES:
-        lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
-        start = next((k for k, line in enumerate(lines) if line.startswith("def ")), None)
+        source = _TEXTS.get(code.co_filename)
+        known = linecache.getlines(code.co_filename, function.__globals__)
+        lines = known if source is None else source.splitlines(True)
+        first = code.co_firstlineno - 1
+        start = next((k for k in range(first, len(lines)) if lines[k].startswith("def ")), None)
         if start is None:
             raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
         stop = next((k for k in range(start + 1, len(lines)) if lines[k].strip() and lines[k][0] not in " #)"), None)
-        remember(code.co_filename, ast.parse("".join(lines[start:stop])))
+        (tree,) = ast.parse("\n" * start + "".join(lines[start:stop])).body
+        assert isinstance(tree, ast.FunctionDef)
+        _TREES[key] = tree
     return _TREES[key]
 
 

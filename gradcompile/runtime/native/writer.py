@@ -156,7 +156,8 @@ class Writer:
             raise SubsetError(f"{self.tree.name} takes {len(arguments)} arguments, got {len(kinds)}")
         given = [self.bind(a, k, f"%a{i}") for i, (a, k) in enumerate(zip(arguments, kinds, strict=True))]
         self.made.parameters = ", ".join(p for parameters in given for p in parameters)
-        self.real = next((k[0] for k in kinds if k[0] in FLOATS), "double")
+        single = any(k[0] == "i32" for k in kinds)  # the bits of a float
+        self.real = next((k[0] for k in kinds if k[0] in FLOATS), "float" if single else "double")
         body = [s for s in self.tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         last = body.pop() if body and isinstance(body[-1], ast.Return) else None
         result = last.value if isinstance(last, ast.Return) else None
@@ -229,10 +230,13 @@ class Writer:
         self.lines, self.block = self.pieces[-1].lines, "start"
 
     def store_slot(self, value: Value | Array, slot: int) -> list[str]:
-        """The lines that write a value, or where an array is, to the frame."""
+        """The lines that write a value, or where an array is, to the frame.
+
+        Volatile, or LLVM looks at each store for whether a later one makes it dead, in quadratic time.
+        """
         self.count += 1
         place, type = f"%f{self.count}", value.type if isinstance(value, Value) else "ptr"
-        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", f"  store {type} {value.text}, ptr {place}"]
+        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", f"  store volatile {type} {value.text}, ptr {place}"]
 
     def fetched(self, name: str, value: Value | Array) -> Value | Array:
         """A value of an earlier piece, read from the frame."""
@@ -409,7 +413,7 @@ class Writer:
         width = max(v.width for v in values)
         types = {"i64" if v.type == "lane" else v.type for v in values} - {"literal"}
         if not types:
-            types = {"double" if any(isinstance(v.text, float) for v in values) else "i64"}
+            types = {self.real if any(isinstance(v.text, float) for v in values) else "i64"}
         has_float = any(v.type == "literal" and isinstance(v.text, float) for v in values)
         kind = next((t for t in FLOATS if t in types), self.real if has_float else max(types, key=SIZES.__getitem__))
         return [Value(kind, width, self.converted(v, kind, width)) for v in values], kind, width
@@ -436,10 +440,10 @@ class Writer:
         steps = ", ".join(f"i64 {k * step}" for k in range(v.width))
         return Value("i64", v.width, self.emit(f"add <{v.width} x i64> {first}, <{steps}>"))
 
-    def settled(self, v: Value) -> Value:
+    def settled(self, v: Value, integer: str = "i64") -> Value:
         """A value with a type of its own, also if it was a number of the text."""
         if v.type == "literal":
-            type = self.real if isinstance(v.text, float) else "i64"
+            type = self.real if isinstance(v.text, float) else integer
             return Value(type, 1, operand(v.text, type, 1))
         return self.spread_lane(v) if v.type == "lane" else v
 
@@ -640,7 +644,9 @@ class Writer:
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        given = [a if isinstance(a, Array) else self.settled(a) for a in args]
+        is_scalar = not any(isinstance(a, Array) for a in args)
+        integer = "i32" if self.real == "float" and is_scalar else "i64"  # what `bits` gives beside the other arguments
+        given = [a if isinstance(a, Array) else self.settled(a, integer) for a in args]
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
         made.calls += 1
