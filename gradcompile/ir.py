@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from gradcompile.errors import GraphError
 from gradcompile.ops.record import OPS, Op, Params
 from gradcompile.types import ArrayType, Dim
-
-_interned: WeakValueDictionary[tuple[Any, ...], "Node"] = WeakValueDictionary()
 
 
 class Node:
@@ -39,6 +37,22 @@ class Node:
         return result
 
 
+class Entry(ref[Node]):
+    """A weak reference to a node in the table of nodes, with its key there; faster than a WeakValueDictionary's."""
+
+    __slots__ = ("key",)
+    key: tuple[Any, ...]
+
+
+_interned: dict[tuple[Any, ...], Entry] = {}
+
+
+def forget(entry: Entry) -> None:
+    """Take a node that is no more from the table, unless an equal one stands there by now."""
+    if _interned.get(entry.key) is entry:
+        del _interned[entry.key]
+
+
 _type, _verified = attrgetter("type"), attrgetter("verified")
 
 
@@ -46,7 +60,8 @@ def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType
     """The node `op(*args)`; its type is inferred unless given (leaves, constants and tables give it)."""
     args = tuple(args)
     key = (op.name, args, params, type) if op.name != "const" else ("const", repr(params[0]), type)
-    found = _interned.get(key)
+    entry = _interned.get(key)
+    found = None if entry is None else entry()
     if found is None:
         found = Node()
         found.op, found.args, found.params = op, args, params
@@ -54,7 +69,8 @@ def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType
         right = not args if type is not None else all(map(_verified, args))
         found.verified = right and op.arity in (None, len(args))
         found.simple = False
-        found = _interned.setdefault(key, found)
+        _interned[key] = entry = Entry(found, forget)
+        entry.key = key
     return found
 
 

@@ -6,6 +6,7 @@
 import importlib.util
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def long_sum() -> Compiled:
     return compile_grad(sum(sp.sin(w * v) * k for k, v in enumerate(xs, 1)) ** 2, [w], inputs=xs)
 
 
+def chain() -> Compiled:
+    xs = sp.symbols("x:60")
+    terms = (100 * (q - p**2) ** 2 + (1 - p) ** 2 for p, q in pairwise(xs))
+    return compile_grad(sp.log(sum(terms)), {"x": xs})
+
+
+def grid() -> Compiled:
+    U = sp.IndexedBase("U", shape=(8, 9))
+    inside = [(i, j) for i in range(1, 7) for j in range(1, 8)]
+    stencil = (U[i - 1, j] + U[i + 1, j] + U[i, j - 1] + U[i, j + 1] - 4 * U[i, j] for i, j in inside)
+    return compile_grad(sum(t**2 for t in stencil) + (U[0, 0] - 1) ** 2, [U])
+
+
 def names() -> Compiled:
     decay, theta = sp.symbols(r"\lambda_{1} theta")
     n, grad = sp.symbols("n grad")
@@ -95,6 +109,8 @@ CASES: list[tuple[Callable[[], Compiled], tuple[Any, ...]]] = [
     (single, (0.7, X.astype("f4"), Y.astype("f4"))),
     (special, (1.7, 0.6)),
     (long_sum, (0.3, *np.linspace(-1.0, 1.0, 20).tolist())),
+    (chain, (np.linspace(-1.0, 1.0, 60),)),
+    (grid, (np.linspace(-1.0, 1.0, 72).reshape(8, 9) ** 2,)),
     (names, (2.0, 1.3, X, Y)),
 ]
 

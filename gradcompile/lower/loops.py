@@ -81,16 +81,18 @@ class Loops:
         self.sum_up(region, body, sums, nest)
         self.find_peaks(region, body, peaks, nest)
         written: set[str] = set()
+        parts: dict[Node, str] = {}
         for n in scatters:
             spec, target = n.params[0], targets[n]
             if has_own_places(spec) and target not in written:
                 body.accumulate(f"{target}[{self.index(spec)}]", n.args[0], "")
                 written.add(target)
                 continue
-            part = self.naming.fresh("part")
-            nest.before.append(Line(f"{part} = empty({size_of(shape)}, theta)"))
-            body.statements.append(Line(f"{part}[{place(contiguous(shape))}] = {body.emit(n.args[0])}"))
-            entry = Line(f"{target}[{self.index(spec)}] += {part}[{place(contiguous(shape))}]")
+            if n.args[0] not in parts:
+                part = parts[n.args[0]] = self.naming.fresh("part")
+                nest.before.append(Line(f"{part} = empty({size_of(shape)}, theta)"))
+                body.statements.append(Line(f"{part}[{place(contiguous(shape))}] = {body.emit(n.args[0])}"))
+            entry = Line(f"{target}[{self.index(spec)}] += {parts[n.args[0]]}[{place(contiguous(shape))}]")
             nest.after += Nest(shape, in_order=not has_own_places(spec)).around([entry])
         self.vectors |= targets
         region.statements += [*nest.before, *nest.around(body.statements), *nest.after]

@@ -118,9 +118,10 @@ class Scheduler:
         for k, e in entries:
             for part in (e, *e.args, *(b for a in e.args for b in a.args)):
                 self.parts.setdefault(part, names[k])
-        at, sums = steps(p.order), [n for n in p.order if is_sample_sum(n)]
+        sums = [n for n in p.order if is_sample_sum(n)]
+        at = steps(p.order) if sums else {}
         body: list[Statement] = []
-        for step in range(max(at.values())):
+        for step in range(max(at.values(), default=0)):
             body += self.sample_pass([n for n in sums if at[n] == step + 1])
         if per_sample(p.value):
             body += self.values()

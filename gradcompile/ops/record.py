@@ -92,7 +92,7 @@ def register(op: Op) -> Op:
 def elementwise(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """Result type of an elementwise op: broadcast shape, promoted dtype."""
     first = types[0]
-    if all(t is first or t == first for t in types):  # nearly always, and graphs are large
+    if types.count(first) == len(types):  # nearly always, and graphs are large
         return first
     return ArrayType(broadcast(*(t.shape for t in types)), promote(*(t.dtype for t in types)))
 

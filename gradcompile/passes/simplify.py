@@ -272,8 +272,8 @@ def spread_constants(n: Node) -> Node | None:
     return shaped(number, n) if number.op.name == "const" else None
 
 
-GENERAL: tuple[Rule, ...] = (fold,)
-RULES: dict[str, tuple[Rule, ...]] = {
+GENERAL: tuple[Rule, ...] = (fold,)  # of every op
+SPECIAL: dict[str, tuple[Rule, ...]] = {
     "add": (assembled, spread_constants, implied, one_term, doubled),
     "mul": (spread_constants, implied, unit_factor, signs_out, reciprocal_factor, constants_together),
     "div": (spread_constants, implied, unit_divisor, signs_out),
@@ -286,7 +286,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "item": (entry_of_assembled,),
     "broadcast": (same_shape,),
 }
-RULES = {name: GENERAL + rules for name, rules in RULES.items()}
+RULES = {name: GENERAL + rules for name, rules in SPECIAL.items()}
 
 
 def share_reciprocals(roots: Sequence[Node]) -> list[Node]:

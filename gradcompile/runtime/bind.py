@@ -3,7 +3,6 @@
 Compiled code checks no type and no shape, so everything is checked here. What is already right is passed by reference.
 """
 
-import ast
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,13 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
-from gradcompile.runtime.native import syntax
+from gradcompile.runtime.native import own_lines
 from gradcompile.runtime.route import Route, numba_types
 
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_SHORT = 200  # statements of a kernel up to which compiling it a second time is not felt
+_SHORT = 250  # lines of a kernel up to which compiling it a second time is not felt
 _COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
@@ -497,8 +496,8 @@ def _is_short(kernel: Any) -> bool:
     """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
     if not hasattr(kernel, "overloads"):
         return False
-    body = syntax(kernel.py_func.__wrapped__).body
-    return len(body) <= _SHORT and not any(isinstance(s, ast.For) for s in body)
+    lines = own_lines(kernel.py_func.__wrapped__).strip().splitlines()
+    return len(lines) <= _SHORT and not any(line.lstrip().startswith("for ") for line in lines)
 
 
 def _in_file(kernel: Any) -> bool:

@@ -20,7 +20,7 @@ from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
-_LONG_BODY = re.compile(r'\."""\n((?:    .*\n|\n){2000,})')  # after a docstring: its bytecode is not made
+_LONG = re.compile(r'(^@jit\ndef [^"]*"""[^"]*"""\n)((?:    .*\n|\n){2000,})', re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -106,7 +106,7 @@ def _without_long_bodies(source: str) -> str:
     """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
     import numba
 
-    return source if numba.config.DISABLE_JIT else _LONG_BODY.sub(lambda m: '."""\n' + "\n" * m[1].count("\n"), source)
+    return source if numba.config.DISABLE_JIT else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
 
 
 def _machine_code_directories(module: ModuleType) -> set[Path]:

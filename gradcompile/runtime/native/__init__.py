@@ -21,11 +21,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gradcompile.collector import collector_paused
-from gradcompile.runtime.native.syntax import own_text, remember, syntax
+from gradcompile.runtime.native.syntax import own_lines, own_text, remember, syntax
 from gradcompile.runtime.native.values import Kind, SubsetError, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
 
-__all__ = ["SubsetError", "dispatcher", "lower", "own_text", "remember", "syntax"]
+__all__ = ["SubsetError", "dispatcher", "lower", "own_lines", "own_text", "remember", "syntax"]
 
 
 class Compiled(NamedTuple):

@@ -20,21 +20,24 @@ def remember(filename: str, source: str) -> None:
 @collector_paused()
 def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
     """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
-    code = function.__code__
-    key = code.co_filename, code.co_name
+    key = function.__code__.co_filename, function.__code__.co_name
     if key not in _TREES:
-        source = _TEXTS.get(code.co_filename)
-        known = linecache.getlines(code.co_filename, function.__globals__)
-        lines = known if source is None else source.splitlines(True)
-        first = code.co_firstlineno - 1
-        start = next((k for k in range(first, len(lines)) if lines[k].startswith("def ")), None)
-        if start is None:
-            raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
-        stop = next((k for k in range(start + 1, len(lines)) if lines[k].strip() and lines[k][0] not in " #)"), None)
-        (tree,) = ast.parse("\n" * start + "".join(lines[start:stop])).body
+        (tree,) = ast.parse(own_lines(function)).body
         assert isinstance(tree, ast.FunctionDef)
         _TREES[key] = tree
     return _TREES[key]
+
+
+def own_lines(function: Callable[..., Any]) -> str:
+    """The text of a function below as many empty lines as it has lines above it in its file."""
+    code = function.__code__
+    source = _TEXTS.get(code.co_filename)
+    known = linecache.getlines(code.co_filename, function.__globals__) if source is None else source.splitlines(True)
+    start = next((k for k in range(code.co_firstlineno - 1, len(known)) if known[k].startswith("def ")), None)
+    if start is None:
+        raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
+    stop = next((k for k in range(start + 1, len(known)) if known[k].strip() and known[k][0] not in " #)"), None)
+    return "\n" * start + "".join(known[start:stop])
 
 
 def own_text(target: Any) -> Callable[..., Any] | None:

@@ -106,10 +106,13 @@ class Unit:
         self.declared.setdefault(name, f"declare {text}")
         return name
 
-    def table(self, values: tuple[Any, ...]) -> Array:
-        """A tuple of numbers of the module as an array; it is kept, so its address stays its own."""
+    def table(self, values: tuple[Any, ...], real: str) -> Array:
+        """A tuple of numbers of the module as an array, floats in a function's own type.
+
+        The tuple is kept, so its address stays its own.
+        """
         if id(values) not in self.tables:
-            type = "double" if any(isinstance(v, float) for v in values) else "i64"
+            type = real if any(isinstance(v, float) for v in values) else "i64"
             name = f"@{self.mark}.table.{len(self.tables)}"
             entries = ", ".join(f"{type} {operand(v, type, 1)}" for v in values)
             text = f"{name} = internal constant [{len(values)} x {type}] [{entries}], align 64"
@@ -236,7 +239,8 @@ class Writer:
         """
         self.count += 1
         place, type = f"%f{self.count}", value.type if isinstance(value, Value) else "ptr"
-        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", f"  store volatile {type} {value.text}, ptr {place}"]
+        store = f"  store volatile {type} {value.text}, ptr {place}"
+        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", store]
 
     def fetched(self, name: str, value: Value | Array) -> Value | Array:
         """A value of an earlier piece, read from the frame."""
@@ -489,7 +493,7 @@ class Writer:
         if not isinstance(owner, Array):
             if indices[0].type == "literal":
                 return number(owner[indices[0].text])
-            owner = self.unit.table(owner)
+            owner = self.unit.table(owner, self.real)
         return self.load(owner, self.offset(owner, indices))
 
     def indices(self, e: ast.Subscript) -> list[Value]:

@@ -1,0 +1,42 @@
+"""loss(x) = log(Add(...))
+
+479 operations for the loss, 1071 with the gradient (2.2 times). Rewrites: none.
+"""
+
+from gradcompile.vmath import log
+from gradcompile.reduction import close_span
+from gradcompile.runtime.primitives import empty, lanes, zeros
+from gradcompile.runtime.jit import jit
+
+LANES = 8  # samples that are computed side by side
+
+
+@jit
+def kernel(theta, grad):
+    """Write the gradient to grad and return the loss."""
+    partial = zeros((1, LANES), theta)
+    totals = zeros((1, 1), theta)
+    for i in lanes(0, 59):
+        x_i = theta[i]
+        diff = 1.0 - x_i                          # 1 - x[i]
+        diff_2 = theta[i + 1] - x_i * x_i         # x[i + 1] - x[i]**2
+        partial[0, i % LANES] += diff * diff + 100.0 * (diff_2 * diff_2)
+    close_span(partial, totals, 0)
+    d_pack_x = zeros(60, theta)
+    d_sum_1 = 1.0 / totals[0, 0]
+    part = empty(59, theta)
+    for i in lanes(0, 59):
+        x_i = theta[i]
+        diff_2 = theta[i + 1] - x_i * x_i         # x[i + 1] - x[i]**2
+        d_diff_2 = 2.0 * (100.0 * d_sum_1 * diff_2)  # dL/ddiff_2
+        neg_1 = -d_diff_2 * x_i
+        diff = 1.0 - x_i                          # 1 - x[i]
+        d_pack_x[i] += neg_1 + neg_1 - 2.0 * (d_sum_1 * diff)
+        part[i] = d_diff_2
+    for i in lanes(0, 59):
+        d_pack_x[i + 1] += part[i]
+    loss = log(totals[0, 0])                      # log(sum(... + 100*...**2))
+    # backward: d_v is dL/dv
+    for i in lanes(0, 60):
+        grad[i] = d_pack_x[i]
+    return loss
