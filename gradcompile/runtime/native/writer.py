@@ -212,13 +212,14 @@ class Writer:
         if result is not None:
             self.slots["returned"] = slot = len(self.slots)
             self.lines += self.store_slot(result, slot)
-        parameters = f"{self.made.parameters}, ptr %frame".removeprefix(", ")
+        parameters = f"{self.made.parameters}, ptr noalias %frame, ptr noalias %kept".removeprefix(", ")
+        given = f"{self.made.parameters}, ptr %frame, ptr %frame".removeprefix(", ")
         calls = []
         for k, piece in enumerate(self.pieces):
             name = f"@{self.made.name}.piece.{k}"
             head = f"define internal void {name}({parameters}) noinline {ATTRIBUTES} {{\nstart:"
             self.unit.pieces.append("\n".join([head, *piece.complete(), "  ret void", "}"]))
-            calls.append(f"  call void {name}({parameters})")
+            calls.append(f"  call void {name}({given})")
         self.local("i64", len(self.slots), "%frame")
         frees = [f"  call void @free(ptr {p})" for p in self.freed]
         tail = []
@@ -235,12 +236,13 @@ class Writer:
     def store_slot(self, value: Value | Array, slot: int) -> list[str]:
         """The lines that write a value, or where an array is, to the frame.
 
-        Volatile, or LLVM looks at each store for whether a later one makes it dead, in quadratic time.
+        No piece reads what it writes there, so the two are different pointers; volatile, or LLVM looks at each store for
+        whether a later one makes it dead, in quadratic time.
         """
         self.count += 1
         place, type = f"%f{self.count}", value.type if isinstance(value, Value) else "ptr"
         store = f"  store volatile {type} {value.text}, ptr {place}"
-        return [f"  {place} = getelementptr i64, ptr %frame, i64 {slot}", store]
+        return [f"  {place} = getelementptr i64, ptr %kept, i64 {slot}", store]
 
     def fetched(self, name: str, value: Value | Array) -> Value | Array:
         """A value of an earlier piece, read from the frame."""
