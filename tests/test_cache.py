@@ -111,7 +111,7 @@ def test_a_file_of_other_content_is_replaced_and_never_run(directory):
     cache.open_directory()
     path = directory / f"{name}.py"
     path.write_text("raise SystemExit('run')")
-    assert jit.load(source).kernel.py_func.__wrapped__(1.0) == 7.0
+    assert jit.load(source).kernel.py_func.lowered_from(1.0) == 7.0
     assert path.read_text() == source
 
 

@@ -496,7 +496,7 @@ def _is_short(kernel: Any) -> bool:
     """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
     if not hasattr(kernel, "overloads"):
         return False
-    lines = own_lines(kernel.py_func.__wrapped__).strip().splitlines()
+    lines = own_lines(kernel.py_func.lowered_from).strip().splitlines()
     return len(lines) <= _SHORT and not any(line.lstrip().startswith("for ") for line in lines)
 
 

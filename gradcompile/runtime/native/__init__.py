@@ -28,6 +28,9 @@ from gradcompile.runtime.native.writer import Unit
 __all__ = ["SubsetError", "dispatcher", "lower", "own_lines", "own_text", "remember", "syntax"]
 
 
+NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long function that takes longer than to lower it
+
+
 class Compiled(NamedTuple):
     """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
 
@@ -62,10 +65,11 @@ def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
     space: dict[str, Any] = {"resolve": resolve, "function": function, "__name__": function.__module__}
     exec(f"def resolved(typing, {arguments}):\n    return resolve(function, ({arguments},))", space)
     space["lowered"] = intrinsic(space["resolved"])
-    text = "\n" * (code.co_firstlineno - 1) + f"def {name}({arguments}): return lowered({arguments})"
-    exec(compile(text, code.co_filename, "exec", dont_inherit=True), space)  # where Numba looks for its cached code
+    text = f"def {name}({arguments}): return lowered({arguments})"
+    exec(compile(text, code.co_filename, "exec", dont_inherit=True), space)  # Numba keeps its machine code by that file
     wrapper = space[name]
-    wrapper.__doc__, wrapper.__wrapped__ = function.__doc__, function
+    wrapper.__code__ = wrapper.__code__.replace(co_firstlineno=NO_LINE)
+    wrapper.__doc__, wrapper.lowered_from = function.__doc__, function
     return numba.njit(**options)(wrapper)
 
 

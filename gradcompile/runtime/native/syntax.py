@@ -8,6 +8,7 @@ from typing import Any
 from gradcompile.collector import collector_paused
 from gradcompile.runtime.native.values import SubsetError
 
+KEPT = 1_000  # statements of a function whose tree is kept: one that is longer is lowered once
 _TEXTS: dict[str, str] = {}
 _TREES: dict[tuple[str, str], ast.FunctionDef] = {}
 
@@ -21,11 +22,13 @@ def remember(filename: str, source: str) -> None:
 def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
     """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
     key = function.__code__.co_filename, function.__code__.co_name
-    if key not in _TREES:
-        (tree,) = ast.parse(own_lines(function)).body
-        assert isinstance(tree, ast.FunctionDef)
+    if key in _TREES:
+        return _TREES[key]
+    (tree,) = ast.parse(own_lines(function)).body
+    assert isinstance(tree, ast.FunctionDef)
+    if len(tree.body) < KEPT:
         _TREES[key] = tree
-    return _TREES[key]
+    return tree
 
 
 def own_lines(function: Callable[..., Any]) -> str:
@@ -42,7 +45,7 @@ def own_lines(function: Callable[..., Any]) -> str:
 
 def own_text(target: Any) -> Callable[..., Any] | None:
     """The plain function behind one that `dispatcher` made; None for anything else."""
-    return getattr(getattr(target, "py_func", None), "__wrapped__", None)
+    return getattr(getattr(target, "py_func", None), "lowered_from", None)
 
 
 def repeated(body: list[ast.stmt]) -> list[str]:

@@ -236,7 +236,7 @@ class Writer:
     def store_slot(self, value: Value | Array, slot: int) -> list[str]:
         """The lines that write a value, or where an array is, to the frame.
 
-        No piece reads what it writes there, so the two are different pointers; volatile, or LLVM looks at each store for
+        No piece reads what it writes there, so the two are different pointers. Volatile, or LLVM looks for each store
         whether a later one makes it dead, in quadratic time.
         """
         self.count += 1
@@ -346,16 +346,16 @@ class Writer:
     # ---- expressions
 
     def value(self, e: ast.expr) -> Any:
-        """The value of an expression."""
+        """The value of an expression; the kinds that long functions are full of come first."""
+        if type(e) is ast.Name:
+            return self.name(e.id)
+        if type(e) is ast.BinOp:
+            return self.binary(type(e.op), self.value(e.left), self.value(e.right))
         match e:
-            case ast.Name(id=name):
-                return self.name(name)
             case ast.Constant(value=bool() as truth):
                 return Value("i1", 1, str(truth).lower())
             case ast.Constant(value=int() | float() as value):
                 return number(value)
-            case ast.BinOp(left=left, op=op, right=right):
-                return self.binary(type(op), self.value(left), self.value(right))
             case ast.Call():
                 return self.call(e)
             case ast.Subscript():
@@ -389,6 +389,8 @@ class Writer:
 
     def binary(self, op: type[ast.operator], x: Value, y: Value) -> Value:
         """An operation of two values."""
+        if x.type == y.type == self.real and x.width == y.width == 1:  # nearly always in straight-line code
+            return Value(self.real, 1, self.emit(f"{ARITHMETIC[op][0]} {self.real} {x.text}, {y.text}"))
         if x.type == "literal" and y.type == "literal":
             if op in FOLDED:
                 return number(FOLDED[op](x.text, y.text))
