@@ -9,14 +9,15 @@ import numpy as np
 from gradcompile.frontend.names import Namer
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
-from gradcompile.lower.program import Naming, Program
+from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 
 RESERVED = ("theta", "grad", "out", "n", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
             "kernel", "finish", "values", "samples", "min", "range", "float64", "float", "LANES")  # fmt: skip
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "close_span", "close_tree", "largest"),
            "gradcompile.runtime.primitives": ("empty", "full", "lanes", "zeros")}  # fmt: skip
-VECTOR = 64  # bytes: the lanes of a loop are as many as fit
+WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
+FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
 
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
@@ -38,7 +39,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
         if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
             imports[origin] = found
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
-    lanes = VECTOR // np.dtype(program.value.type.dtype).itemsize
+    size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
+    lanes = size // np.dtype(program.value.type.dtype).itemsize
     constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
     constants += [f"{name} = {values!r}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))

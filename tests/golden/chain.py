@@ -8,7 +8,7 @@ from gradcompile.reduction import close_span
 from gradcompile.runtime.primitives import empty, lanes, zeros
 from gradcompile.runtime.jit import jit
 
-LANES = 8  # samples that are computed side by side
+LANES = 16  # samples that are computed side by side
 
 
 @jit

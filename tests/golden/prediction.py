@@ -7,7 +7,7 @@ from gradcompile.vmath import exp
 from gradcompile.runtime.primitives import lanes
 from gradcompile.runtime.jit import jit
 
-LANES = 8  # samples that are computed side by side
+LANES = 32  # samples that are computed side by side
 
 
 @jit

@@ -9,7 +9,7 @@ from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
 from gradcompile.runtime.primitives import lanes, zeros
 from gradcompile.runtime.jit import jit
 
-LANES = 16  # samples that are computed side by side
+LANES = 64  # samples that are computed side by side
 
 
 @jit

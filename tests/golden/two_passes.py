@@ -7,7 +7,7 @@ from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
 from gradcompile.runtime.primitives import lanes, zeros
 from gradcompile.runtime.jit import jit
 
-LANES = 8  # samples that are computed side by side
+LANES = 32  # samples that are computed side by side
 
 
 @jit
