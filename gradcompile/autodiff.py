@@ -3,6 +3,7 @@
 Both build nodes, never numbers, so derivatives of derivatives and sharing with the primal come by themselves.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.errors import GraphError
@@ -21,7 +22,7 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
     >>> from gradcompile.ir import leaf
     >>> x = leaf("x")
     >>> vjp(apply("mul", x, x), [x])[0].op.name
-    'add'
+    'mul'
     """
     found = adjoints(output, wrt, cotangent)
     return [found.get(n) or zeros(n) for n in wrt]
@@ -88,8 +89,8 @@ def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
 def accumulate(parts: Sequence[Node], primal: Node) -> Node:
     """The sum of the contributions, of the primal's shape: what broadcasting spread out is summed, once."""
     by_shape: dict[Shape, list[Node]] = {}
-    for part in parts:
-        by_shape.setdefault(part.type.shape, []).append(part)
+    for part, count in Counter(parts).items():
+        by_shape.setdefault(part.type.shape, []).append(multiple(count, part))
     return total([unbroadcast(total(group), primal.type.shape, bool(primal.args)) for group in by_shape.values()])
 
 
@@ -125,6 +126,14 @@ def total(parts: Sequence[Node]) -> Node:
     if len(conditions) == 1:
         return masked(conditions[0], apply("add", *(p.args[1] for p in parts)))
     return masked(apply("or", *conditions), apply("add", *parts))
+
+
+def multiple(count: int, x: Node) -> Node:
+    """count*x, as x*x sends back its adjoint twice; behind a branch it stays there."""
+    if count == 1:
+        return x
+    number = const(float(count), x.type.dtype)
+    return masked(x.args[0], apply("mul", number, x.args[1])) if is_masked(x) else apply("mul", number, x)
 
 
 def is_masked(x: Node) -> bool:

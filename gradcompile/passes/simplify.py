@@ -105,7 +105,7 @@ def signs_out(n: Node) -> Node | None:
 
 
 def constants_together(n: Node) -> Node | None:
-    """c*(d*x) = (c*d)*x if one is a power of two, and c*((d*x)*y) = +-(x*y) where c*d = +-1; constants go first.
+    """c*(d*x) = (c*d)*x if one is a power of two, and c*((d*x)*y) = ((c*d)*x)*y if c is; constants go first.
 
     Powers of two shift the exponent and nothing else, unless a product on the way is subnormal or overflows.
     """
@@ -118,11 +118,10 @@ def constants_together(n: Node) -> Node | None:
         return apply("mul", const(c.value * x.args[0].value, n.type.dtype), x.args[1])
     if not is_small_power_of_two(c):
         return None
-    for y, other in (x.args, x.args[::-1]):
-        if y.op.name == "mul" and is_small_power_of_two(y.args[0]) and abs(c.value * y.args[0].value) == 1:
-            left, right = (y.args[1], other) if y is x.args[0] else (other, y.args[1])
-            sign = const(c.value * y.args[0].value, n.type.dtype)
-            return apply("mul", sign, simplify_node(apply("mul", left, right)))
+    for y_first, (y, other) in ((True, x.args), (False, x.args[::-1])):
+        if y.op.name == "mul" and y.args[0].op.name == "const":
+            y = simplify_node(apply("mul", const(c.value * y.args[0].value, n.type.dtype), y.args[1]))
+            return apply("mul", *((y, other) if y_first else (other, y)))
     return None
 
 

@@ -28,10 +28,9 @@ def kernel(theta, grad):
     for i in lanes(0, 59):
         x_i = theta[i]
         diff_2 = theta[i + 1] - x_i * x_i         # x[i + 1] - x[i]**2
-        d_diff_2 = 2.0 * (100.0 * d_sum_1 * diff_2)  # dL/ddiff_2
-        neg_1 = -d_diff_2 * x_i
+        d_diff_2 = 200.0 * d_sum_1 * diff_2       # dL/ddiff_2
         diff = 1.0 - x_i                          # 1 - x[i]
-        d_x[i] += neg_1 + neg_1 - 2.0 * (d_sum_1 * diff)
+        d_x[i] += -2.0 * (d_diff_2 * x_i) - 2.0 * (d_sum_1 * diff)
         part[i] = d_diff_2
     for i in lanes(0, 59):
         d_x[i + 1] += part[i]

@@ -20,8 +20,8 @@ def kernel(theta, grad):
     loss = w * xlogy_1 if below else (w * w if below_2 & below_3 else 0.0)  # where(0 < x, w*xlogy(x, x), ...)
     # backward: d_v is dL/dv
     both = below_2 & below_3 & (not below)
-    chosen = w if both else 0.0
-    grad[0] = chosen + chosen + (xlogy_1 if below else 0.0) if both | below else 0.0  # dL/dw
+    d_w = (2.0 * w if both else 0.0) + (xlogy_1 if below else 0.0) if both | below else 0.0  # dL/dw
+    grad[0] = d_w                                 # dL/dw
     both_2 = (x != 0.0) & below
     d_x = (w * log(x) if below else 0.0) + (w * (x / x) if both_2 else 0.0) if below | both_2 else 0.0  # dL/dx
     grad[1] = d_x                                 # dL/dx

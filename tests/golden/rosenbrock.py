@@ -1,6 +1,6 @@
 """loss(x, y) = (1 - x)**2 + 100*(-x**2 + y)**2
 
-7 operations for the loss, 11 with the gradient (1.6 times). Rewrites: none.
+7 operations for the loss, 12 with the gradient (1.7 times). Rewrites: none.
 """
 
 from gradcompile.runtime.jit import jit
@@ -15,8 +15,6 @@ def kernel(theta, grad):
     diff_2 = y - x * x                            # y - x**2
     loss = diff * diff + 100.0 * (diff_2 * diff_2)  # (1 - x)**2 + 100*(y - x**2)**2
     # backward: d_v is dL/dv
-    d_diff_2 = 200.0 * diff_2                     # dL/ddiff_2
-    neg_1 = -d_diff_2 * x
-    grad[0] = neg_1 + neg_1 - 2.0 * diff          # dL/dx
-    grad[1] = d_diff_2                            # dL/dy
+    grad[0] = -400.0 * diff_2 * x - 2.0 * diff    # dL/dx
+    grad[1] = 200.0 * diff_2                      # dL/dy
     return loss

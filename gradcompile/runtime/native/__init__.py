@@ -94,7 +94,8 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
     module.triple = llvm.get_process_triple()
     module.verify()
     library = context.active_code_library
-    library.add_llvm_module(module)
+    module.data_layout = str(library.codegen.target_data)
+    library._final_module.link_in(module)  # add_llvm_module would run passes first that run again at the end
     for name, (target, kinds, _) in lowered.foreign.items():
         link_foreign(context, builder.module, name, overload(target, kinds))
     operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
