@@ -23,6 +23,7 @@ def test_equal_nodes_are_one_object():
 
 
 def test_nodes_that_nothing_uses_are_forgotten():
+    gc.collect()
     before = len(ir._interned)
     n = apply("exp", apply("exp", leaf("nobody_else_has_it")))
     assert len(ir._interned) == before + 3
