@@ -286,12 +286,12 @@ def test_an_exception_in_another_thread_arrives():
 def test_an_interruption_while_waiting_does_not_leave_tasks_behind(monkeypatch):
     pool, begun, finished = Pool(), threading.Barrier(2), []
     interruptions = iter([KeyboardInterrupt("first"), KeyboardInterrupt("second")])
-    waiting = threads.wait
+    waiting = threads.Future.exception
 
-    def wait(running):
+    def exception(future):
         if (error := next(interruptions, None)) is not None:
             raise error
-        return waiting(running)
+        return waiting(future)
 
     def task(k: int) -> None:
         begun.wait(10)
@@ -299,7 +299,7 @@ def test_an_interruption_while_waiting_does_not_leave_tasks_behind(monkeypatch):
             time.sleep(0.05)
             finished.append(k)
 
-    monkeypatch.setattr(threads, "wait", wait)
+    monkeypatch.setattr(threads.Future, "exception", exception)
     with pytest.raises(KeyboardInterrupt, match="second"):
         pool.run(task, 2, 2)
     assert len(finished) == 1

@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 Task = Callable[[int], Any]
@@ -79,13 +79,13 @@ class Pool:
 
 def _settle(futures: list["Future[None]"]) -> None:
     """Wait until no task runs any more, whatever interrupts the waiting: they write into the caller's arrays."""
-    running = {f for f in futures if not f.cancel()}
     interruption: BaseException | None = None
-    while running:
-        try:
-            running = wait(running).not_done
-        except BaseException as error:
-            interruption = error
+    for future in futures:
+        while not (future.done() or future.cancel()):
+            try:
+                future.exception()
+            except BaseException as error:
+                interruption = error
     if interruption is not None:
         raise interruption
 
