@@ -88,3 +88,10 @@ def test_loops_beside_samples():
     one, other = f.flat(theta, *columns), g.flat(theta, *columns)
     assert one[0] == pytest.approx(other[0], rel=1e-13)
     np.testing.assert_allclose(one[1], other[1], rtol=1e-12, atol=1e-13)
+
+
+def test_a_round_is_a_span():
+    from gradcompile import reduction
+    from gradcompile.lower import loops
+
+    assert loops.SPAN == reduction.SPAN
