@@ -98,6 +98,8 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{wrap(args[0], ATOM)}[{', '.join(map(place_text, n.params[0]))}]", ATOM
     if name == "dot":
         return dot_text(n, args)
+    if name == "transpose" and n.params[0] == (1, 0):
+        return f"{wrap(args[0], ATOM)}.T", ATOM
     if name == "size":
         return "n", ATOM
     if name in GATHERED:

@@ -252,10 +252,15 @@ def dropout(x: Array, mask: Any, rate: float) -> Array:
 
     Raises ExpressionError unless 0 <= rate < 1.
     """
-    if not 0 <= rate < 1:
-        raise ExpressionError(f"dropout with rate {rate}: a rate from 0 up to, not including, 1 is needed")
-    result: Array = where(mask, x * (1 / (1 - rate)), 0.0)
+    result: Array = called("dropout", _dropout, (x, mask, rate), {})
     return result
+
+
+def _dropout(x: Array, mask: Any, rate: float) -> Array:
+    if not 0 <= rate < 1:
+        raise ExpressionError(f"a rate of {rate}: one from 0 up to, not including, 1 is needed")
+    n = floating(x.node)
+    return Array(choose(lift(mask), elementwise("mul", number(1 / (1 - rate), n), n), number(0.0, n)))
 
 
 # Attention

@@ -196,7 +196,7 @@ def median(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
 
 
 @function(np.argmax, method="argmax")
-def argmax(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
+def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The place of the largest entry along an axis, the first of equals."""
     n = arithmetic(lift(a) if axis is not None else ravel(a).node)
     k = axis_of(axis or 0, len(n.type.shape))
@@ -205,9 +205,9 @@ def argmax(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
 
 
 @function(np.argmin, method="argmin")
-def argmin(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
+def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The place of the smallest entry along an axis, the first of equals."""
-    return argmax(Array(elementwise("neg", arithmetic(lift(a)))), axis, keepdims)
+    return argmax(Array(elementwise("neg", arithmetic(lift(a)))), axis, keepdims=keepdims)
 
 
 # Matrices by the places of their entries

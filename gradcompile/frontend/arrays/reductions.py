@@ -81,13 +81,13 @@ def root(n: Node) -> Node:
 
 
 @function(np.sum, method="sum")
-def summed(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def summed(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The sum over axes."""
     return Array(total(lift(a), axis, keepdims))
 
 
 @function(np.mean, method="mean")
-def mean(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The mean over axes."""
     return Array(average(lift(a), axis, keepdims))
 
@@ -107,37 +107,37 @@ def weighted_average(a: Any, axis: Axis = None, weights: Any = None) -> Array:
 
 
 @function(np.var, method="var")
-def var(a: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
+def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
     """The variance over axes, divided by their entries less ddof."""
     return Array(spread_of(lift(a), axis, keepdims, ddof))
 
 
 @function(np.std, method="std")
-def std(a: Any, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
+def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
     """The square root of the variance; its derivative at 0 is 0."""
     return Array(root(spread_of(lift(a), axis, keepdims, ddof)))
 
 
 @function(np.max, np.amax, method="max")
-def amax(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def amax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest entry over axes; ties share the derivative."""
     return Array(largest(lift(a), axis, keepdims))
 
 
 @function(np.min, np.amin, method="min")
-def amin(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def amin(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The smallest entry over axes; ties share the derivative."""
     return Array(elementwise("neg", largest(elementwise("neg", lift(a)), axis, keepdims)))
 
 
 @function(np.ptp)
-def ptp(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest less the smallest."""
-    return Array(minus(amax(a, axis, keepdims).node, amin(a, axis, keepdims).node))
+    return Array(minus(amax(a, axis, keepdims=keepdims).node, amin(a, axis, keepdims=keepdims).node))
 
 
 @function(np.prod, method="prod")
-def prod(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The product over axes, halved again and again, so that its derivative holds where entries are 0."""
     n = arithmetic(lift(a))
     axes = axes_of(axis, len(n.type.shape))
@@ -164,19 +164,19 @@ def product_along(n: Node, k: int) -> Node:
 
 
 @function(np.any, method="any")
-def some(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def some(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether some entry is true."""
     return Array(elementwise("lt", ir.const(0, "int64"), total(truth(lift(a)), axis, keepdims)))
 
 
 @function(np.all, method="all")
-def every(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def every(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether all entries are true."""
-    return Array(elementwise("not", some(Array(elementwise("not", lift(a))), axis, keepdims).node))
+    return Array(elementwise("not", some(Array(elementwise("not", lift(a))), axis, keepdims=keepdims).node))
 
 
 @function(np.count_nonzero)
-def count_nonzero(a: Any, axis: Axis = None, keepdims: bool = False) -> Array:
+def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The number of entries that aren't 0."""
     return Array(total(truth(lift(a)), axis, keepdims))
 

@@ -309,16 +309,24 @@ def column_stack(tup: Sequence[Any]) -> Array:
     return Array(joined(nodes, 1))
 
 
-@function(np.split, np.array_split)
+@function(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
     """Parts along an axis: so many equal ones, or between these places."""
+    shape = lift(ary).type.shape
+    dim = shape[axis_of(axis, len(shape))]
+    if isinstance(dim, int) and isinstance(indices_or_sections, int) and dim % indices_or_sections:
+        raise ExpressionError(f"an axis of {dim} does not split into {indices_or_sections} equal parts")
+    return array_split(ary, indices_or_sections, axis)
+
+
+@function(np.array_split)
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
+    """Parts along an axis: so many of about the same length, or between these places."""
     n = lift(ary)
     k = axis_of(axis, len(n.type.shape))
     dim = n.type.shape[k]
     if not isinstance(dim, int):
         raise ExpressionError(f"axis {axis} of shape {n.type.shape} is named: split by slices instead, as x[:3], x[3:]")
-    if isinstance(indices_or_sections, int) and dim % indices_or_sections:
-        raise ExpressionError(f"an axis of {dim} does not split into {indices_or_sections} equal parts")
     pieces = np.array_split(np.arange(dim), indices_or_sections)
     return [Array(part(n, k, Span(int(p[0]) if len(p) else 0, len(p)))) for p in pieces]
 

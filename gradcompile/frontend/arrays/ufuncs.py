@@ -11,7 +11,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
 from gradcompile.ir import Node, apply
 from gradcompile.ops.record import OPS
-from gradcompile.types import broadcast
+from gradcompile.types import broadcast, promote
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,18 +45,21 @@ def arithmetic(n: Node) -> Node:
     return cast(n, "int64") if n.type.dtype == "bool" else n
 
 
-def elementwise(name: str, *operands: Node, params: tuple[Any, ...] = ()) -> Node:
-    """An elementwise op, its operands converted to what it is defined for.
+def elementwise(name: str, *operands: Node) -> Node:
+    """An elementwise op, its operands converted to what it is defined for; integers follow the floats beside them.
 
     Raises ExpressionError if the shapes do not broadcast.
     """
-    convert: Callable[[Node], Node] = floating
-    if name in LOGICAL:
-        convert = truth
-    elif name in WHOLE | COMPARING:
-        convert = arithmetic
     broadcast(*(n.type.shape for n in operands))
-    return apply(name, *map(convert, operands), params=params)
+    widest = promote(*(n.type.dtype for n in operands))
+    if name in LOGICAL:
+        operands = tuple(map(truth, operands))
+    elif name in WHOLE | COMPARING:
+        operands = tuple(map(arithmetic, operands))
+    else:
+        kind = widest if widest.startswith("float") else "float64"
+        operands = tuple(n if n.type.dtype.startswith("float") else cast(n, kind) for n in operands)
+    return apply(name, *operands)
 
 
 def truth(n: Node) -> Node:
