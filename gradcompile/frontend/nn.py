@@ -14,13 +14,14 @@ import sympy
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
 from gradcompile.frontend.arrays.indexing import along
-from gradcompile.frontend.arrays.products import Labelled, matmul, products
+from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
 from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, part, with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, minus, number
 from gradcompile.frontend.functions import mean, sigmoid, softplus, stop_gradient, where
 from gradcompile.ir import Node, apply
 from gradcompile.ops.shape import Span
+from gradcompile.passes.contract import Labelled
 from gradcompile.types import Dim, Shape, dim_sum
 
 MASKED = -1e30  # a score that no softmax sees, though a row of nothing else is still a row of numbers

@@ -58,17 +58,18 @@ def place(k: int, dim: Dim) -> Dim:
 
 def span(s: slice, dim: Dim) -> Span | None:
     """A slice as a span, None if it is the whole axis."""
-    if s == slice(None):
-        return None
     if any(v is not None and not isinstance(v, int | np.integer) for v in (s.start, s.stop, s.step)):
         raise ExpressionError(f"a slice has whole numbers, not {s.start!r}:{s.stop!r}:{s.step!r}; use np.take")
     if isinstance(dim, int):
         start, stop, step = s.indices(dim)
-        return Span(start, len(range(start, stop, step)), step)
+        places = range(start, stop, step)
+        return None if places == range(dim) else Span(start, len(places), step)
     if s.step == -1 and s.start is None and s.stop is None:
         return Span(dim_sum(dim, -1), dim, -1)
     if s.step not in (None, 1):
         raise ExpressionError(f"steps of {s.step} along the named dimension {dim!r}: its length must be known")
+    if not s.start and s.stop is None:
+        return None
     start_, stop_ = place(s.start or 0, dim), dim if s.stop is None else place(s.stop, dim)
     length = dim_sum(stop_, dim_product(-1, start_))
     return Span(start_, length if isinstance(length, str) else max(length, 0))

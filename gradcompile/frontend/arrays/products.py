@@ -1,31 +1,18 @@
 """Products that sum over axes: matmul, dot, tensordot, outer, and einsum with the order of the products by cost."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift_all
 from gradcompile.frontend.arrays.indexing import diagonal
-from gradcompile.frontend.arrays.shapes import axis_of, ravel, transposed, with_axes, without_axes
+from gradcompile.frontend.arrays.shapes import axis_of, ravel, with_axes, without_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, elementwise, function, ufunc
-from gradcompile.ir import Node, apply
-from gradcompile.ops.contract import contract
+from gradcompile.ir import Node
+from gradcompile.passes.contract import Labelled, Labels, ordered, product_of
 from gradcompile.types import Dim
-
-NAMED = 1000  # what a named dimension counts as when orders are compared
-EXHAUSTIVE = 8  # operands up to which every order is looked at
-
-Labels = tuple[int, ...]
-
-
-class Labelled(NamedTuple):
-    """An operand with a label for each axis."""
-
-    node: Node
-    labels: Labels
 
 
 def products(operands: Sequence[Labelled], result: Labels) -> Node:
@@ -71,78 +58,6 @@ def diagonals(x: Labelled) -> Labelled:
         rest = tuple(label for k, label in enumerate(labels) if k not in (i, j))
         node, labels = diagonal(Array(node), 0, j, i).node, (*rest, labels[i])
     return Labelled(node, labels)
-
-
-def summed(x: Labelled, needed: set[int]) -> Labelled:
-    """An operand summed over what nothing else needs."""
-    lost = tuple(k for k, label in enumerate(x.labels) if label not in needed)
-    if not lost:
-        return x
-    kept = tuple(label for label in x.labels if label in needed)
-    return Labelled(apply("sum", x.node, params=(lost,)), kept)
-
-
-def pair(a: Labelled, b: Labelled, needed: set[int]) -> Labelled:
-    """The product of two operands, summed over what nothing else needs."""
-    a, b = summed(a, needed | set(b.labels)), summed(b, needed | set(a.labels))
-    labels = tuple(label for label in dict.fromkeys((*a.labels, *b.labels)) if label in needed)
-    if not set(a.labels) or not set(b.labels) or set(labels) == set(a.labels) == set(b.labels):
-        return elementwise_pair(a, b, labels)
-    return Labelled(contract(a.node, a.labels, b.node, b.labels, labels), labels)
-
-
-def elementwise_pair(a: Labelled, b: Labelled, labels: Labels) -> Labelled:
-    """The product of two operands of which nothing is summed."""
-    return Labelled(elementwise("mul", ordered(a, labels), ordered(b, labels)), labels)
-
-
-def ordered(x: Labelled, labels: Labels) -> Node:
-    """The axes in the order of the labels; a scalar as it is."""
-    return transposed(x.node, [x.labels.index(label) for label in labels]) if x.labels else x.node
-
-
-def product_of(operands: Sequence[Labelled], result: Labels, sizes: Mapping[int, Dim]) -> Labelled:
-    """All operands multiplied, in the cheapest order."""
-    if len(operands) == 1:
-        return summed(operands[0], set(result))
-    left, right = cheapest(operands, result, sizes)
-    outside = set(result)
-    a = product_of([operands[k] for k in left], needed_by(operands, right, outside), sizes)
-    b = product_of([operands[k] for k in right], needed_by(operands, left, outside), sizes)
-    return pair(a, b, outside)
-
-
-def needed_by(operands: Sequence[Labelled], others: Sequence[int], outside: set[int]) -> Labels:
-    """The labels that the result or these operands need."""
-    return tuple(outside | {label for k in others for label in operands[k].labels})
-
-
-def cheapest(
-    operands: Sequence[Labelled], result: Labels, sizes: Mapping[int, Dim]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """How to cut the operands in two so that all products together cost least; many operands: from left to right."""
-    count = len(operands)
-    if count == 2 or count > EXHAUSTIVE:
-        return tuple(range(count - 1)), (count - 1,)
-    weight = {label: NAMED if isinstance(d, str) else d for label, d in sizes.items()}
-    held = [frozenset(x.labels) for x in operands]
-    best: dict[tuple[int, ...], tuple[float, tuple[int, ...]]] = {(k,): (0.0, ()) for k in range(count)}
-
-    def left_of(group: tuple[int, ...]) -> frozenset[int]:
-        inside = frozenset[int]().union(*(held[k] for k in group))
-        return inside & frozenset(result).union(*(held[k] for k in range(count) if k not in group))
-
-    for size in range(2, count + 1):
-        for group in combinations(range(count), size):
-            choices = []
-            for half in (h for m in range(1, size) for h in combinations(group, m) if h[0] == group[0]):
-                other = tuple(k for k in group if k not in half)
-                cost = float(np.prod([float(weight[k]) for k in left_of(half) | left_of(other)]))
-                choices.append((best[half][0] + best[other][0] + cost, half))
-            best[group] = min(choices, key=lambda c: c[0])
-    whole = tuple(range(count))
-    half = best[whole][1]
-    return half, tuple(k for k in whole if k not in half)
 
 
 # NumPy's functions
