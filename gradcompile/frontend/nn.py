@@ -13,10 +13,9 @@ import sympy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
-from gradcompile.frontend.arrays.indexing import along
 from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
-from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, part, with_axes
+from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, minus, number
 from gradcompile.frontend.functions import mean, sigmoid, softplus, stop_gradient, where
 from gradcompile.ir import Node, apply
@@ -193,8 +192,9 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
         return Array(elementwise("neg", total(elementwise("mul", floating(right), logs), k)))
     if right.type.shape != (*n.type.shape[:k], *n.type.shape[k + 1 :]):
         raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}")
-    picked = along(logs, with_axes(right, [k]), k)
-    return Array(elementwise("neg", part(picked, k, 0)))
+    shape = right.type.shape
+    places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
+    return Array(elementwise("neg", apply("gather", logs, *places, params=(0,))))
 
 
 def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:

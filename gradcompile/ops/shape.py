@@ -156,9 +156,12 @@ def repeat(x: Any, shape: tuple[int, ...], at: tuple[int, ...] | None = None) ->
 
 
 def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
-    """The sum over the axes that were added."""
-    at = places(n.params, len(n.args[0].type.shape))
-    axes = tuple(k for k in range(len(n.type.shape)) if k not in at)
+    """The sum over the axes that were added; those of one entry are taken out."""
+    at, shape = places(n.params, len(n.args[0].type.shape)), n.type.shape
+    index = tuple(0 if d == 1 and k not in at else None for k, d in enumerate(shape))
+    left = [k for k, i in enumerate(index) if i is None]
+    axes = tuple(j for j, k in enumerate(left) if k not in at)
+    g = ir.apply("item", g, params=(index,)) if len(left) < len(index) else g
     return (ir.apply("sum", g, params=(axes,)) if axes else g,)
 
 

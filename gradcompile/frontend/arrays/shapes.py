@@ -75,7 +75,8 @@ def filled(value: float | bool, shape: Shape, dtype: str) -> Node:
 
 def iota(shape: Shape, axis: int) -> Node:
     """The place of each entry along an axis."""
-    return apply("broadcast", apply("iota", params=(shape[axis],)), params=(shape, (axis,)))
+    line = apply("iota", params=(shape[axis],))
+    return line if len(shape) == 1 else apply("broadcast", line, params=(shape, (axis,)))
 
 
 def joined(nodes: Sequence[Node], axis: int) -> Node:
