@@ -12,7 +12,7 @@ from gradcompile.frontend import functions, nn
 from gradcompile.frontend.arrays import Array, array
 from gradcompile.frontend.from_sympy import convert
 from gradcompile.interpret import evaluate
-from gradcompile.ir import leaf, verify
+from gradcompile.ir import leaf, topological, verify
 
 rng = np.random.default_rng(0)
 N = 4
@@ -154,6 +154,15 @@ def test_both_modes_to_the_second_order(name):
     verify([n])
     inside = [x for x in FLOATS if x in autodiff.depends_on([n], [x]) and autodiff.adjoints(n, [x], n).get(x)]
     testing.check_grads(n, inside, ENV, order=2, tolerance=1e-10)
+
+
+@pytest.mark.parametrize("name", [k for k in CASES if k != "one_hot"])
+def test_single_precision_stays(name):
+    single = {k: array(k, a.shape, "float32" if a.dtype == np.float64 else a.dtype) for k, a in S.items()}
+    n = CASES[name][0](single).sum().node
+    gradients = autodiff.vjp(n, [a.node for a in single.values() if a.dtype == np.float32])
+    verify([n, *gradients])
+    assert {m.type.dtype for m in topological([n, *gradients])} <= {"float32", "int64", "bool"}
 
 
 def gradient_at(function, value):

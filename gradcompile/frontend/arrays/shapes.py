@@ -346,8 +346,8 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: flo
     result = apply("assemble", n, params=(shape, (index,)))
     if constant_values == 0:
         return Array(result)
-    inside = apply("assemble", filled(1.0, n.type.shape, "float64"), params=(shape, (index,)))
-    return Array(choose(elementwise("lt", number(0.0, inside), inside), result, number(constant_values, n)))
+    inside = apply("assemble", filled(1, n.type.shape, "int64"), params=(shape, (index,)))
+    return Array(choose(elementwise("lt", ir.const(0, "int64"), inside), result, number(constant_values, n)))
 
 
 @function(np.flip)
