@@ -150,9 +150,10 @@ def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
 
     The sum over a branch that no sample took is itself behind a branch, if it goes further back (`inner`).
     """
-    own, extra = x.type.shape, len(x.type.shape) - len(shape)
+    own = x.type.shape
     if own == shape:
         return x
+    extra = len(own) - len(shape)
     if extra < 0:
         return expand(x, shape)
     axes = tuple(k for k, d in enumerate(own) if k < extra or (d != 1 and shape[k - extra] == 1))
