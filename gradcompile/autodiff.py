@@ -4,14 +4,25 @@ Both build nodes, never numbers, so derivatives of derivatives and sharing with 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from operator import attrgetter
 
 from gradcompile.errors import GraphError
-from gradcompile.ir import Node, apply, const, depends_on, is_const, topological
+from gradcompile.ir import Node, apply, const, depends_on, is_const, node, topological
 from gradcompile.ops.record import Vjp
-from gradcompile.types import Dim, Shape
+from gradcompile.ops.shape import expand
+from gradcompile.types import Shape
 
-COPIED = frozenset({"sum", "assemble", "pack"})  # their transposes copy entries of the adjoint
+COPIED = frozenset(
+    {"sum", "assemble", "pack", "transpose", "reshape", "scatter_add", "overlap"}
+)  # their transposes copy entries of the adjoint
+TAME = frozenset(
+    {"const", "leaf", "table", "iota", "add", "mul", "neg", "abs", "sign", "max", "min", "sin", "cos", "tanh", "erf"}
+    | {"sigmoid", "softplus", "select", "stop_gradient", "cast", "size", "sum", "amax", "cumsum", "dot", "broadcast"}
+    | {"item", "assemble", "transpose", "reshape", "pack", "take", "scatter", "gather", "scatter_add", "window"}
+    | {"overlap"}
+)  # finite where their arguments are, overflow apart
+op_name = attrgetter("op.name")
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -36,19 +47,27 @@ def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -
     active = depends_on(order, wrt)
     received: dict[Node, list[Node]] = {output: [cotangent or const(1.0, output.type.dtype)]}
     result: dict[Node, Node] = {}
+    wild = wild_nodes(order)
     for n in reversed(order):
         if n in received and n in active:
             adjoint = result[n] = accumulate(received.pop(n), n)
-            for arg, part in zip(n.args, contributions(n, adjoint), strict=True):
-                if part is not None and arg in active:
+            for arg, part in zip(n.args, contributions(n, adjoint, wild), strict=True):
+                if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
     return result
 
 
-def contributions(n: Node, adjoint: Node) -> Sequence[Node | None]:
+def wild_nodes(order: Sequence[Node]) -> set[Node]:
+    """The nodes that may be infinite or NaN where the leaves are finite; only contractions need to know."""
+    if "dot" not in map(op_name, order):
+        return set()
+    return depends_on(order, [n for n in order if n.op.name not in TAME])
+
+
+def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:
     """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
     if n.op.vjp is not None:
-        return transposed(n.op.vjp, adjoint, n)
+        return contracted(adjoint, n, wild) if n.op.name == "dot" else transposed(n.op.vjp, adjoint, n)
     if n.op.partials is not None:
         return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
     return [None] * len(n.args)
@@ -62,15 +81,39 @@ def transposed(rule: Vjp, adjoint: Node, n: Node) -> Sequence[Node | None]:
     """
     if not is_masked(adjoint) or all(map(is_stored, n.args)):
         return rule(adjoint, n)
-    condition, zero, shape = adjoint.args[0], adjoint.args[2], adjoint.type.shape
+    condition, shape = adjoint.args[0], adjoint.type.shape
     taken: Sequence[Node | None] = [condition] * len(n.args)
     if not condition.type.shape:
-        parts = rule(spread(adjoint.args[1], shape), n)
+        parts = rule(expand(adjoint.args[1], shape), n)
     elif n.op.name in COPIED:
-        parts, taken = rule(spread(adjoint.args[1], shape), n), copied(rule, spread(condition, shape), n)
+        parts, taken = rule(expand(adjoint.args[1], shape), n), copied(rule, expand(condition, shape), n)
     else:
-        some = rule(spread(apply("select", condition, const(1.0, zero.type.dtype), zero), shape), n)
-        parts, taken = rule(adjoint, n), [None if c is None else apply("lt", zero, c) for c in some]
+        parts, taken = rule(adjoint, n), reached(n.op.reach or rule, adjoint, n)
+    return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
+
+
+def reached(rule: Vjp, adjoint: Node, n: Node) -> list[Node | None]:
+    """Where the transpose of an op gets something from an adjoint behind a branch: the places that it adds ones to."""
+    condition, zero = adjoint.args[0], adjoint.args[2]
+    ones = expand(apply("select", condition, const(1.0, zero.type.dtype), zero), n.type.shape)
+    return [None if c is None else apply("lt", zero, c) for c in rule(ones, n)]
+
+
+def contracted(adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[Node | None]:
+    """The transposes of a contraction; nothing leaks through an operand that may be infinite where no adjoint goes.
+
+    0 times an infinity is NaN, so such an operand is 0 there. Finite operands, as in most networks, cost nothing.
+    """
+    rule, reach = n.op.vjp, n.op.reach
+    assert rule is not None
+    assert reach is not None
+    if not is_masked(adjoint) or not any(a in wild for a in n.args):
+        return rule(adjoint, n)
+    if not adjoint.args[0].type.shape:
+        return transposed(rule, adjoint, n)
+    taken = [c if a in wild else None for a, c in zip(n.args, reached(reach, adjoint, n), strict=True)]
+    args = [a if c is None else masked(c, a) for a, c in zip(n.args, taken, strict=True)]
+    parts = rule(adjoint, node(n.op, args, n.params))
     return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
 
 
@@ -91,29 +134,46 @@ def accumulate(parts: Sequence[Node], primal: Node) -> Node:
     by_shape: dict[Shape, list[Node]] = {}
     for part, count in Counter(parts).items():
         by_shape.setdefault(part.type.shape, []).append(multiple(count, part))
-    return total([unbroadcast(total(group), primal.type.shape, bool(primal.args)) for group in by_shape.values()])
+    whole = total([unbroadcast(total(group), primal.type.shape, bool(primal.args)) for group in by_shape.values()])
+    return of_dtype(whole, primal.type.dtype)
+
+
+def of_dtype(x: Node, dtype: str) -> Node:
+    """An adjoint in the dtype of its primal, behind the branch that it came from."""
+    if x.type.dtype == dtype:
+        return x
+    return masked(x.args[0], of_dtype(x.args[1], dtype)) if is_masked(x) else apply("cast", x, params=(dtype,))
 
 
 def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
-    """Sum over the axes that broadcasting added, or repeat a scalar over axes that a constant partial left out.
+    """Sum over the axes that broadcasting added or stretched, or repeat over those that a constant partial left out.
 
     The sum over a branch that no sample took is itself behind a branch, if it goes further back (`inner`).
     """
-    if x.type.shape == shape:
+    own = x.type.shape
+    if own == shape:
         return x
-    extra = len(x.type.shape) - len(shape)
+    extra = len(own) - len(shape)
     if extra < 0:
-        return apply("broadcast", x, params=(shape,))
-    if x.type.shape[extra:] != shape:
-        raise GraphError(f"an adjoint of shape {x.type.shape} does not reduce to {shape}")
-    axes = (tuple(range(extra)),)
+        return expand(x, shape)
+    axes = tuple(k for k, d in enumerate(own) if k < extra or (d != 1 and shape[k - extra] == 1))
+    if any(d != shape[k - extra] for k, d in enumerate(own) if k not in axes):
+        raise GraphError(f"an adjoint of shape {own} does not reduce to {shape}")
     if inner and is_masked(x):
         if not x.args[0].type.shape:
-            return masked(x.args[0], apply("sum", x, params=axes))
-        taken = apply("select", x.args[0], const(1.0, x.type.dtype), const(0.0, x.type.dtype))
-        some = apply("lt", const(0.0, x.type.dtype), apply("sum", taken, params=axes))
-        return masked(some, apply("sum", x, params=axes))
-    return apply("sum", x, params=axes)
+            return masked(x.args[0], summed(x, axes, shape))
+        zero = const(0.0, x.type.dtype)
+        taken = expand(apply("select", x.args[0], const(1.0, x.type.dtype), zero), own)
+        return masked(apply("lt", zero, summed(taken, axes, shape)), summed(x, axes, shape))
+    return summed(x, axes, shape)
+
+
+def summed(x: Node, axes: tuple[int, ...], shape: Shape) -> Node:
+    """The sum over the axes, of a shape that may keep some of them, with one entry."""
+    extra = len(x.type.shape) - len(shape)
+    kept = tuple(k - extra for k in range(len(x.type.shape)) if k not in axes)
+    result = apply("sum", x, params=(axes,))
+    return result if len(kept) == len(shape) else apply("broadcast", result, params=(shape, kept))
 
 
 def total(parts: Sequence[Node]) -> Node:
@@ -190,21 +250,17 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
             tangent = pushforward(n, known)
             if tangent is not None:
                 known[n] = tangent
-    return [spread(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
 
 
 def pushforward(n: Node, tangents: Mapping[Node, Node]) -> Node | None:
     """The tangent of one node from those of its arguments, None where it is a structural zero."""
     if n.op.jvp is not None:
-        return n.op.jvp(n, tuple(tangents.get(a) for a in n.args))
+        given = [tangents.get(a) for a in n.args]
+        return n.op.jvp(n, tuple(t and expand(t, a.type.shape) for t, a in zip(given, n.args, strict=True)))
     if n.op.partials is None:
         return None
     parts = [
         times(tangents[a], p) for a, p in zip(n.args, n.op.partials(n), strict=True) if p is not None and a in tangents
     ]
     return total(parts) if parts else None
-
-
-def spread(x: Node, shape: tuple[Dim, ...]) -> Node:
-    """x repeated to the shape, if it has another."""
-    return x if x.type.shape == shape else apply("broadcast", x, params=(shape,))

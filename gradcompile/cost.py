@@ -50,9 +50,17 @@ def operations_of(n: Node) -> int:
         return entries(n) * (len(n.args) - 1 - sum(a.op.name == "neg" for a in n.args))
     if n.op.name in ("sum", "amax"):
         return n.op.cost * max(entries(n.args[0]) - entries(n), 1)
-    if n.op.name == "scatter":
+    if n.op.name in ("scatter", "scatter_add", "overlap"):
         return n.op.cost * entries(n.args[0])
+    if n.op.name == "dot":
+        return n.op.cost * products(n)
     return n.op.cost * entries(n) if n.args else 0
+
+
+def products(n: Node) -> int:
+    """The products that a contraction sums, those of one sample."""
+    axes = dict(pair for a, k in zip(n.args, n.params, strict=False) for pair in zip(k, a.type.shape, strict=True))
+    return prod(d for d in axes.values() if isinstance(d, int))
 
 
 def entries(n: Node) -> int:

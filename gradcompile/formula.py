@@ -7,6 +7,8 @@ import numpy as np
 
 from gradcompile.ir import Node, is_const, topological
 from gradcompile.ops.gather import Affine
+from gradcompile.ops.shape import Span
+from gradcompile.types import Dim, dim_product, dim_sum
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
@@ -88,18 +90,58 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         symbol, level = BINARY[name]
         tight = level + (name in ("div", "lt", "le", "eq", "ne"))
         return symbol.join(wrap(a, level if k == 0 else tight) for k, a in enumerate(args)), level
-    if name in ("broadcast", "stop_gradient"):
+    if name in ("broadcast", "stop_gradient", "reshape", "cast"):
         return args[0]
     if name == "select":
         return f"where({', '.join(a[0] for a in args)})", ATOM
     if name == "item":
-        return f"{args[0][0]}[{', '.join(':' if k is None else str(k) for k in n.params[0])}]", ATOM
+        return f"{wrap(args[0], ATOM)}[{', '.join(map(place_text, n.params[0]))}]", ATOM
+    if name == "dot":
+        return dot_text(n, args)
+    if name == "transpose" and n.params[0] == (1, 0):
+        return f"{wrap(args[0], ATOM)}.T", ATOM
     if name == "size":
         return "n", ATOM
     if name in GATHERED:
         return GATHERED[name](n, texts), ATOM
     orders = [str(p) for p in n.params if isinstance(p, int)]
     return f"{name.replace('_1', '')}({', '.join([*orders, *(a[0] for a in args)])})", ATOM
+
+
+def place_text(k: Dim | Span | None) -> str:
+    """A place, or a span of places, as an index writes it.
+
+    >>> place_text(Span(1, "n-1")), place_text(Span(5, 3, -2))
+    ('1:n', '5:-1:-2')
+    """
+    if not isinstance(k, Span):
+        return ":" if k is None else str(k)
+    if k.step == -1 and k.start == dim_sum(k.count, -1):
+        return "::-1"
+    stop = dim_sum(k.start, dim_product(k.count, k.step))
+    return f"{k.start or ''}:{stop}" + (f":{k.step}" if k.step != 1 else "")
+
+
+def dot_text(n: Node, args: Sequence[Text]) -> Text:
+    """A contraction as a product of matrices if it is one, else as einsum.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> a, b = leaf("A", ArrayType((2, 3))), leaf("B", ArrayType((4, 3)))
+    >>> dot_text(apply("dot", a, b, params=((0, 1), (2, 1), (0, 2))), [("A", ATOM), ("B", ATOM)])
+    ('A @ B.T', 6)
+    """
+    la, lb, result = n.params
+    summed = [k for k in la if k in lb and k not in result]
+    rest = tuple(k for k in (*la, *lb) if k not in summed)
+    if len(summed) == 1 and max(len(la), len(lb)) <= 2 and rest in (result, result[::-1]):
+        sides = [(args[0], la), (args[1], lb)][:: 1 if rest == result else -1]
+        turned = [len(labels) == 2 and labels[k] != summed[0] for (_, labels), k in zip(sides, (-1, 0), strict=True)]
+        levels = [ATOM if t else level for t, level in zip(turned, (PRODUCT, SIGN), strict=True)]
+        left, right = (wrap(s[0], v) + ".T" * t for s, v, t in zip(sides, levels, turned, strict=True))
+        return f"{left} @ {right}", PRODUCT
+    letters = ["".join(chr(ord("a") + k % 26) for k in labels) for labels in n.params]
+    return f"einsum('{letters[0]},{letters[1]}->{letters[2]}', {args[0][0]}, {args[1][0]})", ATOM
 
 
 def pack_text(n: Node, texts: Mapping[Node, Text]) -> str:

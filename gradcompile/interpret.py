@@ -9,14 +9,15 @@ import numpy.typing as npt
 
 from gradcompile.errors import ArgumentError
 from gradcompile.ir import Node, topological
-from gradcompile.types import ArrayType, Dim
+from gradcompile.ops.shape import Span
+from gradcompile.types import ArrayType, Dim, dim_value
 
 Env = Mapping[Node, npt.ArrayLike]
-Dims = dict[Dim, int]
+Dims = dict[str, int]
 
-STRUCTURAL = frozenset(
-    {"const", "table", "item", "assemble", "broadcast", "sum", "amax", "size", "pack", "take", "scatter"}
-)  # these take whole arrays
+SHAPED = frozenset(
+    {"broadcast", "assemble", "item", "reshape", "iota", "scatter_add", "overlap"}
+)  # their params hold dimensions
 
 
 def evaluate(roots: Sequence[Node], env: Env) -> list[Any]:
@@ -53,14 +54,16 @@ def evaluate_all(roots: Sequence[Node], env: Env) -> dict[Node, Any]:
 def bind(env: Env, dims: Dims) -> None:
     """Give the named dimensions their lengths, and check that every leaf's value fits."""
     for n, value in env.items():
-        found = np.shape(value)
-        if len(found) != len(n.type.shape):
-            raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}, its value has shape {found}")
-        for dim, length in zip(n.type.shape, found, strict=True):
-            expected = dims.setdefault(dim, length) if isinstance(dim, str) else dim
-            if expected != length:
-                name = leaf_name(n)
-                raise ArgumentError(f"the leaf {name!r} has type {n.type}: {dim} is {expected} here, not {length}")
+        if np.ndim(value) != len(n.type.shape):
+            raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}, its value has shape {np.shape(value)}")
+        for dim, found in zip(n.type.shape, np.shape(value), strict=True):
+            if isinstance(dim, str) and dim.isidentifier():
+                dims.setdefault(dim, found)
+    for n, value in env.items():
+        for dim, found in zip(n.type.shape, np.shape(value), strict=True):
+            if length(dim, dims, n.type) != found:
+                expected = f"{dim} is {length(dim, dims, n.type)} here, not {found}"
+                raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}: {expected}")
 
 
 def leaf_name(n: Node) -> str:
@@ -84,16 +87,30 @@ def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
 
 def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
     """The params, with lengths for named dimensions where they hold a shape."""
-    if n.op.name not in ("broadcast", "assemble"):
+    if n.op.name not in SHAPED:
         return n.params
-    return (tuple(length(d, dims, n.type) for d in n.params[0]), *n.params[1:])
+    return tuple(lengths(p, dims, n.type) for p in n.params)
+
+
+def lengths(param: Any, dims: Dims, type: ArrayType) -> Any:
+    """A param, which is a dimension or nested tuples of them, with lengths for names."""
+    if isinstance(param, Span):
+        return Span(length(param.start, dims, type), length(param.count, dims, type), param.step)
+    if isinstance(param, tuple):
+        return tuple(lengths(p, dims, type) for p in param)
+    return length(param, dims, type) if isinstance(param, str) else param
 
 
 def length(dim: Dim, dims: Dims, type: ArrayType) -> int:
     """The length of a dimension."""
-    if isinstance(dim, str) and dim not in dims:
-        raise ArgumentError(f"no value given has the dimension {dim!r}, which a node of type {type} needs")
-    return dims[dim] if isinstance(dim, str) else dim
+    try:
+        found = dim_value(dim, dims)
+    except KeyError as error:
+        name = error.args[0]
+        raise ArgumentError(f"no value given has the dimension {name!r}, which a node of type {type} needs") from None
+    if found < 0 and type.shape.count(dim):
+        raise ArgumentError(f"a node of type {type} can't be: {dim} is {found} here, a length is 0 or more")
+    return found
 
 
 def exact(roots: Sequence[Node], env: Env, digits: int = 50) -> list[Any]:
@@ -130,8 +147,9 @@ def to_mpf(value: Any, mpf: Callable[..., Any]) -> Any:
 def exact_value(n: Node, values: Mapping[Node, Any], dims: Dims, mpmath: Any) -> Any:
     """The high-precision value of a node from those of its arguments."""
     args = [values[a] for a in n.args]
-    if n.op.exact is None and n.op.name in STRUCTURAL:
-        return to_mpf(n.op.value(*args, *bound(n, dims)), mpmath.mpf)
+    if n.op.takes_arrays:
+        whole = n.op.exact if callable(n.op.exact) else n.op.value
+        return to_mpf(whole(*args, *bound(n, dims)), mpmath.mpf)
     function = getattr(mpmath, n.op.exact) if isinstance(n.op.exact, str) else n.op.exact
 
     def number(*numbers: Any) -> Any:

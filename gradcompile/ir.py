@@ -12,6 +12,8 @@ from gradcompile.errors import GraphError
 from gradcompile.ops.record import OPS, Op, Params
 from gradcompile.types import ArrayType, Dim
 
+TYPED = frozenset({"leaf", "const", "table"})  # ops whose nodes are given their type
+
 
 class Node:
     """An operation applied to nodes; equality is identity, since equal nodes are the same object."""
@@ -191,7 +193,7 @@ def unflatten(flat: Flat) -> list[Node]:
     if unknown:
         raise GraphError(f"the op {unknown[0]!r} is not defined here; call gradcompile.custom as before, then load")
     for name, args, params, (shape, dtype) in flat.rows:
-        type = None if args else ArrayType(tuple(shape), dtype)
+        type = ArrayType(tuple(shape), dtype) if name in TYPED else None
         built.append(node(OPS[name], [built[k] for k in args], params, type))
     return [built[r] for r in flat.roots]
 

@@ -1,11 +1,22 @@
-"""Shapes and dtypes: what a node of the graph is before it has a value."""
+"""Shapes and dtypes: what a node of the graph is before it has a value.
 
+A dimension is a number, a name that is bound at the call, or a polynomial in such names with whole coefficients, as
+text in one form only ("n-1", "2*m*n+1"): what slices, concatenations and reshapes of named dimensions give. The text is
+Python, so generated code may use it as it stands.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from gradcompile.errors import ExpressionError
 
 Dim = int | str
 Shape = tuple[Dim, ...]
+Monomials = dict[tuple[str, ...], int]  # names of a product, sorted -> its coefficient
 
 _ORDER = ("bool", "int64", "float32", "float64")
 
@@ -51,3 +62,70 @@ def promote(*dtypes: str) -> str:
     'float32'
     """
     return max(dtypes, key=_ORDER.index)
+
+
+@lru_cache(maxsize=4096)
+def parsed(dim: Dim) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """A dimension as products of names with their coefficients.
+
+    >>> parsed("2*n-1")
+    ((('n',), 2), ((), -1))
+    """
+    if isinstance(dim, int):
+        return (((), dim),)
+    found: Monomials = {}
+    for sign, text in re.findall(r"([+-]?)([^+-]+)", dim):
+        parts = text.split("*")
+        number = math.prod(int(t) for t in parts if t.isdigit())
+        found[tuple(sorted(t for t in parts if not t.isdigit()))] = -number if sign == "-" else number
+    return tuple(found.items())
+
+
+def written(monomials: Mapping[tuple[str, ...], int]) -> Dim:
+    """The one form of a dimension: products of more names first, the number last."""
+    kept = sorted(((names, c) for names, c in monomials.items() if c), key=lambda m: (-len(m[0]), m[0]))
+    if all(not names for names, _ in kept):
+        return sum(c for _, c in kept)
+    text = ""
+    for names, c in kept:
+        factors = [*([str(abs(c))] if abs(c) != 1 or not names else []), *names]
+        text += ("-" if c < 0 else "+" if text else "") + "*".join(factors)
+    return text
+
+
+def dim_sum(*dims: Dim) -> Dim:
+    """The sum of dimensions.
+
+    >>> dim_sum("n", 1, "n"), dim_sum("n-1", 1)
+    ('2*n+1', 'n')
+    """
+    total: Counter[tuple[str, ...]] = Counter()
+    for dim in dims:
+        for names, c in parsed(dim):
+            total[names] += c
+    return written(total)
+
+
+def dim_product(*dims: Dim) -> Dim:
+    """The product of dimensions.
+
+    >>> dim_product("n", 3, "m"), dim_product(-1, "n-1"), dim_product()
+    ('3*m*n', '-n+1', 1)
+    """
+    total: Monomials = {(): 1}
+    for dim in dims:
+        grown: Counter[tuple[str, ...]] = Counter()
+        for left, a in total.items():
+            for right, b in parsed(dim):
+                grown[tuple(sorted(left + right))] += a * b
+        total = dict(grown)
+    return written(total)
+
+
+def dim_value(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The length that a dimension has for given lengths of the names; KeyError for a name that has none.
+
+    >>> dim_value("2*n-1", {"n": 4})
+    7
+    """
+    return sum(c * math.prod(sizes[name] for name in names) for names, c in parsed(dim))

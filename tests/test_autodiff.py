@@ -22,6 +22,14 @@ def test_the_blackboard_example() -> None:
     assert evaluate([loss, gradient], {w: 2.0}) == [16.0, -24.0]
 
 
+def test_an_adjoint_that_comes_twice_from_a_wider_dtype_is_doubled_and_cast() -> None:
+    narrow = leaf("narrow", ArrayType((), "float32"))
+    total = apply("add", narrow, narrow, w)
+    (gradient,) = autodiff.vjp(apply("mul", total, v), [narrow])
+    assert gradient.type == narrow.type and gradient.op.name == "cast"
+    assert evaluate([gradient], {narrow: np.float32(1.0), w: 1.0, v: 3.0}) == [6.0]
+
+
 def per_sample_loss() -> Node:
     e = apply("exp", apply("neg", apply("mul", v, x)))
     r = apply("add", apply("mul", w, e), apply("tanh", x))

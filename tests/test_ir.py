@@ -55,6 +55,8 @@ def test_what_a_rule_leaves_alone_stays_and_what_is_settled_is_not_seen():
 
 def test_pickled_nodes_are_the_same_nodes():
     assert pickle.loads(pickle.dumps(SUM)) is SUM
+    places = apply("iota", params=(3,))  # no arguments, and yet its type follows
+    assert pickle.loads(pickle.dumps(places)) is places
 
 
 def test_a_type_or_a_number_of_arguments_that_does_not_fit_is_found():

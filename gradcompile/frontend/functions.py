@@ -14,8 +14,15 @@ import numpy as np
 import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.frontend.arrays.core import Array, called
+from gradcompile.frontend.arrays.reductions import average
+from gradcompile.frontend.arrays.reductions import total as summed
+from gradcompile.frontend.arrays.shapes import Axis
+from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, number
 from gradcompile.frontend.names import identifier
-from gradcompile.ops.record import OPS, Op, elementwise, register
+from gradcompile.ir import apply
+from gradcompile.ops import record
+from gradcompile.ops.record import OPS, Op, register
 
 if TYPE_CHECKING:
     from gradcompile.ir import Node
@@ -23,8 +30,24 @@ if TYPE_CHECKING:
 PLAIN = ("abs", "min", "max", "range", "float", "int", "pow", "round", "len", "bool", "True", "False", "None")
 
 
-class mean(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
-    """The mean over the samples of a value that has one entry a sample; a scalar.
+class _OfBoth(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
+    """A function of SymPy expressions that means the same of symbolic arrays."""
+
+    nargs = 1
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        if args and isinstance(args[0], Array):
+            return called(cls.__name__, cls.of_array, args, options)
+        return super().__new__(cls, *args, **options)
+
+    @staticmethod
+    def of_array(x: Array) -> Array:
+        """The function of an array."""
+        raise NotImplementedError
+
+
+class mean(_OfBoth):
+    """The mean over the samples of a value that has one entry a sample; a scalar. Of an array, np.mean.
 
     Use it where a loss has terms that are not per sample. Reading raises ExpressionError if nothing below is in `data`.
 
@@ -33,23 +56,47 @@ class mean(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     w**2 + mean(w**2*x**2)
     """
 
-    nargs = 1
+    @staticmethod
+    def of_array(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        """The mean over axes, all unless some are given."""
+        return Array(average(x.node, axis, keepdims))
 
 
-class total(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
-    """The sum over the samples of a value that has one entry a sample; a scalar. See `mean`.
+class total(_OfBoth):
+    """The sum over the samples of a value that has one entry a sample; a scalar. Of an array, np.sum. See `mean`.
 
     >>> total(sympy.Symbol("x")**2)
     total(x**2)
     """
 
-    nargs = 1
+    @staticmethod
+    def of_array(x: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        """The sum over axes, all unless some are given."""
+        return Array(summed(x.node, axis, keepdims))
 
 
-class _Defined(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
+class stop_gradient(_OfBoth):
+    """x, taken for a constant by differentiation.
+
+    >>> stop_gradient(sympy.Symbol("x")).diff("x")
+    0
+    """
+
+    @staticmethod
+    def of_array(x: Array) -> Array:
+        """The array, without a derivative."""
+        return Array(apply("stop_gradient", x.node))
+
+    def fdiff(self, argindex: int = 1) -> Any:
+        """Nothing."""
+        return sympy.Integer(0)
+
+    def _eval_evalf(self, prec: int) -> Any:
+        return self.args[0]._eval_evalf(prec)
+
+
+class _Defined(_OfBoth):
     """A function that stands for a formula of SymPy, by which it is differentiated and evaluated."""
-
-    nargs = 1
 
     @staticmethod
     def formula(x: Any) -> Any:
@@ -80,6 +127,11 @@ class sigmoid(_Defined):
         """1/(1 + exp(-x))."""
         return 1 / (1 + sympy.exp(-x))
 
+    @staticmethod
+    def of_array(x: Array) -> Array:
+        """The function of each entry."""
+        return Array(elementwise("sigmoid", x.node))
+
 
 class softplus(_Defined):
     """log(1 + exp(x)), accurate in both tails.
@@ -92,6 +144,11 @@ class softplus(_Defined):
     def formula(x: Any) -> Any:
         """log(1 + exp(x))."""
         return sympy.log(1 + sympy.exp(x))
+
+    @staticmethod
+    def of_array(x: Array) -> Array:
+        """The function of each entry."""
+        return Array(elementwise("softplus", x.node))
 
 
 class log_sigmoid(_Defined):
@@ -106,6 +163,11 @@ class log_sigmoid(_Defined):
         """-log(1 + exp(-x))."""
         return -sympy.log(1 + sympy.exp(-x))
 
+    @staticmethod
+    def of_array(x: Array) -> Array:
+        """The function of each entry."""
+        return Array(elementwise("neg", elementwise("softplus", elementwise("neg", x.node))))
+
 
 class relu(_Defined):
     """max(x, 0), whose derivative at 0 is 0.
@@ -119,6 +181,12 @@ class relu(_Defined):
         """x above 0, else 0."""
         return sympy.Piecewise((x, x > 0), (0, True))
 
+    @staticmethod
+    def of_array(x: Array) -> Array:
+        """The function of each entry; NaN stays NaN."""
+        n, zero = floating(x.node), number(0.0, floating(x.node))
+        return Array(choose(elementwise("le", n, zero), zero, n))
+
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """`a` where the condition holds, else `b`; no gradient leaks from the other branch.
@@ -127,6 +195,8 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     >>> where(x > 0, x, 0)
     Piecewise((x, x > 0), (0, True))
     """
+    if any(isinstance(v, Array) for v in (condition, a, b)):
+        return np.where(condition, a, b)
     return sympy.Piecewise((a, condition), (b, True), evaluate=False)
 
 
@@ -202,7 +272,7 @@ def _register(
     register(
         Op(
             op_name,
-            elementwise,
+            record.elementwise,
             np.vectorize(value, otypes=[float]),
             call,
             partials=rule,

@@ -682,6 +682,7 @@ HEADS: dict[Any, Handler] = {
     numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("add", apply("exp", a), apply("exp", b)))),
     functions.mean: over_samples(average),
     functions.total: over_samples(summed),
+    functions.stop_gradient: formula(lambda c, x: apply("stop_gradient", x)),
     functions.relu: formula(lambda c, x: apply("select", apply("le", x, c.const(0.0)), c.const(0.0), x)),
     functions.log_sigmoid: formula(lambda c, x: apply("neg", apply("softplus", apply("neg", x)))),
     functions.CustomFunction: custom,

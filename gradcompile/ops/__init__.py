@@ -1,6 +1,17 @@
 """The op table: every operation of the graph, one record each, one module a family."""
 
-from gradcompile.ops import elementwise, gather, reduction, shape
+from gradcompile.ops import contract, elementwise, gather, index, linalg, reduction, shape, window
 from gradcompile.ops.record import OPS, Op
 
-__all__ = ["OPS", "Op", "elementwise", "gather", "reduction", "shape"]
+__all__ = [
+    "OPS",
+    "Op",
+    "contract",
+    "elementwise",
+    "gather",
+    "index",
+    "linalg",
+    "reduction",
+    "shape",
+    "window",
+]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gradcompile import ir
 from gradcompile.errors import GraphError
 from gradcompile.ops.record import OPS, Op, Params, register
-from gradcompile.ops.shape import Tangents, filled
+from gradcompile.ops.shape import Tangents, again, filled
 from gradcompile.types import ArrayType, Shape, promote
 
 if TYPE_CHECKING:
@@ -200,12 +200,6 @@ def take_vjp(g: "Node", n: "Node") -> Tangents:
     return (ir.apply("scatter", g, params=(n.params[0], n.args[0].type.shape[0])),)
 
 
-def take_jvp(n: "Node", tangents: Tangents) -> "Node":
-    """The same entries of the tangent."""
-    tangent = tangents[0]
-    return filled(n.type) if tangent is None else take(tangent, n.params[0])
-
-
 def scatter_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """A vector of the given length."""
     spec, length = params
@@ -227,19 +221,13 @@ def scatter_vjp(g: "Node", n: "Node") -> Tangents:
     return (take(g, n.params[0]),)
 
 
-def scatter_jvp(n: "Node", tangents: Tangents) -> "Node":
-    """The tangent's entries at the same places."""
-    tangent = tangents[0]
-    return filled(n.type) if tangent is None else ir.apply("scatter", tangent, params=n.params)
-
-
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
             doc="the entries of all values in one vector"))  # fmt: skip
-register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=take_jvp, cost=0,
+register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, cost=0,
             derivative="the transpose is scatter", accuracy="exact",
             doc="entries of a vector, by a static index"))  # fmt: skip
-register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=scatter_jvp, derivative="the transpose is take",
+register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, derivative="the transpose is take",
             accuracy="correctly rounded, term by term",
             doc="a vector of zeros, with entries added at a static index"))  # fmt: skip
 register(Op("table", no_table_type, lambda numbers: numbers.array(), arity=0, cost=0, derivative="0", accuracy="exact",

@@ -41,7 +41,8 @@ class Op:
     `gradcompile.vmath` or `gradcompile.special`. precedence: of that source, as Python's (see `Precedence`).
     partials (elementwise ops): node -> one factor an argument, in graph terms, None for a structural zero; a factor
     `select(c, p, 0)` marks a branch that was not taken.
-    vjp, jvp (linear ops): the transpose and the pushforward.
+    vjp, jvp (ops of whole arrays): the transpose and the pushforward. reach: which entries of the arguments an adjoint
+    of ones and zeros reaches, as a number above 0, where the transpose itself does not tell because values come in.
     exact: the function of mpmath, by name or as a callable, for checks in high precision.
     sympy: the SymPy function of the same meaning, by name or as a callable of SymPy arguments.
     cost: operations that one element counts for.  arity: number of arguments, None for any.
@@ -58,6 +59,7 @@ class Op:
     partials: Partials | None = None
     vjp: Vjp | None = None
     jvp: Jvp | None = None
+    reach: Vjp | None = None
     exact: str | Callable[..., Any] | None = None
     sympy: str | Callable[..., Any] | None = None
     cost: int = 1
@@ -70,6 +72,11 @@ class Op:
     orders: tuple[int, ...] = ()
     ulps: float = 1.0
     tolerance: float = 1e-14
+
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether the op is about whole arrays, rather than entry by entry: it has no text for an entry."""
+        return not self.emit
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

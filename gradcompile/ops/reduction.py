@@ -6,6 +6,7 @@ import numpy as np
 
 from gradcompile import ir
 from gradcompile.ops.record import Op, Params, register
+from gradcompile.ops.shape import again
 from gradcompile.types import ArrayType
 
 if TYPE_CHECKING:
@@ -28,15 +29,6 @@ def spread(x: "Node", n: "Node") -> "Node":
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
     trailing = left == tuple(range(len(shape) - len(left), len(shape)))
     return ir.apply("broadcast", x, params=(shape,) if trailing else (shape, left))
-
-
-def sum_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
-    """The sum of the tangents, zeros left implicit in a tangent that is a broadcast of less."""
-    (tangent,) = tangents
-    shape = n.args[0].type.shape
-    if tangent is None or tangent.type.shape != shape:
-        tangent = ir.apply("broadcast", tangent or ir.const(0.0, n.type.dtype), params=(shape,))
-    return ir.apply("sum", tangent, params=n.params)
 
 
 def size_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -75,7 +67,7 @@ def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
     return ir.apply("sum", ir.apply("select", largest, share, zero), params=n.params)
 
 
-register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=sum_jvp, sympy="Sum",
+register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, sympy="Sum",
             derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
             doc="sum over the axes"))  # fmt: skip
 register(Op("amax", sum_type, amax, vjp=amax_vjp, jvp=amax_jvp, cost=3, derivative="1/ties where largest, else 0",

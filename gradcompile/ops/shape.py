@@ -1,5 +1,10 @@
-"""Structural ops: leaves, constants, and the linear ops that take arrays apart and put them together."""
+"""Structural ops: leaves, constants, and the linear ops that take arrays apart and put them together.
 
+`item` and its transpose `assemble` share one kind of index: for each axis a place (the axis goes), a `Span` of places
+at even steps, or None for the whole axis. Slices, flips, padding, concatenation and stacking are made of the two.
+"""
+
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,12 +12,30 @@ import numpy as np
 from gradcompile import ir
 from gradcompile.errors import GraphError
 from gradcompile.ops.record import Op, Params, register
-from gradcompile.types import ArrayType, Shape, promote
+from gradcompile.types import ArrayType, Dim, Shape, dim_product, promote
 
 if TYPE_CHECKING:
     from gradcompile.ir import Node
 
-Index = tuple[int | None, ...]
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The places start, start + step, ... of an axis, `count` of them; start and count may be named, as "n-1"."""
+
+    start: Dim
+    count: Dim
+    step: int = 1
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The smallest and the largest place; None if they aren't known, or there are none."""
+        if isinstance(self.start, str) or isinstance(self.count, str) or self.count <= 0:
+            return None
+        ends = self.start, self.start + self.step * (self.count - 1)
+        return min(ends), max(ends)
+
+
+Index = tuple[Dim | Span | None, ...]
 Tangents = tuple["Node | None", ...]
 
 
@@ -23,23 +46,41 @@ def no_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def left_axes(shape: Shape, index: Index) -> Shape:
     """The dimensions that an index leaves."""
-    return tuple(d for d, k in zip(shape, index, strict=True) if k is None)
+    found = zip(shape, index, strict=True)
+    return tuple(k.count if isinstance(k, Span) else d for d, k in found if k is None or isinstance(k, Span))
+
+
+def is_inside(k: Dim | Span | None, dim: Dim) -> bool:
+    """Whether all places are inside an axis, as far as both are known."""
+    if isinstance(dim, str) or k is None or isinstance(k, str):
+        return True
+    if isinstance(k, int):
+        return 0 <= k < dim
+    return k.bounds is None or (k.step != 0 and k.bounds[0] >= 0 and k.bounds[1] < dim)
 
 
 def item_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """The entry, or the axes that None keeps."""
+    """The entry, or the axes that None and spans keep."""
     shape, index = types[0].shape, params[0]
     if len(shape) != len(index):
         raise GraphError(f"item {index} of an array of type {types[0]}: one entry an axis is needed")
     for dim, k in zip(shape, index, strict=True):
-        if k is not None and isinstance(dim, int) and not 0 <= k < dim:
-            raise GraphError(f"item {index} of an array of type {types[0]}: {k} is outside 0 to {dim - 1}")
+        if not is_inside(k, dim):
+            raise GraphError(f"item {index} of an array of type {types[0]}: {k} is outside an axis of {dim}")
     return ArrayType(left_axes(shape, index), types[0].dtype)
 
 
 def slices(index: Index) -> tuple[Any, ...]:
     """The index as NumPy writes it."""
-    return tuple(slice(None) if k is None else k for k in index)
+    return tuple(slice(None) if k is None else stretch(k) if isinstance(k, Span) else k for k in index)
+
+
+def stretch(span: Span) -> slice:
+    """A span, with numbers for its names, as a slice."""
+    if span.bounds is None:
+        return slice(0, 0)
+    low, high = span.bounds
+    return slice(low, high + 1, span.step) if span.step > 0 else slice(high, low - 1 if low else None, span.step)
 
 
 def item(x: Any, index: Index) -> Any:
@@ -52,12 +93,10 @@ def item_vjp(g: "Node", n: "Node") -> Tangents:
     return (ir.apply("assemble", g, params=(n.args[0].type.shape, n.params)),)
 
 
-def item_jvp(n: "Node", tangents: Tangents) -> "Node":
-    """The entry of the tangent."""
+def again(n: "Node", tangents: Tangents) -> "Node":
+    """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
-    if tangent is None:
-        return filled(n.type)
-    return ir.apply("item", tangent, params=n.params)
+    return filled(n.type) if tangent is None else ir.apply(n.op.name, tangent, *n.args[1:], params=n.params)
 
 
 def assemble_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -117,16 +156,88 @@ def repeat(x: Any, shape: tuple[int, ...], at: tuple[int, ...] | None = None) ->
 
 
 def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
-    """The sum over the axes that were added."""
-    at = places(n.params, len(n.args[0].type.shape))
-    axes = tuple(k for k in range(len(n.type.shape)) if k not in at)
+    """The sum over the axes that were added; those of one entry are taken out."""
+    at, shape = places(n.params, len(n.args[0].type.shape)), n.type.shape
+    index = tuple(0 if d == 1 and k not in at else None for k, d in enumerate(shape))
+    left = [k for k, i in enumerate(index) if i is None]
+    axes = tuple(j for j, k in enumerate(left) if k not in at)
+    g = ir.apply("item", g, params=(index,)) if len(left) < len(index) else g
     return (ir.apply("sum", g, params=(axes,)) if axes else g,)
 
 
-def broadcast_jvp(n: "Node", tangents: Tangents) -> "Node":
-    """The tangent, repeated."""
-    tangent = tangents[0]
-    return filled(n.type) if tangent is None else ir.apply("broadcast", tangent, params=n.params)
+def expand(x: "Node", shape: Shape) -> "Node":
+    """x repeated to a shape by NumPy's rule: axes are added in front, and those of one entry repeated.
+
+    >>> from gradcompile.types import ArrayType
+    >>> expand(ir.leaf("x", ArrayType((1, 3))), ("n", 3))
+    <broadcast float64[n, 3]>
+    """
+    if x.type.shape == shape:
+        return x
+    offset = len(shape) - len(x.type.shape)
+    index = tuple(None if d == shape[offset + k] else 0 for k, d in enumerate(x.type.shape))
+    kept = tuple(offset + k for k, i in enumerate(index) if i is None)
+    if len(kept) < len(index):
+        x = ir.apply("item", x, params=(index,))
+    if kept == tuple(range(len(shape) - len(kept), len(shape))):
+        return x if x.type.shape == shape else ir.apply("broadcast", x, params=(shape,))
+    return ir.apply("broadcast", x, params=(shape, kept))
+
+
+def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The axes in another order: axis k of the result is axis params[0][k] of the argument."""
+    (order,), shape = params, types[0].shape
+    if sorted(order) != list(range(len(shape))):
+        raise GraphError(f"transpose of a value of type {types[0]} by {order}: each axis is named once")
+    return ArrayType(tuple(shape[k] for k in order), types[0].dtype)
+
+
+def transpose_vjp(g: "Node", n: "Node") -> Tangents:
+    """The axes put back."""
+    order = n.params[0]
+    return (ir.apply("transpose", g, params=(tuple(order.index(k) for k in range(len(order))),)),)
+
+
+def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The given shape, with as many entries."""
+    shape = tuple(params[0])
+    if dim_product(*shape) != dim_product(*types[0].shape):
+        raise GraphError(f"reshape of a value of type {types[0]} to {shape}: the numbers of entries differ")
+    return ArrayType(shape, types[0].dtype)
+
+
+def reshape_vjp(g: "Node", n: "Node") -> Tangents:
+    """The adjoint in the argument's shape."""
+    return (ir.apply("reshape", g, params=(n.args[0].type.shape,)),)
+
+
+def iota_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """A vector of integers."""
+    return ArrayType((params[0],), "int64")
+
+
+def cast_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The same shape in another dtype."""
+    return ArrayType(types[0].shape, params[0])
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """x in a dtype; numbers of mpmath lose no digits, so that float32 is not rounded to in high precision."""
+    x = np.asarray(x)
+    return x if x.dtype == object and dtype.startswith("float") else x.astype(dtype)
+
+
+def cast_vjp(g: "Node", n: "Node") -> Tangents:
+    """The adjoint in the argument's dtype, if both are floats."""
+    back = n.args[0].type.dtype
+    floats = n.type.dtype.startswith("float") and back.startswith("float")
+    return (ir.apply("cast", g, params=(back,)) if floats else None,)
+
+
+def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """The tangent in the node's dtype, zeros if there is none."""
+    floats = n.type.dtype.startswith("float") and n.args[0].type.dtype.startswith("float")
+    return again(n, tangents) if floats else filled(n.type)
 
 
 def filled(type: ArrayType) -> "Node":
@@ -144,11 +255,22 @@ register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself",
             doc="a named value from outside"))  # fmt: skip
 register(Op("const", no_type, lambda value: value, arity=0, cost=0, derivative="0", accuracy="exact",
             doc="a number"))  # fmt: skip
-register(Op("item", item_type, item, vjp=item_vjp, jvp=item_jvp, cost=0, derivative="the transpose is assemble",
-            accuracy="exact", doc="one entry of an array; None in the index keeps the axis"))  # fmt: skip
+register(Op("item", item_type, item, vjp=item_vjp, jvp=again, cost=0, derivative="the transpose is assemble",
+            accuracy="exact",
+            doc="an entry or a part of an array; for each axis a place, a span, or None for all"))  # fmt: skip
 register(Op("assemble", assemble_type, assemble, vjp=assemble_vjp, jvp=assemble_jvp, cost=0, arity=None,
             derivative="the transpose takes the items", accuracy="exact",
-            doc="an array with these entries, zero elsewhere"))  # fmt: skip
-register(Op("broadcast", broadcast_type, repeat, vjp=broadcast_vjp, jvp=broadcast_jvp, cost=0,
+            doc="an array with these entries or parts, added where they overlap, zero elsewhere"))  # fmt: skip
+register(Op("broadcast", broadcast_type, repeat, vjp=broadcast_vjp, jvp=again, cost=0,
             derivative="the transpose sums", accuracy="exact",
             doc="a value repeated over the axes it lacks"))  # fmt: skip
+register(Op("transpose", transpose_type, np.transpose, vjp=transpose_vjp, jvp=again, cost=0,
+            derivative="the transpose puts the axes back", accuracy="exact",
+            doc="the axes in another order: axis k was axis order[k]"))  # fmt: skip
+register(Op("reshape", reshape_type, np.reshape, vjp=reshape_vjp, jvp=again, cost=0,
+            derivative="the transpose reshapes back", accuracy="exact",
+            doc="the entries, row by row, in another shape"))  # fmt: skip
+register(Op("iota", iota_type, np.arange, partials=lambda n: (), arity=0, cost=0, derivative="0", accuracy="exact",
+            doc="0, 1, 2, ... along an axis of the given length"))  # fmt: skip
+register(Op("cast", cast_type, cast, vjp=cast_vjp, jvp=cast_jvp, derivative="1 between floats, else 0",
+            accuracy="correctly rounded", doc="the value in another dtype; toward zero if that is whole"))  # fmt: skip

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.ir import Node, topological, verify
+from gradcompile.passes.contract import contracted
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
 
-__all__ = ["Rewrite", "finished", "rerolled", "simplified", "stabilized"]
+__all__ = ["Rewrite", "contracted", "finished", "rerolled", "simplified", "stabilized"]
 
 
 def simplified(roots: Sequence[Node]) -> list[Node]:

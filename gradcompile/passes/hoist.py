@@ -8,6 +8,7 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 from collections.abc import Mapping, Sequence
 
 from gradcompile.ir import Node, apply, const, is_const, topological, with_new
+from gradcompile.ops.shape import expand
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies
 
@@ -33,9 +34,7 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     if n.op.name != "sum" or n.args[0] not in split:
         return None
     weight, core = split[n.args[0]]
-    total = apply(
-        "sum", core if core.type.shape else apply("broadcast", core, params=(n.args[0].type.shape,)), params=n.params
-    )
+    total = apply("sum", expand(core, n.args[0].type.shape), params=n.params)
     if weight.op.name == "div":
         return apply("div", product(weight.args[0], total), weight.args[1])
     return product(weight, total)

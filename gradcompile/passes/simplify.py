@@ -12,12 +12,13 @@ from operator import attrgetter
 import numpy as np
 
 from gradcompile.ir import Node, apply, const, is_const, rebuild, topological, with_new
+from gradcompile.ops.shape import Index, Span
+from gradcompile.types import Dim
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
 LARGEST_POWER = 64
 is_simple = attrgetter("simple")
-STRUCTURAL = ("broadcast", "assemble", "item", "sum", "amax", "size", "pack", "take", "scatter", "stop_gradient")
 
 
 def simplify(roots: Sequence[Node]) -> list[Node]:
@@ -50,7 +51,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or n.op.name in STRUCTURAL or any(a.op.name != "const" for a in n.args):
+    if not n.args or any(a.op.name != "const" for a in n.args) or n.op.takes_arrays or n.op.name == "stop_gradient":
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -74,9 +75,9 @@ def doubled(n: Node) -> Node | None:
 
 def assembled(n: Node) -> Node | None:
     """A sum of arrays that hold single entries is one array; entries of one place are added."""
-    if any(a.op.name != "assemble" for a in n.args):
+    if any(a.op.name != "assemble" or a.type.shape != n.type.shape for a in n.args):
         return None
-    entries: dict[tuple[int, ...], list[Node]] = {}
+    entries: dict[Index, list[Node]] = {}
     for a in n.args:
         for index, value in zip(a.params[1], a.args, strict=True):
             entries.setdefault(index, []).append(value)
@@ -239,9 +240,17 @@ def entry_of_assembled(n: Node) -> Node | None:
     return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
 
 
-def overlap(place: tuple[int | None, ...], index: tuple[int | None, ...]) -> bool:
-    """Whether two places have an entry in common."""
-    return all(p is None or k is None or p == k for p, k in zip(place, index, strict=True))
+def overlap(place: Index, index: Index) -> bool:
+    """Whether two places may have an entry in common."""
+    return not any(map(are_apart, place, index))
+
+
+def are_apart(p: Dim | Span | None, k: Dim | Span | None) -> bool:
+    """Whether two places or spans of an axis are known to have nothing in common."""
+    ends = [s.bounds if isinstance(s, Span) else (s, s) if isinstance(s, int) else None for s in (p, k)]
+    if ends[0] is None or ends[1] is None:
+        return False
+    return ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
 
 
 def same_shape(n: Node) -> Node | None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, const, is_const, rebuild
 from gradcompile.ops.record import Params
+from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 from gradcompile.types import Shape
 
@@ -255,20 +256,32 @@ def log_of_product(n: Node) -> Node | None:
 
 
 class Exponential(NamedTuple):
-    """The term weight*exp(exponent), or the sum of such terms over axes (the params of that sum)."""
+    """The term weight*exp(exponent), or the sum of such terms over axes (the params of that sum) of a shape."""
 
     weight: Node
     exponent: Node
     over: Params = ()
+    shape: Shape = ()
 
     def largest(self) -> Node:
         """The exponent, the largest of them over the axes of a sum."""
-        summed = self.over and self.exponent.type.shape
-        return apply("amax", self.exponent, params=self.over) if summed else self.exponent
+        if not self.over or not self.exponent.type.shape:
+            return self.exponent
+        return apply("amax", expand(self.exponent, self.shape), params=self.over)
 
     def relative(self, largest: Node) -> Node:
         """weight*exp(exponent - largest), the terms of a sum not yet added up."""
-        return make("mul", self.weight, make("exp", minus(self.exponent, largest)))
+        top = inside(largest, self.shape, self.over)
+        return make("mul", self.weight, make("exp", minus(self.exponent, top)))
+
+
+def inside(x: Node, shape: Shape, over: Params) -> Node:
+    """What stands outside a sum over axes of a shape, with its axes where they are inside."""
+    if not over or not x.type.shape:
+        return x
+    left = tuple(k for k in range(len(shape)) if k not in over[0])
+    x = expand(x, tuple(shape[k] for k in left))
+    return x if left == tuple(range(over[0][-1] + 1, len(shape))) else apply("broadcast", x, params=(shape, left))
 
 
 def log_sum_exp(n: Node) -> Node | None:
@@ -277,12 +290,17 @@ def log_sum_exp(n: Node) -> Node | None:
     m is the largest exponent, a number is its multiple of exp(0), and the weights a, b may have any sign. Beside 1 the
     terms may be tiny: log(1 + a*exp(u)) = m + log1p(expm1(-m) + a*exp(u - m)). Terms may be sums of such over an axis.
     """
+    if n.args[0].op.name == "broadcast":
+        core = log_sum_exp(apply("log", n.args[0].args[0]))
+        return core and apply("broadcast", core, params=n.args[0].params)
     found = [exponentials(t) for t in parts(n.args[0])]
     each = sorted((e for f in found for e in f), key=lambda e: e.exponent.op.name != "const")
     loops = any(e.over for e in each)
     if not all(found) or (len(each) < 2 and not loops) or each[-1].exponent.op.name == "const":
         return None
-    (a, u, _), (b, v, _) = each[0], each[-1]
+    if loops and (any(t.type.shape not in ((), n.type.shape) for t in parts(n.args[0])) or any(map(is_relative, each))):
+        return None
+    (a, u, *_), (b, v, *_) = each[0], each[-1]
     if len(each) == 2 and not loops and is_const(u, 0.0) and b.op.name == "const":
         soft = make("softplus", plus(v, log_ratio(float(b.value), float(a.value))))
         return plus(soft, math.log(float(a.value)))
@@ -294,13 +312,21 @@ def log_sum_exp(n: Node) -> Node | None:
     return make("add", largest, make("log1p" if one else "log", apply("add", *rest)))
 
 
+def is_relative(e: Exponential) -> bool:
+    """Whether the largest exponent has been taken off already, as functions of networks do."""
+    found = [x for c, x in terms(e.exponent) if c == -1 and x is not None]
+    while any(x.op.name in ("broadcast", "select") for x in found):
+        found = [x.args[x.op.name == "select"] if x.op.name in ("broadcast", "select") else x for x in found]
+    return any(x.op.name == "stop_gradient" for x in found)
+
+
 def relative_terms(each: Sequence[Exponential], largest: Node) -> list[Node]:
     """Exponentials relative to the largest, those summed over the same axes of as many terms in one sum."""
     single = [e.relative(largest) for e in each if not e.over]
     loops: dict[tuple[Params, Shape], list[Node]] = {}
     for e in each:
         if e.over:
-            term = e.relative(largest)
+            term = expand(e.relative(largest), e.shape)
             loops.setdefault((e.over, term.type.shape), []).append(term)
     return [*single, *(apply("sum", joined(ts[:-1], ts[-1]), params=over) for (over, _), ts in loops.items())]
 
@@ -314,15 +340,18 @@ def exponentials(t: Node) -> list[Exponential]:
     loops = [x for x in above if is_loop(x)]
     if len(loops) != 1 or not 0 < c < math.inf:
         return []
-    around = quotient(c, without(above, loops[0]), below, t)
+    shape, over = loops[0].args[0].type.shape, loops[0].params
+    if t.type.shape != loops[0].type.shape:
+        return []
+    around = inside(quotient(c, without(above, loops[0]), below, t), shape, over)
     inner = [weighted(x) for x in parts(loops[0].args[0])]
-    found = [Exponential(make("mul", around, p[0]), p[1], loops[0].params) for p in inner if p is not None]
+    found = [Exponential(make("mul", around, p[0]), p[1], over, shape) for p in inner if p is not None]
     return found if len(found) == len(inner) and all(e.exponent.op.name != "const" for e in found) else []
 
 
 def is_loop(x: Node | None) -> bool:
-    """Whether this is a sum over terms that were written one by one, as `reroll` makes it."""
-    return x is not None and x.op.name == "sum" and all(isinstance(d, int) for d in x.args[0].type.shape)
+    """Whether this is a sum over axes of known length, as `reroll` makes it of terms that were written one by one."""
+    return x is not None and x.op.name == "sum" and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
 
 
 def weighted(t: Node) -> tuple[Node, Node] | None:
@@ -437,7 +466,7 @@ def softmax(n: Node) -> Node | None:
 
 def is_loop_of_exps(n: Node) -> bool:
     """Whether a sum over an axis, and whatever else is added to it, has positive terms c*exp(u) only."""
-    found = terms(n)
+    found = terms(n.args[0] if n.op.name == "broadcast" else n)
     positive = all(0 < c < math.inf for c, _ in found)
     loops = [x for _, x in found if x is not None and is_loop(x)]
     others = [x for _, x in found if x is not None and not is_loop(x)]
@@ -467,9 +496,9 @@ def norm(n: Node) -> Node | None:
 
 def norm_of_loop(n: Node) -> Node | None:
     """sqrt(s) of a sum s of squares over an axis = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
-    found = terms(n.args[0])
-    loops = [x for c, x in found if x is not None and is_loop(x) and c > 0]
-    others = [t for t in parts(n.args[0]) if split(t)[1] not in loops]
+    whole = n.args[0].args[0] if n.args[0].op.name == "broadcast" else n.args[0]
+    loops = [x for c, x in terms(whole) if x is not None and is_loop(x) and c > 0]
+    others = [t for t in parts(whole) if split(t)[1] not in loops]
     squares = [*others, *(t for x in loops for t in parts(x.args[0]))]
     if not loops or any(square_root(t) is None for t in squares):
         return None

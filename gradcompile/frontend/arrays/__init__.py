@@ -1,0 +1,12 @@
+"""Symbolic arrays: ordinary NumPy code on them is the definition of a loss.
+
+>>> import numpy as np
+>>> X, w = array("X", ("n", 3)), array("w", (3,))
+>>> np.mean((X @ w) ** 2).shape
+()
+"""
+
+from gradcompile.frontend.arrays import indexing, linalg, products, reductions, shapes, ufuncs
+from gradcompile.frontend.arrays.core import Array, array
+
+__all__ = ["Array", "array", "indexing", "linalg", "products", "reductions", "shapes", "ufuncs"]

@@ -1,0 +1,287 @@
+"""The symbolic array: a node of the graph that NumPy's operators and functions take for an array.
+
+What a NumPy function does to it stands in the tables UFUNCS and FUNCTIONS, which the other modules here fill.
+"""
+
+import difflib
+import inspect
+import linecache
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradcompile import ir
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError
+from gradcompile.formula import formulas
+from gradcompile.ir import Node
+from gradcompile.ops.gather import table
+from gradcompile.types import ArrayType, Dim, Shape
+
+DTYPES = ("bool", "int64", "float32", "float64")
+LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
+WIDEST = 40  # characters of an operand in a message
+OURS = (str(Path(__file__).parents[2]), str(Path(np.__file__).parent))  # frames of these are not the user's
+
+Implementation = Callable[..., Any]
+UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
+FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
+
+
+def array(name: str, shape: Dim | tuple[Dim, ...] = (), dtype: npt.DTypeLike = "float64") -> "Array":
+    """A symbolic array, to be used as a NumPy array is.
+
+    name: that of the argument of the compiled function.  shape: numbers, and names of dimensions that are bound at the
+    call, where arrays with one name in common have to agree.  dtype: bool, int64, float32 or float64.
+
+    Raises ArgumentError for a name, dimension or dtype that can't be used.
+
+    >>> import numpy as np
+    >>> X, w = array("X", ("n", 3)), array("w", 3)
+    >>> np.exp(X @ w)
+    <Array exp(X @ w): float64[n]>
+    """
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"array {name!r}: the name must be a text that is not empty")
+    dims = shape if isinstance(shape, tuple | list) else (shape,)
+    return Array(ir.leaf(name, ArrayType(tuple(checked(d, name) for d in dims), dtype_name(dtype))))
+
+
+def checked(dim: Any, name: str) -> Dim:
+    """A dimension that a user gave."""
+    if isinstance(dim, str) and dim.isidentifier():
+        return dim
+    if isinstance(dim, int | np.integer) and not isinstance(dim, bool) and dim >= 0:
+        return int(dim)
+    raise ArgumentError(f"array {name!r}: a dimension is a whole number from 0 on or a name such as 'n', not {dim!r}")
+
+
+def dtype_name(dtype: npt.DTypeLike) -> str:
+    """The name of a dtype; ArgumentError for one that the package has not."""
+    found = np.dtype(dtype).name
+    if found not in DTYPES:
+        raise ArgumentError(f"dtype {found!r} is not supported; use one of {', '.join(DTYPES)}")
+    return found
+
+
+class Array(np.lib.mixins.NDArrayOperatorsMixin):
+    """A symbolic array: an expression with a shape and a dtype, and no value. See `array`."""
+
+    __slots__ = ("__weakref__", "node")
+    __hash__ = object.__hash__
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    # What it is
+
+    @property
+    def shape(self) -> Shape:
+        """The dimensions: numbers and names."""
+        return self.node.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype."""
+        return np.dtype(self.node.type.dtype)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def T(self) -> "Array":
+        """The axes in reverse order."""
+        return swapped(self, range(self.ndim)[::-1])
+
+    @property
+    def mT(self) -> "Array":
+        """The last two axes exchanged."""
+        return swapped(self, [*range(self.ndim - 2), self.ndim - 1, self.ndim - 2])
+
+    def __repr__(self) -> str:
+        return f"<Array {text_of(self.node)}: {self.node.type}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Array, (self.node,)
+
+    # What it can't be, having no value
+
+    def __bool__(self) -> bool:
+        raise placed(f"{describe(self)} has no truth value: it is symbolic; use np.where(condition, a, b)")
+
+    def __float__(self) -> float:
+        raise placed(f"{describe(self)} is symbolic and has no number to convert to; keep it inside the expression")
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; a NumPy function was called "
+                     "that does not take symbolic arrays")  # fmt: skip
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
+
+    def __len__(self) -> int:
+        if not self.shape or isinstance(self.shape[0], str):
+            raise placed(f"{describe(self)} has no length known before the call; use mean, sum or x.shape")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator["Array"]:
+        return iter([self[k] for k in range(len(self))])
+
+    # NumPy's protocols
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if list(kwargs) == ["out"] and kwargs["out"][0] is inputs[0]:  # x += y, which gives the name x another meaning
+            kwargs = {}
+        if method != "__call__" or kwargs:
+            given = f".{method}" if method != "__call__" else f" with {', '.join(kwargs)}="
+            raise placed(f"np.{ufunc.__name__}{given} does not take symbolic arrays; call it plainly, or use np.sum, "
+                         "np.cumsum, np.where")  # fmt: skip
+        return called(ufunc.__name__, UFUNCS.get(ufunc.__name__), inputs, {})
+
+    def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        return called(func.__name__, FUNCTIONS.get(func), args, kwargs)
+
+    def __getitem__(self, key: Any) -> "Array":
+        result: Array = called("indexing", FUNCTIONS[Array.__getitem__], (self, key), {})
+        return result
+
+    # Methods: NumPy's functions of the same name
+
+    def __getattr__(self, name: str) -> Any:
+        function = METHODS.get(name)
+        if function is None:
+            raise AttributeError(f"a symbolic array has no attribute {name!r}{near(name, METHODS)}")
+        return lambda *args, **kwargs: called(name, function, (self, *args), kwargs)
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *METHODS]
+
+
+def swapped(x: Array, order: Sequence[int]) -> Array:
+    """The axes in another order."""
+    return Array(ir.apply("transpose", x.node, params=(tuple(order),))) if x.ndim > 1 else x
+
+
+METHODS: dict[str, Implementation] = {}  # by name; those whose arguments differ from the function's have their own
+
+
+def called(name: str, function: Implementation | None, args: Any, kwargs: Any) -> Any:
+    """An implementation called; its errors name the function, the operands with their shapes, and the user's line."""
+    if function is None:
+        raise placed(f"np.{name} does not take symbolic arrays{near(name, known())}")
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ArgumentTypeError(f"{name} of symbolic arrays: {error}; it takes {signature(function)}{line()}") from None
+    try:
+        return function(*args, **kwargs)
+    except GradcompileError as error:
+        if getattr(error, "placed", False):
+            raise
+        operands = [describe(a) for a in flat(args) if isinstance(a, Array)]
+        raise placed(f"{name} of {' and '.join(operands) or 'these'}: {error}") from error
+
+
+def signature(function: Implementation) -> str:
+    """The names of the arguments."""
+    return ", ".join(map(str, inspect.signature(function).parameters))
+
+
+def flat(args: Any) -> Iterator[Any]:
+    """The arguments, those in sequences among them."""
+    for a in args:
+        if isinstance(a, tuple | list):
+            yield from a
+        else:
+            yield a
+
+
+def known() -> list[str]:
+    """The names of what takes symbolic arrays."""
+    return [*UFUNCS, *(f.__name__ for f in FUNCTIONS)]
+
+
+def near(name: str, names: Any) -> str:
+    """A hint at names like this one."""
+    close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], n=3, cutoff=0.5)
+    return f"; near ones are {', '.join(dict.fromkeys(close))}" if close else ""
+
+
+# Messages
+
+
+def placed(message: str) -> ExpressionError:
+    """An error of the user's expression, with the line that it was written in."""
+    error = ExpressionError(message + line())
+    error.placed = True  # type: ignore[attr-defined]
+    return error
+
+
+def line() -> str:
+    """The line of the user's code that is being run."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS):
+        frame = frame.f_back
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(file, number, frame.f_globals).strip()
+    return f" (at {file}:{number}{': ' + text if text else ''})"
+
+
+def describe(x: Array) -> str:
+    """An operand and its shape."""
+    dims = ", ".join(map(str, x.shape)) + ("," if x.ndim == 1 else "")
+    return f"{text_of(x.node)} of shape ({dims})"
+
+
+def text_of(n: Node) -> str:
+    """A node as a short formula."""
+    return formulas([n], {}, WIDEST)[n]
+
+
+# Making arrays
+
+
+def lift(x: Any, like: str = "float64") -> Node:
+    """The node of an array, of a number, or of an array of numbers; a number takes its neighbour's dtype."""
+    if isinstance(x, Array):
+        return x.node
+    if isinstance(x, bool | np.bool_):
+        return ir.const(bool(x), "bool")
+    if isinstance(x, int | np.integer):
+        return ir.const(int(x), "int64") if like in ("bool", "int64") else ir.const(float(x), like)
+    if isinstance(x, float | np.floating):
+        return ir.const(float(x), like if like.startswith("float") else "float64")
+    return lift_numbers(x, like)
+
+
+def lift_numbers(x: Any, like: str) -> Node:
+    """The node of an array of numbers, or of nested sequences of numbers and symbolic arrays."""
+    if isinstance(x, tuple | list) and any(isinstance(a, Array) for a in flat(x)):
+        stacked: Array = FUNCTIONS[np.stack](x)
+        return stacked.node
+    numbers = np.asarray(x)
+    if numbers.dtype.kind not in "biuf":
+        raise ExpressionError(f"{x!r:.60} is neither a number nor an array of numbers")
+    if not numbers.shape:
+        return lift(numbers.item(), like)
+    if numbers.size > LARGEST_TABLE:
+        raise ExpressionError(
+            f"an array of numbers of shape {numbers.shape} would become part of the program; make it an input: "
+            'gradcompile.array("name", shape)'
+        )
+    dtype = {"b": "bool", "i": "int64", "u": "int64"}.get(numbers.dtype.kind, like if like == "float32" else "float64")
+    return table(numbers, dtype)
+
+
+def lift_all(*operands: Any) -> list[Node]:
+    """The nodes of operands of one operation; numbers take the widest dtype among the arrays."""
+    dtypes = [a.node.type.dtype for a in operands if isinstance(a, Array)]
+    like = max(dtypes, key=DTYPES.index, default="float64")
+    return [lift(a, like) for a in operands]

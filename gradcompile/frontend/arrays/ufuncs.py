@@ -1,0 +1,249 @@
+"""NumPy's elementwise functions, and SciPy's special ones, on symbolic arrays."""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from gradcompile import ir
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
+from gradcompile.ir import Node, apply
+from gradcompile.ops.record import OPS
+from gradcompile.types import broadcast, promote
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WHOLE = frozenset({"add", "mul", "neg", "abs", "sign", "max", "min", "mod"})  # of integers these give integers
+LOGICAL = frozenset({"and", "or", "xor", "not"})
+COMPARING = frozenset({"lt", "le", "eq", "ne"})
+
+# Ops on nodes, with NumPy's conversions
+
+
+def cast(n: Node, dtype: str) -> Node:
+    """A node in a dtype; a number is converted at once.
+
+    >>> cast(ir.const(2, "int64"), "float64")
+    <const float64[]>
+    """
+    if n.type.dtype == dtype:
+        return n
+    if n.op.name == "const":
+        return ir.const(bool(n.value) if dtype == "bool" else int(n.value) if dtype == "int64" else n.value, dtype)
+    return apply("ne", n, ir.const(0.0)) if dtype == "bool" else apply("cast", n, params=(dtype,))
+
+
+def floating(n: Node) -> Node:
+    """A node as floats."""
+    return n if n.type.dtype.startswith("float") else cast(n, "float64")
+
+
+def arithmetic(n: Node) -> Node:
+    """A node as numbers: truth values are 0 and 1."""
+    return cast(n, "int64") if n.type.dtype == "bool" else n
+
+
+def elementwise(name: str, *operands: Node) -> Node:
+    """An elementwise op, its operands converted to what it is defined for; integers follow the floats beside them.
+
+    Raises ExpressionError if the shapes do not broadcast.
+    """
+    broadcast(*(n.type.shape for n in operands))
+    widest = promote(*(n.type.dtype for n in operands))
+    if name in LOGICAL:
+        operands = tuple(map(truth, operands))
+    elif name in WHOLE | COMPARING:
+        operands = tuple(map(arithmetic, operands))
+    else:
+        kind = widest if widest.startswith("float") else "float64"
+        operands = tuple(n if n.type.dtype.startswith("float") else cast(n, kind) for n in operands)
+    return apply(name, *operands)
+
+
+def truth(n: Node) -> Node:
+    """A node as truth values."""
+    return cast(n, "bool")
+
+
+def choose(condition: Node, x: Node, y: Node) -> Node:
+    """x where the condition holds, else y; of one dtype."""
+    if "bool" in (x.type.dtype, y.type.dtype) and x.type.dtype != y.type.dtype:
+        x, y = arithmetic(x), arithmetic(y)
+    return apply("select", truth(condition), x, y)
+
+
+def number(value: float, like: Node) -> Node:
+    """A constant of a node's dtype, or a float64 if that holds no fractions."""
+    return ir.const(float(value), like.type.dtype if like.type.dtype.startswith("float") else "float64")
+
+
+def minus(x: Node, y: Node) -> Node:
+    """x - y."""
+    return elementwise("add", x, elementwise("neg", y))
+
+
+# The table of ufuncs
+
+
+def direct(name: str, op: str) -> None:
+    """A ufunc that is an op."""
+    if OPS[op].arity == 1:
+        UFUNCS[name] = lambda x: Array(elementwise(op, lift(x)))
+    else:
+        UFUNCS[name] = lambda x, y: Array(elementwise(op, *lift_all(x, y)))
+
+
+SAME = ("exp expm1 exp2 log log1p log2 log10 sin cos tan sinh cosh tanh sqrt cbrt floor ceil sign hypot heaviside erf "
+        "erfc gamma digamma xlogy")  # fmt: skip
+OTHER = {
+    "add": "add", "multiply": "mul", "divide": "div", "power": "pow", "float_power": "pow", "remainder": "mod",
+    "negative": "neg", "absolute": "abs", "fabs": "abs", "maximum": "max", "minimum": "min", "arcsin": "asin",
+    "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh",
+    "arctanh": "atanh", "less": "lt", "less_equal": "le", "equal": "eq", "not_equal": "ne", "logical_and": "and",
+    "logical_or": "or", "logical_xor": "xor", "logical_not": "not", "gammaln": "lgamma", "psi": "digamma",
+    "expit": "sigmoid",
+}  # fmt: skip
+for _ufunc, _op in {**{_name: _name for _name in SAME.split()}, **OTHER}.items():
+    direct(_ufunc, _op)
+
+
+def ufunc(name: str) -> Callable[[Callable[..., Node]], Callable[..., Node]]:
+    """Enter a ufunc that is built of several ops, as a function of nodes."""
+
+    def enter(build: Callable[..., Node]) -> Callable[..., Node]:
+        def unary(x: Any) -> Array:
+            return Array(build(lift(x)))
+
+        def both(x: Any, y: Any) -> Array:
+            return Array(build(*lift_all(x, y)))
+
+        UFUNCS[name] = unary if build.__code__.co_argcount == 1 else both
+        return build
+
+    return enter
+
+
+ufunc("subtract")(minus)
+ufunc("positive")(lambda x: x)
+ufunc("greater")(lambda x, y: elementwise("lt", y, x))
+ufunc("greater_equal")(lambda x, y: elementwise("le", y, x))
+ufunc("reciprocal")(lambda x: elementwise("div", number(1.0, x), x))
+ufunc("floor_divide")(lambda x, y: elementwise("floor", elementwise("div", x, y)))
+ufunc("deg2rad")(lambda x: elementwise("mul", x, number(math.pi / 180, x)))
+ufunc("rad2deg")(lambda x: elementwise("mul", x, number(180 / math.pi, x)))
+ufunc("radians")(lambda x: elementwise("mul", x, number(math.pi / 180, x)))
+ufunc("degrees")(lambda x: elementwise("mul", x, number(180 / math.pi, x)))
+ufunc("isnan")(lambda x: elementwise("ne", x, x))
+ufunc("isinf")(lambda x: elementwise("eq", elementwise("abs", x), number(math.inf, x)))
+ufunc("isfinite")(lambda x: elementwise("lt", elementwise("abs", x), number(math.inf, x)))
+ufunc("log_expit")(lambda x: elementwise("neg", elementwise("softplus", elementwise("neg", x))))
+
+
+@ufunc("square")
+def square(x: Node) -> Node:
+    """x*x."""
+    return elementwise("mul", x, x)
+
+
+@ufunc("trunc")
+def trunc(x: Node) -> Node:
+    """x toward zero."""
+    return choose(elementwise("lt", x, number(0.0, x)), elementwise("ceil", x), elementwise("floor", x))
+
+
+@ufunc("fmax")
+def fmax(x: Node, y: Node) -> Node:
+    """The larger of two, the other one where one is NaN."""
+    larger = choose(elementwise("ne", y, y), x, elementwise("max", x, y))
+    return choose(elementwise("ne", x, x), y, larger)
+
+
+@ufunc("fmin")
+def fmin(x: Node, y: Node) -> Node:
+    """The smaller of two, the other one where one is NaN."""
+    return elementwise("neg", fmax(elementwise("neg", x), elementwise("neg", y)))
+
+
+@ufunc("logaddexp")
+def logaddexp(x: Node, y: Node) -> Node:
+    """log(exp(x) + exp(y)) as y + softplus(x - y), from the larger: no overflow."""
+    first = elementwise("lt", x, y)
+    high, low = choose(first, y, x), choose(first, x, y)
+    equal = elementwise("eq", high, low)  # two infinities have no difference
+    return elementwise("add", high, elementwise("softplus", choose(equal, number(0.0, x), minus(low, high))))
+
+
+for _ufunc, _build in {"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "invert": "not"}.items():
+
+    def _logical(*operands: Any, op: str = _build, name: str = _ufunc) -> Array:
+        nodes = lift_all(*operands)
+        if any(n.type.dtype != "bool" for n in nodes):
+            raise ExpressionError(f"np.{name} takes truth values; compare first, as in (x > 0) & (y > 0)")
+        return Array(elementwise(op, *nodes))
+
+    UFUNCS[_ufunc] = _logical
+
+
+# Elementwise functions that are no ufuncs
+
+
+def function(*functions: Callable[..., Any], method: str = "") -> Callable[[F], F]:
+    """Enter the implementation of NumPy functions, and of a method of that name."""
+
+    def enter(implementation: F) -> F:
+        FUNCTIONS.update(dict.fromkeys(functions, implementation))
+        if method:
+            METHODS[method] = implementation
+        return implementation
+
+    return enter
+
+
+@function(np.where)
+def where(condition: Any, x: Any, y: Any) -> Array:
+    """x where the condition holds, else y; no gradient leaks from the other."""
+    chosen, (a, b) = lift(condition), lift_all(x, y)
+    broadcast(chosen.type.shape, a.type.shape, b.type.shape)
+    return Array(choose(chosen, a, b))
+
+
+@function(np.clip, method="clip")
+def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Array:
+    """a, kept between two bounds; at a bound half the derivative, as of a maximum."""
+    n, low, high = lift_all(a, *(0.0 if bound is None else bound for bound in (a_min, a_max)))
+    n = n if a_min is None else elementwise("max", n, low)
+    return Array(n if a_max is None else elementwise("min", n, high))
+
+
+@function(np.sinc)
+def sinc(x: Any) -> Array:
+    """sin(pi x)/(pi x), 1 at 0."""
+    n = floating(lift(x))
+    return Array(elementwise("sinc", elementwise("mul", number(math.pi, n), n)))
+
+
+@function(np.nan_to_num)
+def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0) -> Array:
+    """x, with a number in place of NaN; infinities stay."""
+    n = floating(lift(x))
+    return Array(choose(elementwise("ne", n, n), number(nan, n), n))
+
+
+@function(np.real)
+def real(val: Any) -> Array:
+    """The array itself: it is real."""
+    return Array(lift(val))
+
+
+@function(method="astype")
+def astype(x: Array, dtype: Any) -> Array:
+    """x in another dtype; between floats the derivative is 1, else 0."""
+    return Array(cast(x.node, dtype_name(dtype)))
+
+
+@function(method="copy")
+def copy(x: Array) -> Array:
+    """x itself, which never changes."""
+    return x

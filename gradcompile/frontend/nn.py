@@ -1,0 +1,411 @@
+"""Functions of networks: activations, losses, normalisation, attention, convolution and pooling.
+
+They take symbolic arrays; those that work entry by entry take SymPy expressions as well, and mean the same there. All
+are written so that no entry, however large, overflows on the way.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sympy
+
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
+from gradcompile.frontend.arrays.products import matmul, products
+from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
+from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, with_axes
+from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, minus, number
+from gradcompile.frontend.functions import mean, sigmoid, softplus, stop_gradient, where
+from gradcompile.ir import Node, apply
+from gradcompile.ops.shape import Span
+from gradcompile.passes.contract import Labelled
+from gradcompile.types import Dim, Shape, dim_sum
+
+MASKED = -1e30  # a score that no softmax sees, though a row of nothing else is still a row of numbers
+SQRT_HALF = math.sqrt(0.5)
+
+# Activations, entry by entry
+
+
+def is_array(*xs: Any) -> bool:
+    """Whether one of these is a symbolic array, so that arrays are computed with and not expressions."""
+    return any(isinstance(x, Array) for x in xs)
+
+
+def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
+    """x above 0, slope*x below; the derivative at 0 is the slope.
+
+    >>> leaky_relu(sympy.Integer(-2), sympy.Rational(1, 4))
+    -1/2
+    """
+    return where(x > 0, x, slope * x)
+
+
+def elu(x: Any, alpha: Any = 1.0) -> Any:
+    """x above 0, alpha*(exp(x) - 1) below.
+
+    >>> elu(sympy.Symbol("x"), 1)
+    Piecewise((x, x > 0), (exp(x) - 1, True))
+    """
+    return where(x > 0, x, alpha * (np.expm1(x) if is_array(x) else sympy.exp(x) - 1))
+
+
+def gelu(x: Any) -> Any:
+    """x times the normal distribution function of x, accurate in both tails.
+
+    >>> gelu(sympy.Integer(0))
+    0
+    """
+    if is_array(x):
+        n = floating(x.node)
+        tail = elementwise("erfc", elementwise("mul", number(-SQRT_HALF, n), n))
+        return Array(elementwise("mul", elementwise("mul", number(0.5, n), n), tail))
+    return x * sympy.erfc(-x / sympy.sqrt(2)) / 2
+
+
+def silu(x: Any) -> Any:
+    """x*sigmoid(x).
+
+    >>> silu(sympy.Symbol("x"))
+    x*sigmoid(x)
+    """
+    return x * sigmoid(x)
+
+
+# Losses, entry by entry
+
+
+def binary_cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
+    """-t*log(sigmoid(x)) - (1 - t)*log(1 - sigmoid(x)) for each entry; targets t from 0 to 1.
+
+    >>> binary_cross_entropy_with_logits(*sympy.symbols("x t"))
+    t*softplus(-x) + (1 - t)*softplus(x)
+    """
+    return targets * softplus(-logits) + (1 - targets) * softplus(logits)
+
+
+def mse(predictions: Any, targets: Any) -> Any:
+    """The mean of (prediction - target)**2: over all entries of arrays, over the samples of an expression.
+
+    >>> mse(*sympy.symbols("y t"))
+    mean((-t + y)**2)
+    """
+    residual = predictions - targets
+    return mean(residual * residual)
+
+
+def huber(predictions: Any, targets: Any, delta: Any = 1.0) -> Any:
+    """r**2/2 where the residual |r| is at most delta, delta*(|r| - delta/2) beyond, for each entry.
+
+    >>> huber(sympy.Integer(3), 0, sympy.Integer(1))
+    5/2
+    """
+    residual = predictions - targets
+    size = abs(residual)
+    return where(size <= delta, residual * residual / 2, delta * (size - delta / 2))
+
+
+# Along an axis
+
+
+def exponents(n: Node, axis: Axis) -> tuple[Node, Node]:
+    """n less its largest entry over axes, and that; where the largest is infinite 0 is taken instead."""
+    top = apply("stop_gradient", largest(floating(n), axis, True))
+    finite = elementwise("lt", elementwise("abs", top), number(math.inf, top))
+    top = choose(finite, top, number(0.0, top))
+    return minus(n, top), top
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) over axes of an array, or of a sequence of expressions.
+
+    >>> logsumexp(sympy.symbols("x y"))
+    log(exp(x) + exp(y))
+    """
+    if not is_array(x):
+        return sympy.log(sympy.Add(*map(sympy.exp, x)))
+    return called("logsumexp", _logsumexp, (x, axis, keepdims), {})
+
+
+def _logsumexp(x: Array, axis: Axis, keepdims: bool) -> Array:
+    below, top = exponents(x.node, axis)
+    result = elementwise("add", elementwise("log", total(elementwise("exp", below), axis, True)), top)
+    return Array(result if keepdims else total(result, axis))
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """exp(x)/sum(exp(x)) along an axis; a list for a sequence of expressions.
+
+    >>> softmax(sympy.symbols("x y"))[0]
+    exp(x)/(exp(x) + exp(y))
+    """
+    if not is_array(x):
+        return [sympy.exp(e) / sympy.Add(*map(sympy.exp, x)) for e in x]
+    return called("softmax", _softmax, (x, axis), {})
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    raised = elementwise("exp", exponents(x.node, axis)[0])
+    return Array(elementwise("div", raised, total(raised, axis, True)))
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """x - log(sum(exp(x))) along an axis; a list for a sequence of expressions.
+
+    >>> log_softmax(sympy.symbols("x y"))[0]
+    x - log(exp(x) + exp(y))
+    """
+    if not is_array(x):
+        return [e - logsumexp(x) for e in x]
+    return called("log_softmax", _log_softmax, (x, axis), {})
+
+
+def _log_softmax(x: Array, axis: int) -> Array:
+    below, _ = exponents(x.node, axis)
+    return Array(minus(below, elementwise("log", total(elementwise("exp", below), axis, True))))
+
+
+def cross_entropy(logits: Array, labels: Any, axis: int = -1) -> Array:
+    """-log(softmax(logits)) of the class that is right, for each sample.
+
+    labels: the classes as integers, in the logits' shape without the axis; or probabilities, in the logits' shape.
+
+    Raises ExpressionError for labels of another shape.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> cross_entropy(array("z", ("n", 10)), array("t", "n", dtype="int64")).shape
+    ('n',)
+    """
+    result: Array = called("cross_entropy", _cross_entropy, (logits, labels, axis), {})
+    return result
+
+
+def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
+    logs, (n, right) = _log_softmax(logits, axis).node, lift_all(logits, labels)
+    k = axis_of(axis, len(n.type.shape))
+    if right.type.dtype != "int64":
+        if right.type.shape != n.type.shape:
+            raise ExpressionError(f"probabilities of shape {right.type.shape} for logits of shape {n.type.shape}; "
+                                  "classes need dtype int64")  # fmt: skip
+        return Array(elementwise("neg", total(elementwise("mul", floating(right), logs), k)))
+    if right.type.shape != (*n.type.shape[:k], *n.type.shape[k + 1 :]):
+        raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}")
+    shape = right.type.shape
+    places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
+    return Array(elementwise("neg", apply("gather", logs, *places, params=(0,))))
+
+
+def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
+    """1 in the place of each label, 0 elsewhere, along a new last axis.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> one_hot(array("t", "n", dtype="int64"), 10).shape
+    ('n', 10)
+    """
+    n = lift(labels)
+    shape = (*n.type.shape, classes)
+    places = iota(shape, len(shape) - 1)
+    hit = elementwise("eq", places, with_axes(n, [len(shape) - 1]))
+    return Array(choose(hit, filled(1.0, (), dtype), filled(0.0, (), dtype)))
+
+
+# Normalisation, dropout
+
+
+def layer_norm(x: Array, gain: Any = None, bias: Any = None, axis: Axis = -1, epsilon: float = 1e-5) -> Array:
+    """(x - mean)/sqrt(variance + epsilon) over axes of each sample, times a gain, plus a bias."""
+    result: Array = called("layer_norm", _normalised, (x, gain, bias, axis, epsilon, None, None), {})
+    return result
+
+
+def batch_norm(
+    x: Array,
+    gain: Any = None,
+    bias: Any = None,
+    axis: Axis = 0,
+    epsilon: float = 1e-5,
+    mean: Any = None,
+    variance: Any = None,
+) -> Array:
+    """(x - mean)/sqrt(variance + epsilon) over the samples, times a gain, plus a bias.
+
+    axis: that of the samples, (0, 2, 3) for images.  mean, variance: given for inference, the running statistics, of a
+    shape that broadcasts; else those of the batch are taken, which are np.mean(x, axis) and np.var(x, axis).
+    """
+    result: Array = called("batch_norm", _normalised, (x, gain, bias, axis, epsilon, mean, variance), {})
+    return result
+
+
+def _normalised(x: Array, gain: Any, bias: Any, axis: Axis, epsilon: float, mean: Any, variance: Any) -> Array:
+    n = floating(x.node)
+    centre = average(n, axis, True) if mean is None else lift(mean, n.type.dtype)
+    width = spread_of(n, axis, True) if variance is None else lift(variance, n.type.dtype)
+    scale = elementwise("sqrt", elementwise("add", width, number(epsilon, n)))
+    result = Array(elementwise("div", minus(n, centre), scale))
+    result = result if gain is None else result * gain
+    return result if bias is None else result + bias
+
+
+def dropout(x: Array, mask: Any, rate: float) -> Array:
+    """x/(1 - rate) where the mask is true, 0 elsewhere; the mask is an input, so that runs can be repeated.
+
+    Raises ExpressionError unless 0 <= rate < 1.
+    """
+    result: Array = called("dropout", _dropout, (x, mask, rate), {})
+    return result
+
+
+def _dropout(x: Array, mask: Any, rate: float) -> Array:
+    if not 0 <= rate < 1:
+        raise ExpressionError(f"a rate of {rate}: one from 0 up to, not including, 1 is needed")
+    n = floating(x.node)
+    return Array(choose(lift(mask), elementwise("mul", number(1 / (1 - rate), n), n), number(0.0, n)))
+
+
+# Attention
+
+
+def attention(
+    query: Array, key: Array, value: Array, mask: Any = None, causal: bool = False, scale: float | None = None
+) -> Array:
+    """softmax(query @ key.mT * scale) @ value: scaled dot-product attention over (..., tokens, width).
+
+    mask: true where a query may look at a key, of a shape that broadcasts to (..., queries, keys).  causal: no key
+    after its query is looked at.  scale: 1/sqrt(width) unless it is given. A query that may look at nothing sees the
+    mean.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> q = array("q", ("batch", 4, "t", 16))
+    >>> attention(q, q, q, causal=True).shape
+    ('batch', 4, 't', 16)
+    """
+    result: Array = called("attention", _attention, (query, key, value, mask, causal, scale), {})
+    return result
+
+
+def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, scale: float | None) -> Array:
+    width = query.shape[-1]
+    if scale is None and isinstance(width, str):
+        raise ExpressionError(f"the width {width!r} is not known, so that the scale has to be given: scale=...")
+    scale = scale if scale is not None else 1 / math.sqrt(int(width))
+    n = matmul(elementwise("mul", number(scale, query.node), query.node), key.mT.node)
+    if causal:
+        shape = n.type.shape[-2:]
+        n = choose(elementwise("le", iota(shape, 1), iota(shape, 0)), n, number(MASKED, n))
+    if mask is not None:
+        n = choose(lift(mask), n, number(MASKED, n))
+    return Array(matmul(_softmax(Array(n), -1).node, value.node))
+
+
+# Convolution and pooling
+
+
+def conv(
+    x: Array, kernel: Array, stride: int | Sequence[int] = 1, padding: Any = 0, dilation: int | Sequence[int] = 1
+) -> Array:
+    """Convolution (without a flip, as networks have it) over one spatial axis, or two, or more.
+
+    x: (samples, channels, length...).  kernel: (channels out, channels in, size...).  padding: zeros on either side, a
+    number, one an axis, or "same", which keeps the length at stride 1.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> conv(array("x", ("n", 3, 28, 28)), array("k", (8, 3, 5, 5)), padding="same").shape
+    ('n', 8, 28, 28)
+    """
+    result: Array = called("conv", _conv, (x, kernel, stride, padding, dilation), {})
+    return result
+
+
+def _conv(x: Array, kernel: Array, stride: Any, padding: Any, dilation: Any) -> Array:
+    axes, sizes = x.ndim - 2, kernel.shape[2:]
+    if axes < 1 or kernel.ndim != x.ndim or not all(isinstance(s, int) for s in sizes):
+        raise ExpressionError(
+            "conv takes x of shape (samples, channels, length...) and a kernel of shape (channels out, channels in, "
+            "size...) with sizes that are known"
+        )
+    strides, dilations = each(stride, axes), each(dilation, axes)
+    n = padded(floating(x.node), margins(padding, sizes, dilations))
+    n = windows(n, 2, [int(s) for s in sizes], strides, dilations)
+    places, inner = range(2, 2 + 2 * axes, 2), range(3, 2 + 2 * axes, 2)
+    operands = [Labelled(n, tuple(range(2 + 2 * axes))), Labelled(kernel.node, (-1, 1, *inner))]
+    return Array(products(operands, (0, -1, *places)))
+
+
+def each(value: Any, axes: int) -> list[int]:
+    """One number an axis."""
+    return [int(value)] * axes if isinstance(value, int) else [int(v) for v in value]
+
+
+def margins(padding: Any, sizes: Sequence[Dim], dilations: Sequence[int]) -> list[tuple[int, int]]:
+    """Zeros before and after each axis."""
+    if padding == "same":
+        extra = [(int(s) - 1) * d for s, d in zip(sizes, dilations, strict=True)]
+        return [(e // 2, e - e // 2) for e in extra]
+    return [(p, p) for p in each(padding, len(sizes))]
+
+
+def padded(n: Node, widths: Sequence[tuple[int, int]]) -> Node:
+    """Zeros put round the last axes."""
+    if not any(map(any, widths)):
+        return n
+    shape = n.type.shape
+    first = len(shape) - len(widths)
+    index = (*[None] * first, *(Span(w[0], d) for w, d in zip(widths, shape[first:], strict=True)))
+    whole: Shape = (*shape[:first], *(dim_sum(d, *w) for w, d in zip(widths, shape[first:], strict=True)))
+    return apply("assemble", n, params=(whole, (index,)))
+
+
+def windows(n: Node, first: int, sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Node:
+    """Windows along axes from the first on, each of which gives way to two."""
+    for k, params in enumerate(zip(sizes, strides, dilations, strict=True)):
+        n = apply("window", n, params=(first + 2 * k, *params))
+    return n
+
+
+def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
+    """The largest entries of windows along the last axes, one for each size; the stride is the size unless given."""
+    result: Array = called("max_pool", _pool, (x, size, stride, True), {})
+    return result
+
+
+def mean_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
+    """The means of windows along the last axes, one for each size; the stride is the size unless given."""
+    result: Array = called("mean_pool", _pool, (x, size, stride, False), {})
+    return result
+
+
+def _pool(x: Array, size: Any, stride: Any, largest_wanted: bool) -> Array:
+    sizes = [size] if isinstance(size, int) else list(size)
+    if len(sizes) > x.ndim:
+        raise ExpressionError(f"windows of {len(sizes)} axes for shape {x.shape}")
+    strides = sizes if stride is None else each(stride, len(sizes))
+    first = x.ndim - len(sizes)
+    n = windows(x.node, first, sizes, strides, [1] * len(sizes))
+    inner = [first + 2 * k + 1 for k in range(len(sizes))]
+    return Array(largest(n, inner) if largest_wanted else average(n, inner))
+
+
+__all__ = [
+    "attention",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "conv",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "gelu",
+    "huber",
+    "layer_norm",
+    "leaky_relu",
+    "log_softmax",
+    "logsumexp",
+    "max_pool",
+    "mean_pool",
+    "mse",
+    "one_hot",
+    "silu",
+    "softmax",
+    "stop_gradient",
+]

@@ -1,0 +1,367 @@
+"""Linear algebra on the last two axes: systems of equations, determinants, Cholesky factors, symmetric eigenproblems.
+
+The other axes are a batch. A matrix that an algorithm breaks down on gives NaN. Rules after Giles, Collected matrix
+derivative results for forward and reverse mode, 2008.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcompile import ir
+from gradcompile.errors import GraphError
+from gradcompile.ops.contract import contract
+from gradcompile.ops.record import Op, Params, register
+from gradcompile.ops.shape import Tangents, filled
+from gradcompile.types import ArrayType, Shape, promote
+
+if TYPE_CHECKING:
+    from gradcompile.ir import Node
+
+Value = Callable[..., Any]
+
+# Graph algebra on the last two axes
+
+
+def matmul(a: "Node", b: "Node") -> "Node":
+    """a @ b, of two batches of matrices of one batch shape."""
+    batch = tuple(range(len(a.type.shape) - 2))
+    k = len(batch)
+    return contract(a, (*batch, k, k + 1), b, (*batch, k + 1, k + 2), (*batch, k, k + 2))
+
+
+def flipped(a: "Node") -> "Node":
+    """The matrices transposed."""
+    k = len(a.type.shape)
+    return ir.apply("transpose", a, params=((*range(k - 2), k - 1, k - 2),))
+
+
+def positions(shape: Shape) -> tuple["Node", "Node"]:
+    """Row and column of each entry of an array of matrices."""
+    axes = len(shape) - 2, len(shape) - 1
+    row, column = (ir.apply("broadcast", ir.apply("iota", params=(shape[k],)), params=(shape, (k,))) for k in axes)
+    return row, column
+
+
+def zero(like: "Node") -> "Node":
+    """0 of a node's dtype."""
+    return ir.const(0.0, like.type.dtype)
+
+
+def halved(x: "Node") -> "Node":
+    """x/2."""
+    return ir.apply("mul", ir.const(0.5, x.type.dtype), x)
+
+
+def symmetric(x: "Node") -> "Node":
+    """(x + transpose of x)/2."""
+    return halved(ir.apply("add", x, flipped(x)))
+
+
+def lower_half(x: "Node") -> "Node":
+    """The lower triangle with half the diagonal."""
+    row, column = positions(x.type.shape)
+    diagonal = ir.apply("select", ir.apply("eq", column, row), halved(x), zero(x))
+    return ir.apply("select", ir.apply("lt", column, row), x, diagonal)
+
+
+def triangle(x: "Node", part: str) -> "Node":
+    """The lower or the upper triangle, or all of a full matrix."""
+    if part == "full":
+        return x
+    row, column = positions(x.type.shape)
+    inside = ir.apply("le", column, row) if part == "lower" else ir.apply("le", row, column)
+    return ir.apply("select", inside, x, zero(x))
+
+
+def on_diagonal(v: "Node", shape: Shape) -> "Node":
+    """Matrices with a batch of vectors, or of scalars, on the diagonal."""
+    row, column = positions(shape)
+    at = (*range(len(shape) - 2), *([len(shape) - 1] if len(v.type.shape) == len(shape) - 1 else ()))
+    return ir.apply("select", ir.apply("eq", row, column), ir.apply("broadcast", v, params=(shape, at)), zero(v))
+
+
+def diagonal_of(x: "Node") -> "Node":
+    """The diagonals of matrices."""
+    row, column = positions(x.type.shape)
+    kept = ir.apply("select", ir.apply("eq", row, column), x, zero(x))
+    return ir.apply("sum", kept, params=((len(x.type.shape) - 2,),))
+
+
+def trace(x: "Node") -> "Node":
+    """The traces of matrices."""
+    row, column = positions(x.type.shape)
+    kept = ir.apply("select", ir.apply("eq", row, column), x, zero(x))
+    return ir.apply("sum", kept, params=((len(x.type.shape) - 2, len(x.type.shape) - 1),))
+
+
+def solve(a: "Node", b: "Node", part: str = "full") -> "Node":
+    """x with a @ x = b; of a triangular matrix only the triangle is looked at."""
+    return ir.apply("solve", a, b, params=(part,))
+
+
+# Types
+
+
+def square(type: ArrayType, what: str) -> Shape:
+    """The shape of a batch of square matrices; GraphError for anything else."""
+    if len(type.shape) < 2 or type.shape[-1] != type.shape[-2]:
+        raise GraphError(f"{what} of a value of type {type}: square matrices are needed")
+    return type.shape
+
+
+def matrix_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """Matrices of the argument's type."""
+    return ArrayType(square(types[0], "a factor"), types[0].dtype)
+
+
+def number_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """A number for each matrix."""
+    return ArrayType(square(types[0], "a determinant")[:-2], types[0].dtype)
+
+
+def vector_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """A vector for each matrix."""
+    return ArrayType(square(types[0], "eigenvalues")[:-1], types[0].dtype)
+
+
+def solve_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The type of the right-hand side."""
+    a, b = types
+    if len(b.shape) != len(square(a, "solve")) or a.shape[:-1] != b.shape[:-1]:
+        raise GraphError(f"solve of {a} and {b}: the batches and the numbers of rows must be equal")
+    return ArrayType(b.shape, promote(a.dtype, b.dtype))
+
+
+# Values
+
+
+def batched(function: Value, axes: int) -> Value:
+    """A function of matrices for batches of them, with results of so many axes; NaN where it breaks down."""
+
+    def value(*args: Any) -> Any:
+        arrays = [a for a in args if isinstance(a, np.ndarray)]
+        params = args[len(arrays) :]
+        batch = arrays[0].shape[:-2]
+        result = np.empty((*batch, *arrays[-1].shape[-2:][:axes]), arrays[0].dtype)
+        for k in np.ndindex(*batch):
+            result[k] = attempt(function, [a[k] for a in arrays], params)
+        return result[()]
+
+    return value
+
+
+def attempt(function: Value, matrices: list[Any], params: Params) -> Any:
+    """The function's value, NaN if LAPACK or mpmath can't compute it."""
+    try:
+        return function(*matrices, *params)
+    except (np.linalg.LinAlgError, ZeroDivisionError, ValueError):
+        return np.nan
+
+
+def part_of(a: Any, part: str) -> Any:
+    """The triangle that counts."""
+    return a if part == "full" else np.tril(a) if part == "lower" else np.triu(a)
+
+
+def mean_of_transposes(a: Any) -> Any:
+    """The symmetric part."""
+    return (a + a.T) / 2
+
+
+def eigen(a: Any) -> tuple[Any, Any]:
+    """Eigenvalues in rising order, and eigenvectors whose largest component is positive."""
+    return oriented(*np.linalg.eigh(mean_of_transposes(a)))
+
+
+def oriented(values: Any, vectors: Any) -> tuple[Any, Any]:
+    """Eigenvectors with the sign that makes the largest component of each positive."""
+    largest = np.argmax(np.abs(vectors), axis=0)[None] if vectors.size else np.zeros((1, 0), np.int64)
+    lead = np.take_along_axis(vectors, largest, axis=0)
+    return values, np.where(lead < 0, -vectors, vectors)
+
+
+def of_mpmath(name: str, *matrices: Any) -> Any:
+    """A function of mpmath's matrices."""
+    mpmath = importlib.import_module("mpmath")
+    return getattr(mpmath, name)(*(mpmath.matrix(m.tolist()) for m in matrices))
+
+
+def to_array(matrix: Any) -> Any:
+    """A matrix of mpmath as an array of its numbers."""
+    return np.array(matrix.tolist(), object).reshape(matrix.rows, matrix.cols)
+
+
+def exact_solve(a: Any, b: Any, part: str) -> Any:
+    """Gauss, column by column."""
+    columns = [to_array(of_mpmath("lu_solve", part_of(a, part), c[:, None]))[:, 0] for c in b.T]
+    return np.array(columns, object).reshape(b.T.shape).T
+
+
+def exact_eigen(a: Any) -> tuple[Any, Any]:
+    """Jacobi's method, in rising order."""
+    values, vectors = of_mpmath("eigsy", mean_of_transposes(a))
+    return oriented(np.array(list(values), object), to_array(vectors))
+
+
+def sign_of(x: Any) -> Any:
+    """The sign of a number."""
+    return importlib.import_module("mpmath").sign(x)
+
+
+def exact_log(x: Any) -> Any:
+    """log|x|."""
+    return importlib.import_module("mpmath").log(abs(x))
+
+
+# Derivatives
+
+
+def solve_vjp(g: "Node", n: "Node") -> Tangents:
+    """The transposed system for the right-hand side; minus its product with the solution for the matrix."""
+    a, part = n.args[0], n.params[0]
+    other = {"full": "full", "lower": "upper", "upper": "lower"}[part]
+    b = solve(flipped(a), g, other)
+    return triangle(ir.apply("neg", matmul(b, flipped(n))), part), b
+
+
+def solve_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """x' with a @ x' = b' - a' @ x."""
+    da, db = tangents
+    moved = None if da is None else ir.apply("neg", matmul(triangle(da, n.params[0]), n))
+    parts = [p for p in (db, moved) if p is not None]
+    return solve(n.args[0], ir.apply("add", *parts) if len(parts) > 1 else parts[0], n.params[0])
+
+
+def inverse_times(a: "Node", g: "Node") -> "Node":
+    """g times the transposed inverse, for a number g a matrix."""
+    return solve(flipped(a), on_diagonal(g, a.type.shape))
+
+
+def given(n: "Node", tangents: Tangents) -> "Node":
+    """The tangent of the one argument."""
+    return tangents[0] or filled(n.args[0].type)
+
+
+def det_vjp(g: "Node", n: "Node") -> Tangents:
+    """det(a) times the transposed inverse."""
+    return (inverse_times(n.args[0], ir.apply("mul", g, n)),)
+
+
+def det_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """det(a) times the trace of the inverse times a'."""
+    return ir.apply("mul", n, trace(solve(n.args[0], given(n, tangents))))
+
+
+def logabsdet_vjp(g: "Node", n: "Node") -> Tangents:
+    """The transposed inverse."""
+    return (inverse_times(n.args[0], g),)
+
+
+def logabsdet_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """The trace of the inverse times a'."""
+    return trace(solve(n.args[0], given(n, tangents)))
+
+
+def cholesky_vjp(g: "Node", n: "Node") -> Tangents:
+    """Symmetric part of L^-T Phi(L^T g) L^-1, Phi being the lower triangle with half the diagonal."""
+    upper = flipped(n)
+    left = solve(upper, lower_half(matmul(upper, g)), "upper")
+    return (symmetric(solve(upper, flipped(left), "upper")),)
+
+
+def cholesky_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """L Phi(L^-1 a' L^-T)."""
+    left = solve(n, symmetric(given(n, tangents)), "lower")
+    return matmul(n, lower_half(solve(n, flipped(left), "lower")))
+
+
+def vectors_of(n: "Node") -> "Node":
+    """The eigenvectors that go with eigenvalues."""
+    return ir.apply("eigvecs", n.args[0])
+
+
+def gaps(n: "Node") -> "Node":
+    """1/(w[j] - w[i]) for the eigenvalues, 0 between equal ones."""
+    shape, w = n.type.shape, ir.apply("eigvals", n.args[0])
+    batch = tuple(range(len(shape) - 2))
+    row, column = (ir.apply("broadcast", w, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1))
+    gap = ir.apply("add", column, ir.apply("neg", row))
+    return ir.apply("select", ir.apply("ne", gap, zero(n)), ir.apply("div", ir.const(1.0, n.type.dtype), gap), zero(n))
+
+
+def eigvals_vjp(g: "Node", n: "Node") -> Tangents:
+    """V diag(g) V^T."""
+    v = vectors_of(n)
+    return (matmul(v, matmul(on_diagonal(g, v.type.shape), flipped(v))),)
+
+
+def eigvals_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """The diagonal of V^T a' V."""
+    v = vectors_of(n)
+    return diagonal_of(matmul(flipped(v), matmul(given(n, tangents), v)))
+
+
+def eigvecs_vjp(g: "Node", n: "Node") -> Tangents:
+    """Symmetric part of V (F * (V^T g)) V^T with F[i, j] = 1/(w[j] - w[i])."""
+    turned = ir.apply("mul", gaps(n), matmul(flipped(n), g))
+    return (symmetric(matmul(n, matmul(turned, flipped(n)))),)
+
+
+def eigvecs_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """V (F * (V^T a' V))."""
+    inner = matmul(flipped(n), matmul(symmetric(given(n, tangents)), n))
+    return matmul(n, ir.apply("mul", gaps(n), inner))
+
+
+def all_reached(g: "Node", n: "Node") -> Tangents:
+    """An entry of the adjoint reaches all of its matrix."""
+    batch = len(n.args[0].type.shape) - 2
+    inner = tuple(range(batch, len(g.type.shape)))
+    some = ir.apply("sum", g, params=(inner,)) if inner else g
+    return tuple(ir.apply("broadcast", some, params=(a.type.shape, tuple(range(batch)))) for a in n.args)
+
+
+SYMMETRIC = "that of the symmetric part, (a + a^T)/2, is taken"
+
+
+def algebra(
+    name: str, infer: Any, value: Value, exact: Value, vjp: Any, jvp: Any, axes: int, doc: str, **record: Any
+) -> None:
+    """Register an op on batches of matrices."""
+    record = {"accuracy": "backward stable", "cost": 16, "arity": 1, **record}
+    register(
+        Op(
+            name,
+            infer,
+            batched(value, axes),
+            vjp=vjp,
+            jvp=jvp,
+            reach=all_reached,
+            exact=batched(exact, axes),
+            doc=doc,
+            **record,
+        )
+    )
+
+
+algebra("solve", solve_type, lambda a, b, part: np.linalg.solve(part_of(a, part), b), exact_solve, solve_vjp, solve_jvp,
+        2, "x with a @ x = b", arity=2, derivative="db = a^-T g; da = -db x^T")  # fmt: skip
+algebra("det", number_type, np.linalg.det, lambda a: of_mpmath("det", a), det_vjp, det_jvp, 0, "determinant",
+        derivative="det(a) a^-T", convention="the derivative is NaN where the determinant is 0")  # fmt: skip
+algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: exact_log(of_mpmath("det", a)),
+        logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
+register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
+            exact=batched(lambda a: sign_of(of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
+            convention="0 for a singular matrix", doc="sign of the determinant"))  # fmt: skip
+algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(mean_of_transposes(a)),
+        lambda a: to_array(of_mpmath("cholesky", mean_of_transposes(a))), cholesky_vjp, cholesky_jvp, 2,
+        "lower triangular L with L L^T = a", derivative="L^-T Phi(L^T g) L^-1", convention=SYMMETRIC)  # fmt: skip
+algebra("eigvals", vector_type, lambda a: eigen(a)[0], lambda a: exact_eigen(a)[0], eigvals_vjp, eigvals_jvp, 1,
+        "eigenvalues of a symmetric matrix, rising", derivative="V diag(g) V^T", convention=SYMMETRIC)  # fmt: skip
+algebra("eigvecs", matrix_type, lambda a: eigen(a)[1], lambda a: exact_eigen(a)[1], eigvecs_vjp, eigvecs_jvp, 2,
+        "eigenvectors of a symmetric matrix, the largest component of each positive",
+        derivative="V (F * (V^T g)) V^T, F = 1/(w[j] - w[i])",
+        convention=f"{SYMMETRIC}; pairs of equal eigenvalues have no part in the derivative")  # fmt: skip

@@ -1,0 +1,103 @@
+"""Ops along one axis: running sums, and windows, of which convolution and pooling are made."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcompile import ir
+from gradcompile.errors import GraphError
+from gradcompile.ops.record import Op, Params, register
+from gradcompile.ops.shape import Tangents, again
+from gradcompile.types import ArrayType, Dim, dim_sum
+
+if TYPE_CHECKING:
+    from gradcompile.ir import Node
+
+
+def cumsum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The argument's type."""
+    return types[0]
+
+
+def cumsum(x: Any, axis: int, reverse: bool) -> Any:
+    """Running sums along an axis, from its end if reversed."""
+    return np.flip(np.cumsum(np.flip(x, axis), axis), axis) if reverse else np.cumsum(x, axis)
+
+
+def cumsum_vjp(g: "Node", n: "Node") -> Tangents:
+    """Running sums from the other end."""
+    axis, reverse = n.params
+    return (ir.apply("cumsum", g, params=(axis, not reverse)),)
+
+
+def window_count(length: Dim, size: int, stride: int, dilation: int) -> Dim:
+    """How many windows fit into an axis; GraphError if none can, or if it is named and the stride is not 1.
+
+    >>> window_count(10, 3, 2, 1), window_count("n", 3, 1, 1)
+    (4, 'n-2')
+    """
+    last = (size - 1) * dilation + 1
+    if isinstance(length, int):
+        if length < last:
+            raise GraphError(f"windows of {size} entries, {dilation} apart, do not fit into an axis of {length}")
+        return (length - last) // stride + 1
+    if stride != 1:
+        raise GraphError(f"windows at steps of {stride} along the named dimension {length}: its length must be known")
+    return dim_sum(length, 1 - last)
+
+
+def window_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The axis gives way to two: which window, and which entry of it."""
+    axis, size, stride, dilation = params
+    shape = types[0].shape
+    count = window_count(shape[axis], size, stride, dilation)
+    return ArrayType((*shape[:axis], count, size, *shape[axis + 1 :]), types[0].dtype)
+
+
+def window_places(count: int, size: int, stride: int, dilation: int) -> Any:
+    """The place of each entry of each window."""
+    return stride * np.arange(count)[:, None] + dilation * np.arange(size)
+
+
+def window(x: Any, axis: int, size: int, stride: int, dilation: int) -> Any:
+    """The windows of x along an axis."""
+    count = int(window_count(np.shape(x)[axis], size, stride, dilation))
+    return np.asarray(x)[(*[slice(None)] * axis, window_places(count, size, stride, dilation))]
+
+
+def window_vjp(g: "Node", n: "Node") -> Tangents:
+    """Each entry gets the adjoints of all windows that it is in."""
+    axis, _, stride, dilation = n.params
+    return (ir.apply("overlap", g, params=(axis, n.args[0].type.shape[axis], stride, dilation)),)
+
+
+def overlap_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The two axes of the windows give way to one of the given length."""
+    axis, length, stride, dilation = params
+    shape = types[0].shape
+    size = shape[axis + 1]
+    if not isinstance(size, int) or window_count(length, size, stride, dilation) != shape[axis]:
+        raise GraphError(f"overlap of a value of type {types[0]} at axis {axis} to length {length}: they do not fit")
+    return ArrayType((*shape[:axis], length, *shape[axis + 2 :]), types[0].dtype)
+
+
+def overlap(g: Any, axis: int, length: int, stride: int, dilation: int) -> Any:
+    """Zeros, with the windows added in their places."""
+    count, size = g.shape[axis : axis + 2]
+    result = np.zeros((*g.shape[:axis], length, *g.shape[axis + 2 :]), g.dtype)
+    np.add.at(result, (*[slice(None)] * axis, window_places(count, size, stride, dilation)), g)
+    return result
+
+
+def overlap_vjp(g: "Node", n: "Node") -> Tangents:
+    """The windows of the adjoint."""
+    axis, _, stride, dilation = n.params
+    return (ir.apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
+
+
+register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, derivative="the transpose runs the other way",
+            accuracy="the error grows with n", doc="running sums along an axis"))  # fmt: skip
+register(Op("window", window_type, window, vjp=window_vjp, jvp=again, cost=0, derivative="the transpose is overlap",
+            accuracy="exact", doc="the windows along an axis: size entries, dilation apart, at steps"))  # fmt: skip
+register(Op("overlap", overlap_type, overlap, vjp=overlap_vjp, jvp=again, derivative="the transpose is window",
+            accuracy="correctly rounded, term by term", doc="windows added up in their places"))  # fmt: skip

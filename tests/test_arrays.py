@@ -1,0 +1,585 @@
+"""Symbolic arrays: every function against NumPy's own, by both modes of differentiation, with drawn shapes."""
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.special as sc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gradcompile import autodiff, testing
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend.arrays import Array, array
+from gradcompile.interpret import evaluate
+from gradcompile.ir import topological, verify
+from gradcompile.passes import finished, simplified
+
+rng = np.random.default_rng(0)
+V = {
+    "X": rng.normal(size=(5, 3)),
+    "A": rng.normal(size=(3, 3)) + 3 * np.eye(3),
+    "v": rng.normal(size=5),
+    "B": rng.normal(size=(2, 3, 4)),
+    "s": np.array(0.7),
+    "W": rng.normal(size=(3, 4)),
+    "c": rng.normal(size=(5, 1)),
+    "k": np.array([2, 0, 2, 1]),
+}
+NAMED = {"X": ("n", 3), "v": ("n",), "c": ("n", 1)}
+S = {name: array(name, NAMED.get(name, value.shape), value.dtype) for name, value in V.items()}
+ENV = {S[name].node: value for name, value in V.items()}
+FLOATS = [S[name].node for name in "XAvBsWc"]
+SCOPE = {"np": np, "sc": sc}
+
+CASES = [
+    "X + A[0]",
+    "X * c",
+    "X @ W",
+    "X @ W[:, 0]",
+    "v @ X",
+    "B @ W.T",
+    "np.matmul(B, W.T[None])",
+    "A[0] @ A",
+    "np.sum(X, axis=0)",
+    "np.mean(X)",
+    "np.mean(X, axis=1, keepdims=True) + X",
+    "np.mean(B, axis=(0,2))",
+    "X.std(axis=0)",
+    "np.var(X, ddof=1)",
+    "np.max(X, axis=1)",
+    "X.min()",
+    "X[1]",
+    "X[-1]",
+    "X[1:]",
+    "X[1:] - X[:-1]",
+    "X[::-1, 1]",
+    "X[:, None, :] - X[None, :, :]",
+    "np.sum((X[:, None, :] - X[None, :, :])**2, axis=-1)",
+    "B[..., 1]",
+    "B[:, ::2, ::-1]",
+    "W[k % 3]",
+    "W[:, k]",
+    "B[1, k % 3, k]",
+    "B[k % 2, :, k]",
+    "B[:, k % 3, k]",
+    "B[k % 2][:, 0]",
+    "B[0, :, k]",
+    "X[[0,2,2]]",
+    "np.concatenate([X, X[:2]])",
+    "np.concatenate([X, c], axis=1)",
+    "np.stack([v, 2*v], axis=1)",
+    "np.stack([v, v])",
+    "np.vstack([A, W.T]) ",
+    "np.hstack([A, W])",
+    "np.column_stack([v, X])",
+    "np.reshape(X, (-1,))",
+    "X.reshape(n, 3, 1)",
+    "B.reshape(2,-1)",
+    "X.T",
+    "B.transpose(2,0,1)",
+    "np.swapaxes(B,0,2)",
+    "np.moveaxis(B, 0, -1)",
+    "np.squeeze(c, 1)",
+    "np.pad(A, 1)",
+    "np.pad(v, (2,0), constant_values=3.0)",
+    "np.flip(X)",
+    "np.roll(v, 2)",
+    "np.roll(A, -1, axis=1)",
+    "np.roll(A, 4)",
+    "np.cumsum(X, axis=0)",
+    "np.cumsum(A)",
+    'np.einsum("ij,jk->ik", X, W)',
+    'np.einsum("ij,jk,k->i", X, W, W[0])',
+    'np.einsum("ii", A)',
+    'np.einsum("ii->i", A)',
+    'np.einsum("...ij,jk->...ik", B, W.T)',
+    'np.einsum("bij,bkj->bik", B, B)',
+    'np.einsum("ij,ij->", A, A)',
+    'np.einsum("ij->j", X)',
+    'np.einsum("ij,kl->ijkl", A, W)',
+    'np.einsum("ni,ni->n", X, X)',
+    "np.outer(v, A[0])",
+    "np.dot(X, W)",
+    "np.dot(B, W.T)",
+    "np.tensordot(B, W, axes=([1,2],[0,1]))",
+    "np.tensordot(A, W, 1)",
+    "np.inner(X, A)",
+    "np.vdot(A, A)",
+    "np.linalg.multi_dot([X, A, W, W[0]])",
+    "np.tril(A)",
+    "np.triu(A, 1)",
+    "np.diagonal(A)",
+    "np.diagonal(W, 1)",
+    "np.diag(v[:3])",
+    "np.diag(A[0], -1)",
+    "np.trace(A)",
+    "np.take_along_axis(X, np.argsort(X, axis=1), axis=1)",
+    "np.sort(X, axis=0)",
+    "np.sort(v)[1:]",
+    "np.median(A, axis=0)",
+    "np.median(W)",
+    "np.where(X > 0, X, 0.1*X)",
+    "np.where(v > 0, np.log(np.abs(v)), 0)",
+    "np.clip(X, -0.5, 0.5)",
+    "np.linalg.norm(X, axis=1)",
+    "np.linalg.norm(A)",
+    "np.linalg.solve(A, A[0])",
+    "np.linalg.solve(A, W)",
+    "np.linalg.inv(A)",
+    "np.linalg.det(A)",
+    "np.linalg.slogdet(A)[1]",
+    "np.linalg.slogdet(A)[0] * A",
+    "np.linalg.cholesky(A @ A.T + np.eye(3))",
+    "np.linalg.eigh(A + A.T)[0]",
+    "np.linalg.eigvalsh(A + A.T)",
+    "np.linalg.eigh(A + A.T)[1]**2",
+    "np.linalg.matrix_power(A, 3)",
+    "np.prod(X, axis=1)",
+    "np.prod(A)",
+    "np.exp(X) / np.sum(np.exp(X), axis=1, keepdims=True)",
+    "np.logaddexp(X, c)",
+    "np.maximum(X, c)",
+    "np.hypot(X, 1)",
+    "sc.erf(X)",
+    "sc.expit(X)",
+    "sc.xlogy(np.abs(X), 2.0)",
+    "X**2 - 3*X + 1",
+    "2**X",
+    "X % 2",
+    "np.square(X)",
+    "np.diff(X, axis=0)",
+    "np.tile(v, 2)",
+    "np.tile(A, (2,1))",
+    "np.repeat(A, 2, axis=1)",
+    "np.repeat(v, 2)",
+    "np.broadcast_to(v[:3], (4,3))",
+    "np.zeros_like(X) + X",
+    "np.average(X, axis=0, weights=v)",
+    "np.split(A, 3)[1]",
+    "np.expand_dims(v, (0,2))",
+    "np.ptp(A)",
+    "sum(A)",
+    "abs(X)",
+    "-X",
+    "np.argmax(X, axis=1) * v",
+    "np.count_nonzero(X > 0) * s",
+    "np.any(X > 100) * s",
+    "np.isfinite(X) * X",
+    'X.astype("float32")',
+    "X.sum(0).mean()",
+    "np.array([1.0,2.0,3.0]) * X",
+    "np.array([1.0,2.0,3.0]) @ W",
+    "np.array([[1.0,2.0,3.0]]) @ W",
+    "sum(v[:3])",
+    "X + X.dtype.type(1)",
+    "[s, 2 * s] * W[:2, 0]",
+    "np.where(k > 0, v[:4], 0)",
+    "np.linalg.solve(B[:, :, :3] + 4 * np.eye(3), W)",
+    "np.einsum('ij,jk,kl,l->i', X, A, W, W[0])",
+    "np.einsum('bij,ij->b', B, W)",
+    "np.einsum('i,j,k->kij', v, A[0], W[0])",
+    "np.einsum('ij,ij->ij', X, c)",
+    "np.float64(2.0) * X",
+    "X[np.array([[0, 1], [2, 0]])]",
+    "A[[0, 1, 2], [2, 1, 0]]",
+    "B[:, None, 1, ::-1]",
+    "B[..., None, 2]",
+    "B[0, ..., k % 3, None]",
+    "X[2:2]",
+    "np.sum(X[2:2], axis=0)",
+    "X % 1.5",
+    "X // 2",
+    "-X // c",
+    "(X > 0) & ~(X > 1)",
+    "(X > 0) ^ (c > 0) | (X == 0)",
+    "np.trunc(3 * X)",
+    "np.fmax(X, c) + np.fmin(X, 0.0)",
+    "np.any(X > 1, axis=0) | np.all(X < 1, axis=0)",
+    "np.argmin(X, axis=0)",
+    "np.argmax(A)",
+    "k.sum() + (k > 0).sum()",
+    "k * 2 + 1",
+    "k / 2",
+    "k.mean() * s",
+    "np.take(W, [1, 1, 0], axis=0)",
+    "W.take(k, axis=1)",
+    "np.array_split(v[:3], 2)[1]",
+    "np.pad(X, ((1, 0), (0, 2)))",
+    "np.linalg.norm(W, 'fro') + np.linalg.norm(v, 1) + np.linalg.norm(v, np.inf)",
+    "np.linalg.matrix_power(A, -2)",
+    "np.nan_to_num(X)",
+    "X.clip(0.0) + np.clip(X, None, c)",
+    "X.size * s if isinstance(X, np.ndarray) else np.size(X) * s",
+    "A.dot(A).trace()",
+    "A.mT.diagonal(1) if hasattr(A, 'mT') else A.T.diagonal(1)",
+]
+
+
+def written(case, scope):
+    """A case evaluated in NumPy's language."""
+    n = scope["v"].shape[0]
+    return eval(case, {**SCOPE, **scope, "n": n})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_derivatives(case):
+    want, got = written(case, V), written(case, S).node
+    (value,) = evaluate([got], ENV)
+    assert np.shape(value) == np.shape(want)
+    single = "float32" in case
+    np.testing.assert_allclose(value, want, rtol=1e-6 if single else 1e-11, atol=1e-13)
+    verify([got])
+    if got.type.dtype == "float64":
+        testing.check_grads(got, FLOATS, ENV, order=2, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES[::3])
+def test_the_passes_keep_value_and_gradient(case):
+    n = written(case, S).node
+    if n.type.dtype != "float64":
+        return
+    loss = (Array(n) * Array(n)).sum().node
+    roots = [loss, *autodiff.vjp(loss, FLOATS)]
+    before, after = evaluate(roots, ENV), evaluate(finished(simplified(roots), {})[0], ENV)
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-13)
+
+
+# Drawn shapes: zero-sized, one-sized and broadcast axes
+
+DIMS = st.sampled_from((0, 1, 2, 3))
+
+
+@st.composite
+def broadcasting(draw):
+    """Two shapes that broadcast."""
+    whole = draw(st.lists(DIMS, max_size=3))
+    shapes = [[d if draw(st.booleans()) else 1 for d in whole] for _ in range(2)]
+    return [tuple(shape[draw(st.integers(0, len(shape))) :]) for shape in shapes]
+
+
+def values_of(*shapes):
+    return [np.random.default_rng(k).uniform(0.5, 2.0, shape) for k, shape in enumerate(shapes)]
+
+
+def agree(function, *values, tolerance=1e-10):
+    """A function of symbolic arrays does what it does to NumPy's, and both modes of differentiation agree."""
+    arrays = [array("xyz"[k], v.shape) for k, v in enumerate(values)]
+    got, want = function(*arrays).node, function(*values)
+    env = {a.node: v for a, v in zip(arrays, values, strict=True)}
+    (value,) = evaluate([got], env)
+    assert np.shape(value) == np.shape(want)
+    np.testing.assert_allclose(value, want, rtol=1e-12)
+    testing.check_grads(got, [a.node for a in arrays], env, order=2, tolerance=tolerance)
+
+
+@given(broadcasting(), st.sampled_from((np.add, np.multiply, np.divide, np.maximum, np.hypot, np.power)))
+@settings(max_examples=60, deadline=None)
+def test_broadcasting(shapes, ufunc):
+    agree(lambda x, y: ufunc(np.sin(x) + 2.0, y), *values_of(*shapes))
+
+
+@given(st.lists(DIMS, min_size=1, max_size=3), st.data())
+@settings(max_examples=60, deadline=None)
+def test_reductions(shape, data):
+    axes = data.draw(st.one_of(st.none(), st.sets(st.integers(-len(shape), -1), min_size=1).map(tuple)))
+    keepdims = data.draw(st.booleans())
+    name = data.draw(st.sampled_from(("sum", "prod", "var") if 0 in shape else ("sum", "mean", "max", "var", "prod")))
+    if name == "var" and 0 in shape:
+        name = "sum"
+    agree(lambda x: getattr(np, name)(x, axis=axes, keepdims=keepdims), *values_of(tuple(shape)))
+
+
+@given(st.lists(DIMS, max_size=2), st.lists(DIMS, max_size=2), DIMS, DIMS, DIMS)
+@settings(max_examples=60, deadline=None)
+def test_matmul_of_any_rank(left, right, m, k, n):
+    batch = [max(a, b) if 0 not in (a, b) else 0 for a, b in zip(left[::-1], right[::-1], strict=False)][::-1]
+    fits = lambda own: tuple(1 if j % 2 else d for j, d in enumerate(batch[len(batch) - min(len(own), len(batch)) :]))  # noqa: E731
+    agree(np.matmul, *values_of((*fits(left), m, k), (*batch, k, n)))
+
+
+@given(st.lists(st.sampled_from(("ij", "jk", "kl", "il", "i", "k", "jl")), min_size=1, max_size=4), st.data())
+@settings(max_examples=60, deadline=None)
+def test_einsum_of_any_operands(terms, data):
+    letters = sorted(set("".join(terms)))
+    sizes = {c: data.draw(DIMS) for c in letters}
+    result = "".join(data.draw(st.permutations(letters)))[: data.draw(st.integers(0, len(letters)))]
+    subscripts = f"{','.join(terms)}->{result}"
+    values = values_of(*(tuple(sizes[c] for c in t) for t in terms))
+    arrays = [array(f"x{k}", v.shape) for k, v in enumerate(values)]
+    got, env = np.einsum(subscripts, *arrays).node, {a.node: v for a, v in zip(arrays, values, strict=True)}
+    np.testing.assert_allclose(evaluate([got], env)[0], np.einsum(subscripts, *values), rtol=1e-12)
+    testing.check_grads(got, [a.node for a in arrays], env, tolerance=1e-10)
+
+
+def entries(dim):
+    """What can stand for one axis of an index."""
+    bound = st.one_of(st.none(), st.integers(-dim - 1, dim + 1))
+    slices = st.builds(slice, bound, bound, st.sampled_from((None, 1, 2, -1, -2)))
+    if dim == 0:
+        return slices
+    return st.one_of(slices, st.integers(-dim, dim - 1), st.lists(st.integers(-dim, dim - 1), min_size=2, max_size=2))
+
+
+@given(st.lists(DIMS, min_size=1, max_size=4), st.data())
+@settings(max_examples=150, deadline=None)
+def test_indexing(shape, data):
+    count = data.draw(st.integers(0, len(shape)))
+    key = [data.draw(entries(d)) for d in shape[:count]]
+    if data.draw(st.booleans()):
+        key.append(Ellipsis)
+    for _ in range(data.draw(st.integers(0, 2))):
+        key.insert(data.draw(st.integers(0, len(key))), None)
+    agree(lambda x: x[tuple(key)], *values_of(tuple(shape)))
+
+
+@given(st.lists(DIMS, min_size=1, max_size=3), st.integers(-4, 4), st.data())
+@settings(max_examples=60, deadline=None)
+def test_moving_entries(shape, shift, data):
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    name = data.draw(st.sampled_from(("roll", "flip", "cumsum", "sort", "diff", "repeat", "concatenate", "stack")))
+    functions = {
+        "roll": lambda x: np.roll(x, shift, axis),
+        "flip": lambda x: np.flip(x, axis),
+        "cumsum": lambda x: np.cumsum(x, axis),
+        "sort": lambda x: np.sort(x, axis),
+        "diff": lambda x: np.diff(x, axis=axis) if x.shape[axis] else np.sin(x),
+        "repeat": lambda x: np.repeat(x, abs(shift), axis),
+        "concatenate": lambda x: np.concatenate([x, x * x, x], axis),
+        "stack": lambda x: np.stack([x, x * x], axis),
+    }
+    agree(functions[name], *values_of(tuple(shape)))
+
+
+@given(st.lists(DIMS, max_size=2), st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_linear_algebra_of_batches(batch, m):
+    a, b = values_of((*batch, m, m), (*batch, m, 2))
+    a += 3 * np.eye(m)
+    agree(np.linalg.solve, a, b)
+    agree(np.linalg.det, a)
+    agree(lambda a: np.linalg.cholesky(a + np.swapaxes(a, -1, -2)), a)
+    agree(lambda a: np.linalg.eigvalsh(a + np.swapaxes(a, -1, -2)), a, tolerance=1e-8)
+
+
+# Named dimensions
+
+
+def test_named_dimensions_are_computed_with():
+    x = array("x", ("n", 3))
+    shapes = [x[1:-1].shape, np.concatenate([x, x[:2]]).shape, x.reshape(-1).shape, x.reshape(-1, 1, 3).shape]
+    assert shapes == [("n-2", 3), ("n+2", 3), ("3*n",), ("n", 1, 3)]
+    assert (x[1:] - x[:-1]).shape == ("n-1", 3)
+    assert np.outer(x, x).reshape(-1).shape == ("9*n*n",)
+    assert np.pad(x, 1)[1:-1, 1:-1].shape == ("n", 3)
+
+
+def test_a_length_below_zero_is_an_error():
+    x = array("x", "n")
+    with pytest.raises(ArgumentError, match="n-3 is -1 here"):
+        evaluate([x[3:].node], {x.node: [1.0, 2.0]})
+
+
+# Dtypes
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        ("f + 1.5", "float32"),
+        ("f * k", "float32"),
+        ("f / k", "float32"),
+        ("k + 1", "int64"),
+        ("k + 0.5", "float64"),
+        ("k / k", "float64"),
+        ("k ** 2", "float64"),
+        ("np.exp(k)", "float64"),
+        ("b + b", "int64"),
+        ("b & b", "bool"),
+        ("b * f", "float32"),
+        ("np.mean(f)", "float32"),
+        ("np.mean(b)", "float64"),
+        ("np.where(b, f, 0)", "float32"),
+        ("np.where(b, k, 0)", "int64"),
+        ("f @ f", "float32"),
+        ("k @ k", "int64"),
+        ("np.linalg.norm(f)", "float32"),
+        ("np.concatenate([b, b])", "bool"),
+        ("f[k]", "float32"),
+        ("np.std(f)", "float32"),
+        ("np.cumsum(b)", "int64"),
+        ("np.array([1.0, 2.0, 3.0]) * f", "float32"),
+    ],
+)
+def test_dtypes(case, dtype):
+    scope = {"f": array("f", 3, "float32"), "k": array("k", 3, "int64"), "b": array("b", 3, "bool")}
+    n = eval(case, {**SCOPE, **scope}).node
+    assert n.type.dtype == dtype
+    verify([n])
+    evaluate([n], {scope["f"].node: [1, 2, 3], scope["k"].node: [0, 1, 2], scope["b"].node: [True, False, True]})
+
+
+def test_a_gradient_has_the_dtype_of_its_parameter():
+    f, x = array("f", (3, 2), "float32"), array("x", (4, 3))
+    loss = np.sum(np.tanh(x @ f)).node
+    (gradient,) = autodiff.vjp(loss, [f.node])
+    assert str(gradient.type) == "float32[3, 2]"
+    verify([gradient])
+
+
+# Branches
+
+ROWS = np.array([[1.0, 2.0], [0.0, 3.0], [4.0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, w: np.where(x[:, 0] > 0, np.log(x) @ w, 0.0),
+        lambda x, w: np.where(x[:, :1] > 0, np.log(x) @ w[:, None] @ w[None], 0.0),
+        lambda x, w: np.where(x > 0, np.sqrt(x), 0.0) @ w,
+        lambda x, w: np.where(x[:, 0] > 0, np.einsum("ij,ij,j->i", 1 / x, np.log(x), w), 0.0),
+        lambda x, w: np.where(x > 0, np.log(x)[::-1][::-1], 0.0) * w,
+        lambda x, w: np.where(x.T > 0, np.log(x).T.reshape(2, 3), 0.0) * w[:, None],
+        lambda x, w: np.where(x > 0, np.concatenate([np.log(x), 1 / x])[:3], 0.0) * w,
+        lambda x, w: np.where(x > 0, np.log(x)[[0, 1, 2]], 0.0) * w,
+        lambda x, w: np.where(x > 0, np.log(x) * w, 0.0)[[2, 1, 1]],
+        lambda x, w: np.where(np.all(x > 0, axis=1), np.sum(np.log(x) * w, axis=1), 0.0),
+    ],
+)
+def test_a_branch_not_taken_passes_nothing_on(function):
+    """The gradient is finite, zero in the entry behind the branch, and does not depend on what stands there."""
+    x, w = array("x", ROWS.shape), array("w", 2)
+    loss = (function(x, w) ** 2).sum().node
+    gradients = autodiff.vjp(loss, [x.node, w.node])
+    of_x, of_w = evaluate(gradients, {x.node: ROWS, w.node: np.array([0.3, -0.7])})
+    other = np.where(ROWS > 0, ROWS, -1.0)  # not taken either, and NaN under a logarithm
+    assert np.all(np.isfinite(of_x)) and of_x[1, 0] == 0
+    moved = evaluate(gradients, {x.node: other, w.node: np.array([0.3, -0.7])})
+    np.testing.assert_allclose(moved[0], of_x, rtol=1e-14)
+    np.testing.assert_allclose(moved[1], of_w, rtol=1e-14)
+
+
+def test_finite_operands_of_a_contraction_need_no_mask():
+    x, w, u = array("x", ("n", 3)), array("w", (3, 4)), array("u", (4, 2))
+    h = np.where(x @ w > 0, x @ w, 0.0)
+    loss = np.where(h @ u > 0, h @ u, 0.0).sum().node
+    gradients = autodiff.vjp(loss, [w.node, u.node])
+    products = [n for n in topological(gradients) if n.op.name == "dot"]
+    assert len(products) == 2 + 3  # forward, and two for u's layer and one for w's
+    assert not any(n.op.name == "lt" and n.args[1].op.name == "sum" for n in topological(gradients))
+
+
+# The order of products
+
+
+def test_the_order_of_a_chain_is_chosen_by_cost():
+    a, b, v = array("a", (100, 100)), array("b", (100, 100)), array("v", 100)
+    for n in (np.einsum("ij,jk,k->i", a, b, v).node, np.linalg.multi_dot([a, b, v]).node):
+        assert [m.type.shape for m in topological([n]) if m.op.name == "dot"] == [(100,), (100,)]
+
+
+def test_many_operands_are_multiplied_in_their_order():
+    a = array("a", (2, 2))
+    n = np.linalg.multi_dot([a] * 12).node
+    value = np.array([[1.0, 0.5], [0.25, 1.0]])
+    np.testing.assert_allclose(evaluate([n], {a.node: value})[0], np.linalg.matrix_power(value, 12))
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("X @ W.T", r"matmul of X of shape \(n, 3\) and W.T of shape \(4, 3\): .*3 against 4"),
+        ("X + W", r"add of X of shape \(n, 3\) and W of shape \(3, 4\): .* do not broadcast"),
+        ("v + np.zeros(3)", r"v of shape \(n,\)"),
+        ("bool(X > 0)", "use np.where"),
+        ("X and W", "use np.where"),
+        ("float(s)", "keep it inside"),
+        ("len(X)", "no length known"),
+        ("list(v)", "no length known"),
+        ("np.interp(v, A[0], A[1])", "np.interp does not take symbolic arrays.*near ones are"),
+        ("np.linalg.qr(A)", "np.qr does not take"),
+        ("np.add.reduce(X)", "np.add.reduce does not take"),
+        ("np.exp(X, where=X > 0)", "np.exp with where="),
+        ("np.frexp(X)", "np.frexp does not take"),
+        ("np.sum(X, 0, 'float32')", "keepdims|sum of X"),
+        ("X[5:3:0]", "indexing of X"),
+        ("W[7]", "index 7 is outside an axis of 3"),
+        ("W[0, 0, 0]", "3 indices for shape"),
+        ("W[[0, 9]]", "an index from 0 to 9 is outside an axis of 3"),
+        ("X[X > 0]", "a boolean mask .* use np.where"),
+        ("X[v]", "an index has dtype float64"),
+        ("v[::2]", "steps of 2 along the named dimension 'n'"),
+        ("X.reshape(7, -1)", r"-1 can't be worked out"),
+        ("W.reshape(5, 2)", "the numbers of entries differ"),
+        ("W.reshape(-1, -1)", "more than one -1"),
+        ("np.sum(X, axis=2)", "there is no axis 2"),
+        ("np.sum(B, axis=(0, 0))", "names an axis twice"),
+        ("np.concatenate([W, A])", r"shapes \(3, 4\) and \(3, 3\) differ off axis 0"),
+        ("np.stack([W, A])", "np.stack needs equal ones"),
+        ("np.prod(v)", "along 'n' needs its length known"),
+        ("np.linalg.inv(W)", "square matrices are needed"),
+        ("np.linalg.solve(A, v[:4])", "the rows differ"),
+        ("np.einsum('ij,jk->ik', X)", "names 2 operands, 1 are given"),
+        ("np.einsum('ijk->i', X)", "does not name the 2 axes"),
+        ("np.einsum('ij->iz', X)", "one that no operand has"),
+        ("X & W", "compare first"),
+        ("X * np.zeros((400, 400))", "make it an input"),
+        ("np.max(W[:0])", "no entries"),
+        ("np.split(v, 2)", "split by slices"),
+        ("np.pad(X, 1, mode='reflect')", "mode 'reflect'"),
+        ("np.squeeze(X, 0)", "has not one entry"),
+        ("np.median(v)", "a length that is known"),
+        ("np.linalg.norm(A, 2)", "ord=2"),
+        ("np.diagonal(X)", "a length that is not known"),
+        ("X @ 2", "use \\* for a number"),
+        ("np.sin(X) @ np.cos(W.T)", r"sin\(X\) of shape \(n, 3\) and cos\(W.T\)"),
+    ],
+)
+def test_an_error_names_operands_shapes_and_the_line(case, message):
+    with pytest.raises((ExpressionError, ArgumentTypeError), match=message) as error:
+        eval(compile(case, "users_model.py", "eval"), {**SCOPE, **S})
+    assert "(at users_model.py:1" in str(error.value)
+
+
+def test_an_assignment_is_refused():
+    with pytest.raises(ExpressionError, match="can't be assigned to"):
+        S["X"][0] = 1.0
+
+
+def test_conversion_by_a_function_without_the_protocol_is_refused():
+    with pytest.raises(ExpressionError, match="can't become an array of numbers"):
+        np.asarray(S["X"])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("",), "must be a text"),
+        (("x", (-1,)), "not -1"),
+        (("x", ("n-1",)), "not 'n-1'"),
+        (("x", (True,)), "not True"),
+        (("x", 3, "int32"), "'int32' is not supported"),
+        (("x", 3, "complex128"), "float64"),
+    ],
+)
+def test_an_array_that_can_not_be(args, message):
+    with pytest.raises(ArgumentError, match=message):
+        array(*args)
+
+
+def test_in_place_operators_give_the_name_another_meaning():
+    x = S["X"]
+    x += 1
+    assert x.node is (S["X"] + 1).node
+
+
+def test_the_same_expression_is_the_same_node():
+    assert (S["X"] @ S["W"]).node is np.einsum("ij,jk->ik", S["X"], S["W"]).node
+    assert pickle.loads(pickle.dumps(S["X"][1:])).node is S["X"][1:].node
+    assert len({S["X"], S["X"]}) == 1
+    assert "mean" in dir(S["X"])

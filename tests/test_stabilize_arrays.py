@@ -1,0 +1,76 @@
+"""Stabilisation of sums over axes of arrays: the same value at ordinary points, a finite one at extreme points."""
+
+import numpy as np
+import pytest
+
+from gradcompile import autodiff
+from gradcompile.frontend import nn
+from gradcompile.frontend.arrays import array
+from gradcompile.interpret import evaluate
+from gradcompile.passes import finished, simplified, stabilized
+
+A, X, c = array("A", (3, 3)), array("X", ("n", 3)), array("c", ("n", 1))
+rng = np.random.default_rng(0)
+ENV = {A.node: rng.normal(size=(3, 3)), X.node: rng.normal(size=(4, 3)), c.node: rng.normal(size=(4, 1))}
+
+SUMS = [
+    np.log(np.sum(np.exp(X), axis=1)),
+    np.log(np.sum(np.exp(A), axis=0)),
+    np.log(np.sum(np.exp(A), axis=1)),
+    np.log(np.sum(np.exp(X), axis=1, keepdims=True)),
+    np.log(np.sum(np.exp(A))),
+    np.log(1 + np.sum(np.exp(A), axis=1)),
+    np.log(np.sum(np.exp(A) + np.exp(A[0]), axis=0)),
+    np.log(np.sum(np.exp(A) * (1 + A * A), axis=1)),
+    np.log(3 * np.sum(2 * np.exp(A), axis=1)),
+    np.log(np.sum(np.exp(A), axis=1) + np.exp(A[1])),
+    np.log(np.sum(np.exp(X[:, None] - A), axis=1)),
+    np.exp(A) / np.sum(np.exp(A), axis=0),
+    np.exp(X) / np.sum(np.exp(X), axis=1, keepdims=True),
+    np.exp(A[0]) / np.sum(np.exp(A[0])),
+]
+
+
+@pytest.mark.parametrize("k", range(len(SUMS)))
+def test_value_and_gradient_are_kept(k):
+    (after,), rewrites = stabilized(simplified([SUMS[k].node]))
+    assert rewrites
+    leaves = list(ENV)
+    values = [evaluate([n, *pulled(n, leaves)], ENV) for n in (SUMS[k].node, after)]
+    for a, b in zip(*values, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-14)
+
+
+def pulled(n, leaves):
+    """The gradient of the sum of an array, ready to be lowered."""
+    gradients = autodiff.vjp(n, leaves, np.ones_like(array("g", n.type.shape)).node)
+    return finished(gradients, {})[0]
+
+
+@pytest.mark.parametrize("k", range(len(SUMS)))
+@pytest.mark.parametrize("scale", [1e3, -1e3])
+def test_large_exponents_do_not_overflow(k, scale):
+    (after,), _ = stabilized(simplified([SUMS[k].node]))
+    moved = {leaf: value + scale for leaf, value in ENV.items()}
+    for v in evaluate([after, *autodiff.vjp(after, list(ENV), after)], moved):
+        assert np.all(np.isfinite(v))
+
+
+def test_a_sum_that_does_not_fit_its_neighbours_is_left():
+    _, rewrites = stabilized([np.log(np.sum(np.exp(A), axis=1) + np.exp(X)).node])
+    assert not rewrites
+
+
+@pytest.mark.parametrize("function", [nn.softmax, nn.log_softmax, nn.logsumexp])
+def test_what_is_stable_already_is_left(function):
+    before = simplified([function(X).node])
+    assert stabilized(before) == (before, [])
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_the_derivative_of_a_norm_at_zero_is_zero(keepdims):
+    n = np.sqrt(np.sum(X * X, axis=1, keepdims=keepdims)).node
+    (after,), rewrites = stabilized(simplified([n]))
+    assert [r.rule for r in rewrites] == ["norm_of_loop"]
+    (gradient,) = evaluate(pulled(after, [X.node]), {X.node: np.zeros((2, 3))})
+    assert gradient.tolist() == np.zeros((2, 3)).tolist()
