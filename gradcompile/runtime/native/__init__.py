@@ -92,7 +92,6 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
 
     module = llvm.parse_assembly(lowered.text)
     module.triple = llvm.get_process_triple()
-    module.verify()
     library = context.active_code_library
     module.data_layout = str(library.codegen.target_data)
     library._final_module.link_in(module)  # add_llvm_module would run passes first that run again at the end
