@@ -273,8 +273,10 @@ def implied(n: Node) -> Node | None:
 
 def spread_constants(n: Node) -> Node | None:
     """An elementwise op of repeated numbers is the repeated number that it gives."""
+    if not n.type.shape:
+        return None
     numbers = [a.args[0] if a.op.name == "broadcast" else a for a in n.args]
-    if not n.type.shape or any(a.op.name != "const" for a in numbers):
+    if any(a.op.name != "const" for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
     return shaped(number, n) if number.op.name == "const" else None
