@@ -5,11 +5,12 @@ one shape come from one loop, the last axis in lanes. What is scattered to place
 writes is kept until the loop is over, so that its iterations stay independent of each other.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from gradcompile.ir import Node, topological, use_counts
+from gradcompile.ir import Node
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.lower.program import Naming, Program, per_sample, size_of
@@ -119,7 +120,7 @@ class Loops:
 
     def body(self, region: Region, roots: Sequence[Node]) -> Region:
         """The region inside the loop: everything it reads is given."""
-        inside = [n for n in reachable(roots, self.vectors) if n.type.shape and not is_source(n)]
+        inside = self.inside(roots)
         given: dict[Node, str] = {}
         for n in dict.fromkeys([*roots, *(a for m in inside for a in m.args)]):
             if not n.type.shape:
@@ -128,11 +129,26 @@ class Loops:
                     given[inner] = region.emit(inner, named=True)
             elif is_source(n) or n in self.vectors:
                 given[n] = self.element(region, n)
-        made = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
+        uses = Counter([*roots, *(a for n in inside for a in n.args)])
+        made = Region(uses, given, self.naming.name, self.naming.comment)
         for n in [n for n in given if n.type.shape and made.uses.get(n, 0) > 1]:
             made.statements.append(Line(f"{self.naming.name(n)} = {given[n]}"))
             given[n] = self.naming.name(n)
         return made
+
+    def inside(self, roots: Sequence[Node]) -> list[Node]:
+        """What a loop computes: the arrays below the roots that do not stand in memory, none of them behind a scalar."""
+        found = dict.fromkeys(n for n in roots if self.is_computed(n))
+        pending = list(found)
+        while pending:
+            new = [a for a in pending.pop().args if self.is_computed(a) and a not in found]
+            found |= dict.fromkeys(new)
+            pending += new
+        return list(found)
+
+    def is_computed(self, n: Node) -> bool:
+        """Whether a loop has to compute the array."""
+        return bool(n.type.shape) and n not in self.vectors and not is_source(n)
 
     def element(self, region: Region, n: Node) -> str:
         """The text of one entry of an array that stands in memory."""

@@ -27,10 +27,8 @@ def kernel(theta, grad):
     part = empty(59, theta)
     for i in lanes(0, 59):
         x_i = theta[i]
-        diff_2 = theta[i + 1] - x_i * x_i         # x[i + 1] - x[i]**2
-        d_diff_2 = 200.0 * d_sum_1 * diff_2       # dL/ddiff_2
-        diff = 1.0 - x_i                          # 1 - x[i]
-        d_x[i] += -2.0 * (d_diff_2 * x_i) - 2.0 * (d_sum_1 * diff)
+        d_diff_2 = 200.0 * d_sum_1 * (theta[i + 1] - x_i * x_i)  # dL/ddiff_2
+        d_x[i] += -2.0 * (d_diff_2 * x_i) - 2.0 * (d_sum_1 * (1.0 - x_i))
         part[i] = d_diff_2
     for i in lanes(0, 59):
         d_x[i + 1] += part[i]
