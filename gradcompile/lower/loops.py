@@ -137,7 +137,7 @@ class Loops:
         return made
 
     def inside(self, roots: Sequence[Node]) -> list[Node]:
-        """What a loop computes: the arrays below the roots that do not stand in memory, none of them behind a scalar."""
+        """What a loop computes: arrays below the roots that do not stand in memory, none of them behind a scalar."""
         found = dict.fromkeys(n for n in roots if self.is_computed(n))
         pending = list(found)
         while pending:
