@@ -48,14 +48,8 @@ class ArrayNaming(Naming):
 
 
 def is_array_program(program: Program) -> bool:
-    """Whether a program has to be lowered here: it has ops of whole arrays, or named dimensions of its own."""
-    known = {"leaf", "const", "item", "assemble", "broadcast", "sum", "amax", "size", "pack", "take", "scatter", "table"}
-    return any((n.op.takes_arrays and n.op.name not in known) or is_general(n) for n in program.order)
-
-
-def is_general(n: Node) -> bool:
-    """Whether an array is more than one value a sample, or takes part in more than its own loop."""
-    return n.op.name == "leaf" and (n.type.dtype in ("int64", "bool"))
+    """Whether a program was written over arrays: some argument is a whole array, not symbols in their places."""
+    return any(not a.symbols for a in (*program.params, *program.inputs))
 
 
 @dataclass(slots=True)
@@ -81,9 +75,10 @@ class Writer:
         for a in self.program.params:
             offset = self.program.offsets[a.leaf]
             if a.leaf.type.shape:
-                memory[a.leaf] = Memory.plain(a.name, a.leaf)
-                lines.append(Line(f"{a.name} = view(theta, {offset}, {tuple_of(a.leaf.type.shape)})"))
-                self.naming.contiguous.add(a.name)
+                name = self.naming.fresh(a.name)
+                memory[a.leaf] = Memory.plain(name, a.leaf)
+                lines.append(Line(f"{name} = view(theta, {offset}, {tuple_of(a.leaf.type.shape)})"))
+                self.naming.contiguous.add(name)
             else:
                 scalars[a.leaf] = f"theta[{offset}]"
         for a in self.program.inputs:

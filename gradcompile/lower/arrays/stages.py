@@ -55,6 +55,9 @@ class Task:
     found: tuple[tuple[str, Node], ...] = ()
     optional: bool = False
     comment: str = ""
+    carry: Memory | None = None
+    rest: Place = ()
+    axis: Dim = 0
 
 
 @dataclass(slots=True)
@@ -152,7 +155,8 @@ class Stages:
         """The tasks that make one array."""
         makers: dict[str, Callable[[Node, Target | None], None]] = {
             "sum": self.reduction, "amax": self.reduction, "dot": self.product, "scatter_add": self.scatter,
-            "assemble": self.assembly, "overlap": self.windows, "reshape": self.reshaped,
+            "assemble": self.assembly, "overlap": self.windows, "reshape": self.reshaped, "cumsum": self.running,
+            "argmax": self.first_largest,
         }  # fmt: skip
         maker = makers.get(n.op.name)
         if maker is not None:
@@ -167,13 +171,7 @@ class Stages:
     def space(self, shape: Shape, last: int | None = None, lanes: bool = True) -> tuple[Space, Place]:
         """The loops over a shape, and the place in it that they are at."""
         order = self.layout.order(shape) if last is None else (*(k for k in range(len(shape)) if k != last), last)
-        place: list[Dim] = [0] * len(shape)
-        loops = []
-        for depth, k in enumerate(order):
-            name = self.naming.loop(len(order) - 1 - depth)
-            loops.append((name, shape[k]))
-            place[k] = name
-        return Space(tuple(loops), lanes and bool(shape)), tuple(place)
+        return self.ordered(order, shape, lanes and bool(shape))
 
     def write(self, n: Node, target: Target | None, optional: bool = False) -> None:
         """A task that computes every entry by itself."""
@@ -277,22 +275,68 @@ class Stages:
             kind = "write" if covers or add else "scatter"
             self.put(Task(n, kind, space, scalar, memory, whole, add, comment=self.said(n, target)), pointwise=False)
 
+    def running(self, n: Node, target: Target | None) -> None:
+        """Running sums: what is carried along the axis is kept for all places on the others."""
+        axis, reverse = n.params
+        shape = n.type.shape
+        others = [k for k in range(len(shape)) if k != axis]
+        others.sort(key=lambda k: k == self.layout.last(shape))
+        space, place = self.ordered([axis, *others], shape, lanes=bool(others))
+        at = dim_sum(shape[axis], -1, dim_product(-1, place[axis])) if reverse else place[axis]
+        whole = (*place[:axis], at, *place[axis + 1 :])
+        value = self.entries.entry(n.args[0], whole)
+        carried = products.same(n)
+        rest = tuple(place[k] for k in others) or (0,)
+        carry = self.carry("carried", [shape[k] for k in others])
+        memory = self.room(n, target)
+        add = target is not None and target.add
+        self.put(Task(carried, "scatter", space, value, carry, rest), owner=False)
+        self.put(Task(n, "running", space, value, memory, whole, add, carry=carry, found=(), rest=rest), pointwise=False)
+
+    def first_largest(self, n: Node, target: Target | None) -> None:
+        """The first place of the largest entry, or of the first NaN, along an axis."""
+        axis, shape = n.params[0], n.args[0].type.shape
+        others = [k for k in range(len(shape)) if k != axis]
+        others.sort(key=lambda k: k == self.layout.last(shape))
+        space, place = self.ordered([axis, *others], shape, lanes=bool(others))
+        value = self.entries.entry(n.args[0], place)
+        rest = tuple(p for k, p in enumerate(place) if k != axis)
+        kept = tuple(d for k, d in enumerate(shape) if k != axis)
+        best = self.carry("best", kept)
+        if kept:
+            memory = self.room(n, target)
+        else:
+            memory = Memory(self.naming.name(n), (0,))
+            self.buffers[memory.name] = Buffer((1,), 1 << 30, -1)
+            self.memory[n] = Memory(f"{memory.name}[0]", ())
+        self.put(Task(n, "argmax", space, value, memory, rest or (0,), carry=best, rest=rest or (0,), axis=place[axis]))
+        self.pointwise.pop(n, None)
+
+    def carry(self, wish: str, shape: Sequence[Dim]) -> Memory:
+        """An array for what loops carry on; of one entry if the shape has no axis."""
+        name, whole = self.naming.fresh(wish), tuple(shape) or (1,)
+        self.buffers[name] = Buffer(whole, 1 << 30, -1)
+        return Memory(name, tuple(range(len(whole))))
+
+    def ordered(self, order: Sequence[int], shape: Shape, lanes: bool) -> tuple[Space, Place]:
+        """Loops over a shape in a given order of its axes, and the place that they are at."""
+        names = {k: self.naming.loop(len(order) - 1 - d) for d, k in enumerate(order)}
+        return Space(tuple((names[k], shape[k]) for k in order), lanes), tuple(names[k] for k in range(len(shape)))
+
     def windows(self, n: Node, target: Target | None) -> None:
         """Windows added in their places: one entry of all windows after the other, as those do not meet."""
         axis, length, stride, dilation = n.params
         shape = n.args[0].type.shape
-        order = [k for k in range(len(shape)) if k != axis + 1]
         last = self.layout.last(shape)
         last = axis if last == axis + 1 else last
-        names = {k: self.naming.loop(len(shape) - 1 - d) for d, k in enumerate([axis + 1, *(k for k in order if k != last), last])}
-        loops = tuple((names[k], shape[k]) for k in [axis + 1, *(k for k in order if k != last), last])
-        place = tuple(names[k] for k in range(len(shape)))
+        order = [axis + 1, *(k for k in range(len(shape)) if k not in (axis + 1, last)), last]
+        space, place = self.ordered(order, shape, lanes=True)
         value = self.entries.entry(n.args[0], place)
         here = dim_sum(dim_product(stride, place[axis]), dim_product(dilation, place[axis + 1]))
         memory = self.room(n, target)
         add = target is not None and target.add
         whole = (*place[:axis], here, *place[axis + 2 :])
-        self.put(Task(n, "scatter", Space(loops), value, memory, whole, add, comment=self.said(n, target)))
+        self.put(Task(n, "scatter", space, value, memory, whole, add, comment=self.said(n, target)))
 
     def reshaped(self, n: Node, target: Target | None) -> None:
         """Axes that become one: another view of the same memory, or a copy."""
@@ -401,6 +445,8 @@ class Stages:
         self.slots[here].tasks.append(task)
         self.note_reads(roots, here, task.space)
         self.touch(task.target.name, here)
+        if task.carry is not None:
+            self.touch(task.carry.name, here)
         if owner:
             self.made[task.node] = max(self.made.get(task.node, 0), here)
             if pointwise and task.kind == "write" and not task.add:
@@ -524,7 +570,7 @@ class Stages:
                 del self.pending[name]
 
 
-REDUCTIONS = ("sum", "amax", "det", "logabsdet", "detsign")
+REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
 
 
 def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
@@ -694,6 +740,9 @@ class Nest:
             self.made[t.node, t.place] = t.value
             return
         names = {key: self.value(x, named=True) for key, x in t.found}
+        if t.kind in ("running", "argmax"):
+            self.carried(t)
+            return
         if t.kind in ("sum", "amax") and t.folds:
             self.folded(t)
             return
@@ -710,6 +759,22 @@ class Nest:
         else:
             negative = text.startswith("-") and self.regions[-1].texts.get(t.value, ("", 0))[1] == 6
             body.append(Line(f"{at} {'-=' if negative else '+='} {text[negative:]}", t.comment))
+
+    def carried(self, t: Task) -> None:
+        """A running sum is what was carried so far; a place moves where a larger entry comes."""
+        assert t.carry is not None
+        body, text = self.regions[-1].statements, self.value(t.value, named=t.kind == "argmax")
+        at = f"{t.target.name}[{listed(t.target.at(t.place) if t.kind == 'running' else t.place)}]"
+        here = f"{t.carry.name}[{listed(t.rest)}]"
+        if t.kind == "running":
+            body.append(Line(f"{at} {'+=' if t.add else '='} {here}", t.comment))
+            return
+        self.before.append(Line(f"{t.carry.name}[{', '.join(':' * len(t.rest))}] = {MOST}"))
+        self.before.append(Line(f"{t.target.name}[{', '.join(':' * len(t.place))}] = 0.0"))
+        better = self.stages.naming.fresh("better")
+        body.append(Line(f"{better} = ({text} > {here}) | (({text} != {text}) & ({here} == {here}))"))
+        body.append(Line(f"{at} = {text_of(t.axis)} if {better} else {at}", t.comment))
+        body.append(Line(f"{here} = {text} if {better} else {here}"))
 
     def clear(self, t: Task) -> None:
         """The line that starts a sum or a maximum."""
