@@ -13,8 +13,9 @@ from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 
-RESERVED = ("theta", "grad", "out", "n", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
-            "kernel", "finish", "values", "samples", "min", "range", "float64", "float", "LANES")  # fmt: skip
+RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
+            "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP",
+            "work")  # fmt: skip
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "highest", "largest",
                                      "settle"),
            "gradcompile.runtime.primitives": ("empty", "full", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),

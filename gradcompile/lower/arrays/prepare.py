@@ -12,7 +12,18 @@ SMALL = 32  # products up to which a contraction is a loop where others would be
 
 def prepared(roots: Sequence[Node]) -> list[Node]:
     """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
+    roots = rebuild(roots, lambda n: gathered_again(n) if n.op.name == "sum" else n)
     return rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
+
+
+def gathered_again(n: Node) -> Node:
+    """The sum of scattered entries over the axis they were scattered along is the entries."""
+    x = n.args[0]
+    if x.op.name != "scatter_add":
+        return n
+    (axis, lengths), (g, *index) = x.params, x.args
+    k = picked(index, lengths)
+    return g if k is not None and n.params[0] == (axis + k,) else n
 
 
 # Entries picked along an axis

@@ -8,6 +8,7 @@ value is computed in the outermost loop that knows it.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
@@ -127,7 +128,8 @@ class Stages:
     def run(self, targets: Sequence[Target], wanted: Sequence[Node] = (), scalars: Sequence[Node] = ()) -> None:
         """Plan all tasks for roots that go somewhere, for arrays that are wanted in memory, and for scalars."""
         roots = [t.node for t in targets]
-        order = [n for n in topological([*roots, *wanted, *scalars], lambda n: n in self.memory) if n not in self.memory]
+        there = self.memory.keys() | self.texts.keys()
+        order = topological([*roots, *wanted, *scalars], there.__contains__)
         self.layout.learn(order)
         needed, kept = stored(order, roots, self.memory)
         needed |= {x for n in wanted if (x := base(n, self.memory)) is not None}
@@ -543,6 +545,14 @@ class Stages:
             return nest.value(value)
         self.naming.known.setdefault(n, wish)
         return nest.value(value, named=True)
+
+    def entries_a_sample(self) -> int:
+        """The entries of the workspace for one sample of a block."""
+        count = 0
+        for b in self.buffers.values():
+            dims = [64 if d == self.lane else 256 if isinstance(d, str) else d for d in b.shape]
+            count += prod(dims) // 64 if self.lane in b.shape else 0
+        return count
 
     def drop_optional(self) -> None:
         """Values that nothing reads but their own nest need no memory."""
