@@ -23,6 +23,7 @@ from gradcompile.ops.scan import (
     Part,
     closed,
     fresh,
+    frontier,
     packed,
     part_of,
     parts,
@@ -98,14 +99,11 @@ def storing(step: Step, wanted: Sequence[Node]) -> list[Node]:
 
 
 def needed(step: Step, roots: Sequence[Node]) -> Nodes:
-    """The nodes of the body that a derivative begins with: carries, and costly results that depend on them."""
+    """The nodes of the body that a derivative begins with: carries, and what is made of them and stored or costly."""
     order = ir.topological(step.loop.roots)
     moving = ir.depends_on(order, step.loop.carries)
-    kept = {n for n in order if n in moving and (not n.args or n.op.name in HEAVY)}
-    found = dict.fromkeys(r for r in roots if r in kept)
-    for n in ir.topological(roots, kept.__contains__):
-        found |= dict.fromkeys(a for a in n.args if a in kept)
-    return tuple(found)
+    stored = set(step.loop.ys)
+    return frontier(roots, {n for n in order if n in moving and (not n.args or n.op.name in HEAVY or n in stored)})
 
 
 def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]) -> Node:

@@ -4,7 +4,7 @@ A scan takes the initial carries, the arrays that it walks along axis 0, and the
 graph of its own, on leaves that are numbered by their places, so that two equal scans are one node.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -192,6 +192,14 @@ def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable
             n = n.args[0]
         if n in symbolic and n not in moving:
             found[n] = None
+    return tuple(found)
+
+
+def frontier(roots: "Sequence[Node]", kept: "Set[Node]") -> Nodes:
+    """The nodes among the kept ones that are come upon first, on the way down from the roots."""
+    found = dict.fromkeys(r for r in roots if r in kept)
+    for n in ir.topological(roots, kept.__contains__):
+        found |= dict.fromkeys(a for a in n.args if a in kept)
     return tuple(found)
 
 
