@@ -21,6 +21,7 @@ from gradcompile.errors import (
     ParseError,
     TrainingError,
 )
+from gradcompile.frontend.arrays import scan
 from gradcompile.frontend.functions import custom, mean, relu, sigmoid, softplus, total, where
 from gradcompile.optim import TrainingResult, sgd
 
@@ -43,6 +44,7 @@ __all__ = [
     "custom",
     "mean",
     "relu",
+    "scan",
     "sgd",
     "sigmoid",
     "softplus",

@@ -43,9 +43,16 @@ def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -
     """The adjoint of every node between `wrt` and the output that receives one."""
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    order = topological([output])
+    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt)
+
+
+def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict[Node, Node]:
+    """The adjoints of several outputs together, each given with its cotangent."""
+    order = topological([output for output, _ in cotangents])
     active = depends_on(order, wrt)
-    received: dict[Node, list[Node]] = {output: [cotangent or const(1.0, output.type.dtype)]}
+    received: dict[Node, list[Node]] = {}
+    for output, cotangent in cotangents:
+        received.setdefault(output, []).append(cotangent)
     result: dict[Node, Node] = {}
     wild = wild_nodes(order)
     for n in reversed(order):
@@ -244,13 +251,19 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
 
     Each result has the type of its output.
     """
-    known: dict[Node, Node] = dict(zip(primals, tangents, strict=True))
+    known = pushed(outputs, dict(zip(primals, tangents, strict=True)))
+    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+
+
+def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:
+    """The tangent of every node below the outputs that has one, from those of some nodes."""
+    known = dict(tangents)
     for n in topological(outputs):
         if n not in known and any(a in known for a in n.args):
             tangent = pushforward(n, known)
             if tangent is not None:
                 known[n] = tangent
-    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+    return known
 
 
 def pushforward(n: Node, tangents: Mapping[Node, Node]) -> Node | None:

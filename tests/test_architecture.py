@@ -26,6 +26,7 @@ FLOORS = (
     ("formula", "cost"),
     ("interpret",),
     ("autodiff",),
+    ("recurrence",),
     ("passes",),
     ("frontend",),
     ("lower",),

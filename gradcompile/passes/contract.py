@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from gradcompile.ir import Node, apply, rebuild, topological, use_counts, with_new
 from gradcompile.ops.contract import contract
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import places
 from gradcompile.types import Dim, Shape
 
@@ -118,7 +119,7 @@ def contracted(roots: Sequence[Node]) -> list[Node]:
     >>> contracted([apply("sum", apply("mul", X, w), params=((1,),))])
     [<dot float64[n]>]
     """
-    return reordered(rebuild(roots, lambda n: found(n) or n))
+    return reordered(rebuild(roots, lambda n: found(n) or rebodied(n, contracted)))
 
 
 def found(n: Node) -> Node | None:
