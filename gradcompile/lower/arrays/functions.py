@@ -174,7 +174,8 @@ class Writer:
         lines: list[Statement] = []
         if stages.workspace.size:
             lines.append(Line(f"{stages.work} = empty({text_of(stages.workspace.size)}, theta)"))
-        return [*lines, *(Line(f"{name} = zeros(LANES, theta)") for name in stages.partials)]
+        lines += [Line(f"{name} = zeros(LANES, theta)") for name in stages.partials]
+        return [*lines, *(line for child in stages.children for line in self.workspace(child))]
 
 
 @dataclass(slots=True)

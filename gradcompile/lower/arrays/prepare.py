@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gradcompile.ir import Node, apply, const, rebuild
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import Index, places
 from gradcompile.types import Dim, Shape
 
@@ -145,4 +146,9 @@ def added(n: Node) -> Node:
     return apply("add", whole, *rest) if rest else whole
 
 
-RULES = {"gather": gathered, "scatter_add": scattered, "dot": contraction, "add": added}
+def inside(n: Node) -> Node:
+    """A scan with its body prepared."""
+    return rebodied(n, prepared)
+
+
+RULES = {"scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "add": added}

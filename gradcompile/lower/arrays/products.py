@@ -61,7 +61,8 @@ def plan(stages: "Stages", n: Node, target: "Target | None") -> bool | None:
         stages.buffer(n, Memory(name, order))
     elif not target.add:
         stages.memory[n] = target.memory
-    stages.call(n.args, n, goal.name, statements(stages, (a, b, goal), chosen, size, n, target))
+    lines = statements(stages, (a, b, goal), chosen, size, n, target)
+    stages.call(n.args, n, goal.name, lambda: lines)
     return True
 
 
@@ -140,7 +141,7 @@ def routine(stages: "Stages", n: Node, target: "Target | None") -> None:
     body: list[Statement] = [line]
     for variable, d in reversed(list(zip(variables, batch, strict=True))):
         body = [Loop(f"for {variable} in range({text_of(d)})", body)]
-    stages.call(args, n, result, body)
+    stages.call(args, n, result, lambda: body)
     if target is not None and n.type.shape:
         stages.copy(target)
 

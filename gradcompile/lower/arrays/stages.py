@@ -12,7 +12,7 @@ from math import prod
 
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
-from gradcompile.lower.arrays import products
+from gradcompile.lower.arrays import products, steps
 from gradcompile.lower.arrays.entries import Entries, IOTA, Memory, Place, splits
 from gradcompile.lower.arrays.layout import Layout, base, stored
 from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
@@ -67,7 +67,7 @@ class Slot:
 
     space: Space | None
     tasks: list[Task] = field(default_factory=list)
-    lines: list[Statement] = field(default_factory=list)
+    lines: Callable[[], list[Statement]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ class Stages:
     top: Region = field(init=False)
     workspace: Workspace = field(default_factory=Workspace)
     partials: list[str] = field(default_factory=list)
+    children: list["Stages"] = field(default_factory=list)
     finals: list[Target] = field(default_factory=list)
     cleared: set[str] = field(default_factory=set)
     pending: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -158,7 +159,7 @@ class Stages:
         makers: dict[str, Callable[[Node, Target | None], None]] = {
             "sum": self.reduction, "amax": self.reduction, "dot": self.product, "scatter_add": self.scatter,
             "assemble": self.assembly, "overlap": self.windows, "reshape": self.reshaped, "cumsum": self.running,
-            "argmax": self.first_largest,
+            "argmax": self.first_largest, "scan": lambda n, _: steps.plan(self, n),
         }  # fmt: skip
         maker = makers.get(n.op.name)
         if maker is not None:
@@ -404,9 +405,28 @@ class Stages:
             texts.append(":" if k is None else text_of(k) if not isinstance(k, Span) else
                          f"{text_of(k.start)}:{text_of(dim_sum(k.start, k.count))}")  # fmt: skip
         name = self.naming.fresh(f"{memory.name}_part")
+        if memory.order == (0,) and memory.name in self.contiguous():
+            self.naming.contiguous.add(name)
         self.aliases[name] = memory.name, f"{memory.name}[{', '.join(texts)}]"
         kept = sorted(left)
         return Memory(name, tuple(kept.index(axis) for axis in left), memory.whole)
+
+    def inside(self, sizes: dict[Node, str]) -> "Stages":
+        """Stages of a loop's body, with a workspace of their own."""
+        self.children.append(Stages(self.naming, {}, sizes, self.lane, self.bound, self.naming.fresh("work")))
+        return self.children[-1]
+
+    def kept(self, wish: str, shape: Shape, order: Sequence[int]) -> Memory:
+        """An array that loops read and write; of one entry if the shape has no axis."""
+        memory = self.carry(wish, [shape[k] for k in order])
+        return Memory(memory.name, tuple(order))
+
+    def bring(self, n: Node, memory: Memory, name: str) -> None:
+        """Write a value where it is wanted before a loop begins."""
+        space, place = self.space(n.type.shape)
+        value = self.entries.entry(n, place)
+        self.put(Task(n, "write", space, value, memory, place), owner=False)
+        self.touch(name, len(self.slots))
 
     def buffer(self, n: Node, memory: Memory) -> None:
         """An array of the workspace."""
@@ -446,7 +466,7 @@ class Stages:
             self.slots.append(Slot(task.space))
         self.slots[here].tasks.append(task)
         self.note_reads(roots, here, task.space)
-        self.touch(task.target.name, here)
+        self.touch(task.target.name.partition("[")[0], here)
         if task.carry is not None:
             self.touch(task.carry.name, here)
         if owner:
@@ -494,10 +514,9 @@ class Stages:
             b = self.buffers[name]
             b.first, b.last = min(b.first, slot), max(b.last, slot)
 
-    def call(self, sources: Sequence[Node], node: Node, target: str, lines: list[Statement]) -> None:
+    def call(self, sources: Sequence[Node], node: Node, target: str, lines: Callable[[], list[Statement]]) -> None:
         """A stage of its own that reads arrays and makes one."""
-        slot = max([0, *(self.made[s] + 1 for s in sources if s in self.made)])
-        slot = max(slot, len(self.slots))
+        slot = len(self.slots)
         self.slots.append(Slot(None, lines=lines))
         for s in sources:
             self.readers.setdefault(s, []).append((slot, False))
@@ -528,8 +547,8 @@ class Stages:
         self.allocate()
         for k, slot in enumerate(self.slots):
             self.declare(k)
-            if slot.space is None:
-                self.top.statements += slot.lines
+            if slot.lines is not None:
+                self.top.statements += slot.lines()
             elif slot.tasks:
                 Nest(self, slot).emit()
         for t in self.finals:
@@ -537,14 +556,13 @@ class Stages:
             self.top.statements.append(Line(f"{t.memory.name} {'+=' if t.add else '='} {text}", t.comment))
         return self.top.statements
 
-    def scalar(self, n: Node, wish: str = "") -> str:
+    def scalar(self, n: Node, wish: str = "", named: bool = False) -> str:
         """The text of a scalar after all stages; under a name if one is wished."""
         value = self.entries.entry(n, ())
         nest = Nest(self, Slot(Space(()), [Task(n, "value", Space(()), value, Memory("", ()), ())]))
-        if not wish:
-            return nest.value(value)
-        self.naming.known.setdefault(n, wish)
-        return nest.value(value, named=True)
+        if wish:
+            self.naming.known.setdefault(n, wish)
+        return nest.value(value, named or bool(wish))
 
     def entries_a_sample(self) -> int:
         """The entries of the workspace for one sample of a block."""
@@ -574,10 +592,12 @@ class Stages:
     def declare(self, slot: int) -> None:
         """The arrays that a slot is the first to touch, and parts of what is there."""
         known = {name for name, b in self.buffers.items() if b.first > slot}
-        for name, (source, text) in list(self.pending.items()):
-            if name not in known and source not in known and source not in self.pending:
-                self.top.statements.append(Line(f"{name} = {text}", self.naming.about(name)))
-                del self.pending[name]
+        while (
+            ready := [name for name, (source, _) in self.pending.items()
+                     if name not in known and source not in known and source not in self.pending]
+        ):  # fmt: skip
+            for name in ready:
+                self.top.statements.append(Line(f"{name} = {self.pending.pop(name)[1]}", self.naming.about(name)))
 
 
 REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
