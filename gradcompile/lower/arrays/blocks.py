@@ -14,13 +14,13 @@ if that says nothing. So both sides of X[:, None] - X[None, :] are cut along the
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
 
 from gradcompile.ir import Node, apply, leaf, topological
-from gradcompile.lower.arrays.pointwise import VIEWS, Along, along, put, reduced
+from gradcompile.lower.arrays.pointwise import REDUCED, VIEWS, Along, along, put, reduced
 from gradcompile.passes.contract import NAMED
 from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_value, parsed
 
@@ -112,9 +112,10 @@ def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
     named = dims_of(n for n in leaves if n in inputs)
     found = [p for p in (Planner(roots, order, d) for d in named if isinstance(d, str)) if p.depth]
     if not found:
+        params = [n for n in leaves if n not in inputs]
         long = [d for d in dims_of(leaves) if isinstance(d, int) and d >= SHORTEST]
-        found = [p for p in (Planner(roots, order, d) for d in long) if p.depth and p.pays()]
-    return max(found, key=lambda p: (p.work, -p.depth)).plan() if found else None
+        found = [p for p in (Planner(roots, order, d) for d in long) if p.depth and p.pays(params)]
+    return max(found, key=lambda p: p.work / p.depth).plan() if found else None
 
 
 def dims_of(leaves: Iterable[Node]) -> list[Dim]:
@@ -147,6 +148,16 @@ def as_large(x: Node, y: Node) -> bool:
     return dim_product(*x.type.shape) == dim_product(*y.type.shape)
 
 
+def scales(n: Node) -> bool:
+    """Whether a node is a contraction that only multiplies one operand by entries of the other."""
+    return n.op.name == "dot" and set(n.params[2]) in (set(n.params[0]), set(n.params[1])) and not reduces(n)
+
+
+def reduces(n: Node) -> bool:
+    """Whether a contraction sums."""
+    return not {*n.params[0], *n.params[1]} <= {*n.params[2]}
+
+
 def work(n: Node) -> int:
     """About how many operations a node takes."""
     if n.op.name == "dot":
@@ -162,7 +173,7 @@ class Planner:
     weight: how many sample axes a node has of its own, not repeated. favoured: the one along which it is best cut.
     choice: how. at_hand: what needs no pass to be whole once its reductions are there. late: what follows, entry by
     entry, from a reduction that carries samples. states: all that is needed, arguments first. level: how many passes
-    come before. twin: nodes of the block graph.
+    come before. live: the whole nodes that are computed. given_by: what comes out of each pass.
     """
 
     roots: Sequence[Node]
@@ -174,7 +185,9 @@ class Planner:
     at_hand: set[Node] = field(default_factory=set)
     late: set[Node] = field(default_factory=set)
     level: dict[State, int] = field(default_factory=dict)
-    twin: dict[State, Node] = field(default_factory=dict)
+    live: set[State] = field(default_factory=set)
+    given_by: defaultdict[int, list[Node]] = field(default_factory=lambda: defaultdict(list))
+    leaf_of: dict[tuple[Node, int], Node] = field(default_factory=dict)
     leaves: dict[Node, tuple[Node, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -184,8 +197,8 @@ class Planner:
         self.first = leaf(fresh("first", self.names), ArrayType((), "int64"))
         for n in self.order:
             self.look_at(n)
-        self.wanted = set(self.roots)
-        self.states = self.needed()
+        self.wanted, self.place = set(self.roots), {n: k for k, n in enumerate(self.order)}
+        self.states = ordered([State(r, None) for r in self.roots], self.needs)
         for s in self.states:
             self.level[s] = max((self.level[x] for x in self.needs(s)), default=0) + (s.axis is None and self.passed(s))
 
@@ -221,7 +234,7 @@ class Planner:
 
     def note(self, n: Node, carries: bool, sums: bool) -> None:
         """Enter a node among those that are whole without a pass of their own, as far as it is one."""
-        follows = not n.op.takes_arrays or n.op.name in FOLLOWING
+        follows = not n.op.takes_arrays or n.op.name in FOLLOWING or scales(n)
         if carries and (sums or (follows and any(a in self.late and as_large(a, n) for a in n.args))):
             self.late.add(n)
         if not carries or not n.args or n in self.late or (follows and self.at_hand.issuperset(n.args)):
@@ -238,39 +251,20 @@ class Planner:
 
     def needs(self, s: State) -> list[State]:
         """What a state is computed from."""
-        n, choice = s.node, self.choice.get(s.node)
+        n = s.node
         if s.axis is not None:
             parts = self.parts(s)
             return [State(n, None)] if parts is None else parts_of(n, parts)
-        if self.passed(s) and choice is not None:
-            return parts_of(n, choice.parts) if choice.axis is None else [State(n, choice.axis)]
+        if self.passed(s):
+            return self.needs_of_parts(n)
         return [] if n.op.name == "size" else [State(a, None) for a in n.args]
 
     def parts(self, s: State) -> Along | None:
         """How the twin of a node is computed; None if it is cut from the whole node."""
         choice = self.choice.get(s.node)
-        if s.axis is None or choice is None or choice.axis is None or self.is_mixed(s.node):
+        if s.axis is None or choice is None or choice.axis is None:
             return None
         return along(s.node, s.axis, self.block)
-
-    def is_mixed(self, n: Node) -> bool:
-        """Whether a node follows from a reduction and from what a pass before could give, which is kept rather."""
-        return n in self.late and not self.at_hand.issuperset(n.args)
-
-    def needed(self) -> list[State]:
-        """All that the roots need, arguments first."""
-        order: dict[State, None] = {}
-        seen: set[State] = set()
-        stack = [(State(r, None), False) for r in reversed(self.roots)]
-        while stack:
-            s, done = stack.pop()
-            if done:
-                order[s] = None
-            elif s not in seen:
-                seen.add(s)
-                stack.append((s, True))
-                stack += [(x, False) for x in reversed(self.needs(s))]
-        return list(order)
 
     # ---- what it is worth
 
@@ -289,62 +283,113 @@ class Planner:
         """The operations in blocks."""
         return sum(work(n) for n in self.inside | {s.node for s in self.states if self.passed(s)})
 
-    def pays(self) -> bool:
-        """Whether blocks spare large intermediates, and do much of the work, along an axis of known length."""
+    def pays(self, params: Iterable[Node]) -> bool:
+        """Whether an axis of known length is worth it: blocks spare large intermediates, and do much of the work.
+
+        One that parameters carry may be that of features or units, which must not be computed again in another pass,
+        unless it is one of pairs.
+        """
         spared = {n for n in self.inside if n.op.name not in VIEWS and State(n, None) not in self.level}
         everything = sum(work(n) for n in self.order)
-        large = sum(entries(n.type.shape) for n in spared) >= LARGEST
-        return large and SHARE * sum(map(work, spared)) >= everything
+        if sum(entries(n.type.shape) for n in spared) < LARGEST or SHARE * sum(map(work, spared)) < everything:
+            return False
+        return self.depth == 1 or self.in_pairs(spared) or not any(map(self.axes, params))
+
+    def in_pairs(self, nodes: Iterable[Node]) -> bool:
+        """Whether the axis is there twice in what is computed, and once in every leaf."""
+        leaves = [n for n in self.order if not n.args]
+        return max(len(self.axes(n)) for n in nodes) > 1 >= max(len(self.axes(n)) for n in leaves)
 
     # ---- the block graph
 
     def plan(self) -> Plan:
-        """The passes."""
-        for s in self.states:
+        """The passes, the last one first, so that each is told what later ones read."""
+        self.want(self.roots)
+        passes = [self.one_pass(k) for k in reversed(range(self.depth))][::-1]
+        return Plan(self.dim, self.block, [p for p in passes if p.reductions or p.rows], self.leaves, self.first)
+
+    def want(self, nodes: Iterable[Node]) -> None:
+        """Have the passes give what these whole nodes need of them."""
+        stack = [State(n, None) for n in nodes]
+        while stack:
+            s = stack.pop()
+            if s in self.live:
+                continue
+            self.live.add(s)
+            if self.passed(s):
+                self.given_by[self.level[s] - 1].append(s.node)
+            else:
+                stack += self.needs(s)
+
+    def one_pass(self, k: int) -> Pass:
+        """The pass of that number."""
+        out = sorted(self.given_by[k], key=self.place.__getitem__)
+        body = self.body(out, k)
+        twin: dict[State, Node] = {}
+        for s in body:
             if s.axis is not None:
-                self.twin[s] = self.built(s, s.axis)
-        passes = [self.one_pass([s for s in self.states if self.comes_out(s, k)]) for k in range(self.depth)]
-        return Plan(self.dim, self.block, passes, self.leaves, self.first)
+                twin[s] = self.cut(s.node, s.axis) if self.is_cut(s, k) else self.built(s, twin)
+        cut = [s for s in body if self.is_cut(s, k)]
+        given = [s.node for s in body if s.axis is None and s.node.op.name != "const"]
+        self.want([*given, *(s.node for s in cut)])
+        reductions, rows = list[Reduction](), list[Rows]()
+        for n in out:
+            axis, parts = self.choice[n]
+            if axis is None:
+                reductions.append(Reduction(n, over(n, parts, twin), "max" if n.op.name == "amax" else "sum"))
+            else:
+                rows.append(Rows(n, twin[State(n, axis)], axis))
+        return Pass(reductions, rows, given, [twin[s] for s in cut])
 
-    def comes_out(self, s: State, k: int) -> bool:
-        """Whether pass k computes a whole node."""
-        return s.axis is None and self.passed(s) and self.level[s] == k + 1
+    def body(self, out: Sequence[Node], k: int) -> list[State]:
+        """What the blocks of a pass work on, arguments first: twins, and the whole nodes that they read."""
+        starts = [x for n in out for x in self.needs_of_parts(n)]
+        return ordered(starts, lambda s: [] if s.axis is None or self.is_cut(s, k) else self.needs(s))
 
-    def built(self, s: State, axis: int) -> Node:
-        """The twin of a node cut along an axis."""
+    def needs_of_parts(self, n: Node) -> list[State]:
+        """What the blocks have to have of a node that comes out of their pass."""
+        axis, parts = self.choice[n]
+        return parts_of(n, parts) if axis is None else [State(n, axis)]
+
+    def is_cut(self, s: State, k: int) -> bool:
+        """Whether pass k cuts a twin from the whole node: it can't be had otherwise, or an earlier pass gives it."""
+        if s.axis is None or self.parts(s) is None:
+            return s.axis is not None
+        whole = State(s.node, None)
+        if self.passed(whole) and (whole in self.level or self.is_heavy(s)):
+            self.level.setdefault(whole, self.level[s] + 1)
+            return self.level[whole] <= k
+        return False
+
+    def is_heavy(self, s: State) -> bool:
+        """Whether each of the rows comes from all samples, so that a later pass should not compute them again."""
+        count = len(self.axes(s.node))
+        heavy = s.node.op.name in REDUCED and any(len(self.axes(a)) > count for a in s.node.args)
+        return heavy and s.axis == self.favoured[s.node]
+
+    def built(self, s: State, twin: Mapping[State, Node]) -> Node:
+        """The twin of a node, from those of its arguments."""
         parts = self.parts(s)
-        if parts is None:
-            return self.cut(s.node, axis)
-        result = self.over(s.node, parts)
+        assert parts is not None
+        result = over(s.node, parts, twin)
         return apply("add", result, self.first) if s.node.op.name == "iota" else result
 
-    def over(self, n: Node, parts: Along) -> Node:
-        """The op of a node over parts of its arguments."""
-        pairs = zip(n.args, parts.args, strict=True)
-        args = (k if isinstance(k, Node) else a if k is None else self.twin[State(a, k)] for a, k in pairs)
-        return apply(n.op.name, *args, params=parts.params)
-
     def cut(self, n: Node, axis: int) -> Node:
-        """The leaf for the rows of a whole node."""
-        name = n.params[0] if n.op.name == "leaf" else fresh("rows", self.names)
-        self.names.add(name)
-        result = leaf(name, ArrayType(put(n.type.shape, axis, self.block), n.type.dtype))
-        self.leaves[result] = n, axis
-        return result
+        """The leaf for the rows of a whole node; the same in every pass."""
+        if (n, axis) not in self.leaf_of:
+            name = n.params[0] if n.op.name == "leaf" else fresh("rows", self.names)
+            self.names.add(name)
+            type = ArrayType(put(n.type.shape, axis, self.block), n.type.dtype)
+            self.leaf_of[n, axis] = leaf(name, type)
+            self.leaves[self.leaf_of[n, axis]] = n, axis
+        return self.leaf_of[n, axis]
 
-    def one_pass(self, out: Sequence[State]) -> Pass:
-        """The pass that computes these whole nodes."""
-        reductions, rows = list[Reduction](), list[Rows]()
-        for n, _ in out:
-            choice = self.choice[n]
-            if choice.axis is None:
-                reductions.append(Reduction(n, self.over(n, choice.parts), "max" if n.op.name == "amax" else "sum"))
-            else:
-                rows.append(Rows(n, self.twin[State(n, choice.axis)], choice.axis))
-        inside = reachable(out, self)
-        given = dict.fromkeys(s.node for s in inside if s.axis is None and s.node.op.name != "const")
-        cut = dict.fromkeys(self.twin[s] for s in inside if s.axis is not None and self.parts(s) is None)
-        return Pass(reductions, rows, list(given), list(cut))
+
+def over(n: Node, parts: Along, twin: Mapping[State, Node]) -> Node:
+    """The op of a node over parts of its arguments."""
+    pairs = zip(n.args, parts.args, strict=True)
+    args = (k if isinstance(k, Node) else a if k is None else twin[State(a, k)] for a, k in pairs)
+    return apply(n.op.name, *args, params=parts.params)
 
 
 def parts_of(n: Node, parts: Along) -> list[State]:
@@ -353,14 +398,17 @@ def parts_of(n: Node, parts: Along) -> list[State]:
     return [State(a, k) for a, k in pairs if not isinstance(k, Node)]
 
 
-def reachable(out: Sequence[State], planner: Planner) -> list[State]:
-    """What the blocks of a pass work on: twins, and whole nodes they read, where the search ends."""
-    found: dict[State, None] = {}
-    stack = [x for s in reversed(out) for x in planner.needs(s)]
+def ordered(starts: Sequence[State], needs: Callable[[State], Sequence[State]]) -> list[State]:
+    """All states that these need, arguments first, each once."""
+    order: list[State] = []
+    seen: set[State] = set()
+    stack = [(s, False) for s in reversed(starts)]
     while stack:
-        s = stack.pop()
-        if s not in found:
-            found[s] = None
-            if planner.parts(s) is not None:
-                stack += planner.needs(s)
-    return list(found)
+        s, done = stack.pop()
+        if done:
+            order.append(s)
+        elif s not in seen:
+            seen.add(s)
+            stack.append((s, True))
+            stack += [(x, False) for x in reversed(needs(s))]
+    return order
