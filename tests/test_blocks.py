@@ -64,7 +64,8 @@ class Walk:
             block = {self.plan.first: first}
             for c in p.cut:
                 source, axis = self.plan.leaves[c]
-                block[c] = np.take(self.values[source], range(first, first + m), axis)
+                own = np.shape(self.values[source])[axis] // self.n  # entries of one sample
+                block[c] = np.take(self.values[source], range(own * first, own * (first + m)), axis)
             out = [r.block for r in (*p.reductions, *p.rows)]
             parts.append(self.whole(out, block=block, dims={self.plan.block: m}))
         columns = list(zip(*parts, strict=True)) if parts else [()] * (len(p.reductions) + len(p.rows))
@@ -91,8 +92,8 @@ def sound(found, roots):
         for r in p.reductions:
             assert r.block.type == r.node.type
         for r in p.rows:
-            assert r.block.type.shape[r.axis] == found.block
-            assert r.node.type.shape[r.axis] == found.dim
+            assert found.block in str(r.block.type.shape[r.axis])
+            assert found.dim == r.node.type.shape[r.axis] or found.dim in r.node.type.shape[r.axis]
         given = {*p.given, *p.cut, found.first}
         inside = topological([r.block for r in (*p.reductions, *p.rows)], settled=given.__contains__)
         ends = {n for n in inside if not n.args} | ({a for n in inside for a in n.args} & program)
@@ -175,12 +176,20 @@ def pooled():
     return np.mean(nn.max_pool(np.tanh(nn.conv(image, kernel, padding="same")), 2))
 
 
+def flat_tokens():
+    return np.mean(nn.cross_entropy(np.tanh(seq.reshape(-1, 6) @ W1), tokens.reshape(-1)))
+
+
 PROGRAMS = {
     "linear": (np.mean((X @ w + c - y) ** 2), [w, c], 1),
     "logistic": (np.mean(nn.binary_cross_entropy_with_logits(X @ w + c, y)), [w, c], 1),
     "mlp": (np.mean(nn.cross_entropy(logits, t)), [W1, b1, W2, b2], 1),
     "mlp_with_penalty": (np.mean(nn.cross_entropy(logits, t)) + np.sum(W1 * W1), [W1, b1, W2, b2], 1),
     "classes_of_tokens": (np.mean(nn.cross_entropy(np.tanh(seq @ W1), tokens)), [W1], 1),
+    "classes_of_flat_tokens": (flat_tokens(), [W1], 1),
+    "flat_rows": (np.tanh(seq @ W1).reshape(-1, 8), [], 1),
+    "sorted_flat": (np.sum(np.sort(np.tanh(seq @ W1).reshape(-1)) ** 3), [W1], None),
+    "twice": (np.sum(np.concatenate([X @ w, y * c]) ** 2), [w, c], 2),
     "one_hot": (np.mean((nn.softmax(logits) - nn.one_hot(t, 5)) ** 2), [W1, b1, W2, b2], 1),
     "batch_norm": (batch_normed(), [W1, gain, bias, W2, b2], 5),
     "layer_norm": (np.mean((nn.layer_norm(X @ W1, gain, bias) @ b1 - y) ** 2), [W1, gain, bias, b1], 1),

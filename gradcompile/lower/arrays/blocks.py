@@ -59,8 +59,8 @@ class Plan:
     """The passes over the samples.
 
     dim: of the sample axis.  block: the name of the dimension of a block.  leaves: for each block leaf the node of the
-    program, a leaf or one that is computed before, whose rows it is, and the axis.  first: the scalar leaf that is the
-    number of the block's first sample.
+    program, a leaf or one that is computed before, whose rows it is, and the axis; of an axis of n*t entries a block
+    has m*t.  first: the scalar leaf that is the number of the block's first sample.
     """
 
     dim: Dim
@@ -201,7 +201,9 @@ class Builder:
             n, axis = s.node, s.axis or 0
             name = n.params[0] if n.op.name == "leaf" else fresh("rows", self.names)
             self.names.add(name)
-            self.leaf_of[s] = leaf(name, ArrayType(put(n.type.shape, axis, self.cutting.block), n.type.dtype))
+            part = self.cutting.part(n.type.shape[axis])
+            assert part is not None
+            self.leaf_of[s] = leaf(name, ArrayType(put(n.type.shape, axis, part), n.type.dtype))
         return self.leaf_of[s]
 
 

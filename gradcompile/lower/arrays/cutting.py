@@ -18,7 +18,7 @@ from typing import NamedTuple
 from gradcompile.ir import Node
 from gradcompile.lower.arrays.pointwise import REDUCED, VIEWS, Along, along, reduced
 from gradcompile.passes.contract import NAMED
-from gradcompile.types import Dim, Shape, dim_product, dim_value
+from gradcompile.types import Dim, Shape, dim_product, dim_value, parsed
 
 LARGEST = 1 << 18  # entries of intermediates that may as well be whole
 FOLLOWING = VIEWS | {"cast"}  # as good as elementwise
@@ -46,8 +46,8 @@ class Cutting:
     order: its nodes, arguments first.  block: the dimension that a block has instead.
 
     weight: how many sample axes a node has of its own, not repeated. favoured: the one along which it is best cut.
-    choice: how. at_hand: what needs no pass to be whole once its reductions are there. late: what follows, entry by
-    entry, from a reduction that carries samples. needs: what each state is computed from. level: how many passes come
+    choice: how. at_hand: what is whole without a pass of its own. late: what carries samples and can only be whole,
+    and what follows from it entry by entry. needs: what each state is computed from. level: how many passes come
     before; both arguments first.
     """
 
@@ -60,6 +60,7 @@ class Cutting:
     choice: dict[Node, Choice] = field(default_factory=dict)
     at_hand: set[Node] = field(default_factory=set)
     late: set[Node] = field(default_factory=set)
+    dims: dict[Dim, Dim | None] = field(default_factory=dict)
     parts: dict[State, Along | None] = field(default_factory=dict)
     needs: dict[State, list[State]] = field(default_factory=dict)
     level: dict[State, int] = field(default_factory=dict)
@@ -73,9 +74,28 @@ class Cutting:
 
     # ---- how each node is best cut, arguments first
 
+    def part(self, dim: Dim) -> Dim | None:
+        """What a block has of a dimension, m*t of n*t; None unless it is a multiple of the number of samples."""
+        if dim not in self.dims:
+            self.dims[dim] = self.block if dim == self.dim else replaced(dim, self.dim, self.block)
+        return self.dims[dim]
+
+    def carries(self, n: Node, axis: int) -> bool:
+        """Whether an axis is one of samples: of their number, or of a multiple of a number that has a name."""
+        return self.part(n.type.shape[axis]) is not None
+
     def axes(self, n: Node) -> list[int]:
-        """The axes of the samples' length."""
-        return [k for k, d in enumerate(n.type.shape) if d == self.dim]
+        """The axes of samples."""
+        return [k for k in range(len(n.type.shape)) if self.carries(n, k)]
+
+    def along(self, n: Node, axis: int) -> Along | None:
+        """How a node is computed for a block of samples along an axis; None unless that is possible."""
+        dim = self.part(n.type.shape[axis])
+        parts = None if dim is None or (n.op.name == "iota" and dim != self.block) else along(n, axis, dim)
+        if parts is None:
+            return None
+        pairs = zip(n.args, parts.args, strict=True)
+        return parts if all(self.carries(a, k) for a, k in pairs if isinstance(k, int)) else None
 
     def look_at(self, n: Node) -> None:
         """Enter a node into the tables."""
@@ -87,13 +107,16 @@ class Cutting:
             self.favoured[n] = own[0] if best is None or best.axis is None else best.axis
             given = self.weight.get(n.args[0], 0) if n.op.name == "broadcast" else len(own)
             self.weight[n] = given
-        self.note(n, bool(own), best is not None and best.axis is None)
+        if n.args:
+            self.note(n, bool(own), best is None or best.axis is None)
+        else:
+            self.at_hand.add(n)
 
     def best(self, n: Node, own: Sequence[int]) -> Choice | None:
         """The way to compute a node from parts that cuts its largest argument as that is best cut."""
-        ways = [(k, along(n, k, self.block)) for k in own]
+        ways = [(k, self.along(n, k)) for k in own]
         found = [Choice(k, parts) for k, parts in ways if parts is not None]
-        found += [Choice(None, parts) for parts in reduced(n, self.dim)]
+        found += [Choice(None, parts) for parts in reduced(n, self.carries)]
         if len(found) == 1:
             return found[0]
         return max(found, key=lambda c: self.score(n, c.parts), default=None)
@@ -103,12 +126,15 @@ class Cutting:
         pairs = zip(n.args, parts.args, strict=True)
         return max((self.weight[a] for a, k in pairs if isinstance(k, int) and self.favoured[a] == k), default=0)
 
-    def note(self, n: Node, carries: bool, sums: bool) -> None:
-        """Enter a node among those that are whole without a pass of their own, as far as it is one."""
+    def note(self, n: Node, carries: bool, whole: bool) -> None:
+        """Enter a node among those that are whole without a pass of their own, as far as it is one.
+
+        whole: it can't be had otherwise, as a reduction is.
+        """
         follows = not n.op.takes_arrays or n.op.name in FOLLOWING or scales(n)
-        if carries and (sums or (follows and any(a in self.late and as_large(a, n) for a in n.args))):
+        if carries and (whole or (follows and any(a in self.late and as_large(a, n) for a in n.args))):
             self.late.add(n)
-        if not carries or not n.args or n in self.late or (follows and self.at_hand.issuperset(n.args)):
+        if not carries or n in self.late or (follows and self.at_hand.issuperset(n.args)):
             self.at_hand.add(n)
 
     # ---- what is needed of each node
@@ -126,7 +152,7 @@ class Cutting:
         if s.axis is not None:
             choice = self.choice.get(n)
             single = choice is not None and choice.axis is not None
-            parts = self.parts[s] = along(n, s.axis, self.block) if single else None
+            parts = self.parts[s] = self.along(n, s.axis) if single else None
             found = [State(n, None)] if parts is None else parts_of(n, parts)
         elif self.passed(s):
             found = self.in_block(n)
@@ -208,6 +234,19 @@ def ordered(starts: Sequence[State], needs: Callable[[State], Sequence[State]]) 
             stack.append((s, True))
             stack += [(x, False) for x in reversed(needs(s))]
     return order
+
+
+def replaced(dim: Dim, name: Dim, other: str) -> Dim | None:
+    """A multiple of a named dimension as the same multiple of another; None for anything else.
+
+    >>> replaced("2*n*t", "n", "m"), replaced("n-1", "n", "m"), replaced("n*n", "n", "m")
+    ('2*m*t', None, None)
+    """
+    products = parsed(dim)
+    if len(products) != 1 or products[0][0].count(str(name)) != 1:
+        return None
+    names, number = products[0]
+    return dim_product(number, *(other if k == name else k for k in names))
 
 
 # What it costs
