@@ -228,16 +228,16 @@ PROGRAMS = {
     "kernels": (np.sum(np.linalg.solve(D * s + 9 * kernel_matrix(X), X) * y[:, None]), [s], None),
 }
 
-DRAWN = {"t": 5, "rows": 20, "cols": 30, "tokens": 8}
+DRAWN = {"t": 5, "rows": 20, "cols": 30, "tokens": 8, "words": 8}
 
 
-def drawn(loss, params, n, seed=0):
-    """Values of all leaves."""
-    rng = np.random.default_rng(seed)
+def drawn(loss, params, n, dims=None):
+    """Values of all leaves, for so many samples and lengths of other dimensions."""
+    rng = np.random.default_rng(0)
     values = {}
     for x in topological([loss.node, *(p.node for p in params)]):
         if x.op.name == "leaf":
-            shape = tuple(dim_value(d, {"n": n}) for d in x.type.shape)
+            shape = tuple(dim_value(d, {"n": n} | (dims or {})) for d in x.type.shape)
             name = x.params[0]
             values[x] = (
                 rng.integers(0, DRAWN.get(name, n), shape) if x.type.dtype == "int64" else 0.5 * rng.normal(size=shape)
@@ -310,11 +310,34 @@ def test_other_names_of_blocks_and_first_samples():
     check(found, roots, values, 4)
 
 
+words, steps = array("words", ("n", "l"), "int64"), array("steps", ("n", "l", 6))
+B = array("B", ("k", 6))
+TWO_NAMES = {
+    "attention": (attending(words), [E, Wq, Wk, Wv]),
+    "flat": (np.mean(nn.cross_entropy(np.tanh(steps.reshape(-1, 6) @ W1), words.reshape(-1))), [W1]),
+    "sorted": (np.sum(np.sort((steps @ w).reshape(-1)) ** 3), [w]),
+    "places": (np.sum(np.tanh(np.tril(steps @ w)) ** 2), [w]),
+    "batch_norm": (np.mean(np.tanh(nn.batch_norm(steps @ W1, gain, bias, axis=(0, 1))) ** 3), [W1, gain, bias]),
+    "distances": (np.mean(np.exp(-np.sum((X[:, None] * w - B) ** 2, axis=2))), [w]),
+    "nearest": (np.mean(np.min(np.sum((X[:, None] * w - B) ** 2, axis=2), axis=1)), [w]),
+    "covered": (np.mean(np.min(np.sum((X[:, None] * w - B) ** 2, axis=2), axis=0)), [w]),
+}
+
+
+@pytest.mark.parametrize("name", TWO_NAMES)
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_another_named_dimension_stays_whole(name, size):
+    loss, params = TWO_NAMES[name]
+    roots, found = planned(loss, params)
+    values = drawn(loss, params, 5, dims={"l": 4, "k": 3})
+    check(found, roots, values, size)
+
+
 def test_the_dimension_with_most_work_is_cut():
     few, many = array("few", "k"), array("many", ("n", 6))
     loss = np.sum(np.tanh(few * c)) + np.sum(np.tanh(many @ w) ** 2)
     assert planned(loss, [w, c])[1].dim == "n"
-    assert planned(attending(array("tokens", ("n", "l"), "int64")), [E])[1].dim == "n"
+    assert planned(attending(words), [E])[1].dim == "n"
 
 
 def test_a_long_parameter_is_cut_and_its_gradient_comes_in_rows():
