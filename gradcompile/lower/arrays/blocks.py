@@ -2,32 +2,21 @@
 
 Of every node that carries the sample axis there may be a twin in the *block graph*, for the m samples of a block. What
 leaves a pass is what each block adds to the reductions over the samples, and rows that are wanted as they are. A
-reduction belongs to the first pass that can compute it; twins that several passes need are computed again in each.
-
-A node is needed *whole* when it is a root, or when something looks across samples: a sort, the other operand of a
-pairwise difference. Then it is a reduction, or the rows of all blocks, or the program's own work between passes: what
-does not carry the axis, what no block can compute, and what follows entry by entry from wholes that are there already.
-A node that can only be had whole is cut into rows, as an input is.
-
-Where a node carries the axis twice, one of the two is cut: the one that its largest argument is cut along, the leftmost
-if that says nothing. So both sides of X[:, None] - X[None, :] are cut along the rows, and the second X is taken whole.
+reduction belongs to the first pass that can compute it; twins that several passes need are computed again in each,
+unless the whole is there already, or each of its rows comes from all samples: then it is kept. What is needed of which
+node stands in `cutting`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from math import prod
-from typing import NamedTuple
 
 from gradcompile.ir import Node, apply, leaf, topological
-from gradcompile.lower.arrays.pointwise import VIEWS, Along, along, put, reduced
-from gradcompile.passes.contract import NAMED
-from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_value, parsed
+from gradcompile.lower.arrays.cutting import Cutting, State, ordered
+from gradcompile.lower.arrays.pointwise import Along, put
+from gradcompile.types import ArrayType, Dim, parsed
 
 SHORTEST = 256  # a number of samples, known beforehand, that may be worth blocks
-LARGEST = 1 << 18  # entries of intermediates that may as well be whole
-FOLLOWING = VIEWS | {"cast"}  # as good as elementwise
-SHARE = 3  # an axis of known length pays if a part of the work, one in so many, gets into blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +59,8 @@ class Plan:
     """The passes over the samples.
 
     dim: of the sample axis.  block: the name of the dimension of a block.  leaves: for each block leaf the node of the
-    program, a leaf or one that is computed before, whose rows it is, and the axis.  first: the scalar leaf that is the
-    number of the block's first sample.
+    program, a leaf or one that is computed before, whose rows it is, and the axis; of an axis of n*t entries a block
+    has m*t.  first: the scalar leaf that is the number of the block's first sample.
     """
 
     dim: Dim
@@ -79,20 +68,6 @@ class Plan:
     passes: list[Pass]
     leaves: dict[Node, tuple[Node, int]]
     first: Node
-
-
-class State(NamedTuple):
-    """A node over a block, cut along an axis; or whole, with None."""
-
-    node: Node
-    axis: int | None
-
-
-class Choice(NamedTuple):
-    """How a node is best computed from parts: cut along an axis of its own, or, with None, reduced over the samples."""
-
-    axis: int | None
-    parts: Along
 
 
 def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
@@ -109,18 +84,28 @@ def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
     """
     order = topological(roots)
     leaves = [n for n in order if n.op.name == "leaf"]
-    named = dims_of(n for n in leaves if n in inputs)
-    found = [p for p in (Planner(roots, order, d) for d in named if isinstance(d, str)) if p.depth]
+    named, taken = dims_of(n for n in leaves if n in inputs), {name for n in order for name in names_of(n)}
+    cuttings = [Cutting(roots, order, d, fresh("m", taken)) for d in named if isinstance(d, str)]
+    found = [c for c in cuttings if c.depth]
     if not found:
         long = [d for d in dims_of(leaves) if isinstance(d, int) and d >= SHORTEST]
-        found = [p for p in (Planner(roots, order, d) for d in long) if p.depth and p.pays()]
-    return max(found, key=lambda p: (p.work, -p.depth)).plan() if found else None
+        cuttings = [Cutting(roots, order, d, fresh("m", taken)) for d in long]
+        found = [c for c in cuttings if c.depth and c.pays([n for n in leaves if n not in inputs])]
+    if not found:
+        return None
+    best = max(found, key=lambda c: c.work / c.depth) if len(found) > 1 else found[0]
+    return Builder(best, {str(n.params[0]) for n in leaves}).plan()
 
 
 def dims_of(leaves: Iterable[Node]) -> list[Dim]:
     """The dimensions of the leaves, each once, but for those that are sums or products."""
     dims = dict.fromkeys(d for n in leaves for d in n.type.shape)
     return [d for d in dims if isinstance(d, int) or d.isidentifier()]
+
+
+def names_of(n: Node) -> set[str]:
+    """The names in a node's dimensions."""
+    return {name for d in n.type.shape for names, _ in parsed(d) for name in names}
 
 
 def fresh(name: str, taken: Set[str]) -> str:
@@ -135,232 +120,100 @@ def fresh(name: str, taken: Set[str]) -> str:
     return found
 
 
-def entries(shape: Shape) -> int:
-    """The number of entries, where a named dimension counts as some number."""
-    sizes = defaultdict[str, int](lambda: NAMED)
-    found: Iterable[int] = (dim_value(d, sizes) for d in shape)
-    return prod(max(d, 0) for d in found)
-
-
-def as_large(x: Node, y: Node) -> bool:
-    """Whether two nodes have as many entries, those of axes of one entry apart."""
-    return dim_product(*x.type.shape) == dim_product(*y.type.shape)
-
-
-def work(n: Node) -> int:
-    """About how many operations a node takes."""
-    if n.op.name == "dot":
-        (la, lb, _), (a, b) = n.params, n.args
-        return 2 * entries(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
-    return n.op.cost * entries(max((a.type.shape for a in (n, *n.args)), key=entries))
-
-
 @dataclass
-class Planner:
-    """Plans one program for one dimension.
+class Builder:
+    """Builds the block graph of a program that is cut.
 
-    weight: how many sample axes a node has of its own, not repeated. favoured: the one along which it is best cut.
-    choice: how. at_hand: what needs no pass to be whole once its reductions are there. late: what follows, entry by
-    entry, from a reduction that carries samples. states: all that is needed, arguments first. level: how many passes
-    come before. twin: nodes of the block graph.
+    names: of leaves. live: the whole nodes that are computed. outcome: what comes out of each pass. leaf_of: the leaf
+    for the rows of a node along an axis.
     """
 
-    roots: Sequence[Node]
-    order: Sequence[Node]
-    dim: Dim
-    weight: dict[Node, int] = field(default_factory=dict)
-    favoured: dict[Node, int] = field(default_factory=dict)
-    choice: dict[Node, Choice] = field(default_factory=dict)
-    at_hand: set[Node] = field(default_factory=set)
-    late: set[Node] = field(default_factory=set)
-    level: dict[State, int] = field(default_factory=dict)
-    twin: dict[State, Node] = field(default_factory=dict)
-    leaves: dict[Node, tuple[Node, int]] = field(default_factory=dict)
+    cutting: Cutting
+    names: set[str]
+    live: set[State] = field(default_factory=set)
+    outcome: defaultdict[int, list[Node]] = field(default_factory=lambda: defaultdict(list))
+    leaf_of: dict[State, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        taken = {name for n in self.order for d in n.type.shape for names, _ in parsed(d) for name in names}
-        self.names = {str(n.params[0]) for n in self.order if n.op.name == "leaf"}
-        self.block = fresh("m", taken)
         self.first = leaf(fresh("first", self.names), ArrayType((), "int64"))
-        for n in self.order:
-            self.look_at(n)
-        self.wanted = set(self.roots)
-        self.states = self.needed()
-        for s in self.states:
-            self.level[s] = max((self.level[x] for x in self.needs(s)), default=0) + (s.axis is None and self.passed(s))
-
-    # ---- how each node is best cut, arguments first
-
-    def axes(self, n: Node) -> list[int]:
-        """The axes of the samples' length."""
-        return [k for k, d in enumerate(n.type.shape) if d == self.dim]
-
-    def look_at(self, n: Node) -> None:
-        """Enter a node into the tables."""
-        own = self.axes(n)
-        best = self.best(n, own)
-        if best is not None:
-            self.choice[n] = best
-        if own:
-            self.favoured[n] = own[0] if best is None or best.axis is None else best.axis
-            given = self.weight.get(n.args[0], 0) if n.op.name == "broadcast" else len(own)
-            self.weight[n] = given
-        self.note(n, bool(own), best is not None and best.axis is None)
-
-    def best(self, n: Node, own: Sequence[int]) -> Choice | None:
-        """The way to compute a node from parts that cuts its largest argument as that is best cut."""
-        ways = [(k, along(n, k, self.block)) for k in own]
-        found = [Choice(k, parts) for k, parts in ways if parts is not None]
-        found += [Choice(None, parts) for parts in reduced(n, self.dim)]
-        return max(found, key=lambda c: self.score(n, c.parts), default=None)
-
-    def score(self, n: Node, parts: Along) -> int:
-        """How many sample axes the largest argument has that is cut as it is best cut."""
-        pairs = zip(n.args, parts.args, strict=True)
-        return max((self.weight[a] for a, k in pairs if isinstance(k, int) and self.favoured[a] == k), default=0)
-
-    def note(self, n: Node, carries: bool, sums: bool) -> None:
-        """Enter a node among those that are whole without a pass of their own, as far as it is one."""
-        follows = not n.op.takes_arrays or n.op.name in FOLLOWING
-        if carries and (sums or (follows and any(a in self.late and as_large(a, n) for a in n.args))):
-            self.late.add(n)
-        if not carries or not n.args or n in self.late or (follows and self.at_hand.issuperset(n.args)):
-            self.at_hand.add(n)
-
-    # ---- what is needed of each node
-
-    def passed(self, s: State) -> bool:
-        """Whether a whole node comes out of a pass: a reduction, or rows."""
-        n, choice = s.node, self.choice.get(s.node)
-        if choice is None:
-            return False
-        return choice.axis is None or not (n in self.late or (n in self.at_hand and n not in self.wanted))
-
-    def needs(self, s: State) -> list[State]:
-        """What a state is computed from."""
-        n, choice = s.node, self.choice.get(s.node)
-        if s.axis is not None:
-            parts = self.parts(s)
-            return [State(n, None)] if parts is None else parts_of(n, parts)
-        if self.passed(s) and choice is not None:
-            return parts_of(n, choice.parts) if choice.axis is None else [State(n, choice.axis)]
-        return [] if n.op.name == "size" else [State(a, None) for a in n.args]
-
-    def parts(self, s: State) -> Along | None:
-        """How the twin of a node is computed; None if it is cut from the whole node."""
-        choice = self.choice.get(s.node)
-        if s.axis is None or choice is None or choice.axis is None or self.is_mixed(s.node):
-            return None
-        return along(s.node, s.axis, self.block)
-
-    def is_mixed(self, n: Node) -> bool:
-        """Whether a node follows from a reduction and from what a pass before could give, which is kept rather."""
-        return n in self.late and not self.at_hand.issuperset(n.args)
-
-    def needed(self) -> list[State]:
-        """All that the roots need, arguments first."""
-        order: dict[State, None] = {}
-        seen: set[State] = set()
-        stack = [(State(r, None), False) for r in reversed(self.roots)]
-        while stack:
-            s, done = stack.pop()
-            if done:
-                order[s] = None
-            elif s not in seen:
-                seen.add(s)
-                stack.append((s, True))
-                stack += [(x, False) for x in reversed(self.needs(s))]
-        return list(order)
-
-    # ---- what it is worth
-
-    @property
-    def depth(self) -> int:
-        """The number of passes."""
-        return max((self.level[State(r, None)] for r in self.roots), default=0)
-
-    @property
-    def inside(self) -> set[Node]:
-        """The nodes that are computed in blocks."""
-        return {s.node for s in self.states if self.parts(s) is not None}
-
-    @property
-    def work(self) -> int:
-        """The operations in blocks."""
-        return sum(work(n) for n in self.inside | {s.node for s in self.states if self.passed(s)})
-
-    def pays(self) -> bool:
-        """Whether blocks spare large intermediates, and do much of the work, along an axis of known length."""
-        spared = {n for n in self.inside if n.op.name not in VIEWS and State(n, None) not in self.level}
-        everything = sum(work(n) for n in self.order)
-        large = sum(entries(n.type.shape) for n in spared) >= LARGEST
-        return large and SHARE * sum(map(work, spared)) >= everything
-
-    # ---- the block graph
+        self.place = {n: k for k, n in enumerate(self.cutting.order)}
 
     def plan(self) -> Plan:
-        """The passes."""
-        for s in self.states:
-            if s.axis is not None:
-                self.twin[s] = self.built(s, s.axis)
-        passes = [self.one_pass([s for s in self.states if self.comes_out(s, k)]) for k in range(self.depth)]
-        return Plan(self.dim, self.block, passes, self.leaves, self.first)
+        """The passes are built from the last one on, so that each is told what later ones read."""
+        c = self.cutting
+        self.want(c.roots)
+        passes = [self.one_pass(k) for k in reversed(range(c.depth))][::-1]
+        leaves = {x: (s.node, s.axis or 0) for s, x in self.leaf_of.items()}
+        return Plan(c.dim, c.block, [p for p in passes if p.reductions or p.rows], leaves, self.first)
 
-    def comes_out(self, s: State, k: int) -> bool:
-        """Whether pass k computes a whole node."""
-        return s.axis is None and self.passed(s) and self.level[s] == k + 1
+    def want(self, nodes: Iterable[Node]) -> None:
+        """Have the passes give what these whole nodes need of them."""
+        stack = [State(n, None) for n in nodes]
+        while stack:
+            s = stack.pop()
+            if s in self.live:
+                continue
+            self.live.add(s)
+            if self.cutting.passed(s):
+                self.outcome[self.cutting.level[s] - 1].append(s.node)
+            else:
+                stack += self.cutting.needs[s]
 
-    def built(self, s: State, axis: int) -> Node:
-        """The twin of a node cut along an axis."""
-        parts = self.parts(s)
-        if parts is None:
-            return self.cut(s.node, axis)
-        result = self.over(s.node, parts)
+    def one_pass(self, k: int) -> Pass:
+        """The pass of that number."""
+        out = sorted(self.outcome[k], key=self.place.__getitem__)
+        cut: list[State] = []
+        body = self.body(out, k, cut)
+        twin: dict[State, Node] = {s: self.rows_of(s) for s in cut}
+        for s in body:
+            if s.axis is not None and s not in twin:
+                twin[s] = self.built(s, twin)
+        given = [s.node for s in body if s.axis is None and s.node.op.name != "const"]
+        self.want([*given, *(s.node for s in cut)])
+        ways = [(n, *self.cutting.choice[n]) for n in out]
+        reductions = [Reduction(n, over(n, parts, twin), kind_of(n)) for n, axis, parts in ways if axis is None]
+        rows = [Rows(n, twin[State(n, axis)], axis) for n, axis, _ in ways if axis is not None]
+        return Pass(reductions, rows, given, [twin[s] for s in cut])
+
+    def body(self, out: Sequence[Node], k: int, cut: list[State]) -> list[State]:
+        """What the blocks of a pass work on, arguments first; what is cut is entered into `cut`."""
+
+        def needs(s: State) -> list[State]:
+            if s.axis is None:
+                return []
+            if self.cutting.parts[s] is None or self.cutting.is_kept(s, k):
+                cut.append(s)
+                return []
+            return self.cutting.needs[s]
+
+        return ordered([s for n in out for s in self.cutting.in_block(n)], needs)
+
+    def built(self, s: State, twin: Mapping[State, Node]) -> Node:
+        """The twin of a node, from those of its arguments."""
+        parts = self.cutting.parts[s]
+        assert parts is not None
+        result = over(s.node, parts, twin)
         return apply("add", result, self.first) if s.node.op.name == "iota" else result
 
-    def over(self, n: Node, parts: Along) -> Node:
-        """The op of a node over parts of its arguments."""
-        pairs = zip(n.args, parts.args, strict=True)
-        args = (k if isinstance(k, Node) else a if k is None else self.twin[State(a, k)] for a, k in pairs)
-        return apply(n.op.name, *args, params=parts.params)
-
-    def cut(self, n: Node, axis: int) -> Node:
-        """The leaf for the rows of a whole node."""
-        name = n.params[0] if n.op.name == "leaf" else fresh("rows", self.names)
-        self.names.add(name)
-        result = leaf(name, ArrayType(put(n.type.shape, axis, self.block), n.type.dtype))
-        self.leaves[result] = n, axis
-        return result
-
-    def one_pass(self, out: Sequence[State]) -> Pass:
-        """The pass that computes these whole nodes."""
-        reductions, rows = list[Reduction](), list[Rows]()
-        for n, _ in out:
-            choice = self.choice[n]
-            if choice.axis is None:
-                reductions.append(Reduction(n, self.over(n, choice.parts), "max" if n.op.name == "amax" else "sum"))
-            else:
-                rows.append(Rows(n, self.twin[State(n, choice.axis)], choice.axis))
-        inside = reachable(out, self)
-        given = dict.fromkeys(s.node for s in inside if s.axis is None and s.node.op.name != "const")
-        cut = dict.fromkeys(self.twin[s] for s in inside if s.axis is not None and self.parts(s) is None)
-        return Pass(reductions, rows, list(given), list(cut))
+    def rows_of(self, s: State) -> Node:
+        """The leaf for the rows of a whole node, the same in every pass."""
+        if s not in self.leaf_of:
+            n, axis = s.node, s.axis or 0
+            name = n.params[0] if n.op.name == "leaf" else fresh("rows", self.names)
+            self.names.add(name)
+            part = self.cutting.part(n.type.shape[axis])
+            assert part is not None
+            self.leaf_of[s] = leaf(name, ArrayType(put(n.type.shape, axis, part), n.type.dtype))
+        return self.leaf_of[s]
 
 
-def parts_of(n: Node, parts: Along) -> list[State]:
-    """The arguments as a way to compute a node takes them."""
+def kind_of(n: Node) -> str:
+    """How the shares of the blocks in a reduction are put together."""
+    return "max" if n.op.name == "amax" else "sum"
+
+
+def over(n: Node, parts: Along, twin: Mapping[State, Node]) -> Node:
+    """The op of a node over parts of its arguments."""
     pairs = zip(n.args, parts.args, strict=True)
-    return [State(a, k) for a, k in pairs if not isinstance(k, Node)]
-
-
-def reachable(out: Sequence[State], planner: Planner) -> list[State]:
-    """What the blocks of a pass work on: twins, and whole nodes they read, where the search ends."""
-    found: dict[State, None] = {}
-    stack = [x for s in reversed(out) for x in planner.needs(s)]
-    while stack:
-        s = stack.pop()
-        if s not in found:
-            found[s] = None
-            if planner.parts(s) is not None:
-                stack += planner.needs(s)
-    return list(found)
+    args = (k if isinstance(k, Node) else a if k is None else twin[State(a, k)] for a, k in pairs)
+    return apply(n.op.name, *args, params=parts.params)

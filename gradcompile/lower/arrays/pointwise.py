@@ -51,22 +51,25 @@ def along(n: Node, axis: int, dim: Dim) -> Along | None:
     return rule(n, axis, dim) if rule else None
 
 
-def reduced(n: Node, dim: Dim) -> list[Along]:
-    """How the node is computed from parts of its arguments along the axes, of length `dim`, that it takes away.
+def reduced(n: Node, carries: Callable[[Node, int], bool]) -> list[Along]:
+    """How the node is computed from parts of its arguments along the axes of samples that it takes away.
+
+    carries: whether an axis of an argument is one of samples.
 
     >>> from gradcompile.ir import leaf
     >>> from gradcompile.types import ArrayType
     >>> X, y = leaf("X", ArrayType(("n", 3))), leaf("y", ArrayType(("n",)))
-    >>> [r.args for r in reduced(apply("dot", X, y, params=((0, 1), (0,), (1,))), "n")]
+    >>> [r.args for r in reduced(apply("dot", X, y, params=((0, 1), (0,), (1,))), lambda a, k: k == 0)]
     [(0, 0)]
     """
     rule = REDUCED.get(n.op.name)
-    return [Along(args, n.params) for args in rule(n) if is_cut(n, args, dim)] if rule else []
+    ways = rule(n) if rule else []
+    return [Along(args, n.params) for args in ways if is_cut(n, args, carries)]
 
 
-def is_cut(n: Node, args: Sequence[int | Node | None], dim: Dim) -> bool:
-    """Whether the arguments are cut along axes of that length."""
-    return all(a.type.shape[k] == dim for a, k in zip(n.args, args, strict=True) if isinstance(k, int))
+def is_cut(n: Node, args: Sequence[int | None], carries: Callable[[Node, int], bool]) -> bool:
+    """Whether the arguments are cut along axes of samples."""
+    return all(k is None or carries(a, k) for a, k in zip(n.args, args, strict=True))
 
 
 def put(entries: tuple[T, ...], k: int, entry: T) -> tuple[T, ...]:
@@ -166,11 +169,15 @@ def assemble(n: Node, axis: int, dim: Dim) -> Along | None:
 
 
 def reshape(n: Node, axis: int, dim: Dim) -> Along | None:
-    """An axis of the argument of the same length must have as many entries before it."""
+    """An axis of the argument must have as many entries before it.
+
+    Its length is the same, or both are multiples of the samples' number, of which the caller has to see to that.
+    """
     shape, own = n.type.shape, n.args[0].type.shape
     before = dim_product(*shape[:axis])
     for k, d in enumerate(own):
-        if d == shape[axis] and dim_product(*own[:k]) == before:
+        alike = d == shape[axis] or (isinstance(d, str) and isinstance(shape[axis], str))
+        if alike and dim_product(*own[:k]) == before:
             return Along((k,), (put(shape, axis, dim),))
     return None
 
