@@ -352,8 +352,14 @@ class PassWriter(Writer):
         memory[x] = Memory(name, memory[source].order, memory[source].whole)
         if axis == 0:
             naming.contiguous.add(name)
-        at = ", ".join([*[":"] * axis, f"first:first + {self.plan.block}"])
-        return Line(f"{name} = {memory[source].name}[{at}]")
+        return Line(f"{name} = {memory[source].name}[{self.span(x, axis)}]")
+
+    def span(self, n: Node, axis: int) -> str:
+        """The index of a block's part of an array; n is of the part's shape."""
+        (_, each), *_ = parsed(n.type.shape[axis])
+        start = dim_product(each, "first")
+        stop = dim_sum(start, n.type.shape[axis])
+        return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
 
     def rows(
         self, rows: Sequence[Rows], lines: list[Statement], inner: list[Statement], targets: list[Target], naming: ArrayNaming
@@ -369,8 +375,7 @@ class PassWriter(Writer):
             whole = naming.fresh(naming.wish(r.node))
             lines.append(Line(f"{whole} = view({array}, 0, {tuple_of(r.node.type.shape)})"))
             part = naming.fresh(f"{whole}_b")
-            at = ", ".join([*[":"] * r.axis, f"first:first + {self.plan.block}"])
-            inner.append(Line(f"{part} = {whole}[{at}]"))
+            inner.append(Line(f"{part} = {whole}[{self.span(r.block, r.axis)}]"))
             targets.append(Target(r.block, Memory.plain(part, r.node)))
             names.append(array)
         return names

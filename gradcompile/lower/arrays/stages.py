@@ -346,6 +346,9 @@ class Stages:
         if target is None and (alias := self.alias(n)) is not None:
             self.memory[n] = alias
             return
+        if splits(n) is not None:
+            self.write(n, target)
+            return
         x = n.args[0]
         space, place = self.space(x.type.shape)
         value = self.entries.entry(x, place)
@@ -353,15 +356,12 @@ class Stages:
         flat: Dim = 0
         for k, p in enumerate(place):
             flat = dim_sum(flat, dim_product(p, *x.type.shape[k + 1 :]))
-        if splits(n) is None and (whole := merged(n, place)) is None:
+        if (whole := merged(n, place)) is None:
             name = self.naming.fresh(memory.name + "_flat")
             if memory.order != tuple(range(len(memory.order))):
                 raise GraphError(f"a reshape of type {x.type} to {n.type} can't be lowered")
             self.aliases[name] = memory.name, f"view({memory.name}, 0, {tuple_of([dim_product(*n.type.shape)])})"
             memory, whole = Memory(name, (0,)), (flat,)
-        elif splits(n) is not None:
-            space, place = self.space(n.type.shape)
-            value, whole = self.entries.entry(n, place), place
         add = target is not None and target.add
         self.put(Task(n, "write", space, value, memory, whole, add, comment=self.said(n, target)), pointwise=False)
 
