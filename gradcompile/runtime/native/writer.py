@@ -83,7 +83,7 @@ class Unit:
     functions: dict[tuple[int, tuple[Kind, ...]], Lowered] = field(default_factory=dict)
     declared: dict[str, str] = field(default_factory=dict)
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
-    foreign: dict[str, tuple[Any, tuple[str, ...], str]] = field(default_factory=dict)
+    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
@@ -560,7 +560,8 @@ class Writer:
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, [self.value(a) for a in e.args])
         if hasattr(target, "py_func"):
-            return self.call_foreign(target, [self.settled(self.value(a)) for a in e.args])
+            given = [self.value(a) for a in e.args]
+            return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
         if name == "rarely":
             return self.rarely(e)
         if name == "float" and isinstance(e.args[0], ast.Constant):
@@ -616,6 +617,8 @@ class Writer:
     def array(self, shape: Any, like: Array, value: Value | None) -> Array:
         """A local array, filled with a number unless there is none."""
         lengths = tuple(shape if isinstance(shape, list) else (shape,))
+        if any(v.type != "literal" for v in lengths):
+            return self.sized(lengths, like.type)
         count = math.prod(v.text for v in lengths)
         made = Array(like.type, self.local(like.type, count, self.fresh()), lengths, self.row_major(lengths))
         if value is not None and value.text == 0:
@@ -625,6 +628,17 @@ class Writer:
             text = self.converted(value, like.type, 1)
             for k in range(count):
                 self.lines.append(f"  store {like.type} {text}, ptr {self.place(made, number(k))}")
+        return made
+
+    def sized(self, lengths: tuple[Value, ...], type: str) -> Array:
+        """A local array whose size is known when it runs."""
+        size = number(SIZES[type])
+        for v in lengths:
+            size = self.binary(ast.Mult, v, size)
+        self.unit.declare("malloc", "ptr @malloc(i64)")
+        self.unit.declare("free", "void @free(ptr)")
+        made = Array(type, self.emit(f"call ptr @malloc(i64 {size.text})"), lengths, self.row_major(lengths))
+        self.freed.append(made.text)
         return made
 
     def local(self, type: str, count: int, name: str) -> str:
@@ -673,18 +687,29 @@ class Writer:
             return None
         return Value(made.result, made.width, self.emit(call))
 
-    def call_foreign(self, target: Any, args: Sequence[Value]) -> Value:
-        """A call of a function that Numba compiles itself, lane by lane."""
-        types = tuple(a.type for a in args)
-        result = foreign_result(target, types)
-        name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(types)}"
-        self.unit.foreign[name] = target, types, result
-        self.unit.declare(name, f"{result} @{name}({', '.join(types)})")
-        return self.by_lane(result, name, args)
+    def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
+        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
+        kinds = tuple((a.type, (None,) * len(a.shape), a.kind[2]) if isinstance(a, Array) else (a.type, 1) for a in args)
+        result = foreign_result(target, kinds)
+        name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(map(foreign_mark, kinds))}"
+        self.unit.foreign[name] = target, kinds, result
+        passed = [part for a in args for part in self.parts(a)]
+        self.unit.declare(name, f"{result} @{name}({', '.join(a.type for a in passed)})")
+        if result != "void":
+            return self.by_lane(result, name, passed)
+        self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
+        return None
+
+    def parts(self, a: Value | Array) -> list[Value]:
+        """An argument as a function outside takes it: of an array pointer, lengths, and strides unless contiguous."""
+        if isinstance(a, Value):
+            return [a]
+        numbers = [*a.shape, *(() if a.kind[2] else a.strides)]
+        return [Value("ptr", 1, a.text), *(Value("i64", 1, self.converted(v, "i64", 1)) for v in numbers)]
 
     def by_lane(self, result: str, name: str, args: Sequence[Value]) -> Value:
         """A call of a function of scalars, for each lane."""
-        width = max(a.width for a in args)
+        width = max((a.width for a in args), default=1)
         vector = "poison"
         for k in range(width):
             each = (a.text if a.width == 1 else self.extracted(a, k) for a in args)
@@ -758,3 +783,8 @@ def conversion(own: str, type: str) -> str:
     if type in FLOATS:
         return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "sitofp"
     return "sext" if SIZES[type] > SIZES[own] else "trunc"
+
+
+def foreign_mark(kind: Kind) -> str:
+    """A kind of argument as a part of a name: double, or double2C for a contiguous matrix."""
+    return str(kind[0]) if len(kind) == 2 else f"{kind[0]}{len(kind[1])}{'C' if kind[2] else 'A'}"
