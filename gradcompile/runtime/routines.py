@@ -1,9 +1,9 @@
 """Routines on one matrix or one row for generated code: systems of equations, factors, eigenproblems, orders.
 
 What a routine computes goes into its first argument. Matrices are rows after rows (C-contiguous), float64 or float32.
-All but the eigenvalues, which are LAPACK's, are loops of the subset that `native` describes, with vectors along rows: a
-small matrix costs no call into a library, and the bits depend on nothing but the entries. Nothing raises: a matrix that an
-algorithm breaks down on gives NaN.
+All but the eigenvalues, which are LAPACK's, are loops of the subset that `native` describes, with vectors along rows:
+a small matrix costs no call into a library, and the bits depend on nothing but the entries. Nothing raises: a matrix
+that an algorithm breaks down on gives NaN.
 """
 
 import ctypes
@@ -20,7 +20,6 @@ __all__ = [
     "solve_upper",
 ]  # fmt: skip
 
-LANES = 8
 NAN = float("nan")
 HUGE, TINY = 2.0**512, 2.0**-512  # beyond these a factor of a determinant is scaled
 

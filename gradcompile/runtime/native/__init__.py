@@ -10,7 +10,7 @@ order. `for i in lanes(start, stop)` promises that its iterations do not depend 
 `s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector) and scalar code for the rest.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet.
-Any other compiled function may be called with scalars; in a vector loop it is called lane by lane.
+Any other compiled function may be called, with numbers and whole arrays; in a vector loop it is called lane by lane.
 
 Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
 """

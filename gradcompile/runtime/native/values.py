@@ -10,6 +10,7 @@ SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"
 PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")
 
+
 class SubsetError(NotImplementedError):
     """A text that is not of the subset: generated code never raises this, a hand-written function may."""
 

@@ -23,6 +23,7 @@ from gradcompile.runtime.native.values import (
 
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
+LANES = 8  # of a loop over lanes in a module that does not say how many it wants
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
@@ -331,7 +332,7 @@ class Writer:
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
         """A loop over lanes: vectors as long as they are full, then scalars."""
-        width = int(self.globals["LANES"])
+        width = int(self.globals.get("LANES", LANES))
         count = self.binary(ast.Sub, stop, start)
         full = self.binary(ast.BitAnd, count, number(-width))
         middle = self.binary(ast.Add, start, full)
@@ -689,7 +690,7 @@ class Writer:
 
     def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
         """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
-        kinds = tuple((a.type, (None,) * len(a.shape), a.kind[2]) if isinstance(a, Array) else (a.type, 1) for a in args)
+        kinds = tuple(foreign_kind(a) for a in args)
         result = foreign_result(target, kinds)
         name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(map(foreign_mark, kinds))}"
         self.unit.foreign[name] = target, kinds, result
@@ -783,6 +784,11 @@ def conversion(own: str, type: str) -> str:
     if type in FLOATS:
         return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "sitofp"
     return "sext" if SIZES[type] > SIZES[own] else "trunc"
+
+
+def foreign_kind(a: Value | Array) -> Kind:
+    """The kind of an argument of a function outside, which does not know of lengths or lanes."""
+    return (a.type, (None,) * len(a.shape), a.kind[2]) if isinstance(a, Array) else (a.type, 1)
 
 
 def foreign_mark(kind: Kind) -> str:
