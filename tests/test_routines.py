@@ -14,7 +14,7 @@ from plain import plain
 
 from gradcompile import ops  # noqa: F401  (registers the ops)
 from gradcompile.ops.record import OPS
-from gradcompile.runtime import jit, standalone
+from gradcompile.runtime import jit, routines, standalone
 
 FILLED = {  # routines with the shape of what they fill
     "solve_full": lambda a, b: np.zeros_like(b),
@@ -26,7 +26,7 @@ FILLED = {  # routines with the shape of what they fill
     "argsort": lambda x: np.zeros(len(x), np.int64),
 }
 NUMBERS = ("det", "logabsdet", "detsign")
-SIZES = (0, 1, 2, 3, 7, 8, 9, 16, 33, 70)
+SIZES = (0, 1, 2, 3, 7, 8, 9, 16, 33, 150)
 HEAD = '"""Calls of routines."""\n\nfrom gradcompile.runtime.jit import jit\n'
 
 
@@ -111,6 +111,30 @@ def test_values(name, n, dtype):
 def test_python_gives_the_same_bits(name, n, dtype):
     args = arguments(name, n, dtype)
     assert same_bits(compiled(name, *args), as_python(name, *args))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("block", [1, 3, 8])
+@pytest.mark.parametrize("name", ["solve_full", "solve_lower", "solve_upper", "cholesky", *NUMBERS])
+def test_blocks_of_any_size(name, block, dtype, monkeypatch):
+    monkeypatch.setattr(routines, "BLOCK", block)
+    for n in (0, 1, 2, 8, 9, 24):
+        args = arguments(name, n, dtype)
+        for found in (compiled(name, *args), as_python(name, *args)):
+            exact = wanted(name, *args)
+            size = max(1.0, float(np.max(np.abs(exact), initial=0.0)))
+            np.testing.assert_allclose(found, exact, rtol=0, atol=500 * float(np.finfo(dtype).eps) * size)
+
+
+@pytest.mark.parametrize("place", [0, 5, 11])
+def test_what_breaks_down_in_any_block(place, monkeypatch):
+    monkeypatch.setattr(routines, "BLOCK", 4)
+    a, s, b = matrices(12)
+    s[place, place] = -1.0
+    assert np.isnan(compiled("cholesky", s)).all()
+    a[:, place] = 0.0
+    assert np.isnan(compiled("solve_full", a, b)).all()
+    assert compiled("det", a) == 0 and compiled("detsign", a) == 0 and compiled("logabsdet", a) == -np.inf
 
 
 SINGULAR = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.0, 1.0, 1.0]])

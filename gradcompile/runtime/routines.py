@@ -2,8 +2,8 @@
 
 What a routine computes goes into its first argument. Matrices are rows after rows (C-contiguous), float64 or float32.
 All but the eigenvalues, which are LAPACK's, are loops of the subset that `native` describes, with vectors along rows:
-a small matrix costs no call into a library, and the bits depend on nothing but the entries. Nothing raises: a matrix
-that an algorithm breaks down on gives NaN.
+a matrix of a block's size costs no call into a library. Larger ones are cut into blocks, with products between them.
+Nothing raises: a matrix that an algorithm breaks down on gives NaN.
 """
 
 import ctypes
@@ -21,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 NAN = float("nan")
+BLOCK = 64  # rows or columns that are worked off in loops; between blocks there are matrix products
 HUGE, TINY = 2.0**512, 2.0**-512  # beyond these a factor of a determinant is scaled
 
 
@@ -56,13 +57,13 @@ def solve_lower(x, a, b):  # type: ignore[no-untyped-def]
     >>> x[:, 0].tolist()
     [2.0, 3.0]
     """
-    for i in range(b.shape[0]):
-        for c in lanes(0, b.shape[1]):
-            x[i, c] = b[i, c]
-        for j in range(i):
-            subtract_row(x, i, a[i, j], x, j, 0)
-        for c in lanes(0, b.shape[1]):
-            x[i, c] = x[i, c] / a[i, i]
+    n = b.shape[0]
+    copy_rows(x, b)
+    solve_rows_down(x, a, 0, min(BLOCK, n))
+    for first in range(BLOCK, n, BLOCK):
+        stop = min(first + BLOCK, n)
+        x[first:stop, :] -= a[first:stop, 0:first] @ x[0:first, :]
+        solve_rows_down(x, a, first, stop)
     spoil_singular(x, a)
 
 
@@ -76,15 +77,33 @@ def solve_upper(x, a, b):  # type: ignore[no-untyped-def]
     [3.0, 2.0]
     """
     n = b.shape[0]
-    for place in range(n):
-        i = n - 1 - place
-        for c in lanes(0, b.shape[1]):
-            x[i, c] = b[i, c]
-        for j in range(i + 1, n):
-            subtract_row(x, i, a[i, j], x, j, 0)
-        for c in lanes(0, b.shape[1]):
-            x[i, c] = x[i, c] / a[i, i]
+    copy_rows(x, b)
+    solve_rows_up(x, a, max(n - BLOCK, 0), n)
+    for done in range(BLOCK, n, BLOCK):
+        stop = n - done
+        first = max(stop - BLOCK, 0)
+        x[first:stop, :] -= a[first:stop, stop:n] @ x[stop:n, :]
+        solve_rows_up(x, a, first, stop)
     spoil_singular(x, a)
+
+
+@jit
+def solve_rows_down(x, a, first, stop):  # type: ignore[no-untyped-def]
+    """Solve for the rows from first to stop, from which those before have been subtracted."""
+    for i in range(first, stop):
+        for j in range(first, i):
+            subtract_row(x, i, a[i, j], x, j, 0)
+        divide_row(x, i, a[i, i], 0)
+
+
+@jit
+def solve_rows_up(x, a, first, stop):  # type: ignore[no-untyped-def]
+    """Solve for the rows from stop back to first, from which those behind have been subtracted."""
+    for place in range(first, stop):
+        i = first + stop - 1 - place
+        for j in range(i + 1, stop):
+            subtract_row(x, i, a[i, j], x, j, 0)
+        divide_row(x, i, a[i, i], 0)
 
 
 @jit
@@ -98,8 +117,21 @@ def copy_rows(x, a):  # type: ignore[no-untyped-def]
 @jit
 def subtract_row(x, i, factor, y, j, start):  # type: ignore[no-untyped-def]
     """x[i, start:] -= factor * y[j, start:]."""
-    for c in lanes(start, x.shape[1]):
+    subtract_piece(x, i, factor, y, j, start, x.shape[1])
+
+
+@jit
+def subtract_piece(x, i, factor, y, j, start, stop):  # type: ignore[no-untyped-def]
+    """x[i, start:stop] -= factor * y[j, start:stop]."""
+    for c in lanes(start, stop):
         x[i, c] -= factor * y[j, c]
+
+
+@jit
+def divide_row(x, i, divisor, start):  # type: ignore[no-untyped-def]
+    """x[i, start:] /= divisor."""
+    for c in lanes(start, x.shape[1]):
+        x[i, c] = x[i, c] / divisor
 
 
 @jit
@@ -124,21 +156,38 @@ def fill_nan(x, wanted):  # type: ignore[no-untyped-def]
 
 @jit
 def eliminate(work, x):  # type: ignore[no-untyped-def]
-    """Make a square matrix upper triangular by steps on its rows and on those of x; gives the sign of the row swaps.
+    """Take a square matrix to an upper triangle by steps on its rows and on those of x; gives the sign of the swaps.
 
     The largest entry of a column is its pivot. A column without any is left as it is: its 0 stays on the diagonal.
+    Below the diagonal are the factors of the steps.
     """
     n = work.shape[0]
+    sign = eliminate_columns(work, x, 0, min(BLOCK, n))
+    for first in range(BLOCK, n, BLOCK):
+        before = first - BLOCK
+        work[first:n, first:n] -= work[first:n, before:first] @ work[before:first, first:n]
+        x[first:n, :] -= work[first:n, before:first] @ x[before:first, :]
+        sign = sign * eliminate_columns(work, x, first, min(first + BLOCK, n))
+    return sign
+
+
+@jit
+def eliminate_columns(work, x, first, stop):  # type: ignore[no-untyped-def]
+    """Eliminate below the diagonal in the columns from first to stop; beyond them, change only their pivots' rows."""
     sign = 1.0
-    for k in range(n):
+    for k in range(first, stop):
         pivot = pivot_row(work, k)
         sign = sign if pivot == k else -sign
         swap_rows(work, k, pivot)
         swap_rows(x, k, pivot)
-        for i in range(k + 1, n):
+        for i in range(k + 1, work.shape[0]):
             factor = work[i, k] / work[k, k] if work[k, k] != 0.0 else work[i, k]
-            subtract_row(work, i, factor, work, k, k + 1)
-            subtract_row(x, i, factor, x, k, 0)
+            work[i, k] = factor
+            subtract_piece(work, i, factor, work, k, k + 1, stop)
+    for i in range(first + 1, stop):
+        for k in range(first, i):
+            subtract_row(work, i, work[i, k], work, k, stop)
+            subtract_row(x, i, work[i, k], x, k, 0)
     return sign
 
 
@@ -166,8 +215,8 @@ def swap_rows(x, i, j):  # type: ignore[no-untyped-def]
 
 @jit
 def triangular(work, a):  # type: ignore[no-untyped-def]
-    """Make work the upper triangular matrix that elimination ends with; gives the sign of the row swaps."""
-    nothing = empty((0, 0), a)
+    """Copy a matrix to work, and eliminate there; gives the sign of the row swaps."""
+    nothing = empty((a.shape[0], 0), a)
     copy_rows(work, a)
     return eliminate(work, nothing)
 
@@ -251,21 +300,29 @@ def cholesky(out, a):  # type: ignore[no-untyped-def]
     """
     n = a.shape[0]
     symmetric_part(out, a)
+    factor_rows(out, 0, min(BLOCK, n))  # the transposed factor grows row by row in the upper triangle
+    for first in range(BLOCK, n, BLOCK):
+        stop = min(first + BLOCK, n)
+        out[first:stop, first:n] -= out[0:first, first:stop].T @ out[0:first, first:n]
+        factor_rows(out, first, stop)
     broken = False
-    for k in range(n):  # the transposed factor grows row by row in the upper triangle
-        pivot = out[k, k]
-        broken = broken | (not pivot > 0.0)
-        root = sqrt(pivot)
-        out[k, k] = root
-        for c in lanes(k + 1, n):
-            out[k, c] = out[k, c] / root
-        for i in range(k + 1, n):
-            subtract_row(out, i, out[k, i], out, k, i)
+    for i in range(n):
+        broken = broken | (not out[i, i] > 0.0)
     transpose(out)
     for i in range(n):
         for c in lanes(i + 1, n):
             out[i, c] = 0.0
     fill_nan(out, broken)
+
+
+@jit
+def factor_rows(out, first, stop):  # type: ignore[no-untyped-def]
+    """The rows from first to stop of the transposed factor; a pivot that is not positive becomes NaN or 0."""
+    for k in range(first, stop):
+        out[k, k] = sqrt(out[k, k])
+        divide_row(out, k, out[k, k], k + 1)
+        for i in range(k + 1, stop):
+            subtract_row(out, i, out[k, i], out, k, i)
 
 
 @jit
