@@ -10,6 +10,7 @@ SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"
 PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")
 
+
 class SubsetError(NotImplementedError):
     """A text that is not of the subset: generated code never raises this, a hand-written function may."""
 
@@ -94,17 +95,29 @@ def kind_of(type: Any) -> Kind:
     raise SubsetError(f"an argument of type {type}")
 
 
-def foreign_result(target: Any, kinds: tuple[str, ...]) -> str:
-    """What a function that Numba compiles gives for scalars of these types."""
-    result: str = kind_of(overload(target, kinds).signature.return_type)[0]
-    return result
+def foreign_result(target: Any, kinds: tuple[Kind, ...]) -> str:
+    """What a function that Numba compiles gives for arguments of these kinds."""
+    from numba import types
+
+    given = overload(target, kinds).signature.return_type
+    return "void" if given == types.none else str(kind_of(given)[0])
 
 
-def overload(target: Any, kinds: tuple[str, ...]) -> Any:
-    """Numba's compilation of a function for scalars of these types."""
-    signature = tuple(map(kind_type, kinds))
+def overload(target: Any, kinds: tuple[Kind, ...]) -> Any:
+    """Numba's compilation of a function for arguments of these kinds."""
+    signature = tuple(map(argument_type, kinds))
     target.compile(signature)
     return target.overloads[signature]
+
+
+def argument_type(kind: Kind) -> Any:
+    """The Numba type of an argument."""
+    from numba import types
+
+    if len(kind) == 2:
+        return kind_type(kind[0])
+    type, shape, contiguous = kind
+    return types.Array(kind_type(type), len(shape), "C" if contiguous else "A")
 
 
 def kind_type(kind: str) -> Any:

@@ -25,6 +25,7 @@ PIECE = 2_000  # statements of a straight function that stay together in one fun
 REGISTER = 64  # bytes of a vector register
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for the lanes of one register as well
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
+LANES = 8  # of a loop over lanes in a module that does not say how many it wants
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
@@ -85,7 +86,7 @@ class Unit:
     functions: dict[tuple[int, tuple[Kind, ...]], Lowered] = field(default_factory=dict)
     declared: dict[str, str] = field(default_factory=dict)
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
-    foreign: dict[str, tuple[Any, tuple[str, ...], str]] = field(default_factory=dict)
+    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
@@ -401,7 +402,7 @@ class Writer:
 
     def widths(self, body: list[ast.stmt]) -> list[int]:
         """How many lanes the loops have that a loop over lanes becomes."""
-        lanes, register = int(self.globals["LANES"]), REGISTER // SIZES[self.real]
+        lanes, register = int(self.globals.get("LANES", LANES)), REGISTER // SIZES[self.real]
         return [lanes, register, 1] if register < lanes and len(body) <= SHORT_LOOP else [lanes, 1]
 
     # ---- expressions
@@ -636,7 +637,8 @@ class Writer:
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, [self.value(a) for a in e.args])
         if hasattr(target, "py_func"):
-            return self.call_foreign(target, [self.settled(self.value(a)) for a in e.args])
+            given = [self.value(a) for a in e.args]
+            return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
         if name == "rarely":
             return self.rarely(e)
         if name == "float" and isinstance(e.args[0], ast.Constant):
@@ -762,18 +764,29 @@ class Writer:
             return None
         return Value(made.result, made.width, self.emit(call))
 
-    def call_foreign(self, target: Any, args: Sequence[Value]) -> Value:
-        """A call of a function that Numba compiles itself, lane by lane."""
-        types = tuple(a.type for a in args)
-        result = foreign_result(target, types)
-        name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(types)}"
-        self.unit.foreign[name] = target, types, result
-        self.unit.declare(name, f"{result} @{name}({', '.join(types)})")
-        return self.by_lane(result, name, args)
+    def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
+        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
+        kinds = tuple(foreign_kind(a) for a in args)
+        result = foreign_result(target, kinds)
+        name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(map(foreign_mark, kinds))}"
+        self.unit.foreign[name] = target, kinds, result
+        passed = [part for a in args for part in self.parts(a)]
+        self.unit.declare(name, f"{result} @{name}({', '.join(a.type for a in passed)})")
+        if result != "void":
+            return self.by_lane(result, name, passed)
+        self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
+        return None
+
+    def parts(self, a: Value | Array) -> list[Value]:
+        """An argument as a function outside takes it: of an array pointer, lengths, and strides unless contiguous."""
+        if isinstance(a, Value):
+            return [a]
+        numbers = [*a.shape, *(() if a.kind[2] else a.strides)]
+        return [Value("ptr", 1, a.text), *(Value("i64", 1, self.converted(v, "i64", 1)) for v in numbers)]
 
     def by_lane(self, result: str, name: str, args: Sequence[Value]) -> Value:
         """A call of a function of scalars, for each lane."""
-        width = max(a.width for a in args)
+        width = max((a.width for a in args), default=1)
         vector = "poison"
         for k in range(width):
             each = (a.text if a.width == 1 else self.extracted(a, k) for a in args)
@@ -864,3 +877,13 @@ def conversion(own: str, type: str) -> str:
     if type in FLOATS:
         return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "sitofp"
     return "sext" if SIZES[type] > SIZES[own] else "trunc"
+
+
+def foreign_kind(a: Value | Array) -> Kind:
+    """The kind of an argument of a function outside, which does not know of lengths or lanes."""
+    return (a.type, (None,) * len(a.shape), a.kind[2]) if isinstance(a, Array) else (a.type, 1)
+
+
+def foreign_mark(kind: Kind) -> str:
+    """A kind of argument as a part of a name: double, or double2C for a contiguous matrix."""
+    return str(kind[0]) if len(kind) == 2 else f"{kind[0]}{len(kind[1])}{'C' if kind[2] else 'A'}"
