@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.ir import Node, topological, verify
-from gradcompile.passes.contract import contracted
+from gradcompile.passes import contract
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify
@@ -31,6 +31,13 @@ def stabilized(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     rewritten, rewrites = stabilize(roots)
     verify(rewritten, "stabilize")
     return simplified(rewritten), rewrites
+
+
+def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]:
+    """The roots, and others after them, with sums of products as contractions; only what roots need counts as a use."""
+    result = contract.contracted(roots, others)
+    verify(result, "contract")
+    return result
 
 
 def finished(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
