@@ -79,7 +79,7 @@ def entries(n: Node) -> int:
 
 def cost_of(value: Node, gradients: Sequence[Node], columns: Iterable[Node]) -> Cost:
     """The cost of a value and its gradients; columns are the leaves with an entry or a row a sample."""
-    moved = sum(np.dtype(c.type.dtype).itemsize * int(np.prod([int(d) for d in c.type.shape[1:]])) for c in columns)
+    moved = sum(np.dtype(c.type.dtype).itemsize * entries(c) for c in columns)
     order = topological([value, *gradients])
     each = list(map(operations_of, order))
     return Cost(sum(each[: order.index(value) + 1]), sum(each), moved)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.ir import Node, topological, verify
-from gradcompile.passes.contract import contracted
+from gradcompile.passes import contract
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.loops import untangle
 from gradcompile.passes.reroll import reroll
@@ -38,6 +38,13 @@ def looped(roots: Sequence[Node]) -> list[Node]:
     """The roots with loops that do only what needs a loop; before differentiation, and again after it."""
     result = untangle(roots)
     verify(result, "untangle")
+    return result
+
+
+def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]:
+    """The roots, and others after them, with sums of products as contractions; only what roots need counts as a use."""
+    result = contract.contracted(roots, others)
+    verify(result, "contract")
     return result
 
 
