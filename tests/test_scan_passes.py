@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradcompile import scan
-from gradcompile.autodiff import vjp
+from gradcompile.autodiff import jvp, vjp
 from gradcompile.cost import operations
 from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
@@ -38,6 +38,20 @@ def test_the_numbers_stay(name, named):
     want = evaluate([loss.node, *vjp(loss.node, list(point))], point)
     for a, b in zip(evaluate(compiled(loss, list(point)), point), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_numbers_of_second_derivatives_stay(name):
+    loss, env = symbolic(name, True)
+    point = {k.node: v for k, v in env.items()}
+    leaves = list(point)
+    tangents = [leaf(f"tangent.{k}", n.type) for k, n in enumerate(leaves)]
+    point |= {t: rng.normal(size=np.shape(v)) for t, v in zip(tangents, env.values(), strict=True)}
+    roots = jvp(vjp(loss.node, leaves), leaves, tangents)
+    after = contracted(looped(simplified(roots)))
+    for a, b in zip(evaluate(after, point), evaluate(roots, point), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
+    assert len(scans(*after)) <= len(scans(*roots))
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
