@@ -68,7 +68,14 @@ def wild_nodes(order: Sequence[Node]) -> set[Node]:
     """The nodes that may be infinite or NaN where the leaves are finite; only contractions need to know."""
     if "dot" not in map(op_name, order):
         return set()
-    return depends_on(order, [n for n in order if n.op.name not in TAME])
+    return depends_on(order, [n for n in order if not is_tame(n)])
+
+
+def is_tame(n: Node) -> bool:
+    """Whether a node is finite where its arguments are, overflow apart; a loop, if its steps are."""
+    if n.op.name == "scan":
+        return all(map(is_tame, topological(n.params[0].roots)))
+    return n.op.name in TAME
 
 
 def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:

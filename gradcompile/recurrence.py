@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcompile import ir
-from gradcompile.autodiff import is_masked, masked, pulled, pushed, zeros
+from gradcompile.autodiff import is_masked, masked, pulled, pushed, total, zeros
 from gradcompile.interpret import Dims, exact_values, np_values
 from gradcompile.ir import Node
 from gradcompile.ops.record import Op, register
@@ -33,7 +33,7 @@ from gradcompile.ops.scan import (
     unpacked,
 )
 from gradcompile.ops.shape import Span, Tangents, expand
-from gradcompile.types import dim_value
+from gradcompile.types import ArrayType, dim_value
 
 Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]]
 HEAVY = frozenset(  # stored rather than computed again
@@ -126,9 +126,8 @@ def scan_vjp(g: Node, n: Node) -> Tangents:
     step = step_of(n)
     loop = step.loop
     finals, ys, totals = loop.split(cotangents(g, loop))
-    rows = {y: (fresh(y.type), d) for y, d in zip(loop.ys, ys, strict=True) if d is not None}
-    sums = {q: (fresh(q.type), d) for q, d in zip(loop.totals, totals, strict=True) if d is not None}
-    sent = [(n, leaf) for n, (leaf, _) in (*rows.items(), *sums.items())]
+    rows, sums = arriving(loop.ys, ys), arriving(loop.totals, totals)
+    sent = [*rows.sent, *sums.sent]
     carried = {k: fresh(f.type) for k, f in enumerate(loop.finals) if finals[k] is not None}
     while True:
         pairs = [(loop.finals[k], d) for k, d in carried.items()]
@@ -137,8 +136,29 @@ def scan_vjp(g: Node, n: Node) -> Tangents:
         if not grown:
             break
         carried |= {k: fresh(loop.carries[k].type) for k in grown}
-    carried = dict(sorted(carried.items()))
-    return transposed_step(step, received, carried, finals, [*rows.values()], dict(sums.values()))
+    return transposed_step(step, received, dict(sorted(carried.items())), finals, rows.values, sums.values)
+
+
+class Arriving(NamedTuple):
+    """What the transposed step gets for results of the step."""
+
+    sent: list[tuple[Node, Node]]  # a result, and its cotangent, on leaves
+    values: dict[Node, Node]  # what the leaves stand for, outside or stacked
+
+
+def arriving(results: Sequence[Node], given: Sequence[Node | None]) -> Arriving:
+    """The cotangents of results of the step; one from behind a branch stays there, entry by entry."""
+    arrived = Arriving([], {})
+    for y, d in zip(results, given, strict=True):
+        if d is not None and is_masked(d):
+            condition, value = fresh(ArrayType(y.type.shape, "bool")), fresh(y.type)
+            arrived.values.update({condition: expand(d.args[0], d.type.shape), value: expand(d.args[1], d.type.shape)})
+            arrived.sent.append((y, masked(condition, value)))
+        elif d is not None:
+            value = fresh(y.type)
+            arrived.values[value] = d
+            arrived.sent.append((y, value))
+    return arrived
 
 
 def transposed_step(
@@ -146,7 +166,7 @@ def transposed_step(
     received: Mapping[Node, Node],
     carried: Mapping[int, Node],
     finals: Sequence[Node | None],
-    rows: Sequence[tuple[Node, Node]],
+    rows: Mapping[Node, Node],
     outer: Mapping[Node, Node],
 ) -> Tangents:
     """The adjoints of a scan's arguments, from the adjoints of the step's leaves."""
@@ -155,7 +175,7 @@ def transposed_step(
     constants = [c for c in loop.constants if c in received]
     back = Loop(
         tuple(carried.values()),
-        tuple(leaf for leaf, _ in rows),
+        tuple(rows),
         (),
         tuple(received.get(loop.carries[k]) or zeros(d) for k, d in carried.items()),
         tuple(received[s] for s in slices),
@@ -166,7 +186,7 @@ def transposed_step(
     inits = [finals[k] or zeros(d) for k, d in carried.items()]
     if not back.roots:
         return (None,) * len(step.args)
-    results = unpacked(derived(step, back, inits, [d for _, d in rows], outer))
+    results = unpacked(derived(step, back, inits, list(rows.values()), outer))
     found = dict(zip([*(loop.carries[k] for k in carried), *slices, *constants], results, strict=True))
     return tuple(found.get(leaf) for leaf in loop.leaves)
 
@@ -176,26 +196,30 @@ def cotangents(g: Node, loop: Loop) -> list[Node | None]:
     found = parts(loop)
     spans = frozenset(p.span for p in found)
     pieces = [piece(g, p, spans) if p.type.dtype.startswith("float") else None for p in found]
-    return [None if x is None else typed(x, p.type) for x, p in zip(pieces, found, strict=True)]
+    return [None if x is None else as_part(x, p.type) for x, p in zip(pieces, found, strict=True)]
+
+
+def as_part(x: Node, type: ArrayType) -> Node:
+    """An adjoint in a shape and dtype; from behind a branch, it stays there."""
+    if not is_masked(x):
+        return typed(x, type)
+    condition, value = (expand(a, x.type.shape) for a in x.args[:2])
+    return masked(typed(condition, ArrayType(type.shape, "bool")), typed(value, type))
 
 
 def piece(g: Node, part: Part, spans: Set[Span]) -> Node | None:
     """An entry span of an adjoint: what was put in its place, if nothing overlaps it."""
     if g.op.name == "assemble" and all(span in spans for (span,) in g.params[1]):
         found = [v for v, (span,) in zip(g.args, g.params[1], strict=True) if span == part.span]
-        return summed(found)
+        return total(found) if found else None
     if g.op.name == "add":
-        return summed([p for p in (piece(a, part, spans) for a in g.args) if p is not None])
+        found = [p for p in (piece(a, part, spans) for a in g.args) if p is not None]
+        return total(found) if found else None
     if is_masked(g):
         inner, condition = piece(g.args[1], part, spans), g.args[0]
         own = ir.apply("item", condition, params=((part.span,),)) if condition.type.shape else condition
         return None if inner is None else masked(own, inner)
     return part_of(g, part)
-
-
-def summed(pieces: Sequence[Node]) -> Node | None:
-    """The sum of what there is."""
-    return ir.apply("add", *pieces) if len(pieces) > 1 else pieces[0] if pieces else None
 
 
 def scan_reach(g: Node, n: Node) -> Tangents:
@@ -247,7 +271,20 @@ def pushed_step(
     return packed([*carried, *(None if r is None else next(results) for r in (*ys, *totals))], step.scan)
 
 
-register(Op("scan", scan_type, repeated(np_values, None), exact=repeated(exact_values, object), vjp=scan_vjp,
-            jvp=scan_jvp, reach=scan_reach, cost=0, arity=None, derivative="the transposed steps, the other way",
-            accuracy="that of the steps", convention="behind a branch, a step's own branches apart, no entry is told "
-            "from another", doc="a step repeated, each from what the last one left"))  # fmt: skip
+register(
+    Op(
+        "scan",
+        scan_type,
+        repeated(np_values, None),
+        exact=repeated(exact_values, object),
+        vjp=scan_vjp,
+        jvp=scan_jvp,
+        reach=scan_reach,
+        cost=0,
+        arity=None,
+        derivative="the transposed steps, the other way",
+        accuracy="that of the steps",
+        convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
+        doc="a step repeated, each from what the last one left",
+    )
+)

@@ -233,6 +233,58 @@ def test_models_in_both_modes_and_second_order(name):
     check(loss, env)
 
 
+def test_a_result_that_is_given_twice_counts_twice():
+    a, x = array("a"), array("x", "T")
+
+    def step(c, x):
+        c = np.sin(a * c + x)
+        return c, (c, c, c * c)
+
+    last, (u, v, w) = scan(step, 0.5, x)
+    check(last * np.sum(u) + np.sum(v * w), {a: 0.7, x: rng.normal(size=4)})
+
+
+def test_lengths_that_are_polynomials():
+    a, x = array("a"), array("x", "T")
+    _, errors = scan(lambda e, pair: ((v := pair[0] - a * pair[1] - 0.3 * e), v * v), 0.0, (x[1:], x[:-1]))
+    assert errors.shape == ("T-1",)
+    check(np.sum(errors), {a: 0.7, x: rng.normal(size=6)})
+
+
+# Branches
+
+
+def gradient(loss, env):
+    point = {k.node: v for k, v in env.items()}
+    return evaluate(vjp(loss.node, list(point)), point)
+
+
+def test_nothing_leaks_out_of_a_loop_that_is_not_used():
+    a, x = array("a"), array("x", "T")
+    last, ys = scan(lambda c, x: (c * x, np.log(c)), a, x)
+    safe = np.where(a > 0, last + np.sum(ys), 2.0 * a)
+    d_a, d_x = gradient(safe, {a: 0.0, x: np.ones(3)})
+    assert (d_a, d_x.tolist()) == (2.0, [0.0, 0.0, 0.0])
+
+
+def test_nothing_leaks_from_steps_that_are_left_out():
+    a, x, used = array("a"), array("x", "T"), array("used", "T", "bool")
+    _, ys = scan(lambda c, x: (c * x, np.log(c)), a, x)
+    loss = np.sum(np.where(used, ys, 0.0))
+    env = {a: 2.0, x: np.array([3.0, 0.0, 5.0]), used: np.array([True, True, False])}
+    d_a, d_x, _ = gradient(loss, env)
+    assert d_a == pytest.approx(1.0)  # log(a) + log(3*a)
+    assert d_x.tolist() == pytest.approx([1 / 3, 0.0, 0.0])
+
+
+def test_a_step_of_its_own_branches():
+    a, x = array("a"), array("x", "T")
+    last, _ = scan(lambda c, x: (np.where(x > 0, c * np.log(np.where(x > 0, x, 1.0)) + a, c), None), a, x)
+    (d_a, d_x) = gradient(last, {a: 2.0, x: np.array([3.0, -1.0, 0.0])})
+    assert np.isfinite(d_a)
+    assert d_x.tolist()[1:] == [0.0, 0.0]
+
+
 # The graph
 
 

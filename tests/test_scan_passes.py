@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gradcompile import scan
-from gradcompile.autodiff import vjp
+from gradcompile.autodiff import jvp, vjp
 from gradcompile.cost import operations
 from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
@@ -38,6 +38,20 @@ def test_the_numbers_stay(name, named):
     want = evaluate([loss.node, *vjp(loss.node, list(point))], point)
     for a, b in zip(evaluate(compiled(loss, list(point)), point), want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_numbers_of_second_derivatives_stay(name):
+    loss, env = symbolic(name, True)
+    point = {k.node: v for k, v in env.items()}
+    leaves = list(point)
+    tangents = [leaf(f"tangent.{k}", n.type) for k, n in enumerate(leaves)]
+    point |= {t: rng.normal(size=np.shape(v)) for t, v in zip(tangents, env.values(), strict=True)}
+    roots = jvp(vjp(loss.node, leaves), leaves, tangents)
+    after = contracted(looped(simplified(roots)))
+    for a, b in zip(evaluate(after, point), evaluate(roots, point), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
+    assert len(scans(*after)) <= len(scans(*roots))
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
@@ -124,6 +138,18 @@ def test_what_is_not_used_inside_is_not_computed_either():
     assert not inner.params[0].ys
 
 
+def test_a_carry_that_stays_is_a_constant():
+    a, x = array("a"), array("x", "T")
+    (c, same), ys = scan(lambda carry, x: ((carry[0] * carry[1] + x, carry[1]), carry[1] * x), (0.0, a), x)
+    roots = [(c * same).node, ys.node]
+    (n,) = scans(*looped(roots))
+    assert (len(n.params[0].carries), a.node in n.args) == (1, True)
+    point = {a.node: 0.7, x.node: rng.normal(size=5)}
+    for got, want in zip(evaluate(looped(roots), point), evaluate(roots, point), strict=True):
+        assert np.array_equal(got, want)
+    assert not scans(*looped([same.node]))
+
+
 def test_only_needed_adjoints_are_computed():
     a, x = array("a"), array("x", "T")
     last, _ = scan(wave(a), 0.5, x)
@@ -162,6 +188,68 @@ def test_the_cost_is_that_of_all_steps():
     x, y = array("x", 10), array("y", "T")
     costs = [operations([scan(lambda c, x: (c + c * x, None), 0.0, a)[0].node]) for a in (x, y)]
     assert costs == [20, 2]
+
+
+# Any step
+
+SHAPES = [(), (3,), (3,), (3, 3)]
+
+
+def drawn(draw, values):
+    """A random formula of some values."""
+    pool = list(values)
+    for _ in range(draw.integers(3, 9)):
+        a, b = (pool[k] for k in draw.integers(len(pool), size=2))
+        kinds = [np.sin(a), 0.5 * np.tanh(a) * b, a - 0.3 * b, np.where(a > 0.1, a, 0.5 * b), np.sqrt(1.0 + a * a)]
+        if a.ndim == 2 and b.ndim:
+            kinds += [a @ b / 3, a.T @ b / 3, np.sum(a, axis=1), a[0], np.concatenate([b, b])[1:4]]
+        if a.ndim == b.ndim == 1:
+            kinds += [np.outer(a, b) / 3, a @ b / 3, a[::-1], np.stack([a[0], b[1], a[2]])]
+        pool.append(kinds[draw.integers(len(kinds))])
+    return pool[len(values) :]
+
+
+def drawn_step(seed, outside):
+    """A random step, the same whenever it is run: three or so carries, some results."""
+
+    def step(carry, entry):
+        draw = np.random.default_rng(seed)
+        found = drawn(draw, [*carry, *entry, *outside])
+        new = tuple(0.8 * c + 0.3 * np.sin(found[k % len(found)] * np.ones_like(c))
+                    if found[k % len(found)].ndim <= c.ndim else np.tanh(c) for k, c in enumerate(carry))  # fmt: skip
+        return new, tuple(found[-2:])
+
+    return step
+
+
+def unrolled(step, carry, xs, length, reverse):
+    """The same without a loop in the graph."""
+    rows = [None] * length
+    for t in range(length)[:: -1 if reverse else 1]:
+        carry, rows[t] = step(carry, tuple(x[t] for x in xs))
+    return carry, tuple(np.stack(y) for y in zip(*rows, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_any_step_is_what_it_is_unrolled(seed):
+    draw = np.random.default_rng(seed)
+    inits, outside, entries = ([array(f"{kind}{k}", shape) for k, shape in enumerate(SHAPES)] for kind in "cow")
+    xs = [array(f"x{k}", (4, *e.shape)) for k, e in enumerate(entries)]
+    step, reverse = drawn_step(seed, outside), bool(seed % 2)
+    wanted = draw.integers(2, size=6) | (np.arange(6) == seed % 6)
+
+    def loss(results):
+        carry, ys = results
+        return sum(np.sum(r * r) for r, w in zip((*carry, *ys), wanted, strict=True) if w)
+
+    loop = loss(scan(step, tuple(inits), tuple(xs), reverse=reverse))
+    flat = loss(unrolled(step, tuple(inits), xs, 4, reverse))
+    leaves = [a.node for a in (*inits, *xs, *outside)]
+    point = {n: draw.normal(size=n.type.shape) for n in leaves}
+    want = evaluate([flat.node, *vjp(flat.node, leaves)], point)
+    for roots in ([loop.node, *vjp(loop.node, leaves)], compiled(loop, leaves)):
+        for a, b in zip(evaluate(roots, point), want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
 # One formula for many

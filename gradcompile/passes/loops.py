@@ -290,20 +290,27 @@ def arguments_of(n: Node, kept: set[int]) -> Nodes:
 
 
 def trimmed(n: Node, kept: set[int]) -> Node:
-    """A scan that gives these results alone, and a vector like its own put together from them."""
+    """A scan that gives these results alone, and a vector like its own put together from them.
+
+    A carry that no step changes is a constant.
+    """
     step = step_of(n)
     loop = step.loop
     chosen = iter(pruned([loop.roots[k] for k in sorted(kept)]))
-    finals, ys, totals = loop.split([next(chosen) if k in kept else None for k in range(len(loop.roots))])
-    carries = [c for k, c in enumerate(loop.carries) if k in kept]
-    whole = Loop(tuple(carries), loop.slices, (), present(finals), present(ys), present(totals), loop.length,
-                 loop.reverse)  # fmt: skip
+    roots = [next(chosen) if k in kept else None for k in range(len(loop.roots))]
     inits, xs, _ = loop.arguments(step.args)
-    new = closed(whole, [x for k, x in enumerate(inits) if k in kept], xs, fixed(step))
-    if len(kept) == len(loop.roots):
+    still = {k: x for k, (c, x) in enumerate(zip(loop.carries, inits, strict=True)) if roots[k] is c}
+    left = [None if k in still else r for k, r in enumerate(roots)]
+    finals, ys, totals = map(present, loop.split(left))
+    carried = [k for k in range(len(inits)) if left[k] is not None]
+    carries = tuple(loop.carries[k] for k in carried)
+    whole = Loop(carries, loop.slices, (), finals, ys, totals, loop.length, loop.reverse)
+    outer = fixed(step) | {loop.carries[k]: x for k, x in still.items()}
+    new = closed(whole, [inits[k] for k in carried], xs, outer) if whole.roots else n
+    if None not in left:
         return new
     results = iter(unpacked(new))
-    return packed([next(results) if k in kept else None for k in range(len(loop.roots))], n)
+    return packed([still.get(k) if r is None else next(results) for k, r in enumerate(left)], n)
 
 
 def present(nodes: Iterable[Node | None]) -> Nodes:
