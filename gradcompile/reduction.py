@@ -84,6 +84,21 @@ def fold(partial):  # type: ignore[no-untyped-def]
 
 
 @jit
+def highest(peaks):  # type: ignore[no-untyped-def]
+    """The largest entry of a vector; NaN if one is.
+
+    >>> import numpy as np
+    >>> float(highest(np.array([1.0, 3.0, 2.0])))
+    3.0
+    """
+    result = peaks[0]
+    for i in range(1, peaks.shape[0]):
+        here = peaks[i]
+        result = result if (result >= here) | (result != result) else here
+    return result
+
+
+@jit
 def add_part(total, part, lost):  # type: ignore[no-untyped-def]
     """Add a vector to another; what the rounding of each sum loses is added to a third, for `settle`.
 
@@ -109,6 +124,6 @@ def add_part(total, part, lost):  # type: ignore[no-untyped-def]
 
 @jit
 def settle(total, lost):  # type: ignore[no-untyped-def]
-    """Put back what `add_part` has lost."""
-    for k in lanes(0, total.shape[0]):
+    """Put back what `add_part` has lost; an empty vector has lost nothing."""
+    for k in lanes(0, lost.shape[0]):
         total[k] += lost[k]

@@ -1,24 +1,27 @@
 """From a differentiated graph to the source of a module."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 
 from gradcompile.frontend.names import Namer
+from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
+from gradcompile.ops.record import Op
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
             "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP",
             "work")  # fmt: skip
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "highest", "largest",
                                      "settle"),
-           "gradcompile.runtime.primitives": ("empty", "full", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),
+           "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
                                             "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
@@ -27,7 +30,7 @@ FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-lev
 
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
-    ops = {n.op for n in program.order}
+    ops = ops_of(program.order)
     called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     arrays = is_array_program(program)
@@ -45,12 +48,26 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     for origin, helpers in HELPERS.items():
         if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
             imports[origin] = found
+    if " @ " in text:
+        imports["gradcompile.runtime.blas"] = ["connect_blas"]
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
     lanes = size // np.dtype(program.value.type.dtype).itemsize
     constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
+    constants = (["connect_blas()", ""] if " @ " in text else []) + constants
     constants += [f"{name} = {values!r}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
+
+
+def ops_of(order: Iterable[Node]) -> set[Op]:
+    """The ops of nodes, and of the bodies of scans among them."""
+    pending, found = list(order), set[Op]()
+    while pending:
+        n = pending.pop()
+        found.add(n.op)
+        if n.op.name == "scan":
+            pending += topological(n.params[0].roots)
+    return found
 
 
 def origins(called: set[str], dtype: str) -> list[ModuleType]:

@@ -174,6 +174,8 @@ class Writer:
         lines: list[Statement] = []
         if stages.workspace.size:
             lines.append(Line(f"{stages.work} = empty({text_of(stages.workspace.size)}, theta)"))
+        if stages.integers.size:
+            lines.append(Line(f"{stages.work}_whole = integers({text_of(stages.integers.size)})"))
         lines += [Line(f"{name} = zeros(LANES, theta)") for name in stages.partials]
         return [*lines, *(line for child in stages.children for line in self.workspace(child))]
 

@@ -135,7 +135,7 @@ def routine(stages: "Stages", n: Node, target: "Target | None") -> None:
         line = Line(f"{result} = {name}({given})", stages.said(n, target))
     else:
         result = stages.naming.name(n)
-        stages.buffer(n, Memory.plain(result, n))
+        stages.buffer(n, Memory.plain(result, n, n.type.dtype == "int64"))
         call = f"{result}{at} = {name}({given})" if ROUTINES[n.op.name] == 0 else f"{name}({result}{at}, {given})"
         line = Line(call, stages.said(n, target))
     body: list[Statement] = [line]

@@ -87,6 +87,7 @@ class Buffer:
     shape: Shape
     first: int
     last: int
+    whole: bool = False  # whether its entries are integers
 
 
 @dataclass(slots=True)
@@ -113,6 +114,7 @@ class Stages:
     aliases: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> what it is part of, and its text
     top: Region = field(init=False)
     workspace: Workspace = field(default_factory=Workspace)
+    integers: Workspace = field(default_factory=Workspace)
     partials: list[str] = field(default_factory=list)
     children: list["Stages"] = field(default_factory=list)
     finals: list[Target] = field(default_factory=list)
@@ -202,7 +204,7 @@ class Stages:
             if not target.add:
                 self.memory[n] = target.memory
             return target.memory
-        memory = Memory(self.naming.name(n), self.layout.order(n.type.shape))
+        memory = Memory(self.naming.name(n), self.layout.order(n.type.shape), n.type.dtype in ("int64", "bool"))
         if n.type.shape:
             self.buffer(n, memory)
         self.memory[n] = memory
@@ -309,9 +311,9 @@ class Stages:
         if kept:
             memory = self.room(n, target)
         else:
-            memory = Memory(self.naming.name(n), (0,))
-            self.buffers[memory.name] = Buffer((1,), 1 << 30, -1)
-            self.memory[n] = Memory(f"{memory.name}[0]", ())
+            memory = Memory(self.naming.name(n), (0,), True)
+            self.buffers[memory.name] = Buffer((1,), 1 << 30, -1, True)
+            self.memory[n] = Memory(f"{memory.name}[0]", (), True)
         self.put(Task(n, "argmax", space, value, memory, rest or (0,), carry=best, rest=rest or (0,), axis=place[axis]))
         self.pointwise.pop(n, None)
 
@@ -395,7 +397,8 @@ class Stages:
     def part(self, n: Node, memory: Memory) -> Memory | None:
         """A slice of an array, without a copy."""
         index = n.params[0]
-        if any(isinstance(k, Span) and k.step != 1 for k in index) or not n.type.shape:
+        last = index[memory.order[-1]]
+        if any(isinstance(k, Span) and k.step != 1 for k in index) or not (last is None or isinstance(last, Span)):
             return None
         texts, left = [], []
         for axis in memory.order:
@@ -431,7 +434,7 @@ class Stages:
     def buffer(self, n: Node, memory: Memory) -> None:
         """An array of the workspace."""
         self.memory[n] = memory
-        self.buffers[memory.name] = Buffer(tuple(n.type.shape[k] for k in memory.order), 1 << 30, -1)
+        self.buffers[memory.name] = Buffer(tuple(n.type.shape[k] for k in memory.order), 1 << 30, -1, memory.whole)
 
     def standing(self, x: Node) -> Memory:
         """Where an array stands that has to; a part or a transpose of one is at hand."""
@@ -496,6 +499,17 @@ class Stages:
             found.append(read)
             pending += [m for _, x in read.found for m in topological([x])]
         return [r for r in found if r.source is not IOTA]
+
+    def with_places(self, roots: Sequence[Node]) -> list[Node]:
+        """The roots, and the integers that places of what they read are."""
+        result, k = list(roots), 0
+        seen = set[Node]()
+        while k < len(result):
+            for n in topological([result[k]], seen.__contains__):
+                seen.add(n)
+                result += [x for _, x in self.entries.reads[n].found] if n in self.entries.reads else []
+            k += 1
+        return result
 
     def note_reads(self, roots: Iterable[Node], slot: int, space: Space | None) -> None:
         """Remember who reads what, for the life of arrays."""
@@ -585,8 +599,9 @@ class Stages:
         for name, b in sorted(self.buffers.items(), key=lambda item: item[1].first):
             if b.last >= 0:
                 size = dim_product(*(self.bound.get(d, d) if isinstance(d, str) else d for d in b.shape))
-                start = self.workspace.place(size, b.first, b.last)
-                self.aliases[name] = self.work, f"view({self.work}, {text_of(start)}, {tuple_of(b.shape)})"
+                start = (self.integers if b.whole else self.workspace).place(size, b.first, b.last)
+                array = self.work + "_whole" * b.whole
+                self.aliases[name] = array, f"view({array}, {text_of(start)}, {tuple_of(b.shape)})"
         self.pending = dict(self.aliases)
 
     def declare(self, slot: int) -> None:
@@ -646,12 +661,9 @@ class Nest:
         self.stages, self.tasks, self.space = stages, slot.tasks, slot.space
         self.depth = {name: k + 1 for k, (name, _) in enumerate(slot.space.loops)}
         self.deepest = len(slot.space.loops)
-        roots = [x for t in self.tasks for x in (t.value, *(i for _, i in t.found))]
-        order = topological(roots)
-        uses = Counter([*roots, *(a for n in order for a in n.args)])
-        for n in order:
-            for _, x in stages.entries.reads[n].found if n in stages.entries.reads else ():
-                uses[x] += 1
+        roots = stages.with_places([x for t in self.tasks for x in (t.value, *(i for _, i in t.found))])
+        self.order = topological(roots)
+        uses = Counter([*roots, *(a for n in self.order for a in n.args)])
         self.level: dict[Node, int] = {}
         self.regions = [stages.top]
         stages.top.uses = uses + Counter(stages.top.uses)
@@ -702,9 +714,8 @@ class Nest:
     def users(self) -> dict[Node, list[Node]]:
         """Who uses a value."""
         if not hasattr(self, "_users"):
-            roots = [x for t in self.tasks for x in (t.value, *(i for _, i in t.found))]
             self._users: dict[Node, list[Node]] = {}
-            for m in topological(roots):
+            for m in self.order:
                 self.level_of(m)
                 for a in m.args:
                     self._users.setdefault(a, []).append(m)

@@ -652,8 +652,10 @@ class Writer:
             return self.of_floats(name, args)
         if name == "view":
             return arrays.viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
+        if name == "integers":
+            return self.array(args[0], "i64", None)
         if name in ("zeros", "empty", "full"):
-            return self.array(args[0], args[-1], {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
+            return self.array(args[0], args[-1].type, {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
         if name in ("min", "max", "at_most", "at_least"):
             return self.bounded(name, *args)
         if name == "bits" or name.startswith("from_bits"):
@@ -693,10 +695,10 @@ class Writer:
         self.unit.declare(name, f"{whole} @{name}({own})")
         return Value(kind, x.width, self.emit(f"call {whole} @{name}({own} {x.text})"))
 
-    def array(self, shape: Any, like: Array, value: Value | None) -> Array:
+    def array(self, shape: Any, type: str, value: Value | None) -> Array:
         """A local array, filled with a number unless there is none."""
         lengths = tuple(shape if isinstance(shape, list) else (shape,))
-        made = Array(like.type, self.memory(like.type, lengths), lengths, self.row_major(lengths))
+        made = Array(type, self.memory(type, lengths), lengths, self.row_major(lengths))
         if value is not None:
             arrays.fill(self, made, value)
         return made
