@@ -45,6 +45,7 @@ TITLES = {
     PRIMITIVES: "what is an instruction in machine code",
     "gradcompile.reduction": "sums over samples",
     "gradcompile.special": "special functions",
+    "gradcompile.runtime.blas": "matrix products",
     SELF: "the generated functions",
 }
 
