@@ -15,7 +15,7 @@ class SubsetError(NotImplementedError):
     """A text that is not of the subset: generated code never raises this, a hand-written function may."""
 
 
-Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, contiguous) for an array
+Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, strides) for an array
 
 
 class Value(NamedTuple):
@@ -31,18 +31,27 @@ class Value(NamedTuple):
 
 
 class Array(NamedTuple):
-    """An array: element type, pointer (`text`), and for each axis its length and its stride in elements."""
+    """An array: element type, pointer (`text`), for each axis its length and its stride in elements, and whether the
+    strides follow from the lengths, as those of a contiguous array do.
+    """
 
     type: str
     text: str
     shape: tuple[Value, ...]
     strides: tuple[Value, ...]
+    dense: bool = True
 
     @property
     def kind(self) -> Kind:
-        """What a function that takes it is made for: lengths that are known, and whether strides follow from them."""
-        shape = tuple(v.text if v.type == "literal" else None for v in self.shape)
-        return self.type, shape, self.strides[-1].type == "literal"
+        """What a function that takes it is made for: lengths that are known, and strides that are, or True where all
+        follow from the lengths.
+        """
+        return self.type, known(self.shape), True if self.dense else known(self.strides)
+
+
+def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:
+    """The numbers among lengths or strides, None for the others."""
+    return tuple(v.text if v.type == "literal" else None for v in values)
 
 
 def number(value: float) -> Value:
@@ -78,8 +87,9 @@ def kind_of(type: Any) -> Kind:
     from numba import types
 
     names = {types.float64: "double", types.float32: "float", types.boolean: "i1"}
-    if isinstance(type, types.Array):
-        return names.get(type.dtype, "i64"), (None,) * type.ndim, type.layout == "C"
+    if isinstance(type, types.Array) and type.dtype in (types.float64, types.float32, types.int64):
+        unknown = (None,) * type.ndim
+        return names.get(type.dtype, "i64"), unknown, True if type.layout == "C" else unknown
     if isinstance(type, types.Integer) or type in names:
         return names.get(type, "i64"), 1
     raise SubsetError(f"an argument of type {type}")
