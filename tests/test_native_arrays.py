@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import plain
 
-from gradcompile.runtime import blas, jit, native
+from gradcompile.runtime import blas, jit, native, standalone
 from gradcompile.runtime.native import writer
 
 HEAD = """
@@ -323,6 +323,29 @@ def test_machine_code_with_products_is_kept_on_disk(tmp_path):
         command, root = [sys.executable, "-c", PROGRAM, text], Path(__file__).parent.parent
         run = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True)
         assert run.stdout.split() == ["8.0", hits]
+
+
+ALONE = """
+import sys
+import numpy as np
+import saved
+
+assert not any(name.startswith("gradcompile") for name in sys.modules)
+out = np.zeros((3, 2))
+saved.f(out, np.ones((2, 2)) * 2)
+print(out[0, 0])
+"""
+
+
+def test_a_saved_file_carries_its_products(tmp_path):
+    text = HEAD + "@jit\ndef f(out, a):\n    work = view(out, 0, (2, 2))\n    work[:, :] += a @ a\n"
+    standalone.save(text, tmp_path / "saved.py")
+    assert "it needs NumPy, Numba and SciPy." in (tmp_path / "saved.py").read_text()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    for own in ({}, {}, {"NUMBA_DISABLE_JIT": "1"}):  # compiled, from the disk, and as Python
+        command = [sys.executable, "-c", ALONE]
+        run = subprocess.run(command, env=environment | own, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert run.stdout == "8.0\n"
 
 
 # ---- integers

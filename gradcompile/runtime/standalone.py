@@ -46,6 +46,7 @@ TITLES = {
     "gradcompile.reduction": "sums over samples",
     "gradcompile.runtime.routines": "routines on one matrix or row",
     "gradcompile.special": "special functions",
+    "gradcompile.runtime.blas": "matrix products",
     SELF: "the generated functions",
 }
 

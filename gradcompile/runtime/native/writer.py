@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradcompile.runtime.native import arrays
+from gradcompile.runtime.native.arrays import dot, fill, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.syntax import own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     FLOATS,
@@ -336,9 +336,9 @@ class Writer:
         """out[:, :] = a number or a product; a product may be added or subtracted as well."""
         signs = {None: (1.0, 0.0), ast.Add: (1.0, 1.0), ast.Sub: (-1.0, 1.0)}
         if isinstance(e, ast.BinOp) and isinstance(e.op, ast.MatMult) and op in signs:
-            arrays.multiply(self, out, self.value(e.left), self.value(e.right), *signs[op])
+            multiply(self, out, self.value(e.left), self.value(e.right), *signs[op])
         elif op is None and isinstance(value := self.value(e), Value) and value.width == 1:
-            arrays.fill(self, out, value)
+            fill(self, out, value)
         else:
             raise SubsetError(f"{self.tree.name}, line {e.lineno}: {ast.unparse(e)!r} for a whole array")
 
@@ -413,7 +413,7 @@ class Writer:
             return self.name(e.id)
         if type(e) is ast.BinOp:
             if type(e.op) is ast.MatMult:
-                return arrays.dot(self, self.value(e.left), self.value(e.right))
+                return dot(self, self.value(e.left), self.value(e.right))
             return self.binary(type(e.op), self.value(e.left), self.value(e.right))
         match e:
             case ast.Constant(value=bool() as truth):
@@ -425,7 +425,7 @@ class Writer:
             case ast.Subscript():
                 return self.subscript(e)
             case ast.Attribute(value=owner, attr="T"):
-                return arrays.transposed(self.value(owner))
+                return transposed(self.value(owner))
             case ast.Tuple(elts=parts):
                 return [self.value(part) for part in parts]
             case ast.UnaryOp(op=op, operand=inner):
@@ -566,7 +566,7 @@ class Writer:
                 return number(owner[indices[0].text])
             owner = self.unit.table(owner, self.real)
         if len(indices) < len(owner.shape) or has_slice(e):
-            return arrays.sliced(self, owner, indices)
+            return sliced(self, owner, indices)
         return self.load(owner, self.offset(owner, indices))
 
     def indices(self, e: ast.Subscript) -> list[Any]:
@@ -651,7 +651,7 @@ class Writer:
         if name in INTRINSICS or name == "fmod":
             return self.of_floats(name, args)
         if name == "view":
-            return arrays.viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
+            return viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
         if name in ("zeros", "empty", "full"):
             return self.array(args[0], args[-1], {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
         if name in ("min", "max", "at_most", "at_least"):
@@ -698,12 +698,12 @@ class Writer:
         lengths = tuple(shape if isinstance(shape, list) else (shape,))
         made = Array(like.type, self.memory(like.type, lengths), lengths, self.row_major(lengths))
         if value is not None:
-            arrays.fill(self, made, value)
+            fill(self, made, value)
         return made
 
     def memory(self, type: str, lengths: Sequence[Value]) -> str:
         """Memory for an array, for as long as the function runs; where a length is not known before, from the heap."""
-        count = arrays.product_of(self, lengths)
+        count = product_of(self, lengths)
         if count.type == "literal":
             return self.local(type, count.text, self.fresh())
         if self.depth:
