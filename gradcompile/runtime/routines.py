@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.runtime.blas import connect_blas
 from gradcompile.runtime.jit import jit, njit
 from gradcompile.runtime.primitives import copysign, empty, fabs, lanes, sqrt, to_float
 from gradcompile.vmath import log
@@ -20,6 +21,7 @@ __all__ = [
     "solve_upper",
 ]  # fmt: skip
 
+connect_blas()
 NAN = float("nan")
 BLOCK = 64  # rows or columns that are worked off in loops; between blocks there are matrix products
 HUGE, TINY = 2.0**512, 2.0**-512  # beyond these a factor of a determinant is scaled

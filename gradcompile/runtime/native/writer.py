@@ -25,7 +25,6 @@ PIECE = 2_000  # statements of a straight function that stay together in one fun
 REGISTER = 64  # bytes of a vector register
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for the lanes of one register as well
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
-LANES = 8  # of a loop over lanes in a module that does not say how many it wants
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
@@ -401,8 +400,9 @@ class Writer:
         self.names = kept
 
     def widths(self, body: list[ast.stmt]) -> list[int]:
-        """How many lanes the loops have that a loop over lanes becomes."""
-        lanes, register = int(self.globals.get("LANES", LANES)), REGISTER // SIZES[self.real]
+        """How many lanes the loops have that a loop over lanes becomes; a module may set the first of them, LANES."""
+        register = REGISTER // SIZES[self.real]
+        lanes = int(self.globals.get("LANES", register))
         return [lanes, register, 1] if register < lanes and len(body) <= SHORT_LOOP else [lanes, 1]
 
     # ---- expressions
@@ -783,7 +783,7 @@ class Writer:
         """An argument as a function outside takes it: of an array pointer, lengths, and strides unless contiguous."""
         if isinstance(a, Value):
             return [a]
-        numbers = [*a.shape, *(() if a.kind[2] else a.strides)]
+        numbers = [*a.shape, *(() if a.dense else a.strides)]
         return [Value("ptr", 1, a.text), *(Value("i64", 1, self.converted(v, "i64", 1)) for v in numbers)]
 
     def by_lane(self, result: str, name: str, args: Sequence[Value]) -> Value:
@@ -883,7 +883,7 @@ def conversion(own: str, type: str) -> str:
 
 def foreign_kind(a: Value | Array) -> Kind:
     """The kind of an argument of a function outside, which does not know of lengths or lanes."""
-    return (a.type, (None,) * len(a.shape), a.kind[2]) if isinstance(a, Array) else (a.type, 1)
+    return (a.type, (None,) * len(a.shape), a.dense) if isinstance(a, Array) else (a.type, 1)
 
 
 def foreign_mark(kind: Kind) -> str:
