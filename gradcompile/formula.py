@@ -90,6 +90,15 @@ class Reader(Mapping[Node, Text]):
         return len(self.texts)
 
 
+class Whole(Reader):
+    """Texts for functions that look at shapes: repetitions, which between entries NumPy makes itself, are written."""
+
+    def __getitem__(self, n: Node) -> Text:
+        if n.op.name != "broadcast" or not n.type.shape:
+            return self.texts[n]
+        return repeated_text(n, self.texts), ATOM
+
+
 def written(n: Node, texts: Texts) -> Text:
     """One operation, from the texts of its arguments."""
     if n.op.takes_arrays or n.type.shape:
@@ -128,10 +137,15 @@ def written(n: Node, texts: Texts) -> Text:
 def of_array(n: Node, texts: Texts) -> Text | None:
     """What only arrays have; None for what is written as for numbers."""
     name = n.op.name
-    if name in WHOLE:
-        return WHOLE[name](n, texts)
+    if name == "broadcast":
+        return broadcast_text(n, texts)
+    if name == "cast":
+        x = texts[n.args[0]]
+        return (f"int64({x[0]})", ATOM) if is_cut(n) else x
+    if name == "dot":
+        return dot_text(n, Whole(texts))
     if name in ARRAYS:
-        return ARRAYS[name](n, texts), ATOM
+        return ARRAYS[name](n, Whole(texts)), ATOM
     if name in ("max", "min") and n.type.shape:
         return f"{name}imum({', '.join(texts[a][0] for a in n.args)})", ATOM
     if name == "select" and is_guard(n):
@@ -203,7 +217,7 @@ def mean_text(n: Node, texts: Texts) -> str | None:
     x, axes = total.args[0], total.params[0]
     if counted(n.args[1]) != dim_product(*(x.type.shape[k] for k in axes)):
         return None
-    text = f"mean({texts[x][0]}{axes_text(axes, len(x.type.shape))})"
+    text = f"mean({Whole(texts)[x][0]}{axes_text(axes, len(x.type.shape))})"
     return text if kept is None else broadcast_text(kept, {total: (text, ATOM)})[0]
 
 
@@ -292,6 +306,16 @@ def broadcast_text(n: Node, texts: Texts) -> Text:
         return texts[x]
     index = [":" if k in at else "None" for k in range(at[0], len(shape))]
     return f"{wrap(texts[x], ATOM)}[{', '.join(index)}]", ATOM
+
+
+def repeated_text(n: Node, texts: Texts) -> str:
+    """The argument with all axes of the result."""
+    (x,), (shape, *_) = n.args, n.params
+    at = places(n.params, len(x.type.shape))
+    index = [":" if k in at else "None" for k in range(len(shape))]
+    if all(d == 1 for k, d in enumerate(shape) if k not in at):
+        return f"{wrap(texts[x], ATOM)}[{', '.join(index)}]" if at else f"full({tuple_text(shape)}, {texts[x][0]})"
+    return f"broadcast_to({broadcast_text(n, texts)[0]}, {tuple_text(shape)})"
 
 
 def transpose_text(n: Node, texts: Texts) -> str:
@@ -473,11 +497,6 @@ ARRAYS: dict[str, Callable[[Node, Texts], str]] = {  # of these the texts are at
     "scatter_add": gather_text,
     "assemble": assemble_text,
     **dict.fromkeys(("argsort", "argmax", "cumsum", "window", "overlap"), along_text),
-}
-WHOLE: dict[str, Callable[[Node, Texts], Text]] = {
-    "broadcast": broadcast_text,
-    "dot": dot_text,
-    "cast": lambda n, texts: (f"int64({texts[n.args[0]][0]})", ATOM) if is_cut(n) else texts[n.args[0]],
 }
 
 

@@ -101,6 +101,7 @@ OWN = {
     "inf": np.inf,
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": sc.expit,
+    "softplus": lambda x: np.logaddexp(0, x),
     "softmax": sc.softmax,
     "erf": sc.erf,
     "xlogy": sc.xlogy,
