@@ -242,7 +242,7 @@ v, w = gc.array("v", "n"), gc.array("w", "m")
     [
         (v[5], 6, r"v\[5\] needs n >= 6, and n is 5"),
         (v[-2], 2, r"needs n >= 2, and n is 1"),
-        (v[1:], 1, r"v\[1:n\] needs n >= 1, and n is 0"),
+        (v[1:], 1, r"v\[1:\] needs n >= 1, and n is 0"),
         (v[:4], 4, "needs n >= 4, and n is 3"),
         (v[2:4], 4, "needs n >= 4, and n is 3"),
         (v[::-1], 0, None),
