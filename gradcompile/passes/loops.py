@@ -145,12 +145,15 @@ class Entry(NamedTuple):
 
 
 def entry_of(x: Node, found: Entry, depth: int) -> Node:
-    """The entry of an array at a step's place: cheap operations on entries of others, as deep as that."""
+    """The entry of an array at a step's place: cheap operations on entries of others, as deep as that.
+
+    Numbers are better computed as a vector, before the loop.
+    """
     rest = x.type.shape[1:]
     if x.op.name == "broadcast" and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
         constant = held(x.args[0], x.args[0].type, found.constants)
         return apply("broadcast", constant, params=(rest, tuple(k - 1 for k in at))) if rest else constant
-    if depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
+    if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
         entries = [entry_of(a, found, depth - 1) if len(a.type.shape) > len(rest)
                    else held(a, a.type, found.constants) for a in x.args]  # fmt: skip
         return apply(x.op.name, *entries, params=x.params)
