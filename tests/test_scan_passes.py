@@ -84,6 +84,24 @@ def test_what_only_the_results_need_is_done_after_the_loop():
     np.testing.assert_allclose(evaluate([root], point)[0], evaluate([ys.node], point)[0], rtol=1e-14)
 
 
+def test_cheap_operations_are_done_in_the_step():
+    W, x, y, b = array("W", (3, 3)), array("x", ("T", 3)), array("y", ("T", 3)), array("b", 3)
+    walked = np.where(x > 0.1, 2.0 * x - y, b * x)
+    c, _ = scan(lambda c, x: (np.sin(W @ c + x[0] * x[1]), None), np.zeros(3), (walked, np.broadcast_to(b, ("T", 3))))
+    (root,) = looped([c.node])
+    (n,) = scans(root)
+    assert {a.op.name for a in n.args[1:]} == {"leaf"}
+    point = {a.node: rng.normal(size=(4, 3) if a.ndim > 1 and a.shape[0] == "T" else a.shape) for a in (W, x, y, b)}
+    np.testing.assert_allclose(evaluate([root], point)[0], evaluate([c.node], point)[0], rtol=1e-14)
+
+
+def test_adjoints_that_are_the_same_in_all_steps_are_not_stored():
+    a, h = array("a"), array("h", 3)
+    _, ys = scan(lambda h, _: (np.sin(a * h), h), h, length="T")
+    backward = scans(*compiled(np.sum(ys), [a.node]))[-1]
+    assert len(backward.params[0].slices) == 1  # the carries
+
+
 def test_a_loop_that_carries_nothing_is_none():
     W, x = array("W", (3, 3)), array("x", ("T", 3))
     _, ys = scan(lambda _, x: (None, np.tanh(W @ x)), None, x)

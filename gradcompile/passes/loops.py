@@ -7,18 +7,22 @@ product instead of many small ones. Functions of numbers are computed for all st
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
 from gradcompile.ir import Node, apply, depends_on, rebuild, substitute, topological, with_new
 from gradcompile.ops.contract import contract
 from gradcompile.ops.scan import Loop, Nodes, closed, fresh, frontier, packed, parts, rebodied, unpacked
+from gradcompile.ops.shape import places
 from gradcompile.passes.batch import batched, fitting
 from gradcompile.passes.contract import Labelled, turned
 from gradcompile.passes.simplify import simplify
 from gradcompile.recurrence import HEAVY, Step, step_of
+from gradcompile.types import ArrayType
 
 COSTLY = 8  # operations of a function that is worth a stored number
+FEW = 4  # operations, one in another, that are computed in the step
 STACKED = 2  # values of each step that may be stored for what is done after the loop
 
 
@@ -106,12 +110,71 @@ def moved_out(n: Node) -> Node:
         return n
     if any(m.op.name == "scan" for m in topological(n.params[0].roots)):
         return rebodied(n, untangle)
-    return after(before(n))
+    return after(before(inlined(n)))
 
 
 def is_heavy(n: Node) -> bool:
     """Whether a node is worth being computed for all steps at once."""
     return n.op.name in HEAVY or (not n.type.shape and bool(n.op.emit) and n.op.cost >= COSTLY)
+
+
+def inlined(n: Node) -> Node:
+    """A scan that computes in each step what is cheap, in place of walking arrays that would have to be stored."""
+    step = step_of(n)
+    inits, xs, _ = step.loop.arguments(step.args)
+    walked = dict(zip(step.loop.slices, xs, strict=True))
+    entries = {s: Entry({}, {}) for s in walked}
+    known = {s: entry_of(x, entries[s], FEW) for s, x in walked.items()}
+    known = {s: e for s, e in known.items() if e not in entries[s].slices and len(entries[s].slices) <= STACKED}
+    if not known:
+        return n
+    kept = {s: x for s, x in walked.items() if s not in known}
+    outer = fixed(step)
+    for s in known:
+        kept |= entries[s].slices
+        outer |= entries[s].constants
+    whole = replace(step.loop.with_roots(substitute(step.loop.roots, known)), slices=tuple(kept))
+    return closed(whole, inits, list(kept.values()), outer)
+
+
+class Entry(NamedTuple):
+    """What the leaves of an entry of an array stand for."""
+
+    slices: dict[Node, Node]
+    constants: dict[Node, Node]
+
+
+def entry_of(x: Node, found: Entry, depth: int) -> Node:
+    """The entry of an array at a step's place: cheap operations on entries of others, as deep as that.
+
+    Numbers are better computed as a vector, before the loop.
+    """
+    rest = x.type.shape[1:]
+    if x.op.name == "broadcast" and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
+        constant = held(x.args[0], x.args[0].type, found.constants)
+        return apply("broadcast", constant, params=(rest, tuple(k - 1 for k in at))) if rest else constant
+    if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
+        entries = [entry_of(a, found, depth - 1) if len(a.type.shape) > len(rest)
+                   else held(a, a.type, found.constants) for a in x.args]  # fmt: skip
+        return apply(x.op.name, *entries, params=x.params)
+    return held(x, ArrayType(rest, x.type.dtype), found.slices)
+
+
+def is_walked_like(x: Node, a: Node) -> bool:
+    """Whether an operand has an entry for each of x's, or is the same for all."""
+    return len(a.type.shape) < len(x.type.shape) or a.type.shape[0] == x.type.shape[0]
+
+
+def held(x: Node, type: ArrayType, table: dict[Node, Node]) -> Node:
+    """The leaf that stands for a node, or for its entry; a number stands for itself."""
+    if x.op.name == "const":
+        return x
+    for leaf, node in table.items():
+        if node is x:
+            return leaf
+    leaf = fresh(type)
+    table[leaf] = x
+    return leaf
 
 
 def before(n: Node) -> Node:
