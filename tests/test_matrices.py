@@ -66,7 +66,9 @@ CASES: dict[str, tuple[Any, Any, Callable[..., Any]]] = {
     "inverse transposed": (x.T * sp.Transpose(sp.Inverse(A)) * y, [A], lambda x, A, y: x.T @ inv(A).T @ y),
     "inverse alone": (sp.Trace(A.I), [A], lambda A: tr(inv(A))),
     "inverses alone": (sp.Trace(A.I * B.I), [A, B], lambda A, B: tr(inv(A) @ inv(B))),
-    "inverse of a sum": (sp.Trace((A + s * sp.Identity(3)).I * B), [A, s], lambda A, s, B: tr(inv(A + s * np.eye(3)) @ B)),
+    "inverse of a sum": (
+        sp.Trace((A + s * sp.Identity(3)).I * B), [A, s], lambda A, s, B: tr(inv(A + s * np.eye(3)) @ B),
+    ),
     "powers": (sp.Trace(A**2 * B + A**6), [A], lambda A, B: tr(A @ A @ B + np.linalg.matrix_power(A, 6))),
     "trace of products": (sp.Trace(2 * A * B - C), [A, B], lambda A, B, C: tr(2 * A @ B - C)),
     "frobenius": (sp.sqrt(sp.Trace(P.T * P)), [P], lambda P: np.linalg.norm(P)),
@@ -97,7 +99,9 @@ CASES: dict[str, tuple[Any, Any, Callable[..., Any]]] = {
     ),
     "sum of entries": (sp.OneMatrix(1, 3) * P * sp.OneMatrix(2, 1), [P], lambda P: P.sum()),
     "ones alone": (s * sp.OneMatrix(1, 3) * sp.OneMatrix(3, 1), [s], lambda s: 3 * s),
-    "trace of ones": (sp.Trace(sp.OneMatrix(3, 3) * A) + sp.Trace(sp.Identity(3)) * s, [A, s], lambda A, s: A.sum() + 3 * s),
+    "trace of ones": (
+        sp.Trace(sp.OneMatrix(3, 3) * A) + sp.Trace(sp.Identity(3)) * s, [A, s], lambda A, s: A.sum() + 3 * s,
+    ),
     "diagonal matrix": (x.T * sp.DiagMatrix(y) * A * x, [y, A], lambda x, y, A: x.T @ (y * (A @ x))),
     "diagonal matrices": (
         sp.Trace(sp.DiagMatrix(x) * sp.DiagMatrix(y)) + sp.Determinant(sp.DiagMatrix(x)), [x, y],
@@ -128,33 +132,156 @@ def test_value_and_derivatives(name: str) -> None:
     checked(*CASES[name])
 
 
+RESIDUALS = X * b - z
+CENTRED = X - sp.OneMatrix(n, 1) * x.T
+GAIN = A * P * (P.T * A * P + sp.Identity(2)).I  # Kalman's, for the covariance A and the observations P'x
 MODELS: dict[str, tuple[Any, Any, Callable[..., Any]]] = {
     "ridge": (
-        (X * b - z).T * (X * b - z) / n + s * b.T * b, [b, s],
+        RESIDUALS.T * RESIDUALS / n + s * b.T * b, [b, s],
         lambda X, b, z, s: ((X @ b - z) ** 2).mean() + s * (b * b).sum(),
     ),
     "gaussian log-likelihood": (
-        sp.log(sp.Determinant(A)) / 2 + sp.Trace((X - sp.OneMatrix(n, 1) * x.T) * A.I * (X - sp.OneMatrix(n, 1) * x.T).T) / n,
-        [x, A],
+        sp.log(sp.Determinant(A)) / 2 + sp.Trace(CENTRED * A.I * CENTRED.T) / n, [x, A],
         lambda X, x, A: np.log(det(A)) / 2 + np.trace((X - x.T) @ inv(A) @ (X - x.T).T) / ROWS,
     ),
     "principal components": (
-        -sp.Trace(P.T * X.T * X * P) + sp.Trace(A * (P.T * P - sp.Identity(2)).as_explicit().T) if False
-        else sp.Trace(P.T * X.T * X * P) / n, [P], lambda P, X: tr(P.T @ X.T @ X @ P) / ROWS,
+        -sp.Trace(P.T * X.T * X * P * (P.T * P).I) / n, [P], lambda P, X: -tr(P.T @ X.T @ X @ P @ inv(P.T @ P)) / ROWS,
+    ),
+    "mahalanobis": (sp.sqrt((x - y).T * A.I * (x - y)), [x, y], lambda x, y, A: ((x - y).T @ inv(A) @ (x - y)) ** 0.5),
+    "factorisation": (
+        sp.Trace((A - P * P.T).T * (A - P * P.T)) + s * sp.Trace(P.T * P), [P, s],
+        lambda A, P, s: ((A - P @ P.T) ** 2).sum() + s * (P**2).sum(),
     ),
     "normal equations in blocks": (
         z.T * X * sp.BlockMatrix([[sp.Identity(3), A]]) * sp.BlockMatrix([[b], [x]]), [A, b],
         lambda z, X, A, b, x: z.T @ X @ (b + A @ x),
     ),
+    "kalman gain": (
+        sp.Trace((sp.Identity(3) - GAIN * P.T) * A), [A, P],
+        lambda A, P: tr((np.eye(3) - A @ P @ inv(P.T @ A @ P + np.eye(2)) @ P.T) @ A),
+    ),
     "layer": (
-        sp.OneMatrix(1, n) * ((X * A).applyfunc(sp.tanh) * b - z).applyfunc(lambda e: e**2) * sp.OneMatrix(1, 1), [A, b],
+        sp.OneMatrix(1, n) * ((X * A).applyfunc(sp.tanh) * b - z).applyfunc(lambda e: e**2), [A, b],
         lambda X, A, b, z: ((np.tanh(X @ A) @ b - z) ** 2).sum(),
     ),
     "mean of all entries": (sp.OneMatrix(1, n) * X * sp.OneMatrix(3, 1) / (3 * n) * s, [s], lambda X, s: X.mean() * s),
-    "counted ones": (sp.Trace(sp.OneMatrix(n, n)) * s + sp.Trace(sp.Identity(n + 1)), [s], lambda s, X: s * ROWS + ROWS + 1),
-    "named slices": (s * sp.Trace(X[1:n, :].T * X[0:n - 1, :]), [s], lambda X, s: s * tr(X[1:].T @ X[:-1])),
+    "counted ones": (
+        sp.Trace(sp.OneMatrix(n, n)) * z[0, 0] * s + sp.Trace(sp.Identity(n + 1)), [s],
+        lambda s, z: s * ROWS * z[0, 0] + ROWS + 1,
+    ),
+    "named slices": (s * sp.Trace(X[1:n, :].T * X[0 : n - 1, :]), [s], lambda X, s: s * tr(X[1:].T @ X[:-1])),
     "named kernel": (
         z.T * sp.Inverse(X * A * X.T + t * sp.Identity(n)) * z, [A, t],
         lambda z, X, A, t: z.T @ inv(X @ A @ X.T + t * np.eye(ROWS)) @ z,
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name: str) -> None:
+    checked(*MODELS[name])
+
+
+def found(problem: Problem, name: str) -> list[Node]:
+    """The nodes of one op."""
+    return [k for k in topological([problem.primal]) if k.op.name == name]
+
+
+@pytest.mark.parametrize("product", [P.T * A.I * B, x.T * A.I, A.I * B * C.I, GAIN], ids=str)
+def test_an_inverse_is_never_worked_out_where_it_multiplies_something(product: Any) -> None:
+    solved = found(read(sp.Trace(product.T * product), [s], allow_unused=True), "solve")
+    assert solved and all(k.args[1].op.name != "select" for k in solved)
+
+
+def test_the_narrow_side_is_solved_for() -> None:
+    problem = read(sp.Trace(P.T * A.I * x * y.T * B.I * P), [A, B])
+    assert [k.type.shape[1] for k in found(problem, "solve")] == [1, 1]
+
+
+@pytest.mark.parametrize(("residual", "dots"), [(RESIDUALS, 2), (CENTRED, 1), ((X * A).applyfunc(sp.sin) - X, 2)])
+def test_a_residual_and_its_transpose_are_computed_once(residual: Any, dots: int) -> None:
+    problem = read(sp.Trace(residual.T * residual), [b, x, A], allow_unused=True)
+    assert [len(found(problem, op)) for op in ("dot", "add")] == [dots, 1] and len(found(problem, "sin")) < 2
+
+
+def test_sizes_are_known_from_the_arrays() -> None:
+    problem = read(sp.Trace(X.T * X) * n**2 / (n + 1) + s, [s])
+    assert [a.name for a in problem.inputs] == ["X"] and problem.inputs[0].leaf.type.shape == ("n", 3)
+    given = values()
+    want = (given["X"] ** 2).sum() * ROWS**2 / (ROWS + 1) + given["s"]
+    assert np.isclose(evaluate([problem.primal], point(problem, given))[0], want)
+
+
+def test_single_precision_stays_single() -> None:
+    loss = sp.Trace(X.T * X * sp.Matrix(3, 3, range(9))) / n + sp.Trace(sp.OneMatrix(n, n) * X * P * P.T * X.T)
+    nodes = topological([read(loss, [P], dtype="float32").primal])
+    assert {k.type.dtype for k in nodes if k.op.name != "size"} == {"float32"}
+
+
+def test_elements_alone_stay_scalars() -> None:
+    problem = read(A[0, 1] * A[1, 1], [A])
+    assert problem.params[0].entries is not None and len(problem.params[0].symbols) == 9
+    whole = read(A[0, 1] * sp.Trace(A), [A])
+    assert whole.params[0].entries is None and whole.params[0].symbols == () and not whole.symbols
+
+
+# For each sample
+
+M, u, w = sp.MatrixSymbol("M", 3, 3), sp.MatrixSymbol("u", 3, 1), sp.Symbol("w")
+EACH: list[tuple[Any, Callable[..., Any]]] = [
+    ((u - x).T * A.I * (u - x), lambda M, u, w, x, A: (u - x).T @ inv(A) @ (u - x)),
+    (x.T * M.I * u, lambda M, u, w, x, A: x.T @ inv(M) @ u),
+    (u.T * M * A * x, lambda M, u, w, x, A: u.T @ M @ A @ x),
+    (sp.log(sp.Determinant(M * A)) * sp.Trace(M) + M[0, 1], lambda M, u, w, x, A: np.log(det(M @ A)) * tr(M) + M[0, 1]),
+    (w * x.T * A.applyfunc(lambda e: sp.exp(-w * e)) * x, lambda M, u, w, x, A: w * x.T @ np.exp(-w * A) @ x),
+    (x.T * u.applyfunc(lambda e: e * w + 1), lambda M, u, w, x, A: x.T @ (u * w + 1)),
+    (x.T * sp.BlockMatrix([[M[:, 0:2], u]]) * x, lambda M, u, w, x, A: x.T @ np.hstack([M[:, :2], u]) @ x),
+    (x.T * sp.Matrix([[w, 0, 1], [0, 1, 0], [0, 0, w]]) * M * x,
+     lambda M, u, w, x, A: x.T @ np.array([[w, 0, 1], [0, 1, 0], [0, 0, w]]) @ M @ x),
+    (x.T * sp.DiagMatrix(u) * x + (w * sp.Identity(3))[0:1, 0:1], lambda M, u, w, x, A: (x * x * u).sum() + w),
+    (sp.Trace(KroneckerProduct(M, A)), lambda M, u, w, x, A: tr(np.kron(M, A))),
+    (sp.Trace(u * sp.OneMatrix(1, 3)) + 2 * sp.Trace(w * sp.OneMatrix(2, 2)), lambda M, u, w, x, A: u.sum() + 4 * w),
+    (sp.sqrt(u.T * M * u), lambda M, u, w, x, A: np.sqrt(u.T @ M @ u)),
+    (x.T * sp.DiagonalOf(M) + x.T * sp.DiagonalMatrix(M) * x, lambda M, u, w, x, A: (x + x * x).T @ np.diag(M)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "want"), EACH, ids=lambda v: str(v)[:40])
+def test_the_loss_of_one_sample(loss: Any, want: Callable[..., Any]) -> None:
+    rng, given = np.random.default_rng(1), values()
+    data = {"M": rng.uniform(0.5, 1.0, (4, 3, 3)) + 2 * np.eye(3), "u": rng.uniform(0.5, 1, (4, 3, 1)), "w": np.ones(4)}
+    problem = read(loss, [x, A], data=[M, u, w], allow_unused=True)
+    env = point(problem, given | data)
+    each = [np.squeeze(want(*row, given["x"], given["A"])) for row in zip(*data.values(), strict=True)]
+    np.testing.assert_allclose(evaluate([problem.primal], env)[0], np.mean(each), rtol=1e-12)
+    check_grads(problem.primal, [a.leaf for a in problem.params], env, tolerance=1e-8)
+
+
+# What is wrong
+
+k = sp.Symbol("k", integer=True)
+K, N, odd = sp.MatrixSymbol("K", k, k), sp.MatrixSymbol("N", n + 1, 2), sp.Symbol("a b")
+ERRORS: list[tuple[Any, dict[str, Any], type[GradcompileError], str]] = [
+    (sp.Trace(A * A.T) * A, {}, ExpressionError, r"the loss is given .* 3 x 3; a loss is a scalar: take the Trace"),
+    (sp.exp(A * A), {}, ExpressionError, r"exp is given A\*\*2, which is 3 x 3; .*applyfunc"),
+    (sp.Trace(A**s), {}, ExpressionError, "the power s of a matrix is not a number"),
+    (sp.Trace(A ** sp.Rational(1, 2)), {}, ExpressionError, "the power 1/2 of a matrix is no integer"),
+    (sp.Trace(sp.FunctionMatrix(3, 3, sp.Lambda((s, t), s * t)) * A), {}, ExpressionError,
+     "FunctionMatrix of matrices can't be compiled; near ones are"),
+    (sp.Trace(K), {"params": [K]}, ExpressionError, "symbolic shape .*give it numbers"),
+    (sp.Trace(K) * s * k, {"params": [s, k]}, ArgumentError, "k is a dimension of K, whose array tells it"),
+    (sp.Trace(N.T * N) * s, {"params": [s]}, ArgumentError, "no argument has an axis of length n,"),
+    (sp.Trace(A.applyfunc(lambda e: sp.Determinant(e * B))), {}, ExpressionError, "uses it in a matrix"),
+    (sp.Trace(X.T * X) * s * t, {"params": [s], "data": [t]}, ArgumentError, "n of X: the axis of the samples"),
+    (sp.Trace(sp.MatrixSymbol("L", 2, odd).T * sp.OneMatrix(2, odd)) * s, {"params": [s]}, ExpressionError,
+     "'a b' is no identifier"),
+    (sp.Trace(sp.MatrixSymbol("L", n / 2, n / 2)) * s, {"params": [s]}, ExpressionError, "n/2 is no dimension"),
+    (sp.Trace(X[0:n:2, :] * A), {}, ExpressionError, "a step of 2 along an axis"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "given", "error", "message"), ERRORS)
+def test_what_is_wrong_is_said(loss: Any, given: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        read(loss, **{"params": [A], **given})
+    assert len(str(caught.value)) < 600

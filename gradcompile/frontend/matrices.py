@@ -5,7 +5,8 @@ but say which axes are one, or summed; an inverse solves for what stands beside 
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from sympy.matrices.expressions.kronecker import KroneckerProduct
 from sympy.matrices.expressions.matexpr import MatrixElement
 from sympy.matrices.expressions.slice import MatrixSlice
 
-from gradcompile import ir
 from gradcompile.errors import ArgumentError, ExpressionError
 from gradcompile.frontend import heads
 from gradcompile.frontend.arguments import Argument, Slot, dimension, dimension_symbols, indices
@@ -28,9 +28,10 @@ from gradcompile.frontend.heads import HEADS, Context, Plan
 from gradcompile.frontend.names import text
 from gradcompile.ir import Node, apply, depends_on, leaf, substitute, topological
 from gradcompile.ops.gather import table
-from gradcompile.ops.linalg import flipped, on_diagonal
+from gradcompile.ops.linalg import flipped, on_diagonal, positions
 from gradcompile.ops.shape import Span, expand
 from gradcompile.passes.contract import NAMED, Labelled
+from gradcompile.passes.contract import turned as upright
 from gradcompile.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, parsed
 
 POWERS = 4  # up to this one a power is so many factors of a product, so that A**2*b is A*(A*b)
@@ -59,8 +60,10 @@ def of_entries(expr: Any, how: Plan, c: Context, *nodes: Node) -> Node:
 
 def only_entry(n: Node, expr: Any, where: Any = None) -> Node:
     """The entry of a matrix of one row and one column; ExpressionError for any other matrix."""
+    k = len(n.type.shape) - 2
     if n.type.shape[-2:] == (1, 1):
-        return without_axes(n, [len(n.type.shape) - 2, len(n.type.shape) - 1])
+        n = n.args[0] if is_turned(n) else n
+        return n.args[0] if is_uniform(n) else without_axes(n, [k, k + 1])
     size, place = " x ".join(map(str, n.type.shape[-2:])), "the loss" if where is None else type(where).__name__
     cure = (
         "a loss is a scalar: take the Trace, a product with vectors on both sides, or an entry, as in m[0, 0]"
@@ -70,9 +73,57 @@ def only_entry(n: Node, expr: Any, where: Any = None) -> Node:
     raise ExpressionError(f"{place} is given {text(expr)}, which is {size}; {cure}")
 
 
-def entries_of(n: Node) -> Node:
+def entries_of(n: Node, matrix: Node) -> Node:
     """A scalar with the axes of a matrix, so that it multiplies one."""
-    return with_axes(n, [1, 2]) if len(n.type.shape) == 1 else n
+    return with_axes(n, [1, 2]) if len(n.type.shape) == 1 and len(matrix.type.shape) > 1 else n
+
+
+# Transposes are taken out of what is made of them, as SymPy puts them in: (A*b - c).T comes as b.T*A.T - c.T
+
+
+def is_turned(n: Node) -> bool:
+    """Whether this is the transpose of a matrix."""
+    k = len(n.type.shape)
+    return n.op.name == "transpose" and n.params[0] == (*range(k - 2), k - 1, k - 2)
+
+
+def turned(n: Node) -> Node:
+    """The transpose; of a transpose what that is of, of a matrix of one number one of the other shape."""
+    if is_turned(n):
+        return n.args[0]
+    return uniform(n.args[0], n.type.shape[:-3:-1]) if is_uniform(n) else flipped(n)
+
+
+def is_uniform(n: Node) -> bool:
+    """Whether all entries of a matrix are one number."""
+    return n.op.name == "broadcast" and n.args[0].type.shape == n.type.shape[:-2]
+
+
+def uniform(n: Node, shape: Shape) -> Node:
+    """A matrix, or one for each sample, all entries of which are one number."""
+    return apply("broadcast", n, params=((*n.type.shape, *shape), tuple(range(len(n.type.shape)))))
+
+
+def each_entry(build: Callable[..., Node], *matrices: Node) -> Node:
+    """A function, entry by entry, of matrices; of more transposes than others the transpose.
+
+    So what was computed for the matrices is met again. Of as many of both, the first by name decides. Of matrices of
+    one number each it is computed once.
+    """
+    if all(map(is_uniform, matrices)):
+        return uniform(build(*(n.args[0] for n in matrices)), matrices[0].type.shape[-2:])
+    found = [n for n in matrices if not is_uniform(n)]
+    count = 2 * sum(map(is_turned, found))
+    if count > len(found) or (0 < count == len(found) and is_turned(min(found, key=rank))):
+        return turned(build(*map(turned, matrices)))
+    return build(*matrices)
+
+
+def rank(n: Node) -> tuple[bool, str, bool]:
+    """Leaves by their names before other matrices by their ops, those that are transposed after those that aren't."""
+    base = n.args[0] if is_turned(n) else n
+    is_leaf = base.op.name == "leaf"
+    return not is_leaf, base.params[0] if is_leaf else base.op.name, is_turned(n)
 
 
 # Products
@@ -137,9 +188,7 @@ def factors(expr: Any) -> list[Factor]:
 def powers(expr: Any, flip: bool) -> list[Factor]:
     """A power as so many factors, an inverse for a negative one; a high one is a matrix."""
     base, exponent = expr.args
-    if not exponent.is_Integer:
-        raise ExpressionError(f"{text(expr)}: the power {exponent} of a matrix is not an integer; write the root out")
-    if exponent > POWERS or exponent == 0:
+    if not exponent.is_Integer or exponent > POWERS or exponent == 0:
         return [Factor("matrix", expr, flip)]
     if exponent > 0:
         return [Factor("matrix", base, flip)] * int(exponent)
@@ -159,10 +208,11 @@ def multiplied(c: Context, *nodes: Node, product: Product, traced: bool = False)
     count = len(product.scalars)
     pieces = solved(c, pieces_of(product.factors, iter(nodes[count:]), c))
     result = contraction(c, pieces, traced)
-    if not count:
-        return result
-    factor = heads.ratio(c, nodes[:count], ())
-    return heads.ratio(c, [factor if traced else entries_of(factor), result], ())
+
+    def scaled(n: Node) -> Node:
+        return heads.ratio(c, [*(entries_of(f, n) for f in nodes[:count]), n], ())
+
+    return scaled(result) if traced else each_entry(scaled, result)
 
 
 def pieces_of(found: Iterable[Factor], nodes: Iterator[Node], c: Context) -> list[Piece]:
@@ -175,8 +225,10 @@ def pieces_of(found: Iterable[Factor], nodes: Iterator[Node], c: Context) -> lis
             v = apply("div", c.const(1.0), v) if f.kind == "reciprocal" else v
             result.append(Piece("diagonal", v, v.type.shape[-1:] * 2))
         elif n is not None:
-            n = flipped(n) if f.flip else n
-            result.append(Piece(f.kind, n, n.type.shape[-2:]))
+            n = turned(n) if f.flip else n
+            single = f.kind == "inverse" and n.type.shape[-2:] == (1, 1)
+            n = each_entry(lambda x: apply("div", c.const(1.0), x), n) if single else n
+            result.append(Piece("matrix" if single else f.kind, n, n.type.shape[-2:]))
         else:
             result.append(Piece(f.kind, None, f.shape))
     return result
@@ -201,24 +253,17 @@ def solved(c: Context, pieces: list[Piece]) -> list[Piece]:
         if start > at:
             result, span = solve(Array(matrix), Array(beside)).node, (at, stop)
         else:
-            result, span = flipped(solve(Array(flipped(matrix)), Array(flipped(beside))).node), (start, at + 1)
+            result, span = turned(solve(Array(turned(matrix)), Array(turned(beside))).node), (start, at + 1)
         pieces = [*pieces[: span[0]], Piece("matrix", result, result.type.shape[-2:]), *pieces[span[1] :]]
     return pieces
 
 
 def neighbours(pieces: Sequence[Piece]) -> list[tuple[int, int, int, int]]:
-    """The ways to take an inverse: how wide the neighbour is, where the inverse is, and from where to where that."""
-    result = []
-    for k in (k for k, p in enumerate(pieces) if p.kind == "inverse"):
-        stop = start = k
-        while stop + 1 < len(pieces) and pieces[stop + 1].kind != "inverse":
-            stop += 1
-        while start > 0 and pieces[start - 1].kind != "inverse":
-            start -= 1
-        if stop > k:
-            result.append((width(pieces[stop].shape[1]), k, k + 1, stop + 1))
-        if start < k:
-            result.append((width(pieces[start].shape[0]), k, start, k))
+    """The ways to take an inverse: how wide what it solves for is, where it is, and from where to where the other."""
+    result, ends = [], [-1, *(k for k, p in enumerate(pieces) if p.kind == "inverse"), len(pieces)]
+    for before, k, after in zip(ends, ends[1:], ends[2:], strict=False):
+        result += [(width(pieces[j].shape[1]), k, k + 1, j + 1) for j in range(k + 1, after)]
+        result += [(width(pieces[j].shape[0]), k, j, k) for j in range(before + 1, k)]
     return result
 
 
@@ -228,35 +273,68 @@ def width(dim: Dim) -> int:
 
 
 def contraction(c: Context, pieces: Sequence[Piece], traced: bool = False) -> Node:
-    """The product of pieces without an inverse, or its trace."""
-    labels, operands, sizes = 0, list[Labelled](), {0: pieces[0].shape[0]}
-    row = column = 0
+    """The product of pieces without an inverse, or its trace; of more transposes than others the transpose."""
+    matrices = [p.node for p in pieces if p.kind == "matrix" and p.node is not None]
+    if not traced and 2 * sum(map(is_turned, matrices)) > len(matrices):
+        return turned(contraction(c, [transposed(p) for p in reversed(pieces)]))
+    operands, sizes, column = labelled(pieces)
+    if traced or (sizes[0] == sizes[column] == 1):
+        operands = [Labelled(n, tuple(0 if k == column else k for k in own)) for n, own in operands]
+        n = summed(c, operands, (), {k: d for k, d in sizes.items() if k != column or k == 0})
+        return n if traced else uniform(n, (1, 1))
+    return summed(c, operands, (0, column), sizes) if column else diagonal_product(c, operands, sizes[0])
+
+
+def transposed(p: Piece) -> Piece:
+    """A piece transposed."""
+    return p if p.kind == "diagonal" else Piece(p.kind, p.node and turned(p.node), p.shape[::-1])
+
+
+def labelled(pieces: Sequence[Piece]) -> tuple[list[Labelled], dict[int, Dim], int]:
+    """The operands with labels from row 0 on, the dimension of each label, and that of the columns of the product."""
+    operands, sizes, column = list[Labelled](), {0: pieces[0].shape[0]}, 0
     for p in pieces:
-        left = column
+        row = column
         if p.kind in ("matrix", "ones"):
-            labels += 1
-            column = labels
+            column = len(sizes)
             sizes[column] = p.shape[1]
         if p.node is not None:
-            own = (left,) if p.kind == "diagonal" else (left, column)
-            operands.append(Labelled(p.node, (*[SAMPLES] * (len(p.node.type.shape) - len(own)), *own)))
-    if traced:
-        operands = [Labelled(n, tuple(row if k == column else k for k in own)) for n, own in operands]
-        return summed(c, operands, (), {k: d for k, d in sizes.items() if k != column or k == row})
-    if row == column:
-        return diagonal_product(c, operands, sizes[row])
-    return summed(c, operands, (row, column), sizes)
+            operands.append(operand(p.kind, p.node, row, column))
+    return operands, sizes, column
+
+
+def operand(kind: str, n: Node, row: int, column: int) -> Labelled:
+    """A matrix with the labels of its axes; of a diagonal one its vector, of one number all over the number."""
+    own: tuple[int, ...] = (row,) if kind == "diagonal" else (row, column)
+    if kind == "matrix" and is_uniform(n):
+        n, own = n.args[0], ()
+    return Labelled(n, (*[SAMPLES] * (len(n.type.shape) - len(own)), *own))
 
 
 def summed(c: Context, operands: Sequence[Labelled], result: tuple[int, ...], sizes: Mapping[int, Dim]) -> Node:
     """The contraction to a result; a label that no operand has is an axis of ones, which is repeated or counted."""
+    operands = narrowed(list(map(upright, operands)), result)
     held = {k for x in operands for k in x.labels}
     batch = (SAMPLES,) if SAMPLES in held else ()
-    n = products(operands, (*batch, *result)) if operands else c.const(1.0)
-    for dim in (d for k, d in sizes.items() if k not in held and k not in result):
+    kept = tuple(k for k in result if k in held)
+    n = products(operands, (*batch, *kept)) if operands else c.const(1.0)
+    for dim in (d for k, d in sizes.items() if k not in held and k not in result and d != 1):
         n = heads.times(n, count(c, dim))
-    shape: Shape = tuple(sizes[k] for k in result)
-    return expand(n, (*n.type.shape[: len(batch)], *shape))
+    if kept == result:
+        return n
+    at = (*range(len(batch)), *(len(batch) + result.index(k) for k in kept))
+    return apply("broadcast", n, params=((*n.type.shape[: len(batch)], *(sizes[k] for k in result)), at))
+
+
+def narrowed(operands: Sequence[Labelled], result: tuple[int, ...]) -> list[Labelled]:
+    """The operands without axes of one entry that neither another operand nor the result has."""
+    uses = Counter(k for x in operands for k in x.labels) + Counter([SAMPLES, *result])
+    found = []
+    for node, labels in operands:
+        lost = [k for k, label in enumerate(labels) if node.type.shape[k] == 1 and uses[label] == 1]
+        kept = tuple(label for k, label in enumerate(labels) if k not in lost)
+        found.append(Labelled(without_axes(node, lost), kept))
+    return found
 
 
 def diagonal_product(c: Context, operands: Sequence[Labelled], dim: Dim) -> Node:
@@ -310,10 +388,22 @@ def sum_of_traces(c: Context, *nodes: Node, terms: Sequence[Product]) -> Node:
 
 
 def raised(expr: Any) -> Plan:
-    """A power of a matrix: factors of a product, or repeated squaring."""
+    """A power of a matrix: factors of a product, repeated squaring, or the power of its one entry."""
+    base, exponent = expr.args
     if factored(expr).parts != [expr]:
         return product(expr)
-    return Plan(expr.args[:1], partial(squared, exponent=int(expr.args[1])))
+    if exponent.is_Integer:
+        return Plan((base,), partial(squared, exponent=int(exponent)))
+    if not exponent.is_Number:
+        raise ExpressionError(f"{text(expr)}: the power {exponent} of a matrix is not a number; write the product out")
+    return Plan((base,), partial(root, expr=expr))
+
+
+def root(c: Context, n: Node, expr: Any) -> Node:
+    """A power of the entry of a matrix of one."""
+    if n.type.shape[-2:] != (1, 1):
+        raise ExpressionError(f"{text(expr)}: the power {expr.args[1]} of a matrix is no integer; write the root out")
+    return each_entry(partial(heads.power, c, exponent=expr.args[1]), n)
 
 
 def squared(c: Context, n: Node, exponent: int) -> Node:
@@ -367,17 +457,12 @@ def entry_at(n: Node, place: tuple[int, ...]) -> Node:
 # Sums, and functions of entries
 
 
-def entrywise_product(c: Context, *nodes: Node) -> Node:
-    """The product of matrices, entry by entry."""
-    return heads.ratio(c, nodes, ())
-
-
 def entrywise_power(expr: Any) -> Plan:
     """Each entry raised to a power, a number or that in another matrix."""
     base, exponent = expr.args
     if exponent.is_Number:
-        return Plan((base,), partial(heads.power, exponent=exponent))
-    return Plan(expr.args, lambda c, x, y: apply("pow", entries_of(x), entries_of(y)))
+        return Plan((base,), lambda c, n: each_entry(partial(heads.power, c, exponent=exponent), n))
+    return Plan(expr.args, lambda c, x, y: apply("pow", entries_of(x, y), entries_of(y, x)))
 
 
 class Entry(sympy.Dummy):  # type: ignore[misc]
@@ -412,9 +497,12 @@ def of_each(c: Context, body: Node, matrix: Node, expr: Any, entry: Entry) -> No
         raise ExpressionError(f"{text(expr)}: the function takes one entry, and uses it in a matrix; write that by "
                               "HadamardProduct and OneMatrix, without applyfunc")  # fmt: skip
     beside = {a for n in inside for a in n.args if a not in inside} | ({body} - inside)
-    lifted = {a: entries_of(a) for a in beside}
-    (result,) = substitute([body], {at: matrix, **lifted})
-    return expand(result, broadcast(result.type.shape, matrix.type.shape))
+
+    def function(n: Node) -> Node:
+        (result,) = substitute([body], {at: n, **{a: entries_of(a, n) for a in beside}})
+        return expand(result, broadcast(result.type.shape, n.type.shape))
+
+    return each_entry(function, matrix)
 
 
 # Matrices put together and taken apart
@@ -509,7 +597,7 @@ def diagonal_column(c: Context, n: Node) -> Node:
 
 def diagonal_part(c: Context, n: Node) -> Node:
     """A matrix with zeros off its diagonal."""
-    return apply("select", on_diagonal(ir.const(True, "bool"), n.type.shape), n, c.const(0.0))
+    return apply("select", apply("eq", *positions(n.type.shape)), n, c.const(0.0))
 
 
 def constant(value: float) -> heads.Handler:
@@ -583,8 +671,8 @@ MATRICES: dict[Any, heads.Handler] = {
     sympy.Inverse: product,
     sympy.Transpose: product,
     sympy.Adjoint: product,
-    sympy.MatAdd: heads.formula(heads.total),
-    sympy.HadamardProduct: heads.formula(entrywise_product),
+    sympy.MatAdd: heads.formula(lambda c, *nodes: each_entry(partial(heads.total, c), *nodes)),
+    sympy.HadamardProduct: heads.formula(lambda c, *nodes: each_entry(lambda *x: heads.ratio(c, x, ()), *nodes)),
     sympy.HadamardPower: entrywise_power,
     ElementwiseApplyFunction: applied,
     sympy.BlockMatrix: blocks,
