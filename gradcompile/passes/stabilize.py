@@ -256,16 +256,21 @@ def log_of_product(n: Node) -> Node | None:
 
 
 def log_of_det(n: Node) -> Node | None:
-    """log(x*det(A)/det(B)) = log|det(A)| - log|det(B)| + log(x*signs), and so for roots of them: no overflow.
+    """log(x*det(A)/det(B)) = log|det(A)| - log|det(B)| + log(x*signs), and so for roots of such products: no overflow.
 
     The logarithm of a negative number stays NaN.
     """
-    c, above, below = fraction(n.args[0])
-    found = [(power, x) for power, side in ((1.0, above), (-1.0, below)) for x in side if is_det(x)]
+    return log_by_dets(n.args[0], lambda x: is_det(x) or is_root_of_dets(x))
+
+
+def log_by_dets(n: Node, taken: Callable[[Node], bool]) -> Node | None:
+    """The logarithm of a product with determinants, or roots of such products, among its factors; else None."""
+    c, above, below = fraction(n)
+    found = [(power, x) for power, side in ((1.0, above), (-1.0, below)) for x in side if taken(x)]
     if not found or c == 0:
         return None
-    signs = product(apply("detsign", x.args[0]) for _, x in found if x.op.name == "det")
-    top, bottom = ([x for x in side if not is_det(x)] for side in (above, below))
+    signs = product(apply("detsign", x.args[0]) for _, x in found if is_det(x))
+    top, bottom = ([x for x in side if not taken(x)] for side in (above, below))
     rest = quotient(c, top, bottom, n)
     if signs is not None:
         negative = make("lt", signs, number(0.0, n))
@@ -274,17 +279,19 @@ def log_of_det(n: Node) -> Node | None:
 
 
 def is_det(x: Node) -> bool:
-    """Whether this is a determinant, or the square root of one."""
-    return x.op.name == "det" or (x.op.name == "sqrt" and x.args[0].op.name == "det")
+    """Whether this is a determinant."""
+    return x.op.name == "det"
+
+
+def is_root_of_dets(x: Node) -> bool:
+    """Whether this is the square root of a product with a determinant among its factors."""
+    return x.op.name == "sqrt" and any(is_det(y) for side in fraction(x.args[0])[1:] for y in side)
 
 
 def log_size(x: Node) -> Node:
-    """log|det(A)|; log(sqrt(det(A))), which is NaN where the determinant is negative."""
-    if x.op.name == "det":
-        return apply("logabsdet", x.args[0])
-    a = x.args[0].args[0]
-    negative = make("lt", apply("detsign", a), number(0.0, x))
-    return make("select", negative, number(math.nan, x), scaled(0.5, apply("logabsdet", a)))
+    """log|det(A)|; the logarithm of a root, which is NaN where that is."""
+    inner = log_by_dets(x.args[0], is_det) if x.op.name == "sqrt" else None
+    return apply("logabsdet", x.args[0]) if inner is None else scaled(0.5, inner)
 
 
 class Exponential(NamedTuple):
