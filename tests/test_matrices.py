@@ -285,3 +285,72 @@ def test_what_is_wrong_is_said(loss: Any, given: dict[str, Any], error: type[Exc
     with pytest.raises(error, match=message) as caught:
         read(loss, **{"params": [A], **given})
     assert len(str(caught.value)) < 600
+
+
+def test_depth_and_sharing_are_no_matter() -> None:
+    deep = shared = A
+    for _ in range(100):  # about as deep as SymPy goes
+        deep = (deep * B + C).applyfunc(sp.tanh)
+    for _ in range(10):
+        shared = (shared * B).applyfunc(sp.tanh) + shared
+    for loss, count in ((sp.Trace(deep), 100), (sp.Trace(shared), 10)):
+        assert len(found(read(loss, [A]), "tanh")) == count
+
+
+# Drawn expressions
+
+SHAPES = {"A": (3, 3), "B": (3, 3), "P": (3, 2), "x": (3, 1), "X": ("n", 3), "z": ("n", 1)}
+SYMBOLS = {"A": A, "B": B, "P": P, "x": x, "X": X, "z": z}
+SIZES = {"n": (n, ROWS), 1: (1, 1), 2: (2, 2), 3: (3, 3)}
+
+
+def drawn(rng: np.random.Generator, given: Mapping[str, Any], rows: Any, columns: Any, depth: int) -> tuple[Any, Any]:
+    """A matrix expression of that shape, and its value."""
+    leaves = [k for k, d in SHAPES.items() if d == (rows, columns)]
+    (r, rv), (c, cv) = SIZES[rows], SIZES[columns]
+    if depth == 0 or rng.random() < 0.15:
+        if leaves and rng.random() < 0.8:
+            k = leaves[rng.integers(len(leaves))]
+            return SYMBOLS[k], given[k]
+        return (sp.Identity(r), np.eye(rv)) if rows == columns and rng.random() < 0.5 else (
+            sp.OneMatrix(r, c), np.ones((rv, cv)))  # fmt: skip
+
+    def part(i: Any, j: Any) -> tuple[Any, Any]:
+        return drawn(rng, given, i, j, depth - 1)
+
+    kind = rng.integers(9)
+    if kind < 3:
+        middle = [1, 2, 3, "n"][rng.integers(4)]
+        (e, ev), (f, fv) = part(rows, middle), part(middle, columns)
+        return e * f, ev @ fv
+    e, ev = part(rows, columns)
+    if kind == 3:
+        f, fv = part(columns, rows)
+        return e - 2 * f.T, ev - 2 * fv.T
+    if kind == 4:
+        return s * e, given["s"] * ev
+    if kind == 5:
+        f, fv = part(rows, columns)
+        return sp.HadamardProduct(e, f), ev * fv
+    if kind == 6:
+        return e.applyfunc(lambda v: sp.sin(s * v)), np.sin(given["s"] * ev)
+    if kind == 7:
+        g, gv = part(rows, rows)
+        damped, value = g * g.T + 9 * sp.Identity(r), gv @ gv.T + 9 * np.eye(rv)
+        return damped.I * e, np.linalg.solve(value, ev)
+    v, vv = part(rows, 1)
+    return sp.DiagMatrix(v) * e, vv * ev
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_drawn_expressions(seed: int) -> None:
+    rng, given = np.random.default_rng(seed), {k: v - 0.75 for k, v in values(seed).items()}
+    rows = [1, 2, 3, "n"][seed % 4]
+    e, value = drawn(rng, given, rows, rows, 4)
+    f, other = drawn(rng, given, rows, rows, 2)
+    problem = read(sp.Trace(e * f.T) + s * z[1, 0], [s, A, x], allow_unused=True)
+    env = point(problem, given)
+    want = tr(value @ other.T) + given["s"] * given["z"][1, 0]
+    for root in (problem.primal, contracted([problem.primal])[0]):
+        np.testing.assert_allclose(evaluate([root], env)[0], want, rtol=1e-10)
+    check_grads(problem.primal, [a.leaf for a in problem.params], env, tolerance=1e-6)

@@ -81,6 +81,8 @@ def stands_for_symbol(expr: Any) -> bool:
         return True
     if isinstance(expr, sympy.Derivative):
         return isinstance(expr.args[0], AppliedUndef)
+    if isinstance(expr, MatrixElement) and not isinstance(expr.args[0], sympy.MatrixSymbol):
+        return False
     return isinstance(expr, sympy.Indexed | MatrixElement) and all(i.is_Integer for i in indices(expr))
 
 

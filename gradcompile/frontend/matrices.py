@@ -390,7 +390,7 @@ def sum_of_traces(c: Context, *nodes: Node, terms: Sequence[Product]) -> Node:
 def raised(expr: Any) -> Plan:
     """A power of a matrix: factors of a product, repeated squaring, or the power of its one entry."""
     base, exponent = expr.args
-    if factored(expr).parts != [expr]:
+    if factored(expr).parts[0] is not expr:
         return product(expr)
     if exponent.is_Integer:
         return Plan((base,), partial(squared, exponent=int(exponent)))
@@ -518,7 +518,7 @@ def explicit(expr: Any) -> Plan:
         numbers = [heads.nearest(e) for e in entries]
         rows = [numbers[k : k + shape[1]] for k in range(0, len(numbers), shape[1])]
         return Plan((), lambda c: table(rows, c.dtype))
-    kept = [k for k, e in enumerate(entries) if not e.is_zero]
+    kept = [k for k, e in enumerate(entries) if not (e.is_Number and e == 0)]
     places = [divmod(k, shape[1]) for k in kept]
     return Plan([entries[k] for k in kept], partial(assembled, shape=shape, indices=places))
 
