@@ -262,6 +262,45 @@ def log_of_product(n: Node) -> Node | None:
     return make("add", *logs, *([] if is_const(rest, 1.0) else [make("log", rest)]))
 
 
+def log_of_det(n: Node) -> Node | None:
+    """log(x*det(A)/det(B)) = log|det(A)| - log|det(B)| + log(x*signs), and so for roots of such products: no overflow.
+
+    The logarithm of a negative number stays NaN.
+    """
+    return log_by_dets(n.args[0], lambda x: is_det(x) or is_root_of_dets(x))
+
+
+def log_by_dets(n: Node, taken: Callable[[Node], bool]) -> Node | None:
+    """The logarithm of a product with determinants, or roots of such products, among its factors; else None."""
+    c, above, below = fraction(n)
+    found = [(power, x) for power, side in ((1.0, above), (-1.0, below)) for x in side if taken(x)]
+    if not found or c == 0:
+        return None
+    signs = product(apply("detsign", x.args[0]) for _, x in found if is_det(x))
+    top, bottom = ([x for x in side if not taken(x)] for side in (above, below))
+    rest = quotient(c, top, bottom, n)
+    if signs is not None:
+        negative = make("lt", signs, number(0.0, n))
+        rest = make("mul", make("select", negative, number(-1.0, n), number(1.0, n)), rest)
+    return make("add", *(scaled(power, log_size(x)) for power, x in found), make("log", rest))
+
+
+def is_det(x: Node) -> bool:
+    """Whether this is a determinant."""
+    return x.op.name == "det"
+
+
+def is_root_of_dets(x: Node) -> bool:
+    """Whether this is the square root of a product with a determinant among its factors."""
+    return x.op.name == "sqrt" and any(is_det(y) for side in fraction(x.args[0])[1:] for y in side)
+
+
+def log_size(x: Node) -> Node:
+    """log|det(A)|; the logarithm of a root, which is NaN where that is."""
+    inner = log_by_dets(x.args[0], is_det) if x.op.name == "sqrt" else None
+    return apply("logabsdet", x.args[0]) if inner is None else scaled(0.5, inner)
+
+
 class Exponential(NamedTuple):
     """The term weight*exp(exponent), or the sum of such terms over axes (the params of that sum) of a shape."""
 
@@ -512,6 +551,14 @@ def norm_of_loop(n: Node) -> Node | None:
     return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
 
 
+def norm_of_product(n: Node) -> Node | None:
+    """sqrt(s), s an array contracted with itself, = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
+    c, x = split(n.args[0])
+    if x is None or x.op.name != "dot" or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
+        return None
+    return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
+
+
 def square_root(t: Node) -> Node | None:
     """x if the term is x**2, a positive number included."""
     c, above, below = fraction(t)
@@ -545,8 +592,8 @@ def is_one_plus(x: Node, u: Node) -> bool:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (exp_minus_one, one_minus_cos, one_minus_sigmoid, sinh_of_exps),
-    "log": (log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
+    "log": (log_of_det, log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
     "div": (tanh_of_exps, bernoulli, logistic, softmax),
-    "sqrt": (norm, norm_of_loop),
+    "sqrt": (norm, norm_of_loop, norm_of_product),
     "mul": (x_log_x,),
 }
