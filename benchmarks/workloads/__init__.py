@@ -3,4 +3,6 @@
 from benchmarks.record import Workload
 from benchmarks.workloads import adbench, arrays, large, mapped, samples, small
 
-ALL: dict[str, Workload] = {w.name: w for theme in (small, samples, large, mapped, arrays, adbench) for w in theme.WORKLOADS}
+ALL: dict[str, Workload] = {
+    w.name: w for theme in (small, samples, large, mapped, arrays, adbench) for w in theme.WORKLOADS
+}

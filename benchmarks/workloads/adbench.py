@@ -13,7 +13,7 @@ Pair = tuple[Arrays, Arrays]
 
 
 def tables(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ones on the diagonal; ones below it; where the entries below it stand in the vector that fills them by columns."""
+    """Ones on the diagonal; ones below it; where the entries below stand in the vector that fills them by columns."""
     places = np.zeros((d, d), int)
     column, row = np.triu_indices(d, 1)
     places[row, column] = np.arange(len(row))
@@ -21,7 +21,7 @@ def tables(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def normaliser(d: int) -> float:
-    """The constant of the Wishart prior, n' d (log gamma - log(2)/2) - log Gamma_d(n'/2), with gamma = 1, n' = d + 1."""
+    """The Wishart prior's constant, n' d (log gamma - log(2)/2) - log Gamma_d(n'/2), with gamma = 1, n' = d + 1."""
     from scipy.special import multigammaln
 
     return float(-(d + 1) * d * math.log(2) / 2 - multigammaln((d + 1) / 2, d))
@@ -89,7 +89,7 @@ def bundle_data(rng: np.random.Generator, observations: int) -> Pair:
         rng.normal(scale=0.1, size=(49, 3)), rng.normal(scale=0.2, size=(49, 3)), rng.uniform(0.8, 1.2, 49),
         rng.normal(scale=0.05, size=(49, 2)), rng.normal(scale=0.1, size=(49, 2)),
     ])  # fmt: skip
-    points = rng.normal(size=(count, 3)) + [0.0, 0.0, 8.0]
+    points = rng.normal((0.0, 0.0, 8.0), size=(count, 3))
     inputs = {
         "camera": rng.integers(0, 49, observations),
         "point": rng.integers(0, count, observations),

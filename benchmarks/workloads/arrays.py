@@ -1,5 +1,6 @@
 """Losses over arrays: networks, a regression, kernels between all pairs of points, a recurrence, attention."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ Pair = tuple[Arrays, Arrays]
 def layers(rng: np.random.Generator, *widths: int) -> dict[str, np.ndarray]:
     """Weights W1, b1, W2, b2, ... of a network of these widths, so scaled that values keep their size."""
     found = {}
-    for k, (wide, narrow) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for k, (wide, narrow) in enumerate(itertools.pairwise(widths), 1):
         found[f"W{k}"] = rng.normal(scale=wide**-0.5, size=(wide, narrow))
         found[f"b{k}"] = 0.1 * rng.normal(size=narrow)
     return found
@@ -58,7 +59,7 @@ def classifier_products(*widths: int) -> Callable[[int], list[Product]]:
     """Forward, the gradient by the weights, and from the second layer on that by the layer's input."""
 
     def products(n: int) -> list[Product]:
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         forward = [(n, wide, narrow) for wide, narrow in pairs]
         weights = [(wide, n, narrow) for wide, narrow in pairs]
         return forward + weights + [(n, narrow, wide) for wide, narrow in pairs[1:]]
