@@ -10,6 +10,7 @@ from sympy.core.function import AppliedUndef
 from sympy.matrices.expressions.matexpr import MatrixElement
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.names import Namer, natural, text
 from gradcompile.ir import Node, apply, leaf
 from gradcompile.types import ArrayType, Dim, Shape
@@ -25,7 +26,8 @@ class Argument:
 
     name: identifier.  original: the symbol, or the mapping's key.  leaf: its node, of type [] for a scalar, (k, m) for
     an array, [n] for a data symbol and [n, k] for several.  entries: identifiers of an array's entries, nested as the
-    shape is (without n), None for a scalar.  symbols: the SymPy symbols it holds, in the order of the entries.
+    shape is (without n), None for a scalar.  symbols: the SymPy symbols it holds, in the order of the entries. A
+    symbolic array has neither.
     """
 
     name: str
@@ -34,14 +36,25 @@ class Argument:
     entries: Entries | None
     symbols: tuple[Any, ...]
 
+    @property
+    def is_column(self) -> bool:
+        """Whether it was named as data: one entry, or row, a sample."""
+        return bool(self.leaf.params[1] == "data")
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it has an axis whose length is known at the call only."""
+        return any(isinstance(d, str) for d in self.leaf.type.shape)
+
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss that was read: a scalar node (or one value a sample) and the arguments it stands on.
+    """A loss that was read: a scalar node (or one value a sample, or an array) and the arguments it stands on.
 
     primal: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
     sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded
-    text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.
+    text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.  arrays: written with symbolic arrays,
+    which have no symbols, rather than in SymPy.
     """
 
     primal: Node
@@ -51,6 +64,18 @@ class Problem:
     names: Mapping[Node, str]
     formula: str
     symbols: Mapping[Node, Any]
+    arrays: bool = False
+
+    @property
+    def dtype(self) -> str:
+        """The floating-point type that is computed in: that of all arguments that have one."""
+        kinds = [a.leaf.type.dtype for a in (*self.params, *self.inputs)] + [self.primal.type.dtype]
+        return next((k for k in kinds if k.startswith("float")), "float64")
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the work of a call grows with a dimension that the inputs give."""
+        return any(a.is_sampled for a in self.inputs)
 
 
 @dataclass(slots=True)
@@ -116,7 +141,7 @@ def slots(given: Any, role: str, prefix: str) -> tuple[list[Slot], bool]:
 
 def is_sequence(given: Any) -> bool:
     """Whether this is a sequence of arguments or entries, rather than one of them (a Matrix is one)."""
-    if isinstance(given, sympy.Basic | sympy.MatrixBase | str):
+    if isinstance(given, sympy.Basic | sympy.MatrixBase | str | Array):
         return isinstance(given, sympy.Tuple)
     return isinstance(given, Iterable)
 
@@ -133,6 +158,8 @@ def slot(entry: Any, role: str, unnamed: str, key: object = None) -> Slot:
         if role == "data" and isinstance(entry, sympy.MatrixBase) and 1 in shape:
             shape = (len(symbols),)
         return Slot(unnamed, unnamed if key is None else key, role, shape, symbols)
+    if isinstance(entry, Array):
+        raise ArgumentTypeError(f"{role}: {entry!r} can't be an argument of a SymPy loss; write the loss with arrays")
     raise ArgumentTypeError(
         f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument; name a Symbol, an IndexedBase, "
         "a MatrixSymbol, x(t), or a sequence or Matrix of symbols"

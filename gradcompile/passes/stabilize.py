@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, const, is_const, rebuild
 from gradcompile.ops.record import Params
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 from gradcompile.types import Shape
@@ -43,6 +44,12 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     ('log(1 + exp(x))', 'softplus(x)')
     """
     changes: dict[Node, tuple[str, Node]] = {}
+    inside: list[Rewrite] = []  # what was changed in the bodies of loops
+
+    def body(roots: Sequence[Node]) -> list[Node]:
+        new, found = stabilize(roots)
+        inside.extend(found)
+        return new
 
     def rewrite(n: Node) -> Node:
         for rule in RULES.get(n.op.name, ()):
@@ -50,12 +57,12 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
             if found is not None:
                 changes[n] = (rule.__name__, found)
                 return found
-        return n
+        return rebodied(n, body)
 
     result = rebuild(roots, rewrite)
     texts = formulas([*changes, *(after for _, after in changes.values())], {}, SHOWN)
     rewrites = [Rewrite(rule, texts[before], texts[after]) for before, (rule, after) in changes.items()]
-    return result, list(dict.fromkeys(rewrites))
+    return result, list(dict.fromkeys([*rewrites, *inside]))
 
 
 # Graph algebra, folding constants on the way

@@ -44,6 +44,7 @@ TITLES = {
     DISPATCHER.module: "to machine code: functions in a subset of Python, from their text to LLVM IR",
     PRIMITIVES: "what is an instruction in machine code",
     "gradcompile.reduction": "sums over samples",
+    "gradcompile.runtime.routines": "routines on one matrix or row",
     "gradcompile.special": "special functions",
     SELF: "the generated functions",
 }

@@ -10,7 +10,7 @@ order. `for i in lanes(start, stop)` promises that its iterations do not depend 
 `s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector) and scalar code for the rest.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet.
-Any other compiled function may be called with scalars; in a vector loop it is called lane by lane.
+Any other compiled function may be called, with numbers and whole arrays; in a vector loop it is called lane by lane.
 
 Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
 """
@@ -37,7 +37,7 @@ class Compiled(NamedTuple):
     text: str
     name: str
     result: str
-    foreign: dict[str, tuple[Any, tuple[str, ...], str]]
+    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
 
 
 @lru_cache(maxsize=4)  # Numba asks more than once
@@ -121,14 +121,49 @@ def unpacked(context: Any, builder: Any, type: Any, value: Any) -> list[Any]:
 
 
 def link_foreign(context: Any, module: Any, name: str, compiled: Any) -> None:
-    """Define a function of plain scalars that calls one that Numba compiled."""
+    """Define a function of numbers and pointers that calls one that Numba compiled."""
     from llvmlite import ir
+    from numba import types
 
-    arguments = [context.get_value_type(t) for t in compiled.signature.args]
+    given = compiled.signature.args
+    arguments = [part for t in given for part in parts(context, t)]
     result = context.get_value_type(compiled.signature.return_type)
-    made = ir.Function(module, ir.FunctionType(result, arguments), name)
+    is_void = compiled.signature.return_type == types.none
+    made = ir.Function(module, ir.FunctionType(ir.VoidType() if is_void else result, arguments), name)
     made.linkage = "linkonce_odr"
     builder = ir.IRBuilder(made.append_basic_block())
     context.active_code_library.add_linking_library(compiled.library)
-    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, made.args)
-    builder.ret(found)
+    waiting = iter(made.args)
+    values = [packed(context, builder, t, [next(waiting) for _ in parts(context, t)]) for t in given]
+    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    _ = builder.ret_void() if is_void else builder.ret(found)
+
+
+def parts(context: Any, type: Any) -> list[Any]:
+    """The LLVM types of an argument as `unpacked` gives it."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
+    if not isinstance(type, types.Array):
+        return [context.get_value_type(type)]
+    return [cgutils.voidptr_t, *[ir.IntType(64)] * (type.ndim if type.layout == "C" else 2 * type.ndim)]
+
+
+def packed(context: Any, builder: Any, type: Any, values: Sequence[Any]) -> Any:
+    """The opposite of `unpacked`: an argument as Numba's functions take it. The array's memory is not theirs."""
+    from llvmlite import ir
+    from numba import types
+    from numba.np.arrayobj import populate_array
+
+    if not isinstance(type, types.Array):
+        return values[0]
+    size = ir.Constant(ir.IntType(64), context.get_abi_sizeof(context.get_data_type(type.dtype)))
+    shape = values[1 : type.ndim + 1]
+    strides = [builder.mul(v, size) for v in values[type.ndim + 1 :]] or [size]
+    for length in reversed(shape[1:] if type.layout == "C" else ()):
+        strides.insert(0, builder.mul(strides[0], length))
+    array = context.make_array(type)(context, builder)
+    data = builder.bitcast(values[0], array.data.type)
+    populate_array(array, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+    return array._getvalue()
