@@ -1,8 +1,8 @@
 """Fill in a table with holes: matrix factorisation, as recommender systems do it.
 
 The table has a row for each of 1,797 handwritten digits and a column for each of 64 points; two thirds of its
-entries are known. Each row and each column gets a vector, and an entry is their product: the known entries are given as three
-columns, row, column and value, and `U[row]` looks up vectors in the loss.
+entries are known. Each row and each column gets a vector, and an entry is their product: the known entries are given as
+three columns, row, column and value, and `U[row]` looks up vectors in the loss.
 
 Run it with: python examples/factorisation.py (needs scikit-learn: pip install "gradcompile[examples]")
 """
