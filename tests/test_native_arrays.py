@@ -130,6 +130,18 @@ def test_a_name_may_mean_another_part_in_each_loop():
     same(text, np.zeros(17), draw(17, 2), 17)
 
 
+def test_a_loop_hands_no_array_on():
+    text = "@jit\ndef f(x):\n    h = x[:3]\n    for k in range(4):\n        x[k] = h[0]\n        h = x[k:]\n"
+    with pytest.raises(native.SubsetError, match="'h' means an array outside"):
+        lowered(text, VECTOR)
+
+
+def test_a_part_that_differs_by_lane_is_named():
+    text = "@jit\ndef f(x):\n    for i in lanes(0, 64):\n        row = x[i]\n        row[0] = 1.0\n"
+    with pytest.raises(native.SubsetError, match="differs by lane"):
+        lowered(text, MATRIX)
+
+
 # ---- memory
 
 

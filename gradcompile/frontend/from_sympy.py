@@ -118,6 +118,7 @@ def read(
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
         text(expr),
         symbols,
+        arrays=any(s.whole for s in slots),
     )
 
 

@@ -4,13 +4,27 @@ Numba's front end takes time that grows faster than a function's length; LLVM do
 function is parsed and lowered here, and Numba is handed the result inside an intrinsic: dispatch, disk cache and calls
 from other compiled functions stay Numba's.
 
-The subset. Values are floats, integers, truth values, and arrays of floats by element. Statements: assignments to
+The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
 names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
 order. `for i in lanes(start, stop)` promises that its iterations do not depend on each other, but for sums in
-`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector) and scalar code for the rest.
+`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector), then for as many as fill a
+register, and scalar code for the rest.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
+<<<<<<< HEAD
 constants and tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet.
 Any other compiled function may be called, with numbers and whole arrays; in a vector loop it is called lane by lane.
+=======
+constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
+negative. Literals take the dtype of what they meet.
+Any other compiled function may be called with scalars; in a vector loop it is called lane by lane.
+>>>>>>> native4
+
+Parts of arrays, without a copy, may be named, passed on and multiplied: `x[k]`, `x[a:b]`, `x[k, :, a:b]`, `x.T` of a
+matrix, `view(x, offset, shape)`. Neither indices nor bounds are checked or counted from the end. A name that means an
+array before a loop means no other in it. `out[:, :] = a @ b`, also `+=` and `-=`, with any slices of `out`, is a call
+of BLAS, and so is `a @ b` of two vectors, a number; of each matrix the rows or the columns are contiguous, strides are
+positive, `out` overlaps neither operand, and the module calls `runtime.blas.connect_blas()`. `out[:, :] = x` fills with
+a number. Memory by `zeros`, `empty` and `full` lasts until the function returns; in a loop its size is known before.
 
 Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
 """

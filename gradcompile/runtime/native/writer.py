@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradcompile.runtime.native.arrays import dot, fill, multiply, product_of, sliced, transposed, viewed
-from gradcompile.runtime.native.syntax import own_text, repeated, syntax
+from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     FLOATS,
     SHORT,
@@ -347,10 +347,21 @@ class Writer:
 
         def inside(index: Value) -> None:
             self.names[name] = index if width == 1 else Value("lane", width, (index.text, 1))
-            for s in body:
-                self.statement(s)
+            self.loop_body(body)
 
         return inside
+
+    def loop_body(self, body: list[ast.stmt]) -> None:
+        """The statements of a loop. What they name is known in it alone, but for variables."""
+        kept = dict(self.names)
+        for name in assigned(body):
+            if isinstance(kept.get(name), Array):
+                raise SubsetError(f"{self.tree.name}: {name!r} means an array outside of a loop and another one inside")
+        self.depth += 1
+        for s in body:
+            self.statement(s)
+        self.depth -= 1
+        self.names = kept
 
     def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None]) -> None:
         """A loop in order."""
@@ -364,9 +375,7 @@ class Writer:
         self.lines += ["", f"  {index}.go = icmp slt i64 {index}, {last}"]
         self.lines.append(f"  br i1 {index}.go, label %{body}, label %{after}")
         self.start(body)
-        self.depth += 1
         inside(Value("i64", 1, index))
-        self.depth -= 1
         self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
         self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
         self.jump(head)
@@ -379,25 +388,19 @@ class Writer:
         self.start(head)
         self.lines.append(f"  br i1 {self.value(test).text}, label %{inside}, label %{after}")
         self.start(inside)
-        self.depth += 1
-        for s in body:
-            self.statement(s)
-        self.depth -= 1
+        self.loop_body(body)
         self.jump(head)
         self.start(after)
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
         """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and then scalars."""
-        kept = dict(self.names)
         for width in self.widths(body):
             count = self.binary(ast.Sub, stop, start)
             full = self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
             if full != number(0):
-                self.names = dict(kept)
                 self.loop(start, middle, number(width), self.repeating(name, body, width))
             start = middle
-        self.names = kept
 
     def widths(self, body: list[ast.stmt]) -> list[int]:
         """How many lanes the loops have that a loop over lanes becomes; a module may set the first of them, LANES."""
@@ -710,15 +713,28 @@ class Writer:
             return self.local(type, count.text, self.fresh())
         if self.depth:
             raise SubsetError(f"{self.tree.name}: memory in a loop, of a size that is not known before")
+        size = self.converted(self.binary(ast.Mult, count, number(SIZES[type])), "i64", 1)
+        pointer = self.fresh()
+        taken = self.take(self.lines, size, pointer)
+        if self.many:
+            self.home[taken] = len(self.pieces) - 1
+            self.slot(Value("ptr", 1, taken))
+        return pointer
+
+    def take(self, lines: list[str], size: str, name: str) -> str:
+        """Write the lines that take so many bytes from the heap, from where a vector register fits on; what to free."""
         self.unit.declare("malloc", "ptr @malloc(i64)")
         self.unit.declare("free", "void @free(ptr)")
-        size = self.converted(self.binary(ast.Mult, count, number(SIZES[type])), "i64", 1)
-        pointer = self.emit(f"call ptr @malloc(i64 {size})")
-        self.freed.append(pointer)
-        if self.many:
-            self.home[pointer] = len(self.pieces) - 1
-            self.slot(Value("ptr", 1, pointer))
-        return pointer
+        lines += [
+            f"  {name}.size = add i64 {size}, {REGISTER}",
+            f"  {name}.taken = call ptr @malloc(i64 {name}.size)",
+            f"  {name}.address = ptrtoint ptr {name}.taken to i64",
+            f"  {name}.below = sub i64 0, {name}.address",
+            f"  {name}.rest = and i64 {name}.below, {REGISTER - 1}",
+            f"  {name} = getelementptr i8, ptr {name}.taken, i64 {name}.rest",
+        ]
+        self.freed.append(f"{name}.taken")
+        return self.freed[-1]
 
     def local(self, type: str, count: int, name: str) -> str:
         """Memory for as long as the function runs: on the stack, or from the heap where that is too much."""
@@ -726,10 +742,7 @@ class Writer:
         if size <= STACK:
             self.entry.append(f"  {name} = alloca [{max(count, 1)} x {type}], align 64")
         else:
-            self.unit.declare("malloc", "ptr @malloc(i64)")
-            self.unit.declare("free", "void @free(ptr)")
-            self.entry.append(f"  {name} = call ptr @malloc(i64 {size})")
-            self.freed.append(name)
+            self.take(self.entry, str(size), name)
         if self.many and name != "%frame":
             return self.handed_on(name)
         return name
