@@ -106,7 +106,7 @@ class Writer:
                 memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True)
                 naming.contiguous.add(a.name)
             else:
-                scalars[a.leaf] = a.name
+                scalars[a.leaf] = f"({a.name} != 0)" if a.leaf.type.dtype == "bool" else a.name
         return memory, scalars, lines
 
     def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:
