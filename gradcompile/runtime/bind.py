@@ -530,7 +530,7 @@ def make_bound(
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
-    if dtype == "float64" and _is_short(kernel) and all(type(v) is float for v in converted_inputs):
+    if dtype == "float64" and not route.multiplies and _is_short(kernel) and all(type(v) is float for v in converted_inputs):
         direct = _direct(kernel, size, inputs)
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}

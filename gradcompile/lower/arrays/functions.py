@@ -269,8 +269,7 @@ class PassWriter(Writer):
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before([n for n in (*p.given, *(self.plan.leaves[x][0] for x in p.cut)) if self.is_wanted(n)], k)
-        suffix = self.naming.fresh("samples")[len("samples") :] if k else ""
-        name, total = "samples" + suffix, "total" + suffix
+        name, total, whole = (self.naming.fresh(word) if k else word for word in ("samples", "total", "sums"))
         naming = self.naming.scope()
         memory, scalars, lines = self.outside(naming)
         own = [r for r in p.reductions if r.node not in self.direct]
@@ -303,7 +302,6 @@ class PassWriter(Writer):
         self.steps += [Line(f"{total} = zeros({size}, theta)")] if own else []
         everything = ", ".join({"start": "0", "stop": self.count}.get(a, a) for a in arguments)
         if own or used_direct:
-            whole = "sums" + suffix
             self.sums(whole, name, {total: size} if own else {}, arguments, bool(used_direct))
             self.steps.append(Line(f"{whole}({everything})"))
         else:
@@ -393,17 +391,18 @@ class PassWriter(Writer):
     def sums(self, name: str, samples: str, sizes: dict[str, Dim], arguments: Sequence[str], direct: bool) -> None:
         """The function that runs a pass over all samples, group by group, each from zero."""
         sizes = sizes | ({"grad": sum(size_of(a.leaf.type.shape) for a in self.program.params)} if direct else {})
-        many = "stop > start + GROUP"
-        first = [{"stop": "min(start + GROUP, stop)"}.get(a, a) for a in arguments]
-        later = [{a: f"{a}_part" for a in sizes}.get(a, {"start": "first", "stop": "min(first + GROUP, stop)"}.get(a, a))
+        many = "stop > start + group"
+        first = [{"stop": "min(start + group, stop)"}.get(a, a) for a in arguments]
+        later = [{a: f"{a}_part" for a in sizes}.get(a, {"start": "first", "stop": "min(first + group, stop)"}.get(a, a))
                  for a in arguments]  # fmt: skip
-        body: list[Statement] = [Line(f"{samples}({', '.join(first)})")]
+        body: list[Statement] = [Line("group = group_size(stop - start, GROUP)")]
+        body.append(Line(f"{samples}({', '.join(first)})"))
         for array, size in sizes.items():
             body += [Line(f"{array}_{part} = zeros({text_of(size)} if {many} else 0, theta)") for part in ("part", "lost")]
         inner: list[Statement] = [Line(f"{array}_part[:] = 0.0") for array in sizes]
         inner.append(Line(f"{samples}({', '.join(later)})"))
         inner += [Line(f"add_part({array}, {array}_part, {array}_lost)") for array in sizes]
-        body.append(Loop("for first in range(start + GROUP, stop, GROUP)", inner))
+        body.append(Loop("for first in range(start + group, stop, group)", inner))
         body += [Line(f"settle({array}, {array}_lost)") for array in sizes]
         self.late.append((name, arguments, "Add the samples from start to stop, group by group, each from zero.", body))
 
