@@ -33,7 +33,10 @@ BREAK = "\n        "
 
 
 class Graphs(NamedTuple):
-    """The graph before and after each pass: roots, the value first, then the gradient by parameter."""
+    """The graph before and after each pass: roots, the value first, then the gradient by parameter.
+
+    Of arrays, `stabilized` has its contractions as well.
+    """
 
     read: list[Node]
     stabilized: list[Node]
@@ -310,7 +313,8 @@ class CompiledGrad(Compiled):
     def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
 
-        Arrays of the right dtype are bound by reference: changes in place are seen.
+        Arrays of the right dtype are bound by reference: changes in place are seen. That indices are inside their axes
+        is checked here, not when they change.
         """
         converted = bind.match_inputs(self.problem.inputs, inputs, named)
         return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)

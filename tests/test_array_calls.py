@@ -11,7 +11,7 @@ import gradcompile as gc
 from gradcompile import ArgumentError, ArgumentTypeError, ExpressionError, compile_grad, compile_value
 from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.interpret import evaluate
-from gradcompile.runtime import bind
+from gradcompile.runtime import bind, route
 
 rng = np.random.default_rng(1)
 X, t = gc.array("X", ("n", 5)), gc.array("t", ("n",), dtype="int64")
@@ -209,6 +209,13 @@ def test_what_is_lost_is_refused(array, value, words):
         converted(array, value)
 
 
+def test_the_kernel_is_told_of_integers():
+    keep, m = gc.array("keep", ("n", 5), dtype="bool"), gc.array("m", (), "int64")
+    problem = read_arrays(np.sum(np.where(keep, X, m) @ W1), [W1])
+    types = [str(t) for t in route.numba_types(problem.inputs, problem.dtype)]
+    assert types == ["array(float64, 1d, C)"] * 2 + ["array(float64, 2d, C)", "array(int64, 2d, C)", "int64"]
+
+
 # Named dimensions and indices
 
 
@@ -248,6 +255,8 @@ v, w = gc.array("v", "n"), gc.array("w", "m")
         (v[::-1], 0, None),
         (np.max(v), 1, r"max\(v\) needs n >= 1, and n is 0"),
         (v[[0, 3, -1]], 4, "needs n >= 4, and n is 3"),
+        (v[np.array(3)], 4, "needs n >= 4, and n is 3"),
+        (v[np.array([[0], [3]])], 4, "needs n >= 4, and n is 3"),
         (np.diff(v), 1, "needs n >= 1, and n is 0"),
         (np.pad(v, 1)[1:-1], 0, None),
     ],
@@ -334,6 +343,20 @@ def test_every_way_to_call_checks_indices(way):
     f = compile_grad(EMBEDDED, E)
     with pytest.raises(ArgumentError, match=r"k\[0\] is 6; E has 6 rows"):
         way(f)(np.ones((6, 2)), [6])
+
+
+def test_arrays_without_axes_are_numbers():
+    slope, x, y = (gc.array(name) for name in ("w", "x", "y"))
+    f = compile_grad((slope * x - y) ** 2, [slope])
+    loss, grads = f(2.0, 3.0, 10.0)
+    assert (loss, grads.w, type(grads.w)) == (16.0, -24.0, float)
+    assert f.flat([2.0], 3, 10)[1].tolist() == [-24.0]
+
+
+def test_a_number_among_arrays():
+    rate = gc.array("rate")
+    _, grads = compile_grad(np.sum(rate * E) + rate, {"E": E, "rate": rate})(np.ones((6, 2)), 3)
+    assert (grads.E[5, 1], grads.rate) == (3.0, 13.0)
 
 
 def test_a_bare_gradient():

@@ -120,8 +120,9 @@ def lengths_in(n: Node) -> Iterator[Length]:
         yield from (Length(dim_sum(n.args[0].type.shape[k], -1), dim_product(*n.type.shape), n) for k in axes)
     elif n.op.name in ("gather", "scatter_add"):
         for index, d in indexed(n):
-            if index.op.name == "table":
-                values = index.params[0].array()
+            source, views = viewed(index)
+            if source.op.name in ("table", "const") and not views:
+                values = np.asarray(source.op.value(*source.params), np.int64)
                 yield Length(dim_sum(d, -1 - int(values.max(initial=-1))), 1, n)
                 yield Length(dim_sum(d, int(values.min(initial=0))), 1, n)
 
@@ -150,14 +151,19 @@ def indices_in(n: Node, position: Mapping[Node, int], names: Mapping[Node, str])
     if n.op.name not in ("gather", "scatter_add"):
         return
     for k, (index, length) in enumerate(indexed(n)):
-        views: list[Node] = []
-        while index.op.name in VIEWS:
-            views.append(index)
-            index = index.args[0]
-        while views and views[0].op.name != "item":  # what only rearranges or repeats entries is left out
-            views.pop(0)
-        if index in position:
-            yield Index(position[index], tuple(views[::-1]), length, described(n, k, names))
+        source, views = viewed(index)
+        if source in position:
+            yield Index(position[source], views, length, described(n, k, names))
+
+
+def viewed(n: Node) -> tuple[Node, tuple[Node, ...]]:
+    """What a node is a view of, and the steps from there up to the last that leaves entries out."""
+    views: list[Node] = []
+    while n.op.name in VIEWS:
+        views.append(n)
+        n = n.args[0]
+    last = next((k for k, v in enumerate(views) if v.op.name == "item"), len(views))
+    return n, tuple(views[last:][::-1])
 
 
 def described(n: Node, k: int, names: Mapping[Node, str]) -> str:
