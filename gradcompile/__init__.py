@@ -21,7 +21,7 @@ from gradcompile.errors import (
     ParseError,
     TrainingError,
 )
-from gradcompile.frontend.arrays import array
+from gradcompile.frontend.arrays import array, scan
 from gradcompile.frontend.functions import custom, log_sigmoid, mean, relu, sigmoid, softplus, total, where
 from gradcompile.frontend.nn import (
     attention,
@@ -85,6 +85,7 @@ __all__ = [
     "mse",
     "one_hot",
     "relu",
+    "scan",
     "sgd",
     "sigmoid",
     "silu",

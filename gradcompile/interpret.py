@@ -44,6 +44,11 @@ def evaluate_all(roots: Sequence[Node], env: Env) -> dict[Node, Any]:
     """
     dims: Dims = {}
     bind(env, dims)
+    return np_values(roots, env, dims)
+
+
+def np_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]:
+    """The value of every node, by NumPy, where the named dimensions are known."""
     values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for n in topological(roots):
@@ -86,7 +91,9 @@ def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
 
 
 def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
-    """The params, with lengths for named dimensions where they hold a shape."""
+    """The params, with lengths for named dimensions where they hold a shape; a loop gets them to go by."""
+    if n.op.name == "scan":
+        return *n.params, dims
     if n.op.name not in SHAPED:
         return n.params
     return tuple(lengths(p, dims, n.type) for p in n.params)
@@ -128,14 +135,22 @@ def exact(roots: Sequence[Node], env: Env, digits: int = 50) -> list[Any]:
     mpmath = importlib.import_module("mpmath")
     dims: Dims = {}
     bind(env, dims)
+    with mpmath.workdps(digits):
+        values = exact_values(roots, env, dims)
+    return [values[r] for r in roots]
+
+
+def exact_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]:
+    """The value of every node in mpmath's precision of the moment, where the named dimensions are known."""
+    mpmath = importlib.import_module("mpmath")
     values: dict[Node, Any] = {}
-    with mpmath.workdps(digits), np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         for n in topological(roots):
             if n.op.name == "leaf":
                 values[n] = to_mpf(env_value(n, env, object), mpmath.mpf)
             else:
                 values[n] = exact_value(n, values, dims, mpmath)
-    return [values[r] for r in roots]
+    return values
 
 
 def to_mpf(value: Any, mpf: Callable[..., Any]) -> Any:

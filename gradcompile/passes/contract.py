@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from gradcompile.ir import Node, apply, rebuild, topological, use_counts, with_new
 from gradcompile.ops.contract import contract
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import places
 from gradcompile.types import Dim, Shape
 
@@ -120,7 +121,7 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
     >>> contracted([apply("sum", apply("mul", X, w), params=((1,),))])
     [<dot float64[n]>]
     """
-    rewritten = rebuild([*roots, *others], lambda n: found(n) or n)
+    rewritten = rebuild([*roots, *others], lambda n: found(n) or rebodied(n, contracted))
     return reordered(rewritten[: len(roots)], rewritten[len(roots) :])
 
 
