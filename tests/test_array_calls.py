@@ -309,6 +309,16 @@ def test_only_what_is_used_of_an_index_counts():
         checked(f, *(args[a.name] if a.name != "pair" else [[3, 5]] for a in f.problem.inputs))
 
 
+def test_indices_in_loops_are_inside_their_axes():
+    h0, many = gc.array("h0", ("n", 2)), gc.array("many", ("T", "n"), dtype="int64")
+    f = compile_value(gc.scan(lambda h, i: (np.tanh(h + E[i] + E[k]), None), h0, many)[0])
+    args = {"E": np.ones((6, 2)), "h0": np.zeros((1, 2)), "many": np.zeros((3, 1), int), "k": [0]}
+    checked(f, *(args[a.name] for a in f.problem.inputs))
+    for name, index, words in (("many", [[0], [6], [0]], r"many\[1, 0\] is 6"), ("k", [-7], r"k\[0\] is -7; E has")):
+        with pytest.raises(ArgumentError, match=words):
+            checked(f, *({**args, name: index}[a.name] for a in f.problem.inputs))
+
+
 # Calling
 
 
