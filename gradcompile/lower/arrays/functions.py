@@ -52,7 +52,8 @@ class ArrayNaming(Naming):
 
     def table(self, n: Node) -> str:
         """The module constant that holds the numbers of a table."""
-        values = tuple(n.params[0].array().ravel().tolist())
+        entries = n.params[0].array().ravel()
+        values = tuple((entries if n.type.dtype.startswith("float") else entries.astype(np.int64)).tolist())
         for name, known in self.tables.items():
             if repr(known) == repr(values):
                 return name
