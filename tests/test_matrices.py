@@ -289,11 +289,11 @@ def test_what_is_wrong_is_said(loss: Any, given: dict[str, Any], error: type[Exc
 
 def test_depth_and_sharing_are_no_matter() -> None:
     deep = shared = A
-    for _ in range(100):  # about as deep as SymPy goes
+    for _ in range(40):  # SymPy takes most of the time
         deep = (deep * B + C).applyfunc(sp.tanh)
     for _ in range(10):
         shared = (shared * B).applyfunc(sp.tanh) + shared
-    for loss, count in ((sp.Trace(deep), 100), (sp.Trace(shared), 10)):
+    for loss, count in ((sp.Trace(deep), 40), (sp.Trace(shared), 10)):
         assert len(found(read(loss, [A]), "tanh")) == count
 
 

@@ -52,7 +52,8 @@ class ArrayNaming(Naming):
 
     def table(self, n: Node) -> str:
         """The module constant that holds the numbers of a table."""
-        values = tuple(n.params[0].array().ravel().tolist())
+        entries = n.params[0].array().ravel()
+        values = tuple((entries if n.type.dtype.startswith("float") else entries.astype(np.int64)).tolist())
         for name, known in self.tables.items():
             if repr(known) == repr(values):
                 return name
@@ -106,7 +107,7 @@ class Writer:
                 memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True)
                 naming.contiguous.add(a.name)
             else:
-                scalars[a.leaf] = a.name
+                scalars[a.leaf] = f"({a.name} != 0)" if a.leaf.type.dtype == "bool" else a.name
         return memory, scalars, lines
 
     def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:

@@ -753,8 +753,9 @@ class Nest:
             return f"{self.stages.naming.table(source)}[{text_of(flat, names)}]"
         memory = self.stages.memory[source]
         text = f"{memory.name}[{listed(memory.at(place), names)}]" if place else memory.name
-        whole = source.type.dtype in ("int64", "bool") and not memory.whole
-        return f"to_int({text})" if whole else text
+        if source.type.dtype == "bool":
+            return f"({text} != 0)"
+        return f"to_int({text})" if source.type.dtype == "int64" and not memory.whole else text
 
     # ---- tasks
 

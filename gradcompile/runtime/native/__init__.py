@@ -10,14 +10,9 @@ order. `for i in lanes(start, stop)` promises that its iterations do not depend 
 `s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector), then for as many as fill a
 register, and scalar code for the rest.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
-<<<<<<< HEAD
-constants and tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet.
-Any other compiled function may be called, with numbers and whole arrays; in a vector loop it is called lane by lane.
-=======
 constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
 negative. Literals take the dtype of what they meet.
-Any other compiled function may be called with scalars; in a vector loop it is called lane by lane.
->>>>>>> native4
+Any other compiled function may be called, with numbers and whole arrays; in a vector loop it is called lane by lane.
 
 Parts of arrays, without a copy, may be named, passed on and multiplied: `x[k]`, `x[a:b]`, `x[k, :, a:b]`, `x.T` of a
 matrix, `view(x, offset, shape)`. Neither indices nor bounds are checked or counted from the end. A name that means an
