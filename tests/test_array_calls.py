@@ -1,6 +1,7 @@
 """Losses of symbolic arrays: what is read from them, and what a call checks, converts and returns."""
 
 import copy
+import importlib.util
 import pickle
 
 import numpy as np
@@ -403,3 +404,31 @@ def test_values_have_shape_and_dtype_as_in_numpy(value, want):
 def test_values_of_any_length(n):
     got = compile_value((X @ W1)[:, None], [W1])(THETA[0], DATA[0][:n])
     assert got.shape == (n, 1, 4)
+
+
+def test_a_mean_of_nothing_is_nan():
+    loss, grads = compile_grad(LOSS, [W1, b1, W2, b2])(*THETA, np.zeros((0, 5)), [])
+    assert np.isnan(loss)
+    assert [g.shape for g in grads] == [p.shape for p in THETA]
+
+
+def test_truth_values_are_inputs():
+    keep = gc.array("keep", "n", dtype="bool")
+    f = compile_grad(np.sum(np.where(keep[:, None], X @ W1, 0.0)), W1)
+    chosen = DATA[1] > 0
+    for given in (chosen, chosen.astype(int), chosen.tolist()):
+        loss, gradient = f(THETA[0], DATA[0], given)
+        assert loss == pytest.approx(np.sum((DATA[0] @ THETA[0])[chosen]))
+        np.testing.assert_allclose(gradient[:, 0], DATA[0][chosen].sum(0))
+
+
+def test_a_saved_file_gives_the_same_bits(tmp_path):
+    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f.save(tmp_path / "saved_array_loss.py")
+    spec = importlib.util.spec_from_file_location("saved_array_loss", tmp_path / "saved_array_loss.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    theta, gradient = f.pack(*THETA), np.empty(f.size)
+    loss, want = f.flat(theta, *DATA)
+    assert module.kernel(theta, gradient, *DATA) == loss
+    assert gradient.tolist() == want.tolist()
