@@ -74,7 +74,7 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
-    return (passes.contracted(stable) if problem.arrays else stable), rewrites
+    return (passes.looped(passes.contracted(stable)) if problem.arrays else stable), rewrites
 
 
 @collector_paused()
@@ -91,7 +91,8 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
 
 
 def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
-    """The roots with contractions, and the labels of what they stand on, carried over."""
+    """The roots with contractions and lean loops, and the labels of what they stand on, carried over."""
+    roots = passes.looped(roots)
     live = set(topological(roots))
     keys = [adjoint for adjoint in labels if adjoint in live]
     new = iter(passes.contracted(roots, [*keys, *(labels[k] for k in keys)]))
