@@ -8,7 +8,8 @@ import numpy as np
 
 from gradcompile.cost import operations_of
 from gradcompile.frontend.arguments import Argument
-from gradcompile.ir import Node, apply, topological, use_counts
+from gradcompile.ir import Node, apply, substitute, topological, use_counts
+from gradcompile.lower.arrays import products
 from gradcompile.lower.arrays.blocks import Plan, Rows, plan
 from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
@@ -22,6 +23,7 @@ from gradcompile.types import Dim, dim_product, dim_sum, parsed
 LOOPS = "ijklpqrsuv"
 CACHE = 1 << 20  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 256  # samples of a block
+HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 10_000_000  # operations of a group
 
@@ -35,9 +37,10 @@ class ArrayNaming(Naming):
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
 
-    def scope(self) -> "ArrayNaming":
-        """Names for one function: its own, beside those that the module has."""
-        return replace(self, fresh=self.fresh.copy(), known={}, numbers={}, loops={}, contiguous=set())
+    def scope(self, inside: "ArrayNaming | None" = None) -> "ArrayNaming":
+        """Names for one function: its own, beside those that the module has, or of another try at the same function."""
+        contiguous = set(inside.contiguous) if inside is not None else set()
+        return replace(self, fresh=self.fresh.copy(), known={}, numbers={}, loops={}, contiguous=contiguous)
 
     def loop(self, height: int) -> str:
         """The variable of a loop, counted from the innermost."""
@@ -270,8 +273,7 @@ class PassWriter(Writer):
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before([n for n in (*p.given, *(self.plan.leaves[x][0] for x in p.cut)) if self.is_wanted(n)], k)
-        suffix = self.naming.fresh("samples")[len("samples") :] if k else ""
-        name, total = "samples" + suffix, "total" + suffix
+        name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
         naming = self.naming.scope()
         memory, scalars, lines = self.outside(naming)
         own = [r for r in p.reductions if r.node not in self.direct]
@@ -299,17 +301,30 @@ class PassWriter(Writer):
                      *self.inputs]  # fmt: skip
         blocks = [r.block for r in (*p.reductions, *p.rows)]
         scalars |= self.sizes(blocks) | {self.plan.first: "first"}
-        stages = Stages(naming, memory, scalars, self.plan.block)
-        stages.run(targets)
+        stages = self.staged(naming, memory, scalars, targets)
         self.steps += [Line(f"{total} = zeros({size}, theta)")] if own else []
         everything = ", ".join({"start": "0", "stop": self.count}.get(a, a) for a in arguments)
         if own or used_direct:
-            whole = "sums" + suffix
             self.sums(whole, name, {total: size} if own else {}, arguments, bool(used_direct))
             self.steps.append(Line(f"{whole}({everything})"))
         else:
             self.steps.append(Line(f"{name}({everything})"))
         return Drawn(stages, name, lines, inner, used_direct, arguments)
+
+    def staged(
+        self, naming: ArrayNaming, memory: dict[Node, Memory], scalars: dict[Node, str], targets: Sequence[Target]
+    ) -> Stages:
+        """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
+        turned = {x: products.same(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
+                  and x.type.shape[-1] != self.plan.block}  # fmt: skip
+        roots = substitute([t.node for t in targets], turned)
+        again = [replace(t, node=n) for t, n in zip(targets, roots, strict=True)]
+        stages = Stages(naming.scope(naming), dict(memory), dict(scalars), self.plan.block)
+        stages.run(again)
+        if stages.entries_a_sample() > HEAVY:
+            stages = Stages(naming.scope(naming), dict(memory), dict(scalars), None, self.plan.block)
+            stages.run(targets)
+        return stages
 
     def is_wanted(self, n: Node) -> bool:
         """Whether something has to be computed before a pass: it is not at hand, and not as cheap in every block."""

@@ -14,7 +14,7 @@ from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import products, steps
 from gradcompile.lower.arrays.entries import Entries, IOTA, Memory, Place, splits
-from gradcompile.lower.arrays.layout import Layout, base, stored
+from gradcompile.lower.arrays.layout import ALIASES, Layout, base, is_copy, stored
 from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
 from gradcompile.lower.arrays.workspace import Workspace
 from gradcompile.lower.expression import Region
@@ -102,6 +102,7 @@ class Stages:
     memory: dict[Node, Memory]
     texts: dict[Node, str]
     lane: Dim | None = None
+    first: Dim | None = None
     bound: Mapping[str, Dim] = field(default_factory=dict)
     work: str = "work"
     entries: Entries = field(init=False)
@@ -123,7 +124,7 @@ class Stages:
 
     def __post_init__(self) -> None:
         self.entries = Entries(self.memory)
-        self.layout = Layout(self.lane)
+        self.layout = Layout(self.lane, self.first)
         self.top = Region(Counter(), dict(self.texts), self.name, self.comment)
 
     # ---- the whole
@@ -369,8 +370,12 @@ class Stages:
 
     def alias(self, n: Node) -> Memory | None:
         """An array that is part of another, or another view of it; None if it is not."""
-        if n.op.name not in ("transpose", "item", "reshape") or n.args[0] not in self.memory:
-            inner = self.alias(n.args[0]) if n.args and n.op.name in ("transpose", "item", "reshape") else None
+        if n.op.name not in ALIASES:
+            return None
+        if is_copy(n.args[0]) and n.args[0] not in self.memory:
+            self.memory[n.args[0]] = self.memory[n.args[0].args[0]]
+        if n.args[0] not in self.memory:
+            inner = self.alias(n.args[0])
             if inner is None:
                 return None
             self.memory[n.args[0]] = inner
@@ -416,7 +421,7 @@ class Stages:
 
     def inside(self, sizes: dict[Node, str]) -> "Stages":
         """Stages of a loop's body, with a workspace of their own."""
-        self.children.append(Stages(self.naming, {}, sizes, self.lane, self.bound, self.naming.fresh("work")))
+        self.children.append(Stages(self.naming, {}, sizes, self.lane, self.first, self.bound, self.naming.fresh("work")))
         return self.children[-1]
 
     def kept(self, wish: str, shape: Shape, order: Sequence[int]) -> Memory:
@@ -438,6 +443,8 @@ class Stages:
 
     def standing(self, x: Node) -> Memory:
         """Where an array stands that has to; a part or a transpose of one is at hand."""
+        if is_copy(x):
+            return self.memory[x.args[0]]
         if x not in self.memory:
             alias = self.alias(x)
             if alias is None:
@@ -531,6 +538,7 @@ class Stages:
     def call(self, sources: Sequence[Node], node: Node, target: str, lines: Callable[[], list[Statement]]) -> None:
         """A stage of its own that reads arrays and makes one."""
         slot = len(self.slots)
+        sources = [s if s in self.memory else s.args[0] for s in sources]  # a leaf that was to be stored anew is not
         self.slots.append(Slot(None, lines=lines))
         for s in sources:
             self.readers.setdefault(s, []).append((slot, False))
@@ -582,8 +590,9 @@ class Stages:
         """The entries of the workspace for one sample of a block."""
         count = 0
         for b in self.buffers.values():
-            dims = [64 if d == self.lane else 256 if isinstance(d, str) else d for d in b.shape]
-            count += prod(dims) // 64 if self.lane in b.shape else 0
+            block = self.lane or self.first
+            dims = [64 if d == block else 256 if isinstance(d, str) else d for d in b.shape]
+            count += prod(dims) // 64 if block in b.shape else 0
         return count
 
     def drop_optional(self) -> None:
