@@ -151,7 +151,7 @@ class Writer:
                 memory, line = self.gradient(a, stages.naming)
                 lines += line
                 targets.append(Target(rest, memory, g in direct, f"dL/d{a.name}"))
-        if value.type.shape and value not in stages.memory:
+        if value.type.shape:
             result = stages.naming.fresh("result")
             lines.append(Line(f"{result} = view(out, 0, {tuple_of(value.type.shape)})"))
             targets.append(Target(value, Memory.plain(result, value)))
@@ -272,7 +272,8 @@ class PassWriter(Writer):
     def draw(self, k: int) -> Drawn:
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
-        self.compute_before([n for n in (*p.given, *(self.plan.leaves[x][0] for x in p.cut)) if self.is_wanted(n)], k)
+        cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
+        self.compute_before([*(n for n in p.given if self.is_wanted(n)), *cut], k)
         name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
         naming = self.naming.scope()
         memory, scalars, lines = self.outside(naming)
@@ -441,10 +442,8 @@ class PassWriter(Writer):
             direct[g] = None if not rest else rest[0] if len(rest) == 1 else apply("add", *rest)
         arguments = (self.out, "theta", *self.handed, *self.inputs)
         value = self.roots[0]
-        if any(r.node is value for p in self.plan.passes for r in p.rows):
-            stages.memory[value] = Memory.plain("out", value)
         clear: list[Statement] = [Line("grad[:] = 0.0")] if self.direct else []
-        if value.type.shape and value in stages.memory:
+        if any(r.node is value for p in self.plan.passes for r in p.rows):
             self.steps.append(Line("return 0.0"))
         else:
             self.results(stages, lines, "finish", arguments, direct)

@@ -5,10 +5,9 @@ that comes late enough: what the nest has made at the same place is at hand with
 value is computed in the outermost loop that knows it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
@@ -21,7 +20,7 @@ from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.lower.program import Naming
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum
+from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
 
 MOST = '-float("inf")'
 
@@ -154,6 +153,7 @@ class Stages:
             if id(t) not in done and t.node.type.shape:
                 self.copy(t)
         self.finals = [t for t in targets if id(t) not in done and not t.node.type.shape]
+        self.note_reads([self.entries.entry(n, ()) for n in (*(t.node for t in self.finals), *scalars)], len(self.slots), None)
 
     # ---- tasks
 
@@ -588,12 +588,10 @@ class Stages:
 
     def entries_a_sample(self) -> int:
         """The entries of the workspace for one sample of a block."""
-        count = 0
-        for b in self.buffers.values():
-            block = self.lane or self.first
-            dims = [64 if d == block else 256 if isinstance(d, str) else d for d in b.shape]
-            count += prod(dims) // 64 if block in b.shape else 0
-        return count
+        block = str(self.lane or self.first)
+        sizes = defaultdict(lambda: 256, {block: 64})
+        found = [dim_product(*b.shape) for b in self.buffers.values()]
+        return sum(dim_value(d, sizes) // 64 for d in found if mentions(d, block))
 
     def drop_optional(self) -> None:
         """Values that nothing reads but their own nest need no memory."""
@@ -607,7 +605,7 @@ class Stages:
         """Places for all arrays in the workspace."""
         for name, b in sorted(self.buffers.items(), key=lambda item: item[1].first):
             if b.last >= 0:
-                size = dim_product(*(self.bound.get(d, d) if isinstance(d, str) else d for d in b.shape))
+                size = bounded(dim_product(*b.shape), self.bound)
                 start = (self.integers if b.whole else self.workspace).place(size, b.first, b.last)
                 array = self.work + "_whole" * b.whole
                 self.aliases[name] = array, f"view({array}, {text_of(start)}, {tuple_of(b.shape)})"
@@ -625,6 +623,15 @@ class Stages:
 
 
 REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
+
+
+def bounded(dim: Dim, bound: Mapping[str, Dim]) -> Dim:
+    """A dimension at its largest.
+
+    >>> bounded("2*m*t", {"m": "BLOCK"}), bounded("2*m", {"m": 256})
+    ('2*BLOCK*t', 512)
+    """
+    return dim_sum(*(dim_product(c, *(bound.get(name, name) for name in names)) for names, c in parsed(dim)))
 
 
 def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
@@ -862,8 +869,6 @@ class Nest:
             closing.append(Line(f"{at} = maximum({at}, {fold}({partial}))", t.comment))
 
 
-def mentions(dim: str, name: str) -> bool:
+def mentions(dim: Dim, name: str) -> bool:
     """Whether a polynomial has a variable."""
-    from gradcompile.types import parsed
-
     return any(name in factors for factors, _ in parsed(dim))
