@@ -25,7 +25,8 @@ class Argument:
 
     name: identifier.  original: the symbol, or the mapping's key.  leaf: its node, of type [] for a scalar, (k, m) for
     an array, [n] for a data symbol and [n, k] for several.  entries: identifiers of an array's entries, nested as the
-    shape is (without n), None for a scalar.  symbols: the SymPy symbols it holds, in the order of the entries.
+    shape is (without n), None for a scalar and for an array used whole.  symbols: the SymPy symbols it holds, in the
+    order of the entries; none for such an array.
     """
 
     name: str
@@ -55,14 +56,20 @@ class Problem:
 
 @dataclass(slots=True)
 class Slot:
-    """An argument before its leaf is made: symbols in row-major order, and the shape they are arranged in."""
+    """An argument before its leaf is made: symbols in row-major order, and the shape they are arranged in.
+
+    whole: it is an array that the loss uses whole, or whose shape has names, so that no symbol stands for an entry.
+    dtype: its own, if it differs from that of the loss.
+    """
 
     wish: str
     original: object
     role: str
-    shape: tuple[int, ...] | None = ()
+    shape: Shape | None = ()
     symbols: list[Any] = field(default_factory=list)
     base: Any = None
+    whole: bool = False
+    dtype: str | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -160,11 +167,13 @@ def arranged(entry: Any, role: str) -> tuple[tuple[int, ...], list[Any]]:
 
 
 def base_shape(base: Any) -> tuple[int, ...] | None:
-    """The shape of an IndexedBase or MatrixSymbol; None where the elements in the loss decide."""
+    """The shape of an IndexedBase or MatrixSymbol; None where the loss decides."""
     shape = base.shape
     if isinstance(base, sympy.IndexedBase):
         shape = base._shape
     if shape is None:
+        return None
+    if isinstance(base, sympy.IndexedBase) and not all(d.is_Integer for d in shape):
         return None
     try:
         return tuple(int(d) for d in shape)
@@ -254,10 +263,10 @@ def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
         if s.shape is None:
             s.shape = tuple(max(i) + 1 for i in zip(*used, strict=True))
         for i in used:
-            if len(i) != len(s.shape) or any(not 0 <= k < d for k, d in zip(i, s.shape, strict=True)):
+            if len(i) != len(s.shape) or any(not 0 <= k < int(d) for k, d in zip(i, s.shape, strict=True)):
                 cure = "count from the front" if min(i) < 0 else "enlarge the shape"
                 raise ExpressionError(f"{s.base}{list(i)} is outside the shape {s.shape} of {s.base}; {cure}")
-        s.symbols = [s.base[i] for i in product(*map(range, s.shape))]
+        s.symbols = [s.base[i] for i in product(*(range(int(d)) for d in s.shape))]
 
 
 def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
@@ -265,24 +274,26 @@ def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
     built = []
     for s, name in zip(found, fresh.all([s.wish for s in found]), strict=True):
         rows: tuple[Dim, ...] = ("n",) if s.role == "data" else ()
-        node = leaf(name, ArrayType((*rows, *(s.shape or ())), dtype), LEAF_ROLES[s.role])
-        entries = nested(fresh.all([symbol_name(e) for e in s.symbols]), s.shape) if s.shape else None
+        node = leaf(name, ArrayType((*rows, *(s.shape or ())), s.dtype or dtype), LEAF_ROLES[s.role])
+        names = fresh.all([symbol_name(e) for e in s.symbols]) if s.shape else []
+        entries = nested(names, s.shape) if s.shape and not s.whole else None
         built.append(Argument(name, s.original, node, entries, tuple(s.symbols)))
     return built
 
 
-def nested(flat: list[str], shape: tuple[int, ...]) -> Entries:
+def nested(flat: list[str], shape: Shape) -> Entries:
     """Names arranged in rows."""
     level: list[Any] = list(flat)
-    for d in reversed(shape):
+    for d in map(int, reversed(shape)):
         level = [tuple(level[k : k + d]) for k in range(0, len(level), d)]
     return level[0]  # type: ignore[no-any-return]
 
 
 def elements(argument: Argument) -> Iterator[tuple[Node, Any, str]]:
-    """Node, symbol and identifier of a scalar argument, or of each entry of an array."""
+    """Node, symbol and identifier of a scalar argument, or of each entry of an array; none of an array used whole."""
     if argument.entries is None:
-        yield argument.leaf, argument.symbols[0], argument.name
+        for symbol in argument.symbols:
+            yield argument.leaf, symbol, argument.name
         return
     sample: tuple[None, ...] = (None,) if argument.leaf.type.shape[:1] == ("n",) else ()
     shape: Shape = argument.leaf.type.shape[len(sample) :]
