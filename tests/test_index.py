@@ -8,11 +8,13 @@ import pytest
 import sympy as sp
 from sympy import Eq, Idx, IndexedBase, KroneckerDelta, Mod, Ne, Piecewise, Product, Sum, exp, log, sqrt
 
+from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError
 from gradcompile.frontend import functions
 from gradcompile.frontend.from_sympy import Problem, read
 from gradcompile.frontend.index import applies
+from gradcompile.frontend.index.forms import form_of, larger, never_negative
 from gradcompile.interpret import evaluate
-from gradcompile.ir import Node
+from gradcompile.ir import Node, topological
 from gradcompile.passes import contracted, simplified, stabilized
 from gradcompile.testing import check_grads
 
@@ -307,3 +309,191 @@ def test_derivative(name: str) -> None:
     problem = problem_of(LOSSES[name][0])
     env = environment(problem, {**VALUES, **EXTRA, **({"D": VALUES["D"][:12]} if name == "flat" else {})})
     check_grads(problem.primal, [a for a in env if a.type.dtype == "float64"], env, tolerance=1e-9)
+
+
+def ops_of(loss: Any) -> list[str]:
+    """The ops of a loss after the passes, leaves and numbers left out."""
+    roots = contracted(stabilized(simplified([problem_of(loss).primal]))[0])
+    return [a.op.name for a in topological(roots) if a.op.name not in ("leaf", "const")]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("three factors", ["dot", "dot", "dot"]),
+        ("ising", ["dot", "dot", "mul", "neg", "sum", "mul", "neg", "add"]),
+        ("logistic", ["dot", "mul", "neg", "softplus", "sum", "size", "div"]),
+        ("reversed", ["item", "mul", "sum"]),
+        ("convolution", ["window", "dot", "mul", "sum"]),
+        ("from one", ["mul", "mul", "sum"]),
+        ("constant", ["item", "size", "mul", "add"]),
+    ],
+)
+def test_graph(name: str, wanted: list[str]) -> None:
+    """Sums of products are contractions, even steps are spans, and what can be is taken out of the sum."""
+    assert ops_of(LOSSES[name][0]) == wanted
+
+
+def test_fir_filter_is_a_window() -> None:
+    """x[i - j] is a window that is read backwards, not a gather."""
+    assert "gather" not in ops_of(LOSSES["causal"][0])
+
+
+def test_order_of_a_product_follows_its_cost() -> None:
+    """Of x A B with a row x the row is multiplied first."""
+    a, b, c = IndexedBase("A", shape=(50, 40)), IndexedBase("B", shape=(40, 30)), IndexedBase("C", shape=(30, n))
+    loss = Sum(a[i, j] * b[j, k] * c[k, q] * x[q], (i, 0, 49), (j, 0, 39), (k, 0, 29), (q, 0, n - 1))
+    dots = [v for v in topological(contracted(simplified([problem_of(loss).primal]))) if v.op.name == "dot"]
+    assert all(len(v.type.shape) < 2 for v in dots)
+
+
+def test_equal_sums_are_one_node() -> None:
+    """Sums that differ in the names of their indices only are one node."""
+    loss = Sum(exp(x[i]) * y[i], rows(i)) * Sum(exp(x[j]) * y[j], rows(j))
+    assert ops_of(loss).count("sum") == ops_of(loss).count("exp") == 1
+
+
+def test_arguments() -> None:
+    """Bases are array arguments in their order, with named lengths and dtypes; lengths are none."""
+    loss = Sum((Sum(W[label[i], j] * X[i, j], (j, 0, 2)) - s * y[i]) ** 2, rows(i)) / n + t * Sum(W[k, 0], (k, 0, 3))
+    problem = problem_of(loss, [W, t], inputs=[y, label, s, X])
+    assert [(a.name, str(a.leaf.type), a.leaf.params[1]) for a in (*problem.params, *problem.inputs)] == [
+        ("W", "float64[4, 3]", "param"),
+        ("t", "float64[]", "param"),
+        ("y", "float64[n]", "input"),
+        ("c", "int64[n]", "input"),
+        ("s", "float64[]", "input"),
+        ("X", "float64[n, 3]", "input"),
+    ]
+    assert [a.entries for a in (*problem.params, *problem.inputs)] == [None] * 6
+    assert set(problem.symbols.values()) == {s, t}
+    assert [a.name for a in problem_of(loss, {"weights": W, "t": t}).params] == ["weights", "t"]
+    assert problem_of(loss, W).bare
+
+
+def test_arrays_of_symbols_stand_beside() -> None:
+    """A sequence of symbols is one array of them, as anywhere."""
+    a = sp.symbols("a:3")
+    loss = Sum((a[0] + a[1] * x[i] + a[2] * x[i] ** 2 - y[i]) ** 2, rows(i))
+    problem = problem_of(loss, [list(a)])
+    env = {problem.params[0].leaf: [1.0, 2.0, 3.0], **environment(read(loss, (), inputs=[*a, x, y]), VALUES | {
+        v.name: 0.0 for v in a})}  # fmt: skip
+    got = evaluate([problem.primal], {k: v for k, v in env.items() if k.type.shape})[0]
+    assert float(got) == pytest.approx(((np.polyval([3, 2, 1], VALUES["x"]) - VALUES["y"]) ** 2).sum())
+
+
+def test_integers_are_declared_or_follow_from_use() -> None:
+    """An IndexedBase of integers is int64, and converted where it is a number."""
+    spin = IndexedBase("s", integer=True)
+    problem = problem_of(Sum(J[i, j] * spin[i] * spin[j], rows(i), rows(j)), (), dtype="float32")
+    assert {a.name: a.leaf.type.dtype for a in problem.inputs} == {"J": "float32", "s": "int64"}
+    assert problem.primal.type.dtype == "float32"
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_single_precision(name: str) -> None:
+    """The dtype is that of the loss throughout."""
+    problem = problem_of(LOSSES[name][0], dtype="float32")
+    assert all(a.type.dtype != "float64" for a in topological([problem.primal]))
+
+
+def test_no_samples() -> None:
+    """A sum over nothing is 0, a product 1."""
+    empty = {"x": np.zeros(0), "P": np.zeros(0), "s": 2.0}
+    assert value(Sum(exp(x[i]) * s, rows(i)), values=empty) == 0.0
+    assert value(Product(P[i], rows(i)) + Sum(x[i], rows(i)), values=empty) == 1.0
+
+
+def test_product_of_named_length_has_signs_and_zeros() -> None:
+    """The product made of logarithms has the sign of the product, and is 0 where a factor is."""
+    loss = Product(x[i], rows(i))
+    for factors in ([-2.0, 3.0, -0.5], [-2.0, 3.0], [4.0, 0.0, -1.0]):
+        assert value(loss, values={"x": factors}) == pytest.approx(np.prod(factors))
+    assert np.isnan(value(log(loss), values={"x": [-2.0, 3.0]}))
+    assert value(log(loss), values={"x": [-2.0, -3.0]}) == pytest.approx(np.log(6.0))
+
+
+def test_number_in_place_of_a_length() -> None:
+    """What `subs` makes of a loss with a named length is the same loss of known shape."""
+    loss = Sum((Sum(z[j] * X[i, j], (j, 0, d - 1)) - y[i]) ** 2, rows(i)) / n
+    problem = problem_of(loss.subs(d, 3), [z])
+    assert problem.params[0].leaf.type.shape == (3,)
+    fixed = read(loss.subs(n, ROWS).subs(d, 3), [z])
+    for p in (problem, fixed):
+        assert float(evaluate([p.primal], environment(p))[0]) == pytest.approx(value(loss))
+
+
+def test_long_sums_of_numeric_bounds_are_arrays() -> None:
+    """From a thousand terms on nothing is written out; a short sum has entries as before."""
+    u = IndexedBase("u", shape=(2000,))
+    loss = Sum((u[i + 1] - u[i]) ** 2, (i, 0, 1998))
+    assert applies(loss) and not applies(Sum(u[i] ** 2, (i, 0, 9)))
+    points = np.random.default_rng(1).normal(size=2000)
+    problem = read(loss, [u])
+    got = evaluate([problem.primal], {problem.params[0].leaf: points})[0]
+    assert float(got) == pytest.approx((np.diff(points) ** 2).sum())
+    assert problem.params[0].entries is None
+
+
+def test_deep_and_shared_expressions() -> None:
+    """A body of 3,000 levels, and one of 60 levels that is shared at each, are walked once, without recursion."""
+    deep = shared = x[i]
+    for _ in range(3000):
+        deep = sp.sin(deep, evaluate=False)
+    for _ in range(60):
+        shared = sp.Add(sp.Mul(shared, shared, evaluate=False), sp.cos(shared, evaluate=False), evaluate=False)
+    for body, count in ((deep, 3000), (shared, 180)):
+        loss = Sum.__new__(Sum, x[i], rows(i))
+        loss._args = (body, *loss.args[1:])
+        assert len(ops_unsimplified(loss)) == count + 1
+
+
+def ops_unsimplified(loss: Any) -> list[str]:
+    """The ops of a loss as read, leaves and numbers left out."""
+    return [a.op.name for a in topological([problem_of(loss).primal]) if a.op.name not in ("leaf", "const")]
+
+
+REFUSED: list[tuple[Any, dict[str, Any], type[GradcompileError], str]] = [
+    (Sum(x[i] * y[j], rows(i)), {}, ExpressionError, r"y\[j\]: no sum binds the index j; write Sum\(y\[j\], \(j, 0"),
+    (Sum(x[i], rows(i)) + i, {}, ExpressionError, "the index i stands outside its sum"),
+    (Sum(x[i] * Idx("a"), rows(i)), {}, ExpressionError, "the index a stands outside its sum"),
+    (Sum(x[i], rows(i)) + Sum(x[j], (j, 0, m - 1)), {}, ExpressionError,
+     r"x\[i\] needs x to have n places along axis 0, and x\[j\] needs m|x\[j\] needs x to have m .* x\[i\] needs n"),
+    (Sum(W[i, 0], rows(i)) * x[0], {}, ExpressionError, r"places 0 to n-1 of axis 0 are outside W, which has 4"),
+    (Sum(x[i - 1], rows(i)), {}, ExpressionError, r"x\[i - 1\]: the places -1 to n-2 .*count from the front"),
+    (Sum(W[i, 3], (i, 0, 3)) * Sum(x[j], rows(j)), {}, ExpressionError, r"W\[i, 3\]: the places 3 of axis 1"),
+    (Sum(x[i] * x[i, 0], rows(i)), {}, ExpressionError, "x has 1 and 2 indices"),
+    (Sum(x[i], (i, 0, 2 * n - 1)), {}, ExpressionError, r"no array has an axis of length n.*loss.subs\(n, 100\)"),
+    (Sum(x[i], (i, 0, sqrt(n))), {}, ExpressionError, "bounds 0 and sqrt.n. of i are no sums of lengths"),
+    (Sum(x[i], (i, 0, sp.oo)) * Sum(x[j], rows(j)), {}, ExpressionError, "bounds 0 and oo"),
+    (Sum(x[sp.floor(i / 2)], rows(i)), {}, ExpressionError, "can't be an index; make it of indices"),
+    (Sum(x[s * i], rows(i)), {}, ExpressionError, "no sum binds the index s"),
+    (Sum(x[j], (j, 5, 2)) * Sum(x[i], rows(i)), {}, ExpressionError, "upper bound 2 is below the lower one 5"),
+    (Sum(functions.mean(x[i]), rows(i)), {}, ExpressionError, r"over an index write Sum\(f\(x\[i\]\)"),
+    (Sum(sp.Function("g")(x[i]), rows(i)), {}, ExpressionError, "undefined function"),
+    (Sum(z[j] * X[i, j], (j, 0, d - 1), rows(i)), {"params": [z]}, ArgumentError,
+     r"parameter z has the shape \(d\), and d is not known; give it numbers, as in IndexedBase\('z', shape=\(5,\)\)"),
+    (Sum(W[label[i], 0], rows(i)), {"params": [label]}, ArgumentError, "parameter c holds integers"),
+    (Sum(x[i], rows(i)) / n, {"params": [n]}, ArgumentError, "n is a length, which the arrays tell"),
+    (Sum(x[i] * s, rows(i)), {"params": [s], "data": [t]}, ArgumentError, "write the samples as an index too"),
+    (Sum(x[i] * w[0], rows(i)) * Sum(w[j] ** 2, (j, 0, 2)), {"params": [w[0]]}, ArgumentError, "name w whole"),
+    (Sum(x[i], rows(i)), {"params": [y]}, ArgumentError, "does not contain y"),
+    (Sum(x[i] * s, rows(i)), {"inputs": [s]}, ArgumentError, "the loss contains x, which is in neither"),
+    (Sum(x[Idx("a", n)], Idx("a", n)) * sp.Symbol("n"), {}, ArgumentError, "two different symbols are called 'n'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "options", "error", "message"), REFUSED, ids=[r[3][:40] for r in REFUSED])
+def test_refused(loss: Any, options: dict[str, Any], error: type[GradcompileError], message: str) -> None:
+    """An error says what, where, and the cure."""
+    with pytest.raises(error, match=f"(?s){message}"):
+        read(loss, **{"params": (), **options})
+
+
+def test_dimensions_are_compared() -> None:
+    """Polynomials in lengths have a sign where it can be told."""
+    assert [never_negative(v) for v in (0, -1, "n", "n-1", "n-2", "m*n-1", "n-m")] == [
+        True, False, True, True, False, True, False,
+    ]  # fmt: skip
+    assert (larger("n", 4), larger("n-1", "n"), larger("2*n", "n"), larger("m", "n")) == ("n", "n", "2*n", None)
+    assert form_of(n**2 - 2 * n, ()).offset == "n*n-2*n"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from gradcompile import ir
 from gradcompile.frontend.arrays.indexing import gathered
-from gradcompile.frontend.arrays.shapes import transposed
+from gradcompile.frontend.arrays.shapes import part, transposed
 from gradcompile.frontend.arrays.ufuncs import elementwise
 from gradcompile.frontend.index.forms import Axis, Form, within_rectangle
 from gradcompile.frontend.index.values import Scene, Value, aligned, floating, integer, whole
@@ -36,12 +36,15 @@ class Read:
     def __call__(self, c: Scene, *data: Value) -> Value:
         """The array over the indices of the places; `data` holds the places that have no form."""
         leaf: Node = c.atoms[self.base]
-        found = taken(c, leaf, self.forms, data)
+        found = taken(c, leaf, self.forms, data, self.guarded)
         return found if self.integers else floating(c, found)
 
 
 class Sliding(NamedTuple):
-    """Two indices along one axis: the window by the outer one, the entry in the window by the inner one."""
+    """Two indices along one axis: the window by the outer one, the entry in the window by the inner one.
+
+    dilation: how far entries are apart; below 0, the last comes first, as in x[i - j].
+    """
 
     outer: Axis
     inner: Axis
@@ -52,11 +55,11 @@ class Sliding(NamedTuple):
 Left = Axis | Sliding | None  # what an axis that is not taken at one place runs over; None if it is gathered from
 
 
-def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]) -> Value:
+def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value], guarded: bool) -> Value:
     """The entries of a node at the places."""
     uses = Counter(a for f in forms if f is not None for a, _ in f.terms)
     uses.update(a for v in data for a in v.axes)
-    found = [located(f, dim, uses) for f, dim in zip(forms, n.type.shape, strict=True)]
+    found = [located(f, dim, uses, guarded) for f, dim in zip(forms, n.type.shape, strict=True)]
     if any(index is not None for index, _ in found):
         dims, n = n.type.shape, apply("item", n, params=(tuple(index for index, _ in found),))
     else:
@@ -72,23 +75,29 @@ def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]
     return in_order(scattered(n, axes, values) if values else Value(n, tuple(a for a in axes if a is not None)))
 
 
-def located(f: Form | None, dim: Dim, uses: Counter[Axis]) -> tuple[Dim | Span | None, Left]:
+def located(f: Form | None, dim: Dim, uses: Counter[Axis], guarded: bool) -> tuple[Dim | Span | None, Left]:
     """What `item` takes along an axis, and what is left of it."""
     if f is None or any(uses[a] > 1 or not isinstance(k, int) for a, k in f.terms):
         return None, None
     if not f.terms:
         return f.offset, None
-    start = dim_sum(f.offset, *(dim_product(k, a.first) for a, k in f.terms))
-    if len(f.terms) == 1 and within_rectangle(f, dim):
-        axis, step = f.terms[0]
-        span = Span(start, axis.length, int(step))
-        return (None if span == Span(0, dim) else span), axis
-    pair = sliding(f)
-    if pair is None or not within_rectangle(f, dim):
+    if (guarded or any(a.ragged for a, _ in f.terms)) and not within_rectangle(f, dim):
         return None, None
-    reach = pair.dilation * (int(pair.inner.length) - 1) + 1
-    count = dim_sum(dim_product(pair.stride, pair.outer.length), -pair.stride, reach)
-    return (None if (start, count) == (0, dim) else Span(start, count)), pair
+    start = dim_sum(f.offset, *(dim_product(k, a.first) for a, k in f.terms))
+    if len(f.terms) == 1:
+        axis, step = f.terms[0]
+        return span(start, axis.length, int(step), dim), axis
+    pair = sliding(f)
+    if pair is None:
+        return None, None
+    width = int(pair.inner.length) - 1
+    count = dim_sum(dim_product(pair.stride, pair.outer.length), -pair.stride, abs(pair.dilation) * width + 1)
+    return span(dim_sum(start, min(pair.dilation * width, 0)), count, 1, dim), pair
+
+
+def span(start: Dim, count: Dim, step: int, dim: Dim) -> Span | None:
+    """A span of an axis, None if it is all of it."""
+    return None if (start, count, step) == (0, dim, 1) else Span(start, count, step)
 
 
 def sliding(f: Form) -> Sliding | None:
@@ -96,13 +105,14 @@ def sliding(f: Form) -> Sliding | None:
     if len(f.terms) != 2:
         return None
     known = [t for t in f.terms if isinstance(t[0].length, int)]
-    if not known or any(isinstance(k, str) or k <= 0 or a.length == 0 for a, k in f.terms):
+    if not known or any(a.length == 0 for a, _ in f.terms):
         return None
     inner = min(known, key=lambda t: int(t[0].length))
     outer = f.terms[1 - f.terms.index(inner)]
-    if isinstance(outer[0].length, str) and outer[1] != 1:
+    stride = int(outer[1])
+    if stride < 1 or (isinstance(outer[0].length, str) and stride != 1):
         return None
-    return Sliding(outer[0], inner[0], int(outer[1]), int(inner[1]))
+    return Sliding(outer[0], inner[0], stride, int(inner[1]))
 
 
 def slid(n: Node, left: Sequence[Left]) -> tuple[Node, list[Axis | None]]:
@@ -110,7 +120,9 @@ def slid(n: Node, left: Sequence[Left]) -> tuple[Node, list[Axis | None]]:
     for k in reversed(range(len(left))):
         s = left[k]
         if isinstance(s, Sliding):
-            n = apply("window", n, params=(k, s.inner.length, s.stride, s.dilation))
+            size = int(s.inner.length)
+            n = apply("window", n, params=(k, size, s.stride, abs(s.dilation)))
+            n = n if s.dilation > 0 else part(n, k + 1, Span(size - 1, size, -1))
     axes: list[Axis | None] = []
     for s in left:
         axes += [s.outer, s.inner] if isinstance(s, Sliding) else [s]

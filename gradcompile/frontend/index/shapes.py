@@ -1,6 +1,6 @@
 """The shapes of arrays in index notation: as given, or as far as the loss goes; and whether every place is inside."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,47 +15,53 @@ from gradcompile.frontend.names import text
 from gradcompile.types import Dim, Shape, dim_sum
 
 
-def settle(slots: Sequence[Slot], reads: Sequence[Read], lengths: set[Any], needed: Iterable[Dim]) -> None:
+def settle(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) -> None:
     """Give every array its shape and dtype; check places, parameters, and that each length is told by some array.
 
-    lengths: the symbols that stand for lengths.  needed: the dimensions that the loss needs.
+    needed: the dimensions that the loss has.
     Raises ExpressionError for places outside, ArgumentError for arguments that don't fit.
     """
     by_base: dict[Any, list[Read]] = {}
     for r in reads:
         by_base.setdefault(r.base, []).append(r)
-    for s in slots:
-        check_role(s, lengths, by_base)
-        if s.base is not None:
-            used = by_base.get(s.base, [])
-            s.shape, s.whole, s.symbols = shape_of(s.base, used), True, []
-            if any(r.integers for r in used) or (isinstance(s.base, sympy.IndexedBase) and s.base.is_integer):
-                s.dtype = "int64"
-            check_parameter(s)
+    for s in (s for s in slots if s.base is not None):
+        check_role(s)
+        used = by_base.get(s.base, [])
+        s.shape, s.whole, s.symbols = shape_of(s.base, used), True, []
+        if any(r.integers for r in used) or (isinstance(s.base, sympy.IndexedBase) and s.base.is_integer):
+            s.dtype = "int64"
+        check_parameter(s)
     told = {d for s in slots if s.base is not None for d in s.shape or ()}
     for name in sorted({name for d in (*needed, *told) for name in names_in(d)} - told):
         raise ExpressionError(
-            f"no array has an axis of length {name}, so it is not known at the call; give one the shape, as in "
-            f"IndexedBase('x', shape=({name},)), or put a number in: loss.subs({name}, 100)"
+            f"no array has an axis of length {name}, so it is not known at the call; write the bounds by a length that "
+            f"an array has, as in (i, 0, m - 3), or put a number in: loss.subs({name}, 100)"
         )
 
 
-def check_role(s: Slot, lengths: set[Any], by_base: Mapping[Any, Any]) -> None:
-    """Raise ArgumentError for an argument that can't be one in index notation."""
+def check_named(named: Mapping[Any, Slot], lengths: set[Any], bases: Collection[Any]) -> None:
+    """Raise ArgumentError for a symbol that can't be an argument: a length, or an entry of an array."""
+    for symbol, s in named.items():
+        check_role(s)
+        if symbol in lengths:
+            raise ArgumentError(f"{symbol} is a length, which the arrays tell; leave it out of {s.role}")
+        if isinstance(symbol, sympy.Indexed) and symbol.args[0] in bases:
+            raise ArgumentError(f"{s.role}: {symbol} is an entry of {symbol.args[0]}; name {symbol.args[0]} whole")
+
+
+def check_role(s: Slot) -> None:
+    """Raise ArgumentError for columns of data."""
     if s.role == "data":
         raise ArgumentError(
             f"data: {s.wish} beside sums over indices; write the samples as an index too, as in "
             "Sum(f(x[i]), (i, 0, n - 1))/n, and leave data out"
         )
-    for symbol in s.symbols:
-        if symbol in lengths:
-            raise ArgumentError(f"{symbol} is a length, which the arrays tell; leave it out of {s.role}")
-        if isinstance(symbol, sympy.Indexed) and symbol.args[0] in by_base:
-            raise ArgumentError(f"{s.role}: {symbol} is an entry of {symbol.args[0]}; name {symbol.args[0]} whole")
 
 
 def check_parameter(s: Slot) -> None:
     """Raise ArgumentError for a parameter of unknown length or of integers."""
+    if s.role == "params" and s.dtype == "int64":
+        raise ArgumentError(f"the parameter {s.base} holds integers, which have no derivative; make it an input")
     named = [d for d in s.shape or () if isinstance(d, str)]
     if s.role == "params" and named:
         raise ArgumentError(
@@ -63,8 +69,6 @@ def check_parameter(s: Slot) -> None:
             f"known; give it numbers, as in IndexedBase('{s.base}', shape=(5,)), or put one in: "
             f"loss.subs({min(names_in(named[0]))}, 5)"
         )
-    if s.role == "params" and s.dtype == "int64":
-        raise ArgumentError(f"the parameter {s.base} holds integers, which have no derivative; make it an input")
 
 
 # Shapes

@@ -14,7 +14,7 @@ from gradcompile.frontend.arrays.ufuncs import cast, elementwise
 from gradcompile.frontend.heads import Context
 from gradcompile.frontend.index.forms import Axis, Form, Scope, extremes, form_of, less
 from gradcompile.frontend.index.reads import Read
-from gradcompile.frontend.index.shapes import settle
+from gradcompile.frontend.index.shapes import check_named, settle
 from gradcompile.frontend.index.survey import SUMS, Survey, deltas, everything, is_entry, limits
 from gradcompile.frontend.index.values import Reduction, Scene, Value, integer, number, op, pointwise
 from gradcompile.frontend.names import is_small, text
@@ -56,7 +56,7 @@ class IndexTape:
     stand in several sums. `atoms`: the free symbols, and one entry of each array.
     """
 
-    def __init__(self, named: Mapping[Any, Any]) -> None:
+    def __init__(self, named: Mapping[Any, Slot]) -> None:
         self.named = named
         self.steps: list[tuple[Part, Step, tuple[int, ...]]] = []
         self.atoms: dict[Any, None] = {}
@@ -86,12 +86,13 @@ class IndexTape:
             self._place[self._key(part)] = len(self.steps)
             self.steps.append((part, step, tuple(self._place[self._key(p)] for p in step.parts)))
         self._find_guarded()
+        check_named(self.named, self.survey.lengths, self._entries)
         return len(self.steps) - 1
 
     def settle(self, slots: Sequence[Slot]) -> None:
         """Give every array its shape, and check it against the places and lengths of the loss."""
         needed = [*(a.length for a in self._axes.values()), *(str(s.name) for s in self.survey.lengths)]
-        settle(slots, list(self._reads.values()), self.survey.lengths, needed)
+        settle(slots, list(self._reads.values()), needed)
 
     def build(self, context: Context) -> list[Node]:
         """A node for each step."""
@@ -216,7 +217,7 @@ class IndexTape:
     def _sum(self, expr: Any, scope: Scope, logarithm: bool = False) -> Step:
         """A Sum or Product; factors without its indices are taken out of a sum, so that products can be found in it."""
         inner, axes = scope, list[Axis]()
-        for index, low, high in reversed(limits(expr)):
+        for index, low, high in self._outermost_first(expr):
             axis = self._axis(expr, index, low, high, inner)
             inner = tuple(sorted([*(p for p in inner if p[0] != index), (index, axis)], key=lambda p: p[1].rank))
             axes.append(axis)
@@ -230,6 +231,13 @@ class IndexTape:
                 body = sympy.Mul(*(a for a in body.args if self.survey.free(a) & own), evaluate=False)
         before = [Part(sympy.Mul(*factors, evaluate=False), scope)] if factors else []
         return Step([Part(body, inner), *before], reduction)
+
+    def _outermost_first(self, expr: Any) -> list[tuple[Any, Any, Any]]:
+        """The limits in an order in which bounds come after the indices in them; as written, if there are none."""
+        found = limits(expr)
+        own = {index for index, _, _ in found}
+        apart = all(own.isdisjoint(self.survey.free(b)) for _, *bounds in found for b in bounds)
+        return found if apart else found[::-1]
 
     def _axis(self, expr: Any, index: Any, low: Any, high: Any, scope: Scope) -> Axis:
         """What an index runs over; equal ones are one, so that equal sums are one node."""
