@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gradcompile.errors import ArgumentError
 from gradcompile.ir import Node, topological
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim, dim_value
+from gradcompile.types import ArrayType, Dim, dim_unknown, dim_value
 
 Env = Mapping[Node, npt.ArrayLike]
 Dims = dict[str, int]
@@ -59,11 +59,20 @@ def bind(env: Env, dims: Dims) -> None:
         for dim, found in zip(n.type.shape, np.shape(value), strict=True):
             if isinstance(dim, str) and dim.isidentifier():
                 dims.setdefault(dim, found)
+    axes = [pair for n, value in env.items() for pair in zip(n.type.shape, np.shape(value), strict=True)]
+    while solved := next((s for dim, found in axes if (s := solution(dim, found, dims))), None):
+        dims[solved[0]] = solved[1]
     for n, value in env.items():
         for dim, found in zip(n.type.shape, np.shape(value), strict=True):
             if length(dim, dims, n.type) != found:
                 expected = f"{dim} is {length(dim, dims, n.type)} here, not {found}"
                 raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}: {expected}")
+
+
+def solution(dim: Dim, found: int, dims: Dims) -> tuple[str, int] | None:
+    """The one name of a dimension that has no length yet, and the length that the dimension's gives it."""
+    unknown = dim_unknown(dim, dims)
+    return None if unknown is None else (unknown[0], (found - dim_value(unknown[2], dims)) // unknown[1])
 
 
 def leaf_name(n: Node) -> str:

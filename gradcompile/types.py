@@ -8,7 +8,7 @@ Python, so generated code may use it as it stands.
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -129,3 +129,16 @@ def dim_value(dim: Dim, sizes: Mapping[str, int]) -> int:
     7
     """
     return sum(c * math.prod(sizes[name] for name in names) for names, c in parsed(dim))
+
+
+def dim_unknown(dim: Dim, known: Container[str]) -> tuple[str, int, Dim] | None:
+    """The name, its coefficient and the rest of a dimension in which one name alone is not known, to first degree.
+
+    >>> dim_unknown("2*n-1", ()), dim_unknown("m*n", ()), dim_unknown("d+n-1", ("d",))
+    (('n', 2, -1), None, ('n', 1, 'd-1'))
+    """
+    unknown = [(names, c) for names, c in parsed(dim) if any(name not in known for name in names)]
+    if len(unknown) != 1 or len(unknown[0][0]) != 1:
+        return None
+    (((name,), c),) = unknown
+    return name, c, written({names: k for names, k in parsed(dim) if names != (name,)})

@@ -149,6 +149,14 @@ LOSSES: dict[str, tuple[Any, Callable[[Mapping[str, Any]], Any]]] = {
         Sum(Sum(y[i + j] * K[j], (j, 0, 2)) ** 2, (i, 0, n - 3)),
         lambda v: (np.correlate(v["y"], v["K"], "valid") ** 2).sum(),
     ),
+    "longer by two": (
+        Sum(Sum(L[i + j] * K[j], (j, 0, 2)) ** 2, rows(i)) / n,
+        lambda v: (np.correlate(v["L"], v["K"], "valid") ** 2).mean(),
+    ),
+    "twice as long": (
+        Sum((D[2 * i] - D[2 * i + 1]) ** 2, rows(i)) / n,
+        lambda v: ((v["D"][::2] - v["D"][1::2]) ** 2).mean(),
+    ),
     "convolution of named length": (
         Sum(Sum(L[i + j] * K[j], (j, 0, d - 1)) ** 2 * x[i], rows(i)) + Sum(K[j], (j, 0, d - 1)),
         lambda v: (np.correlate(v["L"], v["K"], "valid") ** 2 * v["x"]).sum() + v["K"].sum(),
@@ -463,7 +471,7 @@ REFUSED: list[tuple[Any, dict[str, Any], type[GradcompileError], str]] = [
     (Sum(x[i - 1], rows(i)), {}, ExpressionError, r"x\[i - 1\]: the places -1 to n-2 .*count from the front"),
     (Sum(W[i, 3], (i, 0, 3)) * Sum(x[j], rows(j)), {}, ExpressionError, r"W\[i, 3\]: the places 3 of axis 1"),
     (Sum(x[i] * x[i, 0], rows(i)), {}, ExpressionError, "x has 1 and 2 indices"),
-    (Sum(x[i], (i, 0, 2 * n - 1)), {}, ExpressionError, r"no array has an axis of length n.*loss.subs\(n, 100\)"),
+    (Sum(x[i], (i, 0, m * n - 1)), {}, ExpressionError, r"no array .* from which m is known .*loss.subs\(m, 100\)"),
     (Sum(x[i], (i, 0, sqrt(n))), {}, ExpressionError, "bounds 0 and sqrt.n. of i are no sums of lengths"),
     (Sum(x[i], (i, 0, sp.oo)) * Sum(x[j], rows(j)), {}, ExpressionError, "bounds 0 and oo"),
     (Sum(x[sp.floor(i / 2)], rows(i)), {}, ExpressionError, "can't be an index; make it of indices"),

@@ -14,9 +14,9 @@ from gradcompile.frontend.arrays.ufuncs import cast, elementwise
 from gradcompile.frontend.heads import Context
 from gradcompile.frontend.index.forms import Axis, Form, Scope, extremes, form_of, less
 from gradcompile.frontend.index.reads import Read
-from gradcompile.frontend.index.shapes import check_named, settle
+from gradcompile.frontend.index.shapes import check_named, settle, solved
 from gradcompile.frontend.index.survey import SUMS, Survey, deltas, everything, is_entry, limits
-from gradcompile.frontend.index.values import Reduction, Scene, Value, integer, number, op, pointwise
+from gradcompile.frontend.index.values import Reduction, Scene, Value, integer, length, number, op, pointwise
 from gradcompile.frontend.names import is_small, text
 from gradcompile.ir import Node
 from gradcompile.types import dim_sum
@@ -278,9 +278,13 @@ def is_condition(expr: Any) -> bool:
 def sizes(context: Context) -> dict[str, Node]:
     """A node for the length of each name, from the arrays; those of floats first, which have it in their dtype."""
     leaves = [n for n in context.atoms.values() if n.op.name == "leaf"]
-    found: dict[str, Node] = {}
-    for n in sorted(leaves, key=lambda n: not n.type.dtype.startswith("float")):
-        for k, dim in enumerate(n.type.shape):
-            if isinstance(dim, str) and dim not in found:
-                found[dim] = cast(ir.apply("size", n, params=(k,)), context.dtype)
-    return found
+    leaves.sort(key=lambda n: not n.type.dtype.startswith("float"))
+    axes = [(n, k, dim) for n in leaves for k, dim in enumerate(n.type.shape)]
+    scene = Scene(context.dtype, context.atoms, None, {})
+    for name, c, rest, at in solved([dim for _, _, dim in axes]):
+        n, k, _ = axes[at]
+        size = cast(ir.apply("size", n, params=(k,)), context.dtype)
+        if rest != 0:
+            size = ir.apply("add", size, ir.apply("neg", length(scene, rest)))
+        scene.sizes[name] = size if c == 1 else ir.apply("div", size, scene.const(float(c)))
+    return scene.sizes

@@ -1,6 +1,6 @@
 """Arrays whose axes are indices: how they are lined up, made of indices and lengths, and summed over."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from gradcompile.types import Dim, dim_product, dim_sum, parsed
 class Scene(Context):
     """A context with a node for the length that each name stands for."""
 
-    sizes: Mapping[str, Node] = field(default_factory=dict)
+    sizes: dict[str, Node] = field(default_factory=dict)
 
 
 class Value(NamedTuple):
