@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sympy import Eq, Idx, IndexedBase, KroneckerDelta, Mod, Ne, Piecewise, Product, Sum, exp, log, sqrt
 
 from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError
@@ -505,3 +507,34 @@ def test_dimensions_are_compared() -> None:
     ]  # fmt: skip
     assert (larger("n", 4), larger("n-1", "n"), larger("2*n", "n"), larger("m", "n")) == ("n", "n", "2*n", None)
     assert form_of(n**2 - 2 * n, ()).offset == "n*n-2*n"
+
+
+STEP = st.integers(-2, 3)
+PLACE = st.tuples(STEP, STEP)
+LOWS = {"0": lambda a: 0, "1": lambda a: 1, "i": lambda a: a}
+HIGHS = {"n-1": lambda a: ROWS - 1, "2": lambda a: 2, "i+1": lambda a: a + 1, "n-1-i": lambda a: ROWS - 1 - a}
+
+
+@given(first=PLACE, second=PLACE, low=st.sampled_from(sorted(LOWS)), high=st.sampled_from(sorted(HIGHS)),
+       product=st.booleans())  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_any_linear_places_and_bounds(
+    first: tuple[int, int], second: tuple[int, int], low: str, high: str, product: bool
+) -> None:
+    """A double sum over an entry at linear places, with bounds of either kind, is what two loops give."""
+    cells = [(a, b) for a in range(ROWS) for b in range(LOWS[low](a), HIGHS[high](a) + 1)]
+    reach = [[p * a + q * b for a, b in (cells if q else [(0, 0), (ROWS - 1, 0)])] for p, q in (first, second)]
+    offsets = [-min(r) for r in reach]
+    places = [[p * a + q * b + c for a, b in cells] for (p, q), c in zip((first, second), offsets, strict=True)]
+    base = IndexedBase("G", shape=tuple(max(r) - min(r) + 1 for r in reach))
+    entry = base[tuple(p * i + q * j + c for (p, q), c in zip((first, second), offsets, strict=True))]
+    kind, names = (Product if product else Sum), {"n": n, "i": i}
+    inner = kind(entry, (j, sp.sympify(low, names), sp.sympify(high, names)))
+    loss = Sum(inner, rows(i)).subs(n, ROWS) * Sum(x[k], (k, 0, m - 1))
+    grid = np.random.default_rng(3).uniform(0.5, 1.5, size=base.shape)
+    line = [[grid[u, v] for u, v, (b, _) in zip(*places, cells, strict=True) if a == b] for a in range(ROWS)]
+    want = sum(np.prod(v) if product else np.sum(v) for v in line) * VALUES["x"].sum()
+    problem = problem_of(loss, ())
+    env = {a.leaf: {"G": grid, "x": VALUES["x"]}[a.name] for a in problem.inputs}
+    assert float(evaluate([problem.primal], env)[0]) == pytest.approx(want)
+    assert float(evaluate(contracted(simplified([problem.primal])), env)[0]) == pytest.approx(want)

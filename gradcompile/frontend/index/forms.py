@@ -156,15 +156,33 @@ def extremes(f: Form) -> tuple[Dim, Dim] | None:
     """
     ends: list[Dim] = []
     for smallest in (True, False):
-        form = f
+        form, bounds = f, dict[Axis, tuple[Form, Form]]()
         while form.terms:
             axis, c = form.terms[-1]
+            low, high = bounds.get(axis, (axis.low, axis.high))
             if not (never_negative(c) or never_negative(dim_product(-1, c))):
                 return None
-            end = axis.low if never_negative(c) is smallest else axis.high
+            leave_room(plus(high, scaled(low, -1)), bounds)
+            end = low if never_negative(c) is smallest else high
             form = plus(Form(form.terms[:-1], form.offset), scaled(end, c))
         ends.append(form.offset)
     return ends[0], ends[1]
+
+
+def leave_room(room: Form, bounds: dict[Axis, tuple[Form, Form]]) -> None:
+    """Narrow the bounds of an outer index to where an inner one has any place: room, high - low of it, is 0 or more."""
+    if len(room.terms) != 1:
+        return
+    ((axis, c),) = room.terms
+    if not isinstance(c, int) or (isinstance(room.offset, str) and abs(c) > 1):
+        return
+    low, high = bounds.get(axis, (axis.low, axis.high))
+    most = room.offset if isinstance(room.offset, str) else room.offset // abs(c)
+    least = dim_product(-1, most)
+    if c < 0 and not high.terms and never_negative(less(high.offset, most)):
+        bounds[axis] = low, Form((), most)
+    elif c > 0 and not low.terms and never_negative(less(least, low.offset)):
+        bounds[axis] = Form((), least), high
 
 
 def within_rectangle(f: Form, dim: Dim) -> bool:
