@@ -245,9 +245,9 @@ def roofline(case: Case) -> Callable[[], Runner]:
     return build
 
 
-def peak(size: int = 1000) -> float:
+def peak(size: int = 1000, dtype: Any = np.float64) -> float:
     """Operations a second of a matrix product on all cores, the best of many."""
-    a = np.ones((size, size))
+    a = np.ones((size, size), dtype)
     return max(2 * size**3 / seconds for seconds in timed(lambda: a @ a, 40))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,3 +99,52 @@ Arrange = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 def recast(adapter: Adapter, formula: Formula, arrange: Arrange) -> Adapter:
     """The same peer on the form of the formula that suits it better: matrices in place of columns."""
     return lambda case: adapter(case._replace(formula=formula, columns=arrange(case.columns)))
+
+
+class ArrayCase(NamedTuple):
+    """What every peer is given of a loss over arrays.
+
+    The formula is written once, in NumPy's words: formula(np, nn, p, x), where np is the peer's module of that kind,
+    nn has the functions of networks and `scan`, and p and x hold parameters and inputs by name. `theta` has the
+    parameters one after the other, in these `shapes`. The first axis of the `batched` inputs has no length known
+    before the call. `products` are the matrix products (rows, inner, columns) of loss and gradient, if they are few.
+    """
+
+    formula: Callable[[Any, Any, Any, Any], Any]
+    theta: np.ndarray
+    shapes: Mapping[str, tuple[int, ...]]
+    inputs: Mapping[str, np.ndarray]
+    batched: Sequence[str] = ()
+    products: Sequence[tuple[int, int, int]] = ()
+
+    def parameters(self, theta: np.ndarray) -> SimpleNamespace:
+        """The arrays that a vector holds, by name, as views."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])
+        parts = np.split(theta, ends[:-1])
+        return SimpleNamespace(**{n: v.reshape(s) for (n, s), v in zip(self.shapes.items(), parts, strict=True)})
+
+
+Arrays = Mapping[str, np.ndarray]
+Product = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayWorkload(Workload):
+    """A loss over arrays: `make` draws parameters and inputs, both by name; see `ArrayCase`."""
+
+    formula: Callable[[Any, Any, Any, Any], Any]
+    make: Callable[[np.random.Generator, int], tuple[Arrays, Arrays]]
+    peers: Mapping[str, Callable[[ArrayCase], Callable[[], Runner]]]
+    batched: Sequence[str] = ()
+    products: Callable[[int], Sequence[Product]] = lambda size: ()
+    dtype: str = "float64"
+    tolerance: float = 1e-10
+
+    def case(self, quick: bool = False) -> ArrayCase:
+        """The same case in every process."""
+        size = self.quick if quick else self.size
+        parameters, inputs = self.make(np.random.default_rng(self.seed), size)
+        theta = np.concatenate([np.ravel(v) for v in parameters.values()]).astype(self.dtype)
+        shapes = {name: np.shape(v) for name, v in parameters.items()}
+        converted = {name: v if v.dtype == np.int64 else v.astype(self.dtype) for name, v in inputs.items()}
+        return ArrayCase(self.formula, theta, shapes, converted, self.batched, self.products(size))

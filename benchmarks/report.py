@@ -27,16 +27,19 @@ there for everyone. A process that is not done within {limit:.0f} s ({longest:.0
 late; in a ratio of first results a late peer counts as that long.
 
 Loss and gradient of every peer are compared with ours: the difference over the largest entry is the column "apart",
-and more than the workload's tolerance ({tolerance:g}) is an error.
+and more than the workload's tolerance ({tolerances}) is an error.
 
-* jax: `jit(value_and_grad)` in float64, device arrays, awaited; jax-matrix: the same on matrices in place of columns.
-* torch: `torch.compile(torch.func.grad_and_value(...))` in float64.
+* jax: `jit(value_and_grad)` in the precision of the workload, float64 unless its title says otherwise, device arrays,
+  awaited; jax-matrix: the same on matrices in place of columns.
+* torch: `torch.compile(torch.func.grad_and_value(...))`; torch-eager: `torch.autograd.grad` of the loss, uncompiled.
 * casadi: SX, loss and gradient in one `Function`, called by its `buffer()`.
 * heyoka: `diff_tensors` and a `cfunc`; with samples in batch mode, and the mean of its outputs.
 * autograd: `value_and_grad`. lambdify: `sympy.diff`, `lambdify(cse=True)`, `numba.njit`.
 * numpy, numba: loss and gradient written by hand.
 * read: no peer but a bound, the time to sum every column once on all cores.
 * roofline: the longer of that and of the operations that `f.cost` counts, at the rate of a matrix product.
+* products: no peer but a bound, the matrix products of loss and gradient alone, by SciPy's BLAS on all cores;
+  products-1: on one. peak: their operations at the rate of one large product; the ratio is the share of it reached.
 """
 
 
@@ -181,7 +184,8 @@ def markdown(run: Run, workloads: Sequence[Workload]) -> str:
         rows += [peer_row(w, r, found.get(OURS), apart.get(r.peer)) for r in found.values()]
     method = METHOD.format(
         passes=run.passes, es="es" * (run.passes > 1), rounds=ROUNDS, round=ROUND * 1000, points=POINTS,
-        limit=workloads[0].limit, longest=max(w.limit for w in workloads), tolerance=workloads[0].tolerance,
+        limit=workloads[0].limit, longest=max(w.limit for w in workloads),
+        tolerances=", ".join(f"{t:g}" for t in sorted({w.tolerance for w in workloads})),
     )  # fmt: skip
     small = "**A quick run on small data: the reaches are for the full sizes.**\n\n" if run.quick else ""
     parts = [

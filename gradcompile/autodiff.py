@@ -43,9 +43,16 @@ def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -
     """The adjoint of every node between `wrt` and the output that receives one."""
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    order = topological([output])
+    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt)
+
+
+def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict[Node, Node]:
+    """The adjoints of several outputs together, each given with its cotangent."""
+    order = topological([output for output, _ in cotangents])
     active = depends_on(order, wrt)
-    received: dict[Node, list[Node]] = {output: [cotangent or const(1.0, output.type.dtype)]}
+    received: dict[Node, list[Node]] = {}
+    for output, cotangent in cotangents:
+        received.setdefault(output, []).append(cotangent)
     result: dict[Node, Node] = {}
     wild = wild_nodes(order)
     for n in reversed(order):
@@ -61,7 +68,14 @@ def wild_nodes(order: Sequence[Node]) -> set[Node]:
     """The nodes that may be infinite or NaN where the leaves are finite; only contractions need to know."""
     if "dot" not in map(op_name, order):
         return set()
-    return depends_on(order, [n for n in order if n.op.name not in TAME])
+    return depends_on(order, [n for n in order if not is_tame(n)])
+
+
+def is_tame(n: Node) -> bool:
+    """Whether a node is finite where its arguments are, overflow apart; a loop, if its steps are."""
+    if n.op.name == "scan":
+        return all(map(is_tame, topological(n.params[0].roots)))
+    return n.op.name in TAME
 
 
 def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:
@@ -244,13 +258,19 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
 
     Each result has the type of its output.
     """
-    known: dict[Node, Node] = dict(zip(primals, tangents, strict=True))
+    known = pushed(outputs, dict(zip(primals, tangents, strict=True)))
+    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+
+
+def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:
+    """The tangent of every node below the outputs that has one, from those of some nodes."""
+    known = dict(tangents)
     for n in topological(outputs):
         if n not in known and any(a in known for a in n.args):
             tangent = pushforward(n, known)
             if tangent is not None:
                 known[n] = tangent
-    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+    return known
 
 
 def pushforward(n: Node, tangents: Mapping[Node, Node]) -> Node | None:

@@ -4,6 +4,9 @@ from typing import Any
 
 from gradcompile.compiled import CompiledGrad, CompiledValue, Options
 from gradcompile.errors import ArgumentError
+from gradcompile.frontend.arguments import Problem
+from gradcompile.frontend.arrays.core import Array
+from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.frontend.from_sympy import read
 
 
@@ -24,10 +27,12 @@ def compile_grad(
 ) -> CompiledGrad:
     """Compile a loss to one function that returns it with its gradient: f(*params, *inputs) -> (L, dL/dparams).
 
-    loss: a real scalar SymPy expression. params: a symbol, or a sequence or mapping of symbols and of arrays of
-    symbols; one that is not in a sequence gives a bare gradient. data: symbols that arrive as columns, one entry a
-    sample; the loss is then that of one sample and its `reduce` ("mean" or "sum") is compiled. inputs: the order of
-    everything else (data first, then natural order, if left out). dtype: "float64" or "float32".
+    loss: a real scalar SymPy expression, or a scalar made of symbolic arrays (see `array`). params: a symbol, or a
+    sequence or mapping of symbols and of arrays of symbols; one that is not in a sequence gives a bare gradient. data:
+    symbols that arrive as columns, one entry a sample; the loss is then that of one sample and its `reduce` ("mean" or
+    "sum") is compiled. inputs: the order of everything else (data first, then natural order, if left out). dtype:
+    "float64" or "float32". A loss of arrays takes dtype and samples from these; a dimension that has a name gets its
+    length at the call, from the inputs.
     threads: the most that a call may use, as many as pay if left out; the result has the same bits for any number.
     cache: keep the machine code on disk. stabilize: rewrite formulas that lose precision (see `f.rewrites`).
     reroll: compile sums of 32 or more similar terms, as a loop over symbols makes them, as loops. name: of the
@@ -43,7 +48,8 @@ def compile_grad(
     (16.0, Grads(w=-24.0))
     """
     check_options(reduce, dtype, threads)
-    problem = read(loss, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
+    rest = {"inputs": inputs, "allow_unused": allow_unused}
+    problem = problem_of(loss, params, True, data, reduce, dtype, **rest)
     if not problem.params:
         raise ArgumentError("params is empty; name what to differentiate by, or use compile_value for the value alone")
     return CompiledGrad(problem, Options(name or "", stabilize, cache, reroll, threads))
@@ -66,7 +72,7 @@ def compile_value(
 ) -> CompiledValue:
     """Compile a value without gradients: a prediction is one number a sample (reduce=None), else its mean or sum.
 
-    Arguments and errors are those of `compile_grad`.
+    Arguments and errors are those of `compile_grad`. A value of symbolic arrays has any shape and dtype.
 
     >>> import sympy as sp
     >>> a, b, x = sp.symbols("a b x")
@@ -75,8 +81,27 @@ def compile_value(
     array([1., 3., 5.])
     """
     check_options(reduce or "mean", dtype, threads)
-    problem = read(expr, params, inputs=inputs, data=data, reduce=reduce, dtype=dtype, allow_unused=allow_unused)
+    rest = {"inputs": inputs, "allow_unused": allow_unused}
+    problem = problem_of(expr, params, False, data, reduce, dtype, **rest)
     return CompiledValue(problem, Options(name or "", stabilize, cache, reroll, threads))
+
+
+def problem_of(
+    expr: Any, params: Any, is_loss: bool, data: Any, reduce: str | None, dtype: str, **rest: Any
+) -> Problem:
+    """The problem that a SymPy expression states, or a symbolic array, which says itself what options say elsewhere."""
+    if not isinstance(expr, Array):
+        return read(expr, params, data=data, reduce=reduce, dtype=dtype, **rest)
+    if data or reduce != ("mean" if is_loss else None):
+        what = "data" if data else f"reduce={reduce!r}"
+        raise ArgumentError(
+            f"{what} is for formulas of one sample; {expr!r} is written with arrays, whose shapes have the samples: "
+            "take gradcompile.mean or np.sum of it"
+        )
+    problem = read_arrays(expr, params, is_loss=is_loss, **rest)
+    if dtype not in (problem.dtype, "float64"):  # float64 is what is asked for by default
+        raise ArgumentError(f"dtype={dtype!r}: the arrays are {problem.dtype}; say array(..., dtype={dtype!r})")
+    return problem
 
 
 def check_options(reduce: str, dtype: str, threads: int | None) -> None:

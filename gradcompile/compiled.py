@@ -25,6 +25,7 @@ from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
+from gradcompile.runtime.demands import Demands, demands_of
 from gradcompile.runtime.route import Route
 
 SHOWN = 8  # rewrites that a header lists
@@ -62,11 +63,15 @@ class Derivation:
 
 
 def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewrite]]:
-    """The value as it is differentiated: simplified, rerolled and stabilised as far as asked for, and the rewrites."""
+    """The value as it is differentiated, and the rewrites: simplified, and stabilised if asked for.
+
+    Terms written one by one are rerolled, if asked for; of arrays, contractions are found.
+    """
     primal = passes.simplified([problem.primal])
-    if options.reroll:
+    if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
-    return passes.stabilized(primal) if options.stabilize else (primal, [])
+    stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
+    return (passes.contracted(stable) if problem.arrays else stable), rewrites
 
 
 @collector_paused()
@@ -76,9 +81,20 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     leaves = [a.leaf for a in problem.params] if gradients else []
     found = autodiff.adjoints(stable[0], topological(stable)) if gradients else {}
     roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
-    final, adjoint_of = passes.finished(roots, {adjoint: n for n, adjoint in reversed(found.items())})
-    cost = cost_of(final[0], final[1:], (a.leaf for a in problem.inputs if per_sample(a.leaf)))
+    labels = {adjoint: n for n, adjoint in reversed(found.items())}
+    final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
+    cost = cost_of(final[0], final[1:], (a.leaf for a in problem.inputs if a.is_sampled))
     return Derivation(Graphs([problem.primal], stable, roots, final), rewrites, adjoint_of, cost)
+
+
+def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+    """The roots with contractions, and the labels of what they stand on, carried over."""
+    live = set(topological(roots))
+    keys = [adjoint for adjoint in labels if adjoint in live]
+    new = iter(passes.contracted(roots, [*keys, *(labels[k] for k in keys)]))
+    result = [next(new) for _ in roots]
+    adjoints = [next(new) for _ in keys]
+    return result, dict(zip(adjoints, new, strict=True))
 
 
 @collector_paused()
@@ -90,7 +106,8 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
     comments = formulas([value], names, 44)
     program = Program(value, gradients, problem.params, problem.inputs, names, adjoints, comments, order)
-    header = header_of(problem, derivation, what, any(map(per_sample, forward)))
+    sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
+    header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
     custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}
     return module_source(program, header, custom)
@@ -114,6 +131,8 @@ def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool
 def formula_of(problem: Problem) -> str:
     """The user's formula; the mean or the sum that was asked for beside it is written out."""
     primal, formula = problem.primal, problem.formula
+    if problem.arrays:
+        return formula
     around = "mean" if is_mean(primal) else "total" if primal.op.name == "sum" else ""
     return f"{around}({formula})" if around and not formula.startswith(around + "(") else formula
 
@@ -135,7 +154,7 @@ class Compiled:
     @cached_property
     def _as_written(self) -> Derivation:
         """All that follows from the problem without loops over similar terms: for formulas, not for the kernel."""
-        if not self.options.reroll:
+        if not self.options.reroll or self.problem.arrays:
             return self._derivation
         return derive(self.problem, replace(self.options, reroll=False), self.gradients_wanted)
 
@@ -159,7 +178,12 @@ class Compiled:
     @cached_property
     def _route(self) -> Route:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
-        return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, self.options.threads)
+        checks = self._demands.check
+        return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, self.options.threads, checks)
+
+    @cached_property
+    def _demands(self) -> Demands:
+        return demands_of(self.problem)
 
     @property
     def kernel_signature(self) -> Any:
@@ -168,8 +192,8 @@ class Compiled:
 
     @property
     def dtype(self) -> str:
-        """The dtype of parameters, inputs and result."""
-        return self.problem.primal.type.dtype
+        """The floating-point type of theta and of what is computed."""
+        return self.problem.dtype
 
     @property
     def size(self) -> int:
@@ -213,13 +237,20 @@ class Compiled:
         """The parameters from a vector theta, in the shape that a call takes them in."""
         return bind.unpack(self.problem.params, theta, self.dtype)
 
+    def _leaf_values(self, args: Sequence[Any], named: Mapping[str, Any]) -> dict[Node, Any]:
+        """The value of each leaf, for evaluation without compiled code."""
+        arguments = [*self.problem.params, *self.problem.inputs]
+        values = bind.convert_all(arguments, bind.match(arguments, args, named))
+        self._demands.check(values[len(self.problem.params) :])
+        return {a.leaf: v for a, v in zip(arguments, values, strict=True)}
+
     def __repr__(self) -> str:
         title = self.options.name or type(self).__name__
         return f"<{title}{self.signature}: {formula_of(self.problem)}>"
 
     def _repr_latex_(self) -> str:
         text = self.problem.formula
-        if "..." in text:
+        if "..." in text or self.problem.arrays:
             return rf"$\texttt{{{text}}}$"
         (expr,) = to_sympy([self.problem.primal], self.problem.symbols)
         return f"${sympy.latex(expr)}$"
@@ -239,7 +270,7 @@ class CompiledValue(Compiled):
 
     @cached_property
     def _call(self) -> Callable[..., Any]:
-        return bind.make_value(self.problem, self._route, self.dtype)
+        return bind.make_value(self.problem, self._route, self._demands.shape_of)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """The value at these arguments."""
@@ -292,6 +323,8 @@ class CompiledGrad(Compiled):
     @property
     def gradients(self) -> Any:
         """The gradient as SymPy expressions, for scalar parameters: a named tuple, or one expression if bare."""
+        if self.problem.arrays:
+            raise ArgumentError("gradients are expressions in SymPy; a loss written with arrays has its .graph")
         for a in self.problem.params:
             if a.leaf.type.shape:
                 raise ArgumentError(
@@ -318,12 +351,6 @@ class CompiledGrad(Compiled):
         inputs = [values[a.leaf] for a in self.problem.inputs]
         theta = self.pack(*(values[a.leaf] for a in self.problem.params))
         return check(self.flat(theta, *inputs)[1], self.problem.primal, self.problem.params, values)
-
-    def _leaf_values(self, args: Sequence[Any], named: Mapping[str, Any]) -> dict[Node, Any]:
-        """The value of each leaf, for evaluation without compiled code."""
-        arguments = [*self.problem.params, *self.problem.inputs]
-        values = bind.convert_all(arguments, bind.match(arguments, args, named))
-        return {a.leaf: v for a, v in zip(arguments, values, strict=True)}
 
 
 def grads_type(params: Sequence[Argument]) -> Any:

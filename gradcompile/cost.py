@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradcompile.ir import Node, topological
+from gradcompile.ops.scan import Loop
 
 
 class Cost(NamedTuple):
@@ -54,7 +55,15 @@ def operations_of(n: Node) -> int:
         return n.op.cost * entries(n.args[0])
     if n.op.name == "dot":
         return n.op.cost * products(n)
+    if n.op.name == "scan":
+        return steps(n.params[0])
     return n.op.cost * entries(n) if n.args else 0
+
+
+def steps(loop: Loop) -> int:
+    """The operations of all steps, of one if their number is named."""
+    each = operations(loop.roots) + sum(entries(q) for q in loop.totals)
+    return each * (loop.length if isinstance(loop.length, int) else 1)
 
 
 def products(n: Node) -> int:
@@ -70,7 +79,7 @@ def entries(n: Node) -> int:
 
 def cost_of(value: Node, gradients: Sequence[Node], columns: Iterable[Node]) -> Cost:
     """The cost of a value and its gradients; columns are the leaves with an entry or a row a sample."""
-    moved = sum(np.dtype(c.type.dtype).itemsize * int(np.prod([int(d) for d in c.type.shape[1:]])) for c in columns)
+    moved = sum(np.dtype(c.type.dtype).itemsize * entries(c) for c in columns)
     order = topological([value, *gradients])
     each = list(map(operations_of, order))
     return Cost(sum(each[: order.index(value) + 1]), sum(each), moved)

@@ -1,13 +1,13 @@
-"""Nodes as conventional mathematics, of bounded length: for comments, messages and tables."""
+"""Nodes as conventional mathematics, arrays in NumPy's notation, of bounded length: for comments, messages, tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
 
 from gradcompile.ir import Node, is_const, topological
 from gradcompile.ops.gather import Affine
-from gradcompile.ops.shape import Span
+from gradcompile.ops.shape import Span, places
 from gradcompile.types import Dim, dim_product, dim_sum
 
 # Binding strength, weakest first.
@@ -17,7 +17,11 @@ BINARY = {"mul": ("*", PRODUCT), "div": ("/", PRODUCT), "lt": (" < ", COMPARE), 
 ELLIPSIS = "..."
 TRIES = 6  # arguments that are left out of a long text, the longest first
 
+FEW = 6  # numbers of a table that are all written
+
 Text = tuple[str, int]
+Texts = Mapping[Node, Text]
+Labels = tuple[int, ...]
 
 
 def formulas(roots: Sequence[Node], names: Mapping[Node, str], limit: int = 60) -> dict[Node, str]:
@@ -42,7 +46,7 @@ def formulas(roots: Sequence[Node], names: Mapping[Node, str], limit: int = 60) 
     return {n: text for n, (text, _) in full.items()}
 
 
-def fitted(n: Node, choices: Sequence[Mapping[Node, Text]], limit: int) -> Text:
+def fitted(n: Node, choices: Sequence[Texts], limit: int) -> Text:
     """One operation from the first of these texts of its arguments that keep it within the limit, else shortened."""
     for texts in choices:
         text = written(n, texts)
@@ -51,24 +55,56 @@ def fitted(n: Node, choices: Sequence[Mapping[Node, Text]], limit: int) -> Text:
     return shortened(n, choices[-1], limit)
 
 
-def shortened(n: Node, texts: Mapping[Node, Text], limit: int) -> Text:
+def shortened(n: Node, texts: Texts, limit: int) -> Text:
     """One operation with its longest arguments left out, a sum also without its last terms."""
-    near = [*n.args, *(b for a in n.args[:2] for b in a.args[:2])]  # as deep as `written` looks
-    brief = {a: texts[a] for a in near}
+    read = Reader(texts)
+    written(n, read)
+    brief = dict(read.found)
     for a in sorted(brief, key=lambda a: -len(texts[a][0]))[:TRIES]:
         brief[a] = ELLIPSIS, ATOM
         short = written(n, brief)
         if len(short[0]) <= limit:
             return short
     if n.op.name == "add":
+        brief |= {a: texts[a] for a in n.args}
         begun = [sum_text([brief[a] for a in n.args[:k]]) for k in range(2, min(len(n.args), limit))]
         fitting = [text for text in begun if len(text) + len(ELLIPSIS) + 3 <= limit]
         return (f"{fitting[-1]} + {ELLIPSIS}", SUM) if fitting else (ELLIPSIS, ATOM)
     return ELLIPSIS, ATOM
 
 
-def written(n: Node, texts: Mapping[Node, Text]) -> Text:
+class Reader(Mapping[Node, Text]):
+    """Texts that remember which of them were read."""
+
+    def __init__(self, texts: Texts) -> None:
+        self.texts, self.found = texts, dict[Node, Text]()
+
+    def __getitem__(self, n: Node) -> Text:
+        self.found[n] = text = self.texts[n]
+        return text
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.texts)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+class Whole(Reader):
+    """Texts for functions that look at shapes: repetitions, which between entries NumPy makes itself, are written."""
+
+    def __getitem__(self, n: Node) -> Text:
+        if n.op.name != "broadcast" or not n.type.shape:
+            return self.texts[n]
+        return repeated_text(n, self.texts), ATOM
+
+
+def written(n: Node, texts: Texts) -> Text:
     """One operation, from the texts of its arguments."""
+    if n.op.takes_arrays or n.type.shape:
+        text = of_array(n, texts)
+        if text is not None:
+            return text
     name, args = n.op.name, [texts[a] for a in n.args]
     if name == "const":
         return number_text(n.value)
@@ -84,72 +120,297 @@ def written(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
     if name == "mul" and n.args[1].op.name == "div" and is_const(n.args[1].args[0], 1.0):
         return f"{wrap(args[0], PRODUCT)}/{wrap(texts[n.args[1].args[1]], SIGN)}", PRODUCT
-    if is_mean(n):
-        return f"mean({texts[n.args[0].args[0]][0]})", ATOM
+    if (mean := mean_text(n, texts)) is not None:
+        return mean, ATOM
     if name in BINARY:
         symbol, level = BINARY[name]
         tight = level + (name in ("div", "lt", "le", "eq", "ne"))
         return symbol.join(wrap(a, level if k == 0 else tight) for k, a in enumerate(args)), level
-    if name in ("broadcast", "stop_gradient", "reshape", "cast"):
+    if name == "stop_gradient":
         return args[0]
     if name == "select":
         return f"where({', '.join(a[0] for a in args)})", ATOM
-    if name == "item":
-        return f"{wrap(args[0], ATOM)}[{', '.join(map(place_text, n.params[0]))}]", ATOM
-    if name == "dot":
-        return dot_text(n, args)
-    if name == "transpose" and n.params[0] == (1, 0):
-        return f"{wrap(args[0], ATOM)}.T", ATOM
-    if name == "size":
-        return "n", ATOM
-    if name in GATHERED:
-        return GATHERED[name](n, texts), ATOM
     orders = [str(p) for p in n.params if isinstance(p, int)]
     return f"{name.replace('_1', '')}({', '.join([*orders, *(a[0] for a in args)])})", ATOM
 
 
-def place_text(k: Dim | Span | None) -> str:
-    """A place, or a span of places, as an index writes it.
+def of_array(n: Node, texts: Texts) -> Text | None:
+    """What only arrays have; None for what is written as for numbers."""
+    name = n.op.name
+    if name == "broadcast":
+        return broadcast_text(n, texts)
+    if name == "cast":
+        x = texts[n.args[0]]
+        return (f"int64({x[0]})", ATOM) if is_cut(n) else x
+    if name == "dot":
+        return dot_text(n, Whole(texts))
+    if name in ARRAYS:
+        return ARRAYS[name](n, Whole(texts)), ATOM
+    if name in ("max", "min") and n.type.shape:
+        return f"{name}imum({', '.join(texts[a][0] for a in n.args)})", ATOM
+    if name == "select" and is_guard(n):
+        return texts[n.args[1]]
+    called = call_text(n, texts)
+    return None if called is None else (called, ATOM)
 
-    >>> place_text(Span(1, "n-1")), place_text(Span(5, 3, -2))
-    ('1:n', '5:-1:-2')
+
+def call_text(n: Node, texts: Texts) -> str | None:
+    """A function of networks, recognised by what it is made of; None for anything else."""
+    name = n.op.name
+    if name == "select" and is_relu(n):
+        return f"relu({texts[n.args[2]][0]})"
+    found = softmax_of(n) if name in ("add", "div") and len(n.args) == 2 else None
+    if found is not None:
+        return f"{'log_' * (name == 'add')}softmax({texts[found[0]][0]}{last_axis_text(*found)})"
+    gathered = n.args[0] if name == "neg" and n.args[0].op.name == "gather" else None
+    if gathered is None or gathered.args[0].op.name != "add" or (found := softmax_of(gathered.args[0])) is None:
+        return None
+    labels = [i for i in gathered.args[1:] if all(a.op.name != "iota" for a in (i, *i.args))]
+    return f"cross_entropy({texts[found[0]][0]}, {texts[labels[0]][0]}{last_axis_text(*found)})" if labels else None
+
+
+def softmax_of(n: Node) -> tuple[Node, int] | None:
+    """x and the axis, if the node is the softmax of x (a division) or its logarithm (a sum); None for anything else."""
+    below, total = n.args
+    if n.op.name == "add":
+        total = total.args[0] if total.op.name == "neg" else total
+        below, total = (below, total.args[0]) if total.op.name == "log" else (below, below)
+    else:
+        below = below.args[0] if below.op.name == "exp" else below
+    if total.op.name != "broadcast" or total.args[0].op.name != "sum":
+        return None
+    raised, (axis, *more) = total.args[0].args[0], total.args[0].params[0]
+    if more or raised.op.name != "exp" or raised.args[0] is not below or below.op.name != "add" or len(below.args) > 2:
+        return None
+    x, shift = below.args
+    is_shifted = shift.op.name == "neg" and shift.args[0].op.name == "select" and is_guard(shift.args[0])
+    return (x, axis) if is_shifted else None
+
+
+def last_axis_text(x: Node, axis: int) -> str:
+    """An axis as an argument of functions that take the last unless told other."""
+    return "" if axis == len(x.type.shape) - 1 else f", axis={axis}"
+
+
+def is_relu(n: Node) -> bool:
+    """Whether a choice is 0 where x <= 0, else x."""
+    condition, zero, x = n.args
+    return is_const(zero, 0.0) and condition.op.name == "le" and condition.args == (x, zero)
+
+
+def is_guard(n: Node) -> bool:
+    """Whether a choice is x but for infinities, which are 0."""
+    condition, x, zero = n.args
+    if not is_const(zero, 0.0) or condition.op.name != "lt" or not is_const(condition.args[1], float("inf")):
+        return False
+    return condition.args[0].op.name == "abs" and condition.args[0].args[0] is x
+
+
+def mean_text(n: Node, texts: Texts) -> str | None:
+    """sum(x)/n as a mean, if n counts what is summed; the sum may have been given its axes back."""
+    if n.op.name != "div" or not n.args[0].args:
+        return None
+    kept = n.args[0] if n.args[0].op.name == "broadcast" else None
+    total = n.args[0] if kept is None else kept.args[0]
+    if total.op.name != "sum":
+        return None
+    x, axes = total.args[0], total.params[0]
+    if counted(n.args[1]) != dim_product(*(x.type.shape[k] for k in axes)):
+        return None
+    text = f"mean({Whole(texts)[x][0]}{axes_text(axes, len(x.type.shape))})"
+    return text if kept is None else broadcast_text(kept, {total: (text, ATOM)})[0]
+
+
+def counted(n: Node) -> Dim | None:
+    """The number of entries that a product of sizes and numbers stands for; None for anything else."""
+    found: Dim = 1
+    rest = [n]
+    while rest and len(rest) < FEW:
+        x = rest.pop()
+        if x.op.name == "mul":
+            rest += x.args
+        elif x.op.name == "size":
+            found = dim_product(found, x.args[0].type.shape[x.params[0]])
+        elif x.op.name == "const" and float(x.value).is_integer():
+            found = dim_product(found, int(x.value))
+        else:
+            return None
+    return None if rest else found
+
+
+def axes_text(axes: Sequence[int], count: int) -> str:
+    """The axes as an argument; nothing if they are all there are.
+
+    >>> axes_text((1,), 2), axes_text((0, 2), 3), axes_text((0,), 1)
+    (', axis=1', ', axis=(0, 2)', '')
+    """
+    return "" if len(axes) == count else f", axis={axes[0] if len(axes) == 1 else tuple(axes)}"
+
+
+def reduced_text(n: Node, texts: Texts) -> str:
+    """A sum, or the largest entry, over axes."""
+    x = n.args[0]
+    return f"{n.op.name.removeprefix('a')}({texts[x][0]}{axes_text(n.params[0], len(x.type.shape))})"
+
+
+def along_text(n: Node, texts: Texts) -> str:
+    """A function along one axis: its name in NumPy's, and what else it takes."""
+    name, (first, *rest) = n.op.name, n.params
+    x = n.args[0]
+    more = {"cumsum": ", reverse=True" if rest and rest[0] is True else "", "window": f", {rest[0] if rest else ''}"}
+    return f"{name}({texts[x][0]}{more.get(name, '')}{axes_text((first,), len(x.type.shape))})"
+
+
+def item_text(n: Node, texts: Texts) -> str:
+    """Entries at places; whole axes at the end are left out, as NumPy lets one do."""
+    index = [place_text(k, d) for k, d in zip(n.params[0], n.args[0].type.shape, strict=True)]
+    return f"{wrap(texts[n.args[0]], ATOM)}[{index_of(index)}]"
+
+
+def index_of(entries: Sequence[str]) -> str:
+    """An index, without the whole axes at its end.
+
+    >>> index_of(["0", ":"]), index_of([":", ":", "1"])
+    ('0', ':, :, 1')
+    """
+    count = next((k for k in range(len(entries), 0, -1) if entries[k - 1] != ":"), 1)
+    return ", ".join(entries[:count])
+
+
+def place_text(k: Dim | Span | None, length: Dim | None = None) -> str:
+    """A place, or a span of places, as an index writes it, of an axis of this length.
+
+    >>> place_text(Span(1, "n-1")), place_text(Span(1, "n-1"), "n"), place_text(Span(5, 3, -2))
+    ('1:n', '1:', '5:-1:-2')
     """
     if not isinstance(k, Span):
         return ":" if k is None else str(k)
     if k.step == -1 and k.start == dim_sum(k.count, -1):
         return "::-1"
     stop = dim_sum(k.start, dim_product(k.count, k.step))
-    return f"{k.start or ''}:{stop}" + (f":{k.step}" if k.step != 1 else "")
+    return f"{k.start or ''}:{'' if stop == length else stop}" + (f":{k.step}" if k.step != 1 else "")
 
 
-def dot_text(n: Node, args: Sequence[Text]) -> Text:
+def broadcast_text(n: Node, texts: Texts) -> Text:
+    """The argument, with an index where axes were put in that NumPy would not add by itself.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> x = leaf("x", ArrayType(("n",)))
+    >>> broadcast_text(apply("broadcast", x, params=(("n", 3), (0,))), {x: ("x", ATOM)})
+    ('x[:, None]', 9)
+    """
+    (x,), (shape, *_) = n.args, n.params
+    at = places(n.params, len(x.type.shape))
+    if not at or at == tuple(range(len(shape) - len(at), len(shape))):
+        return texts[x]
+    index = [":" if k in at else "None" for k in range(at[0], len(shape))]
+    return f"{wrap(texts[x], ATOM)}[{', '.join(index)}]", ATOM
+
+
+def repeated_text(n: Node, texts: Texts) -> str:
+    """The argument with all axes of the result."""
+    (x,), (shape, *_) = n.args, n.params
+    at = places(n.params, len(x.type.shape))
+    index = [":" if k in at else "None" for k in range(len(shape))]
+    if all(d == 1 for k, d in enumerate(shape) if k not in at):
+        return f"{wrap(texts[x], ATOM)}[{', '.join(index)}]" if at else f"full({tuple_text(shape)}, {texts[x][0]})"
+    return f"broadcast_to({broadcast_text(n, texts)[0]}, {tuple_text(shape)})"
+
+
+def transpose_text(n: Node, texts: Texts) -> str:
+    """The axes in another order."""
+    order, x = n.params[0], texts[n.args[0]]
+    last = len(order) - 1
+    if order == tuple(range(last, -1, -1)):
+        return f"{wrap(x, ATOM)}.T"
+    if order == (*range(last - 1), last, last - 1):
+        return f"{wrap(x, ATOM)}.mT"
+    return f"transpose({x[0]}, {tuple_text(order)})"
+
+
+def tuple_text(dims: Sequence[Dim]) -> str:
+    """Numbers and names as a tuple."""
+    return f"({', '.join(map(str, dims))}{',' * (len(dims) == 1)})"
+
+
+def gather_text(n: Node, texts: Texts) -> str:
+    """Entries at integer arrays; scatter_add, the transpose, has these in brackets as well."""
+    x, *indices = n.args
+    index = ", ".join([*[":"] * n.params[0], *(texts[i][0] for i in indices)])
+    return f"{wrap(texts[x], ATOM)}[{index}]" if n.op.name == "gather" else f"scatter_add({texts[x][0]}, [{index}])"
+
+
+def assemble_text(n: Node, texts: Texts) -> str:
+    """Parts put together: side by side, one above the other, or in zeros."""
+    shape, indices = n.params
+    parts = ", ".join(texts[a][0] for a in n.args)
+    placed = sorted({k for index in indices for k, i in enumerate(index) if i is not None})
+    if len(placed) == 1 and len(indices) > 1:
+        (k,) = placed
+        axis = f", axis={k}" if k else ""
+        along = [index[k] for index in indices]
+        if along == list(range(len(along))):
+            return f"stack([{parts}]{axis})"
+        if adjoining([i for i in along if isinstance(i, Span)], shape[k]):
+            return f"concatenate([{parts}]{axis})"
+    if len(indices) > 1:
+        return f"assemble({parts})"
+    return f"pad({parts}, [{index_of([place_text(i, d) for i, d in zip(indices[0], shape, strict=True)])}])"
+
+
+def adjoining(spans: Sequence[Span], dim: Dim) -> bool:
+    """Whether each span begins where the one before ends, and together they are an axis."""
+    ends = [0, *(dim_sum(s.start, s.count) for s in spans)]
+    return [s.start for s in spans] == ends[:-1] and ends[-1] == dim and all(s.step == 1 for s in spans)
+
+
+def dot_text(n: Node, texts: Texts) -> Text:
     """A contraction as a product of matrices if it is one, else as einsum.
 
     >>> from gradcompile.ir import apply, leaf
     >>> from gradcompile.types import ArrayType
     >>> a, b = leaf("A", ArrayType((2, 3))), leaf("B", ArrayType((4, 3)))
-    >>> dot_text(apply("dot", a, b, params=((0, 1), (2, 1), (0, 2))), [("A", ATOM), ("B", ATOM)])
+    >>> dot_text(apply("dot", a, b, params=((0, 1), (2, 1), (0, 2))), {a: ("A", ATOM), b: ("B", ATOM)})
     ('A @ B.T', 6)
     """
+    args = [texts[a] for a in n.args]
+    product = matmul_text(args, *n.params)
+    if product is not None:
+        return product, PRODUCT
     la, lb, result = n.params
-    summed = [k for k in la if k in lb and k not in result]
-    rest = tuple(k for k in (*la, *lb) if k not in summed)
-    if len(summed) == 1 and max(len(la), len(lb)) <= 2 and rest in (result, result[::-1]):
-        sides = [(args[0], la), (args[1], lb)][:: 1 if rest == result else -1]
-        turned = [len(labels) == 2 and labels[k] != summed[0] for (_, labels), k in zip(sides, (-1, 0), strict=True)]
-        levels = [ATOM if t else level for t, level in zip(turned, (PRODUCT, SIGN), strict=True)]
-        left, right = (wrap(s[0], v) + ".T" * t for s, v, t in zip(sides, levels, turned, strict=True))
-        return f"{left} @ {right}", PRODUCT
+    if (len(la), len(lb)) == (1, 1) and result in (la + lb, lb + la):
+        return f"outer({', '.join(a[0] for a in args[:: 1 if result == la + lb else -1])})", ATOM
     letters = ["".join(chr(ord("a") + k % 26) for k in labels) for labels in n.params]
     return f"einsum('{letters[0]},{letters[1]}->{letters[2]}', {args[0][0]}, {args[1][0]})", ATOM
 
 
-def pack_text(n: Node, texts: Mapping[Node, Text]) -> str:
+def matmul_text(args: Sequence[Text], la: Labels, lb: Labels, result: Labels) -> str | None:
+    """A contraction by its labels as a @ b, with transposes of the last two axes where needed; else None."""
+    batch = 0
+    while batch < min(len(la), len(lb), len(result)) and la[batch] == lb[batch] == result[batch]:
+        batch += 1
+    la, lb, result = la[batch:], lb[batch:], result[batch:]
+    summed = [k for k in la if k in lb and k not in result]
+    rest = tuple(k for k in (*la, *lb) if k not in summed)
+    if len(summed) != 1 or rest not in (result, result[::-1]) or (batch and min(len(la), len(lb)) < 2):
+        return None
+    sides = [(args[0], la), (args[1], lb)][:: 1 if rest == result else -1]
+    if len(sides[1][1]) > 2 or (len(sides[0][1]) > 2 and (batch or sides[0][1][-1] != summed[0])):
+        return None
+    turned = [len(labels) == 2 and labels[k] != summed[0] for (_, labels), k in zip(sides, (-1, 0), strict=True)]
+    levels = [ATOM if t else level for t, level in zip(turned, (PRODUCT, SIGN), strict=True)]
+    letter = ".mT" if batch else ".T"
+    left, right = (wrap(s[0], v) + letter * t for s, v, t in zip(sides, levels, turned, strict=True))
+    return f"{left} @ {right}"
+
+
+def pack_text(n: Node, texts: Texts) -> str:
     """The first values of a vector."""
     return f"pack({', '.join([*(texts[a][0] for a in n.args[:2]), *([ELLIPSIS] if len(n.args) > 2 else [])])})"
 
 
-def take_text(n: Node, texts: Mapping[Node, Text]) -> str:
+def take_text(n: Node, texts: Texts) -> str:
     """Entries of a vector by their index: x[i + 1], x[i, j], and x[k_i] where they follow no rule.
 
     >>> from gradcompile.ir import apply, leaf
@@ -173,18 +434,21 @@ def take_text(n: Node, texts: Mapping[Node, Text]) -> str:
     return f"{name}[{', '.join(index_text(a, [s[k] for s in steps]) for k, a in enumerate(start))}]"
 
 
-def table_text(n: Node) -> str:
-    """The first numbers of a table.
+def table_text(n: Node, texts: Texts) -> str:
+    """The numbers of a table that has few of them, else the first.
 
     >>> from gradcompile.ops.gather import table
-    >>> table_text(table([[0.5, 2.0], [1.0, 0.25]]))
-    '[0.5, 2, ...][i, j]'
+    >>> table_text(table([0.5, 2.0, 1.0]), {}), table_text(table([[0.5, 2.0]] * 20), {})
+    ('[0.5, 2, 1]', '[0.5, 2, ...][i, j]')
     """
-    first = [f"{v:.4g}" for v in n.params[0].array().ravel()[:2]]
-    return f"[{', '.join([*first, ELLIPSIS])}][{', '.join('ijkl'[: len(n.type.shape)])}]"
+    numbers = n.params[0].array()
+    first = [f"{v:.4g}" for v in numbers.ravel()[:FEW]]
+    if numbers.ndim == 1 and numbers.size <= FEW:
+        return f"[{', '.join(first)}]"
+    return f"[{', '.join([*first[:2], ELLIPSIS])}][{', '.join('ijkl'[: numbers.ndim])}]"
 
 
-def entry(vector: Node, place: int, texts: Mapping[Node, Text]) -> tuple[str, tuple[int, ...]]:
+def entry(vector: Node, place: int, texts: Texts) -> tuple[str, tuple[int, ...]]:
     """An entry of a vector as a name and an index; x3 is x at 3.
 
     >>> from gradcompile.ir import apply, leaf
@@ -217,13 +481,28 @@ def index_text(start: int, strides: Sequence[int]) -> str:
     return sum_text(sorted(terms, key=lambda t: t[0].startswith("-")))
 
 
-GATHERED: dict[str, Callable[[Node, Mapping[Node, Text]], str]] = {
+ARRAYS: dict[str, Callable[[Node, Texts], str]] = {  # of these the texts are atoms
     "pack": pack_text,
     "take": take_text,
     "scatter": lambda n, texts: f"scatter({texts[n.args[0]][0]})",
-    "table": lambda n, texts: table_text(n),
-    "amax": lambda n, texts: f"max({texts[n.args[0]][0]})",
+    "table": table_text,
+    "amax": reduced_text,
+    "sum": reduced_text,
+    "size": lambda n, texts: str(n.args[0].type.shape[n.params[0]]),
+    "item": item_text,
+    "transpose": transpose_text,
+    "reshape": lambda n, texts: f"reshape({texts[n.args[0]][0]}, {tuple_text(n.params[0])})",
+    "iota": lambda n, texts: f"arange({n.params[0]})",
+    "gather": gather_text,
+    "scatter_add": gather_text,
+    "assemble": assemble_text,
+    **dict.fromkeys(("argsort", "argmax", "cumsum", "window", "overlap"), along_text),
 }
+
+
+def is_cut(n: Node) -> bool:
+    """Whether a conversion may change a value."""
+    return n.type.dtype == "int64" and n.args[0].type.dtype.startswith("float")
 
 
 def is_mean(n: Node) -> bool:

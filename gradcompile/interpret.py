@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gradcompile.errors import ArgumentError
 from gradcompile.ir import Node, topological
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim, dim_unknown, dim_value
+from gradcompile.types import ArrayType, Dim, dim_value, dims_solved
 
 Env = Mapping[Node, npt.ArrayLike]
 Dims = dict[str, int]
@@ -44,6 +44,11 @@ def evaluate_all(roots: Sequence[Node], env: Env) -> dict[Node, Any]:
     """
     dims: Dims = {}
     bind(env, dims)
+    return np_values(roots, env, dims)
+
+
+def np_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]:
+    """The value of every node, by NumPy, where the named dimensions are known."""
     values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for n in topological(roots):
@@ -56,23 +61,12 @@ def bind(env: Env, dims: Dims) -> None:
     for n, value in env.items():
         if np.ndim(value) != len(n.type.shape):
             raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}, its value has shape {np.shape(value)}")
-        for dim, found in zip(n.type.shape, np.shape(value), strict=True):
-            if isinstance(dim, str) and dim.isidentifier():
-                dims.setdefault(dim, found)
-    axes = [pair for n, value in env.items() for pair in zip(n.type.shape, np.shape(value), strict=True)]
-    while solved := next((s for dim, found in axes if (s := solution(dim, found, dims))), None):
-        dims[solved[0]] = solved[1]
+    dims |= dims_solved([axis for n, v in env.items() for axis in zip(n.type.shape, np.shape(v), strict=True)])
     for n, value in env.items():
         for dim, found in zip(n.type.shape, np.shape(value), strict=True):
             if length(dim, dims, n.type) != found:
                 expected = f"{dim} is {length(dim, dims, n.type)} here, not {found}"
                 raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}: {expected}")
-
-
-def solution(dim: Dim, found: int, dims: Dims) -> tuple[str, int] | None:
-    """The one name of a dimension that has no length yet, and the length that the dimension's gives it."""
-    unknown = dim_unknown(dim, dims)
-    return None if unknown is None else (unknown[0], (found - dim_value(unknown[2], dims)) // unknown[1])
 
 
 def leaf_name(n: Node) -> str:
@@ -95,7 +89,9 @@ def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
 
 
 def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
-    """The params, with lengths for named dimensions where they hold a shape."""
+    """The params, with lengths for named dimensions where they hold a shape; a loop gets them to go by."""
+    if n.op.name == "scan":
+        return *n.params, dims
     if n.op.name not in SHAPED:
         return n.params
     return tuple(lengths(p, dims, n.type) for p in n.params)
@@ -137,14 +133,22 @@ def exact(roots: Sequence[Node], env: Env, digits: int = 50) -> list[Any]:
     mpmath = importlib.import_module("mpmath")
     dims: Dims = {}
     bind(env, dims)
+    with mpmath.workdps(digits):
+        values = exact_values(roots, env, dims)
+    return [values[r] for r in roots]
+
+
+def exact_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]:
+    """The value of every node in mpmath's precision of the moment, where the named dimensions are known."""
+    mpmath = importlib.import_module("mpmath")
     values: dict[Node, Any] = {}
-    with mpmath.workdps(digits), np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
         for n in topological(roots):
             if n.op.name == "leaf":
                 values[n] = to_mpf(env_value(n, env, object), mpmath.mpf)
             else:
                 values[n] = exact_value(n, values, dims, mpmath)
-    return [values[r] for r in roots]
+    return values
 
 
 def to_mpf(value: Any, mpf: Callable[..., Any]) -> Any:

@@ -6,7 +6,9 @@ begins at a multiple of itself is a tree of its own, which is how threads share 
 """
 
 from gradcompile.runtime.jit import jit
+from gradcompile.runtime.primitives import fabs, lanes
 
+INF = float("inf")
 SPAN = 1024  # samples between two entries in the tree
 LEVELS = 32  # enough for 2**32 spans
 
@@ -63,3 +65,65 @@ def largest(peaks):  # type: ignore[no-untyped-def]
         here = peaks[0, i]
         result = result if (result >= here) | (result != result) else here
     return result
+
+
+@jit
+def fold(partial):  # type: ignore[no-untyped-def]
+    """The sum of a vector, pairwise: half onto half. Its length is a power of two, and its entries are used up.
+
+    >>> import numpy as np
+    >>> float(fold(np.array([1.0, 2.0, 3.0, 4.0])))
+    10.0
+    """
+    width = partial.shape[0] // 2
+    while width > 0:
+        for i in range(width):
+            partial[i] += partial[width + i]
+        width = width // 2
+    return partial[0]
+
+
+@jit
+def highest(peaks):  # type: ignore[no-untyped-def]
+    """The largest entry of a vector; NaN if one is.
+
+    >>> import numpy as np
+    >>> float(highest(np.array([1.0, 3.0, 2.0])))
+    3.0
+    """
+    result = peaks[0]
+    for i in range(1, peaks.shape[0]):
+        here = peaks[i]
+        result = result if (result >= here) | (result != result) else here
+    return result
+
+
+@jit
+def add_part(total, part, lost):  # type: ignore[no-untyped-def]
+    """Add a vector to another; what the rounding of each sum loses is added to a third, for `settle`.
+
+    The error then does not grow with the number of parts. A sum that is infinite or NaN loses nothing.
+
+    >>> import numpy as np
+    >>> total, lost = np.array([1e16]), np.zeros(1)
+    >>> for _ in range(8):
+    ...     add_part(total, np.array([1.0]), lost)
+    >>> settle(total, lost)
+    >>> float(total[0]) - 1e16
+    8.0
+    """
+    for k in lanes(0, total.shape[0]):
+        x = total[k]
+        y = part[k]
+        both = x + y
+        moved = both - x
+        error = (x - (both - moved)) + (y - moved)
+        total[k] = both
+        lost[k] += error if fabs(error) < INF else 0.0
+
+
+@jit
+def settle(total, lost):  # type: ignore[no-untyped-def]
+    """Put back what `add_part` has lost; an empty vector has lost nothing."""
+    for k in lanes(0, lost.shape[0]):
+        total[k] += lost[k]

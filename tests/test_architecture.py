@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
 # the modules under the same name, and nothing else of the package.
 FLOORS = (
     ("errors", "collector"),
-    ("types",),
+    ("types", "runtime.blas"),
     ("runtime.cache", "runtime.native", "runtime.primitives"),
     ("runtime.jit",),
     ("vmath", "special", "reduction"),
@@ -26,6 +26,7 @@ FLOORS = (
     ("formula", "cost"),
     ("interpret",),
     ("autodiff",),
+    ("recurrence",),
     ("passes",),
     ("frontend",),
     ("lower",),

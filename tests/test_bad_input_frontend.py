@@ -73,8 +73,8 @@ LOSSES: list[tuple[Any, type[GradcompileError], str]] = [
     (sp.Pow(-2, sp.Rational(1, 3), evaluate=False) * w, ExpressionError, "complex.*real_root or Cbrt"),
     (sp.Matrix([w, x]), ExpressionError, r"2 x 1 Matrix; a loss is a scalar.*m\[0, 0\]"),
     (sp.ImmutableMatrix([w, x]), ExpressionError, "a loss is a scalar"),
-    (A * A, ExpressionError, "as_explicit"),
-    (A, ExpressionError, "as_explicit"),
+    (A * A * w, ExpressionError, r"3 x 3; a loss is a scalar: take the Trace"),
+    (w * A, ExpressionError, r"3 x 3; a loss is a scalar.*m\[0, 0\]"),
     (w > 0, ExpressionError, r"condition w > 0.*where\(condition, 1, 0\)"),
     (sp.true, ExpressionError, "condition"),
     (sp.ITE(w > 0, x > 0, y > 0), ExpressionError, "condition"),
@@ -104,7 +104,7 @@ LOSSES: list[tuple[Any, type[GradcompileError], str]] = [
     (sp.Sum(w**k, (k, 0, 10**9)), ExpressionError, "1000000001 terms"),
     (sp.Sum(w**k, (k, 0, -5)), ExpressionError, "exchange them"),
     (W[k] * w, ExpressionError, r"index k is not constant.*Sum\(W\[k\]"),
-    (sp.Determinant(sp.MatrixSymbol("B", k, k)) * w, ExpressionError, "at most 6 x 6"),
+    (sp.Determinant(sp.ImmutableMatrix(sp.diag(*[w] * 7))), ExpressionError, "at most 6 x 6"),
     (functions.mean(w), ExpressionError, "has no value a sample; name the symbols.*data="),
 ]
 

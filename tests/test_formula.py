@@ -2,8 +2,12 @@
 
 from functools import reduce
 
+import numpy as np
 import pytest
+import scipy.special as sc
+from test_arrays import CASES, SCOPE, S, V, written
 
+import gradcompile as gc
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, const, leaf
 from gradcompile.types import ArrayType
@@ -88,3 +92,75 @@ def test_every_text_of_a_deep_shared_graph_is_bounded() -> None:
     deep = reduce(lambda u, _: apply("sin", mul(u, add(u, b))), range(30_000), x)
     texts = formulas([deep], {}, 60)
     assert max(map(len, texts.values())) <= 60
+
+
+# Arrays: the text is what a user of NumPy would write, and Python can read it
+
+OWN = {
+    "n": 5,
+    "inf": np.inf,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": sc.expit,
+    "softplus": lambda x: np.logaddexp(0, x),
+    "softmax": sc.softmax,
+    "erf": sc.erf,
+    "xlogy": sc.xlogy,
+    "solve": np.linalg.solve,
+    "det": np.linalg.det,
+    "cholesky": np.linalg.cholesky,
+    "detsign": lambda a: np.linalg.slogdet(a)[0],
+    "logabsdet": lambda a: np.linalg.slogdet(a)[1],
+    "eigvals": lambda a: np.linalg.eigh(a)[0],
+}
+NO_PYTHON = (" and ", " or ", "not(", "xor(", "pad(", "assemble(", "scatter_add(", "window(", "eigvecs(", "[i, j]")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_formulas_of_arrays_mean_in_numpy_what_they_say(case: str) -> None:
+    if not isinstance(n := getattr(written(case, S), "node", None), Node):
+        return
+    text = formulas([n], {}, 10_000)[n]
+    if any(word in text for word in NO_PYTHON):
+        return
+    want = np.asarray(written(case, V))
+    got = eval(text, {**vars(np), **SCOPE, **OWN, **V})
+    np.testing.assert_allclose(np.broadcast_to(got, want.shape), want, rtol=1e-6 if "float32" in case else 1e-11)
+
+
+x_, w_, k_ = gc.array("x", ("n", 4)), gc.array("w", (4, 3)), gc.array("k", "n", dtype="int64")
+q_ = gc.array("q", (2, 5, 4))
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [
+        (gc.mean(gc.cross_entropy(gc.relu(x_ @ w_) + 1, k_)), "mean(cross_entropy(relu(x @ w) + 1, k))"),
+        (gc.cross_entropy(q_[0].T, k_[:5], axis=0), "cross_entropy(q[0].T, k[:5], axis=0)"),
+        (gc.softmax(x_), "softmax(x)"),
+        (gc.log_softmax(x_, axis=0), "log_softmax(x, axis=0)"),
+        (gc.attention(q_, q_, q_), "softmax(0.5*q @ q.mT) @ q"),
+        (gc.layer_norm(x_, epsilon=0.5),
+         "(x - mean(x, axis=1)[:, None])/sqrt(mean((x - mean(x, axis=1)[:, None])**2, axis=1)[:, None] + 0.5)"),
+        (np.mean(x_), "mean(x)"),
+        (np.sum(x_, axis=0) / 4, "sum(x, axis=0)/4"),
+        (np.max(q_, axis=(0, 2)), "max(q, axis=(0, 2))"),
+        (np.maximum(x_[1:], 0), "maximum(x[1:], 0)"),
+        (np.where(x_ > 0, x_, x_[:, :1]), "where(0 < x, x, x[:, :1])"),
+        (x_[:, None] - x_, "x[:, None, :] - x"),
+        (np.reshape(x_, -1), "reshape(x, (4*n,))"),
+        (w_[k_ % 4], "w[mod(k, 4)]"),
+        (np.diag(w_[0]), "scatter_add(w[0], [arange(3) + 0, arange(3) + 0])"),
+        (np.pad(w_, 1), "pad(w, [1:5, 1:4])"),
+        (gc.max_pool(q_, 2), "max(window(q, 2, axis=2), axis=3)"),
+        (np.cumsum(x_, axis=1), "cumsum(x, axis=1)"),
+        (np.trunc(x_).astype("int64"), "int64("),
+    ],
+)  # fmt: skip
+def test_functions_of_arrays_are_called_by_their_names(array: gc.array, text: str) -> None:
+    assert formulas([array.node], {}, 200)[array.node].startswith(text)
+
+
+def test_only_the_true_softmax_is_called_so() -> None:
+    e, shift = np.exp(x_), np.max(x_, axis=1, keepdims=True)
+    for array in (e / np.sum(e, axis=1, keepdims=True), e / np.sum(e), x_ - np.log(e), x_ - shift + e, x_ + e):
+        assert "softmax" not in formulas([array.node], {}, 200)[array.node]

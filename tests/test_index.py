@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Eq, Idx, IndexedBase, KroneckerDelta, Mod, Ne, Piecewise, Product, Sum, exp, log, sqrt
 
+from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError
 from gradcompile.frontend import functions
 from gradcompile.frontend.from_sympy import Problem, read
@@ -538,3 +539,27 @@ def test_any_linear_places_and_bounds(
     env = {a.leaf: {"G": grid, "x": VALUES["x"]}[a.name] for a in problem.inputs}
     assert float(evaluate([problem.primal], env)[0]) == pytest.approx(want)
     assert float(evaluate(contracted(simplified([problem.primal])), env)[0]) == pytest.approx(want)
+
+
+def test_composed_lengths_are_checked_at_the_call() -> None:
+    """An array of 2*n entries beside one of n: lengths that do not fit are refused, not read."""
+    f = compile_value(Sum(D[i] ** 2, (i, 0, 2 * n - 1)) * Sum(x[i], rows(i)), cache=False)
+    want = (VALUES["D"] ** 2).sum() * VALUES["x"].sum()
+    assert f(VALUES["D"], VALUES["x"]) == pytest.approx(want)
+    with pytest.raises(ArgumentError, match=r"D has an axis of 13; 2\*n are needed, which is 14, as n is 7"):
+        f(VALUES["D"][:13], VALUES["x"])
+    alone = compile_value(LOSSES["twice as long"][0], cache=False)
+    with pytest.raises(ArgumentError, match=r"D has an axis of 13; 2\*n are needed, which is 12, as n is 6"):
+        alone(VALUES["D"][:13])
+
+
+def test_gradient_from_end_to_end() -> None:
+    """compile_grad of a logistic regression gives the gradient by hand, of named and of composed lengths."""
+    f = compile_grad(LOSSES["logistic"][0], w, cache=False)
+    v = VALUES
+    loss, grad = f(v["w"], v["X"], v["y"])
+    assert loss == pytest.approx(LOSSES["logistic"][1](v))
+    assert grad == pytest.approx(-(v["y"] * sigma(-v["y"] * (v["X"] @ v["w"]))) @ v["X"] / ROWS)
+    g = compile_grad(LOSSES["longer by two"][0], [K], cache=False)
+    windows = np.lib.stride_tricks.sliding_window_view(v["L"], 3)
+    assert pytest.approx(2 * windows.T @ (windows @ v["K"]) / ROWS) == g(v["K"], v["L"])[1].K

@@ -7,6 +7,7 @@ from gradcompile import autodiff
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array
 from gradcompile.interpret import evaluate
+from gradcompile.ir import topological
 from gradcompile.passes import finished, simplified, stabilized
 
 A, X, c = array("A", (3, 3)), array("X", ("n", 3)), array("c", ("n", 1))
@@ -74,3 +75,46 @@ def test_the_derivative_of_a_norm_at_zero_is_zero(keepdims):
     assert [r.rule for r in rewrites] == ["norm_of_loop"]
     (gradient,) = evaluate(pulled(after, [X.node]), {X.node: np.zeros((2, 3))})
     assert gradient.tolist() == np.zeros((2, 3)).tolist()
+
+
+B, b = array("B", (3, 3)), array("b", ())
+DETS = {
+    "determinant": np.log(np.linalg.det(A)),
+    "scaled": np.log(2.5 * np.linalg.det(A)),
+    "negative": np.log(-np.linalg.det(A)),
+    "product": np.log(np.linalg.det(A) * np.linalg.det(B)),
+    "ratio": np.log(np.linalg.det(A) / np.linalg.det(B) * b),
+    "density": np.log(np.exp(-b) / np.sqrt(4 * np.linalg.det(A))),
+    "root": np.log(np.sqrt(np.linalg.det(A))),
+}
+
+
+@pytest.mark.parametrize("name", DETS)
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, 1), (1, -1, 1), (-1, -1, 1), (-1, 1, -1), (1, 1, -1)])
+def test_the_logarithm_of_determinants_keeps_its_meaning(name, signs):
+    (after,), rewrites = stabilized(simplified([DETS[name].node]))
+    assert "log_of_det" in {r.rule for r in rewrites} and "det" not in {n.op.name for n in topological([after])}
+    leaves = [A.node, B.node, b.node]
+    near = [np.diag([s, 1.0, 1.0]) @ (rng.uniform(-0.3, 0.3, (3, 3)) + 2 * np.eye(3)) for s in signs[:2]]
+    env = dict(zip(leaves, [*near, 1.5 * signs[2]], strict=True))
+    want, *slopes = evaluate([DETS[name].node, *pulled(DETS[name].node, leaves)], env)
+    got, *found = evaluate([after, *pulled(after, leaves)], env)
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    if np.isfinite(want):
+        for a, e in zip(found, slopes, strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-11, atol=1e-13)
+
+
+def test_determinants_beyond_the_range_of_floats_have_a_logarithm():
+    large = array("L", (400, 400))
+    (after,), _ = stabilized(simplified([np.log(3 * np.linalg.det(large)).node]))
+    got, slope = evaluate([after, *pulled(after, [large.node])], {large.node: 1e3 * np.eye(400)})
+    assert np.isclose(got, np.log(3) + 400 * np.log(1e3)) and np.allclose(slope, 1e-3 * np.eye(400))
+
+
+def test_the_derivative_of_a_norm_by_a_contraction_at_zero_is_zero():
+    v = array("v", (3, 1))
+    n = np.sqrt(2 * np.einsum("ij,ij->", v, v)).node
+    (after,), rewrites = stabilized(simplified([n]))
+    assert [r.rule for r in rewrites] == ["norm_of_product"]
+    assert evaluate(pulled(after, [v.node]), {v.node: np.zeros((3, 1))})[0].tolist() == [[0.0]] * 3

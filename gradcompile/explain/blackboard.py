@@ -76,8 +76,13 @@ def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explana
 
 
 def hidden(n: Node, problem: Problem) -> bool:
-    """Whether the node has no row: numbers, negatives (a difference shows them), arrays shown by their entries."""
-    return n.op.name in ("const", "size", "neg") or (n.op.name == "leaf" and n not in problem.symbols)
+    """Whether the node has no row: numbers, negatives (a difference shows them), what is shown by its entries.
+
+    Of arrays, repetitions and indices have no row either, as they read like what they are made of.
+    """
+    if n.op.name == "leaf":
+        return n not in problem.symbols and not problem.arrays
+    return n.op.name in ("const", "size", "neg") or (problem.arrays and n.op.name in ("broadcast", "cast", "iota"))
 
 
 def below(n: Node, inputs: Sequence[Node] | set[Node]) -> bool:

@@ -10,9 +10,10 @@ from sympy.core.function import AppliedUndef
 from sympy.matrices.expressions.matexpr import MatrixElement
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.names import Namer, natural, text
 from gradcompile.ir import Node, apply, leaf
-from gradcompile.types import ArrayType, Dim, Shape
+from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum
 
 Entries = str | tuple["Entries", ...]
 LEAF_ROLES = {"params": "param", "inputs": "input", "data": "data"}
@@ -26,7 +27,7 @@ class Argument:
     name: identifier.  original: the symbol, or the mapping's key.  leaf: its node, of type [] for a scalar, (k, m) for
     an array, [n] for a data symbol and [n, k] for several.  entries: identifiers of an array's entries, nested as the
     shape is (without n), None for a scalar and for an array used whole.  symbols: the SymPy symbols it holds, in the
-    order of the entries; none for such an array.
+    order of the entries; none for an array used whole.
     """
 
     name: str
@@ -35,14 +36,25 @@ class Argument:
     entries: Entries | None
     symbols: tuple[Any, ...]
 
+    @property
+    def is_column(self) -> bool:
+        """Whether it was named as data: one entry, or row, a sample."""
+        return bool(self.leaf.params[1] == "data")
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether it has an axis whose length is known at the call only."""
+        return any(isinstance(d, str) for d in self.leaf.type.shape)
+
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss that was read: a scalar node (or one value a sample) and the arguments it stands on.
+    """A loss that was read: a scalar node (or one value a sample, or an array) and the arguments it stands on.
 
     primal: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
     sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded
-    text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.
+    text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.  arrays: written with symbolic arrays,
+    which have no symbols, rather than in SymPy.
     """
 
     primal: Node
@@ -52,6 +64,18 @@ class Problem:
     names: Mapping[Node, str]
     formula: str
     symbols: Mapping[Node, Any]
+    arrays: bool = False
+
+    @property
+    def dtype(self) -> str:
+        """The floating-point type that is computed in: that of all arguments that have one."""
+        kinds = [a.leaf.type.dtype for a in (*self.params, *self.inputs)] + [self.primal.type.dtype]
+        return next((k for k in kinds if k.startswith("float")), "float64")
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the work of a call grows with a dimension that the inputs give."""
+        return any(a.is_sampled for a in self.inputs)
 
 
 @dataclass(slots=True)
@@ -83,6 +107,8 @@ def stands_for_symbol(expr: Any) -> bool:
         return True
     if isinstance(expr, sympy.Derivative):
         return isinstance(expr.args[0], AppliedUndef)
+    if isinstance(expr, MatrixElement) and not isinstance(expr.args[0], sympy.MatrixSymbol):
+        return False
     return isinstance(expr, sympy.Indexed | MatrixElement) and all(i.is_Integer for i in indices(expr))
 
 
@@ -123,7 +149,7 @@ def slots(given: Any, role: str, prefix: str) -> tuple[list[Slot], bool]:
 
 def is_sequence(given: Any) -> bool:
     """Whether this is a sequence of arguments or entries, rather than one of them (a Matrix is one)."""
-    if isinstance(given, sympy.Basic | sympy.MatrixBase | str):
+    if isinstance(given, sympy.Basic | sympy.MatrixBase | str | Array):
         return isinstance(given, sympy.Tuple)
     return isinstance(given, Iterable)
 
@@ -132,7 +158,7 @@ def slot(entry: Any, role: str, unnamed: str, key: object = None) -> Slot:
     """One argument: a symbol, a base, or an arrangement of symbols; a mapping's key names it."""
     original = entry if key is None else key
     if isinstance(entry, BASES):
-        return Slot(str(entry.name) if key is None else unnamed, original, role, base_shape(entry), base=entry)
+        return Slot(str(entry.name) if key is None else unnamed, original, role, base_shape(entry, role), base=entry)
     if stands_for_symbol(entry):
         return Slot(symbol_name(entry) if key is None else unnamed, original, role, (), [entry])
     if isinstance(entry, sympy.MatrixBase) or is_sequence(entry):
@@ -140,6 +166,8 @@ def slot(entry: Any, role: str, unnamed: str, key: object = None) -> Slot:
         if role == "data" and isinstance(entry, sympy.MatrixBase) and 1 in shape:
             shape = (len(symbols),)
         return Slot(unnamed, unnamed if key is None else key, role, shape, symbols)
+    if isinstance(entry, Array):
+        raise ArgumentTypeError(f"{role}: {entry!r} can't be an argument of a SymPy loss; write the loss with arrays")
     raise ArgumentTypeError(
         f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument; name a Symbol, an IndexedBase, "
         "a MatrixSymbol, x(t), or a sequence or Matrix of symbols"
@@ -166,19 +194,63 @@ def arranged(entry: Any, role: str) -> tuple[tuple[int, ...], list[Any]]:
     return shape, flat
 
 
-def base_shape(base: Any) -> tuple[int, ...] | None:
+def base_shape(base: Any, role: str) -> Shape | None:
     """The shape of an IndexedBase or MatrixSymbol; None where the loss decides."""
-    shape = base.shape
-    if isinstance(base, sympy.IndexedBase):
-        shape = base._shape
-    if shape is None:
+    shape = base._shape if isinstance(base, sympy.IndexedBase) else base.shape
+    if shape is None or (isinstance(base, sympy.IndexedBase) and not all(d.is_Integer for d in shape)):
         return None
-    if isinstance(base, sympy.IndexedBase) and not all(d.is_Integer for d in shape):
-        return None
+    if isinstance(base, sympy.MatrixSymbol) and role != "params":
+        return tuple(dimension(d) for d in shape)
     try:
         return tuple(int(d) for d in shape)
     except TypeError:
         raise ExpressionError(f"{base} has the symbolic shape {tuple(shape)}; give it numbers, as in (3, 4)") from None
+
+
+def dimension(expr: Any) -> Dim:
+    """A dimension of a matrix: a number, or a polynomial in symbols with whole coefficients.
+
+    Raises ExpressionError for anything else.
+
+    >>> n = sympy.Symbol("n", integer=True)
+    >>> dimension(sympy.Integer(3)), dimension(2*(n - 1))
+    (3, '2*n-2')
+    """
+    terms = [t.as_coeff_Mul() for t in sympy.Add.make_args(sympy.expand(expr))]
+    factors = [(c, f.as_powers_dict()) for c, f in terms]
+    if not all(c.is_Integer and all(b.is_Symbol or b == 1 for b in f) for c, f in factors) or any(
+        not e.is_Integer or e < 0 for _, f in factors for e in f.values()
+    ):
+        raise ExpressionError(f"{text(expr)} is no dimension; use numbers, symbols, their sums and products")
+    names = [[str(b.name) for b, e in f.items() if b.is_Symbol for _ in range(int(e))] for _, f in factors]
+    for name in (x for found in names for x in found if not x.isidentifier()):
+        raise ExpressionError(f"the dimension {name!r} is no identifier; call the symbol n, say")
+    return dim_sum(*(dim_product(int(c), *found) for (c, _), found in zip(factors, names, strict=True)))
+
+
+def dimension_symbols(base: Any) -> set[Any]:
+    """The symbols that a MatrixSymbol's shape has."""
+    return {s for d in base.shape for s in d.free_symbols} if isinstance(base, sympy.MatrixSymbol) else set()
+
+
+def dimensions(bases: Iterable[Any], named: Mapping[Any, Slot]) -> set[Any]:
+    """The symbols that are dimensions of matrices; ArgumentError for one that was named as an argument."""
+    found = {s: b for b in bases for s in dimension_symbols(b)}
+    for s, b in found.items():
+        if s in named:
+            raise ArgumentError(f"{s} is a dimension of {b}, whose array tells it; leave it out of {named[s].role}")
+    return set(found)
+
+
+def bases_in(atoms: Iterable[Any]) -> dict[Any, None]:
+    """The matrices and arrays that the loss uses, whole or by elements."""
+    found: dict[Any, None] = {}
+    for a in atoms:
+        if isinstance(a, sympy.Indexed | MatrixElement):
+            found.setdefault(a.args[0])
+        elif isinstance(a, sympy.MatrixSymbol):
+            found.setdefault(a)
+    return found
 
 
 def check_distinct(found: Sequence[Slot]) -> None:
@@ -250,6 +322,7 @@ def free(atoms: Iterable[Any], taken: set[Any]) -> list[Slot]:
 def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
     """Give every base its shape, from the largest index in the loss where it has none, and its elements."""
     elements: dict[Any, list[tuple[int, ...]]] = {}
+    whole = {a for a in atoms if isinstance(a, sympy.MatrixSymbol)}
     for a in atoms:
         if isinstance(a, sympy.Indexed | MatrixElement):
             elements.setdefault(a.args[0], []).append(tuple(int(i) for i in indices(a)))
@@ -263,10 +336,16 @@ def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
         if s.shape is None:
             s.shape = tuple(max(i) + 1 for i in zip(*used, strict=True))
         for i in used:
-            if len(i) != len(s.shape) or any(not 0 <= k < int(d) for k, d in zip(i, s.shape, strict=True)):
+            if len(i) != len(s.shape) or not all(map(within, i, s.shape)):
                 cure = "count from the front" if min(i) < 0 else "enlarge the shape"
                 raise ExpressionError(f"{s.base}{list(i)} is outside the shape {s.shape} of {s.base}; {cure}")
-        s.symbols = [s.base[i] for i in product(*(range(int(d)) for d in s.shape))]
+        s.whole = s.base in whole or any(isinstance(d, str) for d in s.shape)
+        s.symbols = [] if s.whole else [s.base[i] for i in product(*(range(int(d)) for d in s.shape))]
+
+
+def within(place: int, dim: Dim) -> bool:
+    """Whether a place is inside an axis, as far as its length is known."""
+    return place >= 0 and (isinstance(dim, str) or place < dim)
 
 
 def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:

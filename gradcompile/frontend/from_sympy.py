@@ -9,7 +9,8 @@ from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend import arguments, index
 from gradcompile.frontend.arguments import Argument, Problem, Slot
-from gradcompile.frontend.heads import Context, Plan, per_sample, plan
+from gradcompile.frontend.heads import Context, Plan, per_sample
+from gradcompile.frontend.matrices import matrix_nodes, plan, scalar_of
 from gradcompile.frontend.names import Namer, text
 from gradcompile.ir import Node, apply
 
@@ -113,10 +114,9 @@ def read(
     built = arguments.build(slots, Namer(), dtype)
     entries = [e for a in built for e in arguments.elements(a)]
     symbols = {node: symbol for node, symbol, _ in entries}
-    atoms = {symbol: node for node, symbol in symbols.items()}
-    atoms |= {s.base: a.leaf for s, a in zip(slots, built, strict=True) if s.whole}
+    atoms = {symbol: node for node, symbol in symbols.items()} | matrix_nodes(tape.atoms, slots, built)
     samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
-    value = tape.build(Context(dtype, atoms, samples))[-1]
+    value = scalar_of(tape.build(Context(dtype, atoms, samples))[-1], expr, slots, built)
     given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
     return Problem(
         reduced(value, expr, reduce, samples),
@@ -126,6 +126,7 @@ def read(
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
         text(expr),
         symbols,
+        arrays=any(s.whole for s in slots),
     )
 
 
@@ -164,8 +165,9 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     bases = {s.base for s in slots if s.base is not None}
     tape = index.IndexTape(named) if index.applies(expr) else Tape(named)
     tape.add(expr)
-    arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *tape.lengths])
-    rest = arguments.free(tape.atoms, {*named, *bases})
+    dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
+    arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
+    rest = arguments.free(tape.atoms, {*named, *bases, *dims})
     if rest and inputs is not None:
         names = ", ".join(s.wish for s in rest)
         raise ArgumentError(
@@ -178,7 +180,7 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
 
 def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None:
     """Every parameter and every data entry is in the loss."""
-    bases = {a.args[0] for a in tape.atoms if a.args}
+    bases = arguments.bases_in(tape.atoms)
     for s in slots:
         used = s.base in bases if s.base is not None else any(symbol in tape.atoms for symbol in s.symbols)
         if s.base is not None and not used and s.shape is None:

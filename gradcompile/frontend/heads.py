@@ -536,23 +536,23 @@ def resolved(expr: Any) -> Plan:
 def of_matrix(expr: Any) -> Plan:
     """Determinant or trace of a small explicit matrix."""
     matrix = expr.args[0]
-    if not all(isinstance(d, int | sympy.Integer) and d <= 6 for d in matrix.shape):
+    if any(d > 6 for d in matrix.shape):
         raise ExpressionError(
             f"{text(expr)}: the matrix is {' x '.join(map(str, matrix.shape))}; at most 6 x 6 are written out"
         )
-    explicit = sympy.Matrix(matrix.doit().as_explicit())
+    explicit = sympy.Matrix(matrix)
     is_det = isinstance(expr, sympy.Determinant)
     return Plan((explicit.det(method="berkowitz") if is_det else explicit.trace(),), lambda c, x: x)
 
 
 def dot(expr: Any) -> Plan:
     """The scalar product of two explicit vectors."""
-    a, b = (list(m.as_explicit()) for m in expr.args)
+    a, b = (list(m) for m in expr.args)
     return Plan([sympy.Mul(x, y) for x, y in zip(a, b, strict=True)], total)
 
 
 def element(expr: Any) -> Plan:
-    """An entry of an array, or of a matrix expression that can be written out."""
+    """An entry of an array, or of an explicit matrix."""
     parent, *place = expr.args
     if not all(i.is_Integer for i in place):
         raise ExpressionError(
@@ -561,7 +561,7 @@ def element(expr: Any) -> Plan:
         )
     if isinstance(parent, sympy.IndexedBase | sympy.MatrixSymbol):
         return atom(expr)
-    return Plan((parent.as_explicit()[tuple(int(i) for i in place)],), lambda c, x: x)
+    return Plan((parent[tuple(int(i) for i in place)],), lambda c, x: x)
 
 
 def atom(expr: Any) -> Plan:
@@ -590,7 +590,6 @@ CURES: dict[Any, str] = {
     sympy.Integral: "work the integral out by doit(), or write a quadrature as a Sum",
     sympy.Limit: "work the limit out by doit()",
     sympy.DiracDelta: "it has no values; write a narrow Gaussian",
-    sympy.MatrixExpr: "a loss is a scalar: write the expression out by as_explicit() and pick an entry, as in m[0, 0]",
     sympy.Tuple: SCALAR,
     sympy.Order: "drop it by removeO()",
 }
@@ -670,11 +669,7 @@ HEADS: dict[Any, Handler] = {
     sympy.Subs: resolved,
     sympy.Derivative: resolved,
     sympy.UnevaluatedExpr: formula(lambda c, x: x),
-    sympy.Determinant: of_matrix,
-    sympy.Trace: of_matrix,
-    sympy.DotProduct: dot,
     sympy.Indexed: element,
-    MatrixElement: element,
     AppliedUndef: undefined,
     cfunctions.Cbrt: simple("cbrt"),
     cfunctions.Sqrt: simple("sqrt"),

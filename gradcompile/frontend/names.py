@@ -54,6 +54,17 @@ class Namer:
         self._taken.add(name)
         return name
 
+    def copy(self) -> "Namer":
+        """One that knows what this one has given, and goes on by itself.
+
+        >>> fresh = Namer({"x"})
+        >>> fresh.copy()("x"), fresh("x")
+        ('x_2', 'x_2')
+        """
+        result = Namer(self._taken)
+        result._next.update(self._next)
+        return result
+
     def all(self, wishes: Sequence[str]) -> list[str]:
         """An identifier for each wish; a wish that is one already comes before those that are changed to it.
 

@@ -1,49 +1,73 @@
 """From a differentiated graph to the source of a module."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 
 from gradcompile.frontend.names import Namer
+from gradcompile.ir import Node, topological
+from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
+from gradcompile.ops.record import Op
 
-RESERVED = ("theta", "grad", "out", "n", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
-            "kernel", "finish", "values", "samples", "min", "range", "float64", "float", "LANES")  # fmt: skip
-HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "close_span", "close_tree", "largest"),
-           "gradcompile.runtime.primitives": ("empty", "full", "lanes", "zeros")}  # fmt: skip
+RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
+            "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP",
+            "work")  # fmt: skip
+HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "highest", "largest",
+                                     "settle"),
+           "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),
+           "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
+                                            "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
 
 def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
-    ops = {n.op for n in program.order}
+    ops = ops_of(program.order)
     called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
-    fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called])
+    arrays = is_array_program(program)
+    dims = dims_of(program) if arrays else ()
+    fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    functions, tables = lower(program, Naming(program, fresh))
+    functions, tables = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
     text = " ".join(line for f in functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
-    if "float64(" in text:
-        imports["numpy"] = ["float64"]
+    if found := [kind for kind in ("float32", "float64") if re.search(rf"\b{kind}\(", text)]:
+        imports["numpy"] = found
     for module in origins(called - set(custom), program.value.type.dtype):
         imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
     for origin, helpers in HELPERS.items():
         if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
             imports[origin] = found
+    if " @ " in text:
+        imports["gradcompile.runtime.blas"] = ["connect_blas"]
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
     lanes = size // np.dtype(program.value.type.dtype).itemsize
     constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
+    constants = (["connect_blas()", ""] if " @ " in text else []) + constants
     constants += [f"{name} = {values!r}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
+
+
+def ops_of(order: Iterable[Node]) -> set[Op]:
+    """The ops of nodes, and of the bodies of scans among them."""
+    pending, found = list(order), set[Op]()
+    while pending:
+        n = pending.pop()
+        found.add(n.op)
+        if n.op.name == "scan":
+            pending += topological(n.params[0].roots)
+    return found
 
 
 def origins(called: set[str], dtype: str) -> list[ModuleType]:

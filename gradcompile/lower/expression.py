@@ -108,12 +108,27 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
         return f"{a} if {c} else {b}", CONDITIONAL
     if name in ("stop_gradient", "broadcast"):
         return texts[n.args[0]]
+    if name == "cast":
+        return cast(n, texts[n.args[0]])
     if n.op.emit.startswith("{0} "):
         symbol, level = n.op.emit[3:-3], n.op.precedence
         first = level + (level == COMPARE)
         return symbol.join(wrap(texts[a], first if k == 0 else level + 1) for k, a in enumerate(n.args)), level
     args = {f"p{k}": p for k, p in enumerate(n.params)}
     return n.op.emit.format(*(texts[a][0] for a in n.args), **args), ATOM
+
+
+def cast(n: Node, text: Text) -> Text:
+    """The text of a value in another dtype."""
+    own, wanted = n.args[0].type.dtype, n.type.dtype
+    if own == "bool":
+        one, zero = ("1", "0") if wanted == "int64" else ("1.0", "0.0")
+        return f"{one} if {wrap(text, COMPARE)} else {zero}", CONDITIONAL
+    if wanted == "bool":
+        return f"{wrap(text, COMPARE + 1)} != 0", COMPARE
+    to = {"int64": "to_int", "float64": "to_float" if own == "int64" else "float64", "float32": "float32"}
+    function = "to_float32" if (own, wanted) == ("int64", "float32") else to[wanted]
+    return f"{function}({text[0]})", ATOM
 
 
 def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:

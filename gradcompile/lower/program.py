@@ -77,8 +77,6 @@ def loads(program: Program, order: Iterable[Node]) -> dict[Node, str]:
     return found
 
 
-
-
 @dataclass(slots=True)
 class Naming:
     """Identifiers of nodes, the same in every function, and the comments of their lines."""

@@ -1,6 +1,6 @@
 """The op table: every operation of the graph, one record each, one module a family."""
 
-from gradcompile.ops import contract, elementwise, gather, index, linalg, reduction, shape, window
+from gradcompile.ops import contract, elementwise, gather, index, linalg, reduction, scan, shape, window
 from gradcompile.ops.record import OPS, Op
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "index",
     "linalg",
     "reduction",
+    "scan",
     "shape",
     "window",
 ]

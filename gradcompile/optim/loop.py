@@ -123,6 +123,7 @@ class Training:
         self.params: Sequence[Argument] = self.f.problem.params
         arguments: Sequence[Argument] = self.f.problem.inputs
         self.inputs = bind.match_inputs(arguments, _in_order(self.data, arguments, "data"), {})
+        self.f._route.check(self.inputs)
         self.theta = bind.pack(self.params, _in_order(self.given, self.params, "params"), self.f.dtype)
         self.is_column = [a.leaf.type.shape[:1] == ("n",) for a in arguments]
         self.samples = next((len(v) for v, c in zip(self.inputs, self.is_column, strict=True) if c), 1)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.ir import Node, topological, verify
-from gradcompile.passes.contract import contracted
+from gradcompile.passes import contract
 from gradcompile.passes.hoist import hoist
+from gradcompile.passes.loops import untangle
 from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
 
-__all__ = ["Rewrite", "contracted", "finished", "rerolled", "simplified", "stabilized"]
+__all__ = ["Rewrite", "contracted", "finished", "looped", "rerolled", "simplified", "stabilized"]
 
 
 def simplified(roots: Sequence[Node]) -> list[Node]:
@@ -31,6 +32,20 @@ def stabilized(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     rewritten, rewrites = stabilize(roots)
     verify(rewritten, "stabilize")
     return simplified(rewritten), rewrites
+
+
+def looped(roots: Sequence[Node]) -> list[Node]:
+    """The roots with loops that do only what needs a loop; before differentiation, and again after it."""
+    result = untangle(roots)
+    verify(result, "untangle")
+    return result
+
+
+def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]:
+    """The roots, and others after them, with sums of products as contractions; only what roots need counts as a use."""
+    result = contract.contracted(roots, others)
+    verify(result, "contract")
+    return result
 
 
 def finished(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from gradcompile.ir import Node, apply, rebuild, topological, use_counts, with_new
 from gradcompile.ops.contract import contract
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import places
 from gradcompile.types import Dim, Shape
 
@@ -109,8 +110,10 @@ def work(labels: Iterable[int], sizes: Mapping[int, Dim]) -> int:
 # The pass
 
 
-def contracted(roots: Sequence[Node]) -> list[Node]:
+def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]:
     """The roots with sums of products as contractions, transposes in their labels, and chains in the cheapest order.
+
+    others: nodes that are rewritten along, and come after the roots; that they need something does not count.
 
     >>> from gradcompile.ir import leaf
     >>> from gradcompile.types import ArrayType
@@ -118,7 +121,8 @@ def contracted(roots: Sequence[Node]) -> list[Node]:
     >>> contracted([apply("sum", apply("mul", X, w), params=((1,),))])
     [<dot float64[n]>]
     """
-    return reordered(rebuild(roots, lambda n: found(n) or n))
+    rewritten = rebuild([*roots, *others], lambda n: found(n) or rebodied(n, contracted))
+    return reordered(rewritten[: len(roots)], rewritten[len(roots) :])
 
 
 def found(n: Node) -> Node | None:
@@ -180,16 +184,15 @@ def factors(n: Node) -> list[Node]:
     return result
 
 
-def reordered(roots: Sequence[Node]) -> list[Node]:
+def reordered(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]:
     """The roots with chains of contractions, whose inner products nothing else needs, in the cheapest order."""
-    order = topological(roots)
-    uses, new = use_counts(roots, order), dict[Node, Node]()  # new: what has changed
-    for n in order:
+    uses, new = use_counts(roots, topological(roots)), dict[Node, Node]()  # new: what has changed
+    for n in topological([*roots, *others]):
         chain = flattened(n, uses) if n.op.name == "dot" else None
         result = (in_order(chain, new) if chain else None) or with_new(n, new)
         if result is not n:
             new[n] = result
-    return [new.get(r, r) for r in roots]
+    return [new.get(r, r) for r in (*roots, *others)]
 
 
 class Chain(NamedTuple):

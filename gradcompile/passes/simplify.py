@@ -12,8 +12,9 @@ from operator import attrgetter
 import numpy as np
 
 from gradcompile.ir import Node, apply, const, is_const, rebuild, topological, with_new
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import Index, Span
-from gradcompile.types import Dim
+from gradcompile.types import Dim, dim_product, dim_sum, parsed
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -249,8 +250,35 @@ def are_apart(p: Dim | Span | None, k: Dim | Span | None) -> bool:
     """Whether two places or spans of an axis are known to have nothing in common."""
     ends = [s.bounds if isinstance(s, Span) else (s, s) if isinstance(s, int) else None for s in (p, k)]
     if ends[0] is None or ends[1] is None:
-        return False
+        return isinstance(p, Span) and isinstance(k, Span) and (is_before(p, k) or is_before(k, p))
     return ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
+
+
+def is_before(p: Span, k: Span) -> bool:
+    """Whether a span of neighbours ends before another one begins, whatever the named dimensions are."""
+    gap = dim_sum(k.start, dim_product(-1, dim_sum(p.start, p.count)))
+    return p.step == k.step == 1 and all(c >= 0 for _, c in parsed(gap))
+
+
+def reshaped_again(n: Node) -> Node | None:
+    """A reshape of a reshape is one, and to its own shape none."""
+    x = n.args[0]
+    while x.op.name == "reshape":
+        x = x.args[0]
+    if x.type == n.type:
+        return x
+    return apply("reshape", x, params=n.params) if x is not n.args[0] else None
+
+
+def same_dtype(n: Node) -> Node | None:
+    """A cast to its own dtype."""
+    return n.args[0] if n.args[0].type == n.type else None
+
+
+def simple_body(n: Node) -> Node | None:
+    """A loop around simple formulas."""
+    new = rebodied(n, simplify)
+    return None if new is n else new
 
 
 def same_shape(n: Node) -> Node | None:
@@ -295,6 +323,9 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "or": (flat_logic,),
     "item": (entry_of_assembled,),
     "broadcast": (same_shape,),
+    "reshape": (reshaped_again,),
+    "cast": (same_dtype,),
+    "scan": (simple_body,),
 }
 RULES = {name: GENERAL + rules for name, rules in SPECIAL.items()}
 
@@ -312,8 +343,9 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
             quotients.setdefault(n.args[1], []).append(n)
     shared = {n for d, found in quotients.items() for n in found if len(found) > 1 or n.type.shape != d.type.shape}
     new: dict[Node, Node] = {}  # what has changed
-    for n in order if shared else ():
-        result = with_new(n, new)
+    loops = any(n.op.name == "scan" for n in order)
+    for n in order if shared or loops else ():
+        result = rebodied(with_new(n, new), share_reciprocals)
         if n in shared and not is_const(n.args[0], 1.0):
             x, d = result.args
             result = apply("mul", x, apply("div", const(1.0, n.type.dtype), d))
@@ -331,7 +363,7 @@ def balance_node(n: Node) -> Node:
     """One sum as a tree."""
     terms = list(n.args)
     if n.op.name != "add" or len(terms) <= FEW_TERMS:
-        return n
+        return rebodied(n, balance)
     while len(terms) > 1:
         groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]
         terms = [apply("add", *g) if len(g) > 1 else g[0] for g in groups]

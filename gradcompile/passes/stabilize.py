@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, const, is_const, rebuild
 from gradcompile.ops.record import Params
+from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 from gradcompile.types import Shape
@@ -43,6 +44,12 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     ('log(1 + exp(x))', 'softplus(x)')
     """
     changes: dict[Node, tuple[str, Node]] = {}
+    inside: list[Rewrite] = []  # what was changed in the bodies of loops
+
+    def body(roots: Sequence[Node]) -> list[Node]:
+        new, found = stabilize(roots)
+        inside.extend(found)
+        return new
 
     def rewrite(n: Node) -> Node:
         for rule in RULES.get(n.op.name, ()):
@@ -50,12 +57,12 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
             if found is not None:
                 changes[n] = (rule.__name__, found)
                 return found
-        return n
+        return rebodied(n, body)
 
     result = rebuild(roots, rewrite)
     texts = formulas([*changes, *(after for _, after in changes.values())], {}, SHOWN)
     rewrites = [Rewrite(rule, texts[before], texts[after]) for before, (rule, after) in changes.items()]
-    return result, list(dict.fromkeys(rewrites))
+    return result, list(dict.fromkeys([*rewrites, *inside]))
 
 
 # Graph algebra, folding constants on the way
@@ -253,6 +260,45 @@ def log_of_product(n: Node) -> Node | None:
                 logs.append(u if sign == "+" else make("neg", u))
     rest = quotient(c, [x for x in above if x not in taken], [x for x in below if x not in taken], n)
     return make("add", *logs, *([] if is_const(rest, 1.0) else [make("log", rest)]))
+
+
+def log_of_det(n: Node) -> Node | None:
+    """log(x*det(A)/det(B)) = log|det(A)| - log|det(B)| + log(x*signs), and so for roots of such products: no overflow.
+
+    The logarithm of a negative number stays NaN.
+    """
+    return log_by_dets(n.args[0], lambda x: is_det(x) or is_root_of_dets(x))
+
+
+def log_by_dets(n: Node, taken: Callable[[Node], bool]) -> Node | None:
+    """The logarithm of a product with determinants, or roots of such products, among its factors; else None."""
+    c, above, below = fraction(n)
+    found = [(power, x) for power, side in ((1.0, above), (-1.0, below)) for x in side if taken(x)]
+    if not found or c == 0:
+        return None
+    signs = product(apply("detsign", x.args[0]) for _, x in found if is_det(x))
+    top, bottom = ([x for x in side if not taken(x)] for side in (above, below))
+    rest = quotient(c, top, bottom, n)
+    if signs is not None:
+        negative = make("lt", signs, number(0.0, n))
+        rest = make("mul", make("select", negative, number(-1.0, n), number(1.0, n)), rest)
+    return make("add", *(scaled(power, log_size(x)) for power, x in found), make("log", rest))
+
+
+def is_det(x: Node) -> bool:
+    """Whether this is a determinant."""
+    return x.op.name == "det"
+
+
+def is_root_of_dets(x: Node) -> bool:
+    """Whether this is the square root of a product with a determinant among its factors."""
+    return x.op.name == "sqrt" and any(is_det(y) for side in fraction(x.args[0])[1:] for y in side)
+
+
+def log_size(x: Node) -> Node:
+    """log|det(A)|; the logarithm of a root, which is NaN where that is."""
+    inner = log_by_dets(x.args[0], is_det) if x.op.name == "sqrt" else None
+    return apply("logabsdet", x.args[0]) if inner is None else scaled(0.5, inner)
 
 
 class Exponential(NamedTuple):
@@ -505,6 +551,14 @@ def norm_of_loop(n: Node) -> Node | None:
     return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
 
 
+def norm_of_product(n: Node) -> Node | None:
+    """sqrt(s), s an array contracted with itself, = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
+    c, x = split(n.args[0])
+    if x is None or x.op.name != "dot" or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
+        return None
+    return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
+
+
 def square_root(t: Node) -> Node | None:
     """x if the term is x**2, a positive number included."""
     c, above, below = fraction(t)
@@ -538,8 +592,8 @@ def is_one_plus(x: Node, u: Node) -> bool:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (exp_minus_one, one_minus_cos, one_minus_sigmoid, sinh_of_exps),
-    "log": (log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
+    "log": (log_of_det, log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
     "div": (tanh_of_exps, bernoulli, logistic, softmax),
-    "sqrt": (norm, norm_of_loop),
+    "sqrt": (norm, norm_of_loop, norm_of_product),
     "mul": (x_log_x,),
 }

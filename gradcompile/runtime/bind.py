@@ -14,9 +14,11 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_lines
-from gradcompile.runtime.route import Route, numba_types
+from gradcompile.runtime.route import WHOLE, Route, numba_types
+from gradcompile.types import dim_value, dims_solved, names_in
 
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
+_INT64 = np.dtype("int64")
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
 _SHORT = 250  # lines of a kernel up to which compiling it a second time is not felt
@@ -59,46 +61,101 @@ def match_inputs(inputs: Sequence[Argument], args: Sequence[Any], named: Mapping
 
 
 def convert_all(arguments: Sequence[Argument], values: Sequence[Any], copied: int = 0) -> list[Any]:
-    """Every value as its argument needs it; columns must have one length, and at least one sample.
+    """Every value as its argument needs it; a named dimension must have one length, and columns at least one sample.
 
     Strided columns of fewer bytes than `copied` become contiguous copies.
     """
     converted = [convert(a, v, copied) for a, v in zip(arguments, values, strict=True)]
-    first: tuple[str, int] | None = None
+    first: dict[str, tuple[Argument, Any, int]] = {}  # of each named dimension: who has it, and its length there
     for a, v in zip(arguments, converted, strict=True):
-        if a.leaf.type.shape[:1] != ("n",):
-            continue
-        if first is None:
-            first = a.name, len(v)
-        if len(v) == 0:
-            raise ArgumentError(f"{a.name} has zero samples (shape {v.shape}); a loss over samples needs at least one")
-        if len(v) != first[1]:
-            raise ArgumentError(f"{first[0]} has {first[1]} samples and {a.name} has {len(v)}; columns need one length")
+        for axis, dim in enumerate(a.leaf.type.shape):
+            if type(dim) is not str:
+                continue
+            length = v.shape[axis]
+            holder, other, expected = first.setdefault(dim, (a, v, length))
+            if length == 0 and a.is_column:
+                raise ArgumentError(
+                    f"{a.name} has zero samples (shape {v.shape}); a loss over samples needs at least one"
+                )
+            if length != expected:
+                raise ArgumentError(_disagreement(dim, (holder, other, expected), (a, v, length)))
+    if not all(map(str.isidentifier, first)):
+        _check_composed({dim: (a, length) for dim, (a, _, length) in first.items()})
     return converted
 
 
-def convert(argument: Argument, value: Any, copied: int = 0) -> Any:
-    """A Python float for a scalar, else an array of the argument's dtype: the same one where it fits.
+def _check_composed(first: Mapping[str, tuple[Argument, int]]) -> None:
+    """Raise ArgumentError where a dimension that is made of names, as "2*n", has not the length that these give it."""
+    lengths = dims_solved([(dim, length) for dim, (_, length) in first.items()])
+    for dim, (a, length) in first.items():
+        if names_in(dim) <= lengths.keys() and dim_value(dim, lengths) != length:
+            given = ", ".join(f"{name} is {lengths[name]}" for name in sorted(names_in(dim)))
+            raise ArgumentError(f"{a.name} has an axis of {length}; {dim} are needed, which is "
+                                f"{dim_value(dim, lengths)}, as {given}")  # fmt: skip
 
-    A column from `copied` bytes on may have any strides; any other array is C-contiguous.
+
+def _disagreement(dim: str, first: tuple[Argument, Any, int], second: tuple[Argument, Any, int]) -> str:
+    """That two arrays, or two axes of one, have different lengths of one dimension."""
+    (a, x, length), (b, y, other) = first, second
+    if a.is_column and b.is_column:
+        return f"{a.name} has {length} samples and {b.name} has {other}; columns need one length"
+    if a is b:
+        return f"{a.name} has shape {x.shape}: the dimension {dim!r} is {length} and {other} there"
+    shapes = f"{a.name} has shape {x.shape} and {b.name} has shape {y.shape}"
+    return f"{shapes}: the dimension {dim!r} is {length} in {a.name} and {other} in {b.name}"
+
+
+def convert(argument: Argument, value: Any, copied: int = 0) -> Any:
+    """A Python float or int for a scalar, else an array of the argument's dtype: the same one where it fits.
+
+    A column from `copied` bytes on may have any strides; any other array is C-contiguous. Truth values become the
+    integers 0 and 1.
     """
     kind = argument.leaf.type
+    if kind.dtype in WHOLE:
+        return _whole(argument, value)
     dtype = _DTYPES[kind.dtype]
     if not kind.shape:
-        return value if type(value) is float else _scalar(argument.name, value, dtype)
+        return value if type(value) is float else _scalar(argument, value, dtype)
     if not (type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous and value.flags.aligned):
-        value = _array(argument.name, value, dtype, copied if kind.shape[0] == "n" else None)
+        value = _array(argument.name, value, dtype, copied if argument.is_column else None)
     _check_shape(argument.name, value.shape, kind.shape)
     return value
 
 
-def _scalar(name: str, value: Any, dtype: np.dtype[Any]) -> float:
+def _whole(argument: Argument, value: Any) -> Any:
+    """An int for a scalar, else a C-contiguous array of int64; refused where that would change a value."""
+    name, kind = argument.name, argument.leaf.type
+    if not (type(value) is np.ndarray and value.dtype is _INT64 and value.flags.c_contiguous and value.flags.aligned):
+        value = _integers(name, value)
+    if kind.dtype == "bool" and value.size and (value.min() < 0 or value.max() > 1):
+        other = value[(value < 0) | (value > 1)][0]
+        raise ArgumentError(f"{name} holds truth values, and {other} is none; pass {name} != 0")
+    _check_shape(name, value.shape, kind.shape)
+    return value if kind.shape else int(value)
+
+
+def _integers(name: str, value: Any) -> np.ndarray:
+    """An array as native, aligned, C-contiguous int64; refused where that would change a value."""
+    found = _numbers(name, value)
+    with np.errstate(invalid="ignore"):  # what is no integer is refused below
+        converted = np.require(found, _INT64, ["C", "A"]).reshape(found.shape)
+    if found.dtype.kind in "fu" and not np.array_equal(converted, found):
+        other = found[converted != found][0]
+        cure = f"pass {name}.astype('int64') if cutting off fractions is what you want"
+        raise ArgumentError(f"{name} holds whole numbers of int64, and {other} is none; {cure}")
+    return converted
+
+
+def _scalar(argument: Argument, value: Any, dtype: np.dtype[Any]) -> float:
     """A single number as a float: Python's and NumPy's numbers and arrays without axes."""
+    name = argument.name
     if type(value) is int and -_ALL_EXACT <= value <= _ALL_EXACT:
         return float(value)
     if isinstance(value, np.ndarray | np.generic):
         if value.ndim:
-            cure = f"pass {name}.item(), the number" if value.size == 1 else "name it in data for one value a sample"
+            more = "name it in data for one value a sample" if argument.symbols else f"give the symbolic {name} a shape"
+            cure = f"pass {name}.item(), the number" if value.size == 1 else more
             raise ArgumentError(f"{name} is a single number, got an array of shape {value.shape}; {cure}")
         return float(_array(name, value, dtype))
     if isinstance(value, numbers.Integral):
@@ -123,16 +180,7 @@ def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = Non
 
     copied: bytes from which on an array need not be contiguous, as the data may be larger than memory.
     """
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ArgumentTypeError(f"{name} has masked entries; drop them, or fill them with {name}.filled(...)")
-    try:
-        found = np.asarray(value)
-    except ValueError as error:
-        raise ArgumentError(f"{name} is no array: {error}; its rows need one length") from None
-    if found.dtype.kind not in "biuf":
-        what = _KINDS.get(found.dtype.kind, found.dtype.name)
-        cure = f"convert it, as in np.asarray({name}, float)"
-        raise ArgumentTypeError(f"{name} holds {what} (dtype {found.dtype}), not real numbers; {cure}")
+    found = _numbers(name, value)
     if copied is not None and found.nbytes >= copied and _fits(found, dtype):
         return found
     is_literal = not hasattr(value, "dtype")  # numbers written in Python have no precision of their own to lose
@@ -143,6 +191,21 @@ def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = Non
     if found.dtype.kind in "iu":
         _check_exact(name, found, dtype)
     return converted.reshape(found.shape)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """An array of real numbers or truth values, of whatever dtype."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ArgumentTypeError(f"{name} has masked entries; drop them, or fill them with {name}.filled(...)")
+    try:
+        found = np.asarray(value)
+    except ValueError as error:
+        raise ArgumentError(f"{name} is no array: {error}; its rows need one length") from None
+    if found.dtype.kind not in "biuf":
+        what = _KINDS.get(found.dtype.kind, found.dtype.name)
+        cure = f"convert it, as in np.asarray({name}, float)"
+        raise ArgumentTypeError(f"{name} holds {what} (dtype {found.dtype}), not real numbers; {cure}")
+    return found
 
 
 def _fits(found: np.ndarray, dtype: np.dtype[Any]) -> bool:
@@ -161,7 +224,7 @@ def _check_exact(name: str, found: np.ndarray, dtype: np.dtype[Any]) -> None:
 def _check_shape(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> None:
     if len(shape) == len(wanted):
         for s, w in zip(shape, wanted, strict=True):
-            if w not in (s, "n"):
+            if w != s and not isinstance(w, str):
                 break
         else:
             return
@@ -177,8 +240,9 @@ def _shape_cure(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]
         return f"; pass {name}.ravel()"
     if len(wanted) == 2 == len(shape) and wanted[1] == shape[0]:
         return f"; pass {name}.T"
-    if len(shape) == 1 and math.prod(w for w in wanted if isinstance(w, int)) == shape[0] > 0:
-        rows = ", ".join("-1" if w == "n" else str(w) for w in wanted)
+    named = sum(isinstance(w, str) for w in wanted)
+    if named <= 1 and len(shape) == 1 and math.prod(w for w in wanted if isinstance(w, int)) == shape[0] > 0:
+        rows = ", ".join("-1" if isinstance(w, str) else str(w) for w in wanted)
         return f"; pass {name}.reshape({rows})"
     return ""
 
@@ -266,18 +330,26 @@ def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
 # ---- calling
 
 
-def make_value(problem: Problem, route: Route, dtype: str) -> Callable[..., Any]:
-    """The call of a value: a float, or an array with one value a sample."""
-    arguments = (*problem.params, *problem.inputs)
-    count = len(problem.params)
-    per_sample = problem.primal.type.shape == ("n",)
+def make_value(
+    problem: Problem, route: Route, shape_of: Callable[[Sequence[Any]], tuple[int, ...]]
+) -> Callable[..., Any]:
+    """The call of a value: a number, or an array of the shape that `shape_of` gives for the inputs.
+
+    A kernel writes and returns floats; truth values and integers become such again.
+    """
+    arguments, count = (*problem.params, *problem.inputs), len(problem.params)
+    scalar, dtype = not problem.primal.type.shape, _DTYPES[problem.dtype]
+    kind = np.dtype(problem.primal.type.dtype)
+    number = {"b": bool, "i": int}.get(kind.kind, float)
 
     def call(*args: Any, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named), _COPIED)
-        theta, inputs = _packed(problem.params, values[:count], _DTYPES[dtype]), values[count:]
-        out = np.empty(len(inputs[route.columns[0]]) if per_sample else 0, dtype)
+        theta, inputs = _packed(problem.params, values[:count], dtype), values[count:]
+        route.check(inputs)
+        shape = () if scalar else shape_of(inputs)
+        out = np.empty(0 if scalar else math.prod(shape), dtype)
         value = route.choose(inputs)(theta, out, *inputs)
-        return out if per_sample else value
+        return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
 
     return call
 
@@ -306,6 +378,7 @@ def _general_call(
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named), _COPIED)
+        route.check(values[count:])
         if out is not None:
             check_out(out, size, dtype)
         grad = np.empty(size, dtype) if out is None else out
@@ -441,6 +514,7 @@ def fun(theta, out=None):
 def flat(route: Route, inputs: Sequence[Any], theta: Any, size: int) -> tuple[float, np.ndarray]:
     """The loss and its gradient as one vector, for once: without what a bound function prepares for many calls."""
     converted = convert_all(route.inputs, match(route.inputs, inputs, {}), _COPIED)
+    route.check(converted)
     return evaluate(route.choose(converted), converted, theta, size, _DTYPES[route.dtype])
 
 
@@ -460,6 +534,7 @@ def make_bound(
     route: Route, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
 ) -> Callable[..., tuple[float, np.ndarray]]:
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
+    route.check(converted_inputs)
     kernel, run = route.kernel, route.choose(converted_inputs)
     kind = _DTYPES[dtype]
 

@@ -15,6 +15,9 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
                              function of the subset, only if some lane needs it
     lanes(start, stop)       the indices of a loop whose iterations do not depend on each other
     zeros(shape, like)       a local array with the dtype of another; empty(shape, like); full(shape, value, like)
+    integers(shape)          a local array of integers
+    view(array, offset, shape)
+                             the elements of a contiguous array from an offset on, in another shape, without a copy
 """
 
 import math
@@ -27,7 +30,8 @@ import numpy as np
 
 __all__ = [
     "at_least", "at_most", "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "from_bits",
-    "from_bits32", "full", "lanes", "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc", "zeros",
+    "from_bits32", "full", "integers", "lanes", "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc",
+    "view", "zeros",
 ]  # fmt: skip
 
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
@@ -296,3 +300,19 @@ def empty(shape: Any, like: Any) -> Any:
 def full(shape: Any, value: float, like: Any) -> Any:
     """An array of one number with the dtype of another."""
     return np.full(shape, value, like.dtype)
+
+
+def integers(shape: Any) -> Any:
+    """An array of integers with nothing in it yet."""
+    return np.empty(shape, np.int64)
+
+
+def view(array: Any, offset: int, shape: Any) -> Any:
+    """The elements of a contiguous array from an offset on, in another shape, without a copy.
+
+    >>> view(np.arange(8.0), 2, (2, 3))
+    array([[2., 3., 4.],
+           [5., 6., 7.]])
+    """
+    count = math.prod(shape) if isinstance(shape, tuple) else shape
+    return array.reshape(-1)[offset : offset + count].reshape(shape)

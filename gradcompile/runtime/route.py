@@ -10,23 +10,31 @@ from gradcompile.frontend.arguments import Argument
 from gradcompile.runtime import jit
 
 Run = Callable[..., float]
+WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 
 
 class Route:
     """The ways through a kernel for these inputs: run(theta, grad, *inputs) -> loss, which checks nothing.
 
-    cost: operations and bytes of a sample. threads: the most to use, None for as many as pay.
+    cost: operations and bytes of a sample. threads: the most to use, None for as many as pay. check: raises for
+    converted inputs that the kernel can't be called with.
     """
 
     def __init__(
-        self, kernel: Any, inputs: Sequence[Argument], dtype: str, cost: tuple[int, int], threads: int | None
+        self,
+        kernel: Any,
+        inputs: Sequence[Argument],
+        dtype: str,
+        cost: tuple[int, int],
+        threads: int | None,
+        check: Callable[[Sequence[Any]], None],
     ) -> None:
         from gradcompile.runtime.share import Share  # loads Numba
 
-        self.kernel, self.inputs, self.dtype = kernel, inputs, dtype
+        self.kernel, self.inputs, self.dtype, self.check = kernel, inputs, dtype, check
         operations, size = cost
         self.share = share = Share.estimated(kernel, operations * np.dtype(dtype).itemsize / 8, size, threads)
-        self.columns = [k for k, a in enumerate(inputs) if a.leaf.type.shape[:1] == ("n",)]
+        self.columns = [k for k, a in enumerate(inputs) if a.is_column]
         self.serial = self.entry("C")
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
 
@@ -76,14 +84,15 @@ class Route:
 
 
 def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C") -> list[Any]:
-    """Numba's types of theta, grad and the inputs."""
+    """Numba's types of theta, grad and the inputs; truth values come as integers."""
     from numba import types
 
-    scalar = getattr(types, dtype)
-    vector = types.Array(scalar, 1, "C")
+    vector = types.Array(getattr(types, dtype), 1, "C")
     found = [vector, vector]
-    for shape in (a.leaf.type.shape for a in inputs):
-        found.append(types.Array(scalar, len(shape), layout if shape[0] == "n" else "C") if shape else scalar)
+    for a in inputs:
+        shape, kind = a.leaf.type
+        scalar = types.int64 if kind in WHOLE else getattr(types, kind)
+        found.append(types.Array(scalar, len(shape), layout if a.is_column else "C") if shape else scalar)
     return found
 
 

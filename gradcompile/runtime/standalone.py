@@ -44,7 +44,9 @@ TITLES = {
     DISPATCHER.module: "to machine code: functions in a subset of Python, from their text to LLVM IR",
     PRIMITIVES: "what is an instruction in machine code",
     "gradcompile.reduction": "sums over samples",
+    "gradcompile.runtime.routines": "routines on one matrix or row",
     "gradcompile.special": "special functions",
+    "gradcompile.runtime.blas": "matrix products",
     SELF: "the generated functions",
 }
 
@@ -110,6 +112,12 @@ class Text:
             for name in s.binds:
                 found.setdefault(name, []).append(k)
         return found
+
+    @cached_property
+    def calls(self) -> list[int]:
+        """The places of the calls that a module makes when it is imported: all in it relies on them."""
+        trees = (s.tree for s in self.statements)
+        return [k for k, tree in enumerate(trees) if isinstance(tree, ast.Expr) and isinstance(tree.value, ast.Call)]
 
     def symbol(self, name: str) -> Symbol | None:
         """What a name stands for in the module, through imports; None if it is one of Python's own."""
@@ -184,7 +192,7 @@ class Assembly:
             symbol = DISPATCHER
         if symbol.is_ours and symbol not in DECORATORS:
             text = self.read(symbol.module)
-            for k in text.homes[symbol.name]:
+            for k in (*text.homes[symbol.name], *text.calls):
                 self.take_statement(text, k)
 
     def take_statement(self, text: Text, place: int) -> None:

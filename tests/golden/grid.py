@@ -46,7 +46,7 @@ def kernel(theta, grad):
         for i in lanes(0, 7):
             d_U[9 * row + i + 10] += part_2[7 * row + i]
     total_2 = -1.0 + U_0_0                        # -1 + U_0_0
-    loss = totals[0] + total_2 * total_2          # sum((... + ... + ...)**2) + (-1 + U_0_0)**2
+    loss = totals[0] + total_2 * total_2          # sum(...**2) + (-1 + U_0_0)**2
     # backward: d_v is dL/dv
     for row in range(8):
         for i in lanes(0, 9):

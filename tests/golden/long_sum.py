@@ -19,7 +19,7 @@ def kernel(theta, grad, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x
     wx6 = w * x6                                  # w*x6
     wx7 = w * x7                                  # w*x7
     wx8 = w * x8                                  # w*x8
-    total_2 = (
+    total_2 = (                                   # 2*sin(w*x1) + 3*sin(w*x2) + ...
         2.0 * sin(wx1) + 3.0 * sin(wx2) + 4.0 * sin(wx3) + 5.0 * sin(wx4) + 6.0 * sin(wx5) + 7.0 * sin(wx6)
         + 8.0 * sin(wx7) + 9.0 * sin(wx8)
     )
@@ -31,7 +31,7 @@ def kernel(theta, grad, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x
     wx14 = w * x14                                # w*x14
     wx15 = w * x15                                # w*x15
     wx16 = w * x16                                # w*x16
-    total_3 = (                                   # 10*sin(w*x9) + ... + ... + ... + ... + ...
+    total_3 = (                                   # 10*sin(w*x9) + 11*sin(w*x10) + ...
         10.0 * sin(wx9) + 11.0 * sin(wx10) + 12.0 * sin(wx11) + 13.0 * sin(wx12) + 14.0 * sin(wx13)
         + 15.0 * sin(wx14) + 16.0 * sin(wx15) + 17.0 * sin(wx16)
     )

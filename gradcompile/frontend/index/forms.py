@@ -120,11 +120,6 @@ def name_of(symbol: Any) -> str:
     return name
 
 
-def names_in(dim: Dim) -> set[str]:
-    """The names of a dimension."""
-    return {name for names, _ in parsed(dim) for name in names}
-
-
 def never_negative(dim: Dim) -> bool:
     """Whether a dimension is 0 or more, whatever lengths of 1 or more its names stand for.
 

@@ -8,11 +8,11 @@ import sympy
 
 from gradcompile.errors import ArgumentError, ExpressionError
 from gradcompile.frontend.arguments import Slot
-from gradcompile.frontend.index.forms import Axis, Form, extremes, form_of, larger, less, names_in
+from gradcompile.frontend.index.forms import Axis, Form, extremes, form_of, larger, less
 from gradcompile.frontend.index.reads import Read
 from gradcompile.frontend.index.survey import given_shape
 from gradcompile.frontend.names import text
-from gradcompile.types import Dim, Shape, dim_sum, dim_unknown
+from gradcompile.types import Dim, Shape, dim_sum, dims_told, names_in
 
 
 def settle(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) -> None:
@@ -32,28 +32,11 @@ def settle(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) 
             s.dtype = "int64"
         check_parameter(s)
     axes = [d for s in slots if s.base is not None for d in s.shape or ()]
-    told = {name for name, _, _, _ in solved(axes)}
+    told = {name for name, _, _, _ in dims_told(axes)}
     for name in sorted({name for d in (*needed, *axes) for name in names_in(d)} - told):
         raise ExpressionError(
             f"no array has an axis from which {name} is known at the call; put a number in: loss.subs({name}, 100)"
         )
-
-
-def solved(axes: Iterable[Dim]) -> list[tuple[str, int, Dim, int]]:
-    """The names that the lengths of axes tell, in an order in which each follows from those before it.
-
-    Of each its coefficient in an axis, the rest of that axis's dimension, and which axis it is.
-
-    >>> solved(["d+n-1", 3, "d"])
-    [('d', 1, 0, 2), ('n', 1, 'd-1', 0)]
-    """
-    left, found = dict(enumerate(axes)), dict[str, tuple[str, int, Dim, int]]()
-    while True:
-        candidates = [(u, k) for k, d in left.items() if (u := dim_unknown(d, found)) is not None]
-        if not candidates:
-            return list(found.values())
-        (name, c, rest), k = min(candidates, key=lambda u: (u[0][2] != 0, u[0][1] != 1))  # an axis of that very length
-        found[name] = (name, c, rest, k)
 
 
 def check_named(named: Mapping[Any, Slot], lengths: set[Any], bases: Collection[Any]) -> None:

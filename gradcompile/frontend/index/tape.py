@@ -8,18 +8,18 @@ import sympy
 
 from gradcompile import ir
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend import functions, heads
+from gradcompile.frontend import functions, matrices
 from gradcompile.frontend.arguments import Slot, indices
 from gradcompile.frontend.arrays.ufuncs import cast, elementwise
 from gradcompile.frontend.heads import Context
 from gradcompile.frontend.index.forms import Axis, Form, Scope, extremes, form_of, less
 from gradcompile.frontend.index.reads import Read
-from gradcompile.frontend.index.shapes import check_named, settle, solved
+from gradcompile.frontend.index.shapes import check_named, settle
 from gradcompile.frontend.index.survey import SUMS, Survey, deltas, everything, is_entry, limits
 from gradcompile.frontend.index.values import Reduction, Scene, Value, integer, length, number, op, pointwise
 from gradcompile.frontend.names import is_small, text
 from gradcompile.ir import Node
-from gradcompile.types import dim_sum
+from gradcompile.types import dim_sum, dims_told
 
 WHOLE = {sympy.Add: "add", sympy.Mul: "mul", sympy.Mod: "mod", sympy.Abs: "abs", sympy.Max: "max", sympy.Min: "min"}
 COMPARED = {  # op, and whether its sides are exchanged
@@ -153,7 +153,12 @@ class IndexTape:
                 f"{text(expr)}: {type(expr).__name__} is over the samples of data=; over an index write "
                 "Sum(f(x[i]), (i, 0, n - 1))"
             )
-        how = heads.plan(expr, self.named)
+        how = matrices.plan(expr, self.named)
+        if expr.is_Matrix and self.survey.free(expr):
+            raise ExpressionError(
+                f"{text(expr)}: a matrix that changes with an index can't be compiled; write it by entries, as in "
+                "Sum(A[i, j]*x[j], (j, 0, n - 1))"
+            )
         if how.atom is not None:
             self.atoms.setdefault(how.atom)
         guarded = sum(not is_condition(p) for p in how.parts) if isinstance(expr, sympy.Piecewise) else 0
@@ -281,7 +286,7 @@ def sizes(context: Context) -> dict[str, Node]:
     leaves.sort(key=lambda n: not n.type.dtype.startswith("float"))
     axes = [(n, k, dim) for n in leaves for k, dim in enumerate(n.type.shape)]
     scene = Scene(context.dtype, context.atoms, None, {})
-    for name, c, rest, at in solved([dim for _, _, dim in axes]):
+    for name, c, rest, at in dims_told([dim for _, _, dim in axes]):
         n, k, _ = axes[at]
         size = cast(ir.apply("size", n, params=(k,)), context.dtype)
         if rest != 0:

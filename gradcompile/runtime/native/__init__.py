@@ -4,13 +4,22 @@ Numba's front end takes time that grows faster than a function's length; LLVM do
 function is parsed and lowered here, and Numba is handed the result inside an intrinsic: dispatch, disk cache and calls
 from other compiled functions stay Numba's.
 
-The subset. Values are floats, integers, truth values, and arrays of floats by element. Statements: assignments to
+The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
 names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
 order. `for i in lanes(start, stop)` promises that its iterations do not depend on each other, but for sums in
-`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector) and scalar code for the rest.
+`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector), then for as many as fill a
+register, and scalar code for the rest.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
-constants and tuples of them, functions of the subset, and the primitives. Literals take the dtype of what they meet.
-Any other compiled function may be called with scalars; in a vector loop it is called lane by lane.
+constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
+negative. Literals take the dtype of what they meet.
+Any other compiled function may be called, with numbers and whole arrays; in a vector loop it is called lane by lane.
+
+Parts of arrays, without a copy, may be named, passed on and multiplied: `x[k]`, `x[a:b]`, `x[k, :, a:b]`, `x.T` of a
+matrix, `view(x, offset, shape)`. Neither indices nor bounds are checked or counted from the end. A name that means an
+array before a loop means no other in it. `out[:, :] = a @ b`, also `+=` and `-=`, with any slices of `out`, is a call
+of BLAS, and so is `a @ b` of two vectors, a number; of each matrix the rows or the columns are contiguous, strides are
+positive, `out` overlaps neither operand, and the module calls `runtime.blas.connect_blas()`. `out[:, :] = x` fills with
+a number. Memory by `zeros`, `empty` and `full` lasts until the function returns; in a loop its size is known before.
 
 Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
 """
@@ -37,7 +46,7 @@ class Compiled(NamedTuple):
     text: str
     name: str
     result: str
-    foreign: dict[str, tuple[Any, tuple[str, ...], str]]
+    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
 
 
 @lru_cache(maxsize=4)  # Numba asks more than once
@@ -121,14 +130,49 @@ def unpacked(context: Any, builder: Any, type: Any, value: Any) -> list[Any]:
 
 
 def link_foreign(context: Any, module: Any, name: str, compiled: Any) -> None:
-    """Define a function of plain scalars that calls one that Numba compiled."""
+    """Define a function of numbers and pointers that calls one that Numba compiled."""
     from llvmlite import ir
+    from numba import types
 
-    arguments = [context.get_value_type(t) for t in compiled.signature.args]
+    given = compiled.signature.args
+    arguments = [part for t in given for part in parts(context, t)]
     result = context.get_value_type(compiled.signature.return_type)
-    made = ir.Function(module, ir.FunctionType(result, arguments), name)
+    is_void = compiled.signature.return_type == types.none
+    made = ir.Function(module, ir.FunctionType(ir.VoidType() if is_void else result, arguments), name)
     made.linkage = "linkonce_odr"
     builder = ir.IRBuilder(made.append_basic_block())
     context.active_code_library.add_linking_library(compiled.library)
-    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, made.args)
-    builder.ret(found)
+    waiting = iter(made.args)
+    values = [packed(context, builder, t, [next(waiting) for _ in parts(context, t)]) for t in given]
+    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    _ = builder.ret_void() if is_void else builder.ret(found)
+
+
+def parts(context: Any, type: Any) -> list[Any]:
+    """The LLVM types of an argument as `unpacked` gives it."""
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+
+    if not isinstance(type, types.Array):
+        return [context.get_value_type(type)]
+    return [cgutils.voidptr_t, *[ir.IntType(64)] * (type.ndim if type.layout == "C" else 2 * type.ndim)]
+
+
+def packed(context: Any, builder: Any, type: Any, values: Sequence[Any]) -> Any:
+    """The opposite of `unpacked`: an argument as Numba's functions take it. The array's memory is not theirs."""
+    from llvmlite import ir
+    from numba import types
+    from numba.np.arrayobj import populate_array
+
+    if not isinstance(type, types.Array):
+        return values[0]
+    size = ir.Constant(ir.IntType(64), context.get_abi_sizeof(context.get_data_type(type.dtype)))
+    shape = values[1 : type.ndim + 1]
+    strides = [builder.mul(v, size) for v in values[type.ndim + 1 :]] or [size]
+    for length in reversed(shape[1:] if type.layout == "C" else ()):
+        strides.insert(0, builder.mul(strides[0], length))
+    array = context.make_array(type)(context, builder)
+    data = builder.bitcast(values[0], array.data.type)
+    populate_array(array, data=data, shape=shape, strides=strides, itemsize=size, meminfo=None)
+    return array._getvalue()

@@ -10,11 +10,12 @@ SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"
 PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")
 
+
 class SubsetError(NotImplementedError):
     """A text that is not of the subset: generated code never raises this, a hand-written function may."""
 
 
-Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, contiguous) for an array
+Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, strides) for an array
 
 
 class Value(NamedTuple):
@@ -30,18 +31,27 @@ class Value(NamedTuple):
 
 
 class Array(NamedTuple):
-    """An array: element type, pointer (`text`), and for each axis its length and its stride in elements."""
+    """An array: element type, pointer (`text`), for each axis its length and its stride in elements, and whether the
+    strides follow from the lengths, as those of a contiguous array do.
+    """
 
     type: str
     text: str
     shape: tuple[Value, ...]
     strides: tuple[Value, ...]
+    dense: bool = True
 
     @property
     def kind(self) -> Kind:
-        """What a function that takes it is made for: lengths that are known, and whether strides follow from them."""
-        shape = tuple(v.text if v.type == "literal" else None for v in self.shape)
-        return self.type, shape, self.strides[-1].type == "literal"
+        """What a function that takes it is made for: lengths that are known, and strides that are, or True where all
+        follow from the lengths.
+        """
+        return self.type, known(self.shape), True if self.dense else known(self.strides)
+
+
+def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:
+    """The numbers among lengths or strides, None for the others."""
+    return tuple(v.text if v.type == "literal" else None for v in values)
 
 
 def number(value: float) -> Value:
@@ -77,24 +87,37 @@ def kind_of(type: Any) -> Kind:
     from numba import types
 
     names = {types.float64: "double", types.float32: "float", types.boolean: "i1"}
-    if isinstance(type, types.Array):
-        return names.get(type.dtype, "i64"), (None,) * type.ndim, type.layout == "C"
+    if isinstance(type, types.Array) and type.dtype in (types.float64, types.float32, types.int64):
+        unknown = (None,) * type.ndim
+        return names.get(type.dtype, "i64"), unknown, True if type.layout == "C" else unknown
     if isinstance(type, types.Integer) or type in names:
         return names.get(type, "i64"), 1
     raise SubsetError(f"an argument of type {type}")
 
 
-def foreign_result(target: Any, kinds: tuple[str, ...]) -> str:
-    """What a function that Numba compiles gives for scalars of these types."""
-    result: str = kind_of(overload(target, kinds).signature.return_type)[0]
-    return result
+def foreign_result(target: Any, kinds: tuple[Kind, ...]) -> str:
+    """What a function that Numba compiles gives for arguments of these kinds."""
+    from numba import types
+
+    given = overload(target, kinds).signature.return_type
+    return "void" if given == types.none else str(kind_of(given)[0])
 
 
-def overload(target: Any, kinds: tuple[str, ...]) -> Any:
-    """Numba's compilation of a function for scalars of these types."""
-    signature = tuple(map(kind_type, kinds))
+def overload(target: Any, kinds: tuple[Kind, ...]) -> Any:
+    """Numba's compilation of a function for arguments of these kinds."""
+    signature = tuple(map(argument_type, kinds))
     target.compile(signature)
     return target.overloads[signature]
+
+
+def argument_type(kind: Kind) -> Any:
+    """The Numba type of an argument."""
+    from numba import types
+
+    if len(kind) == 2:
+        return kind_type(kind[0])
+    type, shape, contiguous = kind
+    return types.Array(kind_type(type), len(shape), "C" if contiguous else "A")
 
 
 def kind_type(kind: str) -> Any:

@@ -1,12 +1,12 @@
 """From the tree of a function to LLVM IR, as text; everything that it calls comes along in one module."""
 
 import ast
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradcompile.runtime.native.syntax import own_text, repeated, syntax
+from gradcompile.runtime.native.arrays import dot, fill, multiply, product_of, sliced, transposed, viewed
+from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     FLOATS,
     SHORT,
@@ -22,6 +22,8 @@ from gradcompile.runtime.native.values import (
 )
 
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
+REGISTER = 64  # bytes of a vector register
+SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for the lanes of one register as well
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 
@@ -83,7 +85,7 @@ class Unit:
     functions: dict[tuple[int, tuple[Kind, ...]], Lowered] = field(default_factory=dict)
     declared: dict[str, str] = field(default_factory=dict)
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
-    foreign: dict[str, tuple[Any, tuple[str, ...], str]] = field(default_factory=dict)
+    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
@@ -149,6 +151,7 @@ class Writer:
         self.block = "start"
         self.real = "double"
         self.many = False  # whether the code is cut into pieces
+        self.depth = 0  # of loops
 
     # ---- the whole function
 
@@ -177,18 +180,19 @@ class Writer:
         if len(kind) == 2:
             self.names[name] = Value(kind[0], kind[1], text)
             return [f"{typed(*kind)} {text}"]
-        type, shape, contiguous = kind
+        type, shape, known = kind
         given = [f"ptr {text}"]
         lengths: list[Value] = []
         for k, length in enumerate(shape):
             given += [] if length is not None else [f"i64 {text}.{k}"]
             lengths.append(Value("i64", 1, f"{text}.{k}") if length is None else number(length))
-        if contiguous:
+        if known is True:
             strides = self.row_major(lengths)
         else:
-            strides = tuple(Value("i64", 1, f"{text}.s{k}") for k in range(len(shape)))
-            given += [f"i64 {s.text}" for s in strides]
-        self.names[name] = Array(type, text, tuple(lengths), strides)
+            strides = tuple(Value("i64", 1, f"{text}.s{k}") if s is None else number(s) for k, s in enumerate(known))
+            given += [f"i64 {s.text}" for s in strides if s.type != "literal"]
+        self.names[name] = Array(type, text, tuple(lengths), strides, known is True)
+        self.home |= {s.text: 0 for s in strides if s.type != "literal" and not s.text.startswith(text)}
         return given
 
     def row_major(self, lengths: Sequence[Value]) -> tuple[Value, ...]:
@@ -221,40 +225,65 @@ class Writer:
             self.unit.pieces.append("\n".join([head, *piece.complete(), "  ret void", "}"]))
             calls.append(f"  call void {name}({given})")
         self.local("i64", len(self.slots), "%frame")
-        frees = [f"  call void @free(ptr {p})" for p in self.freed]
+        frees = [line for k, p in enumerate(self.freed) for line in self.free_lines(p, f"%freed{k}")]
         tail = []
         if result is not None:
             final = f"  ret {result.type} %r"
             tail = [f"  %p = getelementptr i64, ptr %frame, i64 {slot}", f"  %r = load {result.type}, ptr %p"]
         self.made.body = "\n".join(["entry:", *self.entry, *self.handed, *calls, *tail, *frees, final])
 
+    def free_lines(self, pointer: str, name: str) -> list[str]:
+        """The lines with which the caller of all pieces frees memory that one of them took, or it itself."""
+        if pointer not in self.slots:
+            return [f"  call void @free(ptr {pointer})"]
+        place = f"  {name}.place = getelementptr i64, ptr %frame, i64 {self.slots[pointer]}"
+        return [place, f"  {name} = load ptr, ptr {name}.place", f"  call void @free(ptr {name})"]
+
     def next_piece(self) -> None:
         """Go on in a new function, which shares a frame of memory with those before."""
         self.pieces.append(Piece())
         self.lines, self.block = self.pieces[-1].lines, "start"
 
-    def store_slot(self, value: Value | Array, slot: int) -> list[str]:
-        """The lines that write a value, or where an array is, to the frame.
+    def store_slot(self, value: Value, slot: int) -> list[str]:
+        """The lines that write a value to the frame.
 
         No piece reads what it writes there, so the two are different pointers. Volatile, or LLVM looks for each store
         whether a later one makes it dead, in quadratic time.
         """
         self.count += 1
-        place, type = f"%f{self.count}", value.type if isinstance(value, Value) else "ptr"
-        store = f"  store volatile {type} {value.text}, ptr {place}"
+        place = f"%f{self.count}"
+        store = f"  store volatile {value.type} {value.text}, ptr {place}"
         return [f"  {place} = getelementptr i64, ptr %kept, i64 {slot}", store]
 
     def fetched(self, name: str, value: Value | Array) -> Value | Array:
-        """A value of an earlier piece, read from the frame."""
+        """A value or an array of an earlier piece, read from the frame."""
+        found: Value | Array
+        if isinstance(value, Value):
+            found = self.fetched_value(value)
+        else:
+            pointer = self.fetched_value(Value("ptr", 1, value.text)).text
+            shape, strides = (tuple(map(self.fetched_value, values)) for values in (value.shape, value.strides))
+            found = Array(value.type, pointer, shape, strides, value.dense)
+        self.names[name] = found
+        return found
+
+    def fetched_value(self, value: Value) -> Value:
+        """A value, read from the frame if it is of an earlier piece."""
+        here = len(self.pieces) - 1
+        if value.type == "literal" or self.home.get(value.text, here) == here:
+            return value
+        slot = self.slot(value)
+        place = self.emit(f"getelementptr i64, ptr %frame, i64 {slot}")
+        found = value._replace(text=self.emit(f"load {value.type}, ptr {place}"))
+        self.slots[found.text], self.home[found.text] = slot, here
+        return found
+
+    def slot(self, value: Value) -> int:
+        """The place of a value in the frame, written there where the value is made."""
         if value.text not in self.slots:
             self.slots[value.text] = len(self.slots)
             self.pieces[self.home[value.text]].exports[value.text] = self.store_slot(value, self.slots[value.text])
-        slot = self.slots[value.text]
-        place = self.emit(f"getelementptr i64, ptr %frame, i64 {slot}")
-        found = value._replace(text=self.emit(f"load {value.type if isinstance(value, Value) else 'ptr'}, ptr {place}"))
-        self.slots[found.text], self.home[found.text] = slot, len(self.pieces) - 1
-        self.names[name] = found
-        return found
+        return self.slots[value.text]
 
     # ---- statements
 
@@ -263,6 +292,10 @@ class Writer:
         match s:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 self.assign(name, self.value(value))
+            case ast.Assign(targets=[ast.Subscript() as target], value=value) if has_slice(target):
+                self.whole(self.value(target), None, value)
+            case ast.AugAssign(target=ast.Subscript() as target, op=op, value=value) if has_slice(target):
+                self.whole(self.value(target), type(op), value)
             case ast.Assign(targets=[ast.Subscript() as target], value=value):
                 self.store(target, self.value(value))
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
@@ -276,7 +309,8 @@ class Writer:
                 if kind == "lanes":
                     self.lanes(name, bounds[0], bounds[1], body)
                 else:
-                    self.loop(name, bounds[0], bounds[1], bounds[2] if len(bounds) > 2 else number(1), body)
+                    step = bounds[2] if len(bounds) > 2 else number(1)
+                    self.loop(bounds[0], bounds[1], step, self.repeating(name, body))
             case ast.While(test=test, body=body):
                 self.while_loop(test, body)
             case ast.Expr(value=ast.Call() as call):
@@ -286,7 +320,7 @@ class Writer:
 
     def assign(self, name: str, value: Any) -> None:
         """Give a name a value."""
-        if name in self.variables:
+        if name in self.variables and not isinstance(value, Array):
             value = self.settled(value)
             if not self.variables[name].text:
                 self.variables[name] = Value(value.type, 1, f"%{name}.place")
@@ -294,24 +328,54 @@ class Writer:
             self.lines.append(f"  store {value.type} {value.text}, ptr {self.variables[name].text}")
             return
         self.names[name] = value
-        if self.many and value.type != "literal":
-            self.home.setdefault(value.text, len(self.pieces) - 1)
+        if self.many:
+            for v in operands(value):
+                self.home.setdefault(v, len(self.pieces) - 1)
 
-    def loop(self, name: str, start: Value, stop: Value, step: Value, body: list[ast.stmt], width: int = 1) -> None:
-        """A loop in order, over indices or over the first of as many lanes."""
+    def whole(self, out: Array, op: type[ast.operator] | None, e: ast.expr) -> None:
+        """out[:, :] = a number or a product; a product may be added or subtracted as well."""
+        signs = {None: (1.0, 0.0), ast.Add: (1.0, 1.0), ast.Sub: (-1.0, 1.0)}
+        if isinstance(e, ast.BinOp) and isinstance(e.op, ast.MatMult) and op in signs:
+            multiply(self, out, self.value(e.left), self.value(e.right), *signs[op])
+        elif op is None and isinstance(value := self.value(e), Value) and value.width == 1:
+            fill(self, out, value)
+        else:
+            raise SubsetError(f"{self.tree.name}, line {e.lineno}: {ast.unparse(e)!r} for a whole array")
+
+    def repeating(self, name: str, body: list[ast.stmt], width: int = 1) -> Callable[[Value], None]:
+        """What a loop does with its index, or with the first of as many lanes."""
+
+        def inside(index: Value) -> None:
+            self.names[name] = index if width == 1 else Value("lane", width, (index.text, 1))
+            self.loop_body(body)
+
+        return inside
+
+    def loop_body(self, body: list[ast.stmt]) -> None:
+        """The statements of a loop. What they name is known in it alone, but for variables."""
+        kept = dict(self.names)
+        for name in assigned(body):
+            if isinstance(kept.get(name), Array):
+                raise SubsetError(f"{self.tree.name}: {name!r} means an array outside of a loop and another one inside")
+        self.depth += 1
+        for s in body:
+            self.statement(s)
+        self.depth -= 1
+        self.names = kept
+
+    def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None]) -> None:
+        """A loop in order."""
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
-        head, inside, after = self.label("head"), self.label("body"), self.label("after")
+        head, body, after = self.label("head"), self.label("body"), self.label("after")
         before = self.block
         self.jump(head)
         index = self.fresh()
         self.start(head)
         place = len(self.lines)
         self.lines += ["", f"  {index}.go = icmp slt i64 {index}, {last}"]
-        self.lines.append(f"  br i1 {index}.go, label %{inside}, label %{after}")
-        self.start(inside)
-        self.names[name] = Value("i64", 1, index) if width == 1 else Value("lane", width, (index, 1))
-        for s in body:
-            self.statement(s)
+        self.lines.append(f"  br i1 {index}.go, label %{body}, label %{after}")
+        self.start(body)
+        inside(Value("i64", 1, index))
         self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
         self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
         self.jump(head)
@@ -324,24 +388,25 @@ class Writer:
         self.start(head)
         self.lines.append(f"  br i1 {self.value(test).text}, label %{inside}, label %{after}")
         self.start(inside)
-        for s in body:
-            self.statement(s)
+        self.loop_body(body)
         self.jump(head)
         self.start(after)
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
-        """A loop over lanes: vectors as long as they are full, then scalars."""
-        width = int(self.globals["LANES"])
-        count = self.binary(ast.Sub, stop, start)
-        full = self.binary(ast.BitAnd, count, number(-width))
-        middle = self.binary(ast.Add, start, full)
-        kept = dict(self.names)
-        if not (full.type == "literal" and full.text == 0):
-            self.loop(name, start, middle, number(width), body, width)
-        if not (count.type == "literal" and count.text % width == 0):
-            self.names = dict(kept)
-            self.loop(name, middle, stop, number(1), body)
-        self.names = kept
+        """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and then scalars."""
+        for width in self.widths(body):
+            count = self.binary(ast.Sub, stop, start)
+            full = self.binary(ast.BitAnd, count, number(-width))
+            middle = self.binary(ast.Add, start, full)
+            if full != number(0):
+                self.loop(start, middle, number(width), self.repeating(name, body, width))
+            start = middle
+
+    def widths(self, body: list[ast.stmt]) -> list[int]:
+        """How many lanes the loops have that a loop over lanes becomes; a module may set the first of them, LANES."""
+        register = REGISTER // SIZES[self.real]
+        lanes = int(self.globals.get("LANES", register))
+        return [lanes, register, 1] if register < lanes and len(body) <= SHORT_LOOP else [lanes, 1]
 
     # ---- expressions
 
@@ -350,6 +415,8 @@ class Writer:
         if type(e) is ast.Name:
             return self.name(e.id)
         if type(e) is ast.BinOp:
+            if type(e.op) is ast.MatMult:
+                return dot(self, self.value(e.left), self.value(e.right))
             return self.binary(type(e.op), self.value(e.left), self.value(e.right))
         match e:
             case ast.Constant(value=bool() as truth):
@@ -360,6 +427,8 @@ class Writer:
                 return self.call(e)
             case ast.Subscript():
                 return self.subscript(e)
+            case ast.Attribute(value=owner, attr="T"):
+                return transposed(self.value(owner))
             case ast.Tuple(elts=parts):
                 return [self.value(part) for part in parts]
             case ast.UnaryOp(op=op, operand=inner):
@@ -383,7 +452,7 @@ class Writer:
                 return found
             raise SubsetError(f"{self.tree.name}: {name!r} is no number")
         here = len(self.pieces) - 1
-        if self.many and found.type != "literal" and self.home.get(found.text, here) != here:
+        if self.many and any(self.home.get(v, here) != here for v in operands(found)):
             return self.fetched(name, found)
         return found
 
@@ -405,13 +474,14 @@ class Writer:
         return Value(type, width, self.emit(f"{name} {typed(type, width)} {x.text}, {y.text}"))
 
     def of_lane(self, op: type[ast.operator], x: Value, y: Value) -> Value | None:
-        """Arithmetic of a lane's index that leaves it one: i + k, k + i, i - k, i*3, i % 8; None for any other."""
+        """Arithmetic of a lane's index that leaves it one: i + k, k + i, i - k, i*3, i % LANES; None for any other."""
         if y.type == "lane" and op in (ast.Add, ast.Mult):
             x, y = y, x
         if x.type != "lane" or y.width > 1 or y.type in FLOATS or isinstance(y.text, float):
             return None
         base, step = x.text
-        if op in (ast.Add, ast.Sub, ast.Mod) or (op is ast.Mult and y.type == "literal"):
+        is_own = y.type == "literal" and (op is ast.Mult or (op is ast.Mod and y.text == self.globals["LANES"]))
+        if op in (ast.Add, ast.Sub) or is_own:
             moved = self.binary(op, Value("i64", 1, base), y)
             return Value("lane", x.width, (moved.text, step * y.text if op is ast.Mult else step))
         return None
@@ -488,9 +558,9 @@ class Writer:
     # ---- elements of arrays
 
     def subscript(self, e: ast.Subscript) -> Any:
-        """x.shape[k], an entry of a tuple of the module, or an element."""
+        """x.shape[k], an entry of a tuple of the module, an element, or a part of an array."""
         indices = self.indices(e)
-        if isinstance(e.value, ast.Attribute):
+        if isinstance(e.value, ast.Attribute) and e.value.attr == "shape":
             owner = self.value(e.value.value)
             return owner.shape[indices[0].text]
         owner = self.value(e.value)
@@ -498,11 +568,19 @@ class Writer:
             if indices[0].type == "literal":
                 return number(owner[indices[0].text])
             owner = self.unit.table(owner, self.real)
+        if len(indices) < len(owner.shape) or has_slice(e):
+            return sliced(self, owner, indices)
         return self.load(owner, self.offset(owner, indices))
 
-    def indices(self, e: ast.Subscript) -> list[Value]:
-        """The values in the brackets."""
-        return [self.value(i) for i in (e.slice.elts if isinstance(e.slice, ast.Tuple) else [e.slice])]
+    def indices(self, e: ast.Subscript) -> list[Any]:
+        """The values in the brackets; of a slice its bounds."""
+        return [self.bounds(i) if isinstance(i, ast.Slice) else self.value(i) for i in brackets(e)]
+
+    def bounds(self, s: ast.Slice) -> tuple[Value | None, Value | None]:
+        """The bounds of a slice."""
+        if s.step is not None:
+            raise SubsetError(f"{self.tree.name}: the slice {ast.unparse(s)!r} has a step")
+        return None if s.lower is None else self.value(s.lower), None if s.upper is None else self.value(s.upper)
 
     def offset(self, array: Array, indices: Sequence[Value]) -> Value:
         """The place of an element, in elements from the first."""
@@ -540,6 +618,8 @@ class Writer:
         array = self.value(target.value)
         offset = self.offset(array, self.indices(target))
         type, width, align = array.type, offset.width, SIZES[array.type]
+        if value.width > width:
+            raise SubsetError(f"{self.tree.name}: {ast.unparse(target)!r} is one element for the values of many lanes")
         text = self.converted(value, type, width)
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
@@ -560,7 +640,8 @@ class Writer:
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, [self.value(a) for a in e.args])
         if hasattr(target, "py_func"):
-            return self.call_foreign(target, [self.settled(self.value(a)) for a in e.args])
+            given = [self.value(a) for a in e.args]
+            return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
         if name == "rarely":
             return self.rarely(e)
         if name == "float" and isinstance(e.args[0], ast.Constant):
@@ -572,8 +653,12 @@ class Writer:
         """A call of a primitive."""
         if name in INTRINSICS or name == "fmod":
             return self.of_floats(name, args)
+        if name == "view":
+            return viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
+        if name == "integers":
+            return self.array(args[0], "i64", None)
         if name in ("zeros", "empty", "full"):
-            return self.array(args[0], args[-1], {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
+            return self.array(args[0], args[-1].type, {"zeros": number(0.0), "empty": None, "full": args[1]}[name])
         if name in ("min", "max", "at_most", "at_least"):
             return self.bounded(name, *args)
         if name == "bits" or name.startswith("from_bits"):
@@ -613,19 +698,43 @@ class Writer:
         self.unit.declare(name, f"{whole} @{name}({own})")
         return Value(kind, x.width, self.emit(f"call {whole} @{name}({own} {x.text})"))
 
-    def array(self, shape: Any, like: Array, value: Value | None) -> Array:
+    def array(self, shape: Any, type: str, value: Value | None) -> Array:
         """A local array, filled with a number unless there is none."""
         lengths = tuple(shape if isinstance(shape, list) else (shape,))
-        count = math.prod(v.text for v in lengths)
-        made = Array(like.type, self.local(like.type, count, self.fresh()), lengths, self.row_major(lengths))
-        if value is not None and value.text == 0:
-            clear = self.unit.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-            self.lines.append(f"  call void @{clear}(ptr {made.text}, i8 0, i64 {count * SIZES[like.type]}, i1 false)")
-        elif value is not None:
-            text = self.converted(value, like.type, 1)
-            for k in range(count):
-                self.lines.append(f"  store {like.type} {text}, ptr {self.place(made, number(k))}")
+        made = Array(type, self.memory(type, lengths), lengths, self.row_major(lengths))
+        if value is not None:
+            fill(self, made, value)
         return made
+
+    def memory(self, type: str, lengths: Sequence[Value]) -> str:
+        """Memory for an array, for as long as the function runs; where a length is not known before, from the heap."""
+        count = product_of(self, lengths)
+        if count.type == "literal":
+            return self.local(type, count.text, self.fresh())
+        if self.depth:
+            raise SubsetError(f"{self.tree.name}: memory in a loop, of a size that is not known before")
+        size = self.converted(self.binary(ast.Mult, count, number(SIZES[type])), "i64", 1)
+        pointer = self.fresh()
+        taken = self.take(self.lines, size, pointer)
+        if self.many:
+            self.home[taken] = len(self.pieces) - 1
+            self.slot(Value("ptr", 1, taken))
+        return pointer
+
+    def take(self, lines: list[str], size: str, name: str) -> str:
+        """Write the lines that take so many bytes from the heap, from where a vector register fits on; what to free."""
+        self.unit.declare("malloc", "ptr @malloc(i64)")
+        self.unit.declare("free", "void @free(ptr)")
+        lines += [
+            f"  {name}.size = add i64 {size}, {REGISTER}",
+            f"  {name}.taken = call ptr @malloc(i64 {name}.size)",
+            f"  {name}.address = ptrtoint ptr {name}.taken to i64",
+            f"  {name}.below = sub i64 0, {name}.address",
+            f"  {name}.rest = and i64 {name}.below, {REGISTER - 1}",
+            f"  {name} = getelementptr i8, ptr {name}.taken, i64 {name}.rest",
+        ]
+        self.freed.append(f"{name}.taken")
+        return self.freed[-1]
 
     def local(self, type: str, count: int, name: str) -> str:
         """Memory for as long as the function runs: on the stack, or from the heap where that is too much."""
@@ -633,10 +742,7 @@ class Writer:
         if size <= STACK:
             self.entry.append(f"  {name} = alloca [{max(count, 1)} x {type}], align 64")
         else:
-            self.unit.declare("malloc", "ptr @malloc(i64)")
-            self.unit.declare("free", "void @free(ptr)")
-            self.entry.append(f"  {name} = call ptr @malloc(i64 {size})")
-            self.freed.append(name)
+            self.take(self.entry, str(size), name)
         if self.many and name != "%frame":
             return self.handed_on(name)
         return name
@@ -665,7 +771,7 @@ class Writer:
                 continue
             passed.append(f"ptr {a.text}")
             passed += [f"i64 {v.text}" for v in a.shape if v.type != "literal"]
-            passed += [] if a.kind[2] else [f"i64 {self.converted(v, 'i64', 1)}" for v in a.strides]
+            passed += [] if a.dense else [f"i64 {v.text}" for v in a.strides if v.type != "literal"]
         result = "void" if made.result == "void" else typed(made.result, made.width)
         call = f"call {result} @{made.name}({', '.join(passed)})"
         if made.result == "void":
@@ -673,18 +779,29 @@ class Writer:
             return None
         return Value(made.result, made.width, self.emit(call))
 
-    def call_foreign(self, target: Any, args: Sequence[Value]) -> Value:
-        """A call of a function that Numba compiles itself, lane by lane."""
-        types = tuple(a.type for a in args)
-        result = foreign_result(target, types)
-        name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(types)}"
-        self.unit.foreign[name] = target, types, result
-        self.unit.declare(name, f"{result} @{name}({', '.join(types)})")
-        return self.by_lane(result, name, args)
+    def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
+        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
+        kinds = tuple(foreign_kind(a) for a in args)
+        result = foreign_result(target, kinds)
+        name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(map(foreign_mark, kinds))}"
+        self.unit.foreign[name] = target, kinds, result
+        passed = [part for a in args for part in self.parts(a)]
+        self.unit.declare(name, f"{result} @{name}({', '.join(a.type for a in passed)})")
+        if result != "void":
+            return self.by_lane(result, name, passed)
+        self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
+        return None
+
+    def parts(self, a: Value | Array) -> list[Value]:
+        """An argument as a function outside takes it: of an array pointer, lengths, and strides unless contiguous."""
+        if isinstance(a, Value):
+            return [a]
+        numbers = [*a.shape, *(() if a.dense else a.strides)]
+        return [Value("ptr", 1, a.text), *(Value("i64", 1, self.converted(v, "i64", 1)) for v in numbers)]
 
     def by_lane(self, result: str, name: str, args: Sequence[Value]) -> Value:
         """A call of a function of scalars, for each lane."""
-        width = max(a.width for a in args)
+        width = max((a.width for a in args), default=1)
         vector = "poison"
         for k in range(width):
             each = (a.text if a.width == 1 else self.extracted(a, k) for a in args)
@@ -753,8 +870,35 @@ class Writer:
         self.block = label
 
 
+def operands(found: Value | Array) -> list[str]:
+    """The operands of the IR that a value is, or that an array consists of."""
+    if isinstance(found, Value):
+        return [] if found.type == "literal" else [found.text]
+    return [found.text, *(v.text for v in (*found.shape, *found.strides) if v.type != "literal")]
+
+
+def brackets(e: ast.Subscript) -> list[ast.expr]:
+    """What stands in the brackets."""
+    return e.slice.elts if isinstance(e.slice, ast.Tuple) else [e.slice]
+
+
+def has_slice(e: ast.Subscript) -> bool:
+    """Whether a subscript is a part of an array, with a slice in it."""
+    return any(isinstance(i, ast.Slice) for i in brackets(e))
+
+
 def conversion(own: str, type: str) -> str:
     """The instruction that makes one type of another."""
     if type in FLOATS:
         return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "sitofp"
     return "sext" if SIZES[type] > SIZES[own] else "trunc"
+
+
+def foreign_kind(a: Value | Array) -> Kind:
+    """The kind of an argument of a function outside, which does not know of lengths or lanes."""
+    return (a.type, (None,) * len(a.shape), a.dense) if isinstance(a, Array) else (a.type, 1)
+
+
+def foreign_mark(kind: Kind) -> str:
+    """A kind of argument as a part of a name: double, or double2C for a contiguous matrix."""
+    return str(kind[0]) if len(kind) == 2 else f"{kind[0]}{len(kind[1])}{'C' if kind[2] else 'A'}"

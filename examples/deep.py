@@ -1,0 +1,73 @@
+"""Where does the gradient go? The same deep network with sigmoid, relu, residual connections, batch normalisation.
+
+Twelve layers read handwritten digits. With sigmoid the gradient of the first layers is nearly nothing: they do not
+learn. Each cure is one line of the network.
+
+Run it with: python examples/deep.py (needs scikit-learn: pip install "gradcompile[examples]")
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import gradcompile as gc
+
+try:
+    from sklearn.datasets import load_digits
+except ModuleNotFoundError as error:
+    raise SystemExit('this example needs data of scikit-learn: pip install "gradcompile[examples]"') from error
+
+DEPTH, WIDTH, TRAINED = 12, 32, 1400
+KINDS: dict[str, Callable[[Any, Any], Any]] = {  # a layer: of what comes in, h, and of its product, z
+    "sigmoid": lambda h, z: gc.sigmoid(z),
+    "relu": lambda h, z: gc.relu(z),
+    "residual": lambda h, z: h + 0.2 * gc.relu(z),
+    "batch norm": lambda h, z: gc.relu(gc.batch_norm(z)),
+}
+
+
+def network(kind: str, X: Any, p: dict[str, Any]) -> Any:
+    """The scores of ten classes."""
+    h = X @ p["W_in"]
+    for k in range(DEPTH):
+        h = KINDS[kind](h, h @ p[f"W{k}"] + p[f"b{k}"])
+    return h @ p["W_out"]
+
+
+def start(kind: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weights drawn so that relu keeps the size of what it is given; no shifts."""
+    p = {"W_in": rng.normal(scale=64**-0.5, size=(64, WIDTH))}
+    for k in range(DEPTH):
+        p |= {f"W{k}": rng.normal(scale=(2 / WIDTH) ** 0.5, size=(WIDTH, WIDTH)), f"b{k}": np.zeros(WIDTH)}
+    return p | {"W_out": rng.normal(scale=WIDTH**-0.5, size=(WIDTH, 10))}
+
+
+def main() -> None:
+    pictures, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(labels))
+    pictures, labels = (pictures[order] - pictures.mean(axis=0)) / 6, labels[order]
+    first, last = slice(None, TRAINED), slice(TRAINED, None)
+
+    X, t = gc.array("X", ("n", 64)), gc.array("t", ("n",), dtype="int64")
+    shown = [0, 3, 6, 9, DEPTH - 1]
+    print("norm of the gradient, layer" + "".join(f"{k + 1:>9}" for k in shown) + "   right after 10 epochs")
+    reached = {}
+    for kind in KINDS:
+        values = start(kind, np.random.default_rng(1))
+        params = {name: gc.array(name, value.shape) for name, value in values.items()}
+        scores = network(kind, X, params)
+        f = gc.compile_grad(np.mean(gc.cross_entropy(scores, t)), params, inputs=[X, t])
+        _, grads = f(*values.values(), pictures[first], labels[first])
+        norms = [np.linalg.norm(getattr(grads, f"W{k}")) for k in shown]
+
+        data = [pictures[first], labels[first]]
+        fit = gc.sgd(f, values, data, learning_rate=0.02, momentum=0.9, epochs=10, batch_size=100, progress=False)
+        predict = gc.compile_value(np.argmax(scores, axis=1), params)
+        reached[kind] = np.mean(predict(*fit.params.values(), pictures[last]) == labels[last])
+        print(f"{kind:<27}" + "".join(f"{norm:>9.1e}" for norm in norms) + f"{reached[kind]:>10.1%}")
+    assert reached["sigmoid"] < 0.3 and min(reached["residual"], reached["batch norm"]) > 0.9
+
+
+if __name__ == "__main__":
+    main()

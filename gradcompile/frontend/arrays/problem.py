@@ -1,0 +1,173 @@
+"""Symbolic arrays to a problem: a loss that is one, and what of its leaves is a parameter and what an input."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gradcompile.collector import collector_paused
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.formula import formulas
+from gradcompile.frontend.arguments import Argument, Problem, is_sequence
+from gradcompile.frontend.arrays.core import Array
+from gradcompile.frontend.names import Namer, natural, text
+from gradcompile.ir import Node, leaf, substitute, topological
+from gradcompile.types import parsed
+
+LONGEST = 200  # characters of the loss in headers
+
+
+class Named(NamedTuple):
+    """An array that is to be an argument: its own name or the key that named it, and its leaf."""
+
+    wish: str
+    node: Node
+
+
+@collector_paused()
+def read_arrays(
+    value: Array, params: Any, *, inputs: Any = None, allow_unused: bool = False, is_loss: bool = True
+) -> Problem:
+    """Read a symbolic array and its arguments as `compile_grad` takes them.
+
+    params, inputs: an array, or sequences and mappings of arrays, which may be nested. Without `inputs` they are the
+    other arrays of the expression in natural order. A loss is one floating-point number; a value may be any array.
+
+    Raises ExpressionError for a loss that is none, ArgumentError and ArgumentTypeError for arguments that don't fit
+    the expression or each other.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> X, w, t = array("X", ("n", 3)), array("w", 3), array("t", "n")
+    >>> problem = read_arrays((((X @ w - t) ** 2).mean()), [w])
+    >>> [a.name for a in (*problem.params, *problem.inputs)], problem.primal, problem.formula
+    (['w', 'X', 't'], <div float64[]>, 'mean((X @ w - t)**2)')
+    """
+    if is_loss:
+        check_loss(value)
+    given = named(params, "params")
+    leaves = [n for n in topological([value.node]) if n.op.name == "leaf"]
+    check_params(given, leaves, allow_unused)
+    others = ordered(inputs, [n for n in leaves if all(n is not p.node for p in given)])
+    check_together([*given, *others], value)
+    names = dict(zip((*given, *others), Namer().all([a.wish for a in (*given, *others)]), strict=True))
+    first = [Argument(names[a], a.wish, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
+    rest = [Argument(names[a], a.wish, a.node, None, ()) for a in others]
+    (primal,) = substitute([value.node], {a.node: b.leaf for a, b in zip(given, first, strict=True)})
+    known = {a.leaf: a.name for a in (*first, *rest)}
+    formula = formulas([primal], known, LONGEST)[primal]
+    return Problem(primal, tuple(first), tuple(rest), isinstance(params, Array), known, formula, {}, arrays=True)
+
+
+def check_loss(loss: Array) -> None:
+    """Raise ExpressionError unless the array is one floating-point number."""
+    if loss.shape:
+        raise ExpressionError(
+            f"the loss {loss!r} has shape {shape_text(loss.shape)}; a loss is one number: take its mean or its sum, "
+            "gradcompile.mean(loss) or np.sum(loss)"
+        )
+    if loss.dtype.kind != "f":
+        cure = "write np.where(condition, 1.0, 0.0)" if loss.dtype.kind == "b" else "convert it, loss.astype('float64')"
+        raise ExpressionError(f"the loss {loss!r} is of dtype {loss.dtype}; a loss is a floating-point number: {cure}")
+
+
+def named(given: Any, role: str) -> list[Named]:
+    """The arrays that `params` or `inputs` names: mappings name them, by their keys put together."""
+    if isinstance(given, str | set | frozenset):
+        kind = "text" if isinstance(given, str) else "a set, which has no order"
+        raise ArgumentTypeError(f"{role}: {given!r} is {kind}; name the arrays in a list, as in [W, b]")
+    found: list[Named] = []
+    stack: list[tuple[str, Any]] = [("", given)]
+    while stack:
+        key, entry = stack.pop()
+        if isinstance(entry, Array):
+            found.append(checked(key, entry, role))
+        elif isinstance(entry, Mapping):
+            stack += [(f"{key}_{k}" if key else str(k), e) for k, e in entry.items()][::-1]
+        elif is_sequence(entry):
+            stack += [(f"{key}_{k}" if key else "", e) for k, e in enumerate(entry)][::-1]
+        else:
+            raise ArgumentTypeError(
+                f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument of a loss that is "
+                "written with arrays; name arrays that gradcompile.array made"
+            )
+    return found
+
+
+def checked(key: str, x: Array, role: str) -> Named:
+    """One array as an argument; ArgumentError for an expression."""
+    if x.node.op.name != "leaf":
+        raise ArgumentError(f"{role}: {x!r} is an expression, no argument; name arrays that gradcompile.array made")
+    return Named(key or str(x.node.params[0]), x.node)
+
+
+def check_params(params: Sequence[Named], leaves: Sequence[Node], allow_unused: bool) -> None:
+    """Every parameter is in the expression, has known lengths, and the floating-point type of all others."""
+    for p in params:
+        kind = p.node.type
+        unknown = next((d for d in kind.shape if isinstance(d, str)), None)
+        if unknown is not None:
+            raise ArgumentError(
+                f"the parameter {p.wish} has shape {shape_text(kind.shape)}: a parameter needs known lengths, theta is "
+                f"one array; give a number for {unknown!r}, or make it an input"
+            )
+        if not kind.dtype.startswith("float"):
+            raise ArgumentError(f"the parameter {p.wish} is of dtype {kind.dtype}, which has no gradient; leave it to "
+                                "the inputs, or give it dtype float64")  # fmt: skip
+        if not allow_unused and all(p.node is not n for n in leaves):
+            raise ArgumentError(
+                f"the loss does not contain the parameter {p.wish}; leave it out of params, or pass allow_unused=True"
+            )
+
+
+def ordered(inputs: Any, rest: Sequence[Node]) -> list[Named]:
+    """The inputs: those given, which must be all of the rest, else the rest in natural order."""
+    if inputs is None:
+        return sorted((Named(str(n.params[0]), n) for n in rest), key=lambda a: natural(a.wish))
+    found = named(inputs, "inputs")
+    missing = [str(n.params[0]) for n in rest if all(n is not a.node for a in found)]
+    if missing:
+        raise ArgumentError(
+            f"the loss contains {', '.join(missing)}, which is in neither params nor inputs; add it to inputs="
+        )
+    return found
+
+
+def check_together(found: Sequence[Named], value: Array) -> None:
+    """No array and no name twice, one floating-point type, and an argument for every dimension."""
+    holder: dict[object, Named] = {}
+    for a in found:
+        if holder.setdefault(a.node, a) is not a:
+            raise ArgumentError(f"{a.node.params[0]} is given twice in params and inputs; name it once")
+        other = holder.setdefault(a.wish, a)
+        if other is not a:
+            raise ArgumentError(
+                f"two different arrays are called {a.wish!r}, {other.node.type} and {a.node.type}; create the array "
+                "once and use it everywhere, or give one of them another name"
+            )
+    floats = {a.node.type.dtype: a for a in found if a.node.type.dtype.startswith("float")}
+    if len(floats) > 1:
+        (one, a), (two, b) = floats.items()
+        raise ArgumentError(
+            f"{a.wish} is {one} and {b.wish} is {two}; all floating-point arrays of a loss share one dtype, since "
+            f'theta is one array: gradcompile.array("{b.wish}", ..., dtype="{one}")'
+        )
+    known = {d for a in found for d in a.node.type.shape}
+    unknown = sorted(names_of(topological([value.node])) - known)
+    if unknown:
+        raise ArgumentError(
+            f"the loss needs the length of the dimension {unknown[0]!r}, which no argument has; name an array that has "
+            "it in inputs="
+        )
+
+
+def names_of(nodes: Iterable[Node]) -> set[str]:
+    """The named dimensions that occur in the shapes of nodes."""
+    dims = {d for n in nodes for d in n.type.shape if isinstance(d, str)}
+    return {name for d in dims for names, _ in parsed(d) for name in names}
+
+
+def shape_text(shape: Sequence[object]) -> str:
+    """A shape as Python writes a tuple, without quotes round names.
+
+    >>> shape_text(("n", 3)), shape_text(("n",))
+    ('(n, 3)', '(n,)')
+    """
+    return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"

@@ -1,0 +1,224 @@
+"""One entry of an array as an expression: the graph of scalars that a loop computes at one point.
+
+An array that stands in memory is read; any other is computed from the entries of its arguments. What comes out is
+made of ordinary nodes, so that equal entries are one node and are computed once.
+"""
+
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+
+from gradcompile.errors import GraphError
+from gradcompile.ir import Node, apply, const, leaf, node
+from gradcompile.ops.shape import Span, places
+from gradcompile.types import ArrayType, Dim, dim_product, dim_sum
+
+Place = tuple[Dim, ...]  # for each axis of a node an index: a number, or a polynomial in loop variables and dimensions
+Request = Generator[tuple[Node, Place], Node, Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """An array of the generated code that holds a node; its axis k is axis order[k] of the node.
+
+    whole: whether integers are kept as what they are, not as floats.
+    """
+
+    name: str
+    order: tuple[int, ...]
+    whole: bool = False
+
+    @classmethod
+    def plain(cls, name: str, n: Node, whole: bool = False) -> "Memory":
+        """An array with the axes of the node."""
+        return cls(name, tuple(range(len(n.type.shape))), whole)
+
+    def at(self, place: Place) -> Place:
+        """A place in the order of the array's own axes."""
+        return tuple(place[k] for k in self.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An entry that is read: the node, its place, and for names in the place that stand for integers the nodes."""
+
+    source: Node
+    place: Place
+    found: tuple[tuple[str, Node], ...] = ()
+
+
+@dataclass(slots=True)
+class Entries:
+    """Makes entries of nodes. memory: what is read rather than computed. reads: what the leaves of entries stand for.
+
+    found: integer entries that places refer to by number, as "@0@". origin: the array whose entry a scalar is.
+    """
+
+    memory: Mapping[Node, object]
+    reads: dict[Node, Read] = field(default_factory=dict)
+    origin: dict[Node, Node] = field(default_factory=dict)
+    known: dict[tuple[Node, Place], Node] = field(default_factory=dict)
+    found: list[Node] = field(default_factory=list)
+
+    def entry(self, n: Node, place: Place) -> Node:
+        """The scalar node of an entry. Iterative: each step asks for the entries that it needs."""
+        first = n, place
+        stack: list[tuple[tuple[Node, Place], Request]] = []
+        wanted: tuple[Node, Place] | None = first
+        answer: Node | None = None
+        while wanted is not None or stack:
+            if wanted is not None and wanted not in self.known:
+                stack.append((wanted, self.step(*wanted)))
+                answer = None
+            elif wanted is not None:
+                answer = self.known[wanted]
+            key, request = stack[-1] if stack else (first, None)
+            if request is None:
+                break
+            try:
+                wanted = next(request) if answer is None else request.send(answer)
+            except StopIteration as stop:
+                self.known[key] = answer = stop.value
+                self.origin.setdefault(stop.value, key[0])
+                stack.pop()
+                wanted = None
+                if not stack:
+                    break
+        return self.known[first]
+
+    def step(self, n: Node, place: Place) -> Request:
+        """The entry of one node, from those of others."""
+        if n in self.memory and n.op.name not in ("const", "size"):
+            return self.read(n, place)
+        if n.op.name in MOVES:
+            return (yield n.args[0], MOVES[n.op.name](n, place))
+        if n.op.name == "gather":
+            return (yield from self.gather(n, place))
+        if n.op.name == "iota":
+            return self.index(place[0])
+        if n.op.name in ("const", "size", "leaf"):
+            return n
+        if n.op.name == "table":
+            return self.read(n, place)
+        if n.op.takes_arrays and n.op.name != "cast":
+            raise GraphError(f"{n.op.name} of type {n.type} has to stand in memory before an entry is read")
+        parts = []
+        for a in n.args:
+            parts.append((yield a, aligned(a, place)))
+        return node(n.op, parts, n.params)
+
+    def read(self, n: Node, place: Place) -> Node:
+        """A leaf that stands for an entry in memory."""
+        read = Read(n, place, self.found_in(place))
+        made = leaf(f"{id(n)}{list(place)}", ArrayType((), n.type.dtype), "entry")
+        self.reads[made] = read
+        return made
+
+    def gather(self, n: Node, place: Place) -> Request:
+        """An entry at places that are themselves entries; an index below 0 counts from the end."""
+        (axis,), (source, *indices) = n.params, n.args
+        rank = len(indices[0].type.shape)
+        at: list[Dim] = []
+        for k, index in enumerate(indices):
+            here = yield index, place[axis : axis + rank]
+            at.append(self.wrapped_place(here, source.type.shape[axis + k]))
+        return (yield source, (*place[:axis], *at, *place[axis + rank :]))
+
+    def found_in(self, place: Place) -> tuple[tuple[str, Node], ...]:
+        """The integer entries that a place refers to."""
+        names = {int(k) for d in place if isinstance(d, str) for k in re.findall(r"@(\d+)@", d)}
+        return tuple((f"@{k}@", self.found[k]) for k in sorted(names))
+
+    def wrapped_place(self, index: Node, length: Dim) -> Dim:
+        """An integer entry as an index, counted from the end where it is negative."""
+        return self.named(wrapped(index, length, self))
+
+    def named(self, n: Node) -> Dim:
+        """An integer entry as a name in places; a constant or a loop variable as it is."""
+        if n in self.reads and self.reads[n].source is IOTA:
+            return self.reads[n].place[0]
+        if n.op.name == "const":
+            return int(n.value)
+        if n not in self.found:
+            self.found.append(n)
+        return f"@{self.found.index(n)}@"
+
+    def index(self, place: Dim) -> Node:
+        """A place along an axis, as a number."""
+        if isinstance(place, int):
+            return const(place, "int64")
+        return self.read(IOTA, (place,))
+
+
+IOTA = apply("iota", params=("any",))
+
+
+def wrapped(index: Node, length: Dim, entries: Entries) -> Node:
+    """An index that counts from the end where it is negative."""
+    if index.op.name == "const" or (index in entries.reads and entries.reads[index].source is IOTA):
+        return index
+    zero = const(0, "int64")
+    end = const(length, "int64") if isinstance(length, int) else entries.index(length)
+    return apply("select", apply("lt", index, zero), apply("add", index, end), index)
+
+
+def aligned(a: Node, place: Place) -> Place:
+    """The place in an argument of an elementwise op: axes from the last, the only entry where there is one."""
+    own = place[len(place) - len(a.type.shape) :]
+    return tuple(0 if d == 1 else k for k, d in zip(own, a.type.shape, strict=True))
+
+
+def of_broadcast(n: Node, place: Place) -> Place:
+    """The place of what is repeated."""
+    return tuple(place[k] for k in places(n.params, len(n.args[0].type.shape)))
+
+
+def of_item(n: Node, place: Place) -> Place:
+    """The place in what an item is taken from."""
+    rest = iter(place)
+    return tuple(
+        next(rest) if k is None else dim_sum(k.start, dim_product(k.step, next(rest))) if isinstance(k, Span) else k
+        for k in n.params[0]
+    )
+
+
+def of_transpose(n: Node, place: Place) -> Place:
+    """The place before the axes were turned."""
+    own: dict[int, Dim] = dict(zip(n.params[0], place, strict=True))
+    return tuple(own[k] for k in range(len(place)))
+
+
+def of_window(n: Node, place: Place) -> Place:
+    """The place that an entry of a window has along the axis."""
+    axis, _, stride, dilation = n.params
+    here = dim_sum(dim_product(stride, place[axis]), dim_product(dilation, place[axis + 1]))
+    return (*place[:axis], here, *place[axis + 2 :])
+
+
+def of_reshape(n: Node, place: Place) -> Place:
+    """The place before a reshape that only splits axes, or adds and takes axes of one entry."""
+    return tuple(
+        dim_sum(*(dim_product(place[k], stride) for k, stride in group)) if group else 0 for group in splits(n) or ()
+    )
+
+
+def splits(n: Node) -> list[list[tuple[int, Dim]]] | None:
+    """For each axis of a reshape's argument the result's axes that it was split into, with strides; None if merged."""
+    own, shape = n.args[0].type.shape, n.type.shape
+    groups: list[list[tuple[int, Dim]]] = []
+    k = 0
+    for d in own:
+        group: list[int] = []
+        size: Dim = 1
+        while size != d and k < len(shape):
+            group.append(k)
+            size = dim_product(size, shape[k])
+            k += 1
+        if size != d:
+            return None
+        groups.append([(g, dim_product(*(shape[h] for h in group if h > g))) for g in group])
+    return groups if all(d == 1 for d in shape[k:]) else None
+
+
+MOVES = {"broadcast": of_broadcast, "item": of_item, "transpose": of_transpose, "window": of_window,
+         "reshape": of_reshape}  # fmt: skip

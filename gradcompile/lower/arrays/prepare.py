@@ -1,0 +1,154 @@
+"""Rewriting before arrays are lowered: every op in the form in which it costs least as loops or as a matrix product."""
+
+from collections.abc import Sequence
+
+from gradcompile.ir import Node, apply, const, rebuild
+from gradcompile.ops.scan import rebodied
+from gradcompile.ops.shape import Index, places
+from gradcompile.types import Dim, Shape
+
+CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
+SMALL = 32  # products up to which a contraction is a loop where others would be many matrix products
+
+
+def prepared(roots: Sequence[Node]) -> list[Node]:
+    """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
+    roots = rebuild(roots, lambda n: gathered_again(n) if n.op.name == "sum" else n)
+    return rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
+
+
+def gathered_again(n: Node) -> Node:
+    """The sum of scattered entries over the axis they were scattered along is the entries."""
+    x = n.args[0]
+    if x.op.name != "scatter_add":
+        return n
+    (axis, lengths), (g, *index) = x.params, x.args
+    k = picked(index, lengths)
+    return g if k is not None and n.params[0] == (axis + k,) else n
+
+
+# Entries picked along an axis
+
+
+def along(index: Node) -> int | None:
+    """The axis along which an index array is 0, 1, 2, ...; None if it is something else."""
+    if index.op.name == "iota":
+        return 0
+    if index.op.name == "broadcast" and index.args[0].op.name == "iota":
+        return places(index.params, 1)[0]
+    return None
+
+
+def picked(index: Sequence[Node], lengths: Shape) -> int | None:
+    """Which of the index arrays is data, if all others say that every entry is taken from its own place; else None."""
+    axes = [along(i) for i in index]
+    data = [k for k, axis in enumerate(axes) if axis is None]
+    rest = [axis for axis in axes if axis is not None]
+    if len(data) != 1 or rest != list(range(len(index[0].type.shape))):
+        return None
+    own = [d for k, d in enumerate(lengths) if k != data[0]]
+    length = lengths[data[0]]
+    fits = list(index[0].type.shape) == own and isinstance(length, int) and 0 < length <= CLASSES
+    return data[0] if fits and rest else None
+
+
+def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
+    """Where along an axis of a shape an index array, of the shape's axes around it, is; place: of the axis in it."""
+    length = shape[place]
+    zero, end = const(0, "int64"), const(int(length), "int64")
+    right = apply("select", apply("lt", index, zero), apply("add", index, end), index)
+    count = len(index.type.shape)
+    at = tuple(axis + k for k in range(count + 1) if axis + k != place)
+    counted = apply("broadcast", apply("iota", params=(length,)), params=(shape, (place,)))
+    return apply("eq", apply("broadcast", right, params=(shape, at)), counted)
+
+
+def gathered(n: Node) -> Node:
+    """x[i, t[i]] as the sum of x over the classes with all but one left out."""
+    (axis,), (x, *index) = n.params, n.args
+    k = picked(index, x.type.shape[axis : axis + len(index)])
+    if k is None:
+        return n
+    here = chosen(index[k], x.type.shape, axis, axis + k)
+    return apply("sum", apply("select", here, x, const(0.0, x.type.dtype)), params=((axis + k,),))
+
+
+def scattered(n: Node) -> Node:
+    """Zeros with g[i] at [i, t[i]] as a choice at every place."""
+    (axis, lengths), (g, *index) = n.params, n.args
+    k = picked(index, lengths)
+    if k is None:
+        return n
+    shape = n.type.shape
+    here = chosen(index[k], shape, axis, axis + k)
+    at = tuple(j for j in range(len(shape)) if j != axis + k)
+    return apply("select", here, apply("broadcast", g, params=(shape, at)), const(0.0, g.type.dtype))
+
+
+# Contractions
+
+
+def sizes(n: Node) -> dict[int, Dim]:
+    """The dimension of each label of a contraction."""
+    return {
+        label: d for a, labels in zip(n.args, n.params, strict=False) for label, d in zip(labels, a.type.shape, strict=True)
+    }
+
+
+def as_loops(n: Node) -> Node:
+    """A contraction as products that are summed one by one."""
+    la, lb, result = n.params
+    size = sizes(n)
+    summed = [label for label in size if label not in result]
+    labels = (*result, *summed)
+    shape = tuple(size[label] for label in labels)
+    a, b = (spread(x, own, labels, shape) for x, own in zip(n.args, (la, lb), strict=True))
+    product = apply("mul", a, b)
+    return apply("sum", product, params=(tuple(range(len(result), len(labels))),)) if summed else product
+
+
+def spread(x: Node, own: Sequence[int], labels: Sequence[int], shape: Shape) -> Node:
+    """An operand with the axes of all labels."""
+    order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
+    x = apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
+    at = tuple(labels.index(own[k]) for k in order)
+    return x if x.type.shape == shape else apply("broadcast", x, params=(shape, at))
+
+
+def contraction(n: Node) -> Node:
+    """Outer and inner products, and many small ones, as loops."""
+    la, lb, result = n.params
+    summed = [label for label in la if label not in result]
+    rows, columns = ([k for k in own if k in result and k not in other] for own, other in ((la, lb), (lb, la)))
+    if not summed or not (rows or columns):
+        return as_loops(n)
+    size = sizes(n)
+    work: Dim = 1
+    for label in (*summed, *rows, *columns):
+        d = size[label]
+        work = work * d if isinstance(d, int) and isinstance(work, int) else "many"
+    batch = [k for k in la if k in lb and k in result]
+    return as_loops(n) if batch and isinstance(work, int) and work <= SMALL else n
+
+
+# Arrays put together
+
+
+def added(n: Node) -> Node:
+    """A sum of arrays that are each zero but for a part, as one array of all parts."""
+    parts = [a for a in n.args if a.op.name == "assemble" and a.type.shape == n.type.shape]
+    if len(parts) < 2:
+        return n
+    values = [v for a in parts for v in a.args]
+    indices: tuple[Index, ...] = tuple(index for a in parts for index in a.params[1])
+    whole = apply("assemble", *values, params=(n.type.shape, indices))
+    rest = [a for a in n.args if a not in parts]
+    return apply("add", whole, *rest) if rest else whole
+
+
+def inside(n: Node) -> Node:
+    """A scan with its body prepared."""
+    return rebodied(n, prepared)
+
+
+RULES = {"scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "add": added}

@@ -1,0 +1,212 @@
+"""Loops: the record of what a `scan` repeats, and how its results lie one after the other in one vector.
+
+A scan takes the initial carries, the arrays that it walks along axis 0, and the constants of its body. The body is a
+graph of its own, on leaves that are numbered by their places, so that two equal scans are one node.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from gradcompile import ir
+from gradcompile.errors import GraphError
+from gradcompile.ops.record import Params
+from gradcompile.ops.shape import Span
+from gradcompile.types import ArrayType, Dim, dim_product, dim_sum, promote
+
+if TYPE_CHECKING:
+    from gradcompile.ir import Flat, Node
+
+Nodes = tuple["Node", ...]
+T = TypeVar("T")
+INLINE = frozenset({"broadcast", "transpose"})  # the body repeats these of a constant itself: they need no memory
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a scan repeats, `length` times, from the last place to the first if `reverse`.
+
+    carries, slices, constants: leaves of the body; they stand for what the last step left, for the entries at the
+    step's place of the arrays that are walked, and for what is the same in all steps.
+    finals: the new carries.  ys: what each step gives, stacked by place.  totals: what is added up over the steps.
+    """
+
+    carries: Nodes
+    slices: Nodes
+    constants: Nodes
+    finals: Nodes
+    ys: Nodes
+    totals: Nodes
+    length: Dim
+    reverse: bool = False
+
+    @property
+    def leaves(self) -> Nodes:
+        """The leaves of the body, in the order of the scan's arguments."""
+        return (*self.carries, *self.slices, *self.constants)
+
+    @property
+    def roots(self) -> Nodes:
+        """What the body computes, in the order of the scan's results."""
+        return (*self.finals, *self.ys, *self.totals)
+
+    def with_roots(self, roots: "Sequence[Node]") -> "Loop":
+        """The same loop around other formulas of the same types."""
+        finals, ys, totals = self.split(roots)
+        return replace(self, finals=finals, ys=ys, totals=totals)
+
+    def split(self, results: Sequence[T]) -> tuple[tuple[T, ...], tuple[T, ...], tuple[T, ...]]:
+        """What belongs to the finals, to the ys and to the totals."""
+        first, second = len(self.finals), len(self.finals) + len(self.ys)
+        return tuple(results[:first]), tuple(results[first:second]), tuple(results[second:])
+
+    def arguments(self, args: Sequence[T]) -> tuple[tuple[T, ...], tuple[T, ...], tuple[T, ...]]:
+        """What belongs to the carries, to the slices and to the constants."""
+        first, second = len(self.carries), len(self.carries) + len(self.slices)
+        return tuple(args[:first]), tuple(args[first:second]), tuple(args[second:])
+
+    def __reduce__(self) -> tuple[Callable[..., "Loop"], tuple[Any, ...]]:
+        counts = tuple(map(len, (self.carries, self.slices, self.constants, self.finals, self.ys, self.totals)))
+        return _restore, (ir.flatten((*self.leaves, *self.roots)), counts, self.length, self.reverse)
+
+
+def _restore(flat: "Flat", counts: tuple[int, ...], length: Dim, reverse: bool) -> Loop:
+    nodes = iter(ir.unflatten(flat))
+    carries, slices, constants, finals, ys, totals = (tuple(islice(nodes, k)) for k in counts)
+    return Loop(carries, slices, constants, finals, ys, totals, length, reverse)
+
+
+class Part(NamedTuple):
+    """Where one result lies in a scan's vector, and of what type it is."""
+
+    span: Span
+    type: ArrayType
+
+
+def stacked(type: ArrayType, length: Dim) -> ArrayType:
+    """So many of a type along axis 0."""
+    return ArrayType((length, *type.shape), type.dtype)
+
+
+def parts(loop: Loop) -> list[Part]:
+    """The places of the finals, the ys and the totals, one after the other."""
+    types = [*(f.type for f in loop.finals), *(stacked(y.type, loop.length) for y in loop.ys)]
+    found, offset = list[Part](), dim_sum(0)
+    for t in (*types, *(q.type for q in loop.totals)):
+        size = dim_product(*t.shape)
+        found.append(Part(Span(offset, size), t))
+        offset = dim_sum(offset, size)
+    return found
+
+
+def scan_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """A vector of all results; GraphError unless the body fits the arguments and itself."""
+    loop: Loop = params[0]
+    wanted = [*(c.type for c in loop.carries), *(stacked(s.type, loop.length) for s in loop.slices)]
+    wanted += [c.type for c in loop.constants]
+    if list(types) != wanted:
+        raise GraphError(f"scan of {', '.join(map(str, types))}: its body needs {', '.join(map(str, wanted))}")
+    if [f.type for f in loop.finals] != [c.type for c in loop.carries]:
+        raise GraphError("scan: a new carry has not the type of the carry")
+    found = parts(loop)
+    size = dim_sum(*(p.span.count for p in found))
+    return ArrayType((size,), promote(*(p.type.dtype for p in found)))
+
+
+def unpacked(n: "Node") -> "list[Node]":
+    """The results of a scan: finals, ys, totals (see `Loop.split`)."""
+    return [part_of(n, p) for p in parts(n.params[0])]
+
+
+def part_of(vector: "Node", part: Part) -> "Node":
+    """A part of a vector, in its shape and dtype."""
+    return typed(ir.apply("item", vector, params=((part.span,),)), part.type)
+
+
+def typed(x: "Node", type: ArrayType) -> "Node":
+    """The entries in a shape and dtype."""
+    x = x if x.type.shape == type.shape else ir.apply("reshape", x, params=(type.shape,))
+    return x if x.type.dtype == type.dtype else ir.apply("cast", x, params=(type.dtype,))
+
+
+def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":
+    """A vector like a scan's, of these values in the places of its results, zero where there is none."""
+    pairs = [(v, p) for v, p in zip(values, parts(n.params[0]), strict=True) if v is not None]
+    flat = [typed(v, ArrayType((p.span.count,), n.type.dtype)) for v, p in pairs]
+    return ir.apply("assemble", *flat, params=(n.type.shape, tuple((p.span,) for _, p in pairs)))
+
+
+def fresh(type: ArrayType) -> "Node":
+    """A leaf for a body that is being made, unlike any other."""
+    return ir.leaf(f"body.{next(_numbers)}", type, "body")
+
+
+def numbered(kind: str, like: "Iterable[Node]") -> Nodes:
+    """The leaves of a body, named by their places."""
+    return tuple(ir.leaf(f"{kind}.{k}", n.type, "body") for k, n in enumerate(like))
+
+
+def renewed(loop: Loop) -> Loop:
+    """The loop with fresh leaves, to make another one of."""
+    leaves = tuple(fresh(n.type) for n in loop.leaves)
+    known = dict(zip(loop.leaves, leaves, strict=True))
+    carries, slices, constants = loop.arguments(leaves)
+    return replace(loop.with_roots(ir.substitute(loop.roots, known)), carries=carries, slices=slices,
+                   constants=constants)  # fmt: skip
+
+
+def closed(loop: Loop, inits: "Sequence[Node]", xs: "Sequence[Node]", outer: "Mapping[Node, Node]") -> "Node":
+    """The scan of a loop whose formulas hold leaves of its own and anything from outside.
+
+    What does not change from step to step is computed outside, as a constant of the loop; `outer` says what a leaf
+    stands for there. Arrays of which no slice is used are left out.
+    """
+    order = ir.topological(loop.roots)
+    below = set(order)
+    used = [(s, x) for s, x in zip(loop.slices, xs, strict=True) if s in below]
+    slices = tuple(s for s, _ in used)
+    constants = captured(order, loop.roots, (*loop.carries, *slices))
+    whole = replace(loop, slices=slices, constants=constants)
+    known = dict(zip(whole.leaves, numbered_leaves(whole), strict=True))
+    carries, slices, leaves = whole.arguments(tuple(known.values()))
+    body = replace(whole, carries=carries, slices=slices, constants=leaves)
+    args = (*inits, *(x for _, x in used), *ir.substitute(constants, outer))
+    return ir.apply("scan", *args, params=(body.with_roots(ir.substitute(loop.roots, known)),))
+
+
+def numbered_leaves(loop: Loop) -> Nodes:
+    """The leaves that a loop has in the end."""
+    groups = (("carry", loop.carries), ("slice", loop.slices), ("constant", loop.constants))
+    return tuple(n for kind, like in groups for n in numbered(kind, like))
+
+
+def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable[Node]") -> Nodes:
+    """What formulas on these leaves take from outside: the largest parts that don't depend on them, but for numbers."""
+    moving = ir.depends_on(order, leaves)
+    symbolic = ir.depends_on(order, [n for n in order if n.op.name == "leaf"])
+    found: dict[Node, None] = {}
+    for n in (*chain.from_iterable(n.args for n in order if n in moving), *roots):
+        while n in symbolic and n not in moving and n.op.name in INLINE:
+            n = n.args[0]
+        if n in symbolic and n not in moving:
+            found[n] = None
+    return tuple(found)
+
+
+def frontier(roots: "Sequence[Node]", kept: "Set[Node]") -> Nodes:
+    """The nodes among the kept ones that are come upon first, on the way down from the roots."""
+    found = dict.fromkeys(r for r in roots if r in kept)
+    for n in ir.topological(roots, kept.__contains__):
+        found |= dict.fromkeys(a for a in n.args if a in kept)
+    return tuple(found)
+
+
+def rebodied(n: "Node", step: "Callable[[Sequence[Node]], Sequence[Node]]") -> "Node":
+    """A scan with its body rewritten; any other node as it is."""
+    if n.op.name != "scan":
+        return n
+    loop: Loop = n.params[0]
+    new = tuple(step(loop.roots))
+    return n if new == loop.roots else ir.node(n.op, n.args, (loop.with_roots(new),))

@@ -1,0 +1,122 @@
+"""One formula for many: a graph on the entries of stacked arrays becomes one on the arrays, with an axis 0 more."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gradcompile.ir import Node, apply, node, substitute, topological
+from gradcompile.ops.contract import contract
+from gradcompile.ops.record import Params
+from gradcompile.ops.shape import left_axes, places
+from gradcompile.types import Dim, Shape
+
+Pairs = Sequence[tuple[Node, bool]]  # arguments, and whether each is stacked
+
+
+def fitting(order: Iterable[Node], given: Iterable[Node], moving: Iterable[Node]) -> set[Node]:
+    """The nodes among the moving ones that `batched` can compute from the given ones; arguments come first in order."""
+    found, changing = set(given), set(moving)
+    for n in order:
+        if n in changing and (n.op.name in RULES or n.op.emit) and found.issuperset(changing.intersection(n.args)):
+            found.add(n)
+    return found
+
+
+def batched(roots: Sequence[Node], known: Mapping[Node, Node], fixed: Mapping[Node, Node], length: Dim) -> list[Node]:
+    """The roots for all places of axis 0 at once.
+
+    known: nodes below the roots, and their values stacked along an axis 0 of that length; fixed: what stands for the
+    other leaves, the same for all places.
+
+    >>> from gradcompile.ir import leaf
+    >>> from gradcompile.types import ArrayType
+    >>> x, X, w = leaf("x"), leaf("X", ArrayType(("T",))), leaf("w", ArrayType((3,)))
+    >>> batched([apply("mul", x, w)], {x: X}, {}, "T")
+    [<mul float64[T, 3]>]
+    """
+    new = dict(known)
+    for n in topological(roots, known.__contains__):
+        if not new.keys().isdisjoint(n.args):
+            pairs = [(new[a], True) if a in new else (outside(a, fixed), False) for a in n.args]
+            new[n] = RULES.get(n.op.name, elementwise)(n, pairs, length)
+    return [new[r] if r in new else repeated(outside(r, fixed), length) for r in roots]
+
+
+def outside(n: Node, fixed: Mapping[Node, Node]) -> Node:
+    """A node that is the same for all places."""
+    return substitute([n], fixed)[0]
+
+
+def repeated(x: Node, length: Dim) -> Node:
+    """The same value for all places."""
+    return apply("broadcast", x, params=((length, *x.type.shape),))
+
+
+def aligned(x: Node, rank: int) -> Node:
+    """A stacked value with axes of one entry after axis 0, so that the others are the last ones of a rank."""
+    missing = rank + 1 - len(x.type.shape)
+    if not missing:
+        return x
+    length, *rest = x.type.shape
+    kept = (0, *range(missing + 1, rank + 1))
+    return apply("broadcast", x, params=((length, *[1] * missing, *rest), kept))
+
+
+def elementwise(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """Entry by entry."""
+    rank = len(n.type.shape)
+    return apply(n.op.name, *(aligned(x, rank) if stacked else x for x, stacked in pairs), params=n.params)
+
+
+def dot(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """A label more, of what is stacked."""
+    label = 1 + max(max(labels, default=-1) for labels in n.params)
+    (a, la), (b, lb) = ((x, (label, *own) if s else own) for (x, s), own in zip(pairs, n.params, strict=False))
+    return contract(a, la, b, lb, (label, *n.params[2]))
+
+
+def shifted(axes: Iterable[int]) -> tuple[int, ...]:
+    """Axes, one further back."""
+    return tuple(k + 1 for k in axes)
+
+
+def broadcast(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """Repeated over the same axes."""
+    at = places(n.params, len(n.args[0].type.shape))
+    return apply("broadcast", pairs[0][0], params=((length, *n.params[0]), (0, *shifted(at))))
+
+
+def assemble(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """In the same places of each."""
+    shape, indices = n.params
+    full = [spread(x, s, left_axes(shape, index), length) for (x, s), index in zip(pairs, indices, strict=True)]
+    return apply("assemble", *full, params=((length, *shape), tuple((None, *index) for index in indices)))
+
+
+def spread(x: Node, stacked: bool, shape: Shape, length: Dim) -> Node:
+    """A value stacked, and of a shape, which a scalar may lack."""
+    own = x.type.shape[1:] if stacked else x.type.shape
+    x = x if stacked else repeated(x, length)
+    return x if own == shape else apply("broadcast", x, params=((length, *shape), (0,)))
+
+
+def stacked_all(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """An op whose leading axes are a batch anyway, the same for all arguments."""
+    return node(n.op, [x if stacked else repeated(x, length) for x, stacked in pairs], n.params)
+
+
+def by_params(change: Callable[[Params, Dim], Params]) -> Callable[[Node, Pairs, Dim], Node]:
+    """An op of one argument, with other params."""
+    return lambda n, pairs, length: apply(n.op.name, pairs[0][0], params=change(n.params, length))
+
+
+RULES: dict[str, Callable[[Node, Pairs, Dim], Node]] = {
+    "dot": dot,
+    "broadcast": broadcast,
+    "assemble": assemble,
+    "cast": by_params(lambda params, _: params),
+    "item": by_params(lambda params, _: ((None, *params[0]),)),
+    "reshape": by_params(lambda params, length: ((length, *params[0]),)),
+    "transpose": by_params(lambda params, _: ((0, *shifted(params[0])),)),
+    "sum": by_params(lambda params, _: (shifted(params[0]),)),
+    "amax": by_params(lambda params, _: (shifted(params[0]),)),
+    **dict.fromkeys(("solve", "det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs"), stacked_all),
+}

@@ -1,0 +1,290 @@
+"""The op `scan`: its value, step by step, and its derivatives, which are scans again.
+
+Reverse mode runs the other way, with the adjoint of the carry as its carry. What it needs of the primal, the carries
+before each step and the results of contractions, is stacked by a primal scan that gives them as well (`storing`); the
+rest of a step is computed again. A pass makes one scan of the two (`passes.scans`). The adjoints of constants are
+added up over the steps.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradcompile import ir
+from gradcompile.autodiff import is_masked, masked, pulled, pushed, total, zeros
+from gradcompile.interpret import Dims, exact_values, np_values
+from gradcompile.ir import Node
+from gradcompile.ops.record import Op, register
+from gradcompile.ops.scan import (
+    Loop,
+    Nodes,
+    Part,
+    closed,
+    fresh,
+    frontier,
+    packed,
+    part_of,
+    parts,
+    renewed,
+    scan_type,
+    typed,
+    unpacked,
+)
+from gradcompile.ops.shape import Span, Tangents, expand
+from gradcompile.types import ArrayType, dim_value
+
+Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]]
+HEAVY = frozenset(  # stored rather than computed again
+    {"dot", "solve", "det", "logabsdet", "cholesky", "eigvals", "eigvecs", "argsort"}
+)
+
+
+# The value
+
+
+def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., Any]:
+    """The value of a scan by an evaluator of bodies, in one dtype or in that of each node."""
+
+    def value(*given: Any) -> Any:
+        *args, loop, dims = given
+        length = dim_value(loop.length, dims)
+        carries, xs, constants = loop.arguments(args)
+        rows: list[list[Any]] = [[] for _ in loop.ys]
+        sums = [np.zeros(tuple(dim_value(d, dims) for d in q.type.shape), dtype or q.type.dtype) for q in loop.totals]
+        for t in range(length)[:: -1 if loop.reverse else 1]:
+            env = dict(zip(loop.leaves, (*carries, *(x[t] for x in xs), *constants), strict=True))
+            values = evaluator(loop.roots, env, dims)
+            carries, ys, totals = loop.split([values[r] for r in loop.roots])
+            for row, y in zip(rows, ys, strict=True):
+                row.append(y)
+            sums = [s + q for s, q in zip(sums, totals, strict=True)]
+        flat = [np.ravel(v) for v in (*carries, *(y for row in rows for y in row[:: -1 if loop.reverse else 1]), *sums)]
+        return np.concatenate(flat)
+
+    return value
+
+
+# What is known of the primal in a derivative
+
+
+class Step(NamedTuple):
+    """The body of a scan on fresh leaves, and what these stand for outside: the scan's arguments."""
+
+    scan: Node
+    loop: Loop
+    args: Nodes
+
+    @property
+    def wrt(self) -> Nodes:
+        """The leaves that derivatives are taken in."""
+        return tuple(n for n in self.loop.leaves if n.type.dtype.startswith("float"))
+
+
+def step_of(n: Node) -> Step:
+    """A scan, taken apart."""
+    return Step(n, renewed(n.params[0]), n.args)
+
+
+def storing(step: Step, wanted: Sequence[Node]) -> list[Node]:
+    """What nodes of the body are in each step, stacked; by a scan that gives them beside its own results."""
+    loop, first = step.loop, len(step.loop.finals)
+    inits, xs, constants = loop.arguments(step.args)
+    extra = [w for w in dict.fromkeys(wanted) if w not in loop.ys]
+    whole = replace(loop, ys=(*loop.ys, *extra)) if extra else loop
+    n = closed(whole, inits, xs, dict(zip(loop.constants, constants, strict=True)))
+    found = dict(zip(whole.ys, unpacked(n)[first:], strict=False))
+    return [found[w] for w in wanted]
+
+
+def needed(step: Step, roots: Sequence[Node]) -> Nodes:
+    """The nodes of the body that a derivative begins with: carries, and what is made of them and stored or costly."""
+    order = ir.topological(step.loop.roots)
+    moving = ir.depends_on(order, step.loop.carries)
+    stored = set(step.loop.ys)
+    return frontier(roots, {n for n in order if n in moving and (not n.args or n.op.name in HEAVY or n in stored)})
+
+
+def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]) -> Node:
+    """The scan of a derivative, given by what its loop has beyond the primal's: carries, slices, and results."""
+    primal = step.loop
+    _, arrays, constants = primal.arguments(step.args)
+    begun = needed(step, loop.roots)
+    leaves = tuple(fresh(b.type) for b in begun)
+    roots = ir.substitute(loop.roots, dict(zip(begun, leaves, strict=True)))
+    whole = replace(loop.with_roots(roots), slices=(*primal.slices, *leaves, *loop.slices))
+    walked = (*arrays, *storing(step, begun), *xs)
+    return closed(whole, inits, walked, {**dict(zip(primal.constants, constants, strict=True)), **outer})
+
+
+# Reverse mode
+
+
+def scan_vjp(g: Node, n: Node) -> Tangents:
+    """The scan of the transposed step, which runs the other way."""
+    step = step_of(n)
+    loop = step.loop
+    finals, ys, totals = loop.split(cotangents(g, loop))
+    rows, sums = arriving(loop.ys, ys), arriving(loop.totals, totals)
+    sent = [*rows.sent, *sums.sent]
+    carried = {k: fresh(f.type) for k, f in enumerate(loop.finals) if finals[k] is not None}
+    while True:
+        pairs = [(loop.finals[k], d) for k, d in carried.items()]
+        received = pulled([*pairs, *sent], step.wrt)
+        grown = {k for k, c in enumerate(loop.carries) if c in received} - carried.keys()
+        if not grown:
+            break
+        carried |= {k: fresh(loop.carries[k].type) for k in grown}
+    return transposed_step(step, received, dict(sorted(carried.items())), finals, rows.values, sums.values)
+
+
+class Arriving(NamedTuple):
+    """What the transposed step gets for results of the step."""
+
+    sent: list[tuple[Node, Node]]  # a result, and its cotangent, on leaves
+    values: dict[Node, Node]  # what the leaves stand for, outside or stacked
+
+
+def arriving(results: Sequence[Node], given: Sequence[Node | None]) -> Arriving:
+    """The cotangents of results of the step; one from behind a branch stays there, entry by entry."""
+    arrived = Arriving([], {})
+    for y, d in zip(results, given, strict=True):
+        if d is not None and is_masked(d):
+            condition, value = fresh(ArrayType(y.type.shape, "bool")), fresh(y.type)
+            arrived.values.update({condition: expand(d.args[0], d.type.shape), value: expand(d.args[1], d.type.shape)})
+            arrived.sent.append((y, masked(condition, value)))
+        elif d is not None:
+            value = fresh(y.type)
+            arrived.values[value] = d
+            arrived.sent.append((y, value))
+    return arrived
+
+
+def transposed_step(
+    step: Step,
+    received: Mapping[Node, Node],
+    carried: Mapping[int, Node],
+    finals: Sequence[Node | None],
+    rows: Mapping[Node, Node],
+    outer: Mapping[Node, Node],
+) -> Tangents:
+    """The adjoints of a scan's arguments, from the adjoints of the step's leaves."""
+    loop = step.loop
+    slices = [s for s in loop.slices if s in received]
+    constants = [c for c in loop.constants if c in received]
+    back = Loop(
+        tuple(carried.values()),
+        tuple(rows),
+        (),
+        tuple(received.get(loop.carries[k]) or zeros(d) for k, d in carried.items()),
+        tuple(received[s] for s in slices),
+        tuple(received[c] for c in constants),
+        loop.length,
+        not loop.reverse,
+    )
+    inits = [finals[k] or zeros(d) for k, d in carried.items()]
+    if not back.roots:
+        return (None,) * len(step.args)
+    results = unpacked(derived(step, back, inits, list(rows.values()), outer))
+    found = dict(zip([*(loop.carries[k] for k in carried), *slices, *constants], results, strict=True))
+    return tuple(found.get(leaf) for leaf in loop.leaves)
+
+
+def cotangents(g: Node, loop: Loop) -> list[Node | None]:
+    """What of a scan's adjoint belongs to each of its results, None where that is known to be nothing."""
+    found = parts(loop)
+    spans = frozenset(p.span for p in found)
+    pieces = [piece(g, p, spans) if p.type.dtype.startswith("float") else None for p in found]
+    return [None if x is None else as_part(x, p.type) for x, p in zip(pieces, found, strict=True)]
+
+
+def as_part(x: Node, type: ArrayType) -> Node:
+    """An adjoint in a shape and dtype; from behind a branch, it stays there."""
+    if not is_masked(x):
+        return typed(x, type)
+    condition, value = (expand(a, x.type.shape) for a in x.args[:2])
+    return masked(typed(condition, ArrayType(type.shape, "bool")), typed(value, type))
+
+
+def piece(g: Node, part: Part, spans: Set[Span]) -> Node | None:
+    """An entry span of an adjoint: what was put in its place, if nothing overlaps it."""
+    if g.op.name == "assemble" and all(span in spans for (span,) in g.params[1]):
+        found = [v for v, (span,) in zip(g.args, g.params[1], strict=True) if span == part.span]
+        return total(found) if found else None
+    if g.op.name == "add":
+        found = [p for p in (piece(a, part, spans) for a in g.args) if p is not None]
+        return total(found) if found else None
+    if is_masked(g):
+        inner, condition = piece(g.args[1], part, spans), g.args[0]
+        own = ir.apply("item", condition, params=((part.span,),)) if condition.type.shape else condition
+        return None if inner is None else masked(own, inner)
+    return part_of(g, part)
+
+
+def scan_reach(g: Node, n: Node) -> Tangents:
+    """An entry of the adjoint may reach all of every argument."""
+    some = ir.apply("sum", g, params=((0,),))
+    return tuple(ir.apply("broadcast", some, params=(a.type.shape,)) if a.type.shape else some for a in n.args)
+
+
+# Forward mode
+
+
+def scan_jvp(n: Node, tangents: Tangents) -> Node:
+    """The scan of the step's tangent, which runs the same way."""
+    step = step_of(n)
+    loop = step.loop
+    moved = {leaf: fresh(leaf.type) for leaf, t in zip(loop.leaves, tangents, strict=True) if t is not None}
+    while True:
+        known = pushed(loop.roots, moved)
+        grown = {c for c, f in zip(loop.carries, loop.finals, strict=True) if f in known} - moved.keys()
+        if not grown:
+            break
+        moved |= {c: fresh(c.type) for c in loop.carries if c in grown}
+    return pushed_step(step, dict(zip(loop.leaves, tangents, strict=True)), moved, known)
+
+
+def pushed_step(
+    step: Step, given: Mapping[Node, Node | None], moved: Mapping[Node, Node], known: Mapping[Node, Node]
+) -> Node:
+    """The tangent of a scan, from the tangents of what the step gives."""
+    loop = step.loop
+    pairs = [(c, f) for c, f in zip(loop.carries, loop.finals, strict=True) if c in moved]
+    slices = [s for s in loop.slices if s in moved]
+    _, ys, totals = loop.split([expand(known[r], r.type.shape) if r in known else None for r in loop.roots])
+    onward = Loop(
+        tuple(moved[c] for c, _ in pairs),
+        tuple(moved[s] for s in slices),
+        (),
+        tuple(expand(known[f], f.type.shape) if f in known else zeros(f) for _, f in pairs),
+        tuple(y for y in ys if y is not None),
+        tuple(q for q in totals if q is not None),
+        loop.length,
+        loop.reverse,
+    )
+    inits = [given[c] or zeros(c) for c, _ in pairs]
+    outer = {moved[c]: t for c in loop.constants if (t := given[c]) is not None}
+    xs = [t for s in slices if (t := given[s]) is not None]
+    results = iter(unpacked(derived(step, onward, inits, xs, outer)) if onward.roots else ())
+    carried = [next(results) if c in moved else None for c in loop.carries]
+    return packed([*carried, *(None if r is None else next(results) for r in (*ys, *totals))], step.scan)
+
+
+register(
+    Op(
+        "scan",
+        scan_type,
+        repeated(np_values, None),
+        exact=repeated(exact_values, object),
+        vjp=scan_vjp,
+        jvp=scan_jvp,
+        reach=scan_reach,
+        cost=0,
+        arity=None,
+        derivative="the transposed steps, the other way",
+        accuracy="that of the steps",
+        convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
+        doc="a step repeated, each from what the last one left",
+    )
+)
