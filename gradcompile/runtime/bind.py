@@ -16,6 +16,7 @@ from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_lines
 from gradcompile.runtime.route import WHOLE, Route, numba_types
+from gradcompile.types import dim_value, dims_solved, names_in
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
 
@@ -81,7 +82,19 @@ def convert_all(arguments: Sequence[Argument], values: Sequence[Any], copied: in
                 )
             if length != expected:
                 raise ArgumentError(_disagreement(dim, (holder, other, expected), (a, v, length)))
+    if not all(map(str.isidentifier, first)):
+        _check_composed({dim: (a, length) for dim, (a, _, length) in first.items()})
     return converted
+
+
+def _check_composed(first: Mapping[str, tuple[Argument, int]]) -> None:
+    """Raise ArgumentError where a dimension that is made of names, as "2*n", has not the length that these give it."""
+    lengths = dims_solved([(dim, length) for dim, (_, length) in first.items()])
+    for dim, (a, length) in first.items():
+        if names_in(dim) <= lengths.keys() and dim_value(dim, lengths) != length:
+            given = ", ".join(f"{name} is {lengths[name]}" for name in sorted(names_in(dim)))
+            raise ArgumentError(f"{a.name} has an axis of {length}; {dim} are needed, which is "
+                                f"{dim_value(dim, lengths)}, as {given}")  # fmt: skip
 
 
 def _disagreement(dim: str, first: tuple[Argument, Any, int], second: tuple[Argument, Any, int]) -> str:

@@ -16,7 +16,7 @@ from gradcompile.interpret import bound
 from gradcompile.ir import Node, topological
 from gradcompile.ops.scan import Loop
 from gradcompile.ops.shape import Span
-from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
+from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, dims_solved, names_in, parsed
 
 Around = Mapping[Node, "View"]  # of the leaves of a loop's body: what they are views of outside
 
@@ -46,7 +46,7 @@ class Length(NamedTuple):
         """Raise ArgumentError if it is."""
         if dim_value(self.least, lengths) >= 0 or dim_value(self.unless, lengths) == 0:
             return
-        given = ", ".join(f"{name} is {lengths[name]}" for name in dict.fromkeys(names_in(self.least)))
+        given = ", ".join(f"{name} is {lengths[name]}" for name in sorted(names_in(self.least)))
         text = formulas([self.node], names, WIDEST)[self.node]
         raise ArgumentError(f"{text} needs {condition(self.least)}, and {given}; pass longer arrays")
 
@@ -74,7 +74,7 @@ class Index(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """All demands of a problem. axes: for each named dimension an input, by its position, and the axis that has it."""
+    """All demands of a problem. axes: for each dimension that isn't a number an input and an axis, by their places."""
 
     inputs: Sequence[Argument]
     names: Mapping[Node, str]
@@ -94,7 +94,7 @@ class Demands(NamedTuple):
 
     def lengths_of(self, values: Sequence[Any]) -> dict[str, int]:
         """The length of each named dimension, of converted inputs."""
-        return {name: values[k].shape[axis] for name, (k, axis) in self.axes.items()}
+        return dims_solved([(dim, values[k].shape[axis]) for dim, (k, axis) in self.axes.items()])
 
     def shape_of(self, values: Sequence[Any]) -> tuple[int, ...]:
         """The shape of the value, for converted inputs."""
@@ -211,11 +211,6 @@ def described(n: Node, k: int, names: Mapping[Node, str]) -> str:
 def may_be_negative(dim: Dim) -> bool:
     """Whether there are lengths for which it is below 0."""
     return any(c < 0 for _, c in parsed(dim))
-
-
-def names_in(dim: Dim) -> Iterator[str]:
-    """The names of a dimension."""
-    return (name for names, _ in parsed(dim) for name in names)
 
 
 def condition(least: Dim) -> str:

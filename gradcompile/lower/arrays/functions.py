@@ -18,7 +18,7 @@ from gradcompile.lower.arrays.stages import Stages, Target
 from gradcompile.lower.arrays.texts import text_of, tuple_of
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, size_of
-from gradcompile.types import Dim, dim_product, dim_sum, parsed
+from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, parsed
 
 LOOPS = "ijklpqrsuv"
 CACHE = 1 << 20  # bytes of a block's arrays
@@ -121,10 +121,16 @@ class Writer:
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:
         """The lines that take named dimensions from the arrays that have them, as far as they are used."""
         words = set(re.findall(r"\w+", " ".join(texts(list(body)))))
+        axes = [(f"{a.name}.shape[{k}]", d) for a in self.program.inputs for k, d in enumerate(a.leaf.type.shape)]
+        told = dims_told([d for _, d in axes])
+        used = self.naming.dims & words
+        for name, _, rest, _ in reversed(told):
+            used |= names_in(rest) if name in used else set()
         lines: list[Statement] = []
-        for name in sorted(self.naming.dims & words):
-            where = next((a.name, k) for a in self.program.inputs for k, d in enumerate(a.leaf.type.shape) if d == name)
-            lines.append(Line(f"{name} = {where[0]}.shape[{where[1]}]"))
+        for name, c, rest, at in sorted(told, key=lambda t: (t[1:3] != (1, 0), t[0] if t[1:3] == (1, 0) else "")):
+            text = axes[at][0] if rest == 0 else f"({axes[at][0]} - ({text_of(rest)}))"
+            if name in used:
+                lines.append(Line(f"{name} = {text}" if c == 1 else f"{name} = {text} // {c}"))
         return lines
 
     # ---- one kernel for everything
