@@ -57,7 +57,7 @@ def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict
     wild = wild_nodes(order)
     for n in reversed(order):
         if n in received and n in active:
-            adjoint = result[n] = accumulate(received.pop(n), n)
+            adjoint = result[n] = accumulate(received.pop(n), n, n in wild)
             for arg, part in zip(n.args, contributions(n, adjoint, wild), strict=True):
                 if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
@@ -65,10 +65,12 @@ def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict
 
 
 def wild_nodes(order: Sequence[Node]) -> set[Node]:
-    """The nodes that may be infinite or NaN where the leaves are finite; only contractions need to know."""
-    if "dot" not in map(op_name, order):
-        return set()
-    return depends_on(order, [n for n in order if not is_tame(n)])
+    """The nodes that may be infinite or NaN where the leaves are finite, or that the loss itself asks about.
+
+    0 times such a value is NaN, so nothing may reach them from behind a branch. All others need no such care.
+    """
+    asked = [n.args[0] for n in order if n.op.name in ("ne", "eq") and n.args[0] is n.args[1]]
+    return depends_on(order, [*(n for n in order if not is_tame(n)), *asked])
 
 
 def is_tame(n: Node) -> bool:
@@ -81,19 +83,19 @@ def is_tame(n: Node) -> bool:
 def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:
     """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
     if n.op.vjp is not None:
-        return contracted(adjoint, n, wild) if n.op.name == "dot" else transposed(n.op.vjp, adjoint, n)
+        return contracted(adjoint, n, wild) if n.op.name == "dot" else transposed(n.op.vjp, adjoint, n, wild)
     if n.op.partials is not None:
         return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
     return [None] * len(n.args)
 
 
-def transposed(rule: Vjp, adjoint: Node, n: Node) -> Sequence[Node | None]:
-    """The transpose of a linear op; what it passes on from behind a branch stays behind one.
+def transposed(rule: Vjp, adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[Node | None]:
+    """The transpose of a linear op; what it passes on from behind a branch to something wild stays behind one.
 
     One condition for all entries is kept. Conditions of single entries are copied where the transpose copies entries;
     where it adds them up, as scatter does, a place is behind a branch that none of its entries took.
     """
-    if not is_masked(adjoint) or all(map(is_stored, n.args)):
+    if not is_masked(adjoint) or all(is_stored(a) or a not in wild for a in n.args):
         return rule(adjoint, n)
     condition, shape = adjoint.args[0], adjoint.type.shape
     taken: Sequence[Node | None] = [condition] * len(n.args)
@@ -124,7 +126,7 @@ def contracted(adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[Node | None]
     if not is_masked(adjoint) or not any(a in wild for a in n.args):
         return rule(adjoint, n)
     if not adjoint.args[0].type.shape:
-        return transposed(rule, adjoint, n)
+        return transposed(rule, adjoint, n, wild)
     taken = [c if a in wild else None for a, c in zip(n.args, reached(reach, adjoint, n), strict=True)]
     args = [a if c is None else masked(c, a) for a, c in zip(n.args, taken, strict=True)]
     parts = rule(adjoint, node(n.op, args, n.params))
@@ -143,12 +145,12 @@ def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
     return [None if c is None else apply("lt", condition.args[0], c) for c in rule(condition.args[1], n)]
 
 
-def accumulate(parts: Sequence[Node], primal: Node) -> Node:
+def accumulate(parts: Sequence[Node], primal: Node, is_wild: bool) -> Node:
     """The sum of the contributions, of the primal's shape: what broadcasting spread out is summed, once."""
     by_shape: dict[Shape, list[Node]] = {}
     for part, count in Counter(parts).items():
         by_shape.setdefault(part.type.shape, []).append(multiple(count, part))
-    whole = total([unbroadcast(total(group), primal.type.shape, bool(primal.args)) for group in by_shape.values()])
+    whole = total([unbroadcast(total(group), primal.type.shape, is_wild) for group in by_shape.values()])
     return of_dtype(whole, primal.type.dtype)
 
 
@@ -162,7 +164,7 @@ def of_dtype(x: Node, dtype: str) -> Node:
 def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
     """Sum over the axes that broadcasting added or stretched, or repeat over those that a constant partial left out.
 
-    The sum over a branch that no sample took is itself behind a branch, if it goes further back (`inner`).
+    The sum over a branch that no sample took is itself behind a branch, if something wild lies there (`inner`).
     """
     own = x.type.shape
     if own == shape:

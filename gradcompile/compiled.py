@@ -33,7 +33,10 @@ BREAK = "\n        "
 
 
 class Graphs(NamedTuple):
-    """The graph before and after each pass: roots, the value first, then the gradient by parameter."""
+    """The graph before and after each pass: roots, the value first, then the gradient by parameter.
+
+    Of arrays, `stabilized` has its contractions as well.
+    """
 
     read: list[Node]
     stabilized: list[Node]
@@ -72,7 +75,7 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
-    return (passes.contracted(stable) if problem.arrays else stable), rewrites
+    return (passes.looped(passes.contracted(stable)) if problem.arrays else stable), rewrites
 
 
 @collector_paused()
@@ -90,7 +93,8 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
 
 
 def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
-    """The roots with contractions, and the labels of what they stand on, carried over."""
+    """The roots with contractions and lean loops, and the labels of what they stand on, carried over."""
+    roots = passes.looped(roots)
     live = set(topological(roots))
     keys = [adjoint for adjoint in labels if adjoint in live]
     new = iter(passes.contracted(roots, [*keys, *(labels[k] for k in keys)]))
@@ -312,7 +316,8 @@ class CompiledGrad(Compiled):
     def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
 
-        Arrays of the right dtype are bound by reference: changes in place are seen.
+        Arrays of the right dtype are bound by reference: changes in place are seen. That indices are inside their axes
+        is checked here, not when they change.
         """
         converted = bind.match_inputs(self.problem.inputs, inputs, named)
         return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gradcompile.errors import ArgumentError
 from gradcompile.ir import Node, topological
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim, dim_value
+from gradcompile.types import ArrayType, Dim, dim_value, dims_solved
 
 Env = Mapping[Node, npt.ArrayLike]
 Dims = dict[str, int]
@@ -61,9 +61,7 @@ def bind(env: Env, dims: Dims) -> None:
     for n, value in env.items():
         if np.ndim(value) != len(n.type.shape):
             raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}, its value has shape {np.shape(value)}")
-        for dim, found in zip(n.type.shape, np.shape(value), strict=True):
-            if isinstance(dim, str) and dim.isidentifier():
-                dims.setdefault(dim, found)
+    dims |= dims_solved([axis for n, v in env.items() for axis in zip(n.type.shape, np.shape(v), strict=True)])
     for n, value in env.items():
         for dim, found in zip(n.type.shape, np.shape(value), strict=True):
             if length(dim, dims, n.type) != found:

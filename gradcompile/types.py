@@ -8,7 +8,7 @@ Python, so generated code may use it as it stands.
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -129,3 +129,50 @@ def dim_value(dim: Dim, sizes: Mapping[str, int]) -> int:
     7
     """
     return sum(c * math.prod(sizes[name] for name in names) for names, c in parsed(dim))
+
+
+def names_in(dim: Dim) -> set[str]:
+    """The names of a dimension."""
+    return {name for names, _ in parsed(dim) for name in names}
+
+
+def dim_unknown(dim: Dim, known: Container[str]) -> tuple[str, int, Dim] | None:
+    """The name, its coefficient and the rest of a dimension in which one name alone is not known, to first degree.
+
+    >>> dim_unknown("2*n-1", ()), dim_unknown("m*n", ()), dim_unknown("d+n-1", ("d",))
+    (('n', 2, -1), None, ('n', 1, 'd-1'))
+    """
+    unknown = [(names, c) for names, c in parsed(dim) if any(name not in known for name in names)]
+    if len(unknown) != 1 or len(unknown[0][0]) != 1:
+        return None
+    (((name,), c),) = unknown
+    return name, c, written({names: k for names, k in parsed(dim) if names != (name,)})
+
+
+def dims_told(axes: Iterable[Dim]) -> list[tuple[str, int, Dim, int]]:
+    """The names that the lengths of axes tell, in an order in which each follows from those before it.
+
+    Of each its coefficient in an axis, the rest of that axis's dimension, and which axis it is.
+
+    >>> dims_told(["d+n-1", 3, "d"])
+    [('d', 1, 0, 2), ('n', 1, 'd-1', 0)]
+    """
+    left, found = dict(enumerate(axes)), dict[str, tuple[str, int, Dim, int]]()
+    while True:
+        candidates = [(u, k) for k, d in left.items() if (u := dim_unknown(d, found)) is not None]
+        if not candidates:
+            return list(found.values())
+        (name, c, rest), k = min(candidates, key=lambda u: (u[0][2] != 0, u[0][1] != 1))  # an axis of that very length
+        found[name] = (name, c, rest, k)
+
+
+def dims_solved(axes: Sequence[tuple[Dim, int]]) -> dict[str, int]:
+    """The length of each name, from dimensions and the lengths that they have; what contradicts is for the caller.
+
+    >>> dims_solved([("d+n-1", 9), ("d", 3)])
+    {'d': 3, 'n': 7}
+    """
+    sizes: dict[str, int] = {}
+    for name, c, rest, k in dims_told([dim for dim, _ in axes]):
+        sizes[name] = (axes[k][1] - dim_value(rest, sizes)) // c
+    return sizes

@@ -1,6 +1,7 @@
 """Losses of symbolic arrays: what is read from them, and what a call checks, converts and returns."""
 
 import copy
+import importlib.util
 import pickle
 
 import numpy as np
@@ -11,7 +12,7 @@ import gradcompile as gc
 from gradcompile import ArgumentError, ArgumentTypeError, ExpressionError, compile_grad, compile_value
 from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.interpret import evaluate
-from gradcompile.runtime import bind
+from gradcompile.runtime import bind, route
 
 rng = np.random.default_rng(1)
 X, t = gc.array("X", ("n", 5)), gc.array("t", ("n",), dtype="int64")
@@ -209,6 +210,13 @@ def test_what_is_lost_is_refused(array, value, words):
         converted(array, value)
 
 
+def test_the_kernel_is_told_of_integers():
+    keep, m = gc.array("keep", ("n", 5), dtype="bool"), gc.array("m", (), "int64")
+    problem = read_arrays(np.sum(np.where(keep, X, m) @ W1), [W1])
+    types = [str(t) for t in route.numba_types(problem.inputs, problem.dtype)]
+    assert types == ["array(float64, 1d, C)"] * 2 + ["array(float64, 2d, C)", "array(int64, 2d, C)", "int64"]
+
+
 # Named dimensions and indices
 
 
@@ -248,6 +256,8 @@ v, w = gc.array("v", "n"), gc.array("w", "m")
         (v[::-1], 0, None),
         (np.max(v), 1, r"max\(v\) needs n >= 1, and n is 0"),
         (v[[0, 3, -1]], 4, "needs n >= 4, and n is 3"),
+        (v[np.array(3)], 4, "needs n >= 4, and n is 3"),
+        (v[np.array([[0], [3]])], 4, "needs n >= 4, and n is 3"),
         (np.diff(v), 1, "needs n >= 1, and n is 0"),
         (np.pad(v, 1)[1:-1], 0, None),
     ],
@@ -300,6 +310,16 @@ def test_only_what_is_used_of_an_index_counts():
         checked(f, *(args[a.name] if a.name != "pair" else [[3, 5]] for a in f.problem.inputs))
 
 
+def test_indices_in_loops_are_inside_their_axes():
+    h0, many = gc.array("h0", ("n", 2)), gc.array("many", ("T", "n"), dtype="int64")
+    f = compile_value(gc.scan(lambda h, i: (np.tanh(h + E[i] + E[k]), None), h0, many)[0])
+    args = {"E": np.ones((6, 2)), "h0": np.zeros((1, 2)), "many": np.zeros((3, 1), int), "k": [0]}
+    checked(f, *(args[a.name] for a in f.problem.inputs))
+    for name, index, words in (("many", [[0], [6], [0]], r"many\[1, 0\] is 6"), ("k", [-7], r"k\[0\] is -7; E has")):
+        with pytest.raises(ArgumentError, match=words):
+            checked(f, *({**args, name: index}[a.name] for a in f.problem.inputs))
+
+
 # Calling
 
 
@@ -336,6 +356,20 @@ def test_every_way_to_call_checks_indices(way):
         way(f)(np.ones((6, 2)), [6])
 
 
+def test_arrays_without_axes_are_numbers():
+    slope, x, y = (gc.array(name) for name in ("w", "x", "y"))
+    f = compile_grad((slope * x - y) ** 2, [slope])
+    loss, grads = f(2.0, 3.0, 10.0)
+    assert (loss, grads.w, type(grads.w)) == (16.0, -24.0, float)
+    assert f.flat([2.0], 3, 10)[1].tolist() == [-24.0]
+
+
+def test_a_number_among_arrays():
+    rate = gc.array("rate")
+    _, grads = compile_grad(np.sum(rate * E) + rate, {"E": E, "rate": rate})(np.ones((6, 2)), 3)
+    assert (grads.E[5, 1], grads.rate) == (3.0, 13.0)
+
+
 def test_a_bare_gradient():
     loss, gradient = compile_grad(EMBEDDED, E)(np.ones((6, 2)), [0, 0, 3])
     assert loss == 6.0
@@ -370,3 +404,31 @@ def test_values_have_shape_and_dtype_as_in_numpy(value, want):
 def test_values_of_any_length(n):
     got = compile_value((X @ W1)[:, None], [W1])(THETA[0], DATA[0][:n])
     assert got.shape == (n, 1, 4)
+
+
+def test_a_mean_of_nothing_is_nan():
+    loss, grads = compile_grad(LOSS, [W1, b1, W2, b2])(*THETA, np.zeros((0, 5)), [])
+    assert np.isnan(loss)
+    assert [g.shape for g in grads] == [p.shape for p in THETA]
+
+
+def test_truth_values_are_inputs():
+    keep = gc.array("keep", "n", dtype="bool")
+    f = compile_grad(np.sum(np.where(keep[:, None], X @ W1, 0.0)), W1)
+    chosen = DATA[1] > 0
+    for given in (chosen, chosen.astype(int), chosen.tolist()):
+        loss, gradient = f(THETA[0], DATA[0], given)
+        assert loss == pytest.approx(np.sum((DATA[0] @ THETA[0])[chosen]))
+        np.testing.assert_allclose(gradient[:, 0], DATA[0][chosen].sum(0))
+
+
+def test_a_saved_file_gives_the_same_bits(tmp_path):
+    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f.save(tmp_path / "saved_array_loss.py")
+    spec = importlib.util.spec_from_file_location("saved_array_loss", tmp_path / "saved_array_loss.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    theta, gradient = f.pack(*THETA), np.empty(f.size)
+    loss, want = f.flat(theta, *DATA)
+    assert module.kernel(theta, gradient, *DATA) == loss
+    assert gradient.tolist() == want.tolist()

@@ -260,7 +260,7 @@ def test_the_loss_of_one_sample(loss: Any, want: Callable[..., Any]) -> None:
 # What is wrong
 
 k = sp.Symbol("k", integer=True)
-K, N, odd = sp.MatrixSymbol("K", k, k), sp.MatrixSymbol("N", n + 1, 2), sp.Symbol("a b")
+K, N, odd = sp.MatrixSymbol("K", k, k), sp.MatrixSymbol("N", n * sp.Symbol("r"), 2), sp.Symbol("a b")
 ERRORS: list[tuple[Any, dict[str, Any], type[GradcompileError], str]] = [
     (sp.Trace(A * A.T) * A, {}, ExpressionError, r"the loss is given .* 3 x 3; a loss is a scalar: take the Trace"),
     (sp.exp(A * A), {}, ExpressionError, r"exp is given A\*\*2, which is 3 x 3; .*applyfunc"),

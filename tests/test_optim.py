@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import gradcompile as gc
 from gradcompile.compile import compile_grad
 from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError, TrainingError
-from gradcompile.optim import chain, clip_by_norm, momentum, rules, scale, sgd
+from gradcompile.frontend.arrays.problem import read_arrays
+from gradcompile.optim import batches, chain, clip_by_norm, momentum, rules, scale, sgd
 
 a, b, x, y, lam = sp.symbols("a b x y lam")
 RANDOM = np.random.default_rng(0)
@@ -247,3 +249,69 @@ def test_options_of_a_wrong_kind_are_named(option: dict[str, object]) -> None:
     options = {"learning_rate": 0.1, "epochs": 3, "progress": False} | option
     with pytest.raises(GradcompileError, match=next(iter(option))):
         sgd(f, [0.0], [[1.0, 2.0], [2.0, 4.0]], **options)
+
+
+# Losses over arrays
+
+
+@pytest.fixture(scope="module")
+def plane():
+    X, t, w, b = gc.array("X", ("n", 3)), gc.array("t", ("n",)), gc.array("w", (3,)), gc.array("b")
+    return compile_grad(np.mean((X @ w + b - t) ** 2), [w, b], inputs=[X, t])
+
+
+def test_array_inputs_are_cut_along_the_only_named_dimension(plane):
+    rows = RANDOM.normal(size=(103, 3))
+    data = [rows, rows @ [1.0, -2.0, 0.5] + 0.3]
+    optimiser = chain(momentum(0.5), scale(-0.1))
+    theta, losses = reference(plane, np.zeros(4), data, optimiser, 4, 10, [np.arange(103)] * 4)
+    options = {"learning_rate": 0.1, "momentum": 0.5, "epochs": 4, "batch_size": 10, "shuffle": False, **QUIET}
+    fit = sgd(plane, [np.zeros(3), 0.0], data, **options)
+    np.testing.assert_allclose([*fit.params[0], fit.params[1]], theta, rtol=1e-12)
+    np.testing.assert_allclose(fit.history["loss"], losses, rtol=1e-12)
+    named = sgd(
+        plane, {"w": np.zeros(3), "b": 0.0}, dict(zip(["X", "t"], data, strict=True)), batch_axis="n", **options
+    )
+    assert named.params["w"].tobytes() == fit.params[0].tobytes()
+
+
+def axis(loss, params, given=None, batch_size=10):
+    return batches.axis_of_samples(read_arrays(loss, params).inputs, given, batch_size)
+
+
+def test_which_dimension_counts_the_samples():
+    X, Z, w = gc.array("X", ("n", 3)), gc.array("Z", ("m", 3)), gc.array("w", (3,))
+    both = np.mean(X @ w) + np.mean(Z @ w)
+    assert axis(np.mean(X @ w), [w]) == "n"
+    assert axis(both, [w], "m") == "m"
+    assert axis(both, [w], batch_size=None) is None
+    assert axis(np.sum(w), [w], batch_size=None) is None
+    for loss, given, message in (
+        (both, None, "the inputs have the dimensions"),
+        (both, "k", "no input has that dimension; they have"),
+        (np.sum(w), None, "no columns"),
+        (np.mean(X @ w) + np.mean(gc.array("A", (2, "n"))), None, "only a first axis can be cut"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            axis(loss, [w], given)
+
+
+def test_an_index_into_the_samples_is_not_cut():
+    X, k, w = gc.array("X", ("n", 3)), gc.array("k", ("n",), "int64"), gc.array("w", (3,))
+    problem = read_arrays(np.mean(X[k] @ w), [w])
+    data = [np.zeros((4, 3)), np.arange(4)]
+    inputs = [data[0] if a.name == "X" else data[1] for a in problem.inputs]
+    batches.check(problem, inputs, "n", 4)
+    with pytest.raises(ArgumentError, match="k is an index into the samples"):
+        batches.check(problem, inputs, "n", 2)
+    inputs[[a.name for a in problem.inputs].index("k")] = np.array([0, 1, 2, 4])
+    with pytest.raises(ArgumentError, match="is 4"):
+        batches.check(problem, inputs, "n", 4)
+
+
+def test_the_last_batch_has_to_suffice():
+    X, w = gc.array("X", ("n", 3)), gc.array("w", (3,))
+    problem = read_arrays(np.mean(X[2:] @ w), [w])
+    batches.check(problem, [np.zeros((6, 3))], "n", 3)
+    with pytest.raises(ArgumentError, match="n is 1"):
+        batches.check(problem, [np.zeros((7, 3))], "n", 3)

@@ -10,8 +10,10 @@ from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
 from gradcompile.interpret import evaluate
 from gradcompile.ir import leaf, topological
+from gradcompile.ops.shape import Span
 from gradcompile.passes import contracted, finished, looped, simplified, stabilized
 from gradcompile.passes.batch import batched, fitting
+from gradcompile.passes.simplify import are_apart
 from gradcompile.types import ArrayType
 from tests.test_scan import CASES, scans, symbolic, wave
 
@@ -206,6 +208,37 @@ def test_the_cost_is_that_of_all_steps():
     x, y = array("x", 10), array("y", "T")
     costs = [operations([scan(lambda c, x: (c + c * x, None), 0.0, a)[0].node]) for a in (x, y)]
     assert costs == [20, 2]
+
+
+def test_adjoints_of_transposed_weights_are_one_product():
+    W, x = array("W", (2, 3, 4)), array("x", ("T", 2))
+    turned = np.transpose(W, (1, 2, 0))
+    c, _ = scan(lambda c, x: (np.tanh(c + np.tensordot(turned, x * np.sum(c), 1)), None), np.ones((3, 4)), x)
+    roots = vjp(np.sum(c * c).node, [W.node])
+    after = looped(roots)
+    assert all(q.op.name == "sum" for n in scans(*after) for q in n.params[0].totals)
+    point = {W.node: rng.normal(size=(2, 3, 4)), x.node: rng.normal(size=(5, 2))}
+    np.testing.assert_allclose(evaluate(after, point)[0], evaluate(roots, point)[0], rtol=1e-11)
+
+
+def test_much_is_not_stored_to_do_little_after_the_loop():
+    V, x = array("V", (3, 3)), array("x", ("T", 3))
+
+    def step(carry, x):
+        a, b, c = carry
+        return (np.sin(a + x), np.cos(b + x), np.tanh(c - x)), (a * b + c) @ V
+
+    _, ys = scan(step, (np.zeros(3), np.ones(3), np.ones(3)), x)
+    (n,) = scans(*looped([ys.node]))
+    assert len(n.params[0].ys) == 1
+
+
+def test_spans_of_named_lengths_that_are_apart():
+    assert are_apart(Span(0, "n"), Span("n", 3))
+    assert are_apart(Span("2*n+1", 3), Span("n", "n"))
+    assert not are_apart(Span(0, "n"), Span("n-1", 3))
+    assert not are_apart(Span(0, "n"), Span("m", 3))
+    assert not are_apart(Span("n", "n", -1), Span("2*n", 3))
 
 
 # Any step

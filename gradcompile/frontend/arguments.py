@@ -82,7 +82,8 @@ class Problem:
 class Slot:
     """An argument before its leaf is made: symbols in row-major order, and the shape they are arranged in.
 
-    whole: it is a matrix that the loss uses whole, or whose shape has names, so that no symbol stands for an entry.
+    whole: it is an array that the loss uses whole, or whose shape has names, so that no symbol stands for an entry.
+    dtype: its own, if it differs from that of the loss.
     """
 
     wish: str
@@ -92,6 +93,7 @@ class Slot:
     symbols: list[Any] = field(default_factory=list)
     base: Any = None
     whole: bool = False
+    dtype: str | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -193,9 +195,9 @@ def arranged(entry: Any, role: str) -> tuple[tuple[int, ...], list[Any]]:
 
 
 def base_shape(base: Any, role: str) -> Shape | None:
-    """The shape of an IndexedBase or MatrixSymbol; None where the elements in the loss decide."""
+    """The shape of an IndexedBase or MatrixSymbol; None where the loss decides."""
     shape = base._shape if isinstance(base, sympy.IndexedBase) else base.shape
-    if shape is None:
+    if shape is None or (isinstance(base, sympy.IndexedBase) and not all(d.is_Integer for d in shape)):
         return None
     if isinstance(base, sympy.MatrixSymbol) and role != "params":
         return tuple(dimension(d) for d in shape)
@@ -351,7 +353,7 @@ def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
     built = []
     for s, name in zip(found, fresh.all([s.wish for s in found]), strict=True):
         rows: tuple[Dim, ...] = ("n",) if s.role == "data" else ()
-        node = leaf(name, ArrayType((*rows, *(s.shape or ())), dtype), LEAF_ROLES[s.role])
+        node = leaf(name, ArrayType((*rows, *(s.shape or ())), s.dtype or dtype), LEAF_ROLES[s.role])
         names = fresh.all([symbol_name(e) for e in s.symbols]) if s.shape else []
         entries = nested(names, s.shape) if s.shape and not s.whole else None
         built.append(Argument(name, s.original, node, entries, tuple(s.symbols)))
@@ -367,7 +369,7 @@ def nested(flat: list[str], shape: Shape) -> Entries:
 
 
 def elements(argument: Argument) -> Iterator[tuple[Node, Any, str]]:
-    """Node, symbol and identifier of a scalar argument, or of each entry of an array; none of a matrix used whole."""
+    """Node, symbol and identifier of a scalar argument, or of each entry of an array; none of an array used whole."""
     if argument.entries is None:
         for symbol in argument.symbols:
             yield argument.leaf, symbol, argument.name

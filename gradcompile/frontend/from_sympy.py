@@ -7,7 +7,7 @@ import sympy
 
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
-from gradcompile.frontend import arguments
+from gradcompile.frontend import arguments, index
 from gradcompile.frontend.arguments import Argument, Problem, Slot
 from gradcompile.frontend.heads import Context, Plan, per_sample
 from gradcompile.frontend.matrices import matrix_nodes, plan, scalar_of
@@ -24,6 +24,7 @@ class Tape:
         self.named = named
         self.steps: list[tuple[Any, Plan, tuple[int, ...]]] = []
         self.atoms: dict[Any, None] = {}
+        self.lengths: set[Any] = set()  # of symbols
         self._place: dict[int, int] = {}
 
     def add(self, root: Any) -> int:
@@ -46,12 +47,19 @@ class Tape:
             self.atoms.setdefault(how.atom)
         return expr, how, iter(how.parts)
 
+    def settle(self, slots: Sequence[Slot]) -> None:
+        """Give every array its shape."""
+        arguments.settle_shapes(slots, self.atoms)
+
     def build(self, context: Context) -> list[Node]:
         """A node for each step."""
         nodes: list[Node] = []
         for _, how, parts in self.steps:
             nodes.append(how.build(context, *(nodes[p] for p in parts)))
         return nodes
+
+
+AnyTape = Tape | index.IndexTape
 
 
 def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = "float64") -> list[Node]:
@@ -145,7 +153,7 @@ def scalar(loss: Any) -> Any:
     return loss
 
 
-def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -> tuple[Tape, list[Slot], bool]:
+def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -> tuple[AnyTape, list[Slot], bool]:
     """The loss as a tape and its arguments, parameters first, checked against each other."""
     given, bare = arguments.slots(params, "params", "p")
     columns, _ = arguments.slots(data, "data", "data")
@@ -155,9 +163,9 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     arguments.check_distinct(slots)
     named = {symbol: s for s in slots for symbol in s.symbols}
     bases = {s.base for s in slots if s.base is not None}
-    tape = Tape(named)
+    tape = index.IndexTape(named) if index.applies(expr) else Tape(named)
     tape.add(expr)
-    dims = arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
+    dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
     rest = arguments.free(tape.atoms, {*named, *bases, *dims})
     if rest and inputs is not None:
@@ -166,11 +174,11 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
             f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs="
         )
     check_used(slots, tape, allow_unused)
-    arguments.settle_shapes([*slots, *rest], tape.atoms)
+    tape.settle([*slots, *rest])
     return tape, [*slots, *rest], bare
 
 
-def check_used(slots: Sequence[Slot], tape: Tape, allow_unused: bool) -> None:
+def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None:
     """Every parameter and every data entry is in the loss."""
     bases = arguments.bases_in(tape.atoms)
     for s in slots:

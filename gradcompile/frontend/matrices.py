@@ -32,7 +32,7 @@ from gradcompile.ops.linalg import flipped, on_diagonal, positions
 from gradcompile.ops.shape import Span, expand
 from gradcompile.passes.contract import NAMED, Labelled
 from gradcompile.passes.contract import turned as upright
-from gradcompile.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, parsed
+from gradcompile.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, dims_told, parsed
 
 POWERS = 4  # up to this one a power is so many factors of a product, so that A**2*b is A*(A*b)
 SAMPLES = -1  # the label of the samples' axis
@@ -631,7 +631,7 @@ def matrix_nodes(atoms: Iterable[Any], slots: Sequence[Slot], built: Sequence[Ar
             if symbol.name in n.type.shape:
                 sizes.setdefault(symbol, apply("size", n, params=(n.type.shape.index(symbol.name),)))
     for a in atoms:
-        if isinstance(a, MatrixElement) and a.args[0] in found:
+        if isinstance(a, MatrixElement) and a.args[0] in found and all(i.is_Integer for i in indices(a)):
             found[a] = entry_at(found[a.args[0]], tuple(map(int, indices(a))))
     return found | sizes
 
@@ -654,7 +654,7 @@ def scalar_of(value: Node, expr: Any, slots: Sequence[Slot], built: Sequence[Arg
 
 def check_dimensions(value: Node, leaves: Iterable[Node]) -> None:
     """Raise ArgumentError where a dimension has a name whose length no argument tells."""
-    known = {d for n in leaves for d in n.type.shape}
+    known = {name for name, _, _, _ in dims_told([d for n in leaves for d in n.type.shape])}
     for n in topological([value]):
         for dim in n.type.shape:
             missing = next((x for names, _ in parsed(dim) for x in names if x not in known), None)

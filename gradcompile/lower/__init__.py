@@ -17,8 +17,8 @@ from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
-            "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP", "group",
-            "work")  # fmt: skip
+            "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP",
+            "group", "work")  # fmt: skip
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size", "highest", "largest",
                                      "settle"),
            "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),

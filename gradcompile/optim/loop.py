@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
 from gradcompile.frontend.arguments import Argument
-from gradcompile.optim import rules
+from gradcompile.optim import batches, rules
 from gradcompile.optim.rules import Chain, Vector
 from gradcompile.runtime import bind, jit
 
@@ -44,6 +44,7 @@ def sgd(
     learning_rate: float,
     epochs: int,
     batch_size: int | None = None,
+    batch_axis: str | None = None,
     momentum: float = 0.0,
     clip_norm: float | None = None,
     shuffle: bool = True,
@@ -55,10 +56,11 @@ def sgd(
 
     params: where to start; data: the other arguments of f; each a sequence in the function's order, or a mapping by
     name. Columns (data symbols) are cut into batches of `batch_size` samples, all of them if None, in an order drawn
-    anew for each epoch from `seed` (as they come if `shuffle` is false); the last batch may be smaller. Other inputs
-    pass whole. clip_norm: the gradient is scaled down to this norm where it is longer. callback(epoch, params, loss,
-    grad_norm) is called after each epoch (1, 2, ...) with copies; training ends when it returns True. Ctrl-C ends it
-    too, and what was reached is returned.
+    anew for each epoch from `seed` (as they come if `shuffle` is false); the last batch may be smaller. Of a loss over
+    arrays those are cut whose first axis is the only dimension that has a name; where there are more names,
+    `batch_axis` is that of the samples. Other inputs pass whole. clip_norm: the gradient is scaled down to this norm
+    where it is longer. callback(epoch, params, loss, grad_norm) is called after each epoch (1, 2, ...) with copies;
+    training ends when it returns True. Ctrl-C ends it too, and what was reached is returned.
 
     Raises TrainingError where loss or gradient is not finite, ArgumentError or ArgumentTypeError for what doesn't fit.
 
@@ -78,7 +80,7 @@ def sgd(
     clip = [] if clip_norm is None else [rules.clip_by_norm(clip_norm)]
     _check_options(learning_rate, epochs, momentum, batch_size)
     optimiser = rules.chain(*clip, *steps, rules.scale(-learning_rate))
-    training = Training(f, params, data, optimiser, epochs, batch_size, shuffle, seed)
+    training = Training(f, params, data, optimiser, epochs, batch_size, batch_axis, shuffle, seed)
     interrupted = training.run(_bar(epochs, progress), callback)
     return training.result(interrupted)
 
@@ -115,6 +117,7 @@ class Training:
     optimiser: Chain
     epochs: int
     batch_size: int | None
+    batch_axis: str | None
     shuffle: bool
     seed: int
     theta: Vector = field(init=False)
@@ -125,11 +128,11 @@ class Training:
         self.inputs = bind.match_inputs(arguments, _in_order(self.data, arguments, "data"), {})
         self.f._route.check(self.inputs)
         self.theta = bind.pack(self.params, _in_order(self.given, self.params, "params"), self.f.dtype)
-        self.is_column = [a.leaf.type.shape[:1] == ("n",) for a in arguments]
+        samples = batches.axis_of_samples(arguments, self.batch_axis, self.batch_size)
+        self.is_column = [samples is not None and a.leaf.type.shape[:1] == (samples,) for a in arguments]
         self.samples = next((len(v) for v, c in zip(self.inputs, self.is_column, strict=True) if c), 1)
-        if self.batch_size is not None and not any(self.is_column):
-            raise ArgumentError("batch_size: the loss has no columns to cut in batches; name them in data, or drop it")
         self.batch = min(self.batch_size or self.samples, self.samples)
+        batches.check(self.f.problem, self.inputs, samples, self.batch)
         self.state = self.optimiser.init(self.theta)
         self.at = np.zeros(3, np.int64)  # epoch of this block, first sample of the next batch, steps in all
         self.sums = np.zeros(2)  # of loss and gradient norm over this epoch, weighted

@@ -6,6 +6,7 @@ Compiled code checks no type and no shape, so everything is checked here. What i
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_lines
 from gradcompile.runtime.route import WHOLE, Route, numba_types
+from gradcompile.types import dim_value, dims_solved, names_in
+
+Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
 
 _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": np.dtype("float32")}
 _INT64 = np.dtype("int64")
@@ -78,7 +82,19 @@ def convert_all(arguments: Sequence[Argument], values: Sequence[Any], copied: in
                 )
             if length != expected:
                 raise ArgumentError(_disagreement(dim, (holder, other, expected), (a, v, length)))
+    if not all(map(str.isidentifier, first)):
+        _check_composed({dim: (a, length) for dim, (a, _, length) in first.items()})
     return converted
+
+
+def _check_composed(first: Mapping[str, tuple[Argument, int]]) -> None:
+    """Raise ArgumentError where a dimension that is made of names, as "2*n", has not the length that these give it."""
+    lengths = dims_solved([(dim, length) for dim, (_, length) in first.items()])
+    for dim, (a, length) in first.items():
+        if names_in(dim) <= lengths.keys() and dim_value(dim, lengths) != length:
+            given = ", ".join(f"{name} is {lengths[name]}" for name in sorted(names_in(dim)))
+            raise ArgumentError(f"{a.name} has an axis of {length}; {dim} are needed, which is "
+                                f"{dim_value(dim, lengths)}, as {given}")  # fmt: skip
 
 
 def _disagreement(dim: str, first: tuple[Argument, Any, int], second: tuple[Argument, Any, int]) -> str:
@@ -267,44 +283,38 @@ def size_of(argument: Argument) -> int:
     return math.prod(int(d) for d in argument.leaf.type.shape)
 
 
+def places_of(params: Sequence[Argument]) -> list[Place]:
+    """Where each parameter lies in theta, and its shape."""
+    stops = list(accumulate(map(size_of, params)))
+    shapes = [tuple(int(d) for d in a.leaf.type.shape) for a in params]
+    return list(zip([0, *stops], stops, shapes, strict=False))
+
+
 def pack(params: Sequence[Argument], values: Sequence[Any], dtype: str) -> np.ndarray:
     """The parameters, in their order, as one new vector theta."""
-    return _packed(params, convert_all(params, match(params, values, {})), _DTYPES[dtype])
+    return _packed(places_of(params), convert_all(params, match(params, values, {})), _DTYPES[dtype])
 
 
-def _packed(params: Sequence[Argument], converted: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
+def _packed(places: Sequence[Place], converted: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
     if all(type(v) is float for v in converted):
         return np.array(converted, dtype)
-    theta = np.empty(sum(map(size_of, params)), dtype)
-    lo = 0
-    for a, value in zip(params, converted, strict=True):
-        if type(value) is float:
-            theta[lo] = value
-            lo += 1
-        else:
-            hi = lo + size_of(a)
-            theta[lo:hi] = value.ravel()
-            lo = hi
+    theta = np.empty(places[-1][1], dtype)
+    for (start, stop, shape), value in zip(places, converted, strict=True):
+        theta[start:stop] = value.ravel() if shape else value
     return theta
 
 
 def unpack(params: Sequence[Argument], theta: Any, dtype: str) -> tuple[Any, ...]:
     """The parameters from theta: floats, and copies in the shapes of the arrays."""
-    return _split(params, convert_theta(theta, sum(map(size_of, params)), _DTYPES[dtype]).copy())
+    places = places_of(params)
+    return _split(places, convert_theta(theta, places[-1][1] if places else 0, _DTYPES[dtype]).copy())
 
 
-def _split(params: Sequence[Argument], vector: np.ndarray) -> tuple[Any, ...]:
+def _split(places: Sequence[Place], vector: np.ndarray) -> tuple[Any, ...]:
     """A vector's parts by parameter: floats for scalars, views in the shape of the parameter otherwise."""
-    if not any(a.leaf.type.shape for a in params):
+    if not any(shape for _, _, shape in places):
         return tuple(vector.tolist())
-    parts: list[Any] = []
-    lo = 0
-    for a in params:
-        shape = a.leaf.type.shape
-        hi = lo + size_of(a)
-        parts.append(vector[lo:hi].reshape([int(d) for d in shape]) if shape else float(vector[lo]))
-        lo = hi
-    return tuple(parts)
+    return tuple([vector[a:b].reshape(shape) if shape else float(vector[a]) for a, b, shape in places])
 
 
 def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
@@ -325,13 +335,13 @@ def make_value(
     A kernel writes and returns floats; truth values and integers become such again.
     """
     arguments, count = (*problem.params, *problem.inputs), len(problem.params)
-    scalar, dtype = not problem.primal.type.shape, _DTYPES[problem.dtype]
+    places, scalar, dtype = places_of(problem.params), not problem.primal.type.shape, _DTYPES[problem.dtype]
     kind = np.dtype(problem.primal.type.dtype)
     number = {"b": bool, "i": int}.get(kind.kind, float)
 
     def call(*args: Any, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named), _COPIED)
-        theta, inputs = _packed(problem.params, values[:count], dtype), values[count:]
+        theta, inputs = _packed(places, values[:count], dtype), values[count:]
         route.check(inputs)
         shape = () if scalar else shape_of(inputs)
         out = np.empty(0 if scalar else math.prod(shape), dtype)
@@ -360,8 +370,8 @@ def _general_call(
     params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
-    arguments, count = (*params, *inputs), len(params)
-    dtype, size = _DTYPES[params[0].leaf.type.dtype], sum(map(size_of, params))
+    arguments, count, places = (*params, *inputs), len(params), places_of(params)
+    dtype, size = _DTYPES[params[0].leaf.type.dtype], places[-1][1]
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
         values = convert_all(arguments, match(arguments, args, named), _COPIED)
@@ -369,10 +379,10 @@ def _general_call(
         if out is not None:
             check_out(out, size, dtype)
         grad = np.empty(size, dtype) if out is None else out
-        loss = route.choose(values[count:])(_packed(params, values[:count], dtype), grad, *values[count:])
+        loss = route.choose(values[count:])(_packed(places, values[:count], dtype), grad, *values[count:])
         if out is not None:
             return loss, out
-        parts = _split(params, grad)
+        parts = _split(places, grad)
         return loss, parts[0] if bare else grads_type(*parts)
 
     return call
@@ -530,7 +540,8 @@ def make_bound(
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
-    if dtype == "float64" and not route.multiplies and _is_short(kernel) and all(type(v) is float for v in converted_inputs):
+    takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
+    if takes_numbers and not route.multiplies and _is_short(kernel):
         direct = _direct(kernel, size, inputs)
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}

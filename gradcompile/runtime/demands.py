@@ -14,11 +14,25 @@ from gradcompile.formula import formulas
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.interpret import bound
 from gradcompile.ir import Node, topological
+from gradcompile.ops.scan import Loop
 from gradcompile.ops.shape import Span
-from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
+from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, dims_solved, names_in, parsed
+
+Around = Mapping[Node, "View"]  # of the leaves of a loop's body: what they are views of outside
 
 VIEWS = frozenset({"item", "reshape", "transpose", "broadcast"})  # ops that give entries of their argument
 WIDEST = 60  # characters of a formula in a message
+
+
+class View(NamedTuple):
+    """A node, the steps from there to a view of it up to the last that leaves entries out, and whether a loop walks it.
+
+    A loop uses all that it walks, a part in each step.
+    """
+
+    source: Node
+    steps: tuple[Node, ...]
+    sliced: bool = False
 
 
 class Length(NamedTuple):
@@ -32,7 +46,7 @@ class Length(NamedTuple):
         """Raise ArgumentError if it is."""
         if dim_value(self.least, lengths) >= 0 or dim_value(self.unless, lengths) == 0:
             return
-        given = ", ".join(f"{name} is {lengths[name]}" for name in dict.fromkeys(names_in(self.least)))
+        given = ", ".join(f"{name} is {lengths[name]}" for name in sorted(names_in(self.least)))
         text = formulas([self.node], names, WIDEST)[self.node]
         raise ArgumentError(f"{text} needs {condition(self.least)}, and {given}; pass longer arrays")
 
@@ -60,7 +74,7 @@ class Index(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """All demands of a problem. axes: for each named dimension an input, by its position, and the axis that has it."""
+    """All demands of a problem. axes: for each dimension that isn't a number an input and an axis, by their places."""
 
     inputs: Sequence[Argument]
     names: Mapping[Node, str]
@@ -80,7 +94,7 @@ class Demands(NamedTuple):
 
     def lengths_of(self, values: Sequence[Any]) -> dict[str, int]:
         """The length of each named dimension, of converted inputs."""
-        return {name: values[k].shape[axis] for name, (k, axis) in self.axes.items()}
+        return dims_solved([(dim, values[k].shape[axis]) for dim, (k, axis) in self.axes.items()])
 
     def shape_of(self, values: Sequence[Any]) -> tuple[int, ...]:
         """The shape of the value, for converted inputs."""
@@ -100,14 +114,26 @@ def demands_of(problem: Problem) -> Demands:
     plain = Demands(problem.inputs, names, dict(reversed(found)), problem.primal.type.shape)
     if not problem.arrays:
         return plain
-    order = topological([problem.primal])
-    lengths = {(d.least, d.unless): d for n in order for d in lengths_in(n) if may_be_negative(d.least)}
+    order = list(everything([problem.primal], {}))
+    lengths = {(d.least, d.unless): d for n, around in order for d in lengths_in(n, around) if may_be_negative(d.least)}
     position = {a.leaf: k for k, a in enumerate(problem.inputs)}
-    indices = {(i.position, i.views, i.length): i for n in order for i in indices_in(n, position, names)}
+    indices = {i[:3]: i for n, around in order for i in indices_in(n, around, position, names)}
     return plain._replace(lengths=tuple(lengths.values()), indices=tuple(indices.values()))
 
 
-def lengths_in(n: Node) -> Iterator[Length]:
+def everything(roots: Sequence[Node], around: Around) -> Iterator[tuple[Node, Around]]:
+    """All nodes below the roots and in the bodies of loops, each with what the leaves of its body stand for."""
+    for n in topological(roots):
+        yield n, around
+        if n.op.name == "scan":
+            loop: Loop = n.params[0]
+            _, slices, constants = loop.arguments(n.args)
+            inner = {x: viewed(a, around) for x, a in zip(loop.constants, constants, strict=True)}
+            inner |= {x: viewed(a, around)._replace(sliced=True) for x, a in zip(loop.slices, slices, strict=True)}
+            yield from everything(loop.roots, inner)
+
+
+def lengths_in(n: Node, around: Around) -> Iterator[Length]:
     """The lengths that a node demands."""
     yield from (Length(d, 1, n) for d in n.type.shape)
     if n.op.name == "item":
@@ -120,8 +146,9 @@ def lengths_in(n: Node) -> Iterator[Length]:
         yield from (Length(dim_sum(n.args[0].type.shape[k], -1), dim_product(*n.type.shape), n) for k in axes)
     elif n.op.name in ("gather", "scatter_add"):
         for index, d in indexed(n):
-            if index.op.name == "table":
-                values = index.params[0].array()
+            source, views, _ = viewed(index, around)
+            if source.op.name in ("table", "const") and not views:
+                values = np.asarray(source.op.value(*source.params), np.int64)
                 yield Length(dim_sum(d, -1 - int(values.max(initial=-1))), 1, n)
                 yield Length(dim_sum(d, int(values.min(initial=0))), 1, n)
 
@@ -145,19 +172,29 @@ def indexed(n: Node) -> list[tuple[Node, Dim]]:
     return list(zip(n.args[1:], lengths, strict=True))
 
 
-def indices_in(n: Node, position: Mapping[Node, int], names: Mapping[Node, str]) -> Iterator[Index]:
+def indices_in(
+    n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]
+) -> Iterator[Index]:
     """The integer inputs that index in a node, as they are or as views."""
     if n.op.name not in ("gather", "scatter_add"):
         return
     for k, (index, length) in enumerate(indexed(n)):
-        views: list[Node] = []
-        while index.op.name in VIEWS:
-            views.append(index)
-            index = index.args[0]
-        while views and views[0].op.name != "item":  # what only rearranges or repeats entries is left out
-            views.pop(0)
-        if index in position:
-            yield Index(position[index], tuple(views[::-1]), length, described(n, k, names))
+        source, views, _ = viewed(index, around)
+        if source in position:
+            yield Index(position[source], views, length, described(n, k, names))
+
+
+def viewed(n: Node, around: Around) -> View:
+    """What a node is a view of, where that can be told."""
+    views: list[Node] = []
+    while n.op.name in VIEWS:
+        views.append(n)
+        n = n.args[0]
+    last = next((k for k, v in enumerate(views) if v.op.name == "item"), len(views))
+    steps = tuple(views[last:][::-1])
+    if n not in around or (around[n].sliced and steps):
+        return View(n, steps)
+    return around[n]._replace(steps=around[n].steps + steps)
 
 
 def described(n: Node, k: int, names: Mapping[Node, str]) -> str:
@@ -174,11 +211,6 @@ def described(n: Node, k: int, names: Mapping[Node, str]) -> str:
 def may_be_negative(dim: Dim) -> bool:
     """Whether there are lengths for which it is below 0."""
     return any(c < 0 for _, c in parsed(dim))
-
-
-def names_in(dim: Dim) -> Iterator[str]:
-    """The names of a dimension."""
-    return (name for names, _ in parsed(dim) for name in names)
 
 
 def condition(least: Dim) -> str:

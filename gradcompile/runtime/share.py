@@ -152,7 +152,8 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) 
     if not parts:
         return _shared_rows(run, share, len(inputs), plain_text(function).__globals__["BLOCK"])
     at = arguments_of(function).index("start")
-    return Groups(run, _runnable(parts[0], inputs), _runnable(add_parts, {}), _runnable(settle, {}), share, at, len(inputs))
+    each = _runnable(parts[0], inputs)
+    return Groups(run, each, _runnable(add_parts, {}), _runnable(settle, {}), share, at, len(inputs))
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """Symbolic arrays to a problem: a loss that is one, and what of its leaves is a parameter and what an input."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from gradcompile.collector import collector_paused
@@ -43,9 +43,9 @@ def read_arrays(
     if is_loss:
         check_loss(value)
     given = named(params, "params")
-    leaves = [n for n in topological([value.node]) if n.op.name == "leaf"]
+    leaves = dict.fromkeys(n for n in topological([value.node]) if n.op.name == "leaf")
     check_params(given, leaves, allow_unused)
-    others = ordered(inputs, [n for n in leaves if all(n is not p.node for p in given)])
+    others = ordered(inputs, [n for n in leaves if n not in {p.node for p in given}])
     check_together([*given, *others], value)
     names = dict(zip((*given, *others), Namer().all([a.wish for a in (*given, *others)]), strict=True))
     first = [Argument(names[a], a.wish, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
@@ -98,8 +98,8 @@ def checked(key: str, x: Array, role: str) -> Named:
     return Named(key or str(x.node.params[0]), x.node)
 
 
-def check_params(params: Sequence[Named], leaves: Sequence[Node], allow_unused: bool) -> None:
-    """Every parameter is in the expression, has known lengths, and the floating-point type of all others."""
+def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused: bool) -> None:
+    """Every parameter has known lengths and a floating-point type, and is in the expression."""
     for p in params:
         kind = p.node.type
         unknown = next((d for d in kind.shape if isinstance(d, str)), None)
@@ -111,7 +111,7 @@ def check_params(params: Sequence[Named], leaves: Sequence[Node], allow_unused: 
         if not kind.dtype.startswith("float"):
             raise ArgumentError(f"the parameter {p.wish} is of dtype {kind.dtype}, which has no gradient; leave it to "
                                 "the inputs, or give it dtype float64")  # fmt: skip
-        if not allow_unused and all(p.node is not n for n in leaves):
+        if not allow_unused and p.node not in leaves:
             raise ArgumentError(
                 f"the loss does not contain the parameter {p.wish}; leave it out of params, or pass allow_unused=True"
             )
@@ -122,7 +122,7 @@ def ordered(inputs: Any, rest: Sequence[Node]) -> list[Named]:
     if inputs is None:
         return sorted((Named(str(n.params[0]), n) for n in rest), key=lambda a: natural(a.wish))
     found = named(inputs, "inputs")
-    missing = [str(n.params[0]) for n in rest if all(n is not a.node for a in found)]
+    missing = [str(n.params[0]) for n in rest if n not in {a.node for a in found}]
     if missing:
         raise ArgumentError(
             f"the loss contains {', '.join(missing)}, which is in neither params nor inputs; add it to inputs="

@@ -8,7 +8,8 @@ import numpy as np
 
 from gradcompile.cost import operations_of
 from gradcompile.frontend.arguments import Argument
-from gradcompile.ir import Node, apply, topological, use_counts
+from gradcompile.ir import Node, apply, substitute, topological, use_counts
+from gradcompile.lower.arrays import products
 from gradcompile.lower.arrays.blocks import Plan, Rows, plan
 from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
@@ -17,11 +18,12 @@ from gradcompile.lower.arrays.stages import Stages, Target
 from gradcompile.lower.arrays.texts import text_of, tuple_of
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, size_of
-from gradcompile.types import Dim, dim_product, dim_sum, parsed
+from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, parsed
 
 LOOPS = "ijklpqrsuv"
 CACHE = 1 << 20  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 256  # samples of a block
+HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 10_000_000  # operations of a group
 
@@ -35,9 +37,10 @@ class ArrayNaming(Naming):
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
 
-    def scope(self) -> "ArrayNaming":
-        """Names for one function: its own, beside those that the module has."""
-        return replace(self, fresh=self.fresh.copy(), known={}, numbers={}, loops={}, contiguous=set())
+    def scope(self, inside: "ArrayNaming | None" = None) -> "ArrayNaming":
+        """Names for one function: its own, beside those that the module has, or of another try at the same function."""
+        contiguous = set(inside.contiguous) if inside is not None else set()
+        return replace(self, fresh=self.fresh.copy(), known={}, numbers={}, loops={}, contiguous=contiguous)
 
     def loop(self, height: int) -> str:
         """The variable of a loop, counted from the innermost."""
@@ -52,7 +55,8 @@ class ArrayNaming(Naming):
 
     def table(self, n: Node) -> str:
         """The module constant that holds the numbers of a table."""
-        values = tuple(n.params[0].array().ravel().tolist())
+        entries = n.params[0].array().ravel()
+        values = tuple((entries if n.type.dtype.startswith("float") else entries.astype(np.int64)).tolist())
         for name, known in self.tables.items():
             if repr(known) == repr(values):
                 return name
@@ -117,10 +121,16 @@ class Writer:
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:
         """The lines that take named dimensions from the arrays that have them, as far as they are used."""
         words = set(re.findall(r"\w+", " ".join(texts(list(body)))))
+        axes = [(f"{a.name}.shape[{k}]", d) for a in self.program.inputs for k, d in enumerate(a.leaf.type.shape)]
+        told = dims_told([d for _, d in axes])
+        used = self.naming.dims & words
+        for name, _, rest, _ in reversed(told):
+            used |= names_in(rest) if name in used else set()
         lines: list[Statement] = []
-        for name in sorted(self.naming.dims & words):
-            where = next((a.name, k) for a in self.program.inputs for k, d in enumerate(a.leaf.type.shape) if d == name)
-            lines.append(Line(f"{name} = {where[0]}.shape[{where[1]}]"))
+        for name, c, rest, at in sorted(told, key=lambda t: (t[1:3] != (1, 0), t[0] if t[1:3] == (1, 0) else "")):
+            text = axes[at][0] if rest == 0 else f"({axes[at][0]} - ({text_of(rest)}))"
+            if name in used:
+                lines.append(Line(f"{name} = {text}" if c == 1 else f"{name} = {text} // {c}"))
         return lines
 
     # ---- one kernel for everything
@@ -147,7 +157,7 @@ class Writer:
                 memory, line = self.gradient(a, stages.naming)
                 lines += line
                 targets.append(Target(rest, memory, g in direct, f"dL/d{a.name}"))
-        if value.type.shape and value not in stages.memory:
+        if value.type.shape:
             result = stages.naming.fresh("result")
             lines.append(Line(f"{result} = view(out, 0, {tuple_of(value.type.shape)})"))
             targets.append(Target(value, Memory.plain(result, value)))
@@ -268,8 +278,9 @@ class PassWriter(Writer):
     def draw(self, k: int) -> Drawn:
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
-        self.compute_before([n for n in (*p.given, *(self.plan.leaves[x][0] for x in p.cut)) if self.is_wanted(n)], k)
-        name, total, whole = (self.naming.fresh(word) if k else word for word in ("samples", "total", "sums"))
+        cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
+        self.compute_before([*(n for n in p.given if self.is_wanted(n)), *cut], k)
+        name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
         naming = self.naming.scope()
         memory, scalars, lines = self.outside(naming)
         own = [r for r in p.reductions if r.node not in self.direct]
@@ -297,8 +308,7 @@ class PassWriter(Writer):
                      *self.inputs]  # fmt: skip
         blocks = [r.block for r in (*p.reductions, *p.rows)]
         scalars |= self.sizes(blocks) | {self.plan.first: "first"}
-        stages = Stages(naming, memory, scalars, self.plan.block)
-        stages.run(targets)
+        stages = self.staged(naming, memory, scalars, targets)
         self.steps += [Line(f"{total} = zeros({size}, theta)")] if own else []
         everything = ", ".join({"start": "0", "stop": self.count}.get(a, a) for a in arguments)
         if own or used_direct:
@@ -307,6 +317,21 @@ class PassWriter(Writer):
         else:
             self.steps.append(Line(f"{name}({everything})"))
         return Drawn(stages, name, lines, inner, used_direct, arguments)
+
+    def staged(
+        self, naming: ArrayNaming, memory: dict[Node, Memory], scalars: dict[Node, str], targets: Sequence[Target]
+    ) -> Stages:
+        """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
+        turned = {x: products.same(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
+                  and x.type.shape[-1] != self.plan.block}  # fmt: skip
+        roots = substitute([t.node for t in targets], turned)
+        again = [replace(t, node=n) for t, n in zip(targets, roots, strict=True)]
+        stages = Stages(naming.scope(naming), dict(memory), dict(scalars), self.plan.block)
+        stages.run(again)
+        if stages.entries_a_sample() > HEAVY:
+            stages = Stages(naming.scope(naming), dict(memory), dict(scalars), None, self.plan.block)
+            stages.run(targets)
+        return stages
 
     def is_wanted(self, n: Node) -> bool:
         """Whether something has to be computed before a pass: it is not at hand, and not as cheap in every block."""
@@ -424,10 +449,8 @@ class PassWriter(Writer):
             direct[g] = None if not rest else rest[0] if len(rest) == 1 else apply("add", *rest)
         arguments = (self.out, "theta", *self.handed, *self.inputs)
         value = self.roots[0]
-        if any(r.node is value for p in self.plan.passes for r in p.rows):
-            stages.memory[value] = Memory.plain("out", value)
         clear: list[Statement] = [Line("grad[:] = 0.0")] if self.direct else []
-        if value.type.shape and value in stages.memory:
+        if any(r.node is value for p in self.plan.passes for r in p.rows):
             self.steps.append(Line("return 0.0"))
         else:
             self.results(stages, lines, "finish", arguments, direct)

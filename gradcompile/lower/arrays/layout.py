@@ -9,6 +9,9 @@ from gradcompile.types import Dim, Shape
 
 LONG = 16  # entries of an axis from which on it is worth running over in lanes
 EXPENSIVE = 6  # operations from which on a value is stored rather than computed again
+SPREAD = 3  # the same for a value that is repeated along an axis
+DEARER = {"gather": 8, "div": 4, "sqrt": 6, "stop_gradient": 0}  # than operations are counted
+MOVED = frozenset({"broadcast", "item", "transpose", "cast", "window", "reshape"})  # entries at another place
 STORED = frozenset(
     {"sum", "amax", "dot", "scatter_add", "assemble", "overlap", "cumsum", "argsort", "argmax", "solve", "det", "scan"}
     | {"logabsdet", "detsign", "cholesky", "eigvals", "eigvecs"}
@@ -22,10 +25,11 @@ ALIASES = ("transpose", "item", "reshape")
 class Layout:
     """For each shape the axis that lies last in memory and runs in lanes.
 
-    lane: the dimension of the samples of a block, which comes before any other.
+    lane: the dimension of the samples of a block, which comes before any other. first: one that comes after all.
     """
 
     lane: Dim | None
+    first: Dim | None = None
     votes: dict[Shape, Counter[int]] = field(default_factory=dict)
 
     def learn(self, order: Iterable[Node]) -> None:
@@ -51,7 +55,7 @@ class Layout:
 
     def is_long(self, d: Dim) -> bool:
         """Whether lanes have enough to do along an axis."""
-        return isinstance(d, str) or d >= LONG
+        return d != self.first and (isinstance(d, str) or d >= LONG)
 
     def order(self, shape: Shape) -> tuple[int, ...]:
         """The axes as they lie in memory."""
@@ -70,20 +74,54 @@ def stored(
     for n in order:
         if n.op.name in WHOLE or n in needed and n.op.name == "reshape":
             needed |= {x for a in n.args if (x := base(a, given)) is not None}
-    cost = costs(order, needed, given)
+    cost, spread = costs(order, needed, given), spread_out(order)
     roots = set(roots)
     owners: dict[Node, set[Node]] = {n: set() for n in order}
     kept: set[Node] = set()
     for n in reversed(order):
-        mine = owners[n]
-        is_free = not n.type.shape or n in given or n.op.name in ("const", "leaf", "iota", "size", "table")
-        if not is_free and n not in needed and len(mine) > 1 and cost[n] >= EXPENSIVE and n.type.dtype != "bool":
+        if n not in needed and is_worth(n, len(owners[n]) > 1, n in spread, cost[n]):
             kept.add(n)
         ends = n in needed or n in kept or n in roots or not n.type.shape
         for a in n.args:
             if a in owners:
-                owners[a] |= {n} if ends else mine
+                owners[a] |= {n} if ends else owners[n]
     return needed, kept
+
+
+def is_worth(n: Node, is_shared: bool, is_spread: bool, cost: int) -> bool:
+    """Whether an array is better stored than computed wherever it is used."""
+    if not n.type.shape or not n.args or n.op.name in MOVED or n.type.dtype == "bool":
+        return False
+    return (is_shared and cost >= EXPENSIVE) or (is_spread and cost >= SPREAD)
+
+
+def spread_out(order: Iterable[Node]) -> set[Node]:
+    """The arrays that are repeated along axes where they are used."""
+    found: set[Node] = set()
+    for n in order:
+        for a in n.args:
+            repeated = n.op.name == "broadcast" or (not n.op.takes_arrays and a.type.shape != n.type.shape)
+            if repeated and a.type.shape and any(d != 1 for d in added_axes(n, a)):
+                found |= {a, *behind(a)}
+    return found
+
+
+def added_axes(n: Node, a: Node) -> list[Dim]:
+    """The axes along which an argument is repeated."""
+    left = list(n.type.shape)
+    for d in a.type.shape:
+        if d != 1 and d in left:
+            left.remove(d)
+    return left
+
+
+def behind(n: Node) -> list[Node]:
+    """What an array shows entries of."""
+    found = []
+    while n.op.name in MOVED and n.args:
+        n = n.args[0]
+        found.append(n)
+    return found
 
 
 def merges(n: Node) -> bool:
@@ -95,9 +133,14 @@ def merges(n: Node) -> bool:
 
 def base(n: Node, given: Mapping[Node, object]) -> Node | None:
     """What has to stand in memory so that an array does; None if it does already."""
-    while n.op.name in ALIASES and n not in given and (n.op.name != "item" or is_slice(n)):
+    while n not in given and (is_copy(n) or (n.op.name in ALIASES and (n.op.name != "item" or is_slice(n)))):
         n = n.args[0]
     return None if n in given or not n.type.shape else n
+
+
+def is_copy(n: Node) -> bool:
+    """Whether an array is a leaf, to be stored in another order."""
+    return n.op.name == "stop_gradient" and n.args[0].op.name == "leaf"
 
 
 def is_slice(n: Node) -> bool:
@@ -109,7 +152,9 @@ def costs(order: Sequence[Node], needed: set[Node], given: Mapping[Node, object]
     """The operations of one entry of each node, down to what stands in memory."""
     cost: dict[Node, int] = {}
     for n in order:
-        cost[n] = n.op.cost if n.args else 0
+        cost[n] = DEARER.get(n.op.name, n.op.cost) if n.args else 0
+        if is_copy(n):
+            cost[n] = EXPENSIVE
         for a in n.args:
             if a.type.shape and a not in needed and a not in given:
                 cost[n] = min(cost[n] + cost[a], 1000)

@@ -131,6 +131,40 @@ def contraction(n: Node) -> Node:
     return as_loops(n) if batch and isinstance(work, int) and work <= SMALL else n
 
 
+# Integers
+
+
+def whole(n: Node) -> Node:
+    """An op of integers, whose text is for floats, as choices; a remainder by way of floats, exact up to 2**53."""
+    if n.type.dtype != "int64":
+        return n
+    zero = const(0, "int64")
+    if n.op.name == "mod":
+        return apply("cast", apply("mod", *(apply("cast", a, params=("float64",)) for a in n.args)), params=("int64",))
+    if n.op.name in ("max", "min"):
+        x, y = n.args
+        return apply("select", apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
+    (x,) = n.args
+    if n.op.name == "abs":
+        return apply("select", apply("lt", x, zero), apply("neg", x), x)
+    sign = apply("cast", apply("lt", zero, x), params=("int64",))
+    return apply("select", apply("lt", x, zero), const(-1, "int64"), sign)
+
+
+# Orders
+
+
+def order(n: Node) -> Node:
+    """The order of entries along an axis as that along the last one, where they are neighbours."""
+    (axis,), (x,) = n.params, n.args
+    last = len(x.type.shape) - 1
+    if axis == last:
+        return n
+    turn = (*(k for k in range(last + 1) if k != axis), axis)
+    back = tuple(turn.index(k) for k in range(last + 1))
+    return apply("transpose", apply("argsort", apply("transpose", x, params=(turn,)), params=(last,)), params=(back,))
+
+
 # Arrays put together
 
 
@@ -151,4 +185,5 @@ def inside(n: Node) -> Node:
     return rebodied(n, prepared)
 
 
-RULES = {"scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "add": added}
+RULES = {"scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "argsort": order,
+         "add": added, **dict.fromkeys(("abs", "sign", "max", "min", "mod"), whole)}  # fmt: skip

@@ -5,23 +5,22 @@ that comes late enough: what the nest has made at the same place is at hand with
 value is computed in the outermost loop that knows it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import products, steps
 from gradcompile.lower.arrays.entries import Entries, IOTA, Memory, Place, splits
-from gradcompile.lower.arrays.layout import Layout, base, stored
+from gradcompile.lower.arrays.layout import ALIASES, Layout, base, is_copy, stored
 from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
 from gradcompile.lower.arrays.workspace import Workspace
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.lower.program import Naming
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum
+from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
 
 MOST = '-float("inf")'
 
@@ -102,6 +101,7 @@ class Stages:
     memory: dict[Node, Memory]
     texts: dict[Node, str]
     lane: Dim | None = None
+    first: Dim | None = None
     bound: Mapping[str, Dim] = field(default_factory=dict)
     work: str = "work"
     entries: Entries = field(init=False)
@@ -123,7 +123,7 @@ class Stages:
 
     def __post_init__(self) -> None:
         self.entries = Entries(self.memory)
-        self.layout = Layout(self.lane)
+        self.layout = Layout(self.lane, self.first)
         self.top = Region(Counter(), dict(self.texts), self.name, self.comment)
 
     # ---- the whole
@@ -153,6 +153,7 @@ class Stages:
             if id(t) not in done and t.node.type.shape:
                 self.copy(t)
         self.finals = [t for t in targets if id(t) not in done and not t.node.type.shape]
+        self.note_reads([self.entries.entry(n, ()) for n in (*(t.node for t in self.finals), *scalars)], len(self.slots), None)
 
     # ---- tasks
 
@@ -369,8 +370,12 @@ class Stages:
 
     def alias(self, n: Node) -> Memory | None:
         """An array that is part of another, or another view of it; None if it is not."""
-        if n.op.name not in ("transpose", "item", "reshape") or n.args[0] not in self.memory:
-            inner = self.alias(n.args[0]) if n.args and n.op.name in ("transpose", "item", "reshape") else None
+        if n.op.name not in ALIASES:
+            return None
+        if is_copy(n.args[0]) and n.args[0] not in self.memory:
+            self.memory[n.args[0]] = self.memory[n.args[0].args[0]]
+        if n.args[0] not in self.memory:
+            inner = self.alias(n.args[0])
             if inner is None:
                 return None
             self.memory[n.args[0]] = inner
@@ -416,7 +421,7 @@ class Stages:
 
     def inside(self, sizes: dict[Node, str]) -> "Stages":
         """Stages of a loop's body, with a workspace of their own."""
-        self.children.append(Stages(self.naming, {}, sizes, self.lane, self.bound, self.naming.fresh("work")))
+        self.children.append(Stages(self.naming, {}, sizes, self.lane, self.first, self.bound, self.naming.fresh("work")))
         return self.children[-1]
 
     def kept(self, wish: str, shape: Shape, order: Sequence[int]) -> Memory:
@@ -438,6 +443,8 @@ class Stages:
 
     def standing(self, x: Node) -> Memory:
         """Where an array stands that has to; a part or a transpose of one is at hand."""
+        if is_copy(x):
+            return self.memory[x.args[0]]
         if x not in self.memory:
             alias = self.alias(x)
             if alias is None:
@@ -531,6 +538,7 @@ class Stages:
     def call(self, sources: Sequence[Node], node: Node, target: str, lines: Callable[[], list[Statement]]) -> None:
         """A stage of its own that reads arrays and makes one."""
         slot = len(self.slots)
+        sources = [s if s in self.memory else s.args[0] for s in sources]  # a leaf that was to be stored anew is not
         self.slots.append(Slot(None, lines=lines))
         for s in sources:
             self.readers.setdefault(s, []).append((slot, False))
@@ -580,11 +588,10 @@ class Stages:
 
     def entries_a_sample(self) -> int:
         """The entries of the workspace for one sample of a block."""
-        count = 0
-        for b in self.buffers.values():
-            dims = [64 if d == self.lane else 256 if isinstance(d, str) else d for d in b.shape]
-            count += prod(dims) // 64 if self.lane in b.shape else 0
-        return count
+        block = str(self.lane or self.first)
+        sizes = defaultdict(lambda: 256, {block: 64})
+        found = [dim_product(*b.shape) for b in self.buffers.values()]
+        return sum(dim_value(d, sizes) // 64 for d in found if mentions(d, block))
 
     def drop_optional(self) -> None:
         """Values that nothing reads but their own nest need no memory."""
@@ -598,7 +605,7 @@ class Stages:
         """Places for all arrays in the workspace."""
         for name, b in sorted(self.buffers.items(), key=lambda item: item[1].first):
             if b.last >= 0:
-                size = dim_product(*(self.bound.get(d, d) if isinstance(d, str) else d for d in b.shape))
+                size = bounded(dim_product(*b.shape), self.bound)
                 start = (self.integers if b.whole else self.workspace).place(size, b.first, b.last)
                 array = self.work + "_whole" * b.whole
                 self.aliases[name] = array, f"view({array}, {text_of(start)}, {tuple_of(b.shape)})"
@@ -616,6 +623,15 @@ class Stages:
 
 
 REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
+
+
+def bounded(dim: Dim, bound: Mapping[str, Dim]) -> Dim:
+    """A dimension at its largest.
+
+    >>> bounded("2*m*t", {"m": "BLOCK"}), bounded("2*m", {"m": 256})
+    ('2*BLOCK*t', 512)
+    """
+    return dim_sum(*(dim_product(c, *(bound.get(name, name) for name in names)) for names, c in parsed(dim)))
 
 
 def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
@@ -853,8 +869,6 @@ class Nest:
             closing.append(Line(f"{at} = maximum({at}, {fold}({partial}))", t.comment))
 
 
-def mentions(dim: str, name: str) -> bool:
+def mentions(dim: Dim, name: str) -> bool:
     """Whether a polynomial has a variable."""
-    from gradcompile.types import parsed
-
     return any(name in factors for factors, _ in parsed(dim))

@@ -87,6 +87,7 @@ class Unit:
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
     foreign: dict[str, tuple[Any, tuple[Kind, ...], str]] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
+    loops: int = 0  # that are not to be unrolled
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
         """The function of the IR for one of the subset and these kinds of arguments, made when first asked for."""
@@ -124,6 +125,8 @@ class Unit:
     def text(self, entry: Lowered) -> str:
         """The whole module; only the entry is seen from outside."""
         parts = [text for _, text, _ in self.tables.values()] + list(self.declared.values()) + self.pieces
+        parts += [f"!{k + 1} = distinct !{{!{k + 1}, !0}}" for k in range(self.loops)]
+        parts += ['!0 = !{!"llvm.loop.unroll.disable"}'] if self.loops else []
         for f in self.functions.values():
             seen = "" if f is entry else "internal"
             inline = "noinline" if f.calls > FEW_CALLS else "alwaysinline"
@@ -150,6 +153,7 @@ class Writer:
         self.count = 0
         self.block = "start"
         self.real = "double"
+        self.loops = 0  # that are written
         self.many = False  # whether the code is cut into pieces
         self.depth = 0  # of loops
 
@@ -363,8 +367,9 @@ class Writer:
         self.depth -= 1
         self.names = kept
 
-    def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None]) -> None:
-        """A loop in order."""
+    def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], width: int = 1) -> None:
+        """A loop in order. One of vectors, or around other loops, is not unrolled: code would grow without end."""
+        inner = self.loops
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
         head, body, after = self.label("head"), self.label("body"), self.label("after")
         before = self.block
@@ -379,6 +384,10 @@ class Writer:
         self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
         self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
         self.jump(head)
+        if width > 1 or self.loops > inner:
+            self.unit.loops += 1
+            self.lines[-1] += f", !llvm.loop !{self.unit.loops}"
+        self.loops += 1
         self.start(after)
 
     def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
@@ -399,7 +408,7 @@ class Writer:
             full = self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
             if full != number(0):
-                self.loop(start, middle, number(width), self.repeating(name, body, width))
+                self.loop(start, middle, number(width), self.repeating(name, body, width), width)
             start = middle
 
     def widths(self, body: list[ast.stmt]) -> list[int]:

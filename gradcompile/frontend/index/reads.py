@@ -1,0 +1,155 @@
+"""Entries of arrays by index: spans where an index steps evenly, windows where two slide, gathers for all else."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gradcompile import ir
+from gradcompile.frontend.arrays.indexing import gathered
+from gradcompile.frontend.arrays.shapes import part, transposed
+from gradcompile.frontend.arrays.ufuncs import elementwise
+from gradcompile.frontend.index.forms import Axis, Form, within_rectangle
+from gradcompile.frontend.index.values import Scene, Value, aligned, floating, integer, whole
+from gradcompile.ir import Node, apply
+from gradcompile.ops.shape import Span
+from gradcompile.types import Dim, dim_product, dim_sum
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """An entry that a loss has: a form for each place, None where it is data or not linear in the indices.
+
+    integers: it is wanted as an index.  guarded: it stands in branches only, so places outside are never chosen.
+    """
+
+    expr: Any
+    forms: tuple[Form | None, ...]
+    integers: bool
+    guarded: bool = False
+
+    @property
+    def base(self) -> Any:
+        """The IndexedBase or MatrixSymbol."""
+        return self.expr.args[0]
+
+    def __call__(self, c: Scene, *data: Value) -> Value:
+        """The array over the indices of the places; `data` holds the places that have no form."""
+        leaf: Node = c.atoms[self.base]
+        found = taken(c, leaf, self.forms, data, self.guarded)
+        return found if self.integers else floating(c, found)
+
+
+class Sliding(NamedTuple):
+    """Two indices along one axis: the window by the outer one, the entry in the window by the inner one.
+
+    dilation: how far entries are apart; below 0, the last comes first, as in x[i - j].
+    """
+
+    outer: Axis
+    inner: Axis
+    stride: int
+    dilation: int
+
+
+Left = Axis | Sliding | None  # what an axis that is not taken at one place runs over; None if it is gathered from
+
+
+def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value], guarded: bool) -> Value:
+    """The entries of a node at the places."""
+    uses = Counter(a for f in forms if f is not None for a, _ in f.terms)
+    uses.update(a for v in data for a in v.axes)
+    found = [located(f, dim, uses, guarded) for f, dim in zip(forms, n.type.shape, strict=True)]
+    if any(index is not None for index, _ in found):
+        dims, n = n.type.shape, apply("item", n, params=(tuple(index for index, _ in found),))
+    else:
+        dims = n.type.shape
+    kept = [k for k, (index, _) in enumerate(found) if index is None or isinstance(index, Span)]
+    n, axes = slid(n, [found[k][1] for k in kept])
+    values, rest = [], iter(data)
+    for k, f in enumerate(forms):
+        if f is None:
+            values.append(next(rest))
+        elif k in kept and found[k][1] is None:
+            values.append(clamped(c, f, dims[k]))
+    return in_order(scattered(n, axes, values) if values else Value(n, tuple(a for a in axes if a is not None)))
+
+
+def located(f: Form | None, dim: Dim, uses: Counter[Axis], guarded: bool) -> tuple[Dim | Span | None, Left]:
+    """What `item` takes along an axis, and what is left of it."""
+    if f is None or any(uses[a] > 1 or not isinstance(k, int) for a, k in f.terms):
+        return None, None
+    if not f.terms:
+        return f.offset, None
+    if (guarded or any(a.ragged for a, _ in f.terms)) and not within_rectangle(f, dim):
+        return None, None
+    start = dim_sum(f.offset, *(dim_product(k, a.first) for a, k in f.terms))
+    if len(f.terms) == 1:
+        axis, step = f.terms[0]
+        return span(start, axis.length, int(step), dim), axis
+    pair = sliding(f)
+    if pair is None:
+        return None, None
+    width = int(pair.inner.length) - 1
+    count = dim_sum(dim_product(pair.stride, pair.outer.length), -pair.stride, abs(pair.dilation) * width + 1)
+    return span(dim_sum(start, min(pair.dilation * width, 0)), count, 1, dim), pair
+
+
+def span(start: Dim, count: Dim, step: int, dim: Dim) -> Span | None:
+    """A span of an axis, None if it is all of it."""
+    return None if (start, count, step) == (0, dim, 1) else Span(start, count, step)
+
+
+def sliding(f: Form) -> Sliding | None:
+    """Two indices as a window: the inner one has a known length, the shorter one if both have."""
+    if len(f.terms) != 2:
+        return None
+    known = [t for t in f.terms if isinstance(t[0].length, int)]
+    if not known or any(a.length == 0 for a, _ in f.terms):
+        return None
+    inner = min(known, key=lambda t: int(t[0].length))
+    outer = f.terms[1 - f.terms.index(inner)]
+    stride = int(outer[1])
+    if stride < 1 or (isinstance(outer[0].length, str) and stride != 1):
+        return None
+    return Sliding(outer[0], inner[0], stride, int(inner[1]))
+
+
+def slid(n: Node, left: Sequence[Left]) -> tuple[Node, list[Axis | None]]:
+    """A node with windows in place of the axes that two indices share, and the index of each axis."""
+    for k in reversed(range(len(left))):
+        s = left[k]
+        if isinstance(s, Sliding):
+            size = int(s.inner.length)
+            n = apply("window", n, params=(k, size, s.stride, abs(s.dilation)))
+            n = n if s.dilation > 0 else part(n, k + 1, Span(size - 1, size, -1))
+    axes: list[Axis | None] = []
+    for s in left:
+        axes += [s.outer, s.inner] if isinstance(s, Sliding) else [s]
+    return n, axes
+
+
+def clamped(c: Scene, f: Form, dim: Dim) -> Value:
+    """The values of an index, kept inside the axis where some of them, which nothing uses, may be outside."""
+    v = integer(c, f)
+    if within_rectangle(f, dim):
+        return v
+    low = elementwise("max", v.node, ir.const(0, "int64"))
+    return Value(elementwise("min", low, whole(c, dim_sum(dim, -1))), v.axes)
+
+
+def scattered(n: Node, axes: Sequence[Axis | None], values: Sequence[Value]) -> Value:
+    """The entries at the values of indices along the axes that have no index yet."""
+    at = [k for k, a in enumerate(axes) if a is None]
+    places, over = aligned(values)
+    together = at == list(range(at[0], at[0] + len(at)))
+    n = gathered(n, at, places, together)
+    before = [a for a in axes[: at[0]] if a is not None] if together else []
+    behind = [a for a in axes[at[0] if together else 0 :] if a is not None]
+    return Value(n, (*before, *over, *behind))
+
+
+def in_order(v: Value) -> Value:
+    """The axes by their ranks."""
+    order = sorted(range(len(v.axes)), key=lambda k: v.axes[k].rank)
+    return Value(transposed(v.node, order), tuple(v.axes[k] for k in order))
