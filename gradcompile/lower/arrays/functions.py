@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradcompile.cost import operations_of
+from gradcompile.cost import entries, growth_of
 from gradcompile.frontend.arguments import Argument
 from gradcompile.ir import Node, apply, substitute, topological, use_counts
 from gradcompile.lower.arrays import products
@@ -25,7 +25,8 @@ CACHE = 1 << 20  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 256  # samples of a block
 HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
-ENOUGH = 10_000_000  # operations of a group
+ENOUGH = 3_000_000  # operations of a group
+MERGED = 500  # operations of a group for each entry of its sums, so that to merge them takes a part of the time
 
 
 @dataclass(slots=True)
@@ -223,19 +224,29 @@ class PassWriter(Writer):
         self.find_direct()
         drawn = [self.draw(k) for k in range(len(self.plan.passes))]
         widest = max(d.stages.entries_a_sample() for d in drawn)
-        self.constants = {"BLOCK": block_size(widest, self.program.value.type.dtype)}
-        self.constants["GROUP"] = self.constants["BLOCK"] * self.blocks_together()
+        sums = self.summed()
+        block = block_size(widest, sums, self.program.value.type.dtype)
+        self.constants = {"BLOCK": block, "GROUP": block * self.blocks_together(block, sums)}
         for d in drawn:
             self.write_pass(d)
         for definition in self.late:
             self.define(*definition)
         self.finish()
 
-    def blocks_together(self) -> int:
-        """The blocks of a group: a power of two, so that a group takes long enough to be handed to another thread."""
+    def summed(self) -> int:
+        """The entries of all sums over samples, of the whole gradient where a pass adds to parts of it."""
+        size = sum(size_of(a.leaf.type.shape) for a in self.program.params)
+        own = sum(entries(r.node) for p in self.plan.passes for r in p.reductions if r.node not in self.direct)
+        return own + size * sum(any(r.node in self.direct for r in p.reductions) for p in self.plan.passes)
+
+    def blocks_together(self, block: int, sums: int) -> int:
+        """The blocks of the smallest groups, a power of two.
+
+        A group takes long enough to be handed to another thread, and longer than merging its sums with others.
+        """
         blocks = [r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)]
-        cost = sum(map(operations_of, topological(blocks))) * self.constants["BLOCK"]
-        return 1 << min(max(ENOUGH // max(cost, 1), 1), GROUPED).bit_length() - 1
+        cost = block * max(int(sum(c for names, c in growth_of(blocks).items() if self.plan.block in names)), 1)
+        return 1 << (max(min(ENOUGH // cost, GROUPED), -(-MERGED * sums // cost), 1) - 1).bit_length()
 
     def find_direct(self) -> None:
         """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
@@ -459,10 +470,17 @@ class PassWriter(Writer):
         self.define("kernel", ("theta", self.out, *self.inputs), doc, [*clear, *self.steps])
 
 
-def block_size(entries: int, dtype: str) -> int:
-    """The samples of a block: a power of two, so that what they need stays in the second-level cache."""
-    fitting = CACHE // max(entries * np.dtype(dtype).itemsize, 1)
-    return 1 << min(max(fitting, SMALLEST), LARGEST).bit_length() - 1
+def block_size(entries: int, sums: int, dtype: str) -> int:
+    """The samples of a block, a power of two.
+
+    What they need, so many entries a sample, stays in the second-level cache; unless that is less than what every block
+    has to read and write of the sums that it adds to, and of parameters.
+
+    >>> block_size(1000, 0, "float64"), block_size(1000, 80_000, "float64")
+    (128, 256)
+    """
+    fitting, shared = CACHE // max(entries * np.dtype(dtype).itemsize, 1), 4 * sums // max(entries, 1)
+    return 1 << min(max(fitting, shared, SMALLEST), LARGEST).bit_length() - 1
 
 
 def used(statements: list[Statement]) -> list[Statement]:
