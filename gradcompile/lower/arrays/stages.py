@@ -205,7 +205,8 @@ class Stages:
             if not target.add:
                 self.memory[n] = target.memory
             return target.memory
-        memory = Memory(self.naming.name(n), self.layout.order(n.type.shape), n.type.dtype in ("int64", "bool"))
+        whole = n.type.dtype in ("int64", "bool") and n.op.name not in ADDING  # sums are made in floats
+        memory = Memory(self.naming.name(n), self.layout.order(n.type.shape), whole)
         if n.type.shape:
             self.buffer(n, memory)
         self.memory[n] = memory
@@ -622,6 +623,7 @@ class Stages:
                 self.top.statements.append(Line(f"{name} = {self.pending.pop(name)[1]}", self.naming.about(name)))
 
 
+ADDING = ("sum", "amax", "cumsum", "dot", "scatter_add", "assemble", "overlap")
 REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
 
 
