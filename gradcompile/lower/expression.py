@@ -55,7 +55,7 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 self.texts[n] = self.given[n], ATOM
-                if n.op.name in (*CHOOSING, *ARITHMETIC):
+                if n.op.name in (*CHOOSING, *ARITHMETIC, "size"):
                     self.literal.add(n)
             pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
             stack.extend(reversed(pending))

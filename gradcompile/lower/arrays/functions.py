@@ -15,7 +15,7 @@ from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
 from gradcompile.lower.arrays.prepare import prepared
 from gradcompile.lower.arrays.stages import Stages, Target
-from gradcompile.lower.arrays.texts import text_of, tuple_of
+from gradcompile.lower.arrays.texts import atom_of, text_of, tuple_of
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, parsed
@@ -116,7 +116,7 @@ class Writer:
     def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:
         """The numbers of entries along axes, as text."""
         found = [n for n in topological(roots) if n.op.name == "size"]  # what they are the size of is not computed
-        return {n: text_of(n.args[0].type.shape[n.params[0]]) for n in found}
+        return {n: atom_of(n.args[0].type.shape[n.params[0]]) for n in found}
 
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:
         """The lines that take named dimensions from the arrays that have them, as far as they are used."""
@@ -281,6 +281,7 @@ class PassWriter(Writer):
         cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
         self.compute_before([*(n for n in p.given if self.is_wanted(n)), *cut], k)
         name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
+        names = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
         naming = self.naming.scope()
         memory, scalars, lines = self.outside(naming)
         own = [r for r in p.reductions if r.node not in self.direct]
@@ -303,8 +304,8 @@ class PassWriter(Writer):
                 lines += line
                 targets.append(Target(r.block, place, True, f"dL/d{a.name}"))
                 used_direct.append(r.node)
-        rows = self.rows(p.rows, lines, inner, targets, naming)
-        arguments = [*([total] if own else []), *(["grad"] if used_direct else []), "start", "stop", "theta", *before, *rows,
+        self.rows(list(zip(p.rows, names, strict=True)), lines, inner, targets, naming)
+        arguments = [*([total] if own else []), *(["grad"] if used_direct else []), "start", "stop", "theta", *before, *names,
                      *self.inputs]  # fmt: skip
         blocks = [r.block for r in (*p.reductions, *p.rows)]
         scalars |= self.sizes(blocks) | {self.plan.first: "first"}
@@ -387,14 +388,12 @@ class PassWriter(Writer):
         return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
 
     def rows(
-        self, rows: Sequence[Rows], lines: list[Statement], inner: list[Statement], targets: list[Target], naming: ArrayNaming
-    ) -> list[str]:
+        self, rows: Sequence[tuple[Rows, str]], lines: list[Statement], inner: list[Statement], targets: list[Target],
+        naming: ArrayNaming,
+    ) -> None:  # fmt: skip
         """Where the rows of nodes go: to the result, or to arrays that later functions read."""
-        names = []
-        for r in rows:
-            is_result = r.node is self.roots[0]
-            array = "out" if is_result else self.naming.fresh("rows")
-            if not is_result:
+        for r, array in rows:
+            if array != "out":
                 self.steps.append(Line(f"{array} = empty({text_of(dim_product(*r.node.type.shape))}, theta)"))
                 self.keep([r.node], array)
             whole = naming.fresh(naming.wish(r.node))
@@ -402,8 +401,6 @@ class PassWriter(Writer):
             part = naming.fresh(f"{whole}_b")
             inner.append(Line(f"{part} = {whole}[{self.span(r.block, r.axis)}]"))
             targets.append(Target(r.block, Memory.plain(part, r.node)))
-            names.append(array)
-        return names
 
     def write_pass(self, d: Drawn) -> None:
         """The function of one pass."""

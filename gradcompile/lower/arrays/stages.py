@@ -14,7 +14,7 @@ from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import products, steps
 from gradcompile.lower.arrays.entries import Entries, IOTA, Memory, Place, splits
 from gradcompile.lower.arrays.layout import ALIASES, Layout, base, is_copy, stored
-from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
+from gradcompile.lower.arrays.texts import atom_of, listed, text_of, tuple_of
 from gradcompile.lower.arrays.workspace import Workspace
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Loop, Statement
@@ -689,7 +689,7 @@ class Nest:
             self.regions.append(Region(uses, dict(stages.top.given), stages.name, stages.comment))
         self.uses = uses
         self.made: dict[tuple[Node, Place], Node] = {}
-        self.before: list[Statement] = []  # before the whole nest
+        self.before: list[Statement] = [] if slot.space.loops else stages.top.statements  # before the whole nest
         self.after: list[Statement] = []
         self.opening: list[Statement] = []  # before the innermost loop
         self.closing: list[Statement] = []
@@ -763,7 +763,7 @@ class Nest:
         """The text of an entry in memory."""
         names = {key: self.value(x, named=True) for key, x in found}
         if source is IOTA:
-            return text_of(place[0], names)
+            return atom_of(place[0], names)
         if source.op.name == "table":
             flat: Dim = 0
             for k, p in enumerate(place):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays.entries import Memory, Place
-from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
+from gradcompile.lower.arrays.texts import atom_of, listed, text_of, tuple_of
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.ops import scan
 from gradcompile.types import Shape
@@ -21,7 +21,7 @@ def plan(outer: "Stages", n: Node) -> None:
     name = outer.naming.name(n)
     outer.buffer(n, Memory(name, (0,)))
     order = topological(loop.roots)
-    sizes = {x: text_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
+    sizes = {x: atom_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
     inner = outer.inside(sizes)
     inner.layout.learn(order)
     for leaf, init in zip(loop.carries, inits, strict=True):
