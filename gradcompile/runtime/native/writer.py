@@ -26,6 +26,8 @@ REGISTER = 64  # bytes of a vector register
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for the lanes of one register as well
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
+LONG = 300  # lines of code from which on a second call gets none
+LONG_TEXT = 40  # lines of a function's text from which on it is not made once more for arrays of another length
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Add: ("fadd", "add"), ast.Sub: ("fsub", "sub"), ast.Mult: ("fmul", "mul"), ast.Div: ("fdiv", ""),
@@ -57,6 +59,11 @@ class Lowered:
     parameters: str = ""
     body: str = ""
     calls: int = 0
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether each call gets a copy of the code, rather than all the same."""
+        return self.calls < 2 or (self.calls <= FEW_CALLS and self.body.count("\n") < LONG)
 
 
 @dataclass(slots=True)
@@ -126,7 +133,7 @@ class Unit:
         parts = [text for _, text, _ in self.tables.values()] + list(self.declared.values()) + self.pieces
         for f in self.functions.values():
             seen = "" if f is entry else "internal"
-            inline = "noinline" if f.calls > FEW_CALLS else "alwaysinline"
+            inline = "alwaysinline" if f.is_copied else "noinline"
             result = "void" if f.result == "void" else typed(f.result, f.width)
             parts.append(f"define {seen} {result} @{f.name}({f.parameters}) {inline} {ATTRIBUTES} {{\n{f.body}\n}}")
         return "\n".join(parts)
@@ -760,7 +767,8 @@ class Writer:
         """A call of a function of the subset, which is made for these kinds of arguments."""
         is_scalar = not any(isinstance(a, Array) for a in args)
         integer = "i32" if self.real == "float" and is_scalar else "i64"  # what `bits` gives beside the other arguments
-        given = [a if isinstance(a, Array) else self.settled(a, integer) for a in args]
+        forget = is_long(target)
+        given = [self.unmeasured(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
         made.calls += 1
@@ -778,6 +786,12 @@ class Writer:
             self.lines.append(f"  {call}")
             return None
         return Value(made.result, made.width, self.emit(call))
+
+    def unmeasured(self, array: Array, forget: bool) -> Array:
+        """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
+        if not (forget and array.dense):
+            return array
+        return array._replace(shape=(Value("i64", 1, self.converted(array.shape[0], "i64", 1)), *array.shape[1:]))
 
     def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
         """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
@@ -868,6 +882,12 @@ class Writer:
         """Begin a block."""
         self.lines.append(f"{label}:")
         self.block = label
+
+
+def is_long(target: Callable[..., Any]) -> bool:
+    """Whether a function is too long to be made once more for arrays of other lengths."""
+    tree = syntax(target)
+    return (tree.end_lineno or 0) - tree.lineno > LONG_TEXT
 
 
 def operands(found: Value | Array) -> list[str]:
