@@ -94,6 +94,7 @@ class Unit:
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
     foreign: dict[str, tuple[Any, tuple[Kind, ...], str]] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
+    rests: int = 0
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
         """The function of the IR for one of the subset and these kinds of arguments, made when first asked for."""
@@ -114,6 +115,18 @@ class Unit:
         """A function from outside, declared."""
         self.declared.setdefault(name, f"declare {text}")
         return name
+
+    def rest(self) -> str:
+        """The mark of one more loop that has few steps left to do: LLVM is neither to vectorise nor to unroll it."""
+        self.rests += 1
+        return f", !llvm.loop !{self.rests + 1}"
+
+    def marks(self) -> list[str]:
+        """The definitions of these marks: each loop has its own."""
+        if not self.rests:
+            return []
+        wishes = ['!0 = !{!"llvm.loop.vectorize.enable", i1 false}', '!1 = !{!"llvm.loop.unroll.disable"}']
+        return wishes + [f"!{k} = distinct !{{!{k}, !0, !1}}" for k in range(2, self.rests + 2)]
 
     def table(self, values: tuple[Any, ...], real: str) -> Array:
         """A tuple of numbers of the module as an array, floats in a function's own type.
@@ -136,7 +149,7 @@ class Unit:
             inline = "alwaysinline" if f.is_copied else "noinline"
             result = "void" if f.result == "void" else typed(f.result, f.width)
             parts.append(f"define {seen} {result} @{f.name}({f.parameters}) {inline} {ATTRIBUTES} {{\n{f.body}\n}}")
-        return "\n".join(parts)
+        return "\n".join(parts + self.marks())
 
 
 class Writer:
@@ -370,7 +383,7 @@ class Writer:
         self.depth -= 1
         self.names = kept
 
-    def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None]) -> None:
+    def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], mark: str = "") -> None:
         """A loop in order."""
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
         head, body, after = self.label("head"), self.label("body"), self.label("after")
@@ -385,7 +398,7 @@ class Writer:
         inside(Value("i64", 1, index))
         self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
         self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
-        self.jump(head)
+        self.lines.append(f"  br label %{head}{mark}")
         self.start(after)
 
     def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
@@ -401,12 +414,14 @@ class Writer:
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
         """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and then scalars."""
-        for width in self.widths(body):
+        widths = self.widths(body)
+        for width in widths:
             count = self.binary(ast.Sub, stop, start)
             full = self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
             if full != number(0):
-                self.loop(start, middle, number(width), self.repeating(name, body, width))
+                mark = self.unit.rest() if width < widths[0] else ""
+                self.loop(start, middle, number(width), self.repeating(name, body, width), mark)
             start = middle
 
     def widths(self, body: list[ast.stmt]) -> list[int]:
