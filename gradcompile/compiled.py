@@ -13,7 +13,7 @@ import sympy
 
 from gradcompile import autodiff, passes
 from gradcompile.collector import collector_paused
-from gradcompile.cost import Cost, cost_of
+from gradcompile.cost import Cost, Growth, cost_of, growth_of
 from gradcompile.errors import ArgumentError
 from gradcompile.explain import Check, Explanation, check, explain
 from gradcompile.formula import formulas, is_mean
@@ -63,6 +63,7 @@ class Derivation:
     rewrites: list[Rewrite]
     adjoint_of: dict[Node, Node]
     cost: Cost
+    growth: Growth
 
 
 def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewrite]]:
@@ -87,7 +88,8 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     cost = cost_of(final[0], final[1:], (a.leaf for a in problem.inputs if a.is_sampled))
-    return Derivation(Graphs([problem.primal], stable, roots, final), rewrites, adjoint_of, cost)
+    graphs = Graphs([problem.primal], stable, roots, final)
+    return Derivation(graphs, rewrites, adjoint_of, cost, growth_of(final))
 
 
 def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
@@ -182,8 +184,8 @@ class Compiled:
     @cached_property
     def _route(self) -> Route:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
-        checks = self._demands.check
-        return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, self.options.threads, checks)
+        growth, checks = self._derivation.growth, self._demands.check
+        return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
 
     @cached_property
     def _demands(self) -> Demands:

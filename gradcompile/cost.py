@@ -8,6 +8,9 @@ import numpy as np
 
 from gradcompile.ir import Node, topological
 from gradcompile.ops.scan import Loop
+from gradcompile.types import Dim, parsed
+
+Growth = dict[tuple[str, ...], float]
 
 
 class Cost(NamedTuple):
@@ -60,6 +63,34 @@ def operations_of(n: Node) -> int:
     return n.op.cost * entries(n) if n.args else 0
 
 
+def growth_of(roots: Iterable[Node]) -> Growth:
+    """Operations of all nodes below the roots, by the named dimensions that they grow with.
+
+    Those of a contraction count half: a product and a sum take the time of one. Of a dimension such as "n-1" the number
+    is left out.
+
+    >>> from gradcompile.ir import apply, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> x, w = leaf("x", ArrayType(("n", 3))), leaf("w", ArrayType((3,)))
+    >>> growth_of([apply("exp", apply("dot", x, w, params=((0, 1), (1,), (0,)))), apply("exp", w)])
+    {('n',): 11.0, (): 24.0}
+    """
+    found: Growth = {}
+    for n in topological(roots):
+        names = tuple(sorted(name for d in extent(n) for name in max(parsed(d), key=lambda m: len(m[0]))[0]))
+        found[names] = found.get(names, 0.0) + operations_of(n) * (0.5 if n.op.name == "dot" else 1.0)
+    return {names: count for names, count in found.items() if count}
+
+
+def extent(n: Node) -> Sequence[Dim]:
+    """The dimensions whose entries a node goes through."""
+    if n.op.name == "dot":
+        return tuple(axes_of(n).values())
+    if n.op.name == "scan":
+        return (n.params[0].length,)
+    return max((n, *n.args), key=lambda a: len(a.type.shape)).type.shape
+
+
 def steps(loop: Loop) -> int:
     """The operations of all steps, of one if their number is named."""
     each = operations(loop.roots) + sum(entries(q) for q in loop.totals)
@@ -68,8 +99,12 @@ def steps(loop: Loop) -> int:
 
 def products(n: Node) -> int:
     """The products that a contraction sums, those of one sample."""
-    axes = dict(pair for a, k in zip(n.args, n.params, strict=False) for pair in zip(k, a.type.shape, strict=True))
-    return prod(d for d in axes.values() if isinstance(d, int))
+    return prod(d for d in axes_of(n).values() if isinstance(d, int))
+
+
+def axes_of(n: Node) -> dict[int, Dim]:
+    """The dimensions of a contraction's axes, by their labels."""
+    return dict(pair for a, k in zip(n.args, n.params, strict=False) for pair in zip(k, a.type.shape, strict=True))
 
 
 def entries(n: Node) -> int:

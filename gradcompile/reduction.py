@@ -10,6 +10,8 @@ from gradcompile.runtime.primitives import fabs, lanes
 
 INF = float("inf")
 SPAN = 1024  # samples between two entries in the tree
+GROUPS = 16  # groups of samples that stay when they grow
+GROWTH = 16  # how much they grow at most
 LEVELS = 32  # enough for 2**32 spans
 
 
@@ -99,6 +101,19 @@ def highest(peaks):  # type: ignore[no-untyped-def]
 
 
 @jit
+def group_size(samples, least):  # type: ignore[no-untyped-def]
+    """The samples of a group: from many on groups are larger, so that fewer sums are merged.
+
+    >>> group_size(1000, 256), group_size(16_000, 256), group_size(10**9, 256)
+    (256, 512, 4096)
+    """
+    size = least
+    while (size < GROWTH * least) & (2 * GROUPS * size <= samples):
+        size += size
+    return size
+
+
+@jit
 def add_part(total, part, lost):  # type: ignore[no-untyped-def]
     """Add a vector to another; what the rounding of each sum loses is added to a third, for `settle`.
 
@@ -120,6 +135,16 @@ def add_part(total, part, lost):  # type: ignore[no-untyped-def]
         error = (x - (both - moved)) + (y - moved)
         total[k] = both
         lost[k] += error if fabs(error) < INF else 0.0
+
+
+@jit
+def add_parts(total, parts, lost, start, stop):  # type: ignore[no-untyped-def]
+    """Add the rows of a matrix to a vector, one after the other by `add_part`; the entries from start to stop."""
+    sums = total[start:stop]
+    errors = lost[start:stop]
+    for k in range(parts.shape[0]):
+        part = parts[k, start:stop]
+        add_part(sums, part, errors)
 
 
 @jit

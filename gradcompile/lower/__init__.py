@@ -18,8 +18,8 @@ from gradcompile.ops.record import Op
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
             "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP",
-            "work")  # fmt: skip
-HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "highest", "largest",
+            "group", "work")  # fmt: skip
+HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size", "highest", "largest",
                                      "settle"),
            "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",

@@ -540,7 +540,8 @@ def make_bound(
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
-    if dtype == "float64" and _is_short(kernel) and all(type(v) is float for v in converted_inputs):
+    takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
+    if takes_numbers and not route.multiplies and _is_short(kernel):
         direct = _direct(kernel, size, inputs)
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}

@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
 from gradcompile.runtime import jit
+from gradcompile.runtime.switch import switch
 
 Run = Callable[..., float]
+PRODUCTS = frozenset({"gradcompile.runtime.blas", "gradcompile.runtime.routines"})  # modules that call BLAS
 WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 
 
 class Route:
     """The ways through a kernel for these inputs: run(theta, grad, *inputs) -> loss, which checks nothing.
 
-    cost: operations and bytes of a sample. threads: the most to use, None for as many as pay. check: raises for
-    converted inputs that the kernel can't be called with.
+    cost: operations and bytes of a sample. growth: operations of a call, by the dimensions they grow with. threads: the
+    most to use, None for as many as pay. check: raises for converted inputs that the kernel can't be called with.
     """
 
     def __init__(
@@ -26,15 +29,19 @@ class Route:
         inputs: Sequence[Argument],
         dtype: str,
         cost: tuple[int, int],
+        growth: Growth,
         threads: int | None,
         check: Callable[[Sequence[Any]], None],
     ) -> None:
-        from gradcompile.runtime.share import Share  # loads Numba
+        from gradcompile.runtime.share import Share, Work, plain_text  # loads Numba
 
         self.kernel, self.inputs, self.dtype, self.check = kernel, inputs, dtype, check
         operations, size = cost
         self.share = share = Share.estimated(kernel, operations * np.dtype(dtype).itemsize / 8, size, threads)
+        self.work = Work.estimated(kernel, growth, inputs, dtype, threads)
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
+        known = plain_text(kernel).__globals__.values()
+        self.multiplies = any(getattr(v, "__module__", None) in PRODUCTS for v in known)
         self.serial = self.entry("C")
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
 
@@ -56,7 +63,7 @@ class Route:
     def choose(self, inputs: Sequence[Any]) -> Run:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
-            return self.serial
+            return self.shared if self.work.pays(inputs) else self.serial
         samples = len(inputs[self.columns[0]])
         is_shared = self.smallest is not None and samples >= self.smallest and self.share.workers(samples) > 1
         for k in self.columns:
@@ -67,7 +74,7 @@ class Route:
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
         if hasattr(self.kernel, "overloads"):
-            return jit.precompile(self.kernel, self.types(layout))  # type: ignore[no-any-return]
+            return self.alone(jit.precompile(self.kernel, self.types(layout)))
         return plain(self.kernel)
 
     def spread(self, layout: str) -> Run:
@@ -76,7 +83,13 @@ class Route:
 
         names = plain_text(self.kernel).__code__.co_varnames[2:]
         types = self.types(layout)[2:] if hasattr(self.kernel, "overloads") else []
-        return plain(spread(self.kernel, dict(zip(names, types, strict=False)), self.share))
+        share = self.share if self.columns else self.work
+        return self.alone(plain(spread(self.kernel, dict(zip(names, types, strict=False)), share)))
+
+    def alone(self, run: Run) -> Run:
+        """The function with BLAS on one thread, if it calls BLAS."""
+        found = switch() if self.multiplies else None
+        return found.alone(run) if found else run
 
     def types(self, layout: str = "C") -> list[Any]:
         """Numba's types of theta, grad and the inputs; the layout is that of the columns."""

@@ -1,19 +1,22 @@
-"""One call on several threads: its passes over the samples are cut into groups of spans, which the threads share.
+"""Calls whose work is shared: a kernel's passes over the samples, cut into groups, which the threads share.
 
 The kernel's own text is the driver. It runs as Python, and where it calls a pass over all samples, the groups are
-handed out. Each is a subtree of the tree of sums (see `gradcompile.reduction`), and the subtrees are carried on in
-their order: the result has the same bits for any number of threads and any size of the groups. This module loads Numba.
+handed out. Of columns each is a subtree of the tree of sums (see `gradcompile.reduction`), and the subtrees are carried
+on in their order. Of arrays the groups are those that the text itself adds up, in the same order. So the result has the
+same bits for any number of threads. This module loads Numba.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from gradcompile.reduction import SPAN, carry_on
+from gradcompile.cost import Growth
+from gradcompile.frontend.arguments import Argument
+from gradcompile.reduction import SPAN, add_parts, carry_on, group_size, settle
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_text
 from gradcompile.runtime.threads import pool, processors
@@ -22,6 +25,8 @@ WORTH = 300e3  # nanoseconds of work from which on it is shared: until another t
 TASK = 25e3  # nanoseconds of the shortest task; one costs two thousand
 LONGEST = 5e6  # nanoseconds of a task up to which Ctrl-C and a slower thread are not felt
 TASKS = 4  # tasks a thread, so that none waits long for the last
+PARTS = 32 << 20  # bytes of sums that may wait for others
+PIECE = 1 << 15  # entries of sums that are merged at once
 NS_PER_OPERATION, NS_PER_BYTE = 0.03, 0.03  # of vector code, of memory in cache; what is too low only shares later
 
 
@@ -65,7 +70,47 @@ class Share:
         return max(self.least, min(few, longest))
 
 
-def spread(kernel: Any, inputs: Mapping[str, Any], share: Share) -> Callable[..., Any]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a call with arrays takes, and how it may be shared.
+
+    terms: nanoseconds, and the inputs and their axes whose lengths multiply them.  passes: over the samples.  least:
+    samples of the smallest group.
+    """
+
+    terms: tuple[tuple[float, tuple[tuple[int, int], ...]], ...]
+    passes: int
+    least: int
+    threads: int | None = None
+
+    @classmethod
+    def estimated(
+        cls, kernel: Any, growth: Growth, inputs: Sequence[Argument], dtype: str, threads: int | None
+    ) -> "Work":
+        """From the operations, which are for double precision."""
+        found = called(kernel)
+        passes = [f for f in found.values() if takes_range(f)]
+        axes = {d: (k, axis) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)}
+        each = NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
+        terms = tuple((each * count, tuple(axes[d] for d in names)) for names, count in growth.items())
+        return cls(terms, len(passes), plain_text(passes[0]).__globals__["GROUP"] if passes else 0, threads)
+
+    def nanoseconds(self, inputs: Sequence[Any]) -> float:
+        """The time that these inputs take."""
+        return sum(each * math.prod(inputs[k].shape[axis] for k, axis in axes) for each, axes in self.terms)
+
+    def pays(self, inputs: Sequence[Any]) -> bool:
+        """Whether it may pay to share a call: some dimension is long enough for two groups, and the work is enough."""
+        named = {place for _, axes in self.terms for place in axes}
+        long = not named or any(inputs[k].shape[axis] > self.least for k, axis in named)
+        return self.passes > 0 and self.threads != 1 and long and self.nanoseconds(inputs) >= WORTH
+
+    def share(self, inputs: Sequence[Any], samples: int) -> Share:
+        """How one pass over so many samples may be shared."""
+        return Share(max(self.nanoseconds(inputs) / self.passes / samples, 0.1), self.threads)
+
+
+def spread(kernel: Any, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
     """A kernel that shares its passes over the samples with other threads; inputs: the Numba types, by name."""
     text = plain_text(kernel)
     replaced = {name: _replacement(f, inputs, share) for name, f in called(kernel).items()}
@@ -86,17 +131,36 @@ def called(kernel: Any) -> dict[str, Any]:
 
 def takes_range(function: Any) -> bool:
     """Whether a function is a pass over a range of samples."""
-    return bool(plain_text(function).__code__.co_varnames[1:3] == ("start", "stop"))
+    return "start" in arguments_of(function)
 
 
-def _replacement(function: Any, inputs: Mapping[str, Any], share: Share) -> Callable[..., Any]:
-    """What the driver calls in place of a function that the kernel calls."""
+def arguments_of(function: Any) -> tuple[str, ...]:
+    """The names of a function's arguments."""
     code = plain_text(function).__code__
-    takes = code.co_varnames[: code.co_argcount]
-    run = _compiled(function, takes, inputs) if hasattr(function, "compile") else _quiet(function)
+    return tuple(code.co_varnames[: code.co_argcount])
+
+
+def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
+    """What the driver calls in place of a function that the kernel calls."""
+    run = _runnable(function, inputs)
     if not takes_range(function):
         return run
-    return _shared_sums(run, share) if takes[0] == "tree" else _shared_values(run, share)
+    if isinstance(share, Share):
+        is_sum = arguments_of(function)[0] == "tree"
+        return _shared_sums(run, share) if is_sum else _shared_values(run, share)
+    parts = [f for f in called(function).values() if takes_range(f)]
+    if not parts:
+        return _shared_rows(run, share, len(inputs), plain_text(function).__globals__["BLOCK"])
+    at = arguments_of(function).index("start")
+    each = _runnable(parts[0], inputs)
+    return Groups(run, each, _runnable(add_parts, {}), _runnable(settle, {}), share, at, len(inputs))
+
+
+def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function as it is called from Python."""
+    if hasattr(function, "compile"):
+        return _compiled(function, arguments_of(function), inputs)
+    return _quiet(function)
 
 
 def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) -> Callable[..., Any]:
@@ -163,3 +227,74 @@ def _shared_values(run: Callable[..., Any], share: Share) -> Callable[..., None]
         pool.run(lambda k: run(out, k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
 
     return values
+
+
+def _shared_rows(run: Callable[..., Any], work: Work, inputs: int, block: int) -> Callable[..., None]:
+    """The pass `run` over arrays, which writes rows, shared: ranges of whole blocks."""
+
+    def rows(start: int, stop: int, *rest: Any) -> None:
+        share = work.share(rest[len(rest) - inputs :], stop)
+        workers = share.workers(stop)
+        few = max(stop // (TASKS * workers), TASK / share.cost)
+        size = block * max(1, int(min(few, LONGEST / share.cost) / block))
+        pool.run(lambda k: run(k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
+
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What is called in place of a function that adds up a pass over arrays, group by group.
+
+    whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged.  at:
+    the number of vectors that are added to, which come first.  inputs: that of the inputs, which come last.
+    """
+
+    whole: Callable[..., Any]
+    samples: Callable[..., Any]
+    add: Callable[..., Any]
+    settle: Callable[..., Any]
+    work: Work
+    at: int
+    inputs: int
+
+    def __call__(self, *args: Any) -> None:
+        """Add the samples of all groups."""
+        totals, stop, rest = args[: self.at], args[self.at + 1], args[self.at + 2 :]
+        share = self.work.share(rest[len(rest) - self.inputs :], stop)
+        size, workers = plain_text(group_size)(stop, self.work.least), share.workers(stop)
+        if workers < 2 or stop <= size:
+            self.whole(*args)
+            return
+        groups, each = -(-stop // size), math.ceil(TASK / (share.cost * size))
+        wave = min(groups, max(TASKS * workers * each, PARTS // sum(t.nbytes for t in totals)))
+        parts, lost = [np.empty((wave, t.size), t.dtype) for t in totals], [np.zeros_like(t) for t in totals]
+        for first in range(0, groups, wave):
+            count = min(wave, groups - first)
+
+            def task(k: int, first: int = first, count: int = count) -> None:
+                for g in range(k * each, min((k + 1) * each, count)):
+                    self.group(totals if first + g == 0 else [p[g] for p in parts], first + g, size, stop, rest)
+
+            pool.run(task, -(-count // each), workers)
+            self.merge(totals, [p[first == 0 : count] for p in parts], lost, workers)
+        for total, errors in zip(totals, lost, strict=True):
+            self.settle(total, errors)
+
+    def group(self, into: Sequence[np.ndarray], k: int, size: int, stop: int, rest: Sequence[Any]) -> None:
+        """One group, from zero; the first begins with what is there, which is zero where it adds."""
+        for vector in into if k else ():
+            vector[:] = 0.0
+        self.samples(*into, k * size, min(stop, (k + 1) * size), *rest)
+
+    def merge(
+        self, totals: Sequence[np.ndarray], parts: Sequence[np.ndarray], lost: Sequence[np.ndarray], workers: int
+    ) -> None:
+        """Add the parts, in their order; long vectors piece by piece."""
+        pieces = [(k, at) for k, t in enumerate(totals) for at in range(0, t.size, PIECE)]
+
+        def task(p: int) -> None:
+            k, at = pieces[p]
+            self.add(totals[k], parts[k], lost[k], at, min(at + PIECE, totals[k].size))
+
+        pool.run(task, len(pieces), workers)

@@ -413,17 +413,18 @@ class PassWriter(Writer):
     def sums(self, name: str, samples: str, sizes: dict[str, Dim], arguments: Sequence[str], direct: bool) -> None:
         """The function that runs a pass over all samples, group by group, each from zero."""
         sizes = sizes | ({"grad": sum(size_of(a.leaf.type.shape) for a in self.program.params)} if direct else {})
-        many = "stop > start + GROUP"
-        first = [{"stop": "min(start + GROUP, stop)"}.get(a, a) for a in arguments]
-        later = [{a: f"{a}_part" for a in sizes}.get(a, {"start": "first", "stop": "min(first + GROUP, stop)"}.get(a, a))
+        many = "stop > start + group"
+        first = [{"stop": "min(start + group, stop)"}.get(a, a) for a in arguments]
+        later = [{a: f"{a}_part" for a in sizes}.get(a, {"start": "first", "stop": "min(first + group, stop)"}.get(a, a))
                  for a in arguments]  # fmt: skip
-        body: list[Statement] = [Line(f"{samples}({', '.join(first)})")]
+        body: list[Statement] = [Line("group = group_size(stop - start, GROUP)")]
+        body.append(Line(f"{samples}({', '.join(first)})"))
         for array, size in sizes.items():
             body += [Line(f"{array}_{part} = zeros({text_of(size)} if {many} else 0, theta)") for part in ("part", "lost")]
         inner: list[Statement] = [Line(f"{array}_part[:] = 0.0") for array in sizes]
         inner.append(Line(f"{samples}({', '.join(later)})"))
         inner += [Line(f"add_part({array}, {array}_part, {array}_lost)") for array in sizes]
-        body.append(Loop("for first in range(start + GROUP, stop, GROUP)", inner))
+        body.append(Loop("for first in range(start + group, stop, group)", inner))
         body += [Line(f"settle({array}, {array}_lost)") for array in sizes]
         self.late.append((name, arguments, "Add the samples from start to stop, group by group, each from zero.", body))
 
