@@ -421,8 +421,7 @@ class Writer:
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
         """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and then scalars."""
-        widths = self.widths(body)
-        for width in widths:
+        for width in self.widths(body):
             count = self.binary(ast.Sub, stop, start)
             full = self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
