@@ -21,11 +21,15 @@ from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, parsed
 
 LOOPS = "ijklpqrsuv"
-CACHE = 1 << 20  # bytes of a block's arrays
+CACHE = 3 << 19  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 256  # samples of a block
+FEW, MANY = 64, 128  # samples of a block that matrix products are still good at, with small and with large matrices
+LARGE = 1 << 20  # bytes of parameters from which on these are large
+LONG = 40_000_000  # operations of a block from which on it need not be longer
 HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 10_000_000  # operations of a group
+MERGED = 1500  # operations that take ten times as long as to add up one entry of two groups
 
 
 @dataclass(slots=True)
@@ -223,7 +227,7 @@ class PassWriter(Writer):
         self.find_direct()
         drawn = [self.draw(k) for k in range(len(self.plan.passes))]
         widest = max(d.stages.entries_a_sample() for d in drawn)
-        self.constants = {"BLOCK": block_size(widest, self.program.value.type.dtype)}
+        self.constants = {"BLOCK": self.block_size(widest)}
         self.constants["GROUP"] = self.constants["BLOCK"] * self.blocks_together()
         for d in drawn:
             self.write_pass(d)
@@ -231,11 +235,38 @@ class PassWriter(Writer):
             self.define(*definition)
         self.finish()
 
+    def block_size(self, entries: int) -> int:
+        """The samples of a block, a power of two: what they need stays in cache, matrix products have enough to do.
+
+        More work than that is left for other blocks, which other threads may take.
+        """
+        size = np.dtype(self.program.value.type.dtype).itemsize
+        fitting = min(max(CACHE // max(entries * size, 1), SMALLEST), LARGEST)
+        parameters = size * sum(size_of(a.leaf.type.shape) for a in self.program.params)
+        least = MANY if parameters > LARGE else FEW
+        enough = max(LONG // max(self.work, 1), least)
+        return 1 << min(max(fitting, least if self.has_products else SMALLEST), enough).bit_length() - 1
+
     def blocks_together(self) -> int:
         """The blocks of a group: a power of two, so that a group takes long enough to be handed to another thread."""
-        blocks = [r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)]
-        cost = sum(map(operations_of, topological(blocks))) * self.constants["BLOCK"]
-        return 1 << min(max(ENOUGH // max(cost, 1), 1), GROUPED).bit_length() - 1
+        cost = self.work * self.constants["BLOCK"]
+        merging = MERGED * sum(size_of(a.leaf.type.shape) for a in self.program.params)
+        return 1 << (min(max(max(ENOUGH, merging) // max(cost, 1), 1), GROUPED) - 1).bit_length()
+
+    @property
+    def block_nodes(self) -> list[Node]:
+        """All that blocks compute."""
+        return topological([r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)])
+
+    @property
+    def work(self) -> int:
+        """The operations for one sample."""
+        return sum(map(operations_of, self.block_nodes))
+
+    @property
+    def has_products(self) -> bool:
+        """Whether blocks multiply matrices."""
+        return any(n.op.name == "dot" for n in self.block_nodes)
 
     def find_direct(self) -> None:
         """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
@@ -454,12 +485,6 @@ class PassWriter(Writer):
             self.steps.append(Line(f"return finish({', '.join(arguments)})"))
         doc = "Write the gradient to grad and return the loss." if self.program.gradients else "Write or return the value."
         self.define("kernel", ("theta", self.out, *self.inputs), doc, [*clear, *self.steps])
-
-
-def block_size(entries: int, dtype: str) -> int:
-    """The samples of a block: a power of two, so that what they need stays in the second-level cache."""
-    fitting = CACHE // max(entries * np.dtype(dtype).itemsize, 1)
-    return 1 << min(max(fitting, SMALLEST), LARGEST).bit_length() - 1
 
 
 def used(statements: list[Statement]) -> list[Statement]:

@@ -83,7 +83,7 @@ def stored(
             kept.add(n)
         ends = n in needed or n in kept or n in roots or not n.type.shape
         for a in n.args:
-            if a in owners:
+            if a in owners and not (n.op.name in WHOLE and is_copy(a)):
                 owners[a] |= {n} if ends else owners[n]
     return needed, kept
 

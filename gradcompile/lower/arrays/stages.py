@@ -23,6 +23,7 @@ from gradcompile.ops.shape import Span
 from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
 
 MOST = '-float("inf")'
+SAMPLE = 64  # samples for which the workspace is planned, to see how much one needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,10 +590,12 @@ class Stages:
 
     def entries_a_sample(self) -> int:
         """The entries of the workspace for one sample of a block."""
-        block = str(self.lane or self.first)
-        sizes = defaultdict(lambda: 256, {block: 64})
-        found = [dim_product(*b.shape) for b in self.buffers.values()]
-        return sum(dim_value(d, sizes) // 64 for d in found if mentions(d, block))
+        sizes = defaultdict[str, int](lambda: 256, {str(self.lane or self.first): SAMPLE})
+        work = Workspace()
+        for b in sorted(self.buffers.values(), key=lambda b: b.first):
+            if b.last >= 0:
+                work.place(dim_value(dim_product(*b.shape), sizes), b.first, b.last)
+        return int(work.size) // SAMPLE
 
     def drop_optional(self) -> None:
         """Values that nothing reads but their own nest need no memory."""
