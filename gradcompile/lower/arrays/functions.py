@@ -22,7 +22,7 @@ from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, pa
 
 LOOPS = "ijklpqrsuv"
 CACHE = 3 << 19  # bytes of a block's arrays
-SMALLEST, LARGEST = 32, 256  # samples of a block
+SMALLEST, LARGEST = 32, 128  # samples of a block
 FEW, MANY = 64, 128  # samples of a block that matrix products are still good at, with small and with large matrices
 LARGE = 1 << 20  # bytes of parameters from which on these are large
 LONG = 40_000_000  # operations of a block from which on it need not be longer
@@ -40,6 +40,19 @@ class ArrayNaming(Naming):
     contiguous: set[str] = field(default_factory=set)
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
+    origin: dict[Node, Node] = field(default_factory=dict)
+
+    def wish(self, n: Node) -> str:
+        """What a person would call the value, or what it is a part of."""
+        n0 = self.origin.get(n, n)
+        if n0 in self.program.names:
+            return self.program.names[n0]
+        primal = self.program.adjoint_of.get(n0)
+        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+
+    def comment(self, n: Node) -> str:
+        """What a line says of its value, or of what it is a part of."""
+        return Naming.comment(self, self.origin.get(n, n))
 
     def scope(self, inside: "ArrayNaming | None" = None) -> "ArrayNaming":
         """Names for one function: its own, beside those that the module has, or of another try at the same function."""
@@ -314,6 +327,7 @@ class PassWriter(Writer):
         name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
         names = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
         naming = self.naming.scope()
+        naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         memory, scalars, lines = self.outside(naming)
         own = [r for r in p.reductions if r.node not in self.direct]
         inner: list[Statement] = [Line(f"{self.plan.block} = min(BLOCK, stop - first)")]
@@ -356,8 +370,10 @@ class PassWriter(Writer):
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         turned = {x: products.same(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
                   and x.type.shape[-1] != self.plan.block}  # fmt: skip
-        roots = substitute([t.node for t in targets], turned)
-        again = [replace(t, node=n) for t, n in zip(targets, roots, strict=True)]
+        known = topological([t.node for t in targets])
+        new = substitute([*(t.node for t in targets), *known], turned)
+        naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(targets) :], strict=True)}
+        again = [replace(t, node=n) for t, n in zip(targets, new, strict=False)]
         stages = Stages(naming.scope(naming), dict(memory), dict(scalars), self.plan.block)
         stages.run(again)
         if stages.entries_a_sample() > HEAVY:
@@ -511,8 +527,11 @@ def dims_of(program: Program) -> frozenset[str]:
 
 def lower_arrays(program: Program, naming: Naming) -> tuple[list[Function], dict[str, tuple[float | int, ...] | int]]:
     """The functions of a program over arrays, and the constants that they read: tables of numbers, sizes of blocks."""
-    roots = prepared([program.value, *program.gradients])
-    own = ArrayNaming(program, naming.fresh, dims=dims_of(program))
+    known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
+    new = prepared([program.value, *program.gradients, *known])
+    roots = new[: len(new) - len(known)]
+    origin = dict(zip(new[len(roots) :], known, strict=True))
+    own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
     if found is None or any(r.kind == "max" for p in found.passes for r in p.reductions):
         writer = Writer(program, own, roots)

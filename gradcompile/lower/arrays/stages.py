@@ -328,8 +328,10 @@ class Stages:
 
     def ordered(self, order: Sequence[int], shape: Shape, lanes: bool) -> tuple[Space, Place]:
         """Loops over a shape in a given order of its axes, and the place that they are at."""
+        order = [k for k in order if shape[k] != 1]
         names = {k: self.naming.loop(len(order) - 1 - d) for d, k in enumerate(order)}
-        return Space(tuple((names[k], shape[k]) for k in order), lanes), tuple(names[k] for k in range(len(shape)))
+        place = tuple(names.get(k, 0) for k in range(len(shape)))
+        return Space(tuple((names[k], shape[k]) for k in order), lanes and bool(order)), place
 
     def windows(self, n: Node, target: Target | None) -> None:
         """Windows added in their places: one entry of all windows after the other, as those do not meet."""
@@ -782,19 +784,23 @@ class Nest:
 
     def emit(self) -> None:
         """All tasks, and the loops around them."""
+        top = self.stages.top.statements
+        start = len(top)
         for task in self.tasks:
             self.task(task)
         statements: list[Statement] = self.regions[-1].statements
         if not self.space.loops:
+            top[start:start] = self.before
             return
         for k, (name, length) in reversed(list(enumerate(self.space.loops))):
             kind = "lanes" if k == self.deepest - 1 and self.space.lanes else "range"
-            statements = [Loop(f"for {name} in {kind}(0, {text_of(length)})", statements)]
+            bounds = f"0, {text_of(length)}" if kind == "lanes" else text_of(length)
+            statements = [Loop(f"for {name} in {kind}({bounds})", statements)]
             if k == self.deepest - 1:
                 statements = [*self.opening, *statements, *self.closing]
             if k:
                 statements = [*self.regions[k].statements, *statements]
-        self.stages.top.statements += [*self.before, *statements, *self.after]
+        top += [*self.before, *statements, *self.after]
 
     def task(self, t: Task) -> None:
         """One task: its value, and where it goes."""

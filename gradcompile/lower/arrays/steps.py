@@ -52,7 +52,7 @@ def plan(outer: "Stages", n: Node) -> None:
         body = [*([Line(place)] if place else []), *head, *inner.emit(), *copies(outer, loop, inner, after)]
         zeros = [Line(f"{t.memory.name.split('[')[0]}[{':' if '[' in t.memory.name else ', '.join(':' * len(t.memory.order))}] = 0.0")
                  for t in targets if t.add]  # fmt: skip
-        header = f"for {'count' if loop.reverse else step} in range(0, {length})"
+        header = f"for {'count' if loop.reverse else step} in range({length})"
         return [*zeros, Loop(header, body), *lasts(outer, loop, inner, n)]
 
     outer.call([*sources, *inits_standing(outer, inits)], n, name, emit)
