@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from test_arrays import CASES, S, V, written
 from test_blocks import PROGRAMS, drawn
+from test_scan import CASES as LOOP_CASES
+from test_scan import symbolic, wave
 
 from gradcompile import autodiff, compile_grad, compile_value
 from gradcompile.frontend import nn
-from gradcompile.frontend.arrays import array
+from gradcompile.frontend.arrays import array, scan
 from gradcompile.interpret import evaluate
 from gradcompile.ir import topological
 
@@ -181,6 +183,63 @@ def test_reversed_samples_are_computed_before_a_pass():
 def test_a_table_as_long_as_the_samples():
     table, data = np.random.default_rng(0).normal(size=3000), array("data", (3000, 3))
     check_grad(np.sum((data @ w - table) ** 2), [w], {"data": np.ones((3000, 3)), "w": np.ones(3)})
+
+
+def test_places_of_largest_entries_lie_as_their_array_does():
+    cube = array("cube", ("n", "n", "n"))
+    values = {"cube": np.random.default_rng(0).normal(size=(3, 3, 3))}
+    for axis in range(3):
+        check_value(np.tril(np.argmax(cube, axis)), values)
+
+
+def test_arrays_without_entries():
+    empty = array("empty", (0, 2, 3))
+    check_value(np.concatenate([empty, empty], axis=1)[:, 0], {"empty": np.zeros((0, 2, 3))})
+    check_value(np.argmax(empty, axis=1), {"empty": np.zeros((0, 2, 3))})
+
+
+def test_a_number_has_no_axis_to_pad():
+    check_value(np.pad(array("s"), 1), {"s": 2.0})
+
+
+def test_a_loop_before_a_pass_hands_on_what_it_gives():
+    z, u, y = array("z", ("n", 6, 2)), array("u", (2, 3)), array("y", "n")
+    h, _ = scan(lambda h, row: (np.tanh(row @ u + h), None), np.zeros_like(z[:, 0, :1]) * np.ones(3), z.swapaxes(0, 1))
+    rng = np.random.default_rng(0)
+    points = [
+        {"z": rng.normal(size=(n, 6, 2)), "u": rng.normal(size=(2, 3)), "y": rng.normal(size=n)} for n in (1, 300)
+    ]
+    check_grad(np.mean((np.sum(h, axis=1) - y) ** 2), [u], *points)
+
+
+def test_a_loop_over_turned_integers():
+    table, tokens = array("table", (7, 3)), array("tokens", ("n", 5), "int64")
+    start = np.zeros_like(tokens[:, :1]) * np.ones((1, 3))
+    h, _ = scan(lambda h, t: (np.tanh(table[t] + h), None), start, tokens.T)
+    values = {"table": np.random.default_rng(0).normal(size=(7, 3)), "tokens": np.arange(200).reshape(40, 5) % 7}
+    check_grad(np.mean(h * h), [table], values)
+
+
+LOOPS = [(name, named) for name in LOOP_CASES for named in (False, True)]
+
+
+@pytest.mark.parametrize(("name", "named"), some(LOOPS, 5))
+def test_models_that_are_loops(name, named):
+    loss, env = symbolic(name, named)
+    params = [a for a in env if all(isinstance(d, int) for d in a.shape)]
+    check_grad(loss, params, {a.node.params[0]: v for a, v in env.items()})
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", some([0, 1, 2, 7, 40, "T"], 3))
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_loops_of_any_number_of_steps(reverse, length, checkpoint):
+    a, walked = array("a"), array("walked", length)
+    last, ys = scan(wave(a), 0.5, walked, reverse=reverse, checkpoint=checkpoint and length != "T")
+    counts = (0, 1, 5, 300) if length == "T" else (length,)
+    points = [{"a": 0.7, "walked": np.random.default_rng(0).normal(size=n)} for n in counts]
+    check_grad(last * last + np.sum(ys * ys), [a], *points)
+    check_value(ys, *points)
 
 
 @pytest.mark.skipif(not JIT, reason="all run without the JIT already")

@@ -199,9 +199,10 @@ class Writer:
     def workspace(self, stages: Stages) -> list[Statement]:
         """The lines that allocate what stages need."""
         lines: list[Statement] = []
-        if stages.workspace.size:
+        parts = {source for source, _ in stages.aliases.values()}  # an array without entries is a part as well
+        if stages.work in parts:
             lines.append(Line(f"{stages.work} = empty({text_of(stages.workspace.size)}, theta)"))
-        if stages.integers.size:
+        if f"{stages.work}_whole" in parts:
             lines.append(Line(f"{stages.work}_whole = integers({text_of(stages.integers.size)})"))
         lines += [Line(f"{name} = zeros(LANES, theta)") for name in stages.partials]
         return [*lines, *(line for child in stages.children for line in self.workspace(child))]

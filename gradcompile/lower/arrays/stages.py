@@ -163,7 +163,7 @@ class Stages:
         makers: dict[str, Callable[[Node, Target | None], None]] = {
             "sum": self.reduction, "amax": self.reduction, "dot": self.product, "scatter_add": self.scatter,
             "assemble": self.assembly, "overlap": self.windows, "reshape": self.reshaped, "cumsum": self.running,
-            "argmax": self.first_largest, "scan": lambda n, _: steps.plan(self, n),
+            "argmax": self.first_largest, "scan": lambda n, target: steps.plan(self, n, target),
         }  # fmt: skip
         maker = makers.get(n.op.name)
         if maker is not None:
@@ -389,7 +389,7 @@ class Stages:
             self.readers.setdefault(x, []).append((self.made[x], False))
         memory = self.memory[x]
         if n.op.name == "transpose":
-            return Memory(memory.name, tuple(n.params[0].index(k) for k in memory.order))
+            return Memory(memory.name, tuple(n.params[0].index(k) for k in memory.order), memory.whole)
         if n.op.name == "item":
             return self.part(n, memory)
         plain = tuple(range(len(memory.order)))
@@ -833,7 +833,7 @@ class Nest:
         """A running sum is what was carried so far; a place moves where a larger entry comes."""
         assert t.carry is not None
         body, text = self.regions[-1].statements, self.value(t.value, named=t.kind == "argmax")
-        at = f"{t.target.name}[{listed(t.target.at(t.place) if t.kind == 'running' else t.place)}]"
+        at = f"{t.target.name}[{listed(t.target.at(t.place))}]"
         here = f"{t.carry.name}[{listed(t.rest)}]"
         if t.kind == "running":
             body.append(Line(f"{at} {'+=' if t.add else '='} {here}", t.comment))

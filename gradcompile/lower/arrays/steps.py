@@ -11,10 +11,10 @@ from gradcompile.ops import scan
 from gradcompile.types import Shape
 
 if TYPE_CHECKING:
-    from gradcompile.lower.arrays.stages import Stages
+    from gradcompile.lower.arrays.stages import Stages, Target
 
 
-def plan(outer: "Stages", n: Node) -> None:
+def plan(outer: "Stages", n: Node, target: "Target | None") -> None:
     """Put a scan into the stages of what it stands in."""
     loop: scan.Loop = n.params[0]
     inits, xs, constants = loop.arguments(n.args)
@@ -58,6 +58,8 @@ def plan(outer: "Stages", n: Node) -> None:
     outer.call([*sources, *inits_standing(outer, inits)], n, name, emit)
     for name in carried:
         outer.touch(name.split("[")[0], len(outer.slots) - 1)
+    if target is not None:
+        outer.copy(target)
 
 
 def inits_standing(outer: "Stages", inits: Sequence[Node]) -> list[Node]:
