@@ -309,9 +309,23 @@ def test_a_module_without_blas_is_named(monkeypatch):
 
 def test_a_missing_scipy_is_named(monkeypatch):
     monkeypatch.setattr(blas, "PREFIX", "unknown_")
-    monkeypatch.setitem(sys.modules, "scipy.linalg.cython_blas", None)
+    monkeypatch.delitem(sys.modules, "scipy.linalg.cython_blas", raising=False)
+    monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match="pip install scipy"):
         blas.connect_blas()
+
+
+def test_blas_comes_without_its_package_which_can_be_imported_afterwards():
+    program = """
+import sys
+from gradcompile.runtime.blas import addresses
+found = addresses("cython_blas", ["dgemm"])
+assert not {"scipy.linalg", "scipy.linalg.cython_blas"} & set(sys.modules)
+import scipy.linalg.cython_blas
+assert scipy.linalg.cython_blas.__pyx_capi__ and scipy.linalg.inv([[2.0]]) == [[0.5]]
+assert found == addresses("cython_blas", ["dgemm"])
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 PROGRAM = """

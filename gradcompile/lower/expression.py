@@ -10,6 +10,9 @@ from gradcompile.ops.record import Precedence
 CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = Precedence
 ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
 CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of its arguments on as it is
+WHOLE = {"mod": "({0} % {1} + {1}) % {1}", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
+         "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
+WHOLE_LEVEL = {"mod": PRODUCT, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]
@@ -52,7 +55,7 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 self.texts[n] = self.given[n], ATOM
-                if n.op.name in (*CHOOSING, *ARITHMETIC):
+                if n.op.name in (*CHOOSING, *ARITHMETIC, "size"):
                     self.literal.add(n)
             pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
             stack.extend(reversed(pending))
@@ -110,6 +113,8 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
         return texts[n.args[0]]
     if name == "cast":
         return cast(n, texts[n.args[0]])
+    if n.type.dtype == "int64" and name in WHOLE:
+        return WHOLE[name].format(*(wrap(texts[a], ATOM) for a in n.args)), WHOLE_LEVEL[name]
     if n.op.emit.startswith("{0} "):
         symbol, level = n.op.emit[3:-3], n.op.precedence
         first = level + (level == COMPARE)
@@ -121,6 +126,8 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
 def cast(n: Node, text: Text) -> Text:
     """The text of a value in another dtype."""
     own, wanted = n.args[0].type.dtype, n.type.dtype
+    if n.args[0].op.name == "size" and wanted == "int64":  # lengths are whole numbers in generated code
+        return text
     if own == "bool":
         one, zero = ("1", "0") if wanted == "int64" else ("1.0", "0.0")
         return f"{one} if {wrap(text, COMPARE)} else {zero}", CONDITIONAL

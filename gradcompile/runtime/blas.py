@@ -3,8 +3,20 @@
 Machine code holds the names, not addresses, so that Numba can keep it on disk; every process connects them anew.
 """
 
+import ctypes
+import sys
+from collections.abc import Sequence
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
+from typing import Any
+
 PREFIX = "gc_"
 ROUTINES = ("dgemm", "sgemm", "dgemv", "sgemv", "ddot", "sdot")
+_name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
 
 
 def connect_blas() -> None:
@@ -16,13 +28,38 @@ def connect_blas() -> None:
     """
     import numba
     from llvmlite import binding
-    from numba.extending import get_cython_function_address
 
     if numba.config.DISABLE_JIT or binding.address_of_symbol(PREFIX + ROUTINES[-1]):
         return
+    for name, address in zip(ROUTINES, addresses("cython_blas", ROUTINES), strict=True):
+        binding.add_symbol(PREFIX + name, address)
+
+
+def addresses(module: str, names: Sequence[str]) -> list[int]:
+    """Where functions are that a module of scipy.linalg offers to other compiled code.
+
+    >>> len(addresses("cython_blas", ["dgemm", "sgemm"]))
+    2
+    """
+    name = f"scipy.linalg.{module}"
     try:
-        addresses = [get_cython_function_address("scipy.linalg.cython_blas", name) for name in ROUTINES]
+        offered = (sys.modules.get(name) or _alone(name)).__pyx_capi__
     except ImportError as error:
         raise ImportError(f"matrix products need SciPy's BLAS ({error}): pip install scipy") from error
-    for name, address in zip(ROUTINES, addresses, strict=True):
-        binding.add_symbol(PREFIX + name, address)
+    return [_pointer(offered[n], _name(offered[n])) for n in names]
+
+
+def _alone(name: str) -> Any:
+    """A module of scipy.linalg without the package around it, which takes a hundred times as long to import.
+
+    It is forgotten again, so that whoever imports the package finds it as usual: the same module.
+    """
+    import scipy
+
+    spec = PathFinder.find_spec(name, [str(Path(place, "linalg")) for place in scipy.__path__])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"there is no {name}")
+    found = module_from_spec(spec)
+    spec.loader.exec_module(found)
+    sys.modules.pop(name, None)
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.runtime.blas import connect_blas
+from gradcompile.runtime.blas import addresses, connect_blas
 from gradcompile.runtime.jit import jit, njit
 from gradcompile.runtime.primitives import copysign, empty, fabs, lanes, sqrt, to_float
 from gradcompile.vmath import log
@@ -399,9 +399,8 @@ def lapack(name: str, arguments: int) -> Any:
     With NUMBA_DISABLE_JIT=1 it is called through ctypes.
     """
     import numba
-    from numba.extending import get_cython_function_address
 
-    address = get_cython_function_address("scipy.linalg.cython_lapack", name)
+    (address,) = addresses("cython_lapack", [name])
     if numba.config.DISABLE_JIT:
         return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
     import llvmlite.binding

@@ -340,6 +340,8 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: flo
         raise ExpressionError(
             f"np.pad with mode {mode!r} is not supported; use 'constant', or np.concatenate of slices"
         )
+    if not n.type.shape:
+        return Array(n)
     widths = np.broadcast_to(np.asarray(pad_width, int), (len(n.type.shape), 2)).tolist()
     index = tuple(Span(before, d) for d, (before, _) in zip(n.type.shape, widths, strict=True))
     shape = tuple(dim_sum(d, *w) for d, w in zip(n.type.shape, widths, strict=True))

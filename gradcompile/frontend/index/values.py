@@ -149,7 +149,7 @@ def multiplied(c: Scene, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
         return elementwise("log", n) if logarithm else n
     one, zero, params = c.const(1.0), c.const(0.0), (tuple(axes),)
     logs = apply("sum", elementwise("log", elementwise("abs", n)), params=params)
-    count = apply("sum", elementwise("select", elementwise("lt", n, zero), one, zero), params=params)
+    count = apply("sum", apply("select", elementwise("lt", n, zero), one, zero), params=params)
     odd = elementwise("mod", count, c.const(2.0))
     if logarithm:
         return apply("select", apply("eq", odd, zero), logs, c.const(float("nan")))

@@ -45,13 +45,14 @@ class Pass:
     """One walk over the blocks.
 
     given: the nodes of the program, constants apart, that its blocks read whole; they are computed before the pass.
-    cut: the block leaves that it reads.
+    cut: the block leaves that it reads. origin: the node of the program that each node of the blocks is a part of.
     """
 
     reductions: list[Reduction]
     rows: list[Rows]
     given: list[Node]
     cut: list[Node]
+    origin: dict[Node, Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class Builder:
         ways = [(n, *self.cutting.choice[n]) for n in out]
         reductions = [Reduction(n, over(n, parts, twin), kind_of(n)) for n, axis, parts in ways if axis is None]
         rows = [Rows(n, twin[State(n, axis)], axis) for n, axis, _ in ways if axis is not None]
-        return Pass(reductions, rows, given, [twin[s] for s in cut])
+        return Pass(reductions, rows, given, [twin[s] for s in cut], {x: s.node for s, x in twin.items()})
 
     def body(self, out: Sequence[Node], k: int, cut: list[State]) -> list[State]:
         """What the blocks of a pass work on, arguments first; what is cut is entered into `cut`."""

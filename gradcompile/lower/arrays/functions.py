@@ -15,14 +15,17 @@ from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
 from gradcompile.lower.arrays.prepare import prepared
 from gradcompile.lower.arrays.stages import Stages, Target
-from gradcompile.lower.arrays.texts import text_of, tuple_of
+from gradcompile.lower.arrays.texts import atom_of, text_of, tuple_of
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, parsed
 
 LOOPS = "ijklpqrsuv"
-CACHE = 1 << 20  # bytes of a block's arrays
-SMALLEST, LARGEST = 32, 256  # samples of a block
+CACHE = 3 << 19  # bytes of a block's arrays
+SMALLEST, LARGEST = 32, 128  # samples of a block
+FEW, MANY = 64, 128  # samples of a block that matrix products are still good at, with small and with large matrices
+LARGE = 1 << 20  # bytes of parameters from which on these are large
+LONG = 40_000_000  # operations of a block from which on it need not be longer
 HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 3_000_000  # operations of a group
@@ -37,6 +40,19 @@ class ArrayNaming(Naming):
     contiguous: set[str] = field(default_factory=set)
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
+    origin: dict[Node, Node] = field(default_factory=dict)
+
+    def wish(self, n: Node) -> str:
+        """What a person would call the value, or what it is a part of."""
+        n0 = self.origin.get(n, n)
+        if n0 in self.program.names:
+            return self.program.names[n0]
+        primal = self.program.adjoint_of.get(n0)
+        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+
+    def comment(self, n: Node) -> str:
+        """What a line says of its value, or of what it is a part of."""
+        return Naming.comment(self, self.origin.get(n, n))
 
     def scope(self, inside: "ArrayNaming | None" = None) -> "ArrayNaming":
         """Names for one function: its own, beside those that the module has, or of another try at the same function."""
@@ -117,7 +133,7 @@ class Writer:
     def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:
         """The numbers of entries along axes, as text."""
         found = [n for n in topological(roots) if n.op.name == "size"]  # what they are the size of is not computed
-        return {n: text_of(n.args[0].type.shape[n.params[0]]) for n in found}
+        return {n: atom_of(n.args[0].type.shape[n.params[0]]) for n in found}
 
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:
         """The lines that take named dimensions from the arrays that have them, as far as they are used."""
@@ -183,9 +199,10 @@ class Writer:
     def workspace(self, stages: Stages) -> list[Statement]:
         """The lines that allocate what stages need."""
         lines: list[Statement] = []
-        if stages.workspace.size:
+        parts = {source for source, _ in stages.aliases.values()}  # an array without entries is a part as well
+        if stages.work in parts:
             lines.append(Line(f"{stages.work} = empty({text_of(stages.workspace.size)}, theta)"))
-        if stages.integers.size:
+        if f"{stages.work}_whole" in parts:
             lines.append(Line(f"{stages.work}_whole = integers({text_of(stages.integers.size)})"))
         lines += [Line(f"{name} = zeros(LANES, theta)") for name in stages.partials]
         return [*lines, *(line for child in stages.children for line in self.workspace(child))]
@@ -224,14 +241,25 @@ class PassWriter(Writer):
         self.find_direct()
         drawn = [self.draw(k) for k in range(len(self.plan.passes))]
         widest = max(d.stages.entries_a_sample() for d in drawn)
-        sums = self.summed()
-        block = block_size(widest, sums, self.program.value.type.dtype)
-        self.constants = {"BLOCK": block, "GROUP": block * self.blocks_together(block, sums)}
+        block = self.block_size(widest)
+        self.constants = {"BLOCK": block, "GROUP": block * self.blocks_together(block, self.summed())}
         for d in drawn:
             self.write_pass(d)
         for definition in self.late:
             self.define(*definition)
         self.finish()
+
+    def block_size(self, entries: int) -> int:
+        """The samples of a block, a power of two: what they need stays in cache, matrix products have enough to do.
+
+        More work than that is left for other blocks, which other threads may take.
+        """
+        size = np.dtype(self.program.value.type.dtype).itemsize
+        fitting = min(max(CACHE // max(entries * size, 1), SMALLEST), LARGEST)
+        parameters = size * sum(size_of(a.leaf.type.shape) for a in self.program.params)
+        least = MANY if parameters > LARGE else FEW
+        enough = max(LONG // self.work, least)
+        return 1 << min(max(fitting, least if self.has_products else SMALLEST), enough).bit_length() - 1
 
     def summed(self) -> int:
         """The entries of all sums over samples, of the whole gradient where a pass adds to parts of it."""
@@ -244,9 +272,24 @@ class PassWriter(Writer):
 
         A group takes long enough to be handed to another thread, and longer than merging its sums with others.
         """
-        blocks = [r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)]
-        cost = block * max(int(sum(c for names, c in growth_of(blocks).items() if self.plan.block in names)), 1)
+        cost = block * self.work
         return 1 << (max(min(ENOUGH // cost, GROUPED), -(-MERGED * sums // cost), 1) - 1).bit_length()
+
+    @property
+    def block_nodes(self) -> list[Node]:
+        """What blocks give."""
+        return [r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)]
+
+    @property
+    def work(self) -> int:
+        """The operations that one sample more takes."""
+        growth = growth_of(self.block_nodes)
+        return max(int(sum(c for names, c in growth.items() if self.plan.block in names)), 1)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether blocks multiply matrices."""
+        return any(n.op.name == "dot" for n in topological(self.block_nodes))
 
     def find_direct(self) -> None:
         """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
@@ -256,7 +299,7 @@ class PassWriter(Writer):
             terms = g.args if g.op.name == "add" and g not in sums else (g,)
             found = [t for t in terms if t in sums and uses[t] == 1]
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
-                self.direct |= {t: (a, g) for t in found}
+                self.direct |= dict.fromkeys(found, (a, g))
 
     # ---- what goes from function to function
 
@@ -292,7 +335,9 @@ class PassWriter(Writer):
         cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
         self.compute_before([*(n for n in p.given if self.is_wanted(n)), *cut], k)
         name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
+        names = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
         naming = self.naming.scope()
+        naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         memory, scalars, lines = self.outside(naming)
         own = [r for r in p.reductions if r.node not in self.direct]
         inner: list[Statement] = [Line(f"{self.plan.block} = min(BLOCK, stop - first)")]
@@ -314,8 +359,8 @@ class PassWriter(Writer):
                 lines += line
                 targets.append(Target(r.block, place, True, f"dL/d{a.name}"))
                 used_direct.append(r.node)
-        rows = self.rows(p.rows, lines, inner, targets, naming)
-        arguments = [*([total] if own else []), *(["grad"] if used_direct else []), "start", "stop", "theta", *before, *rows,
+        self.rows(list(zip(p.rows, names, strict=True)), lines, inner, targets, naming)
+        arguments = [*([total] if own else []), *(["grad"] if used_direct else []), "start", "stop", "theta", *before, *names,
                      *self.inputs]  # fmt: skip
         blocks = [r.block for r in (*p.reductions, *p.rows)]
         scalars |= self.sizes(blocks) | {self.plan.first: "first"}
@@ -335,8 +380,10 @@ class PassWriter(Writer):
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         turned = {x: products.same(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
                   and x.type.shape[-1] != self.plan.block}  # fmt: skip
-        roots = substitute([t.node for t in targets], turned)
-        again = [replace(t, node=n) for t, n in zip(targets, roots, strict=True)]
+        known = topological([t.node for t in targets])
+        new = substitute([*(t.node for t in targets), *known], turned)
+        naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(targets) :], strict=True)}
+        again = [replace(t, node=n) for t, n in zip(targets, new, strict=False)]
         stages = Stages(naming.scope(naming), dict(memory), dict(scalars), self.plan.block)
         stages.run(again)
         if stages.entries_a_sample() > HEAVY:
@@ -398,14 +445,12 @@ class PassWriter(Writer):
         return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
 
     def rows(
-        self, rows: Sequence[Rows], lines: list[Statement], inner: list[Statement], targets: list[Target], naming: ArrayNaming
-    ) -> list[str]:
+        self, rows: Sequence[tuple[Rows, str]], lines: list[Statement], inner: list[Statement], targets: list[Target],
+        naming: ArrayNaming,
+    ) -> None:  # fmt: skip
         """Where the rows of nodes go: to the result, or to arrays that later functions read."""
-        names = []
-        for r in rows:
-            is_result = r.node is self.roots[0]
-            array = "out" if is_result else self.naming.fresh("rows")
-            if not is_result:
+        for r, array in rows:
+            if array != "out":
                 self.steps.append(Line(f"{array} = empty({text_of(dim_product(*r.node.type.shape))}, theta)"))
                 self.keep([r.node], array)
             whole = naming.fresh(naming.wish(r.node))
@@ -413,8 +458,6 @@ class PassWriter(Writer):
             part = naming.fresh(f"{whole}_b")
             inner.append(Line(f"{part} = {whole}[{self.span(r.block, r.axis)}]"))
             targets.append(Target(r.block, Memory.plain(part, r.node)))
-            names.append(array)
-        return names
 
     def write_pass(self, d: Drawn) -> None:
         """The function of one pass."""
@@ -470,18 +513,6 @@ class PassWriter(Writer):
         self.define("kernel", ("theta", self.out, *self.inputs), doc, [*clear, *self.steps])
 
 
-def block_size(entries: int, sums: int, dtype: str) -> int:
-    """The samples of a block, a power of two.
-
-    What they need, so many entries a sample, stays in the second-level cache; unless that is less than what every block
-    has to read and write of the sums that it adds to, and of parameters.
-
-    >>> block_size(1000, 0, "float64"), block_size(1000, 80_000, "float64")
-    (128, 256)
-    """
-    fitting, shared = CACHE // max(entries * np.dtype(dtype).itemsize, 1), 4 * sums // max(entries, 1)
-    return 1 << min(max(fitting, shared, SMALLEST), LARGEST).bit_length() - 1
-
 
 def used(statements: list[Statement]) -> list[Statement]:
     """The statements without views that nothing reads."""
@@ -507,8 +538,11 @@ def dims_of(program: Program) -> frozenset[str]:
 
 def lower_arrays(program: Program, naming: Naming) -> tuple[list[Function], dict[str, tuple[float | int, ...] | int]]:
     """The functions of a program over arrays, and the constants that they read: tables of numbers, sizes of blocks."""
-    roots = prepared([program.value, *program.gradients])
-    own = ArrayNaming(program, naming.fresh, dims=dims_of(program))
+    known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
+    new = prepared([program.value, *program.gradients, *known])
+    roots = new[: len(new) - len(known)]
+    origin = dict(zip(new[len(roots) :], known, strict=True))
+    own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
     if found is None or any(r.kind == "max" for p in found.passes for r in p.reductions):
         writer = Writer(program, own, roots)

@@ -120,9 +120,9 @@ def contraction(n: Node) -> Node:
     la, lb, result = n.params
     summed = [label for label in la if label not in result]
     rows, columns = ([k for k in own if k in result and k not in other] for own, other in ((la, lb), (lb, la)))
-    if not summed or not (rows or columns):
-        return as_loops(n)
     size = sizes(n)
+    if all(size[label] == 1 for label in summed) or not (rows or columns):
+        return as_loops(n)
     work: Dim = 1
     for label in (*summed, *rows, *columns):
         d = size[label]

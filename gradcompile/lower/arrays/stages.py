@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import products, steps
-from gradcompile.lower.arrays.entries import Entries, IOTA, Memory, Place, splits
+from gradcompile.lower.arrays.entries import IOTA, Entries, Memory, Place, splits
 from gradcompile.lower.arrays.layout import ALIASES, Layout, base, is_copy, stored
-from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
+from gradcompile.lower.arrays.texts import atom_of, listed, text_of, tuple_of
 from gradcompile.lower.arrays.workspace import Workspace
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Loop, Statement
@@ -23,6 +23,7 @@ from gradcompile.ops.shape import Span
 from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
 
 MOST = '-float("inf")'
+SAMPLE = 64  # samples for which the workspace is planned, to see how much one needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ class Stages:
         makers: dict[str, Callable[[Node, Target | None], None]] = {
             "sum": self.reduction, "amax": self.reduction, "dot": self.product, "scatter_add": self.scatter,
             "assemble": self.assembly, "overlap": self.windows, "reshape": self.reshaped, "cumsum": self.running,
-            "argmax": self.first_largest, "scan": lambda n, _: steps.plan(self, n),
+            "argmax": self.first_largest, "scan": lambda n, target: steps.plan(self, n, target),
         }  # fmt: skip
         maker = makers.get(n.op.name)
         if maker is not None:
@@ -205,7 +206,8 @@ class Stages:
             if not target.add:
                 self.memory[n] = target.memory
             return target.memory
-        memory = Memory(self.naming.name(n), self.layout.order(n.type.shape), n.type.dtype in ("int64", "bool"))
+        whole = n.type.dtype in ("int64", "bool") and n.op.name not in ADDING  # sums are made in floats
+        memory = Memory(self.naming.name(n), self.layout.order(n.type.shape), whole)
         if n.type.shape:
             self.buffer(n, memory)
         self.memory[n] = memory
@@ -326,8 +328,10 @@ class Stages:
 
     def ordered(self, order: Sequence[int], shape: Shape, lanes: bool) -> tuple[Space, Place]:
         """Loops over a shape in a given order of its axes, and the place that they are at."""
+        order = [k for k in order if shape[k] != 1]
         names = {k: self.naming.loop(len(order) - 1 - d) for d, k in enumerate(order)}
-        return Space(tuple((names[k], shape[k]) for k in order), lanes), tuple(names[k] for k in range(len(shape)))
+        place = tuple(names.get(k, 0) for k in range(len(shape)))
+        return Space(tuple((names[k], shape[k]) for k in order), lanes and bool(order)), place
 
     def windows(self, n: Node, target: Target | None) -> None:
         """Windows added in their places: one entry of all windows after the other, as those do not meet."""
@@ -385,7 +389,7 @@ class Stages:
             self.readers.setdefault(x, []).append((self.made[x], False))
         memory = self.memory[x]
         if n.op.name == "transpose":
-            return Memory(memory.name, tuple(n.params[0].index(k) for k in memory.order))
+            return Memory(memory.name, tuple(n.params[0].index(k) for k in memory.order), memory.whole)
         if n.op.name == "item":
             return self.part(n, memory)
         plain = tuple(range(len(memory.order)))
@@ -588,10 +592,12 @@ class Stages:
 
     def entries_a_sample(self) -> int:
         """The entries of the workspace for one sample of a block."""
-        block = str(self.lane or self.first)
-        sizes = defaultdict(lambda: 256, {block: 64})
-        found = [dim_product(*b.shape) for b in self.buffers.values()]
-        return sum(dim_value(d, sizes) // 64 for d in found if mentions(d, block))
+        sizes = defaultdict[str, int](lambda: 256, {str(self.lane or self.first): SAMPLE})
+        work = Workspace()
+        for b in sorted(self.buffers.values(), key=lambda b: b.first):
+            if b.last >= 0:
+                work.place(dim_value(dim_product(*b.shape), sizes), b.first, b.last)
+        return int(work.size) // SAMPLE
 
     def drop_optional(self) -> None:
         """Values that nothing reads but their own nest need no memory."""
@@ -622,6 +628,7 @@ class Stages:
                 self.top.statements.append(Line(f"{name} = {self.pending.pop(name)[1]}", self.naming.about(name)))
 
 
+ADDING = ("sum", "amax", "cumsum", "dot", "scatter_add", "assemble", "overlap")
 REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
 
 
@@ -687,7 +694,7 @@ class Nest:
             self.regions.append(Region(uses, dict(stages.top.given), stages.name, stages.comment))
         self.uses = uses
         self.made: dict[tuple[Node, Place], Node] = {}
-        self.before: list[Statement] = []  # before the whole nest
+        self.before: list[Statement] = [] if slot.space.loops else stages.top.statements  # before the whole nest
         self.after: list[Statement] = []
         self.opening: list[Statement] = []  # before the innermost loop
         self.closing: list[Statement] = []
@@ -761,7 +768,7 @@ class Nest:
         """The text of an entry in memory."""
         names = {key: self.value(x, named=True) for key, x in found}
         if source is IOTA:
-            return text_of(place[0], names)
+            return atom_of(place[0], names)
         if source.op.name == "table":
             flat: Dim = 0
             for k, p in enumerate(place):
@@ -777,19 +784,23 @@ class Nest:
 
     def emit(self) -> None:
         """All tasks, and the loops around them."""
+        top = self.stages.top.statements
+        start = len(top)
         for task in self.tasks:
             self.task(task)
         statements: list[Statement] = self.regions[-1].statements
         if not self.space.loops:
+            top[start:start] = self.before
             return
         for k, (name, length) in reversed(list(enumerate(self.space.loops))):
             kind = "lanes" if k == self.deepest - 1 and self.space.lanes else "range"
-            statements = [Loop(f"for {name} in {kind}(0, {text_of(length)})", statements)]
+            bounds = f"0, {text_of(length)}" if kind == "lanes" else text_of(length)
+            statements = [Loop(f"for {name} in {kind}({bounds})", statements)]
             if k == self.deepest - 1:
                 statements = [*self.opening, *statements, *self.closing]
             if k:
                 statements = [*self.regions[k].statements, *statements]
-        self.stages.top.statements += [*self.before, *statements, *self.after]
+        top += [*self.before, *statements, *self.after]
 
     def task(self, t: Task) -> None:
         """One task: its value, and where it goes."""
@@ -822,7 +833,7 @@ class Nest:
         """A running sum is what was carried so far; a place moves where a larger entry comes."""
         assert t.carry is not None
         body, text = self.regions[-1].statements, self.value(t.value, named=t.kind == "argmax")
-        at = f"{t.target.name}[{listed(t.target.at(t.place) if t.kind == 'running' else t.place)}]"
+        at = f"{t.target.name}[{listed(t.target.at(t.place))}]"
         here = f"{t.carry.name}[{listed(t.rest)}]"
         if t.kind == "running":
             body.append(Line(f"{at} {'+=' if t.add else '='} {here}", t.comment))

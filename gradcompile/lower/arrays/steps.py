@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING
 
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays.entries import Memory, Place
-from gradcompile.lower.arrays.texts import listed, text_of, tuple_of
+from gradcompile.lower.arrays.texts import atom_of, listed, text_of, tuple_of
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.ops import scan
 from gradcompile.types import Shape
 
 if TYPE_CHECKING:
-    from gradcompile.lower.arrays.stages import Stages
+    from gradcompile.lower.arrays.stages import Stages, Target
 
 
-def plan(outer: "Stages", n: Node) -> None:
+def plan(outer: "Stages", n: Node, target: "Target | None") -> None:
     """Put a scan into the stages of what it stands in."""
     loop: scan.Loop = n.params[0]
     inits, xs, constants = loop.arguments(n.args)
     name = outer.naming.name(n)
     outer.buffer(n, Memory(name, (0,)))
     order = topological(loop.roots)
-    sizes = {x: text_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
+    sizes = {x: atom_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
     inner = outer.inside(sizes)
     inner.layout.learn(order)
     for leaf, init in zip(loop.carries, inits, strict=True):
@@ -52,12 +52,14 @@ def plan(outer: "Stages", n: Node) -> None:
         body = [*([Line(place)] if place else []), *head, *inner.emit(), *copies(outer, loop, inner, after)]
         zeros = [Line(f"{t.memory.name.split('[')[0]}[{':' if '[' in t.memory.name else ', '.join(':' * len(t.memory.order))}] = 0.0")
                  for t in targets if t.add]  # fmt: skip
-        header = f"for {'count' if loop.reverse else step} in range(0, {length})"
+        header = f"for {'count' if loop.reverse else step} in range({length})"
         return [*zeros, Loop(header, body), *lasts(outer, loop, inner, n)]
 
     outer.call([*sources, *inits_standing(outer, inits)], n, name, emit)
     for name in carried:
         outer.touch(name.split("[")[0], len(outer.slots) - 1)
+    if target is not None:
+        outer.copy(target)
 
 
 def inits_standing(outer: "Stages", inits: Sequence[Node]) -> list[Node]:

@@ -104,6 +104,7 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
     library = context.active_code_library
     module.data_layout = str(library.codegen.target_data)
     library._final_module.link_in(module)  # add_llvm_module would run passes first that run again at the end
+    library._final_module.get_function(lowered.name).linkage = "linkonce_odr"  # or it stays beside its copy in Numba's
     for name, (target, kinds, _) in lowered.foreign.items():
         link_foreign(context, builder.module, name, overload(target, kinds))
     operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]

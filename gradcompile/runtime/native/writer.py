@@ -26,6 +26,8 @@ REGISTER = 64  # bytes of a vector register
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for the lanes of one register as well
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
+LONG = 300  # lines of code from which on a second call gets none
+LONG_TEXT = 40  # lines of a function's text from which on it is not made once more for arrays of another length
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Add: ("fadd", "add"), ast.Sub: ("fsub", "sub"), ast.Mult: ("fmul", "mul"), ast.Div: ("fdiv", ""),
@@ -58,6 +60,11 @@ class Lowered:
     body: str = ""
     calls: int = 0
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether each call gets a copy of the code, rather than all the same."""
+        return self.calls < 2 or (self.calls <= FEW_CALLS and self.body.count("\n") < LONG)
+
 
 @dataclass(slots=True)
 class Piece:
@@ -87,7 +94,7 @@ class Unit:
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
     foreign: dict[str, tuple[Any, tuple[Kind, ...], str]] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
-    loops: int = 0  # that are not to be unrolled
+    marked: int = 0
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
         """The function of the IR for one of the subset and these kinds of arguments, made when first asked for."""
@@ -109,6 +116,18 @@ class Unit:
         self.declared.setdefault(name, f"declare {text}")
         return name
 
+    def mark_loop(self) -> str:
+        """The mark of one more loop that LLVM is neither to vectorise nor to unroll: code would grow without end."""
+        self.marked += 1
+        return f", !llvm.loop !{self.marked + 1}"
+
+    def marks(self) -> list[str]:
+        """The definitions of these marks: each loop has its own."""
+        if not self.marked:
+            return []
+        wishes = ['!0 = !{!"llvm.loop.vectorize.enable", i1 false}', '!1 = !{!"llvm.loop.unroll.disable"}']
+        return wishes + [f"!{k} = distinct !{{!{k}, !0, !1}}" for k in range(2, self.marked + 2)]
+
     def table(self, values: tuple[Any, ...], real: str) -> Array:
         """A tuple of numbers of the module as an array, floats in a function's own type.
 
@@ -125,14 +144,12 @@ class Unit:
     def text(self, entry: Lowered) -> str:
         """The whole module; only the entry is seen from outside."""
         parts = [text for _, text, _ in self.tables.values()] + list(self.declared.values()) + self.pieces
-        parts += [f"!{k + 1} = distinct !{{!{k + 1}, !0}}" for k in range(self.loops)]
-        parts += ['!0 = !{!"llvm.loop.unroll.disable"}'] if self.loops else []
         for f in self.functions.values():
             seen = "" if f is entry else "internal"
-            inline = "noinline" if f.calls > FEW_CALLS else "alwaysinline"
+            inline = "alwaysinline" if f.is_copied else "noinline"
             result = "void" if f.result == "void" else typed(f.result, f.width)
             parts.append(f"define {seen} {result} @{f.name}({f.parameters}) {inline} {ATTRIBUTES} {{\n{f.body}\n}}")
-        return "\n".join(parts)
+        return "\n".join(parts + self.marks())
 
 
 class Writer:
@@ -367,8 +384,10 @@ class Writer:
         self.depth -= 1
         self.names = kept
 
-    def loop(self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], width: int = 1) -> None:
-        """A loop in order. One of vectors, or around other loops, is not unrolled: code would grow without end."""
+    def loop(
+        self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], is_whole: bool = False
+    ) -> None:
+        """A loop in order; one that is `is_whole` as it stands, or is around others, LLVM is to leave alone."""
         inner = self.loops
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
         head, body, after = self.label("head"), self.label("body"), self.label("after")
@@ -384,9 +403,8 @@ class Writer:
         self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
         self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
         self.jump(head)
-        if width > 1 or self.loops > inner:
-            self.unit.loops += 1
-            self.lines[-1] += f", !llvm.loop !{self.unit.loops}"
+        if is_whole or self.loops > inner:
+            self.lines[-1] += self.unit.mark_loop()
         self.loops += 1
         self.start(after)
 
@@ -408,7 +426,7 @@ class Writer:
             full = self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
             if full != number(0):
-                self.loop(start, middle, number(width), self.repeating(name, body, width), width)
+                self.loop(start, middle, number(width), self.repeating(name, body, width), True)
             start = middle
 
     def widths(self, body: list[ast.stmt]) -> list[int]:
@@ -769,7 +787,8 @@ class Writer:
         """A call of a function of the subset, which is made for these kinds of arguments."""
         is_scalar = not any(isinstance(a, Array) for a in args)
         integer = "i32" if self.real == "float" and is_scalar else "i64"  # what `bits` gives beside the other arguments
-        given = [a if isinstance(a, Array) else self.settled(a, integer) for a in args]
+        forget = is_long(target)
+        given = [self.unmeasured(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
         made.calls += 1
@@ -787,6 +806,12 @@ class Writer:
             self.lines.append(f"  {call}")
             return None
         return Value(made.result, made.width, self.emit(call))
+
+    def unmeasured(self, array: Array, forget: bool) -> Array:
+        """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
+        if not (forget and array.dense):
+            return array
+        return array._replace(shape=(Value("i64", 1, self.converted(array.shape[0], "i64", 1)), *array.shape[1:]))
 
     def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
         """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
@@ -877,6 +902,12 @@ class Writer:
         """Begin a block."""
         self.lines.append(f"{label}:")
         self.block = label
+
+
+def is_long(target: Callable[..., Any]) -> bool:
+    """Whether a function is too long to be made once more for arrays of other lengths."""
+    tree = syntax(target)
+    return (tree.end_lineno or 0) - tree.lineno > LONG_TEXT
 
 
 def operands(found: Value | Array) -> list[str]:

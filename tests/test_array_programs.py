@@ -1,0 +1,252 @@
+"""Compiled programs over arrays against the interpreter: values and gradients, in many shapes.
+
+A few are compiled to machine code; all run as plain Python, in a process without the JIT.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_arrays import CASES, S, V, written
+from test_blocks import PROGRAMS, drawn
+from test_scan import CASES as LOOP_CASES
+from test_scan import symbolic, wave
+
+from gradcompile import autodiff, compile_grad, compile_value
+from gradcompile.frontend import nn
+from gradcompile.frontend.arrays import array, scan
+from gradcompile.interpret import evaluate
+from gradcompile.ir import topological
+
+JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
+SCOPE = {"np": np, "nn": nn}
+
+
+def some(cases, step):
+    """All cases without the JIT, one of so many with it."""
+    return list(cases)[:: step if JIT else 1]
+
+
+def close(what, got, want, tolerance):
+    """The same shape and numbers, relative to the largest."""
+    assert np.shape(got) == np.shape(want), what
+    size = max(1.0, np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * size, err_msg=what)
+
+
+def point_of(loss, params, values):
+    """The values of the leaves."""
+    leaves = [x for x in topological([loss.node]) if x.op.name == "leaf"]
+    return {x: values[x.params[0]] for x in {*leaves, *(p.node for p in params)}}
+
+
+def check_grad(loss, params, *points, tolerance=1e-9, **options):
+    """Loss and gradient at points, for one compilation; values by the names of leaves."""
+    f = compile_grad(loss, params, allow_unused=True, **options)
+    nodes = [p.node for p in params]
+    for values in points:
+        want = evaluate([loss.node, *autodiff.vjp(loss.node, nodes)], point_of(loss, params, values))
+        arguments = {name: values[name] for name in f.signature.parameters}
+        value, gradients = f(**arguments)
+        close("loss", value, want[0], tolerance)
+        close("loss alone", f.loss(**arguments), want[0], tolerance)
+        for p, got, w in zip(params, gradients, want[1:], strict=True):
+            close(f"gradient of {p}", got, w, tolerance)
+
+
+def check_value(value, *points, tolerance=1e-9):
+    """A value at points, and its dtype."""
+    f = compile_value(value)
+    for values in points:
+        (want,) = evaluate([value.node], point_of(value, [], values))
+        got = f(**{name: values[name] for name in f.signature.parameters})
+        close("value", got, want, tolerance)
+        assert np.asarray(got).dtype == np.asarray(want).dtype
+
+
+# The vocabulary
+
+
+def samples(n):
+    """The values of the leaves of `test_arrays`, for so many samples."""
+    rng = np.random.default_rng(n)
+    return V | {"X": rng.normal(size=(n, 3)), "v": rng.normal(size=n), "c": rng.normal(size=(n, 1))}
+
+
+@pytest.mark.parametrize("case", some(CASES, 9))
+def test_every_function_of_arrays(case):
+    value = written(case, S)
+    single = "float32" in case
+    points = [samples(n) for n in (5, 33)]
+    check_value(value, *points, tolerance=1e-5 if single else 1e-9)
+    if value.dtype == "float64":
+        check_grad(np.sum(np.tanh(value) ** 2), [S[name] for name in "AsWB"], *points, tolerance=1e-9)
+
+
+x, k, b = array("x", "n"), array("k", "n", "int64"), array("b", "n", "bool")
+INTEGERS = [
+    "k % 5", "-k % 7", "k % -3", "np.abs(k)", "np.sign(k)", "np.maximum(k, 2)", "np.minimum(k, k * k)", "k // 4",
+    "np.abs(k) * x", "np.maximum(k, x)", "(k % 3 == 0) * x", "np.where(k % 2 == 1, x, -x)", "k / 3", "k.sum()",
+    "np.max(k)", "np.min(k)", "np.cumsum(k)", "k[::-1]", "np.sort(k)", "np.argsort(k)", "np.argsort(x)",
+    "np.argmax(x)", "np.argmin(k)", "k.mean()", "np.all(k > 3)", "np.count_nonzero(k)", "~(k > 3)", "k**2", "2**k",
+    "np.prod(k[:3])", "np.clip(k, -2, 3)", "k @ k", "np.outer(k, k)", "np.concatenate([k, k])", "np.diff(k)",
+    "x.astype('int64')", "(x > 0).astype('int64')", "np.tile(k, 2)", "np.repeat(k, 3)", "k.astype(bool)",
+    "np.logical_xor(k > 0, x > 0)", "np.take(x, k % 33)", "np.dot(k, x)", "np.pad(k, 2)", "k[k % 33]",
+    "nn.one_hot(np.abs(k), 4)", "np.argsort(-x)[:3]", "np.trunc(5 * x)", "np.sum(x > 0)", "np.where(x > 0, k, 0)",
+    "b * x", "b & (x > 0)", "~b", "b + b", "np.where(b, k, -k)", "np.sum(b)", "b[::-1] * k",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", some(INTEGERS, 6))
+def test_integers_and_truth_values(case):
+    rng = np.random.default_rng(0)
+    values = {"x": rng.normal(size=33), "k": rng.integers(-9, 9, 33), "b": rng.integers(0, 2, 33) == 1}
+    check_value(eval(case, {**SCOPE, "x": x, "k": k, "b": b}), values)
+
+
+# Programs over samples
+
+FEWEST = {"first": 1, "normalised_values": 1, "largest": 1, "largest_of_leaves": 1, "softmax_over_samples": 1,
+          "differences": 1}  # fmt: skip
+
+
+def values_of(loss, params, n):
+    """Values of a program's leaves, by name."""
+    return {x.params[0]: v for x, v in drawn(loss, params, n).items()}
+
+
+@pytest.mark.parametrize("name", some(PROGRAMS, 7))
+def test_programs_of_any_number_of_samples(name):
+    loss, params, _ = PROGRAMS[name]
+    counts = [n for n in (1, 2, 7, 33, 100) if n >= FEWEST.get(name, 0)]
+    points = [values_of(loss, params, n) for n in counts]
+    if params:
+        check_grad(loss, params, *points, tolerance=1e-8)
+    else:
+        check_value(loss, *points, tolerance=1e-8)
+
+
+@pytest.mark.parametrize("name", some([name for name in PROGRAMS if name not in FEWEST], 7))
+def test_a_call_without_samples_returns(name):
+    loss, params, _ = PROGRAMS[name]
+    f = compile_grad(loss, params) if params else compile_value(loss)
+    values = values_of(loss, params, 0)
+    f(**{name: values[name] for name in f.signature.parameters})
+
+
+LARGE = ("mlp_with_penalty", "twice", "one_hot", "batch_norm", "embedding", "mixture", "predictions", "values", "first",
+         "normalised_values", "factors", "sorted", "running", "classes_of_flat_tokens", "weights_by_place")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", some(LARGE, 5))
+def test_more_samples_than_a_block_and_than_a_group(name):
+    loss, params, _ = PROGRAMS[name]
+    points = [values_of(loss, params, n) for n in ((600, 5000) if JIT else (600,))]
+    if params:
+        check_grad(loss, params, *points, tolerance=1e-8)
+    else:
+        check_value(loss, *points, tolerance=1e-8)
+
+
+# What was found wrong once
+
+A, w = array("A", ("n", 3)), array("w", 3)
+
+
+def test_a_value_that_is_a_sum_over_samples_is_written():
+    check_value(np.sum(A, axis=0), samples_of(40))
+    check_value(A + 0.0, samples_of(40))
+
+
+def samples_of(n):
+    rng = np.random.default_rng(n)
+    return {"A": rng.normal(size=(n, 3)), "w": rng.normal(size=3), "x": rng.normal(size=n)}
+
+
+def test_the_length_of_a_flat_axis_divides_as_a_whole():
+    check_grad(np.mean((A * w).reshape(-1) ** 2), [w], samples_of(40))
+
+
+def test_results_of_passes_keep_their_names():
+    total, rows = array("total", 3), array("rows", 3)
+    loss = np.sum((A * total - np.mean(A * total, axis=0)) ** 3 * rows) + np.sum(np.sort(A @ rows) ** 2)
+    check_grad(loss, [total, rows], samples_of(40) | {"total": np.ones(3), "rows": np.arange(3.0)})
+
+
+def test_reversed_samples_are_computed_before_a_pass():
+    check_grad(np.sum(np.tanh(A[::-1] @ w) * x), [w], samples_of(40))
+
+
+def test_a_table_as_long_as_the_samples():
+    table, data = np.random.default_rng(0).normal(size=3000), array("data", (3000, 3))
+    check_grad(np.sum((data @ w - table) ** 2), [w], {"data": np.ones((3000, 3)), "w": np.ones(3)})
+
+
+def test_places_of_largest_entries_lie_as_their_array_does():
+    cube = array("cube", ("n", "n", "n"))
+    values = {"cube": np.random.default_rng(0).normal(size=(3, 3, 3))}
+    for axis in range(3):
+        check_value(np.tril(np.argmax(cube, axis)), values)
+
+
+def test_arrays_without_entries():
+    empty = array("empty", (0, 2, 3))
+    check_value(np.concatenate([empty, empty], axis=1)[:, 0], {"empty": np.zeros((0, 2, 3))})
+    check_value(np.argmax(empty, axis=1), {"empty": np.zeros((0, 2, 3))})
+
+
+def test_a_number_has_no_axis_to_pad():
+    check_value(np.pad(array("s"), 1), {"s": 2.0})
+
+
+def test_a_loop_before_a_pass_hands_on_what_it_gives():
+    z, u, y = array("z", ("n", 6, 2)), array("u", (2, 3)), array("y", "n")
+    h, _ = scan(lambda h, row: (np.tanh(row @ u + h), None), np.zeros_like(z[:, 0, :1]) * np.ones(3), z.swapaxes(0, 1))
+    rng = np.random.default_rng(0)
+    points = [
+        {"z": rng.normal(size=(n, 6, 2)), "u": rng.normal(size=(2, 3)), "y": rng.normal(size=n)} for n in (1, 300)
+    ]
+    check_grad(np.mean((np.sum(h, axis=1) - y) ** 2), [u], *points)
+
+
+def test_a_loop_over_turned_integers():
+    table, tokens = array("table", (7, 3)), array("tokens", ("n", 5), "int64")
+    start = np.zeros_like(tokens[:, :1]) * np.ones((1, 3))
+    h, _ = scan(lambda h, t: (np.tanh(table[t] + h), None), start, tokens.T)
+    values = {"table": np.random.default_rng(0).normal(size=(7, 3)), "tokens": np.arange(200).reshape(40, 5) % 7}
+    check_grad(np.mean(h * h), [table], values)
+
+
+LOOPS = [(name, named) for name in LOOP_CASES for named in (False, True)]
+
+
+@pytest.mark.parametrize(("name", "named"), some(LOOPS, 5))
+def test_models_that_are_loops(name, named):
+    loss, env = symbolic(name, named)
+    params = [a for a in env if all(isinstance(d, int) for d in a.shape)]
+    check_grad(loss, params, {a.node.params[0]: v for a, v in env.items()})
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", some([0, 1, 2, 7, 40, "T"], 3))
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_loops_of_any_number_of_steps(reverse, length, checkpoint):
+    a, walked = array("a"), array("walked", length)
+    last, ys = scan(wave(a), 0.5, walked, reverse=reverse, checkpoint=checkpoint and length != "T")
+    counts = (0, 1, 5, 300) if length == "T" else (length,)
+    points = [{"a": 0.7, "walked": np.random.default_rng(0).normal(size=n)} for n in counts]
+    check_grad(last * last + np.sum(ys * ys), [a], *points)
+    check_value(ys, *points)
+
+
+@pytest.mark.skipif(not JIT, reason="all run without the JIT already")
+def test_all_of_these_as_plain_python():
+    options = ["-q", "-p", "no:cacheprovider", "-x", str(Path(__file__).resolve())]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], env={**os.environ, "NUMBA_DISABLE_JIT": "1"}, capture_output=True,
+        text=True, cwd=Path(__file__).resolve().parent.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
