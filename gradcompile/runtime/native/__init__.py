@@ -27,36 +27,39 @@ Nothing is reassociated or contracted, so the same text gives the same bits in v
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from gradcompile.collector import collector_paused
+from gradcompile.runtime.native.builtin import entry, machine_code
 from gradcompile.runtime.native.syntax import own_lines, own_text, remember, syntax
-from gradcompile.runtime.native.values import Kind, SubsetError, kind_of, kind_type, overload
+from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
 
-__all__ = ["SubsetError", "dispatcher", "lower", "own_lines", "own_text", "remember", "syntax"]
+__all__ = [
+    "SubsetError", "dispatcher", "entry", "kind_of", "lower", "machine_code", "mark_of", "own_lines", "own_text",
+    "remember", "syntax",
+]  # fmt: skip
 
 
 NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long function that takes longer than to lower it
-
-
-class Compiled(NamedTuple):
-    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
-
-    text: str
-    name: str
-    result: str
-    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
 
 
 @lru_cache(maxsize=4)  # Numba asks more than once
 @collector_paused()
 def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
-    mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
-    unit = Unit(f"gc.{mark}")
+    unit = Unit(f"gc.{mark_of(function, kinds)}")
     entry = unit.function(function, kinds)
     return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign)
+
+
+def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
+    """What tells a function for these kinds of arguments from all others, if there is one module of its module's name.
+
+    >>> mark_of(lower, (("double", 1),)) == mark_of(lower, (("float", 1),))
+    False
+    """
+    return hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
 
 
 def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
