@@ -1,8 +1,8 @@
 """Generated source to machine code: functions in a small subset of Python, lowered from their own text to LLVM IR.
 
 Numba's front end takes time that grows faster than a function's length; LLVM does not. So the text of a generated
-function is parsed and lowered here, and Numba is handed the result inside an intrinsic: dispatch, disk cache and calls
-from other compiled functions stay Numba's.
+function is parsed and lowered here. Python calls the result as it is (`builtin.py`); for calls from other compiled
+functions Numba is handed it inside an intrinsic, and dispatch and disk cache are Numba's.
 
 The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
 names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
