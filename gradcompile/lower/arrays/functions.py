@@ -9,18 +9,18 @@ import numpy as np
 from gradcompile.cost import entries, growth_of
 from gradcompile.frontend.arguments import Argument
 from gradcompile.ir import Node, apply, substitute, topological, use_counts
-from gradcompile.lower.arrays import products
 from gradcompile.lower.arrays.blocks import Plan, Rows, plan
 from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
+from gradcompile.lower.arrays.naming import ArrayNaming
 from gradcompile.lower.arrays.prepare import prepared
-from gradcompile.lower.arrays.stages import Stages, Target
+from gradcompile.lower.arrays.stages import Stages
+from gradcompile.lower.arrays.tasks import Target
 from gradcompile.lower.arrays.texts import atom_of, text_of, tuple_of
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.types import Dim, dim_product, dim_sum, dims_told, names_in, parsed
 
-LOOPS = "ijklpqrsuv"
 CACHE = 3 << 19  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 128  # samples of a block
 FEW, MANY = 64, 128  # samples of a block that matrix products are still good at, with small and with large matrices
@@ -30,56 +30,6 @@ HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 3_000_000  # operations of a group
 MERGED = 500  # operations of a group for each entry of its sums, so that to merge them takes a part of the time
-
-
-@dataclass(slots=True)
-class ArrayNaming(Naming):
-    """Names of arrays, of loop variables and of tables. contiguous: arrays of which other views can be made."""
-
-    loops: dict[int, str] = field(default_factory=dict)
-    contiguous: set[str] = field(default_factory=set)
-    tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
-    dims: frozenset[str] = frozenset()
-    origin: dict[Node, Node] = field(default_factory=dict)
-
-    def wish(self, n: Node) -> str:
-        """What a person would call the value, or what it is a part of."""
-        n0 = self.origin.get(n, n)
-        if n0 in self.program.names:
-            return self.program.names[n0]
-        primal = self.program.adjoint_of.get(n0)
-        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
-
-    def comment(self, n: Node) -> str:
-        """What a line says of its value, or of what it is a part of."""
-        return Naming.comment(self, self.origin.get(n, n))
-
-    def scope(self, inside: "ArrayNaming | None" = None) -> "ArrayNaming":
-        """Names for one function: its own, beside those that the module has, or of another try at the same function."""
-        contiguous = set(inside.contiguous) if inside is not None else set()
-        return replace(self, fresh=self.fresh.copy(), known={}, numbers={}, loops={}, contiguous=contiguous)
-
-    def loop(self, height: int) -> str:
-        """The variable of a loop, counted from the innermost."""
-        if height not in self.loops:
-            wish = LOOPS[height]
-            self.loops[height] = wish if wish == "i" and wish not in self.dims else self.fresh(wish)
-        return self.loops[height]
-
-    def about(self, name: str) -> str:
-        """What the line that declares an array says."""
-        return ""
-
-    def table(self, n: Node) -> str:
-        """The module constant that holds the numbers of a table."""
-        entries = n.params[0].array().ravel()
-        values = tuple((entries if n.type.dtype.startswith("float") else entries.astype(np.int64)).tolist())
-        for name, known in self.tables.items():
-            if repr(known) == repr(values):
-                return name
-        name = self.fresh("TABLE")
-        self.tables[name] = values
-        return name
 
 
 def is_array_program(program: Program) -> bool:
@@ -117,15 +67,13 @@ class Writer:
             offset = self.program.offsets[a.leaf]
             if a.leaf.type.shape:
                 name = naming.fresh(a.name)
-                memory[a.leaf] = Memory.plain(name, a.leaf)
+                memory[a.leaf] = Memory.plain(name, a.leaf, dense=True)
                 lines.append(Line(f"{name} = view(theta, {offset}, {tuple_of(a.leaf.type.shape)})"))
-                naming.contiguous.add(name)
             else:
                 scalars[a.leaf] = f"theta[{offset}]"
         for a in self.program.inputs:
             if a.leaf.type.shape:
-                memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True)
-                naming.contiguous.add(a.name)
+                memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True, dense=True)
             else:
                 scalars[a.leaf] = f"({a.name} != 0)" if a.leaf.type.dtype == "bool" else a.name
         return memory, scalars, lines
@@ -182,7 +130,7 @@ class Writer:
         body = stages.emit()
         text = "0.0" if value.type.shape else stages.scalar(value, "loss" if gradients else "value")
         doc = "Write the gradient to grad and return the loss." if gradients else "Write the value to out, or return it."
-        self.define(name, arguments, doc, [*lines, *self.workspace(stages), *body, Line(f"return {text}")])
+        self.define(name, arguments, doc, [*lines, *stages.allocations(), *body, Line(f"return {text}")])
 
     def gradient(self, a: Argument, naming: ArrayNaming) -> tuple[Memory, list[Statement]]:
         """Where the gradient of a parameter goes, and the line that names it."""
@@ -190,23 +138,11 @@ class Writer:
         if not a.leaf.type.shape:
             return Memory(f"grad[{offset}]", ()), []
         name = naming.fresh(f"d_{a.name}")
-        naming.contiguous.add(name)
-        return Memory.plain(name, a.leaf), [Line(f"{name} = view(grad, {offset}, {tuple_of(a.leaf.type.shape)})")]
+        return Memory.plain(name, a.leaf, dense=True), [Line(f"{name} = view(grad, {offset}, {tuple_of(a.leaf.type.shape)})")]
 
     def define(self, name: str, arguments: Sequence[str], doc: str, body: list[Statement]) -> None:
         """Enter a function."""
         self.functions.append(Function(name, tuple(arguments), doc, used([*self.dimension_lines(body), *body])))
-
-    def workspace(self, stages: Stages) -> list[Statement]:
-        """The lines that allocate what stages need."""
-        lines: list[Statement] = []
-        parts = {source for source, _ in stages.aliases.values()}  # an array without entries is a part as well
-        if stages.work in parts:
-            lines.append(Line(f"{stages.work} = empty({text_of(stages.workspace.size)}, theta)"))
-        if f"{stages.work}_whole" in parts:
-            lines.append(Line(f"{stages.work}_whole = integers({text_of(stages.integers.size)})"))
-        lines += [Line(f"{name} = zeros(LANES, theta)") for name in stages.partials]
-        return [*lines, *(line for child in stages.children for line in self.workspace(child))]
 
 
 @dataclass(slots=True)
@@ -310,9 +246,8 @@ class PassWriter(Writer):
         for n, (_, text) in self.places.items():
             if n.type.shape:
                 name = naming.fresh(naming.wish(n))
-                memory[n] = Memory.plain(name, n)
+                memory[n] = Memory.plain(name, n, dense=True)
                 lines.append(Line(f"{name} = {text}"))
-                naming.contiguous.add(name)
             else:
                 memory[n] = Memory(text, ())
         return memory, scalars, lines
@@ -379,16 +314,16 @@ class PassWriter(Writer):
         self, naming: ArrayNaming, memory: dict[Node, Memory], scalars: dict[Node, str], targets: Sequence[Target]
     ) -> Stages:
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
-        turned = {x: products.same(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
+        turned = {x: apply("stop_gradient", x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
                   and x.type.shape[-1] != self.plan.block}  # fmt: skip
         known = topological([t.node for t in targets])
         new = substitute([*(t.node for t in targets), *known], turned)
         naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(targets) :], strict=True)}
         again = [replace(t, node=n) for t, n in zip(targets, new, strict=False)]
-        stages = Stages(naming.scope(naming), dict(memory), dict(scalars), self.plan.block)
+        stages = Stages(naming.scope(), dict(memory), dict(scalars), self.plan.block)
         stages.run(again)
         if stages.entries_a_sample() > HEAVY:
-            stages = Stages(naming.scope(naming), dict(memory), dict(scalars), None, self.plan.block)
+            stages = Stages(naming.scope(), dict(memory), dict(scalars), None, self.plan.block)
             stages.run(targets)
         return stages
 
@@ -419,7 +354,7 @@ class PassWriter(Writer):
         stages.run(targets)
         body = stages.emit()
         arguments = [array, "theta", *handed, *self.inputs]
-        self.define(name, arguments, "Compute what the samples share.", [*lines, *self.workspace(stages), *body])
+        self.define(name, arguments, "Compute what the samples share.", [*lines, *stages.allocations(), *body])
         self.steps += [Line(f"{array} = empty({text_of(size)}, theta)"), Line(f"{name}({', '.join(arguments)})")]
 
     def sum_place(self, n: Node, text: str, naming: ArrayNaming) -> tuple[list[Statement], Memory]:
@@ -433,9 +368,7 @@ class PassWriter(Writer):
         """The rows of a block, of an array that is there."""
         source, axis = self.plan.leaves[x]
         name = naming.fresh(f"{memory[source].name}_b")
-        memory[x] = Memory(name, memory[source].order, memory[source].whole)
-        if axis == 0:
-            naming.contiguous.add(name)
+        memory[x] = Memory(name, memory[source].order, memory[source].whole, dense=axis == 0)
         return Line(f"{name} = {memory[source].name}[{self.span(x, axis)}]")
 
     def span(self, n: Node, axis: int) -> str:
@@ -466,7 +399,7 @@ class PassWriter(Writer):
         body = d.stages.emit()
         loop = Loop("for first in range(start, stop, BLOCK)", used([*d.inner, *body]))
         doc = "Add the samples from start to stop, block by block."
-        self.define(d.name, d.arguments, doc, [*d.before, *self.workspace(d.stages), loop])
+        self.define(d.name, d.arguments, doc, [*d.before, *d.stages.allocations(), loop])
 
     def sums(self, name: str, samples: str, sizes: dict[str, Dim], arguments: Sequence[str], direct: bool) -> None:
         """The function that runs a pass over all samples, group by group, each from zero."""
