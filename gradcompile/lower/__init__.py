@@ -25,6 +25,8 @@ HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span",
                                               "view", "zeros"),
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
                                             "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
+           "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
@@ -54,9 +56,10 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
     lanes = size // np.dtype(program.value.type.dtype).itemsize
-    constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
+    what = "entries" if arrays else "samples"
+    constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
-    constants += [f"{name} = {values!r}" for name, values in tables.items()]
+    constants += [f"{name} = {values!r}{MEANING.get(name, '')}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 

@@ -1,13 +1,35 @@
 """Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
 
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 import numpy as np
 
 from gradcompile.ir import Node
+from gradcompile.lower.arrays.layout import MOVED
 from gradcompile.lower.program import Naming
 
 LOOPS = "ijklpqrsuv"
+
+
+# What arrays are called by the op that makes them, where nothing better offers itself.
+ARRAYS = {"dot": "product", "amax": "peak", "neg": "negative", "broadcast": "repeated", "item": "part",
+          "reshape": "reshaped", "transpose": "turned", "window": "windows", "gather": "picked", "sum": "summed",
+          "scatter_add": "scattered", "assemble": "joined", "overlap": "overlapping", "cumsum": "running_sum",
+          "argmax": "place", "argsort": "order", "stop_gradient": "fixed"}  # fmt: skip
+LONGEST = 20  # characters of a name that is made of others
+OPERATORS = ("add", "mul", "neg", "div", "select", "gather")  # what a function of arrays ends in that is no op itself
+
+
+def caller(formula: str) -> str:
+    """The function that a formula is a call of; empty if it is none.
+
+    >>> caller("relu(X @ W + b)"), caller("relu(X) @ (W + b)"), caller("x + relu(y)")
+    ('relu', '', '')
+    """
+    name, _, rest = formula.partition("(")
+    depths = list(accumulate({"(": 1, ")": -1}.get(c, 0) for c in rest))
+    return name if name.isidentifier() and -1 in depths and depths.index(-1) == len(rest) - 1 else ""
 
 
 @dataclass(slots=True)
@@ -30,6 +52,28 @@ class ArrayNaming(Naming):
             return self.program.names[n0]
         primal = self.program.adjoint_of.get(n0)
         return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+
+    def name(self, n: Node) -> str:
+        """The identifier of a node, by which what it is a part of is known from here on."""
+        name = Naming.name(self, n)
+        self.known.setdefault(self.origin.get(n, n), name)
+        return name
+
+    def plain_wish(self, n: Node) -> str:
+        """What the value is called by what computes it: the function that its formula calls, or the op."""
+        origin = self.origin.get(n, n)
+        texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
+        if n.op.name == "dot" and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
+            return "_".join(texts)
+        if n.op.name == "select" and n.type.dtype == "int64":
+            return "place"
+        called = caller(self.program.comments.get(origin, ""))
+        if n.op.name in OPERATORS and called not in ("", "where", "mean"):
+            return called
+        if n.op.name in MOVED and texts and texts[0]:
+            return texts[0]
+        wish = Naming.plain_wish(self, n)
+        return ARRAYS.get(origin.op.name, wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
 
     def comment(self, n: Node) -> str:
         """What a line says of its value, or of what it is a part of."""

@@ -138,6 +138,11 @@ class Nest:
 
     # ---- what tasks ask
 
+    def unsaid(self, name: str, comment: str) -> str:
+        """The comment, unless the line that named the value says the same."""
+        return "" if any(line == Line(line.text, comment) and line.text.startswith(f"{name} = ")
+                         for line in self.body if isinstance(line, Line)) else comment  # fmt: skip
+
     def is_read_again(self, n: Node | None) -> bool:
         """Whether another task of this nest reads a node's entry where it is made."""
         return self.stages.schedule.is_at_hand_somewhere(n)

@@ -23,6 +23,7 @@ from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Statement
 from gradcompile.types import Dim, Shape
 
+BLANK = Line("")  # between stages
 REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
 ADDING = ("sum", "amax", "cumsum", "dot", "scatter_add", "assemble", "overlap")  # integers as well are added as floats
 MAKERS = {**makers.MAKERS, **dict.fromkeys(routines.ROUTINES, routines.routine),
@@ -195,7 +196,7 @@ class Stages:
         self.schedule.drop_optional()
         self.storage.allocate(self.bound)
         for k, slot in enumerate(self.schedule.slots):
-            self.top.statements += self.storage.declared(k)
+            self.top.statements += [BLANK] * bool(self.top.statements) + self.storage.declared(k)
             if isinstance(slot, Call):
                 self.top.statements += slot.lines()
             else:

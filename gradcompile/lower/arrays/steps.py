@@ -186,8 +186,8 @@ class Steps:
         place: Place = tuple(names[k] for k in range(len(shape)))
         body: list[Statement] = [Line(f"{text_at(goal, place)} = {text_at(source, place)}")]
         for depth, k in reversed(list(enumerate(source.order))):
-            kind = "lanes" if depth == len(shape) - 1 else "range"
-            body = [Loop(f"for {names[k]} in {kind}(0, {text_of(shape[k])})", body)]
+            turns = "lanes(0, " if depth == len(shape) - 1 else "range("
+            body = [Loop(f"for {names[k]} in {turns}{text_of(shape[k])})", body)]
         return body
 
 
