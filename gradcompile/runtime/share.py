@@ -187,7 +187,7 @@ def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) 
             entry = function
         elif entry is None:
             types = [inputs[t] if t in inputs else _type_of(a) for t, a in zip(takes, args, strict=True)]
-            entry = jit.precompile(function, types)
+            entry = jit.entry(function, types)
         return entry(*args)
 
     return call
