@@ -93,7 +93,8 @@ class Work:
         axes = {d: (k, axis) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)}
         each = NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
         terms = tuple((each * count, tuple(axes[d] for d in names)) for names, count in growth.items())
-        return cls(terms, len(passes), plain_text(passes[0]).__globals__["GROUP"] if passes else 0, threads)
+        group = plain_text(passes[0]).__globals__.get("GROUP", 0) if passes else 0  # rows of results have no groups
+        return cls(terms, len(passes), group, threads)
 
     def nanoseconds(self, inputs: Sequence[Any]) -> float:
         """The time that these inputs take."""
