@@ -64,22 +64,35 @@ def operations_of(n: Node) -> int:
 
 
 def growth_of(roots: Iterable[Node]) -> Growth:
-    """Operations of all nodes below the roots, by the named dimensions that they grow with.
+    """The time that all nodes below the roots take, by the named dimensions that it grows with.
 
-    Those of a contraction count half: a product and a sum take the time of one. Of a dimension such as "n-1" the number
-    is left out.
+    It is counted in arithmetic operations in double precision. Of a dimension such as "n-1" the number is left out.
 
     >>> from gradcompile.ir import apply, leaf
     >>> from gradcompile.types import ArrayType
     >>> x, w = leaf("x", ArrayType(("n", 3))), leaf("w", ArrayType((3,)))
     >>> growth_of([apply("exp", apply("dot", x, w, params=((0, 1), (1,), (0,)))), apply("exp", w)])
-    {('n',): 11.0, (): 24.0}
+    {('n',): 44.0, (): 48.0}
     """
     found: Growth = {}
     for n in topological(roots):
         names = tuple(sorted(name for d in extent(n) for name in max(parsed(d), key=lambda m: len(m[0]))[0]))
-        found[names] = found.get(names, 0.0) + operations_of(n) * (0.5 if n.op.name == "dot" else 1.0)
+        found[names] = found.get(names, 0.0) + time_of(n)
     return {names: count for names, count in found.items() if count}
+
+
+def time_of(n: Node) -> float:
+    """The time of a node in arithmetic operations; to read a leaf's byte takes one.
+
+    A product and a sum of a matrix product take one, but if each of some operand's entries is used only once, what
+    matters is how long it takes to load them.
+    """
+    if n.op.name == "leaf":
+        return 8.0 * entries(n)
+    if n.op.name != "dot":
+        return float(operations_of(n))
+    every = set(axes_of(n))
+    return operations_of(n) * (2.0 if any(set(axes) == every for axes in n.params[: len(n.args)]) else 0.5)
 
 
 def extent(n: Node) -> Sequence[Dim]:

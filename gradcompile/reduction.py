@@ -10,7 +10,7 @@ from gradcompile.runtime.primitives import fabs, lanes
 
 INF = float("inf")
 SPAN = 1024  # samples between two entries in the tree
-GROUPS = 16  # groups of samples that stay when they grow
+GROUPS = 8  # groups of samples that stay when they grow
 GROWTH = 16  # how much they grow at most
 LEVELS = 32  # enough for 2**32 spans
 
@@ -104,8 +104,8 @@ def highest(peaks):  # type: ignore[no-untyped-def]
 def group_size(samples, least):  # type: ignore[no-untyped-def]
     """The samples of a group: from many on groups are larger, so that fewer sums are merged.
 
-    >>> group_size(1000, 256), group_size(16_000, 256), group_size(10**9, 256)
-    (256, 512, 4096)
+    >>> [int(group_size(n, 256)) for n in (1000, 5000, 10**9)]
+    [256, 512, 4096]
     """
     size = least
     while (size < GROWTH * least) & (2 * GROUPS * size <= samples):

@@ -19,7 +19,7 @@ WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 class Route:
     """The ways through a kernel for these inputs: run(theta, grad, *inputs) -> loss, which checks nothing.
 
-    cost: operations and bytes of a sample. growth: operations of a call, by the dimensions they grow with. threads: the
+    cost: operations and bytes of a sample. growth: the time of a call, by the dimensions it grows with. threads: the
     most to use, None for as many as pay. check: raises for converted inputs that the kernel can't be called with.
     """
 

@@ -26,7 +26,7 @@ TASK = 25e3  # nanoseconds of the shortest task; one costs two thousand
 LONGEST = 5e6  # nanoseconds of a task up to which Ctrl-C and a slower thread are not felt
 TASKS = 4  # tasks a thread, so that none waits long for the last
 PARTS = 32 << 20  # bytes of sums that may wait for others
-PIECE = 1 << 15  # entries of sums that are merged at once
+PIECE = 1 << 17  # entries of sums that are merged at once
 NS_PER_OPERATION, NS_PER_BYTE = 0.03, 0.03  # of vector code, of memory in cache; what is too low only shares later
 
 
@@ -87,7 +87,7 @@ class Work:
     def estimated(
         cls, kernel: Any, growth: Growth, inputs: Sequence[Argument], dtype: str, threads: int | None
     ) -> "Work":
-        """From the operations, which are for double precision."""
+        """From a time in operations of double precision."""
         found = called(kernel)
         passes = [f for f in found.values() if takes_range(f)]
         axes = {d: (k, axis) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)}
@@ -98,17 +98,25 @@ class Work:
 
     def nanoseconds(self, inputs: Sequence[Any]) -> float:
         """The time that these inputs take."""
-        return sum(each * math.prod(inputs[k].shape[axis] for k, axis in axes) for each, axes in self.terms)
+        found = 0.0
+        for each, axes in self.terms:
+            for k, axis in axes:
+                each *= inputs[k].shape[axis]
+            found += each
+        return found
 
     def pays(self, inputs: Sequence[Any]) -> bool:
-        """Whether it may pay to share a call: some dimension is long enough for two groups, and the work is enough."""
+        """Whether it may pay to share a call: some dimension is long enough for two groups, and the work is enough.
+
+        That is more than for columns, as there are more sums to merge.
+        """
         named = {place for _, axes in self.terms for place in axes}
         long = not named or any(inputs[k].shape[axis] > self.least for k, axis in named)
-        return self.passes > 0 and self.threads != 1 and long and self.nanoseconds(inputs) >= WORTH
+        return bool(self.passes) and self.threads != 1 and long and self.nanoseconds(inputs) >= 2 * WORTH
 
     def share(self, inputs: Sequence[Any], samples: int) -> Share:
         """How one pass over so many samples may be shared."""
-        return Share(max(self.nanoseconds(inputs) / self.passes / samples, 0.1), self.threads)
+        return Share(max(self.nanoseconds(inputs) / self.passes / max(samples, 1), 0.1), self.threads)
 
 
 def spread(kernel: Any, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
@@ -264,7 +272,7 @@ class Groups:
         totals, stop, rest = args[: self.at], args[self.at + 1], args[self.at + 2 :]
         share = self.work.share(rest[len(rest) - self.inputs :], stop)
         size, workers = plain_text(group_size)(stop, self.work.least), share.workers(stop)
-        if workers < 2 or stop <= size:
+        if workers < 2 or 2 * stop < 3 * size:
             self.whole(*args)
             return
         groups, each = -(-stop // size), math.ceil(TASK / (share.cost * size))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradcompile.cost import operations_of
+from gradcompile.cost import entries, growth_of
 from gradcompile.frontend.arguments import Argument
 from gradcompile.ir import Node, apply, substitute, topological, use_counts
 from gradcompile.lower.arrays import products
@@ -28,8 +28,8 @@ LARGE = 1 << 20  # bytes of parameters from which on these are large
 LONG = 40_000_000  # operations of a block from which on it need not be longer
 HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
-ENOUGH = 10_000_000  # operations of a group
-MERGED = 1500  # operations that take ten times as long as to add up one entry of two groups
+ENOUGH = 3_000_000  # operations of a group
+MERGED = 500  # operations of a group for each entry of its sums, so that to merge them takes a part of the time
 
 
 @dataclass(slots=True)
@@ -241,8 +241,8 @@ class PassWriter(Writer):
         self.find_direct()
         drawn = [self.draw(k) for k in range(len(self.plan.passes))]
         widest = max(d.stages.entries_a_sample() for d in drawn)
-        self.constants = {"BLOCK": self.block_size(widest)}
-        self.constants["GROUP"] = self.constants["BLOCK"] * self.blocks_together()
+        block = self.block_size(widest)
+        self.constants = {"BLOCK": block, "GROUP": block * self.blocks_together(block, self.summed())}
         for d in drawn:
             self.write_pass(d)
         for definition in self.late:
@@ -258,29 +258,38 @@ class PassWriter(Writer):
         fitting = min(max(CACHE // max(entries * size, 1), SMALLEST), LARGEST)
         parameters = size * sum(size_of(a.leaf.type.shape) for a in self.program.params)
         least = MANY if parameters > LARGE else FEW
-        enough = max(LONG // max(self.work, 1), least)
+        enough = max(LONG // self.work, least)
         return 1 << min(max(fitting, least if self.has_products else SMALLEST), enough).bit_length() - 1
 
-    def blocks_together(self) -> int:
-        """The blocks of a group: a power of two, so that a group takes long enough to be handed to another thread."""
-        cost = self.work * self.constants["BLOCK"]
-        merging = MERGED * sum(size_of(a.leaf.type.shape) for a in self.program.params)
-        return 1 << (min(max(max(ENOUGH, merging) // max(cost, 1), 1), GROUPED) - 1).bit_length()
+    def summed(self) -> int:
+        """The entries of all sums over samples, of the whole gradient where a pass adds to parts of it."""
+        size = sum(size_of(a.leaf.type.shape) for a in self.program.params)
+        own = sum(entries(r.node) for p in self.plan.passes for r in p.reductions if r.node not in self.direct)
+        return own + size * sum(any(r.node in self.direct for r in p.reductions) for p in self.plan.passes)
+
+    def blocks_together(self, block: int, sums: int) -> int:
+        """The blocks of the smallest groups, a power of two.
+
+        A group takes long enough to be handed to another thread, and longer than merging its sums with others.
+        """
+        cost = block * self.work
+        return 1 << (max(min(ENOUGH // cost, GROUPED), -(-MERGED * sums // cost), 1) - 1).bit_length()
 
     @property
     def block_nodes(self) -> list[Node]:
-        """All that blocks compute."""
-        return topological([r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)])
+        """What blocks give."""
+        return [r.block for p in self.plan.passes for r in (*p.reductions, *p.rows)]
 
     @property
     def work(self) -> int:
-        """The operations for one sample."""
-        return sum(map(operations_of, self.block_nodes))
+        """The operations that one sample more takes."""
+        growth = growth_of(self.block_nodes)
+        return max(int(sum(c for names, c in growth.items() if self.plan.block in names)), 1)
 
     @property
     def has_products(self) -> bool:
         """Whether blocks multiply matrices."""
-        return any(n.op.name == "dot" for n in self.block_nodes)
+        return any(n.op.name == "dot" for n in topological(self.block_nodes))
 
     def find_direct(self) -> None:
         """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
@@ -290,7 +299,7 @@ class PassWriter(Writer):
             terms = g.args if g.op.name == "add" and g not in sums else (g,)
             found = [t for t in terms if t in sums and uses[t] == 1]
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
-                self.direct |= {t: (a, g) for t in found}
+                self.direct |= dict.fromkeys(found, (a, g))
 
     # ---- what goes from function to function
 
@@ -502,6 +511,7 @@ class PassWriter(Writer):
             self.steps.append(Line(f"return finish({', '.join(arguments)})"))
         doc = "Write the gradient to grad and return the loss." if self.program.gradients else "Write or return the value."
         self.define("kernel", ("theta", self.out, *self.inputs), doc, [*clear, *self.steps])
+
 
 
 def used(statements: list[Statement]) -> list[Statement]:

@@ -72,7 +72,7 @@ def stored(
     needed = {n for n in order if n.op.name in STORED and n.type.shape and n not in given}
     needed |= {n for n in order if n.op.name == "reshape" and n not in given and merges(n)}
     for n in order:
-        if n.op.name in WHOLE or n in needed and n.op.name == "reshape":
+        if n.op.name in WHOLE or (n in needed and n.op.name == "reshape"):
             needed |= {x for a in n.args if (x := base(a, given)) is not None}
     cost, spread = costs(order, needed, given), spread_out(order)
     roots = set(roots)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import products, steps
-from gradcompile.lower.arrays.entries import Entries, IOTA, Memory, Place, splits
+from gradcompile.lower.arrays.entries import IOTA, Entries, Memory, Place, splits
 from gradcompile.lower.arrays.layout import ALIASES, Layout, base, is_copy, stored
 from gradcompile.lower.arrays.texts import atom_of, listed, text_of, tuple_of
 from gradcompile.lower.arrays.workspace import Workspace

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gradcompile.types import Dim, parsed
 
 
-def text_of(dim: Dim, names: Mapping[str, str] = {}) -> str:  # noqa: B006 (never changed)
+def text_of(dim: Dim, names: Mapping[str, str] = {}) -> str:
     """A polynomial as an expression.
 
     >>> text_of("2*i+n-1"), text_of("-i+n-1"), text_of(3)
@@ -23,7 +23,7 @@ def text_of(dim: Dim, names: Mapping[str, str] = {}) -> str:  # noqa: B006 (neve
     return text
 
 
-def atom_of(dim: Dim, names: Mapping[str, str] = {}) -> str:  # noqa: B006 (never changed)
+def atom_of(dim: Dim, names: Mapping[str, str] = {}) -> str:
     """A polynomial as an operand of any other operation.
 
     >>> atom_of("n"), atom_of("7*n"), atom_of(3), atom_of(-1)
@@ -33,7 +33,7 @@ def atom_of(dim: Dim, names: Mapping[str, str] = {}) -> str:  # noqa: B006 (neve
     return text if text.isalnum() or text.isidentifier() else f"({text})"
 
 
-def listed(dims: Iterable[Dim], names: Mapping[str, str] = {}) -> str:  # noqa: B006
+def listed(dims: Iterable[Dim], names: Mapping[str, str] = {}) -> str:
     """Polynomials side by side, as indices are written."""
     return ", ".join(text_of(d, names) for d in dims)
 
