@@ -220,6 +220,27 @@ def test_a_loop_over_turned_integers():
     check_grad(np.mean(h * h), [table], values)
 
 
+def test_the_sum_of_one_entry():
+    z = array("z", 5)
+    check_grad(np.sum(np.tanh(z[:3][2:]) ** 2), [z], {"z": np.arange(5.0)})
+
+
+def test_rows_of_samples_are_sorted_where_they_stand():
+    check_value(np.sort(A, axis=1), samples_of(40))
+    check_value(np.argsort(A, axis=0), samples_of(40))
+
+
+SINGLE = {name: array(name, a.shape, "float32" if a.dtype == "float64" else a.dtype) for name, a in S.items()}
+
+
+@pytest.mark.parametrize("case", some([case for case in CASES if "eig" not in case], 20))
+def test_single_precision(case):
+    value = written(case, SINGLE)
+    values = {name: v.astype("float32") if v.dtype == "float64" else v for name, v in samples(33).items()}
+    if value.dtype == "float32":
+        check_grad(np.sum(np.tanh(value) ** 2), [SINGLE[name] for name in "AsWB"], values, tolerance=1e-3)
+
+
 LOOPS = [(name, named) for name in LOOP_CASES for named in (False, True)]
 
 

@@ -13,7 +13,7 @@ CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of it
 WHOLE = {"mod": "({0} % {1} + {1}) % {1}", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
          "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
 WHOLE_LEVEL = {"mod": PRODUCT, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
-OPERATORS = (*ARITHMETIC, *CHOOSING, "const", "cast")  # what is no call, and what hands on
+OPERATORS = (*ARITHMETIC, *CHOOSING, "const")  # what is no call, and what hands on
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]
@@ -70,10 +70,13 @@ class Region:
         return f"{n.type.dtype}({first[0]}) / {wrap(second, PRODUCT + 1)}", PRODUCT
 
     def singles(self, n: Node) -> Mapping[Node, Text]:
-        """The texts of arguments: functions of single precision take Python's own floats as what they are called."""
-        if n.type.dtype != "float32" or n.op.name in OPERATORS or n.op.emit.startswith("{0} "):
+        """The texts of arguments. In single precision whole numbers, and Python's own floats in calls, say so."""
+        if n.type.dtype != "float32" or n.op.name == "cast":
             return self.texts
-        return self.texts | {a: (f"float32({self.texts[a][0]})", ATOM) for a in n.args if a in self.literal}
+        is_call = n.op.name not in OPERATORS and not n.op.emit.startswith("{0} ")
+        numbers = {a: "float32" for a in n.args if is_call and a in self.literal}
+        numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and a.op.name != "const"}
+        return self.texts | {a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}
 
     def is_free(self, n: Node) -> bool:
         """Whether writing the text twice costs nothing: a literal, or a name, also its negative."""

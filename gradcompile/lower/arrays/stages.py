@@ -460,6 +460,7 @@ class Stages:
     def row_major(self, x: Node) -> Node:
         """The array, or a copy of it, whose axes lie in their order."""
         memory = self.standing(x)
+        x = x.args[0] if is_copy(x) else x
         if memory.order == tuple(range(len(memory.order))):
             return x
         copy = products.same(x)
@@ -694,7 +695,7 @@ class Nest:
             self.regions.append(Region(uses, dict(stages.top.given), stages.name, stages.comment))
         self.uses = uses
         self.made: dict[tuple[Node, Place], Node] = {}
-        self.before: list[Statement] = [] if slot.space.loops else stages.top.statements  # before the whole nest
+        self.before: list[Statement] = []  # before the whole nest
         self.after: list[Statement] = []
         self.opening: list[Statement] = []  # before the innermost loop
         self.closing: list[Statement] = []
@@ -818,6 +819,9 @@ class Nest:
         reused = t.kind == "write" and any(same for _, same in self.stages.readers.get(t.node, ()))
         text = self.value(t.value, named=reused)
         at = f"{t.target.name}[{listed(t.target.at(t.place), names)}]" if t.place else t.target.name
+        if not self.space.loops and t.kind in ("sum", "amax"):  # of one entry
+            body.append(Line(f"{at} {'+=' if t.add else '='} {text}", t.comment))
+            return
         if t.kind == "write":
             body.append(Line(f"{at} {'+=' if t.add else '='} {text}", t.comment))
             self.made[t.node, t.place] = t.value
