@@ -194,7 +194,7 @@ class Compiled:
     @property
     def kernel_signature(self) -> Any:
         """The types the kernel is compiled for: theta, grad, and each input."""
-        return self.kernel.signatures[0] if hasattr(self.kernel, "signatures") else None
+        return tuple(self._route.types()) if hasattr(self.kernel, "signatures") else None
 
     @property
     def dtype(self) -> str:

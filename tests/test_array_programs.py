@@ -315,8 +315,9 @@ UNARY = (np.tanh, np.sin, np.abs, np.negative, lambda a: a * a, lambda a: np.log
 BINARY = (np.add, np.multiply, np.subtract, np.maximum, np.hypot, lambda a, b: a / (2 + b * b), np.matmul, np.outer,
           lambda a, b: np.where(a > b, a, b * b))  # fmt: skip
 ALONG = (np.sum, np.mean, np.max, np.cumsum, np.flip, np.sort, nn.softmax, np.argmax,
-         lambda a, axis: np.diff(a, axis=axis), lambda a, axis: np.roll(a, 1, axis), lambda a, axis: np.repeat(a, 2, axis),
-         lambda a, axis: np.concatenate([a, a * a], axis), lambda a, axis: np.stack([a, np.sin(a)], axis),
+         lambda a, axis: np.diff(a, axis=axis), lambda a, axis: np.roll(a, 1, axis),
+         lambda a, axis: np.repeat(a, 2, axis), lambda a, axis: np.concatenate([a, a * a], axis),
+         lambda a, axis: np.stack([a, np.sin(a)], axis),
          lambda a, axis: np.take(a, [0, -1], axis), lambda a, axis: a.swapaxes(0, axis))  # fmt: skip
 WHOLE = (lambda a: a.reshape(-1), lambda a: a[None], lambda a: a[..., None], lambda a: a[1:], lambda a: a[::-1],
          np.transpose, np.tril, lambda a: a[..., ::2], lambda a: np.pad(a, 1), lambda a: a[-1])  # fmt: skip

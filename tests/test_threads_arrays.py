@@ -12,6 +12,7 @@ import pytest
 
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
+from gradcompile.lower.arrays import functions
 from gradcompile.reduction import GROUPS, group_size
 from gradcompile.runtime import route, share, threads
 from gradcompile.runtime.share import Groups, Work, plain_text
@@ -20,15 +21,17 @@ from gradcompile.runtime.threads import Pool
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 ROOT = Path(__file__).resolve().parent.parent
-SIZES = (1, 255, 3000, 6001, 40_001) if JIT else (1, 300)
+SIZES = (1, 255, 3000, 6001, 40_001) if JIT else (1, 300, 800)
 RANDOM = np.random.default_rng(1)
 DATA, LABELS = RANDOM.normal(size=(max(SIZES), 6)), RANDOM.integers(0, 3, max(SIZES))
 
 
 @pytest.fixture(autouse=True)
 def shared(monkeypatch):
-    """Every call of two groups or more is shared, by up to eight threads; the numbers of tasks."""
+    """Every call of two blocks or more is shared, by up to eight threads; the numbers of tasks."""
     used = []
+    for name in ("ENOUGH", "MERGED"):
+        monkeypatch.setattr(functions, name, 1)
     for name in ("TASK", "WORTH"):
         monkeypatch.setattr(share, name, 1.0)
     for module in (share, threads):
@@ -77,7 +80,8 @@ MADE = [network, single, normalised, predictions, embedded]
 def result(f, n: int, step: int = 1) -> bytes:
     """The bits of what f gives for so many samples."""
     theta = np.linspace(-1.0, 1.0, 50)
-    parts = [np.ascontiguousarray(p, f.dtype) for p in (theta[:30].reshape(6, 5), theta[30:35], theta[35:].reshape(5, 3))]
+    split = theta[:30].reshape(6, 5), theta[30:35], theta[35:].reshape(5, 3)
+    parts = [p.astype(f.dtype) for p in split]
     X, t = DATA.astype(f.dtype)[: n * step : step], LABELS[: n * step : step]
     found = f(*parts, X, t)
     if isinstance(found, np.ndarray):
@@ -93,7 +97,7 @@ def test_the_same_bits_for_any_number_of_threads(make, shared):
     for count in (2, 3, 8):
         f = make(threads=count)
         assert {n: result(f, n) for n in SIZES} == expected
-    assert shared or not JIT
+    assert shared
 
 
 @pytest.mark.parametrize("make", [network, normalised])
@@ -103,7 +107,23 @@ def test_the_same_bits_however_sums_wait_and_are_merged(make, parts, piece, task
         monkeypatch.setattr(share, name, value)
     f, alone = make(threads=3), make(threads=1)
     assert [result(f, n) for n in SIZES] == [result(alone, n) for n in SIZES]
-    assert shared or not JIT
+    assert shared
+
+
+def test_parts_are_added_in_their_order(monkeypatch):
+    monkeypatch.setattr(share, "PARTS", 1)
+    added, total = [], np.zeros(1)
+    groups = Groups(
+        whole=lambda *_: None,
+        samples=lambda into, start, stop, x: into.__setitem__(0, start),
+        add=lambda total, parts, *_: added.extend(parts[:, 0]),
+        settle=lambda *_: added.append("settled"),
+        work=Work(((1e6, ((0, 0),)),), 1, 1, 256, threads=3),
+        at=1,
+    )
+    monkeypatch.setattr(share, "TASKS", 1)  # three at a time
+    groups(total, 0, 2500, np.zeros(2500))
+    assert added == [*range(256, 2500, 256), "settled"]
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -114,10 +134,10 @@ def test_tasks_of_several_groups(make, monkeypatch):
 
 
 def test_strided_inputs(shared):
-    n = max(SIZES) // 3
+    n = max(SIZES) // 2
     f, alone = network(threads=2), network(threads=1)
-    assert result(f, n, 3) == result(alone, n, 3)
-    assert shared or not JIT
+    assert result(f, n, 2) == result(alone, n, 2)
+    assert shared
 
 
 @pytest.mark.parametrize("make", [network, predictions, embedded])
@@ -135,7 +155,7 @@ def test_every_way_to_call(shared):
     for found, vector in (f.flat(theta, *inputs), fun(theta), fun(theta, out=out)):
         assert (found, vector.tobytes()) == (loss, grad.tobytes())
     assert f.loss(*f.unpack(theta), *inputs) == alone.loss(*f.unpack(theta), *inputs)
-    assert (len(shared) >= 4) == JIT
+    assert len(shared) >= 4
 
 
 def test_many_threads_call_one_function():
@@ -156,16 +176,16 @@ def test_small_work_stays_on_the_callers_thread(monkeypatch, shared):
 
 def test_no_thread_for_a_few_samples_of_a_second_group():
     called = []
-    work = Work(((1e6, ((0, 0),)),), 1, 256)
+    work = Work(((1e6, ((0, 0),)),), 1, 1, 256)
     whole, samples = (lambda *args, name=name: called.append(name) for name in ("whole", "samples"))
-    groups = Groups(whole, samples, lambda *_: None, lambda *_: None, work, 1, 1)
+    groups = Groups(whole, samples, lambda *_: None, lambda *_: None, work, 1)
     for n in (256, 383, 384, 512):
         groups(np.zeros(1), 0, n, np.zeros(n))
     assert called == ["whole", "whole", "samples", "samples", "samples", "samples"]
 
 
 def test_time_grows_with_every_dimension():
-    work = Work(((2.0, ((0, 0), (1, 0))), (3.0, ((0, 1),)), (5.0, ())), 1, 1)
+    work = Work(((2.0, ((0, 0), (1, 0))), (3.0, ((0, 1),)), (5.0, ())), 2, 1, 1)
     assert work.nanoseconds([np.empty((7, 11)), np.empty(13)]) == 2 * 7 * 13 + 3 * 11 + 5
 
 
@@ -266,9 +286,9 @@ def test_an_interrupted_call_leaves_it_as_it_was(monkeypatch):
 
     f = network(threads=2)
     expected = result(f, max(SIZES))
-    if JIT:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Pool, "run", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pool, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
             result(f, max(SIZES))
     assert result(f, max(SIZES)) == expected
     assert switch() is None or switch().calls == 0

@@ -14,8 +14,7 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
-from gradcompile.runtime.native import own_lines
-from gradcompile.runtime.route import WHOLE, Route, numba_types
+from gradcompile.runtime.route import WHOLE, Route, is_short, numba_types
 from gradcompile.types import dim_value, dims_solved, names_in
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
@@ -24,7 +23,6 @@ _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": 
 _INT64 = np.dtype("int64")
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_SHORT = 250  # lines of a kernel up to which compiling it a second time is not felt
 _COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
@@ -361,7 +359,7 @@ def make_call(
     arguments = (*params, *inputs)
     call = _general_call(params, inputs, route, grads_type, bare)
     is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not _is_short(route.kernel):
+    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not is_short(route.kernel):
         return call
     return _numbers_call(params, inputs, route.kernel, grads_type, bare, call)
 
@@ -541,7 +539,7 @@ def make_bound(
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
     takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
-    if takes_numbers and not route.multiplies and _is_short(kernel):
+    if takes_numbers and not route.multiplies and is_short(kernel):
         direct = _direct(kernel, size, inputs)
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
@@ -563,14 +561,6 @@ def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], 
     scalars = [types.float64] * inputs.count(",")
     functions = (module.call, [types.int64] * 3), (module.fresh, [types.int64] * 2)
     return tuple(jit.precompile(function, addresses + scalars) for function, addresses in functions)
-
-
-def _is_short(kernel: Any) -> bool:
-    """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
-    if not hasattr(kernel, "overloads"):
-        return False
-    lines = own_lines(kernel.py_func.lowered_from).strip().splitlines()
-    return len(lines) <= _SHORT and not any(line.lstrip().startswith("for ") for line in lines)
 
 
 def _in_file(kernel: Any) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PREFIX = "gc_"
-_MACHINE_CODE = (".nbi", ".nbc")
+_MACHINE_CODE = (".nbi", ".nbc", ".gco")  # Numba's two, and the package's own
 
 
 class CacheInfo(NamedTuple):
@@ -64,12 +64,12 @@ def _is_ours(status: os.stat_result) -> bool:
     return os.name != "posix" or status.st_uid == os.getuid()
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file in one step, readable and writable by its owner alone: readers see all of it or none."""
     handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -142,7 +142,7 @@ def _remove(path: Path) -> None:
 
 def _files(directory: Path) -> Iterator[Path]:
     """Every file of the cache: modules, seals, remains of interrupted writing, machine code wherever a seal says."""
-    places = {directory / "__pycache__"}
+    places = {directory, directory / "__pycache__"}
     for path in directory.glob(f"{PREFIX}*"):
         if path.suffix in (".py", ".seal", ".tmp"):
             yield path

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from gradcompile.runtime import cache as disk
+from gradcompile.runtime import native
 from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
@@ -110,10 +111,59 @@ def _without_long_bodies(source: str) -> str:
 
 
 def _machine_code_directories(module: ModuleType) -> set[Path]:
-    """Where Numba keeps the machine code of a module's functions: it asks NUMBA_CACHE_DIR and more."""
+    """Where the machine code of a module's functions is kept: beside its file, and where Numba does; it asks
+    NUMBA_CACHE_DIR and more.
+    """
     own = (v for v in vars(module).values() if getattr(v, "__module__", None) == module.__name__)
     paths = (v.stats.cache_path for v in own if hasattr(v, "stats"))
-    return {Path(p) for p in paths if p}
+    beside = {Path(str(module.__file__)).parent} if _is_kept(module) else set()
+    return {Path(p) for p in paths if p} | beside
+
+
+def _is_kept(module: ModuleType) -> bool:
+    """Whether this is a generated module with a file in the cache directory."""
+    return module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__))
+
+
+def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
+    """As `precompile`, without the time that Numba takes to get ready: for calls from Python alone.
+
+    What calls functions that Numba compiles is left to `precompile`.
+    """
+    function = native.own_text(dispatcher)
+    if function is None:
+        return precompile(dispatcher, types)
+    kinds = tuple(map(native.kind_of, types))
+    with _lock:
+        code = _machine_code(function, kinds)
+        return precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
+
+
+def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:
+    """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well."""
+    module = sys.modules.get(function.__module__)
+    kept = module if module is not None and _is_kept(module) else None
+    name = f"{function.__module__}.{function.__name__}-{native.mark_of(function, kinds)}.gco"
+    file = None if kept is None else Path(str(kept.__file__)).with_name(name)
+    if file is not None and disk.trusted(file):
+        return file.read_bytes()
+    lowered = native.lower(function, kinds)
+    if lowered.foreign:
+        return None
+    code = native.machine_code(lowered, kinds)
+    if kept is not None and file is not None:
+        _keep(kept, file, code)
+    return code
+
+
+def _keep(module: ModuleType, file: Path, code: bytes) -> None:
+    """Write machine code beside the file of its module, and vouch for it."""
+    try:
+        disk.write(file, code)
+    except OSError as error:
+        _warn_once(f"machine code could not be kept on disk: {error}")
+    else:
+        seal(module)
 
 
 def precompile(dispatcher: Any, types: Sequence[Any]) -> Any:
@@ -141,8 +191,10 @@ def precompile(dispatcher: Any, types: Sequence[Any]) -> Any:
 
 def seal(module: ModuleType) -> None:
     """Vouch for what Numba has written for a module that `load` gave; without this it is deleted at the next start."""
-    if module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__)):
+    if _is_kept(module):
         for directory in _machine_code_directories(module):
+            if not disk.machine_code(module.__name__, directory):
+                continue
             try:
                 disk.seal(module.__name__, directory)
             except OSError as error:

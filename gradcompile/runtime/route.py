@@ -9,10 +9,12 @@ import numpy as np
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
 from gradcompile.runtime import jit
+from gradcompile.runtime.native import own_lines
 from gradcompile.runtime.switch import switch
 
 Run = Callable[..., float]
 PRODUCTS = frozenset({"gradcompile.runtime.blas", "gradcompile.runtime.routines"})  # modules that call BLAS
+SHORT = 250  # lines of a kernel up to which compiling it a second time is not felt
 WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 
 
@@ -73,9 +75,11 @@ class Route:
 
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
-        if hasattr(self.kernel, "overloads"):
-            return self.alone(jit.precompile(self.kernel, self.types(layout)))
-        return plain(self.kernel)
+        if not hasattr(self.kernel, "overloads"):
+            return plain(self.kernel)
+        takes_numbers = not any(a.leaf.type.shape for a in self.inputs)
+        ready = jit.precompile if takes_numbers and is_short(self.kernel) else jit.entry
+        return self.alone(ready(self.kernel, self.types(layout)))
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""
@@ -94,6 +98,14 @@ class Route:
     def types(self, layout: str = "C") -> list[Any]:
         """Numba's types of theta, grad and the inputs; the layout is that of the columns."""
         return numba_types(self.inputs, self.dtype, layout)
+
+
+def is_short(kernel: Any) -> bool:
+    """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
+    if not hasattr(kernel, "overloads"):
+        return False
+    lines = own_lines(kernel.py_func.lowered_from).strip().splitlines()
+    return len(lines) <= SHORT and not any(line.lstrip().startswith("for ") for line in lines)
 
 
 def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C") -> list[Any]:

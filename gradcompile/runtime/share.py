@@ -74,11 +74,12 @@ class Share:
 class Work:
     """What a call with arrays takes, and how it may be shared.
 
-    terms: nanoseconds, and the inputs and their axes whose lengths multiply them.  passes: over the samples.  least:
-    samples of the smallest group.
+    terms: nanoseconds, and the inputs and their axes whose lengths multiply them.  inputs: how many there are.  passes:
+    over the samples.  least: samples of the smallest group.
     """
 
     terms: tuple[tuple[float, tuple[tuple[int, int], ...]], ...]
+    inputs: int
     passes: int
     least: int
     threads: int | None = None
@@ -93,8 +94,8 @@ class Work:
         axes = {d: (k, axis) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)}
         each = NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
         terms = tuple((each * count, tuple(axes[d] for d in names)) for names, count in growth.items())
-        group = plain_text(passes[0]).__globals__.get("GROUP", 0) if passes else 0  # rows of results have no groups
-        return cls(terms, len(passes), group, threads)
+        least = plain_text(kernel).__globals__.get("GROUP", 0)
+        return cls(terms, len(inputs), len(passes), least, threads)
 
     def nanoseconds(self, inputs: Sequence[Any]) -> float:
         """The time that these inputs take."""
@@ -114,8 +115,9 @@ class Work:
         long = not named or any(inputs[k].shape[axis] > self.least for k, axis in named)
         return bool(self.passes) and self.threads != 1 and long and self.nanoseconds(inputs) >= 2 * WORTH
 
-    def share(self, inputs: Sequence[Any], samples: int) -> Share:
-        """How one pass over so many samples may be shared."""
+    def share(self, samples: int, rest: Sequence[Any]) -> Share:
+        """How one pass over so many samples may be shared; the inputs are the last of its arguments."""
+        inputs = rest[len(rest) - self.inputs :]
         return Share(max(self.nanoseconds(inputs) / self.passes / max(samples, 1), 0.1), self.threads)
 
 
@@ -159,10 +161,10 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) 
         return _shared_sums(run, share) if is_sum else _shared_values(run, share)
     parts = [f for f in called(function).values() if takes_range(f)]
     if not parts:
-        return _shared_rows(run, share, len(inputs), plain_text(function).__globals__["BLOCK"])
+        return _shared_rows(run, share, plain_text(function).__globals__["BLOCK"])
     at = arguments_of(function).index("start")
     each = _runnable(parts[0], inputs)
-    return Groups(run, each, _runnable(add_parts, {}), _runnable(settle, {}), share, at, len(inputs))
+    return Groups(run, each, _runnable(add_parts, {}), _runnable(settle, {}), share, at)
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
@@ -185,7 +187,7 @@ def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) 
             entry = function
         elif entry is None:
             types = [inputs[t] if t in inputs else _type_of(a) for t, a in zip(takes, args, strict=True)]
-            entry = jit.precompile(function, types)
+            entry = jit.entry(function, types)
         return entry(*args)
 
     return call
@@ -238,11 +240,11 @@ def _shared_values(run: Callable[..., Any], share: Share) -> Callable[..., None]
     return values
 
 
-def _shared_rows(run: Callable[..., Any], work: Work, inputs: int, block: int) -> Callable[..., None]:
+def _shared_rows(run: Callable[..., Any], work: Work, block: int) -> Callable[..., None]:
     """The pass `run` over arrays, which writes rows, shared: ranges of whole blocks."""
 
     def rows(start: int, stop: int, *rest: Any) -> None:
-        share = work.share(rest[len(rest) - inputs :], stop)
+        share = work.share(stop, rest)
         workers = share.workers(stop)
         few = max(stop // (TASKS * workers), TASK / share.cost)
         size = block * max(1, int(min(few, LONGEST / share.cost) / block))
@@ -256,7 +258,7 @@ class Groups:
     """What is called in place of a function that adds up a pass over arrays, group by group.
 
     whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged.  at:
-    the number of vectors that are added to, which come first.  inputs: that of the inputs, which come last.
+    the number of vectors that are added to, which come first.
     """
 
     whole: Callable[..., Any]
@@ -265,12 +267,11 @@ class Groups:
     settle: Callable[..., Any]
     work: Work
     at: int
-    inputs: int
 
     def __call__(self, *args: Any) -> None:
         """Add the samples of all groups."""
         totals, stop, rest = args[: self.at], args[self.at + 1], args[self.at + 2 :]
-        share = self.work.share(rest[len(rest) - self.inputs :], stop)
+        share = self.work.share(stop, rest)
         size, workers = plain_text(group_size)(stop, self.work.least), share.workers(stop)
         if workers < 2 or 2 * stop < 3 * size:
             self.whole(*args)

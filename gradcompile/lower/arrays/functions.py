@@ -190,6 +190,7 @@ class Writer:
         if not a.leaf.type.shape:
             return Memory(f"grad[{offset}]", ()), []
         name = naming.fresh(f"d_{a.name}")
+        naming.contiguous.add(name)
         return Memory.plain(name, a.leaf), [Line(f"{name} = view(grad, {offset}, {tuple_of(a.leaf.type.shape)})")]
 
     def define(self, name: str, arguments: Sequence[str], doc: str, body: list[Statement]) -> None:

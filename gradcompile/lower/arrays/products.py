@@ -1,8 +1,9 @@
 """Stages that are calls: contractions as matrix products of parts of arrays, and routines for one matrix or row."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections import defaultdict
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 from gradcompile.ir import Node, apply
@@ -10,7 +11,7 @@ from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.prepare import sizes
 from gradcompile.lower.arrays.texts import text_of
 from gradcompile.lower.loopir import Line, Loop, Statement
-from gradcompile.types import Dim
+from gradcompile.types import Dim, dim_product, dim_value
 
 if TYPE_CHECKING:
     from gradcompile.lower.arrays.stages import Stages, Target
@@ -42,28 +43,93 @@ class Operand:
         return text if left == list(wanted) else f"{text}.T"
 
 
+@dataclass(slots=True)
+class Contraction:
+    """A contraction that is being lowered: its operands as they lie, the labels of the result, and all dimensions.
+
+    goal: where the result goes, if that is given. parts: the labels that a label of several axes stands for.
+    """
+
+    a: Operand
+    b: Operand
+    goal: Operand | None
+    result: Labels
+    size: dict[int, Dim]
+    parts: dict[int, Labels]
+
+    @property
+    def operands(self) -> list[Operand]:
+        """All arrays that are there."""
+        return [x for x in (self.a, self.b, self.goal) if x is not None]
+
+    def pair(self, dense: Container[str]) -> tuple[int, int] | None:
+        """Two labels that may be one: neighbours in every array that has them, and no array has only one."""
+        for x in self.operands:
+            for p, q in pairwise(x.labels):
+                if all(self.are_one(y, p, q, dense) for y in self.operands) and (p in self.result) == (q in self.result):
+                    return p, q
+        return None
+
+    @staticmethod
+    def are_one(x: Operand, p: int, q: int, dense: Container[str]) -> bool:
+        """Whether two axes of an array can be seen as one, or it has neither."""
+        if p not in x.labels or q not in x.labels:
+            return p not in x.labels and q not in x.labels
+        return x.labels.index(q) == x.labels.index(p) + 1 and x.name in dense
+
+    def merge(self, p: int, q: int) -> None:
+        """See two labels as one."""
+        new = max(self.size) + 1
+        self.size[new] = dim_product(self.size.pop(p), self.size.pop(q))
+        self.parts[new] = (*self.parts.pop(p, (p,)), *self.parts.pop(q, (q,)))
+        self.a, self.b = (replace(x, labels=joined(x.labels, p, q, new)) for x in (self.a, self.b))
+        self.goal = self.goal and replace(self.goal, labels=joined(self.goal.labels, p, q, new))
+        self.result = joined(self.result, p, q, new)
+
+    def view(self, stages: "Stages", x: Operand) -> Operand:
+        """The array with merged axes, under a name of its own if it has any."""
+        if not any(label in self.parts for label in x.labels):
+            return x
+        return replace(x, name=stages.seen_as(x.name, tuple(self.size[label] for label in x.labels)))
+
+
+def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
+    """Labels with one for two."""
+    return tuple(new if label == p else label for label in labels if label != q)
+
+
 def plan(stages: "Stages", n: Node, target: "Target | None") -> bool | None:
     """Put a contraction as matrix products into the stages; None if its operands do not lie right for it."""
     a, b = (operand(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
-    size, result = sizes(n), n.params[2]
+    result = n.params[2]
     goal = None if target is None else Operand(target.memory.name, tuple(result[k] for k in target.memory.order))
-    chosen = choice(a, b, goal, result, size, stages.lane)
+    c = Contraction(a, b, goal, result, sizes(n), {})
+    dense = stages.contiguous()
+    while (found := c.pair(dense)) is not None:
+        c.merge(*found)
+    chosen = choice(c.a, c.b, c.goal, c.result, c.size, stages.lane)
     if chosen is None:
         return None
-    if goal is None:
-        matrix = [label for label in chosen[:2] if label is not None]
-        last = stages.layout.last(n.type.shape)
-        matrix.sort(key=lambda label: (size[label] == stages.lane, label == result[last]))
-        labels = (*(label for label in result if label not in matrix), *matrix)
-        name = stages.naming.name(n)
-        order = tuple(result.index(label) for label in labels)
-        goal = Operand(name, labels)
-        stages.buffer(n, Memory(name, order))
-    elif not target.add:
+    if c.goal is None:
+        c.goal = made(stages, n, c, chosen)
+    elif target is not None and not target.add:
         stages.memory[n] = target.memory
-    lines = statements(stages, (a, b, goal), chosen, size, n, target)
-    stages.call(n.args, n, goal.name, lambda: lines)
+    name = c.goal.name
+    lines = statements(stages, tuple(c.view(stages, x) for x in c.operands), chosen, c.size, n, target)
+    stages.call(n.args, n, name, lambda: lines)
     return True
+
+
+def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, int | None, int]) -> Operand:
+    """A new array for the result: the axes of the matrices last, of these the one that runs in lanes."""
+    matrix = [label for label in chosen[:2] if label is not None]
+    last = n.params[2][stages.layout.last(n.type.shape)]
+    matrix.sort(key=lambda label: (c.size[label] == stages.lane, last in c.parts.get(label, (label,))))
+    labels = (*(label for label in c.result if label not in matrix), *matrix)
+    order = tuple(n.params[2].index(x) for label in labels for x in c.parts.get(label, (label,)))
+    memory = Memory(stages.naming.name(n), order)
+    stages.buffer(n, memory)
+    return Operand(memory.name, labels)
 
 
 def operand(stages: "Stages", x: Node, labels: Labels) -> Operand:
@@ -74,10 +140,7 @@ def operand(stages: "Stages", x: Node, labels: Labels) -> Operand:
 
 def weight(label: int | None, size: dict[int, Dim]) -> int:
     """What a label counts for."""
-    if label is None:
-        return 1
-    d = size[label]
-    return d if isinstance(d, int) else NAMED
+    return 1 if label is None else dim_value(size[label], defaultdict(lambda: NAMED))
 
 
 def choice(
@@ -95,7 +158,7 @@ def choice(
 
 
 def statements(
-    stages: "Stages", operands: tuple[Operand, Operand, Operand], chosen: tuple[int | None, int | None, int],
+    stages: "Stages", operands: Sequence[Operand], chosen: tuple[int | None, int | None, int],
     size: dict[int, Dim], n: Node, target: "Target | None",
 ) -> list[Statement]:  # fmt: skip
     """The matrix product, in loops over the labels that are no part of it."""

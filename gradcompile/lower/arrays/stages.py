@@ -395,13 +395,23 @@ class Stages:
         plain = tuple(range(len(memory.order)))
         if memory.order != plain or memory.name not in self.contiguous():
             return None
-        name = self.naming.fresh(f"{memory.name}_as_{len(n.type.shape)}d")
-        self.aliases[name] = memory.name, f"view({memory.name}, 0, {tuple_of(n.type.shape)})"
+        name = self.seen_as(memory.name, n.type.shape)
         return Memory(name, tuple(range(len(n.type.shape))), memory.whole)
 
     def contiguous(self) -> set[str]:
         """The names of arrays whose entries lie one after the other."""
         return set(self.buffers) | self.naming.contiguous
+
+    def seen_as(self, name: str, shape: Shape) -> str:
+        """The name of the same entries in another shape."""
+        text = f"view({name}, 0, {tuple_of(shape)})"
+        for known, (source, other) in self.aliases.items():
+            if source == name and other == text:
+                return known
+        new = self.naming.fresh(f"{name}_{len(shape)}d")
+        self.aliases[new] = name, text
+        self.naming.contiguous.add(new)
+        return new
 
     def part(self, n: Node, memory: Memory) -> Memory | None:
         """A slice of an array, without a copy."""
@@ -786,12 +796,10 @@ class Nest:
     def emit(self) -> None:
         """All tasks, and the loops around them."""
         top = self.stages.top.statements
-        start = len(top)
         for task in self.tasks:
             self.task(task)
         statements: list[Statement] = self.regions[-1].statements
         if not self.space.loops:
-            top[start:start] = self.before
             return
         for k, (name, length) in reversed(list(enumerate(self.space.loops))):
             kind = "lanes" if k == self.deepest - 1 and self.space.lanes else "range"
@@ -825,6 +833,9 @@ class Nest:
         if t.kind == "write":
             body.append(Line(f"{at} {'+=' if t.add else '='} {text}", t.comment))
             self.made[t.node, t.place] = t.value
+            return
+        if not self.space.loops and t.kind in ("sum", "amax"):  # of the one entry that there is
+            body.append(Line(f"{at} {'+=' if t.add else '='} {text}", t.comment))
             return
         self.clear(t)
         if t.kind == "amax":

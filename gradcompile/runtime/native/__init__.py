@@ -1,8 +1,8 @@
 """Generated source to machine code: functions in a small subset of Python, lowered from their own text to LLVM IR.
 
 Numba's front end takes time that grows faster than a function's length; LLVM does not. So the text of a generated
-function is parsed and lowered here, and Numba is handed the result inside an intrinsic: dispatch, disk cache and calls
-from other compiled functions stay Numba's.
+function is parsed and lowered here. Python calls the result as it is (`builtin.py`); for calls from other compiled
+functions Numba is handed it inside an intrinsic, and dispatch and disk cache are Numba's.
 
 The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
 names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
@@ -27,36 +27,39 @@ Nothing is reassociated or contracted, so the same text gives the same bits in v
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from gradcompile.collector import collector_paused
+from gradcompile.runtime.native.builtin import entry, machine_code
 from gradcompile.runtime.native.syntax import own_lines, own_text, remember, syntax
-from gradcompile.runtime.native.values import Kind, SubsetError, kind_of, kind_type, overload
+from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
 
-__all__ = ["SubsetError", "dispatcher", "lower", "own_lines", "own_text", "remember", "syntax"]
+__all__ = [
+    "SubsetError", "dispatcher", "entry", "kind_of", "lower", "machine_code", "mark_of", "own_lines", "own_text",
+    "remember", "syntax",
+]  # fmt: skip
 
 
 NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long function that takes longer than to lower it
-
-
-class Compiled(NamedTuple):
-    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
-
-    text: str
-    name: str
-    result: str
-    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
 
 
 @lru_cache(maxsize=4)  # Numba asks more than once
 @collector_paused()
 def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
-    mark = hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
-    unit = Unit(f"gc.{mark}")
+    unit = Unit(f"gc.{mark_of(function, kinds)}")
     entry = unit.function(function, kinds)
     return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign)
+
+
+def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
+    """What tells a function for these kinds of arguments from all others, if there is one module of its module's name.
+
+    >>> mark_of(lower, (("double", 1),)) == mark_of(lower, (("float", 1),))
+    False
+    """
+    return hashlib.sha256(repr((function.__module__, function.__name__, kinds)).encode()).hexdigest()[:16]
 
 
 def dispatcher(function: Callable[..., Any], **options: Any) -> Any:

@@ -49,6 +49,15 @@ class Array(NamedTuple):
         return self.type, known(self.shape), True if self.dense else known(self.strides)
 
 
+class Compiled(NamedTuple):
+    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
+
+    text: str
+    name: str
+    result: str
+    foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
+
+
 def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:
     """The numbers among lengths or strides, None for the others."""
     return tuple(v.text if v.type == "literal" else None for v in values)
