@@ -705,7 +705,7 @@ class Nest:
             self.regions.append(Region(uses, dict(stages.top.given), stages.name, stages.comment))
         self.uses = uses
         self.made: dict[tuple[Node, Place], Node] = {}
-        self.before: list[Statement] = []  # before the whole nest
+        self.before: list[Statement] = [] if slot.space.loops else stages.top.statements  # before the whole nest
         self.after: list[Statement] = []
         self.opening: list[Statement] = []  # before the innermost loop
         self.closing: list[Statement] = []
