@@ -164,9 +164,10 @@ class Stages:
     def row_major(self, x: Node) -> Node:
         """The array, or a copy of it, whose axes lie in their order."""
         memory = self.standing(x)
+        x = x.args[0] if is_copy(x) else x
         axes = range(len(memory.order))
         if memory.order == tuple(axes):
-            return x if x in self.memory else x.args[0]
+            return x
         copy = apply("stop_gradient", x)
         space, place = self.space(x.type.shape)
         self.storage.hold(copy, self.naming.fresh(memory.name + "_rows"), axes)
