@@ -16,9 +16,9 @@ from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
 
-RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit",
-            "njit", "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES",
-            "BLOCK", "GROUP", "group", "work")  # fmt: skip
+RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
+            "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
+OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "work", "work_whole")
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size",
                                      "highest", "largest", "settle"),
            "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int",
@@ -38,7 +38,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     arrays = is_array_program(program)
     dims = dims_of(program) if arrays else ()
-    fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called, *dims])
+    own = OF_ARRAYS if arrays else OF_ROWS
+    fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     functions, tables = (lower_arrays if arrays else lower)(program, Naming(program, fresh))

@@ -16,7 +16,8 @@ LOOPS = "ijklpqrsuv"
 ARRAYS = {"dot": "product", "amax": "peak", "neg": "negative", "broadcast": "repeated", "item": "part",
           "reshape": "reshaped", "transpose": "turned", "window": "windows", "gather": "picked", "sum": "summed",
           "scatter_add": "scattered", "assemble": "joined", "overlap": "overlapping", "cumsum": "running_sum",
-          "argmax": "place", "argsort": "order", "stop_gradient": "fixed"}  # fmt: skip
+          "argmax": "place", "argsort": "order", "stop_gradient": "fixed", "scan": "scanned",
+          "table": "numbers"}  # fmt: skip
 LONGEST = 20  # characters of a name that is made of others
 OPERATORS = ("add", "mul", "neg", "div", "select", "gather")  # what a function of arrays ends in that is no op itself
 
@@ -62,7 +63,7 @@ class ArrayNaming(Naming):
     def plain_wish(self, n: Node) -> str:
         """What the value is called by what computes it: the function that its formula calls, or the op."""
         origin = self.origin.get(n, n)
-        texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
+        texts = [self.spoken(a) for a in n.args]
         if n.op.name == "dot" and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
             return "_".join(texts)
         if n.op.name == "select" and n.type.dtype == "int64":
@@ -74,6 +75,10 @@ class ArrayNaming(Naming):
             return texts[0]
         wish = Naming.plain_wish(self, n)
         return ARRAYS.get(origin.op.name, wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
+
+    def spoken(self, n: Node) -> str:
+        """What the reader knows a value by, or what it is a part of."""
+        return Naming.spoken(self, n) or Naming.spoken(self, self.origin.get(n, n))
 
     def comment(self, n: Node) -> str:
         """What a line says of its value, or of what it is a part of."""

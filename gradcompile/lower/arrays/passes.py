@@ -244,16 +244,18 @@ class PassWriter(Writer):
         """The function that runs a pass over all samples, group by group, each from zero."""
         many = "stop > start + group"
         here = {"stop": "min(start + group, stop)"}
-        then = {"start": "first", "stop": "min(first + group, stop)"} | {a: f"{a}_part" for a in sizes}
+        fresh = self.naming.scope().fresh
+        part, lost = ({a: fresh(f"{a}_{what}") for a in sizes} for what in ("part", "lost"))
+        then = {"start": "first", "stop": "min(first + group, stop)"} | part
         first, later = (f"{d.name}({', '.join(to.get(a, a) for a in d.arguments)})" for to in (here, then))
         body: list[Statement] = [Line("group = group_size(stop - start, GROUP)"), Line(first)]
         for array, size in sizes.items():
             space = f"zeros({text_of(size)} if {many} else 0, theta)"
-            body += [Line(f"{array}_part = {space}"), Line(f"{array}_lost = {space}")]
-        inner: list[Statement] = [Line(f"{array}_part[:] = 0.0") for array in sizes]
-        inner += [Line(later), *(Line(f"add_part({array}, {array}_part, {array}_lost)") for array in sizes)]
+            body += [Line(f"{part[array]} = {space}"), Line(f"{lost[array]} = {space}")]
+        inner: list[Statement] = [Line(f"{part[array]}[:] = 0.0") for array in sizes]
+        inner += [Line(later), *(Line(f"add_part({array}, {part[array]}, {lost[array]})") for array in sizes)]
         body.append(Loop("for first in range(start + group, stop, group)", inner))
-        body += [Line(f"settle({array}, {array}_lost)") for array in sizes]
+        body += [Line(f"settle({array}, {lost[array]})") for array in sizes]
         doc = "Add the samples from start to stop, group by group, each from zero."
         self.late.append((name, d.arguments, doc, body))
 

@@ -29,7 +29,8 @@ class Steps:
     """A scan that is being planned.
 
     outer, inner: the stages around it and those of one step. name: of the vector of all that it gives. head: the lines
-    that begin a step. goals: where the new carries stand, for the carries of the loop.
+    that begin a step. step, count: the variables of the place of a step, and of the loop. goals: where the new carries
+    stand. scalars: numbers that do not change from step to step.
     """
 
     outer: "Stages"
@@ -38,6 +39,7 @@ class Steps:
     inner: "Stages" = field(init=False)
     name: str = field(init=False)
     step: str = field(init=False)
+    count: str = field(init=False)
     head: list[Line] = field(default_factory=list)
     goals: list[Memory] = field(default_factory=list)
     scalars: dict[Node, Node] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Steps:
         for leaf, x in zip(loop.constants, constants, strict=True):
             self.give(leaf, x)
         self.step = outer.naming.fresh("step")
+        self.count = outer.naming.fresh("count") if loop.reverse else self.step
         for leaf, x in zip(loop.slices, xs, strict=True):
             self.slice(leaf, outer.memory[self.source(x)])
         targets = [*self.carries(), *self.rows(), *self.totals()]
@@ -159,10 +162,10 @@ class Steps:
             inner.top.given[leaf] = outer.scalar(x, named=x.op.name != "const")
         inner.bound = outer.bound
         length = text_of(self.loop.length)
-        place = [Line(f"{self.step} = {length} - 1 - count")] if self.loop.reverse else []
+        place = [Line(f"{self.step} = {length} - 1 - {self.count}")] if self.loop.reverse else []
         body = [*place, *self.head, *inner.emit(), *self.moves()]
-        header = f"for {'count' if self.loop.reverse else self.step} in range({length})"
-        return [*(cleared(t.memory) for t in targets if t.add), Loop(header, body), *self.lasts()]
+        loop = Loop(f"for {self.count} in range({length})", body)
+        return [*(cleared(t.memory) for t in targets if t.add), loop, *self.lasts()]
 
     def moves(self) -> list[Statement]:
         """The new carries become the old ones."""
