@@ -58,10 +58,10 @@ def ours(case: Case) -> Callable[[], Runner]:
 
 
 def code_size(source: str) -> dict[str, float]:
-    """Characters of source, and the bytes of machine code that Numba left in the cache."""
+    """Characters of source, and the bytes of machine code in the cache."""
     from gradcompile.runtime import cache
 
-    machine = sum(path.stat().st_size for path in cache.location().rglob("*.nbc"))
+    machine = sum(path.stat().st_size for path in cache.location().rglob("*") if path.suffix in (".nbc", ".gco"))
     return {"source": len(source), "machine_code": machine}
 
 

@@ -3,23 +3,36 @@
 A few are compiled to machine code; all run as plain Python, in a process without the JIT.
 """
 
+import contextlib
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_arrays import CASES, S, V, written
 from test_blocks import PROGRAMS, drawn
+from test_matrices import CASES as MATRICES
+from test_matrices import EACH, MODELS, M, point, u
+from test_matrices import A as square
+from test_matrices import values as matrices
+from test_matrices import w as weight
+from test_matrices import x as vector
 from test_scan import CASES as LOOP_CASES
 from test_scan import symbolic, wave
 
 from gradcompile import autodiff, compile_grad, compile_value
+from gradcompile.errors import GradcompileError
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array, scan
+from gradcompile.frontend.from_sympy import read
 from gradcompile.interpret import evaluate
 from gradcompile.ir import topological
+from gradcompile.types import dim_value
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 SCOPE = {"np": np, "nn": nn}
@@ -220,6 +233,27 @@ def test_a_loop_over_turned_integers():
     check_grad(np.mean(h * h), [table], values)
 
 
+def test_the_sum_of_one_entry():
+    z = array("z", 5)
+    check_grad(np.sum(np.tanh(z[:3][2:]) ** 2), [z], {"z": np.arange(5.0)})
+
+
+def test_rows_of_samples_are_sorted_where_they_stand():
+    check_value(np.sort(A, axis=1), samples_of(40))
+    check_value(np.argsort(A, axis=0), samples_of(40))
+
+
+SINGLE = {name: array(name, a.shape, "float32" if a.dtype == "float64" else a.dtype) for name, a in S.items()}
+
+
+@pytest.mark.parametrize("case", some([case for case in CASES if "eig" not in case], 20))
+def test_single_precision(case):
+    value = written(case, SINGLE)
+    values = {name: v.astype("float32") if v.dtype == "float64" else v for name, v in samples(33).items()}
+    if value.dtype == "float32":
+        check_grad(np.sum(np.tanh(value) ** 2), [SINGLE[name] for name in "AsWB"], values, tolerance=1e-3)
+
+
 LOOPS = [(name, named) for name in LOOP_CASES for named in (False, True)]
 
 
@@ -240,6 +274,108 @@ def test_loops_of_any_number_of_steps(reverse, length, checkpoint):
     points = [{"a": 0.7, "walked": np.random.default_rng(0).normal(size=n)} for n in counts]
     check_grad(last * last + np.sum(ys * ys), [a], *points)
     check_value(ys, *points)
+
+
+# Matrix expressions
+
+
+@pytest.mark.parametrize("name", some([*MATRICES, *MODELS], 8))
+def test_matrix_expressions(name):
+    loss, params, _ = (MATRICES | MODELS)[name]
+    compare_matrices(loss, params, matrices())
+
+
+@pytest.mark.parametrize("k", some(range(len(EACH)), 6))
+def test_matrix_expressions_of_each_sample(k):
+    rng = np.random.default_rng(1)
+    for n in (1, 4, 300):
+        data = {
+            "M": rng.uniform(0.5, 1.0, (n, 3, 3)) + 2 * np.eye(3),
+            "u": rng.uniform(0.5, 1, (n, 3, 1)),
+            "w": np.ones(n),
+        }
+        compare_matrices(EACH[k][0], [vector, square], matrices() | data, data=[M, u, weight], allow_unused=True)
+
+
+def compare_matrices(loss, params, given, **options):
+    """A SymPy loss compiled and interpreted."""
+    problem = read(loss, params, **options)
+    roots = [problem.primal, *autodiff.vjp(problem.primal, [a.leaf for a in problem.params])]
+    want = evaluate(roots, point(problem, given))
+    f = compile_grad(loss, params, **options)
+    value, gradients = f(**{a.name: given[a.name] for a in (*problem.params, *problem.inputs)})
+    for got, wanted in zip([value, *gradients], want, strict=True):
+        close(str(loss), got, wanted, 1e-8)
+
+
+# Drawn programs
+
+SHAPES = st.lists(st.sampled_from(("n", "n", 0, 1, 2, 3, 5)), max_size=3).map(tuple)
+UNARY = (np.tanh, np.sin, np.abs, np.negative, lambda a: a * a, lambda a: np.log(1 + np.exp(a)))
+BINARY = (np.add, np.multiply, np.subtract, np.maximum, np.hypot, lambda a, b: a / (2 + b * b), np.matmul, np.outer,
+          lambda a, b: np.where(a > b, a, b * b))  # fmt: skip
+ALONG = (np.sum, np.mean, np.max, np.cumsum, np.flip, np.sort, nn.softmax, np.argmax,
+         lambda a, axis: np.diff(a, axis=axis), lambda a, axis: np.roll(a, 1, axis),
+         lambda a, axis: np.repeat(a, 2, axis), lambda a, axis: np.concatenate([a, a * a], axis),
+         lambda a, axis: np.stack([a, np.sin(a)], axis),
+         lambda a, axis: np.take(a, [0, -1], axis), lambda a, axis: a.swapaxes(0, axis))  # fmt: skip
+WHOLE = (lambda a: a.reshape(-1), lambda a: a[None], lambda a: a[..., None], lambda a: a[1:], lambda a: a[::-1],
+         np.transpose, np.tril, lambda a: a[..., ::2], lambda a: np.pad(a, 1), lambda a: a[-1])  # fmt: skip
+
+
+@st.composite
+def drawn_programs(draw):
+    """An array made of a few others by some functions, and the parameters."""
+    params = [array(f"p{k}", draw(st.sampled_from(((), (2,), (3,), (5, 3))))) for k in range(2)]
+    pool = [*params, *(array(f"d{k}", draw(SHAPES)) for k in range(2))]
+    for _ in range(draw(st.integers(1, 7))):
+        a = draw(st.sampled_from(pool))
+        kind = draw(st.sampled_from(("unary", "binary", "binary", "along", "along", "whole")))
+        with contextlib.suppress(GradcompileError, ValueError, IndexError, TypeError):  # what does not fit is not taken
+            if kind == "binary":
+                made = draw(st.sampled_from(BINARY))(a, draw(st.sampled_from(pool)))
+            elif kind == "along":
+                made = draw(st.sampled_from(ALONG))(a, axis=draw(st.integers(0, max(a.ndim - 1, 0))))
+            else:
+                made = draw(st.sampled_from(UNARY if kind == "unary" else WHOLE))(a)
+            pool += [made] if made.ndim < 5 else []
+    return pool[-1], params
+
+
+@given(drawn_programs(), st.sampled_from((1, 2, 7)), st.booleans())
+@settings(max_examples=20 if JIT else 250, deadline=None)
+def test_drawn_programs(program, n, stabilize):
+    made, params = program
+    rng, loss = np.random.default_rng(0), np.sum(np.sin(made))
+    leaves = {x for x in topological([loss.node]) if x.op.name == "leaf"} | {p.node for p in params}
+    numbers = {x.params[0]: rng.normal(size=[dim_value(d, {"n": n}) for d in x.type.shape]) for x in leaves}
+    try:
+        evaluate([loss.node], point_of(loss, params, numbers))
+    except (ValueError, GradcompileError):  # there is no largest of nothing, say
+        return
+    check_grad(loss, params, numbers, tolerance=1e-7, stabilize=stabilize)
+
+
+# Files
+
+
+@pytest.mark.skipif(not JIT, reason="bits are those of machine code")
+@pytest.mark.parametrize("name", ["mlp_with_penalty", "determinants"])
+def test_a_saved_file_and_a_pickle_give_the_same_bits(name, tmp_path):
+    loss, params, _ = PROGRAMS[name]
+    f, numbers = compile_grad(loss, params), values_of(loss, params, 600)
+    arguments = [numbers[key] for key in f.signature.parameters]
+    value, gradients = f(*arguments)
+    assert pickle.loads(pickle.dumps(f))(*arguments)[0] == value
+    f.save(tmp_path / "saved.py")
+    np.savez(tmp_path / "given.npz", f.pack(*arguments[: len(params)]), *arguments[len(params) :])
+    text = (
+        "import numpy as np, saved; theta, *rest = np.load('given.npz').values(); grad = np.zeros_like(theta)\n"
+        "print(float(saved.kernel(theta, grad, *rest)).hex(), grad.tobytes().hex())"
+    )
+    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=True)
+    flat = np.concatenate([np.ravel(g) for g in gradients])
+    assert done.stdout.split() == [value.hex(), flat.tobytes().hex()]
 
 
 @pytest.mark.skipif(not JIT, reason="all run without the JIT already")

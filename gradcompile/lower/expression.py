@@ -13,6 +13,7 @@ CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of it
 WHOLE = {"mod": "({0} % {1} + {1}) % {1}", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
          "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
 WHOLE_LEVEL = {"mod": PRODUCT, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
+OPERATORS = (*ARITHMETIC, *CHOOSING, "const")  # what is no call, and what hands on
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]
@@ -37,9 +38,8 @@ class Region:
     def emit(self, root: Node, named: bool = False) -> str:
         """Write the statements that the root needs and return the expression for it, a name if `named`."""
         for n in self.missing(root):
-            text = (
-                self.quotient(n) if n.op.name == "div" and self.literal.issuperset(n.args) else compose(n, self.texts)
-            )
+            is_quotient = n.op.name == "div" and self.literal.issuperset(n.args)
+            text = self.quotient(n) if is_quotient else compose(n, self.singles(n))
             if is_literal(n, self.literal):
                 self.literal.add(n)
             often = self.uses[n] > 1 or (named and n is root)
@@ -67,7 +67,16 @@ class Region:
     def quotient(self, n: Node) -> Text:
         """A division of literals: without the JIT Python's own floats would raise where the divisor is zero."""
         first, second = (self.texts[a] for a in n.args)
-        return f"float64({first[0]}) / {wrap(second, PRODUCT + 1)}", PRODUCT
+        return f"{n.type.dtype}({first[0]}) / {wrap(second, PRODUCT + 1)}", PRODUCT
+
+    def singles(self, n: Node) -> Mapping[Node, Text]:
+        """The texts of arguments. In single precision whole numbers, and Python's own floats in calls, say so."""
+        if n.type.dtype != "float32" or n.op.name == "cast":
+            return self.texts
+        is_call = n.op.name not in OPERATORS and not n.op.emit.startswith("{0} ")
+        numbers = {a: "float32" for a in n.args if is_call and a in self.literal}
+        numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and a.op.name != "const"}
+        return self.texts | {a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}
 
     def is_free(self, n: Node) -> bool:
         """Whether writing the text twice costs nothing: a literal, or a name, also its negative."""
@@ -90,7 +99,7 @@ def is_literal(n: Node, literal: set[Node]) -> bool:
     """Whether plain Python may compute the value from nothing but literals."""
     if n.op.name in CHOOSING:
         return not literal.isdisjoint(n.args)
-    return (n.op.name == "const" and n.type.dtype == "float64") or (
+    return (n.op.name == "const" and n.type.dtype.startswith("float")) or (
         n.op.name in ARITHMETIC and literal.issuperset(n.args)
     )
 

@@ -8,9 +8,9 @@ same bits for any number of threads. This module loads Numba.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -253,12 +253,34 @@ def _shared_rows(run: Callable[..., Any], work: Work, block: int) -> Callable[..
     return rows
 
 
+class Sums(NamedTuple):
+    """Memory for sums of groups that wait, a row each, and for what is lost as they are merged; of each vector."""
+
+    parts: list[np.ndarray]
+    lost: list[np.ndarray]
+
+    @classmethod
+    def of(cls, totals: Sequence[np.ndarray], count: int) -> "Sums":
+        """Memory for so many groups."""
+        return cls([np.empty((count, t.size), t.dtype) for t in totals], [np.empty_like(t) for t in totals])
+
+    def holds(self, totals: Sequence[np.ndarray], count: int) -> bool:
+        """Whether there is room for so many groups of these vectors."""
+        wanted = [t.size for t in totals]
+        return len(self.parts[0]) >= count and [v.size for v in self.lost] == wanted
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it takes."""
+        return sum(v.nbytes for v in (*self.parts, *self.lost))
+
+
 @dataclass(frozen=True, slots=True)
 class Groups:
     """What is called in place of a function that adds up a pass over arrays, group by group.
 
     whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged.  at:
-    the number of vectors that are added to, which come first.
+    the number of vectors that are added to, which come first.  kept: memory of the last call, as fresh memory is slow.
     """
 
     whole: Callable[..., Any]
@@ -267,6 +289,7 @@ class Groups:
     settle: Callable[..., Any]
     work: Work
     at: int
+    kept: list[Sums] = field(default_factory=list)
 
     def __call__(self, *args: Any) -> None:
         """Add the samples of all groups."""
@@ -277,19 +300,27 @@ class Groups:
             self.whole(*args)
             return
         groups, each = -(-stop // size), math.ceil(TASK / (share.cost * size))
-        wave = min(groups, max(TASKS * workers * each, PARTS // sum(t.nbytes for t in totals)))
-        parts, lost = [np.empty((wave, t.size), t.dtype) for t in totals], [np.zeros_like(t) for t in totals]
+        wave = min(groups, max(workers * each, PARTS // max(sum(t.nbytes for t in totals), 1)))
+        sums = self.memory(totals, wave)
         for first in range(0, groups, wave):
             count = min(wave, groups - first)
 
             def task(k: int, first: int = first, count: int = count) -> None:
                 for g in range(k * each, min((k + 1) * each, count)):
-                    self.group(totals if first + g == 0 else [p[g] for p in parts], first + g, size, stop, rest)
+                    self.group(totals if first + g == 0 else [p[g] for p in sums.parts], first + g, size, stop, rest)
 
             pool.run(task, -(-count // each), workers)
-            self.merge(totals, [p[first == 0 : count] for p in parts], lost, workers)
-        for total, errors in zip(totals, lost, strict=True):
-            self.settle(total, errors)
+            self.merge(totals, sums, slice(first == 0, count), (first == 0, first + count == groups), workers)
+        if sums.nbytes <= 2 * PARTS:
+            self.kept[:] = [sums]
+
+    def memory(self, totals: Sequence[np.ndarray], count: int) -> Sums:
+        """Memory for the sums of so many groups, which no other call uses."""
+        try:
+            found = self.kept.pop()
+        except IndexError:
+            return Sums.of(totals, count)
+        return found if found.holds(totals, count) else Sums.of(totals, count)
 
     def group(self, into: Sequence[np.ndarray], k: int, size: int, stop: int, rest: Sequence[Any]) -> None:
         """One group, from zero; the first begins with what is there, which is zero where it adds."""
@@ -298,13 +329,19 @@ class Groups:
         self.samples(*into, k * size, min(stop, (k + 1) * size), *rest)
 
     def merge(
-        self, totals: Sequence[np.ndarray], parts: Sequence[np.ndarray], lost: Sequence[np.ndarray], workers: int
+        self, totals: Sequence[np.ndarray], sums: Sums, rows: slice, ends: tuple[bool, bool], workers: int
     ) -> None:
-        """Add the parts, in their order; long vectors piece by piece."""
+        """Add the rows, in their order; long vectors piece by piece. ends: whether these are the first, the last."""
         pieces = [(k, at) for k, t in enumerate(totals) for at in range(0, t.size, PIECE)]
 
         def task(p: int) -> None:
-            k, at = pieces[p]
-            self.add(totals[k], parts[k], lost[k], at, min(at + PIECE, totals[k].size))
+            k, start = pieces[p]
+            stop = min(start + PIECE, totals[k].size)
+            total, lost = totals[k][start:stop], sums.lost[k][start:stop]
+            if ends[0]:
+                lost[:] = 0.0
+            self.add(totals[k], sums.parts[k][rows], sums.lost[k], start, stop)
+            if ends[1]:
+                self.settle(total, lost)
 
-        pool.run(task, len(pieces), workers)
+        pool.run(task, len(pieces), min(workers, 1 + sum(t.size for t in totals) // PIECE))

@@ -65,7 +65,7 @@ def switch() -> Switch | None:
     try:
         import scipy.linalg.cython_blas as module
 
-        library = ctypes.CDLL(module.__file__)
+        library = ctypes.PyDLL(module.__file__)  # its calls are too short to let go of the GIL
     except (ImportError, OSError):
         return None
     for prefix in ("scipy_openblas", "openblas"):

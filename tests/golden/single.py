@@ -4,6 +4,7 @@
     sqrt(1 + (w*x - y)**2) -> hypot(1, w*x - y)
 """
 
+from numpy import float32
 from gradcompile.vmath.single import hypot
 from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
 from gradcompile.runtime.primitives import lanes, zeros
@@ -21,7 +22,7 @@ def samples(tree, start, stop, theta, x, y):
         for i in lanes(first, min(first + SPAN, stop)):
             x_i = x[i]
             diff = w * x_i - y[i]                 # w*x - y
-            hypot_1 = hypot(1.0, diff)            # hypot(1, w*x - y)
+            hypot_1 = hypot(float32(1.0), diff)   # hypot(1, w*x - y)
             sums[0, i % LANES] += hypot_1
             # backward: d_v is dL/dv
             sums[1, i % LANES] += diff / hypot_1 * x_i if hypot_1 != 0.0 else 0.0  # for dL/dw

@@ -174,10 +174,19 @@ class Cutting:
         return self.level.setdefault(whole, self.level[s] + 1) <= k
 
     def is_heavy(self, s: State) -> bool:
-        """Whether each of the rows comes from all samples, so that a later pass should not compute them again."""
+        """Whether a later pass should not compute the rows again.
+
+        Each comes from all samples; or a contraction gives them, of what an earlier pass was needed for, or of more
+        entries than they have.
+        """
         count = len(self.axes(s.node))
         heavy = s.node.op.name in REDUCED and any(len(self.axes(a)) > count for a in s.node.args)
-        return heavy and s.axis == self.favoured[s.node]
+        dear = s.node.op.name == "dot" and (self.level[s] > 0 or self.shrinks(s.node))
+        return (heavy or dear) and s.axis == self.favoured[s.node]
+
+    def shrinks(self, n: Node) -> bool:
+        """Whether a node has fewer entries than an argument that carries the samples."""
+        return any(self.axes(a) and entries(a.type.shape) > entries(n.type.shape) for a in n.args)
 
     # ---- what it is worth
 

@@ -135,12 +135,10 @@ def contraction(n: Node) -> Node:
 
 
 def whole(n: Node) -> Node:
-    """An op of integers, whose text is for floats, as choices; a remainder by way of floats, exact up to 2**53."""
+    """An op of integers, whose text is for floats, as choices."""
     if n.type.dtype != "int64":
         return n
     zero = const(0, "int64")
-    if n.op.name == "mod":
-        return apply("cast", apply("mod", *(apply("cast", a, params=("float64",)) for a in n.args)), params=("int64",))
     if n.op.name in ("max", "min"):
         x, y = n.args
         return apply("select", apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
@@ -186,4 +184,4 @@ def inside(n: Node) -> Node:
 
 
 RULES = {"scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "argsort": order,
-         "add": added, **dict.fromkeys(("abs", "sign", "max", "min", "mod"), whole)}  # fmt: skip
+         "add": added, **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip

@@ -193,9 +193,10 @@ def routine(stages: "Stages", n: Node, target: "Target | None") -> None:
     name = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
     given = ", ".join(stages.memory[x].name + at for x in args)
     if ROUTINES[n.op.name] == 0 and not batch:
-        result = stages.naming.name(n)
+        result, number = stages.naming.name(n), f"{name}({given})"
         stages.memory[n] = Memory(result, ())
-        line = Line(f"{result} = {name}({given})", stages.said(n, target))
+        number = f"float32({number})" if n.type.dtype == "float32" else number
+        line = Line(f"{result} = {number}", stages.said(n, target))
     else:
         result = stages.naming.name(n)
         stages.buffer(n, Memory.plain(result, n, n.type.dtype == "int64"))

@@ -470,6 +470,7 @@ class Stages:
     def row_major(self, x: Node) -> Node:
         """The array, or a copy of it, whose axes lie in their order."""
         memory = self.standing(x)
+        x = x.args[0] if is_copy(x) else x
         if memory.order == tuple(range(len(memory.order))):
             return x
         copy = products.same(x)
@@ -826,6 +827,9 @@ class Nest:
         reused = t.kind == "write" and any(same for _, same in self.stages.readers.get(t.node, ()))
         text = self.value(t.value, named=reused)
         at = f"{t.target.name}[{listed(t.target.at(t.place), names)}]" if t.place else t.target.name
+        if not self.space.loops and t.kind in ("sum", "amax"):  # of one entry
+            body.append(Line(f"{at} {'+=' if t.add else '='} {text}", t.comment))
+            return
         if t.kind == "write":
             body.append(Line(f"{at} {'+=' if t.add else '='} {text}", t.comment))
             self.made[t.node, t.place] = t.value

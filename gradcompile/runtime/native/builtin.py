@@ -8,7 +8,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcompile.runtime.native.values import FLOATS, SIZES, Compiled, Kind, SubsetError, typed
+from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SIZES, Compiled, Kind, SubsetError, typed
 
 HEAD = object.__basicsize__  # bytes of an object before what is its own
 DATA, LENGTHS, STRIDES = HEAD, HEAD + 16, HEAD + 24  # where in NumPy's arrays these addresses are
@@ -54,8 +54,9 @@ def machine_code(lowered: Compiled, kinds: Sequence[Kind]) -> bytes:
     module = llvm.parse_assembly(lowered.text + "\n" + caller(lowered.name, lowered.result, kinds))
     module.get_function(lowered.name).linkage = "internal"
     module.triple, module.data_layout = llvm.get_process_triple(), str(codegen.target_data)
-    passes, builder = codegen._module_pass_manager()
-    passes.run(module, builder)
+    for options in ({"opt": 0, "cost": "cheap", "loop_vectorize": False, "slp_vectorize": False}, {}):  # as Numba does
+        passes, builder = codegen._module_pass_manager(**options)
+        passes.run(module, builder)
     return bytes(codegen._tm.emit_object(module))
 
 
@@ -93,7 +94,7 @@ def caller(name: str, result: str, kinds: Sequence[Kind]) -> str:
     return "\n".join(
         [
             *DECLARED,
-            "define ptr @call(ptr %self, ptr %args, i64 %count) {",
+            f"define ptr @call(ptr %self, ptr %args, i64 %count) {ATTRIBUTES} {{",
             f"  %fits = icmp eq i64 %count, {len(kinds)}",
             "  br i1 %fits, label %read, label %refuse",
             "refuse:",

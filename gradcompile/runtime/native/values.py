@@ -9,6 +9,7 @@ SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
 SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"}
 PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")
+ATTRIBUTES = 'nounwind "prefer-vector-width"="512"'  # of functions
 
 
 class SubsetError(NotImplementedError):

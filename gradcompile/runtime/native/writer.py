@@ -8,6 +8,7 @@ from typing import Any
 from gradcompile.runtime.native.arrays import dot, fill, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
+    ATTRIBUTES,
     FLOATS,
     SHORT,
     SIZES,
@@ -46,7 +47,6 @@ COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
 INTRINSICS = {"fma": 3, "sqrt": 1, "fabs": 1, "floor": 1, "ceil": 1, "rint": 1, "trunc": 1, "copysign": 2}
 CONVERSIONS = {"to_float": "double", "to_float32": "float", "float64": "double", "float32": "float", "float": "double",
                "from_bits": "double", "from_bits32": "float"}  # fmt: skip
-ATTRIBUTES = 'nounwind "prefer-vector-width"="512"'
 
 
 @dataclass(slots=True)
