@@ -187,5 +187,5 @@ def emptied(n: Node) -> Node:
     return n if 0 not in n.type.shape else apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
 
 
-RULES = {"reshape": emptied, "scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "argsort": order,
-         "add": added, **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip
+RULES = {"reshape": emptied, "scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction,
+         "argsort": order, "add": added, **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip
