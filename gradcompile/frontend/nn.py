@@ -202,7 +202,8 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
                                   "classes need dtype int64")  # fmt: skip
         return Array(elementwise("neg", total(elementwise("mul", floating(right), logs), k)))
     if right.type.shape != (*n.type.shape[:k], *n.type.shape[k + 1 :]):
-        raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}")
+        raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}; "
+                              "probabilities need a floating-point dtype")  # fmt: skip
     shape = right.type.shape
     places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
     return Array(elementwise("neg", apply("gather", logs, *places, params=(0,))))
@@ -407,8 +408,8 @@ def windows(n: Node, first: int, sizes: Sequence[int], strides: Sequence[int], d
 def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
     """The largest entries of windows along the last axes, one for each size; the stride is the size unless given.
 
-    size, stride: one number an axis, (2, 2) for images; a number alone is for the last axis only. Entries after the last
-    whole window are left out. Equal largest entries share the derivative.
+    size, stride: one number an axis, (2, 2) for images; a number alone is for the last axis only. Entries after the
+    last whole window are left out. Equal largest entries share the derivative.
 
     >>> from gradcompile.frontend.arrays import array
     >>> max_pool(array("x", ("n", 8, 28, 28)), (2, 2)).shape
