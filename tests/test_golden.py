@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import gradcompile as gc
 from gradcompile import compile_grad, compile_value, mean, sigmoid
 from gradcompile.compiled import Compiled
 
@@ -96,6 +97,43 @@ def names() -> Compiled:
     return compile_grad((theta * sp.exp(-decay * n) - grad) ** 2, [theta, decay], data=[n, grad])
 
 
+def network() -> Compiled:
+    W1, b1, W2, b2 = (gc.array(k, d) for k, d in (("W1", (3, 4)), ("b1", (4,)), ("W2", (4, 2)), ("b2", (2,))))
+    inputs = gc.array("X", ("n", 3)), gc.array("t", ("n",), "int64")
+    logits = gc.relu(inputs[0] @ W1 + b1) @ W2 + b2
+    return compile_grad(mean(gc.cross_entropy(logits, inputs[1])), [W1, b1, W2, b2], inputs=inputs)
+
+
+def mixture() -> Compiled:
+    centres, heights, points = gc.array("centres", (3, 2)), gc.array("heights", (3,)), gc.array("points", ("n", 2))
+    distances = np.sum((points[:, None] - centres) ** 2, axis=2)
+    return compile_grad(-mean(gc.logsumexp(heights - distances / 2, axis=1)), [centres, heights])
+
+
+def recurrent() -> Compiled:
+    W, U, v, steps = gc.array("W", (2, 12)), gc.array("U", (3, 12)), gc.array("v", (3,)), gc.array("steps", ("n", 2))
+
+    def step(carry: Any, now: Any) -> Any:
+        h, c = carry
+        i, f, g, o = np.split(now @ W + h @ U, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return (sigmoid(o) * np.tanh(c), c), None
+
+    (h, _), _ = gc.scan(step, (np.zeros(3), np.zeros(3)), steps)
+    return compile_grad((h @ v - 1) ** 2, [W, U, v], inputs=[steps])
+
+
+def factorisation() -> Compiled:
+    U, V, value = gc.array("U", (5, 2)), gc.array("V", (4, 2)), gc.array("value", ("n",))
+    row, column = gc.array("row", ("n",), "int64"), gc.array("column", ("n",), "int64")
+    loss = np.sum((np.sum(U[row] * V[column], axis=1) - value) ** 2)
+    return compile_grad(loss, [U, V], inputs=[row, column, value])
+
+
+def drawn(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).normal(size=shape)
+
+
 CASES: list[tuple[Callable[[], Compiled], tuple[Any, ...]]] = [
     (blackboard, (2.0, 3.0, 10.0)),
     (curve, (2.0, 1.3, 0.5, X, Y)),
@@ -112,6 +150,10 @@ CASES: list[tuple[Callable[[], Compiled], tuple[Any, ...]]] = [
     (chain, (np.linspace(-1.0, 1.0, 60),)),
     (grid, (np.linspace(-1.0, 1.0, 72).reshape(8, 9) ** 2,)),
     (names, (2.0, 1.3, X, Y)),
+    (network, (drawn(3, 4), drawn(4), drawn(4, 2), drawn(2), drawn(100, 3), np.arange(100) % 2)),
+    (mixture, (drawn(3, 2), drawn(3), drawn(100, 2))),
+    (recurrent, (drawn(2, 12), drawn(3, 12), drawn(3), drawn(100, 2))),
+    (factorisation, (drawn(5, 2), drawn(4, 2), np.arange(100) % 5, np.arange(100) % 4, Y)),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
-from gradcompile.lower.arrays import functions
+from gradcompile.lower.arrays import grouping
 from gradcompile.reduction import GROUPS, group_size
 from gradcompile.runtime import route, share, threads
 from gradcompile.runtime.share import Groups, Work, plain_text
@@ -31,7 +31,7 @@ def shared(monkeypatch):
     """Every call of two blocks or more is shared, by up to eight threads; the numbers of tasks."""
     used = []
     for name in ("ENOUGH", "MERGED"):
-        monkeypatch.setattr(functions, name, 1)
+        monkeypatch.setattr(grouping, name, 1)
     for name in ("TASK", "WORTH"):
         monkeypatch.setattr(share, name, 1.0)
     for module in (share, threads):

@@ -16,14 +16,17 @@ from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
 
-RESERVED = ("theta", "grad", "out", "n", "m", "i", "row", "first", "start", "stop", "sums", "tree", "total", "jit", "njit",
-            "kernel", "finish", "values", "samples", "min", "range", "float64", "float32", "float", "LANES", "BLOCK", "GROUP",
-            "group", "work")  # fmt: skip
-HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size", "highest", "largest",
-                                     "settle"),
-           "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int", "view", "zeros"),
+RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
+            "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
+OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "work", "work_whole")
+HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size",
+                                     "highest", "largest", "settle"),
+           "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int",
+                                              "view", "zeros"),
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
                                             "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
+           "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
@@ -35,7 +38,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     arrays = is_array_program(program)
     dims = dims_of(program) if arrays else ()
-    fresh = Namer([*RESERVED, *(h for found in HELPERS.values() for h in found), *called, *dims])
+    own = OF_ARRAYS if arrays else OF_ROWS
+    fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     functions, tables = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
@@ -53,9 +57,10 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
     lanes = size // np.dtype(program.value.type.dtype).itemsize
-    constants = [f"LANES = {lanes}  # samples that are computed side by side"] if "lanes(" in text else []
+    what = "entries" if arrays else "samples"
+    constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
-    constants += [f"{name} = {values!r}" for name, values in tables.items()]
+    constants += [f"{name} = {values!r}{MEANING.get(name, '')}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 

@@ -1,5 +1,6 @@
 """Expressions of generated code: which values get a name of their own, and the text of those that don't."""
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -76,7 +77,7 @@ class Region:
         is_call = n.op.name not in OPERATORS and not n.op.emit.startswith("{0} ")
         numbers = {a: "float32" for a in n.args if is_call and a in self.literal}
         numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and a.op.name != "const"}
-        return self.texts | {a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}
+        return ChainMap({a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}, self.texts)
 
     def is_free(self, n: Node) -> bool:
         """Whether writing the text twice costs nothing: a literal, or a name, also its negative."""

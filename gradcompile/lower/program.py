@@ -122,7 +122,7 @@ class Naming:
         """What the value is called by what computes it."""
         if n.op.name == "pack" and (common := self.in_common(n.args)):
             return common
-        texts = [self.program.names.get(a) or self.known.get(a, "") for a in n.args]
+        texts = [self.spoken(a) for a in n.args]
         if n.op.name == "mul" and n.args[0] is n.args[1]:
             return f"{texts[0]}_squared" if texts[0] else "square"
         if n.op.name == "mul" and all(len(t) <= 3 and t.isalnum() for t in texts):

@@ -5,7 +5,8 @@ from typing import Any
 
 from gradcompile.errors import ArgumentError
 from gradcompile.frontend.arguments import Argument, Problem
-from gradcompile.runtime.demands import demands_of, names_in
+from gradcompile.runtime.demands import demands_of
+from gradcompile.types import names_in
 
 
 def axis_of_samples(arguments: Sequence[Argument], given: str | None, batch_size: int | None) -> str | None:

@@ -21,6 +21,7 @@ from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
+_entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
 _LONG = re.compile(r'(^@jit\ndef [^"]*"""[^"]*"""\n)((?:    .*\n|\n){2000,})', re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
 
@@ -133,10 +134,12 @@ def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
     function = native.own_text(dispatcher)
     if function is None:
         return precompile(dispatcher, types)
-    kinds = tuple(map(native.kind_of, types))
+    key = function, tuple(map(native.kind_of, types))
     with _lock:
-        code = _machine_code(function, kinds)
-        return precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
+        if key not in _entries:
+            code = _machine_code(*key)
+            _entries[key] = precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
+        return _entries[key]
 
 
 def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:

@@ -54,6 +54,11 @@ class Pass:
     cut: list[Node]
     origin: dict[Node, Node]
 
+    @property
+    def roots(self) -> list[Node]:
+        """What a block gives."""
+        return [*(r.block for r in self.reductions), *(r.block for r in self.rows)]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

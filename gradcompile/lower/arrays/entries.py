@@ -5,11 +5,11 @@ made of ordinary nodes, so that equal entries are one node and are computed once
 """
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gradcompile.errors import GraphError
-from gradcompile.ir import Node, apply, const, leaf, node
+from gradcompile.ir import Node, apply, const, leaf, node, topological
 from gradcompile.ops.shape import Span, places
 from gradcompile.types import ArrayType, Dim, dim_product, dim_sum
 
@@ -21,17 +21,24 @@ Request = Generator[tuple[Node, Place], Node, Node]
 class Memory:
     """An array of the generated code that holds a node; its axis k is axis order[k] of the node.
 
-    whole: whether integers are kept as what they are, not as floats.
+    The name of a scalar is its text, which may be an element of an array. whole: whether integers are kept as what they
+    are, not as floats. dense: whether the entries are known to lie one after the other.
     """
 
     name: str
     order: tuple[int, ...]
     whole: bool = False
+    dense: bool = False
 
     @classmethod
-    def plain(cls, name: str, n: Node, whole: bool = False) -> "Memory":
+    def plain(cls, name: str, n: Node, whole: bool = False, dense: bool = False) -> "Memory":
         """An array with the axes of the node."""
-        return cls(name, tuple(range(len(n.type.shape))), whole)
+        return cls(name, tuple(range(len(n.type.shape))), whole, dense)
+
+    @property
+    def array(self) -> str:
+        """The name of the array that it is, or is an element of."""
+        return self.name.partition("[")[0]
 
     def at(self, place: Place) -> Place:
         """A place in the order of the array's own axes."""
@@ -123,6 +130,15 @@ class Entries:
             here = yield index, place[axis : axis + rank]
             at.append(self.wrapped_place(here, source.type.shape[axis + k]))
         return (yield source, (*place[:axis], *at, *place[axis + rank :]))
+
+    def with_places(self, roots: Iterable[Node]) -> list[Node]:
+        """The roots, and the integers that places of what they read are."""
+        result, seen = list(roots), set[Node]()
+        for root in result:  # which grows
+            for n in topological([root], seen.__contains__):
+                seen.add(n)
+                result += [x for _, x in self.reads[n].found] if n in self.reads else []
+        return result
 
     def found_in(self, place: Place) -> tuple[tuple[str, Node], ...]:
         """The integer entries that a place refers to."""

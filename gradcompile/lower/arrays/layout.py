@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradcompile.ir import Node
+from gradcompile.lower.arrays.entries import splits
 from gradcompile.types import Dim, Shape
 
 LONG = 16  # entries of an axis from which on it is worth running over in lanes
@@ -126,8 +127,6 @@ def behind(n: Node) -> list[Node]:
 
 def merges(n: Node) -> bool:
     """Whether a reshape makes one axis of several."""
-    from gradcompile.lower.arrays.entries import splits
-
     return splits(n) is None
 
 

@@ -90,9 +90,8 @@ def scattered(n: Node) -> Node:
 
 def sizes(n: Node) -> dict[int, Dim]:
     """The dimension of each label of a contraction."""
-    return {
-        label: d for a, labels in zip(n.args, n.params, strict=False) for label, d in zip(labels, a.type.shape, strict=True)
-    }
+    pairs = zip(n.args, n.params, strict=False)
+    return {label: d for a, labels in pairs for label, d in zip(labels, a.type.shape, strict=True)}
 
 
 def as_loops(n: Node) -> Node:

@@ -1,32 +1,42 @@
-"""Stages that are calls: contractions as matrix products of parts of arrays, and routines for one matrix or row."""
+"""Contractions as matrix products of parts of arrays, in loops over the labels that are no part of the matrices.
+
+Each axis of an operand has a *label*; axes of one label are multiplied entry by entry, and summed where the result does
+not have it. Of the labels one may be that of rows, one that of columns, one that of the sums: which they are is chosen
+so that the products are large and that the matrices lie in memory as BLAS takes them.
+"""
 
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise
+from itertools import product as cartesian
+from math import prod
 from typing import TYPE_CHECKING
 
-from gradcompile.ir import Node, apply
+from gradcompile.ir import Node
 from gradcompile.lower.arrays.entries import Memory
-from gradcompile.lower.arrays.prepare import sizes
+from gradcompile.lower.arrays.makers import reduced
+from gradcompile.lower.arrays.prepare import as_loops, sizes
+from gradcompile.lower.arrays.tasks import Target
 from gradcompile.lower.arrays.texts import text_of
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.types import Dim, dim_product, dim_value
 
 if TYPE_CHECKING:
-    from gradcompile.lower.arrays.stages import Stages, Target
+    from gradcompile.lower.arrays.stages import Stages
 
 Labels = tuple[int, ...]
+Chosen = tuple[int | None, int | None, int]  # of rows, columns and sums
 NAMED = 500  # what a named dimension counts as when products are chosen
-ROUTINES = {"det": 0, "logabsdet": 0, "detsign": 0, "cholesky": 2, "eigvals": 1, "eigvecs": 2, "solve": 2, "argsort": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An array with a label for each of its axes as they lie in memory."""
+    """An array with a label for each of its axes as they lie in memory; dense: whether these can be seen as one."""
 
     name: str
     labels: Labels
+    dense: bool = False
 
     @property
     def last(self) -> int:
@@ -62,20 +72,20 @@ class Contraction:
         """All arrays that are there."""
         return [x for x in (self.a, self.b, self.goal) if x is not None]
 
-    def pair(self, dense: Container[str]) -> tuple[int, int] | None:
+    def pair(self) -> tuple[int, int] | None:
         """Two labels that may be one: neighbours in every array that has them, and no array has only one."""
         for x in self.operands:
             for p, q in pairwise(x.labels):
-                if all(self.are_one(y, p, q, dense) for y in self.operands) and (p in self.result) == (q in self.result):
+                if all(self.are_one(y, p, q) for y in self.operands) and (p in self.result) == (q in self.result):
                     return p, q
         return None
 
     @staticmethod
-    def are_one(x: Operand, p: int, q: int, dense: Container[str]) -> bool:
+    def are_one(x: Operand, p: int, q: int) -> bool:
         """Whether two axes of an array can be seen as one, or it has neither."""
         if p not in x.labels or q not in x.labels:
             return p not in x.labels and q not in x.labels
-        return x.labels.index(q) == x.labels.index(p) + 1 and x.name in dense
+        return x.labels.index(q) == x.labels.index(p) + 1 and x.dense
 
     def merge(self, p: int, q: int) -> None:
         """See two labels as one."""
@@ -90,7 +100,7 @@ class Contraction:
         """The array with merged axes, under a name of its own if it has any."""
         if not any(label in self.parts for label in x.labels):
             return x
-        return replace(x, name=stages.seen_as(x.name, tuple(self.size[label] for label in x.labels)))
+        return replace(x, name=stages.storage.reshaped(x.name, tuple(self.size[label] for label in x.labels)))
 
 
 def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
@@ -98,26 +108,30 @@ def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
     return tuple(new if label == p else label for label in labels if label != q)
 
 
-def plan(stages: "Stages", n: Node, target: "Target | None") -> bool | None:
-    """Put a contraction as matrix products into the stages; None if its operands do not lie right for it."""
+def product(stages: "Stages", n: Node, target: Target | None) -> None:
+    """Plan a contraction as matrix products, or as loops where the operands do not lie right for these."""
     a, b = (operand(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
-    result = n.params[2]
-    goal = None if target is None else Operand(target.memory.name, tuple(result[k] for k in target.memory.order))
-    c = Contraction(a, b, goal, result, sizes(n), {})
-    dense = stages.contiguous()
-    while (found := c.pair(dense)) is not None:
+    goal = None if target is None else labelled(target.memory, n.params[2])
+    c = Contraction(a, b, goal, n.params[2], sizes(n), {})
+    while (found := c.pair()) is not None:
         c.merge(*found)
-    chosen = choice(c.a, c.b, c.goal, c.result, c.size, stages.lane)
+    chosen = choice(c)
     if chosen is None:
-        return None
+        reduced(stages, n, as_loops(n), target)
+        return
     if c.goal is None:
         c.goal = made(stages, n, c, chosen)
     elif target is not None and not target.add:
         stages.memory[n] = target.memory
-    name = c.goal.name
-    lines = statements(stages, tuple(c.view(stages, x) for x in c.operands), chosen, c.size, n, target)
-    stages.call(n.args, n, name, lambda: lines)
-    return True
+    name, add = c.goal.name, target is not None and target.add
+    lines = statements(stages, c, chosen, add, stages.said(n, target))
+    sources = [x if x in stages.memory else x.args[0] for x in n.args]  # a leaf that was to be stored anew is not
+    stages.schedule.call(sources, n, Memory(name, ()).array, lambda: lines)
+
+
+def labelled(memory: Memory, labels: Labels) -> Operand:
+    """An array with labels for the axes of the node that it holds."""
+    return Operand(memory.name, tuple(labels[k] for k in memory.order), memory.dense)
 
 
 def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, int | None, int]) -> Operand:
@@ -127,15 +141,13 @@ def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, in
     matrix.sort(key=lambda label: (c.size[label] == stages.lane, last in c.parts.get(label, (label,))))
     labels = (*(label for label in c.result if label not in matrix), *matrix)
     order = tuple(n.params[2].index(x) for label in labels for x in c.parts.get(label, (label,)))
-    memory = Memory(stages.naming.name(n), order)
-    stages.buffer(n, memory)
-    return Operand(memory.name, labels)
+    memory = stages.storage.hold(n, stages.naming.name(n), order)
+    return Operand(memory.name, labels, memory.dense)
 
 
 def operand(stages: "Stages", x: Node, labels: Labels) -> Operand:
     """Where an operand stands."""
-    memory = stages.standing(x)
-    return Operand(memory.name, tuple(labels[k] for k in memory.order))
+    return labelled(stages.standing(x), labels)
 
 
 def weight(label: int | None, size: dict[int, Dim]) -> int:
@@ -143,73 +155,33 @@ def weight(label: int | None, size: dict[int, Dim]) -> int:
     return 1 if label is None else dim_value(size[label], defaultdict(lambda: NAMED))
 
 
-def choice(
-    a: Operand, b: Operand, goal: Operand | None, result: Labels, size: dict[int, Dim], lane: Dim | None
-) -> tuple[int | None, int | None, int] | None:
+def choice(c: Contraction) -> Chosen | None:
     """The labels of rows, columns and sums of the matrix products that do most at once; None if none fits memory."""
-    rows = [x for x in a.labels if x in result and x not in b.labels] or [None]
-    columns = [x for x in b.labels if x in result and x not in a.labels] or [None]
-    sums = [x for x in a.labels if x not in result]
+    rows: list[int | None] = [x for x in c.a.labels if x in c.result and x not in c.b.labels]
+    columns: list[int | None] = [x for x in c.b.labels if x in c.result and x not in c.a.labels]
+    sums = [x for x in c.a.labels if x not in c.result]
     fitting = [
-        c for c in product(rows, columns, sums)
-        if a.last in (c[0], c[2]) and b.last in (c[1], c[2]) and (goal is None or goal.last in c[:2])
+        (row, column, inner) for row, column, inner in cartesian(rows or [None], columns or [None], sums)
+        if c.a.last in (row, inner) and c.b.last in (column, inner) and (c.goal is None or c.goal.last in (row, column))
     ]  # fmt: skip
-    return max(fitting, key=lambda c: weight(c[0], size) * weight(c[1], size) * weight(c[2], size), default=None)
+    return max(fitting, key=lambda found: prod(weight(label, c.size) for label in found), default=None)
 
 
-def statements(
-    stages: "Stages", operands: Sequence[Operand], chosen: tuple[int | None, int | None, int],
-    size: dict[int, Dim], n: Node, target: "Target | None",
-) -> list[Statement]:  # fmt: skip
-    """The matrix product, in loops over the labels that are no part of it."""
-    a, b, goal = operands
+def statements(stages: "Stages", c: Contraction, chosen: Chosen, add: bool, comment: str) -> list[Statement]:
+    """The matrix product, in loops over the labels that are no part of it; add: to what is there."""
+    a, b, goal = (c.view(stages, x) for x in c.operands)
     row, column, inner = chosen
-    rest = [label for label in size if label not in chosen]
+    rest = [label for label in c.size if label not in chosen]
     variables = {label: stages.naming.loop(k + 1) for k, label in enumerate(rest)}
     adds = [label for label in rest if label not in goal.labels]
     left, right = [x for x in (row, inner) if x is not None], [x for x in (inner, column) if x is not None]
-    own = [label for label in goal.labels if label in chosen]
-    if own == [column, row]:
+    if [label for label in goal.labels if label in chosen] == [column, row]:
         a, b, left, right = b, a, right[::-1], left[::-1]
-    parts = [variables.get(label, ":") for label in goal.labels]
-    add = "+" if adds or (target is not None and target.add) else ""
-    comment = stages.said(n, target)
-    line = Line(f"{goal.name}[{', '.join(parts)}] {add}= {a.text(left, variables)} @ {b.text(right, variables)}", comment)
+    parts = ", ".join(variables.get(label, ":") for label in goal.labels)
+    assign = "+=" if adds or add else "="
+    line = Line(f"{goal.name}[{parts}] {assign} {a.text(left, variables)} @ {b.text(right, variables)}", comment)
     body: list[Statement] = [line]
     for label in reversed([*(x for x in rest if x not in adds), *adds]):
-        body = [Loop(f"for {variables[label]} in range({text_of(size[label])})", body)]
-    if adds and not (target is not None and target.add):
-        body = [Line(f"{goal.name}[{', '.join(':' * len(goal.labels))}] = 0.0"), *body]
-    return body
-
-
-def routine(stages: "Stages", n: Node, target: "Target | None") -> None:
-    """A call for each matrix or row of a batch."""
-    args = [stages.row_major(x) for x in n.args]
-    axes = 1 if n.op.name == "argsort" else 2
-    batch = n.args[0].type.shape[:-axes]
-    variables = [stages.naming.loop(len(batch) - k) for k in range(len(batch))]
-    at = f"[{', '.join(variables)}]" if batch else ""
-    name = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
-    given = ", ".join(stages.memory[x].name + at for x in args)
-    if ROUTINES[n.op.name] == 0 and not batch:
-        result, number = stages.naming.name(n), f"{name}({given})"
-        stages.memory[n] = Memory(result, ())
-        number = f"float32({number})" if n.type.dtype == "float32" else number
-        line = Line(f"{result} = {number}", stages.said(n, target))
-    else:
-        result = stages.naming.name(n)
-        stages.buffer(n, Memory.plain(result, n, n.type.dtype == "int64"))
-        call = f"{result}{at} = {name}({given})" if ROUTINES[n.op.name] == 0 else f"{name}({result}{at}, {given})"
-        line = Line(call, stages.said(n, target))
-    body: list[Statement] = [line]
-    for variable, d in reversed(list(zip(variables, batch, strict=True))):
-        body = [Loop(f"for {variable} in range({text_of(d)})", body)]
-    stages.call(args, n, result, lambda: body)
-    if target is not None and n.type.shape:
-        stages.copy(target)
-
-
-def same(x: Node) -> Node:
-    """A node of the same entries, to be stored anew."""
-    return apply("stop_gradient", x)
+        body = [Loop(f"for {variables[label]} in range({text_of(c.size[label])})", body)]
+    clear = [Line(f"{goal.name}[{', '.join(':' * len(goal.labels))}] = 0.0")] if adds and not add else []
+    return [*clear, *body]

@@ -1,0 +1,216 @@
+"""For each op the tasks that make its array: what loops run over, what is computed there, and where it goes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gradcompile.errors import GraphError
+from gradcompile.ir import Node
+from gradcompile.lower.arrays.entries import Memory, Place, splits
+from gradcompile.lower.arrays.nests import flat
+from gradcompile.lower.arrays.tasks import Accumulation, FirstLargest, Goal, Reduction, Running, Space, Target, Write
+from gradcompile.lower.arrays.texts import tuple_of
+from gradcompile.ops.shape import Span
+from gradcompile.types import Dim, Shape, dim_product, dim_sum
+
+if TYPE_CHECKING:
+    from gradcompile.lower.arrays.stages import Stages
+
+
+def write(stages: "Stages", n: Node, target: Target | None, optional: bool = False) -> None:
+    """Every entry by itself; another view of what is there where that does."""
+    if target is None and (alias := stages.alias(n)) is not None:
+        stages.memory[n] = alias
+    else:
+        computed(stages, n, target, optional)
+
+
+def computed(stages: "Stages", n: Node, target: Target | None, optional: bool = False) -> None:
+    """Every entry by itself."""
+    space, place = stages.space(n.type.shape)
+    value = stages.entries.entry(n, place)
+    del stages.entries.known[n, place]  # from now on it is read
+    goal = stages.goal(n, target)
+    stages.schedule.put(Write(node=n, space=space, value=value, goal=goal, place=place, optional=optional))
+
+
+def reduction(stages: "Stages", n: Node, target: Target | None) -> None:
+    """A sum or a maximum over axes."""
+    reduced(stages, n, n, target)
+
+
+def reduced(stages: "Stages", n: Node, how: Node, target: Target | None) -> None:
+    """A node by way of a sum or a maximum of the same entries."""
+    space, place = stages.space(how.args[0].type.shape)
+    value = stages.entries.entry(how.args[0], place)
+    kept = tuple(p for k, p in enumerate(place) if k not in how.params[0])
+    goal = stages.goal(n, target)
+    stages.schedule.put(Reduction(node=n, space=space, value=value, goal=goal, place=kept, kind=how.op.name))
+
+
+def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
+    """Entries added at places that are data: in order where lanes could meet."""
+    (axis, lengths), (g, *index) = n.params, n.args
+    shape, rank = g.type.shape, len(index[0].type.shape)
+    inside = range(axis, axis + rank)
+    last = stages.layout.last(shape)
+    if last in inside:
+        free = [k for k in range(len(shape)) if k not in inside and stages.layout.is_long(shape[k])]
+        last = free[-1] if free else last
+    space, place = stages.ordered([*(k for k in range(len(shape)) if k != last), last], shape, last not in inside)
+    value = stages.entries.entry(g, place)
+    here = (stages.entries.entry(i, place[axis : axis + rank]) for i in index)
+    at = [stages.entries.wrapped_place(i, length) for i, length in zip(here, lengths, strict=False)]
+    whole = (*place[:axis], *at, *place[axis + rank :])
+    goal = stages.goal(n, target)
+    found = stages.entries.found_in(whole)
+    stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, found=found, goal=goal))
+
+
+def windows(stages: "Stages", n: Node, target: Target | None) -> None:
+    """Windows added in their places: one entry of all windows after the other, as those do not meet."""
+    axis, _, stride, dilation = n.params
+    shape = n.args[0].type.shape
+    last = stages.layout.last(shape)
+    last = axis if last == axis + 1 else last
+    order = [axis + 1, *(k for k in range(len(shape)) if k not in (axis + 1, last)), last]
+    space, place = stages.ordered(order, shape)
+    value = stages.entries.entry(n.args[0], place)
+    here = dim_sum(dim_product(stride, place[axis]), dim_product(dilation, place[axis + 1]))
+    whole = (*place[:axis], here, *place[axis + 2 :])
+    stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, goal=stages.goal(n, target)))
+
+
+# Parts
+
+
+def assembly(stages: "Stages", n: Node, target: Target | None) -> None:
+    """Parts written into their places, zeros around them."""
+    shape, indices = n.params
+    goal = stages.goal(n, target)
+    for value, index in zip(n.args, indices, strict=True):
+        inner = [k.count if isinstance(k, Span) else d for d, k in zip(shape, index, strict=True)
+                 if k is None or isinstance(k, Span)]  # fmt: skip
+        space, place = stages.space(tuple(inner))
+        scalar = stages.entries.entry(value, place if value.type.shape else ())
+        at = tuple(placed(index, iter(place)))
+        if covered(shape, indices) or goal.add:
+            stages.schedule.put(Write(node=n, space=space, value=scalar, place=at, part=True, goal=goal))
+        else:
+            stages.schedule.put(Accumulation(node=n, space=space, value=scalar, place=at, goal=goal))
+
+
+def placed(index: Sequence[object], inner: Iterator[Dim]) -> Iterator[Dim]:
+    """A place in a part as a place in the whole."""
+    for k in index:
+        if isinstance(k, Span):
+            yield dim_sum(k.start, dim_product(k.step, next(inner)))
+        else:
+            yield next(inner) if k is None else k  # type: ignore[misc]
+
+
+def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
+    """Whether parts fill a whole shape without meeting: one after the other along one axis."""
+    axes = {k for index in indices for k, x in enumerate(index) if x is not None}
+    if len(indices) == 1 and not axes:
+        return True
+    if len(axes) != 1:
+        return False
+    axis = axes.pop()
+    spans = [x if isinstance(x, Span) else Span(x, 1) for index in indices for x in [index[axis]]]  # type: ignore[arg-type]
+    at: Dim = 0
+    for s in sorted(spans, key=lambda s: (isinstance(s.start, str), str(s.start).zfill(9))):
+        if s.start != at or s.step != 1:
+            return False
+        at = dim_sum(at, s.count)
+    return at == shape[axis]
+
+
+# Shapes
+
+
+def reshape(stages: "Stages", n: Node, target: Target | None) -> None:
+    """Axes that become one: another view of the same memory, or a copy."""
+    if target is None and (alias := stages.alias(n)) is not None:
+        stages.memory[n] = alias
+        return
+    if splits(n) is not None:
+        computed(stages, n, target)
+        return
+    x = n.args[0]
+    space, place = stages.space(x.type.shape)
+    value = stages.entries.entry(x, place)
+    goal, whole = stages.goal(n, target), merged(n, place)
+    if whole is None:
+        goal, whole = replace(goal, memory=flattened(stages, n, goal.memory)), (flat(place, x.type.shape),)
+    stages.schedule.put(Write(node=n, space=space, value=value, place=whole, part=True, goal=goal))
+
+
+def flattened(stages: "Stages", n: Node, memory: Memory) -> Memory:
+    """The array of a reshape seen as one axis."""
+    if memory.order != tuple(range(len(memory.order))):
+        raise GraphError(f"a reshape of type {n.args[0].type} to {n.type} can't be lowered")
+    text = f"view({memory.name}, 0, {tuple_of([dim_product(*n.type.shape)])})"
+    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, text), (0,))
+
+
+def merged(n: Node, place: Place) -> Place | None:
+    """The place in a reshape that only merges neighbouring axes; None if it does more."""
+    own, shape = n.args[0].type.shape, n.type.shape
+    result: list[Dim] = []
+    k = 0
+    for d in shape:
+        size: Dim = 1
+        at: Dim = 0
+        while size != d and k < len(own):
+            size = dim_product(size, own[k])
+            at = dim_sum(dim_product(at, own[k]), place[k])
+            k += 1
+        if size != d:
+            return None
+        result.append(at)
+    return tuple(result) if all(d == 1 for d in own[k:]) else None
+
+
+# Along an axis
+
+
+def along(stages: "Stages", axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
+    """Loops along an axis, inside these over all others; the place, and the other axes in their order."""
+    others = sorted((k for k in range(len(shape)) if k != axis), key=lambda k: k == stages.layout.last(shape))
+    return *stages.ordered([axis, *others], shape, bool(others)), others
+
+
+def running(stages: "Stages", n: Node, target: Target | None) -> None:
+    """Running sums: what is carried along the axis is kept for all places on the others."""
+    axis, reverse = n.params
+    shape = n.type.shape
+    space, place, others = along(stages, axis, shape)
+    at = dim_sum(shape[axis], -1, dim_product(-1, place[axis])) if reverse else place[axis]
+    whole = (*place[:axis], at, *place[axis + 1 :])
+    value = stages.entries.entry(n.args[0], whole)
+    carry = stages.storage.kept("carried", [shape[k] for k in others])
+    rest = tuple(place[k] for k in others) or (0,)
+    goal = stages.goal(n, target)
+    stages.schedule.put(Running(node=n, space=space, value=value, place=whole, carry=carry, rest=rest, goal=goal))
+
+
+def first_largest(stages: "Stages", n: Node, target: Target | None) -> None:
+    """The first place of the largest entry, or of the first NaN, along an axis."""
+    axis, shape = n.params[0], n.args[0].type.shape
+    space, place, _ = along(stages, axis, shape)
+    value = stages.entries.entry(n.args[0], place)
+    rest = tuple(p for k, p in enumerate(place) if k != axis)
+    best = stages.storage.kept("best", n.type.shape)
+    if rest:
+        goal = stages.goal(n, target)
+    else:
+        name = stages.naming.name(n)
+        stages.storage.one_integer(n, name)
+        goal = Goal(Memory(name, (0,), True))
+    at, here = rest or (0,), place[axis]
+    stages.schedule.put(FirstLargest(node=n, space=space, value=value, goal=goal, place=at, best=best, along=here))
+
+
+MAKERS = {"sum": reduction, "amax": reduction, "scatter_add": scatter, "assemble": assembly, "overlap": windows,
+          "reshape": reshape, "cumsum": running, "argmax": first_largest}  # fmt: skip

@@ -1,0 +1,43 @@
+"""Stages that are calls of routines for one matrix or row: systems, determinants, factors, orders."""
+
+from typing import TYPE_CHECKING
+
+from gradcompile.ir import Node
+from gradcompile.lower.arrays.entries import Memory
+from gradcompile.lower.arrays.tasks import Target
+from gradcompile.lower.arrays.texts import text_of
+from gradcompile.lower.loopir import Line, Loop, Statement
+from gradcompile.types import ArrayType
+
+if TYPE_CHECKING:
+    from gradcompile.lower.arrays.stages import Stages
+
+SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
+# For each routine the axes of its result; it gives a number, or writes into an array.
+ROUTINES = {"det": 0, "logabsdet": 0, "detsign": 0, "cholesky": 2, "eigvals": 1, "eigvecs": 2, "solve": 2, "argsort": 1}
+
+
+def routine(stages: "Stages", n: Node, target: Target | None) -> None:
+    """A call for each matrix or row of a batch."""
+    args = [stages.row_major(x) for x in n.args]
+    batch = n.args[0].type.shape[: -1 if n.op.name == "argsort" else -2]
+    variables = [stages.naming.loop(len(batch) - k) for k in range(len(batch))]
+    at = f"[{', '.join(variables)}]" if batch else ""
+    result = stages.naming.name(n)
+    if n.type.shape:
+        stages.storage.hold(n, result, range(len(n.type.shape)), n.type.dtype == "int64")
+    else:
+        stages.memory[n] = Memory(result, ())
+    given = ", ".join(stages.memory[x].name + at for x in args)
+    name = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
+    if ROUTINES[n.op.name]:
+        call = f"{name}({result}{at}, {given})"
+    else:
+        number = f"float32({name}({given}))" if n.type == SINGLE else f"{name}({given})"
+        call = f"{result}{at} = {number}"
+    body: list[Statement] = [Line(call, stages.said(n, target))]
+    for variable, d in reversed(list(zip(variables, batch, strict=True))):
+        body = [Loop(f"for {variable} in range({text_of(d)})", body)]
+    stages.schedule.call(args, n, result, lambda: body)
+    if target is not None and n.type.shape:
+        stages.bring(target)
