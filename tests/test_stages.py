@@ -309,7 +309,7 @@ def test_values_are_called_after_functions_of_the_formula():
 
 
 def test_names_of_the_generated_code_may_be_names_of_inputs():
-    names = ["row", "values", "count", "total_part", "grad_lost", "step", "BLOCK", "work", "work_whole", "tree"]
+    names = ["row", "values", "count", "total_part", "grad_lost", "step", "BLOCK", "work", "tree", "first"]
     inputs = [array(name, "n") for name in names]
     w = array("w", (len(names),))
     f = compile_grad(np.mean((sum(w[k] * x for k, x in enumerate(inputs)) - 1) ** 2), [w], inputs=inputs)

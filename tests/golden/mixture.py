@@ -55,9 +55,9 @@ def samples(total, grad, start, stop, theta, points):
 
         negative = view(work, 128, (1, m))
         for i in lanes(0, m):
-            fixed_i = peak[i]                     # max(heights - 0.5*..., axis=1)[:, None]
+            peak_i = peak[i]
             # -max(heights - 0.5*..., axis=1)[:, None]
-            negative[0, i] = -(fixed_i if fabs(fixed_i) < float("inf") else 0.0)
+            negative[0, i] = -(peak_i if fabs(peak_i) < float("inf") else 0.0)
 
         e = view(work, 1408, (3, m))
         sum_e = view(work, 1792, (m,))
@@ -76,9 +76,8 @@ def samples(total, grad, start, stop, theta, points):
         summed_2[:] = 0.0
         for i in lanes(0, m):
             sum_e_i = sum_e[i]
-            fixed_i_2 = peak[i]                   # max(heights - 0.5*..., axis=1)[:, None]
-            # sum(... + ..., axis=1)
-            summed_2[i] += log(sum_e_i) + (fixed_i_2 if fabs(fixed_i_2) < float("inf") else 0.0)
+            peak_i_2 = peak[i]
+            summed_2[i] += log(sum_e_i) + (peak_i_2 if fabs(peak_i_2) < float("inf") else 0.0)  # sum(... + ..., axis=1)
             d_sum_e[0, i] = d_sum_summed_2 / sum_e_i
 
         partial[:] = 0.0

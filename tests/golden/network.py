@@ -65,8 +65,8 @@ def samples(total, grad, start, stop, theta, X, t):
 
         negative = view(work, 1408, (1, m))
         for i in lanes(0, m):
-            fixed_i = peak[i]                     # max(..., axis=1)[:, None]
-            negative[0, i] = -(fixed_i if fabs(fixed_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
+            peak_i = peak[i]
+            negative[0, i] = -(peak_i if fabs(peak_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
 
         diff = view(work, 1536, (2, m))
         exp_diff = view(work, 1792, (2, m))

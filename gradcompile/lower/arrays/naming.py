@@ -1,5 +1,6 @@
 """Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
 
+import re
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -19,6 +20,7 @@ ARRAYS = {"dot": "product", "amax": "peak", "neg": "negative", "broadcast": "rep
           "argmax": "place", "argsort": "order", "stop_gradient": "fixed", "scan": "scanned",
           "table": "numbers"}  # fmt: skip
 LONGEST = 20  # characters of a name that is made of others
+MOVES = MOVED | {"stop_gradient"}
 OPERATORS = ("add", "mul", "neg", "div", "select", "gather")  # what a function of arrays ends in that is no op itself
 
 
@@ -71,10 +73,16 @@ class ArrayNaming(Naming):
         called = caller(self.program.comments.get(origin, ""))
         if n.op.name in OPERATORS and called not in ("", "where", "mean"):
             return called
-        if n.op.name in MOVED and texts and texts[0]:
-            return texts[0]
+        if source := self.moved(n):
+            return re.sub(r"_\d+$", "", source)  # it gets a number of its own
         wish = Naming.plain_wish(self, n)
         return ARRAYS.get(origin.op.name, wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
+
+    def moved(self, n: Node) -> str:
+        """What the reader knows the array by whose entries these are at other places; empty if they are computed."""
+        while n.op.name in MOVES and not self.spoken(n.args[0]):
+            n = n.args[0]
+        return self.spoken(n.args[0]) if n.op.name in MOVES else ""
 
     def spoken(self, n: Node) -> str:
         """What the reader knows a value by, or what it is a part of."""

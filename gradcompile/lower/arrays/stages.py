@@ -188,9 +188,9 @@ class Stages:
         return self.naming.fresh(wish if not origin.type.shape else wish.removesuffix("_i") + "_i")
 
     def comment(self, scalar: Node) -> str:
-        """What the line of an entry says."""
+        """What the line of an entry says; nothing if it only has a name for what is read."""
         origin = self.entries.origin.get(scalar)
-        return self.naming.comment(origin) if origin is not None else ""
+        return "" if origin is None or self.naming.moved(origin) else self.naming.comment(origin)
 
     def emit(self) -> list[Statement]:
         """All stages; arrays are declared where they are first written."""
