@@ -46,6 +46,15 @@ def compile_grad(
     >>> f = compile_grad((w*x - y)**2, [w])
     >>> f(2.0, 3.0, 10.0)
     (16.0, Grads(w=-24.0))
+
+    With arrays; X and t are inputs, and n is their length at the call:
+
+    >>> import numpy as np
+    >>> from gradcompile import array
+    >>> X, v, t = array("X", ("n", 2)), array("v", 2), array("t", "n")
+    >>> g = compile_grad(np.mean((X @ v - t)**2), [v])
+    >>> g([1.0, 2.0], [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.0])
+    (2.0, Grads(v=array([0., 2.])))
     """
     check_options(reduce, dtype, threads)
     rest = {"inputs": inputs, "allow_unused": allow_unused}

@@ -179,7 +179,7 @@ class Compiled:
 
         In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
         """
-        return self._route.kernel
+        return getattr(self._route.kernel, "dispatcher", self._route.kernel)
 
     @cached_property
     def _route(self) -> Route:

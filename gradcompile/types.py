@@ -48,7 +48,8 @@ def broadcast(*shapes: Shape) -> Shape:
         for k, dim in enumerate(reversed(shape), start=1):
             if dim != 1 and result[-k] not in (1, dim):
                 raise ExpressionError(
-                    f"shapes {' and '.join(map(str, shapes))} do not broadcast: {result[-k]} against {dim}"
+                    f"shapes {' and '.join(map(str, shapes))} do not broadcast: {result[-k]} against {dim} on axis "
+                    f"-{k} (axes are matched from the last; x[:, None] puts one in)"
                 )
             if dim != 1:
                 result[-k] = dim

@@ -31,7 +31,7 @@ ARGUMENTS: list[tuple[Any, dict[str, Any], type[GradcompileError], str]] = [
     (x * y, {"params": {x, y}}, ArgumentTypeError, "set, which has no order"),
     (x * y, {"params": [x + 1]}, ArgumentTypeError, r"'x \+ 1' of type Add can't be an argument"),
     (x * y, {"params": [3]}, ArgumentTypeError, "can't be an argument; name a Symbol"),
-    (x * y, {"params": [[x, y + 1]]}, ArgumentTypeError, r"holds symbols only, and 'y \+ 1' is none"),
+    (x * y, {"params": [[x, y + 1]]}, ArgumentTypeError, r"holds symbols only, and 'y \+ 1' of type Add is none"),
     (x * y, {"params": [[[x], [y, w]]]}, ArgumentError, r"rows of \[1, 2\] entries"),
     (x * y, {"params": [[]]}, ArgumentError, "an empty array"),
     (x * y, {"params": [x], "reduce": "max"}, ArgumentError, "reduce is 'mean' or 'sum'"),

@@ -112,3 +112,13 @@ def test_fmod_and_bounds_have_values_everywhere():
     assert math.isnan(at_most(NAN, 0.0)) and at_most(1.0, NAN) == 1.0 and at_least(-INF, -1.0) == -1.0
     assert type(at_most(np.float32(5), 1.0)) is np.float32
     assert rint(-0.5) == 0.0 and math.copysign(1.0, rint(-0.5)) == -1.0 and trunc(np.float32(-1.5)) == -1.0
+
+
+def test_a_fused_product_keeps_the_kind_of_its_arguments():
+    """Numbers of NumPy divide by zero in silence, Python's raise: what generated code divides by stays NumPy's."""
+    from plain import function
+
+    with np.errstate(all="ignore"):
+        assert 1.0 / function("hypot")(np.float64(0.0), np.float64(0.0)) == np.inf
+    assert type(fma(1.0, 2.0, np.float64(3.0))) is np.float64
+    assert type(fma(1.0, 2.0, 3.0)) is float

@@ -188,7 +188,10 @@ def arranged(entry: Any, role: str) -> tuple[tuple[int, ...], list[Any]]:
             shape, flat = (*shape, len(rows[0])), [e for r in rows for e in r]
     for e in flat:
         if not stands_for_symbol(e):
-            raise ArgumentTypeError(f"{role}: an array argument holds symbols only, and {text(e)!r} is none")
+            raise ArgumentTypeError(
+                f"{role}: an array argument holds symbols only, and {text(e)!r} of type {type(e).__name__} is none; an "
+                "IndexedBase or MatrixSymbol is an argument by itself"
+            )
     if not flat:
         raise ArgumentError(f"{role}: an empty array; leave it out")
     return shape, flat

@@ -37,6 +37,8 @@ def is_array(*xs: Any) -> bool:
 def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     """x above 0, slope*x below; the derivative at 0 is the slope.
 
+    A. Maas, A. Hannun, A. Ng, Rectifier nonlinearities improve neural network acoustic models, 2013.
+
     >>> leaky_relu(sympy.Integer(-2), sympy.Rational(1, 4))
     -1/2
     """
@@ -46,6 +48,9 @@ def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
 def elu(x: Any, alpha: Any = 1.0) -> Any:
     """x above 0, alpha*(exp(x) - 1) below.
 
+    D.-A. Clevert, T. Unterthiner, S. Hochreiter, Fast and accurate deep network learning by exponential linear units,
+    2015.
+
     >>> elu(sympy.Symbol("x"), 1)
     Piecewise((x, x > 0), (exp(x) - 1, True))
     """
@@ -54,6 +59,8 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
 
 def gelu(x: Any) -> Any:
     """x times the normal distribution function of x, accurate in both tails.
+
+    D. Hendrycks, K. Gimpel, Gaussian error linear units, 2016. This is the exact form, not the one with tanh.
 
     >>> gelu(sympy.Integer(0))
     0
@@ -67,6 +74,8 @@ def gelu(x: Any) -> Any:
 
 def silu(x: Any) -> Any:
     """x*sigmoid(x).
+
+    S. Elfwing, E. Uchibe, K. Doya, Sigmoid-weighted linear units for neural network function approximation, 2017.
 
     >>> silu(sympy.Symbol("x"))
     x*sigmoid(x)
@@ -98,6 +107,8 @@ def mse(predictions: Any, targets: Any) -> Any:
 
 def huber(predictions: Any, targets: Any, delta: Any = 1.0) -> Any:
     """r**2/2 where the residual |r| is at most delta, delta*(|r| - delta/2) beyond, for each entry.
+
+    P. J. Huber, Robust estimation of a location parameter, 1964.
 
     >>> huber(sympy.Integer(3), 0, sympy.Integer(1))
     5/2
@@ -191,7 +202,8 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
                                   "classes need dtype int64")  # fmt: skip
         return Array(elementwise("neg", total(elementwise("mul", floating(right), logs), k)))
     if right.type.shape != (*n.type.shape[:k], *n.type.shape[k + 1 :]):
-        raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}")
+        raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}; "
+                              "probabilities need a floating-point dtype")  # fmt: skip
     shape = right.type.shape
     places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
     return Array(elementwise("neg", apply("gather", logs, *places, params=(0,))))
@@ -215,7 +227,17 @@ def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
 
 
 def layer_norm(x: Array, gain: Any = None, bias: Any = None, axis: Axis = -1, epsilon: float = 1e-5) -> Array:
-    """(x - mean)/sqrt(variance + epsilon) over axes of each sample, times a gain, plus a bias."""
+    """(x - mean)/sqrt(variance + epsilon) over axes of each sample, times a gain, plus a bias.
+
+    axis: one, or several, over which mean and variance (of the entries, not one less) are taken. gain, bias: of a shape
+    that broadcasts to that of x, which is the result's.
+
+    J. L. Ba, J. R. Kiros, G. E. Hinton, Layer normalization, 2016.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> layer_norm(array("x", ("n", 8)), array("gain", 8)).shape
+    ('n', 8)
+    """
     result: Array = called("layer_norm", _normalised, (x, gain, bias, axis, epsilon, None, None), {})
     return result
 
@@ -233,6 +255,13 @@ def batch_norm(
 
     axis: that of the samples, (0, 2, 3) for images.  mean, variance: given for inference, the running statistics, of a
     shape that broadcasts; else those of the batch are taken, which are np.mean(x, axis) and np.var(x, axis).
+
+    S. Ioffe, C. Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate shift,
+    2015.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> batch_norm(array("x", ("n", 3, 28, 28)), axis=(0, 2, 3)).shape
+    ('n', 3, 28, 28)
     """
     result: Array = called("batch_norm", _normalised, (x, gain, bias, axis, epsilon, mean, variance), {})
     return result
@@ -251,7 +280,15 @@ def _normalised(x: Array, gain: Any, bias: Any, axis: Axis, epsilon: float, mean
 def dropout(x: Array, mask: Any, rate: float) -> Array:
     """x/(1 - rate) where the mask is true, 0 elsewhere; the mask is an input, so that runs can be repeated.
 
+    mask: boolean, of a shape that broadcasts; rng.random(shape) >= rate draws one.
+
     Raises ExpressionError unless 0 <= rate < 1.
+
+    N. Srivastava and others, Dropout: a simple way to prevent neural networks from overfitting, 2014.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> dropout(array("x", ("n", 8)), array("mask", ("n", 8), dtype="bool"), 0.5).shape
+    ('n', 8)
     """
     result: Array = called("dropout", _dropout, (x, mask, rate), {})
     return result
@@ -275,6 +312,10 @@ def attention(
     mask: true where a query may look at a key, of a shape that broadcasts to (..., queries, keys).  causal: no key
     after its query is looked at.  scale: 1/sqrt(width) unless it is given. A query that may look at nothing sees the
     mean.
+
+    Raises ExpressionError for shapes that do not fit, and for a width that has a name, if no scale is given.
+
+    A. Vaswani and others, Attention is all you need, 2017.
 
     >>> from gradcompile.frontend.arrays import array
     >>> q = array("q", ("batch", 4, "t", 16))
@@ -365,13 +406,28 @@ def windows(n: Node, first: int, sizes: Sequence[int], strides: Sequence[int], d
 
 
 def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
-    """The largest entries of windows along the last axes, one for each size; the stride is the size unless given."""
+    """The largest entries of windows along the last axes, one for each size; the stride is the size unless given.
+
+    size, stride: one number an axis, (2, 2) for images; a number alone is for the last axis only. Entries after the
+    last whole window are left out. Equal largest entries share the derivative.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> max_pool(array("x", ("n", 8, 28, 28)), (2, 2)).shape
+    ('n', 8, 14, 14)
+    """
     result: Array = called("max_pool", _pool, (x, size, stride, True), {})
     return result
 
 
 def mean_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
-    """The means of windows along the last axes, one for each size; the stride is the size unless given."""
+    """The means of windows along the last axes, one for each size; the stride is the size unless given.
+
+    size, stride: as in `max_pool`.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> mean_pool(array("x", ("n", 8, 28, 28)), (2, 4)).shape
+    ('n', 8, 14, 7)
+    """
     result: Array = called("mean_pool", _pool, (x, size, stride, False), {})
     return result
 

@@ -41,19 +41,24 @@ def addresses(module: str, names: Sequence[str]) -> list[int]:
     >>> len(addresses("cython_blas", ["dgemm", "sgemm"]))
     2
     """
-    name = f"scipy.linalg.{module}"
     try:
-        offered = (sys.modules.get(name) or _alone(name)).__pyx_capi__
+        offered = alone(module).__pyx_capi__
     except ImportError as error:
         raise ImportError(f"matrix products need SciPy's BLAS ({error}): pip install scipy") from error
     return [_pointer(offered[n], _name(offered[n])) for n in names]
 
 
-def _alone(name: str) -> Any:
+def alone(module: str) -> Any:
     """A module of scipy.linalg without the package around it, which takes a hundred times as long to import.
 
     It is forgotten again, so that whoever imports the package finds it as usual: the same module.
+
+    >>> alone("cython_blas").__name__
+    'scipy.linalg.cython_blas'
     """
+    name = f"scipy.linalg.{module}"
+    if name in sys.modules:
+        return sys.modules[name]
     import scipy
 
     spec = PathFinder.find_spec(name, [str(Path(place, "linalg")) for place in scipy.__path__])

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache, update_wrapper
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +21,52 @@ from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
+_entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
 _LONG = re.compile(r'(^@jit\ndef [^"]*"""[^"]*"""\n)((?:    .*\n|\n){2000,})', re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
+
+
+class Deferred:
+    """A function of the subset, with all that its Numba dispatcher has, which is made when something asks for it.
+
+    Other functions of the subset do not: they are lowered from its text.
+
+    >>> @Deferred
+    ... def double(x):
+    ...     return 2.0 * x
+    >>> double.__name__, double.lowered_from(1.5), "dispatcher" in vars(double)
+    ('double', 3.0, False)
+    """
+
+    lowered_from: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self.lowered_from = function
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher."""
+        return _compiled(dispatcher, self.lowered_from, nogil=True)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba takes it for, in a function that calls it."""
+        from numba import typeof
+
+        return typeof(self.dispatcher)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python looks for in any object
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.dispatcher, name)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """A call from Python: Numba finds the machine code by the types."""
+        return self.dispatcher(*args, **named)
+
+    def __reduce__(self) -> Any:
+        return self.dispatcher.__reduce__()
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -30,7 +74,9 @@ def jit(function: Callable[..., Any]) -> Any:
 
     With NUMBA_DISABLE_JIT=1 it is the plain function.
     """
-    return _compiled(dispatcher, function, nogil=True)
+    import numba
+
+    return function if numba.config.DISABLE_JIT else Deferred(function)
 
 
 def njit(function: Callable[..., Any]) -> Any:
@@ -115,9 +161,9 @@ def _machine_code_directories(module: ModuleType) -> set[Path]:
     NUMBA_CACHE_DIR and more.
     """
     own = (v for v in vars(module).values() if getattr(v, "__module__", None) == module.__name__)
-    paths = (v.stats.cache_path for v in own if hasattr(v, "stats"))
+    one = next((v.stats.cache_path for v in own if hasattr(v, "stats")), None)  # of one file they are all at one place
     beside = {Path(str(module.__file__)).parent} if _is_kept(module) else set()
-    return {Path(p) for p in paths if p} | beside
+    return {Path(one)} | beside if one else beside
 
 
 def _is_kept(module: ModuleType) -> bool:
@@ -133,10 +179,12 @@ def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
     function = native.own_text(dispatcher)
     if function is None:
         return precompile(dispatcher, types)
-    kinds = tuple(map(native.kind_of, types))
+    key = function, tuple(map(native.kind_of, types))
     with _lock:
-        code = _machine_code(function, kinds)
-        return precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
+        if key not in _entries:
+            code = _machine_code(*key)
+            _entries[key] = precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
+        return _entries[key]
 
 
 def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:

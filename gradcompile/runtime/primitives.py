@@ -115,7 +115,7 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     if any(isinstance(v, np.float32) for v in (x, y, z)):
         a, b, c = (float(np.float32(v)) for v in (x, y, z))
         return _to_single(_odd_sum(a * b, c) if math.isfinite(a * b + c) else a * b + c)
-    return (_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z))
+    return _like((_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z)), x, y, z)
 
 
 def _to_single(value: float) -> np.float32:

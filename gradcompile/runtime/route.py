@@ -44,8 +44,12 @@ class Route:
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
         known = plain_text(kernel).__globals__.values()
         self.multiplies = any(getattr(v, "__module__", None) in PRODUCTS for v in known)
-        self.serial = self.entry("C")
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
+
+    @cached_property
+    def serial(self) -> Run:
+        """The kernel for contiguous columns."""
+        return self.entry("C")
 
     @cached_property
     def strided(self) -> Run:

@@ -20,6 +20,7 @@ from gradcompile.reduction import SPAN, add_parts, carry_on, group_size, settle
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_text
 from gradcompile.runtime.threads import pool, processors
+from gradcompile.types import names_in
 
 WORTH = 300e3  # nanoseconds of work from which on it is shared: until another thread is at work takes some 50 thousand
 TASK = 25e3  # nanoseconds of the shortest task; one costs two thousand
@@ -91,7 +92,9 @@ class Work:
         """From a time in operations of double precision."""
         found = called(kernel)
         passes = [f for f in found.values() if takes_range(f)]
-        axes = {d: (k, axis) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)}
+        shapes = [(k, axis, d) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)]
+        composed = {name: (k, axis) for k, axis, d in shapes for name in names_in(d)}  # about as long
+        axes = composed | {d: (k, axis) for k, axis, d in shapes}
         each = NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
         terms = tuple((each * count, tuple(axes[d] for d in names)) for names, count in growth.items())
         least = plain_text(kernel).__globals__.get("GROUP", 0)

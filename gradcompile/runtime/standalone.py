@@ -33,7 +33,10 @@ JIT, NJIT = (Symbol("gradcompile.runtime.jit", name) for name in ("jit", "njit")
 DECORATORS = {
     JIT: '''def {jit}(function):
     """Compile a function of the subset from its own text: IEEE arithmetic, no GIL, cached beside this file."""
-    return {dispatcher}(function, cache=True, nogil=True, error_model="numpy")''',
+    import numba
+
+    options = {{"cache": True, "nogil": True, "error_model": "numpy"}}
+    return function if numba.config.DISABLE_JIT else {dispatcher}(function, **options)''',
     NJIT: '''def {njit}(function):
     """Compile a function that needs more of Python: it goes through Numba's front end."""
     import numba

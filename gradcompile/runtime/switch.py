@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from gradcompile.runtime.blas import alone
+
 
 class Switch:
     """The number of threads that a BLAS uses: one while `alone` functions run, on whichever threads, else as before."""
@@ -63,9 +65,7 @@ def switch() -> Switch | None:
     What SciPy's own module is linked to is found through that module, by the names that OpenBLAS has there.
     """
     try:
-        import scipy.linalg.cython_blas as module
-
-        library = ctypes.PyDLL(module.__file__)  # its calls are too short to let go of the GIL
+        library = ctypes.PyDLL(alone("cython_blas").__file__)  # its calls are too short to let go of the GIL
     except (ImportError, OSError):
         return None
     for prefix in ("scipy_openblas", "openblas"):

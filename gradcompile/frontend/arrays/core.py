@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sympy
 
 from gradcompile import ir
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError
@@ -24,7 +25,8 @@ from gradcompile.types import ArrayType, Dim, Shape
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
 WIDEST = 40  # characters of an operand in a message
-OURS = (str(Path(__file__).parents[2]), str(Path(np.__file__).parent))  # frames of these are not the user's
+PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
+OURS = tuple(str(Path(file).parent) for file in PACKAGES)  # frames of these are not the user's
 
 Implementation = Callable[..., Any]
 UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
@@ -115,13 +117,14 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         raise placed(f"{describe(self)} has no truth value: it is symbolic; use np.where(condition, a, b)")
 
     def __float__(self) -> float:
-        raise placed(f"{describe(self)} is symbolic and has no number to convert to; keep it inside the expression")
+        raise placed(f"{describe(self)} is symbolic and has no number to convert to; keep it inside the expression: "
+                     "np.exp, not math.exp, and arrays in place of SymPy's symbols")  # fmt: skip
 
     __int__ = __index__ = __complex__ = __float__
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; a NumPy function was called "
-                     "that does not take symbolic arrays")  # fmt: skip
+        raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; a function was called that "
+                     "does not take symbolic arrays (in place of np.array(list) write np.stack(list))")  # fmt: skip
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
@@ -132,6 +135,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __iter__(self) -> Iterator["Array"]:
+        if not self.shape or isinstance(self.shape[0], str):
+            raise placed(f"{describe(self)} can't be iterated over: it has no length known before the call; write it "
+                         "for all entries at once, or as a recurrence with gradcompile.scan")  # fmt: skip
         return iter([self[k] for k in range(len(self))])
 
     # NumPy's protocols
@@ -143,10 +149,13 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
             given = f".{method}" if method != "__call__" else f" with {', '.join(kwargs)}="
             raise placed(f"np.{ufunc.__name__}{given} does not take symbolic arrays; call it plainly, or use np.sum, "
                          "np.cumsum, np.where")  # fmt: skip
-        return called(ufunc.__name__, UFUNCS.get(ufunc.__name__), inputs, {})
+        function = UFUNCS.get(ufunc.__name__)
+        return called(ufunc.__name__ if function else f"np.{ufunc.__name__}", function, inputs, {})
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        return called(func.__name__, FUNCTIONS.get(func), args, kwargs)
+        function = FUNCTIONS.get(func)
+        full = f"{func.__module__}.{func.__name__}".replace("numpy.", "np.", 1)
+        return called(func.__name__ if function else full, function, args, kwargs)
 
     def __getitem__(self, key: Any) -> "Array":
         result: Array = called("indexing", FUNCTIONS[Array.__getitem__], (self, key), {})
@@ -175,7 +184,8 @@ METHODS: dict[str, Implementation] = {}  # by name; those whose arguments differ
 def called(name: str, function: Implementation | None, args: Any, kwargs: Any) -> Any:
     """An implementation called; its errors name the function, the operands with their shapes, and the user's line."""
     if function is None:
-        raise placed(f"np.{name} does not take symbolic arrays{near(name, known())}")
+        close = near(name.rpartition(".")[2], known())
+        raise placed(f"{name} does not take symbolic arrays{close}; docs/arrays.md lists what does")
     try:
         inspect.signature(function).bind(*args, **kwargs)
     except TypeError as error:
@@ -210,7 +220,7 @@ def known() -> list[str]:
 
 def near(name: str, names: Any) -> str:
     """A hint at names like this one."""
-    close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], n=3, cutoff=0.6)
     return f"; near ones are {', '.join(dict.fromkeys(close))}" if close else ""
 
 
@@ -268,7 +278,8 @@ def lift_numbers(x: Any, like: str) -> Node:
         return stacked.node
     numbers = np.asarray(x)
     if numbers.dtype.kind not in "biuf":
-        raise ExpressionError(f"{x!r:.60} is neither a number nor an array of numbers")
+        raise ExpressionError(f"{x!r:.60} of type {type(x).__name__} is neither a number nor an array of numbers; what "
+                              'is to be an argument is made by gradcompile.array("name", shape)')  # fmt: skip
     if not numbers.shape:
         return lift(numbers.item(), like)
     if numbers.size > LARGEST_TABLE:

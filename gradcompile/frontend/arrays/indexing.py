@@ -190,7 +190,8 @@ def median(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
     k = axis_of(axis or 0, x.ndim)
     length = x.shape[k]
     if isinstance(length, str) or (keepdims and axis is None):
-        raise ExpressionError(f"np.median needs a length that is known, along one axis; shape {x.shape}")
+        raise ExpressionError(f"np.median needs a length that is known, along one axis, not shape {x.shape}; give "
+                              "the dimension a number")  # fmt: skip
     middle = sort(x, k)[(*[slice(None)] * k, slice((length - 1) // 2, length // 2 + 1))]
     result: Array = np.mean(middle, axis=k, keepdims=keepdims)
     return result

@@ -73,8 +73,12 @@ def matmul(x: Node, y: Node) -> Node:
     batch = max(m, n, 2) - 2
     lx = (*range(batch - max(m - 2, 0), batch), *((row, inner) if m > 1 else (inner,)))
     ly = (*range(batch - max(n - 2, 0), batch), *((inner, column) if n > 1 else (inner,)))
-    if 1 in (x.type.shape[-1], y.type.shape[-min(n, 2)]) and x.type.shape[-1] != y.type.shape[-min(n, 2)]:
-        raise ExpressionError(f"shapes {x.type.shape} and {y.type.shape} do not fit: @ does not broadcast its sums")
+    along, down = x.type.shape[-1], y.type.shape[-min(n, 2)]
+    if along != down:
+        raise ExpressionError(
+            f"shapes {x.type.shape} and {y.type.shape} do not fit: {along} against {down} (the last axis of one meets "
+            "the last but one of the other; x.T turns a matrix)"
+        )
     result = (*range(batch), *((row,) if m > 1 else ()), *((column,) if n > 1 else ()))
     return products([Labelled(x, lx), Labelled(y, ly)], result)
 

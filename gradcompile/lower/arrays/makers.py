@@ -1,10 +1,8 @@
 """For each op the tasks that make its array: what loops run over, what is computed there, and where it goes."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gradcompile.errors import GraphError
 from gradcompile.ir import Node
 from gradcompile.lower.arrays.entries import Memory, Place, splits
 from gradcompile.lower.arrays.nests import flat
@@ -140,18 +138,22 @@ def reshape(stages: "Stages", n: Node, target: Target | None) -> None:
     x = n.args[0]
     space, place = stages.space(x.type.shape)
     value = stages.entries.entry(x, place)
-    goal, whole = stages.goal(n, target), merged(n, place)
-    if whole is None:
-        goal, whole = replace(goal, memory=flattened(stages, n, goal.memory)), (flat(place, x.type.shape),)
+    whole = merged(n, place)
+    if whole is not None:
+        goal = stages.goal(n, target)
+    else:
+        axes, is_whole = range(len(n.type.shape)), n.type.dtype in ("int64", "bool")
+        memory = stages.storage.hold(n, stages.naming.name(n), axes, is_whole)
+        goal, whole = Goal(flattened(stages, n, memory), comment=stages.said(n, None)), (flat(place, x.type.shape),)
     stages.schedule.put(Write(node=n, space=space, value=value, place=whole, part=True, goal=goal))
+    if target is not None and goal.memory is not target.memory:
+        stages.bring(target)
 
 
 def flattened(stages: "Stages", n: Node, memory: Memory) -> Memory:
     """The array of a reshape seen as one axis."""
-    if memory.order != tuple(range(len(memory.order))):
-        raise GraphError(f"a reshape of type {n.args[0].type} to {n.type} can't be lowered")
     text = f"view({memory.name}, 0, {tuple_of([dim_product(*n.type.shape)])})"
-    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, text), (0,))
+    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, text), (0,), memory.whole)
 
 
 def merged(n: Node, place: Place) -> Place | None:

@@ -182,5 +182,10 @@ def inside(n: Node) -> Node:
     return rebodied(n, prepared)
 
 
-RULES = {"scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction, "argsort": order,
-         "add": added, **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip
+def emptied(n: Node) -> Node:
+    """A reshape of nothing is any array of that shape: axes of no entries tell nothing of their places."""
+    return n if 0 not in n.type.shape else apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
+
+
+RULES = {"reshape": emptied, "scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction,
+         "argsort": order, "add": added, **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip

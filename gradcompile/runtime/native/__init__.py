@@ -63,15 +63,10 @@ def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
 
 
 def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
-    """A Numba dispatcher that runs the function as lowered from its text; options are those of `numba.njit`.
-
-    With NUMBA_DISABLE_JIT=1 it is the plain function.
-    """
+    """A Numba dispatcher that runs the function as lowered from its text; options are those of `numba.njit`."""
     import numba
     from numba.extending import intrinsic
 
-    if numba.config.DISABLE_JIT:
-        return function
     name, code = function.__name__, function.__code__
     arguments = ", ".join(code.co_varnames[: code.co_argcount])
     space: dict[str, Any] = {"resolve": resolve, "function": function, "__name__": function.__module__}

@@ -163,7 +163,8 @@ def leading(w: "Writer", m: Array, axis: int) -> Value:
     It is no less than that axis is long, and than 1; the stride of an axis of one entry or none may say less.
     """
     if m.strides[axis] != ONE:
-        raise SubsetError(f"{w.tree.name}: a product with a matrix of which neither rows nor columns are contiguous")
+        raise SubsetError(f"{w.tree.name}: a product with a matrix of which neither rows nor columns are known to be "
+                          "contiguous; pass np.ascontiguousarray(x)")  # fmt: skip
     found = m.strides[1 - axis]
     for least in (m.shape[axis], ONE):
         is_known = found.type == least.type == "literal"

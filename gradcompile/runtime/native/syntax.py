@@ -44,8 +44,8 @@ def own_lines(function: Callable[..., Any]) -> str:
 
 
 def own_text(target: Any) -> Callable[..., Any] | None:
-    """The plain function behind one that `dispatcher` made; None for anything else."""
-    return getattr(getattr(target, "py_func", None), "lowered_from", None)
+    """The plain function of the subset behind one that `jit` decorates, or its dispatcher; None for anything else."""
+    return getattr(target, "lowered_from", None)
 
 
 def repeated(body: list[ast.stmt]) -> list[str]:
