@@ -101,16 +101,16 @@ def before(shared, theta, rows, steps):
         scanned_part_2_2d_now = scanned_part_2_2d[step_2]
         scanned_2_y_now = scanned_2_y[step_2]
         for i in lanes(0, 3):
-            carry_3_i = carry_3[i]
             total_i_2 = product_now_2[i + 9] + scanned_part_2d_now[i + 9]
             sigmoid_i = sigmoid(total_i_2)
             total_i_3 = product_now_2[i + 3] + scanned_part_2d_now[i + 3]
             sigmoid_i_2 = sigmoid(total_i_3)
-            scanned_part_2_2d_now_i = scanned_part_2_2d_now[i]
             total_i_4 = product_now_2[i] + scanned_part_2d_now[i]
             sigmoid_i_3 = sigmoid(total_i_4)
             tanh_i = tanh(product_now_2[i + 6] + scanned_part_2d_now[i + 6])
+            scanned_part_2_2d_now_i = scanned_part_2_2d_now[i]
             tanh_i_2 = tanh(sigmoid_i_2 * scanned_part_2_2d_now_i + sigmoid_i_3 * tanh_i)
+            carry_3_i = carry_3[i]
             total_i_5 = carry_4[i] + carry_3_i * sigmoid_i * (1.0 - tanh_i_2 * tanh_i_2)
             scanned_2_y_now[i + 6] = total_i_5 * sigmoid_i_3 * (1.0 - tanh_i * tanh_i)
             scanned_2_y_now[i] = total_i_5 * tanh_i * (sigmoid_i_3 * sigmoid(-total_i_4))
