@@ -325,3 +325,11 @@ def test_no_comment_is_said_twice_in_a_row():
     lines = source(np.mean(np.exp(np.tanh(X @ W)) * np.tanh(X @ W)), [W]).splitlines()
     said = [line.partition("  # ")[2] for line in lines]
     assert not [a for a, b in pairwise(said) if a and a == b]
+
+
+def test_a_long_chain_of_values_in_one_nest_needs_no_recursion():
+    w, x = array("w", (5,)), array("x", "n")
+    z = x
+    for k in range(700):
+        z = np.tanh(z * w[k % 5] + k)
+    assert source(np.mean(z**2), [w]).count("tanh(") >= 700

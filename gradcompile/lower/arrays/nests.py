@@ -90,6 +90,34 @@ class Nest:
 
     def value(self, root: Node, named: bool = False) -> str:
         """The text of an entry in the innermost loop; what outer loops know is computed there."""
+        for inner in self.demanded(root):
+            self.written(inner, named=True)
+        return self.written(root, named)
+
+    def demanded(self, root: Node) -> list[Node]:
+        """The values that other tasks of the nest are about and that a value needs, innermost first. Iterative."""
+        order: list[Node] = []
+        seen, stack = {root}, [(root, iter(topological([root])))]
+        while stack:
+            n, nodes = stack[-1]
+            inner = next((x for x in map(self.made_by_task, nodes) if x is not None and x not in seen), None)
+            if inner is None:
+                order.append(n)
+                stack.pop()
+            else:
+                seen.add(inner)
+                stack.append((inner, iter(topological([inner]))))
+        return order[:-1]
+
+    def made_by_task(self, n: Node) -> Node | None:
+        """The value of a task of this nest that an entry is, unless it has a name already."""
+        read = self.stages.entries.reads.get(n)
+        if read is None or n in self.regions[self.level_of(n)].given:
+            return None
+        return self.made.get((read.source, read.place))
+
+    def written(self, root: Node, named: bool) -> str:
+        """The text of an entry, where those that it needs have names."""
         deepest = len(self.space.loops)
         for n in topological([root]):
             level = self.level_of(n)
@@ -111,8 +139,7 @@ class Nest:
         """An entry that is read: under a name where it is used again."""
         read = self.stages.entries.reads[n]
         if (read.source, read.place) in self.made:
-            inner = self.made[read.source, read.place]
-            self.give(n, self.value(inner, named=True), level)
+            self.give(n, self.written(self.made[read.source, read.place], named=True), level)
             return
         text = self.text(read)
         often = self.uses[n] > 1 or level < len(self.space.loops)

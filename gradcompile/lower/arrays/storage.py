@@ -130,9 +130,8 @@ class Storage:
 
     def reshaped(self, name: str, shape: Shape) -> str:
         """The name of the entries of an array, which lie one after the other, in another shape."""
-        source, known_text = self.views.get(name, ("", ""))
-        if source and known_text.startswith(f"view({source}, 0, "):  # rather than a view of a view
-            name = source
+        source, own = self.views.get(name, ("", ""))
+        name = source if own.startswith(f"view({source}, 0, ") else name  # rather than a view of a view
         text = f"view({name}, 0, {tuple_of(shape)})"
         for known, view in self.views.items():
             if view == (name, text):
