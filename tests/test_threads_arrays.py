@@ -266,6 +266,17 @@ def test_every_call_of_a_kernel_with_products_turns_it(monkeypatch, shared):
     assert recorded.turns == [1, 4]  # no products
 
 
+@pytest.mark.skipif(not JIT, reason="plain Python multiplies by NumPy")
+def test_training_turns_it(monkeypatch):
+    recorded = Recorded()
+    monkeypatch.setattr(route, "switch", lambda: recorded.switch)
+    f = network()
+    start = f.unpack(np.linspace(-1.0, 1.0, 50))
+    gc.sgd(f, start, [DATA[:40], LABELS[:40]], learning_rate=0.1, epochs=2, batch_size=8, progress=False)
+    assert recorded.turns
+    assert recorded.turns == [1, 4] * (len(recorded.turns) // 2)
+
+
 @pytest.mark.skipif(switch() is None, reason="SciPy's BLAS is no OpenBLAS")
 def test_scipys_blas_is_on_one_thread_during_calls_only():
     blas = switch()

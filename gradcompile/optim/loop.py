@@ -202,8 +202,8 @@ class Training:
         code = jit.load(source, "sgd", in_file).advance
         example = (np.empty((1, 1), np.int64), np.empty(1), np.empty(1), 1)
         types = [self._type(v) for v in (*fixed, *example, *tail)] if hasattr(code, "compile") else []
-        run = jit.precompile(code, types)
-        return lambda *chunk: run(*fixed, *chunk, *tail)
+        run = self.f._route.alone(jit.precompile(code, types))
+        return lambda *chunk: int(run(*fixed, *chunk, *tail))
 
     def _numbers(self, compiled: bool) -> list[Any]:
         """The inputs; without machine code, scalars as NumPy's numbers, whose division by zero is no error."""
