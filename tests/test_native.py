@@ -291,3 +291,24 @@ def test_vmath_works_in_a_users_own_function():
 
 def test_primitives_have_one_meaning():
     assert set(writer.INTRINSICS) <= set(primitives.__all__)
+
+
+def test_a_function_with_a_loop_that_is_called_twice_has_its_code_once():
+    module = loaded(
+        """
+        @jit
+        def total(x):
+            result = 0.0
+            for k in range(x.shape[0]):
+                result += x[k]
+            return result
+
+        @jit
+        def twice(x, y):
+            return total(x) * total(y)
+        """
+    )
+    kinds = (native.kind_of(numba.float64[::1]),) * 2
+    heads = [line for line in native.lower(native.own_text(module.twice), kinds).text.splitlines() if ".total(" in line]
+    assert [line.startswith("define internal") and " noinline " in line for line in heads].count(True) == 1
+    assert module.twice(np.ones(3), np.ones(2)) == 6.0

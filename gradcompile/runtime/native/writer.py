@@ -59,11 +59,13 @@ class Lowered:
     parameters: str = ""
     body: str = ""
     calls: int = 0
+    repeats: bool = False
 
     @property
     def is_copied(self) -> bool:
-        """Whether each call gets a copy of the code, rather than all the same."""
-        return self.calls < 2 or (self.calls <= FEW_CALLS and self.body.count("\n") < LONG)
+        """Whether each call gets a copy of the code, rather than all the same. A loop takes longer than a call does."""
+        few = not self.repeats and self.calls <= FEW_CALLS and self.body.count("\n") < LONG
+        return self.calls < 2 or few
 
 
 @dataclass(slots=True)
@@ -388,7 +390,7 @@ class Writer:
         self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], is_whole: bool = False
     ) -> None:
         """A loop in order; one that is `is_whole` as it stands, or is around others, LLVM is to leave alone."""
-        inner = self.loops
+        inner, self.made.repeats = self.loops, True
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
         head, body, after = self.label("head"), self.label("body"), self.label("after")
         before = self.block
@@ -411,6 +413,7 @@ class Writer:
     def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
         """A loop as long as a condition holds."""
         head, inside, after = self.label("head"), self.label("body"), self.label("after")
+        self.made.repeats = True
         self.jump(head)
         self.start(head)
         self.lines.append(f"  br i1 {self.value(test).text}, label %{inside}, label %{after}")
