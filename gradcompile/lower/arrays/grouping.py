@@ -3,14 +3,13 @@
 import numpy as np
 
 from gradcompile.cost import growth_of
-from gradcompile.ir import topological
 from gradcompile.lower.arrays.blocks import Plan
 from gradcompile.lower.program import Program, size_of
 
 CACHE = 3 << 19  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 128  # samples of a block
-FEW, MANY = 64, 128  # samples of a block that matrix products are still good at, with small and with large matrices
-LARGE = 1 << 20  # bytes of parameters from which on these are large
+LARGE = 1 << 20  # bytes of parameters that every block reads, and adds to, from which on blocks should be few
+SPILLED = 8  # times the cache that the arrays of such a block may take
 LONG = 40_000_000  # operations of a block from which on it need not be longer
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 3_000_000  # operations of a group
@@ -22,12 +21,12 @@ def block_size(program: Program, plan: Plan, entries: int) -> int:
 
     More work than that is left for other blocks, which other threads may take. entries: of arrays, for one sample.
     """
-    size = np.dtype(program.value.type.dtype).itemsize
-    fitting = min(max(CACHE // max(entries * size, 1), SMALLEST), LARGEST)
-    parameters = size * sum(size_of(a.leaf.type.shape) for a in program.params)
-    least = MANY if parameters > LARGE else FEW
-    enough = max(LONG // work(plan), least)
-    return 1 << min(max(fitting, least if has_products(plan) else SMALLEST), enough).bit_length() - 1
+    size = entries * np.dtype(program.value.type.dtype).itemsize
+    parameters = sum(size_of(a.leaf.type.shape) for a in program.params) * np.dtype(program.value.type.dtype).itemsize
+    is_large = parameters > LARGE and size * LARGEST <= SPILLED * CACHE
+    least = LARGEST if is_large else SMALLEST
+    fitting = min(max(CACHE // max(size, 1), least), LARGEST)
+    return 1 << min(fitting, max(LONG // work(plan), least)).bit_length() - 1
 
 
 def blocks_together(plan: Plan, block: int, sums: int) -> int:
@@ -43,8 +42,3 @@ def work(plan: Plan) -> int:
     """The operations that one sample more takes."""
     growth = growth_of(x for p in plan.passes for x in p.roots)
     return max(int(sum(c for names, c in growth.items() if plan.block in names)), 1)
-
-
-def has_products(plan: Plan) -> bool:
-    """Whether blocks multiply matrices."""
-    return any(n.op.name == "dot" for n in topological(x for p in plan.passes for x in p.roots))

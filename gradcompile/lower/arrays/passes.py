@@ -19,7 +19,7 @@ from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.lower.program import size_of
 from gradcompile.types import Dim, dim_product, dim_sum, parsed
 
-HEAVY = 8192  # entries for one sample from which on it is not run over in lanes
+HEAVY = 16384  # entries for one sample from which on it is not run over in lanes
 
 
 @dataclass(slots=True)
