@@ -12,7 +12,7 @@ from gradcompile import ir
 from gradcompile.errors import GraphError
 from gradcompile.ops.record import Op, Params, register
 from gradcompile.ops.shape import Tangents, filled
-from gradcompile.types import ArrayType, Dim, promote
+from gradcompile.types import ArrayType, Dim, Shape, promote
 
 if TYPE_CHECKING:
     from gradcompile.ir import Node
@@ -81,12 +81,16 @@ def dot_reach(g: "Node", n: "Node") -> Tangents:
 def relabelled(g: "Node", own: Labels, labels: Labels, like: "Node") -> "Node":
     """g summed over the labels that `labels` lacks, in the order of `labels`, repeated over those that g lacks."""
     lost = tuple(k for k, label in enumerate(own) if label not in labels)
-    kept = [label for label in own if label in labels]
-    order = tuple(sorted(range(len(kept)), key=lambda k: labels.index(kept[k])))
     x = ir.apply("sum", g, params=(lost,)) if lost else g
+    return spread(x, [label for label in own if label in labels], labels, like.type.shape)
+
+
+def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -> "Node":
+    """x with axes in the order of `labels`, repeated over those that it lacks."""
+    order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
     x = ir.apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
-    at = tuple(labels.index(kept[k]) for k in order)
-    return x if x.type.shape == like.type.shape else ir.apply("broadcast", x, params=(like.type.shape, at))
+    at = tuple(labels.index(own[k]) for k in order)
+    return x if x.type.shape == shape else ir.apply("broadcast", x, params=(shape, at))
 
 
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,

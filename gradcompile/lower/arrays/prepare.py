@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gradcompile.ir import Node, apply, const, rebuild
+from gradcompile.ops.contract import spread
 from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import Index, places
 from gradcompile.types import Dim, Shape
@@ -104,14 +105,6 @@ def as_loops(n: Node) -> Node:
     a, b = (spread(x, own, labels, shape) for x, own in zip(n.args, (la, lb), strict=True))
     product = apply("mul", a, b)
     return apply("sum", product, params=(tuple(range(len(result), len(labels))),)) if summed else product
-
-
-def spread(x: Node, own: Sequence[int], labels: Sequence[int], shape: Shape) -> Node:
-    """An operand with the axes of all labels."""
-    order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
-    x = apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
-    at = tuple(labels.index(own[k]) for k in order)
-    return x if x.type.shape == shape else apply("broadcast", x, params=(shape, at))
 
 
 def contraction(n: Node) -> Node:
