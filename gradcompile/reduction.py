@@ -60,16 +60,6 @@ def close_tree(tree, totals, samples):  # type: ignore[no-untyped-def]
 
 
 @jit
-def largest(peaks):  # type: ignore[no-untyped-def]
-    """The largest of the lanes of a maximum; NaN if one is."""
-    result = peaks[0, 0]
-    for i in range(1, peaks.shape[1]):
-        here = peaks[0, i]
-        result = result if (result >= here) | (result != result) else here
-    return result
-
-
-@jit
 def fold(partial):  # type: ignore[no-untyped-def]
     """The sum of a vector, pairwise: half onto half. Its length is a power of two, and its entries are used up.
 
@@ -86,11 +76,11 @@ def fold(partial):  # type: ignore[no-untyped-def]
 
 
 @jit
-def highest(peaks):  # type: ignore[no-untyped-def]
+def largest(peaks):  # type: ignore[no-untyped-def]
     """The largest entry of a vector; NaN if one is.
 
     >>> import numpy as np
-    >>> float(highest(np.array([1.0, 3.0, 2.0])))
+    >>> float(largest(np.array([1.0, 3.0, 2.0])))
     3.0
     """
     result = peaks[0]

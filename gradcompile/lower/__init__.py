@@ -20,7 +20,7 @@ RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "su
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "work", "work_whole")
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size",
-                                     "highest", "largest", "settle"),
+                                     "largest", "settle"),
            "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int",
                                               "view", "zeros"),
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",

@@ -233,8 +233,8 @@ class Loops:
         """Maxima over all entries: one a lane, and the largest of them when the loop is over."""
         for n in peaks:
             lanes, peak = self.naming.fresh("peaks"), self.naming.fresh("peak")
-            nest.before.append(Line(f'{lanes} = full((1, LANES), -float("inf"), theta)'))
-            here = f"{lanes}[0, i % LANES]"
+            nest.before.append(Line(f'{lanes} = full(LANES, -float("inf"), theta)'))
+            here = f"{lanes}[i % LANES]"
             body.statements.append(Line(f"{here} = maximum({here}, {body.emit(n.args[0])})"))
             nest.after.append(Line(f"{peak} = largest({lanes})"))
             region.given[n] = peak

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LEAST = '-float("inf")'  # what a maximum starts from
 START = {"sum": "0.0", "amax": LEAST}
-PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "highest")}  # what lanes gather, and what brings them together
+PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "largest")}  # what lanes gather, and what brings them together
 
 
 @dataclass(frozen=True, slots=True)
