@@ -95,7 +95,7 @@ def test_a_product_in_tiles(way, op, dtype, machine, m, n, k):
 @WAYS
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_the_bits_of_a_product_are_those_of_its_terms_in_order(way, dtype):
-    m, n, k = 13, 40, 100  # no more terms than a turned panel holds
+    m, n, k = 13, 40, 300
     a, b, _ = drawn(way, m, n, k, dtype)
     found = []
     for machine in MACHINES:
@@ -149,6 +149,8 @@ def test_a_result_by_columns_is_computed_by_its_transpose():
         ((32, 500, 32), False, True, False),  # small: BLAS is as good
         ((500, 64, 64), False, True, True),
         ((500, 10, 784), False, True, False),
+        ((1600, 128, 32), False, True, True),
+        ((tiles.NAMED, tiles.NAMED, 64), True, True, False),  # of no known size: it may be large
     ],
 )
 def test_tiles_are_chosen_by_size(sizes, turned, by_rows, better):

@@ -3,7 +3,8 @@
 A tile is a part of the result, some rows by some vectors. For each term of its sums, one row of b is read as vectors,
 and each number of a's column meets them all. Tiles at an edge compute rows more than once and write the vectors' first
 lanes alone. If the terms are what lies side by side in b, not the columns, a panel of b as wide as a tile is turned
-first. Every entry is the sum of its terms in their order, by fused multiplication and addition, whatever the tiles.
+first. Every entry is the sum of its terms in their order, DEPTH at a time, by fused multiplication and addition, so its
+bits do not depend on the tiles.
 """
 
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SHORT, SIZES, 
 if TYPE_CHECKING:
     from gradcompile.runtime.native.writer import Unit, Writer
 
-DEPTH = 128  # terms of a turned panel
+DEPTH = 128  # terms that are added up before they meet others: a tile's part of b stays in the first-level cache
 NAMED = 500  # what a length that is not known counts as
 SMALL = 1_000_000  # multiplications up to which a product is small for BLAS
+LARGE = NAMED * NAMED  # entries of a result from which on it is large
 FEW, NARROW = 32, 16  # rows, and columns or terms
 ONE = number(1)
 MATRICES = "ptr noalias %c, i64 %cs, ptr %a, i64 %ar, i64 %ak, ptr %b, i64 %bs"  # with strides of rows and terms
@@ -92,9 +94,9 @@ def is_better(rows: int, columns: int, terms: int, turned: bool, by_rows: bool) 
     """Whether tiles are quicker than BLAS, as measured; by_rows: whether the terms lie side by side in a.
 
     BLAS has code of its own for small products. It is as good, but where terms lie side by side in both operands, or in
-    b and are few. To turn a panel takes rows that use it.
+    b and are few. To turn a panel takes rows that use it. Of a large result BLAS makes better use of the caches.
     """
-    if columns < NARROW:
+    if columns < NARROW or rows * columns >= LARGE:
         return False
     if not turned or rows * columns * terms > SMALL:
         return rows * columns * terms > SMALL
@@ -261,10 +263,10 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
     own = multiplied(unit, tile, not exact)
 
     def panel(j: str, k: str, terms: str, sign: str) -> None:
-        c, a, b, bs = w.at("%c", j), w.row("%a", k, "%ak"), w.at("%b", j), "%bs"
+        c, a, bs = w.at("%c", j), w.row("%a", k, "%ak"), "%bs"
         left = w.least(w.minus("%columns", j), tile.columns)
+        b = w.at(w.row("%b", j, "%bs"), k) if tile.turned else w.at(w.row("%b", k, "%bs"), j)
         if tile.turned:
-            b = w.at(w.row("%b", j, "%bs"), k)
             given = f"ptr %panel, ptr {b}, i64 %bs, i64 {left}, i64 {terms}"
             w.lines.append(f"  call void @{turning(unit, tile)}({given})")
             b, bs = "%panel", str(tile.columns)
@@ -277,21 +279,16 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
 
         w.repeat((0, "%rows", tile.rows), one, True)
 
-    def panels(k: str, terms: str, sign: str) -> None:
-        w.repeat((0, "%columns", tile.columns), lambda j: panel(j, k, terms, sign))
-
     def part(k: str) -> None:
         zero, one = (operand(x, tile.type, 1) for x in (0.0, 1.0))
         later, sets = w.emit(f"icmp sgt i64 {k}, 0"), w.emit(f"fcmp oeq {tile.type} %sign, {zero}")
         adds = w.emit(f"and i1 {later}, {sets}")
         sign = w.emit(f"select i1 {adds}, {tile.type} {one}, {tile.type} %sign")
-        panels(k, w.least(w.minus("%terms", k), DEPTH), sign)
+        terms = w.least(w.minus("%terms", k), DEPTH)
+        w.repeat((0, "%columns", tile.columns), lambda j: panel(j, k, terms, sign))
 
-    if tile.turned:
-        name_max = unit.declare("llvm.smax.i64", "i64 @llvm.smax.i64(i64, i64)")
-        most = w.emit(f"call i64 @{name_max}(i64 %terms, i64 1)")  # without terms the result is 0
-        w.repeat((0, most, DEPTH), part)
-    else:
-        panels("0", "%terms", "%sign")
+    name_max = unit.declare("llvm.smax.i64", "i64 @llvm.smax.i64(i64, i64)")
+    most = w.emit(f"call i64 @{name_max}(i64 %terms, i64 1)")  # without terms the result is 0
+    w.repeat((0, most, DEPTH), part)
     w.define(name, f"{MATRICES}, i64 %rows, i64 %columns, i64 %terms, {tile.type} %sign")
     return name
