@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradcompile.runtime.native.arrays import dot, fill, multiply, product_of, sliced, transposed, viewed
+from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.masks import has_masks, load_masked, mask_before, store_masked
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
@@ -710,6 +710,8 @@ class Writer:
             return self.of_floats(name, args)
         if name == "view":
             return viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
+        if name == "fold":
+            return folded(self, args[0])
         if name == "integers":
             return self.array(args[0], "i64", None)
         if name in ("zeros", "empty", "full"):
