@@ -60,22 +60,6 @@ def close_tree(tree, totals, samples):  # type: ignore[no-untyped-def]
 
 
 @jit
-def fold(partial):  # type: ignore[no-untyped-def]
-    """The sum of a vector, pairwise: half onto half. Its length is a power of two, and its entries are used up.
-
-    >>> import numpy as np
-    >>> float(fold(np.array([1.0, 2.0, 3.0, 4.0])))
-    10.0
-    """
-    width = partial.shape[0] // 2
-    while width > 0:
-        for i in range(width):
-            partial[i] += partial[width + i]
-        width = width // 2
-    return partial[0]
-
-
-@jit
 def largest(peaks):  # type: ignore[no-untyped-def]
     """The largest entry of a vector; NaN if one is.
 
