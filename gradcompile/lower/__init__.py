@@ -10,6 +10,7 @@ import numpy as np
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
+from gradcompile.lower.expression import literal
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program, size_of
@@ -60,7 +61,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     what = "entries" if arrays else "samples"
     constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
-    constants += [f"{name} = {values!r}{MEANING.get(name, '')}" for name, values in tables.items()]
+    constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 
