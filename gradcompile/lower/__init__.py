@@ -18,7 +18,7 @@ from gradcompile.ops.record import Op
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
-OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "work", "work_whole")
+OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size",
                                      "largest", "settle"),
            "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int",

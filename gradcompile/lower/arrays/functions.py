@@ -28,7 +28,7 @@ def lower_arrays(program: Program, naming: Naming) -> tuple[list[Function], dict
     origin = dict(zip(new[len(roots) :], known, strict=True))
     own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
-    if found is None or any(r.kind == "max" for p in found.passes for r in p.reductions):
+    if found is None:
         writer = Writer(program, own, roots)
         writer.whole()
         return writer.functions, dict(own.tables)

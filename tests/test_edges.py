@@ -1,0 +1,87 @@
+"""Edges of programs over arrays: maxima over the samples, ties, no entries at all, zeros in products.
+
+What is compiled is compared with the interpreter, and with numbers that are known.
+"""
+
+import numpy as np
+import pytest
+
+import gradcompile as gc
+from gradcompile import compile_grad
+from gradcompile.interpret import evaluate
+
+RANDOM = np.random.default_rng(7)
+DRAWN = {"X": RANDOM.normal(size=(1100, 6)), "y": RANDOM.normal(size=1100), "w": RANDOM.normal(size=6),
+         "W": RANDOM.normal(size=(6, 8))}  # fmt: skip
+X, y, w, W = gc.array("X", ("n", 6)), gc.array("y", "n"), gc.array("w", 6), gc.array("W", (6, 8))
+
+
+def agrees(f, *args, tolerance=1e-10):
+    """Call, and compare loss and gradients with those of the graph before it was cut and lowered."""
+    loss, grads = f(*args)
+    wanted = evaluate(f.graph.simplified, f._leaf_values(args, {}))
+    found = [loss, *(grads if isinstance(grads, tuple) else (grads,))]
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    return loss, grads
+
+
+# Maxima over the samples
+
+EXTREMES = {
+    "margin": (np.max(np.abs(X @ w - y)), [w]),
+    "least": (np.min(y * np.sin(X @ w)), [w]),
+    "columns": (np.sum(np.max(np.tanh(X @ W), axis=0) ** 2), [W]),
+    "entries": (np.max(X * w), [w]),
+    "range": (np.max(X @ w) - np.min(X @ w) + np.mean(np.maximum(X @ w, 0.0)), [w]),
+    "of two": (np.sum(np.max(X @ W, axis=0)) + np.max(np.sum(X * w, axis=1)), [w, W]),
+    "logsumexp": (gc.logsumexp(X @ w), [w]),
+    "logsumexp of columns": (np.sum(gc.logsumexp(X @ W, axis=0)), [W]),
+    "attention over samples": (np.sum(gc.softmax(X @ w, axis=0) * y), [w]),
+    "whole numbers": (np.max(gc.array("t", "n", "int64")) * np.sum(w), [w]),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+@pytest.mark.parametrize("n", [1, 130, 1100])
+def test_maxima_over_the_samples_come_out_of_blocks(name, n):
+    loss, params = EXTREMES[name]
+    f = compile_grad(loss, params)
+    assert "for first in range(start, stop, BLOCK)" in f.source
+    values = DRAWN | {"t": RANDOM.integers(-9, 9, 1100)}
+    agrees(f, *(values[a.name] for a in f.problem.params), *(values[a.name][:n] for a in f.problem.inputs))
+
+
+def test_ties_share_the_derivative_over_blocks_and_groups():
+    values = np.zeros(100_000)
+    values[[3, 500, 99_999]] = 2.0
+    for threads in (1, 2):
+        f = compile_grad(np.max(X[:, 0] * w[0] + y), w, inputs=[X, y], threads=threads)
+        rows = np.zeros((100_000, 6))
+        rows[[3, 500, 99_999], 0] = [1.0, 2.0, 6.0]
+        loss, grad = f(np.zeros(6), rows, values)
+        assert loss == 2.0
+        np.testing.assert_allclose(grad, [3.0, 0, 0, 0, 0, 0], rtol=1e-15)
+
+
+def test_what_is_compared_with_its_maximum_is_the_same_to_the_last_bit():
+    """Sums may be added in another order in another pass: then nothing would equal the maximum."""
+    f = compile_grad(np.max(np.tanh(X @ W)), W, inputs=[X])
+    assert f.source.count(" = W.T @ X_b.T") == 1
+    g = compile_grad(gc.logsumexp(X @ W), W, inputs=[X])
+    assert g.source.count(" = W.T @ X_b.T") > 1  # not kept where no derivative needs to know where the maximum is
+
+
+def test_nan_is_larger_than_anything_in_any_block():
+    f = compile_grad(np.max(y * w[0]), w, inputs=[y])
+    for k in (0, 1, 700, 1099):
+        values = DRAWN["y"].copy()
+        values[k] = np.nan
+        assert np.isnan(f(DRAWN["w"], values)[0])
+
+
+def test_a_part_and_the_whole_of_one_array_have_names_of_their_own():
+    """Every sample against all: the scaled samples are there for a block, and whole."""
+    scaled = X * w
+    f = compile_grad(np.mean(gc.logsumexp(scaled @ scaled.T, axis=1) - np.sum(scaled**2, axis=1)), w)
+    agrees(f, DRAWN["w"], DRAWN["X"][:300])
