@@ -5,10 +5,12 @@ What is compiled is compared with the interpreter, and with numbers that are kno
 
 import numpy as np
 import pytest
+import sympy
 
 import gradcompile as gc
-from gradcompile import compile_grad
+from gradcompile import compile_grad, compile_value
 from gradcompile.interpret import evaluate
+from gradcompile.testing import check_grads
 
 RANDOM = np.random.default_rng(7)
 DRAWN = {"X": RANDOM.normal(size=(1100, 6)), "y": RANDOM.normal(size=1100), "w": RANDOM.normal(size=6),
@@ -85,3 +87,45 @@ def test_a_part_and_the_whole_of_one_array_have_names_of_their_own():
     scaled = X * w
     f = compile_grad(np.mean(gc.logsumexp(scaled @ scaled.T, axis=1) - np.sum(scaled**2, axis=1)), w)
     agrees(f, DRAWN["w"], DRAWN["X"][:300])
+
+
+# Products with zeros
+
+ZEROS = [[2.0, -3.0, 0.5], [2.0, 0.0, 0.5], [0.0, -3.0, 0.0], [0.0, 0.0, 0.0], [4.0], [0.0], []]
+
+
+def without_each(values):
+    """For each factor the product of the others."""
+    return np.array([np.prod(np.delete(values, k)) for k in range(len(values))])
+
+
+@pytest.mark.parametrize("values", ZEROS)
+@pytest.mark.parametrize("way", ["numpy", "sympy"])
+def test_a_product_of_any_length_has_its_derivative_where_factors_are_zero(values, way):
+    if way == "numpy":
+        f = compile_grad(np.prod(y * w[0] + w[1]), w, inputs=[y])
+    else:
+        x, u, n = sympy.IndexedBase("y"), sympy.IndexedBase("w", shape=(6,)), sympy.Symbol("n", integer=True)
+        i = sympy.Idx("i", n)
+        f = compile_grad(sympy.Product(x[i] * u[0] + u[1], (i, 0, n - 1)), u, inputs=[x])
+    y0 = np.array([1.0, 2.0, -1.0][: len(values)])
+    for w0, w1 in ((1.0, 2.0), (1.0, -2.0), (0.0, 0.0), (3.0, 3.0)):
+        loss, grad = f([w0, w1, 0, 0, 0, 0], y0)
+        rest = without_each(y0 * w0 + w1)
+        np.testing.assert_allclose(loss, np.prod(y0 * w0 + w1), rtol=1e-14)
+        np.testing.assert_allclose(grad, [rest @ y0, rest.sum(), 0, 0, 0, 0], rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("values", ZEROS)
+def test_all_derivatives_of_a_product(values):
+    """Differences of polynomials are exact enough at any zeros."""
+    x = gc.array("x", "n")
+    check_grads(np.prod(x).node, [x.node], {x.node: np.array(values)}, order=3)
+
+
+def test_products_along_any_axis():
+    Z, u = gc.array("Z", ("n", 3, "k")), gc.array("u", 3)
+    f = compile_grad(np.sum(np.prod(Z * u[:, None], axis=2, keepdims=True) ** 2) + np.sum(np.prod(Z, axis=(0, 2)) * u), u)
+    values = RANDOM.integers(-2, 3, (4, 3, 2)).astype(float)
+    agrees(f, [1.0, -2.0, 0.5], values)
+    assert compile_value(np.prod(gc.array("t", "n", "int64")))([3, -4, 5]) == -60

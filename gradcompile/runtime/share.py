@@ -167,8 +167,9 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) 
         return _shared_rows(run, share, plain_text(function).__globals__["BLOCK"])
     vectors = arguments_of(function)[: arguments_of(function).index("start")]
     each = _runnable(parts[0], inputs)
+    add, finish, raises = (_runnable(f, {}) for f in (add_parts, settle, raise_parts))
     kinds = tuple("amax" if v.startswith("highest") else "sum" for v in vectors)
-    return Groups(run, each, *(_runnable(f, {}) for f in (add_parts, settle, raise_parts)), share, kinds)
+    return Groups(run, each, add, finish, raises, share, kinds)
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
