@@ -125,7 +125,8 @@ def test_all_derivatives_of_a_product(values):
 
 def test_products_along_any_axis():
     Z, u = gc.array("Z", ("n", 3, "k")), gc.array("u", 3)
-    f = compile_grad(np.sum(np.prod(Z * u[:, None], axis=2, keepdims=True) ** 2) + np.sum(np.prod(Z, axis=(0, 2)) * u), u)
+    loss = np.sum(np.prod(Z * u[:, None], axis=2, keepdims=True) ** 2) + np.sum(np.prod(Z, axis=(0, 2)) * u)
+    f = compile_grad(loss, u)
     values = RANDOM.integers(-2, 3, (4, 3, 2)).astype(float)
     agrees(f, [1.0, -2.0, 0.5], values)
     assert compile_value(np.prod(gc.array("t", "n", "int64")))([3, -4, 5]) == -60
