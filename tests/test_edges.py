@@ -8,7 +8,8 @@ import pytest
 import sympy
 
 import gradcompile as gc
-from gradcompile import compile_grad, compile_value
+from gradcompile import compile_grad, compile_value, types
+from gradcompile.errors import ArgumentError
 from gradcompile.interpret import evaluate
 from gradcompile.testing import check_grads
 
@@ -130,3 +131,22 @@ def test_products_along_any_axis():
     values = RANDOM.integers(-2, 3, (4, 3, 2)).astype(float)
     agrees(f, [1.0, -2.0, 0.5], values)
     assert compile_value(np.prod(gc.array("t", "n", "int64")))([3, -4, 5]) == -60
+
+
+# Lengths beyond the integers of BLAS
+
+
+def test_lengths_that_blas_cannot_count_are_refused(monkeypatch):
+    D, V = gc.array("D", ("n", "n")), gc.array("V", (4, "k"))
+    whole = compile_value(np.tanh(D) @ np.tanh(D @ y))
+    blocks = compile_value(X @ W, W)
+    columns = compile_grad(np.sum(np.tanh(gc.array("u", (2, 4)) @ V)), gc.array("u", (2, 4)))
+    long = {n: (np.zeros((n, n)), np.zeros(n)) for n in (200, 201)}
+    monkeypatch.setattr(types, "LARGEST", 200)
+    whole(*long[200])
+    with pytest.raises(ArgumentError, match="product over n entries takes 200 of them at most, and n is 201"):
+        whole(*long[201])
+    assert blocks(DRAWN["W"], DRAWN["X"]).shape == (1100, 8)  # 128 at a time
+    columns(np.zeros((2, 4)), np.zeros((4, 200)))
+    with pytest.raises(ArgumentError, match="k is 201"):
+        columns(np.zeros((2, 4)), np.zeros((4, 201)))

@@ -26,6 +26,7 @@ HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span",
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
                                             "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
+           "COUNTED": "  # lengths that BLAS counts in 32 bits",
            "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache

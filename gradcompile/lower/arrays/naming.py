@@ -9,6 +9,7 @@ import numpy as np
 from gradcompile.ir import Node
 from gradcompile.lower.arrays.layout import MOVED
 from gradcompile.lower.program import Naming
+from gradcompile.types import Dim
 
 LOOPS = "ijklpqrsuv"
 
@@ -39,13 +40,15 @@ def caller(formula: str) -> str:
 class ArrayNaming(Naming):
     """Names for one function, beside those of the module.
 
-    loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. dims: names
-    of dimensions. origin: the node of the program that a node of blocks, or a prepared one, is part of. spoken_of: what
-    the reader knows a node of the program by, a part of it perhaps: both may stand in one function.
+    loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. counted:
+    lengths and distances of rows that BLAS is given. dims: names of dimensions. origin: the node of the program that a
+    node of blocks, or a prepared one, is part of. spoken_of: what the reader knows a node of the program by, a part of
+    it perhaps: both may stand in one function.
     """
 
     loops: dict[int, str] = field(default_factory=dict)
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
+    counted: dict[Dim, None] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
     origin: dict[Node, Node] = field(default_factory=dict)
     spoken_of: dict[Node, str] = field(default_factory=dict)

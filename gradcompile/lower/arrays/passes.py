@@ -48,7 +48,7 @@ class PassWriter(Writer):
     places: where results that stand between functions are: the name of the array that is passed on, and the text that
     names the part of it. direct: sums that passes add to a gradient, with its parameter and the gradient. handed: the
     arrays that functions hand on. steps: the lines of the kernel. late: functions that come after the passes.
-    constants: sizes of blocks and groups.
+    constants: sizes of blocks and groups. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
     plan: Plan = field(kw_only=True)
@@ -58,6 +58,7 @@ class PassWriter(Writer):
     steps: list[Statement] = field(default_factory=list)
     late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
     constants: dict[str, int] = field(default_factory=dict)
+    apart: dict[Dim, None] = field(default_factory=dict)
 
     def run(self) -> None:
         """All functions."""
@@ -71,6 +72,8 @@ class PassWriter(Writer):
         for definition in self.late:
             self.define(*definition)
         self.finish()
+        if self.naming.counted:
+            self.naming.counted |= self.apart
 
     def find_direct(self) -> None:
         """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
@@ -196,6 +199,7 @@ class PassWriter(Writer):
         """The rows of a block, of an array that is there."""
         n, axis = self.plan.leaves[x]
         whole = source.memory[n]
+        self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
         name = source.naming.fresh(f"{whole.name}_b")
         source.memory[x] = Memory(name, whole.order, whole.whole, dense=axis == 0)
         return Line(f"{name} = {whole.name}[{self.span(x, axis)}]")
