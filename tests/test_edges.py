@@ -150,3 +150,63 @@ def test_lengths_that_blas_cannot_count_are_refused(monkeypatch):
     columns(np.zeros((2, 4)), np.zeros((4, 200)))
     with pytest.raises(ArgumentError, match="k is 201"):
         columns(np.zeros((2, 4)), np.zeros((4, 201)))
+
+
+# No entries
+
+NOTHING = {
+    "mean": (np.mean((X @ w - y) ** 2), np.nan, 0.0),
+    "sum": (np.sum((X @ w - y) ** 2), 0.0, 0.0),
+    "sum of parts": (np.sum((X @ w - y) ** 2 / np.size(y)), 0.0, 0.0),
+    "sum over a number": (np.sum((X @ w - y) ** 2) / np.size(y), np.nan, 0.0),
+    "with a penalty": (np.sum(w) + np.mean((X @ w - y) ** 2), np.nan, 1.0),
+    "mean times sum": (np.mean(X @ w) * np.sum(w), np.nan, np.nan),
+    "spread": (np.std(X @ w), np.nan, 0.0),
+    "order": (np.sum(np.sort(X @ w) * np.cumsum(y)), 0.0, 0.0),
+    "product": (np.prod(X @ w), 1.0, 0.0),
+    "beside others": (np.sum(np.concatenate([X @ w, w])), None, 1.0),
+    "pairs": (np.sum(np.exp(-np.sum((X[:, None] * w - X) ** 2, axis=2))), 0.0, 0.0),
+    "largest of each": (np.sum(np.max(X * w, axis=1)), 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_no_samples(name):
+    loss, value, gradient = NOTHING[name]
+    f = compile_grad(loss, w)
+    inputs = [np.zeros((0, 6)[: len(a.leaf.type.shape)]) for a in f.problem.inputs]
+    found, grad = agrees(f, DRAWN["w"], *inputs)
+    np.testing.assert_equal(found, DRAWN["w"].sum() if value is None else value)
+    np.testing.assert_equal(grad, np.full(6, gradient))
+
+
+@pytest.mark.parametrize("make", [np.max, np.min, gc.logsumexp, lambda z: np.sum(w[np.argmax(z)])])
+@pytest.mark.parametrize("way", ["call", "bind", "flat", "loss", "explain", "check"])
+def test_nothing_is_the_largest_of_nothing(make, way):
+    f = compile_grad(make(X @ w), w, inputs=[X])
+    run = f if way == "call" else getattr(f, way)
+    args = [np.zeros((0, 6))] if way == "bind" else [DRAWN["w"], np.zeros((0, 6))]
+    with pytest.raises(ArgumentError, match="n >= 1, and n is 0"):
+        run(*args)
+
+
+@pytest.mark.parametrize("name", ["max", "argmax"])
+def test_of_no_rows_the_largest_entries_are_none(name):
+    z = gc.array("z", ("n", "k"))
+    f = compile_value(getattr(np, name)(z, axis=1))
+    assert f(np.zeros((0, 0))).shape == f(np.zeros((0, 3))).shape == (0,)
+    assert evaluate([f.problem.primal], {z.node: np.zeros((0, 0))})[0].shape == (0,)
+    with pytest.raises(ArgumentError, match=f"{name}.*axis=1.* needs k >= 1, and k is 0"):
+        f(np.zeros((3, 0)))
+    with pytest.raises(ArgumentError, match=r"shape \(3, 0\) has no entry along axis 1"):
+        evaluate([f.problem.primal], {z.node: np.zeros((3, 0))})
+
+
+# Places that are data
+
+
+def test_one_entry_at_a_place_that_is_found():
+    f = compile_grad(w[np.argmax(X @ w)] ** 2 + w[np.argmin(w)], w, inputs=[X])
+    rows = np.eye(6)[:4]
+    _, grad = agrees(f, [0.5, 3.0, -1.0, 2.0, 0.0, 1.0], rows)
+    np.testing.assert_array_equal(grad, [0, 6, 1, 0, 0, 0])

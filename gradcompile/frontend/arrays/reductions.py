@@ -22,6 +22,7 @@ from gradcompile.frontend.arrays.ufuncs import (
     truth,
 )
 from gradcompile.ir import Node, apply
+from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
 from gradcompile.types import Dim, dim_product, dim_sum
 
@@ -41,9 +42,8 @@ def total(n: Node, axis: Axis = None, keepdims: bool = False) -> Node:
 
 
 def largest(n: Node, axis: Axis = None, keepdims: bool = False) -> Node:
-    """The largest entry over axes; ExpressionError if there may be none."""
-    if any(n.type.shape[k] == 0 for k in axes_of(axis, len(n.type.shape))):
-        raise ExpressionError(f"shape {n.type.shape} has no entries to take the largest of")
+    """The largest entry over axes; ArgumentError if there are none."""
+    none_missing(n.type.shape, axes_of(axis, len(n.type.shape)))
     return reduced("amax", arithmetic(n), axis, keepdims)
 
 
