@@ -193,13 +193,17 @@ class Cutting:
         for x, y in permutations(n.args):
             while y.op.name in VIEWS:
                 (y,) = y.args
-            if y.op.name == "amax" and y.args[0] is x and self.choice[y].axis is None and self.sums_in_block(x):
+            if y.op.name == "amax" and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
                 return x
         return None
 
+    def is_reduced(self, n: Node) -> bool:
+        """Whether a node is best computed as a reduction over the samples."""
+        return n in self.choice and self.choice[n].axis is None
+
     def sums_in_block(self, n: Node) -> bool:
         """Whether something below a node is added up in a block, in an order that may not be that of another pass."""
-        inside = topological([n], lambda x: x not in self.choice or self.choice[x].axis is None)
+        inside = topological([n], lambda x: x not in self.choice or self.is_reduced(x))
         return any(x.op.name in SUMS for x in inside)
 
     def shrinks(self, n: Node) -> bool:
