@@ -12,6 +12,7 @@ from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function
 from gradcompile.ir import Node, apply
+from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span, expand
 from gradcompile.types import Dim, Shape, broadcast, dim_product, dim_sum
 
@@ -202,6 +203,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The place of the largest entry along an axis, the first of equals."""
     n = arithmetic(lift(a) if axis is not None else ravel(a).node)
     k = axis_of(axis or 0, len(n.type.shape))
+    none_missing(n.type.shape, (k,))
     result = apply("argmax", n, params=(k,))
     return Array(with_axes(result, [k]) if keepdims else result)
 
