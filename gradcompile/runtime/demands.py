@@ -190,9 +190,7 @@ def indexed(n: Node) -> list[tuple[Node, Dim]]:
     return list(zip(n.args[1:], lengths, strict=True))
 
 
-def indices_in(
-    n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]
-) -> Iterator[Index]:
+def indices_in(n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]) -> Iterator[Index]:
     """The integer inputs that index in a node, as they are or as views."""
     if n.op.name not in ("gather", "scatter_add"):
         return
