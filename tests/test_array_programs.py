@@ -198,12 +198,6 @@ def test_a_table_as_long_as_the_samples():
     check_grad(np.sum((data @ w - table) ** 2), [w], {"data": np.ones((3000, 3)), "w": np.ones(3)})
 
 
-def test_a_table_with_infinities():
-    ends, k = np.array([-np.inf, 0.5, np.inf]), array("k", "n", dtype="int64")
-    loss = -np.mean(np.log(nn.sigmoid(np.take(ends, k + 1) - A @ w) - nn.sigmoid(np.take(ends, k) - A @ w)))
-    check_grad(loss, [w], samples_of(40) | {"k": np.arange(40) % 2})
-
-
 def test_places_of_largest_entries_lie_as_their_array_does():
     cube = array("cube", ("n", "n", "n"))
     values = {"cube": np.random.default_rng(0).normal(size=(3, 3, 3))}

@@ -124,8 +124,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; a function was called that "
-                     "does not take symbolic arrays (in place of np.array(list) write np.stack(list), in place of "
-                     "numbers[k] np.take(numbers, k, axis=0))")  # fmt: skip
+                     "does not take symbolic arrays (in place of np.array(list) write np.stack(list))")  # fmt: skip
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
