@@ -11,7 +11,7 @@ that was found over the whole domain, on random and adversarial arguments, subno
 
 from gradcompile.runtime.jit import jit
 from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fma, from_bits32, rarely, rint, to_float32
-from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt
+from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt, tanh_beside
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
@@ -165,8 +165,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
 def tanh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic tangent, at most 0.75 ulp.
 
-    |x| = k*ln(2)/2 + r, and with t = tanh(r) and s = 2**k it is (s - 1 + (s + 1)*t)/(s + 1 + (s - 1)*t). Both are added
-    with their errors, and the quotient is corrected by what it leaves. Where s + 1 rounds to s, s - 1 has to be s - 2.
+    |x| = k*ln(2)/2 + r, and tanh(r) = r + r**3*p(r**2); what `tanh_beside` makes of it and s = 2**k.
     """
     y = at_most(fabs(x), 10.0)
     shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
@@ -178,17 +177,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     p = fma(r2, TANH[2], TANH[1])
     p = fma(p, r2, TANH[0])
     rest = fma(p, r * r2, -low)
-    t = high + rest
-    plus = from_bits32(bits(shifted) << 23) + 1.0
-    minus = plus - 2.0
-    below = fma(minus, t, plus)
-    below_low = fma(minus, t, plus - below)
-    above = fma(plus, high, plus) - 2.0
-    above_low = fma(plus, rest, fma(plus, high, minus - above))
-    inverse = 1.0 / below
-    q = above * inverse
-    q = fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)
-    return copysign(q, x)
+    return copysign(tanh_beside(from_bits32(bits(shifted) << 23) + 1.0, high, rest), x)
 
 
 @jit

@@ -10,7 +10,7 @@ from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.recurrence import scan
-from gradcompile.frontend.arrays.shapes import Axis, axes_of, axis_of, filled, part, with_axes
+from gradcompile.frontend.arrays.shapes import Axis, axes_of, axis_of, filled, part, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import (
     arithmetic,
     choose,
@@ -153,8 +153,7 @@ def product_along(n: Node, k: int) -> Node:
     one = filled(1 if n.type.dtype == "int64" else 1.0, kept, n.type.dtype)
     if isinstance(length, str):
         order = (k, *(j for j in range(len(n.type.shape)) if j != k))
-        turned = apply("transpose", n, params=(order,)) if k else n
-        product, _ = scan(lambda so_far, x: (so_far * x, None), Array(one), Array(turned))
+        product, _ = scan(lambda so_far, x: (so_far * x, None), Array(one), Array(transposed(n, order)))
         return lift(product)
     if length == 0:
         return one

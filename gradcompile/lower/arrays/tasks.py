@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradcompile.lower.arrays.nests import Nest
 
 LEAST = '-float("inf")'  # what a maximum starts from
-START = {"sum": "0.0", "amax": LEAST}
+START = {"sum": "0.0", "amax": LEAST}  # of what is gathered, from several blocks as well
 PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "largest")}  # what lanes gather, and what brings them together
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gradcompile.runtime.native.values import SHORT, SIZES, typed
+
 if TYPE_CHECKING:
     from gradcompile.runtime.native.writer import Unit
 
@@ -32,6 +34,24 @@ class Lines:
         name = f"%v{self.count}"
         self.lines.append(f"  {name} = {text}")
         return name
+
+    def spread(self, text: str, type: str, width: int) -> str:
+        """A vector of one number."""
+        whole = f"<{width} x {type}>"
+        one = self.emit(f"insertelement {whole} poison, {type} {text}, i64 0")
+        return self.emit(f"shufflevector {whole} {one}, {whole} poison, <{width} x i32> zeroinitializer")
+
+    def load_masked(self, type: str, width: int, place: str, mask: str, other: str) -> str:
+        """Neighbours in memory, and those of `other` where the mask is false, which are not read."""
+        name, whole, bits = f"llvm.masked.load.v{width}{SHORT[type]}.p0", typed(type, width), typed("i1", width)
+        self.unit.declare(name, f"{whole} @{name}(ptr, i32, {bits}, {whole})")
+        return self.emit(f"call {whole} @{name}(ptr {place}, i32 {SIZES[type]}, {bits} {mask}, {whole} {other})")
+
+    def store_masked(self, type: str, width: int, text: str, place: str, mask: str) -> None:
+        """Write neighbours in memory where the mask is true."""
+        name, whole, bits = f"llvm.masked.store.v{width}{SHORT[type]}.p0", typed(type, width), typed("i1", width)
+        self.unit.declare(name, f"void @{name}({whole}, ptr, i32, {bits})")
+        self.lines.append(f"  call void @{name}({whole} {text}, ptr {place}, i32 {SIZES[type]}, {bits} {mask})")
 
     def label(self, wish: str) -> str:
         """A new name for a block."""

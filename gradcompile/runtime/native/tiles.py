@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcompile.runtime.native.builtin import settings
 from gradcompile.runtime.native.lines import Lines
-from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SHORT, SIZES, Array, Value, number, operand, typed
+from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, number, operand, typed
 
 if TYPE_CHECKING:
     from gradcompile.runtime.native.writer import Unit, Writer
@@ -114,7 +114,7 @@ class Kernel(Lines):
     def __init__(self, unit: "Unit", tile: Tile) -> None:
         super().__init__(unit)
         self.type, self.lanes, self.size = tile.type, tile.lanes, SIZES[tile.type]
-        self.whole, self.masks = typed(tile.type, tile.lanes), typed("i1", tile.lanes)
+        self.whole = typed(tile.type, tile.lanes)
 
     def at(self, pointer: str, offset: str | int) -> str:
         """The address of an element."""
@@ -133,35 +133,23 @@ class Kernel(Lines):
         name = self.unit.declare("llvm.smin.i64", "i64 @llvm.smin.i64(i64, i64)")
         return self.emit(f"call i64 @{name}(i64 {x}, i64 {y})")
 
-    def spread(self, value: str, type: str) -> str:
-        """A vector of one number."""
-        one = self.emit(f"insertelement <{self.lanes} x {type}> poison, {type} {value}, i64 0")
-        lanes = f"<{self.lanes} x i32> zeroinitializer"
-        return self.emit(f"shufflevector <{self.lanes} x {type}> {one}, <{self.lanes} x {type}> poison, {lanes}")
-
     def first(self, count: str) -> str:
         """The mask of the first lanes, so many."""
         lanes = ", ".join(f"i64 {k}" for k in range(self.lanes))
-        return self.emit(f"icmp slt <{self.lanes} x i64> <{lanes}>, {self.spread(count, 'i64')}")
+        return self.emit(f"icmp slt <{self.lanes} x i64> <{lanes}>, {self.spread(count, 'i64', self.lanes)}")
 
     def read(self, place: str, mask: str = "") -> str:
         """The vector at an address, 0 where the mask is false."""
         if not mask:
             return self.emit(f"load {self.whole}, ptr {place}, align {self.size}")
-        name = f"llvm.masked.load.v{self.lanes}{SHORT[self.type]}.p0"
-        self.unit.declare(name, f"{self.whole} @{name}(ptr, i32, {self.masks}, {self.whole})")
-        given = f"ptr {place}, i32 {self.size}, {self.masks} {mask}, {self.whole} zeroinitializer"
-        return self.emit(f"call {self.whole} @{name}({given})")
+        return self.load_masked(self.type, self.lanes, place, mask, "zeroinitializer")
 
     def write(self, value: str, place: str, mask: str = "") -> None:
         """Write a vector, where the mask is true."""
         if not mask:
             self.lines.append(f"  store {self.whole} {value}, ptr {place}, align {self.size}")
             return
-        name = f"llvm.masked.store.v{self.lanes}{SHORT[self.type]}.p0"
-        self.unit.declare(name, f"void @{name}({self.whole}, ptr, i32, {self.masks})")
-        given = f"{self.whole} {value}, ptr {place}, i32 {self.size}, {self.masks} {mask}"
-        self.lines.append(f"  call void @{name}({given})")
+        self.store_masked(self.type, self.lanes, value, place, mask)
 
     def fused(self, x: str, y: str, z: str) -> str:
         """x*y + z."""
@@ -209,7 +197,8 @@ def multiplied(unit: "Unit", tile: Tile, masked: bool) -> str:
     def term(k: str, sums: Sequence[str]) -> list[str]:
         b = w.row("%b", k, "%bs")
         right = [w.read(w.at(b, k), "" if tile.turned else mask) for k, mask in zip(offsets, masks, strict=True)]
-        ones = [w.spread(w.emit(f"load {w.type}, ptr {w.row(x, k, '%ak')}, align {w.size}"), w.type) for x in left]
+        numbers = [w.emit(f"load {w.type}, ptr {w.row(x, k, '%ak')}, align {w.size}") for x in left]
+        ones = [w.spread(x, w.type, w.lanes) for x in numbers]
         pairs = [(x, y) for x in ones for y in right]
         return [w.fused(x, y, z) for (x, y), z in zip(pairs, sums, strict=True)]
 
@@ -220,7 +209,7 @@ def multiplied(unit: "Unit", tile: Tile, masked: bool) -> str:
     w.lines.append(f"  br i1 {sets}, label %{writing}, label %{adding}")
     before = w.block
     w.start(adding)
-    sign = w.spread("%sign", w.type)
+    sign = w.spread("%sign", w.type, w.lanes)
     added = [w.fused(sign, s, w.read(*place)) for s, place in zip(sums, places, strict=True)]
     w.jump(writing)
     w.start(writing)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.lines import Lines
-from gradcompile.runtime.native.masks import has_masks, load_masked, mask_before, store_masked
+from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     ATTRIBUTES,
@@ -536,9 +536,7 @@ class Writer(Lines):
             text = self.emit(f"{conversion(own, type)} {typed(own, v.width)} {text} to {typed(type, v.width)}")
         if v.width == width:
             return str(text)
-        one = self.emit(f"insertelement <{width} x {type}> poison, {type} {text}, i64 0")
-        mask = f"<{width} x i32> zeroinitializer"
-        return self.emit(f"shufflevector <{width} x {type}> {one}, <{width} x {type}> poison, {mask}")
+        return self.spread(text, type, width)
 
     def spread_lane(self, v: Value) -> Value:
         """The index of each lane as a vector of integers; a lane that is off has that of the first."""
@@ -639,7 +637,7 @@ class Writer(Lines):
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
             if width > 1 and self.mask:
-                return load_masked(self, type, width, at)
+                return load_lanes(self, type, width, at)
             return Value(type, width, self.emit(f"load {typed(type, width)}, ptr {at}, align {align}"))
         vector = "poison"
         for k, at in enumerate(self.lane_places(array, offset)):
@@ -658,7 +656,7 @@ class Writer(Lines):
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
             if width > 1 and self.mask:
-                store_masked(self, Value(type, width, text), at)
+                self.store_masked(type, width, text, at, self.mask)
                 return
             self.lines.append(f"  store {typed(type, width)} {text}, ptr {at}, align {align}")
             return
