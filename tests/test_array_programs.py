@@ -200,7 +200,8 @@ def test_a_table_as_long_as_the_samples():
 
 def test_a_table_with_infinities():
     ends, k = np.array([-np.inf, 0.5, np.inf]), array("k", "n", dtype="int64")
-    loss = -np.mean(np.log(nn.sigmoid(np.take(ends, k + 1) - A @ w) - nn.sigmoid(np.take(ends, k) - A @ w)))
+    ends = np.asarray(ends, like=k)
+    loss = -np.mean(np.log(nn.sigmoid(ends[k + 1] - A @ w) - nn.sigmoid(ends[k] - A @ w)))
     check_grad(loss, [w], samples_of(40) | {"k": np.arange(40) % 2})
 
 
