@@ -353,7 +353,8 @@ class CompiledGrad(Compiled):
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.
 
         Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
-        evaluations in high precision for each entry of theta: call it with a few samples.
+        evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
+        few samples.
         """
         values = self._leaf_values(args, named)
         inputs = [values[a.leaf] for a in self.problem.inputs]

@@ -57,8 +57,15 @@ def place(k: int, dim: Dim) -> Dim:
     return k if k >= 0 else dim_sum(dim, k)
 
 
+def from_end(k: Any, dim: Dim) -> Any:
+    """An end of a slice; the length less a number, as x.shape[0] - 1 is, counts from the end."""
+    less = dim_sum(k, dim_product(-1, dim)) if isinstance(k, str) else k
+    return less if isinstance(less, int) and less < 0 else k
+
+
 def span(s: slice, dim: Dim) -> Span | None:
     """A slice as a span, None if it is the whole axis."""
+    s = slice(from_end(s.start, dim), None if isinstance(dim, str) and s.stop == dim else from_end(s.stop, dim), s.step)
     if any(v is not None and not isinstance(v, int | np.integer) for v in (s.start, s.stop, s.step)):
         raise ExpressionError(f"a slice has whole numbers, not {s.start!r}:{s.stop!r}:{s.step!r}; use np.take")
     if isinstance(dim, int):

@@ -117,5 +117,7 @@ class ArrayNaming(Naming):
             if repr(known) == repr(values):
                 return name
         name = self.fresh("TABLE")
+        while name in self.tables:  # one of another function's, whose names are not known here
+            name = self.fresh("TABLE")
         self.tables[name] = values
         return name
