@@ -165,14 +165,15 @@ class PassWriter(Writer):
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before(self.needed_whole(p))
-        name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
+        wishes = ("samples", "sums", *(wish for wish, _ in GATHERED.values()))
+        name, whole, *gathered = (self.naming.fresh(w) if k else w for w in wishes)
         arrays = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
         d = Drawn(name, self.outside(), [Line(f"{self.plan.block} = min(BLOCK, stop - first)")])
         d.naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         d.block += [self.cut(x, d.source) for x in p.cut]
         handed = list(self.handed)
         own = [r for r in p.reductions if r.node not in self.direct]
-        vectors = self.vectors(own, k)
+        vectors = self.vectors(own, gathered)
         d.targets += [Target(r.block, self.place(r.node, d.source), True) for r in own]
         gradients = [r for r in p.reductions if r.node in self.direct]
         d.targets += [self.added(r, d.source) for r in gradients]
@@ -185,15 +186,11 @@ class PassWriter(Writer):
         self.call_pass(d, whole, vectors)
         return d
 
-    def vectors(self, own: Sequence[Reduction], k: int) -> Vectors:
-        """Places for what pass k gathers, in one array for sums and one for maxima."""
-        found: Vectors = {}
-        for kind, (wish, _) in GATHERED.items():
-            nodes = [r.node for r in own if r.kind == kind]
-            if nodes:
-                array = self.naming.fresh(wish) if k else wish
-                found[array] = kind, self.keep(nodes, array)
-        return found
+    def vectors(self, own: Sequence[Reduction], names: Sequence[str]) -> Vectors:
+        """Places for what a pass gathers, in one array for sums and one for maxima."""
+        nodes = {kind: [r.node for r in own if r.kind == kind] for kind in GATHERED}
+        pairs = zip(names, nodes.items(), strict=True)
+        return {array: (kind, self.keep(found, array)) for array, (kind, found) in pairs if found}
 
     def cut(self, x: Node, source: Source) -> Statement:
         """The rows of a block, of an array that is there."""
