@@ -554,6 +554,7 @@ def test_many_operands_are_multiplied_in_their_order():
         ("np.linalg.solve(A, v[:4])", "the rows differ"),
         ("np.einsum('ij,jk->ik', X)", "names 2 operands, 1 are given"),
         ("np.einsum('ijk->i', X)", "does not name the 2 axes"),
+        ("np.einsum('ii->i', A[:1])", r"axes 0 and 1 of shape \(1, 3\): their lengths differ"),
         ("np.einsum('ij->iz', X)", "one that no operand has"),
         ("X & W", "compare first"),
         ("X * np.zeros((400, 400))", "make it an input"),

@@ -210,3 +210,52 @@ def test_one_entry_at_a_place_that_is_found():
     rows = np.eye(6)[:4]
     _, grad = agrees(f, [0.5, 3.0, -1.0, 2.0, 0.0, 1.0], rows)
     np.testing.assert_array_equal(grad, [0, 6, 1, 0, 0, 0])
+
+
+LOOSE = [
+    "W[k + 3]", "W[3 * k, k]", "W[:, k + 4].T", "W[k * k - 9][:1]", "np.take(W, 2 * k, axis=0)", "W[k[::-1] + 2]",
+    "np.take_along_axis(rows @ W, 3 * k[:, None], axis=1)", "-gc.cross_entropy(rows @ W, k + 4)",
+    "W[np.argmax(rows) + 6]",
+    "W[np.where(k > 0, 100, k)]", "rows[k * 7, k]", "np.stack([W, W])[:, k + 3, 1].T",
+    "gc.scan(lambda at, r: (at + 2, W[at] * r[0]), k[0] * 0, rows)[1]",
+    "gc.scan(lambda at, j: (at, W[j[1] + at]), k[0] * 0, pairs)[1]",
+    "gc.scan(lambda at, j: (at, W[j[1]]), k[0] * 0, pairs)[1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LOOSE)
+def test_places_that_are_computed_are_inside_their_axis_or_nan(text):
+    """Compiled code checks no index, so what is outside would be read, and written to, somewhere in memory."""
+    k0, rows0 = np.array([-5, 0, 3, 4]), DRAWN["X"][:4]
+    pairs0 = np.array([[0, 5], [1, 7], [2, -7], [3, 1]])
+    given = {"W": W, "k": gc.array("k", "n", "int64"), "rows": gc.array("rows", ("n", 6)), "gc": gc, "np": np}
+    f = compile_grad(np.sum(eval(text, given | {"pairs": gc.array("pairs", ("n", 2), "int64")})), W, allow_unused=True)
+    values = {"k": k0, "rows": rows0, "pairs": pairs0}
+    loss, _ = agrees(f, DRAWN["W"], *(values[a.name] for a in f.problem.inputs))
+    assert np.isnan(loss)
+
+
+def test_a_place_outside_takes_no_part_in_the_gradient():
+    k = gc.array("k", "n", "int64")
+    f = compile_grad(np.sum(np.where(np.isnan(w[k + 2]), 1.0, w[k + 2] ** 2)), w)
+    loss, grad = agrees(f, np.arange(6.0), [0, 1, 5, 100, -9])
+    assert loss == 4 + 9 + 3
+    np.testing.assert_array_equal(grad, [0, 0, 4, 6, 0, 0])
+
+
+def test_places_that_are_checked_or_known_are_as_they_are():
+    k = gc.array("k", "n", "int64")
+    for entries in (w[k], w[k % 6], w[[0, 1]], np.sort(w), w[np.argsort(w)], w[np.argmax(w)], W[k, k]):
+        assert entries.node.op.name == "gather"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(k * k - 9) * c", "(k + k) * c", "(2 - 3 * k) * c", "np.where(k > -1, -k, k - 2) * c", "np.clip(k, -3, -1) * c",
+     "W[(k + k) % 6]", "W[(k * k - 9) % 6] * c", "np.max(k - 7) * c", "np.sum(np.sort(k - 2)) * c"],
+)  # fmt: skip
+def test_whole_numbers_stay_whole(text):
+    k, c = gc.array("k", "n", "int64"), gc.array("c")
+    f = compile_grad(np.sum(eval(text, {"k": k, "c": c, "W": W, "np": np})), [W, c], allow_unused=True)
+    agrees(f, DRAWN["W"], 0.7, [-5, 0, 3, 4])
+    assert "9.0" not in f.source

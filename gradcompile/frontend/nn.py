@@ -15,6 +15,7 @@ import sympy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
+from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
 from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, with_axes
@@ -208,7 +209,7 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
                               "probabilities need a floating-point dtype")  # fmt: skip
     shape = right.type.shape
     places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
-    return Array(elementwise("neg", apply("gather", logs, *places, params=(0,))))
+    return Array(elementwise("neg", picked(logs, places, 0)))
 
 
 def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:

@@ -165,6 +165,7 @@ def lengths_in(n: Node, around: Around) -> Iterator[Length]:
     elif n.op.name in ("gather", "scatter_add"):
         for index, d in indexed(n):
             source, views, _ = viewed(index, around)
+            yield Length(dim_sum(d, -1), dim_product(*index.type.shape), n)
             if source.op.name in ("table", "const") and not views:
                 values = np.asarray(source.op.value(*source.params), np.int64)
                 yield Length(dim_sum(d, -1 - int(values.max(initial=-1))), 1, n)

@@ -1,6 +1,6 @@
 """Indexing as NumPy's, by numbers, slices, new axes and integer arrays; and the functions that are made of it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
+from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function
@@ -115,15 +116,20 @@ def check_constant(axes: Sequence[Entry], shape: Shape) -> None:
                 raise ExpressionError(f"an index from {values.min():g} to {values.max():g} is outside an axis of {dim}")
 
 
-def gathered(n: Node, axes: Sequence[int], arrays: Sequence[Node], together: bool) -> Node:
-    """Entries at integer arrays along axes: in place of the axes if these stand together, else in front."""
+def gathered(
+    n: Node, axes: Sequence[int], arrays: Sequence[Node], together: bool, known: Container[Node] = ()
+) -> Node:
+    """Entries at integer arrays along axes: in place of the axes if these stand together, else in front.
+
+    known: arrays that are inside the axes for certain.
+    """
     shape = broadcast(*(a.type.shape for a in arrays))
     indices = [expand(a, shape) for a in arrays]
     first = axes[0]
     if list(axes) != list(range(first, first + len(axes))):
         rest = [k for k in range(len(n.type.shape)) if k not in axes]
         n, first = transposed(n, [*axes, *rest]), 0
-    result = apply("gather", n, *indices, params=(first,))
+    result = picked(n, indices, first, known)
     if together or first == 0:
         return result
     moved = range(first, first + len(shape))
@@ -173,7 +179,7 @@ def along(n: Node, index: Node, axis: int) -> Node:
     """The entries of each line at the index along an axis, which may have another length."""
     whole = index.type.shape
     places = [index if j == axis else iota(whole, j) for j in range(len(whole))]
-    return apply("gather", n, *places, params=(0,))
+    return picked(n, places, 0)
 
 
 @function(np.argsort, method="argsort")
