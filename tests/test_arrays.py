@@ -610,7 +610,7 @@ def test_in_place_operators_give_the_name_another_meaning():
 
 def test_numbers_of_sympy_are_numbers():
     v = S["v"]
-    for case in (sympy.pi * v, v * sympy.pi, v * sympy.Rational(3, 2) + sympy.Integer(2) * v, v**sympy.Integer(2)):
+    for case in (sympy.pi * v, v * sympy.pi, v * sympy.Rational(3, 2) + sympy.Integer(2) * v, v ** sympy.Integer(2)):
         assert isinstance(case, Array) and case.shape == ("n",)
     np.testing.assert_array_equal(evaluate([(sympy.Rational(3, 2) * v).node], ENV)[0], 1.5 * V["v"])
 

@@ -116,9 +116,7 @@ def check_constant(axes: Sequence[Entry], shape: Shape) -> None:
                 raise ExpressionError(f"an index from {values.min():g} to {values.max():g} is outside an axis of {dim}")
 
 
-def gathered(
-    n: Node, axes: Sequence[int], arrays: Sequence[Node], together: bool, known: Container[Node] = ()
-) -> Node:
+def gathered(n: Node, axes: Sequence[int], arrays: Sequence[Node], together: bool, known: Container[Node] = ()) -> Node:
     """Entries at integer arrays along axes: in place of the axes if these stand together, else in front.
 
     known: arrays that are inside the axes for certain.
