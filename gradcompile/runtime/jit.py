@@ -17,7 +17,7 @@ from typing import Any
 
 from gradcompile.runtime import cache as disk
 from gradcompile.runtime import native
-from gradcompile.runtime.native import connect_store, dispatcher, remember
+from gradcompile.runtime.native import dispatcher, remember
 
 _lock = threading.RLock()
 _warned: set[str] = set()
@@ -76,10 +76,7 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     import numba
 
-    if numba.config.DISABLE_JIT:
-        return function
-    connect_store()
-    return Deferred(function)
+    return function if numba.config.DISABLE_JIT else Deferred(function)
 
 
 def njit(function: Callable[..., Any]) -> Any:

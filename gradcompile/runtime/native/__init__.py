@@ -39,8 +39,8 @@ from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_
 from gradcompile.runtime.native.writer import Unit
 
 __all__ = [
-    "SubsetError", "connect_store", "dispatcher", "entry", "kind_of", "lower", "machine_code", "mark_of", "own_lines",
-    "own_text", "remember", "syntax",
+    "SubsetError", "dispatcher", "entry", "kind_of", "lower", "machine_code", "mark_of", "own_lines", "own_text",
+    "remember", "syntax",
 ]  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
     import numba
     from numba.extending import intrinsic
 
+    connect_store()
     name, code = function.__name__, function.__code__
     arguments = ", ".join(code.co_varnames[: code.co_argcount])
     space: dict[str, Any] = {"resolve": resolve, "function": function, "__name__": function.__module__}

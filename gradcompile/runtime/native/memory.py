@@ -96,7 +96,7 @@ def connect_store() -> None:
         binding.add_symbol(STORE, ctypes.addressof(slots))
 
 
-def taken(unit: "Unit", size: str, name: str) -> list[str]:
+def take_lines(unit: "Unit", size: str, name: str) -> list[str]:
     """The lines that take so many bytes, from where a vector register fits on, as `name`; the block is `name`.taken."""
     values = {"mark": unit.mark, "store": STORE, "slots": SLOTS, "least": LEAST, "range": MOST - LEAST}
     unit.declared.setdefault(STORE, TEXT.substitute(values, head=2 * REGISTER))
@@ -110,6 +110,6 @@ def taken(unit: "Unit", size: str, name: str) -> list[str]:
     ]
 
 
-def given(unit: "Unit", block: str) -> str:
+def give_line(unit: "Unit", block: str) -> str:
     """The line that gives a block back."""
     return f"  call void @{unit.mark}.give(ptr {block})"

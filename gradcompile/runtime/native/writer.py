@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradcompile.runtime.native import memory
 from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.lines import Lines
 from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
+from gradcompile.runtime.native.memory import give_line, take_lines
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     ATTRIBUTES,
@@ -233,7 +233,7 @@ class Writer(Lines):
             self.made.result, self.made.width = result.type, result.width
             final = f"  ret {typed(result.type, result.width)} {result.text}"
         if not self.many:
-            frees = [memory.given(self.unit, p) for p in self.freed]
+            frees = [give_line(self.unit, p) for p in self.freed]
             lines = ["entry:", *self.entry, "  br label %start", "start:", *self.lines, *frees, final]
             self.made.body = "\n".join(lines)
             return
@@ -259,9 +259,9 @@ class Writer(Lines):
     def free_lines(self, pointer: str, name: str) -> list[str]:
         """The lines with which the caller of all pieces frees memory that one of them took, or it itself."""
         if pointer not in self.slots:
-            return [memory.given(self.unit, pointer)]
+            return [give_line(self.unit, pointer)]
         place = f"  {name}.place = getelementptr i64, ptr %frame, i64 {self.slots[pointer]}"
-        return [place, f"  {name} = load ptr, ptr {name}.place", memory.given(self.unit, name)]
+        return [place, f"  {name} = load ptr, ptr {name}.place", give_line(self.unit, name)]
 
     def next_piece(self) -> None:
         """Go on in a new function, which shares a frame of memory with those before."""
@@ -761,7 +761,7 @@ class Writer(Lines):
 
     def take(self, lines: list[str], size: str, name: str) -> str:
         """Write the lines that take so many bytes from the heap, from where a vector register fits on; what to free."""
-        lines += memory.taken(self.unit, size, name)
+        lines += take_lines(self.unit, size, name)
         self.freed.append(f"{name}.taken")
         return self.freed[-1]
 
