@@ -24,6 +24,7 @@ from gradcompile.ops.scan import (
     closed,
     fresh,
     frontier,
+    laid,
     packed,
     part_of,
     parts,
@@ -60,8 +61,9 @@ def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., 
             for row, y in zip(rows, ys, strict=True):
                 row.append(y)
             sums = [s + q for s, q in zip(sums, totals, strict=True)]
-        flat = [np.ravel(v) for v in (*carries, *(y for row in rows for y in row[:: -1 if loop.reverse else 1]), *sums)]
-        return np.concatenate(flat)
+        stacks = ([*map(np.ravel, row[:: -1 if loop.reverse else 1])] for row in rows)
+        flat = [[np.ravel(c)] for c in carries] + [*stacks] + [[np.ravel(q)] for q in sums]
+        return np.concatenate([v for k in laid(loop) for v in flat[k]])
 
     return value
 

@@ -90,15 +90,29 @@ def stacked(type: ArrayType, length: Dim) -> ArrayType:
     return ArrayType((length, *type.shape), type.dtype)
 
 
+def laid(loop: Loop) -> list[int]:
+    """The results (see `Loop.split`) in the order in which they lie in the vector.
+
+    A carry's values before each step lie beside its last one, as they were made: all that it was is one array of
+    length + 1 rows.
+    """
+    first, order = len(loop.finals), list[int]()
+    for k, carry in enumerate(loop.carries):
+        stack = [first + loop.ys.index(carry)] if carry in loop.ys else []
+        order += [k, *stack] if loop.reverse else [*stack, k]
+    return list(dict.fromkeys([*order, *range(len(loop.roots))]))
+
+
 def parts(loop: Loop) -> list[Part]:
-    """The places of the finals, the ys and the totals, one after the other."""
+    """The places of the finals, the ys and the totals in the vector."""
     types = [*(f.type for f in loop.finals), *(stacked(y.type, loop.length) for y in loop.ys)]
-    found, offset = list[Part](), dim_sum(0)
-    for t in (*types, *(q.type for q in loop.totals)):
-        size = dim_product(*t.shape)
-        found.append(Part(Span(offset, size), t))
+    types += [q.type for q in loop.totals]
+    found, offset = dict[int, Part](), dim_sum(0)
+    for k in laid(loop):
+        size = dim_product(*types[k].shape)
+        found[k] = Part(Span(offset, size), types[k])
         offset = dim_sum(offset, size)
-    return found
+    return [found[k] for k in range(len(types))]
 
 
 def scan_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:

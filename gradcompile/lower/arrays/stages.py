@@ -37,7 +37,8 @@ class Stages:
     memory: arrays and scalars that stand somewhere. texts: scalars from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. partials: arrays of LANES entries. children: the bodies of loops. finals:
-    scalars that are brought where they are wanted last. cleared: arrays that sums are added to.
+    scalars that are brought where they are wanted last. cleared: arrays that sums are added to. order, roots: what is
+    planned.
     """
 
     naming: ArrayNaming
@@ -56,6 +57,8 @@ class Stages:
     children: list["Stages"] = field(default_factory=list)
     finals: list[Target] = field(default_factory=list)
     cleared: set[str] = field(default_factory=set)
+    order: Sequence[Node] = ()
+    roots: Sequence[Node] = ()
 
     def __post_init__(self) -> None:
         self.entries = Entries(self.memory)
@@ -76,7 +79,8 @@ class Stages:
         """Plan all tasks for roots that go somewhere, and for scalars."""
         roots = [t.node for t in targets]
         there = self.memory.keys() | self.texts.keys()
-        order = topological([*roots, *scalars], there.__contains__)
+        self.roots = [*roots, *scalars]
+        self.order = order = topological(self.roots, there.__contains__)
         self.layout.learn(order)
         needed, kept = stored(order, roots, self.memory)
         direct = directly(order, targets)
