@@ -24,11 +24,11 @@ from gradcompile.ops.scan import (
     closed,
     fresh,
     frontier,
-    laid,
     packed,
     part_of,
     parts,
     renewed,
+    result_type,
     scan_type,
     typed,
     unpacked,
@@ -45,11 +45,10 @@ HEAVY = frozenset(  # stored rather than computed again
 # The value
 
 
-def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., Any]:
-    """The value of a scan by an evaluator of bodies, in one dtype or in that of each node."""
+def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., list[Any]]:
+    """The results of a scan by an evaluator of bodies, in one dtype or in that of each node."""
 
-    def value(*given: Any) -> Any:
-        *args, loop, dims = given
+    def results(args: Sequence[Any], loop: Loop, dims: Dims) -> list[Any]:
         length = dim_value(loop.length, dims)
         carries, xs, constants = loop.arguments(args)
         rows: list[list[Any]] = [[] for _ in loop.ys]
@@ -61,9 +60,29 @@ def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., 
             for row, y in zip(rows, ys, strict=True):
                 row.append(y)
             sums = [s + q for s, q in zip(sums, totals, strict=True)]
-        stacks = ([*map(np.ravel, row[:: -1 if loop.reverse else 1])] for row in rows)
-        flat = [[np.ravel(c)] for c in carries] + [*stacks] + [[np.ravel(q)] for q in sums]
-        return np.concatenate([v for k in laid(loop) for v in flat[k]])
+        stacks = [np.reshape(row[:: -1 if loop.reverse else 1], (length, *(dim_value(d, dims) for d in y.type.shape)))
+                  for row, y in zip(rows, loop.ys, strict=True)]  # fmt: skip
+        return [*carries, *stacks, *sums]
+
+    return results
+
+
+def in_vector(results: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """The value of a scan."""
+
+    def value(*given: Any) -> Any:
+        *args, loop, dims = given
+        return np.concatenate([np.ravel(v) for v in results(args, loop, dims)])
+
+    return value
+
+
+def alone(results: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """The value of one result."""
+
+    def value(*given: Any) -> Any:
+        *args, loop, k, dims = given
+        return results(args, loop, dims)[k]
 
     return value
 
@@ -277,8 +296,8 @@ register(
     Op(
         "scan",
         scan_type,
-        repeated(np_values, None),
-        exact=repeated(exact_values, object),
+        in_vector(repeated(np_values, None)),
+        exact=in_vector(repeated(exact_values, object)),
         vjp=scan_vjp,
         jvp=scan_jvp,
         reach=scan_reach,
@@ -288,5 +307,18 @@ register(
         accuracy="that of the steps",
         convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
         doc="a step repeated, each from what the last one left",
+    )
+)
+register(
+    Op(
+        "scanned",
+        result_type,
+        alone(repeated(np_values, None)),
+        exact=alone(repeated(exact_values, object)),
+        cost=0,
+        arity=None,
+        derivative="none: it is made after differentiation",
+        accuracy="that of the steps",
+        doc="one result of a scan",
     )
 )

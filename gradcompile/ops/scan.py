@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Nodes = tuple["Node", ...]
 T = TypeVar("T")
+LOOPS = frozenset({"scan", "scanned"})  # ops whose first param is a Loop
 INLINE = frozenset({"broadcast", "transpose"})  # the body repeats these of a constant itself: they need no memory
 _numbers = count()
 
@@ -90,29 +91,15 @@ def stacked(type: ArrayType, length: Dim) -> ArrayType:
     return ArrayType((length, *type.shape), type.dtype)
 
 
-def laid(loop: Loop) -> list[int]:
-    """The results (see `Loop.split`) in the order in which they lie in the vector.
-
-    A carry's values before each step lie beside its last one, as they were made: all that it was is one array of
-    length + 1 rows.
-    """
-    first, order = len(loop.finals), list[int]()
-    for k, carry in enumerate(loop.carries):
-        stack = [first + loop.ys.index(carry)] if carry in loop.ys else []
-        order += [k, *stack] if loop.reverse else [*stack, k]
-    return list(dict.fromkeys([*order, *range(len(loop.roots))]))
-
-
 def parts(loop: Loop) -> list[Part]:
-    """The places of the finals, the ys and the totals in the vector."""
+    """The places of the finals, the ys and the totals, one after the other."""
     types = [*(f.type for f in loop.finals), *(stacked(y.type, loop.length) for y in loop.ys)]
-    types += [q.type for q in loop.totals]
-    found, offset = dict[int, Part](), dim_sum(0)
-    for k in laid(loop):
-        size = dim_product(*types[k].shape)
-        found[k] = Part(Span(offset, size), types[k])
+    found, offset = list[Part](), dim_sum(0)
+    for t in (*types, *(q.type for q in loop.totals)):
+        size = dim_product(*t.shape)
+        found.append(Part(Span(offset, size), t))
         offset = dim_sum(offset, size)
-    return [found[k] for k in range(len(types))]
+    return found
 
 
 def scan_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -127,6 +114,18 @@ def scan_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     found = parts(loop)
     size = dim_sum(*(p.span.count for p in found))
     return ArrayType((size,), promote(*(p.type.dtype for p in found)))
+
+
+def result_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """One result of a scan, by its place among all."""
+    loop, k = params
+    scan_type(types, (loop,))
+    return parts(loop)[k].type
+
+
+def results_of(n: "Node") -> "list[Node]":
+    """The results of a scan (see `Loop.split`) as nodes of their own, without the vector."""
+    return [ir.apply("scanned", *n.args, params=(n.params[0], k)) for k in range(len(n.params[0].roots))]
 
 
 def unpacked(n: "Node") -> "list[Node]":

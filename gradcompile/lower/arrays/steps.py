@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays.entries import Memory, Place
 from gradcompile.lower.arrays.layout import is_copy
-from gradcompile.lower.arrays.tasks import Target, everywhere, text_at
-from gradcompile.lower.arrays.texts import atom_of, text_of, tuple_of
+from gradcompile.lower.arrays.tasks import Goal, Target, everywhere, text_at
+from gradcompile.lower.arrays.texts import atom_of, text_of
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.ops import scan as record
-from gradcompile.types import Dim, Shape, dim_sum
+from gradcompile.types import dim_sum
 
 if TYPE_CHECKING:
     from gradcompile.lower.arrays.stages import Stages
 
 
-def scan(outer: "Stages", n: Node, target: Target | None) -> None:
-    """Put a scan into the stages of what it stands in."""
-    there = target is not None and not target.add and target.memory.dense
-    Steps(outer, n, target if there else None).plan()
-    if target is not None and not there:
-        outer.bring(target)
+def scanned(outer: "Stages", n: Node, target: Target | None) -> None:
+    """Put a scan into the stages of what it stands in, when the first of its results is to be made."""
+    if n in outer.schedule.made:
+        return
+    group = [x for x in outer.order if x.op is n.op and x.args == n.args and x.params[0] == n.params[0]]
+    Steps(outer, group).plan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +52,24 @@ class Carry:
 class Steps:
     """A scan that is being planned.
 
-    outer, inner: the stages around it and those of one step. target: where it is wanted. name: of the vector of all
-    that it gives. finals, ys, totals: where these are in it. head: the lines that begin a step. step, count: the
-    variables of the place of a step, and of the loop. scalars: numbers that do not change from step to step.
+    outer, inner: the stages around it and those of one step. results: those that are wanted, by their
+    places. head: the lines that begin a step. step, count: the variables of the place of a step, and of the loop.
+    scalars: numbers that do not change from step to step.
     """
 
     outer: "Stages"
-    node: Node
-    target: Target | None
+    group: Sequence[Node]
     loop: record.Loop = field(init=False)
     inner: "Stages" = field(init=False)
-    name: str = field(init=False)
-    finals: Sequence[record.Part] = field(init=False)
-    ys: Sequence[record.Part] = field(init=False)
-    totals: Sequence[record.Part] = field(init=False)
+    results: dict[int, Node] = field(init=False)
     step: str = field(init=False)
     count: str = field(init=False)
     head: list[Line] = field(default_factory=list)
     scalars: dict[Node, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.loop = self.node.params[0]
-        self.finals, self.ys, self.totals = self.loop.split(record.parts(self.loop))
-        self.name = self.vector()
+        self.loop = self.group[0].params[0]
+        self.results = {n.params[1]: n for n in self.group}
         order = topological(self.loop.roots)
         sizes = {x: atom_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
         self.inner = self.outer.inside(sizes)
@@ -82,19 +77,10 @@ class Steps:
         self.step = self.outer.naming.fresh("step")
         self.count = self.outer.naming.fresh("count") if self.loop.reverse else self.step
 
-    def vector(self) -> str:
-        """The vector of all that the scan gives: where that is wanted, or in the workspace."""
-        if self.target is not None:
-            self.outer.memory[self.node] = self.target.memory
-            return self.target.memory.name
-        name = self.outer.naming.name(self.node)
-        self.outer.storage.hold(self.node, name, (0,))
-        return name
-
     def plan(self) -> None:
         """Plan what comes before, each step, and what comes after."""
         outer, loop = self.outer, self.loop
-        inits, xs, constants = loop.arguments(self.node.args)
+        inits, xs, constants = loop.arguments(self.group[0].args)
         carries = [self.carry(k) for k in range(len(inits))]
         for carry, init in zip(carries, inits, strict=True):
             self.start(carry, init)
@@ -104,34 +90,54 @@ class Steps:
         for leaf, x in zip(loop.constants, constants, strict=True):
             self.give(leaf, x)
         for leaf, x in zip(loop.slices, xs, strict=True):
-            self.slice(leaf, outer.memory[self.source(x)])
-        targets = [*map(self.carried, carries, loop.carries, loop.finals), *self.stacks(), *self.sums()]
+            self.inner.memory[leaf] = self.entry(leaf, outer.memory[self.source(x)])
+        sums = self.sums()
+        targets = [*map(self.carried, carries, loop.carries, loop.finals), *self.stacks(), *(t for t, _ in sums)]
         self.inner.run(targets)
         standing = [self.source(x) for x in sources] + [x for x in inits if x in outer.memory and x.type.shape]
-        outer.schedule.call(standing, self.node, self.name, lambda: self.lines(targets, carries))
+        made = {n: (outer.memory.get(n) or outer.direct[n].memory).array for n in self.group}
+        outer.schedule.call(standing, made, lambda: self.lines([t.memory for t, new in sums if new], carries))
         for carry in carries:
             outer.storage.touch(carry.rows.array, outer.schedule.end - 1)
 
     # ---- carries
 
     def carry(self, k: int) -> Carry:
-        """The rows of a carry: the stack of what it was before each step and the last value, or else two by turns."""
-        leaf, length = self.loop.carries[k], text_of(self.loop.length)
-        if leaf not in self.loop.ys:
-            order = (0, *(1 + axis for axis in self.inner.layout.order(leaf.type.shape)))
-            rows = self.outer.storage.kept("carry", (2, *leaf.type.shape), order)
-            return Carry(rows, "0", f"{self.count} % 2", f"({self.count} + 1) % 2", f"{atom_of(self.loop.length)} % 2")
-        shape = (dim_sum(self.loop.length, 1), *leaf.type.shape)
-        begin = self.finals[k] if self.loop.reverse else self.ys[self.loop.ys.index(leaf)]
-        rows = Memory(self.part("carry", begin.span.start, shape), tuple(range(len(shape))), dense=True)
-        ends = (length, f"{self.step} + 1", self.step, "0")
-        return Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
+        """Where a carry stands: in what is stacked of it, with a row for the last value, or in two rows by turns."""
+        leaf, length, outer = self.loop.carries[k], self.loop.length, self.outer
+        final, stack = self.results.get(k), self.stack_of(leaf)
+        order = (0, *(1 + axis for axis in self.inner.layout.order(leaf.type.shape)))
+        if stack is None or not outer.direct.keys().isdisjoint({stack, final}):
+            rows = outer.storage.kept("carry", (2, *leaf.type.shape), order)
+            carry = Carry(rows, "0", f"{self.count} % 2", f"({self.count} + 1) % 2", f"{atom_of(length)} % 2")
+        else:
+            rows = outer.storage.kept("carry", (dim_sum(length, 1), *leaf.type.shape), order)
+            ends = (text_of(length), f"{self.step} + 1", self.step, "0")
+            carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
+            first = int(self.loop.reverse)
+            self.see(stack, rows, f"{first}:{text_of(dim_sum(length, first))}", order)
+        if final is not None and final not in outer.direct:
+            self.see(final, rows, carry.last, carry.memory("").order)
+        return carry
+
+    def stack_of(self, carry: Node) -> Node | None:
+        """What is stacked of a carry, if anything reads it."""
+        return self.results.get(len(self.loop.finals) + self.loop.ys.index(carry)) if carry in self.loop.ys else None
+
+    def see(self, n: Node, rows: Memory, index: str, order: tuple[int, ...]) -> None:
+        """A result is a part of the rows of a carry."""
+        text = f"{rows.name}[{index}]"
+        if n.type.shape:
+            name = self.outer.storage.name_view(self.outer.naming.name(n), rows.name, text)
+            self.outer.memory[n] = Memory(name, order, dense=True)
+        else:
+            self.outer.memory[n] = Memory(text, ())
 
     def start(self, carry: Carry, init: Node) -> None:
         """The initial value written into its row."""
         if init.type.shape:
-            memory = carry.memory(self.outer.storage.name_view(f"{carry.rows.name}_first", carry.rows.name,
-                                                               carry.row(carry.first)))  # fmt: skip
+            wish, text = f"{carry.rows.name}_first", carry.row(carry.first)
+            memory = carry.memory(self.outer.storage.name_view(wish, carry.rows.name, text))
         else:
             memory = Memory(carry.row(carry.first), ())
         self.outer.bring(Target(init, memory))
@@ -165,57 +171,56 @@ class Steps:
         self.inner.texts[leaf] = ""  # which `lines` knows
         self.outer.schedule.note_reads([self.outer.entries.entry(x, ())], self.outer.schedule.end)
 
-    def slice(self, leaf: Node, memory: Memory) -> None:
-        """Name the entries of what is walked at this step."""
+    def entry(self, leaf: Node, memory: Memory) -> Memory:
+        """The entry of an array at this step's place, under a name; leaf: what it stands for in a step."""
         index = [self.step if axis == 0 else ":" for axis in memory.order]
         while index[-1] == ":":
             index.pop()
         text = f"{memory.name}[{', '.join(index)}]"
         if not leaf.type.shape:
-            self.inner.memory[leaf] = Memory(text, (), memory.whole)
-            return
+            return Memory(text, (), memory.whole)
         name = self.outer.naming.fresh(f"{memory.name}_now")
-        order = tuple(axis - 1 for axis in memory.order if axis)
-        dense = memory.order[0] == 0 and (memory.dense or len(order) == 1)
-        self.inner.memory[leaf] = Memory(name, order, memory.whole, dense)
         self.head.append(Line(f"{name} = {text}"))
+        order = tuple(axis - 1 for axis in memory.order if axis)
+        return Memory(name, order, memory.whole, memory.order[0] == 0 and (memory.dense or len(order) == 1))
 
     # ---- what a step makes
 
-    def part(self, wish: str, start: Dim, shape: Shape) -> str:
-        """The name of a part of the scan's vector."""
-        text = f"view({self.name}, {text_of(start)}, {tuple_of(shape)})"
-        return self.outer.storage.name_view(f"{self.name}_{wish}", self.name, text)
-
     def stacks(self) -> list[Target]:
-        """What each step gives, one row of an array for all; carries are there already."""
-        targets, there = [], set(self.loop.carries)
-        for root, part in zip(self.loop.ys, self.ys, strict=True):
-            if root in there:
-                there.remove(root)
+        """What each step gives, one row of an array for all; those of carries are there already."""
+        targets = []
+        for k, root in enumerate(self.loop.ys, len(self.loop.finals)):
+            n = self.results.get(k)
+            if n is None or n in self.outer.memory:
                 continue
-            stacked = self.part("y", part.span.start, part.type.shape)
-            row = f"{stacked}[{self.step}]"
-            if root.type.shape:
-                name = self.outer.naming.fresh(f"{stacked}_now")
-                self.head.append(Line(f"{name} = {row}"))
-                targets.append(Target(root, Memory.plain(name, root, dense=True)))
-            else:
-                targets.append(Target(root, Memory(row, ())))
+            order = (0, *(1 + axis for axis in self.inner.layout.order(root.type.shape)))
+            goal = self.goal(n, order)
+            targets.append(Target(root, self.entry(root, goal.memory), goal.add, goal.comment))
         return targets
 
-    def sums(self) -> list[Target]:
-        """Sums over all steps."""
-        targets = []
-        for root, part in zip(self.loop.totals, self.totals, strict=True):
-            total = self.part("total", part.span.start, part.type.shape or (1,))
-            memory = Memory.plain(total, root, dense=True) if root.type.shape else Memory(f"{total}[0]", ())
-            targets.append(Target(root, memory, True))
-        return targets
+    def sums(self) -> list[tuple[Target, bool]]:
+        """Sums over all steps, and whether they start from zero."""
+        first = len(self.loop.finals) + len(self.loop.ys)
+        pairs = [(root, n) for k, root in enumerate(self.loop.totals, first) if (n := self.results.get(k)) is not None]
+        goals = [(root, self.goal(n, self.inner.layout.order(root.type.shape))) for root, n in pairs]
+        return [(Target(root, g.memory, True, g.comment), not g.add) for root, g in goals]
+
+    def goal(self, n: Node, order: tuple[int, ...]) -> Goal:
+        """Where a result goes: where it is wanted, or to an array of its own."""
+        outer, target = self.outer, self.outer.direct.get(n)
+        if target is not None:
+            if not target.add:
+                outer.memory[n] = target.memory
+            return Goal(target.memory, target.add, outer.said(n, target))
+        if n.type.shape:
+            memory = outer.storage.hold(n, outer.naming.name(n), order)
+        else:
+            memory = outer.memory[n] = Memory(f"{outer.storage.kept(outer.naming.name(n), ()).name}[0]", ())
+        return Goal(memory, comment=outer.said(n, None))
 
     # ---- text
 
-    def lines(self, targets: Sequence[Target], carries: Sequence[Carry]) -> list[Statement]:
+    def lines(self, cleared: Sequence[Memory], carries: Sequence[Carry]) -> list[Statement]:
         """The loop, from sums of zero to the last carries."""
         outer, inner = self.outer, self.inner
         for leaf, x in self.scalars.items():
@@ -223,45 +228,34 @@ class Steps:
         inner.bound = outer.bound
         length = text_of(self.loop.length)
         place = [Line(f"{self.step} = {length} - 1 - {self.count}")] if self.loop.reverse else []
-        body = [*place, *self.head, *inner.emit()]
-        loop = Loop(f"for {self.count} in range({length})", body)
-        return [*(cleared(t.memory) for t in targets if t.add), loop, *self.lasts(carries)]
+        loop = Loop(f"for {self.count} in range({length})", [*place, *self.head, *inner.emit()])
+        return [*map(start, cleared), loop, *self.lasts(carries)]
 
     def lasts(self, carries: Sequence[Carry]) -> list[Statement]:
-        """Last values that are not in the scan's vector yet, and are read there."""
+        """The last carries go where they are wanted."""
         lines: list[Statement] = []
-        for carry, leaf, part in zip(carries, self.loop.carries, self.finals, strict=True):
-            if leaf in self.loop.ys or not self.is_read(part):
-                continue
-            shape = leaf.type.shape
-            name = self.outer.naming.fresh(f"{self.name}_last")
-            lines.append(Line(f"{name} = view({self.name}, {text_of(part.span.start)}, {tuple_of(shape or (1,))})"))
-            if not shape:
-                lines.append(Line(f"{name}[0] = {carry.row(carry.last)}"))
-                continue
-            source = carry.memory(self.outer.naming.fresh(f"{carry.rows.name}_last"))
-            lines.append(Line(f"{source.name} = {carry.row(carry.last)}"))
-            lines += self.copy(shape, source, Memory.plain(name, leaf))
+        for k, carry in enumerate(carries):
+            n = self.results.get(k)
+            if n is not None and (target := self.outer.direct.get(n)) is not None:
+                name = self.outer.naming.fresh(f"{carry.rows.name}_last")
+                lines.append(Line(f"{name} = {carry.row(carry.last)}"))
+                lines += self.copy(carry.memory(name), target)
         return lines
 
-    def is_read(self, part: record.Part) -> bool:
-        """Whether anything reads a result."""
-        own = {(p.span,) for p in (*self.finals, *self.ys, *self.totals)}
-        readers = [x for x in self.outer.order if self.node in x.args]
-        alone = all(x.op.name == "item" and x.params[0] in own and x.params[0] != (part.span,) for x in readers)
-        return self.node in self.outer.roots or not alone
-
-    def copy(self, shape: Shape, source: Memory, goal: Memory) -> list[Statement]:
-        """Loops that copy an array entry by entry, in the order of what is read."""
+    def copy(self, source: Memory, target: Target) -> list[Statement]:
+        """Loops that copy an array entry by entry, or add it, in the order of what is read."""
+        shape = target.node.type.shape
         names = {k: self.outer.naming.loop(len(shape) - 1 - depth) for depth, k in enumerate(source.order)}
         place: Place = tuple(names[k] for k in range(len(shape)))
-        body: list[Statement] = [Line(f"{text_at(goal, place)} = {text_at(source, place)}")]
+        assign = "+=" if target.add else "="
+        text = f"{text_at(target.memory, place)} {assign} {text_at(source, place)}"
+        body: list[Statement] = [Line(text, self.outer.said(target.node, target))]
         for depth, k in reversed(list(enumerate(source.order))):
             turns = "lanes(0, " if depth == len(shape) - 1 else "range("
             body = [Loop(f"for {names[k]} in {turns}{text_of(shape[k])})", body)]
         return body
 
 
-def cleared(memory: Memory) -> Line:
+def start(memory: Memory) -> Line:
     """The line that starts a sum over steps."""
     return Line(f"{everywhere(memory) if memory.order else f'{memory.array}[:]'} = 0.0")
