@@ -1,6 +1,6 @@
 """A scan as a loop: each step's stages, between carries that are read and carries that are made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from gradcompile.lower.arrays.tasks import Goal, Target, everywhere, text_at
 from gradcompile.lower.arrays.texts import atom_of, text_of
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.ops import scan as record
+from gradcompile.passes.loops import going_on
 from gradcompile.types import dim_sum
 
 if TYPE_CHECKING:
@@ -80,24 +81,20 @@ class Steps:
     def plan(self) -> None:
         """Plan what comes before, each step, and what comes after."""
         outer, loop = self.outer, self.loop
-        inits, xs, constants = loop.arguments(self.group[0].args)
-        carries = [self.carry(k) for k in range(len(inits))]
-        for carry, init in zip(carries, inits, strict=True):
-            self.start(carry, init)
-        sources = [x for x in (*xs, *constants) if x.type.shape]
-        for x in sources:
-            outer.standing(x)
-        for leaf, x in zip(loop.constants, constants, strict=True):
-            self.give(leaf, x)
-        for leaf, x in zip(loop.slices, xs, strict=True):
-            self.inner.memory[leaf] = self.entry(leaf, outer.memory[self.source(x)])
+        needed = going_on(loop, self.results)
+        inits, _, _ = loop.arguments(self.group[0].args)
+        carries = {k: self.carry(k) for k in range(len(inits)) if k in needed}
+        for k, carry in carries.items():
+            self.start(carry, inits[k])
+        standing = self.given(set(topological([loop.roots[k] for k in needed])))
+        standing += [x for x in inits if x in outer.memory and x.type.shape]
         sums = self.sums()
-        targets = [*map(self.carried, carries, loop.carries, loop.finals), *self.stacks(), *(t for t, _ in sums)]
-        self.inner.run(targets)
-        standing = [self.source(x) for x in sources] + [x for x in inits if x in outer.memory and x.type.shape]
+        cleared = [t.memory for t, from_zero in sums if from_zero]
+        going = [self.carried(c, loop.carries[k], loop.finals[k]) for k, c in carries.items()]
+        self.inner.run([*going, *self.stacks(), *(t for t, _ in sums)])
         made = {n: (outer.memory.get(n) or outer.direct[n].memory).array for n in self.group}
-        outer.schedule.call(standing, made, lambda: self.lines([t.memory for t, new in sums if new], carries))
-        for carry in carries:
+        outer.schedule.call(standing, made, lambda: self.lines(cleared, carries))
+        for carry in carries.values():
             outer.storage.touch(carry.rows.array, outer.schedule.end - 1)
 
     # ---- carries
@@ -116,8 +113,11 @@ class Steps:
             carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
             first = int(self.loop.reverse)
             self.see(stack, rows, f"{first}:{text_of(dim_sum(length, first))}", order)
-        if final is not None and final not in outer.direct:
+        target = None if final is None else outer.direct.get(final)
+        if final is not None and target is None:
             self.see(final, rows, carry.last, carry.memory("").order)
+        elif final is not None and target is not None and not target.add:
+            outer.memory[final] = target.memory
         return carry
 
     def stack_of(self, carry: Node) -> Node | None:
@@ -157,6 +157,20 @@ class Steps:
         return carry.memory(name)
 
     # ---- what a step reads
+
+    def given(self, below: Set[Node]) -> list[Node]:
+        """Have what a step reads stand in memory, as far as the leaves are among these; the nodes that do."""
+        carried = len(self.loop.carries)
+        pairs = list(zip(self.loop.leaves, self.group[0].args, strict=True))[carried:]
+        pairs = [(leaf, x) for leaf, x in pairs if leaf in below]
+        for x in (x for _, x in pairs if x.type.shape):
+            self.outer.standing(x)
+        for leaf, x in pairs:
+            if leaf in self.loop.slices:
+                self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)])
+            else:
+                self.give(leaf, x)
+        return [self.source(x) for _, x in pairs if x.type.shape]
 
     def source(self, x: Node) -> Node:
         """The node that stands in memory for an array that does."""
@@ -220,7 +234,7 @@ class Steps:
 
     # ---- text
 
-    def lines(self, cleared: Sequence[Memory], carries: Sequence[Carry]) -> list[Statement]:
+    def lines(self, cleared: Sequence[Memory], carries: Mapping[int, Carry]) -> list[Statement]:
         """The loop, from sums of zero to the last carries."""
         outer, inner = self.outer, self.inner
         for leaf, x in self.scalars.items():
@@ -231,10 +245,10 @@ class Steps:
         loop = Loop(f"for {self.count} in range({length})", [*place, *self.head, *inner.emit()])
         return [*map(start, cleared), loop, *self.lasts(carries)]
 
-    def lasts(self, carries: Sequence[Carry]) -> list[Statement]:
+    def lasts(self, carries: Mapping[int, Carry]) -> list[Statement]:
         """The last carries go where they are wanted."""
         lines: list[Statement] = []
-        for k, carry in enumerate(carries):
+        for k, carry in carries.items():
             n = self.results.get(k)
             if n is not None and (target := self.outer.direct.get(n)) is not None:
                 name = self.outer.naming.fresh(f"{carry.rows.name}_last")
