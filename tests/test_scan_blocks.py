@@ -217,3 +217,8 @@ def test_a_long_sequence_is_worth_a_block_of_its_own(monkeypatch):
 
     f = compile_grad(np.mean(scan(step, np.zeros_like(x[0]), x)[0] ** 2), [U])
     assert "BLOCK = 8 " in f.source and "GROUP = 8 " in f.source
+
+
+def test_segments_of_what_is_walked_are_not_copied():
+    source = compiled("checkpoint").source
+    assert re.search(r"_now = X\w*\[3 \* step:3 \* step \+ 3\]", source) and "(1, 3, 17, m)" not in source

@@ -12,7 +12,7 @@ from gradcompile.lower.arrays.texts import atom_of, text_of
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.ops import scan as record
 from gradcompile.passes.loops import going_on
-from gradcompile.types import dim_sum
+from gradcompile.types import dim_product, dim_sum
 
 if TYPE_CHECKING:
     from gradcompile.lower.arrays.stages import Stages
@@ -163,6 +163,7 @@ class Steps:
         carried = len(self.loop.carries)
         pairs = list(zip(self.loop.leaves, self.group[0].args, strict=True))[carried:]
         pairs = [(leaf, x) for leaf, x in pairs if leaf in below]
+        pairs = [(leaf, self.unsplit(x) if leaf in self.loop.slices else x) for leaf, x in pairs]
         for x in (x for _, x in pairs if x.type.shape):
             self.outer.standing(x)
         for leaf, x in pairs:
@@ -171,6 +172,14 @@ class Steps:
             else:
                 self.give(leaf, x)
         return [self.source(x) for _, x in pairs if x.type.shape]
+
+    def unsplit(self, x: Node) -> Node:
+        """An array whose axis 0 is cut into segments for a walk, one after the other; any other as it is."""
+        if x.op.name != "reshape" or x in self.outer.memory or len(x.type.shape) < 2:
+            return x
+        (y,) = x.args
+        lengths = dim_product(*x.type.shape[:2])
+        return y if y.type.shape == (lengths, *x.type.shape[2:]) else x
 
     def source(self, x: Node) -> Node:
         """The node that stands in memory for an array that does."""
@@ -187,7 +196,8 @@ class Steps:
 
     def entry(self, leaf: Node, memory: Memory) -> Memory:
         """The entry of an array at this step's place, under a name; leaf: what it stands for in a step."""
-        index = [self.step if axis == 0 else ":" for axis in memory.order]
+        is_segment = len(leaf.type.shape) == len(memory.order)
+        index = [self.place(leaf, is_segment) if axis == 0 else ":" for axis in memory.order]
         while index[-1] == ":":
             index.pop()
         text = f"{memory.name}[{', '.join(index)}]"
@@ -195,8 +205,15 @@ class Steps:
             return Memory(text, (), memory.whole)
         name = self.outer.naming.fresh(f"{memory.name}_now")
         self.head.append(Line(f"{name} = {text}"))
-        order = tuple(axis - 1 for axis in memory.order if axis)
+        order = memory.order if is_segment else tuple(axis - 1 for axis in memory.order if axis)
         return Memory(name, order, memory.whole, memory.order[0] == 0 and (memory.dense or len(order) == 1))
+
+    def place(self, leaf: Node, is_segment: bool) -> str:
+        """The index of a step's entry along axis 0, or of its segment."""
+        if not is_segment:
+            return self.step
+        start = dim_product(leaf.type.shape[0], self.step)
+        return f"{text_of(start)}:{text_of(dim_sum(start, leaf.type.shape[0]))}"
 
     # ---- what a step makes
 
