@@ -34,7 +34,7 @@ def before(shared, theta, rows, steps):
     carry_2 = view(work, 32, (n + 1, 3))
     repeated = view(work, 3 * n + 35, (3,))
     carry_4 = view(work, 3 * n + 51, (2, 3))
-    stacked_3_2 = carry_2[0:n]
+    stacked_3 = carry_2[0:n]
     carry_first = carry[0]
     carry_2_first = carry_2[0]
     carry_4_first = carry_4[0]
@@ -85,7 +85,7 @@ def before(shared, theta, rows, steps):
         step_2 = n - 1 - count
         product_now_2 = product[step_2]
         stacked_4_now_2 = stacked_4[step_2]
-        stacked_3_2_now = stacked_3_2[step_2]
+        stacked_3_now = stacked_3[step_2]
         carry_3_now = carry_3[count % 2]
         carry_3_new = carry_3[(count + 1) % 2]
         carry_4_now = carry_4[count % 2]
@@ -99,13 +99,13 @@ def before(shared, theta, rows, steps):
             total_i_4 = product_now_2[i] + stacked_4_now_2[i]
             sigmoid_i_3 = sigmoid(total_i_4)
             tanh_i = tanh(product_now_2[i + 6] + stacked_4_now_2[i + 6])
-            stacked_3_2_now_i = stacked_3_2_now[i]
-            tanh_i_2 = tanh(sigmoid_i_2 * stacked_3_2_now_i + sigmoid_i_3 * tanh_i)
+            stacked_3_now_i = stacked_3_now[i]
+            tanh_i_2 = tanh(sigmoid_i_2 * stacked_3_now_i + sigmoid_i_3 * tanh_i)
             carry_3_now_i = carry_3_now[i]
             total_i_5 = carry_4_now[i] + carry_3_now_i * sigmoid_i * (1.0 - tanh_i_2 * tanh_i_2)
             stacked_now[i + 6] = total_i_5 * sigmoid_i_3 * (1.0 - tanh_i * tanh_i)
             stacked_now[i] = total_i_5 * tanh_i * (sigmoid_i_3 * sigmoid(-total_i_4))
-            stacked_now[i + 3] = total_i_5 * stacked_3_2_now_i * (sigmoid_i_2 * sigmoid(-total_i_3))
+            stacked_now[i + 3] = total_i_5 * stacked_3_now_i * (sigmoid_i_2 * sigmoid(-total_i_3))
             stacked_now[i + 9] = carry_3_now_i * tanh_i_2 * (sigmoid_i * sigmoid(-total_i_2))
             carry_4_new[i] = total_i_5 * sigmoid_i_2
 

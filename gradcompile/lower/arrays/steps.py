@@ -128,7 +128,7 @@ class Steps:
         """A result is a part of the rows of a carry."""
         text = f"{rows.name}[{index}]"
         if n.type.shape:
-            name = self.outer.storage.name_view(self.outer.naming.name(n), rows.name, text)
+            name = self.outer.storage.view(self.outer.naming.name(n), rows.name, text)
             self.outer.memory[n] = Memory(name, order, dense=True)
         else:
             self.outer.memory[n] = Memory(text, ())
