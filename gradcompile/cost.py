@@ -141,9 +141,10 @@ def entries(n: Node) -> int:
     return prod(d for d in n.type.shape if isinstance(d, int))
 
 
-def cost_of(value: Node, gradients: Sequence[Node], columns: Iterable[Node]) -> Cost:
-    """The cost of a value and its gradients; columns are the leaves with an entry or a row a sample."""
+def cost_of(alone: Node, roots: Sequence[Node], columns: Iterable[Node]) -> Cost:
+    """The cost of a value computed alone, and with its gradients; columns: the leaves with an entry or a row a sample.
+
+    Alone, a scan stores nothing for the way back.
+    """
     moved = sum(np.dtype(c.type.dtype).itemsize * entries(c) for c in columns)
-    order = topological([value, *gradients])
-    each = list(map(operations_of, order))
-    return Cost(sum(each[: order.index(value) + 1]), sum(each), moved)
+    return Cost(operations([alone]), operations(roots), moved)

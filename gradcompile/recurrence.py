@@ -14,6 +14,7 @@ import numpy as np
 
 from gradcompile import ir
 from gradcompile.autodiff import is_masked, masked, pulled, pushed, total, zeros
+from gradcompile.cost import entries
 from gradcompile.interpret import Dims, exact_values, np_values
 from gradcompile.ir import Node
 from gradcompile.ops.record import Op, register
@@ -40,6 +41,7 @@ Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]
 HEAVY = frozenset(  # stored rather than computed again
     {"dot", "solve", "det", "logabsdet", "cholesky", "eigvals", "eigvecs", "argsort"}
 )
+COSTLY = 8  # operations of a function that is worth a stored number
 
 
 # The value
@@ -120,11 +122,21 @@ def storing(step: Step, wanted: Sequence[Node]) -> list[Node]:
 
 
 def needed(step: Step, roots: Sequence[Node]) -> Nodes:
-    """The nodes of the body that a derivative begins with: carries, and what is made of them and stored or costly."""
-    order = ir.topological(step.loop.roots)
-    moving = ir.depends_on(order, step.loop.carries)
+    """The nodes of the body that a derivative begins with: carries, and what is made of them and stored.
+
+    Functions that cost much are stored as well if then no more is read, and so never stored, in each step: the gates of
+    a network in place of the sums they are of.
+    """
+    order, primal = ir.topological(roots), ir.topological(step.loop.roots)
+    moving = ir.depends_on([*primal, *order], step.loop.carries)
     stored = set(step.loop.ys)
-    return frontier(roots, {n for n in order if n in moving and (not n.args or n.op.name in HEAVY or n in stored)})
+    held = {n for n in primal if n in moving and (not n.args or n.op.name in HEAVY or n in stored)}
+    own = ir.depends_on(order, [n for n in order if n.op.name == "leaf" and n not in step.loop.leaves])
+    dear = {n for n in order if n in moving and n not in own and n.type.shape and n.op.emit and n.op.cost >= COSTLY}
+    given = {*step.loop.slices, *(n for n in ir.depends_on(primal, step.loop.slices) if n.op.name in HEAVY)}
+    with_functions = frontier(roots, held | dear)
+    again = frontier(roots, held)
+    return min(with_functions, again, key=lambda begun: sum(map(entries, frontier(roots, given | set(begun)))))
 
 
 def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]) -> Node:
