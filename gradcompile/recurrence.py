@@ -133,6 +133,7 @@ def needed(step: Step, roots: Sequence[Node]) -> Nodes:
     held = {n for n in primal if n in moving and (not n.args or n.op.name in HEAVY or n in stored)}
     own = ir.depends_on(order, [n for n in order if n.op.name == "leaf" and n not in step.loop.leaves])
     dear = {n for n in order if n in moving and n not in own and n.type.shape and n.op.emit and n.op.cost >= COSTLY}
+    dear |= {n for n in primal if n.op.name == "item" and n.args[0] in held and n.args[0].op.name in HEAVY}
     given = {*step.loop.slices, *(n for n in ir.depends_on(primal, step.loop.slices) if n.op.name in HEAVY)}
     with_functions = frontier(roots, held | dear)
     again = frontier(roots, held)

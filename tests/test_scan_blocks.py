@@ -70,6 +70,19 @@ def two_carries(v):
     return np.sum(a * b) + np.sum(ys**3)
 
 
+def before_and_after(v, reverse=False):
+    """What each step finds and what it leaves, of carries that change places."""
+
+    def step(carry, x):
+        a, b = carry
+        new = np.tanh(a + x @ v["U"]) * b
+        return (b, new), (a, b, new)
+
+    last, ys = scan(step, (v["h"], v["y"]), v["X"], reverse=reverse)
+    return np.sum(last[0] * last[1]) + sum(np.sum(y**2 * np.arange(k, STEPS + k)[:, None, None])
+                                           for k, y in enumerate(ys, 1))  # fmt: skip
+
+
 def batch_last(v):
     """Samples along the last axis."""
 
@@ -125,6 +138,8 @@ CUT = {
     "per step": per_step,
     "stacked": losses_stacked,
     "two carries": two_carries,
+    "before and after": before_and_after,
+    "before and after, reverse": lambda v: before_and_after(v, reverse=True),
     "batch last": batch_last,
     "counted": counted,
 }  # fmt: skip
@@ -186,6 +201,12 @@ def test_a_carry_is_written_where_the_next_step_reads_it():
     assert "carry_now = carry[step]" in source and "carry_new = carry[step + 1]" in source  # what is stacked
     assert "_now = carry_2[count % 2]" in source  # what is not
     assert not re.search(r"carry\w*\[[^]]*\] = \w*carry\w*\[[^]]*\]$", source, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "before", "after"), [("all", "0:5", "1:6"), ("reverse", "1:6", "0:5")])
+def test_what_steps_find_and_what_they_leave_are_rows_of_one_array(name, before, after):
+    source = compiled(name).source
+    assert all(re.search(rf"stacked\w* = carry\[{rows}\]", source) for rows in (before, after))
 
 
 def test_a_sum_over_steps_goes_into_the_gradient():

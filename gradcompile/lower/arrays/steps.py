@@ -102,17 +102,17 @@ class Steps:
     def carry(self, k: int) -> Carry:
         """Where a carry stands: in what is stacked of it, with a row for the last value, or in two rows by turns."""
         leaf, length, outer = self.loop.carries[k], self.loop.length, self.outer
-        final, stack = self.results.get(k), self.stack_of(leaf)
+        final, stacks = self.results.get(k), self.stacks_of(k)
         order = (0, *(1 + axis for axis in self.inner.layout.order(leaf.type.shape)))
-        if stack is None or not outer.direct.keys().isdisjoint({stack, final}):
+        if not stacks or not outer.direct.keys().isdisjoint({*stacks, final}):
             rows = outer.storage.kept("carry", (2, *leaf.type.shape), order)
             carry = Carry(rows, "0", f"{self.count} % 2", f"({self.count} + 1) % 2", f"{atom_of(length)} % 2")
         else:
             rows = outer.storage.kept("carry", (dim_sum(length, 1), *leaf.type.shape), order)
             ends = (text_of(length), f"{self.step} + 1", self.step, "0")
             carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
-            first = int(self.loop.reverse)
-            self.see(stack, rows, f"{first}:{text_of(dim_sum(length, first))}", order)
+            for stack, first in stacks.items():
+                self.see(stack, rows, f"{first}:{text_of(dim_sum(length, first))}", order)
         target = None if final is None else outer.direct.get(final)
         if final is not None and target is None:
             self.see(final, rows, carry.last, carry.memory("").order)
@@ -120,9 +120,13 @@ class Steps:
             outer.memory[final] = target.memory
         return carry
 
-    def stack_of(self, carry: Node) -> Node | None:
-        """What is stacked of a carry, if anything reads it."""
-        return self.results.get(len(self.loop.finals) + self.loop.ys.index(carry)) if carry in self.loop.ys else None
+    def stacks_of(self, k: int) -> dict[Node, int]:
+        """What is stacked of a carry and is read: before each step, after it; and the row that it begins with."""
+        ends = {self.loop.carries[k]: int(self.loop.reverse)}
+        if self.loop.finals.index(final := self.loop.finals[k]) == k and final not in self.loop.leaves:
+            ends[final] = 1 - int(self.loop.reverse)
+        places = enumerate(self.loop.ys, len(self.loop.finals))
+        return {n: ends[y] for place, y in places if y in ends and (n := self.results.get(place)) is not None}
 
     def see(self, n: Node, rows: Memory, index: str, order: tuple[int, ...]) -> None:
         """A result is a part of the rows of a carry."""
