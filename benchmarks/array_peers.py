@@ -19,8 +19,8 @@ def ours(case: ArrayCase) -> Build:
     import gradcompile as gc
 
     def declared(name: str, value: np.ndarray) -> Any:
-        shape = ("n", *value.shape[1:]) if name in case.batched else value.shape
-        return gc.array(name, shape, value.dtype)
+        shape = ("n" if case.batched.get(name) == k else d for k, d in enumerate(value.shape))
+        return gc.array(name, tuple(shape), value.dtype)
 
     def build() -> Runner:
         p = {name: gc.array(name, shape, case.theta.dtype) for name, shape in case.shapes.items()}

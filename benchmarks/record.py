@@ -1,7 +1,7 @@
 """The records of the suite: what a workload is, what a peer is given, what it hands back, and what is aimed at."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -106,15 +106,16 @@ class ArrayCase(NamedTuple):
 
     The formula is written once, in NumPy's words: formula(np, nn, p, x), where np is the peer's module of that kind,
     nn has the functions of networks and `scan`, and p and x hold parameters and inputs by name. `theta` has the
-    parameters one after the other, in these `shapes`. The first axis of the `batched` inputs has no length known
-    before the call. `products` are the matrix products (rows, inner, columns) of loss and gradient, if they are few.
+    parameters one after the other, in these `shapes`. `batched` says along which axis an input has no length that is
+    known before the call. `products` are the matrix products (rows, inner, columns) of loss and gradient, if they are
+    few.
     """
 
     formula: Callable[[Any, Any, Any, Any], Any]
     theta: np.ndarray
     shapes: Mapping[str, tuple[int, ...]]
     inputs: Mapping[str, np.ndarray]
-    batched: Sequence[str] = ()
+    batched: Mapping[str, int] = {}
     products: Sequence[tuple[int, int, int]] = ()
 
     def parameters(self, theta: np.ndarray) -> SimpleNamespace:
@@ -135,7 +136,7 @@ class ArrayWorkload(Workload):
     formula: Callable[[Any, Any, Any, Any], Any]
     make: Callable[[np.random.Generator, int], tuple[Arrays, Arrays]]
     peers: Mapping[str, Callable[[ArrayCase], Callable[[], Runner]]]
-    batched: Sequence[str] = ()
+    batched: Mapping[str, int] = field(default_factory=dict)
     products: Callable[[int], Sequence[Product]] = lambda size: ()
     dtype: str = "float64"
     tolerance: float = 1e-10

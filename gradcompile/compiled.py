@@ -87,7 +87,8 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
-    cost = cost_of(final[0], final[1:], (a.leaf for a in problem.inputs if a.is_sampled))
+    alone, *_ = passes.looped(final[:1])
+    cost = cost_of(alone, final, (a.leaf for a in problem.inputs if a.is_sampled))
     graphs = Graphs([problem.primal], stable, roots, final)
     return Derivation(graphs, rewrites, adjoint_of, cost, growth_of(final))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradcompile.ir import Node, topological
-from gradcompile.ops.scan import Loop
+from gradcompile.ops.scan import LOOPS, Loop
 from gradcompile.types import Dim, parsed
 
 Growth = dict[tuple[str, ...], float]
@@ -58,8 +58,8 @@ def operations_of(n: Node) -> int:
         return n.op.cost * entries(n.args[0])
     if n.op.name == "dot":
         return n.op.cost * products(n)
-    if n.op.name == "scan":
-        return steps(n.params[0])
+    if n.op.name in LOOPS:
+        return steps(n.params[0]) // (1 if n.op.name == "scan" else len(n.params[0].roots))
     return n.op.cost * entries(n) if n.args else 0
 
 
@@ -75,10 +75,28 @@ def growth_of(roots: Iterable[Node]) -> Growth:
     {('n',): 44.0, (): 48.0}
     """
     found: Growth = {}
+    loops = set[tuple[tuple[Node, ...], Loop]]()  # each is run once, whatever is read of it
     for n in topological(roots):
-        names = tuple(sorted(name for d in extent(n) for name in max(parsed(d), key=lambda m: len(m[0]))[0]))
-        found[names] = found.get(names, 0.0) + time_of(n)
+        if n.op.name in LOOPS:
+            loops.add((n.args, n.params[0]))
+        else:
+            names = names_of(extent(n))
+            found[names] = found.get(names, 0.0) + time_of(n)
+    for _, loop in loops:
+        for names, count in growth_of_steps(loop).items():
+            found[names] = found.get(names, 0.0) + count
     return {names: count for names, count in found.items() if count}
+
+
+def names_of(shape: Iterable[Dim]) -> tuple[str, ...]:
+    """The named dimensions that a number of entries grows with."""
+    return tuple(sorted(name for d in shape for name in max(parsed(d), key=lambda m: len(m[0]))[0]))
+
+
+def growth_of_steps(loop: Loop) -> Growth:
+    """The time that all steps of a loop take."""
+    more, times = names_of([loop.length]), loop.length if isinstance(loop.length, int) else 1
+    return {tuple(sorted((*names, *more))): times * count for names, count in growth_of(loop.roots).items()}
 
 
 def time_of(n: Node) -> float:
@@ -99,8 +117,6 @@ def extent(n: Node) -> Sequence[Dim]:
     """The dimensions whose entries a node goes through."""
     if n.op.name == "dot":
         return tuple(axes_of(n).values())
-    if n.op.name == "scan":
-        return (n.params[0].length,)
     return max((n, *n.args), key=lambda a: len(a.type.shape)).type.shape
 
 
@@ -125,9 +141,10 @@ def entries(n: Node) -> int:
     return prod(d for d in n.type.shape if isinstance(d, int))
 
 
-def cost_of(value: Node, gradients: Sequence[Node], columns: Iterable[Node]) -> Cost:
-    """The cost of a value and its gradients; columns are the leaves with an entry or a row a sample."""
+def cost_of(alone: Node, roots: Sequence[Node], columns: Iterable[Node]) -> Cost:
+    """The cost of a value computed alone, and with its gradients; columns: the leaves with an entry or a row a sample.
+
+    Alone, a scan stores nothing for the way back.
+    """
     moved = sum(np.dtype(c.type.dtype).itemsize * entries(c) for c in columns)
-    order = topological([value, *gradients])
-    each = list(map(operations_of, order))
-    return Cost(sum(each[: order.index(value) + 1]), sum(each), moved)
+    return Cost(operations([alone]), operations(roots), moved)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gradcompile.errors import ArgumentError
 from gradcompile.ir import Node, topological
+from gradcompile.ops.scan import LOOPS
 from gradcompile.ops.shape import Span
 from gradcompile.types import ArrayType, Dim, dim_value, dims_solved
 
@@ -90,7 +91,7 @@ def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
 
 def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
     """The params, with lengths for named dimensions where they hold a shape; a loop gets them to go by."""
-    if n.op.name == "scan":
+    if n.op.name in LOOPS:
         return *n.params, dims
     if n.op.name not in SHAPED:
         return n.params

@@ -14,6 +14,7 @@ import numpy as np
 
 from gradcompile import ir
 from gradcompile.autodiff import is_masked, masked, pulled, pushed, total, zeros
+from gradcompile.cost import entries
 from gradcompile.interpret import Dims, exact_values, np_values
 from gradcompile.ir import Node
 from gradcompile.ops.record import Op, register
@@ -28,6 +29,7 @@ from gradcompile.ops.scan import (
     part_of,
     parts,
     renewed,
+    result_type,
     scan_type,
     typed,
     unpacked,
@@ -39,16 +41,16 @@ Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]
 HEAVY = frozenset(  # stored rather than computed again
     {"dot", "solve", "det", "logabsdet", "cholesky", "eigvals", "eigvecs", "argsort"}
 )
+COSTLY = 8  # operations of a function that is worth a stored number
 
 
 # The value
 
 
-def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., Any]:
-    """The value of a scan by an evaluator of bodies, in one dtype or in that of each node."""
+def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., list[Any]]:
+    """The results of a scan by an evaluator of bodies, in one dtype or in that of each node."""
 
-    def value(*given: Any) -> Any:
-        *args, loop, dims = given
+    def results(args: Sequence[Any], loop: Loop, dims: Dims) -> list[Any]:
         length = dim_value(loop.length, dims)
         carries, xs, constants = loop.arguments(args)
         rows: list[list[Any]] = [[] for _ in loop.ys]
@@ -60,8 +62,29 @@ def repeated(evaluator: Evaluator, dtype: type[object] | None) -> Callable[..., 
             for row, y in zip(rows, ys, strict=True):
                 row.append(y)
             sums = [s + q for s, q in zip(sums, totals, strict=True)]
-        flat = [np.ravel(v) for v in (*carries, *(y for row in rows for y in row[:: -1 if loop.reverse else 1]), *sums)]
-        return np.concatenate(flat)
+        stacks = [np.reshape(row[:: -1 if loop.reverse else 1], (length, *(dim_value(d, dims) for d in y.type.shape)))
+                  for row, y in zip(rows, loop.ys, strict=True)]  # fmt: skip
+        return [*carries, *stacks, *sums]
+
+    return results
+
+
+def in_vector(results: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """The value of a scan."""
+
+    def value(*given: Any) -> Any:
+        *args, loop, dims = given
+        return np.concatenate([np.ravel(v) for v in results(args, loop, dims)])
+
+    return value
+
+
+def alone(results: Callable[..., list[Any]]) -> Callable[..., Any]:
+    """The value of one result."""
+
+    def value(*given: Any) -> Any:
+        *args, loop, k, dims = given
+        return results(args, loop, dims)[k]
 
     return value
 
@@ -99,11 +122,22 @@ def storing(step: Step, wanted: Sequence[Node]) -> list[Node]:
 
 
 def needed(step: Step, roots: Sequence[Node]) -> Nodes:
-    """The nodes of the body that a derivative begins with: carries, and what is made of them and stored or costly."""
-    order = ir.topological(step.loop.roots)
-    moving = ir.depends_on(order, step.loop.carries)
+    """The nodes of the body that a derivative begins with: carries, and what is made of them and stored.
+
+    Functions that cost much are stored as well if then no more is read, and so never stored, in each step: the gates of
+    a network in place of the sums they are of.
+    """
+    order, primal = ir.topological(roots), ir.topological(step.loop.roots)
+    moving = ir.depends_on([*primal, *order], step.loop.carries)
     stored = set(step.loop.ys)
-    return frontier(roots, {n for n in order if n in moving and (not n.args or n.op.name in HEAVY or n in stored)})
+    held = {n for n in primal if n in moving and (not n.args or n.op.name in HEAVY or n in stored)}
+    own = ir.depends_on(order, [n for n in order if n.op.name == "leaf" and n not in step.loop.leaves])
+    dear = {n for n in order if n in moving and n not in own and n.type.shape and n.op.emit and n.op.cost >= COSTLY}
+    dear |= {n for n in primal if n.op.name == "item" and n.args[0] in held and n.args[0].op.name in HEAVY}
+    given = {*step.loop.slices, *(n for n in ir.depends_on(primal, step.loop.slices) if n.op.name in HEAVY)}
+    with_functions = frontier(roots, held | dear)
+    again = frontier(roots, held)
+    return min(with_functions, again, key=lambda begun: sum(map(entries, frontier(roots, given | set(begun)))))
 
 
 def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]) -> Node:
@@ -275,8 +309,8 @@ register(
     Op(
         "scan",
         scan_type,
-        repeated(np_values, None),
-        exact=repeated(exact_values, object),
+        in_vector(repeated(np_values, None)),
+        exact=in_vector(repeated(exact_values, object)),
         vjp=scan_vjp,
         jvp=scan_jvp,
         reach=scan_reach,
@@ -286,5 +320,18 @@ register(
         accuracy="that of the steps",
         convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
         doc="a step repeated, each from what the last one left",
+    )
+)
+register(
+    Op(
+        "scanned",
+        result_type,
+        alone(repeated(np_values, None)),
+        exact=alone(repeated(exact_values, object)),
+        cost=0,
+        arity=None,
+        derivative="none: it is made after differentiation",
+        accuracy="that of the steps",
+        doc="one result of a scan",
     )
 )

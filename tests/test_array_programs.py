@@ -58,7 +58,7 @@ def point_of(loss, params, values):
 
 
 def check_grad(loss, params, *points, tolerance=1e-9, **options):
-    """Loss and gradient at points, for one compilation; values by the names of leaves."""
+    """Loss and gradient at points, for one compilation, which is returned; values by the names of leaves."""
     f = compile_grad(loss, params, allow_unused=True, **options)
     nodes = [p.node for p in params]
     for values in points:
@@ -69,6 +69,7 @@ def check_grad(loss, params, *points, tolerance=1e-9, **options):
         close("loss alone", f.loss(**arguments), want[0], tolerance)
         for p, got, w in zip(params, gradients, want[1:], strict=True):
             close(f"gradient of {p}", got, w, tolerance)
+    return f
 
 
 def check_value(value, *points, tolerance=1e-9):

@@ -71,6 +71,14 @@ def test_a_plain_network_needs_no_tanh_again():
     assert "tanh" not in ops(backward.roots)
 
 
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_gates_are_stored_in_place_of_the_sums_they_are_of(name):
+    loss, env = symbolic(name, True)
+    onward, backward = (n.params[0] for n in scans(*compiled(loss, [k.node for k in env])))
+    assert not {"sigmoid", "tanh"} & {*ops(backward.roots)}
+    assert not any(y.op.name == "dot" for y in onward.ys)
+
+
 def test_functions_of_numbers_leave_the_loop():
     loss, env = symbolic("garch", True)
     assert all("log" not in ops(n.params[0].roots) for n in scans(*compiled(loss, [k.node for k in env])))

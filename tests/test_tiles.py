@@ -157,6 +157,36 @@ def test_tiles_are_chosen_by_size(sizes, turned, by_rows, better):
     assert tiles.is_better(*sizes, turned, by_rows) is better
 
 
+BOUNDED = """from gradcompile.runtime.blas import connect_blas
+from gradcompile.runtime.jit import jit
+from gradcompile.runtime.primitives import view
+
+connect_blas()
+
+BLOCK = {block}
+
+
+@jit
+def f(out, a, b):
+    m = min(BLOCK, a.shape[0])
+    view(out, 0, (m, 128))[:, :] = view(a, 0, (m, 64)) @ view(b, 0, (64, 128))
+"""
+
+
+@pytest.mark.parametrize(("block", "in_tiles"), [(8, False), (500, True)])
+def test_a_length_is_no_more_than_the_text_says(block, in_tiles):
+    text = BOUNDED.format(block=block)
+    name = f"bounded_{block}"
+    native.remember(f"{name}.py", text)
+    space = {"__name__": name}
+    exec(compile(text, f"{name}.py", "exec"), space)
+    kinds = tuple(native.kind_of(numba_type(np.float64)) for _ in range(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "registers", lambda: MACHINES["wide"])
+        lowered = native.lower.__wrapped__(native.own_text(space["f"]), kinds).text
+    assert (".product." in lowered, "gemm" in lowered) == (in_tiles, not in_tiles)
+
+
 def test_a_processor_without_fused_multiplication_leaves_products_to_blas(monkeypatch):
     for features, found in [("+avx2,-fma", None), ("+avx2,+fma", (32, 16)), ("-avx,+avx512f", (64, 32)), ("", None)]:
         monkeypatch.setattr(tiles, "settings", lambda features=features: SimpleNamespace(_tm_features=features))

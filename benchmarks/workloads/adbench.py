@@ -107,7 +107,7 @@ def mixture_workload(d: int, K: int, n: int) -> ArrayWorkload:
         formula=mixture,
         make=mixture_data(d, K),
         peers={OURS: peers.ours, "jax": peers.jax},
-        batched=("X",),
+        batched={"X": 0},
         reaches=[faster("jax", 3)],
     )
 

@@ -157,7 +157,7 @@ def classifier_workload(name: str, batch: int, *widths: int, **options: Any) -> 
         make=classifier_data(*widths),
         products=classifier_products(*widths),
         peers={OURS: peers.ours, "jax": peers.jax, "torch-eager": peers.torch_eager, **BLAS},
-        batched=("X", "t"),
+        batched={"X": 0, "t": 0},
         dtype="float32",
         tolerance=1e-4,
         **options,
@@ -176,7 +176,7 @@ WORKLOADS = (
         make=regression_data,
         products=classifier_products(8, 32, 32, 1),
         peers={OURS: peers.ours, "jax": peers.jax, "torch": peers.torch_compiled, "peak": peers.peak},
-        batched=("X", "y"),
+        batched={"X": 0, "y": 0},
         reaches=[faster("jax", 5), faster("torch", 8)],
     ),
     classifier_workload(
@@ -194,7 +194,7 @@ WORKLOADS = (
         formula=logistic,
         make=logistic_data,
         peers={OURS: peers.ours, "jax": peers.jax, "torch": peers.torch_compiled, "read": peers.read},
-        batched=("X", "y"),
+        batched={"X": 0, "y": 0},
         reaches=[faster("jax", 3), faster("read", 1 / 2)],
     ),
     ArrayWorkload(
@@ -205,7 +205,7 @@ WORKLOADS = (
         formula=kernels,
         make=kernels_data,
         peers={OURS: peers.ours, "jax": peers.jax},
-        batched=("X", "y"),
+        batched={"X": 0, "y": 0},
         reaches=[faster("jax", 5), Reach("memory", 20e6)],
     ),
     ArrayWorkload(
@@ -216,6 +216,7 @@ WORKLOADS = (
         formula=lstm,
         make=lstm_data,
         peers={OURS: peers.ours, "jax": peers.jax},
+        batched={"X": 1, "h": 0, "c": 0, "y": 0},
         reaches=[faster("jax", 3)],
     ),
     ArrayWorkload(
@@ -226,7 +227,7 @@ WORKLOADS = (
         formula=attention,
         make=attention_data,
         peers={OURS: peers.ours, "jax": peers.jax},
-        batched=("X", "Y"),
+        batched={"X": 0, "Y": 0},
         dtype="float32",
         tolerance=1e-4,
         reaches=[faster("jax", 1.5)],

@@ -57,7 +57,7 @@ def build(rule: ast.expr) -> Build:
         case ast.BinOp(left=left, op=op, right=right):
             return call(_BINARY[type(op)], build(left), build(right))
         case ast.UnaryOp(op=op, operand=operand):
-            return call("neg" if isinstance(op, ast.USub) else "not", build(operand))
+            return negated(build(operand)) if isinstance(op, ast.USub) else call("not", build(operand))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             sides = [build(left), build(right)]
             return call(_COMPARISON[type(op)], *(sides[::-1] if isinstance(op, ast.Gt | ast.GtE) else sides))
@@ -73,6 +73,16 @@ def build(rule: ast.expr) -> Build:
 def call(name: str, *args: Build, params: Params = ()) -> Build:
     """The op of that name applied to what the parts of a rule make."""
     return lambda scope, dtype: ir.apply(name, *(a(scope, dtype) for a in args), params=params)
+
+
+def negated(part: Build) -> Build:
+    """The negative of what a part makes; of a negative, what that is of: sigmoid(-x) is sigmoid(y) for x = -y."""
+
+    def made(scope: Mapping[str, "ir.Node"], dtype: str) -> "ir.Node":
+        x = part(scope, dtype)
+        return x.args[0] if x.op.name == "neg" else ir.apply("neg", x)
+
+    return made
 
 
 def horner(coefficients: list[float], variable: str) -> str:

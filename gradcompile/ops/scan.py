@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Nodes = tuple["Node", ...]
 T = TypeVar("T")
+LOOPS = frozenset({"scan", "scanned"})  # ops whose first param is a Loop
 INLINE = frozenset({"broadcast", "transpose"})  # the body repeats these of a constant itself: they need no memory
 _numbers = count()
 
@@ -113,6 +114,18 @@ def scan_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     found = parts(loop)
     size = dim_sum(*(p.span.count for p in found))
     return ArrayType((size,), promote(*(p.type.dtype for p in found)))
+
+
+def result_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """One result of a scan, by its place among all."""
+    loop, k = params
+    scan_type(types, (loop,))
+    return parts(loop)[k].type
+
+
+def results_of(n: "Node") -> "list[Node]":
+    """The results of a scan (see `Loop.split`) as nodes of their own, without the vector."""
+    return [ir.apply("scanned", *n.args, params=(n.params[0], k)) for k in range(len(n.params[0].roots))]
 
 
 def unpacked(n: "Node") -> "list[Node]":

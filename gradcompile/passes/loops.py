@@ -18,10 +18,9 @@ from gradcompile.ops.shape import places
 from gradcompile.passes.batch import batched, fitting
 from gradcompile.passes.contract import Labelled, turned
 from gradcompile.passes.simplify import simplify
-from gradcompile.recurrence import HEAVY, Step, step_of
+from gradcompile.recurrence import COSTLY, HEAVY, Step, step_of
 from gradcompile.types import ArrayType
 
-COSTLY = 8  # operations of a function that is worth a stored number
 FEW = 4  # operations, one in another, that are computed in the step
 STACKED = 2  # values of each step that may be stored for what is done after the loop
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from gradcompile.ir import Node, apply, leaf, topological
-from gradcompile.lower.arrays.cutting import Cutting, State, ordered
-from gradcompile.lower.arrays.pointwise import Along, put
+from gradcompile.lower.arrays.cutting import Cutting
+from gradcompile.lower.arrays.pointwise import put
+from gradcompile.lower.arrays.states import State, ordered, over
 from gradcompile.types import ArrayType, Dim, parsed
 
 SHORTEST = 256  # a number of samples, known beforehand, that may be worth blocks
@@ -216,10 +217,3 @@ class Builder:
 def kind_of(n: Node) -> str:
     """How the shares of the blocks in a reduction are put together."""
     return "amax" if n.op.name == "amax" else "sum"
-
-
-def over(n: Node, parts: Along, twin: Mapping[State, Node]) -> Node:
-    """The op of a node over parts of its arguments."""
-    pairs = zip(n.args, parts.args, strict=True)
-    args = (k if isinstance(k, Node) else a if k is None else twin[State(a, k)] for a, k in pairs)
-    return apply(n.op.name, *args, params=parts.params)

@@ -10,29 +10,26 @@ if that says nothing. So both sides of X[:, None] - X[None, :] are cut along the
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from math import prod
 from typing import NamedTuple
 
+from gradcompile.cost import operations_of
 from gradcompile.ir import Node, topological
+from gradcompile.lower.arrays.bodies import Block, Body
 from gradcompile.lower.arrays.pointwise import REDUCED, VIEWS, Along, along, reduced
+from gradcompile.lower.arrays.states import SUMMED, State, ordered, parts_of
+from gradcompile.ops.scan import LOOPS, Loop
 from gradcompile.passes.contract import NAMED
 from gradcompile.types import Dim, Shape, dim_product, dim_value, parsed
 
 LARGEST = 1 << 18  # entries of intermediates that may as well be whole
 FOLLOWING = VIEWS | {"cast"}  # as good as elementwise
 COMPARISONS = ("eq", "ne", "lt", "le")
-SUMS = ("sum", "dot", "scatter_add", "overlap")  # whose order of additions may depend on what else a pass does
+SUMS = ("sum", "dot", "scatter_add", "overlap", "scanned")  # whose additions another pass may order differently
 SHARE = 3  # an axis of known length pays if a part of the work, one in so many, gets into blocks
-
-
-class State(NamedTuple):
-    """A node over a block, cut along an axis; or whole, with None."""
-
-    node: Node
-    axis: int | None
 
 
 class Choice(NamedTuple):
@@ -51,7 +48,7 @@ class Cutting:
     weight: how many sample axes a node has of its own, not repeated. favoured: the one along which it is best cut.
     choice: how. at_hand: what is whole without a pass of its own. late: what carries samples and can only be whole,
     and what follows from it entry by entry. needs: what each state is computed from. level: how many passes come
-    before; both arguments first.
+    before; both arguments first. loops: the loops that have been asked for, over a block.
     """
 
     roots: Sequence[Node]
@@ -67,6 +64,7 @@ class Cutting:
     parts: dict[State, Along | None] = field(default_factory=dict)
     needs: dict[State, list[State]] = field(default_factory=dict)
     level: dict[State, int] = field(default_factory=dict)
+    loops: dict[Loop, Block | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for n in self.order:
@@ -94,12 +92,29 @@ class Cutting:
 
     def along(self, n: Node, axis: int) -> Along | None:
         """How a node is computed for a block of samples along an axis; None unless that is possible."""
+        if n.op.name == "scanned":
+            return self.scanned(n, axis)
         dim = self.part(n.type.shape[axis])
         parts = None if dim is None or (n.op.name == "iota" and dim != self.block) else along(n, axis, dim)
         if parts is None:
             return None
         pairs = zip(n.args, parts.args, strict=True)
         return parts if all(self.carries(a, k) for a, k in pairs if isinstance(k, int)) else None
+
+    def scanned(self, n: Node, axis: int) -> Along | None:
+        """How a result of a scan is computed for a block, cut along an axis or as a sum; None if it is not cut so."""
+        loop, k = n.params
+        if loop not in self.loops:
+            self.loops[loop] = Body(loop, self.axes, self.part, self.along, self.reductions).block()
+        found = self.loops[loop]
+        return Along(found.arguments, (found.loop, k)) if found is not None and found.results[k] == axis else None
+
+    def reductions(self, n: Node) -> list[Along]:
+        """How a node is computed from parts along axes of samples that it takes away."""
+        if n.op.name == "scanned":
+            found = self.scanned(n, SUMMED)
+            return [] if found is None else [found]
+        return reduced(n, self.carries)
 
     def look_at(self, n: Node) -> None:
         """Enter a node into the tables."""
@@ -120,7 +135,7 @@ class Cutting:
         """The way to compute a node from parts that cuts its largest argument as that is best cut."""
         ways = [(k, self.along(n, k)) for k in own]
         found = [Choice(k, parts) for k, parts in ways if parts is not None]
-        found += [Choice(None, parts) for parts in reduced(n, self.carries)]
+        found += [Choice(None, parts) for parts in self.reductions(n)]
         if len(found) == 1:
             return found[0]
         return max(found, key=lambda c: self.score(n, c.parts), default=None)
@@ -180,12 +195,12 @@ class Cutting:
     def is_heavy(self, s: State) -> bool:
         """Whether a later pass should not compute the rows again.
 
-        Each comes from all samples; or a contraction gives them, of what an earlier pass was needed for, or of more
-        entries than they have; or they are sums that are compared with the largest of them, to the last bit.
+        Each comes from all samples; or a contraction or a scan gives them, of what an earlier pass was needed for, or
+        of more entries than they have; or they are sums that are compared with the largest of them, to the last bit.
         """
         count = len(self.axes(s.node))
         heavy = s.node.op.name in REDUCED and any(len(self.axes(a)) > count for a in s.node.args)
-        dear = s.node.op.name == "dot" and (self.level[s] > 0 or self.shrinks(s.node))
+        dear = s.node.op.name in ("dot", "scanned") and (self.level[s] > 0 or self.shrinks(s.node))
         return (heavy or dear or s.node in self.compared) and s.axis == self.favoured[s.node]
 
     def told_by_largest(self, n: Node) -> Node | None:
@@ -245,28 +260,6 @@ class Cutting:
         return max(len(self.axes(n)) for n in nodes) > 1 >= max(len(self.axes(n)) for n in leaves)
 
 
-def parts_of(n: Node, parts: Along) -> list[State]:
-    """The arguments as a way to compute a node takes them."""
-    pairs = zip(n.args, parts.args, strict=True)
-    return [State(a, k) for a, k in pairs if not isinstance(k, Node)]
-
-
-def ordered(starts: Sequence[State], needs: Callable[[State], Sequence[State]]) -> list[State]:
-    """All states that these need, arguments first, each once."""
-    order: list[State] = []
-    seen: set[State] = set()
-    stack = [(s, False) for s in reversed(starts)]
-    while stack:
-        s, done = stack.pop()
-        if done:
-            order.append(s)
-        elif s not in seen:
-            seen.add(s)
-            stack.append((s, True))
-            stack += [(x, False) for x in reversed(needs(s))]
-    return order
-
-
 def replaced(dim: Dim, name: Dim, other: str) -> Dim | None:
     """A multiple of a named dimension as the same multiple of another; None for anything else.
 
@@ -310,4 +303,6 @@ def work(n: Node) -> int:
     if n.op.name == "dot":
         (la, lb, _), (a, b) = n.params, n.args
         return 2 * entries(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
+    if n.op.name in LOOPS:
+        return operations_of(n)
     return n.op.cost * entries(max((a.type.shape for a in (n, *n.args)), key=entries))

@@ -8,6 +8,8 @@ from gradcompile.lower.program import Program, size_of
 
 CACHE = 3 << 19  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 128  # samples of a block
+MUCH = 1_000_000  # operations of a sample, which may be a sequence, from which on a block may be smaller
+FEWEST = 8  # samples of a block then
 LARGE = 1 << 20  # bytes of parameters that every block reads, and adds to, from which on blocks should be few
 SPILLED = 8  # times the cache that the arrays of such a block may take
 LONG = 40_000_000  # operations of a block from which on it need not be longer
@@ -25,7 +27,7 @@ def block_size(program: Program, plan: Plan, entries: int) -> int:
     size = entries * item
     parameters = item * sum(size_of(a.leaf.type.shape) for a in program.params)
     is_large = parameters > LARGE and size * LARGEST <= SPILLED * CACHE
-    least = LARGEST if is_large else SMALLEST
+    least = LARGEST if is_large else SMALLEST if work(plan) < MUCH else FEWEST
     fitting = min(max(CACHE // max(size, 1), least), LARGEST)
     return 1 << min(fitting, max(LONG // work(plan), least)).bit_length() - 1
 

@@ -14,11 +14,11 @@ SPREAD = 3  # the same for a value that is repeated along an axis
 DEARER = {"gather": 8, "div": 4, "sqrt": 6, "stop_gradient": 0}  # than operations are counted
 MOVED = frozenset({"broadcast", "item", "transpose", "cast", "window", "reshape"})  # entries at another place
 STORED = frozenset(
-    {"sum", "amax", "dot", "scatter_add", "assemble", "overlap", "cumsum", "argsort", "argmax", "solve", "det", "scan"}
-    | {"logabsdet", "detsign", "cholesky", "eigvals", "eigvecs"}
+    {"sum", "amax", "dot", "scatter_add", "assemble", "overlap", "cumsum", "argsort", "argmax", "solve", "det"}
+    | {"logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "scanned"}
 )  # ops whose results stand in memory
-MATRICES = ("solve", "det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "argsort", "scan")
-WHOLE = (*MATRICES, "dot")  # ops that take their arguments from memory
+MATRICES = ("solve", "det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "argsort")
+WHOLE = (*MATRICES, "dot", "scanned")  # ops that take their arguments from memory
 ALIASES = ("transpose", "item", "reshape")
 
 
@@ -42,6 +42,9 @@ class Layout:
             elif n.op.name in MATRICES:
                 for x in (n, *n.args):
                     self.votes.setdefault(x.type.shape, Counter()).update(list(range(len(x.type.shape) - 1)) * 9)
+            elif n.op.name == "scanned":
+                for x in stacked(n):
+                    self.votes.setdefault(x.type.shape, Counter()).update([0] * 9)
             elif n.op.name == "dot":
                 batch = set(n.params[0]) & set(n.params[1]) & set(n.params[2])
                 for x, labels in zip((*n.args, n), n.params, strict=True):
@@ -64,6 +67,13 @@ class Layout:
             return ()
         last = self.last(shape)
         return (*(k for k in range(len(shape)) if k != last), last)
+
+
+def stacked(n: Node) -> list[Node]:
+    """The arrays that a scan walks, and a result that is stacked: steps are told apart along axis 0."""
+    loop, k = n.params
+    _, walked, _ = loop.arguments(n.args)
+    return [*walked, *([n] if 0 <= k - len(loop.finals) < len(loop.ys) else [])]
 
 
 def stored(order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, object]) -> tuple[set[Node], set[Node]]:

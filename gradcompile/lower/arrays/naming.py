@@ -18,8 +18,7 @@ LOOPS = "ijklpqrsuv"
 ARRAYS = {"dot": "product", "amax": "peak", "neg": "negative", "broadcast": "repeated", "item": "part",
           "reshape": "reshaped", "transpose": "turned", "window": "windows", "gather": "picked", "sum": "summed",
           "scatter_add": "scattered", "assemble": "joined", "overlap": "overlapping", "cumsum": "running_sum",
-          "argmax": "place", "argsort": "order", "stop_gradient": "fixed", "scan": "scanned",
-          "table": "numbers"}  # fmt: skip
+          "argmax": "place", "argsort": "order", "stop_gradient": "fixed", "table": "numbers"}  # fmt: skip
 LONGEST = 20  # characters of a name that is made of others
 MOVES = MOVED | {"stop_gradient"}
 OPERATORS = ("add", "mul", "neg", "div", "select", "gather")  # what a function of arrays ends in that is no op itself
@@ -71,6 +70,9 @@ class ArrayNaming(Naming):
         """What the value is called by what computes it: the function that its formula calls, or the op."""
         origin = self.origin.get(n, n)
         texts = [self.spoken(a) for a in n.args]
+        if n.op.name == "scanned":
+            loop, k = n.params
+            return "last" if k < len(loop.finals) else "stacked" if k < len(loop.finals) + len(loop.ys) else "summed"
         if n.op.name == "dot" and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
             return "_".join(texts)
         if n.op.name == "select" and n.type.dtype == "int64":

@@ -135,6 +135,17 @@ class PassWriter(Writer):
         cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
         return list(dict.fromkeys([*(n for n in p.given if self.is_wanted(n)), *cut]))
 
+    def with_results(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes, and what is read later of the scans that are run for them, so that nobody runs these again."""
+        run = {(x.args, x.params[0]) for x in topological(nodes, self.places.__contains__) if x.op.name == "scanned"}
+        if not run:
+            return list(nodes)
+        passes = self.plan.passes
+        passed = [*(r.node for p in passes for r in p.reductions), *(r.node for p in passes for r in p.rows)]
+        later = [*self.roots, *(n for p in passes for n in p.given)]
+        order = topological(later, {*self.places, *nodes, *passed}.__contains__)
+        return [*nodes, *(x for x in order if x.op.name == "scanned" and (x.args, x.params[0]) in run)]
+
     def is_wanted(self, n: Node) -> bool:
         """Whether something has to be computed before a pass: it is not at hand, and not as cheap in every block."""
         if not n.args or n in self.places:
@@ -164,7 +175,7 @@ class PassWriter(Writer):
     def draw(self, k: int) -> Drawn:
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
-        self.compute_before(self.needed_whole(p))
+        self.compute_before(self.with_results(self.needed_whole(p)))
         name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
         arrays = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
         own = [r for r in p.reductions if r.node not in self.direct]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from gradcompile.ir import Node, apply, const, rebuild
 from gradcompile.lower.arrays.entries import from_end
 from gradcompile.ops.contract import spread
-from gradcompile.ops.scan import rebodied
+from gradcompile.ops.scan import packed, parts, rebodied, results_of, typed
 from gradcompile.ops.shape import Index, places
 from gradcompile.types import Dim, Shape
 
@@ -16,7 +16,8 @@ SMALL = 32  # products up to which a contraction is a loop where others would be
 def prepared(roots: Sequence[Node]) -> list[Node]:
     """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
     roots = rebuild(roots, lambda n: gathered_again(n) if n.op.name == "sum" else n)
-    return rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
+    roots = rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
+    return rebuild(roots, lambda n: packed(results_of(n), n) if n.op.name == "scan" else n)
 
 
 def gathered_again(n: Node) -> Node:
@@ -183,10 +184,25 @@ def inside(n: Node) -> Node:
     return rebodied(n, prepared)
 
 
-def emptied(n: Node) -> Node:
-    """A reshape of nothing is any array of that shape: axes of no entries tell nothing of their places."""
-    return n if 0 not in n.type.shape else apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
+def result(n: Node) -> Node:
+    """A part of a scan's vector as the result that it is."""
+    (x,) = n.args
+    found = parts(x.params[0]) if x.op.name == "scan" else []
+    same = [k for k, part in enumerate(found) if n.params[0] == (part.span,)]
+    return typed(results_of(x)[same[0]], n.type) if same else n
 
 
-RULES = {"reshape": emptied, "scan": inside, "gather": gathered, "scatter_add": scattered, "dot": contraction,
-         "argsort": order, "add": added, **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip
+def reshaped(n: Node) -> Node:
+    """A reshape of nothing is any array of that shape: axes of no entries tell nothing of their places.
+
+    One of a scan's result, which was a part of a vector, is that result.
+    """
+    if 0 in n.type.shape:
+        return apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
+    (x,) = n.args
+    return typed(x.args[0], n.type) if x.op.name == "reshape" and x.args[0].op.name == "scanned" else n
+
+
+RULES = {"reshape": reshaped, "item": result, "scan": inside, "gather": gathered, "scatter_add": scattered,
+         "dot": contraction, "argsort": order, "add": added,
+         **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip

@@ -133,7 +133,7 @@ def product(stages: "Stages", n: Node, target: Target | None) -> None:
     name, add = c.goal.name, target is not None and target.add
     lines = statements(stages, c, chosen, add, stages.said(n, target))
     sources = [x if x in stages.memory else x.args[0] for x in n.args]  # a leaf that was to be stored anew is not
-    stages.schedule.call(sources, n, Memory(name, ()).array, lambda: lines)
+    stages.schedule.call(sources, {n: Memory(name, ()).array}, lambda: lines)
 
 
 def labelled(memory: Memory, labels: Labels) -> Operand:

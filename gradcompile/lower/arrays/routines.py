@@ -38,6 +38,6 @@ def routine(stages: "Stages", n: Node, target: Target | None) -> None:
     body: list[Statement] = [Line(call, stages.said(n, target))]
     for variable, d in reversed(list(zip(variables, batch, strict=True))):
         body = [Loop(f"for {variable} in range({text_of(d)})", body)]
-    stages.schedule.call(args, n, result, lambda: body)
+    stages.schedule.call(args, {n: result}, lambda: body)
     if target is not None and n.type.shape:
         stages.bring(target)

@@ -4,7 +4,7 @@ A task goes into the first nest over its space that comes after all that it read
 same place is at hand already, so that need not come before.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradcompile.ir import Node, topological
@@ -71,15 +71,16 @@ class Schedule:
         self.slots.append(new := Loops(space))
         return self.end - 1, new
 
-    def call(self, sources: Sequence[Node], node: Node, name: str, lines: Callable[[], Sequence[Statement]]) -> None:
-        """A slot of statements that read arrays and make the one of that name."""
+    def call(self, sources: Sequence[Node], made: Mapping[Node, str], lines: Callable[[], Sequence[Statement]]) -> None:
+        """A slot of statements that read arrays and make others, of which the names are given."""
         slot = self.end
         self.slots.append(Call(lines))
         for s in sources:
             self.readers.setdefault(s, []).append((slot, False))
             self.storage.touch(self.storage.memory[s].array, slot)
-        self.storage.touch(name, slot)
-        self.made[node] = slot
+        for node, name in made.items():
+            self.storage.touch(name, slot)
+            self.made[node] = slot
 
     def share(self, n: Node, source: Node) -> None:
         """A node is another view of what stands for a source."""

@@ -24,10 +24,10 @@ from gradcompile.lower.loopir import Line, Statement
 from gradcompile.types import Dim, Shape
 
 BLANK = Line("")  # between stages
-REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign")
+REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign", "scanned")
 ADDING = ("sum", "amax", "cumsum", "dot", "scatter_add", "assemble", "overlap")  # integers as well are added as floats
 MAKERS = {**makers.MAKERS, **dict.fromkeys(routines.ROUTINES, routines.routine),
-          "dot": products.product, "scan": steps.scan}  # fmt: skip
+          "dot": products.product, "scanned": steps.scanned}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -37,7 +37,8 @@ class Stages:
     memory: arrays and scalars that stand somewhere. texts: scalars from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. partials: arrays of LANES entries. children: the bodies of loops. finals:
-    scalars that are brought where they are wanted last. cleared: arrays that sums are added to.
+    scalars that are brought where they are wanted last. cleared: arrays that sums are added to. order: what is planned.
+    direct: what is made where it is wanted.
     """
 
     naming: ArrayNaming
@@ -56,6 +57,8 @@ class Stages:
     children: list["Stages"] = field(default_factory=list)
     finals: list[Target] = field(default_factory=list)
     cleared: set[str] = field(default_factory=set)
+    order: Sequence[Node] = ()
+    direct: Mapping[Node, Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.entries = Entries(self.memory)
@@ -76,10 +79,10 @@ class Stages:
         """Plan all tasks for roots that go somewhere, and for scalars."""
         roots = [t.node for t in targets]
         there = self.memory.keys() | self.texts.keys()
-        order = topological([*roots, *scalars], there.__contains__)
+        self.order = order = topological([*roots, *scalars], there.__contains__)
         self.layout.learn(order)
         needed, kept = stored(order, roots, self.memory)
-        direct = directly(order, targets)
+        self.direct = direct = directly(order, targets)
         done: list[Target] = []
         for n in order:
             target = direct.get(n)

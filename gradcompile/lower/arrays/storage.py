@@ -140,7 +140,10 @@ class Storage:
 
     def name_view(self, wish: str, source: str, text: str) -> str:
         """A new name for a part of an array."""
-        name = self.fresh(wish)
+        return self.view(self.fresh(wish), source, text)
+
+    def view(self, name: str, source: str, text: str) -> str:
+        """A name that nothing else has stands for a part of an array."""
         self.views[name] = source, text
         return name
 

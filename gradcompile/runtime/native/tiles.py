@@ -60,7 +60,7 @@ def tiled(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float
     """Write out = alpha*(a @ b) + beta*out in tiles, if BLAS would take longer."""
     if out.strides[1] != ONE:
         out, a, b = (x._replace(shape=x.shape[::-1], strides=x.strides[::-1]) for x in (out, b, a))
-    tile = choice(out, a, b)
+    tile = choice(w, out, a, b)
     if tile is None:
         return False
     places = out.strides[0], *a.strides, b.strides[1 if tile.turned else 0]
@@ -73,7 +73,7 @@ def tiled(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float
     return True
 
 
-def choice(out: Array, a: Array, b: Array) -> Tile | None:
+def choice(w: "Writer", out: Array, a: Array, b: Array) -> Tile | None:
     """The tile for a product; None where BLAS is as quick, or the matrices do not lie as BLAS takes them."""
     found = registers()
     if found is None or out.type not in FLOATS or not out.type == a.type == b.type:
@@ -81,7 +81,8 @@ def choice(out: Array, a: Array, b: Array) -> Tile | None:
     if out.strides[1] != ONE or ONE not in a.strides or ONE not in b.strides:
         return None
     turned, by_rows = b.strides[1] != ONE, a.strides[1] == ONE
-    rows, columns, terms = (extent(n) for n in (*out.shape, a.shape[1]))
+    rows, columns = (extent(w, n) for n in out.shape)
+    terms = min(extent(w, n) for n in (a.shape[1], b.shape[0]))  # an input may not say
     if not is_better(rows, columns, terms, turned, by_rows):
         return None
     lanes, many = found[0] // SIZES[out.type], found[1] > 16
@@ -103,9 +104,9 @@ def is_better(rows: int, columns: int, terms: int, turned: bool, by_rows: bool) 
     return rows >= FEW and (by_rows or terms <= NARROW)
 
 
-def extent(length: Value) -> int:
-    """A length, or what one counts as that is not known."""
-    return int(length.text) if length.type == "literal" else NAMED
+def extent(w: "Writer", length: Value) -> int:
+    """A length, or the most that it is, or what one counts as that is not known."""
+    return int(length.text) if length.type == "literal" else w.most.get(length.text, NAMED)
 
 
 class Kernel(Lines):

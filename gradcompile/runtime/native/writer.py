@@ -167,6 +167,7 @@ class Writer(Lines):
         self.names: dict[str, Value | Array] = {}
         self.variables: dict[str, Value] = {}  # names that a loop in order assigns again: their place in memory
         self.home: dict[str, int] = {}  # the piece that an operand is defined in
+        self.most: dict[str, int] = {}  # the most that an operand is, where `min` says it
         self.slots: dict[str, int] = {}  # operands that cross pieces: their place in the frame
         self.pieces = [Piece()]
         self.lines = self.pieces[0].lines
@@ -726,7 +727,10 @@ class Writer(Lines):
         """min and max of Python, and at_most and at_least, in which a NaN x stays."""
         if name in ("at_most", "at_least"):
             return self.select(self.compare(ast.Gt if name == "at_most" else ast.Lt, x, y), y, x)
-        return self.select(self.compare(ast.LtE if name == "min" else ast.GtE, x, y), x, y)
+        found = self.select(self.compare(ast.LtE if name == "min" else ast.GtE, x, y), x, y)
+        if name == "min" and x.type == "literal":
+            self.most[found.text] = x.text
+        return found
 
     def integral(self, x: Value) -> Value:
         """A float's integral part as an integer, saturated."""
