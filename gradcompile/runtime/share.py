@@ -172,7 +172,7 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
     """A function as it is called from Python."""
-    if hasattr(function, "compile"):
+    if own_text(function) is not None or hasattr(function, "compile"):
         return _compiled(function, arguments_of(function), inputs)
     return _quiet(function)
 
