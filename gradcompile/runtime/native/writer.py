@@ -29,7 +29,7 @@ SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 LONG = 300  # lines of code from which on a second call gets none
-LONG_TEXT = 40  # lines of a function's text from which on it is not made once more for arrays of another length
+LONG_TEXT = 18  # lines of a function's text from which on it is not made once more for arrays of another length
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Add: ("fadd", "add"), ast.Sub: ("fsub", "sub"), ast.Mult: ("fmul", "mul"), ast.Div: ("fdiv", ""),
