@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradcompile.runtime.blas import PREFIX
+from gradcompile.runtime.native.tiles import tiled
 from gradcompile.runtime.native.values import FLOATS, SIZES, Array, SubsetError, Value, number
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ def multiply(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: fl
             out, a = column(transposed(out)), column(transposed(a))
     ranks = len(a.shape), len(b.shape), len(out.shape)
     if ranks == (2, 2, 2):
-        gemm(w, out, a, b, alpha, beta)
+        if not tiled(w, out, a, b, alpha, beta):
+            gemm(w, out, a, b, alpha, beta)
     elif ranks == (2, 1, 1):
         gemv(w, out, a, b, alpha, beta)
     elif ranks == (1, 2, 1):

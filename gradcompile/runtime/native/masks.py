@@ -8,7 +8,8 @@ nothing.
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gradcompile.runtime.native.values import SHORT, SIZES, Value, typed
+from gradcompile.runtime.native.builtin import settings
+from gradcompile.runtime.native.values import SIZES, Value
 
 if TYPE_CHECKING:
     from gradcompile.runtime.native.writer import Writer
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=1)
 def has_masks() -> bool:
     """Whether the processor loads and stores a vector's lanes by a mask; others take a branch for each lane."""
-    from numba.core.registry import cpu_target
-
-    return "+avx," in cpu_target.target_context.codegen()._tm_features + ","
+    return "+avx" in settings()._tm_features.split(",")
 
 
 def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:
@@ -30,20 +29,8 @@ def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:
     return writer.emit(f"icmp slt <{width} x i32> <{steps}>, {writer.converted(short, 'i32', width)}")
 
 
-def load_masked(writer: "Writer", type: str, width: int, at: str) -> Value:
+def load_lanes(writer: "Writer", type: str, width: int, place: str) -> Value:
     """Neighbours; in a lane that is off, the first."""
-    align, whole, mask = SIZES[type], typed(type, width), typed("i1", width)
-    first = writer.converted(Value(type, 1, writer.emit(f"load {type}, ptr {at}, align {align}")), type, width)
-    name = f"llvm.masked.load.v{width}{SHORT[type]}.p0"
-    writer.unit.declare(name, f"{whole} @{name}(ptr, i32, {mask}, {whole})")
-    given = f"ptr {at}, i32 {align}, {mask} {writer.mask}, {whole} {first}"
-    return Value(type, width, writer.emit(f"call {whole} @{name}({given})"))
-
-
-def store_masked(writer: "Writer", value: Value, at: str) -> None:
-    """Write neighbours, but for lanes that are off."""
-    type, width, text = value
-    whole, mask = typed(type, width), typed("i1", width)
-    name = f"llvm.masked.store.v{width}{SHORT[type]}.p0"
-    writer.unit.declare(name, f"void @{name}({whole}, ptr, i32, {mask})")
-    writer.lines.append(f"  call void @{name}({whole} {text}, ptr {at}, i32 {SIZES[type]}, {mask} {writer.mask})")
+    first = writer.emit(f"load {type}, ptr {place}, align {SIZES[type]}")
+    other = writer.spread(first, type, width)
+    return Value(type, width, writer.load_masked(type, width, place, writer.mask, other))

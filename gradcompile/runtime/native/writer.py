@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
-from gradcompile.runtime.native.masks import has_masks, load_masked, mask_before, store_masked
+from gradcompile.runtime.native.lines import Lines
+from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     ATTRIBUTES,
@@ -155,11 +156,12 @@ class Unit:
         return "\n".join(parts + self.marks())
 
 
-class Writer:
+class Writer(Lines):
     """Writes one function of the subset as IR."""
 
     def __init__(self, unit: Unit, target: Callable[..., Any], made: Lowered) -> None:
-        self.unit, self.made, self.globals = unit, made, target.__globals__
+        super().__init__(unit)
+        self.made, self.globals = made, target.__globals__
         self.tree = syntax(target)
         self.names: dict[str, Value | Array] = {}
         self.variables: dict[str, Value] = {}  # names that a loop in order assigns again: their place in memory
@@ -167,13 +169,9 @@ class Writer:
         self.slots: dict[str, int] = {}  # operands that cross pieces: their place in the frame
         self.pieces = [Piece()]
         self.lines = self.pieces[0].lines
-        self.entry: list[str] = []
         self.freed: list[str] = []
         self.handed: list[str] = []  # the frame's slots with the places of local arrays
-        self.count = 0
-        self.block = "start"
         self.real = "double"
-        self.loops = 0  # that are written
         self.many = False  # whether the code is cut into pieces
         self.depth = 0  # of loops
         self.mask = ""  # of the lanes that are on, in a loop where some are off
@@ -396,25 +394,9 @@ class Writer:
         self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], is_whole: bool = False
     ) -> None:
         """A loop in order; one that is `is_whole` as it stands, or is around others, LLVM is to leave alone."""
-        inner, self.made.repeats = self.loops, True
+        self.made.repeats = True
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
-        head, body, after = self.label("head"), self.label("body"), self.label("after")
-        before = self.block
-        self.jump(head)
-        index = self.fresh()
-        self.start(head)
-        place = len(self.lines)
-        self.lines += ["", f"  {index}.go = icmp slt i64 {index}, {last}"]
-        self.lines.append(f"  br i1 {index}.go, label %{body}, label %{after}")
-        self.start(body)
-        inside(Value("i64", 1, index))
-        self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
-        self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
-        self.jump(head)
-        if is_whole or self.loops > inner:
-            self.lines[-1] += self.unit.mark_loop()
-        self.loops += 1
-        self.start(after)
+        self.repeat((first, last, by), lambda index: inside(Value("i64", 1, index)), is_whole)
 
     def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
         """A loop as long as a condition holds."""
@@ -554,9 +536,7 @@ class Writer:
             text = self.emit(f"{conversion(own, type)} {typed(own, v.width)} {text} to {typed(type, v.width)}")
         if v.width == width:
             return str(text)
-        one = self.emit(f"insertelement <{width} x {type}> poison, {type} {text}, i64 0")
-        mask = f"<{width} x i32> zeroinitializer"
-        return self.emit(f"shufflevector <{width} x {type}> {one}, <{width} x {type}> poison, {mask}")
+        return self.spread(text, type, width)
 
     def spread_lane(self, v: Value) -> Value:
         """The index of each lane as a vector of integers; a lane that is off has that of the first."""
@@ -657,7 +637,7 @@ class Writer:
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
             if width > 1 and self.mask:
-                return load_masked(self, type, width, at)
+                return load_lanes(self, type, width, at)
             return Value(type, width, self.emit(f"load {typed(type, width)}, ptr {at}, align {align}"))
         vector = "poison"
         for k, at in enumerate(self.lane_places(array, offset)):
@@ -676,7 +656,7 @@ class Writer:
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
             if width > 1 and self.mask:
-                store_masked(self, Value(type, width, text), at)
+                self.store_masked(type, width, text, at, self.mask)
                 return
             self.lines.append(f"  store {typed(type, width)} {text}, ptr {at}, align {align}")
             return
@@ -904,34 +884,6 @@ class Writer:
         whole = typed(fast.type, fast.width)
         joined = self.emit(f"phi {whole} [{fast.text}, %{before}], [{other.text}, %{end}]")
         return Value(fast.type, fast.width, joined)
-
-    # ---- lines
-
-    def fresh(self) -> str:
-        """A new name for a result."""
-        self.count += 1
-        return f"%v{self.count}"
-
-    def emit(self, text: str) -> str:
-        """Write an instruction; the name of its result."""
-        self.count += 1
-        name = f"%v{self.count}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def label(self, wish: str) -> str:
-        """A new name for a block."""
-        self.count += 1
-        return f"{wish}{self.count}"
-
-    def jump(self, label: str) -> None:
-        """End the block."""
-        self.lines.append(f"  br label %{label}")
-
-    def start(self, label: str) -> None:
-        """Begin a block."""
-        self.lines.append(f"{label}:")
-        self.block = label
 
 
 def is_long(target: Callable[..., Any]) -> bool:
