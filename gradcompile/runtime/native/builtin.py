@@ -62,11 +62,11 @@ def optimise(codegen: Any, module: Any) -> None:
     """Inline what asks for it, then simplify each function.
 
     LLVM's passes over whole modules find nothing after these: what is to be vectors is so already, and what is to be
-    inlined says so.
+    inlined says so. Nor does the third level of its optimiser, which would have loops twice.
     """
     passes, builder = codegen._module_pass_manager(opt=0)  # which inlines, no more
     passes.run(module, builder)
-    passes, builder = codegen._function_pass_manager()
+    passes, builder = codegen._function_pass_manager(opt=2)
     for function in module.functions:
         if not function.is_declaration:
             passes.run(function, builder)
