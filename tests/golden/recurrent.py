@@ -5,7 +5,7 @@
 
 from gradcompile.vmath import sigmoid, tanh
 from gradcompile.reduction import add_part, group_size, settle
-from gradcompile.runtime.primitives import empty, fold, lanes, view, zeros
+from gradcompile.runtime.primitives import empty, lanes, view, zeros
 from gradcompile.runtime.blas import connect_blas
 from gradcompile.runtime.jit import jit
 
@@ -27,7 +27,6 @@ def before(shared, theta, rows, steps):
     part = view(shared, 0, (12 * n,))
     part_2 = view(shared, 12 * n, (3 * n,))
     work = empty(30 * n + 124, theta)
-    partial = zeros(LANES, theta)
     numbers = view(work, 0, (3,))
     carry = view(work, 16, (3,))
     carry_2 = view(work, 32, (3,))
@@ -77,17 +76,18 @@ def before(shared, theta, rows, steps):
     for i in lanes(0, 3):
         scanned_last_2[i] = carry_2[i]
 
-    partial[:] = 0.0
-    for i in lanes(0, 3):
-        partial[i % LANES] += scanned[i] * v[i]
-    product_2 = fold(partial)                     # ...[:3] @ v
-
-    product_3 = view(work, 0, (3,))
+    product_2 = view(work, 0, (3,))
     carry_3 = view(work, 16, (3,))
-    product_4 = 2.0 * (product_2 - 1.0)
+    scanned_i = scanned[0]
+    v_i = v[0]
+    scanned_i_2 = scanned[1]
+    v_i_2 = v[1]
+    scanned_i_3 = scanned[2]
+    v_i_3 = v[2]
+    product_3 = 2.0 * (scanned_i * v_i + scanned_i_2 * v_i_2 + scanned_i_3 * v_i_3 - 1.0)
     for i in lanes(0, 3):
-        product_i_2 = product_4 * v[i]
-        product_3[i] = product_i_2
+        product_i_2 = product_3 * v[i]
+        product_2[i] = product_i_2
         carry_3[i] = product_i_2
 
     scanned_2 = view(work, 18 * n + 118, (12 * n + 6,))
@@ -194,7 +194,6 @@ def finish(grad, theta, rows, shared, steps):
     product = view(rows, 0, (n, 12))
     d_v = view(grad, 60, (3,))
     work = empty(18 * n + 86, theta)
-    partial = zeros(LANES, theta)
     numbers = view(work, 0, (3,))
     carry = view(work, 16, (3,))
     carry_2 = view(work, 32, (3,))
@@ -236,15 +235,19 @@ def finish(grad, theta, rows, shared, steps):
     for i in lanes(0, 3):
         scanned_last_2[i] = carry_2[i]
 
-    partial[:] = 0.0
+    scanned_i = scanned[0]
+    v_i = v[0]
+    scanned_i_2 = scanned[1]
+    v_i_2 = v[1]
+    scanned_i_3 = scanned[2]
+    v_i_3 = v[2]
+    product_2 = 2.0 * (scanned_i * v_i + scanned_i_2 * v_i_2 + scanned_i_3 * v_i_3 - 1.0)
     for i in lanes(0, 3):
-        partial[i % LANES] += scanned[i] * v[i]
-    product_2 = fold(partial)                     # ...[:3] @ v
-
-    product_3 = 2.0 * (product_2 - 1.0)
-    for i in lanes(0, 3):
-        d_v[i] = scanned[i] * product_3           # dL/dv
-    square = (product_2 - 1.0) * (product_2 - 1.0)  # (...[:3] @ v - 1)**2
+        d_v[i] = scanned[i] * product_2           # dL/dv
+    square = (                                    # (...[:3] @ v - 1)**2
+        (scanned_i * v_i + scanned_i_2 * v_i_2 + scanned_i_3 * v_i_3 - 1.0) * (scanned_i * v_i + scanned_i_2 * v_i_2
+        + scanned_i_3 * v_i_3 - 1.0)
+    )
     return square
 
 
