@@ -413,17 +413,31 @@ class Writer(Lines):
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
         """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and what is left.
 
-        That is vectors of one register with lanes that are off, or scalars.
+        That is a step with lanes that are off, or several of one register, or scalars.
         """
+        before = 0
         for width, is_masked in self.widths(body):
             count = self.binary(ast.Sub, stop, start)
             full = count if is_masked else self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
             if full != number(0):
                 is_masked &= count.type != "literal" or count.text % width > 0
-                end = stop if is_masked else None
-                self.loop(start, middle, number(width), self.repeating(name, body, width, end), True)
-            start = middle
+                inside = self.repeating(name, body, width, stop if is_masked else None)
+                if width == before:  # there are fewer left than that
+                    self.once(start, middle, inside)
+                else:
+                    self.loop(start, middle, number(width), inside, True)
+            start, before = middle, width
+
+    def once(self, start: Value, stop: Value, inside: Callable[[Value], None]) -> None:
+        """The body of a loop for its first index, if there is one."""
+        index, last = (self.converted(v, "i64", 1) for v in (start, stop))
+        some, body, after = self.emit(f"icmp slt i64 {index}, {last}"), self.label("body"), self.label("after")
+        self.lines.append(f"  br i1 {some}, label %{body}, label %{after}")
+        self.start(body)
+        inside(Value("i64", 1, index))
+        self.jump(after)
+        self.start(after)
 
     def widths(self, body: list[ast.stmt]) -> list[tuple[int, bool]]:
         """How many lanes the loops have that a loop over lanes becomes, and whether some of these may be off.
@@ -433,7 +447,7 @@ class Writer(Lines):
         register = REGISTER // SIZES[self.real]
         lanes = int(self.globals.get("LANES", register))
         if has_masks():
-            return [(lanes, False), (min(register, lanes), True)]
+            return [(lanes, False), (lanes if lanes <= 2 * register else register, True)]
         few = [(register, False)] if register < lanes and len(body) <= SHORT_LOOP else []
         return [(lanes, False), *few, (1, False)]
 
@@ -619,11 +633,12 @@ class Writer(Lines):
         best way from row to row, through all loops outside, takes it a fifth of its time, and it is not a better one.
         """
         *others, last = indices
-        if not others or last.type != "lane" or array.strides[-1] != number(1) or any(v.width > 1 for v in others):
-            return array, self.offset(array, indices)
-        start = self.place(array, self.offset(array._replace(strides=array.strides[:-1]), others))
-        hidden = self.unit.declare("llvm.strip.invariant.group.p0", "ptr @llvm.strip.invariant.group.p0(ptr)")
-        return array._replace(text=self.emit(f"call ptr @{hidden}(ptr {start})")), last
+        if last.type == "lane" and array.strides[-1] == number(1) and all(v.width == 1 for v in others):
+            row = self.offset(array._replace(strides=array.strides[:-1]), others)
+            if row.type != "literal":
+                hidden = self.unit.declare("llvm.strip.invariant.group.p0", "ptr @llvm.strip.invariant.group.p0(ptr)")
+                return array._replace(text=self.emit(f"call ptr @{hidden}(ptr {self.place(array, row)})")), last
+        return array, self.offset(array, indices)
 
     def offset(self, array: Array, indices: Sequence[Value]) -> Value:
         """The place of an element, in elements from the first."""
