@@ -411,9 +411,9 @@ class Writer(Lines):
         self.start(after)
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
-        """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and what is left.
+        """A loop over lanes: vectors of LANES as long as they are full, and what is left.
 
-        That is a step with lanes that are off, or several of one register, or scalars.
+        That is one step with lanes that are off, or several of one register, or vectors of one register and scalars.
         """
         before = 0
         for width, is_masked in self.widths(body):
@@ -629,8 +629,8 @@ class Writer(Lines):
     def located(self, array: Array, indices: Sequence[Value]) -> tuple[Array, Value]:
         """An array and the place of an element in it; of neighbours in a row of many, the row and their place there.
 
-        How a row's address comes about is hidden from LLVM until it has chosen how to step through loops: to find the
-        best way from row to row, through all loops outside, takes it a fifth of its time, and it is not a better one.
+        How a row's address comes about is hidden from LLVM until it has chosen the steps of its loops: to look for the
+        best way from row to row, through all loops outside, takes a tenth of the time, and finds no better one.
         """
         *others, last = indices
         if last.type == "lane" and array.strides[-1] == number(1) and all(v.width == 1 for v in others):
