@@ -1,5 +1,6 @@
 """Each measurement in a process of its own, one after the other, with cold caches and a limit in time (POSIX)."""
 
+import compileall
 import json
 import os
 import signal
@@ -50,7 +51,11 @@ def finished(process: subprocess.Popen[str], workload: Workload, peer: str) -> R
 def run_all(
     workloads: Iterable[Workload], peers: Sequence[str], quick: bool, passes: int, tell: Callable[[Result], None]
 ) -> list[Result]:
-    """Every chosen peer on every workload. Within a workload the peers take turns, in so many passes."""
+    """Every chosen peer on every workload. Within a workload the peers take turns, in so many passes.
+
+    The package has its bytecode, as peers have that are installed.
+    """
+    compileall.compile_dir(ROOT / "gradcompile", quiet=2)
     results: list[Result] = []
     for workload in workloads:
         found: dict[str, Result] = {}

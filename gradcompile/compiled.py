@@ -98,7 +98,8 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
     roots = passes.looped(roots)
     live = set(topological(roots))
     keys = [adjoint for adjoint in labels if adjoint in live]
-    new = iter(passes.contracted(roots, [*keys, *(labels[k] for k in keys)]))
+    found = passes.taken_apart(roots, roots[0], [*keys, *(labels[k] for k in keys)])
+    new = iter(passes.contracted(found[: len(roots)], found[len(roots) :]))
     result = [next(new) for _ in roots]
     adjoints = [next(new) for _ in keys]
     return result, dict(zip(adjoints, new, strict=True))

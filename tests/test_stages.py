@@ -271,9 +271,19 @@ def test_one_entry_a_row_is_picked_by_comparison():
     assert same_value(back, {g: np.arange(3.0), T: np.array([0, 1, -2])}).op.name == "select"
 
 
+def test_a_sum_of_few_entries_has_no_loop():
+    A = leaf("A", ArrayType(("n", 2, 5, 2)))
+    values = {A: np.arange(60.0).reshape(3, 2, 5, 2)}
+    assert same_value(apply("sum", A, params=((1, 3),)), values).op.name == "add"
+    for axes in ((0,), (0, 1), (2,), (1, 2)):
+        assert same_value(apply("sum", A, params=(axes,)), values).op.name == "sum"
+    one = leaf("one", ArrayType((4, 1)))
+    assert same_value(apply("sum", one, params=((1,),)), {one: np.arange(4.0)[:, None]}).op.name == "item"
+
+
 def test_outer_and_inner_products_are_loops_and_matrix_products_are_not():
-    u, v, W = (leaf(k, ArrayType(s)) for k, s in (("u", (3,)), ("v", (3,)), ("W", (3, 5))))
-    env = {u: np.arange(3.0), v: np.ones(3), W: np.ones((3, 5))}
+    u, v, W = (leaf(k, ArrayType(s)) for k, s in (("u", (9,)), ("v", (9,)), ("W", (9, 5))))
+    env = {u: np.arange(9.0), v: np.ones(9), W: np.ones((9, 5))}
     assert same_value(apply("dot", u, v, params=((0,), (0,), ())), env).op.name == "sum"
     assert same_value(apply("dot", u, W, params=((0,), (0, 1), (1,))), env).op.name == "dot"
 

@@ -122,18 +122,23 @@ def test_the_same_bits_however_sums_wait_and_are_merged(make, parts, piece, task
 def test_parts_are_added_in_their_order(monkeypatch):
     monkeypatch.setattr(share, "PARTS", 1)
     added, total = [], np.zeros(1)
+
+    def add(total, parts, lost, *_):
+        added.extend(parts[:, 0])
+        lost += 1.0
+
     groups = Groups(
         whole=lambda *_: None,
         samples=lambda into, start, stop, x: into.__setitem__(0, start),
-        add=lambda total, parts, *_: added.extend(parts[:, 0]),
-        settle=lambda *_: added.append("settled"),
+        add=add,
         raises=lambda *_: None,
         work=Work(((1e6, ((0, 0),)),), 1, 1, 256, threads=3),
         kinds=("sum",),
     )
     monkeypatch.setattr(share, "TASKS", 1)  # three at a time
     groups(total, 0, 2500, np.zeros(2500))
-    assert added == [*range(256, 2500, 256), "settled"]
+    assert added == [*range(256, 2500, 256)]
+    assert total == 4.0  # what four times of adding have lost is put back
 
 
 @pytest.mark.parametrize("make", MADE)
@@ -188,7 +193,7 @@ def test_no_thread_for_a_few_samples_of_a_second_group():
     called = []
     work = Work(((1e6, ((0, 0),)),), 1, 1, 256)
     whole, samples = (lambda *args, name=name: called.append(name) for name in ("whole", "samples"))
-    groups = Groups(whole, samples, *[lambda *_: None] * 3, work, ("sum",))
+    groups = Groups(whole, samples, *[lambda *_: None] * 2, work, ("sum",))
     for n in (256, 383, 384, 512):
         groups(np.zeros(1), 0, n, np.zeros(n))
     assert called == ["whole", "whole", "samples", "samples", "samples", "samples"]

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.ir import Node, topological, verify
-from gradcompile.passes import contract
+from gradcompile.passes import apart, contract
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.loops import untangle
 from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
 
-__all__ = ["Rewrite", "contracted", "finished", "looped", "rerolled", "simplified", "stabilized"]
+__all__ = ["Rewrite", "contracted", "finished", "looped", "rerolled", "simplified", "stabilized", "taken_apart"]
 
 
 def simplified(roots: Sequence[Node]) -> list[Node]:
@@ -45,6 +45,13 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
     """The roots, and others after them, with sums of products as contractions; only what roots need counts as a use."""
     result = contract.contracted(roots, others)
     verify(result, "contract")
+    return result
+
+
+def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()) -> list[Node]:
+    """The roots, and others after them, with sums of adjoints that wait for none of their factors."""
+    result = apart.taken_apart(roots, primal, others)
+    verify(result, "taken_apart")
     return result
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
-from gradcompile.reduction import INF, SPAN, add_parts, carry_on, group_size, raise_parts, settle
+from gradcompile.reduction import INF, SPAN, add_parts, carry_on, group_size, raise_parts
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_text
 from gradcompile.runtime.threads import pool, processors
@@ -175,14 +175,14 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) 
         return _shared_rows(run, share, plain_text(function).__globals__["BLOCK"])
     vectors = arguments_of(function)[: arguments_of(function).index("start")]
     each = _runnable(parts[0], inputs)
-    add, finish, raises = (_runnable(f, {}) for f in (add_parts, settle, raise_parts))
+    add, raises = (_runnable(f, {}) for f in (add_parts, raise_parts))
     kinds = tuple("amax" if v.startswith("highest") else "sum" for v in vectors)
-    return Groups(run, each, add, finish, raises, share, kinds)
+    return Groups(run, each, add, raises, share, kinds)
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
     """A function as it is called from Python."""
-    if hasattr(function, "compile"):
+    if own_text(function) is not None or hasattr(function, "compile"):
         return _compiled(function, arguments_of(function), inputs)
     return _quiet(function)
 
@@ -334,15 +334,14 @@ class Sums(NamedTuple):
 class Groups:
     """What is called in place of a function that adds up a pass over arrays, group by group.
 
-    whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged, and
-    raises: maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept:
+    whole: that function, for what is not worth sharing.  samples: the pass.  add: how sums are merged, and raises:
+    maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept:
     memory of calls that are over.
     """
 
     whole: Callable[..., Any]
     samples: Callable[..., Any]
     add: Callable[..., Any]
-    settle: Callable[..., Any]
     raises: Callable[..., Any]
     work: Work
     kinds: tuple[str, ...]
@@ -398,6 +397,6 @@ class Groups:
                 lost[:] = 0.0
             self.add(totals[k], sums.parts[k][rows], sums.lost[k], start, stop)
             if ends[1]:
-                self.settle(total, lost)
+                total += lost  # as `settle` does, of which no machine code is made for this alone
 
         pool.run(task, len(pieces), min(workers, 1 + sum(t.size for t in totals) // PIECE))

@@ -19,7 +19,7 @@ def samples(total, grad, start, stop, theta, row, column, value):
     V = view(theta, 10, (4, 2))
     d_U = view(grad, 0, (5, 2))
     d_V = view(grad, 10, (4, 2))
-    work = empty(768, theta)
+    work = empty(640, theta)
     partial = zeros(LANES, theta)
     for first in range(start, stop, BLOCK):
         m = min(BLOCK, stop - first)
@@ -28,8 +28,6 @@ def samples(total, grad, start, stop, theta, row, column, value):
         value_b = value[first:first + m]
         picked = view(work, 0, (2, m))
         picked_2 = view(work, 256, (2, m))
-        summed = view(work, 512, (m,))
-        summed[:] = 0.0
         for j in range(2):
             for i in lanes(0, m):
                 row_b_i = row_b[i]
@@ -38,14 +36,14 @@ def samples(total, grad, start, stop, theta, row, column, value):
                 column_b_i = column_b[i]
                 place_2 = column_b_i + 4 if column_b_i < 0 else column_b_i
                 picked_2[j, i] = V[place_2, j]    # V[column]
-                summed[i] += U[place, j] * V[place_2, j]  # sum(U[row]*V[column], axis=1)
 
-        d_diff = view(work, 640, (m,))
+        d_diff = view(work, 512, (m,))
         partial[:] = 0.0
         for i in lanes(0, m):
-            diff_i = summed[i] - value_b[i]       # sum(U[row]*V[column], axis=1) - value
+            # sum(U[row]*V[column], axis=1) - value
+            diff_i = picked[0, i] * picked_2[0, i] + picked[1, i] * picked_2[1, i] - value_b[i]
             partial[i % LANES] += diff_i * diff_i
-            d_diff[i] = 2.0 * diff_i              # dL/d(sum(U[row]*V[column], axis=1) - value)
+            d_diff[i] = 2.0 * diff_i              # dL/ddiff
         total[0] += fold(partial)
 
         for j in range(2):

@@ -25,7 +25,7 @@ def samples(total, grad, start, stop, theta, points):
     heights = view(theta, 6, (3,))
     product = view(total, 1, (3, 2))
     d_heights = view(grad, 6, (3,))
-    work = empty(2304, theta)
+    work = empty(1792, theta)
     partial = zeros(LANES, theta)
     for first in range(start, stop, BLOCK):
         m = min(BLOCK, stop - first)
@@ -36,64 +36,58 @@ def samples(total, grad, start, stop, theta, points):
                 points_2[j, i] = points_b[i, j]   # points
 
         diff = view(work, 256, (3, 2, m))
-        summed = view(work, 1024, (3, m))
-        summed[:, :] = 0.0
         for k in range(3):
             for j in range(2):
                 centres_i = centres[k, j]
                 for i in lanes(0, m):
-                    diff_i = points_2[j, i] - centres_i  # points[:, None, :] - centres
-                    diff[k, j, i] = diff_i
-                    summed[k, i] += diff_i * diff_i  # sum(...**2, axis=2)
+                    diff[k, j, i] = points_2[j, i] - centres_i  # points[:, None, :] - centres
 
-        peak = view(work, 0, (m,))
-        peak[:] = -float("inf")
+        diff_2 = view(work, 1024, (3, m))
+        amax_diff_2 = view(work, 0, (m,))
+        amax_diff_2[:] = -float("inf")
         for j in range(3):
             heights_i = heights[j]
             for i in lanes(0, m):
-                peak[i] = maximum(peak[i], heights_i - 0.5 * summed[j, i])  # max(heights - 0.5*..., axis=1)
+                diff_i = diff[j, 0, i]
+                diff_i_2 = diff[j, 1, i]
+                # heights - 0.5*sum(...**2, axis=2)
+                diff_i_3 = heights_i - 0.5 * (diff_i * diff_i + diff_i_2 * diff_i_2)
+                diff_2[j, i] = diff_i_3
+                amax_diff_2[i] = maximum(amax_diff_2[i], diff_i_3)  # max(heights - 0.5*..., axis=1)
 
         negative = view(work, 128, (1, m))
         for i in lanes(0, m):
-            peak_i = peak[i]
+            amax_diff_i = amax_diff_2[i]
             # -max(heights - 0.5*..., axis=1)[:, None]
-            negative[0, i] = -(peak_i if fabs(peak_i) < float("inf") else 0.0)
+            negative[0, i] = -(amax_diff_i if fabs(amax_diff_i) < float("inf") else 0.0)
 
         e = view(work, 1408, (3, m))
-        sum_e = view(work, 1792, (m,))
-        sum_e[:] = 0.0
         for j in range(3):
-            heights_i_2 = heights[j]
             for i in lanes(0, m):
-                e_i = exp(heights_i_2 - 0.5 * summed[j, i] + negative[0, i])  # exp(heights - 0.5*... - ...[:, None])
-                e[j, i] = e_i
-                sum_e[i] += e_i                   # sum(exp(... + ...), axis=1)
+                e[j, i] = exp(diff_2[j, i] + negative[0, i])  # exp(heights - 0.5*... - ...[:, None])
 
-        summed_2 = view(work, 128, (m,))
-        d_sum_e = view(work, 1024, (1, m))
-        d_sum_e_part = d_sum_e[0, :]
-        d_sum_summed_2 = float64(-1.0) / n
-        summed_2[:] = 0.0
-        for i in lanes(0, m):
-            sum_e_i = sum_e[i]
-            peak_i_2 = peak[i]
-            summed_2[i] += log(sum_e_i) + (peak_i_2 if fabs(peak_i_2) < float("inf") else 0.0)  # sum(... + ..., axis=1)
-            d_sum_e[0, i] = d_sum_summed_2 / sum_e_i
-
+        d_repeated = view(work, 128, (1, m))
+        d_repeated_part = d_repeated[0, :]
+        d_summed_2 = float64(-1.0) / n
         partial[:] = 0.0
         for i in lanes(0, m):
-            partial[i % LANES] += summed_2[i]
+            sum_i = e[0, i] + e[1, i] + e[2, i]   # sum(exp(... + ...), axis=1)
+            amax_diff_i_2 = amax_diff_2[i]
+            # log(...[:, None]) + ...[:, None]
+            total_i = log(sum_i) + (amax_diff_i_2 if fabs(amax_diff_i_2) < float("inf") else 0.0)
+            partial[i % LANES] += total_i
+            d_repeated[0, i] = d_summed_2 / sum_i
         total[0] += fold(partial)
 
-        d_summed = view(work, 1920, (3, m))
+        d_summed = view(work, 1024, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                d_summed[j, i] = -0.5 * (d_sum_e[0, i] * e[j, i])  # dL/dsummed
+                d_summed[j, i] = -0.5 * (d_repeated[0, i] * e[j, i])
 
         for j in range(3):
             product[j, :] += d_summed[j] @ diff[j].T
 
-        d_heights[:] += d_sum_e_part @ e.T        # dL/dheights
+        d_heights[:] += d_repeated_part @ e.T     # dL/dheights
 
 
 @jit

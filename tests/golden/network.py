@@ -70,26 +70,22 @@ def samples(total, grad, start, stop, theta, X, t):
 
         diff = view(work, 1536, (2, m))
         exp_diff = view(work, 1792, (2, m))
-        sum_exp_diff = view(work, 1280, (m,))
-        sum_exp_diff[:] = 0.0
         for j in range(2):
             b2_i_2 = b2[j]
             for i in lanes(0, m):
                 diff_i = product[j, i] + b2_i_2 + negative[0, i]  # ... @ W2 + b2 - ...[:, None]
                 diff[j, i] = diff_i
-                exp_diff_i = exp(diff_i)          # exp(... @ W2 + b2 - ...[:, None])
-                exp_diff[j, i] = exp_diff_i
-                sum_exp_diff[i] += exp_diff_i     # sum(exp(... + ...), axis=1)
+                exp_diff[j, i] = exp(diff_i)      # exp(... @ W2 + b2 - ...[:, None])
 
-        negative_2 = view(work, 1408, (1, m))
-        d_sum_exp_diff = view(work, 1024, (1, m))
+        negative_2 = view(work, 1280, (1, m))
+        d_sum = view(work, 1408, (1, m))
         d_picked_i = -float64(1.0) / n            # dL/dpicked
         for i in lanes(0, m):
-            sum_exp_diff_i = sum_exp_diff[i]
-            negative_2[0, i] = -log(sum_exp_diff_i)  # -log(sum(exp(... + ...), axis=1)[:, None])
-            d_sum_exp_diff[0, i] = -d_picked_i / sum_exp_diff_i
+            sum_i = exp_diff[0, i] + exp_diff[1, i]  # sum(exp(... + ...), axis=1)
+            negative_2[0, i] = -log(sum_i)        # -log(sum(exp(... + ...), axis=1)[:, None])
+            d_sum[0, i] = -d_picked_i / sum_i
 
-        picked = view(work, 1152, (m,))
+        picked = view(work, 1024, (m,))
         d_diff = view(work, 2048, (2, m))
         picked[:] = 0.0
         for j in range(2):
@@ -97,7 +93,7 @@ def samples(total, grad, start, stop, theta, X, t):
             for i in lanes(0, m):
                 eq_i = place[i] == j
                 picked[i] += diff[j, i] + negative_2[0, i] if eq_i else 0.0  # log_softmax(...)[arange(n), t]
-                d_diff_i = (d_picked_i if eq_i else 0.0) + d_sum_exp_diff[0, i] * exp_diff[j, i]  # dL/ddiff
+                d_diff_i = (d_picked_i if eq_i else 0.0) + d_sum[0, i] * exp_diff[j, i]  # dL/ddiff
                 d_diff[j, i] = d_diff_i
                 partial[i % LANES] += d_diff_i
             d_b2[j] += fold(partial)              # dL/db2

@@ -7,6 +7,7 @@ from gradcompile.cost import entries
 from gradcompile.frontend.arguments import Argument
 from gradcompile.ir import Node, apply, substitute, topological, use_counts
 from gradcompile.lower.arrays.blocks import Pass, Plan, Reduction, Rows
+from gradcompile.lower.arrays.cutting import entries as volume
 from gradcompile.lower.arrays.entries import Memory
 from gradcompile.lower.arrays.grouping import block_size, blocks_together
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
@@ -47,7 +48,8 @@ class PassWriter(Writer):
 
     places: where results that stand between functions are: the name of the array that is passed on, and the text that
     names the part of it. direct: sums that passes add to a gradient, with its parameter and the gradient. handed: the
-    arrays that functions hand on. steps: the lines of the kernel. late: functions that come after the passes.
+    arrays that functions hand on. piled: the rows that passes alone read, block by block, and so stand in memory one
+    block after the other, samples last. steps: the lines of the kernel. late: functions that come after the passes.
     constants: sizes of blocks and groups. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
@@ -55,6 +57,7 @@ class PassWriter(Writer):
     places: dict[Node, tuple[str, str]] = field(default_factory=dict)
     direct: dict[Node, tuple[Argument, Node]] = field(default_factory=dict)
     handed: list[str] = field(default_factory=list)
+    piled: set[Node] = field(default_factory=set)
     steps: list[Statement] = field(default_factory=list)
     late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
     constants: dict[str, int] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class PassWriter(Writer):
     def run(self) -> None:
         """All functions."""
         self.find_direct()
+        self.find_piled()
         drawn = [self.draw(k) for k in range(len(self.plan.passes))]
         widest = max(d.stages.entries_a_sample() for d in drawn)
         block = block_size(self.program, self.plan, widest)
@@ -85,6 +89,29 @@ class PassWriter(Writer):
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
                 self.direct |= dict.fromkeys(found, (a, g))
 
+    def find_piled(self) -> None:
+        """Rows that nothing reads but passes, along the axis by which they are written."""
+        rows = {r.node: r for p in self.plan.passes for r in p.rows}
+        passed = {r.node for p in self.plan.passes for r in p.reductions} | rows.keys()
+        cut = [n for n, axis in self.plan.leaves.values() if n not in rows or axis != rows[n].axis]
+        whole = [*self.roots, *(n for p in self.plan.passes for n in p.given), *cut]
+        between = topological(whole, lambda n: n in passed or n.op.name == "size")
+        read = {*whole, *(a for n in between for a in n.args)}
+        self.piled |= {n for n, r in rows.items() if n not in read and self.can_be_piled(r.block, r.axis)}
+
+    def can_be_piled(self, x: Node, axis: int) -> bool:
+        """Whether the rows of a block are of samples as such, and lanes will run over these."""
+        others = tuple(d for k, d in enumerate(x.type.shape) if k != axis)
+        return bool(others) and x.type.shape[axis] == self.plan.block and volume(others) <= HEAVY
+
+    def pile(self, x: Node, axis: int, array: str, source: Source) -> tuple[Statement, Memory]:
+        """The line that names a block of rows that are piled, and where it stands; x is of the block's shape."""
+        order = (*(k for k in range(len(x.type.shape)) if k != axis), axis)
+        shape = tuple(x.type.shape[k] for k in order)
+        name = source.naming.fresh(source.naming.wish(x))
+        start = text_of(dim_product("first", *shape[:-1]))
+        return Line(f"{name} = view({array}, {start}, {tuple_of(shape)})"), Memory(name, order, dense=True)
+
     @property
     def gradient_size(self) -> int:
         """The entries of the whole gradient."""
@@ -102,6 +129,8 @@ class PassWriter(Writer):
         """All that a function reads: arguments, and results of functions before it."""
         found = self.given()
         for n, (_, text) in self.places.items():
+            if n in self.piled:
+                continue
             if n.type.shape:
                 found.add(n, found.naming.wish(n), text)
             else:
@@ -206,6 +235,9 @@ class PassWriter(Writer):
     def cut(self, x: Node, source: Source) -> Statement:
         """The rows of a block, of an array that is there."""
         n, axis = self.plan.leaves[x]
+        if n in self.piled:
+            line, source.memory[x] = self.pile(x, axis, self.places[n][0], source)
+            return line
         whole = source.memory[n]
         self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
         name = source.naming.fresh(f"{whole.name}_b")
@@ -232,6 +264,11 @@ class PassWriter(Writer):
         if array != "out":
             self.steps.append(Line(f"{array} = empty({text_of(dim_product(*shape))}, theta)"))
             self.keep([r.node], array)
+        if r.node in self.piled:
+            line, memory = self.pile(r.block, r.axis, array, d.source)
+            d.block.append(line)
+            d.targets.append(Target(r.block, memory))
+            return
         whole = d.naming.fresh(d.naming.wish(r.node))
         d.source.lines.append(Line(f"{whole} = view({array}, 0, {tuple_of(shape)})"))
         part = d.naming.fresh(f"{whole}_b")
@@ -242,7 +279,7 @@ class PassWriter(Writer):
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         memory, naming, block = d.source.memory, d.naming, self.plan.block
         turned = {x: apply("stop_gradient", x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
-                  and x.type.shape[-1] != block}  # fmt: skip
+                  and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.piled}  # fmt: skip
         roots = [t.node for t in d.targets]
         known = topological(roots)
         new = substitute([*roots, *known], turned)

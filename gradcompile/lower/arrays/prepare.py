@@ -1,5 +1,7 @@
 """Rewriting before arrays are lowered: every op in the form in which it costs least as loops or as a matrix product."""
 
+import itertools
+import math
 from collections.abc import Sequence
 
 from gradcompile.ir import Node, apply, const, rebuild
@@ -10,6 +12,7 @@ from gradcompile.ops.shape import Index, places
 from gradcompile.types import Dim, Shape
 
 CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
+FEW = 4  # entries up to which a sum has no loop
 SMALL = 32  # products up to which a contraction is a loop where others would be many matrix products
 
 
@@ -87,6 +90,23 @@ def scattered(n: Node) -> Node:
     return apply("select", here, apply("broadcast", g, params=(shape, at)), const(0.0, g.type.dtype))
 
 
+# Sums
+
+
+def short(n: Node) -> Node:
+    """A sum of a few entries as such, made where it is read, without memory or a loop; any other node as it is."""
+    if n.op.name != "sum":
+        return n
+    (axes,), (x,) = n.params, n.args
+    lengths = [d for k in axes if isinstance(d := x.type.shape[k], int)]
+    if len(lengths) < len(axes) or not 0 < math.prod(lengths) <= FEW:
+        return n
+    places = (dict(zip(axes, at, strict=True)) for at in itertools.product(*map(range, lengths)))
+    axis = range(len(x.type.shape))
+    terms = [apply("item", x, params=(tuple(at.get(k) for k in axis),)) for at in places]
+    return apply("add", *terms) if len(terms) > 1 else terms[0]
+
+
 # Contractions
 
 
@@ -123,13 +143,13 @@ def contraction(n: Node) -> Node:
     rows, columns = ([k for k in own if k in result and k not in other] for own, other in ((la, lb), (lb, la)))
     size = sizes(n)
     if all(size[label] == 1 for label in summed) or not (rows or columns):
-        return as_loops(n)
+        return short(as_loops(n))
     work: Dim = 1
     for label in (*summed, *rows, *columns):
         d = size[label]
         work = work * d if isinstance(d, int) and isinstance(work, int) else "many"
     batch = [k for k in la if k in lb and k in result]
-    return as_loops(n) if batch and isinstance(work, int) and work <= SMALL else n
+    return short(as_loops(n)) if batch and isinstance(work, int) and work <= SMALL else n
 
 
 # Integers
@@ -203,6 +223,6 @@ def reshaped(n: Node) -> Node:
     return typed(x.args[0], n.type) if x.op.name == "reshape" and x.args[0].op.name == "scanned" else n
 
 
-RULES = {"reshape": reshaped, "item": result, "scan": inside, "gather": gathered, "scatter_add": scattered,
-         "dot": contraction, "argsort": order, "add": added,
+RULES = {"add": added, "argsort": order, "dot": contraction, "gather": gathered, "item": result, "reshape": reshaped,
+         "scan": inside, "scatter_add": scattered, "sum": short,
          **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip

@@ -7,8 +7,8 @@ functions Numba is handed it inside an intrinsic, and dispatch and disk cache ar
 The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
 names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
 order. `for i in lanes(start, stop)` promises that its iterations do not depend on each other, but for sums in
-`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector), then for as many as fill a
-register, and scalar code for the rest.
+`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector), and once more for the rest,
+with lanes that are off.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
 negative. Literals take the dtype of what they meet.

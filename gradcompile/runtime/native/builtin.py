@@ -55,10 +55,22 @@ def machine_code(lowered: Compiled, kinds: Sequence[Kind]) -> bytes:
     module = llvm.parse_assembly(lowered.text + "\n" + caller(lowered.name, lowered.result, kinds))
     module.get_function(lowered.name).linkage = "internal"
     module.triple, module.data_layout = llvm.get_process_triple(), str(codegen.target_data)
-    for options in ({"opt": 0, "cost": "cheap", "loop_vectorize": False, "slp_vectorize": False}, {}):  # as Numba does
-        passes, builder = codegen._module_pass_manager(**options)
-        passes.run(module, builder)
+    optimise(codegen, module)
     return bytes(codegen._tm.emit_object(module))
+
+
+def optimise(codegen: Any, module: Any) -> None:
+    """Inline what asks for it, then simplify each function.
+
+    LLVM's passes over whole modules find nothing after these: what is to be vectors is so already, and what is to be
+    inlined says so. Nor does the third level of its optimiser, which would have loops twice.
+    """
+    passes, builder = codegen._module_pass_manager(opt=0)  # which inlines, no more
+    passes.run(module, builder)
+    passes, builder = codegen._function_pass_manager(opt=2)
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
 
 
 def entry(name: str, code: bytes) -> Callable[..., Any]:

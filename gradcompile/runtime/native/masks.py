@@ -24,7 +24,7 @@ def has_masks() -> bool:
 def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:
     """The mask of the lanes from an index on that are before `stop`."""
     left = writer.emit(f"sub i64 {writer.converted(stop, 'i64', 1)}, {index.text}")
-    short = Value("i32", 1, writer.emit(f"trunc i64 {left} to i32"))  # there are fewer than of two registers
+    short = Value("i32", 1, writer.emit(f"trunc i64 {left} to i32"))  # there are few
     steps = ", ".join(f"i32 {k}" for k in range(width))
     return writer.emit(f"icmp slt <{width} x i32> <{steps}>, {writer.converted(short, 'i32', width)}")
 

@@ -53,12 +53,20 @@ def repeated(body: list[ast.stmt]) -> list[str]:
     if not any(isinstance(s, ast.For | ast.While) for s in body):
         return []
     everywhere = list(assigned(body))
-    loops = [s for b in body for s in ast.walk(b) if isinstance(s, ast.For | ast.While) and not is_lanes(s)]
     found: dict[str, None] = {}
-    for loop in loops:
+    for loop in loops_in_order(body):
         inside = list(assigned(loop.body))
         found |= dict.fromkeys(n for n in inside if inside.count(n) < everywhere.count(n))
     return list(found)
+
+
+def loops_in_order(body: Sequence[ast.stmt]) -> Iterator[ast.For | ast.While]:
+    """The loops of these statements and in them, but for those over lanes."""
+    for s in body:
+        if isinstance(s, ast.For | ast.While):
+            if not is_lanes(s):
+                yield s
+            yield from loops_in_order(s.body)
 
 
 def assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
