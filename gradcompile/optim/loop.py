@@ -202,7 +202,11 @@ class Training:
         code = jit.load(source, "sgd", in_file).advance
         example = (np.empty((1, 1), np.int64), np.empty(1), np.empty(1), 1)
         types = [self._type(v) for v in (*fixed, *example, *tail)] if hasattr(code, "compile") else []
-        run = self.f._route.alone(jit.precompile(code, types))
+        route = self.f._route
+        run = route.helped(
+            route.alone(jit.precompile(code, types)),
+            [v[: self.batch] if c else v for v, c in zip(self.inputs, self.is_column, strict=True)],
+        )
         return lambda *chunk: int(run(*fixed, *chunk, *tail))
 
     def _numbers(self, compiled: bool) -> list[Any]:
