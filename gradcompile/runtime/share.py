@@ -112,12 +112,12 @@ class Work:
         return found
 
     def pays(self, inputs: Sequence[Any]) -> bool:
-        """Whether it may pay to share a call: some dimension is long enough for two groups, and the work is enough.
+        """Whether it may pay to share a call: some dimension has a group and a half, and the work is enough.
 
         That is more than for columns, as there are more sums to merge.
         """
         named = {place for _, axes in self.terms for place in axes}
-        long = not named or any(inputs[k].shape[axis] > self.least for k, axis in named)
+        long = not named or any(2 * inputs[k].shape[axis] >= 3 * self.least for k, axis in named)
         return bool(self.passes) and self.threads != 1 and long and self.nanoseconds(inputs) >= 2 * WORTH
 
     def helpers(self, nanoseconds: float) -> int:
