@@ -206,7 +206,8 @@ measure:
   %is.worth = icmp sge i64 %small.part, $least
   %by.columns = and i1 %is.low, %columns
   %unpacked = and i1 %by.columns, %is.worth
-  %step = select i1 %unpacked, i64 %small.part, i64 %tiled
+  %smaller = call i64 @llvm.smin.i64(i64 %small.part, i64 %tiled)
+  %step = select i1 %unpacked, i64 %smaller, i64 %tiled
   %length.above = add i64 %length, %step
   %length.last = sub i64 %length.above, 1
   %count = sdiv i64 %length.last, %step
