@@ -1,7 +1,7 @@
 """Helpers of one call at a time: threads that take parts of its large products (see `team`).
 
 A helper looks for parts for about a millisecond before it lies down, so a training loop finds it awake, and an idle
-program costs nothing. To wake it takes the caller some microseconds, and the helper some 30 until it takes its first part.
+program costs nothing. To wake it costs the caller some microseconds; until it takes a part some 30 more go by.
 """
 
 import ctypes

@@ -168,12 +168,25 @@ define internal void @pause() {
 }
 """
 
-# Of a product in parts the frame holds: the addresses of its thirteen arguments, how long a part is, how long all are
-# together, whether they are columns.
-GEMM = """
-declare void @blas.gemm.$type($given)
+# Of a product in parts the frame holds: the addresses of its thirteen arguments, BLAS's routine, the bytes of an entry,
+# the length of a part, of all together, and whether they are cut by columns.
+PRODUCTS = """
+%Frame = type { [13 x ptr], ptr, i64, i64, i64, i1 }
 
-define void @gemm.$type($arguments) {
+declare void @blas.sgemm($given)
+declare void @blas.dgemm($given)
+
+define void @sgemm($arguments) {
+  call void @product(ptr @blas.sgemm, i64 4, $arguments)
+  ret void
+}
+
+define void @dgemm($arguments) {
+  call void @product(ptr @blas.dgemm, i64 8, $arguments)
+  ret void
+}
+
+define internal void @product(ptr %blas, i64 %bytes, $arguments) {
 start:
   %m32 = load i32, ptr %x2
   %n32 = load i32, ptr %x3
@@ -214,31 +227,17 @@ measure:
   %one = icmp slt i64 %count, 2
   br i1 %one, label %whole, label %cut
 cut:
-  %frame = alloca [16 x i64]
+  %frame = alloca %Frame
 $stored
-  %p13 = getelementptr i64, ptr %frame, i64 13
-  store i64 %step, ptr %p13
-  %p14 = getelementptr i64, ptr %frame, i64 14
-  store i64 %length, ptr %p14
-  %p15 = getelementptr i64, ptr %frame, i64 15
-  %flag = zext i1 %columns to i64
-  store i64 %flag, ptr %p15
-  call void @share(ptr @part.$type, ptr %frame, i64 %count)
+  call void @share(ptr @part, ptr %frame, i64 %count)
   ret void
 whole:
-  call void @blas.gemm.$type($arguments)
+  call void %blas($arguments)
   ret void
 }
 
-define internal void @part.$type(ptr %frame, i64 %number) {
+define internal void @part(ptr %frame, i64 %number) {
 $loaded
-  %p13 = getelementptr i64, ptr %frame, i64 13
-  %step = load i64, ptr %p13
-  %p14 = getelementptr i64, ptr %frame, i64 14
-  %length = load i64, ptr %p14
-  %p15 = getelementptr i64, ptr %frame, i64 15
-  %flag = load i64, ptr %p15
-  %columns = icmp ne i64 %flag, 0
   %first = mul i64 %number, %step
   %left = sub i64 %length, %first
   %size = call i64 @llvm.smin.i64(i64 %left, i64 %step)
@@ -247,41 +246,43 @@ $loaded
   %n = load i32, ptr %x3
   %m.part = select i1 %columns, i32 %m, i32 %size32
   %n.part = select i1 %columns, i32 %size32, i32 %n
-  %pm = alloca i32
-  %pn = alloca i32
-  store i32 %m.part, ptr %pm
-  store i32 %n.part, ptr %pn
+  %m.place = alloca i32
+  %n.place = alloca i32
+  store i32 %m.part, ptr %m.place
+  store i32 %n.part, ptr %n.place
   %a.first = select i1 %columns, i64 0, i64 %first
   %b.first = select i1 %columns, i64 %first, i64 0
   %by.a = load i8, ptr %x0
-  %a.plain = icmp eq i8 %by.a, 78
+  %a.plain = icmp eq i8 %by.a, 78  ; N
   %a.leading = load i32, ptr %x7
   %a.wide = sext i32 %a.leading to i64
   %a.stride = select i1 %a.plain, i64 1, i64 %a.wide
   %a.offset = mul i64 %a.first, %a.stride
-  %a = getelementptr $type, ptr %x6, i64 %a.offset
+  %a.bytes = mul i64 %a.offset, %bytes
+  %a = getelementptr i8, ptr %x6, i64 %a.bytes
   %by.b = load i8, ptr %x1
-  %b.plain = icmp eq i8 %by.b, 78
+  %b.plain = icmp eq i8 %by.b, 78  ; N
   %b.leading = load i32, ptr %x9
   %b.wide = sext i32 %b.leading to i64
   %b.stride = select i1 %b.plain, i64 %b.wide, i64 1
   %b.offset = mul i64 %b.first, %b.stride
-  %b = getelementptr $type, ptr %x8, i64 %b.offset
+  %b.bytes = mul i64 %b.offset, %bytes
+  %b = getelementptr i8, ptr %x8, i64 %b.bytes
   %c.leading = load i32, ptr %x12
   %c.wide = sext i32 %c.leading to i64
   %c.columns = mul i64 %b.first, %c.wide
   %c.offset = add i64 %c.columns, %a.first
-  %c = getelementptr $type, ptr %x11, i64 %c.offset
-  call void @blas.gemm.$type($part)
+  %c.bytes = mul i64 %c.offset, %bytes
+  %c = getelementptr i8, ptr %x11, i64 %c.bytes
+  call void %blas($part)
   ret void
 }
 """
 
 PATIENCE = 1 << 10  # turns of waiting for a helper after which the processor is offered to others
 PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}  # hints that a loop waits
-TYPES = {"s": "float", "d": "double"}
+NAMES = ("share", "serve", "place", "sgemm", "dgemm")
 _kept: list[Any] = []  # the machine code, which lives as long as the process
-ARGUMENTS = [f"ptr %x{k}" for k in range(13)]  # of gemm: letters, rows, columns, sums, alpha, a, b, beta, c
 
 
 def text() -> str:
@@ -289,21 +290,26 @@ def text() -> str:
     kind = platform.machine().replace("AMD64", "x86_64").replace("arm64", "aarch64")
     pause = f"call void {PAUSES[kind]}" if kind in PAUSES else ""
     offer = "call i32 @sched_yield()" if os.name == "posix" else ""
-    team = Template(TEAM).substitute(patience=PATIENCE, pause=pause, offer=offer)
-    return "\n".join([team, *map(gemm, TYPES.values())])
+    return Template(TEAM).substitute(patience=PATIENCE, pause=pause, offer=offer) + products()
 
 
-def gemm(type: str) -> str:
-    """The product in parts, of matrices of this type."""
-    places = [f"  %p{k} = getelementptr ptr, ptr %frame, i64 {k}" for k in range(len(ARGUMENTS))]
-    stored = [f"{place}\n  store ptr %x{k}, ptr %p{k}" for k, place in enumerate(places)]
-    loaded = [f"{place}\n  %x{k} = load ptr, ptr %p{k}" for k, place in enumerate(places)]
-    changed = {2: "ptr %pm", 3: "ptr %pn", 6: "ptr %a", 8: "ptr %b", 11: "ptr %c"}
-    return Template(GEMM).substitute(
-        type=type,
-        given=", ".join(["ptr"] * len(ARGUMENTS)),
-        arguments=", ".join(ARGUMENTS),
-        part=", ".join(changed.get(k, a) for k, a in enumerate(ARGUMENTS)),
+def products() -> str:
+    """The products in parts. The arguments of gemm: two letters, rows, columns, sums, alpha, a, b, beta, c."""
+    arguments = [f"ptr %x{k}" for k in range(13)]
+    changed = {2: "ptr %m.place", 3: "ptr %n.place", 6: "ptr %a", 8: "ptr %b", 11: "ptr %c"}
+    kept = ["ptr %blas", "i64 %bytes", "i64 %step", "i64 %length", "i1 %columns"]
+    fields = [(f"i32 0, i32 0, i32 {k}", a) for k, a in enumerate(arguments)]
+    fields += [(f"i32 0, i32 {k}", a) for k, a in enumerate(kept, 1)]
+    places = [f"  %p{k} = getelementptr %Frame, ptr %frame, {at}" for k, (at, _) in enumerate(fields)]
+    stored = [f"{place}\n  store {a}, ptr %p{k}" for k, (place, (_, a)) in enumerate(zip(places, fields, strict=True))]
+    loaded = []
+    for k, (_, a) in enumerate(fields):
+        type, name = a.split()
+        loaded.append(f"{places[k]}\n  {name} = load {type}, ptr %p{k}")
+    return Template(PRODUCTS).substitute(
+        given=", ".join(["ptr"] * len(arguments)),
+        arguments=", ".join(arguments),
+        part=", ".join(changed.get(k, a) for k, a in enumerate(arguments)),
         stored="\n".join(stored),
         loaded="\n".join(loaded),
         worth=WORTH,
@@ -324,13 +330,11 @@ def routines(sgemm: int, dgemm: int) -> dict[str, int]:
     from numba.core.registry import cpu_target
 
     cpu_target.target_context.codegen()  # LLVM is ready then
-    for type, address in zip(TYPES.values(), (sgemm, dgemm), strict=True):
-        llvm.add_symbol(f"blas.gemm.{type}", address)
+    llvm.add_symbol("blas.sgemm", sgemm)
+    llvm.add_symbol("blas.dgemm", dgemm)
     # Without optimising it compiles in half the time.
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=0)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text()), machine)
     engine.finalize_object()
     _kept.append(engine)
-    products = {f"{letter}gemm": f"gemm.{type}" for letter, type in TYPES.items()}
-    names = {name: name for name in ("share", "serve", "place")} | products
-    return {name: engine.get_function_address(function) for name, function in names.items()}
+    return {name: engine.get_function_address(name) for name in NAMES}
