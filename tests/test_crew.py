@@ -29,7 +29,8 @@ TASK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
 @pytest.fixture(autouse=True)
 def helped(monkeypatch):
     """Every call has as many helpers as it may."""
-    monkeypatch.setattr(share, "HELPED", 1.0)
+    for name in ("HELPED", "WORTH"):
+        monkeypatch.setattr(share, name, 1.0)
     monkeypatch.setattr(share, "processors", lambda: 8)
 
 

@@ -96,12 +96,15 @@ class Route:
         share = self.share if self.columns else self.work
         return self.alone(plain(spread(self.kernel, dict(zip(names, types, strict=False)), share)))
 
-    def helped(self, run: Run, inputs: Sequence[Any]) -> Run:
-        """The function with helpers for its large products, if a call with these inputs may have some."""
+    def helped(self, run: Run, inputs: Sequence[Any], trains: bool = False) -> Run:
+        """The function with helpers for its large products, if a call with these inputs may have some.
+
+        trains: it steps from call to call by itself.
+        """
         if not self.multiplies or switch() is None or not hasattr(self.kernel, "overloads"):
             return run
         time = self.work.nanoseconds(inputs)
-        helpers = self.work.helpers(time)
+        helpers = self.work.helpers(time, trains)
         if not helpers or time <= self.unshared:
             return run
 
