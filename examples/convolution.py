@@ -30,7 +30,7 @@ def main() -> None:
         "b": gc.array("b", (10,)),
     }
     filtered = gc.relu(gc.conv(X, params["filters"], padding=1) + params["shift"])  # (n, 8, 8, 8)
-    pooled = gc.max_pool(filtered, (2, 2))  # (n, 8, 4, 4)
+    pooled = gc.max_pool(filtered, 2)  # (n, 8, 4, 4)
     scores = pooled.reshape(-1, FILTERS * 16) @ params["W"] + params["b"]
     f = gc.compile_grad(np.mean(gc.cross_entropy(scores, t)), params, inputs=[X, t])
     predict = gc.compile_value(np.argmax(scores, axis=1), params)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from operator import attrgetter
 
+from gradcompile.bounds import SMALL, lower_bounds
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, apply, const, depends_on, is_const, node, topological
 from gradcompile.ops.record import Vjp
@@ -23,6 +24,7 @@ TAME = frozenset(
     | {"overlap", "lt", "le", "eq", "ne", "and", "or", "xor", "not", "heaviside", "floor", "ceil", "atan", "erfc"}
     | {"argmax", "argsort"}
 )  # finite, as their partials are, where their arguments are, overflow apart
+INFINITE_AT_ZERO = frozenset({"div", "sqrt", "log"})  # of their last argument, or their partials are
 op_name = attrgetter("op.name")
 
 
@@ -68,10 +70,12 @@ def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict
 def wild_nodes(order: Sequence[Node]) -> set[Node]:
     """The nodes that may be infinite or NaN where the leaves are finite, or that the loss itself asks about.
 
-    0 times such a value is NaN, so nothing may reach them from behind a branch. All others need no such care.
+    0 times such a value is NaN, so nothing may reach them from behind a branch. All others need no such care, and
+    neither do quotients, roots and logarithms of what stays above zero, as a variance plus a small number.
     """
+    least = lower_bounds(order)
     asked = [n.args[0] for n in order if n.op.name in ("ne", "eq") and n.args[0] is n.args[1]]
-    return depends_on(order, [*(n for n in order if not is_tame(n)), *asked])
+    return depends_on(order, [*(n for n in order if not (is_tame(n) or is_apart(n, least))), *asked])
 
 
 def is_tame(n: Node) -> bool:
@@ -79,6 +83,11 @@ def is_tame(n: Node) -> bool:
     if n.op.name == "scan":
         return all(map(is_tame, topological(n.params[0].roots)))
     return n.op.name in TAME
+
+
+def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
+    """Whether a node is infinite at 0 alone, and its argument, or divisor, stays above that."""
+    return n.op.name in INFINITE_AT_ZERO and least[n.args[-1]] >= SMALL
 
 
 def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:

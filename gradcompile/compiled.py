@@ -25,7 +25,7 @@ from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
-from gradcompile.runtime.demands import Demands, demands_of
+from gradcompile.runtime.demands import Count, Demands, demands_of
 from gradcompile.runtime.route import Route
 
 SHOWN = 8  # rewrites that a header lists
@@ -184,7 +184,8 @@ class Compiled:
     @cached_property
     def _route(self) -> Route:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
-        growth, checks = self._derivation.growth, self._demands.check
+        growth, counts = self._derivation.growth, getattr(self._module, "COUNTED", ())
+        checks = self._demands._replace(counts=tuple(map(Count, counts))).check
         return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
 
     @cached_property
@@ -352,7 +353,8 @@ class CompiledGrad(Compiled):
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.
 
         Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
-        evaluations in high precision for each entry of theta: call it with a few samples.
+        evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
+        few samples.
         """
         values = self._leaf_values(args, named)
         inputs = [values[a.leaf] for a in self.problem.inputs]

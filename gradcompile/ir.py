@@ -89,6 +89,8 @@ def const(value: float | bool, dtype: str = "float64") -> Node:
     """A scalar constant; the sign of zero counts, all NaN are one."""
     if dtype.startswith("float"):
         value = math.nan if value != value else float(value)
+    else:
+        value = int(value) if dtype == "int64" else bool(value)
     return node(OPS["const"], (), (value,), ArrayType((), dtype))
 
 

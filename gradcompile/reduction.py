@@ -60,22 +60,6 @@ def close_tree(tree, totals, samples):  # type: ignore[no-untyped-def]
 
 
 @jit
-def fold(partial):  # type: ignore[no-untyped-def]
-    """The sum of a vector, pairwise: half onto half. Its length is a power of two, and its entries are used up.
-
-    >>> import numpy as np
-    >>> float(fold(np.array([1.0, 2.0, 3.0, 4.0])))
-    10.0
-    """
-    width = partial.shape[0] // 2
-    while width > 0:
-        for i in range(width):
-            partial[i] += partial[width + i]
-        width = width // 2
-    return partial[0]
-
-
-@jit
 def largest(peaks):  # type: ignore[no-untyped-def]
     """The largest entry of a vector; NaN if one is.
 
@@ -135,6 +119,25 @@ def add_parts(total, parts, lost, start, stop):  # type: ignore[no-untyped-def]
     for k in range(parts.shape[0]):
         part = parts[k, start:stop]
         add_part(sums, part, errors)
+
+
+@jit
+def raise_parts(total, parts, start, stop):  # type: ignore[no-untyped-def]
+    """Put the rows of a matrix into a vector of maxima, one after the other; the entries from start to stop.
+
+    Of equals, zeros of either sign or NaN, the first stays. So the bits do not depend on how the samples are grouped.
+
+    >>> import numpy as np
+    >>> total = np.array([1.0, 5.0])
+    >>> raise_parts(total, np.array([[3.0, 4.0], [2.0, np.nan]]), 0, 2)
+    >>> total
+    array([ 3., nan])
+    """
+    for k in range(parts.shape[0]):
+        for i in lanes(start, stop):
+            x = total[i]
+            y = parts[k, i]
+            total[i] = x if (x >= y) | (x != x) else y
 
 
 @jit

@@ -25,6 +25,7 @@ FLOORS = (
     ("ops",),
     ("formula", "cost"),
     ("interpret",),
+    ("bounds",),
     ("autodiff",),
     ("recurrence",),
     ("passes",),

@@ -198,6 +198,21 @@ def test_a_table_as_long_as_the_samples():
     check_grad(np.sum((data @ w - table) ** 2), [w], {"data": np.ones((3000, 3)), "w": np.ones(3)})
 
 
+def test_a_table_with_infinities():
+    ends, k = np.array([-np.inf, 0.5, np.inf]), array("k", "n", dtype="int64")
+    ends = np.asarray(ends, like=k)
+    loss = -np.mean(np.log(nn.sigmoid(ends[k + 1] - A @ w) - nn.sigmoid(ends[k] - A @ w)))
+    check_grad(loss, [w], samples_of(40) | {"k": np.arange(40) % 2})
+
+
+def test_tables_of_several_functions():
+    """One is read before the pass over the samples, one in it, one after it."""
+    first, second, third = np.random.default_rng(0).normal(size=(3, 3, 3))
+    shared = np.linalg.inv(np.outer(w, w) + first @ first.T)
+    loss = np.sum(np.tanh(A @ shared @ (np.outer(w, w) + second)) ** 2)
+    check_grad(loss + np.sum(np.linalg.inv(np.mean(A.T @ A) * np.eye(3) + third)) * w[0], [w], samples_of(40))
+
+
 def test_places_of_largest_entries_lie_as_their_array_does():
     cube = array("cube", ("n", "n", "n"))
     values = {"cube": np.random.default_rng(0).normal(size=(3, 3, 3))}

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.special as sc
+import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ NAMED = {"X": ("n", 3), "v": ("n",), "c": ("n", 1)}
 S = {name: array(name, NAMED.get(name, value.shape), value.dtype) for name, value in V.items()}
 ENV = {S[name].node: value for name, value in V.items()}
 FLOATS = [S[name].node for name in "XAvBsWc"]
-SCOPE = {"np": np, "sc": sc}
+SCOPE = {"np": np, "sc": sc, "sympy": sympy}
 
 CASES = [
     "X + A[0]",
@@ -210,7 +211,23 @@ CASES = [
     "np.linalg.matrix_power(A, -2)",
     "np.nan_to_num(X)",
     "X.clip(0.0) + np.clip(X, None, c)",
-    "X.size * s if isinstance(X, np.ndarray) else np.size(X) * s",
+    "X.size * s + np.size(X)",
+    "np.sum(X) / n + 1.5 * n * s - n * np.sqrt(n) + s / (n - 1) + (1 - n)",
+    "(X[: n - 1] * X[1:n])[n - 3 :]",
+    "np.reshape(X, 3 * n) @ np.ones(n * 3, like=X)",
+    "np.eye(n, like=X) @ X + np.eye(n, 3, k=1, like=X)",
+    "np.identity(n, like=X) * v",
+    "np.arange(n, like=X) * v + np.arange(1, n + 1, like=X) + np.arange(n, dtype='float64', like=X)",
+    "np.arange(4.0, like=X) * k + np.arange(1, 9, 2, like=X)",
+    "np.full((n, 3), 2.0, like=X) * X",
+    "np.asarray([1.5, 2.5, -np.inf], like=X)[k % 2] * s",
+    "np.array([[s, 1.0], [2.0, s]], like=X) if not isinstance(s, np.ndarray) else np.array([[s, 1.0], [2.0, s]])",
+    "np.select([X > 1, X > 0], [X**2, c], s)",
+    "np.kron(A, W)",
+    "np.cross(X, A[0])",
+    "np.polyval(A[0], v)",
+    "np.nansum(np.where(X > 0, X, np.nan), axis=0)",
+    "np.nanmean(np.where(X > 0, X * s, np.nan), keepdims=True) * c",
     "A.dot(A).trace()",
     "A.mT.diagonal(1) if hasattr(A, 'mT') else A.T.diagonal(1)",
 ]
@@ -502,6 +519,17 @@ def test_many_operands_are_multiplied_in_their_order():
         ("len(X)", "no length known"),
         ("[entry for entry in v]", "no length known .* a recurrence with gradcompile.scan"),
         ("np.array([s, s])", r"write np.stack\(list\)"),
+        ("np.asarray([1.0, 2.0])[k]", r"np.asarray\(numbers, like=k\)\[k\]"),
+        ("np.eye(X.shape[0])", r"the length n is not known before the call; write .*np.eye\(n, like=x\)"),
+        ("np.ones(X.shape)", "the length n is not known before the call"),
+        ("range(X.shape[0] - 1)", "the length n-1 is not known before the call; .*gradcompile.scan"),
+        ("np.arange(0, X.shape[0], 2, like=X)", "steps are 1"),
+        ("X[: v.shape[0] * 2]", "a slice has whole numbers"),
+        ("sympy.exp(v)", "can't stand in an expression of SymPy: write np.exp"),
+        ("sympy.Symbol('a') * v", "a of type Symbol is neither a number"),
+        ("np.select([X > 0], [])", "1 conditions and 0 choices"),
+        ("np.cross(W, A)", "three entries along the last axis"),
+        ("np.kron(A, X[0])", "2 and 1 axes"),
         ("np.interp(v, A[0], A[1])", "np.interp does not take symbolic arrays.*near ones are"),
         ("np.linalg.qr(A)", "np.linalg.qr does not take"),
         ("np.add.reduce(X)", "np.add.reduce does not take"),
@@ -522,15 +550,16 @@ def test_many_operands_are_multiplied_in_their_order():
         ("np.sum(B, axis=(0, 0))", "names an axis twice"),
         ("np.concatenate([W, A])", r"shapes \(3, 4\) and \(3, 3\) differ off axis 0"),
         ("np.stack([W, A])", "np.stack needs equal ones"),
-        ("np.prod(v)", "along 'n' needs its length known"),
         ("np.linalg.inv(W)", "square matrices are needed"),
         ("np.linalg.solve(A, v[:4])", "the rows differ"),
         ("np.einsum('ij,jk->ik', X)", "names 2 operands, 1 are given"),
         ("np.einsum('ijk->i', X)", "does not name the 2 axes"),
+        ("np.einsum('ii->i', A[:1])", r"axes 0 and 1 of shape \(1, 3\): their lengths differ"),
         ("np.einsum('ij->iz', X)", "one that no operand has"),
         ("X & W", "compare first"),
         ("X * np.zeros((400, 400))", "make it an input"),
-        ("np.max(W[:0])", "no entries"),
+        ("np.max(W[:0])", "no entry along axis 0"),
+        ("np.argmin(W[:, :0], axis=1)", "no entry along axis 1"),
         ("np.split(v, 2)", "split by slices"),
         ("np.pad(X, 1, mode='reflect')", "mode 'reflect'"),
         ("np.squeeze(X, 0)", "has not one entry"),
@@ -577,6 +606,13 @@ def test_in_place_operators_give_the_name_another_meaning():
     x = S["X"]
     x += 1
     assert x.node is (S["X"] + 1).node
+
+
+def test_numbers_of_sympy_are_numbers():
+    v = S["v"]
+    for case in (sympy.pi * v, v * sympy.pi, v * sympy.Rational(3, 2) + sympy.Integer(2) * v, v ** sympy.Integer(2)):
+        assert isinstance(case, Array) and case.shape == ("n",)
+    np.testing.assert_array_equal(evaluate([(sympy.Rational(3, 2) * v).node], ENV)[0], 1.5 * V["v"])
 
 
 def test_the_same_expression_is_the_same_node():

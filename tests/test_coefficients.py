@@ -12,8 +12,8 @@ PATH = Path(__file__).resolve().parent.parent / "tools" / "coefficients.py"
 # Of what a polynomial is for, relative, as a power of two: (float64, float32). A significand has 53 and 24 bits.
 FITS = {
     "EXP": (-59, -28), "LOG": (-56, -26.9), "ATANH": (-65, -34), "SIN": (-57.5, -27.5), "COS": (-64, -33),
-    "SINH": (-61, -26), "COSH": (-69, -33), "ATAN": (-55, -26.5), "ASIN": (-55.5, -27.5), "ASINH": (-57, -29),
-    "ERF": (-55.5, -28.5), "ERFC": (-53.5, -25), "CBRT": (-17, -14.5),
+    "SINH": (-61, -26), "COSH": (-69, -33), "TANH": (-57.5, -32), "ATAN": (-55, -26.5), "ASIN": (-55.5, -27.5),
+    "ASINH": (-57, -29), "ERF": (-55.5, -28.5), "ERFC": (-53.5, -25), "CBRT": (-17, -14.5),
 }  # fmt: skip
 
 

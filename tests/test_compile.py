@@ -18,6 +18,7 @@ import sympy as sp
 
 from gradcompile import CompiledGrad, CompiledValue, compile_grad, compile_value, custom, mean, total
 from gradcompile.errors import ArgumentError
+from gradcompile.explain.check import check
 from gradcompile.interpret import evaluate
 
 w, b, c, x, y, z = sp.symbols("w b c x y z")
@@ -198,6 +199,17 @@ def test_conditions() -> None:
 def test_special_functions() -> None:
     f = fresh(sp.gamma(w) * sp.besselj(0, b) + sp.erf(w * b) + sp.polygamma(1, w) + sp.LambertW(w), [w, b])
     assert f.check(1.5, 2.0).error < 1e-12
+
+
+@pytest.mark.parametrize("k", [0, 7, 50, 99])
+def test_a_wrong_entry_among_many_is_found_by_the_check(k: int) -> None:
+    f = fresh(sum(v**3 * sp.sin(v) for v in sp.symbols("v:100")), {"v": sp.symbols("v:100")})
+    theta = np.linspace(1.0, 2.0, 100)
+    gradient = f.flat(theta)[1]
+    values = {f.problem.params[0].leaf: theta}
+    assert check(gradient, f.problem.primal, f.problem.params, values).error < 1e-12
+    gradient[k] *= 1 + 1e-6
+    assert check(gradient, f.problem.primal, f.problem.params, values).error > 1e-10
 
 
 def test_custom_functions() -> None:

@@ -25,6 +25,8 @@ THEMES = {
     "indexing": "picking, sorting",
     "products": "products",
     "linalg": "linear algebra",
+    "composed": "of these",
+    "making": "with `like=`",
 }
 
 

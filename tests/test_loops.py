@@ -50,6 +50,14 @@ def test_loops_and_unrolled_code_agree(name, dtype):
     assert value(*(rolled.unpack(theta)), *inputs) == pytest.approx(loss_b, rel=exact)
 
 
+def test_many_single_entries_beside_a_loop():
+    x = sp.IndexedBase("x", shape=(20, 5))
+    ring = sum(x[i, j] * x[(i + 1) % 20, j] for i in range(20) for j in range(5))  # the last row meets the first
+    values = np.random.default_rng(0).normal(size=(20, 5))
+    _, gradient = compile_grad(ring, x)(values)
+    np.testing.assert_allclose(gradient, np.roll(values, 1, axis=0) + np.roll(values, -1, axis=0), rtol=1e-14)
+
+
 def test_the_source_does_not_grow_with_the_count():
     def lines(count):
         names = sp.symbols(f"y:{count}")

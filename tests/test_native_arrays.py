@@ -304,7 +304,7 @@ def test_what_is_no_statement_of_whole_arrays_is_named(line, what):
 def test_a_module_without_blas_is_named(monkeypatch):
     monkeypatch.setattr(native.arrays, "PREFIX", "unknown_")
     with pytest.raises(native.SubsetError, match="begins with connect_blas"):
-        lowered("@jit\ndef f(out, a):\n    out[:, :] = a @ a\n", MATRIX, MATRIX)
+        lowered("@jit\ndef f(out, a):\n    out[0, :] = a @ a[0]\n", MATRIX, MATRIX)
 
 
 def test_a_missing_scipy_is_named(monkeypatch):
@@ -425,13 +425,46 @@ def test_lanes_of_three_widths(dtype, start, n):
     same(text, np.zeros(start + n + 1, dtype), draw(start + n + 1, dtype=dtype), start, start + n)
 
 
-def test_a_long_loop_has_two_widths():
-    def widths(lines):
-        body = "".join(f"        out[i] += x[{k}]\n" for k in range(lines))
-        ir = lowered(f"@jit\ndef f(out, x):\n    for i in lanes(0, 109):\n{body}", VECTOR, VECTOR)
-        return [w for w in (32, 8) if f"fadd <{w} x double>" in ir]
+def widths_of_a_loop(lines):
+    body = "".join(f"        out[i] += x[{k}]\n" for k in range(lines))
+    ir = lowered(f"@jit\ndef f(out, x):\n    for i in lanes(0, 109):\n{body}", VECTOR, VECTOR)
+    return [w for w in (32, 8) if f"fadd <{w} x double>" in ir], "fadd double" in ir
 
-    assert widths(10) == [32, 8] and widths(writer.SHORT_LOOP + 1) == [32]
+
+def test_what_is_left_of_a_loop_takes_registers_with_lanes_off_or_scalars(monkeypatch):
+    monkeypatch.setattr(writer, "has_masks", lambda: True)
+    assert widths_of_a_loop(10) == widths_of_a_loop(writer.SHORT_LOOP + 1) == ([32, 8], False)
+    monkeypatch.setattr(writer, "has_masks", lambda: False)
+    assert widths_of_a_loop(10) == ([32, 8], True)
+    assert widths_of_a_loop(writer.SHORT_LOOP + 1) == ([32], True)
+
+
+def test_a_processor_without_masks_gives_the_same_bits(monkeypatch):
+    text = """
+    @jit
+    def f(out, x, k, n):
+        for i in lanes(0, n):
+            out[2 * i] = x[k[i]] / x[i + 1] + i
+        return out[0]
+    """
+    monkeypatch.setattr(writer, "has_masks", lambda: False)
+    for n in (3, 12, 39):
+        same(text, np.zeros(2 * n), draw(n + 1), np.arange(n)[::-1].copy(), n)
+
+
+def test_a_lane_that_is_off_looks_where_the_first_one_does():
+    text = """
+    @jit
+    def f(out, x, k, n):
+        for i in lanes(0, n):
+            out[k[i]] = x[4 * k[i]]
+        return out[0]
+    """
+    lines = lowered(text, VECTOR, VECTOR, ("i64", (None,), True), ("i64", 1)).splitlines()
+    masked = [line for line in lines if "masked.load" in line and "call" in line]
+    assert masked and all(", <8 x i64> %" in line for line in masked)  # what an off lane has is no 0
+    for n in (1, 12, 39):
+        same(text, np.full(n + 7, 5.0), draw(4 * n + 25), np.arange(n)[::-1] + 7, n)
 
 
 def test_sums_by_lane_have_one_meaning_in_every_width():

@@ -126,6 +126,12 @@ CASES = {
         lambda a: nn.max_pool(a["signal"], 3, stride=2),
         lambda F, a: F.max_pool1d(a["signal"], 3, 2),
     ),
+    "max_pool_of_one_size": (lambda a: nn.max_pool(a["image"], 2), lambda F, a: F.max_pool2d(a["image"], 2)),
+    "max_pool_of_one_size_and_stride": (
+        lambda a: nn.max_pool(a["image"], np.int64(3), stride=1),
+        lambda F, a: F.max_pool2d(a["image"], 3, 1),
+    ),
+    "mean_pool_of_one_size": (lambda a: nn.mean_pool(a["signal"], 2), lambda F, a: F.avg_pool1d(a["signal"], 2)),
     "mean_pool": (lambda a: nn.mean_pool(a["image"], (2, 2)), lambda F, a: F.avg_pool2d(a["image"], 2)),
     "stop_gradient": (lambda a: functions.stop_gradient(a["x"]) * a["x"], lambda F, a: a["x"].detach() * a["x"]),
 }
@@ -262,6 +268,10 @@ def test_the_mean_and_the_sum_of_an_array():
         (lambda: nn.conv(S["signal"], array("k", (3, 2, 12))), "windows of 12 entries"),
         (lambda: nn.conv(S["signal"], array("k", (3, 4, 2))), "2 against 4"),
         (lambda: nn.max_pool(S["bias"], (2, 2)), "windows of 2 axes"),
+        (lambda: nn.max_pool(S["x"], 2), r"all axes after samples and channels, and shape \('n', 5\) has none.*\(2,\)"),
+        (lambda: nn.mean_pool(S["image"], (2, 2), stride=(1,)), r"stride=\(1,\) is for 1 axes, .* along 2"),
+        (lambda: nn.mean_pool(S["image"], 0), "size=0: whole numbers from 1 on"),
+        (lambda: nn.mean_pool(S["image"], 2, stride=0), "stride=0: whole numbers from 1 on"),
     ],
 )
 def test_what_does_not_fit_is_said_with_the_line(build, message):

@@ -335,7 +335,7 @@ def test_threads_share_routines():
 
 # ---- sums of parts
 
-SUMS = f"""{HEAD}from gradcompile.reduction import add_part, fold, settle
+SUMS = f"""{HEAD}from gradcompile.reduction import add_part, settle
 
 
 @jit
@@ -345,11 +345,6 @@ def f(parts, total, part, lost):
             part[k] = parts[i, k]
         add_part(total, part, lost)
     settle(total, lost)
-
-
-@jit
-def folded(x):
-    return fold(x)
 """
 
 
@@ -382,8 +377,24 @@ def test_parts_that_are_not_finite(column):
     assert np.array_equal(added(parts), expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n", [1, 2, 32])
-def test_folding(n):
-    x = np.random.default_rng(n).normal(size=n)
-    assert jit.load(SUMS, cache=False).folded(x.copy()) == plain(SUMS)["folded"](x.copy())
-    assert abs(jit.load(SUMS, cache=False).folded(x.copy()) - x.sum()) < 1e-14
+def test_folding(n, dtype):
+    x = np.random.default_rng(n).normal(size=n).astype(dtype)
+    text = f"""{HEAD}from gradcompile.runtime.primitives import fold, view
+
+
+@jit
+def folded(x):
+    return fold(view(x, 0, ({n},)))
+"""
+    found = jit.load(text, cache=False).folded(x)
+    assert found == plain(text)["folded"](x)
+    assert abs(found - x.sum()) < n * np.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("x", ["x", "view(x, 0, (3,))"])
+def test_what_can_not_be_folded(x):
+    text = f"{HEAD}from gradcompile.runtime.primitives import fold, view\n\n\n@jit\ndef f(x):\n    return fold({x})\n"
+    with pytest.raises(Exception, match="f: fold of an array that is no vector of floats of length 1, 2, 4"):
+        jit.load(text, cache=False).f(np.ones(4))

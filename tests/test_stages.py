@@ -301,6 +301,12 @@ def source(loss, params):
     return compile_grad(loss, params).source
 
 
+def test_a_contraction_over_one_entry_is_computed_where_it_is_read():
+    x, W, v = array("x", ("n", 4)), array("W", (4, 6)), array("v", (6, 1))
+    text = source(np.mean((np.tanh(x @ W) @ v) ** 2), [W, v])
+    assert " * v_i * (1.0 - " in text and "[:, :] = 0.0" not in text
+
+
 def test_values_are_called_after_functions_of_the_formula():
     W, X = array("W", (6, 4)), array("X", ("n", 6))
     text = source(np.sum(np.maximum(X @ W, 0.0) @ W.T), [W])

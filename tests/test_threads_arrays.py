@@ -74,7 +74,16 @@ def embedded(**options):
     return compile_grad(np.sum(V[t] ** 2) * np.sum(W) + np.sum(np.cos(X)) * b[0], [W, b, V], inputs=[X, t], **options)
 
 
-MADE = [network, single, normalised, predictions, embedded]
+def extremes(**options):
+    """Maxima, of many equal entries and of zeros of either sign, beside sums."""
+    X, t, (W, b, V) = gc.array("X", ("n", 6)), gc.array("t", ("n",), "int64"), parameters("float64")
+    z = X @ W
+    ties = np.max(-np.abs(np.floor(z)) * b) + np.max(t * V[0, 0])
+    loss = np.sum(gc.logsumexp(z * b, axis=0)) + ties + np.mean(np.cos(z))
+    return compile_grad(loss, [W, b, V], inputs=[X, t], **options)
+
+
+MADE = [network, single, normalised, predictions, embedded, extremes]
 
 
 def result(f, n: int, step: int = 1) -> bytes:
@@ -100,7 +109,7 @@ def test_the_same_bits_for_any_number_of_threads(make, shared):
     assert shared
 
 
-@pytest.mark.parametrize("make", [network, normalised])
+@pytest.mark.parametrize("make", [network, normalised, extremes])
 @pytest.mark.parametrize(("parts", "piece", "tasks"), [(1, 7, 1), (1 << 14, 1 << 20, 2), (1 << 30, 5, 4)])
 def test_the_same_bits_however_sums_wait_and_are_merged(make, parts, piece, tasks, monkeypatch, shared):
     for name, value in {"PARTS": parts, "PIECE": piece, "TASKS": tasks}.items():
@@ -118,8 +127,9 @@ def test_parts_are_added_in_their_order(monkeypatch):
         samples=lambda into, start, stop, x: into.__setitem__(0, start),
         add=lambda total, parts, *_: added.extend(parts[:, 0]),
         settle=lambda *_: added.append("settled"),
+        raises=lambda *_: None,
         work=Work(((1e6, ((0, 0),)),), 1, 1, 256, threads=3),
-        at=1,
+        kinds=("sum",),
     )
     monkeypatch.setattr(share, "TASKS", 1)  # three at a time
     groups(total, 0, 2500, np.zeros(2500))
@@ -178,7 +188,7 @@ def test_no_thread_for_a_few_samples_of_a_second_group():
     called = []
     work = Work(((1e6, ((0, 0),)),), 1, 1, 256)
     whole, samples = (lambda *args, name=name: called.append(name) for name in ("whole", "samples"))
-    groups = Groups(whole, samples, lambda *_: None, lambda *_: None, work, 1)
+    groups = Groups(whole, samples, *[lambda *_: None] * 3, work, ("sum",))
     for n in (256, 383, 384, 512):
         groups(np.zeros(1), 0, n, np.zeros(n))
     assert called == ["whole", "whole", "samples", "samples", "samples", "samples"]

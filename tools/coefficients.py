@@ -82,6 +82,7 @@ POLYNOMIALS = {
     "COSH": Polynomial(
         in_square(lambda r: (mpmath.cosh(r) - 1 - r**2 / 2) / r**4), lambda z: z * z, 0, (LN2 / 2) ** 2, (5, 2)
     ),
+    "TANH": Polynomial(in_square(lambda r: (mpmath.tanh(r) - r) / r**3), lambda z: z, 0, (LN2 / 4) ** 2, (6, 3)),
     "ATAN": Polynomial(in_square(lambda t: (mpmath.atan(t) - t) / t**3), lambda z: z, 0, 1, (20, 9)),
     "ASIN": Polynomial(in_square(lambda t: (mpmath.asin(t) - t) / t**3), lambda z: z, 0, mpf("0.25"), (12, 5)),
     "ASINH": Polynomial(in_square(lambda t: (mpmath.asinh(t) - t) / t**3), lambda z: z, 0, mpf("0.25"), (12, 5)),

@@ -25,6 +25,7 @@ class Tape:
         self.steps: list[tuple[Any, Plan, tuple[int, ...]]] = []
         self.atoms: dict[Any, None] = {}
         self.lengths: set[Any] = set()  # of symbols
+        self._indices: set[Any] = set()  # of sums
         self._place: dict[int, int] = {}
 
     def add(self, root: Any) -> int:
@@ -39,9 +40,14 @@ class Tape:
             stack.pop()
             self._place[id(expr)] = len(self.steps)
             self.steps.append((expr, how, tuple(self._place[id(p)] for p in how.parts)))
+        outside = next((i for i in self._indices if i in self.atoms and i not in self.named), None)
+        if outside is not None:
+            raise index.stray(outside, root)
         return self._place[id(root)]
 
     def _frame(self, expr: Any) -> tuple[Any, Plan, Any]:
+        if isinstance(expr, index.SUMS):
+            self._indices.update(i for i, _, _ in index.limits(expr))
         how = plan(expr, self.named)
         if how.atom is not None:
             self.atoms.setdefault(how.atom)

@@ -6,6 +6,8 @@ are written so that no entry, however large, overflows on the way.
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import sympy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
+from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
 from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, with_axes
@@ -206,7 +209,7 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
                               "probabilities need a floating-point dtype")  # fmt: skip
     shape = right.type.shape
     places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
-    return Array(elementwise("neg", apply("gather", logs, *places, params=(0,))))
+    return Array(elementwise("neg", picked(logs, places, 0)))
 
 
 def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
@@ -366,7 +369,7 @@ def _conv(x: Array, kernel: Array, stride: Any, padding: Any, dilation: Any) -> 
             "conv takes x of shape (samples, channels, length...) and a kernel of shape (channels out, channels in, "
             "size...) with sizes that are known"
         )
-    strides, dilations = each(stride, axes), each(dilation, axes)
+    strides, dilations = each("stride", stride, axes), each("dilation", dilation, axes)
     n = padded(floating(x.node), margins(padding, sizes, dilations))
     n = windows(n, 2, [int(s) for s in sizes], strides, dilations)
     places, inner = range(2, 2 + 2 * axes, 2), range(3, 2 + 2 * axes, 2)
@@ -374,9 +377,14 @@ def _conv(x: Array, kernel: Array, stride: Any, padding: Any, dilation: Any) -> 
     return Array(products(operands, (0, -1, *places)))
 
 
-def each(value: Any, axes: int) -> list[int]:
-    """One number an axis."""
-    return [int(value)] * axes if isinstance(value, int) else [int(v) for v in value]
+def each(what: str, value: Any, axes: int, least: int = 1) -> list[int]:
+    """One number an axis; ExpressionError for another number of them, or if one is too small."""
+    found = [index(value)] * axes if isinstance(value, Integral) else [index(v) for v in value]
+    if len(found) != axes:
+        raise ExpressionError(f"{what}={value!r} is for {len(found)} axes, and windows run along {axes}")
+    if any(k < least for k in found):
+        raise ExpressionError(f"{what}={value!r}: whole numbers from {least} on are needed")
+    return found
 
 
 def margins(padding: Any, sizes: Sequence[Dim], dilations: Sequence[int]) -> list[tuple[int, int]]:
@@ -384,7 +392,7 @@ def margins(padding: Any, sizes: Sequence[Dim], dilations: Sequence[int]) -> lis
     if padding == "same":
         extra = [(int(s) - 1) * d for s, d in zip(sizes, dilations, strict=True)]
         return [(e // 2, e - e // 2) for e in extra]
-    return [(p, p) for p in each(padding, len(sizes))]
+    return [(p, p) for p in each("padding", padding, len(sizes), 0)]
 
 
 def padded(n: Node, widths: Sequence[tuple[int, int]]) -> Node:
@@ -406,21 +414,24 @@ def windows(n: Node, first: int, sizes: Sequence[int], strides: Sequence[int], d
 
 
 def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
-    """The largest entries of windows along the last axes, one for each size; the stride is the size unless given.
+    """The largest entries of windows along the axes after samples and channels; the stride is the size unless given.
 
-    size, stride: one number an axis, (2, 2) for images; a number alone is for the last axis only. Entries after the
-    last whole window are left out. Equal largest entries share the derivative.
+    size, stride: a number for every axis after samples and channels, of x as `conv` takes it, (samples, channels,
+    length...); or one for each of the last axes, as many as there are numbers. Entries after the last whole window are
+    left out. Equal largest entries share the derivative.
 
     >>> from gradcompile.frontend.arrays import array
-    >>> max_pool(array("x", ("n", 8, 28, 28)), (2, 2)).shape
+    >>> max_pool(array("x", ("n", 8, 28, 28)), 2).shape
     ('n', 8, 14, 14)
+    >>> max_pool(array("x", ("n", 8, 28, 28)), (2,)).shape
+    ('n', 8, 28, 14)
     """
     result: Array = called("max_pool", _pool, (x, size, stride, True), {})
     return result
 
 
 def mean_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
-    """The means of windows along the last axes, one for each size; the stride is the size unless given.
+    """The means of windows along the axes after samples and channels; the stride is the size unless given.
 
     size, stride: as in `max_pool`.
 
@@ -433,10 +444,13 @@ def mean_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
 
 
 def _pool(x: Array, size: Any, stride: Any, largest_wanted: bool) -> Array:
-    sizes = [size] if isinstance(size, int) else list(size)
+    if isinstance(size, Integral) and x.ndim < 3:
+        raise ExpressionError(f"a size alone, {size}, is for all axes after samples and channels, and shape {x.shape} "
+                              f"has none; give a size for each of the last axes, as ({size},)")  # fmt: skip
+    sizes = each("size", size, x.ndim - 2 if isinstance(size, Integral) else len(size))
     if len(sizes) > x.ndim:
         raise ExpressionError(f"windows of {len(sizes)} axes for shape {x.shape}")
-    strides = sizes if stride is None else each(stride, len(sizes))
+    strides = sizes if stride is None else each("stride", stride, len(sizes))
     first = x.ndim - len(sizes)
     n = windows(x.node, first, sizes, strides, [1] * len(sizes))
     inner = [first + 2 * k + 1 for k in range(len(sizes))]

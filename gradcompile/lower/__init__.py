@@ -10,6 +10,7 @@ import numpy as np
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
+from gradcompile.lower.expression import literal
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program, size_of
@@ -18,14 +19,15 @@ from gradcompile.ops.record import Op
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
-OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "work", "work_whole")
-HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "fold", "group_size",
-                                     "largest", "settle"),
-           "gradcompile.runtime.primitives": ("empty", "full", "integers", "lanes", "to_float", "to_float32", "to_int",
-                                              "view", "zeros"),
+OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
+HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "group_size", "largest",
+                                     "settle"),
+           "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "to_float", "to_float32",
+                                              "to_int", "view", "zeros"),
            "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
                                             "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
+           "COUNTED": "  # lengths that BLAS counts in 32 bits",
            "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
@@ -60,7 +62,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     what = "entries" if arrays else "samples"
     constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
-    constants += [f"{name} = {values!r}{MEANING.get(name, '')}" for name, values in tables.items()]
+    constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in tables.items()]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
 
 

@@ -1,8 +1,10 @@
 """Expressions of generated code: which values get a name of their own, and the text of those that don't."""
 
+import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gradcompile.ir import Node
 from gradcompile.lower.loopir import Line, Statement
@@ -161,10 +163,17 @@ def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:
 
 def constant(n: Node) -> Text:
     """A literal; what has none is spelt as a call."""
-    text = repr(n.value)
-    if text in ("inf", "-inf", "nan"):
-        text = f'float("{text}")' if text != "-inf" else '-float("inf")'
+    text = literal(n.value)
     return text, UNARY if text.startswith("-") else ATOM
+
+
+def literal(value: Any) -> str:
+    """The text of a number or a tuple of numbers; those that are not finite are spelt as calls.
+
+    >>> literal((float("-inf"), 1.0))
+    '(-float("inf"), 1.0)'
+    """
+    return re.sub(r"\b(inf|nan)\b", r'float("\1")', repr(value))
 
 
 def wrap(text: Text, level: int) -> str:

@@ -174,7 +174,7 @@ function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x,
 function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,), doc="hyperbolic sine", **at_most(2.3))
 function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,), doc="hyperbolic cosine", **at_most(1.9))
 function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
-         doc="hyperbolic tangent", **at_most(0.95))  # fmt: skip
+         doc="hyperbolic tangent", **at_most(0.75))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
          doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
 function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,

@@ -7,6 +7,7 @@ import numpy as np
 from gradcompile import ir
 from gradcompile.errors import GraphError
 from gradcompile.ops.record import Op, Params, register
+from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Tangents, again
 from gradcompile.types import ArrayType, Shape
 
@@ -87,6 +88,12 @@ def argsort(x: Any, axis: int) -> Any:
     return np.argsort(np.asarray(x), axis=axis, kind="stable")
 
 
+def argmax(x: Any, axis: int) -> Any:
+    """The place of the largest entry along an axis."""
+    none_missing(np.shape(x), (axis,))
+    return np.argmax(x, axis=axis) if np.size(x) else np.sum(x, axis=axis)  # of no entries
+
+
 def no_partial(n: "Node") -> tuple["Node | None", ...]:
     """A piecewise constant."""
     return (None,)
@@ -102,6 +109,6 @@ register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, j
 register(Op("argsort", order_type, argsort, partials=no_partial, cost=8, derivative="none", accuracy="exact",
             convention="equal entries keep their order; NaN goes last",
             doc="the order that sorts an axis"))  # fmt: skip
-register(Op("argmax", place_type, lambda x, axis: np.argmax(x, axis=axis), partials=no_partial, cost=3,
+register(Op("argmax", place_type, argmax, partials=no_partial, cost=3,
             derivative="none", accuracy="exact", convention="the first of equals; the first NaN, if there is one",
             doc="the place of the largest entry along an axis"))  # fmt: skip

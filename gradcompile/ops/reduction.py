@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile import ir
+from gradcompile.errors import ArgumentError
 from gradcompile.ops.record import Op, Params, register
 from gradcompile.ops.shape import again
-from gradcompile.types import ArrayType
+from gradcompile.types import ArrayType, Shape
 
 if TYPE_CHECKING:
     from gradcompile.ir import Node
@@ -41,8 +42,18 @@ def size(x: Any, axis: int) -> Any:
     return np.float64(np.shape(x)[axis])
 
 
+def none_missing(shape: Shape, axes: tuple[int, ...]) -> None:
+    """Raise ArgumentError where the largest entry of none is asked for; of no rows the largest entries are none."""
+    missing = [k for k in axes if shape[k] == 0]
+    if missing and all(d != 0 for k, d in enumerate(shape) if k not in axes):
+        raise ArgumentError(f"shape {shape} has no entry along axis {missing[0]} that could be the largest")
+
+
 def amax(x: Any, axes: tuple[int, ...]) -> Any:
     """The largest entry over the axes, NaN if one of them is; numbers of mpmath need to be told."""
+    none_missing(np.shape(x), axes)
+    if 0 in np.shape(x):
+        return np.sum(x, axis=axes)  # of no entries
     return np.where(np.any(x != x, axis=axes), np.nan, np.max(x, axis=axes))[()]
 
 

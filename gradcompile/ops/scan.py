@@ -138,9 +138,9 @@ def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":
     return ir.apply("assemble", *flat, params=(n.type.shape, tuple((p.span,) for _, p in pairs)))
 
 
-def fresh(type: ArrayType) -> "Node":
-    """A leaf for a body that is being made, unlike any other."""
-    return ir.leaf(f"body.{next(_numbers)}", type, "body")
+def fresh(type: ArrayType, role: str = "body") -> "Node":
+    """A leaf for a body that is being made, unlike any other; a "carry" may hold anything, a slice is of an array."""
+    return ir.leaf(f"body.{next(_numbers)}", type, role)
 
 
 def numbered(kind: str, like: "Iterable[Node]") -> Nodes:

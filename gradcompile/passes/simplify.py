@@ -58,7 +58,7 @@ def fold(n: Node) -> Node | None:
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
     if n.type.dtype == "bool":
         return const(bool(value), "bool")
-    return const(float(value), n.type.dtype) if math.isfinite(value) else None
+    return const(value, n.type.dtype) if math.isfinite(value) else None
 
 
 def one_term(n: Node) -> Node | None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradcompile import types
 from gradcompile.errors import ArgumentError
 from gradcompile.formula import formulas
 from gradcompile.frontend.arguments import Argument, Problem
@@ -51,6 +52,20 @@ class Length(NamedTuple):
         raise ArgumentError(f"{text} needs {condition(self.least)}, and {given}; pass longer arrays")
 
 
+class Count(NamedTuple):
+    """A length that BLAS counts in 32 bits."""
+
+    dim: Dim
+
+    def check(self, lengths: Mapping[str, int]) -> None:
+        """Raise ArgumentError if it is too large."""
+        found = dim_value(self.dim, lengths)
+        if found > types.LARGEST:
+            given = ", ".join(f"{name} is {lengths[name]}" for name in sorted(names_in(self.dim)))
+            raise ArgumentError(f"a matrix product over {self.dim} entries takes {types.LARGEST} of them at most, and "
+                                f"{given}; pass shorter arrays")  # fmt: skip
+
+
 class Index(NamedTuple):
     """An integer input that is an index: its position, the views that lead to it, the axis's length and description."""
 
@@ -82,11 +97,14 @@ class Demands(NamedTuple):
     shape: Shape
     lengths: Sequence[Length] = ()
     indices: Sequence[Index] = ()
+    counts: Sequence[Count] = ()
 
     def check(self, values: Sequence[Any]) -> None:
         """Raise ArgumentError for converted inputs that do not meet them."""
-        if self.lengths or self.indices:
+        if self.lengths or self.indices or self.counts:
             lengths = self.lengths_of(values)
+            for count in self.counts:
+                count.check(lengths)
             for demand in self.lengths:
                 demand.check(lengths, self.names)
             for index in self.indices:
@@ -147,6 +165,7 @@ def lengths_in(n: Node, around: Around) -> Iterator[Length]:
     elif n.op.name in ("gather", "scatter_add"):
         for index, d in indexed(n):
             source, views, _ = viewed(index, around)
+            yield Length(dim_sum(d, -1), dim_product(*index.type.shape), n)
             if source.op.name in ("table", "const") and not views:
                 values = np.asarray(source.op.value(*source.params), np.int64)
                 yield Length(dim_sum(d, -1 - int(values.max(initial=-1))), 1, n)
@@ -172,9 +191,7 @@ def indexed(n: Node) -> list[tuple[Node, Dim]]:
     return list(zip(n.args[1:], lengths, strict=True))
 
 
-def indices_in(
-    n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]
-) -> Iterator[Index]:
+def indices_in(n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]) -> Iterator[Index]:
     """The integer inputs that index in a node, as they are or as views."""
     if n.op.name not in ("gather", "scatter_add"):
         return

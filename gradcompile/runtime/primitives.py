@@ -18,6 +18,7 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
     integers(shape)          a local array of integers
     view(array, offset, shape)
                              the elements of a contiguous array from an offset on, in another shape, without a copy
+    fold(x)                  the sum of a vector, pairwise, whose length is known when compiled and a power of two
 """
 
 import math
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "at_least", "at_most", "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "from_bits",
+    "at_least", "at_most", "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "fold", "from_bits",
     "from_bits32", "full", "integers", "lanes", "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc",
     "view", "zeros",
 ]  # fmt: skip
@@ -316,3 +317,15 @@ def view(array: Any, offset: int, shape: Any) -> Any:
     """
     count = math.prod(shape) if isinstance(shape, tuple) else shape
     return array.reshape(-1)[offset : offset + count].reshape(shape)
+
+
+def fold(x: Any) -> Any:
+    """The sum of a vector, pairwise: half onto half.
+
+    >>> float(fold(np.array([1.0, 2.0, 3.0, 4.0])))
+    10.0
+    """
+    while len(x) > 1:
+        half = len(x) // 2
+        x = x[:half] + x[half:]
+    return x[0]

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
-from gradcompile.reduction import SPAN, add_parts, carry_on, group_size, settle
+from gradcompile.reduction import INF, SPAN, add_parts, carry_on, group_size, raise_parts, settle
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_text
 from gradcompile.runtime.threads import pool, processors
@@ -173,9 +173,11 @@ def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) 
     parts = [f for f in called(function).values() if takes_range(f)]
     if not parts:
         return _shared_rows(run, share, plain_text(function).__globals__["BLOCK"])
-    at = arguments_of(function).index("start")
+    vectors = arguments_of(function)[: arguments_of(function).index("start")]
     each = _runnable(parts[0], inputs)
-    return Groups(run, each, _runnable(add_parts, {}), _runnable(settle, {}), share, at)
+    add, finish, raises = (_runnable(f, {}) for f in (add_parts, settle, raise_parts))
+    kinds = tuple("amax" if v.startswith("highest") else "sum" for v in vectors)
+    return Groups(run, each, add, finish, raises, share, kinds)
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
@@ -290,21 +292,24 @@ class Sums(NamedTuple):
 class Groups:
     """What is called in place of a function that adds up a pass over arrays, group by group.
 
-    whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged.  at:
-    the number of vectors that are added to, which come first.  kept: memory of the last call, as fresh memory is slow.
+    whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged, and
+    raises: maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept:
+    memory of the last call, as fresh memory is slow.
     """
 
     whole: Callable[..., Any]
     samples: Callable[..., Any]
     add: Callable[..., Any]
     settle: Callable[..., Any]
+    raises: Callable[..., Any]
     work: Work
-    at: int
+    kinds: tuple[str, ...]
     kept: list[Sums] = field(default_factory=list)
 
     def __call__(self, *args: Any) -> None:
         """Add the samples of all groups."""
-        totals, stop, rest = args[: self.at], args[self.at + 1], args[self.at + 2 :]
+        at = len(self.kinds)
+        totals, stop, rest = args[:at], args[at + 1], args[at + 2 :]
         share = self.work.share(stop, rest)
         size, workers = plain_text(group_size)(stop, self.work.least), share.workers(stop)
         if workers < 2 or 2 * stop < 3 * size:
@@ -334,20 +339,26 @@ class Groups:
         return found if found.holds(totals, count) else Sums.of(totals, count)
 
     def group(self, into: Sequence[np.ndarray], k: int, size: int, stop: int, rest: Sequence[Any]) -> None:
-        """One group, from zero; the first begins with what is there, which is zero where it adds."""
-        for vector in into if k else ():
-            vector[:] = 0.0
+        """One group, from nothing; the first begins with what is there, which is nothing."""
+        for vector, kind in zip(into, self.kinds, strict=True) if k else ():
+            vector[:] = 0.0 if kind == "sum" else -INF
         self.samples(*into, k * size, min(stop, (k + 1) * size), *rest)
 
     def merge(
         self, totals: Sequence[np.ndarray], sums: Sums, rows: slice, ends: tuple[bool, bool], workers: int
     ) -> None:
-        """Add the rows, in their order; long vectors piece by piece. ends: whether these are the first, the last."""
+        """Put the rows together, in their order; long vectors piece by piece.
+
+        ends: whether these are the first, the last.
+        """
         pieces = [(k, at) for k, t in enumerate(totals) for at in range(0, t.size, PIECE)]
 
         def task(p: int) -> None:
             k, start = pieces[p]
             stop = min(start + PIECE, totals[k].size)
+            if self.kinds[k] == "amax":
+                self.raises(totals[k], sums.parts[k][rows], start, stop)
+                return
             total, lost = totals[k][start:stop], sums.lost[k][start:stop]
             if ends[0]:
                 lost[:] = 0.0

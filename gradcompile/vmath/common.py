@@ -116,3 +116,24 @@ def mod(x, y):  # type: ignore[no-untyped-def]
     r = r + y if (r != 0.0) & ((r < 0.0) ^ (y < 0.0)) else r
     near = copysign(0.0, y) if r == 0.0 else r
     return rarely(_mod_far, not ((fabs(ratio) < INTEGRAL) & (fabs(y) < INF)), near, x, y)
+
+
+@jit
+def tanh_beside(plus, high, low):  # type: ignore[no-untyped-def]
+    """tanh(k*ln(2)/2 + r) from s + 1 = 2**k + 1 and tanh(r) = t = high + low.
+
+    It is (s - 1 + (s + 1)*t)/(s + 1 + (s - 1)*t). Both are added with their errors, and the quotient is corrected by
+    what it leaves. Where s + 1 rounds to s, s - 1 has to be s - 2.
+
+    >>> float(tanh_beside(2.0, 0.25, 0.0))
+    0.25
+    """
+    t = high + low
+    minus = plus - 2.0
+    below = fma(minus, t, plus)
+    below_low = fma(minus, t, plus - below)
+    above = fma(plus, high, plus) - 2.0
+    above_low = fma(plus, low, fma(plus, high, minus - above))
+    inverse = 1.0 / below
+    q = above * inverse
+    return fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)

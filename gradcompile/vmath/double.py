@@ -11,7 +11,7 @@ that was found over the whole domain, on random and adversarial arguments, subno
 
 from gradcompile.runtime.jit import jit
 from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fma, from_bits, rarely, rint
-from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt
+from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt, tanh_beside
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
@@ -74,6 +74,10 @@ SINH = (
 )  # fmt: skip
 COSH = (
     0.041666666666666685, 0.0013888888888873286, 2.4801587349166846e-05, 2.7557251885868314e-07, 2.0921737340827667e-09,
+)  # fmt: skip
+TANH = (
+    -0.3333333333333249, 0.1333333333278492, -0.053968252783996584, 0.021869370864692907, -0.008857313878753915,
+    0.0034449016614675563,
 )  # fmt: skip
 ATAN = (
     -0.33333333333333093, 0.1999999999995546, -0.14285714282802522, 0.11111111013617378, -0.09090907117738535,
@@ -228,28 +232,27 @@ def expm1(x):  # type: ignore[no-untyped-def]
 
 @jit
 def tanh(x):  # type: ignore[no-untyped-def]
-    """Hyperbolic tangent, at most 0.95 ulp.
+    """Hyperbolic tangent, at most 0.75 ulp.
 
-    e/(e + 1) with e = (exp(2|x|) - 1)/2 in two parts, and the quotient corrected by what it leaves.
+    |x| = k*ln(2)/2 + r, and tanh(r) = r + r**3*p(r**2); what `tanh_beside` makes of it and s = 2**k.
 
     >>> float(tanh(0.0))
     0.0
     """
-    y = at_most(2.0 * fabs(x), 40.0)
-    shifted = fma(y, LOG2E, SHIFT)
-    k = shifted - SHIFT
-    r = _reduced(k, y)
-    s = _half_power(shifted)
-    high = fma(s, r, s - 0.5)
-    low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
-    above = high + low
-    above_low = low - (above - high)
-    below = above + 1.0
-    below_low = (at_most(above, 1.0) - (below - at_least(above, 1.0))) + above_low
-    inverse = 1.0 / below
-    q = above * inverse
-    q = fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)
-    return copysign(q, x)
+    y = at_most(fabs(x), 20.0)
+    shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
+    k = shifted - HALF_SHIFT
+    high = fma(-k, 0.5 * LN2[0], y)
+    low = k * (0.5 * LN2[1])
+    r = high - low
+    r2 = r * r
+    p = fma(r2, TANH[5], TANH[4])
+    p = fma(p, r2, TANH[3])
+    p = fma(p, r2, TANH[2])
+    p = fma(p, r2, TANH[1])
+    p = fma(p, r2, TANH[0])
+    rest = fma(p, r * r2, -low)
+    return copysign(tanh_beside(from_bits(bits(shifted) << 52) + 1.0, high, rest), x)
 
 
 @jit

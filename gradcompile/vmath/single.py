@@ -11,7 +11,7 @@ that was found over the whole domain, on random and adversarial arguments, subno
 
 from gradcompile.runtime.jit import jit
 from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fma, from_bits32, rarely, rint, to_float32
-from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt
+from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt, tanh_beside
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
@@ -47,6 +47,7 @@ SIN = (-0.16666655, 0.008332192, -0.00019518797)
 COS = (0.041666646, -0.0013887301, 2.4430667e-05)
 SINH = (0.16666543, 0.008366526)
 COSH = (0.04166646, 0.0013935426)
+TANH = (-0.33333322, 0.1333114, -0.052714527)
 ATAN = (
     -0.33333302, 0.19998626, -0.14265092, 0.109566554, -0.08416454, 0.05817794, -0.03139434, 0.011028905, -0.0018187013,
 )  # fmt: skip
@@ -162,25 +163,21 @@ def expm1(x):  # type: ignore[no-untyped-def]
 
 @jit
 def tanh(x):  # type: ignore[no-untyped-def]
-    """Hyperbolic tangent, at most 0.95 ulp.
+    """Hyperbolic tangent, at most 0.75 ulp.
 
-    e/(e + 1) with e = (exp(2|x|) - 1)/2 in two parts, and the quotient corrected by what it leaves.
+    |x| = k*ln(2)/2 + r, and tanh(r) = r + r**3*p(r**2); what `tanh_beside` makes of it and s = 2**k.
     """
-    y = at_most(2.0 * fabs(x), 20.0)
-    shifted = fma(y, LOG2E, SHIFT)
-    k = shifted - SHIFT
-    r = _reduced(k, y)
-    s = _half_power(shifted)
-    high = fma(s, r, s - 0.5)
-    low = fma(s, fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)), fma(s, r, (s - 0.5) - high))
-    above = high + low
-    above_low = low - (above - high)
-    below = above + 1.0
-    below_low = (at_most(above, 1.0) - (below - at_least(above, 1.0))) + above_low
-    inverse = 1.0 / below
-    q = above * inverse
-    q = fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)
-    return copysign(q, x)
+    y = at_most(fabs(x), 10.0)
+    shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
+    k = shifted - HALF_SHIFT
+    high = fma(-k, 0.5 * LN2[0], y)
+    low = k * (0.5 * LN2[1])
+    r = high - low
+    r2 = r * r
+    p = fma(r2, TANH[2], TANH[1])
+    p = fma(p, r2, TANH[0])
+    rest = fma(p, r * r2, -low)
+    return copysign(tanh_beside(from_bits32(bits(shifted) << 23) + 1.0, high, rest), x)
 
 
 @jit

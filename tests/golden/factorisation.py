@@ -3,8 +3,8 @@
 6 operations for the loss, 15 with the gradient (2.5 times) a sample. Rewrites: none.
 """
 
-from gradcompile.reduction import add_part, fold, group_size, settle
-from gradcompile.runtime.primitives import empty, lanes, view, zeros
+from gradcompile.reduction import add_part, group_size, settle
+from gradcompile.runtime.primitives import empty, fold, lanes, view, zeros
 from gradcompile.runtime.jit import jit
 
 LANES = 16  # entries that are computed side by side

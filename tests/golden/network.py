@@ -5,8 +5,8 @@
 
 from numpy import float64
 from gradcompile.vmath import exp, fabs, log, maximum
-from gradcompile.reduction import add_part, fold, group_size, settle
-from gradcompile.runtime.primitives import empty, integers, lanes, view, zeros
+from gradcompile.reduction import add_part, group_size, settle
+from gradcompile.runtime.primitives import empty, fold, integers, lanes, view, zeros
 from gradcompile.runtime.blas import connect_blas
 from gradcompile.runtime.jit import jit
 

@@ -4,8 +4,8 @@
 """
 
 from gradcompile.vmath import sigmoid, tanh
-from gradcompile.reduction import add_part, fold, group_size, settle
-from gradcompile.runtime.primitives import empty, lanes, view, zeros
+from gradcompile.reduction import add_part, group_size, settle
+from gradcompile.runtime.primitives import empty, fold, lanes, view, zeros
 from gradcompile.runtime.blas import connect_blas
 from gradcompile.runtime.jit import jit
 

@@ -6,8 +6,31 @@
 ()
 """
 
-from gradcompile.frontend.arrays import indexing, linalg, products, recurrence, reductions, shapes, ufuncs
+from gradcompile.frontend.arrays import (
+    composed,
+    indexing,
+    linalg,
+    making,
+    products,
+    recurrence,
+    reductions,
+    shapes,
+    ufuncs,
+)
 from gradcompile.frontend.arrays.core import Array, array
 from gradcompile.frontend.arrays.recurrence import scan
 
-__all__ = ["Array", "array", "indexing", "linalg", "products", "recurrence", "reductions", "scan", "shapes", "ufuncs"]
+__all__ = [
+    "Array",
+    "array",
+    "composed",
+    "indexing",
+    "linalg",
+    "making",
+    "products",
+    "recurrence",
+    "reductions",
+    "scan",
+    "shapes",
+    "ufuncs",
+]

@@ -8,6 +8,7 @@ import inspect
 import linecache
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.formula import formulas
 from gradcompile.ir import Node
 from gradcompile.ops.gather import table
-from gradcompile.types import ArrayType, Dim, Shape
+from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
 
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
@@ -55,7 +56,7 @@ def array(name: str, shape: Dim | tuple[Dim, ...] = (), dtype: npt.DTypeLike = "
 def checked(dim: Any, name: str) -> Dim:
     """A dimension that a user gave."""
     if isinstance(dim, str) and dim.isidentifier():
-        return dim
+        return str(dim)
     if isinstance(dim, int | np.integer) and not isinstance(dim, bool) and dim >= 0:
         return int(dim)
     raise ArgumentError(f"array {name!r}: a dimension is a whole number from 0 on or a name such as 'n', not {dim!r}")
@@ -67,6 +68,66 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     if found not in DTYPES:
         raise ArgumentError(f"dtype {found!r} is not supported; use one of {', '.join(DTYPES)}")
     return found
+
+
+class NoSympyError(ExpressionError, sympy.SympifyError):  # type: ignore[misc]  # SymPy ships no types
+    """What SymPy is told that would compute with an array: its operators then leave the operation to the array."""
+
+    __init__, __str__ = ValueError.__init__, ValueError.__str__
+
+
+class Name(str):
+    """A dimension whose length is known at the call only; +, - and * give dimensions, all else the length in a loss.
+
+    >>> n = array("x", ("n", 3)).shape[0]
+    >>> n + 1, 2 * n, 1 / n
+    ('n+1', '2*n', <Array 1/n: float64[]>)
+    """
+
+    __slots__ = ()
+
+    def __index__(self) -> int:
+        raise placed(f"the length {self} is not known before the call; write np.arange(n, like=x), np.eye(n, like=x), "
+                     "np.ones(shape, like=x) or np.zeros_like(x), and a loop as gradcompile.scan")  # fmt: skip
+
+    __int__ = __float__ = __index__
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return Array(length(self)).__array_ufunc__(ufunc, method, *inputs, **kwargs)
+
+    def __add__(self, other: Any) -> Any:
+        return named(dim_sum(self, other)) if isinstance(other, int | str) else np.add(self, other)
+
+    def __sub__(self, other: Any) -> Any:
+        return self + dim_product(-1, other) if isinstance(other, int | str) else np.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self * -1 + other
+
+    def __mul__(self, other: Any) -> Any:
+        return named(dim_product(self, other)) if isinstance(other, int | str) else np.multiply(self, other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return np.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return np.divide(other, self)
+
+
+def named(dim: Dim) -> Dim:
+    """A dimension as users get it."""
+    return Name(dim) if isinstance(dim, str) else dim
+
+
+def length(dim: str) -> Node:
+    """The node of the length that a named dimension has at the call; as a number it may be negative."""
+    terms = []
+    for names, c in parsed(dim):
+        sizes = [ir.apply("size", ir.apply("iota", params=(name,)), params=(0,)) for name in names]
+        terms.append(reduce(partial(ir.apply, "mul"), sizes if c == 1 and sizes else [ir.const(float(c)), *sizes]))
+    return reduce(partial(ir.apply, "add"), terms)
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -83,7 +144,12 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def shape(self) -> Shape:
         """The dimensions: numbers and names."""
-        return self.node.type.shape
+        return tuple(map(named, self.node.type.shape))
+
+    @property
+    def size(self) -> Dim:
+        """The number of entries."""
+        return named(dim_product(*self.node.type.shape))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -122,16 +188,21 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     __int__ = __index__ = __complex__ = __float__
 
+    def _sympy_(self) -> Any:
+        raise NoSympyError(str(placed(f"{describe(self)} can't stand in an expression of SymPy: write np.exp, not "
+                                      "sympy.exp, and arrays in place of SymPy's symbols")))  # fmt: skip
+
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; a function was called that "
-                     "does not take symbolic arrays (in place of np.array(list) write np.stack(list))")  # fmt: skip
+                     "does not take symbolic arrays (in place of np.array(list) write np.stack(list), in place of "
+                     "numbers[k] np.asarray(numbers, like=k)[k])")  # fmt: skip
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
 
     def __len__(self) -> int:
         if not self.shape or isinstance(self.shape[0], str):
-            raise placed(f"{describe(self)} has no length known before the call; use mean, sum or x.shape")
+            raise placed(f"{describe(self)} has no length known before the call; use mean, sum, or x.shape[0]")
         return self.shape[0]
 
     def __iter__(self) -> Iterator["Array"]:
@@ -268,6 +339,10 @@ def lift(x: Any, like: str = "float64") -> Node:
         return ir.const(int(x), "int64") if like in ("bool", "int64") else ir.const(float(x), like)
     if isinstance(x, float | np.floating):
         return ir.const(float(x), like if like.startswith("float") else "float64")
+    if isinstance(x, Name):
+        return length(x)
+    if isinstance(x, sympy.Number | sympy.NumberSymbol) and x.is_finite:
+        return lift(int(x) if x.is_Integer else float(x), like)
     return lift_numbers(x, like)
 
 

@@ -1,6 +1,6 @@
 """Indexing as NumPy's, by numbers, slices, new axes and integer arrays; and the functions that are made of it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +8,12 @@ import numpy as np
 from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
+from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function
 from gradcompile.ir import Node, apply
+from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span, expand
 from gradcompile.types import Dim, Shape, broadcast, dim_product, dim_sum
 
@@ -56,8 +58,15 @@ def place(k: int, dim: Dim) -> Dim:
     return k if k >= 0 else dim_sum(dim, k)
 
 
+def from_end(k: Any, dim: Dim) -> Any:
+    """An end of a slice; the length less a number, as x.shape[0] - 1 is, counts from the end."""
+    less = dim_sum(k, dim_product(-1, dim)) if isinstance(k, str) else k
+    return less if isinstance(less, int) and less < 0 else k
+
+
 def span(s: slice, dim: Dim) -> Span | None:
     """A slice as a span, None if it is the whole axis."""
+    s = slice(from_end(s.start, dim), None if isinstance(dim, str) and s.stop == dim else from_end(s.stop, dim), s.step)
     if any(v is not None and not isinstance(v, int | np.integer) for v in (s.start, s.stop, s.step)):
         raise ExpressionError(f"a slice has whole numbers, not {s.start!r}:{s.stop!r}:{s.step!r}; use np.take")
     if isinstance(dim, int):
@@ -107,15 +116,18 @@ def check_constant(axes: Sequence[Entry], shape: Shape) -> None:
                 raise ExpressionError(f"an index from {values.min():g} to {values.max():g} is outside an axis of {dim}")
 
 
-def gathered(n: Node, axes: Sequence[int], arrays: Sequence[Node], together: bool) -> Node:
-    """Entries at integer arrays along axes: in place of the axes if these stand together, else in front."""
+def gathered(n: Node, axes: Sequence[int], arrays: Sequence[Node], together: bool, known: Container[Node] = ()) -> Node:
+    """Entries at integer arrays along axes: in place of the axes if these stand together, else in front.
+
+    known: arrays that are inside the axes for certain.
+    """
     shape = broadcast(*(a.type.shape for a in arrays))
     indices = [expand(a, shape) for a in arrays]
     first = axes[0]
     if list(axes) != list(range(first, first + len(axes))):
         rest = [k for k in range(len(n.type.shape)) if k not in axes]
         n, first = transposed(n, [*axes, *rest]), 0
-    result = apply("gather", n, *indices, params=(first,))
+    result = picked(n, indices, first, known)
     if together or first == 0:
         return result
     moved = range(first, first + len(shape))
@@ -165,7 +177,7 @@ def along(n: Node, index: Node, axis: int) -> Node:
     """The entries of each line at the index along an axis, which may have another length."""
     whole = index.type.shape
     places = [index if j == axis else iota(whole, j) for j in range(len(whole))]
-    return apply("gather", n, *places, params=(0,))
+    return picked(n, places, 0)
 
 
 @function(np.argsort, method="argsort")
@@ -202,6 +214,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The place of the largest entry along an axis, the first of equals."""
     n = arithmetic(lift(a) if axis is not None else ravel(a).node)
     k = axis_of(axis or 0, len(n.type.shape))
+    none_missing(n.type.shape, (k,))
     result = apply("argmax", n, params=(k,))
     return Array(with_axes(result, [k]) if keepdims else result)
 

@@ -99,7 +99,7 @@ def eigvalsh(a: Any) -> Array:
 def matrix_power(a: Any, n: int) -> Array:
     """A matrix multiplied by itself n times, by repeated squaring; the inverse for negative n."""
     base = inv(a) if n < 0 else Array(square(a))
-    result, count = Array(identity(base.shape, base.node.type.dtype)), abs(n)
+    result, count = Array(identity(base.node.type.shape, base.node.type.dtype)), abs(n)
     while count:
         result = result @ base if count & 1 else result
         base, count = base @ base if count > 1 else base, count >> 1

@@ -50,11 +50,13 @@ def narrowed(x: Labelled, sizes: Mapping[int, Dim]) -> Labelled:
 
 
 def diagonals(x: Labelled) -> Labelled:
-    """An operand in which no label stands twice."""
+    """An operand in which no label stands twice; ExpressionError where axes of one label differ, if one be of 1."""
     node, labels = x
     while len(set(labels)) < len(labels):
         i = next(k for k, label in enumerate(labels) if label in labels[:k])
         j = labels.index(labels[i])
+        if node.type.shape[i] != node.type.shape[j]:
+            raise ExpressionError(f"the diagonal of axes {j} and {i} of shape {node.type.shape}: their lengths differ")
         rest = tuple(label for k, label in enumerate(labels) if k not in (i, j))
         node, labels = diagonal(Array(node), 0, j, i).node, (*rest, labels[i])
     return Labelled(node, labels)

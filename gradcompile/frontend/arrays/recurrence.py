@@ -121,7 +121,7 @@ def steps(walked: Tree, length: Dim | None) -> Dim:
 
 def traced(step: Step, start: Tree, walked: Tree, count: Dim, reverse: bool) -> tuple[Loop, Tree]:
     """The loop around a step, and the structure of what it gives."""
-    carries = [fresh(n.type) for n in start.nodes]
+    carries = [fresh(n.type, "carry") for n in start.nodes]
     slices = [fresh(ArrayType(n.type.shape[1:], n.type.dtype)) for n in walked.nodes]
     result = step(start.filled(carries), walked.filled(slices))
     if not isinstance(result, tuple) or len(result) != 2:

@@ -9,7 +9,8 @@ import numpy as np
 from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
-from gradcompile.frontend.arrays.shapes import Axis, axes_of, axis_of, part, with_axes
+from gradcompile.frontend.arrays.recurrence import scan
+from gradcompile.frontend.arrays.shapes import Axis, axes_of, axis_of, filled, part, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import (
     arithmetic,
     choose,
@@ -21,6 +22,7 @@ from gradcompile.frontend.arrays.ufuncs import (
     truth,
 )
 from gradcompile.ir import Node, apply
+from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
 from gradcompile.types import Dim, dim_product, dim_sum
 
@@ -40,9 +42,8 @@ def total(n: Node, axis: Axis = None, keepdims: bool = False) -> Node:
 
 
 def largest(n: Node, axis: Axis = None, keepdims: bool = False) -> Node:
-    """The largest entry over axes; ExpressionError if there may be none."""
-    if any(n.type.shape[k] == 0 for k in axes_of(axis, len(n.type.shape))):
-        raise ExpressionError(f"shape {n.type.shape} has no entries to take the largest of")
+    """The largest entry over axes; ArgumentError if there are none."""
+    none_missing(n.type.shape, axes_of(axis, len(n.type.shape)))
     return reduced("amax", arithmetic(n), axis, keepdims)
 
 
@@ -138,7 +139,7 @@ def ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
 @function(np.prod, method="prod")
 def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """The product over axes, halved again and again, so that its derivative holds where entries are 0."""
+    """The product over axes, without a division in its derivative, which holds where entries are 0."""
     n = arithmetic(lift(a))
     axes = axes_of(axis, len(n.type.shape))
     for k in reversed(axes):
@@ -147,14 +148,15 @@ def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
 
 def product_along(n: Node, k: int) -> Node:
-    """The product along one axis, of known length."""
-    length = n.type.shape[k]
+    """The product along one axis: of known length by halves, else entry by entry."""
+    length, kept = n.type.shape[k], n.type.shape[:k] + n.type.shape[k + 1 :]
+    one = filled(1 if n.type.dtype == "int64" else 1.0, kept, n.type.dtype)
     if isinstance(length, str):
-        raise ExpressionError(f"np.prod along {length!r} needs its length known; use np.exp(np.sum(np.log(x)))")
+        order = (k, *(j for j in range(len(n.type.shape)) if j != k))
+        product, _ = scan(lambda so_far, x: (so_far * x, None), Array(one), Array(transposed(n, order)))
+        return lift(product)
     if length == 0:
-        kept = n.type.shape[:k] + n.type.shape[k + 1 :]
-        one = ir.const(1.0 if n.type.dtype.startswith("float") else 1, n.type.dtype)
-        return apply("broadcast", one, params=(kept,)) if kept else one
+        return one
     if length == 1:
         return part(n, k, 0)
     half = length // 2

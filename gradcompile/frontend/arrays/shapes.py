@@ -102,7 +102,7 @@ def joined(nodes: Sequence[Node], axis: int) -> Node:
 
 def given_shape(shape: Any) -> list[Any]:
     """A shape as a user writes it, as a list."""
-    return list(shape) if isinstance(shape, tuple | list) else [shape]
+    return [str(d) if isinstance(d, str) else d for d in (shape if isinstance(shape, tuple | list) else [shape])]
 
 
 def inferred(shape: Shape, wanted: Sequence[Any]) -> Shape:
@@ -256,7 +256,7 @@ def full_like(a: Array, fill_value: Any, dtype: Any = None) -> Array:
     """One number in an array's shape."""
     name = a.node.type.dtype if dtype is None else np.dtype(dtype).name
     kind = {"bool": bool, "int64": int}.get(name, float)
-    return Array(filled(kind(fill_value), a.shape, name))
+    return Array(filled(kind(fill_value), a.node.type.shape, name))
 
 
 # Putting together and taking apart

@@ -8,7 +8,7 @@ and bounds as linear forms, `reads` the entries at them, `values` the arrays ove
 given.
 """
 
-from gradcompile.frontend.index.survey import applies
+from gradcompile.frontend.index.survey import SUMS, applies, limits, stray
 from gradcompile.frontend.index.tape import IndexTape
 
-__all__ = ["IndexTape", "applies"]
+__all__ = ["SUMS", "IndexTape", "applies", "limits", "stray"]

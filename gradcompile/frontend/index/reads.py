@@ -1,12 +1,13 @@
 """Entries of arrays by index: spans where an index steps evenly, windows where two slide, gathers for all else."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from gradcompile import ir
 from gradcompile.frontend.arrays.indexing import gathered
+from gradcompile.frontend.arrays.places import base
 from gradcompile.frontend.arrays.shapes import part, transposed
 from gradcompile.frontend.arrays.ufuncs import elementwise
 from gradcompile.frontend.index.forms import Axis, Form, within_rectangle
@@ -66,13 +67,14 @@ def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]
         dims = n.type.shape
     kept = [k for k, (index, _) in enumerate(found) if index is None or isinstance(index, Span)]
     n, axes = slid(n, [found[k][1] for k in kept])
-    values, rest = [], iter(data)
+    values, known, rest = list[Value](), set[Node](), iter(data)
     for k, f in enumerate(forms):
         if f is None:
             values.append(next(rest))
         elif k in kept and found[k][1] is None:
             values.append(clamped(c, f, dims[k]))
-    return in_order(scattered(n, axes, values) if values else Value(n, tuple(a for a in axes if a is not None)))
+            known.add(base(values[-1].node)[0])
+    return in_order(scattered(n, axes, values, known) if values else Value(n, tuple(a for a in axes if a is not None)))
 
 
 def located(f: Form | None, dim: Dim, uses: Counter[Axis], guarded: bool) -> tuple[Dim | Span | None, Left]:
@@ -138,12 +140,12 @@ def clamped(c: Scene, f: Form, dim: Dim) -> Value:
     return Value(elementwise("min", low, whole(c, dim_sum(dim, -1))), v.axes)
 
 
-def scattered(n: Node, axes: Sequence[Axis | None], values: Sequence[Value]) -> Value:
-    """The entries at the values of indices along the axes that have no index yet."""
+def scattered(n: Node, axes: Sequence[Axis | None], values: Sequence[Value], known: Container[Node]) -> Value:
+    """The entries at the values of indices along the axes that have no index yet; known: values that are inside."""
     at = [k for k, a in enumerate(axes) if a is None]
     places, over = aligned(values)
     together = at == list(range(at[0], at[0] + len(at)))
-    n = gathered(n, at, places, together)
+    n = gathered(n, at, places, together, known)
     before = [a for a in axes[: at[0]] if a is not None] if together else []
     behind = [a for a in axes[at[0] if together else 0 :] if a is not None]
     return Value(n, (*before, *over, *behind))

@@ -115,6 +115,16 @@ def terms(every: Sequence[Any]) -> int:
     return max(count.values())
 
 
+def stray(index: Any, root: Any) -> ExpressionError:
+    """What is wrong with a loss in which an index that a sum binds stands outside it as well."""
+    cure = "write the sum around it, or rename it"
+    if any(s == index for p in occurring(root, (sympy.Piecewise,)) for _, c in p.args
+           for s in occurring(c, (sympy.Symbol, sympy.Idx))):  # fmt: skip
+        cure = ("SymPy takes a Piecewise out of the sums inside a sum; write its condition as a factor, for i != j "
+                "1 - KroneckerDelta(i, j), or the loss with arrays and np.where")  # fmt: skip
+    return ExpressionError(f"the index {index} stands outside its sum; {cure}")
+
+
 def deltas(expr: Any) -> Sequence[Any]:
     """The arguments of a KroneckerDelta."""
     return expr.args if isinstance(expr, sympy.KroneckerDelta) else ()
@@ -141,6 +151,7 @@ class Survey:
         self.bases = dict.fromkeys(e.args[0] for e in every if is_entry(e))
         self.lengths = lengths(sums, self.bases)
         self._free: dict[int, frozenset[Any]] = {}
+        self.root = root
         self._kept = [root]
 
     def free(self, root: Any) -> frozenset[Any]:

@@ -15,7 +15,7 @@ from gradcompile.frontend.heads import Context
 from gradcompile.frontend.index.forms import Axis, Form, Scope, extremes, form_of, less
 from gradcompile.frontend.index.reads import Read
 from gradcompile.frontend.index.shapes import check_named, settle
-from gradcompile.frontend.index.survey import SUMS, Survey, deltas, everything, is_entry, limits
+from gradcompile.frontend.index.survey import SUMS, Survey, deltas, everything, is_entry, limits, stray
 from gradcompile.frontend.index.values import Reduction, Scene, Value, integer, length, number, op, pointwise
 from gradcompile.frontend.names import is_small, text
 from gradcompile.ir import Node
@@ -170,7 +170,7 @@ class IndexTape:
             form = form_of(expr, scope) or Form((), 0)
             return Step((), lambda c: number(c, form))
         if expr not in self.named and (expr in self.survey.bound or isinstance(expr, sympy.Idx)):
-            raise ExpressionError(f"the index {expr} stands outside its sum; write the sum around it, or rename it")
+            raise stray(expr, self.survey.root)
         self.atoms.setdefault(expr)
         return Step((), lambda c: Value(c.atoms[expr]))
 

@@ -138,12 +138,11 @@ def masked(c: Scene, v: Value, axes: Sequence[Axis], neutral: Node) -> Value:
 
 
 def multiplied(c: Scene, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
-    """The product over axes, or its logarithm.
+    """The product over axes, or its logarithm: over an axis whose length has a name, the sum of logarithms.
 
-    Over an axis whose length has a name it is made of the logarithms and the number of signs, so that its derivative
-    is NaN where a factor is 0.
+    That is NaN where the number of negative factors is odd.
     """
-    if all(isinstance(n.type.shape[k], int) for k in axes):
+    if not logarithm or all(isinstance(n.type.shape[k], int) for k in axes):
         for k in reversed(axes):
             n = product_along(n, k)
         return elementwise("log", n) if logarithm else n
@@ -151,7 +150,4 @@ def multiplied(c: Scene, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
     logs = apply("sum", elementwise("log", elementwise("abs", n)), params=params)
     count = apply("sum", apply("select", elementwise("lt", n, zero), one, zero), params=params)
     odd = elementwise("mod", count, c.const(2.0))
-    if logarithm:
-        return apply("select", apply("eq", odd, zero), logs, c.const(float("nan")))
-    size = elementwise("exp", logs)
-    return apply("select", apply("eq", odd, zero), size, elementwise("neg", size))
+    return apply("select", apply("eq", odd, zero), logs, c.const(float("nan")))

@@ -23,7 +23,7 @@ SHORTEST = 256  # a number of samples, known beforehand, that may be worth block
 class Reduction:
     """A node of the program that is reduced over the samples, and what one block adds to it, of the same type.
 
-    kind: "sum", or "max" where NaN is larger than anything.
+    kind: "sum", or "amax" where NaN is larger than anything.
     """
 
     node: Node
@@ -215,7 +215,7 @@ class Builder:
 
 def kind_of(n: Node) -> str:
     """How the shares of the blocks in a reduction are put together."""
-    return "max" if n.op.name == "amax" else "sum"
+    return "amax" if n.op.name == "amax" else "sum"
 
 
 def over(n: Node, parts: Along, twin: Mapping[State, Node]) -> Node:

@@ -12,16 +12,19 @@ if that says nothing. So both sides of X[:, None] - X[None, :] are cut along the
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from math import prod
 from typing import NamedTuple
 
-from gradcompile.ir import Node
+from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays.pointwise import REDUCED, VIEWS, Along, along, reduced
 from gradcompile.passes.contract import NAMED
 from gradcompile.types import Dim, Shape, dim_product, dim_value, parsed
 
 LARGEST = 1 << 18  # entries of intermediates that may as well be whole
 FOLLOWING = VIEWS | {"cast"}  # as good as elementwise
+COMPARISONS = ("eq", "ne", "lt", "le")
+SUMS = ("sum", "dot", "scatter_add", "overlap")  # whose order of additions may depend on what else a pass does
 SHARE = 3  # an axis of known length pays if a part of the work, one in so many, gets into blocks
 
 
@@ -69,6 +72,7 @@ class Cutting:
         for n in self.order:
             self.look_at(n)
         self.wanted = set(self.roots)
+        self.compared = {self.told_by_largest(n) for n in self.order if n.op.name in COMPARISONS} - {None}
         for s in ordered([State(r, None) for r in self.roots], self.needed):
             self.level[s] = max((self.level[x] for x in self.needs[s]), default=0) + self.passed(s)
 
@@ -177,12 +181,30 @@ class Cutting:
         """Whether a later pass should not compute the rows again.
 
         Each comes from all samples; or a contraction gives them, of what an earlier pass was needed for, or of more
-        entries than they have.
+        entries than they have; or they are sums that are compared with the largest of them, to the last bit.
         """
         count = len(self.axes(s.node))
         heavy = s.node.op.name in REDUCED and any(len(self.axes(a)) > count for a in s.node.args)
         dear = s.node.op.name == "dot" and (self.level[s] > 0 or self.shrinks(s.node))
-        return (heavy or dear) and s.axis == self.favoured[s.node]
+        return (heavy or dear or s.node in self.compared) and s.axis == self.favoured[s.node]
+
+    def told_by_largest(self, n: Node) -> Node | None:
+        """What a comparison compares with its maximum over the samples, if sums in blocks make it; None otherwise."""
+        for x, y in permutations(n.args):
+            while y.op.name in VIEWS:
+                (y,) = y.args
+            if y.op.name == "amax" and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
+                return x
+        return None
+
+    def is_reduced(self, n: Node) -> bool:
+        """Whether a node is best computed as a reduction over the samples."""
+        return n in self.choice and self.choice[n].axis is None
+
+    def sums_in_block(self, n: Node) -> bool:
+        """Whether something below a node is added up in a block, in an order that may not be that of another pass."""
+        inside = topological([n], lambda x: x not in self.choice or self.is_reduced(x))
+        return any(x.op.name in SUMS for x in inside)
 
     def shrinks(self, n: Node) -> bool:
         """Whether a node has fewer entries than an argument that carries the samples."""

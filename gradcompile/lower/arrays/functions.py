@@ -1,13 +1,16 @@
 """From a program over arrays to its functions: a kernel that computes all, or passes over blocks and what follows."""
 
+from collections.abc import Mapping
+
 from gradcompile.lower.arrays.blocks import plan
 from gradcompile.lower.arrays.naming import ArrayNaming
 from gradcompile.lower.arrays.passes import PassWriter
 from gradcompile.lower.arrays.prepare import prepared
+from gradcompile.lower.arrays.storage import bounded
 from gradcompile.lower.arrays.writer import Writer
 from gradcompile.lower.loopir import Function
 from gradcompile.lower.program import Naming, Program
-from gradcompile.types import names_in
+from gradcompile.types import LARGEST, Dim, names_in
 
 
 def is_array_program(program: Program) -> bool:
@@ -20,18 +23,27 @@ def dims_of(program: Program) -> frozenset[str]:
     return frozenset(name for n in program.order for d in n.type.shape for name in names_in(d))
 
 
-def lower_arrays(program: Program, naming: Naming) -> tuple[list[Function], dict[str, tuple[float | int, ...] | int]]:
-    """The functions of a program over arrays, and the constants that they read: tables of numbers, sizes of blocks."""
+def lower_arrays(
+    program: Program, naming: Naming
+) -> tuple[list[Function], Mapping[str, tuple[float | int | str, ...] | int]]:
+    """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
     known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
     new = prepared([program.value, *program.gradients, *known])
     roots = new[: len(new) - len(known)]
     origin = dict(zip(new[len(roots) :], known, strict=True))
     own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
-    if found is None or any(r.kind == "max" for p in found.passes for r in p.reductions):
+    if found is None:
         writer = Writer(program, own, roots)
         writer.whole()
-        return writer.functions, dict(own.tables)
+        return writer.functions, own.tables | counted(own, {})
     passes = PassWriter(program, own, roots, plan=found)
     passes.run()
-    return passes.functions, own.tables | passes.constants
+    return passes.functions, own.tables | passes.constants | counted(own, {found.block: passes.constants["BLOCK"]})
+
+
+def counted(naming: ArrayNaming, bound: Mapping[str, Dim]) -> dict[str, tuple[Dim, ...]]:
+    """The lengths that BLAS is given, as far as they may be too large for it; bound: what a dimension is at most."""
+    dims = dict.fromkeys(bounded(d, bound) for d in naming.counted)
+    found = tuple(d for d in dims if isinstance(d, str) or d > LARGEST)
+    return {"COUNTED": found} if found else {}

@@ -22,8 +22,9 @@ def block_size(program: Program, plan: Plan, entries: int) -> int:
 
     More work than that is left for other blocks, which other threads may take. entries: of arrays, for one sample.
     """
-    size = entries * np.dtype(program.value.type.dtype).itemsize
-    parameters = sum(size_of(a.leaf.type.shape) for a in program.params) * np.dtype(program.value.type.dtype).itemsize
+    item = np.dtype(program.value.type.dtype).itemsize
+    size = entries * item
+    parameters = item * sum(size_of(a.leaf.type.shape) for a in program.params)
     is_large = parameters > LARGE and size * FEW <= SPILLED * CACHE
     least, most = (FEW, FEW) if is_large else (SMALLEST, LARGEST)
     fitting = min(max(CACHE // max(size, 1), least), most)

@@ -66,9 +66,7 @@ class Layout:
         return (*(k for k in range(len(shape)) if k != last), last)
 
 
-def stored(
-    order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, object]
-) -> tuple[set[Node], set[Node]]:
+def stored(order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, object]) -> tuple[set[Node], set[Node]]:
     """The arrays that have to stand in memory, and those that do because computing them twice costs more."""
     needed = {n for n in order if n.op.name in STORED and n.type.shape and n not in given}
     needed |= {n for n in order if n.op.name == "reshape" and n not in given and merges(n)}

@@ -51,11 +51,12 @@ def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
     (axis, lengths), (g, *index) = n.params, n.args
     shape, rank = g.type.shape, len(index[0].type.shape)
     inside = range(axis, axis + rank)
-    last = stages.layout.last(shape)
-    if last in inside:
+    order = stages.layout.order(shape)
+    if order and order[-1] in inside:
         free = [k for k in range(len(shape)) if k not in inside and stages.layout.is_long(shape[k])]
-        last = free[-1] if free else last
-    space, place = stages.ordered([*(k for k in range(len(shape)) if k != last), last], shape, last not in inside)
+        last = free[-1] if free else order[-1]
+        order = (*(k for k in range(len(shape)) if k != last), last)
+    space, place = stages.ordered(order, shape, not order or order[-1] not in inside)
     value = stages.entries.entry(g, place)
     here = (stages.entries.entry(i, place[axis : axis + rank]) for i in index)
     at = [stages.entries.wrapped_place(i, length) for i, length in zip(here, lengths, strict=False)]

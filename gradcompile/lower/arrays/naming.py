@@ -9,6 +9,7 @@ import numpy as np
 from gradcompile.ir import Node
 from gradcompile.lower.arrays.layout import MOVED
 from gradcompile.lower.program import Naming
+from gradcompile.types import Dim
 
 LOOPS = "ijklpqrsuv"
 
@@ -39,14 +40,18 @@ def caller(formula: str) -> str:
 class ArrayNaming(Naming):
     """Names for one function, beside those of the module.
 
-    loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. dims: names
-    of dimensions. origin: the node of the program that a node of blocks, or a prepared one, is part of.
+    loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. counted:
+    lengths and distances of rows that BLAS is given. dims: names of dimensions. origin: the node of the program that a
+    node of blocks, or a prepared one, is part of. spoken_of: what the reader knows a node of the program by, a part of
+    it perhaps: both may stand in one function.
     """
 
     loops: dict[int, str] = field(default_factory=dict)
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
+    counted: dict[Dim, None] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
     origin: dict[Node, Node] = field(default_factory=dict)
+    spoken_of: dict[Node, str] = field(default_factory=dict)
 
     def wish(self, n: Node) -> str:
         """What a person would call the value, or what it is a part of."""
@@ -59,7 +64,7 @@ class ArrayNaming(Naming):
     def name(self, n: Node) -> str:
         """The identifier of a node, by which what it is a part of is known from here on."""
         name = Naming.name(self, n)
-        self.known.setdefault(self.origin.get(n, n), name)
+        self.spoken_of.setdefault(self.origin.get(n, n), name)
         return name
 
     def plain_wish(self, n: Node) -> str:
@@ -86,7 +91,8 @@ class ArrayNaming(Naming):
 
     def spoken(self, n: Node) -> str:
         """What the reader knows a value by, or what it is a part of."""
-        return Naming.spoken(self, n) or Naming.spoken(self, self.origin.get(n, n))
+        origin = self.origin.get(n, n)
+        return Naming.spoken(self, n) or Naming.spoken(self, origin) or self.spoken_of.get(origin, "")
 
     def comment(self, n: Node) -> str:
         """What a line says of its value, or of what it is a part of."""
@@ -94,7 +100,7 @@ class ArrayNaming(Naming):
 
     def scope(self) -> "ArrayNaming":
         """Names for one function, or for another try at the same: its own, beside those that there are."""
-        return replace(self, fresh=self.fresh.copy(), known={}, numbers={}, loops={})
+        return replace(self, fresh=self.fresh.copy(), known={}, spoken_of={}, numbers={}, loops={})
 
     def loop(self, height: int) -> str:
         """The variable of a loop, counted from the innermost."""
@@ -111,5 +117,7 @@ class ArrayNaming(Naming):
             if repr(known) == repr(values):
                 return name
         name = self.fresh("TABLE")
+        while name in self.tables:  # one of another function's, whose names are not known here
+            name = self.fresh("TABLE")
         self.tables[name] = values
         return name

@@ -12,13 +12,15 @@ from gradcompile.lower.arrays.grouping import block_size, blocks_together
 from gradcompile.lower.arrays.layout import EXPENSIVE, STORED
 from gradcompile.lower.arrays.naming import ArrayNaming
 from gradcompile.lower.arrays.stages import Stages
-from gradcompile.lower.arrays.tasks import Target
+from gradcompile.lower.arrays.tasks import LEAST, Target
 from gradcompile.lower.arrays.texts import text_of, tuple_of
 from gradcompile.lower.arrays.writer import GRADIENT, Source, Writer, used
 from gradcompile.lower.loopir import Line, Loop, Statement
 from gradcompile.lower.program import size_of
 from gradcompile.types import Dim, dim_product, dim_sum, parsed
 
+GATHERED = {"sum": ("total", "zeros({}, theta)"), "amax": ("highest", f"full({{}}, {LEAST}, theta)")}  # across blocks
+Vectors = dict[str, tuple[str, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
 HEAVY = 16384  # entries for one sample from which on it is not run over in lanes
 
 
@@ -46,7 +48,7 @@ class PassWriter(Writer):
     places: where results that stand between functions are: the name of the array that is passed on, and the text that
     names the part of it. direct: sums that passes add to a gradient, with its parameter and the gradient. handed: the
     arrays that functions hand on. steps: the lines of the kernel. late: functions that come after the passes.
-    constants: sizes of blocks and groups.
+    constants: sizes of blocks and groups. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
     plan: Plan = field(kw_only=True)
@@ -56,6 +58,7 @@ class PassWriter(Writer):
     steps: list[Statement] = field(default_factory=list)
     late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
     constants: dict[str, int] = field(default_factory=dict)
+    apart: dict[Dim, None] = field(default_factory=dict)
 
     def run(self) -> None:
         """All functions."""
@@ -69,11 +72,13 @@ class PassWriter(Writer):
         for definition in self.late:
             self.define(*definition)
         self.finish()
+        if self.naming.counted:
+            self.naming.counted |= self.apart
 
     def find_direct(self) -> None:
         """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
         uses = use_counts(self.roots, topological(self.roots))
-        sums = {r.node for p in self.plan.passes for r in p.reductions}
+        sums = {r.node for p in self.plan.passes for r in p.reductions if r.kind == "sum"}
         for a, g in zip(self.program.params, self.roots[1:], strict=False):
             terms = g.args if g.op.name == "add" and g not in sums else (g,)
             found = [t for t in terms if t in sums and uses[t] == 1]
@@ -160,31 +165,38 @@ class PassWriter(Writer):
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before(self.needed_whole(p))
-        name, total, whole = (self.naming.fresh(w) if k else w for w in ("samples", "total", "sums"))
+        name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
         arrays = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
+        own = [r for r in p.reductions if r.node not in self.direct]
+        gathered = self.gathered(own, k)
         d = Drawn(name, self.outside(), [Line(f"{self.plan.block} = min(BLOCK, stop - first)")])
         d.naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         d.block += [self.cut(x, d.source) for x in p.cut]
         handed = list(self.handed)
-        own = [r for r in p.reductions if r.node not in self.direct]
-        size = self.keep([r.node for r in own], total)
+        vectors: Vectors = {a: (rs[0].kind, self.keep([r.node for r in rs], a)) for a, rs in gathered.items()}
         d.targets += [Target(r.block, self.place(r.node, d.source), True) for r in own]
         gradients = [r for r in p.reductions if r.node in self.direct]
         d.targets += [self.added(r, d.source) for r in gradients]
         for r, array in zip(p.rows, arrays, strict=True):
             self.give_rows(r, array, d)
-        d.arguments = [*([total] if own else []), *(["grad"] if gradients else []), "start", "stop", "theta",
-                       *handed, *arrays, *self.inputs]  # fmt: skip
+        vectors |= {"grad": ("sum", self.gradient_size)} if gradients else {}
+        d.arguments = [*vectors, "start", "stop", "theta", *handed, *arrays, *self.inputs]
         scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: "first"}
         d.stages = self.staged(d, scalars)
-        sizes = ({total: size} if own else {}) | ({"grad": self.gradient_size} if gradients else {})
-        self.call_pass(d, whole, sizes)
+        self.call_pass(d, whole, vectors)
         return d
+
+    def gathered(self, own: Sequence[Reduction], k: int) -> dict[str, list[Reduction]]:
+        """The arrays that pass k gathers in, and what of: one for sums and one for maxima."""
+        kinds = {kind: [r for r in own if r.kind == kind] for kind in GATHERED}
+        wishes = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
+        return {self.naming.fresh(wish) if k else wish: found for wish, found in wishes}
 
     def cut(self, x: Node, source: Source) -> Statement:
         """The rows of a block, of an array that is there."""
         n, axis = self.plan.leaves[x]
         whole = source.memory[n]
+        self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
         name = source.naming.fresh(f"{whole.name}_b")
         source.memory[x] = Memory(name, whole.order, whole.whole, dense=axis == 0)
         return Line(f"{name} = {whole.name}[{self.span(x, axis)}]")
@@ -231,17 +243,18 @@ class PassWriter(Writer):
             stages.run(d.targets)
         return stages
 
-    def call_pass(self, d: Drawn, whole: str, sizes: dict[str, Dim]) -> None:
-        """The lines of the kernel that run a pass over all samples; sizes: of the arrays that it adds to."""
-        new = [(array, text_of(size)) for array, size in sizes.items() if array != "grad"]
-        self.steps += [Line(f"{array} = zeros({size}, theta)") for array, size in new]
-        if sizes:
-            self.define_sums(whole, d, sizes)
+    def call_pass(self, d: Drawn, whole: str, vectors: Vectors) -> None:
+        """The lines of the kernel that run a pass over all samples."""
+        new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items() if array != "grad"]
+        self.steps += [Line(f"{array} = {GATHERED[kind][1].format(size)}") for array, kind, size in new]
+        if vectors:
+            self.define_sums(whole, d, vectors)
         everything = ({"start": "0", "stop": text_of(self.plan.dim)}.get(a, a) for a in d.arguments)
-        self.steps.append(Line(f"{whole if sizes else d.name}({', '.join(everything)})"))
+        self.steps.append(Line(f"{whole if vectors else d.name}({', '.join(everything)})"))
 
-    def define_sums(self, name: str, d: Drawn, sizes: dict[str, Dim]) -> None:
-        """The function that runs a pass over all samples, group by group, each from zero."""
+    def define_sums(self, name: str, d: Drawn, vectors: Vectors) -> None:
+        """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
+        sizes = {array: size for array, (kind, size) in vectors.items() if kind == "sum"}
         many = "stop > start + group"
         here = {"stop": "min(start + group, stop)"}
         fresh = self.naming.scope().fresh

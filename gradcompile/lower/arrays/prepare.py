@@ -95,15 +95,23 @@ def sizes(n: Node) -> dict[int, Dim]:
     return {label: d for a, labels in pairs for label, d in zip(labels, a.type.shape, strict=True)}
 
 
+def without(x: Node, own: Sequence[int], lost: set[int]) -> tuple[Node, list[int]]:
+    """An operand and its labels without those whose axes have one entry and are to go."""
+    kept = [label for label in own if label not in lost]
+    index = tuple(0 if label in lost else None for label in own)
+    return (x if kept == list(own) else apply("item", x, params=(index,))), kept
+
+
 def as_loops(n: Node) -> Node:
-    """A contraction as products that are summed one by one."""
+    """A contraction as products that are summed one by one; along an axis of one entry there is nothing to sum."""
     la, lb, result = n.params
     size = sizes(n)
-    summed = [label for label in size if label not in result]
+    lost = {label for label in size if label not in result and size[label] == 1}
+    summed = [label for label in size if label not in result and label not in lost]
     labels = (*result, *summed)
     shape = tuple(size[label] for label in labels)
-    a, b = (spread(x, own, labels, shape) for x, own in zip(n.args, (la, lb), strict=True))
-    product = apply("mul", a, b)
+    left, right = (without(x, own, lost) for x, own in zip(n.args, (la, lb), strict=True))
+    product = apply("mul", spread(*left, labels, shape), spread(*right, labels, shape))
     return apply("sum", product, params=(tuple(range(len(result), len(labels))),)) if summed else product
 
 

@@ -6,7 +6,7 @@ so that the products are large and that the matrices lie in memory as BLAS takes
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from itertools import product as cartesian
@@ -42,6 +42,13 @@ class Operand:
     def last(self) -> int:
         """The label of the axis whose entries are neighbours."""
         return self.labels[-1]
+
+    def counted(self, chosen: Chosen, size: Mapping[int, Dim]) -> Iterator[Dim]:
+        """How long the axes of the matrices are, and how far apart neighbours along them lie."""
+        for k, label in enumerate(self.labels):
+            if label in chosen:
+                yield size[label]
+                yield dim_product(*(size[x] for x in self.labels[k + 1 :]))
 
     def text(self, wanted: Sequence[int], variables: dict[int, str]) -> str:
         """The matrix or vector over the wanted labels, in that order, at the places of the loops."""
@@ -171,6 +178,7 @@ def statements(stages: "Stages", c: Contraction, chosen: Chosen, add: bool, comm
     """The matrix product, in loops over the labels that are no part of it; add: to what is there."""
     a, b, goal = (c.view(stages, x) for x in c.operands)
     row, column, inner = chosen
+    stages.naming.counted |= dict.fromkeys(d for x in (a, b, goal) for d in x.counted(chosen, c.size))
     rest = [label for label in c.size if label not in chosen]
     variables = {label: stages.naming.loop(k + 1) for k, label in enumerate(rest)}
     adds = [label for label in rest if label not in goal.labels]

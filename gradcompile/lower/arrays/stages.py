@@ -18,7 +18,7 @@ from gradcompile.lower.arrays.naming import ArrayNaming
 from gradcompile.lower.arrays.nests import Nest
 from gradcompile.lower.arrays.slots import Call, Loops, Schedule
 from gradcompile.lower.arrays.storage import Storage
-from gradcompile.lower.arrays.tasks import Goal, Space, Target, Value, Write
+from gradcompile.lower.arrays.tasks import START, Goal, Space, Target, Value, Write
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Line, Statement
 from gradcompile.types import Dim, Shape
@@ -229,7 +229,7 @@ def directly(order: Sequence[Node], targets: Sequence[Target]) -> dict[Node, Tar
     """The roots that are made where they are wanted; what is to be added elsewhere only if nothing else reads it."""
     uses = Counter([*(a for n in order for a in n.args), *(t.node for t in targets)])
     first = {t.node: t for t in reversed(targets) if not t.add and t.node.type.shape}
-    sole = [t for t in targets if t.add and uses[t.node] == 1 and (t.node.type.shape or t.node.op.name == "sum")]
+    sole = [t for t in targets if t.add and uses[t.node] == 1 and (t.node.type.shape or t.node.op.name in START)]
     return first | {t.node: t for t in sole}
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradcompile.lower.arrays.nests import Nest
 
 LEAST = '-float("inf")'  # what a maximum starts from
-START = {"sum": "0.0", "amax": LEAST}
+START = {"sum": "0.0", "amax": LEAST}  # of what is gathered, from several blocks as well
 PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "largest")}  # what lanes gather, and what brings them together
 
 
@@ -42,7 +42,7 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a root goes: an array of the caller; add: to what is there."""
+    """Where a root goes: an array of the caller; add: to what is there, where a maximum keeps the larger."""
 
     node: Node
     memory: Memory
@@ -52,7 +52,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """An array that a task writes to, or adds to what was there before all stages; comment: of the line that does."""
+    """An array that a task writes to, or adds to what was there before all stages; comment: of the line that does.
+
+    A task that finds the largest keeps the larger instead of adding.
+    """
 
     memory: Memory
     add: bool = False
@@ -195,7 +198,9 @@ class Reduction(Accumulation):
     def emit(self, nest: "Nest") -> None:
         """One line where the innermost loop keeps the place; otherwise lanes are brought together."""
         if not self.space.loops:  # of the one entry that there is
-            nest.body.append(Line(f"{self.text_at()} {self.assign} {nest.value(self.value)}", self.goal.comment))
+            here, text = self.text_at(), nest.value(self.value)
+            line = gathered(self.kind, here, text) if self.goal.add else f"{here} = {text}"
+            nest.body.append(Line(line, self.goal.comment))
         elif self.space.innermost in self.place:
             super().emit(nest)
         else:

@@ -17,11 +17,13 @@ Any other compiled function may be called, with numbers and whole arrays; in a v
 Parts of arrays, without a copy, may be named, passed on and multiplied: `x[k]`, `x[a:b]`, `x[k, :, a:b]`, `x.T` of a
 matrix, `view(x, offset, shape)`. Neither indices nor bounds are checked or counted from the end. A name that means an
 array before a loop means no other in it. `out[:, :] = a @ b`, also `+=` and `-=`, with any slices of `out`, is a call
-of BLAS, and so is `a @ b` of two vectors, a number; of each matrix the rows or the columns are contiguous, strides are
-positive, `out` overlaps neither operand, and the module calls `runtime.blas.connect_blas()`. `out[:, :] = x` fills with
-a number. Memory by `zeros`, `empty` and `full` lasts until the function returns; in a loop its size is known before.
+of BLAS, or of code of the module's own where that is quicker (`tiles.py`), and `a @ b` of two vectors, a number, is one
+of BLAS; of each matrix the rows or the columns are contiguous, strides are positive, `out` overlaps neither operand,
+and the module calls `runtime.blas.connect_blas()`. `out[:, :] = x` fills with a number. Memory by `zeros`, `empty` and
+`full` lasts until the function returns; in a loop its size is known before.
 
-Nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and in Python.
+But for products, nothing is reassociated or contracted, so the same text gives the same bits in vectors, in scalars and
+in Python.
 """
 
 import hashlib

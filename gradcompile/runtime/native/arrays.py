@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradcompile.runtime.blas import PREFIX
+from gradcompile.runtime.native.tiles import tiled
 from gradcompile.runtime.native.values import FLOATS, SIZES, Array, SubsetError, Value, number
 
 if TYPE_CHECKING:
@@ -99,6 +100,24 @@ def product_of(w: "Writer", factors: Sequence[Value]) -> Value:
     return total
 
 
+# ---- sums
+
+
+def folded(w: "Writer", array: Array) -> Value:
+    """fold(array): a vector is loaded, and its upper half added to the lower one until a number is left."""
+    (length,), type = array.shape, array.type
+    width = length.text if length.type == "literal" and array.dense else 0
+    if width.bit_count() != 1 or type not in FLOATS:
+        raise SubsetError(f"{w.tree.name}: fold of an array that is no vector of floats of length 1, 2, 4, ...")
+    text = w.emit(f"load <{width} x {type}>, ptr {array.text}, align {SIZES[type]}")
+    while width > 1:
+        whole, width = f"<{width} x {type}>", width // 2
+        halves = (", ".join(f"i32 {k}" for k in range(at, at + width)) for at in (0, width))
+        picked = (f"shufflevector {whole} {text}, {whole} poison, <{width} x i32> <{half}>" for half in halves)
+        text = w.emit(f"fadd <{width} x {type}> {', '.join(map(w.emit, picked))}")
+    return Value(type, 1, w.emit(f"extractelement <1 x {type}> {text}, i64 0"))
+
+
 # ---- products
 
 
@@ -111,7 +130,8 @@ def multiply(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: fl
             out, a = column(transposed(out)), column(transposed(a))
     ranks = len(a.shape), len(b.shape), len(out.shape)
     if ranks == (2, 2, 2):
-        gemm(w, out, a, b, alpha, beta)
+        if not tiled(w, out, a, b, alpha, beta):
+            gemm(w, out, a, b, alpha, beta)
     elif ranks == (2, 1, 1):
         gemv(w, out, a, b, alpha, beta)
     elif ranks == (1, 2, 1):

@@ -50,7 +50,7 @@ def machine_code(lowered: Compiled, kinds: Sequence[Kind]) -> bytes:
     """The object file of a lowered function, with a function `call` for Python around it."""
     import llvmlite.binding as llvm
 
-    codegen = _codegen()
+    codegen = settings()
     module = llvm.parse_assembly(lowered.text + "\n" + caller(lowered.name, lowered.result, kinds))
     module.get_function(lowered.name).linkage = "internal"
     module.triple, module.data_layout = llvm.get_process_triple(), str(codegen.target_data)
@@ -64,7 +64,7 @@ def entry(name: str, code: bytes) -> Callable[..., Any]:
     """The built-in function that an object file of `machine_code` holds."""
     import llvmlite.binding as llvm
 
-    codegen = _codegen()
+    codegen = settings()
     options = {"opt": 3}
     codegen._customize_tm_options(options)
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(**options)
@@ -76,7 +76,7 @@ def entry(name: str, code: bytes) -> Callable[..., Any]:
     return made
 
 
-def _codegen() -> Any:
+def settings() -> Any:
     """Numba's settings of LLVM: its passes, its target machine."""
     from numba.core.registry import cpu_target
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradcompile.runtime.native.arrays import dot, fill, multiply, product_of, sliced, transposed, viewed
+from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
+from gradcompile.runtime.native.lines import Lines
+from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     ATTRIBUTES,
@@ -24,7 +26,7 @@ from gradcompile.runtime.native.values import (
 
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
 REGISTER = 64  # bytes of a vector register
-SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for the lanes of one register as well
+SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for one register, and for scalars
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 LONG = 300  # lines of code from which on a second call gets none
@@ -154,11 +156,12 @@ class Unit:
         return "\n".join(parts + self.marks())
 
 
-class Writer:
+class Writer(Lines):
     """Writes one function of the subset as IR."""
 
     def __init__(self, unit: Unit, target: Callable[..., Any], made: Lowered) -> None:
-        self.unit, self.made, self.globals = unit, made, target.__globals__
+        super().__init__(unit)
+        self.made, self.globals = made, target.__globals__
         self.tree = syntax(target)
         self.names: dict[str, Value | Array] = {}
         self.variables: dict[str, Value] = {}  # names that a loop in order assigns again: their place in memory
@@ -166,15 +169,12 @@ class Writer:
         self.slots: dict[str, int] = {}  # operands that cross pieces: their place in the frame
         self.pieces = [Piece()]
         self.lines = self.pieces[0].lines
-        self.entry: list[str] = []
         self.freed: list[str] = []
         self.handed: list[str] = []  # the frame's slots with the places of local arrays
-        self.count = 0
-        self.block = "start"
         self.real = "double"
-        self.loops = 0  # that are written
         self.many = False  # whether the code is cut into pieces
         self.depth = 0  # of loops
+        self.mask = ""  # of the lanes that are on, in a loop where some are off
 
     # ---- the whole function
 
@@ -365,12 +365,16 @@ class Writer:
         else:
             raise SubsetError(f"{self.tree.name}, line {e.lineno}: {ast.unparse(e)!r} for a whole array")
 
-    def repeating(self, name: str, body: list[ast.stmt], width: int = 1) -> Callable[[Value], None]:
-        """What a loop does with its index, or with the first of as many lanes."""
+    def repeating(
+        self, name: str, body: list[ast.stmt], width: int = 1, stop: Value | None = None
+    ) -> Callable[[Value], None]:
+        """What a loop does with its index, or with the first of as many lanes; those from `stop` on are off."""
 
         def inside(index: Value) -> None:
             self.names[name] = index if width == 1 else Value("lane", width, (index.text, 1))
+            self.mask = "" if stop is None else mask_before(self, index, stop, width)
             self.loop_body(body)
+            self.mask = ""
 
         return inside
 
@@ -390,25 +394,9 @@ class Writer:
         self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], is_whole: bool = False
     ) -> None:
         """A loop in order; one that is `is_whole` as it stands, or is around others, LLVM is to leave alone."""
-        inner, self.made.repeats = self.loops, True
+        self.made.repeats = True
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
-        head, body, after = self.label("head"), self.label("body"), self.label("after")
-        before = self.block
-        self.jump(head)
-        index = self.fresh()
-        self.start(head)
-        place = len(self.lines)
-        self.lines += ["", f"  {index}.go = icmp slt i64 {index}, {last}"]
-        self.lines.append(f"  br i1 {index}.go, label %{body}, label %{after}")
-        self.start(body)
-        inside(Value("i64", 1, index))
-        self.lines.append(f"  {index}.next = add nsw i64 {index}, {by}")
-        self.lines[place] = f"  {index} = phi i64 [{first}, %{before}], [{index}.next, %{self.block}]"
-        self.jump(head)
-        if is_whole or self.loops > inner:
-            self.lines[-1] += self.unit.mark_loop()
-        self.loops += 1
-        self.start(after)
+        self.repeat((first, last, by), lambda index: inside(Value("i64", 1, index)), is_whole)
 
     def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
         """A loop as long as a condition holds."""
@@ -423,20 +411,31 @@ class Writer:
         self.start(after)
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
-        """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and then scalars."""
-        for width in self.widths(body):
+        """A loop over lanes: vectors as long as they are full, of LANES and then of one register, and what is left.
+
+        That is vectors of one register with lanes that are off, or scalars.
+        """
+        for width, is_masked in self.widths(body):
             count = self.binary(ast.Sub, stop, start)
-            full = self.binary(ast.BitAnd, count, number(-width))
+            full = count if is_masked else self.binary(ast.BitAnd, count, number(-width))
             middle = self.binary(ast.Add, start, full)
             if full != number(0):
-                self.loop(start, middle, number(width), self.repeating(name, body, width), True)
+                is_masked &= count.type != "literal" or count.text % width > 0
+                end = stop if is_masked else None
+                self.loop(start, middle, number(width), self.repeating(name, body, width, end), True)
             start = middle
 
-    def widths(self, body: list[ast.stmt]) -> list[int]:
-        """How many lanes the loops have that a loop over lanes becomes; a module may set the first of them, LANES."""
+    def widths(self, body: list[ast.stmt]) -> list[tuple[int, bool]]:
+        """How many lanes the loops have that a loop over lanes becomes, and whether some of these may be off.
+
+        A module may set the first of them, LANES.
+        """
         register = REGISTER // SIZES[self.real]
         lanes = int(self.globals.get("LANES", register))
-        return [lanes, register, 1] if register < lanes and len(body) <= SHORT_LOOP else [lanes, 1]
+        if has_masks():
+            return [(lanes, False), (min(register, lanes), True)]
+        few = [(register, False)] if register < lanes and len(body) <= SHORT_LOOP else []
+        return [(lanes, False), *few, (1, False)]
 
     # ---- expressions
 
@@ -537,16 +536,17 @@ class Writer:
             text = self.emit(f"{conversion(own, type)} {typed(own, v.width)} {text} to {typed(type, v.width)}")
         if v.width == width:
             return str(text)
-        one = self.emit(f"insertelement <{width} x {type}> poison, {type} {text}, i64 0")
-        mask = f"<{width} x i32> zeroinitializer"
-        return self.emit(f"shufflevector <{width} x {type}> {one}, <{width} x {type}> poison, {mask}")
+        return self.spread(text, type, width)
 
     def spread_lane(self, v: Value) -> Value:
-        """The index of each lane as a vector of integers."""
+        """The index of each lane as a vector of integers; a lane that is off has that of the first."""
         base, step = v.text
         first = self.converted(Value("i64", 1, base), "i64", v.width)
-        steps = ", ".join(f"i64 {k * step}" for k in range(v.width))
-        return Value("i64", v.width, self.emit(f"add <{v.width} x i64> {first}, <{steps}>"))
+        steps = f"<{', '.join(f'i64 {k * step}' for k in range(v.width))}>"
+        if self.mask:
+            whole = typed("i64", v.width)
+            steps = self.emit(f"select <{v.width} x i1> {self.mask}, {whole} {steps}, {whole} zeroinitializer")
+        return Value("i64", v.width, self.emit(f"add <{v.width} x i64> {first}, {steps}"))
 
     def settled(self, v: Value, integer: str = "i64") -> Value:
         """A value with a type of its own, also if it was a number of the text."""
@@ -636,6 +636,8 @@ class Writer:
         type, width, align = array.type, offset.width, SIZES[array.type]
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
+            if width > 1 and self.mask:
+                return load_lanes(self, type, width, at)
             return Value(type, width, self.emit(f"load {typed(type, width)}, ptr {at}, align {align}"))
         vector = "poison"
         for k, at in enumerate(self.lane_places(array, offset)):
@@ -653,6 +655,9 @@ class Writer:
         text = self.converted(value, type, width)
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
+            if width > 1 and self.mask:
+                self.store_masked(type, width, text, at, self.mask)
+                return
             self.lines.append(f"  store {typed(type, width)} {text}, ptr {at}, align {align}")
             return
         for k, at in enumerate(self.lane_places(array, offset)):
@@ -685,6 +690,8 @@ class Writer:
             return self.of_floats(name, args)
         if name == "view":
             return viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
+        if name == "fold":
+            return folded(self, args[0])
         if name == "integers":
             return self.array(args[0], "i64", None)
         if name in ("zeros", "empty", "full"):
@@ -877,34 +884,6 @@ class Writer:
         whole = typed(fast.type, fast.width)
         joined = self.emit(f"phi {whole} [{fast.text}, %{before}], [{other.text}, %{end}]")
         return Value(fast.type, fast.width, joined)
-
-    # ---- lines
-
-    def fresh(self) -> str:
-        """A new name for a result."""
-        self.count += 1
-        return f"%v{self.count}"
-
-    def emit(self, text: str) -> str:
-        """Write an instruction; the name of its result."""
-        self.count += 1
-        name = f"%v{self.count}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def label(self, wish: str) -> str:
-        """A new name for a block."""
-        self.count += 1
-        return f"{wish}{self.count}"
-
-    def jump(self, label: str) -> None:
-        """End the block."""
-        self.lines.append(f"  br label %{label}")
-
-    def start(self, label: str) -> None:
-        """Begin a block."""
-        self.lines.append(f"{label}:")
-        self.block = label
 
 
 def is_long(target: Callable[..., Any]) -> bool:

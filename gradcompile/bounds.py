@@ -1,0 +1,97 @@
+"""Lower bounds of nodes: which divisors, and arguments of roots and logarithms, stay away from zero.
+
+A bound holds in every entry where the leaves are finite, overflow apart. Most nodes have none, which is minus infinity.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from gradcompile.ir import Node
+from gradcompile.ops.record import Params
+from gradcompile.types import Dim
+
+SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
+NONE = -math.inf
+
+Rule = Callable[[Sequence[float], Params], float]
+
+
+def lower_bounds(order: Sequence[Node]) -> dict[Node, float]:
+    """What each node is never below; the order has arguments first.
+
+    >>> from gradcompile.ir import apply, const, leaf, topological
+    >>> x = leaf("x")
+    >>> scale = apply("sqrt", apply("add", apply("mul", x, x), const(0.25)))
+    >>> found = lower_bounds(topological([scale]))
+    >>> found[scale], found[x]
+    (0.5, -inf)
+    """
+    found: dict[Node, float] = {}
+    for n in order:
+        found[n] = bound(n, [found.get(a, NONE) for a in n.args])
+    return found
+
+
+def bound(n: Node, least: Sequence[float]) -> float:
+    """The bound of a node from those of its arguments."""
+    if n.op.name == "const":
+        return float(n.value) if n.value == n.value else NONE
+    if n.op.name == "size":
+        return of_length(n.args[0].type.shape[n.params[0]])
+    if is_square(n):
+        return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
+    rule = RULES.get(n.op.name)
+    return NONE if rule is None else rule(least, n.params)
+
+
+def is_square(n: Node) -> bool:
+    """Whether a node is x*x, or a sum of such products."""
+    if n.op.name not in ("mul", "dot") or n.args[0] is not n.args[1]:
+        return False
+    return n.op.name == "mul" or n.params[0] == n.params[1]
+
+
+def of_length(dim: Dim) -> float:
+    """A named dimension has an entry: of none, there is nothing to differentiate. `n-1` may be 0."""
+    return float(dim) if isinstance(dim, int) else float(dim.isidentifier())
+
+
+def of_product(least: Sequence[float], params: Params) -> float:
+    """Factors that are not negative."""
+    return math.prod(least) if min(least) >= 0 else NONE
+
+
+def of_sum(least: Sequence[float], params: Params) -> float:
+    """Of entries that are not negative, however many."""
+    return 0.0 if min(least) >= 0 else NONE
+
+
+def of_quotient(least: Sequence[float], params: Params) -> float:
+    """Not negative, divided by what is positive."""
+    return 0.0 if least[0] >= 0 and least[1] > 0 else NONE
+
+
+def of_root(least: Sequence[float], params: Params) -> float:
+    """A root keeps the order."""
+    return math.sqrt(least[0]) if least[0] >= 0 else NONE
+
+
+def smallest(least: Sequence[float], params: Params) -> float:
+    """Where a value is one of several."""
+    return min(least)
+
+
+RULES: dict[str, Rule] = {
+    "add": lambda least, params: sum(least) if NONE not in least else NONE,
+    "mul": of_product,
+    "div": of_quotient,
+    "dot": of_sum,
+    "sum": of_sum,
+    "sqrt": of_root,
+    "min": smallest,
+    "max": lambda least, params: max(least),
+    "select": lambda least, params: min(least[1:]),
+    **dict.fromkeys(("abs", "exp", "exp2", "sigmoid", "softplus"), lambda least, params: 0.0),
+    **dict.fromkeys(("amax", "broadcast", "transpose", "reshape", "item", "gather", "stop_gradient"),
+                    lambda least, params: least[0]),
+}  # fmt: skip

@@ -1,0 +1,69 @@
+"""Arrays made from nothing, by NumPy's functions with `like=` a symbolic array.
+
+How they lie in memory, and where, is the compiler's business: `order` and `device` are taken and do nothing.
+
+>>> from gradcompile.frontend.arrays.core import array
+>>> x = array("x", ("n", 3))
+>>> np.eye(x.shape[0], like=x).shape, np.arange(x.shape[0], like=x)
+(('n', 'n'), <Array arange(n): int64[n]>)
+"""
+
+from typing import Any
+
+import numpy as np
+
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend.arrays.core import Array, dtype_name, lift, named
+from gradcompile.frontend.arrays.shapes import filled, given_shape, iota
+from gradcompile.frontend.arrays.ufuncs import cast, choose, elementwise, function
+from gradcompile.types import Dim
+
+
+@function(np.eye)
+def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float, order: Any = None, device: Any = None) -> Array:
+    """Ones on the k-th diagonal of a matrix of zeros."""
+    shape = tuple(given_shape([N, N if M is None else M]))
+    on = elementwise("eq", lift(Array(iota(shape, 1)) - k), iota(shape, 0))
+    name = dtype_name(dtype)
+    return Array(cast(choose(on, filled(1.0, (), "float64"), filled(0.0, (), "float64")), name))
+
+
+@function(np.identity)
+def identity(n: Any, dtype: Any = float) -> Array:
+    """The unit matrix."""
+    return eye(n, dtype=dtype)
+
+
+@function(np.arange)
+def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, device: Any = None) -> Array:
+    """Equally spaced numbers; the number of steps of 1, and of those along a length that has a name, is known."""
+    low, high = (0, start) if stop is None else (start, stop)
+    if not isinstance(high, str) and not isinstance(low, str):
+        return asarray(np.arange(low, high, step), dtype)
+    if step != 1 or not all(isinstance(d, int | str) for d in (low, high)):
+        raise ExpressionError(f"np.arange({low}, {high}, {step}): along a length with a name steps are 1, from a whole "
+                              "number; scale and shift what comes out")  # fmt: skip
+    count: Dim = named(high) - low if isinstance(high, str) else high - named(low)  # type: ignore[operator]
+    n = Array(iota(tuple(given_shape(count)), 0))
+    n = n if low == 0 else n + low
+    return n if dtype is None else Array(cast(n.node, dtype_name(dtype)))
+
+
+@function(np.ones)
+def ones(shape: Any, dtype: Any = float, order: Any = None, device: Any = None) -> Array:
+    """Ones in a shape."""
+    return full(shape, 1, dtype)
+
+
+@function(np.full)
+def full(shape: Any, fill_value: Any, dtype: Any = float, order: Any = None, device: Any = None) -> Array:
+    """One number in a shape."""
+    name = dtype_name(dtype)
+    return Array(filled({"bool": bool, "int64": int}.get(name, float)(fill_value), tuple(given_shape(shape)), name))
+
+
+@function(np.asarray, np.array)
+def asarray(a: Any, dtype: Any = None, order: Any = None, device: Any = None, copy: Any = None) -> Array:
+    """Numbers, or symbolic arrays in nested sequences, as one symbolic array."""
+    n = lift(a)
+    return Array(n if dtype is None else cast(n, dtype_name(dtype)))

@@ -1,0 +1,78 @@
+"""Entries at integer places: which of them are inside their axes for certain, and what is there where others are not.
+
+Inputs that are an index are checked at the call, numbers when the loss is written. A place that is computed can only be
+known when it is computed, and compiled code checks nothing: outside the axis the entry is NaN, with no derivative.
+"""
+
+from collections.abc import Container, Sequence
+from functools import reduce
+
+import numpy as np
+
+from gradcompile import ir
+from gradcompile.frontend.arrays.shapes import with_axes
+from gradcompile.frontend.arrays.ufuncs import choose, elementwise
+from gradcompile.ir import Node, apply
+from gradcompile.types import Dim
+
+VIEWS = frozenset({"item", "reshape", "transpose", "broadcast"})  # ops that give entries of their argument
+
+
+def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] = ()) -> Node:
+    """Entries at integer places along axes from the first on; known: places that are inside, or what they are views of.
+
+    NaN where a place is computed and outside its axis; 0 of integers, and false.
+    """
+    lengths = n.type.shape[first : first + len(indices)]
+    loose = [not is_inside(i, d, known) for i, d in zip(indices, lengths, strict=True)]
+    if not any(loose):
+        return apply("gather", n, *indices, params=(first,))
+    zero = ir.const(0, "int64")
+    inside = [within(i, n, first + k) for k, i in enumerate(indices)]
+    safe = [choose(w, i, zero) if k else i for w, i, k in zip(inside, indices, loose, strict=True)]
+    found = apply("gather", n, *safe, params=(first,))
+    right = reduce(lambda x, y: apply("and", x, y), (w for w, k in zip(inside, loose, strict=True) if k))
+    behind = range(len(right.type.shape), len(found.type.shape) - first)
+    return choose(with_axes(right, behind), found, nothing(n.type.dtype))
+
+
+def nothing(dtype: str) -> Node:
+    """What is found outside an axis."""
+    return ir.const(np.nan if dtype.startswith("float") else 0, dtype)
+
+
+def within(index: Node, n: Node, axis: int) -> Node:
+    """Where an index is inside an axis, counted from either end."""
+    length = n.type.shape[axis]
+    size = apply("size", n, params=(axis,)) if isinstance(length, str) else ir.const(length, "int64")
+    end = apply("cast", size, params=("int64",)) if isinstance(length, str) else size
+    return apply("and", elementwise("le", elementwise("neg", end), index), elementwise("lt", index, end))
+
+
+def is_inside(index: Node, length: Dim, known: Container[Node] = ()) -> bool:
+    """Whether the places are inside an axis of that length, or will be checked before they are used."""
+    source, is_part = base(index)
+    if source in known or source.op.name in ("table", "const", "iota"):
+        return True
+    if source.op.name == "leaf":  # of a loop's body: entries of an input, if nothing more is taken of them
+        return source.params[1] != "carry" and not (source.params[1] == "body" and is_part)
+    if source.op.name in ("argsort", "argmax"):
+        return source.args[0].type.shape[source.params[0]] == length
+    return source.op.name == "mod" and is_at_most(source.args[1], length)
+
+
+def is_at_most(divisor: Node, length: Dim) -> bool:
+    """Whether remainders by a number are places of an axis: it is its length, or a positive number below that."""
+    while divisor.op.name in ("cast", *VIEWS):
+        divisor = divisor.args[0]
+    if divisor.op.name == "const":
+        return isinstance(length, int) and 0 < divisor.value <= length
+    return divisor.op.name == "size" and divisor.args[0].type.shape[divisor.params[0]] == length
+
+
+def base(n: Node) -> tuple[Node, bool]:
+    """What a node is a view of, and whether it is another node."""
+    source = n
+    while source.op.name in VIEWS:
+        source = source.args[0]
+    return source, source is not n
