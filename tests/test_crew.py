@@ -15,6 +15,7 @@ import pytest
 
 import gradcompile as gc
 from gradcompile.runtime import blas, crew, jit, share, team
+from gradcompile.runtime.native import tiles
 from gradcompile.runtime.switch import switch
 
 pytestmark = [
@@ -172,8 +173,10 @@ def multiplied(form: str, shape: tuple[int, int, int], dtype: str, make=np.ascon
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("form", ["plain", "added", "taken"])
-def test_products_in_parts(form, dtype, crowd):
-    f = getattr(jit.load(PRODUCTS, cache=False), form)
+@pytest.mark.parametrize("by", ["BLAS", "tiles"])
+def test_products_in_parts(by, form, dtype, crowd, monkeypatch):
+    monkeypatch.setattr(tiles, "is_better", lambda *_: by == "tiles")
+    f = getattr(jit.load(f"{PRODUCTS}\n# by {by}", cache=False), form)
     jobs = crowd.jobs
     for shape in SHAPES:
         (out, a, b), wanted, error = multiplied(form, shape, dtype)
