@@ -48,6 +48,7 @@ TEAM = """
 
 declare i64 @PyThread_get_thread_ident()
 declare i32 @sched_yield()
+declare i32 @usleep(i32)
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
 
@@ -116,7 +117,7 @@ wait:
   br i1 %all, label %finish, label %idle
 idle:
   %turn.next = add i64 %turn, 1
-  call void @rest(i64 %turn)
+  call void @doze(i64 %turn)
   br label %wait
 finish:
   store atomic i64 %self, ptr @owner monotonic, align 8
@@ -143,20 +144,30 @@ finished:
   br label %turn
 pause:
   %idle.next = add i64 %idle, 1
-  call void @pause()
+  call void @rest(i64 %idle)
   %more = icmp slt i64 %idle.next, %turns
   br i1 %more, label %turn, label %end
 end:
   ret i64 %parts
 }
 
-define internal void @rest(i64 %turn) {  ; while a helper finishes: it may need the very processor
+define internal void @rest(i64 %turn) {  ; of a helper without work: the caller may need the very processor
   call void @pause()
-  %late = and i64 %turn, $patience
-  %is.late = icmp ne i64 %late, 0
-  br i1 %is.late, label %offer, label %end
+  %late = icmp sge i64 %turn, $patience
+  br i1 %late, label %offer, label %end
 offer:
   $offer
+  br label %end
+end:
+  ret void
+}
+
+define internal void @doze(i64 %turn) {  ; of the caller, while a helper finishes: it may wait for this processor
+  call void @pause()
+  %late = icmp sge i64 %turn, $patience
+  br i1 %late, label %nap, label %end
+nap:
+  $nap
   br label %end
 end:
   ret void
@@ -279,7 +290,8 @@ $loaded
 }
 """
 
-PATIENCE = 1 << 10  # turns of waiting for a helper after which the processor is offered to others
+PATIENCE = 1 << 13  # turns of waiting, of 16 ns each, after which the processor is left to others
+NAP = 20  # microseconds for which the caller leaves it, and which take some 70
 PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}  # hints that a loop waits
 NAMES = ("share", "serve", "place", "sgemm", "dgemm")
 _kept: list[Any] = []  # the machine code, which lives as long as the process
@@ -289,8 +301,8 @@ def text() -> str:
     """The routines in LLVM IR, for this machine."""
     kind = platform.machine().replace("AMD64", "x86_64").replace("arm64", "aarch64")
     pause = f"call void {PAUSES[kind]}" if kind in PAUSES else ""
-    offer = "call i32 @sched_yield()" if os.name == "posix" else ""
-    return Template(TEAM).substitute(patience=PATIENCE, pause=pause, offer=offer) + products()
+    offer, nap = ("call i32 @sched_yield()", f"call i32 @usleep(i32 {NAP})") if os.name == "posix" else ("", "")
+    return Template(TEAM).substitute(patience=PATIENCE, pause=pause, offer=offer, nap=nap) + products()
 
 
 def products() -> str:
