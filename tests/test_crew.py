@@ -90,7 +90,7 @@ def test_helpers_take_parts(crowd):
     end = time.monotonic() + 60
     while len(takers) < 4 and time.monotonic() < end:
         shared(slow, 16)
-    assert len(takers) == 4
+    assert len(takers) >= 4  # helpers of an earlier test may still be awake
 
 
 def test_a_part_that_shares_does_all_of_that_itself(crowd):

@@ -154,7 +154,10 @@ end:
 define internal void @rest(i64 %turn) {  ; of a helper without work: the caller may need the very processor
   call void @pause()
   %late = icmp sge i64 %turn, $patience
-  br i1 %late, label %offer, label %end
+  %place = and i64 %turn, $between
+  %is.time = icmp eq i64 %place, 0
+  %offers = and i1 %late, %is.time
+  br i1 %offers, label %offer, label %end
 offer:
   $offer
   br label %end
@@ -291,6 +294,7 @@ $loaded
 """
 
 PATIENCE = 1 << 13  # turns of waiting, of 16 ns each, after which the processor is left to others
+BETWEEN = 1 << 5  # turns from one offer of a helper to the next, which costs as much as a dozen or two
 NAP = 20  # microseconds for which the caller leaves it, and which take some 70
 PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}  # hints that a loop waits
 NAMES = ("share", "serve", "place", "sgemm", "dgemm")
@@ -302,7 +306,8 @@ def text() -> str:
     kind = platform.machine().replace("AMD64", "x86_64").replace("arm64", "aarch64")
     pause = f"call void {PAUSES[kind]}" if kind in PAUSES else ""
     offer, nap = ("call i32 @sched_yield()", f"call i32 @usleep(i32 {NAP})") if os.name == "posix" else ("", "")
-    return Template(TEAM).substitute(patience=PATIENCE, pause=pause, offer=offer, nap=nap) + products()
+    waiting = {"patience": PATIENCE, "between": BETWEEN - 1, "pause": pause, "offer": offer, "nap": nap}
+    return Template(TEAM).substitute(waiting) + products()
 
 
 def products() -> str:
