@@ -26,7 +26,7 @@ NAMED = 500  # what a length that is not known counts as
 SMALL = 1_000_000  # multiplications up to which a product is small for BLAS
 LARGE = NAMED * NAMED  # entries of a result from which on it is large
 FEW, NARROW = 32, 16  # rows, and columns or terms
-PARTS = 8  # of a large product
+PARTS, TURNED = 8, 64  # of a large product; rows, at least, of a part that turns a panel
 ONE = number(1)
 MATRICES = "ptr noalias %c, i64 %cs, ptr %a, i64 %ar, i64 %ak, ptr %b, i64 %bs"  # with strides of rows and terms
 SIZED = f"{MATRICES}, i64 %rows, i64 %columns, i64 %terms"
@@ -149,6 +149,11 @@ class Kernel(Lines):
     def field(self, k: int) -> str:
         """The address of a field of a product's frame."""
         return self.emit(f"getelementptr {framed(self.tile)}, ptr %frame, i32 0, i32 {k}")
+
+    def most(self, x: str | int, y: str | int) -> str:
+        """The larger of two integers."""
+        name = self.unit.declare("llvm.smax.i64", "i64 @llvm.smax.i64(i64, i64)")
+        return self.emit(f"call i64 @{name}(i64 {x}, i64 {y})")
 
     def first(self, count: str) -> str:
         """The mask of the first lanes, so many."""
@@ -293,9 +298,7 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
         terms = w.least(w.minus("%terms", k), DEPTH)
         w.repeat((0, "%columns", tile.columns), lambda j: panel(j, k, terms, sign))
 
-    name_max = unit.declare("llvm.smax.i64", "i64 @llvm.smax.i64(i64, i64)")
-    most = w.emit(f"call i64 @{name_max}(i64 %terms, i64 1)")  # without terms the result is 0
-    w.repeat((0, most, DEPTH), part)
+    w.repeat((0, w.most("%terms", 1), DEPTH), part)  # without terms the result is 0
     w.define(name, f"{SIZED}, {tile.type} %sign")
     return name
 
@@ -303,7 +306,8 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
 def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
     """The function for a whole product, in parts that helpers may take if it is large (see `team`).
 
-    A part is some tiles of rows, or of columns if there are more of these. No entry depends on it.
+    A part is some tiles of rows, or of columns if there are more of these. Where b has to be turned, each part of rows
+    turns all of it, so columns are taken sooner, and a part has many rows. No entry depends on it.
     """
     whole = product(unit, tile, exact)
     name = f"{whole}.divided"
@@ -315,9 +319,10 @@ def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
     w.lines += [f"  br i1 {is_small}, label %{small}, label %{large}", f"{small}:"]
     w.lines += [f"  call void @{whole}({', '.join(given(tile))})", "  ret void", f"{large}:"]
     rows, columns = w.rounded("%rows", tile.rows), w.rounded("%columns", tile.columns)
-    by_columns = w.emit(f"icmp sgt i64 {columns}, {rows}")
-    step = w.rounded(w.emit(f"select i1 {by_columns}, i64 {columns}, i64 {rows}"), PARTS)
-    height, width = (w.emit(f"mul i64 {step}, {n}") for n in (tile.rows, tile.columns))
+    sooner, least = (PARTS, TURNED // tile.rows) if tile.turned else (1, 1)
+    by_columns = w.emit(f"icmp sgt i64 {w.emit(f'mul i64 {columns}, {sooner}')}, {rows}")
+    down, across = w.most(w.rounded(rows, PARTS), least), w.rounded(columns, PARTS)
+    height, width = w.emit(f"mul i64 {down}, {tile.rows}"), w.emit(f"mul i64 {across}, {tile.columns}")
     tall = w.emit(f"select i1 {by_columns}, i64 %rows, i64 {height}")
     wide = w.emit(f"select i1 {by_columns}, i64 {width}, i64 %columns")
     frame = [*given(tile), f"i64 {tall}", f"i64 {wide}"]
