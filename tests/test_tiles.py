@@ -31,9 +31,13 @@ WAYS = pytest.mark.parametrize("way", ["a @ b", "a.T @ b", "a @ b.T", "a.T @ b.T
 SIZES = st.integers(0, 70)
 
 
-def entry(way, op, dtype, places, machine, **sizes):
-    """The compiled product in tiles, whatever its size; a and b may have lengths that the text knows."""
+def entry(way, op, dtype, places, machine, worth=tiles.WORTH, **sizes):
+    """The compiled product in tiles, whatever its size; a and b may have lengths that the text knows.
+
+    worth: the multiplications from which on it is computed in parts.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "WORTH", worth)
         patch.setattr(tiles, "registers", lambda: MACHINES[machine])
         patch.setattr(tiles, "is_better", lambda *_: True)
         left, right = way.split(" @ ")
@@ -42,7 +46,7 @@ def entry(way, op, dtype, places, machine, **sizes):
             right = right.replace("b", "view(b, 0, ({}, {}))".format(*sizes["b"]))
         text = HEAD.format(places=places, op=op, left=left, right=right)
         kinds = tuple(native.kind_of(numba_type(dtype)) for _ in range(3))
-        name = f"tiled_{abs(hash((text, dtype, machine)))}"
+        name = f"tiled_{abs(hash((text, dtype, machine, worth)))}"
         native.remember(f"{name}.py", text)
         space = {"__name__": name}
         exec(compile(text, f"{name}.py", "exec"), space)
@@ -109,6 +113,32 @@ def test_the_bits_of_a_product_are_those_of_its_terms_in_order(way, dtype):
     row = np.ascontiguousarray(a[:, 4:5] if way.startswith("a.T") else a[4:5])
     entry_of(way, "=", dtype, ":, :", "wide")[0](one, row, b)
     np.testing.assert_array_equal(one[0], found[0][4])
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("op", OPERATIONS)
+@WAYS
+@settings(max_examples=25, deadline=None)
+@given(m=st.integers(1, 200), n=st.integers(1, 600), k=st.integers(1, 150))
+@example(m=200, n=1, k=1)
+@example(m=1, n=600, k=1)
+@example(m=6 * tiles.PARTS, n=5, k=129)
+@example(m=6 * tiles.PARTS + 1, n=5, k=3)
+def test_parts_of_a_product_have_its_bits(way, op, machine, m, n, k):
+    whole, in_parts = (entry_of(way, op, np.float64, "1:, 2:", machine, worth) for worth in (1 << 40, 1))
+    assert ".part(" in in_parts[1]
+    a, b, _ = drawn(way, m, n, k, np.float64, seed=m + 71 * n + k)
+    out = np.random.default_rng(k).normal(size=(m + 1, n + 2))
+    alone = out.copy()
+    whole[0](alone, a, b)
+    in_parts[0](out, a, b)
+    assert out.tobytes() == alone.tobytes()
+
+
+def test_a_product_that_the_text_knows_to_be_small_is_not_cut():
+    for worth, cut in ((30 * 40 * 50, True), (30 * 40 * 50 + 1, False)):
+        _, text = entry_of("a @ b", "=", np.float64, "0:30, 0:40", "wide", worth, a=(30, 50), b=(50, 40))
+        assert (".divided(" in text) == cut
 
 
 @WAYS

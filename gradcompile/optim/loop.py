@@ -202,7 +202,8 @@ class Training:
         code = jit.load(source, "sgd", in_file).advance
         example = (np.empty((1, 1), np.int64), np.empty(1), np.empty(1), 1)
         types = [self._type(v) for v in (*fixed, *example, *tail)] if hasattr(code, "compile") else []
-        run = self.f._route.alone(jit.precompile(code, types))
+        route = self.f._route
+        run = route.helped(route.alone(jit.precompile(code, types)), self._chosen(slice(self.batch)), trains=True)
         return lambda *chunk: int(run(*fixed, *chunk, *tail))
 
     def _numbers(self, compiled: bool) -> list[Any]:
@@ -256,8 +257,11 @@ class Training:
     def _batch(self) -> list[Any]:
         """The inputs of the step that failed."""
         orders, _ = next(islice(self._blocks(1), self.completed, None))
-        chosen = orders[0, int(self.at[1]) :][: self.batch]
-        return [v[chosen] if c else v for v, c in zip(self.inputs, self.is_column, strict=True)]
+        return self._chosen(orders[0, int(self.at[1]) :][: self.batch])
+
+    def _chosen(self, rows: Any) -> list[Any]:
+        """The inputs, of those that come in batches these rows."""
+        return [v[rows] if c else v for v, c in zip(self.inputs, self.is_column, strict=True)]
 
     def result(self, interrupted: bool) -> TrainingResult:
         """What was reached."""

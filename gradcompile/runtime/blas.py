@@ -1,5 +1,7 @@
 """Matrix products of generated code: the BLAS that SciPy brings, under names that machine code refers to.
 
+Large products come in parts, which other threads may take (see `team`).
+
 Machine code holds the names, not addresses, so that Numba can keep it on disk; every process connects them anew.
 """
 
@@ -10,6 +12,8 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 from typing import Any
+
+from gradcompile.runtime.team import routines
 
 PREFIX = "gc_"
 ROUTINES = ("dgemm", "sgemm", "dgemv", "sgemv", "ddot", "sdot")
@@ -31,7 +35,8 @@ def connect_blas() -> None:
 
     if numba.config.DISABLE_JIT or binding.address_of_symbol(PREFIX + ROUTINES[-1]):
         return
-    for name, address in zip(ROUTINES, addresses("cython_blas", ROUTINES), strict=True):
+    found = dict(zip(ROUTINES, addresses("cython_blas", ROUTINES), strict=True))
+    for name, address in (found | routines(found["sgemm"], found["dgemm"])).items():
         binding.add_symbol(PREFIX + name, address)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
 from gradcompile.runtime import jit
+from gradcompile.runtime.crew import Helped
 from gradcompile.runtime.native import own_lines
 from gradcompile.runtime.switch import switch
 
@@ -44,6 +45,7 @@ class Route:
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
         known = plain_text(kernel).__globals__.values()
         self.multiplies = any(getattr(v, "__module__", None) in PRODUCTS for v in known)
+        self.unshared = 0.0  # nanoseconds of a call up to which no product was large enough to be shared
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
 
     @cached_property
@@ -69,7 +71,7 @@ class Route:
     def choose(self, inputs: Sequence[Any]) -> Run:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
-            return self.shared if self.work.pays(inputs) else self.serial
+            return self.shared if self.work.pays(inputs) else self.helped(self.serial, inputs)
         samples = len(inputs[self.columns[0]])
         is_shared = self.smallest is not None and samples >= self.smallest and self.share.workers(samples) > 1
         for k in self.columns:
@@ -93,6 +95,23 @@ class Route:
         types = self.types(layout)[2:] if hasattr(self.kernel, "overloads") else []
         share = self.share if self.columns else self.work
         return self.alone(plain(spread(self.kernel, dict(zip(names, types, strict=False)), share)))
+
+    def helped(self, run: Run, inputs: Sequence[Any], trains: bool = False) -> Run:
+        """The function with helpers for its large products, if a call with these inputs may have some.
+
+        trains: it steps from call to call by itself.
+        """
+        if not self.multiplies or switch() is None or not hasattr(self.kernel, "overloads"):
+            return run
+        time = self.work.nanoseconds(inputs)
+        helpers = self.work.helpers(time, trains)
+        if not helpers or time <= self.unshared:
+            return run
+
+        def found() -> None:
+            self.unshared = max(self.unshared, 2 * time)
+
+        return Helped(run, helpers, found)
 
     def alone(self, run: Run) -> Run:
         """The function with BLAS on one thread, if it calls BLAS."""

@@ -24,6 +24,8 @@ from gradcompile.runtime.threads import pool, processors
 from gradcompile.types import names_in
 
 WORTH = 300e3  # nanoseconds of work from which on it is shared: until another thread is at work takes some 50 thousand
+HELPED = 30e3  # nanoseconds of a call for each thread that takes parts of its products; of a training's step, WORTH
+CREW = 4  # threads at most that do
 TASK = 25e3  # nanoseconds of the shortest task; one costs two thousand
 LONGEST = 5e6  # nanoseconds of a task up to which Ctrl-C and a slower thread are not felt
 TASKS = 4  # tasks a thread, so that none waits long for the last
@@ -111,13 +113,19 @@ class Work:
         return found
 
     def pays(self, inputs: Sequence[Any]) -> bool:
-        """Whether it may pay to share a call: some dimension is long enough for two groups, and the work is enough.
+        """Whether it may pay to share a call: some dimension has a group and a half, and the work is enough.
 
         That is more than for columns, as there are more sums to merge.
         """
         named = {place for _, axes in self.terms for place in axes}
-        long = not named or any(inputs[k].shape[axis] > self.least for k, axis in named)
+        long = not named or any(2 * inputs[k].shape[axis] >= 3 * self.least for k, axis in named)
         return bool(self.passes) and self.threads != 1 and long and self.nanoseconds(inputs) >= 2 * WORTH
+
+    def helpers(self, nanoseconds: float, trains: bool) -> int:
+        """How many helpers a call of so many nanoseconds should have for its large products, or a training's step."""
+        available = min(processors(), CREW)
+        each = WORTH if trains else HELPED
+        return max(0, min(self.threads or available, available, int(nanoseconds / each)) - 1)
 
     def share(self, samples: int, rest: Sequence[Any]) -> Share:
         """How one pass over so many samples may be shared; the inputs are the last of its arguments."""

@@ -11,11 +11,12 @@ SMALLEST, LARGEST = 32, 128  # samples of a block
 MUCH = 1_000_000  # operations of a sample, which may be a sequence, from which on a block may be smaller
 FEWEST = 8  # samples of a block then
 LARGE = 1 << 20  # bytes of parameters that every block reads, and adds to, from which on blocks should be few
+FEW = 256  # samples of a block then
 SPILLED = 8  # times the cache that the arrays of such a block may take
 LONG = 40_000_000  # operations of a block from which on it need not be longer
 GROUPED = 16  # the most blocks whose sums are added up before they meet others
 ENOUGH = 3_000_000  # operations of a group
-MERGED = 500  # operations of a group for each entry of its sums, so that to merge them takes a part of the time
+MERGED = 1000  # operations of a group for each entry of its sums, so that to merge them takes a part of the time
 
 
 def block_size(program: Program, plan: Plan, entries: int) -> int:
@@ -26,9 +27,9 @@ def block_size(program: Program, plan: Plan, entries: int) -> int:
     item = np.dtype(program.value.type.dtype).itemsize
     size = entries * item
     parameters = item * sum(size_of(a.leaf.type.shape) for a in program.params)
-    is_large = parameters > LARGE and size * LARGEST <= SPILLED * CACHE
-    least = LARGEST if is_large else SMALLEST if work(plan) < MUCH else FEWEST
-    fitting = min(max(CACHE // max(size, 1), least), LARGEST)
+    is_large = parameters > LARGE and size * FEW <= SPILLED * CACHE
+    least, most = (FEW, FEW) if is_large else (SMALLEST if work(plan) < MUCH else FEWEST, LARGEST)
+    fitting = min(max(CACHE // max(size, 1), least), most)
     return 1 << min(fitting, max(LONG // work(plan), least)).bit_length() - 1
 
 

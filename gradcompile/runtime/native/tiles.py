@@ -7,13 +7,16 @@ first. Every entry is the sum of its terms in their order, DEPTH at a time, by f
 bits do not depend on the tiles.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from gradcompile.runtime.blas import PREFIX
 from gradcompile.runtime.native.builtin import settings
 from gradcompile.runtime.native.lines import Lines
 from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, number, operand, typed
+from gradcompile.runtime.team import WORTH
 
 if TYPE_CHECKING:
     from gradcompile.runtime.native.writer import Unit, Writer
@@ -23,8 +26,10 @@ NAMED = 500  # what a length that is not known counts as
 SMALL = 1_000_000  # multiplications up to which a product is small for BLAS
 LARGE = NAMED * NAMED  # entries of a result from which on it is large
 FEW, NARROW = 32, 16  # rows, and columns or terms
+PARTS, TURNED = 8, 64  # of a large product; rows, at least, of a part that turns a panel
 ONE = number(1)
 MATRICES = "ptr noalias %c, i64 %cs, ptr %a, i64 %ar, i64 %ak, ptr %b, i64 %bs"  # with strides of rows and terms
+SIZED = f"{MATRICES}, i64 %rows, i64 %columns, i64 %terms"
 
 
 class Tile(NamedTuple):
@@ -69,7 +74,10 @@ def tiled(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float
     sign = operand(alpha if beta else 0.0, tile.type, 1)
     exact = out.shape[1].type == "literal" and out.shape[1].text % tile.columns == 0
     given = [f"ptr {out.text}", cs, f"ptr {a.text}", ar, ak, f"ptr {b.text}", bs, *counts, f"{tile.type} {sign}"]
-    w.lines.append(f"  call void @{product(w.unit, tile, exact)}({', '.join(given)})")
+    known = [v.text for v in (*out.shape, a.shape[1]) if v.type == "literal"]
+    is_small = len(known) == 3 and math.prod(map(int, known)) < WORTH
+    name = (product if is_small else divided)(w.unit, tile, exact)
+    w.lines.append(f"  call void @{name}({', '.join(given)})")
     return True
 
 
@@ -114,6 +122,7 @@ class Kernel(Lines):
 
     def __init__(self, unit: "Unit", tile: Tile) -> None:
         super().__init__(unit)
+        self.tile = tile
         self.type, self.lanes, self.size = tile.type, tile.lanes, SIZES[tile.type]
         self.whole = typed(tile.type, tile.lanes)
 
@@ -132,6 +141,19 @@ class Kernel(Lines):
     def least(self, x: str | int, y: str | int) -> str:
         """The smaller of two integers."""
         name = self.unit.declare("llvm.smin.i64", "i64 @llvm.smin.i64(i64, i64)")
+        return self.emit(f"call i64 @{name}(i64 {x}, i64 {y})")
+
+    def rounded(self, x: str, y: str | int) -> str:
+        """x/y, rounded up."""
+        return self.emit(f"sdiv i64 {self.minus(self.emit(f'add i64 {x}, {y}'), 1)}, {y}")
+
+    def field(self, k: int) -> str:
+        """The address of a field of a product's frame."""
+        return self.emit(f"getelementptr {framed(self.tile)}, ptr %frame, i32 0, i32 {k}")
+
+    def most(self, x: str | int, y: str | int) -> str:
+        """The larger of two integers."""
+        name = self.unit.declare("llvm.smax.i64", "i64 @llvm.smax.i64(i64, i64)")
         return self.emit(f"call i64 @{name}(i64 {x}, i64 {y})")
 
     def first(self, count: str) -> str:
@@ -277,8 +299,69 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
         terms = w.least(w.minus("%terms", k), DEPTH)
         w.repeat((0, "%columns", tile.columns), lambda j: panel(j, k, terms, sign))
 
-    name_max = unit.declare("llvm.smax.i64", "i64 @llvm.smax.i64(i64, i64)")
-    most = w.emit(f"call i64 @{name_max}(i64 %terms, i64 1)")  # without terms the result is 0
-    w.repeat((0, most, DEPTH), part)
-    w.define(name, f"{MATRICES}, i64 %rows, i64 %columns, i64 %terms, {tile.type} %sign")
+    w.repeat((0, w.most("%terms", 1), DEPTH), part)  # without terms the result is 0
+    w.define(name, f"{SIZED}, {tile.type} %sign")
     return name
+
+
+def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
+    """The function for a whole product, in parts that helpers may take if it is large (see `team`).
+
+    A part is some tiles of rows, or of columns if there are more of these. Where b has to be turned, each part of rows
+    turns all of it, so columns are taken sooner, and a part has many rows. No entry depends on it.
+    """
+    whole = product(unit, tile, exact)
+    name = f"{whole}.divided"
+    if name in unit.declared:
+        return name
+    w = Kernel(unit, tile)
+    work = w.emit(f"mul i64 {w.emit('mul i64 %rows, %columns')}, %terms")
+    small, large, is_small = w.label("small"), w.label("large"), w.emit(f"icmp slt i64 {work}, {WORTH}")
+    w.lines += [f"  br i1 {is_small}, label %{small}, label %{large}", f"{small}:"]
+    w.lines += [f"  call void @{whole}({', '.join(given(tile))})", "  ret void", f"{large}:"]
+    rows, columns = w.rounded("%rows", tile.rows), w.rounded("%columns", tile.columns)
+    sooner, least = (PARTS, TURNED // tile.rows) if tile.turned else (1, 1)
+    by_columns = w.emit(f"icmp sgt i64 {w.emit(f'mul i64 {columns}, {sooner}')}, {rows}")
+    down, across = w.most(w.rounded(rows, PARTS), least), w.rounded(columns, PARTS)
+    height, width = w.emit(f"mul i64 {down}, {tile.rows}"), w.emit(f"mul i64 {across}, {tile.columns}")
+    tall = w.emit(f"select i1 {by_columns}, i64 %rows, i64 {height}")
+    wide = w.emit(f"select i1 {by_columns}, i64 {width}, i64 %columns")
+    frame = [*given(tile), f"i64 {tall}", f"i64 {wide}"]
+    w.entry.append(f"  %frame = alloca {framed(tile)}")
+    for k, value in enumerate(frame):
+        w.lines.append(f"  store {value}, ptr {w.field(k)}")
+    count = w.emit(f"mul i64 {w.rounded('%rows', tall)}, {w.rounded('%columns', wide)}")
+    share = unit.declare(f"{PREFIX}share", f"void @{PREFIX}share(ptr, ptr, i64)")
+    w.lines.append(f"  call void @{share}(ptr @{part(unit, tile, exact)}, ptr %frame, i64 {count})")
+    w.define(name, f"{SIZED}, {tile.type} %sign")
+    return name
+
+
+def part(unit: "Unit", tile: Tile, exact: bool) -> str:
+    """The function for a part of a product, by the frame that holds what `divided` was given, and the part's number."""
+    whole = product(unit, tile, exact)
+    name = f"{whole}.part"
+    w = Kernel(unit, tile)
+    types = [v.split()[0] for v in given(tile)]
+    loaded = [w.emit(f"load {t}, ptr {w.field(k)}") for k, t in enumerate([*types, "i64", "i64"])]
+    c, cs, a, ar, ak, b, bs, rows, columns, terms, sign, tall, wide = loaded
+    across = w.rounded(columns, wide)
+    i = w.emit(f"mul i64 {w.emit(f'sdiv i64 %number, {across}')}, {tall}")
+    j = w.emit(f"mul i64 {w.emit(f'srem i64 %number, {across}')}, {wide}")
+    c, a, b = w.at(w.row(c, i, cs), j), w.row(a, i, ar), w.row(b, j, bs if tile.turned else 1)
+    rows, columns = w.least(w.minus(rows, i), tall), w.least(w.minus(columns, j), wide)
+    values = (c, cs, a, ar, ak, b, bs, rows, columns, terms, sign)
+    passed = ", ".join(f"{t} {v}" for t, v in zip(types, values, strict=True))
+    w.lines.append(f"  call void @{whole}({passed})")
+    w.define(name, "ptr %frame, i64 %number")
+    return name
+
+
+def given(tile: Tile) -> list[str]:
+    """The arguments of a whole product, types and names."""
+    return f"{SIZED.replace('noalias ', '')}, {tile.type} %sign".split(", ")
+
+
+def framed(tile: Tile) -> str:
+    """The type of what describes a product in parts: its arguments, the rows and the columns of a part."""
+    return f"{{ {', '.join(v.split()[0] for v in given(tile))}, i64, i64 }}"
