@@ -13,6 +13,7 @@ from gradcompile.frontend.arrays import array
 from gradcompile.frontend.names import Namer
 from gradcompile.interpret import evaluate
 from gradcompile.ir import apply, const, leaf, topological
+from gradcompile.lower.arrays import workspace
 from gradcompile.lower.arrays.entries import IOTA, Entries, Memory
 from gradcompile.lower.arrays.layout import Layout, stored
 from gradcompile.lower.arrays.makers import covered, merged
@@ -144,6 +145,14 @@ def test_no_two_living_arrays_overlap(drawn):
         for other, more, begin, end in placed[:k]:
             if begin <= last and first <= end:
                 assert other + more <= start or start + length <= other
+
+
+def test_a_small_array_leaves_a_large_place_to_a_large_one():
+    work = Workspace()
+    large = 16 * workspace.APART + 16
+    assert work.place(large, 0, 1) == 0
+    assert work.place(16, 2, 3) == large  # not where the first was
+    assert work.place(large, 3, 4) == 0 and work.size == large + 16
 
 
 def test_memory_is_used_again():

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from gradcompile.types import Dim, dim_product, dim_sum
 
 ALIGNED = 16  # entries that the start of an array is a multiple of: a cache line holds 8 or 16
+APART = 64  # times its size: an array leaves larger places to others, so that a small one does not keep a large one out
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Workspace:
         self.free += [(start, n) for end, start, n in self.living if end < first]
         self.living = [x for x in self.living if x[0] >= first]
         fitting = [x for x in self.free if x[1] == length or (isinstance(x[1], int) and isinstance(length, int)
-                                                              and x[1] > length)]  # fmt: skip
+                                                              and length < x[1] <= APART * length)]  # fmt: skip
         if fitting:
             start, n = min(fitting, key=lambda x: (x[1] != length, x[1] if isinstance(x[1], int) else 0))
             self.free.remove((start, n))
