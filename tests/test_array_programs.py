@@ -4,6 +4,7 @@ A few are compiled to machine code; all run as plain Python, in a process withou
 """
 
 import contextlib
+import math
 import os
 import pickle
 import subprocess
@@ -386,7 +387,7 @@ def drawn_programs(draw):
                 made = draw(st.sampled_from(ALONG))(a, axis=draw(st.integers(0, max(a.ndim - 1, 0))))
             else:
                 made = draw(st.sampled_from(UNARY if kind == "unary" else WHOLE))(a)
-            pool += [made] if made.ndim < 5 else []
+            pool += [made] if made.ndim < 5 and math.prod(dim_value(d, {"n": 7}) for d in made.shape) < 10**5 else []
     return pool[-1], params
 
 

@@ -279,6 +279,18 @@ def axis(loss, params, given=None, batch_size=10):
     return batches.axis_of_samples(read_arrays(loss, params).inputs, given, batch_size)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 1, 3)])
+def test_batches_of_arrays_of_any_rank(shape):
+    X, w = gc.array("X", ("n", *shape)), gc.array("w", shape)
+    f = compile_grad(np.mean((X - w) ** 2), [w])
+    values = np.random.default_rng(0).normal(size=(10, *shape))
+    fit = sgd(f, [np.zeros(shape)], [values], learning_rate=0.1, epochs=1, batch_size=4, shuffle=False, **QUIET)
+    want, count = np.zeros(shape), np.prod(shape)
+    for start in (0, 4, 8):
+        want -= 0.1 * 2 * (want - values[start : start + 4].mean(axis=0)) / count
+    np.testing.assert_allclose(fit.params[0], want, rtol=1e-12)
+
+
 def test_which_dimension_counts_the_samples():
     X, Z, w = gc.array("X", ("n", 3)), gc.array("Z", ("m", 3)), gc.array("w", (3,))
     both = np.mean(X @ w) + np.mean(Z @ w)

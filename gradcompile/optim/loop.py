@@ -193,7 +193,8 @@ class Training:
         """advance(orders, losses, norms, limit) -> status."""
         kernel = self.f.kernel
         gathered = [c and self.batch < self.samples for c in self.is_column]
-        source = driver(getattr(kernel, "py_func", kernel).__module__, gathered, self.optimiser)
+        axes = [v.ndim if g else 0 for v, g in zip(self.inputs, gathered, strict=True)]
+        source = driver(getattr(kernel, "py_func", kernel).__module__, axes, self.optimiser)
         columns = [v for v, is_gathered in zip(self.inputs, gathered, strict=True) if is_gathered]
         buffers = [np.empty((self.batch, *v.shape[1:]), v.dtype) for v in columns]
         fixed = (self.theta, np.empty_like(self.theta), self.state, self.optimiser.hyper, self.at, self.sums)
@@ -377,20 +378,30 @@ def advance(theta, grad, state, hyper, at, sums, orders, losses, norms, limit, s
     return 1 if at[0] == losses.shape[0] else 0
 '''
 
-_GATHER = """        part{k} = batch{k}[:count]
-        for i in range(count):
-            part{k}[i] = in{k}[orders[row, start + i]]
-"""
+
+def gather(k: int, axes: int) -> str:
+    """The lines that put the rows of input k, an array of so many axes, into its batch.
+
+    Entry by entry: to copy whole rows, Numba compiles what it would say of one that does not fit, for two seconds.
+    """
+    inner = [f"j{axis}" for axis in range(1, axes)]
+    lines = [f"part{k} = batch{k}[:count]", "for i in range(count):", "    place = orders[row, start + i]"]
+    lines += [f"{'    ' * n}for j{n} in range(in{k}.shape[{n}]):" for n in range(1, axes)]
+    lines.append(f"{'    ' * axes}part{k}[{', '.join(['i', *inner])}] = in{k}[{', '.join(['place', *inner])}]")
+    return "".join(f"        {line}\n" for line in lines)
 
 
-def driver(module: str, gathered: Sequence[bool], optimiser: Chain) -> str:
-    """The text of the module that trains the kernel of a module: which inputs come in batches, which rules."""
-    chosen = [k for k, g in enumerate(gathered) if g]
+def driver(module: str, axes: Sequence[int], optimiser: Chain) -> str:
+    """The text of the module that trains the kernel of a module.
+
+    axes: how many each input has that comes in batches, 0 for one that does not.
+    """
+    chosen = {k: count for k, count in enumerate(axes) if count}
     return _DRIVER.format(
         module=module,
         rules=", ".join(sorted({"norm", *(r.name for r in optimiser.rules)})),
-        arguments="".join([*(f", in{k}" for k in range(len(gathered))), *(f", batch{k}" for k in chosen)]),
-        gather="".join(_GATHER.format(k=k) for k in chosen),
-        inputs="".join(f", part{k}" if g else f", in{k}" for k, g in enumerate(gathered)),
+        arguments="".join([*(f", in{k}" for k in range(len(axes))), *(f", batch{k}" for k in chosen)]),
+        gather="".join(gather(k, count) for k, count in chosen.items()),
+        inputs="".join(f", part{k}" if count else f", in{k}" for k, count in enumerate(axes)),
         update="\n".join(f"        {call}" for call in optimiser.calls()),
     )
