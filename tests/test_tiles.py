@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gradcompile.runtime import jit, native, standalone
+from gradcompile.runtime import crew, jit, native, standalone
 from gradcompile.runtime.native import tiles
 
 HEAD = """from gradcompile.runtime.blas import connect_blas
@@ -129,10 +129,17 @@ def test_parts_of_a_product_have_its_bits(way, op, machine, m, n, k):
     assert ".part(" in in_parts[1]
     a, b, _ = drawn(way, m, n, k, np.float64, seed=m + 71 * n + k)
     out = np.random.default_rng(k).normal(size=(m + 1, n + 2))
-    alone = out.copy()
+    alone, jobs = out.copy(), crew.crew.jobs
     whole[0](alone, a, b)
-    in_parts[0](out, a, b)
+    in_parts[0](alone.copy(), a, b)
+    assert crew.crew.jobs == jobs  # nobody would help
+    has_helpers = crew.crew.enter(0)
+    try:
+        in_parts[0](out, a, b)
+    finally:
+        crew.crew.leave(has_helpers)
     assert out.tobytes() == alone.tobytes()
+    assert crew.crew.jobs == jobs + 1
 
 
 def test_a_product_that_the_text_knows_to_be_small_is_not_cut():

@@ -5,6 +5,7 @@ neither allocate memory nor ask for a lock, and a product of some ten microsecon
 
 * `gc_share(task, frame, count)` calls task(frame, k) for all k < count, in any order, and returns when all are done. If
   the team works for the calling thread, others take part; else the thread does all itself.
+* `gc_helped()` says whether the team works for the calling thread, so that others do take part.
 * `gc_sgemm` and `gc_dgemm` are BLAS's gemm, in parts along one axis of the result where that pays. How it is cut
   depends on the sizes alone, so the bits of a result do not depend on who takes part.
 * `serve(number, turns)` is what a helper runs: it takes parts until there was none for so many turns, and counts them.
@@ -79,11 +80,16 @@ nothing:
   ret i1 false
 }
 
-define void @share(ptr %task, ptr %frame, i64 %count) {
-start:
+define i1 @helped() {
   %self = call i64 @PyThread_get_thread_ident()
   %owner = load atomic i64, ptr @owner monotonic, align 8
   %ours = icmp eq i64 %self, %owner
+  ret i1 %ours
+}
+
+define void @share(ptr %task, ptr %frame, i64 %count) {
+start:
+  %ours = call i1 @helped()
   br i1 %ours, label %post, label %alone
 alone:
   %k = phi i64 [ 0, %start ], [ %next, %alone ]
@@ -92,6 +98,7 @@ alone:
   %more = icmp slt i64 %next, %count
   br i1 %more, label %alone, label %end
 post:
+  %self = load atomic i64, ptr @owner monotonic, align 8
   store atomic i64 0, ptr @owner monotonic, align 8  ; a task that shares in its turn does all itself
   store atomic i64 0, ptr @done monotonic, align 8
   store atomic ptr %task, ptr @task monotonic, align 8
@@ -297,7 +304,7 @@ PATIENCE = 1 << 13  # turns of waiting, of 16 ns each, after which the processor
 BETWEEN = 1 << 5  # turns from one offer of a helper to the next, which costs as much as a dozen or two
 NAP = 20  # microseconds for which the caller leaves it, and which take some 70
 PAUSES = {"x86_64": "@llvm.x86.sse2.pause()", "aarch64": "@llvm.aarch64.hint(i32 1)"}  # hints that a loop waits
-NAMES = ("share", "serve", "place", "sgemm", "dgemm")
+NAMES = ("share", "helped", "serve", "place", "sgemm", "dgemm")
 _kept: list[Any] = []  # the machine code, which lives as long as the process
 
 

@@ -305,7 +305,7 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
 
 
 def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
-    """The function for a whole product, in parts that helpers may take if it is large (see `team`).
+    """The function for a whole product: if it is large and there are helpers, in parts, which they may take (`team`).
 
     A part is some tiles of rows, or of columns if there are more of these. Where b has to be turned, each part of rows
     turns all of it, so columns are taken sooner, and a part has many rows. No entry depends on it.
@@ -316,9 +316,11 @@ def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
         return name
     w = Kernel(unit, tile)
     work = w.emit(f"mul i64 {w.emit('mul i64 %rows, %columns')}, %terms")
-    small, large, is_small = w.label("small"), w.label("large"), w.emit(f"icmp slt i64 {work}, {WORTH}")
-    w.lines += [f"  br i1 {is_small}, label %{small}, label %{large}", f"{small}:"]
-    w.lines += [f"  call void @{whole}({', '.join(given(tile))})", "  ret void", f"{large}:"]
+    is_large = w.emit(f"icmp sge i64 {work}, {WORTH}")
+    is_helped = w.emit(f"call i1 @{unit.declare(f'{PREFIX}helped', f'i1 @{PREFIX}helped()')}()")
+    alone, cut, pays = w.label("alone"), w.label("cut"), w.emit(f"and i1 {is_large}, {is_helped}")
+    w.lines += [f"  br i1 {pays}, label %{cut}, label %{alone}", f"{alone}:"]
+    w.lines += [f"  call void @{whole}({', '.join(given(tile))})", "  ret void", f"{cut}:"]
     rows, columns = w.rounded("%rows", tile.rows), w.rounded("%columns", tile.columns)
     sooner, least = (PARTS, TURNED // tile.rows) if tile.turned else (1, 1)
     by_columns = w.emit(f"icmp sgt i64 {w.emit(f'mul i64 {columns}, {sooner}')}, {rows}")
