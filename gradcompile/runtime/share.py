@@ -343,8 +343,8 @@ class Groups:
     """What is called in place of a function that adds up a pass over arrays, group by group.
 
     whole: that function, for what is not worth sharing.  samples: the pass.  add: how sums are merged, and raises:
-    maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept:
-    memory of calls that are over.
+    maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept: memory of
+    calls that are over.
     """
 
     whole: Callable[..., Any]
