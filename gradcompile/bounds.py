@@ -12,6 +12,7 @@ from gradcompile.types import Dim
 
 SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
 NONE = -math.inf
+VIEWS = ("broadcast", "transpose", "reshape", "item", "gather")  # entries of the first argument
 
 Rule = Callable[[Sequence[float], Params], float]
 
@@ -32,10 +33,26 @@ def lower_bounds(order: Sequence[Node]) -> dict[Node, float]:
     return found
 
 
+def of_place(n: Node) -> float:
+    """The bound of places along an axis, from what they are a view of and the arguments of that.
+
+    >>> from gradcompile.ir import apply, const, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> k = leaf("k", ArrayType(("n",), "int64"))
+    >>> of_place(k), of_place(apply("mod", k, const(4, "int64")))
+    (-inf, 0.0)
+    """
+    while n.op.name in VIEWS:
+        n = n.args[0]
+    return bound(n, [bound(a, [NONE] * len(a.args)) for a in n.args])
+
+
 def bound(n: Node, least: Sequence[float]) -> float:
     """The bound of a node from those of its arguments."""
     if n.op.name == "const":
         return float(n.value) if n.value == n.value else NONE
+    if n.op.name == "table":
+        return float(min(n.params[0].array().flat, default=0))
     if n.op.name == "size":
         return of_length(n.args[0].type.shape[n.params[0]])
     if is_square(n):
@@ -91,7 +108,8 @@ RULES: dict[str, Rule] = {
     "min": smallest,
     "max": lambda least, params: max(least),
     "select": lambda least, params: min(least[1:]),
+    "mod": lambda least, params: 0.0 if least[1] > 0 else NONE,
+    **dict.fromkeys(("iota", "argmax", "argsort"), lambda least, params: 0.0),
     **dict.fromkeys(("abs", "exp", "exp2", "sigmoid", "softplus"), lambda least, params: 0.0),
-    **dict.fromkeys(("amax", "broadcast", "transpose", "reshape", "item", "gather", "stop_gradient"),
-                    lambda least, params: least[0]),
+    **dict.fromkeys((*VIEWS, "amax", "stop_gradient", "cast"), lambda least, params: least[0]),
 }  # fmt: skip

@@ -29,6 +29,7 @@ from gradcompile import autodiff, compile_grad, compile_value
 from gradcompile.errors import GradcompileError
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array, scan
+from gradcompile.frontend.arrays import core as array_core
 from gradcompile.frontend.from_sympy import read
 from gradcompile.interpret import evaluate
 from gradcompile.ir import topological
@@ -211,6 +212,37 @@ def test_tables_of_several_functions():
     shared = np.linalg.inv(np.outer(w, w) + first @ first.T)
     loss = np.sum(np.tanh(A @ shared @ (np.outer(w, w) + second)) ** 2)
     check_grad(loss + np.sum(np.linalg.inv(np.mean(A.T @ A) * np.eye(3) + third)) * w[0], [w], samples_of(40))
+
+
+ONES = np.ones((12, 9))
+PATTERNS = {
+    "equal": 2.5 * ONES, "zeros": np.zeros((2, 4, 9)), "negative zeros": -0.0 * ONES, "true": ONES > 0,
+    "counted": np.arange(70), "floats": np.arange(-30.0, 50), "single": np.arange(65, dtype=np.float32),
+    "unit": np.eye(9), "boolean unit": np.eye(9, dtype=bool), "diagonal": -3 * np.eye(8, 11, 2),
+    "below": 0.5 * np.eye(12, k=-3), "lower": np.tri(9), "strictly lower": np.tri(12, 9, -1, dtype=int),
+    "upper": np.triu(ONES, 2), "steps": np.where(np.tri(9) > 0, 2.0, -1.0), "infinite": np.where(np.tri(9), 0, -np.inf),
+}  # fmt: skip
+NONE = {
+    "random": np.random.default_rng(0).normal(size=(9, 9)), "two diagonals": np.eye(9) + np.eye(9, k=1),
+    "one other": np.eye(9) + 1e-300 * np.eye(9, k=-8), "of both zeros": np.where(np.tri(9, k=-1) > 0, -0.0, np.eye(9)),
+    "falling": np.arange(70)[::-1], "not a number": np.full(70, np.nan), "by twos": np.arange(0, 140, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PATTERNS | NONE)
+def test_numbers_that_follow_a_pattern_are_no_table(name):
+    numbers = (PATTERNS | NONE)[name]
+    node = array_core.lift(numbers, "float32" if name == "single" else "float64")
+    assert (node.op.name == "table") == (name in NONE)
+    (value,) = evaluate([node], {})
+    assert np.array_equal(value, numbers, equal_nan=True) and np.array_equal(np.signbit(value), np.signbit(numbers))
+
+
+def test_large_unit_matrices_need_no_input():
+    """More numbers than a table may have."""
+    many = array("many", 400)
+    loss = np.sum(np.linalg.solve(np.outer(many, many) + 2.0 * np.eye(400), np.ones(400)))
+    check_grad(loss, [many], {"many": np.linspace(0.0, 0.1, 400)})
 
 
 def test_places_of_largest_entries_lie_as_their_array_does():

@@ -1,9 +1,12 @@
 """Lowering of whole arrays: views, products by BLAS, filling, memory of run-time size, and integers as indices."""
 
+import ctypes
 import os
+import re
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from plain import plain
 
 from gradcompile.runtime import blas, jit, native, standalone
-from gradcompile.runtime.native import writer
+from gradcompile.runtime.native import memory, writer
 
 HEAD = """
 from gradcompile.runtime.blas import connect_blas
@@ -176,7 +179,49 @@ def test_memory_in_a_loop_has_a_known_size():
 def test_memory_is_freed():
     text = "@jit\ndef f(x, n):\n    y = zeros(n, x)\n    z = zeros((n, n), x)\n    return y[0] + z[0, 0]\n"
     ir = lowered(text, VECTOR, ("i64", 1))
-    assert ir.count("call ptr @malloc") == ir.count("call void @free") == 2
+    assert len(re.findall(r"call .*\.take\(", ir)) == len(re.findall(r"call .*\.give\(", ir)) == 2
+
+
+KEPT = """
+@jit
+def f(x, n):
+    y = empty(n, x)
+    for k in range(8):
+        for i in lanes(0, n):
+            y[i] = x[0] + k * i
+        x[1] = 0.0
+        for i in range(n):
+            x[1] += y[i] - k * i - x[0]
+        x[2] += x[1]
+    return x[2]
+"""
+
+
+def test_kept_memory_has_one_owner():
+    """Functions on many threads take and give blocks of many sizes, and never find what another has written."""
+    call, sizes = jit.load(HEAD + KEPT, cache=False).f, [1 << k for k in (10, 13, 14, 15, 17, 18)]
+    call(np.ones(3), 9)
+
+    def work(seed):
+        return sum(abs(call(np.array([seed, 0.0, 0.0]), n)) for n in np.random.default_rng(seed).choice(sizes, 60))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(work, range(1, 7))) == [0.0] * 6
+    kept = [address for address in memory.slots if address]
+    assert 0 < len(kept) == len(set(kept))
+    assert all(memory.LEAST <= ctypes.c_int64.from_address(a).value <= memory.MOST for a in kept)
+
+
+def test_kept_memory_serves_again():
+    call = jit.load(HEAD + KEPT, cache=False).f
+    memory.slots[:] = [None] * memory.SLOTS
+    call(np.ones(3), 1 << 16)
+    first = memory.slots[0]
+    for n in (1 << 16, 1 << 15):  # one that is a little large will do, one of many times the size will not
+        call(np.ones(3), n)
+        assert memory.slots[0] == first
+    call(np.ones(3), 1 << 13)
+    assert memory.slots[0] not in (None, first)
 
 
 def test_pieces_of_a_long_function_share_arrays(monkeypatch):

@@ -20,7 +20,7 @@ from gradcompile.types import ArrayType
 NUMERIC = [op for op in OPS.values() if op.domain and op.infer is OPS["add"].infer]
 TRUTHS = [op for op in OPS.values() if op.infer is OPS["lt"].infer]
 SMALLEST = {"besselj": 0.1, "bessely": 0.1}  # these oscillate: near a zero the error is that of numbers of this size
-FLAT = {"sign", "floor", "ceil", "heaviside", "stop_gradient"}
+FLAT = {"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient"}
 
 CASES = [pytest.param(op, (k,), id=f"{op.name}[{k}]") for op in NUMERIC for k in op.orders]
 CASES += [pytest.param(op, (), id=op.name) for op in NUMERIC if not op.orders]

@@ -4,6 +4,7 @@ import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from gradcompile.ir import Node
@@ -17,6 +18,7 @@ WHOLE = {"mod": "({0} % {1} + {1}) % {1}", "max": "{0} if {0} >= {1} else {1}", 
          "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
 WHOLE_LEVEL = {"mod": PRODUCT, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
 OPERATORS = (*ARITHMETIC, *CHOOSING, "const")  # what is no call, and what hands on
+REPEATED = 4  # equal numbers in a row up to which each is written
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
 Text = tuple[str, int]
@@ -168,12 +170,16 @@ def constant(n: Node) -> Text:
 
 
 def literal(value: Any) -> str:
-    """The text of a number or a tuple of numbers; those that are not finite are spelt as calls.
+    """The text of a number or a tuple of numbers; those that are not finite are spelt as calls, many equal ones once.
 
-    >>> literal((float("-inf"), 1.0))
-    '(-float("inf"), 1.0)'
+    >>> literal((float("-inf"), 1.0)), literal((1.0, *[0.0] * 9))
+    ('(-float("inf"), 1.0)', '(1.0, *9 * (0.0,))')
     """
-    return re.sub(r"\b(inf|nan)\b", r'float("\1")', repr(value))
+    if not isinstance(value, tuple):
+        return re.sub(r"\b(inf|nan)\b", r'float("\1")', repr(value))
+    runs = [(text, len(list(run))) for text, run in groupby(map(literal, value))]
+    parts = [f"*{count} * ({text},)" if count > REPEATED else ", ".join([text] * count) for text, count in runs]
+    return f"({', '.join(parts)}{',' * (len(value) == 1)})"
 
 
 def wrap(text: Text, level: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from gradcompile.lower.loopir import Function, Line, Module, Statement
 
 COMMENT_COLUMN = 48
+FEW_LINES = 4  # of a constant that still stands before the functions
 WIDTH = 116
 WIDEST = 120  # with a comment; one that goes further stands on a line of its own
 
@@ -15,10 +16,14 @@ def print_module(module: Module) -> str:
     parts = ['"""' + module.header + '\n"""\n']
     for origin, names in module.imports.items():
         parts.append(imported(origin, names))
-    parts += ["\n" + "\n".join(module.constants)] if module.constants else []
+    constants = [wrapped(text, WIDTH, " " * 4) if len(text) > WIDEST else [text] for text in module.constants]
+    short, long = ([c for c in constants if (len(c) <= FEW_LINES) == is_short] for is_short in (True, False))
+    short += [[f"# at the end: {', '.join(c[0].split(' ', 1)[0] for c in long)}"]] if long else []
+    parts += ["\n" + "\n".join(x for c in short for x in c)] if short else []
     parts += ["\n\n" + text for text in module.extra]
     for function in module.functions:
         parts.append("\n\n" + "\n".join(print_function(function)))
+    parts += ["\n\n" + "\n".join(c) for c in long]
     return "\n".join(parts) + "\n"
 
 

@@ -128,6 +128,9 @@ function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivati
          **EXACT)  # fmt: skip
 function("ceil", "x", (None,), np.ceil, sympy="ceiling", domain=(ANY,), convention="no derivative",
          doc="smallest integer not below x", **EXACT)  # fmt: skip
+function("rint", "x", (None,), np.rint, exact="nint", domain=(ANY,),
+         sympy=lambda x: sp("floor", (2 * x + 1) / 4) + sp("ceiling", (2 * x - 1) / 4), convention="no derivative",
+         doc="the nearest integer, of two the even one", **EXACT)  # fmt: skip
 function("heaviside", "x h", (None, None), np.heaviside, exact=lambda x, h: h if x == 0 else mp("mpf", int(x > 0)),
          sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative", doc="0 below 0, 1 above, h at 0",
          **EXACT)  # fmt: skip

@@ -7,7 +7,8 @@ same bits for any number of threads. This module loads Numba.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -136,7 +137,14 @@ def spread(kernel: Any, inputs: Mapping[str, Any], share: Share | Work) -> Calla
     """A kernel that shares its passes over the samples with other threads; inputs: the Numba types, by name."""
     text = plain_text(kernel)
     replaced = {name: _replacement(f, inputs, share) for name, f in called(kernel).items()}
-    return FunctionType(text.__code__, {**text.__globals__, **replaced}, text.__name__)
+    kept: list[Memory] = []
+
+    def run(*args: Any) -> Any:
+        with lent(kept) as memory:
+            space = {**text.__globals__, **replaced, **memory.functions()}
+            return FunctionType(text.__code__, space, text.__name__)(*args)
+
+    return run
 
 
 def plain_text(function: Any) -> Any:
@@ -266,26 +274,68 @@ def _shared_rows(run: Callable[..., Any], work: Work, block: int) -> Callable[..
     return rows
 
 
+class Memory:
+    """Arrays for a call, in the order in which it asks for them; those of the last one serve again if they fit.
+
+    >>> memory, like = Memory(), np.zeros(0)
+    >>> first = memory.empty(3, like)
+    >>> memory.end()
+    >>> memory.zeros(3, like) is first
+    True
+    """
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.taken = 0
+
+    def empty(self, shape: Any, like: np.ndarray) -> np.ndarray:
+        """As the primitive."""
+        k, wanted = self.taken, shape if isinstance(shape, tuple) else (shape,)
+        self.taken += 1
+        if k == len(self.arrays) or self.arrays[k].shape != wanted or self.arrays[k].dtype != like.dtype:
+            self.arrays[k:] = [np.empty(wanted, like.dtype)]
+        return self.arrays[k]
+
+    def full(self, shape: Any, value: float, like: np.ndarray) -> np.ndarray:
+        """As the primitive."""
+        found = self.empty(shape, like)
+        found[...] = value
+        return found
+
+    def zeros(self, shape: Any, like: np.ndarray) -> np.ndarray:
+        """As the primitive."""
+        return self.full(shape, 0.0, like)
+
+    def functions(self) -> dict[str, Callable[..., np.ndarray]]:
+        """What a driver has in place of the primitives, by name."""
+        return {"empty": self.empty, "full": self.full, "zeros": self.zeros}
+
+    def end(self) -> None:
+        """The call is over; too much is not kept."""
+        self.taken = 0
+        if sum(a.nbytes for a in self.arrays) > 2 * PARTS:
+            self.arrays.clear()
+
+
+@contextmanager
+def lent(kept: list[Memory]) -> Iterator[Memory]:
+    """Memory that no other call uses at the time; fresh memory is slow (see `native.memory`)."""
+    try:
+        memory = kept.pop()
+    except IndexError:
+        memory = Memory()
+    try:
+        yield memory
+    finally:
+        memory.end()
+        kept.append(memory)
+
+
 class Sums(NamedTuple):
     """Memory for sums of groups that wait, a row each, and for what is lost as they are merged; of each vector."""
 
     parts: list[np.ndarray]
     lost: list[np.ndarray]
-
-    @classmethod
-    def of(cls, totals: Sequence[np.ndarray], count: int) -> "Sums":
-        """Memory for so many groups."""
-        return cls([np.empty((count, t.size), t.dtype) for t in totals], [np.empty_like(t) for t in totals])
-
-    def holds(self, totals: Sequence[np.ndarray], count: int) -> bool:
-        """Whether there is room for so many groups of these vectors."""
-        wanted = [t.size for t in totals]
-        return len(self.parts[0]) >= count and [v.size for v in self.lost] == wanted
-
-    @property
-    def nbytes(self) -> int:
-        """The memory that it takes."""
-        return sum(v.nbytes for v in (*self.parts, *self.lost))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +344,7 @@ class Groups:
 
     whole: that function, for what is not worth sharing.  samples: the pass.  add, settle: how sums are merged, and
     raises: maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept:
-    memory of the last call, as fresh memory is slow.
+    memory of calls that are over.
     """
 
     whole: Callable[..., Any]
@@ -304,7 +354,7 @@ class Groups:
     raises: Callable[..., Any]
     work: Work
     kinds: tuple[str, ...]
-    kept: list[Sums] = field(default_factory=list)
+    kept: list[Memory] = field(default_factory=list)
 
     def __call__(self, *args: Any) -> None:
         """Add the samples of all groups."""
@@ -317,26 +367,18 @@ class Groups:
             return
         groups, each = -(-stop // size), math.ceil(TASK / (share.cost * size))
         wave = min(groups, max(workers * each, PARTS // max(sum(t.nbytes for t in totals), 1)))
-        sums = self.memory(totals, wave)
-        for first in range(0, groups, wave):
-            count = min(wave, groups - first)
+        with lent(self.kept) as memory:
+            sums = Sums([memory.empty((wave, t.size), t) for t in totals], [memory.empty(t.size, t) for t in totals])
+            for first in range(0, groups, wave):
+                count = min(wave, groups - first)
 
-            def task(k: int, first: int = first, count: int = count) -> None:
-                for g in range(k * each, min((k + 1) * each, count)):
-                    self.group(totals if first + g == 0 else [p[g] for p in sums.parts], first + g, size, stop, rest)
+                def task(k: int, first: int = first, count: int = count) -> None:
+                    for g in range(k * each, min((k + 1) * each, count)):
+                        into = totals if first + g == 0 else [p[g] for p in sums.parts]
+                        self.group(into, first + g, size, stop, rest)
 
-            pool.run(task, -(-count // each), workers)
-            self.merge(totals, sums, slice(first == 0, count), (first == 0, first + count == groups), workers)
-        if sums.nbytes <= 2 * PARTS:
-            self.kept[:] = [sums]
-
-    def memory(self, totals: Sequence[np.ndarray], count: int) -> Sums:
-        """Memory for the sums of so many groups, which no other call uses."""
-        try:
-            found = self.kept.pop()
-        except IndexError:
-            return Sums.of(totals, count)
-        return found if found.holds(totals, count) else Sums.of(totals, count)
+                pool.run(task, -(-count // each), workers)
+                self.merge(totals, sums, slice(first == 0, count), (first == 0, first + count == groups), workers)
 
     def group(self, into: Sequence[np.ndarray], k: int, size: int, stop: int, rest: Sequence[Any]) -> None:
         """One group, from nothing; the first begins with what is there, which is nothing."""

@@ -32,6 +32,7 @@ from gradcompile.vmath.double import (
     minimum,
     mod,
     power,
+    rint,
     sigmoid,
     sign,
     sin,
@@ -48,6 +49,6 @@ from gradcompile.vmath.double import (
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
     "exp2", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10", "maximum", "minimum",
-    "mod", "power", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1",
+    "mod", "power", "rint", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1",
     "xlogy",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from gradcompile.runtime.primitives import ceil as rounded_up
 from gradcompile.runtime.primitives import copysign, fma, fmod, rarely
 from gradcompile.runtime.primitives import fabs as magnitude
 from gradcompile.runtime.primitives import floor as rounded_down
+from gradcompile.runtime.primitives import rint as rounded
 from gradcompile.runtime.primitives import sqrt as square_root
 
 INF = float("inf")
@@ -49,6 +50,16 @@ def ceil(x):  # type: ignore[no-untyped-def]
     2.0
     """
     return rounded_up(x)
+
+
+@jit
+def rint(x):  # type: ignore[no-untyped-def]
+    """The nearest integer, of two the even one, as a float.
+
+    >>> float(rint(2.5))
+    2.0
+    """
+    return rounded(x)
 
 
 @jit

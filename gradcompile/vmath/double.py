@@ -10,13 +10,26 @@ that was found over the whole domain, on random and adversarial arguments, subno
 """
 
 from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fma, from_bits, rarely, rint
-from gradcompile.vmath.common import INF, ceil, fabs, floor, heaviside, maximum, minimum, mod, sign, sqrt, tanh_beside
+from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fma, from_bits, rarely
+from gradcompile.vmath.common import (
+    INF,
+    ceil,
+    fabs,
+    floor,
+    heaviside,
+    maximum,
+    minimum,
+    mod,
+    rint,
+    sign,
+    sqrt,
+    tanh_beside,
+)
 
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
     "exp2", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10", "maximum", "minimum",
-    "mod", "power", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1",
+    "mod", "power", "rint", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1",
     "xlogy",
 ]  # fmt: skip
 

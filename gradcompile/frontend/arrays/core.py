@@ -25,6 +25,7 @@ from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum, parse
 
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
+MANY = 64  # numbers from which on a pattern is looked for
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
 OURS = tuple(str(Path(file).parent) for file in PACKAGES)  # frames of these are not the user's
@@ -32,6 +33,7 @@ OURS = tuple(str(Path(file).parent) for file in PACKAGES)  # frames of these are
 Implementation = Callable[..., Any]
 UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
 FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
+PATTERNS: list[Callable[[np.ndarray, str], Node | None]] = []  # that an array of many numbers may follow
 
 
 def array(name: str, shape: Dim | tuple[Dim, ...] = (), dtype: npt.DTypeLike = "float64") -> "Array":
@@ -357,12 +359,15 @@ def lift_numbers(x: Any, like: str) -> Node:
                               'is to be an argument is made by gradcompile.array("name", shape)')  # fmt: skip
     if not numbers.shape:
         return lift(numbers.item(), like)
+    dtype = {"b": "bool", "i": "int64", "u": "int64"}.get(numbers.dtype.kind, like if like == "float32" else "float64")
+    found = (pattern(numbers, dtype) for pattern in (PATTERNS if numbers.size >= MANY else ()))
+    if (made := next((n for n in found if n is not None), None)) is not None:
+        return made
     if numbers.size > LARGEST_TABLE:
         raise ExpressionError(
             f"an array of numbers of shape {numbers.shape} would become part of the program; make it an input: "
             'gradcompile.array("name", shape)'
         )
-    dtype = {"b": "bool", "i": "int64", "u": "int64"}.get(numbers.dtype.kind, like if like == "float32" else "float64")
     return table(numbers, dtype)
 
 

@@ -8,14 +8,16 @@ How they lie in memory, and where, is the compiler's business: `order` and `devi
 (('n', 'n'), <Array arange(n): int64[n]>)
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend.arrays.core import Array, dtype_name, lift, named
+from gradcompile.frontend.arrays.core import PATTERNS, Array, dtype_name, lift, named
 from gradcompile.frontend.arrays.shapes import filled, given_shape, iota
 from gradcompile.frontend.arrays.ufuncs import cast, choose, elementwise, function
+from gradcompile.ir import Node
 from gradcompile.types import Dim
 
 
@@ -67,3 +69,66 @@ def asarray(a: Any, dtype: Any = None, order: Any = None, device: Any = None, co
     """Numbers, or symbolic arrays in nested sequences, as one symbolic array."""
     n = lift(a)
     return Array(n if dtype is None else cast(n, dtype_name(dtype)))
+
+
+# Numbers that follow a pattern are computed, not written out
+
+
+def pattern(find: Callable[[np.ndarray, str], Node | None]) -> Callable[[np.ndarray, str], Node | None]:
+    """Enter what makes the node of numbers that follow a pattern, and gives None of others."""
+    PATTERNS.append(find)
+    return find
+
+
+def same(numbers: np.ndarray, made: np.ndarray) -> bool:
+    """Whether numbers are these, to the sign of zero."""
+    return np.array_equal(numbers, made) and np.array_equal(np.signbit(numbers), np.signbit(made))
+
+
+@pattern
+def equal(numbers: np.ndarray, dtype: str) -> Node | None:
+    """All are one number.
+
+    >>> equal(np.ones((300, 300)), "float64")
+    <broadcast float64[300, 300]>
+    """
+    first = numbers.flat[0]
+    return filled(first.item(), numbers.shape, dtype) if same(numbers, np.full_like(numbers, first)) else None
+
+
+@pattern
+def counted(numbers: np.ndarray, dtype: str) -> Node | None:
+    """0, 1, 2, ..., from another number on or of both signs.
+
+    >>> counted(np.arange(3, 103), "int64") is None, counted(np.arange(3, 200, 2), "int64")
+    (False, None)
+    """
+    if numbers.ndim != 1 or dtype == "bool":
+        return None
+    first = numbers[0].item()
+    if not float(first).is_integer() or not same(numbers, first + np.arange(len(numbers), dtype=numbers.dtype)):
+        return None
+    n = cast(iota(numbers.shape, 0), dtype)
+    return n if first == 0 else elementwise("add", n, filled(first, (), dtype))
+
+
+@pattern
+def along_diagonals(numbers: np.ndarray, dtype: str) -> Node | None:
+    """Of a matrix one diagonal, and zeros; or one number up to a diagonal, another above it.
+
+    >>> along_diagonals(np.tri(100, 200), "float64"), along_diagonals(np.eye(100)[::-1], "float64")
+    (<select float64[100, 200]>, None)
+    """
+    if numbers.ndim != 2:
+        return None
+    rows, columns = numbers.shape
+    place = np.arange(columns) - np.arange(rows)[:, None]
+    inside = numbers.flat[np.argmax(numbers != 0)], numbers.flat[np.argmin(numbers != 0)]
+    corners = numbers[-1, 0], numbers[0, -1]
+    for op, compare, (on, off) in (("eq", np.equal, inside), ("le", np.less_equal, corners)):
+        k = place[numbers == on].max(initial=-rows)
+        if same(numbers, np.where(compare(place, k), on, off)):
+            moved = elementwise("add", iota(numbers.shape, 0), filled(int(k), (), "int64"))
+            values = (filled(v.item(), (), dtype) for v in (on, off))
+            return choose(elementwise(op, iota(numbers.shape, 1), moved), *values)
+    return None

@@ -374,18 +374,24 @@ def flipud(m: Any) -> Array:
 
 
 @function(np.roll)
-def roll(a: Any, shift: int, axis: int | None = None) -> Array:
-    """Entries moved along an axis, those that fall off the end put in front."""
+def roll(a: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Array:
+    """Entries moved along an axis or several, those that fall off the end put in front."""
     n = lift(a)
     if axis is None:
         return Array(reshaped(roll(ravel(a), shift, 0).node, n.type.shape))
-    k = axis_of(axis, len(n.type.shape))
+    for step, k in np.broadcast(shift, axis):
+        n = rolled(n, int(step), axis_of(k, len(n.type.shape)))
+    return Array(n)
+
+
+def rolled(n: Node, shift: int, k: int) -> Node:
+    """Entries moved along axis k."""
     dim = n.type.shape[k]
     step = shift if isinstance(dim, str) else shift % max(dim, 1)
     if step == 0:
-        return Array(n)
+        return n
     cut = dim_sum(dim, -step) if step > 0 else -step
-    return Array(joined([part(n, k, Span(cut, dim_sum(dim, dim_product(-1, cut)))), part(n, k, Span(0, cut))], k))
+    return joined([part(n, k, Span(cut, dim_sum(dim, dim_product(-1, cut)))), part(n, k, Span(0, cut))], k)
 
 
 @function(np.repeat, method="repeat")

@@ -95,8 +95,8 @@ def direct(name: str, op: str) -> None:
         UFUNCS[name] = lambda x, y: Array(elementwise(op, *lift_all(x, y)))
 
 
-SAME = ("exp expm1 exp2 log log1p log2 log10 sin cos tan sinh cosh tanh sqrt cbrt floor ceil sign hypot heaviside erf "
-        "erfc gamma digamma xlogy")  # fmt: skip
+SAME = ("exp expm1 exp2 log log1p log2 log10 sin cos tan sinh cosh tanh sqrt cbrt floor ceil rint sign hypot "
+        "heaviside erf erfc gamma digamma xlogy")  # fmt: skip
 OTHER = {
     "add": "add", "multiply": "mul", "divide": "div", "power": "pow", "float_power": "pow", "remainder": "mod",
     "negative": "neg", "absolute": "abs", "fabs": "abs", "maximum": "max", "minimum": "min", "arcsin": "asin",
@@ -217,6 +217,17 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Array:
     return Array(n if a_max is None else elementwise("min", n, high))
 
 
+@function(np.round, np.around, method="round")
+def rounded(a: Any, decimals: int = 0) -> Array:
+    """a to so many decimals, of two nearest the even one; no derivative."""
+    n = lift(a)
+    if decimals == 0 or not n.type.dtype.startswith("float"):
+        return Array(elementwise("rint", n) if n.type.dtype.startswith("float") else n)
+    scale = number(10.0 ** abs(decimals), n)
+    there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
+    return Array(elementwise(back, elementwise("rint", elementwise(there, n, scale)), scale))
+
+
 @function(np.sinc)
 def sinc(x: Any) -> Array:
     """sin(pi x)/(pi x), 1 at 0."""
@@ -225,10 +236,17 @@ def sinc(x: Any) -> Array:
 
 
 @function(np.nan_to_num)
-def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0) -> Array:
-    """x, with a number in place of NaN; infinities stay."""
+def nan_to_num(
+    x: Any, copy: bool = True, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Array:
+    """x, with numbers in place of NaN and of infinities: of those the largest and the least there are, if not given."""
     n = floating(lift(x))
-    return Array(choose(elementwise("ne", n, n), number(nan, n), n))
+    limits = np.finfo(n.type.dtype)
+    given = {math.inf: limits.max if posinf is None else posinf, -math.inf: limits.min if neginf is None else neginf}
+    found = choose(elementwise("ne", n, n), number(nan, n), n)
+    for infinity, value in given.items():
+        found = choose(elementwise("eq", n, number(infinity, n)), number(float(value), n), found)
+    return Array(found)
 
 
 @function(np.real)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from gradcompile.bounds import of_place
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, apply, const, leaf, node, topological
 from gradcompile.ops.shape import Span, places
@@ -128,7 +129,7 @@ class Entries:
         at: list[Dim] = []
         for k, index in enumerate(indices):
             here = yield index, place[axis : axis + rank]
-            at.append(self.wrapped_place(here, source.type.shape[axis + k]))
+            at.append(self.along(here, index, source.type.shape[axis + k]))
         return (yield source, (*place[:axis], *at, *place[axis + rank :]))
 
     def with_places(self, roots: Iterable[Node]) -> list[Node]:
@@ -145,9 +146,13 @@ class Entries:
         names = {int(k) for d in place if isinstance(d, str) for k in re.findall(r"@(\d+)@", d)}
         return tuple((f"@{k}@", self.found[k]) for k in sorted(names))
 
-    def wrapped_place(self, index: Node, length: Dim) -> Dim:
-        """An integer entry as an index, counted from the end where it is negative."""
-        return self.named(wrapped(index, length, self))
+    def along(self, entry: Node, index: Node, length: Dim) -> Dim:
+        """An entry of an index as a place along an axis."""
+        is_counted = entry in self.reads and self.reads[entry].source is IOTA
+        if entry.op.name == "const" or is_counted:
+            return self.named(entry)
+        end = const(length, "int64") if isinstance(length, int) else self.index(length)
+        return self.named(from_end(entry, index, end))
 
     def named(self, n: Node) -> Dim:
         """An integer entry as a name in places; a constant or a loop variable as it is."""
@@ -169,13 +174,11 @@ class Entries:
 IOTA = apply("iota", params=("any",))
 
 
-def wrapped(index: Node, length: Dim, entries: Entries) -> Node:
-    """An index that counts from the end where it is negative."""
-    if index.op.name == "const" or (index in entries.reads and entries.reads[index].source is IOTA):
-        return index
-    zero = const(0, "int64")
-    end = const(length, "int64") if isinstance(length, int) else entries.index(length)
-    return apply("select", apply("lt", index, zero), apply("add", index, end), index)
+def from_end(place: Node, index: Node, end: Node) -> Node:
+    """A place along an axis, counted from the end where it is negative; index: what it is an entry of, or is."""
+    if of_place(index) >= 0:
+        return place
+    return apply("select", apply("lt", place, const(0, "int64")), apply("add", place, end), place)
 
 
 def aligned(a: Node, place: Place) -> Place:

@@ -58,8 +58,8 @@ def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
         order = (*(k for k in range(len(shape)) if k != last), last)
     space, place = stages.ordered(order, shape, not order or order[-1] not in inside)
     value = stages.entries.entry(g, place)
-    here = (stages.entries.entry(i, place[axis : axis + rank]) for i in index)
-    at = [stages.entries.wrapped_place(i, length) for i, length in zip(here, lengths, strict=False)]
+    here = [stages.entries.entry(i, place[axis : axis + rank]) for i in index]
+    at = [stages.entries.along(*of_axis) for of_axis in zip(here, index, lengths, strict=False)]
     whole = (*place[:axis], *at, *place[axis + rank :])
     goal = stages.goal(n, target)
     found = stages.entries.found_in(whole)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gradcompile.ir import Node, apply, const, rebuild
+from gradcompile.lower.arrays.entries import from_end
 from gradcompile.ops.contract import spread
 from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import Index, places
@@ -56,8 +57,7 @@ def picked(index: Sequence[Node], lengths: Shape) -> int | None:
 def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
     """Where along an axis of a shape an index array, of the shape's axes around it, is; place: of the axis in it."""
     length = shape[place]
-    zero, end = const(0, "int64"), const(int(length), "int64")
-    right = apply("select", apply("lt", index, zero), apply("add", index, end), index)
+    right = from_end(index, index, const(int(length), "int64"))
     count = len(index.type.shape)
     at = tuple(axis + k for k in range(count + 1) if axis + k != place)
     counted = apply("broadcast", apply("iota", params=(length,)), params=(shape, (place,)))

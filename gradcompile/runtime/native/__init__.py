@@ -33,6 +33,7 @@ from typing import Any
 
 from gradcompile.collector import collector_paused
 from gradcompile.runtime.native.builtin import entry, machine_code
+from gradcompile.runtime.native.memory import connect_store
 from gradcompile.runtime.native.syntax import own_lines, own_text, remember, syntax
 from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
@@ -69,6 +70,7 @@ def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
     import numba
     from numba.extending import intrinsic
 
+    connect_store()
     name, code = function.__name__, function.__code__
     arguments = ", ".join(code.co_varnames[: code.co_argcount])
     space: dict[str, Any] = {"resolve": resolve, "function": function, "__name__": function.__module__}

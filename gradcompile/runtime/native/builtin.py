@@ -8,6 +8,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradcompile.runtime.native.memory import connect_store
 from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SIZES, Compiled, Kind, SubsetError, typed
 
 HEAD = object.__basicsize__  # bytes of an object before what is its own
@@ -64,6 +65,7 @@ def entry(name: str, code: bytes) -> Callable[..., Any]:
     """The built-in function that an object file of `machine_code` holds."""
     import llvmlite.binding as llvm
 
+    connect_store()
     codegen = settings()
     options = {"opt": 3}
     codegen._customize_tm_options(options)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
+REGISTER = 64  # bytes of a vector register
 SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"}
 PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")

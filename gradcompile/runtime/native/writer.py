@@ -8,10 +8,12 @@ from typing import Any
 from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.lines import Lines
 from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
+from gradcompile.runtime.native.memory import give_line, take_lines
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     ATTRIBUTES,
     FLOATS,
+    REGISTER,
     SHORT,
     SIZES,
     Array,
@@ -25,7 +27,6 @@ from gradcompile.runtime.native.values import (
 )
 
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
-REGISTER = 64  # bytes of a vector register
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for one register, and for scalars
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
@@ -232,7 +233,7 @@ class Writer(Lines):
             self.made.result, self.made.width = result.type, result.width
             final = f"  ret {typed(result.type, result.width)} {result.text}"
         if not self.many:
-            frees = [f"  call void @free(ptr {p})" for p in self.freed]
+            frees = [give_line(self.unit, p) for p in self.freed]
             lines = ["entry:", *self.entry, "  br label %start", "start:", *self.lines, *frees, final]
             self.made.body = "\n".join(lines)
             return
@@ -258,9 +259,9 @@ class Writer(Lines):
     def free_lines(self, pointer: str, name: str) -> list[str]:
         """The lines with which the caller of all pieces frees memory that one of them took, or it itself."""
         if pointer not in self.slots:
-            return [f"  call void @free(ptr {pointer})"]
+            return [give_line(self.unit, pointer)]
         place = f"  {name}.place = getelementptr i64, ptr %frame, i64 {self.slots[pointer]}"
-        return [place, f"  {name} = load ptr, ptr {name}.place", f"  call void @free(ptr {name})"]
+        return [place, f"  {name} = load ptr, ptr {name}.place", give_line(self.unit, name)]
 
     def next_piece(self) -> None:
         """Go on in a new function, which shares a frame of memory with those before."""
@@ -760,16 +761,7 @@ class Writer(Lines):
 
     def take(self, lines: list[str], size: str, name: str) -> str:
         """Write the lines that take so many bytes from the heap, from where a vector register fits on; what to free."""
-        self.unit.declare("malloc", "ptr @malloc(i64)")
-        self.unit.declare("free", "void @free(ptr)")
-        lines += [
-            f"  {name}.size = add i64 {size}, {REGISTER}",
-            f"  {name}.taken = call ptr @malloc(i64 {name}.size)",
-            f"  {name}.address = ptrtoint ptr {name}.taken to i64",
-            f"  {name}.below = sub i64 0, {name}.address",
-            f"  {name}.rest = and i64 {name}.below, {REGISTER - 1}",
-            f"  {name} = getelementptr i8, ptr {name}.taken, i64 {name}.rest",
-        ]
+        lines += take_lines(self.unit, size, name)
         self.freed.append(f"{name}.taken")
         return self.freed[-1]
 
