@@ -39,6 +39,7 @@ class Region:
     statements: list[Statement] = field(default_factory=list)
     texts: dict[Node, Text] = field(default_factory=dict)
     literal: set[Node] = field(default_factory=set)  # values that plain Python may hold as its own floats
+    unnamed: list[Node] = field(default_factory=list)
 
     def emit(self, root: Node, named: bool = False) -> str:
         """Write the statements that the root needs and return the expression for it, a name if `named`."""
@@ -50,8 +51,16 @@ class Region:
             often = self.uses[n] > 1 or (named and n is root)
             if len(text[0]) > LONGEST or (often and not self.is_free(n)):
                 text = self.assign(n, text[0])
+            elif text[1] != ATOM:
+                self.unnamed.append(n)
             self.texts[n] = text
         return self.texts[root][0]
+
+    def forget(self) -> None:
+        """Write anew, from here on, what has no name so far: it may be used more often than was known."""
+        for n in self.unnamed:
+            del self.texts[n]
+        self.unnamed.clear()
 
     def missing(self, root: Node) -> Iterator[Node]:
         """The nodes below the root that have no text yet, arguments first; what is given ends the walk."""

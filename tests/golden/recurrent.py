@@ -209,10 +209,12 @@ def finish(grad, theta, rows, shared, steps):
     product_2 = 2.0 * (last_i * v_i + last_i_2 * v_i_2 + last_i_3 * v_i_3 - 1.0)
     for i in lanes(0, 3):
         d_v[i] = last[i] * product_2              # dL/dv
-    square = (                                    # (...[:3] @ v - 1)**2
-        (last_i * v_i + last_i_2 * v_i_2 + last_i_3 * v_i_3 - 1.0) * (last_i * v_i + last_i_2 * v_i_2
-        + last_i_3 * v_i_3 - 1.0)
-    )
+    product_i = last_i * v_i
+    product_i_2 = last_i_2 * v_i_2
+    product_i_3 = last_i_3 * v_i_3
+    total_2 = product_i + product_i_2 + product_i_3  # ...[:3] @ v
+    total_3 = total_2 - 1.0                       # ...[:3] @ v - 1
+    square = total_3 * total_3                    # (...[:3] @ v - 1)**2
     return square
 
 

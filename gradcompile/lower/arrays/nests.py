@@ -36,7 +36,8 @@ class Nest:
         for n in order:
             for a in n.args:
                 self.deepest_use[a] = max(self.deepest_use[a], self.level_of(n))
-        stages.top.uses = self.uses + Counter(stages.top.uses)
+        stages.uses.update(self.uses)
+        stages.top.forget()
         inner = (Region(self.uses, dict(stages.top.given), stages.name, stages.comment) for _ in self.space.loops)
         self.regions = [stages.top, *inner]
         self.made: dict[tuple[Node, Place], Node] = {}

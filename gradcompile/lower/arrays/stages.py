@@ -36,9 +36,9 @@ class Stages:
 
     memory: arrays and scalars that stand somewhere. texts: scalars from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
-    one. work: the name of the workspace. partials: arrays of LANES entries. children: the bodies of loops. finals:
-    scalars that are brought where they are wanted last. cleared: arrays that sums are added to. order: what is planned.
-    direct: what is made where it is wanted.
+    one. work: the name of the workspace. uses: how often entries were arguments so far. partials: arrays of LANES
+    entries. children: the bodies of loops. finals: scalars that are brought where they are wanted last. cleared: arrays
+    that sums are added to. order: what is planned. direct: what is made where it is wanted.
     """
 
     naming: ArrayNaming
@@ -52,6 +52,7 @@ class Stages:
     layout: Layout = field(init=False)
     storage: Storage = field(init=False)
     schedule: Schedule = field(init=False)
+    uses: Counter[Node] = field(init=False, default_factory=Counter)
     top: Region = field(init=False)
     partials: list[str] = field(default_factory=list)
     children: list["Stages"] = field(default_factory=list)
@@ -65,7 +66,7 @@ class Stages:
         self.layout = Layout(self.lane, self.first)
         self.storage = Storage(self.memory, self.naming.fresh, self.work)
         self.schedule = Schedule(self.entries, self.storage)
-        self.top = Region(Counter(), dict(self.texts), self.name, self.comment)
+        self.top = Region(self.uses, dict(self.texts), self.name, self.comment)
 
     def inside(self, sizes: dict[Node, str]) -> "Stages":
         """Stages of a loop's body, with a workspace of their own."""
