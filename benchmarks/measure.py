@@ -46,7 +46,8 @@ def measure(workload: Workload, peer: str, quick: bool) -> Result:
     start = time.perf_counter()
     runner = build()
     found = runner.call(runner.prepare(case.theta))
-    result = Result(workload.name, peer, first=[time.perf_counter() - start], facts=dict(runner.facts))
+    result = Result(workload.name, peer, first=[time.perf_counter() - start])
+    result.facts |= runner.facts()
     if runner.read:
         loss, gradient = runner.read(found)
         result.loss, result.gradient = float(loss), [float(g) for g in gradient]

@@ -31,7 +31,8 @@ class Runner(NamedTuple):
     """A compiled peer: call(prepare(theta)) is what the clock sees, without the prepare.
 
     `read` gives (loss, gradient) of what a call returned; None: nothing to compare. A call is so many `evaluations`.
-    `floor` is a time that an evaluation is said to take at least (see `peers.roofline`); `facts` go into the report.
+    `floor` is a time that an evaluation is said to take at least (see `peers.roofline`). `facts` for the report are
+    asked for after the first call.
     """
 
     call: Callable[[Any], Any]
@@ -39,7 +40,7 @@ class Runner(NamedTuple):
     read: Callable[[Any], tuple[float, np.ndarray]] | None = identity
     evaluations: int = 1
     floor: float = 0.0
-    facts: Mapping[str, float] = {}
+    facts: Callable[[], Mapping[str, float]] = dict
 
 
 # An adapter imports its package and writes the expression; the function that it returns compiles. Only that is timed.

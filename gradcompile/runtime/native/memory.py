@@ -25,7 +25,7 @@ TEXT = Template("""\
 declare noalias ptr @malloc(i64)
 declare void @free(ptr)
 
-define internal noalias ptr @$mark.take(i64 %size) noinline nounwind {  ; a block, whose first word is its size
+define internal noalias ptr @$mark.take(i64 %size) noinline nounwind minsize optsize {  ; a block, whose first word is its size
 start:
   %small = icmp ult i64 %size, $least
   br i1 %small, label %fresh, label %look
@@ -59,7 +59,7 @@ fresh:
   ret ptr %new
 }
 
-define internal void @$mark.give(ptr %block) noinline nounwind {
+define internal void @$mark.give(ptr %block) noinline nounwind minsize optsize {
 start:
   %size = load i64, ptr %block
   %above = sub i64 %size, $least
