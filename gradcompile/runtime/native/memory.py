@@ -25,7 +25,7 @@ TEXT = Template("""\
 declare noalias ptr @malloc(i64)
 declare void @free(ptr)
 
-define internal noalias ptr @$mark.take(i64 %size) noinline nounwind minsize optsize {  ; a block, whose first word is its size
+define internal noalias ptr @$mark.take(i64 %size) noinline nounwind minsize optsize {  ; a block; its size first
 start:
   %small = icmp ult i64 %size, $least
   br i1 %small, label %fresh, label %look
