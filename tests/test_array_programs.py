@@ -240,6 +240,14 @@ def test_numbers_that_follow_a_pattern_are_no_table(name):
     assert np.array_equal(value, numbers, equal_nan=True) and np.array_equal(np.signbit(value), np.signbit(numbers))
 
 
+@pytest.mark.parametrize("count", [1, 4, 5, 30])
+def test_tables_of_equal_numbers(count):
+    """Too few for a pattern; where a text has many equal ones, they stand there once."""
+    index = array("index", "n", dtype="int64")
+    numbers = np.asarray(np.full(count, 2.5), like=index)
+    check_grad(np.sum(numbers[index % count] * w[0]), [w], {"index": np.arange(9), "w": np.ones(3)})
+
+
 def test_large_unit_matrices_need_no_input():
     """More numbers than a table may have."""
     many = array("many", 400)

@@ -39,7 +39,7 @@ class Region:
     statements: list[Statement] = field(default_factory=list)
     texts: dict[Node, Text] = field(default_factory=dict)
     literal: set[Node] = field(default_factory=set)  # values that plain Python may hold as its own floats
-    unnamed: list[Node] = field(default_factory=list)
+    unnamed: list[Node] = field(default_factory=list)  # what has a text of several operations, and no name
 
     def emit(self, root: Node, named: bool = False) -> str:
         """Write the statements that the root needs and return the expression for it, a name if `named`."""
@@ -183,12 +183,15 @@ def literal(value: Any) -> str:
 
     >>> literal((float("-inf"), 1.0)), literal((1.0, *[0.0] * 9))
     ('(-float("inf"), 1.0)', '(1.0, *9 * (0.0,))')
+    >>> literal((2.0,) * 9)
+    '(*9 * (2.0,),)'
     """
     if not isinstance(value, tuple):
         return re.sub(r"\b(inf|nan)\b", r'float("\1")', repr(value))
     runs = [(text, len(list(run))) for text, run in groupby(map(literal, value))]
-    parts = [f"*{count} * ({text},)" if count > REPEATED else ", ".join([text] * count) for text, count in runs]
-    return f"({', '.join(parts)}{',' * (len(value) == 1)})"
+    parts = [part for text, count in runs
+             for part in ([f"*{count} * ({text},)"] if count > REPEATED else [text] * count)]  # fmt: skip
+    return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
 def wrap(text: Text, level: int) -> str:

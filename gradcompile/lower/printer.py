@@ -16,10 +16,11 @@ def print_module(module: Module) -> str:
     parts = ['"""' + module.header + '\n"""\n']
     for origin, names in module.imports.items():
         parts.append(imported(origin, names))
-    constants = [wrapped(text, WIDTH, " " * 4) if len(text) > WIDEST else [text] for text in module.constants]
-    short, long = ([c for c in constants if (len(c) <= FEW_LINES) == is_short] for is_short in (True, False))
-    short += [[f"# at the end: {', '.join(c[0].split(' ', 1)[0] for c in long)}"]] if long else []
-    parts += ["\n" + "\n".join(x for c in short for x in c)] if short else []
+    constants = [constant(text) for text in module.constants]
+    long = [c for c in constants if len(c) > FEW_LINES]
+    short = [x for c in constants if len(c) <= FEW_LINES for x in c]
+    short += [f"# at the end: {', '.join(c[0].partition(' = ')[0] for c in long)}"] if long else []
+    parts += ["\n" + "\n".join(short)] if short else []
     parts += ["\n\n" + text for text in module.extra]
     for function in module.functions:
         parts.append("\n\n" + "\n".join(print_function(function)))
@@ -30,6 +31,21 @@ def print_module(module: Module) -> str:
 def imported(origin: str, names: list[str]) -> str:
     """An import statement; one without names imports the module itself."""
     return f"from {origin} import {', '.join(names)}" if names else f"import {origin}"
+
+
+def constant(text: str) -> list[str]:
+    """The lines of a constant; a comment stays whole, on the last.
+
+    >>> constant("SIZES = (1, 2)  # lengths")
+    ['SIZES = (1, 2)  # lengths']
+    >>> constant(f"SIZES = ({'1, ' * 60})  # lengths")[-1]
+    '    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, )  # lengths'
+    """
+    if len(text) <= WIDEST:
+        return [text]
+    code, mark, comment = text.partition("  # ")
+    *lines, last = wrapped(code, WIDTH, " " * 4)
+    return [*lines, last + mark + comment]
 
 
 def print_function(function: Function) -> Iterator[str]:
