@@ -6,6 +6,8 @@ A bound holds in every entry where the leaves are finite, overflow apart. Most n
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from gradcompile.ir import Node
 from gradcompile.ops.record import Params
 from gradcompile.types import Dim
@@ -52,13 +54,23 @@ def bound(n: Node, least: Sequence[float]) -> float:
     if n.op.name == "const":
         return float(n.value) if n.value == n.value else NONE
     if n.op.name == "table":
-        return float(min(n.params[0].array().flat, default=0))
+        return of_numbers(n.params[0].array())
     if n.op.name == "size":
         return of_length(n.args[0].type.shape[n.params[0]])
     if is_square(n):
         return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
     rule = RULES.get(n.op.name)
     return NONE if rule is None else rule(least, n.params)
+
+
+def of_numbers(numbers: np.ndarray) -> float:
+    """The least of numbers; none if one is NaN.
+
+    >>> of_numbers(np.array([2.0, 1.0])), of_numbers(np.array([1.0, np.nan]))
+    (1.0, -inf)
+    """
+    least = float(np.min(numbers)) if numbers.size else 0.0
+    return least if least == least else NONE
 
 
 def is_square(n: Node) -> bool:
@@ -111,5 +123,5 @@ RULES: dict[str, Rule] = {
     "mod": lambda least, params: 0.0 if least[1] > 0 else NONE,
     **dict.fromkeys(("iota", "argmax", "argsort"), lambda least, params: 0.0),
     **dict.fromkeys(("abs", "exp", "exp2", "sigmoid", "softplus"), lambda least, params: 0.0),
-    **dict.fromkeys((*VIEWS, "amax", "stop_gradient", "cast"), lambda least, params: least[0]),
+    **dict.fromkeys((*VIEWS, "amax", "stop_gradient"), lambda least, params: least[0]),
 }  # fmt: skip
