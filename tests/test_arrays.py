@@ -200,6 +200,7 @@ CASES = [
     "np.trunc(3 * X)",
     "np.rint(3 * X)",
     "np.round(3 * X, 1)",
+    "np.round(25 * k, -1)",
     "np.round(30 * X, -1)",
     "(3 * X).round()",
     "np.fmax(X, c) + np.fmin(X, 0.0)",

@@ -221,8 +221,10 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Array:
 def rounded(a: Any, decimals: int = 0) -> Array:
     """a to so many decimals, of two nearest the even one; no derivative."""
     n = lift(a)
-    if decimals == 0 or not n.type.dtype.startswith("float"):
-        return Array(elementwise("rint", n) if n.type.dtype.startswith("float") else n)
+    if not n.type.dtype.startswith("float"):
+        return Array(n if decimals >= 0 else cast(rounded(Array(floating(n)), decimals).node, n.type.dtype))
+    if decimals == 0:
+        return Array(elementwise("rint", n))
     scale = number(10.0 ** abs(decimals), n)
     there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
     return Array(elementwise(back, elementwise("rint", elementwise(there, n, scale)), scale))
