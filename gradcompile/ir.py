@@ -104,6 +104,23 @@ def is_const(n: Node, value: float | None = None) -> bool:
     return n.op.name == "const" and (value is None or repr(float(n.value)) == repr(float(value)))
 
 
+def operands(n: Node, name: str) -> list[Node]:
+    """What a tree of ops of one name has for its leaves: the terms of a sum of sums, say. Any other node is its own.
+
+    >>> a, b, c = leaf("a"), leaf("b"), leaf("c")
+    >>> operands(apply("add", apply("add", a, b), c), "add") == [a, b, c]
+    True
+    """
+    pending, found = [n], list[Node]()
+    while pending:
+        top = pending.pop()
+        if top.op.name == name:
+            pending += reversed(top.args)
+        else:
+            found.append(top)
+    return found
+
+
 def topological(roots: Iterable[Node], settled: Callable[[Node], bool] | None = None) -> list[Node]:
     """Every node below the roots once, arguments first, in depth-first order of use. Iterative: graphs are deep.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradcompile.frontend.names import natural
-from gradcompile.ir import Node, apply, const, is_const, topological, use_counts
+from gradcompile.ir import Node, apply, const, is_const, operands, topological, use_counts
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.loops import Loops, entry_of_array
@@ -54,24 +54,13 @@ def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
     shape, zero = g.type.shape, const(0.0, g.type.dtype)
     if not shape:
         return [(0, g)], []
-    terms = terms_of(g)
+    terms = operands(g, "add")
     arrays = [t for t in terms if t.op.name != "assemble" and not (t.op.name == "broadcast" and is_const(t.args[0], 0))]
     found = [(flat_index(i, shape), v) for t in terms if t.op.name == "assemble"
              for i, v in zip(t.params[1], t.args, strict=True)]  # fmt: skip
     if arrays:
         return found, arrays
     return sorted((dict.fromkeys(range(size_of(shape)), zero) | dict(found)).items()), []
-
-
-def terms_of(n: Node) -> list[Node]:
-    """What a sum, or a tree of sums, adds up; any other node is its own term."""
-    pending, found = [n], list[Node]()
-    while pending:
-        if (top := pending.pop()).op.name == "add":
-            pending += reversed(top.args)
-        else:
-            found.append(top)
-    return found
 
 
 def runs(entries: Sequence[tuple[int, Node]]) -> list[list[tuple[int, Node]]]:

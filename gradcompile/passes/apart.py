@@ -7,7 +7,7 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
-from gradcompile.ir import Node, apply, const, rebuild, topological
+from gradcompile.ir import Node, apply, const, operands, rebuild, topological
 from gradcompile.ops.shape import expand, places
 from gradcompile.types import Shape
 
@@ -47,7 +47,7 @@ def enter(n: Node, level: dict[Node, int]) -> None:
 def divided(n: Node, level: dict[Node, int]) -> Node | None:
     """sum(a + c*b) as sum(a) + c*sum(b); None unless c alone comes from as many reductions as the sum waits for."""
     (axes,), shape = n.params, n.args[0].type.shape
-    terms = factors_of(n.args[0], "add")
+    terms = operands(n.args[0], "add")
     latest = max(level[t] for t in terms)
     waiting = [t for t in terms if level[t] == latest]
     pairs = [split(t, axes, shape) for t in waiting]
@@ -61,24 +61,11 @@ def divided(n: Node, level: dict[Node, int]) -> Node | None:
     return apply("add", sums[0], *(apply("mul", c, s) for (c, _), s in zip(pairs, sums[1:], strict=True)))
 
 
-def factors_of(x: Node, name: str) -> list[Node]:
-    """The terms of a sum, or the factors of a product, through sums in sums."""
-    found: list[Node] = []
-    stack = [x]
-    while stack:
-        n = stack.pop()
-        if n.op.name == name:
-            stack += n.args[::-1]
-        else:
-            found.append(n)
-    return found
-
-
 def split(term: Node, axes: Axes, shape: Shape) -> tuple[Node, Node]:
     """The factors of a term that are the same along the axes, of a shape without these, and the others."""
     free: list[Node] = []
     core: list[Node] = []
-    for f in factors_of(term, "mul"):
+    for f in operands(term, "mul"):
         found = without(f, axes, len(shape))
         (core if found is None else free).append(f if found is None else found)
     return product(free, term), product(core, term)

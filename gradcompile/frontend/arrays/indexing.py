@@ -10,7 +10,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
-from gradcompile.frontend.arrays.shapes import axis_of, iota, ravel, transposed, with_axes
+from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function
 from gradcompile.ir import Node, apply
 from gradcompile.ops.reduction import none_missing
@@ -233,9 +233,8 @@ def triangle(m: Any, k: int, lower: bool) -> Array:
     n = lift(m)
     if len(n.type.shape) < 2:
         raise ExpressionError(f"shape {n.type.shape} has no triangle; a matrix is needed")
-    shape = n.type.shape[-2:]
-    row = elementwise("add", iota(shape, 0), ir.const(k, "int64"))
-    inside = elementwise("le", iota(shape, 1), row) if lower else elementwise("le", row, iota(shape, 1))
+    column, row = column_and_row(n.type.shape[-2:], k)
+    inside = elementwise("le", column, row) if lower else elementwise("le", row, column)
     zero = ir.const(0.0 if n.type.dtype.startswith("float") else 0, n.type.dtype)
     return Array(choose(inside, n, zero))
 

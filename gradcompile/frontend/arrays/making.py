@@ -15,19 +15,22 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import PATTERNS, Array, dtype_name, lift, named
-from gradcompile.frontend.arrays.shapes import filled, given_shape, iota
+from gradcompile.frontend.arrays.shapes import column_and_row, filled, given_shape, iota
 from gradcompile.frontend.arrays.ufuncs import cast, choose, elementwise, function
 from gradcompile.ir import Node
-from gradcompile.types import Dim
+from gradcompile.types import Dim, Shape
 
 
 @function(np.eye)
 def eye(N: Any, M: Any = None, k: int = 0, dtype: Any = float, order: Any = None, device: Any = None) -> Array:
     """Ones on the k-th diagonal of a matrix of zeros."""
     shape = tuple(given_shape([N, N if M is None else M]))
-    on = elementwise("eq", lift(Array(iota(shape, 1)) - k), iota(shape, 0))
-    name = dtype_name(dtype)
-    return Array(cast(choose(on, filled(1.0, (), "float64"), filled(0.0, (), "float64")), name))
+    return Array(by_diagonals("eq", shape, k, (1, 0), dtype_name(dtype)))
+
+
+def by_diagonals(op: str, shape: Shape, k: int, values: tuple[float, float], dtype: str) -> Node:
+    """A matrix of one number where its columns compare so with its rows plus k, and another elsewhere."""
+    return choose(elementwise(op, *column_and_row(shape, k)), *(filled(v, (), dtype) for v in values))
 
 
 @function(np.identity)
@@ -98,7 +101,7 @@ def equal(numbers: np.ndarray, dtype: str) -> Node | None:
 
 @pattern
 def counted(numbers: np.ndarray, dtype: str) -> Node | None:
-    """0, 1, 2, ..., from another number on or of both signs.
+    """0, 1, 2, ..., or so on from another whole number.
 
     >>> counted(np.arange(3, 103), "int64") is None, counted(np.arange(3, 200, 2), "int64")
     (False, None)
@@ -128,7 +131,5 @@ def along_diagonals(numbers: np.ndarray, dtype: str) -> Node | None:
     for op, compare, (on, off) in (("eq", np.equal, inside), ("le", np.less_equal, corners)):
         k = place[numbers == on].max(initial=-rows)
         if same(numbers, np.where(compare(place, k), on, off)):
-            moved = elementwise("add", iota(numbers.shape, 0), filled(int(k), (), "int64"))
-            values = (filled(v.item(), (), dtype) for v in (on, off))
-            return choose(elementwise(op, iota(numbers.shape, 1), moved), *values)
+            return by_diagonals(op, numbers.shape, int(k), (on.item(), off.item()), dtype)
     return None

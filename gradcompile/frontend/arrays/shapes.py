@@ -79,6 +79,11 @@ def iota(shape: Shape, axis: int) -> Node:
     return line if len(shape) == 1 else apply("broadcast", line, params=(shape, (axis,)))
 
 
+def column_and_row(shape: Shape, k: int) -> tuple[Node, Node]:
+    """For each entry of a matrix its column, and its row plus k: these are equal on the k-th diagonal."""
+    return iota(shape, 1), elementwise("add", iota(shape, 0), ir.const(k, "int64"))
+
+
 def joined(nodes: Sequence[Node], axis: int) -> Node:
     """Arrays one after the other along an axis."""
     dtype = promote(*(n.type.dtype for n in nodes))

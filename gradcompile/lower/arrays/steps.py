@@ -53,9 +53,9 @@ class Carry:
 class Steps:
     """A scan that is being planned.
 
-    outer, inner: the stages around it and those of one step. results: those that are wanted, by their
-    places. head: the lines that begin a step. step, count: the variables of the place of a step, and of the loop.
-    scalars: numbers that do not change from step to step.
+    outer, inner: the stages around it and those of one step. results: those that are wanted, by their places. head: the
+    lines that begin a step. step, count: the variables of the place of a step, and of the loop. scalars: numbers that
+    do not change from step to step.
     """
 
     outer: "Stages"
