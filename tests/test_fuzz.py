@@ -1,0 +1,35 @@
+"""The fuzzers, briefly: what they once found, and some new cases each. Planted faults stand in tests of their own."""
+
+import importlib
+
+import pytest
+
+from tests.fuzz.run import NAMES, case_of, corpus, judged, run_apart
+
+BRIEF = 20  # new cases a fuzzer, unless its module says BRIEF itself
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_once_found_is_right(name: str) -> None:
+    found = {str(case): wrong for case in corpus(name) if (wrong := judged(name, case)) is not None}
+    assert not found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_new_cases_are_right(name: str) -> None:
+    brief = getattr(importlib.import_module(f"tests.fuzz.{name}"), "BRIEF", BRIEF)
+    found = {k: wrong for k in range(brief) if (wrong := judged(name, case_of(name, 0, k))) is not None}
+    assert not found
+
+
+@pytest.mark.parametrize(("body", "wrong"), [("1/0", "ZeroDivisionError"), ("__import__('os').abort()", "status -6")])
+def test_a_process_that_dies_is_a_finding_and_the_rest_goes_on(body: str, wrong: str) -> None:
+    fuzzer = f"def draw(rng):\n    return rng.random()\n\n\ndef judge(case):\n    if case < 0.3:\n        {body}\n"
+    module = importlib.import_module("tests.fuzz.run").HERE / "_planted.py"
+    module.write_text(fuzzer, "utf-8")
+    try:
+        expected = [k for k in range(8) if case_of("_planted", 1, k) < 0.3]
+        found = run_apart("_planted", 1, range(8))
+    finally:
+        module.unlink()
+    assert expected and [f.number for f in found] == expected and all(wrong in f.wrong for f in found)
