@@ -1,4 +1,4 @@
-"""The order of inputs: a place is for what somebody put in order. What an error message says to write is written here."""
+"""The order of inputs: a place is for what somebody put in order. What an error message says to write is run here."""
 
 import inspect
 import pickle
@@ -195,7 +195,7 @@ def test_args_takes_any_name():
     odd = sp.symbols("lambda self theta type x' alpha_{1}")
     f = gc.compile_grad(sum((k + 1) * s * W for k, s in enumerate(odd)), [W])
     for keys in (odd, [s.name for s in odd], [a.name for a in f.problem.inputs]):
-        values = {key: 1.0 for key in keys}
+        values = dict.fromkeys(keys, 1.0)
         assert f(2.0, args=values)[0] == f.loss(2.0, args=values) == 42.0
         assert f.flat([2.0], args=values)[0] == f.bind(args=values)([2.0])[0] == 42.0
     named = {a.name: 1.0 for a in f.problem.inputs}
@@ -223,7 +223,7 @@ def test_a_dummy_beside_a_symbol_of_its_name():
     d = sp.Dummy("x")
     for params in ([X, d], [d, X]):
         f = gc.compile_grad(X * d**2, params)
-        assert f(**{"x": 3.0, "x_2": 5.0})[0] == 75.0
+        assert f(x=3.0, x_2=5.0)[0] == 75.0
         assert f(args={X: 3.0, d: 5.0})[0] == 75.0
     g = gc.compile_grad(X * d**2 * W, [W])
     assert g(1.0, x=3.0, x_2=5.0)[0] == g(1.0, args={d: 5.0, X: 3.0})[0] == 75.0
