@@ -253,7 +253,7 @@ class Compiled:
     def _arguments(self) -> tuple[Argument, ...]:
         return (*self.problem.params, *self.problem.inputs)
 
-    def _leaf_values(self, head: str, args: Sequence[Any], named: Mapping[str, Any]) -> dict[Node, Any]:
+    def _leaf_values(self, args: Sequence[Any], named: Mapping[str, Any], head: str = "f(") -> dict[Node, Any]:
         """The value of each leaf, for evaluation without compiled code."""
         values = bind.convert_all(self._arguments, Call(self._arguments, head).match(args, named))
         self._demands.check(values[len(self.problem.params) :])
@@ -364,7 +364,7 @@ class CompiledGrad(Compiled):
         `.rows` has name, formula, value and adjoint, which is None for an input.
         """
         written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
-        return explain(self.problem, written, self._leaf_values("f.explain(", args, named))
+        return explain(self.problem, written, self._leaf_values(args, named, "f.explain("))
 
     def check(self, /, *args: Any, **named: Any) -> Check:
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.
@@ -373,7 +373,7 @@ class CompiledGrad(Compiled):
         evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
         few samples.
         """
-        values = self._leaf_values("f.check(", args, named)
+        values = self._leaf_values(args, named, "f.check(")
         inputs = [values[a.leaf] for a in self.problem.inputs]
         theta = self.pack(*(values[a.leaf] for a in self.problem.params))
         gradient = bind.flat(self._route, inputs, theta, self.size)[1]
