@@ -134,7 +134,7 @@ def test_training_takes_them_by_name(square):
     assert gc.sgd(ordered, [2.0], [3.0, 10.0], **options).params == pytest.approx([4.4])
     with pytest.raises(gc.TrainingError, match="from the value of y on"):
         gc.sgd(square, [2.0], {"x": 3.0, "y": np.inf}, **options)
-    with pytest.raises(gc.ArgumentTypeError, match=r"of which z is no argument; it takes \(\*, x, y\)"):
+    with pytest.raises(gc.ArgumentTypeError, match=r"holds z, which is no argument; it takes \(\*, x, y\)"):
         gc.sgd(square, [2.0], {"x": 3.0, "y": 1.0, "z": 2.0}, **options)
 
 
@@ -205,7 +205,7 @@ def test_args_takes_any_name():
 def test_args_is_checked(square):
     for call, message in (
         (lambda: square(2.0, args=3.0), "args is a mapping from names to values, got one of type float"),
-        (lambda: square(2.0, args={"z": 3.0}), r"args holds z, of which z is no argument; it takes \(w, \*, x, y\)"),
+        (lambda: square(2.0, args={"z": 3.0}), r"args holds z, which is no argument; it takes \(w, \*, x, y\)"),
         (lambda: square(2.0, args={"x": 3.0, X: 3.0}), "args holds 'x' twice"),
         (lambda: square(2.0, x=1.0, args={"x": 3.0}), "'x' is given twice"),
         (lambda: square(2.0, data=3.0), "there is no argument 'data'"),

@@ -74,8 +74,7 @@ class Call:
         found = {key: table.get(key) or table.get(str(key)) for key in keys}
         for key, name in found.items():
             if name is None:
-                held = ", ".join(map(str, keys))
-                raise ArgumentTypeError(f"{what} holds {held}, of which {key} is no argument; it takes {self.takes}")
+                raise ArgumentTypeError(f"{what} holds {key}, which is no argument; it takes {self.takes}")
         return {key: name for key, name in found.items() if name}
 
     def in_order(self, given: Mapping[Any, Any], what: str) -> list[Any]:
