@@ -21,6 +21,7 @@ from gradcompile.masks import (
     positive,
     times,
     total,
+    unpicked,
 )
 from gradcompile.ops.contract import spread
 from gradcompile.ops.record import Vjp
@@ -183,7 +184,7 @@ def unbroadcast(x: Node, primal: Node, care: Care) -> Node:
     axes = tuple(k for k, d in enumerate(own) if k < extra or (d != 1 and shape[k - extra] == 1))
     if any(d != shape[k - extra] for k, d in enumerate(own) if k not in axes):
         raise GraphError(f"an adjoint of shape {own} does not reduce to {shape}")
-    result = with_kept(apply("sum", x, params=(axes,)), own, axes, shape)
+    result = with_kept(apply("sum", unpicked(x), params=(axes,)), own, axes, shape)
     if is_stored(primal) or not care.keeps(x, primal):
         return result
     condition = anywhere(x.args[0], own, axes, x.type.dtype)

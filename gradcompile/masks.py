@@ -57,8 +57,11 @@ class Care:
 
 
 def is_selection(n: Node) -> bool:
-    """Whether a node selects as the user says; what the package selects for itself is marked by `stop_gradient`."""
-    return n.op.name == "select" and n.args[0].op.name != "stop_gradient"
+    """Whether a node may leave a NaN out: it is the user's, and does not hand it on, as `0 if x <= 0 else x` does."""
+    if n.op.name != "select" or n.params:
+        return False
+    condition, _, other = n.args
+    return not (condition.op.name in ("lt", "le", "eq") and other in condition.args)
 
 
 def wild_nodes(order: Sequence[Node], loose: Iterable[Node] = ()) -> set[Node]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import sympy
 
-from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
 from gradcompile.frontend.arrays.places import picked
@@ -31,11 +30,6 @@ MASKED = -1e30  # a score that no softmax sees, though a row of nothing else is 
 SQRT_HALF = math.sqrt(0.5)
 FAINT = 750.0  # exp(-750) is 0
 ONE_SIDED = 40.0  # the normal distribution function of -40 is 0, of 40 it is 1
-
-
-def own(condition: Node) -> Node:
-    """A condition that is no branch of the user's: what it leaves out is finite, and products need no care of it."""
-    return apply("stop_gradient", condition)
 
 
 # Activations, entry by entry
@@ -122,14 +116,14 @@ def _binary_cross_entropy(logits: Array, targets: Any) -> Array:
     n, t = lift_all(logits, targets)
     n, t = floating(n), floating(t)
     size = elementwise("abs", n)
-    is_finite = own(elementwise("lt", size, number(math.inf, n)))
-    safe = choose(is_finite, n, number(0.0, n))  # of an infinite logit the loss is 0 or infinite
+    is_finite = elementwise("lt", size, number(math.inf, n))
+    safe = choose(is_finite, n, number(0.0, n), own=True)  # of an infinite logit the loss is 0 or infinite
     one, zero = number(1.0, n), number(0.0, n)
     against = elementwise("mul", minus(one, t), elementwise("softplus", safe))
     found = elementwise("add", elementwise("mul", t, elementwise("softplus", elementwise("neg", safe))), against)
     is_right = elementwise("eq", t, choose(elementwise("lt", zero, n), one, zero))
     is_right = elementwise("and", is_right, elementwise("eq", n, n))
-    return Array(choose(is_finite, found, choose(is_right, zero, size)))
+    return Array(choose(is_finite, found, choose(is_right, zero, size, own=True), own=True))
 
 
 def mse(predictions: Any, targets: Any) -> Any:
@@ -166,11 +160,6 @@ def exponents(n: Node, axis: Axis) -> tuple[Node, Node]:
     return minus(n, top), top
 
 
-def raised(below: Node) -> Node:
-    """exp(below), as constant as it is 0: what an entry of -inf is made of may be infinite itself."""
-    return elementwise("exp", elementwise("max", below, number(-FAINT, below)))
-
-
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes of an array, or of a sequence of expressions.
 
@@ -184,7 +173,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def _logsumexp(x: Array, axis: Axis, keepdims: bool) -> Array:
     below, top = exponents(x.node, axis)
-    result = elementwise("add", elementwise("log", total(raised(below), axis, True)), top)
+    result = elementwise("add", elementwise("log", total(elementwise("exp", below), axis, True)), top)
     return Array(result if keepdims else total(result, axis))
 
 
@@ -200,8 +189,8 @@ def softmax(x: Any, axis: int = -1) -> Any:
 
 
 def _softmax(x: Array, axis: int) -> Array:
-    weights = raised(exponents(x.node, axis)[0])
-    return Array(elementwise("div", weights, total(weights, axis, True)))
+    raised = elementwise("exp", exponents(x.node, axis)[0])
+    return Array(elementwise("div", raised, total(raised, axis, True)))
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
@@ -217,16 +206,17 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 def _log_softmax(x: Array, axis: int) -> Array:
     below, _ = exponents(x.node, axis)
-    return Array(minus(below, elementwise("log", total(raised(below), axis, True))))
+    return Array(minus(below, elementwise("log", total(elementwise("exp", below), axis, True))))
 
 
 def cross_entropy(logits: Array, labels: Any, axis: int = -1) -> Array:
     """-log(softmax(logits)) of the class that is right, for each sample.
 
     labels: the classes as integers, in the logits' shape without the axis; or probabilities, in the logits' shape. A
-    negative one is no class, and gives NaN: leave out what is missing by np.where(labels < 0, 0, ...).
+    class is a place, as in NumPy: -1 is the last class. Mark what is missing by a mask of its own, or leave it out by
+    np.where(labels < 0, 0, ...); `one_hot` has no class below 0.
 
-    Raises ExpressionError for labels of another shape, and for negative ones where they are known.
+    Raises ExpressionError for labels of another shape.
 
     >>> from gradcompile.frontend.arrays import array
     >>> cross_entropy(array("z", ("n", 10)), array("t", "n", dtype="int64")).shape
@@ -249,14 +239,13 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
                               "probabilities need a floating-point dtype")  # fmt: skip
     shape = right.type.shape
     places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
-    if right.op.name == "table" and np.any(right.params[0].array() < 0):
-        raise ExpressionError("a negative label is no class; leave out what is missing by np.where, or count from 0")
-    missing = choose(elementwise("lt", right, ir.const(0, "int64")), number(math.nan, logs), number(-0.0, logs))
-    return Array(elementwise("neg", elementwise("add", picked(logs, places, 0), missing)))
+    return Array(elementwise("neg", picked(logs, places, 0)))
 
 
 def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
-    """1 in the place of each label, 0 elsewhere, along a new last axis; of a label that is no class all is 0.
+    """1 in the place of each label, 0 elsewhere, along a new last axis.
+
+    Of a label that is no class, as -1, all is 0: for `cross_entropy` that is the last class.
 
     >>> from gradcompile.frontend.arrays import array
     >>> one_hot(array("t", "n", dtype="int64"), 10).shape
@@ -344,7 +333,7 @@ def _dropout(x: Array, mask: Any, rate: float) -> Array:
     if not 0 <= rate < 1:
         raise ExpressionError(f"a rate of {rate}: one from 0 up to, not including, 1 is needed")
     n = floating(x.node)
-    return Array(choose(own(lift(mask)), elementwise("mul", number(1 / (1 - rate), n), n), number(0.0, n)))
+    return Array(choose(lift(mask), elementwise("mul", number(1 / (1 - rate), n), n), number(0.0, n), own=True))
 
 
 # Attention
@@ -380,9 +369,9 @@ def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, 
     n = matmul(elementwise("mul", number(scale, query.node), query.node), key.mT.node)
     if causal:
         shape = n.type.shape[-2:]
-        n = choose(own(elementwise("le", iota(shape, 1), iota(shape, 0))), n, number(MASKED, n))
+        n = choose(elementwise("le", iota(shape, 1), iota(shape, 0)), n, number(MASKED, n), own=True)
     if mask is not None:
-        n = choose(own(lift(mask)), n, number(MASKED, n))
+        n = choose(lift(mask), n, number(MASKED, n), own=True)
     return Array(matmul(_softmax(Array(n), -1).node, value.node))
 
 

@@ -168,7 +168,7 @@ def part_of(a: Any, part: str) -> Any:
 
 def mirrored(a: Any) -> Any:
     """The symmetric matrix with this lower triangle."""
-    return np.where(np.tri(*a.shape, dtype=bool), a, a.T)
+    return np.where(np.tri(*a.shape) > 0, a, a.T)
 
 
 def eigen(a: Any) -> tuple[Any, Any]:

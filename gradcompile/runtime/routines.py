@@ -366,9 +366,9 @@ def eigvals(out, a):  # type: ignore[no-untyped-def]
 
 @jit
 def eigvecs(out, a):  # type: ignore[no-untyped-def]
-    """The eigenvectors of a symmetric matrix as columns, in the order of the eigenvalues; NaN where an entry is not finite.
+    """The eigenvectors of a symmetric matrix as columns, in the order of the eigenvalues, by its lower triangle.
 
-    Only the lower triangle is looked at. Of each the component that is largest in size, the first of equals, is positive.
+    NaN where an entry is not finite. Of each the component that is largest in size, the first of equals, is positive.
 
     >>> out = np.zeros((2, 2))
     >>> eigvecs(out, np.array([[2.0, 0.0], [0.0, 1.0]]))

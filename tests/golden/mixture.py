@@ -1,8 +1,6 @@
-"""loss(centres, heights; points) = -mean(sum(log(sum(exp(...), axis=1)[:, None]) + max(heights - mean((points[:, None, :] - centres)**2, axis=2), axis=1)[:, None], axis=1))
+"""loss(centres, heights; points) = -mean(sum(log(sum(..., axis=1)[:, None]) + max(heights - mean((points[:, None, :] - centres)**2, axis=2), axis=1)[:, None], axis=1))
 
-89 operations for the loss, 143 with the gradient (1.6 times) a sample. Rewrites:
-    log(sum(exp(maximum(heights + ... - ...[:, None], -750)), axis=1)[:, None])
-        -> (max(maximum(..., -750), axis=1) + log(sum(..., axis=1)))[:, None]
+70 operations for the loss, 111 with the gradient (1.6 times) a sample. Rewrites: none.
 """
 
 from numpy import float64
@@ -27,9 +25,8 @@ def samples(total, grad, start, stop, theta, points):
     heights = view(theta, 6, (3,))
     product = view(total, 1, (3, 2))
     d_heights = view(grad, 6, (3,))
-    work = empty(2304, theta)
+    work = empty(1792, theta)
     partial = zeros(LANES, theta)
-    partial_2 = zeros(LANES, theta)
     for first in range(start, stop, BLOCK):
         m = min(BLOCK, stop - first)
         points_b = points[first:first + m]
@@ -64,48 +61,33 @@ def samples(total, grad, start, stop, theta, points):
             # -max(heights - 0.5*..., axis=1)[:, None]
             negative[0, i] = -(amax_diff_i if fabs(amax_diff_i) < float("inf") else 0.0)
 
-        diff_3 = view(work, 1408, (3, m))
-        larger = view(work, 1792, (3, m))
-        amax_larger = view(work, 2176, (m,))
-        amax_larger[:] = -float("inf")
+        e = view(work, 1408, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                diff_i_4 = diff_2[j, i] + negative[0, i]  # heights - 0.5*... - ...[:, None]
-                diff_3[j, i] = diff_i_4
-                larger_i = maximum(diff_i_4, -750.0)  # maximum(... + ..., -750)
-                larger[j, i] = larger_i
-                amax_larger[i] = maximum(amax_larger[i], larger_i)  # max(maximum(... + ..., -750), axis=1)
+                e[j, i] = exp(diff_2[j, i] + negative[0, i])  # exp(heights - 0.5*... - ...[:, None])
 
-        e = view(work, 1024, (3, m))
-        for j in range(3):
-            for i in lanes(0, m):
-                e[j, i] = exp(larger[j, i] - amax_larger[i])  # exp(maximum(..., ...) - ...[:, None])
-
-        d_sum_1 = view(work, 128, (m,))
+        d_repeated = view(work, 128, (1, m))
+        d_repeated_part = d_repeated[0, :]
         d_summed_2 = float64(-1.0) / n
         partial[:] = 0.0
         for i in lanes(0, m):
             sum_i = e[0, i] + e[1, i] + e[2, i]   # sum(exp(... + ...), axis=1)
             amax_diff_i_2 = amax_diff_2[i]
-            # ...[:, None] + ...[:, None]
-            total_i = amax_larger[i] + log(sum_i) + (amax_diff_i_2 if fabs(amax_diff_i_2) < float("inf") else 0.0)
+            # log(...[:, None]) + ...[:, None]
+            total_i = log(sum_i) + (amax_diff_i_2 if fabs(amax_diff_i_2) < float("inf") else 0.0)
             partial[i % LANES] += total_i
-            d_sum_1[i] = d_summed_2 / sum_i       # dL/dsum_1
+            d_repeated[0, i] = d_summed_2 / sum_i
         total[0] += fold(partial)
 
-        d_summed = view(work, 1792, (3, m))
+        d_summed = view(work, 1024, (3, m))
         for j in range(3):
-            partial_2[:] = 0.0
             for i in lanes(0, m):
-                diff_3_i = diff_3[j, i]
-                product_i = d_sum_1[i] * e[j, i] * (0.5 if diff_3_i == -750.0 else 1.0)
-                below_i = -750.0 <= diff_3_i
-                d_summed[j, i] = -0.5 * product_i if below_i else 0.0
-                partial_2[i % LANES] += product_i if below_i else 0.0
-            d_heights[j] += fold(partial_2)       # dL/dheights
+                d_summed[j, i] = -0.5 * (d_repeated[0, i] * e[j, i])
 
         for j in range(3):
             product[j, :] += d_summed[j] @ diff[j].T
+
+        d_heights[:] += d_repeated_part @ e.T     # dL/dheights
 
 
 @jit
@@ -136,7 +118,7 @@ def finish(grad, theta, total, points):
     for j in range(3):
         for i in lanes(0, 2):
             d_centres[j, i] = -2.0 * product[j, i]  # dL/dcentres
-    negative = -total[0] / n                      # -mean(sum(..., axis=1))
+    negative = -total[0] / n                      # -mean(sum(... + ..., axis=1))
     return negative
 
 

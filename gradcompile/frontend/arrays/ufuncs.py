@@ -67,11 +67,14 @@ def truth(n: Node) -> Node:
     return cast(n, "bool")
 
 
-def choose(condition: Node, x: Node, y: Node) -> Node:
-    """x where the condition holds, else y; of one dtype."""
+def choose(condition: Node, x: Node, y: Node, *, own: bool = False) -> Node:
+    """x where the condition holds, else y; of one dtype.
+
+    own: it is not the user's selection. What is left out then holds no NaN, so products need no care (`masks.Care`).
+    """
     if "bool" in (x.type.dtype, y.type.dtype) and x.type.dtype != y.type.dtype:
         x, y = arithmetic(x), arithmetic(y)
-    return apply("select", truth(condition), x, y)
+    return apply("select", truth(condition), x, y, params=("own",) if own else ())
 
 
 def number(value: float, like: Node) -> Node:
