@@ -54,6 +54,11 @@ class Tape:
             self.atoms.setdefault(how.atom)
         return expr, how, iter(how.parts)
 
+    @property
+    def arrays(self) -> bool:
+        """Whether there are matrices among the parts, be they of symbols."""
+        return any(expr.is_Matrix for expr, _, _ in self.steps)
+
     def settle(self, slots: Sequence[Slot]) -> None:
         """Give every array its shape."""
         arguments.settle_shapes(slots, self.atoms)
@@ -133,7 +138,7 @@ def read(
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
         text(expr),
         symbols,
-        arrays=any(s.whole for s in slots),
+        arrays=tape.arrays or any(s.whole for s in slots),
     )
 
 
@@ -145,6 +150,8 @@ def scalar(loss: Any) -> Any:
         )
     if isinstance(loss, int | float) and not isinstance(loss, bool):
         return sympy.sympify(loss)
+    if isinstance(loss, sympy.MatrixBase) and loss.shape == (1, 1):
+        return scalar(loss[0, 0])
     if isinstance(loss, sympy.MatrixBase):
         raise ExpressionError(
             f"the loss is {text(loss)}; a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up"

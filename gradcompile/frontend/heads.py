@@ -510,10 +510,18 @@ def unrolled(build: Callable[..., Node], undo: Callable[..., Node]) -> Handler:
             raise ExpressionError(f"{text(expr)}: {high - low + 1} terms; at most {UNROLLED} are written out")
         inner = body if len(limits) == 1 else expr.func(body, *limits[:-1])
         places = between(low, high)
-        plan = Plan([replaced(inner, index, sympy.Integer(k)) for k in range(places[0], places[1] + 1)], build)
+        plan = Plan([at_place(inner, index, k) for k in range(places[0], places[1] + 1)], build)
         return plan if high >= low - 1 else plan._replace(build=lambda c, *terms: undo(c, build(c, *terms)))
 
     return handle
+
+
+def at_place(body: Any, index: Any, place: int) -> Any:
+    """The term of a sum at a place; ExpressionError where SymPy refuses it."""
+    try:
+        return replaced(body, index, sympy.Integer(place))
+    except (IndexError, ValueError, TypeError) as error:
+        raise ExpressionError(f"{text(body)} at {index} = {place}: {error}; change the bounds, or the shape") from error
 
 
 def between(low: Any, high: Any) -> tuple[int, int]:
@@ -548,7 +556,8 @@ def checked(expr: Any, new: Any) -> Any:
 
     What is meant there is not known: by SymPy minus a sum, by code that has a loop none.
     """
-    for limit, (index, low, high) in zip(new.limits, expr.limits, strict=True):
+    both = isinstance(new, ExprWithLimits) and isinstance(expr, ExprWithLimits) and len(new.limits) == len(expr.limits)
+    for limit, (index, low, high) in zip(new.limits, expr.limits, strict=True) if both else ():
         if limit[1].is_Integer and limit[2].is_Integer and limit[2] < limit[1] - 1 and limit != (index, low, high):
             raise ExpressionError(
                 f"{text(expr)}: for some outer index the bounds of {index} are {limit[1]} and {limit[2]}, of which the "

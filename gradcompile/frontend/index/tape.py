@@ -69,6 +69,8 @@ class IndexTape:
     stand in several sums. `atoms`: the free symbols, and one entry of each array.
     """
 
+    arrays = True  # that is what its parts become
+
     def __init__(self, named: Mapping[Any, Slot]) -> None:
         self.named = named
         self.steps: list[tuple[Part, Step, tuple[int, ...]]] = []
@@ -275,10 +277,13 @@ class IndexTape:
         return Step([Part(body, inner), *before], reduction)
 
     def _outermost_first(self, expr: Any) -> list[tuple[Any, Any, Any]]:
-        """The limits in an order in which bounds come after the indices in them; as written, if there are none."""
+        """The limits in an order in which bounds come after the indices in them; as written, if there are none.
+
+        Of an index that is bound twice the last is the innermost, which is what the terms mean by it.
+        """
         found = limits(expr)
-        own = {index for index, _, _ in found}
-        apart = all(own.isdisjoint(self.survey.free(b)) for _, *bounds in found for b in bounds)
+        own, bounds = {index for index, _, _ in found}, [b for _, *pair in found for b in pair]
+        apart = len(own) == len(found) and all(own.isdisjoint(self.survey.free(b)) for b in bounds)
         return found if apart else found[::-1]
 
     def _axis(self, expr: Any, index: Any, low: Any, high: Any, scope: Scope) -> Axis:
