@@ -226,7 +226,7 @@ def exp_sum(x: Any, y: Any) -> Any:
     back = s - x
     lost = (x - (s - back)) + (y - back)
     e = np.exp(s)
-    return e + e * np.where(np.abs(s) < 750, lost, 0)
+    return np.where(np.abs(s) < 750, e + np.where(np.isinf(e), 0, e) * lost, e)
 
 
 def sech(x: Any) -> Any:
@@ -301,7 +301,7 @@ function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else (1 - x_
 
 function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,), doc="1/cosh(x), without overflow",
          **at_most(2.3))  # fmt: skip
-function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log", mp("cosh", x)),
+function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
          sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), doc="log(cosh(x)), without overflow",
          **at_most(4))  # fmt: skip
 function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
@@ -328,7 +328,7 @@ function("erfcx", "x", (f"{ERFCX_SLOPE} if x > 12 else 2*x*erfcx(x) - {2 / math.
          domain=((-3.0, 30.0),), tolerance=1e-13, doc="exp(x**2) erfc(x), without underflow",
          **at_most(3, 8.0))  # fmt: skip
 function("log_erfc", "x", (f"{-2 / math.sqrt(math.pi)!r}/erfcx(x) if x > -30 else 0",), log_erfc,
-         exact=lambda x: mp("log", mp("erfc", x)), sympy=lambda x: sp("log", sp("erfc", x)), cost=40,
+         exact=lambda x: mp("log1p", -mp("erf", x)) if x < 0.5 else mp("log", mp("erfc", x)), sympy=lambda x: sp("log", sp("erfc", x)), cost=40,
          domain=((-5.0, 50.0),), tolerance=1e-13, doc="log(erfc(x)), accurate in both tails",
          **at_most(4.5, 8.0))  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,

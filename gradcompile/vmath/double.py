@@ -1182,8 +1182,9 @@ def erfcx(x):  # type: ignore[no-untyped-def]
     """
     a = fabs(x)
     y = _erfcx_far(at_least(a, 28.0)) if a > 28.0 else _erfcx_near(at_most(a, 28.0))
-    square = a * a
-    below = 2.0 * exp_sum(square, fma(a, a, -square)) - y
+    b = at_most(a, 40.0)
+    square = b * b
+    below = 2.0 * exp_sum(square, fma(b, b, -square)) - y
     return below if x < 0.0 else y
 
 

@@ -920,8 +920,9 @@ def erfcx(x):  # type: ignore[no-untyped-def]
     """exp(x**2)*erfc(x), at most 3 ulp; it falls like 1/x where erfc(x) underflows."""
     a = fabs(x)
     y = _erfcx_far(at_least(a, 11.0)) if a > 11.0 else _erfcx_near(at_most(a, 11.0))
-    square = a * a
-    below = 2.0 * exp_sum(square, fma(a, a, -square)) - y
+    b = at_most(a, 16.0)
+    square = b * b
+    below = 2.0 * exp_sum(square, fma(b, b, -square)) - y
     return below if x < 0.0 else y
 
 

@@ -25,7 +25,7 @@ LEAVES = ("x", "y", "z")
 PARTS = ("{x}", "{x}", "{x}", "{x}", "{x}*{y}", "-({x}*{x})", "{x}/3", "{x} - {y}", "1 + {x}", "exp({x})", "{x}*{x}",
          "abs({x})", "{x}/{y}", "sqrt({x})", "-{x}", "0.5*{x}")  # fmt: skip
 NUMBERS = ("1", "1", "1", "2", "3", "0.5", "1e-3", "7.25", "1e10", "1e-10", "1e-100", "1e100")
-EXTREME = (0.0, -0.0, 1e-300, 1e300, 1e-20, 1e-160, 1e160, 1e-9, 1e-5, 1e20, 5e-324, math.inf, 700.0, 709.5, 720.0,
+EXTREME = (0.0, -0.0, 1e-300, 1e300, 1e-20, 1e-160, 1e160, 1e-9, 1e-5, 1e20, math.inf, 700.0, 709.5, 720.0,
            745.0, 800.0, 40.0, 20.0, 600.0, 354.0, 1.0, math.nextafter(1.0, 2.0), math.nextafter(1.0, 0.0))  # fmt: skip
 NEIGHBOURS = 6
 DIGITS = (80, 400, 1500)  # enough for exp(-800) beside 1, if the fewer do not agree
