@@ -1,7 +1,7 @@
 """Exponentials beyond the range of floats: a formula as a mantissa times exp(excess).
 
-exp(u) = exp(u - m)*exp(m), where m is what u exceeds a limit by. Within the limit m is 0, the mantissa is the formula as
-it is written, and so is every bit of the result; beyond it, where that overflows or underflows, the excess of the
+exp(u) = exp(u - m)*exp(m), where m is what u exceeds a limit by. Within the limit m is 0, the mantissa is the formula
+as it is written, and so is every bit of the result; beyond it, where that overflows or underflows, the excess of the
 numerator meets that of the denominator, a logarithm adds it, and a root halves it. So a rewrite by these rules is no
 worse than the formula. m may be taken for a constant, as what it changes in the one factor it changes in the other.
 """
@@ -64,9 +64,29 @@ def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
 
 
 def of_exp(u: Node, t: float) -> Scaled:
-    """exp(u) = exp(u - m)*exp(m)."""
+    """exp(u) = exp(u - m)*exp(m); what is an excess already, of another formula, stays one."""
+    if is_excess(u):
+        return Scaled(number(1.0, u), u)
     m = shift(u, t, high=not is_positive(make("neg", u)), low=not is_positive(u))
     return Scaled(make("exp", minus(u, m)), m)
+
+
+def is_excess(u: Node) -> bool:
+    """Whether an exponent was made by a rule of this file: 0 within the limits."""
+    found = [x for _, x in terms(u)]
+    ends = [x for x in found if x is not None and (x.op.name == "stop_gradient" or is_beyond(x))]
+    return len(ends) == len(found)
+
+
+def is_beyond(x: Node) -> bool:
+    """Whether this is max(u, 0) or min(u, 0)."""
+    return x.op.name in ("max", "min") and any(is_const(a, 0.0) for a in x.args)
+
+
+def is_limited(u: Node) -> bool:
+    """Whether an exponent is within the limits, or has been brought there."""
+    numbers = [a for a in u.args if u.op.name in ("max", "min") and a.op.name == "const"]
+    return bool(numbers) or any(x is not None and x.op.name == "stop_gradient" for _, x in terms(u))
 
 
 def of_rising(name: str) -> Callable[[Node, float], Scaled]:
@@ -146,7 +166,7 @@ def exponential(t: Node) -> tuple[Node, Node] | None:
     """The exponential of a product, and what it is multiplied with, if it has just one."""
     c, above, below = fraction(t)
     exps = [x for x in above if is_exp(x)]
-    if len(exps) != 1 or c == 0 or not math.isfinite(c):
+    if len(exps) != 1 or c == 0 or not math.isfinite(c) or is_limited(exps[0].args[0]):
         return None
     return exps[0], quotient(c, without(above, exps[0]), below, t)
 
@@ -249,8 +269,8 @@ def of_many(
 
 def with_one_function(n: Node, plain: Sequence[Node], t: float) -> Scaled | None:
     """A sum in which a single term grows, by a function other than exp: 1 + cosh(x)."""
-    found = [(x, f) for x in plain for f in fraction(x)[1] if f.op.name in RISING and len(plain) > 1]
-    if len(found) != 1:
+    found = [(x, f) for x in plain for f in fraction(x)[1] if f.op.name in RISING and len(parts(n)) > 1]
+    if len(found) != 1 or is_exp(found[0][1]):
         return None
     (term, f) = found[0]
     mantissa, m = FUNCTIONS[f.op.name](f.args[0], t)
@@ -296,6 +316,8 @@ def total(xs: Sequence[Node]) -> Node:
 def overflows(x: Node) -> bool:
     """Whether a factor may overflow where the formula does not: a function that rises, or a sum with one."""
     core, _ = unveiled(x)
+    if is_exp(core):
+        return is_excess(core.args[0]) or not is_limited(core.args[0])
     return core.op.name in RISING or (
         (core.op.name == "add" or is_loop(core)) and scaled_sum(core, LIMIT[x.type.dtype]) is not None
     )

@@ -1,9 +1,10 @@
 """Stabilisation: what a numerical analyst would have written, before differentiation so that gradients gain as well.
 
-Each rule has its algebra beside it. A rewrite is kept only where it is at least as accurate for all values of its parts,
-infinities included, or where the graph proves what it needs: a sign, a bound, a number. So a rule keeps the form of what
-it does not speak of (the order of other factors decides whether they overflow), and what overflows is given another form
-beyond the range of floats only (see `scaled`). `tests/fuzz/rewrites.py` compares each rule with the formula as written.
+Each rule has its algebra beside it. A rewrite is kept only where it is at least as accurate for all values of its
+parts, infinities included, or where the graph proves what it needs: a sign, a bound, a number. So a rule keeps the form
+of what it does not speak of (the order of other factors decides whether they overflow), and what overflows is given
+another form beyond the range of floats only (see `scaled`). `tests/fuzz/rewrites.py` compares each rule with the
+formula as written.
 """
 
 import math
@@ -32,7 +33,7 @@ from gradcompile.passes.scaled import (
     weighted,
 )
 from gradcompile.passes.terms import (
-    PRODUCT,
+    ROUNDING,
     clip,
     factors,
     fraction,
@@ -48,7 +49,7 @@ from gradcompile.passes.terms import (
     positive_exps,
     product,
     quotient,
-    replaced,
+    replaced_once,
     scaled,
     split,
     terms,
@@ -159,6 +160,22 @@ def one_minus_sigmoid(n: Node) -> Node | None:
     return one_less(n, "sigmoid", lambda x, _: make("neg", make("sigmoid", make("neg", x))))
 
 
+def sigmoid_less_half(n: Node) -> Node | None:
+    """c*sigmoid(x) - c/2 = c/2*tanh(x/2)."""
+    return one_less(n, "sigmoid", lambda x, _: scaled(0.5, make("tanh", scaled(0.5, x))), 0.5)
+
+
+def softplus_less_argument(n: Node) -> Node | None:
+    """c*softplus(x) - c*x = c*softplus(-x)."""
+    found = terms(n)
+    if len(found) != 2:
+        return None
+    for (c, x), (d, y) in (found, found[::-1]):
+        if x is not None and x.op.name == "softplus" and c == -d and y is x.args[0]:
+            return scaled(c, make("softplus", make("neg", y)))
+    return None
+
+
 def one_minus_erf(n: Node) -> Node | None:
     """c - c*erf(x) = c*erfc(x), c + c*erf(x) = c*erfc(-x), and c - c*erfc(x) = c*erf(x)."""
     found = one_less(n, "erf", lambda x, _: make("neg", make("erfc", x)))
@@ -215,18 +232,29 @@ def log_of_product(n: Node) -> Node | None:
     that is exact. Of several factors the product is scaled.
     """
     x = n.args[0]
-    if x.op.name in LOGARITHMS:
-        return LOGARITHMS[x.op.name](x.args[0])
     c, above, below = fraction(x)
+    if c == 1 and above and not below and above.count(above[0]) == len(above) and above[0].op.name in LOGARITHMS:
+        return scaled(len(above), LOGARITHMS[above[0].op.name](above[0].args[0]))
+    if c == 0.5 and not below and len(above) == 1 and above[0].op.name == "erfc":
+        return log_of_half_erfc(above[0].args[0])
     found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
     taken = [y for y, _ in found if y.op.name in ("exp", "sigmoid")]
     sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
+    if len(found) == 1 and c == 1 and not taken:
+        return None
     if taken + list(sums) and len(taken) <= 1 and len(found) <= len(taken) + len(sums) + 1 and 0 < c < math.inf:
         return log_in_parts(c, found, sums)
     if any(y.op.name in FUNCTIONS for y, _ in found) or any(scaled_factor(y, LIMIT[n.type.dtype]) for y in below):
         whole = scaled_product(x)
         return whole and log_of_scaled(whole)
     return None
+
+
+def log_of_half_erfc(u: Node) -> Node:
+    """log(erfc(u)/2), of the normal distribution function: log1p(-erfc(-u)/2) below 0, log_erfc(u) - log(2) above."""
+    upper = plus(make("log_erfc", u), -math.log(2.0))
+    lower = make("log1p", scaled(-0.5, make("erfc", make("neg", u))))
+    return make("select", apply("lt", u, number(0.0, u)), lower, upper)
 
 
 def is_positive_sum(x: Node) -> bool:
@@ -240,7 +268,7 @@ def log_of_scaled(s: Scaled) -> Node:
 
 
 def log_in_parts(c: float, found: Sequence[tuple[Node, float]], sums: dict[Node, Scaled]) -> Node:
-    """log(c) + sum of sign*log(x): the large parts of the logarithms first, which cancel exactly, then the small ones."""
+    """log(c) + sum of sign*log(x): large parts of the logarithms first, which cancel exactly, then the small ones."""
     like = found[0][0]
     steps, high, low = list[Node](), list[Node](), list[Node]()
     for x, sign in [*found, *([(number(c, like), 1.0)] if c != 1 else [])]:
@@ -458,7 +486,7 @@ def logistic(n: Node) -> Node | None:
         e = make("exp", x)
         argument = scaled(2.0, x) if y is make("neg", x) else x
         if above.count(e) == 1:
-            return over(replaced(top, {e: make("sigmoid", argument)}, PRODUCT), c)
+            return over(replaced_once(top, e, make("sigmoid", argument)), c)
         if is_const(y, 0.0) and e not in above:
             return over(make("mul", top, make("sigmoid", make("neg", x))), c)
     return None
@@ -490,7 +518,7 @@ def tanh_of_exps(n: Node) -> Node | None:
             f, t, c = make("sinh", u), u, 2 * c * k
         else:
             return None
-    return over(replaced(top, {f: make("tanh", t)}, PRODUCT), c) if above.count(f) == 1 else None
+    return over(replaced_once(top, f, make("tanh", t)), c) if f in above else None
 
 
 def bernoulli(n: Node) -> Node | None:
@@ -502,12 +530,12 @@ def bernoulli(n: Node) -> Node | None:
     ratio = make("x_over_expm1", x)
     k, inner = factors(x)
     for f in fraction(top)[1]:
-        if (r := multiple(f, x)) is not None and fraction(top)[1].count(f) == 1:
-            return over(scaled(r, replaced(top, {f: ratio}, PRODUCT)), c)
-        if f in inner and k != 0 and fraction(top)[1].count(f) == inner.count(f) == 1:
+        if (r := multiple(f, x)) is not None:
+            return over(scaled(r, replaced_once(top, f, ratio)), c)
+        if inner.count(f) == 1 and k != 0:
             rest = quotient(1 / k, (), without(inner, f), n)
             small = apply("lt", make("abs", x), number(1.0, x))
-            return make("select", small, over(make("mul", replaced(top, {f: rest}, PRODUCT), ratio), c), n)
+            return make("select", small, over(make("mul", replaced_once(top, f, rest), ratio), c), n)
     return None
 
 
@@ -521,7 +549,7 @@ def quotient_of_exps(n: Node) -> Node | None:
         (a,), (b,) = above, below
         if is_exp(a) and is_exp(b):
             return scaled(c, make("exp_sum", a.args[0], make("neg", b.args[0])))
-        if is_exp(a) and b.op.name == "erfc" and make("neg", a.args[0]) is square(b):
+        if is_exp(a) and b.op.name == "erfc" and is_square(make("neg", a.args[0]), b.args[0]):
             return make("div", number(c, n), make("erfcx", b.args[0]))
     grown = [x for x in above if scaled_factor(x, LIMIT[n.type.dtype]) is not None]
     if not any(map(overflows, below)) and not (grown and any(x.op.name in FALLING for x in below)):
@@ -535,9 +563,11 @@ def ordinary(c: float, like: Node) -> bool:
     return 1 / WEIGHT[like.type.dtype] < abs(c) < WEIGHT[like.type.dtype]
 
 
-def square(f: Node) -> Node:
-    """The square of a function's argument."""
-    return apply("mul", f.args[0], f.args[0])
+def is_square(x: Node, u: Node) -> bool:
+    """Whether x = u**2, up to rounding."""
+    (c, above, below), (d, top, bottom) = fraction(x), fraction(u)
+    same = Counter(above) == Counter(top + top) and Counter(below) == Counter(bottom + bottom)
+    return same and abs(c - d * d) <= ROUNDING * d * d
 
 
 # Products, powers and roots
@@ -556,7 +586,7 @@ def product_of_exps(n: Node) -> Node | None:
     if len(above) == 2 and ordinary(c, n):
         if len(exps) == 2:
             return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
-        if others[0].op.name == "erfc" and exps[0].args[0] is square(others[0]):
+        if others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
             return scaled(c, make("erfcx", others[0].args[0]))
     found = scaled_product(n) if others else None
     return found and found.value()
@@ -673,7 +703,7 @@ LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_product, lo
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),
-        *(one_minus_tanh_squared, sinh_of_exps),
+        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps),
     ),
     "log": (*LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),

@@ -176,6 +176,17 @@ def replaced(n: Node, new: Mapping[Node, Node], ops: Iterable[str], depth: int =
     return n if tuple(args) == n.args else simplify_node(node(n.op, args, n.params))
 
 
+def replaced_once(n: Node, old: Node, new: Node, depth: int = FEW) -> Node:
+    """A product with one of its factors replaced, once, however often it occurs."""
+    if n is old:
+        return new
+    for k, a in enumerate(n.args if n.op.name in PRODUCT and depth else ()):
+        found = replaced_once(a, old, new, depth - 1)
+        if found is not a:
+            return simplify_node(node(n.op, [*n.args[:k], found, *n.args[k + 1 :]], n.params))
+    return n
+
+
 def unveiled(n: Node) -> tuple[Node, Callable[[Node], Node]]:
     """What a view is of, through views of views, and a function that views another array likewise."""
     views = list[Node]()

@@ -126,7 +126,7 @@ def errors_at(point: list[float], leaves: list[Node], roots: list[list[Node]], k
     values = [float(evaluate([r[k]], env)[0]) for r in roots]
     if not all(map(math.isfinite, values)):
         return 0.0, 0.0
-    unit = math.ulp(float(want))
+    unit = math.ulp(float(want) or float(evaluate([roots[0][0]], env)[0]))  # a derivative that is 0: beside the loss
     if not math.isfinite(unit):
         return 0.0, 0.0
     with mpmath.workdps(60):
