@@ -7,7 +7,7 @@ worse than the formula. m may be taken for a constant, as what it changes in the
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from gradcompile.passes.terms import (
     minus,
     number,
     parts,
+    plus,
     quotient,
     replaced,
     scaled,
@@ -36,8 +37,9 @@ from gradcompile.passes.terms import (
 )
 from gradcompile.types import Shape
 
-LIMIT = {"float64": 600.0, "float32": 70.0}  # exp of it, times a number of ordinary size, is finite; so is its inverse
-WEIGHT = {"float64": 1e40, "float32": 1e6}  # numbers of ordinary size; others count with the exponent
+LIMIT = {"float64": 704.0, "float32": 84.0}  # a few times exp of it is finite, as are its root and its inverse
+SQUARE = {"float64": 300.0, "float32": 38.0}  # of what is divided by, which is squared in the derivative
+WEIGHT = 20.0  # numbers from 1/20 to 20 are of ordinary size; others count with the exponent
 TAIL = {"float64": 20.0, "float32": 8.0}  # from here on erfc(x) is taken as erfcx(x)*exp(-x**2)
 MANY = 4  # factors of one product that may grow
 
@@ -50,10 +52,12 @@ class Scaled(NamedTuple):
 
     def value(self) -> Node:
         """The product."""
+        if is_const(self.excess, 0.0):
+            return self.mantissa
         return make("mul", self.mantissa, make("exp", self.excess))
 
 
-# Functions: each is given its argument u and the limit t
+# Functions: each is given the limit t
 
 
 def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
@@ -63,12 +67,27 @@ def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
     return apply("stop_gradient", make("select", finite, m, number(0.0, m)))
 
 
-def of_exp(u: Node, t: float) -> Scaled:
+def whole(u: Node, t: float) -> Node:
+    """u beyond the limits, taken for a constant, and 0 within them and where u is infinite."""
+    size = make("abs", u)
+    beyond = apply("and", apply("lt", number(t, u), size), apply("lt", size, number(math.inf, u)))
+    return apply("stop_gradient", make("select", beyond, u, number(0.0, u)))
+
+
+def of_exp(x: Node, t: float) -> Scaled:
     """exp(u) = exp(u - m)*exp(m); what is an excess already, of another formula, stays one."""
+    u = x.args[0]
     if is_excess(u):
         return Scaled(number(1.0, u), u)
     m = shift(u, t, high=not is_positive(make("neg", u)), low=not is_positive(u))
     return Scaled(make("exp", minus(u, m)), m)
+
+
+def of_exp_sum(x: Node, t: float) -> Scaled:
+    """exp(u + v) = exp(u + (v - m))*exp(m)."""
+    u, v = x.args
+    m = shift(make("add", u, v), t)
+    return Scaled(make("exp_sum", u, minus(v, m)), m)
 
 
 def is_excess(u: Node) -> bool:
@@ -92,7 +111,8 @@ def is_limited(u: Node) -> bool:
 def of_rising(name: str) -> Callable[[Node, float], Scaled]:
     """f(u) = f(min(u, t))*exp(u - t) above t: expm1."""
 
-    def rule(u: Node, t: float) -> Scaled:
+    def rule(x: Node, t: float) -> Scaled:
+        u = x.args[0]
         near = clip(u, None, t)
         return Scaled(make(name, near), make("max", minus(u, number(t, u)), number(0.0, u)))
 
@@ -102,7 +122,8 @@ def of_rising(name: str) -> Callable[[Node, float], Scaled]:
 def of_falling(name: str) -> Callable[[Node, float], Scaled]:
     """f(u) = f(max(u, -t))*exp(u + t) below -t: sigmoid, softplus."""
 
-    def rule(u: Node, t: float) -> Scaled:
+    def rule(x: Node, t: float) -> Scaled:
+        u = x.args[0]
         return Scaled(make(name, clip(u, -t, None)), make("min", minus(u, number(-t, u)), number(0.0, u)))
 
     return rule
@@ -111,15 +132,17 @@ def of_falling(name: str) -> Callable[[Node, float], Scaled]:
 def of_hyperbolic(name: str, sign: float) -> Callable[[Node, float], Scaled]:
     """f(u) = f(t)*exp(sign*(|u| - t)) beyond t on either side: cosh and sinh, and sech with the other sign."""
 
-    def rule(u: Node, t: float) -> Scaled:
+    def rule(x: Node, t: float) -> Scaled:
+        u = x.args[0]
         excess = make("max", minus(make("abs", u), number(t, u)), number(0.0, u))
         return Scaled(make(name, clip(u, -t, t)), scaled(sign, excess))
 
     return rule
 
 
-def of_erfc(u: Node, t: float) -> Scaled:
+def of_erfc(x: Node, t: float) -> Scaled:
     """erfc(u) = erfcx(u)*exp(-u**2) in the upper tail."""
+    u = x.args[0]
     tail = apply("lt", number(TAIL[u.type.dtype], u), u)
     mantissa = make("select", tail, make("erfcx", u), make("erfc", u))
     return Scaled(mantissa, make("select", tail, make("neg", make("mul", u, u)), number(0.0, u)))
@@ -127,6 +150,7 @@ def of_erfc(u: Node, t: float) -> Scaled:
 
 FUNCTIONS: dict[str, Callable[[Node, float], Scaled]] = {
     "exp": of_exp,
+    "exp_sum": of_exp_sum,
     "expm1": of_rising("expm1"),
     "sinh": of_hyperbolic("sinh", 1.0),
     "cosh": of_hyperbolic("cosh", 1.0),
@@ -135,7 +159,7 @@ FUNCTIONS: dict[str, Callable[[Node, float], Scaled]] = {
     "softplus": of_falling("softplus"),
     "erfc": of_erfc,
 }
-RISING = frozenset({"exp", "expm1", "sinh", "cosh"})  # these overflow
+RISING = frozenset({"exp", "exp_sum", "expm1", "sinh", "cosh"})  # these overflow
 FALLING = frozenset({"sigmoid", "softplus", "sech", "erfc"})  # these underflow, and nothing else
 
 
@@ -155,11 +179,12 @@ class Exponential(NamedTuple):
         u, c = self.exp.args[0], self.weight
         if c.op.name != "const":
             u = make("add", u, make("log_high", c if is_positive(c) else make("abs", c)))
-        elif not 1 / WEIGHT[u.type.dtype] < abs(float(c.value)) < WEIGHT[u.type.dtype]:
+        elif not is_ordinary(c):
             u = make("add", u, make("log_high", make("abs", c)))
         if not self.over or not u.type.shape:
             return u
-        return apply("amax", expand(u, self.shape), params=self.over)
+        u = apply("amax", expand(u, self.shape), params=self.over)
+        return plus(u, math.log(math.prod(int(self.shape[k]) for k in self.over[0])))
 
 
 def exponential(t: Node) -> tuple[Node, Node] | None:
@@ -207,10 +232,10 @@ def is_relative(e: Exponential) -> bool:
 
 
 def shifted(t: Node, m: Node) -> Node:
-    """A term times exp(-m): the exponent is made smaller, in each term of a loop."""
+    """A term times exp(-m): the exponent is made smaller, in each term of a loop, and no digit of it is lost."""
     single, loop = exponential(t), loop_of(t)
     if single is not None:
-        return replaced(t, {single[0]: make("exp", minus(single[0].args[0], m))}, PRODUCT)
+        return replaced(t, {single[0]: lowered(single[0].args[0], m)}, PRODUCT)
     assert loop is not None
     body = loop[0].args[0]
     top = inside(m, body.type.shape, loop[0].params)
@@ -248,7 +273,7 @@ def fits(n: Node) -> bool:
 
 def is_ordinary(x: Node) -> bool:
     """Whether this is a number of ordinary size: beside an exponential beyond the limit it is nothing."""
-    return x.op.name == "const" and 1 / WEIGHT[x.type.dtype] < abs(float(x.value)) < WEIGHT[x.type.dtype]
+    return x.op.name == "const" and 1 / WEIGHT < abs(float(x.value)) < WEIGHT
 
 
 def of_many(
@@ -261,7 +286,7 @@ def of_many(
     sizes = [e.size() for e in each]
     top = reduce(lambda u, v: make("max", u, v), sizes)
     plain, beside = others
-    m = shift(top, t, low=not beside, high=beside or not all(is_positive(make("neg", u)) for u in sizes))
+    m = shift(top, t, low=False) if beside else whole(top, t)
     new = {x: shifted(x, m) for x in growing}
     new |= {x: make("mul", x, make("exp", make("neg", m))) for x in plain}
     return Scaled(replaced(n, new, SUM), m)
@@ -273,7 +298,7 @@ def with_one_function(n: Node, plain: Sequence[Node], t: float) -> Scaled | None
     if len(found) != 1 or is_exp(found[0][1]):
         return None
     (term, f) = found[0]
-    mantissa, m = FUNCTIONS[f.op.name](f.args[0], t)
+    mantissa, m = FUNCTIONS[f.op.name](f, t)
     new = {x: make("mul", x, make("exp", make("neg", m))) for x in plain if x is not term}  # numbers stay
     return Scaled(replaced(n, new | {term: replaced(term, {f: mantissa}, PRODUCT)}, SUM), m)
 
@@ -284,28 +309,37 @@ def with_one_function(n: Node, plain: Sequence[Node], t: float) -> Scaled | None
 def scaled_factor(x: Node, t: float) -> Scaled | None:
     """A factor with its excess taken out, if it grows."""
     if x.op.name in FUNCTIONS:
-        return FUNCTIONS[x.op.name](x.args[0], t)
+        return FUNCTIONS[x.op.name](x, t)
     return scaled_sum(x, t)
 
 
-def scaled_product(n: Node) -> Scaled | None:
+def scaled_product(n: Node, limits: Mapping[str, float] = SQUARE) -> Scaled | None:
     """A product or quotient with the excess of its factors taken out; None if none of them, or too many, may grow.
 
     The limit is shared among the factors above the line, and among those below it, as their product has to be finite.
     """
     _, above, below = fraction(n)
-    limit = LIMIT[n.type.dtype]
+    limit = limits[n.type.dtype]
     if len(above + below) > 2 * MANY:
         return None
     count = max(sum(scaled_factor(x, limit) is not None for x in side) for side in (above, below))
     if not 0 < count <= MANY:
         return None
-    found = {x: scaled_factor(x, limit / count) for x in dict.fromkeys(above + below)}
-    new = {x: s.mantissa for x, s in found.items() if s is not None}
-    up = [s.excess for x in above if (s := found[x]) is not None]
-    down = [s.excess for x in below if (s := found[x]) is not None]
+    found = {x: s for x in dict.fromkeys(above + below) if (s := scaled_factor(x, limit / count)) is not None}
+    exps = [x for x in above if is_exp(x)]
+    down = [found[x].excess for x in below if x in found]
+    if len(exps) == len(down) == 1 and sum(x in found for x in above) == 1 and not is_exp(below[0]):
+        u, m = exps[0].args[0], down[0]
+        new = {x: s.mantissa for x, s in found.items()} | {exps[0]: lowered(u, m)}
+        return Scaled(replaced(n, new, PRODUCT), number(0.0, n))
+    up = [found[x].excess for x in above if x in found]
     excess = reduce(minus, down, total(up)) if up else make("neg", total(down))
-    return Scaled(replaced(n, new, PRODUCT), excess)
+    return Scaled(replaced(n, {x: s.mantissa for x, s in found.items()}, PRODUCT), excess)
+
+
+def lowered(u: Node, m: Node) -> Node:
+    """exp(u - m), whatever the difference loses in rounding."""
+    return make("exp_sum", u, make("neg", m))
 
 
 def total(xs: Sequence[Node]) -> Node:
@@ -319,7 +353,7 @@ def overflows(x: Node) -> bool:
     if is_exp(core):
         return is_excess(core.args[0]) or not is_limited(core.args[0])
     return core.op.name in RISING or (
-        (core.op.name == "add" or is_loop(core)) and scaled_sum(core, LIMIT[x.type.dtype]) is not None
+        (core.op.name == "add" or is_loop(core)) and scaled_sum(core, SQUARE[x.type.dtype]) is not None
     )
 
 

@@ -22,7 +22,7 @@ from gradcompile.passes.scaled import (
     FUNCTIONS,
     LIMIT,
     RISING,
-    WEIGHT,
+    SQUARE,
     Scaled,
     is_loop,
     overflows,
@@ -60,6 +60,7 @@ from gradcompile.passes.terms import (
 __all__ = ["RULES", "Rewrite", "parts", "square_root", "stabilize", "weighted"]
 
 Rule = Callable[[Node], Node | None]
+RANGE = {"float64": 1e-40, "float32": 1e-6}  # numbers from here to the inverse are far from the ends of the range
 SHOWN = 80  # characters of a formula in a Rewrite
 
 
@@ -114,7 +115,7 @@ def power_minus_one(n: Node) -> Node | None:
 
     def near(whole: Node, x: Node, y: Node) -> Node:
         u = make("mul", y, make("log", x))
-        small = apply("lt", make("abs", u), number(0.5, u))
+        small = apply("and", apply("ne", u, number(0.0, u)), apply("lt", make("abs", u), number(0.5, u)))
         return make("select", small, make("expm1", u), plus(whole, -1.0))
 
     powers = one_less(n, "pow", lambda x, f: near(f, x, f.args[1]))
@@ -219,7 +220,7 @@ def mirrored(n: Node, sign: float) -> tuple[float, Node] | None:
         return None
     (c, up), (_, down) = found
     assert up is not None and down is not None
-    return (c, up.args[0]) if down.args[0] is make("neg", up.args[0]) and abs(c) < WEIGHT[n.type.dtype] else None
+    return (c, up.args[0]) if down.args[0] is make("neg", up.args[0]) and ordinary(c, n) else None
 
 
 # Logarithms
@@ -232,6 +233,8 @@ def log_of_product(n: Node) -> Node | None:
     that is exact. Of several factors the product is scaled.
     """
     x = n.args[0]
+    if x.op.name == "exp_sum":
+        return make("add", *x.args)
     c, above, below = fraction(x)
     if c == 1 and above and not below and above.count(above[0]) == len(above) and above[0].op.name in LOGARITHMS:
         return scaled(len(above), LOGARITHMS[above[0].op.name](above[0].args[0]))
@@ -245,7 +248,7 @@ def log_of_product(n: Node) -> Node | None:
     if taken + list(sums) and len(taken) <= 1 and len(found) <= len(taken) + len(sums) + 1 and 0 < c < math.inf:
         return log_in_parts(c, found, sums)
     if any(y.op.name in FUNCTIONS for y, _ in found) or any(scaled_factor(y, LIMIT[n.type.dtype]) for y in below):
-        whole = scaled_product(x)
+        whole = scaled_product(x, LIMIT)
         return whole and log_of_scaled(whole)
     return None
 
@@ -295,7 +298,7 @@ def log_near_and_far(name: str) -> Callable[[Node], Node]:
     """log(f(u)) of a function that grows like an exponential: the logarithm of the mantissa, and the excess."""
 
     def rule(u: Node) -> Node:
-        mantissa, excess = FUNCTIONS[name](u, LIMIT[u.type.dtype])
+        mantissa, excess = FUNCTIONS[name](make(name, u), LIMIT[u.type.dtype])
         return make("add", make("log", mantissa), excess)
 
     return rule
@@ -414,7 +417,7 @@ def log_of_whole(x: Node) -> Scaled | None:
     (d, e) = next((c, t) for c, t in found if t is not None)
     if not is_exp(e):
         return None
-    mantissa, m = FUNCTIONS["expm1"](e.args[0], LIMIT[x.type.dtype])
+    mantissa, m = FUNCTIONS["expm1"](make("expm1", e.args[0]), LIMIT[x.type.dtype])
     return Scaled(scaled(d, mantissa), m)
 
 
@@ -471,24 +474,34 @@ def lgamma_of_exp(n: Node) -> Node | None:
 
 
 def logistic(n: Node) -> Node | None:
-    """a/(c + c*exp(x)) = a*sigmoid(-x)/c, and a*exp(x)/(c*exp(x) + c*exp(y)) = a*sigmoid(x - y)/c for y = 0 or -x."""
+    """a/(c + c*exp(x)) = a*sigmoid(-x)/c, and a*exp(x)/(c*exp(x) + c*exp(y)) = a*sigmoid(x - y)/c for y = 0 or -x.
+
+    So are powers of such sums below the line.
+    """
     c, below = factors(n.args[1])
-    found = positive_exps(below[0]) if len(below) == 1 and c != 0 else None
-    if found is None or len(found) != 2 or found[0][0] != found[1][0]:
-        return None
-    c *= found[0][0]
     top = n.args[0]
-    above = fraction(top)[1]
-    (_, u), (_, v) = found
-    for x, y in ((u, v), (v, u)):
-        if y is not make("neg", x) and not is_const(y, 0.0):
-            continue
-        e = make("exp", x)
-        argument = scaled(2.0, x) if y is make("neg", x) else x
-        if above.count(e) == 1:
-            return over(replaced_once(top, e, make("sigmoid", argument)), c)
-        if is_const(y, 0.0) and e not in above:
-            return over(make("mul", top, make("sigmoid", make("neg", x))), c)
+    if not below or c == 0:
+        return None
+    for x in below:
+        found = positive_exps(x)
+        if found is None or len(found) != 2 or found[0][0] != found[1][0]:
+            return None
+        new = with_sigmoid(top, found[0][1], found[1][1]) or with_sigmoid(top, found[1][1], found[0][1])
+        if new is None:
+            return None
+        top, c = new, c * found[0][0]
+    return over(top, c)
+
+
+def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
+    """top/(exp(x) + exp(y)), if y is 0 or -x: with sigmoid(x - y) for exp(x), or times sigmoid(-x)."""
+    e = make("exp", x)
+    if y is make("neg", x) or is_const(y, 0.0):
+        argument = x if is_const(y, 0.0) else scaled(2.0, x)
+        if e in fraction(top)[1]:
+            return replaced_once(top, e, make("sigmoid", argument))
+        if is_const(y, 0.0):
+            return make("mul", top, make("sigmoid", make("neg", x)))
     return None
 
 
@@ -550,8 +563,9 @@ def quotient_of_exps(n: Node) -> Node | None:
         if is_exp(a) and is_exp(b):
             return scaled(c, make("exp_sum", a.args[0], make("neg", b.args[0])))
         if is_exp(a) and b.op.name == "erfc" and is_square(make("neg", a.args[0]), b.args[0]):
-            return make("div", number(c, n), make("erfcx", b.args[0]))
-    grown = [x for x in above if scaled_factor(x, LIMIT[n.type.dtype]) is not None]
+            above_zero = apply("lt", number(0.0, n), b.args[0])  # below, erfcx overflows and erfc is near 2
+            return make("select", above_zero, make("div", number(c, n), make("erfcx", b.args[0])), n)
+    grown = [x for x in above if scaled_factor(x, SQUARE[n.type.dtype]) is not None]
     if not any(map(overflows, below)) and not (grown and any(x.op.name in FALLING for x in below)):
         return None
     found = scaled_product(n)
@@ -560,7 +574,7 @@ def quotient_of_exps(n: Node) -> Node | None:
 
 def ordinary(c: float, like: Node) -> bool:
     """Whether a number is far from the ends of the range of floats."""
-    return 1 / WEIGHT[like.type.dtype] < abs(c) < WEIGHT[like.type.dtype]
+    return RANGE[like.type.dtype] < abs(c) < 1 / RANGE[like.type.dtype]
 
 
 def is_square(x: Node, u: Node) -> bool:
@@ -584,9 +598,9 @@ def product_of_exps(n: Node) -> Node | None:
     if below or not exps or (len(exps) < 2 and not others):
         return None
     if len(above) == 2 and ordinary(c, n):
-        if len(exps) == 2:
+        if len(exps) == 2 and exps[0] is not exps[1]:
             return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
-        if others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
+        if others and others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
             return scaled(c, make("erfcx", others[0].args[0]))
     found = scaled_product(n) if others else None
     return found and found.value()
@@ -597,14 +611,16 @@ def root_of_exps(n: Node) -> Node | None:
     x = n.args[0]
     if is_exp(x):
         return make("exp", scaled(0.5, x.args[0]))
-    found = scaled_product(x)
+    if x.op.name == "exp_sum":
+        return make("exp_sum", *(scaled(0.5, u) for u in x.args))
+    found = scaled_product(x, LIMIT)
     return found and Scaled(make("sqrt", found.mantissa), scaled(0.5, found.excess)).value()
 
 
 def power_of_exps(n: Node) -> Node | None:
     """s**y with exponentials in s: that of the mantissa, times exp(y*excess)."""
     x, y = n.args
-    found = scaled_product(x)
+    found = scaled_product(x, LIMIT)
     return found and Scaled(make("pow", found.mantissa, y), make("mul", y, found.excess)).value()
 
 
@@ -615,7 +631,9 @@ def saturated(n: Node) -> Node | None:
     """
     u = n.args[0]
     if any(x.op.name in STEEP for t in parts(u) for side in fraction(t)[1:] for x in side):
-        return make(n.op.name, clip(u, *SATURATION[n.op.name]))
+        low, high = SATURATION[n.op.name]
+        limits = (None if is_positive(u) else low), (None if is_positive(make("neg", u)) else high)
+        return make(n.op.name, clip(u, *limits)) if limits != (None, None) else None
     return None
 
 

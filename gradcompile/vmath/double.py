@@ -287,8 +287,14 @@ def tanh(x):  # type: ignore[no-untyped-def]
     return copysign(tanh_beside(from_bits(bits(shifted) << 52) + 1.0, high, rest), x)
 
 @jit
+def _tanh_slope_far(x):  # type: ignore[no-untyped-def]
+    """sech(x)**2 beyond 354."""
+    return 4.0 * _fall(2.0 * x)
+
+
+@jit
 def tanh_slope(x):  # type: ignore[no-untyped-def]
-    """The derivative of tanh, which is sech(x)**2, at most 4 ulp; 0 beyond 354.
+    """The derivative of tanh, which is sech(x)**2, at most 4 ulp.
 
     4*s*(1 - t**2)/(s + 1 + (s - 1)*t)**2 for t = tanh(r) and s = 2**k, all of which tanh(x) computes as well.
 
@@ -312,7 +318,7 @@ def tanh_slope(x):  # type: ignore[no-untyped-def]
     plus = from_bits(bits(shifted) << 52) + 1.0
     inverse = 1.0 / fma(plus - 2.0, t, plus)
     slope = 4.0 * fma(-t, t, 1.0) * inverse * ((plus - 1.0) * inverse)
-    return 0.0 if fabs(x) > 354.0 else slope
+    return rarely(_tanh_slope_far, fabs(x) > 354.0, slope, x)
 
 
 @jit
