@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from operator import attrgetter
 
-from gradcompile.bounds import SMALL, lower_bounds
+from gradcompile.bounds import SMALL
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, apply, const, depends_on, is_const, node, topological
+from gradcompile.ops.contract import spread
 from gradcompile.ops.record import Vjp
 from gradcompile.ops.shape import expand
+from gradcompile.slopes import ROOT, Power, Slopes, powers, unless_zero
 from gradcompile.types import Shape
 
 COPIED = frozenset(
@@ -42,38 +44,64 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
     return [found.get(n) or zeros(n) for n in wrt]
 
 
-def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -> dict[Node, Node]:
-    """The adjoint of every node between `wrt` and the output that receives one."""
+def adjoints(
+    output: Node, wrt: Iterable[Node], cotangent: Node | None = None, params: Iterable[Node] | None = None
+) -> dict[Node, Node]:
+    """The adjoint of every node between `wrt` and the output that receives one.
+
+    `params` are what alone changes, where that is less than `wrt`.
+    """
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt)
+    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt, params)
 
 
-def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict[Node, Node]:
+def pulled(
+    cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node], params: Iterable[Node] | None = None
+) -> dict[Node, Node]:
     """The adjoints of several outputs together, each given with its cotangent."""
-    order = topological([output for output, _ in cotangents])
-    active = depends_on(order, wrt)
+    order, wanted = topological([output for output, _ in cotangents]), set(wrt)
+    active = depends_on(order, wanted)
+    slopes = Slopes(order, active if params is None else depends_on(order, params))
+    raised = {n: parts for n, parts in powers(order).items() if n not in wanted}
     received: dict[Node, list[Node]] = {}
     for output, cotangent in cotangents:
         received.setdefault(output, []).append(cotangent)
     result: dict[Node, Node] = {}
-    wild = wild_nodes(order)
+    wild = wild_nodes(order, slopes.least)
     for n in reversed(order):
         if n in received and n in active:
             adjoint = result[n] = accumulate(received.pop(n), n, n in wild)
-            for arg, part in zip(n.args, contributions(n, adjoint, wild), strict=True):
+            for arg, part in sent(n, adjoint, wild, slopes, raised):
                 if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
     return result
 
 
-def wild_nodes(order: Sequence[Node]) -> set[Node]:
+def sent(
+    n: Node, adjoint: Node, wild: Set[Node], slopes: Slopes, raised: Mapping[Node, Sequence[Power]]
+) -> Iterable[tuple[Node, Node | None]]:
+    """What a node's adjoint sends to which nodes: to its arguments, but from a quotient to the bases of the divisor."""
+    parts = contributions(n, adjoint, wild, slopes)
+    if n.op.name != "div" or n.args[1] not in raised:
+        return zip(n.args, parts, strict=True)
+    bases = raised[n.args[1]]
+    return [(n.args[0], parts[0]), *((base, by_base(n, adjoint, base, k, slopes)) for base, k in bases)]
+
+
+def by_base(n: Node, adjoint: Node, base: Node, exponent: float, slopes: Slopes) -> Node:
+    """What goes from v = x/y to a base of y = b**k*...: -k*v/b, which is in range where x/y**2 is not."""
+    ratio = apply("div", n, base)
+    partial = ratio if exponent == 1.0 else apply("mul", const(exponent, n.type.dtype), ratio)
+    return bounded_times(adjoint, apply("neg", partial), slopes, slopes.steep(n))
+
+
+def wild_nodes(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
     """The nodes that may be infinite or NaN where the leaves are finite, or that the loss itself asks about.
 
     0 times such a value is NaN, so nothing may reach them from behind a branch. All others need no such care, and
     neither do quotients, roots and logarithms of what stays above zero, as a variance plus a small number.
     """
-    least = lower_bounds(order)
     asked = [n.args[0] for n in order if n.op.name in ("ne", "eq") and n.args[0] is n.args[1]]
     return depends_on(order, [*(n for n in order if not (is_tame(n) or is_apart(n, least))), *asked])
 
@@ -90,13 +118,54 @@ def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
     return n.op.name in INFINITE_AT_ZERO and least[n.args[-1]] >= SMALL
 
 
-def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:
+def contributions(n: Node, adjoint: Node, wild: Set[Node], slopes: Slopes) -> Sequence[Node | None]:
     """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
+    if n.op.vjp is not None and n.op.name == "dot":
+        return contracted_steep(adjoint, n, slopes) if slopes.steep(n) else contracted(adjoint, n, wild)
     if n.op.vjp is not None:
-        return contracted(adjoint, n, wild) if n.op.name == "dot" else transposed(n.op.vjp, adjoint, n, wild)
+        return transposed(n.op.vjp, adjoint, n, wild)
     if n.op.partials is not None:
-        return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
+        return [None if p is None else sloped(n, k, adjoint, p, slopes) for k, p in enumerate(n.op.partials(n))]
     return [None] * len(n.args)
+
+
+def sloped(n: Node, k: int, adjoint: Node, partial: Node, slopes: Slopes) -> Node:
+    """adjoint * partial, with 0 for the partial at a minimum where it would be infinite, and for 0 times an infinity."""
+    if slopes.at_minimum(n, k):
+        partial = masked(slopes.off_minimum(n), partial)
+    return bounded_times(adjoint, partial, slopes, slopes.steep(n))
+
+
+def bounded_times(adjoint: Node, partial: Node, slopes: Slopes, steep: int) -> Node:
+    """adjoint * partial, where the adjoint may be infinite: 0 where the partial is 0 for a reason that `slopes` knows."""
+    if not steep or is_const(partial):
+        return times(adjoint, partial)
+    if is_masked(partial):
+        return masked(partial.args[0], bounded_times(adjoint, partial.args[1], slopes, steep))
+    if is_masked(adjoint):
+        return masked(adjoint.args[0], bounded_times(adjoint.args[1], partial, slopes, steep))
+    still, others = slopes.vanishing(partial)
+    product = times(adjoint, partial)
+    if others and steep == ROOT:
+        product = unless_zero(partial, product)
+    for factor in still:
+        product = masked(apply("ne", factor, const(0.0, factor.type.dtype)), product)
+    return product
+
+
+def contracted_steep(adjoint: Node, n: Node, slopes: Slopes) -> Sequence[Node | None]:
+    """The transposes of a contraction whose adjoint may be infinite: entry by entry, then summed."""
+    (a, b), (la, lb, lr) = n.args, n.params
+    found: list[Node | None] = []
+    for own, other, labels, others in ((a, b, la, lb), (b, a, lb, la)):
+        axes = [*labels, *(label for label in lr if label not in labels)]
+        sizes = dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True))
+        shape = tuple(sizes[label] for label in axes)
+        parts = [spread(x, k, axes, like) for x, k, like in ((adjoint, lr, shape), (other, others, shape))]
+        product = bounded_times(parts[0], parts[1], slopes, slopes.steep(n))
+        lost = tuple(range(len(labels), len(axes)))
+        found.append(summed(product, lost, own.type.shape) if lost else product)
+    return found
 
 
 def transposed(rule: Vjp, adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[Node | None]:
