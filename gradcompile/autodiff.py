@@ -130,14 +130,14 @@ def contributions(n: Node, adjoint: Node, wild: Set[Node], slopes: Slopes) -> Se
 
 
 def sloped(n: Node, k: int, adjoint: Node, partial: Node, slopes: Slopes) -> Node:
-    """adjoint * partial, with 0 for the partial at a minimum where it would be infinite, and for 0 times an infinity."""
+    """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times an infinite adjoint."""
     if slopes.at_minimum(n, k):
         partial = masked(slopes.off_minimum(n), partial)
     return bounded_times(adjoint, partial, slopes, slopes.steep(n))
 
 
 def bounded_times(adjoint: Node, partial: Node, slopes: Slopes, steep: int) -> Node:
-    """adjoint * partial, where the adjoint may be infinite: 0 where the partial is 0 for a reason that `slopes` knows."""
+    """adjoint * partial, where the adjoint may be infinite: 0 where the partial is, for a reason that `slopes` knows."""
     if not steep or is_const(partial):
         return times(adjoint, partial)
     if is_masked(partial):

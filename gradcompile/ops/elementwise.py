@@ -166,7 +166,8 @@ function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,), doc="cosine", 
 function("tan", "x", ("1 + tan(x)*tan(x)",), np.tan, cost=12, domain=((-1.5, 1.5),), tolerance=1e-13,
          doc="tangent", **at_most(2.3))  # fmt: skip
 function("asin", "x", ("1/sqrt((1 - x)*(1 + x))",), np.arcsin, exact=lambda x: real(mp("asin", x)), cost=12,
-         domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse sine", **at_most(2.5))  # fmt: skip
+         domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse sine",
+         **at_most(2.5))  # fmt: skip
 function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x: real(mp("acos", x)), cost=12,
          domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse cosine",
          **at_most(1.3))  # fmt: skip

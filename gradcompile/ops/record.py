@@ -43,8 +43,8 @@ class Op:
     `select(c, p, 0)` marks a branch that was not taken.
     vjp, jvp (ops of whole arrays): the transpose and the pushforward. reach: which entries of the arguments an adjoint
     of ones and zeros reaches, as a number above 0, where the transpose itself does not tell because values come in.
-    steep: the partial by the first argument is infinite where the argument of this number is 0 though the value is finite,
-    as that of a root; -1 where that is at another place.
+    steep: the partial by the first argument is infinite where the argument of this number is 0 though the value is
+    finite, as that of a root; -1 where that is at another place.
     exact: the function of mpmath, by name or as a callable, for checks in high precision.
     sympy: the SymPy function of the same meaning, by name or as a callable of SymPy arguments.
     cost: operations that one element counts for.  arity: number of arguments, None for any.

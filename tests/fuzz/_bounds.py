@@ -18,34 +18,42 @@ from gradcompile.interpret import bound, exact_value, to_mpf
 from gradcompile.ir import Node, topological
 from gradcompile.ops.elementwise import SPECIAL
 
-DIGITS, MANY = 200, 400  # many where arguments have large or small exponents: 1e308 and a step of 1e-35 beside it
-STEP = mpmath.mpf(10) ** -35
-HUGE = 3000  # decimal exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
+DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308, and a step of 1e-80 beside it
+STEP = mpmath.mpf(10) ** -80
+FEW = 90, mpmath.mpf(10) ** -30  # digits and step of special functions, which take long
+HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
 EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
                   | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
+INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
 
 Values = dict[Node, Any]
 
 
 class Beyond(Exception):
-    """A special function is asked for where nothing is said about it."""
+    """A function is asked for where nothing is said about it, or where its argument has too many digits."""
 
 
 def digits_for(leaves: Mapping[Node, Any]) -> int:
     """The digits that arguments need."""
     sizes = np.concatenate([np.abs(np.ravel(np.asarray(v, float))) for v in leaves.values()])
-    return MANY if np.any((sizes > 1e25) | ((sizes < 1e-25) & (sizes > 0))) else DIGITS
+    return MANY if np.any((sizes > 150) | ((sizes < 1e-50) & (sizes > 0))) else DIGITS
 
 
 def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
-    """The value of a node from those of its arguments; Beyond where a special function has no accuracy."""
-    if n.op.accuracy == SPECIAL:
-        low, high = n.op.domain[0]
-        if not np.all(each(lambda x: low <= x <= high, values[n.args[0]])):
-            raise Beyond
-    return exact_value(n, values, dims, mpmath)
-
+    """The value of a node from those of its arguments; Beyond where it can't be known."""
+    if n.op.name in INVERSES and any(np.any(each(mpmath.isinf, values[a])) for a in n.args):
+        raise Beyond  # the infinity may be a number with many digits
+    if n.op.accuracy != SPECIAL:
+        try:
+            return exact_value(n, values, dims, mpmath)
+        except (OverflowError, mpmath.libmp.NoConvergence):
+            raise Beyond from None
+    low, high = n.op.domain[0]
+    if not np.all(each(lambda x: low <= x <= high, values[n.args[0]])):
+        raise Beyond
+    with mpmath.workdps(FEW[0]):
+        return exact_value(n, values, dims, mpmath)
 
 
 class Bound(NamedTuple):
@@ -108,6 +116,7 @@ def truth_bound(n: Node, value: Any, found: Mapping[Node, Bound], dims: dict[str
         if a.type.dtype == "bool":
             error = error + found[a].error
             continue
+        error = error + each(lambda e: mpmath.mpf(0) if mpmath.isfinite(e) else mpmath.inf, found[a].error)
         for there in places(found[a]):
             other = evaluated(n, {**{b: found[b].value for b in n.args}, a: there}, dims)
             error = error + each(lambda v, o: mpmath.mpf(0) if bool(v) == bool(o) else mpmath.inf, value, other)
@@ -209,7 +218,7 @@ def clamp(v: Any) -> Any:
     if not v or not mpmath.isfinite(v):
         return v
     exponent = mpmath.mag(v)
-    return mpmath.sign(v) * mpmath.inf if exponent > 3.33 * HUGE else mpmath.mpf(0) if exponent < -3.33 * HUGE else v
+    return mpmath.sign(v) * mpmath.inf if exponent > HUGE else mpmath.mpf(0) if exponent < -HUGE else v
 
 
 # The truth
@@ -237,7 +246,7 @@ def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     """The slope on one side, an infinity if it grows without end, NaN if there are no values."""
     x, value, slopes = mpmath.mpf(float(leaves[leaf])), value_of(root, leaves, dims), []
     for power in (1, 2):
-        step = sign * STEP**power * (min(abs(x), 1) if x else 1)
+        step = sign * STEP**power * scale_of(x)
         slopes.append((value_of(root, {**leaves, leaf: x + step}, dims) - value) / step)
     if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 8 * abs(slopes[0]):
         return mpmath.sign(slopes[1]) * mpmath.inf
@@ -275,11 +284,16 @@ def tangent(n: Node, values: Values, tangents: Values, dims: dict[str, int]) -> 
     return total
 
 
+def scale_of(x: Any) -> Any:
+    """By how much a number may change: relatively, if it is small, or so large that digits would not suffice."""
+    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > 1100) else mpmath.mpf(1)
+
+
 def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     """The derivative of an op by an argument, as a difference; NaN at 0 where it is infinite."""
-    found = []
+    found, basis = [], FEW[1] if n.op.accuracy == SPECIAL else STEP
     for power in (1, 2):
-        step = each(lambda x: STEP**power * (min(abs(x), 1) if x else 1), values[a])
+        step = each(lambda x, power=power: basis**power * scale_of(x), values[a])
         up, down = (evaluated(n, {**values, a: values[a] + s * step}, dims) for s in (1, -1))
         found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, step))
         if np.all(each(bool, values[a])):
