@@ -137,7 +137,7 @@ def sloped(n: Node, k: int, adjoint: Node, partial: Node, slopes: Slopes) -> Nod
 
 
 def bounded_times(adjoint: Node, partial: Node, slopes: Slopes, steep: int) -> Node:
-    """adjoint * partial, where the adjoint may be infinite: 0 where the partial is, for a reason that `slopes` knows."""
+    """adjoint * partial, where the adjoint may be infinite: 0 where the partial is for a reason that `slopes` knows."""
     if not steep or is_const(partial):
         return times(adjoint, partial)
     if is_masked(partial):

@@ -23,6 +23,7 @@ Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (No
 Rule = Callable[[Node], Node | None]
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
 SHOWN = 80  # characters of a formula in a Rewrite
+KEEP_ZERO = ("add", "hypot", "mul", "div", "neg", "abs", "sqrt", "cbrt")  # 0 where arguments are, all or one of them
 SUMS = ("add", "expm1", "sinh", "cosh", "exp")  # above the line, these may overflow where the sum below it does
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
@@ -612,14 +613,14 @@ def vanishes(n: Node, zeros: Set[Node]) -> bool:
         order.append(x)
         if len(order) > 2 * FEW:
             return False
-        pending += () if x in zeros else x.args
+        pending += () if x in zeros or x.op.name not in KEEP_ZERO else x.args
     gone = set(zeros)
     for x in reversed(order):
         if x.op.name in ("add", "hypot"):
             is_zero = gone.issuperset(x.args)
         else:
             above = x.args[:1] if x.op.name == "div" else x.args
-            is_zero = x.op.name in ("mul", "div", "neg", "abs", "sqrt", "cbrt") and not gone.isdisjoint(above)
+            is_zero = x.op.name in KEEP_ZERO and not gone.isdisjoint(above)
         if is_zero:
             gone.add(x)
     return n in gone
