@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from gradcompile.bounds import SMALL, lower_bounds
 from gradcompile.ir import Node, apply, const, is_const
+from gradcompile.masks import is_masked, masked, times
 
 FEW = 16  # factors of a product that are looked at
 ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
@@ -83,6 +84,37 @@ class Slopes:
         if n.op.name != "pow" or n.args[1].op.name == "const":
             return positive
         return apply("or", positive, apply("lt", n.args[1], const(0.0, n.args[1].type.dtype)))
+
+    def sent(self, n: Node, k: int, adjoint: Node, partial: Node) -> Node:
+        """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times infinity."""
+        if self.at_minimum(n, k):
+            partial = masked(self.off_minimum(n), partial)
+        return self.times(adjoint, partial, self.steep(n))
+
+    def times(self, adjoint: Node, partial: Node, steep: int) -> Node:
+        """adjoint * partial, where the adjoint may be infinite: 0 where the partial is for a reason that is known."""
+        if not steep or is_const(partial):
+            return times(adjoint, partial)
+        if is_masked(partial):
+            return masked(partial.args[0], self.times(adjoint, partial.args[1], steep))
+        if is_masked(adjoint):
+            return masked(adjoint.args[0], self.times(adjoint.args[1], partial, steep))
+        still, others = self.vanishing(partial)
+        product = times(adjoint, partial)
+        if others and steep == ROOT:
+            product = unless_zero(partial, product)
+        for factor in still:
+            product = masked(apply("ne", factor, const(0.0, factor.type.dtype)), product)
+        return product
+
+    def to_bases(self, n: Node, adjoint: Node, bases: Sequence[Power]) -> list[tuple[Node, Node | None]]:
+        """What goes from v = x/y to each base of y = b**k*...: -k*v/b, which is in range where x/y**2 is not."""
+        found: list[tuple[Node, Node | None]] = []
+        for base, k in bases:
+            ratio = apply("div", n, base)
+            partial = ratio if k == 1.0 else apply("mul", const(k, n.type.dtype), ratio)
+            found.append((base, self.times(adjoint, apply("neg", partial), self.steep(n))))
+        return found
 
     def vanishing(self, partial: Node) -> tuple[list[Node], bool]:
         """The factors of a partial that no parameter changes, and whether there are others that may be 0."""

@@ -581,8 +581,9 @@ def x_log_x(n: Node) -> Node | None:
         inside = set(fraction(u)[1]) if log.op.name == "log" else set()
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
         if log.op.name == "log":
-            zeros = {*zeros_with(u), *([] if x is None else [x])}
-            taken = [f for f in rest if vanishes(f, zeros)]
+            likely = [f for f in rest if f is x or f.op.name in KEEP_ZERO]
+            zeros = {*zeros_with(u), *([] if x is None else [x])} if likely else set()
+            taken = [f for f in likely if vanishes(f, zeros)]
             if taken:
                 entropy = make("xlogy", product(taken) or n, u)
                 return quotient(c, [*(f for f in rest if f not in taken), entropy], (), n)
