@@ -286,7 +286,7 @@ def tangent(n: Node, values: Values, tangents: Values, dims: dict[str, int]) -> 
 
 def scale_of(x: Any) -> Any:
     """By how much a number may change: relatively, if it is small, or so large that digits would not suffice."""
-    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > 1100) else mpmath.mpf(1)
+    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > mpmath.mp.dps) else mpmath.mpf(1)
 
 
 def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:

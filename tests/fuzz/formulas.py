@@ -22,7 +22,7 @@ from gradcompile.ir import Node
 from gradcompile.ops.record import OPS, Op
 from tests.fuzz import _bounds
 
-BRIEF = 10
+BRIEF = 3
 FACTOR = 16  # times the running error
 SLACK = 1e-25  # of the truth itself
 PARAMS, COLUMNS = ("a", "b", "c"), ("u", "v")
