@@ -43,7 +43,9 @@ def test_an_infinite_slope_that_is_not_cared_for_is_found(monkeypatch: pytest.Mo
 def test_a_wrong_exact_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def halved(n: Node) -> Node | None:
         square = n.args[0] is n.args[1]
-        return apply("mul", const(1 + 1e-14), apply("abs", n.args[0])) if square and n.args[0].op.name == "cos" else None
+        return (
+            apply("mul", const(1 + 1e-14), apply("abs", n.args[0])) if square and n.args[0].op.name == "cos" else None
+        )
 
     def dropped(n: Node) -> Node | None:
         kept = [a for a in n.args if not (a.op.name == "const" and a.value == 0)]
