@@ -84,7 +84,7 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     """The graph of the value, and of its gradient if asked for, through all passes."""
     stable, rewrites = prepared(problem, options)
     leaves = [a.leaf for a in problem.params] if gradients else []
-    found = autodiff.adjoints(stable[0], topological(stable)) if gradients else {}
+    found = autodiff.adjoints(stable[0], leaves) if gradients else {}
     roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))

@@ -227,7 +227,7 @@ def real_power(expr: Any) -> None:
 
 
 def power(c: Context, base: Node, exponent: Any) -> Node:
-    """A constant power: products for integers, a square root more for half-integers.
+    """A constant power: products for integers, a square root for 1/2.
 
     1/x**k is (1/x)**k, whose derivative stays in range where x**(2*k) would not.
     """
@@ -239,9 +239,12 @@ def power(c: Context, base: Node, exponent: Any) -> Node:
     whole, odd = divmod(int(2 * abs(exponent)), 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
     if exponent.is_negative and whole > 1 and not odd:
         base, exponent = apply("div", c.const(1.0), base), -exponent
-    result = chain([*repeated(base, whole), *([apply("sqrt", base)] if odd else [])])
-    if result is None:
+    if not whole and not odd:
         return c.const(1.0)
+    if odd:
+        result = apply("pow", base, c.const(whole + 0.5)) if whole else apply("sqrt", base)
+    else:
+        result = repeated(base, whole)[0]
     return apply("div", c.const(1.0), result) if exponent.is_negative else result
 
 

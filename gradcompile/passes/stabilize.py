@@ -9,7 +9,7 @@ formula as written.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
@@ -33,6 +33,7 @@ from gradcompile.passes.scaled import (
     weighted,
 )
 from gradcompile.passes.terms import (
+    FEW,
     ROUNDING,
     clip,
     factors,
@@ -62,6 +63,7 @@ __all__ = ["RULES", "Rewrite", "parts", "square_root", "stabilize", "weighted"]
 Rule = Callable[[Node], Node | None]
 RANGE = {"float64": 1e-40, "float32": 1e-6}  # numbers from here to the inverse are far from the ends of the range
 SHOWN = 80  # characters of a formula in a Rewrite
+KEEP_ZERO = ("add", "hypot", "mul", "div", "neg", "abs", "sqrt", "cbrt")  # 0 where arguments are, all or one of them
 
 
 class Rewrite(NamedTuple):
@@ -697,19 +699,60 @@ def square_root(t: Node) -> Node | None:
 
 
 def x_log_x(n: Node) -> Node | None:
-    """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2."""
+    """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2.
+
+    So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)).
+    """
     c, found = factors(n)
     for log in (x for x in found if x.op.name in ("log", "log1p")):
         rest, u = without(found, log), log.args[0]
         inside = set(fraction(u)[1]) if log.op.name == "log" else set()
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
-        if x is None:
-            continue
-        entropy = make("xlogy", x, u if log.op.name == "log" else x)
-        if log.op.name == "log1p":
-            entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), entropy)
-        return quotient(c, [*without(rest, x), entropy], (), n)
+        if log.op.name == "log":
+            likely = [f for f in rest if f is x or f.op.name in KEEP_ZERO]
+            zeros = {*zeros_with(u), *([] if x is None else [x])} if likely else set()
+            taken = [f for f in likely if vanishes(f, zeros)]
+            if taken:
+                entropy = make("xlogy", product(taken) or n, u)
+                return quotient(c, [*(f for f in rest if f not in taken), entropy], (), n)
+        elif x is not None:
+            entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), make("xlogy", x, x))
+            return quotient(c, [*without(rest, x), entropy], (), n)
     return None
+
+
+def zeros_with(u: Node) -> set[Node]:
+    """What is 0 wherever u is: for hypot(x, y) and for x**2 + y**2 also x and y."""
+    found, pending = set[Node](), [u]
+    while pending and len(found) < FEW:
+        n = pending.pop()
+        found.add(n)
+        if n.op.name in ("hypot", "abs", "sqrt", "cbrt", "neg") or (n.op.name == "mul" and n.args[0] is n.args[1]):
+            pending += n.args
+        elif n.op.name == "add" and all(square_root(t) is not None for t in n.args):
+            pending += [x for t in n.args if len({*fraction(t)[1]}) == 1 for x in fraction(t)[1][:1]]
+    return found
+
+
+def vanishes(n: Node, zeros: Set[Node]) -> bool:
+    """Whether a node is 0 where some others are, as far as a few nodes tell."""
+    order, pending = list[Node](), [n]
+    while pending:
+        x = pending.pop()
+        order.append(x)
+        if len(order) > 2 * FEW:
+            return False
+        pending += () if x in zeros or x.op.name not in KEEP_ZERO else x.args
+    gone = set(zeros)
+    for x in reversed(order):
+        if x.op.name in ("add", "hypot"):
+            is_zero = gone.issuperset(x.args)
+        else:
+            above = x.args[:1] if x.op.name == "div" else x.args
+            is_zero = x.op.name in KEEP_ZERO and not gone.isdisjoint(above)
+        if is_zero:
+            gone.add(x)
+    return n in gone
 
 
 def is_one_plus(x: Node, u: Node) -> bool:

@@ -207,6 +207,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     rest = fma(p, r * r2, -low)
     return copysign(tanh_beside(from_bits32(bits(shifted) << 23) + 1.0, high, rest), x)
 
+
 @jit
 def _tanh_slope_far(x):  # type: ignore[no-untyped-def]
     """sech(x)**2 beyond 43."""

@@ -847,7 +847,10 @@ class Writer(Lines):
         return array._replace(shape=(Value("i64", 1, self.converted(array.shape[0], "i64", 1)), *array.shape[1:]))
 
     def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
-        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
+        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing.
+
+        A float comes back in the type of the module, as special functions of SciPy are of doubles only.
+        """
         kinds = tuple(foreign_kind(a) for a in args)
         result = foreign_result(target, kinds)
         name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(map(foreign_mark, kinds))}"
@@ -855,7 +858,10 @@ class Writer(Lines):
         passed = [part for a in args for part in self.parts(a)]
         self.unit.declare(name, f"{result} @{name}({', '.join(a.type for a in passed)})")
         if result != "void":
-            return self.by_lane(result, name, passed)
+            found = self.by_lane(result, name, passed)
+            if found.type not in FLOATS or found.type == self.real:
+                return found
+            return Value(self.real, found.width, self.converted(found, self.real, found.width))
         self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
         return None
 
