@@ -1,4 +1,4 @@
-"""What every test shares: a cache directory of the session's own, the option that rewrites golden files, and peers.
+"""What every test shares: a cache of the session's own, a checker of what is lowered, the option for golden files, peers.
 
 A peer is a framework that some tests compare with: its fixture is the package, and the mark of the tests that ask for
 it is `peers`. Without the package they are skipped; with `--peers`, what is missing is an error.
@@ -18,6 +18,10 @@ os.environ["MPLBACKEND"] = "Agg"
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import pytest
+
+from tests import lowered
+
+lowered.watch()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
