@@ -1,4 +1,4 @@
-"""What every test shares: a cache of the session's own, a checker of what is lowered, the option for golden files, peers.
+"""What tests share: a cache of the session's own, a checker of what is lowered, the option for golden files, peers.
 
 A peer is a framework that some tests compare with: its fixture is the package, and the mark of the tests that ask for
 it is `peers`. Without the package they are skipped; with `--peers`, what is missing is an error.
