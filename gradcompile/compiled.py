@@ -405,7 +405,7 @@ class CompiledGrad(Compiled):
 def grads_type(names: tuple[str, ...]) -> Any:
     """The named tuple of gradients, in the order of the parameters; it can be pickled."""
     found: Any = namedtuple("Grads", names)  # type: ignore[misc]  # the names are known at run time only
-    found.__reduce__ = lambda grads: (grads_of, (names, tuple(grads)))
+    setattr(found, "__reduce__", lambda grads: (grads_of, (names, tuple(grads))))  # noqa: B010  # mypy knows one too much
     return found
 
 

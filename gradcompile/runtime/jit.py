@@ -102,7 +102,7 @@ class Deferred:
                 )
         if not any(a.ndim for a in given):
             return self.dispatcher(*(dtype.type(a) for a in given))
-        given = np.broadcast_arrays(*(a.astype(dtype) for a in given))
+        given = list(np.broadcast_arrays(*(a.astype(dtype) for a in given)))
         names = [f"x{k}" for k in range(len(given))]
         source = _EVERY.format(
             module=self.__module__, name=self.__name__, arguments=", ".join(names), width=256 // dtype.itemsize,
