@@ -122,7 +122,9 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     names, forward = dict(problem.names), set(order[: order.index(value) + 1])
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
     comments = formulas([value], names, 44)
-    program = Program(value, gradients, problem.params, problem.inputs, names, adjoints, comments, order)
+    program = Program(
+        value, gradients, problem.params, problem.inputs, names, adjoints, comments, order, problem.arrays
+    )
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
