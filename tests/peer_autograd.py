@@ -68,6 +68,11 @@ def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
+def float_of(x: Any) -> str:
+    """The precision that a number is computed in."""
+    return "float32" if getattr(x, "dtype", None) == np.float32 else "float64"
+
+
 def is_complex(tree: Any) -> bool:
     """Whether a number in it is complex."""
     return any(np.iscomplexobj(x) for x in leaves(tree) if not isinstance(x, Array))
@@ -189,8 +194,8 @@ def derived(make: Callable[[Any, list[Array]], Any], f: Callable[..., Any], argn
         at = args[argnum] if isinstance(argnum, int) else tuple(args[k] for k in argnum)
         if is_complex(list(leaves(at))):
             raise NotOurs("complex numbers")
-        inside = [Array(x.node) if isinstance(x, Array) else np.asarray(x, float) for x in leaves(at)]
-        params = [gc.array(next(names), x.shape) for x in inside]
+        inside = [x if isinstance(x, Array) else np.asarray(x, float_of(x)) for x in leaves(at)]
+        params = [gc.array(next(names), x.shape, x.dtype) for x in inside]
         tree = rebuilt(at, iter(params))
         places = {argnum: tree} if isinstance(argnum, int) else dict(zip(argnum, tree, strict=True))
         results = make(f(*(places.get(k, x) for k, x in enumerate(args)), **options), params)
@@ -294,8 +299,8 @@ def install() -> None:
     util = Adapter("test_util", check_grads=check_grads, combo_check=combo_check, check_equivalent=check_equivalent)
     own = Adapter("builtins", builtins)
     top = Adapter("autograd", grad=grad, elementwise_grad=elementwise_grad, jacobian=jacobian, test_util=util,
-                  value_and_grad=value_and_grad, numpy=numpy_, scipy=scipy_, builtins=own,
-                  deriv=elementwise_grad, hessian=lambda f, k=0: jacobian(jacobian(f, k), k))  # fmt: skip
+                  value_and_grad=value_and_grad, numpy=numpy_, scipy=scipy_, builtins=own, tuple=tuple, list=list,
+                  dict=dict, deriv=elementwise_grad, hessian=lambda f, k=0: jacobian(jacobian(f, k), k))  # fmt: skip
     modules = {"": top, "numpy": numpy_, "numpy.random": np.random, "numpy.linalg": np.linalg, "numpy.fft": np.fft,
                "scipy": scipy_, "scipy.special": special, "scipy.stats": scipy.stats, "scipy.linalg": scipy.linalg,
                "scipy.signal": scipy.signal, "scipy.integrate": scipy.integrate, "test_util": util, "builtins": own,
