@@ -3,6 +3,7 @@
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import sympy
 from gradcompile import autodiff, passes
 from gradcompile.collector import collector_paused
 from gradcompile.cost import Cost, Growth, cost_of, growth_of
-from gradcompile.errors import ArgumentError, printable
+from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
 from gradcompile.explain import Check, Explanation, check, explain
 from gradcompile.formula import formulas, is_mean
 from gradcompile.frontend import functions
@@ -36,13 +37,21 @@ BREAK = "\n        "
 class Graphs(NamedTuple):
     """The graph before and after each pass: roots, the value first, then the gradient by parameter.
 
-    Of arrays, `stabilized` has its contractions as well.
+    Of arrays, `stabilized` has its contractions as well. Printed, a root is a formula.
     """
 
     read: list[Node]
     stabilized: list[Node]
     differentiated: list[Node]
     simplified: list[Node]
+
+    def __repr__(self) -> str:
+        lines = []
+        for stage, roots in self._asdict().items():
+            texts = formulas(roots[:SHOWN], {}, 60)
+            more = [f"and {len(roots) - SHOWN} more"] if len(roots) > SHOWN else []
+            lines.append(f"{stage}: {'; '.join([*(texts[n] for n in roots[:SHOWN]), *more])}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +261,13 @@ class Compiled:
         return bind.unpack(self.problem.params, theta, self.dtype)
 
     @property
+    def _numba_type_(self) -> Any:
+        raise ArgumentTypeError(
+            f"{self!r} is called from Python; in a function that Numba compiles call its f.kernel(theta, grad, "
+            "*inputs), best handed in as an argument"
+        )
+
+    @property
     def _arguments(self) -> tuple[Argument, ...]:
         return (*self.problem.params, *self.problem.inputs)
 
@@ -315,17 +331,23 @@ class CompiledGrad(Compiled):
 
     def __init__(self, problem: Problem, options: Options) -> None:
         super().__init__(problem, options)
-        self._grads = grads_type(problem.params)
+        self._grads = grads_type(tuple(a.name for a in problem.params))
         self.__call__ = self._first_call
 
     def _first_call(self, /, *args: Any, **named: Any) -> Any:
-        """Compile, and be called directly from then on."""
+        """Loss and gradient: f(*params, *inputs) -> (loss, grads), also by name; see `f.signature`.
+
+        args: values by name, whatever the names. out: a vector of length f.size, for the gradient as `f.flat` gives it,
+        which is then returned in place of grads.
+        """
         self.__call__ = self._call
         return self._call(*args, **named)
 
     @once
     def _call(self) -> Callable[..., Any]:
-        return bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
+        call = bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
+        call.__doc__, call.__signature__ = type(self)._first_call.__doc__, self.signature  # type: ignore[attr-defined]
+        return call
 
     def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
@@ -382,9 +404,17 @@ class CompiledGrad(Compiled):
         return check(gradient, self.problem.primal, self.problem.params, values)
 
 
-def grads_type(params: Sequence[Argument]) -> Any:
-    """The named tuple of gradients, in the order of the parameters."""
-    return namedtuple("Grads", [a.name for a in params])
+@lru_cache(maxsize=256)
+def grads_type(names: tuple[str, ...]) -> Any:
+    """The named tuple of gradients, in the order of the parameters; it can be pickled."""
+    found: Any = namedtuple("Grads", names)  # type: ignore[misc]  # the names are known at run time only
+    setattr(found, "__reduce__", lambda grads: (grads_of, (names, tuple(grads))))  # noqa: B010  # mypy knows one too much
+    return found
+
+
+def grads_of(names: tuple[str, ...], values: Sequence[Any]) -> Any:
+    """Gradients by the names of their parameters."""
+    return grads_type(names)(*values)
 
 
 def stem(name: str) -> str:

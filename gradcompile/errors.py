@@ -1,5 +1,7 @@
 """The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
 
+import sympy
+
 
 def printable(text: str, kept: str = "") -> str:
     r"""The text with escapes in the place of what ends a line, steers a terminal, or can't be encoded or seen.
@@ -25,12 +27,24 @@ class ExpressionError(GradcompileError, ValueError):
     """A loss that can't be compiled: the message quotes the subexpression and says what to write instead."""
 
 
+class NoSympyError(ExpressionError, sympy.SympifyError):  # type: ignore[misc]  # SymPy ships no types
+    """What SymPy is told that would compute with an array: its operators then leave the operation to the array."""
+
+    __init__, __str__ = ValueError.__init__, ValueError.__str__
+
+
 class ArgumentError(GradcompileError, ValueError):
     """A wrong value: number of arguments, name, shape, range."""
 
 
 class ArgumentTypeError(GradcompileError, TypeError):
     """A wrong type or dtype, or a call that does not fit the signature."""
+
+
+class SubsetError(GradcompileError, TypeError):
+    """Text that can't be lowered, or not for arguments of these types; generated code never raises it when it is
+    called through the function that it was compiled for.
+    """
 
 
 class ParseError(GradcompileError, ValueError):

@@ -34,7 +34,9 @@ class Node:
 
     @property
     def value(self) -> float | bool | int:
-        """The value of a constant."""
+        """The value of a constant; no other node has one."""
+        if self.op.name != "const":
+            raise AttributeError(f"{self!r} is no constant: it has no value", name="value", obj=self)
         result: float | bool | int = self.params[0]
         return result
 

@@ -12,7 +12,7 @@ from gradcompile.frontend.arguments import Argument, Problem, Slot
 from gradcompile.frontend.heads import Context, Plan, per_sample
 from gradcompile.frontend.matrices import named_nodes, plan, scalar_of
 from gradcompile.frontend.names import Namer, text
-from gradcompile.ir import Node, apply
+from gradcompile.ir import Node, apply, topological
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 
@@ -212,10 +212,17 @@ def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None
         )
 
 
+def is_the_same_for_all(value: Node) -> bool:
+    """Whether a number has nothing to do with the samples: it is none of their sums or means, nor their count."""
+    return not any(per_sample(n) or n.op.name == "size" for n in topological([value]))
+
+
 def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:
-    """The value, reduced over the samples if it has one entry each."""
+    """The value, reduced over the samples if it has one entry each, as it has where it does not depend on the data."""
     if value.type.dtype == "bool":
         raise ExpressionError(f"the loss {text(expr)} is a condition; a loss is a number: write where(condition, 1, 0)")
+    if reduce != "mean" and samples is not None and not value.type.shape and is_the_same_for_all(value):
+        value = apply("broadcast", value, params=(("n",),))
     if reduce is None or not per_sample(value):
         return value
     summed = apply("sum", value, params=((0,),))

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gradcompile.errors import ArgumentTypeError
 from gradcompile.once import compiling, once
 from gradcompile.runtime import cache as disk
 from gradcompile.runtime import native
@@ -25,6 +26,23 @@ _warned: set[str] = set()
 _entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
 _LONG = re.compile(r'(^@jit\ndef [^"]*"""[^"]*"""\n)((?:    .*\n|\n){2000,})', re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
+
+
+_EVERY = '''"""{name} of every entry of arrays."""
+
+from gradcompile.runtime.jit import jit
+from gradcompile.runtime.primitives import lanes
+from {module} import {name}
+
+LANES = {width}
+
+
+@jit
+def every(out, {arguments}):
+    """Write the values to out."""
+    for i in lanes(0, out.shape[0]):
+        out[i] = {name}({entries})
+'''
 
 
 class Deferred:
@@ -63,8 +81,37 @@ class Deferred:
         return getattr(self.dispatcher, name)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """A call from Python: Numba finds the machine code by the types."""
-        return self.dispatcher(*args, **named)
+        """A call from Python: Numba finds the machine code by the types; of a module that says TAKES, on arrays too."""
+        takes = self.lowered_from.__globals__.get("TAKES")
+        return self.dispatcher(*args, **named) if named or not takes else self._on(args, takes)
+
+    def _on(self, args: Sequence[Any], takes: Sequence[str]) -> Any:
+        """The value for numbers, or entry by entry for arrays that are broadcast, in one of the dtypes it takes."""
+        import numpy as np
+
+        given = [np.asarray(a) for a in args]
+        typed = {v.dtype.name for v in args if hasattr(v, "dtype")}
+        single = takes == ("float32",) or ("float32" in takes and typed == {"float32"})
+        dtype = np.dtype("float32" if single else "float64")
+        for a, value in zip(given, args, strict=True):
+            lost = single and a.dtype.kind == "f" and a.dtype != dtype and hasattr(value, "dtype")
+            if a.dtype.kind not in "biuf" or lost:
+                raise ArgumentTypeError(
+                    f"{self.__name__} takes numbers and arrays of {' or '.join(takes)}, got "
+                    f"{a.dtype if hasattr(value, 'dtype') else f'a value of type {type(value).__name__}'}; "
+                    f"convert it, as in np.asarray(x, '{dtype}')"
+                )
+        if not any(a.ndim for a in given):
+            return self.dispatcher(*(dtype.type(a) for a in given))
+        given = list(np.broadcast_arrays(*(a.astype(dtype) for a in given)))
+        names = [f"x{k}" for k in range(len(given))]
+        source = _EVERY.format(
+            module=self.__module__, name=self.__name__, arguments=", ".join(names), width=256 // dtype.itemsize,
+            entries=", ".join(f"{name}[i]" for name in names),
+        )  # fmt: skip
+        out = np.empty(given[0].size, dtype)
+        load(source, "every").every(out, *(a.ravel() for a in given))
+        return out.reshape(given[0].shape)
 
     def __reduce__(self) -> Any:
         return self.dispatcher.__reduce__()

@@ -6,6 +6,7 @@ name, one of them gets another. The generated text is served first, so it stays 
 """
 
 import ast
+import errno
 import re
 import symtable
 from collections.abc import Iterator
@@ -57,10 +58,18 @@ TITLES = {
 
 
 def save(source: str, path: str | Path) -> None:
-    """Write a generated module as a file that needs no gradcompile. Written in one step; replaces what was there."""
+    """Write a generated module as a file that needs no gradcompile. Written in one step; replaces what was there.
+
+    Raises OSError, with the path, where it can't be written.
+    """
     target = Path(path)
-    cache.write(target, standalone(source))
-    target.chmod(0o644)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}, make it first", str(target))
+    try:
+        cache.write(target, standalone(source))
+        target.chmod(0o644)
+    except OSError as error:  # of the file that is written first, and then gets this name
+        raise type(error)(error.errno, error.strerror, str(target)) from None
 
 
 def standalone(source: str) -> str:

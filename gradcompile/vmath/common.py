@@ -8,6 +8,7 @@ from gradcompile.runtime.primitives import floor as rounded_down
 from gradcompile.runtime.primitives import rint as rounded
 from gradcompile.runtime.primitives import sqrt as square_root
 
+TAKES = ("float64", "float32")  # what the functions are called with
 INF = float("inf")
 INTEGRAL = 2.0**22  # quotients below have their integral part in either precision
 

@@ -33,6 +33,7 @@ __all__ = [
     "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "tanh_slope", "x_over_expm1", "xlogy",
 ]  # fmt: skip
 
+TAKES = ("float64",)  # what the functions are called with
 NAN = float("nan")
 MIN_NORMAL = 2.0**-1022
 UP, DOWN = 2.0**54, 2.0**-18  # lifts subnormal numbers; brings back the cube root

@@ -33,6 +33,7 @@ __all__ = [
     "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "tanh_slope", "x_over_expm1", "xlogy",
 ]  # fmt: skip
 
+TAKES = ("float32",)  # what the functions are called with
 NAN = float("nan")
 MIN_NORMAL = 2.0**-126
 UP, DOWN = 2.0**24, 2.0**-8  # lifts subnormal numbers; brings back the cube root

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import sympy
 
 from gradcompile import ir
-from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
 from gradcompile.formula import formulas
 from gradcompile.ir import Node
 from gradcompile.ops.gather import table
@@ -70,12 +70,6 @@ def dtype_name(dtype: npt.DTypeLike) -> str:
     if found not in DTYPES:
         raise ArgumentError(f"dtype {found!r} is not supported; use one of {', '.join(DTYPES)}")
     return found
-
-
-class NoSympyError(ExpressionError, sympy.SympifyError):  # type: ignore[misc]  # SymPy ships no types
-    """What SymPy is told that would compute with an array: its operators then leave the operation to the array."""
-
-    __init__, __str__ = ValueError.__init__, ValueError.__str__
 
 
 class Name(str):

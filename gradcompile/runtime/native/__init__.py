@@ -32,10 +32,11 @@ from functools import lru_cache
 from typing import Any
 
 from gradcompile.collector import collector_paused
+from gradcompile.errors import SubsetError
 from gradcompile.runtime.native.builtin import entry, machine_code
 from gradcompile.runtime.native.memory import connect_store
 from gradcompile.runtime.native.syntax import lines_of, own_lines, own_text, remember, syntax
-from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_of, kind_type, overload
+from gradcompile.runtime.native.values import Compiled, Kind, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
 
 __all__ = [
@@ -88,9 +89,23 @@ def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
     """What an intrinsic has to say: the signature of the function for these Numba types, and its code generator."""
     from numba import types
 
-    if not any(isinstance(t, types.Array) for t in arguments):  # a function of numbers: an integer is one of them
-        arguments = tuple(types.float64 if isinstance(t, types.Integer) else t for t in arguments)
-    lowered = lower(function, tuple(map(kind_of, arguments)))
+    name, takes = function.__name__, function.__globals__.get("TAKES")
+    has_arrays = any(isinstance(t, types.Array) for t in arguments)
+    if takes and has_arrays:
+        raise SubsetError(f"{name} takes numbers in compiled code; write a loop over the entries of the array")
+    real = types.float32 if takes == ("float32",) else types.float64
+    exact = (types.Boolean,) if has_arrays else (types.Integer, types.Boolean)
+    widened = (types.float32,) if takes == ("float64",) else ()
+    whole = types.int64 if has_arrays else real
+    arguments = tuple(whole if isinstance(t, exact) else real if t in widened else t for t in arguments)
+    if takes == ("float32",) and types.float64 in arguments:
+        raise SubsetError(f"{name} of vmath.single takes float32, got float64; write np.float32(x), or take vmath's")
+    try:
+        lowered = lower(function, tuple(map(kind_of, arguments)))
+    except (AttributeError, SubsetError) as error:
+        why = "an array is needed in place of a number, or a number" if isinstance(error, AttributeError) else error
+        given = ", ".join(map("{}: {}".format, function.__code__.co_varnames, arguments))
+        raise SubsetError(f"{name} is not made for ({given}): {why}") from error
     signature = kind_type(lowered.result)(*arguments)
     return signature, lambda context, builder, _, values: generate(context, builder, arguments, values, lowered)
 

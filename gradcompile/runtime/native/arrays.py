@@ -5,9 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gradcompile.errors import SubsetError
 from gradcompile.runtime.blas import PREFIX
 from gradcompile.runtime.native.tiles import tiled
-from gradcompile.runtime.native.values import FLOATS, SIZES, Array, SubsetError, Value, number
+from gradcompile.runtime.native.values import FLOATS, SIZES, Array, Value, number
 
 if TYPE_CHECKING:
     from gradcompile.runtime.native.writer import Unit, Writer

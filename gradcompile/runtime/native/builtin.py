@@ -8,8 +8,9 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradcompile.errors import SubsetError
 from gradcompile.runtime.native.memory import connect_store
-from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SIZES, Compiled, Kind, SubsetError, typed
+from gradcompile.runtime.native.values import ATTRIBUTES, FLOATS, SIZES, Compiled, Kind, typed
 
 HEAD = object.__basicsize__  # bytes of an object before what is its own
 DATA, LENGTHS, STRIDES = HEAD, HEAD + 16, HEAD + 24  # where in NumPy's arrays these addresses are

@@ -7,7 +7,7 @@ from io import StringIO
 from typing import Any
 
 from gradcompile.collector import collector_paused
-from gradcompile.runtime.native.values import SubsetError
+from gradcompile.errors import SubsetError
 
 KEPT = 1_000  # statements of a function whose tree is kept: one that is longer is lowered once
 _TEXTS: dict[str, str] = {}

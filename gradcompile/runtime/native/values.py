@@ -5,16 +5,14 @@ import struct
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gradcompile.errors import SubsetError
+
 SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
 REGISTER = 64  # bytes of a vector register
 SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"}
 PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")
 ATTRIBUTES = 'nounwind "prefer-vector-width"="512"'  # of functions
-
-
-class SubsetError(NotImplementedError):
-    """A text that is not of the subset: generated code never raises this, a hand-written function may."""
 
 
 Kind = tuple[Any, ...]  # of an argument: ("double", 1) for a value, (type, shape, strides) for an array
@@ -103,7 +101,7 @@ def kind_of(type: Any) -> Kind:
         return names.get(type.dtype, "i64"), unknown, True if type.layout == "C" else unknown
     if isinstance(type, types.Integer) or type in names:
         return names.get(type, "i64"), 1
-    raise SubsetError(f"an argument of type {type}")
+    raise SubsetError(f"an argument of type {type}; compiled code takes numbers, and arrays of float64, float32, int64")
 
 
 def foreign_result(target: Any, kinds: tuple[Kind, ...]) -> str:

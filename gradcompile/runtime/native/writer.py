@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gradcompile.errors import SubsetError
 from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.lines import Lines
 from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
@@ -18,7 +19,6 @@ from gradcompile.runtime.native.values import (
     SIZES,
     Array,
     Kind,
-    SubsetError,
     Value,
     foreign_result,
     number,
@@ -610,6 +610,8 @@ class Writer(Lines):
             owner = self.value(e.value.value)
             return owner.shape[indices[0].text]
         owner = self.value(e.value)
+        if isinstance(owner, Value):
+            raise SubsetError(f"{self.tree.name}: {ast.unparse(e)!r} of a number")
         if not isinstance(owner, Array):
             if indices[0].type == "literal":
                 return number(owner[indices[0].text])
