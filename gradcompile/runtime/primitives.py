@@ -13,7 +13,7 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
     rarely(slow, condition, fast, x, ...)
                              slow(x, ...) where the condition holds, else fast; compiled code enters slow, which is a
                              function of the subset, only if some lane needs it
-    lanes(start, stop)       the indices of a loop whose iterations do not depend on each other
+    lanes(start, stop)       the indices of a loop of which neighbouring turns may take each statement together
     zeros(shape, like)       a local array with the dtype of another; empty(shape, like); full(shape, value, like)
     integers(shape)          a local array of integers
     view(array, offset, shape)
