@@ -197,7 +197,7 @@ def test_reversed_samples_are_computed_before_a_pass():
 
 
 def test_a_table_as_long_as_the_samples():
-    table, data = np.random.default_rng(0).normal(size=3000), array("rows", (3000, 3))
+    table, rows = np.random.default_rng(0).normal(size=3000), array("rows", (3000, 3))
     check_grad(np.sum((rows @ w - table) ** 2), [w], {"rows": np.ones((3000, 3)), "w": np.ones(3)})
 
 
