@@ -53,7 +53,7 @@ def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
     unit = Unit(f"gc.{mark_of(function, kinds)}")
     entry = unit.function(function, kinds)
-    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign)
+    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails)
 
 
 def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
@@ -110,9 +110,17 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
     for name, (target, kinds, _) in lowered.foreign.items():
         link_foreign(context, builder.module, name, overload(target, kinds))
     operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
+    clear = ir.IntType(8)(0)
+    status = cgutils.alloca_once(builder, ir.IntType(8)) if lowered.fails else None
+    if status is not None:
+        builder.store(clear, status)
+        operands.append(builder.bitcast(status, cgutils.voidptr_t))
     result = ir.VoidType() if lowered.result == "void" else context.get_value_type(kind_type(lowered.result))
     called = ir.FunctionType(result, [v.type for v in operands])
     found = builder.call(cgutils.get_or_insert_function(builder.module, called, lowered.name), operands)
+    if status is not None:
+        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", builder.load(status), clear)):
+            context.call_conv.return_user_exc(builder, MemoryError, ("there is no memory for the arrays of the loss",))
     return context.get_dummy_value() if lowered.result == "void" else found
 
 
@@ -133,21 +141,29 @@ def unpacked(context: Any, builder: Any, type: Any, value: Any) -> list[Any]:
 
 
 def link_foreign(context: Any, module: Any, name: str, compiled: Any) -> None:
-    """Define a function of numbers and pointers that calls one that Numba compiled."""
+    """Define a function of numbers and pointers that calls one that Numba compiled.
+
+    One that fills arrays may find no memory: it takes the address of a byte as well, which it then sets to 1.
+    """
     from llvmlite import ir
     from numba import types
+    from numba.core import cgutils
 
     given = compiled.signature.args
     arguments = [part for t in given for part in parts(context, t)]
     result = context.get_value_type(compiled.signature.return_type)
     is_void = compiled.signature.return_type == types.none
+    arguments += [cgutils.voidptr_t] * is_void
     made = ir.Function(module, ir.FunctionType(ir.VoidType() if is_void else result, arguments), name)
     made.linkage = "linkonce_odr"
     builder = ir.IRBuilder(made.append_basic_block())
     context.active_code_library.add_linking_library(compiled.library)
     waiting = iter(made.args)
     values = [packed(context, builder, t, [next(waiting) for _ in parts(context, t)]) for t in given]
-    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    status, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    if is_void:
+        with cgutils.if_unlikely(builder, status.is_error):
+            builder.store(ir.IntType(8)(1), builder.bitcast(made.args[-1], ir.IntType(8).as_pointer()))
     _ = builder.ret_void() if is_void else builder.ret(found)
 
 
