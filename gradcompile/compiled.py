@@ -179,6 +179,10 @@ class Compiled:
     def kernel(self) -> Any:
         """The Numba dispatcher `kernel(theta, grad, *inputs)`: callable from any @njit code, serial, without the GIL.
 
+        Types, lengths and whether `grad` stands apart are checked, by the kernel's signature in `source`; an index
+        outside its axis gives NaN. Numba itself does not tell arrays of the other byte order from misaligned ones, of which it
+        may have met one: convert them before, np.asarray(x, float).
+
         In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
         """
         return getattr(self._route.kernel, "dispatcher", self._route.kernel)
@@ -319,8 +323,8 @@ class CompiledGrad(Compiled):
     def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
 
-        Arrays of the right dtype are bound by reference: changes in place are seen. That indices are inside their axes
-        is checked here, not when they change.
+        Arrays of the right dtype are bound by reference: changes of their entries are seen. That indices are inside
+        their axes is checked here; one that is changed to a place outside gives NaN.
         """
         converted = bind.match_inputs(self.problem.inputs, inputs, named)
         return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)

@@ -11,11 +11,12 @@ from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
 from gradcompile.lower.expression import literal
-from gradcompile.lower.loopir import Module, texts
+from gradcompile.lower.loopir import Function, Module, texts
 from gradcompile.lower.printer import print_module
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
+from gradcompile.types import ArrayType, dim_product
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
@@ -63,7 +64,19 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
     constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in tables.items()]
+    functions = [annotated(f, program) if f.name == "kernel" else f for f in functions]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
+
+
+def annotated(kernel: Function, program: Program) -> Function:
+    """The kernel with the types of its arguments, which those who call it from compiled code are held to."""
+    theta = ArrayType((sum(size_of(a.leaf.type.shape) for a in program.params),), program.value.type.dtype)
+    shape = program.value.type.shape
+    out = theta if program.gradients else ArrayType((dim_product(*shape) if shape else "_",), theta.dtype)
+    kinds = [a.leaf.type for a in program.inputs]
+    kinds = [t._replace(dtype="int64") if t.dtype == "bool" else t for t in kinds]
+    types = [str(t).removesuffix("[]") for t in (theta, out, *kinds)]
+    return replace(kernel, args=tuple(f'{name}: "{t}"' for name, t in zip(kernel.args, types, strict=True)))
 
 
 def ops_of(order: Iterable[Node]) -> set[Op]:

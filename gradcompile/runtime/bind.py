@@ -529,6 +529,7 @@ def make_bound(
     route: Route, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
 ) -> Callable[..., tuple[float, np.ndarray]]:
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
+    converted_inputs = fixed(converted_inputs)
     route.check(converted_inputs)
     kernel, run = route.kernel, route.choose(converted_inputs)
     kind = _DTYPES[dtype]
@@ -546,6 +547,11 @@ def make_bound(
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
     known |= {"run": run, "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
+
+
+def fixed(values: Sequence[Any]) -> list[Any]:
+    """The same arrays under headers of their own, so that no shape changes that has been checked."""
+    return [v.view() if isinstance(v, np.ndarray) else v for v in values]
 
 
 def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], ...] | None:

@@ -32,7 +32,9 @@ from functools import lru_cache
 from typing import Any
 
 from gradcompile.collector import collector_paused
+from gradcompile.errors import ArgumentTypeError
 from gradcompile.runtime.native.builtin import entry, machine_code
+from gradcompile.runtime.native.contract import check, contract_of, settled_types
 from gradcompile.runtime.native.memory import connect_store
 from gradcompile.runtime.native.syntax import own_lines, own_text, remember, syntax
 from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_of, kind_type, overload
@@ -90,9 +92,25 @@ def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
 
     if not any(isinstance(t, types.Array) for t in arguments):  # a function of numbers: an integer is one of them
         arguments = tuple(types.float64 if isinstance(t, types.Integer) else t for t in arguments)
-    lowered = lower(function, tuple(map(kind_of, arguments)))
+    contract = contract_of(function)
+    if contract:
+        arguments = settled_types(contract, arguments)
+    try:
+        lowered = lower(function, tuple(map(kind_of, arguments)))
+    except SubsetError as error:
+        if not contract:
+            raise
+        given = ", ".join(f"{name}: {t}" for name, t in zip(contract, arguments, strict=True))
+        raise ArgumentTypeError(f"the kernel can't take ({given}); pass contiguous arrays, as by "
+                                "np.ascontiguousarray(x)") from error  # fmt: skip
     signature = kind_type(lowered.result)(*arguments)
-    return signature, lambda context, builder, _, values: generate(context, builder, arguments, values, lowered)
+
+    def generated(context: Any, builder: Any, _: Any, values: Sequence[Any]) -> Any:
+        if contract:
+            check(context, builder, contract, arguments, values)
+        return generate(context, builder, arguments, values, lowered)
+
+    return signature, generated
 
 
 def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[Any], lowered: Compiled) -> Any:

@@ -275,7 +275,7 @@ class Writer(Lines):
         return ["entry:", *self.entry, *(["  br label %early", "early:", *self.early] if self.early else ())]
 
     def failure(self, last: Sequence[str] = ()) -> list[str]:
-        """What is done where there is no memory: what was taken is given back, at last the frame; the caller is told."""
+        """What is done where there is no memory: what was taken is given back, the frame last; the caller is told."""
         if not self.made.fails:
             return []
         frees: list[str] = []
