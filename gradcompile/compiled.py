@@ -22,6 +22,7 @@ from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
 from gradcompile.ir import Node, topological
 from gradcompile.lower import module_source
+from gradcompile.lower.dims import Names, in_dim, renamed
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
@@ -156,8 +157,13 @@ class Compiled:
         self.options = options
 
     @cached_property
+    def _coded(self) -> tuple[Problem, Names]:
+        """The problem with dimensions as generated code calls them, and what the user calls those that are renamed."""
+        return renamed(self.problem) if self.problem.arrays else (self.problem, {})
+
+    @cached_property
     def _derivation(self) -> Derivation:
-        return derive(self.problem, self.options, self.gradients_wanted)
+        return derive(self._coded[0], self.options, self.gradients_wanted)
 
     @cached_property
     def _as_written(self) -> Derivation:
@@ -169,7 +175,7 @@ class Compiled:
     @cached_property
     def source(self) -> str:
         """The complete generated module as text: the code that runs."""
-        return source_of(self.problem, self._derivation, self.what)
+        return source_of(self._coded[0], self._derivation, self.what)
 
     @cached_property
     def _module(self) -> Any:
@@ -180,8 +186,8 @@ class Compiled:
         """The Numba dispatcher `kernel(theta, grad, *inputs)`: callable from any @njit code, serial, without the GIL.
 
         Types, lengths and whether `grad` stands apart are checked, by the kernel's signature in `source`; an index
-        outside its axis gives NaN. Numba itself does not tell arrays of the other byte order from misaligned ones, of which it
-        may have met one: convert them before, np.asarray(x, float).
+        outside its axis gives NaN. Numba does not tell arrays of the other byte order from misaligned ones, of which
+        it may have met one: convert them before, np.asarray(x, float).
 
         In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
         """
@@ -190,8 +196,10 @@ class Compiled:
     @cached_property
     def _route(self) -> Route:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
-        growth, counts = self._derivation.growth, getattr(self._module, "COUNTED", ())
-        checks = self._demands._replace(counts=tuple(map(Count, counts))).check
+        names = self._coded[1]
+        growth = {tuple(names.get(d, d) for d in own): t for own, t in self._derivation.growth.items()}
+        counts = tuple(Count(in_dim(d, names)) for d in getattr(self._module, "COUNTED", ()))
+        checks = self._demands._replace(counts=counts).check
         return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
 
     @cached_property

@@ -12,7 +12,7 @@ from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
 from gradcompile.lower.expression import literal
 from gradcompile.lower.loopir import Function, Module, texts
-from gradcompile.lower.printer import print_module
+from gradcompile.lower.printer import KEPT, print_module
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
@@ -76,7 +76,8 @@ def annotated(kernel: Function, program: Program) -> Function:
     kinds = [a.leaf.type for a in program.inputs]
     kinds = [t._replace(dtype="int64") if t.dtype == "bool" else t for t in kinds]
     types = [str(t).removesuffix("[]") for t in (theta, out, *kinds)]
-    return replace(kernel, args=tuple(f'{name}: "{t}"' for name, t in zip(kernel.args, types, strict=True)))
+    texts = (f'{name}: "{t}"' for name, t in zip(kernel.args, types, strict=True))
+    return replace(kernel, args=tuple(t.replace(" ", KEPT) for t in texts))
 
 
 def ops_of(order: Iterable[Node]) -> set[Op]:

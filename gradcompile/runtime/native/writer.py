@@ -925,6 +925,9 @@ class Writer(Lines):
         passed = [part for a in args for part in self.parts(a)]
         passed += [Value("ptr", 1, "%status")] if result == "void" else []
         self.unit.declare(name, f"{result} @{name}({', '.join(a.type for a in passed)})")
+        if result in FLOATS:  # of single precision SciPy's functions give doubles
+            found = self.by_lane(result, name, passed)
+            return Value(self.real, found.width, self.converted(found, self.real, found.width))
         if result != "void":
             return self.by_lane(result, name, passed)
         self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
