@@ -548,7 +548,7 @@ def test_any_linear_places_and_bounds(
 
 def test_composed_lengths_are_checked_at_the_call() -> None:
     """An array of 2*n entries beside one of n: lengths that do not fit are refused, not read."""
-    f = compile_value(Sum(D[i] ** 2, (i, 0, 2 * n - 1)) * Sum(x[i], rows(i)), cache=False)
+    f = compile_value(Sum(D[i] ** 2, (i, 0, 2 * n - 1)) * Sum(x[i], rows(i)), inputs=[D, x], cache=False)
     want = (VALUES["D"] ** 2).sum() * VALUES["x"].sum()
     assert f(VALUES["D"], VALUES["x"]) == pytest.approx(want)
     with pytest.raises(ArgumentError, match=r"D has an axis of 13; 2\*n are needed, which is 14, as n is 7"):
@@ -560,7 +560,7 @@ def test_composed_lengths_are_checked_at_the_call() -> None:
 
 def test_gradient_from_end_to_end() -> None:
     """compile_grad of a logistic regression gives the gradient by hand, of named and of composed lengths."""
-    f = compile_grad(LOSSES["logistic"][0], w, cache=False)
+    f = compile_grad(LOSSES["logistic"][0], w, inputs=[X, y], cache=False)
     v = VALUES
     loss, grad = f(v["w"], v["X"], v["y"])
     assert loss == pytest.approx(LOSSES["logistic"][1](v))

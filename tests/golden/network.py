@@ -79,20 +79,20 @@ def samples(total, grad, start, stop, theta, X, t):
 
         negative_2 = view(work, 1280, (1, m))
         d_sum = view(work, 1408, (1, m))
-        d_picked_i = -float64(1.0) / n
+        d_picked_i = -float64(1.0) / n            # dL/dpicked
         for i in lanes(0, m):
             sum_i = exp_diff[0, i] + exp_diff[1, i]  # sum(exp(... + ...), axis=1)
             negative_2[0, i] = -log(sum_i)        # -log(sum(exp(... + ...), axis=1)[:, None])
             d_sum[0, i] = -d_picked_i / sum_i
 
-        summed = view(work, 1024, (m,))
+        picked = view(work, 1024, (m,))
         d_diff = view(work, 2048, (2, m))
-        summed[:] = 0.0
+        picked[:] = 0.0
         for j in range(2):
             partial[:] = 0.0
             for i in lanes(0, m):
                 eq_i = place[i] == j
-                summed[i] += diff[j, i] + negative_2[0, i] if eq_i else 0.0
+                picked[i] += diff[j, i] + negative_2[0, i] if eq_i else 0.0  # log_softmax(...)[arange(n), t]
                 d_diff_i = (d_picked_i if eq_i else 0.0) + d_sum[0, i] * exp_diff[j, i]  # dL/ddiff
                 d_diff[j, i] = d_diff_i
                 partial[i % LANES] += d_diff_i
@@ -101,7 +101,7 @@ def samples(total, grad, start, stop, theta, X, t):
         partial_2[:] = 0.0
         for i in lanes(0, m):
             t_b_i_2 = t_b[i]
-            partial_2[i % LANES] += -(summed[i] if (-2 <= t_b_i_2) & (t_b_i_2 < 2) else float("nan"))
+            partial_2[i % LANES] += -(picked[i] if (-2 <= t_b_i_2) & (t_b_i_2 < 2) else float("nan"))
         total[0] += fold(partial_2)
 
         d_relu = view(work, 2304, (4, m))
