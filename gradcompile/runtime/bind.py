@@ -26,6 +26,7 @@ _INT64 = np.dtype("int64")
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
 _COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
+_EXACT = 1 << 53  # whole numbers below are told apart in float64
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
 _MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
@@ -319,9 +320,21 @@ def make_value(
         shape = () if scalar else shape_of(inputs)
         out = np.empty(0 if scalar else math.prod(shape), dtype)
         value = route.choose(inputs)(theta, out, *inputs)
+        if kind.kind == "i":
+            check_whole(value if scalar else out)
         return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
 
     return call
+
+
+def check_whole(found: Any) -> None:
+    """Raise if a result of whole numbers may not be what was computed: a kernel writes them as floats."""
+    largest = np.max(np.abs(np.asarray(found, np.float64)), initial=0.0)
+    if largest >= _EXACT:
+        raise ArgumentError(
+            f"the result holds whole numbers of 2**53 and more, as {largest:.0f}, which floats do not "
+            "tell apart; subtract what they have in common from the inputs, or compute it with NumPy"
+        )
 
 
 def make_call(

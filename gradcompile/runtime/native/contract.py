@@ -7,6 +7,7 @@ memory with another, in each call: a few comparisons.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
@@ -140,7 +141,8 @@ def overlaps(
     low, high = ranges[written]
     for name, (first, last) in ranges.items():
         if name != written:
-            shares = builder.and_(builder.icmp_unsigned("<", low, last), builder.icmp_unsigned("<", first, high))
+            pairs = (low, last), (first, high), (low, high), (first, last)
+            shares = reduce(builder.and_, [builder.icmp_unsigned("<", a, b) for a, b in pairs])
             yield (
                 written,
                 shares,

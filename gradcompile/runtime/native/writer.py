@@ -774,6 +774,8 @@ class Writer(Lines):
             return Value(kind, x.width, self.emit(text))
         if name in CONVERSIONS:
             return Value(CONVERSIONS[name], args[0].width, self.converted(args[0], CONVERSIONS[name], args[0].width))
+        if name == "remainder":
+            return self.remainder(*args)
         if name == "to_int":
             return self.integral(self.settled(args[0]))
         raise SubsetError(f"{self.tree.name}: a call of {name!r}")
@@ -798,6 +800,17 @@ class Writer(Lines):
         if name == "min" and x.type == "literal":
             self.most[found.text] = x.text
         return found
+
+    def remainder(self, x: Value, y: Value) -> Value:
+        """The remainder of integers with the sign of the divisor; processors trap where that is 0 or, of one k, -1."""
+        (x, y), type, width = self.unified(x, y)
+        zero, one = number(0), number(1)
+        traps = self.compare(ast.Eq, self.binary(ast.Mult, y, self.binary(ast.Add, y, one)), zero)  # of 0 and -1 alone
+        safe = self.select(traps, one, y)
+        left = Value(type, width, self.emit(f"srem {typed(type, width)} {x.text}, {safe.text}"))
+        crossed = self.compare(ast.Lt, self.binary(ast.BitXor, left, safe), zero)
+        moved = self.select(crossed, self.binary(ast.Add, left, safe), left)
+        return self.select(self.compare(ast.Eq, left, zero), zero, moved)
 
     def integral(self, x: Value) -> Value:
         """A float's integral part as an integer, saturated."""
