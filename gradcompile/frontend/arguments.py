@@ -120,6 +120,11 @@ def indices(expr: Any) -> tuple[Any, ...]:
     return tuple(expr.args[1:])
 
 
+def base_of(expr: Any) -> Any:
+    """The array that an entry is of; None for anything else."""
+    return expr.args[0] if isinstance(expr, sympy.Indexed | MatrixElement) else None
+
+
 def symbol_name(expr: Any) -> str:
     """What an argument is called: x for x(t), dx_dt for its derivative, W_2_3 for W[2, 3].
 
@@ -213,6 +218,21 @@ def base_shape(base: Any, role: str) -> Shape | None:
         raise ExpressionError(f"{base} has the symbolic shape {tuple(shape)}; give it numbers, as in (3, 4)") from None
 
 
+def check_bases(bases: Iterable[Any]) -> None:
+    """Raise ExpressionError for an IndexedBase with an offset or strides, which say where entries lie in memory."""
+    for base in bases:
+        if isinstance(base, sympy.IndexedBase) and base.offset != 0:
+            raise ExpressionError(
+                f"{base} has offset={base.offset}, which is for addresses in C; make it IndexedBase('{base}', "
+                f"shape=...) and write the places as {base}[i + {base.offset}]"
+            )
+        if isinstance(base, sympy.IndexedBase) and base.strides not in (None, "C", "F"):
+            raise ExpressionError(
+                f"{base} has strides={base.strides}, which are for addresses in C; make it IndexedBase('{base}', "
+                "shape=...) and pass the array with its axes, in any layout"
+            )
+
+
 def dimension(expr: Any) -> Dim:
     """A dimension of a matrix: a number, or a polynomial in symbols with whole coefficients.
 
@@ -269,6 +289,13 @@ def check_distinct(found: Sequence[Slot]) -> None:
                 where = f"in {other} and in {s.role}" if other != s.role else f"twice in {s.role}"
                 raise ArgumentError(f"{symbol} is given {where}; name it once")
             holder[symbol] = s
+    for symbol, s in holder.items():
+        array = holder.get(base_of(symbol))
+        if array is not None and array.role in ("params", s.role):
+            raise ArgumentError(
+                f"{symbol} is an entry of {array.base}, and both are arguments; name {array.base} whole, or its "
+                "entries one by one"
+            )
     check_assumptions(holder)
     names: set[str] = set()
     for s in (s for s in found if not isinstance(s.original, sympy.Dummy)):

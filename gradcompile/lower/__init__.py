@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
-from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
+from gradcompile.lower.arrays import dims_of, lower_arrays
 from gradcompile.lower.expression import literal
 from gradcompile.lower.loopir import Function, Module, texts
 from gradcompile.lower.printer import KEPT, print_module
@@ -25,8 +25,8 @@ HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span",
                                      "settle"),
            "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
-           "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
-                                            "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+           "gradcompile.runtime.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
+                                            "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
            "COUNTED": "  # lengths that BLAS counts in 32 bits",
            "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
@@ -39,7 +39,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     ops = ops_of(program.order)
     called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
-    arrays = is_array_program(program)
+    arrays = program.arrays
     dims = dims_of(program) if arrays else ()
     own = OF_ARRAYS if arrays else OF_ROWS
     fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
