@@ -8,7 +8,7 @@ from gradcompile.runtime.jit import jit
 
 
 @jit
-def kernel(theta, grad):
+def kernel(theta: "float64[6]", grad: "float64[6]"):
     """Write the gradient to grad and return the loss."""
     W_0_0 = theta[0]
     W_0_1 = theta[1]

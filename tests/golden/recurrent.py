@@ -184,7 +184,7 @@ def finish(grad, theta, rows, shared, steps):
 
 
 @jit
-def kernel(theta, grad, steps):
+def kernel(theta: "float64[63]", grad: "float64[63]", steps: "float64[n, 2]"):
     """Write the gradient to grad and return the loss."""
     n = steps.shape[0]
     grad[:] = 0.0

@@ -11,7 +11,7 @@ from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
-from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function
+from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored
 from gradcompile.ir import Node, apply
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span, expand
@@ -224,7 +224,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
 @function(np.argmin, method="argmin")
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The place of the smallest entry along an axis, the first of equals."""
-    return argmax(Array(elementwise("neg", arithmetic(lift(a)))), axis, keepdims=keepdims)
+    return argmax(Array(mirrored(arithmetic(lift(a)))), axis, keepdims=keepdims)
 
 
 # Matrices by the places of their entries
