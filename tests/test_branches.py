@@ -1,4 +1,4 @@
-"""Nothing leaks from what was left out: by selections, in loops, linear algebra, products of missing data, and picks."""
+"""Nothing leaks from what was left out: by selections, in loops, linear algebra, products of missing data, picks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -103,10 +103,10 @@ def known(r: Any, m: Any) -> Any:
         (lambda w, x, m: known(np.sum(x * w, axis=1), m), [10, 20]),
         (lambda w, x, m: known(np.einsum("ij,j->i", x, w), m), [10, 20]),
         (lambda w, x, m: known(np.einsum("ij,j,j->i", x, w, w), m), [36, 144]),
-        (lambda w, x, m: known(x @ np.outer(w, w), m[:, None]), [200, 200]),
+        (lambda w, x, m: known(x @ np.outer(w, w), m[:, None]), [100, 200]),
         (lambda w, x, m: known((x[:, None] @ w)[:, 0], m), [10, 20]),
         (lambda w, x, m: known(gc.scan(lambda c, r: (c, w @ r), 0.0, x)[1], m), [10, 20]),
-        (lambda w, x, m: gc.scan(lambda c, s: (c + np.where(s[1], (w @ s[0]) ** 2, 0.0), None), 0.0, (x, m))[0], [10, 20]),
+        (lambda w, x, m: gc.scan(lambda c, s: (c + known(w @ s[0], s[1]), None), 0.0, (x, m))[0], [10, 20]),
         (lambda w, x, m: known(gc.conv(x[:, None], np.reshape(w, (1, 1, 2)))[:, 0, 0], m), [10, 20]),
         (lambda w, x, m: known(np.log(np.exp(x)) @ w, m), [10, 20]),
         (lambda w, x, m: known(np.cumsum(x * w, axis=1)[:, -1], m), [10, 20]),
@@ -163,5 +163,5 @@ def test_entries_that_nobody_picks(loss: Callable[[Any], Any], slopes: list[floa
 
 def test_the_right_class_is_picked_at_no_cost() -> None:
     z, t = gc.array("z", ("n", 3)), gc.array("t", "n", dtype="int64")
-    f = gc.compile_grad(np.mean(gc.cross_entropy(z, t)), [gc.array("p")], inputs=[z, t])
-    assert f.cost.operations < 200 if hasattr(f.cost, "operations") else True
+    f = gc.compile_grad(np.mean(gc.cross_entropy(z * gc.array("p"), t)), [gc.array("p")], inputs=[z, t])
+    assert "0.0 < " not in f.source
