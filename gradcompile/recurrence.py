@@ -187,8 +187,11 @@ def scan_vjp(g: Node, n: Node, outer: Care | None = None) -> Tangents:
         carried |= {k: carried[k]._replace(reach=None) for k in open} | {k: begun(loop, k, care) for k in grown}
     kept = {leaf for leaf, arg in zip(loop.leaves, step.args, strict=True)
             if leaf in received and not is_stored(arg) and is_kept(received[leaf], arg, care, outer)}  # fmt: skip
-    return transposed_step(step, received, dict(sorted(carried.items())), finals, kept,
-                           (rows.values, sums.values))  # fmt: skip
+    parts = transposed_step(step, received, dict(sorted(carried.items())), finals, kept, (rows.values, sums.values))
+    for leaf, part in zip(loop.leaves, parts, strict=True):
+        if leaf in kept and part is not None:
+            outer.known[part.args[0]] = care.is_chosen(received[leaf].args[0])
+    return parts
 
 
 def begun(loop: Loop, k: int, care: Care) -> Carried:

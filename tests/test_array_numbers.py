@@ -85,7 +85,6 @@ def test_floor_divide() -> None:
         lambda x: np.linalg.inv(np.reshape(np.max(x), (1, 1))),
         lambda x: np.linalg.cholesky(np.reshape(np.max(x) + 9, (1, 1))),
         lambda x: round(np.max(x)) + np.sum(x),
-        lambda x: round(x, 1) + x,
         lambda x: np.median(x),
         lambda x: np.median(x, axis=1, keepdims=True),
         lambda x: np.prod(x, axis=(0, 1)),
