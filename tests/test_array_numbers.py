@@ -236,3 +236,12 @@ def test_whole_numbers_in_a_product_follow_the_floats() -> None:
     for loss in (np.sum(np.sum(w * k, axis=1) ** 2), np.sum((k @ w) ** 2)):
         value, grads = gc.compile_grad(loss, [w], inputs=[k])(np.ones(30), table)
         assert value == np.sum(table.sum(1) ** 2) and grads.w.tolist() == (2 * table.T @ table.sum(1)).tolist()
+
+
+def test_floats_beside_float32_are_float32() -> None:
+    x, k = gc.array("x", 4, "float32"), gc.array("k", 4, "int64")
+    at, places = np.array([1, 2, 4, 8], np.float32), np.arange(4)
+    for loss in (np.sum(np.where(k > 1, 1.0, 0.0) * x), np.sum(x @ (k / 2)), np.median(x) + np.mean(k) * np.sum(x),
+                 np.sum(np.where(k > 1, x, k / 2)), np.sum(np.stack([x, k / 2]))):  # fmt: skip
+        value, grads = gc.compile_grad(loss, [x], inputs=[k])(at, places)
+        assert np.isfinite(value) and grads.x.dtype == np.float32
