@@ -110,7 +110,7 @@ def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
 
 
 def taken_types(function: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The Numba types that arguments of a function without a contract are taken as; an integer is a number like others."""
+    """The Numba types that arguments are taken as where no contract says it; an integer is a number like others."""
     from numba import types
 
     name, takes = function.__name__, function.__globals__.get("TAKES")
