@@ -15,9 +15,9 @@ DEARER = {"gather": 8, "div": 4, "sqrt": 6, "stop_gradient": 0}  # than operatio
 MOVED = frozenset({"broadcast", "item", "transpose", "cast", "window", "reshape"})  # entries at another place
 STORED = frozenset(
     {"sum", "amax", "dot", "scatter_add", "assemble", "overlap", "cumsum", "argsort", "argmax", "solve", "det"}
-    | {"logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "scanned"}
+    | {"logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs", "scanned"}
 )  # ops whose results stand in memory
-MATRICES = ("solve", "det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "argsort")
+MATRICES = ("solve", "det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs", "argsort")
 WHOLE = (*MATRICES, "dot", "scanned")  # ops that take their arguments from memory
 ALIASES = ("transpose", "item", "reshape")
 
@@ -140,9 +140,14 @@ def merges(n: Node) -> bool:
 
 def base(n: Node, given: Mapping[Node, object]) -> Node | None:
     """What has to stand in memory so that an array does; None if it does already."""
-    while n not in given and (is_copy(n) or (n.op.name in ALIASES and (n.op.name != "item" or is_slice(n)))):
+    while n not in given and (is_copy(n) or is_alias(n)):
         n = n.args[0]
     return None if n in given or not n.type.shape else n
+
+
+def is_alias(n: Node) -> bool:
+    """Whether an array is part of another one's memory, or all of it; a number has none."""
+    return n.op.name in ALIASES and bool(n.args[0].type.shape) and (n.op.name != "item" or is_slice(n))
 
 
 def is_copy(n: Node) -> bool:
