@@ -95,15 +95,14 @@ LOSSES: list[tuple[Any, type[GradcompileError], str]] = [
     (w + sp.Rational(1, 10**400), ExpressionError, "outside the range"),
     (w + sp.Float(2) ** 10**7, ExpressionError, "about 2..10000001|outside the range"),
     (w + sp.Integer(7) ** 100_000, ExpressionError, "of 280737 bits"),
-    (sp.besselj(w, w), ExpressionError, "order w of besselj is not an integer"),
+    (sp.besselj(w, w), ExpressionError, "order w of besselj is no number as it stands"),
     (sp.besselj(sp.Rational(1, 2), w), ExpressionError, "expand_func"),
     (sp.polygamma(-2, w), ExpressionError, "negative order"),
     (sp.LambertW(w, 2), ExpressionError, "branch 2 of LambertW is not real"),
     (sp.Sum(w**k, (k, 0, sp.oo)), ExpressionError, "bounds 0 and oo are not integers"),
-    (sp.Sum(w * k, (k, 0, x)), ExpressionError, "bounds 0 and x are not integers"),
+    (sp.Sum(w * k, (k, 0, x)), ExpressionError, "bounds 0 and x are no whole numbers as they stand"),
     (sp.Sum(w**k, (k, 0, 10**9)), ExpressionError, "1000000001 terms"),
     (W[k] * w, ExpressionError, r"index k is not constant.*Sum\(W\[k\]"),
-    (sp.Determinant(sp.ImmutableMatrix(sp.diag(*[w] * 7))), ExpressionError, "at most 6 x 6"),
     (functions.mean(w), ExpressionError, "has no value a sample; name the symbols.*data="),
 ]
 
