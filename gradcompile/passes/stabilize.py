@@ -162,8 +162,14 @@ def one_minus_sigmoid(n: Node) -> Node | None:
 
 
 def sigmoid_less_half(n: Node) -> Node | None:
-    """c*sigmoid(x) - c/2 = c/2*tanh(x/2)."""
-    return one_less(n, "sigmoid", lambda x, _: scaled(0.5, make("tanh", scaled(0.5, x))), 0.5)
+    """c*sigmoid(x) - c/2 = c/2*tanh(x/2) where |x| < 1; the derivative of tanh loses digits beyond."""
+    return one_less(n, "sigmoid", lambda x, _: centred_sigmoid(x), 0.5)
+
+
+def centred_sigmoid(x: Node) -> Node:
+    """sigmoid(x) - 1/2, accurate near 0."""
+    near = scaled(0.5, make("tanh", scaled(0.5, x)))
+    return make("select", apply("lt", make("abs", x), number(1.0, x)), near, plus(make("sigmoid", x), -0.5))
 
 
 def softplus_less_argument(n: Node) -> Node | None:
@@ -454,7 +460,18 @@ def inverse(n: Node) -> Node | None:
         return x.args[0]
     if x.op.name == "neg" and (n.op.name, x.args[0].op.name) in INVERSES and n.op.name != "log1p":
         return make("neg", x.args[0].args[0])
-    return make("abs", x.args[0]) if (n.op.name, x.op.name) == ("acosh", "cosh") else None
+    if (n.op.name, x.op.name) == ("acosh", "cosh"):
+        return make("abs", x.args[0])
+    return half_logit(x) if n.op.name == "atanh" else None
+
+
+def half_logit(x: Node) -> Node | None:
+    """atanh(2*sigmoid(u) - 1) = u/2."""
+    c, y = split(x)
+    if y is None or y.op.name != "select" or abs(c) != 2 or y.args[2].op.name != "add":
+        return None
+    found = next((a.args[0] for a in y.args[2].args if a.op.name == "sigmoid"), None)
+    return scaled(0.25 * c, found) if found is not None and centred_sigmoid(found) is y else None
 
 
 INVERSES = {("atanh", "tanh"), ("asinh", "sinh"), ("log1p", "expm1"), ("tan", "atan"), ("sinh", "asinh")}
@@ -500,7 +517,7 @@ def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
         argument = x if is_const(y, 0.0) else scaled(2.0, x)
         if e in fraction(top)[1]:
             return replaced_once(top, e, make("sigmoid", argument))
-        if is_const(y, 0.0):
+        if is_const(y, 0.0) and not any(map(overflows, fraction(top)[1])):
             return make("mul", top, make("sigmoid", make("neg", x)))
     return None
 
@@ -508,30 +525,6 @@ def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
 def over(x: Node, c: float) -> Node:
     """x/c."""
     return x if c == 1 else make("div", x, number(c, x))
-
-
-def tanh_of_exps(n: Node) -> Node | None:
-    """expm1(x)/(c*exp(x) + c) = tanh(x/2)/c, and sinh(x)/cosh(x) = tanh(x)."""
-    c, below = factors(n.args[1])
-    top = n.args[0]
-    above = fraction(top)[1]
-    if len(below) != 1 or c == 0:
-        return None
-    if below[0].op.name == "cosh":
-        f, t = make("sinh", below[0].args[0]), below[0].args[0]
-    else:
-        found = positive_exps(below[0]) or []
-        if len(found) != 2 or found[0][0] != found[1][0]:
-            return None
-        (k, u), (_, v) = found
-        u, v = (v, u) if is_const(u, 0.0) else (u, v)
-        if is_const(v, 0.0):
-            f, t, c = make("expm1", u), scaled(0.5, u), c * k
-        elif v is make("neg", u):
-            f, t, c = make("sinh", u), u, 2 * c * k
-        else:
-            return None
-    return over(replaced_once(top, f, make("tanh", t)), c) if f in above else None
 
 
 def bernoulli(n: Node) -> Node | None:
@@ -726,7 +719,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "log": (*LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),
     "lgamma": (lgamma_of_exp,),
-    "div": (tanh_of_exps, bernoulli, logistic, quotient_of_exps),
+    "div": (bernoulli, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
     "mul": (x_log_x, product_of_exps),
     "pow": (power_of_exps,),
