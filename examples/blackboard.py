@@ -15,12 +15,12 @@ def main() -> None:
     w, x, y = sp.symbols("w x y")
     f = compile_grad((w * x - y) ** 2, [w])
 
-    loss, grads = f(2.0, 3.0, 10.0)
+    loss, grads = f(2.0, x=3.0, y=10.0)
     print(f"loss  = {loss:g}")
     print(f"dL/dw = {grads.w:g}   (by hand: 2*(w*x - y)*x = 2*(-4)*3)\n")
 
     print(f"{'name':<10}{'formula':<20}{'value':>8}{'adjoint':>10}")
-    for row in f.explain(2.0, 3.0, 10.0).rows:
+    for row in f.explain(2.0, x=3.0, y=10.0).rows:
         adjoint = "" if row.adjoint is None else f"{row.adjoint:g}"
         print(f"{row.name:<10}{row.formula:<20}{row.value:>8g}{adjoint:>10}")
 

@@ -25,7 +25,7 @@ def main() -> None:
     X, y = gc.array("X", ("n", 30)), gc.array("y", ("n",))
     w, b = gc.array("w", (30,)), gc.array("b")
     loss = np.sum(gc.binary_cross_entropy_with_logits(X @ w + b, y)) + np.sum(w**2) / 2
-    f = gc.compile_grad(loss, [w, b])
+    f = gc.compile_grad(loss, [w, b], inputs=[X, y])
 
     found = minimize(f.bind(features, labels), np.zeros(f.size), jac=True, method="L-BFGS-B", tol=1e-14)
     weights, bias = f.unpack(found.x)

@@ -41,7 +41,7 @@ def main() -> None:
     params = {name: gc.array(name, shape) for name, shape in shapes.items()}
     said = forecasts(x, **params)
     penalty = 3e-3 * (np.sum(params["W"] ** 2) + np.sum(params["U"] ** 2) + np.sum(params["v"] ** 2))
-    f = gc.compile_grad(np.mean((said - y) ** 2) + penalty, params)
+    f = gc.compile_grad(np.mean((said - y) ** 2) + penalty, params, inputs=[x, y])
     predict = gc.compile_value(said, params)
 
     start = 0.5 * np.random.default_rng(0).normal(size=f.size)

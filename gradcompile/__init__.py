@@ -4,7 +4,7 @@
 >>> from gradcompile import compile_grad
 >>> w, x, y = sp.symbols("w x y")
 >>> f = compile_grad((w*x - y)**2, [w])
->>> loss, grads = f(2.0, 3.0, 10.0)
+>>> loss, grads = f(2.0, x=3.0, y=10.0)
 >>> loss, grads.w
 (16.0, -24.0)
 """
@@ -47,7 +47,7 @@ from gradcompile.frontend.nn import (
 )
 from gradcompile.optim import TrainingResult, sgd
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ArgumentError",

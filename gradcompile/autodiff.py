@@ -4,12 +4,26 @@ Both build nodes, never numbers, so derivatives of derivatives and sharing with 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
 
-from gradcompile.bounds import SMALL, lower_bounds
 from gradcompile.errors import GraphError
 from gradcompile.ir import Node, apply, const, depends_on, is_const, node, topological
+from gradcompile.masks import (
+    PICKING,
+    Care,
+    anywhere,
+    is_cover,
+    is_masked,
+    is_stored,
+    masked,
+    multiple,
+    ones_where,
+    positive,
+    times,
+    total,
+    unpicked,
+)
+from gradcompile.ops.contract import spread
 from gradcompile.ops.record import Vjp
 from gradcompile.ops.shape import expand
 from gradcompile.types import Shape
@@ -17,15 +31,6 @@ from gradcompile.types import Shape
 COPIED = frozenset(
     {"sum", "assemble", "pack", "transpose", "reshape", "scatter_add", "overlap"}
 )  # their transposes copy entries of the adjoint
-TAME = frozenset(
-    {"const", "leaf", "table", "iota", "add", "mul", "neg", "abs", "sign", "max", "min", "sin", "cos", "tanh", "erf"}
-    | {"sigmoid", "softplus", "select", "stop_gradient", "cast", "size", "sum", "amax", "cumsum", "dot", "broadcast"}
-    | {"item", "assemble", "transpose", "reshape", "pack", "take", "scatter", "gather", "scatter_add", "window"}
-    | {"overlap", "lt", "le", "eq", "ne", "and", "or", "xor", "not", "heaviside", "floor", "ceil", "rint", "atan"}
-    | {"erfc", "argmax", "argsort"}
-)  # finite, as their partials are, where their arguments are, overflow apart
-INFINITE_AT_ZERO = frozenset({"div", "sqrt", "log"})  # of their last argument, or their partials are
-op_name = attrgetter("op.name")
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -49,63 +54,48 @@ def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -
     return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt)
 
 
-def pulled(cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node]) -> dict[Node, Node]:
+def pulled(
+    cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node], care: Care | None = None
+) -> dict[Node, Node]:
     """The adjoints of several outputs together, each given with its cotangent."""
     order = topological([output for output, _ in cotangents])
+    care = care or Care(order)
     active = depends_on(order, wrt)
     received: dict[Node, list[Node]] = {}
     for output, cotangent in cotangents:
         received.setdefault(output, []).append(cotangent)
     result: dict[Node, Node] = {}
-    wild = wild_nodes(order)
     for n in reversed(order):
         if n in received and n in active:
-            adjoint = result[n] = accumulate(received.pop(n), n, n in wild)
-            for arg, part in zip(n.args, contributions(n, adjoint, wild), strict=True):
+            adjoint = result[n] = accumulate(received.pop(n), n, care)
+            for arg, part in zip(n.args, contributions(n, adjoint, care), strict=True):
                 if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
     return result
 
 
-def wild_nodes(order: Sequence[Node]) -> set[Node]:
-    """The nodes that may be infinite or NaN where the leaves are finite, or that the loss itself asks about.
-
-    0 times such a value is NaN, so nothing may reach them from behind a branch. All others need no such care, and
-    neither do quotients, roots and logarithms of what stays above zero, as a variance plus a small number.
-    """
-    least = lower_bounds(order)
-    asked = [n.args[0] for n in order if n.op.name in ("ne", "eq") and n.args[0] is n.args[1]]
-    return depends_on(order, [*(n for n in order if not (is_tame(n) or is_apart(n, least))), *asked])
-
-
-def is_tame(n: Node) -> bool:
-    """Whether a node is finite where its arguments are, overflow apart; a loop, if its steps are."""
-    if n.op.name == "scan":
-        return all(map(is_tame, topological(n.params[0].roots)))
-    return n.op.name in TAME
-
-
-def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
-    """Whether a node is infinite at 0 alone, and its argument, or divisor, stays above that."""
-    return n.op.name in INFINITE_AT_ZERO and least[n.args[-1]] >= SMALL
-
-
-def contributions(n: Node, adjoint: Node, wild: Set[Node]) -> Sequence[Node | None]:
+def contributions(n: Node, adjoint: Node, care: Care) -> Sequence[Node | None]:
     """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
+    if n.op.careful is not None:
+        careful = n.op.careful
+        return transposed(lambda g, loop: careful(g, loop, care), adjoint, n, care)
     if n.op.vjp is not None:
-        return contracted(adjoint, n, wild) if n.op.name == "dot" else transposed(n.op.vjp, adjoint, n, wild)
+        rule = contracted if n.op.name == "dot" else picked if n.op.name in PICKING else transposed
+        return rule(n.op.vjp, adjoint, n, care)
     if n.op.partials is not None:
         return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
     return [None] * len(n.args)
 
 
-def transposed(rule: Vjp, adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[Node | None]:
-    """The transpose of a linear op; what it passes on from behind a branch to something wild stays behind one.
+def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
+    """The transpose of an op; what it passes on from behind a branch stays behind one, where that matters.
 
     One condition for all entries is kept. Conditions of single entries are copied where the transpose copies entries;
-    where it adds them up, as scatter does, a place is behind a branch that none of its entries took.
+    where it adds them up, as scatter does, a place is behind a branch that none of its entries took. A transpose that
+    computes with values, as of an inverse, may give NaN itself.
     """
-    if not is_masked(adjoint) or all(is_stored(a) or a not in wild for a in n.args):
+    behind = [n] if n.op.reach else []
+    if not any(care.keeps(adjoint, a) for a in (*behind, *n.args) if a is n or not is_stored(a)):
         return rule(adjoint, n)
     condition, shape = adjoint.args[0], adjoint.type.shape
     taken: Sequence[Node | None] = [condition] * len(n.args)
@@ -118,34 +108,43 @@ def transposed(rule: Vjp, adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[N
     return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
 
 
+def picked(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
+    """The transpose of an op that picks entries: the others are behind a branch, if the adjoint 0 would not do."""
+    a = n.args[0]
+    if is_masked(adjoint) or is_stored(a) or a not in care.wild or is_cover(n):
+        return transposed(rule, adjoint, n, care)
+    ones = expand(const(1.0, adjoint.type.dtype), n.type.shape)
+    return [None if p is None or c is None else masked(positive(c), p)
+            for p, c in zip(rule(adjoint, n), rule(ones, n), strict=True)]  # fmt: skip
+
+
 def reached(rule: Vjp, adjoint: Node, n: Node) -> list[Node | None]:
     """Where the transpose of an op gets something from an adjoint behind a branch: the places that it adds ones to."""
-    condition, zero = adjoint.args[0], adjoint.args[2]
-    ones = expand(apply("select", condition, const(1.0, zero.type.dtype), zero), n.type.shape)
-    return [None if c is None else apply("lt", zero, c) for c in rule(ones, n)]
+    ones = expand(ones_where(adjoint.args[0], adjoint.type.dtype), n.type.shape)
+    return [None if c is None else positive(c) for c in rule(ones, n)]
 
 
-def contracted(adjoint: Node, n: Node, wild: Set[Node]) -> Sequence[Node | None]:
+def contracted(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
     """The transposes of a contraction; nothing leaks through an operand that may be infinite where no adjoint goes.
 
     0 times an infinity is NaN, so such an operand is 0 there. Finite operands, as in most networks, cost nothing.
     """
-    rule, reach = n.op.vjp, n.op.reach
-    assert rule is not None
-    assert reach is not None
-    if not is_masked(adjoint) or not any(a in wild for a in n.args):
+    if not any(care.keeps(adjoint, a) for a in n.args):
         return rule(adjoint, n)
     if not adjoint.args[0].type.shape:
-        return transposed(rule, adjoint, n, wild)
-    taken = [c if a in wild else None for a, c in zip(n.args, reached(reach, adjoint, n), strict=True)]
+        return transposed(rule, adjoint, n, care)
+    taken = [behind(adjoint, n, k) if care.keeps(adjoint, a) else None for k, a in enumerate(n.args)]
     args = [a if c is None else masked(c, a) for a, c in zip(n.args, taken, strict=True)]
     parts = rule(adjoint, node(n.op, args, n.params))
     return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
 
 
-def is_stored(n: Node) -> bool:
-    """Whether a value comes from outside, as a leaf, an entry of one, or a vector of them: nothing lies behind."""
-    return not n.args or (n.op.name in ("item", "pack") and all(not a.args for a in n.args))
+def behind(adjoint: Node, n: Node, k: int) -> Node | None:
+    """Where the adjoint of a contraction reaches an operand: somewhere along the axes that the operand lacks."""
+    labels, own = n.params[k], n.params[2]
+    lost = [j for j, label in enumerate(own) if label not in labels]
+    found = anywhere(adjoint.args[0], n.type.shape, lost, adjoint.type.dtype)
+    return found and spread(found, [label for label in own if label in labels], labels, n.args[k].type.shape)
 
 
 def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
@@ -155,12 +154,12 @@ def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
     return [None if c is None else apply("lt", condition.args[0], c) for c in rule(condition.args[1], n)]
 
 
-def accumulate(parts: Sequence[Node], primal: Node, is_wild: bool) -> Node:
+def accumulate(parts: Sequence[Node], primal: Node, care: Care) -> Node:
     """The sum of the contributions, of the primal's shape: what broadcasting spread out is summed, once."""
     by_shape: dict[Shape, list[Node]] = {}
     for part, count in Counter(parts).items():
         by_shape.setdefault(part.type.shape, []).append(multiple(count, part))
-    whole = total([unbroadcast(total(group), primal.type.shape, is_wild) for group in by_shape.values()])
+    whole = total([unbroadcast(total(group), primal, care) for group in by_shape.values()])
     return of_dtype(whole, primal.type.dtype)
 
 
@@ -171,12 +170,12 @@ def of_dtype(x: Node, dtype: str) -> Node:
     return masked(x.args[0], of_dtype(x.args[1], dtype)) if is_masked(x) else apply("cast", x, params=(dtype,))
 
 
-def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
+def unbroadcast(x: Node, primal: Node, care: Care) -> Node:
     """Sum over the axes that broadcasting added or stretched, or repeat over those that a constant partial left out.
 
-    The sum over a branch that no sample took is itself behind a branch, if something wild lies there (`inner`).
+    The sum over a branch that no sample took is itself behind a branch, if something lies there that needs it.
     """
-    own = x.type.shape
+    own, shape = x.type.shape, primal.type.shape
     if own == shape:
         return x
     extra = len(own) - len(shape)
@@ -185,78 +184,18 @@ def unbroadcast(x: Node, shape: Shape, inner: bool) -> Node:
     axes = tuple(k for k, d in enumerate(own) if k < extra or (d != 1 and shape[k - extra] == 1))
     if any(d != shape[k - extra] for k, d in enumerate(own) if k not in axes):
         raise GraphError(f"an adjoint of shape {own} does not reduce to {shape}")
-    if inner and is_masked(x):
-        if not x.args[0].type.shape:
-            return masked(x.args[0], summed(x, axes, shape))
-        zero = const(0.0, x.type.dtype)
-        taken = expand(apply("select", x.args[0], const(1.0, x.type.dtype), zero), own)
-        return masked(apply("lt", zero, summed(taken, axes, shape)), summed(x, axes, shape))
-    return summed(x, axes, shape)
+    result = with_kept(apply("sum", unpicked(x), params=(axes,)), own, axes, shape)
+    if is_stored(primal) or not care.keeps(x, primal):
+        return result
+    condition = anywhere(x.args[0], own, axes, x.type.dtype)
+    return result if condition is None else masked(with_kept(condition, own, axes, shape), result)
 
 
-def summed(x: Node, axes: tuple[int, ...], shape: Shape) -> Node:
-    """The sum over the axes, of a shape that may keep some of them, with one entry."""
-    extra = len(x.type.shape) - len(shape)
-    kept = tuple(k - extra for k in range(len(x.type.shape)) if k not in axes)
-    result = apply("sum", x, params=(axes,))
-    return result if len(kept) == len(shape) else apply("broadcast", result, params=(shape, kept))
-
-
-def total(parts: Sequence[Node]) -> Node:
-    """The sum of adjoints; those that come out of branches stay behind the union of their conditions."""
-    if len(parts) == 1:
-        return parts[0]
-    conditions = list(dict.fromkeys(p.args[0] for p in parts if is_masked(p)))
-    if not all(map(is_masked, parts)):
-        return apply("add", *parts)
-    if len(conditions) == 1:
-        return masked(conditions[0], apply("add", *(p.args[1] for p in parts)))
-    return masked(apply("or", *conditions), apply("add", *parts))
-
-
-def multiple(count: int, x: Node) -> Node:
-    """count*x, as x*x sends back its adjoint twice; behind a branch it stays there."""
-    if count == 1:
-        return x
-    number = const(float(count), x.type.dtype)
-    return masked(x.args[0], apply("mul", number, x.args[1])) if is_masked(x) else apply("mul", number, x)
-
-
-def is_masked(x: Node) -> bool:
-    """Whether an adjoint or partial has the form select(c, a, 0): nothing behind a branch that was not taken."""
-    return x.op.name == "select" and is_const(x.args[2], 0.0)
-
-
-def masked(condition: Node, x: Node) -> Node:
-    """select(condition, x, 0), with nested conditions joined so that the depth stays one."""
-    if is_masked(x):
-        inner, x = x.args[0], x.args[1]
-        condition = condition if inner is condition else apply("and", condition, inner)
-    return apply("select", condition, x, const(0.0, x.type.dtype))
-
-
-def times(adjoint: Node, partial: Node) -> Node:
-    """adjoint * partial; a branch not taken in either is not taken in the product.
-
-    select(c, a, 0) * p = select(c, a*p, 0).
-
-    So a NaN or an infinity on the other side of a branch can't reach the result.
-    """
-    if is_masked(partial):
-        return masked(partial.args[0], times(adjoint, partial.args[1]))
-    if is_masked(adjoint):
-        return masked(adjoint.args[0], times(adjoint.args[1], partial))
-    if is_const(partial, 1.0):
-        return adjoint
-    if is_const(partial, -1.0):
-        return apply("neg", adjoint)
-    if is_const(adjoint, 1.0):
-        return partial
-    if partial.op.name == "neg":
-        return apply("neg", times(adjoint, partial.args[0]))
-    if partial.op.name == "div" and is_const(partial.args[0], 1.0):
-        return apply("div", adjoint, partial.args[1])
-    return apply("mul", adjoint, partial)
+def with_kept(x: Node, own: Shape, axes: Sequence[int], shape: Shape) -> Node:
+    """What is left without axes of a shape, in one that may keep some of them, with one entry."""
+    extra = len(own) - len(shape)
+    kept = tuple(k - extra for k in range(len(own)) if k not in axes)
+    return x if len(kept) == len(shape) else apply("broadcast", x, params=(shape, kept))
 
 
 def zeros(n: Node) -> Node:

@@ -30,9 +30,9 @@ def compile_grad(
     loss: a real scalar SymPy expression, or a scalar made of symbolic arrays (see `array`). params: a symbol, or a
     sequence or mapping of symbols and of arrays of symbols; one that is not in a sequence gives a bare gradient. data:
     symbols that arrive as columns, one entry a sample; the loss is then that of one sample and its `reduce` ("mean" or
-    "sum") is compiled. inputs: the order of everything else (data first, then natural order, if left out). dtype:
-    "float64" or "float32". A loss of arrays takes dtype and samples from these; a dimension that has a name gets its
-    length at the call, from the inputs.
+    "sum") is compiled. inputs: the order of everything else; of two or more symbols that neither data nor inputs puts
+    in order, each is given by name. dtype: "float64" or "float32". A loss of arrays takes dtype and samples from these;
+    a dimension that has a name gets its length at the call, from the inputs.
     threads: the most that a call may use, as many as pay if left out; the result has the same bits for any number.
     cache: keep the machine code on disk. stabilize: rewrite formulas that lose precision (see `f.rewrites`).
     reroll: compile sums of 32 or more similar terms, as a loop over symbols makes them, as loops. name: of the
@@ -44,7 +44,13 @@ def compile_grad(
     >>> import sympy as sp
     >>> w, x, y = sp.symbols("w x y")
     >>> f = compile_grad((w*x - y)**2, [w])
-    >>> f(2.0, 3.0, 10.0)
+    >>> f(2.0, x=3.0, y=10.0)
+    (16.0, Grads(w=-24.0))
+
+    A name that a call has a meaning for (args, data, out, tangent, to, vector) is given in args, as any name can be:
+
+    >>> out = sp.Symbol("out")
+    >>> compile_grad((w*x - out)**2, [w])(2.0, x=3.0, args={"out": 10.0})
     (16.0, Grads(w=-24.0))
 
     With arrays; X and t are inputs, and n is their length at the call:
@@ -52,7 +58,7 @@ def compile_grad(
     >>> import numpy as np
     >>> from gradcompile import array
     >>> X, v, t = array("X", ("n", 2)), array("v", 2), array("t", "n")
-    >>> g = compile_grad(np.mean((X @ v - t)**2), [v])
+    >>> g = compile_grad(np.mean((X @ v - t)**2), [v], inputs=[X, t])
     >>> g([1.0, 2.0], [[1.0, 0.0], [0.0, 1.0]], [1.0, 0.0])
     (2.0, Grads(v=array([0., 2.])))
     """

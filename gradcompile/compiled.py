@@ -26,6 +26,7 @@ from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
 from gradcompile.runtime.demands import Count, Demands, demands_of
+from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 
 SHOWN = 8  # rewrites that a header lists
@@ -113,7 +114,9 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     names, forward = dict(problem.names), set(order[: order.index(value) + 1])
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
     comments = formulas([value], names, 44)
-    program = Program(value, gradients, problem.params, problem.inputs, names, adjoints, comments, order)
+    program = Program(
+        value, gradients, problem.params, problem.inputs, names, adjoints, comments, order, problem.arrays
+    )
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
@@ -132,7 +135,9 @@ def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool
     rewrites = "".join(f"\n    {a}{' ' if len(a + b) < 100 else BREAK}-> {b}" for a, b in pairs) or " none."
     more = f"\n    and {len(derivation.rewrites) - SHOWN} more" if len(derivation.rewrites) > SHOWN else ""
     counts = f"{cost.loss} operations for the {what}{gradient}{unit}."
-    text = f"{what}({arguments}) = {formula_of(problem)}\n\n{counts} Rewrites:{rewrites}{more}"
+    by_name = any(a.by_name for a in problem.inputs)
+    order = "\nInputs come in the order of their names, as nobody stated another." if by_name else ""
+    text = f"{what}({arguments}) = {formula_of(problem)}\n\n{counts} Rewrites:{rewrites}{more}{order}"
     return text.replace("\\", "\\\\").replace('"""', "'''")
 
 
@@ -226,9 +231,9 @@ class Compiled:
 
     @cached_property
     def signature(self) -> Signature:
-        """The call's signature, as `inspect.signature` gives it."""
-        names = [a.name for a in (*self.problem.params, *self.problem.inputs)]
-        return Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+        """The call's signature, as `inspect.signature` gives it: inputs whose order nobody stated are keyword-only."""
+        kinds = {False: Parameter.POSITIONAL_OR_KEYWORD, True: Parameter.KEYWORD_ONLY}
+        return Signature([Parameter(a.name, kinds[a.by_name]) for a in self._arguments])
 
     @property
     def __signature__(self) -> Signature:
@@ -246,12 +251,15 @@ class Compiled:
         """The parameters from a vector theta, in the shape that a call takes them in."""
         return bind.unpack(self.problem.params, theta, self.dtype)
 
-    def _leaf_values(self, args: Sequence[Any], named: Mapping[str, Any]) -> dict[Node, Any]:
+    @property
+    def _arguments(self) -> tuple[Argument, ...]:
+        return (*self.problem.params, *self.problem.inputs)
+
+    def _leaf_values(self, args: Sequence[Any], named: Mapping[str, Any], head: str = "f(") -> dict[Node, Any]:
         """The value of each leaf, for evaluation without compiled code."""
-        arguments = [*self.problem.params, *self.problem.inputs]
-        values = bind.convert_all(arguments, bind.match(arguments, args, named))
+        values = bind.convert_all(self._arguments, Call(self._arguments, head).match(args, named))
         self._demands.check(values[len(self.problem.params) :])
-        return {a.leaf: v for a, v in zip(arguments, values, strict=True)}
+        return {a.leaf: v for a, v in zip(self._arguments, values, strict=True)}
 
     def __repr__(self) -> str:
         title = self.options.name or type(self).__name__
@@ -277,13 +285,20 @@ class Compiled:
 class CompiledValue(Compiled):
     """A compiled value: f(*params, *inputs) -> a float, or one value a sample."""
 
+    def __init__(self, problem: Problem, options: Options, head: str = "f(") -> None:
+        super().__init__(problem, options)
+        self._head = head  # how its call begins in messages
+
     @cached_property
     def _call(self) -> Callable[..., Any]:
-        return bind.make_value(self.problem, self._route, self._demands.shape_of)
+        return bind.make_value(self.problem, self._route, self._demands.shape_of, self._head)
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         """The value at these arguments."""
         return self._call(*args, **named)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self._head)
 
 
 class CompiledGrad(Compiled):
@@ -303,7 +318,7 @@ class CompiledGrad(Compiled):
         self._grads = grads_type(problem.params)
         self.__call__ = self._first_call
 
-    def _first_call(self, *args: Any, **named: Any) -> Any:
+    def _first_call(self, /, *args: Any, **named: Any) -> Any:
         """Compile, and be called directly from then on."""
         self.__call__ = self._call
         return self._call(*args, **named)
@@ -312,23 +327,25 @@ class CompiledGrad(Compiled):
     def _call(self) -> Callable[..., Any]:
         return bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
 
-    def flat(self, theta: Any, *inputs: Any) -> tuple[float, np.ndarray]:
+    def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        return bind.flat(self._route, inputs, theta, self.size)
+        values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
+        return bind.flat(self._route, values, theta, self.size)
 
-    def bind(self, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
+    def bind(self, /, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
 
         Arrays of the right dtype are bound by reference: changes in place are seen. That indices are inside their axes
         is checked here, not when they change.
         """
-        converted = bind.match_inputs(self.problem.inputs, inputs, named)
+        values = Call(self.problem.inputs, "f.bind(").match(inputs, named)
+        converted = bind.convert_all(self.problem.inputs, values)
         return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)
 
     @cached_property
     def loss(self) -> CompiledValue:
         """The loss alone, from a kernel that computes nothing else; called as the function itself."""
-        return CompiledValue(self.problem, self.options)
+        return CompiledValue(self.problem, self.options, "f.loss(")
 
     @property
     def gradients(self) -> Any:
@@ -343,25 +360,26 @@ class CompiledGrad(Compiled):
         found = to_sympy(self._as_written.graphs.simplified[1:], self.problem.symbols)
         return found[0] if self.problem.bare else self._grads(*found)
 
-    def explain(self, *args: Any, **named: Any) -> Explanation:
+    def explain(self, /, *args: Any, **named: Any) -> Explanation:
         """Every node with its value and its adjoint, as on the blackboard.
 
         `.rows` has name, formula, value and adjoint, which is None for an input.
         """
         written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
-        return explain(self.problem, written, self._leaf_values(args, named))
+        return explain(self.problem, written, self._leaf_values(args, named, "f.explain("))
 
-    def check(self, *args: Any, **named: Any) -> Check:
+    def check(self, /, *args: Any, **named: Any) -> Check:
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.
 
         Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
         evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
         few samples.
         """
-        values = self._leaf_values(args, named)
+        values = self._leaf_values(args, named, "f.check(")
         inputs = [values[a.leaf] for a in self.problem.inputs]
         theta = self.pack(*(values[a.leaf] for a in self.problem.params))
-        return check(self.flat(theta, *inputs)[1], self.problem.primal, self.problem.params, values)
+        gradient = bind.flat(self._route, inputs, theta, self.size)[1]
+        return check(gradient, self.problem.primal, self.problem.params, values)
 
 
 def grads_type(params: Sequence[Argument]) -> Any:

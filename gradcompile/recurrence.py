@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcompile import ir
-from gradcompile.autodiff import is_masked, masked, pulled, pushed, total, zeros
+from gradcompile.autodiff import pulled, pushed, zeros
 from gradcompile.cost import entries
 from gradcompile.interpret import Dims, exact_values, np_values
 from gradcompile.ir import Node
+from gradcompile.masks import Care, is_masked, is_stored, masked, ones_where, positive, total
 from gradcompile.ops.record import Op, register
 from gradcompile.ops.scan import (
     Loop,
@@ -155,22 +156,67 @@ def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], o
 # Reverse mode
 
 
-def scan_vjp(g: Node, n: Node) -> Tangents:
-    """The scan of the transposed step, which runs the other way."""
+class Carried(NamedTuple):
+    """The adjoint of a carry in the transposed step, on a leaf; on another one, if that matters, what it reaches."""
+
+    value: Node
+    reach: Node | None = None
+
+    @property
+    def cotangent(self) -> Node:
+        """The adjoint, behind a branch where it reaches nothing."""
+        return self.value if self.reach is None else masked(positive(self.reach), self.value)
+
+
+def scan_vjp(g: Node, n: Node, outer: Care | None = None) -> Tangents:
+    """The scan of the transposed step, which runs the other way. `outer` knows the graph that the scan stands in."""
     step = step_of(n)
-    loop = step.loop
+    loop, outer = step.loop, outer or Care(ir.topological([n]))
     finals, ys, totals = loop.split(cotangents(g, loop))
-    rows, sums = arriving(loop.ys, ys), arriving(loop.totals, totals)
-    sent = [*rows.sent, *sums.sent]
-    carried = {k: fresh(f.type) for k, f in enumerate(loop.finals) if finals[k] is not None}
+    rows, sums = arriving(loop.ys, ys, outer), arriving(loop.totals, totals, outer)
+    care = inner_care(step, outer, rows.chosen | sums.chosen)
+    carried = {k: Carried(fresh(d.type)) for k, d in enumerate(finals) if d is not None}
+    adjoints = {k: d for k, d in enumerate(finals) if d is not None and outer.keeps(d, n)}
     while True:
-        pairs = [(loop.finals[k], d) for k, d in carried.items()]
-        received = pulled([*pairs, *sent], step.wrt)
+        for k, d in adjoints.items():
+            carried[k] = guarded(carried[k], care, outer.is_chosen(d.args[0]) or care.is_chosen(d.args[0]))
+        pairs = [(loop.finals[k], c.cotangent) for k, c in carried.items()]
+        received = pulled([*pairs, *rows.sent, *sums.sent], step.wrt, care)
         grown = {k for k, c in enumerate(loop.carries) if c in received} - carried.keys()
-        if not grown:
+        back = {k: received[loop.carries[k]] for k in carried if loop.carries[k] in received}
+        adjoints = {k: d for k, d in back.items() if carried[k].reach is None and not is_stored(loop.finals[k])
+                    and care.keeps(d, loop.finals[k])}  # fmt: skip
+        if not grown and not adjoints:
             break
-        carried |= {k: fresh(loop.carries[k].type) for k in grown}
-    return transposed_step(step, received, dict(sorted(carried.items())), finals, rows.values, sums.values)
+        carried |= {k: Carried(fresh(loop.carries[k].type)) for k in grown}
+    kept = {leaf for leaf, arg in zip(loop.leaves, step.args, strict=True)
+            if leaf in received and not is_stored(arg) and is_kept(received[leaf], arg, care, outer)}  # fmt: skip
+    return transposed_step(step, received, dict(sorted(carried.items())), finals, kept,
+                           (rows.values, sums.values))  # fmt: skip
+
+
+def guarded(c: Carried, care: Care, is_chosen: bool) -> Carried:
+    """The adjoint of a carry with a leaf for what it reaches."""
+    found = c._replace(reach=fresh(c.value.type))
+    care.known[found.cotangent.args[0]] = is_chosen
+    return found
+
+
+def inner_care(step: Step, outer: Care, chosen: Set[Node]) -> Care:
+    """What is known of a step: it may get what is infinite or NaN from outside, or from the step before."""
+    loop, order = step.loop, ir.topological(step.loop.roots)
+    loose = {leaf for leaf, arg in zip(loop.leaves, step.args, strict=True) if arg in outer.wild}
+    while True:
+        care = Care(order, loose, chosen)
+        more = {c for c, f in zip(loop.carries, loop.finals, strict=True) if f in care.wild} - loose
+        if not more:
+            return care
+        loose |= more
+
+
+def is_kept(found: Node, arg: Node, care: Care, outer: Care) -> bool:
+    """Whether the adjoint of a leaf stays behind its branch outside, on the way to what the leaf stands for."""
+    return is_masked(found) and (arg in outer.wild or (arg in outer.fed and care.is_chosen(found.args[0])))
 
 
 class Arriving(NamedTuple):
@@ -178,16 +224,18 @@ class Arriving(NamedTuple):
 
     sent: list[tuple[Node, Node]]  # a result, and its cotangent, on leaves
     values: dict[Node, Node]  # what the leaves stand for, outside or stacked
+    chosen: set[Node]  # leaves that stand for conditions of selections
 
 
-def arriving(results: Sequence[Node], given: Sequence[Node | None]) -> Arriving:
+def arriving(results: Sequence[Node], given: Sequence[Node | None], outer: Care) -> Arriving:
     """The cotangents of results of the step; one from behind a branch stays there, entry by entry."""
-    arrived = Arriving([], {})
+    arrived = Arriving([], {}, set())
     for y, d in zip(results, given, strict=True):
         if d is not None and is_masked(d):
             condition, value = fresh(ArrayType(y.type.shape, "bool")), fresh(y.type)
             arrived.values.update({condition: expand(d.args[0], d.type.shape), value: expand(d.args[1], d.type.shape)})
             arrived.sent.append((y, masked(condition, value)))
+            arrived.chosen.update({condition} if outer.is_chosen(d.args[0]) else ())
         elif d is not None:
             value = fresh(y.type)
             arrived.values[value] = d
@@ -198,31 +246,60 @@ def arriving(results: Sequence[Node], given: Sequence[Node | None]) -> Arriving:
 def transposed_step(
     step: Step,
     received: Mapping[Node, Node],
-    carried: Mapping[int, Node],
+    carried: Mapping[int, Carried],
     finals: Sequence[Node | None],
-    rows: Mapping[Node, Node],
-    outer: Mapping[Node, Node],
+    kept: Set[Node],
+    arrived: tuple[Mapping[Node, Node], Mapping[Node, Node]],
 ) -> Tangents:
-    """The adjoints of a scan's arguments, from the adjoints of the step's leaves."""
+    """The adjoints of a scan's arguments, from the adjoints of the step's leaves.
+
+    kept: leaves whose adjoint stays behind a branch outside.  arrived: what the leaves of cotangents stand for, of
+    those of ys and of totals.
+    """
     loop = step.loop
+    told = {k: c.reach for k, c in carried.items() if c.reach is not None}
     slices = [s for s in loop.slices if s in received]
     constants = [c for c in loop.constants if c in received]
+    own = [received.get(loop.carries[k]) or zeros(c.value) for k, c in carried.items()]
+    rows, outer = arrived
     back = Loop(
-        tuple(carried.values()),
+        (*(c.value for c in carried.values()), *told.values()),
         tuple(rows),
         (),
-        tuple(received.get(loop.carries[k]) or zeros(d) for k, d in carried.items()),
-        tuple(received[s] for s in slices),
-        tuple(received[c] for c in constants),
+        (*own, *(reach_of(received.get(loop.carries[k]), c) for k, c in told.items())),
+        (*(received[s] for s in slices), *(reach_of(received[s], s) for s in slices if s in kept)),
+        (*(received[c] for c in constants), *(reach_of(received[c], c) for c in constants if c in kept)),
         loop.length,
         not loop.reverse,
     )
-    inits = [finals[k] or zeros(d) for k, d in carried.items()]
+    inits = [finals[k] or zeros(c.value) for k, c in carried.items()]
+    inits += [reach_of(finals[k], c) for k, c in told.items()]
     if not back.roots:
         return (None,) * len(step.args)
     results = unpacked(derived(step, back, inits, list(rows.values()), outer))
-    found = dict(zip([*(loop.carries[k] for k in carried), *slices, *constants], results, strict=True))
-    return tuple(found.get(leaf) for leaf in loop.leaves)
+    found, reached = dict[Node, Node](), dict[Node, Node]()
+    for leaves, some in (
+        ([loop.carries[k] for k in carried], [loop.carries[k] for k in told]),
+        (slices, [s for s in slices if s in kept]),
+        (constants, [c for c in constants if c in kept]),
+    ):
+        found |= dict(zip(leaves, results, strict=False))
+        reached |= dict(zip(some, results[len(leaves) :], strict=False))
+        results = results[len(leaves) + len(some) :]
+    return tuple(behind(found.get(leaf), reached.get(leaf) if leaf in kept else None) for leaf in loop.leaves)
+
+
+def reach_of(adjoint: Node | None, like: Node) -> Node:
+    """1 where an adjoint reaches something, 0 behind a branch."""
+    if adjoint is None:
+        return zeros(like)
+    one = ir.const(1.0, like.type.dtype)
+    return expand(ones_where(adjoint.args[0], like.type.dtype) if is_masked(adjoint) else one, like.type.shape)
+
+
+def behind(adjoint: Node | None, reach: Node | None) -> Node | None:
+    """An adjoint that is 0 where it reaches nothing."""
+    return adjoint if adjoint is None or reach is None else masked(positive(reach), adjoint)
 
 
 def cotangents(g: Node, loop: Loop) -> list[Node | None]:
@@ -312,6 +389,7 @@ register(
         in_vector(repeated(np_values, None)),
         exact=in_vector(repeated(exact_values, object)),
         vjp=scan_vjp,
+        careful=scan_vjp,
         jvp=scan_jvp,
         reach=scan_reach,
         cost=0,

@@ -1,4 +1,4 @@
-"""What every test shares: a cache directory of the session's own, and the option that rewrites golden files."""
+"""What every test shares: a cache of the session's own, a checker of what is lowered, the option for golden files."""
 
 import atexit
 import os
@@ -12,6 +12,10 @@ os.environ["MPLBACKEND"] = "Agg"
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import pytest
+
+from tests import lowered
+
+lowered.watch()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,6 +26,7 @@ FLOORS = (
     ("formula", "cost"),
     ("interpret",),
     ("bounds",),
+    ("masks",),
     ("autodiff",),
     ("recurrence",),
     ("passes",),

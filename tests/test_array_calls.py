@@ -116,7 +116,7 @@ def test_an_unused_input_may_give_a_dimension():
 
 
 def test_gradient_by_both_ways():
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     assert f.check(*THETA, *DATA).error < 1e-9
     assert f.size == 39
     assert str(f.signature) == "(W1, b1, W2, b2, X, t)"
@@ -125,7 +125,7 @@ def test_gradient_by_both_ways():
 
 
 def test_it_is_copied_and_pickled():
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     assert copy.copy(f) is copy.deepcopy(f) is f
     again = pickle.loads(pickle.dumps(f))
     assert again.problem.primal is f.problem.primal
@@ -148,7 +148,7 @@ def test_the_blackboard_has_arrays_with_their_adjoints():
 
 def test_truth_values_are_checked_in_high_precision_as_such():
     keep = gc.array("keep", ("n", 5), dtype="bool")
-    f = compile_grad(np.sum(np.where(keep & (X > 0), X, 0.0) @ W1), [W1])
+    f = compile_grad(np.sum(np.where(keep & (X > 0), X, 0.0) @ W1), [W1], inputs=[X, keep])
     assert f.check(THETA[0], DATA[0], DATA[0] < 0.5).error < 1e-9
 
 
@@ -221,11 +221,11 @@ def test_the_kernel_is_told_of_integers():
 
 
 def checked(f, *args):
-    f._leaf_values(args, {})
+    f._leaf_values((), {"args": dict(zip((a.name for a in f._arguments), args, strict=True))})
 
 
 def test_a_dimension_has_one_length():
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     words = r"X has shape \(7, 5\) and t has shape \(6,\): the dimension 'n' is 7 in X and 6 in t"
     with pytest.raises(ArgumentError, match=words):
         checked(f, *THETA, DATA[0], DATA[1][:6])
@@ -235,7 +235,7 @@ def test_a_dimension_has_one_length():
 
 
 def test_any_length_will_do():
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     for n in (1, 2, 100):
         checked(f, *THETA, np.zeros((n, 5)), np.zeros(n))
     with np.errstate(all="ignore"):
@@ -324,7 +324,7 @@ def test_indices_in_loops_are_inside_their_axes():
 
 
 def test_a_call_returns_loss_and_gradients():
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     loss, grads = f(*THETA, *DATA)
     want, wanted = expected(f, *THETA, *DATA)
     assert loss == pytest.approx(want, rel=1e-12)
@@ -338,7 +338,7 @@ def test_a_call_returns_loss_and_gradients():
 
 
 def test_a_bound_function_and_a_flat_one():
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     theta = f.pack(*THETA)
     loss, gradient = f.bind(*DATA)(theta)
     assert gradient.shape == (f.size,)
@@ -358,7 +358,7 @@ def test_every_way_to_call_checks_indices(way):
 
 def test_arrays_without_axes_are_numbers():
     slope, x, y = (gc.array(name) for name in ("w", "x", "y"))
-    f = compile_grad((slope * x - y) ** 2, [slope])
+    f = compile_grad((slope * x - y) ** 2, [slope], inputs=[x, y])
     loss, grads = f(2.0, 3.0, 10.0)
     assert (loss, grads.w, type(grads.w)) == (16.0, -24.0, float)
     assert f.flat([2.0], 3, 10)[1].tolist() == [-24.0]
@@ -407,14 +407,14 @@ def test_values_of_any_length(n):
 
 
 def test_a_mean_of_nothing_is_nan():
-    loss, grads = compile_grad(LOSS, [W1, b1, W2, b2])(*THETA, np.zeros((0, 5)), [])
+    loss, grads = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])(*THETA, np.zeros((0, 5)), [])
     assert np.isnan(loss)
     assert [g.shape for g in grads] == [p.shape for p in THETA]
 
 
 def test_truth_values_are_inputs():
     keep = gc.array("keep", "n", dtype="bool")
-    f = compile_grad(np.sum(np.where(keep[:, None], X @ W1, 0.0)), W1)
+    f = compile_grad(np.sum(np.where(keep[:, None], X @ W1, 0.0)), W1, inputs=[X, keep])
     chosen = DATA[1] > 0
     for given in (chosen, chosen.astype(int), chosen.tolist()):
         loss, gradient = f(THETA[0], DATA[0], given)
@@ -423,7 +423,7 @@ def test_truth_values_are_inputs():
 
 
 def test_a_saved_file_gives_the_same_bits(tmp_path):
-    f = compile_grad(LOSS, [W1, b1, W2, b2])
+    f = compile_grad(LOSS, [W1, b1, W2, b2], inputs=[X, t])
     f.save(tmp_path / "saved_array_loss.py")
     spec = importlib.util.spec_from_file_location("saved_array_loss", tmp_path / "saved_array_loss.py")
     module = importlib.util.module_from_spec(spec)

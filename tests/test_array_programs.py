@@ -422,8 +422,8 @@ def test_a_saved_file_and_a_pickle_give_the_same_bits(name, tmp_path):
     loss, params, _ = PROGRAMS[name]
     f, numbers = compile_grad(loss, params), values_of(loss, params, 600)
     arguments = [numbers[key] for key in f.signature.parameters]
-    value, gradients = f(*arguments)
-    assert pickle.loads(pickle.dumps(f))(*arguments)[0] == value
+    value, gradients = f(args=numbers)
+    assert pickle.loads(pickle.dumps(f))(args=numbers)[0] == value
     f.save(tmp_path / "saved.py")
     np.savez(tmp_path / "given.npz", f.pack(*arguments[: len(params)]), *arguments[len(params) :])
     text = (

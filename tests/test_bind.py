@@ -8,7 +8,7 @@ import sympy as sp
 
 from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.runtime import bind
+from gradcompile.runtime.matching import Call
 
 w, b, x, y = sp.symbols("w b x y")
 X, Y = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 7.0])
@@ -262,7 +262,7 @@ def test_a_bare_gradient_and_many_arguments():
 
 
 def test_match_without_arguments():
-    assert bind.match([], (), {}) == []
+    assert Call([]).match((), {}) == []
 
 
 def test_a_kernel_sums_no_samples_to_zero_and_has_no_mean_of_them(sampled):

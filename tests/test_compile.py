@@ -35,7 +35,7 @@ def fresh(loss: Any, params: Any, **options: Any) -> CompiledGrad:
 
 @pytest.fixture(scope="module")
 def board() -> CompiledGrad:
-    return fresh((w * x - y) ** 2, [w], name="board")
+    return fresh((w * x - y) ** 2, [w], inputs=[x, y], name="board")
 
 
 @pytest.fixture(scope="module")
@@ -363,17 +363,17 @@ def test_names_that_generated_code_uses_itself(role: str) -> None:
     f = fresh(loss, params, data=[x, *(symbols if role == "data" else ())])
     values = {str(s): X * k if role == "data" else float(k) for k, s in enumerate(symbols, 1)}
     assert set(values) <= set(f.signature.parameters)
-    args = [values.get(name, 0.5 if name == "w" else X) for name in f.signature.parameters]
+    args = {name: values.get(name, 0.5 if name == "w" else X) for name in f.signature.parameters}
     r = sum(k * values[str(s)] for k, s in enumerate(symbols, 1)) - X.mean() * math.exp(0.5)
-    found = f(*args)
+    found = f(args=args)
     assert found[0] == pytest.approx(np.mean(r**2), rel=1e-12)
     assert found[1].w == pytest.approx(np.mean(-2 * r) * X.mean() * math.exp(0.5), rel=1e-12)
 
 
 def test_names_that_collide_once_they_are_identifiers() -> None:
     f = fresh(sp.Symbol("x_1") * sp.Symbol("x_{1}") * w, [w])
-    assert str(f.signature) == "(w, x_1, x_1_2)"
-    assert f(2.0, 3.0, 5.0) == (30.0, (15.0,))
+    assert str(f.signature) == "(w, *, x_1, x_1_2)"
+    assert f(2.0, x_1=3.0, x_1_2=5.0) == (30.0, (15.0,))
 
 
 # What it survives

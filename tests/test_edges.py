@@ -20,9 +20,13 @@ X, y, w, W = gc.array("X", ("n", 6)), gc.array("y", "n"), gc.array("w", 6), gc.a
 
 
 def agrees(f, *args, tolerance=1e-10):
-    """Call, and compare loss and gradients with those of the graph before it was cut and lowered."""
-    loss, grads = f(*args)
-    wanted = evaluate(f.graph.simplified, f._leaf_values(args, {}))
+    """Call, and compare loss and gradients with those of the graph before it was cut and lowered.
+
+    args: in the order of the problem, whoever stated it.
+    """
+    named = {"args": dict(zip(f.signature.parameters, args, strict=True))}
+    loss, grads = f(**named)
+    wanted = evaluate(f.graph.simplified, f._leaf_values((), named))
     found = [loss, *(grads if isinstance(grads, tuple) else (grads,))]
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
@@ -138,7 +142,7 @@ def test_products_along_any_axis():
 
 def test_lengths_that_blas_cannot_count_are_refused(monkeypatch):
     D, V = gc.array("D", ("n", "n")), gc.array("V", (4, "k"))
-    whole = compile_value(np.tanh(D) @ np.tanh(D @ y))
+    whole = compile_value(np.tanh(D) @ np.tanh(D @ y), inputs=[D, y])
     blocks = compile_value(X @ W, W)
     columns = compile_grad(np.sum(np.tanh(gc.array("u", (2, 4)) @ V)), gc.array("u", (2, 4)))
     long = {n: (np.zeros((n, n)), np.zeros(n)) for n in (200, 201)}

@@ -25,7 +25,7 @@ a, b, c, w, x, y = sp.symbols("a b c w x y")
 
 
 def blackboard() -> Compiled:
-    return compile_grad((w * x - y) ** 2, [w])
+    return compile_grad((w * x - y) ** 2, [w], inputs=[x, y])
 
 
 def curve() -> Compiled:

@@ -27,7 +27,8 @@ class Argument:
     name: identifier.  original: the symbol, or the mapping's key.  leaf: its node, of type [] for a scalar, (k, m) for
     an array, [n] for a data symbol and [n, k] for several.  entries: identifiers of an array's entries, nested as the
     shape is (without n), None for a scalar and for an array used whole.  symbols: the SymPy symbols it holds, in the
-    order of the entries; none for an array used whole.
+    order of the entries; none for an array used whole.  by_name: it is one of two or more inputs whose order nobody
+    stated, so a call gives it by name.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Argument:
     leaf: Node
     entries: Entries | None
     symbols: tuple[Any, ...]
+    by_name: bool = False
 
     @property
     def is_column(self) -> bool:
@@ -83,7 +85,7 @@ class Slot:
     """An argument before its leaf is made: symbols in row-major order, and the shape they are arranged in.
 
     whole: it is an array that the loss uses whole, or whose shape has names, so that no symbol stands for an entry.
-    dtype: its own, if it differs from that of the loss.
+    dtype: its own, if it differs from that of the loss. by_name: nobody stated its place.
     """
 
     wish: str
@@ -94,6 +96,7 @@ class Slot:
     base: Any = None
     whole: bool = False
     dtype: str | None = None
+    by_name: bool = False
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -115,6 +118,11 @@ def stands_for_symbol(expr: Any) -> bool:
 def indices(expr: Any) -> tuple[Any, ...]:
     """The indices of an element of an IndexedBase or a matrix."""
     return tuple(expr.args[1:])
+
+
+def base_of(expr: Any) -> Any:
+    """The array that an entry is of; None for anything else."""
+    return expr.args[0] if isinstance(expr, sympy.Indexed | MatrixElement) else None
 
 
 def symbol_name(expr: Any) -> str:
@@ -210,6 +218,21 @@ def base_shape(base: Any, role: str) -> Shape | None:
         raise ExpressionError(f"{base} has the symbolic shape {tuple(shape)}; give it numbers, as in (3, 4)") from None
 
 
+def check_bases(bases: Iterable[Any]) -> None:
+    """Raise ExpressionError for an IndexedBase with an offset or strides, which say where entries lie in memory."""
+    for base in bases:
+        if isinstance(base, sympy.IndexedBase) and base.offset != 0:
+            raise ExpressionError(
+                f"{base} has offset={base.offset}, which is for addresses in C; make it IndexedBase('{base}', "
+                f"shape=...) and write the places as {base}[i + {base.offset}]"
+            )
+        if isinstance(base, sympy.IndexedBase) and base.strides not in (None, "C", "F"):
+            raise ExpressionError(
+                f"{base} has strides={base.strides}, which are for addresses in C; make it IndexedBase('{base}', "
+                "shape=...) and pass the array with its axes, in any layout"
+            )
+
+
 def dimension(expr: Any) -> Dim:
     """A dimension of a matrix: a number, or a polynomial in symbols with whole coefficients.
 
@@ -266,16 +289,23 @@ def check_distinct(found: Sequence[Slot]) -> None:
                 where = f"in {other} and in {s.role}" if other != s.role else f"twice in {s.role}"
                 raise ArgumentError(f"{symbol} is given {where}; name it once")
             holder[symbol] = s
+    for symbol, s in holder.items():
+        array = holder.get(base_of(symbol))
+        if array is not None and array.role in ("params", s.role):
+            raise ArgumentError(
+                f"{symbol} is an entry of {array.base}, and both are arguments; name {array.base} whole, or its "
+                "entries one by one"
+            )
     check_assumptions(holder)
     names: set[str] = set()
-    for s in found:
-        if s.wish in names and not isinstance(s.original, sympy.Dummy):
+    for s in (s for s in found if not isinstance(s.original, sympy.Dummy)):
+        if s.wish in names:
             raise ArgumentError(f"the name {s.wish!r} is given twice; call one of them {s.wish}_2, by a mapping")
         names.add(s.wish)
 
 
 def check_assumptions(symbols: Iterable[Any]) -> None:
-    """No two symbols of one name, and none that is complex."""
+    """No two symbols of one name but for dummies, and none that is complex."""
     by_name: dict[str, Any] = {}
     for s in symbols:
         if not isinstance(s, sympy.Symbol):
@@ -283,7 +313,7 @@ def check_assumptions(symbols: Iterable[Any]) -> None:
         if s.is_real is False or s.is_commutative is False:
             what = "not real" if s.is_commutative else "not commutative"
             raise ExpressionError(f"the symbol {s} is {what}; losses are real: make it Symbol('{s}', real=True)")
-        if by_name.setdefault(s.name, s) != s and not isinstance(s, sympy.Dummy):
+        if not isinstance(s, sympy.Dummy) and by_name.setdefault(s.name, s) != s:
             raise ArgumentError(
                 f"two different symbols are called {s.name!r}, with the assumptions {assumed(by_name[s.name])} and "
                 f"{assumed(s)}; create the symbol once and use it in the loss and in the arguments"
@@ -310,7 +340,10 @@ def merged(data: list[Slot], inputs: list[Slot], named: bool) -> list[Slot]:
 
 
 def free(atoms: Iterable[Any], taken: set[Any]) -> list[Slot]:
-    """Slots of what the loss contains and nobody named, in natural order."""
+    """Slots of what the loss contains and nobody named, in natural order; of two or more each is given by name.
+
+    Raises ArgumentError for two of one name: only dummies can be, and nobody could say which is which.
+    """
     found: dict[Any, Slot] = {}
     for a in atoms:
         base = a.args[0] if isinstance(a, sympy.Indexed | MatrixElement) else None
@@ -319,7 +352,16 @@ def free(atoms: Iterable[Any], taken: set[Any]) -> list[Slot]:
         key = a if base is None else base
         if key not in found:
             found[key] = slot(key, "inputs", "")
-    return sorted(found.values(), key=lambda s: natural(s.wish))
+    dummies = [s.wish for s in found.values() if isinstance(s.original, sympy.Dummy)]
+    twice = next((wish for k, wish in enumerate(dummies) if wish in dummies[:k]), None)
+    if twice:
+        raise ArgumentError(
+            f"the loss contains two dummies called {twice!r}, and nobody stated their order; list them in inputs=, or "
+            "name them by a mapping"
+        )
+    for s in found.values():
+        s.by_name = len(found) > 1
+    return sorted(found.values(), key=lambda s: (natural(s.wish), isinstance(s.original, sympy.Dummy)))
 
 
 def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
@@ -352,14 +394,15 @@ def within(place: int, dim: Dim) -> bool:
 
 
 def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
-    """The arguments with their leaves."""
+    """The arguments with their leaves; a dummy leaves its name to the symbol that has it."""
     built = []
-    for s, name in zip(found, fresh.all([s.wish for s in found]), strict=True):
+    wishes = ["_" * isinstance(s.original, sympy.Dummy) + s.wish for s in found]
+    for s, name in zip(found, fresh.all(wishes), strict=True):
         rows: tuple[Dim, ...] = ("n",) if s.role == "data" else ()
         node = leaf(name, ArrayType((*rows, *(s.shape or ())), s.dtype or dtype), LEAF_ROLES[s.role])
         names = fresh.all([symbol_name(e) for e in s.symbols]) if s.shape else []
         entries = nested(names, s.shape) if s.shape and not s.whole else None
-        built.append(Argument(name, s.original, node, entries, tuple(s.symbols)))
+        built.append(Argument(name, s.original, node, entries, tuple(s.symbols), s.by_name))
     return built
 
 

@@ -10,7 +10,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend import arguments, index
 from gradcompile.frontend.arguments import Argument, Problem, Slot
 from gradcompile.frontend.heads import Context, Plan, per_sample
-from gradcompile.frontend.matrices import matrix_nodes, plan, scalar_of
+from gradcompile.frontend.matrices import named_nodes, plan, scalar_of
 from gradcompile.frontend.names import Namer, text
 from gradcompile.ir import Node, apply
 
@@ -25,6 +25,7 @@ class Tape:
         self.steps: list[tuple[Any, Plan, tuple[int, ...]]] = []
         self.atoms: dict[Any, None] = {}
         self.lengths: set[Any] = set()  # of symbols
+        self.whole: set[Any] = set()  # arrays that are used whole, beside MatrixSymbols
         self._indices: set[Any] = set()  # of sums
         self._place: dict[int, int] = {}
 
@@ -52,6 +53,11 @@ class Tape:
         if how.atom is not None:
             self.atoms.setdefault(how.atom)
         return expr, how, iter(how.parts)
+
+    @property
+    def arrays(self) -> bool:
+        """Whether there are matrices among the parts, be they of symbols."""
+        return any(expr.is_Matrix for expr, _, _ in self.steps)
 
     def settle(self, slots: Sequence[Slot]) -> None:
         """Give every array its shape."""
@@ -120,7 +126,7 @@ def read(
     built = arguments.build(slots, Namer(), dtype)
     entries = [e for a in built for e in arguments.elements(a)]
     symbols = {node: symbol for node, symbol, _ in entries}
-    atoms = {symbol: node for node, symbol in symbols.items()} | matrix_nodes(tape.atoms, slots, built)
+    atoms = {symbol: node for node, symbol in symbols.items()} | named_nodes(tape.atoms, slots, built)
     samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
     value = scalar_of(tape.build(Context(dtype, atoms, samples))[-1], expr, slots, built)
     given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
@@ -132,7 +138,7 @@ def read(
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
         text(expr),
         symbols,
-        arrays=any(s.whole for s in slots),
+        arrays=tape.arrays or any(s.whole for s in slots),
     )
 
 
@@ -144,6 +150,8 @@ def scalar(loss: Any) -> Any:
         )
     if isinstance(loss, int | float) and not isinstance(loss, bool):
         return sympy.sympify(loss)
+    if isinstance(loss, sympy.MatrixBase) and loss.shape == (1, 1):
+        return scalar(loss[0, 0])
     if isinstance(loss, sympy.MatrixBase):
         raise ExpressionError(
             f"the loss is {text(loss)}; a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up"
@@ -171,6 +179,7 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     bases = {s.base for s in slots if s.base is not None}
     tape = index.IndexTape(named) if index.applies(expr) else Tape(named)
     tape.add(expr)
+    arguments.check_bases([*bases, *arguments.bases_in(tape.atoms)])
     dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
     rest = arguments.free(tape.atoms, {*named, *bases, *dims})
@@ -187,8 +196,10 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
 def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None:
     """Every parameter and every data entry is in the loss."""
     bases = arguments.bases_in(tape.atoms)
+    whole = {a for a in tape.atoms if isinstance(a, sympy.MatrixSymbol)} | tape.whole
     for s in slots:
-        used = s.base in bases if s.base is not None else any(symbol in tape.atoms for symbol in s.symbols)
+        used = s.base in bases if s.base is not None else any(
+            symbol in tape.atoms or arguments.base_of(symbol) in whole for symbol in s.symbols)  # fmt: skip
         if s.base is not None and not used and s.shape is None:
             raise ArgumentError(
                 f"the loss does not contain {s.base}, so its shape is unknown; leave it out, or give it a shape"

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import sympy
 from sympy.codegen import cfunctions, numpy_nodes
+from sympy.concrete.expr_with_limits import ExprWithLimits
 from sympy.core.function import AppliedUndef
 from sympy.core.numbers import NumberSymbol
+from sympy.functions.special.polynomials import OrthogonalPolynomial
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 from sympy.matrices.expressions.matexpr import MatrixElement
 
@@ -22,6 +24,7 @@ from gradcompile.ir import Node, apply, is_const
 
 UNROLLED = 100_000  # terms of a Sum or Product
 RESOLVED = 2_000  # nodes of a Subs or Derivative that SymPy is asked to work out
+POLYNOMIALS = (OrthogonalPolynomial, sympy.assoc_legendre)
 LARGEST = {"float64": 1.7976931348623157e308, "float32": 3.4028234663852886e38}
 
 
@@ -274,9 +277,19 @@ def formula(build: Callable[..., Node]) -> Handler:
     return lambda expr: Plan(expr.args, build)
 
 
+def negated(c: Context, n: Node) -> Node:
+    """-n."""
+    return apply("neg", n)
+
+
+def reciprocal(c: Context, n: Node) -> Node:
+    """1/n."""
+    return apply("div", c.const(1.0), n)
+
+
 def inverse(name: str) -> Handler:
     """A function that is the reciprocal of an op."""
-    return formula(lambda c, x: apply("div", c.const(1.0), apply(name, x)))
+    return formula(lambda c, x: reciprocal(c, apply(name, x)))
 
 
 def of_inverse(name: str) -> Handler:
@@ -482,8 +495,9 @@ def if_then_else(c: Context, condition: Node, a: Node, b: Node) -> Node:
 # What SymPy holds unevaluated
 
 
-def unrolled(build: Callable[..., Node]) -> Handler:
-    """A Sum or Product with numeric bounds, written out over its last index."""
+def unrolled(build: Callable[..., Node], undo: Callable[..., Node]) -> Handler:
+    """A Sum or Product with numeric bounds, written out over its last index; undo: what SymPy means by bounds that
+    are exchanged, of what is between them."""
 
     def handle(expr: Any) -> Plan:
         body, *limits = expr.args
@@ -494,31 +508,89 @@ def unrolled(build: Callable[..., Node]) -> Handler:
             )
         if high - low >= UNROLLED:
             raise ExpressionError(f"{text(expr)}: {high - low + 1} terms; at most {UNROLLED} are written out")
-        if high < low - 1:
-            raise ExpressionError(f"{text(expr)}: the upper bound {high} is below the lower one {low}; exchange them")
         inner = body if len(limits) == 1 else expr.func(body, *limits[:-1])
-        return Plan([replaced(inner, index, sympy.Integer(k)) for k in range(int(low), int(high) + 1)], build)
+        places = between(low, high)
+        plan = Plan([at_place(inner, index, k) for k in range(places[0], places[1] + 1)], build)
+        return plan if high >= low - 1 else plan._replace(build=lambda c, *terms: undo(c, build(c, *terms)))
 
     return handle
 
 
+def at_place(body: Any, index: Any, place: int) -> Any:
+    """The term of a sum at a place; ExpressionError where SymPy refuses it."""
+    try:
+        return replaced(body, index, sympy.Integer(place))
+    except (IndexError, ValueError, TypeError) as error:
+        raise ExpressionError(f"{text(body)} at {index} = {place}: {error}; change the bounds, or the shape") from error
+
+
+def between(low: Any, high: Any) -> tuple[int, int]:
+    """The places between bounds; of bounds that are exchanged, as SymPy and Karr have it, those that they exclude.
+
+    >>> between(0, 3), between(3, 1)
+    ((0, 3), (2, 2))
+    """
+    return (int(low), int(high)) if high >= low - 1 else (int(high) + 1, int(low) - 1)
+
+
 def replaced(expr: Any, old: Any, new: Any) -> Any:
-    """The expression with a symbol replaced; each shared part is rebuilt once."""
+    """The expression with a symbol replaced where it is free; each shared part is rebuilt once."""
     done: dict[int, Any] = {}
-    stack = [expr]
+    stack = [(expr, reach(expr, old))]
     while stack:
-        e = stack[-1]
-        waiting = [a for a in e.args if id(a) not in done]
-        if id(e) in done:
-            stack.pop()
-        elif waiting:
-            stack.extend(waiting)
-        else:
-            stack.pop()
-            args = [done[id(a)] for a in e.args]
-            changed = any(a is not b for a, b in zip(args, e.args, strict=True))
-            done[id(e)] = new if isinstance(e, sympy.Symbol) and e == old else e.func(*args) if changed else e
+        e, (parts, rebuild) = stack[-1]
+        waiting = [] if id(e) in done else [a for a in parts if id(a) not in done]
+        if waiting:
+            stack.extend((a, reach(a, old)) for a in waiting)
+            continue
+        stack.pop()
+        if id(e) not in done:
+            args = [done[id(a)] for a in parts]
+            changed = any(a is not b for a, b in zip(args, parts, strict=True))
+            done[id(e)] = new if isinstance(e, sympy.Symbol) and e == old else rebuild(new, *args) if changed else e
     return done[id(expr)]
+
+
+def checked(expr: Any, new: Any) -> Any:
+    """A Sum or Product with numbers for outer indices; ExpressionError where that exchanges its bounds.
+
+    What is meant there is not known: by SymPy minus a sum, by code that has a loop none.
+    """
+    both = isinstance(new, ExprWithLimits) and isinstance(expr, ExprWithLimits) and len(new.limits) == len(expr.limits)
+    for limit, (index, low, high) in zip(new.limits, expr.limits, strict=True) if both else ():
+        if limit[1].is_Integer and limit[2].is_Integer and limit[2] < limit[1] - 1 and limit != (index, low, high):
+            raise ExpressionError(
+                f"{text(expr)}: for some outer index the bounds of {index} are {limit[1]} and {limit[2]}, of which the "
+                f"upper one is lower; write Max({high}, {low - 1}) for the upper one, if the sum is empty then"
+            )
+    return new
+
+
+Reach = tuple[Sequence[Any], Callable[..., Any]]  # parts, and what makes the whole of what replaces them
+
+
+def reach(expr: Any, old: Any) -> Reach:
+    """The parts in which a symbol means what it means outside: all of them, unless the expression binds it itself."""
+    kind = type(expr)
+    if issubclass(kind, POLYNOMIALS):  # which SymPy would write out in powers
+        return expr.args, lambda new, *args: expr.func(*args, evaluate=False)
+    if not issubclass(kind, BINDERS):
+        return expr.args, lambda new, *args: expr.func(*args)
+    if isinstance(expr, sympy.Subs) and old in expr.variables:
+        return expr.args[2:], lambda new, point: sympy.Subs(expr.args[0], expr.args[1], point)
+    if isinstance(expr, sympy.Lambda) and old in expr.variables:
+        return (), lambda new: expr
+    if isinstance(expr, sympy.Derivative) and old in expr.variables:
+        return (old,), lambda new, _: sympy.Subs(expr, old, new)
+    if not isinstance(expr, ExprWithLimits) or old not in (bound := [limit[0] for limit in expr.limits]):
+        return expr.args, lambda new, *args: checked(expr, expr.func(*args))
+    at = len(bound) - 1 - bound[::-1].index(old)  # the outermost limit that binds it, whose bounds are outside
+    (_, *ends), inner, outer = expr.limits[at], expr.limits[:at], expr.limits[at + 1 :]
+
+    def rebuild(new: Any, *args: Any) -> Any:
+        return expr.func(expr.args[0], *inner, (old, *args[: len(ends)]), *args[len(ends) :])
+
+    return (*ends, *outer), rebuild
 
 
 def resolved(expr: Any) -> Plan:
@@ -610,6 +682,7 @@ def plan(expr: Any, named: Mapping[Any, Any]) -> Plan:
     return handler(expr)
 
 
+BINDERS = (ExprWithLimits, sympy.Subs, sympy.Lambda, sympy.Derivative)
 NAMEABLE = (AppliedUndef, sympy.Derivative, sympy.Indexed, MatrixElement)
 HEADS: dict[Any, Handler] = {
     sympy.Symbol: atom,
@@ -664,8 +737,8 @@ HEADS: dict[Any, Handler] = {
     sympy.Implies: formula(implies),
     BooleanTrue: lambda expr: boolean(True),
     BooleanFalse: lambda expr: boolean(False),
-    sympy.Sum: unrolled(total),
-    sympy.Product: unrolled(lambda c, *factors: ratio(c, factors, ())),
+    sympy.Sum: unrolled(total, negated),
+    sympy.Product: unrolled(lambda c, *factors: ratio(c, factors, ()), reciprocal),
     sympy.Subs: resolved,
     sympy.Derivative: resolved,
     sympy.UnevaluatedExpr: formula(lambda c, x: x),

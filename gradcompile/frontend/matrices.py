@@ -18,7 +18,16 @@ from sympy.matrices.expressions.slice import MatrixSlice
 
 from gradcompile.errors import ArgumentError, ExpressionError
 from gradcompile.frontend import heads
-from gradcompile.frontend.arguments import Argument, Slot, dimension, dimension_symbols, indices
+from gradcompile.frontend.arguments import (
+    Argument,
+    Slot,
+    base_of,
+    dimension,
+    dimension_symbols,
+    elements,
+    indices,
+    within,
+)
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.indexing import diagonal as diagonal_along
 from gradcompile.frontend.arrays.linalg import identity, solve
@@ -26,7 +35,7 @@ from gradcompile.frontend.arrays.products import products
 from gradcompile.frontend.arrays.shapes import filled, with_axes, without_axes
 from gradcompile.frontend.heads import HEADS, Context, Plan
 from gradcompile.frontend.names import text
-from gradcompile.ir import Node, apply, depends_on, leaf, substitute, topological
+from gradcompile.ir import Node, apply, const, depends_on, leaf, substitute, topological
 from gradcompile.ops.gather import table
 from gradcompile.ops.linalg import flipped, on_diagonal, positions
 from gradcompile.ops.shape import Span, expand
@@ -621,9 +630,41 @@ def unsupported(expr: Any) -> Plan:
 # Arguments
 
 
-def matrix_nodes(atoms: Iterable[Any], slots: Sequence[Slot], built: Sequence[Argument]) -> dict[Any, Node]:
-    """Nodes for the matrices that are used whole, for their elements, and for dimensions where they are numbers."""
-    found: dict[Any, Node] = {s.base: a.leaf for s, a in zip(slots, built, strict=True) if s.whole}
+def named_nodes(atoms: Iterable[Any], slots: Sequence[Slot], built: Sequence[Argument]) -> dict[Any, Node]:
+    """Nodes for what is named by itself, for the matrices that are used whole, their elements, and their dimensions.
+
+    An entry that is an argument by itself is that argument wherever it is read, whatever the array holds there.
+    """
+    own = {e: n for s, a in zip(slots, built, strict=True) if s.base is None for n, e, _ in elements(a)}
+    whole = {s.base: a.leaf for s, a in zip(slots, built, strict=True) if s.whole}
+    return matrix_nodes(atoms, {base: with_entries(base, n, own) for base, n in whole.items()}, slots) | own
+
+
+def with_entries(base: Any, n: Node, own: Mapping[Any, Node]) -> Node:
+    """An array that is used whole, with those of its entries replaced that are arguments by themselves."""
+    sampled = len(n.type.shape) - len(base.shape if isinstance(base, sympy.MatrixSymbol) else n.type.shape)
+    for entry, value in own.items():
+        if base_of(entry) != base:
+            continue
+        place, dims = tuple(map(int, indices(entry))), n.type.shape[sampled:]
+        if len(place) != len(dims) or not all(map(within, place, dims)):
+            raise ExpressionError(f"{entry} is outside the shape {dims} of {base}; enlarge the shape")
+        if n.type.dtype != value.type.dtype:
+            raise ArgumentError(f"{entry} is an entry of {base}, which holds integers; name {base} whole")
+        at = [positions_along(dims, k) for k in range(len(dims))]
+        here = [apply("eq", line, const(k, "int64")) for line, k in zip(at, place, strict=True)]
+        value = with_axes(value, range(1, 1 + len(dims))) if value.type.shape else value
+        n = apply("select", here[0] if len(here) == 1 else apply("and", *here), value, n)
+    return n
+
+
+def positions_along(dims: Shape, k: int) -> Node:
+    """The place along an axis, for all entries of an array."""
+    return with_axes(apply("iota", params=(dims[k],)), range(1, len(dims) - k))
+
+
+def matrix_nodes(atoms: Iterable[Any], found: dict[Any, Node], slots: Sequence[Slot]) -> dict[Any, Node]:
+    """Nodes for whole matrices, their elements, and for dimensions where they are numbers."""
     sizes: dict[Any, Node] = {}
     for base, n in list(found.items()):
         for symbol in dimension_symbols(base):

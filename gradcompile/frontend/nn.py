@@ -28,6 +28,9 @@ from gradcompile.types import Dim, Shape, dim_sum
 
 MASKED = -1e30  # a score that no softmax sees, though a row of nothing else is still a row of numbers
 SQRT_HALF = math.sqrt(0.5)
+FAINT = 750.0  # exp(-750) is 0
+ONE_SIDED = 40.0  # the normal distribution function of -40 is 0, of 40 it is 1
+
 
 # Activations, entry by entry
 
@@ -69,10 +72,16 @@ def gelu(x: Any) -> Any:
     0
     """
     if is_array(x):
-        n = floating(x.node)
-        tail = elementwise("erfc", elementwise("mul", number(-SQRT_HALF, n), n))
-        return Array(elementwise("mul", elementwise("mul", number(0.5, n), n), tail))
+        low, inner = kept_within(floating(x.node), ONE_SIDED)
+        tail = elementwise("erfc", elementwise("mul", number(-SQRT_HALF, low), inner))
+        return Array(elementwise("mul", elementwise("mul", number(0.5, low), low), tail))
     return x * sympy.erfc(-x / sympy.sqrt(2)) / 2
+
+
+def kept_within(n: Node, bound: float) -> tuple[Node, Node]:
+    """n from -bound on, and from there to the bound: beyond them a gate is shut or open, whatever 0 times inf is."""
+    low = elementwise("max", n, number(-bound, n))
+    return low, elementwise("min", low, number(bound, n))
 
 
 def silu(x: Any) -> Any:
@@ -83,6 +92,9 @@ def silu(x: Any) -> Any:
     >>> silu(sympy.Symbol("x"))
     x*sigmoid(x)
     """
+    if is_array(x):
+        low, inner = kept_within(floating(x.node), FAINT)
+        return Array(elementwise("mul", low, elementwise("sigmoid", inner)))
     return x * sigmoid(x)
 
 
@@ -95,7 +107,23 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
     >>> binary_cross_entropy_with_logits(*sympy.symbols("x t"))
     t*softplus(-x) + (1 - t)*softplus(x)
     """
+    if is_array(logits):
+        return called("binary_cross_entropy_with_logits", _binary_cross_entropy, (logits, targets), {})
     return targets * softplus(-logits) + (1 - targets) * softplus(logits)
+
+
+def _binary_cross_entropy(logits: Array, targets: Any) -> Array:
+    n, t = lift_all(logits, targets)
+    n, t = floating(n), floating(t)
+    size = elementwise("abs", n)
+    is_finite = elementwise("lt", size, number(math.inf, n))
+    safe = choose(is_finite, n, number(0.0, n), own=True)  # of an infinite logit the loss is 0 or infinite
+    one, zero = number(1.0, n), number(0.0, n)
+    against = elementwise("mul", minus(one, t), elementwise("softplus", safe))
+    found = elementwise("add", elementwise("mul", t, elementwise("softplus", elementwise("neg", safe))), against)
+    is_right = elementwise("eq", t, choose(elementwise("lt", zero, n), one, zero))
+    is_right = elementwise("and", is_right, elementwise("eq", n, n))
+    return Array(choose(is_finite, found, choose(is_right, zero, size, own=True), own=True))
 
 
 def mse(predictions: Any, targets: Any) -> Any:
@@ -184,7 +212,9 @@ def _log_softmax(x: Array, axis: int) -> Array:
 def cross_entropy(logits: Array, labels: Any, axis: int = -1) -> Array:
     """-log(softmax(logits)) of the class that is right, for each sample.
 
-    labels: the classes as integers, in the logits' shape without the axis; or probabilities, in the logits' shape.
+    labels: the classes as integers, in the logits' shape without the axis; or probabilities, in the logits' shape. A
+    class is a place, as in NumPy: -1 is the last class. Mark what is missing by a mask of its own, or leave it out by
+    np.where(labels < 0, 0, ...); `one_hot` has no class below 0.
 
     Raises ExpressionError for labels of another shape.
 
@@ -214,6 +244,8 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
 
 def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
     """1 in the place of each label, 0 elsewhere, along a new last axis.
+
+    Of a label that is no class, as -1, all is 0: for `cross_entropy` that is the last class.
 
     >>> from gradcompile.frontend.arrays import array
     >>> one_hot(array("t", "n", dtype="int64"), 10).shape
@@ -301,7 +333,7 @@ def _dropout(x: Array, mask: Any, rate: float) -> Array:
     if not 0 <= rate < 1:
         raise ExpressionError(f"a rate of {rate}: one from 0 up to, not including, 1 is needed")
     n = floating(x.node)
-    return Array(choose(lift(mask), elementwise("mul", number(1 / (1 - rate), n), n), number(0.0, n)))
+    return Array(choose(lift(mask), elementwise("mul", number(1 / (1 - rate), n), n), number(0.0, n), own=True))
 
 
 # Attention
@@ -337,9 +369,9 @@ def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, 
     n = matmul(elementwise("mul", number(scale, query.node), query.node), key.mT.node)
     if causal:
         shape = n.type.shape[-2:]
-        n = choose(elementwise("le", iota(shape, 1), iota(shape, 0)), n, number(MASKED, n))
+        n = choose(elementwise("le", iota(shape, 1), iota(shape, 0)), n, number(MASKED, n), own=True)
     if mask is not None:
-        n = choose(lift(mask), n, number(MASKED, n))
+        n = choose(lift(mask), n, number(MASKED, n), own=True)
     return Array(matmul(_softmax(Array(n), -1).node, value.node))
 
 

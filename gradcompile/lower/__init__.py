@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
-from gradcompile.lower.arrays import dims_of, is_array_program, lower_arrays
+from gradcompile.lower.arrays import dims_of, lower_arrays
 from gradcompile.lower.expression import literal
 from gradcompile.lower.loopir import Module, texts
 from gradcompile.lower.printer import print_module
@@ -38,7 +38,7 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     ops = ops_of(program.order)
     called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
-    arrays = is_array_program(program)
+    arrays = program.arrays
     dims = dims_of(program) if arrays else ()
     own = OF_ARRAYS if arrays else OF_ROWS
     fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])

@@ -40,6 +40,7 @@ class Region:
     texts: dict[Node, Text] = field(default_factory=dict)
     literal: set[Node] = field(default_factory=set)  # values that plain Python may hold as its own floats
     unnamed: list[Node] = field(default_factory=list)  # what has a text of several operations, and no name
+    lent: list[Node] = field(default_factory=list)  # what is given for now only: its text reads memory, and is no name
 
     def emit(self, root: Node, named: bool = False) -> str:
         """Write the statements that the root needs and return the expression for it, a name if `named`."""
@@ -57,10 +58,17 @@ class Region:
         return self.texts[root][0]
 
     def forget(self) -> None:
-        """Write anew, from here on, what has no name so far: it may be used more often than was known."""
+        """Write anew, from here on, what has no name so far.
+
+        It may be used more often than was known, and what it read may be gone.
+        """
         for n in self.unnamed:
             del self.texts[n]
+        for n in self.lent:
+            self.given.pop(n, None)
+            self.texts.pop(n, None)
         self.unnamed.clear()
+        self.lent.clear()
 
     def missing(self, root: Node) -> Iterator[Node]:
         """The nodes below the root that have no text yet, arguments first; what is given ends the walk."""

@@ -22,7 +22,8 @@ class Program:
     """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
 
     adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. order: the nodes
-    below value and gradients, arguments first. offsets: where each parameter begins in theta.
+    below value and gradients, arguments first. arrays: it is lowered as one over arrays, not of symbols alone.
+    offsets: where each parameter begins in theta.
     """
 
     value: Node
@@ -33,6 +34,7 @@ class Program:
     adjoint_of: Mapping[Node, Node]
     comments: Mapping[Node, str]
     order: Sequence[Node] = ()
+    arrays: bool = False
     offsets: Mapping[Node, int] = field(init=False)
     input_names: Mapping[Node, str] = field(init=False)
 

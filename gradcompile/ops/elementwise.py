@@ -456,8 +456,9 @@ def select_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(broadcast(*(t.shape for t in types)), promote(types[1].dtype, types[2].dtype))
 
 
-register(Op("select", select_type, np.where, "{1} if {0} else {2}", Precedence.CONDITIONAL, arity=3,
-            partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), exact=lambda c, x, y: x if c else y,
+register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{1} if {0} else {2}",
+            Precedence.CONDITIONAL, partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), arity=3,
+            exact=lambda c, x, y, *marks: x if c else y,
             sympy=lambda c, x, y: sp("Piecewise", (x, c), (y, True)), domain=(TRUTH, ANY, ANY), ulps=0.0,
             accuracy="exact",
             derivative="d select(c, x, y)/dx = 1 if c else 0; d select(c, x, y)/dy = 1 if not c else 0",

@@ -166,14 +166,14 @@ def part_of(a: Any, part: str) -> Any:
     return a if part == "full" else np.tril(a) if part == "lower" else np.triu(a)
 
 
-def mean_of_transposes(a: Any) -> Any:
-    """The symmetric part."""
-    return (a + a.T) / 2
+def mirrored(a: Any) -> Any:
+    """The symmetric matrix with this lower triangle."""
+    return np.where(np.tri(*a.shape) > 0, a, a.T)
 
 
 def eigen(a: Any) -> tuple[Any, Any]:
     """Eigenvalues in rising order, and eigenvectors whose largest component is positive."""
-    return oriented(*np.linalg.eigh(mean_of_transposes(a)))
+    return oriented(*np.linalg.eigh(mirrored(a)))
 
 
 def oriented(values: Any, vectors: Any) -> tuple[Any, Any]:
@@ -202,7 +202,7 @@ def exact_solve(a: Any, b: Any, part: str) -> Any:
 
 def exact_eigen(a: Any) -> tuple[Any, Any]:
     """Jacobi's method, in rising order."""
-    values, vectors = of_mpmath("eigsy", mean_of_transposes(a))
+    values, vectors = of_mpmath("eigsy", mirrored(a))
     return oriented(np.array(list(values), object), to_array(vectors))
 
 
@@ -324,7 +324,7 @@ def all_reached(g: "Node", n: "Node") -> Tangents:
     return tuple(ir.apply("broadcast", some, params=(a.type.shape, tuple(range(batch)))) for a in n.args)
 
 
-SYMMETRIC = "that of the symmetric part, (a + a^T)/2, is taken"
+SYMMETRIC = "the lower triangle alone is looked at; the derivative is split equally between both"
 
 
 def algebra(
@@ -356,8 +356,8 @@ algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: e
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
             exact=batched(lambda a: sign_of(of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
             convention="0 for a singular matrix", doc="sign of the determinant"))  # fmt: skip
-algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(mean_of_transposes(a)),
-        lambda a: to_array(of_mpmath("cholesky", mean_of_transposes(a))), cholesky_vjp, cholesky_jvp, 2,
+algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(mirrored(a)),
+        lambda a: to_array(of_mpmath("cholesky", mirrored(a))), cholesky_vjp, cholesky_jvp, 2,
         "lower triangular L with L L^T = a", derivative="L^-T Phi(L^T g) L^-1", convention=SYMMETRIC)  # fmt: skip
 algebra("eigvals", vector_type, lambda a: eigen(a)[0], lambda a: exact_eigen(a)[0], eigvals_vjp, eigvals_jvp, 1,
         "eigenvalues of a symmetric matrix, rising", derivative="V diag(g) V^T", convention=SYMMETRIC)  # fmt: skip

@@ -13,6 +13,7 @@ from gradcompile.frontend.arguments import Argument
 from gradcompile.optim import batches, rules
 from gradcompile.optim.rules import Chain, Vector
 from gradcompile.runtime import bind, jit
+from gradcompile.runtime.matching import Call
 
 Callback = Callable[[int, Any, float, float], Any]
 
@@ -55,10 +56,11 @@ def sgd(
     """Stochastic gradient descent on a compiled loss: m = momentum m + g; theta = theta - learning_rate m.
 
     params: where to start; data: the other arguments of f; each a sequence in the function's order, or a mapping by
-    name. Columns (data symbols) are cut into batches of `batch_size` samples, all of them if None, in an order drawn
-    anew for each epoch from `seed` (as they come if `shuffle` is false); the last batch may be smaller. Of a loss over
-    arrays those are cut whose first axis is the only dimension that has a name; where there are more names,
-    `batch_axis` is that of the samples. Other inputs pass whole. clip_norm: the gradient is scaled down to this norm
+    name, which data has to be where nobody stated the order of two or more inputs. Columns (data symbols) are cut into
+    batches of `batch_size` samples, all of them if None, in an order drawn anew for each epoch from `seed` (as they
+    come if `shuffle` is false); the last batch may be smaller. Of a loss over arrays those are cut whose first axis is
+    the only dimension that has a name; where there are more names, `batch_axis` is that of the samples. Other inputs
+    pass whole. clip_norm: the gradient is scaled down to this norm
     where it is longer. callback(epoch, params, loss, grad_norm) is called after each epoch (1, 2, ...) with copies;
     training ends when it returns True. Ctrl-C ends it too, and what was reached is returned.
 
@@ -125,9 +127,9 @@ class Training:
     def __post_init__(self) -> None:
         self.params: Sequence[Argument] = self.f.problem.params
         arguments: Sequence[Argument] = self.f.problem.inputs
-        self.inputs = bind.match_inputs(arguments, _in_order(self.data, arguments, "data"), {})
+        self.inputs = bind.convert_all(arguments, _in_order(self.data, Call(arguments), "data"))
         self.f._route.check(self.inputs)
-        self.theta = bind.pack(self.params, _in_order(self.given, self.params, "params"), self.f.dtype)
+        self.theta = bind.pack(self.params, _in_order(self.given, Call(self.params), "params"), self.f.dtype)
         samples = batches.axis_of_samples(arguments, self.batch_axis, self.batch_size)
         self.is_column = [samples is not None and a.leaf.type.shape[:1] == (samples,) for a in arguments]
         self.samples = next((len(v) for v, c in zip(self.inputs, self.is_column, strict=True) if c), 1)
@@ -225,8 +227,8 @@ class Training:
         """Parameters in the arrangement that they were given in."""
         parts = bind.unpack(self.params, theta, self.f.dtype)
         if isinstance(self.given, Mapping):
-            by_name = {name: part for a, part in zip(self.params, parts, strict=True) for name in _names(a)}
-            return {key: by_name[str(key)] for key in self.given}
+            by_name = dict(zip((a.name for a in self.params), parts, strict=True))
+            return {key: by_name[name] for key, name in Call(self.params).identifiers(self.given, "params").items()}
         if not _is_sequence(self.given, self.params):
             return parts[0]
         return parts if isinstance(self.given, tuple) else list(parts)
@@ -234,7 +236,7 @@ class Training:
     def _error(self, status: int) -> TrainingError:
         """What was not finite: at which step, in which parameter, from which subexpression on."""
         batch = self._batch()
-        loss, grad = self.f.bind(*batch)(self.theta)
+        loss, grad = self.f.bind(**_by_name(self.f.problem.inputs, batch))(self.theta)
         names = [_entry(a, k) for a in self.params for k in range(bind.size_of(a))]
         bad = [f"d/d{name} = {g:.4g}" for name, g in zip(names, grad, strict=True) if not np.isfinite(g)]
         what = f"loss {loss:.6g}" if status == _BAD_LOSS else "gradient"
@@ -247,7 +249,8 @@ class Training:
 
     def _origin(self, batch: Sequence[Any]) -> str:
         """The first subexpression that is not finite there, in value or in adjoint."""
-        rows = self.f.explain(*bind.unpack(self.params, self.theta, self.f.dtype), *batch).rows
+        theta = bind.unpack(self.params, self.theta, self.f.dtype)
+        rows = self.f.explain(*theta, **_by_name(self.f.problem.inputs, batch)).rows
         for kind, found in (("value", rows), ("adjoint", reversed(rows))):
             for row in found:
                 number = getattr(row, kind)
@@ -279,9 +282,9 @@ def _entry(argument: Argument, k: int) -> str:
     return f"{argument.name}[{', '.join(map(str, index))}]"
 
 
-def _names(argument: Argument) -> tuple[str, str]:
-    """What a mapping may call an argument: the name it was given, or the identifier of the call."""
-    return str(argument.original), argument.name
+def _by_name(arguments: Sequence[Argument], values: Sequence[Any]) -> dict[str, Any]:
+    """The keyword of a call that gives arguments their values whatever their names."""
+    return {"args": dict(zip((a.name for a in arguments), values, strict=True))}
 
 
 def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
@@ -291,23 +294,16 @@ def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
     return isinstance(given, Sequence) and not isinstance(given, str)
 
 
-def _in_order(given: Any, arguments: Sequence[Argument], what: str) -> list[Any]:
+def _in_order(given: Any, takes: Call, what: str) -> list[Any]:
     """The values in the function's order, from a sequence or from a mapping by name."""
-    takes = ", ".join(a.name for a in arguments)
     if isinstance(given, Mapping):
-        left = {str(key): value for key, value in given.items()}
-        values = []
-        for a in arguments:
-            name = next((n for n in _names(a) if n in left), None)
-            if name is None:
-                raise ArgumentTypeError(f"{what} has no {a.name!r}: takes {takes}, holds {', '.join(map(str, given))}")
-            values.append(left.pop(name))
-        if left:
-            raise ArgumentTypeError(f"{what} holds {', '.join(left)}, which the function doesn't take: {takes}")
-        return values
-    values = list(given) if not arguments or _is_sequence(given, arguments) else [given]
-    if len(values) != len(arguments):
-        raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {len(arguments)}: {takes}")
+        return takes.in_order(given, what)
+    if takes.placed < len(takes.names):
+        raise ArgumentError(f"{takes.unordered()}: pass {what}={takes.mapping()}, or {takes.cure()}")
+    values = list(given) if not takes.names or _is_sequence(given, takes.arguments) else [given]
+    if len(values) != len(takes.names):
+        count = len(takes.names)
+        raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {count}: {takes.takes[1:-1]}")
     return values
 
 

@@ -1,4 +1,4 @@
-"""From what the user passes to what compiled code takes: match by name, check, convert, and call with little overhead.
+"""From what the user passes to what compiled code takes: check, convert, and call with little overhead.
 
 Compiled code checks no type and no shape, so everything is checked here. What is already right is passed by reference.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
+from gradcompile.runtime.matching import RESERVED, Call
 from gradcompile.runtime.route import WHOLE, Route, is_short, numba_types
 from gradcompile.types import dim_value, dims_solved, names_in
 
@@ -27,35 +28,6 @@ _COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicke
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
 _MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
-
-
-# ---- matching
-
-
-def match(arguments: Sequence[Argument], args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-    """The values in the order of the arguments, some given by place and some by name."""
-    if len(args) == len(arguments) and not named:
-        return list(args)
-    takes = ", ".join(a.name for a in arguments)
-    if len(args) > len(arguments):
-        raise ArgumentTypeError(f"{len(args)} arguments given, {len(arguments)} taken: ({takes})")
-    values = dict(zip((a.name for a in arguments), args, strict=False))
-    for name, value in named.items():
-        if name in values:
-            raise ArgumentTypeError(f"{name!r} is given twice, by place and by name; it takes ({takes})")
-        if all(a.name != name for a in arguments):
-            raise ArgumentTypeError(f"there is no argument {name!r}; it takes ({takes})")
-        values[name] = value
-    missing = [a.name for a in arguments if a.name not in values]
-    if missing:
-        count = f"{len(values)} of {len(arguments)} given"
-        raise ArgumentTypeError(f"no value for {', '.join(missing)}: it takes ({takes}), {count}")
-    return [values[a.name] for a in arguments]
-
-
-def match_inputs(inputs: Sequence[Argument], args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-    """The inputs, given by place or by name, checked and converted."""
-    return convert_all(inputs, match(inputs, args, named))
 
 
 # ---- checking and converting
@@ -290,7 +262,7 @@ def places_of(params: Sequence[Argument]) -> list[Place]:
 
 def pack(params: Sequence[Argument], values: Sequence[Any], dtype: str) -> np.ndarray:
     """The parameters, in their order, as one new vector theta."""
-    return _packed(places_of(params), convert_all(params, match(params, values, {})), _DTYPES[dtype])
+    return _packed(places_of(params), convert_all(params, Call(params, "f.pack(").match(values, {})), _DTYPES[dtype])
 
 
 def _packed(places: Sequence[Place], converted: Sequence[Any], dtype: np.dtype[Any]) -> np.ndarray:
@@ -326,7 +298,7 @@ def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def make_value(
-    problem: Problem, route: Route, shape_of: Callable[[Sequence[Any]], tuple[int, ...]]
+    problem: Problem, route: Route, shape_of: Callable[[Sequence[Any]], tuple[int, ...]], head: str
 ) -> Callable[..., Any]:
     """The call of a value: a number, or an array of the shape that `shape_of` gives for the inputs.
 
@@ -335,10 +307,10 @@ def make_value(
     arguments, count = (*problem.params, *problem.inputs), len(problem.params)
     places, scalar, dtype = places_of(problem.params), not problem.primal.type.shape, _DTYPES[problem.dtype]
     kind = np.dtype(problem.primal.type.dtype)
-    number = {"b": bool, "i": int}.get(kind.kind, float)
+    number, takes = {"b": bool, "i": int}.get(kind.kind, float), Call(arguments, head)
 
     def call(*args: Any, **named: Any) -> Any:
-        values = convert_all(arguments, match(arguments, args, named), _COPIED)
+        values = convert_all(arguments, takes.match(args, named), _COPIED)
         theta, inputs = _packed(places, values[:count], dtype), values[count:]
         route.check(inputs)
         shape = () if scalar else shape_of(inputs)
@@ -354,25 +326,29 @@ def make_call(
 ) -> Callable[..., Any]:
     """The call of a loss with its gradient: call(*params, *inputs, out=None) -> (loss, grads), also by name.
 
-    With `out` the flat gradient is written there and returned in place of grads.
+    With `out` the flat gradient is written there and returned in place of grads; a symbol of that name is in `args`.
     """
     arguments = (*params, *inputs)
-    call = _general_call(params, inputs, route, grads_type, bare)
+    takes = Call(arguments)
+    call = _general_call(params, takes, route, grads_type, bare)
     is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
     if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not is_short(route.kernel):
         return call
-    return _numbers_call(params, inputs, route.kernel, grads_type, bare, call)
+    return _numbers_call(params, takes, route.kernel, grads_type, bare, call)
 
 
 def _general_call(
-    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
+    params: Sequence[Argument], takes: Call, route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
-    arguments, count, places = (*params, *inputs), len(params), places_of(params)
+    arguments, count, places = takes.arguments, len(params), places_of(params)
     dtype, size = _DTYPES[params[0].leaf.type.dtype], places[-1][1]
+    is_symbol = "out" in takes.known
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
-        values = convert_all(arguments, match(arguments, args, named), _COPIED)
+        if is_symbol and out is not None:
+            named["out"] = out  # to be refused
+        values = convert_all(arguments, takes.match(args, named), _COPIED)
         route.check(values[count:])
         if out is not None:
             check_out(out, size, dtype)
@@ -406,28 +382,31 @@ def call({args}):
 '''
 
 # The arguments are checked by type alone: every one a float, none missing, none extra, and it is machine code's turn.
+# Only inputs have names without an underscore in front, as names of users never have one: one may be called `type`.
+_PYTHON = {"_type": type, "_float": float, "_map": map}
 _NUMBERS_CALL = """
-def call({defaults}, /, *more, **named):
-    if {is_floats} and not more and not named:
+def call({placed}, /, *_more{named}, **_named):
+    if {is_floats} and not _more and not _named:
         {fast}
-    given = [v for v in ({args},) if v is not missing]
-    if more or "out" in named:
-        return general(*given, *more, **named)
-    {args}{comma} = map(convert, arguments, match(arguments, given, named) if named or len(given) < {count} else given)
+    _given = [_v for _v in ({placed_values},) if _v is not _missing]
+    _named |= {{_k: _v for _k, _v in ({pairs}) if _v is not _missing}}
+    if _more or "out" in _named:
+        return _general(*_given, *_more, **_named)
+    {values} = _map(_convert, _takes.arguments, _takes.match(_given, _named))
     {fast}
 """
 
 
 def _numbers_call(
     params: Sequence[Argument],
-    inputs: Sequence[Argument],
+    takes: Call,
     kernel: Any,
     grads_type: Any,
     bare: bool,
     general: Callable[..., Any],
 ) -> Callable[..., Any]:
     """The call for floats, all of them scalars: one compiled function takes them and returns floats."""
-    count, others = len(params), len(inputs)
+    count, others = len(params), len(takes.arguments) - len(params)
     names = [f"p{k}" for k in range(count)] + [f"x{k}" for k in range(others)]
     derivatives = ", ".join(f"grad[{k}]" for k in range(count))
     source = _NUMBERS_MODULE.format(
@@ -439,21 +418,28 @@ def _numbers_call(
         inputs="".join(f", {n}" for n in names[count:]),
         result=derivatives if bare else f"({derivatives},)",
     )
-    types = numba_types((*params, *inputs), "float64")[2:]
+    types = numba_types(takes.arguments, "float64")[2:]
     run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, types)
-    direct = f"return run({', '.join(names)})"
-    named = f"loss, grads = run({', '.join(names)}); return loss, new(Grads, grads)"
-    text = _NUMBERS_CALL.format(
-        defaults=", ".join(f"{n}=missing" for n in names),
-        is_floats=" and ".join(f"type({n}) is float" for n in names),
-        comma="," * (len(names) == 1),
-        count=len(names),
-        fast=direct if bare else named,
-        args=", ".join(names),
+    known = {"_run": run, "_new": tuple.__new__, "_Grads": grads_type, "_missing": _MISSING, "_general": general}
+    return _defined(_numbers_text(takes, bare), "call", known | {"_convert": convert, "_takes": takes, **_PYTHON})
+
+
+def _numbers_text(takes: Call, bare: bool) -> str:
+    """The text of the call for floats: what is given by place has numbers for names."""
+    placed = [f"_{k}" for k in range(takes.placed)]
+    named = [name for name in takes.names[takes.placed :] if name not in RESERVED]
+    words = [name for name in takes.names[takes.placed :] if name in RESERVED]
+    values = [*placed, *takes.names[takes.placed :]]
+    run = f"_run({', '.join(values)})"
+    return _NUMBERS_CALL.format(
+        placed=", ".join(f"{v}=_missing" for v in placed),
+        named="".join(f", {name}=_missing" for name in named),
+        is_floats=" and ".join(f"_type({v}) is _float" for v in values) if not words else "False",
+        placed_values=", ".join(placed),
+        pairs="".join(f'("{name}", {name}), ' for name in named),
+        values=", ".join(values) + "," * (len(values) == 1),
+        fast=f"return {run}" if bare else f"_loss, _grads = {run}; return _loss, _new(_Grads, _grads)",
     )
-    known = {"run": run, "new": tuple.__new__, "Grads": grads_type, "missing": _MISSING, "general": general}
-    known |= {"match": match, "convert": convert, "arguments": (*params, *inputs)}
-    return _defined(text, "call", known)
 
 
 _BOUND = """
@@ -508,7 +494,7 @@ def fun(theta, out=None):
 
 def flat(route: Route, inputs: Sequence[Any], theta: Any, size: int) -> tuple[float, np.ndarray]:
     """The loss and its gradient as one vector, for once: without what a bound function prepares for many calls."""
-    converted = convert_all(route.inputs, match(route.inputs, inputs, {}), _COPIED)
+    converted = convert_all(route.inputs, inputs, _COPIED)
     route.check(converted)
     return evaluate(route.choose(converted), converted, theta, size, _DTYPES[route.dtype])
 

@@ -293,15 +293,15 @@ def detsign(a):  # type: ignore[no-untyped-def]
 
 @jit
 def cholesky(out, a):  # type: ignore[no-untyped-def]
-    """The lower triangular L with L @ L.T = (a + a.T)/2; all NaN unless that is positive definite.
+    """The lower triangular L with L @ L.T = a, by the lower triangle of a; all NaN unless it is positive definite.
 
     >>> out = np.zeros((2, 2))
-    >>> cholesky(out, np.array([[4.0, 2.0], [2.0, 5.0]]))
+    >>> cholesky(out, np.array([[4.0, 9.0], [2.0, 5.0]]))
     >>> out.tolist()
     [[2.0, 0.0], [1.0, 2.0]]
     """
     n = a.shape[0]
-    symmetric_part(out, a)
+    mirror(out, a)
     factor_rows(out, 0, min(BLOCK, n))  # the transposed factor grows row by row in the upper triangle
     for first in range(BLOCK, n, BLOCK):
         stop = min(first + BLOCK, n)
@@ -328,12 +328,12 @@ def factor_rows(out, first, stop):  # type: ignore[no-untyped-def]
 
 
 @jit
-def symmetric_part(out, a):  # type: ignore[no-untyped-def]
-    """out[:, :] = (a + a.T)/2; out may be a."""
+def mirror(out, a):  # type: ignore[no-untyped-def]
+    """The symmetric matrix with the lower triangle of a, which may be out."""
     for i in range(a.shape[0]):
-        for c in lanes(i, a.shape[0]):
-            out[i, c] = (a[i, c] + a[c, i]) * 0.5
-        for c in lanes(i + 1, a.shape[0]):
+        for c in lanes(0, i + 1):
+            out[i, c] = a[i, c]
+        for c in lanes(0, i):
             out[c, i] = out[i, c]
 
 
@@ -352,7 +352,7 @@ def transpose(x):  # type: ignore[no-untyped-def]
 
 @jit
 def eigvals(out, a):  # type: ignore[no-untyped-def]
-    """The eigenvalues of (a + a.T)/2 in rising order; NaN where an entry is not finite.
+    """The eigenvalues of a symmetric matrix in rising order, by its lower triangle; NaN where an entry is not finite.
 
     >>> out = np.zeros(2)
     >>> eigvals(out, np.array([[2.0, 0.0], [0.0, 1.0]]))
@@ -360,15 +360,15 @@ def eigvals(out, a):  # type: ignore[no-untyped-def]
     [1.0, 2.0]
     """
     work = empty((a.shape[0], a.shape[0]), a)
-    symmetric_part(work, a)
+    mirror(work, a)
     spectrum(out, work, False)
 
 
 @jit
 def eigvecs(out, a):  # type: ignore[no-untyped-def]
-    """The eigenvectors of (a + a.T)/2 as columns, in the order of the eigenvalues; NaN where an entry is not finite.
+    """The eigenvectors of a symmetric matrix as columns, in the order of the eigenvalues, by its lower triangle.
 
-    Of each the component that is largest in size, the first of equals, is positive.
+    NaN where an entry is not finite. Of each the component that is largest in size, the first of equals, is positive.
 
     >>> out = np.zeros((2, 2))
     >>> eigvecs(out, np.array([[2.0, 0.0], [0.0, 1.0]]))
@@ -376,7 +376,7 @@ def eigvecs(out, a):  # type: ignore[no-untyped-def]
     [[0.0, 1.0], [1.0, 0.0]]
     """
     values = empty(a.shape[0], a)
-    symmetric_part(out, a)
+    mirror(out, a)
     spectrum(values, out, True)
     for i in range(a.shape[0]):
         orient_row(out, i)

@@ -202,6 +202,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     def __setitem__(self, key: Any, value: Any) -> None:
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
 
+    def __round__(self, ndigits: int | None = None) -> "Array":
+        return called("round", FUNCTIONS[np.round], (self, ndigits or 0), {})
+
     def __len__(self) -> int:
         if not self.shape or isinstance(self.shape[0], str):
             raise placed(f"{describe(self)} has no length known before the call; use mean, sum, or x.shape[0]")

@@ -190,7 +190,7 @@ def argsort(a: Any, axis: int | None = -1) -> Array:
 @function(np.sort)
 def sort(a: Any, axis: int | None = -1) -> Array:
     """The entries in rising order along an axis; NaN goes last."""
-    n = lift(a) if axis is not None else ravel(a).node
+    n = lift(a if axis is not None else ravel(a))
     k = axis_of(-1 if axis is None else axis, len(n.type.shape))
     return Array(along(n, apply("argsort", arithmetic(n), params=(k,)), k))
 
@@ -204,8 +204,10 @@ def median(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
     if isinstance(length, str) or (keepdims and axis is None):
         raise ExpressionError(f"np.median needs a length that is known, along one axis, not shape {x.shape}; give "
                               "the dimension a number")  # fmt: skip
-    middle = sort(x, k)[(*[slice(None)] * k, slice((length - 1) // 2, length // 2 + 1))]
-    result: Array = np.mean(middle, axis=k, keepdims=keepdims)
+    rising, before = sort(x, k), [slice(None)] * k
+    middle = np.mean(rising[(*before, slice((length - 1) // 2, length // 2 + 1))], axis=k, keepdims=keepdims)
+    last = rising[(*before, slice(length - 1, None) if keepdims else length - 1)]
+    result: Array = middle + np.where(np.isnan(last), np.nan, -0.0) if length else middle
     return result
 
 

@@ -78,20 +78,20 @@ def slogdet(a: Any) -> Slogdet:
 
 @function(np.linalg.cholesky)
 def cholesky(a: Any) -> Array:
-    """The lower triangular L with L @ L.T = a, of the symmetric part of a; NaN if that is not positive definite."""
+    """The lower triangular L with L @ L.T = a, by the lower triangle of a; NaN if it is not positive definite."""
     return Array(apply("cholesky", square(a)))
 
 
 @function(np.linalg.eigh)
 def eigh(a: Any) -> Eigh:
-    """Eigenvalues, rising, and eigenvectors of the symmetric part; the largest component of each vector is positive."""
+    """Eigenvalues, rising, and eigenvectors, by the lower triangle; the largest component of each is positive."""
     n = square(a)
     return Eigh(Array(apply("eigvals", n)), Array(apply("eigvecs", n)))
 
 
 @function(np.linalg.eigvalsh)
 def eigvalsh(a: Any) -> Array:
-    """Eigenvalues, rising, of the symmetric part."""
+    """Eigenvalues, rising, of a symmetric matrix, by its lower triangle."""
     return Array(apply("eigvals", square(a)))
 
 

@@ -29,7 +29,8 @@ def read_arrays(
     """Read a symbolic array and its arguments as `compile_grad` takes them.
 
     params, inputs: an array, or sequences and mappings of arrays, which may be nested. Without `inputs` they are the
-    other arrays of the expression in natural order. A loss is one floating-point number; a value may be any array.
+    other arrays of the expression in natural order; of two or more each is given by name. A loss is one floating-point
+    number; a value may be any array.
 
     Raises ExpressionError for a loss that is none, ArgumentError and ArgumentTypeError for arguments that don't fit
     the expression or each other.
@@ -49,7 +50,8 @@ def read_arrays(
     check_together([*given, *others], value)
     names = dict(zip((*given, *others), Namer().all([a.wish for a in (*given, *others)]), strict=True))
     first = [Argument(names[a], a.wish, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
-    rest = [Argument(names[a], a.wish, a.node, None, ()) for a in others]
+    by_name = inputs is None and len(others) > 1
+    rest = [Argument(names[a], a.wish, a.node, None, (), by_name) for a in others]
     (primal,) = substitute([value.node], {a.node: b.leaf for a, b in zip(given, first, strict=True)})
     known = {a.leaf: a.name for a in (*first, *rest)}
     formula = formulas([primal], known, LONGEST)[primal]

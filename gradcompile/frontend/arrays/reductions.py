@@ -1,7 +1,8 @@
 """NumPy's reductions and running sums."""
 
 import math
-from functools import reduce
+from collections.abc import Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.recurrence import scan
-from gradcompile.frontend.arrays.shapes import Axis, axes_of, axis_of, filled, part, transposed, with_axes
+from gradcompile.frontend.arrays.shapes import (
+    Axis,
+    axes_of,
+    axis_of,
+    filled,
+    part,
+    reshaped,
+    transposed,
+    with_axes,
+)
 from gradcompile.frontend.arrays.ufuncs import (
     arithmetic,
     choose,
@@ -25,6 +35,8 @@ from gradcompile.ir import Node, apply
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
 from gradcompile.types import Dim, dim_product, dim_sum
+
+LINE = 16  # factors that are written out
 
 # On nodes
 
@@ -142,27 +154,20 @@ def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The product over axes, without a division in its derivative, which holds where entries are 0."""
     n = arithmetic(lift(a))
     axes = axes_of(axis, len(n.type.shape))
-    for k in reversed(axes):
-        n = product_along(n, k)
+    n = product_over(n, axes) if axes else n
     return Array(with_axes(n, axes) if keepdims else n)
 
 
-def product_along(n: Node, k: int) -> Node:
-    """The product along one axis: of known length by halves, else entry by entry."""
-    length, kept = n.type.shape[k], n.type.shape[:k] + n.type.shape[k + 1 :]
+def product_over(n: Node, axes: Sequence[int]) -> Node:
+    """The product over axes, factor by factor, in NumPy's order: another one may overflow on the way."""
+    others = [k for k in range(len(n.type.shape)) if k not in axes]
+    kept, length = tuple(n.type.shape[k] for k in others), dim_product(*(n.type.shape[k] for k in axes))
+    n = reshaped(transposed(n, [*axes, *others]), (length, *kept))
     one = filled(1 if n.type.dtype == "int64" else 1.0, kept, n.type.dtype)
-    if isinstance(length, str):
-        order = (k, *(j for j in range(len(n.type.shape)) if j != k))
-        product, _ = scan(lambda so_far, x: (so_far * x, None), Array(one), Array(transposed(n, order)))
+    if isinstance(length, str) or length > LINE:
+        product, _ = scan(lambda so_far, x: (so_far * x, None), Array(one), Array(n))
         return lift(product)
-    if length == 0:
-        return one
-    if length == 1:
-        return part(n, k, 0)
-    half = length // 2
-    paired = elementwise("mul", part(n, k, Span(0, half)), part(n, k, Span(half, half)))
-    result = product_along(paired, k)
-    return elementwise("mul", result, part(n, k, length - 1)) if length % 2 else result
+    return reduce(partial(elementwise, "mul"), [part(n, 0, k) for k in range(length)]) if length else one
 
 
 @function(np.any, method="any")

@@ -11,6 +11,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
 from gradcompile.ir import Node, apply
+from gradcompile.ops.gather import table
 from gradcompile.ops.shape import Index, Span, expand
 from gradcompile.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 
@@ -138,25 +139,35 @@ def quotient(shape: Shape, others: Sequence[Dim]) -> Dim:
 def reshape(a: Any, shape: Any, order: str = "C") -> Array:
     """The entries, row by row, in another shape; one dimension may be -1."""
     n = lift(a)
-    return Array(reshaped(n, inferred(n.type.shape, given_shape(shape))))
+    wanted = inferred(n.type.shape, given_shape(shape))
+    if is_by_columns(order):  # is row by row of the axes in reverse order
+        return transpose(Array(reshaped(transpose(a).node, wanted[::-1])))
+    return Array(reshaped(n, wanted))
+
+
+def is_by_columns(order: str) -> bool:
+    """Whether entries are taken with the first axis changing fastest; ExpressionError if it depends on memory."""
+    if order not in ("C", "F"):
+        raise ExpressionError(f"order={order!r} depends on how an array lies in memory; use order='C' or order='F'")
+    return order == "F"
 
 
 @function(method="reshape")
-def reshape_method(a: Array, *shape: Any) -> Array:
+def reshape_method(a: Array, *shape: Any, order: str = "C") -> Array:
     """The entries in another shape, given as one tuple or as several numbers."""
-    return reshape(a, shape[0] if len(shape) == 1 else shape)
+    return reshape(a, shape[0] if len(shape) == 1 else shape, order)
 
 
 @function(np.ravel, method="ravel")
-def ravel(a: Any) -> Array:
+def ravel(a: Any, order: str = "C") -> Array:
     """The entries as a vector."""
-    return reshape(a, -1) if 0 not in lift(a).type.shape else reshape(a, 0)
+    return reshape(a, -1 if 0 not in lift(a).type.shape else 0, order)
 
 
 @function(method="flatten")
-def flatten(a: Array) -> Array:
+def flatten(a: Array, order: str = "C") -> Array:
     """The entries as a vector."""
-    return ravel(a)
+    return ravel(a, order)
 
 
 @function(np.transpose)
@@ -310,8 +321,8 @@ def hstack(tup: Sequence[Any]) -> Array:
 
 @function(np.column_stack)
 def column_stack(tup: Sequence[Any]) -> Array:
-    """Arrays beside each other; vectors are columns."""
-    nodes = [with_axes(n, (1,)) if len(n.type.shape) == 1 else n for n in lift_all(*tup)]
+    """Arrays beside each other; vectors are columns, and numbers columns of one entry."""
+    nodes = [with_axes(n, range(len(n.type.shape), 2)) for n in lift_all(*tup)]
     return Array(joined(nodes, 1))
 
 
@@ -363,7 +374,7 @@ def flip(m: Any, axis: Axis = None) -> Array:
     n = lift(m)
     axes = axes_of(axis, len(n.type.shape))
     index = tuple(Span(dim_sum(d, -1), d, -1) if k in axes else None for k, d in enumerate(n.type.shape))
-    return Array(apply("item", n, params=(index,)))
+    return Array(apply("item", n, params=(index,)) if axes else n)
 
 
 @function(np.fliplr)
@@ -400,13 +411,26 @@ def rolled(n: Node, shift: int, k: int) -> Node:
 
 
 @function(np.repeat, method="repeat")
-def repeat(a: Any, repeats: int, axis: int | None = None) -> Array:
-    """Each entry so many times."""
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Array:
+    """Each entry so many times, or each as often as a number of its own says."""
     n = lift(a) if axis is not None else ravel(a).node
     shape, k = n.type.shape, axis_of(axis or 0, len(n.type.shape))
+    if np.ndim(repeats):
+        return Array(repeated(n, np.asarray(repeats), k))
     wide = apply("broadcast", n, params=((*shape[: k + 1], int(repeats), *shape[k + 1 :]),
                                          tuple(j + (j > k) for j in range(len(shape)))))  # fmt: skip
     return Array(reshaped(wide, (*shape[:k], dim_product(shape[k], int(repeats)), *shape[k + 1 :])))
+
+
+def repeated(n: Node, repeats: np.ndarray, k: int) -> Node:
+    """Each entry along axis k as often as its number says."""
+    dim = n.type.shape[k]
+    if not isinstance(dim, int):
+        raise ExpressionError(f"numbers of repeats along the named dimension {dim!r}: its length must be known")
+    if repeats.dtype.kind not in "iu" or repeats.ndim != 1 or repeats.size not in (1, dim) or np.any(repeats < 0):
+        raise ExpressionError(f"repeats {repeats.tolist()}: whole numbers from 0 on are needed, one for each of {dim}")
+    places = np.repeat(np.arange(dim), repeats)
+    return apply("gather", n, table(places, "int64"), params=(k,))
 
 
 @function(np.tile)

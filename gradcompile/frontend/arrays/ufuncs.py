@@ -67,11 +67,14 @@ def truth(n: Node) -> Node:
     return cast(n, "bool")
 
 
-def choose(condition: Node, x: Node, y: Node) -> Node:
-    """x where the condition holds, else y; of one dtype."""
+def choose(condition: Node, x: Node, y: Node, *, own: bool = False) -> Node:
+    """x where the condition holds, else y; of one dtype.
+
+    own: it is not the user's selection. What is left out then holds no NaN, so products need no care (`masks.Care`).
+    """
     if "bool" in (x.type.dtype, y.type.dtype) and x.type.dtype != y.type.dtype:
         x, y = arithmetic(x), arithmetic(y)
-    return apply("select", truth(condition), x, y)
+    return apply("select", truth(condition), x, y, params=("own",) if own else ())
 
 
 def number(value: float, like: Node) -> Node:
@@ -130,7 +133,6 @@ ufunc("positive")(lambda x: x)
 ufunc("greater")(lambda x, y: elementwise("lt", y, x))
 ufunc("greater_equal")(lambda x, y: elementwise("le", y, x))
 ufunc("reciprocal")(lambda x: elementwise("div", number(1.0, x), x))
-ufunc("floor_divide")(lambda x, y: elementwise("floor", elementwise("div", x, y)))
 ufunc("deg2rad")(lambda x: elementwise("mul", x, number(math.pi / 180, x)))
 ufunc("rad2deg")(lambda x: elementwise("mul", x, number(180 / math.pi, x)))
 ufunc("radians")(lambda x: elementwise("mul", x, number(math.pi / 180, x)))
@@ -166,13 +168,26 @@ def fmin(x: Node, y: Node) -> Node:
     return elementwise("neg", fmax(elementwise("neg", x), elementwise("neg", y)))
 
 
+@ufunc("floor_divide")
+def floor_divide(x: Node, y: Node) -> Node:
+    """The quotient rounded down, by the remainder: the quotient itself may have been rounded up; no derivative."""
+    ratio, rest = elementwise("div", x, y), elementwise("mod", floating(x), floating(y))
+    down, size, width = elementwise("floor", ratio), elementwise("abs", rest), elementwise("abs", floating(y))
+    is_most = elementwise("lt", width, elementwise("add", size, size))  # of the divisor, or all if that is infinite
+    is_most = elementwise("or", is_most, elementwise("eq", size, width))
+    is_up = elementwise("and", elementwise("eq", ratio, down), is_most)
+    found = choose(is_up, elementwise("add", down, number(-1.0, down)), down)
+    pole = choose(elementwise("eq", y, number(0.0, y)), ratio, rest)
+    return apply("stop_gradient", choose(elementwise("eq", rest, rest), found, pole))
+
+
 @ufunc("logaddexp")
 def logaddexp(x: Node, y: Node) -> Node:
     """log(exp(x) + exp(y)) as y + softplus(x - y), from the larger: no overflow."""
     first = elementwise("lt", x, y)
-    high, low = choose(first, y, x), choose(first, x, y)
-    equal = elementwise("eq", high, low)  # two infinities have no difference
-    return elementwise("add", high, elementwise("softplus", choose(equal, number(0.0, x), minus(low, high))))
+    high, low, top = choose(first, y, x), choose(first, x, y), elementwise("max", x, y)
+    is_finite = elementwise("lt", elementwise("abs", top), number(math.inf, top))  # infinities have no difference
+    return choose(is_finite, elementwise("add", high, elementwise("softplus", minus(low, high))), top)
 
 
 for _ufunc, _build in {"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "invert": "not"}.items():
@@ -260,7 +275,11 @@ def real(val: Any) -> Array:
 @function(method="astype")
 def astype(x: Array, dtype: Any) -> Array:
     """x in another dtype; between floats the derivative is 1, else 0."""
-    return Array(cast(x.node, dtype_name(dtype)))
+    name = dtype_name(dtype)
+    if (x.node.type.dtype, name) == ("float32", "float64"):
+        raise ExpressionError("a loss of float32 arrays is computed in float32 throughout; give the arrays the dtype "
+                              "float64, as in gradcompile.array(name, shape, 'float64')")  # fmt: skip
+    return Array(cast(x.node, name))
 
 
 @function(method="copy")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 from gradcompile import ir
@@ -11,7 +12,7 @@ from gradcompile.frontend.arrays.places import base
 from gradcompile.frontend.arrays.shapes import part, transposed
 from gradcompile.frontend.arrays.ufuncs import elementwise
 from gradcompile.frontend.index.forms import Axis, Form, within_rectangle
-from gradcompile.frontend.index.values import Scene, Value, aligned, floating, integer, whole
+from gradcompile.frontend.index.values import Scene, Value, aligned, floating, integer, pointwise, whole
 from gradcompile.ir import Node, apply
 from gradcompile.ops.shape import Span
 from gradcompile.types import Dim, dim_product, dim_sum
@@ -74,7 +75,12 @@ def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]
         elif k in kept and found[k][1] is None:
             values.append(clamped(c, f, dims[k]))
             known.add(base(values[-1].node)[0])
-    return in_order(scattered(n, axes, values, known) if values else Value(n, tuple(a for a in axes if a is not None)))
+    if not values:
+        return in_order(Value(n, tuple(a for a in axes if a is not None)))
+    result = in_order(scattered(n, axes, values, known))
+    loose = [] if not guarded else [(f, dims[k]) for k, f in enumerate(forms) if f is not None and k in kept
+                                    and found[k][1] is None and not within_rectangle(f, dims[k])]  # fmt: skip
+    return reduce(lambda v, place: nan_outside(c, v, *place), loose, result)
 
 
 def located(f: Form | None, dim: Dim, uses: Counter[Axis], guarded: bool) -> tuple[Dim | Span | None, Left]:
@@ -138,6 +144,17 @@ def clamped(c: Scene, f: Form, dim: Dim) -> Value:
         return v
     low = elementwise("max", v.node, ir.const(0, "int64"))
     return Value(elementwise("min", low, whole(c, dim_sum(dim, -1))), v.axes)
+
+
+def nan_outside(c: Scene, v: Value, f: Form, dim: Dim) -> Value:
+    """Entries, NaN where the index is outside the axis: no condition keeps it inside if they are chosen there."""
+    nothing = ir.const(float("nan") if v.node.type.dtype.startswith("float") else 0, v.node.type.dtype)
+
+    def chosen(c: Scene, place: Node, n: Node) -> Node:
+        inside = apply("and", elementwise("le", ir.const(0, "int64"), place), elementwise("lt", place, whole(c, dim)))
+        return apply("select", inside, n, nothing)
+
+    return pointwise(chosen, c, integer(c, f), v)
 
 
 def scattered(n: Node, axes: Sequence[Axis | None], values: Sequence[Value], known: Container[Node]) -> Value:

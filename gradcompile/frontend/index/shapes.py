@@ -1,6 +1,6 @@
 """The shapes of arrays in index notation: as given, or as far as the loss goes; and whether every place is inside."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -39,14 +39,12 @@ def settle(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) 
         )
 
 
-def check_named(named: Mapping[Any, Slot], lengths: set[Any], bases: Collection[Any]) -> None:
-    """Raise ArgumentError for a symbol that can't be an argument: a length, or an entry of an array."""
+def check_named(named: Mapping[Any, Slot], lengths: set[Any]) -> None:
+    """Raise ArgumentError for a symbol that can't be an argument, as it is a length."""
     for symbol, s in named.items():
         check_role(s)
         if symbol in lengths:
             raise ArgumentError(f"{symbol} is a length, which the arrays tell; leave it out of {s.role}")
-        if isinstance(symbol, sympy.Indexed) and symbol.args[0] in bases:
-            raise ArgumentError(f"{s.role}: {symbol} is an entry of {symbol.args[0]}; name {symbol.args[0]} whole")
 
 
 def check_role(s: Slot) -> None:

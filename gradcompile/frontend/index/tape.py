@@ -11,15 +11,28 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend import functions, matrices
 from gradcompile.frontend.arguments import Slot, indices
 from gradcompile.frontend.arrays.ufuncs import cast, elementwise
-from gradcompile.frontend.heads import Context
-from gradcompile.frontend.index.forms import Axis, Form, Scope, extremes, form_of, less
-from gradcompile.frontend.index.reads import Read
+from gradcompile.frontend.heads import POLYNOMIALS, Context, between, negated, reciprocal
+from gradcompile.frontend.index.forms import Axis, Form, Scope, extremes, form_of, less, never_negative
+from gradcompile.frontend.index.reads import Read, taken
 from gradcompile.frontend.index.shapes import check_named, settle
 from gradcompile.frontend.index.survey import SUMS, Survey, deltas, everything, is_entry, limits, stray
-from gradcompile.frontend.index.values import Reduction, Scene, Value, integer, length, number, op, pointwise
+from gradcompile.frontend.index.values import (
+    Reduction,
+    Scene,
+    Value,
+    aligned,
+    floating,
+    integer,
+    length,
+    number,
+    op,
+    pointwise,
+)
 from gradcompile.frontend.names import is_small, text
+from gradcompile.frontend.polynomials import Family, family
 from gradcompile.ir import Node
-from gradcompile.types import dim_sum, dims_told
+from gradcompile.ops.shape import expand
+from gradcompile.types import Dim, dim_product, dim_sum, dims_told
 
 WHOLE = {sympy.Add: "add", sympy.Mul: "mul", sympy.Mod: "mod", sympy.Abs: "abs", sympy.Max: "max", sympy.Min: "min"}
 COMPARED = {  # op, and whether its sides are exchanged
@@ -56,6 +69,8 @@ class IndexTape:
     stand in several sums. `atoms`: the free symbols, and one entry of each array.
     """
 
+    arrays = True  # that is what its parts become
+
     def __init__(self, named: Mapping[Any, Slot]) -> None:
         self.named = named
         self.steps: list[tuple[Part, Step, tuple[int, ...]]] = []
@@ -69,6 +84,11 @@ class IndexTape:
     def lengths(self) -> set[Any]:
         """The symbols that stand for lengths."""
         return self.survey.lengths
+
+    @property
+    def whole(self) -> set[Any]:
+        """The arrays that are read at places that change."""
+        return set(self._entries)
 
     def add(self, root: Any) -> int:
         """Walk a loss; the position of its step."""
@@ -86,7 +106,7 @@ class IndexTape:
             self._place[self._key(part)] = len(self.steps)
             self.steps.append((part, step, tuple(self._place[self._key(p)] for p in step.parts)))
         self._find_guarded()
-        check_named(self.named, self.survey.lengths, self._entries)
+        check_named(self.named, self.survey.lengths)
         return len(self.steps) - 1
 
     def settle(self, slots: Sequence[Slot]) -> None:
@@ -142,6 +162,8 @@ class IndexTape:
             return Step([Part(a, scope, kind) for a in expr.args], partial(pointwise, delta))
         if type(expr) in COMPARED and all(self._is_whole(a, scope) for a in expr.args):
             return Step([Part(a, scope, INTEGER) for a in expr.args], partial(pointwise, compared(expr)))
+        if isinstance(expr, POLYNOMIALS) and self.survey.free(expr.args[0]):
+            return self._polynomial(expr, scope)
         if isinstance(expr, sympy.log) and len(expr.args) == 1 and isinstance(expr.args[0], sympy.Product):
             return self._sum(expr.args[0], scope, logarithm=True)
         return self._plain(expr, scope)
@@ -163,6 +185,19 @@ class IndexTape:
             self.atoms.setdefault(how.atom)
         guarded = sum(not is_condition(p) for p in how.parts) if isinstance(expr, sympy.Piecewise) else 0
         return Step([Part(p, scope) for p in how.parts], partial(pointwise, how.build), guarded)
+
+    def _polynomial(self, expr: Any, scope: Scope) -> Step:
+        """A polynomial whose degree is an index: those of all degrees, read like an array."""
+        degree = form_of(expr.args[0], scope)
+        ends = None if degree is None else extremes(degree)
+        if degree is None or ends is None or not never_negative(ends[0]):
+            raise ExpressionError(
+                f"{text(expr)}: the degree {text(expr.args[0], 40)} is no sum of indices that is 0 or more; let an "
+                "index run over the degree, from 0 on"
+            )
+        found = family(expr)
+        build = partial(of_degrees, found=found, degree=degree, last=ends[1])
+        return Step([Part(p, scope) for p in found.parts], build)
 
     def _symbol(self, expr: Any, scope: Scope) -> Step:
         """An index or a length as a number, or a symbol from outside."""
@@ -221,6 +256,10 @@ class IndexTape:
 
     def _sum(self, expr: Any, scope: Scope, logarithm: bool = False) -> Step:
         """A Sum or Product; factors without its indices are taken out of a sum, so that products can be found in it."""
+        upright, undo = in_order(expr, logarithm)
+        if upright is not expr:
+            upright = sympy.log(upright, evaluate=False) if logarithm else upright
+            return Step([Part(upright, scope)], partial(pointwise, undo))
         inner, axes = scope, list[Axis]()
         for index, low, high in self._outermost_first(expr):
             axis = self._axis(expr, index, low, high, inner)
@@ -238,10 +277,13 @@ class IndexTape:
         return Step([Part(body, inner), *before], reduction)
 
     def _outermost_first(self, expr: Any) -> list[tuple[Any, Any, Any]]:
-        """The limits in an order in which bounds come after the indices in them; as written, if there are none."""
+        """The limits in an order in which bounds come after the indices in them; as written, if there are none.
+
+        Of an index that is bound twice the last is the innermost, which is what the terms mean by it.
+        """
         found = limits(expr)
-        own = {index for index, _, _ in found}
-        apart = all(own.isdisjoint(self.survey.free(b)) for _, *bounds in found for b in bounds)
+        own, bounds = {index for index, _, _ in found}, [b for _, *pair in found for b in pair]
+        apart = len(own) == len(found) and all(own.isdisjoint(self.survey.free(b)) for b in bounds)
         return found if apart else found[::-1]
 
     def _axis(self, expr: Any, index: Any, low: Any, high: Any, scope: Scope) -> Axis:
@@ -258,10 +300,34 @@ class IndexTape:
             first, length = ends[0][0], less(dim_sum(ends[1][1], 1), ends[0][0])
             if isinstance(length, int) and length < 0:
                 raise ExpressionError(
-                    f"{text(expr)}: the upper bound {high} is below the lower one {low}; exchange them"
+                    f"{text(expr)}: the upper bound {high} of {index} is always below the lower one {low}; leave the "
+                    "sum out if it is empty then"
                 )
             self._axes[key] = Axis(*key, first, length, len(self._axes))
         return self._axes[key]
+
+
+def of_degrees(c: Scene, *values: Value, found: Family, degree: Form, last: Dim) -> Value:
+    """The polynomials at the values of the degree."""
+    nodes, axes = aligned([floating(c, v) for v in values])
+    shape = tuple(a.length for a in axes)
+    n = found.up_to(last, *(expand(x, shape) for x in nodes))
+    return taken(c, n, (degree, *(Form(((a, 1),), dim_product(-1, a.first)) for a in axes)), (), False)
+
+
+def in_order(expr: Any, logarithm: bool) -> tuple[Any, Callable[..., Node]]:
+    """A Sum or Product with its numeric bounds in order, and what makes of it that with the bounds as written."""
+    found = [(i, *map(sympy.Integer, between(*b))) if all(x.is_Integer for x in b) else (i, *b)
+             for i, *b in limits(expr)]  # fmt: skip
+    swaps = sum(new != old for new, old in zip(found, limits(expr), strict=True))
+    if not swaps:
+        return expr, lambda c, n: n
+    undo: Callable[..., Node] = lambda c, n: n  # noqa: E731
+    if swaps % 2 and isinstance(expr, sympy.Product) and not logarithm:
+        undo = reciprocal
+    elif swaps % 2:
+        undo = negated
+    return expr.func(expr.args[0], *found), undo
 
 
 def delta(c: Context, a: Node, b: Node) -> Node:
@@ -282,7 +348,7 @@ def is_condition(expr: Any) -> bool:
 
 def sizes(context: Context) -> dict[str, Node]:
     """A node for the length of each name, from the arrays; those of floats first, which have it in their dtype."""
-    leaves = [n for n in context.atoms.values() if n.op.name == "leaf"]
+    leaves = [n for n in ir.topological(list(context.atoms.values())) if n.op.name == "leaf"]
     leaves.sort(key=lambda n: not n.type.dtype.startswith("float"))
     axes = [(n, k, dim) for n in leaves for k, dim in enumerate(n.type.shape)]
     scene = Scene(context.dtype, context.atoms, None, {})

@@ -6,7 +6,7 @@ from functools import reduce
 from typing import NamedTuple
 
 from gradcompile import ir
-from gradcompile.frontend.arrays.reductions import product_along
+from gradcompile.frontend.arrays.reductions import product_over
 from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import cast, elementwise
 from gradcompile.frontend.heads import Context
@@ -143,8 +143,7 @@ def multiplied(c: Scene, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
     That is NaN where the number of negative factors is odd.
     """
     if not logarithm or all(isinstance(n.type.shape[k], int) for k in axes):
-        for k in reversed(axes):
-            n = product_along(n, k)
+        n = product_over(n, axes)
         return elementwise("log", n) if logarithm else n
     one, zero, params = c.const(1.0), c.const(0.0), (tuple(axes),)
     logs = apply("sum", elementwise("log", elementwise("abs", n)), params=params)

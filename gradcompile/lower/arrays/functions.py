@@ -13,11 +13,6 @@ from gradcompile.lower.program import Naming, Program
 from gradcompile.types import LARGEST, Dim, names_in
 
 
-def is_array_program(program: Program) -> bool:
-    """Whether a program was written over arrays: some argument is a whole array, not symbols in their places."""
-    return any(not a.symbols for a in (*program.params, *program.inputs))
-
-
 def dims_of(program: Program) -> frozenset[str]:
     """The names of dimensions in a program."""
     return frozenset(name for n in program.order for d in n.type.shape for name in names_in(d))

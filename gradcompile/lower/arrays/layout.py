@@ -140,9 +140,14 @@ def merges(n: Node) -> bool:
 
 def base(n: Node, given: Mapping[Node, object]) -> Node | None:
     """What has to stand in memory so that an array does; None if it does already."""
-    while n not in given and (is_copy(n) or (n.op.name in ALIASES and (n.op.name != "item" or is_slice(n)))):
+    while n not in given and (is_copy(n) or is_alias(n)):
         n = n.args[0]
     return None if n in given or not n.type.shape else n
+
+
+def is_alias(n: Node) -> bool:
+    """Whether an array is part of another one's memory, or all of it; a number has none."""
+    return n.op.name in ALIASES and bool(n.args[0].type.shape) and (n.op.name != "item" or is_slice(n))
 
 
 def is_copy(n: Node) -> bool:

@@ -56,7 +56,7 @@ def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
         free = [k for k in range(len(shape)) if k not in inside and stages.layout.is_long(shape[k])]
         last = free[-1] if free else order[-1]
         order = (*(k for k in range(len(shape)) if k != last), last)
-    space, place = stages.ordered(order, shape, not order or order[-1] not in inside)
+    space, place = stages.ordered(order, shape, tied=inside)
     value = stages.entries.entry(g, place)
     here = [stages.entries.entry(i, place[axis : axis + rank]) for i in index]
     at = [stages.entries.along(*of_axis) for of_axis in zip(here, index, lengths, strict=False)]
@@ -181,7 +181,7 @@ def merged(n: Node, place: Place) -> Place | None:
 def along(stages: "Stages", axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
     """Loops along an axis, inside these over all others; the place, and the other axes in their order."""
     others = sorted((k for k in range(len(shape)) if k != axis), key=lambda k: k == stages.layout.last(shape))
-    return *stages.ordered([axis, *others], shape, bool(others)), others
+    return *stages.ordered([axis, *others], shape, tied=(axis,)), others
 
 
 def running(stages: "Stages", n: Node, target: Target | None) -> None:

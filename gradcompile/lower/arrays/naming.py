@@ -104,6 +104,13 @@ class ArrayNaming(Naming):
         """Names for one function, or for another try at the same: its own, beside those that there are."""
         return replace(self, fresh=self.fresh.copy(), known={}, spoken_of={}, numbers={}, loops={})
 
+    def inside(self) -> "ArrayNaming":
+        """Names for the body of a loop in the same function, each of them new.
+
+        Bodies share nodes with each other and with those in them, as their leaves are called alike, but not values.
+        """
+        return replace(self, known={})
+
     def loop(self, height: int) -> str:
         """The variable of a loop, counted from the innermost."""
         if height not in self.loops:

@@ -132,9 +132,11 @@ class Nest:
         return self.regions[deepest].emit(root, named)
 
     def give(self, n: Node, text: str, level: int) -> None:
-        """A value has a name from here on in."""
+        """A value has a name from here on in; before all loops one for later nests too, if it is a name."""
         for region in self.regions[level:]:
             region.given[n] = text
+        if level == 0 and not text.isidentifier():
+            self.regions[0].lent.append(n)
 
     def read(self, n: Node, level: int) -> None:
         """An entry that is read: under a name where it is used again."""
@@ -157,12 +159,14 @@ class Nest:
         if source is IOTA:
             return atom_of(place[0], names)
         if source.op.name == "table":
-            return f"{self.stages.naming.table(source)}[{text_of(flat(place, source.type.shape), names)}]"
-        memory = self.stages.memory[source]
-        text = text_at(memory, place, names)
+            text = f"{self.stages.naming.table(source)}[{text_of(flat(place, source.type.shape), names)}]"
+            is_whole = True
+        else:
+            memory = self.stages.memory[source]
+            text, is_whole = text_at(memory, place, names), memory.whole
         if source.type.dtype == "bool":
             return f"({text} != 0)"
-        return f"to_int({text})" if source.type.dtype == "int64" and not memory.whole else text
+        return f"to_int({text})" if source.type.dtype == "int64" and not is_whole else text
 
     # ---- what tasks ask
 

@@ -7,7 +7,7 @@ When all is planned, arrays get their places in the workspace (`storage`), and e
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradcompile.ir import Node, apply, topological
@@ -71,7 +71,7 @@ class Stages:
     def inside(self, sizes: dict[Node, str]) -> "Stages":
         """Stages of a loop's body, with a workspace of their own."""
         work = self.naming.fresh("work")
-        self.children.append(Stages(self.naming, {}, sizes, self.lane, self.first, self.bound, work))
+        self.children.append(Stages(self.naming.inside(), {}, sizes, self.lane, self.first, self.bound, work))
         return self.children[-1]
 
     # ---- planning
@@ -116,12 +116,16 @@ class Stages:
         """The loops over a shape as it lies in memory, and the place in it that they are at."""
         return self.ordered(self.layout.order(shape), shape)
 
-    def ordered(self, order: Sequence[int], shape: Shape, lanes: bool = True) -> tuple[Space, Place]:
-        """Loops over a shape in a given order of its axes, and the place that they are at."""
+    def ordered(self, order: Sequence[int], shape: Shape, tied: Container[int] = ()) -> tuple[Space, Place]:
+        """Loops over a shape in a given order of its axes, and the place that they are at.
+
+        tied: axes whose entries depend on each other or may meet, so that no lanes run along them. An axis of one entry
+        has no loop: what is innermost is known after these are gone.
+        """
         order = [k for k in order if shape[k] != 1]
         names = {k: self.naming.loop(len(order) - 1 - d) for d, k in enumerate(order)}
         place = tuple(names.get(k, 0) for k in range(len(shape)))
-        return Space(tuple((names[k], shape[k]) for k in order), lanes and bool(order)), place
+        return Space(tuple((names[k], shape[k]) for k in order), bool(order) and order[-1] not in tied), place
 
     # ---- where arrays stand
 

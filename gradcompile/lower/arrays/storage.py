@@ -124,7 +124,7 @@ class Storage:
             return replace(memory, order=tuple(n.params[0].index(k) for k in memory.order))
         if n.op.name == "item":
             return self.part(n.params[0], memory)
-        if not memory.dense or memory.order != tuple(range(len(memory.order))):
+        if not n.args[0].type.shape or not memory.dense or memory.order != tuple(range(len(memory.order))):
             return None
         return replace(memory, name=self.reshaped(memory.name, n.type.shape), order=tuple(range(len(n.type.shape))))
 

@@ -1,0 +1,137 @@
+"""Which value of a call is whose: by place where somebody stated the order, else by name, or in `args`.
+
+An error prints the call to write.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NoReturn
+
+import sympy
+
+from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.frontend.arguments import Argument
+
+RESERVED = frozenset(("args", "data", "out", "tangent", "to", "vector"))  # words of calls, never taken for symbols
+MOST = 40  # arguments that a printed call shows one by one
+
+
+class Call:
+    """What a call takes, in its order; head is how the call begins, "f(" or "f.flat(theta, "."""
+
+    def __init__(self, arguments: Sequence[Argument], head: str = "f(") -> None:
+        self.arguments, self.head = arguments, head
+        self.names = [a.name for a in arguments]
+        self.placed = sum(not a.by_name for a in arguments)
+        self.known = frozenset(self.names)
+
+    def match(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The values in the order of the arguments, some given by place and some by name."""
+        if len(args) > self.placed:
+            self.refuse_places(len(args))
+        if not named and len(args) == len(self.names):
+            return list(args)
+        values = dict(zip(self.names, args, strict=False))
+        for name, value in named.items() if RESERVED.isdisjoint(named) else self.spread(len(args), named):
+            if name in values:
+                raise ArgumentTypeError(f"{name!r} is given twice, by place and by name; it takes {self.takes}")
+            if name not in self.known:
+                raise ArgumentTypeError(f"there is no argument {name!r}; it takes {self.takes}")
+            values[name] = value
+        try:
+            return [values[name] for name in self.names]
+        except KeyError:
+            missing = ", ".join(name for name in self.names if name not in values)
+            count = f"{len(values)} of {len(self.names)} given"
+            raise ArgumentTypeError(f"no value for {missing}: it takes {self.takes}, {count}") from None
+
+    def spread(self, placed: int, named: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """The named values with those of `args` among them; a reserved word that is a symbol's name is refused."""
+        rest = dict(named)
+        more = rest.pop("args") if isinstance(rest.get("args"), Mapping) else {}
+        for word in sorted(RESERVED & rest.keys() & self.known):
+            raise ArgumentError(
+                f"{word}= is a word of calls, so the value of {word} is given in args: write {self.text(placed)}"
+            )
+        if "args" in rest:
+            got = type(rest["args"]).__name__
+            raise ArgumentTypeError(f"args is a mapping from names to values, got one of type {got}")
+        return [*rest.items(), *self.keyed(more, "args").items()]
+
+    def keyed(self, given: Mapping[Any, Any], what: str) -> dict[str, Any]:
+        """The values of a mapping by identifier; its keys are symbols, their names, or the identifiers."""
+        values: dict[str, Any] = {}
+        for key, name in self.identifiers(given, what).items():
+            if name in values:
+                raise ArgumentTypeError(f"{what} holds {name!r} twice; it takes {self.takes}")
+            values[name] = given[key]
+        return values
+
+    def identifiers(self, keys: Collection[Any], what: str) -> dict[Any, str]:
+        """The identifier of each key: of a symbol, of its name, or of the identifier itself."""
+        table: dict[Any, str] = {}
+        for known in ([str(a.original) for a in self.arguments], self.names, [a.original for a in self.arguments]):
+            table |= dict(zip(known, self.names, strict=True))
+        found = {key: table.get(key) or table.get(str(key)) for key in keys}
+        for key, name in found.items():
+            if name is None:
+                raise ArgumentTypeError(f"{what} holds {key}, which is no argument; it takes {self.takes}")
+        return {key: name for key, name in found.items() if name}
+
+    def in_order(self, given: Mapping[Any, Any], what: str) -> list[Any]:
+        """The values of a mapping that has all of them, in the order of the arguments."""
+        values = self.keyed(given, what)
+        for name in self.names:
+            if name not in values:
+                held = ", ".join(map(str, given))
+                raise ArgumentTypeError(f"{what} has no {name!r}: it takes {self.takes}, holds {held}")
+        return [values[name] for name in self.names]
+
+    @property
+    def takes(self) -> str:
+        """The names as a signature has them."""
+        star = ["*"] if self.placed < len(self.names) else []
+        return f"({', '.join([*self.names[: self.placed], *star, *self.names[self.placed :]])})"
+
+    def refuse_places(self, given: int) -> NoReturn:
+        """Raise for more values by place than arguments have one."""
+        if given > len(self.names):
+            raise ArgumentTypeError(f"{given} arguments given, {len(self.names)} taken: {self.takes}")
+        raise ArgumentError(f"{self.unordered()}: write {self.text(self.placed)}, or {self.cure()}")
+
+    def unordered(self) -> str:
+        """That nobody stated an order, of which arguments."""
+        names = self.names[self.placed :]
+        shown = names if len(names) <= MOST else [*names[:3], f"{len(names) - 3} more"]
+        return f"nobody stated the order of {', '.join(shown[:-1])} and {shown[-1]}, so each is given by name"
+
+    def cure(self) -> str:
+        """What to pass when the function is compiled, for calls by place."""
+        symbols = [spoken(a) for a in self.arguments[self.placed :]]
+        return f"compile it with inputs=[{', '.join(symbols)}] for calls by place in that order"
+
+    def text(self, placed: int) -> str:
+        """The call in full, the first so many arguments by place, under the names of the arguments."""
+        by_place, by_name = self.names[:placed], self.names[placed:]
+        if len(by_place) > MOST:
+            by_place = [f"*[{', '.join(by_place)}]"]
+        words = [name for name in by_name if name in RESERVED]
+        parts = [*by_place, *(f"{name}={name}" for name in by_name if name not in RESERVED)]
+        return f"{self.head}{', '.join([*parts, *([f'args={mapping(words)}'] if words else [])])})"
+
+    def mapping(self) -> str:
+        """All arguments as the mapping to write."""
+        return mapping(self.names)
+
+
+def mapping(names: Sequence[str]) -> str:
+    """A mapping from names to the variables of these names, as it is written.
+
+    >>> mapping(["x", "out"])
+    '{"x": x, "out": out}'
+    """
+    return f"{{{', '.join(f'{chr(34)}{name}{chr(34)}: {name}' for name in names)}}}"
+
+
+def spoken(a: Argument) -> str:
+    """An input that nobody named as its user writes it: an identifier; the symbol may have a name that is none."""
+    return a.name if isinstance(a.original, sympy.Symbol) else str(a.original)

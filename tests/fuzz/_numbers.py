@@ -1,0 +1,55 @@
+"""Value and gradient of a compiled loss beside NumPy's value and differences of it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.plain import plain
+
+STEP = 2.0**-13  # of differences of fourth order, whose error is then some 1e-13 of the fifth derivative
+CLOSE = {"float64": (1e-10, 2e-8), "float32": (2e-4, 2e-3)}  # of value and gradient, beside the largest entry
+
+
+def differences(loss: Callable[..., Any], at: Sequence[Any], k: int) -> Any:
+    """The gradient in one argument, by central differences of fourth order."""
+    base = [np.array(x, np.float64) for x in at]
+    gradient = np.zeros_like(base[k])
+    for place in np.ndindex(base[k].shape):
+
+        def along(t: float, place: tuple[int, ...] = place) -> float:
+            moved = [x.copy() for x in base]
+            moved[k][place] += t
+            return float(loss(*moved))
+
+        near, far = along(STEP) - along(-STEP), along(2 * STEP) - along(-2 * STEP)
+        gradient[place] = (8 * near - far) / (12 * STEP)
+    return gradient
+
+
+def wrong(f: Any, loss: Callable[..., Any], at: Sequence[Any]) -> str | None:
+    """What is wrong with a compiled loss and its gradients at a point; None if nothing."""
+    close = CLOSE[str(np.asarray(at[0]).dtype)]
+    value, gradients = f(*at)
+    expected = float(loss(*(np.array(x, np.float64) for x in at)))
+    if not abs(value - expected) <= close[0] * (1 + abs(expected)):
+        return f"value {value!r}, NumPy has {expected!r}"
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    for k, g in enumerate(gradients):
+        found = differences(loss, at, k)
+        if not np.all(np.abs(g - found) <= close[1] * (1 + np.max(np.abs(found), initial=0.0))):
+            return f"gradient {k} is {np.asarray(g).tolist()}, differences are {found.tolist()}"
+    return None
+
+
+def unlike_python(f: Any, at: Sequence[Any]) -> str | None:
+    """How machine code differs from its own text, run as plain Python; None if all bits are the same."""
+    theta = np.concatenate([np.ravel(x) for x in at])
+    grad = np.zeros_like(theta)
+    with np.errstate(all="ignore"):
+        value = plain(f.source)["kernel"](theta, grad)
+    own, gradients = f(*at)
+    own = np.append(np.concatenate([np.ravel(g) for g in gradients]), own)
+    python = np.append(grad, value).astype(own.dtype)
+    same = (own == python) | (np.isnan(own) & np.isnan(python))
+    return None if np.all(same) else f"machine code gives {own[~same]}, plain Python {python[~same]}"

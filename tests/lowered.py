@@ -1,0 +1,520 @@
+"""A checker of lowered programs: what the text of a module promises, whatever its numbers are.
+
+The text runs as Python on arrays that have shapes and no numbers: floats and data are *unknown*, places are known.
+It is watched that
+
+* no two turns of a loop over `lanes` meet: what one writes no other reads or writes, but for sums in `s[i % LANES]`;
+* no place of a workspace is read before it is written, or after its next tenant wrote;
+* every index is inside of its array's bounds;
+* each name means one thing in its function, and is read where it has been given.
+
+A loop over lanes is one step, whose index is a vector of places. A loop in order of more than `FEW` turns takes the
+first two and the last one; meanwhile a write counts for all of an array.
+"""
+
+import ast
+import itertools
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial, reduce
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from gradcompile import compiled
+from gradcompile.compiled import Derivation
+from gradcompile.frontend.arguments import Problem
+from gradcompile.ir import Node
+from gradcompile.runtime.demands import demands_of
+from gradcompile.types import Dim, dim_value, names_in
+
+FEW = 4  # turns of a loop in order up to which each is taken
+FILE = "<lowered>"
+NEVER, ANYONE = 0, 1  # who wrote an entry: nobody, somebody who is no tenant of a workspace
+WRITES = {"close_span": (0, 1), "close_tree": (1,), "add_part": (0, 2),
+          **dict.fromkeys(("settle", "argsort", "cholesky", "eigvals", "eigvecs"), (0,)),
+          **dict.fromkeys(("solve_full", "solve_lower", "solve_upper"), (0,))}  # fmt: skip
+GROWING = ("close_span", "add_part", "settle")  # which read what they write
+
+
+class Fault(AssertionError):
+    """A promise that the text does not keep."""
+
+
+class Unknown:
+    """A number that is not known: a float, or what data tell."""
+
+    __array_ufunc__ = None  # arrays of places leave operations to this class
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        raise Fault("a branch on data")
+
+
+def unknown(*_: Any) -> Unknown:
+    """A number that is not known, whatever it is made of."""
+    return Unknown()
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift"):
+    for _side in ("", "r"):
+        setattr(Unknown, f"__{_side}{_name}__", unknown)
+for _name in ("neg", "lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(Unknown, f"__{_name}__", unknown)
+
+
+class Lanes(int):
+    """The number of lanes, as a module has it."""
+
+
+class Own:
+    """i % LANES: the place of a lane among so many."""
+
+    def __init__(self, places: Any) -> None:
+        self.places = places
+
+
+class Turn(np.ndarray):
+    """The index of a loop over lanes: all its values side by side."""
+
+    def __mod__(self, other: Any) -> Any:
+        return Own(np.asarray(self) % int(other)) if isinstance(other, Lanes) else np.asarray(self) % other
+
+
+class Root:
+    """Memory: who wrote each entry, and whether its parts are tenants."""
+
+    def __init__(self, size: int, owner: int) -> None:
+        self.owner = np.full(size, owner, np.int32)
+        self.lane = np.full(size, -1, np.int64)  # which turn of the loop over lanes wrote it
+        self.is_workspace = owner == NEVER
+        self.tenants = itertools.count(2)
+
+
+class Array:
+    """Entries of memory: the first, shape, strides, the tenant that they belong to, and what that has."""
+
+    __array_ufunc__ = None
+
+    def __init__(self, run: "Run", root: Root, offset: int, shape: Sequence[int], strides: Sequence[int] | None,
+                 tenant: int, home: slice) -> None:  # fmt: skip
+        self.run, self.root, self.offset, self.shape = run, root, offset, tuple(shape)
+        self.strides = tuple(math.prod(self.shape[k + 1 :]) for k in range(len(shape))) if strides is None else strides
+        self.tenant, self.home = tenant, home
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return math.prod(self.shape)
+
+    def like(self, offset: int, shape: Sequence[int], strides: Sequence[int] | None) -> "Array":
+        """Other entries of the same tenant."""
+        return Array(self.run, self.root, offset, shape, strides, self.tenant, self.home)
+
+    @property
+    def T(self) -> "Array":
+        return self.like(self.offset, self.shape[::-1], self.strides[::-1])
+
+    def handed(self) -> "Array":
+        """The array in another function, which sees no tenants in it."""
+        return Array(self.run, self.root, self.offset, self.shape, self.strides, max(self.tenant, ANYONE), self.home)
+
+    def places(self) -> Any:
+        """All places in memory."""
+        axes = [np.arange(d) * s for d, s in zip(self.shape, self.strides, strict=True)]
+        return np.asarray(reduce(np.add.outer, axes, np.asarray(self.offset))).ravel()
+
+    def located(self, key: Any) -> "tuple[tuple[Any, ...], Array | None]":
+        """The indices, or the part that slices leave."""
+        key = key if isinstance(key, tuple) else (key,)
+        if len(key) > len(self.shape):
+            raise Fault(f"{len(key)} indices for {len(self.shape)} axes")
+        full = (*key, *[slice(None)] * (len(self.shape) - len(key)))
+        if not any(isinstance(k, slice) for k in full):
+            for k, d in zip(full, self.shape, strict=True):
+                self.inside(k, d)
+            return full, None
+        offset, shape, strides = self.offset, [], []
+        for k, d, s in zip(full, self.shape, self.strides, strict=True):
+            if isinstance(k, slice):
+                first, last = 0 if k.start is None else k.start, d if k.stop is None else k.stop
+                if not 0 <= first <= last <= d:
+                    raise Fault(f"the slice {first}:{last} of an axis of {d}")
+                shape.append(last - first)
+                strides.append(s)
+            else:
+                if isinstance(k, np.ndarray | Own | Unknown):
+                    raise Fault("a part of an array that differs by lane, or by data")
+                self.inside(k, d)
+                first = k
+            offset += first * s
+        return (), self.like(offset, shape, tuple(strides))
+
+    @staticmethod
+    def inside(k: Any, d: int) -> None:
+        """An index has to be one of the axis."""
+        k = k.places if isinstance(k, Own) else k
+        if not isinstance(k, Unknown) and np.size(k) and not (np.min(k) >= 0 and np.max(k) < d):
+            raise Fault(f"the index {k} of an axis of {d}")
+
+    def __getitem__(self, key: Any) -> Any:
+        index, part = self.located(key)
+        if part is not None:
+            return part
+        self.run.access(self, index, is_write=False)
+        return Unknown()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        index, part = self.located(key)
+        if part is None:
+            self.run.access(self, index, is_write=True)
+        else:
+            part.write()
+
+    def read(self) -> Unknown:
+        """All entries are read."""
+        self.run.check(self, self.places())
+        return Unknown()
+
+    def write(self) -> None:
+        """All entries are written."""
+        self.run.mark(self, self.places())
+
+    def __matmul__(self, other: "Array") -> Unknown:
+        if self.shape[-1] != other.shape[0]:
+            raise Fault(f"a product of shapes {self.shape} and {other.shape}")
+        self.read()
+        return other.read()
+
+    def __iadd__(self, value: Any) -> Any:
+        return self.read()
+
+    __isub__ = __iadd__
+
+
+class Access:
+    """What a loop over lanes does to memory; where: None if data tell."""
+
+    def __init__(self, array: Array, index: tuple[Any, ...], is_write: bool) -> None:
+        self.array, self.index, self.is_write = array, index, is_write
+        self.is_own = any(isinstance(k, Own) for k in index)
+        self.line = sys._getframe(3).f_lineno
+        parts = [k.places if isinstance(k, Own) else k for k in index]
+        self.places = None
+        if not any(isinstance(k, Unknown) for k in parts):
+            self.places = sum((k * s for k, s in zip(parts, array.strides, strict=True)), array.offset)
+
+
+class Run:
+    """One run of a module's text."""
+
+    def __init__(self, source: str, code: CodeType, called: Iterable[str]) -> None:
+        self.lines = source.splitlines()
+        self.accesses: list[Access] | None = None
+        self.skipped = 0  # loops in order around here that leave out turns
+        self.space: dict[str, Any] = dict.fromkeys(called, unknown) | self.names()
+        exec(code, self.space)
+        for name, value in self.space.items():
+            if isinstance(value, tuple):
+                self.space[name] = Table(value)
+        if "LANES" in self.space:
+            self.space["LANES"] = Lanes(self.space["LANES"])
+
+    # ---- what a text is written in
+
+    def names(self) -> dict[str, Any]:
+        """What a module imports."""
+        made = {"empty": NEVER, "integers": NEVER, "zeros": ANYONE, "full": ANYONE}
+        return {
+            **{name: self.routine(name, places) for name, places in WRITES.items()},
+            **{name: partial(self.array, owner) for name, owner in made.items()},
+            **dict.fromkeys(("fold", "largest", "det", "logabsdet", "detsign"), lambda x: x.read()),
+            "min": partial(extreme, min), "max": partial(extreme, max), "choose": choose, "inverted": inverted,
+            "jit": self.function, "njit": lambda function: unknown, "range": self.turns, "lanes": self.lanes,
+            "view": self.view, "group_size": lambda samples, least: least, "LEVELS": 32, "SPAN": 1024,
+        }  # fmt: skip
+
+    def function(self, made: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of the module: the arrays that it is given are not its own."""
+        return lambda *args: made(*(a.handed() if isinstance(a, Array) else a for a in args))
+
+    def routine(self, name: str, written: Sequence[int]) -> Callable[..., None]:
+        """A function of the package that fills arrays from others."""
+
+        def call(*args: Any) -> None:
+            for k, a in enumerate(args):
+                if isinstance(a, Array) and (k not in written or name in GROWING):
+                    a.read()
+            for k in written:
+                args[k].write()
+
+        return call
+
+    def array(self, owner: int, shape: Any, *_: Any) -> Array:
+        """New memory; what nobody has written yet is a workspace."""
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        root = Root(math.prod(shape), owner)
+        return Array(self, root, 0, shape, None, -1, slice(0, root.owner.size))
+
+    def view(self, array: Array, offset: int, shape: Any) -> Array:
+        """A part in another shape; of a workspace a new tenant."""
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        if array.like(array.offset, array.shape, None).strides != array.strides and array.size > 1:
+            raise Fault("a view of an array that is not contiguous")
+        if offset < 0 or min(shape, default=1) < 0 or offset + math.prod(shape) > array.size:
+            raise Fault(f"a view of {shape} from {offset} on of {array.size} entries")
+        home = slice(array.offset + offset, array.offset + offset + math.prod(shape))
+        is_new = array.tenant == -1 and array.root.is_workspace
+        tenant = next(array.root.tenants) if is_new else array.tenant
+        return Array(self, array.root, home.start, shape, None, tenant, home)
+
+    def turns(self, *bounds: Any) -> Iterator[int]:
+        """A loop in order."""
+        every = range(*map(int, bounds))
+        if len(every) <= FEW:
+            yield from every
+            return
+        self.skipped += 1
+        yield from (every[0], every[1], every[-1])
+        self.skipped -= 1
+
+    def lanes(self, start: int, stop: int) -> Iterator[Any]:
+        """A loop over lanes, as one step."""
+        if stop > start:
+            self.accesses = []
+            yield np.arange(start, stop).view(Turn)
+            found, self.accesses = self.accesses, None
+            if stop - start > 1:
+                self.apart(found, stop - start)
+
+    # ---- memory
+
+    def access(self, array: Array, index: tuple[Any, ...], is_write: bool) -> None:
+        """One entry is read or written, or one by each lane."""
+        found = Access(array, index, is_write)
+        if self.accesses is not None:
+            self.accesses.append(found)
+        if not is_write:
+            self.check(array, array.places() if found.places is None else found.places)
+        elif found.places is not None:
+            self.mark(array, found.places)
+
+    def check(self, array: Array, places: Any) -> None:
+        """What is read has been written, by the array's own tenant."""
+        owner = array.root.owner[places]
+        is_other = (owner != array.tenant) & (owner != ANYONE) if array.tenant > ANYONE else owner == NEVER
+        if np.any(is_other):
+            raise Fault("is read before it is written" if np.any(owner[is_other] == NEVER) else
+                        "is read after another array was written there")  # fmt: skip
+
+    def mark(self, array: Array, places: Any) -> None:
+        """What is written belongs to the array's tenant."""
+        array.root.owner[array.home if self.skipped else places] = max(array.tenant, ANYONE)
+
+    def apart(self, accesses: Sequence[Access], count: int) -> None:
+        """The turns of a loop over lanes do not meet."""
+        for root in {id(a.array.root): a.array.root for a in accesses if a.is_write}.values():
+            here = [a for a in accesses if a.array.root is root and not a.is_own]
+            written = [a for a in here if a.is_write]
+            known = [a for a in written if a.places is not None]
+            for a in known:
+                self.claim(root, a, count)
+            for a in here:
+                if a.places is not None and not a.is_write:
+                    self.own(root, a, count)
+            for a in here:
+                if a.places is None:
+                    self.separate(a, here if a.is_write else written)
+            for a in known:
+                root.lane[a.places] = -1
+
+    def claim(self, root: Root, a: Access, count: int) -> None:
+        """Each turn writes to places of its own."""
+        if np.size(a.places) < count:
+            self.collision(a, a)
+        turns = np.arange(count)
+        self.own(root, a, count)
+        root.lane[a.places] = turns
+        if np.any(root.lane[a.places] != turns):
+            self.collision(a, a)
+
+    def own(self, root: Root, a: Access, count: int) -> None:
+        """No other turn has written here."""
+        lane = root.lane[a.places]
+        if np.any((lane != -1) & (lane != np.arange(count))):
+            self.collision(a, a)
+
+    def separate(self, a: Access, others: Sequence[Access]) -> None:
+        """A place that is data: another axis of it has to tell turns apart, for all that touch the array."""
+        axes = [k for k, i in enumerate(a.index) if isinstance(i, np.ndarray) and len(set(i.tolist())) == i.size]
+        for b in others:
+            if b.array.home.stop <= a.array.home.start or a.array.home.stop <= b.array.home.start:
+                continue
+            is_alike = b.array.strides == a.array.strides and b.array.offset == a.array.offset
+            if not is_alike or not any(np.array_equal(known(a.index[k]), known(b.index[k])) for k in axes):
+                self.collision(a, b)
+
+    def collision(self, a: Access, b: Access) -> None:
+        """Turns of a loop over lanes meet."""
+        lines = dict.fromkeys(self.lines[x.line - 1].strip() for x in (a, b))
+        raise Fault(f"iterations of a loop over lanes meet: {' and '.join(lines)}")
+
+
+class Table:
+    """A tuple of numbers of the module: places are known."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self.values = np.asarray(values) if values else np.zeros(0)
+
+    def __getitem__(self, k: Any) -> Any:
+        Array.inside(k, len(self.values))
+        is_place = self.values.dtype.kind == "i" and not isinstance(k, Unknown)
+        return self.values[np.asarray(k) if isinstance(k, np.ndarray) else k] if is_place else Unknown()
+
+
+def known(k: Any) -> Any:
+    """An index as numbers; what is not known equals nothing."""
+    return np.nan if isinstance(k, Unknown) else k.places if isinstance(k, Own) else k
+
+
+def choose(c: Any, x: Any, y: Any) -> Any:
+    """`x if c else y`, of which both are computed."""
+    if not (isinstance(c, Unknown) or np.asarray(c).dtype == bool):
+        raise Fault(f"{c} is a condition, and no truth value")
+    if any(isinstance(v, Unknown) for v in (c, x, y)):
+        return Unknown()
+    return np.where(c, x, y) if isinstance(c, np.ndarray) else x if c else y
+
+
+def extreme(which: Callable[..., Any], *values: Any) -> Any:
+    """The least or the largest."""
+    return unknown() if any(isinstance(v, Unknown) for v in values) else which(*values)
+
+
+def inverted(x: Any) -> Any:
+    """`not x`."""
+    return Unknown() if isinstance(x, Unknown) else np.logical_not(x)
+
+
+class Eager(ast.NodeTransformer):
+    """Conditional expressions of which both sides are computed, as in machine code."""
+
+    def visit_IfExp(self, e: ast.IfExp) -> ast.AST:
+        self.generic_visit(e)
+        return ast.copy_location(ast.Call(ast.Name("choose", ast.Load()), [e.test, e.body, e.orelse], []), e)
+
+    def visit_UnaryOp(self, e: ast.UnaryOp) -> ast.AST:
+        self.generic_visit(e)
+        if not isinstance(e.op, ast.Not):
+            return e
+        return ast.copy_location(ast.Call(ast.Name("inverted", ast.Load()), [e.operand], []), e)
+
+
+# ---- names
+
+
+def named(tree: ast.Module) -> None:
+    """Each name means one thing in its function, and is read only where it has been given."""
+    module = {a.asname or a.name for s in tree.body if isinstance(s, ast.ImportFrom | ast.Import) for a in s.names}
+    module |= {t.id for s in tree.body if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
+    functions = [s for s in tree.body if isinstance(s, ast.FunctionDef)]
+    module |= {f.name for f in functions} | {"range", "min", "max", "float"}
+    for f in functions:
+        if any(isinstance(d, ast.Name) and d.id == "jit" for d in f.decorator_list):
+            statements(f.body[1:], {*module}, {a.arg for a in f.args.args})
+
+
+def statements(body: Sequence[ast.stmt], outer: set[str], here: set[str]) -> None:
+    """The statements of one scope; outer: names of those around."""
+    for s in body:
+        if isinstance(s, ast.For):
+            assert isinstance(s.target, ast.Name)
+            expression(s.iter, outer, here)
+            if s.target.id in here | outer:
+                raise Fault(f"line {s.lineno}: {s.target.id} is the index of a loop, and something else around it")
+            statements(s.body, outer | here, {s.target.id})
+            continue
+        expression(s, outer, here)
+        if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name):
+            name = s.targets[0].id
+            if name in outer | here and not (name in here and is_own(s.value, name)):
+                raise Fault(f"line {s.lineno}: {name} is given another meaning: {ast.unparse(s)}")
+            here.add(name)
+
+
+def is_own(e: ast.expr, name: str) -> bool:
+    """Whether a value is made of what a name stood for."""
+    return any(isinstance(x, ast.Name) and x.id == name for x in ast.walk(e))
+
+
+def expression(e: ast.AST, outer: set[str], here: set[str]) -> None:
+    """What is read has a meaning."""
+    for x in ast.walk(e):
+        if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load) and x.id not in outer and x.id not in here:
+            raise Fault(f"line {x.lineno}: {x.id} has no meaning here")
+
+
+# ---- a module
+
+
+def lengths(problem: Problem, block: int) -> Iterator[dict[str, int]]:
+    """Lengths of named dimensions that a call may have: short ones, and such that there are two blocks."""
+    dims = dict.fromkeys(name for a in problem.inputs for d in a.leaf.type.shape for name in names_in(d))
+    demands = demands_of(problem).lengths
+    for tries in ((3, 8, 20), (block + 3, block + 20)) if block else ((3, 8, 20),):
+        found = ({name: least + k for k, name in enumerate(dims)} for least in tries)
+        yield from itertools.islice((f for f in found if all(dim_value(d.least, f) >= 0 for d in demands)), 1)
+
+
+def argument(run: Run, shape: Sequence[Dim], dims: Mapping[str, int]) -> Any:
+    """An input: an array that is written already, or a number that is not known."""
+    array = run.array(ANYONE, tuple(dim_value(d, dims) for d in shape))
+    return array if shape else Unknown()
+
+
+def check(source: str, problem: Problem, roots: Sequence[Node]) -> None:
+    """Raise a Fault unless the text of a module keeps what it promises; roots: its value, and its gradients."""
+    tree = ast.parse(source)
+    named(tree)
+    tree = ast.fix_missing_locations(Eager().visit(tree))
+    tree.body = [s for s in tree.body if not isinstance(s, ast.ImportFrom | ast.Import)]
+    called = {x.func.id for x in ast.walk(tree) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)}
+    block = re.search(r"^BLOCK = (\d+)", source, re.MULTILINE)
+    code = compile(tree, FILE, "exec")
+    for dims in lengths(problem, int(block[1]) if block else 0):
+        run = Run(source, code, called)
+        size = sum(math.prod(a.leaf.type.shape) for a in problem.params)
+        shape = (size,) if len(roots) > 1 else roots[0].type.shape or (1,)
+        out = run.array(NEVER, tuple(dim_value(d, dims) for d in shape))
+        inputs = [argument(run, a.leaf.type.shape, dims) for a in problem.inputs]
+        try:
+            run.space["kernel"](run.array(ANYONE, size), out, *inputs)
+        except Fault as fault:
+            raise Fault(f"{located(fault, run.lines)} (with {dims})\n\n{source}") from fault
+
+
+def located(fault: Fault, lines: Sequence[str]) -> str:
+    """What is wrong, and the line of the text where it is."""
+    frame, found = fault.__traceback__, ""
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == FILE:
+            found = f"line {frame.tb_lineno}, {lines[frame.tb_lineno - 1].strip()!r}: "
+        frame = frame.tb_next
+    return f"{found}{fault}"
+
+
+def watch() -> None:
+    """Have every module that is lowered from here on checked, each text once."""
+    lowered, seen = compiled.source_of, set[str]()
+
+    def checked(problem: Problem, derivation: Derivation, what: str) -> str:
+        source = lowered(problem, derivation, what)
+        if source not in seen:
+            seen.add(source)
+            check(source, problem, derivation.graphs.simplified)
+        return source
+
+    compiled.source_of = checked
