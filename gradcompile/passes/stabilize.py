@@ -605,7 +605,7 @@ def odd(limit: float, coefficient: Callable[[int], float], count: int) -> tuple[
 
 def arc(k: int) -> float:
     """(2*k)!/(4**k*k!**2*(2*k + 1)), of asin(x)/x."""
-    return math.comb(2 * k, k) / 4**k / (2 * k + 1)
+    return math.comb(2 * k, k) / 4.0**k / (2 * k + 1)
 
 
 SERIES: dict[str, tuple[float, bool, tuple[float, ...]]] = {  # f(x)/x: up to which |x|, whether in x**2, coefficients
