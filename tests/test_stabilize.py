@@ -170,9 +170,9 @@ def test_a_gaussian_mixture_far_from_its_centres() -> None:
 
 def test_sums_and_products_of_any_length_take_linear_time() -> None:
     leaves = [leaf(f"t{k}") for k in range(5_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     stabilize([add(*map(exp, leaves), 3.0), reduce(lambda u, v: apply("mul", u, log(v)), leaves)])
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_nothing_recurses() -> None:
