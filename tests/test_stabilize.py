@@ -57,8 +57,8 @@ CASES = [
     ("logistic", div(exp(x), add(times(2.0, exp(x)), 2.0)), (800.0, -700.0)),
     ("log_of_product", log(apply("sigmoid", x)), (800.0, -800.0, 40.0)),
     ("one_minus_sigmoid", add(1.0, neg(apply("sigmoid", x))), (40.0, 100.0)),
-    ("softmax", div(exp(x), add(exp(x), exp(times(2.0, x)), exp(times(3.0, x)))), (400.0,)),
-    ("softmax", div(1.0, add(1.0, exp(x), exp(times(2.0, x)))), (400.0,)),
+    ("quotient_of_exps", div(exp(x), add(exp(x), exp(times(2.0, x)), exp(times(3.0, x)))), (400.0,)),
+    ("quotient_of_exps", div(1.0, add(1.0, exp(x), exp(times(2.0, x)))), (400.0,)),
     ("log_sum_exp", log(add(1.0, exp(x), exp(times(2.0, x)))), (400.0, -40.0)),
     ("log_sum_exp", log(add(apply("mul", x, exp(x)), apply("mul", x, exp(neg(x))))), (800.0,)),
     ("log_of_product", log(div(exp(neg(apply("mul", x, x))), times(3.0, x))), (40.0, 1e-5)),
@@ -103,11 +103,14 @@ def test_rules_are_accurate_where_the_naive_form_fails(rule: str, formula: Node,
         log(add(x, 2.0)),
         add(exp(x), -2.0),
         add(1.0, neg(apply("sin", x))),
-        log(add(exp(x), -1.0, y)),
-        div(x, add(exp(y), -1.0)),
         apply("sqrt", add(apply("mul", x, x), neg(apply("mul", y, y)))),
         apply("mul", x, log(y)),
         div(exp(y), add(1.0, x)),
+        log(apply("mul", x, y)),
+        apply("sqrt", add(x, y)),
+        apply("mul", x, exp(y)),
+        div(exp(x), y),
+        log(add(add(1.0, x), y)),
     ],
 )
 def test_what_only_looks_alike_is_left(formula: Node) -> None:
@@ -137,7 +140,7 @@ def test_rewrites_say_what_changed() -> None:
         (div(3.0, add(1.0, exp(neg(x)))), -1e4, 0.0, 0.0),
         (div(3.0, apply("mul", add(1.0, exp(neg(x))), add(1.0, exp(neg(x))))), -1e4, 0.0, 0.0),
         (div(add(x, 40.0), add(1.0, neg(exp(add(times(-0.1, x), -4.0))))), -40.0, 10.0, 0.5),
-        (log(add(exp(x), exp(apply("mul", x, x)))), math.inf, math.nan, math.nan),
+        (log(add(exp(x), exp(apply("mul", x, x)))), math.inf, math.inf, math.nan),
         (apply("sqrt", apply("mul", x, x)), 0.0, 0.0, 0.0),
     ],
 )
@@ -152,7 +155,7 @@ def test_limits(formula: Node, at: float, expected: float, slope: float) -> None
 def test_a_masked_component_of_a_mixture_adds_nothing() -> None:
     (stable,), _ = stabilized([log(add(exp(x), exp(y)))])
     values = evaluate([stable, *autodiff.vjp(stable, [x, y])], {x: -math.inf, y: -900.0})
-    assert values == [-900.0, 0.0, 1.0]
+    assert values == pytest.approx([-900.0, 0.0, 1.0], rel=1e-15)
 
 
 def test_a_gaussian_mixture_far_from_its_centres() -> None:

@@ -20,16 +20,18 @@ MODULES = {np.float64: vmath, np.float32: single}
 RANGE = {np.float64: (1024, 52), np.float32: (128, 23)}  # the largest exponent, and the bits of a significand
 DTYPES = pytest.mark.parametrize("dtype", MODULES, ids=lambda d: d.__name__)
 N = 120
-EXPONENTIAL = ("exp", "exp2", "expm1", "sigmoid", "softplus", "tanh", "sinh", "cosh", "x_over_expm1")
+EXPONENTIAL = ("exp", "exp2", "expm1", "sigmoid", "softplus", "tanh", "sinh", "cosh", "x_over_expm1", "sech",
+               "log_cosh", "tanh_slope")  # fmt: skip
 LOGARITHM = ("log", "log2", "log10", "log1p")
+PARTS = ("log_high", "log_low")  # of a logarithm: held to their sum below
 ANGLE = ("sin", "cos", "tan", "sinc")
 UNIT = ("asin", "acos", "atanh")
-LINE = ("atan", "asinh", "cbrt", "erf", "erfc")
+LINE = ("atan", "asinh", "cbrt", "erf", "erfc", "erfcx", "log_erfc")
 PLANE = ("atan2", "hypot", "mod")
 PICKED = ("sqrt", "fabs", "floor", "ceil", "rint")  # primitives as they are
-EXACT = ("sign", "heaviside", "maximum", "minimum", *PICKED)
+EXACT = ("sign", "heaviside", "maximum", "minimum", *PICKED, *PARTS)
 ODD = ("sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf", "cbrt", "sign")
-EVEN = ("cos", "cosh", "sinc", "fabs")
+EVEN = ("cos", "cosh", "sinc", "fabs", "sech", "log_cosh", "tanh_slope")
 RISING = (
     "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "tanh", "sigmoid", "atan", "asin", "sinh", "asinh", "cbrt",
     "erf", "acosh", "atanh",
@@ -118,7 +120,7 @@ def columns(name, dtype):
         rows = [np.concatenate([1 + powers(rng, -digits, 2), powers(rng, 0, top - 0.01)])]
     elif name in LINE:
         wide = everywhere(rng, dtype)
-        wide = np.clip(wide, -28, 28) if name == "erfc" else wide
+        wide = np.clip(wide, -28, 28) if name in ("erfc", "erfcx", "log_erfc") else wide
         rows = [np.concatenate([wide, rng.uniform(-9, 9, N), rng.uniform(0.4, 1.4, N), rng.uniform(0, 27, N)])]
     else:
         rows = pairs(name, rng, dtype)
@@ -135,6 +137,9 @@ def pairs(name, rng, dtype):
             [powers(rng, 2 - top, top - 0.01), rng.uniform(0.5, 2, N), 1 + both(powers(rng, -digits, -3))]
         )
         return [x, rng.uniform(-top - digits, top, x.size) / np.log2(x.astype(dtype).astype(np.longdouble))]
+    if name == "exp_sum":
+        x = exponents(rng, dtype)
+        return [np.concatenate([x, 3 * x]), np.concatenate([rng.permutation(x), x[::-1] - 3 * x])]
     if name == "xlogy":
         return [rng.uniform(-5, 5, 5 * N), magnitudes(rng, dtype)[: 5 * N]]
     near = both(powers(rng, -8, 8, 2 * N))
@@ -256,6 +261,17 @@ def test_plain_python_gives_the_same_bits(name, dtype):
         kind = float if dtype is np.float64 else np.float32
         got = np.array([function(*map(kind, row)) for row in zip(*rows, strict=True)]).astype(dtype)
     np.testing.assert_array_equal(got, simd.run(getattr(MODULES[dtype], name), *rows))
+
+
+@DTYPES
+def test_the_parts_of_a_logarithm_add_up_to_it(dtype):
+    x = magnitudes(np.random.default_rng(1), dtype).astype(dtype)
+    high, low = (simd.run(getattr(MODULES[dtype], name), x) for name in PARTS)
+    with mpmath.workprec(120):
+        wholes = high.astype(float) / 0.693145751953125
+        errors = [abs(mpmath.log(float(v)) - float(a) - float(b)) for v, a, b in zip(x, high, low, strict=True)]
+        assert max(errors) <= 2 * np.spacing(dtype(0.36)) / 2
+    assert np.array_equal(wholes, np.rint(wholes)) and np.max(np.abs(low)) < 0.36
 
 
 @pytest.mark.parametrize("k", [-3, 0, 1, 2, 10, 22])

@@ -36,12 +36,16 @@ def function(name: str, names: str, rules: tuple[str | None, ...], value: Value,
             elementwise,
             value,
             emit or f"{name}({arguments})",
-            partials=partials(names, *rules),
-            derivative=derivative(name, names, *rules),
             arity=len(rules),
-            **record,
+            **{"partials": partials(names, *rules), "derivative": derivative(name, names, *rules), **record},
         )
     )
+
+
+def of_layers(cheap: str) -> Callable[["Node"], tuple["Node | None", ...]]:
+    """The partial of tanh: of a layer of a network that from its value alone, or else that by its argument."""
+    near, exact = partials("x", cheap), partials("x", "tanh_slope(x)")
+    return lambda n: near(n) if len(n.type.shape) > 1 else exact(n)
 
 
 def at_most(bound: float, value: float = 2.0) -> dict[str, Any]:
@@ -161,6 +165,14 @@ function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
 # Trigonometric and hyperbolic functions
 
 UNIT = (-0.99, 0.99)
+
+
+def tanh_slope(x: Any) -> Any:
+    """sech(x)**2, without overflow, and without the cancellation of 1 - tanh(x)**2."""
+    e = np.exp(-2 * np.abs(x))
+    return 4 * e / ((1 + e) * (1 + e))
+
+
 function("sin", "x", ("cos(x)",), np.sin, cost=8, domain=(ANY,), doc="sine", **at_most(0.85))
 function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,), doc="cosine", **at_most(0.85))
 function("tan", "x", ("1 + tan(x)*tan(x)",), np.tan, cost=12, domain=((-1.5, 1.5),), tolerance=1e-13,
@@ -176,8 +188,12 @@ function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x,
          **at_most(1.6))  # fmt: skip
 function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,), doc="hyperbolic sine", **at_most(2.3))
 function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,), doc="hyperbolic cosine", **at_most(1.9))
-function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
-         doc="hyperbolic tangent", **at_most(0.75))  # fmt: skip
+function("tanh", "x", ("tanh_slope(x)",), np.tanh, cost=12, domain=(ANY,), doc="hyperbolic tangent",
+         convention="of arrays of two axes or more, as layers are, the derivative is 1 - tanh(x)**2: it loses digits",
+         partials=of_layers("1 - tanh(x)*tanh(x)"), **at_most(0.75))  # fmt: skip
+function("tanh_slope", "x", ("-2*tanh(x)*tanh_slope(x)",), tanh_slope, exact=lambda x: mp("sech", x) ** 2,
+         sympy=lambda x: sp("sech", x) ** 2, cost=6, domain=(ANY,), doc="derivative of tanh, sech(x)**2",
+         **at_most(4))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
          doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
 function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,
@@ -220,6 +236,67 @@ def exact_ratio(x: Any) -> Any:
     return mp("mpf", 1) if x == 0 else x / mp("expm1", x)
 
 
+def exp_sum(x: Any, y: Any) -> Any:
+    """exp(x + y), with what the sum loses in rounding put back."""
+    s = np.add(x, y)
+    back = s - x
+    lost = (x - (s - back)) + (y - back)
+    e = np.exp(s)
+    return np.where(np.abs(s) < 750, e + np.where(np.isinf(e), 0, e) * lost, e)
+
+
+def sech(x: Any) -> Any:
+    """1/cosh(x) without overflow."""
+    e = np.exp(-np.abs(x))
+    return 2 * e / (1 + e * e)
+
+
+def log_cosh(x: Any) -> Any:
+    """log(cosh(x)) without overflow, accurate near 0."""
+    a = np.abs(x)
+    e = np.expm1(np.minimum(a, 1))
+    return np.where(a < 1, np.log1p(e * e / (2 + 2 * e)), a - math.log(2) + np.log1p(np.exp(-2 * a)))
+
+
+def log_erfc(x: Any) -> Any:
+    """log(erfc(x)), where erfc(x) underflows and where it is near 1."""
+    far = np.maximum(x, 0.25)
+    near = np.log1p(-scipy("erf")(np.minimum(x, 0.25)))
+    return np.where(np.asarray(x) < 0.25, near, np.log(scipy("erfcx")(far)) - far * far)
+
+
+LN2_STEP = 0.693145751953125  # the first 16 bits of log(2): its multiples up to 2,000 are exact in any precision
+
+
+def log_high(x: Any) -> Any:
+    """The multiple of LN2_STEP in log(x): times k, with x/2**k from sqrt(1/2) to sqrt(2)."""
+    x = np.asarray(x)
+    fraction, k = np.frexp(x)
+    y = (k - (fraction < math.sqrt(0.5))) * np.asarray(LN2_STEP, x.dtype)
+    return np.where(x > 0, np.where(np.isinf(x), x, y), np.where(x == 0, -np.inf, np.nan))
+
+
+def log_low(x: Any) -> Any:
+    """log(x) - log_high(x), computed so that nothing cancels."""
+    x = np.asarray(x)
+    fraction, k = np.frexp(x)
+    up = fraction < math.sqrt(0.5)
+    y = np.log1p(fraction * (1 + up) - 1) + (k - up) * (math.log(2) - LN2_STEP)
+    return np.where((x > 0) & ~np.isinf(x), y, np.where(x >= 0, 0, np.nan))
+
+
+def exact_log_high(x: Any) -> Any:
+    """The multiple of LN2_STEP in log(x), in high precision."""
+    if not 0 < x < math.inf:
+        return real(mp("log", x))
+    return LN2_STEP * mp("nint", mp("log", x, 2))
+
+
+def exact_log_low(x: Any) -> Any:
+    """What is left of log(x), in high precision; 0 where log_high is infinite."""
+    return mp("log", x) - exact_log_high(x) if 0 < x < math.inf else 0 * real(mp("sqrt", x))
+
+
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 SINC_SLOPE = horner([(-1) ** k * 2 * k / math.factorial(2 * k + 1) for k in range(1, 11)], "x*x")
 RATIO_SLOPE = horner([b / math.factorial(2 * k + 1) for k, b in enumerate(BERNOULLI)], "x*x")
@@ -238,13 +315,38 @@ function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else (1 - x_
          x_over_expm1, exact=exact_ratio, sympy=lambda x: x / (sp("exp", x) - 1), cost=9, domain=((-40.0, 40.0),),
          convention="1 at 0", doc="x/(exp(x) - 1)", **at_most(3))  # fmt: skip
 
+function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,), doc="1/cosh(x), without overflow",
+         **at_most(2.3))  # fmt: skip
+function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
+         sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), doc="log(cosh(x)), without overflow",
+         **at_most(4))  # fmt: skip
+function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
+         sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY), doc="exp(x + y), as if x + y were exact",
+         **at_most(1.5, 4.0))  # fmt: skip
+PARTS: dict[str, Any] = {"cost": 8, "domain": ((0.75, 1.4),), "convention": "the two parts add up to log(x) everywhere"}
+function("log_high", "x", (None,), log_high, exact=exact_log_high, sympy=lambda x: sp("Integer", 0),
+         doc="the multiple of 0.693145751953125 in log(x), no derivative", **PARTS, **EXACT)  # fmt: skip
+function("log_low", "x", ("1/x",), log_low, exact=exact_log_low, sympy="log", accuracy="an ulp of 0.36", ulps=2.0,
+         doc="log(x) - log_high(x), less than 0.36 in size", **PARTS)  # fmt: skip
+
 # Special functions
 
 SPECIAL = "SciPy's: about 16 ulp, where the function isn't near a zero"
-function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r}",), scipy("erf"), cost=12, domain=((-6.0, 6.0),),
-         doc="error function", **at_most(1))  # fmt: skip
-function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r}",), scipy("erfc"), cost=12, domain=((-5.0, 5.0),),
-         doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
+TAIL = "if abs(x) < 30 else 0"  # beyond, exp(-x**2) is 0, whatever it is multiplied with
+ERFCX_SERIES = (-1.0, 1.5, -3.75, 13.125, -59.0625, 324.84375, -2111.484375, 15836.1328125)  # asymptotic, far from 0
+ERFCX_SLOPE = f"({horner([c / math.sqrt(math.pi) for c in ERFCX_SERIES], '1/x/x')})/x/x"
+function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erf"), cost=12,
+         domain=((-6.0, 6.0),), doc="error function", **at_most(1))  # fmt: skip
+function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erfc"), cost=12,
+         domain=((-5.0, 5.0),), doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
+function("erfcx", "x", (f"{ERFCX_SLOPE} if x > 12 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
+         exact=lambda x: mp("exp", x * x) * mp("erfc", x), sympy=lambda x: sp("exp", x * x) * sp("erfc", x), cost=16,
+         domain=((-3.0, 30.0),), tolerance=1e-13, doc="exp(x**2) erfc(x), without underflow",
+         **at_most(3, 8.0))  # fmt: skip
+function("log_erfc", "x", (f"{-2 / math.sqrt(math.pi)!r}/erfcx(x) if x > -30 else 0",), log_erfc,
+         exact=lambda x: mp("log1p", -mp("erf", x)) if x < 0.5 else mp("log", mp("erfc", x)),
+         sympy=lambda x: sp("log", sp("erfc", x)), cost=40, domain=((-5.0, 50.0),), tolerance=1e-13,
+         doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, convention="NaN at negative integers", doc="gamma function")  # fmt: skip
 function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("log", abs(mp("gamma", x))),

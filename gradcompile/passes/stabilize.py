@@ -1,30 +1,67 @@
 """Stabilisation: what a numerical analyst would have written, before differentiation so that gradients gain as well.
 
-Each rule has its algebra beside it. SymPy distributes numbers (2*(exp(x) - 1) arrives as 2*exp(x) - 2) and orders terms
-and factors as it likes, so sums are matched term by term, each with its numeric factor, and products factor by factor,
-in any order. Long sums and products are looked at a bounded number of times, so the pass is linear in the graph.
+Each rule has its algebra beside it. A rewrite is kept only where it is at least as accurate for all values of its
+parts, infinities included, or where the graph proves what it needs: a sign, a bound, a number. So a rule keeps the form
+of what it does not speak of (the order of other factors decides whether they overflow), and what overflows is given
+another form beyond the range of floats only (see `scaled`). `tests/fuzz/rewrites.py` compares each rule with the
+formula as written.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.formula import formulas
-from gradcompile.ir import Node, apply, const, is_const, rebuild
-from gradcompile.ops.record import Params
+from gradcompile.ir import Node, apply, is_const, rebuild
 from gradcompile.ops.scan import rebodied
-from gradcompile.ops.shape import expand
-from gradcompile.passes.simplify import simplify_node
-from gradcompile.types import Shape
+from gradcompile.passes.scaled import (
+    FALLING,
+    FUNCTIONS,
+    LIMIT,
+    RISING,
+    SQUARE,
+    Scaled,
+    is_loop,
+    overflows,
+    scaled_factor,
+    scaled_product,
+    scaled_sum,
+    total,
+    weighted,
+)
+from gradcompile.passes.terms import (
+    ROUNDING,
+    clip,
+    factors,
+    fraction,
+    is_exp,
+    is_positive,
+    joined,
+    make,
+    multiple,
+    number,
+    opposite,
+    parts,
+    plus,
+    positive_exps,
+    product,
+    quotient,
+    replaced_once,
+    scaled,
+    split,
+    terms,
+    unveiled,
+    without,
+)
 
-Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
+__all__ = ["RULES", "Rewrite", "parts", "square_root", "stabilize", "weighted"]
+
 Rule = Callable[[Node], Node | None]
-FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
+RANGE = {"float64": 1e-40, "float32": 1e-6}  # numbers from here to the inverse are far from the ends of the range
 SHOWN = 80  # characters of a formula in a Rewrite
-SUMS = ("add", "expm1", "sinh", "cosh", "exp")  # above the line, these may overflow where the sum below it does
-ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
 
 class Rewrite(NamedTuple):
@@ -65,201 +102,245 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     return result, list(dict.fromkeys([*rewrites, *inside]))
 
 
-# Graph algebra, folding constants on the way
-
-
-def make(name: str, *args: Node) -> Node:
-    """A node, simplified."""
-    return simplify_node(apply(name, *args))
-
-
-def number(value: float, like: Node) -> Node:
-    """A constant of another node's dtype."""
-    return const(value, like.type.dtype)
-
-
-def scaled(factor: float, x: Node) -> Node:
-    """factor * x."""
-    return make("mul", number(factor, x), x)
-
-
-def minus(x: Node, y: Node) -> Node:
-    """x - y."""
-    return make("neg", y) if is_const(x, 0.0) else x if is_const(y, 0.0) else make("add", x, make("neg", y))
-
-
-def plus(x: Node, c: float) -> Node:
-    """x + c."""
-    return x if c == 0 else make("add", x, number(c, x))
-
-
-def split(n: Node) -> Term:
-    """A term as a number times something."""
-    factor = 1.0
-    while True:
-        if n.op.name == "const":
-            return factor * float(n.value), None
-        if n.op.name == "neg":
-            factor, n = -factor, n.args[0]
-        elif n.op.name == "mul" and n.args[0].op.name == "const":
-            factor, n = factor * float(n.args[0].value), n.args[1]
-        elif n.op.name == "div" and n.args[1].op.name == "const" and float(n.args[1].value) != 0:
-            factor, n = factor / float(n.args[1].value), n.args[0]
-        else:
-            return factor, n
-
-
-def parts(n: Node) -> list[Node]:
-    """The terms of a sum, those of short sums inside it among them; anything else is one term."""
-    if n.op.name != "add":
-        return [n]
-    return [t for a in n.args for t in (a.args if a.op.name == "add" and len(a.args) <= FEW else (a,))]
-
-
-def terms(n: Node) -> list[Term]:
-    """The terms of a sum with their numeric factors."""
-    return [split(a) for a in parts(n)]
-
-
-def factors(n: Node) -> tuple[float, list[Node]]:
-    """A product as a number and its other factors, at most a few of them."""
-    number, found, stack = 1.0, list[Node](), [n]
-    while stack:
-        c, x = split(stack.pop())
-        number *= c
-        if x is not None and x.op.name == "mul" and len(found) + len(stack) < FEW:
-            stack += reversed(x.args)
-        elif x is not None:
-            found.append(x)
-    return number, found
-
-
-def fraction(n: Node) -> tuple[float, list[Node], list[Node]]:
-    """A number, the factors above the line, and those below it."""
-    number, found = factors(n)
-    above, below = list[Node](), list[Node]()
-    for x in found:
-        if x.op.name != "div":
-            above.append(x)
-            continue
-        (a, top), (b, bottom) = factors(x.args[0]), factors(x.args[1])
-        if b == 0:
-            return number, [*above, x], below
-        number, above, below = number * a / b, above + top, below + bottom
-    return number, above, below
-
-
-def product(xs: Iterable[Node]) -> Node | None:
-    """The product, scalars first; None if there is nothing to multiply."""
-    ordered = sorted(xs, key=lambda x: len(x.type.shape))
-    return reduce(lambda x, y: make("mul", x, y), ordered) if ordered else None
-
-
-def quotient(number_: float, above: Sequence[Node], below: Sequence[Node], like: Node) -> Node:
-    """number * product of what is above / product of what is below."""
-    top, bottom = product(above), product(below)
-    if bottom is not None:
-        return make("div", number(number_, like) if top is None else scaled(number_, top), bottom)
-    return number(number_, like) if top is None else scaled(number_, top)
-
-
-def without(xs: Sequence[Node], x: Node) -> list[Node]:
-    """The list without one occurrence of x."""
-    k = xs.index(x)
-    return [*xs[:k], *xs[k + 1 :]]
-
-
-def multiple(x: Node, y: Node) -> float | None:
-    """k if x = k*y for a number k, term by term and up to rounding."""
-    f, g = ({t: c for c, t in terms(n)} for n in (x, y))
-    if f.keys() != g.keys() or 0 in g.values():
-        return None
-    ratios = [f[t] / g[t] for t in f]
-    return ratios[0] if all(abs(k - ratios[0]) <= ROUNDING * abs(k) for k in ratios) else None
-
-
-def is_exp(x: Node | None) -> bool:
-    """Whether this is an exponential."""
-    return x is not None and x.op.name == "exp"
-
-
-def positive_exps(n: Node) -> list[tuple[float, Node]] | None:
-    """(c, u), (d, v), ... if n = c*exp(u) + d*exp(v) + ... with positive numbers; a number alone has exponent 0."""
-    found = terms(n)
-    if not any(is_exp(x) for _, x in found):
-        return None
-    if any(not 0 < c < math.inf or not (x is None or is_exp(x)) for c, x in found):
-        return None
-    return [(c, number(0.0, n) if x is None else x.args[0]) for c, x in found]
-
-
-def opposite(n: Node, name: str) -> tuple[list[Node], float, Node] | None:
-    """In a sum, terms c*f(u) and -c for the function of that name: the other terms, c, and u."""
-    found = terms(n)
-    numbers = {c: k for k, (c, x) in enumerate(found) if x is None}
-    for k, (c, x) in enumerate(found):
-        if x is not None and x.op.name == name and -c in numbers and c != 0:
-            rest = [a for i, a in enumerate(parts(n)) if i not in (k, numbers[-c])]
-            return rest, c, x.args[0]
-    return None
-
-
-def joined(rest: Sequence[Node], x: Node) -> Node:
-    """The other terms of a sum and a new one."""
-    return make("add", *rest, x) if rest else x
-
-
-# Sums
+# Sums: c*f(u) - c, where f(u) may be near 1
 
 
 def exp_minus_one(n: Node) -> Node | None:
     """c*exp(x) - c = c*expm1(x)."""
-    found = opposite(n, "exp")
-    return found and joined(found[0], scaled(found[1], make("expm1", found[2])))
+    return one_less(n, "exp", lambda x, _: make("expm1", x))
+
+
+def power_minus_one(n: Node) -> Node | None:
+    """c*a**x - c = c*expm1(x*log(a)) where |x*log(a)| < 1/2, and likewise 2**x."""
+
+    def near(whole: Node, x: Node, y: Node) -> Node:
+        u = make("mul", y, make("log", x))
+        small = apply("and", apply("ne", u, number(0.0, u)), apply("lt", make("abs", u), number(0.5, u)))
+        return make("select", small, make("expm1", u), plus(whole, -1.0))
+
+    powers = one_less(n, "pow", lambda x, f: near(f, x, f.args[1]))
+    return powers or one_less(n, "exp2", lambda x, f: near(f, number(2.0, x), x))
 
 
 def one_minus_cos(n: Node) -> Node | None:
-    """c - c*cos(x) = 2*c*sin(x/2)**2."""
-    found = opposite(n, "cos")
-    if found is None:
-        return None
-    half = make("sin", scaled(0.5, found[2]))
-    return joined(found[0], scaled(-2 * found[1], apply("mul", half, half)))
+    """c - c*cos(x) = 2*c*sin(x/2)**2, and cosh(x) - 1 = 2*sinh(x/2)**2."""
+
+    def twice_square(name: str, sign: float) -> Callable[[Node, Node], Node]:
+        def of(x: Node, _: Node) -> Node:
+            half = make(name, scaled(0.5, x))
+            return scaled(2 * sign, apply("mul", half, half))
+
+        return of
+
+    return one_less(n, "cos", twice_square("sin", -1.0)) or one_less(n, "cosh", twice_square("sinh", 1.0))
+
+
+def root_minus_one(n: Node) -> Node | None:
+    """c*sqrt(1 + x) - c = c*x/(1 + sqrt(1 + x)) where |x| < 1; sqrt(1 + x**2) is hypot(1, x) by then."""
+
+    def of_root(x: Node, root: Node) -> Node | None:
+        rest = [a for a in x.args if not is_const(a, 1.0)]
+        if x.op.name != "add" or len(rest) != len(x.args) - 1 or len(rest) != 1:
+            return None
+        return near_zero(rest[0], root, make("div", rest[0], plus(root, 1.0)))
+
+    def of_hypot(_: Node, root: Node) -> Node | None:
+        sides = [a for a in root.args if not is_const(a, 1.0)]
+        if len(sides) != 1:
+            return None
+        return near_zero(sides[0], root, make("mul", sides[0], make("div", sides[0], plus(root, 1.0))))
+
+    def near_zero(x: Node, root: Node, near: Node) -> Node:
+        return make("select", apply("lt", make("abs", x), number(1.0, x)), near, plus(root, -1.0))
+
+    return one_less(n, "sqrt", of_root) or one_less(n, "hypot", of_hypot)
 
 
 def one_minus_sigmoid(n: Node) -> Node | None:
     """c - c*sigmoid(x) = c*sigmoid(-x)."""
-    found = opposite(n, "sigmoid")
-    return found and joined(found[0], scaled(-found[1], make("sigmoid", make("neg", found[2]))))
+    return one_less(n, "sigmoid", lambda x, _: make("neg", make("sigmoid", make("neg", x))))
+
+
+def sigmoid_less_half(n: Node) -> Node | None:
+    """c*sigmoid(x) - c/2 = c/2*tanh(x/2)."""
+    return one_less(n, "sigmoid", lambda x, _: scaled(0.5, make("tanh", scaled(0.5, x))), 0.5)
+
+
+def softplus_less_argument(n: Node) -> Node | None:
+    """c*softplus(x) - c*x = c*softplus(-x)."""
+    found = terms(n)
+    if len(found) != 2:
+        return None
+    for (c, x), (d, y) in (found, found[::-1]):
+        if x is not None and x.op.name == "softplus" and c == -d and y is x.args[0]:
+            return scaled(c, make("softplus", make("neg", y)))
+    return None
+
+
+def one_minus_erf(n: Node) -> Node | None:
+    """c - c*erf(x) = c*erfc(x), c + c*erf(x) = c*erfc(-x), and c - c*erfc(x) = c*erf(x)."""
+    found = one_less(n, "erf", lambda x, _: make("neg", make("erfc", x)))
+    found = found or one_less(n, "erf", lambda x, _: make("erfc", make("neg", x)), -1.0)
+    return found or one_less(n, "erfc", lambda x, _: make("neg", make("erf", x)))
+
+
+def one_less(n: Node, name: str, of: Callable[[Node, Node], Node | None], sign: float = 1.0) -> Node | None:
+    """c*(f(u) - 1), and other terms, with f(u) - 1 from u and f(u); f(u) + 1 for the sign -1."""
+    found = opposite(n, name, sign)
+    if found is None:
+        return None
+    rest, c, f, viewed = found
+    inner = of(f.args[0], f)
+    return None if inner is None else joined(rest, scaled(c, viewed(inner)))
+
+
+def one_minus_tanh_squared(n: Node) -> Node | None:
+    """c - c*tanh(x)**2 = c*sech(x)**2."""
+    found = terms(n)
+    for c, x in found:
+        above = fraction(x)[1] if x is not None and x.op.name == "mul" else []
+        if len(above) == 2 and above[0] is above[1] and above[0].op.name == "tanh" and len(found) == 2:
+            other = next(t for t in found if t[1] is not x)
+            if other == (-c, None):
+                slope = make("sech", above[0].args[0])
+                return scaled(-c, apply("mul", slope, slope))
+    return None
 
 
 def sinh_of_exps(n: Node) -> Node | None:
     """c*exp(x) - c*exp(-x) = 2*c*sinh(x)."""
+    found = mirrored(n, -1.0)
+    return found and scaled(2 * found[0], make("sinh", found[1]))
+
+
+def mirrored(n: Node, sign: float) -> tuple[float, Node] | None:
+    """c and x of c*exp(x) + sign*c*exp(-x)."""
     found = terms(n)
-    if len(found) != 2 or not all(is_exp(x) for _, x in found) or found[0][0] != -found[1][0]:
+    if len(found) != 2 or not all(is_exp(x) for _, x in found) or found[0][0] != sign * found[1][0]:
         return None
     (c, up), (_, down) = found
     assert up is not None and down is not None
-    return scaled(2 * c, make("sinh", up.args[0])) if down.args[0] is make("neg", up.args[0]) else None
+    return (c, up.args[0]) if down.args[0] is make("neg", up.args[0]) and ordinary(c, n) else None
 
 
 # Logarithms
 
 
 def log_of_product(n: Node) -> Node | None:
-    """log(a*exp(u)/b) = log(a/b) + u, and log(a*sigmoid(u)/b) = log(a/b) - softplus(-u): no underflow on the way."""
-    c, above, below = fraction(n.args[0])
-    taken = [x for x in above + below if x.op.name in ("exp", "sigmoid")]
-    if not taken:
+    """log(exp(u)) = u, log(cosh(u)) = log_cosh(u), ...; log(a*exp(u)/b) = u + log(a) - log(b), to the last digit.
+
+    The logarithm of a is taken in two parts, log_high and log_low, and the first added to u first: where the two cancel
+    that is exact. Of several factors the product is scaled.
+    """
+    x = n.args[0]
+    if x.op.name == "exp_sum":
+        return make("add", *x.args)
+    c, above, below = fraction(x)
+    if c == 1 and above and not below and above.count(above[0]) == len(above) and above[0].op.name in LOGARITHMS:
+        return scaled(len(above), LOGARITHMS[above[0].op.name](above[0].args[0]))
+    if c == 0.5 and not below and len(above) == 1 and above[0].op.name == "erfc":
+        return log_of_half_erfc(above[0].args[0])
+    found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
+    taken = [y for y, _ in found if y.op.name in ("exp", "sigmoid")]
+    sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
+    if len(found) == 1 and c == 1 and not taken:
         return None
-    logs = []
-    for side, sign in ((above, "+"), (below, "-")):
-        for x in side:
-            if x in taken:
-                u = x.args[0] if is_exp(x) else make("neg", make("softplus", make("neg", x.args[0])))
-                logs.append(u if sign == "+" else make("neg", u))
-    rest = quotient(c, [x for x in above if x not in taken], [x for x in below if x not in taken], n)
-    return make("add", *logs, *([] if is_const(rest, 1.0) else [make("log", rest)]))
+    if taken + list(sums) and len(taken) <= 1 and len(found) <= len(taken) + len(sums) + 1 and 0 < c < math.inf:
+        return log_in_parts(c, found, sums)
+    if any(y.op.name in FUNCTIONS for y, _ in found) or any(scaled_factor(y, LIMIT[n.type.dtype]) for y in below):
+        whole = scaled_product(x, LIMIT)
+        return whole and log_of_scaled(whole)
+    return None
+
+
+def log_of_half_erfc(u: Node) -> Node:
+    """log(erfc(u)/2), of the normal distribution function: log1p(-erfc(-u)/2) below 0, log_erfc(u) - log(2) above."""
+    upper = plus(make("log_erfc", u), -math.log(2.0))
+    lower = make("log1p", scaled(-0.5, make("erfc", make("neg", u))))
+    return make("select", apply("lt", u, number(0.0, u)), lower, upper)
+
+
+def is_positive_sum(x: Node) -> bool:
+    """Whether this is a sum of terms that are not negative."""
+    return len(parts(x)) > 1 and all(map(is_positive, parts(x)))
+
+
+def log_of_scaled(s: Scaled) -> Node:
+    """log(mantissa) + excess, exact where they cancel."""
+    return make("add", make("add", s.excess, make("log_high", s.mantissa)), make("log_low", s.mantissa))
+
+
+def log_in_parts(c: float, found: Sequence[tuple[Node, float]], sums: dict[Node, Scaled]) -> Node:
+    """log(c) + sum of sign*log(x): large parts of the logarithms first, which cancel exactly, then the small ones."""
+    like = found[0][0]
+    steps, high, low = list[Node](), list[Node](), list[Node]()
+    for x, sign in [*found, *([(number(c, like), 1.0)] if c != 1 else [])]:
+        if is_exp(x):
+            high.append(scaled(sign, x.args[0]))
+        elif x.op.name == "sigmoid":  # log(sigmoid(u)) = min(u, 0) - log(1 + exp(-|u|))
+            high.append(scaled(sign, clip(x.args[0], None, 0.0)))
+            low.append(scaled(-sign, make("softplus", make("neg", make("abs", x.args[0])))))
+        else:
+            mantissa = sums[x].mantissa if x in sums else x
+            steps.append(scaled(sign, make("log_high", mantissa)))
+            low.append(scaled(sign, make("log_low", mantissa)))
+            high += [scaled(sign, sums[x].excess)] if x in sums else []
+    known = [h for h in [*steps, *high] if not is_zero(h)]
+    return reduce(lambda a, b: make("add", a, b), [total(known), *low])
+
+
+def is_zero(x: Node) -> bool:
+    """Whether this is the number 0, of either sign."""
+    return x.op.name == "const" and float(x.value) == 0
+
+
+def log_near_and_far(name: str) -> Callable[[Node], Node]:
+    """log(f(u)) of a function that grows like an exponential: the logarithm of the mantissa, and the excess."""
+
+    def rule(u: Node) -> Node:
+        mantissa, excess = FUNCTIONS[name](make(name, u), LIMIT[u.type.dtype])
+        return make("add", make("log", mantissa), excess)
+
+    return rule
+
+
+LOGARITHMS: dict[str, Callable[[Node], Node]] = {
+    "exp": lambda u: u,
+    "sigmoid": lambda u: make("neg", make("softplus", make("neg", u))),
+    "cosh": lambda u: make("log_cosh", u),
+    "sech": lambda u: make("neg", make("log_cosh", u)),
+    "erfc": lambda u: make("log_erfc", u),
+    **{name: log_near_and_far(name) for name in ("expm1", "sinh", "softplus")},
+}
+
+
+def log_of_view(n: Node) -> Node | None:
+    """log(x.reshape(...)) = log(x).reshape(...), and so through transposes, picked entries and branches.
+
+    Only where the logarithm of what stands behind is rewritten.
+    """
+    x, viewed = unveiled(n.args[0])
+    if x is not n.args[0]:
+        found = first_found(apply("log", x))
+        return None if found is None else viewed(found)
+    if x.op.name != "select":
+        return None
+    branches = [apply("log", b) for b in x.args[1:]]
+    new = [first_found(b) for b in branches]
+    if all(b is None for b in new):
+        return None
+    return make("select", x.args[0], *(b if f is None else f for b, f in zip(branches, new, strict=True)))
+
+
+def first_found(n: Node) -> Node | None:
+    """What the first rule that speaks of a logarithm of a formula, not of a view, makes of it."""
+    return next((found for rule in LOG_RULES if (found := rule(n)) is not None), None)
+
+
+def log_of_log1p(n: Node) -> Node | None:
+    """log1p(x) by the rules for log(1 + x): log1p(exp(x)) = softplus(x)."""
+    whole = make("log", make("add", n.args[0], number(1.0, n)))
+    return inverse(n) or next((found for rule in (log_sum_exp, log_one_minus_exp) if (found := rule(whole))), None)
 
 
 def log_of_det(n: Node) -> Node | None:
@@ -301,225 +382,271 @@ def log_size(x: Node) -> Node:
     return apply("logabsdet", x.args[0]) if inner is None else scaled(0.5, inner)
 
 
-class Exponential(NamedTuple):
-    """The term weight*exp(exponent), or the sum of such terms over axes (the params of that sum) of a shape."""
-
-    weight: Node
-    exponent: Node
-    over: Params = ()
-    shape: Shape = ()
-
-    def largest(self) -> Node:
-        """The exponent, the largest of them over the axes of a sum."""
-        if not self.over or not self.exponent.type.shape:
-            return self.exponent
-        return apply("amax", expand(self.exponent, self.shape), params=self.over)
-
-    def relative(self, largest: Node) -> Node:
-        """weight*exp(exponent - largest), the terms of a sum not yet added up."""
-        top = inside(largest, self.shape, self.over)
-        return make("mul", self.weight, make("exp", minus(self.exponent, top)))
-
-
-def inside(x: Node, shape: Shape, over: Params) -> Node:
-    """What stands outside a sum over axes of a shape, with its axes where they are inside."""
-    if not over or not x.type.shape:
-        return x
-    left = tuple(k for k in range(len(shape)) if k not in over[0])
-    x = expand(x, tuple(shape[k] for k in left))
-    return x if left == tuple(range(over[0][-1] + 1, len(shape))) else apply("broadcast", x, params=(shape, left))
-
-
 def log_sum_exp(n: Node) -> Node | None:
-    """log(c + d*exp(u)) = log(c) + softplus(u + log(d/c)); log(a*exp(u) + ...) = m + log(a*exp(u - m) + ...).
+    """log(1 + exp(u)) = softplus(u); log(exp(u) + exp(-u)) = log_cosh(u) + log(2); log(a*exp(u) + ...) is scaled.
 
-    m is the largest exponent, a number is its multiple of exp(0), and the weights a, b may have any sign. Beside 1 the
-    terms may be tiny: log(1 + a*exp(u)) = m + log1p(expm1(-m) + a*exp(u - m)). Terms may be sums of such over an axis.
+    Scaled, with m what the largest exponent exceeds the limits by: m + log(a*exp(u - m) + ...). Beside 1 the terms may
+    be tiny, which log1p keeps. No digits cancel, as the logarithm and m have one sign.
     """
-    if n.args[0].op.name == "broadcast":
-        core = log_sum_exp(apply("log", n.args[0].args[0]))
-        return core and apply("broadcast", core, params=n.args[0].params)
-    found = [exponentials(t) for t in parts(n.args[0])]
-    each = sorted((e for f in found for e in f), key=lambda e: e.exponent.op.name != "const")
-    loops = any(e.over for e in each)
-    if not all(found) or (len(each) < 2 and not loops) or each[-1].exponent.op.name == "const":
+    x = n.args[0]
+    found = parts(x)
+    ones, others = [p for p in found if is_const(p, 1.0)], [p for p in found if not is_const(p, 1.0)]
+    if x.op.name == "add" and len(ones) == len(others) == 1 and is_exp(others[0]):
+        return make("softplus", others[0].args[0])
+    pair = mirrored(x, 1.0) if x.op.name == "add" else None
+    if pair is not None and pair[0] >= 0.5:
+        return plus(make("log_cosh", pair[1]), math.log(2 * pair[0]))
+    whole = log_of_whole(x)
+    s = whole or scaled_sum(x, LIMIT[n.type.dtype])
+    if s is None:
         return None
-    if loops and (any(t.type.shape not in ((), n.type.shape) for t in parts(n.args[0])) or any(map(is_relative, each))):
+    mantissa, m = s
+    if whole is not None or (len(ones) == 1 and (len(others) == 1 or all(map(is_positive, others)))):
+        rest = mantissa if whole is not None else total([p for p in parts(mantissa) if not is_const(p, 1.0)])
+        return make("add", make("log1p", rest), m)
+    return make("add", make("log", mantissa), m)
+
+
+def log_of_whole(x: Node) -> Scaled | None:
+    """c + d*exp(u) - 1 = d*expm1(u) where c + d = 1, scaled: log(3 - 2*exp(u)) is near 0 for a small u."""
+    found = terms(x)
+    if len(found) != 2 or {t is None for _, t in found} != {True, False}:
         return None
-    (a, u, *_), (b, v, *_) = each[0], each[-1]
-    if len(each) == 2 and not loops and is_const(u, 0.0) and b.op.name == "const":
-        soft = make("softplus", plus(v, log_ratio(float(b.value), float(a.value))))
-        return plus(soft, math.log(float(a.value)))
-    largest = apply("stop_gradient", reduce(lambda u, v: make("max", u, v), (e.largest() for e in each)))
-    one = is_const(u, 0.0) and is_const(a, 1.0)
-    rest = relative_terms(each[1:] if one else each, largest)
-    if one:
-        rest = [make("expm1", make("neg", largest)), *rest]
-    return make("add", largest, make("log1p" if one else "log", apply("add", *rest)))
-
-
-def is_relative(e: Exponential) -> bool:
-    """Whether the largest exponent has been taken off already, as functions of networks do."""
-    found = [x for c, x in terms(e.exponent) if c == -1 and x is not None]
-    while any(x.op.name in ("broadcast", "select") for x in found):
-        found = [x.args[x.op.name == "select"] if x.op.name in ("broadcast", "select") else x for x in found]
-    return any(x.op.name == "stop_gradient" for x in found)
-
-
-def relative_terms(each: Sequence[Exponential], largest: Node) -> list[Node]:
-    """Exponentials relative to the largest, those summed over the same axes of as many terms in one sum."""
-    single = [e.relative(largest) for e in each if not e.over]
-    loops: dict[tuple[Params, Shape], list[Node]] = {}
-    for e in each:
-        if e.over:
-            term = expand(e.relative(largest), e.shape)
-            loops.setdefault((e.over, term.type.shape), []).append(term)
-    return [*single, *(apply("sum", joined(ts[:-1], ts[-1]), params=over) for (over, _), ts in loops.items())]
-
-
-def exponentials(t: Node) -> list[Exponential]:
-    """A term as exponentials: one, or those of a sum over an axis and what it is multiplied by; none if it is other."""
-    pair = weighted(t)
-    if pair is not None:
-        return [Exponential(*pair)]
-    c, above, below = fraction(t)
-    loops = [x for x in above if is_loop(x)]
-    if len(loops) != 1 or not 0 < c < math.inf:
-        return []
-    shape, over = loops[0].args[0].type.shape, loops[0].params
-    if t.type.shape != loops[0].type.shape:
-        return []
-    around = inside(quotient(c, without(above, loops[0]), below, t), shape, over)
-    inner = [weighted(x) for x in parts(loops[0].args[0])]
-    found = [Exponential(make("mul", around, p[0]), p[1], over, shape) for p in inner if p is not None]
-    return found if len(found) == len(inner) and all(e.exponent.op.name != "const" for e in found) else []
-
-
-def is_loop(x: Node | None) -> bool:
-    """Whether this is a sum over axes of known length, as `reroll` makes it of terms that were written one by one."""
-    return x is not None and x.op.name == "sum" and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
-
-
-def weighted(t: Node) -> tuple[Node, Node] | None:
-    """weight and exponent of a term a*exp(u), or of a positive number; None for any other term, or a number below 0."""
-    c, above, below = fraction(t)
-    exps = [x for x in above if is_exp(x)]
-    if not 0 < c < math.inf or len(exps) > 1 or (not exps and (above or below)):
+    if Fraction(found[0][0]) + Fraction(found[1][0]) != 1:
         return None
-    if not exps:
-        return number(c, t), number(0.0, t)
-    return quotient(c, without(above, exps[0]), below, t), exps[0].args[0]
+    (d, e) = next((c, t) for c, t in found if t is not None)
+    if not is_exp(e):
+        return None
+    mantissa, m = FUNCTIONS["expm1"](make("expm1", e.args[0]), LIMIT[x.type.dtype])
+    return Scaled(scaled(d, mantissa), m)
 
 
 def log_one_plus(n: Node) -> Node | None:
-    """log(1 + x) = log1p(x)."""
-    inside = parts(n.args[0])
+    """log(1 + x) = log1p(x); of more terms than one if 1 is added last, or none of them is negative."""
+    x = n.args[0]
+    inside = parts(x)
     rest = [a for a in inside if not is_const(a, 1.0)]
     if len(rest) != len(inside) - 1 or not rest:
         return None
-    return make("log1p", make("add", *rest) if len(rest) > 1 else rest[0])
+    if len(rest) == 1 or all(map(is_positive, rest)):
+        return make("log1p", total(rest))
+    if is_const(x.args[-1], 1.0):
+        return make("log1p", make("add", *x.args[:-1]) if len(x.args) > 2 else x.args[0])
+    return make("log1p", x.args[1]) if is_const(x.args[0], 1.0) and len(x.args) == 2 else None
 
 
 def log_one_minus_exp(n: Node) -> Node | None:
     """log(1 - exp(x)) as log(-expm1(x)) near 0 and log1p(-exp(x)) below -log(2) (Maechler, Rmpfr vignette, 2012)."""
     inside = n.args[0]
+    if inside.op.name == "add":
+        inside = exp_minus_one(inside) or inside
     if inside.op.name != "neg" or inside.args[0].op.name != "expm1":
         return None
     x = inside.args[0].args[0]
     near = apply("lt", number(-math.log(2.0), n), x)
-    return apply("select", near, n, apply("log1p", make("neg", make("exp", x))))
+    return apply("select", near, apply("log", inside), apply("log1p", make("neg", make("exp", x))))
 
 
-# Quotients: what is below the line is taken factor by factor
+def inverse(n: Node) -> Node | None:
+    """atanh(tanh(x)) = x and the like, where that holds for every x; acosh(cosh(x)) = |x|."""
+    x = n.args[0]
+    if (n.op.name, x.op.name) in INVERSES:
+        return x.args[0]
+    if x.op.name == "neg" and (n.op.name, x.args[0].op.name) in INVERSES and n.op.name != "log1p":
+        return make("neg", x.args[0].args[0])
+    return make("abs", x.args[0]) if (n.op.name, x.op.name) == ("acosh", "cosh") else None
 
 
-def tanh_of_exps(n: Node) -> Node | None:
-    """expm1(x)/(c*exp(x) + c) = tanh(x/2)/c, and sinh(x)/(c*exp(x) + c*exp(-x)) = tanh(x)/(2*c)."""
-    k, above, below = fraction(n)
-    for f in (x for x in above if x.op.name in ("expm1", "sinh")):
-        x, minus_x = f.args[0], make("neg", f.args[0])
-        other = number(0.0, x) if f.op.name == "expm1" else minus_x
-        for d in below:
-            found = positive_exps(d) or []
-            if len(found) == 2 and {u for _, u in found} == {x, other} and found[0][0] == found[1][0]:
-                c, u = (found[0][0], scaled(0.5, x)) if f.op.name == "expm1" else (2 * found[0][0], x)
-                return quotient(k / c, [*without(above, f), make("tanh", u)], without(below, d), n)
-    return None
+INVERSES = {("atanh", "tanh"), ("asinh", "sinh"), ("log1p", "expm1"), ("tan", "atan"), ("sinh", "asinh")}
 
 
-def bernoulli(n: Node) -> Node | None:
-    """k*x/expm1(x) = k*x_over_expm1(x), which is k at x = 0; and x/expm1(b*x) = x_over_expm1(b*x)/b."""
-    k, above, below = fraction(n)
-    for e in (x for x in below if x.op.name == "expm1"):
-        x = e.args[0]
-        c, inner = factors(x)
-        for f in above:
-            ratio = multiple(f, x)
-            rest = [] if ratio is not None else without(inner, f) if f in inner else None
-            if rest is not None and c != 0:
-                top = [*without(above, f), make("x_over_expm1", x)]
-                return quotient(k * (1 / c if ratio is None else ratio), top, without(below, e) + rest, n)
-    return None
+def lgamma_of_exp(n: Node) -> Node | None:
+    """lgamma(exp(x)) = -x - gamma*exp(x) below -40, where exp(x) is tiny or 0 (Euler's gamma)."""
+    if not is_exp(n.args[0]):
+        return None
+    x = n.args[0].args[0]
+    near = make("lgamma", make("exp", clip(x, -40.0, None)))
+    tiny = make("neg", make("add", x, scaled(0.5772156649015329, make("exp", x))))
+    return make("select", apply("lt", x, number(-40.0, x)), tiny, near)
+
+
+# Quotients
 
 
 def logistic(n: Node) -> Node | None:
-    """1/(c + d*exp(x)) = sigmoid(-x - log(d/c))/c, and exp(x)/(d*exp(x) + c*exp(y)) = sigmoid(x - y - log(c/d))/d."""
-    k, above, below = fraction(n)
-    count = len(below)
-    for d in tuple(below):
-        found = positive_exps(d)
-        if found is None or len(found) != 2:
-            continue
-        numerator = next((x for x in above if is_exp(x) and any(u is x.args[0] for _, u in found)), None)
-        wanted = number(0.0, n) if numerator is None else numerator.args[0]
-        found.sort(key=lambda p: p[1] is not wanted)
-        (c, u), (c_other, other) = found
-        if u is not wanted:
-            continue
-        above = above if numerator is None else without(above, numerator)
-        share = make("sigmoid", sigmoid_argument(u, other, log_ratio(c_other, c)))
-        above, below, k = [*above, share], without(below, d), k / c
-    return quotient(k, above, below, n) if len(below) < count else None
+    """a/(c + c*exp(x)) = a*sigmoid(-x)/c, and a*exp(x)/(c*exp(x) + c*exp(y)) = a*sigmoid(x - y)/c for y = 0 or -x.
+
+    So are powers of such sums below the line.
+    """
+    c, below = factors(n.args[1])
+    top = n.args[0]
+    if not below or c == 0:
+        return None
+    for x in below:
+        found = positive_exps(x)
+        if found is None or len(found) != 2 or found[0][0] != found[1][0]:
+            return None
+        new = with_sigmoid(top, found[0][1], found[1][1]) or with_sigmoid(top, found[1][1], found[0][1])
+        if new is None:
+            return None
+        top, c = new, c * found[0][0]
+    return over(top, c)
 
 
-def sigmoid_argument(u: Node, v: Node, offset: float) -> Node:
-    """u - v - offset."""
-    return make("neg", plus(v, offset)) if is_const(u, 0.0) else plus(minus(u, v), -offset)
-
-
-def log_ratio(c: float, d: float) -> float:
-    """log(c/d) of positive numbers, also where c/d leaves the range of floats."""
-    return math.log(c / d) if 0 < c / d < math.inf else math.log(c) - math.log(d)
-
-
-def softmax(n: Node) -> Node | None:
-    """exp(u)/(exp(u) + exp(v) + ...) = exp(u - log(exp(u) + exp(v) + ...)), and 1/(...) = exp(-log(...))."""
-    k, above, below = fraction(n)
-    for d in below:
-        found, loops = positive_exps(d), is_loop_of_exps(d)
-        if not loops and (found is None or len(found) < 2):
-            continue
-        exponents = {u for _, u in found or ()}
-        numerator = next((x for x in above if is_exp(x) and (loops or x.args[0] in exponents)), None)
-        if numerator is None and any(x.op.name in SUMS or is_loop(x) for x in above):
-            continue
-        lse = log_sum_exp(apply("log", d))
-        if lse is not None:
-            u, rest = (number(0.0, n), above) if numerator is None else (numerator.args[0], without(above, numerator))
-            return quotient(k, [*rest, make("exp", minus(u, lse))], without(below, d), n)
+def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
+    """top/(exp(x) + exp(y)), if y is 0 or -x: with sigmoid(x - y) for exp(x), or times sigmoid(-x)."""
+    e = make("exp", x)
+    if y is make("neg", x) or is_const(y, 0.0):
+        argument = x if is_const(y, 0.0) else scaled(2.0, x)
+        if e in fraction(top)[1]:
+            return replaced_once(top, e, make("sigmoid", argument))
+        if is_const(y, 0.0):
+            return make("mul", top, make("sigmoid", make("neg", x)))
     return None
 
 
-def is_loop_of_exps(n: Node) -> bool:
-    """Whether a sum over an axis, and whatever else is added to it, has positive terms c*exp(u) only."""
-    found = terms(n.args[0] if n.op.name == "broadcast" else n)
-    positive = all(0 < c < math.inf for c, _ in found)
-    loops = [x for _, x in found if x is not None and is_loop(x)]
-    others = [x for _, x in found if x is not None and not is_loop(x)]
-    return bool(loops) and positive and all(map(is_exp, others)) and all(positive_exps(x.args[0]) for x in loops)
+def over(x: Node, c: float) -> Node:
+    """x/c."""
+    return x if c == 1 else make("div", x, number(c, x))
 
 
-# Roots and products
+def tanh_of_exps(n: Node) -> Node | None:
+    """expm1(x)/(c*exp(x) + c) = tanh(x/2)/c, and sinh(x)/cosh(x) = tanh(x)."""
+    c, below = factors(n.args[1])
+    top = n.args[0]
+    above = fraction(top)[1]
+    if len(below) != 1 or c == 0:
+        return None
+    if below[0].op.name == "cosh":
+        f, t = make("sinh", below[0].args[0]), below[0].args[0]
+    else:
+        found = positive_exps(below[0]) or []
+        if len(found) != 2 or found[0][0] != found[1][0]:
+            return None
+        (k, u), (_, v) = found
+        u, v = (v, u) if is_const(u, 0.0) else (u, v)
+        if is_const(v, 0.0):
+            f, t, c = make("expm1", u), scaled(0.5, u), c * k
+        elif v is make("neg", u):
+            f, t, c = make("sinh", u), u, 2 * c * k
+        else:
+            return None
+    return over(replaced_once(top, f, make("tanh", t)), c) if f in above else None
+
+
+def bernoulli(n: Node) -> Node | None:
+    """k*x/expm1(x) = k*x_over_expm1(x), which is k at x = 0; and x/expm1(b*x) = x_over_expm1(b*x)/b near 0."""
+    c, below = factors(n.args[1])
+    if len(below) != 1 or below[0].op.name != "expm1" or c == 0:
+        return None
+    top, x = n.args[0], below[0].args[0]
+    ratio = make("x_over_expm1", x)
+    k, inner = factors(x)
+    for f in fraction(top)[1]:
+        if (r := multiple(f, x)) is not None:
+            return over(scaled(r, replaced_once(top, f, ratio)), c)
+        if inner.count(f) == 1 and k != 0:
+            rest = quotient(1 / k, (), without(inner, f), n)
+            small = apply("lt", make("abs", x), number(1.0, x))
+            return make("select", small, over(make("mul", replaced_once(top, f, rest), ratio), c), n)
+    return None
+
+
+def quotient_of_exps(n: Node) -> Node | None:
+    """a/b with exponentials below the line: what of b is beyond the range of floats is taken out (see `scaled`).
+
+    exp(u)/exp(v) = exp(u - v) with the rounding error of u - v put back, and exp(-x**2)/erfc(x) = 1/erfcx(x).
+    """
+    c, above, below = fraction(n)
+    if ordinary(c, n) and len(above) == len(below) == 1:
+        (a,), (b,) = above, below
+        if is_exp(a) and is_exp(b):
+            return scaled(c, make("exp_sum", a.args[0], make("neg", b.args[0])))
+        if is_exp(a) and b.op.name == "erfc" and is_square(make("neg", a.args[0]), b.args[0]):
+            above_zero = apply("lt", number(0.0, n), b.args[0])  # below, erfcx overflows and erfc is near 2
+            return make("select", above_zero, make("div", number(c, n), make("erfcx", b.args[0])), n)
+    grown = [x for x in above if scaled_factor(x, SQUARE[n.type.dtype]) is not None]
+    if not any(map(overflows, below)) and not (grown and any(x.op.name in FALLING for x in below)):
+        return None
+    found = scaled_product(n)
+    return found and found.value()
+
+
+def ordinary(c: float, like: Node) -> bool:
+    """Whether a number is far from the ends of the range of floats."""
+    return RANGE[like.type.dtype] < abs(c) < 1 / RANGE[like.type.dtype]
+
+
+def is_square(x: Node, u: Node) -> bool:
+    """Whether x = u**2, up to rounding."""
+    (c, above, below), (d, top, bottom) = fraction(x), fraction(u)
+    same = Counter(above) == Counter(top + top) and Counter(below) == Counter(bottom + bottom)
+    return same and abs(c - d * d) <= ROUNDING * d * d
+
+
+# Products, powers and roots
+
+
+def product_of_exps(n: Node) -> Node | None:
+    """exp(u)*exp(v) = exp(u + v) with the rounding error of u + v put back, exp(x**2)*erfc(x) = erfcx(x).
+
+    An exponential times other functions that may overflow or underflow against it is scaled.
+    """
+    c, above, below = fraction(n)
+    exps = [x for x in above if is_exp(x)]
+    others = [x for x in above if x.op.name in (RISING | {"erfc"}) and not is_exp(x)]
+    if below or not exps or (len(exps) < 2 and not others):
+        return None
+    if len(above) == 2 and ordinary(c, n):
+        if len(exps) == 2 and exps[0] is not exps[1]:
+            return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
+        if others and others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
+            return scaled(c, make("erfcx", others[0].args[0]))
+    found = scaled_product(n) if others else None
+    return found and found.value()
+
+
+def root_of_exps(n: Node) -> Node | None:
+    """sqrt(exp(x)) = exp(x/2); of other formulas with exponentials it is that of the mantissa, with half the excess."""
+    x = n.args[0]
+    if is_exp(x):
+        return make("exp", scaled(0.5, x.args[0]))
+    if x.op.name == "exp_sum":
+        return make("exp_sum", *(scaled(0.5, u) for u in x.args))
+    found = scaled_product(x, LIMIT)
+    return found and Scaled(make("sqrt", found.mantissa), scaled(0.5, found.excess)).value()
+
+
+def power_of_exps(n: Node) -> Node | None:
+    """s**y with exponentials in s: that of the mantissa, times exp(y*excess)."""
+    x, y = n.args
+    found = scaled_product(x, LIMIT)
+    return found and Scaled(make("pow", found.mantissa, y), make("mul", y, found.excess)).value()
+
+
+def saturated(n: Node) -> Node | None:
+    """exp(-exp(x)) = exp(max(-exp(x), -800)): where a function no longer changes, nothing of its argument comes back.
+
+    There its derivative is 0 and that of the argument may be infinite.
+    """
+    u = n.args[0]
+    if any(x.op.name in STEEP for t in parts(u) for side in fraction(t)[1:] for x in side):
+        low, high = SATURATION[n.op.name]
+        limits = (None if is_positive(u) else low), (None if is_positive(make("neg", u)) else high)
+        return make(n.op.name, clip(u, *limits)) if limits != (None, None) else None
+    return None
+
+
+STEEP = RISING | {"pow", "exp2", "gamma"}
+SATURATION: dict[str, tuple[float | None, float | None]] = {
+    "exp": (-800.0, None),
+    "expm1": (-800.0, None),
+    "softplus": (-800.0, None),
+    "sigmoid": (-800.0, 800.0),
+    "tanh": (-400.0, 400.0),
+    "erf": (-30.0, 30.0),
+    "erfc": (-30.0, 30.0),
+}
 
 
 def norm(n: Node) -> Node | None:
@@ -590,10 +717,19 @@ def is_one_plus(x: Node, u: Node) -> bool:
     return x.op.name == "add" and multiple(x, plus(u, 1.0)) == 1
 
 
+LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_product, log_sum_exp)
 RULES: dict[str, tuple[Rule, ...]] = {
-    "add": (exp_minus_one, one_minus_cos, one_minus_sigmoid, sinh_of_exps),
-    "log": (log_of_det, log_of_product, log_sum_exp, log_one_plus, log_one_minus_exp),
-    "div": (tanh_of_exps, bernoulli, logistic, softmax),
-    "sqrt": (norm, norm_of_loop, norm_of_product),
-    "mul": (x_log_x,),
+    "add": (
+        *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),
+        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps),
+    ),
+    "log": (*LOG_RULES, log_one_plus, log_of_view),
+    "log1p": (log_of_log1p,),
+    "lgamma": (lgamma_of_exp,),
+    "div": (tanh_of_exps, bernoulli, logistic, quotient_of_exps),
+    "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
+    "mul": (x_log_x, product_of_exps),
+    "pow": (power_of_exps,),
+    **dict.fromkeys(SATURATION, (saturated,)),
+    **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"} | {"acosh"}, (inverse,)),
 }

@@ -27,10 +27,10 @@ from gradcompile.vmath.common import (
 )
 
 __all__ = [
-    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "exp",
-    "exp2", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10", "maximum", "minimum",
-    "mod", "power", "rint", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1",
-    "xlogy",
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "erfcx",
+    "exp", "exp2", "exp_sum", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10",
+    "log_cosh", "log_erfc", "log_high", "log_low", "maximum", "minimum", "mod", "power", "rint", "sech", "sigmoid",
+    "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "tanh_slope", "x_over_expm1", "xlogy",
 ]  # fmt: skip
 
 NAN = float("nan")
@@ -207,6 +207,25 @@ def _exp_of_sum(r, low, k, shifted):  # type: ignore[no-untyped-def]
 
 
 @jit
+def exp_sum(x, y):  # type: ignore[no-untyped-def]
+    """exp(x + y) as if the sum were exact, at most 1.5 ulp.
+
+    >>> float(exp_sum(1e20, -1e20))
+    1.0
+    """
+    s = x + y
+    back = s - x
+    lost = (x - (s - back)) + (y - back)
+    lost = lost if fabs(s) < -EXP_LOW else 0.0
+    s = at_least(at_most(s, EXP_HIGH), EXP_LOW)
+    shifted = fma(s, LOG2E, SHIFT)
+    k = shifted - SHIFT
+    r = _reduced(k, s)
+    m = r + fma(_exp_polynomial(r), r * r, _reduced_low(k, s, r)) + 1.0
+    return fma(m, lost, m) * _half_scale(k) * _other_half_scale(k, shifted)
+
+
+@jit
 def exp2(x):  # type: ignore[no-untyped-def]
     """2 to the power x, at most 0.95 ulp.
 
@@ -252,7 +271,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     >>> float(tanh(0.0))
     0.0
     """
-    y = at_most(fabs(x), 20.0)
+    y = at_most(fabs(x), 354.0)
     shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
     k = shifted - HALF_SHIFT
     high = fma(-k, 0.5 * LN2[0], y)
@@ -266,6 +285,40 @@ def tanh(x):  # type: ignore[no-untyped-def]
     p = fma(p, r2, TANH[0])
     rest = fma(p, r * r2, -low)
     return copysign(tanh_beside(from_bits(bits(shifted) << 52) + 1.0, high, rest), x)
+
+@jit
+def _tanh_slope_far(x):  # type: ignore[no-untyped-def]
+    """sech(x)**2 beyond 354."""
+    return 4.0 * _fall(2.0 * x)
+
+
+@jit
+def tanh_slope(x):  # type: ignore[no-untyped-def]
+    """The derivative of tanh, which is sech(x)**2, at most 4 ulp.
+
+    4*s*(1 - t**2)/(s + 1 + (s - 1)*t)**2 for t = tanh(r) and s = 2**k, all of which tanh(x) computes as well.
+
+    >>> float(tanh_slope(0.0))
+    1.0
+    """
+    y = at_most(fabs(x), 354.0)
+    shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
+    k = shifted - HALF_SHIFT
+    high = fma(-k, 0.5 * LN2[0], y)
+    low = k * (0.5 * LN2[1])
+    r = high - low
+    r2 = r * r
+    p = fma(r2, TANH[5], TANH[4])
+    p = fma(p, r2, TANH[3])
+    p = fma(p, r2, TANH[2])
+    p = fma(p, r2, TANH[1])
+    p = fma(p, r2, TANH[0])
+    rest = fma(p, r * r2, -low)
+    t = high + rest
+    plus = from_bits(bits(shifted) << 52) + 1.0
+    inverse = 1.0 / fma(plus - 2.0, t, plus)
+    slope = 4.0 * fma(-t, t, 1.0) * inverse * ((plus - 1.0) * inverse)
+    return rarely(_tanh_slope_far, fabs(x) > 354.0, slope, x)
 
 
 @jit
@@ -370,6 +423,17 @@ def cosh(x):  # type: ignore[no-untyped-def]
     return 2.0 * ((up + down) + fma(up + down, even, (up - down) * odd))
 
 
+@jit
+def sech(x):  # type: ignore[no-untyped-def]
+    """1/cosh(x) without overflow on the way, at most 2.3 ulp.
+
+    >>> float(sech(0.0))
+    1.0
+    """
+    e = _fall(x)
+    return 2.0 * e / fma(e, e, 1.0)
+
+
 # Logarithms: x = 2**k*(1 + f) with 1 + f from sqrt(1/2) to sqrt(2), log(x) = k*ln(2) + f + f**2*p(f). No division.
 
 ROOT_HALF_BITS = 0x3FE6A09E667F3BCD
@@ -458,6 +522,31 @@ def log(x):  # type: ignore[no-untyped-def]
     return _log_edges(x, _log_sum(k, _fraction(_lifted(x)), k * LN2[1]))
 
 
+LN2_STEP = (0.693145751953125, 1.4286068203094173e-06)  # ln(2), the first of 16 bits
+
+
+@jit
+def log_high(x):  # type: ignore[no-untyped-def]
+    """The part of log(x) that is a multiple of 0.693145751953125, which is about ln(2); exact.
+
+    >>> float(log_high(1.25))
+    0.0
+    """
+    return _log_edges(x, _lifted_exponent(x) * LN2_STEP[0])
+
+
+@jit
+def log_low(x):  # type: ignore[no-untyped-def]
+    """log(x) without its part log_high(x), less than 0.36 in size; 0 at 0 and at infinity.
+
+    >>> float(log_low(1.0))
+    0.0
+    """
+    f = _fraction(_lifted(x))
+    y = f + fma(f * f, _log_polynomial(f), _lifted_exponent(x) * LN2_STEP[1])
+    return y if (x > 0.0) & (x < INF) else (0.0 if x >= 0.0 else NAN)
+
+
 @jit
 def log1p(x):  # type: ignore[no-untyped-def]
     """log(1 + x), accurate near 0, at most 0.95 ulp; -inf at -1, NaN below.
@@ -523,6 +612,19 @@ def softplus(x):  # type: ignore[no-untyped-def]
     k = 1.0 if e > ROOT2_LESS_1 else e - e
     f = (e - 1.0) * 0.5 if e > ROOT2_LESS_1 else e
     return at_least(x, 0.0) + _log_sum(k, f, k * LN2[1])
+
+
+@jit
+def log_cosh(x):  # type: ignore[no-untyped-def]
+    """log(cosh(x)), accurate near 0 and far from it, at most 4 ulp.
+
+    >>> float(log_cosh(0.0))
+    0.0
+    """
+    a = fabs(x)
+    e = expm1(at_most(a, 1.0))
+    far = (a - LN2_FULL[0]) + log1p(_fall(2.0 * a))
+    return log1p(e * e / (2.0 + 2.0 * e)) if a < 1.0 else far
 
 
 @jit
@@ -1036,9 +1138,8 @@ ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynom
 
 
 @jit
-def _erfc_positive(a):  # type: ignore[no-untyped-def]
-    """erfc(a) for a >= 0: exp(-a**2)/(a + 4) times a polynomial in t = (a - 4)/(a + 4)."""
-    a = at_most(a, 28.0)
+def _erfcx_near(a):  # type: ignore[no-untyped-def]
+    """exp(a**2)*erfc(a) for 0 <= a <= 28.0: a polynomial in t = (a - 4)/(a + 4), divided by a + 4."""
     below = a + 4.0
     below_low = a - (below - 4.0)
     inverse = 1.0 / below
@@ -1048,7 +1149,14 @@ def _erfc_positive(a):  # type: ignore[no-untyped-def]
     q = _erfc_polynomial(t)
     p = q * inverse
     rest = (fma(-p, below, q) - p * below_low) * inverse
-    p = p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
+    return p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
+
+
+@jit
+def _erfc_positive(a):  # type: ignore[no-untyped-def]
+    """erfc(a) for a >= 0."""
+    a = at_most(a, 28.0)
+    p = _erfcx_near(a)
     square = a * a
     y = at_least(-square, EXP_LOW)
     shifted = fma(y, LOG2E, SHIFT)
@@ -1079,6 +1187,51 @@ def erfc(x):  # type: ignore[no-untyped-def]
     """
     y = _erfc_positive(fabs(x))
     return 2.0 - y if x < 0.0 else y
+
+
+INVERSE_ROOT_PI = 0.5641895835477563
+ERFCX_FAR = (1.0, -0.5, 0.75, -1.875, 6.5625, -29.53125, 162.421875, -1055.7421875)  # of 1/x**2, as x grows
+
+
+@jit
+def _erfcx_far(a):  # type: ignore[no-untyped-def]
+    """exp(a**2)*erfc(a) beyond 28.0, by its asymptotic series."""
+    inverse = 1.0 / a
+    z = inverse * inverse
+    p = fma(z, ERFCX_FAR[7], ERFCX_FAR[6])
+    p = fma(p, z, ERFCX_FAR[5])
+    p = fma(p, z, ERFCX_FAR[4])
+    p = fma(p, z, ERFCX_FAR[3])
+    p = fma(p, z, ERFCX_FAR[2])
+    p = fma(p, z, ERFCX_FAR[1])
+    return INVERSE_ROOT_PI * inverse * fma(p, z, ERFCX_FAR[0])
+
+
+@jit
+def erfcx(x):  # type: ignore[no-untyped-def]
+    """exp(x**2)*erfc(x), at most 3 ulp; it falls like 1/x where erfc(x) underflows.
+
+    >>> float(erfcx(0.0))
+    1.0
+    """
+    a = fabs(x)
+    y = _erfcx_far(at_least(a, 28.0)) if a > 28.0 else _erfcx_near(at_most(a, 28.0))
+    b = at_most(a, 40.0)
+    square = b * b
+    below = 2.0 * exp_sum(square, fma(b, b, -square)) - y
+    return below if x < 0.0 else y
+
+
+@jit
+def log_erfc(x):  # type: ignore[no-untyped-def]
+    """log(erfc(x)), accurate where erfc(x) underflows, and where it is near 1, at most 4.5 ulp.
+
+    >>> float(log_erfc(0.0))
+    0.0
+    """
+    near = log1p(-erf(at_most(x, 0.25)))
+    far = at_least(x, 0.25)
+    return near if x < 0.25 else log(erfcx(far)) - far * far
 
 
 # Powers and roots

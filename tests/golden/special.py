@@ -1,10 +1,10 @@
 """loss(a, b) = besselj(0, a*b)*erf(b) + loggamma(a)
 
-95 operations for the loss, 192 with the gradient (2.0 times). Rewrites: none.
+95 operations for the loss, 195 with the gradient (2.1 times). Rewrites: none.
 """
 
 from gradcompile.special import besselj, digamma, lgamma
-from gradcompile.vmath import erf, exp
+from gradcompile.vmath import erf, exp, fabs
 from gradcompile.runtime.jit import jit
 
 
@@ -20,5 +20,6 @@ def kernel(theta, grad):
     # backward: d_v is dL/dv
     product = erf_b * besselj(1, ab)
     grad[0] = digamma(a) - product * b            # dL/da
-    grad[1] = besselj_ab * (1.1283791670955126 * exp(-b * b)) - product * a  # dL/db
+    chosen = besselj_ab * (1.1283791670955126 * exp(-b * b)) if fabs(b) < 30.0 else 0.0
+    grad[1] = chosen - product * a                # dL/db
     return loss

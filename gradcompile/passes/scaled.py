@@ -1,0 +1,371 @@
+"""Exponentials beyond the range of floats: a formula as a mantissa times exp(excess).
+
+exp(u) = exp(u - m)*exp(m), where m is what u exceeds a limit by. Within the limit m is 0, the mantissa is the formula
+as it is written, and so is every bit of the result; beyond it, where that overflows or underflows, the excess of the
+numerator meets that of the denominator, a logarithm adds it, and a root halves it. So a rewrite by these rules is no
+worse than the formula. m may be taken for a constant, as what it changes in the one factor it changes in the other.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+from gradcompile.ir import Node, apply, is_const
+from gradcompile.ops.record import Params
+from gradcompile.ops.shape import expand
+from gradcompile.passes.terms import (
+    PRODUCT,
+    SUM,
+    clip,
+    fraction,
+    inside,
+    is_exp,
+    is_positive,
+    make,
+    minus,
+    number,
+    parts,
+    plus,
+    quotient,
+    replaced,
+    scaled,
+    split,
+    terms,
+    unveiled,
+    without,
+)
+from gradcompile.types import Shape
+
+LIMIT = {"float64": 704.0, "float32": 84.0}  # a few times exp of it is finite, as are its root and its inverse
+SQUARE = {"float64": 300.0, "float32": 38.0}  # of what is divided by, which is squared in the derivative
+WEIGHT = 20.0  # numbers from 1/20 to 20 are of ordinary size; others count with the exponent
+TAIL = {"float64": 20.0, "float32": 8.0}  # from here on erfc(x) is taken as erfcx(x)*exp(-x**2)
+MANY = 4  # factors of one product that may grow
+
+
+class Scaled(NamedTuple):
+    """mantissa*exp(excess)."""
+
+    mantissa: Node
+    excess: Node
+
+    def value(self) -> Node:
+        """The product."""
+        if is_const(self.excess, 0.0):
+            return self.mantissa
+        return make("mul", self.mantissa, make("exp", self.excess))
+
+
+# Functions: each is given the limit t
+
+
+def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
+    """What u exceeds the limits by, taken for a constant; 0 where u is infinite, so that exp(u) is what it is there."""
+    m = minus(u, clip(u, -t if low else None, t if high else None))
+    finite = apply("lt", make("abs", m), number(math.inf, m))
+    return apply("stop_gradient", make("select", finite, m, number(0.0, m)))
+
+
+def whole(u: Node, t: float) -> Node:
+    """u beyond the limits, taken for a constant, and 0 within them and where u is infinite."""
+    size = make("abs", u)
+    beyond = apply("and", apply("lt", number(t, u), size), apply("lt", size, number(math.inf, u)))
+    return apply("stop_gradient", make("select", beyond, u, number(0.0, u)))
+
+
+def of_exp(x: Node, t: float) -> Scaled:
+    """exp(u) = exp(u - m)*exp(m); what is an excess already, of another formula, stays one."""
+    u = x.args[0]
+    if is_excess(u):
+        return Scaled(number(1.0, u), u)
+    m = shift(u, t, high=not is_positive(make("neg", u)), low=not is_positive(u))
+    return Scaled(make("exp", minus(u, m)), m)
+
+
+def of_exp_sum(x: Node, t: float) -> Scaled:
+    """exp(u + v) = exp(u + (v - m))*exp(m)."""
+    u, v = x.args
+    m = shift(make("add", u, v), t)
+    return Scaled(make("exp_sum", u, minus(v, m)), m)
+
+
+def is_excess(u: Node) -> bool:
+    """Whether an exponent was made by a rule of this file: 0 within the limits."""
+    found = [x for _, x in terms(u)]
+    ends = [x for x in found if x is not None and (x.op.name == "stop_gradient" or is_beyond(x))]
+    return len(ends) == len(found)
+
+
+def is_beyond(x: Node) -> bool:
+    """Whether this is max(u, 0) or min(u, 0)."""
+    return x.op.name in ("max", "min") and any(is_const(a, 0.0) for a in x.args)
+
+
+def is_limited(u: Node) -> bool:
+    """Whether an exponent is within the limits, or has been brought there."""
+    numbers = [a for a in u.args if u.op.name in ("max", "min") and a.op.name == "const"]
+    return bool(numbers) or any(x is not None and x.op.name == "stop_gradient" for _, x in terms(u))
+
+
+def of_rising(name: str) -> Callable[[Node, float], Scaled]:
+    """f(u) = f(min(u, t))*exp(u - t) above t: expm1."""
+
+    def rule(x: Node, t: float) -> Scaled:
+        u = x.args[0]
+        near = clip(u, None, t)
+        return Scaled(make(name, near), make("max", minus(u, number(t, u)), number(0.0, u)))
+
+    return rule
+
+
+def of_falling(name: str) -> Callable[[Node, float], Scaled]:
+    """f(u) = f(max(u, -t))*exp(u + t) below -t: sigmoid, softplus."""
+
+    def rule(x: Node, t: float) -> Scaled:
+        u = x.args[0]
+        return Scaled(make(name, clip(u, -t, None)), make("min", minus(u, number(-t, u)), number(0.0, u)))
+
+    return rule
+
+
+def of_hyperbolic(name: str, sign: float) -> Callable[[Node, float], Scaled]:
+    """f(u) = f(t)*exp(sign*(|u| - t)) beyond t on either side: cosh and sinh, and sech with the other sign."""
+
+    def rule(x: Node, t: float) -> Scaled:
+        u = x.args[0]
+        excess = make("max", minus(make("abs", u), number(t, u)), number(0.0, u))
+        return Scaled(make(name, clip(u, -t, t)), scaled(sign, excess))
+
+    return rule
+
+
+def of_erfc(x: Node, t: float) -> Scaled:
+    """erfc(u) = erfcx(u)*exp(-u**2) in the upper tail."""
+    u = x.args[0]
+    tail = apply("lt", number(TAIL[u.type.dtype], u), u)
+    mantissa = make("select", tail, make("erfcx", u), make("erfc", u))
+    return Scaled(mantissa, make("select", tail, make("neg", make("mul", u, u)), number(0.0, u)))
+
+
+FUNCTIONS: dict[str, Callable[[Node, float], Scaled]] = {
+    "exp": of_exp,
+    "exp_sum": of_exp_sum,
+    "expm1": of_rising("expm1"),
+    "sinh": of_hyperbolic("sinh", 1.0),
+    "cosh": of_hyperbolic("cosh", 1.0),
+    "sech": of_hyperbolic("sech", -1.0),
+    "sigmoid": of_falling("sigmoid"),
+    "softplus": of_falling("softplus"),
+    "erfc": of_erfc,
+}
+RISING = frozenset({"exp", "exp_sum", "expm1", "sinh", "cosh"})  # these overflow
+FALLING = frozenset({"sigmoid", "softplus", "sech", "erfc"})  # these underflow, and nothing else
+
+
+# Sums
+
+
+class Exponential(NamedTuple):
+    """A term with an exponential: exp(exponent) times a weight; or a sum of such over axes (its params) of a shape."""
+
+    exp: Node
+    weight: Node
+    over: Params = ()
+    shape: Shape = ()
+
+    def size(self) -> Node:
+        """The exponent with the logarithm of the weight, roughly; the largest over the axes of a sum."""
+        u, c = self.exp.args[0], self.weight
+        if c.op.name != "const":
+            u = make("add", u, make("log_high", c if is_positive(c) else make("abs", c)))
+        elif not is_ordinary(c):
+            u = make("add", u, make("log_high", make("abs", c)))
+        if not self.over or not u.type.shape:
+            return u
+        u = apply("amax", expand(u, self.shape), params=self.over)
+        return plus(u, math.log(math.prod(int(self.shape[k]) for k in self.over[0])))
+
+
+def exponential(t: Node) -> tuple[Node, Node] | None:
+    """The exponential of a product, and what it is multiplied with, if it has just one."""
+    c, above, below = fraction(t)
+    exps = [x for x in above if is_exp(x)]
+    if len(exps) != 1 or c == 0 or not math.isfinite(c) or is_limited(exps[0].args[0]):
+        return None
+    return exps[0], quotient(c, without(above, exps[0]), below, t)
+
+
+def is_loop(x: Node | None) -> bool:
+    """Whether this is a sum over axes of known length, as `reroll` makes it of terms that were written one by one."""
+    return x is not None and x.op.name == "sum" and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
+
+
+def loop_of(t: Node) -> tuple[Node, Node] | None:
+    """The sum over an axis in a product, and what it is multiplied with, if it has just one, of the product's shape."""
+    c, above, below = fraction(t)
+    loops = [x for x in above if is_loop(x)]
+    if len(loops) != 1 or t.type.shape != loops[0].type.shape or c == 0:
+        return None
+    return loops[0], quotient(c, without(above, loops[0]), below, t)
+
+
+def exponentials(t: Node) -> list[Exponential]:
+    """A term as exponentials: one, or those of a sum over an axis and what it is multiplied by; none if it is other."""
+    single, loop = exponential(t), loop_of(t)
+    if single is not None:
+        return [Exponential(*single)]
+    if loop is None:
+        return []
+    shape, over = loop[0].args[0].type.shape, loop[0].params
+    around = inside(loop[1], shape, over)
+    inner = [exponential(x) for x in parts(loop[0].args[0])]
+    return [Exponential(p[0], make("mul", around, p[1]), over, shape) for p in inner if p] if all(inner) else []
+
+
+def is_relative(e: Exponential) -> bool:
+    """Whether the largest exponent has been taken off already, as functions of networks do."""
+    found = [x for c, x in terms(e.exp.args[0]) if c == -1 and x is not None]
+    while any(x.op.name in ("broadcast", "select") for x in found):
+        found = [x.args[x.op.name == "select"] if x.op.name in ("broadcast", "select") else x for x in found]
+    return any(x.op.name == "stop_gradient" for x in found) and e.weight.op.name == "const"
+
+
+def shifted(t: Node, m: Node) -> Node:
+    """A term times exp(-m): the exponent is made smaller, in each term of a loop, and no digit of it is lost."""
+    single, loop = exponential(t), loop_of(t)
+    if single is not None:
+        return replaced(t, {single[0]: lowered(single[0].args[0], m)}, PRODUCT)
+    assert loop is not None
+    body = loop[0].args[0]
+    top = inside(m, body.type.shape, loop[0].params)
+    body = replaced(body, {x: expand(shifted(x, top), x.type.shape) for x in parts(body)}, SUM)
+    return replaced(t, {loop[0]: apply("sum", body, params=loop[0].params)}, PRODUCT)
+
+
+def scaled_sum(n: Node, t: float) -> Scaled | None:
+    """A sum with exponentials, those of the largest size near 1 or within the limits; None for any other formula."""
+    core, viewed = unveiled(n)
+    if core is not n:
+        found = scaled_sum(core, t) if n.op.name == "broadcast" and core is n.args[0] else None
+        return found and Scaled(viewed(found.mantissa), viewed(found.excess))
+    found_exps = {x: exponentials(x) for x in parts(n)}
+    each = [e for es in found_exps.values() for e in es]
+    plain = [x for x, es in found_exps.items() if not es and not is_ordinary(x)]
+    if not each:
+        return with_one_function(n, plain, t)
+    beside = len(found_exps) > sum(map(bool, found_exps.values()))
+    loops = any(e.over for e in each)
+    if (len(found_exps) == 1 and not loops) or (loops and (not fits(n) or any(map(is_relative, each)))):
+        return None
+    if len(each) == 1 and not loops and each[0].weight.op.name == "const" and not plain:
+        (e,) = each
+        u = e.exp.args[0]
+        near = replaced(n, {x: replaced(x, {e.exp: make("exp", clip(u, None, t))}, PRODUCT) for x in found_exps}, SUM)
+        return Scaled(near, make("max", minus(u, number(t, u)), number(0.0, u)))
+    return of_many(n, [x for x, es in found_exps.items() if es], each, (plain, beside), t)
+
+
+def fits(n: Node) -> bool:
+    """Whether all terms are scalars or have the shape of the sum."""
+    return all(x.type.shape in ((), n.type.shape) for x in parts(n))
+
+
+def is_ordinary(x: Node) -> bool:
+    """Whether this is a number of ordinary size: beside an exponential beyond the limit it is nothing."""
+    return x.op.name == "const" and 1 / WEIGHT < abs(float(x.value)) < WEIGHT
+
+
+def of_many(
+    n: Node, growing: Sequence[Node], each: Sequence[Exponential], others: tuple[Sequence[Node], bool], t: float
+) -> Scaled:
+    """A sum of exponentials and other terms, all of them shifted by what the largest exceeds the limits by.
+
+    others: terms that are shifted as well, and whether there are any beside the exponentials.
+    """
+    sizes = [e.size() for e in each]
+    top = reduce(lambda u, v: make("max", u, v), sizes)
+    plain, beside = others
+    m = shift(top, t, low=False) if beside else whole(top, t)
+    new = {x: shifted(x, m) for x in growing}
+    new |= {x: make("mul", x, make("exp", make("neg", m))) for x in plain}
+    return Scaled(replaced(n, new, SUM), m)
+
+
+def with_one_function(n: Node, plain: Sequence[Node], t: float) -> Scaled | None:
+    """A sum in which a single term grows, by a function other than exp: 1 + cosh(x)."""
+    found = [(x, f) for x in plain for f in fraction(x)[1] if f.op.name in RISING and len(parts(n)) > 1]
+    if len(found) != 1 or is_exp(found[0][1]):
+        return None
+    (term, f) = found[0]
+    mantissa, m = FUNCTIONS[f.op.name](f, t)
+    new = {x: make("mul", x, make("exp", make("neg", m))) for x in plain if x is not term}  # numbers stay
+    return Scaled(replaced(n, new | {term: replaced(term, {f: mantissa}, PRODUCT)}, SUM), m)
+
+
+# Products
+
+
+def scaled_factor(x: Node, t: float) -> Scaled | None:
+    """A factor with its excess taken out, if it grows."""
+    if x.op.name in FUNCTIONS:
+        return FUNCTIONS[x.op.name](x, t)
+    return scaled_sum(x, t)
+
+
+def scaled_product(n: Node, limits: Mapping[str, float] = SQUARE) -> Scaled | None:
+    """A product or quotient with the excess of its factors taken out; None if none of them, or too many, may grow.
+
+    The limit is shared among the factors above the line, and among those below it, as their product has to be finite.
+    """
+    _, above, below = fraction(n)
+    limit = limits[n.type.dtype]
+    if len(above + below) > 2 * MANY:
+        return None
+    count = max(sum(scaled_factor(x, limit) is not None for x in side) for side in (above, below))
+    if not 0 < count <= MANY:
+        return None
+    found = {x: s for x in dict.fromkeys(above + below) if (s := scaled_factor(x, limit / count)) is not None}
+    exps = [x for x in above if is_exp(x)]
+    down = [found[x].excess for x in below if x in found]
+    if len(exps) == len(down) == 1 and sum(x in found for x in above) == 1 and not is_exp(below[0]):
+        u, m = exps[0].args[0], down[0]
+        new = {x: s.mantissa for x, s in found.items()} | {exps[0]: lowered(u, m)}
+        return Scaled(replaced(n, new, PRODUCT), number(0.0, n))
+    up = [found[x].excess for x in above if x in found]
+    excess = reduce(minus, down, total(up)) if up else make("neg", total(down))
+    return Scaled(replaced(n, {x: s.mantissa for x, s in found.items()}, PRODUCT), excess)
+
+
+def lowered(u: Node, m: Node) -> Node:
+    """exp(u - m), whatever the difference loses in rounding."""
+    return make("exp_sum", u, make("neg", m))
+
+
+def total(xs: Sequence[Node]) -> Node:
+    """The sum of some nodes."""
+    return reduce(lambda u, v: make("add", u, v), xs)
+
+
+def overflows(x: Node) -> bool:
+    """Whether a factor may overflow where the formula does not: a function that rises, or a sum with one."""
+    core, _ = unveiled(x)
+    if is_exp(core):
+        return is_excess(core.args[0]) or not is_limited(core.args[0])
+    return core.op.name in RISING or (
+        (core.op.name == "add" or is_loop(core)) and scaled_sum(core, SQUARE[x.type.dtype]) is not None
+    )
+
+
+def is_one(x: Node) -> bool:
+    """Whether this is the number 1."""
+    return is_const(x, 1.0)
+
+
+def weighted(t: Node) -> tuple[Node, Node] | None:
+    """weight and exponent of a term a*exp(u), or of a positive number; None for any other term, or a number below 0."""
+    single = exponential(t)
+    if single is not None:
+        return single[1], single[0].args[0]
+    c, x = split(t)
+    return (number(c, t), number(0.0, t)) if x is None and 0 < c < math.inf else None
