@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import against, report
 from benchmarks.harness import ROOT, run_all
 from benchmarks.measure import Result
 from benchmarks.record import OURS
@@ -20,6 +20,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", default="", help=f"separated by commas, all by default: {', '.join(known)}")
     parser.add_argument("--quick", action="store_true", help="small data, few rounds: does all run and agree?")
     parser.add_argument("--passes", type=int, help="how often the peers take turns; 2, or 1 with --quick")
+    parser.add_argument("--against", metavar="COMMIT", help="this tree beside that commit's: is anything slower?")
+    parser.add_argument("--repeats", type=int, default=5, help="with --against: processes of each tree; 5")
     parser.add_argument("--out", type=Path, help="where to write; docs for a full run, else build/benchmarks")
     chosen = parser.parse_args(words)
     chosen.peers = list(filter(None, chosen.peers.split(",")))
@@ -44,6 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run, write, and say what differs: 1 if something does."""
     chosen = arguments(words)
     workloads = [ALL[name] for name in chosen.workloads] or list(ALL.values())
+    if chosen.against:
+        return against.compare(chosen.against, workloads, chosen.repeats, chosen.quick, tell)
     # Ours always runs: the ratios are to it.
     peers = [OURS, *chosen.peers] if chosen.peers else []
     run = report.Run(run_all(workloads, peers, chosen.quick, chosen.passes, tell), chosen.quick, chosen.passes)

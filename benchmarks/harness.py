@@ -17,16 +17,17 @@ from benchmarks.measure import Result
 from benchmarks.record import OURS, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
+NOT_PASSED = ("NUMBA_CACHE_DIR", "PYTHONPATH")  # the packages are those of the folder that a process starts in
 
 
-def run(workload: Workload, peer: str, quick: bool = False) -> Result:
-    """Measure one peer on one workload in a fresh process; caches on disk are empty."""
+def run(workload: Workload, peer: str, quick: bool = False, tree: Path = ROOT) -> Result:
+    """Measure one peer on one workload in a fresh process, with the packages of a tree; caches on disk are empty."""
     command = [sys.executable, "-m", "benchmarks.measure", workload.name, peer, *(["--quick"] if quick else [])]
     with tempfile.TemporaryDirectory() as caches:
         places = {"GRADCOMPILE_CACHE_DIR": f"{caches}/ours", "TORCHINDUCTOR_CACHE_DIR": f"{caches}/torch"}
-        environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | places
+        environment = {k: v for k, v in os.environ.items() if k not in NOT_PASSED} | places
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
         return finished(process, workload, peer)

@@ -8,6 +8,7 @@ from gradcompile.frontend.arguments import Problem
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.frontend.from_sympy import read
+from gradcompile.once import compiling
 
 
 def compile_grad(
@@ -101,6 +102,7 @@ def compile_value(
     return CompiledValue(problem, Options(name or "", stabilize, cache, reroll, threads))
 
 
+@compiling()
 def problem_of(
     expr: Any, params: Any, is_loss: bool, data: Any, reduce: str | None, dtype: str, **rest: Any
 ) -> Problem:

@@ -3,7 +3,6 @@
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import sympy
 from gradcompile import autodiff, passes
 from gradcompile.collector import collector_paused
 from gradcompile.cost import Cost, Growth, cost_of, growth_of
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, printable
 from gradcompile.explain import Check, Explanation, check, explain
 from gradcompile.formula import formulas, is_mean
 from gradcompile.frontend import functions
@@ -23,6 +22,7 @@ from gradcompile.frontend.to_sympy import to_sympy
 from gradcompile.ir import Node, topological
 from gradcompile.lower import module_source
 from gradcompile.lower.program import Program, per_sample, size_of
+from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.runtime import bind, jit, standalone
 from gradcompile.runtime.demands import Count, Demands, demands_of
@@ -160,27 +160,27 @@ class Compiled:
         self.problem = problem
         self.options = options
 
-    @cached_property
+    @once
     def _derivation(self) -> Derivation:
         return derive(self.problem, self.options, self.gradients_wanted)
 
-    @cached_property
+    @once
     def _as_written(self) -> Derivation:
         """All that follows from the problem without loops over similar terms: for formulas, not for the kernel."""
         if not self.options.reroll or self.problem.arrays:
             return self._derivation
         return derive(self.problem, replace(self.options, reroll=False), self.gradients_wanted)
 
-    @cached_property
+    @once
     def source(self) -> str:
         """The complete generated module as text: the code that runs."""
         return source_of(self.problem, self._derivation, self.what)
 
-    @cached_property
+    @once
     def _module(self) -> Any:
         return jit.load(self.source, stem(self.options.name), self.options.cache)
 
-    @cached_property
+    @once
     def kernel(self) -> Any:
         """The Numba dispatcher `kernel(theta, grad, *inputs)`: callable from any @njit code, serial, without the GIL.
 
@@ -188,14 +188,14 @@ class Compiled:
         """
         return getattr(self._route.kernel, "dispatcher", self._route.kernel)
 
-    @cached_property
+    @once
     def _route(self) -> Route:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
         growth, counts = self._derivation.growth, getattr(self._module, "COUNTED", ())
         checks = self._demands._replace(counts=tuple(map(Count, counts))).check
         return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
 
-    @cached_property
+    @once
     def _demands(self) -> Demands:
         return demands_of(self.problem)
 
@@ -229,7 +229,7 @@ class Compiled:
         """Operations of the value, of value + gradient, and the bytes moved per sample."""
         return self._derivation.cost
 
-    @cached_property
+    @once
     def signature(self) -> Signature:
         """The call's signature, as `inspect.signature` gives it: inputs whose order nobody stated are keyword-only."""
         kinds = {False: Parameter.POSITIONAL_OR_KEYWORD, True: Parameter.KEYWORD_ONLY}
@@ -262,7 +262,7 @@ class Compiled:
         return {a.leaf: v for a, v in zip(self._arguments, values, strict=True)}
 
     def __repr__(self) -> str:
-        title = self.options.name or type(self).__name__
+        title = printable(self.options.name) or type(self).__name__
         return f"<{title}{self.signature}: {formula_of(self.problem)}>"
 
     def _repr_latex_(self) -> str:
@@ -289,7 +289,7 @@ class CompiledValue(Compiled):
         super().__init__(problem, options)
         self._head = head  # how its call begins in messages
 
-    @cached_property
+    @once
     def _call(self) -> Callable[..., Any]:
         return bind.make_value(self.problem, self._route, self._demands.shape_of, self._head)
 
@@ -323,7 +323,7 @@ class CompiledGrad(Compiled):
         self.__call__ = self._call
         return self._call(*args, **named)
 
-    @cached_property
+    @once
     def _call(self) -> Callable[..., Any]:
         return bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
 
@@ -342,7 +342,7 @@ class CompiledGrad(Compiled):
         converted = bind.convert_all(self.problem.inputs, values)
         return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)
 
-    @cached_property
+    @once
     def loss(self) -> CompiledValue:
         """The loss alone, from a kernel that computes nothing else; called as the function itself."""
         return CompiledValue(self.problem, self.options, "f.loss(")

@@ -1,8 +1,24 @@
 """The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
 
 
+def printable(text: str, kept: str = "") -> str:
+    r"""The text with escapes in the place of what ends a line, steers a terminal, or can't be encoded or seen.
+
+    kept: such characters that stay as they are.
+
+    >>> printable("\xe9 x\u2028\x1b[1m\x00\ud800"), printable("a\nb\t", kept="\n")
+    ('é x\\u2028\\x1b[1m\\x00\\ud800', 'a\nb\\t')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+
+
 class GradcompileError(Exception):
-    """Base of every error that the package raises on purpose."""
+    """Base of every error that the package raises on purpose. What it quotes of the user's is escaped."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), kept="\n")
 
 
 class ExpressionError(GradcompileError, ValueError):

@@ -5,6 +5,7 @@ from math import prod
 
 import numpy as np
 
+from gradcompile.errors import printable
 from gradcompile.ir import Node, is_const, topological
 from gradcompile.ops.gather import Affine
 from gradcompile.ops.shape import Span, places
@@ -109,7 +110,7 @@ def written(n: Node, texts: Texts) -> Text:
     if name == "const":
         return number_text(n.value)
     if name == "leaf":
-        return str(n.params[0]), ATOM
+        return printable(str(n.params[0])), ATOM
     if name == "add":
         return sum_text(args), SUM
     if name == "neg":
@@ -460,7 +461,7 @@ def entry(vector: Node, place: int, texts: Texts) -> tuple[str, tuple[int, ...]]
         if place < size:
             break
         place -= size
-    name = texts[a][0] if a in texts else str(a.params[0]) if a.op.name == "leaf" else ELLIPSIS
+    name = texts[a][0] if a in texts else printable(str(a.params[0])) if a.op.name == "leaf" else ELLIPSIS
     if a.type.shape:
         return name, tuple(int(k) for k in np.unravel_index(place, tuple(int(d) for d in a.type.shape)))
     stem = name.rstrip("0123456789")

@@ -40,7 +40,7 @@ from gradcompile.types import ArrayType, dim_value
 
 Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]]
 HEAVY = frozenset(  # stored rather than computed again
-    {"dot", "solve", "det", "logabsdet", "cholesky", "eigvals", "eigvecs", "argsort"}
+    {"dot", "solve", "det", "logabsdet", "adjugate", "cholesky", "eigvals", "eigvecs", "argsort"}
 )
 COSTLY = 8  # operations of a function that is worth a stored number
 

@@ -3,7 +3,8 @@
 The text runs as Python on arrays that have shapes and no numbers: floats and data are *unknown*, places are known.
 It is watched that
 
-* no two turns of a loop over `lanes` meet: what one writes no other reads or writes, but for sums in `s[i % LANES]`;
+* turns of a loop over `lanes` do not depend on each other, but for sums in `s[i % LANES]`: taken statement by statement
+  they read and write what they do one after the other;
 * no place of a workspace is read before it is written, or after its next tenant wrote;
 * every index is inside of its array's bounds;
 * each name means one thing in its function, and is read where it has been given.
@@ -89,7 +90,7 @@ class Root:
 
     def __init__(self, size: int, owner: int) -> None:
         self.owner = np.full(size, owner, np.int32)
-        self.lane = np.full(size, -1, np.int64)  # which turn of the loop over lanes wrote it
+        self.touched, self.wrote = np.full((2, size), -1)  # the last turn of the loop over lanes that did
         self.is_workspace = owner == NEVER
         self.tenants = itertools.count(2)
 
@@ -109,6 +110,11 @@ class Array:
     def size(self) -> int:
         """The number of entries."""
         return math.prod(self.shape)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first place in memory, and the one after the last."""
+        return self.offset, self.offset + 1 + sum((d - 1) * s for d, s in zip(self.shape, self.strides, strict=True))
 
     def like(self, offset: int, shape: Sequence[int], strides: Sequence[int] | None) -> "Array":
         """Other entries of the same tenant."""
@@ -315,43 +321,33 @@ class Run:
         array.root.owner[array.home if self.skipped else places] = max(array.tenant, ANYONE)
 
     def apart(self, accesses: Sequence[Access], count: int) -> None:
-        """The turns of a loop over lanes do not meet."""
+        """Neighbouring turns may take each statement together: none meets what a later turn did before."""
         for root in {id(a.array.root): a.array.root for a in accesses if a.is_write}.values():
             here = [a for a in accesses if a.array.root is root and not a.is_own]
-            written = [a for a in here if a.is_write]
-            known = [a for a in written if a.places is not None]
-            for a in known:
-                self.claim(root, a, count)
-            for a in here:
-                if a.places is not None and not a.is_write:
-                    self.own(root, a, count)
             for a in here:
                 if a.places is None:
-                    self.separate(a, here if a.is_write else written)
-            for a in known:
-                root.lane[a.places] = -1
+                    self.separate(a, here if a.is_write else [x for x in here if x.is_write])
+            self.in_turn(root, [a for a in here if a.places is not None], np.arange(count))
 
-    def claim(self, root: Root, a: Access, count: int) -> None:
-        """Each turn writes to places of its own."""
-        if np.size(a.places) < count:
-            self.collision(a, a)
-        turns = np.arange(count)
-        self.own(root, a, count)
-        root.lane[a.places] = turns
-        if np.any(root.lane[a.places] != turns):
-            self.collision(a, a)
-
-    def own(self, root: Root, a: Access, count: int) -> None:
-        """No other turn has written here."""
-        lane = root.lane[a.places]
-        if np.any((lane != -1) & (lane != np.arange(count))):
-            self.collision(a, a)
+    def in_turn(self, root: Root, accesses: Sequence[Access], turns: Any) -> None:
+        """Of two that meet, of which one writes, the earlier one in the text is of the earlier turn, or of the same."""
+        for number, a in enumerate(accesses):
+            is_one = np.size(a.places) < len(turns)  # for all turns
+            if np.any((root.touched if a.is_write else root.wrote)[a.places] > (0 if is_one else turns)):
+                self.collision(next(x for x in accesses[:number] if np.any(np.isin(x.places, a.places))), a)
+            np.maximum.at(root.touched, a.places, turns[-1] if is_one else turns)
+            if a.is_write:
+                root.wrote[a.places] = turns[-1] if is_one else turns
+                if is_one or np.any(root.wrote[a.places] != turns):
+                    self.collision(a, a)
+        for a in accesses:
+            root.touched[a.places] = root.wrote[a.places] = -1
 
     def separate(self, a: Access, others: Sequence[Access]) -> None:
         """A place that is data: another axis of it has to tell turns apart, for all that touch the array."""
         axes = [k for k, i in enumerate(a.index) if isinstance(i, np.ndarray) and len(set(i.tolist())) == i.size]
         for b in others:
-            if b.array.home.stop <= a.array.home.start or a.array.home.stop <= b.array.home.start:
+            if b.array.span[1] <= a.array.span[0] or a.array.span[1] <= b.array.span[0]:
                 continue
             is_alike = b.array.strides == a.array.strides and b.array.offset == a.array.offset
             if not is_alike or not any(np.array_equal(known(a.index[k]), known(b.index[k])) for k in axes):

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
 # Low to high. A module stands on the first floor of the longest name that holds it; it may import any lower floor and
 # the modules under the same name, and nothing else of the package.
 FLOORS = (
-    ("errors", "collector", "runtime.team"),
+    ("errors", "collector", "once", "runtime.team"),
     ("types", "runtime.blas"),
     ("runtime.cache", "runtime.native", "runtime.primitives"),
     ("runtime.jit",),

@@ -1,5 +1,6 @@
 """The benchmark suite runs, compares results, and says what is late, missing, failed or different. Nothing is timed."""
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -7,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import harness, measure, peers, report
+from benchmarks import against, harness, measure, peers, report
 from benchmarks.__main__ import arguments, main
 from benchmarks.measure import Result
 from benchmarks.record import OURS, Reach, Runner, Workload, faster, sooner
@@ -180,3 +181,59 @@ def test_the_irregular_graph_uses_every_node_and_repeats_no_kind():
         assert kind not in {kinds[k] for k in (operands[:1] if kind == "function" else operands)}
     assert len(rows) == 2000 and len(unused) < 500
     assert large.recipe(20) == (rows, unused)
+
+
+def beside(before, now, copy):
+    times = dict(zip(against.TREES, (before, now, copy), strict=True))
+    return {name: dataclasses.replace(made_up(name, t), first=[t / 2, t, 9.0]) for name, t in times.items()}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "copy", "verdict"),
+    [(1.0, 1.0, 1.0, ""), (0.98, 1.0, 1.0, ""), (0.96, 1.0, 1.0, "slower"), (0.96, 1.0, 0.95, "noise"),
+     (2.0, 1.0, 3.0, "")],
+)  # fmt: skip
+def test_a_loss_that_a_copy_has_as_well_is_noise(before, now, copy, verdict):
+    found = list(against.rows(beside(before, now, copy)))
+    assert [(r.figure, r.is_slower) for r in found] == [(f, verdict == "slower") for f in ("run", "first")]
+    assert all(line.split("|")[-2].strip() == verdict for line in against.table(found).splitlines()[2:])
+
+
+def test_a_tree_that_failed_has_no_row():
+    results = beside(1.0, 1.0, 1.0)
+    results["before"].status = "failed"
+    assert not list(against.rows(results))
+
+
+def test_trees_take_turns_and_a_workload_that_is_lost_is_a_fault(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def run(workload, peer, quick, tree):
+        asked.append(tree.name)
+        result = made_up(peer, 1.0)
+        return dataclasses.replace(result, status="failed", reason="a reason") if tree.name == broken else result
+
+    @contextlib.contextmanager
+    def trees(commit):
+        yield {name: tmp_path / name for name in against.TREES}
+
+    monkeypatch.setattr(harness, "run", run)
+    monkeypatch.setattr(against, "trees", trees)
+    broken = ""
+    assert main(["rosenbrock", "--against", "HEAD", "--repeats", "2"]) == 0
+    assert asked == ["before", "now", "copy", "now", "copy", "before"]
+    for broken, status in (("before", 0), ("now", 1)):
+        assert main(["rosenbrock", "--against", "HEAD", "--repeats", "2"]) == status
+        assert f"rosenbrock, {broken}: a reason" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not (harness.ROOT / ".git").exists(), reason="no history here")
+def test_a_commit_is_measured_with_its_own_package(capsys):
+    """Whatever it is ahead or behind: the three trees run, each from its folder, and agree."""
+    told = []
+    with against.trees("HEAD") as places:
+        assert all((place / "gradcompile" / "compile.py").exists() for place in places.values())
+        results = against.measured(ALL["rosenbrock"], places, 1, True, told.append)
+    assert [r.peer for r in told] == list(against.TREES)
+    assert {r.loss for r in results.values()} == {results["now"].loss}
+    assert len(list(against.rows(results))) == 2

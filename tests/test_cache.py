@@ -1,15 +1,23 @@
-"""The cache: what is on disk is the user's own and what was written, or it is not used."""
+"""The cache: what is on disk is the user's own and what was written, or it is as if it were not there."""
 
+import errno
 import os
+import pickle
+import shutil
+import stat
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
+import sympy as sp
 
-from gradcompile.runtime import cache, jit
+from gradcompile import compile_grad
+from gradcompile.cli import main
+from gradcompile.runtime import cache, header, jit
 
 SOURCE = '''"""A module of the tests, number {number}."""
 
@@ -26,17 +34,34 @@ from gradcompile.runtime import jit
 module = jit.load(sys.argv[1], "child")
 print(jit.precompile(module.kernel, [numba.float64])(1.0), sum(module.kernel.stats.cache_hits.values()))
 """
+BOUND = """
+import sys, numpy as np, sympy as sp, gradcompile as gc
+w, x = sp.symbols("w x")
+f = gc.compile_grad((w*x - int(sys.argv[1]))**2 + sp.gamma(w), [w], inputs=[x])
+print(f.bind(3.0)(np.ones(1))[0], f(1.0, 3.0)[0])
+"""
+
+
+class Evil:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADCOMPILE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(jit, "_warned", set())
     return tmp_path / "cache"
 
 
-def start(source: str, **environment: str) -> subprocess.Popen[str]:
+def start(code: str, argument: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, source],
+        [sys.executable, "-c", code, argument],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,64 +70,157 @@ def start(source: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def run(source: str, **environment: str) -> list[str]:
-    """What the kernel of a module gives in a process of its own, and how often it came from the disk."""
-    process = start(source, **environment)
+def run(code: str, argument: str, **environment: str) -> list[str]:
+    """The words that a process prints."""
+    process = start(code, argument, **environment)
     out, err = process.communicate()
     assert process.returncode == 0, err
     return out.split()
 
 
-def test_a_second_process_loads_machine_code(directory):
-    assert [run(SOURCE.format(number=1)) for _ in range(2)] == [["2.0", "0"], ["2.0", "1"]]
+def again(source: str, ready=jit.precompile) -> tuple[float, int]:
+    """What the kernel of a module gives as if in a new process, and how often Numba found it on the disk."""
+    sys.modules.pop(f"gc_child_{jit.module_hash(source)}", None)
+    kernel = jit.load(source, "child").kernel
+    found = ready(kernel, [numba.float64])(1.0)
+    return found, sum(kernel.stats.cache_hits.values()) if ready is jit.precompile else 0
+
+
+def entry_of(directory: Path) -> Path:
+    """The one file of machine code."""
+    (found,) = (p for p in directory.iterdir() if p.suffix in (".nbc", ".gco"))
+    return found
+
+
+def test_processes_at_once_all_succeed_and_the_next_loads_machine_code(directory):
+    source = SOURCE.format(number=1)
+    processes = [start(CHILD, source) for _ in range(2)]
+    assert [p.communicate()[0].split()[0] for p in processes] == ["2.0"] * 2
+    assert run(CHILD, source) == ["2.0", "1"]
     assert directory.stat().st_mode & 0o777 == 0o700
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in directory.rglob("gc_*") if p.is_file())
 
 
-def test_numba_cache_dir_is_respected(directory, tmp_path):
-    places = {"NUMBA_CACHE_DIR": str(tmp_path / "elsewhere")}
-    assert [run(SOURCE.format(number=2), **places)[1] for _ in range(2)] == ["0", "1"]
-    assert list((tmp_path / "elsewhere").rglob("*.nbc"))
-    assert cache.cache_info().bytes > sum(p.stat().st_size for p in directory.glob("*.py"))
-    cache.cache_clear()
-    assert not list(tmp_path.rglob("gc_*"))
+def changed(entry: Path) -> None:
+    content = bytearray(entry.read_bytes())
+    content[-len(content) // 2] ^= 1
+    entry.write_bytes(content)
 
 
-def compiled(source: str) -> Path:
-    """The machine code of a module that is compiled and sealed by this process."""
-    module = jit.load(source, "child")
-    jit.precompile(module.kernel, [numba.float64])
-    (code,) = Path(module.kernel.stats.cache_path).glob(f"{module.__name__}.*.nbc")
-    return code
+def replaced(entry: Path, make) -> None:
+    entry.unlink()
+    make(entry)
 
 
-DAMAGES = ("change", "truncate", "unseal", "spoil the seal", "open to all")
+DAMAGES = {
+    "changed": changed,
+    "cut": lambda e: e.write_bytes(e.read_bytes()[:-100]),
+    "cut to its checksum": lambda e: e.write_bytes(e.read_bytes()[:32]),
+    "empty": lambda e: e.write_bytes(b""),
+    "junk": lambda e: e.write_bytes(os.urandom(5000)),
+    "open to all": lambda e: e.chmod(0o666),
+    "open to the group": lambda e: e.chmod(0o660),
+    "a pipe": lambda e: replaced(e, os.mkfifo),
+    "a loop of links": lambda e: replaced(e, lambda p: p.symlink_to(p)),
+    "a link": lambda e: e.rename(e.with_name("real")).exists() and e.symlink_to(e.with_name("real")),
+    "away": Path.unlink,
+}
 
 
-@pytest.mark.parametrize(("place", "damage"), list(enumerate(DAMAGES, start=30)))
-def test_machine_code_that_no_seal_vouches_for_is_not_loaded(directory, place, damage):
-    source = SOURCE.format(number=place)
-    code = compiled(source)
-    (seal,) = directory.glob("*.seal")
-    if damage == "change":
-        content = bytearray(code.read_bytes())
-        content[len(content) // 2] ^= 1
-        code.write_bytes(content)
-    elif damage == "truncate":
-        code.write_bytes(code.read_bytes()[:100])
-    elif damage == "unseal":
-        seal.unlink()
-    elif damage == "spoil the seal":
-        cache.write(seal, '{"files": 3}')
-    else:
-        code.chmod(0o666)
-    assert run(source) == [f"{1.0 + place}", "0"]
+@pytest.mark.parametrize(
+    ("damage", "ready"), [*((d, jit.entry) for d in DAMAGES), ("changed", jit.precompile), ("junk", jit.precompile)]
+)
+def test_what_is_odd_is_compiled_anew_and_put_right(directory, damage, ready):
+    source = SOURCE.format(number=30 + list(DAMAGES).index(damage))
+    expected = again(source, ready)[0]
+    DAMAGES[damage](entry_of(directory))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jit._entries.clear()
+        assert again(source, ready) == (expected, 0)
+        assert entry_of(directory).stat().st_mode & 0o777 == 0o600
+        assert cache.read_entry(entry_of(directory).name)
+        jit._entries.clear()
+        assert again(source, ready) == (expected, int(ready is jit.precompile))
 
 
-def test_two_processes_at_once_both_succeed(directory):
-    source = SOURCE.format(number=5)
-    processes = [start(source) for _ in range(3)]
-    assert [p.communicate()[0].split()[0] for p in processes] == ["6.0"] * 3
+@pytest.mark.parametrize("ready", [jit.precompile, jit.entry])
+def test_a_folder_in_the_place_of_an_entry_costs_a_warning(directory, ready):
+    source = SOURCE.format(number=50)
+    again(source, ready)
+    entry = entry_of(directory)
+    replaced(entry, Path.mkdir)
+    jit._entries.clear()
+    with pytest.warns(RuntimeWarning, match="could not be kept") as found:
+        assert again(source, ready) == (51.0, 0)
+    assert len(found) == 1
+    assert entry.is_dir()
+
+
+def test_an_entry_is_bound_to_its_name(directory):
+    cache.write_entry("gc_a", b"content")
+    assert cache.read_entry("gc_a") == b"content"
+    (directory / "gc_a").rename(directory / "gc_b")
+    assert cache.read_entry("gc_b") is None
+
+
+def test_what_is_read_is_checked_when_it_is_read(directory, tmp_path):
+    """The module is loaded before the entry is replaced, by one with a checksum that is right."""
+    source = SOURCE.format(number=51)
+    again(source)
+    module = jit._execute("gc_child_" + jit.module_hash(source), source, str(next(directory.glob("*.py"))))
+    entry = entry_of(directory)
+    cache.write_entry(entry.name, pickle.dumps(Evil(tmp_path / "pwned")))
+    entry.chmod(0o666)
+    assert jit.precompile(module.kernel, [numba.float64])(1.0) == 52.0
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_an_entry_in_a_directory_that_others_can_write_is_not_read(directory):
+    cache.write_entry("gc_a", b"content")
+    directory.chmod(0o777)
+    assert cache.read_entry("gc_a") is None
+
+
+def test_entries_of_another_user_are_not_read(directory, monkeypatch):
+    cache.write_entry("gc_a", b"content")
+    monkeypatch.setattr(os, "getuid", lambda: directory.stat().st_uid + 1)
+    assert cache.read(directory / "gc_a") is None
+    assert cache.read_entry("gc_a") is None
+    with pytest.raises(PermissionError, match="another user"):
+        cache.open_directory()
+
+
+def test_the_packages_own_functions_are_kept_the_same_way(directory, tmp_path):
+    """What lies where Numba would look for it is not read, and damaged entries are none."""
+    numbas = tmp_path / "numba"
+    first = run(BOUND, "1", NUMBA_CACHE_DIR=str(numbas))
+    entries = [p for p in directory.iterdir() if p.suffix == ".nbc"]
+    assert {p.name.split("_")[1] for p in entries} >= {"header", "special", "call", "bound"}
+    assert not list(numbas.rglob("*.nb?"))
+    names = [numba.core.caching.FunctionCache(f.py_func)._cache_file for f in (header.vector, header.apart)]
+    evil = pickle.dumps(numba.__version__) + pickle.dumps(Evil(tmp_path / "pwned"))
+    for name in names:
+        place = numbas / Path(name._cache_path).name / name._index_name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(evil)
+    for k, entry in enumerate(entries):
+        entry.write_bytes((b"", evil, entry.read_bytes()[:-7])[k % 3])
+        entry.chmod((0o600, 0o666)[k % 2])
+    assert run(BOUND, "1", NUMBA_CACHE_DIR=str(numbas)) == first
+    assert not (tmp_path / "pwned").exists()
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in entries)
+
+
+def test_an_entry_that_cannot_be_used_is_compiled_anew(directory):
+    source = SOURCE.format(number=52)
+    again(source)
+    cache.write_entry(entry_of(directory).name, pickle.dumps(("what", "is", "no", "code")))
+    assert again(source) == (53.0, 0)
+
+
+def test_functions_inside_others_are_not_kept(directory):
+    assert jit._kept_as(lambda x: x) is None
 
 
 def test_a_file_of_other_content_is_replaced_and_never_run(directory):
@@ -133,45 +251,141 @@ def test_a_link_is_replaced_and_what_it_points_at_is_left_alone(directory, tmp_p
     assert target.read_text() == source
 
 
-def test_a_file_that_others_can_write_is_replaced(directory):
+def test_a_text_that_others_can_write_is_replaced(directory):
     path = cache.write_module("gc_open", "x = 1\n")
     path.chmod(0o666)
-    assert not cache.trusted(path)
+    assert cache.read(path) is None
     assert cache.write_module("gc_open", "x = 1\n").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_of_another_user_is_not_trusted(directory, monkeypatch):
-    path = cache.write_module("gc_foreign", "x = 1\n")
-    monkeypatch.setattr(os, "getuid", lambda: path.stat().st_uid + 1)
-    assert not cache.trusted(path)
-    with pytest.raises(PermissionError, match="another user"):
-        cache.open_directory()
+def blocked_by_a_file(tmp_path: Path) -> str:
+    (tmp_path / "a file").write_text("")
+    return str(tmp_path / "a file" / "cache")
 
 
-def test_no_directory_means_memory_and_one_warning(tmp_path, monkeypatch):
-    blocked = tmp_path / "a file"
-    blocked.write_text("")
-    monkeypatch.setenv("GRADCOMPILE_CACHE_DIR", str(blocked / "cache"))
+def shared(tmp_path: Path) -> str:
+    place = tmp_path / "shared"
+    place.mkdir()
+    place.chmod(0o777)
+    (place / "notes.txt").write_text("somebody's")
+    return str(place)
+
+
+ODD_PLACES = {
+    "in a file": blocked_by_a_file,
+    "of nobody": lambda _: "~nosuchuser/x",
+    "not UTF-8": lambda path: f"{path}/\udcff",
+    "shared with others": shared,
+    "too long": lambda path: f"{path}/{'x' * 300}",
+}
+
+
+@pytest.mark.parametrize("place", ODD_PLACES)
+def test_an_odd_place_means_memory_and_one_warning(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("GRADCOMPILE_CACHE_DIR", ODD_PLACES[place](tmp_path))
     monkeypatch.setattr(jit, "_warned", set())
-    with pytest.warns(RuntimeWarning, match="GRADCOMPILE_CACHE_DIR"):
-        first = jit.load(SOURCE.format(number=8))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        second = jit.load(SOURCE.format(number=9))
-    assert (first.kernel(1.0), second.kernel(1.0)) == (9.0, 10.0)
+    number = 60 + 2 * list(ODD_PLACES).index(place)
+    with pytest.warns(RuntimeWarning, match="GRADCOMPILE_CACHE_DIR") as found:
+        first, second = (again(SOURCE.format(number=number + k))[0] for k in range(2))
+    assert (first, second, len(found)) == (number + 1.0, number + 2.0, 1)
+    assert not Path("~nosuchuser").exists()
 
 
-def test_clear_leaves_other_files(directory):
-    jit.load(SOURCE.format(number=10))
-    other = directory / "notes.txt"
-    other.write_text("mine")
-    assert cache.cache_info().modules == 1
+def test_a_shared_directory_keeps_its_mode(tmp_path, directory, monkeypatch):
+    place = Path(shared(tmp_path))
+    monkeypatch.setenv("GRADCOMPILE_CACHE_DIR", str(place))
+    with pytest.raises(PermissionError, match="which holds other files than the cache's"):
+        cache.open_directory()
+    assert place.stat().st_mode & 0o777 == 0o777
+    monkeypatch.setenv("GRADCOMPILE_CACHE_DIR", str(directory))  # one that only has the cache is closed to others
+    again(SOURCE.format(number=53))
+    directory.chmod(0o777)
+    cache.open_directory()
+    assert directory.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_full_disk_is_a_warning(directory, monkeypatch):
+    """Also where Numba keeps a function inside the one that is compiled, which is why another is compiled first."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    w, x = sp.symbols("w x")
+    cache.open_directory()
+    monkeypatch.setattr(cache, "write_entry", full)
+    f, g = (compile_grad((w * x - c) ** 2, [w], inputs=[x]) for c in (1.625, 1.125))
+    with pytest.warns(RuntimeWarning, match="No space left") as found:
+        values = f(1.0, 2.0)[0], g.bind(2.0)(np.ones(1))[0]
+    assert (values, len(found)) == ((0.140625, 0.765625), 1)
+
+
+def test_nothing_is_left_of_a_write_that_fails(directory, monkeypatch):
+    cache.open_directory()
+    monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cache.write(directory / "gc_a", "text")
+    assert not list(directory.iterdir())
+
+
+OWN = ("gc_{h}.py", "gc_a_stem_{h}.py", "gc_{h}.{h}.nbc", "gc_a_{h}.kernel-1.py311.nbi", "gc_{h}.12345678.seal",
+       "gc_{h}.py.abcd_123.tmp", "gc_a_{h}.{h}.gco")  # fmt: skip
+OTHERS = ("gc_utils.py", "gc_.py", "gc_notes.nbc", "gc_{h}.txt", "gc_{h}", "x_{h}.py", "gc_{h}.py.bak", "gc_{H}.py",
+          "notes.txt", "gc_a.tmp")  # fmt: skip
+
+
+def test_clear_deletes_the_caches_own_and_no_more(directory, capsys):
+    cache.open_directory()
+    for name in (*OWN, *OTHERS):
+        (directory / name.format(h="0123456789abcdef0123", H="0123456789ABCDEF0123")).write_text("12345")
+    folder = directory / f"gc_{'f' * 20}.{'0' * 20}.nbc"
+    folder.mkdir()
+    link = directory / f"gc_{'e' * 20}.py"
+    link.symlink_to(directory / "notes.txt")
+    seal = directory / f"gc_{'d' * 20}.12345678.seal"
+    seal.write_text('{"directory": 5, "files": {}}')
+    seal.chmod(0)
+    assert cache.cache_info().modules == 3
+    assert main(["cache", "info"]) == 0
+    assert main(["cache", "clear"]) == 0
+    assert "3 modules deleted" in capsys.readouterr().out
+    left = {p.name for p in directory.iterdir()}
+    assert left == {folder.name, *(n.format(h="0123456789abcdef0123", H="0123456789ABCDEF0123") for n in OTHERS)}
+    assert (directory / "notes.txt").read_text() == "12345"
+
+
+def test_clear_and_go_on(directory):
+    assert again(SOURCE.format(number=10))[0] == 11.0
+    assert cache.cache_info().bytes > len(SOURCE)
     assert cache.cache_clear().modules == 1
-    assert cache.cache_info()[1:] == (0, 0)
-    assert other.read_text() == "mine"
+    assert cache.cache_info() == (directory, 0, 0)
+    assert again(SOURCE.format(number=10)) == (11.0, 0)
 
 
 def test_an_empty_cache_has_a_size(directory):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cache.cache_info() == (directory, 0, 0)
+        assert cache.cache_clear() == (directory, 0, 0)
+
+
+@pytest.mark.parametrize("place", ["~nosuchuser/x", "\udcff"])
+def test_the_command_says_what_is_wrong_with_the_place(monkeypatch, capsys, place):
+    monkeypatch.setenv("GRADCOMPILE_CACHE_DIR", place)
+    assert main(["cache", "info"]) == 2
+    assert "GRADCOMPILE_CACHE_DIR" in capsys.readouterr().err
+
+
+GONE = """
+import os, sys, tempfile, numpy as np, sympy as sp, gradcompile as gc
+place = tempfile.mkdtemp()
+os.chdir(place)
+os.rmdir(place)
+w, x = sp.symbols("w x")
+f = gc.compile_grad((w*x - 1)**2, [w], inputs=[x])
+print(f(1.0, 3.0)[0], f.bind(3.0)(np.ones(1))[0], os.path.samefile("/", "."))
+"""
+
+
+def test_a_working_directory_that_was_deleted(directory):
+    assert run(GONE, "") == ["4.0", "4.0", "False"]
+    shutil.rmtree(directory)

@@ -18,7 +18,7 @@ def agrees(loss: Callable[..., Any], *shapes: tuple[int, ...], dtype: str = "flo
     params = [gc.array(name, shape, dtype) for name, shape in zip("xyz", shapes, strict=False)]
     at = [RNG.normal(size=shape).astype(dtype) for shape in shapes]
     f = gc.compile_grad(loss(*params), params)
-    wrong = _numbers.wrong(f, loss, at)
+    wrong = _numbers.wrong(f, loss, at) or _numbers.unlike_python(f, at)
     assert wrong is None, wrong
 
 
@@ -99,3 +99,31 @@ def test_axes_of_one_entry(shape: tuple[int, ...]) -> None:
     weights = RNG.normal(size=(len(shape), len(ALONG)))
     both = [(k, j) for k in range(len(shape)) for j in range(len(ALONG))]
     agrees(lambda x: np.sum(sum(ALONG[j](x, k) * weights[k, j] for k, j in both)), shape)
+
+
+MEETING = [
+    lambda x: np.tanh(x[:-3]) * np.sin(x[1:-2]) * np.exp(x[2:-1]) * x[3:],
+    lambda x: x[:-2] ** 2 * x[1:-1] ** 3 + x[2:] ** 4 * np.sin(x[1:-1]),
+    lambda x: x[::2][:2] * np.sin(x[:2]) * np.tanh(x[1:3]) * x[-1:-3:-1],
+    lambda x: np.roll(x, 1) * np.roll(x, -1) * np.roll(x, 2) * x,
+    lambda x: np.diff(np.tanh(x), 2, axis=0) ** 2,
+]
+
+
+@pytest.mark.parametrize("shape", [(5,), (40,), (6, 1), (5, 7)])
+def test_parts_that_meet(shape: tuple[int, ...]) -> None:
+    agrees(lambda x: sum(np.sum(np.cos(part(x)) * k) for k, part in enumerate(MEETING, 1)), shape)
+    agrees(lambda x: np.sum(np.tanh(x[1:-1] * 4 - x[:-2] - x[2:]) ** 2), shape)
+
+
+def test_parts_of_a_block_that_meet() -> None:
+    x, w = gc.array("x", "n"), gc.array("w")
+    y = np.tanh(w * x)
+    f = gc.compile_grad(np.sum(y[:-3] * np.sin(y[1:-2]) * np.exp(y[2:-1]) * y[3:] ** 2), [w], inputs=[x])
+    numbers = np.linspace(-1, 1, 100)
+
+    def loss(w: Any) -> Any:
+        y = np.tanh(w * numbers)
+        return np.sum(y[:-3] * np.sin(y[1:-2]) * np.exp(y[2:-1]) * y[3:] ** 2)
+
+    assert _numbers.wrong(lambda w: f(w, numbers), loss, [np.array(0.7)]) is None

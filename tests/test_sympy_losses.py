@@ -60,6 +60,7 @@ Z = IndexedBase("Z", shape=(4,))
         (Sum(j * Product(x + j, (j, 0, 1)), (j, 0, 2)), 3 * 1.5 * 2.5),
         (Sum(sp.Derivative(sin(j * x), j), (j, 0, 4)), sum(1.5 * np.cos(1.5 * p) for p in range(5))),
         (Sum(x * k, (k, 2, 2), (k, 1, 3)), 9.0),
+        (Sum(x * k, (k, 0, 2), (k, 0, 2)), 13.5),
     ],
     ids=str,
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from typing import NoReturn
 
-from gradcompile.errors import GradcompileError
+from gradcompile.errors import GradcompileError, printable
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.format_usage()}{self.prog}: {message}\n")
+        self.exit(2, f"{self.format_usage()}{self.prog}: {printable(message)}\n")
 
 
 class _Version(argparse.Action):
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
         return 0
     except OSError as error:
-        print(f"gradcompile: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        what = error.strerror or error
+        print(printable(f"gradcompile: {error.filename or 'output'}: {what}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gradcompile: interrupted", file=sys.stderr)

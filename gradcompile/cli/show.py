@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, printable
 
 LONGEST = 400  # nodes of a gradient, each counted as often as it would be printed
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     params, data = ([symbols[name] for name in names] for names in (options.params, options.data))
     settings = {"reduce": options.reduce, "dtype": options.dtype, "stabilize": not options.literal}
     f = compile_grad(loss, params, data=data, **settings)
-    print(f"loss = {options.formula}\n")
+    print(f"loss = {printable(options.formula)}\n")
     print_derivation(f)
     print(f"\n{highlighted(f.source)}")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy
 
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
 from gradcompile.frontend.arrays.core import Array, called
 from gradcompile.frontend.arrays.reductions import average
 from gradcompile.frontend.arrays.reductions import total as summed
@@ -243,7 +243,7 @@ def custom(name: str, value: Callable[..., float], partials: Sequence[Callable[.
     mark = hashlib.sha256("\n".join([body, *map(_fingerprint, partials)]).encode()).hexdigest()[:10]
     op_name = definition.name = f"custom_{identifier(name)}_{mark}"
     members = {"nargs": len(letters), "op_name": op_name, "derivatives": tuple(partials), "__module__": __name__}
-    made: Any = type(sympy.Function)(name, (CustomFunction,), members)
+    made: Any = type(sympy.Function)(printable(name), (CustomFunction,), members)
     if op_name not in OPS:
         _SOURCES[op_name] = ast.unparse(ast.fix_missing_locations(definition))
         _register(op_name, made, value, partials, letters)

@@ -520,6 +520,8 @@ def at_place(body: Any, index: Any, place: int) -> Any:
     """The term of a sum at a place; ExpressionError where SymPy refuses it."""
     try:
         return replaced(body, index, sympy.Integer(place))
+    except ExpressionError:
+        raise
     except (IndexError, ValueError, TypeError) as error:
         raise ExpressionError(f"{text(body)} at {index} = {place}: {error}; change the bounds, or the shape") from error
 
@@ -588,7 +590,7 @@ def reach(expr: Any, old: Any) -> Reach:
     (_, *ends), inner, outer = expr.limits[at], expr.limits[:at], expr.limits[at + 1 :]
 
     def rebuild(new: Any, *args: Any) -> Any:
-        return expr.func(expr.args[0], *inner, (old, *args[: len(ends)]), *args[len(ends) :])
+        return checked(expr, expr.func(expr.args[0], *inner, (old, *args[: len(ends)]), *args[len(ends) :]))
 
     return (*ends, *outer), rebuild
 

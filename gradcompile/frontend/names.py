@@ -8,6 +8,8 @@ from typing import Any
 
 import sympy
 
+from gradcompile.errors import printable
+
 FEW = 150  # nodes of a tree that is printed in full
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*")  # of which no change is needed
 
@@ -99,18 +101,22 @@ def is_small(expr: Any, limit: int = FEW) -> bool:
 
 
 def text(expr: Any, limit: int = 200) -> str:
-    """The expression as text of bounded length; a large one shows its outermost form and the first of its parts.
+    r"""The expression as text of bounded length; a large one shows its outermost form and the first of its parts.
+
+    It is one line: what is not printable in a name is escaped.
 
     >>> x = sympy.Symbol("x")
     >>> text(sympy.sin(x)**2), text(sum(sympy.exp(k*x) for k in range(1, 500)), 36)
     ('sin(x)**2', 'exp(x) + ... (499 terms)')
+    >>> text(2*sympy.Symbol("x\x0by"))
+    '2*x\\x0by'
     """
     if isinstance(expr, sympy.MatrixBase):
         return f"a {expr.rows} x {expr.cols} Matrix"
     if not isinstance(expr, sympy.Basic) or is_small(expr):
-        full = str(expr)
+        full = printable(str(expr))
         return full if len(full) <= limit else full[: limit - 3] + "..."
-    return _abbreviated(expr, limit)
+    return printable(_abbreviated(expr, limit))
 
 
 def _abbreviated(expr: Any, limit: int) -> str:

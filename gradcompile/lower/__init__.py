@@ -24,8 +24,8 @@ HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span",
                                      "settle"),
            "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "to_float", "to_float32",
                                               "to_int", "view", "zeros"),
-           "gradcompile.runtime.routines": ("argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet",
-                                            "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+           "gradcompile.runtime.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
+                                            "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
            "COUNTED": "  # lengths that BLAS counts in 32 bits",
            "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip

@@ -5,6 +5,7 @@ derivative results for forward and reverse mode, 2008.
 """
 
 import importlib
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from gradcompile import ir
 from gradcompile.errors import GraphError
 from gradcompile.ops.contract import contract
 from gradcompile.ops.record import Op, Params, register
-from gradcompile.ops.shape import Tangents, filled
+from gradcompile.ops.shape import Tangents, expand, filled
 from gradcompile.types import ArrayType, Shape, promote
 
 if TYPE_CHECKING:
@@ -206,6 +207,20 @@ def exact_eigen(a: Any) -> tuple[Any, Any]:
     return oriented(np.array(list(values), object), to_array(vectors))
 
 
+def adjugate(a: Any) -> Any:
+    """The transposed cofactors by singular values, whose products need no division."""
+    u, s, v = np.linalg.svd(a)
+    others = [np.prod(np.delete(s, k)) for k in range(len(s))]
+    return np.linalg.det(u) * np.linalg.det(v) * (v.T * others) @ u.T
+
+
+def exact_adjugate(a: Any) -> Any:
+    """Minor by minor."""
+    rows = range(len(a))
+    minors = [[of_mpmath("det", np.delete(np.delete(a, j, 0), i, 1)) if len(a) > 1 else 1 for j in rows] for i in rows]
+    return np.array([[(-1) ** (i + j) * minors[i][j] for j in rows] for i in rows], object)
+
+
 def sign_of(x: Any) -> Any:
     """The sign of a number."""
     return importlib.import_module("mpmath").sign(x)
@@ -245,14 +260,35 @@ def given(n: "Node", tangents: Tangents) -> "Node":
     return tangents[0] or filled(n.args[0].type)
 
 
+def over_matrix(x: "Node", shape: Shape) -> "Node":
+    """A number for each matrix, repeated over its entries."""
+    return ir.apply("broadcast", x, params=(shape, tuple(range(len(shape) - 2))))
+
+
 def det_vjp(g: "Node", n: "Node") -> Tangents:
-    """det(a) times the transposed inverse."""
-    return (inverse_times(n.args[0], ir.apply("mul", g, n)),)
+    """The cofactors."""
+    a = n.args[0]
+    return (ir.apply("mul", over_matrix(g, a.type.shape), flipped(ir.apply("adjugate", a))),)
 
 
 def det_jvp(n: "Node", tangents: Tangents) -> "Node":
-    """det(a) times the trace of the inverse times a'."""
-    return ir.apply("mul", n, trace(solve(n.args[0], given(n, tangents))))
+    """The trace of the adjugate times a'."""
+    return trace(matmul(ir.apply("adjugate", n.args[0]), given(n, tangents)))
+
+
+def adjugate_vjp(g: "Node", n: "Node") -> Tangents:
+    """With C = det(a) a^-1: a^-T (tr(g^T C) - g C^T)."""
+    a, shape = n.args[0], n.type.shape
+    inner = ir.apply("sum", ir.apply("mul", g, n), params=((len(shape) - 2, len(shape) - 1),))
+    right = ir.apply("add", on_diagonal(inner, shape), ir.apply("neg", matmul(g, flipped(n))))
+    return (solve(flipped(a), right),)
+
+
+def adjugate_jvp(n: "Node", tangents: Tangents) -> "Node":
+    """With C = det(a) a^-1: (tr(C a') - C a') a^-1."""
+    moved = matmul(n, given(n, tangents))
+    left = ir.apply("add", on_diagonal(trace(moved), n.type.shape), ir.apply("neg", moved))
+    return flipped(solve(flipped(n.args[0]), flipped(left)))
 
 
 def logabsdet_vjp(g: "Node", n: "Node") -> Tangents:
@@ -283,13 +319,29 @@ def vectors_of(n: "Node") -> "Node":
     return ir.apply("eigvecs", n.args[0])
 
 
-def gaps(n: "Node") -> "Node":
-    """1/(w[j] - w[i]) for the eigenvalues, 0 between equal ones."""
+def gaps(n: "Node", touched: "Node") -> "Node":
+    """1/(w[j] - w[i]) for the eigenvalues, 0 on the diagonal; between equal ones NaN, or 0 if they are not touched."""
     shape, w = n.type.shape, ir.apply("eigvals", n.args[0])
     batch = tuple(range(len(shape) - 2))
     row, column = (ir.apply("broadcast", w, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1))
     gap = ir.apply("add", column, ir.apply("neg", row))
-    return ir.apply("select", ir.apply("ne", gap, zero(n)), ir.apply("div", ir.const(1.0, n.type.dtype), gap), zero(n))
+    is_pair = ir.apply("and", ir.apply("ne", *positions(shape)), touched)
+    equal = ir.apply("select", is_pair, ir.const(math.nan, n.type.dtype), zero(n))
+    return ir.apply("select", ir.apply("ne", gap, zero(n)), ir.apply("div", ir.const(1.0, n.type.dtype), gap), equal)
+
+
+def touched(g: "Node", n: "Node") -> "Node":
+    """The pairs of vectors of which an adjoint reaches one: all, unless it comes from behind a branch.
+
+    What is said of a vector alone does not tell how it turns within the space of equal eigenvalues.
+    """
+    if g.op.name != "select" or not ir.is_const(g.args[2], 0.0):
+        return ir.const(True, "bool")
+    shape, one = n.type.shape, ir.const(1.0, n.type.dtype)
+    count = ir.apply("sum", expand(ir.apply("select", g.args[0], one, zero(n)), shape), params=((len(shape) - 2,),))
+    batch = tuple(range(len(shape) - 2))
+    sides = [ir.apply("broadcast", count, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1)]
+    return ir.apply("or", *(ir.apply("lt", zero(n), side) for side in sides))
 
 
 def eigvals_vjp(g: "Node", n: "Node") -> Tangents:
@@ -306,14 +358,14 @@ def eigvals_jvp(n: "Node", tangents: Tangents) -> "Node":
 
 def eigvecs_vjp(g: "Node", n: "Node") -> Tangents:
     """Symmetric part of V (F * (V^T g)) V^T with F[i, j] = 1/(w[j] - w[i])."""
-    turned = ir.apply("mul", gaps(n), matmul(flipped(n), g))
+    turned = ir.apply("mul", gaps(n, touched(g, n)), matmul(flipped(n), g))
     return (symmetric(matmul(n, matmul(turned, flipped(n)))),)
 
 
 def eigvecs_jvp(n: "Node", tangents: Tangents) -> "Node":
     """V (F * (V^T a' V))."""
     inner = matmul(flipped(n), matmul(symmetric(given(n, tangents)), n))
-    return matmul(n, ir.apply("mul", gaps(n), inner))
+    return matmul(n, ir.apply("mul", gaps(n, ir.const(True, "bool")), inner))
 
 
 def all_reached(g: "Node", n: "Node") -> Tangents:
@@ -350,7 +402,10 @@ def algebra(
 algebra("solve", solve_type, lambda a, b, part: np.linalg.solve(part_of(a, part), b), exact_solve, solve_vjp, solve_jvp,
         2, "x with a @ x = b", arity=2, derivative="db = a^-T g; da = -db x^T")  # fmt: skip
 algebra("det", number_type, np.linalg.det, lambda a: of_mpmath("det", a), det_vjp, det_jvp, 0, "determinant",
-        derivative="det(a) a^-T", convention="the derivative is NaN where the determinant is 0")  # fmt: skip
+        derivative="the cofactors, det(a) a^-T")  # fmt: skip
+algebra("adjugate", matrix_type, lambda a: adjugate(a), exact_adjugate, adjugate_vjp, adjugate_jvp, 2,
+        "transposed cofactors, det(a) a^-1", derivative="a^-T (tr(g^T C) - g C^T)",
+        convention="the derivative is NaN where the determinant is 0")  # fmt: skip
 algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: exact_log(of_mpmath("det", a)),
         logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
@@ -364,4 +419,4 @@ algebra("eigvals", vector_type, lambda a: eigen(a)[0], lambda a: exact_eigen(a)[
 algebra("eigvecs", matrix_type, lambda a: eigen(a)[1], lambda a: exact_eigen(a)[1], eigvecs_vjp, eigvecs_jvp, 2,
         "eigenvectors of a symmetric matrix, the largest component of each positive",
         derivative="V (F * (V^T g)) V^T, F = 1/(w[j] - w[i])",
-        convention=f"{SYMMETRIC}; pairs of equal eigenvalues have no part in the derivative")  # fmt: skip
+        convention=f"{SYMMETRIC}; NaN where the vectors of equal eigenvalues have an adjoint")  # fmt: skip

@@ -1,5 +1,6 @@
 """The training loop: epochs run in machine code, in chunks between which Python shows progress and hears Ctrl-C."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -324,7 +325,7 @@ class _Silent:
 
 
 def _bar(epochs: int, progress: bool) -> Any:
-    if not progress:
+    if not progress or sys.stderr is None or sys.stderr.closed:  # a service may have nowhere to show it
         return _Silent()
     from tqdm import tqdm
 

@@ -6,6 +6,7 @@ from gradcompile.ir import Node, topological, verify
 from gradcompile.passes import apart, contract
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.loops import untangle
+from gradcompile.passes.points import joined_branches
 from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
@@ -31,7 +32,9 @@ def stabilized(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots with formulas that lose precision rewritten, and what was rewritten."""
     rewritten, rewrites = stabilize(roots)
     verify(rewritten, "stabilize")
-    return simplified(rewritten), rewrites
+    smooth, more = joined_branches(simplified(rewritten))
+    verify(smooth, "joined_branches")
+    return simplified(smooth), [*rewrites, *more]
 
 
 def looped(roots: Sequence[Node]) -> list[Node]:

@@ -289,7 +289,7 @@ def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:
     m, own = turned(Labelled(t, tuple(range(len(t.type.shape)))))
     a, b = batched(m.args, known, fixed(step), step.loop.length)
     la, lb, result = m.params
-    label = 1 + max(*la, *lb)
+    label = 1 + max((*la, *lb), default=0)
     total = contract(a, (label, *la), b, (label, *lb), result)
     order = tuple(own.index(k) for k in range(len(own)))
     return total if order == tuple(range(len(order))) else apply("transpose", total, params=(order,))

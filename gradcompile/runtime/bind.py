@@ -555,7 +555,7 @@ def _in_file(kernel: Any) -> bool:
 
 def _defined(text: str, name: str, known: dict[str, Any]) -> Callable[..., Any]:
     """The function that a text defines: specialised like this, a call looks nothing up and loops over nothing."""
-    body = "\n    ".join(text.strip().splitlines())
+    body = text.strip().replace("\n", "\n    ")
     factory = f"def make({', '.join(known)}):\n    {body}\n    return {name}\n"
     namespace: dict[str, Any] = {}
     exec(compile(factory, f"<gradcompile {name}>", "exec", dont_inherit=True), namespace)

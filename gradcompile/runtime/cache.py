@@ -1,22 +1,27 @@
-"""The cache directory: generated modules, and Numba's machine code under a seal of checksums.
+"""The cache directory: the texts of generated modules, and entries of machine code that are checked as they are read.
 
 The text of a module is never read back to be run: what runs is the text in memory, and the file beside it serves
-tracebacks, debuggers and Numba. Machine code is read back, by Numba, from files that carry no checksum of their own.
-So each module has a seal, a file that lists the SHA-256 of every machine-code file that was complete when it was
-written; what a seal does not vouch for is deleted before Numba can see it.
+tracebacks and debuggers. Machine code is read back, so it stands in a directory of the user's own, in files that open
+with a checksum over their name and content. Owner, permissions and checksum are those of the bytes that are read, in
+the moment they are read. What is odd in any way (damaged, someone else's, a link, a folder) is as if it were not there.
 """
 
 import hashlib
-import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 PREFIX = "gc_"
-_MACHINE_CODE = (".nbi", ".nbc", ".gco")  # Numba's two, and the package's own
+_SUM = hashlib.sha256().digest_size  # bytes before the content of an entry
+_SPECIAL = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # no link, no waiting for a pipe; where there are such
+_MODULE = rf"{PREFIX}(?:[A-Za-z0-9_]+_)?[0-9a-f]{{20}}"
+# Texts, entries, and what was cut off while it was written; of earlier versions Numba's index files, and seals.
+_OWN = re.compile(rf"{_MODULE}(?:\.py|\.[^/]+\.(?:nbi|nbc|gco)|\.[0-9a-f]{{8}}\.seal)(?:\.[a-z0-9_]{{8}}\.tmp)?")
 
 
 class CacheInfo(NamedTuple):
@@ -28,13 +33,21 @@ class CacheInfo(NamedTuple):
 
 
 def location() -> Path:
-    """The cache directory: GRADCOMPILE_CACHE_DIR, or the platform's place for the user's caches."""
+    """The cache directory: GRADCOMPILE_CACHE_DIR, or the platform's place for the user's caches; OSError if there can
+    be none of that name.
+    """
     chosen = os.environ.get("GRADCOMPILE_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    from platformdirs import user_cache_dir
+    if not chosen:
+        from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("gradcompile", appauthor=False))
+        return Path(user_cache_dir("gradcompile", appauthor=False))
+    try:
+        chosen.encode()
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError as error:
+        raise FileNotFoundError(f"GRADCOMPILE_CACHE_DIR is {chosen!r}: {error}") from None
+    except UnicodeEncodeError:
+        raise FileNotFoundError(f"GRADCOMPILE_CACHE_DIR is {chosen!r}, which is not UTF-8") from None
 
 
 def open_directory() -> Path:
@@ -44,24 +57,37 @@ def open_directory() -> Path:
     status = path.stat()
     if not _is_ours(status):
         raise PermissionError(f"{path} belongs to another user")
-    if os.name == "posix" and status.st_mode & 0o022:
+    if _others_write(status):
+        if not all(_OWN.fullmatch(p.name) or p.name == "__pycache__" for p in path.iterdir()):
+            raise PermissionError(f"others can write to {path}, which holds other files than the cache's")
         path.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
     with tempfile.TemporaryFile(dir=path):  # what the permissions say and what a file system allows can differ
         return path
 
 
-def trusted(path: Path) -> bool:
-    """Whether a path is a regular file of this user's that nobody else can write, and no link."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return False
-    others_write = os.name == "posix" and status.st_mode & 0o022
-    return stat.S_ISREG(status.st_mode) and _is_ours(status) and not others_write
-
-
 def _is_ours(status: os.stat_result) -> bool:
     return os.name != "posix" or status.st_uid == os.getuid()
+
+
+def _others_write(status: os.stat_result) -> bool:
+    return os.name == "posix" and bool(status.st_mode & 0o022)
+
+
+def read(path: Path) -> bytes | None:
+    """What is in a file; None unless it is a regular file of this user's that nobody else can write, and no link."""
+    try:
+        with open(path, "rb", opener=_opened) as file:
+            status = os.fstat(file.fileno())
+            trusted = stat.S_ISREG(status.st_mode) and _is_ours(status) and not _others_write(status)
+            return file.read() if trusted else None
+    except OSError:
+        return None
+
+
+def _opened(path: str, flags: int) -> int:
+    for name in _SPECIAL:
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags)
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -72,84 +98,52 @@ def write(path: Path, content: str | bytes) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(OSError):
+            os.unlink(temporary)
         raise
-
-
-def holds(path: Path, text: str) -> bool:
-    """Whether a trusted file has exactly this text."""
-    return trusted(path) and path.read_bytes() == text.encode()
 
 
 def write_module(name: str, source: str) -> Path:
     """The file of a generated module in the cache directory; one with other content or another owner is replaced."""
     path = open_directory() / f"{name}.py"
-    if not holds(path, source):
-        _remove(path)
+    if read(path) != source.encode():
         write(path, source)
     return path
 
 
-def machine_code(name: str, directory: Path) -> list[Path]:
-    """Numba's files of a module in the directory that Numba chose for them."""
-    return sorted(p for p in directory.glob(f"{name}.*") if p.suffix in _MACHINE_CODE)
-
-
-def seal(name: str, directory: Path) -> None:
-    """Vouch for the machine code that a module has now."""
-    checksums = {}
-    for path in machine_code(name, directory):
-        try:
-            path.chmod(0o600)
-            checksums[path.name] = _checksum(path)
-        except FileNotFoundError:  # another process replaced it between the listing and now; it will seal its own
-            continue
-    content = {"directory": str(directory), "files": checksums}
-    write(_seal_path(name, directory), json.dumps(content, indent=1))
-
-
-def enforce_seal(name: str, directory: Path) -> None:
-    """Delete the machine code of a module that no seal vouches for: unlisted, changed, foreign or a link."""
-    sealed = _read_seal(_seal_path(name, directory)).get("files", {})
-    for path in machine_code(name, directory):
-        if not trusted(path) or sealed.get(path.name) != _checksum(path):
-            _remove(path)
-
-
-def _seal_path(name: str, directory: Path) -> Path:
-    place = hashlib.sha256(str(directory).encode()).hexdigest()[:8]
-    return location() / f"{name}.{place}.seal"
-
-
-def _read_seal(path: Path) -> dict[str, Any]:
-    """What a seal says; nothing if it is missing, not ours or damaged."""
-    if not trusted(path):
-        return {}
+def read_entry(name: str) -> bytes | None:
+    """The content of an entry; None if there is none that is whole, and in a directory of the user's own."""
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) and isinstance(content.get("files"), dict) else {}
+        directory = location()
+        status = directory.stat()
+    except OSError:
+        return None
+    whole = read(directory / name) if _is_ours(status) and not _others_write(status) else None
+    if whole is None or whole[:_SUM] != _checksum(name, whole[_SUM:]):
+        return None
+    return whole[_SUM:]
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def write_entry(name: str, content: bytes) -> None:
+    """Keep an entry; OSError if that can't be."""
+    write(open_directory() / name, _checksum(name, content) + content)
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _checksum(name: str, content: bytes) -> bytes:
+    """The name counts too: a file of ours that somebody gives another name is none."""
+    digest = hashlib.sha256(name.encode() + b"\0")
+    digest.update(content)
+    return digest.digest()
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    """Every file of the cache: modules, seals, remains of interrupted writing, machine code wherever a seal says."""
-    places = {directory, directory / "__pycache__"}
-    for path in directory.glob(f"{PREFIX}*"):
-        if path.suffix in (".py", ".seal", ".tmp"):
-            yield path
-        if path.suffix == ".seal":
-            places.add(Path(_read_seal(path).get("directory", directory)))
-    for place in sorted(places):
-        yield from (p for p in place.glob(f"{PREFIX}*") if p.suffix in _MACHINE_CODE)
+def _files(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Every file of the cache and its bytes; of earlier versions also those that Numba had put beside."""
+    for place in (directory, directory / "__pycache__"):
+        with suppress(OSError), os.scandir(place) as found:
+            for entry in found:
+                if _OWN.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                    with suppress(FileNotFoundError):  # another process is clearing as well
+                        yield place / entry.name, entry.stat(follow_symlinks=False).st_size
 
 
 def cache_info() -> CacheInfo:
@@ -158,8 +152,9 @@ def cache_info() -> CacheInfo:
     >>> cache_info()._fields
     ('path', 'modules', 'bytes')
     """
-    files = list(_files(location()))
-    return CacheInfo(location(), sum(p.suffix == ".py" for p in files), sum(p.lstat().st_size for p in files))
+    place = location()
+    files = list(_files(place))
+    return CacheInfo(place, sum(p.suffix == ".py" for p, _ in files), sum(size for _, size in files))
 
 
 def cache_clear() -> CacheInfo:
@@ -168,6 +163,7 @@ def cache_clear() -> CacheInfo:
     Losses compiled in this process keep working.
     """
     info = cache_info()
-    for path in list(_files(info.path)):
-        _remove(path)
+    for path, _ in list(_files(info.path)):
+        with suppress(OSError):
+            path.unlink()
     return info

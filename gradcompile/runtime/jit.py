@@ -3,23 +3,24 @@
 import hashlib
 import importlib.util
 import linecache
+import os
 import platform
 import re
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache, update_wrapper
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache, update_wrapper
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gradcompile.once import compiling, once
 from gradcompile.runtime import cache as disk
 from gradcompile.runtime import native
 from gradcompile.runtime.native import dispatcher, remember
 
-_lock = threading.RLock()
 _warned: set[str] = set()
 _entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
 _LONG = re.compile(r'(^@jit\ndef [^"]*"""[^"]*"""\n)((?:    .*\n|\n){2000,})', re.MULTILINE)  # a head, and 2000 lines
@@ -44,7 +45,7 @@ class Deferred:
         update_wrapper(self, function)
         self.lowered_from = function
 
-    @cached_property
+    @once
     def dispatcher(self) -> Any:
         """The Numba dispatcher."""
         return _compiled(dispatcher, self.lowered_from, nogil=True)
@@ -96,14 +97,74 @@ def _numba(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _compiled(make: Callable[..., Any], function: Callable[..., Any], nogil: bool) -> Any:
-    options = {"nogil": nogil, "error_model": "numpy"}
-    if _in_memory(function.__code__.co_filename):
-        return make(function, **options)
-    try:
-        return make(function, cache=True, **options)
-    except RuntimeError as error:  # Numba finds no place for its files, as with an odd NUMBA_CACHE_LOCATOR_CLASSES
-        _warn_once(f"Numba does not cache: {error}")
-        return make(function, **options)
+    found = make(function, nogil=nogil, error_model="numpy")
+    found._cache = Kept(function)
+    return found
+
+
+class Kept:
+    """The cache of one function's dispatcher, as Numba asks it: entries of the package's own, checked as they are read.
+
+    Numba's own cache unpickles what it finds, whoever wrote it, and fails on what is damaged.
+    """
+
+    cache_path = None  # Numba's word for a place that nobody here has to know
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What Numba compiled for a signature in another process; None if there is nothing that can be used."""
+        import pickle
+
+        from numba.core.compiler import CompileResult
+
+        target.refresh()
+        name = self._name(signature, target.codegen())
+        content = None if name is None else disk.read_entry(name)
+        if content is None:
+            return None
+        try:
+            return CompileResult._rebuild(target, *pickle.loads(content))
+        except Exception:  # it is what was written, but written under circumstances that are others now
+            return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep what Numba has compiled, but for code with addresses of this process."""
+        from numba.core.serialize import dumps
+
+        name = self._name(signature, compiled.codegen)
+        if name is not None and not compiled.lifted and not compiled.library.has_dynamic_globals:
+            _keep(name, dumps(compiled._reduce()))
+
+    def flush(self) -> None:
+        """Forget all; an entry is replaced when it is compiled again."""
+
+    def _name(self, signature: Any, codegen: Any) -> str | None:
+        """The name of the entry; None for a function whose module is no file of the package's or of the cache's."""
+        from numba.core.sigutils import normalize_signature
+
+        module = _kept_as(self.function)
+        if module is None:
+            return None
+        what = self.function.__name__, normalize_signature(signature)[0], codegen.magic_tuple()
+        return f"{module}.{hashlib.sha256(repr(what).encode()).hexdigest()[:20]}.nbc"
+
+
+def _kept_as(function: Callable[..., Any]) -> str | None:
+    """The name under which a module's machine code is kept, which tells all that the code depends on."""
+    module = sys.modules.get(function.__module__)
+    if module is None or function.__name__ != function.__qualname__:
+        return None
+    if _is_kept(module):
+        return module.__name__
+    return _package_module(module.__name__) if module.__name__.startswith(f"{_PACKAGE.name}.") else None
+
+
+@cache
+def _package_module(name: str) -> str | None:
+    text = package_text(name.partition(".")[2])
+    return None if text is None else f"{disk.PREFIX}{name.rpartition('.')[2]}_{module_hash(text)}"
 
 
 def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
@@ -112,7 +173,7 @@ def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
     It is a file in the cache directory, or lives in memory if `cache` is false or no directory is writable.
     """
     name = f"{disk.PREFIX}{stem}_{module_hash(source)}" if stem else f"{disk.PREFIX}{module_hash(source)}"
-    with _lock:
+    with compiling():
         found = sys.modules.get(name)
         if found is None:
             found = _execute(name, source, _module_file(name, source, cache))
@@ -125,10 +186,9 @@ def _module_file(name: str, source: str, cache: bool) -> str:
         try:
             return str(disk.write_module(name, source))
         except OSError as error:
-            cure = "set GRADCOMPILE_CACHE_DIR to a directory of yours"
-            _warn_once(f"no cache on disk, compiling in memory in every process: {error}; {cure}")
+            _warn_once("no cache on disk, compiling in memory in every process", error)
     filename = f"<{name}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    linecache.cache[filename] = (len(source), None, native.lines_of(source), filename)
     return filename
 
 
@@ -141,8 +201,6 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)
-        for directory in _machine_code_directories(module):
-            disk.enforce_seal(name, directory)
     except BaseException:
         del sys.modules[name]
         raise
@@ -154,16 +212,6 @@ def _without_long_bodies(source: str) -> str:
     import numba
 
     return source if numba.config.DISABLE_JIT else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
-
-
-def _machine_code_directories(module: ModuleType) -> set[Path]:
-    """Where the machine code of a module's functions is kept: beside its file, and where Numba does; it asks
-    NUMBA_CACHE_DIR and more.
-    """
-    own = (v for v in vars(module).values() if getattr(v, "__module__", None) == module.__name__)
-    one = next((v.stats.cache_path for v in own if hasattr(v, "stats")), None)  # of one file they are all at one place
-    beside = {Path(str(module.__file__)).parent} if _is_kept(module) else set()
-    return {Path(one)} | beside if one else beside
 
 
 def _is_kept(module: ModuleType) -> bool:
@@ -180,7 +228,7 @@ def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
     if function is None:
         return precompile(dispatcher, types)
     key = function, tuple(map(native.kind_of, types))
-    with _lock:
+    with compiling():
         if key not in _entries:
             code = _machine_code(*key)
             _entries[key] = precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
@@ -189,74 +237,69 @@ def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
 
 def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:
     """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well."""
-    module = sys.modules.get(function.__module__)
-    kept = module if module is not None and _is_kept(module) else None
-    name = f"{function.__module__}.{function.__name__}-{native.mark_of(function, kinds)}.gco"
-    file = None if kept is None else Path(str(kept.__file__)).with_name(name)
-    if file is not None and disk.trusted(file):
-        return file.read_bytes()
+    module = _kept_as(function)
+    name = f"{module}.{native.mark_of(function, kinds)}.gco"
+    found = None if module is None else disk.read_entry(name)
+    if found is not None:
+        return found
     lowered = native.lower(function, kinds)
     if lowered.foreign:
         return None
     code = native.machine_code(lowered, kinds)
-    if kept is not None and file is not None:
-        _keep(kept, file, code)
+    if module is not None:
+        _keep(name, code)
     return code
 
 
-def _keep(module: ModuleType, file: Path, code: bytes) -> None:
-    """Write machine code beside the file of its module, and vouch for it."""
+def _keep(name: str, code: bytes) -> None:
+    """Keep machine code on the disk, if that can be: it is in memory all the same."""
     try:
-        disk.write(file, code)
+        disk.write_entry(name, code)
     except OSError as error:
-        _warn_once(f"machine code could not be kept on disk: {error}")
-    else:
-        seal(module)
+        _warn_once("machine code could not be kept on disk", error)
 
 
 def precompile(dispatcher: Any, types: Sequence[Any]) -> Any:
-    """The compiled function for these argument types, from the disk if it is there, else compiled and sealed there.
+    """The compiled function for these argument types, from the disk if it is there, else compiled and kept there.
 
     Returns the C function that a call ends up in, which skips the look-up by type; with the JIT off, the function.
     Whoever calls it must pass exactly these types.
     """
     if not hasattr(dispatcher, "compile"):
         return dispatcher
-    with _lock:
-        signature = tuple(types)
-        known = sum(dispatcher.stats.cache_misses.values())
+    signature = tuple(types)
+    with compiling(), _working_directory():
+        dispatcher.compile(signature)
+    return dispatcher.overloads[signature].entry_point
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """A directory to work in, as Numba asks for its path: the root for a while, where the process's own was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        here = os.open(".", os.O_RDONLY)
         try:
-            dispatcher.compile(signature)
-        except OSError as error:  # the disk is full, say: what was compiled is in memory all the same
-            if signature not in dispatcher.overloads:
-                raise
-            _warn_once(f"machine code could not be kept on disk: {error}")
-        module = sys.modules.get(dispatcher.py_func.__module__)
-        if module is not None and sum(dispatcher.stats.cache_misses.values()) > known:
-            seal(module)
-        return dispatcher.overloads[signature].entry_point
-
-
-def seal(module: ModuleType) -> None:
-    """Vouch for what Numba has written for a module that `load` gave; without this it is deleted at the next start."""
-    if _is_kept(module):
-        for directory in _machine_code_directories(module):
-            if not disk.machine_code(module.__name__, directory):
-                continue
-            try:
-                disk.seal(module.__name__, directory)
-            except OSError as error:
-                _warn_once(f"machine code could not be sealed, and is compiled again by the next process: {error}")
+            os.chdir("/")
+            yield
+        finally:
+            os.fchdir(here)
+            os.close(here)
+    else:
+        yield
 
 
 def _in_memory(filename: str) -> bool:
     return filename.startswith("<")
 
 
-def _warn_once(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(f"gradcompile: {message}", RuntimeWarning, stacklevel=2)
+def _warn_once(what: str, error: OSError) -> None:
+    """Warn of what can't be done on the disk, the first time."""
+    if what not in _warned:
+        _warned.add(what)
+        cure = "set GRADCOMPILE_CACHE_DIR to a directory of yours"
+        warnings.warn(f"gradcompile: {what}: {error}; {cure}", RuntimeWarning, stacklevel=2)
 
 
 def module_hash(source: str) -> str:

@@ -1,13 +1,13 @@
 """Which machine code a call runs: the kernel for contiguous or for strided columns, alone or shared among threads."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
+from gradcompile.once import once
 from gradcompile.runtime import jit
 from gradcompile.runtime.crew import Helped
 from gradcompile.runtime.native import own_lines
@@ -48,22 +48,22 @@ class Route:
         self.unshared = 0.0  # nanoseconds of a call up to which no product was large enough to be shared
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
 
-    @cached_property
+    @once
     def serial(self) -> Run:
         """The kernel for contiguous columns."""
         return self.entry("C")
 
-    @cached_property
+    @once
     def strided(self) -> Run:
         """The kernel for columns of any strides."""
         return self.entry("A")
 
-    @cached_property
+    @once
     def shared(self) -> Run:
         """The kernel that shares its passes with other threads."""
         return self.spread("C")
 
-    @cached_property
+    @once
     def shared_strided(self) -> Run:
         """The kernel that does so for columns of any strides."""
         return self.spread("A")
@@ -127,7 +127,7 @@ def is_short(kernel: Any) -> bool:
     """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
     if not hasattr(kernel, "overloads"):
         return False
-    lines = own_lines(kernel.py_func.lowered_from).strip().splitlines()
+    lines = own_lines(kernel.py_func.lowered_from).strip().split("\n")
     return len(lines) <= SHORT and not any(line.lstrip().startswith("for ") for line in lines)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from gradcompile.runtime.blas import addresses, connect_blas
 from gradcompile.runtime.jit import jit, njit
-from gradcompile.runtime.primitives import copysign, empty, fabs, lanes, sqrt, to_float
+from gradcompile.runtime.primitives import copysign, empty, fabs, integers, lanes, sqrt, to_float
 from gradcompile.vmath import log
 
 __all__ = [
-    "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet", "solve_full", "solve_lower",
+    "adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet", "solve_full", "solve_lower",
     "solve_upper",
 ]  # fmt: skip
 
@@ -244,6 +244,93 @@ def det(a):  # type: ignore[no-untyped-def]
     for _ in range(min(-level, 4)):
         product = product * TINY
     return product
+
+
+@jit
+def adjugate(out, a):  # type: ignore[no-untyped-def]
+    """The transposed cofactors of a square matrix, which are det(a) times its inverse; of a singular one as well.
+
+    With the largest entry for each pivot, a small one comes last, and nothing is divided by that. If there are two, the
+    product of the others is as small, and so are all cofactors.
+
+    >>> out = np.zeros((2, 2))
+    >>> adjugate(out, np.array([[1.0, 2.0], [2.0, 4.0]]))
+    >>> out.tolist()
+    [[4.0, -2.0], [-2.0, 1.0]]
+    """
+    n = a.shape[0]
+    work = empty((n, n), a)
+    turns = integers(n)
+    copy_rows(work, a)
+    for i in range(n):
+        for c in lanes(0, n):
+            out[i, c] = 1.0 if c == i else 0.0
+    sign = eliminate_fully(work, out, turns)
+    for i in range(n):
+        scale_row(out, i, work, n, sign < 0.0)
+    for i in range(n - 1):
+        subtract_row(out, i, work[i, n - 1], out, n - 1, 0)
+    for done in range(n - 1):
+        i = n - 2 - done
+        for j in range(i + 1, n - 1):
+            subtract_row(out, i, work[i, j], out, j, 0)
+        divide_row(out, i, work[i, i] if work[i, i] != 0.0 else work[i, i] + 1.0, 0)
+    for done in range(n):
+        swap_rows(out, n - 1 - done, turns[n - 1 - done])
+
+
+@jit
+def scale_row(x, i, work, n, is_negative):  # type: ignore[no-untyped-def]
+    """Multiply a row by all pivots but the last, and unless it is the last row by that too; by -1 if wanted."""
+    for k in range(n - 1 if i == n - 1 else n):
+        for c in lanes(0, n):
+            x[i, c] = x[i, c] * work[k, k]
+    for c in lanes(0, n):
+        x[i, c] = -x[i, c] if is_negative else x[i, c]
+
+
+@jit
+def eliminate_fully(work, x, turns):  # type: ignore[no-untyped-def]
+    """Take a square matrix to an upper triangle with the largest entry for each pivot; gives the sign of the swaps.
+
+    Steps on rows are made on those of x as well; turns get the column that each was swapped with.
+    """
+    n = work.shape[0]
+    sign = 1.0
+    for k in range(n):
+        row = k
+        best = largest_of_row(work, k, k)
+        for i in range(k + 1, n):
+            size = largest_of_row(work, i, k)
+            is_larger = size > best
+            best = size if is_larger else best
+            row = i if is_larger else row
+        column = k
+        for c in range(k, n):
+            column = c if fabs(work[row, c]) == best else column
+        turns[k] = column
+        sign = sign if row == k else -sign
+        sign = sign if column == k else -sign
+        swap_rows(work, k, row)
+        swap_rows(x, k, row)
+        for i in range(n):
+            here = work[i, k]
+            work[i, k] = work[i, column]
+            work[i, column] = here
+        for i in range(k + 1, n):
+            factor = work[i, k] / work[k, k] if work[k, k] != 0.0 else work[i, k]
+            subtract_piece(work, i, factor, work, k, k + 1, n)
+            subtract_row(x, i, factor, x, k, 0)
+    return sign
+
+
+@jit
+def largest_of_row(work, i, start):  # type: ignore[no-untyped-def]
+    """The largest size in a row from a column on."""
+    best = fabs(work[i, start])
+    for c in range(start + 1, work.shape[1]):
+        best = fabs(work[i, c]) if fabs(work[i, c]) > best else best
+    return best
 
 
 @jit

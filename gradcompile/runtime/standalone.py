@@ -10,12 +10,14 @@ import re
 import symtable
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from gradcompile.errors import GraphError
+from gradcompile.once import once
 from gradcompile.runtime import cache, jit
+from gradcompile.runtime.native import lines_of
 
 
 class Symbol(NamedTuple):
@@ -84,7 +86,7 @@ class Statement:
 def read_statement(tree: ast.stmt, lines: list[str]) -> Statement:
     """A statement of a text that is given in lines."""
     first = min([tree.lineno, *(d.lineno for d in getattr(tree, "decorator_list", []))])
-    text = "\n".join(lines[first - 1 : tree.end_lineno])
+    text = "".join(lines[first - 1 : tree.end_lineno]).rstrip("\n")
     table = symtable.symtable(text, "", "exec")
     binds = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
     return Statement(tree, text, frozenset(binds), frozenset(looked_up(table)))
@@ -102,12 +104,12 @@ class Text:
     """A module by its text."""
 
     def __init__(self, name: str, source: str) -> None:
-        self.name, lines = name, source.splitlines()
+        self.name, lines = name, lines_of(source)
         tree = ast.parse(source)
         self.docstring = ast.get_docstring(tree, clean=False) or ""
         self.statements = [read_statement(s, lines) for s in tree.body[1 if self.docstring else 0 :]]
 
-    @cached_property
+    @once
     def homes(self) -> dict[str, list[int]]:
         """The places of the statements that bind each name."""
         found: dict[str, list[int]] = {}
@@ -116,7 +118,7 @@ class Text:
                 found.setdefault(name, []).append(k)
         return found
 
-    @cached_property
+    @once
     def calls(self) -> list[int]:
         """The places of the calls that a module makes when it is imported: all in it relies on them."""
         trees = (s.tree for s in self.statements)

@@ -36,6 +36,9 @@ def names(tree: Tree) -> set[str]:
     return {tree} if isinstance(tree, str) else set().union(*map(names, tree)) if isinstance(tree, list) else set()
 
 
+COMPUTED = {"mod", "min", "max", "abs", "at"}
+
+
 class Sympy:
     """Trees as SymPy's expressions."""
 
@@ -112,9 +115,9 @@ class Loops:
         return kind(*found)
 
     def entry(self, name: str, places: Sequence[Tree], at: Mapping[str, int]) -> Any:
-        """An entry; IndexError if it is outside."""
+        """An entry; IndexError if it is outside. Computed places count from the end where they are negative."""
         place = tuple(self.place(p, at) for p in places)
-        if min(place) < 0:
+        if any(k < 0 and not names(p) & COMPUTED for k, p in zip(place, places, strict=True)):
             raise IndexError(f"{name}{list(place)}")
         found = self.values[name][place]
         return self.own.get((name, place), found)
@@ -140,9 +143,12 @@ class Loops:
         kind, *rest = e
         if kind in ("sum", "product"):
             return self.repeated(kind, rest[0], rest[1], at)
-        if kind in ("add", "mul"):
-            found = [self(r, at) for r in rest]
-            return sum(found) if kind == "add" else math.prod(found)
+        if kind == "add":
+            return sum(self(r, at) for r in rest)
+        if kind == "mul":  # times 0 nothing is read, as SymPy drops the term
+            first = sorted(rest, key=lambda r: r[0] not in ("delta", "index", "mul"))
+            result = self(first[0], at)
+            return result and result * math.prod(self(r, at) for r in first[1:])
         if kind == "if":
             relation, a, b = rest[0]
             return self(rest[1] if RELATIONS[relation][1](self.place(a, at), self.place(b, at)) else rest[2], at)

@@ -18,7 +18,7 @@ import gradcompile as gc
 from tests import lowered
 from tests.fuzz import _numbers
 
-BRIEF = 6
+BRIEF = 4
 LENGTHS = (1, 1, 2, 3, 4, 5, 8, 17, 33)  # of axes
 KEPT = 0.3  # of what an operation is of
 

@@ -203,7 +203,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
 
     def __round__(self, ndigits: int | None = None) -> "Array":
-        return called("round", FUNCTIONS[np.round], (self, ndigits or 0), {})
+        result: Array = called("round", FUNCTIONS[np.round], (self, ndigits or 0), {})
+        return result
 
     def __len__(self) -> int:
         if not self.shape or isinstance(self.shape[0], str):

@@ -215,6 +215,8 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Array:
     x = arithmetic(lift(a))
     k = axis_of(axis, len(x.type.shape))
     for _ in range(n):
+        if x.type.shape[k] == 0:
+            break
         rest = dim_sum(x.type.shape[k], -1)
         x = minus(part(x, k, Span(1, rest)), part(x, k, Span(0, rest)))
     return Array(x)

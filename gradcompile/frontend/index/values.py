@@ -115,7 +115,7 @@ class Reduction:
         v = masked(c, v, self.axes, c.const(1.0 if self.product else 0.0))
         lost = tuple(k for k, a in enumerate(v.axes) if a in self.axes)
         kept = tuple(a for a in v.axes if a not in self.axes)
-        absent = dim_product(*(a.length for a in self.axes if a not in v.axes))
+        absent = dim_product(*(a.length for k, a in enumerate(self.axes) if a not in v.axes or a in self.axes[:k]))
         if not self.product:
             n = apply("sum", v.node, params=(lost,)) if lost else v.node
             times = [] if absent == 1 else [Value(length(c, absent))]

@@ -15,9 +15,9 @@ DEARER = {"gather": 8, "div": 4, "sqrt": 6, "stop_gradient": 0}  # than operatio
 MOVED = frozenset({"broadcast", "item", "transpose", "cast", "window", "reshape"})  # entries at another place
 STORED = frozenset(
     {"sum", "amax", "dot", "scatter_add", "assemble", "overlap", "cumsum", "argsort", "argmax", "solve", "det"}
-    | {"logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "scanned"}
+    | {"logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs", "scanned"}
 )  # ops whose results stand in memory
-MATRICES = ("solve", "det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs", "argsort")
+MATRICES = ("solve", "det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs", "argsort")
 WHOLE = (*MATRICES, "dot", "scanned")  # ops that take their arguments from memory
 ALIASES = ("transpose", "item", "reshape")
 

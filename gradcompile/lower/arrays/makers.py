@@ -1,18 +1,22 @@
 """For each op the tasks that make its array: what loops run over, what is computed there, and where it goes."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradcompile.ir import Node
 from gradcompile.lower.arrays.entries import Memory, Place, splits
+from gradcompile.lower.arrays.layout import Layout
 from gradcompile.lower.arrays.nests import flat
 from gradcompile.lower.arrays.tasks import Accumulation, FirstLargest, Goal, Reduction, Running, Space, Target, Write
 from gradcompile.lower.arrays.texts import tuple_of
-from gradcompile.ops.shape import Span
-from gradcompile.types import Dim, Shape, dim_product, dim_sum
+from gradcompile.ops.shape import Index, Span
+from gradcompile.types import Dim, Shape, dim_product, dim_sum, dim_value
 
 if TYPE_CHECKING:
     from gradcompile.lower.arrays.stages import Stages
+
+FAR = 1000  # what a named dimension counts as when starts are compared that differ by numbers
 
 
 def write(stages: "Stages", n: Node, target: Target | None, optional: bool = False) -> None:
@@ -87,16 +91,74 @@ def assembly(stages: "Stages", n: Node, target: Target | None) -> None:
     """Parts written into their places, zeros around them."""
     shape, indices = n.params
     goal = stages.goal(n, target)
-    for value, index in zip(n.args, indices, strict=True):
-        inner = [k.count if isinstance(k, Span) else d for d, k in zip(shape, index, strict=True)
-                 if k is None or isinstance(k, Span)]  # fmt: skip
-        space, place = stages.space(tuple(inner))
-        scalar = stages.entries.entry(value, place if value.type.shape else ())
-        at = tuple(placed(index, iter(place)))
-        if covered(shape, indices) or goal.add:
+    is_covered = covered(shape, indices)
+    parts = [Part(value, index, spans(shape, index)) for value, index in zip(n.args, indices, strict=True)]
+    for part in parts if is_covered else in_turn(parts, stages.layout):
+        order = stages.layout.order(part.shape)
+        space, place = stages.ordered(order, part.shape, range(len(order)) if part.is_apart else ())
+        scalar = stages.entries.entry(part.value, place if part.value.type.shape else ())
+        at = tuple(placed(part.place, iter(place)))
+        if is_covered or goal.add:
             stages.schedule.put(Write(node=n, space=space, value=scalar, place=at, part=True, goal=goal))
         else:
             stages.schedule.put(Accumulation(node=n, space=space, value=scalar, place=at, goal=goal))
+
+
+class Part(NamedTuple):
+    """A value, its place in a whole, and the axes of the whole that it runs over; is_apart: without lanes."""
+
+    value: Node
+    place: Index
+    axes: dict[int, Span]
+    is_apart: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """The shape that it has there."""
+        return tuple(s.count for s in self.axes.values())
+
+    def lane(self, layout: Layout) -> tuple[int, Span]:
+        """The axis of the whole that its lanes run along, and where."""
+        axes = list(self.axes.items())
+        return next((axes[k] for k in reversed(layout.order(self.shape)) if axes[k][1].count != 1), (-1, Span(0, 1)))
+
+
+def spans(shape: Shape, index: Index) -> dict[int, Span]:
+    """The axes that an index does not fix, and what it takes of them.
+
+    >>> spans((5, 3, 4), (Span(1, 2), 0, None))
+    {0: Span(start=1, count=2, step=1), 2: Span(start=0, count=4, step=1)}
+    """
+    every = ((axis, Span(0, d) if k is None else k) for axis, (d, k) in enumerate(zip(shape, index, strict=True)))
+    return {axis: k for axis, k in every if isinstance(k, Span)}
+
+
+def in_turn(parts: Sequence[Part], layout: Layout) -> list[Part]:
+    """Parts that may meet, in an order in which a loop over lanes may add them.
+
+    Those of one shape share a loop, in which a later turn meets what an earlier one wrote further along; so what lies
+    further along comes first: statement by statement each entry gets its terms in the order of the turns. Where parts
+    can't be put in such an order, the later one has no lanes.
+    """
+    groups: dict[Shape, list[Part]] = {}
+    for part in parts:
+        group = groups.setdefault(part.shape, [])
+        if group and not are_in_line(group[0].lane(layout), part.lane(layout)):
+            part = part._replace(is_apart=True)
+        group.append(part)
+    return [part for group in groups.values() for part in sorted(group, key=lambda part: turn(part.lane(layout)[1]))]
+
+
+def are_in_line(first: tuple[int, Span], second: tuple[int, Span]) -> bool:
+    """Whether lanes run along one axis in equal steps, so many places apart that it is known."""
+    (axis, a), (other, b) = first, second
+    return axis == other and a.step == b.step and isinstance(dim_sum(a.start, dim_product(-1, b.start)), int)
+
+
+def turn(lane: Span) -> int:
+    """What parts are sorted by: in the direction of the lanes the last comes first."""
+    start = dim_value(lane.start, defaultdict(lambda: FAR))
+    return -start if lane.step > 0 else start
 
 
 def placed(index: Sequence[object], inner: Iterator[Dim]) -> Iterator[Dim]:

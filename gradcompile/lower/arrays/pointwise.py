@@ -272,7 +272,7 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "scatter_add": scatter_add,
     "solve": solve,
-    **dict.fromkeys(("det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs"), moved(batch)),
+    **dict.fromkeys(("det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs"), moved(batch)),
 }
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
 # For each routine the axes of its result; it gives a number, or writes into an array.
-ROUTINES = {"det": 0, "logabsdet": 0, "detsign": 0, "cholesky": 2, "eigvals": 1, "eigvecs": 2, "solve": 2, "argsort": 1}
+ROUTINES = {"det": 0, "logabsdet": 0, "detsign": 0, "eigvals": 1, "argsort": 1}
+ROUTINES |= dict.fromkeys(("cholesky", "adjugate", "eigvecs", "solve"), 2)
 
 
 def routine(stages: "Stages", n: Node, target: Target | None) -> None:

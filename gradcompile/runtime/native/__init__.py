@@ -34,13 +34,13 @@ from typing import Any
 from gradcompile.collector import collector_paused
 from gradcompile.runtime.native.builtin import entry, machine_code
 from gradcompile.runtime.native.memory import connect_store
-from gradcompile.runtime.native.syntax import own_lines, own_text, remember, syntax
+from gradcompile.runtime.native.syntax import lines_of, own_lines, own_text, remember, syntax
 from gradcompile.runtime.native.values import Compiled, Kind, SubsetError, kind_of, kind_type, overload
 from gradcompile.runtime.native.writer import Unit
 
 __all__ = [
-    "SubsetError", "dispatcher", "entry", "kind_of", "lower", "machine_code", "mark_of", "own_lines", "own_text",
-    "remember", "syntax",
+    "SubsetError", "dispatcher", "entry", "kind_of", "lines_of", "lower", "machine_code", "mark_of", "own_lines",
+    "own_text", "remember", "syntax",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import ast
 import linecache
 from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
 from typing import Any
 
 from gradcompile.collector import collector_paused
@@ -16,6 +17,15 @@ _TREES: dict[tuple[str, str], ast.FunctionDef] = {}
 def remember(filename: str, source: str) -> None:
     """Keep the text of a module in memory: its file is not read. It is parsed when a function is compiled."""
     _TEXTS[filename] = source
+
+
+def lines_of(source: str) -> list[str]:
+    r"""The lines of a text with their ends, as Python counts them; `str.splitlines` ends lines at more characters.
+
+    >>> lines_of("a = 1\r\n# \x0b \x85 \u2028\nb = 2")
+    ['a = 1\n', '# \x0b \x85 \u2028\n', 'b = 2']
+    """
+    return StringIO(source, newline=None).readlines()
 
 
 @collector_paused()
@@ -35,7 +45,7 @@ def own_lines(function: Callable[..., Any]) -> str:
     """The text of a function below as many empty lines as it has lines above it in its file."""
     code = function.__code__
     source = _TEXTS.get(code.co_filename)
-    known = linecache.getlines(code.co_filename, function.__globals__) if source is None else source.splitlines(True)
+    known = linecache.getlines(code.co_filename, function.__globals__) if source is None else lines_of(source)
     start = next((k for k in range(code.co_firstlineno - 1, len(known)) if known[k].startswith("def ")), None)
     if start is None:
         raise SubsetError(f"{code.co_name}: its text is not at the top level of {code.co_filename}")
