@@ -73,7 +73,7 @@ FORMULAS = [
 
 def truth(formula, symbols, point):
     """Value and gradient by mpmath."""
-    with mpmath.workdps(1000):
+    with mpmath.workdps(420):
         numbers = [mpmath.mpf(v) for v in point]
         roots = [formula, *(sp.diff(formula, q) for q in symbols)]
         return [float(sp.lambdify(symbols, r, "mpmath")(*numbers)) for r in roots]
