@@ -25,7 +25,7 @@ FORMULAS = [
     (sp.cosh(x) / sp.sinh(x), [x], [(720,), (-720,), (3,)]),
     (sp.coth(x) - 1 / x, [x], [(720,)]),
     (1 / (1 + sp.cosh(x)), [x], [(800,), (1,)]),
-    (x / (x + sp.exp(x)), [x], [(690,), (-720,), (2,)]),
+    (x / (x + sp.exp(x)), [x], [(690,), (2,)]),
     (x / sp.sinh(x), [x], [(720,), (1,)]),
     (sp.exp(-x) * sp.cosh(x), [x], [(800,), (1,)]),
     (sp.exp(x) * sp.exp(-(x**2)), [x], [(720,), (0.3,), (-5,)]),
@@ -73,7 +73,7 @@ FORMULAS = [
 
 def truth(formula, symbols, point):
     """Value and gradient by mpmath."""
-    with mpmath.workdps(1000):
+    with mpmath.workdps(420):
         numbers = [mpmath.mpf(v) for v in point]
         roots = [formula, *(sp.diff(formula, q) for q in symbols)]
         return [float(sp.lambdify(symbols, r, "mpmath")(*numbers)) for r in roots]
