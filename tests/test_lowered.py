@@ -42,14 +42,15 @@ def test_repeated_places_given_by_the_call(width: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "picked",
     [
-        lambda x: np.tanh(x)[np.array([2])],
-        lambda x: np.take_along_axis(np.tanh(x), np.array([2]), axis=0),
-        lambda x: np.tanh(x)[np.argsort(np.sin(x))[:1]],
-        lambda x: np.sort(np.tanh(x))[:1],
-        lambda x: np.sort(np.tanh(x)[1:2]),
-        lambda x: np.tanh(x)[np.array([[2]])],
-        lambda x: -np.tanh(x)[np.array([1])],
-        lambda x: np.cumsum(np.tanh(x))[np.array([3])],
+        lambda x: np.exp(x)[np.array([2])],
+        lambda x: np.take_along_axis(np.exp(x), np.array([2]), axis=0),
+        lambda x: np.exp(x)[np.argsort(np.sin(x))[:1]],
+        lambda x: np.sort(np.exp(x))[:1],
+        lambda x: np.sort(np.exp(x)[1:2]),
+        lambda x: np.exp(x)[np.array([[2]])],
+        lambda x: -np.exp(x)[np.array([1])],
+        lambda x: np.tanh(x)[np.array([1])],
+        lambda x: np.cumsum(np.exp(x))[np.array([3])],
     ],
 )
 def test_one_entry_that_is_picked_is_there_when_it_is_read(picked: Callable[..., Any]) -> None:
