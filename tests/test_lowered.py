@@ -42,14 +42,15 @@ def test_repeated_places_given_by_the_call(width: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     "picked",
     [
-        lambda x: np.tanh(x)[np.array([2])],
-        lambda x: np.take_along_axis(np.tanh(x), np.array([2]), axis=0),
-        lambda x: np.tanh(x)[np.argsort(np.sin(x))[:1]],
-        lambda x: np.sort(np.tanh(x))[:1],
-        lambda x: np.sort(np.tanh(x)[1:2]),
-        lambda x: np.tanh(x)[np.array([[2]])],
-        lambda x: -np.tanh(x)[np.array([1])],
-        lambda x: np.cumsum(np.tanh(x))[np.array([3])],
+        lambda x: np.exp(x)[np.array([2])],
+        lambda x: np.take_along_axis(np.exp(x), np.array([2]), axis=0),
+        lambda x: np.exp(x)[np.argsort(np.sin(x))[:1]],
+        lambda x: np.sort(np.exp(x))[:1],
+        lambda x: np.sort(np.exp(x)[1:2]),
+        lambda x: np.exp(x)[np.array([[2]])],
+        lambda x: -np.exp(x)[np.array([1])],
+        lambda x: np.tanh(x)[np.array([1])],
+        lambda x: np.cumsum(np.exp(x))[np.array([3])],
     ],
 )
 def test_one_entry_that_is_picked_is_there_when_it_is_read(picked: Callable[..., Any]) -> None:
@@ -127,3 +128,28 @@ def test_parts_of_a_block_that_meet() -> None:
         return np.sum(y[:-3] * np.sin(y[1:-2]) * np.exp(y[2:-1]) * y[3:] ** 2)
 
     assert _numbers.wrong(lambda w: f(w, numbers), loss, [np.array(0.7)]) is None
+
+
+def scanned(step: Callable[..., Any], c: Any, length: int) -> Any:
+    """The last carry of a loop, in NumPy as well."""
+    if not isinstance(c, np.ndarray):
+        return gc.scan(lambda c, _: (step(c), None), c, None, length=length)[0]
+    for _ in range(length):
+        c = step(c)
+    return c
+
+
+def test_a_scan_in_a_scan_has_names_of_its_own() -> None:
+    def step(c: Any) -> Any:
+        return np.tanh(c - np.max(c) + scanned(lambda q: q - np.max(q), np.tanh(c), 2))
+
+    c = gc.array("c", (4,))
+    f = gc.compile_grad(np.sum(scanned(step, c, 2) * np.arange(1.0, 5.0)), [c])
+    assert f(np.array([0.3, -0.2, 0.5, 0.1]))[0] == pytest.approx(-5.784462460703706, rel=1e-14)
+
+
+def test_the_same_reductions_in_both_scans() -> None:
+    def both(q: Any) -> Any:
+        return np.cumsum(q) / (1 + np.std(q)) + np.roll(q, 1) * np.var(q)
+
+    agrees(lambda x: np.sum(scanned(lambda c: np.tanh(both(c) + scanned(both, c, 2)), x, 2) ** 2), (4,))

@@ -81,7 +81,7 @@ def chain(*x: Any) -> Any:
 
 def waits(x: Any, y: Any) -> Any:
     """Arrays that come and go, of which one is read again in the end."""
-    a = np.tanh(x)
+    a = np.exp(x)
     return np.sum(np.linalg.inv(y + 3 * np.eye(3))) + np.sum(a[np.array([2])] ** 2) + np.sum(np.cumsum(x * x) ** 2)
 
 
@@ -89,6 +89,7 @@ LOSSES = {
     "products": Loss(lambda x, y: np.sum((x @ y) ** 2 * np.sum(x, axis=1)[:, None]), ((3, 4), (4, 2))),
     "factors": Loss(lambda x, y: np.sum(np.sum(x * y, axis=1) ** 3), ((3, 4), (4,))),
     "tanh": Loss(lambda x: np.sum(np.tanh(x) * x), ((3,),)),
+    "shifted": Loss(lambda x: np.sum(np.exp(0.5 * (x + 1))), ((3,),)),
     "running": Loss(lambda x: np.sum(np.cumsum(x) ** 2), ((6,),)),
     "picked": Loss(lambda x: np.sum(x[np.array([0, 2, 2, 1])] ** 3), ((4,),)),
     "repeated": Loss(lambda x: np.sum(x[np.array([2, 1, 2, 2])] ** 3), ((4, 1),)),
@@ -223,7 +224,7 @@ PLANTS: dict[str, tuple[str, str, Plant]] = {
     # printer
     "a difference is a sum": ("signs", "number", replaced(
         expression, "sum_text", lambda right, n, texts: right(n, texts).replace(" - ", " + "))),
-    "no parentheses": ("tanh", "number", replaced(expression, "wrap", lambda right, text, level: text[0])),
+    "no parentheses": ("shifted", "number", replaced(expression, "wrap", lambda right, text, level: text[0])),
     "a view is not named": ("waits", "promise", replaced(
         writer, "used", lambda right, lines: [s for s in lines if not writer.is_view(s)])),
     # planner
