@@ -46,7 +46,7 @@ def calls() -> None:
 
     a, b, x, y = sp.symbols("a b x y")
     f = compile_grad((1 - a) ** 2 + 100 * (b - a**2) ** 2, [a, b])
-    g = compile_grad((a * x + b - y) ** 2, [a, b])
+    g = compile_grad((a * x + b - y) ** 2, [a, b], inputs=[x, y])
     bare = numba.njit(lambda value: 2.0 * value)
     theta, out = np.array([1.0, 2.0]), np.empty(2)
     names = {"f": f, "g": g, "fun": f.bind(), "gun": g.bind(3.0, 4.0), "theta": theta, "out": out, "bare": bare}

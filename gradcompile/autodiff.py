@@ -26,6 +26,7 @@ from gradcompile.masks import (
 from gradcompile.ops.contract import spread
 from gradcompile.ops.record import Vjp
 from gradcompile.ops.shape import expand
+from gradcompile.slopes import Slopes, powers
 from gradcompile.types import Shape
 
 COPIED = frozenset(
@@ -47,20 +48,30 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
     return [found.get(n) or zeros(n) for n in wrt]
 
 
-def adjoints(output: Node, wrt: Iterable[Node], cotangent: Node | None = None) -> dict[Node, Node]:
-    """The adjoint of every node between `wrt` and the output that receives one."""
+def adjoints(
+    output: Node, wrt: Iterable[Node], cotangent: Node | None = None, params: Iterable[Node] | None = None
+) -> dict[Node, Node]:
+    """The adjoint of every node between `wrt` and the output that receives one.
+
+    `params` are what alone changes, where that is less than `wrt`.
+    """
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt)
+    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt, params=params)
 
 
 def pulled(
-    cotangents: Sequence[tuple[Node, Node]], wrt: Iterable[Node], care: Care | None = None
+    cotangents: Sequence[tuple[Node, Node]],
+    wrt: Iterable[Node],
+    care: Care | None = None,
+    params: Iterable[Node] | None = None,
 ) -> dict[Node, Node]:
     """The adjoints of several outputs together, each given with its cotangent."""
-    order = topological([output for output, _ in cotangents])
+    order, wanted = topological([output for output, _ in cotangents]), set(wrt)
     care = care or Care(order)
-    active = depends_on(order, wrt)
+    active = depends_on(order, wanted)
+    slopes = Slopes(order, active if params is None else depends_on(order, params))
+    bases = {n: parts for n, parts in powers(order).items() if n not in wanted}
     received: dict[Node, list[Node]] = {}
     for output, cotangent in cotangents:
         received.setdefault(output, []).append(cotangent)
@@ -68,22 +79,29 @@ def pulled(
     for n in reversed(order):
         if n in received and n in active:
             adjoint = result[n] = accumulate(received.pop(n), n, care)
-            for arg, part in zip(n.args, contributions(n, adjoint, care), strict=True):
+            parts = contributions(n, adjoint, care, slopes)
+            if n.op.name == "div" and n.args[1] in bases:
+                sent = [(n.args[0], parts[0]), *slopes.to_bases(n, adjoint, bases[n.args[1]])]
+            else:
+                sent = list(zip(n.args, parts, strict=True))
+            for arg, part in sent:
                 if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
     return result
 
 
-def contributions(n: Node, adjoint: Node, care: Care) -> Sequence[Node | None]:
+def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequence[Node | None]:
     """What each argument receives from a node's adjoint: adjoint * partial, or the transpose of a linear op."""
     if n.op.careful is not None:
         careful = n.op.careful
         return transposed(lambda g, loop: careful(g, loop, care), adjoint, n, care)
+    if n.op.name == "dot" and slopes.steep(n):
+        return contracted_steep(adjoint, n, slopes)
     if n.op.vjp is not None:
         rule = contracted if n.op.name == "dot" else picked if n.op.name in PICKING else transposed
         return rule(n.op.vjp, adjoint, n, care)
     if n.op.partials is not None:
-        return [None if p is None else times(adjoint, p) for p in n.op.partials(n)]
+        return [None if p is None else slopes.sent(n, k, adjoint, p) for k, p in enumerate(n.op.partials(n))]
     return [None] * len(n.args)
 
 
@@ -137,6 +155,21 @@ def contracted(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node |
     args = [a if c is None else masked(c, a) for a, c in zip(n.args, taken, strict=True)]
     parts = rule(adjoint, node(n.op, args, n.params))
     return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
+
+
+def contracted_steep(adjoint: Node, n: Node, slopes: Slopes) -> Sequence[Node | None]:
+    """The transposes of a contraction whose adjoint may be infinite: entry by entry, then summed."""
+    (a, b), (la, lb, lr) = n.args, n.params
+    sizes = dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True))
+    found: list[Node | None] = []
+    for other, labels, others in ((b, la, lb), (a, lb, la)):
+        axes = [*labels, *(label for label in lr if label not in labels)]
+        shape = tuple(sizes[label] for label in axes)
+        parts = [spread(x, k, axes, shape) for x, k in ((adjoint, lr), (other, others))]
+        product = slopes.times(parts[0], parts[1], slopes.steep(n))
+        lost = tuple(range(len(labels), len(axes)))
+        found.append(apply("sum", product, params=(lost,)) if lost else product)
+    return found
 
 
 def behind(adjoint: Node, n: Node, k: int) -> Node | None:

@@ -59,6 +59,8 @@ def bound(n: Node, least: Sequence[float]) -> float:
         return of_length(n.args[0].type.shape[n.params[0]])
     if is_square(n):
         return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
+    if n.op.name == "add" and is_variance(n):
+        return 0.0
     rule = RULES.get(n.op.name)
     return NONE if rule is None else rule(least, n.params)
 
@@ -78,6 +80,38 @@ def is_square(n: Node) -> bool:
     if n.op.name not in ("mul", "dot") or n.args[0] is not n.args[1]:
         return False
     return n.op.name == "mul" or n.params[0] == n.params[1]
+
+
+def is_variance(n: Node) -> bool:
+    """Whether a sum is mean(x**2) - mean(x)**2, which is the mean of (x - mean(x))**2.
+
+    >>> from gradcompile.ir import apply, const, leaf
+    >>> from gradcompile.types import ArrayType
+    >>> x = leaf("x", ArrayType((3,)))
+    >>> total, squares = (apply("sum", y, params=((0,),)) for y in (x, apply("mul", x, x)))
+    >>> mean, of_squares = (apply("div", y, const(3.0)) for y in (total, squares))
+    >>> is_variance(apply("add", of_squares, apply("neg", apply("mul", mean, mean))))
+    True
+    """
+    if len(n.args) != 2 or n.args[1].op.name != "neg" or not is_square(n.args[1].args[0]):
+        return False
+    first, mean = n.args[0], n.args[1].args[0].args[0]
+    if first.op.name != "div" or mean.op.name != "div" or first.args[1] is not mean.args[1]:
+        return False
+    (squares, count), total = first.args, mean.args[0]
+    if total.op.name != "sum" or not is_sum_of_squares(squares, total.args[0], total.params):
+        return False
+    dims = [total.args[0].type.shape[k] for k in total.params[0]]
+    if count.op.name == "const" and all(isinstance(d, int) for d in dims):
+        return bool(count.value >= math.prod(int(d) for d in dims))
+    return count.op.name == "size" and dims == [count.args[0].type.shape[count.params[0]]]
+
+
+def is_sum_of_squares(n: Node, x: Node, over: Params) -> bool:
+    """Whether a node is the sum of the squares of x over the same axes."""
+    if n.op.name == "dot":
+        return is_square(n) and n.args[0] is x and not n.params[2] and len(over[0]) == len(x.type.shape)
+    return n.op.name == "sum" and n.params == over and is_square(n.args[0]) and n.args[0].args[0] is x
 
 
 def of_length(dim: Dim) -> float:

@@ -22,6 +22,7 @@ from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
 from gradcompile.ir import Node, topological
 from gradcompile.lower import module_source
+from gradcompile.lower.dims import Names, in_dim, renamed
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
@@ -93,7 +94,7 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     """The graph of the value, and of its gradient if asked for, through all passes."""
     stable, rewrites = prepared(problem, options)
     leaves = [a.leaf for a in problem.params] if gradients else []
-    found = autodiff.adjoints(stable[0], topological(stable)) if gradients else {}
+    found = autodiff.adjoints(stable[0], leaves) if gradients else {}
     roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
@@ -170,8 +171,13 @@ class Compiled:
         self.options = options
 
     @once
+    def _coded(self) -> tuple[Problem, Names]:
+        """The problem with dimensions as generated code calls them, and what the user calls those that are renamed."""
+        return renamed(self.problem) if self.problem.arrays else (self.problem, {})
+
+    @once
     def _derivation(self) -> Derivation:
-        return derive(self.problem, self.options, self.gradients_wanted)
+        return derive(self._coded[0], self.options, self.gradients_wanted)
 
     @once
     def _as_written(self) -> Derivation:
@@ -183,7 +189,7 @@ class Compiled:
     @once
     def source(self) -> str:
         """The complete generated module as text: the code that runs."""
-        return source_of(self.problem, self._derivation, self.what)
+        return source_of(self._coded[0], self._derivation, self.what)
 
     @once
     def _module(self) -> Any:
@@ -193,6 +199,10 @@ class Compiled:
     def kernel(self) -> Any:
         """The Numba dispatcher `kernel(theta, grad, *inputs)`: callable from any @njit code, serial, without the GIL.
 
+        Types, lengths and whether `grad` stands apart are checked, by the kernel's signature in `source`; an index
+        outside its axis gives NaN. Numba does not tell arrays of the other byte order from misaligned ones, of which
+        it may have met one: convert them before, np.asarray(x, float).
+
         In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
         """
         return getattr(self._route.kernel, "dispatcher", self._route.kernel)
@@ -200,8 +210,10 @@ class Compiled:
     @once
     def _route(self) -> Route:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
-        growth, counts = self._derivation.growth, getattr(self._module, "COUNTED", ())
-        checks = self._demands._replace(counts=tuple(map(Count, counts))).check
+        names = self._coded[1]
+        growth = {tuple(names.get(d, d) for d in own): t for own, t in self._derivation.growth.items()}
+        counts = tuple(Count(in_dim(d, names)) for d in getattr(self._module, "COUNTED", ()))
+        checks = self._demands._replace(counts=counts).check
         return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
 
     @once
@@ -357,8 +369,8 @@ class CompiledGrad(Compiled):
     def bind(self, /, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
 
-        Arrays of the right dtype are bound by reference: changes in place are seen. That indices are inside their axes
-        is checked here, not when they change.
+        Arrays of the right dtype are bound by reference: changes of their entries are seen. That indices are inside
+        their axes is checked here; one that is changed to a place outside gives NaN.
         """
         values = Call(self.problem.inputs, "f.bind(").match(inputs, named)
         converted = bind.convert_all(self.problem.inputs, values)

@@ -270,8 +270,11 @@ def is_row_pick(condition: Node, axes: Sequence[int]) -> bool:
     (first, lengths), indices = count.params, count.args[1:]
     rows = [(i, d) for k, (i, d) in enumerate(zip(indices, lengths, strict=True)) if first + k not in axes]
     inside = all(first <= k < first + len(indices) for k in axes)
-    return inside and 0 not in indices[0].type.shape and len(rows) == len(indices[0].type.shape) and all(
-        i.type.shape[k] == d and is_place(i, k) for k, (i, d) in enumerate(rows)
+    return (
+        inside
+        and 0 not in indices[0].type.shape
+        and len(rows) == len(indices[0].type.shape)
+        and all(i.type.shape[k] == d and is_place(i, k) for k, (i, d) in enumerate(rows))
     )
 
 

@@ -175,30 +175,32 @@ def scan_vjp(g: Node, n: Node, outer: Care | None = None) -> Tangents:
     finals, ys, totals = loop.split(cotangents(g, loop))
     rows, sums = arriving(loop.ys, ys, outer), arriving(loop.totals, totals, outer)
     care = inner_care(step, outer, rows.chosen | sums.chosen)
-    carried = {k: Carried(fresh(d.type)) for k, d in enumerate(finals) if d is not None}
-    adjoints = {k: d for k, d in enumerate(finals) if d is not None and outer.keeps(d, n)}
+    carried = {k: begun(loop, k, care) for k, d in enumerate(finals) if d is not None}
     while True:
-        for k, d in adjoints.items():
-            carried[k] = guarded(carried[k], care, outer.is_chosen(d.args[0]) or care.is_chosen(d.args[0]))
         pairs = [(loop.finals[k], c.cotangent) for k, c in carried.items()]
         received = pulled([*pairs, *rows.sent, *sums.sent], step.wrt, care)
         grown = {k for k, c in enumerate(loop.carries) if c in received} - carried.keys()
-        back = {k: received[loop.carries[k]] for k in carried if loop.carries[k] in received}
-        adjoints = {k: d for k, d in back.items() if carried[k].reach is None and not is_stored(loop.finals[k])
-                    and care.keeps(d, loop.finals[k])}  # fmt: skip
-        if not grown and not adjoints:
+        open = {k for k, c in carried.items() if c.reach and (d := received.get(loop.carries[k]))
+                and not care.keeps(d, loop.finals[k])}  # fmt: skip
+        if not grown and not open:
             break
-        carried |= {k: Carried(fresh(loop.carries[k].type)) for k in grown}
+        carried |= {k: carried[k]._replace(reach=None) for k in open} | {k: begun(loop, k, care) for k in grown}
     kept = {leaf for leaf, arg in zip(loop.leaves, step.args, strict=True)
             if leaf in received and not is_stored(arg) and is_kept(received[leaf], arg, care, outer)}  # fmt: skip
-    return transposed_step(step, received, dict(sorted(carried.items())), finals, kept,
-                           (rows.values, sums.values))  # fmt: skip
+    parts = transposed_step(step, received, dict(sorted(carried.items())), finals, kept, (rows.values, sums.values))
+    for leaf, part in zip(loop.leaves, parts, strict=True):
+        if leaf in kept and part is not None:
+            outer.known[part.args[0]] = care.is_chosen(received[leaf].args[0])
+    return parts
 
 
-def guarded(c: Carried, care: Care, is_chosen: bool) -> Carried:
-    """The adjoint of a carry with a leaf for what it reaches."""
-    found = c._replace(reach=fresh(c.value.type))
-    care.known[found.cotangent.args[0]] = is_chosen
+def begun(loop: Loop, k: int, care: Care) -> Carried:
+    """The adjoint of a carry, taken to come from behind a branch, if there is one, until it turns out not to."""
+    final = loop.finals[k]
+    if is_stored(final) or not (final in care.wild or True in care.known.values()):
+        return Carried(fresh(final.type))
+    found = Carried(fresh(final.type), fresh(final.type))
+    care.known[found.cotangent.args[0]] = True
     return found
 
 

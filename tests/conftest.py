@@ -1,9 +1,15 @@
-"""What every test shares: a cache of the session's own, a checker of what is lowered, the option for golden files."""
+"""What tests share: a cache of the session's own, a checker of what is lowered, the option for golden files, peers.
+
+A peer is a framework that some tests compare with: its fixture is the package, and the mark of the tests that ask for
+it is `peers`. Without the package they are skipped; with `--peers`, what is missing is an error.
+"""
 
 import atexit
+import importlib
 import os
 import shutil
 import tempfile
+from types import ModuleType
 
 _CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
@@ -20,6 +26,36 @@ lowered.watch()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files in tests/golden")
+    parser.addoption("--peers", action="store_true", help="a peer that is missing is an error")
+
+
+PEERS = {"jax": "jax.numpy", "torch": "torch"}  # the fixture, and what is imported
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if PEERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker("peers")
+
+
+def peer(request: pytest.FixtureRequest, name: str) -> ModuleType:
+    """A peer's package, if it is installed."""
+    if not request.config.getoption("--peers"):
+        pytest.importorskip(PEERS[name])
+    importlib.import_module(PEERS[name])
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def jax(request: pytest.FixtureRequest) -> ModuleType:
+    """JAX, or the test is skipped."""
+    return peer(request, "jax")
+
+
+@pytest.fixture
+def torch(request: pytest.FixtureRequest) -> ModuleType:
+    """PyTorch, or the test is skipped."""
+    return peer(request, "torch")
 
 
 @pytest.fixture

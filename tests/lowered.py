@@ -36,7 +36,7 @@ FEW = 4  # turns of a loop in order up to which each is taken
 FILE = "<lowered>"
 NEVER, ANYONE = 0, 1  # who wrote an entry: nobody, somebody who is no tenant of a workspace
 WRITES = {"close_span": (0, 1), "close_tree": (1,), "add_part": (0, 2),
-          **dict.fromkeys(("settle", "argsort", "cholesky", "eigvals", "eigvecs"), (0,)),
+          **dict.fromkeys(("settle", "adjugate", "argsort", "cholesky", "eigvals", "eigvecs"), (0,)),
           **dict.fromkeys(("solve_full", "solve_lower", "solve_upper"), (0,))}  # fmt: skip
 GROWING = ("close_span", "add_part", "settle")  # which read what they write
 
@@ -163,7 +163,11 @@ class Array:
     def inside(k: Any, d: int) -> None:
         """An index has to be one of the axis."""
         k = k.places if isinstance(k, Own) else k
-        if not isinstance(k, Unknown) and np.size(k) and not (np.min(k) >= 0 and np.max(k) < d):
+        if isinstance(k, int):
+            is_inside = 0 <= k < d
+        else:
+            is_inside = isinstance(k, Unknown) or not k.size or bool(k.min() >= 0 and k.max() < d)
+        if not is_inside:
             raise Fault(f"the index {k} of an axis of {d}")
 
     def __getitem__(self, key: Any) -> Any:
@@ -217,11 +221,11 @@ class Access:
 class Run:
     """One run of a module's text."""
 
-    def __init__(self, source: str, code: CodeType, called: Iterable[str]) -> None:
+    def __init__(self, source: str, code: CodeType, imported: Iterable[str]) -> None:
         self.lines = source.splitlines()
         self.accesses: list[Access] | None = None
         self.skipped = 0  # loops in order around here that leave out turns
-        self.space: dict[str, Any] = dict.fromkeys(called, unknown) | self.names()
+        self.space: dict[str, Any] = dict.fromkeys(imported, unknown) | self.names()
         exec(code, self.space)
         for name, value in self.space.items():
             if isinstance(value, tuple):
@@ -395,25 +399,11 @@ def inverted(x: Any) -> Any:
     return Unknown() if isinstance(x, Unknown) else np.logical_not(x)
 
 
-class Eager(ast.NodeTransformer):
-    """Conditional expressions of which both sides are computed, as in machine code."""
-
-    def visit_IfExp(self, e: ast.IfExp) -> ast.AST:
-        self.generic_visit(e)
-        return ast.copy_location(ast.Call(ast.Name("choose", ast.Load()), [e.test, e.body, e.orelse], []), e)
-
-    def visit_UnaryOp(self, e: ast.UnaryOp) -> ast.AST:
-        self.generic_visit(e)
-        if not isinstance(e.op, ast.Not):
-            return e
-        return ast.copy_location(ast.Call(ast.Name("inverted", ast.Load()), [e.operand], []), e)
-
-
 # ---- names
 
 
 def named(tree: ast.Module) -> None:
-    """Each name means one thing in its function, and is read only where it has been given."""
+    """Each name means one thing in its function, and is read only where it has been given; functions are made eager."""
     module = {a.asname or a.name for s in tree.body if isinstance(s, ast.ImportFrom | ast.Import) for a in s.names}
     module |= {t.id for s in tree.body if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
     functions = [s for s in tree.body if isinstance(s, ast.FunctionDef)]
@@ -424,33 +414,61 @@ def named(tree: ast.Module) -> None:
 
 
 def statements(body: Sequence[ast.stmt], outer: set[str], here: set[str]) -> None:
-    """The statements of one scope; outer: names of those around."""
+    """The statements of one scope, made eager; outer: names of those around."""
     for s in body:
         if isinstance(s, ast.For):
             assert isinstance(s.target, ast.Name)
-            expression(s.iter, outer, here)
-            if s.target.id in here | outer:
+            s.iter = expression(s.iter, outer, here)
+            if s.target.id in here or s.target.id in outer:
                 raise Fault(f"line {s.lineno}: {s.target.id} is the index of a loop, and something else around it")
             statements(s.body, outer | here, {s.target.id})
             continue
-        expression(s, outer, here)
-        if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name):
-            name = s.targets[0].id
-            if name in outer | here and not (name in here and is_own(s.value, name)):
-                raise Fault(f"line {s.lineno}: {name} is given another meaning: {ast.unparse(s)}")
-            here.add(name)
+        if isinstance(s, ast.AugAssign):
+            expression(s.target, outer, here)
+        if isinstance(s, ast.Expr | ast.Assign | ast.AugAssign | ast.Return) and s.value is not None:
+            s.value = expression(s.value, outer, here)
+        if isinstance(s, ast.Assign) and isinstance(target := s.targets[0], ast.Name):
+            if target.id in outer or target.id in here:
+                raise Fault(f"line {s.lineno}: {target.id} is given another meaning: {ast.unparse(s)}")
+            here.add(target.id)
+        elif isinstance(s, ast.Assign):
+            expression(s.targets[0], outer, here)
 
 
-def is_own(e: ast.expr, name: str) -> bool:
-    """Whether a value is made of what a name stood for."""
-    return any(isinstance(x, ast.Name) and x.id == name for x in ast.walk(e))
+def expression(e: Any, outer: set[str], here: set[str]) -> Any:
+    """An expression whose names have a meaning, with calls where only one side would be computed."""
+    kind = type(e)
+    if kind is ast.Name:
+        if e.id not in here and e.id not in outer:
+            raise Fault(f"line {e.lineno}: {e.id} has no meaning here")
+    elif kind is ast.BinOp:
+        e.left, e.right = expression(e.left, outer, here), expression(e.right, outer, here)
+    elif kind is ast.Subscript:
+        e.value, e.slice = expression(e.value, outer, here), expression(e.slice, outer, here)
+    elif kind is ast.Call:
+        expression(e.func, outer, here)
+        e.args = [expression(a, outer, here) for a in e.args]
+    elif kind is ast.Tuple:
+        e.elts = [expression(x, outer, here) for x in e.elts]
+    elif kind is ast.Compare:
+        e.left, e.comparators = expression(e.left, outer, here), [expression(x, outer, here) for x in e.comparators]
+    elif kind is ast.UnaryOp:
+        e.operand = expression(e.operand, outer, here)
+        return called("inverted", e, e.operand) if isinstance(e.op, ast.Not) else e
+    elif kind is ast.IfExp:
+        return called("choose", e, *(expression(x, outer, here) for x in (e.test, e.body, e.orelse)))
+    elif kind is not ast.Constant:
+        for name in e._fields:
+            inner = getattr(e, name)
+            if isinstance(inner, ast.expr):
+                setattr(e, name, expression(inner, outer, here))
+    return e
 
 
-def expression(e: ast.AST, outer: set[str], here: set[str]) -> None:
-    """What is read has a meaning."""
-    for x in ast.walk(e):
-        if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load) and x.id not in outer and x.id not in here:
-            raise Fault(f"line {x.lineno}: {x.id} has no meaning here")
+def called(name: str, e: ast.expr, *args: Any) -> ast.expr:
+    """A call in the place of an expression."""
+    function = ast.copy_location(ast.Name(name, ast.Load()), e)
+    return ast.copy_location(ast.Call(function, list(args), []), e)
 
 
 # ---- a module
@@ -475,13 +493,12 @@ def check(source: str, problem: Problem, roots: Sequence[Node]) -> None:
     """Raise a Fault unless the text of a module keeps what it promises; roots: its value, and its gradients."""
     tree = ast.parse(source)
     named(tree)
-    tree = ast.fix_missing_locations(Eager().visit(tree))
+    imported = {a.asname or a.name for s in tree.body if isinstance(s, ast.ImportFrom | ast.Import) for a in s.names}
     tree.body = [s for s in tree.body if not isinstance(s, ast.ImportFrom | ast.Import)]
-    called = {x.func.id for x in ast.walk(tree) if isinstance(x, ast.Call) and isinstance(x.func, ast.Name)}
     block = re.search(r"^BLOCK = (\d+)", source, re.MULTILINE)
     code = compile(tree, FILE, "exec")
     for dims in lengths(problem, int(block[1]) if block else 0):
-        run = Run(source, code, called)
+        run = Run(source, code, imported)
         size = sum(math.prod(a.leaf.type.shape) for a in problem.params)
         shape = (size,) if len(roots) > 1 else roots[0].type.shape or (1,)
         out = run.array(NEVER, tuple(dim_value(d, dims) for d in shape))

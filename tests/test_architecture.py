@@ -27,6 +27,7 @@ FLOORS = (
     ("interpret",),
     ("bounds",),
     ("masks",),
+    ("slopes",),
     ("autodiff",),
     ("recurrence",),
     ("passes",),

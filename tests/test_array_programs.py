@@ -197,8 +197,8 @@ def test_reversed_samples_are_computed_before_a_pass():
 
 
 def test_a_table_as_long_as_the_samples():
-    table, data = np.random.default_rng(0).normal(size=3000), array("data", (3000, 3))
-    check_grad(np.sum((data @ w - table) ** 2), [w], {"data": np.ones((3000, 3)), "w": np.ones(3)})
+    table, rows = np.random.default_rng(0).normal(size=3000), array("rows", (3000, 3))
+    check_grad(np.sum((rows @ w - table) ** 2), [w], {"rows": np.ones((3000, 3)), "w": np.ones(3)})
 
 
 def test_a_table_with_infinities():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import gradcompile as gc
 from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.runtime.matching import Call
@@ -271,3 +272,21 @@ def test_a_kernel_sums_no_samples_to_zero_and_has_no_mean_of_them(sampled):
     with np.errstate(all="ignore"):
         assert np.isnan([sampled.kernel(np.ones(2), grad, X[:0], Y[:0]), *grad]).all()
     assert (total.kernel(np.ones(2), grad, X[:0], Y[:0]), *grad) == (0.0, 0.0, 0.0)
+
+
+def test_out_is_no_input():
+    v, B, t = gc.array("v", 3), gc.array("B", ("n", 3)), gc.array("t", "n")
+    f = compile_grad(np.mean((B @ v - t) ** 2), v, inputs=[B, t])
+    rows, one = np.arange(9.0).reshape(3, 3), np.array([1.0, 2.0, 3.0])
+    expected = f(np.ones(3), rows, one)
+    for name, out in (("t", one), ("B", rows[1]), ("B", rows.ravel()[2:5])):
+        for call in (lambda o: f(np.ones(3), rows, one, out=o), lambda o: f.bind(rows, one)(np.ones(3), out=o)):
+            with pytest.raises(ArgumentError, match=f"out shares memory with {name}"):
+                call(out)
+    fun, out = f.bind(rows, one), np.empty(3)
+    for _ in range(2):  # one that was looked at is known
+        assert fun(np.ones(3), out=out)[0] == expected[0] and out.tolist() == expected[1].tolist()
+    with pytest.raises(ArgumentError, match="with theta"):
+        fun(out, out=out)
+    with pytest.raises(ArgumentError, match="with t"):
+        fun(np.ones(3), out=one)

@@ -121,8 +121,7 @@ def agree(found, expected, dtype):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * scale)
 
 
-def by_torch(network, p, x):
-    torch = pytest.importorskip("torch")
+def by_torch(torch, network, p, x):
     F = torch.nn.functional
     words = SimpleNamespace(
         mean=torch.mean, tanh=torch.tanh, exp=torch.exp, reshape=torch.reshape, swapaxes=torch.swapaxes,
@@ -150,15 +149,14 @@ def by_torch(network, p, x):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("network", NETWORKS, ids=NAMES)
-def test_pytorch_agrees(functions, network, dtype):
+def test_pytorch_agrees(torch, functions, network, dtype):
     for n in SIZES:
         p, x = values(network, n, dtype)
-        agree(function(functions, network, dtype)(*p.values(), *x.values()), by_torch(network, p, x), dtype)
+        agree(function(functions, network, dtype)(*p.values(), *x.values()), by_torch(torch, network, p, x), dtype)
 
 
-def by_jax(network, p, x):
-    jax = pytest.importorskip("jax")
-    import jax.numpy as jnp
+def by_jax(jax, network, p, x):
+    jnp = jax.numpy
 
     def normalised(z, axis, gain, b):
         return (z - z.mean(axis, keepdims=True)) / jnp.sqrt(z.var(axis, keepdims=True) + 1e-5) * gain + b
@@ -183,10 +181,10 @@ def by_jax(network, p, x):
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=NAMES)
-def test_jax_agrees(functions, network):
+def test_jax_agrees(jax, functions, network):
     for n in SIZES[1:3]:
         p, x = values(network, n, "float64")
-        agree(function(functions, network, "float64")(*p.values(), *x.values()), by_jax(network, p, x), "float64")
+        agree(function(functions, network, "float64")(*p.values(), *x.values()), by_jax(jax, network, p, x), "float64")
 
 
 def test_no_samples_at_all(functions):

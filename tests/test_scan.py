@@ -210,8 +210,7 @@ def symbolic(name, named):
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_models_against_jax(name, named):
-    jax = pytest.importorskip("jax")
+def test_models_against_jax(jax, name, named):
     jax.config.update("jax_enable_x64", True)
     function, numbers = CASES[name]
     loss, env = symbolic(name, named)

@@ -10,8 +10,11 @@ import sympy as sp
 from sympy import IndexedBase, MatrixSymbol, Product, Subs, Sum, sin
 from sympy.matrices.expressions.applyfunc import ElementwiseApplyFunction
 
+import gradcompile as gc
 from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import ArgumentError, ExpressionError
+from tests.fuzz import indices
+from tests.fuzz.run import case_of
 
 i, j, k, n = sp.symbols("i j k n", integer=True)
 a, b, t, x = sp.symbols("a b t x")
@@ -227,3 +230,170 @@ def test_degrees_that_are_no_numbers() -> None:
         compile_grad(sp.legendre(n, x), [x, n])
     with pytest.raises(ExpressionError, match="let an index run over the degree, from 0 on"):
         compile_grad(Sum(sp.legendre(X[k], x), (k, 0, n - 1)), [x])
+
+
+# Determinants, double sums, constants
+
+
+def test_the_determinant_of_an_explicit_matrix_does_not_explode() -> None:
+    """By minors: right where it is singular; above six rows an op."""
+    r = sum(sp.symbols("s0:6"))
+    f = compile_grad(sp.Determinant(sp.ImmutableMatrix([[r**6, 1], [2, (1 + r) ** 6]])), sp.symbols("s0:6"))
+    assert f.cost.loss < 30
+    entries = sp.symbols("a b c d")
+    value, grads = compile_grad(sp.Determinant(sp.ImmutableMatrix(2, 2, entries)), entries)(1.0, 2.0, 2.0, 4.0)
+    assert (value, *grads) == (0.0, 4.0, -2.0, -2.0, 1.0)
+    for size in (4, 7):
+        numbers = np.random.default_rng(size).normal(size=(size, size))
+        symbols = sp.symbols(f"m0:{size * size}")
+        value, grads = compile_grad(sp.Determinant(sp.ImmutableMatrix(size, size, symbols)), symbols)(*numbers.ravel())
+        det = np.linalg.det(numbers)
+        assert value == pytest.approx(det, rel=1e-12)
+        np.testing.assert_allclose(np.reshape(grads, (size, size)), det * np.linalg.inv(numbers).T, rtol=1e-10)
+
+
+def test_double_sums_are_counted_and_rolled() -> None:
+    f = compile_grad(Sum(x * i * j, (i, 1, 300), (j, 1, 300)), [x])
+    assert f(2.0) == (2 * (300 * 301 / 2) ** 2, ((300 * 301 / 2) ** 2,))
+    assert f.source.count("\n") < 60
+    for big in (Sum(x * i * j, (i, 1, 30000), (j, 1, 30000)), Sum(x * i, (j, 1, i), (i, 1, 30000))):
+        with pytest.raises(ExpressionError, match=r"terms; at most 10000000 are added up: work it out by doit\(\)"):
+            compile_grad(big, [x])
+        assert compile_value(big.doit(), [x])(0.0) == 0.0
+
+
+CONSTANTS = [sp.zeta(3), sp.erfinv(sp.Rational(1, 2)), sp.Si(1), Sum(1 / k**2, (k, 1, sp.oo)),
+             sp.Integral(sp.exp(-(t**2)), (t, 0, 1)), sp.elliptic_k(sp.Rational(1, 3))]  # fmt: skip
+
+
+@pytest.mark.parametrize("constant", CONSTANTS, ids=str)
+def test_what_sympy_evaluates_is_a_number(constant: Any) -> None:
+    assert compile_value(constant * x, [x])(2.0) == 2 * float(constant.evalf(30))
+
+
+REAL_FORMS = [
+    (sp.re(sp.exp(sp.I * x)), np.cos(1.3)),
+    (sp.im(sp.exp(sp.I * x)), np.sin(1.3)),
+    (sp.conjugate(x) * x, 1.69),
+    (sp.arg(-x), np.pi),
+    ((1 + sp.I * x) * (1 - sp.I * x), 2.69),
+    (sp.Abs(sp.exp(sp.I * x) + 1) ** 2, 2 + 2 * np.cos(1.3)),
+    (sp.Piecewise((x**2, sp.Contains(x, sp.Interval(0, 2))), (x, True)), 1.69),
+    (sp.SingularityFunction(x, 1, 2), 0.09),
+    (sp.Poly(x**2 + 3 * x, x), 1.69 + 3.9),
+    (sp.besselj(sp.Rational(1, 2), x), np.sqrt(2 / np.pi / 1.3) * np.sin(1.3)),
+    (sp.besselk(sp.Rational(1, 2), x), np.sqrt(np.pi / 2 / 1.3) * np.exp(-1.3)),
+    (sp.real_root(x - 9.3, 3), -2.0),
+    (x**200 / sp.factorial(200), 0.0),
+    (sp.log(x**200 / sp.factorial(200)), 200 * np.log(1.3) - float(mpmath.loggamma(201))),
+    (sp.log(sp.factorial(200) * x), np.log(1.3) + float(mpmath.loggamma(201))),
+]
+
+
+@pytest.mark.parametrize(("loss", "expected"), REAL_FORMS, ids=[str(e)[:30] for e, _ in REAL_FORMS])
+def test_what_sympy_writes_in_other_functions(loss: Any, expected: float) -> None:
+    assert compile_value(loss, [x])(1.3) == pytest.approx(expected, rel=1e-13)
+
+
+def test_refusals_have_a_cure_that_works() -> None:
+    with pytest.raises(ExpressionError, match="contains I, which is no real number"):
+        compile_grad(sp.I * x, [x])
+    with pytest.raises(ExpressionError, match=r"put numbers in, as by loss.subs\(n, 10\), or work the sum out by doit"):
+        compile_grad(Sum(a**k, (k, 0, n)), [a])
+    assert compile_value(Sum(a**k, (k, 0, n)).subs(n, 3), [a])(2.0) == 15.0
+    assert compile_value(Sum(a**k, (k, 0, n)).doit(), [a, n])(2.0, 3.0) == 15.0
+
+
+# Quotients of gamma functions
+
+
+@pytest.mark.parametrize(
+    ("loss", "at", "expected"),
+    [
+        (sp.binomial(a, b), (5.5, 2.2), mpmath.binomial(5.5, 2.2)),
+        (sp.binomial(a, b), (10.0, 12.0), 0.0),
+        (sp.binomial(a, b), (-2.5, 300.0), mpmath.binomial(-2.5, 300)),
+        (sp.binomial(a, 3) + 0 * b, (-2.5, 0.0), -6.5625),
+        (sp.rf(a, b), (2.5, 3.3), mpmath.rf(2.5, 3.3)),
+        (sp.ff(a, b), (7.5, 3.3), mpmath.ff(7.5, 3.3)),
+        (sp.beta(a, b), (200.0, -50.5), mpmath.beta(200, -50.5)),
+        (sp.log(a**b * sp.exp(-a) / sp.factorial(b)), (1500.0, 1650.0),
+         1650 * mpmath.log(1500) - 1500 - mpmath.loggamma(1651)),
+        (sp.log(sp.binomial(a, 690) * b**690), (1000.0, 0.3),
+         mpmath.log(mpmath.binomial(1000, 690)) + 690 * mpmath.log(0.3)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_quotients_of_gamma_functions(loss: Any, at: tuple[float, float], expected: Any) -> None:
+    value, grads = compile_grad(loss, [a, b], allow_unused=True)(*at)
+    assert value == pytest.approx(float(expected), rel=1e-11, abs=0)
+    assert np.all(np.isfinite(list(grads)))
+
+
+# Branches at a point
+
+AT_POINTS = [
+    (sp.Piecewise(((sp.exp(x) - 1) / x, sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, 0.5)),
+    (sp.Piecewise((sp.log(1 + x) / x, sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, -0.5)),
+    (sp.Piecewise((0, sp.Eq(x, 0)), (x**2 + x, True)), (0.0,), (0.0, 1.0)),
+    (sp.integrate(sp.exp(x * t), (t, 0, 1)), (0.0,), (1.0, 0.5)),
+    (sp.integrate(sp.exp(x * t), (t, 0, 1)), (1e-10,), (1.0, 0.5)),
+    (sp.integrate(t * sp.exp(x * t), (t, 0, 1)), (0.0,), (0.5, 1 / 3)),
+    (sp.Piecewise((x / (sp.exp(x) - 1), sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, -0.5)),
+    (sp.Piecewise((1 / x - 1 / (sp.exp(x) - 1), sp.Ne(x, 0)), (sp.Rational(1, 2), True)), (0.0,), (0.5, -1 / 12)),
+    (sp.Piecewise(((sp.exp(x) - 1 - x) / x**2, sp.Ne(x, 0)), (sp.Rational(1, 2), True)), (0.0,), (0.5, 1 / 6)),
+    (sp.Piecewise((sp.log(x) / (x - 1), sp.Ne(x, 1)), (1, True)), (1.0,), (1.0, -0.5)),
+    (sp.Piecewise(((a**x - 1) / x, sp.Ne(x, 0)), (sp.log(a), True)), (0.0, 2.0), (np.log(2), np.log(2) ** 2 / 2, 0.5)),
+    (sp.Piecewise((x, sp.Eq(x, a)), ((x - a) / sp.log(x / a), True)), (2.0, 2.0), (2.0, 0.5, 0.5)),
+    (sp.Piecewise((sp.sin(x) / x, sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, 0.0)),
+    (sp.Piecewise((sp.sqrt(x), sp.Ne(x, 0)), (0, True)), (0.0,), (0.0, 0.0)),
+    (sp.Piecewise((2, sp.Eq(x, 0)), (x**2 + x, True)), (0.0,), (2.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("loss", "at", "expected"), AT_POINTS, ids=[str(e)[:40] for e, _, _ in AT_POINTS])
+def test_a_branch_at_a_point_has_the_slope_of_the_other(
+    loss: Any, at: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    """Where the value is the limit and the slope is finite; else the branch is what was written."""
+    value, grads = compile_grad(loss, [x, a][: len(at)])(*at)
+    np.testing.assert_allclose([value, *grads], expected, rtol=1e-9)
+
+
+def test_branches_at_a_point_of_arrays() -> None:
+    v = gc.array("v", 3)
+    quotient = np.expm1(v) / np.where(v == 0, 1, v)
+    for loss in (np.sum(np.where(v == 0, 1, np.expm1(v) / v)), np.sum(np.where(v == 0, 1, quotient))):
+        value, grads = compile_grad(loss, v)([0.0, 1e-9, 1.0])
+        np.testing.assert_allclose(grads, [0.5, 0.5 + 1e-9 / 3, 1.0], rtol=1e-14)
+        assert value == pytest.approx(np.e + 1, rel=1e-9)
+
+
+# The fuzzer of index notation finds what is planted
+
+
+@pytest.mark.parametrize("fault", ["value", "gradient", "shift"])
+def test_planted_faults_are_found(fault: str) -> None:
+    """A term more, a gradient that is too long, an entry beside the right one: found in the first few cases."""
+    found = 0
+    for number in range(40):
+        case = case_of("indices", 5, number)
+        if not case["params"]:
+            continue
+
+        def planted(loss: Any, params: Any) -> Any:
+            f = indices.compiled(loss, params)
+
+            def wrong(*args: Any, **inputs: Any) -> Any:
+                value, grads = f(*(np.roll(p, 1) if fault == "shift" else p for p in args), **inputs)
+                return value + (1e-6 if fault == "value" else 0), [
+                    g * (1.001 if fault == "gradient" else 1) for g in grads
+                ]
+
+            wrong.problem = f.problem  # type: ignore[attr-defined]
+            return wrong
+
+        found += indices.judged(case, planted)[1] is not None
+        if found:
+            break
+    assert found

@@ -57,7 +57,7 @@ def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explana
     """
     nodes = [n for n in topological([loss]) if n is loss or not hidden(n, problem)]
     inputs = {a.leaf for a in problem.inputs}
-    found = autodiff.adjoints(loss, nodes)
+    found = autodiff.adjoints(loss, nodes, params=[a.leaf for a in problem.params])
     wanted = [n for n in nodes if n in found and n not in inputs and not below(n, inputs)]
     results = dict(
         zip(

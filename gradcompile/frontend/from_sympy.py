@@ -9,9 +9,9 @@ from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend import arguments, index
 from gradcompile.frontend.arguments import Argument, Problem, Slot
-from gradcompile.frontend.heads import Context, Plan, per_sample
+from gradcompile.frontend.heads import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
 from gradcompile.frontend.matrices import named_nodes, plan, scalar_of
-from gradcompile.frontend.names import Namer, text
+from gradcompile.frontend.names import Namer, is_small, text
 from gradcompile.ir import Node, apply, topological
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
@@ -122,7 +122,11 @@ def read(
             f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'"
         )
     expr = scalar(loss)
-    tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+    try:
+        tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+    except ComplexError:
+        expr = real_form(expr)
+        tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
     built = arguments.build(slots, Namer(), dtype)
     entries = [e for a in built for e in arguments.elements(a)]
     symbols = {node: symbol for node, symbol, _ in entries}
@@ -140,6 +144,12 @@ def read(
         symbols,
         arrays=tape.arrays or any(s.whole for s in slots),
     )
+
+
+def real_form(expr: Any) -> Any:
+    """A small expression with I in it as one without, of real symbols; as it is if that can't be."""
+    new = real_part(expr) if is_small(expr, RESOLVED) else expr
+    return expr if new.has(sympy.I, sympy.re, sympy.im) else new
 
 
 def scalar(loss: Any) -> Any:
@@ -177,8 +187,7 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     arguments.check_distinct(slots)
     named = {symbol: s for s in slots for symbol in s.symbols}
     bases = {s.base for s in slots if s.base is not None}
-    tape = index.IndexTape(named) if index.applies(expr) else Tape(named)
-    tape.add(expr)
+    tape = taped(expr, named, bool(columns))
     arguments.check_bases([*bases, *arguments.bases_in(tape.atoms)])
     dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
@@ -191,6 +200,20 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     check_used(slots, tape, allow_unused)
     tape.settle([*slots, *rest])
     return tape, [*slots, *rest], bare
+
+
+def taped(expr: Any, named: Mapping[Any, Slot], sampled: bool) -> AnyTape:
+    """The loss as a tape; a large sum over several indices as arrays, if they can hold it, else written out."""
+    count = 0 if (indexed := index.applies(expr)) else index.nested_terms(expr)
+    tape: AnyTape = index.IndexTape(named) if indexed or (count >= index.NESTED and not sampled) else Tape(named)
+    try:
+        tape.add(expr)
+    except ExpressionError:
+        if indexed or count < index.NESTED or sampled or count > UNROLLED:
+            raise
+        tape = Tape(named)
+        tape.add(expr)
+    return tape
 
 
 def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None:

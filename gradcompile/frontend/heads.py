@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import sympy
@@ -26,6 +26,10 @@ UNROLLED = 100_000  # terms of a Sum or Product
 RESOLVED = 2_000  # nodes of a Subs or Derivative that SymPy is asked to work out
 POLYNOMIALS = (OrthogonalPolynomial, sympy.assoc_legendre)
 LARGEST = {"float64": 1.7976931348623157e308, "float32": 3.4028234663852886e38}
+
+
+class ComplexError(ExpressionError):
+    """There is an I in a loss, which may be real all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +66,22 @@ def number(expr: Any) -> Plan:
 
 
 def nearest(expr: Any) -> float:
-    """The float nearest to a number; ExpressionError when it is beyond the range of floats."""
+    """The float nearest to a number, 0 below the smallest; ExpressionError above the largest."""
     if expr.is_Rational:
         top, bottom = int(expr.p), int(expr.q)
     elif expr.is_infinite or expr is sympy.nan:
         return float(expr)
     else:
         sign, mantissa, exponent, bits = (expr if expr.is_Float else expr.evalf(40))._mpf_
-        if mantissa and not -1200 < exponent + bits < 1200:
+        if mantissa and exponent + bits > 1200:
             raise out_of_range(expr)
+        if mantissa and exponent + bits < -1200:
+            return -0.0 if sign else 0.0
         top, bottom = (-1) ** sign * int(mantissa) * 2 ** max(exponent, 0), 2 ** max(-exponent, 0)
     try:
-        value = top / bottom
+        return top / bottom
     except OverflowError:
         raise out_of_range(expr) from None
-    if top and not value:
-        raise out_of_range(expr)
-    return value
 
 
 def within(value: float, dtype: str, expr: Any) -> float:
@@ -99,7 +102,9 @@ def out_of_range(expr: Any, dtype: str = "float64") -> ExpressionError:
 
 def undefined_number(expr: Any) -> Plan:
     """A constant that is no real number."""
-    raise ExpressionError(f"the loss contains {expr}, which is no real number; write the loss without it")
+    raise (ComplexError if expr is sympy.I else ExpressionError)(
+        f"the loss contains {expr}, which is no real number; write the loss without it"
+    )
 
 
 # Sums and products: constants and scalars are gathered first, so that their work leaves the loop over the samples
@@ -227,7 +232,7 @@ def real_power(expr: Any) -> None:
 
 
 def power(c: Context, base: Node, exponent: Any) -> Node:
-    """A constant power: products for integers, a square root more for half-integers.
+    """A constant power: products for integers, a square root for 1/2.
 
     1/x**k is (1/x)**k, whose derivative stays in range where x**(2*k) would not.
     """
@@ -239,9 +244,12 @@ def power(c: Context, base: Node, exponent: Any) -> Node:
     whole, odd = divmod(int(2 * abs(exponent)), 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
     if exponent.is_negative and whole > 1 and not odd:
         base, exponent = apply("div", c.const(1.0), base), -exponent
-    result = chain([*repeated(base, whole), *([apply("sqrt", base)] if odd else [])])
-    if result is None:
+    if not whole and not odd:
         return c.const(1.0)
+    if odd:
+        result = apply("pow", base, c.const(whole + 0.5)) if whole else apply("sqrt", base)
+    else:
+        result = repeated(base, whole)[0]
     return apply("div", c.const(1.0), result) if exponent.is_negative else result
 
 
@@ -297,9 +305,106 @@ def of_inverse(name: str) -> Handler:
     return formula(lambda c, x: apply(name, apply("div", c.const(1.0), x)))
 
 
-def logarithm(c: Context, x: Node, base: Node | None = None) -> Node:
-    """log(x) or log(x)/log(base)."""
-    return apply("log", x) if base is None else apply("div", apply("log", x), apply("log", base))
+def logarithm(expr: Any) -> Plan:
+    """log(x) or log(x)/log(base); a number that no float holds, and what is made of gamma functions, by logarithms."""
+    x, *base = expr.args
+    if base:
+        return Plan((sympy.log(x, evaluate=False), sympy.log(base[0], evaluate=False)), call("div"))
+    coefficient, rest = x.as_coeff_Mul() if isinstance(x, sympy.Mul | sympy.Rational) else (sympy.S.One, x)
+    far = coefficient.is_positive and not sympy.Float("1e-300") < coefficient < sympy.Float("1e300")
+    found = sympy.Mul.make_args(rest)
+    gammas = [g for f in found for g in gammas_of(f) or ()]
+    if not (far or gammas):
+        return Plan((x,), call("log"))
+    others = [f for f in found if gammas_of(f) is None and f != 1] + ([] if far or coefficient == 1 else [coefficient])
+    powers = [f for f in others if isinstance(f, sympy.exp | sympy.Pow) and not f.as_base_exp()[0].is_Rational]
+    left = [sympy.Mul(*(f for f in others if f not in powers), evaluate=False)] if len(others) > len(powers) else []
+    pairs = [f.as_base_exp() for f in powers]
+    pairs = [(sympy.Abs(b) if e.is_even and e.is_Number else b, e) for b, e in pairs]
+    positive = [b for b, _ in pairs if b is not sympy.E and not isinstance(b, sympy.Abs)]
+    terms = [e * sympy.log(b, evaluate=False) if b is not sympy.E else e for b, e in pairs]
+    terms += [sympy.log(f, evaluate=False) for f in left]
+    parts = [*terms, *positive, *(a for _, a in gammas), *([] if far else [x])]
+    build = partial(by_logarithms, counts=(len(terms), len(positive), len(gammas)), powers=[k for k, _ in gammas],
+                    shift=nearest(sympy.log(coefficient).evalf(40)) if far else 0.0)  # fmt: skip
+    return Plan(parts, build)
+
+
+def by_logarithms(c: Context, *nodes: Node, counts: tuple[int, int, int], powers: Sequence[int], shift: float) -> Node:
+    """The logarithm of a product as a sum, where bases and arguments of gamma functions are positive; else that of the
+    product, which comes last if floats can hold it."""
+    cuts = [sum(counts[:k]) for k in (1, 2, 3)]
+    terms, inside, direct = list(nodes[: cuts[0]]), nodes[cuts[1] : cuts[2]], nodes[cuts[2] :]
+    for k, n in zip(powers, inside, strict=True):
+        log = apply("lgamma", n)
+        terms.append(log if k == 1 else apply("neg", log) if k == -1 else apply("mul", c.const(float(k)), log))
+    result = total(c, *terms, *([c.const(shift)] if shift else []))
+    for n in nodes[cuts[0] : cuts[2]] if direct else ():
+        if not is_const(n):
+            result = apply("select", apply("lt", c.const(0.0), n), result, apply("log", direct[0]))
+    return result
+
+
+Gammas = list[tuple[int, Any]]  # a product of powers of gamma functions: exponents and arguments
+
+
+def gammas_of(expr: Any) -> Gammas | None:
+    """A function, or a whole power of one, as a product of gamma functions; None if it is none."""
+    power = 1
+    if isinstance(expr, sympy.Pow) and expr.args[1].is_Integer:
+        expr, power = expr.args[0], int(expr.args[1])
+    rule = GAMMAS.get(type(expr))
+    return rule and [(power * k, a) for k, a in rule(*expr.args)]
+
+
+GAMMAS: dict[Any, Callable[..., Gammas]] = {
+    sympy.factorial: lambda n: [(1, n + 1)],
+    sympy.binomial: lambda n, k: [(1, n + 1), (-1, k + 1), (-1, n - k + 1)],
+    sympy.RisingFactorial: lambda x, k: [(1, x + k), (-1, x)],
+    sympy.FallingFactorial: lambda x, k: [(1, x + 1), (-1, x - k + 1)],
+    sympy.beta: lambda x, y=None: [(1, x), (1, x if y is None else y), (-1, x + (x if y is None else y))],
+}
+WRITTEN = 50  # factors of a rising or falling factorial that are written out
+
+
+def gamma_quotient(expr: Any) -> Plan:
+    """A quotient of gamma functions; a few factors, where the order is a small number."""
+    x, k = expr.args
+    if k.is_Integer and 0 <= k <= WRITTEN:
+        step = 1 if isinstance(expr, sympy.RisingFactorial) else -1
+        below = sympy.factorial(k) if isinstance(expr, sympy.binomial) else sympy.S.One
+        factors = [sympy.Add(x, step * j) for j in range(int(k))]
+        return Plan(factors, lambda c, *nodes: ratio(c, nodes, [c.const(nearest(below))] if below != 1 else []))
+    found = GAMMAS[type(expr)](x, k)
+    return Plan([a for _, a in found], partial(of_gammas, signs=[s for s, _ in found]))
+
+
+def of_gammas(c: Context, *nodes: Node, signs: Sequence[int]) -> Node:
+    """A quotient of gamma functions, by logarithms where one would overflow; 0 at the poles of those below the line."""
+    zero, big = c.const(0.0), c.const(170.0 if c.dtype == "float64" else 34.0)
+    above, below = [[n for n, s in zip(nodes, signs, strict=True) if s == k] for k in (1, -1)]
+    direct = ratio(c, [apply("gamma", n) for n in above], [apply("gamma", n) for n in below])
+    logs = [apply("lgamma", n) for n in nodes]
+    logs = [n if s == 1 else apply("neg", n) for n, s in zip(logs, signs, strict=True)]
+    size = reduce(partial(apply, "mul"), [apply("exp", apply("add", *logs)), *(sign_of_gamma(c, n) for n in nodes)])
+    largest = reduce(partial(apply, "max"), nodes)
+    result = apply("select", apply("lt", largest, big), direct, size)
+    for n in below:
+        result = apply("select", is_pole(c, n), zero, result)
+    for n in above:
+        result = apply("select", is_pole(c, n), c.const(math.nan), result)
+    return result
+
+
+def sign_of_gamma(c: Context, n: Node) -> Node:
+    """The sign of gamma(n): of odd floors below 0 it is negative."""
+    odd = apply("mod", apply("floor", apply("min", n, c.const(0.0))), c.const(2.0))
+    return apply("select", apply("eq", odd, c.const(0.0)), c.const(1.0), c.const(-1.0))
+
+
+def is_pole(c: Context, n: Node) -> Node:
+    """Whether n is 0, -1, -2, ..."""
+    return apply("and", apply("le", n, c.const(0.0)), apply("eq", n, apply("floor", n)))
 
 
 def acot(c: Context, x: Node) -> Node:
@@ -312,24 +417,20 @@ def acot(c: Context, x: Node) -> Node:
 def beta(c: Context, x: Node, y: Node | None = None) -> Node:
     """gamma(x)*gamma(y)/gamma(x + y), by logarithms where that would overflow."""
     y = x if y is None else y
-    both = apply("add", x, y)
-    direct = apply("div", apply("mul", apply("gamma", x), apply("gamma", y)), apply("gamma", both))
-    logs = apply("add", apply("lgamma", x), apply("lgamma", y), apply("neg", apply("lgamma", both)))
-    small = apply("lt", both, c.const(170.0 if c.dtype == "float64" else 34.0))
-    return apply("select", small, direct, apply("exp", logs))
+    return of_gammas(c, x, y, apply("add", x, y), signs=(1, 1, -1))
 
 
-def with_order(name: str, first: bool = True) -> Handler:
-    """A function of an integer order, before or after its argument."""
+def with_order(name: str, whole: bool = False) -> Handler:
+    """A function of an order that is a number, whole or not, and an argument."""
 
     def handle(expr: Any) -> Plan:
-        order, argument = expr.args if first else expr.args[::-1]
-        if not order.is_Integer:
+        order, argument = expr.args
+        if not (order.is_Integer or (order.is_Number and order.is_finite and not whole)):
             raise ExpressionError(
-                f"{text(expr)}: the order {text(order, 40)} of {expr.func.__name__} is not an integer; write the "
-                "function of half-integer order by expand_func, or a custom function"
+                f"{text(expr)}: the order {text(order, 40)} of {expr.func.__name__} is no number as it stands; put one "
+                "in, as by loss.subs, or write a custom function"
             )
-        return Plan((argument,), call(name, int(order)))
+        return Plan((argument,), call(name, int(order) if order.is_Integer else nearest(order)))
 
     return handle
 
@@ -340,7 +441,7 @@ def polygamma(expr: Any) -> Plan:
         return Plan(expr.args[1:], call("digamma"))
     if expr.args[0].is_Integer and expr.args[0].is_negative:
         raise ExpressionError(f"{text(expr)}: polygamma of a negative order is not an op; use loggamma for order -1")
-    return with_order("polygamma")(expr)
+    return with_order("polygamma", whole=True)(expr)
 
 
 def lambertw(expr: Any) -> Plan:
@@ -503,8 +604,11 @@ def unrolled(build: Callable[..., Node], undo: Callable[..., Node]) -> Handler:
         body, *limits = expr.args
         index, low, high = limits[-1]
         if not (low.is_Integer and high.is_Integer):
+            if (found := constant(expr)) is not None:
+                return found
             raise ExpressionError(
-                f"{text(expr)}: the bounds {low} and {high} are not integers; give numbers, or work the sum out"
+                f"{text(expr)}: the bounds {low} and {high} are no whole numbers as they stand; put numbers in, as by "
+                "loss.subs(n, 10), or work the sum out by doit()"
             )
         if high - low >= UNROLLED:
             raise ExpressionError(f"{text(expr)}: {high - low + 1} terms; at most {UNROLLED} are written out")
@@ -607,16 +711,27 @@ def resolved(expr: Any) -> Plan:
     return Plan((result,), lambda c, x: x)
 
 
-def of_matrix(expr: Any) -> Plan:
-    """Determinant or trace of a small explicit matrix."""
-    matrix = expr.args[0]
-    if any(d > 6 for d in matrix.shape):
-        raise ExpressionError(
-            f"{text(expr)}: the matrix is {' x '.join(map(str, matrix.shape))}; at most 6 x 6 are written out"
-        )
-    explicit = sympy.Matrix(matrix)
-    is_det = isinstance(expr, sympy.Determinant)
-    return Plan((explicit.det(method="berkowitz") if is_det else explicit.trace(),), lambda c, x: x)
+def trace(expr: Any) -> Plan:
+    """The trace of an explicit matrix."""
+    return Plan([expr.args[0][k, k] for k in range(expr.args[0].rows)], total)
+
+
+def by_minors(c: Context, *nodes: Node, places: Sequence[tuple[int, int]], size: int) -> Node:
+    """A determinant by its minors, each of which is computed once; nodes: the entries at places, others are 0.
+
+    There is no division in it, so that value and derivatives are right where the matrix is singular.
+    """
+    entry = dict(zip(places, nodes, strict=True))
+    minors: dict[tuple[int, ...], Node] = {(): c.const(1.0)}  # of the last rows, by their columns
+    for row in reversed(range(size)):
+        larger: dict[tuple[int, ...], list[Node]] = {}
+        for columns, minor in minors.items():
+            for k in (k for k in range(size) if (row, k) in entry and k not in columns):
+                term = times(entry[row, k], minor)
+                odd = sum(j < k for j in columns) % 2
+                larger.setdefault(tuple(sorted((*columns, k))), []).append(apply("neg", term) if odd else term)
+        minors = {columns: total(c, *terms) for columns, terms in larger.items()}
+    return minors.get(tuple(range(size)), c.const(0.0))
 
 
 def dot(expr: Any) -> Plan:
@@ -670,8 +785,49 @@ CURES: dict[Any, str] = {
 DEFAULT = "write it by elementary functions, or define it by gradcompile.custom(name, value, partials)"
 
 
+def rewritten(expr: Any, rewrite: Callable[[Any], Any]) -> Plan | None:
+    """What SymPy makes of a small expression; None if that is the same again."""
+    if not is_small(expr, RESOLVED):
+        return None
+    new = rewrite(expr)
+    if any(type(e) is type(expr) for e in sympy.preorder_traversal(new)):
+        return None
+    return Plan((new,), lambda c, n: n)
+
+
+def by(rewrite: Callable[[Any], Any]) -> Handler:
+    """A function that SymPy writes by others."""
+    return lambda expr: rewritten(expr, rewrite) or unsupported(expr)
+
+
+def constant(expr: Any) -> Plan | None:
+    """A number that SymPy can evaluate, the same to 20 and to 30 digits; None if it is none."""
+    if not is_small(expr) or expr.free_symbols:
+        return None
+    try:
+        few, many = (expr.evalf(k) for k in (20, 30))
+    except (ValueError, NotImplementedError, TypeError, ArithmeticError):  # as a sum that diverges
+        return None
+    if not (few.is_Float and many.is_Float and abs(few - many) <= abs(many) * sympy.Float("1e-15")):
+        return None
+    return number(many)
+
+
+def real_part(expr: Any) -> Any:
+    """re, im, arg, conjugate or Abs of an expression of real symbols, without complex numbers where that can be."""
+    real = {s: sympy.Dummy(s.name, real=True) for s in expr.free_symbols if isinstance(s, sympy.Symbol)}
+    inner = expr.xreplace(real)
+    if isinstance(inner, sympy.arg):
+        new = sympy.atan2(*inner.args[0].as_real_imag()[::-1], evaluate=False)
+    else:
+        new = sympy.expand_complex(inner)
+    return new.xreplace({d: s for s, d in real.items()})
+
+
 def unsupported(expr: Any) -> Plan:
-    """The error for what is no op."""
+    """The error for what is no op, unless it is a constant."""
+    if isinstance(expr, sympy.Expr) and (found := constant(expr)) is not None:
+        return found
     cure = next((CURES[k] for k in type(expr).__mro__ if k in CURES), DEFAULT)
     raise ExpressionError(f"{text(expr)}: {type(expr).__name__} can't be compiled; {cure}")
 
@@ -698,7 +854,8 @@ HEADS: dict[Any, Handler] = {
     sympy.Add: formula(total),
     sympy.Mul: product,
     sympy.Pow: raised,
-    sympy.log: formula(logarithm),
+    sympy.log: logarithm,
+    **dict.fromkeys((sympy.binomial, sympy.RisingFactorial, sympy.FallingFactorial), gamma_quotient),
     sympy.Abs: simple("abs"),
     sympy.ceiling: simple("ceil"),
     sympy.loggamma: simple("lgamma"),
@@ -741,6 +898,10 @@ HEADS: dict[Any, Handler] = {
     BooleanFalse: lambda expr: boolean(False),
     sympy.Sum: unrolled(total, negated),
     sympy.Product: unrolled(lambda c, *factors: ratio(c, factors, ()), reciprocal),
+    **dict.fromkeys((sympy.re, sympy.im, sympy.arg, sympy.conjugate), by(real_part)),
+    sympy.Contains: by(lambda expr: expr.args[1].as_relational(expr.args[0])),
+    sympy.SingularityFunction: by(lambda expr: expr.rewrite(sympy.Piecewise)),
+    sympy.Poly: by(lambda expr: expr.as_expr()),
     sympy.Subs: resolved,
     sympy.Derivative: resolved,
     sympy.UnevaluatedExpr: formula(lambda c, x: x),

@@ -44,6 +44,7 @@ from gradcompile.passes.contract import turned as upright
 from gradcompile.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, dims_told, parsed
 
 POWERS = 4  # up to this one a power is so many factors of a product, so that A**2*b is A*(A*b)
+MINORS = 6  # rows of an explicit matrix whose determinant is written out, by at most 192 products
 SAMPLES = -1  # the label of the samples' axis
 EXPLICIT = (sympy.MatrixBase,)
 
@@ -370,7 +371,7 @@ def in_dtype(c: Context, n: Node) -> Node:
 def trace(expr: Any) -> Plan:
     """The trace: of a sum that of its terms, of a product a contraction."""
     if isinstance(expr.args[0], EXPLICIT):
-        return heads.of_matrix(expr)
+        return heads.trace(expr)
     terms = [factored(t) for t in summands(expr.args[0])]
     return Plan([p for t in terms for p in t.parts], partial(sum_of_traces, terms=terms))
 
@@ -430,9 +431,13 @@ def squared(c: Context, n: Node, exponent: int) -> Node:
 
 
 def determinant(expr: Any) -> Plan:
-    """The determinant; of an explicit matrix written out."""
-    if isinstance(expr.args[0], EXPLICIT):
-        return heads.of_matrix(expr)
+    """The determinant; of a small explicit matrix by its minors."""
+    matrix = expr.args[0]
+    if isinstance(matrix, EXPLICIT) and matrix.rows <= MINORS:
+        size, entries = int(matrix.rows), list(matrix.flat())
+        kept = [k for k, e in enumerate(entries) if not (e.is_Number and e == 0)]
+        build = partial(heads.by_minors, places=[divmod(k, size) for k in kept], size=size)
+        return Plan([entries[k] for k in kept], build)
     return Plan(expr.args, lambda c, n: apply("det", n))
 
 

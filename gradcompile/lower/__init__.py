@@ -11,19 +11,20 @@ from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
 from gradcompile.lower.arrays import dims_of, lower_arrays
 from gradcompile.lower.expression import literal
-from gradcompile.lower.loopir import Module, texts
-from gradcompile.lower.printer import print_module
+from gradcompile.lower.loopir import Function, Module, texts
+from gradcompile.lower.printer import KEPT, print_module
 from gradcompile.lower.program import Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
+from gradcompile.types import ArrayType, dim_product
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "group_size", "largest",
                                      "settle"),
-           "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "to_float", "to_float32",
-                                              "to_int", "view", "zeros"),
+           "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
+                                              "to_float32", "to_int", "view", "zeros"),
            "gradcompile.runtime.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
                                             "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
@@ -49,7 +50,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if found := [kind for kind in ("float32", "float64") if re.search(rf"\b{kind}\(", text)]:
         imports["numpy"] = found
-    for module in origins(called - set(custom), program.value.type.dtype):
+    dtype = real_of(program)
+    for module in origins(called - set(custom), dtype):
         imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
     for origin, helpers in HELPERS.items():
         if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
@@ -58,12 +60,31 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
         imports["gradcompile.runtime.blas"] = ["connect_blas"]
     imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
-    lanes = size // np.dtype(program.value.type.dtype).itemsize
+    lanes = size // np.dtype(dtype).itemsize
     what = "entries" if arrays else "samples"
     constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
     constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in tables.items()]
+    functions = [annotated(f, program) if f.name == "kernel" else f for f in functions]
     return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
+
+
+def real_of(program: Program) -> str:
+    """The floating-point type that is computed in."""
+    kinds = [a.leaf.type.dtype for a in (*program.params, *program.inputs)] + [program.value.type.dtype]
+    return next((k for k in kinds if k.startswith("float")), "float64")
+
+
+def annotated(kernel: Function, program: Program) -> Function:
+    """The kernel with the types of its arguments, which those who call it from compiled code are held to."""
+    theta = ArrayType((sum(size_of(a.leaf.type.shape) for a in program.params),), real_of(program))
+    shape = program.value.type.shape
+    out = theta if program.gradients else ArrayType((dim_product(*shape) if shape else "_",), theta.dtype)
+    kinds = [a.leaf.type for a in program.inputs]
+    kinds = [t._replace(dtype="int64") if t.dtype == "bool" else t for t in kinds]
+    types = [str(t).removesuffix("[]") for t in (theta, out, *kinds)]
+    texts = (f'{name}: "{t}"' for name, t in zip(kernel.args, types, strict=True))
+    return replace(kernel, args=tuple(t.replace(" ", KEPT) for t in texts))
 
 
 def ops_of(order: Iterable[Node]) -> set[Op]:

@@ -14,9 +14,9 @@ from gradcompile.ops.record import Precedence
 CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = Precedence
 ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
 CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of its arguments on as it is
-WHOLE = {"mod": "({0} % {1} + {1}) % {1}", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
+WHOLE = {"mod": "remainder({0}, {1})", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
          "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
-WHOLE_LEVEL = {"mod": PRODUCT, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
+WHOLE_LEVEL = {"mod": ATOM, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
 OPERATORS = (*ARITHMETIC, *CHOOSING, "const")  # what is no call, and what hands on
 REPEATED = 4  # equal numbers in a row up to which each is written
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates

@@ -8,6 +8,7 @@ from gradcompile.lower.loopir import Function, Line, Module, Statement
 COMMENT_COLUMN = 48
 FEW_LINES = 4  # of a constant that still stands before the functions
 WIDTH = 116
+KEPT = "\0"  # a space at which no line breaks
 WIDEST = 120  # with a comment; one that goes further stands on a line of its own
 
 
@@ -85,7 +86,7 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     for operator, kept in ((" + ", " +\0"), (" - ", " -\0"), (" * ", "\0*\0"), (" / ", "\0/\0")):
         text = text.replace(operator, kept)
     lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return [piece.replace("\0", " ") for piece in lines]
+    return [piece.replace(KEPT, " ") for piece in lines]
 
 
 def line(statement: Line, depth: int) -> str:

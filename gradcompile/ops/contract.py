@@ -23,6 +23,8 @@ Labels = tuple[int, ...]
 def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result: Sequence[int]) -> "Node":
     """The dot node of two operands whose axes bear labels; labels are numbered by first use, so that equals are one.
 
+    Both get one dtype: whole numbers follow the floats beside them.
+
     >>> A, B = ir.leaf("A", ArrayType(("n", 3))), ir.leaf("B", ArrayType((3, 4)))
     >>> contract(A, (7, 2), B, (2, 5), (7, 5))
     <dot float64[n, 4]>
@@ -30,6 +32,8 @@ def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result:
     number: dict[int, int] = {}
     for label in (*la, *lb):
         number.setdefault(label, len(number))
+    dtype = promote(a.type.dtype, b.type.dtype)
+    a, b = (x if x.type.dtype == dtype else ir.apply("cast", x, params=(dtype,)) for x in (a, b))
     return ir.apply("dot", a, b, params=tuple(tuple(number[k] for k in labels) for labels in (la, lb, result)))
 
 

@@ -36,16 +36,12 @@ def function(name: str, names: str, rules: tuple[str | None, ...], value: Value,
             elementwise,
             value,
             emit or f"{name}({arguments})",
+            partials=partials(names, *rules),
+            derivative=derivative(name, names, *rules),
             arity=len(rules),
-            **{"partials": partials(names, *rules), "derivative": derivative(name, names, *rules), **record},
+            **record,
         )
     )
-
-
-def of_layers(cheap: str) -> Callable[["Node"], tuple["Node | None", ...]]:
-    """The partial of tanh: of a layer of a network that from its value alone, or else that by its argument."""
-    near, exact = partials("x", cheap), partials("x", "tanh_slope(x)")
-    return lambda n: near(n) if len(n.type.shape) > 1 else exact(n)
 
 
 def at_most(bound: float, value: float = 2.0) -> dict[str, Any]:
@@ -100,13 +96,13 @@ function("neg", "x", ("-1",), np.negative, "-{0}", precedence=Precedence.UNARY, 
          domain=(ANY,), doc="-x", **EXACT)  # fmt: skip
 function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y != 0 else 0"), np.power,
          "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=16, domain=((0.01, 8.0), (-5.0, 5.0)),
-         tolerance=1e-13, convention="d/dx is 0 where y = 0; d/dy is 0 where x**y = 0",
+         steep=0, tolerance=1e-13, convention="d/dx is 0 where y = 0; d/dy is 0 where x**y = 0",
          doc="x to the power y; NaN for x < 0 unless y is an integer", **at_most(2))  # fmt: skip
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
-         convention="the derivative at 0 is infinite", doc="square root", **EXACT)  # fmt: skip
+         steep=0, convention="the derivative at 0 is infinite", doc="square root", **EXACT)  # fmt: skip
 function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), np.cbrt, exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
          sympy=lambda x: sp("real_root", x, 3), cost=8, domain=(POSITIVE,),
-         convention="real for x < 0; the derivative at 0 is infinite", doc="real cube root",
+         steep=0, convention="real for x < 0; the derivative at 0 is infinite", doc="real cube root",
          **at_most(0.7))  # fmt: skip
 function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
@@ -160,27 +156,20 @@ function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=lambda x:
          sympy=lambda x: sp("log", x, 10), doc="logarithm to base 10", **LOG, **at_most(2))  # fmt: skip
 function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
          exact=lambda x, y: x if x == 0 else real(x * mp("log", y)), sympy=lambda x, y: x * sp("log", y), cost=9,
-         domain=(ANY, POSITIVE), convention="0 where x = 0", doc="x log(y)", **at_most(1.8))  # fmt: skip
+         domain=(ANY, POSITIVE), steep=1, convention="0 where x = 0", doc="x log(y)", **at_most(1.8))  # fmt: skip
 
 # Trigonometric and hyperbolic functions
 
 UNIT = (-0.99, 0.99)
-
-
-def tanh_slope(x: Any) -> Any:
-    """sech(x)**2, without overflow, and without the cancellation of 1 - tanh(x)**2."""
-    e = np.exp(-2 * np.abs(x))
-    return 4 * e / ((1 + e) * (1 + e))
-
-
 function("sin", "x", ("cos(x)",), np.sin, cost=8, domain=(ANY,), doc="sine", **at_most(0.85))
 function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,), doc="cosine", **at_most(0.85))
 function("tan", "x", ("1 + tan(x)*tan(x)",), np.tan, cost=12, domain=((-1.5, 1.5),), tolerance=1e-13,
          doc="tangent", **at_most(2.3))  # fmt: skip
 function("asin", "x", ("1/sqrt((1 - x)*(1 + x))",), np.arcsin, exact=lambda x: real(mp("asin", x)), cost=12,
-         domain=(UNIT,), tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse sine", **at_most(2.5))  # fmt: skip
+         domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse sine",
+         **at_most(2.5))  # fmt: skip
 function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x: real(mp("acos", x)), cost=12,
-         domain=(UNIT,), tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse cosine",
+         domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse cosine",
          **at_most(1.3))  # fmt: skip
 function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,), doc="inverse tangent", **at_most(1.6))
 function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x, y))"), np.arctan2, cost=16,
@@ -188,16 +177,13 @@ function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x,
          **at_most(1.6))  # fmt: skip
 function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,), doc="hyperbolic sine", **at_most(2.3))
 function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,), doc="hyperbolic cosine", **at_most(1.9))
-function("tanh", "x", ("tanh_slope(x)",), np.tanh, cost=12, domain=(ANY,), doc="hyperbolic tangent",
-         convention="of arrays of two axes or more, as layers are, the derivative is 1 - tanh(x)**2: it loses digits",
-         partials=of_layers("1 - tanh(x)*tanh(x)"), **at_most(0.75))  # fmt: skip
-function("tanh_slope", "x", ("-2*tanh(x)*tanh_slope(x)",), tanh_slope, exact=lambda x: mp("sech", x) ** 2,
-         sympy=lambda x: sp("sech", x) ** 2, cost=6, domain=(ANY,), doc="derivative of tanh, sech(x)**2",
-         **at_most(4))  # fmt: skip
+function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
+         convention="the derivative loses digits far from 0: half of them at 10", doc="hyperbolic tangent",
+         **at_most(0.75))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
          doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
 function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,
-         domain=((1.1, 50.0),), convention="NaN for x < 1", doc="inverse hyperbolic cosine",
+         domain=((1.1, 50.0),), steep=-1, convention="NaN for x < 1", doc="inverse hyperbolic cosine",
          **at_most(2.3))  # fmt: skip
 function("atanh", "x", ("1/((1 - x)*(1 + x))",), np.arctanh, exact=lambda x: real(mp("atanh", x)), cost=12,
          domain=(UNIT,), tolerance=1e-13, convention="infinite at -1 and 1, NaN beyond",
@@ -430,7 +416,7 @@ ordered("besselk", lambda x, k: scipy("kv")(k, x), lambda n: bessel_slope(n, -1.
         convention="inf at 0, NaN below", doc="modified Bessel function, second kind")  # fmt: skip
 register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=lambda n: (lambert_slope(n),), cost=40,
             exact=lambda x, k: real(mp("lambertw", x, k)), sympy=lambda x, k: sp("LambertW", x, k),
-            domain=((-0.36, -0.01),), derivative="d lambertw(x)/dx = exp(-lambertw(x))/(1 + lambertw(x))",
+            domain=((-0.36, -0.01),), steep=-1, derivative="d lambertw(x)/dx = exp(-lambertw(x))/(1 + lambertw(x))",
             convention="NaN below -1/e; branch -1 is NaN above 0", accuracy="8 ulp, near -1/e 32 ulp", ulps=8.0,
             tolerance=1e-12, orders=(0, -1), doc="the real w with w exp(w) = x, on branch 0 or -1"))  # fmt: skip
 

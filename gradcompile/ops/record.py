@@ -43,6 +43,8 @@ class Op:
     `select(c, p, 0)` marks a branch that was not taken.
     vjp, jvp (ops of whole arrays): the transpose and the pushforward. reach: which entries of the arguments an adjoint
     of ones and zeros reaches, as a number above 0, where the transpose itself does not tell because values come in.
+    steep: the partial by the first argument is infinite where the argument of this number is 0 though the value is
+    finite, as that of a root; -1 where that is at another place.
     careful: the transpose of an op with branches inside, which is told by `masks.Care` where these matter.
     exact: the function of mpmath, by name or as a callable, for checks in high precision.
     sympy: the SymPy function of the same meaning, by name or as a callable of SymPy arguments.
@@ -61,6 +63,7 @@ class Op:
     vjp: Vjp | None = None
     jvp: Jvp | None = None
     reach: Vjp | None = None
+    steep: int | None = None
     careful: Callable[["Node", "Node", Any], tuple["Node | None", ...]] | None = None
     exact: str | Callable[..., Any] | None = None
     sympy: str | Callable[..., Any] | None = None

@@ -128,7 +128,7 @@ class Training:
     def __post_init__(self) -> None:
         self.params: Sequence[Argument] = self.f.problem.params
         arguments: Sequence[Argument] = self.f.problem.inputs
-        self.inputs = bind.convert_all(arguments, _in_order(self.data, Call(arguments), "data"))
+        self.inputs = bind.fixed(bind.convert_all(arguments, _in_order(self.data, Call(arguments), "data")))
         self.f._route.check(self.inputs)
         self.theta = bind.pack(self.params, _in_order(self.given, Call(self.params), "params"), self.f.dtype)
         samples = batches.axis_of_samples(arguments, self.batch_axis, self.batch_size)

@@ -8,7 +8,7 @@ from gradcompile.passes.hoist import hoist
 from gradcompile.passes.loops import untangle
 from gradcompile.passes.points import joined_branches
 from gradcompile.passes.reroll import reroll
-from gradcompile.passes.simplify import balance, share_reciprocals, simplify
+from gradcompile.passes.simplify import balance, roots_of_powers, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
 
 __all__ = ["Rewrite", "contracted", "finished", "looped", "rerolled", "simplified", "stabilized", "taken_apart"]
@@ -61,7 +61,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
 def finished(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
     """The roots after differentiation, ready to be lowered; labels (adjoint -> its primal) follow what they label."""
     count, keys = len(roots), list(labels)
-    everything = simplified([*roots, *keys, *labels.values()])
+    everything = roots_of_powers(simplified([*roots, *keys, *labels.values()]))
     current = dict(zip(everything[count : count + len(keys)], everything[count + len(keys) :], strict=True))
     result, current = hoist(everything[:count], current)
     live = set(topological(result))

@@ -118,6 +118,7 @@ RULES: dict[str, Callable[[Node, Pairs, Dim], Node]] = {
     "transpose": by_params(lambda params, _: ((0, *shifted(params[0])),)),
     "sum": by_params(lambda params, _: (shifted(params[0]),)),
     "amax": by_params(lambda params, _: (shifted(params[0]),)),
-    **dict.fromkeys(("solve", "det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs"),
-                    stacked_all),
+    **dict.fromkeys(
+        ("solve", "det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs"), stacked_all
+    ),
 }

@@ -6,7 +6,6 @@ put in its place, or None. `share_reciprocals` is the one step that may round di
 
 import math
 from collections.abc import Callable, Sequence
-from functools import reduce
 from operator import attrgetter
 
 import numpy as np
@@ -160,32 +159,52 @@ def double_negative(n: Node) -> Node | None:
 
 
 def power(n: Node) -> Node | None:
-    """Integer powers are multiplications, half-integer ones have a square root more; x**0 is 1 even for NaN.
+    """Integer powers are multiplications, and those of 1/2 square roots; x**0 is 1 even for NaN.
 
-    Rounding is that of the multiplications: a few ulps rather than one. (-0)**0.5 is -0, and (-inf)**0.5 is NaN.
+    Rounding is that of the multiplications: a few ulps rather than one. (-0)**0.5 is -0, and (-inf)**0.5 is NaN. Other
+    half-integer powers stay what they are until they have been differentiated: see `roots_of_powers`.
     """
     x, y = n.args
     if y.op.name != "const" or x.type != n.type:
         return None
-    whole, half = divmod(abs(float(y.value)), 1.0)
-    if half not in (0.0, 0.5) or whole > LARGEST_POWER:
+    size = abs(float(y.value))
+    whole, half = divmod(size, 1.0)
+    if half not in (0.0, 0.5) or whole > LARGEST_POWER or (half and whole and y.value > 0):
         return None
-    roots = [apply("sqrt", x)] if half else []
-    result = reduce(lambda u, v: apply("mul", u, v), [*repeated(x, int(whole)), *roots]) if whole or half else None
-    if result is None:
+    if not size:
         return shaped(const(1.0, n.type.dtype), n)
+    if not half:
+        result = repeated(x, int(whole))
+    else:
+        result = apply("pow", x, const(size, n.type.dtype)) if whole else apply("sqrt", x)
     return result if y.value > 0 else apply("div", const(1.0, n.type.dtype), result)
 
 
-def repeated(x: Node, count: int) -> list[Node]:
-    """x**count by repeated squaring, as a list of at most one factor."""
-    result, square = list[Node](), x
-    while count:
+def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
+    """Half-integer powers as products with a square root: after differentiation, which they would make 0*infinity."""
+    return rebuild(roots, half_power)
+
+
+def half_power(n: Node) -> Node:
+    """x**1.5 = x*sqrt(x), and so on."""
+    if n.op.name != "pow" or n.args[1].op.name != "const" or n.args[0].type != n.type:
+        return rebodied(n, roots_of_powers)
+    whole, half = divmod(float(n.args[1].value), 1.0)
+    if half != 0.5 or not 1 <= whole <= LARGEST_POWER:
+        return n
+    return apply("mul", repeated(n.args[0], int(whole)), apply("sqrt", n.args[0]))
+
+
+def repeated(x: Node, count: int) -> Node:
+    """x**count by repeated squaring, from 1 on."""
+    result, square = None, x
+    while True:
         if count & 1:
-            result = [apply("mul", *result, square) if result else square]
+            result = square if result is None else apply("mul", result, square)
         count >>= 1
-        square = apply("mul", square, square) if count else square
-    return result
+        if not count:
+            return result or square
+        square = apply("mul", square, square)
 
 
 def shaped(x: Node, like: Node) -> Node:

@@ -9,13 +9,14 @@ formula as written.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, is_const, rebuild
+from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
 from gradcompile.passes.scaled import (
     FALLING,
@@ -33,6 +34,7 @@ from gradcompile.passes.scaled import (
     weighted,
 )
 from gradcompile.passes.terms import (
+    FEW,
     ROUNDING,
     clip,
     factors,
@@ -41,6 +43,7 @@ from gradcompile.passes.terms import (
     is_positive,
     joined,
     make,
+    minus,
     multiple,
     number,
     opposite,
@@ -62,6 +65,7 @@ __all__ = ["RULES", "Rewrite", "parts", "square_root", "stabilize", "weighted"]
 Rule = Callable[[Node], Node | None]
 RANGE = {"float64": 1e-40, "float32": 1e-6}  # numbers from here to the inverse are far from the ends of the range
 SHOWN = 80  # characters of a formula in a Rewrite
+KEEP_ZERO = ("add", "hypot", "mul", "div", "neg", "abs", "sqrt", "cbrt")  # 0 where arguments are, all or one of them
 
 
 class Rewrite(NamedTuple):
@@ -162,8 +166,14 @@ def one_minus_sigmoid(n: Node) -> Node | None:
 
 
 def sigmoid_less_half(n: Node) -> Node | None:
-    """c*sigmoid(x) - c/2 = c/2*tanh(x/2)."""
-    return one_less(n, "sigmoid", lambda x, _: scaled(0.5, make("tanh", scaled(0.5, x))), 0.5)
+    """c*sigmoid(x) - c/2 = c/2*tanh(x/2) where |x| < 1; the derivative of tanh loses digits beyond."""
+    return one_less(n, "sigmoid", lambda x, _: centred_sigmoid(x), 0.5)
+
+
+def centred_sigmoid(x: Node) -> Node:
+    """sigmoid(x) - 1/2, accurate near 0."""
+    near = scaled(0.5, make("tanh", scaled(0.5, x)))
+    return make("select", apply("lt", make("abs", x), number(1.0, x)), near, plus(make("sigmoid", x), -0.5))
 
 
 def softplus_less_argument(n: Node) -> Node | None:
@@ -175,6 +185,50 @@ def softplus_less_argument(n: Node) -> Node | None:
         if x is not None and x.op.name == "softplus" and c == -d and y is x.args[0]:
             return scaled(c, make("softplus", make("neg", y)))
     return None
+
+
+def lgamma_difference(n: Node) -> Node | None:
+    """c*lgamma(x + h) - c*lgamma(x) for a number h, by Stirling's series where x > 30."""
+    found = [(a, *split(a)) for a in parts(n)]
+    gammas = [(a, c, x.args[0]) for a, c, x in found if x is not None and x.op.name == "lgamma"][:FEW]
+    for k, (a, c, u) in enumerate(gammas):
+        for b, d, v in gammas[k + 1 :]:
+            h = difference(u, v) if c == -d else None
+            if h is not None and abs(h) <= 10:
+                (c, u, v, h) = (c, u, v, h) if h > 0 else (d, v, u, -h)
+                rest = [x for x, _, _ in found if x is not a and x is not b]
+                return joined(rest, scaled(c, lgamma_rise(u, v, h)))
+    return None
+
+
+def lgamma_rise(u: Node, v: Node, h: float) -> Node:
+    """lgamma(u) - lgamma(v) for u = v + h."""
+    far = clip(v, 30.0, None)
+    shift = make("mul", plus(far, h - 0.5), make("log1p", make("div", number(h, v), far)))
+    ends = minus(stirling(plus(far, h)), stirling(far))
+    series = total([scaled(h, make("log", far)), plus(shift, -h), ends])
+    return make("select", apply("lt", number(30.0, v), v), series, minus(make("lgamma", u), make("lgamma", v)))
+
+
+def stirling(z: Node) -> Node:
+    """1/(12*z) - 1/(360*z**3) + 1/(1260*z**5) - 1/(1680*z**7)."""
+    inverse = make("div", number(1.0, z), z)
+    return make("mul", inverse, polynomial((1 / 12, -1 / 360, 1 / 1260, -1 / 1680), make("mul", inverse, inverse)))
+
+
+def polynomial(coefficients: Sequence[float], x: Node) -> Node:
+    """The polynomial, constant term first, by Horner's rule."""
+    result = number(coefficients[-1], x)
+    for c in reversed(coefficients[:-1]):
+        result = plus(make("mul", x, result), c)
+    return result
+
+
+def difference(u: Node, v: Node) -> float | None:
+    """u - v, if that is a number."""
+    (f, g) = ({x: c for c, x in terms(n)} for n in (u, v))
+    h = f.pop(None, 0.0) - g.pop(None, 0.0)
+    return h if f == g and h != 0 else None
 
 
 def one_minus_erf(n: Node) -> Node | None:
@@ -241,7 +295,7 @@ def log_of_product(n: Node) -> Node | None:
     if c == 0.5 and not below and len(above) == 1 and above[0].op.name == "erfc":
         return log_of_half_erfc(above[0].args[0])
     found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
-    taken = [y for y, _ in found if y.op.name in ("exp", "sigmoid")]
+    taken = [y for y, _ in found if is_exp(y)]
     sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
     if len(found) == 1 and c == 1 and not taken:
         return None
@@ -258,6 +312,51 @@ def log_of_half_erfc(u: Node) -> Node:
     upper = plus(make("log_erfc", u), -math.log(2.0))
     lower = make("log1p", scaled(-0.5, make("erfc", make("neg", u))))
     return make("select", apply("lt", u, number(0.0, u)), lower, upper)
+
+
+def log_of_factors(n: Node) -> Node | None:
+    """log(b**y*exp(u)/gamma(x)*...) = y*log(b) + u - lgamma(x) + ... where a factor leaves the range of floats.
+
+    Within it the formula stays, since large logarithms lose the digits that the product has.
+    """
+    x = n.args[0]
+    c, above, below = fraction(x)
+    found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
+    if not any(y.op.name in FAR for y, _ in found) or (len(found) == 1 and found[0][0].op.name == "pow"):
+        return None
+    small, large = (number(RANGE[n.type.dtype] ** p, n) for p in (7, -7))
+    taken = [(y, sign) for y, sign in found if y.op.name in FAR or y.op.name in LOGARITHMS]
+    sizes = [make("abs", y) for y in dict.fromkeys([y for y, _ in taken] + [x])]
+    inside = [apply(name, *pair) for s in sizes for name, pair in (("lt", (small, s)), ("lt", (s, large)))]
+    logs = [scaled(sign, log_of_factor(y)) for y, sign in taken]
+    plain = quotient(c, [y for y in above if (y, 1.0) not in taken], [y for y in below if (y, -1.0) not in taken], n)
+    logs += [] if is_const(plain, 1.0) else [make("log", plain)]
+    return make("select", apply("and", *inside), n, total(logs))
+
+
+def log_of_factor(y: Node) -> Node:
+    """The logarithm of a factor that may be beyond the range of floats; NaN where its sign is not known."""
+    u = y.args[0]
+    if y.op.name == "pow":
+        return make("xlogy", y.args[1], u)
+    if y.op.name == "gamma":
+        return make("select", apply("lt", number(0.0, u), u), make("lgamma", u), number(math.nan, u))
+    return log_of_bessel(y) if y.op.name in FAR else LOGARITHMS[y.op.name](u)
+
+
+def log_of_bessel(y: Node) -> Node:
+    """log(I_k(x)) = x - log(2*pi*x)/2 + log(1 - (m - 1)/(8*x) + ...), m = 4*k**2, and K_k likewise, far from 0."""
+    u, (k,), sign = y.args[0], y.params, -1.0 if y.op.name == "besseli" else 1.0
+    inverse = make("div", number(0.125, u), u)
+    series = number(1.0, u)
+    for j in range(8, 0, -1):
+        term = make("mul", scaled(sign * (4 * k * k - (2 * j - 1) ** 2) / j, inverse), series)
+        series = plus(term, 1.0)
+    root = scaled(-0.5, make("log", scaled(2 / math.pi if sign > 0 else 2 * math.pi, u)))
+    return total([scaled(-sign, u), root, make("log", series)])
+
+
+FAR = frozenset({"pow", "gamma", "besseli", "besselk"})
 
 
 def is_positive_sum(x: Node) -> bool:
@@ -277,9 +376,6 @@ def log_in_parts(c: float, found: Sequence[tuple[Node, float]], sums: dict[Node,
     for x, sign in [*found, *([(number(c, like), 1.0)] if c != 1 else [])]:
         if is_exp(x):
             high.append(scaled(sign, x.args[0]))
-        elif x.op.name == "sigmoid":  # log(sigmoid(u)) = min(u, 0) - log(1 + exp(-|u|))
-            high.append(scaled(sign, clip(x.args[0], None, 0.0)))
-            low.append(scaled(-sign, make("softplus", make("neg", make("abs", x.args[0])))))
         else:
             mantissa = sums[x].mantissa if x in sums else x
             steps.append(scaled(sign, make("log_high", mantissa)))
@@ -454,7 +550,18 @@ def inverse(n: Node) -> Node | None:
         return x.args[0]
     if x.op.name == "neg" and (n.op.name, x.args[0].op.name) in INVERSES and n.op.name != "log1p":
         return make("neg", x.args[0].args[0])
-    return make("abs", x.args[0]) if (n.op.name, x.op.name) == ("acosh", "cosh") else None
+    if (n.op.name, x.op.name) == ("acosh", "cosh"):
+        return make("abs", x.args[0])
+    return half_logit(x) if n.op.name == "atanh" else None
+
+
+def half_logit(x: Node) -> Node | None:
+    """atanh(2*sigmoid(u) - 1) = u/2."""
+    c, y = split(x)
+    if y is None or y.op.name != "select" or abs(c) != 2 or y.args[2].op.name != "add":
+        return None
+    found = next((a.args[0] for a in y.args[2].args if a.op.name == "sigmoid"), None)
+    return scaled(0.25 * c, found) if found is not None and centred_sigmoid(found) is y else None
 
 
 INVERSES = {("atanh", "tanh"), ("asinh", "sinh"), ("log1p", "expm1"), ("tan", "atan"), ("sinh", "asinh")}
@@ -471,6 +578,47 @@ def lgamma_of_exp(n: Node) -> Node | None:
 
 
 # Quotients
+
+
+def ratio_near_zero(n: Node) -> Node | None:
+    """f(x)/x by its power series near 0, where the derivative cancels, for f with f(0) = 0; sin(x)/x = sinc(x)."""
+    for f in fraction(n.args[0])[1]:
+        if f.op.name not in SERIES and f.op.name != "sin":
+            continue
+        x, below = f.args[0], n.args[1]
+        r = multiple(x, below)
+        if r is None:
+            continue
+        if f.op.name == "sin":
+            return replaced_once(n.args[0], f, scaled(r, make("sinc", x)))
+        limit, is_even, coefficients = SERIES[f.op.name]
+        z = clip(x, -limit, limit)
+        near = scaled(r, polynomial(coefficients, make("mul", z, z) if is_even else z))
+        return make("select", apply("lt", make("abs", x), number(limit, x)), replaced_once(n.args[0], f, near), n)
+    return None
+
+
+def odd(limit: float, coefficient: Callable[[int], float], count: int) -> tuple[float, bool, tuple[float, ...]]:
+    """The series of an odd function f, as f(x)/x in powers of x**2: to where, and its coefficients."""
+    return limit, True, tuple(map(coefficient, range(count)))
+
+
+def arc(k: int) -> float:
+    """(2*k)!/(4**k*k!**2*(2*k + 1)), of asin(x)/x."""
+    return math.comb(2 * k, k) / 4.0**k / (2 * k + 1)
+
+
+SERIES: dict[str, tuple[float, bool, tuple[float, ...]]] = {  # f(x)/x: up to which |x|, whether in x**2, coefficients
+    "sinh": odd(0.5, lambda k: 1 / math.factorial(2 * k + 1), 8),
+    "tanh": odd(0.25, lambda k: 4 ** (k + 1) * (4 ** (k + 1) - 1) * BERNOULLI[k] / math.factorial(2 * k + 2), 10),
+    "atan": odd(0.25, lambda k: (-1) ** k / (2 * k + 1), 13),
+    "atanh": odd(0.25, lambda k: 1 / (2 * k + 1), 13),
+    "asin": odd(0.25, arc, 12),
+    "asinh": odd(0.25, lambda k: (-1) ** k * arc(k), 12),
+    "erf": odd(0.5, lambda k: 2 / math.sqrt(math.pi) * (-1) ** k / math.factorial(k) / (2 * k + 1), 12),
+    "expm1": (0.25, False, tuple(1 / math.factorial(k + 1) for k in range(12))),
+    "log1p": (0.0625, False, tuple((-1) ** k / (k + 1) for k in range(14))),
+}
 
 
 def logistic(n: Node) -> Node | None:
@@ -500,7 +648,7 @@ def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
         argument = x if is_const(y, 0.0) else scaled(2.0, x)
         if e in fraction(top)[1]:
             return replaced_once(top, e, make("sigmoid", argument))
-        if is_const(y, 0.0):
+        if is_const(y, 0.0) and not any(map(overflows, fraction(top)[1])):
             return make("mul", top, make("sigmoid", make("neg", x)))
     return None
 
@@ -508,30 +656,6 @@ def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
 def over(x: Node, c: float) -> Node:
     """x/c."""
     return x if c == 1 else make("div", x, number(c, x))
-
-
-def tanh_of_exps(n: Node) -> Node | None:
-    """expm1(x)/(c*exp(x) + c) = tanh(x/2)/c, and sinh(x)/cosh(x) = tanh(x)."""
-    c, below = factors(n.args[1])
-    top = n.args[0]
-    above = fraction(top)[1]
-    if len(below) != 1 or c == 0:
-        return None
-    if below[0].op.name == "cosh":
-        f, t = make("sinh", below[0].args[0]), below[0].args[0]
-    else:
-        found = positive_exps(below[0]) or []
-        if len(found) != 2 or found[0][0] != found[1][0]:
-            return None
-        (k, u), (_, v) = found
-        u, v = (v, u) if is_const(u, 0.0) else (u, v)
-        if is_const(v, 0.0):
-            f, t, c = make("expm1", u), scaled(0.5, u), c * k
-        elif v is make("neg", u):
-            f, t, c = make("sinh", u), u, 2 * c * k
-        else:
-            return None
-    return over(replaced_once(top, f, make("tanh", t)), c) if f in above else None
 
 
 def bernoulli(n: Node) -> Node | None:
@@ -697,19 +821,60 @@ def square_root(t: Node) -> Node | None:
 
 
 def x_log_x(n: Node) -> Node | None:
-    """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2."""
+    """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2.
+
+    So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)).
+    """
     c, found = factors(n)
     for log in (x for x in found if x.op.name in ("log", "log1p")):
         rest, u = without(found, log), log.args[0]
         inside = set(fraction(u)[1]) if log.op.name == "log" else set()
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
-        if x is None:
-            continue
-        entropy = make("xlogy", x, u if log.op.name == "log" else x)
-        if log.op.name == "log1p":
-            entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), entropy)
-        return quotient(c, [*without(rest, x), entropy], (), n)
+        if log.op.name == "log":
+            likely = [f for f in rest if f is x or f.op.name in KEEP_ZERO]
+            zeros = {*zeros_with(u), *([] if x is None else [x])} if likely else set()
+            taken = [f for f in likely if vanishes(f, zeros)]
+            if taken:
+                entropy = make("xlogy", product(taken) or n, u)
+                return quotient(c, [*(f for f in rest if f not in taken), entropy], (), n)
+        elif x is not None:
+            entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), make("xlogy", x, x))
+            return quotient(c, [*without(rest, x), entropy], (), n)
     return None
+
+
+def zeros_with(u: Node) -> set[Node]:
+    """What is 0 wherever u is: for hypot(x, y) and for x**2 + y**2 also x and y."""
+    found, pending = set[Node](), [u]
+    while pending and len(found) < FEW:
+        n = pending.pop()
+        found.add(n)
+        if n.op.name in ("hypot", "abs", "sqrt", "cbrt", "neg") or (n.op.name == "mul" and n.args[0] is n.args[1]):
+            pending += n.args
+        elif n.op.name == "add" and all(square_root(t) is not None for t in n.args):
+            pending += [x for t in n.args if len({*fraction(t)[1]}) == 1 for x in fraction(t)[1][:1]]
+    return found
+
+
+def vanishes(n: Node, zeros: Set[Node]) -> bool:
+    """Whether a node is 0 where some others are, as far as a few nodes tell."""
+    order, pending = list[Node](), [n]
+    while pending:
+        x = pending.pop()
+        order.append(x)
+        if len(order) > 2 * FEW:
+            return False
+        pending += () if x in zeros or x.op.name not in KEEP_ZERO else x.args
+    gone = set(zeros)
+    for x in reversed(order):
+        if x.op.name in ("add", "hypot"):
+            is_zero = gone.issuperset(x.args)
+        else:
+            above = x.args[:1] if x.op.name == "div" else x.args
+            is_zero = x.op.name in KEEP_ZERO and not gone.isdisjoint(above)
+        if is_zero:
+            gone.add(x)
+    return n in gone
 
 
 def is_one_plus(x: Node, u: Node) -> bool:
@@ -717,16 +882,17 @@ def is_one_plus(x: Node, u: Node) -> bool:
     return x.op.name == "add" and multiple(x, plus(u, 1.0)) == 1
 
 
-LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_product, log_sum_exp)
+LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_factors, log_of_product, log_sum_exp)
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),
-        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps),
+        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps,
+          lgamma_difference),
     ),
     "log": (*LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),
     "lgamma": (lgamma_of_exp,),
-    "div": (tanh_of_exps, bernoulli, logistic, quotient_of_exps),
+    "div": (bernoulli, ratio_near_zero, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
     "mul": (x_log_x, product_of_exps),
     "pow": (power_of_exps,),

@@ -146,9 +146,7 @@ def positive_exps(n: Node) -> list[tuple[float, Node]] | None:
     return [(c, number(0.0, n) if x is None else x.args[0]) for c, x in found]
 
 
-def opposite(
-    n: Node, name: str, sign: float = 1.0
-) -> tuple[list[Node], float, Node, Callable[[Node], Node]] | None:
+def opposite(n: Node, name: str, sign: float = 1.0) -> tuple[list[Node], float, Node, Callable[[Node], Node]] | None:
     """In a sum, terms c*f(u), or a view of that, and -sign*c for a function: the other terms, c, f(u), and the view."""
     found = terms(n)
     numbers = {c: k for k, (c, x) in enumerate(found) if x is None}

@@ -5,9 +5,10 @@ Compiled code checks no type and no shape, so everything is checked here. What i
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _INT64 = np.dtype("int64")
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
 _COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
+_EXACT = 1 << 53  # whole numbers below are told apart in float64
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
 _MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
@@ -234,10 +236,12 @@ def check_out(out: Any, size: int, dtype: np.dtype[Any]) -> None:
         raise ArgumentError(f"out is not contiguous (strides {out.strides}); pass no slice with steps")
 
 
-def check_apart(out: np.ndarray, theta: np.ndarray) -> None:
-    """Raise if the gradient would be written over theta, which is still read while it is."""
-    if np.may_share_memory(out, theta):
-        raise ArgumentError("out shares memory with theta, which is read until the gradient is complete; pass another")
+def check_apart(out: np.ndarray, names: Iterable[str], values: Iterable[Any]) -> None:
+    """Raise if the gradient would be written over an array that is still read while it is."""
+    for name, value in zip(names, values, strict=True):
+        if isinstance(value, np.ndarray) and np.may_share_memory(out, value):
+            cure = f"make it with np.empty({len(out)}, '{out.dtype.name}')"
+            raise ArgumentError(f"out shares memory with {name}, which is read until the gradient is complete; {cure}")
 
 
 def _short(value: object) -> str:
@@ -316,9 +320,21 @@ def make_value(
         shape = () if scalar else shape_of(inputs)
         out = np.empty(0 if scalar else math.prod(shape), dtype)
         value = route.choose(inputs)(theta, out, *inputs)
+        if kind.kind == "i":
+            check_whole(value if scalar else out)
         return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
 
     return call
+
+
+def check_whole(found: Any) -> None:
+    """Raise if a result of whole numbers may not be what was computed: a kernel writes them as floats."""
+    largest = np.max(np.abs(np.asarray(found, np.float64)), initial=0.0)
+    if largest >= _EXACT:
+        raise ArgumentError(
+            f"the result holds whole numbers of 2**53 and more, as {largest:.0f}, which floats do not "
+            "tell apart; subtract what they have in common from the inputs, or compute it with NumPy"
+        )
 
 
 def make_call(
@@ -343,7 +359,7 @@ def _general_call(
     """The call for any arguments."""
     arguments, count, places = takes.arguments, len(params), places_of(params)
     dtype, size = _DTYPES[params[0].leaf.type.dtype], places[-1][1]
-    is_symbol = "out" in takes.known
+    is_symbol, names = "out" in takes.known, [a.name for a in arguments[count:]]
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
         if is_symbol and out is not None:
@@ -352,6 +368,7 @@ def _general_call(
         route.check(values[count:])
         if out is not None:
             check_out(out, size, dtype)
+            check_apart(out, names, values[count:])
         grad = np.empty(size, dtype) if out is None else out
         loss = route.choose(values[count:])(_packed(places, values[:count], dtype), grad, *values[count:])
         if out is not None:
@@ -450,7 +467,8 @@ def fun(theta, out=None):
             if out is None:
                 grad = empty(shape, dtype)
                 return run(theta, grad{inputs}), grad
-            if out.shape == shape and out.dtype is dtype and out.flags.carray and not overlap(out, theta):
+            fits = out.shape == shape and out.dtype is dtype and out.flags.carray and not overlap(out, theta)
+            if fits and is_apart(out):
                 return run(theta, out{inputs}), out
     except (AttributeError, TypeError):
         pass
@@ -496,31 +514,37 @@ def flat(route: Route, inputs: Sequence[Any], theta: Any, size: int) -> tuple[fl
     """The loss and its gradient as one vector, for once: without what a bound function prepares for many calls."""
     converted = convert_all(route.inputs, inputs, _COPIED)
     route.check(converted)
-    return evaluate(route.choose(converted), converted, theta, size, _DTYPES[route.dtype])
-
-
-def evaluate(
-    run: Callable[..., float], inputs: Sequence[Any], theta: Any, size: int, dtype: np.dtype[Any], out: Any = None
-) -> tuple[float, np.ndarray]:
-    """The loss and its gradient at a theta that is checked first, written into out if that is given and fits."""
-    theta = convert_theta(theta, size, dtype)
-    if out is not None:
-        check_out(out, size, dtype)
-        check_apart(out, theta)
-    grad = np.empty(size, dtype) if out is None else out
-    return run(theta, grad, *inputs), grad
+    kind = _DTYPES[route.dtype]
+    grad = np.empty(size, kind)
+    return route.choose(converted)(convert_theta(theta, size, kind), grad, *converted), grad
 
 
 def make_bound(
     route: Route, params: Sequence[Argument], converted_inputs: Sequence[Any], size: int, dtype: str
 ) -> Callable[..., tuple[float, np.ndarray]]:
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
+    converted_inputs = fixed(converted_inputs)
     route.check(converted_inputs)
     kernel, run = route.kernel, route.choose(converted_inputs)
     kind = _DTYPES[dtype]
 
-    def checked(theta: Any, out: np.ndarray | None) -> tuple[float, np.ndarray]:
-        return evaluate(run, converted_inputs, theta, size, kind, out)
+    names = [a.name for a in route.inputs]
+    last = ref(np.empty(0))  # the vector that was found to be apart from the inputs
+
+    def is_apart(out: np.ndarray) -> bool:
+        nonlocal last
+        if last() is not out:
+            check_apart(out, names, converted_inputs)
+            last = ref(out)
+        return True
+
+    def checked(theta: Any, out: Any) -> tuple[float, np.ndarray]:
+        theta = convert_theta(theta, size, kind)
+        if out is not None:
+            check_out(out, size, kind)
+            check_apart(out, ("theta", *names), (theta, *converted_inputs))
+        grad = np.empty(size, kind) if out is None else out
+        return run(theta, grad, *converted_inputs), grad
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
@@ -531,7 +555,13 @@ def make_bound(
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
     known |= {"run": run, "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
+    known["is_apart"] = is_apart
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
+
+
+def fixed(values: Sequence[Any]) -> list[Any]:
+    """The same arrays under headers of their own, so that no shape changes that has been checked."""
+    return [v.view() if isinstance(v, np.ndarray) else v for v in values]
 
 
 def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], ...] | None:

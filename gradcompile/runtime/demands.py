@@ -1,7 +1,7 @@
 """What a graph of arrays demands of a call, beyond shapes that agree: lengths that suffice, and indices inside axes.
 
-Compiled code checks neither. What is known when the loss is written is checked there; the rest depends on the lengths
-of named dimensions and on the values of integer inputs.
+Compiled code checks no length, and makes NaN of an index outside. What is known when the loss is written is checked
+there; the rest depends on the lengths of named dimensions and on the values of integer inputs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +82,10 @@ class Index(NamedTuple):
         x, length = np.asarray(x), dim_value(self.length, lengths)
         if not x.size or (x.min() >= -length and x.max() < length):
             return
-        at = tuple(map(int, np.argwhere((x < -length) | (x >= length))[0]))
+        outside = np.argwhere((x < -length) | (x >= length))
+        if not len(outside):  # another thread has changed it since; the kernel looks as well
+            return
+        at = tuple(map(int, outside[0]))
         entry = f"an entry of {name}" if self.views else f"{name}[{', '.join(map(str, at))}]" if at else name
         inside = f"so an index is {-length} to {length - 1}" if length else "so there is no index"
         raise ArgumentError(f"{entry} is {int(x[at])}; {self.what.format(length)}, {inside}")

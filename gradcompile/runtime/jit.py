@@ -24,7 +24,8 @@ from gradcompile.runtime.native import dispatcher, remember
 
 _warned: set[str] = set()
 _entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
-_LONG = re.compile(r'(^@jit\ndef [^"]*"""[^"]*"""\n)((?:    .*\n|\n){2000,})', re.MULTILINE)  # a head, and 2000 lines
+_HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
+_LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
 
 

@@ -9,11 +9,12 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
     to_float(k)              an integer as float64; to_float32(k) as float32
     to_int(x)                a float's integral part; any value if that is out of range
     at_most(x, bound)       x, or the bound where x is above it; at_least(x, bound) likewise; a NaN x stays
+    remainder(k, d)          the remainder of integers, with the sign of d; 0 for d = 0
     sqrt fabs floor ceil rint trunc copysign fmod
     rarely(slow, condition, fast, x, ...)
                              slow(x, ...) where the condition holds, else fast; compiled code enters slow, which is a
                              function of the subset, only if some lane needs it
-    lanes(start, stop)       the indices of a loop whose iterations do not depend on each other
+    lanes(start, stop)       the indices of a loop of which neighbouring turns may take each statement together
     zeros(shape, like)       a local array with the dtype of another; empty(shape, like); full(shape, value, like)
     integers(shape)          a local array of integers
     view(array, offset, shape)
@@ -31,8 +32,8 @@ import numpy as np
 
 __all__ = [
     "at_least", "at_most", "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "fold", "from_bits",
-    "from_bits32", "full", "integers", "lanes", "rarely", "rint", "sqrt", "to_float", "to_float32", "to_int", "trunc",
-    "view", "zeros",
+    "from_bits32", "full", "integers", "lanes", "rarely", "remainder", "rint", "sqrt", "to_float", "to_float32",
+    "to_int", "trunc", "view", "zeros",
 ]  # fmt: skip
 
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
@@ -274,6 +275,15 @@ def fmod(x: Any, y: Any) -> Any:
     """
     defined = math.isfinite(x) and y != 0
     return _like(math.fmod(x, y) if defined and y == y else math.nan, x, y)
+
+
+def remainder(k: int, d: int) -> int:
+    """The remainder of integers, with the sign of the divisor; 0 where that is 0.
+
+    >>> remainder(-7, 3), remainder(7, -3), remainder(7, 0)
+    (2, -2, 0)
+    """
+    return int(k) % int(d) if d else 0
 
 
 def rarely(slow: Callable[..., Any], condition: bool, fast: Any, *args: Any) -> Any:

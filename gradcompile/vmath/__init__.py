@@ -49,7 +49,6 @@ from gradcompile.vmath.double import (
     sqrt,
     tan,
     tanh,
-    tanh_slope,
     x_over_expm1,
     xlogy,
 )
@@ -58,5 +57,5 @@ __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "erfcx",
     "exp", "exp2", "exp_sum", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10",
     "log_cosh", "log_erfc", "log_high", "log_low", "maximum", "minimum", "mod", "power", "rint", "sech", "sigmoid",
-    "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "tanh_slope", "x_over_expm1", "xlogy",
+    "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1", "xlogy",
 ]  # fmt: skip

@@ -30,7 +30,7 @@ __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "erfcx",
     "exp", "exp2", "exp_sum", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10",
     "log_cosh", "log_erfc", "log_high", "log_low", "maximum", "minimum", "mod", "power", "rint", "sech", "sigmoid",
-    "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "tanh_slope", "x_over_expm1", "xlogy",
+    "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1", "xlogy",
 ]  # fmt: skip
 
 TAKES = ("float64",)  # what the functions are called with
@@ -272,7 +272,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
     >>> float(tanh(0.0))
     0.0
     """
-    y = at_most(fabs(x), 354.0)
+    y = at_most(fabs(x), 20.0)
     shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
     k = shifted - HALF_SHIFT
     high = fma(-k, 0.5 * LN2[0], y)
@@ -286,40 +286,6 @@ def tanh(x):  # type: ignore[no-untyped-def]
     p = fma(p, r2, TANH[0])
     rest = fma(p, r * r2, -low)
     return copysign(tanh_beside(from_bits(bits(shifted) << 52) + 1.0, high, rest), x)
-
-@jit
-def _tanh_slope_far(x):  # type: ignore[no-untyped-def]
-    """sech(x)**2 beyond 354."""
-    return 4.0 * _fall(2.0 * x)
-
-
-@jit
-def tanh_slope(x):  # type: ignore[no-untyped-def]
-    """The derivative of tanh, which is sech(x)**2, at most 4 ulp.
-
-    4*s*(1 - t**2)/(s + 1 + (s - 1)*t)**2 for t = tanh(r) and s = 2**k, all of which tanh(x) computes as well.
-
-    >>> float(tanh_slope(0.0))
-    1.0
-    """
-    y = at_most(fabs(x), 354.0)
-    shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
-    k = shifted - HALF_SHIFT
-    high = fma(-k, 0.5 * LN2[0], y)
-    low = k * (0.5 * LN2[1])
-    r = high - low
-    r2 = r * r
-    p = fma(r2, TANH[5], TANH[4])
-    p = fma(p, r2, TANH[3])
-    p = fma(p, r2, TANH[2])
-    p = fma(p, r2, TANH[1])
-    p = fma(p, r2, TANH[0])
-    rest = fma(p, r * r2, -low)
-    t = high + rest
-    plus = from_bits(bits(shifted) << 52) + 1.0
-    inverse = 1.0 / fma(plus - 2.0, t, plus)
-    slope = 4.0 * fma(-t, t, 1.0) * inverse * ((plus - 1.0) * inverse)
-    return rarely(_tanh_slope_far, fabs(x) > 354.0, slope, x)
 
 
 @jit

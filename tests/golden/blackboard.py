@@ -7,7 +7,7 @@ from gradcompile.runtime.jit import jit
 
 
 @jit
-def kernel(theta, grad, x, y):
+def kernel(theta: "float64[1]", grad: "float64[1]", x: "float64", y: "float64"):
     """Write the gradient to grad and return the loss."""
     w = theta[0]
     diff = w * x - y                              # w*x - y

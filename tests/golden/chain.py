@@ -12,7 +12,7 @@ LANES = 16  # samples that are computed side by side
 
 
 @jit
-def kernel(theta, grad):
+def kernel(theta: "float64[60]", grad: "float64[60]"):
     """Write the gradient to grad and return the loss."""
     partial = zeros((1, LANES), theta)
     totals = zeros((1, 1), theta)

@@ -32,10 +32,14 @@ def samples(total, grad, start, stop, theta, row, column, value):
             for i in lanes(0, m):
                 row_b_i = row_b[i]
                 place = row_b_i + 5 if row_b_i < 0 else row_b_i
-                picked[j, i] = U[place, j]        # U[row]
+                both = (0 <= place) & (place < 5)
+                place_2 = place if both else 0
+                picked[j, i] = U[place_2, j] if both else float("nan")  # U[row]
                 column_b_i = column_b[i]
-                place_2 = column_b_i + 4 if column_b_i < 0 else column_b_i
-                picked_2[j, i] = V[place_2, j]    # V[column]
+                place_3 = column_b_i + 4 if column_b_i < 0 else column_b_i
+                both_2 = (0 <= place_3) & (place_3 < 4)
+                place_4 = place_3 if both_2 else 0
+                picked_2[j, i] = V[place_4, j] if both_2 else float("nan")  # V[column]
 
         d_diff = view(work, 512, (m,))
         partial[:] = 0.0
@@ -49,12 +53,14 @@ def samples(total, grad, start, stop, theta, row, column, value):
         for j in range(2):
             for i in range(m):
                 row_b_i_2 = row_b[i]
-                place_3 = row_b_i_2 + 5 if row_b_i_2 < 0 else row_b_i_2
+                place_5 = row_b_i_2 + 5 if row_b_i_2 < 0 else row_b_i_2
+                place_6 = place_5 if (0 <= place_5) & (place_5 < 5) else 0
                 d_diff_i = d_diff[i]
-                d_U[place_3, j] += d_diff_i * picked_2[j, i]  # dL/dU
+                d_U[place_6, j] += d_diff_i * picked_2[j, i]  # dL/dU
                 column_b_i_2 = column_b[i]
-                place_4 = column_b_i_2 + 4 if column_b_i_2 < 0 else column_b_i_2
-                d_V[place_4, j] += d_diff_i * picked[j, i]  # dL/dV
+                place_7 = column_b_i_2 + 4 if column_b_i_2 < 0 else column_b_i_2
+                place_8 = place_7 if (0 <= place_7) & (place_7 < 4) else 0
+                d_V[place_8, j] += d_diff_i * picked[j, i]  # dL/dV
 
 
 @jit
@@ -83,7 +89,7 @@ def finish(grad, theta, total, row, column, value):
 
 
 @jit
-def kernel(theta, grad, row, column, value):
+def kernel(theta: "float64[18]", grad: "float64[18]", row: "int64[n]", column: "int64[n]", value: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = row.shape[0]
     grad[:] = 0.0

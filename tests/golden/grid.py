@@ -11,7 +11,7 @@ LANES = 16  # samples that are computed side by side
 
 
 @jit
-def kernel(theta, grad):
+def kernel(theta: "float64[72]", grad: "float64[72]"):
     """Write the gradient to grad and return the loss."""
     U_0_0 = theta[0]
     d_U = zeros(72, theta)

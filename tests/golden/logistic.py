@@ -57,7 +57,7 @@ def finish(grad, theta, total, X, y):
 
 
 @jit
-def kernel(theta, grad, X, y):
+def kernel(theta: "float64[4]", grad: "float64[4]", X: "float64[n, 3]", y: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = X.shape[0]
     tree = zeros((LEVELS, 5), theta)

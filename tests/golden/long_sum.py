@@ -8,7 +8,10 @@ from gradcompile.runtime.jit import jit
 
 
 @jit
-def kernel(theta, grad, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15, x16, x17, x18, x19):
+def kernel(theta: "float64[1]", grad: "float64[1]", x0: "float64", x1: "float64", x2: "float64", x3: "float64",
+        x4: "float64", x5: "float64", x6: "float64", x7: "float64", x8: "float64", x9: "float64", x10: "float64",
+        x11: "float64", x12: "float64", x13: "float64", x14: "float64", x15: "float64", x16: "float64",
+        x17: "float64", x18: "float64", x19: "float64"):
     """Write the gradient to grad and return the loss."""
     w = theta[0]
     wx1 = w * x1                                  # w*x1

@@ -123,7 +123,7 @@ def finish(grad, theta, total, points):
 
 
 @jit
-def kernel(theta, grad, points):
+def kernel(theta: "float64[9]", grad: "float64[9]", points: "float64[n, 2]"):
     """Write the gradient to grad and return the loss."""
     n = points.shape[0]
     grad[:] = 0.0

@@ -42,7 +42,7 @@ def finish(grad, theta, total, n_2, grad_2):
 
 
 @jit
-def kernel(theta, grad, n_2, grad_2):
+def kernel(theta: "float64[2]", grad: "float64[2]", n_2: "float64[n]", grad_2: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = n_2.shape[0]
     tree = zeros((LEVELS, 3), theta)

@@ -100,7 +100,8 @@ def samples(total, grad, start, stop, theta, X, t):
 
         partial_2[:] = 0.0
         for i in lanes(0, m):
-            partial_2[i % LANES] += -picked[i]
+            t_b_i_2 = t_b[i]
+            partial_2[i % LANES] += -(picked[i] if (-2 <= t_b_i_2) & (t_b_i_2 < 2) else float("nan"))
         total[0] += fold(partial_2)
 
         d_relu = view(work, 2304, (4, m))
@@ -149,7 +150,7 @@ def finish(grad, theta, total, X, t):
 
 
 @jit
-def kernel(theta, grad, X, t):
+def kernel(theta: "float64[26]", grad: "float64[26]", X: "float64[n, 3]", t: "int64[n]"):
     """Write the gradient to grad and return the loss."""
     n = X.shape[0]
     grad[:] = 0.0

@@ -42,7 +42,7 @@ def finish(grad, theta, total, x, y):
 
 
 @jit
-def kernel(theta, grad, x, y):
+def kernel(theta: "float64[2]", grad: "float64[2]", x: "float64[n]", y: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
     tree = zeros((LEVELS, 3), theta)

@@ -9,7 +9,7 @@ from gradcompile.runtime.jit import jit
 
 
 @jit
-def kernel(theta, grad):
+def kernel(theta: "float64[2]", grad: "float64[2]"):
     """Write the gradient to grad and return the loss."""
     w = theta[0]
     x = theta[1]

@@ -21,7 +21,7 @@ def values(out, start, stop, theta, x):
 
 
 @jit
-def kernel(theta, out, x):
+def kernel(theta: "float64[3]", out: "float64[n]", x: "float64[n]"):
     """Write the value of every sample to out and return their number."""
     n = x.shape[0]
     values(out, 0, n, theta, x)

@@ -40,7 +40,7 @@ def finish(grad, theta, total, x, y):
 
 
 @jit
-def kernel(theta, grad, x, y):
+def kernel(theta: "float32[1]", grad: "float32[1]", x: "float32[n]", y: "float32[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
     tree = zeros((LEVELS, 2), theta)

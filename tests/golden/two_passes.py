@@ -70,7 +70,7 @@ def finish(grad, theta, total, total_2, total_3, x):
 
 
 @jit
-def kernel(theta, grad, x):
+def kernel(theta: "float64[1]", grad: "float64[1]", x: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
     tree = zeros((LEVELS, 1), theta)

@@ -370,7 +370,18 @@ def lift_numbers(x: Any, like: str) -> Node:
 
 
 def lift_all(*operands: Any) -> list[Node]:
-    """The nodes of operands of one operation; numbers take the widest dtype among the arrays."""
+    """The nodes of operands of one operation; numbers take the widest dtype among the arrays.
+
+    Beside float32 all floats are float32, also those that were made of whole numbers or of truth values.
+    """
     dtypes = [a.node.type.dtype for a in operands if isinstance(a, Array)]
-    like = max(dtypes, key=DTYPES.index, default="float64")
-    return [lift(a, like) for a in operands]
+    like = "float32" if "float32" in dtypes else max(dtypes, key=DTYPES.index, default="float64")
+    found = [lift(a, like) for a in operands]
+    return [single(n) if like == "float32" and n.type.dtype == "float64" else n for n in found]
+
+
+def single(n: Node) -> Node:
+    """A node in float32; a leaf stays, as arrays of two dtypes are refused together."""
+    if n.op.name == "leaf":
+        return n
+    return ir.const(n.value, "float32") if n.op.name == "const" else ir.apply("cast", n, params=("float32",))

@@ -11,7 +11,7 @@ from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
-from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function
+from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
 from gradcompile.ir import Node, apply
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span, expand
@@ -207,8 +207,10 @@ def median(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
     rising, before = sort(x, k), [slice(None)] * k
     middle = np.mean(rising[(*before, slice((length - 1) // 2, length // 2 + 1))], axis=k, keepdims=keepdims)
     last = rising[(*before, slice(length - 1, None) if keepdims else length - 1)]
-    result: Array = middle + np.where(np.isnan(last), np.nan, -0.0) if length else middle
-    return result
+    if not length:
+        return Array(middle.node)
+    missing = choose(elementwise("ne", last.node, last.node), number(np.nan, middle.node), number(-0.0, middle.node))
+    return Array(elementwise("add", middle.node, missing))
 
 
 @function(np.argmax, method="argmax")
@@ -224,7 +226,7 @@ def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
 @function(np.argmin, method="argmin")
 def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """The place of the smallest entry along an axis, the first of equals."""
-    return argmax(Array(elementwise("neg", arithmetic(lift(a)))), axis, keepdims=keepdims)
+    return argmax(Array(mirrored(arithmetic(lift(a)))), axis, keepdims=keepdims)
 
 
 # Matrices by the places of their entries

@@ -1,5 +1,6 @@
 """Symbolic arrays to a problem: a loss that is one, and what of its leaves is a parameter and what an input."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from gradcompile.ir import Node, leaf, substitute, topological
 from gradcompile.types import parsed
 
 LONGEST = 200  # characters of the loss in headers
+COUNTABLE = 1 << 60  # entries of an array that 64 bits can count in bytes
 
 
 class Named(NamedTuple):
@@ -44,7 +46,9 @@ def read_arrays(
     if is_loss:
         check_loss(value)
     given = named(params, "params")
-    leaves = dict.fromkeys(n for n in topological([value.node]) if n.op.name == "leaf")
+    order = list(topological([value.node]))
+    check_sizes(order)
+    leaves = dict.fromkeys(n for n in order if n.op.name == "leaf")
     check_params(given, leaves, allow_unused)
     others = ordered(inputs, [n for n in leaves if n not in {p.node for p in given}])
     check_together([*given, *others], value)
@@ -68,6 +72,17 @@ def check_loss(loss: Array) -> None:
     if loss.dtype.kind != "f":
         cure = "write np.where(condition, 1.0, 0.0)" if loss.dtype.kind == "b" else "convert it, loss.astype('float64')"
         raise ExpressionError(f"the loss {loss!r} is of dtype {loss.dtype}; a loss is a floating-point number: {cure}")
+
+
+def check_sizes(order: Iterable[Node]) -> None:
+    """Raise ExpressionError for an array with more entries than any machine can count."""
+    for n in order:
+        if math.prod(max((abs(c) for _, c in parsed(d)), default=0) for d in n.type.shape) > COUNTABLE:
+            names = {x: str(x.params[0]) for x in topological([n]) if x.op.name == "leaf"}
+            raise ExpressionError(
+                f"{formulas([n], names, LONGEST)[n]} has shape {shape_text(n.type.shape)}, more entries than can be "
+                "counted; check the lengths that it is made with"
+            )
 
 
 def named(given: Any, role: str) -> list[Named]:

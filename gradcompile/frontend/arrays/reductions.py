@@ -23,11 +23,13 @@ from gradcompile.frontend.arrays.shapes import (
 )
 from gradcompile.frontend.arrays.ufuncs import (
     arithmetic,
+    cast,
     choose,
     elementwise,
     floating,
     function,
     minus,
+    mirrored,
     number,
     truth,
 )
@@ -134,13 +136,16 @@ def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -
 @function(np.max, np.amax, method="max")
 def amax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest entry over axes; ties share the derivative."""
-    return Array(largest(lift(a), axis, keepdims))
+    n = lift(a)
+    return Array(cast(largest(n, axis, keepdims), n.type.dtype))
 
 
 @function(np.min, np.amin, method="min")
 def amin(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The smallest entry over axes; ties share the derivative."""
-    return Array(elementwise("neg", largest(elementwise("neg", lift(a)), axis, keepdims)))
+    n = lift(a)
+    found = mirrored(largest(mirrored(arithmetic(n)), axis, keepdims))
+    return Array(cast(found, n.type.dtype))
 
 
 @function(np.ptp)

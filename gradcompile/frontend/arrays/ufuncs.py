@@ -87,6 +87,12 @@ def minus(x: Node, y: Node) -> Node:
     return elementwise("add", x, elementwise("neg", y))
 
 
+def mirrored(x: Node) -> Node:
+    """Numbers in the opposite order: -x, and of whole numbers -1 - x, which the least of them has as well."""
+    x = elementwise("neg", x)
+    return x if x.type.dtype.startswith("float") else elementwise("add", x, ir.const(-1, "int64"))
+
+
 # The table of ufuncs
 
 
@@ -98,11 +104,10 @@ def direct(name: str, op: str) -> None:
         UFUNCS[name] = lambda x, y: Array(elementwise(op, *lift_all(x, y)))
 
 
-SAME = ("exp expm1 exp2 log log1p log2 log10 sin cos tan sinh cosh tanh sqrt cbrt floor ceil rint sign hypot "
+SAME = ("exp expm1 exp2 log log1p log2 log10 sin cos tan sinh cosh tanh sqrt cbrt rint sign hypot "
         "heaviside erf erfc gamma digamma xlogy")  # fmt: skip
 OTHER = {
-    "add": "add", "multiply": "mul", "divide": "div", "power": "pow", "float_power": "pow", "remainder": "mod",
-    "negative": "neg", "absolute": "abs", "fabs": "abs", "maximum": "max", "minimum": "min", "arcsin": "asin",
+    "divide": "div", "float_power": "pow", "remainder": "mod", "arcsin": "asin",
     "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh",
     "arctanh": "atanh", "less": "lt", "less_equal": "le", "equal": "eq", "not_equal": "ne", "logical_and": "and",
     "logical_or": "or", "logical_xor": "xor", "logical_not": "not", "gammaln": "lgamma", "psi": "digamma",
@@ -128,11 +133,100 @@ def ufunc(name: str) -> Callable[[Callable[..., Node]], Callable[..., Node]]:
     return enter
 
 
-ufunc("subtract")(minus)
+def of_truths(op: str, logical: str) -> Callable[..., Node]:
+    """An op that of truth values alone is another, as NumPy's are."""
+
+    def build(x: Node, y: Node) -> Node:
+        return elementwise(logical if x.type.dtype == y.type.dtype == "bool" else op, x, y)
+
+    return build
+
+
+ufunc("add")(of_truths("add", "or"))
+ufunc("multiply")(of_truths("mul", "and"))
+ufunc("maximum")(of_truths("max", "or"))
+ufunc("minimum")(of_truths("min", "and"))
+
+
+@ufunc("absolute")
+def absolute(x: Node) -> Node:
+    """|x|."""
+    return x if x.type.dtype == "bool" else elementwise("abs", x)
+
+
+@ufunc("negative")
+def negative(x: Node) -> Node:
+    """-x."""
+    if x.type.dtype == "bool":
+        raise ExpressionError("truth values have no negative; write ~x for the opposite, or 1 - x")
+    return elementwise("neg", x)
+
+
+@ufunc("subtract")
+def subtract(x: Node, y: Node) -> Node:
+    """x - y."""
+    if x.type.dtype == y.type.dtype == "bool":
+        raise ExpressionError("truth values have no difference; write x ^ y for where they differ, or 1*x - y")
+    return minus(x, y)
+
+
+def rounding(name: str) -> Callable[[Node], Node]:
+    """A rounding, which leaves whole numbers as they are."""
+    return lambda x: elementwise(name, x) if x.type.dtype.startswith("float") else x
+
+
+ufunc("floor")(rounding("floor"))
+ufunc("ceil")(rounding("ceil"))
+
+
+@ufunc("fabs")
+def fabs(x: Node) -> Node:
+    """|x| as floats."""
+    return elementwise("abs", floating(x))
+
+
+@ufunc("reciprocal")
+def reciprocal(x: Node) -> Node:
+    """1/x; of whole numbers its integral part, and 0 of 0."""
+    if x.type.dtype.startswith("float"):
+        return elementwise("div", number(1.0, x), x)
+    x = arithmetic(x)
+    return choose(elementwise("eq", elementwise("abs", x), ir.const(1, "int64")), x, ir.const(0, "int64"))
+
+
+def whole_quotient(x: Node, y: Node) -> Node:
+    """The quotient of whole numbers rounded down; 0 for y = 0."""
+    multiple, divisor = minus(arithmetic(x), elementwise("mod", x, y)), floating(arithmetic(y))
+
+    def nearest(n: Node) -> Node:
+        return cast(elementwise("rint", elementwise("div", floating(n), divisor)), "int64")
+
+    about = nearest(multiple)  # exact, unless the quotient has more than 53 digits
+    quotient = elementwise("add", about, nearest(minus(multiple, elementwise("mul", about, y))))
+    zero = ir.const(0, "int64")
+    return choose(elementwise("eq", y, zero), zero, quotient)
+
+
+@ufunc("power")
+def power(x: Node, y: Node) -> Node:
+    """x**y; whole if both are, as in NumPy."""
+    if x.type.dtype.startswith("float") or y.type.dtype.startswith("float"):
+        return elementwise("pow", x, y)
+    if y.op.name != "const":
+        return cast(elementwise("rint", elementwise("pow", x, y)), "int64")
+    k = int(y.value)
+    if k < 0:
+        raise ExpressionError(f"whole numbers to the power {k} are none; write {float(k)} for the exponent")
+    found, square = ir.const(1, "int64"), arithmetic(x)
+    while k:
+        found = elementwise("mul", found, square) if k % 2 else found
+        square, k = elementwise("mul", square, square), k // 2
+    return found
+
+
 ufunc("positive")(lambda x: x)
 ufunc("greater")(lambda x, y: elementwise("lt", y, x))
 ufunc("greater_equal")(lambda x, y: elementwise("le", y, x))
-ufunc("reciprocal")(lambda x: elementwise("div", number(1.0, x), x))
 ufunc("deg2rad")(lambda x: elementwise("mul", x, number(math.pi / 180, x)))
 ufunc("rad2deg")(lambda x: elementwise("mul", x, number(180 / math.pi, x)))
 ufunc("radians")(lambda x: elementwise("mul", x, number(math.pi / 180, x)))
@@ -152,6 +246,8 @@ def square(x: Node) -> Node:
 @ufunc("trunc")
 def trunc(x: Node) -> Node:
     """x toward zero."""
+    if not x.type.dtype.startswith("float"):
+        return x
     return choose(elementwise("lt", x, number(0.0, x)), elementwise("ceil", x), elementwise("floor", x))
 
 
@@ -171,6 +267,8 @@ def fmin(x: Node, y: Node) -> Node:
 @ufunc("floor_divide")
 def floor_divide(x: Node, y: Node) -> Node:
     """The quotient rounded down, by the remainder: the quotient itself may have been rounded up; no derivative."""
+    if not (x.type.dtype.startswith("float") or y.type.dtype.startswith("float")):
+        return whole_quotient(x, y)
     ratio, rest = elementwise("div", x, y), elementwise("mod", floating(x), floating(y))
     down, size, width = elementwise("floor", ratio), elementwise("abs", rest), elementwise("abs", floating(y))
     is_most = elementwise("lt", width, elementwise("add", size, size))  # of the divisor, or all if that is infinite
@@ -219,7 +317,8 @@ def function(*functions: Callable[..., Any], method: str = "") -> Callable[[F], 
 @function(np.where)
 def where(condition: Any, x: Any, y: Any) -> Array:
     """x where the condition holds, else y; no gradient leaks from the other."""
-    chosen, (a, b) = lift(condition), lift_all(x, y)
+    is_whole = all(isinstance(v, int | np.integer) for v in (x, y))
+    chosen, (a, b) = lift(condition), [lift(v, "int64") for v in (x, y)] if is_whole else lift_all(x, y)
     broadcast(chosen.type.shape, a.type.shape, b.type.shape)
     return Array(choose(chosen, a, b))
 

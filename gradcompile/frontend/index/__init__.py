@@ -8,7 +8,7 @@ and bounds as linear forms, `reads` the entries at them, `values` the arrays ove
 given.
 """
 
-from gradcompile.frontend.index.survey import SUMS, applies, limits, stray
+from gradcompile.frontend.index.survey import NESTED, SUMS, applies, limits, nested_terms, stray
 from gradcompile.frontend.index.tape import IndexTape
 
-__all__ = ["SUMS", "IndexTape", "applies", "limits", "stray"]
+__all__ = ["NESTED", "SUMS", "IndexTape", "applies", "limits", "nested_terms", "stray"]

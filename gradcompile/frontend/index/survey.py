@@ -1,6 +1,6 @@
 """What a loss in index notation is made of, found by walks over its distinct parts: indices, lengths, sizes of sums."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -11,6 +11,8 @@ from gradcompile.frontend.arguments import BASES, indices
 from gradcompile.frontend.names import is_small, text
 
 LONG = 1000  # terms from which a sum with numeric bounds is an array rather than written out
+NESTED = 5_000  # terms from which a sum over several indices is, although it has no entries of arrays
+MOST = 10**7  # terms of a sum with numeric bounds
 SUMS = (sympy.Sum, sympy.Product)
 ENTRIES = (sympy.Indexed, MatrixElement)
 
@@ -84,6 +86,22 @@ def applies(root: Any) -> bool:
     return indexed or bool(lengths(sums)) or bool(placed and terms(everything(root)) >= LONG)
 
 
+def nested_terms(root: Any) -> int:
+    """How many terms the longest sum over several indices has.
+
+    Raises ExpressionError for more of them than anybody wants to wait for.
+    """
+    sums = list(occurring(root, SUMS))
+    if len(sums) < 2 and all(len(limits(s)) < 2 for s in sums):
+        return 0
+    count = terms(everything(root))
+    if count > MOST:
+        raise ExpressionError(
+            f"{text(root)}: a sum of {count} terms; at most {MOST} are added up: work it out by doit(), or by hand"
+        )
+    return count
+
+
 def occurring(root: Any, kinds: tuple[type, ...]) -> Iterator[Any]:
     """The parts of an expression that are of these classes, each once; quicker than `everything`."""
     seen, stack = {id(root)}, [root]
@@ -107,12 +125,23 @@ def lengths(sums: Sequence[Any], bases: Iterable[Any] = ()) -> set[Any]:
 def terms(every: Sequence[Any]) -> int:
     """How many terms the longest sum has, written out with the sums inside it; parts come before wholes."""
     count: dict[int, int] = {}
+    bounds = {i: pair for e in every if isinstance(e, SUMS) for i, *pair in limits(e)}
+    widest = {i: (low, high) for i, (low, high) in bounds.items() if low.is_Integer and high.is_Integer}
     for expr in every:
         inner = max((count[id(p)] for p in parts(expr)), default=1)
         for _, low, high in limits(expr) if isinstance(expr, SUMS) else ():
-            inner *= max(int(high - low) + 1, 1) if (high - low).is_Integer else 1
+            inner *= max(length_of(low, high, widest), 1)
         count[id(expr)] = inner
     return max(count.values())
+
+
+def length_of(low: Any, high: Any, widest: Mapping[Any, tuple[Any, Any]]) -> int:
+    """How many places there are between bounds at most, as far as these are numbers once outer indices are."""
+    own = {s for b in (low, high) for s in symbols(b)}
+    if not own <= widest.keys():
+        return 1
+    ends = [(high - low).xreplace({s: widest[s][k] for s in own}) for k in (0, 1)]
+    return max((int(e) + 1 for e in ends if e.is_Integer), default=1)
 
 
 def stray(index: Any, root: Any) -> ExpressionError:

@@ -5,14 +5,16 @@ made of ordinary nodes, so that equal entries are one node and are computed once
 """
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 from gradcompile.bounds import of_place
 from gradcompile.errors import GraphError
+from gradcompile.frontend.arrays.places import base, nothing
 from gradcompile.ir import Node, apply, const, leaf, node, topological
 from gradcompile.ops.shape import Span, places
-from gradcompile.types import ArrayType, Dim, dim_product, dim_sum
+from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum
 
 Place = tuple[Dim, ...]  # for each axis of a node an index: a number, or a polynomial in loop variables and dimensions
 Request = Generator[tuple[Node, Place], Node, Node]
@@ -126,11 +128,20 @@ class Entries:
         """An entry at places that are themselves entries; an index below 0 counts from the end."""
         (axis,), (source, *indices) = n.params, n.args
         rank = len(indices[0].type.shape)
-        at: list[Dim] = []
-        for k, index in enumerate(indices):
-            here = yield index, place[axis : axis + rank]
-            at.append(self.along(here, index, source.type.shape[axis + k]))
-        return (yield source, (*place[:axis], *at, *place[axis + rank :]))
+        here: list[Node] = []
+        for index in indices:
+            here.append((yield index, place[axis : axis + rank]))
+        at, inside = self.located(here, indices, source.type.shape[axis:])
+        found = yield source, (*place[:axis], *at, *place[axis + rank :])
+        return where_all(inside, found, nothing(n.type.dtype))
+
+    def located(self, here: Sequence[Node], indices: Sequence[Node], lengths: Shape) -> tuple[list[Dim], list[Node]]:
+        """Entries of indices as places along axes, and what has to hold for them to be inside.
+
+        An input was checked at the call, if at all, and may have changed since; a place outside is 0 here.
+        """
+        found = [self.along(*of_axis) for of_axis in zip(here, indices, lengths, strict=False)]
+        return [at for at, _ in found], [inside for _, inside in found if inside is not None]
 
     def with_places(self, roots: Iterable[Node]) -> list[Node]:
         """The roots, and the integers that places of what they read are."""
@@ -146,13 +157,17 @@ class Entries:
         names = {int(k) for d in place if isinstance(d, str) for k in re.findall(r"@(\d+)@", d)}
         return tuple((f"@{k}@", self.found[k]) for k in sorted(names))
 
-    def along(self, entry: Node, index: Node, length: Dim) -> Dim:
-        """An entry of an index as a place along an axis."""
+    def along(self, entry: Node, index: Node, length: Dim) -> tuple[Dim, Node | None]:
+        """An entry of an index as a place along an axis, and where that is inside, if it is not known to be."""
         is_counted = entry in self.reads and self.reads[entry].source is IOTA
         if entry.op.name == "const" or is_counted:
-            return self.named(entry)
-        end = const(length, "int64") if isinstance(length, int) else self.index(length)
-        return self.named(from_end(entry, index, end))
+            return self.named(entry), None
+        end, zero = const(length, "int64") if isinstance(length, int) else self.index(length), const(0, "int64")
+        found = from_end(entry, index, end)
+        if is_made(base(index)[0]):
+            return self.named(found), None
+        inside = apply("and", apply("le", zero, found), apply("lt", found, end))
+        return self.named(apply("select", inside, found, zero)), inside
 
     def named(self, n: Node) -> Dim:
         """An integer entry as a name in places; a constant or a loop variable as it is."""
@@ -171,7 +186,18 @@ class Entries:
         return self.read(IOTA, (place,))
 
 
+MADE = frozenset({"argmax", "argsort", "const", "iota", "table"})
 IOTA = apply("iota", params=("any",))
+
+
+def is_made(source: Node) -> bool:
+    """Whether places are made by the loss itself, which has seen to it that they are inside their axes."""
+    return source.op.name in MADE or not (source.op.takes_arrays or source.op.name == "stop_gradient")
+
+
+def where_all(inside: Iterable[Node], entry: Node, other: Node) -> Node:
+    """An entry where all conditions hold, else another."""
+    return reduce(lambda found, condition: apply("select", condition, found, other), inside, entry)
 
 
 def from_end(place: Node, index: Node, end: Node) -> Node:

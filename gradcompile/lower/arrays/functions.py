@@ -26,6 +26,8 @@ def lower_arrays(
     new = prepared([program.value, *program.gradients, *known])
     roots = new[: len(new) - len(known)]
     origin = dict(zip(new[len(roots) :], known, strict=True))
+    guarded = {n: o for n, o in origin.items() if o.op.name == "gather" and n.op.name == "select"}
+    origin |= {n.args[1]: o for n, o in guarded.items() if n.args[1] not in origin}  # the entries, outside NaN
     own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
     if found is None:

@@ -63,7 +63,7 @@ def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
     space, place = stages.ordered(order, shape, tied=inside)
     value = stages.entries.entry(g, place)
     here = [stages.entries.entry(i, place[axis : axis + rank]) for i in index]
-    at = [stages.entries.along(*of_axis) for of_axis in zip(here, index, lengths, strict=False)]
+    at, _ = stages.entries.located(here, index, lengths)  # where one is outside, the value is NaN
     whole = (*place[:axis], *at, *place[axis + rank :])
     goal = stages.goal(n, target)
     found = stages.entries.found_in(whole)

@@ -4,6 +4,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from gradcompile.frontend.arrays.places import nothing
+from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.ir import Node, apply, const, rebuild
 from gradcompile.lower.arrays.entries import from_end
 from gradcompile.ops.contract import spread
@@ -68,6 +70,12 @@ def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
     return apply("eq", apply("broadcast", right, params=(shape, at)), counted)
 
 
+def within(index: Node, length: Dim) -> Node:
+    """Where an index is inside an axis of known length, counted from either end."""
+    low, high = (const(k * int(length), "int64") for k in (-1, 1))
+    return apply("and", apply("le", low, index), apply("lt", index, high))
+
+
 def gathered(n: Node) -> Node:
     """x[i, t[i]] as the sum of x over the classes with all but one left out."""
     (axis,), (x, *index) = n.params, n.args
@@ -75,7 +83,9 @@ def gathered(n: Node) -> Node:
     if k is None:
         return n
     here = chosen(index[k], x.type.shape, axis, axis + k)
-    return apply("sum", apply("select", here, x, const(0.0, x.type.dtype)), params=((axis + k,),))
+    found = apply("sum", apply("select", here, x, const(0.0, x.type.dtype)), params=((axis + k,),))
+    inside, behind = within(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
+    return apply("select", with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
 
 
 def scattered(n: Node) -> Node:

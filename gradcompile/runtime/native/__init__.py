@@ -6,9 +6,9 @@ functions Numba is handed it inside an intrinsic, and dispatch and disk cache ar
 
 The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
 names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
-order. `for i in lanes(start, stop)` promises that its iterations do not depend on each other, but for sums in
-`s[i % LANES]`: it becomes vector code for LANES iterations at a time (each name a vector), and once more for the rest,
-with lanes that are off.
+order. `for i in lanes(start, stop)` promises that neighbouring turns may take each statement together, before any of
+them takes the next, as nothing meets what a later turn did; but for sums in `s[i % LANES]`. It becomes vector code for
+LANES turns at a time (each name a vector), and once more for the rest, with lanes that are off.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
 negative. Literals take the dtype of what they meet.
@@ -32,8 +32,9 @@ from functools import lru_cache
 from typing import Any
 
 from gradcompile.collector import collector_paused
-from gradcompile.errors import SubsetError
+from gradcompile.errors import ArgumentTypeError, SubsetError
 from gradcompile.runtime.native.builtin import entry, machine_code
+from gradcompile.runtime.native.contract import check, contract_of, settled_types
 from gradcompile.runtime.native.memory import connect_store
 from gradcompile.runtime.native.syntax import lines_of, own_lines, own_text, remember, syntax
 from gradcompile.runtime.native.values import Compiled, Kind, kind_of, kind_type, overload
@@ -54,7 +55,7 @@ def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
     unit = Unit(f"gc.{mark_of(function, kinds)}")
     entry = unit.function(function, kinds)
-    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign)
+    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails)
 
 
 def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
@@ -87,27 +88,43 @@ def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
 
 def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
     """What an intrinsic has to say: the signature of the function for these Numba types, and its code generator."""
+    contract = contract_of(function)
+    arguments = settled_types(contract, arguments) if contract else taken_types(function, arguments)
+    try:
+        lowered = lower(function, tuple(map(kind_of, arguments)))
+    except (AttributeError, SubsetError) as error:
+        given = ", ".join(map("{}: {}".format, function.__code__.co_varnames, arguments))
+        if contract:
+            cure = "pass contiguous arrays, as by np.ascontiguousarray(x)"
+            raise ArgumentTypeError(f"the kernel can't take ({given}); {cure}") from error
+        why = "an array is needed in place of a number, or a number" if isinstance(error, AttributeError) else error
+        raise SubsetError(f"{function.__name__} is not made for ({given}): {why}") from error
+    signature = kind_type(lowered.result)(*arguments)
+
+    def generated(context: Any, builder: Any, _: Any, values: Sequence[Any]) -> Any:
+        if contract:
+            check(context, builder, contract, arguments, values)
+        return generate(context, builder, arguments, values, lowered)
+
+    return signature, generated
+
+
+def taken_types(function: Callable[..., Any], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The Numba types that arguments are taken as where no contract says it; an integer is a number like others."""
     from numba import types
 
     name, takes = function.__name__, function.__globals__.get("TAKES")
-    has_arrays = any(isinstance(t, types.Array) for t in arguments)
+    has_arrays = any(isinstance(t, types.Array) for t in given)
     if takes and has_arrays:
         raise SubsetError(f"{name} takes numbers in compiled code; write a loop over the entries of the array")
     real = types.float32 if takes == ("float32",) else types.float64
     exact = (types.Boolean,) if has_arrays else (types.Integer, types.Boolean)
     widened = (types.float32,) if takes == ("float64",) else ()
     whole = types.int64 if has_arrays else real
-    arguments = tuple(whole if isinstance(t, exact) else real if t in widened else t for t in arguments)
-    if takes == ("float32",) and types.float64 in arguments:
+    taken = tuple(whole if isinstance(t, exact) else real if t in widened else t for t in given)
+    if takes == ("float32",) and types.float64 in taken:
         raise SubsetError(f"{name} of vmath.single takes float32, got float64; write np.float32(x), or take vmath's")
-    try:
-        lowered = lower(function, tuple(map(kind_of, arguments)))
-    except (AttributeError, SubsetError) as error:
-        why = "an array is needed in place of a number, or a number" if isinstance(error, AttributeError) else error
-        given = ", ".join(map("{}: {}".format, function.__code__.co_varnames, arguments))
-        raise SubsetError(f"{name} is not made for ({given}): {why}") from error
-    signature = kind_type(lowered.result)(*arguments)
-    return signature, lambda context, builder, _, values: generate(context, builder, arguments, values, lowered)
+    return taken
 
 
 def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[Any], lowered: Compiled) -> Any:
@@ -125,9 +142,17 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
     for name, (target, kinds, _) in lowered.foreign.items():
         link_foreign(context, builder.module, name, overload(target, kinds))
     operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
+    clear = ir.IntType(8)(0)
+    status = cgutils.alloca_once(builder, ir.IntType(8)) if lowered.fails else None
+    if status is not None:
+        builder.store(clear, status)
+        operands.append(builder.bitcast(status, cgutils.voidptr_t))
     result = ir.VoidType() if lowered.result == "void" else context.get_value_type(kind_type(lowered.result))
     called = ir.FunctionType(result, [v.type for v in operands])
     found = builder.call(cgutils.get_or_insert_function(builder.module, called, lowered.name), operands)
+    if status is not None:
+        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", builder.load(status), clear)):
+            context.call_conv.return_user_exc(builder, MemoryError, ("there is no memory for the arrays of the loss",))
     return context.get_dummy_value() if lowered.result == "void" else found
 
 
@@ -148,21 +173,29 @@ def unpacked(context: Any, builder: Any, type: Any, value: Any) -> list[Any]:
 
 
 def link_foreign(context: Any, module: Any, name: str, compiled: Any) -> None:
-    """Define a function of numbers and pointers that calls one that Numba compiled."""
+    """Define a function of numbers and pointers that calls one that Numba compiled.
+
+    One that fills arrays may find no memory: it takes the address of a byte as well, which it then sets to 1.
+    """
     from llvmlite import ir
     from numba import types
+    from numba.core import cgutils
 
     given = compiled.signature.args
     arguments = [part for t in given for part in parts(context, t)]
     result = context.get_value_type(compiled.signature.return_type)
     is_void = compiled.signature.return_type == types.none
+    arguments += [cgutils.voidptr_t] * is_void
     made = ir.Function(module, ir.FunctionType(ir.VoidType() if is_void else result, arguments), name)
     made.linkage = "linkonce_odr"
     builder = ir.IRBuilder(made.append_basic_block())
     context.active_code_library.add_linking_library(compiled.library)
     waiting = iter(made.args)
     values = [packed(context, builder, t, [next(waiting) for _ in parts(context, t)]) for t in given]
-    _, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    status, found = context.call_internal_no_propagate(builder, compiled.fndesc, compiled.signature, values)
+    if is_void:
+        with cgutils.if_unlikely(builder, status.is_error):
+            builder.store(ir.IntType(8)(1), builder.bitcast(made.args[-1], ir.IntType(8).as_pointer()))
     _ = builder.ret_void() if is_void else builder.ret(found)
 
 

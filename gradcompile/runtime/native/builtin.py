@@ -21,6 +21,7 @@ DECLARED = (
     "@call.nothing = private constant [1 x i8] zeroinitializer",
     "declare ptr @Py_BuildValue(ptr, ...)",
     "declare i32 @PyErr_BadArgument()",
+    "declare ptr @PyErr_NoMemory()",
     "declare ptr @PyErr_Occurred()",
     "declare ptr @PyEval_SaveThread()",
     "declare void @PyEval_RestoreThread(ptr)",
@@ -29,6 +30,16 @@ DECLARED = (
     "declare ptr @PyFloat_FromDouble(double)",
     "declare ptr @PyLong_FromLongLong(i64)",
     "declare ptr @PyBool_FromLong(i64)",
+)
+
+FAILED = (
+    "  %ended = load i8, ptr %status",
+    "  %good = icmp eq i8 %ended, 0",
+    "  br i1 %good, label %done, label %lacking",
+    "lacking:",
+    "  %lack = call ptr @PyErr_NoMemory()",
+    "  ret ptr null",
+    "done:",
 )
 
 
@@ -53,7 +64,7 @@ def machine_code(lowered: Compiled, kinds: Sequence[Kind]) -> bytes:
     import llvmlite.binding as llvm
 
     codegen = settings()
-    module = llvm.parse_assembly(lowered.text + "\n" + caller(lowered.name, lowered.result, kinds))
+    module = llvm.parse_assembly(lowered.text + "\n" + caller(lowered, kinds))
     module.get_function(lowered.name).linkage = "internal"
     module.triple, module.data_layout = llvm.get_process_triple(), str(codegen.target_data)
     optimise(codegen, module)
@@ -99,13 +110,14 @@ def settings() -> Any:
     return cpu_target.target_context.codegen()
 
 
-def caller(name: str, result: str, kinds: Sequence[Kind]) -> str:
+def caller(lowered: Compiled, kinds: Sequence[Kind]) -> str:
     """The IR of `call`, with the signature of built-in functions: self, the arguments' addresses, their number."""
-    lines: list[str] = []
+    lines, result = ["  %status = alloca i8", "  store i8 0, ptr %status"] if lowered.fails else [], lowered.result
     passed: list[str] = []
     for k, kind in enumerate(kinds):
         lines += [f"  %p{k} = getelementptr ptr, ptr %args, i64 {k}", f"  %o{k} = load ptr, ptr %p{k}"]
         passed += number(lines, kind[0], k) if len(kind) == 2 else array(lines, kind, k)
+    passed += ["ptr %status"] if lowered.fails else []
     is_void = result == "void"
     return "\n".join(
         [
@@ -119,8 +131,9 @@ def caller(name: str, result: str, kinds: Sequence[Kind]) -> str:
             "read:",
             *lines,
             "  %state = call ptr @PyEval_SaveThread()",
-            f"  {'' if is_void else '%r = '}call {result} @{name}({', '.join(passed)})",
+            f"  {'' if is_void else '%r = '}call {result} @{lowered.name}({', '.join(passed)})",
             "  call void @PyEval_RestoreThread(ptr %state)",
+            *(FAILED if lowered.fails else ()),
             *returned(result),
             "}",
         ]

@@ -25,7 +25,7 @@ TEXT = Template("""\
 declare noalias ptr @malloc(i64)
 declare void @free(ptr)
 
-define internal noalias ptr @$mark.take(i64 %size) noinline nounwind minsize optsize {  ; a block; its size first
+define internal noalias ptr @$mark.take(i64 %size) noinline nounwind minsize optsize {  ; its size first; or null
 start:
   %small = icmp ult i64 %size, $least
   br i1 %small, label %fresh, label %look
@@ -55,19 +55,27 @@ on:
 fresh:
   %whole = add i64 %size, $head
   %new = call noalias ptr @malloc(i64 %whole)
+  %none = icmp eq ptr %new, null
+  br i1 %none, label %made, label %note
+note:
   store i64 %size, ptr %new
+  br label %made
+made:
   ret ptr %new
 }
 
 define internal void @$mark.give(ptr %block) noinline nounwind minsize optsize {
 start:
+  %none = icmp eq ptr %block, null
+  br i1 %none, label %done, label %measure
+measure:
   %size = load i64, ptr %block
   %above = sub i64 %size, $least
   %odd = icmp ugt i64 %above, $range
   br i1 %odd, label %end, label %push
 push:
-  %k = phi i64 [ 0, %start ], [ %next, %on ]
-  %moved = phi ptr [ %block, %start ], [ %old, %on ]
+  %k = phi i64 [ 0, %measure ], [ %next, %on ]
+  %moved = phi ptr [ %block, %measure ], [ %old, %on ]
   %slot = getelementptr ptr, ptr @$store, i64 %k
   %old = atomicrmw xchg ptr %slot, ptr %moved acq_rel
   %next = add i64 %k, 1
@@ -77,7 +85,7 @@ on:
   %more = icmp ult i64 %next, $slots
   br i1 %more, label %push, label %end
 end:
-  %last = phi ptr [ %block, %start ], [ %old, %on ]
+  %last = phi ptr [ %block, %measure ], [ %old, %on ]
   call void @free(ptr %last)
   br label %done
 done:
@@ -96,18 +104,29 @@ def connect_store() -> None:
         binding.add_symbol(STORE, ctypes.addressof(slots))
 
 
-def take_lines(unit: "Unit", size: str, name: str) -> list[str]:
-    """The lines that take so many bytes, from where a vector register fits on, as `name`; the block is `name`.taken."""
+def take_lines(unit: "Unit", size: str, name: str, failed: str) -> list[str]:
+    """The lines that take so many bytes, from where a vector register fits on, as `name`; the block is `name`.taken.
+
+    They end the block of the code with a jump to `failed` if there is no memory, and begin one of their own.
+    """
     values = {"mark": unit.mark, "store": STORE, "slots": SLOTS, "least": LEAST, "range": MOST - LEAST}
     unit.declared.setdefault(STORE, TEXT.substitute(values, head=2 * REGISTER))
     return [
         f"  {name}.taken = call noalias ptr @{unit.mark}.take(i64 {size})",
+        f"  {name}.none = icmp eq ptr {name}.taken, null",
+        f"  br i1 {name}.none, label %{failed}, label %{room(name)}",
+        f"{room(name)}:",
         f"  {name}.address = ptrtoint ptr {name}.taken to i64",
         f"  {name}.below = sub i64 0, {name}.address",
         f"  {name}.rest = and i64 {name}.below, {REGISTER - 1}",
         f"  {name}.head = add i64 {name}.rest, {REGISTER}",
         f"  {name} = getelementptr i8, ptr {name}.taken, i64 {name}.head",
     ]
+
+
+def room(name: str) -> str:
+    """The block of the code that has memory under a name."""
+    return f"room.{name[1:]}"
 
 
 def give_line(unit: "Unit", block: str) -> str:

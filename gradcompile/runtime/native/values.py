@@ -50,12 +50,16 @@ class Array(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls."""
+    """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls.
+
+    fails: whether the entry takes the address of a byte as well, which it sets to 1 where there is no memory.
+    """
 
     text: str
     name: str
     result: str
     foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
+    fails: bool
 
 
 def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:

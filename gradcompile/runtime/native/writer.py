@@ -9,7 +9,7 @@ from gradcompile.errors import SubsetError
 from gradcompile.runtime.native.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
 from gradcompile.runtime.native.lines import Lines
 from gradcompile.runtime.native.masks import has_masks, load_lanes, mask_before
-from gradcompile.runtime.native.memory import give_line, take_lines
+from gradcompile.runtime.native.memory import give_line, room, take_lines
 from gradcompile.runtime.native.syntax import assigned, own_text, repeated, syntax
 from gradcompile.runtime.native.values import (
     ATTRIBUTES,
@@ -28,6 +28,7 @@ from gradcompile.runtime.native.values import (
 
 PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for one register, and for scalars
+TOO_MUCH = 1 << 62  # bytes that no machine has
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 LONG = 300  # lines of code from which on a second call gets none
@@ -54,7 +55,11 @@ CONVERSIONS = {"to_float": "double", "to_float32": "float", "float64": "double",
 
 @dataclass(slots=True)
 class Lowered:
-    """A function of the IR: its name, what it returns, its parameters, its text, and how often it is called."""
+    """A function of the IR: its name, what it returns, its parameters, its text, and how often it is called.
+
+    fails: whether it takes memory, or calls what does. Where there is none it ends at once, and sets the byte to 1
+    whose address is its last parameter.
+    """
 
     name: str
     result: str = "void"
@@ -63,6 +68,7 @@ class Lowered:
     body: str = ""
     calls: int = 0
     repeats: bool = False
+    fails: bool = False
 
     @property
     def is_copied(self) -> bool:
@@ -80,6 +86,7 @@ class Piece:
 
     lines: list[str] = field(default_factory=list)
     exports: dict[str, list[str]] = field(default_factory=dict)
+    fails: bool = False  # whether it takes memory, or calls what does
 
     def complete(self) -> Iterator[str]:
         """The lines with the stores among them."""
@@ -171,6 +178,7 @@ class Writer(Lines):
         self.slots: dict[str, int] = {}  # operands that cross pieces: their place in the frame
         self.pieces = [Piece()]
         self.lines = self.pieces[0].lines
+        self.early: list[str] = []  # of the entry, after all that lives on the stack: memory from the heap
         self.freed: list[str] = []
         self.handed: list[str] = []  # the frame's slots with the places of local arrays
         self.real = "double"
@@ -233,10 +241,12 @@ class Writer(Lines):
         if result is not None:
             self.made.result, self.made.width = result.type, result.width
             final = f"  ret {typed(result.type, result.width)} {result.text}"
+        self.made.parameters += ", ptr noalias %status" if self.made.fails else ""
+        self.made.parameters = self.made.parameters.removeprefix(", ")
         if not self.many:
             frees = [give_line(self.unit, p) for p in self.freed]
-            lines = ["entry:", *self.entry, "  br label %start", "start:", *self.lines, *frees, final]
-            self.made.body = "\n".join(lines)
+            lines = [*self.head(), "  br label %start", "start:", *self.lines, *frees, final]
+            self.made.body = "\n".join([*lines, *self.failure()])
             return
         if result is not None:
             self.slots["returned"] = slot = len(self.slots)
@@ -247,15 +257,44 @@ class Writer(Lines):
         for k, piece in enumerate(self.pieces):
             name = f"@{self.made.name}.piece.{k}"
             head = f"define internal void {name}({parameters}) noinline {ATTRIBUTES} {{\nstart:"
-            self.unit.pieces.append("\n".join([head, *piece.complete(), "  ret void", "}"]))
+            tail = ["  ret void", *(failing([], "  ret void") if piece.fails else ())]
+            self.unit.pieces.append("\n".join([head, *piece.complete(), *tail, "}"]))
             calls.append(f"  call void {name}({given})")
-        self.local("i64", len(self.slots), "%frame")
+            calls += unless_failed(f"%piece{k}", f"on.{k}") if piece.fails else []
         frees = [line for k, p in enumerate(self.freed) for line in self.free_lines(p, f"%freed{k}")]
+        last = self.take_frame()
         tail = []
         if result is not None:
             final = f"  ret {result.type} %r"
             tail = [f"  %p = getelementptr i64, ptr %frame, i64 {slot}", f"  %r = load {result.type}, ptr %p"]
-        self.made.body = "\n".join(["entry:", *self.entry, *self.handed, *calls, *tail, *frees, final])
+        lines = [*self.head(), *self.handed, *calls, *tail, *frees, *last, final]
+        self.made.body = "\n".join([*lines, *self.failure(last)])
+
+    def head(self) -> list[str]:
+        """The beginning of the function: what lives on the stack, then what comes from the heap."""
+        return ["entry:", *self.entry, *(["  br label %early", "early:", *self.early] if self.early else ())]
+
+    def failure(self, last: Sequence[str] = ()) -> list[str]:
+        """What is done where there is no memory: what was taken is given back, the frame last; the caller is told."""
+        if not self.made.fails:
+            return []
+        frees: list[str] = []
+        for k, pointer in enumerate(self.freed):
+            if pointer in self.slots:
+                frees += self.free_lines(pointer, f"%lost{k}")
+            else:
+                frees += [f"  %lost{k} = load ptr, ptr {pointer}.kept", give_line(self.unit, f"%lost{k}")]
+        result = "void" if self.made.result == "void" else f"{typed(self.made.result, self.made.width)} zeroinitializer"
+        return failing([*frees, *last], f"  ret {result}")
+
+    def take_frame(self) -> list[str]:
+        """Memory for the frame, before all other; the lines that give it back."""
+        size = len(self.slots) * SIZES["i64"]
+        if size <= STACK:
+            self.entry.append(f"  %frame = alloca [{max(len(self.slots), 1)} x i64], align 64")
+            return []
+        self.early[:0] = take_lines(self.unit, str(size), "%frame", "lacking")
+        return [give_line(self.unit, "%frame.taken")]
 
     def free_lines(self, pointer: str, name: str) -> list[str]:
         """The lines with which the caller of all pieces frees memory that one of them took, or it itself."""
@@ -355,7 +394,8 @@ class Writer(Lines):
         self.names[name] = value
         if self.many:
             for v in operands(value):
-                self.home.setdefault(v, len(self.pieces) - 1)
+                if not v.startswith("%a"):  # every piece has the parameters
+                    self.home.setdefault(v, len(self.pieces) - 1)
 
     def whole(self, out: Array, op: type[ast.operator] | None, e: ast.expr) -> None:
         """out[:, :] = a number or a product; a product may be added or subtracted as well."""
@@ -736,6 +776,8 @@ class Writer(Lines):
             return Value(kind, x.width, self.emit(text))
         if name in CONVERSIONS:
             return Value(CONVERSIONS[name], args[0].width, self.converted(args[0], CONVERSIONS[name], args[0].width))
+        if name == "remainder":
+            return self.remainder(*args)
         if name == "to_int":
             return self.integral(self.settled(args[0]))
         raise SubsetError(f"{self.tree.name}: a call of {name!r}")
@@ -761,6 +803,17 @@ class Writer(Lines):
             self.most[found.text] = x.text
         return found
 
+    def remainder(self, x: Value, y: Value) -> Value:
+        """The remainder of integers with the sign of the divisor; processors trap where that is 0 or, of one k, -1."""
+        (x, y), type, width = self.unified(x, y)
+        zero, one = number(0), number(1)
+        traps = self.compare(ast.Eq, self.binary(ast.Mult, y, self.binary(ast.Add, y, one)), zero)  # of 0 and -1 alone
+        safe = self.select(traps, one, y)
+        left = Value(type, width, self.emit(f"srem {typed(type, width)} {x.text}, {safe.text}"))
+        crossed = self.compare(ast.Lt, self.binary(ast.BitXor, left, safe), zero)
+        moved = self.select(crossed, self.binary(ast.Add, left, safe), left)
+        return self.select(self.compare(ast.Eq, left, zero), zero, moved)
+
     def integral(self, x: Value) -> Value:
         """A float's integral part as an integer, saturated."""
         kind, dims = "i64" if x.type == "double" else "i32", f"v{x.width}" if x.width > 1 else ""
@@ -784,19 +837,46 @@ class Writer(Lines):
             return self.local(type, count.text, self.fresh())
         if self.depth:
             raise SubsetError(f"{self.tree.name}: memory in a loop, of a size that is not known before")
-        size = self.converted(self.binary(ast.Mult, count, number(SIZES[type])), "i64", 1)
         pointer = self.fresh()
-        taken = self.take(self.lines, size, pointer)
-        if self.many:
-            self.home[taken] = len(self.pieces) - 1
-            self.slot(Value("ptr", 1, taken))
+        self.take(self.lines, self.bytes_of(type, lengths), pointer)
         return pointer
 
-    def take(self, lines: list[str], size: str, name: str) -> str:
-        """Write the lines that take so many bytes from the heap, from where a vector register fits on; what to free."""
-        lines += take_lines(self.unit, size, name)
-        self.freed.append(f"{name}.taken")
-        return self.freed[-1]
+    def bytes_of(self, type: str, lengths: Sequence[Value]) -> str:
+        """The bytes of an array, more than there are in the world where 64 bits do not hold their number."""
+        size = self.converted(product_of(self, [*lengths, number(SIZES[type])]), "i64", 1)
+        about = product_of(self, [Value("double", 1, self.converted(v, "double", 1)) for v in lengths])
+        fits = self.emit(f"fcmp ole double {about.text}, {operand(TOO_MUCH / SIZES[type], 'double', 1)}")
+        return self.emit(f"select i1 {fits}, i64 {size}, i64 {TOO_MUCH}")
+
+    def take(self, lines: list[str], size: str, name: str) -> None:
+        """Write the lines that take so many bytes from the heap, from where a vector register fits on."""
+        lines += take_lines(self.unit, size, name, "failed")
+        block, is_early = f"{name}.taken", lines is self.early
+        self.freed.append(block)
+        self.may_fail(is_early)
+        if self.many and not is_early:  # a piece keeps the address in the frame, for the caller of all
+            self.home[block] = len(self.pieces) - 1
+            slot = self.slot(Value("ptr", 1, block))
+            self.handed.append(f"  {name}.at = getelementptr i64, ptr %frame, i64 {slot}")
+            self.handed.append(f"  store ptr null, ptr {name}.at")
+        else:
+            self.entry += [f"  {block}.kept = alloca ptr", f"  store ptr null, ptr {block}.kept"]
+            lines.append(f"  store ptr {block}, ptr {block}.kept")
+        if not is_early:
+            self.block = room(name)
+
+    def may_fail(self, early: bool = False) -> None:
+        """Note that there may be no memory for what this function does."""
+        self.made.fails = True
+        self.pieces[-1].fails |= not early
+
+    def go_on(self) -> None:
+        """End the function if what it has called has found no memory."""
+        self.may_fail()
+        self.count += 1
+        after = self.label("on")
+        self.lines += unless_failed(f"%ended{self.count}", after)
+        self.block = after
 
     def local(self, type: str, count: int, name: str) -> str:
         """Memory for as long as the function runs: on the stack, or from the heap where that is too much."""
@@ -804,10 +884,8 @@ class Writer(Lines):
         if size <= STACK:
             self.entry.append(f"  {name} = alloca [{max(count, 1)} x {type}], align 64")
         else:
-            self.take(self.entry, str(size), name)
-        if self.many and name != "%frame":
-            return self.handed_on(name)
-        return name
+            self.take(self.early, str(min(size, TOO_MUCH)), name)
+        return self.handed_on(name) if self.many else name
 
     def handed_on(self, pointer: str) -> str:
         """The pointer of a local array in the piece that asks for it: the caller of all pieces puts it in the frame."""
@@ -835,12 +913,17 @@ class Writer(Lines):
             passed.append(f"ptr {a.text}")
             passed += [f"i64 {v.text}" for v in a.shape if v.type != "literal"]
             passed += [] if a.dense else [f"i64 {v.text}" for v in a.strides if v.type != "literal"]
+        passed += ["ptr %status"] if made.fails else []
         result = "void" if made.result == "void" else typed(made.result, made.width)
         call = f"call {result} @{made.name}({', '.join(passed)})"
+        found = None
         if made.result == "void":
             self.lines.append(f"  {call}")
-            return None
-        return Value(made.result, made.width, self.emit(call))
+        else:
+            found = Value(made.result, made.width, self.emit(call))
+        if made.fails:
+            self.go_on()
+        return found
 
     def unmeasured(self, array: Array, forget: bool) -> Array:
         """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
@@ -849,16 +932,27 @@ class Writer(Lines):
         return array._replace(shape=(Value("i64", 1, self.converted(array.shape[0], "i64", 1)), *array.shape[1:]))
 
     def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value | None:
-        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing."""
+        """A call of a function that Numba compiles itself, lane by lane; one that fills arrays gives nothing.
+
+        A float comes back in the type of the module, as special functions of SciPy are of doubles only.
+        """
         kinds = tuple(foreign_kind(a) for a in args)
         result = foreign_result(target, kinds)
         name = f"{self.unit.mark}.foreign.{id(target)}.{'.'.join(map(foreign_mark, kinds))}"
         self.unit.foreign[name] = target, kinds, result
         passed = [part for a in args for part in self.parts(a)]
+        passed += [Value("ptr", 1, "%status")] if result == "void" else []
         self.unit.declare(name, f"{result} @{name}({', '.join(a.type for a in passed)})")
+        if result in FLOATS:  # of single precision SciPy's functions give doubles
+            found = self.by_lane(result, name, passed)
+            return Value(self.real, found.width, self.converted(found, self.real, found.width))
         if result != "void":
-            return self.by_lane(result, name, passed)
+            found = self.by_lane(result, name, passed)
+            if found.type not in FLOATS or found.type == self.real:
+                return found
+            return Value(self.real, found.width, self.converted(found, self.real, found.width))
         self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
+        self.go_on()
         return None
 
     def parts(self, a: Value | Array) -> list[Value]:
@@ -909,6 +1003,17 @@ class Writer(Lines):
         whole = typed(fast.type, fast.width)
         joined = self.emit(f"phi {whole} [{fast.text}, %{before}], [{other.text}, %{end}]")
         return Value(fast.type, fast.width, joined)
+
+
+def failing(frees: Sequence[str], end: str) -> list[str]:
+    """Where a function ends that finds no memory: at `lacking`, if nothing is to be given back."""
+    return ["failed:", *frees, "  br label %lacking", "lacking:", "  store i8 1, ptr %status", end]
+
+
+def unless_failed(name: str, after: str) -> list[str]:
+    """The lines that go on in a block of that name, unless what was called has found no memory."""
+    ended = [f"  {name} = load i8, ptr %status", f"  {name}.bad = icmp ne i8 {name}, 0"]
+    return [*ended, f"  br i1 {name}.bad, label %failed, label %{after}", f"{after}:"]
 
 
 def is_long(target: Callable[..., Any]) -> bool:

@@ -1,0 +1,301 @@
+"""How far from the truth a compiled graph may be: its running error, and the truth itself, in 400 digits.
+
+`bounded` walks a graph of nodes: each value, computed in many digits, is rounded once to its dtype, by as many ulps as
+the record of its op says; what an error of an argument does to a value is found by moving the argument by it. What is
+beyond the range of the dtype is marked, and so is what was made of it.
+
+`slopes_of` is the chain rule over a graph as it was read, with the slope of each op as a difference of its values in
+many digits, so that it shares nothing with the package's own partials.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import mpmath
+import numpy as np
+
+from gradcompile.interpret import bound, exact_value, to_mpf
+from gradcompile.ir import Node, topological
+from gradcompile.ops.elementwise import SPECIAL
+
+DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308, and a step of 1e-80 beside it
+STEP = mpmath.mpf(10) ** -80
+FEW = 90, mpmath.mpf(10) ** -30  # digits and step of special functions, which take long
+HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
+EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
+                  | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
+INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
+FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
+
+Values = dict[Node, Any]
+
+
+class Beyond(Exception):
+    """A function is asked for where nothing is said about it, or where its argument has too many digits."""
+
+
+def digits_for(leaves: Mapping[Node, Any]) -> int:
+    """The digits that arguments need."""
+    sizes = np.concatenate([np.abs(np.ravel(np.asarray(v, float))) for v in leaves.values()])
+    return MANY if np.any((sizes > 150) | ((sizes < 1e-50) & (sizes > 0))) else DIGITS
+
+
+def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
+    """The value of a node from those of its arguments; Beyond where it can't be known."""
+    if n.op.name in INVERSES and any(np.any(each(mpmath.isinf, values[a])) for a in n.args):
+        raise Beyond  # the infinity may be a number with many digits
+    if n.op.accuracy != SPECIAL:
+        try:
+            return exact_value(n, values, dims, mpmath)
+        except (OverflowError, mpmath.libmp.NoConvergence):
+            raise Beyond from None
+    low, high = n.op.domain[0]
+    if not np.all(each(lambda x: low <= x <= high, values[n.args[0]])):
+        raise Beyond
+    with mpmath.workdps(FEW[0]):
+        return exact_value(n, values, dims, mpmath)
+
+
+class Bound(NamedTuple):
+    """The exact values of a graph's node, the error that rounding may leave, and whether all it took was in range."""
+
+    value: Any
+    error: Any
+    fits: Any
+
+
+def bounded(roots: Sequence[Node], leaves: Mapping[Node, Any], dims: dict[str, int]) -> list[Bound]:
+    """The running error of each root, entry by entry."""
+    found: dict[Node, Bound] = {}
+    with np.errstate(all="ignore"):
+        for n in topological(roots):
+            found[n] = leaf_bound(n, leaves) if not n.args else node_bound(n, found, dims)
+    return [found[r] for r in roots]
+
+
+def leaf_bound(n: Node, leaves: Mapping[Node, Any]) -> Bound:
+    """Leaves are what they are; numbers that are not short were rounded."""
+    value = to_mpf(np.asarray(leaves[n], object) if n.op.name == "leaf" else n.op.value(*n.params), mpmath.mpf)
+    short = n.op.name == "leaf" or n.type.dtype == "bool" or float(n.value) * 64 % 1 == 0
+    return Bound(value, value * 0 if short else abs(value) * ulp(n) / 2, np.full(np.shape(value), True))
+
+
+def node_bound(n: Node, found: Mapping[Node, Bound], dims: dict[str, int]) -> Bound:
+    """A node's value from those of its arguments, what their errors do to it, and its own rounding."""
+    values = {a: found[a].value for a in n.args}
+    value = clamped(evaluated(n, values, dims))
+    if n.type.dtype == "bool":
+        return truth_bound(n, value, found, dims)
+    error = own_error(n, value, values) + value * 0
+    for a in dict.fromkeys(n.args):
+        error = error + moved(n, a, value, values, found, dims)
+    error = each(lambda e, v: e if e == e and abs(v) <= most(n) else mpmath.inf, error, value)
+    # a value that leaves its domain, or its range, by rounding
+    fits = each(lambda e, v: not mpmath.isfinite(v) or (e < mpmath.inf and (not v or abs(v) >= least(n))), error, value)
+    return Bound(value, error, np.logical_and(fits, all_fit(n, found)))
+
+
+def all_fit(n: Node, found: Mapping[Node, Bound]) -> Any:
+    """Whether what a node takes was in range; of a selection what is selected, if rounding can't turn that."""
+    fits = [found[a].fits for a in n.args]
+    if n.op.name == "select":
+        condition = found[n.args[0]]
+        taken = np.where(np.asarray(condition.value, bool), fits[1], fits[2])
+        return np.logical_and(np.logical_and(fits[0], taken), each(lambda e: not e, condition.error))
+    if n.op.name in ("sum", "amax"):
+        return np.all(fits[0], axis=n.params[0])
+    if n.op.takes_arrays:
+        return np.all([np.all(f) for f in fits])
+    return np.logical_and.reduce(np.broadcast_arrays(*fits))
+
+
+def truth_bound(n: Node, value: Any, found: Mapping[Node, Bound], dims: dict[str, int]) -> Bound:
+    """A condition; its error is infinite where rounding may turn it."""
+    error = each(lambda v: mpmath.mpf(0), value)
+    for a in dict.fromkeys(n.args):
+        if a.type.dtype == "bool":
+            error = error + found[a].error
+            continue
+        error = error + each(lambda e: mpmath.mpf(0) if mpmath.isfinite(e) else mpmath.inf, found[a].error)
+        for there in places(found[a]):
+            other = evaluated(n, {**{b: found[b].value for b in n.args}, a: there}, dims)
+            error = error + each(lambda v, o: mpmath.mpf(0) if bool(v) == bool(o) else mpmath.inf, value, other)
+    return Bound(value, error, all_fit(n, found))
+
+
+def places(x: Bound) -> list[Any]:
+    """Where rounding may have put a value: as far as its error goes, and 0 if that is not far away."""
+    near = each(lambda v, e: mpmath.mpf(0) if e and abs(v) <= 16 * e else v, x.value, x.error)
+    return [x.value + x.error, x.value - x.error, near]
+
+
+def moved(n: Node, a: Node, value: Any, values: Values, found: Mapping[Node, Bound], dims: dict[str, int]) -> Any:
+    """How much a value changes when an argument is off by its error."""
+    error = found[a].error
+    if a.type.dtype == "bool":
+        x, y = (found[b] for b in n.args[1:])
+        return each(lambda e, u, v: abs(u - v) if e else mpmath.mpf(0), error, x.value, y.value)
+    if not np.any(each(bool, error)):
+        return 0
+    if n.op.name == "sum":
+        return np.sum(error, axis=n.params[0])
+    if n.op.takes_arrays:
+        return evaluated(n, {b: found[b].error if b is a else found[b].error * 0 for b in n.args}, dims)
+    most_moved: Any = mpmath.mpf(0)
+    for place in places(found[a]):
+        there = clamped(evaluated(n, {**values, a: place}, dims))
+        most_moved = each(lambda m, t, v: max_of(m, abs(t - v)), most_moved, there, value)
+    return most_moved
+
+
+def max_of(x: Any, y: Any) -> Any:
+    """The larger, infinite if one is NaN."""
+    return max(x, y) if x == x and y == y else mpmath.inf
+
+
+def own_error(n: Node, value: Any, values: Values) -> Any:
+    """The rounding of a node's own value."""
+    unit, name = ulp(n), n.op.name
+    if name in EXACT:
+        return 0
+    if name == "add":
+        total, error = values[n.args[0]], mpmath.mpf(0)
+        for a in n.args[1:]:
+            total = total + values[a]
+            error = error + each(lambda t: half_ulp(t, n), total)
+        return error
+    if name == "sum":
+        entries = np.size(values[n.args[0]])
+        return entries * np.sum(each(abs, values[n.args[0]]), axis=n.params[0]) * unit / 2
+    if n.op.accuracy == SPECIAL:
+        return each(lambda v: n.op.ulps * unit * max(abs(v), 1), value)
+    return each(lambda v: max(2 * n.op.ulps, 1) * half_ulp(v, n), value)
+
+
+def half_ulp(v: Any, n: Node) -> Any:
+    """Half the spacing of floats near a value."""
+    return max(abs(v) * ulp(n), smallest(n)) / 2 if v and mpmath.isfinite(v) else mpmath.mpf(0)
+
+
+def ulp(n: Node) -> Any:
+    """The largest relative spacing of the floats of a node."""
+    return mpmath.mpf(2) ** (-23 if n.type.dtype == "float32" else -52)
+
+
+def most(n: Node) -> Any:
+    """The largest float of a node's dtype."""
+    return mpmath.mpf(float(np.finfo(n.type.dtype).max)) if n.type.dtype.startswith("float") else mpmath.inf
+
+
+def least(n: Node) -> Any:
+    """The least normal float of a node's dtype."""
+    return mpmath.mpf(float(np.finfo(n.type.dtype).tiny)) if n.type.dtype.startswith("float") else mpmath.mpf(0)
+
+
+def smallest(n: Node) -> Any:
+    """The least float of a node's dtype above 0."""
+    return mpmath.mpf(2) ** (-149 if n.type.dtype == "float32" else -1074)
+
+
+def each(function: Callable[..., Any], *args: Any) -> Any:
+    """A function of numbers, entry by entry, over arrays of objects."""
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    if not shape:
+        return function(*(a[()] if isinstance(a, np.ndarray) else a for a in args))
+    columns = [np.broadcast_to(np.asarray(a, object), shape).ravel() for a in args]
+    result = np.empty(shape, object)
+    result.ravel()[:] = [function(*row) for row in zip(*columns, strict=True)]
+    return result
+
+
+def clamped(value: Any) -> Any:
+    """Numbers with too large an exponent as infinities, with too small a one as zeros."""
+    return each(lambda v: v if isinstance(v, bool | np.bool_) else clamp(v), value)
+
+
+def clamp(v: Any) -> Any:
+    """One number."""
+    if not v or not mpmath.isfinite(v):
+        return v
+    exponent = mpmath.mag(v)
+    return mpmath.sign(v) * mpmath.inf if exponent > HUGE else mpmath.mpf(0) if exponent < -HUGE else v
+
+
+# The truth
+
+
+def value_of(root: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:
+    """The value of a root."""
+    values: Values = {}
+    with np.errstate(all="ignore"):
+        for n in topological([root]):
+            values[n] = clamped(evaluated(n, values, dims)) if n.args else leaf_bound(n, leaves).value
+    return values[root]
+
+
+def slopes_of(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> list[Any]:
+    """The derivative of a scalar root by a scalar leaf; both one-sided ones at a kink, none where it has no value."""
+    found = chained(root, leaf, leaves, dims)
+    if mpmath.isfinite(found):
+        return [found]
+    sides = [one_sided(root, leaf, leaves, dims, sign) for sign in (1, -1)]
+    return [s for s in sides if s == s]
+
+
+def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int], sign: int) -> Any:
+    """The slope on one side, an infinity if it grows without end, NaN if there are no values."""
+    x, value, slopes = mpmath.mpf(float(leaves[leaf])), value_of(root, leaves, dims), []
+    for power in (1, 2):
+        step = sign * STEP**power * scale_of(x)
+        slopes.append((value_of(root, {**leaves, leaf: x + step}, dims) - value) / step)
+    if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 8 * abs(slopes[0]):
+        return mpmath.sign(slopes[1]) * mpmath.inf
+    return mpmath.mpf(0) if abs(slopes[1]) < abs(slopes[0]) / 8 else slopes[1]
+
+
+def chained(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:
+    """The derivative by the chain rule; NaN where the slope of an op is infinite, or there is none."""
+    values: Values = {}
+    tangents: Values = {}
+    with np.errstate(all="ignore"):
+        for n in topological([root]):
+            if not n.args:
+                values[n] = leaf_bound(n, leaves).value
+            else:
+                values[n] = clamped(evaluated(n, values, dims))
+            if n is leaf:
+                tangents[n] = mpmath.mpf(1)
+            elif any(a in tangents for a in n.args) and n.type.dtype != "bool" and n.op.name not in FLAT:
+                tangents[n] = tangent(n, values, tangents, dims)
+    return tangents.get(root, mpmath.mpf(0))
+
+
+def tangent(n: Node, values: Values, tangents: Values, dims: dict[str, int]) -> Any:
+    """The derivative of one node from those of its arguments."""
+    if n.op.vjp is not None:
+        return n.op.value(tangents[n.args[0]], *bound(n, dims))
+    if n.op.name == "select":
+        moving = [tangents.get(a, mpmath.mpf(0)) for a in n.args[1:]]
+        return each(lambda c, x, y: x if c else y, values[n.args[0]], *moving) + values[n] * 0
+    total = values[n] * 0
+    for a in dict.fromkeys(n.args):
+        if a in tangents:
+            total = total + each(lambda t, s: t * s, tangents[a], slope(n, a, values, dims))
+    return total
+
+
+def scale_of(x: Any) -> Any:
+    """By how much a number may change: relatively, if it is small, or so large that digits would not suffice."""
+    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > mpmath.mp.dps) else mpmath.mpf(1)
+
+
+def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
+    """The derivative of an op by an argument, as a difference; NaN at 0 where it is infinite."""
+    found, basis = [], FEW[1] if n.op.accuracy == SPECIAL else STEP
+    for power in (1, 2):
+        step = each(lambda x, power=power: basis**power * scale_of(x), values[a])
+        up, down = (evaluated(n, {**values, a: values[a] + s * step}, dims) for s in (1, -1))
+        found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, step))
+        if np.all(each(bool, values[a])):
+            return found[0]
+    return each(lambda x, s, t: mpmath.nan if not x and abs(t) > 8 * abs(s) else s if x else t, values[a], *found)

@@ -1,0 +1,60 @@
+"""The fuzzer of NumPy programs finds faults that are planted: in a value, in a gradient, behind a branch, a crash."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcompile.frontend.arrays import core
+from gradcompile.frontend.arrays.core import Array
+from gradcompile.frontend.functions import stop_gradient
+from gradcompile.masks import Care
+from tests.fuzz import arrays
+
+
+def case(*lines: str, ties: bool = False) -> dict[str, Any]:
+    """A case of a program."""
+    inputs = {"p": [3], "q": [3, 2], "h": [4, 3]}
+    return {"seed": 5, "dtype": "float64", "ties": ties, "named": True, "inputs": inputs, "lines": list(lines)}
+
+
+FLIPPED = case("v0 = np.flip(p) * np.array([1.0, 2.0, 3.0])", "loss = np.sum(v0 * v0)")
+PRODUCT = case("v0 = p @ q", "loss = np.sum(np.multiply(v0, v0))")
+MISSING = case("v0 = h @ p", "v1 = np.where(np.isfinite(v0), v0, 0.0)", "loss = np.sum(v1 * 0.7)")
+TIED = case("v0 = np.maximum(p, np.round(p)) * np.array([1.0, 2.0, 3.0])", "loss = np.sum(v0 * 0.7)", ties=True)
+
+
+@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING, TIED])
+def test_what_is_right_is_not_reported(program: dict[str, Any]) -> None:
+    assert arrays.judge(program) is None
+
+
+def test_planted_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(x: Any, y: Any) -> Any:
+        return Array(core.lift(x)) / (1 / stop_gradient(Array(core.lift(y))))
+
+    def larger(x: Any, y: Any) -> Any:
+        return np.where(Array(core.lift(x)) >= y, x, y)
+
+    for table, key, wrong, program, found in (
+        (core.FUNCTIONS, np.flip, lambda m, axis=None: m, FLIPPED, "loss"),
+        (core.FUNCTIONS, np.flip, lambda m, axis=None: m.shape[7], FLIPPED, "IndexError"),
+        (core.UFUNCS, "multiply", half, PRODUCT, "gradient"),
+        (core.UFUNCS, "maximum", larger, TIED, "gradient"),
+    ):
+        with monkeypatch.context() as planted:
+            planted.setitem(table, key, wrong)
+            try:
+                said = arrays.judge(program)
+            except IndexError as error:
+                said = repr(error)
+        assert said is not None and said.startswith(found)
+    monkeypatch.setattr(Care, "keeps", lambda *args: False)
+    assert (arrays.judge(MISSING) or "").startswith("gradient")
+
+
+def test_a_case_is_the_same_each_time_and_most_are_not_refused() -> None:
+    drawn = [arrays.draw(random.Random(k)) for k in range(20)]
+    assert drawn == [arrays.draw(random.Random(k)) for k in range(20)]
+    assert sum(len(c["lines"]) for c in drawn) > 100
