@@ -19,9 +19,8 @@ from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, depends_on, is_const, leaf, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
 from gradcompile.passes.simplify import simplify_node
-from gradcompile.passes.stabilize import (
-    SHOWN,
-    Rewrite,
+from gradcompile.passes.stabilize import SHOWN, Rewrite
+from gradcompile.passes.terms import (
     factors,
     fraction,
     joined,
