@@ -296,6 +296,15 @@ def logsumexp(x: Any, *args: Any, **options: Any) -> Any:
     return (gc if isinstance(x, Array) else special).logsumexp(x, *args, **options)
 
 
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    """NumPy's, with vectors of the package's sign: that of LAPACK depends on its build."""
+    values, vectors = np.linalg.eigh(a, UPLO)
+    if isinstance(a, Array):
+        return values, vectors
+    largest = np.argmax(np.abs(vectors), axis=-2, keepdims=True)
+    return values, np.where(np.take_along_axis(vectors, largest, axis=-2).real < 0, -vectors, vectors)
+
+
 def install() -> None:
     """Put the adapter in autograd's place."""
     import scipy.integrate
@@ -307,13 +316,14 @@ def install() -> None:
     special = Adapter("special", scipy.special, logsumexp=logsumexp)
     scipy_ = Adapter("scipy", scipy, special=special, linalg=scipy.linalg, stats=scipy.stats, signal=scipy.signal,
                      integrate=scipy.integrate)  # fmt: skip
-    numpy_ = Adapter("numpy", np, array=stacked, random=np.random, linalg=np.linalg, fft=np.fft)
+    linalg = Adapter("linalg", np.linalg, eigh=eigh)
+    numpy_ = Adapter("numpy", np, array=stacked, random=np.random, linalg=linalg, fft=np.fft)
     util = Adapter("test_util", check_grads=check_grads, combo_check=combo_check, check_equivalent=check_equivalent)
     own = Adapter("builtins", builtins)
     top = Adapter("autograd", grad=grad, elementwise_grad=elementwise_grad, jacobian=jacobian, test_util=util,
                   value_and_grad=value_and_grad, numpy=numpy_, scipy=scipy_, builtins=own, tuple=tuple, list=list,
                   dict=dict, deriv=elementwise_grad, hessian=lambda f, k=0: jacobian(jacobian(f, k), k))  # fmt: skip
-    modules = {"": top, "numpy": numpy_, "numpy.random": np.random, "numpy.linalg": np.linalg, "numpy.fft": np.fft,
+    modules = {"": top, "numpy": numpy_, "numpy.random": np.random, "numpy.linalg": linalg, "numpy.fft": np.fft,
                "scipy": scipy_, "scipy.special": special, "scipy.stats": scipy.stats, "scipy.linalg": scipy.linalg,
                "scipy.signal": scipy.signal, "scipy.integrate": scipy.integrate, "test_util": util, "builtins": own,
                "scipy.stats.multivariate_normal": scipy.stats.multivariate_normal}  # fmt: skip
