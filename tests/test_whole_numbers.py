@@ -18,10 +18,11 @@ TRUTHS = ["(x > 0) + (x > 1)", "(x > 0) * (x > 1)", "np.sum((x > 0) + (x > 1))",
           "np.outer(x > 0, x > 1) @ (k > 0)", "np.outer(x > 0, k > 0) @ np.outer(k > 0, x < 1)"]  # fmt: skip
 WHOLE = ["np.reciprocal(j - 2)", "k // 2", "k // -3", "k // j", "j // k", "k % j", "k // 0", "k % 0",
          "np.floor_divide(k, -2)", "k**2", "k**3", "k**0", "k**1", "np.power(k, 5)", "2 ** (k % 3)", "np.floor(k)",
-         "np.ceil(k)", "np.trunc(k)", "np.rint(k)", "np.where(x > 0, 1, 0)", "np.where(x > 0, 1, 0) * k", "np.fabs(k)",
-         "np.min(k)", "np.argmin(k)", "np.where(x > 0, 1.0, 0)", "k / 2", "k // 2.0", "k**0.5 * 0", "np.square(k)",
-         "np.sum(k**0)", "k @ j", "np.outer(k, j)", "np.outer(k, j) @ np.outer(j, k)", "np.outer(k, x) @ np.outer(j, k)",
-         "np.outer(x > 0, k) @ np.outer(j, x)", "np.einsum('i,j->i', k, j)", "x[np.floor(abs(k) // 3)]", "x[np.where(x > 0, 1, 0)]", "x[(k**2) % 4]"]  # fmt: skip
+         "np.ceil(k)", "np.trunc(k)", "np.rint(k)", "np.where(x > 0, 1, 0)", "np.where(x > 0, 1, 0) * k",
+         "np.fabs(k)", "np.min(k)", "np.argmin(k)", "np.where(x > 0, 1.0, 0)", "k / 2", "k // 2.0", "k**0.5 * 0",
+         "np.square(k)", "np.sum(k**0)", "k @ j", "np.outer(k, j)", "np.outer(k, j) @ np.outer(j, k)",
+         "np.outer(k, x) @ np.outer(j, k)", "np.outer(x > 0, k) @ np.outer(j, x)", "np.einsum('i,j->i', k, j)",
+         "x[np.floor(abs(k) // 3)]", "x[np.where(x > 0, 1, 0)]", "x[(k**2) % 4]"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TRUTHS + WHOLE)
