@@ -245,3 +245,10 @@ def test_floats_beside_float32_are_float32() -> None:
                  np.sum(np.where(k > 1, x, k / 2)), np.sum(np.stack([x, k / 2]))):  # fmt: skip
         value, grads = gc.compile_grad(loss, [x], inputs=[k])(at, places)
         assert np.isfinite(value) and grads.x.dtype == np.float32
+
+
+def test_remainders_by_their_divisor() -> None:
+    """-floor(x/y), also where x/y is rounded up to a whole number; the remainder of 1 by 0.1 is nearly 0.1."""
+    for x, y, slope in ((1.0, 0.1, -9), (6.0, 0.1, -59), (-7.0, 2.0, 4), (7.0, -2.0, 4), (6.0, 2.0, -3), (0.5, 3.0, 0)):
+        value, grad = gradient(lambda a: np.sum(a[:1] % a[1:]), [x, y])
+        assert (value, *grad) == (x % y, 1.0, slope)

@@ -1,34 +1,39 @@
 """Whole numbers and truth values: NumPy's results and NumPy's dtypes, and no number that floats can't tell apart."""
 
+import re
+
 import numpy as np
 import pytest
 
 import gradcompile as gc
 from gradcompile import ArgumentError, ExpressionError, compile_value
-from gradcompile.ir import topological
 
 x, k, j = gc.array("x", "n"), gc.array("k", "n", dtype="int64"), gc.array("j", "n", dtype="int64")
 X, K, J = np.array([2.0, 0.5, -1.0, 0.0]), np.array([7, -3, 4, 0]), np.array([3, -2, -5, 0])
 GIVEN = {"x": X, "k": K, "j": J}
 TRUTHS = ["(x > 0) + (x > 1)", "(x > 0) * (x > 1)", "np.sum((x > 0) + (x > 1))", "np.maximum(x > 0, x > 1)",
           "np.minimum(x > 0, x > 1)", "abs(x > 0)", "np.max(x > 0)", "np.min(x > 0)", "(x > 0) * 2", "(x > 0) - 1",
-          "np.sum(x > 0)", "k * (x > 0)", "x * (x > 0)", "((x > 0) + (x > 1)) * x"]  # fmt: skip
+          "np.sum(x > 0)", "k * (x > 0)", "x * (x > 0)", "((x > 0) + (x > 1)) * x", "(x > -9) @ (x > -1)",
+          "np.outer(x > 0, k > 0)", "np.einsum('i,j->j', x > 0, x > 1)", "np.outer(x > 0, x) @ np.outer(x, k > 0)",
+          "np.outer(x > 0, x > 1) @ (k > 0)", "np.outer(x > 0, k > 0) @ np.outer(k > 0, x < 1)"]  # fmt: skip
 WHOLE = ["np.reciprocal(j - 2)", "k // 2", "k // -3", "k // j", "j // k", "k % j", "k // 0", "k % 0",
          "np.floor_divide(k, -2)", "k**2", "k**3", "k**0", "k**1", "np.power(k, 5)", "2 ** (k % 3)", "np.floor(k)",
-         "np.ceil(k)", "np.trunc(k)", "np.rint(k)", "np.where(x > 0, 1, 0)", "np.where(x > 0, 1, 0) * k", "np.fabs(k)",
-         "np.min(k)", "np.argmin(k)", "np.where(x > 0, 1.0, 0)", "k / 2", "k // 2.0", "k**0.5 * 0", "np.square(k)",
+         "np.ceil(k)", "np.trunc(k)", "np.rint(k)", "np.where(x > 0, 1, 0)", "np.where(x > 0, 1, 0) * k",
+         "np.fabs(k)", "np.min(k)", "np.argmin(k)", "np.where(x > 0, 1.0, 0)", "k / 2", "k // 2.0", "k**0.5 * 0",
+         "np.square(k)", "np.sum(k**0)", "k @ j", "np.outer(k, j)", "np.outer(k, j) @ np.outer(j, k)",
+         "np.outer(k, x) @ np.outer(j, k)", "np.outer(x > 0, k) @ np.outer(j, x)", "np.einsum('i,j->i', k, j)",
          "x[np.floor(abs(k) // 3)]", "x[np.where(x > 0, 1, 0)]", "x[(k**2) % 4]"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", TRUTHS + WHOLE)
 def test_as_numpy_has_it(text) -> None:
     value = eval(text, {"np": np, "x": x, "k": k, "j": j})
-    inputs = [a for a in (x, k, j) if a.node in set(topological([value.node]))]
+    inputs = [a for a in (x, k, j) if re.search(rf"\b{a.node.params[0]}\b", text)]
     with np.errstate(all="ignore"):
         expected = np.asarray(eval(text, {"np": np} | GIVEN))
         found = np.asarray(compile_value(value, [], inputs=inputs)(*(GIVEN[str(a.node.params[0])] for a in inputs)))
     np.testing.assert_array_equal(found, expected)
-    assert found.dtype == expected.dtype
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
 
 
 @pytest.mark.parametrize("text", ["-(x > 0)", "(x > 0) - (x > 1)", "k ** -1"])

@@ -108,8 +108,9 @@ function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
          convention="the derivative at (0, 0) is 0", doc="sqrt(x**2 + y**2) without overflow",
          **at_most(1.3))  # fmt: skip
-function("mod", "x y", ("1", "-floor(x/y)"), np.mod, exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", cost=4,
-         domain=(ANY, POSITIVE), convention="the sign of the divisor; the jumps have no derivative",
+function("mod", "x y", ("1", "-rint((x - mod(x, y))/y)"), np.mod, cost=4,
+         exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", domain=(ANY, POSITIVE),
+         convention="the sign of the divisor; the jumps have no derivative",
          accuracy="correctly rounded", ulps=4.0, doc="x - y*floor(x/y)")  # fmt: skip
 
 # Kinks and steps

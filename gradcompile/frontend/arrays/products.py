@@ -9,24 +9,33 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift_all
 from gradcompile.frontend.arrays.indexing import diagonal
 from gradcompile.frontend.arrays.shapes import axis_of, ravel, with_axes, without_axes
-from gradcompile.frontend.arrays.ufuncs import arithmetic, elementwise, function, ufunc
+from gradcompile.frontend.arrays.ufuncs import arithmetic, cast, elementwise, function, ufunc
 from gradcompile.ir import Node
 from gradcompile.passes.contract import Labelled, Labels, ordered, product_of
-from gradcompile.types import Dim
+from gradcompile.types import Dim, promote
 
 
-def products(operands: Sequence[Labelled], result: Labels) -> Node:
-    """The sum, over the labels that the result lacks, of the product of all operands.
+def products(given: Sequence[Labelled], result: Labels) -> Node:
+    """The sum, over the labels that the result lacks, of the product of all operands; of truth values, whether any is.
 
     Raises ExpressionError where one label has two lengths.
     """
-    operands = [diagonals(Labelled(arithmetic(x.node), x.labels)) for x in operands]
+    operands = [diagonals(x) for x in in_one_dtype(given, result)]
     sizes = lengths(operands)
     stretched = [narrowed(x, sizes) for x in operands]
     held = {label for x in stretched for label in x.labels}
     order = tuple(label for label in result if label in held)
     found = ordered(product_of(stretched, order, sizes), order)
-    return with_axes(found, [k for k, label in enumerate(result) if label not in held])
+    found = with_axes(found, [k for k, label in enumerate(result) if label not in held])
+    return cast(found, promote(*(x.node.type.dtype for x in given)))
+
+
+def in_one_dtype(operands: Sequence[Labelled], result: Labels) -> list[Labelled]:
+    """Operands that are all floats if one is, or if products of whole numbers are added up, as sums are."""
+    is_summed = any(label not in result for x in operands for label in x.labels)
+    widest = promote(*(x.node.type.dtype for x in operands))
+    kind = widest if widest.startswith("float") else "float64" if is_summed else "int64"
+    return [Labelled(cast(arithmetic(x.node), kind), x.labels) for x in operands]
 
 
 def lengths(operands: Sequence[Labelled]) -> dict[int, Dim]:

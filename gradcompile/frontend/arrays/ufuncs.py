@@ -11,6 +11,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
 from gradcompile.ir import Node, apply
 from gradcompile.ops.record import OPS
+from gradcompile.ops.shape import expand
 from gradcompile.types import broadcast, promote
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -217,7 +218,7 @@ def power(x: Node, y: Node) -> Node:
     k = int(y.value)
     if k < 0:
         raise ExpressionError(f"whole numbers to the power {k} are none; write {float(k)} for the exponent")
-    found, square = ir.const(1, "int64"), arithmetic(x)
+    found, square = expand(ir.const(1, "int64"), x.type.shape), arithmetic(x)
     while k:
         found = elementwise("mul", found, square) if k % 2 else found
         square, k = elementwise("mul", square, square), k // 2
