@@ -39,9 +39,10 @@ from gradcompile.types import Shape
 
 LIMIT = {"float64": 704.0, "float32": 84.0}  # a few times exp of it is finite, as are its root and its inverse
 SQUARE = {"float64": 300.0, "float32": 38.0}  # of what is divided by, which is squared in the derivative
-WEIGHT = 20.0  # numbers from 1/20 to 20 are of ordinary size; others count with the exponent
+WEIGHT = {"float64": 20.0, "float32": 4.0}  # ordinary numbers, and their inverses; others count in exponents
 TAIL = {"float64": 20.0, "float32": 8.0}  # from here on erfc(x) is taken as erfcx(x)*exp(-x**2)
-MANY = 4  # factors of one product that may grow
+DIGITS = {"float64": 43.0, "float32": 19.0}  # beside exp of this an ordinary number has no digits left
+MANY = {"float64": 4, "float32": 2}  # factors of one product that may grow; 1 is nothing beside exp(SQUARE/MANY)
 
 
 class Scaled(NamedTuple):
@@ -258,7 +259,7 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
     loops = any(e.over for e in each)
     if (len(found_exps) == 1 and not loops) or (loops and (not fits(n) or any(map(is_relative, each)))):
         return None
-    if len(each) == 1 and not loops and each[0].weight.op.name == "const" and not plain:
+    if len(each) == 1 and not loops and hides_numbers(each[0].weight, t) and not plain:
         (e,) = each
         u = e.exp.args[0]
         near = replaced(n, {x: replaced(x, {e.exp: make("exp", clip(u, None, t))}, PRODUCT) for x in found_exps}, SUM)
@@ -273,7 +274,16 @@ def fits(n: Node) -> bool:
 
 def is_ordinary(x: Node) -> bool:
     """Whether this is a number of ordinary size: beside an exponential beyond the limit it is nothing."""
-    return x.op.name == "const" and 1 / WEIGHT < abs(float(x.value)) < WEIGHT
+    weight = WEIGHT[x.type.dtype]
+    return x.op.name == "const" and 1 / weight <= abs(float(x.value)) <= weight
+
+
+def hides_numbers(weight: Node, t: float) -> bool:
+    """Whether ordinary numbers are nothing beside a number times exp(t), and that does not overflow."""
+    if weight.op.name != "const" or not weight.value:
+        return False
+    size = math.log(abs(float(weight.value)))
+    return DIGITS[weight.type.dtype] - t <= size <= math.log(WEIGHT[weight.type.dtype])
 
 
 def of_many(
@@ -293,14 +303,15 @@ def of_many(
 
 
 def with_one_function(n: Node, plain: Sequence[Node], t: float) -> Scaled | None:
-    """A sum in which a single term grows, by a function other than exp: 1 + cosh(x)."""
-    found = [(x, f) for x in plain for f in fraction(x)[1] if f.op.name in RISING and len(parts(n)) > 1]
-    if len(found) != 1 or is_exp(found[0][1]):
+    """A sum of ordinary numbers and a function other than exp, alike in size: 1 + cosh(x). The numbers stay."""
+    term = plain[0] if len(plain) == 1 and len(parts(n)) > 1 else None
+    c, above, below = fraction(term) if term is not None else (0.0, [], [])
+    if term is None or below or len(above) != 1 or above[0].op.name not in RISING or is_exp(above[0]):
         return None
-    (term, f) = found[0]
-    mantissa, m = FUNCTIONS[f.op.name](f, t)
-    new = {x: make("mul", x, make("exp", make("neg", m))) for x in plain if x is not term}  # numbers stay
-    return Scaled(replaced(n, new | {term: replaced(term, {f: mantissa}, PRODUCT)}, SUM), m)
+    if not hides_numbers(number(c, n), t):
+        return None
+    mantissa, m = FUNCTIONS[above[0].op.name](above[0], t)
+    return Scaled(replaced(n, {term: replaced(term, {above[0]: mantissa}, PRODUCT)}, SUM), m)
 
 
 # Products
@@ -320,10 +331,11 @@ def scaled_product(n: Node, limits: Mapping[str, float] = SQUARE) -> Scaled | No
     """
     _, above, below = fraction(n)
     limit = limits[n.type.dtype]
-    if len(above + below) > 2 * MANY:
+    most = MANY[n.type.dtype]
+    if len(above + below) > 8:
         return None
     count = max(sum(scaled_factor(x, limit) is not None for x in side) for side in (above, below))
-    if not 0 < count <= MANY:
+    if not 0 < count <= most:
         return None
     found = {x: s for x in dict.fromkeys(above + below) if (s := scaled_factor(x, limit / count)) is not None}
     exps = [x for x in above if is_exp(x)]

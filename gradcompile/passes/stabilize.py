@@ -226,9 +226,12 @@ def polynomial(coefficients: Sequence[float], x: Node) -> Node:
 
 def difference(u: Node, v: Node) -> float | None:
     """u - v, if that is a number."""
-    (f, g) = ({x: c for c, x in terms(n)} for n in (u, v))
-    h = f.pop(None, 0.0) - g.pop(None, 0.0)
-    return h if f == g and h != 0 else None
+    left = Counter[Node | None]()
+    for sign, side in ((1.0, u), (-1.0, v)):
+        for c, x in terms(side):  # a node may be several terms
+            left[x] += sign * c  # type: ignore[assignment]
+    h = float(left.pop(None, 0))
+    return h if not any(left.values()) and h != 0 else None
 
 
 def one_minus_erf(n: Node) -> Node | None:
@@ -574,7 +577,7 @@ def lgamma_of_exp(n: Node) -> Node | None:
     x = n.args[0].args[0]
     near = make("lgamma", make("exp", clip(x, -40.0, None)))
     tiny = make("neg", make("add", x, scaled(0.5772156649015329, make("exp", x))))
-    return make("select", apply("lt", x, number(-40.0, x)), tiny, near)
+    return make("select", apply("le", x, number(-40.0, x)), tiny, near)  # where near is clipped, at -40 as well
 
 
 # Quotients
@@ -745,7 +748,11 @@ def power_of_exps(n: Node) -> Node | None:
     """s**y with exponentials in s: that of the mantissa, times exp(y*excess)."""
     x, y = n.args
     found = scaled_product(x, LIMIT)
-    return found and Scaled(make("pow", found.mantissa, y), make("mul", y, found.excess)).value()
+    if found is None:
+        return None
+    none = apply("eq", found.excess, number(0.0, n))  # an infinite power of what is within the range
+    excess = make("select", none, number(0.0, n), make("mul", y, found.excess))
+    return Scaled(make("pow", found.mantissa, y), excess).value()
 
 
 def saturated(n: Node) -> Node | None:

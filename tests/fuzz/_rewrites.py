@@ -44,10 +44,6 @@ FORMULAS: dict[str, tuple[str, ...]] = {
     "power_of_exps": ("pow(1 + exp({u}), 0.3)", "pow(sigmoid({u}), {v})", "pow(exp({u}) + exp({v}), -1.7)"),
     "saturated": ("exp(-exp({u}))", "exp(-{v}*exp({u}))", "tanh(exp({u}))", "sigmoid({v} - exp({u}))", "erf(sinh({u}))",
                   "1 - exp(-exp({u}))", "erfc(exp({u}))"),
-    "log_of_view": (),
-    "log_of_det": (),
-    "norm_of_loop": (),
-    "norm_of_product": (),
     "log_of_log1p": ("log1p(exp({u}))", "log1p(-exp({u}))", "log1p({v}*exp({u}))", "log1p({c}*exp({u}))"),
     "lgamma_of_exp": ("lgamma(exp({u}))",),
     "inverse": ("atanh(tanh({u}))", "asinh(sinh({u}))", "log1p(exp({u}) - 1)", "acosh(cosh({u}))", "tan(atan({u}))",
@@ -64,4 +60,21 @@ FORMULAS: dict[str, tuple[str, ...]] = {
              "sqrt({u}*{u}*{v}*{v} + {w}*{w})"),
     "x_log_x": ("{u}*log({u})", "{u}*log({c}*{u})", "{u}*log({u}/{v})", "(1 - {u})*log(1 - {u})", "{w}*{u}*log({u})",
                 "{u}*log({v}*{u})"),
+    "ratio_near_zero": ("sin({u})/{u}", "tanh({u})/{u}", "{c}*atan({u})/{u}", "(exp({u}) - 1)/({u}*{v})",
+                        "{v}*log(1 + {u})/{u}"),
+    "lgamma_difference": ("lgamma({u} + 0.5) - lgamma({u})", "{c}*lgamma({u}) - {c}*lgamma({u} + 2) + {v}"),
+    "log_of_factors": ("log(pow({u}, {v})/{w})", "log(pow({u}, {v})*exp(-{u})/gamma({v} + 1))", "log({c}/gamma({u}))"),
+}
+
+# Of arrays: X has 3 entries, M is a matrix of 2 by 2
+ARRAYS: dict[str, tuple[str, ...]] = {
+    "log_sum_exp": ("np.log(np.sum(np.exp(X)))", "np.log(np.sum(np.exp(M), axis=1) + 1)[0]",
+                    "np.sum(np.log(np.sum(np.exp(M) * M * M, axis=0)))"),
+    "quotient_of_exps": ("np.sum(np.exp(X) / np.sum(np.exp(X)) * X)", "(np.exp(M) / np.sum(np.exp(M), axis=1))[0, 1]"),
+    "log_of_view": ("np.sum(np.log((1 - np.tanh(M)**2).T * 1)[0])", "np.log(np.exp(M).reshape(4))[1]",
+                    "np.sum(np.log(np.where(X > 0, np.exp(X), np.cosh(X))))"),
+    "log_of_det": ("np.log(np.linalg.det(M))", "np.log(X[0] * np.sqrt(np.linalg.det(M)))"),
+    "norm_of_loop": ("np.sqrt(np.sum(X * X))", "np.sqrt(np.sum(M * M, axis=1))[0] + X[1]",
+                     "np.sqrt(np.sum(X * X) + X[0]**2)"),
+    "norm_of_product": ("np.sqrt(X @ X)", "np.sqrt(2 * (X @ X)) * M[0, 1]"),
 }
