@@ -750,9 +750,8 @@ def power_of_exps(n: Node) -> Node | None:
     found = scaled_product(x, LIMIT)
     if found is None:
         return None
-    none = apply("eq", found.excess, number(0.0, n))  # an infinite power of what is within the range
-    excess = make("select", none, number(0.0, n), make("mul", y, found.excess))
-    return Scaled(make("pow", found.mantissa, y), excess).value()
+    finite = y if y.op.name == "const" else clip(y, -1e30, 1e30)  # an infinite power of what is within the range: 0
+    return Scaled(make("pow", found.mantissa, y), make("mul", finite, found.excess)).value()
 
 
 def saturated(n: Node) -> Node | None:
