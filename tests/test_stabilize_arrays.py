@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import gradcompile as gc
 from gradcompile import autodiff
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array
@@ -118,3 +119,28 @@ def test_the_derivative_of_a_norm_by_a_contraction_at_zero_is_zero():
     (after,), rewrites = stabilized(simplified([n]))
     assert [r.rule for r in rewrites] == ["norm_of_product"]
     assert evaluate(pulled(after, [v.node]), {v.node: np.zeros((3, 1))})[0].tolist() == [[0.0]] * 3
+
+
+def test_terms_of_weight_zero_do_not_overflow() -> None:
+    """The exponent that a mask leaves out may be larger than the others by any amount."""
+    logits, k = gc.array("logits", (2, 2)), gc.array("k", 2, dtype="int64")
+    at = np.array([[0.0, 1000.0], [-1000.0, 5.0]])
+    for picked in (np.array([[1.0, 0.0], [1.0, 0.0]]), gc.one_hot(k, 2)):
+        loss = np.sum(np.log(np.sum(gc.softmax(logits, axis=1) * picked, axis=1)))
+        f = gc.compile_grad(loss, logits, inputs=[] if isinstance(picked, np.ndarray) else [k])
+        value, grad = f(at) if isinstance(picked, np.ndarray) else f(at, [0, 0])
+        assert value == -2005.0
+        np.testing.assert_array_equal(grad, [[1.0, -1.0], [1.0, -1.0]])
+
+
+def test_log1p_as_the_logarithm() -> None:
+    """log1p(-exp(-x)), log1p(-sigmoid(x)) and log1p(-tanh(x)**2) where they would be -inf."""
+    x = gc.array("x", 1)
+    for loss, at, value, slope in (
+        (np.log1p(-np.exp(-x)), 1e-20, np.log(1e-20), 1e20),
+        (np.log1p(-gc.sigmoid(x)), 800.0, -800.0, -1.0),
+        (np.log1p(-gc.sigmoid(x)), -60.0, -np.exp(-60.0), -np.exp(-60.0)),
+        (np.log1p(-(np.tanh(x) ** 2)), 20.0, 2 * np.log(2) - 40, -2.0),
+    ):
+        found = gc.compile_grad(np.sum(loss), x)([at])
+        np.testing.assert_allclose([found[0], *found[1]], [value, slope], rtol=1e-13)

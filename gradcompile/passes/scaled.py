@@ -236,12 +236,20 @@ def shifted(t: Node, m: Node) -> Node:
     """A term times exp(-m): the exponent is made smaller, in each term of a loop, and no digit of it is lost."""
     single, loop = exponential(t), loop_of(t)
     if single is not None:
-        return replaced(t, {single[0]: lowered(single[0].args[0], m)}, PRODUCT)
+        return replaced(t, {single[0]: lowered(without_overflow(single[0].args[0], single[1], m), m)}, PRODUCT)
     assert loop is not None
     body = loop[0].args[0]
     top = inside(m, body.type.shape, loop[0].params)
     body = replaced(body, {x: expand(shifted(x, top), x.type.shape) for x in parts(body)}, SUM)
     return replaced(t, {loop[0]: apply("sum", body, params=loop[0].params)}, PRODUCT)
+
+
+def without_overflow(u: Node, weight: Node, m: Node) -> Node:
+    """u, but no more than m and the limit where the weight is 0, which would make NaN of an infinite exp(u - m)."""
+    if weight.op.name == "const":
+        return u
+    most = make("min", u, plus(m, LIMIT[u.type.dtype]))
+    return make("select", apply("eq", weight, number(0.0, weight)), most, u)
 
 
 def scaled_sum(n: Node, t: float) -> Scaled | None:

@@ -437,9 +437,13 @@ def first_found(n: Node) -> Node | None:
 
 
 def log_of_log1p(n: Node) -> Node | None:
-    """log1p(x) by the rules for log(1 + x): log1p(exp(x)) = softplus(x)."""
-    whole = make("log", make("add", n.args[0], number(1.0, n)))
-    return inverse(n) or next((found for rule in (log_sum_exp, log_one_minus_exp) if (found := rule(whole))), None)
+    """log1p(x) by the rules for log(1 + x): log1p(exp(x)) = softplus(x), log1p(-sigmoid(x)) = -softplus(x)."""
+    inside = make("add", n.args[0], number(1.0, n))
+    inner = one_minus_sigmoid(inside) or one_minus_tanh_squared(inside)
+    if inner is not None:
+        return first_found(make("log", inner))
+    whole = make("log", inside)
+    return inverse(n) or next((found for rule in (log_one_minus_exp, log_sum_exp) if (found := rule(whole))), None)
 
 
 def log_of_det(n: Node) -> Node | None:
@@ -892,8 +896,7 @@ LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_factors, lo
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),
-        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps,
-          lgamma_difference),
+        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps, lgamma_difference),
     ),
     "log": (*LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),
