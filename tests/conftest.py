@@ -8,6 +8,7 @@ import atexit
 import importlib
 import os
 import shutil
+import signal
 import tempfile
 from types import ModuleType
 
@@ -15,6 +16,7 @@ _CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(_CACHE, "numba")
 os.environ["MPLBACKEND"] = "Agg"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and tests send it
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import pytest

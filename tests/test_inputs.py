@@ -149,7 +149,7 @@ def test_many_are_still_a_call_that_runs():
 def test_the_kernel_keeps_the_order_of_names_and_says_so(square):
     grad = np.empty(1)
     assert square.kernel(np.array([2.0]), grad, 3.0, 10.0) == 16.0
-    assert "order of their names" in square.source and "def kernel(theta, grad, x, y)" in square.source
+    assert "order of their names" in square.source and 'x: "float64", y: "float64")' in square.source
     assert "order of their names" not in gc.compile_grad(W * X * Y, [W], inputs=[Y, X]).source
 
 

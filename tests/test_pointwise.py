@@ -71,7 +71,7 @@ CASES = [
     (op("scatter_add", real("g", N, N, 3), count, near, params=[0, (N, 4)]), {0, 2}),
     (op("scatter_add", real("g", N, N, 3), near, other, params=[0, (4, N)]), {1, 2}),
     (op("solve", square, right, params=["full"]), {0, 2}),
-    *((op(name, square), {0}) for name in ("det", "logabsdet", "detsign", "cholesky", "eigvals", "eigvecs")),
+    *((op(n, square), {0}) for n in ("det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs")),
 ]
 NAMES = [f"{k}_{n.op.name}" for k, (n, _) in enumerate(CASES)]
 

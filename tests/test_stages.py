@@ -73,7 +73,9 @@ def test_an_entry_of_arithmetic_is_arithmetic_of_entries():
 
 def test_an_entry_at_a_place_that_is_data():
     entries = Entries({X: None, T: None})
-    found = entries.reads[entries.entry(apply("gather", X, T, params=(0,)), ("i", "j"))]
+    guarded = entries.entry(apply("gather", X, T, params=(0,)), ("i", "j"))
+    assert guarded.op.name == "select" and np.isnan(guarded.args[2].value)  # what is outside is NaN, and not read
+    found = entries.reads[guarded.args[1]]
     assert found.source is X and found.place[1] == "j"
     ((name, place),) = found.found
     assert found.place[0] == name and place.op.name == "select"
@@ -274,7 +276,8 @@ def test_one_entry_a_row_is_picked_by_comparison():
     rows = apply("iota", params=("n",))
     n = apply("gather", X, rows, T, params=(0,))
     m = same_value(n, {X: np.arange(18.0).reshape(3, 6), T: np.array([5, -1, 2])})
-    assert m.op.name == "sum" and not any(x.op.name == "gather" for x in topological([m]))
+    assert m.op.name == "select" and m.args[1].op.name == "sum"
+    assert not any(x.op.name == "gather" for x in topological([m]))
     g = leaf("g", ArrayType(("n",)))
     back = apply("scatter_add", g, rows, T, params=(0, ("n", 6)))
     assert same_value(back, {g: np.arange(3.0), T: np.array([0, 1, -2])}).op.name == "select"

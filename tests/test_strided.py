@@ -62,7 +62,7 @@ def test_the_bits_are_those_of_a_copy(f, layout, monkeypatch):
 def test_strided_columns_are_bound_by_reference(f):
     table = np.column_stack([ROWS, COLUMN, ROWS]).astype(f.dtype)
     given = table[:, :3], table[:, 3]
-    assert all(a is b for a, b in zip(bind.match_inputs(f.problem.inputs, given, {}), given, strict=True))
+    assert all(a is b for a, b in zip(bind.convert_all(f.problem.inputs, given), given, strict=True))
     fun = f.bind(*given)
     theta = np.array([0.7, -0.3], f.dtype)
     before = fun(theta)[0]
@@ -87,7 +87,7 @@ def test_a_single_call_copies_what_is_small(f, monkeypatch):
 def test_a_broadcast_column_is_one_number():
     f = compile_grad((w * xs[0] - y) ** 2, w, data=[xs[0], y])
     one = np.broadcast_to(np.array([3.0]), (N,))
-    assert bind.match_inputs(f.problem.inputs, (COLUMN, one), {})[1] is one
+    assert bind.convert_all(f.problem.inputs, (COLUMN, one))[1] is one
     assert f(0.7, COLUMN, one) == f(0.7, COLUMN, np.full(N, 3.0))
 
 
@@ -100,7 +100,7 @@ def test_a_broadcast_column_is_one_number():
 def test_what_can_not_be_read_in_place_is_copied(make):
     f = compile_grad((w * xs[0] - 1) ** 2, w, data=[xs[0]])
     values = np.arange(10.0)
-    (found,) = bind.match_inputs(f.problem.inputs, (make(values),), {})
+    (found,) = bind.convert_all(f.problem.inputs, (make(values),))
     assert found.flags.c_contiguous and found.flags.aligned and found.dtype == np.float64 and found.dtype.isnative
     assert f(0.7, make(values)) == f(0.7, values[::2].copy())
 

@@ -100,7 +100,7 @@ function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y !=
          doc="x to the power y; NaN for x < 0 unless y is an integer", **at_most(2))  # fmt: skip
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
          steep=0, convention="the derivative at 0 is infinite", doc="square root", **EXACT)  # fmt: skip
-function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), np.cbrt, exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
+function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), scipy("cbrt"), exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
          sympy=lambda x: sp("real_root", x, 3), cost=8, domain=(POSITIVE,),
          steep=0, convention="real for x < 0; the derivative at 0 is infinite", doc="real cube root",
          **at_most(0.7))  # fmt: skip

@@ -47,6 +47,7 @@ SERIES = {"expm1": (EXPM1, 1.0), "log1p": (LOG1P, 0.125)}  # of f(x)/x, and up t
 def joined_branches(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots with such branches joined, and what was changed.
 
+    >>> from gradcompile.ir import const
     >>> x = leaf("x")
     >>> quotient = apply("div", apply("expm1", x), x)
     >>> _, rewrites = joined_branches([apply("select", apply("ne", x, const(0.0)), quotient, const(1.0))])

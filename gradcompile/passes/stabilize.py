@@ -79,7 +79,7 @@ class Rewrite(NamedTuple):
 def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots by the rules below, arguments first, and what was changed.
 
-    >>> from gradcompile.ir import leaf
+    >>> from gradcompile.ir import const, leaf
     >>> _, rewrites = stabilize([apply("log", apply("add", const(1.0), apply("exp", leaf("x"))))])
     >>> rewrites[0].before, rewrites[0].after
     ('log(1 + exp(x))', 'softplus(x)')

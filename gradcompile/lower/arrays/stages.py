@@ -210,6 +210,7 @@ class Stages:
                 self.top.statements += slot.lines()
             else:
                 Nest(self, slot).emit()
+        self.top.statements += self.storage.declared(len(self.schedule.slots))  # views that scalars alone read
         for t in self.finals:
             text = self.scalar(t.node)
             self.top.statements.append(Line(f"{t.memory.name} {'+=' if t.add else '='} {text}", t.comment))

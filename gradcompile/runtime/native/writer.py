@@ -241,6 +241,10 @@ class Writer(Lines):
         if result is not None:
             self.made.result, self.made.width = result.type, result.width
             final = f"  ret {typed(result.type, result.width)} {result.text}"
+        if self.many and result is not None:
+            self.slots["returned"] = slot = len(self.slots)
+            self.lines += self.store_slot(result, slot)
+        last = self.take_frame() if self.many else []
         self.made.parameters += ", ptr noalias %status" if self.made.fails else ""
         self.made.parameters = self.made.parameters.removeprefix(", ")
         if not self.many:
@@ -248,9 +252,6 @@ class Writer(Lines):
             lines = [*self.head(), "  br label %start", "start:", *self.lines, *frees, final]
             self.made.body = "\n".join([*lines, *self.failure()])
             return
-        if result is not None:
-            self.slots["returned"] = slot = len(self.slots)
-            self.lines += self.store_slot(result, slot)
         parameters = f"{self.made.parameters}, ptr noalias %frame, ptr noalias %kept".removeprefix(", ")
         given = f"{self.made.parameters}, ptr %frame, ptr %frame".removeprefix(", ")
         calls = []
@@ -262,7 +263,6 @@ class Writer(Lines):
             calls.append(f"  call void {name}({given})")
             calls += unless_failed(f"%piece{k}", f"on.{k}") if piece.fails else []
         frees = [line for k, p in enumerate(self.freed) for line in self.free_lines(p, f"%freed{k}")]
-        last = self.take_frame()
         tail = []
         if result is not None:
             final = f"  ret {result.type} %r"
@@ -293,6 +293,7 @@ class Writer(Lines):
         if size <= STACK:
             self.entry.append(f"  %frame = alloca [{max(len(self.slots), 1)} x i64], align 64")
             return []
+        self.made.fails = True
         self.early[:0] = take_lines(self.unit, str(size), "%frame", "lacking")
         return [give_line(self.unit, "%frame.taken")]
 
