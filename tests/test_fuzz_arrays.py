@@ -21,10 +21,11 @@ def case(*lines: str) -> dict[str, Any]:
 
 FLIPPED = case("v0 = np.flip(p) * np.array([1.0, 2.0, 3.0])", "loss = np.sum(v0 * v0)")
 PRODUCT = case("v0 = p @ q", "loss = np.sum(np.multiply(v0, v0))")
+TIED = case("v0 = np.maximum(p[:, None], q)", "loss = np.sum(v0 * 3.0)") | {"ties": True, "named": False, "seed": 4}
 MISSING = case("v0 = h @ p", "v1 = np.where(np.isfinite(v0), v0, 0.0)", "loss = np.sum(v1 * 0.7)")
 
 
-@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING])
+@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING, TIED])
 def test_what_is_right_is_not_reported(program: dict[str, Any]) -> None:
     assert arrays.judge(program) is None
 
@@ -47,6 +48,27 @@ def test_planted_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         assert said is not None and said.startswith(found)
     monkeypatch.setattr(Care, "keeps", lambda *args: False)
     assert (arrays.judge(MISSING) or "").startswith("gradient")
+
+
+def dropped(x: Any, y: Any) -> Any:
+    x, y = Array(core.lift(x)), Array(core.lift(y))
+    return np.where(x > y, x, np.where(y > x, y, stop_gradient(x + y * 0)))
+
+
+def doubled(x: Any, y: Any) -> Any:
+    x, y = Array(core.lift(x)), Array(core.lift(y))
+    return np.where(x < y, y, x) + np.where(x == y, y - stop_gradient(x), 0.0)
+
+
+@pytest.mark.parametrize("with_jax", [True, False])
+@pytest.mark.parametrize("fault", [dropped, doubled])
+def test_planted_ties_are_found(monkeypatch: pytest.MonkeyPatch, fault: Any, with_jax: bool) -> None:
+    values = arrays.drawn(TIED)
+    assert np.any(values["p"][:, None] == values["q"])
+    monkeypatch.setitem(core.UFUNCS, "maximum", fault)
+    if not with_jax:
+        monkeypatch.setattr(arrays, "by_jax", lambda text, values: np.full(9, np.nan))
+    assert (arrays.judge(TIED) or "").startswith("gradient")
 
 
 def test_a_case_is_the_same_each_time_and_most_are_not_refused() -> None:

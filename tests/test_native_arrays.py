@@ -471,6 +471,47 @@ def test_lanes_of_three_widths(dtype, start, n):
     same(text, np.zeros(start + n + 1, dtype), draw(start + n + 1, dtype=dtype), start, start + n)
 
 
+MIXED = """
+@jit
+def f(out, x, s, n):
+    t = {first}
+    for k in range(n):
+        t = t * s[k]
+        for i in lanes(0, x.shape[0]):
+            out[k, i] = x[i] * t + (x[i] > 0.5) + (x[i] > 0.0) * s[0]
+    return t
+"""
+
+
+@pytest.mark.parametrize(("row", "scalar"), [("f4", "f8"), ("f8", "f4"), ("f4", "f4")])
+def test_a_row_times_a_number_of_another_precision(row, scalar):
+    x, s = draw(41).astype(row), np.array([1.3, 0.7, -1.9], scalar)
+    out = np.zeros((3, 41), row)
+    same(MIXED.format(first="s[1] * 1.0"), out, x, s, 3, exact=False)
+
+
+@pytest.mark.parametrize("first", ["0.0", "x[0]", "1"])
+def test_a_variable_keeps_the_type_that_it_has_at_first(first):
+    kinds = ("float", (None, None), True), ("float", (None,), True), ("double", (None,), True), ("i64", 1)
+    with pytest.raises(native.SubsetError, match=r"'t' is a .* at first, and a double in a loop"):
+        lowered(MIXED.format(first=first), *kinds)
+    lowered(MIXED.format(first=f"s[2] * {first}"), *kinds)
+
+
+def test_a_whole_number_may_become_the_value_of_a_variable():
+    text = """
+    @jit
+    def f(x):
+        t = x[0]
+        for k in range(x.shape[0]):
+            t = 0 if x[k] < 0.0 else t + x[k]
+        for k in range(2):
+            t = 3
+        return t
+    """
+    same(text, np.array([1.0, -2.0, 3.0]))
+
+
 def widths_of_a_loop(lines):
     body = "".join(f"        out[i] += x[{k}]\n" for k in range(lines))
     ir = lowered(f"@jit\ndef f(out, x):\n    for i in lanes(0, 109):\n{body}", VECTOR, VECTOR)

@@ -18,7 +18,7 @@ from gradcompile.autodiff import jvp
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, depends_on, is_const, leaf, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
-from gradcompile.passes.simplify import simplify_node
+from gradcompile.passes.simplify import shaped, simplify_node
 from gradcompile.passes.stabilize import SHOWN, Rewrite
 from gradcompile.passes.terms import (
     factors,
@@ -179,8 +179,8 @@ def inside(n: Node, condition: Node) -> Node:
 def at_a_point(n: Node) -> Node | None:
     """A selection by x = c: the branch away from c where it has a value there, else its tangent in place of a value."""
     p = point_of(n)
-    if p is None:
-        return None
+    if p is None or any(x.op.name == "stop_gradient" for x in topological([p.here, p.apart])):
+        return None  # a gradient that is stopped at the point alone is meant
     v = leaf("at a point", p.variable.type)
     here, apart = substitute([p.here, p.apart], {p.variable: v})
     trial = Trial.of(v, p.place, [here, apart], p.variable)
@@ -194,7 +194,8 @@ def at_a_point(n: Node) -> Node | None:
     (back,) = substitute([smooth], {v: p.variable})
     if smooth is not apart:
         back = apply("select", apply("eq", p.variable, p.place), back, p.apart)
-    return back if p.rest is None else apply("select", p.rest, back, p.here)
+    found = back if p.rest is None else apply("select", p.rest, back, p.here)
+    return shaped(found, n) if found.type.shape in ((), n.type.shape) else None
 
 
 def one(n: Node) -> Node:

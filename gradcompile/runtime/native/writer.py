@@ -386,17 +386,26 @@ class Writer(Lines):
     def assign(self, name: str, value: Any) -> None:
         """Give a name a value."""
         if name in self.variables and not isinstance(value, Array):
-            value = self.settled(value)
-            if not self.variables[name].text:
-                self.variables[name] = Value(value.type, 1, f"%{name}.place")
-                self.entry.append(f"  %{name}.place = alloca {value.type}")
-            self.lines.append(f"  store {value.type} {value.text}, ptr {self.variables[name].text}")
+            self.assign_variable(name, value)
             return
         self.names[name] = value
         if self.many:
             for v in operands(value):
                 if not v.startswith("%a"):  # every piece has the parameters
                     self.home.setdefault(v, len(self.pieces) - 1)
+
+    def assign_variable(self, name: str, value: Value) -> None:
+        """Write a variable, whose place has the type of its first value: what does not fit there is refused."""
+        if not self.variables[name].text:
+            type = self.settled(value).type
+            self.variables[name] = Value(type, 1, f"%{name}.place")
+            self.entry.append(f"  %{name}.place = alloca {type}")
+        place = self.variables[name]
+        if value.width > 1 or not fits(value, place.type):
+            kind = "many lanes" if value.width > 1 else value.type
+            raise SubsetError(f"{self.tree.name}: {name!r} is a {place.type} at first, and a {kind} in a loop; begin "
+                              "with a value of that type, as float64(0.0)")  # fmt: skip
+        self.lines.append(f"  store {place.type} {self.converted(value, place.type, 1)}, ptr {place.text}")
 
     def whole(self, out: Array, op: type[ast.operator] | None, e: ast.expr) -> None:
         """out[:, :] = a number or a product; a product may be added or subtracted as well."""
@@ -552,12 +561,18 @@ class Writer(Lines):
             x = Value(self.real, 1, operand(x.text, self.real, 1))
         if (x.type == "lane" or y.type == "lane") and (moved := self.of_lane(op, x, y)) is not None:
             return moved
+        if op not in (ast.BitAnd, ast.BitOr, ast.BitXor):
+            x, y = self.counted(x), self.counted(y)
         (x, y), type, width = self.unified(x, y)
         if op is ast.Div and type not in FLOATS:
             x, y = (Value(self.real, width, self.converted(v, self.real, width)) for v in (x, y))
             type = self.real
         name = ARITHMETIC[op][type not in FLOATS]
         return Value(type, width, self.emit(f"{name} {typed(type, width)} {x.text}, {y.text}"))
+
+    def counted(self, v: Value) -> Value:
+        """A truth value as the integer that it is in arithmetic; any other value as it is."""
+        return Value("i64", v.width, self.converted(v, "i64", v.width)) if v.type == "i1" else v
 
     def of_lane(self, op: type[ast.operator], x: Value, y: Value) -> Value | None:
         """Arithmetic of a lane's index that leaves it one: i + k, k + i, i - k, i*3, i % LANES; None for any other."""
@@ -1042,9 +1057,21 @@ def has_slice(e: ast.Subscript) -> bool:
 
 def conversion(own: str, type: str) -> str:
     """The instruction that makes one type of another."""
+    if own in FLOATS and type not in FLOATS:
+        raise SubsetError("a float where an integer is needed; write to_int(x)")
     if type in FLOATS:
-        return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "sitofp"
-    return "sext" if SIZES[type] > SIZES[own] else "trunc"
+        return ("fpext" if type == "double" else "fptrunc") if own in FLOATS else "uitofp" if own == "i1" else "sitofp"
+    return "zext" if own == "i1" else "sext" if SIZES[type] > SIZES[own] else "trunc"
+
+
+def fits(value: Value, type: str) -> bool:
+    """Whether no value of this type is changed when it becomes one of another type; integers count as small."""
+    if value.type == "literal":
+        return type in FLOATS or not isinstance(value.text, float)
+    own = "i64" if value.type == "lane" else value.type
+    if own == type or type == "double":
+        return True
+    return own not in FLOATS and (type in FLOATS or SIZES[own] < SIZES[type])
 
 
 def foreign_kind(a: Value | Array) -> Kind:
