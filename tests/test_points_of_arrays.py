@@ -25,3 +25,11 @@ def test_a_gradient_that_is_stopped_at_the_point_is_left_alone() -> None:
     f = gc.compile_grad(np.sum(np.where(x == y, y - gc.stop_gradient(x), 0.0)), [x, y], allow_unused=True)
     loss, (dx, dy) = f(X, Y)
     assert (loss, dx.tolist(), dy.tolist()) == (0.0, [0.0] * 3, [1.0, 0.0, 1.0])
+
+
+def test_a_mask_keeps_out_what_is_missing():
+    w, x, m = gc.array("w"), gc.array("x", "n"), gc.array("m", "n")
+    f = gc.compile_grad(np.sum(np.where(m == 0, 0.0, m * x * w)), w, inputs=[x, m])
+    assert f(2.0, [1.0, np.nan, np.inf], [1.0, 0.0, 0.0]) == (2.0, 1.0)
+    g = gc.compile_grad(np.sum(np.where(w == 0, 0.0, w * x)), w, inputs=[x])
+    assert g(0.0, [1.0, np.inf])[0] == 0.0 and g(0.0, [1.0, 2.0]) == (0.0, 3.0)

@@ -48,7 +48,7 @@ def joined_branches(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots with such branches joined, and what was changed.
 
     >>> from gradcompile.ir import const
-    >>> x = leaf("x")
+    >>> x = leaf("x", role="param")
     >>> quotient = apply("div", apply("expm1", x), x)
     >>> _, rewrites = joined_branches([apply("select", apply("ne", x, const(0.0)), quotient, const(1.0))])
     >>> [r.rule for r in rewrites]
@@ -179,7 +179,7 @@ def inside(n: Node, condition: Node) -> Node:
 def at_a_point(n: Node) -> Node | None:
     """A selection by x = c: the branch away from c where it has a value there, else its tangent in place of a value."""
     p = point_of(n)
-    if p is None or any(x.op.name == "stop_gradient" for x in topological([p.here, p.apart])):
+    if p is None or is_given(p.variable) or any(x.op.name == "stop_gradient" for x in topological([p.here, p.apart])):
         return None  # a gradient that is stopped at the point alone is meant
     v = leaf("at a point", p.variable.type)
     here, apart = substitute([p.here, p.apart], {p.variable: v})
@@ -195,7 +195,15 @@ def at_a_point(n: Node) -> Node | None:
     if smooth is not apart:
         back = apply("select", apply("eq", p.variable, p.place), back, p.apart)
     found = back if p.rest is None else apply("select", p.rest, back, p.here)
-    return shaped(found, n) if found.type.shape in ((), n.type.shape) else None
+    if found.type.shape not in ((), n.type.shape):
+        return None
+    found = shaped(found, n)  # where another value makes it infinite or NaN, the selection keeps that out, as written
+    return apply("select", apply("lt", make("abs", found), number(math.inf, found)), found, n)
+
+
+def is_given(n: Node) -> bool:
+    """Whether no parameter changes a node: of data, as a mask, the value at the point is all that is asked for."""
+    return all(x.params[1] in ("input", "data") for x in topological([n]) if x.op.name == "leaf")
 
 
 def one(n: Node) -> Node:
