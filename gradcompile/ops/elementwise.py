@@ -298,7 +298,8 @@ function("softplus", "x", ("sigmoid(x)",), softplus, exact=lambda x: mp("log1p",
          **at_most(1.9))  # fmt: skip
 function("sinc", "x", (f"x*({SINC_SLOPE}) if {NEAR} else (cos({FAR}) - sinc({FAR}))/{FAR}",), sinc, cost=9,
          domain=(ANY,), convention="1 at 0", doc="sin(x)/x", **at_most(1.7))  # fmt: skip
-function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else (1 - x_over_expm1(-{FAR}))*(x_over_expm1({FAR})/{FAR})",),
+RATIO_FAR = f"(1 - x_over_expm1(-{FAR}))*(x_over_expm1({FAR})/{FAR})"  # in range as far as the function is
+function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else {RATIO_FAR}",),
          x_over_expm1, exact=exact_ratio, sympy=lambda x: x / (sp("exp", x) - 1), cost=9, domain=((-40.0, 40.0),),
          convention="1 at 0", doc="x/(exp(x) - 1)", **at_most(3))  # fmt: skip
 
