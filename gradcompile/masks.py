@@ -206,8 +206,11 @@ def positive(count: Node) -> Node:
 
 def is_count(n: Node) -> bool:
     """Whether a node says by ones in their places which entries were picked."""
-    if n.op.name == "add":
-        return all(map(is_count, n.args))
+    return all(map(is_ones_in_places, operands(n, "add")))
+
+
+def is_ones_in_places(n: Node) -> bool:
+    """Whether a node puts ones in places, and has 0 elsewhere."""
     values = n.args if n.op.name == "assemble" else n.args[:1]
     return n.op.name in PLACING and all(is_const(v.args[0] if v.op.name == "broadcast" else v, 1.0) for v in values)
 

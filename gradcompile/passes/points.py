@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from gradcompile.autodiff import jvp
 from gradcompile.formula import formulas
-from gradcompile.ir import Node, apply, depends_on, is_const, leaf, rebuild, substitute, topological
+from gradcompile.ir import Node, apply, depends_on, is_const, leaf, operands, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
 from gradcompile.passes.simplify import shaped, simplify_node
 from gradcompile.passes.stabilize import SHOWN, Rewrite
@@ -135,10 +135,11 @@ def point_of(n: Node) -> Point | None:
     """A selection by x = c, x != c, or by the latter and more."""
     condition, a, b = n.args
     if condition.op.name == "and":
-        tests = [t for t in conjuncts(condition) if t.op.name == "ne"]
+        conditions = operands(condition, "and")
+        tests = [t for t in conditions if t.op.name == "ne"]
         if len(tests) != 1:
             return None
-        others = [t for t in conjuncts(condition) if t is not tests[0]]
+        others = [t for t in conditions if t is not tests[0]]
         found = point_of(apply("select", tests[0], a, b))
         return found and found._replace(rest=reduce(lambda x, y: apply("and", x, y), others))
     if condition.op.name not in ("eq", "ne"):
@@ -154,11 +155,6 @@ def point_of(n: Node) -> Point | None:
         u, c = next(x for x in u.args if x is not shift), number(float(c.value) - float(shift.value), c)
     same = u.type.dtype == c.type.dtype and u.type.dtype.startswith("float")
     return Point(u, c, here, inside(apart, condition), None) if same and u is not c else None
-
-
-def conjuncts(n: Node) -> list[Node]:
-    """The conditions that are joined by and."""
-    return [t for a in n.args for t in conjuncts(a)] if n.op.name == "and" else [n]
 
 
 def inside(n: Node, condition: Node) -> Node:
