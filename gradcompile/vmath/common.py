@@ -149,3 +149,22 @@ def tanh_beside(plus, high, low):  # type: ignore[no-untyped-def]
     inverse = 1.0 / below
     q = above * inverse
     return fma(fma(-q, below, above) + fma(-q, below_low, above_low), inverse, q)
+
+
+ERFCX_FAR = (1.0, -0.5, 0.75, -1.875, 6.5625, -29.53125, 162.421875, -1055.7421875)  # of 1/x**2, as x grows
+
+
+@jit
+def erfcx_far(z):  # type: ignore[no-untyped-def]
+    """sqrt(pi)*a*exp(a**2)*erfc(a) for z = 1/a**2 and large a, by its asymptotic series.
+
+    >>> float(erfcx_far(0.0))
+    1.0
+    """
+    p = fma(z, ERFCX_FAR[7], ERFCX_FAR[6])
+    p = fma(p, z, ERFCX_FAR[5])
+    p = fma(p, z, ERFCX_FAR[4])
+    p = fma(p, z, ERFCX_FAR[3])
+    p = fma(p, z, ERFCX_FAR[2])
+    p = fma(p, z, ERFCX_FAR[1])
+    return fma(p, z, ERFCX_FAR[0])

@@ -14,6 +14,7 @@ from gradcompile.runtime.primitives import at_least, at_most, bits, copysign, fm
 from gradcompile.vmath.common import (
     INF,
     ceil,
+    erfcx_far,
     fabs,
     floor,
     heaviside,
@@ -899,21 +900,13 @@ def erfc(x):  # type: ignore[no-untyped-def]
 
 
 INVERSE_ROOT_PI = 0.5641896
-ERFCX_FAR = (1.0, -0.5, 0.75, -1.875, 6.5625, -29.53125, 162.421875, -1055.7421875)  # of 1/x**2, as x grows
 
 
 @jit
 def _erfcx_far(a):  # type: ignore[no-untyped-def]
     """exp(a**2)*erfc(a) beyond 11.0, by its asymptotic series."""
     inverse = 1.0 / a
-    z = inverse * inverse
-    p = fma(z, ERFCX_FAR[7], ERFCX_FAR[6])
-    p = fma(p, z, ERFCX_FAR[5])
-    p = fma(p, z, ERFCX_FAR[4])
-    p = fma(p, z, ERFCX_FAR[3])
-    p = fma(p, z, ERFCX_FAR[2])
-    p = fma(p, z, ERFCX_FAR[1])
-    return INVERSE_ROOT_PI * inverse * fma(p, z, ERFCX_FAR[0])
+    return INVERSE_ROOT_PI * inverse * erfcx_far(inverse * inverse)
 
 
 @jit
