@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 import gradcompile as gc
 from gradcompile.errors import GradcompileError
+from tests.fuzz.run import refuse
 
 BRIEF = 12
 DIMS = (1, 2, 2, 3, 3, 4, 0)
@@ -265,8 +266,9 @@ def wrong_with(case: Case) -> str | None:
     try:
         exec(text, space)
         f = gc.compile_grad(space["loss"], params, inputs=inputs, allow_unused=True)
-    except GradcompileError:
-        return None  # refused
+    except GradcompileError as error:
+        refuse(error)
+        return None
     leads = [None] if not case["named"] else [None, 1, 4]
     for lead in leads:
         wrong = compared(case, text, f, drawn(case, lead))
@@ -294,7 +296,8 @@ def compared(case: Case, text: str, f: Any, values: Values) -> str | None:
         return None
     try:
         loss, grads = f(*values.values())
-    except GradcompileError:
+    except GradcompileError as error:
+        refuse(error)
         return None
     scale = 1.0 + (abs(want) if math.isfinite(want) else 0.0)
     single = case["dtype"] == "float32"
