@@ -49,12 +49,14 @@ def wrong(f: Any, loss: Callable[..., Any], at: Sequence[Any]) -> str | None:
 
 def unlike_python(f: Any, at: Sequence[Any]) -> str | None:
     """How machine code differs from its own text, run as plain Python; None if all bits are the same."""
-    theta = np.concatenate([np.ravel(x) for x in at])
+    values = [np.asarray(x, a.leaf.type.dtype) for a, x in zip((*f.problem.params, *f.problem.inputs), at, strict=True)]
+    count = len(f.problem.params)
+    theta = np.concatenate([np.ravel(x) for x in values[:count]])
     grad = np.zeros_like(theta)
     with np.errstate(all="ignore"):
-        value = plain(f.source)["kernel"](theta, grad)
+        value = plain(f.source)["kernel"](theta, grad, *values[count:])
     own, gradients = f(*at)
-    own = np.append(np.concatenate([np.ravel(g) for g in gradients]), own)
+    own = np.append(np.concatenate([np.ravel(g) for g in gradients]), own).astype(theta.dtype)
     python = np.append(grad, value).astype(own.dtype)
     same = (own == python) | (np.isnan(own) & np.isnan(python))
     return None if np.all(same) else f"machine code gives {own[~same]}, plain Python {python[~same]}"

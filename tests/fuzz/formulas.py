@@ -28,7 +28,7 @@ BRIEF = 3
 FACTOR = 16  # times the running error
 SLACK = 1e-25  # of the truth itself
 PARAMS, COLUMNS = ("a", "b", "c"), ("u", "v")
-SYMBOLS = {name: sp.Symbol(name) for name in PARAMS + COLUMNS}
+SYMBOLS = {name: sp.Symbol(name) for name in PARAMS + COLUMNS} | {"i": sp.Symbol("i", integer=True)}
 NUMBERS = ("1", "2", "3", "-1", "1/2", "1/3", "7", "10", "pi", "0.1", "-2.5", "1e-3", "1000")
 EXPONENTS = (
     "2",
@@ -85,8 +85,9 @@ OTHERS = (  # what SymPy has beside the ops
     *(f"{name}({{}})" for name in ("cot", "sec", "csc", "coth", "sech", "csch", "acot", "asec", "acsc", "acoth",
                                    "asech", "acsch", "frac", "factorial", "trigamma", "loggamma", "re", "Heaviside")),
     *(f"{name}({{}}, {{}})" for name in ("Mod", "binomial", "beta", "rf", "ff", "log", "Heaviside", "real_root")),
-    "ITE({} > {}, {} > 0, {} < 1)*{}", "Piecewise(({}, And({} > 0, {} < 2)), ({}, Or({} < -1, {} > 3)), ({}, True))",
-    "Sum({}**k/factorial(k), (k, 0, 4))", "Product(1 + {}/k, (k, 1, 3))", "Derivative(sin(u)*{}, u)",
+    "Piecewise(({}, ITE({} > {}, {} > 0, {} < 1)), ({}, True))",
+    "Piecewise(({}, And({} > 0, {} < 2)), ({}, Or({} < -1, {} > 3)), ({}, True))",
+    "Sum({}**i/factorial(i), (i, 0, 4))", "Product(1 + {}/i, (i, 1, 3))", "Subs(Derivative(sin(u)*{}, u), u, {})",
     "legendre(4, {})", "chebyshevt(5, {})", "hermite(3, {})", "laguerre(3, {})", "SingularityFunction({}, 1, 2)",
     "Max({}, {}, {})", "Min({}, {}, 1)", "Subs(u**2*{}, u, {})", "sqrt({} + {})", "exp({})*erfc({})",
     "{}*exp(-{})*{}**2", "log(gamma({})) - log(gamma({}))", "gamma({})/gamma({})", "tanh({})/{}", "sin({})/{0}",
@@ -238,7 +239,7 @@ def judge_point(f: CompiledGrad, point: Mapping[str, Any], leaves: Mapping[Node,
     dims: dict[str, int] = {}
     interpret.bind(leaves, dims)
     got = numbers(f, point)
-    if not config.DISABLE_JIT and (unlike := _numbers.unlike_python(f, list(point.values()))):
+    if not config.DISABLE_JIT and (unlike := _numbers.unlike_python(f, in_order(f, point))):
         return unlike
     true = _bounds.value_of(f.problem.primal, leaves, dims)
     if not mpmath.isfinite(true):
@@ -254,6 +255,11 @@ def judge_point(f: CompiledGrad, point: Mapping[str, Any], leaves: Mapping[Node,
             shown = " to ".join(mpmath.nstr(s, 17) for s in sorted(set(slopes)))
             return f"{what} is {number!r} for {shown}, with a running error of {error}"
     return None
+
+
+def in_order(f: CompiledGrad, point: Mapping[str, Any]) -> list[Any]:
+    """The values of a point as a call takes them."""
+    return [point[a.name] for a in (*f.problem.params, *f.problem.inputs)]
 
 
 def is_near(number: float, true: Any, dtype: str) -> bool:

@@ -49,9 +49,10 @@ Found = tuple[list[Finding], Counter[str]]  # what is wrong, and how often a mes
 
 
 def refuse(error: Exception) -> None:
-    """Note that a case was refused; numbers and names in quotes do not make another message."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'...'", str(error).splitlines()[0])
-    refused[f"{type(error).__name__}: {re.sub(r'[0-9]+', '#', text)[:110]}"] += 1
+    """Note that a case was refused: by the words of the message, as formulas, names and numbers make no other one."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "", str(error).splitlines()[0])
+    words = [w for w in text.split() if re.fullmatch(r"[A-Za-z]{2,}[.,;:]?", w)]
+    refused[f"{type(error).__name__}: {' '.join(words[:10])}"] += 1
 
 
 def case_of(name: str, seed: int, number: int) -> Case:
