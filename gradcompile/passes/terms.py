@@ -7,7 +7,7 @@ and products are looked at a bounded number of times, so that what looks at ever
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 
 from gradcompile.ir import Node, apply, const, is_const, node
 from gradcompile.ops.shape import expand
@@ -69,9 +69,10 @@ def parts(n: Node) -> list[Node]:
     return [t for a in n.args for t in (a.args if a.op.name == "add" and len(a.args) <= FEW else (a,))]
 
 
-def terms(n: Node) -> list[Term]:
+@lru_cache(maxsize=1)  # one rule after the other asks for those of the same sum
+def terms(n: Node) -> tuple[Term, ...]:
     """The terms of a sum with their numeric factors."""
-    return [split(a) for a in parts(n)]
+    return tuple([split(a) for a in parts(n)])
 
 
 def factors(n: Node) -> tuple[float, list[Node]]:
