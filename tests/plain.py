@@ -4,6 +4,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from gradcompile import special
 from gradcompile.runtime.native import own_text
 from gradcompile.vmath import double as vmath_double
 from gradcompile.vmath import single as vmath_single
@@ -29,8 +30,8 @@ def function(name: str, single: bool = False) -> Any:
 def undecorated(value: Any, made: dict[int, dict[str, Any]]) -> Any:
     """The plain function behind a compiled one of the subset, in a copy of its module in which all are plain."""
     text: Callable[..., Any] | None = own_text(value)
-    if text is None:
-        return getattr(value, "py_func", value)
+    if text is None:  # what SciPy computes stays machine code: Python can't call it by its symbol
+        return value if getattr(value, "__module__", None) == special.__name__ else getattr(value, "py_func", value)
     home = text.__globals__
     if id(home) not in made:
         copy = made[id(home)] = dict(home)

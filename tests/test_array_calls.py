@@ -258,6 +258,8 @@ v, w = gc.array("v", "n"), gc.array("w", "m")
         (v[[0, 3, -1]], 4, "needs n >= 4, and n is 3"),
         (v[np.array(3)], 4, "needs n >= 4, and n is 3"),
         (v[np.array([[0], [3]])], 4, "needs n >= 4, and n is 3"),
+        (v[np.arange(4, like=v)], 4, "needs n >= 4, and n is 3"),
+        (v[np.arange(6, like=v)[1:4]], 4, "needs n >= 4, and n is 3"),
         (np.diff(v), 1, "needs n >= 1, and n is 0"),
         (np.pad(v, 1)[1:-1], 0, None),
     ],

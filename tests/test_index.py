@@ -568,3 +568,11 @@ def test_gradient_from_end_to_end() -> None:
     g = compile_grad(LOSSES["longer by two"][0], [K], cache=False)
     windows = np.lib.stride_tricks.sliding_window_view(v["L"], 3)
     assert pytest.approx(2 * windows.T @ (windows @ v["K"]) / ROWS) == g(v["K"], v["L"])[1].K
+
+
+def test_places_that_two_axes_share_need_their_lengths():
+    whole = sp.IndexedBase("B", shape=(n, n))
+    f = compile_value(Sum(whole[i, i] * whole[i, 2 * i], (i, 1, 3)), [])
+    assert f(np.full((7, 7), 2.0)) == 12.0
+    with pytest.raises(ArgumentError, match=r"B\[1:4, 2:7\] needs n >= 7, and n is 6"):
+        f(np.ones((6, 6)))

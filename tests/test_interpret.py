@@ -127,3 +127,12 @@ def test_long_sums_have_exact_values() -> None:
     leaves = [leaf(f"t{k}") for k in range(100)]
     (value,) = exact([apply("add", *leaves)], dict.fromkeys(leaves, 0.5))
     assert value == 50
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_the_larger_or_smaller_of_two_is_not_a_number_if_either_is_not(name: str) -> None:
+    x, y = leaf("x"), leaf("y")
+    found = [
+        exact([apply(name, x, y)], {x: a, y: b}, 30)[0] for a, b in ((1.0, np.nan), (np.nan, 1.0), (np.nan, np.nan))
+    ]
+    assert all(map(np.isnan, map(float, found)))

@@ -120,11 +120,13 @@ function("abs", "x", ("sign(x)",), np.abs, "fabs({0})", exact="fabs", sympy="Abs
 function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; no derivative", doc="-1, 0 or 1",
          **EXACT)  # fmt: skip
 function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x == y else 1) if y >= x else 0"),
-         np.maximum, "maximum({0}, {1})", exact=lambda x, y: y if y > x else x, sympy="Max", domain=(ANY, ANY),
-         convention="a tie is split equally; NaN if either is", doc="the larger of two", cost=3, **EXACT)  # fmt: skip
+         np.maximum, "maximum({0}, {1})", exact=lambda x, y: x if x >= y or x != x else y, sympy="Max",
+         domain=(ANY, ANY), convention="a tie is split equally; NaN if either is", doc="the larger of two",
+         cost=3, **EXACT)  # fmt: skip
 function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
-         np.minimum, "minimum({0}, {1})", exact=lambda x, y: y if y < x else x, sympy="Min", domain=(ANY, ANY),
-         convention="a tie is split equally; NaN if either is", doc="the smaller of two", cost=3, **EXACT)  # fmt: skip
+         np.minimum, "minimum({0}, {1})", exact=lambda x, y: x if x <= y or x != x else y, sympy="Min",
+         domain=(ANY, ANY), convention="a tie is split equally; NaN if either is", doc="the smaller of two",
+         cost=3, **EXACT)  # fmt: skip
 function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative", doc="largest integer not above x",
          **EXACT)  # fmt: skip
 function("ceil", "x", (None,), np.ceil, sympy="ceiling", domain=(ANY,), convention="no derivative",

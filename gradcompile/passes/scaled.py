@@ -254,6 +254,8 @@ def without_overflow(u: Node, weight: Node, m: Node) -> Node:
 
 def scaled_sum(n: Node, t: float) -> Scaled | None:
     """A sum with exponentials, those of the largest size near 1 or within the limits; None for any other formula."""
+    if n.type.dtype not in LIMIT:  # a sum of whole numbers
+        return None
     core, viewed = unveiled(n)
     if core is not n:
         found = scaled_sum(core, t) if n.op.name == "broadcast" and core is n.args[0] else None

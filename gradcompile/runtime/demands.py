@@ -169,8 +169,12 @@ def lengths_in(n: Node, around: Around) -> Iterator[Length]:
         for index, d in indexed(n):
             source, views, _ = viewed(index, around)
             yield Length(dim_sum(d, -1), dim_product(*index.type.shape), n)
-            if source.op.name in ("table", "const") and not views:
-                values = np.asarray(source.op.value(*source.params), np.int64)
+            if source.op.name == "iota" and not views:
+                yield Length(dim_sum(d, dim_product(-1, *source.type.shape)), dim_product(*source.type.shape), n)
+            elif source.op.name in ("table", "const", "iota"):
+                values = np.asarray(source.op.value(*bound(source, {})), np.int64)
+                for view in views:
+                    values = view.op.value(values, *bound(view, {}))
                 yield Length(dim_sum(d, -1 - int(values.max(initial=-1))), 1, n)
                 yield Length(dim_sum(d, int(values.min(initial=0))), 1, n)
 

@@ -18,9 +18,8 @@ from gradcompile.interpret import bound, exact_value, to_mpf
 from gradcompile.ir import Node, topological
 from gradcompile.ops.elementwise import SPECIAL
 
-DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308, and a step of 1e-80 beside it
-STEP = mpmath.mpf(10) ** -80
-FEW = 90, mpmath.mpf(10) ** -30  # digits and step of special functions, which take long
+DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308
+FEW = 90  # digits of special functions, which take long
 HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
 EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
                   | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
@@ -52,7 +51,7 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
     low, high = n.op.domain[0]
     if not np.all(each(lambda x: low <= x <= high, values[n.args[0]])):
         raise Beyond
-    with mpmath.workdps(FEW[0]):
+    with mpmath.workdps(FEW):
         return exact_value(n, values, dims, mpmath)
 
 
@@ -246,8 +245,8 @@ def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     """The slope on one side, an infinity if it grows without end, NaN if there are no values."""
     x, value, slopes = mpmath.mpf(float(leaves[leaf])), value_of(root, leaves, dims), []
     for power in (1, 2):
-        step = sign * STEP**power * scale_of(x)
-        slopes.append((value_of(root, {**leaves, leaf: x + step}, dims) - value) / step)
+        far = sign * step(mpmath.mp.dps) ** power * scale_of(x)
+        slopes.append((value_of(root, {**leaves, leaf: x + far}, dims) - value) / far)
     if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 8 * abs(slopes[0]):
         return mpmath.sign(slopes[1]) * mpmath.inf
     return mpmath.mpf(0) if abs(slopes[1]) < abs(slopes[0]) / 8 else slopes[1]
@@ -284,6 +283,11 @@ def tangent(n: Node, values: Values, tangents: Values, dims: dict[str, int]) -> 
     return total
 
 
+def step(digits: int) -> Any:
+    """The step of differences with so many digits, of which two thirds are right."""
+    return mpmath.mpf(10) ** -(digits // 3)
+
+
 def scale_of(x: Any) -> Any:
     """By how much a number may change: relatively, if it is small, or so large that digits would not suffice."""
     return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > mpmath.mp.dps) else mpmath.mpf(1)
@@ -291,11 +295,13 @@ def scale_of(x: Any) -> Any:
 
 def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     """The derivative of an op by an argument, as a difference; NaN at 0 where it is infinite."""
-    found, basis = [], FEW[1] if n.op.accuracy == SPECIAL else STEP
+    if n.op.name == "add":  # in which a step would be lost beside a term with many more digits
+        return values[n] * 0 + n.args.count(a)
+    found, basis = [], step(FEW if n.op.accuracy == SPECIAL else mpmath.mp.dps)
     for power in (1, 2):
-        step = each(lambda x, power=power: basis**power * scale_of(x), values[a])
-        up, down = (evaluated(n, {**values, a: values[a] + s * step}, dims) for s in (1, -1))
-        found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, step))
+        far = each(lambda x, power=power: basis**power * scale_of(x), values[a])
+        up, down = (evaluated(n, {**values, a: values[a] + s * far}, dims) for s in (1, -1))
+        found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, far))
         if np.all(each(bool, values[a])):
             return found[0]
     return each(lambda x, s, t: mpmath.nan if not x and abs(t) > 8 * abs(s) else s if x else t, values[a], *found)

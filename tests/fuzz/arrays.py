@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 import gradcompile as gc
 from gradcompile.errors import GradcompileError
+from tests.fuzz.run import refuse
 
 BRIEF = 12
 DIMS = (1, 2, 2, 3, 3, 4, 0)
@@ -104,6 +105,52 @@ np.cross({f}, {f})
 np.linalg.cholesky({f} @ {s}.T + np.eye({n})) | np.linalg.det({f} * np.array([1.0, 0.0]))
 np.linalg.inv({f} + 4 * np.eye({n}))
 """
+MASKED = """
+np.where({i} == 0, 0, {i} * {f} * {f}) | np.where({i} == 0, 0.0, {f} / {i}) | np.where({i} != 1, {f}, 0.0) * {f}
+np.where({f} == 0, 0.0, {f} * np.log(np.abs({s}))) | np.where({f} == 0, 1.0, np.sin({s}) / {s})
+np.where({b}, {f}, {i}) | np.where({i} == 0, {f}, np.log({i} * 1.0)) | np.where({b}, {f} @ {f}, 0.0)
+np.where({f} > {f}, {f}, {i} * 0.5) | np.where({i} > 1, np.sqrt({f}), {f}) | ({i} == 1) * {f}
+np.where(({i} == 1) & ({f} > 0), np.log({s}), {f}) | np.sum(np.where({i} == 0, 0, {i} * {f}), axis={axis})
+np.where({b}, np.nan, {f}) * 0 | np.where({i} >= 0, {f}, np.inf)
+np.where({f} > 0, np.where({b}, np.log({s}), {f}), -{f}) | np.where({f} < 0.1, np.exp(-1 / {s} ** 2), {f})
+np.maximum({f}, np.where({b}, {f}, -np.inf)) | np.max(np.where({b}, {f}, -np.inf), axis={axis})
+np.min(np.where({i} == 0, np.inf, {f}), axis={axis}) | np.exp(np.where({b}, {f}, -np.inf)) | {f}[{b}.shape[0] - 1]
+np.sum(np.exp(np.where({b}, {f}, -np.inf)), axis={axis}) | np.prod(np.where({i} == 0, 1.0, {f}), axis={axis})
+np.where(np.isnan(np.where({b}, np.nan, {f})), 0.5, {f}) | np.sum({f}, axis={axis}, where={f} > 0)
+np.abs({f}) ** 0.5 | np.max({f}, axis={axis}, initial=-1.0, where={b}) | np.mean({f}, axis={axis}, where={f} > -9)
+np.where({b}[..., None], {f}, 0)
+"""
+MORE = """
+np.log2(np.abs({f}) + 1) | np.log10({f} ** 2 + 1) | np.exp2({f} * 0.2) | np.cbrt({f}) | np.fabs({f})
+np.reciprocal({f} + 5) | np.ceil({f}) * {f} | np.fmod({f}, 0.7) | np.mod({f}, 1.3) | np.copysign({f}, {f})
+np.float_power(np.abs({f}) + 1, {f} * 0.2) | np.arcsinh({f}) | np.arctanh(np.tanh({f}) * 0.9) | np.tan({f} * 0.3)
+np.degrees({f}) * 0.01 | np.radians({f}) | np.logaddexp2({f}, {f}) | np.positive({f}) | np.negative({f})
+np.true_divide({f}, 3) | np.subtract({f}, {f}) | np.cosh({f} * 0.2) | np.nanmax({f}, axis={axis}) | np.nanmin({f})
+np.nanvar({f}) | np.nanstd({f}, axis={axis}) | np.nanprod({f}, axis={axis}) | np.cumprod({f}, axis={axis})
+np.nancumsum({f}) | np.gradient({f}) | np.ediff1d({f}) | np.trapezoid({f}, axis={axis})
+np.interp({f}, np.array([-1.0, 0.0, 2.0]), np.array([0.0, 1.0, 0.5])) | np.convolve({f}, {f}) | np.correlate({f}, {f})
+np.fliplr({f}) | np.flipud({f}) | np.rot90({f}) | np.rollaxis({f}, -1) | np.atleast_2d({f}) | np.atleast_1d({f})
+np.append({f}, {f}) | np.insert({f}, 1, 0.5) | np.delete({f}, 0) | np.dstack([{f}, {f}]) | np.block([{f}, {f}])
+np.vander({f}, 3) | np.diagflat({f}) | np.tri({n}) * {f} | np.meshgrid({f}, {f})[{bit}] | np.extract({b}, {f})
+{f}[{b}] | np.percentile({f}, 30, axis={axis}) | np.quantile({f}, 0.4) | np.partition({f}, 0, axis={axis})
+np.argpartition({f}, 0) * 0.1 | np.linalg.norm({f}, axis={axis}) | np.linalg.norm({f}, 1)
+np.linalg.norm({f}, np.inf) | np.linalg.multi_dot([{f}, {f}]) | np.compress([True, False], {f}, axis={axis})
+np.choose({i} % 2, [{f}, {f}]) | np.piecewise({f}, [{s} > 0], [1.0, 2.0]) * {f}
+np.searchsorted(np.array([-1.0, 0.0, 1.0]), {f}) * {f} | np.digitize({f}, np.array([-1.0, 0.0, 1.0])) * 0.5
+np.unwrap({f}) | np.divmod({f}, 0.7)[{bit}] | np.modf({f})[{bit}] | np.frexp({f})[0] | np.ldexp({f}, 2)
+np.bincount({i}.ravel(), {f}.ravel()) | np.lexsort(({f}, {f})) * 0.1 | np.unique({f}) | np.nonzero({f})[0] * 0.5
+np.argwhere({b}) * 0.5 | np.flatnonzero({f}) * 0.5 | np.cov({f}) | np.corrcoef({f}) | np.histogram({f})[0] * 0.1
+np.linalg.lstsq({f}, {f})[0] | np.linalg.pinv({f}) | np.linalg.eigh({f} @ {s}.T)[0] | np.add.reduce({f})
+np.multiply.outer({f}, {f}) | np.add.accumulate({f}) | np.maximum.reduce({f}, axis={axis})
+np.maximum.accumulate({f}) | np.put_along_axis({f}, np.array([[0]]), 0.5, axis=0) or {f} | np.resize({f}, (2, 3))
+np.fill_diagonal({f}, 0.0) or {f} | round({f}) | abs({f}) | divmod({f}, 0.7)[0] | sum({f}) | max({f}) | len({f}) * {f}
+{f}.astype(np.float64) | {f}.clip(-0.5, 0.5) | {f}.max(axis={axis}) | {f}.std() | {f}.cumsum(axis={axis}) | {f}.prod()
+{f}.squeeze() | {f}.swapaxes(0, -1) | {f}.transpose() | {f}.dot({f}) | {f}.repeat(2) | {f}.take([0, -1]) | {f}.trace()
+{f}.diagonal() | {f}.ndim * {f} | {f}.size * {f} | {f}.argmax() + {f} | np.result_type({f}) and {f}
+np.shape({f})[0] * {f} | np.size({f}) * {f} | np.ndim({f}) * {f} | np.asarray({f}) | np.array([{f}, {f}])
+np.copy({f}) | np.require({f}) | np.asanyarray({f}) | np.ascontiguousarray({f}) | np.iscomplexobj({f}) + {f}
+np.real({f})
+"""
 WHOLE = """
 np.argmax({f}, axis={axis}) | np.argmin({f}, axis={axis}) | np.argsort({f}, axis={axis}) | np.argmax({f}) | {i} + 1
 {i} * 2
@@ -128,9 +175,14 @@ np.mean({l}, axis={axis}) | np.exp({l} * 30) | {l} ** 0.5 | np.einsum("ij,j->i",
 np.linalg.inv({f} * 0)
 """
 MENDED = """
-np.where(np.isfinite({l}), {l}, 0.0) | np.where(np.isnan({l}), 0.0, np.tanh({l})) | np.where({l} > 0, {l} ** 2, 0.1)
-np.where(np.abs({l}) < 5, {l}, {f}) | np.where(np.isfinite({l}), {l} * {f}, {f})
-np.sum(np.where(np.isfinite({l}), {l}, 0), axis={axis})
+np.where({b}, {l}, {f}) | np.where({i} == 0, 0, {i} * {l} * {f}) | np.where({b}, 0.0, {l} * {f})
+np.where({i} > 0, {l}, 0.0) @ {f} | {f} @ np.where(np.isnan({l}), 0.0, {l})
+np.nan_to_num({l}, posinf=2.0, neginf=-2.0) | np.sum(np.where(np.isfinite({l}), {l} * {f}, 0.0), axis={axis})
+np.nansum({l} * 0.1) | np.nanmean({l}, axis={axis}) | np.maximum(np.where(np.isfinite({l}), {l}, -1.0), {f})
+np.sum({l}, axis={axis}, where=np.isfinite({l})) | np.select([{b}, {f} > 0], [{l}, {f}], 0.5)
+np.where({f} > 0, {l}, {f}) | np.where(np.isinf({l}), {f}, 0.3) | np.where(np.isfinite({l}), {l}, 0.0)
+np.where(np.isnan({l}), 0.0, np.tanh({l})) | np.where({l} > 0, {l} ** 2, 0.1) | np.where(np.abs({l}) < 5, {l}, {f})
+np.where(np.isfinite({l}), {l} * {f}, {f}) | np.sum(np.where(np.isfinite({l}), {l}, 0), axis={axis})
 """
 
 
@@ -139,7 +191,7 @@ def templates(text: str) -> list[str]:
     return [t.strip() for line in text.strip().splitlines() for t in line.split(" | ")]
 
 
-FLOATS = (ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MENDED, MENDED)
+FLOATS = (ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED, MORE)
 OTHERS = ((WHOLE, "i"), (TRUTHS, "b"), (LOOSE, "l"))
 KINDS = [(templates(text), kind) for text, kind in (*((text, "f") for text in FLOATS), *OTHERS)]
 
@@ -265,8 +317,9 @@ def wrong_with(case: Case) -> str | None:
     try:
         exec(text, space)
         f = gc.compile_grad(space["loss"], params, inputs=inputs, allow_unused=True)
-    except GradcompileError:
-        return None  # refused
+    except GradcompileError as error:
+        refuse(error)
+        return None
     leads = [None] if not case["named"] else [None, 1, 4]
     for lead in leads:
         wrong = compared(case, text, f, drawn(case, lead))
@@ -294,7 +347,8 @@ def compared(case: Case, text: str, f: Any, values: Values) -> str | None:
         return None
     try:
         loss, grads = f(*values.values())
-    except GradcompileError:
+    except GradcompileError as error:
+        refuse(error)
         return None
     scale = 1.0 + (abs(want) if math.isfinite(want) else 0.0)
     single = case["dtype"] == "float32"

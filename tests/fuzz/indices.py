@@ -15,6 +15,7 @@ import sympy as sp
 from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import GradcompileError
 from tests.fuzz._sums import FUNCTIONS, Loops, Sympy, Tree, names
+from tests.fuzz.run import refuse
 
 BRIEF = 25
 STEP = 1e-100  # of the complex step, which has no rounding
@@ -225,6 +226,7 @@ def judged(case: Any, compiled: Any = compiled) -> tuple[str, str | None]:
         found = f(*(values[a.name] for a in f.problem.params), **{a.name: values[a.name] for a in f.problem.inputs})
         value, grads = found if symbols else (found, ())
     except GradcompileError as error:
+        refuse(error)
         return f"refused: {error}", None
     return "compared", compared(case, f, values, float(value), list(grads))
 

@@ -1,4 +1,4 @@
-"""Draws cases, judges them in fresh processes, and reports the first lines that are wrong.
+"""Draws cases, judges them in fresh processes, and reports what is wrong, and what is refused how often.
 
 A fuzzer is a module of this folder with two functions:
 
@@ -13,9 +13,11 @@ import importlib
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,9 +27,11 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 NAMES = sorted(p.stem for p in HERE.glob("*.py") if p.stem not in ("__init__", "__main__", "run") and p.stem[0] != "_")
 CHUNK = 200  # cases a process: what a process keeps of one case must not hide a fault of the next for ever
+MACHINE = 4  # one process in so many runs machine code, the others the same text as plain Python, which is soon there
 LIMIT = 300  # seconds a case may take before it counts as one that hangs
 
 Case = Any
+refused: Counter[str] = Counter()  # what judges took as right because it is refused, by message, in this process
 
 
 class Finding(NamedTuple):
@@ -39,6 +43,16 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"#{self.number} {json.dumps(self.case)}\n    {self.wrong}"
+
+
+Found = tuple[list[Finding], Counter[str]]  # what is wrong, and how often a message refused a case
+
+
+def refuse(error: Exception) -> None:
+    """Note that a case was refused: by the words of the message, as formulas, names and numbers make no other one."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "", str(error).splitlines()[0])
+    words = [w for w in text.split() if re.fullmatch(r"[A-Za-z]{2,}[.,;:]?", w)]
+    refused[f"{type(error).__name__}: {' '.join(words[:10])}"] += 1
 
 
 def case_of(name: str, seed: int, number: int) -> Case:
@@ -70,15 +84,16 @@ def run_here(name: str, seed: int, numbers: range) -> Iterator[Finding]:
             yield Finding(number, case, wrong)
 
 
-def run_apart(name: str, seed: int, numbers: range) -> list[Finding]:
+def run_apart(name: str, seed: int, numbers: range, cache: str = "", machine: bool = True) -> Found:
     """Judge cases in a process of their own; one that kills it, or hangs, is a finding, and the rest goes on."""
-    found, first = [], numbers.start
+    found, counts, first = [], Counter[str](), numbers.start
     while first < numbers.stop:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report"
             command = [sys.executable, "-m", "tests.fuzz", name, "--seed", str(seed), "--report", str(report)]
             command += ["--first", str(first), "--count", str(numbers.stop - first)]
-            environment = os.environ | {"GRADCOMPILE_CACHE_DIR": folder, "NUMBA_CACHE_DIR": folder}
+            environment = os.environ | dict.fromkeys(("GRADCOMPILE_CACHE_DIR", "NUMBA_CACHE_DIR"), cache or folder)
+            environment["NUMBA_DISABLE_JIT"] = "0" if machine else "1"
             try:
                 limit = LIMIT + 10 * len(numbers)
                 done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit)
@@ -87,12 +102,13 @@ def run_apart(name: str, seed: int, numbers: range) -> list[Finding]:
                 ended = "the process hangs"
             lines = [json.loads(line) for line in report.read_text("utf-8").splitlines()] if report.exists() else []
         found += [Finding(*line) for line in lines if isinstance(line, list)]
+        counts.update(line for line in lines if isinstance(line, str))
         reached = max((line for line in lines if isinstance(line, int)), default=first)
         if reached >= numbers.stop:
             break
         found.append(Finding(reached, case_of(name, seed, reached), ended))
         first = reached + 1
-    return found
+    return found, counts
 
 
 def run_and_report(name: str, seed: int, numbers: range, report: Path) -> None:
@@ -102,6 +118,9 @@ def run_and_report(name: str, seed: int, numbers: range, report: Path) -> None:
             print(number, file=file, flush=True)
             for finding in run_here(name, seed, range(number, number + 1)):
                 print(json.dumps(finding), file=file, flush=True)
+            for message in refused.elements():
+                print(json.dumps(message), file=file)
+            refused.clear()
         print(numbers.stop, file=file)
 
 
@@ -127,17 +146,32 @@ def main(argv: list[str] | None = None) -> int:
         for finding in found:
             print(finding)
         return int(bool(found))
-    wrong = 0
+    wrong, counts, start = 0, refused, os.times()
     if args.here:
         for finding in run_here(args.name, args.seed, numbers):
             print(finding, flush=True)
             wrong += 1
     else:
-        chunks = [range(k, min(k + CHUNK, numbers.stop)) for k in range(numbers.start, numbers.stop, CHUNK)]
-        with ThreadPoolExecutor(args.jobs) as pool:
-            for findings in pool.map(lambda chunk: run_apart(args.name, args.seed, chunk), chunks):
-                for finding in findings:
-                    print(finding, flush=True)
-                wrong += len(findings)
-    print(f"{args.name}: {args.count} cases of seed {args.seed}, {wrong} wrong")
+        wrong, counts = run_in_processes(args.name, args.seed, numbers, args.jobs)
+    for message, count in counts.most_common():
+        print(f"{count:6d} refused: {message}")
+    spent = sum(os.times()[:4]) - sum(start[:4])
+    told = f"{args.name}: {args.count} cases of seed {args.seed}, {wrong} wrong, {counts.total()} refused"
+    print(f"{told}, {spent / max(args.count, 1):.3f} s of a processor each")
     return int(bool(wrong))
+
+
+def run_in_processes(name: str, seed: int, numbers: range, jobs: int) -> tuple[int, Counter[str]]:
+    """Judge cases in processes that share a cache, and print what is wrong: how many, and what is refused."""
+    chunks = [range(k, min(k + CHUNK, numbers.stop)) for k in range(numbers.start, numbers.stop, CHUNK)]
+    wrong, counts = 0, Counter[str]()
+    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(jobs) as pool:
+
+        def run(chunk: range) -> Found:
+            return run_apart(name, seed, chunk, cache, machine=chunk.start // CHUNK % MACHINE == 0)
+
+        for found, refusals in pool.map(run, chunks):
+            for finding in found:
+                print(finding, flush=True)
+            wrong, counts = wrong + len(found), counts + refusals
+    return wrong, counts

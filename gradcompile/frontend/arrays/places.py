@@ -52,7 +52,7 @@ def within(index: Node, n: Node, axis: int) -> Node:
 def is_inside(index: Node, length: Dim, known: Container[Node] = ()) -> bool:
     """Whether the places are inside an axis of that length, or will be checked before they are used."""
     source, is_part = base(index)
-    if source in known or source.op.name in ("table", "const", "iota"):
+    if source in known or (source.op.name in ("table", "const", "iota") and not has_named_part(index)):
         return True
     if source.op.name == "leaf":  # of a loop's body: entries of an input, if nothing more is taken of them
         return source.params[1] != "carry" and not (source.params[1] == "body" and is_part)
@@ -68,6 +68,16 @@ def is_at_most(divisor: Node, length: Dim) -> bool:
     if divisor.op.name == "const":
         return isinstance(length, int) and 0 < divisor.value <= length
     return divisor.op.name == "size" and divisor.args[0].type.shape[divisor.params[0]] == length
+
+
+def has_named_part(n: Node) -> bool:
+    """Whether a view leaves entries out, and it is not known before the call which."""
+    found = n
+    while found.op.name in VIEWS:
+        if found.op.name == "item" and any(isinstance(d, str) for d in (*found.type.shape, *found.args[0].type.shape)):
+            return True
+        found = found.args[0]
+    return False
 
 
 def base(n: Node) -> tuple[Node, bool]:

@@ -62,10 +62,9 @@ def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]
     uses = Counter(a for f in forms if f is not None for a, _ in f.terms)
     uses.update(a for v in data for a in v.axes)
     found = [located(f, dim, uses, guarded) for f, dim in zip(forms, n.type.shape, strict=True)]
+    forms, dims = zip(*(within(f, k, d) for f, (k, _), d in zip(forms, found, n.type.shape, strict=True)), strict=True)
     if any(index is not None for index, _ in found):
-        dims, n = n.type.shape, apply("item", n, params=(tuple(index for index, _ in found),))
-    else:
-        dims = n.type.shape
+        n = apply("item", n, params=(tuple(index for index, _ in found),))
     kept = [k for k, (index, _) in enumerate(found) if index is None or isinstance(index, Span)]
     n, axes = slid(n, [found[k][1] for k in kept])
     values, known, rest = list[Value](), set[Node](), iter(data)
@@ -83,10 +82,19 @@ def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]
     return reduce(lambda v, place: nan_outside(c, v, *place), loose, result)
 
 
+def within(f: Form | None, index: Dim | Span | None, dim: Dim) -> tuple[Form | None, Dim]:
+    """The places along an axis as places in what `item` leaves of it, and the length of that."""
+    if f is None or not isinstance(index, Span):
+        return f, dim
+    return f._replace(offset=dim_sum(f.offset, dim_product(-1, index.start))), index.count
+
+
 def located(f: Form | None, dim: Dim, uses: Counter[Axis], guarded: bool) -> tuple[Dim | Span | None, Left]:
     """What `item` takes along an axis, and what is left of it."""
-    if f is None or any(uses[a] > 1 or not isinstance(k, int) for a, k in f.terms):
+    if f is None:
         return None, None
+    if any(uses[a] > 1 or not isinstance(k, int) for a, k in f.terms):
+        return covered(f, dim, guarded), None
     if not f.terms:
         return f.offset, None
     if (guarded or any(a.ragged for a, _ in f.terms)) and not within_rectangle(f, dim):
@@ -101,6 +109,23 @@ def located(f: Form | None, dim: Dim, uses: Counter[Axis], guarded: bool) -> tup
     width = int(pair.inner.length) - 1
     count = dim_sum(dim_product(pair.stride, pair.outer.length), -pair.stride, abs(pair.dilation) * width + 1)
     return span(dim_sum(start, min(pair.dilation * width, 0)), count, 1, dim), pair
+
+
+def covered(f: Form, dim: Dim, guarded: bool) -> Span | None:
+    """The part of an axis that holds the places of an index, if these are numbers and all of them are used.
+
+    The axis may be shorter, which is then seen at the call.
+    """
+    if guarded or within_rectangle(f, dim) or not isinstance(f.offset, int):
+        return None
+    low = high = f.offset
+    for a, k in f.terms:
+        if a.ragged or not (isinstance(k, int) and isinstance(a.first, int) and isinstance(a.last, int)):
+            return None
+        if a.length == 0:
+            return None
+        low, high = low + min(k * a.first, k * a.last), high + max(k * a.first, k * a.last)
+    return Span(low, high - low + 1)
 
 
 def span(start: Dim, count: Dim, step: int, dim: Dim) -> Span | None:
