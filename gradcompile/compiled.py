@@ -21,7 +21,8 @@ from gradcompile.frontend import functions
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.frontend.to_sympy import to_sympy
 from gradcompile.ir import Node, topological
-from gradcompile.lower import module_source
+from gradcompile.loops.kernel import Kernel
+from gradcompile.lower import lowered
 from gradcompile.lower.dims import Names, in_dim, renamed
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.once import once
@@ -117,8 +118,8 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
 
 
 @collector_paused()
-def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
-    """The generated module of a problem."""
+def kernel_of(problem: Problem, derivation: Derivation, what: str) -> Kernel:
+    """The generated module of a problem, and how it may be run."""
     value, *gradients = derivation.graphs.simplified
     order = topological([value, *gradients])
     names, forward = dict(problem.names), set(order[: order.index(value) + 1])
@@ -131,7 +132,7 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
     custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}
-    return module_source(program, header, custom)
+    return lowered(program, header, custom)
 
 
 def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:
@@ -187,9 +188,13 @@ class Compiled:
         return derive(self.problem, replace(self.options, reroll=False), self.gradients_wanted)
 
     @once
+    def _lowered(self) -> Kernel:
+        return kernel_of(self._coded[0], self._derivation, self.what)
+
+    @property
     def source(self) -> str:
         """The complete generated module as text: the code that runs."""
-        return source_of(self._coded[0], self._derivation, self.what)
+        return self._lowered.text
 
     @once
     def _module(self) -> Any:
@@ -212,9 +217,10 @@ class Compiled:
         cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
         names = self._coded[1]
         growth = {tuple(names.get(d, d) for d in own): t for own, t in self._derivation.growth.items()}
-        counts = tuple(Count(in_dim(d, names)) for d in getattr(self._module, "COUNTED", ()))
+        counts = tuple(Count(in_dim(d, names)) for d in self._lowered.plan.counted)
         checks = self._demands._replace(counts=counts).check
-        return Route(self._module.kernel, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
+        plan, threads = self._lowered.plan, self.options.threads
+        return Route(self._module.kernel, plan, self.problem.inputs, self.dtype, cost, growth, threads, checks)
 
     @once
     def _demands(self) -> Demands:

@@ -29,6 +29,7 @@ from gradcompile import compiled
 from gradcompile.compiled import Derivation
 from gradcompile.frontend.arguments import Problem
 from gradcompile.ir import Node
+from gradcompile.loops.kernel import Kernel
 from gradcompile.runtime.demands import demands_of
 from gradcompile.types import Dim, dim_value, names_in
 
@@ -521,13 +522,13 @@ def located(fault: Fault, lines: Sequence[str]) -> str:
 
 def watch() -> None:
     """Have every module that is lowered from here on checked, each text once."""
-    lowered, seen = compiled.source_of, set[str]()
+    lowered, seen = compiled.kernel_of, set[str]()
 
-    def checked(problem: Problem, derivation: Derivation, what: str) -> str:
-        source = lowered(problem, derivation, what)
-        if source not in seen:
-            seen.add(source)
-            check(source, problem, derivation.graphs.simplified)
-        return source
+    def checked(problem: Problem, derivation: Derivation, what: str) -> Kernel:
+        kernel = lowered(problem, derivation, what)
+        if kernel.text not in seen:
+            seen.add(kernel.text)
+            check(kernel.text, problem, derivation.graphs.simplified)
+        return kernel
 
-    compiled.source_of = checked
+    compiled.kernel_of = checked

@@ -32,6 +32,7 @@ FLOORS = (
     ("recurrence",),
     ("passes",),
     ("frontend",),
+    ("loops",),
     ("lower",),
     ("runtime",),
     ("optim", "explain"),

@@ -9,11 +9,12 @@ import numpy as np
 
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, topological
+from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.lower.arrays import dims_of, lower_arrays
 from gradcompile.lower.expression import literal
-from gradcompile.lower.loopir import Function, Module, texts
+from gradcompile.lower.loopir import Function, Loop, Module, texts
 from gradcompile.lower.printer import KEPT, print_module
-from gradcompile.lower.program import Naming, Program, size_of
+from gradcompile.lower.program import Lowered, Naming, Program, size_of
 from gradcompile.lower.schedule import lower
 from gradcompile.ops.record import Op
 from gradcompile.types import ArrayType, dim_product
@@ -21,6 +22,7 @@ from gradcompile.types import ArrayType, dim_product
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
+MULTIPLYING = frozenset({"gradcompile.runtime.blas", "gradcompile.runtime.routines"})  # modules that call BLAS
 HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "group_size", "largest",
                                      "settle"),
            "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
@@ -34,8 +36,8 @@ WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a ti
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
 
-def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
-    """The source of the module that computes a program; custom maps the op names of users' functions to their texts."""
+def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
+    """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
     ops = ops_of(program.order)
     called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
@@ -45,8 +47,8 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    functions, tables = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
-    text = " ".join(line for f in functions for line in texts(f.body))
+    made = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
+    text = " ".join(line for f in made.functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if found := [kind for kind in ("float32", "float64") if re.search(rf"\b{kind}\(", text)]:
         imports["numpy"] = found
@@ -64,9 +66,17 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
     what = "entries" if arrays else "samples"
     constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
     constants = (["connect_blas()", ""] if " @ " in text else []) + constants
-    constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in tables.items()]
-    functions = [annotated(f, program) if f.name == "kernel" else f for f in functions]
-    return print_module(Module(header, imports, functions, constants, ["@njit\n" + custom[c] for c in sorted(custom)]))
+    constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in made.constants.items()]
+    functions = [annotated(f, program) if f.name == "kernel" else f for f in made.functions]
+    extra = ["@njit\n" + custom[c] for c in sorted(custom)]
+    plan = Plan(made.passes, made.block, made.group, not MULTIPLYING.isdisjoint(imports), made.counted, lines_of(made))
+    return Kernel(print_module(Module(header, imports, functions, constants, extra)), plan)
+
+
+def lines_of(made: Lowered) -> int | None:
+    """The statements of a kernel that has no loops."""
+    (body,) = (f.body for f in made.functions if f.name == "kernel")
+    return None if any(isinstance(s, Loop) for s in body) else len(body)
 
 
 def real_of(program: Program) -> str:

@@ -9,8 +9,10 @@ from gradcompile.formula import is_mean
 from gradcompile.frontend.arguments import Argument
 from gradcompile.frontend.names import Namer
 from gradcompile.ir import Node, is_const
+from gradcompile.loops.kernel import Pass
+from gradcompile.lower.loopir import Function
 from gradcompile.ops.record import OPS
-from gradcompile.types import Shape
+from gradcompile.types import Dim, Shape
 
 # What values are called where nothing better offers itself.
 WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e",
@@ -43,6 +45,24 @@ class Program:
         starts = accumulate(sizes, initial=0)
         object.__setattr__(self, "offsets", {a.leaf: start for a, start in zip(self.params, starts, strict=False)})
         object.__setattr__(self, "input_names", {a.leaf: a.name for a in self.inputs})
+
+
+Constants = Mapping[str, tuple[float | int | str, ...] | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """The functions of a module, its constants (tables of numbers, sizes of blocks), and its passes over the samples.
+
+    The module's blocks, its groups and the lengths that BLAS is given are as in a `Plan`.
+    """
+
+    functions: list[Function]
+    constants: Constants
+    passes: tuple[Pass, ...] = ()
+    block: int = 0
+    group: int = 0
+    counted: tuple[Dim, ...] = ()
 
 
 def per_sample(n: Node) -> bool:

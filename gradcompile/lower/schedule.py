@@ -14,23 +14,25 @@ import numpy as np
 
 from gradcompile.frontend.names import natural
 from gradcompile.ir import Node, apply, const, is_const, operands, topological, use_counts
+from gradcompile.loops.kernel import Pass
 from gradcompile.lower.expression import Region
 from gradcompile.lower.loopir import Function, Line, Loop, Statement, texts
 from gradcompile.lower.loops import Loops, entry_of_array
-from gradcompile.lower.program import Naming, Program, flat_index, loads, per_sample, size_of
+from gradcompile.lower.program import Lowered, Naming, Program, flat_index, loads, per_sample, size_of
 
 SHORTEST = 8  # entries of the gradient that are worth a loop
 BACKWARD = Line("", "backward: d_v is dL/dv")
 
 
-def lower(program: Program, naming: Naming) -> tuple[list[Function], dict[str, tuple[float | int, ...]]]:
+def lower(program: Program, naming: Naming) -> Lowered:
     """The functions of the generated module, in the order of their definition, and the tables of numbers they read.
 
     `kernel` computes everything. Where there are samples it calls the others, which a caller may call as well: each
     pass, `samples`, `samples_2` and so on, for ranges of samples, and `finish` for what follows, or `values`.
     """
     scheduler = Scheduler(program, naming)
-    return scheduler.run(), scheduler.tables
+    functions = scheduler.run()
+    return Lowered(functions, scheduler.tables, tuple(scheduler.passes))
 
 
 def is_sample_sum(n: Node) -> bool:
@@ -105,6 +107,7 @@ class Scheduler:
     naming: Naming
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     functions: list[Function] = field(default_factory=list)
+    passes: list[Pass] = field(default_factory=list)
     results: dict[Node, str] = field(default_factory=dict)
     totals: list[str] = field(default_factory=list)
     parts: dict[Node, str] = field(default_factory=dict)
@@ -215,6 +218,7 @@ class Scheduler:
         statements = [*head, Line(f"sums = zeros(({len(sums)}, LANES), theta)"), spans]
         doc = "Add the samples from start to stop to the tree of sums, span by span."
         self.functions.append(Function(name, ("tree", "start", "stop", *arguments), doc, used(statements)))
+        self.passes.append(Pass(name, "tree"))
 
     def sum_comment(self, s: Node) -> str:
         """Which adjoint a sum is, or becomes after the loop."""
@@ -233,6 +237,7 @@ class Scheduler:
         statements = [*head, Loop("for i in lanes(start, stop)", body.statements)]
         doc = "Write the values of the samples from start to stop."
         self.functions.append(Function("values", ("out", "start", "stop", *arguments), doc, used(statements)))
+        self.passes.append(Pass("values", "values"))
         return [Line(f"values({', '.join(['out', '0', 'n', *arguments])})"), Line("return n")]
 
     def sample_region(self, roots: Sequence[Node]) -> tuple[list[Statement], Region]:

@@ -16,7 +16,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.runtime import jit
 from gradcompile.runtime.matching import RESERVED, Call
-from gradcompile.runtime.route import WHOLE, Route, is_short, numba_types
+from gradcompile.runtime.route import WHOLE, Route, numba_types
 from gradcompile.types import dim_value, dims_solved, names_in
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
@@ -348,7 +348,7 @@ def make_call(
     takes = Call(arguments)
     call = _general_call(params, takes, route, grads_type, bare)
     is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not is_short(route.kernel):
+    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not route.is_short:
         return call
     return _numbers_call(params, takes, route.kernel, grads_type, bare, call)
 
@@ -549,7 +549,7 @@ def make_bound(
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
     takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
-    if takes_numbers and not route.multiplies and is_short(kernel):
+    if takes_numbers and not route.multiplies and route.is_short:
         direct = _direct(kernel, size, inputs)
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}

@@ -7,15 +7,14 @@ import numpy as np
 
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
+from gradcompile.loops.kernel import Plan
 from gradcompile.once import once
 from gradcompile.runtime import jit
 from gradcompile.runtime.crew import Helped
-from gradcompile.runtime.native import own_lines
 from gradcompile.runtime.switch import switch
 
 Run = Callable[..., float]
-PRODUCTS = frozenset({"gradcompile.runtime.blas", "gradcompile.runtime.routines"})  # modules that call BLAS
-SHORT = 250  # lines of a kernel up to which compiling it a second time is not felt
+SHORT = 250  # statements of a kernel up to which compiling it a second time is not felt
 WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 
 
@@ -29,6 +28,7 @@ class Route:
     def __init__(
         self,
         kernel: Any,
+        plan: Plan,
         inputs: Sequence[Argument],
         dtype: str,
         cost: tuple[int, int],
@@ -36,17 +36,21 @@ class Route:
         threads: int | None,
         check: Callable[[Sequence[Any]], None],
     ) -> None:
-        from gradcompile.runtime.share import Share, Work, plain_text  # loads Numba
+        from gradcompile.runtime.share import Share, Work  # loads Numba
 
-        self.kernel, self.inputs, self.dtype, self.check = kernel, inputs, dtype, check
+        self.kernel, self.plan, self.inputs, self.dtype, self.check = kernel, plan, inputs, dtype, check
         operations, size = cost
-        self.share = share = Share.estimated(kernel, operations * np.dtype(dtype).itemsize / 8, size, threads)
-        self.work = Work.estimated(kernel, growth, inputs, dtype, threads)
+        self.share = share = Share.estimated(len(plan.passes), operations * np.dtype(dtype).itemsize / 8, size, threads)
+        self.work = Work.estimated(plan, growth, inputs, dtype, threads)
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
-        known = plain_text(kernel).__globals__.values()
-        self.multiplies = any(getattr(v, "__module__", None) in PRODUCTS for v in known)
+        self.multiplies = plan.multiplies
         self.unshared = 0.0  # nanoseconds of a call up to which no product was large enough to be shared
         self.smallest = share.smallest if self.columns and share.threads != 1 else None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
+        return hasattr(self.kernel, "overloads") and self.plan.lines is not None and self.plan.lines <= SHORT
 
     @once
     def serial(self) -> Run:
@@ -84,7 +88,7 @@ class Route:
         if not hasattr(self.kernel, "overloads"):
             return plain(self.kernel)
         takes_numbers = not any(a.leaf.type.shape for a in self.inputs)
-        ready = jit.precompile if takes_numbers and is_short(self.kernel) else jit.entry
+        ready = jit.precompile if takes_numbers and self.is_short else jit.entry
         return self.alone(ready(self.kernel, self.types(layout)))
 
     def spread(self, layout: str) -> Run:
@@ -94,7 +98,7 @@ class Route:
         names = plain_text(self.kernel).__code__.co_varnames[2:]
         types = self.types(layout)[2:] if hasattr(self.kernel, "overloads") else []
         share = self.share if self.columns else self.work
-        return self.alone(plain(spread(self.kernel, dict(zip(names, types, strict=False)), share)))
+        return self.alone(plain(spread(self.kernel, self.plan, dict(zip(names, types, strict=False)), share)))
 
     def helped(self, run: Run, inputs: Sequence[Any], trains: bool = False) -> Run:
         """The function with helpers for its large products, if a call with these inputs may have some.
@@ -121,14 +125,6 @@ class Route:
     def types(self, layout: str = "C") -> list[Any]:
         """Numba's types of theta, grad and the inputs; the layout is that of the columns."""
         return numba_types(self.inputs, self.dtype, layout)
-
-
-def is_short(kernel: Any) -> bool:
-    """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
-    if not hasattr(kernel, "overloads"):
-        return False
-    lines = own_lines(kernel.py_func.lowered_from).strip().split("\n")
-    return len(lines) <= SHORT and not any(line.lstrip().startswith("for ") for line in lines)
 
 
 def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C") -> list[Any]:

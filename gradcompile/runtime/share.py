@@ -17,6 +17,7 @@ import numpy as np
 
 from gradcompile.cost import Growth
 from gradcompile.frontend.arguments import Argument
+from gradcompile.loops.kernel import Pass, Plan
 from gradcompile.reduction import INF, SPAN, add_parts, carry_on, group_size, raise_parts
 from gradcompile.runtime import jit
 from gradcompile.runtime.native import own_text
@@ -47,9 +48,8 @@ class Share:
     threads: int | None = None
 
     @classmethod
-    def estimated(cls, kernel: Any, operations: float, size: int, threads: int | None) -> "Share":
+    def estimated(cls, passes: int, operations: float, size: int, threads: int | None) -> "Share":
         """From the operations of a sample in double precision and its bytes: what takes longer, in one pass of many."""
-        passes = sum(takes_range(f) for f in called(kernel).values())
         return cls(max(operations * NS_PER_OPERATION / max(passes, 1), size * NS_PER_BYTE, 0.1), threads)
 
     @property
@@ -90,18 +90,15 @@ class Work:
 
     @classmethod
     def estimated(
-        cls, kernel: Any, growth: Growth, inputs: Sequence[Argument], dtype: str, threads: int | None
+        cls, plan: Plan, growth: Growth, inputs: Sequence[Argument], dtype: str, threads: int | None
     ) -> "Work":
         """From a time in operations of double precision."""
-        found = called(kernel)
-        passes = [f for f in found.values() if takes_range(f)]
         shapes = [(k, axis, d) for k, a in enumerate(inputs) for axis, d in enumerate(a.leaf.type.shape)]
         composed = {name: (k, axis) for k, axis, d in shapes for name in names_in(d)}  # about as long
         axes = composed | {d: (k, axis) for k, axis, d in shapes}
         each = NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
         terms = tuple((each * count, tuple(axes[d] for d in names)) for names, count in growth.items())
-        least = plain_text(kernel).__globals__.get("GROUP", 0)
-        return cls(terms, len(inputs), len(passes), least, threads)
+        return cls(terms, len(inputs), len(plan.passes), plan.group, threads)
 
     def nanoseconds(self, inputs: Sequence[Any]) -> float:
         """The time that these inputs take."""
@@ -133,10 +130,13 @@ class Work:
         return Share(max(self.nanoseconds(inputs) / self.passes / max(samples, 1), 0.1), self.threads)
 
 
-def spread(kernel: Any, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
+def spread(kernel: Any, plan: Plan, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
     """A kernel that shares its passes over the samples with other threads; inputs: the Numba types, by name."""
     text = plain_text(kernel)
-    replaced = {name: _replacement(f, inputs, share) for name, f in called(kernel).items()}
+    replaced = {name: _runnable(f, inputs) for name, f in called(kernel).items()}
+    for p in plan.passes:
+        inner = _runnable(text.__globals__[p.inner], inputs) if p.inner else None
+        replaced[p.name] = shared(replaced[p.name], p, inner, plan.block, share)
     kept: list[Memory] = []
 
     def run(*args: Any) -> Any:
@@ -159,33 +159,22 @@ def called(kernel: Any) -> dict[str, Any]:
     return {name: f for name, f in found.items() if isinstance(plain_text(f), FunctionType)}
 
 
-def takes_range(function: Any) -> bool:
-    """Whether a function is a pass over a range of samples."""
-    return "start" in arguments_of(function)
-
-
 def arguments_of(function: Any) -> tuple[str, ...]:
     """The names of a function's arguments."""
     code = plain_text(function).__code__
     return tuple(code.co_varnames[: code.co_argcount])
 
 
-def _replacement(function: Any, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
-    """What the driver calls in place of a function that the kernel calls."""
-    run = _runnable(function, inputs)
-    if not takes_range(function):
-        return run
+def shared(
+    run: Callable[..., Any], p: Pass, inner: Callable[..., Any] | None, block: int, share: Share | Work
+) -> Callable[..., Any]:
+    """What the driver calls in place of a pass `run`; inner: the function that runs it for one group."""
     if isinstance(share, Share):
-        is_sum = arguments_of(function)[0] == "tree"
-        return _shared_sums(run, share) if is_sum else _shared_values(run, share)
-    parts = [f for f in called(function).values() if takes_range(f)]
-    if not parts:
-        return _shared_rows(run, share, plain_text(function).__globals__["BLOCK"])
-    vectors = arguments_of(function)[: arguments_of(function).index("start")]
-    each = _runnable(parts[0], inputs)
+        return _shared_sums(run, share) if p.kind == "tree" else _shared_values(run, share)
+    if inner is None:
+        return _shared_rows(run, share, block)
     add, raises = (_runnable(f, {}) for f in (add_parts, raise_parts))
-    kinds = tuple("amax" if v.startswith("highest") else "sum" for v in vectors)
-    return Groups(run, each, add, raises, share, kinds)
+    return Groups(run, inner, add, raises, share, p.vectors)
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
@@ -233,7 +222,7 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _shared_sums(run: Callable[..., Any], share: Share) -> Callable[..., None]:
     """The pass `run`, which adds samples to a tree of sums, shared."""
-    carry = _replacement(carry_on, {}, share)
+    carry = _runnable(carry_on, {})
 
     def sums(tree: np.ndarray, start: int, stop: int, *rest: Any) -> None:
         spans, workers = -(-stop // SPAN), share.workers(stop)

@@ -8,8 +8,7 @@ from gradcompile.lower.arrays.passes import PassWriter
 from gradcompile.lower.arrays.prepare import prepared
 from gradcompile.lower.arrays.storage import bounded
 from gradcompile.lower.arrays.writer import Writer
-from gradcompile.lower.loopir import Function
-from gradcompile.lower.program import Naming, Program
+from gradcompile.lower.program import Constants, Lowered, Naming, Program
 from gradcompile.types import LARGEST, Dim, names_in
 
 
@@ -18,9 +17,7 @@ def dims_of(program: Program) -> frozenset[str]:
     return frozenset(name for n in program.order for d in n.type.shape for name in names_in(d))
 
 
-def lower_arrays(
-    program: Program, naming: Naming
-) -> tuple[list[Function], Mapping[str, tuple[float | int | str, ...] | int]]:
+def lower_arrays(program: Program, naming: Naming) -> Lowered:
     """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
     known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
     new = prepared([program.value, *program.gradients, *known])
@@ -33,14 +30,21 @@ def lower_arrays(
     if found is None:
         writer = Writer(program, own, roots)
         writer.whole()
-        return writer.functions, own.tables | counted(own, {})
+        lengths = counted(own, {})
+        return Lowered(writer.functions, {**own.tables, **checked(lengths)}, counted=lengths)
     passes = PassWriter(program, own, roots, plan=found)
     passes.run()
-    return passes.functions, own.tables | passes.constants | counted(own, {found.block: passes.constants["BLOCK"]})
+    lengths = counted(own, {found.block: passes.block})
+    constants: Constants = {**own.tables, "BLOCK": passes.block, "GROUP": passes.group, **checked(lengths)}
+    return Lowered(passes.functions, constants, tuple(passes.passes), passes.block, passes.group, lengths)
 
 
-def counted(naming: ArrayNaming, bound: Mapping[str, Dim]) -> dict[str, tuple[Dim, ...]]:
+def checked(lengths: tuple[Dim, ...]) -> dict[str, tuple[Dim, ...]]:
+    """The constant by which a saved file knows the lengths that it has to check."""
+    return {"COUNTED": lengths} if lengths else {}
+
+
+def counted(naming: ArrayNaming, bound: Mapping[str, Dim]) -> tuple[Dim, ...]:
     """The lengths that BLAS is given, as far as they may be too large for it; bound: what a dimension is at most."""
     dims = dict.fromkeys(bounded(d, bound) for d in naming.counted)
-    found = tuple(d for d in dims if isinstance(d, str) or d > LARGEST)
-    return {"COUNTED": found} if found else {}
+    return tuple(d for d in dims if isinstance(d, str) or d > LARGEST)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from gradcompile.cost import entries
 from gradcompile.frontend.arguments import Argument
 from gradcompile.ir import Node, apply, substitute, topological, use_counts
+from gradcompile.loops import kernel as plans
 from gradcompile.lower.arrays.blocks import Pass, Plan, Reduction, Rows
 from gradcompile.lower.arrays.cutting import entries as volume
 from gradcompile.lower.arrays.entries import Memory
@@ -50,7 +51,8 @@ class PassWriter(Writer):
     names the part of it. direct: sums that passes add to a gradient, with its parameter and the gradient. handed: the
     arrays that functions hand on. piled: the rows that passes alone read, block by block, and so stand in memory one
     block after the other, samples last. steps: the lines of the kernel. late: functions that come after the passes.
-    constants: sizes of blocks and groups. apart: how far apart rows of a block's arrays may lie in the whole ones.
+    passes: what the functions over ranges of samples do. block, group: their sizes. apart: how far apart rows of a
+    block's arrays may lie in the whole ones.
     """
 
     plan: Plan = field(kw_only=True)
@@ -60,7 +62,9 @@ class PassWriter(Writer):
     piled: set[Node] = field(default_factory=set)
     steps: list[Statement] = field(default_factory=list)
     late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
-    constants: dict[str, int] = field(default_factory=dict)
+    passes: list[plans.Pass] = field(default_factory=list)
+    block: int = 0
+    group: int = 0
     apart: dict[Dim, None] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -69,8 +73,8 @@ class PassWriter(Writer):
         self.find_piled()
         drawn = [self.draw(k) for k in range(len(self.plan.passes))]
         widest = max(d.stages.entries_a_sample() for d in drawn)
-        block = block_size(self.program, self.plan, widest)
-        self.constants = {"BLOCK": block, "GROUP": block * blocks_together(self.plan, block, self.summed())}
+        self.block = block_size(self.program, self.plan, widest)
+        self.group = self.block * blocks_together(self.plan, self.block, self.summed())
         for d in drawn:
             self.write_pass(d)
         for definition in self.late:
@@ -295,6 +299,8 @@ class PassWriter(Writer):
         """The lines of the kernel that run a pass over all samples."""
         new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items() if array != "grad"]
         self.steps += [Line(f"{array} = {GATHERED[kind][1].format(size)}") for array, kind, size in new]
+        kinds = tuple(kind for kind, _ in vectors.values())
+        self.passes.append(plans.Pass(whole, "groups", d.name, kinds) if vectors else plans.Pass(d.name, "rows"))
         if vectors:
             self.define_sums(whole, d, vectors)
         everything = ({"start": "0", "stop": text_of(self.plan.dim)}.get(a, a) for a in d.arguments)
@@ -322,7 +328,7 @@ class PassWriter(Writer):
 
     def write_pass(self, d: Drawn) -> None:
         """The function of one pass."""
-        d.stages.bound = {self.plan.block: self.constants["BLOCK"]}
+        d.stages.bound = {self.plan.block: self.block}
         body = d.stages.emit()
         loop = Loop("for first in range(start, stop, BLOCK)", used([*d.block, *body]))
         doc = "Add the samples from start to stop, block by block."

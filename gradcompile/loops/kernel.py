@@ -1,0 +1,52 @@
+"""A kernel as it is handed over: the text of its module, and the plan that those who run it go by.
+
+Nobody looks into the text, or at the names of functions, arguments and globals, to learn what the plan says.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gradcompile.types import Dim
+
+Kind = Literal["tree", "values", "groups", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A function that runs over a range of samples, whose bounds are two arguments.
+
+    kind: "tree" adds the samples to a tree of sums, the first argument; "values" writes a value a sample to the first
+    argument; "groups" adds them to vectors, the first arguments, group by group through the function `inner`; "rows"
+    writes rows of arrays.
+    vectors: how each of those vectors meets that of another group: "sum" or "amax".
+    """
+
+    name: str
+    kind: Kind
+    inner: str = ""
+    vectors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a kernel may be run.
+
+    passes: over the samples, in their order.  block: samples whose arrays are at hand at a time, 0 without arrays.
+    group: samples of the smallest group that sums are taken of, 0 without.  multiplies: whether BLAS or LAPACK is
+    called.  counted: lengths that BLAS counts in 32 bits.  lines: statements of a kernel without loops, None of others.
+    """
+
+    passes: tuple[Pass, ...] = ()
+    block: int = 0
+    group: int = 0
+    multiplies: bool = False
+    counted: tuple[Dim, ...] = ()
+    lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The text of a module whose function `kernel` computes a program, and its plan."""
+
+    text: str
+    plan: Plan
