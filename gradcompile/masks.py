@@ -27,7 +27,7 @@ PICKING = frozenset({"item", "gather", "window"})  # ops that may leave entries 
 PLACING = frozenset({"assemble", "scatter_add", "overlap"})  # the transposes of these
 LOGIC = frozenset({"and", "or", "not"})
 STEEP = frozenset({"exp", "exp2", "exp_sum", "expm1", "sinh", "cosh", "pow", "gamma"})  # they overflow, slope and all
-CARRIED = frozenset({"add", "mul", "neg", "div", "sum", "dot", "broadcast", "transpose", "reshape", "item"})
+CARRIED = frozenset({"add", "mul", "neg", "div"})
 SETTLING = frozenset({"exp", "expm1", "softplus", "sigmoid", "tanh", "erf", "erfc"})  # their slopes are 0 far out
 LARGEST = 1 << 12  # places that are looked at one by one
 
