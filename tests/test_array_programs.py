@@ -15,16 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_arrays import CASES, S, V, written
-from test_blocks import PROGRAMS, drawn
-from test_matrices import CASES as MATRICES
-from test_matrices import EACH, MODELS, M, point, u
-from test_matrices import A as square
-from test_matrices import values as matrices
-from test_matrices import w as weight
-from test_matrices import x as vector
-from test_scan import CASES as LOOP_CASES
-from test_scan import symbolic, wave
 
 from gradcompile import autodiff, compile_grad, compile_value
 from gradcompile.errors import GradcompileError
@@ -35,6 +25,17 @@ from gradcompile.frontend.from_sympy import read
 from gradcompile.interpret import evaluate
 from gradcompile.ir import topological
 from gradcompile.types import dim_value
+from tests.agreement import check_grad, check_value, close, point_of
+from tests.cases_arrays import CASES, S, V, written
+from tests.cases_blocks import PROGRAMS, drawn
+from tests.cases_matrices import CASES as MATRICES
+from tests.cases_matrices import EACH, MODELS, M, point, u
+from tests.cases_matrices import A as square
+from tests.cases_matrices import values as matrices
+from tests.cases_matrices import w as weight
+from tests.cases_matrices import x as vector
+from tests.cases_scan import CASES as LOOP_CASES
+from tests.cases_scan import symbolic, wave
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 SCOPE = {"np": np, "nn": nn}
@@ -43,44 +44,6 @@ SCOPE = {"np": np, "nn": nn}
 def some(cases, step):
     """All cases without the JIT, one of so many with it."""
     return list(cases)[:: step if JIT else 1]
-
-
-def close(what, got, want, tolerance):
-    """The same shape and numbers, relative to the largest."""
-    assert np.shape(got) == np.shape(want), what
-    size = max(1.0, np.max(np.abs(want), initial=0.0, where=np.isfinite(want)))
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * size, err_msg=what)
-
-
-def point_of(loss, params, values):
-    """The values of the leaves."""
-    leaves = [x for x in topological([loss.node]) if x.op.name == "leaf"]
-    return {x: values[x.params[0]] for x in {*leaves, *(p.node for p in params)}}
-
-
-def check_grad(loss, params, *points, tolerance=1e-9, **options):
-    """Loss and gradient at points, for one compilation, which is returned; values by the names of leaves."""
-    f = compile_grad(loss, params, allow_unused=True, **options)
-    nodes = [p.node for p in params]
-    for values in points:
-        want = evaluate([loss.node, *autodiff.vjp(loss.node, nodes)], point_of(loss, params, values))
-        arguments = {name: values[name] for name in f.signature.parameters}
-        value, gradients = f(**arguments)
-        close("loss", value, want[0], tolerance)
-        close("loss alone", f.loss(**arguments), want[0], tolerance)
-        for p, got, w in zip(params, gradients, want[1:], strict=True):
-            close(f"gradient of {p}", got, w, tolerance)
-    return f
-
-
-def check_value(value, *points, tolerance=1e-9):
-    """A value at points, and its dtype."""
-    f = compile_value(value)
-    for values in points:
-        (want,) = evaluate([value.node], point_of(value, [], values))
-        got = f(**{name: values[name] for name in f.signature.parameters})
-        close("value", got, want, tolerance)
-        assert np.asarray(got).dtype == np.asarray(want).dtype
 
 
 # The vocabulary

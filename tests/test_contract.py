@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from test_arrays import CASES, ENV, FLOATS, S, written
 
 from gradcompile import autodiff
 from gradcompile.frontend.arrays import Array, array
 from gradcompile.interpret import evaluate
 from gradcompile.ir import apply, topological, verify
 from gradcompile.passes import contracted, finished, simplified
+from tests.cases_arrays import CASES, ENV, FLOATS, S, written
 
 X, W, A, v = (S[name] for name in "XWAv")
 SUMS = {

@@ -5,11 +5,11 @@ import keyword
 
 import numpy as np
 import pytest
-from plain import plain
 
 import gradcompile as gc
 from gradcompile import ArgumentError, compile_grad, compile_value
 from gradcompile.lower.dims import TAKEN
+from tests.plain import plain
 
 V, Q, T = np.array([0.1, 0.2, 0.3]), np.arange(12.0).reshape(4, 3) / 7, np.arange(4.0)
 NAMES = sorted({*TAKEN, *keyword.kwlist, "exp", "tanh", "x\u0301", "µ", "rows", "start", "lambda", "theta", "q", "k",

@@ -13,7 +13,7 @@ import pytest
 import gradcompile
 from gradcompile.frontend import functions, nn
 from gradcompile.frontend.arrays import core, ufuncs
-from tests.test_readme import disagreements
+from tests.snippets import disagreements
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "arrays.md"

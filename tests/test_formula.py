@@ -5,12 +5,12 @@ from functools import reduce
 import numpy as np
 import pytest
 import scipy.special as sc
-from test_arrays import CASES, SCOPE, S, V, written
 
 import gradcompile as gc
 from gradcompile.formula import formulas
 from gradcompile.ir import Node, apply, const, leaf
 from gradcompile.types import ArrayType
+from tests.cases_arrays import CASES, SCOPE, S, V, written
 
 a, b, x, y = (leaf(name) for name in "abxy")
 xs = leaf("xs", ArrayType(("n",)), "data")

@@ -9,11 +9,11 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain import plain
 
 from gradcompile import compile_grad, vmath
 from gradcompile.runtime import jit, native, primitives
 from gradcompile.runtime.native import writer
+from tests.plain import plain
 
 HEAD = """
 from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain import plain
 
 from gradcompile.runtime import blas, jit, native, standalone
 from gradcompile.runtime.native import memory, writer
+from tests.plain import plain
 
 HEAD = """
 from gradcompile.runtime.blas import connect_blas

@@ -116,7 +116,7 @@ def test_fmod_and_bounds_have_values_everywhere():
 
 def test_a_fused_product_keeps_the_kind_of_its_arguments():
     """Numbers of NumPy divide by zero in silence, Python's raise: what generated code divides by stays NumPy's."""
-    from plain import function
+    from tests.plain import function
 
     with np.errstate(all="ignore"):
         assert 1.0 / function("hypot")(np.float64(0.0), np.float64(0.0)) == np.inf

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy as sp
-from graphs import COLUMNS, EXACT_BINARY, EXACT_UNARY, SCALARS, VALUES, graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain import plain
 
 from gradcompile import compile_grad, compile_value
 from gradcompile.autodiff import vjp
@@ -23,6 +21,8 @@ from gradcompile.compiled import CompiledGrad, Options
 from gradcompile.frontend.arguments import Argument, Problem
 from gradcompile.interpret import evaluate
 from gradcompile.ir import Node, apply, leaf, topological
+from tests.graphs import COLUMNS, EXACT_BINARY, EXACT_UNARY, SCALARS, VALUES, graphs
+from tests.plain import plain
 from tests.work import growth
 
 ROOT = Path(__file__).resolve().parent.parent

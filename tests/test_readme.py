@@ -4,50 +4,13 @@ A ```python block is code. A block behind `<!-- output -->` is what the block be
 doctest. `...` in an output stands for anything.
 """
 
-import contextlib
-import doctest
-import io
 import re
 from pathlib import Path
 
+from tests.snippets import disagreements
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-BLOCK = re.compile(r"(?P<marker><!-- output -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-
-
-def printed(code, namespace):
-    """What a snippet prints."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        exec(compile(code, "README.md", "exec"), namespace)
-    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
-
-
-def run_doctest(code, namespace):
-    """A snippet with prompts; its names are shared with the other snippets."""
-    test = doctest.DocTestParser().get_doctest(code, namespace, "README.md", "README.md", 0)
-    report = io.StringIO()
-    doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.write, clear_globs=False)
-    namespace.update(test.globs)
-    assert not report.getvalue(), report.getvalue()
-
-
-def disagreements(text):
-    """(block, expected, printed) for every output that is not what its snippet prints; empty if all are."""
-    namespace, found, pending = {"__name__": "readme"}, [], None
-    for block in BLOCK.finditer(text):
-        body = block["body"]
-        if block["marker"]:
-            assert pending is not None, f"an output without a snippet before it:\n{body}"
-            if not doctest.OutputChecker().check_output(body, pending, doctest.ELLIPSIS):
-                found.append((block, body, pending))
-            pending = None
-        elif block["language"] == "python":
-            assert not pending, f"a snippet prints something that the README does not show:\n{pending}"
-            pending = run_doctest(body, namespace) if ">>>" in body else printed(body, namespace)
-    assert not pending, f"a snippet prints something that the README does not show:\n{pending}"
-    return found
 
 
 def test_snippets(tmp_path, monkeypatch, update_golden):

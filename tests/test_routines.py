@@ -10,11 +10,11 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from plain import plain
 
 from gradcompile import ops  # noqa: F401  (registers the ops)
 from gradcompile.ops.record import OPS
 from gradcompile.runtime import jit, routines, standalone
+from tests.plain import plain
 
 FILLED = {  # routines with the shape of what they fill
     "solve_full": lambda a, b: np.zeros_like(b),

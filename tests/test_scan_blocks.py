@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from test_array_programs import check_grad
 
 from gradcompile import compile_grad, scan, sigmoid
 from gradcompile.frontend.arrays import array
 from gradcompile.lower.arrays import grouping
 from gradcompile.runtime import share, threads
+from tests.agreement import check_grad
 
 STEPS = 5
 random = np.random.default_rng(3)

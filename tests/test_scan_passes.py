@@ -15,7 +15,7 @@ from gradcompile.passes import contracted, finished, looped, simplified, stabili
 from gradcompile.passes.batch import batched, fitting
 from gradcompile.passes.simplify import are_apart
 from gradcompile.types import ArrayType
-from tests.test_scan import CASES, scans, symbolic, wave
+from tests.cases_scan import CASES, scans, symbolic, wave
 
 rng = np.random.default_rng(1)
 

@@ -4,7 +4,6 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from graphs import COLUMNS, SCALARS, VALUES, graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from gradcompile.ir import Node, apply, const, leaf, topological, verify
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify, simplify_node
 from gradcompile.types import ArrayType
+from tests.graphs import COLUMNS, SCALARS, VALUES, graphs
 
 x, y, z = leaf("x"), leaf("y"), leaf("z")
 LESS = apply("lt", x, y)

@@ -8,26 +8,19 @@ import os
 import subprocess
 import sys
 
-import mpmath
 import numba
 import numpy as np
-import plain
 import pytest
 
 from gradcompile import special, vmath
 from gradcompile.ops import OPS
 from gradcompile.testing import ulps
+from tests import plain
+from tests.cases_vmath import BY_NAME, exact
 
-BY_NAME = {op.emit.partition("(")[0]: op for op in OPS.values() if op.emit.endswith(")")}
 SPAN = {"power": ((1e-3, 50.0), (-20.0, 20.0)), "lambertw": ((-0.3678794411, 50.0),), "gamma": ((-8.9, 30.0),)}
 TIGHT = {"polygamma": 16.0, "besselj": 64.0, "bessely": 64.0, "besseli": 64.0, "besselk": 64.0, "erfc": 8.0}
 NANS = [n for n in vmath.__all__ if n not in ("hypot", "heaviside", "power")]
-
-
-def exact(op, *args):
-    with mpmath.workdps(50):
-        function = getattr(mpmath, op.exact) if isinstance(op.exact, str) else op.exact
-        return function(*map(mpmath.mpf, args[: len(op.domain)]), *args[len(op.domain) :])
 
 
 def error(got, want, name):

@@ -8,13 +8,12 @@ from fractions import Fraction
 
 import mpmath
 import numpy as np
-import plain
 import pytest
-import simd
-from test_vmath import BY_NAME, exact
 
 from gradcompile import vmath
 from gradcompile.vmath import single
+from tests import plain, simd
+from tests.cases_vmath import BY_NAME, exact
 
 MODULES = {np.float64: vmath, np.float32: single}
 RANGE = {np.float64: (1024, 52), np.float32: (128, 23)}  # the largest exponent, and the bits of a significand
