@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from gradcompile import autodiff, compile_grad, compile_value
-from gradcompile.interpret import evaluate
-from gradcompile.ir import topological
+from gradcompile import compile_grad, compile_value
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse
+from gradcompile.ir.graph import topological
 
 
 def close(what, got, want, tolerance):
@@ -25,7 +26,7 @@ def check_grad(loss, params, *points, tolerance=1e-9, **options):
     f = compile_grad(loss, params, allow_unused=True, **options)
     nodes = [p.node for p in params]
     for values in points:
-        want = evaluate([loss.node, *autodiff.vjp(loss.node, nodes)], point_of(loss, params, values))
+        want = evaluate([loss.node, *reverse.vjp(loss.node, nodes)], point_of(loss, params, values))
         arguments = {name: values[name] for name in f.signature.parameters}
         value, gradients = f(**arguments)
         close("loss", value, want[0], tolerance)

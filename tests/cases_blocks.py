@@ -5,8 +5,8 @@ import numpy as np
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
-from gradcompile.ir import topological
-from gradcompile.types import dim_value
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import dim_value
 
 
 def dense(a, w, b):

@@ -8,8 +8,8 @@ import sympy as sp
 from sympy.matrices.expressions.kronecker import KroneckerProduct
 from sympy.matrices.expressions.matexpr import MatrixElement
 
-from gradcompile.frontend.arguments import Problem
-from gradcompile.ir import Node
+from gradcompile.ir.core import Node
+from gradcompile.signature.arguments import Problem
 
 n, m = sp.symbols("n m", integer=True, positive=True)
 s, t = sp.symbols("s t")

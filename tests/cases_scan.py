@@ -4,7 +4,7 @@ import numpy as np
 
 from gradcompile import scan
 from gradcompile.frontend.arrays import array
-from gradcompile.ir import topological
+from gradcompile.ir.graph import topological
 
 rng = np.random.default_rng(0)
 

@@ -16,15 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcompile import autodiff, compile_grad, compile_value
+from gradcompile import compile_grad, compile_value
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse as autodiff
 from gradcompile.errors import GradcompileError
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array, scan
 from gradcompile.frontend.arrays import core as array_core
-from gradcompile.frontend.from_sympy import read
-from gradcompile.interpret import evaluate
-from gradcompile.ir import topological
-from gradcompile.types import dim_value
+from gradcompile.frontend.sympy.convert import read
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import dim_value
 from tests.agreement import check_grad, check_value, close, point_of
 from tests.cases_arrays import CASES, S, V, written
 from tests.cases_blocks import PROGRAMS, drawn

@@ -7,9 +7,9 @@ import pytest
 import scipy.special as sc
 
 import gradcompile as gc
-from gradcompile.formula import formulas
-from gradcompile.ir import Node, apply, const, leaf
-from gradcompile.types import ArrayType
+from gradcompile.analysis.formula import formulas
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.types import ArrayType
 from tests.cases_arrays import CASES, SCOPE, S, V, written
 
 a, b, x, y = (leaf(name) for name in "abxy")

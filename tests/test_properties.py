@@ -16,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcompile import compile_grad, compile_value
-from gradcompile.autodiff import vjp
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.compiled import CompiledGrad, Options
-from gradcompile.frontend.arguments import Argument, Problem
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, apply, leaf, topological
+from gradcompile.diff.reverse import vjp
+from gradcompile.ir.core import Node, apply, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.signature.arguments import Argument, Problem
 from tests.graphs import COLUMNS, EXACT_BINARY, EXACT_UNARY, SCALARS, VALUES, graphs
 from tests.plain import plain
 from tests.work import growth

@@ -7,7 +7,7 @@ import pytest
 
 from gradcompile import compile_grad, scan, sigmoid
 from gradcompile.frontend.arrays import array
-from gradcompile.lower.arrays import grouping
+from gradcompile.lower.blocks import grouping
 from gradcompile.runtime import share, threads
 from tests.agreement import check_grad
 

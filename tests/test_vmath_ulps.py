@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradcompile import vmath
-from gradcompile.vmath import single
+from gradcompile.library.vmath import single
 from tests import plain, simd
 from tests.cases_vmath import BY_NAME, exact
 

@@ -6,7 +6,7 @@ Nobody looks into the text, or at the names of functions, arguments and globals,
 from dataclasses import dataclass
 from typing import Literal
 
-from gradcompile.types import Dim
+from gradcompile.ir.types import Dim
 
 Kind = Literal["tree", "values", "groups", "rows"]
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.cost import Growth
-from gradcompile.frontend.arguments import Argument
+from gradcompile.analysis.cost import Growth
+from gradcompile.codegen import functions as jit
 from gradcompile.loops.kernel import Plan
 from gradcompile.once import once
-from gradcompile.runtime import jit
-from gradcompile.runtime.crew import Helped
+from gradcompile.runtime.helpers import Helped
 from gradcompile.runtime.switch import switch
+from gradcompile.signature.arguments import Argument
 
 Run = Callable[..., float]
 SHORT = 250  # statements of a kernel up to which compiling it a second time is not felt
