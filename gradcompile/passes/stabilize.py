@@ -9,7 +9,7 @@ formula as written.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
@@ -79,6 +79,8 @@ class Rewrite(NamedTuple):
 def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots by the rules below, arguments first, and what was changed.
 
+    Those of LAST come when all others are through, which take apart what these would clip.
+
     >>> from gradcompile.ir import const, leaf
     >>> _, rewrites = stabilize([apply("log", apply("add", const(1.0), apply("exp", leaf("x"))))])
     >>> rewrites[0].before, rewrites[0].after
@@ -93,14 +95,20 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
         return new
 
     def rewrite(n: Node) -> Node:
-        for rule in RULES.get(n.op.name, ()):
+        return changed(n, RULES) or rebodied(n, body)
+
+    def settle(n: Node) -> Node:
+        return changed(n, LAST) or n
+
+    def changed(n: Node, rules: Mapping[str, Sequence[Rule]]) -> Node | None:
+        for rule in rules.get(n.op.name, ()):
             found = rule(n)
             if found is not None:
                 changes[n] = (rule.__name__, found)
                 return found
-        return rebodied(n, body)
+        return None
 
-    result = rebuild(roots, rewrite)
+    result = rebuild(rebuild(roots, rewrite), settle)
     texts = formulas([*changes, *(after for _, after in changes.values())], {}, SHOWN)
     rewrites = [Rewrite(rule, texts[before], texts[after]) for before, (rule, after) in changes.items()]
     return result, list(dict.fromkeys([*rewrites, *inside]))
@@ -893,6 +901,7 @@ def is_one_plus(x: Node, u: Node) -> bool:
 
 
 LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_factors, log_of_product, log_sum_exp)
+LAST: dict[str, tuple[Rule, ...]] = dict.fromkeys(SATURATION, (saturated,))  # when no other rule takes them apart
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),
@@ -905,6 +914,5 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
     "mul": (x_log_x, product_of_exps),
     "pow": (power_of_exps,),
-    **dict.fromkeys(SATURATION, (saturated,)),
     **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"} | {"acosh"}, (inverse,)),
 }

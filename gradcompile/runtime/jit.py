@@ -125,7 +125,28 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     import numba
 
-    return function if numba.config.DISABLE_JIT else Deferred(function)
+    return in_precision(function) if numba.config.DISABLE_JIT else Deferred(function)
+
+
+def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function of vmath as compiled code has it: it takes and gives NumPy's numbers of its precision.
+
+    Python's own floats have double precision, and raise where they are divided by zero.
+    """
+    takes = function.__globals__.get("TAKES", ())
+    if not takes or function.__name__.startswith("_"):
+        return function
+    from numpy import float32, float64
+
+    single = "float64" not in takes
+
+    def call(*args: Any) -> Any:
+        if single:
+            return float32(function(*map(float32, args)))
+        is_single = "float32" in takes and any(isinstance(a, float32) for a in args)
+        return (float32 if is_single else float64)(function(*args))
+
+    return update_wrapper(call, function)
 
 
 def njit(function: Callable[..., Any]) -> Any:
