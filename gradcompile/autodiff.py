@@ -17,6 +17,7 @@ from gradcompile.masks import (
     is_stored,
     masked,
     multiple,
+    of_rows,
     ones_where,
     positive,
     times,
@@ -101,8 +102,17 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
         rule = contracted if n.op.name == "dot" else picked if n.op.name in PICKING else transposed
         return rule(n.op.vjp, adjoint, n, care)
     if n.op.partials is not None:
-        return [None if p is None else slopes.sent(n, k, adjoint, p) for k, p in enumerate(n.op.partials(n))]
+        partials = n.op.partials(n)
+        parts = [None if p is None else slopes.sent(n, k, adjoint, p) for k, p in enumerate(partials)]
+        if n not in care.settles:
+            return parts
+        return [part and p and masked(nonzero(p), part) for part, p in zip(parts, partials, strict=True)]
     return [None] * len(n.args)
+
+
+def nonzero(partial: Node) -> Node:
+    """Where a partial is not 0; NaN is not."""
+    return apply("ne", partial, const(0.0, partial.type.dtype))
 
 
 def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
@@ -117,10 +127,13 @@ def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node |
         return rule(adjoint, n)
     condition, shape = adjoint.args[0], adjoint.type.shape
     taken: Sequence[Node | None] = [condition] * len(n.args)
+    parts: Sequence[Node | None]
     if not condition.type.shape:
         parts = rule(expand(adjoint.args[1], shape), n)
     elif n.op.name in COPIED:
         parts, taken = rule(expand(adjoint.args[1], shape), n), copied(rule, expand(condition, shape), n)
+    elif n.op.name == "item" and (rows := of_rows(condition, n)) is not None:
+        parts, taken = picked_where(rule, expand(adjoint.args[1], shape), rows, n), [None]
     else:
         parts, taken = rule(adjoint, n), reached(n.op.reach or rule, adjoint, n)
     return [p if p is None or c is None else masked(c, p) for p, c in zip(parts, taken, strict=True)]
@@ -134,6 +147,13 @@ def picked(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | Non
     ones = expand(const(1.0, adjoint.type.dtype), n.type.shape)
     return [None if p is None or c is None else masked(positive(c), p)
             for p, c in zip(rule(adjoint, n), rule(ones, n), strict=True)]  # fmt: skip
+
+
+def picked_where(rule: Vjp, adjoint: Node, rows: Node, n: Node) -> Sequence[Node | None]:
+    """The transpose of `item` behind a condition that holds for all of a row or for none."""
+    ones = expand(const(1.0, adjoint.type.dtype), n.type.shape)
+    parts, places = rule(adjoint, n), rule(ones, n)
+    return [p and c and masked(rows, masked(positive(c), p)) for p, c in zip(parts, places, strict=True)]
 
 
 def reached(rule: Vjp, adjoint: Node, n: Node) -> list[Node | None]:

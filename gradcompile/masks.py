@@ -5,10 +5,14 @@ has to be kept, as 0 times an infinity is NaN.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
 
 from gradcompile.bounds import SMALL, lower_bounds
 from gradcompile.ir import Node, apply, const, depends_on, is_const, operands, topological
-from gradcompile.ops.shape import expand, places
+from gradcompile.ops.shape import Span, expand, places, slices
 from gradcompile.types import Shape
 
 TAME = frozenset(
@@ -22,6 +26,10 @@ INFINITE_AT_ZERO = frozenset({"div", "sqrt", "log"})  # of their last argument, 
 PICKING = frozenset({"item", "gather", "window"})  # ops that may leave entries of their argument out
 PLACING = frozenset({"assemble", "scatter_add", "overlap"})  # the transposes of these
 LOGIC = frozenset({"and", "or", "not"})
+STEEP = frozenset({"exp", "exp2", "exp_sum", "expm1", "sinh", "cosh", "pow", "gamma"})  # they overflow, slope and all
+CARRIED = frozenset({"add", "mul", "neg", "div", "sum", "dot", "broadcast", "transpose", "reshape", "item"})
+SETTLING = frozenset({"exp", "expm1", "softplus", "sigmoid", "tanh", "erf", "erfc"})  # their slopes are 0 far out
+LARGEST = 1 << 12  # places that are looked at one by one
 
 # Where care has to be taken
 
@@ -32,15 +40,21 @@ class Care:
     All is kept from `wild` nodes, which may be infinite or NaN where the leaves are finite. What a selection of the
     loss itself left out is kept from whatever depends on a leaf: data that are left out may be NaN. A tie or a
     maximum needs no such care, so networks pay nothing: where they leave a NaN out, the loss is NaN.
+    Where the slope of a node that `settles` is 0, as that of exp(-exp(x)), nothing of its argument comes back, whose
+    own may be infinite.
 
     loose: leaves that may be infinite or NaN though those of the loss are finite.  chosen: conditions of selections.
     """
 
     def __init__(self, order: Sequence[Node], loose: Iterable[Node] = (), chosen: Iterable[Node] = ()) -> None:
-        self.wild = wild_nodes(order, loose)
+        least = lower_bounds(order)
+        self.wild = wild_nodes(order, least, loose)
+        self.settles = settling(order, least)
         self.fed = depends_on(order, [n for n in order if n.op.name == "leaf" and n.type.dtype.startswith("float")])
         self.known = dict.fromkeys(order, False)
-        self.known |= {n.args[0]: True for n in order if is_selection(n)} | dict.fromkeys(chosen, True)
+        given = [*(n.args[0] for n in order if is_selection(n)), *chosen]
+        stems = [stem(c)[0] for c in given]
+        self.known |= dict.fromkeys([*given, *stems, *(s.args[0] for s in stems if s.op.name == "not")], True)
         for n in reversed(order):
             if self.known[n] and n.op.name in LOGIC:
                 self.known |= dict.fromkeys(n.args, True)
@@ -64,12 +78,25 @@ def is_selection(n: Node) -> bool:
     return not (condition.op.name in ("lt", "le", "eq") and other in condition.args)
 
 
-def wild_nodes(order: Sequence[Node], loose: Iterable[Node] = ()) -> set[Node]:
+def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
+    """The nodes whose slope is 0 where that of their argument may be infinite, as it overflows."""
+    found: set[Node] = set()
+    for n in order:
+        if is_steep(n, least) or (n.op.name in CARRIED and not found.isdisjoint(n.args)):
+            found.add(n)
+    return {n for n in order if n.op.name in SETTLING and n.args[0] in found}
+
+
+def is_steep(n: Node, least: Mapping[Node, float]) -> bool:
+    """Whether a node may overflow where its argument is of ordinary size; exp(-x) does not where x is above 0."""
+    return n.op.name in STEEP and not all(a.op.name == "neg" and least[a.args[0]] >= 0 for a in n.args)
+
+
+def wild_nodes(order: Sequence[Node], least: Mapping[Node, float], loose: Iterable[Node] = ()) -> set[Node]:
     """The nodes that may be infinite or NaN where the leaves are finite, but for those that are loose.
 
     Quotients, roots and logarithms of what stays above zero, as a variance plus a small number, are not among them.
     """
-    least = lower_bounds(order)
     return depends_on(order, [*loose, *(n for n in order if not (is_tame(n) or is_apart(n, least)))])
 
 
@@ -100,6 +127,10 @@ def is_masked(x: Node) -> bool:
 
 def masked(condition: Node, x: Node) -> Node:
     """select(condition, x, 0), with nested conditions joined so that the depth stays one."""
+    own, shape = condition.type.shape, x.type.shape
+    if own and len(own) == len(shape) and all(d in (1, s) for d, s in zip(own, shape, strict=True)):
+        condition = expand(condition, shape)  # one node for one condition, along whatever it is repeated
+    condition = bare(condition)
     if is_masked(x):
         inner, x = x.args[0], x.args[1]
         condition = condition if inner is condition else apply("and", condition, inner)
@@ -140,6 +171,9 @@ def multiple(count: int, x: Node) -> Node:
 
 def total(parts: Sequence[Node]) -> Node:
     """The sum of adjoints; those that come out of branches stay behind the union of their conditions."""
+    if len(parts) == 1:
+        return parts[0]
+    parts = whole_again(parts)
     if len(parts) == 1:
         return parts[0]
     if not all(map(is_masked, parts)):
@@ -220,6 +254,50 @@ def is_pick(condition: Node) -> bool:
     return condition.op.name == "lt" and is_const(condition.args[0], 0.0) and is_count(condition.args[1])
 
 
+def whole_again(parts: Sequence[Node]) -> Sequence[Node]:
+    """Adjoints of picked entries that are all there are between them, under equal conditions, as one."""
+    groups: dict[frozenset[Node], list[tuple[Node, Node, Sequence[Node]]]] = {}
+    for p in parts:
+        needs = operands(p.args[0], "and") if is_masked(p) else []
+        picks = [c for c in needs if is_pick(c)]
+        if len(picks) == 1 and unpicked(masked(picks[0], p.args[1])) is p.args[1]:
+            rest = [c for c in needs if c is not picks[0]]
+            groups.setdefault(frozenset(rest), []).append((p, picks[0].args[1], rest))
+    found = list(parts)
+    for group in groups.values():
+        if len(group) > 1 and is_whole([count for _, count, _ in group]):
+            value, condition = apply("add", *(p.args[1] for p, *_ in group)), joint(group[0][2])
+            members = {p for p, *_ in group}
+            found = [p for p in found if p not in members]
+            found.append(value if condition is None else masked(condition, value))
+    return found
+
+
+def is_whole(counts: Sequence[Node]) -> bool:
+    """Whether the places that were picked, as far as the graph says which, are all of their shape between them.
+
+    >>> from gradcompile.ops.shape import Span
+    >>> from gradcompile.types import ArrayType
+    >>> ones = apply("broadcast", const(1.0), params=(("n", 2), ()))
+    >>> left, right = (apply("assemble", ones, params=(("n", 4), ((None, Span(k, 2)),))) for k in (0, 2))
+    >>> is_whole([left]), is_whole([left, right])
+    (False, True)
+    """
+    found = [x for c in counts for x in operands(c, "add") if x.op.name == "assemble"]
+    indices = [index for x in found for index in x.params[1]]
+    shape = found[0].type.shape if found else ()
+    axes = [k for k in range(len(shape)) if any(index[k] is not None for index in indices)]
+    sizes = [shape[k] for k in axes]
+    if not indices or any(isinstance(d, str) for d in sizes) or prod(map(int, sizes)) > LARGEST:
+        return False
+    taken = np.zeros([int(d) for d in sizes], bool)
+    for index in indices:
+        places = [index[k] for k in axes]
+        if not any(isinstance(p, str) or (isinstance(p, Span) and p.bounds is None) for p in places):
+            taken[slices(tuple(places))] = True
+    return bool(taken.all())
+
+
 def unpicked(x: Node) -> Node:
     """What was put in the places that were picked, without the condition: it is 0 elsewhere anyway."""
     if not (is_masked(x) and is_pick(x.args[0])):
@@ -240,6 +318,64 @@ def is_cover(n: Node) -> bool:
 
 
 # Conditions along axes
+
+
+def bare(condition: Node) -> Node:
+    """A condition without what was done and undone again on its way: entries of what repeats it, say.
+
+    So equal conditions that came by different ways are one node.
+
+    >>> from gradcompile.ir import leaf
+    >>> from gradcompile.types import ArrayType
+    >>> c = apply("lt", leaf("a", ArrayType(("n",))), const(1.0))
+    >>> rows = apply("broadcast", c, params=(("n", 3), (0,)))
+    >>> bare(apply("item", apply("not", apply("not", rows)), params=((None, 2),))) is c
+    True
+    """
+    base, at = stem(condition)
+    shape = condition.type.shape
+    return apply("broadcast", base, params=(shape, at)) if at and at != tuple(range(len(shape))) else base
+
+
+def stem(condition: Node) -> tuple[Node, tuple[int, ...]]:
+    """What a condition repeats, and which of its axes are those of that.
+
+    On the way down each axis of what is met is an axis of the condition or None, with a place, places or None for all.
+    """
+    axes: list[Any] = [(k, None) for k in range(len(condition.type.shape))]
+    x, negated = condition, False
+    doubtful: tuple[Node, list[Any], bool] | None = None  # before 0 < x, until x is 1 where something holds, else 0
+    while True:
+        if x.op.name == "broadcast":
+            axes = [axes[k] for k in places(x.params, len(x.args[0].type.shape))]
+        elif x.op.name == "item" and all(place is None for _, place in axes):
+            kept = iter(axes)
+            axes = [(next(kept)[0], k) if k is None or isinstance(k, Span) else (None, k) for k in x.params[0]]
+        elif x.op.name == "not" and doubtful is None:
+            negated = not negated
+        elif x.op.name == "lt" and doubtful is None and is_const(x.args[0], 0.0):
+            doubtful = x, axes, negated
+            x = x.args[1]
+            continue
+        elif doubtful is not None and is_masked(x) and is_const(x.args[1], 1.0):
+            doubtful = None
+        else:
+            break
+        x = x.args[0]
+    x, axes, negated = doubtful or (x, axes, negated)
+    if any(place is not None for _, place in axes):
+        x = apply("item", x, params=(tuple(place for _, place in axes),))
+    return apply("not", x) if negated else x, tuple(k for k, _ in axes if k is not None)
+
+
+def of_rows(condition: Node, n: Node) -> Node | None:
+    """A condition on what `item` picked as one on all of its argument; None where it differs along a span of places."""
+    shape, index = n.args[0].type.shape, n.params[0]
+    kept = [k for k, place in enumerate(index) if place is None or isinstance(place, Span)]
+    base, at = varying(condition, n.type.shape)
+    if any(index[kept[j]] is not None for j in at):
+        return None
+    return apply("broadcast", base, params=(shape, tuple(kept[j] for j in at)))
 
 
 def anywhere(condition: Node, shape: Shape, axes: Sequence[int], dtype: str) -> Node | None:

@@ -165,3 +165,23 @@ def test_the_right_class_is_picked_at_no_cost() -> None:
     z, t = gc.array("z", ("n", 3)), gc.array("t", "n", dtype="int64")
     f = gc.compile_grad(np.mean(gc.cross_entropy(z * gc.array("p"), t)), [gc.array("p")], inputs=[z, t])
     assert "0.0 < " not in f.source
+
+
+def test_picks_that_are_all_there_are_need_no_condition() -> None:
+    x, y = gc.array("x", ("n", 3)), gc.array("y", ("n", 2))
+
+    def gradient_of(split: Callable[[Any], Any]) -> str:
+        f = gc.compile_grad(np.sum(split(np.exp(x * gc.array("p"))) - y), [gc.array("p")], inputs=[x, y])
+        return str(f.source)
+
+    assert "0.0 <" not in gradient_of(lambda z: z[:, :2] / z[:, 2:])
+    assert "0.0 <" in gradient_of(lambda z: z[:, :2] / z[:, 1:2])  # the last column is left out, and may be infinite
+
+
+def test_columns_that_are_used_one_by_one_share_the_condition_of_their_row() -> None:
+    x, p = gc.array("x", ("n", 3)), gc.array("p", (3,))
+    u = np.exp(x * p)
+    s = np.sum(u, axis=1)
+    crossed = np.stack([u[:, 0] * x[:, 1], u[:, 1] * x[:, 2], u[:, 2] * x[:, 0]], axis=1)
+    f = gc.compile_grad(np.sum(np.where(s[:, None] > 1, crossed, u) ** 2), [p], inputs=[x])
+    assert "0.0 < joined" not in f.source

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import gradcompile as gc
 from gradcompile.compile import compile_grad
 from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError, TrainingError
 from gradcompile.frontend.arrays.problem import read_arrays
-from gradcompile.optim import batches, chain, clip_by_norm, momentum, rules, scale, sgd
+from gradcompile.optim import batches, chain, clip_by_norm, loop, momentum, rules, scale, sgd
 
 a, b, x, y, lam = sp.symbols("a b x y lam")
 RANDOM = np.random.default_rng(0)
@@ -154,23 +155,52 @@ def test_a_callback_sees_copies_and_can_stop(line):
     assert seen[-1][3] == fit.params[0]
 
 
-def test_ctrl_c_returns_what_was_reached(line):
-    sgd(line, [0.0, 0.0], [X, Y], learning_rate=1e-6, epochs=1, batch_size=10, **QUIET)
+class Clock:
+    """What the loop reads the time from, before and after each chunk; counted."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def perf_counter(self) -> float:
+        self.looks += 1
+        return time.perf_counter()
+
+
+def test_ctrl_c_returns_what_was_reached(line, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(loop, "time", clock)
     pressed = []
 
     def press() -> None:
-        time.sleep(0.2)
-        pressed.append(time.perf_counter())
+        while clock.looks < 20:  # the tenth chunk is over
+            time.sleep(0.001)
+        pressed.append(clock.looks)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
     fit = sgd(line, [0.0, 0.0], [X, Y], learning_rate=1e-6, epochs=100_000_000, batch_size=10, **QUIET)
-    assert time.perf_counter() - pressed[0] < 0.5
     thread.join()
+    assert clock.looks - pressed[0] <= 4  # the chunk that ran, and at most one more
     assert fit.interrupted
     assert 0 < fit.epochs == len(fit.history["loss"])
     assert fit.params[0] > 0.0
+
+
+@pytest.mark.parametrize("seconds_a_step", [1e-7, 1e-4, 10.0])
+def test_a_chunk_is_as_long_as_what_fits_between_two_looks_at_ctrl_c(seconds_a_step, monkeypatch):
+    now, chunks = 0.0, []
+
+    def advance(orders, losses, norms, limit):
+        nonlocal now
+        now += limit * seconds_a_step
+        chunks.append(limit)
+        return loop._RUNNING if len(chunks) < 60 else loop._DONE
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert len(list(loop.Training._chunks(None, advance, *[np.zeros(1)] * 3))) == 60
+    most = max(1, 2 * loop._CHUNK_SECONDS / seconds_a_step)
+    assert most / 4 <= chunks[-1] <= max(chunks) <= most and loop._CHUNK_SECONDS < 0.25
 
 
 def test_what_is_not_finite_is_named(line):

@@ -766,31 +766,6 @@ def power_of_exps(n: Node) -> Node | None:
     return Scaled(make("pow", found.mantissa, y), make("mul", finite, found.excess)).value()
 
 
-def saturated(n: Node) -> Node | None:
-    """exp(-exp(x)) = exp(max(-exp(x), -800)): where a function no longer changes, nothing of its argument comes back.
-
-    There its derivative is 0 and that of the argument may be infinite.
-    """
-    u = n.args[0]
-    if any(x.op.name in STEEP for t in parts(u) for side in fraction(t)[1:] for x in side):
-        low, high = SATURATION[n.op.name]
-        limits = (None if is_positive(u) else low), (None if is_positive(make("neg", u)) else high)
-        return make(n.op.name, clip(u, *limits)) if limits != (None, None) else None
-    return None
-
-
-STEEP = RISING | {"pow", "exp2", "gamma"}
-SATURATION: dict[str, tuple[float | None, float | None]] = {
-    "exp": (-800.0, None),
-    "expm1": (-800.0, None),
-    "softplus": (-800.0, None),
-    "sigmoid": (-800.0, 800.0),
-    "tanh": (-400.0, 400.0),
-    "erf": (-30.0, 30.0),
-    "erfc": (-30.0, 30.0),
-}
-
-
 def norm(n: Node) -> Node | None:
     """sqrt(x**2 + y**2 + ...) = hypot(hypot(x, y), ...), and sqrt(x**2) = |x|: no overflow, and no NaN at 0."""
     level = []

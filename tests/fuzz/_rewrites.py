@@ -42,8 +42,6 @@ FORMULAS: dict[str, tuple[str, ...]] = {
     "root_of_exps": ("sqrt(exp({u}))", "sqrt(1 + exp({u}))", "sqrt({v}*exp({u}))", "sqrt(sigmoid({u}))",
                      "sqrt(cosh({u}))", "1/sqrt(1 + exp({u}))", "sqrt(exp({u}) + exp({v}))"),
     "power_of_exps": ("pow(1 + exp({u}), 0.3)", "pow(sigmoid({u}), {v})", "pow(exp({u}) + exp({v}), -1.7)"),
-    "saturated": ("exp(-exp({u}))", "exp(-{v}*exp({u}))", "tanh(exp({u}))", "sigmoid({v} - exp({u}))", "erf(sinh({u}))",
-                  "1 - exp(-exp({u}))", "erfc(exp({u}))"),
     "log_of_log1p": ("log1p(exp({u}))", "log1p(-exp({u}))", "log1p({v}*exp({u}))", "log1p({c}*exp({u}))"),
     "lgamma_of_exp": ("lgamma(exp({u}))",),
     "inverse": ("atanh(tanh({u}))", "asinh(sinh({u}))", "log1p(exp({u}) - 1)", "acosh(cosh({u}))", "tan(atan({u}))",
