@@ -9,7 +9,7 @@ formula as written.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
@@ -79,8 +79,6 @@ class Rewrite(NamedTuple):
 def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots by the rules below, arguments first, and what was changed.
 
-    Those of LAST come when all others are through, which take apart what these would clip.
-
     >>> from gradcompile.ir import const, leaf
     >>> _, rewrites = stabilize([apply("log", apply("add", const(1.0), apply("exp", leaf("x"))))])
     >>> rewrites[0].before, rewrites[0].after
@@ -95,20 +93,14 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
         return new
 
     def rewrite(n: Node) -> Node:
-        return changed(n, RULES) or rebodied(n, body)
-
-    def settle(n: Node) -> Node:
-        return changed(n, LAST) or n
-
-    def changed(n: Node, rules: Mapping[str, Sequence[Rule]]) -> Node | None:
-        for rule in rules.get(n.op.name, ()):
+        for rule in RULES.get(n.op.name, ()):
             found = rule(n)
             if found is not None:
                 changes[n] = (rule.__name__, found)
                 return found
-        return None
+        return rebodied(n, body)
 
-    result = rebuild(rebuild(roots, rewrite), settle)
+    result = rebuild(roots, rewrite)
     texts = formulas([*changes, *(after for _, after in changes.values())], {}, SHOWN)
     rewrites = [Rewrite(rule, texts[before], texts[after]) for before, (rule, after) in changes.items()]
     return result, list(dict.fromkeys([*rewrites, *inside]))
@@ -432,7 +424,8 @@ def log_of_view(n: Node) -> Node | None:
         return None if found is None else viewed(found)
     if x.op.name != "select":
         return None
-    branches = [apply("log", b) for b in x.args[1:]]
+    same = [b if b.type.dtype == n.type.dtype else apply("cast", b, params=(n.type.dtype,)) for b in x.args[1:]]
+    branches = [apply("log", b) for b in same]
     new = [first_found(b) for b in branches]
     if all(b is None for b in new):
         return None
@@ -876,7 +869,6 @@ def is_one_plus(x: Node, u: Node) -> bool:
 
 
 LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_factors, log_of_product, log_sum_exp)
-LAST: dict[str, tuple[Rule, ...]] = dict.fromkeys(SATURATION, (saturated,))  # when no other rule takes them apart
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),

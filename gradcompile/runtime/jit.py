@@ -136,15 +136,13 @@ def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
     takes = function.__globals__.get("TAKES", ())
     if not takes or function.__name__.startswith("_"):
         return function
-    from numpy import float32, float64
-
-    single = "float64" not in takes
+    from numpy import errstate, float32, float64
 
     def call(*args: Any) -> Any:
-        if single:
-            return float32(function(*map(float32, args)))
-        is_single = "float32" in takes and any(isinstance(a, float32) for a in args)
-        return (float32 if is_single else float64)(function(*args))
+        is_single = "float32" in takes and ("float64" not in takes or any(isinstance(a, float32) for a in args))
+        kind = float32 if is_single else float64
+        with errstate(all="ignore"):
+            return kind(function(*map(kind, args)))
 
     return update_wrapper(call, function)
 
