@@ -32,6 +32,7 @@ from gradcompile.passes.terms import (
     scaled,
     split,
     terms,
+    total,
     unveiled,
     without,
 )
@@ -362,11 +363,6 @@ def scaled_product(n: Node, limits: Mapping[str, float] = SQUARE) -> Scaled | No
 def lowered(u: Node, m: Node) -> Node:
     """exp(u - m), whatever the difference loses in rounding."""
     return make("exp_sum", u, make("neg", m))
-
-
-def total(xs: Sequence[Node]) -> Node:
-    """The sum of some nodes."""
-    return reduce(lambda u, v: make("add", u, v), xs)
 
 
 def overflows(x: Node) -> bool:
