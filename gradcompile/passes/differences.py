@@ -25,6 +25,7 @@ from gradcompile.passes.terms import (
     unveiled,
 )
 
+HUGE = {"float64": 1e300, "float32": 1e35}  # a product that is far from infinite
 Forms = Mapping[str, Callable[["Difference"], "Form | None"]]
 Form = tuple[Node | None, Node]  # the condition under which a form holds (None: always), and the form
 
@@ -155,8 +156,9 @@ def of_angles(d: Difference) -> Form | None:
     """atan(u) - atan(v) = atan2(u - v, 1 + u*v)."""
     if not d.is_known:
         return None
-    angle = make("atan2", make("abs", d.by), plus(make("mul", d.u, d.v), 1.0))
-    return None, angle if float(d.by.value) > 0 else make("neg", angle)
+    product = make("mul", d.u, d.v)
+    angle = make("atan2", make("abs", d.by), plus(product, 1.0))
+    return below(product, HUGE[d.u.type.dtype]), angle if float(d.by.value) > 0 else make("neg", angle)
 
 
 def of_sines(d: Difference) -> Form:

@@ -679,7 +679,10 @@ def log_one_plus(n: Node) -> Node | None:
 
 
 def log_one_minus_exp(n: Node) -> Node | None:
-    """log(1 - exp(x)) as log(-expm1(x)) near 0 and log1p(-exp(x)) below -log(2) (Maechler, Rmpfr vignette, 2012)."""
+    """log(1 - exp(x)) as log(-expm1(x)) near 0 and log1p(-exp(x)) below -log(2) (Maechler, Rmpfr vignette, 2012).
+
+    log(-expm1(-exp(u))) is u - log(-exp(u)/expm1(-exp(u))).
+    """
     inside = n.args[0]
     if inside.op.name == "add":
         inside = exp_minus_one(inside) or inside
@@ -687,7 +690,11 @@ def log_one_minus_exp(n: Node) -> Node | None:
         return None
     x = inside.args[0].args[0]
     near = apply("lt", number(-math.log(2.0), n), x)
-    return apply("select", near, apply("log", inside), apply("log1p", make("neg", make("exp", x))))
+    c, w = split(x)
+    small = apply("log", inside)
+    if c == -1 and w is not None and is_exp(w):  # 1 - exp(-w) is near w, however small that is
+        small = minus(w.args[0], make("log", make("x_over_expm1", x)))
+    return apply("select", near, small, apply("log1p", make("neg", make("exp", x))))
 
 
 def inverse(n: Node) -> Node | None:

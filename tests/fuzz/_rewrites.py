@@ -53,7 +53,7 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "log(1 + ({u} + {v}))",
         "log(1 + exp({u}) + {v}*{v})",
     ),
-    "log_one_minus_exp": ("log(1 - exp({u}))", "log(1 - exp(-abs({u})))"),
+    "log_one_minus_exp": ("log(1 - exp({u}))", "log(1 - exp(-abs({u})))", "log(1 - exp(-exp({u})))"),
     "bernoulli": (
         "{u}/(exp({u}) - 1)",
         "{u}/(exp({c}*{u}) - 1)",
