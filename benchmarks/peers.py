@@ -58,7 +58,7 @@ def ours(case: Case) -> Callable[[], Runner]:
 
 def code_size(source: str) -> dict[str, float]:
     """Characters of source, and the bytes of machine code in the cache."""
-    from gradcompile.runtime import cache
+    from gradcompile.codegen import cache
 
     machine = sum(path.stat().st_size for path in cache.location().rglob("*") if path.suffix in (".nbc", ".gco"))
     return {"source": len(source), "machine_code": machine}

@@ -22,7 +22,7 @@ from gradcompile.errors import (
     TrainingError,
 )
 from gradcompile.frontend.arrays import array, scan
-from gradcompile.frontend.functions import custom, log_sigmoid, mean, relu, sigmoid, softplus, total, where
+from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
 from gradcompile.frontend.nn import (
     attention,
     batch_norm,
@@ -45,6 +45,7 @@ from gradcompile.frontend.nn import (
     softmax,
     stop_gradient,
 )
+from gradcompile.frontend.sympy.custom import custom
 from gradcompile.optim import TrainingResult, sgd
 
 __version__ = "0.2.0"

@@ -4,11 +4,11 @@ from typing import Any
 
 from gradcompile.compiled import CompiledGrad, CompiledValue, Options
 from gradcompile.errors import ArgumentError
-from gradcompile.frontend.arguments import Problem
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.problem import read_arrays
-from gradcompile.frontend.from_sympy import read
+from gradcompile.frontend.sympy.convert import read
 from gradcompile.once import compiling
+from gradcompile.signature.arguments import Problem
 
 
 def compile_grad(

@@ -11,25 +11,29 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 
-from gradcompile import autodiff, passes
+from gradcompile import passes
+from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
+from gradcompile.analysis.formula import formulas, is_mean
+from gradcompile.codegen import functions as jit
 from gradcompile.collector import collector_paused
-from gradcompile.cost import Cost, Growth, cost_of, growth_of
+from gradcompile.diff import reverse
 from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
 from gradcompile.explain import Check, Explanation, check, explain
-from gradcompile.formula import formulas, is_mean
-from gradcompile.frontend import functions
-from gradcompile.frontend.arguments import Argument, Problem
-from gradcompile.frontend.to_sympy import to_sympy
-from gradcompile.ir import Node, topological
+from gradcompile.export import python as standalone
+from gradcompile.frontend.sympy.custom import custom_source
+from gradcompile.frontend.sympy.to_sympy import to_sympy
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
 from gradcompile.lower import module_source
 from gradcompile.lower.dims import Names, in_dim, renamed
 from gradcompile.lower.program import Program, per_sample, size_of
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
-from gradcompile.runtime import bind, jit, standalone
-from gradcompile.runtime.demands import Count, Demands, demands_of
+from gradcompile.runtime import bind
+from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
+from gradcompile.signature.arguments import Argument, Problem
 
 SHOWN = 8  # rewrites that a header lists
 BREAK = "\n        "
@@ -94,8 +98,8 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     """The graph of the value, and of its gradient if asked for, through all passes."""
     stable, rewrites = prepared(problem, options)
     leaves = [a.leaf for a in problem.params] if gradients else []
-    found = autodiff.adjoints(stable[0], leaves) if gradients else {}
-    roots = [stable[0], *(found.get(n) or autodiff.zeros(n) for n in leaves)]
+    found = reverse.adjoints(stable[0], leaves) if gradients else {}
+    roots = [stable[0], *(found.get(n) or reverse.zeros(n) for n in leaves)]
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     alone, *_ = passes.looped(final[:1])
@@ -130,7 +134,7 @@ def source_of(problem: Problem, derivation: Derivation, what: str) -> str:
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
-    custom = {name: functions.custom_source(name) for name in used if name.startswith("custom_")}
+    custom = {name: custom_source(name) for name in used if name.startswith("custom_")}
     return module_source(program, header, custom)
 
 

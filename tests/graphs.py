@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from gradcompile.ir import Node, apply, const, leaf
-from gradcompile.types import ArrayType
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.types import ArrayType
 
 SCALARS = [leaf(name, role="param") for name in ("a", "b")]
 COLUMNS = [leaf(name, ArrayType(("n",)), "data") for name in ("x", "y")]

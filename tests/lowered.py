@@ -27,10 +27,10 @@ import numpy as np
 
 from gradcompile import compiled
 from gradcompile.compiled import Derivation
-from gradcompile.frontend.arguments import Problem
-from gradcompile.ir import Node
-from gradcompile.runtime.demands import demands_of
-from gradcompile.types import Dim, dim_value, names_in
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import Dim, dim_value, names_in
+from gradcompile.runtime.checks import demands_of
+from gradcompile.signature.arguments import Problem
 
 FEW = 4  # turns of a loop in order up to which each is taken
 FILE = "<lowered>"

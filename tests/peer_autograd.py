@@ -27,9 +27,9 @@ import numpy as np
 import pytest
 
 import gradcompile as gc
-from gradcompile import autodiff
+from gradcompile.diff import reverse
 from gradcompile.frontend.arrays.core import Array
-from gradcompile.ir import substitute
+from gradcompile.ir.graph import substitute
 
 PACKAGE = "autograd==1.9.1"
 LEFT_OUT = {"test_core", "test_vspaces", "test_performance", "test_tests", "test_direct"}  # of autograd itself
@@ -225,7 +225,7 @@ def pulled(out: Any, params: list[Array], elementwise: bool = False) -> list[Arr
     total = np.sum(out) if elementwise else out
     if total.shape:
         raise NotOurs("the gradient of an array")
-    return [Array(n) for n in autodiff.vjp(total.node, [p.node for p in params])]
+    return [Array(n) for n in reverse.vjp(total.node, [p.node for p in params])]
 
 
 def rows_of(out: Any, params: list[Array]) -> Array:
@@ -397,7 +397,7 @@ def planted(name: str) -> None:
     """Double the derivatives of an op: a fault that has to be found."""
     from dataclasses import replace
 
-    from gradcompile.ops.record import OPS
+    from gradcompile.ir.core import OPS
 
     op = OPS[name]
     partials = op.partials
@@ -407,7 +407,7 @@ def planted(name: str) -> None:
 
 def twice(n: Any) -> Any:
     """A node, doubled."""
-    from gradcompile.ir import apply
+    from gradcompile.ir.core import apply
 
     return apply("add", n, n)
 

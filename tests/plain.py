@@ -4,12 +4,12 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from gradcompile import special
-from gradcompile.runtime.native import own_text
-from gradcompile.vmath import double as vmath_double
-from gradcompile.vmath import single as vmath_single
+from gradcompile.codegen import own_text
+from gradcompile.library import special
+from gradcompile.library.vmath import double as vmath_double
+from gradcompile.library.vmath import single as vmath_single
 
-IMPORT = "from gradcompile.runtime.jit import jit\n"
+IMPORT = "from gradcompile.codegen.functions import jit\n"
 
 
 def plain(source: str) -> dict[str, Any]:

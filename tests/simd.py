@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from gradcompile.runtime import jit
-from gradcompile.runtime.native import own_text
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import own_text
 
 TEXT = """
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import lanes
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import lanes
 from {module} import {name}
 
 LANES = {lanes}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import gradcompile as gc
-from gradcompile.interpret import evaluate
-from gradcompile.ir import apply, const, leaf, topological
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.ir.core import apply, const, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import ArrayType
 from gradcompile.passes import taken_apart
-from gradcompile.types import ArrayType
 
 A, B = (leaf(name, ArrayType(("n", 3))) for name in "ab")
 VALUES = {x: np.random.default_rng(k).normal(size=(7, 3)) for k, x in enumerate((A, B))}

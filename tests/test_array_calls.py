@@ -10,8 +10,8 @@ import sympy
 
 import gradcompile as gc
 from gradcompile import ArgumentError, ArgumentTypeError, ExpressionError, compile_grad, compile_value
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.frontend.arrays.problem import read_arrays
-from gradcompile.interpret import evaluate
 from gradcompile.runtime import bind, route
 
 rng = np.random.default_rng(1)

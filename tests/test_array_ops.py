@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcompile import testing
-from gradcompile.autodiff import vjp
+from gradcompile.analysis.evaluate import evaluate, exact
+from gradcompile.diff import testing
+from gradcompile.diff.reverse import vjp
 from gradcompile.errors import ExpressionError, GraphError
-from gradcompile.interpret import evaluate, exact
-from gradcompile.ir import apply, const, leaf, verify
+from gradcompile.ir.core import apply, const, leaf
+from gradcompile.ir.graph import verify
+from gradcompile.ir.types import ArrayType, broadcast, dim_product, dim_sum, dim_value
 from gradcompile.ops import OPS, linalg
 from gradcompile.ops.contract import contract
 from gradcompile.ops.shape import Span, expand
-from gradcompile.types import ArrayType, broadcast, dim_product, dim_sum, dim_value
 
 rng = np.random.default_rng(0)
 X, Y = leaf("X", ArrayType(("n", 3))), leaf("Y", ArrayType((3, 4)))

@@ -26,15 +26,16 @@ from test_matrices import x as vector
 from test_scan import CASES as LOOP_CASES
 from test_scan import symbolic, wave
 
-from gradcompile import autodiff, compile_grad, compile_value
+from gradcompile import compile_grad, compile_value
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse as autodiff
 from gradcompile.errors import GradcompileError
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array, scan
 from gradcompile.frontend.arrays import core as array_core
-from gradcompile.frontend.from_sympy import read
-from gradcompile.interpret import evaluate
-from gradcompile.ir import topological
-from gradcompile.types import dim_value
+from gradcompile.frontend.sympy.convert import read
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import dim_value
 
 JIT = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 SCOPE = {"np": np, "nn": nn}

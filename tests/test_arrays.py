@@ -9,11 +9,11 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcompile import autodiff, testing
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse, testing
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays import Array, array
-from gradcompile.interpret import evaluate
-from gradcompile.ir import topological, verify
+from gradcompile.ir.graph import topological, verify
 from gradcompile.passes import finished, simplified
 
 rng = np.random.default_rng(0)
@@ -267,7 +267,7 @@ def test_the_passes_keep_value_and_gradient(case):
     if n.type.dtype != "float64":
         return
     loss = (Array(n) * Array(n)).sum().node
-    roots = [loss, *autodiff.vjp(loss, FLOATS)]
+    roots = [loss, *reverse.vjp(loss, FLOATS)]
     before, after = evaluate(roots, ENV), evaluate(finished(simplified(roots), {})[0], ENV)
     for a, b in zip(before, after, strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-13)
@@ -450,7 +450,7 @@ def test_dtypes(case, dtype):
 def test_a_gradient_has_the_dtype_of_its_parameter():
     f, x = array("f", (3, 2), "float32"), array("x", (4, 3))
     loss = np.sum(np.tanh(x @ f)).node
-    (gradient,) = autodiff.vjp(loss, [f.node])
+    (gradient,) = reverse.vjp(loss, [f.node])
     assert str(gradient.type) == "float32[3, 2]"
     verify([gradient])
 
@@ -479,7 +479,7 @@ def test_a_branch_not_taken_passes_nothing_on(function):
     """The gradient is finite, zero in the entry behind the branch, and does not depend on what stands there."""
     x, w = array("x", ROWS.shape), array("w", 2)
     loss = (function(x, w) ** 2).sum().node
-    gradients = autodiff.vjp(loss, [x.node, w.node])
+    gradients = reverse.vjp(loss, [x.node, w.node])
     of_x, of_w = evaluate(gradients, {x.node: ROWS, w.node: np.array([0.3, -0.7])})
     other = np.where(ROWS > 0, ROWS, -1.0)  # not taken either, and NaN under a logarithm
     assert np.all(np.isfinite(of_x)) and of_x[1, 0] == 0
@@ -492,7 +492,7 @@ def test_finite_operands_of_a_contraction_need_no_mask():
     x, w, u = array("x", ("n", 3)), array("w", (3, 4)), array("u", (4, 2))
     h = np.where(x @ w > 0, x @ w, 0.0)
     loss = np.where(h @ u > 0, h @ u, 0.0).sum().node
-    gradients = autodiff.vjp(loss, [w.node, u.node])
+    gradients = reverse.vjp(loss, [w.node, u.node])
     products = [n for n in topological(gradients) if n.op.name == "dot"]
     assert len(products) == 2 + 3  # forward, and two for u's layer and one for w's
     assert not any(n.op.name == "lt" and n.args[1].op.name == "sum" for n in topological(gradients))

@@ -8,8 +8,9 @@ import sympy as sp
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError
 from gradcompile.frontend import functions
-from gradcompile.frontend.from_sympy import convert, read
-from gradcompile.frontend.names import text
+from gradcompile.frontend.sympy.convert import convert, read
+from gradcompile.frontend.sympy.custom import custom
+from gradcompile.signature.names import text
 
 w, x, y, k = sp.symbols("w x y k")
 f = sp.Function("f")
@@ -135,23 +136,23 @@ def has_a_default(u: float, v: float = 1.0) -> float:
 
 def test_custom_functions_that_cannot_be_embedded() -> None:
     with pytest.raises(ArgumentError, match="uses 'HELPER', which is not math, np"):
-        functions.custom("g", uses_a_list, [lambda u: u])
+        custom("g", uses_a_list, [lambda u: u])
     with pytest.raises(ArgumentError, match="write plain ones"):
-        functions.custom("g", has_a_default, [lambda u, v: u])
+        custom("g", has_a_default, [lambda u, v: u])
     with pytest.raises(ArgumentError, match="2 partials for 1 arguments"):
-        functions.custom("g", lambda u: u * u, [lambda u: u, lambda u: u])
+        custom("g", lambda u: u * u, [lambda u: u, lambda u: u])
     with pytest.raises(ArgumentTypeError, match="value is a builtin"):
-        functions.custom("g", abs, [lambda u: u])
+        custom("g", abs, [lambda u: u])
     scope: dict[str, Any] = {}
     exec("def unseen(u):\n    return u", scope)
     with pytest.raises(ArgumentError, match="out of reach; define it in a file"):
-        functions.custom("g", scope["unseen"], [lambda u: u])
+        custom("g", scope["unseen"], [lambda u: u])
 
 
 def test_a_partial_of_other_symbols_is_refused() -> None:
-    from gradcompile.ir import apply, leaf
+    from gradcompile.ir.core import apply, leaf
 
-    g = functions.custom("g", lambda u: u * u + 1, [lambda u: w])
+    g = custom("g", lambda u: u * u + 1, [lambda u: w])
     n = apply(g.op_name, leaf("u"))
     with pytest.raises(ExpressionError, match="w stands for nothing here"):
         n.op.partials(n)  # type: ignore[misc]

@@ -199,7 +199,7 @@ def test_a_theta_that_does_not_fit(sampled, scalar, theta):
 
 
 def test_an_unknown_layout_of_headers_means_checks_in_python(scalar, monkeypatch):
-    from gradcompile.runtime import header
+    from gradcompile.library import header
 
     assert header.layout_is_known()
     expected = scalar.bind(3.0)(np.array([2.0, 1.0]))

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from gradcompile import autodiff
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
-from gradcompile.interpret import evaluate
-from gradcompile.ir import leaf, substitute, topological, verify
-from gradcompile.lower.arrays.blocks import plan
+from gradcompile.ir.core import leaf
+from gradcompile.ir.graph import substitute, topological, verify
+from gradcompile.ir.types import ArrayType, dim_value
+from gradcompile.lower.blocks.plan import plan
 from gradcompile.passes import contracted, finished, simplified, stabilized
-from gradcompile.types import ArrayType, dim_value
 
 
 def derived(loss, params=()):
@@ -19,8 +20,8 @@ def derived(loss, params=()):
     (value,) = contracted(stabilized(simplified([loss.node]))[0])
     if not params:
         return finished([value], {})[0]
-    found = autodiff.adjoints(value, topological([value]))
-    roots = [value, *(found.get(p.node) or autodiff.zeros(p.node) for p in params)]
+    found = reverse.adjoints(value, topological([value]))
+    roots = [value, *(found.get(p.node) or reverse.zeros(p.node) for p in params)]
     return finished(contracted(roots), {})[0]
 
 

@@ -9,12 +9,13 @@ import numba
 import numpy as np
 import pytest
 
-from gradcompile.runtime import cache, jit, native
+from gradcompile import codegen
+from gradcompile.codegen import cache
+from gradcompile.codegen import functions as jit
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="there is no machine code")
-HEAD = (
-    '"""A module."""\n\nfrom gradcompile.runtime.jit import jit\nfrom gradcompile.runtime.primitives import lanes\n\n\n'
-)
+HEAD = '"""A module."""\n\nfrom gradcompile.codegen.functions import jit\n'
+HEAD += "from gradcompile.library.primitives import lanes\n\n\n"
 SOURCE = (
     HEAD
     + '''@jit
@@ -28,9 +29,10 @@ def weighed(out, x, scale):
 )
 CHILD = """
 import sys, numba, numpy as np
-from gradcompile.runtime import jit, native
-lower, count = native.lower, []
-native.lower = lambda *args: count.append(1) or lower(*args)
+from gradcompile.codegen import functions as jit
+from gradcompile import codegen
+lower, count = codegen.lower, []
+codegen.lower = lambda *args: count.append(1) or lower(*args)
 kernel = jit.load(sys.argv[1], "builtin").weighed
 matrix = numba.types.float64[:, ::1]
 out = np.zeros((2, 3))
@@ -87,7 +89,7 @@ def test_wrong_arguments_are_errors():
 
 
 def test_what_calls_numbas_functions_is_left_to_numba():
-    text = HEAD.replace("import jit\n", "import jit\nfrom gradcompile.special import gamma\n")
+    text = HEAD.replace("import jit\n", "import jit\nfrom gradcompile.library.special import gamma\n")
     module = jit.load(text + '@jit\ndef f(v, x):\n    """A value."""\n    return gamma(x)\n', "foreign", cache=False)
     assert jit.entry(module.f, [numba.float64[::1], numba.float64])(np.zeros(1), 5.0) == 24.0
 
@@ -120,4 +122,4 @@ def test_the_cache_counts_and_clears_it(tmp_path, monkeypatch):
 
 
 def test_marks_differ_by_kind():
-    assert native.mark_of(run, (("double", 1),)) != native.mark_of(run, (("float", 1),))
+    assert codegen.mark_of(run, (("double", 1),)) != codegen.mark_of(run, (("float", 1),))

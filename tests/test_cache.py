@@ -17,11 +17,13 @@ import sympy as sp
 
 from gradcompile import compile_grad
 from gradcompile.cli import main
-from gradcompile.runtime import cache, header, jit
+from gradcompile.codegen import cache
+from gradcompile.codegen import functions as jit
+from gradcompile.library import header
 
 SOURCE = '''"""A module of the tests, number {number}."""
 
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit
@@ -30,7 +32,7 @@ def kernel(x):
 '''
 CHILD = """
 import sys, numba
-from gradcompile.runtime import jit
+from gradcompile.codegen import functions as jit
 module = jit.load(sys.argv[1], "child")
 print(jit.precompile(module.kernel, [numba.float64])(1.0), sum(module.kernel.stats.cache_hits.values()))
 """

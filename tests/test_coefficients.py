@@ -29,7 +29,7 @@ def tool():
 
 
 def standing(precision, name):
-    value = getattr(importlib.import_module(f"gradcompile.vmath.{precision.module}"), name)
+    value = getattr(importlib.import_module(f"gradcompile.library.vmath.{precision.module}"), name)
     return value if isinstance(value, tuple) else (value,)
 
 

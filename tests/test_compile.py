@@ -17,9 +17,9 @@ import pytest
 import sympy as sp
 
 from gradcompile import CompiledGrad, CompiledValue, compile_grad, compile_value, custom, mean, total
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.errors import ArgumentError
 from gradcompile.explain.check import check
-from gradcompile.interpret import evaluate
 
 w, b, c, x, y, z = sp.symbols("w b c x y z")
 X = np.linspace(0.1, 3.0, 130)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from test_arrays import CASES, ENV, FLOATS, S, written
 
-from gradcompile import autodiff
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse
 from gradcompile.frontend.arrays import Array, array
-from gradcompile.interpret import evaluate
-from gradcompile.ir import apply, topological, verify
+from gradcompile.ir.core import apply
+from gradcompile.ir.graph import topological, verify
 from gradcompile.passes import contracted, finished, simplified
 
 X, W, A, v = (S[name] for name in "XWAv")
@@ -47,7 +48,7 @@ def test_transposes_go_into_the_labels():
     (n,) = contracted([(X.T[::1].T @ W.T.T @ W.T).node])
     assert not any(m.op.name == "transpose" for m in topological([n]))
     loss = np.sum(np.tanh(X @ A) @ A.T).node
-    roots = contracted([loss, *autodiff.vjp(loss, [A.node])])
+    roots = contracted([loss, *reverse.vjp(loss, [A.node])])
     assert not any(a.op.name == "transpose" for m in topological(roots) if m.op.name == "dot" for a in m.args)
 
 
@@ -57,9 +58,9 @@ def test_values_and_gradients_stay(case):
     if n.type.dtype != "float64":
         return
     loss = (Array(n) * Array(n)).sum().node
-    before = [loss, *autodiff.vjp(loss, FLOATS)]
+    before = [loss, *reverse.vjp(loss, FLOATS)]
     (first,) = contracted(simplified([loss]))
-    after = finished(contracted([first, *autodiff.vjp(first, FLOATS)]), {})[0]
+    after = finished(contracted([first, *reverse.vjp(first, FLOATS)]), {})[0]
     verify(after)
     for a, b in zip(values_of(before), values_of(after), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12)

@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 
 import gradcompile as gc
-from gradcompile.runtime import blas, crew, jit, share, team
-from gradcompile.runtime.native import tiles
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import parallel_gemm, tiles
+from gradcompile.codegen.target import PREFIX
+from gradcompile.library import blas
+from gradcompile.runtime import helpers as crew
+from gradcompile.runtime import share
 from gradcompile.runtime.switch import switch
 
 pytestmark = [
@@ -40,7 +44,7 @@ def address(name: str) -> int:
     from llvmlite import binding
 
     blas.connect_blas()
-    return binding.address_of_symbol(blas.PREFIX + name)
+    return binding.address_of_symbol(PREFIX + name)
 
 
 # ---- the team
@@ -125,19 +129,19 @@ def test_helpers_sleep_when_there_is_nothing_to_do(crowd):
 
 
 def test_each_call_without_helpers_takes_the_processor_of_one(crowd):
-    limits = [crowd.words[team.LIMIT]]
+    limits = [crowd.words[parallel_gemm.LIMIT]]
     assert not crowd.enter(3)
-    limits.append(crowd.words[team.LIMIT])
+    limits.append(crowd.words[parallel_gemm.LIMIT])
     crowd.leave(False)
-    limits.append(crowd.words[team.LIMIT])
+    limits.append(crowd.words[parallel_gemm.LIMIT])
     assert limits == [3, 2, 3]
 
 
 # ---- products
 
 PRODUCTS = '''
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.blas import connect_blas
+from gradcompile.codegen.functions import jit
+from gradcompile.library.blas import connect_blas
 
 connect_blas()
 
@@ -186,7 +190,7 @@ def test_products_in_parts(by, form, dtype, crowd, monkeypatch):
             pool.submit(f, alone, a, b).result()
         assert alone.tobytes() == out.tobytes(), shape
         assert np.allclose(out, wanted, rtol=error, atol=error), shape
-    assert crowd.jobs - jobs == len([s for s in SHAPES if np.prod(s) >= team.WORTH])
+    assert crowd.jobs - jobs == len([s for s in SHAPES if np.prod(s) >= parallel_gemm.WORTH])
 
 
 def test_small_products_are_not_cut(crowd):
@@ -251,7 +255,7 @@ def test_many_threads_call_one_function():
     expected = bits(f, 128)
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(lambda _: bits(f, 128), range(200))) == {expected}
-    assert (crew.crew.calls, crew.crew.is_busy, crew.crew.words[team.OWNER]) == (0, False, 0)
+    assert (crew.crew.calls, crew.crew.is_busy, crew.crew.words[parallel_gemm.OWNER]) == (0, False, 0)
 
 
 def test_inside_compiled_code_a_kernel_is_serial():
@@ -305,14 +309,14 @@ def test_the_helpers_are_free_after_an_exception(kind):
 
     with pytest.raises(kind):
         crew.Helped(fail, 1, lambda: None)()
-    assert (crew.crew.calls, crew.crew.is_busy, crew.crew.words[team.OWNER]) == (0, False, 0)
+    assert (crew.crew.calls, crew.crew.is_busy, crew.crew.words[parallel_gemm.OWNER]) == (0, False, 0)
 
 
 AFTER_FORK = """
 import os, threading
 import numpy as np
 import gradcompile as gc
-from gradcompile.runtime import crew, share
+from gradcompile.runtime import helpers as crew, share
 share.HELPED, share.processors = 1.0, lambda: 4
 X, W = gc.array("X", ("n", 300)), gc.array("W", (300, 300))
 f = gc.compile_grad(np.mean(np.tanh(X @ W) ** 2), W)

@@ -8,9 +8,10 @@ import pytest
 import sympy
 
 import gradcompile as gc
-from gradcompile import compile_grad, compile_value, types
+from gradcompile import compile_grad, compile_value
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.errors import ArgumentError
-from gradcompile.interpret import evaluate
+from gradcompile.ir import types
 from gradcompile.testing import check_grads
 
 RANDOM = np.random.default_rng(7)

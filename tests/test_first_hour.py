@@ -13,7 +13,7 @@ import sympy as sp
 
 import gradcompile as gc
 from gradcompile import errors, vmath
-from gradcompile.vmath import single
+from gradcompile.library.vmath import single
 
 W, X, Y = sp.symbols("w x y")
 JIT = not numba.config.DISABLE_JIT

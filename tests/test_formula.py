@@ -8,9 +8,9 @@ import scipy.special as sc
 from test_arrays import CASES, SCOPE, S, V, written
 
 import gradcompile as gc
-from gradcompile.formula import formulas
-from gradcompile.ir import Node, apply, const, leaf
-from gradcompile.types import ArrayType
+from gradcompile.analysis.formula import formulas
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.types import ArrayType
 
 a, b, x, y = (leaf(name) for name in "abxy")
 xs = leaf("xs", ArrayType(("n",)), "data")

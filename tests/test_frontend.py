@@ -11,14 +11,16 @@ from sympy.codegen import cfunctions, numpy_nodes
 from sympy.physics.mechanics import dynamicsymbols
 
 from gradcompile import compile_grad
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.frontend import functions
-from gradcompile.frontend.arguments import Problem
-from gradcompile.frontend.from_sympy import convert, read
-from gradcompile.frontend.names import Namer, identifier
-from gradcompile.frontend.to_sympy import to_sympy
-from gradcompile.interpret import evaluate
-from gradcompile.ir import apply, const, leaf, topological, verify
-from gradcompile.types import ArrayType
+from gradcompile.frontend.sympy.convert import convert, read
+from gradcompile.frontend.sympy.custom import custom, custom_source
+from gradcompile.frontend.sympy.to_sympy import to_sympy
+from gradcompile.ir.core import apply, const, leaf
+from gradcompile.ir.graph import topological, verify
+from gradcompile.ir.types import ArrayType
+from gradcompile.signature.arguments import Problem
+from gradcompile.signature.names import Namer, identifier
 from tests.work import growth
 
 x, y, z, t = sp.symbols("x y z t")
@@ -296,10 +298,10 @@ def cubed(u: float) -> float:
 
 
 def test_custom_functions() -> None:
-    cube = functions.custom("cube", cubed, [lambda u: 9 * u**2])
-    assert functions.custom("cube", cubed, [lambda u: 9 * u**2]).op_name == cube.op_name
+    cube = custom("cube", cubed, [lambda u: 9 * u**2])
+    assert custom("cube", cubed, [lambda u: 9 * u**2]).op_name == cube.op_name
     assert value(cube(x) + 1) == pytest.approx(3 * 0.7**3 + 1)
-    assert functions.custom_source(cube.op_name) == (f"def {cube.op_name}(u):\n    v = u * u\n    return 3.0 * u * v")
+    assert custom_source(cube.op_name) == (f"def {cube.op_name}(u):\n    v = u * u\n    return 3.0 * u * v")
     n = apply(cube.op_name, leaf("u"))
     (partial,) = n.op.partials(n)  # type: ignore[misc]
     assert evaluate([partial], {leaf("u"): 2.0})[0] == 36.0
@@ -307,10 +309,10 @@ def test_custom_functions() -> None:
 
 
 def test_custom_lambdas_on_one_line_are_told_apart() -> None:
-    pair = [functions.custom("up", lambda a, b: math.exp(a) * b, [lambda a, b: up(a, b), lambda a, b: sp.exp(a)]), functions.custom("down", lambda a, b: np.exp(-a) * b, [lambda a, b: -b * sp.exp(-a), lambda a, b: sp.exp(-a)])]  # noqa: E501  # fmt: skip
+    pair = [custom("up", lambda a, b: math.exp(a) * b, [lambda a, b: up(a, b), lambda a, b: sp.exp(a)]), custom("down", lambda a, b: np.exp(-a) * b, [lambda a, b: -b * sp.exp(-a), lambda a, b: sp.exp(-a)])]  # noqa: E501  # fmt: skip
     up, down = pair
-    assert "math.exp(a) * b" in functions.custom_source(up.op_name)
-    assert "np.exp(-a) * b" in functions.custom_source(down.op_name)
+    assert "math.exp(a) * b" in custom_source(up.op_name)
+    assert "np.exp(-a) * b" in custom_source(down.op_name)
     n = apply(up.op_name, leaf("a"), leaf("b"))
     assert n.op.partials(n)[0] is n  # type: ignore[index]
     assert value(down(x, y)) == pytest.approx(math.exp(-0.7) * 1.3)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gradcompile.diff.masks import Care
 from gradcompile.frontend.arrays import core
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.functions import stop_gradient
-from gradcompile.masks import Care
 from tests.fuzz import arrays
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from gradcompile.ir import Node, apply, const
+from gradcompile.ir.core import OPS, Node, apply, const
 from gradcompile.ops.algebra import partials
-from gradcompile.ops.record import OPS
 from gradcompile.passes.simplify import RULES
 from tests.fuzz import formulas, simplified
 from tests.fuzz.run import ROOT
@@ -60,7 +59,7 @@ def test_a_wrong_exact_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wrong_coefficient_is_found(tmp_path: Path) -> None:
     program = (
-        "from gradcompile.vmath import double\n"
+        "from gradcompile.library.vmath import double\n"
         "double.ATAN = (double.ATAN[0] * (1 + 1e-12), *double.ATAN[1:])\n"
         "from tests.fuzz import formulas\n"
         f"print(formulas.judge({case('atan(a)*b')!r}))\n"

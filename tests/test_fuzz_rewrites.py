@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gradcompile.ir import Node, apply, const
+from gradcompile.ir.core import Node, apply, const
 from gradcompile.passes import simplified, stabilized
 from gradcompile.passes.stabilize import RULES, Rule
 from tests.fuzz import rewrites

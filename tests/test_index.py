@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sympy import Eq, Idx, IndexedBase, KroneckerDelta, Mod, Ne, Piecewise, Product, Sum, exp, log, sqrt
 
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError
 from gradcompile.frontend import functions
-from gradcompile.frontend.from_sympy import Problem, read
-from gradcompile.frontend.index import applies
-from gradcompile.frontend.index.forms import form_of, larger, never_negative
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, topological
+from gradcompile.frontend.sympy.convert import Problem, read
+from gradcompile.frontend.sympy.indexed import applies
+from gradcompile.frontend.sympy.indexed.forms import form_of, larger, never_negative
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
 from gradcompile.passes import contracted, simplified, stabilized
 from gradcompile.testing import check_grads
 

@@ -6,10 +6,10 @@ import mpmath
 import numpy as np
 import pytest
 
+from gradcompile.analysis.evaluate import evaluate, evaluate_all, exact
 from gradcompile.errors import ArgumentError
-from gradcompile.interpret import evaluate, evaluate_all, exact
-from gradcompile.ir import apply, const, leaf
-from gradcompile.types import ArrayType
+from gradcompile.ir.core import apply, const, leaf
+from gradcompile.ir.types import ArrayType
 
 N = ArrayType(("n",))
 

@@ -5,11 +5,10 @@ import pickle
 
 import pytest
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
-from gradcompile.ir import apply, const, leaf, node, rebuild, topological, use_counts, verify
-from gradcompile.ops.record import OPS
-from gradcompile.types import ArrayType
+from gradcompile.ir.core import OPS, _interned, apply, const, leaf, node
+from gradcompile.ir.graph import rebuild, topological, use_counts, verify
+from gradcompile.ir.types import ArrayType
 
 x, y = leaf("x"), leaf("y")
 SQUARE = apply("mul", x, x)
@@ -24,12 +23,12 @@ def test_equal_nodes_are_one_object():
 
 def test_nodes_that_nothing_uses_are_forgotten():
     gc.collect()
-    before = len(ir._interned)
+    before = len(_interned)
     n = apply("exp", apply("exp", leaf("nobody_else_has_it")))
-    assert len(ir._interned) == before + 3
+    assert len(_interned) == before + 3
     del n
     gc.collect()
-    assert len(ir._interned) == before
+    assert len(_interned) == before
 
 
 def test_arguments_come_first_in_depth_first_order():

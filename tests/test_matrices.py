@@ -9,12 +9,13 @@ import sympy as sp
 from sympy.matrices.expressions.kronecker import KroneckerProduct
 from sympy.matrices.expressions.matexpr import MatrixElement
 
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError
-from gradcompile.frontend.arguments import Problem
-from gradcompile.frontend.from_sympy import read
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, topological
+from gradcompile.frontend.sympy.convert import read
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
 from gradcompile.passes import contracted
+from gradcompile.signature.arguments import Problem
 from gradcompile.testing import check_grads
 
 n, m = sp.symbols("n m", integer=True, positive=True)

@@ -6,12 +6,12 @@ import pytest
 
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
-from gradcompile.runtime import jit
-from gradcompile.runtime.native import memory, writer
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import statements, workspace
 
 x, v = gc.array("x", "n"), gc.array("v", 3)
 HUGE = 1 << 40
-HEAD = "from gradcompile.runtime.primitives import empty, zeros\nfrom gradcompile.runtime.jit import jit\n"
+HEAD = "from gradcompile.library.primitives import empty, zeros\nfrom gradcompile.codegen.functions import jit\n"
 
 
 @pytest.mark.parametrize("much", [
@@ -80,25 +80,25 @@ def f(x, n):
 
 def test_pieces_know_the_lengths_of_the_arguments(monkeypatch) -> None:
     """A length that arrays of one piece have is known in the next, though no piece has made it."""
-    monkeypatch.setattr(writer, "PIECE", 1)
+    monkeypatch.setattr(statements, "PIECE", 1)
     body, values = OUTER.replace("n * n * n", "n * 3").replace("empty", "zeros"), np.zeros(3)
     assert jit.load(HEAD + body, cache=False).f(values, 5000) == 0.0 and values[0] == 3.0
 
 
 @pytest.mark.parametrize("piece", [1, 2_000])
 def test_what_was_taken_is_given_back_and_nothing_more_is_done(piece, monkeypatch) -> None:
-    monkeypatch.setattr(writer, "PIECE", piece)
+    monkeypatch.setattr(statements, "PIECE", piece)
     values, n = np.zeros(3), 1 << 15
-    memory.slots[:] = [None] * memory.SLOTS
+    workspace.slots[:] = [None] * workspace.SLOTS
     called(OUTER + f"# {piece}\n", values, n)
     assert values.tolist() == [0.0, 0.0, 0.0]
-    assert len([a for a in memory.slots if a]) == 3  # b, c, y, each large enough to be kept
+    assert len([a for a in workspace.slots if a]) == 3  # b, c, y, each large enough to be kept
 
 
 def test_a_frame_that_does_not_fit(monkeypatch) -> None:
     """What many pieces share is memory too."""
-    monkeypatch.setattr(writer, "PIECE", 2)
-    monkeypatch.setattr(writer, "STACK", 64)
+    monkeypatch.setattr(statements, "PIECE", 2)
+    monkeypatch.setattr(statements, "STACK", 64)
     body = "".join(f"    y{k} = x[{k % 3}] + {k}.0\n" for k in range(30))
     total = " + ".join(f"y{k}" for k in range(30))
     text = "\n@jit\ndef f(x, n):\n    z = empty(n, x)\n    {}[0] = 1.0\n" + body + f"    return z[0] + {total}\n"
@@ -115,7 +115,7 @@ def test_an_array_that_has_more_entries_than_can_be_counted_is_refused_when_it_i
 
 FOREIGN = """
 import numpy as np
-from gradcompile.runtime.jit import jit, njit
+from gradcompile.codegen.functions import jit, njit
 
 
 @njit

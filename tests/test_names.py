@@ -10,9 +10,9 @@ import sympy as sp
 import gradcompile as gc
 from gradcompile import compile_grad
 from gradcompile.cli import main
+from gradcompile.codegen import lines_of
 from gradcompile.errors import ArgumentError, GradcompileError, printable
-from gradcompile.runtime.native import lines_of
-from gradcompile.runtime.standalone import Text
+from gradcompile.export.python import Text
 
 CODE = "open('pwned','w')"
 ENDS = ["\x0b", "\u2028", "\r", "\0", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2029", "\n", "\r\n", "\ud800",

@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import plain
 
-from gradcompile import compile_grad, vmath
-from gradcompile.runtime import jit, native, primitives
-from gradcompile.runtime.native import writer
+from gradcompile import codegen, compile_grad, vmath
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import statements
+from gradcompile.library import primitives
 
 HEAD = """
-from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
-from gradcompile.runtime.primitives import bits, empty, fma, from_bits, full, lanes, rarely, zeros
+from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.primitives import bits, empty, fma, from_bits, full, lanes, rarely, zeros
 from gradcompile.vmath import exp, sin, tanh
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 LANES = 8
 PLACES = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3)
@@ -78,7 +79,7 @@ def test_strided_columns_give_the_same_bits():
 
 
 def test_lanes_become_vectors_and_the_rest_scalars():
-    tree = native.lower(native.own_text(loaded(LOOP).f), (("double", (None,), True),) * 3).text
+    tree = codegen.lower(codegen.own_text(loaded(LOOP).f), (("double", (None,), True),) * 3).text
     assert "fmul <8 x double>" in tree and "fmul double" in tree
     text = next(iter(compiled_curve().inspect_asm().values()))
     packed = len(re.findall(r"\bv?(?:mul|add|fmadd\d+)pd\b", text))
@@ -197,7 +198,7 @@ def test_a_foreign_function_is_called_lane_by_lane():
 
 @pytest.fixture
 def short_pieces(monkeypatch):
-    monkeypatch.setattr(writer, "PIECE", 5)
+    monkeypatch.setattr(statements, "PIECE", 5)
 
 
 @pytest.mark.usefixtures("short_pieces")
@@ -210,7 +211,7 @@ def test_pieces_of_a_long_function_share_what_they_compute():
     whole = same(text, np.zeros(2), np.array([0.9, 0.7, -0.3]))
     assert np.isfinite(whole)
     kinds = (("double", (None,), True),) * 2
-    assert native.lower.__wrapped__(native.own_text(loaded(text + "\n").f), kinds).text.count("piece") > 10
+    assert codegen.lower.__wrapped__(codegen.own_text(loaded(text + "\n").f), kinds).text.count("piece") > 10
 
 
 OUTSIDE = [("y = [v for v in x]", "[v for v in x]"), ("if x[0] > 0.0:\n        y = 1.0", "if x"),
@@ -220,8 +221,8 @@ OUTSIDE = [("y = [v for v in x]", "[v for v in x]"), ("if x[0] > 0.0:\n        y
 @pytest.mark.parametrize(("line", "what"), OUTSIDE)
 def test_what_is_not_of_the_subset_is_named(line, what):
     module = loaded(f"@jit\ndef f(x):\n    {line}\n    return x[0]\n")
-    with pytest.raises(native.SubsetError, match=re.escape(what)):
-        native.lower(native.own_text(module.f), (("double", (None,), True),))
+    with pytest.raises(codegen.SubsetError, match=re.escape(what)):
+        codegen.lower(codegen.own_text(module.f), (("double", (None,), True),))
 
 
 NAMES = ("a", "b", "c")
@@ -264,12 +265,12 @@ def test_numba_compiles_the_same_text_to_the_same_bits():
     space = {}
     text = re.sub(r"^from gradcompile.*import (?:lanes|jit|LEVELS).*$", "", f.source, flags=re.MULTILINE)
     zeros = numba.njit(lambda shape, like: np.zeros(shape, like.dtype))
-    from gradcompile import reduction
+    from gradcompile.library import sums
 
-    space |= {"jit": numba.njit(error_model="numpy"), "lanes": range, "zeros": zeros, "SPAN": reduction.SPAN}
-    space |= {"LEVELS": reduction.LEVELS}
+    space |= {"jit": numba.njit(error_model="numpy"), "lanes": range, "zeros": zeros, "SPAN": sums.SPAN}
+    space |= {"LEVELS": sums.LEVELS}
     for name in ("close_span", "close_tree"):
-        space[name] = numba.njit(native.own_text(getattr(reduction, name)))
+        space[name] = numba.njit(codegen.own_text(getattr(sums, name)))
     exec(text, space)
     rng = np.random.default_rng(0)
     theta, columns, grad = np.array([1.2, 0.4]), rng.normal(size=(2, 2500)), np.empty(2)
@@ -290,7 +291,7 @@ def test_vmath_works_in_a_users_own_function():
 
 
 def test_primitives_have_one_meaning():
-    assert set(writer.INTRINSICS) <= set(primitives.__all__)
+    assert set(statements.INTRINSICS) <= set(primitives.__all__)
 
 
 def test_a_function_with_a_loop_that_is_called_twice_has_its_code_once():
@@ -308,7 +309,9 @@ def test_a_function_with_a_loop_that_is_called_twice_has_its_code_once():
             return total(x) * total(y)
         """
     )
-    kinds = (native.kind_of(numba.float64[::1]),) * 2
-    heads = [line for line in native.lower(native.own_text(module.twice), kinds).text.splitlines() if ".total(" in line]
+    kinds = (codegen.kind_of(numba.float64[::1]),) * 2
+    heads = [
+        line for line in codegen.lower(codegen.own_text(module.twice), kinds).text.splitlines() if ".total(" in line
+    ]
     assert [line.startswith("define internal") and " noinline " in line for line in heads].count(True) == 1
     assert module.twice(np.ones(3), np.ones(2)) == 6.0

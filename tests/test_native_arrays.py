@@ -15,13 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain import plain
 
-from gradcompile.runtime import blas, jit, native, standalone
-from gradcompile.runtime.native import memory, writer
+from gradcompile import codegen
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import statements, workspace
+from gradcompile.export import python as standalone
+from gradcompile.library import blas
 
 HEAD = """
-from gradcompile.runtime.blas import connect_blas
-from gradcompile.runtime.primitives import empty, fma, full, lanes, to_float, view, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.blas import connect_blas
+from gradcompile.library.primitives import empty, fma, full, lanes, to_float, view, zeros
+from gradcompile.codegen.functions import jit
 
 connect_blas()
 
@@ -58,7 +61,7 @@ def same(text, *args, exact=True):
 def lowered(text, *kinds):
     """The IR of a text's `f`."""
     module = jit.load(HEAD + textwrap.dedent(text), cache=False)
-    return native.lower.__wrapped__(native.own_text(module.f), kinds).text
+    return codegen.lower.__wrapped__(codegen.own_text(module.f), kinds).text
 
 
 def draw(*shape, dtype=np.float64, seed=0):
@@ -135,13 +138,13 @@ def test_a_name_may_mean_another_part_in_each_loop():
 
 def test_a_loop_hands_no_array_on():
     text = "@jit\ndef f(x):\n    h = x[:3]\n    for k in range(4):\n        x[k] = h[0]\n        h = x[k:]\n"
-    with pytest.raises(native.SubsetError, match="'h' means an array outside"):
+    with pytest.raises(codegen.SubsetError, match="'h' means an array outside"):
         lowered(text, VECTOR)
 
 
 def test_a_part_that_differs_by_lane_is_named():
     text = "@jit\ndef f(x):\n    for i in lanes(0, 64):\n        row = x[i]\n        row[0] = 1.0\n"
-    with pytest.raises(native.SubsetError, match="differs by lane"):
+    with pytest.raises(codegen.SubsetError, match="differs by lane"):
         lowered(text, MATRIX)
 
 
@@ -172,7 +175,7 @@ def test_memory_in_a_loop_has_a_known_size():
     text = "@jit\ndef f(x, n):\n    for k in range(n):\n        {}\n        x[k] += 1.0\n"
     lowered(text.format("y = zeros(4, x)"), VECTOR, ("i64", 1))
     for line in ("y = zeros(n, x)", "while x[0] > 1.0:\n            y = empty((n, 2), x)"):
-        with pytest.raises(native.SubsetError, match="memory in a loop"):
+        with pytest.raises(codegen.SubsetError, match="memory in a loop"):
             lowered(text.format(line), VECTOR, ("i64", 1))
 
 
@@ -208,25 +211,25 @@ def test_kept_memory_has_one_owner():
 
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(work, range(1, 7))) == [0.0] * 6
-    kept = [address for address in memory.slots if address]
+    kept = [address for address in workspace.slots if address]
     assert 0 < len(kept) == len(set(kept))
-    assert all(memory.LEAST <= ctypes.c_int64.from_address(a).value <= memory.MOST for a in kept)
+    assert all(workspace.LEAST <= ctypes.c_int64.from_address(a).value <= workspace.MOST for a in kept)
 
 
 def test_kept_memory_serves_again():
     call = jit.load(HEAD + KEPT, cache=False).f
-    memory.slots[:] = [None] * memory.SLOTS
+    workspace.slots[:] = [None] * workspace.SLOTS
     call(np.ones(3), 1 << 16)
-    first = memory.slots[0]
+    first = workspace.slots[0]
     for n in (1 << 16, 1 << 15):  # one that is a little large will do, one of many times the size will not
         call(np.ones(3), n)
-        assert memory.slots[0] == first
+        assert workspace.slots[0] == first
     call(np.ones(3), 1 << 13)
-    assert memory.slots[0] not in (None, first)
+    assert workspace.slots[0] not in (None, first)
 
 
 def test_pieces_of_a_long_function_share_arrays(monkeypatch):
-    monkeypatch.setattr(writer, "PIECE", 3)
+    monkeypatch.setattr(statements, "PIECE", 3)
     lines = ["m = n - 1", "work = zeros((m, 3), x)", "part = x[1:m]", "tall = view(x, 0, (m, 2)).T"]
     lines += [f"work[{k % 3}, {k % 2}] += part[{k}] + tall[1, {k}]" for k in range(8)]
     lines += ["for i in lanes(0, m):\n        work[i, 2] = part[i // 2]", "total = 0.0", "more = empty(m, x)"]
@@ -343,13 +346,13 @@ NO_PRODUCTS = [
 @pytest.mark.parametrize(("line", "what"), NO_PRODUCTS)
 def test_what_is_no_statement_of_whole_arrays_is_named(line, what):
     kinds = MATRIX, MATRIX, ("i64", (None, None), True)
-    with pytest.raises(native.SubsetError, match=what):
+    with pytest.raises(codegen.SubsetError, match=what):
         lowered(f"@jit\ndef f(out, a, order):\n    {line}\n", *kinds)
 
 
 def test_a_module_without_blas_is_named(monkeypatch):
-    monkeypatch.setattr(native.arrays, "PREFIX", "unknown_")
-    with pytest.raises(native.SubsetError, match="begins with connect_blas"):
+    monkeypatch.setattr(codegen.arrays, "PREFIX", "unknown_")
+    with pytest.raises(codegen.SubsetError, match="begins with connect_blas"):
         lowered("@jit\ndef f(out, a):\n    out[0, :] = a @ a[0]\n", MATRIX, MATRIX)
 
 
@@ -364,7 +367,7 @@ def test_a_missing_scipy_is_named(monkeypatch):
 def test_blas_comes_without_its_package_which_can_be_imported_afterwards():
     program = """
 import sys
-from gradcompile.runtime.blas import addresses
+from gradcompile.library.blas import addresses
 found = addresses("cython_blas", ["dgemm"])
 assert not {"scipy.linalg", "scipy.linalg.cython_blas"} & set(sys.modules)
 import scipy.linalg.cython_blas
@@ -378,7 +381,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from numba import typeof
-from gradcompile.runtime import jit
+from gradcompile.codegen import functions as jit
 
 module = jit.load(sys.argv[1])
 out = np.zeros((3, 2))
@@ -493,7 +496,7 @@ def test_a_row_times_a_number_of_another_precision(row, scalar):
 @pytest.mark.parametrize("first", ["0.0", "x[0]", "1"])
 def test_a_variable_keeps_the_type_that_it_has_at_first(first):
     kinds = ("float", (None, None), True), ("float", (None,), True), ("double", (None,), True), ("i64", 1)
-    with pytest.raises(native.SubsetError, match=r"'t' is a .* at first, and a double in a loop"):
+    with pytest.raises(codegen.SubsetError, match=r"'t' is a .* at first, and a double in a loop"):
         lowered(MIXED.format(first=first), *kinds)
     lowered(MIXED.format(first=f"s[2] * {first}"), *kinds)
 
@@ -519,11 +522,11 @@ def widths_of_a_loop(lines):
 
 
 def test_what_is_left_of_a_loop_takes_registers_with_lanes_off_or_scalars(monkeypatch):
-    monkeypatch.setattr(writer, "has_masks", lambda: True)
-    assert widths_of_a_loop(10) == widths_of_a_loop(writer.SHORT_LOOP + 1) == ([32, 8], False)
-    monkeypatch.setattr(writer, "has_masks", lambda: False)
+    monkeypatch.setattr(statements, "has_masks", lambda: True)
+    assert widths_of_a_loop(10) == widths_of_a_loop(statements.SHORT_LOOP + 1) == ([32, 8], False)
+    monkeypatch.setattr(statements, "has_masks", lambda: False)
     assert widths_of_a_loop(10) == ([32, 8], True)
-    assert widths_of_a_loop(writer.SHORT_LOOP + 1) == ([32], True)
+    assert widths_of_a_loop(statements.SHORT_LOOP + 1) == ([32], True)
 
 
 def test_a_processor_without_masks_gives_the_same_bits(monkeypatch):
@@ -534,7 +537,7 @@ def test_a_processor_without_masks_gives_the_same_bits(monkeypatch):
             out[2 * i] = x[k[i]] / x[i + 1] + i
         return out[0]
     """
-    monkeypatch.setattr(writer, "has_masks", lambda: False)
+    monkeypatch.setattr(statements, "has_masks", lambda: False)
     for n in (3, 12, 39):
         same(text, np.zeros(2 * n), draw(n + 1), np.arange(n)[::-1].copy(), n)
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from gradcompile import autodiff, testing
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse, testing
 from gradcompile.errors import ArgumentTypeError, ExpressionError
 from gradcompile.frontend import functions, nn
 from gradcompile.frontend.arrays import Array, array
-from gradcompile.frontend.from_sympy import convert
-from gradcompile.interpret import evaluate
-from gradcompile.ir import depends_on, leaf, topological, verify
+from gradcompile.frontend.sympy.convert import convert
+from gradcompile.ir.core import leaf
+from gradcompile.ir.graph import depends_on, topological, verify
 
 rng = np.random.default_rng(0)
 N = 4
@@ -145,7 +146,7 @@ def test_value_and_gradient_are_those_of_pytorch(torch, name):
     weights = rng.normal(size=want.shape)
     want.backward(torch.tensor(weights))
     cotangent = leaf("cotangent", got.type)
-    value, *gradients = evaluate([got, *autodiff.vjp(got, FLOATS, cotangent)], {**ENV, cotangent: weights})
+    value, *gradients = evaluate([got, *reverse.vjp(got, FLOATS, cotangent)], {**ENV, cotangent: weights})
     np.testing.assert_allclose(value, want.detach().numpy(), rtol=1e-12, atol=1e-14)
     for n, gradient in zip(FLOATS, gradients, strict=True):
         expected = tensors[n.params[0]].grad
@@ -158,7 +159,7 @@ def test_both_modes_to_the_second_order(name):
     n = CASES[name][0](S).node
     verify([n])
     order = topological([n])
-    inside = [x for x in FLOATS if x in depends_on(order, [x]) and autodiff.adjoints(n, [x], n).get(x)]
+    inside = [x for x in FLOATS if x in depends_on(order, [x]) and reverse.adjoints(n, [x], n).get(x)]
     testing.check_grads(n, inside, ENV, order=2, tolerance=1e-10)
 
 
@@ -166,7 +167,7 @@ def test_both_modes_to_the_second_order(name):
 def test_single_precision_stays(name):
     single = {k: array(k, a.shape, "float32" if a.dtype == np.float64 else a.dtype) for k, a in S.items()}
     n = CASES[name][0](single).sum().node
-    gradients = autodiff.vjp(n, [a.node for a in single.values() if a.dtype == np.float32])
+    gradients = reverse.vjp(n, [a.node for a in single.values() if a.dtype == np.float32])
     verify([n, *gradients])
     assert {m.type.dtype for m in topological([n, *gradients])} <= {"float32", "int64", "bool"}
 
@@ -175,7 +176,7 @@ def gradient_at(function, value):
     """Value and gradient of the sum of a function at a vector."""
     x = array("x", len(value))
     loss = function(x).sum().node
-    return [np.asarray(v).tolist() for v in evaluate([loss, *autodiff.vjp(loss, [x.node])], {x.node: value})]
+    return [np.asarray(v).tolist() for v in evaluate([loss, *reverse.vjp(loss, [x.node])], {x.node: value})]
 
 
 @pytest.mark.parametrize(
@@ -239,8 +240,8 @@ def test_expressions_mean_the_same_as_arrays(name):
     points = np.linspace(-2.0, 2.0, 9)
     values, a = array("x", 9), leaf("a")
     entries, (single,) = SCALAR[name](values).sum().node, convert([SCALAR[name](x)], {x: a}, "float64")
-    got = evaluate([entries, *autodiff.vjp(entries, [values.node])], {values.node: points})
-    want = [evaluate([single, *autodiff.vjp(single, [a])], {a: p}) for p in points]
+    got = evaluate([entries, *reverse.vjp(entries, [values.node])], {values.node: points})
+    want = [evaluate([single, *reverse.vjp(single, [a])], {a: p}) for p in points]
     assert got[0] == pytest.approx(sum(w[0] for w in want), rel=1e-14)
     np.testing.assert_allclose(got[1], [w[1] for w in want], rtol=1e-13, atol=1e-15)
 

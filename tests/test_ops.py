@@ -8,14 +8,15 @@ import mpmath
 import numpy as np
 import pytest
 
-from gradcompile import testing
+from gradcompile.analysis.evaluate import evaluate, exact
+from gradcompile.diff import testing
 from gradcompile.errors import GraphError
-from gradcompile.interpret import evaluate, exact
-from gradcompile.ir import apply, const, leaf, verify
+from gradcompile.ir.core import apply, const, leaf
+from gradcompile.ir.graph import verify
+from gradcompile.ir.types import ArrayType
 from gradcompile.ops import OPS
 from gradcompile.ops.algebra import partials
-from gradcompile.ops.gather import Affine, Places, table, take
-from gradcompile.types import ArrayType
+from gradcompile.ops.constant_index import Affine, Places, table, take
 
 NUMERIC = [op for op in OPS.values() if op.domain and op.infer is OPS["add"].infer]
 TRUTHS = [op for op in OPS.values() if op.infer is OPS["lt"].infer]

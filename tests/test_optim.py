@@ -82,18 +82,18 @@ def test_a_seed_gives_the_same_bits_however_the_run_is_cut(line):
 
 @pytest.mark.parametrize("rule", [clip_by_norm(0.7), momentum(0.3), scale(-0.2)])
 def test_rules_in_place_are_the_rules(rule):
-    from gradcompile.optim import steps
+    from gradcompile.library import optimizers
 
     updates, params = RANDOM.normal(size=5), RANDOM.normal(size=5)
     state = RANDOM.normal(size=(rule.rows, 5))
     expected, following = rule.update(updates, state, params)
-    getattr(steps, rule.name)(updates, state, params, np.array(rule.hyper))
+    getattr(optimizers, rule.name)(updates, state, params, np.array(rule.hyper))
     np.testing.assert_allclose(updates, expected, rtol=1e-15)
     np.testing.assert_allclose(state, following, rtol=1e-15)
 
 
 def test_norms_of_any_size():
-    from gradcompile.optim.steps import norm
+    from gradcompile.library.optimizers import norm
 
     for factor in (1.0, 1e-200, 1e200, 1e-320):
         assert norm(np.array([3.0, 4.0]) * factor) == pytest.approx(5.0 * factor, rel=1e-3)

@@ -17,16 +17,19 @@ import sympy
 
 import gradcompile as gc
 from gradcompile import passes
-from gradcompile.ir import Node, apply, const, rebuild
-from gradcompile.lower import expression
-from gradcompile.lower.arrays import entries, makers, writer
-from gradcompile.lower.arrays import passes as blocks
-from gradcompile.lower.arrays.naming import ArrayNaming
-from gradcompile.lower.arrays.nests import Nest
-from gradcompile.lower.arrays.slots import Schedule
-from gradcompile.lower.arrays.stages import Stages
-from gradcompile.lower.arrays.storage import Storage
-from gradcompile.lower.arrays.workspace import Workspace
+from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.graph import rebuild
+from gradcompile.lower import function as writer
+from gradcompile.lower import passes as blocks
+from gradcompile.lower.memory import entries
+from gradcompile.lower.memory.storage import Storage
+from gradcompile.lower.memory.workspace import Workspace
+from gradcompile.lower.nests import expression
+from gradcompile.lower.nests.naming import ArrayNaming
+from gradcompile.lower.nests.nests import Nest
+from gradcompile.lower.nests.schedule import Schedule
+from gradcompile.lower.rules import elementwise
+from gradcompile.lower.stages import Stages
 from gradcompile.ops import OPS
 from gradcompile.passes import contract, loops
 from tests import lowered
@@ -234,9 +237,10 @@ PLANTS: dict[str, tuple[str, str, Plant]] = {
     "workspace: read without a name": ("waits", "promise", replaced(expression.Region, "forget", for_good)),
     "lanes: along any axis": ("repeated", "promise", replaced(
         Stages, "ordered", lambda right, self, order, shape, tied=(): right(self, order, shape))),
-    "lanes: parts the other way": ("neighbours", "promise", replaced(makers, "turn", lambda right, lane: -right(lane))),
+    "lanes: parts the other way": ("neighbours", "promise", replaced(
+        elementwise, "turn", lambda right, lane: -right(lane))),
     "layout: a slice from 0 on": ("neighbours", "number", entered(entries.MOVES, "item", lambda n, place: place)),
-    "layout: parts fill all": ("neighbours", "number", replaced(makers, "covered", lambda right, *args: True)),
+    "layout: parts fill all": ("neighbours", "number", replaced(elementwise, "covered", lambda right, *args: True)),
     "names: of the loop around": ("nested", "promise", replaced(ArrayNaming, "inside", lambda right, self: self)),
     "stages: all at once": ("waits", "promise", replaced(Schedule, "earliest", lambda right, *args: 0)),
     "nests: before all loops": ("running", "promise", replaced(Nest, "level_of", lambda right, self, n: 0)),

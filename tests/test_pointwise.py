@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from gradcompile.interpret import evaluate
-from gradcompile.ir import OPS, apply, leaf, topological
-from gradcompile.lower.arrays.pointwise import REDUCED, RULES, along, reduced
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.ir.core import OPS, apply, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import ArrayType
+from gradcompile.lower.blocks.pointwise import REDUCED, RULES, along, reduced
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType
 
 N = 4  # every axis that is cut has this length, and others as well: places tell them apart
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from gradcompile.runtime import primitives
-from gradcompile.runtime.primitives import (
+from gradcompile.library import primitives
+from gradcompile.library.primitives import (
     at_least,
     at_most,
     bits,

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from plain import plain
 
 from gradcompile import compile_grad, compile_value
-from gradcompile.autodiff import vjp
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.compiled import CompiledGrad, Options
-from gradcompile.frontend.arguments import Argument, Problem
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, apply, leaf, topological
+from gradcompile.diff.reverse import vjp
+from gradcompile.ir.core import Node, apply, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.signature.arguments import Argument, Problem
 from tests.work import growth
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,16 +15,18 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcompile import autodiff, compile_grad
-from gradcompile.cost import operations
-from gradcompile.formula import formulas
-from gradcompile.frontend.from_sympy import read
-from gradcompile.interpret import evaluate, exact
-from gradcompile.ir import Node, apply, const, leaf, topological, verify
-from gradcompile.ops.gather import Affine, Places, take
+from gradcompile import compile_grad
+from gradcompile.analysis.cost import operations
+from gradcompile.analysis.evaluate import evaluate, exact
+from gradcompile.analysis.formula import formulas
+from gradcompile.diff import reverse
+from gradcompile.frontend.sympy.convert import read
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.graph import topological, verify
+from gradcompile.ops.constant_index import Affine, Places, take
 from gradcompile.passes import rerolled, simplified, stabilized
 from gradcompile.passes.reroll import reroll
-from gradcompile.passes.spacing import Run, runs
+from gradcompile.passes.strides import Run, runs
 from gradcompile.testing import check_grads
 
 a, b, c = sp.symbols("a b c")
@@ -46,7 +48,7 @@ class Case:
 
     def both(self, run: Callable[..., list[Any]] = evaluate) -> tuple[list[Any], list[Any]]:
         """Value and gradients as written, and rolled."""
-        graphs = [[loss, *autodiff.vjp(loss, self.leaves)] for loss in (self.written, self.rolled)]
+        graphs = [[loss, *reverse.vjp(loss, self.leaves)] for loss in (self.written, self.rolled)]
         verify(graphs[1])
         written, rolled = (run(g, self.env) for g in graphs)
         return written, rolled
@@ -123,7 +125,7 @@ def test_a_stencil_on_a_grid_has_two_axes_and_its_border_stays() -> None:
     axes = ((10, 12), (10, 1))
     assert case.specs() == {Affine(start, axes) for start in (13, 1, 25, 12, 14)}
     assert case.ops()["cosh"] == 5 and case.ops()["sum"] == 1
-    assert autodiff.vjp(case.rolled, case.leaves)[0].type.shape == (12, 12)
+    assert reverse.vjp(case.rolled, case.leaves)[0].type.shape == (12, 12)
     case.check()
 
 
@@ -419,7 +421,7 @@ def stable_both(case: Case) -> tuple[list[Any], list[Any], list[str]]:
     """Value and gradient, written and rolled, both stabilised, and the rules that the latter met."""
     (written,), _ = stabilized([case.written])
     (rolled,), rewrites = stabilized([case.rolled])
-    graphs = [[loss, *autodiff.vjp(loss, case.leaves)] for loss in (written, rolled)]
+    graphs = [[loss, *reverse.vjp(loss, case.leaves)] for loss in (written, rolled)]
     first, second = (evaluate(g, case.env) for g in graphs)
     return first, second, [r.rule for r in rewrites]
 
@@ -444,7 +446,7 @@ def test_exponentials_in_a_loop_are_stabilised(loss: Any, rules: set[str], shift
     case = Case(loss, [X], -1.0 + shift, 1.0 + shift)
     _, rolled, found = stable_both(case)
     assert set(found) == rules
-    true = exact([case.written, *autodiff.vjp(case.written, case.leaves)], case.env, 400)
+    true = exact([case.written, *reverse.vjp(case.written, case.leaves)], case.env, 400)
     for got, want in zip(rolled, true, strict=True):
         np.testing.assert_allclose(got, np.asarray(want, float), rtol=1e-11, atol=1e-14)
 
@@ -568,7 +570,7 @@ def test_any_form_keeps_value_and_gradient(drawn: tuple[Node, list[Node]]) -> No
     verify([rolled])
     rng = np.random.default_rng(1)
     env = {x: rng.uniform(-1.0, 1.0) for x in leaves}
-    written, found = (exact([n, *autodiff.vjp(n, leaves)], env) for n in (loss, rolled))
+    written, found = (exact([n, *reverse.vjp(n, leaves)], env) for n in (loss, rolled))
     with mpmath.workdps(50):
         for got, want in zip(found, written, strict=True):
             assert abs(got - want) <= mpmath.mpf(10) ** -40 * (1 + abs(want))

@@ -13,8 +13,10 @@ import pytest
 from plain import plain
 
 from gradcompile import ops  # noqa: F401  (registers the ops)
-from gradcompile.ops.record import OPS
-from gradcompile.runtime import jit, routines, standalone
+from gradcompile.codegen import functions as jit
+from gradcompile.export import python as standalone
+from gradcompile.ir.core import OPS
+from gradcompile.library import routines
 
 FILLED = {  # routines with the shape of what they fill
     "solve_full": lambda a, b: np.zeros_like(b),
@@ -27,7 +29,7 @@ FILLED = {  # routines with the shape of what they fill
 }
 NUMBERS = ("det", "logabsdet", "detsign")
 SIZES = (0, 1, 2, 3, 7, 8, 9, 16, 33, 150)
-HEAD = '"""Calls of routines."""\n\nfrom gradcompile.runtime.jit import jit\n'
+HEAD = '"""Calls of routines."""\n\nfrom gradcompile.codegen.functions import jit\n'
 
 
 def source_of(name):
@@ -35,7 +37,7 @@ def source_of(name):
     inputs = "a, b" if name.startswith("solve") else "a"
     given, back = (f"out, {inputs}", "") if name in FILLED else (inputs, "return ")
     calls = f"\n\n@jit\ndef f({given}):\n    {back}{name}({given})\n"
-    return f"{HEAD}from gradcompile.runtime.routines import {name}\n{calls}"
+    return f"{HEAD}from gradcompile.library.routines import {name}\n{calls}"
 
 
 def called(function, name, *args):
@@ -230,8 +232,8 @@ def test_orders(x):
 
 EIGEN = '''"""Eigenvalues and vectors of many matrices."""
 
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.routines import eigvals, eigvecs
+from gradcompile.codegen.functions import jit
+from gradcompile.library.routines import eigvals, eigvecs
 
 
 @jit
@@ -242,7 +244,7 @@ def f(values, vectors, a):
 '''
 CHILD = """
 import sys, numba, numpy as np
-from gradcompile.runtime import jit
+from gradcompile.codegen import functions as jit
 f = jit.load(open(sys.argv[1]).read(), "eigen").f
 if hasattr(f, "compile"):
     for t in (numba.float64, numba.float32):
@@ -283,7 +285,9 @@ def test_a_saved_file_calls_routines(tmp_path):
     path = tmp_path / "saved.py"
     standalone.save(text, path)
     assert "SciPy" in path.read_text().partition('"""\n\n')[0]
-    program = CHILD.replace("from gradcompile.runtime import jit", f"sys.path.insert(0, {str(tmp_path)!r})")
+    program = CHILD.replace(
+        "from gradcompile.codegen import functions as jit", f"sys.path.insert(0, {str(tmp_path)!r})"
+    )
     program = program.replace("jit.precompile", "(lambda *_: None)").replace(
         'jit.load(open(sys.argv[1]).read(), "eigen").f', "__import__('saved').f"
     )
@@ -295,7 +299,7 @@ def test_a_saved_file_calls_routines(tmp_path):
 def test_strided_and_whole_number_arrays_reach_functions_of_numba():
     text = f"""{HEAD}
 
-from gradcompile.runtime.jit import njit
+from gradcompile.codegen.functions import njit
 
 
 @njit
@@ -311,7 +315,7 @@ def weighted(x, places, scale):
 def f(x, places, out):
     for i in lanes(0, out.shape[0]):
         out[i] = weighted(x, places, out[i])
-""".replace("import jit\n", "import jit\nfrom gradcompile.runtime.primitives import lanes\n", 1)
+""".replace("import jit\n", "import jit\nfrom gradcompile.library.primitives import lanes\n", 1)
     f = jit.load(text, cache=False).f
     x, places, out = np.arange(40.0).reshape(10, 4)[::-2, ::2], np.array([0, 2, 4]), np.arange(11.0)
     expected = out * x[places, 1].sum()
@@ -335,7 +339,7 @@ def test_threads_share_routines():
 
 # ---- sums of parts
 
-SUMS = f"""{HEAD}from gradcompile.reduction import add_part, settle
+SUMS = f"""{HEAD}from gradcompile.library.sums import add_part, settle
 
 
 @jit
@@ -381,7 +385,7 @@ def test_parts_that_are_not_finite(column):
 @pytest.mark.parametrize("n", [1, 2, 32])
 def test_folding(n, dtype):
     x = np.random.default_rng(n).normal(size=n).astype(dtype)
-    text = f"""{HEAD}from gradcompile.runtime.primitives import fold, view
+    text = f"""{HEAD}from gradcompile.library.primitives import fold, view
 
 
 @jit
@@ -395,6 +399,6 @@ def folded(x):
 
 @pytest.mark.parametrize("x", ["x", "view(x, 0, (3,))"])
 def test_what_can_not_be_folded(x):
-    text = f"{HEAD}from gradcompile.runtime.primitives import fold, view\n\n\n@jit\ndef f(x):\n    return fold({x})\n"
+    text = f"{HEAD}from gradcompile.library.primitives import fold, view\n\n\n@jit\ndef f(x):\n    return fold({x})\n"
     with pytest.raises(Exception, match="f: fold of an array that is no vector of floats of length 1, 2, 4"):
         jit.load(text, cache=False).f(np.ones(4))

@@ -17,13 +17,14 @@ import pytest
 import sympy as sp
 
 from gradcompile import mean
+from gradcompile.codegen import functions as jit
 from gradcompile.compile import compile_grad
 from gradcompile.errors import GraphError
-from gradcompile.runtime import jit, standalone
+from gradcompile.export import python as standalone
 
 SOURCE = '''"""A module of the tests."""
 
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit
@@ -39,8 +40,8 @@ def fails():
 
 SHIFTED = '''"""A module of the tests."""
 
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import bits, {inverse}
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import bits, {inverse}
 
 
 @jit
@@ -135,7 +136,9 @@ def test_the_hash_covers_the_text_that_is_called(monkeypatch, tmp_path):
 
 
 def test_without_the_jit_functions_are_plain():
-    program = "from gradcompile.runtime import jit; import sys; print(type(jit.load(sys.argv[1]).kernel).__name__)"
+    program = (
+        "from gradcompile.codegen.functions import load; import sys; print(type(load(sys.argv[1]).kernel).__name__)"
+    )
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     root = Path(__file__).parent.parent
     command = [sys.executable, "-c", program, SOURCE]
@@ -278,9 +281,9 @@ def test_a_primitive_that_gets_another_name_is_still_known_as_what_it_is(package
         result = sqrt(9.0), cube(4.0)
         """,
         {
-            "many": "from gradcompile.runtime.primitives import sqrt as root\n\ndef sqrt(x):\n    return -root(x)\n\n"
+            "many": "from gradcompile.library.primitives import sqrt as root\n\ndef sqrt(x):\n    return -root(x)\n\n"
             "def cube(x):\n    return root(x) ** 3\n",
-            "runtime/primitives": "def sqrt(x):\n    return x ** 0.5\n",
+            "library/primitives": "def sqrt(x):\n    return x ** 0.5\n",
         },
     )
     assert space["result"] == (-3.0, 8.0)

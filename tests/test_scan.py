@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gradcompile import scan
-from gradcompile.autodiff import vjp
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff.reverse import vjp
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays import Array, array
-from gradcompile.interpret import evaluate
-from gradcompile.ir import topological
+from gradcompile.ir.graph import topological
 from gradcompile.testing import check_grads
 
 rng = np.random.default_rng(0)

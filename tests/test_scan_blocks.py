@@ -8,7 +8,7 @@ from test_array_programs import check_grad
 
 from gradcompile import compile_grad, scan, sigmoid
 from gradcompile.frontend.arrays import array
-from gradcompile.lower.arrays import grouping
+from gradcompile.lower.blocks import grouping
 from gradcompile.runtime import share, threads
 
 STEPS = 5

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from gradcompile import scan
-from gradcompile.autodiff import jvp, vjp
-from gradcompile.cost import operations
+from gradcompile.analysis.cost import operations
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff.reverse import jvp, vjp
 from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
-from gradcompile.interpret import evaluate
-from gradcompile.ir import leaf, topological
+from gradcompile.ir.core import leaf
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import ArrayType
 from gradcompile.ops.shape import Span
 from gradcompile.passes import contracted, finished, looped, simplified, stabilized
 from gradcompile.passes.batch import batched, fitting
 from gradcompile.passes.simplify import are_apart
-from gradcompile.types import ArrayType
 from tests.test_scan import CASES, scans, symbolic, wave
 
 rng = np.random.default_rng(1)

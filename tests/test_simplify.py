@@ -8,12 +8,14 @@ from graphs import COLUMNS, SCALARS, VALUES, graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcompile import autodiff, passes
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, apply, const, leaf, topological, verify
+from gradcompile import passes
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import reverse
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.graph import topological, verify
+from gradcompile.ir.types import ArrayType
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.simplify import balance, share_reciprocals, simplify, simplify_node
-from gradcompile.types import ArrayType
 
 x, y, z = leaf("x"), leaf("y"), leaf("z")
 LESS = apply("lt", x, y)
@@ -97,7 +99,7 @@ def test_entries_of_an_array_are_put_together_once() -> None:
     array = leaf("W", ArrayType((2, 2)), "param")
     entries = [apply("item", array, params=(k,)) for k in ((0, 0), (1, 1), (0, 0))]
     loss = apply("add", *(apply("mul", e, e) for e in entries))
-    (gradient,) = simplify(autodiff.vjp(loss, [array]))
+    (gradient,) = simplify(reverse.vjp(loss, [array]))
     assert gradient.op.name == "assemble"
     assert len(gradient.args) == 2
     assert evaluate([gradient], {array: [[1.0, 2.0], [3.0, 4.0]]})[0].tolist() == [[4.0, 0.0], [0.0, 8.0]]
@@ -125,7 +127,7 @@ def test_the_passes_after_differentiation_keep_the_gradient(n: Node, seed: int) 
     env = {**{s: rng.uniform(0.2, 1.5) for s in SCALARS}, **{c: rng.uniform(0.2, 1.5, 5) for c in COLUMNS}}
     mean = apply("add", n, apply("mul", COLUMNS[0], SCALARS[0]))
     loss = apply("div", apply("sum", mean, params=((0,),)), apply("size", COLUMNS[0], params=(0,)))
-    roots = [loss, *autodiff.vjp(loss, SCALARS)]
+    roots = [loss, *reverse.vjp(loss, SCALARS)]
     final, _ = passes.finished(roots, {})
     before, after = evaluate(roots, env), evaluate(final, env)
     assert np.allclose(before, after, rtol=1e-9, atol=1e-9, equal_nan=True) or not np.all(np.isfinite(before))
@@ -138,7 +140,7 @@ def test_the_weight_of_a_mean_leaves_the_loop() -> None:
         apply("sum", apply("mul", apply("mul", x, col), apply("mul", x, col)), params=((0,),)),
         apply("size", col, params=(0,)),
     )
-    (gradient,) = autodiff.vjp(loss, [x])
+    (gradient,) = reverse.vjp(loss, [x])
     (hoisted,), _ = hoist([gradient], {})
     assert hoisted.op.name == "div"
     assert not any(n.op.name in ("size", "broadcast") for n in topological([hoisted.args[0]]))
@@ -180,6 +182,6 @@ def test_no_pass_recurses() -> None:
 def test_a_sum_behind_a_scalar_condition() -> None:
     (col,) = COLUMNS[:1]
     loss = apply("sum", apply("select", apply("lt", x, y), col, apply("neg", x)), params=((0,),))
-    gradients = autodiff.vjp(loss, [x])
+    gradients = reverse.vjp(loss, [x])
     assert evaluate(gradients, {x: 1.0, y: 0.0, col: [1.0, 2.0, 3.0]}) == [-3.0]
     assert evaluate(gradients, {x: 0.0, y: 1.0, col: [1.0, 2.0, 3.0]}) == [0.0]

@@ -9,27 +9,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcompile import compile_grad
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.frontend.arrays import array
-from gradcompile.frontend.names import Namer
-from gradcompile.interpret import evaluate
-from gradcompile.ir import apply, const, leaf, topological
-from gradcompile.lower.arrays import workspace
-from gradcompile.lower.arrays.entries import IOTA, Entries, Memory
-from gradcompile.lower.arrays.layout import Layout, stored
-from gradcompile.lower.arrays.makers import covered, merged
-from gradcompile.lower.arrays.naming import ArrayNaming, caller
-from gradcompile.lower.arrays.prepare import prepared
-from gradcompile.lower.arrays.products import product
-from gradcompile.lower.arrays.stages import Stages
-from gradcompile.lower.arrays.storage import Buffer, Storage
-from gradcompile.lower.arrays.tasks import Target
-from gradcompile.lower.arrays.workspace import Workspace
-from gradcompile.lower.loopir import texts
-from gradcompile.lower.printer import block
+from gradcompile.ir.core import apply, const, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import ArrayType
+from gradcompile.library.primitives import empty, lanes, view, zeros
+from gradcompile.loops.ir import texts
+from gradcompile.loops.python import block
+from gradcompile.lower.blocks.prepare import prepared
+from gradcompile.lower.memory import workspace
+from gradcompile.lower.memory.entries import IOTA, Entries, Memory
+from gradcompile.lower.memory.layout import Layout, stored
+from gradcompile.lower.memory.storage import Buffer, Storage
+from gradcompile.lower.memory.workspace import Workspace
+from gradcompile.lower.nests.naming import ArrayNaming, caller
+from gradcompile.lower.nests.tasks import Target
 from gradcompile.lower.program import Program
+from gradcompile.lower.rules.elementwise import covered, merged
+from gradcompile.lower.rules.products import product
+from gradcompile.lower.stages import Stages
 from gradcompile.ops.shape import Span
-from gradcompile.runtime.primitives import empty, lanes, view, zeros
-from gradcompile.types import ArrayType
+from gradcompile.signature.names import Namer
 
 X = leaf("X", ArrayType(("n", 6)))
 T = leaf("t", ArrayType(("n",), "int64"))

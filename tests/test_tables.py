@@ -8,9 +8,9 @@ import sympy as sp
 from scipy.optimize import least_squares
 
 from gradcompile.data import names, nist, path
+from gradcompile.data.tables import pick, read_csv
 from gradcompile.errors import ArgumentError, DataError
 from gradcompile.frontend.text import parse
-from gradcompile.tables import pick, read_csv
 
 
 def write(folder: Path, content: str | bytes) -> Path:

@@ -16,7 +16,7 @@ import sympy as sp
 from gradcompile import compile_grad, compile_value, mean
 from gradcompile.compiled import CompiledGrad, CompiledValue
 from gradcompile.errors import ArgumentError
-from gradcompile.reduction import SPAN
+from gradcompile.library.sums import SPAN
 from gradcompile.runtime import share, threads
 from gradcompile.runtime.share import Share
 from gradcompile.runtime.threads import Pool

@@ -12,8 +12,8 @@ import pytest
 
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
-from gradcompile.lower.arrays import grouping
-from gradcompile.reduction import GROUPS, group_size
+from gradcompile.library.sums import GROUPS, group_size
+from gradcompile.lower.blocks import grouping
 from gradcompile.runtime import route, share, threads
 from gradcompile.runtime.share import Groups, Work, plain_text
 from gradcompile.runtime.switch import Switch, switch

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gradcompile.runtime import crew, jit, native, standalone
-from gradcompile.runtime.native import tiles
+from gradcompile import codegen
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import tiles
+from gradcompile.export import python as standalone
+from gradcompile.runtime import helpers
 
-HEAD = """from gradcompile.runtime.blas import connect_blas
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import view
+HEAD = """from gradcompile.library.blas import connect_blas
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import view
 
 connect_blas()
 
@@ -45,13 +48,13 @@ def entry(way, op, dtype, places, machine, worth=tiles.WORTH, **sizes):
             left = left.replace("a", "view(a, 0, ({}, {}))".format(*sizes["a"]))
             right = right.replace("b", "view(b, 0, ({}, {}))".format(*sizes["b"]))
         text = HEAD.format(places=places, op=op, left=left, right=right)
-        kinds = tuple(native.kind_of(numba_type(dtype)) for _ in range(3))
+        kinds = tuple(codegen.kind_of(numba_type(dtype)) for _ in range(3))
         name = f"tiled_{abs(hash((text, dtype, machine, worth)))}"
-        native.remember(f"{name}.py", text)
+        codegen.remember(f"{name}.py", text)
         space = {"__name__": name}
         exec(compile(text, f"{name}.py", "exec"), space)
-        lowered = native.lower.__wrapped__(native.own_text(space["f"]), kinds)
-        return native.entry("f", native.machine_code(lowered, kinds)), lowered.text
+        lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds)
+        return codegen.entry("f", codegen.machine_code(lowered, kinds)), lowered.text
 
 
 entry_of = cache(entry)
@@ -129,17 +132,17 @@ def test_parts_of_a_product_have_its_bits(way, op, machine, m, n, k):
     assert ".part(" in in_parts[1]
     a, b, _ = drawn(way, m, n, k, np.float64, seed=m + 71 * n + k)
     out = np.random.default_rng(k).normal(size=(m + 1, n + 2))
-    alone, jobs = out.copy(), crew.crew.jobs
+    alone, jobs = out.copy(), helpers.crew.jobs
     whole[0](alone, a, b)
     in_parts[0](alone.copy(), a, b)
-    assert crew.crew.jobs == jobs  # nobody would help
-    has_helpers = crew.crew.enter(0)
+    assert helpers.crew.jobs == jobs  # nobody would help
+    has_helpers = helpers.crew.enter(0)
     try:
         in_parts[0](out, a, b)
     finally:
-        crew.crew.leave(has_helpers)
+        helpers.crew.leave(has_helpers)
     assert out.tobytes() == alone.tobytes()
-    assert crew.crew.jobs == jobs + 1
+    assert helpers.crew.jobs == jobs + 1
 
 
 def test_a_product_that_the_text_knows_to_be_small_is_not_cut():
@@ -194,9 +197,9 @@ def test_tiles_are_chosen_by_size(sizes, turned, by_rows, better):
     assert tiles.is_better(*sizes, turned, by_rows) is better
 
 
-BOUNDED = """from gradcompile.runtime.blas import connect_blas
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import view
+BOUNDED = """from gradcompile.library.blas import connect_blas
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import view
 
 connect_blas()
 
@@ -214,13 +217,13 @@ def f(out, a, b):
 def test_a_length_is_no_more_than_the_text_says(block, in_tiles):
     text = BOUNDED.format(block=block)
     name = f"bounded_{block}"
-    native.remember(f"{name}.py", text)
+    codegen.remember(f"{name}.py", text)
     space = {"__name__": name}
     exec(compile(text, f"{name}.py", "exec"), space)
-    kinds = tuple(native.kind_of(numba_type(np.float64)) for _ in range(3))
+    kinds = tuple(codegen.kind_of(numba_type(np.float64)) for _ in range(3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "registers", lambda: MACHINES["wide"])
-        lowered = native.lower.__wrapped__(native.own_text(space["f"]), kinds).text
+        lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds).text
     assert (".product." in lowered, "gemm" in lowered) == (in_tiles, not in_tiles)
 
 
@@ -231,9 +234,9 @@ def test_a_processor_without_fused_multiplication_leaves_products_to_blas(monkey
 
 
 LARGE = """from numpy import float64
-from gradcompile.runtime.blas import connect_blas
-from gradcompile.runtime.jit import jit
-from gradcompile.runtime.primitives import view
+from gradcompile.library.blas import connect_blas
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import view
 
 connect_blas()
 

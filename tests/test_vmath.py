@@ -14,7 +14,8 @@ import numpy as np
 import plain
 import pytest
 
-from gradcompile import special, vmath
+from gradcompile import vmath
+from gradcompile.library import special
 from gradcompile.ops import OPS
 from gradcompile.testing import ulps
 
@@ -157,7 +158,7 @@ from gradcompile import vmath
 assert "scipy.special" not in sys.modules, "vmath needs SciPy"
 with np.errstate(all="ignore"):
     assert vmath.exp(1000.0) == np.inf and vmath.log(0.0) == -np.inf and np.isnan(vmath.mod(1.0, 0.0))
-    from gradcompile import special
+    from gradcompile.library import special
     assert special.gamma(5.0) == 24.0 and np.isnan(special.lambertw(-1.0, 0)) and special.polygamma(1, 0.0) == np.inf
     assert abs(special.besselj(1, 2.0) - 0.5767248077568734) < 1e-15
 print(type(vmath.exp).__name__)
@@ -180,7 +181,8 @@ print(repr(kernel(2.5)), sum(kernel.stats.cache_hits.values()))
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="there is no cache without compilation")
 def test_kernels_of_special_functions_are_cached(tmp_path):
-    text = "import numba\nfrom gradcompile.special import besselj, gamma\n\n\n@numba.njit(cache=True)\ndef kernel(x):\n"
+    text = "import numba\nfrom gradcompile.library.special import besselj, gamma\n\n\n"
+    text += "@numba.njit(cache=True)\ndef kernel(x):\n"
     (tmp_path / "kernel_of_special.py").write_text(text + "    return besselj(2, x) + gamma(x)\n")
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     runs = [

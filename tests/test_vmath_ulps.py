@@ -14,7 +14,7 @@ import simd
 from test_vmath import BY_NAME, exact
 
 from gradcompile import vmath
-from gradcompile.vmath import single
+from gradcompile.library.vmath import single
 
 MODULES = {np.float64: vmath, np.float32: single}
 RANGE = {np.float64: (1024, 52), np.float32: (128, 23)}  # the largest exponent, and the bits of a significand

@@ -1,7 +1,7 @@
 """Derive the constants of gradcompile.vmath: minimax polynomials, split constants and the bits of 2/pi.
 
     python tools/coefficients.py             # every constant, and how well each polynomial fits
-    python tools/coefficients.py --write     # put them into gradcompile/vmath/double.py and single.py
+    python tools/coefficients.py --write     # put them into gradcompile/library/vmath/double.py and single.py
 
 A polynomial p of n coefficients is the one with the smallest max |w(x) (g(x) - p(x))| on an interval, by the exchange
 algorithm of Remez; w makes it the relative error of what the polynomial is for. On an interval to the right of 0 the
@@ -21,7 +21,7 @@ from mpmath import mpf
 mpmath.mp.dps = 50
 
 Function = Callable[[mpf], mpf]
-MODULES = Path(__file__).resolve().parent.parent / "gradcompile" / "vmath"
+MODULES = Path(__file__).resolve().parent.parent / "gradcompile" / "library" / "vmath"
 
 
 @dataclass(frozen=True)

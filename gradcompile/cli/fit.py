@@ -13,9 +13,9 @@ import sympy as sp
 from gradcompile.cli import plot
 from gradcompile.cli.regression import Fit, least_squares
 from gradcompile.compile import compile_grad, compile_value
+from gradcompile.data.tables import Column, pick, read_csv
 from gradcompile.errors import ArgumentError
 from gradcompile.frontend import text
-from gradcompile.tables import Column, pick, read_csv
 
 
 def run(options: argparse.Namespace) -> None:

@@ -62,7 +62,7 @@ def print_derivation(f: Any) -> None:
 
 def _gradients(f: Any) -> list[str]:
     """The gradients as text; what shares so much that its text would be out of proportion is not spelled out."""
-    from gradcompile.ir import topological
+    from gradcompile.ir.graph import topological
 
     size: dict[Any, int] = {}
     roots = f.graph.simplified[1:]
@@ -108,7 +108,7 @@ def ops(options: argparse.Namespace) -> None:
 
 def cache_info(options: argparse.Namespace) -> None:
     """`gradcompile cache info`: where the cache is, and what it holds."""
-    from gradcompile.runtime import cache
+    from gradcompile.codegen import cache
 
     info = cache.cache_info()
     print(f"path     {info.path}\nmodules  {info.modules}\nsize     {info.bytes / 2**20:.1f} MiB")
@@ -116,7 +116,7 @@ def cache_info(options: argparse.Namespace) -> None:
 
 def cache_clear(options: argparse.Namespace) -> None:
     """`gradcompile cache clear`: delete generated modules and their machine code."""
-    from gradcompile.runtime import cache
+    from gradcompile.codegen import cache
 
     info = cache.cache_clear()
     print(f"{info.modules} modules deleted ({info.bytes / 2**20:.1f} MiB) in {info.path}")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gradcompile.data.tables import read_csv
 from gradcompile.errors import ArgumentError
-from gradcompile.tables import read_csv
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcompile import autodiff
-from gradcompile.formula import formulas
-from gradcompile.frontend.arguments import Problem
-from gradcompile.frontend.names import Namer
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, topological
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.analysis.formula import formulas
+from gradcompile.diff import reverse
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
 from gradcompile.lower.program import Naming, Program
+from gradcompile.signature.arguments import Problem
+from gradcompile.signature.names import Namer
 
 
 class Row(NamedTuple):
@@ -57,7 +58,7 @@ def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explana
     """
     nodes = [n for n in topological([loss]) if n is loss or not hidden(n, problem)]
     inputs = {a.leaf for a in problem.inputs}
-    found = autodiff.adjoints(loss, nodes, params=[a.leaf for a in problem.params])
+    found = reverse.adjoints(loss, nodes, params=[a.leaf for a in problem.params])
     wanted = [n for n in nodes if n in found and n not in inputs and not below(n, inputs)]
     results = dict(
         zip(

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcompile.frontend.arguments import Argument
-from gradcompile.interpret import exact
-from gradcompile.ir import Node, topological
+from gradcompile.analysis.evaluate import exact
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
+from gradcompile.signature.arguments import Argument
 
 DIGITS = 60
 STEP = "1e-20"  # the error of a central difference is its square

@@ -21,10 +21,10 @@ from gradcompile.frontend.arrays.reductions import average, largest, spread_of, 
 from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, minus, number
 from gradcompile.frontend.functions import mean, sigmoid, softplus, stop_gradient, where
-from gradcompile.ir import Node, apply
+from gradcompile.ir.core import Node, apply
+from gradcompile.ir.types import Dim, Shape, dim_sum
+from gradcompile.ops.labels import Labelled
 from gradcompile.ops.shape import Span
-from gradcompile.passes.contract import Labelled
-from gradcompile.types import Dim, Shape, dim_sum
 
 MASKED = -1e30  # a score that no softmax sees, though a row of nothing else is still a row of numbers
 SQRT_HALF = math.sqrt(0.5)

@@ -7,26 +7,26 @@ from types import ModuleType
 
 import numpy as np
 
-from gradcompile.frontend.names import Namer
-from gradcompile.ir import Node, topological
-from gradcompile.lower.arrays import dims_of, lower_arrays
-from gradcompile.lower.expression import literal
-from gradcompile.lower.loopir import Function, Module, texts
-from gradcompile.lower.printer import KEPT, print_module
+from gradcompile.ir.core import Node, Op
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import ArrayType, dim_product
+from gradcompile.loops.ir import Function, Module, texts
+from gradcompile.loops.python import KEPT, print_module
+from gradcompile.lower.kernel import dims_of, lower_arrays
+from gradcompile.lower.nests.expression import literal
 from gradcompile.lower.program import Naming, Program, size_of
-from gradcompile.lower.schedule import lower
-from gradcompile.ops.record import Op
-from gradcompile.types import ArrayType, dim_product
+from gradcompile.lower.straight import lower
+from gradcompile.signature.names import Namer
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
-HELPERS = {"gradcompile.reduction": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "group_size", "largest",
-                                     "settle"),
-           "gradcompile.runtime.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
-                                              "to_float32", "to_int", "view", "zeros"),
-           "gradcompile.runtime.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
-                                            "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "group_size",
+                                     "largest", "settle"),
+           "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
+                                            "to_float32", "to_int", "view", "zeros"),
+           "gradcompile.library.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
+                                          "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
 MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
            "COUNTED": "  # lengths that BLAS counts in 32 bits",
            "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
@@ -52,13 +52,13 @@ def module_source(program: Program, header: str, custom: dict[str, str]) -> str:
         imports["numpy"] = found
     dtype = real_of(program)
     for module in origins(called - set(custom), dtype):
-        imports[module.__name__.removesuffix(".double")] = sorted(called & set(module.__all__))
+        imports[module.__name__] = sorted(called & set(module.__all__))
     for origin, helpers in HELPERS.items():
         if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
             imports[origin] = found
     if " @ " in text:
-        imports["gradcompile.runtime.blas"] = ["connect_blas"]
-    imports["gradcompile.runtime.jit"] = ["jit", "njit"] if custom else ["jit"]
+        imports["gradcompile.library.blas"] = ["connect_blas"]
+    imports["gradcompile.codegen.functions"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
     lanes = size // np.dtype(dtype).itemsize
     what = "entries" if arrays else "samples"
@@ -100,13 +100,14 @@ def ops_of(order: Iterable[Node]) -> set[Op]:
 
 def origins(called: set[str], dtype: str) -> list[ModuleType]:
     """The modules of the package that these functions come from; `special` loads SciPy, so only if it is needed."""
-    from gradcompile.vmath import double, single
+    from gradcompile import vmath
+    from gradcompile.vmath import single
 
-    elementary = single if dtype == "float32" else double
+    elementary = single if dtype == "float32" else vmath
     rest = called - set(elementary.__all__)
     modules = [elementary] if rest != called else []
     if rest:
-        from gradcompile import special
+        from gradcompile.library import special
 
         modules.insert(0, special)
     return modules

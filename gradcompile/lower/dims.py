@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from gradcompile import ir
-from gradcompile.frontend.arguments import Problem
-from gradcompile.frontend.names import Namer, identifier
-from gradcompile.ir import Node, topological
+from gradcompile.ir.core import OPS, Node, node
+from gradcompile.ir.graph import TYPED, topological
+from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, names_in, parsed
 from gradcompile.lower import HELPERS, OF_ARRAYS, OF_ROWS, RESERVED
-from gradcompile.ops.record import OPS
-from gradcompile.types import ArrayType, Dim, dim_product, dim_sum, names_in, parsed
+from gradcompile.signature.arguments import Problem
+from gradcompile.signature.names import Namer, identifier
 
 FREE = frozenset({"n", "m", "i"})  # which give way to a dimension of that name
 TAKEN = frozenset({*RESERVED, *OF_ARRAYS, *OF_ROWS, *keyword.kwlist, *dir(builtins), "LEVELS", "rows"}) - FREE
@@ -49,8 +48,8 @@ def in_names(root: Node, names: Names) -> tuple[Node, dict[Node, Node]]:
     for n in topological([root]):
         params = n.params if n.op.name in TEXTS else in_params(n.params, names)
         shape = tuple(in_dim(d, names) for d in n.type.shape)
-        type = ArrayType(shape, n.type.dtype) if n.op.name in ir.TYPED else None
-        new[n] = ir.node(n.op, [new[a] for a in n.args], params, type)
+        type = ArrayType(shape, n.type.dtype) if n.op.name in TYPED else None
+        new[n] = node(n.op, [new[a] for a in n.args], params, type)
     return new[root], new
 
 

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from gradcompile.formula import is_mean
-from gradcompile.frontend.arguments import Argument
-from gradcompile.frontend.names import Namer
-from gradcompile.ir import Node, is_const
-from gradcompile.ops.record import OPS
-from gradcompile.types import Shape
+from gradcompile.analysis.formula import is_mean
+from gradcompile.ir.core import OPS, Node, is_const
+from gradcompile.ir.types import Shape
+from gradcompile.signature.arguments import Argument
+from gradcompile.signature.names import Namer
 
 # What values are called where nothing better offers itself.
 WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e",

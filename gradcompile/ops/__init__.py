@@ -1,15 +1,25 @@
 """The op table: every operation of the graph, one record each, one module a family."""
 
-from gradcompile.ops import contract, elementwise, gather, index, linalg, reduction, scan, shape, window
-from gradcompile.ops.record import OPS, Op
+from gradcompile.ir.core import OPS, Op
+from gradcompile.ops import (
+    constant_index,
+    contract,
+    elementwise,
+    gather,
+    linalg,
+    reduction,
+    scan,
+    shape,
+    window,
+)
 
 __all__ = [
     "OPS",
     "Op",
+    "constant_index",
     "contract",
     "elementwise",
     "gather",
-    "index",
     "linalg",
     "reduction",
     "scan",

@@ -3,10 +3,9 @@
 import ast
 from collections.abc import Callable, Mapping
 
-from gradcompile import ir
-from gradcompile.ops.record import Params, Partials
+from gradcompile.ir.core import Node, Params, Partials, apply, const
 
-Build = Callable[[Mapping[str, "ir.Node"], str], "ir.Node"]
+Build = Callable[[Mapping[str, "Node"], str], "Node"]
 
 _BINARY = {ast.Add: "add", ast.Mult: "mul", ast.Div: "div", ast.Pow: "pow"}
 _COMPARISON = {ast.Lt: "lt", ast.LtE: "le", ast.Gt: "lt", ast.GtE: "le", ast.Eq: "eq", ast.NotEq: "ne"}
@@ -19,13 +18,13 @@ def partials(names: str, *rules: str | None) -> Partials:
     that of exp) is the node, since nodes are interned, so the forward value is shared. Constants have the node's dtype.
 
     >>> rule = partials("x", "1 - tanh(x)*tanh(x)")
-    >>> rule(ir.apply("tanh", ir.leaf("x")))
+    >>> rule(apply("tanh", leaf("x")))
     (<add float64[]>,)
     """
     letters = names.split()
     built = [None if r is None else build(ast.parse(r, mode="eval").body) for r in rules]
 
-    def rule(n: "ir.Node") -> tuple["ir.Node | None", ...]:
+    def rule(n: "Node") -> tuple["Node | None", ...]:
         scope = dict(zip(letters, n.args, strict=True))
         return tuple(None if b is None else b(scope, n.type.dtype) for b in built)
 
@@ -47,9 +46,9 @@ def build(rule: ast.expr) -> Build:
     """A function that makes the nodes of one rule. Rules are a few symbols long, so this may recurse."""
     match rule:
         case ast.Constant(value=int() | float() as value):
-            return lambda scope, dtype: ir.const(float(value), dtype)
+            return lambda scope, dtype: const(float(value), dtype)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return lambda scope, dtype: ir.const(-float(value), dtype)
+            return lambda scope, dtype: const(-float(value), dtype)
         case ast.Name(id=name):
             return lambda scope, dtype: scope[name]
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
@@ -72,15 +71,15 @@ def build(rule: ast.expr) -> Build:
 
 def call(name: str, *args: Build, params: Params = ()) -> Build:
     """The op of that name applied to what the parts of a rule make."""
-    return lambda scope, dtype: ir.apply(name, *(a(scope, dtype) for a in args), params=params)
+    return lambda scope, dtype: apply(name, *(a(scope, dtype) for a in args), params=params)
 
 
 def negated(part: Build) -> Build:
     """The negative of what a part makes; of a negative, what that is of: sigmoid(-x) is sigmoid(y) for x = -y."""
 
-    def made(scope: Mapping[str, "ir.Node"], dtype: str) -> "ir.Node":
+    def made(scope: Mapping[str, "Node"], dtype: str) -> "Node":
         x = part(scope, dtype)
-        return x.args[0] if x.op.name == "neg" else ir.apply("neg", x)
+        return x.args[0] if x.op.name == "neg" else apply("neg", x)
 
     return made
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
-from gradcompile.ops.record import Op, Params, register
+from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops.shape import Tangents, filled
-from gradcompile.types import ArrayType, Dim, Shape, promote
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 Labels = tuple[int, ...]
 
@@ -25,7 +24,7 @@ def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result:
 
     Both get one dtype: whole numbers follow the floats beside them.
 
-    >>> A, B = ir.leaf("A", ArrayType(("n", 3))), ir.leaf("B", ArrayType((3, 4)))
+    >>> A, B = leaf("A", ArrayType(("n", 3))), leaf("B", ArrayType((3, 4)))
     >>> contract(A, (7, 2), B, (2, 5), (7, 5))
     <dot float64[n, 4]>
     """
@@ -33,8 +32,8 @@ def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result:
     for label in (*la, *lb):
         number.setdefault(label, len(number))
     dtype = promote(a.type.dtype, b.type.dtype)
-    a, b = (x if x.type.dtype == dtype else ir.apply("cast", x, params=(dtype,)) for x in (a, b))
-    return ir.apply("dot", a, b, params=tuple(tuple(number[k] for k in labels) for labels in (la, lb, result)))
+    a, b = (x if x.type.dtype == dtype else apply("cast", x, params=(dtype,)) for x in (a, b))
+    return apply("dot", a, b, params=tuple(tuple(number[k] for k in labels) for labels in (la, lb, result)))
 
 
 def sizes_of(types: tuple[ArrayType, ...], params: Params) -> dict[int, Dim]:
@@ -74,7 +73,7 @@ def dot_jvp(n: "Node", tangents: Tangents) -> "Node":
     (a, b), (la, lb, result) = n.args, n.params
     pairs = ((tangents[0], b), (a, tangents[1]))
     found = [contract(x, la, y, lb, result) for x, y in pairs if x is not None and y is not None]
-    return found[0] if len(found) == 1 else ir.apply("add", *found) if found else filled(n.type)
+    return found[0] if len(found) == 1 else apply("add", *found) if found else filled(n.type)
 
 
 def dot_reach(g: "Node", n: "Node") -> Tangents:
@@ -85,16 +84,16 @@ def dot_reach(g: "Node", n: "Node") -> Tangents:
 def relabelled(g: "Node", own: Labels, labels: Labels, like: "Node") -> "Node":
     """g summed over the labels that `labels` lacks, in the order of `labels`, repeated over those that g lacks."""
     lost = tuple(k for k, label in enumerate(own) if label not in labels)
-    x = ir.apply("sum", g, params=(lost,)) if lost else g
+    x = apply("sum", g, params=(lost,)) if lost else g
     return spread(x, [label for label in own if label in labels], labels, like.type.shape)
 
 
 def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -> "Node":
     """x with axes in the order of `labels`, repeated over those that it lacks."""
     order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
-    x = ir.apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
+    x = apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
     at = tuple(labels.index(own[k]) for k in order)
-    return x if x.type.shape == shape else ir.apply("broadcast", x, params=(shape, at))
+    return x if x.type.shape == shape else apply("broadcast", x, params=(shape, at))
 
 
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile import ir
+from gradcompile.ir.core import Op, Params, Precedence, apply, const, elementwise, predicate, register
+from gradcompile.ir.types import ArrayType, broadcast, promote
 from gradcompile.ops.algebra import derivative, horner, partials
-from gradcompile.ops.record import Op, Params, Precedence, elementwise, predicate, register
-from gradcompile.types import ArrayType, broadcast, promote
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 Value = Callable[..., Any]
 
@@ -79,7 +78,7 @@ def real(z: Any) -> Any:
 
 def sum_partials(n: "Node") -> tuple["Node | None", ...]:
     """One for each term."""
-    return (ir.const(1.0, n.type.dtype),) * len(n.args)
+    return (const(1.0, n.type.dtype),) * len(n.args)
 
 
 register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", Precedence.SUM, sum_partials,
@@ -368,12 +367,12 @@ def ordered(name: str, value: Value, partial: Callable[["Node"], "Node"], deriva
 
 def of_order(name: str, n: "Node", order: int) -> "Node":
     """The function of another order at the node's argument."""
-    return ir.apply(name, n.args[0], params=(order,))
+    return apply(name, n.args[0], params=(order,))
 
 
 def scaled(factor: float, x: "Node") -> "Node":
     """factor * x."""
-    return ir.apply("mul", ir.const(factor, x.type.dtype), x)
+    return apply("mul", const(factor, x.type.dtype), x)
 
 
 def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
@@ -381,13 +380,13 @@ def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
     name, k = n.op.name, n.params[0]
     if k == 0:
         return scaled(upper, of_order(name, n, 1))
-    return ir.apply("add", scaled(lower / 2, of_order(name, n, k - 1)), scaled(upper / 2, of_order(name, n, k + 1)))
+    return apply("add", scaled(lower / 2, of_order(name, n, k - 1)), scaled(upper / 2, of_order(name, n, k + 1)))
 
 
 def lambert_slope(n: "Node") -> "Node":
     """exp(-w)/(1 + w), which is w/(x (1 + w)) and holds at x = 0."""
-    one = ir.const(1.0, n.type.dtype)
-    return ir.apply("div", ir.apply("exp", ir.apply("neg", n)), ir.apply("add", one, n))
+    one = const(1.0, n.type.dtype)
+    return apply("div", apply("exp", apply("neg", n)), apply("add", one, n))
 
 
 def lambertw(x: Any, branch: int) -> Any:

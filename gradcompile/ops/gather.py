@@ -1,234 +1,113 @@
-"""Gathering: vectors put together from many values, entries taken by a static index, and numbers that differ by entry.
+"""Places that are data: entries gathered by integer arrays, their transpose, and the orders that sorting finds."""
 
-These are what a loop over similar terms reads (see `passes.reroll`). An index is part of the node, not of the data, so
-that a reader and the generated code see that entry i of a loop is x[i + 1].
-"""
-
-from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
-from gradcompile.ops.record import OPS, Op, Params, register
-from gradcompile.ops.shape import Tangents, again, filled
-from gradcompile.types import ArrayType, Shape, promote
+from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops.reduction import none_missing
+from gradcompile.ops.shape import Tangents, again
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 
-@dataclass(frozen=True, slots=True)
-class Affine:
-    """Places start + sum(stride*i) for i below count, one (count, stride) for each axis of what is taken.
-
-    >>> Affine(1, ((2, 10), (3, 1))).indices().tolist()
-    [[1, 2, 3], [11, 12, 13]]
-    """
-
-    start: int
-    axes: tuple[tuple[int, int], ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of what is taken."""
-        return tuple(count for count, _ in self.axes)
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The smallest and the largest place."""
-        steps = [(count - 1) * stride for count, stride in self.axes]
-        return self.start + sum(min(s, 0) for s in steps), self.start + sum(max(s, 0) for s in steps)
-
-    def indices(self) -> npt.NDArray[np.int64]:
-        """All places, in the shape of what is taken."""
-        result = np.full(self.shape, self.start, np.int64)
-        for axis, (count, stride) in enumerate(self.axes):
-            steps = stride * np.arange(count)
-            result += steps.reshape((count, *[1] * (len(self.axes) - axis - 1)))
-        return result
+def check_indices(types: tuple[ArrayType, ...], what: str) -> Shape:
+    """The common shape of the index arrays; GraphError unless they are integers of one shape."""
+    if not types or any(t.dtype != "int64" or t.shape != types[0].shape for t in types):
+        raise GraphError(f"{what} by {', '.join(map(str, types)) or 'nothing'}: int64 arrays of one shape are needed")
+    return types[0].shape
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Places one by one, where they follow no rule; what is taken is a vector.
-
-    >>> Places((4, 0, 4)).indices().tolist()
-    [4, 0, 4]
-    """
-
-    listed: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of what is taken."""
-        return (len(self.listed),)
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """The smallest and the largest place."""
-        return min(self.listed), max(self.listed)
-
-    def indices(self) -> npt.NDArray[np.int64]:
-        """All places."""
-        return np.array(self.listed, np.int64)
+def gather_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The indexed axes give way to those of the index."""
+    (axis,), shape = params, types[0].shape
+    index = check_indices(types[1:], f"gather from a value of type {types[0]}")
+    if axis < 0 or axis + len(types) - 1 > len(shape):
+        raise GraphError(f"gather from a value of type {types[0]} by {len(types) - 1} arrays at axis {axis}: no axis")
+    return ArrayType((*shape[:axis], *index, *shape[axis + len(types) - 1 :]), types[0].dtype)
 
 
-Spec = Affine | Places
+def whole_numbers(indices: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Index arrays as integers; in high precision they come as numbers of mpmath."""
+    return tuple(np.asarray(i).astype(np.int64) for i in indices)
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The numbers of a table, kept as bytes, so that tables with zeros of different signs are different tables.
-
-    >>> Numbers.of([1.5, -0.0])
-    Numbers.of([1.5, -0.0])
-    """
-
-    shape: tuple[int, ...]
-    data: bytes
-
-    @classmethod
-    def of(cls, values: npt.ArrayLike) -> "Numbers":
-        """The numbers of an array or of nested sequences."""
-        array = np.ascontiguousarray(values, np.float64)
-        return cls(array.shape, array.tobytes())
-
-    def array(self) -> npt.NDArray[np.float64]:
-        """The numbers as an array, which can't be written to."""
-        return np.frombuffer(self.data, np.float64).reshape(self.shape)
-
-    def __repr__(self) -> str:
-        return f"Numbers.of({self.array().tolist()})"
+def gather(x: Any, *rest: Any) -> Any:
+    """The entries of x at the indices, along as many axes from `axis` on; negative ones count from the end."""
+    *indices, axis = rest
+    return np.asarray(x)[(*[slice(None)] * axis, *whole_numbers(tuple(indices)))]
 
 
-def table(values: npt.ArrayLike, dtype: str = "float64") -> "Node":
-    """The node of a table of numbers, of one axis or more.
-
-    >>> table([1.0, 2.0])
-    <table float64[2]>
-    """
-    numbers = Numbers.of(values)
-    return ir.node(OPS["table"], (), (numbers,), ArrayType(numbers.shape, dtype))
+def gather_vjp(g: "Node", n: "Node") -> Tangents:
+    """Each place gets the sum of what was gathered from it."""
+    axis, indices = n.params[0], n.args[1:]
+    lengths = n.args[0].type.shape[axis : axis + len(indices)]
+    return (apply("scatter_add", g, *indices, params=(axis, lengths)), *[None] * len(indices))
 
 
-def no_table_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """A table is given its type."""
-    raise GraphError("a table needs its type given: use ops.gather.table")
+def scatter_add_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The axes of the index give way to those of the given lengths."""
+    (axis, lengths), shape = params, types[0].shape
+    index = check_indices(types[1:], f"scatter_add of a value of type {types[0]}")
+    if len(lengths) != len(types) - 1 or shape[axis : axis + len(index)] != index:
+        raise GraphError(f"scatter_add of a value of type {types[0]} by {types[1]} at axis {axis}: they do not fit")
+    return ArrayType((*shape[:axis], *lengths, *shape[axis + len(index) :]), types[0].dtype)
 
 
-def whole(type: ArrayType, what: str) -> tuple[int, ...]:
-    """The shape of an array that has no named dimension; GraphError for one that has."""
-    sizes = tuple(d for d in type.shape if isinstance(d, int))
-    if len(sizes) < len(type.shape):
-        raise GraphError(f"{what} a value of type {type}: its dimensions must be numbers; sum or index it first")
-    return sizes
-
-
-def pack_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """A vector with room for all entries."""
-    if not types:
-        raise GraphError("pack got no values; it takes at least one")
-    length = len(types) if all(not t.shape for t in types) else sum(prod(whole(t, "pack got")) for t in types)
-    return ArrayType((length,), promote(*{t.dtype for t in types}))
-
-
-def pack(*args: Any) -> Any:
-    """The entries of all values, row by row, in one vector."""
-    return np.concatenate([np.ravel(a) for a in args])
-
-
-def row_major(start: int, shape: Shape) -> Affine:
-    """The places of an array's entries that are stored from a start on, row by row.
-
-    >>> row_major(5, (2, 3))
-    Affine(start=5, axes=((2, 3), (3, 1)))
-    """
-    sizes = [int(d) for d in shape]
-    return Affine(start, tuple((d, prod(sizes[k + 1 :])) for k, d in enumerate(sizes)))
-
-
-def pack_vjp(g: "Node", n: "Node") -> Tangents:
-    """Each value gets its own entries of the adjoint."""
-    parts: list[Node] = []
-    offset = 0
-    for a in n.args:
-        shape = a.type.shape
-        parts.append(take(g, row_major(offset, shape)) if shape else ir.apply("item", g, params=((offset,),)))
-        offset += prod(int(d) for d in shape)
-    return tuple(parts)
-
-
-def pack_jvp(n: "Node", tangents: Tangents) -> "Node":
-    """The tangents in one vector."""
-    return ir.apply("pack", *(filled(a.type) if t is None else t for a, t in zip(n.args, tangents, strict=True)))
-
-
-def vector_length(type: ArrayType, what: str) -> int:
-    """The length of a vector; GraphError for anything else."""
-    if len(type.shape) != 1:
-        raise GraphError(f"{what} a value of type {type}: a vector of known length is needed")
-    return whole(type, what)[0]
-
-
-def check_inside(spec: Spec, length: int, what: str) -> None:
-    """Raise GraphError unless all places of a spec, at least one, are in a vector of that length."""
-    if prod(spec.shape) == 0 or min(spec.shape) < 0:
-        raise GraphError(f"{what} of shape {spec.shape}: there is nothing to take")
-    low, high = spec.bounds
-    if low < 0 or high >= length:
-        raise GraphError(f"{what} at places {low} to {high}: the vector has places 0 to {length - 1}")
-
-
-def take_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """The shape of the index."""
-    spec = params[0]
-    check_inside(spec, vector_length(types[0], "take from"), "take")
-    return ArrayType(spec.shape, types[0].dtype)
-
-
-def take(v: "Node", spec: Spec) -> "Node":
-    """The entries of a vector at the places of a spec."""
-    return ir.apply("take", v, params=(spec,))
-
-
-def take_vjp(g: "Node", n: "Node") -> Tangents:
-    """Each place gets the sum of what was taken from it."""
-    return (ir.apply("scatter", g, params=(n.params[0], n.args[0].type.shape[0])),)
-
-
-def scatter_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """A vector of the given length."""
-    spec, length = params
-    if types[0].shape != spec.shape:
-        raise GraphError(f"scatter got a value of type {types[0]} for an index of shape {spec.shape}")
-    check_inside(spec, length, "scatter")
-    return ArrayType((length,), types[0].dtype)
-
-
-def scatter(g: Any, spec: Spec, length: int) -> Any:
-    """Zeros, with the entries of g added at their places."""
-    result = np.zeros(length, np.asarray(g).dtype)
-    np.add.at(result, spec.indices().ravel(), np.ravel(g))
+def scatter_add(g: Any, *rest: Any) -> Any:
+    """Zeros, with the entries of g added at the indices."""
+    *indices, axis, lengths = rest
+    index = whole_numbers(tuple(indices))
+    result = np.zeros((*g.shape[:axis], *lengths, *g.shape[axis + index[0].ndim :]), g.dtype)
+    np.add.at(result, (*[slice(None)] * axis, *index), g)
     return result
 
 
-def scatter_vjp(g: "Node", n: "Node") -> Tangents:
+def scatter_add_vjp(g: "Node", n: "Node") -> Tangents:
     """Each entry gets the adjoint of its place."""
-    return (take(g, n.params[0]),)
+    return (apply("gather", g, *n.args[1:], params=n.params[:1]), *[None] * (len(n.args) - 1))
 
 
-register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
-            derivative="the transpose takes the entries apart", accuracy="exact",
-            doc="the entries of all values in one vector"))  # fmt: skip
-register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, cost=0,
-            derivative="the transpose is scatter", accuracy="exact",
-            doc="entries of a vector, by a static index"))  # fmt: skip
-register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, derivative="the transpose is take",
-            accuracy="correctly rounded, term by term",
-            doc="a vector of zeros, with entries added at a static index"))  # fmt: skip
-register(Op("table", no_table_type, lambda numbers: numbers.array(), arity=0, cost=0, derivative="0", accuracy="exact",
-            doc="an array of numbers"))  # fmt: skip
+def order_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The argument's shape, of integers."""
+    return ArrayType(types[0].shape, "int64")
+
+
+def place_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The argument's shape without the axis, of integers."""
+    shape = types[0].shape
+    return ArrayType((*shape[: params[0]], *shape[params[0] + 1 :]), "int64")
+
+
+def argsort(x: Any, axis: int) -> Any:
+    """The order that sorts x along an axis; equal entries keep theirs, NaN goes last."""
+    return np.argsort(np.asarray(x), axis=axis, kind="stable")
+
+
+def argmax(x: Any, axis: int) -> Any:
+    """The place of the largest entry along an axis."""
+    none_missing(np.shape(x), (axis,))
+    return np.argmax(x, axis=axis) if np.size(x) else np.sum(x, axis=axis)  # of no entries
+
+
+def no_partial(n: "Node") -> tuple["Node | None", ...]:
+    """A piecewise constant."""
+    return (None,)
+
+
+register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, arity=None, cost=0,
+            derivative="the transpose is scatter_add", accuracy="exact",
+            convention="an index below 0 counts from the end", doc="entries at integer places along axes"))  # fmt: skip
+register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, jvp=again, arity=None,
+            derivative="the transpose is gather", accuracy="correctly rounded, term by term",
+            convention="an index below 0 counts from the end",
+            doc="zeros, with entries added at integer places"))  # fmt: skip
+register(Op("argsort", order_type, argsort, partials=no_partial, cost=8, derivative="none", accuracy="exact",
+            convention="equal entries keep their order; NaN goes last",
+            doc="the order that sorts an axis"))  # fmt: skip
+register(Op("argmax", place_type, argmax, partials=no_partial, cost=3,
+            derivative="none", accuracy="exact", convention="the first of equals; the first NaN, if there is one",
+            doc="the place of the largest entry along an axis"))  # fmt: skip

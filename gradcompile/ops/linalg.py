@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
+from gradcompile.ir.core import Op, Params, apply, const, is_const, register
+from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.contract import contract
-from gradcompile.ops.record import Op, Params, register
 from gradcompile.ops.shape import Tangents, expand, filled
-from gradcompile.types import ArrayType, Shape, promote
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 Value = Callable[..., Any]
 
@@ -36,36 +35,36 @@ def matmul(a: "Node", b: "Node") -> "Node":
 def flipped(a: "Node") -> "Node":
     """The matrices transposed."""
     k = len(a.type.shape)
-    return ir.apply("transpose", a, params=((*range(k - 2), k - 1, k - 2),))
+    return apply("transpose", a, params=((*range(k - 2), k - 1, k - 2),))
 
 
 def positions(shape: Shape) -> tuple["Node", "Node"]:
     """Row and column of each entry of an array of matrices."""
     axes = len(shape) - 2, len(shape) - 1
-    row, column = (ir.apply("broadcast", ir.apply("iota", params=(shape[k],)), params=(shape, (k,))) for k in axes)
+    row, column = (apply("broadcast", apply("iota", params=(shape[k],)), params=(shape, (k,))) for k in axes)
     return row, column
 
 
 def zero(like: "Node") -> "Node":
     """0 of a node's dtype."""
-    return ir.const(0.0, like.type.dtype)
+    return const(0.0, like.type.dtype)
 
 
 def halved(x: "Node") -> "Node":
     """x/2."""
-    return ir.apply("mul", ir.const(0.5, x.type.dtype), x)
+    return apply("mul", const(0.5, x.type.dtype), x)
 
 
 def symmetric(x: "Node") -> "Node":
     """(x + transpose of x)/2."""
-    return halved(ir.apply("add", x, flipped(x)))
+    return halved(apply("add", x, flipped(x)))
 
 
 def lower_half(x: "Node") -> "Node":
     """The lower triangle with half the diagonal."""
     row, column = positions(x.type.shape)
-    diagonal = ir.apply("select", ir.apply("eq", column, row), halved(x), zero(x))
-    return ir.apply("select", ir.apply("lt", column, row), x, diagonal)
+    diagonal = apply("select", apply("eq", column, row), halved(x), zero(x))
+    return apply("select", apply("lt", column, row), x, diagonal)
 
 
 def triangle(x: "Node", part: str) -> "Node":
@@ -73,34 +72,34 @@ def triangle(x: "Node", part: str) -> "Node":
     if part == "full":
         return x
     row, column = positions(x.type.shape)
-    inside = ir.apply("le", column, row) if part == "lower" else ir.apply("le", row, column)
-    return ir.apply("select", inside, x, zero(x))
+    inside = apply("le", column, row) if part == "lower" else apply("le", row, column)
+    return apply("select", inside, x, zero(x))
 
 
 def on_diagonal(v: "Node", shape: Shape) -> "Node":
     """Matrices with a batch of vectors, or of scalars, on the diagonal."""
     row, column = positions(shape)
     at = (*range(len(shape) - 2), *([len(shape) - 1] if len(v.type.shape) == len(shape) - 1 else ()))
-    return ir.apply("select", ir.apply("eq", row, column), ir.apply("broadcast", v, params=(shape, at)), zero(v))
+    return apply("select", apply("eq", row, column), apply("broadcast", v, params=(shape, at)), zero(v))
 
 
 def diagonal_of(x: "Node") -> "Node":
     """The diagonals of matrices."""
     row, column = positions(x.type.shape)
-    kept = ir.apply("select", ir.apply("eq", row, column), x, zero(x))
-    return ir.apply("sum", kept, params=((len(x.type.shape) - 2,),))
+    kept = apply("select", apply("eq", row, column), x, zero(x))
+    return apply("sum", kept, params=((len(x.type.shape) - 2,),))
 
 
 def trace(x: "Node") -> "Node":
     """The traces of matrices."""
     row, column = positions(x.type.shape)
-    kept = ir.apply("select", ir.apply("eq", row, column), x, zero(x))
-    return ir.apply("sum", kept, params=((len(x.type.shape) - 2, len(x.type.shape) - 1),))
+    kept = apply("select", apply("eq", row, column), x, zero(x))
+    return apply("sum", kept, params=((len(x.type.shape) - 2, len(x.type.shape) - 1),))
 
 
 def solve(a: "Node", b: "Node", part: str = "full") -> "Node":
     """x with a @ x = b; of a triangular matrix only the triangle is looked at."""
-    return ir.apply("solve", a, b, params=(part,))
+    return apply("solve", a, b, params=(part,))
 
 
 # Types
@@ -239,15 +238,15 @@ def solve_vjp(g: "Node", n: "Node") -> Tangents:
     a, part = n.args[0], n.params[0]
     other = {"full": "full", "lower": "upper", "upper": "lower"}[part]
     b = solve(flipped(a), g, other)
-    return triangle(ir.apply("neg", matmul(b, flipped(n))), part), b
+    return triangle(apply("neg", matmul(b, flipped(n))), part), b
 
 
 def solve_jvp(n: "Node", tangents: Tangents) -> "Node":
     """x' with a @ x' = b' - a' @ x."""
     da, db = tangents
-    moved = None if da is None else ir.apply("neg", matmul(triangle(da, n.params[0]), n))
+    moved = None if da is None else apply("neg", matmul(triangle(da, n.params[0]), n))
     parts = [p for p in (db, moved) if p is not None]
-    return solve(n.args[0], ir.apply("add", *parts) if len(parts) > 1 else parts[0], n.params[0])
+    return solve(n.args[0], apply("add", *parts) if len(parts) > 1 else parts[0], n.params[0])
 
 
 def inverse_times(a: "Node", g: "Node") -> "Node":
@@ -262,32 +261,32 @@ def given(n: "Node", tangents: Tangents) -> "Node":
 
 def over_matrix(x: "Node", shape: Shape) -> "Node":
     """A number for each matrix, repeated over its entries."""
-    return ir.apply("broadcast", x, params=(shape, tuple(range(len(shape) - 2))))
+    return apply("broadcast", x, params=(shape, tuple(range(len(shape) - 2))))
 
 
 def det_vjp(g: "Node", n: "Node") -> Tangents:
     """The cofactors."""
     a = n.args[0]
-    return (ir.apply("mul", over_matrix(g, a.type.shape), flipped(ir.apply("adjugate", a))),)
+    return (apply("mul", over_matrix(g, a.type.shape), flipped(apply("adjugate", a))),)
 
 
 def det_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The trace of the adjugate times a'."""
-    return trace(matmul(ir.apply("adjugate", n.args[0]), given(n, tangents)))
+    return trace(matmul(apply("adjugate", n.args[0]), given(n, tangents)))
 
 
 def adjugate_vjp(g: "Node", n: "Node") -> Tangents:
     """With C = det(a) a^-1: a^-T (tr(g^T C) - g C^T)."""
     a, shape = n.args[0], n.type.shape
-    inner = ir.apply("sum", ir.apply("mul", g, n), params=((len(shape) - 2, len(shape) - 1),))
-    right = ir.apply("add", on_diagonal(inner, shape), ir.apply("neg", matmul(g, flipped(n))))
+    inner = apply("sum", apply("mul", g, n), params=((len(shape) - 2, len(shape) - 1),))
+    right = apply("add", on_diagonal(inner, shape), apply("neg", matmul(g, flipped(n))))
     return (solve(flipped(a), right),)
 
 
 def adjugate_jvp(n: "Node", tangents: Tangents) -> "Node":
     """With C = det(a) a^-1: (tr(C a') - C a') a^-1."""
     moved = matmul(n, given(n, tangents))
-    left = ir.apply("add", on_diagonal(trace(moved), n.type.shape), ir.apply("neg", moved))
+    left = apply("add", on_diagonal(trace(moved), n.type.shape), apply("neg", moved))
     return flipped(solve(flipped(n.args[0]), flipped(left)))
 
 
@@ -316,18 +315,18 @@ def cholesky_jvp(n: "Node", tangents: Tangents) -> "Node":
 
 def vectors_of(n: "Node") -> "Node":
     """The eigenvectors that go with eigenvalues."""
-    return ir.apply("eigvecs", n.args[0])
+    return apply("eigvecs", n.args[0])
 
 
 def gaps(n: "Node", touched: "Node") -> "Node":
     """1/(w[j] - w[i]) for the eigenvalues, 0 on the diagonal; between equal ones NaN, or 0 if they are not touched."""
-    shape, w = n.type.shape, ir.apply("eigvals", n.args[0])
+    shape, w = n.type.shape, apply("eigvals", n.args[0])
     batch = tuple(range(len(shape) - 2))
-    row, column = (ir.apply("broadcast", w, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1))
-    gap = ir.apply("add", column, ir.apply("neg", row))
-    is_pair = ir.apply("and", ir.apply("ne", *positions(shape)), touched)
-    equal = ir.apply("select", is_pair, ir.const(math.nan, n.type.dtype), zero(n))
-    return ir.apply("select", ir.apply("ne", gap, zero(n)), ir.apply("div", ir.const(1.0, n.type.dtype), gap), equal)
+    row, column = (apply("broadcast", w, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1))
+    gap = apply("add", column, apply("neg", row))
+    is_pair = apply("and", apply("ne", *positions(shape)), touched)
+    equal = apply("select", is_pair, const(math.nan, n.type.dtype), zero(n))
+    return apply("select", apply("ne", gap, zero(n)), apply("div", const(1.0, n.type.dtype), gap), equal)
 
 
 def touched(g: "Node", n: "Node") -> "Node":
@@ -335,13 +334,13 @@ def touched(g: "Node", n: "Node") -> "Node":
 
     What is said of a vector alone does not tell how it turns within the space of equal eigenvalues.
     """
-    if g.op.name != "select" or not ir.is_const(g.args[2], 0.0):
-        return ir.const(True, "bool")
-    shape, one = n.type.shape, ir.const(1.0, n.type.dtype)
-    count = ir.apply("sum", expand(ir.apply("select", g.args[0], one, zero(n)), shape), params=((len(shape) - 2,),))
+    if g.op.name != "select" or not is_const(g.args[2], 0.0):
+        return const(True, "bool")
+    shape, one = n.type.shape, const(1.0, n.type.dtype)
+    count = apply("sum", expand(apply("select", g.args[0], one, zero(n)), shape), params=((len(shape) - 2,),))
     batch = tuple(range(len(shape) - 2))
-    sides = [ir.apply("broadcast", count, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1)]
-    return ir.apply("or", *(ir.apply("lt", zero(n), side) for side in sides))
+    sides = [apply("broadcast", count, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1)]
+    return apply("or", *(apply("lt", zero(n), side) for side in sides))
 
 
 def eigvals_vjp(g: "Node", n: "Node") -> Tangents:
@@ -358,22 +357,22 @@ def eigvals_jvp(n: "Node", tangents: Tangents) -> "Node":
 
 def eigvecs_vjp(g: "Node", n: "Node") -> Tangents:
     """Symmetric part of V (F * (V^T g)) V^T with F[i, j] = 1/(w[j] - w[i])."""
-    turned = ir.apply("mul", gaps(n, touched(g, n)), matmul(flipped(n), g))
+    turned = apply("mul", gaps(n, touched(g, n)), matmul(flipped(n), g))
     return (symmetric(matmul(n, matmul(turned, flipped(n)))),)
 
 
 def eigvecs_jvp(n: "Node", tangents: Tangents) -> "Node":
     """V (F * (V^T a' V))."""
     inner = matmul(flipped(n), matmul(symmetric(given(n, tangents)), n))
-    return matmul(n, ir.apply("mul", gaps(n, ir.const(True, "bool")), inner))
+    return matmul(n, apply("mul", gaps(n, const(True, "bool")), inner))
 
 
 def all_reached(g: "Node", n: "Node") -> Tangents:
     """An entry of the adjoint reaches all of its matrix."""
     batch = len(n.args[0].type.shape) - 2
     inner = tuple(range(batch, len(g.type.shape)))
-    some = ir.apply("sum", g, params=(inner,)) if inner else g
-    return tuple(ir.apply("broadcast", some, params=(a.type.shape, tuple(range(batch)))) for a in n.args)
+    some = apply("sum", g, params=(inner,)) if inner else g
+    return tuple(apply("broadcast", some, params=(a.type.shape, tuple(range(batch)))) for a in n.args)
 
 
 SYMMETRIC = "the lower triangle alone is looked at; the derivative is split equally between both"

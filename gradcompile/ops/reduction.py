@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import ArgumentError
-from gradcompile.ops.record import Op, Params, register
+from gradcompile.ir.core import Op, Params, apply, const, register
+from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops.shape import again
-from gradcompile.types import ArrayType, Shape
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 
 def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -29,7 +28,7 @@ def spread(x: "Node", n: "Node") -> "Node":
     shape = n.args[0].type.shape
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
     trailing = left == tuple(range(len(shape) - len(left), len(shape)))
-    return ir.apply("broadcast", x, params=(shape,) if trailing else (shape, left))
+    return apply("broadcast", x, params=(shape,) if trailing else (shape, left))
 
 
 def size_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -59,23 +58,23 @@ def amax(x: Any, axes: tuple[int, ...]) -> Any:
 
 def shares(n: "Node") -> tuple["Node", "Node"]:
     """Where the argument of a maximum is largest, and in how many places that is."""
-    largest = ir.apply("eq", n.args[0], spread(n, n))
-    one, zero = (ir.const(v, n.type.dtype) for v in (1.0, 0.0))
-    return largest, ir.apply("sum", ir.apply("select", largest, one, zero), params=n.params)
+    largest = apply("eq", n.args[0], spread(n, n))
+    one, zero = (const(v, n.type.dtype) for v in (1.0, 0.0))
+    return largest, apply("sum", apply("select", largest, one, zero), params=n.params)
 
 
 def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
     """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
     largest, count = shares(n)
-    return (ir.apply("select", largest, spread(ir.apply("div", g, count), n), ir.const(0.0, n.type.dtype)),)
+    return (apply("select", largest, spread(apply("div", g, count), n), const(0.0, n.type.dtype)),)
 
 
 def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
     """The mean of the tangent's entries where the argument is largest."""
     largest, count = shares(n)
-    zero = ir.const(0.0, n.type.dtype)
-    share = ir.apply("div", tangents[0] or zero, spread(count, n))
-    return ir.apply("sum", ir.apply("select", largest, share, zero), params=n.params)
+    zero = const(0.0, n.type.dtype)
+    share = apply("div", tangents[0] or zero, spread(count, n))
+    return apply("sum", apply("select", largest, share, zero), params=n.params)
 
 
 register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, sympy="Sum",

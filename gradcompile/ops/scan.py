@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
-from gradcompile.ops.record import Params
+from gradcompile.ir.core import Params, apply, leaf, node
+from gradcompile.ir.graph import depends_on, flatten, substitute, topological, unflatten
+from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, promote
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim, dim_product, dim_sum, promote
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Flat, Node
+    from gradcompile.ir.core import Node
+    from gradcompile.ir.graph import Flat
 
 Nodes = tuple["Node", ...]
 T = TypeVar("T")
@@ -70,11 +71,11 @@ class Loop:
 
     def __reduce__(self) -> tuple[Callable[..., "Loop"], tuple[Any, ...]]:
         counts = tuple(map(len, (self.carries, self.slices, self.constants, self.finals, self.ys, self.totals)))
-        return _restore, (ir.flatten((*self.leaves, *self.roots)), counts, self.length, self.reverse)
+        return _restore, (flatten((*self.leaves, *self.roots)), counts, self.length, self.reverse)
 
 
 def _restore(flat: "Flat", counts: tuple[int, ...], length: Dim, reverse: bool) -> Loop:
-    nodes = iter(ir.unflatten(flat))
+    nodes = iter(unflatten(flat))
     carries, slices, constants, finals, ys, totals = (tuple(islice(nodes, k)) for k in counts)
     return Loop(carries, slices, constants, finals, ys, totals, length, reverse)
 
@@ -125,7 +126,7 @@ def result_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def results_of(n: "Node") -> "list[Node]":
     """The results of a scan (see `Loop.split`) as nodes of their own, without the vector."""
-    return [ir.apply("scanned", *n.args, params=(n.params[0], k)) for k in range(len(n.params[0].roots))]
+    return [apply("scanned", *n.args, params=(n.params[0], k)) for k in range(len(n.params[0].roots))]
 
 
 def unpacked(n: "Node") -> "list[Node]":
@@ -135,30 +136,30 @@ def unpacked(n: "Node") -> "list[Node]":
 
 def part_of(vector: "Node", part: Part) -> "Node":
     """A part of a vector, in its shape and dtype."""
-    return typed(ir.apply("item", vector, params=((part.span,),)), part.type)
+    return typed(apply("item", vector, params=((part.span,),)), part.type)
 
 
 def typed(x: "Node", type: ArrayType) -> "Node":
     """The entries in a shape and dtype."""
-    x = x if x.type.shape == type.shape else ir.apply("reshape", x, params=(type.shape,))
-    return x if x.type.dtype == type.dtype else ir.apply("cast", x, params=(type.dtype,))
+    x = x if x.type.shape == type.shape else apply("reshape", x, params=(type.shape,))
+    return x if x.type.dtype == type.dtype else apply("cast", x, params=(type.dtype,))
 
 
 def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":
     """A vector like a scan's, of these values in the places of its results, zero where there is none."""
     pairs = [(v, p) for v, p in zip(values, parts(n.params[0]), strict=True) if v is not None]
     flat = [typed(v, ArrayType((p.span.count,), n.type.dtype)) for v, p in pairs]
-    return ir.apply("assemble", *flat, params=(n.type.shape, tuple((p.span,) for _, p in pairs)))
+    return apply("assemble", *flat, params=(n.type.shape, tuple((p.span,) for _, p in pairs)))
 
 
 def fresh(type: ArrayType, role: str = "body") -> "Node":
     """A leaf for a body that is being made, unlike any other; a "carry" may hold anything, a slice is of an array."""
-    return ir.leaf(f"body.{next(_numbers)}", type, role)
+    return leaf(f"body.{next(_numbers)}", type, role)
 
 
 def numbered(kind: str, like: "Iterable[Node]") -> Nodes:
     """The leaves of a body, named by their places."""
-    return tuple(ir.leaf(f"{kind}.{k}", n.type, "body") for k, n in enumerate(like))
+    return tuple(leaf(f"{kind}.{k}", n.type, "body") for k, n in enumerate(like))
 
 
 def renewed(loop: Loop) -> Loop:
@@ -166,7 +167,7 @@ def renewed(loop: Loop) -> Loop:
     leaves = tuple(fresh(n.type) for n in loop.leaves)
     known = dict(zip(loop.leaves, leaves, strict=True))
     carries, slices, constants = loop.arguments(leaves)
-    return replace(loop.with_roots(ir.substitute(loop.roots, known)), carries=carries, slices=slices,
+    return replace(loop.with_roots(substitute(loop.roots, known)), carries=carries, slices=slices,
                    constants=constants)  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def closed(loop: Loop, inits: "Sequence[Node]", xs: "Sequence[Node]", outer: "Ma
     What does not change from step to step is computed outside, as a constant of the loop; `outer` says what a leaf
     stands for there. Arrays of which no slice is used are left out.
     """
-    order = ir.topological(loop.roots)
+    order = topological(loop.roots)
     below = set(order)
     used = [(s, x) for s, x in zip(loop.slices, xs, strict=True) if s in below]
     slices = tuple(s for s, _ in used)
@@ -185,8 +186,8 @@ def closed(loop: Loop, inits: "Sequence[Node]", xs: "Sequence[Node]", outer: "Ma
     known = dict(zip(whole.leaves, numbered_leaves(whole), strict=True))
     carries, slices, leaves = whole.arguments(tuple(known.values()))
     body = replace(whole, carries=carries, slices=slices, constants=leaves)
-    args = (*inits, *(x for _, x in used), *ir.substitute(constants, outer))
-    return ir.apply("scan", *args, params=(body.with_roots(ir.substitute(loop.roots, known)),))
+    args = (*inits, *(x for _, x in used), *substitute(constants, outer))
+    return apply("scan", *args, params=(body.with_roots(substitute(loop.roots, known)),))
 
 
 def numbered_leaves(loop: Loop) -> Nodes:
@@ -197,8 +198,8 @@ def numbered_leaves(loop: Loop) -> Nodes:
 
 def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable[Node]") -> Nodes:
     """What formulas on these leaves take from outside: the largest parts that don't depend on them, but for numbers."""
-    moving = ir.depends_on(order, leaves)
-    symbolic = ir.depends_on(order, [n for n in order if n.op.name == "leaf"])
+    moving = depends_on(order, leaves)
+    symbolic = depends_on(order, [n for n in order if n.op.name == "leaf"])
     found: dict[Node, None] = {}
     for n in (*chain.from_iterable(n.args for n in order if n in moving), *roots):
         while n in symbolic and n not in moving and n.op.name in INLINE:
@@ -211,7 +212,7 @@ def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable
 def frontier(roots: "Sequence[Node]", kept: "Set[Node]") -> Nodes:
     """The nodes among the kept ones that are come upon first, on the way down from the roots."""
     found = dict.fromkeys(r for r in roots if r in kept)
-    for n in ir.topological(roots, kept.__contains__):
+    for n in topological(roots, kept.__contains__):
         found |= dict.fromkeys(a for a in n.args if a in kept)
     return tuple(found)
 
@@ -222,4 +223,15 @@ def rebodied(n: "Node", step: "Callable[[Sequence[Node]], Sequence[Node]]") -> "
         return n
     loop: Loop = n.params[0]
     new = tuple(step(loop.roots))
-    return n if new == loop.roots else ir.node(n.op, n.args, (loop.with_roots(new),))
+    return n if new == loop.roots else node(n.op, n.args, (loop.with_roots(new),))
+
+
+def going_on(loop: Loop, used: Iterable[int]) -> set[int]:
+    """The results that are needed for these: those themselves, and the carries that they depend on."""
+    found = set(used)
+    while True:
+        below = set(topological([loop.roots[k] for k in sorted(found)]))
+        more = {k for k, c in enumerate(loop.carries) if c in below} - found
+        if not more:
+            return found
+        found |= more

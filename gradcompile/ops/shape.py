@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
-from gradcompile.ops.record import Op, Params, register
-from gradcompile.types import ArrayType, Dim, Shape, dim_product, promote
+from gradcompile.ir.core import Op, Params, apply, const, register
+from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ Tangents = tuple["Node | None", ...]
 
 def no_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """Leaves and constants are given their type."""
-    raise GraphError("a leaf or a constant needs its type given: use ir.leaf or ir.const")
+    raise GraphError("a leaf or a constant needs its type given: use leaf or const")
 
 
 def left_axes(shape: Shape, index: Index) -> Shape:
@@ -90,13 +89,13 @@ def item(x: Any, index: Index) -> Any:
 
 def item_vjp(g: "Node", n: "Node") -> Tangents:
     """Zeros, with the adjoint in the entry's place."""
-    return (ir.apply("assemble", g, params=(n.args[0].type.shape, n.params)),)
+    return (apply("assemble", g, params=(n.args[0].type.shape, n.params)),)
 
 
 def again(n: "Node", tangents: Tangents) -> "Node":
     """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
-    return filled(n.type) if tangent is None else ir.apply(n.op.name, tangent, *n.args[1:], params=n.params)
+    return filled(n.type) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
 
 
 def assemble_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -121,7 +120,7 @@ def assemble(*args: Any) -> Any:
 
 def assemble_vjp(g: "Node", n: "Node") -> Tangents:
     """Each value gets the adjoint's entry at its place."""
-    return tuple(ir.apply("item", g, params=(index,)) for index in n.params[1])
+    return tuple(apply("item", g, params=(index,)) for index in n.params[1])
 
 
 def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
@@ -129,7 +128,7 @@ def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
     pairs = [(t, index) for t, index in zip(tangents, n.params[1], strict=True) if t is not None]
     if not pairs:
         return filled(n.type)
-    return ir.apply("assemble", *(t for t, _ in pairs), params=(n.params[0], tuple(index for _, index in pairs)))
+    return apply("assemble", *(t for t, _ in pairs), params=(n.params[0], tuple(index for _, index in pairs)))
 
 
 def places(params: Params, axes: int) -> tuple[int, ...]:
@@ -161,15 +160,15 @@ def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
     index = tuple(0 if d == 1 and k not in at else None for k, d in enumerate(shape))
     left = [k for k, i in enumerate(index) if i is None]
     axes = tuple(j for j, k in enumerate(left) if k not in at)
-    g = ir.apply("item", g, params=(index,)) if len(left) < len(index) else g
-    return (ir.apply("sum", g, params=(axes,)) if axes else g,)
+    g = apply("item", g, params=(index,)) if len(left) < len(index) else g
+    return (apply("sum", g, params=(axes,)) if axes else g,)
 
 
 def expand(x: "Node", shape: Shape) -> "Node":
     """x repeated to a shape by NumPy's rule: axes are added in front, and those of one entry repeated.
 
-    >>> from gradcompile.types import ArrayType
-    >>> expand(ir.leaf("x", ArrayType((1, 3))), ("n", 3))
+    >>> from gradcompile.ir.types import ArrayType
+    >>> expand(leaf("x", ArrayType((1, 3))), ("n", 3))
     <broadcast float64[n, 3]>
     """
     if x.type.shape == shape:
@@ -178,10 +177,10 @@ def expand(x: "Node", shape: Shape) -> "Node":
     index = tuple(None if d == shape[offset + k] else 0 for k, d in enumerate(x.type.shape))
     kept = tuple(offset + k for k, i in enumerate(index) if i is None)
     if len(kept) < len(index):
-        x = ir.apply("item", x, params=(index,))
+        x = apply("item", x, params=(index,))
     if kept == tuple(range(len(shape) - len(kept), len(shape))):
-        return x if x.type.shape == shape else ir.apply("broadcast", x, params=(shape,))
-    return ir.apply("broadcast", x, params=(shape, kept))
+        return x if x.type.shape == shape else apply("broadcast", x, params=(shape,))
+    return apply("broadcast", x, params=(shape, kept))
 
 
 def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -195,7 +194,7 @@ def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 def transpose_vjp(g: "Node", n: "Node") -> Tangents:
     """The axes put back."""
     order = n.params[0]
-    return (ir.apply("transpose", g, params=(tuple(order.index(k) for k in range(len(order))),)),)
+    return (apply("transpose", g, params=(tuple(order.index(k) for k in range(len(order))),)),)
 
 
 def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -208,7 +207,7 @@ def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def reshape_vjp(g: "Node", n: "Node") -> Tangents:
     """The adjoint in the argument's shape."""
-    return (ir.apply("reshape", g, params=(n.args[0].type.shape,)),)
+    return (apply("reshape", g, params=(n.args[0].type.shape,)),)
 
 
 def iota_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -231,7 +230,7 @@ def cast_vjp(g: "Node", n: "Node") -> Tangents:
     """The adjoint in the argument's dtype, if both are floats."""
     back = n.args[0].type.dtype
     floats = n.type.dtype.startswith("float") and back.startswith("float")
-    return (ir.apply("cast", g, params=(back,)) if floats else None,)
+    return (apply("cast", g, params=(back,)) if floats else None,)
 
 
 def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
@@ -242,8 +241,8 @@ def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
 
 def filled(type: ArrayType) -> "Node":
     """Zeros of a type."""
-    zero = ir.const(0.0, type.dtype)
-    return ir.apply("broadcast", zero, params=(type.shape,)) if type.shape else zero
+    zero = const(0.0, type.dtype)
+    return apply("broadcast", zero, params=(type.shape,)) if type.shape else zero
 
 
 def unbound(*args: Any) -> Any:

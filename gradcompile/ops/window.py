@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import GraphError
-from gradcompile.ops.record import Op, Params, register
+from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.types import ArrayType, Dim, dim_sum
 from gradcompile.ops.shape import Tangents, again
-from gradcompile.types import ArrayType, Dim, dim_sum
 
 if TYPE_CHECKING:
-    from gradcompile.ir import Node
+    from gradcompile.ir.core import Node
 
 
 def cumsum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -27,7 +26,7 @@ def cumsum(x: Any, axis: int, reverse: bool) -> Any:
 def cumsum_vjp(g: "Node", n: "Node") -> Tangents:
     """Running sums from the other end."""
     axis, reverse = n.params
-    return (ir.apply("cumsum", g, params=(axis, not reverse)),)
+    return (apply("cumsum", g, params=(axis, not reverse)),)
 
 
 def window_count(length: Dim, size: int, stride: int, dilation: int) -> Dim:
@@ -68,7 +67,7 @@ def window(x: Any, axis: int, size: int, stride: int, dilation: int) -> Any:
 def window_vjp(g: "Node", n: "Node") -> Tangents:
     """Each entry gets the adjoints of all windows that it is in."""
     axis, _, stride, dilation = n.params
-    return (ir.apply("overlap", g, params=(axis, n.args[0].type.shape[axis], stride, dilation)),)
+    return (apply("overlap", g, params=(axis, n.args[0].type.shape[axis], stride, dilation)),)
 
 
 def overlap_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -92,7 +91,7 @@ def overlap(g: Any, axis: int, length: int, stride: int, dilation: int) -> Any:
 def overlap_vjp(g: "Node", n: "Node") -> Tangents:
     """The windows of the adjoint."""
     axis, _, stride, dilation = n.params
-    return (ir.apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
+    return (apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
 
 
 register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, derivative="the transpose runs the other way",

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradcompile.errors import ArgumentError
-from gradcompile.frontend.arguments import Argument, Problem
-from gradcompile.runtime.demands import demands_of
-from gradcompile.types import names_in
+from gradcompile.ir.types import names_in
+from gradcompile.runtime.checks import demands_of
+from gradcompile.signature.arguments import Argument, Problem
 
 
 def axis_of_samples(arguments: Sequence[Argument], given: str | None, batch_size: int | None) -> str | None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
-from gradcompile.frontend.arguments import Argument
 from gradcompile.optim import batches, rules
 from gradcompile.optim.rules import Chain, Vector
-from gradcompile.runtime import bind, jit
+from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
+from gradcompile.signature.arguments import Argument
 
 Callback = Callable[[int, Any, float, float], Any]
 
@@ -339,8 +340,8 @@ The name of that module holds the hash of its text, so machine code kept for thi
 
 import math
 
-from gradcompile.runtime.jit import njit
-from gradcompile.optim.steps import {rules}
+from gradcompile.codegen.functions import njit
+from gradcompile.library.optimizers import {rules}
 from {module} import kernel
 
 

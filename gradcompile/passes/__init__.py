@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from gradcompile.ir import Node, topological, verify
-from gradcompile.passes import apart, contract
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological, verify
+from gradcompile.passes import contract, distribute
 from gradcompile.passes.hoist import hoist
 from gradcompile.passes.loops import untangle
 from gradcompile.passes.points import joined_branches
@@ -53,7 +54,7 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
 
 def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()) -> list[Node]:
     """The roots, and others after them, with sums of adjoints that wait for none of their factors."""
-    result = apart.taken_apart(roots, primal, others)
+    result = distribute.taken_apart(roots, primal, others)
     verify(result, "taken_apart")
     return result
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gradcompile.ir import Node, apply, node, substitute, topological
+from gradcompile.ir.core import Node, Params, apply, node
+from gradcompile.ir.graph import substitute, topological
+from gradcompile.ir.types import Dim, Shape
 from gradcompile.ops.contract import contract
-from gradcompile.ops.record import Params
 from gradcompile.ops.shape import left_axes, places
-from gradcompile.types import Dim, Shape
 
 Pairs = Sequence[tuple[Node, bool]]  # arguments, and whether each is stacked
 
@@ -26,8 +26,8 @@ def batched(roots: Sequence[Node], known: Mapping[Node, Node], fixed: Mapping[No
     known: nodes below the roots, and their values stacked along an axis 0 of that length; fixed: what stands for the
     other leaves, the same for all places.
 
-    >>> from gradcompile.ir import leaf
-    >>> from gradcompile.types import ArrayType
+    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.types import ArrayType
     >>> x, X, w = leaf("x"), leaf("X", ArrayType(("T",))), leaf("w", ArrayType((3,)))
     >>> batched([apply("mul", x, w)], {x: X}, {}, "T")
     [<mul float64[T, 3]>]

@@ -7,7 +7,8 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
-from gradcompile.ir import Node, apply, const, is_const, topological, with_new
+from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.graph import topological, with_new
 from gradcompile.ops.shape import expand
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies

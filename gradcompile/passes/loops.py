@@ -11,15 +11,16 @@ from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
-from gradcompile.ir import Node, apply, depends_on, rebuild, substitute, topological, with_new
+from gradcompile.diff.scan import COSTLY, HEAVY, Step, step_of
+from gradcompile.ir.core import Node, apply
+from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
+from gradcompile.ir.types import ArrayType
 from gradcompile.ops.contract import contract
-from gradcompile.ops.scan import Loop, Nodes, closed, fresh, frontier, packed, parts, rebodied, unpacked
+from gradcompile.ops.labels import Labelled, turned
+from gradcompile.ops.scan import Loop, Nodes, closed, fresh, frontier, going_on, packed, parts, rebodied, unpacked
 from gradcompile.ops.shape import places
 from gradcompile.passes.batch import batched, fitting
-from gradcompile.passes.contract import Labelled, turned
 from gradcompile.passes.simplify import simplify
-from gradcompile.recurrence import COSTLY, HEAVY, Step, step_of
-from gradcompile.types import ArrayType
 
 FEW = 4  # operations, one in another, that are computed in the step
 STACKED = 2  # values of each step that may be stored for what is done after the loop
@@ -326,17 +327,6 @@ def note(reader: Node, n: Node, kept: dict[Node, set[int]]) -> bool:
     found = {k for k, p in enumerate(parts(n.params[0])) if reader.op.name == "item" and reader.params[0] == (p.span,)}
     kept.setdefault(n, set()).update(found)
     return bool(found)
-
-
-def going_on(loop: Loop, used: Iterable[int]) -> set[int]:
-    """The results that are needed for these: those themselves, and the carries that they depend on."""
-    found = set(used)
-    while True:
-        below = set(topological([loop.roots[k] for k in sorted(found)]))
-        more = {k for k, c in enumerate(loop.carries) if c in below} - found
-        if not more:
-            return found
-        found |= more
 
 
 def arguments_of(n: Node, kept: set[int]) -> Nodes:

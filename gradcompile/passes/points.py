@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
-from gradcompile.autodiff import jvp
-from gradcompile.formula import formulas
-from gradcompile.ir import Node, apply, depends_on, is_const, leaf, operands, rebuild, substitute, topological
+from gradcompile.analysis.formula import formulas
+from gradcompile.diff.reverse import jvp
+from gradcompile.ir.core import Node, apply, is_const, leaf
+from gradcompile.ir.graph import depends_on, operands, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
 from gradcompile.passes.simplify import shaped, simplify_node
 from gradcompile.passes.stabilize import SHOWN, Rewrite
@@ -47,7 +48,7 @@ SERIES = {"expm1": (EXPM1, 1.0), "log1p": (LOG1P, 0.125)}  # of f(x)/x, and up t
 def joined_branches(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots with such branches joined, and what was changed.
 
-    >>> from gradcompile.ir import const
+    >>> from gradcompile.ir.core import const
     >>> x = leaf("x", role="param")
     >>> quotient = apply("div", apply("expm1", x), x)
     >>> _, rewrites = joined_branches([apply("select", apply("ne", x, const(0.0)), quotient, const(1.0))])

@@ -1,8 +1,8 @@
 """Re-rolling: long sums and maxima of similar terms become reductions of arrays, before anything else is made of them.
 
 A loop over symbols unrolls: it gives a sum of a thousand terms of one form. Such terms are found by their signatures
-(see `forms`), compared position by position, and written once, on operands that are gathered: where all terms have one
-node, the node; where they have entries of the parameters or inputs, entries taken from a vector; where they have
+(see `linear_forms`), compared position by position, and written once, on operands that are gathered: where all terms
+have one node, the node; where they have entries of the parameters or inputs, entries taken from a vector; where they have
 different numbers, a table. The value is that of the loss as written, except that terms are added, and factors of a
 product multiplied, in another order.
 """
@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, const, node, topological, with_new
-from gradcompile.ops.gather import Affine, row_major, table, take
-from gradcompile.passes.forms import Forms
-from gradcompile.passes.spacing import FEWEST, Ints, Run, first_equal, in_order, runs
+from gradcompile.ir.core import Node, apply, const, node
+from gradcompile.ir.graph import topological, with_new
+from gradcompile.ops.constant_index import Affine, row_major, table, take
+from gradcompile.passes.linear_forms import Forms
 from gradcompile.passes.stabilize import parts as terms_of
 from gradcompile.passes.stabilize import square_root, weighted
+from gradcompile.passes.strides import FEWEST, Ints, Run, first_equal, in_order, runs
 
 CHAINS = ("add", "max", "min")
 REPEATED = 8  # operations in a loop for each node that it replaces, at most
@@ -36,7 +37,7 @@ def reroll(roots: Sequence[Node], params: Sequence[Node], inputs: Iterable[Node]
     params are the leaves of theta in its order, inputs the other leaves; both may be arrays. Terms that are fewer than
     32 of a form, or that have one value a sample, stay as they are, as do sums that a loop would make more work.
 
-    >>> from gradcompile.ir import leaf
+    >>> from gradcompile.ir.core import leaf
     >>> x = [leaf(f"x{k}", role="param") for k in range(100)]
     >>> (rolled,) = reroll([apply("add", *(apply("mul", a, b) for a, b in zip(x, x[1:])))], x)
     >>> rolled, rolled.args[0], rolled.args[0].args[1].params

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from gradcompile.ir import Node, apply, is_const
-from gradcompile.ops.record import Params
+from gradcompile.ir.core import Node, Params, apply, is_const
+from gradcompile.ir.types import Shape
 from gradcompile.ops.shape import expand
 from gradcompile.passes.terms import (
     PRODUCT,
@@ -35,7 +35,6 @@ from gradcompile.passes.terms import (
     unveiled,
     without,
 )
-from gradcompile.types import Shape
 
 LIMIT = {"float64": 704.0, "float32": 84.0}  # a few times exp of it is finite, as are its root and its inverse
 SQUARE = {"float64": 300.0, "float32": 38.0}  # of what is divided by, which is squared in the derivative

@@ -10,10 +10,11 @@ from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir import Node, apply, const, is_const, rebuild, topological, with_new
+from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.graph import rebuild, topological, with_new
+from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.ops.scan import rebodied
 from gradcompile.ops.shape import Index, Span
-from gradcompile.types import Dim, dim_product, dim_sum, parsed
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8

@@ -14,8 +14,9 @@ from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
 
-from gradcompile.formula import formulas
-from gradcompile.ir import Node, apply, is_const, rebuild
+from gradcompile.analysis.formula import formulas
+from gradcompile.ir.core import Node, apply, is_const
+from gradcompile.ir.graph import rebuild
 from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
 from gradcompile.passes.scaled import (
@@ -79,7 +80,7 @@ class Rewrite(NamedTuple):
 def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     """The roots by the rules below, arguments first, and what was changed.
 
-    >>> from gradcompile.ir import const, leaf
+    >>> from gradcompile.ir.core import const, leaf
     >>> _, rewrites = stabilize([apply("log", apply("add", const(1.0), apply("exp", leaf("x"))))])
     >>> rewrites[0].before, rewrites[0].after
     ('log(1 + exp(x))', 'softplus(x)')

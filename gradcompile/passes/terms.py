@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 
-from gradcompile.ir import Node, apply, const, is_const, node
+from gradcompile.ir.core import Node, apply, const, is_const, node
 from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 

@@ -12,12 +12,12 @@ from weakref import ref
 
 import numpy as np
 
+from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.frontend.arguments import Argument, Problem
-from gradcompile.runtime import jit
+from gradcompile.ir.types import dim_value, dims_solved, names_in
 from gradcompile.runtime.matching import RESERVED, Call
 from gradcompile.runtime.route import WHOLE, Route, is_short, numba_types
-from gradcompile.types import dim_value, dims_solved, names_in
+from gradcompile.signature.arguments import Argument, Problem
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
 
@@ -383,7 +383,7 @@ _NUMBERS_MODULE = '''"""Loss and gradient of {module} for parameters that are nu
 
 import numpy as np
 
-from gradcompile.runtime.jit import brief
+from gradcompile.codegen.functions import brief
 from {module} import kernel
 
 
@@ -477,8 +477,8 @@ def fun(theta, out=None):
 
 _DIRECT_MODULE = '''"""Loss and gradient of {module} at vectors given by address, checked before they are read."""
 
-from gradcompile.runtime.header import READ, WRITE, apart, vector
-from gradcompile.runtime.jit import brief
+from gradcompile.library.header import READ, WRITE, apart, vector
+from gradcompile.codegen.functions import brief
 from {module} import kernel
 
 
@@ -568,7 +568,7 @@ def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], 
     """The compiled functions that take vectors by address, None where headers are not laid out as known."""
     from numba import types
 
-    from gradcompile.runtime import header
+    from gradcompile.library import header
 
     if not header.layout_is_known():
         return None

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.frontend.arguments import Argument
+from gradcompile.signature.arguments import Argument
 
 RESERVED = frozenset(("args", "data", "out", "tangent", "to", "vector"))  # words of calls, never taken for symbols
 MOST = 40  # arguments that a printed call shows one by one

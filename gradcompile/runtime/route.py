@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.cost import Growth
-from gradcompile.frontend.arguments import Argument
+from gradcompile.analysis.cost import Growth
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import own_lines
 from gradcompile.once import once
-from gradcompile.runtime import jit
-from gradcompile.runtime.crew import Helped
-from gradcompile.runtime.native import own_lines
+from gradcompile.runtime.helpers import Helped
 from gradcompile.runtime.switch import switch
+from gradcompile.signature.arguments import Argument
 
 Run = Callable[..., float]
-PRODUCTS = frozenset({"gradcompile.runtime.blas", "gradcompile.runtime.routines"})  # modules that call BLAS
+PRODUCTS = frozenset({"gradcompile.library.blas", "gradcompile.library.routines"})  # modules that call BLAS
 SHORT = 250  # lines of a kernel up to which compiling it a second time is not felt
 WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 

@@ -1,9 +1,9 @@
 """Calls whose work is shared: a kernel's passes over the samples, cut into groups, which the threads share.
 
 The kernel's own text is the driver. It runs as Python, and where it calls a pass over all samples, the groups are
-handed out. Of columns each is a subtree of the tree of sums (see `gradcompile.reduction`), and the subtrees are carried
-on in their order. Of arrays the groups are those that the text itself adds up, in the same order. So the result has the
-same bits for any number of threads. This module loads Numba.
+handed out. Of columns each is a subtree of the tree of sums (see `gradcompile.library.sums`), and the subtrees are
+carried on in their order. Of arrays the groups are those that the text itself adds up, in the same order. So the
+result has the same bits for any number of threads. This module loads Numba.
 """
 
 import math
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcompile.cost import Growth
-from gradcompile.frontend.arguments import Argument
-from gradcompile.reduction import INF, SPAN, add_parts, carry_on, group_size, raise_parts
-from gradcompile.runtime import jit
-from gradcompile.runtime.native import own_text
+from gradcompile.analysis.cost import Growth
+from gradcompile.codegen import functions as jit
+from gradcompile.codegen import own_text
+from gradcompile.ir.types import names_in
+from gradcompile.library.sums import INF, SPAN, add_parts, carry_on, group_size, raise_parts
 from gradcompile.runtime.threads import pool, processors
-from gradcompile.types import names_in
+from gradcompile.signature.arguments import Argument
 
 WORTH = 300e3  # nanoseconds of work from which on it is shared: until another thread is at work takes some 50 thousand
 HELPED = 30e3  # nanoseconds of a call for each thread that takes parts of its products; of a training's step, WORTH

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from gradcompile.runtime.blas import alone
+from gradcompile.library.blas import alone
 
 
 class Switch:

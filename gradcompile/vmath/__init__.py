@@ -1,9 +1,9 @@
 """Elementary functions for generated code: float64 here and in `double`, float32 in `single`, under the same names.
 
-What they are written in is `gradcompile.runtime.primitives`; their constants come from tools/coefficients.py.
+What they are written in is `gradcompile.library.primitives`; their constants come from tools/coefficients.py.
 """
 
-from gradcompile.vmath.double import (
+from gradcompile.library.vmath.double import (
     acos,
     acosh,
     asin,

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import mpmath
 import numpy as np
 
-from gradcompile.interpret import bound, exact_value, to_mpf
-from gradcompile.ir import Node, topological
+from gradcompile.analysis.evaluate import bound, exact_value, to_mpf
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
 from gradcompile.ops.elementwise import SPECIAL
 
 DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308

@@ -16,11 +16,10 @@ import sympy as sp
 from numba.core import config
 
 import gradcompile
-from gradcompile import interpret
+from gradcompile.analysis import evaluate
 from gradcompile.compiled import CompiledGrad
 from gradcompile.errors import ArgumentError, ExpressionError
-from gradcompile.ir import Node
-from gradcompile.ops.record import OPS, Op
+from gradcompile.ir.core import OPS, Node, Op
 from tests.fuzz import _bounds, _numbers
 from tests.fuzz.run import refuse
 
@@ -237,7 +236,7 @@ def judge(case: Case) -> str | None:
 def judge_point(f: CompiledGrad, point: Mapping[str, Any], leaves: Mapping[Node, Any]) -> str | None:
     """What is wrong at one point."""
     dims: dict[str, int] = {}
-    interpret.bind(leaves, dims)
+    evaluate.bind(leaves, dims)
     got = numbers(f, point)
     if not config.DISABLE_JIT and (unlike := _numbers.unlike_python(f, in_order(f, point))):
         return unlike

@@ -14,12 +14,14 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from gradcompile import array, autodiff
-from gradcompile.interpret import evaluate, exact
-from gradcompile.ir import Node, leaf, topological
+from gradcompile import array
+from gradcompile.analysis.evaluate import evaluate, exact
+from gradcompile.diff import reverse
+from gradcompile.ir.core import Node, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import ArrayType
 from gradcompile.ops.algebra import build
 from gradcompile.passes import simplified, stabilized
-from gradcompile.types import ArrayType
 from tests.fuzz._rewrites import ARRAYS, FORMULAS
 
 BRIEF = 60
@@ -101,7 +103,7 @@ def judge(case: Any) -> str | None:
     (rewritten,), rewrites = stabilized([written])
     if not rewrites or not leaves:
         return None
-    roots = [[n, *autodiff.vjp(n, leaves)] for n in (written, rewritten)]
+    roots = [[n, *reverse.vjp(n, leaves)] for n in (written, rewritten)]
     point = [np.reshape(np.asarray(case["at"][x.params[0]], case["dtype"]), x.type.shape) for x in leaves]
     old, new = (entries(r, leaves, point) for r in roots)
     rules = ", ".join(sorted({r.rule for r in rewrites}))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.interpret import evaluate
-from gradcompile.ir import Node, apply, const, leaf
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.ir.core import Node, apply, const, leaf
 from gradcompile.passes.simplify import roots_of_powers, simplify
 
 BRIEF = 150

@@ -4,9 +4,9 @@
 """
 
 from gradcompile.vmath import log
-from gradcompile.reduction import close_span
-from gradcompile.runtime.primitives import empty, lanes, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import close_span
+from gradcompile.library.primitives import empty, lanes, zeros
+from gradcompile.codegen.functions import jit
 
 LANES = 16  # samples that are computed side by side
 

@@ -3,9 +3,9 @@
 6 operations for the loss, 15 with the gradient (2.5 times) a sample. Rewrites: none.
 """
 
-from gradcompile.reduction import add_part, group_size, settle
-from gradcompile.runtime.primitives import empty, fold, lanes, view, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.primitives import empty, fold, lanes, view, zeros
+from gradcompile.codegen.functions import jit
 
 LANES = 16  # entries that are computed side by side
 BLOCK = 128  # samples whose arrays are at hand at a time

@@ -3,9 +3,9 @@
 296 operations for the loss, 993 with the gradient (3.4 times). Rewrites: none.
 """
 
-from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
-from gradcompile.runtime.primitives import empty, lanes, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.primitives import empty, lanes, zeros
+from gradcompile.codegen.functions import jit
 
 LANES = 16  # samples that are computed side by side
 

@@ -10,9 +10,9 @@
 """
 
 from gradcompile.vmath import sigmoid, softplus
-from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
-from gradcompile.runtime.primitives import lanes, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.primitives import lanes, zeros
+from gradcompile.codegen.functions import jit
 
 LANES = 32  # samples that are computed side by side
 

@@ -4,7 +4,7 @@
 """
 
 from gradcompile.vmath import cos, sin
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit

@@ -4,7 +4,7 @@
 """
 
 from gradcompile.vmath import tanh
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit

@@ -5,10 +5,10 @@
 
 from numpy import float64
 from gradcompile.vmath import exp, fabs, log, maximum
-from gradcompile.reduction import add_part, group_size, settle
-from gradcompile.runtime.primitives import empty, fold, lanes, view, zeros
-from gradcompile.runtime.blas import connect_blas
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.primitives import empty, fold, lanes, view, zeros
+from gradcompile.library.blas import connect_blas
+from gradcompile.codegen.functions import jit
 
 connect_blas()
 

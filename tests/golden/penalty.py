@@ -3,9 +3,9 @@
 12 operations for the loss, 22 with the gradient (1.8 times) a sample. Rewrites: none.
 """
 
-from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
-from gradcompile.runtime.primitives import lanes, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.primitives import lanes, zeros
+from gradcompile.codegen.functions import jit
 
 LANES = 32  # samples that are computed side by side
 

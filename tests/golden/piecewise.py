@@ -5,7 +5,7 @@
 """
 
 from gradcompile.vmath import log, xlogy
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit

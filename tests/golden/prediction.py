@@ -4,8 +4,8 @@
 """
 
 from gradcompile.vmath import exp
-from gradcompile.runtime.primitives import lanes
-from gradcompile.runtime.jit import jit
+from gradcompile.library.primitives import lanes
+from gradcompile.codegen.functions import jit
 
 LANES = 32  # samples that are computed side by side
 

@@ -4,10 +4,10 @@
 """
 
 from gradcompile.vmath import sigmoid, tanh
-from gradcompile.reduction import add_part, group_size, settle
-from gradcompile.runtime.primitives import empty, lanes, view, zeros
-from gradcompile.runtime.blas import connect_blas
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.primitives import empty, lanes, view, zeros
+from gradcompile.library.blas import connect_blas
+from gradcompile.codegen.functions import jit
 
 connect_blas()
 

@@ -3,7 +3,7 @@
 7 operations for the loss, 12 with the gradient (1.7 times). Rewrites: none.
 """
 
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit

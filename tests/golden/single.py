@@ -6,9 +6,9 @@
 
 from numpy import float32
 from gradcompile.vmath.single import hypot
-from gradcompile.reduction import LEVELS, SPAN, close_span, close_tree
-from gradcompile.runtime.primitives import lanes, zeros
-from gradcompile.runtime.jit import jit
+from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.primitives import lanes, zeros
+from gradcompile.codegen.functions import jit
 
 LANES = 64  # samples that are computed side by side
 

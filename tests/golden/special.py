@@ -3,9 +3,9 @@
 95 operations for the loss, 195 with the gradient (2.1 times). Rewrites: none.
 """
 
-from gradcompile.special import besselj, digamma, lgamma
+from gradcompile.library.special import besselj, digamma, lgamma
 from gradcompile.vmath import erf, exp, fabs
-from gradcompile.runtime.jit import jit
+from gradcompile.codegen.functions import jit
 
 
 @jit

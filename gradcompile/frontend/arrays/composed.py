@@ -9,7 +9,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.shapes import reshaped, stack
 from gradcompile.frontend.arrays.ufuncs import function
-from gradcompile.types import dim_product
+from gradcompile.ir.types import dim_product
 
 
 @function(np.select)

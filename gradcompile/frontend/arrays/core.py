@@ -7,7 +7,7 @@ import difflib
 import inspect
 import linecache
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import sympy
 
-from gradcompile import ir
+from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
-from gradcompile.formula import formulas
-from gradcompile.ir import Node
-from gradcompile.ops.gather import table
-from gradcompile.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
+from gradcompile.ops.constant_index import table
 
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
@@ -52,7 +51,7 @@ def array(name: str, shape: Dim | tuple[Dim, ...] = (), dtype: npt.DTypeLike = "
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"array {name!r}: the name must be a text that is not empty")
     dims = shape if isinstance(shape, tuple | list) else (shape,)
-    return Array(ir.leaf(name, ArrayType(tuple(checked(d, name) for d in dims), dtype_name(dtype))))
+    return Array(leaf(name, ArrayType(tuple(checked(d, name) for d in dims), dtype_name(dtype))))
 
 
 def checked(dim: Any, name: str) -> Dim:
@@ -121,9 +120,9 @@ def length(dim: str) -> Node:
     """The node of the length that a named dimension has at the call; as a number it may be negative."""
     terms = []
     for names, c in parsed(dim):
-        sizes = [ir.apply("size", ir.apply("iota", params=(name,)), params=(0,)) for name in names]
-        terms.append(reduce(partial(ir.apply, "mul"), sizes if c == 1 and sizes else [ir.const(float(c)), *sizes]))
-    return reduce(partial(ir.apply, "add"), terms)
+        sizes = [apply("size", apply("iota", params=(name,)), params=(0,)) for name in names]
+        terms.append(reduce(partial(apply, "mul"), sizes if c == 1 and sizes else [const(float(c)), *sizes]))
+    return reduce(partial(apply, "add"), terms)
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -246,7 +245,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
 def swapped(x: Array, order: Sequence[int]) -> Array:
     """The axes in another order."""
-    return Array(ir.apply("transpose", x.node, params=(tuple(order),))) if x.ndim > 1 else x
+    return Array(apply("transpose", x.node, params=(tuple(order),))) if x.ndim > 1 else x
 
 
 METHODS: dict[str, Implementation] = {}  # by name; those whose arguments differ from the function's have their own
@@ -334,11 +333,11 @@ def lift(x: Any, like: str = "float64") -> Node:
     if isinstance(x, Array):
         return x.node
     if isinstance(x, bool | np.bool_):
-        return ir.const(bool(x), "bool")
+        return const(bool(x), "bool")
     if isinstance(x, int | np.integer):
-        return ir.const(int(x), "int64") if like in ("bool", "int64") else ir.const(float(x), like)
+        return const(int(x), "int64") if like in ("bool", "int64") else const(float(x), like)
     if isinstance(x, float | np.floating):
-        return ir.const(float(x), like if like.startswith("float") else "float64")
+        return const(float(x), like if like.startswith("float") else "float64")
     if isinstance(x, Name):
         return length(x)
     if isinstance(x, sympy.Number | sympy.NumberSymbol) and x.is_finite:
@@ -384,4 +383,11 @@ def single(n: Node) -> Node:
     """A node in float32; a leaf stays, as arrays of two dtypes are refused together."""
     if n.op.name == "leaf":
         return n
-    return ir.const(n.value, "float32") if n.op.name == "const" else ir.apply("cast", n, params=("float32",))
+    return const(n.value, "float32") if n.op.name == "const" else apply("cast", n, params=("float32",))
+
+
+def is_sequence(given: Any) -> bool:
+    """Whether this is a sequence of arguments or entries, rather than one of them (a Matrix is one)."""
+    if isinstance(given, sympy.Basic | sympy.MatrixBase | str | Array):
+        return isinstance(given, sympy.Tuple)
+    return isinstance(given, Iterable)

@@ -5,17 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
-from gradcompile.ir import Node, apply
+from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span, expand
-from gradcompile.types import Dim, Shape, broadcast, dim_product, dim_sum
 
 NEW = object()  # a new axis
 Entry = Any  # of an index: an int, a slice, a node of integers, or NEW
@@ -239,7 +238,7 @@ def triangle(m: Any, k: int, lower: bool) -> Array:
         raise ExpressionError(f"shape {n.type.shape} has no triangle; a matrix is needed")
     column, row = column_and_row(n.type.shape[-2:], k)
     inside = elementwise("le", column, row) if lower else elementwise("le", row, column)
-    zero = ir.const(0.0 if n.type.dtype.startswith("float") else 0, n.type.dtype)
+    zero = const(0.0 if n.type.dtype.startswith("float") else 0, n.type.dtype)
     return Array(choose(inside, n, zero))
 
 
@@ -265,7 +264,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     rest = [k for k in range(ndim) if k not in (i, j)]
     size = diagonal_length(rows, columns, offset)
     step = apply("iota", params=(size,))
-    row, column = (elementwise("add", step, ir.const(max(s * offset, 0), "int64")) for s in (-1, 1))
+    row, column = (elementwise("add", step, const(max(s * offset, 0), "int64")) for s in (-1, 1))
     found = apply("gather", transposed(n, [i, j, *rest]), row, column, params=(0,))
     return Array(transposed(found, [*range(1, len(rest) + 1), 0]))
 
@@ -295,5 +294,5 @@ def diag(v: Any, k: int = 0) -> Array:
         raise ExpressionError(f"np.diag takes a vector or a matrix, not shape {n.type.shape}; use np.diagonal")
     size = dim_sum(n.type.shape[0], abs(k))
     step = apply("iota", params=(n.type.shape[0],))
-    row, column = (elementwise("add", step, ir.const(max(s * k, 0), "int64")) for s in (-1, 1))
+    row, column = (elementwise("add", step, const(max(s * k, 0), "int64")) for s in (-1, 1))
     return Array(apply("scatter_add", n, row, column, params=(0, (size, size))))

@@ -17,8 +17,8 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import PATTERNS, Array, dtype_name, lift, named
 from gradcompile.frontend.arrays.shapes import column_and_row, filled, given_shape, iota
 from gradcompile.frontend.arrays.ufuncs import cast, choose, elementwise, function
-from gradcompile.ir import Node
-from gradcompile.types import Dim, Shape
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import Dim, Shape
 
 
 @function(np.eye)

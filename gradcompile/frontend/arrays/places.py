@@ -9,11 +9,10 @@ from functools import reduce
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise
-from gradcompile.ir import Node, apply
-from gradcompile.types import Dim
+from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.types import Dim
 
 VIEWS = frozenset({"item", "reshape", "transpose", "broadcast"})  # ops that give entries of their argument
 
@@ -27,7 +26,7 @@ def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] 
     loose = [not is_inside(i, d, known) for i, d in zip(indices, lengths, strict=True)]
     if not any(loose):
         return apply("gather", n, *indices, params=(first,))
-    zero = ir.const(0, "int64")
+    zero = const(0, "int64")
     inside = [within(i, n, first + k) for k, i in enumerate(indices)]
     safe = [choose(w, i, zero) if k else i for w, i, k in zip(inside, indices, loose, strict=True)]
     found = apply("gather", n, *safe, params=(first,))
@@ -38,13 +37,13 @@ def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] 
 
 def nothing(dtype: str) -> Node:
     """What is found outside an axis."""
-    return ir.const(np.nan if dtype.startswith("float") else 0, dtype)
+    return const(np.nan if dtype.startswith("float") else 0, dtype)
 
 
 def within(index: Node, n: Node, axis: int) -> Node:
     """Where an index is inside an axis, counted from either end."""
     length = n.type.shape[axis]
-    size = apply("size", n, params=(axis,)) if isinstance(length, str) else ir.const(length, "int64")
+    size = apply("size", n, params=(axis,)) if isinstance(length, str) else const(length, "int64")
     end = apply("cast", size, params=("int64",)) if isinstance(length, str) else size
     return apply("and", elementwise("le", elementwise("neg", end), index), elementwise("lt", index, end))
 

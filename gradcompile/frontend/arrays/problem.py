@@ -4,14 +4,15 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gradcompile.analysis.formula import formulas
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
-from gradcompile.formula import formulas
-from gradcompile.frontend.arguments import Argument, Problem, is_sequence
-from gradcompile.frontend.arrays.core import Array
-from gradcompile.frontend.names import Namer, natural, text
-from gradcompile.ir import Node, leaf, substitute, topological
-from gradcompile.types import parsed
+from gradcompile.frontend.arrays.core import Array, is_sequence
+from gradcompile.ir.core import Node, leaf
+from gradcompile.ir.graph import substitute, topological
+from gradcompile.ir.types import parsed
+from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.signature.names import Namer, natural, text
 
 LONGEST = 200  # characters of the loss in headers
 COUNTABLE = 1 << 60  # entries of an array that 64 bits can count in bytes

@@ -10,9 +10,9 @@ from gradcompile.frontend.arrays.core import Array, lift_all
 from gradcompile.frontend.arrays.indexing import diagonal
 from gradcompile.frontend.arrays.shapes import axis_of, ravel, with_axes, without_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, cast, elementwise, function, ufunc
-from gradcompile.ir import Node
-from gradcompile.passes.contract import Labelled, Labels, ordered, product_of
-from gradcompile.types import Dim, promote
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import Dim, promote
+from gradcompile.ops.labels import Labelled, Labels, ordered, product_of
 
 
 def products(given: Sequence[Labelled], result: Labels) -> Node:

@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from gradcompile import recurrence  # noqa: F401  (the op)
+from gradcompile.diff import scan as recurrence  # noqa: F401  (the op)
 from gradcompile.errors import GradcompileError
 from gradcompile.frontend.arrays.core import Array, lift, placed
 from gradcompile.frontend.arrays.shapes import joined, part, reshaped
-from gradcompile.ir import Node
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.ops.scan import Loop, closed, fresh, unpacked
 from gradcompile.ops.shape import Span
-from gradcompile.types import ArrayType, Dim
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 FEW = 4  # steps that are not cut into segments

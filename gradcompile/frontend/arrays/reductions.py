@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.recurrence import scan
@@ -33,10 +32,10 @@ from gradcompile.frontend.arrays.ufuncs import (
     number,
     truth,
 )
-from gradcompile.ir import Node, apply
+from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
-from gradcompile.types import Dim, dim_product, dim_sum
 
 LINE = 16  # factors that are written out
 
@@ -178,7 +177,7 @@ def product_over(n: Node, axes: Sequence[int]) -> Node:
 @function(np.any, method="any")
 def some(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether some entry is true."""
-    return Array(elementwise("lt", ir.const(0, "int64"), total(truth(lift(a)), axis, keepdims)))
+    return Array(elementwise("lt", const(0, "int64"), total(truth(lift(a)), axis, keepdims)))
 
 
 @function(np.all, method="all")

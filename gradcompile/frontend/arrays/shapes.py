@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
-from gradcompile.ir import Node, apply
-from gradcompile.ops.gather import table
+from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
+from gradcompile.ops.constant_index import table
 from gradcompile.ops.shape import Index, Span, expand
-from gradcompile.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 
 Axis = int | Sequence[int] | None
 
@@ -71,7 +70,7 @@ def part(n: Node, axis: int, span: Span | int) -> Node:
 
 def filled(value: float | bool, shape: Shape, dtype: str) -> Node:
     """An array of one number."""
-    return expand(ir.const(value, dtype), shape)
+    return expand(const(value, dtype), shape)
 
 
 def iota(shape: Shape, axis: int) -> Node:
@@ -82,14 +81,14 @@ def iota(shape: Shape, axis: int) -> Node:
 
 def column_and_row(shape: Shape, k: int) -> tuple[Node, Node]:
     """For each entry of a matrix its column, and its row plus k: these are equal on the k-th diagonal."""
-    return iota(shape, 1), elementwise("add", iota(shape, 0), ir.const(k, "int64"))
+    return iota(shape, 1), elementwise("add", iota(shape, 0), const(k, "int64"))
 
 
 def joined(nodes: Sequence[Node], axis: int) -> Node:
     """Arrays one after the other along an axis."""
     dtype = promote(*(n.type.dtype for n in nodes))
     if dtype == "bool":
-        return apply("ne", joined([arithmetic(n) for n in nodes], axis), ir.const(0, "int64"))
+        return apply("ne", joined([arithmetic(n) for n in nodes], axis), const(0, "int64"))
     first = nodes[0].type.shape
     offset: Dim = 0
     indices: list[Index] = []
@@ -365,7 +364,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: flo
     if constant_values == 0:
         return Array(result)
     inside = apply("assemble", filled(1, n.type.shape, "int64"), params=(shape, (index,)))
-    return Array(choose(elementwise("lt", ir.const(0, "int64"), inside), result, number(constant_values, n)))
+    return Array(choose(elementwise("lt", const(0, "int64"), inside), result, number(constant_values, n)))
 
 
 @function(np.flip)

@@ -6,13 +6,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gradcompile import ir
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
-from gradcompile.ir import Node, apply
-from gradcompile.ops.record import OPS
+from gradcompile.ir.core import OPS, Node, apply, const
+from gradcompile.ir.types import broadcast, promote
 from gradcompile.ops.shape import expand
-from gradcompile.types import broadcast, promote
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,14 +24,14 @@ COMPARING = frozenset({"lt", "le", "eq", "ne"})
 def cast(n: Node, dtype: str) -> Node:
     """A node in a dtype; a number is converted at once.
 
-    >>> cast(ir.const(2, "int64"), "float64")
+    >>> cast(const(2, "int64"), "float64")
     <const float64[]>
     """
     if n.type.dtype == dtype:
         return n
     if n.op.name == "const":
-        return ir.const(bool(n.value) if dtype == "bool" else int(n.value) if dtype == "int64" else n.value, dtype)
-    return apply("ne", n, ir.const(0.0)) if dtype == "bool" else apply("cast", n, params=(dtype,))
+        return const(bool(n.value) if dtype == "bool" else int(n.value) if dtype == "int64" else n.value, dtype)
+    return apply("ne", n, const(0.0)) if dtype == "bool" else apply("cast", n, params=(dtype,))
 
 
 def floating(n: Node) -> Node:
@@ -80,7 +78,7 @@ def choose(condition: Node, x: Node, y: Node, *, own: bool = False) -> Node:
 
 def number(value: float, like: Node) -> Node:
     """A constant of a node's dtype, or a float64 if that holds no fractions."""
-    return ir.const(float(value), like.type.dtype if like.type.dtype.startswith("float") else "float64")
+    return const(float(value), like.type.dtype if like.type.dtype.startswith("float") else "float64")
 
 
 def minus(x: Node, y: Node) -> Node:
@@ -91,7 +89,7 @@ def minus(x: Node, y: Node) -> Node:
 def mirrored(x: Node) -> Node:
     """Numbers in the opposite order: -x, and of whole numbers -1 - x, which the least of them has as well."""
     x = elementwise("neg", x)
-    return x if x.type.dtype.startswith("float") else elementwise("add", x, ir.const(-1, "int64"))
+    return x if x.type.dtype.startswith("float") else elementwise("add", x, const(-1, "int64"))
 
 
 # The table of ufuncs
@@ -192,7 +190,7 @@ def reciprocal(x: Node) -> Node:
     if x.type.dtype.startswith("float"):
         return elementwise("div", number(1.0, x), x)
     x = arithmetic(x)
-    return choose(elementwise("eq", elementwise("abs", x), ir.const(1, "int64")), x, ir.const(0, "int64"))
+    return choose(elementwise("eq", elementwise("abs", x), const(1, "int64")), x, const(0, "int64"))
 
 
 def whole_quotient(x: Node, y: Node) -> Node:
@@ -204,7 +202,7 @@ def whole_quotient(x: Node, y: Node) -> Node:
 
     about = nearest(multiple)  # exact, unless the quotient has more than 53 digits
     quotient = elementwise("add", about, nearest(minus(multiple, elementwise("mul", about, y))))
-    zero = ir.const(0, "int64")
+    zero = const(0, "int64")
     return choose(elementwise("eq", y, zero), zero, quotient)
 
 
@@ -218,7 +216,7 @@ def power(x: Node, y: Node) -> Node:
     k = int(y.value)
     if k < 0:
         raise ExpressionError(f"whole numbers to the power {k} are none; write {float(k)} for the exponent")
-    found, square = expand(ir.const(1, "int64"), x.type.shape), arithmetic(x)
+    found, square = expand(const(1, "int64"), x.type.shape), arithmetic(x)
     while k:
         found = elementwise("mul", found, square) if k % 2 else found
         square, k = elementwise("mul", square, square), k // 2

@@ -1,0 +1,161 @@
+"""Lower bounds of nodes: which divisors, and arguments of roots and logarithms, stay away from zero.
+
+A bound holds in every entry where the leaves are finite, overflow apart. Most nodes have none, which is minus infinity.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gradcompile.ir.core import Node, Params
+from gradcompile.ir.types import Dim
+
+SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
+NONE = -math.inf
+VIEWS = ("broadcast", "transpose", "reshape", "item", "gather")  # entries of the first argument
+
+Rule = Callable[[Sequence[float], Params], float]
+
+
+def lower_bounds(order: Sequence[Node]) -> dict[Node, float]:
+    """What each node is never below; the order has arguments first.
+
+    >>> from gradcompile.ir.core import apply, const, leaf
+    >>> from gradcompile.ir.graph import topological
+    >>> x = leaf("x")
+    >>> scale = apply("sqrt", apply("add", apply("mul", x, x), const(0.25)))
+    >>> found = lower_bounds(topological([scale]))
+    >>> found[scale], found[x]
+    (0.5, -inf)
+    """
+    found: dict[Node, float] = {}
+    for n in order:
+        found[n] = bound(n, [found.get(a, NONE) for a in n.args])
+    return found
+
+
+def of_place(n: Node) -> float:
+    """The bound of places along an axis, from what they are a view of and the arguments of that.
+
+    >>> from gradcompile.ir.core import apply, const, leaf
+    >>> from gradcompile.ir.types import ArrayType
+    >>> k = leaf("k", ArrayType(("n",), "int64"))
+    >>> of_place(k), of_place(apply("mod", k, const(4, "int64")))
+    (-inf, 0.0)
+    """
+    while n.op.name in VIEWS:
+        n = n.args[0]
+    return bound(n, [bound(a, [NONE] * len(a.args)) for a in n.args])
+
+
+def bound(n: Node, least: Sequence[float]) -> float:
+    """The bound of a node from those of its arguments."""
+    if n.op.name == "const":
+        return float(n.value) if n.value == n.value else NONE
+    if n.op.name == "table":
+        return of_numbers(n.params[0].array())
+    if n.op.name == "size":
+        return of_length(n.args[0].type.shape[n.params[0]])
+    if is_square(n):
+        return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
+    if n.op.name == "add" and is_variance(n):
+        return 0.0
+    rule = RULES.get(n.op.name)
+    return NONE if rule is None else rule(least, n.params)
+
+
+def of_numbers(numbers: np.ndarray) -> float:
+    """The least of numbers; none if one is NaN.
+
+    >>> of_numbers(np.array([2.0, 1.0])), of_numbers(np.array([1.0, np.nan]))
+    (1.0, -inf)
+    """
+    least = float(np.min(numbers)) if numbers.size else 0.0
+    return least if least == least else NONE
+
+
+def is_square(n: Node) -> bool:
+    """Whether a node is x*x, or a sum of such products."""
+    if n.op.name not in ("mul", "dot") or n.args[0] is not n.args[1]:
+        return False
+    return n.op.name == "mul" or n.params[0] == n.params[1]
+
+
+def is_variance(n: Node) -> bool:
+    """Whether a sum is mean(x**2) - mean(x)**2, which is the mean of (x - mean(x))**2.
+
+    >>> from gradcompile.ir.core import apply, const, leaf
+    >>> from gradcompile.ir.types import ArrayType
+    >>> x = leaf("x", ArrayType((3,)))
+    >>> total, squares = (apply("sum", y, params=((0,),)) for y in (x, apply("mul", x, x)))
+    >>> mean, of_squares = (apply("div", y, const(3.0)) for y in (total, squares))
+    >>> is_variance(apply("add", of_squares, apply("neg", apply("mul", mean, mean))))
+    True
+    """
+    if len(n.args) != 2 or n.args[1].op.name != "neg" or not is_square(n.args[1].args[0]):
+        return False
+    first, mean = n.args[0], n.args[1].args[0].args[0]
+    if first.op.name != "div" or mean.op.name != "div" or first.args[1] is not mean.args[1]:
+        return False
+    (squares, count), total = first.args, mean.args[0]
+    if total.op.name != "sum" or not is_sum_of_squares(squares, total.args[0], total.params):
+        return False
+    dims = [total.args[0].type.shape[k] for k in total.params[0]]
+    if count.op.name == "const" and all(isinstance(d, int) for d in dims):
+        return bool(count.value >= math.prod(int(d) for d in dims))
+    return count.op.name == "size" and dims == [count.args[0].type.shape[count.params[0]]]
+
+
+def is_sum_of_squares(n: Node, x: Node, over: Params) -> bool:
+    """Whether a node is the sum of the squares of x over the same axes."""
+    if n.op.name == "dot":
+        return is_square(n) and n.args[0] is x and not n.params[2] and len(over[0]) == len(x.type.shape)
+    return n.op.name == "sum" and n.params == over and is_square(n.args[0]) and n.args[0].args[0] is x
+
+
+def of_length(dim: Dim) -> float:
+    """A named dimension has an entry: of none, there is nothing to differentiate. `n-1` may be 0."""
+    return float(dim) if isinstance(dim, int) else float(dim.isidentifier())
+
+
+def of_product(least: Sequence[float], params: Params) -> float:
+    """Factors that are not negative."""
+    return math.prod(least) if min(least) >= 0 else NONE
+
+
+def of_sum(least: Sequence[float], params: Params) -> float:
+    """Of entries that are not negative, however many."""
+    return 0.0 if min(least) >= 0 else NONE
+
+
+def of_quotient(least: Sequence[float], params: Params) -> float:
+    """Not negative, divided by what is positive."""
+    return 0.0 if least[0] >= 0 and least[1] > 0 else NONE
+
+
+def of_root(least: Sequence[float], params: Params) -> float:
+    """A root keeps the order."""
+    return math.sqrt(least[0]) if least[0] >= 0 else NONE
+
+
+def smallest(least: Sequence[float], params: Params) -> float:
+    """Where a value is one of several."""
+    return min(least)
+
+
+RULES: dict[str, Rule] = {
+    "add": lambda least, params: sum(least) if NONE not in least else NONE,
+    "mul": of_product,
+    "div": of_quotient,
+    "dot": of_sum,
+    "sum": of_sum,
+    "sqrt": of_root,
+    "min": smallest,
+    "max": lambda least, params: max(least),
+    "select": lambda least, params: min(least[1:]),
+    "mod": lambda least, params: 0.0 if least[1] > 0 else NONE,
+    **dict.fromkeys(("iota", "argmax", "argsort"), lambda least, params: 0.0),
+    **dict.fromkeys(("abs", "exp", "exp2", "sigmoid", "softplus"), lambda least, params: 0.0),
+    **dict.fromkeys((*VIEWS, "amax", "stop_gradient"), lambda least, params: least[0]),
+}  # fmt: skip

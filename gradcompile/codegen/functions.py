@@ -1,0 +1,397 @@
+"""From the text of a generated module to compiled functions: the decorator it uses, its import, its compilation."""
+
+import hashlib
+import importlib.util
+import linecache
+import os
+import platform
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache, update_wrapper
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gradcompile import codegen as native
+from gradcompile.codegen import cache as disk
+from gradcompile.codegen import dispatcher, remember
+from gradcompile.errors import ArgumentTypeError
+from gradcompile.once import compiling, once
+
+_warned: set[str] = set()
+_entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
+_HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
+_LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
+_PACKAGE = Path(__file__).parent.parent
+
+
+_EVERY = '''"""{name} of every entry of arrays."""
+
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import lanes
+from {module} import {name}
+
+LANES = {width}
+
+
+@jit
+def every(out, {arguments}):
+    """Write the values to out."""
+    for i in lanes(0, out.shape[0]):
+        out[i] = {name}({entries})
+'''
+
+
+class Deferred:
+    """A function of the subset, with all that its Numba dispatcher has, which is made when something asks for it.
+
+    Other functions of the subset do not: they are lowered from its text.
+
+    >>> @Deferred
+    ... def double(x):
+    ...     return 2.0 * x
+    >>> double.__name__, double.lowered_from(1.5), "dispatcher" in vars(double)
+    ('double', 3.0, False)
+    """
+
+    lowered_from: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        update_wrapper(self, function)
+        self.lowered_from = function
+
+    @once
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher."""
+        return _compiled(dispatcher, self.lowered_from, nogil=True)
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba takes it for, in a function that calls it."""
+        from numba import typeof
+
+        return typeof(self.dispatcher)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python looks for in any object
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.dispatcher, name)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """A call from Python: Numba finds the machine code by the types; of a module that says TAKES, on arrays too."""
+        takes = self.lowered_from.__globals__.get("TAKES")
+        return self.dispatcher(*args, **named) if named or not takes else self._on(args, takes)
+
+    def _on(self, args: Sequence[Any], takes: Sequence[str]) -> Any:
+        """The value for numbers, or entry by entry for arrays that are broadcast, in one of the dtypes it takes."""
+        import numpy as np
+
+        given = [np.asarray(a) for a in args]
+        typed = {v.dtype.name for v in args if hasattr(v, "dtype")}
+        single = takes == ("float32",) or ("float32" in takes and typed == {"float32"})
+        dtype = np.dtype("float32" if single else "float64")
+        for a, value in zip(given, args, strict=True):
+            lost = single and a.dtype.kind == "f" and a.dtype != dtype and hasattr(value, "dtype")
+            if a.dtype.kind not in "biuf" or lost:
+                raise ArgumentTypeError(
+                    f"{self.__name__} takes numbers and arrays of {' or '.join(takes)}, got "
+                    f"{a.dtype if hasattr(value, 'dtype') else f'a value of type {type(value).__name__}'}; "
+                    f"convert it, as in np.asarray(x, '{dtype}')"
+                )
+        if not any(a.ndim for a in given):
+            return self.dispatcher(*(dtype.type(a) for a in given))
+        given = list(np.broadcast_arrays(*(a.astype(dtype) for a in given)))
+        names = [f"x{k}" for k in range(len(given))]
+        source = _EVERY.format(
+            module=self.__module__, name=self.__name__, arguments=", ".join(names), width=256 // dtype.itemsize,
+            entries=", ".join(f"{name}[i]" for name in names),
+        )  # fmt: skip
+        out = np.empty(given[0].size, dtype)
+        load(source, "every").every(out, *(a.ravel() for a in given))
+        return out.reshape(given[0].shape)
+
+    def __reduce__(self) -> Any:
+        return self.dispatcher.__reduce__()
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a function of the subset that `native` describes from its own text: IEEE arithmetic, no GIL, cached.
+
+    With NUMBA_DISABLE_JIT=1 it is the plain function.
+    """
+    import numba
+
+    return function if numba.config.DISABLE_JIT else Deferred(function)
+
+
+def njit(function: Callable[..., Any]) -> Any:
+    """As `jit`, for functions that need more of Python: they go through Numba's front end."""
+    return _compiled(_numba, function, nogil=True)
+
+
+def brief(function: Callable[..., Any]) -> Any:
+    """As `njit`, for calls so short that letting go of the GIL would take longer than they do."""
+    return _compiled(_numba, function, nogil=False)
+
+
+def _numba(function: Callable[..., Any], **options: Any) -> Any:
+    import numba
+
+    return numba.njit(**options)(function)
+
+
+def _compiled(make: Callable[..., Any], function: Callable[..., Any], nogil: bool) -> Any:
+    found = make(function, nogil=nogil, error_model="numpy")
+    found._cache = Kept(function)
+    return found
+
+
+class Kept:
+    """The cache of one function's dispatcher, as Numba asks it: entries of the package's own, checked as they are read.
+
+    Numba's own cache unpickles what it finds, whoever wrote it, and fails on what is damaged.
+    """
+
+    cache_path = None  # Numba's word for a place that nobody here has to know
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """What Numba compiled for a signature in another process; None if there is nothing that can be used."""
+        import pickle
+
+        from numba.core.compiler import CompileResult
+
+        target.refresh()
+        name = self._name(signature, target.codegen())
+        content = None if name is None else disk.read_entry(name)
+        if content is None:
+            return None
+        try:
+            return CompileResult._rebuild(target, *pickle.loads(content))
+        except Exception:  # it is what was written, but written under circumstances that are others now
+            return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep what Numba has compiled, but for code with addresses of this process."""
+        from numba.core.serialize import dumps
+
+        name = self._name(signature, compiled.codegen)
+        if name is not None and not compiled.lifted and not compiled.library.has_dynamic_globals:
+            _keep(name, dumps(compiled._reduce()))
+
+    def flush(self) -> None:
+        """Forget all; an entry is replaced when it is compiled again."""
+
+    def _name(self, signature: Any, codegen: Any) -> str | None:
+        """The name of the entry; None for a function whose module is no file of the package's or of the cache's."""
+        from numba.core.sigutils import normalize_signature
+
+        module = _kept_as(self.function)
+        if module is None:
+            return None
+        what = self.function.__name__, normalize_signature(signature)[0], codegen.magic_tuple()
+        return f"{module}.{hashlib.sha256(repr(what).encode()).hexdigest()[:20]}.nbc"
+
+
+def _kept_as(function: Callable[..., Any]) -> str | None:
+    """The name under which a module's machine code is kept, which tells all that the code depends on."""
+    module = sys.modules.get(function.__module__)
+    if module is None or function.__name__ != function.__qualname__:
+        return None
+    if _is_kept(module):
+        return module.__name__
+    return _package_module(module.__name__) if module.__name__.startswith(f"{_PACKAGE.name}.") else None
+
+
+@cache
+def _package_module(name: str) -> str | None:
+    text = package_text(name.partition(".")[2])
+    return None if text is None else f"{disk.PREFIX}{name.rpartition('.')[2]}_{module_hash(text)}"
+
+
+def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
+    """The module of a generated text, as `gc_<stem>_<hash>` in sys.modules; the same text gives the same module.
+
+    It is a file in the cache directory, or lives in memory if `cache` is false or no directory is writable.
+    """
+    name = f"{disk.PREFIX}{stem}_{module_hash(source)}" if stem else f"{disk.PREFIX}{module_hash(source)}"
+    with compiling():
+        found = sys.modules.get(name)
+        if found is None:
+            found = _execute(name, source, _module_file(name, source, cache))
+        return found
+
+
+def _module_file(name: str, source: str, cache: bool) -> str:
+    """The path of the module's file, or the name in angle brackets under which it lives in memory."""
+    if cache:
+        try:
+            return str(disk.write_module(name, source))
+        except OSError as error:
+            _warn_once("no cache on disk, compiling in memory in every process", error)
+    filename = f"<{name}>"
+    linecache.cache[filename] = (len(source), None, native.lines_of(source), filename)
+    return filename
+
+
+def _execute(name: str, source: str, filename: str) -> ModuleType:
+    """Run the text as a module. It is compiled from memory, never from a file that somebody could have changed."""
+    module = importlib.util.module_from_spec(ModuleSpec(name, None, origin=filename))
+    module.__file__ = filename
+    remember(filename, source)
+    code = compile(_without_long_bodies(source), filename, "exec", dont_inherit=True)
+    sys.modules[name] = module
+    try:
+        exec(code, module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _without_long_bodies(source: str) -> str:
+    """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
+    import numba
+
+    return source if numba.config.DISABLE_JIT else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
+
+
+def _is_kept(module: ModuleType) -> bool:
+    """Whether this is a generated module with a file in the cache directory."""
+    return module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__))
+
+
+def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
+    """As `precompile`, without the time that Numba takes to get ready: for calls from Python alone.
+
+    What calls functions that Numba compiles is left to `precompile`.
+    """
+    function = native.own_text(dispatcher)
+    if function is None:
+        return precompile(dispatcher, types)
+    key = function, tuple(map(native.kind_of, types))
+    with compiling():
+        if key not in _entries:
+            code = _machine_code(*key)
+            _entries[key] = precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
+        return _entries[key]
+
+
+def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:
+    """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well."""
+    module = _kept_as(function)
+    name = f"{module}.{native.mark_of(function, kinds)}.gco"
+    found = None if module is None else disk.read_entry(name)
+    if found is not None:
+        return found
+    lowered = native.lower(function, kinds)
+    if lowered.foreign:
+        return None
+    code = native.machine_code(lowered, kinds)
+    if module is not None:
+        _keep(name, code)
+    return code
+
+
+def _keep(name: str, code: bytes) -> None:
+    """Keep machine code on the disk, if that can be: it is in memory all the same."""
+    try:
+        disk.write_entry(name, code)
+    except OSError as error:
+        _warn_once("machine code could not be kept on disk", error)
+
+
+def precompile(dispatcher: Any, types: Sequence[Any]) -> Any:
+    """The compiled function for these argument types, from the disk if it is there, else compiled and kept there.
+
+    Returns the C function that a call ends up in, which skips the look-up by type; with the JIT off, the function.
+    Whoever calls it must pass exactly these types.
+    """
+    if not hasattr(dispatcher, "compile"):
+        return dispatcher
+    signature = tuple(types)
+    with compiling(), _working_directory():
+        dispatcher.compile(signature)
+    return dispatcher.overloads[signature].entry_point
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """A directory to work in, as Numba asks for its path: the root for a while, where the process's own was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        here = os.open(".", os.O_RDONLY)
+        try:
+            os.chdir("/")
+            yield
+        finally:
+            os.fchdir(here)
+            os.close(here)
+    else:
+        yield
+
+
+def _in_memory(filename: str) -> bool:
+    return filename.startswith("<")
+
+
+def _warn_once(what: str, error: OSError) -> None:
+    """Warn of what can't be done on the disk, the first time."""
+    if what not in _warned:
+        _warned.add(what)
+        cure = "set GRADCOMPILE_CACHE_DIR to a directory of yours"
+        warnings.warn(f"gradcompile: {what}: {error}; {cure}", RuntimeWarning, stacklevel=2)
+
+
+def module_hash(source: str) -> str:
+    """What a module's machine code depends on: its text, the text it calls, the versions, and the processor."""
+    digest = hashlib.sha256("\n".join(_environment()).encode())
+    for part in (*_called_texts(source), source):
+        digest.update(hashlib.sha256(part.encode()).digest())
+    return digest.hexdigest()[:20]
+
+
+def _called_texts(source: str) -> list[str]:
+    """The texts of the package's modules that a generated text imports, and of those that they import.
+
+    Numba does not notice that a called function has changed, so its text has to be in the name.
+    """
+    texts: dict[str, str] = {}
+    waiting = _imported_names(source)
+    while waiting:
+        name = waiting.pop()
+        if name not in texts and (text := package_text(name)) is not None:
+            texts[name] = text
+            waiting += _imported_names(text)
+    return [texts[name] for name in sorted(texts)]
+
+
+def package_text(name: str) -> str | None:
+    """The text of a module or a package below this one, by its dotted name there; None if there is none."""
+    place = _PACKAGE.joinpath(*name.split("."))
+    found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+    return found[0].read_text("utf-8") if found else None
+
+
+def _imported_names(source: str) -> list[str]:
+    return re.findall(r"^from gradcompile\.([\w.]+) import", source, re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> tuple[str, ...]:
+    import llvmlite
+    import llvmlite.binding as llvm
+    import numba
+    import numpy
+
+    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine())
+    chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
+    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
+    return (*versions, *processor, *chosen)

@@ -1,0 +1,36 @@
+"""Vectors of which some lanes are off: the last steps of a loop over lanes.
+
+A lane that is off repeats the first one: its index, what it loads, and so all that comes of these. It therefore meets
+nothing that no other lane does, be it a place out of bounds or an argument that takes a function long, and it writes
+nothing.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gradcompile.codegen.target import settings
+from gradcompile.codegen.values import SIZES, Value
+
+if TYPE_CHECKING:
+    from gradcompile.codegen.statements import Writer
+
+
+@lru_cache(maxsize=1)
+def has_masks() -> bool:
+    """Whether the processor loads and stores a vector's lanes by a mask; others take a branch for each lane."""
+    return "+avx" in settings()._tm_features.split(",")
+
+
+def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:
+    """The mask of the lanes from an index on that are before `stop`."""
+    left = writer.emit(f"sub i64 {writer.converted(stop, 'i64', 1)}, {index.text}")
+    short = Value("i32", 1, writer.emit(f"trunc i64 {left} to i32"))  # there are few
+    steps = ", ".join(f"i32 {k}" for k in range(width))
+    return writer.emit(f"icmp slt <{width} x i32> <{steps}>, {writer.converted(short, 'i32', width)}")
+
+
+def load_lanes(writer: "Writer", type: str, width: int, place: str) -> Value:
+    """Neighbours; in a lane that is off, the first."""
+    first = writer.emit(f"load {type}, ptr {place}, align {SIZES[type]}")
+    other = writer.spread(first, type, width)
+    return Value(type, width, writer.load_masked(type, width, place, writer.mask, other))

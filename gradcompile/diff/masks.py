@@ -1,0 +1,430 @@
+"""Adjoints from behind branches: select(c, a, 0) is nothing where c is false, whatever a is there.
+
+Conditions are joined, copied and looked for along axes as the adjoints are that they belong to. `Care` says where one
+has to be kept, as 0 times an infinity is NaN.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from gradcompile.analysis.bounds import SMALL, lower_bounds
+from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.graph import depends_on, operands, topological
+from gradcompile.ir.types import Shape
+from gradcompile.ops.shape import Span, expand, places, slices
+
+TAME = frozenset(
+    {"const", "leaf", "table", "iota", "add", "mul", "neg", "abs", "sign", "max", "min", "sin", "cos", "tanh", "erf"}
+    | {"sigmoid", "softplus", "select", "stop_gradient", "cast", "size", "sum", "amax", "cumsum", "dot", "broadcast"}
+    | {"item", "assemble", "transpose", "reshape", "pack", "take", "scatter", "gather", "scatter_add", "window"}
+    | {"overlap", "lt", "le", "eq", "ne", "and", "or", "xor", "not", "heaviside", "floor", "ceil", "rint", "atan"}
+    | {"erfc", "argmax", "argsort"}
+)  # finite, as their partials are, where their arguments are, overflow apart
+INFINITE_AT_ZERO = frozenset({"div", "sqrt", "log"})  # of their last argument, or their partials are
+PICKING = frozenset({"item", "gather", "window"})  # ops that may leave entries of their argument out
+PLACING = frozenset({"assemble", "scatter_add", "overlap"})  # the transposes of these
+LOGIC = frozenset({"and", "or", "not"})
+STEEP = frozenset({"exp", "exp2", "exp_sum", "expm1", "sinh", "cosh", "pow", "gamma"})  # they overflow, slope and all
+CARRIED = frozenset({"add", "mul", "neg", "div", "sum", "dot", "broadcast", "transpose", "reshape", "item"})
+SETTLING = frozenset({"exp", "expm1", "softplus", "sigmoid", "tanh", "erf", "erfc"})  # their slopes are 0 far out
+LARGEST = 1 << 12  # places that are looked at one by one
+
+# Where care has to be taken
+
+
+class Care:
+    """Where something comes from behind a branch, which nodes it has to be kept from.
+
+    All is kept from `wild` nodes, which may be infinite or NaN where the leaves are finite. What a selection of the
+    loss itself left out is kept from whatever depends on a leaf: data that are left out may be NaN. A tie or a
+    maximum needs no such care, so networks pay nothing: where they leave a NaN out, the loss is NaN.
+    Where the slope of a node that `settles` is 0, as that of exp(-exp(x)), nothing of its argument comes back, whose
+    own may be infinite.
+
+    loose: leaves that may be infinite or NaN though those of the loss are finite.  chosen: conditions of selections.
+    """
+
+    def __init__(self, order: Sequence[Node], loose: Iterable[Node] = (), chosen: Iterable[Node] = ()) -> None:
+        least = lower_bounds(order)
+        self.wild = wild_nodes(order, least, loose)
+        self.settles = settling(order, least)
+        self.fed = depends_on(order, [n for n in order if n.op.name == "leaf" and n.type.dtype.startswith("float")])
+        self.known = dict.fromkeys(order, False)
+        given = [*(n.args[0] for n in order if is_selection(n)), *chosen]
+        stems = [stem(c)[0] for c in given]
+        self.known |= dict.fromkeys([*given, *stems, *(s.args[0] for s in stems if s.op.name == "not")], True)
+        for n in reversed(order):
+            if self.known[n] and n.op.name in LOGIC:
+                self.known |= dict.fromkeys(n.args, True)
+
+    def is_chosen(self, condition: Node) -> bool:
+        """Whether a condition is one by which the loss selects, or made of such."""
+        for n in topological([condition], self.known.__contains__):
+            self.known[n] = any(self.known[a] for a in n.args)
+        return self.known[condition]
+
+    def keeps(self, adjoint: Node, n: Node) -> bool:
+        """Whether an adjoint stays behind its branch on the way to the values of a node."""
+        return is_masked(adjoint) and (n in self.wild or (n in self.fed and self.is_chosen(adjoint.args[0])))
+
+
+def is_selection(n: Node) -> bool:
+    """Whether a node may leave a NaN out: it is the user's, and does not hand it on, as `0 if x <= 0 else x` does."""
+    if n.op.name != "select" or n.params:
+        return False
+    condition, _, other = n.args
+    return not (condition.op.name in ("lt", "le", "eq") and other in condition.args)
+
+
+def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
+    """The nodes whose slope is 0 where that of their argument may be infinite, as it overflows."""
+    found: set[Node] = set()
+    for n in order:
+        if is_steep(n, least) or (n.op.name in CARRIED and not found.isdisjoint(n.args)):
+            found.add(n)
+    return {n for n in order if n.op.name in SETTLING and n.args[0] in found}
+
+
+def is_steep(n: Node, least: Mapping[Node, float]) -> bool:
+    """Whether a node may overflow where its argument is of ordinary size; exp(-x) does not where x is above 0."""
+    return n.op.name in STEEP and not all(a.op.name == "neg" and least[a.args[0]] >= 0 for a in n.args)
+
+
+def wild_nodes(order: Sequence[Node], least: Mapping[Node, float], loose: Iterable[Node] = ()) -> set[Node]:
+    """The nodes that may be infinite or NaN where the leaves are finite, but for those that are loose.
+
+    Quotients, roots and logarithms of what stays above zero, as a variance plus a small number, are not among them.
+    """
+    return depends_on(order, [*loose, *(n for n in order if not (is_tame(n) or is_apart(n, least)))])
+
+
+def is_tame(n: Node) -> bool:
+    """Whether a node is finite where its arguments are, overflow apart; a loop, if its steps are."""
+    if n.op.name == "scan":
+        return all(map(is_tame, topological(n.params[0].roots)))
+    return n.op.name in TAME
+
+
+def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
+    """Whether a node is infinite at 0 alone, and its argument, or divisor, stays above that."""
+    return n.op.name in INFINITE_AT_ZERO and least[n.args[-1]] >= SMALL
+
+
+def is_stored(n: Node) -> bool:
+    """Whether a value comes from outside, as a leaf, an entry of one, or a vector of them: nothing lies behind."""
+    return not n.args or (n.op.name in ("item", "pack") and all(not a.args for a in n.args))
+
+
+# Products and sums of what comes from behind branches
+
+
+def is_masked(x: Node) -> bool:
+    """Whether an adjoint or partial has the form select(c, a, 0): nothing behind a branch that was not taken."""
+    return x.op.name == "select" and is_const(x.args[2], 0.0)
+
+
+def masked(condition: Node, x: Node) -> Node:
+    """select(condition, x, 0), with nested conditions joined so that the depth stays one."""
+    own, shape = condition.type.shape, x.type.shape
+    if own and len(own) == len(shape) and all(d in (1, s) for d, s in zip(own, shape, strict=True)):
+        condition = expand(condition, shape)  # one node for one condition, along whatever it is repeated
+    condition = bare(condition)
+    if is_masked(x):
+        inner, x = x.args[0], x.args[1]
+        condition = condition if inner is condition else apply("and", condition, inner)
+    return apply("select", condition, x, const(0.0, x.type.dtype))
+
+
+def times(adjoint: Node, partial: Node) -> Node:
+    """adjoint * partial; a branch not taken in either is not taken in the product.
+
+    select(c, a, 0) * p = select(c, a*p, 0).
+
+    So a NaN or an infinity on the other side of a branch can't reach the result.
+    """
+    if is_masked(partial):
+        return masked(partial.args[0], times(adjoint, partial.args[1]))
+    if is_masked(adjoint):
+        return masked(adjoint.args[0], times(adjoint.args[1], partial))
+    if is_const(partial, 1.0):
+        return adjoint
+    if is_const(partial, -1.0):
+        return apply("neg", adjoint)
+    if is_const(adjoint, 1.0):
+        return partial
+    if partial.op.name == "neg":
+        return apply("neg", times(adjoint, partial.args[0]))
+    if partial.op.name == "div" and is_const(partial.args[0], 1.0):
+        return apply("div", adjoint, partial.args[1])
+    return apply("mul", adjoint, partial)
+
+
+def multiple(count: int, x: Node) -> Node:
+    """count*x, as x*x sends back its adjoint twice; behind a branch it stays there."""
+    if count == 1:
+        return x
+    number = const(float(count), x.type.dtype)
+    return masked(x.args[0], apply("mul", number, x.args[1])) if is_masked(x) else apply("mul", number, x)
+
+
+def total(parts: Sequence[Node]) -> Node:
+    """The sum of adjoints; those that come out of branches stay behind the union of their conditions."""
+    if len(parts) == 1:
+        return parts[0]
+    parts = whole_again(parts)
+    if len(parts) == 1:
+        return parts[0]
+    if not all(map(is_masked, parts)):
+        return apply("add", *map(unpicked, parts))
+    groups: dict[Node, list[Node]] = {}
+    for p in parts:
+        groups.setdefault(p.args[0], []).append(p.args[1])
+    sums = both_ways({c: apply("add", *values) if len(values) > 1 else values[0] for c, values in groups.items()})
+    whole = [value if c is None else masked(c, value) for c, value in sums]
+    if len(whole) == 1:
+        return whole[0]
+    if any(c is None for c, _ in sums):
+        return apply("add", *map(unpicked, whole))
+    return masked(either([c for c, _ in sums if c is not None]), apply("add", *whole))
+
+
+def both_ways(sums: Mapping[Node, Node]) -> list[tuple[Node | None, Node]]:
+    """Pairs that differ in one condition, which one needs and the other excludes, as one: select(c, a, b)."""
+    found: dict[frozenset[Node], tuple[tuple[Node, ...], Node]] = {}
+    for condition, value in sums.items():
+        needs = tuple(operands(condition, "and"))
+        while (pair := opposite(needs, found)) is not None:
+            c, key = pair
+            _, other = found.pop(key)
+            value = apply("select", c.args[0], other, value) if c.op.name == "not" else apply("select", c, value, other)
+            needs = tuple(n for n in needs if n is not c)
+        key = frozenset(needs)
+        found[key] = (needs, apply("add", found[key][1], value) if key in found else value)
+    return [(joint(needs), value) for needs, value in found.values()]
+
+
+def opposite(needs: Sequence[Node], found: Mapping[frozenset[Node], object]) -> tuple[Node, frozenset[Node]] | None:
+    """One of several conditions, and the key of the same with its contrary."""
+    for c in needs:
+        contrary = c.args[0] if c.op.name == "not" else apply("not", c)
+        key = frozenset((*(n for n in needs if n is not c), contrary))
+        if key in found:
+            return c, key
+    return None
+
+
+def joint(needs: Sequence[Node]) -> Node | None:
+    """All of the conditions; None if there are none."""
+    return apply("and", *needs) if len(needs) > 1 else needs[0] if needs else None
+
+
+def either(conditions: Sequence[Node]) -> Node:
+    """One of the conditions; the places of several picks are counted in one array."""
+    counts = [c.args[1] for c in conditions if is_pick(c)]
+    rest = [c for c in conditions if not is_pick(c)]
+    if len(counts) > 1 and len({c.type for c in counts}) == 1:
+        rest, counts = [*rest, positive(apply("add", *counts))], []
+    rest += map(positive, counts)
+    return apply("or", *rest) if len(rest) > 1 else rest[0]
+
+
+# Entries that are picked
+
+
+def positive(count: Node) -> Node:
+    """Where a count is not 0."""
+    return apply("lt", const(0.0, count.type.dtype), count)
+
+
+def is_count(n: Node) -> bool:
+    """Whether a node says by ones in their places which entries were picked."""
+    return all(map(is_ones_in_places, operands(n, "add")))
+
+
+def is_ones_in_places(n: Node) -> bool:
+    """Whether a node puts ones in places, and has 0 elsewhere."""
+    values = n.args if n.op.name == "assemble" else n.args[:1]
+    return n.op.name in PLACING and all(is_const(v.args[0] if v.op.name == "broadcast" else v, 1.0) for v in values)
+
+
+def is_pick(condition: Node) -> bool:
+    """Whether a condition holds where entries were picked."""
+    return condition.op.name == "lt" and is_const(condition.args[0], 0.0) and is_count(condition.args[1])
+
+
+def whole_again(parts: Sequence[Node]) -> Sequence[Node]:
+    """Adjoints of picked entries that are all there are between them, under equal conditions, as one."""
+    groups: dict[frozenset[Node], list[tuple[Node, Node, Sequence[Node]]]] = {}
+    for p in parts:
+        needs = operands(p.args[0], "and") if is_masked(p) else []
+        picks = [c for c in needs if is_pick(c)]
+        if len(picks) == 1 and unpicked(masked(picks[0], p.args[1])) is p.args[1]:
+            rest = [c for c in needs if c is not picks[0]]
+            groups.setdefault(frozenset(rest), []).append((p, picks[0].args[1], rest))
+    found = list(parts)
+    for group in groups.values():
+        if len(group) > 1 and is_whole([count for _, count, _ in group]):
+            value, condition = apply("add", *(p.args[1] for p, *_ in group)), joint(group[0][2])
+            members = {p for p, *_ in group}
+            found = [p for p in found if p not in members]
+            found.append(value if condition is None else masked(condition, value))
+    return found
+
+
+def is_whole(counts: Sequence[Node]) -> bool:
+    """Whether the places that were picked, as far as the graph says which, are all of their shape between them.
+
+    >>> from gradcompile.ops.shape import Span
+    >>> from gradcompile.ir.types import ArrayType
+    >>> ones = apply("broadcast", const(1.0), params=(("n", 2), ()))
+    >>> left, right = (apply("assemble", ones, params=(("n", 4), ((None, Span(k, 2)),))) for k in (0, 2))
+    >>> is_whole([left]), is_whole([left, right])
+    (False, True)
+    """
+    found = [x for c in counts for x in operands(c, "add") if x.op.name == "assemble"]
+    indices = [index for x in found for index in x.params[1]]
+    shape = found[0].type.shape if found else ()
+    axes = [k for k in range(len(shape)) if any(index[k] is not None for index in indices)]
+    sizes = [shape[k] for k in axes]
+    if not indices or any(isinstance(d, str) for d in sizes) or prod(map(int, sizes)) > LARGEST:
+        return False
+    taken = np.zeros([int(d) for d in sizes], bool)
+    for index in indices:
+        places = [index[k] for k in axes]
+        if not any(isinstance(p, str) or (isinstance(p, Span) and p.bounds is None) for p in places):
+            taken[slices(tuple(places))] = True
+    return bool(taken.all())
+
+
+def unpicked(x: Node) -> Node:
+    """What was put in the places that were picked, without the condition: it is 0 elsewhere anyway."""
+    if not (is_masked(x) and is_pick(x.args[0])):
+        return x
+    count, value = x.args[0].args[1], x.args[1]
+    same = value.op is count.op and value.params == count.params
+    return value if same and (count.op.name == "assemble" or value.args[1:] == count.args[1:]) else x
+
+
+def is_cover(n: Node) -> bool:
+    """Whether a picking op leaves no entry out: in another order, or windows that touch."""
+    if n.op.name == "window":
+        return bool(n.params[2] == 1)
+    orders = ("iota", "argsort")
+    whole = n.type.shape == n.args[0].type.shape
+    return n.op.name == "gather" and whole and all((a.args[0] if a.op.name == "broadcast" else a).op.name in orders
+                                                   for a in n.args[1:])  # fmt: skip
+
+
+# Conditions along axes
+
+
+def bare(condition: Node) -> Node:
+    """A condition without what was done and undone again on its way: entries of what repeats it, say.
+
+    So equal conditions that came by different ways are one node.
+
+    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.types import ArrayType
+    >>> c = apply("lt", leaf("a", ArrayType(("n",))), const(1.0))
+    >>> rows = apply("broadcast", c, params=(("n", 3), (0,)))
+    >>> bare(apply("item", apply("not", apply("not", rows)), params=((None, 2),))) is c
+    True
+    """
+    base, at = stem(condition)
+    shape = condition.type.shape
+    return apply("broadcast", base, params=(shape, at)) if at and at != tuple(range(len(shape))) else base
+
+
+def stem(condition: Node) -> tuple[Node, tuple[int, ...]]:
+    """What a condition repeats, and which of its axes are those of that.
+
+    On the way down each axis of what is met is an axis of the condition or None, with a place, places or None for all.
+    """
+    axes: list[Any] = [(k, None) for k in range(len(condition.type.shape))]
+    x, negated = condition, False
+    doubtful: tuple[Node, list[Any], bool] | None = None  # before 0 < x, until x is 1 where something holds, else 0
+    while True:
+        if x.op.name == "broadcast":
+            axes = [axes[k] for k in places(x.params, len(x.args[0].type.shape))]
+        elif x.op.name == "item" and all(place is None for _, place in axes):
+            kept = iter(axes)
+            axes = [(next(kept)[0], k) if k is None or isinstance(k, Span) else (None, k) for k in x.params[0]]
+        elif x.op.name == "not" and doubtful is None:
+            negated = not negated
+        elif x.op.name == "lt" and doubtful is None and is_const(x.args[0], 0.0):
+            doubtful = x, axes, negated
+            x = x.args[1]
+            continue
+        elif doubtful is not None and is_masked(x) and is_const(x.args[1], 1.0):
+            doubtful = None
+        else:
+            break
+        x = x.args[0]
+    x, axes, negated = doubtful or (x, axes, negated)
+    if any(place is not None for _, place in axes):
+        x = apply("item", x, params=(tuple(place for _, place in axes),))
+    return apply("not", x) if negated else x, tuple(k for k, _ in axes if k is not None)
+
+
+def of_rows(condition: Node, n: Node) -> Node | None:
+    """A condition on what `item` picked as one on all of its argument; None where it differs along a span of places."""
+    shape, index = n.args[0].type.shape, n.params[0]
+    kept = [k for k, place in enumerate(index) if place is None or isinstance(place, Span)]
+    base, at = varying(condition, n.type.shape)
+    if any(index[kept[j]] is not None for j in at):
+        return None
+    return apply("broadcast", base, params=(shape, tuple(kept[j] for j in at)))
+
+
+def anywhere(condition: Node, shape: Shape, axes: Sequence[int], dtype: str) -> Node | None:
+    """Where a condition on entries of a shape holds somewhere along axes, which go; None if that is everywhere."""
+    if is_row_pick(condition, axes):
+        return None
+    kept = [k for k in range(len(shape)) if k not in axes]
+    base, at = varying(condition, shape)
+    if all(k in kept for k in at):
+        rest = tuple(shape[k] for k in kept)
+        where = tuple(kept.index(k) for k in at)
+        return base if base.type.shape == rest else apply("broadcast", base, params=(rest, where))
+    ones = condition.args[1] if is_pick(condition) else ones_where(condition, dtype)
+    return positive(apply("sum", expand(ones, shape), params=(tuple(axes),)))
+
+
+def varying(condition: Node, shape: Shape) -> tuple[Node, tuple[int, ...]]:
+    """What a condition repeats, and the axes of the shape along which it differs."""
+    whole = expand(condition, shape)
+    if whole.op.name != "broadcast":
+        return whole, tuple(range(len(shape)))
+    inner = whole.args[0]
+    return inner, places(whole.params, len(inner.type.shape))
+
+
+def is_row_pick(condition: Node, axes: Sequence[int]) -> bool:
+    """Whether one entry along axes is picked for each place of all others, as the right class of each sample is."""
+    if not is_pick(condition) or condition.args[1].op.name != "scatter_add":
+        return False
+    count = condition.args[1]
+    (first, lengths), indices = count.params, count.args[1:]
+    rows = [(i, d) for k, (i, d) in enumerate(zip(indices, lengths, strict=True)) if first + k not in axes]
+    inside = all(first <= k < first + len(indices) for k in axes)
+    return (
+        inside
+        and 0 not in indices[0].type.shape
+        and len(rows) == len(indices[0].type.shape)
+        and all(i.type.shape[k] == d and is_place(i, k) for k, (i, d) in enumerate(rows))
+    )
+
+
+def is_place(index: Node, axis: int) -> bool:
+    """Whether an index array holds the place of each entry along an axis."""
+    if index.op.name == "broadcast":
+        return index.args[0].op.name == "iota" and places(index.params, 1) == (axis,)
+    return index.op.name == "iota" and axis == 0
+
+
+def ones_where(condition: Node, dtype: str) -> Node:
+    """1 where a condition holds, else 0."""
+    return apply("select", condition, const(1.0, dtype), const(0.0, dtype))

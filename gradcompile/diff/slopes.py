@@ -1,0 +1,191 @@
+"""Slopes: where a derivative is infinite though the value is finite, and what 0 times it is.
+
+At 0 the square root of s rises infinitely fast, and 0 times that is NaN, where the derivative is 0 or known by
+convention. Three things are known from the graph:
+
+* A parameter whose factor is a 0 that no parameter changes, as u in (a*u)**v, has no part in the value: its derivative
+  is an exact 0, whatever comes from outside.
+* A root or power of what is never negative, as |x| or x**2 + y**2, has a minimum where that is 0. If there is a
+  derivative it is 0; if there is none, 0 is chosen, as for `abs`.
+* A square root of what vanishes with its own derivative, as x @ S @ x at 0, has the derivative 0, or a kink like that
+  of `abs`. So 0 times the slope of a square root is 0. This does not hold for a cube root: that of x**3 is x.
+
+Nothing of this hides an infinity: where a factor is not 0, it stays.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+
+from gradcompile.analysis.bounds import SMALL, lower_bounds
+from gradcompile.diff.masks import is_masked, masked, times
+from gradcompile.ir.core import Node, apply, const, is_const
+
+FEW = 16  # factors of a product that are looked at
+ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
+ALGEBRA = frozenset({"add", "neg", "mul", "div", "abs", "max", "min", "pow", "select"})  # below a root, looked through
+
+Power = tuple[Node, float]
+
+
+class Slopes:
+    """What is known of the partials of a graph, arguments first; `moving` are the nodes that parameters change."""
+
+    def __init__(self, order: Sequence[Node], moving: Set[Node]) -> None:
+        self.least = lower_bounds(order)
+        self.moving = moving
+        self._steep: dict[Node, int] = {}  # the nodes whose adjoint may be infinite, and how
+        for n in reversed(order):
+            if n in moving:
+                self._pass_on(n)
+
+    def _pass_on(self, n: Node) -> None:
+        """Enter how the adjoints of a node's arguments may be infinite."""
+        inherited = self._steep.get(n, 0)
+        if inherited == ROOT and n.op.partials is not None and n.op.name not in ALGEBRA:
+            inherited = ANY
+        for k, a in enumerate(n.args):
+            found = max(inherited, self._own(n, k))
+            if found and a in self.moving:
+                self._steep[a] = max(found, self._steep.get(a, 0))
+
+    def steep(self, n: Node) -> int:
+        """How the adjoint of a node may be infinite, 0 if it may not."""
+        return self._steep.get(n, 0)
+
+    def _own(self, n: Node, k: int) -> int:
+        """How the partial of a node by an argument may be infinite where its value is finite."""
+        place = n.op.steep
+        if place is None or k != 0 or self.at_minimum(n, k):
+            return 0
+        if place >= 0 and self.least[n.args[place]] >= SMALL:
+            return 0
+        if n.op.name == "cbrt":
+            return ANY
+        if n.op.name != "pow":
+            return ROOT
+        exponent = n.args[1]
+        if exponent.op.name != "const":
+            return ANY
+        return 0 if not 0 < exponent.value < 1 else ROOT if exponent.value >= 0.5 else ANY
+
+    def at_minimum(self, n: Node, k: int) -> bool:
+        """Whether a partial is infinite at most where the node is at its minimum, or of x*log(x) of such a minimum."""
+        place = n.op.steep
+        if place is None or place < 0 or k != 0 or not 0 <= self.least[n.args[place]] < SMALL:
+            return False
+        if n.op.name == "pow":
+            return n.args[1].op.name != "const" or 0 < n.args[1].value < 1
+        return n.op.name != "xlogy" or n.args[0] is n.args[1]
+
+    def off_minimum(self, n: Node) -> Node:
+        """The condition under which a node that has a minimum where its argument is 0 is not there."""
+        s = n.args[n.op.steep or 0]
+        zero = const(0.0, s.type.dtype)
+        positive = apply("ne", s, zero)
+        if n.op.name != "pow" or n.args[1].op.name == "const":
+            return positive
+        return apply("or", positive, apply("lt", n.args[1], const(0.0, n.args[1].type.dtype)))
+
+    def sent(self, n: Node, k: int, adjoint: Node, partial: Node) -> Node:
+        """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times infinity."""
+        if self.at_minimum(n, k):
+            partial = masked(self.off_minimum(n), partial)
+        return self.times(adjoint, partial, self.steep(n))
+
+    def times(self, adjoint: Node, partial: Node, steep: int) -> Node:
+        """adjoint * partial, where the adjoint may be infinite: 0 where the partial is for a reason that is known."""
+        if not steep or is_const(partial):
+            return times(adjoint, partial)
+        if is_masked(partial):
+            return masked(partial.args[0], self.times(adjoint, partial.args[1], steep))
+        if is_masked(adjoint):
+            return masked(adjoint.args[0], self.times(adjoint.args[1], partial, steep))
+        still, others = self.vanishing(partial)
+        product = times(adjoint, partial)
+        if others and steep == ROOT:
+            product = unless_zero(partial, product)
+        for factor in still:
+            product = masked(apply("ne", factor, const(0.0, factor.type.dtype)), product)
+        return product
+
+    def to_bases(self, n: Node, adjoint: Node, bases: Sequence[Power]) -> list[tuple[Node, Node | None]]:
+        """What goes from v = x/y to each base of y = b**k*...: -k*v/b, which is in range where x/y**2 is not."""
+        found: list[tuple[Node, Node | None]] = []
+        for base, k in bases:
+            ratio = apply("div", n, base)
+            partial = ratio if k == 1.0 else apply("mul", const(k, n.type.dtype), ratio)
+            found.append((base, self.times(adjoint, apply("neg", partial), self.steep(n))))
+        return found
+
+    def vanishing(self, partial: Node) -> tuple[list[Node], bool]:
+        """The factors of a partial that no parameter changes, and whether there are others that may be 0."""
+        still, others, pending = list[Node](), False, [partial]
+        for _ in range(FEW):
+            if not pending:
+                break
+            p = pending.pop()
+            if p.op.name == "neg":
+                pending.append(p.args[0])
+            elif p.op.name == "mul":
+                pending += p.args
+            elif p.op.name == "div":
+                pending.append(p.args[0])
+            elif self._is_still(p):
+                still += [] if p.op.name == "const" else [p]
+            else:
+                others = others or not is_step(p)
+        return still, others or bool(pending)
+
+    def _is_still(self, p: Node) -> bool:
+        """Whether no parameter changes a node; one that is new, as partials are, is looked at by its arguments."""
+        pending = [p]
+        for _ in range(FEW):
+            if not pending:
+                return True
+            p = pending.pop()
+            if p in self.moving:
+                return False
+            pending += () if p in self.least else p.args
+        return False
+
+
+def is_step(p: Node) -> bool:
+    """Whether a partial is one of two numbers, neither of them 0."""
+    return p.op.name == "select" and all(a.op.name == "const" and a.value != 0 for a in p.args[1:])
+
+
+def unless_zero(factor: Node, product: Node) -> Node:
+    """The product, and 0 where this factor of it is 0, even if the other is infinite.
+
+    A later infinite factor makes this NaN, unlike select(c, x, 0), which stands for a branch that was not taken.
+    """
+    zero = const(0.0, factor.type.dtype)
+    return apply("select", apply("eq", factor, zero), const(0.0, product.type.dtype), product)
+
+
+def powers(order: Sequence[Node]) -> dict[Node, list[Power]]:
+    """The nodes that are products with powers, c*x**k*y**m..., as bases and exponents; products of few bases alone."""
+    found: dict[Node, list[Power]] = {}
+    for n in order:
+        parts = power_parts(n, found)
+        if parts is not None and len(parts) <= FEW:
+            found[n] = parts
+    return {n: parts for n, parts in found.items() if any(k != 1.0 for _, k in parts)}
+
+
+def power_parts(n: Node, found: Mapping[Node, list[Power]]) -> list[Power] | None:
+    """Bases and exponents of a power, a root, or a product of such; None for any other node."""
+    if n.op.name == "sqrt":
+        return [(n.args[0], 0.5)]
+    if n.op.name == "cbrt":
+        return [(n.args[0], 1 / 3)]
+    if n.op.name == "pow" and n.args[1].op.name == "const":
+        return [(n.args[0], float(n.args[1].value))]
+    if n.op.name == "neg":
+        return found.get(n.args[0])
+    if n.op.name != "mul":
+        return None
+    exponents: dict[Node, float] = {}
+    for a in n.args:
+        for base, k in [] if is_const(a) else found.get(a, [(a, 1.0)]):
+            exponents[base] = exponents.get(base, 0.0) + k
+    return list(exponents.items())

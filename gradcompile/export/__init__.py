@@ -1,0 +1,1 @@
+"""A compiled function as a file of its own."""

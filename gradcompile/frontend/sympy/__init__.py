@@ -1,0 +1,1 @@
+"""SymPy in and out: scalars, matrices, index notation."""

@@ -1,0 +1,255 @@
+"""SymPy to graph: a loss is walked once, without recursion, and its arguments are matched with what it contains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sympy
+
+from gradcompile.collector import collector_paused
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend.sympy import arguments
+from gradcompile.frontend.sympy import indexed as index
+from gradcompile.frontend.sympy.arguments import Slot
+from gradcompile.frontend.sympy.matrices import named_nodes, plan, scalar_of
+from gradcompile.frontend.sympy.scalars import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
+from gradcompile.ir.core import Node, apply
+from gradcompile.ir.graph import topological
+from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.signature.names import Namer, is_small, text
+
+__all__ = ["Argument", "Problem", "Tape", "convert", "read"]
+
+
+class Tape:
+    """The distinct subexpressions of a loss, parts before wholes, each with what builds its node."""
+
+    def __init__(self, named: Mapping[Any, Any]) -> None:
+        self.named = named
+        self.steps: list[tuple[Any, Plan, tuple[int, ...]]] = []
+        self.atoms: dict[Any, None] = {}
+        self.lengths: set[Any] = set()  # of symbols
+        self.whole: set[Any] = set()  # arrays that are used whole, beside MatrixSymbols
+        self._indices: set[Any] = set()  # of sums
+        self._place: dict[int, int] = {}
+
+    def add(self, root: Any) -> int:
+        """Walk an expression; the position of its step. Known by identity: comparing large expressions is slow."""
+        stack = [] if id(root) in self._place else [self._frame(root)]
+        while stack:
+            expr, how, parts = stack[-1]
+            part = next((p for p in parts if id(p) not in self._place), None)
+            if part is not None:
+                stack.append(self._frame(part))
+                continue
+            stack.pop()
+            self._place[id(expr)] = len(self.steps)
+            self.steps.append((expr, how, tuple(self._place[id(p)] for p in how.parts)))
+        outside = next((i for i in self._indices if i in self.atoms and i not in self.named), None)
+        if outside is not None:
+            raise index.stray(outside, root)
+        return self._place[id(root)]
+
+    def _frame(self, expr: Any) -> tuple[Any, Plan, Any]:
+        if isinstance(expr, index.SUMS):
+            self._indices.update(i for i, _, _ in index.limits(expr))
+        how = plan(expr, self.named)
+        if how.atom is not None:
+            self.atoms.setdefault(how.atom)
+        return expr, how, iter(how.parts)
+
+    @property
+    def arrays(self) -> bool:
+        """Whether there are matrices among the parts, be they of symbols."""
+        return any(expr.is_Matrix for expr, _, _ in self.steps)
+
+    def settle(self, slots: Sequence[Slot]) -> None:
+        """Give every array its shape."""
+        arguments.settle_shapes(slots, self.atoms)
+
+    def build(self, context: Context) -> list[Node]:
+        """A node for each step."""
+        nodes: list[Node] = []
+        for _, how, parts in self.steps:
+            nodes.append(how.build(context, *(nodes[p] for p in parts)))
+        return nodes
+
+
+AnyTape = Tape | index.IndexTape
+
+
+def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = "float64") -> list[Node]:
+    """The graph of expressions whose symbols have nodes already.
+
+    >>> from gradcompile.ir.core import leaf
+    >>> x = sympy.Symbol("x")
+    >>> convert([sympy.sin(x)], {x: leaf("x")})
+    [<sin float64[]>]
+    """
+    tape = Tape(atoms)
+    places = [tape.add(e) for e in expressions]
+    missing = next((a for a in tape.atoms if a not in atoms), None)
+    if missing is not None:
+        raise ExpressionError(
+            f"{missing} stands for nothing here; write the expression by {', '.join(map(str, atoms))}"
+        )
+    nodes = tape.build(Context(dtype, atoms))
+    return [nodes[p] for p in places]
+
+
+@collector_paused()
+def read(
+    loss: Any,
+    params: Any,
+    *,
+    inputs: Any = None,
+    data: Any = (),
+    reduce: str | None = "mean",
+    dtype: str = "float64",
+    allow_unused: bool = False,
+) -> Problem:
+    """Read a loss and its arguments as `compile_grad` takes them.
+
+    The value is a scalar, reduced over the samples where `data` is given (`reduce` None leaves one value a sample). A
+    loss that is a scalar by its own `mean` or `total` is left alone.
+
+    Raises ExpressionError for what can't be compiled, ArgumentError and ArgumentTypeError for arguments that don't
+    fit the loss or each other.
+
+    >>> w, x, y = sympy.symbols("w x y")
+    >>> problem = read((w*x - y)**2, [w])
+    >>> [a.name for a in (*problem.params, *problem.inputs)], problem.primal, problem.formula
+    (['w', 'x', 'y'], <mul float64[]>, '(w*x - y)**2')
+    """
+    if reduce not in ("mean", "sum", None) or dtype not in ("float64", "float32"):
+        raise ArgumentError(
+            f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'"
+        )
+    expr = scalar(loss)
+    try:
+        tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+    except ComplexError:
+        expr = real_form(expr)
+        tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+    built = arguments.build(slots, Namer(), dtype)
+    entries = [e for a in built for e in arguments.elements(a)]
+    symbols = {node: symbol for node, symbol, _ in entries}
+    atoms = {symbol: node for node, symbol in symbols.items()} | named_nodes(tape.atoms, slots, built)
+    samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
+    value = scalar_of(tape.build(Context(dtype, atoms, samples))[-1], expr, slots, built)
+    given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
+    return Problem(
+        reduced(value, expr, reduce, samples),
+        tuple(given),
+        tuple(built[len(given) :]),
+        bare,
+        {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
+        text(expr),
+        symbols,
+        arrays=tape.arrays or any(s.whole for s in slots),
+    )
+
+
+def real_form(expr: Any) -> Any:
+    """A small expression with I in it as one without, of real symbols; as it is if that can't be."""
+    new = real_part(expr) if is_small(expr, RESOLVED) else expr
+    return expr if new.has(sympy.I, sympy.re, sympy.im) else new
+
+
+def scalar(loss: Any) -> Any:
+    """The loss as a SymPy expression; ExpressionError for what is not one number."""
+    if isinstance(loss, str):
+        raise ArgumentTypeError(
+            f"the loss is text, {text(loss, 60)!r}; give a SymPy expression, as in (w*x - y)**2 of sympy.symbols"
+        )
+    if isinstance(loss, int | float) and not isinstance(loss, bool):
+        return sympy.sympify(loss)
+    if isinstance(loss, sympy.MatrixBase) and loss.shape == (1, 1):
+        return scalar(loss[0, 0])
+    if isinstance(loss, sympy.MatrixBase):
+        raise ExpressionError(
+            f"the loss is {text(loss)}; a loss is a scalar: pick an entry, as in m[0, 0], or add the entries up"
+        )
+    if isinstance(loss, sympy.logic.boolalg.Boolean) and not isinstance(loss, sympy.Symbol | sympy.ITE):
+        raise ExpressionError(
+            f"the loss is the condition {text(loss)}; a loss is a number: write where(condition, 1, 0)"
+        )
+    if not isinstance(loss, sympy.Basic):
+        raise ArgumentTypeError(
+            f"the loss is a {type(loss).__name__}; give one scalar SymPy expression, as in sum(terms)"
+        )
+    return loss
+
+
+def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -> tuple[AnyTape, list[Slot], bool]:
+    """The loss as a tape and its arguments, parameters first, checked against each other."""
+    given, bare = arguments.slots(params, "params", "p")
+    columns, _ = arguments.slots(data, "data", "data")
+    others = [] if inputs is None else arguments.slots(inputs, "inputs", "input")[0]
+    order = arguments.merged(columns, others, inputs is not None)
+    slots = [*given, *order]
+    arguments.check_distinct(slots)
+    named = {symbol: s for s in slots for symbol in s.symbols}
+    bases = {s.base for s in slots if s.base is not None}
+    tape = taped(expr, named, bool(columns))
+    arguments.check_bases([*bases, *arguments.bases_in(tape.atoms)])
+    dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
+    arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
+    rest = arguments.free(tape.atoms, {*named, *bases, *dims})
+    if rest and inputs is not None:
+        names = ", ".join(s.wish for s in rest)
+        raise ArgumentError(
+            f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs="
+        )
+    check_used(slots, tape, allow_unused)
+    tape.settle([*slots, *rest])
+    return tape, [*slots, *rest], bare
+
+
+def taped(expr: Any, named: Mapping[Any, Slot], sampled: bool) -> AnyTape:
+    """The loss as a tape; a large sum over several indices as arrays, if they can hold it, else written out."""
+    count = 0 if (indexed := index.applies(expr)) else index.nested_terms(expr)
+    tape: AnyTape = index.IndexTape(named) if indexed or (count >= index.NESTED and not sampled) else Tape(named)
+    try:
+        tape.add(expr)
+    except ExpressionError:
+        if indexed or count < index.NESTED or sampled or count > UNROLLED:
+            raise
+        tape = Tape(named)
+        tape.add(expr)
+    return tape
+
+
+def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None:
+    """Every parameter and every data entry is in the loss."""
+    bases = arguments.bases_in(tape.atoms)
+    whole = {a for a in tape.atoms if isinstance(a, sympy.MatrixSymbol)} | tape.whole
+    for s in slots:
+        used = s.base in bases if s.base is not None else any(
+            symbol in tape.atoms or arguments.base_of(symbol) in whole for symbol in s.symbols)  # fmt: skip
+        if s.base is not None and not used and s.shape is None:
+            raise ArgumentError(
+                f"the loss does not contain {s.base}, so its shape is unknown; leave it out, or give it a shape"
+            )
+        if used or allow_unused or s.role == "inputs":
+            continue
+        kind = "parameter" if s.role == "params" else "data symbol"
+        raise ArgumentError(
+            f"the loss does not contain the {kind} {s.wish}; leave it out of {s.role}, or pass allow_unused=True"
+        )
+
+
+def is_the_same_for_all(value: Node) -> bool:
+    """Whether a number has nothing to do with the samples: it is none of their sums or means, nor their count."""
+    return not any(per_sample(n) or n.op.name == "size" for n in topological([value]))
+
+
+def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:
+    """The value, reduced over the samples if it has one entry each, as it has where it does not depend on the data."""
+    if value.type.dtype == "bool":
+        raise ExpressionError(f"the loss {text(expr)} is a condition; a loss is a number: write where(condition, 1, 0)")
+    if reduce != "mean" and samples is not None and not value.type.shape and is_the_same_for_all(value):
+        value = apply("broadcast", value, params=(("n",),))
+    if reduce is None or not per_sample(value):
+        return value
+    summed = apply("sum", value, params=((0,),))
+    return apply("div", summed, apply("size", samples or value, params=(0,))) if reduce == "mean" else summed

@@ -1,0 +1,1 @@
+"""The graph: records of ops, interned nodes, types, and the walks over them."""

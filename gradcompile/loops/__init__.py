@@ -1,0 +1,1 @@
+"""Loop IR, and the Python text that is printed from it."""

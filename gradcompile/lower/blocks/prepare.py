@@ -1,0 +1,239 @@
+"""Rewriting before arrays are lowered: every op in the form in which it costs least as loops or as a matrix product."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from gradcompile.frontend.arrays.places import nothing
+from gradcompile.frontend.arrays.shapes import with_axes
+from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.graph import rebuild
+from gradcompile.ir.types import Dim, Shape
+from gradcompile.lower.memory.entries import from_end
+from gradcompile.ops.contract import spread
+from gradcompile.ops.scan import packed, parts, rebodied, results_of, typed
+from gradcompile.ops.shape import Index, places
+
+CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
+FEW = 4  # entries up to which a sum has no loop
+SMALL = 32  # products up to which a contraction is a loop where others would be many matrix products
+
+
+def prepared(roots: Sequence[Node]) -> list[Node]:
+    """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
+    roots = rebuild(roots, lambda n: gathered_again(n) if n.op.name == "sum" else n)
+    roots = rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
+    return rebuild(roots, lambda n: packed(results_of(n), n) if n.op.name == "scan" else n)
+
+
+def gathered_again(n: Node) -> Node:
+    """The sum of scattered entries over the axis they were scattered along is the entries."""
+    x = n.args[0]
+    if x.op.name != "scatter_add":
+        return n
+    (axis, lengths), (g, *index) = x.params, x.args
+    k = picked(index, lengths)
+    return g if k is not None and n.params[0] == (axis + k,) else n
+
+
+# Entries picked along an axis
+
+
+def along(index: Node) -> int | None:
+    """The axis along which an index array is 0, 1, 2, ...; None if it is something else."""
+    if index.op.name == "iota":
+        return 0
+    if index.op.name == "broadcast" and index.args[0].op.name == "iota":
+        return places(index.params, 1)[0]
+    return None
+
+
+def picked(index: Sequence[Node], lengths: Shape) -> int | None:
+    """Which of the index arrays is data, if all others say that every entry is taken from its own place; else None."""
+    axes = [along(i) for i in index]
+    data = [k for k, axis in enumerate(axes) if axis is None]
+    rest = [axis for axis in axes if axis is not None]
+    if len(data) != 1 or rest != list(range(len(index[0].type.shape))):
+        return None
+    own = [d for k, d in enumerate(lengths) if k != data[0]]
+    length = lengths[data[0]]
+    fits = list(index[0].type.shape) == own and isinstance(length, int) and 0 < length <= CLASSES
+    return data[0] if fits and rest else None
+
+
+def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
+    """Where along an axis of a shape an index array, of the shape's axes around it, is; place: of the axis in it."""
+    length = shape[place]
+    right = from_end(index, index, const(int(length), "int64"))
+    count = len(index.type.shape)
+    at = tuple(axis + k for k in range(count + 1) if axis + k != place)
+    counted = apply("broadcast", apply("iota", params=(length,)), params=(shape, (place,)))
+    return apply("eq", apply("broadcast", right, params=(shape, at)), counted)
+
+
+def within(index: Node, length: Dim) -> Node:
+    """Where an index is inside an axis of known length, counted from either end."""
+    low, high = (const(k * int(length), "int64") for k in (-1, 1))
+    return apply("and", apply("le", low, index), apply("lt", index, high))
+
+
+def gathered(n: Node) -> Node:
+    """x[i, t[i]] as the sum of x over the classes with all but one left out."""
+    (axis,), (x, *index) = n.params, n.args
+    k = picked(index, x.type.shape[axis : axis + len(index)])
+    if k is None:
+        return n
+    here = chosen(index[k], x.type.shape, axis, axis + k)
+    found = apply("sum", apply("select", here, x, const(0.0, x.type.dtype)), params=((axis + k,),))
+    inside, behind = within(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
+    return apply("select", with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
+
+
+def scattered(n: Node) -> Node:
+    """Zeros with g[i] at [i, t[i]] as a choice at every place."""
+    (axis, lengths), (g, *index) = n.params, n.args
+    k = picked(index, lengths)
+    if k is None:
+        return n
+    shape = n.type.shape
+    here = chosen(index[k], shape, axis, axis + k)
+    at = tuple(j for j in range(len(shape)) if j != axis + k)
+    return apply("select", here, apply("broadcast", g, params=(shape, at)), const(0.0, g.type.dtype))
+
+
+# Sums
+
+
+def short(n: Node) -> Node:
+    """A sum of a few entries as such, made where it is read, without memory or a loop; any other node as it is."""
+    if n.op.name != "sum":
+        return n
+    (axes,), (x,) = n.params, n.args
+    lengths = [d for k in axes if isinstance(d := x.type.shape[k], int)]
+    if len(lengths) < len(axes) or not 0 < math.prod(lengths) <= FEW:
+        return n
+    places = (dict(zip(axes, at, strict=True)) for at in itertools.product(*map(range, lengths)))
+    axis = range(len(x.type.shape))
+    terms = [apply("item", x, params=(tuple(at.get(k) for k in axis),)) for at in places]
+    return apply("add", *terms) if len(terms) > 1 else terms[0]
+
+
+# Contractions
+
+
+def sizes(n: Node) -> dict[int, Dim]:
+    """The dimension of each label of a contraction."""
+    pairs = zip(n.args, n.params, strict=False)
+    return {label: d for a, labels in pairs for label, d in zip(labels, a.type.shape, strict=True)}
+
+
+def without(x: Node, own: Sequence[int], lost: set[int]) -> tuple[Node, list[int]]:
+    """An operand and its labels without those whose axes have one entry and are to go."""
+    kept = [label for label in own if label not in lost]
+    index = tuple(0 if label in lost else None for label in own)
+    return (x if kept == list(own) else apply("item", x, params=(index,))), kept
+
+
+def as_loops(n: Node) -> Node:
+    """A contraction as products that are summed one by one; along an axis of one entry there is nothing to sum."""
+    la, lb, result = n.params
+    size = sizes(n)
+    lost = {label for label in size if label not in result and size[label] == 1}
+    summed = [label for label in size if label not in result and label not in lost]
+    labels = (*result, *summed)
+    shape = tuple(size[label] for label in labels)
+    left, right = (without(x, own, lost) for x, own in zip(n.args, (la, lb), strict=True))
+    product = apply("mul", spread(*left, labels, shape), spread(*right, labels, shape))
+    return apply("sum", product, params=(tuple(range(len(result), len(labels))),)) if summed else product
+
+
+def contraction(n: Node) -> Node:
+    """Outer and inner products, and many small ones, as loops."""
+    la, lb, result = n.params
+    summed = [label for label in la if label not in result]
+    rows, columns = ([k for k in own if k in result and k not in other] for own, other in ((la, lb), (lb, la)))
+    size = sizes(n)
+    if all(size[label] == 1 for label in summed) or not (rows or columns):
+        return short(as_loops(n))
+    work: Dim = 1
+    for label in (*summed, *rows, *columns):
+        d = size[label]
+        work = work * d if isinstance(d, int) and isinstance(work, int) else "many"
+    batch = [k for k in la if k in lb and k in result]
+    return short(as_loops(n)) if batch and isinstance(work, int) and work <= SMALL else n
+
+
+# Integers
+
+
+def whole(n: Node) -> Node:
+    """An op of integers, whose text is for floats, as choices."""
+    if n.type.dtype != "int64":
+        return n
+    zero = const(0, "int64")
+    if n.op.name in ("max", "min"):
+        x, y = n.args
+        return apply("select", apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
+    (x,) = n.args
+    if n.op.name == "abs":
+        return apply("select", apply("lt", x, zero), apply("neg", x), x)
+    sign = apply("cast", apply("lt", zero, x), params=("int64",))
+    return apply("select", apply("lt", x, zero), const(-1, "int64"), sign)
+
+
+# Orders
+
+
+def order(n: Node) -> Node:
+    """The order of entries along an axis as that along the last one, where they are neighbours."""
+    (axis,), (x,) = n.params, n.args
+    last = len(x.type.shape) - 1
+    if axis == last:
+        return n
+    turn = (*(k for k in range(last + 1) if k != axis), axis)
+    back = tuple(turn.index(k) for k in range(last + 1))
+    return apply("transpose", apply("argsort", apply("transpose", x, params=(turn,)), params=(last,)), params=(back,))
+
+
+# Arrays put together
+
+
+def added(n: Node) -> Node:
+    """A sum of arrays that are each zero but for a part, as one array of all parts."""
+    parts = [a for a in n.args if a.op.name == "assemble" and a.type.shape == n.type.shape]
+    if len(parts) < 2:
+        return n
+    values = [v for a in parts for v in a.args]
+    indices: tuple[Index, ...] = tuple(index for a in parts for index in a.params[1])
+    whole = apply("assemble", *values, params=(n.type.shape, indices))
+    rest = [a for a in n.args if a not in parts]
+    return apply("add", whole, *rest) if rest else whole
+
+
+def inside(n: Node) -> Node:
+    """A scan with its body prepared."""
+    return rebodied(n, prepared)
+
+
+def result(n: Node) -> Node:
+    """A part of a scan's vector as the result that it is."""
+    (x,) = n.args
+    found = parts(x.params[0]) if x.op.name == "scan" else []
+    same = [k for k, part in enumerate(found) if n.params[0] == (part.span,)]
+    return typed(results_of(x)[same[0]], n.type) if same else n
+
+
+def reshaped(n: Node) -> Node:
+    """A reshape of nothing is any array of that shape: axes of no entries tell nothing of their places.
+
+    One of a scan's result, which was a part of a vector, is that result.
+    """
+    if 0 in n.type.shape:
+        return apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
+    (x,) = n.args
+    return typed(x.args[0], n.type) if x.op.name == "reshape" and x.args[0].op.name == "scanned" else n
+
+
+RULES = {"add": added, "argsort": order, "dot": contraction, "gather": gathered, "item": result, "reshape": reshaped,
+         "scan": inside, "scatter_add": scattered, "sum": short,
+         **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip

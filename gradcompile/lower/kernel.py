@@ -1,0 +1,46 @@
+"""From a program over arrays to its functions: a kernel that computes all, or passes over blocks and what follows."""
+
+from collections.abc import Mapping
+
+from gradcompile.ir.types import LARGEST, Dim, names_in
+from gradcompile.loops.ir import Function
+from gradcompile.lower.blocks.plan import plan
+from gradcompile.lower.blocks.prepare import prepared
+from gradcompile.lower.function import Writer
+from gradcompile.lower.memory.storage import bounded
+from gradcompile.lower.nests.naming import ArrayNaming
+from gradcompile.lower.passes import PassWriter
+from gradcompile.lower.program import Naming, Program
+
+
+def dims_of(program: Program) -> frozenset[str]:
+    """The names of dimensions in a program."""
+    return frozenset(name for n in program.order for d in n.type.shape for name in names_in(d))
+
+
+def lower_arrays(
+    program: Program, naming: Naming
+) -> tuple[list[Function], Mapping[str, tuple[float | int | str, ...] | int]]:
+    """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
+    known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
+    new = prepared([program.value, *program.gradients, *known])
+    roots = new[: len(new) - len(known)]
+    origin = dict(zip(new[len(roots) :], known, strict=True))
+    guarded = {n: o for n, o in origin.items() if o.op.name == "gather" and n.op.name == "select"}
+    origin |= {n.args[1]: o for n, o in guarded.items() if n.args[1] not in origin}  # the entries, outside NaN
+    own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
+    found = plan(roots, {a.leaf for a in program.inputs})
+    if found is None:
+        writer = Writer(program, own, roots)
+        writer.whole()
+        return writer.functions, own.tables | counted(own, {})
+    passes = PassWriter(program, own, roots, plan=found)
+    passes.run()
+    return passes.functions, own.tables | passes.constants | counted(own, {found.block: passes.constants["BLOCK"]})
+
+
+def counted(naming: ArrayNaming, bound: Mapping[str, Dim]) -> dict[str, tuple[Dim, ...]]:
+    """The lengths that BLAS is given, as far as they may be too large for it; bound: what a dimension is at most."""
+    dims = dict.fromkeys(bounded(d, bound) for d in naming.counted)
+    found = tuple(d for d in dims if isinstance(d, str) or d > LARGEST)
+    return {"COUNTED": found} if found else {}

@@ -1,0 +1,1 @@
+"""Where arrays stand, and how their entries are read and written."""

@@ -1,0 +1,1 @@
+"""Nests of loops over elementwise work, and the order of what is written."""

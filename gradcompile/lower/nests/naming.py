@@ -1,0 +1,132 @@
+"""Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
+
+import re
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+import numpy as np
+
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import Dim
+from gradcompile.lower.memory.layout import MOVED
+from gradcompile.lower.program import Naming
+
+LOOPS = "ijklpqrsuv"
+
+
+# What arrays are called by the op that makes them, where nothing better offers itself.
+ARRAYS = {"dot": "product", "amax": "peak", "neg": "negative", "broadcast": "repeated", "item": "part",
+          "reshape": "reshaped", "transpose": "turned", "window": "windows", "gather": "picked", "sum": "summed",
+          "scatter_add": "scattered", "assemble": "joined", "overlap": "overlapping", "cumsum": "running_sum",
+          "argmax": "place", "argsort": "order", "stop_gradient": "fixed", "table": "numbers"}  # fmt: skip
+LONGEST = 20  # characters of a name that is made of others
+MOVES = MOVED | {"stop_gradient"}
+OPERATORS = ("add", "mul", "neg", "div", "select", "gather")  # what a function of arrays ends in that is no op itself
+
+
+def caller(formula: str) -> str:
+    """The function that a formula is a call of; empty if it is none.
+
+    >>> caller("relu(X @ W + b)"), caller("relu(X) @ (W + b)"), caller("x + relu(y)")
+    ('relu', '', '')
+    """
+    name, _, rest = formula.partition("(")
+    depths = list(accumulate({"(": 1, ")": -1}.get(c, 0) for c in rest))
+    return name if name.isidentifier() and -1 in depths and depths.index(-1) == len(rest) - 1 else ""
+
+
+@dataclass(slots=True)
+class ArrayNaming(Naming):
+    """Names for one function, beside those of the module.
+
+    loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. counted:
+    lengths and distances of rows that BLAS is given. dims: names of dimensions. origin: the node of the program that a
+    node of blocks, or a prepared one, is part of. spoken_of: what the reader knows a node of the program by, a part of
+    it perhaps: both may stand in one function.
+    """
+
+    loops: dict[int, str] = field(default_factory=dict)
+    tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
+    counted: dict[Dim, None] = field(default_factory=dict)
+    dims: frozenset[str] = frozenset()
+    origin: dict[Node, Node] = field(default_factory=dict)
+    spoken_of: dict[Node, str] = field(default_factory=dict)
+
+    def wish(self, n: Node) -> str:
+        """What a person would call the value, or what it is a part of."""
+        n0 = self.origin.get(n, n)
+        if n0 in self.program.names:
+            return self.program.names[n0]
+        primal = self.program.adjoint_of.get(n0)
+        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+
+    def name(self, n: Node) -> str:
+        """The identifier of a node, by which what it is a part of is known from here on."""
+        name = Naming.name(self, n)
+        self.spoken_of.setdefault(self.origin.get(n, n), name)
+        return name
+
+    def plain_wish(self, n: Node) -> str:
+        """What the value is called by what computes it: the function that its formula calls, or the op."""
+        origin = self.origin.get(n, n)
+        texts = [self.spoken(a) for a in n.args]
+        if n.op.name == "scanned":
+            loop, k = n.params
+            return "last" if k < len(loop.finals) else "stacked" if k < len(loop.finals) + len(loop.ys) else "summed"
+        if n.op.name == "dot" and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
+            return "_".join(texts)
+        if n.op.name == "select" and n.type.dtype == "int64":
+            return "place"
+        called = caller(self.program.comments.get(origin, ""))
+        if n.op.name in OPERATORS and called not in ("", "where", "mean"):
+            return called
+        if source := self.moved(n):
+            return re.sub(r"_\d+$", "", source)  # it gets a number of its own
+        wish = Naming.plain_wish(self, n)
+        return ARRAYS.get(origin.op.name, wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
+
+    def moved(self, n: Node) -> str:
+        """What the reader knows the array by whose entries these are at other places; empty if they are computed."""
+        while n.op.name in MOVES and not self.spoken(n.args[0]):
+            n = n.args[0]
+        return self.spoken(n.args[0]) if n.op.name in MOVES else ""
+
+    def spoken(self, n: Node) -> str:
+        """What the reader knows a value by, or what it is a part of."""
+        origin = self.origin.get(n, n)
+        return Naming.spoken(self, n) or Naming.spoken(self, origin) or self.spoken_of.get(origin, "")
+
+    def comment(self, n: Node) -> str:
+        """What a line says of its value, or of what it is a part of."""
+        return Naming.comment(self, self.origin.get(n, n))
+
+    def scope(self) -> "ArrayNaming":
+        """Names for one function, or for another try at the same: its own, beside those that there are."""
+        return replace(self, fresh=self.fresh.copy(), known={}, spoken_of={}, numbers={}, loops={})
+
+    def inside(self) -> "ArrayNaming":
+        """Names for the body of a loop in the same function, each of them new.
+
+        Bodies share nodes with each other and with those in them, as their leaves are called alike, but not values.
+        """
+        return replace(self, known={})
+
+    def loop(self, height: int) -> str:
+        """The variable of a loop, counted from the innermost."""
+        if height not in self.loops:
+            wish = LOOPS[height]
+            self.loops[height] = wish if wish == "i" and wish not in self.dims else self.fresh(wish)
+        return self.loops[height]
+
+    def table(self, n: Node) -> str:
+        """The module constant that holds the numbers of a table."""
+        entries = n.params[0].array().ravel()
+        values = tuple((entries if n.type.dtype.startswith("float") else entries.astype(np.int64)).tolist())
+        for name, known in self.tables.items():
+            if repr(known) == repr(values):
+                return name
+        name = self.fresh("TABLE")
+        while name in self.tables:  # one of another function's, whose names are not known here
+            name = self.fresh("TABLE")
+        self.tables[name] = values
+        return name

@@ -1,0 +1,265 @@
+"""Tasks: what the loops of a nest do at each place, and the lines that this takes.
+
+A *space* is what loops run over: a variable and a length for each. A *place* is an index for each axis of an array, in
+terms of these variables. A *task* computes one scalar at each point of a space and brings it to a place of an array:
+it writes it there, or adds it, or keeps the larger. All tasks of one nest have the same space.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import Dim
+from gradcompile.loops.ir import Line
+from gradcompile.lower.memory.entries import Memory, Place
+from gradcompile.lower.memory.texts import listed, text_of
+
+if TYPE_CHECKING:
+    from gradcompile.lower.nests.nests import Nest
+
+LEAST = '-float("inf")'  # what a maximum starts from
+START = {"sum": "0.0", "amax": LEAST}  # of what is gathered, from several blocks as well
+PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "largest")}  # what lanes gather, and what brings them together
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a nest loops over: for each loop from the outermost its variable and its length.
+
+    lanes: whether the innermost loop's turns are independent of each other.
+    """
+
+    loops: tuple[tuple[str, Dim], ...]
+    lanes: bool = True
+
+    @property
+    def innermost(self) -> str:
+        """The variable of the innermost loop."""
+        return self.loops[-1][0]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a root goes: an array of the caller; add: to what is there, where a maximum keeps the larger."""
+
+    node: Node
+    memory: Memory
+    add: bool = False
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """An array that a task writes to, or adds to what was there before all stages; comment: of the line that does.
+
+    A task that finds the largest keeps the larger instead of adding.
+    """
+
+    memory: Memory
+    add: bool = False
+    comment: str = ""
+
+
+@dataclass(kw_only=True)
+class Task(ABC):
+    """What is done at each point of a space.
+
+    node: whose entries these are; None for a copy of what is made elsewhere. value: the scalar at each point. It goes
+    to a place of the goal.
+    """
+
+    node: Node | None
+    space: Space
+    value: Node
+    goal: Goal
+    place: Place
+
+    @property
+    def roots(self) -> tuple[Node, ...]:
+        """The scalars that are computed."""
+        return (self.value,)
+
+    @property
+    def arrays(self) -> tuple[Memory, ...]:
+        """The arrays that are written."""
+        return (self.goal.memory,)
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the node's entry is at hand where another task of the nest reads it at the same place."""
+        return False
+
+    @abstractmethod
+    def emit(self, nest: "Nest") -> None:
+        """Write the lines."""
+
+    def text_at(self, names: Mapping[str, str] = {}) -> str:
+        """The text of the entry that is written; names: of integers in the place."""
+        return text_at(self.goal.memory, self.place, names)
+
+    @property
+    def assign(self) -> str:
+        """How a finished value gets to its place."""
+        return "+=" if self.goal.add else "="
+
+
+def text_at(memory: Memory, place: Place, names: Mapping[str, str] = {}) -> str:
+    """The text of an entry of an array, or of a scalar."""
+    return f"{memory.name}[{listed(memory.at(place), names)}]" if place else memory.name
+
+
+def everywhere(memory: Memory) -> str:
+    """The text of all entries of an array, as they are filled."""
+    return f"{memory.name}[{', '.join(':' * len(memory.order))}]"
+
+
+@dataclass(kw_only=True)
+class Write(Task):
+    """A whole array, or a part of one, whose entries are computed one by one.
+
+    part: of an array that others write to as well. optional: not needed in memory unless another nest reads it.
+    """
+
+    part: bool = False
+    optional: bool = False
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether others may read it at the same place: not what is added, nor a part."""
+        return self.node is not None and not self.goal.add and not self.part
+
+    def emit(self, nest: "Nest") -> None:
+        """One line."""
+        text = nest.value(self.value, named=nest.is_read_again(self.node))
+        nest.body.append(Line(f"{self.text_at()} {self.assign} {text}", nest.unsaid(text, self.goal.comment)))
+        if self.node is not None:
+            nest.made[self.node, self.place] = self.value
+
+
+@dataclass(kw_only=True)
+class Value(Task):
+    """Entries that only tasks of the same nest read: they have a name, and stand nowhere."""
+
+    def emit(self, nest: "Nest") -> None:
+        """Nothing but what the entry is, for who reads it."""
+        if self.node is not None:
+            nest.made[self.node, self.place] = self.value
+
+
+@dataclass(kw_only=True)
+class Accumulation(Task):
+    """Entries added to places that may be met more than once; kind: "sum", or "amax" for the larger.
+
+    found: for names in the place that stand for integers the nodes.
+    """
+
+    kind: str = "sum"
+    found: tuple[tuple[str, Node], ...] = ()
+
+    @property
+    def roots(self) -> tuple[Node, ...]:
+        """The value, and the integers in the place."""
+        return (self.value, *(x for _, x in self.found))
+
+    def emit(self, nest: "Nest") -> None:
+        """One line, and one before the nest that starts from nothing."""
+        names = {key: nest.value(x, named=True) for key, x in self.found}
+        text = nest.value(self.value)
+        here = self.text_at(names)
+        self.clear(nest)
+        negative = self.kind == "sum" and nest.is_negated(self.value, text)
+        nest.body.append(Line(gathered(self.kind, here, text[negative:], negative), self.goal.comment))
+
+    def clear(self, nest: "Nest") -> None:
+        """The line that starts a sum or a maximum, before the nest; once for each array."""
+        cleared = nest.stages.cleared
+        if self.goal.add or self.goal.memory.name in cleared:
+            return
+        cleared.add(self.goal.memory.name)
+        if self.goal.memory.order:
+            nest.before.append(Line(f"{everywhere(self.goal.memory)} = {START[self.kind]}"))
+
+
+def gathered(kind: str, here: str, text: str, negative: bool = False) -> str:
+    """The statement that adds a value to an entry, or makes it the larger of both.
+
+    >>> gathered("sum", "s[i]", "x * y", True), gathered("amax", "s", "x")
+    ('s[i] -= x * y', 's = maximum(s, x)')
+    """
+    return f"{here} = maximum({here}, {text})" if kind == "amax" else f"{here} {'-=' if negative else '+='} {text}"
+
+
+@dataclass(kw_only=True)
+class Reduction(Accumulation):
+    """A sum or a maximum over axes that loops run over."""
+
+    def emit(self, nest: "Nest") -> None:
+        """One line where the innermost loop keeps the place; otherwise lanes are brought together."""
+        if not self.space.loops:  # of the one entry that there is
+            here, text = self.text_at(), nest.value(self.value)
+            line = gathered(self.kind, here, text) if self.goal.add else f"{here} = {text}"
+            nest.body.append(Line(line, self.goal.comment))
+        elif self.space.innermost in self.place:
+            super().emit(nest)
+        else:
+            self.fold(nest)
+
+    def fold(self, nest: "Nest") -> None:
+        """A value for each lane, which are brought together after the innermost loop."""
+        wish, fold = PARTIAL[self.kind]
+        partial = nest.stages.naming.fresh(wish)
+        nest.stages.partials.append(partial)
+        text = nest.value(self.value)
+        nest.body.append(Line(gathered(self.kind, f"{partial}[{self.space.innermost} % LANES]", text)))
+        opening, closing = (nest.opening, nest.closing) if self.place else (nest.before, nest.after)
+        opening.append(Line(f"{partial}[:] = {START[self.kind]}"))
+        if not self.goal.memory.order and not self.goal.add:
+            closing.append(Line(f"{self.goal.memory.name} = {fold}({partial})", self.goal.comment))
+            return
+        self.clear(nest)
+        closing.append(Line(gathered(self.kind, self.text_at(), f"{fold}({partial})"), self.goal.comment))
+
+
+@dataclass(kw_only=True)
+class Running(Task):
+    """Running sums: what has been added up so far is in `carry`, at `rest`, the place on the other axes."""
+
+    carry: Memory
+    rest: Place
+
+    @property
+    def arrays(self) -> tuple[Memory, ...]:
+        """The result, and what is carried on."""
+        return self.goal.memory, self.carry
+
+    def emit(self, nest: "Nest") -> None:
+        """What is carried on, and its value so far."""
+        text, here = nest.value(self.value), text_at(self.carry, self.rest)
+        negative = nest.is_negated(self.value, text)
+        nest.before.append(Line(f"{everywhere(self.carry)} = 0.0"))
+        nest.body.append(Line(gathered("sum", here, text[negative:], negative)))
+        nest.body.append(Line(f"{self.text_at()} {self.assign} {here}", self.goal.comment))
+
+
+@dataclass(kw_only=True)
+class FirstLargest(Task):
+    """Along an axis the first place, `along`, of the largest entry or of the first NaN; best: that entry so far."""
+
+    best: Memory
+    along: Dim
+
+    @property
+    def arrays(self) -> tuple[Memory, ...]:
+        """The result, and what is carried on."""
+        return self.goal.memory, self.best
+
+    def emit(self, nest: "Nest") -> None:
+        """A place moves where a larger entry comes."""
+        text, here, best = nest.value(self.value, named=True), self.text_at(), text_at(self.best, self.place)
+        nest.before += [Line(f"{everywhere(self.best)} = {LEAST}"), Line(f"{everywhere(self.goal.memory)} = 0.0")]
+        better = nest.stages.naming.fresh("better")
+        nest.body.append(Line(f"{better} = ({text} > {best}) | (({text} != {text}) & ({best} == {best}))"))
+        nest.body.append(Line(f"{here} = {text_of(self.along)} if {better} else {here}", self.goal.comment))
+        nest.body.append(Line(f"{best} = {text} if {better} else {best}"))

@@ -1,0 +1,349 @@
+"""Writing passes over blocks of samples, and what comes before and after them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gradcompile.analysis.cost import entries
+from gradcompile.ir.core import Node, apply
+from gradcompile.ir.graph import substitute, topological, use_counts
+from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
+from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.lower.blocks.analysis import entries as volume
+from gradcompile.lower.blocks.grouping import block_size, blocks_together
+from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
+from gradcompile.lower.function import GRADIENT, Source, Writer, used
+from gradcompile.lower.memory.entries import Memory
+from gradcompile.lower.memory.layout import EXPENSIVE, STORED
+from gradcompile.lower.memory.texts import text_of, tuple_of
+from gradcompile.lower.nests.naming import ArrayNaming
+from gradcompile.lower.nests.tasks import LEAST, Target
+from gradcompile.lower.program import size_of
+from gradcompile.lower.stages import Stages
+from gradcompile.signature.arguments import Argument
+
+GATHERED = {"sum": ("total", "zeros({}, theta)"), "amax": ("highest", f"full({{}}, {LEAST}, theta)")}  # across blocks
+Vectors = dict[str, tuple[str, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
+HEAVY = 16384  # entries for one sample from which on it is not run over in lanes
+
+
+@dataclass(slots=True)
+class Drawn:
+    """One pass being written: what it reads, the lines that begin a block, where results go, and its stages."""
+
+    name: str
+    source: Source
+    block: list[Statement]
+    targets: list[Target] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    stages: Stages = field(init=False)
+
+    @property
+    def naming(self) -> ArrayNaming:
+        """The names of the pass."""
+        return self.source.naming
+
+
+@dataclass(slots=True)
+class PassWriter(Writer):
+    """Writes a program as passes over blocks of samples, and what comes before and after them.
+
+    places: where results that stand between functions are: the name of the array that is passed on, and the text that
+    names the part of it. direct: sums that passes add to a gradient, with its parameter and the gradient. handed: the
+    arrays that functions hand on. piled: the rows that passes alone read, block by block, and so stand in memory one
+    block after the other, samples last. steps: the lines of the kernel. late: functions that come after the passes.
+    constants: sizes of blocks and groups. apart: how far apart rows of a block's arrays may lie in the whole ones.
+    """
+
+    plan: Plan = field(kw_only=True)
+    places: dict[Node, tuple[str, str]] = field(default_factory=dict)
+    direct: dict[Node, tuple[Argument, Node]] = field(default_factory=dict)
+    handed: list[str] = field(default_factory=list)
+    piled: set[Node] = field(default_factory=set)
+    steps: list[Statement] = field(default_factory=list)
+    late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
+    constants: dict[str, int] = field(default_factory=dict)
+    apart: dict[Dim, None] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """All functions."""
+        self.find_direct()
+        self.find_piled()
+        drawn = [self.draw(k) for k in range(len(self.plan.passes))]
+        widest = max(d.stages.entries_a_sample() for d in drawn)
+        block = block_size(self.program, self.plan, widest)
+        self.constants = {"BLOCK": block, "GROUP": block * blocks_together(self.plan, block, self.summed())}
+        for d in drawn:
+            self.write_pass(d)
+        for definition in self.late:
+            self.define(*definition)
+        self.finish()
+        if self.naming.counted:
+            self.naming.counted |= self.apart
+
+    def find_direct(self) -> None:
+        """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
+        uses = use_counts(self.roots, topological(self.roots))
+        sums = {r.node for p in self.plan.passes for r in p.reductions if r.kind == "sum"}
+        for a, g in zip(self.program.params, self.roots[1:], strict=False):
+            terms = g.args if g.op.name == "add" and g not in sums else (g,)
+            found = [t for t in terms if t in sums and uses[t] == 1]
+            if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
+                self.direct |= dict.fromkeys(found, (a, g))
+
+    def find_piled(self) -> None:
+        """Rows that nothing reads but passes, along the axis by which they are written."""
+        rows = {r.node: r for p in self.plan.passes for r in p.rows}
+        passed = {r.node for p in self.plan.passes for r in p.reductions} | rows.keys()
+        cut = [n for n, axis in self.plan.leaves.values() if n not in rows or axis != rows[n].axis]
+        whole = [*self.roots, *(n for p in self.plan.passes for n in p.given), *cut]
+        between = topological(whole, lambda n: n in passed or n.op.name == "size")
+        read = {*whole, *(a for n in between for a in n.args)}
+        self.piled |= {n for n, r in rows.items() if n not in read and self.can_be_piled(r.block, r.axis)}
+
+    def can_be_piled(self, x: Node, axis: int) -> bool:
+        """Whether the rows of a block are of samples as such, and lanes will run over these."""
+        others = tuple(d for k, d in enumerate(x.type.shape) if k != axis)
+        return bool(others) and x.type.shape[axis] == self.plan.block and volume(others) <= HEAVY
+
+    def pile(self, x: Node, axis: int, array: str, source: Source) -> tuple[Statement, Memory]:
+        """The line that names a block of rows that are piled, and where it stands; x is of the block's shape."""
+        order = (*(k for k in range(len(x.type.shape)) if k != axis), axis)
+        shape = tuple(x.type.shape[k] for k in order)
+        name = source.naming.fresh(source.naming.wish(x))
+        start = text_of(dim_product("first", *shape[:-1]))
+        return Line(f"{name} = view({array}, {start}, {tuple_of(shape)})"), Memory(name, order, dense=True)
+
+    @property
+    def gradient_size(self) -> int:
+        """The entries of the whole gradient."""
+        return sum(size_of(a.leaf.type.shape) for a in self.program.params)
+
+    def summed(self) -> int:
+        """The entries of all sums over samples, of the whole gradient where a pass adds to parts of it."""
+        sums = [[r.node for r in p.reductions] for p in self.plan.passes]
+        own = sum(entries(n) for nodes in sums for n in nodes if n not in self.direct)
+        return own + self.gradient_size * sum(not self.direct.keys().isdisjoint(nodes) for nodes in sums)
+
+    # ---- what goes from function to function
+
+    def outside(self) -> Source:
+        """All that a function reads: arguments, and results of functions before it."""
+        found = self.given()
+        for n, (_, text) in self.places.items():
+            if n in self.piled:
+                continue
+            if n.type.shape:
+                found.add(n, found.naming.wish(n), text)
+            else:
+                found.memory[n] = Memory(text, ())
+        return found
+
+    def keep(self, nodes: Sequence[Node], array: str) -> Dim:
+        """Give nodes places in an array that functions hand on; its size."""
+        size: Dim = 0
+        for n in nodes:
+            at, shape = text_of(size), n.type.shape
+            self.places[n] = array, f"view({array}, {at}, {tuple_of(shape)})" if shape else f"{array}[{at}]"
+            size = dim_sum(size, dim_product(*shape))
+        if nodes:
+            self.handed.append(array)
+        return size
+
+    def place(self, n: Node, source: Source) -> Memory:
+        """Where a node that functions hand on is written; a line names it."""
+        text = self.places[n][1]
+        if not n.type.shape:
+            return Memory(text, ())
+        name = source.naming.fresh(source.naming.wish(n))
+        source.lines.append(Line(f"{name} = {text}"))
+        return Memory.plain(name, n)
+
+    # ---- before a pass
+
+    def needed_whole(self, p: Pass) -> list[Node]:
+        """What has to be computed before a pass."""
+        cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
+        return list(dict.fromkeys([*(n for n in p.given if self.is_wanted(n)), *cut]))
+
+    def with_results(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes, and what is read later of the scans that are run for them, so that nobody runs these again."""
+        run = {(x.args, x.params[0]) for x in topological(nodes, self.places.__contains__) if x.op.name == "scanned"}
+        if not run:
+            return list(nodes)
+        passes = self.plan.passes
+        passed = [*(r.node for p in passes for r in p.reductions), *(r.node for p in passes for r in p.rows)]
+        later = [*self.roots, *(n for p in passes for n in p.given)]
+        order = topological(later, {*self.places, *nodes, *passed}.__contains__)
+        return [*nodes, *(x for x in order if x.op.name == "scanned" and (x.args, x.params[0]) in run)]
+
+    def is_wanted(self, n: Node) -> bool:
+        """Whether something has to be computed before a pass: it is not at hand, and not as cheap in every block."""
+        if not n.args or n in self.places:
+            return False
+        order = [x for x in topological([n], lambda x: x in self.places or x.op.name == "size") if x not in self.places]
+        heavy = any(x.op.name in STORED for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
+        return bool(heavy)
+
+    def compute_before(self, nodes: Sequence[Node]) -> None:
+        """A function that computes nodes whole, and its call."""
+        if not nodes:
+            return
+        name, array = self.naming.fresh("before"), self.naming.fresh("shared")
+        source = self.outside()
+        handed = list(self.handed)
+        size = self.keep(nodes, array)
+        targets = [Target(n, self.place(n, source)) for n in nodes]
+        stages = Stages(source.naming, source.memory, source.scalars | self.sizes(nodes))
+        stages.run(targets)
+        body = stages.emit()
+        arguments = [array, "theta", *handed, *self.inputs]
+        self.define(name, arguments, "Compute what the samples share.", [*source.lines, *stages.allocations(), *body])
+        self.steps += [Line(f"{array} = empty({text_of(size)}, theta)"), Line(f"{name}({', '.join(arguments)})")]
+
+    # ---- passes
+
+    def draw(self, k: int) -> Drawn:
+        """The stages of one pass; what it needs whole is computed by a function before it."""
+        p = self.plan.passes[k]
+        self.compute_before(self.with_results(self.needed_whole(p)))
+        name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
+        arrays = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
+        own = [r for r in p.reductions if r.node not in self.direct]
+        gathered = self.gathered(own, k)
+        d = Drawn(name, self.outside(), [Line(f"{self.plan.block} = min(BLOCK, stop - first)")])
+        d.naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
+        d.block += [self.cut(x, d.source) for x in p.cut]
+        handed = list(self.handed)
+        vectors: Vectors = {a: (rs[0].kind, self.keep([r.node for r in rs], a)) for a, rs in gathered.items()}
+        d.targets += [Target(r.block, self.place(r.node, d.source), True) for r in own]
+        gradients = [r for r in p.reductions if r.node in self.direct]
+        d.targets += [self.added(r, d.source) for r in gradients]
+        for r, array in zip(p.rows, arrays, strict=True):
+            self.give_rows(r, array, d)
+        vectors |= {"grad": ("sum", self.gradient_size)} if gradients else {}
+        d.arguments = [*vectors, "start", "stop", "theta", *handed, *arrays, *self.inputs]
+        scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: "first"}
+        d.stages = self.staged(d, scalars)
+        self.call_pass(d, whole, vectors)
+        return d
+
+    def gathered(self, own: Sequence[Reduction], k: int) -> dict[str, list[Reduction]]:
+        """The arrays that pass k gathers in, and what of: one for sums and one for maxima."""
+        kinds = {kind: [r for r in own if r.kind == kind] for kind in GATHERED}
+        wishes = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
+        return {self.naming.fresh(wish) if k else wish: found for wish, found in wishes}
+
+    def cut(self, x: Node, source: Source) -> Statement:
+        """The rows of a block, of an array that is there."""
+        n, axis = self.plan.leaves[x]
+        if n in self.piled:
+            line, source.memory[x] = self.pile(x, axis, self.places[n][0], source)
+            return line
+        whole = source.memory[n]
+        self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
+        name = source.naming.fresh(f"{whole.name}_b")
+        source.memory[x] = Memory(name, whole.order, whole.whole, dense=axis == 0)
+        return Line(f"{name} = {whole.name}[{self.span(x, axis)}]")
+
+    def span(self, n: Node, axis: int) -> str:
+        """The index of a block's part of an array; n is of the part's shape."""
+        (_, each), *_ = parsed(n.type.shape[axis])
+        start = dim_product(each, "first")
+        stop = dim_sum(start, n.type.shape[axis])
+        return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
+
+    def added(self, r: Reduction, source: Source) -> Target:
+        """A sum that is added to a gradient where it belongs."""
+        a, _ = self.direct[r.node]
+        memory, lines = self.gradient(a, source.naming)
+        source.lines += lines
+        return Target(r.block, memory, True, f"dL/d{a.name}")
+
+    def give_rows(self, r: Rows, array: str, d: Drawn) -> None:
+        """Where the rows of a node go: to the result, or to an array that later functions read."""
+        shape = r.node.type.shape
+        if array != "out":
+            self.steps.append(Line(f"{array} = empty({text_of(dim_product(*shape))}, theta)"))
+            self.keep([r.node], array)
+        if r.node in self.piled:
+            line, memory = self.pile(r.block, r.axis, array, d.source)
+            d.block.append(line)
+            d.targets.append(Target(r.block, memory))
+            return
+        whole = d.naming.fresh(d.naming.wish(r.node))
+        d.source.lines.append(Line(f"{whole} = view({array}, 0, {tuple_of(shape)})"))
+        part = d.naming.fresh(f"{whole}_b")
+        d.block.append(Line(f"{part} = {whole}[{self.span(r.block, r.axis)}]"))
+        d.targets.append(Target(r.block, Memory.plain(part, r.node)))
+
+    def staged(self, d: Drawn, scalars: dict[Node, str]) -> Stages:
+        """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
+        memory, naming, block = d.source.memory, d.naming, self.plan.block
+        turned = {x: apply("stop_gradient", x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
+                  and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.piled}  # fmt: skip
+        roots = [t.node for t in d.targets]
+        known = topological(roots)
+        new = substitute([*roots, *known], turned)
+        naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(roots) :], strict=True)}
+        stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block)
+        stages.run([replace(t, node=n) for t, n in zip(d.targets, new, strict=False)])
+        if stages.entries_a_sample() > HEAVY:
+            stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block)
+            stages.run(d.targets)
+        return stages
+
+    def call_pass(self, d: Drawn, whole: str, vectors: Vectors) -> None:
+        """The lines of the kernel that run a pass over all samples."""
+        new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items() if array != "grad"]
+        self.steps += [Line(f"{array} = {GATHERED[kind][1].format(size)}") for array, kind, size in new]
+        if vectors:
+            self.define_sums(whole, d, vectors)
+        everything = ({"start": "0", "stop": text_of(self.plan.dim)}.get(a, a) for a in d.arguments)
+        self.steps.append(Line(f"{whole if vectors else d.name}({', '.join(everything)})"))
+
+    def define_sums(self, name: str, d: Drawn, vectors: Vectors) -> None:
+        """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
+        sizes = {array: size for array, (kind, size) in vectors.items() if kind == "sum"}
+        many = "stop > start + group"
+        here = {"stop": "min(start + group, stop)"}
+        fresh = self.naming.scope().fresh
+        part, lost = ({a: fresh(f"{a}_{what}") for a in sizes} for what in ("part", "lost"))
+        then = {"start": "first", "stop": "min(first + group, stop)"} | part
+        first, later = (f"{d.name}({', '.join(to.get(a, a) for a in d.arguments)})" for to in (here, then))
+        body: list[Statement] = [Line("group = group_size(stop - start, GROUP)"), Line(first)]
+        for array, size in sizes.items():
+            space = f"zeros({text_of(size)} if {many} else 0, theta)"
+            body += [Line(f"{part[array]} = {space}"), Line(f"{lost[array]} = {space}")]
+        inner: list[Statement] = [Line(f"{part[array]}[:] = 0.0") for array in sizes]
+        inner += [Line(later), *(Line(f"add_part({array}, {part[array]}, {lost[array]})") for array in sizes)]
+        body.append(Loop("for first in range(start + group, stop, group)", inner))
+        body += [Line(f"settle({array}, {lost[array]})") for array in sizes]
+        doc = "Add the samples from start to stop, group by group, each from zero."
+        self.late.append((name, d.arguments, doc, body))
+
+    def write_pass(self, d: Drawn) -> None:
+        """The function of one pass."""
+        d.stages.bound = {self.plan.block: self.constants["BLOCK"]}
+        body = d.stages.emit()
+        loop = Loop("for first in range(start, stop, BLOCK)", used([*d.block, *body]))
+        doc = "Add the samples from start to stop, block by block."
+        self.define(d.name, d.arguments, doc, [*d.source.lines, *d.stages.allocations(), loop])
+
+    # ---- the rest
+
+    def finish(self) -> None:
+        """What follows the passes, and the kernel."""
+        arguments = (self.out, "theta", *self.handed, *self.inputs)
+        clear: list[Statement] = [Line("grad[:] = 0.0")] if self.direct else []
+        if any(r.node is self.roots[0] for p in self.plan.passes for r in p.rows):
+            self.steps.append(Line("return 0.0"))
+        else:
+            self.results("finish", arguments, self.outside(), {g: self.remainder(g) for _, g in self.direct.values()})
+            self.steps.append(Line(f"return finish({', '.join(arguments)})"))
+        doc = GRADIENT if self.program.gradients else "Write or return the value."
+        self.define("kernel", ("theta", self.out, *self.inputs), doc, [*clear, *self.steps])
+
+    def remainder(self, g: Node) -> Node | None:
+        """What is added to a gradient beside the sums over samples; None if nothing."""
+        rest = [t for t in g.args if t not in self.direct] if g not in self.direct else []
+        return apply("add", *rest) if len(rest) > 1 else rest[0] if rest else None

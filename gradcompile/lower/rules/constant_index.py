@@ -1,0 +1,349 @@
+"""Loops over axes of known length, as re-rolled sums have: a region of scalars gets the results it asks for.
+
+Results of a loop are sums and maxima over all axes, and vectors that entries were scattered into. Those of one step and
+one shape come from one loop, the last axis in lanes. What is scattered to places that another scatter of the loop also
+writes is kept until the loop is over, so that its iterations stay independent of each other.
+"""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import Shape
+from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.lower.nests.expression import Region
+from gradcompile.lower.program import Naming, Program, per_sample, size_of
+from gradcompile.ops.constant_index import Affine, Places, Spec
+
+RESULTS = ("sum", "amax", "scatter")
+SPAN = 1024  # as in `sums`: entries that a lane adds up in a row, times the lanes
+
+
+def is_result(n: Node) -> bool:
+    """Whether a loop over axes of known length gives the node."""
+    return n.op.name in RESULTS and not per_sample(n.args[0])
+
+
+@dataclass(slots=True)
+class Loops:
+    """Writes the loops that a region needs into it.
+
+    vectors: the name of each array that stands in memory. tables: the values of module constants by name.
+    """
+
+    program: Program
+    naming: Naming
+    tables: dict[str, tuple[float | int, ...]]
+    vectors: dict[Node, str] = field(default_factory=dict)
+
+    def prepare(self, region: Region, roots: Sequence[Node]) -> None:
+        """Write every loop that the roots need, in order of the steps; the results are given in the region."""
+        below = reachable(roots, region.given.keys() | self.vectors.keys())
+        if not any(is_result(n) or n.op.name == "item" for n in below):
+            return
+        users: dict[Node, list[Node]] = {}
+        at: dict[Node, int] = {}
+        for n in below:
+            at[n] = max((at[a] for a in n.args if a in at), default=0) + is_result(n)
+            for a in n.args:
+                users.setdefault(a, []).append(n)
+        for step in range(max(at.values(), default=0) + 1):
+            found = [n for n in below if at[n] == step and is_result(n)]
+            self.make_targets(region, [n for n in found if n.op.name == "scatter"], users)
+            for shape in dict.fromkeys(n.args[0].type.shape for n in found):
+                self.loop(region, shape, [n for n in found if n.args[0].type.shape == shape])
+            for n in below:
+                if at[n] == step and n.op.name == "item" and not n.type.shape and n not in region.given:
+                    region.given[n] = f"{self.vector(region, n.args[0])}[{n.params[0][0]}]"
+
+    def make_targets(self, region: Region, scatters: Sequence[Node], users: Mapping[Node, list[Node]]) -> None:
+        """Zeroed vectors for what is scattered; scatters that are only added to each other share one."""
+        shared: dict[Node, list[Node]] = {}
+        for n in scatters:
+            top = n
+            while len(users.get(top, ())) == 1 and users[top][0].op.name == "add":
+                top = users[top][0]
+            shared.setdefault(top, []).append(n)
+        for top, found in shared.items():
+            whole = sum_of(top, set(found))
+            for n in [top] if whole else found:
+                name = self.naming.fresh(self.naming.wish(n) if n in self.program.adjoint_of else "added")
+                region.statements.append(Line(f"{name} = zeros({n.type.shape[0]}, theta)"))
+                self.vectors |= dict.fromkeys(found if whole else [n], name) | {n: name}
+
+    def loop(self, region: Region, shape: Shape, results: Sequence[Node]) -> None:
+        """One loop, and what follows from it."""
+        sums, peaks, scatters = ([n for n in results if n.op.name == name] for name in RESULTS)
+        targets = {n: self.vectors.pop(n) for n in scatters}
+        body = self.body(region, [n.args[0] for n in results])
+        nest = Nest(shape)
+        self.sum_up(region, body, sums, nest)
+        self.find_peaks(region, body, peaks, nest)
+        written: set[str] = set()
+        parts: dict[Node, str] = {}
+        for n in scatters:
+            spec, target = n.params[0], targets[n]
+            if has_own_places(spec) and target not in written:
+                body.accumulate(f"{target}[{self.index(spec)}]", n.args[0], "")
+                written.add(target)
+                continue
+            if n.args[0] not in parts:
+                part = parts[n.args[0]] = self.naming.fresh("part")
+                nest.before.append(Line(f"{part} = empty({size_of(shape)}, theta)"))
+                body.statements.append(Line(f"{part}[{place(contiguous(shape))}] = {body.emit(n.args[0])}"))
+            entry = Line(f"{target}[{self.index(spec)}] += {parts[n.args[0]]}[{place(contiguous(shape))}]")
+            nest.after += Nest(shape, in_order=not has_own_places(spec)).around([entry])
+        self.vectors |= targets
+        region.statements += [*nest.before, *nest.around(body.statements), *nest.after]
+
+    def copy(self, region: Region, run: Sequence[tuple[int, Node]]) -> list[tuple[int, Node]]:
+        """A loop that writes a run of the gradient's entries; what is still to be added to some of them."""
+        first, entry = run[0]
+        item, _ = entry_of_array(entry)
+        assert item is not None
+        start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
+        line = Line(f"grad[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
+        region.statements += Nest(shape).around([line])
+        return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
+
+    def store(self, region: Region, n: Node, target: str, offset: int = 0) -> None:
+        """A loop that writes every entry of an array, row by row from an offset on."""
+        self.prepare(region, [n])
+        body = self.body(region, [n])
+        shape = n.type.shape
+        body.statements.append(Line(f"{target}[{place(contiguous(shape, offset))}] = {body.emit(n)}"))
+        region.statements += Nest(shape).around(body.statements)
+
+    # ---- the loop itself
+
+    def body(self, region: Region, roots: Sequence[Node]) -> Region:
+        """The region inside the loop: everything it reads is given."""
+        inside = self.inside(roots)
+        given: dict[Node, str] = {}
+        for n in dict.fromkeys([*roots, *(a for m in inside for a in m.args)]):
+            if not n.type.shape:
+                inner = n.args[0] if n.op.name == "neg" else n
+                if inner.op.name != "const":
+                    given[inner] = region.emit(inner, named=True)
+            elif is_source(n) or n in self.vectors:
+                given[n] = self.element(region, n)
+        uses = Counter([*roots, *(a for n in inside for a in n.args)])
+        made = Region(uses, given, self.naming.name, self.naming.comment)
+        for n in [n for n in given if n.type.shape and made.uses.get(n, 0) > 1]:
+            made.statements.append(Line(f"{self.naming.name(n)} = {given[n]}"))
+            given[n] = self.naming.name(n)
+        return made
+
+    def inside(self, roots: Sequence[Node]) -> list[Node]:
+        """What a loop computes: arrays below the roots that do not stand in memory, none of them behind a scalar."""
+        found = dict.fromkeys(n for n in roots if self.is_computed(n))
+        pending = list(found)
+        while pending:
+            new = [a for a in pending.pop().args if self.is_computed(a) and a not in found]
+            found |= dict.fromkeys(new)
+            pending += new
+        return list(found)
+
+    def is_computed(self, n: Node) -> bool:
+        """Whether a loop has to compute the array."""
+        return bool(n.type.shape) and n not in self.vectors and not is_source(n)
+
+    def element(self, region: Region, n: Node) -> str:
+        """The text of one entry of an array that stands in memory."""
+        if n in self.vectors:
+            return f"{self.vectors[n]}[{place(contiguous(n.type.shape))}]"
+        if n.op.name == "leaf":
+            rows = [row(k) for k in range(len(n.type.shape) - 1)]
+            if n in self.program.offsets:
+                return f"theta[{place(contiguous(n.type.shape, self.program.offsets[n]))}]"
+            return f"{self.program.input_names[n]}[{', '.join([*rows, 'i'])}]"
+        if n.op.name == "table":
+            return f"{self.table(n)}[{place(contiguous(n.type.shape))}]"
+        return f"{self.vector(region, n.args[0])}[{self.index(n.params[0])}]"
+
+    def vector(self, region: Region, n: Node) -> str:
+        """The name of a vector that entries are taken from; it is put together if it does not stand in memory yet."""
+        if n not in self.vectors:
+            if n.op.name == "pack" and list(n.args) == [a.leaf for a in self.program.params]:
+                self.vectors[n] = "theta"
+            else:
+                self.vectors[n] = self.put_together(region, n)
+        return self.vectors[n]
+
+    def put_together(self, region: Region, n: Node) -> str:
+        """A new vector with the entries of a node."""
+        if n in self.program.input_names:
+            return self.program.input_names[n]
+        name = self.naming.fresh("packed" if n.op.name == "pack" else "vector")
+        region.statements.append(Line(f"{name} = empty({n.type.shape[0]}, theta)"))
+        offset = 0
+        for part in n.args if n.op.name == "pack" else [n]:
+            if part.type.shape:
+                self.store(region, part, name, offset)
+            else:
+                region.statements.append(Line(f"{name}[{offset}] = {region.emit(part)}"))
+            offset += size_of(part.type.shape)
+        return name
+
+    def index(self, spec: Spec) -> str:
+        """The text of a place: a rule in the loop's indices, or a table of places."""
+        return place(spec) if isinstance(spec, Affine) else f"{self.listed(spec)}[i]"
+
+    def listed(self, spec: Places) -> str:
+        """The module constant that holds a list of places."""
+        return self.constant("PLACES", spec.listed)
+
+    def table(self, n: Node) -> str:
+        """The module constant that holds the numbers of a table."""
+        return self.constant("TABLE", tuple(n.params[0].array().ravel().tolist()))
+
+    def constant(self, wish: str, values: tuple[float | int, ...]) -> str:
+        """The name of a module constant with these values."""
+        key = repr(values)
+        for name, known in self.tables.items():
+            if repr(known) == key:
+                return name
+        name = self.naming.fresh(wish)
+        self.tables[name] = values
+        return name
+
+    # ---- results
+
+    def sum_up(self, region: Region, body: Region, sums: Sequence[Node], nest: "Nest") -> None:
+        """Sums over all entries: a partial sum a lane, folded when the loop is over, or round by round into a tree."""
+        if not sums:
+            return
+        partial, total, count = self.naming.fresh("partial"), self.naming.fresh("totals"), len(sums)
+        nest.before.append(Line(f"{partial} = zeros(({count}, LANES), theta)"))
+        if nest.rounds == 1:
+            nest.before.append(Line(f"{total} = zeros((1, {count}), theta)"))
+            nest.after.append(Line(f"close_span({partial}, {total}, 0)"))
+        else:
+            tree = self.naming.fresh("spans")
+            nest.before += [Line(f"{tree} = zeros((LEVELS, {count}), theta)"), Line(f"{total} = zeros({count}, theta)")]
+            nest.closing.append(Line(f"close_span({partial}, {tree}, {nest.round})"))
+            nest.after.append(Line(f"close_tree({tree}, {total}, {nest.rounds} * SPAN)"))
+        for k, n in enumerate(sums):
+            body.accumulate(f"{partial}[{k}, i % LANES]", n.args[0], "")
+            region.given[n] = f"{total}[0, {k}]" if nest.rounds == 1 else f"{total}[{k}]"
+
+    def find_peaks(self, region: Region, body: Region, peaks: Sequence[Node], nest: "Nest") -> None:
+        """Maxima over all entries: one a lane, and the largest of them when the loop is over."""
+        for n in peaks:
+            lanes, peak = self.naming.fresh("peaks"), self.naming.fresh("peak")
+            nest.before.append(Line(f'{lanes} = full(LANES, -float("inf"), theta)'))
+            here = f"{lanes}[i % LANES]"
+            body.statements.append(Line(f"{here} = maximum({here}, {body.emit(n.args[0])})"))
+            nest.after.append(Line(f"{peak} = largest({lanes})"))
+            region.given[n] = peak
+
+
+@dataclass(slots=True)
+class Nest:
+    """Loops over the axes of a shape, the last one in lanes unless `in_order`, and what stands around them."""
+
+    shape: Shape
+    in_order: bool = False
+    before: list[Statement] = field(default_factory=list)
+    closing: list[Statement] = field(default_factory=list)  # after each round of the innermost loop
+    after: list[Statement] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        """How often the innermost loop runs: once a row, or once a span of a long vector."""
+        return size_of(self.shape[:-1]) if len(self.shape) > 1 else -(-int(self.shape[0]) // SPAN)
+
+    @property
+    def round(self) -> str:
+        """Which round it is."""
+        if len(self.shape) == 1:
+            return "first // SPAN"
+        return place(Affine(0, tuple(zip(map(int, self.shape[:-1]), strides(self.shape[:-1]), strict=True))), rows=True)
+
+    def around(self, inside: list[Statement]) -> list[Statement]:
+        """The loops with this in their middle."""
+        *outer, last = map(int, self.shape)
+        kind = "range" if self.in_order else "lanes"
+        if self.closing and not outer:
+            loop = Loop(f"for i in lanes(first, min(first + SPAN, {last}))", inside)
+            return [Loop(f"for first in range(0, {last}, SPAN)", [loop, *self.closing])]
+        statements: list[Statement] = [Loop(f"for i in {kind}(0, {last})", inside), *self.closing]
+        for k, length in reversed(list(enumerate(outer))):
+            statements = [Loop(f"for {row(k)} in range({length})", statements)]
+        return statements
+
+
+def is_source(n: Node) -> bool:
+    """Whether an array is read from memory where it is used."""
+    return n.op.name in ("take", "table", "leaf")
+
+
+def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
+    """The nodes below the roots, arguments first; what is given ends the walk and is left out."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack: list[Node | None] = [*roots]
+    while stack:
+        n = stack.pop()
+        if n is None:
+            order.append(cast(Node, stack.pop()))
+        elif n not in seen and n not in given:
+            seen.add(n)
+            stack += (n, None)
+            stack += [a for a in n.args if a not in seen]
+    return order
+
+
+def has_own_places(spec: Spec) -> bool:
+    """Whether the lanes of a loop, all in one row, have a place each."""
+    return isinstance(spec, Affine) and spec.axes[-1][1] != 0
+
+
+def sum_of(top: Node, parts: set[Node]) -> bool:
+    """Whether a node is a sum of exactly these."""
+    pending, found = [top], set[Node]()
+    while pending:
+        n = pending.pop()
+        if n in parts:
+            found.add(n)
+        elif n.op.name == "add":
+            pending += n.args
+        else:
+            return False
+    return found == parts
+
+
+def strides(shape: Shape) -> list[int]:
+    """The row-major strides of a shape."""
+    return [size_of(shape[k + 1 :]) for k in range(len(shape))]
+
+
+def contiguous(shape: Shape, start: int = 0) -> Affine:
+    """The places of all entries, row by row."""
+    return Affine(start, tuple(zip(map(int, shape), strides(shape), strict=True)))
+
+
+def row(axis: int) -> str:
+    """The index of an outer loop."""
+    return "row" if axis == 0 else f"row_{axis + 1}"
+
+
+def place(spec: Affine, rows: bool = False) -> str:
+    """A place as a rule in the indices of the loops.
+
+    >>> place(Affine(3, ((10, 5), (4, 1)))), place(Affine(0, ((9, -2),)))
+    ('5 * row + i + 3', '-2 * i')
+    """
+    names = [row(k) for k in range(len(spec.axes) - (not rows))] + ([] if rows else ["i"])
+    terms = [(stride, name) for (_, stride), name in zip(spec.axes, names, strict=True) if stride]
+    text = " + ".join(name if stride == 1 else f"{stride} * {name}" for stride, name in terms)
+    return f"{text} + {spec.start}" if text and spec.start else text or str(spec.start)
+
+
+def entry_of_array(n: Node) -> tuple[Node | None, list[Node]]:
+    """The entry of an array that a loop gives, if a scalar is just one of these plus other terms; and those terms."""
+    terms = list(n.args) if n.op.name == "add" else [n]
+    found = [t for t in terms if t.op.name == "item" and t.args[0].op.name != "leaf" and len(t.params[0]) == 1]
+    return (found[0], [t for t in terms if t is not found[0]]) if len(found) == 1 else (None, [])

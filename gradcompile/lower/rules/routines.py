@@ -1,0 +1,44 @@
+"""Stages that are calls of routines for one matrix or row: systems, determinants, factors, orders."""
+
+from typing import TYPE_CHECKING
+
+from gradcompile.ir.core import Node
+from gradcompile.ir.types import ArrayType
+from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.lower.memory.entries import Memory
+from gradcompile.lower.memory.texts import text_of
+from gradcompile.lower.nests.tasks import Target
+
+if TYPE_CHECKING:
+    from gradcompile.lower.stages import Stages
+
+SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
+# For each routine the axes of its result; it gives a number, or writes into an array.
+ROUTINES = {"det": 0, "logabsdet": 0, "detsign": 0, "eigvals": 1, "argsort": 1}
+ROUTINES |= dict.fromkeys(("cholesky", "adjugate", "eigvecs", "solve"), 2)
+
+
+def routine(stages: "Stages", n: Node, target: Target | None) -> None:
+    """A call for each matrix or row of a batch."""
+    args = [stages.row_major(x) for x in n.args]
+    batch = n.args[0].type.shape[: -1 if n.op.name == "argsort" else -2]
+    variables = [stages.naming.loop(len(batch) - k) for k in range(len(batch))]
+    at = f"[{', '.join(variables)}]" if batch else ""
+    result = stages.naming.name(n)
+    if n.type.shape:
+        stages.storage.hold(n, result, range(len(n.type.shape)), n.type.dtype == "int64")
+    else:
+        stages.memory[n] = Memory(result, ())
+    given = ", ".join(stages.memory[x].name + at for x in args)
+    name = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
+    if ROUTINES[n.op.name]:
+        call = f"{name}({result}{at}, {given})"
+    else:
+        number = f"float32({name}({given}))" if n.type == SINGLE else f"{name}({given})"
+        call = f"{result}{at} = {number}"
+    body: list[Statement] = [Line(call, stages.said(n, target))]
+    for variable, d in reversed(list(zip(variables, batch, strict=True))):
+        body = [Loop(f"for {variable} in range({text_of(d)})", body)]
+    stages.schedule.call(args, {n: result}, lambda: body)
+    if target is not None and n.type.shape:
+        stages.bring(target)

@@ -1,0 +1,297 @@
+"""A scan as a loop: each step's stages, between carries that are read and carries that are made."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import topological
+from gradcompile.ir.types import dim_product, dim_sum
+from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.lower.memory.entries import Memory, Place
+from gradcompile.lower.memory.layout import is_copy
+from gradcompile.lower.memory.texts import atom_of, text_of
+from gradcompile.lower.nests.tasks import Goal, Target, everywhere, text_at
+from gradcompile.ops import scan as record
+from gradcompile.ops.scan import going_on
+
+if TYPE_CHECKING:
+    from gradcompile.lower.stages import Stages
+
+
+def scanned(outer: "Stages", n: Node, target: Target | None) -> None:
+    """Put a scan into the stages of what it stands in, when the first of its results is to be made."""
+    if n in outer.schedule.made:
+        return
+    group = [x for x in outer.order if x.op is n.op and x.args == n.args and x.params[0] == n.params[0]]
+    Steps(outer, group).plan()
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """A carry: rows of one array, of which by turns one is the old value and one the new.
+
+    rows: the array. first, now, new, last: which row the initial value is in, that before a step, that after it, and
+    the last one.
+    """
+
+    rows: Memory
+    first: str
+    now: str
+    new: str
+    last: str
+
+    def row(self, which: str) -> str:
+        """The text of a row."""
+        return f"{self.rows.name}[{which}]"
+
+    def memory(self, name: str) -> Memory:
+        """A row under a name."""
+        return Memory(name, tuple(axis - 1 for axis in self.rows.order if axis), dense=True)
+
+
+@dataclass(slots=True)
+class Steps:
+    """A scan that is being planned.
+
+    outer, inner: the stages around it and those of one step. results: those that are wanted, by their places. head: the
+    lines that begin a step. step, count: the variables of the place of a step, and of the loop. scalars: numbers that
+    do not change from step to step.
+    """
+
+    outer: "Stages"
+    group: Sequence[Node]
+    loop: record.Loop = field(init=False)
+    inner: "Stages" = field(init=False)
+    results: dict[int, Node] = field(init=False)
+    step: str = field(init=False)
+    count: str = field(init=False)
+    head: list[Line] = field(default_factory=list)
+    scalars: dict[Node, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.loop = self.group[0].params[0]
+        self.results = {n.params[1]: n for n in self.group}
+        order = topological(self.loop.roots)
+        sizes = {x: atom_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
+        self.inner = self.outer.inside(sizes)
+        self.inner.layout.learn(order)
+        self.step = self.outer.naming.fresh("step")
+        self.count = self.outer.naming.fresh("count") if self.loop.reverse else self.step
+
+    def plan(self) -> None:
+        """Plan what comes before, each step, and what comes after."""
+        outer, loop = self.outer, self.loop
+        needed = going_on(loop, self.results)
+        inits, _, _ = loop.arguments(self.group[0].args)
+        carries = {k: self.carry(k) for k in range(len(inits)) if k in needed}
+        for k, carry in carries.items():
+            self.start(carry, inits[k])
+        standing = self.given(set(topological([loop.roots[k] for k in needed])))
+        standing += [x for x in inits if x in outer.memory and x.type.shape]
+        sums = self.sums()
+        cleared = [t.memory for t, from_zero in sums if from_zero]
+        going = [self.carried(c, loop.carries[k], loop.finals[k]) for k, c in carries.items()]
+        self.inner.run([*going, *self.stacks(), *(t for t, _ in sums)])
+        made = {n: (outer.memory.get(n) or outer.direct[n].memory).array for n in self.group}
+        outer.schedule.call(standing, made, lambda: self.lines(cleared, carries))
+        for carry in carries.values():
+            outer.storage.touch(carry.rows.array, outer.schedule.end - 1)
+
+    # ---- carries
+
+    def carry(self, k: int) -> Carry:
+        """Where a carry stands: in what is stacked of it, with a row for the last value, or in two rows by turns."""
+        leaf, length, outer = self.loop.carries[k], self.loop.length, self.outer
+        final, stacks = self.results.get(k), self.stacks_of(k)
+        order = (0, *(1 + axis for axis in self.inner.layout.order(leaf.type.shape)))
+        if not stacks or not outer.direct.keys().isdisjoint({*stacks, final}):
+            rows = outer.storage.kept("carry", (2, *leaf.type.shape), order)
+            carry = Carry(rows, "0", f"{self.count} % 2", f"({self.count} + 1) % 2", f"{atom_of(length)} % 2")
+        else:
+            rows = outer.storage.kept("carry", (dim_sum(length, 1), *leaf.type.shape), order)
+            ends = (text_of(length), f"{self.step} + 1", self.step, "0")
+            carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
+            for stack, first in stacks.items():
+                self.see(stack, rows, f"{first}:{text_of(dim_sum(length, first))}", order)
+        target = None if final is None else outer.direct.get(final)
+        if final is not None and target is None:
+            self.see(final, rows, carry.last, carry.memory("").order)
+        elif final is not None and target is not None and not target.add:
+            outer.memory[final] = target.memory
+        return carry
+
+    def stacks_of(self, k: int) -> dict[Node, int]:
+        """What is stacked of a carry and is read: before each step, after it; and the row that it begins with."""
+        ends = {self.loop.carries[k]: int(self.loop.reverse)}
+        if self.loop.finals.index(final := self.loop.finals[k]) == k and final not in self.loop.leaves:
+            ends[final] = 1 - int(self.loop.reverse)
+        places = enumerate(self.loop.ys, len(self.loop.finals))
+        return {n: ends[y] for place, y in places if y in ends and (n := self.results.get(place)) is not None}
+
+    def see(self, n: Node, rows: Memory, index: str, order: tuple[int, ...]) -> None:
+        """A result is a part of the rows of a carry."""
+        text = f"{rows.name}[{index}]"
+        if n.type.shape:
+            name = self.outer.storage.view(self.outer.naming.name(n), rows.name, text)
+            self.outer.memory[n] = Memory(name, order, dense=True)
+        else:
+            self.outer.memory[n] = Memory(text, ())
+
+    def start(self, carry: Carry, init: Node) -> None:
+        """The initial value written into its row."""
+        if init.type.shape:
+            wish, text = f"{carry.rows.name}_first", carry.row(carry.first)
+            memory = carry.memory(self.outer.storage.name_view(wish, carry.rows.name, text))
+        else:
+            memory = Memory(carry.row(carry.first), ())
+        self.outer.bring(Target(init, memory))
+        self.outer.storage.touch(memory.array, self.outer.schedule.end)
+
+    def carried(self, carry: Carry, leaf: Node, final: Node) -> Target:
+        """Where a step finds a carry, and where it writes the new one."""
+        self.inner.memory[leaf] = self.named(carry, carry.now, "now", leaf)
+        return Target(final, self.named(carry, carry.new, "new", leaf))
+
+    def named(self, carry: Carry, which: str, wish: str, leaf: Node) -> Memory:
+        """A row of a carry, under a name in each step."""
+        if not leaf.type.shape:
+            return Memory(carry.row(which), ())
+        name = self.outer.naming.fresh(f"{carry.rows.name}_{wish}")
+        self.head.append(Line(f"{name} = {carry.row(which)}"))
+        return carry.memory(name)
+
+    # ---- what a step reads
+
+    def given(self, below: Set[Node]) -> list[Node]:
+        """Have what a step reads stand in memory, as far as the leaves are among these; the nodes that do."""
+        carried = len(self.loop.carries)
+        pairs = list(zip(self.loop.leaves, self.group[0].args, strict=True))[carried:]
+        pairs = [(leaf, x) for leaf, x in pairs if leaf in below]
+        pairs = [(leaf, self.unsplit(x) if leaf in self.loop.slices else x) for leaf, x in pairs]
+        for x in (x for _, x in pairs if x.type.shape):
+            self.outer.standing(x)
+        for leaf, x in pairs:
+            if leaf in self.loop.slices:
+                self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)])
+            else:
+                self.give(leaf, x)
+        return [self.source(x) for _, x in pairs if x.type.shape]
+
+    def unsplit(self, x: Node) -> Node:
+        """An array whose axis 0 is cut into segments for a walk, one after the other; any other as it is."""
+        if x.op.name != "reshape" or x in self.outer.memory or len(x.type.shape) < 2:
+            return x
+        (y,) = x.args
+        lengths = dim_product(*x.type.shape[:2])
+        return y if y.type.shape == (lengths, *x.type.shape[2:]) else x
+
+    def source(self, x: Node) -> Node:
+        """The node that stands in memory for an array that does."""
+        return x.args[0] if is_copy(x) and x not in self.outer.memory else x
+
+    def give(self, leaf: Node, x: Node) -> None:
+        """What does not change from step to step: an array as it stands, a number under a name."""
+        if x.type.shape:
+            self.inner.memory[leaf] = self.outer.memory[self.source(x)]
+            return
+        self.scalars[leaf] = x
+        self.inner.texts[leaf] = ""  # which `lines` knows
+        self.outer.schedule.note_reads([self.outer.entries.entry(x, ())], self.outer.schedule.end)
+
+    def entry(self, leaf: Node, memory: Memory) -> Memory:
+        """The entry of an array at this step's place, under a name; leaf: what it stands for in a step."""
+        is_segment = len(leaf.type.shape) == len(memory.order)
+        index = [self.place(leaf, is_segment) if axis == 0 else ":" for axis in memory.order]
+        while index[-1] == ":":
+            index.pop()
+        text = f"{memory.name}[{', '.join(index)}]"
+        if not leaf.type.shape:
+            return Memory(text, (), memory.whole)
+        name = self.outer.naming.fresh(f"{memory.name}_now")
+        self.head.append(Line(f"{name} = {text}"))
+        order = memory.order if is_segment else tuple(axis - 1 for axis in memory.order if axis)
+        return Memory(name, order, memory.whole, memory.order[0] == 0 and (memory.dense or len(order) == 1))
+
+    def place(self, leaf: Node, is_segment: bool) -> str:
+        """The index of a step's entry along axis 0, or of its segment."""
+        if not is_segment:
+            return self.step
+        start = dim_product(leaf.type.shape[0], self.step)
+        return f"{text_of(start)}:{text_of(dim_sum(start, leaf.type.shape[0]))}"
+
+    # ---- what a step makes
+
+    def stacks(self) -> list[Target]:
+        """What each step gives, one row of an array for all; those of carries are there already."""
+        targets = []
+        for k, root in enumerate(self.loop.ys, len(self.loop.finals)):
+            n = self.results.get(k)
+            if n is None or n in self.outer.memory:
+                continue
+            order = (0, *(1 + axis for axis in self.inner.layout.order(root.type.shape)))
+            goal = self.goal(n, order)
+            targets.append(Target(root, self.entry(root, goal.memory), goal.add, goal.comment))
+        return targets
+
+    def sums(self) -> list[tuple[Target, bool]]:
+        """Sums over all steps, and whether they start from zero."""
+        first = len(self.loop.finals) + len(self.loop.ys)
+        pairs = [(root, n) for k, root in enumerate(self.loop.totals, first) if (n := self.results.get(k)) is not None]
+        goals = [(root, self.goal(n, self.inner.layout.order(root.type.shape))) for root, n in pairs]
+        return [(Target(root, g.memory, True, g.comment), not g.add) for root, g in goals]
+
+    def goal(self, n: Node, order: tuple[int, ...]) -> Goal:
+        """Where a result goes: where it is wanted, or to an array of its own."""
+        outer, target = self.outer, self.outer.direct.get(n)
+        if target is not None:
+            if not target.add:
+                outer.memory[n] = target.memory
+            return Goal(target.memory, target.add, outer.said(n, target))
+        if n.type.shape:
+            memory = outer.storage.hold(n, outer.naming.name(n), order)
+        else:
+            memory = outer.memory[n] = Memory(f"{outer.storage.kept(outer.naming.name(n), ()).name}[0]", ())
+        return Goal(memory, comment=outer.said(n, None))
+
+    # ---- text
+
+    def lines(self, cleared: Sequence[Memory], carries: Mapping[int, Carry]) -> list[Statement]:
+        """The loop, from sums of zero to the last carries."""
+        outer, inner = self.outer, self.inner
+        for leaf, x in self.scalars.items():
+            inner.top.given[leaf] = outer.scalar(x, named=x.op.name != "const")
+        inner.bound = outer.bound
+        length = text_of(self.loop.length)
+        place = [Line(f"{self.step} = {length} - 1 - {self.count}")] if self.loop.reverse else []
+        loop = Loop(f"for {self.count} in range({length})", [*place, *self.head, *inner.emit()])
+        return [*map(start, cleared), loop, *self.lasts(carries)]
+
+    def lasts(self, carries: Mapping[int, Carry]) -> list[Statement]:
+        """The last carries go where they are wanted."""
+        lines: list[Statement] = []
+        for k, carry in carries.items():
+            n = self.results.get(k)
+            if n is not None and (target := self.outer.direct.get(n)) is not None:
+                name = self.outer.naming.fresh(f"{carry.rows.name}_last")
+                lines.append(Line(f"{name} = {carry.row(carry.last)}"))
+                lines += self.copy(carry.memory(name), target)
+        return lines
+
+    def copy(self, source: Memory, target: Target) -> list[Statement]:
+        """Loops that copy an array entry by entry, or add it, in the order of what is read."""
+        shape = target.node.type.shape
+        names = {k: self.outer.naming.loop(len(shape) - 1 - depth) for depth, k in enumerate(source.order)}
+        place: Place = tuple(names[k] for k in range(len(shape)))
+        assign = "+=" if target.add else "="
+        text = f"{text_at(target.memory, place)} {assign} {text_at(source, place)}"
+        body: list[Statement] = [Line(text, self.outer.said(target.node, target))]
+        for depth, k in reversed(list(enumerate(source.order))):
+            turns = "lanes(0, " if depth == len(shape) - 1 else "range("
+            body = [Loop(f"for {names[k]} in {turns}{text_of(shape[k])})", body)]
+        return body
+
+
+def start(memory: Memory) -> Line:
+    """The line that starts a sum over steps."""
+    return Line(f"{everywhere(memory) if memory.order else f'{memory.array}[:]'} = 0.0")

@@ -1,0 +1,1 @@
+"""What a compiled function takes: its arguments and their names."""
