@@ -126,6 +126,7 @@ def test_integers_and_truth_values(case):
 
 # Programs over samples
 
+MANY = (100,) if JIT else ()  # Python multiplies out what has a place for each pair of samples
 FEWEST = {"first": 1, "normalised_values": 1, "largest": 1, "largest_of_leaves": 1, "softmax_over_samples": 1,
           "differences": 1}  # fmt: skip
 
@@ -138,7 +139,7 @@ def values_of(loss, params, n):
 @pytest.mark.parametrize("name", some(PROGRAMS, 7))
 def test_programs_of_any_number_of_samples(name):
     loss, params, _ = PROGRAMS[name]
-    counts = [n for n in (1, 2, 7, 33, 100) if n >= FEWEST.get(name, 0)]
+    counts = [n for n in (1, 2, 7, 33, *MANY) if n >= FEWEST.get(name, 0)]
     points = [values_of(loss, params, n) for n in counts]
     if params:
         check_grad(loss, params, *points, tolerance=1e-8)
@@ -161,7 +162,7 @@ LARGE = ("mlp_with_penalty", "twice", "one_hot", "batch_norm", "embedding", "mix
 @pytest.mark.parametrize("name", some(LARGE, 5))
 def test_more_samples_than_a_block_and_than_a_group(name):
     loss, params, _ = PROGRAMS[name]
-    points = [values_of(loss, params, n) for n in ((600, 5000) if JIT else (600,))]
+    points = [values_of(loss, params, n) for n in ((600, 5000) if JIT else (300,))]
     if params:
         check_grad(loss, params, *points, tolerance=1e-8)
     else:
@@ -251,9 +252,10 @@ def test_tables_of_equal_numbers(count):
 
 def test_large_unit_matrices_need_no_input():
     """More numbers than a table may have."""
-    many = array("many", 400)
-    loss = np.sum(np.linalg.solve(np.outer(many, many) + 2.0 * np.eye(400), np.ones(400)))
-    check_grad(loss, [many], {"many": np.linspace(0.0, 0.1, 400)})
+    count = 400 if JIT else 100
+    many = array("many", count)
+    loss = np.sum(np.linalg.solve(np.outer(many, many) + 2.0 * np.eye(count), np.ones(count)))
+    check_grad(loss, [many], {"many": np.linspace(0.0, 0.1, count)})
 
 
 def test_places_of_largest_entries_lie_as_their_array_does():

@@ -17,8 +17,10 @@ def added(terms):
 
 N = 40
 x = sp.symbols(f"x:{N}")
-u, V = sp.IndexedBase("u", shape=(N,)), sp.IndexedBase("V", shape=(N, N))
-grid = [(i, j) for i in range(N - 1) for j in range(N - 1)]
+M = 12  # rows of a matrix: the code that is not rolled holds a line for each entry, and is compiled as well
+u, V = sp.IndexedBase("u", shape=(N,)), sp.IndexedBase("V", shape=(M, M))
+W = sp.IndexedBase("W", shape=(33, 33))
+grid = [(i, j) for i in range(M - 1) for j in range(M - 1)]
 
 LOSSES = {
     "chain": lambda: (added((b - a * a) ** 2 + sp.sin(a * b) for a, b in pairwise(x)), x),
@@ -28,11 +30,11 @@ LOSSES = {
     "log-sum-exp": lambda: (sp.log(added(sp.exp(a) for a in x)), x),
     "norm": lambda: (sp.sqrt(added(a**2 for a in x)), x),
     "vector input": lambda: (added((a * u[k] - 1) ** 2 for k, a in enumerate(x)), x),
-    "matrix input": lambda: (added((x[k] * V[k, j] - 1) ** 2 for k in range(N) for j in range(N)), x),
+    "matrix input": lambda: (added((x[k] * V[k, j] - 1) ** 2 for k in range(M) for j in range(M)), x[:M]),
     "grid with a corner": lambda: (
         added((V[i, j] - V[i + 1, j]) ** 2 + sp.cos(V[i, j + 1]) for i, j in grid) + V[0, 0] ** 4, V
     ),
-    "layer": lambda: (added(sp.tanh(added(V[i, j] * u[j] for j in range(N))) ** 2 for i in range(N)), V),
+    "layer": lambda: (added(sp.tanh(added(W[i, j] * u[j] for j in range(33))) ** 2 for i in range(33)), W),
     "irregular places": lambda: (added((x[7 * k % N] - x[(k * k) % N] * 0.1 * k) ** 2 for k in range(N)), x),
     "numbers baked in": lambda: (added((x[k % 20] * 0.3 * k - k * k * 0.01) ** 2 for k in range(4 * N)), x[:20]),
     "branches": lambda: (added(sp.Piecewise((a * sp.log(a), a > 1), (0, True)) for a in x), x),
@@ -49,7 +51,7 @@ def loss_of(name):
 @pytest.mark.parametrize("name", LOSSES)
 def test_loops_and_unrolled_code_agree(name, dtype):
     loss, params = loss_of(name)
-    params = [params] if params is V else [list(params)]
+    params = [params] if params in (V, W) else [list(params)]
     rolled = compile_grad(loss, params, dtype=dtype)
     unrolled = compile_grad(loss, params, dtype=dtype, reroll=False)
     assert len(rolled.source.splitlines()) < 75 and "in lanes(" in rolled.source

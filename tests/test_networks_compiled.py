@@ -175,7 +175,7 @@ def by_jax(jax, network, p, x):
     )  # fmt: skip
     with jax.enable_x64(True):
         given = SimpleNamespace(**{name: jnp.asarray(v) for name, v in x.items()})
-        evaluate = jax.value_and_grad(lambda p: network(jnp, nn, SimpleNamespace(**p), given))
+        evaluate = jax.jit(jax.value_and_grad(lambda p: network(jnp, nn, SimpleNamespace(**p), given)))
         loss, gradients = evaluate({name: jnp.asarray(v) for name, v in p.items()})
     return float(loss), [np.asarray(gradients[name]) for name in p]
 

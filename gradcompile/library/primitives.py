@@ -22,6 +22,7 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
     fold(x)                  the sum of a vector, pairwise, whose length is known when compiled and a power of two
 """
 
+import ctypes
 import math
 import struct
 from collections.abc import Callable
@@ -39,10 +40,21 @@ __all__ = [
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
 
 
+class _Kinds(dict[tuple[type, ...], Callable[[float], Any]]):
+    """The type of a result by those of the arguments; found once for each, as text that runs as Python asks often."""
+
+    def __missing__(self, types: tuple[type, ...]) -> Callable[[float], Any]:
+        kinds = (np.float32, np.float64)
+        self[types] = next((k for k in kinds if any(issubclass(t, k) for t in types)), float)
+        return self[types]
+
+
+_KINDS = _Kinds()
+
+
 def _like(value: float, *args: Any) -> Any:
     """A value in the dtype of the arguments."""
-    kind = next((t for t in (np.float32, np.float64) if any(isinstance(x, t) for x in args)), float)
-    return kind(value)
+    return _KINDS[tuple(map(type, args))](value)
 
 
 def _odd_sum(a: float, b: float) -> float:
@@ -97,11 +109,22 @@ def _special(x: float, y: float, z: float) -> float:
     return product + z
 
 
-_fma = getattr(math, "fma", None)
+def _library_fma() -> Callable[[float, float, float], float] | None:
+    """The fma of the C library, where there is one that rounds once."""
+    try:
+        function = ctypes.CDLL(None).fma
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes, function.restype = [ctypes.c_double] * 3, ctypes.c_double
+    rounds_once = function(1.0 + 2.0**-52, 1.0 - 2.0**-52, -1.0) == -(2.0**-104)
+    return function if rounds_once else None
+
+
+_fma = getattr(math, "fma", None) or _library_fma()
 
 
 def _native_fma64(x: float, y: float, z: float) -> float:
-    """math.fma, with IEEE results where it raises."""
+    """The fma of math or of the C library, with IEEE results where it raises."""
     try:
         return float(_fma(x, y, z))  # type: ignore[misc]
     except (OverflowError, ValueError):
@@ -114,10 +137,11 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     >>> fma(1.0 + 2.0**-52, 1.0 - 2.0**-52, -1.0) == -(2.0**-104)
     True
     """
-    if any(isinstance(v, np.float32) for v in (x, y, z)):
+    kind = _KINDS[type(x), type(y), type(z)]
+    if kind is np.float32:
         a, b, c = (float(np.float32(v)) for v in (x, y, z))
         return _to_single(_odd_sum(a * b, c) if math.isfinite(a * b + c) else a * b + c)
-    return _like((_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z)), x, y, z)
+    return kind((_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z)))
 
 
 def _to_single(value: float) -> np.float32:
