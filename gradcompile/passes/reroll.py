@@ -2,8 +2,8 @@
 
 A loop over symbols unrolls: it gives a sum of a thousand terms of one form. Such terms are found by their signatures
 (see `linear_forms`), compared position by position, and written once, on operands that are gathered: where all terms
-have one node, the node; where they have entries of the parameters or inputs, entries taken from a vector; where they have
-different numbers, a table. The value is that of the loss as written, except that terms are added, and factors of a
+have one node, the node; where they have entries of the parameters or inputs, entries taken from a vector; where they
+have different numbers, a table. The value is that of the loss as written, except that terms are added, and factors of a
 product multiplied, in another order.
 """
 
