@@ -74,7 +74,13 @@ def arc(k: int) -> Fraction:
 
 
 @cache
-def known() -> dict[str, Series]:
+def known(count: int = TERMS) -> dict[str, Series]:
+    """The series of elementary functions, so many coefficients of each."""
+    return {name: Series(s.order, s.coefficients[:count]) for name, s in elementary().items()}
+
+
+@cache
+def elementary() -> dict[str, Series]:
     """The series of elementary functions."""
     sin, cos = factorial_series(1, 2, -1), factorial_series(0, 2, -1)
     sinh, cosh = factorial_series(1, 2, 1), factorial_series(0, 2, 1)
@@ -100,12 +106,12 @@ def argument_of(xs: Sequence[Node]) -> Node | None:
     return None
 
 
-def series_of(t: Node, x: Node) -> Series | None:
-    """The series of a product in x; None if it has other factors, or too many."""
+def series_of(t: Node, x: Node, count: int = TERMS) -> Series | None:
+    """The series of a product in x, so many coefficients of it; None if it has other factors, or too many."""
     c, above, below = fraction(t)
     if len(above) + len(below) > MOST or not math.isfinite(c) or c == 0:
         return None
-    result = Series(0, (Fraction(c), *[Fraction()] * (TERMS - 1)))
+    result = Series(0, (Fraction(c), *[Fraction()] * (count - 1)))
     inner = factors(x)[1]
     for side, power in ((above, 1), (below, -1)):
         left = list(side)
@@ -113,10 +119,10 @@ def series_of(t: Node, x: Node) -> Series | None:
             left = reduce(without, inner, left)
             result = result._replace(order=result.order + power)
         for f in left:
-            r, y = split(f.args[0]) if f.op.name in known() else (0.0, None)
+            r, y = split(f.args[0]) if f.op.name in known(count) else (0.0, None)
             if y is not x or r == 0 or not math.isfinite(r):
                 return None
-            found = known()[f.op.name].at_multiple(Fraction(r))
+            found = known(count)[f.op.name].at_multiple(Fraction(r))
             result = times(result, found if power > 0 else inverse(found))
     return result
 
@@ -127,6 +133,18 @@ def added(found: Sequence[Series]) -> Series | None:
     count = min(s.order + len(s.coefficients) for s in found) - first
     each = [(*[Fraction()] * (s.order - first), *s.coefficients)[:count] for s in found]
     return series(first, [sum(column, Fraction()) for column in zip(*each, strict=True)])
+
+
+def leading(each: Sequence[Node], x: Node) -> tuple[int, Fraction] | None:
+    """The lowest order of terms in x, and what their coefficients of it add up to; None if a term has no series."""
+    firsts: list[tuple[int, Fraction]] = []
+    for t in each:
+        found = series_of(t, x, 1)
+        if found is None:
+            return None
+        firsts.append((found.order, found.coefficients[0]))
+    order = min(order for order, _ in firsts)
+    return order, sum((c for at, c in firsts if at == order), Fraction())
 
 
 def near_zero(s: Series, x: Node) -> tuple[float, Node] | None:
@@ -166,7 +184,8 @@ def cancelling(n: Node) -> Node | None:
     if not 1 < len(each) <= MOST or is_plain(each):
         return None
     x = argument_of(each)
-    if x is None or x.type != n.type:
+    first = None if x is None or x.type != n.type else leading(each, x)
+    if x is None or first is None or first[1] != 0:
         return None
     found = [series_of(t, x) for t in each]
     known_series = [s for s in found if s is not None]
@@ -184,6 +203,9 @@ def log_near_one(n: Node) -> Node | None:
     each = parts(n.args[0])
     x = argument_of(each) if len(each) <= MOST else None
     if x is None or x.type != n.type or any(map(is_exp, each)):
+        return None
+    first = leading(each, x)
+    if first is None or first[1] not in ((0, 1) if first[0] == 0 else (0,)):
         return None
     found = [series_of(t, x) for t in each]
     known_series = [s for s in found if s is not None]
