@@ -100,6 +100,7 @@ CASES = [
     "np.inner(X, A)",
     "np.vdot(A, A)",
     "np.linalg.multi_dot([X, A, W, W[0]])",
+    "np.linalg.multi_dot([W[0, 0], A])",
     "np.tril(A)",
     "np.triu(A, 1)",
     "np.diagonal(A)",

@@ -5,6 +5,7 @@ from types import FunctionType
 from typing import Any
 
 from gradcompile.codegen import own_text
+from gradcompile.codegen.functions import in_precision
 from gradcompile.library import special
 from gradcompile.library.vmath import double as vmath_double
 from gradcompile.library.vmath import single as vmath_single
@@ -38,6 +39,6 @@ def undecorated(value: Any, made: dict[int, dict[str, Any]]) -> Any:
         for name, other in home.items():
             inner = own_text(other)
             if inner is not None and inner.__globals__ is home:
-                copy[name] = FunctionType(inner.__code__, copy, inner.__name__)
+                copy[name] = in_precision(FunctionType(inner.__code__, copy, inner.__name__))
         copy.update({name: undecorated(v, made) for name, v in home.items() if own_text(copy[name]) is not None})
     return made[id(home)][text.__name__]

@@ -345,6 +345,8 @@ def test_many_operands_are_multiplied_in_their_order():
         ("np.linalg.norm(A, 2)", "ord=2"),
         ("np.diagonal(X)", "a length that is not known"),
         ("X @ 2", "use \\* for a number"),
+        ("np.linalg.multi_dot([X, A, W[0, 0]])", "matrices, and vectors at the ends, not 2 and 2 and 0 axes"),
+        ("np.linalg.multi_dot([X])", "not 2 axes; write a @ b @ c"),
         ("np.sin(X) @ np.cos(W.T)", r"sin\(X\) of shape \(n, 3\) and cos\(W.T\)"),
     ],
 )

@@ -1,10 +1,13 @@
 """The fuzzers, briefly: what they once found, and some new cases each. Planted faults stand in tests of their own."""
 
 import importlib
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.fuzz.run import NAMES, case_of, corpus, judged, run_apart
+from tests.fuzz.run import NAMES, ROOT, case_of, corpus, judged, run_apart
 
 BRIEF = 20  # new cases a fuzzer, unless its module says BRIEF itself
 
@@ -13,6 +16,17 @@ BRIEF = 20  # new cases a fuzzer, unless its module says BRIEF itself
 def test_what_was_once_found_is_right(name: str) -> None:
     found = {str(case): wrong for case in corpus(name) if (wrong := judged(name, case)) is not None}
     assert not found
+
+
+def test_what_was_once_found_is_right_in_plain_python() -> None:
+    program = (
+        "from tests.fuzz.run import corpus, judged\n"
+        "for name in ('arrays', 'formulas', 'indices', 'scans'):\n"
+        "    print(*((case, wrong) for case in corpus(name) if (wrong := judged(name, case)) is not None))\n"
+    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "" == done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -125,7 +125,26 @@ def jit(function: Callable[..., Any]) -> Any:
     """
     import numba
 
-    return function if numba.config.DISABLE_JIT else Deferred(function)
+    return in_precision(function) if numba.config.DISABLE_JIT else Deferred(function)
+
+
+def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function of vmath as compiled code has it: it takes and gives NumPy's numbers of its precision.
+
+    Python's own floats have double precision, and raise where they are divided by zero.
+    """
+    takes = function.__globals__.get("TAKES", ())
+    if not takes or function.__name__.startswith("_"):
+        return function
+    from numpy import errstate, float32, float64
+
+    def call(*args: Any) -> Any:
+        is_single = "float32" in takes and ("float64" not in takes or any(isinstance(a, float32) for a in args))
+        kind = float32 if is_single else float64
+        with errstate(all="ignore"):
+            return kind(function(*map(kind, args)))
+
+    return update_wrapper(call, function)
 
 
 def njit(function: Callable[..., Any]) -> Any:

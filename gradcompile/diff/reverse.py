@@ -80,6 +80,8 @@ def pulled(
     for n in reversed(order):
         if n in received and n in active:
             adjoint = result[n] = accumulate(received.pop(n), n, care)
+            if 0 in n.type.shape:  # no entries, so nothing is sent: not even 0 times an infinite slope
+                continue
             parts = contributions(n, adjoint, care, slopes)
             if n.op.name == "div" and n.args[1] in bases:
                 sent = [(n.args[0], parts[0]), *slopes.to_bases(n, adjoint, bases[n.args[1]])]

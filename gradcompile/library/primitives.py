@@ -178,13 +178,13 @@ def from_bits32(k: int) -> np.float32:
     return np.uint32(k & 0xFFFFFFFF).view(np.float32)
 
 
-def to_float(k: int) -> float:
+def to_float(k: int) -> np.float64:
     """An integer as float64.
 
-    >>> to_float(3)
+    >>> float(to_float(3))
     3.0
     """
-    return float(k)
+    return np.float64(k)
 
 
 def to_float32(k: int) -> np.float32:

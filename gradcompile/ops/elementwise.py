@@ -133,7 +133,8 @@ function("ceil", "x", (None,), np.ceil, sympy="ceiling", domain=(ANY,), conventi
 function("rint", "x", (None,), np.rint, exact="nint", domain=(ANY,),
          sympy=lambda x: sp("floor", (2 * x + 1) / 4) + sp("ceiling", (2 * x - 1) / 4), convention="no derivative",
          doc="the nearest integer, of two the even one", **EXACT)  # fmt: skip
-function("heaviside", "x h", (None, None), np.heaviside, exact=lambda x, h: h if x == 0 else mp("mpf", int(x > 0)),
+function("heaviside", "x h", (None, None), np.heaviside,
+         exact=lambda x, h: h if x == 0 else mp("mpf", int(x > 0)) if x == x else x,
          sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative", doc="0 below 0, 1 above, h at 0",
          **EXACT)  # fmt: skip
 

@@ -425,7 +425,8 @@ def log_of_view(n: Node) -> Node | None:
         return None if found is None else viewed(found)
     if x.op.name != "select":
         return None
-    branches = [apply("log", b) for b in x.args[1:]]
+    same = [b if b.type.dtype == n.type.dtype else apply("cast", b, params=(n.type.dtype,)) for b in x.args[1:]]
+    branches = [apply("log", b) for b in same]
     new = [first_found(b) for b in branches]
     if all(b is None for b in new):
         return None

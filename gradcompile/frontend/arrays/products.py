@@ -139,6 +139,12 @@ def outer(a: Any, b: Any) -> Array:
 def multi_dot(arrays: Sequence[Any]) -> Array:
     """The product of matrices, in the cheapest order."""
     nodes = lift_all(*arrays)
+    if len(nodes) == 2:
+        return dot(*arrays)
+    ranks = [len(n.type.shape) for n in nodes]
+    if len(nodes) < 2 or any(r != 2 for r in ranks[1:-1]) or not {ranks[0], ranks[-1]} <= {1, 2}:
+        given = " and ".join(map(str, ranks))
+        raise ExpressionError(f"multi_dot takes matrices, and vectors at the ends, not {given} axes; write a @ b @ c")
     first, last = len(nodes[0].type.shape) == 1, len(nodes[-1].type.shape) == 1
     labelled = [Labelled(n, (k, k + 1)) for k, n in enumerate(nodes)]
     if first:
