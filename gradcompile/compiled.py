@@ -1,4 +1,4 @@
-"""Compiled functions: what `compile_grad` and `compile_value` return, and how their source comes about."""
+"""Compiled functions: what `compile_grad` and `compile_value` return, with what they say of themselves."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence

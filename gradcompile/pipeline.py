@@ -1,9 +1,7 @@
 """From a problem to a kernel: the passes in their order, each with its reason.
 
-`derive` is the way of the graph, `kernel_of` that of the text::
-
-    simplified -> rerolled -> stabilized -> contracted, looped -> adjoints -> looped, taken apart, contracted
-    -> finished
+`derive` goes from the value that was read to all graphs; `kernel_of` from these to a module's text. What a pass does is
+said in `passes`; here is why it comes when it does.
 """
 
 from collections.abc import Mapping
@@ -79,9 +77,12 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
     after that, since a dot hides the products and sums that rewrites look for.
     """
     primal = passes.simplified([problem.primal])
+    # Before all else, so that what follows works on a handful of nodes; arrays have no terms written one by one.
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
+    # Before differentiation, so that the gradient is stable as well.
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
+    # What needs no loop leaves it, so that its derivative needs none either; products are found first, as they leave too.
     return (passes.looped(passes.contracted(stable)) if problem.arrays else stable), rewrites
 
 
@@ -96,6 +97,7 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     found = reverse.adjoints(stable[0], leaves) if gradients else {}
     roots = [stable[0], *(found.get(n) or reverse.zeros(n) for n in leaves)]
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
+    # Last, as these rules move where values are rounded: weights after loops, shared reciprocals, sums as trees.
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     alone, *_ = passes.looped(final[:1])
     cost = cost_of(alone, final, (a.leaf for a in problem.inputs if a.is_sampled))
@@ -110,8 +112,9 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
     that saves a pass over them, and only then are contractions found: they would hide those sums.
     """
     roots = passes.looped(roots)
-    live = set(topological(roots))
+    live = set(topological(roots))  # of the gradient's loops, only what needs a loop stays in them
     keys = [adjoint for adjoint in labels if adjoint in live]
+    # Before contractions are found again: a sum that waits for another sum needs one more pass over the samples.
     found = passes.taken_apart(roots, roots[0], [*keys, *(labels[k] for k in keys)])
     new = iter(passes.contracted(found[: len(roots)], found[len(roots) :]))
     result = [next(new) for _ in roots]
