@@ -1,11 +1,12 @@
-"""Differences of functions, and sums that cancel: values and derivatives against many digits."""
+"""Differences of functions, sums that cancel and products that vanish: values and derivatives against many digits."""
 
 import math
 
+import numpy as np
 import pytest
 import sympy as sp
 
-from gradcompile import compile_grad
+from gradcompile import array, compile_grad
 
 x, y = sp.symbols("x y", real=True)
 
@@ -51,3 +52,17 @@ def test_against_many_digits(found: list[tuple[float, ...]], k: int) -> None:
     wanted = [float(sp.N(g.subs(exact), 30)) for g in (f, *(sp.diff(f, s) for s in (x, y)[: len(at)]))]
     for got, want in zip(found[k], wanted, strict=True):
         assert math.isclose(got, want, rel_tol=2e-14), (f, got, want)
+
+
+@pytest.mark.parametrize("f", [x ** sp.Rational(3, 2) * sp.log(x), x**3 * sp.log(x) ** 2, x**2 * sp.log(sp.Abs(x))])
+def test_products_with_logarithms_vanish_at_zero(f: sp.Expr) -> None:
+    g = compile_grad(f, [x])
+    (loss, grads), (value, slope) = g(0.0), g(2.0)
+    assert (loss, *grads) == (0.0, 0.0)
+    assert math.isclose(value, f.subs(x, 2.0)) and math.isclose(slope[0], sp.diff(f, x).subs(x, 2.0))
+
+
+def test_powers_of_roots_have_a_slope_at_zero() -> None:
+    v = array("v", 2)
+    for f, slope in ((v * np.sqrt(v), 3.0), (np.sqrt(v) ** 3, 3.0), (v * v * np.sqrt(v), 20.0)):
+        assert compile_grad(np.sum(f), v)(np.array([0.0, 4.0]))[1].tolist() == [0.0, slope]

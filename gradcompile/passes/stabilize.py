@@ -957,7 +957,8 @@ def square_root(t: Node) -> Node | None:
 def x_log_x(n: Node) -> Node | None:
     """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2.
 
-    So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)).
+    So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)); and for
+    powers of the logarithm, as far as each has a factor of its own.
     """
     c, found = factors(n)
     for log in (x for x in found if x.op.name in ("log", "log1p")):
@@ -965,12 +966,14 @@ def x_log_x(n: Node) -> Node | None:
         inside = set(fraction(u)[1]) if log.op.name == "log" else set()
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
         if log.op.name == "log":
-            likely = [f for f in rest if f is x or f.op.name in KEEP_ZERO]
-            zeros = {*zeros_with(u), *([] if x is None else [x])} if likely else set()
+            zeros = {*zeros_with(u), *inside} if rest else set()
+            likely = [f for f in rest if f in zeros or f.op.name in KEEP_ZERO or is_root_or_power(f)]
             taken = [f for f in likely if vanishes(f, zeros)]
-            if taken:
-                entropy = make("xlogy", product(taken) or n, u)
-                return quotient(c, [*(f for f in rest if f not in taken), entropy], (), n)
+            logs = found.count(log)
+            if len(taken) >= logs:
+                others = [f for f in rest if f not in taken and f is not log]
+                entropies = [make("xlogy", product(taken[k::logs]) or n, u) for k in range(logs)]
+                return quotient(c, [*others, *entropies], (), n)
         elif x is not None:
             entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), make("xlogy", x, x))
             return quotient(c, [*without(rest, x), entropy], (), n)
@@ -990,6 +993,11 @@ def zeros_with(u: Node) -> set[Node]:
     return found
 
 
+def is_root_or_power(x: Node) -> bool:
+    """Whether this is a power with a positive number for its exponent, which is 0 where its base is."""
+    return x.op.name == "pow" and x.args[1].op.name == "const" and float(x.args[1].value) > 0
+
+
 def vanishes(n: Node, zeros: Set[Node]) -> bool:
     """Whether a node is 0 where some others are, as far as a few nodes tell."""
     order, pending = list[Node](), [n]
@@ -998,14 +1006,14 @@ def vanishes(n: Node, zeros: Set[Node]) -> bool:
         order.append(x)
         if len(order) > 2 * FEW:
             return False
-        pending += () if x in zeros or x.op.name not in KEEP_ZERO else x.args
+        pending += () if x in zeros or not (x.op.name in KEEP_ZERO or is_root_or_power(x)) else x.args
     gone = set(zeros)
     for x in reversed(order):
         if x.op.name in ("add", "hypot"):
             is_zero = gone.issuperset(x.args)
         else:
-            above = x.args[:1] if x.op.name == "div" else x.args
-            is_zero = x.op.name in KEEP_ZERO and not gone.isdisjoint(above)
+            above = x.args[:1] if x.op.name in ("div", "pow") else x.args
+            is_zero = (x.op.name in KEEP_ZERO or is_root_or_power(x)) and not gone.isdisjoint(above)
         if is_zero:
             gone.add(x)
     return n in gone
