@@ -42,8 +42,8 @@ COMPUTED = {"mod", "min", "max", "abs", "at"}
 class Sympy:
     """Trees as SymPy's expressions."""
 
-    def __init__(self, arrays: Mapping[str, Any], lengths: Sequence[str], idx: bool) -> None:
-        self.lengths = {name: sp.Symbol(name, integer=True) for name in lengths}
+    def __init__(self, arrays: Mapping[str, Any], lengths: Mapping[str, Any], idx: bool) -> None:
+        self.lengths = lengths
         self.index = {v: sp.Idx(v) if idx else sp.Symbol(v, integer=True) for v in "ijk"}
         self.arrays = {name: self.base(name, a) for name, a in arrays.items()}
 
