@@ -180,7 +180,7 @@ class Exponential(NamedTuple):
         u, c = self.exp.args[0], self.weight
         if c.op.name != "const":
             u = make("add", u, make("log_high", c if is_positive(c) else make("abs", c)))
-        elif not is_ordinary(c):
+        elif not is_ordinary(c, u.type.dtype):
             u = make("add", u, make("log_high", make("abs", c)))
         if not self.over or not u.type.shape:
             return u
@@ -262,7 +262,7 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
         return found and Scaled(viewed(found.mantissa), viewed(found.excess))
     found_exps = {x: exponentials(x) for x in parts(n)}
     each = [e for es in found_exps.values() for e in es]
-    plain = [x for x, es in found_exps.items() if not es and not is_ordinary(x)]
+    plain = [x for x, es in found_exps.items() if not es and not is_ordinary(x, n.type.dtype)]
     if not each:
         return with_one_function(n, plain, t)
     beside = len(found_exps) > sum(map(bool, found_exps.values()))
@@ -282,9 +282,9 @@ def fits(n: Node) -> bool:
     return all(x.type.shape in ((), n.type.shape) for x in parts(n))
 
 
-def is_ordinary(x: Node) -> bool:
-    """Whether this is a number of ordinary size: beside an exponential beyond the limit it is nothing."""
-    weight = WEIGHT[x.type.dtype]
+def is_ordinary(x: Node, dtype: str) -> bool:
+    """Whether this is a number of ordinary size: beside an exponential of a dtype beyond the limit it is nothing."""
+    weight = WEIGHT[dtype]
     return x.op.name == "const" and 1 / weight <= abs(float(x.value)) <= weight
 
 
@@ -375,7 +375,9 @@ def overflows(x: Node) -> bool:
     if is_exp(core):
         return is_excess(core.args[0]) or not is_limited(core.args[0])
     return core.op.name in RISING or (
-        (core.op.name == "add" or is_loop(core)) and scaled_sum(core, SQUARE[x.type.dtype]) is not None
+        (core.op.name == "add" or is_loop(core))
+        and x.type.dtype in SQUARE
+        and scaled_sum(core, SQUARE[x.type.dtype]) is not None
     )
 
 

@@ -119,8 +119,8 @@ class Loops:
         place = tuple(self.place(p, at) for p in places)
         if any(k < 0 and not names(p) & COMPUTED for k, p in zip(place, places, strict=True)):
             raise IndexError(f"{name}{list(place)}")
-        found = self.values[name][place]
-        return self.own.get((name, place), found)
+        own = self.own.get((name, place))
+        return self.values[name][place] if own is None else own
 
     def repeated(self, kind: str, body: Tree, limits: Sequence[Tree], at: Mapping[str, int]) -> Any:
         """A sum or product over the last index, which is the outermost, of the rest.

@@ -421,7 +421,7 @@ def moved(values: Values, by: Floats) -> Values:
     for name in ("p", "q"):
         if name in values:
             size = np.size(values[name])
-            found[name] = values[name] + by[first : first + size].reshape(np.shape(values[name]))
+            found[name] = np.asarray(values[name] + by[first : first + size].reshape(np.shape(values[name])))
             first += size
     return found
 
