@@ -20,9 +20,11 @@ from gradcompile.ops.elementwise import SPECIAL
 
 DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308
 FEW = 90  # digits of special functions, which take long
+LONG = 20_000  # bits of a whole part
 HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
 EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
                   | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
+ARITHMETIC = EXACT | {"add", "mul", "div", "sum", "dot", "sqrt", "cbrt", "hypot", "lt", "le", "eq", "ne", "log"}
 INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
 
@@ -41,6 +43,8 @@ def digits_for(leaves: Mapping[Node, Any]) -> int:
 
 def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
     """The value of a node from those of its arguments; Beyond where it can't be known."""
+    if n.op.name not in ARITHMETIC and any(np.any(each(is_long, values[a])) for a in n.args):
+        raise Beyond  # its exponential, or its remainder by pi, would take for ever
     if n.op.name in INVERSES and any(np.any(each(mpmath.isinf, values[a])) for a in n.args):
         raise Beyond  # the infinity may be a number with many digits
     if n.op.accuracy != SPECIAL:
@@ -53,6 +57,11 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
         raise Beyond
     with mpmath.workdps(FEW):
         return exact_value(n, values, dims, mpmath)
+
+
+def is_long(x: Any) -> bool:
+    """Whether a number's whole part has too many digits for a function of it."""
+    return not isinstance(x, bool | np.bool_) and bool(mpmath.isfinite(x)) and bool(x) and mpmath.mag(x) > LONG
 
 
 class Bound(NamedTuple):
