@@ -128,7 +128,15 @@ def truth_bound(n: Node, value: Any, found: Mapping[Node, Bound], dims: dict[str
         for there in places(found[a]):
             other = evaluated(n, {**{b: found[b].value for b in n.args}, a: there}, dims)
             error = error + each(lambda v, o: mpmath.mpf(0) if bool(v) == bool(o) else mpmath.inf, value, other)
+    if n.op.name in ("eq", "ne") and n.args[0].type.dtype != "bool":  # what is equal lies between these places
+        x, y = (found[a] for a in n.args)
+        error = error + each(meeting, x.value, x.error, y.value, y.error)
     return Bound(value, error, all_fit(n, found))
+
+
+def meeting(x: Any, dx: Any, y: Any, dy: Any) -> Any:
+    """Infinite if rounding may make two numbers equal that are not, or the other way round."""
+    return mpmath.inf if dx + dy and abs(x - y) <= 16 * (dx + dy) else mpmath.mpf(0)
 
 
 def places(x: Bound) -> list[Any]:
