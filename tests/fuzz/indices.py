@@ -224,7 +224,7 @@ def judged_with(case: Any, lengths: Mapping[str, Any], compiled: Any) -> tuple[s
     try:
         loss = to_sympy(case["loss"])
         symbols = {tuple(p): named(to_sympy, p) for p in case["params"]}
-    except (IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:  # SymPy refuses it
+    except (ArithmeticError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:  # SymPy's
         return f"SymPy: {error}", None
     try:
         f = compiled(loss, list(symbols.values()))
