@@ -82,7 +82,7 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
     # Before differentiation, so that the gradient is stable as well.
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
-    # What needs no loop leaves it, so that its derivative needs none either; products are found first, as they leave too.
+    # What needs no loop leaves it, and its derivative needs none either; products are found first, as they leave too.
     return (passes.looped(passes.contracted(stable)) if problem.arrays else stable), rewrites
 
 

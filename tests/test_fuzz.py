@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.fuzz.run import NAMES, ROOT, case_of, corpus, judged, run_apart
+from tests.fuzz import run
+from tests.fuzz.run import LIMITED, NAMES, ROOT, case_of, corpus, judged, run_apart
 
 BRIEF = 20  # new cases a fuzzer, unless its module says BRIEF itself
 
@@ -47,3 +48,20 @@ def test_a_process_that_dies_is_a_finding_and_the_rest_goes_on(body: str, wrong:
     finally:
         module.unlink()
     assert expected and [f.number for f in found] == expected and all(wrong in f.wrong for f in found)
+
+
+def test_what_is_refused_is_counted_by_the_words_of_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "refused", type(run.refused)())
+    for text in (
+        "v[:4] needs n >= 4, and 'n' is 3; pass longer arrays",
+        "x[7] needs m >= 8, and is 2; pass longer arrays",
+    ):
+        run.refuse(ValueError(text))
+    assert run.refused == {"ValueError: needs and is pass longer arrays": 2}
+
+
+def test_what_the_limits_allow_is_counted_and_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "refused", type(run.refused)())
+    formulas = importlib.import_module("tests.fuzz.formulas")
+    monkeypatch.setattr(formulas, "judge", lambda case: f"d/da is nan for 0, {LIMITED}")
+    assert judged("formulas", {}) is None and run.refused == {LIMITED: 1}

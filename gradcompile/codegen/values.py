@@ -83,7 +83,10 @@ def constant(value: Any, type: str, width: int) -> str:
     if type in FLOATS:
         value = float(value)
         if type == "float" and math.isfinite(value):
-            (value,) = struct.unpack("<f", struct.pack("<f", value))
+            try:
+                (value,) = struct.unpack("<f", struct.pack("<f", value))
+            except OverflowError:  # beyond the range
+                value = math.copysign(math.inf, value)
         text = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
     else:
         text = str(int(value))

@@ -180,7 +180,7 @@ class Exponential(NamedTuple):
         u, c = self.exp.args[0], self.weight
         if c.op.name != "const":
             u = make("add", u, make("log_high", c if is_positive(c) else make("abs", c)))
-        elif not is_ordinary(c):
+        elif not is_ordinary(c, u.type.dtype):
             u = make("add", u, make("log_high", make("abs", c)))
         if not self.over or not u.type.shape:
             return u
@@ -263,7 +263,7 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
     found_exps = {x: exponentials(x) for x in parts(n)}
     each = [e for es in found_exps.values() for e in es]
     squared = t <= SQUARE[n.type.dtype]  # then no number stays beside what is scaled, as the limit is too large for it
-    plain = [x for x, es in found_exps.items() if not es and not is_ordinary(x)]
+    plain = [x for x, es in found_exps.items() if not es and not is_ordinary(x, n.type.dtype)]
     if not each:
         return with_one_function(n, plain, t)
     loops = any(e.over for e in each)
@@ -284,9 +284,9 @@ def fits(n: Node) -> bool:
     return all(x.type.shape in ((), n.type.shape) for x in parts(n))
 
 
-def is_ordinary(x: Node) -> bool:
-    """Whether this is a number of ordinary size: beside an exponential beyond the limit it is nothing."""
-    weight = WEIGHT[x.type.dtype]
+def is_ordinary(x: Node, dtype: str) -> bool:
+    """Whether this is a number of ordinary size: beside an exponential of a dtype beyond the limit it is nothing."""
+    weight = WEIGHT[dtype]
     return x.op.name == "const" and 1 / weight <= abs(float(x.value)) <= weight
 
 
@@ -372,7 +372,9 @@ def overflows(x: Node) -> bool:
     if is_exp(core):
         return is_excess(core.args[0]) or not is_limited(core.args[0])
     return core.op.name in RISING or (
-        (core.op.name == "add" or is_loop(core)) and scaled_sum(core, SQUARE[x.type.dtype]) is not None
+        (core.op.name == "add" or is_loop(core))
+        and x.type.dtype in SQUARE
+        and scaled_sum(core, SQUARE[x.type.dtype]) is not None
     )
 
 

@@ -21,10 +21,13 @@ from gradcompile.ops.elementwise import SPECIAL
 
 DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308
 FEW = 90  # digits of special functions, which take long
+LONG = 20_000  # bits of a whole part
 HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
 EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
                   | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
+ARITHMETIC = EXACT | {"add", "mul", "div", "sum", "dot", "sqrt", "cbrt", "hypot", "lt", "le", "eq", "ne", "log"}
 INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
+COMPARED = frozenset({"lt", "le", "eq", "ne"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
 
 Values = dict[Node, Any]
@@ -42,6 +45,8 @@ def digits_for(leaves: Mapping[Node, Any]) -> int:
 
 def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
     """The value of a node from those of its arguments; Beyond where it can't be known."""
+    if n.op.name not in ARITHMETIC and any(np.any(each(is_long, values[a])) for a in n.args):
+        raise Beyond  # its exponential, or its remainder by pi, would take for ever
     if n.op.name in INVERSES and any(np.any(each(mpmath.isinf, values[a])) for a in n.args):
         raise Beyond  # the infinity may be a number with many digits
     if n.op.accuracy != SPECIAL:
@@ -54,6 +59,11 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
         raise Beyond
     with mpmath.workdps(FEW):
         return exact_value(n, values, dims, mpmath)
+
+
+def is_long(x: Any) -> bool:
+    """Whether a number's whole part has too many digits for a function of it."""
+    return not isinstance(x, bool | np.bool_) and bool(mpmath.isfinite(x)) and bool(x) and mpmath.mag(x) > LONG
 
 
 class Bound(NamedTuple):
@@ -120,7 +130,15 @@ def truth_bound(n: Node, value: Any, found: Mapping[Node, Bound], dims: dict[str
         for there in places(found[a]):
             other = evaluated(n, {**{b: found[b].value for b in n.args}, a: there}, dims)
             error = error + each(lambda v, o: mpmath.mpf(0) if bool(v) == bool(o) else mpmath.inf, value, other)
+    if n.op.name in ("eq", "ne") and n.args[0].type.dtype != "bool":  # what is equal lies between these places
+        x, y = (found[a] for a in n.args)
+        error = error + each(meeting, x.value, x.error, y.value, y.error)
     return Bound(value, error, all_fit(n, found))
+
+
+def meeting(x: Any, dx: Any, y: Any, dy: Any) -> Any:
+    """Infinite if rounding may make two numbers equal that are not, or the other way round."""
+    return mpmath.inf if dx + dy and abs(x - y) <= 16 * (dx + dy) else mpmath.mpf(0)
 
 
 def places(x: Bound) -> list[Any]:
@@ -229,6 +247,8 @@ def value_of(root: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> An
     values: Values = {}
     with np.errstate(all="ignore"):
         for n in topological([root]):
+            if n.op.name in COMPARED and any(np.any(each(mpmath.isnan, values[a])) for a in n.args):
+                raise Beyond  # an infinity that is a number with too many digits, times 0, would choose the branch
             values[n] = clamped(evaluated(n, values, dims)) if n.args else leaf_bound(n, leaves).value
     return values[root]
 
@@ -238,19 +258,19 @@ def slopes_of(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     found = chained(root, leaf, leaves, dims)
     if mpmath.isfinite(found):
         return [found]
-    sides = [one_sided(root, leaf, leaves, dims, sign) for sign in (1, -1)]
+    sides = [s for sign in (1, -1) for s in one_sided(root, leaf, leaves, dims, sign)]
     return [s for s in sides if s == s]
 
 
-def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int], sign: int) -> Any:
-    """The slope on one side, an infinity if it grows without end, NaN if there are no values."""
+def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int], sign: int) -> list[Any]:
+    """The slope on one side, an infinity if it grows without end, 0 too if it falls; NaN if there are no values."""
     x, value, slopes = mpmath.mpf(float(leaves[leaf])), value_of(root, leaves, dims), []
     for power in (1, 2):
         far = sign * step(mpmath.mp.dps) ** power * scale_of(x)
         slopes.append((value_of(root, {**leaves, leaf: x + far}, dims) - value) / far)
     if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 8 * abs(slopes[0]):
-        return mpmath.sign(slopes[1]) * mpmath.inf
-    return mpmath.mpf(0) if abs(slopes[1]) < abs(slopes[0]) / 8 else slopes[1]
+        return [mpmath.sign(slopes[1]) * mpmath.inf]
+    return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 8 else [slopes[1]]
 
 
 def chained(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:
@@ -298,6 +318,8 @@ def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     """The derivative of an op by an argument, as a difference; NaN at 0 where it is infinite."""
     if n.op.name == "add":  # in which a step would be lost beside a term with many more digits
         return values[n] * 0 + n.args.count(a)
+    if n.op.name == "mod" and a is n.args[0] and n.args.count(a) == 1:  # which jumps
+        return values[n] * 0 + 1
     found, basis = [], step(FEW if n.op.accuracy == SPECIAL else mpmath.mp.dps)
     for power in (1, 2):
         far = each(lambda x, power=power: basis**power * scale_of(x), values[a])

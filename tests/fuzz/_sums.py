@@ -42,8 +42,8 @@ COMPUTED = {"mod", "min", "max", "abs", "at"}
 class Sympy:
     """Trees as SymPy's expressions."""
 
-    def __init__(self, arrays: Mapping[str, Any], lengths: Sequence[str], idx: bool) -> None:
-        self.lengths = {name: sp.Symbol(name, integer=True) for name in lengths}
+    def __init__(self, arrays: Mapping[str, Any], lengths: Mapping[str, Any], idx: bool) -> None:
+        self.lengths = lengths
         self.index = {v: sp.Idx(v) if idx else sp.Symbol(v, integer=True) for v in "ijk"}
         self.arrays = {name: self.base(name, a) for name, a in arrays.items()}
 
@@ -119,8 +119,8 @@ class Loops:
         place = tuple(self.place(p, at) for p in places)
         if any(k < 0 and not names(p) & COMPUTED for k, p in zip(place, places, strict=True)):
             raise IndexError(f"{name}{list(place)}")
-        found = self.values[name][place]
-        return self.own.get((name, place), found)
+        own = self.own.get((name, place))
+        return self.values[name][place] if own is None else own
 
     def repeated(self, kind: str, body: Tree, limits: Sequence[Tree], at: Mapping[str, int]) -> Any:
         """A sum or product over the last index, which is the outermost, of the rest.

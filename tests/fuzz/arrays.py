@@ -190,9 +190,9 @@ def templates(text: str) -> list[str]:
     return [t.strip() for line in text.strip().splitlines() for t in line.split(" | ")]
 
 
-FLOATS = (ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED, MORE)
+FLOATS = (*(ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED) * 4, MORE)
 OTHERS = ((WHOLE, "i"), (TRUTHS, "b"), (LOOSE, "l"))
-KINDS = [(templates(text), kind) for text, kind in (*((text, "f") for text in FLOATS), *OTHERS)]
+KINDS = [(templates(text), kind) for text, kind in (*((text, "f") for text in FLOATS), *OTHERS * 4)]
 
 
 # Drawing
@@ -284,7 +284,7 @@ def fill(rng: random.Random, template: str, values: Values, kinds: dict[str, str
 def piece(rng: random.Random, letter: str, ndim: int, shape: tuple[int, ...]) -> str:
     """The text for a letter that is no variable."""
     if letter == "axis":
-        return str(rng.randrange(-ndim, ndim) if ndim else 0)
+        return str(rng.randrange(-ndim, ndim) if ndim else None)
     if letter == "slice":
         return rng.choice(("1:", ":-1", "::-1", "::2", ":1", "1:3", "::-2", ":0", "-2:", "2:0:-1", ":", "5:"))
     if letter == "index":
@@ -421,7 +421,7 @@ def moved(values: Values, by: Floats) -> Values:
     for name in ("p", "q"):
         if name in values:
             size = np.size(values[name])
-            found[name] = values[name] + by[first : first + size].reshape(np.shape(values[name]))
+            found[name] = np.asarray(values[name] + by[first : first + size].reshape(np.shape(values[name])))
             first += size
     return found
 

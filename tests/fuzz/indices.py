@@ -210,12 +210,21 @@ def compiled(loss: Any, params: list[Any]) -> Any:
 
 
 def judged(case: Any, compiled: Any = compiled) -> tuple[str, str | None]:
-    """What became of a case, and what is wrong with it."""
-    to_sympy = Sympy(case["arrays"], list(case["sizes"]), case["idx"])
+    """What became of a case, and what is wrong with it; lengths are numbers where their names are refused."""
+    lengths = {name: sp.Symbol(name, integer=True) for name in case["sizes"]}
+    became, wrong = judged_with(case, lengths, compiled)
+    if "loss.subs" in became:  # the cure that is named
+        became, wrong = judged_with(case, {name: sp.Integer(size) for name, size in case["sizes"].items()}, compiled)
+    return became, wrong
+
+
+def judged_with(case: Any, lengths: Mapping[str, Any], compiled: Any) -> tuple[str, str | None]:
+    """What became of a case with these lengths, and what is wrong with it."""
+    to_sympy = Sympy(case["arrays"], lengths, case["idx"])
     try:
         loss = to_sympy(case["loss"])
         symbols = {tuple(p): named(to_sympy, p) for p in case["params"]}
-    except (IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:  # SymPy refuses it
+    except (ArithmeticError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:  # SymPy's
         return f"SymPy: {error}", None
     try:
         f = compiled(loss, list(symbols.values()))
@@ -226,7 +235,8 @@ def judged(case: Any, compiled: Any = compiled) -> tuple[str, str | None]:
         found = f(*(values[a.name] for a in f.problem.params), **{a.name: values[a.name] for a in f.problem.inputs})
         value, grads = found if symbols else (found, ())
     except GradcompileError as error:
-        refuse(error)
+        if "loss.subs" not in str(error):
+            refuse(error)
         return f"refused: {error}", None
     return "compared", compared(case, f, values, float(value), list(grads))
 
