@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from gradcompile.compiled import CompiledGrad, CompiledValue, Options
+from gradcompile.compiled import CompiledGrad, CompiledValue
 from gradcompile.errors import ArgumentError
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.frontend.sympy.convert import read
 from gradcompile.once import compiling
+from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
 
 

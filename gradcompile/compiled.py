@@ -1,8 +1,8 @@
-"""Compiled functions: what `compile_grad` and `compile_value` return, and how their source comes about."""
+"""Compiled functions: what `compile_grad` and `compile_value` return, with what they say of themselves."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -12,158 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy
 
-from gradcompile import passes
-from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
-from gradcompile.analysis.formula import formulas, is_mean
+from gradcompile.analysis.cost import Cost
 from gradcompile.codegen import functions as jit
-from gradcompile.collector import collector_paused
-from gradcompile.diff import reverse
 from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
 from gradcompile.explain import Check, Explanation, check, explain
 from gradcompile.export import python as standalone
-from gradcompile.frontend.sympy.custom import custom_source
 from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.ir.core import Node
-from gradcompile.ir.graph import topological
 from gradcompile.loops.kernel import Kernel
-from gradcompile.lower import lowered
 from gradcompile.lower.dims import Names, in_dim, renamed
-from gradcompile.lower.program import Program, per_sample, size_of
+from gradcompile.lower.program import size_of
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
+from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of, prepared
 from gradcompile.runtime import bind
 from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
-
-SHOWN = 8  # rewrites that a header lists
-BREAK = "\n        "
-
-
-class Graphs(NamedTuple):
-    """The graph before and after each pass: roots, the value first, then the gradient by parameter.
-
-    Of arrays, `stabilized` has its contractions as well. Printed, a root is a formula.
-    """
-
-    read: list[Node]
-    stabilized: list[Node]
-    differentiated: list[Node]
-    simplified: list[Node]
-
-    def __repr__(self) -> str:
-        lines = []
-        for stage, roots in self._asdict().items():
-            texts = formulas(roots[:SHOWN], {}, 60)
-            more = [f"and {len(roots) - SHOWN} more"] if len(roots) > SHOWN else []
-            lines.append(f"{stage}: {'; '.join([*(texts[n] for n in roots[:SHOWN]), *more])}")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What was asked for beside the loss and its arguments."""
-
-    name: str = ""
-    stabilize: bool = True
-    cache: bool = True
-    reroll: bool = True
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Derivation:
-    """All that follows from a problem: the graphs, the rewrites, which node is whose adjoint, and what it costs."""
-
-    graphs: Graphs
-    rewrites: list[Rewrite]
-    adjoint_of: dict[Node, Node]
-    cost: Cost
-    growth: Growth
-
-
-def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewrite]]:
-    """The value as it is differentiated, and the rewrites: simplified, and stabilised if asked for.
-
-    Terms written one by one are rerolled, if asked for; of arrays, contractions are found.
-    """
-    primal = passes.simplified([problem.primal])
-    if options.reroll and not problem.arrays:
-        primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
-    stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
-    return (passes.looped(passes.contracted(stable)) if problem.arrays else stable), rewrites
-
-
-@collector_paused()
-def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
-    """The graph of the value, and of its gradient if asked for, through all passes."""
-    stable, rewrites = prepared(problem, options)
-    leaves = [a.leaf for a in problem.params] if gradients else []
-    found = reverse.adjoints(stable[0], leaves) if gradients else {}
-    roots = [stable[0], *(found.get(n) or reverse.zeros(n) for n in leaves)]
-    labels = {adjoint: n for n, adjoint in reversed(found.items())}
-    final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
-    alone, *_ = passes.looped(final[:1])
-    cost = cost_of(alone, final, (a.leaf for a in problem.inputs if a.is_sampled))
-    graphs = Graphs([problem.primal], stable, roots, final)
-    return Derivation(graphs, rewrites, adjoint_of, cost, growth_of(final))
-
-
-def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
-    """The roots with contractions and lean loops, and the labels of what they stand on, carried over."""
-    roots = passes.looped(roots)
-    live = set(topological(roots))
-    keys = [adjoint for adjoint in labels if adjoint in live]
-    found = passes.taken_apart(roots, roots[0], [*keys, *(labels[k] for k in keys)])
-    new = iter(passes.contracted(found[: len(roots)], found[len(roots) :]))
-    result = [next(new) for _ in roots]
-    adjoints = [next(new) for _ in keys]
-    return result, dict(zip(adjoints, new, strict=True))
-
-
-@collector_paused()
-def kernel_of(problem: Problem, derivation: Derivation, what: str) -> Kernel:
-    """The generated module of a problem, and how it may be run."""
-    value, *gradients = derivation.graphs.simplified
-    order = topological([value, *gradients])
-    names, forward = dict(problem.names), set(order[: order.index(value) + 1])
-    adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
-    comments = formulas([value], names, 44)
-    program = Program(
-        value, gradients, problem.params, problem.inputs, names, adjoints, comments, order, problem.arrays
-    )
-    sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
-    header = header_of(problem, derivation, what, sampled)
-    used = {n.op.name for n in order}
-    custom = {name: custom_source(name) for name in used if name.startswith("custom_")}
-    return lowered(program, header, custom)
-
-
-def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:
-    """What the module's docstring says: the formula, the operation counts, a sample's if `sampled`, the rewrites."""
-    cost, gradients = derivation.cost, derivation.graphs.simplified[1:]
-    params, inputs = (", ".join(a.name for a in part) for part in (problem.params, problem.inputs))
-    arguments = "; ".join(filter(None, (params, inputs)))
-    unit = " a sample" if sampled else ""
-    gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
-    pairs = [(r.before, r.after) for r in derivation.rewrites[:SHOWN]]
-    rewrites = "".join(f"\n    {a}{' ' if len(a + b) < 100 else BREAK}-> {b}" for a, b in pairs) or " none."
-    more = f"\n    and {len(derivation.rewrites) - SHOWN} more" if len(derivation.rewrites) > SHOWN else ""
-    counts = f"{cost.loss} operations for the {what}{gradient}{unit}."
-    by_name = any(a.by_name for a in problem.inputs)
-    order = "\nInputs come in the order of their names, as nobody stated another." if by_name else ""
-    text = f"{what}({arguments}) = {formula_of(problem)}\n\n{counts} Rewrites:{rewrites}{more}{order}"
-    return text.replace("\\", "\\\\").replace('"""', "'''")
-
-
-def formula_of(problem: Problem) -> str:
-    """The user's formula; the mean or the sum that was asked for beside it is written out."""
-    primal, formula = problem.primal, problem.formula
-    if problem.arrays:
-        return formula
-    around = "mean" if is_mean(primal) else "total" if primal.op.name == "sum" else ""
-    return f"{around}({formula})" if around and not formula.startswith(around + "(") else formula
 
 
 class Compiled:

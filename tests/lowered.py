@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from gradcompile import compiled
-from gradcompile.compiled import Derivation
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, dim_value, names_in
 from gradcompile.loops.kernel import Kernel
+from gradcompile.pipeline import Derivation
 from gradcompile.runtime.checks import demands_of
 from gradcompile.signature.arguments import Problem
 

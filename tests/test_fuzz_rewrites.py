@@ -6,7 +6,7 @@ import pytest
 
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.passes import simplified, stabilized
-from gradcompile.passes.stabilize import RULES, Rule
+from gradcompile.passes.stabilize import LATE, RULES, Rule
 from tests.fuzz import rewrites
 from tests.fuzz._rewrites import ARRAYS, FORMULAS
 
@@ -19,7 +19,7 @@ def case(formula: str, rule: str = "", dtype: str = "float64", **at: float) -> d
 
 
 def test_every_rule_is_exercised() -> None:
-    rules = {rule.__name__ for found in RULES.values() for rule in found}
+    rules = {rule.__name__ for table in (RULES, LATE) for found in table.values() for rule in found}
     rng, missing = random.Random(0), []
     for rule in sorted(rules):
         texts = FORMULAS.get(rule, ()) + ARRAYS.get(rule, ())

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from gradcompile import compile_grad, compile_value
 from gradcompile.analysis.evaluate import evaluate
-from gradcompile.compiled import CompiledGrad, Options
+from gradcompile.compiled import CompiledGrad
 from gradcompile.diff.reverse import vjp
 from gradcompile.ir.core import Node, apply, leaf
 from gradcompile.ir.graph import topological
+from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Argument, Problem
 from tests.graphs import COLUMNS, EXACT_BINARY, EXACT_UNARY, SCALARS, VALUES, graphs
 from tests.plain import plain

@@ -24,7 +24,7 @@ from gradcompile.lower.memory.layout import Layout, stored
 from gradcompile.lower.memory.storage import Buffer, Storage
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.lower.nests.naming import ArrayNaming, caller
-from gradcompile.lower.nests.tasks import Target
+from gradcompile.lower.nests.places import Target
 from gradcompile.lower.program import Program
 from gradcompile.lower.rules.elementwise import covered, merged
 from gradcompile.lower.rules.products import product

@@ -13,11 +13,12 @@ convention. Three things are known from the graph:
 Nothing of this hides an infinity: where a factor is not 0, it stays.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.diff.masks import is_masked, masked, times
 from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.graph import operands
 
 FEW = 16  # factors of a product that are looked at
 ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
@@ -89,7 +90,8 @@ class Slopes:
         """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times infinity."""
         if self.at_minimum(n, k):
             partial = masked(self.off_minimum(n), partial)
-        return self.times(adjoint, partial, self.steep(n))
+        result = self.times(adjoint, partial, self.steep(n))
+        return unless_zero(n.args[0], result) if k == 0 and outweighs(adjoint, n) else result
 
     def times(self, adjoint: Node, partial: Node, steep: int) -> Node:
         """adjoint * partial, where the adjoint may be infinite: 0 where the partial is for a reason that is known."""
@@ -160,6 +162,42 @@ def unless_zero(factor: Node, product: Node) -> Node:
     """
     zero = const(0.0, factor.type.dtype)
     return apply("select", apply("eq", factor, zero), const(0.0, product.type.dtype), product)
+
+
+def outweighs(adjoint: Node, n: Node) -> bool:
+    """Whether factors of an adjoint vanish faster than the slope of a root, or of x*log(x) by x, becomes infinite.
+
+    So it is of x*sqrt(x), of sqrt(x)**3 and of (x*log(x))**2: as x goes to 0 the product goes to 0.
+    """
+    found = operands(adjoint, "add")
+    if n.op.name == "sqrt":
+        halves = {n: 1.0, n.args[0]: 2.0}
+        return len(found) <= FEW and all(weight(t, lambda x: halves.get(x, 0.0)) > 1 for t in found)
+    if n.op.name != "xlogy":
+        return False
+    return len(found) <= FEW and all(weight(t, lambda x: float(is_like(x, n))) > 0 for t in found)
+
+
+def is_like(x: Node, n: Node) -> bool:
+    """Whether two nodes are of the same op, as x*log(y) and z*log(y)."""
+    return x.op is n.op and x.args[1] is n.args[1]
+
+
+def weight(term: Node, of: Callable[[Node], float]) -> float:
+    """The weights of a product's factors, added up; those below the line count against it."""
+    found, pending = 0.0, [(term, 1.0)]
+    for _ in range(2 * FEW):
+        if not pending:
+            return found
+        x, sign = pending.pop()
+        own = of(x)
+        if own:
+            found += sign * own
+        elif x.op.name == "neg":
+            pending.append((x.args[0], sign))
+        elif x.op.name in ("mul", "div"):
+            pending += [(x.args[0], sign), (x.args[1], -sign if x.op.name == "div" else sign)]
+    return 0.0
 
 
 def powers(order: Sequence[Node]) -> dict[Node, list[Power]]:

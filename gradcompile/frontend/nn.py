@@ -344,7 +344,9 @@ def dropout(x: Array, mask: Any, rate: float) -> Array:
     return result
 
 
-def _dropout(x: Array, mask: Any, rate: float) -> Array:
+def _dropout(x: Any, mask: Any, rate: Any) -> Array:
+    if not isinstance(x, Array) or not isinstance(rate, int | float | np.number):
+        raise ExpressionError("dropout takes an array, its mask and a number, in this order: dropout(x, mask, 0.5)")
     if not 0 <= rate < 1:
         raise ExpressionError(f"a rate of {rate}: one from 0 up to, not including, 1 is needed")
     n = floating(x.node)

@@ -11,7 +11,7 @@ from gradcompile.loops.ir import Function, Line, Statement, texts
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.texts import atom_of, text_of, tuple_of
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.tasks import Target
+from gradcompile.lower.nests.places import Target
 from gradcompile.lower.program import Program
 from gradcompile.lower.stages import Stages
 from gradcompile.signature.arguments import Argument

@@ -17,7 +17,7 @@ from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE, STORED
 from gradcompile.lower.memory.texts import text_of, tuple_of
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.tasks import LEAST, Target
+from gradcompile.lower.nests.places import LEAST, Target
 from gradcompile.lower.program import size_of
 from gradcompile.lower.stages import Stages
 from gradcompile.signature.arguments import Argument

@@ -20,8 +20,9 @@ from gradcompile.lower.memory.storage import Storage
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.nests import Nest
+from gradcompile.lower.nests.places import START, Goal, Space, Target
 from gradcompile.lower.nests.schedule import Call, Loops, Schedule
-from gradcompile.lower.nests.tasks import START, Goal, Space, Target, Value, Write
+from gradcompile.lower.nests.tasks import Value, Write
 from gradcompile.lower.rules import elementwise, products, routines, scans
 
 BLANK = Line("")  # between stages

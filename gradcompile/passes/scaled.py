@@ -32,6 +32,7 @@ from gradcompile.passes.terms import (
     scaled,
     split,
     terms,
+    total,
     unveiled,
     without,
 )
@@ -67,9 +68,9 @@ def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
     return apply("stop_gradient", make("select", finite, m, number(0.0, m)))
 
 
-def whole(u: Node, t: float) -> Node:
+def whole(u: Node, t: float, low: bool = True) -> Node:
     """u beyond the limits, taken for a constant, and 0 within them and where u is infinite."""
-    size = make("abs", u)
+    size = make("abs", u) if low else u
     beyond = apply("and", apply("lt", number(t, u), size), apply("lt", size, number(math.inf, u)))
     return apply("stop_gradient", make("select", beyond, u, number(0.0, u)))
 
@@ -261,10 +262,10 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
         return found and Scaled(viewed(found.mantissa), viewed(found.excess))
     found_exps = {x: exponentials(x) for x in parts(n)}
     each = [e for es in found_exps.values() for e in es]
+    squared = t <= SQUARE[n.type.dtype]  # then no number stays beside what is scaled, as the limit is too large for it
     plain = [x for x, es in found_exps.items() if not es and not is_ordinary(x)]
     if not each:
         return with_one_function(n, plain, t)
-    beside = len(found_exps) > sum(map(bool, found_exps.values()))
     loops = any(e.over for e in each)
     if (len(found_exps) == 1 and not loops) or (loops and (not fits(n) or any(map(is_relative, each)))):
         return None
@@ -273,7 +274,9 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
         u = e.exp.args[0]
         near = replaced(n, {x: replaced(x, {e.exp: make("exp", clip(u, None, t))}, PRODUCT) for x in found_exps}, SUM)
         return Scaled(near, make("max", minus(u, number(t, u)), number(0.0, u)))
-    return of_many(n, [x for x, es in found_exps.items() if es], each, (plain, beside), t)
+    others = [x for x, es in found_exps.items() if not es]
+    shifted_too = others if squared else plain
+    return of_many(n, [x for x, es in found_exps.items() if es], each, (shifted_too, len(others) > len(shifted_too)), t)
 
 
 def fits(n: Node) -> bool:
@@ -300,12 +303,12 @@ def of_many(
 ) -> Scaled:
     """A sum of exponentials and other terms, all of them shifted by what the largest exceeds the limits by.
 
-    others: terms that are shifted as well, and whether there are any beside the exponentials.
+    others: terms that are shifted as well, and whether there are any that are not.
     """
     sizes = [e.size() for e in each]
     top = reduce(lambda u, v: make("max", u, v), sizes)
     plain, beside = others
-    m = shift(top, t, low=False) if beside else whole(top, t)
+    m = shift(top, t, low=False) if beside else whole(top, t, low=not plain)
     new = {x: shifted(x, m) for x in growing}
     new |= {x: make("mul", x, make("exp", make("neg", m))) for x in plain}
     return Scaled(replaced(n, new, SUM), m)
@@ -361,11 +364,6 @@ def scaled_product(n: Node, limits: Mapping[str, float] = SQUARE) -> Scaled | No
 def lowered(u: Node, m: Node) -> Node:
     """exp(u - m), whatever the difference loses in rounding."""
     return make("exp_sum", u, make("neg", m))
-
-
-def total(xs: Sequence[Node]) -> Node:
-    """The sum of some nodes."""
-    return reduce(lambda u, v: make("add", u, v), xs)
 
 
 def overflows(x: Node) -> bool:

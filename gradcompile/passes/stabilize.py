@@ -19,6 +19,8 @@ from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
+from gradcompile.passes import differences
+from gradcompile.passes.differences import closer, difference, root_less_part
 from gradcompile.passes.scaled import (
     FALLING,
     FUNCTIONS,
@@ -31,9 +33,9 @@ from gradcompile.passes.scaled import (
     scaled_factor,
     scaled_product,
     scaled_sum,
-    total,
     weighted,
 )
+from gradcompile.passes.series import cancelling, log_near_one
 from gradcompile.passes.terms import (
     FEW,
     ROUNDING,
@@ -56,7 +58,9 @@ from gradcompile.passes.terms import (
     replaced_once,
     scaled,
     split,
+    squared,
     terms,
+    total,
     unveiled,
     without,
 )
@@ -93,15 +97,18 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
         inside.extend(found)
         return new
 
-    def rewrite(n: Node) -> Node:
-        for rule in RULES.get(n.op.name, ()):
-            found = rule(n)
-            if found is not None:
-                changes[n] = (rule.__name__, found)
-                return found
-        return rebodied(n, body)
+    def by(table: dict[str, tuple[Rule, ...]]) -> Callable[[Node], Node]:
+        def rewrite(n: Node) -> Node:
+            for rule in table.get(n.op.name, ()):
+                found = rule(n)
+                if found is not None:
+                    changes[n] = (rule.__name__, found)
+                    return found
+            return rebodied(n, body) if table is RULES else n
 
-    result = rebuild(roots, rewrite)
+        return rewrite
+
+    result = rebuild(rebuild(roots, by(RULES)), by(LATE))
     texts = formulas([*changes, *(after for _, after in changes.values())], {}, SHOWN)
     rewrites = [Rewrite(rule, texts[before], texts[after]) for before, (rule, after) in changes.items()]
     return result, list(dict.fromkeys([*rewrites, *inside]))
@@ -119,11 +126,12 @@ def power_minus_one(n: Node) -> Node | None:
     """c*a**x - c = c*expm1(x*log(a)) where |x*log(a)| < 1/2, and likewise 2**x."""
 
     def near(whole: Node, x: Node, y: Node) -> Node:
-        u = make("mul", y, make("log", x))
+        u = make("mul", y, log_one_plus(apply("log", x)) or make("log", x))
         small = apply("and", apply("ne", u, number(0.0, u)), apply("lt", make("abs", u), number(0.5, u)))
         return make("select", small, make("expm1", u), plus(whole, -1.0))
 
     powers = one_less(n, "pow", lambda x, f: near(f, x, f.args[1]))
+    powers = powers or one_less(n, "cbrt", lambda x, f: near(f, x, number(1 / 3, x)))
     return powers or one_less(n, "exp2", lambda x, f: near(f, number(2.0, x), x))
 
 
@@ -164,6 +172,111 @@ def root_minus_one(n: Node) -> Node | None:
 def one_minus_sigmoid(n: Node) -> Node | None:
     """c - c*sigmoid(x) = c*sigmoid(-x)."""
     return one_less(n, "sigmoid", lambda x, _: make("neg", make("sigmoid", make("neg", x))))
+
+
+def tanh_less_one(n: Node) -> Node | None:
+    """c*tanh(x) + c = 2*c*sigmoid(2*x), and c - c*tanh(x) = 2*c*sigmoid(-2*x)."""
+
+    def of(sign: float) -> Callable[[Node, Node], Node]:
+        return lambda x, _: scaled(-2.0 * sign, make("sigmoid", scaled(-2.0 * sign, x)))
+
+    return one_less(n, "tanh", of(1.0)) or one_less(n, "tanh", of(-1.0), -1.0)
+
+
+def cosh_less_sinh(n: Node) -> Node | None:
+    """c*cosh(x) - c*sinh(x) = c*exp(-x), and c*cosh(x) + c*sinh(x) = c*exp(x)."""
+    found = terms(n)
+    names = [x.op.name for _, x in found if x is not None]
+    if sorted(names) != ["cosh", "sinh"]:
+        return None
+    (c, cosh), (d, sinh) = found if names[0] == "cosh" else found[::-1]
+    if cosh is None or sinh is None or cosh.args[0] is not sinh.args[0] or abs(c) != abs(d):
+        return None
+    return scaled(c, make("exp", cosh.args[0] if c == d else make("neg", cosh.args[0])))
+
+
+def one_less_square(n: Node) -> Node | None:
+    """c - c*x**2 = c*(1 - x)*(1 + x) where it is small, with 1 - x by the rules for such differences."""
+    each = parts(n)
+    for t, y in (each, each[::-1]) if len(each) == 2 else ():
+        square, d = squared(t), split(y)
+        if square is not None and d == (-square[0], None) and d[0] != 0:
+            u = square[1]
+            sides = [make("add", number(1.0, u), side) for side in (make("neg", u), u)]
+            product_ = make("mul", *(by_rules(side, LESS_ONE) or side for side in sides))
+            small = apply("lt", make("abs", n), number(0.5 * abs(d[0]), n))
+            return make("select", small, scaled(d[0], product_), n)
+    return None
+
+
+def inverse_less_one(n: Node) -> Node | None:
+    """c/s - c = c*(1 - s)/s where s is near 1, with 1 - s by the rules for such differences: 1/(1 + x) - 1."""
+    found = terms(n)
+    for (c, x), (d, y) in (found, found[::-1]) if len(found) == 2 else ():
+        if y is None and x is not None and x.op.name == "div" and c * value_of(x.args[0]) == -d and d != 0:
+            s = x.args[1]
+            less = one_taken(s)
+            if less is not None:
+                near = apply("lt", make("abs", less), number(0.5, n))
+                return make("select", near, scaled(d, make("div", less, s)), n)
+    return None
+
+
+def value_of(x: Node) -> float:
+    """The value of a number, NaN of anything else."""
+    return float(x.value) if x.op.name == "const" else math.nan
+
+
+def one_taken(s: Node) -> Node | None:
+    """s - 1, if its 1 can be left out or a rule has a form for it."""
+    rest = [t for t in parts(s) if not is_const(t, 1.0)]
+    if len(rest) == len(parts(s)) - 1 and len(rest) == 1:
+        return rest[0]
+    return by_rules(plus(s, -1.0), LESS_ONE)
+
+
+def by_rules(n: Node, rules: Sequence[Rule]) -> Node | None:
+    """What the first of some rules makes of a node."""
+    return next((found for rule in rules if (found := rule(n)) is not None), None)
+
+
+def log_of_close_values(n: Node) -> Node | None:
+    """log(f(u) - f(v)) of sigmoid and erf: by their tails or by u - v (see `differences`)."""
+    found = closer(n.args[0], differences.TAILS, always=True)
+    if found is None or found.op.name != "select" or found.args[2] is not n.args[0]:
+        return None
+    return make("select", found.args[0], log_of(found.args[1]), n)
+
+
+def close_arguments(n: Node) -> Node | None:
+    """f(u) - f(v) by u - v, where that is exact (see `differences`)."""
+    return closer(n, differences.FORMS)
+
+
+def arc_near_one(n: Node) -> Node | None:
+    """acos(1 - x) = 2*asin(sqrt(x/2)) near 0, and so asin, at -1 as well; acosh(1 + x) = 2*asinh(sqrt(x/2))."""
+    inside = n.args[0]
+    rest = [t for t in parts(inside) if t.op.name != "const"]
+    ends = [float(t.value) for t in parts(inside) if t.op.name == "const"]
+    if len(rest) != 1 or ends not in ([1.0], [-1.0]) or (n.op.name == "acosh" and ends != [1.0]):
+        return None
+    (x,), (end,) = rest, ends
+    half = scaled(0.5 if n.op.name == "acosh" else -0.5 * end, x)
+    smooth = norm(apply("sqrt", half))
+    if n.op.name == "acosh":
+        angle = make("asinh", smooth or make("sqrt", half))
+    elif smooth:
+        angle = make("asin", smooth)
+    else:
+        angle = make("atan", make("sqrt", make("div", half, plus(make("neg", half), 1.0))))
+    angle = scaled(2.0, angle)
+    if n.op.name == "asin":
+        angle = plus(scaled(-end, angle), end * math.pi / 2)
+    elif end < 0:
+        angle = plus(make("neg", angle), math.pi)
+    near = apply("lt", half, number(0.125 if n.op.name == "asin" else 0.5, x))
+    inside = near if smooth else apply("and", apply("lt", number(0.0, x), half), near)
+    return make("select", inside, angle, n)
 
 
 def sigmoid_less_half(n: Node) -> Node | None:
@@ -223,16 +336,6 @@ def polynomial(coefficients: Sequence[float], x: Node) -> Node:
     for c in reversed(coefficients[:-1]):
         result = plus(make("mul", x, result), c)
     return result
-
-
-def difference(u: Node, v: Node) -> float | None:
-    """u - v, if that is a number."""
-    left = Counter[Node | None]()
-    for sign, side in ((1.0, u), (-1.0, v)):
-        for c, x in terms(side):  # a node may be several terms
-            left[x] += sign * c  # type: ignore[assignment]
-    h = float(left.pop(None, 0))
-    return h if not any(left.values()) and h != 0 else None
 
 
 def one_minus_erf(n: Node) -> Node | None:
@@ -309,6 +412,37 @@ def log_of_product(n: Node) -> Node | None:
         whole = scaled_product(x, LIMIT)
         return whole and log_of_scaled(whole)
     return None
+
+
+def log_of_twice_sigmoid(n: Node) -> Node | None:
+    """log(2*sigmoid(x)) = log1p(tanh(x/2)) near 0, where it is 0, else log(2) - softplus(-x)."""
+    c, above, below = fraction(n.args[0])
+    if c != 2 or below or [x.op.name for x in above] != ["sigmoid"]:
+        return None
+    x = above[0].args[0]
+    near = make("log1p", make("tanh", scaled(0.5, x)))
+    far = plus(make("neg", make("softplus", make("neg", x))), math.log(2.0))
+    return make("select", apply("lt", make("abs", x), number(1.0, x)), near, far)
+
+
+def log_of_asinh(n: Node) -> Node | None:
+    """log(sqrt(1 + x**2) + x) = asinh(x), and log(sqrt(1 + x**2) - x) = -asinh(x)."""
+    found = terms(n.args[0])
+    for (c, root), (d, x) in (found, found[::-1]) if len(found) == 2 else ():
+        if root is not None and root.op.name == "hypot" and c == 1 and x is not None:
+            sides = [make("abs", a) for a in root.args]
+            side = make("abs", scaled(d, x))
+            if side in sides and is_const(sides[1 - sides.index(side)], 1.0):
+                return make("asinh", scaled(d, x))
+    return None
+
+
+def log_one_less_square(n: Node) -> Node | None:
+    """log(1 - x**2): of (1 - x)*(1 + x) where that is small, else log1p(-x**2)."""
+    found = one_less_square(n.args[0])
+    if found is None:
+        return None
+    return make("select", found.args[0], log_of(found.args[1]), log_one_plus(n) or n)
 
 
 def log_of_half_erfc(u: Node) -> Node:
@@ -423,14 +557,20 @@ def log_of_view(n: Node) -> Node | None:
     if x is not n.args[0]:
         found = first_found(apply("log", x))
         return None if found is None else viewed(found)
-    if x.op.name != "select":
-        return None
-    same = [b if b.type.dtype == n.type.dtype else apply("cast", b, params=(n.type.dtype,)) for b in x.args[1:]]
-    branches = [apply("log", b) for b in same]
-    new = [first_found(b) for b in branches]
-    if all(b is None for b in new):
-        return None
-    return make("select", x.args[0], *(b if f is None else f for b, f in zip(branches, new, strict=True)))
+    return log_of_branches(x) if x.op.name == "select" else None
+
+
+def log_of_branches(x: Node) -> Node | None:
+    """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
+    branches = [b if b.type.dtype == x.type.dtype else apply("cast", b, params=(x.type.dtype,)) for b in x.args[1:]]
+    new = [log_of(b) for b in branches]
+    return None if new == [apply("log", b) for b in branches] else make("select", x.args[0], *new)
+
+
+def log_of(x: Node) -> Node:
+    """The logarithm by these rules."""
+    n = apply("log", x)
+    return first_found(n) or log_one_plus(n) or (log_of_branches(x) if x.op.name == "select" else None) or n
 
 
 def first_found(n: Node) -> Node | None:
@@ -541,7 +681,10 @@ def log_one_plus(n: Node) -> Node | None:
 
 
 def log_one_minus_exp(n: Node) -> Node | None:
-    """log(1 - exp(x)) as log(-expm1(x)) near 0 and log1p(-exp(x)) below -log(2) (Maechler, Rmpfr vignette, 2012)."""
+    """log(1 - exp(x)) as log(-expm1(x)) near 0 and log1p(-exp(x)) below -log(2) (Maechler, Rmpfr vignette, 2012).
+
+    log(-expm1(-exp(u))) is u - log(-exp(u)/expm1(-exp(u))).
+    """
     inside = n.args[0]
     if inside.op.name == "add":
         inside = exp_minus_one(inside) or inside
@@ -549,7 +692,11 @@ def log_one_minus_exp(n: Node) -> Node | None:
         return None
     x = inside.args[0].args[0]
     near = apply("lt", number(-math.log(2.0), n), x)
-    return apply("select", near, apply("log", inside), apply("log1p", make("neg", make("exp", x))))
+    c, w = split(x)
+    small = apply("log", inside)
+    if c == -1 and w is not None and is_exp(w):  # 1 - exp(-w) is near w, however small that is
+        small = minus(w.args[0], make("log", make("x_over_expm1", x)))
+    return apply("select", near, small, apply("log1p", make("neg", make("exp", x))))
 
 
 def inverse(n: Node) -> Node | None:
@@ -810,7 +957,8 @@ def square_root(t: Node) -> Node | None:
 def x_log_x(n: Node) -> Node | None:
     """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2.
 
-    So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)).
+    So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)); and for
+    powers of the logarithm, as far as each has a factor of its own.
     """
     c, found = factors(n)
     for log in (x for x in found if x.op.name in ("log", "log1p")):
@@ -818,12 +966,14 @@ def x_log_x(n: Node) -> Node | None:
         inside = set(fraction(u)[1]) if log.op.name == "log" else set()
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
         if log.op.name == "log":
-            likely = [f for f in rest if f is x or f.op.name in KEEP_ZERO]
-            zeros = {*zeros_with(u), *([] if x is None else [x])} if likely else set()
+            zeros = {*zeros_with(u), *inside} if rest else set()
+            likely = [f for f in rest if f in zeros or f.op.name in KEEP_ZERO or is_root_or_power(f)]
             taken = [f for f in likely if vanishes(f, zeros)]
-            if taken:
-                entropy = make("xlogy", product(taken) or n, u)
-                return quotient(c, [*(f for f in rest if f not in taken), entropy], (), n)
+            logs = found.count(log)
+            if len(taken) >= logs:
+                others = [f for f in rest if f not in taken and f is not log]
+                entropies = [make("xlogy", product(taken[k::logs]) or n, u) for k in range(logs)]
+                return quotient(c, [*others, *entropies], (), n)
         elif x is not None:
             entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), make("xlogy", x, x))
             return quotient(c, [*without(rest, x), entropy], (), n)
@@ -843,6 +993,11 @@ def zeros_with(u: Node) -> set[Node]:
     return found
 
 
+def is_root_or_power(x: Node) -> bool:
+    """Whether this is a power with a positive number for its exponent, which is 0 where its base is."""
+    return x.op.name == "pow" and x.args[1].op.name == "const" and float(x.args[1].value) > 0
+
+
 def vanishes(n: Node, zeros: Set[Node]) -> bool:
     """Whether a node is 0 where some others are, as far as a few nodes tell."""
     order, pending = list[Node](), [n]
@@ -851,14 +1006,14 @@ def vanishes(n: Node, zeros: Set[Node]) -> bool:
         order.append(x)
         if len(order) > 2 * FEW:
             return False
-        pending += () if x in zeros or x.op.name not in KEEP_ZERO else x.args
+        pending += () if x in zeros or not (x.op.name in KEEP_ZERO or is_root_or_power(x)) else x.args
     gone = set(zeros)
     for x in reversed(order):
         if x.op.name in ("add", "hypot"):
             is_zero = gone.issuperset(x.args)
         else:
-            above = x.args[:1] if x.op.name == "div" else x.args
-            is_zero = x.op.name in KEEP_ZERO and not gone.isdisjoint(above)
+            above = x.args[:1] if x.op.name in ("div", "pow") else x.args
+            is_zero = (x.op.name in KEEP_ZERO or is_root_or_power(x)) and not gone.isdisjoint(above)
         if is_zero:
             gone.add(x)
     return n in gone
@@ -869,18 +1024,32 @@ def is_one_plus(x: Node, u: Node) -> bool:
     return x.op.name == "add" and multiple(x, plus(u, 1.0)) == 1
 
 
-LOG_RULES: tuple[Rule, ...] = (log_one_minus_exp, log_of_det, log_of_factors, log_of_product, log_sum_exp)
+LESS_ONE: tuple[Rule, ...] = (
+    *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf, tanh_less_one),
+)
+LOG_RULES: tuple[Rule, ...] = (
+    *(log_one_minus_exp, log_of_asinh, log_one_less_square, log_of_twice_sigmoid),
+    *(log_of_det, log_of_factors, log_of_product, log_sum_exp),
+)
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
-        *(exp_minus_one, power_minus_one, one_minus_cos, root_minus_one, one_minus_sigmoid, one_minus_erf),
+        *LESS_ONE,
         *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps, lgamma_difference),
+        cosh_less_sinh,
     ),
-    "log": (*LOG_RULES, log_one_plus, log_of_view),
+    "log": (log_of_close_values, *LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),
     "lgamma": (lgamma_of_exp,),
     "div": (bernoulli, ratio_near_zero, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
     "mul": (x_log_x, product_of_exps),
     "pow": (power_of_exps,),
-    **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"} | {"acosh"}, (inverse,)),
+    **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"}, (inverse,)),
+    "acosh": (inverse, arc_near_one),
+    **dict.fromkeys(("acos", "asin"), (arc_near_one,)),
+}
+# What no other rule looks into: after the others
+LATE: dict[str, tuple[Rule, ...]] = {
+    "add": (cancelling, inverse_less_one, one_less_square, root_less_part, close_arguments),
+    "log": (log_near_one,),
 }

@@ -46,6 +46,11 @@ def plus(x: Node, c: float) -> Node:
     return x if c == 0 else make("add", x, number(c, x))
 
 
+def total(xs: Sequence[Node]) -> Node:
+    """The sum of some nodes."""
+    return reduce(lambda u, v: make("add", u, v), xs)
+
+
 def split(n: Node) -> Term:
     """A term as a number times something."""
     factor = 1.0
@@ -101,6 +106,12 @@ def fraction(n: Node) -> tuple[float, list[Node], list[Node]]:
             return number, [*above, x], below
         number, above, below = number * a / b, above + top, below + bottom
     return number, above, below
+
+
+def squared(t: Node) -> tuple[float, Node] | None:
+    """c and x of a term c*x*x."""
+    c, above, below = fraction(t)
+    return (c, above[0]) if len(above) == 2 and above[0] is above[1] and not below and math.isfinite(c) else None
 
 
 def product(xs: Iterable[Node]) -> Node | None:

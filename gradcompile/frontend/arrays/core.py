@@ -183,7 +183,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         raise placed(f"{describe(self)} is symbolic and has no number to convert to; keep it inside the expression: "
                      "np.exp, not math.exp, and arrays in place of SymPy's symbols")  # fmt: skip
 
-    __int__ = __index__ = __complex__ = __float__
+    __int__ = __index__ = __complex__ = __trunc__ = __floor__ = __ceil__ = __float__
 
     def _sympy_(self) -> Any:
         raise NoSympyError(str(placed(f"{describe(self)} can't stand in an expression of SymPy: write np.exp, not "

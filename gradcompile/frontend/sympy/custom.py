@@ -14,6 +14,8 @@ import numpy as np
 import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
+from gradcompile.frontend.sympy.convert import convert
+from gradcompile.frontend.sympy.scalars import HEADS, Plan, call
 from gradcompile.ir.core import OPS, Node, Op, elementwise, register
 from gradcompile.signature.names import identifier
 
@@ -31,6 +33,7 @@ class CustomFunction(sympy.Function):  # type: ignore[misc]  # SymPy ships no ty
         return sympy.sympify(self.derivatives[argindex - 1](*self.args))
 
 
+HEADS[CustomFunction] = lambda expr: Plan(expr.args, call(expr.func.op_name))
 _SOURCES: dict[str, str] = {}
 
 
@@ -81,8 +84,6 @@ def _register(
     """Enter the op of a custom function."""
 
     def rule(n: "Node") -> tuple["Node | None", ...]:
-        from gradcompile.frontend.sympy.convert import convert
-
         symbols = [sympy.Dummy(a) for a in letters]
         expressions = [sympy.sympify(p(*symbols)) for p in partials]
         return tuple(convert(expressions, dict(zip(symbols, n.args, strict=True)), n.type.dtype))

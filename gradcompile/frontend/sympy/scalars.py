@@ -18,7 +18,6 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend import functions
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
-from gradcompile.frontend.sympy.custom import CustomFunction
 from gradcompile.ir import core as ir
 from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.signature.names import is_small, text
@@ -504,11 +503,6 @@ def over_samples(build: Callable[..., Node]) -> Handler:
     return handle
 
 
-def custom(expr: Any) -> Plan:
-    """A user's function."""
-    return Plan(expr.args, call(expr.func.op_name))
-
-
 # Conditions
 
 
@@ -917,7 +911,6 @@ HEADS: dict[Any, Handler] = {
     functions.stop_gradient: formula(lambda c, x: apply("stop_gradient", x)),
     functions.relu: formula(lambda c, x: apply("select", apply("le", x, c.const(0.0)), c.const(0.0), x)),
     functions.log_sigmoid: formula(lambda c, x: apply("neg", apply("softplus", apply("neg", x)))),
-    CustomFunction: custom,
 }
 for _name in (
     "exp",

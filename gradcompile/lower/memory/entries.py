@@ -268,3 +268,15 @@ def splits(n: Node) -> list[list[tuple[int, Dim]]] | None:
 
 MOVES = {"broadcast": of_broadcast, "item": of_item, "transpose": of_transpose, "window": of_window,
          "reshape": of_reshape}  # fmt: skip
+
+
+def flat(place: Place, shape: Sequence[Dim]) -> Dim:
+    """The position of an entry among all, row by row.
+
+    >>> flat(("i", 2), ("n", 3))
+    '3*i+2'
+    """
+    result: Dim = 0
+    for p, d in zip(place, shape, strict=True):
+        result = dim_sum(dim_product(result, d), p)
+    return result

@@ -1,18 +1,17 @@
 """Nests: the loops of one slot. Every value is computed in the outermost loop that knows it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import Dim, dim_product, dim_sum, names_in
+from gradcompile.ir.types import names_in
 from gradcompile.loops.ir import Line, Loop, Statement
-from gradcompile.lower.memory.entries import IOTA, Place, Read
+from gradcompile.lower.memory.entries import IOTA, Place, Read, flat
 from gradcompile.lower.memory.texts import atom_of, text_of
 from gradcompile.lower.nests.expression import PRODUCT, Region
+from gradcompile.lower.nests.places import text_at
 from gradcompile.lower.nests.schedule import Loops
-from gradcompile.lower.nests.tasks import text_at
 
 if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages
@@ -183,15 +182,3 @@ class Nest:
     def is_negated(self, n: Node, text: str) -> bool:
         """Whether the text of a value is a product with a minus before it, so that it may as well be subtracted."""
         return text.startswith("-") and self.regions[-1].texts.get(n, ("", None))[1] == PRODUCT
-
-
-def flat(place: Place, shape: Sequence[Dim]) -> Dim:
-    """The position of an entry among all, row by row.
-
-    >>> flat(("i", 2), ("n", 3))
-    '3*i+2'
-    """
-    result: Dim = 0
-    for p, d in zip(place, shape, strict=True):
-        result = dim_sum(dim_product(result, d), p)
-    return result

@@ -12,7 +12,8 @@ from gradcompile.ir.graph import topological
 from gradcompile.loops.ir import Statement
 from gradcompile.lower.memory.entries import IOTA, Entries, Place, Read
 from gradcompile.lower.memory.storage import Storage
-from gradcompile.lower.nests.tasks import Space, Task, Value, Write
+from gradcompile.lower.nests.places import Space
+from gradcompile.lower.nests.tasks import Task, Value, Write
 
 
 @dataclass(slots=True)

@@ -14,52 +14,13 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
 from gradcompile.loops.ir import Line
 from gradcompile.lower.memory.entries import Memory, Place
-from gradcompile.lower.memory.texts import listed, text_of
+from gradcompile.lower.memory.texts import text_of
+from gradcompile.lower.nests.places import LEAST, START, Goal, Space, everywhere, text_at
 
 if TYPE_CHECKING:
     from gradcompile.lower.nests.nests import Nest
 
-LEAST = '-float("inf")'  # what a maximum starts from
-START = {"sum": "0.0", "amax": LEAST}  # of what is gathered, from several blocks as well
 PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "largest")}  # what lanes gather, and what brings them together
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What a nest loops over: for each loop from the outermost its variable and its length.
-
-    lanes: whether the innermost loop's turns are independent of each other.
-    """
-
-    loops: tuple[tuple[str, Dim], ...]
-    lanes: bool = True
-
-    @property
-    def innermost(self) -> str:
-        """The variable of the innermost loop."""
-        return self.loops[-1][0]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a root goes: an array of the caller; add: to what is there, where a maximum keeps the larger."""
-
-    node: Node
-    memory: Memory
-    add: bool = False
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """An array that a task writes to, or adds to what was there before all stages; comment: of the line that does.
-
-    A task that finds the largest keeps the larger instead of adding.
-    """
-
-    memory: Memory
-    add: bool = False
-    comment: str = ""
 
 
 @dataclass(kw_only=True)
@@ -103,16 +64,6 @@ class Task(ABC):
     def assign(self) -> str:
         """How a finished value gets to its place."""
         return "+=" if self.goal.add else "="
-
-
-def text_at(memory: Memory, place: Place, names: Mapping[str, str] = {}) -> str:
-    """The text of an entry of an array, or of a scalar."""
-    return f"{memory.name}[{listed(memory.at(place), names)}]" if place else memory.name
-
-
-def everywhere(memory: Memory) -> str:
-    """The text of all entries of an array, as they are filled."""
-    return f"{memory.name}[{', '.join(':' * len(memory.order))}]"
 
 
 @dataclass(kw_only=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value
-from gradcompile.lower.memory.entries import Memory, Place, splits
+from gradcompile.lower.memory.entries import Memory, Place, flat, splits
 from gradcompile.lower.memory.layout import Layout
 from gradcompile.lower.memory.texts import tuple_of
-from gradcompile.lower.nests.nests import flat
-from gradcompile.lower.nests.tasks import Accumulation, FirstLargest, Goal, Reduction, Running, Space, Target, Write
+from gradcompile.lower.nests.places import Goal, Space, Target
+from gradcompile.lower.nests.tasks import Accumulation, FirstLargest, Reduction, Running, Write
 from gradcompile.ops.shape import Index, Span
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.texts import text_of
-from gradcompile.lower.nests.tasks import Target
+from gradcompile.lower.nests.places import Target
 from gradcompile.lower.rules.elementwise import reduced
 
 if TYPE_CHECKING:

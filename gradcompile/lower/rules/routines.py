@@ -7,7 +7,7 @@ from gradcompile.ir.types import ArrayType
 from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.texts import text_of
-from gradcompile.lower.nests.tasks import Target
+from gradcompile.lower.nests.places import Target
 
 if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages

@@ -11,7 +11,7 @@ from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.texts import atom_of, text_of
-from gradcompile.lower.nests.tasks import Goal, Target, everywhere, text_at
+from gradcompile.lower.nests.places import Goal, Target, everywhere, text_at
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import going_on
 

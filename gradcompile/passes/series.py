@@ -1,0 +1,219 @@
+"""Sums whose terms cancel near 0, as x - sin(x): there they are given as their power series.
+
+Each term that is a product of known functions of multiples of one x, and of powers of x, has a Laurent series with
+rational coefficients. They are added up exactly; where the leading ones cancel, so do digits of the formula as it is
+written, and the series takes its place up to where it has all digits.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import cache, reduce
+from typing import NamedTuple
+
+from gradcompile.ir.core import Node, apply
+from gradcompile.passes.terms import factors, fraction, is_exp, make, number, parts, split, without
+
+TERMS = 32  # of a series
+LONGEST = 20  # coefficients that are printed
+MOST = 6  # terms of a sum, and factors of a term
+RADII = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
+ROUNDING = {"float64": 1e-17, "float32": 1e-9}  # of the value, what is left out may be
+
+
+class Series(NamedTuple):
+    """The sum of coefficients[k]*x**(order + k); the first is not 0."""
+
+    order: int
+    coefficients: tuple[Fraction, ...]
+
+    def at_multiple(self, r: Fraction) -> "Series":
+        """The series of f(r*x)."""
+        return Series(self.order, tuple(c * r ** (self.order + k) for k, c in enumerate(self.coefficients)))
+
+
+def series(order: int, coefficients: Sequence[Fraction]) -> Series | None:
+    """A series without zeros in front; None if there is nothing else."""
+    first = next((k for k, c in enumerate(coefficients) if c), None)
+    return None if first is None else Series(order + first, tuple(coefficients[first:]))
+
+
+def times(a: Series, b: Series) -> Series:
+    """The product, as far as both are known."""
+    count = min(len(a.coefficients), len(b.coefficients))
+    found = [sum((a.coefficients[j] * b.coefficients[k - j] for j in range(k + 1)), Fraction()) for k in range(count)]
+    return Series(a.order + b.order, tuple(found))
+
+
+def inverse(a: Series) -> Series:
+    """The series of 1/f."""
+    first, found = a.coefficients[0], list[Fraction]()
+    for k in range(len(a.coefficients)):
+        rest = sum((a.coefficients[j] * found[k - j] for j in range(1, k + 1)), Fraction(-1 if k == 0 else 0))
+        found.append(-rest / first)
+    return Series(-a.order, tuple(found))
+
+
+def factorial_series(first: int, step: int, sign: int) -> Series:
+    """x**first/first! + sign*x**(first + step)/(first + step)! + ..."""
+    found = [Fraction()] * TERMS
+    for j, k in enumerate(range(first, TERMS + first, step)):
+        found[k - first] = Fraction(sign**j, math.factorial(k))
+    return Series(first, tuple(found))
+
+
+def odd_powers(coefficient: Callable[[int], Fraction]) -> Series:
+    """The sum of coefficient(k)*x**(2*k + 1)."""
+    return Series(1, tuple(coefficient(j // 2) if j % 2 == 0 else Fraction() for j in range(TERMS)))
+
+
+def arc(k: int) -> Fraction:
+    """Of asin(x): (2*k)!/(4**k*k!**2*(2*k + 1))."""
+    return Fraction(math.comb(2 * k, k), 4**k * (2 * k + 1))
+
+
+@cache
+def known(count: int = TERMS) -> dict[str, Series]:
+    """The series of elementary functions, so many coefficients of each."""
+    return {name: Series(s.order, s.coefficients[:count]) for name, s in elementary().items()}
+
+
+@cache
+def elementary() -> dict[str, Series]:
+    """The series of elementary functions."""
+    sin, cos = factorial_series(1, 2, -1), factorial_series(0, 2, -1)
+    sinh, cosh = factorial_series(1, 2, 1), factorial_series(0, 2, 1)
+    return {
+        "sin": sin, "cos": cos, "sinh": sinh, "cosh": cosh,
+        "tan": times(sin, inverse(cos)), "tanh": times(sinh, inverse(cosh)), "sech": inverse(cosh),
+        "exp": factorial_series(0, 1, 1), "expm1": factorial_series(1, 1, 1),
+        "sinc": Series(0, sin.coefficients), "x_over_expm1": inverse(Series(0, factorial_series(1, 1, 1).coefficients)),
+        "log1p": Series(1, tuple(Fraction((-1) ** k, k + 1) for k in range(TERMS))),
+        "atan": odd_powers(lambda k: Fraction((-1) ** k, 2 * k + 1)),
+        "atanh": odd_powers(lambda k: Fraction(1, 2 * k + 1)),
+        "asin": odd_powers(arc), "asinh": odd_powers(lambda k: (-1) ** k * arc(k)),
+    }  # fmt: skip
+
+
+def argument_of(xs: Sequence[Node]) -> Node | None:
+    """The x of the first known function, without its number."""
+    for t in xs:
+        for side in fraction(t)[1:]:
+            for f in side:
+                if f.op.name in known():
+                    return split(f.args[0])[1]
+    return None
+
+
+def series_of(t: Node, x: Node, count: int = TERMS) -> Series | None:
+    """The series of a product in x, so many coefficients of it; None if it has other factors, or too many."""
+    c, above, below = fraction(t)
+    if len(above) + len(below) > MOST or not math.isfinite(c) or c == 0:
+        return None
+    result = Series(0, (Fraction(c), *[Fraction()] * (count - 1)))
+    inner = factors(x)[1]
+    for side, power in ((above, 1), (below, -1)):
+        left = list(side)
+        while left and not Counter(inner) - Counter(left):
+            left = reduce(without, inner, left)
+            result = result._replace(order=result.order + power)
+        for f in left:
+            r, y = split(f.args[0]) if f.op.name in known(count) else (0.0, None)
+            if y is not x or r == 0 or not math.isfinite(r):
+                return None
+            found = known(count)[f.op.name].at_multiple(Fraction(r))
+            result = times(result, found if power > 0 else inverse(found))
+    return result
+
+
+def added(found: Sequence[Series]) -> Series | None:
+    """The sum of series, as far as all are known; None if they cancel."""
+    first = min(s.order for s in found)
+    count = min(s.order + len(s.coefficients) for s in found) - first
+    each = [(*[Fraction()] * (s.order - first), *s.coefficients)[:count] for s in found]
+    return series(first, [sum(column, Fraction()) for column in zip(*each, strict=True)])
+
+
+def leading(each: Sequence[Node], x: Node) -> tuple[int, Fraction] | None:
+    """The lowest order of terms in x, and what their coefficients of it add up to; None if a term has no series."""
+    firsts: list[tuple[int, Fraction]] = []
+    for t in each:
+        found = series_of(t, x, 1)
+        if found is None:
+            return None
+        firsts.append((found.order, found.coefficients[0]))
+    order = min(order for order, _ in firsts)
+    return order, sum((c for at, c in firsts if at == order), Fraction())
+
+
+def near_zero(s: Series, x: Node) -> tuple[float, Node] | None:
+    """Up to which |x| a series with few terms has all digits, and its value there; None if that is nowhere."""
+    lead = abs(s.coefficients[0])
+    for radius in RADII:
+        sizes = [float(abs(c) / lead) * radius**k for k, c in enumerate(s.coefficients)]
+        count = next((k for k in range(1, LONGEST + 1) if sum(sizes[k:]) < ROUNDING[x.type.dtype]), None)
+        if count is not None and sum(sizes[1:]) < 8:  # the terms of the series do not cancel either
+            return radius, value_of(Series(s.order, s.coefficients[:count]), x)
+    return None
+
+
+def value_of(s: Series, x: Node) -> Node:
+    """The series by Horner's rule, in x**2 if every other coefficient is 0."""
+    even = not any(s.coefficients[1::2])
+    z = make("mul", x, x) if even else x
+    coefficients = [float(c) for c in (s.coefficients[::2] if even else s.coefficients)]
+    result = number(coefficients[-1], x)
+    for c in reversed(coefficients[:-1]):
+        result = make("add", make("mul", z, result), number(c, x))
+    for _ in range(abs(s.order)):
+        result = make("mul" if s.order > 0 else "div", result, x)
+    return result
+
+
+def is_plain(each: Sequence[Node]) -> bool:
+    """Whether this is a function and a number, of which other rules speak: exp(x) - 1, 1 - cos(x)."""
+    kinds = [split(t) for t in each]
+    functions = [x for _, x in kinds if x is not None]
+    return len(each) == 2 and len(functions) == 1 and len(functions[0].args) == 1
+
+
+def cancelling(n: Node) -> Node | None:
+    """A sum of functions of x that is of a higher order at 0 than its terms: its series near 0."""
+    each = parts(n)
+    if not 1 < len(each) <= MOST or is_plain(each):
+        return None
+    x = argument_of(each)
+    first = None if x is None or x.type != n.type else leading(each, x)
+    if x is None or first is None or first[1] != 0:
+        return None
+    found = [series_of(t, x) for t in each]
+    known_series = [s for s in found if s is not None]
+    if len(known_series) != len(found):
+        return None
+    whole = added(known_series)
+    if whole is None or whole.order <= min(s.order for s in known_series):
+        return None
+    close = near_zero(whole, x)
+    return close and make("select", apply("lt", make("abs", x), number(close[0], x)), close[1], n)
+
+
+def log_near_one(n: Node) -> Node | None:
+    """log(f(x)) = log1p(f(x) - 1) near 0 where f(0) = 1: log(cos(x)), log(sin(x)/x)."""
+    each = parts(n.args[0])
+    x = argument_of(each) if len(each) <= MOST else None
+    if x is None or x.type != n.type or any(map(is_exp, each)):
+        return None
+    first = leading(each, x)
+    if first is None or first[1] not in ((0, 1) if first[0] == 0 else (0,)):
+        return None
+    found = [series_of(t, x) for t in each]
+    known_series = [s for s in found if s is not None]
+    whole = added(known_series) if len(known_series) == len(found) else None
+    if whole is None or whole.order != 0 or whole.coefficients[0] != 1:
+        return None
+    rest = series(1, whole.coefficients[1:])
+    close = near_zero(rest, x) if rest is not None else None
+    if close is None:
+        return None
+    return make("select", apply("lt", make("abs", x), number(min(close[0], 1.0), x)), make("log1p", close[1]), n)
