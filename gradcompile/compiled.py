@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from types import MethodType
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy
@@ -250,7 +251,7 @@ class CompiledGrad(Compiled):
         """
         values = Call(self.problem.inputs, "f.bind(").match(inputs, named)
         converted = bind.convert_all(self.problem.inputs, values)
-        return bind.make_bound(self._route, self.problem.params, converted, self.size, self.dtype)
+        return Bound(self, converted).fun
 
     @once
     def loss(self) -> CompiledValue:
@@ -290,6 +291,19 @@ class CompiledGrad(Compiled):
         theta = self.pack(*(values[a.leaf] for a in self.problem.params))
         gradient = bind.flat(self._route, inputs, theta, self.size)[1]
         return check(gradient, self.problem.primal, self.problem.params, values)
+
+
+class Bound(NamedTuple):
+    """A loss with its inputs. `fun` is a method of it, since that is called like a function and can be pickled."""
+
+    compiled: CompiledGrad
+    inputs: list[Any]
+
+    @property
+    def fun(self) -> Callable[..., tuple[float, np.ndarray]]:
+        """What `CompiledGrad.bind` returns."""
+        f = self.compiled
+        return MethodType(bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype), self)
 
 
 @lru_cache(maxsize=256)

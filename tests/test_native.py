@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gradcompile import codegen, compile_grad, vmath
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen import statements
+from gradcompile.errors import SubsetError
 from gradcompile.library import primitives
 from tests.plain import plain
 
@@ -315,3 +316,37 @@ def test_a_function_with_a_loop_that_is_called_twice_has_its_code_once():
     ]
     assert [line.startswith("define internal") and " noinline " in line for line in heads].count(True) == 1
     assert module.twice(np.ones(3), np.ones(2)) == 6.0
+
+
+def test_quotients_and_remainders_of_integers_round_down():
+    text = """
+    @jit
+    def f(out, p, d):
+        for i in lanes(0, p.shape[0]):
+            out[0, i] = p[i] % d[i]
+            out[1, i] = p[i] // d[i]
+            out[2, i] = p[i] % 4 + 100.0 * (p[i] // 8)
+            out[3, i] = p[i] % 5 + 100.0 * (p[i] // 5)
+            out[4, i] = p[i] % -3 + 100.0 * (p[i] // -3)
+            out[5, i] = 7 % d[i] + 100.0 * (7 // d[i])
+    """
+    p, d = (a.ravel() for a in np.meshgrid(np.arange(-9, 10), [-8, -3, -2, -1, 1, 2, 3, 8]))
+    out = np.zeros((6, len(p)))
+    same(text, out, p, d)
+    loaded(text).f(out, p, d)
+    rows = [p % d, p // d]
+    rows += [p % 4 + 100 * (p // 8), p % 5 + 100 * (p // 5), p % -3 + 100 * (p // -3), 7 % d + 100 * (7 // d)]
+    assert np.array_equal(out, rows)
+    least = np.array([np.iinfo(np.int64).min, 5])
+    loaded(text).f(out := np.zeros((6, 2)), least, np.array([-1, 0]))
+    assert out[:2, 1].tolist() == [0, 0]  # what Python refuses, and processors trap at
+
+
+@pytest.mark.parametrize(("body", "x"), [("x % 2.0", 1.5), ("x // 2.0", 1.5), ("exp(x)", np.float32(1.5))])
+def test_what_the_subset_has_not_is_refused(body, x):
+    with pytest.raises(SubsetError):
+        loaded(f"""
+        @jit
+        def f(x):
+            return {body}
+        """).f(x)

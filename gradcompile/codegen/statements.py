@@ -36,8 +36,8 @@ LONG_TEXT = 18  # lines of a function's text from which on it is not made once m
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
     ast.Add: ("fadd", "add"), ast.Sub: ("fsub", "sub"), ast.Mult: ("fmul", "mul"), ast.Div: ("fdiv", ""),
-    ast.Mod: ("", "srem"), ast.FloorDiv: ("", "sdiv"), ast.BitAnd: ("", "and"), ast.BitOr: ("", "or"),
-    ast.BitXor: ("", "xor"), ast.LShift: ("", "shl"), ast.RShift: ("", "ashr"),
+    ast.BitAnd: ("", "and"), ast.BitOr: ("", "or"), ast.BitXor: ("", "xor"), ast.LShift: ("", "shl"),
+    ast.RShift: ("", "ashr"),
 }  # fmt: skip
 FOLDED: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda x, y: x + y, ast.Sub: lambda x, y: x - y, ast.Mult: lambda x, y: x * y,
@@ -563,11 +563,16 @@ class Writer(Lines):
             return moved
         if op not in (ast.BitAnd, ast.BitOr, ast.BitXor):
             x, y = self.counted(x), self.counted(y)
+        divisor = y.text if y.type == "literal" else 0
         (x, y), type, width = self.unified(x, y)
         if op is ast.Div and type not in FLOATS:
             x, y = (Value(self.real, width, self.converted(v, self.real, width)) for v in (x, y))
             type = self.real
-        name = ARITHMETIC[op][type not in FLOATS]
+        if op in (ast.FloorDiv, ast.Mod) and type not in FLOATS:
+            return self.floored(op, x, y, divisor)
+        name = ARITHMETIC.get(op, ("", ""))[type not in FLOATS]
+        if not name:
+            raise SubsetError(f"{self.tree.name}: {op.__name__} of {x.type}s, which the subset has not")
         return Value(type, width, self.emit(f"{name} {typed(type, width)} {x.text}, {y.text}"))
 
     def counted(self, v: Value) -> Value:
@@ -788,6 +793,9 @@ class Writer(Lines):
         if name == "bits" or name.startswith("from_bits"):
             x = self.settled(args[0])
             kind = CONVERSIONS.get(name) or ("i64" if x.type == "double" else "i32")
+            if SIZES[kind] != SIZES[x.type]:
+                raise SubsetError(f"{self.tree.name}: {name} of {8 * SIZES[x.type]} bits; functions of float32 are in "
+                                  "gradcompile.vmath.single")  # fmt: skip
             text = f"bitcast {typed(x.type, x.width)} {x.text} to {typed(kind, x.width)}"
             return Value(kind, x.width, self.emit(text))
         if name in CONVERSIONS:
@@ -821,14 +829,35 @@ class Writer(Lines):
 
     def remainder(self, x: Value, y: Value) -> Value:
         """The remainder of integers with the sign of the divisor; processors trap where that is 0 or, of one k, -1."""
-        (x, y), type, width = self.unified(x, y)
-        zero, one = number(0), number(1)
-        traps = self.compare(ast.Eq, self.binary(ast.Mult, y, self.binary(ast.Add, y, one)), zero)  # of 0 and -1 alone
-        safe = self.select(traps, one, y)
-        left = Value(type, width, self.emit(f"srem {typed(type, width)} {x.text}, {safe.text}"))
+        (x, y), _, _ = self.unified(x, y)
+        zero, (safe, _, left) = number(0), self.divided(x, y)
         crossed = self.compare(ast.Lt, self.binary(ast.BitXor, left, safe), zero)
         moved = self.select(crossed, self.binary(ast.Add, left, safe), left)
         return self.select(self.compare(ast.Eq, left, zero), zero, moved)
+
+    def floored(self, op: type[ast.operator], x: Value, y: Value, known: int) -> Value:
+        """x // y or x % y of integers, rounded down as in Python; known: the divisor if the text has it, else 0."""
+        if known > 0 and known & (known - 1) == 0:  # a power of two
+            of_bits = (ast.BitAnd, known - 1) if op is ast.Mod else (ast.RShift, known.bit_length() - 1)
+            return self.binary(of_bits[0], x, number(of_bits[1]))
+        return self.remainder(x, y) if op is ast.Mod else self.quotient(x, y)
+
+    def quotient(self, x: Value, y: Value) -> Value:
+        """The quotient of integers, rounded down; 0 for a divisor of 0, -x for -1, where processors may trap."""
+        safe, traps, left = self.divided(x, y)
+        whole = Value(x.type, x.width, self.emit(f"sdiv {typed(x.type, x.width)} {x.text}, {safe.text}"))
+        crossed = self.compare(ast.Lt, self.binary(ast.BitXor, left, safe), number(0))
+        crossed = self.binary(ast.BitAnd, crossed, self.compare(ast.NotEq, left, number(0)))
+        found = self.select(crossed, self.binary(ast.Sub, whole, number(1)), whole)
+        return self.select(traps, self.binary(ast.Mult, x, y), found)
+
+    def divided(self, x: Value, y: Value) -> tuple[Value, Value, Value]:
+        """A divisor that no processor traps at, whether it had to be 1 instead of y, and the remainder by it."""
+        zero, one = number(0), number(1)
+        traps = self.compare(ast.Eq, self.binary(ast.Mult, y, self.binary(ast.Add, y, one)), zero)  # of 0 and -1 alone
+        safe = self.select(traps, one, y)
+        left = self.emit(f"srem {typed(x.type, x.width)} {x.text}, {safe.text}")
+        return safe, traps, Value(x.type, x.width, left)
 
     def integral(self, x: Value) -> Value:
         """A float's integral part as an integer, saturated."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from gradcompile.frontend.arrays.core import Array, called
+from gradcompile.frontend.arrays.core import Array, called, is_numeric, of_numbers
 from gradcompile.frontend.arrays.reductions import average
 from gradcompile.frontend.arrays.reductions import total as summed
 from gradcompile.frontend.arrays.shapes import Axis
@@ -19,9 +19,14 @@ class _OfBoth(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     nargs = 1
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        if args and isinstance(args[0], Array):
-            return called(cls.__name__, cls.of_array, args, options)
+        if args and (isinstance(args[0], Array) or is_numeric(args[0])):
+            return cls.of_arrays(*args, **options)
         return super().__new__(cls, *args, **options)
+
+    @classmethod
+    def of_arrays(cls, *args: Any, **options: Any) -> Any:
+        """The function of a symbolic array, or of one of numbers."""
+        return of_numbers(lambda *given, **named: called(cls.__name__, cls.of_array, given, named))(*args, **options)
 
     @staticmethod
     def of_array(x: Array) -> Array:
@@ -178,6 +183,6 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     >>> where(x > 0, x, 0)
     Piecewise((x, x > 0), (0, True))
     """
-    if any(isinstance(v, Array) for v in (condition, a, b)):
+    if any(isinstance(v, Array) or is_numeric(v) for v in (condition, a, b)):
         return np.where(condition, a, b)
     return sympy.Piecewise((a, condition), (b, True), evaluate=False)

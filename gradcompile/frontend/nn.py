@@ -14,7 +14,7 @@ import numpy as np
 import sympy
 
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend.arrays.core import Array, called, lift, lift_all
+from gradcompile.frontend.arrays.core import Array, called, lift, lift_all, of_numbers
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
@@ -40,6 +40,7 @@ def is_array(*xs: Any) -> bool:
     return any(isinstance(x, Array) for x in xs)
 
 
+@of_numbers
 def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     """x above 0, slope*x below; the derivative at 0 is the slope.
 
@@ -51,6 +52,7 @@ def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
     return where(x > 0, x, slope * x)
 
 
+@of_numbers
 def elu(x: Any, alpha: Any = 1.0) -> Any:
     """x above 0, alpha*(exp(x) - 1) below.
 
@@ -63,6 +65,7 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     return where(x > 0, x, alpha * (np.expm1(x) if is_array(x) else sympy.exp(x) - 1))
 
 
+@of_numbers
 def gelu(x: Any) -> Any:
     """x times the normal distribution function of x, accurate in both tails.
 
@@ -84,6 +87,7 @@ def kept_within(n: Node, bound: float) -> tuple[Node, Node]:
     return low, elementwise("min", low, number(bound, n))
 
 
+@of_numbers
 def silu(x: Any) -> Any:
     """x*sigmoid(x).
 
@@ -101,6 +105,7 @@ def silu(x: Any) -> Any:
 # Losses, entry by entry
 
 
+@of_numbers
 def binary_cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
     """-t*log(sigmoid(x)) - (1 - t)*log(1 - sigmoid(x)) for each entry; targets t from 0 to 1.
 
@@ -126,6 +131,7 @@ def _binary_cross_entropy(logits: Array, targets: Any) -> Array:
     return Array(choose(is_finite, found, choose(is_right, zero, size, own=True), own=True))
 
 
+@of_numbers
 def mse(predictions: Any, targets: Any) -> Any:
     """The mean of (prediction - target)**2: over all entries of arrays, over the samples of an expression.
 
@@ -136,6 +142,7 @@ def mse(predictions: Any, targets: Any) -> Any:
     return mean(residual * residual)
 
 
+@of_numbers
 def huber(predictions: Any, targets: Any, delta: Any = 1.0) -> Any:
     """r**2/2 where the residual |r| is at most delta, delta*(|r| - delta/2) beyond, for each entry.
 
@@ -160,6 +167,7 @@ def exponents(n: Node, axis: Axis) -> tuple[Node, Node]:
     return minus(n, top), top
 
 
+@of_numbers
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) over axes of an array, or of a sequence of expressions.
 
@@ -177,6 +185,7 @@ def _logsumexp(x: Array, axis: Axis, keepdims: bool) -> Array:
     return Array(result if keepdims else total(result, axis))
 
 
+@of_numbers
 def softmax(x: Any, axis: int = -1) -> Any:
     """exp(x)/sum(exp(x)) along an axis; a list for a sequence of expressions.
 
@@ -193,6 +202,7 @@ def _softmax(x: Array, axis: int) -> Array:
     return Array(elementwise("div", raised, total(raised, axis, True)))
 
 
+@of_numbers
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """x - log(sum(exp(x))) along an axis; a list for a sequence of expressions.
 
@@ -209,6 +219,7 @@ def _log_softmax(x: Array, axis: int) -> Array:
     return Array(minus(below, elementwise("log", total(elementwise("exp", below), axis, True))))
 
 
+@of_numbers
 def cross_entropy(logits: Array, labels: Any, axis: int = -1) -> Array:
     """-log(softmax(logits)) of the class that is right, for each sample.
 
@@ -242,6 +253,7 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
     return Array(elementwise("neg", picked(logs, places, 0)))
 
 
+@of_numbers
 def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
     """1 in the place of each label, 0 elsewhere, along a new last axis.
 
@@ -261,6 +273,7 @@ def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
 # Normalisation, dropout
 
 
+@of_numbers
 def layer_norm(x: Array, gain: Any = None, bias: Any = None, axis: Axis = -1, epsilon: float = 1e-5) -> Array:
     """(x - mean)/sqrt(variance + epsilon) over axes of each sample, times a gain, plus a bias.
 
@@ -277,6 +290,7 @@ def layer_norm(x: Array, gain: Any = None, bias: Any = None, axis: Axis = -1, ep
     return result
 
 
+@of_numbers
 def batch_norm(
     x: Array,
     gain: Any = None,
@@ -312,6 +326,7 @@ def _normalised(x: Array, gain: Any, bias: Any, axis: Axis, epsilon: float, mean
     return result if bias is None else result + bias
 
 
+@of_numbers
 def dropout(x: Array, mask: Any, rate: float) -> Array:
     """x/(1 - rate) where the mask is true, 0 elsewhere; the mask is an input, so that runs can be repeated.
 
@@ -341,6 +356,7 @@ def _dropout(x: Any, mask: Any, rate: Any) -> Array:
 # Attention
 
 
+@of_numbers
 def attention(
     query: Array, key: Array, value: Array, mask: Any = None, causal: bool = False, scale: float | None = None
 ) -> Array:
@@ -380,6 +396,7 @@ def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, 
 # Convolution and pooling
 
 
+@of_numbers
 def conv(
     x: Array, kernel: Array, stride: int | Sequence[int] = 1, padding: Any = 0, dilation: int | Sequence[int] = 1
 ) -> Array:
@@ -447,6 +464,7 @@ def windows(n: Node, first: int, sizes: Sequence[int], strides: Sequence[int], d
     return n
 
 
+@of_numbers
 def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
     """The largest entries of windows along the axes after samples and channels; the stride is the size unless given.
 
@@ -464,6 +482,7 @@ def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
     return result
 
 
+@of_numbers
 def mean_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
     """The means of windows along the axes after samples and channels; the stride is the size unless given.
 

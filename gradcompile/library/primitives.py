@@ -202,7 +202,7 @@ def to_int(x: Any) -> int:
     >>> to_int(-2.75)
     -2
     """
-    return int(x) if abs(x) < 2.0**62 else 0
+    return int(x) if -(2.0**63) <= x < 2.0**63 else 0
 
 
 def at_most(x: Any, bound: Any) -> Any:

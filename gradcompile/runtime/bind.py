@@ -460,7 +460,7 @@ def _numbers_text(takes: Call, bare: bool) -> str:
 
 
 _BOUND = """
-def fun(theta, out=None):
+def fun(self, theta, out=None):
     '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
     try:
         if theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
@@ -498,7 +498,7 @@ def fresh(theta, grad{inputs}):
 '''
 
 _DIRECT = """
-def fun(theta, out=None):
+def fun(self, theta, out=None):
     '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
     try:
         if out is None:

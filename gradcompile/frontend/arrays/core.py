@@ -8,14 +8,15 @@ import inspect
 import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce
+from functools import partial, reduce, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import sympy
 
+from gradcompile.analysis.evaluate import evaluate
 from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
 from gradcompile.ir.core import Node, apply, const, leaf
@@ -30,6 +31,7 @@ PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
 OURS = tuple(str(Path(file).parent) for file in PACKAGES)  # frames of these are not the user's
 
 Implementation = Callable[..., Any]
+F = TypeVar("F", bound=Implementation)
 UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
 FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
 PATTERNS: list[Callable[[np.ndarray, str], Node | None]] = []  # that an array of many numbers may follow
@@ -267,6 +269,37 @@ def called(name: str, function: Implementation | None, args: Any, kwargs: Any) -
             raise
         operands = [describe(a) for a in flat(args) if isinstance(a, Array)]
         raise placed(f"{name} of {' and '.join(operands) or 'these'}: {error}") from error
+
+
+def of_numbers(function: F) -> F:
+    """The same function, which computes with NumPy where it gets arrays of numbers and nothing symbolic."""
+
+    @wraps(function)
+    def taken(*args: Any, **kwargs: Any) -> Any:
+        given = (*args, *kwargs.values())
+        if not any(map(is_numeric, given)) or any(isinstance(a, Array | sympy.Basic) for a in flat(given)):
+            return function(*args, **kwargs)
+        env: dict[Node, np.ndarray] = {}
+
+        def stand_in(value: Any) -> Any:
+            if not is_numeric(value):
+                return value
+            dtype = {"b": "bool", "f": "float32" if value.dtype == np.float32 else "float64"}.get(
+                value.dtype.kind, "int64"
+            )
+            node = leaf(f"argument {len(env) + 1}", ArrayType(value.shape, dtype))
+            env[node] = value
+            return Array(node)
+
+        result = function(*map(stand_in, args), **{key: stand_in(value) for key, value in kwargs.items()})
+        return evaluate([result.node], env)[0]
+
+    return cast("F", taken)
+
+
+def is_numeric(value: Any) -> bool:
+    """Whether this is an array of numbers."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
 def signature(function: Implementation) -> str:

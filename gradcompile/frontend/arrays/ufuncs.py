@@ -195,13 +195,14 @@ def reciprocal(x: Node) -> Node:
 
 def whole_quotient(x: Node, y: Node) -> Node:
     """The quotient of whole numbers rounded down; 0 for y = 0."""
-    multiple, divisor = minus(arithmetic(x), elementwise("mod", x, y)), floating(arithmetic(y))
+    x, divisor = arithmetic(x), floating(arithmetic(y))
 
     def nearest(n: Node) -> Node:
         return cast(elementwise("rint", elementwise("div", floating(n), divisor)), "int64")
 
-    about = nearest(multiple)  # exact, unless the quotient has more than 53 digits
-    quotient = elementwise("add", about, nearest(minus(multiple, elementwise("mul", about, y))))
+    about = nearest(x)
+    rest = minus(x, elementwise("mul", about, y))  # of either sign, and of some divisors at most: what follows is exact
+    quotient = elementwise("add", about, nearest(minus(rest, elementwise("mod", rest, y))))
     zero = const(0, "int64")
     return choose(elementwise("eq", y, zero), zero, quotient)
 
