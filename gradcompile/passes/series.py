@@ -42,7 +42,11 @@ def series(order: int, coefficients: Sequence[Fraction]) -> Series | None:
 def times(a: Series, b: Series) -> Series:
     """The product, as far as both are known."""
     count = min(len(a.coefficients), len(b.coefficients))
-    found = [sum((a.coefficients[j] * b.coefficients[k - j] for j in range(k + 1)), Fraction()) for k in range(count)]
+    found = [Fraction()] * count
+    for j, c in enumerate(a.coefficients[:count]):
+        for k, d in enumerate(b.coefficients[: count - j] if c else ()):
+            if d:
+                found[j + k] += c * d
     return Series(a.order + b.order, tuple(found))
 
 
