@@ -1,61 +1,9 @@
-"""Elementary functions for generated code: float64 here and in `double`, float32 in `single`, under the same names.
+"""Elementary functions for generated code: float64 here, float32 in `single`, under the same names.
 
 What they are written in is `gradcompile.library.primitives`; their constants come from tools/coefficients.py.
 """
 
-from gradcompile.library.vmath.double import (
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atan2,
-    atanh,
-    cbrt,
-    ceil,
-    cos,
-    cosh,
-    erf,
-    erfc,
-    erfcx,
-    exp,
-    exp2,
-    exp_sum,
-    expm1,
-    fabs,
-    floor,
-    heaviside,
-    hypot,
-    log,
-    log1p,
-    log2,
-    log10,
-    log_cosh,
-    log_erfc,
-    log_high,
-    log_low,
-    maximum,
-    minimum,
-    mod,
-    power,
-    rint,
-    sech,
-    sigmoid,
-    sign,
-    sin,
-    sinc,
-    sinh,
-    softplus,
-    sqrt,
-    tan,
-    tanh,
-    x_over_expm1,
-    xlogy,
-)
+from gradcompile.library.vmath import double
+from gradcompile.library.vmath.double import *  # noqa: F403
 
-__all__ = [
-    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "erf", "erfc", "erfcx",
-    "exp", "exp2", "exp_sum", "expm1", "fabs", "floor", "heaviside", "hypot", "log", "log1p", "log2", "log10",
-    "log_cosh", "log_erfc", "log_high", "log_low", "maximum", "minimum", "mod", "power", "rint", "sech", "sigmoid",
-    "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "tan", "tanh", "x_over_expm1", "xlogy",
-]  # fmt: skip
+__all__ = double.__all__
