@@ -399,6 +399,7 @@ register(
         accuracy="that of the steps",
         convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
         doc="a step repeated, each from what the last one left",
+        is_loop=True,
     )
 )
 register(
@@ -412,5 +413,9 @@ register(
         derivative="none: it is made after differentiation",
         accuracy="that of the steps",
         doc="one result of a scan",
+        is_loop=True,
+        adds=True,
+        in_memory=True,
+        reads_memory=True,
     )
 )

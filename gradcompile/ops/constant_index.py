@@ -222,12 +222,16 @@ def scatter_vjp(g: "Node", n: "Node") -> Tangents:
 
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
+            transpose_copies=True, keeps_finite=True,
             doc="the entries of all values in one vector"))  # fmt: skip
 register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, cost=0,
             derivative="the transpose is scatter", accuracy="exact",
+            keeps_finite=True,
             doc="entries of a vector, by a static index"))  # fmt: skip
 register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, derivative="the transpose is take",
             accuracy="correctly rounded, term by term",
+            by_argument=True, keeps_finite=True,
             doc="a vector of zeros, with entries added at a static index"))  # fmt: skip
 register(Op("table", no_table_type, lambda numbers: numbers.array(), arity=0, cost=0, derivative="0", accuracy="exact",
+            typed=True, keeps_finite=True, array_name="numbers",
             doc="an array of numbers"))  # fmt: skip

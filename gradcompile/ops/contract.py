@@ -11,6 +11,7 @@ import numpy as np
 from gradcompile.errors import GraphError
 from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
+from gradcompile.ops import least
 from gradcompile.ops.shape import Tangents, filled
 
 if TYPE_CHECKING:
@@ -99,4 +100,6 @@ def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -
 
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,
             derivative="the adjoint contracted with the other operand", accuracy="the error grows with the axes summed",
+            adds=True, is_expensive=True, keeps_finite=True, least=least.of_entries, array_name="product",
+            in_memory=True, reads_memory=True, in_floats=True,
             doc="sum of products over the axes that both have and the result lacks"))  # fmt: skip

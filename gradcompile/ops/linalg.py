@@ -392,6 +392,10 @@ def algebra(
             jvp=jvp,
             reach=all_reached,
             exact=batched(exact, axes),
+            is_expensive=True,
+            in_memory=True,
+            reads_memory=True,
+            routine_axes=axes,
             doc=doc,
             **record,
         )
@@ -409,7 +413,9 @@ algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: e
         logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
             exact=batched(lambda a: sign_of(of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
-            convention="0 for a singular matrix", doc="sign of the determinant"))  # fmt: skip
+            convention="0 for a singular matrix",
+            in_memory=True, reads_memory=True, routine_axes=0,
+            doc="sign of the determinant"))  # fmt: skip
 algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(mirrored(a)),
         lambda a: to_array(of_mpmath("cholesky", mirrored(a))), cholesky_vjp, cholesky_jvp, 2,
         "lower triangular L with L L^T = a", derivative="L^-T Phi(L^T g) L^-1", convention=SYMMETRIC)  # fmt: skip
