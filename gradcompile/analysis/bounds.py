@@ -4,18 +4,15 @@ A bound holds in every entry where the leaves are finite, overflow apart. Most n
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from gradcompile.ir.core import Node, Params
 from gradcompile.ir.types import Dim
+from gradcompile.ops.least import NONE
 
 SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
-NONE = -math.inf
-VIEWS = ("broadcast", "transpose", "reshape", "item", "gather")  # entries of the first argument
-
-Rule = Callable[[Sequence[float], Params], float]
 
 
 def lower_bounds(order: Sequence[Node]) -> dict[Node, float]:
@@ -44,7 +41,7 @@ def of_place(n: Node) -> float:
     >>> of_place(k), of_place(apply("mod", k, const(4, "int64")))
     (-inf, 0.0)
     """
-    while n.op.name in VIEWS:
+    while n.op.is_view or n.op.picks_entries:
         n = n.args[0]
     return bound(n, [bound(a, [NONE] * len(a.args)) for a in n.args])
 
@@ -61,8 +58,7 @@ def bound(n: Node, least: Sequence[float]) -> float:
         return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
     if n.op.name == "add" and is_variance(n):
         return 0.0
-    rule = RULES.get(n.op.name)
-    return NONE if rule is None else rule(least, n.params)
+    return NONE if n.op.least is None else n.op.least(least, n.params)
 
 
 def of_numbers(numbers: np.ndarray) -> float:
@@ -117,45 +113,3 @@ def is_sum_of_squares(n: Node, x: Node, over: Params) -> bool:
 def of_length(dim: Dim) -> float:
     """A named dimension has an entry: of none, there is nothing to differentiate. `n-1` may be 0."""
     return float(dim) if isinstance(dim, int) else float(dim.isidentifier())
-
-
-def of_product(least: Sequence[float], params: Params) -> float:
-    """Factors that are not negative."""
-    return math.prod(least) if min(least) >= 0 else NONE
-
-
-def of_sum(least: Sequence[float], params: Params) -> float:
-    """Of entries that are not negative, however many."""
-    return 0.0 if min(least) >= 0 else NONE
-
-
-def of_quotient(least: Sequence[float], params: Params) -> float:
-    """Not negative, divided by what is positive."""
-    return 0.0 if least[0] >= 0 and least[1] > 0 else NONE
-
-
-def of_root(least: Sequence[float], params: Params) -> float:
-    """A root keeps the order."""
-    return math.sqrt(least[0]) if least[0] >= 0 else NONE
-
-
-def smallest(least: Sequence[float], params: Params) -> float:
-    """Where a value is one of several."""
-    return min(least)
-
-
-RULES: dict[str, Rule] = {
-    "add": lambda least, params: sum(least) if NONE not in least else NONE,
-    "mul": of_product,
-    "div": of_quotient,
-    "dot": of_sum,
-    "sum": of_sum,
-    "sqrt": of_root,
-    "min": smallest,
-    "max": lambda least, params: max(least),
-    "select": lambda least, params: min(least[1:]),
-    "mod": lambda least, params: 0.0 if least[1] > 0 else NONE,
-    **dict.fromkeys(("iota", "argmax", "argsort"), lambda least, params: 0.0),
-    **dict.fromkeys(("abs", "exp", "exp2", "sigmoid", "softplus"), lambda least, params: 0.0),
-    **dict.fromkeys((*VIEWS, "amax", "stop_gradient"), lambda least, params: least[0]),
-}  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, parsed
-from gradcompile.ops.scan import LOOPS, Loop
+from gradcompile.ops.scan import Loop
 
 Growth = dict[tuple[str, ...], float]
 
@@ -53,13 +53,13 @@ def operations_of(n: Node) -> int:
     """Operations of one node; a reduction over numbered axes counts what it reduces."""
     if n.op.name == "add":
         return entries(n) * (len(n.args) - 1 - sum(a.op.name == "neg" for a in n.args))
-    if n.op.name in ("sum", "amax"):
+    if n.op.is_reduction:
         return n.op.cost * max(entries(n.args[0]) - entries(n), 1)
-    if n.op.name in ("scatter", "scatter_add", "overlap"):
+    if n.op.by_argument:
         return n.op.cost * entries(n.args[0])
     if n.op.name == "dot":
         return n.op.cost * products(n)
-    if n.op.name in LOOPS:
+    if n.op.is_loop:
         return steps(n.params[0]) // (1 if n.op.name == "scan" else len(n.params[0].roots))
     return n.op.cost * entries(n) if n.args else 0
 
@@ -78,7 +78,7 @@ def growth_of(roots: Iterable[Node]) -> Growth:
     found: Growth = {}
     loops = set[tuple[tuple[Node, ...], Loop]]()  # each is run once, whatever is read of it
     for n in topological(roots):
-        if n.op.name in LOOPS:
+        if n.op.is_loop:
             loops.add((n.args, n.params[0]))
         else:
             names = names_of(extent(n))

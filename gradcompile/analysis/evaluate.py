@@ -11,15 +11,10 @@ from gradcompile.errors import ArgumentError
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, dim_value, dims_solved
-from gradcompile.ops.scan import LOOPS
 from gradcompile.ops.shape import Span
 
 Env = Mapping[Node, npt.ArrayLike]
 Dims = dict[str, int]
-
-SHAPED = frozenset(
-    {"broadcast", "assemble", "item", "reshape", "iota", "scatter_add", "overlap"}
-)  # their params hold dimensions
 
 
 def evaluate(roots: Sequence[Node], env: Env) -> list[Any]:
@@ -92,9 +87,9 @@ def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
 
 def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
     """The params, with lengths for named dimensions where they hold a shape; a loop gets them to go by."""
-    if n.op.name in LOOPS:
+    if n.op.is_loop:
         return *n.params, dims
-    if n.op.name not in SHAPED:
+    if not n.op.has_dims:
         return n.params
     return tuple(lengths(p, dims, n.type) for p in n.params)
 

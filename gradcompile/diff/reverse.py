@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.diff.masks import (
-    PICKING,
     Care,
     anywhere,
     is_cover,
@@ -29,10 +28,6 @@ from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
 from gradcompile.ops.contract import spread
 from gradcompile.ops.shape import expand
-
-COPIED = frozenset(
-    {"sum", "assemble", "pack", "transpose", "reshape", "scatter_add", "overlap"}
-)  # their transposes copy entries of the adjoint
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -101,7 +96,7 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
     if n.op.name == "dot" and slopes.steep(n):
         return contracted_steep(adjoint, n, slopes)
     if n.op.vjp is not None:
-        rule = contracted if n.op.name == "dot" else picked if n.op.name in PICKING else transposed
+        rule = contracted if n.op.name == "dot" else picked if n.op.picks_entries else transposed
         return rule(n.op.vjp, adjoint, n, care)
     if n.op.partials is not None:
         partials = n.op.partials(n)
@@ -132,7 +127,7 @@ def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node |
     parts: Sequence[Node | None]
     if not condition.type.shape:
         parts = rule(expand(adjoint.args[1], shape), n)
-    elif n.op.name in COPIED:
+    elif n.op.transpose_copies:
         parts, taken = rule(expand(adjoint.args[1], shape), n), copied(rule, expand(condition, shape), n)
     elif n.op.name == "item" and (rows := of_rows(condition, n)) is not None:
         parts, taken = picked_where(rule, expand(adjoint.args[1], shape), rows, n), [None]

@@ -38,9 +38,6 @@ from gradcompile.ops.scan import (
 from gradcompile.ops.shape import Span, Tangents, expand
 
 Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]]
-HEAVY = frozenset(  # stored rather than computed again
-    {"dot", "solve", "det", "logabsdet", "adjugate", "cholesky", "eigvals", "eigvecs", "argsort"}
-)
 COSTLY = 8  # operations of a function that is worth a stored number
 
 
@@ -130,11 +127,11 @@ def needed(step: Step, roots: Sequence[Node]) -> Nodes:
     order, primal = topological(roots), topological(step.loop.roots)
     moving = depends_on([*primal, *order], step.loop.carries)
     stored = set(step.loop.ys)
-    held = {n for n in primal if n in moving and (not n.args or n.op.name in HEAVY or n in stored)}
+    held = {n for n in primal if n in moving and (not n.args or n.op.is_expensive or n in stored)}
     own = depends_on(order, [n for n in order if n.op.name == "leaf" and n not in step.loop.leaves])
     dear = {n for n in order if n in moving and n not in own and n.type.shape and n.op.emit and n.op.cost >= COSTLY}
-    dear |= {n for n in primal if n.op.name == "item" and n.args[0] in held and n.args[0].op.name in HEAVY}
-    given = {*step.loop.slices, *(n for n in depends_on(primal, step.loop.slices) if n.op.name in HEAVY)}
+    dear |= {n for n in primal if n.op.name == "item" and n.args[0] in held and n.args[0].op.is_expensive}
+    given = {*step.loop.slices, *(n for n in depends_on(primal, step.loop.slices) if n.op.is_expensive)}
     with_functions = frontier(roots, held | dear)
     again = frontier(roots, held)
     return min(with_functions, again, key=lambda begun: sum(map(entries, frontier(roots, given | set(begun)))))

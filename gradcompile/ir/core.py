@@ -66,6 +66,7 @@ class Op:
     typed: its nodes are given their type.  by_shape: the value follows from the shape of its argument alone.
     has_dims: its params hold dimensions, which may be names.  is_loop: its first param is a loop.
     is_view: an entry is an entry of the argument at another place.  is_alias: one that may share memory with it.
+    is_copy: the argument as it is; in generated code it may be a copy of that.
     shows_entries: an entry is made of one entry of the first argument at a place that follows from its own.
     picks_entries: it may leave entries of its argument out.  places_entries: the transpose of such an op.
     entrywise: it works entry by entry, though its text is not in the record.
@@ -125,6 +126,7 @@ class Op:
     is_loop: bool = False
     is_view: bool = False
     is_alias: bool = False
+    is_copy: bool = False
     shows_entries: bool = False
     picks_entries: bool = False
     places_entries: bool = False

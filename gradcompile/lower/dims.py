@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from gradcompile.ir.core import OPS, Node, node
-from gradcompile.ir.graph import TYPED, topological
+from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, names_in, parsed
 from gradcompile.lower import HELPERS, OF_ARRAYS, OF_ROWS, RESERVED
 from gradcompile.signature.arguments import Problem
@@ -48,7 +48,7 @@ def in_names(root: Node, names: Names) -> tuple[Node, dict[Node, Node]]:
     for n in topological([root]):
         params = n.params if n.op.name in TEXTS else in_params(n.params, names)
         shape = tuple(in_dim(d, names) for d in n.type.shape)
-        type = ArrayType(shape, n.type.dtype) if n.op.name in TYPED else None
+        type = ArrayType(shape, n.type.dtype) if n.op.typed else None
         new[n] = node(n.op, [new[a] for a in n.args], params, type)
     return new[root], new
 

@@ -14,7 +14,7 @@ from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
 from gradcompile.lower.function import GRADIENT, Source, Writer, used
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.layout import EXPENSIVE, STORED
+from gradcompile.lower.memory.layout import EXPENSIVE
 from gradcompile.lower.memory.texts import text_of, tuple_of
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import LEAST, Target
@@ -185,7 +185,7 @@ class PassWriter(Writer):
         if not n.args or n in self.places:
             return False
         order = [x for x in topological([n], lambda x: x in self.places or x.op.name == "size") if x not in self.places]
-        heavy = any(x.op.name in STORED for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
+        heavy = any(x.op.in_memory for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
         return bool(heavy)
 
     def compute_before(self, nodes: Sequence[Node]) -> None:

@@ -13,10 +13,6 @@ from gradcompile.loops.kernel import Pass
 from gradcompile.signature.arguments import Argument
 from gradcompile.signature.names import Namer
 
-# What values are called where nothing better offers itself.
-WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e",
-          "sqrt": "root", "and": "both", "or": "either", "max": "larger", "min": "smaller"}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -157,7 +153,7 @@ class Naming:
             return "diff" if any(a.op.name == "neg" for a in n.args) else "total"
         if len(n.args) == 1 and texts[0]:
             return f"{n.op.name}_{texts[0]}"
-        return WISHES.get(n.op.name, n.op.name + "_1")
+        return n.op.preferred_name or n.op.name + "_1"
 
     def comment(self, n: Node) -> str:
         """What a line says of its value: which adjoint it is, or its formula."""

@@ -558,5 +558,5 @@ register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{
 register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n: (None,), exact=lambda x: x,
             sympy=lambda x: x, cost=0, domain=(ANY,), derivative="d stop_gradient(x)/dx = 0",
             convention="taken for a constant", accuracy="exact", ulps=0.0,
-            keeps_finite=True, least=least.of_first, keeps_literals=True, array_name="fixed", time=0,
+            keeps_finite=True, least=least.of_first, is_copy=True, keeps_literals=True, array_name="fixed", time=0,
             doc="x, without a derivative"))  # fmt: skip

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Nodes = tuple["Node", ...]
 T = TypeVar("T")
-LOOPS = frozenset({"scan", "scanned"})  # ops whose first param is a Loop
 INLINE = frozenset({"broadcast", "transpose"})  # the body repeats these of a constant itself: they need no memory
 _numbers = count()
 

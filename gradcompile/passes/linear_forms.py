@@ -12,7 +12,6 @@ from typing import NamedTuple
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ops.constant_index import Affine
 
-COMMUTATIVE = frozenset({"add", "mul", "max", "min", "and", "or", "xor", "eq", "ne"})
 FACTORS = 16  # of a product that are put in order; longer ones are products of products
 LARGE = 32  # entries of an input array that is a source of its own
 NOWHERE = (1 << 62, -1)  # the places of a node without leaves
@@ -187,7 +186,7 @@ class Forms:
     def _of_op(self, n: Node) -> Form:
         """The form of an op: commutative arguments in the order of their signatures, then of their leaves' places."""
         name, args = n.op.name, tuple(map(self.canonical, n.args)) if self._alias else n.args
-        if name in COMMUTATIVE:
+        if n.op.is_commutative:
             args = tuple(sorted(self._factors(args) if name == "mul" else args, key=self._order))
         found = [self._form[a] for a in args]
         signatures, lows, highs, _, _ = zip(*found, strict=True)

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
-from gradcompile.diff.scan import COSTLY, HEAVY, Step, step_of
+from gradcompile.diff.scan import COSTLY, Step, step_of
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
 from gradcompile.ir.types import ArrayType
@@ -115,7 +115,7 @@ def moved_out(n: Node) -> Node:
 
 def is_heavy(n: Node) -> bool:
     """Whether a node is worth being computed for all steps at once."""
-    return n.op.name in HEAVY or (not n.type.shape and bool(n.op.emit) and n.op.cost >= COSTLY)
+    return n.op.is_expensive or (not n.type.shape and bool(n.op.emit) and n.op.cost >= COSTLY)
 
 
 def inlined(n: Node) -> Node:

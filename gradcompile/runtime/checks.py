@@ -22,7 +22,6 @@ from gradcompile.signature.arguments import Argument, Problem
 
 Around = Mapping[Node, "View"]  # of the leaves of a loop's body: what they are views of outside
 
-VIEWS = frozenset({"item", "reshape", "transpose", "broadcast"})  # ops that give entries of their argument
 WIDEST = 60  # characters of a formula in a message
 
 
@@ -212,7 +211,7 @@ def indices_in(n: Node, around: Around, position: Mapping[Node, int], names: Map
 def viewed(n: Node, around: Around) -> View:
     """What a node is a view of, where that can be told."""
     views: list[Node] = []
-    while n.op.name in VIEWS:
+    while n.op.is_view:
         views.append(n)
         n = n.args[0]
     last = next((k for k, v in enumerate(views) if v.op.name == "item"), len(views))

@@ -14,8 +14,6 @@ from gradcompile.frontend.arrays.ufuncs import choose, elementwise
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim
 
-VIEWS = frozenset({"item", "reshape", "transpose", "broadcast"})  # ops that give entries of their argument
-
 
 def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] = ()) -> Node:
     """Entries at integer places along axes from the first on; known: places that are inside, or what they are views of.
@@ -62,7 +60,7 @@ def is_inside(index: Node, length: Dim, known: Container[Node] = ()) -> bool:
 
 def is_at_most(divisor: Node, length: Dim) -> bool:
     """Whether remainders by a number are places of an axis: it is its length, or a positive number below that."""
-    while divisor.op.name in ("cast", *VIEWS):
+    while divisor.op.is_view or divisor.op.entrywise:
         divisor = divisor.args[0]
     if divisor.op.name == "const":
         return isinstance(length, int) and 0 < divisor.value <= length
@@ -72,7 +70,7 @@ def is_at_most(divisor: Node, length: Dim) -> bool:
 def has_named_part(n: Node) -> bool:
     """Whether a view leaves entries out, and it is not known before the call which."""
     found = n
-    while found.op.name in VIEWS:
+    while found.op.is_view:
         if found.op.name == "item" and any(isinstance(d, str) for d in (*found.type.shape, *found.args[0].type.shape)):
             return True
         found = found.args[0]
@@ -82,6 +80,6 @@ def has_named_part(n: Node) -> bool:
 def base(n: Node) -> tuple[Node, bool]:
     """What a node is a view of, and whether it is another node."""
     source = n
-    while source.op.name in VIEWS:
+    while source.op.is_view:
         source = source.args[0]
     return source, source is not n

@@ -8,15 +8,12 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
-from gradcompile.ir.core import OPS, Node, apply, const
+from gradcompile.ir.core import OPS, Node, apply, const, node
 from gradcompile.ir.types import broadcast, promote
 from gradcompile.ops.shape import expand
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-WHOLE = frozenset({"add", "mul", "neg", "abs", "sign", "max", "min", "mod"})  # of integers these give integers
-LOGICAL = frozenset({"and", "or", "xor", "not"})
-COMPARING = frozenset({"lt", "le", "eq", "ne"})
 
 # Ops on nodes, with NumPy's conversions
 
@@ -49,16 +46,17 @@ def elementwise(name: str, *operands: Node) -> Node:
 
     Raises ExpressionError if the shapes do not broadcast.
     """
+    op = OPS[name]
     broadcast(*(n.type.shape for n in operands))
     widest = promote(*(n.type.dtype for n in operands))
-    if name in LOGICAL:
+    if op.is_connective:
         operands = tuple(map(truth, operands))
-    elif name in WHOLE | COMPARING:
+    elif op.keeps_whole or op.is_comparison:
         operands = tuple(map(arithmetic, operands))
     else:
         kind = widest if widest.startswith("float") else "float64"
         operands = tuple(n if n.type.dtype.startswith("float") else cast(n, kind) for n in operands)
-    return apply(name, *operands)
+    return node(op, operands)
 
 
 def truth(n: Node) -> Node:

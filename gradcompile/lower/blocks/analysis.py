@@ -21,15 +21,12 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_value, parsed
 from gradcompile.lower.blocks.bodies import Block, Body
-from gradcompile.lower.blocks.pointwise import REDUCED, VIEWS, Along, along, reduced
+from gradcompile.lower.blocks.pointwise import REDUCED, Along, along, reduced
 from gradcompile.lower.blocks.states import SUMMED, State, ordered, parts_of
 from gradcompile.ops.labels import NAMED
-from gradcompile.ops.scan import LOOPS, Loop
+from gradcompile.ops.scan import Loop
 
 LARGEST = 1 << 18  # entries of intermediates that may as well be whole
-FOLLOWING = VIEWS | {"cast"}  # as good as elementwise
-COMPARISONS = ("eq", "ne", "lt", "le")
-SUMS = ("sum", "dot", "scatter_add", "overlap", "scanned")  # whose additions another pass may order differently
 SHARE = 3  # an axis of known length pays if a part of the work, one in so many, gets into blocks
 
 
@@ -71,7 +68,7 @@ class Cutting:
         for n in self.order:
             self.look_at(n)
         self.wanted = set(self.roots)
-        self.compared = {self.told_by_largest(n) for n in self.order if n.op.name in COMPARISONS} - {None}
+        self.compared = {self.told_by_largest(n) for n in self.order if n.op.is_comparison} - {None}
         for s in ordered([State(r, None) for r in self.roots], self.needed):
             self.level[s] = max((self.level[x] for x in self.needs[s]), default=0) + self.passed(s)
 
@@ -151,7 +148,7 @@ class Cutting:
 
         whole: it can't be had otherwise, as a reduction is.
         """
-        follows = not n.op.takes_arrays or n.op.name in FOLLOWING or scales(n)
+        follows = n.op.is_elementwise or n.op.is_view or scales(n)
         if carries and (whole or (follows and any(a in self.late and as_large(a, n) for a in n.args))):
             self.late.add(n)
         if not carries or n in self.late or (follows and self.at_hand.issuperset(n.args)):
@@ -207,7 +204,7 @@ class Cutting:
     def told_by_largest(self, n: Node) -> Node | None:
         """What a comparison compares with its maximum over the samples, if sums in blocks make it; None otherwise."""
         for x, y in permutations(n.args):
-            while y.op.name in VIEWS:
+            while y.op.is_view:
                 (y,) = y.args
             if y.op.name == "amax" and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
                 return x
@@ -220,7 +217,7 @@ class Cutting:
     def sums_in_block(self, n: Node) -> bool:
         """Whether something below a node is added up in a block, in an order that may not be that of another pass."""
         inside = topological([n], lambda x: x not in self.choice or self.is_reduced(x))
-        return any(x.op.name in SUMS for x in inside)
+        return any(x.op.adds for x in inside)
 
     def shrinks(self, n: Node) -> bool:
         """Whether a node has fewer entries than an argument that carries the samples."""
@@ -249,7 +246,7 @@ class Cutting:
         One that parameters carry may be that of features or units, which must not be computed again in another pass,
         unless it is one of pairs.
         """
-        spared = {n for n in self.inside if n.op.name not in VIEWS and State(n, None) not in self.level}
+        spared = {n for n in self.inside if not n.op.is_view and State(n, None) not in self.level}
         everything = sum(work(n) for n in self.order)
         if sum(entries(n.type.shape) for n in spared) < LARGEST or SHARE * sum(map(work, spared)) < everything:
             return False
@@ -304,6 +301,6 @@ def work(n: Node) -> int:
     if n.op.name == "dot":
         (la, lb, _), (a, b) = n.params, n.args
         return 2 * entries(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
-    if n.op.name in LOOPS:
+    if n.op.is_loop:
         return operations_of(n)
     return n.op.cost * entries(max((a.type.shape for a in (n, *n.args)), key=entries))

@@ -16,8 +16,6 @@ from gradcompile.lower.blocks.pointwise import Along, put
 from gradcompile.lower.blocks.states import SUMMED, State, ordered, over, parts_of
 from gradcompile.ops.scan import Loop
 
-LINEAR = frozenset({"neg", "transpose", "reshape", "item"})  # of a sum over all blocks the sum over all blocks
-
 
 class Block(NamedTuple):
     """A loop over a block, and along which axes the scan's arguments and results are cut; results may be SUMMED."""
@@ -86,7 +84,7 @@ class Body:
         """How a node is a sum over samples: it sums itself, or is linear in what is one."""
         if n.op.name != "amax" and (found := self.reductions(n)):
             return found[0]
-        if n.op.name in LINEAR or n.op.name == "add":
+        if n.op.is_alias or n.op.name in ("neg", "add"):
             return Along((SUMMED,) * len(n.args), n.params)
         if n.op.name == "mul" and sum(a in self.varied for a in n.args) == 1:
             return Along(tuple(SUMMED if a in self.varied else None for a in n.args), n.params)

@@ -15,7 +15,6 @@ from gradcompile.ir.core import Node, Params, apply
 from gradcompile.ir.types import Dim, Shape, dim_product
 from gradcompile.ops.shape import Index, Span, places
 
-VIEWS = frozenset({"item", "broadcast", "transpose", "reshape"})  # no work: the entries are elsewhere
 T = TypeVar("T")
 
 

@@ -111,7 +111,7 @@ class Entries:
             return n
         if n.op.name == "table":
             return self.read(n, place)
-        if n.op.takes_arrays and n.op.name != "cast":
+        if not n.op.is_elementwise:
             raise GraphError(f"{n.op.name} of type {n.type} has to stand in memory before an entry is read")
         parts = []
         for a in n.args:
@@ -193,7 +193,7 @@ IOTA = apply("iota", params=("any",))
 
 def is_made(source: Node) -> bool:
     """Whether places are made by the loss itself, which has seen to it that they are inside their axes."""
-    return source.op.name in MADE or not (source.op.takes_arrays or source.op.name == "stop_gradient")
+    return source.op.name in MADE or not (source.op.takes_arrays or source.op.is_copy)
 
 
 def where_all(inside: Iterable[Node], entry: Node, other: Node) -> Node:

@@ -11,12 +11,6 @@ from gradcompile.ir.core import Node, Precedence
 from gradcompile.loops.ir import Line, Statement
 
 CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = Precedence
-ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
-CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of its arguments on as it is
-WHOLE = {"mod": "remainder({0}, {1})", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
-         "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
-WHOLE_LEVEL = {"mod": ATOM, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
-OPERATORS = (*ARITHMETIC, *CHOOSING, "const")  # what is no call, and what hands on
 REPEATED = 4  # equal numbers in a row up to which each is written
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
@@ -76,7 +70,7 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 self.texts[n] = self.given[n], ATOM
-                if n.op.name in (*CHOOSING, *ARITHMETIC, "size"):
+                if n.op.hands_on or n.op.keeps_literals or n.op.by_shape:
                     self.literal.add(n)
             pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
             stack.extend(reversed(pending))
@@ -94,7 +88,9 @@ class Region:
         """The texts of arguments. In single precision whole numbers, and Python's own floats in calls, say so."""
         if n.type.dtype != "float32" or n.op.name == "cast":
             return self.texts
-        is_call = n.op.name not in OPERATORS and not n.op.emit.startswith("{0} ")
+        is_call = not (n.op.hands_on or n.op.keeps_literals or n.op.name == "const") and not n.op.emit.startswith(
+            "{0} "
+        )
         numbers = {a: "float32" for a in n.args if is_call and a in self.literal}
         numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and a.op.name != "const"}
         return ChainMap({a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}, self.texts)
@@ -118,10 +114,10 @@ class Region:
 
 def is_literal(n: Node, literal: set[Node]) -> bool:
     """Whether plain Python may compute the value from nothing but literals."""
-    if n.op.name in CHOOSING:
+    if n.op.hands_on:
         return not literal.isdisjoint(n.args)
     return (n.op.name == "const" and n.type.dtype.startswith("float")) or (
-        n.op.name in ARITHMETIC and literal.issuperset(n.args)
+        n.op.keeps_literals and literal.issuperset(n.args)
     )
 
 
@@ -143,8 +139,8 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
         return texts[n.args[0]]
     if name == "cast":
         return cast(n, texts[n.args[0]])
-    if n.type.dtype == "int64" and name in WHOLE:
-        return WHOLE[name].format(*(wrap(texts[a], ATOM) for a in n.args)), WHOLE_LEVEL[name]
+    if n.type.dtype == "int64" and n.op.emit_whole:
+        return n.op.emit_whole.format(*(wrap(texts[a], ATOM) for a in n.args)), n.op.precedence_whole
     if n.op.emit.startswith("{0} "):
         symbol, level = n.op.emit[3:-3], n.op.precedence
         first = level + (level == COMPARE)

@@ -295,3 +295,6 @@ class Steps:
 def start(memory: Memory) -> Line:
     """The line that starts a sum over steps."""
     return Line(f"{everywhere(memory) if memory.order else f'{memory.array}[:]'} = 0.0")
+
+
+MAKERS = {"scanned": scanned}
