@@ -21,7 +21,6 @@ from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower.dims import Names, in_dim, renamed
-from gradcompile.lower.program import size_of
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of, prepared
@@ -30,6 +29,7 @@ from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.signature.program import size_of
 
 
 class Compiled:

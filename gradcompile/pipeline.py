@@ -4,8 +4,9 @@
 said in `passes`; here is why it comes when it does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from gradcompile import passes
@@ -18,9 +19,10 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower import lowered
-from gradcompile.lower.program import Program, per_sample
+from gradcompile.lower.program import per_sample
 from gradcompile.passes.stabilize import Rewrite
-from gradcompile.signature.arguments import Problem
+from gradcompile.signature.arguments import Problem, entry_names
+from gradcompile.signature.program import Output, Part, Program, size_of
 
 SHOWN = 8  # rewrites that a header lists
 BREAK = "\n        "
@@ -130,14 +132,34 @@ def kernel_of(problem: Problem, derivation: Derivation, what: str) -> Kernel:
     names, forward = dict(problem.names), set(order[: order.index(value) + 1])
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
     comments = formulas([value], names, 44)
+    is_returned = not value.type.shape
+    outputs = (gradient_of(problem, gradients) if gradients else value_of(problem, value),)
     program = Program(
-        value, gradients, problem.params, problem.inputs, names, adjoints, comments, order, problem.arrays
-    )
+        value if is_returned else None, outputs, problem.params, problem.inputs, names, adjoints, comments, order,
+        problem.arrays, what,
+    )  # fmt: skip
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
     custom = {name: custom_source(name) for name in used if name.startswith("custom_")}
     return lowered(program, header, custom)
+
+
+def gradient_of(problem: Problem, gradients: Sequence[Node]) -> Output:
+    """The output of a gradient: a part for each parameter."""
+    entries = iter(entry_names(problem))
+    parts = []
+    for a, g in zip(problem.params, gradients, strict=True):
+        names = [a.name] if problem.arrays else list(islice(entries, size_of(a.leaf.type.shape)))
+        parts.append(Part(g, f"d_{a.name}", tuple(f"dL/d{name}" for name in names)))
+    return Output("grad", tuple(parts), "the gradient")
+
+
+def value_of(problem: Problem, value: Node) -> Output:
+    """The output of a value alone, of which nothing is written if it is a number."""
+    by_sample = not problem.arrays and per_sample(value)
+    parts = (Part(value, "result", ("",)),) if value.type.shape else ()
+    return Output("out", parts, "the value of every sample" if by_sample else "the value", by_sample)
 
 
 def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:

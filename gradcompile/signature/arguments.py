@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gradcompile.ir.core import Node
 
 Entries = str | tuple["Entries", ...]
@@ -68,3 +70,14 @@ class Problem:
     def is_sampled(self) -> bool:
         """Whether the work of a call grows with a dimension that the inputs give."""
         return any(a.is_sampled for a in self.inputs)
+
+
+def entry_names(problem: Problem) -> list[str]:
+    """What the entries of theta are called, of parameters that are symbols."""
+    found = {}
+    for n, name in problem.names.items():
+        source = n.args[0] if n.op.name == "item" else n
+        if not n.type.shape:
+            found[source, n.params[0] if n.op.name == "item" else ()] = name
+    shapes = [(a.leaf, tuple(int(d) for d in a.leaf.type.shape)) for a in problem.params]
+    return [] if problem.arrays else [found[leaf, index] for leaf, shape in shapes for index in np.ndindex(shape)]
