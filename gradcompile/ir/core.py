@@ -201,7 +201,15 @@ def predicate(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 
 class Node:
-    """An operation applied to nodes; equality is identity, since equal nodes are the same object."""
+    """An operation applied to nodes; equality is identity, since equal nodes are the same object.
+
+    The operators of Python make nodes, x - y as x + (-y), and take numbers in the node's dtype. Those of truth values
+    are `&`, `|` and `~`; comparisons and all else are functions (`ir.algebra`).
+
+    >>> x, y = leaf("x"), leaf("y")
+    >>> 2.0 * x - y is apply("add", apply("mul", const(2.0), x), apply("neg", y))
+    True
+    """
 
     __slots__ = ("__weakref__", "args", "op", "params", "simple", "type", "verified")
     op: Op
@@ -213,6 +221,42 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.op.name} {self.type}>"
+
+    def __add__(self, other: "Node | float") -> "Node":
+        return apply("add", self, lifted(other, self))
+
+    def __radd__(self, other: float) -> "Node":
+        return apply("add", lifted(other, self), self)
+
+    def __sub__(self, other: "Node | float") -> "Node":
+        return apply("add", self, apply("neg", lifted(other, self)))
+
+    def __rsub__(self, other: float) -> "Node":
+        return apply("add", lifted(other, self), apply("neg", self))
+
+    def __mul__(self, other: "Node | float") -> "Node":
+        return apply("mul", self, lifted(other, self))
+
+    def __rmul__(self, other: float) -> "Node":
+        return apply("mul", lifted(other, self), self)
+
+    def __truediv__(self, other: "Node | float") -> "Node":
+        return apply("div", self, lifted(other, self))
+
+    def __rtruediv__(self, other: float) -> "Node":
+        return apply("div", lifted(other, self), self)
+
+    def __neg__(self) -> "Node":
+        return apply("neg", self)
+
+    def __and__(self, other: "Node") -> "Node":
+        return apply("and", self, other)
+
+    def __or__(self, other: "Node") -> "Node":
+        return apply("or", self, other)
+
+    def __invert__(self) -> "Node":
+        return apply("not", self)
 
     @property
     def value(self) -> float | bool | int:
@@ -278,9 +322,19 @@ def const(value: float | bool, dtype: str = "float64") -> Node:
     return node(OPS["const"], (), (value,), ArrayType((), dtype))
 
 
+def lifted(value: Node | float, like: Node) -> Node:
+    """A node as it is, a number as a constant of another node's dtype."""
+    return value if isinstance(value, Node) else const(value, like.type.dtype)
+
+
 def leaf(name: str, type: ArrayType = ArrayType(), role: str = "input") -> Node:
     """A named value from outside; role is "param", "input" or "data"."""
     return node(OPS["leaf"], (), (name, role), type)
+
+
+def is_leaf(n: Node) -> bool:
+    """Whether the node is a named value from outside."""
+    return n.op.name == "leaf"
 
 
 def is_const(n: Node, value: float | None = None) -> bool:

@@ -16,7 +16,6 @@ from gradcompile.signature.names import Namer, identifier
 
 FREE = frozenset({"n", "m", "i"})  # which give way to a dimension of that name
 TAKEN = frozenset({*RESERVED, *OF_ARRAYS, *OF_ROWS, *keyword.kwlist, *dir(builtins), "LEVELS", "rows"}) - FREE
-TEXTS = frozenset({"leaf", "cast"})  # ops whose params are texts that are no dimensions
 
 Names = Mapping[str, str]
 
@@ -46,7 +45,7 @@ def in_names(root: Node, names: Names) -> tuple[Node, dict[Node, Node]]:
     """A graph with dimensions under other names, and each of its nodes there."""
     new: dict[Node, Node] = {}
     for n in topological([root]):
-        params = n.params if n.op.name in TEXTS else in_params(n.params, names)
+        params = in_params(n.params, names) if n.op.has_dims or n.op.is_loop else n.params
         shape = tuple(in_dim(d, names) for d in n.type.shape)
         type = ArrayType(shape, n.type.dtype) if n.op.typed else None
         new[n] = node(n.op, [new[a] for a in n.args], params, type)

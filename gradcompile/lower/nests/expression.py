@@ -88,10 +88,8 @@ class Region:
         """The texts of arguments. In single precision whole numbers, and Python's own floats in calls, say so."""
         if n.type.dtype != "float32" or n.op.name == "cast":
             return self.texts
-        is_call = not (n.op.hands_on or n.op.keeps_literals or n.op.name == "const") and not n.op.emit.startswith(
-            "{0} "
-        )
-        numbers = {a: "float32" for a in n.args if is_call and a in self.literal}
+        plain = n.op.hands_on or n.op.keeps_literals or n.op.emit.startswith("{0} ")
+        numbers = {a: "float32" for a in n.args if a in self.literal and not plain}
         numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and a.op.name != "const"}
         return ChainMap({a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}, self.texts)
 
