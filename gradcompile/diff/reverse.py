@@ -23,7 +23,8 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Vjp, apply, const, is_const, node
+from gradcompile.ir.algebra import astype, broadcast_to, less, sum_over, unequal
+from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
 from gradcompile.ops.contract import spread
@@ -109,7 +110,7 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
 
 def nonzero(partial: Node) -> Node:
     """Where a partial is not 0; NaN is not."""
-    return apply("ne", partial, const(0.0, partial.type.dtype))
+    return unequal(partial, const(0.0, partial.type.dtype))
 
 
 def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
@@ -185,7 +186,7 @@ def contracted_steep(adjoint: Node, n: Node, slopes: Slopes) -> Sequence[Node | 
         parts = [spread(x, k, axes, shape) for x, k in ((adjoint, lr), (other, others))]
         product = slopes.times(parts[0], parts[1], slopes.steep(n))
         lost = tuple(range(len(labels), len(axes)))
-        found.append(apply("sum", product, params=(lost,)) if lost else product)
+        found.append(sum_over(product, lost) if lost else product)
     return found
 
 
@@ -201,7 +202,7 @@ def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
     """The conditions of the entries that a transpose copies, compared with 0 after they are copied."""
     if condition.op.name != "lt" or not is_const(condition.args[0], 0.0):
         return rule(condition, n)
-    return [None if c is None else apply("lt", condition.args[0], c) for c in rule(condition.args[1], n)]
+    return [None if c is None else less(condition.args[0], c) for c in rule(condition.args[1], n)]
 
 
 def accumulate(parts: Sequence[Node], primal: Node, care: Care) -> Node:
@@ -217,7 +218,7 @@ def of_dtype(x: Node, dtype: str) -> Node:
     """An adjoint in the dtype of its primal, behind the branch that it came from."""
     if x.type.dtype == dtype:
         return x
-    return masked(x.args[0], of_dtype(x.args[1], dtype)) if is_masked(x) else apply("cast", x, params=(dtype,))
+    return masked(x.args[0], of_dtype(x.args[1], dtype)) if is_masked(x) else astype(x, dtype)
 
 
 def unbroadcast(x: Node, primal: Node, care: Care) -> Node:
@@ -234,7 +235,7 @@ def unbroadcast(x: Node, primal: Node, care: Care) -> Node:
     axes = tuple(k for k, d in enumerate(own) if k < extra or (d != 1 and shape[k - extra] == 1))
     if any(d != shape[k - extra] for k, d in enumerate(own) if k not in axes):
         raise GraphError(f"an adjoint of shape {own} does not reduce to {shape}")
-    result = with_kept(apply("sum", unpicked(x), params=(axes,)), own, axes, shape)
+    result = with_kept(sum_over(unpicked(x), axes), own, axes, shape)
     if is_stored(primal) or not care.keeps(x, primal):
         return result
     condition = anywhere(x.args[0], own, axes, x.type.dtype)
@@ -245,13 +246,13 @@ def with_kept(x: Node, own: Shape, axes: Sequence[int], shape: Shape) -> Node:
     """What is left without axes of a shape, in one that may keep some of them, with one entry."""
     extra = len(own) - len(shape)
     kept = tuple(k - extra for k in range(len(own)) if k not in axes)
-    return x if len(kept) == len(shape) else apply("broadcast", x, params=(shape, kept))
+    return x if len(kept) == len(shape) else broadcast_to(x, shape, kept)
 
 
 def zeros(n: Node) -> Node:
     """Zeros of a node's type."""
     zero = const(0.0, n.type.dtype)
-    return apply("broadcast", zero, params=(n.type.shape,)) if n.type.shape else zero
+    return broadcast_to(zero, n.type.shape) if n.type.shape else zero
 
 
 def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:

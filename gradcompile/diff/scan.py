@@ -16,7 +16,8 @@ from gradcompile.analysis.cost import entries
 from gradcompile.analysis.evaluate import Dims, exact_values, np_values
 from gradcompile.diff.masks import Care, is_masked, is_stored, masked, ones_where, positive, total
 from gradcompile.diff.reverse import pulled, pushed, zeros
-from gradcompile.ir.core import Node, Op, apply, const, register
+from gradcompile.ir.algebra import broadcast_to, part_at, sum_over
+from gradcompile.ir.core import Node, Op, const, register
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, dim_value
 from gradcompile.ops.scan import (
@@ -326,15 +327,15 @@ def piece(g: Node, part: Part, spans: Set[Span]) -> Node | None:
         return total(found) if found else None
     if is_masked(g):
         inner, condition = piece(g.args[1], part, spans), g.args[0]
-        own = apply("item", condition, params=((part.span,),)) if condition.type.shape else condition
+        own = part_at(condition, (part.span,)) if condition.type.shape else condition
         return None if inner is None else masked(own, inner)
     return part_of(g, part)
 
 
 def scan_reach(g: Node, n: Node) -> Tangents:
     """An entry of the adjoint may reach all of every argument."""
-    some = apply("sum", g, params=((0,),))
-    return tuple(apply("broadcast", some, params=(a.type.shape,)) if a.type.shape else some for a in n.args)
+    some = sum_over(g, (0,))
+    return tuple(broadcast_to(some, a.type.shape) if a.type.shape else some for a in n.args)
 
 
 # Forward mode

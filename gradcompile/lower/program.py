@@ -11,7 +11,6 @@ from gradcompile.loops.kernel import Pass
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program
 
-
 Constants = Mapping[str, tuple[float | int | str, ...] | int]
 
 

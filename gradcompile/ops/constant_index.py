@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import part_at
 from gradcompile.ir.core import OPS, Op, Params, apply, node, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.shape import Tangents, again, filled
@@ -156,7 +157,7 @@ def pack_vjp(g: "Node", n: "Node") -> Tangents:
     offset = 0
     for a in n.args:
         shape = a.type.shape
-        parts.append(take(g, row_major(offset, shape)) if shape else apply("item", g, params=((offset,),)))
+        parts.append(take(g, row_major(offset, shape)) if shape else part_at(g, (offset,)))
         offset += prod(int(d) for d in shape)
     return tuple(parts)
 

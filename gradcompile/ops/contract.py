@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import add, astype, broadcast_to, permute, sum_over
 from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops import least
@@ -34,7 +35,7 @@ def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result:
     for label in (*la, *lb):
         number.setdefault(label, len(number))
     dtype = promote(a.type.dtype, b.type.dtype)
-    a, b = (x if x.type.dtype == dtype else apply("cast", x, params=(dtype,)) for x in (a, b))
+    a, b = (x if x.type.dtype == dtype else astype(x, dtype) for x in (a, b))
     return apply("dot", a, b, params=tuple(tuple(number[k] for k in labels) for labels in (la, lb, result)))
 
 
@@ -75,7 +76,7 @@ def dot_jvp(n: "Node", tangents: Tangents) -> "Node":
     (a, b), (la, lb, result) = n.args, n.params
     pairs = ((tangents[0], b), (a, tangents[1]))
     found = [contract(x, la, y, lb, result) for x, y in pairs if x is not None and y is not None]
-    return found[0] if len(found) == 1 else apply("add", *found) if found else filled(n.type)
+    return found[0] if len(found) == 1 else add(*found) if found else filled(n.type)
 
 
 def dot_reach(g: "Node", n: "Node") -> Tangents:
@@ -86,16 +87,16 @@ def dot_reach(g: "Node", n: "Node") -> Tangents:
 def relabelled(g: "Node", own: Labels, labels: Labels, like: "Node") -> "Node":
     """g summed over the labels that `labels` lacks, in the order of `labels`, repeated over those that g lacks."""
     lost = tuple(k for k, label in enumerate(own) if label not in labels)
-    x = apply("sum", g, params=(lost,)) if lost else g
+    x = sum_over(g, lost) if lost else g
     return spread(x, [label for label in own if label in labels], labels, like.type.shape)
 
 
 def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -> "Node":
     """x with axes in the order of `labels`, repeated over those that it lacks."""
     order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
-    x = apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
+    x = permute(x, order) if order != tuple(range(len(order))) else x
     at = tuple(labels.index(own[k]) for k in order)
-    return x if x.type.shape == shape else apply("broadcast", x, params=(shape, at))
+    return x if x.type.shape == shape else broadcast_to(x, shape, at)
 
 
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,

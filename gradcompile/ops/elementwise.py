@@ -444,7 +444,7 @@ def of_order(name: str, n: "Node", order: int) -> "Node":
 
 def scaled(factor: float, x: "Node") -> "Node":
     """factor * x."""
-    return apply("mul", const(factor, x.type.dtype), x)
+    return const(factor, x.type.dtype) * x
 
 
 def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
@@ -452,13 +452,13 @@ def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
     name, k = n.op.name, n.params[0]
     if k == 0:
         return scaled(upper, of_order(name, n, 1))
-    return apply("add", scaled(lower / 2, of_order(name, n, k - 1)), scaled(upper / 2, of_order(name, n, k + 1)))
+    return scaled(lower / 2, of_order(name, n, k - 1)) + scaled(upper / 2, of_order(name, n, k + 1))
 
 
 def lambert_slope(n: "Node") -> "Node":
     """exp(-w)/(1 + w), which is w/(x (1 + w)) and holds at x = 0."""
     one = const(1.0, n.type.dtype)
-    return apply("div", apply("exp", apply("neg", n)), apply("add", one, n))
+    return apply("exp", -n) / (one + n)
 
 
 def lambertw(x: Any, branch: int) -> Any:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
+from gradcompile.ir.algebra import equal, select
 from gradcompile.ir.core import Op, Params, apply, const, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
@@ -59,23 +60,23 @@ def amax(x: Any, axes: tuple[int, ...]) -> Any:
 
 def shares(n: "Node") -> tuple["Node", "Node"]:
     """Where the argument of a maximum is largest, and in how many places that is."""
-    largest = apply("eq", n.args[0], spread(n, n))
+    largest = equal(n.args[0], spread(n, n))
     one, zero = (const(v, n.type.dtype) for v in (1.0, 0.0))
-    return largest, apply("sum", apply("select", largest, one, zero), params=n.params)
+    return largest, apply("sum", select(largest, one, zero), params=n.params)
 
 
 def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
     """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
     largest, count = shares(n)
-    return (apply("select", largest, spread(apply("div", g, count), n), const(0.0, n.type.dtype)),)
+    return (select(largest, spread(g / count, n), const(0.0, n.type.dtype)),)
 
 
 def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
     """The mean of the tangent's entries where the argument is largest."""
     largest, count = shares(n)
     zero = const(0.0, n.type.dtype)
-    share = apply("div", tangents[0] or zero, spread(count, n))
-    return apply("sum", apply("select", largest, share, zero), params=n.params)
+    share = (tangents[0] or zero) / spread(count, n)
+    return apply("sum", select(largest, share, zero), params=n.params)
 
 
 register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, sympy="Sum",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import astype, broadcast_to, part_at, permute, reshape_to, sum_over
 from gradcompile.ir.core import Op, Params, apply, const, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 from gradcompile.ops import least
@@ -121,7 +122,7 @@ def assemble(*args: Any) -> Any:
 
 def assemble_vjp(g: "Node", n: "Node") -> Tangents:
     """Each value gets the adjoint's entry at its place."""
-    return tuple(apply("item", g, params=(index,)) for index in n.params[1])
+    return tuple(part_at(g, index) for index in n.params[1])
 
 
 def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
@@ -161,8 +162,8 @@ def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
     index = tuple(0 if d == 1 and k not in at else None for k, d in enumerate(shape))
     left = [k for k, i in enumerate(index) if i is None]
     axes = tuple(j for j, k in enumerate(left) if k not in at)
-    g = apply("item", g, params=(index,)) if len(left) < len(index) else g
-    return (apply("sum", g, params=(axes,)) if axes else g,)
+    g = part_at(g, index) if len(left) < len(index) else g
+    return (sum_over(g, axes) if axes else g,)
 
 
 def expand(x: "Node", shape: Shape) -> "Node":
@@ -179,10 +180,10 @@ def expand(x: "Node", shape: Shape) -> "Node":
     index = tuple(None if d == shape[offset + k] else 0 for k, d in enumerate(x.type.shape))
     kept = tuple(offset + k for k, i in enumerate(index) if i is None)
     if len(kept) < len(index):
-        x = apply("item", x, params=(index,))
+        x = part_at(x, index)
     if kept == tuple(range(len(shape) - len(kept), len(shape))):
-        return x if x.type.shape == shape else apply("broadcast", x, params=(shape,))
-    return apply("broadcast", x, params=(shape, kept))
+        return x if x.type.shape == shape else broadcast_to(x, shape)
+    return broadcast_to(x, shape, kept)
 
 
 def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -196,7 +197,7 @@ def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 def transpose_vjp(g: "Node", n: "Node") -> Tangents:
     """The axes put back."""
     order = n.params[0]
-    return (apply("transpose", g, params=(tuple(order.index(k) for k in range(len(order))),)),)
+    return (permute(g, tuple(order.index(k) for k in range(len(order)))),)
 
 
 def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -209,7 +210,7 @@ def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def reshape_vjp(g: "Node", n: "Node") -> Tangents:
     """The adjoint in the argument's shape."""
-    return (apply("reshape", g, params=(n.args[0].type.shape,)),)
+    return (reshape_to(g, n.args[0].type.shape),)
 
 
 def iota_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -232,7 +233,7 @@ def cast_vjp(g: "Node", n: "Node") -> Tangents:
     """The adjoint in the argument's dtype, if both are floats."""
     back = n.args[0].type.dtype
     floats = n.type.dtype.startswith("float") and back.startswith("float")
-    return (apply("cast", g, params=(back,)) if floats else None,)
+    return (astype(g, back) if floats else None,)
 
 
 def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
@@ -244,7 +245,7 @@ def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
 def filled(type: ArrayType) -> "Node":
     """Zeros of a type."""
     zero = const(0.0, type.dtype)
-    return apply("broadcast", zero, params=(type.shape,)) if type.shape else zero
+    return broadcast_to(zero, type.shape) if type.shape else zero
 
 
 def unbound(*args: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from gradcompile.ir.algebra import broadcast_to
 from gradcompile.ir.core import Node, Params, apply, node
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import Dim, Shape
@@ -47,7 +48,7 @@ def outside(n: Node, fixed: Mapping[Node, Node]) -> Node:
 
 def repeated(x: Node, length: Dim) -> Node:
     """The same value for all places."""
-    return apply("broadcast", x, params=((length, *x.type.shape),))
+    return broadcast_to(x, (length, *x.type.shape))
 
 
 def aligned(x: Node, rank: int) -> Node:
@@ -57,7 +58,7 @@ def aligned(x: Node, rank: int) -> Node:
         return x
     length, *rest = x.type.shape
     kept = (0, *range(missing + 1, rank + 1))
-    return apply("broadcast", x, params=((length, *[1] * missing, *rest), kept))
+    return broadcast_to(x, (length, *[1] * missing, *rest), kept)
 
 
 def elementwise(n: Node, pairs: Pairs, length: Dim) -> Node:
@@ -81,7 +82,7 @@ def shifted(axes: Iterable[int]) -> tuple[int, ...]:
 def broadcast(n: Node, pairs: Pairs, length: Dim) -> Node:
     """Repeated over the same axes."""
     at = places(n.params, len(n.args[0].type.shape))
-    return apply("broadcast", pairs[0][0], params=((length, *n.params[0]), (0, *shifted(at))))
+    return broadcast_to(pairs[0][0], (length, *n.params[0]), (0, *shifted(at)))
 
 
 def assemble(n: Node, pairs: Pairs, length: Dim) -> Node:
@@ -95,7 +96,7 @@ def spread(x: Node, stacked: bool, shape: Shape, length: Dim) -> Node:
     """A value stacked, and of a shape, which a scalar may lack."""
     own = x.type.shape[1:] if stacked else x.type.shape
     x = x if stacked else repeated(x, length)
-    return x if own == shape else apply("broadcast", x, params=((length, *shape), (0,)))
+    return x if own == shape else broadcast_to(x, (length, *shape), (0,))
 
 
 def stacked_all(n: Node, pairs: Pairs, length: Dim) -> Node:

@@ -6,7 +6,8 @@ This changes the order in which products are added, and so the rounding, as a BL
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import broadcast_to, part_at
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import rebuild, topological, use_counts, with_new
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.ops.contract import contract
@@ -57,7 +58,7 @@ def factor(x: Node, shape: Shape) -> Labelled:
     inner, labels = stripped(Labelled(x, tuple(range(len(shape) - len(x.type.shape), len(shape)))))
     index = tuple(None if d == shape[k] else 0 for k, d in zip(labels, inner.type.shape, strict=True))
     kept = tuple(k for k, i in zip(labels, index, strict=True) if i is None)
-    return Labelled(apply("item", inner, params=(index,)) if len(kept) < len(index) else inner, kept)
+    return Labelled(part_at(inner, index) if len(kept) < len(index) else inner, kept)
 
 
 def sum_of_products(n: Node) -> Node | None:
@@ -71,7 +72,7 @@ def sum_of_products(n: Node) -> Node | None:
     result = tuple(k for k in kept if k in held)
     x = ordered(product_of(operands, result, dict(enumerate(shape))), result)
     at = tuple(kept.index(k) for k in result)
-    return x if x.type.shape == n.type.shape else apply("broadcast", x, params=(n.type.shape, at))
+    return x if x.type.shape == n.type.shape else broadcast_to(x, n.type.shape, at)
 
 
 def factors(n: Node) -> list[Node]:

@@ -7,6 +7,7 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
+from gradcompile.ir.algebra import add, broadcast_to, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
@@ -57,9 +58,9 @@ def divided(n: Node, level: dict[Node, int]) -> Node | None:
     if len(waiting) == len(terms) or any(level[core] == latest or not carries(core, axes, shape) for _, core in pairs):
         return None
     rest = [t for t in terms if level[t] < latest]
-    ready = apply("add", *rest) if len(rest) > 1 else rest[0]
+    ready = add(*rest) if len(rest) > 1 else rest[0]
     sums = [apply("sum", expand(x, shape), params=n.params) for x in (ready, *(core for _, core in pairs))]
-    return apply("add", sums[0], *(apply("mul", c, s) for (c, _), s in zip(pairs, sums[1:], strict=True)))
+    return add(sums[0], *(c * s for (c, _), s in zip(pairs, sums[1:], strict=True)))
 
 
 def split(term: Node, axes: Axes, shape: Shape) -> tuple[Node, Node]:
@@ -76,7 +77,7 @@ def product(factors: Sequence[Node], like: Node) -> Node:
     """The product of factors; 1 of none."""
     result = factors[0] if factors else const(1.0, like.type.dtype)
     for f in factors[1:]:
-        result = apply("mul", result, f)
+        result = result * f
     return result
 
 
@@ -97,7 +98,7 @@ def without(x: Node, axes: Axes, rank: int) -> Node | None:
     if any(x.type.shape[j] != 1 for j in gone):
         return None
     index = tuple(0 if j in gone else None for j in range(len(x.type.shape)))
-    return apply("item", x, params=(index,)) if gone else x
+    return part_at(x, index) if gone else x
 
 
 def repeated(x: Node, shape: Shape, at: Sequence[int]) -> Node:
@@ -105,4 +106,4 @@ def repeated(x: Node, shape: Shape, at: Sequence[int]) -> Node:
     if x.type.shape == shape:
         return x
     is_last = list(at) == list(range(len(shape) - len(at), len(shape)))
-    return expand(x, shape) if is_last else apply("broadcast", x, params=(shape, tuple(at)))
+    return expand(x, shape) if is_last else broadcast_to(x, shape, tuple(at))

@@ -7,6 +7,7 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
+from gradcompile.ir.algebra import add
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
 from gradcompile.ops.shape import expand
@@ -37,7 +38,7 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     weight, core = split[n.args[0]]
     total = apply("sum", expand(core, n.args[0].type.shape), params=n.params)
     if weight.op.name == "div":
-        return apply("div", product(weight.args[0], total), weight.args[1])
+        return product(weight.args[0], total) / weight.args[1]
     return product(weight, total)
 
 
@@ -51,7 +52,7 @@ def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -
         return None
     weight = found[0][0]
     if name == "add" and len(found) == len(n.args) and all(f[0] is weight for f in found):
-        return weight, apply("add", *(core for _, core in found))
+        return weight, add(*(core for _, core in found))
     if len(found) > 1:
         return None
     cores = [split[a][1] if a in split else new.get(a, a) for a in n.args]
@@ -68,4 +69,4 @@ def product(x: Node, y: Node) -> Node:
     """x*y, where a factor of one is left out."""
     if is_const(x, 1.0):
         return y
-    return x if is_const(y, 1.0) else apply("mul", x, y)
+    return x if is_const(y, 1.0) else x * y

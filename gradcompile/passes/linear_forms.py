@@ -127,7 +127,7 @@ class Forms:
             return
         turned = (const(-factors[0].value, n.type.dtype), *factors[1:])
         self.describe(turned[0])
-        product = reduce(lambda a, b: apply("mul", a, b), turned)
+        product = reduce(lambda a, b: a * b, turned)
         self._form[n] = self._form[product] = self._form[n.args[0]]._replace(args=turned)
         self._alias[n], self._written[product] = product, n
 

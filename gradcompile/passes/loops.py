@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from gradcompile.diff.scan import COSTLY, Step, step_of
+from gradcompile.ir.algebra import add, broadcast_to, permute
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
 from gradcompile.ir.types import ArrayType
@@ -152,7 +153,7 @@ def entry_of(x: Node, found: Entry, depth: int) -> Node:
     rest = x.type.shape[1:]
     if x.op.name == "broadcast" and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
         constant = held(x.args[0], x.args[0].type, found.constants)
-        return apply("broadcast", constant, params=(rest, tuple(k - 1 for k in at))) if rest else constant
+        return broadcast_to(constant, rest, tuple(k - 1 for k in at)) if rest else constant
     if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
         entries = [entry_of(a, found, depth - 1) if len(a.type.shape) > len(rest)
                    else held(a, a.type, found.constants) for a in x.args]  # fmt: skip
@@ -276,13 +277,13 @@ def operands(t: Node, body: Body) -> list[Node]:
 def rest_of(q: Node, found: Sequence[Node]) -> Node | None:
     """What is left to be added up."""
     rest = [t for t in terms(q) if t not in found]
-    return apply("add", *rest) if len(rest) > 1 else rest[0] if rest else None
+    return add(*rest) if len(rest) > 1 else rest[0] if rest else None
 
 
 def added(found: Sequence[Node], rest: Node | None, known: Mapping[Node, Node], step: Step) -> Node:
     """The sum over the steps of contractions, each as one over all steps, and of what was added up in the loop."""
     parts = [across(t, known, step) for t in found] + ([] if rest is None else [rest])
-    return apply("add", *parts) if len(parts) > 1 else parts[0]
+    return add(*parts) if len(parts) > 1 else parts[0]
 
 
 def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:
@@ -293,7 +294,7 @@ def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:
     label = 1 + max((*la, *lb), default=0)
     total = contract(a, (label, *la), b, (label, *lb), result)
     order = tuple(own.index(k) for k in range(len(own)))
-    return total if order == tuple(range(len(order))) else apply("transpose", total, params=(order,))
+    return total if order == tuple(range(len(order))) else permute(total, order)
 
 
 # What is not used

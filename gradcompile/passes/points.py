@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gradcompile.analysis.formula import formulas
 from gradcompile.diff.reverse import jvp
+from gradcompile.ir.algebra import equal, less, select
 from gradcompile.ir.core import Node, apply, is_const, leaf
 from gradcompile.ir.graph import depends_on, operands, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
@@ -97,7 +98,7 @@ def over_its_argument(n: Node) -> Node | None:
             for common in [g for g in others if g in rest]:
                 others, rest = without(others, common), without(rest, common) if common in rest else rest
             close = quotient(k * factor, [*without(above, e), *others, series], rest, n)
-            return apply("select", apply("lt", make("abs", x), number(near, x)), close, n)
+            return select(less(make("abs", x), number(near, x)), close, n)
     return None
 
 
@@ -141,8 +142,8 @@ def point_of(n: Node) -> Point | None:
         if len(tests) != 1:
             return None
         others = [t for t in conditions if t is not tests[0]]
-        found = point_of(apply("select", tests[0], a, b))
-        return found and found._replace(rest=reduce(lambda x, y: apply("and", x, y), others))
+        found = point_of(select(tests[0], a, b))
+        return found and found._replace(rest=reduce(lambda x, y: x & y, others))
     if condition.op.name not in ("eq", "ne"):
         return None
     here, apart = (a, b) if condition.op.name == "eq" else (b, a)
@@ -190,12 +191,12 @@ def at_a_point(n: Node) -> Node | None:
         return None
     (back,) = substitute([smooth], {v: p.variable})
     if smooth is not apart:
-        back = apply("select", apply("eq", p.variable, p.place), back, p.apart)
-    found = back if p.rest is None else apply("select", p.rest, back, p.here)
+        back = select(equal(p.variable, p.place), back, p.apart)
+    found = back if p.rest is None else select(p.rest, back, p.here)
     if found.type.shape not in ((), n.type.shape):
         return None
     found = shaped(found, n)  # where another value makes it infinite or NaN, the selection keeps that out, as written
-    return apply("select", apply("lt", make("abs", found), number(math.inf, found)), found, n)
+    return select(less(make("abs", found), number(math.inf, found)), found, n)
 
 
 def is_given(n: Node) -> bool:

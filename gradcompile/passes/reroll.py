@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradcompile.ir.algebra import add
 from gradcompile.ir.core import Node, apply, const, node
 from gradcompile.ir.graph import topological, with_new
 from gradcompile.ops.constant_index import Affine, row_major, table, take
@@ -151,7 +152,7 @@ class Roller:
         axes = (tuple(range(len(shape))),)
         body = joined(name, bodies)
         if name == "min":
-            return self.known(apply("neg", self.known(apply("amax", apply("neg", body), params=axes))))
+            return self.known(-self.known(apply("amax", -body, params=axes)))
         found = apply("sum" if name == "add" else "amax", body, params=axes)
         if name == "add" and is_rewritten(body):
             self.forms.leave_open(found)
@@ -308,7 +309,7 @@ def joined(name: str, parts: Sequence[Node], known: Callable[[Node], Node] = lam
     if len(parts) == 1:
         return parts[0]
     if name == "add":
-        return known(apply("add", *parts))
+        return known(add(*parts))
     return reduce(lambda a, b: known(apply(name, a, b)), parts)
 
 
@@ -331,5 +332,5 @@ def rebuilt(n: Node, args: Sequence[Node]) -> Node:
         return node(n.op, args, n.params)
     first = args[0]
     if first.op.name == "const" and first.value < 0:
-        return apply("neg", rebuilt(n, [const(-first.value, n.type.dtype), *args[1:]]))
-    return reduce(lambda a, b: apply("mul", a, b), args)
+        return -rebuilt(n, [const(-first.value, n.type.dtype), *args[1:]])
+    return reduce(lambda a, b: a * b, args)

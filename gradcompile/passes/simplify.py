@@ -10,6 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from gradcompile.ir.algebra import add, broadcast_to, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -66,12 +67,12 @@ def one_term(n: Node) -> Node | None:
     kept = [a for a in n.args if not is_const(a, -0.0)] or list(n.args[:1])
     if len(kept) == 1:
         return kept[0] if kept[0].type == n.type else None
-    return apply("add", *kept) if len(kept) < len(n.args) and apply("add", *kept).type == n.type else None
+    return add(*kept) if len(kept) < len(n.args) and add(*kept).type == n.type else None
 
 
 def doubled(n: Node) -> Node | None:
     """x + x = 2*x."""
-    return apply("mul", const(2.0, n.type.dtype), n.args[0]) if len(n.args) == 2 and n.args[0] is n.args[1] else None
+    return const(2.0, n.type.dtype) * n.args[0] if len(n.args) == 2 and n.args[0] is n.args[1] else None
 
 
 def assembled(n: Node) -> Node | None:
@@ -82,7 +83,7 @@ def assembled(n: Node) -> Node | None:
     for a in n.args:
         for index, value in zip(a.params[1], a.args, strict=True):
             entries.setdefault(index, []).append(value)
-    values = [simplify_node(apply("add", *v)) if len(v) > 1 else v[0] for v in entries.values()]
+    values = [simplify_node(add(*v)) if len(v) > 1 else v[0] for v in entries.values()]
     return apply("assemble", *values, params=(n.args[0].params[0], tuple(entries)))
 
 
@@ -92,7 +93,7 @@ def unit_factor(n: Node) -> Node | None:
         if other.type == n.type and is_const(one, 1.0):
             return other
         if other.type == n.type and is_const(one, -1.0):
-            return apply("neg", other)
+            return -other
     return None
 
 
@@ -100,9 +101,9 @@ def signs_out(n: Node) -> Node | None:
     """(-x)*y = -(x*y), and the same of a quotient."""
     x, y = n.args
     if x.op.name == "neg":
-        return apply("neg", simplify_node(apply(n.op.name, x.args[0], y)))
+        return -simplify_node(apply(n.op.name, x.args[0], y))
     if y.op.name == "neg":
-        return apply("neg", simplify_node(apply(n.op.name, x, y.args[0])))
+        return -simplify_node(apply(n.op.name, x, y.args[0]))
     return None
 
 
@@ -113,16 +114,16 @@ def constants_together(n: Node) -> Node | None:
     """
     c, x = n.args
     if x.op.name == "const" and c.op.name != "const":
-        return apply("mul", x, c)
+        return x * c
     if x.op.name != "mul" or c.op.name != "const":
         return None
     if x.args[0].op.name == "const" and any(map(is_small_power_of_two, (c, x.args[0]))):
-        return apply("mul", const(c.value * x.args[0].value, n.type.dtype), x.args[1])
+        return const(c.value * x.args[0].value, n.type.dtype) * x.args[1]
     if not is_small_power_of_two(c):
         return None
     for y_first, (y, other) in ((True, x.args), (False, x.args[::-1])):
         if y.op.name == "mul" and y.args[0].op.name == "const":
-            y = simplify_node(apply("mul", const(c.value * y.args[0].value, n.type.dtype), y.args[1]))
+            y = simplify_node(const(c.value * y.args[0].value, n.type.dtype) * y.args[1])
             return apply("mul", *((y, other) if y_first else (other, y)))
     return None
 
@@ -137,7 +138,7 @@ def reciprocal_factor(n: Node) -> Node | None:
     """x*(1/y) = x/y, with one rounding fewer; a reciprocal that stands outside the product's loop stays."""
     for x, r in (n.args, n.args[::-1]):
         if r.op.name == "div" and is_const(r.args[0], 1.0) and x.op.name != "const" and r.type == n.type:
-            return apply("div", x, r.args[1])
+            return x / r.args[1]
     return None
 
 
@@ -150,7 +151,7 @@ def unit_divisor(n: Node) -> Node | None:
     if c == 1.0:
         return x
     if math.isfinite(c) and c != 0 and abs(math.frexp(c)[0]) == 0.5 and 2.0**-100 < abs(c) < 2.0**100:
-        return simplify_node(apply("mul", const(1 / c, n.type.dtype), x))
+        return simplify_node(const(1 / c, n.type.dtype) * x)
     return None
 
 
@@ -178,7 +179,7 @@ def power(n: Node) -> Node | None:
         result = repeated(x, int(whole))
     else:
         result = apply("pow", x, const(size, n.type.dtype)) if whole else apply("sqrt", x)
-    return result if y.value > 0 else apply("div", const(1.0, n.type.dtype), result)
+    return result if y.value > 0 else const(1.0, n.type.dtype) / result
 
 
 def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
@@ -193,7 +194,7 @@ def half_power(n: Node) -> Node:
     whole, half = divmod(float(n.args[1].value), 1.0)
     if half != 0.5 or not 1 <= whole <= LARGEST_POWER:
         return n
-    return apply("mul", repeated(n.args[0], int(whole)), apply("sqrt", n.args[0]))
+    return repeated(n.args[0], int(whole)) * apply("sqrt", n.args[0])
 
 
 def repeated(x: Node, count: int) -> Node:
@@ -201,16 +202,16 @@ def repeated(x: Node, count: int) -> Node:
     result, square = None, x
     while True:
         if count & 1:
-            result = square if result is None else apply("mul", result, square)
+            result = square if result is None else result * square
         count >>= 1
         if not count:
             return result or square
-        square = apply("mul", square, square)
+        square = square * square
 
 
 def shaped(x: Node, like: Node) -> Node:
     """x, repeated to the shape of the node that it replaces."""
-    return x if x.type.shape == like.type.shape else apply("broadcast", x, params=(like.type.shape,))
+    return x if x.type.shape == like.type.shape else broadcast_to(x, like.type.shape)
 
 
 def decided(n: Node) -> Node | None:
@@ -226,7 +227,7 @@ def decided(n: Node) -> Node | None:
 def swapped(n: Node) -> Node | None:
     """where(not c, a, b) = where(c, b, a)."""
     c, a, b = n.args
-    return apply("select", c.args[0], b, a) if c.op.name == "not" and not is_const(b, 0.0) else None
+    return select(c.args[0], b, a) if c.op.name == "not" and not is_const(b, 0.0) else None
 
 
 def double_not(n: Node) -> Node | None:
@@ -368,7 +369,7 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
         result = rebodied(with_new(n, new), share_reciprocals)
         if n in shared and not is_const(n.args[0], 1.0):
             x, d = result.args
-            result = apply("mul", x, apply("div", const(1.0, n.type.dtype), d))
+            result = x * (const(1.0, n.type.dtype) / d)
         if result is not n:
             new[n] = result
     return [new.get(r, r) for r in roots]
@@ -386,5 +387,5 @@ def balance_node(n: Node) -> Node:
         return rebodied(n, balance)
     while len(terms) > 1:
         groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]
-        terms = [apply("add", *g) if len(g) > 1 else g[0] for g in groups]
+        terms = [add(*g) if len(g) > 1 else g[0] for g in groups]
     return terms[0]

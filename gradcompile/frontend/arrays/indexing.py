@@ -11,6 +11,7 @@ from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
+from gradcompile.ir.algebra import arange, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
@@ -90,7 +91,7 @@ def getitem(x: Array, key: Any) -> Array:
     axes = [k for k in given if k is not NEW]
     index = tuple(static(k, d) for k, d in zip(axes, n.type.shape, strict=True))
     if any(i is not None for i in index):
-        n = apply("item", n, params=(index,))
+        n = part_at(n, index)
     arrays = [k for k in axes if isinstance(k, Node)]
     check_constant(axes, x.shape)
     advanced = [j for j, k in enumerate(given) if isinstance(k, Node | int)] if arrays else []
@@ -263,7 +264,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     rows, columns = n.type.shape[i], n.type.shape[j]
     rest = [k for k in range(ndim) if k not in (i, j)]
     size = diagonal_length(rows, columns, offset)
-    step = apply("iota", params=(size,))
+    step = arange(size)
     row, column = (elementwise("add", step, const(max(s * offset, 0), "int64")) for s in (-1, 1))
     found = apply("gather", transposed(n, [i, j, *rest]), row, column, params=(0,))
     return Array(transposed(found, [*range(1, len(rest) + 1), 0]))
@@ -293,6 +294,6 @@ def diag(v: Any, k: int = 0) -> Array:
     if len(n.type.shape) != 1:
         raise ExpressionError(f"np.diag takes a vector or a matrix, not shape {n.type.shape}; use np.diagonal")
     size = dim_sum(n.type.shape[0], abs(k))
-    step = apply("iota", params=(n.type.shape[0],))
+    step = arange(n.type.shape[0])
     row, column = (elementwise("add", step, const(max(s * k, 0), "int64")) for s in (-1, 1))
     return Array(apply("scatter_add", n, row, column, params=(0, (size, size))))

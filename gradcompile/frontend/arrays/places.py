@@ -11,6 +11,7 @@ import numpy as np
 
 from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise
+from gradcompile.ir.algebra import astype, length_along
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim
 
@@ -28,7 +29,7 @@ def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] 
     inside = [within(i, n, first + k) for k, i in enumerate(indices)]
     safe = [choose(w, i, zero) if k else i for w, i, k in zip(inside, indices, loose, strict=True)]
     found = apply("gather", n, *safe, params=(first,))
-    right = reduce(lambda x, y: apply("and", x, y), (w for w, k in zip(inside, loose, strict=True) if k))
+    right = reduce(lambda x, y: x & y, (w for w, k in zip(inside, loose, strict=True) if k))
     behind = range(len(right.type.shape), len(found.type.shape) - first)
     return choose(with_axes(right, behind), found, nothing(n.type.dtype))
 
@@ -41,9 +42,9 @@ def nothing(dtype: str) -> Node:
 def within(index: Node, n: Node, axis: int) -> Node:
     """Where an index is inside an axis, counted from either end."""
     length = n.type.shape[axis]
-    size = apply("size", n, params=(axis,)) if isinstance(length, str) else const(length, "int64")
-    end = apply("cast", size, params=("int64",)) if isinstance(length, str) else size
-    return apply("and", elementwise("le", elementwise("neg", end), index), elementwise("lt", index, end))
+    size = length_along(n, axis) if isinstance(length, str) else const(length, "int64")
+    end = astype(size, "int64") if isinstance(length, str) else size
+    return elementwise("le", elementwise("neg", end), index) & elementwise("lt", index, end)
 
 
 def is_inside(index: Node, length: Dim, known: Container[Node] = ()) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
+from gradcompile.ir import algebra
 from gradcompile.ir.core import OPS, Node, apply, const, node
 from gradcompile.ir.types import broadcast, promote
 from gradcompile.ops.shape import expand
@@ -28,7 +29,7 @@ def cast(n: Node, dtype: str) -> Node:
         return n
     if n.op.name == "const":
         return const(bool(n.value) if dtype == "bool" else int(n.value) if dtype == "int64" else n.value, dtype)
-    return apply("ne", n, const(0.0)) if dtype == "bool" else apply("cast", n, params=(dtype,))
+    return algebra.unequal(n, const(0.0)) if dtype == "bool" else algebra.astype(n, dtype)
 
 
 def floating(n: Node) -> Node:

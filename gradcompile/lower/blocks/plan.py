@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from gradcompile.ir.core import Node, apply, leaf
+from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, parsed
 from gradcompile.lower.blocks.analysis import Cutting
@@ -201,7 +201,7 @@ class Builder:
         parts = self.cutting.parts[s]
         assert parts is not None
         result = over(s.node, parts, twin)
-        return apply("add", result, self.first) if s.node.op.name == "iota" else result
+        return result + self.first if s.node.op.name == "iota" else result
 
     def rows_of(self, s: State) -> Node:
         """The leaf for the rows of a whole node, the same in every pass."""

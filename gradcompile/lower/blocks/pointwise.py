@@ -11,7 +11,8 @@ An axis is told from others by its place, never by its length: two axes may be e
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from gradcompile.ir.core import Node, Params, apply
+from gradcompile.ir.algebra import arange, broadcast_to
+from gradcompile.ir.core import Node, Params
 from gradcompile.ir.types import Dim, Shape, dim_product
 from gradcompile.ops.shape import Index, Span, places
 
@@ -208,8 +209,8 @@ def counts_along(index: Node, axis: int) -> bool:
 
 def counting(shape: Shape, axis: int, dim: Dim) -> Node:
     """An array of places of that shape, `dim` long along an axis, that counts along it from 0."""
-    line = apply("iota", params=(dim,))
-    return line if len(shape) == 1 else apply("broadcast", line, params=(put(shape, axis, dim), (axis,)))
+    line = arange(dim)
+    return line if len(shape) == 1 else broadcast_to(line, put(shape, axis, dim), (axis,))
 
 
 def own_places(n: Node, place: int, axis: int, dim: Dim) -> tuple[int | Node | None, ...]:

@@ -6,6 +6,19 @@ from collections.abc import Sequence
 
 from gradcompile.frontend.arrays.places import nothing
 from gradcompile.frontend.arrays.shapes import with_axes
+from gradcompile.ir.algebra import (
+    add,
+    arange,
+    astype,
+    at_most,
+    broadcast_to,
+    equal,
+    less,
+    part_at,
+    permute,
+    select,
+    sum_over,
+)
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import rebuild
 from gradcompile.ir.types import Dim, Shape
@@ -67,14 +80,14 @@ def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
     right = from_end(index, index, const(int(length), "int64"))
     count = len(index.type.shape)
     at = tuple(axis + k for k in range(count + 1) if axis + k != place)
-    counted = apply("broadcast", apply("iota", params=(length,)), params=(shape, (place,)))
-    return apply("eq", apply("broadcast", right, params=(shape, at)), counted)
+    counted = broadcast_to(arange(length), shape, (place,))
+    return equal(broadcast_to(right, shape, at), counted)
 
 
 def within(index: Node, length: Dim) -> Node:
     """Where an index is inside an axis of known length, counted from either end."""
     low, high = (const(k * int(length), "int64") for k in (-1, 1))
-    return apply("and", apply("le", low, index), apply("lt", index, high))
+    return at_most(low, index) & less(index, high)
 
 
 def gathered(n: Node) -> Node:
@@ -84,9 +97,9 @@ def gathered(n: Node) -> Node:
     if k is None:
         return n
     here = chosen(index[k], x.type.shape, axis, axis + k)
-    found = apply("sum", apply("select", here, x, const(0.0, x.type.dtype)), params=((axis + k,),))
+    found = sum_over(select(here, x, const(0.0, x.type.dtype)), (axis + k,))
     inside, behind = within(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
-    return apply("select", with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
+    return select(with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
 
 
 def scattered(n: Node) -> Node:
@@ -98,7 +111,7 @@ def scattered(n: Node) -> Node:
     shape = n.type.shape
     here = chosen(index[k], shape, axis, axis + k)
     at = tuple(j for j in range(len(shape)) if j != axis + k)
-    return apply("select", here, apply("broadcast", g, params=(shape, at)), const(0.0, g.type.dtype))
+    return select(here, broadcast_to(g, shape, at), const(0.0, g.type.dtype))
 
 
 # Sums
@@ -114,8 +127,8 @@ def short(n: Node) -> Node:
         return n
     places = (dict(zip(axes, at, strict=True)) for at in itertools.product(*map(range, lengths)))
     axis = range(len(x.type.shape))
-    terms = [apply("item", x, params=(tuple(at.get(k) for k in axis),)) for at in places]
-    return apply("add", *terms) if len(terms) > 1 else terms[0]
+    terms = [part_at(x, tuple(at.get(k) for k in axis)) for at in places]
+    return add(*terms) if len(terms) > 1 else terms[0]
 
 
 # Contractions
@@ -131,7 +144,7 @@ def without(x: Node, own: Sequence[int], lost: set[int]) -> tuple[Node, list[int
     """An operand and its labels without those whose axes have one entry and are to go."""
     kept = [label for label in own if label not in lost]
     index = tuple(0 if label in lost else None for label in own)
-    return (x if kept == list(own) else apply("item", x, params=(index,))), kept
+    return (x if kept == list(own) else part_at(x, index)), kept
 
 
 def as_loops(n: Node) -> Node:
@@ -143,8 +156,8 @@ def as_loops(n: Node) -> Node:
     labels = (*result, *summed)
     shape = tuple(size[label] for label in labels)
     left, right = (without(x, own, lost) for x, own in zip(n.args, (la, lb), strict=True))
-    product = apply("mul", spread(*left, labels, shape), spread(*right, labels, shape))
-    return apply("sum", product, params=(tuple(range(len(result), len(labels))),)) if summed else product
+    product = spread(*left, labels, shape) * spread(*right, labels, shape)
+    return sum_over(product, tuple(range(len(result), len(labels)))) if summed else product
 
 
 def contraction(n: Node) -> Node:
@@ -173,12 +186,12 @@ def whole(n: Node) -> Node:
     zero = const(0, "int64")
     if n.op.name in ("max", "min"):
         x, y = n.args
-        return apply("select", apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
+        return select(apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
     (x,) = n.args
     if n.op.name == "abs":
-        return apply("select", apply("lt", x, zero), apply("neg", x), x)
-    sign = apply("cast", apply("lt", zero, x), params=("int64",))
-    return apply("select", apply("lt", x, zero), const(-1, "int64"), sign)
+        return select(less(x, zero), -x, x)
+    sign = astype(less(zero, x), "int64")
+    return select(less(x, zero), const(-1, "int64"), sign)
 
 
 # Orders
@@ -192,7 +205,7 @@ def order(n: Node) -> Node:
         return n
     turn = (*(k for k in range(last + 1) if k != axis), axis)
     back = tuple(turn.index(k) for k in range(last + 1))
-    return apply("transpose", apply("argsort", apply("transpose", x, params=(turn,)), params=(last,)), params=(back,))
+    return permute(apply("argsort", permute(x, turn), params=(last,)), back)
 
 
 # Arrays put together
@@ -207,7 +220,7 @@ def added(n: Node) -> Node:
     indices: tuple[Index, ...] = tuple(index for a in parts for index in a.params[1])
     whole = apply("assemble", *values, params=(n.type.shape, indices))
     rest = [a for a in n.args if a not in parts]
-    return apply("add", whole, *rest) if rest else whole
+    return add(whole, *rest) if rest else whole
 
 
 def inside(n: Node) -> Node:
@@ -229,7 +242,7 @@ def reshaped(n: Node) -> Node:
     One of a scan's result, which was a part of a vector, is that result.
     """
     if 0 in n.type.shape:
-        return apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
+        return broadcast_to(const(0, n.type.dtype), n.type.shape)
     (x,) = n.args
     return typed(x.args[0], n.type) if x.op.name == "reshape" and x.args[0].op.name == "scanned" else n
 

@@ -12,7 +12,8 @@ from functools import reduce
 from gradcompile.analysis.bounds import of_place
 from gradcompile.errors import GraphError
 from gradcompile.frontend.arrays.places import base, nothing
-from gradcompile.ir.core import Node, apply, const, leaf, node
+from gradcompile.ir.algebra import arange, at_most, less, select
+from gradcompile.ir.core import Node, const, leaf, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum
 from gradcompile.ops.shape import Span, places
@@ -167,8 +168,8 @@ class Entries:
         found = from_end(entry, index, end)
         if is_made(base(index)[0]):
             return self.named(found), None
-        inside = apply("and", apply("le", zero, found), apply("lt", found, end))
-        return self.named(apply("select", inside, found, zero)), inside
+        inside = at_most(zero, found) & less(found, end)
+        return self.named(select(inside, found, zero)), inside
 
     def named(self, n: Node) -> Dim:
         """An integer entry as a name in places; a constant or a loop variable as it is."""
@@ -188,7 +189,7 @@ class Entries:
 
 
 MADE = frozenset({"argmax", "argsort", "const", "iota", "table"})
-IOTA = apply("iota", params=("any",))
+IOTA = arange("any")
 
 
 def is_made(source: Node) -> bool:
@@ -198,14 +199,14 @@ def is_made(source: Node) -> bool:
 
 def where_all(inside: Iterable[Node], entry: Node, other: Node) -> Node:
     """An entry where all conditions hold, else another."""
-    return reduce(lambda found, condition: apply("select", condition, found, other), inside, entry)
+    return reduce(lambda found, condition: select(condition, found, other), inside, entry)
 
 
 def from_end(place: Node, index: Node, end: Node) -> Node:
     """A place along an axis, counted from the end where it is negative; index: what it is an entry of, or is."""
     if of_place(index) >= 0:
         return place
-    return apply("select", apply("lt", place, const(0, "int64")), apply("add", place, end), place)
+    return select(less(place, const(0, "int64")), place + end, place)
 
 
 def aligned(a: Node, place: Place) -> Place:

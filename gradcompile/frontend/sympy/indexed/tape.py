@@ -29,7 +29,8 @@ from gradcompile.frontend.sympy.indexed.values import (
 )
 from gradcompile.frontend.sympy.polynomials import Family, family
 from gradcompile.frontend.sympy.scalars import POLYNOMIALS, Context, between, negated, reciprocal
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import length_along, select
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, dim_product, dim_sum, dims_told
 from gradcompile.ops.shape import expand
@@ -333,7 +334,7 @@ def in_order(expr: Any, logarithm: bool) -> tuple[Any, Callable[..., Node]]:
 
 def delta(c: Context, a: Node, b: Node) -> Node:
     """1 where both are equal, else 0."""
-    return apply("select", elementwise("eq", a, b), c.const(1.0), c.const(0.0))
+    return select(elementwise("eq", a, b), c.const(1.0), c.const(0.0))
 
 
 def compared(expr: Any) -> Callable[..., Node]:
@@ -355,8 +356,8 @@ def sizes(context: Context) -> dict[str, Node]:
     scene = Scene(context.dtype, context.atoms, None, {})
     for name, c, rest, at in dims_told([dim for _, _, dim in axes]):
         n, k, _ = axes[at]
-        size = cast(apply("size", n, params=(k,)), context.dtype)
+        size = cast(length_along(n, k), context.dtype)
         if rest != 0:
-            size = apply("add", size, apply("neg", length(scene, rest)))
-        scene.sizes[name] = size if c == 1 else apply("div", size, scene.const(float(c)))
+            size = size - length(scene, rest)
+        scene.sizes[name] = size if c == 1 else size / scene.const(float(c))
     return scene.sizes
