@@ -15,6 +15,7 @@ from gradcompile.analysis.formula import formulas, is_mean
 from gradcompile.collector import collector_paused
 from gradcompile.diff import reverse
 from gradcompile.frontend.sympy.custom import custom_source
+from gradcompile.ir.algebra import zeros
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.loops.kernel import Kernel
@@ -97,7 +98,7 @@ def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
     stable, rewrites = prepared(problem, options)
     leaves = [a.leaf for a in problem.params] if gradients else []
     found = reverse.adjoints(stable[0], leaves) if gradients else {}
-    roots = [stable[0], *(found.get(n) or reverse.zeros(n) for n in leaves)]
+    roots = [stable[0], *(found.get(n) or zeros(n.type) for n in leaves)]
     labels = {adjoint: n for n, adjoint in reversed(found.items())}
     # Last, as these rules move where values are rounded: weights after loops, shared reciprocals, sums as trees.
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))

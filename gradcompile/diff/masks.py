@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import depends_on, operands, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import Span, expand, places, slices
+from gradcompile.ops.shape import Span, places, slices
 
 LARGEST = 1 << 12  # places that are looked at one by one
 

@@ -23,12 +23,11 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, broadcast_to, less, sum_over, unequal
+from gradcompile.ir.algebra import astype, broadcast_to, expand, less, sum_over, unequal, zeros
 from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
 from gradcompile.ops.contract import spread
-from gradcompile.ops.shape import expand
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -38,11 +37,11 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
 
     >>> from gradcompile.ir.core import leaf
     >>> x = leaf("x")
-    >>> vjp(apply("mul", x, x), [x])[0].op.name
+    >>> vjp(x * x, [x])[0].op.name
     'mul'
     """
     found = adjoints(output, wrt, cotangent)
-    return [found.get(n) or zeros(n) for n in wrt]
+    return [found.get(n) or zeros(n.type) for n in wrt]
 
 
 def adjoints(
@@ -110,7 +109,7 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
 
 def nonzero(partial: Node) -> Node:
     """Where a partial is not 0; NaN is not."""
-    return unequal(partial, const(0.0, partial.type.dtype))
+    return unequal(partial, 0.0)
 
 
 def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
@@ -249,19 +248,13 @@ def with_kept(x: Node, own: Shape, axes: Sequence[int], shape: Shape) -> Node:
     return x if len(kept) == len(shape) else broadcast_to(x, shape, kept)
 
 
-def zeros(n: Node) -> Node:
-    """Zeros of a node's type."""
-    zero = const(0.0, n.type.dtype)
-    return broadcast_to(zero, n.type.shape) if n.type.shape else zero
-
-
 def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
     """The directional derivative of the outputs along the tangents of the primals: forward mode.
 
     Each result has the type of its output.
     """
     known = pushed(outputs, dict(zip(primals, tangents, strict=True)))
-    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+    return [expand(known[o], o.type.shape) if o in known else zeros(o.type) for o in outputs]
 
 
 def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:

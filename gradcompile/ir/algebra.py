@@ -5,7 +5,7 @@
 <sum float64[3]>
 """
 
-from gradcompile.ir.core import Node, apply, const, leaf, lifted
+from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted
 from gradcompile.ir.types import ArrayType, Dim, Shape
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "reshape_to",
     "select",
     "sum_over",
+    "times",
     "unequal",
     "zeros",
 ]
@@ -39,8 +40,13 @@ def number(value: float, like: Node) -> Node:
 
 
 def add(*terms: Node) -> Node:
-    """The sum of terms, from left to right, in one node."""
-    return apply("add", *terms)
+    """The sum of terms, from left to right, in one node; a single one as it is."""
+    return apply("add", *terms) if len(terms) != 1 else terms[0]
+
+
+def times(x: Node, y: Node) -> Node:
+    """x * y, without a factor of one."""
+    return y if is_const(x, 1.0) else x if is_const(y, 1.0) else x * y
 
 
 # Truth values
@@ -67,13 +73,13 @@ def unequal(x: Node, y: Node | float) -> Node:
 
 
 def all_of(*conditions: Node) -> Node:
-    """All of the conditions, in one node."""
-    return apply("and", *conditions)
+    """All of the conditions, in one node; a single one as it is."""
+    return apply("and", *conditions) if len(conditions) != 1 else conditions[0]
 
 
 def any_of(*conditions: Node) -> Node:
-    """One of the conditions at least, in one node."""
-    return apply("or", *conditions)
+    """One of the conditions at least, in one node; a single one as it is."""
+    return apply("or", *conditions) if len(conditions) != 1 else conditions[0]
 
 
 def select(condition: Node, x: Node, y: Node | float) -> Node:

@@ -19,16 +19,18 @@ from gradcompile.ir.algebra import (
     at_most,
     broadcast_to,
     equal,
+    expand,
     less,
     permute,
     select,
     sum_over,
     unequal,
+    zeros,
 )
 from gradcompile.ir.core import Op, Params, apply, const, is_const, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.contract import contract
-from gradcompile.ops.shape import Tangents, expand, filled
+from gradcompile.ops.shape import Tangents
 
 if TYPE_CHECKING:
     from gradcompile.ir.core import Node
@@ -65,7 +67,7 @@ def zero(like: "Node") -> "Node":
 
 def halved(x: "Node") -> "Node":
     """x/2."""
-    return const(0.5, x.type.dtype) * x
+    return 0.5 * x
 
 
 def symmetric(x: "Node") -> "Node":
@@ -259,7 +261,7 @@ def solve_jvp(n: "Node", tangents: Tangents) -> "Node":
     da, db = tangents
     moved = None if da is None else -matmul(triangle(da, n.params[0]), n)
     parts = [p for p in (db, moved) if p is not None]
-    return solve(n.args[0], add(*parts) if len(parts) > 1 else parts[0], n.params[0])
+    return solve(n.args[0], add(*parts), n.params[0])
 
 
 def inverse_times(a: "Node", g: "Node") -> "Node":
@@ -269,7 +271,7 @@ def inverse_times(a: "Node", g: "Node") -> "Node":
 
 def given(n: "Node", tangents: Tangents) -> "Node":
     """The tangent of the one argument."""
-    return tangents[0] or filled(n.args[0].type)
+    return tangents[0] or zeros(n.args[0].type)
 
 
 def over_matrix(x: "Node", shape: Shape) -> "Node":
@@ -339,7 +341,7 @@ def gaps(n: "Node", touched: "Node") -> "Node":
     gap = column - row
     is_pair = apply("ne", *positions(shape)) & touched
     of_equal = select(is_pair, const(math.nan, n.type.dtype), zero(n))
-    return select(unequal(gap, zero(n)), const(1.0, n.type.dtype) / gap, of_equal)
+    return select(unequal(gap, zero(n)), 1.0 / gap, of_equal)
 
 
 def touched(g: "Node", n: "Node") -> "Node":

@@ -68,7 +68,7 @@ def shares(n: "Node") -> tuple["Node", "Node"]:
 def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
     """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
     largest, count = shares(n)
-    return (select(largest, spread(g / count, n), const(0.0, n.type.dtype)),)
+    return (select(largest, spread(g / count, n), 0.0),)
 
 
 def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":

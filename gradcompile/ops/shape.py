@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, broadcast_to, part_at, permute, reshape_to, sum_over
-from gradcompile.ir.core import Op, Params, apply, const, register
+from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros
+from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 from gradcompile.ops import least
 
@@ -97,7 +97,7 @@ def item_vjp(g: "Node", n: "Node") -> Tangents:
 def again(n: "Node", tangents: Tangents) -> "Node":
     """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
-    return filled(n.type) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
+    return zeros(n.type) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
 
 
 def assemble_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -129,7 +129,7 @@ def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangents in the places of the values."""
     pairs = [(t, index) for t, index in zip(tangents, n.params[1], strict=True) if t is not None]
     if not pairs:
-        return filled(n.type)
+        return zeros(n.type)
     return apply("assemble", *(t for t, _ in pairs), params=(n.params[0], tuple(index for _, index in pairs)))
 
 
@@ -164,26 +164,6 @@ def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
     axes = tuple(j for j, k in enumerate(left) if k not in at)
     g = part_at(g, index) if len(left) < len(index) else g
     return (sum_over(g, axes) if axes else g,)
-
-
-def expand(x: "Node", shape: Shape) -> "Node":
-    """x repeated to a shape by NumPy's rule: axes are added in front, and those of one entry repeated.
-
-    >>> from gradcompile.ir.core import leaf
-    >>> from gradcompile.ir.types import ArrayType
-    >>> expand(leaf("x", ArrayType((1, 3))), ("n", 3))
-    <broadcast float64[n, 3]>
-    """
-    if x.type.shape == shape:
-        return x
-    offset = len(shape) - len(x.type.shape)
-    index = tuple(None if d == shape[offset + k] else 0 for k, d in enumerate(x.type.shape))
-    kept = tuple(offset + k for k, i in enumerate(index) if i is None)
-    if len(kept) < len(index):
-        x = part_at(x, index)
-    if kept == tuple(range(len(shape) - len(kept), len(shape))):
-        return x if x.type.shape == shape else broadcast_to(x, shape)
-    return broadcast_to(x, shape, kept)
 
 
 def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -239,13 +219,7 @@ def cast_vjp(g: "Node", n: "Node") -> Tangents:
 def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangent in the node's dtype, zeros if there is none."""
     floats = n.type.dtype.startswith("float") and n.args[0].type.dtype.startswith("float")
-    return again(n, tangents) if floats else filled(n.type)
-
-
-def filled(type: ArrayType) -> "Node":
-    """Zeros of a type."""
-    zero = const(0.0, type.dtype)
-    return broadcast_to(zero, type.shape) if type.shape else zero
+    return again(n, tangents) if floats else zeros(n.type)
 
 
 def unbound(*args: Any) -> Any:

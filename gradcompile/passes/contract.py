@@ -24,7 +24,7 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
 
     others: nodes that are rewritten along, and come after the roots; that they need something does not count.
 
-    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.core import apply, leaf
     >>> from gradcompile.ir.types import ArrayType
     >>> X, w = leaf("X", ArrayType(("n", 3))), leaf("w", ArrayType((3,)))
     >>> contracted([apply("sum", apply("mul", X, w), params=((1,),))])

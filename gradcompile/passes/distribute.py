@@ -7,11 +7,11 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
-from gradcompile.ir.algebra import add, broadcast_to, part_at
+from gradcompile.ir.algebra import add, broadcast_to, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import expand, places
+from gradcompile.ops.shape import places
 
 REDUCING = ("sum", "amax", "dot")
 Axes = tuple[int, ...]
@@ -58,7 +58,7 @@ def divided(n: Node, level: dict[Node, int]) -> Node | None:
     if len(waiting) == len(terms) or any(level[core] == latest or not carries(core, axes, shape) for _, core in pairs):
         return None
     rest = [t for t in terms if level[t] < latest]
-    ready = add(*rest) if len(rest) > 1 else rest[0]
+    ready = add(*rest)
     sums = [apply("sum", expand(x, shape), params=n.params) for x in (ready, *(core for _, core in pairs))]
     return add(sums[0], *(c * s for (c, _), s in zip(pairs, sums[1:], strict=True)))
 

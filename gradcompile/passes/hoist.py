@@ -7,10 +7,9 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
-from gradcompile.ir.algebra import add
+from gradcompile.ir.algebra import add, expand, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
-from gradcompile.ops.shape import expand
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies
 
@@ -38,8 +37,8 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     weight, core = split[n.args[0]]
     total = apply("sum", expand(core, n.args[0].type.shape), params=n.params)
     if weight.op.name == "div":
-        return product(weight.args[0], total) / weight.args[1]
-    return product(weight, total)
+        return times(weight.args[0], total) / weight.args[1]
+    return times(weight, total)
 
 
 def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -> Split | None:
@@ -57,16 +56,9 @@ def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -
         return None
     cores = [split[a][1] if a in split else new.get(a, a) for a in n.args]
     if name == "mul":
-        return weight, product(*cores)
+        return weight, times(*cores)
     if name == "neg" or (name == "div" and n.args[0] in split):
         return weight, apply(name, *cores)
     if name == "select" and n.args[1] in split and is_const(n.args[2], 0.0):
         return weight, apply(name, *cores)
     return None
-
-
-def product(x: Node, y: Node) -> Node:
-    """x*y, where a factor of one is left out."""
-    if is_const(x, 1.0):
-        return y
-    return x if is_const(y, 1.0) else x * y

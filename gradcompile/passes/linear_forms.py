@@ -7,6 +7,7 @@ of numbers, of values computed elsewhere. A node is described once, from the for
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from math import prod
+from operator import mul
 from typing import NamedTuple
 
 from gradcompile.ir.core import Node, apply, const
@@ -127,7 +128,7 @@ class Forms:
             return
         turned = (const(-factors[0].value, n.type.dtype), *factors[1:])
         self.describe(turned[0])
-        product = reduce(lambda a, b: a * b, turned)
+        product = reduce(mul, turned)
         self._form[n] = self._form[product] = self._form[n.args[0]]._replace(args=turned)
         self._alias[n], self._written[product] = product, n
 

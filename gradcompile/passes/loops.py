@@ -277,13 +277,13 @@ def operands(t: Node, body: Body) -> list[Node]:
 def rest_of(q: Node, found: Sequence[Node]) -> Node | None:
     """What is left to be added up."""
     rest = [t for t in terms(q) if t not in found]
-    return add(*rest) if len(rest) > 1 else rest[0] if rest else None
+    return add(*rest) if rest else None
 
 
 def added(found: Sequence[Node], rest: Node | None, known: Mapping[Node, Node], step: Step) -> Node:
     """The sum over the steps of contractions, each as one over all steps, and of what was added up in the loop."""
     parts = [across(t, known, step) for t in found] + ([] if rest is None else [rest])
-    return add(*parts) if len(parts) > 1 else parts[0]
+    return add(*parts)
 
 
 def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:

@@ -9,6 +9,7 @@ is changed. Quotients that cancel near the point, expm1(x)/x and log1p(x)/x, are
 
 import importlib
 import math
+import operator
 import random
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -143,7 +144,7 @@ def point_of(n: Node) -> Point | None:
             return None
         others = [t for t in conditions if t is not tests[0]]
         found = point_of(select(tests[0], a, b))
-        return found and found._replace(rest=reduce(lambda x, y: x & y, others))
+        return found and found._replace(rest=reduce(operator.and_, others))
     if condition.op.name not in ("eq", "ne"):
         return None
     here, apart = (a, b) if condition.op.name == "eq" else (b, a)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from itertools import chain
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -333,4 +334,4 @@ def rebuilt(n: Node, args: Sequence[Node]) -> Node:
     first = args[0]
     if first.op.name == "const" and first.value < 0:
         return -rebuilt(n, [const(-first.value, n.type.dtype), *args[1:]])
-    return reduce(lambda a, b: a * b, args)
+    return reduce(mul, args)

@@ -179,7 +179,7 @@ def power(n: Node) -> Node | None:
         result = repeated(x, int(whole))
     else:
         result = apply("pow", x, const(size, n.type.dtype)) if whole else apply("sqrt", x)
-    return result if y.value > 0 else const(1.0, n.type.dtype) / result
+    return result if y.value > 0 else 1.0 / result
 
 
 def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
@@ -387,5 +387,5 @@ def balance_node(n: Node) -> Node:
         return rebodied(n, balance)
     while len(terms) > 1:
         groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]
-        terms = [add(*g) if len(g) > 1 else g[0] for g in groups]
+        terms = [add(*g) for g in groups]
     return terms[0]

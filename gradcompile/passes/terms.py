@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, apply, const, is_const, node
-from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)

@@ -6,9 +6,11 @@ What a NumPy function does to it stands in the tables UFUNCS and FUNCTIONS, whic
 import difflib
 import inspect
 import linecache
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce, wraps
+from functools import reduce, wraps
+from operator import mul
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,7 +22,7 @@ from gradcompile.analysis.evaluate import evaluate
 from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
 from gradcompile.ir.algebra import arange, astype, length_along, permute
-from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.core import Node, const, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
 from gradcompile.ops.constant_index import table
 
@@ -124,8 +126,8 @@ def length(dim: str) -> Node:
     terms = []
     for names, c in parsed(dim):
         sizes = [length_along(arange(name), 0) for name in names]
-        terms.append(reduce(partial(apply, "mul"), sizes if c == 1 and sizes else [const(float(c)), *sizes]))
-    return reduce(partial(apply, "add"), terms)
+        terms.append(reduce(mul, sizes if c == 1 and sizes else [const(float(c)), *sizes]))
+    return reduce(operator.add, terms)
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):

@@ -11,11 +11,11 @@ from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
-from gradcompile.ir.algebra import arange, part_at
+from gradcompile.ir.algebra import arange, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
-from gradcompile.ops.shape import Span, expand
+from gradcompile.ops.shape import Span
 
 NEW = object()  # a new axis
 Entry = Any  # of an index: an int, a slice, a node of integers, or NEW

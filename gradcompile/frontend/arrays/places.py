@@ -4,6 +4,7 @@ Inputs that are an index are checked at the call, numbers when the loss is writt
 known when it is computed, and compiled code checks nothing: outside the axis the entry is NaN, with no derivative.
 """
 
+import operator
 from collections.abc import Container, Sequence
 from functools import reduce
 
@@ -29,7 +30,7 @@ def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] 
     inside = [within(i, n, first + k) for k, i in enumerate(indices)]
     safe = [choose(w, i, zero) if k else i for w, i, k in zip(inside, indices, loose, strict=True)]
     found = apply("gather", n, *safe, params=(first,))
-    right = reduce(lambda x, y: x & y, (w for w, k in zip(inside, loose, strict=True) if k))
+    right = reduce(operator.and_, (w for w, k in zip(inside, loose, strict=True) if k))
     behind = range(len(right.type.shape), len(found.type.shape) - first)
     return choose(with_axes(right, behind), found, nothing(n.type.dtype))
 

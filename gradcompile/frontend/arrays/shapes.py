@@ -10,11 +10,11 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
 from gradcompile.ir import algebra
-from gradcompile.ir.algebra import arange, part_at, permute, reshape_to, unequal
+from gradcompile.ir.algebra import arange, expand, part_at, permute, reshape_to, unequal
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 from gradcompile.ops.constant_index import table
-from gradcompile.ops.shape import Index, Span, expand
+from gradcompile.ops.shape import Index, Span
 
 Axis = int | Sequence[int] | None
 

@@ -9,9 +9,9 @@ import numpy as np
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
 from gradcompile.ir import algebra
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import OPS, Node, apply, const, node
 from gradcompile.ir.types import broadcast, promote
-from gradcompile.ops.shape import expand
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -31,10 +31,12 @@ from gradcompile.ir.algebra import (
     astype,
     broadcast_to,
     equal,
+    expand,
     length_along,
     part_at,
     reshape_to,
     select,
+    times,
 )
 from gradcompile.ir.core import Node, apply, const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
@@ -43,7 +45,7 @@ from gradcompile.ops.constant_index import table
 from gradcompile.ops.labels import NAMED, Labelled
 from gradcompile.ops.labels import turned as upright
 from gradcompile.ops.linalg import flipped, on_diagonal, positions
-from gradcompile.ops.shape import Span, expand
+from gradcompile.ops.shape import Span
 from gradcompile.signature.arguments import Argument
 from gradcompile.signature.names import text
 
@@ -333,7 +335,7 @@ def summed(c: Context, operands: Sequence[Labelled], result: tuple[int, ...], si
     kept = tuple(k for k in result if k in held)
     n = products(operands, (*batch, *kept)) if operands else c.const(1.0)
     for dim in (d for k, d in sizes.items() if k not in held and k not in result and d != 1):
-        n = heads.times(n, count(c, dim))
+        n = times(n, count(c, dim))
     if kept == result:
         return n
     at = (*range(len(batch)), *(len(batch) + result.index(k) for k in kept))

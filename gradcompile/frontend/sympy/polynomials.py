@@ -19,10 +19,9 @@ from gradcompile.frontend.arrays.shapes import joined, with_axes
 from gradcompile.frontend.arrays.ufuncs import cast
 from gradcompile.frontend.sympy import scalars
 from gradcompile.frontend.sympy.scalars import HEADS, UNROLLED, Context, Plan
-from gradcompile.ir.algebra import add, arange
+from gradcompile.ir.algebra import add, arange, expand
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.types import Dim, dim_sum
-from gradcompile.ops.shape import expand
 from gradcompile.signature.names import text
 
 Step = Callable[..., Any]  # (k, P(k-1), P(k-2), *parameters, x) -> P(k)

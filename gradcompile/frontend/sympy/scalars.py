@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from operator import mul
 from typing import Any, NamedTuple
 
 import sympy
@@ -19,7 +20,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend import functions
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
 from gradcompile.ir import core as ir
-from gradcompile.ir.algebra import add, at_most, equal, length_along, less, select, sum_over, unequal
+from gradcompile.ir.algebra import add, at_most, equal, length_along, less, select, sum_over, times, unequal
 from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.signature.names import is_small, text
 
@@ -133,18 +134,8 @@ def total(c: Context, *terms: Node) -> Node:
     scalars = sorted((signed(c, t) for t in terms if not per_sample(t)), key=is_negative)
     samples = [signed(c, t) for t in terms if per_sample(t)]
     if scalars and samples:
-        scalars = [added(scalars)]
-    return added(sorted(scalars + samples, key=is_negative)) if terms else c.const(0.0)
-
-
-def added(terms: Sequence[Node]) -> Node:
-    """One n-ary sum."""
-    return terms[0] if len(terms) == 1 else add(*terms)
-
-
-def times(a: Node, b: Node) -> Node:
-    """A product, without a factor of one."""
-    return b if is_const(a, 1.0) else a if is_const(b, 1.0) else a * b
+        scalars = [add(*scalars)]
+    return add(*sorted(scalars + samples, key=is_negative)) if terms else c.const(0.0)
 
 
 def chain(factors: Sequence[Node]) -> Node | None:
@@ -387,7 +378,7 @@ def of_gammas(c: Context, *nodes: Node, signs: Sequence[int]) -> Node:
     direct = ratio(c, [apply("gamma", n) for n in above], [apply("gamma", n) for n in below])
     logs = [apply("lgamma", n) for n in nodes]
     logs = [n if s == 1 else -n for n, s in zip(logs, signs, strict=True)]
-    size = reduce(partial(apply, "mul"), [apply("exp", add(*logs)), *(sign_of_gamma(c, n) for n in nodes)])
+    size = reduce(mul, [apply("exp", add(*logs)), *(sign_of_gamma(c, n) for n in nodes)])
     largest = reduce(partial(apply, "max"), nodes)
     result = select(less(largest, big), direct, size)
     for n in below:

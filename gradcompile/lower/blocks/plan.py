@@ -84,9 +84,10 @@ def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
     inputs: the leaves that are no parameters. The samples are the named dimension of inputs with most work in blocks;
     if there is none, a dimension of known length, of a parameter perhaps, that has much to gain.
 
+    >>> from gradcompile.ir.core import apply
     >>> X, w = leaf("X", ArrayType(("n", 3))), leaf("w", ArrayType((3,)), "param")
     >>> z = apply("dot", X, w, params=((0, 1), (1,), (0,)))
-    >>> found = plan([apply("sum", apply("mul", z, z), params=((0,),))], {X})
+    >>> found = plan([apply("sum", z * z, params=((0,),))], {X})
     >>> found.dim, found.passes[0].reductions[0].block.args[0]
     ('n', <mul float64[m]>)
     """

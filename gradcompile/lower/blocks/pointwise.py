@@ -36,7 +36,7 @@ Rule = Callable[[Node, int, Dim], Along | None]
 def along(n: Node, axis: int, dim: Dim) -> Along | None:
     """How the node is computed for `dim` places of an axis of it; None unless it is pointwise along that axis.
 
-    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.core import apply, leaf
     >>> from gradcompile.ir.types import ArrayType
     >>> x, b = leaf("x", ArrayType(("n", 3))), leaf("b", ArrayType((3,)))
     >>> along(apply("add", x, b), 0, "m").args
@@ -55,7 +55,7 @@ def reduced(n: Node, carries: Callable[[Node, int], bool]) -> list[Along]:
 
     carries: whether an axis of an argument is one of samples.
 
-    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.core import apply, leaf
     >>> from gradcompile.ir.types import ArrayType
     >>> X, y = leaf("X", ArrayType(("n", 3))), leaf("y", ArrayType(("n",)))
     >>> [r.args for r in reduced(apply("dot", X, y, params=((0, 1), (0,), (1,))), lambda a, k: k == 0)]

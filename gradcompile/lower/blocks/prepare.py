@@ -97,7 +97,7 @@ def gathered(n: Node) -> Node:
     if k is None:
         return n
     here = chosen(index[k], x.type.shape, axis, axis + k)
-    found = sum_over(select(here, x, const(0.0, x.type.dtype)), (axis + k,))
+    found = sum_over(select(here, x, 0.0), (axis + k,))
     inside, behind = within(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
     return select(with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
 
@@ -111,7 +111,7 @@ def scattered(n: Node) -> Node:
     shape = n.type.shape
     here = chosen(index[k], shape, axis, axis + k)
     at = tuple(j for j in range(len(shape)) if j != axis + k)
-    return select(here, broadcast_to(g, shape, at), const(0.0, g.type.dtype))
+    return select(here, broadcast_to(g, shape, at), 0.0)
 
 
 # Sums
@@ -128,7 +128,7 @@ def short(n: Node) -> Node:
     places = (dict(zip(axes, at, strict=True)) for at in itertools.product(*map(range, lengths)))
     axis = range(len(x.type.shape))
     terms = [part_at(x, tuple(at.get(k) for k in axis)) for at in places]
-    return add(*terms) if len(terms) > 1 else terms[0]
+    return add(*terms)
 
 
 # Contractions

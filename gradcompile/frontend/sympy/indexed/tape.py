@@ -29,11 +29,10 @@ from gradcompile.frontend.sympy.indexed.values import (
 )
 from gradcompile.frontend.sympy.polynomials import Family, family
 from gradcompile.frontend.sympy.scalars import POLYNOMIALS, Context, between, negated, reciprocal
-from gradcompile.ir.algebra import length_along, select
+from gradcompile.ir.algebra import expand, length_along, select
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, dim_product, dim_sum, dims_told
-from gradcompile.ops.shape import expand
 from gradcompile.signature.names import is_small, text
 
 WHOLE = {sympy.Add: "add", sympy.Mul: "mul", sympy.Mod: "mod", sympy.Abs: "abs", sympy.Max: "max", sympy.Min: "min"}

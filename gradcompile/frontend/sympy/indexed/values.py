@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from operator import mul
 from typing import NamedTuple
 
 from gradcompile.frontend.arrays.reductions import product_over
@@ -10,10 +11,9 @@ from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import cast, elementwise
 from gradcompile.frontend.sympy.indexed.forms import Axis, Form
 from gradcompile.frontend.sympy.scalars import Context
-from gradcompile.ir.algebra import add, arange, equal, select, sum_over
+from gradcompile.ir.algebra import add, arange, equal, expand, select, sum_over
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
-from gradcompile.ops.shape import expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def length(c: Scene, dim: Dim) -> Node:
     terms = []
     for names, k in parsed(dim):
         factors = [*([c.const(float(k))] if k != 1 or not names else []), *(c.sizes[name] for name in names)]
-        terms.append(reduce(lambda a, b: a * b, factors))
-    return add(*terms) if len(terms) > 1 else terms[0] if terms else c.const(0.0)
+        terms.append(reduce(mul, factors))
+    return add(*terms) if terms else c.const(0.0)
 
 
 def whole(c: Scene, dim: Dim) -> Node:
