@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import ArgumentError
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, dim_value, dims_solved
 from gradcompile.ops.shape import Span
@@ -49,7 +49,7 @@ def np_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]:
     values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for n in topological(roots):
-            values[n] = env_value(n, env, n.type.dtype) if n.op.name == "leaf" else np_value(n, values, dims)
+            values[n] = env_value(n, env, n.type.dtype) if is_leaf(n) else np_value(n, values, dims)
     return values
 
 
@@ -141,7 +141,7 @@ def exact_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]
     values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for n in topological(roots):
-            if n.op.name == "leaf":
+            if is_leaf(n):
                 values[n] = to_mpf(env_value(n, env, object), mpmath.mpf)
             else:
                 values[n] = exact_value(n, values, dims, mpmath)

@@ -16,8 +16,8 @@ from gradcompile.analysis.cost import entries
 from gradcompile.analysis.evaluate import Dims, exact_values, np_values
 from gradcompile.diff.masks import Care, is_masked, is_stored, masked, ones_where, positive, total
 from gradcompile.diff.reverse import pulled, pushed
-from gradcompile.ir.algebra import broadcast_to, expand, part_at, sum_over, zeros
-from gradcompile.ir.core import Node, Op, const, register
+from gradcompile.ir.algebra import broadcast_to, expand, is_add, part_at, sum_over, zeros
+from gradcompile.ir.core import Node, Op, const, is_leaf, register
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, dim_value
 from gradcompile.ops.scan import (
@@ -36,7 +36,7 @@ from gradcompile.ops.scan import (
     typed,
     unpacked,
 )
-from gradcompile.ops.shape import Span, Tangents
+from gradcompile.ops.shape import Span, Tangents, is_assemble, is_item
 
 Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]]
 COSTLY = 8  # operations of a function that is worth a stored number
@@ -129,9 +129,9 @@ def needed(step: Step, roots: Sequence[Node]) -> Nodes:
     moving = depends_on([*primal, *order], step.loop.carries)
     stored = set(step.loop.ys)
     held = {n for n in primal if n in moving and (not n.args or n.op.is_expensive or n in stored)}
-    own = depends_on(order, [n for n in order if n.op.name == "leaf" and n not in step.loop.leaves])
+    own = depends_on(order, [n for n in order if is_leaf(n) and n not in step.loop.leaves])
     dear = {n for n in order if n in moving and n not in own and n.type.shape and n.op.emit and n.op.cost >= COSTLY}
-    dear |= {n for n in primal if n.op.name == "item" and n.args[0] in held and n.args[0].op.is_expensive}
+    dear |= {n for n in primal if is_item(n) and n.args[0] in held and n.args[0].op.is_expensive}
     given = {*step.loop.slices, *(n for n in depends_on(primal, step.loop.slices) if n.op.is_expensive)}
     with_functions = frontier(roots, held | dear)
     again = frontier(roots, held)
@@ -319,10 +319,10 @@ def as_part(x: Node, type: ArrayType) -> Node:
 
 def piece(g: Node, part: Part, spans: Set[Span]) -> Node | None:
     """An entry span of an adjoint: what was put in its place, if nothing overlaps it."""
-    if g.op.name == "assemble" and all(span in spans for (span,) in g.params[1]):
+    if is_assemble(g) and all(span in spans for (span,) in g.params[1]):
         found = [v for v, (span,) in zip(g.args, g.params[1], strict=True) if span == part.span]
         return total(found) if found else None
-    if g.op.name == "add":
+    if is_add(g):
         found = [p for p in (piece(a, part, spans) for a in g.args) if p is not None]
         return total(found) if found else None
     if is_masked(g):

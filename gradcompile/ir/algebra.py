@@ -49,6 +49,31 @@ def times(x: Node, y: Node) -> Node:
     return y if is_const(x, 1.0) else x if is_const(y, 1.0) else x * y
 
 
+def is_add(n: Node) -> bool:
+    """Whether a node is a sum of terms."""
+    return n.op.name == "add"
+
+
+def is_neg(n: Node) -> bool:
+    """Whether a node is -x."""
+    return n.op.name == "neg"
+
+
+def is_mul(n: Node) -> bool:
+    """Whether a node is x * y."""
+    return n.op.name == "mul"
+
+
+def is_div(n: Node) -> bool:
+    """Whether a node is x / y."""
+    return n.op.name == "div"
+
+
+def is_select(n: Node) -> bool:
+    """Whether a node is one of two values, by a condition."""
+    return n.op.name == "select"
+
+
 # Truth values
 
 

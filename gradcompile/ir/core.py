@@ -73,6 +73,7 @@ class Op:
     is_reduction: it takes axes away, which are its first param.  adds: entries of the argument are added up, in an
     order that depends on how the work is cut.
     by_argument: what one entry of the first argument costs is what is counted.
+    along_axes: its first param is the axis, or the axes, that it runs along.  gives_places: it gives places there.
     is_expensive: a result is rather stored than computed again.
 
     Its generated code:
@@ -134,6 +135,8 @@ class Op:
     is_reduction: bool = False
     adds: bool = False
     by_argument: bool = False
+    along_axes: bool = False
+    gives_places: bool = False
     is_expensive: bool = False
     emit_whole: str = ""
     precedence_whole: int = Precedence.CONDITIONAL

@@ -20,7 +20,7 @@ from gradcompile.lower.memory.storage import Storage
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.nests import Nest
-from gradcompile.lower.nests.places import START, Goal, Space, Target
+from gradcompile.lower.nests.places import Goal, Space, Target
 from gradcompile.lower.nests.schedule import Call, Loops, Schedule
 from gradcompile.lower.nests.tasks import Value, Write
 from gradcompile.lower.rules import elementwise, products, routines, scans
@@ -237,7 +237,7 @@ def directly(order: Sequence[Node], targets: Sequence[Target]) -> dict[Node, Tar
     """The roots that are made where they are wanted; what is to be added elsewhere only if nothing else reads it."""
     uses = Counter([*(a for n in order for a in n.args), *(t.node for t in targets)])
     first = {t.node: t for t in reversed(targets) if not t.add and t.node.type.shape}
-    sole = [t for t in targets if t.add and uses[t.node] == 1 and (t.node.type.shape or t.node.op.name in START)]
+    sole = [t for t in targets if t.add and uses[t.node] == 1 and (t.node.type.shape or t.node.op.is_reduction)]
     return first | {t.node: t for t in sole}
 
 

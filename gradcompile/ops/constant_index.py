@@ -221,6 +221,21 @@ def scatter_vjp(g: "Node", n: "Node") -> Tangents:
     return (take(g, n.params[0]),)
 
 
+def is_table(n: "Node") -> bool:
+    """Whether a node is an array of numbers, its param."""
+    return n.op.name == "table"
+
+
+def is_take(n: "Node") -> bool:
+    """Whether a node is entries of a vector at the places of its param."""
+    return n.op.name == "take"
+
+
+def is_pack(n: "Node") -> bool:
+    """Whether a node is the entries of all arguments in one vector."""
+    return n.op.name == "pack"
+
+
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
             transpose_copies=True, keeps_finite=True,

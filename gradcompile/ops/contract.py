@@ -99,6 +99,11 @@ def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -
     return x if x.type.shape == shape else broadcast_to(x, shape, at)
 
 
+def is_dot(n: "Node") -> bool:
+    """Whether a node is a contraction: its params are the labels of both operands and of the result."""
+    return n.op.name == "dot"
+
+
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,
             derivative="the adjoint contracted with the other operand", accuracy="the error grows with the axes summed",
             adds=True, is_expensive=True, keeps_finite=True, least=least.of_entries, array_name="product",

@@ -99,6 +99,16 @@ def no_partial(n: "Node") -> tuple["Node | None", ...]:
     return (None,)
 
 
+def is_gather(n: "Node") -> bool:
+    """Whether a node is entries at integer places: its param is the first of their axes."""
+    return n.op.name == "gather"
+
+
+def is_scatter_add(n: "Node") -> bool:
+    """Whether a node is entries added at integer places: its params are the first of their axes, and the lengths."""
+    return n.op.name == "scatter_add"
+
+
 register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, arity=None, cost=0,
             derivative="the transpose is scatter_add", accuracy="exact",
             convention="an index below 0 counts from the end",
@@ -113,10 +123,10 @@ register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, j
             doc="zeros, with entries added at integer places"))  # fmt: skip
 register(Op("argsort", order_type, argsort, partials=no_partial, cost=8, derivative="none", accuracy="exact",
             convention="equal entries keep their order; NaN goes last",
-            is_expensive=True, keeps_finite=True, least=least.zero, array_name="order", in_memory=True,
-            reads_memory=True, routine_axes=1,
+            is_expensive=True, along_axes=True, gives_places=True, keeps_finite=True, least=least.zero,
+            array_name="order", in_memory=True, reads_memory=True, routine_axes=1,
             doc="the order that sorts an axis"))  # fmt: skip
 register(Op("argmax", place_type, argmax, partials=no_partial, cost=3,
             derivative="none", accuracy="exact", convention="the first of equals; the first NaN, if there is one",
-            keeps_finite=True, least=least.zero, array_name="place", in_memory=True,
+            along_axes=True, gives_places=True, keeps_finite=True, least=least.zero, array_name="place", in_memory=True,
             doc="the place of the largest entry along an axis"))  # fmt: skip

@@ -235,3 +235,13 @@ def going_on(loop: Loop, used: Iterable[int]) -> set[int]:
         if not more:
             return found
         found |= more
+
+
+def is_scan(n: "Node") -> bool:
+    """Whether a node is a loop, its param: all results in one vector."""
+    return n.op.name == "scan"
+
+
+def is_scanned(n: "Node") -> bool:
+    """Whether a node is one result of a loop: its params are the loop, and which one."""
+    return n.op.name == "scanned"

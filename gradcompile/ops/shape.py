@@ -227,6 +227,36 @@ def unbound(*args: Any) -> Any:
     raise GraphError(f"no value was given for the leaf {args[0]!r}")
 
 
+def is_item(n: "Node") -> bool:
+    """Whether a node is an entry or a part of an array: its param is the index."""
+    return n.op.name == "item"
+
+
+def is_assemble(n: "Node") -> bool:
+    """Whether a node is an array put together: its params are the shape, and an index for each part."""
+    return n.op.name == "assemble"
+
+
+def is_broadcast(n: "Node") -> bool:
+    """Whether a node is a value repeated: its params are the shape, and the places of its own axes in it."""
+    return n.op.name == "broadcast"
+
+
+def is_transpose(n: "Node") -> bool:
+    """Whether a node is an array with its axes in another order, its param."""
+    return n.op.name == "transpose"
+
+
+def is_reshape(n: "Node") -> bool:
+    """Whether a node is entries in another shape, its param."""
+    return n.op.name == "reshape"
+
+
+def is_iota(n: "Node") -> bool:
+    """Whether a node is 0, 1, 2, ...: its param is the length."""
+    return n.op.name == "iota"
+
+
 register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself", accuracy="exact",
             typed=True, keeps_finite=True,
             doc="a named value from outside"))  # fmt: skip

@@ -96,7 +96,7 @@ def overlap_vjp(g: "Node", n: "Node") -> Tangents:
 
 register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, derivative="the transpose runs the other way",
             accuracy="the error grows with n",
-            keeps_finite=True, array_name="running_sum", in_memory=True, in_floats=True,
+            along_axes=True, keeps_finite=True, array_name="running_sum", in_memory=True, in_floats=True,
             doc="running sums along an axis"))  # fmt: skip
 register(Op("window", window_type, window, vjp=window_vjp, jvp=again, cost=0, derivative="the transpose is overlap",
             accuracy="exact",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gradcompile.ir.algebra import all_of, less
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.core import Node, apply, is_const, is_leaf
 from gradcompile.passes.terms import (
     FEW,
     joined,
@@ -42,7 +42,7 @@ class Difference(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether u - v is a number."""
-        return self.by.op.name == "const"
+        return is_const(self.by)
 
 
 def difference(u: Node, v: Node) -> float | None:
@@ -76,7 +76,7 @@ def apart(u: Node, v: Node) -> tuple[Node, bool]:
 def is_given(x: Node) -> bool:
     """Whether a value comes without rounding from outside."""
     core, _ = unveiled(split(x)[1] or x)
-    return core.op.name in ("leaf", "const")
+    return is_leaf(core) or is_const(core)
 
 
 def function_of(t: Node) -> tuple[float, str, Node] | None:
@@ -84,7 +84,7 @@ def function_of(t: Node) -> tuple[float, str, Node] | None:
     c, x = split(t)
     if x is None or not math.isfinite(c):
         return None
-    if x.op.name == "div" and x.args[0].op.name == "const":
+    if x.op.name == "div" and is_const(x.args[0]):
         return c * float(x.args[0].value), "div", x.args[1]
     square = squared(t) if x.op.name == "mul" else None
     if square is not None:

@@ -11,7 +11,9 @@ from gradcompile.ir.algebra import add, broadcast_to, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import places
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_broadcast, places
 
 REDUCING = ("sum", "amax", "dot")
 Axes = tuple[int, ...]
@@ -23,7 +25,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
     known = set(topological([primal]))
 
     def rule(n: Node) -> Node:
-        if n.op.name != "sum" or n.args[0].op.name != "add" or not is_reduction(n):
+        if not is_sum(n) or n.args[0].op.name != "add" or not is_reduction(n):
             return n
         enter(n, level)
         return divided(n, level) or n
@@ -33,7 +35,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
 
 def is_reduction(n: Node) -> bool:
     """Whether a node takes away an axis whose length has a name, as that of the samples."""
-    if n.op.name == "dot":
+    if is_dot(n):
         la, lb, result = n.params
         sizes = dict(zip((*la, *lb), (*n.args[0].type.shape, *n.args[1].type.shape), strict=True))
         return any(isinstance(d, str) for label, d in sizes.items() if label not in result)
@@ -90,7 +92,7 @@ def carries(x: Node, axes: Axes, shape: Shape) -> bool:
 def without(x: Node, axes: Axes, rank: int) -> Node | None:
     """A value that is the same along axes, without them; its own are the last of so many. None where it is not."""
     gone = {k - rank + len(x.type.shape) for k in axes if k >= rank - len(x.type.shape)}
-    if x.op.name == "broadcast":
+    if is_broadcast(x):
         at = places(x.params, len(x.args[0].type.shape))
         left = [j for j in range(len(x.type.shape)) if j not in gone]
         shape = tuple(x.type.shape[j] for j in left)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from gradcompile.ir.algebra import add, expand, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
+from gradcompile.ops.reduction import is_sum
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies
 
@@ -32,7 +33,7 @@ def hoist(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node
 
 def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     """sum(g*x) as g*sum(x); a division by the number of samples stays a division."""
-    if n.op.name != "sum" or n.args[0] not in split:
+    if not is_sum(n) or n.args[0] not in split:
         return None
     weight, core = split[n.args[0]]
     total = apply("sum", expand(core, n.args[0].type.shape), params=n.params)
@@ -44,7 +45,7 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
 def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -> Split | None:
     """weight and core of a per-sample node that is linear in one broadcast cotangent."""
     name = n.op.name
-    if name == "broadcast" and not n.args[0].type.shape and n.args[0].op.name != "const":
+    if name == "broadcast" and not n.args[0].type.shape and not is_const(n.args[0]):
         return new.get(n.args[0], n.args[0]), const(1.0, n.type.dtype)
     found = [split[a] for a in n.args if a in split]
     if not found:

@@ -14,8 +14,8 @@ from gradcompile.ir.algebra import add, broadcast_to, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
-from gradcompile.ops.scan import rebodied
-from gradcompile.ops.shape import Index, Span
+from gradcompile.ops.scan import is_scan, rebodied
+from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_reshape
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -53,7 +53,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or any(a.op.name != "const" for a in n.args) or n.op.takes_arrays or n.op.name == "stop_gradient":
+    if not n.args or any(not is_const(a) for a in n.args) or n.op.takes_arrays or n.op.is_copy:
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -77,7 +77,7 @@ def doubled(n: Node) -> Node | None:
 
 def assembled(n: Node) -> Node | None:
     """A sum of arrays that hold single entries is one array; entries of one place are added."""
-    if any(a.op.name != "assemble" or a.type.shape != n.type.shape for a in n.args):
+    if any(not is_assemble(a) or a.type.shape != n.type.shape for a in n.args):
         return None
     entries: dict[Index, list[Node]] = {}
     for a in n.args:
@@ -113,16 +113,16 @@ def constants_together(n: Node) -> Node | None:
     Powers of two shift the exponent and nothing else, unless a product on the way is subnormal or overflows.
     """
     c, x = n.args
-    if x.op.name == "const" and c.op.name != "const":
+    if is_const(x) and not is_const(c):
         return x * c
-    if x.op.name != "mul" or c.op.name != "const":
+    if x.op.name != "mul" or not is_const(c):
         return None
-    if x.args[0].op.name == "const" and any(map(is_small_power_of_two, (c, x.args[0]))):
+    if is_const(x.args[0]) and any(map(is_small_power_of_two, (c, x.args[0]))):
         return const(c.value * x.args[0].value, n.type.dtype) * x.args[1]
     if not is_small_power_of_two(c):
         return None
     for y_first, (y, other) in ((True, x.args), (False, x.args[::-1])):
-        if y.op.name == "mul" and y.args[0].op.name == "const":
+        if y.op.name == "mul" and is_const(y.args[0]):
             y = simplify_node(const(c.value * y.args[0].value, n.type.dtype) * y.args[1])
             return apply("mul", *((y, other) if y_first else (other, y)))
     return None
@@ -130,14 +130,14 @@ def constants_together(n: Node) -> Node | None:
 
 def is_small_power_of_two(c: Node) -> bool:
     """Whether multiplying by the node shifts the exponent a little and does nothing else."""
-    value = float(c.value) if c.op.name == "const" else 0.0
+    value = float(c.value) if is_const(c) else 0.0
     return 2.0**-10 <= abs(value) <= 2.0**10 and abs(math.frexp(value)[0]) == 0.5
 
 
 def reciprocal_factor(n: Node) -> Node | None:
     """x*(1/y) = x/y, with one rounding fewer; a reciprocal that stands outside the product's loop stays."""
     for x, r in (n.args, n.args[::-1]):
-        if r.op.name == "div" and is_const(r.args[0], 1.0) and x.op.name != "const" and r.type == n.type:
+        if r.op.name == "div" and is_const(r.args[0], 1.0) and not is_const(x) and r.type == n.type:
             return x / r.args[1]
     return None
 
@@ -145,7 +145,7 @@ def reciprocal_factor(n: Node) -> Node | None:
 def unit_divisor(n: Node) -> Node | None:
     """x/1 = x, and x/c = x*(1/c) where c is a power of two."""
     x, y = n.args
-    if y.op.name != "const" or x.type != n.type:
+    if not is_const(y) or x.type != n.type:
         return None
     c = float(y.value)
     if c == 1.0:
@@ -167,7 +167,7 @@ def power(n: Node) -> Node | None:
     half-integer powers stay what they are until they have been differentiated: see `roots_of_powers`.
     """
     x, y = n.args
-    if y.op.name != "const" or x.type != n.type:
+    if not is_const(y) or x.type != n.type:
         return None
     size = abs(float(y.value))
     whole, half = divmod(size, 1.0)
@@ -189,7 +189,7 @@ def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
 
 def half_power(n: Node) -> Node:
     """x**1.5 = x*sqrt(x), and so on."""
-    if n.op.name != "pow" or n.args[1].op.name != "const" or n.args[0].type != n.type:
+    if n.op.name != "pow" or not is_const(n.args[1]) or n.args[0].type != n.type:
         return rebodied(n, roots_of_powers)
     whole, half = divmod(float(n.args[1].value), 1.0)
     if half != 0.5 or not 1 <= whole <= LARGEST_POWER:
@@ -217,7 +217,7 @@ def shaped(x: Node, like: Node) -> Node:
 def decided(n: Node) -> Node | None:
     """A selection by a constant, or between equals."""
     c, a, b = n.args
-    if c.op.name == "const":
+    if is_const(c):
         chosen = a if c.value else b
         fits = chosen.type.shape in ((), n.type.shape) and chosen.type.dtype == n.type.dtype
         return shaped(chosen, n) if fits else None
@@ -241,9 +241,9 @@ def flat_logic(n: Node) -> Node | None:
     parts: list[Node] = []
     for a in n.args:
         parts += a.args if a.op.name == n.op.name and len(a.args) <= FEW_TERMS else (a,)
-    if any(a.op.name == "const" and a.value is not neutral for a in parts):
+    if any(is_const(a) and a.value is not neutral for a in parts):
         return const(not neutral, "bool") if not n.type.shape else None
-    kept = list(dict.fromkeys(a for a in parts if a.op.name != "const"))
+    kept = list(dict.fromkeys(a for a in parts if not is_const(a)))
     if len(kept) == 1 and kept[0].type == n.type:
         return kept[0]
     return (
@@ -256,7 +256,7 @@ def flat_logic(n: Node) -> Node | None:
 def entry_of_assembled(n: Node) -> Node | None:
     """An entry of an array that was put together is what was put there, if nothing else overlaps it."""
     a, index = n.args[0], n.params[0]
-    if a.op.name != "assemble":
+    if not is_assemble(a):
         return None
     found = [v for v, place in zip(a.args, a.params[1], strict=True) if overlap(place, index)]
     return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
@@ -284,7 +284,7 @@ def is_before(p: Span, k: Span) -> bool:
 def reshaped_again(n: Node) -> Node | None:
     """A reshape of a reshape is one, and to its own shape none."""
     x = n.args[0]
-    while x.op.name == "reshape":
+    while is_reshape(x):
         x = x.args[0]
     if x.type == n.type:
         return x
@@ -310,10 +310,7 @@ def same_shape(n: Node) -> Node | None:
 
 def implied(n: Node) -> Node | None:
     """A broadcast inside an elementwise op that has its shape anyway."""
-    args = [
-        a.args[0] if a.op.name == "broadcast" and not a.args[0].type.shape and a.args[0].op.name == "const" else a
-        for a in n.args
-    ]
+    args = [a.args[0] if is_broadcast(a) and not a.args[0].type.shape and is_const(a.args[0]) else a for a in n.args]
     if args == list(n.args):
         return None
     lighter = apply(n.op.name, *args, params=n.params)
@@ -324,11 +321,11 @@ def spread_constants(n: Node) -> Node | None:
     """An elementwise op of repeated numbers is the repeated number that it gives."""
     if not n.type.shape:
         return None
-    numbers = [a.args[0] if a.op.name == "broadcast" else a for a in n.args]
-    if any(a.op.name != "const" for a in numbers):
+    numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
+    if any(not is_const(a) for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
-    return shaped(number, n) if number.op.name == "const" else None
+    return shaped(number, n) if is_const(number) else None
 
 
 GENERAL: tuple[Rule, ...] = (fold,)  # of every op
@@ -360,11 +357,11 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
     order = topological(roots)
     quotients: dict[Node, list[Node]] = {}
     for n in order:
-        if n.op.name == "div" and n.args[1].op.name not in ("const", "size"):
+        if n.op.name == "div" and not (is_const(n.args[1]) or n.args[1].op.by_shape):
             quotients.setdefault(n.args[1], []).append(n)
     shared = {n for d, found in quotients.items() for n in found if len(found) > 1 or n.type.shape != d.type.shape}
     new: dict[Node, Node] = {}  # what has changed
-    loops = any(n.op.name == "scan" for n in order)
+    loops = any(is_scan(n) for n in order)
     for n in order if shared or loops else ():
         result = rebodied(with_new(n, new), share_reciprocals)
         if n in shared and not is_const(n.args[0], 1.0):

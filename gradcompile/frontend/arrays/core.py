@@ -22,7 +22,7 @@ from gradcompile.analysis.evaluate import evaluate
 from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
 from gradcompile.ir.algebra import arange, astype, length_along, permute
-from gradcompile.ir.core import Node, const, leaf
+from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
 from gradcompile.ops.constant_index import table
 
@@ -417,9 +417,9 @@ def lift_all(*operands: Any) -> list[Node]:
 
 def single(n: Node) -> Node:
     """A node in float32; a leaf stays, as arrays of two dtypes are refused together."""
-    if n.op.name == "leaf":
+    if is_leaf(n):
         return n
-    return const(n.value, "float32") if n.op.name == "const" else astype(n, "float32")
+    return const(n.value, "float32") if is_const(n) else astype(n, "float32")
 
 
 def is_sequence(given: Any) -> bool:

@@ -14,6 +14,7 @@ from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, 
 from gradcompile.ir.algebra import arange, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum
+from gradcompile.ops.constant_index import is_table
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
 
@@ -110,7 +111,7 @@ def static(k: Entry, dim: Dim) -> Dim | Span | None:
 def check_constant(axes: Sequence[Entry], shape: Shape) -> None:
     """Raise ExpressionError if an index of numbers is outside its axis."""
     for k, dim in zip(axes, shape, strict=True):
-        if isinstance(k, Node) and k.op.name == "table" and isinstance(dim, int):
+        if isinstance(k, Node) and is_table(k) and isinstance(dim, int):
             values = k.params[0].array()
             if values.size and not -dim <= values.min() <= values.max() < dim:
                 raise ExpressionError(f"an index from {values.min():g} to {values.max():g} is outside an axis of {dim}")

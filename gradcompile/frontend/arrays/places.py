@@ -13,8 +13,10 @@ import numpy as np
 from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise
 from gradcompile.ir.algebra import astype, length_along
-from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.core import Node, apply, const, is_const, is_leaf
 from gradcompile.ir.types import Dim
+from gradcompile.ops.constant_index import is_table
+from gradcompile.ops.shape import is_iota, is_item
 
 
 def picked(n: Node, indices: Sequence[Node], first: int, known: Container[Node] = ()) -> Node:
@@ -51,11 +53,11 @@ def within(index: Node, n: Node, axis: int) -> Node:
 def is_inside(index: Node, length: Dim, known: Container[Node] = ()) -> bool:
     """Whether the places are inside an axis of that length, or will be checked before they are used."""
     source, is_part = base(index)
-    if source in known or (source.op.name in ("table", "const", "iota") and not has_named_part(index)):
+    if source in known or ((is_table(source) or is_const(source) or is_iota(source)) and not has_named_part(index)):
         return True
-    if source.op.name == "leaf":  # of a loop's body: entries of an input, if nothing more is taken of them
+    if is_leaf(source):  # of a loop's body: entries of an input, if nothing more is taken of them
         return source.params[1] != "carry" and not (source.params[1] == "body" and is_part)
-    if source.op.name in ("argsort", "argmax"):
+    if source.op.gives_places:
         return source.args[0].type.shape[source.params[0]] == length
     return source.op.name == "mod" and is_at_most(source.args[1], length)
 
@@ -64,16 +66,16 @@ def is_at_most(divisor: Node, length: Dim) -> bool:
     """Whether remainders by a number are places of an axis: it is its length, or a positive number below that."""
     while divisor.op.is_view or divisor.op.entrywise:
         divisor = divisor.args[0]
-    if divisor.op.name == "const":
+    if is_const(divisor):
         return isinstance(length, int) and 0 < divisor.value <= length
-    return divisor.op.name == "size" and divisor.args[0].type.shape[divisor.params[0]] == length
+    return divisor.op.by_shape and divisor.args[0].type.shape[divisor.params[0]] == length
 
 
 def has_named_part(n: Node) -> bool:
     """Whether a view leaves entries out, and it is not known before the call which."""
     found = n
     while found.op.is_view:
-        if found.op.name == "item" and any(isinstance(d, str) for d in (*found.type.shape, *found.args[0].type.shape)):
+        if is_item(found) and any(isinstance(d, str) for d in (*found.type.shape, *found.args[0].type.shape)):
             return True
         found = found.args[0]
     return False

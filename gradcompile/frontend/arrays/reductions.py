@@ -33,7 +33,7 @@ from gradcompile.frontend.arrays.ufuncs import (
     truth,
 )
 from gradcompile.ir.algebra import broadcast_to, length_along, reshape_to
-from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
@@ -197,7 +197,7 @@ def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array
 def size(a: Any, axis: int | None = None) -> Any:
     """The number of entries, as a number if it is known."""
     found = count(lift(a), axis)
-    return int(found.value) if found.op.name == "const" else Array(found)
+    return int(found.value) if is_const(found) else Array(found)
 
 
 @function(np.cumsum, method="cumsum")

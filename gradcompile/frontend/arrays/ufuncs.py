@@ -10,7 +10,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
 from gradcompile.ir import algebra
 from gradcompile.ir.algebra import expand
-from gradcompile.ir.core import OPS, Node, apply, const, node
+from gradcompile.ir.core import OPS, Node, apply, const, is_const, node
 from gradcompile.ir.types import broadcast, promote
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +27,7 @@ def cast(n: Node, dtype: str) -> Node:
     """
     if n.type.dtype == dtype:
         return n
-    if n.op.name == "const":
+    if is_const(n):
         return const(bool(n.value) if dtype == "bool" else int(n.value) if dtype == "int64" else n.value, dtype)
     return algebra.unequal(n, const(0.0)) if dtype == "bool" else algebra.astype(n, dtype)
 
@@ -211,7 +211,7 @@ def power(x: Node, y: Node) -> Node:
     """x**y; whole if both are, as in NumPy."""
     if x.type.dtype.startswith("float") or y.type.dtype.startswith("float"):
         return elementwise("pow", x, y)
-    if y.op.name != "const":
+    if not is_const(y):
         return cast(elementwise("rint", elementwise("pow", x, y)), "int64")
     k = int(y.value)
     if k < 0:

@@ -38,14 +38,14 @@ from gradcompile.ir.algebra import (
     select,
     times,
 )
-from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.core import Node, apply, const, is_leaf, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, dims_told, parsed
 from gradcompile.ops.constant_index import table
 from gradcompile.ops.labels import NAMED, Labelled
 from gradcompile.ops.labels import turned as upright
 from gradcompile.ops.linalg import flipped, on_diagonal, positions
-from gradcompile.ops.shape import Span
+from gradcompile.ops.shape import Span, is_broadcast, is_transpose
 from gradcompile.signature.arguments import Argument
 from gradcompile.signature.names import text
 
@@ -100,7 +100,7 @@ def entries_of(n: Node, matrix: Node) -> Node:
 def is_turned(n: Node) -> bool:
     """Whether this is the transpose of a matrix."""
     k = len(n.type.shape)
-    return n.op.name == "transpose" and n.params[0] == (*range(k - 2), k - 1, k - 2)
+    return is_transpose(n) and n.params[0] == (*range(k - 2), k - 1, k - 2)
 
 
 def turned(n: Node) -> Node:
@@ -112,7 +112,7 @@ def turned(n: Node) -> Node:
 
 def is_uniform(n: Node) -> bool:
     """Whether all entries of a matrix are one number."""
-    return n.op.name == "broadcast" and n.args[0].type.shape == n.type.shape[:-2]
+    return is_broadcast(n) and n.args[0].type.shape == n.type.shape[:-2]
 
 
 def uniform(n: Node, shape: Shape) -> Node:
@@ -138,8 +138,8 @@ def each_entry(build: Callable[..., Node], *matrices: Node) -> Node:
 def rank(n: Node) -> tuple[bool, str, bool]:
     """Leaves by their names before other matrices by their ops, those that are transposed after those that aren't."""
     base = n.args[0] if is_turned(n) else n
-    is_leaf = base.op.name == "leaf"
-    return not is_leaf, base.params[0] if is_leaf else base.op.name, is_turned(n)
+    is_named = is_leaf(base)
+    return not is_named, base.params[0] if is_named else base.op.name, is_turned(n)
 
 
 # Products

@@ -23,8 +23,11 @@ from gradcompile.ir.types import Dim, Shape, dim_product, dim_value, parsed
 from gradcompile.lower.blocks.bodies import Block, Body
 from gradcompile.lower.blocks.pointwise import REDUCED, Along, along, reduced
 from gradcompile.lower.blocks.states import SUMMED, State, ordered, parts_of
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.labels import NAMED
-from gradcompile.ops.scan import Loop
+from gradcompile.ops.reduction import is_amax
+from gradcompile.ops.scan import Loop, is_scanned
+from gradcompile.ops.shape import is_broadcast, is_iota
 
 LARGEST = 1 << 18  # entries of intermediates that may as well be whole
 SHARE = 3  # an axis of known length pays if a part of the work, one in so many, gets into blocks
@@ -90,10 +93,10 @@ class Cutting:
 
     def along(self, n: Node, axis: int) -> Along | None:
         """How a node is computed for a block of samples along an axis; None unless that is possible."""
-        if n.op.name == "scanned":
+        if is_scanned(n):
             return self.scanned(n, axis)
         dim = self.part(n.type.shape[axis])
-        parts = None if dim is None or (n.op.name == "iota" and dim != self.block) else along(n, axis, dim)
+        parts = None if dim is None or (is_iota(n) and dim != self.block) else along(n, axis, dim)
         if parts is None:
             return None
         pairs = zip(n.args, parts.args, strict=True)
@@ -109,7 +112,7 @@ class Cutting:
 
     def reductions(self, n: Node) -> list[Along]:
         """How a node is computed from parts along axes of samples that it takes away."""
-        if n.op.name == "scanned":
+        if is_scanned(n):
             found = self.scanned(n, SUMMED)
             return [] if found is None else [found]
         return reduced(n, self.carries)
@@ -122,7 +125,7 @@ class Cutting:
             self.choice[n] = best
         if own:
             self.favoured[n] = own[0] if best is None or best.axis is None else best.axis
-            given = self.weight.get(n.args[0], 0) if n.op.name == "broadcast" else len(own)
+            given = self.weight.get(n.args[0], 0) if is_broadcast(n) else len(own)
             self.weight[n] = given
         if n.args:
             self.note(n, bool(own), best is None or best.axis is None)
@@ -174,7 +177,7 @@ class Cutting:
         elif self.passed(s):
             found = self.in_block(n)
         else:
-            found = [] if n.op.name == "size" else [State(a, None) for a in n.args]
+            found = [] if n.op.by_shape else [State(a, None) for a in n.args]
         self.needs[s] = found
         return found
 
@@ -198,7 +201,7 @@ class Cutting:
         """
         count = len(self.axes(s.node))
         heavy = s.node.op.name in REDUCED and any(len(self.axes(a)) > count for a in s.node.args)
-        dear = s.node.op.name in ("dot", "scanned") and (self.level[s] > 0 or self.shrinks(s.node))
+        dear = (is_dot(s.node) or is_scanned(s.node)) and (self.level[s] > 0 or self.shrinks(s.node))
         return (heavy or dear or s.node in self.compared) and s.axis == self.favoured[s.node]
 
     def told_by_largest(self, n: Node) -> Node | None:
@@ -206,7 +209,7 @@ class Cutting:
         for x, y in permutations(n.args):
             while y.op.is_view:
                 (y,) = y.args
-            if y.op.name == "amax" and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
+            if is_amax(y) and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
                 return x
         return None
 
@@ -288,7 +291,7 @@ def as_large(x: Node, y: Node) -> bool:
 
 def scales(n: Node) -> bool:
     """Whether a node is a contraction that only multiplies one operand by entries of the other."""
-    return n.op.name == "dot" and set(n.params[2]) in (set(n.params[0]), set(n.params[1])) and not reduces(n)
+    return is_dot(n) and set(n.params[2]) in (set(n.params[0]), set(n.params[1])) and not reduces(n)
 
 
 def reduces(n: Node) -> bool:
@@ -298,7 +301,7 @@ def reduces(n: Node) -> bool:
 
 def work(n: Node) -> int:
     """About how many operations a node takes."""
-    if n.op.name == "dot":
+    if is_dot(n):
         (la, lb, _), (a, b) = n.params, n.args
         return 2 * entries(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
     if n.op.is_loop:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from gradcompile.ir.algebra import arange, broadcast_to
 from gradcompile.ir.core import Node, Params
 from gradcompile.ir.types import Dim, Shape, dim_product
-from gradcompile.ops.shape import Index, Span, places
+from gradcompile.ops.shape import Index, Span, is_broadcast, is_iota, places
 
 T = TypeVar("T")
 
@@ -201,10 +201,10 @@ def labelled(n: Node, label: int) -> tuple[int | None, ...]:
 
 def counts_along(index: Node, axis: int) -> bool:
     """Whether an array of places counts 0, 1, 2, ... along one of its axes: each sample looks at itself."""
-    if index.op.name == "broadcast":
+    if is_broadcast(index):
         at = places(index.params, len(index.args[0].type.shape))
-        return at == (axis,) and index.args[0].op.name == "iota"
-    return index.op.name == "iota"
+        return at == (axis,) and is_iota(index.args[0])
+    return is_iota(index)
 
 
 def counting(shape: Shape, axis: int, dim: Dim) -> Node:

@@ -24,8 +24,10 @@ from gradcompile.ir.graph import rebuild
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.lower.memory.entries import from_end
 from gradcompile.ops.contract import spread
-from gradcompile.ops.scan import packed, parts, rebodied, results_of, typed
-from gradcompile.ops.shape import Index, places
+from gradcompile.ops.gather import is_scatter_add
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.scan import is_scan, is_scanned, packed, parts, rebodied, results_of, typed
+from gradcompile.ops.shape import Index, is_assemble, is_broadcast, is_iota, is_reshape, places
 
 CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
 FEW = 4  # entries up to which a sum has no loop
@@ -34,15 +36,15 @@ SMALL = 32  # products up to which a contraction is a loop where others would be
 
 def prepared(roots: Sequence[Node]) -> list[Node]:
     """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
-    roots = rebuild(roots, lambda n: gathered_again(n) if n.op.name == "sum" else n)
+    roots = rebuild(roots, lambda n: gathered_again(n) if is_sum(n) else n)
     roots = rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
-    return rebuild(roots, lambda n: packed(results_of(n), n) if n.op.name == "scan" else n)
+    return rebuild(roots, lambda n: packed(results_of(n), n) if is_scan(n) else n)
 
 
 def gathered_again(n: Node) -> Node:
     """The sum of scattered entries over the axis they were scattered along is the entries."""
     x = n.args[0]
-    if x.op.name != "scatter_add":
+    if not is_scatter_add(x):
         return n
     (axis, lengths), (g, *index) = x.params, x.args
     k = picked(index, lengths)
@@ -54,9 +56,9 @@ def gathered_again(n: Node) -> Node:
 
 def along(index: Node) -> int | None:
     """The axis along which an index array is 0, 1, 2, ...; None if it is something else."""
-    if index.op.name == "iota":
+    if is_iota(index):
         return 0
-    if index.op.name == "broadcast" and index.args[0].op.name == "iota":
+    if is_broadcast(index) and is_iota(index.args[0]):
         return places(index.params, 1)[0]
     return None
 
@@ -119,7 +121,7 @@ def scattered(n: Node) -> Node:
 
 def short(n: Node) -> Node:
     """A sum of a few entries as such, made where it is read, without memory or a loop; any other node as it is."""
-    if n.op.name != "sum":
+    if not is_sum(n):
         return n
     (axes,), (x,) = n.params, n.args
     lengths = [d for k in axes if isinstance(d := x.type.shape[k], int)]
@@ -213,7 +215,7 @@ def order(n: Node) -> Node:
 
 def added(n: Node) -> Node:
     """A sum of arrays that are each zero but for a part, as one array of all parts."""
-    parts = [a for a in n.args if a.op.name == "assemble" and a.type.shape == n.type.shape]
+    parts = [a for a in n.args if is_assemble(a) and a.type.shape == n.type.shape]
     if len(parts) < 2:
         return n
     values = [v for a in parts for v in a.args]
@@ -231,7 +233,7 @@ def inside(n: Node) -> Node:
 def result(n: Node) -> Node:
     """A part of a scan's vector as the result that it is."""
     (x,) = n.args
-    found = parts(x.params[0]) if x.op.name == "scan" else []
+    found = parts(x.params[0]) if is_scan(x) else []
     same = [k for k, part in enumerate(found) if n.params[0] == (part.span,)]
     return typed(results_of(x)[same[0]], n.type) if same else n
 
@@ -244,7 +246,7 @@ def reshaped(n: Node) -> Node:
     if 0 in n.type.shape:
         return broadcast_to(const(0, n.type.dtype), n.type.shape)
     (x,) = n.args
-    return typed(x.args[0], n.type) if x.op.name == "reshape" and x.args[0].op.name == "scanned" else n
+    return typed(x.args[0], n.type) if is_reshape(x) and is_scanned(x.args[0]) else n
 
 
 RULES = {"add": added, "argsort": order, "dot": contraction, "gather": gathered, "item": result, "reshape": reshaped,

@@ -6,9 +6,12 @@ from itertools import accumulate
 
 import numpy as np
 
+from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
 from gradcompile.lower.program import Naming
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.scan import is_scanned
 
 LOOPS = "ijklpqrsuv"
 
@@ -61,12 +64,12 @@ class ArrayNaming(Naming):
         """What the value is called by what computes it: the function that its formula calls, or the op."""
         origin = self.origin.get(n, n)
         texts = [self.spoken(a) for a in n.args]
-        if n.op.name == "scanned":
+        if is_scanned(n):
             loop, k = n.params
             return "last" if k < len(loop.finals) else "stacked" if k < len(loop.finals) + len(loop.ys) else "summed"
-        if n.op.name == "dot" and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
+        if is_dot(n) and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
             return "_".join(texts)
-        if n.op.name == "select" and n.type.dtype == "int64":
+        if is_select(n) and n.type.dtype == "int64":
             return "place"
         called = caller(self.program.comments.get(origin, ""))
         if n.op.ends_functions and called not in ("", "where", "mean"):

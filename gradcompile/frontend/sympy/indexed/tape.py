@@ -30,7 +30,7 @@ from gradcompile.frontend.sympy.indexed.values import (
 from gradcompile.frontend.sympy.polynomials import Family, family
 from gradcompile.frontend.sympy.scalars import POLYNOMIALS, Context, between, negated, reciprocal
 from gradcompile.ir.algebra import expand, length_along, select
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, dim_product, dim_sum, dims_told
 from gradcompile.signature.names import is_small, text
@@ -349,7 +349,7 @@ def is_condition(expr: Any) -> bool:
 
 def sizes(context: Context) -> dict[str, Node]:
     """A node for the length of each name, from the arrays; those of floats first, which have it in their dtype."""
-    leaves = [n for n in topological(list(context.atoms.values())) if n.op.name == "leaf"]
+    leaves = [n for n in topological(list(context.atoms.values())) if is_leaf(n)]
     leaves.sort(key=lambda n: not n.type.dtype.startswith("float"))
     axes = [(n, k, dim) for n in leaves for k, dim in enumerate(n.type.shape)]
     scene = Scene(context.dtype, context.atoms, None, {})
