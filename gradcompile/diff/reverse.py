@@ -23,7 +23,7 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, broadcast_to, expand, less, sum_over, unequal, zeros
+from gradcompile.ir.algebra import astype, broadcast_to, expand, less, sum_over, unequal, zeros_like
 from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
@@ -41,7 +41,7 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
     'mul'
     """
     found = adjoints(output, wrt, cotangent)
-    return [found.get(n) or zeros(n.type) for n in wrt]
+    return [found.get(n) or zeros_like(n) for n in wrt]
 
 
 def adjoints(
@@ -254,7 +254,7 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
     Each result has the type of its output.
     """
     known = pushed(outputs, dict(zip(primals, tangents, strict=True)))
-    return [expand(known[o], o.type.shape) if o in known else zeros(o.type) for o in outputs]
+    return [expand(known[o], o.type.shape) if o in known else zeros_like(o) for o in outputs]
 
 
 def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:

@@ -16,7 +16,7 @@ from gradcompile.analysis.cost import entries
 from gradcompile.analysis.evaluate import Dims, exact_values, np_values
 from gradcompile.diff.masks import Care, is_masked, is_stored, masked, ones_where, positive, total
 from gradcompile.diff.reverse import pulled, pushed
-from gradcompile.ir.algebra import broadcast_to, expand, is_add, part_at, sum_over, zeros
+from gradcompile.ir.algebra import broadcast_to, expand, is_add, part_at, sum_over, zeros_like
 from gradcompile.ir.core import Node, Op, const, is_leaf, register
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, dim_value
@@ -259,7 +259,7 @@ def transposed_step(
     told = {k: c.reach for k, c in carried.items() if c.reach is not None}
     slices = [s for s in loop.slices if s in received]
     constants = [c for c in loop.constants if c in received]
-    own = [received.get(loop.carries[k]) or zeros(c.value.type) for k, c in carried.items()]
+    own = [received.get(loop.carries[k]) or zeros_like(c.value) for k, c in carried.items()]
     rows, outer = arrived
     back = Loop(
         (*(c.value for c in carried.values()), *told.values()),
@@ -271,7 +271,7 @@ def transposed_step(
         loop.length,
         not loop.reverse,
     )
-    inits = [finals[k] or zeros(c.value.type) for k, c in carried.items()]
+    inits = [finals[k] or zeros_like(c.value) for k, c in carried.items()]
     inits += [reach_of(finals[k], c) for k, c in told.items()]
     if not back.roots:
         return (None,) * len(step.args)
@@ -291,7 +291,7 @@ def transposed_step(
 def reach_of(adjoint: Node | None, like: Node) -> Node:
     """1 where an adjoint reaches something, 0 behind a branch."""
     if adjoint is None:
-        return zeros(like.type)
+        return zeros_like(like)
     one = const(1.0, like.type.dtype)
     return expand(ones_where(adjoint.args[0], like.type.dtype) if is_masked(adjoint) else one, like.type.shape)
 
@@ -367,13 +367,13 @@ def pushed_step(
         tuple(moved[c] for c, _ in pairs),
         tuple(moved[s] for s in slices),
         (),
-        tuple(expand(known[f], f.type.shape) if f in known else zeros(f.type) for _, f in pairs),
+        tuple(expand(known[f], f.type.shape) if f in known else zeros_like(f) for _, f in pairs),
         tuple(y for y in ys if y is not None),
         tuple(q for q in totals if q is not None),
         loop.length,
         loop.reverse,
     )
-    inits = [given[c] or zeros(c.type) for c, _ in pairs]
+    inits = [given[c] or zeros_like(c) for c, _ in pairs]
     outer = {moved[c]: t for c in loop.constants if (t := given[c]) is not None}
     xs = [t for s in slices if (t := given[s]) is not None]
     results = iter(unpacked(derived(step, onward, inits, xs, outer)) if onward.roots else ())

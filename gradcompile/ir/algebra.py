@@ -31,6 +31,7 @@ __all__ = [
     "times",
     "unequal",
     "zeros",
+    "zeros_like",
 ]
 
 
@@ -124,6 +125,11 @@ def zeros(type: ArrayType) -> Node:
     """Zeros of a type."""
     zero = const(0.0, type.dtype)
     return broadcast_to(zero, type.shape) if type.shape else zero
+
+
+def zeros_like(n: Node) -> Node:
+    """Zeros of a node's type."""
+    return zeros(n.type)
 
 
 def sum_over(x: Node, axes: tuple[int, ...]) -> Node:

@@ -46,7 +46,8 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     arrays = program.arrays
     dims = dims_of(program) if arrays else ()
     own = OF_ARRAYS if arrays else OF_ROWS
-    fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
+    filled = [o.name for o in program.outputs]
+    fresh = Namer([*RESERVED, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     made = (lower_arrays if arrays else lower)(program, Naming(program, fresh))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import part_at, zeros
+from gradcompile.ir.algebra import part_at, zeros_like
 from gradcompile.ir.core import OPS, Op, Params, apply, node, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.shape import Tangents, again
@@ -164,7 +164,7 @@ def pack_vjp(g: "Node", n: "Node") -> Tangents:
 
 def pack_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangents in one vector."""
-    return apply("pack", *(zeros(a.type) if t is None else t for a, t in zip(n.args, tangents, strict=True)))
+    return apply("pack", *(zeros_like(a) if t is None else t for a, t in zip(n.args, tangents, strict=True)))
 
 
 def vector_length(type: ArrayType, what: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import add, astype, broadcast_to, permute, sum_over, zeros
+from gradcompile.ir.algebra import add, astype, broadcast_to, permute, sum_over, zeros_like
 from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops import least
@@ -76,7 +76,7 @@ def dot_jvp(n: "Node", tangents: Tangents) -> "Node":
     (a, b), (la, lb, result) = n.args, n.params
     pairs = ((tangents[0], b), (a, tangents[1]))
     found = [contract(x, la, y, lb, result) for x, y in pairs if x is not None and y is not None]
-    return found[0] if len(found) == 1 else add(*found) if found else zeros(n.type)
+    return found[0] if len(found) == 1 else add(*found) if found else zeros_like(n)
 
 
 def dot_reach(g: "Node", n: "Node") -> Tangents:

@@ -25,7 +25,7 @@ from gradcompile.ir.algebra import (
     select,
     sum_over,
     unequal,
-    zeros,
+    zeros_like,
 )
 from gradcompile.ir.core import Op, Params, apply, const, is_const, register
 from gradcompile.ir.types import ArrayType, Shape, promote
@@ -271,7 +271,7 @@ def inverse_times(a: "Node", g: "Node") -> "Node":
 
 def given(n: "Node", tangents: Tangents) -> "Node":
     """The tangent of the one argument."""
-    return tangents[0] or zeros(n.args[0].type)
+    return tangents[0] or zeros_like(n.args[0])
 
 
 def over_matrix(x: "Node", shape: Shape) -> "Node":

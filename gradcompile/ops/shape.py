@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros
+from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros_like
 from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 from gradcompile.ops import least
@@ -97,7 +97,7 @@ def item_vjp(g: "Node", n: "Node") -> Tangents:
 def again(n: "Node", tangents: Tangents) -> "Node":
     """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
-    return zeros(n.type) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
+    return zeros_like(n) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
 
 
 def assemble_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -129,7 +129,7 @@ def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangents in the places of the values."""
     pairs = [(t, index) for t, index in zip(tangents, n.params[1], strict=True) if t is not None]
     if not pairs:
-        return zeros(n.type)
+        return zeros_like(n)
     return apply("assemble", *(t for t, _ in pairs), params=(n.params[0], tuple(index for _, index in pairs)))
 
 
@@ -219,7 +219,7 @@ def cast_vjp(g: "Node", n: "Node") -> Tangents:
 def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangent in the node's dtype, zeros if there is none."""
     floats = n.type.dtype.startswith("float") and n.args[0].type.dtype.startswith("float")
-    return again(n, tangents) if floats else zeros(n.type)
+    return again(n, tangents) if floats else zeros_like(n)
 
 
 def unbound(*args: Any) -> Any:

@@ -43,15 +43,15 @@ class Argument:
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss that was read: a scalar node (or one value a sample, or an array) and the arguments it stands on.
+    """What was read: values (a scalar, one value a sample, or an array each) and the arguments they stand on.
 
-    primal: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
+    primals: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
     sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded
     text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.  arrays: written with symbolic arrays,
     which have no symbols, rather than in SymPy.
     """
 
-    primal: Node
+    primals: tuple[Node, ...]
     params: tuple[Argument, ...]
     inputs: tuple[Argument, ...]
     bare: bool
@@ -61,9 +61,14 @@ class Problem:
     arrays: bool = False
 
     @property
+    def primal(self) -> Node:
+        """The value, or the first of several."""
+        return self.primals[0]
+
+    @property
     def dtype(self) -> str:
         """The floating-point type that is computed in: that of all arguments that have one."""
-        kinds = [a.leaf.type.dtype for a in (*self.params, *self.inputs)] + [self.primal.type.dtype]
+        kinds = [a.leaf.type.dtype for a in (*self.params, *self.inputs)] + [n.type.dtype for n in self.primals]
         return next((k for k in kinds if k.startswith("float")), "float64")
 
     @property
