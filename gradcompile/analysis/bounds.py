@@ -8,9 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradcompile.ir.core import Node, Params
+from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
+from gradcompile.ir.core import Node, Params, is_const
 from gradcompile.ir.types import Dim
+from gradcompile.ops.constant_index import is_table
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.least import NONE
+from gradcompile.ops.reduction import is_sum
 
 SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
 
@@ -48,15 +52,15 @@ def of_place(n: Node) -> float:
 
 def bound(n: Node, least: Sequence[float]) -> float:
     """The bound of a node from those of its arguments."""
-    if n.op.name == "const":
+    if is_const(n):
         return float(n.value) if n.value == n.value else NONE
-    if n.op.name == "table":
+    if is_table(n):
         return of_numbers(n.params[0].array())
-    if n.op.name == "size":
+    if n.op.by_shape:
         return of_length(n.args[0].type.shape[n.params[0]])
     if is_square(n):
-        return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
-    if n.op.name == "add" and is_variance(n):
+        return max(0.0, least[0]) ** 2 if is_mul(n) else 0.0
+    if is_add(n) and is_variance(n):
         return 0.0
     return NONE if n.op.least is None else n.op.least(least, n.params)
 
@@ -73,9 +77,9 @@ def of_numbers(numbers: np.ndarray) -> float:
 
 def is_square(n: Node) -> bool:
     """Whether a node is x*x, or a sum of such products."""
-    if n.op.name not in ("mul", "dot") or n.args[0] is not n.args[1]:
+    if not (is_mul(n) or is_dot(n)) or n.args[0] is not n.args[1]:
         return False
-    return n.op.name == "mul" or n.params[0] == n.params[1]
+    return is_mul(n) or n.params[0] == n.params[1]
 
 
 def is_variance(n: Node) -> bool:
@@ -89,25 +93,25 @@ def is_variance(n: Node) -> bool:
     >>> is_variance(apply("add", of_squares, apply("neg", apply("mul", mean, mean))))
     True
     """
-    if len(n.args) != 2 or n.args[1].op.name != "neg" or not is_square(n.args[1].args[0]):
+    if len(n.args) != 2 or not is_neg(n.args[1]) or not is_square(n.args[1].args[0]):
         return False
     first, mean = n.args[0], n.args[1].args[0].args[0]
-    if first.op.name != "div" or mean.op.name != "div" or first.args[1] is not mean.args[1]:
+    if not is_div(first) or not is_div(mean) or first.args[1] is not mean.args[1]:
         return False
     (squares, count), total = first.args, mean.args[0]
-    if total.op.name != "sum" or not is_sum_of_squares(squares, total.args[0], total.params):
+    if not is_sum(total) or not is_sum_of_squares(squares, total.args[0], total.params):
         return False
     dims = [total.args[0].type.shape[k] for k in total.params[0]]
-    if count.op.name == "const" and all(isinstance(d, int) for d in dims):
+    if is_const(count) and all(isinstance(d, int) for d in dims):
         return bool(count.value >= math.prod(int(d) for d in dims))
-    return count.op.name == "size" and dims == [count.args[0].type.shape[count.params[0]]]
+    return count.op.by_shape and dims == [count.args[0].type.shape[count.params[0]]]
 
 
 def is_sum_of_squares(n: Node, x: Node, over: Params) -> bool:
     """Whether a node is the sum of the squares of x over the same axes."""
-    if n.op.name == "dot":
+    if is_dot(n):
         return is_square(n) and n.args[0] is x and not n.params[2] and len(over[0]) == len(x.type.shape)
-    return n.op.name == "sum" and n.params == over and is_square(n.args[0]) and n.args[0].args[0] is x
+    return is_sum(n) and n.params == over and is_square(n.args[0]) and n.args[0].args[0] is x
 
 
 def of_length(dim: Dim) -> float:

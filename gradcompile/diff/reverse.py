@@ -23,11 +23,12 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, broadcast_to, expand, less, sum_over, unequal, zeros_like
+from gradcompile.ir.algebra import astype, broadcast_to, expand, is_div, less, sum_over, unequal, zeros_like
 from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.contract import spread
+from gradcompile.ops.contract import is_dot, spread
+from gradcompile.ops.shape import is_item
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -78,7 +79,7 @@ def pulled(
             if 0 in n.type.shape:  # no entries, so nothing is sent: not even 0 times an infinite slope
                 continue
             parts = contributions(n, adjoint, care, slopes)
-            if n.op.name == "div" and n.args[1] in bases:
+            if is_div(n) and n.args[1] in bases:
                 sent = [(n.args[0], parts[0]), *slopes.to_bases(n, adjoint, bases[n.args[1]])]
             else:
                 sent = list(zip(n.args, parts, strict=True))
@@ -93,10 +94,10 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
     if n.op.careful is not None:
         careful = n.op.careful
         return transposed(lambda g, loop: careful(g, loop, care), adjoint, n, care)
-    if n.op.name == "dot" and slopes.steep(n):
+    if is_dot(n) and slopes.steep(n):
         return contracted_steep(adjoint, n, slopes)
     if n.op.vjp is not None:
-        rule = contracted if n.op.name == "dot" else picked if n.op.picks_entries else transposed
+        rule = contracted if is_dot(n) else picked if n.op.picks_entries else transposed
         return rule(n.op.vjp, adjoint, n, care)
     if n.op.partials is not None:
         partials = n.op.partials(n)
@@ -129,7 +130,7 @@ def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node |
         parts = rule(expand(adjoint.args[1], shape), n)
     elif n.op.transpose_copies:
         parts, taken = rule(expand(adjoint.args[1], shape), n), copied(rule, expand(condition, shape), n)
-    elif n.op.name == "item" and (rows := of_rows(condition, n)) is not None:
+    elif is_item(n) and (rows := of_rows(condition, n)) is not None:
         parts, taken = picked_where(rule, expand(adjoint.args[1], shape), rows, n), [None]
     else:
         parts, taken = rule(adjoint, n), reached(n.op.reach or rule, adjoint, n)

@@ -13,14 +13,26 @@ from typing import NamedTuple
 
 from gradcompile.diff.batch import batched, fitting
 from gradcompile.diff.scan import COSTLY, Step, step_of
-from gradcompile.ir.algebra import add, broadcast_to, permute
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import add, broadcast_to, is_add, permute
+from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
 from gradcompile.ir.types import ArrayType
-from gradcompile.ops.contract import contract
+from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.labels import Labelled, turned
-from gradcompile.ops.scan import Loop, Nodes, closed, fresh, frontier, going_on, packed, parts, rebodied, unpacked
-from gradcompile.ops.shape import places
+from gradcompile.ops.scan import (
+    Loop,
+    Nodes,
+    closed,
+    fresh,
+    frontier,
+    going_on,
+    is_scan,
+    packed,
+    parts,
+    rebodied,
+    unpacked,
+)
+from gradcompile.ops.shape import is_broadcast, is_item, places
 from gradcompile.passes.simplify import simplify
 
 FEW = 4  # operations, one in another, that are computed in the step
@@ -32,7 +44,7 @@ def untangle(roots: Sequence[Node]) -> list[Node]:
 
     This changes the order in which products are added, and so the rounding, as `contracted` does.
     """
-    if all(n.op.name != "scan" for n in topological(roots)):
+    if all(not is_scan(n) for n in topological(roots)):
         return list(roots)
     single = simplify(joined(simplify(roots)))
     return pruned(simplify(rebuild(single, moved_out)))
@@ -53,7 +65,7 @@ def twins(roots: Sequence[Node]) -> tuple[Step, Step] | None:
     """Two loops that make the same steps, neither of which needs the other's results."""
     groups: dict[object, list[Node]] = {}
     for n in topological(roots):
-        if n.op.name == "scan":
+        if is_scan(n):
             loop: Loop = n.params[0]
             groups.setdefault((loop.arguments(n.args)[0], loop.length, loop.reverse), []).append(n)
     for group in groups.values():
@@ -107,9 +119,9 @@ def fixed(step: Step) -> dict[Node, Node]:
 
 def moved_out(n: Node) -> Node:
     """A scan with what needs no loop before and after it; one around other loops only has those looked at."""
-    if n.op.name != "scan":
+    if not is_scan(n):
         return n
-    if any(m.op.name == "scan" for m in topological(n.params[0].roots)):
+    if any(is_scan(m) for m in topological(n.params[0].roots)):
         return rebodied(n, untangle)
     return after(before(inlined(n)))
 
@@ -151,7 +163,7 @@ def entry_of(x: Node, found: Entry, depth: int) -> Node:
     Numbers are better computed as a vector, before the loop.
     """
     rest = x.type.shape[1:]
-    if x.op.name == "broadcast" and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
+    if is_broadcast(x) and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
         constant = held(x.args[0], x.args[0].type, found.constants)
         return broadcast_to(constant, rest, tuple(k - 1 for k in at)) if rest else constant
     if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
@@ -168,7 +180,7 @@ def is_walked_like(x: Node, a: Node) -> bool:
 
 def held(x: Node, type: ArrayType, table: dict[Node, Node]) -> Node:
     """The leaf that stands for a node, or for its entry; a number stands for itself."""
-    if x.op.name == "const":
+    if is_const(x):
         return x
     for leaf, node in table.items():
         if node is x:
@@ -254,13 +266,13 @@ def begins(y: Node, body: Body) -> Nodes | None:
 
 def terms(q: Node) -> list[Node]:
     """The terms of a sum."""
-    nested = q.op.name == "add" and all(a.type == q.type for a in q.args)
+    nested = is_add(q) and all(a.type == q.type for a in q.args)
     return [t for a in q.args for t in terms(a)] if nested else [q]
 
 
 def moving_products(q: Node, body: Body) -> list[Node]:
     """The terms of what is added up that are contractions of two values of the step."""
-    return [t for t in terms(q) if (m := core(t)).op.name == "dot" and body.moving.issuperset(m.args)]
+    return [t for t in terms(q) if is_dot(m := core(t)) and body.moving.issuperset(m.args)]
 
 
 def core(t: Node) -> Node:
@@ -305,14 +317,14 @@ def pruned(roots: Sequence[Node]) -> list[Node]:
     order = topological(roots)
     kept: dict[Node, set[int]] = {}  # scan -> the places of its results that are used
     live = set(roots)
-    whole = {r for r in roots if r.op.name == "scan"}  # scans of which everything is used
+    whole = {r for r in roots if is_scan(r)}  # scans of which everything is used
     for n in reversed(order):
-        if n in live and n.op.name == "scan":
+        if n in live and is_scan(n):
             kept[n] = going_on(n.params[0], range(len(n.params[0].roots)) if n in whole else kept[n])
             live.update(arguments_of(n, kept[n]))
         elif n in live:
             live.update(n.args)
-            whole.update(a for a in n.args if a.op.name == "scan" and not note(n, a, kept))
+            whole.update(a for a in n.args if is_scan(a) and not note(n, a, kept))
     new: dict[Node, Node] = {}  # what has changed
     for n in order:
         if n in live:
@@ -325,7 +337,7 @@ def pruned(roots: Sequence[Node]) -> list[Node]:
 
 def note(reader: Node, n: Node, kept: dict[Node, set[int]]) -> bool:
     """Note which result of a scan is read; False if that can't be said."""
-    found = {k for k, p in enumerate(parts(n.params[0])) if reader.op.name == "item" and reader.params[0] == (p.span,)}
+    found = {k for k, p in enumerate(parts(n.params[0])) if is_item(reader) and reader.params[0] == (p.span,)}
     kept.setdefault(n, set()).update(found)
     return bool(found)
 

@@ -262,7 +262,7 @@ def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None
 
 def is_the_same_for_all(value: Node) -> bool:
     """Whether a number has nothing to do with the samples: it is none of their sums or means, nor their count."""
-    return not any(per_sample(n) or n.op.name == "size" for n in topological([value]))
+    return not any(per_sample(n) or n.op.by_shape for n in topological([value]))
 
 
 def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:
