@@ -23,7 +23,7 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, broadcast_to, expand, is_div, less, sum_over, unequal, zeros_like
+from gradcompile.ir.algebra import astype, broadcast_to, expand, is_div, is_lt, less, sum_over, unequal, zeros_like
 from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
@@ -200,7 +200,7 @@ def behind(adjoint: Node, n: Node, k: int) -> Node | None:
 
 def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
     """The conditions of the entries that a transpose copies, compared with 0 after they are copied."""
-    if condition.op.name != "lt" or not is_const(condition.args[0], 0.0):
+    if not is_lt(condition) or not is_const(condition.args[0], 0.0):
         return rule(condition, n)
     return [None if c is None else less(condition.args[0], c) for c in rule(condition.args[1], n)]
 

@@ -75,6 +75,11 @@ def is_select(n: Node) -> bool:
     return n.op.name == "select"
 
 
+def is_lt(n: Node) -> bool:
+    """Whether a node is x < y."""
+    return n.op.name == "lt"
+
+
 # Truth values
 
 

@@ -104,6 +104,11 @@ def is_gather(n: "Node") -> bool:
     return n.op.name == "gather"
 
 
+def is_argmax(n: "Node") -> bool:
+    """Whether a node is the place of the largest entry along an axis, its param."""
+    return n.op.name == "argmax"
+
+
 def is_scatter_add(n: "Node") -> bool:
     """Whether a node is entries added at integer places: its params are the first of their axes, and the lengths."""
     return n.op.name == "scatter_add"

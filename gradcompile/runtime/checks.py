@@ -17,7 +17,7 @@ from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value, dims_solved, names_in, parsed
 from gradcompile.ops.constant_index import is_table
-from gradcompile.ops.gather import is_gather, is_scatter_add
+from gradcompile.ops.gather import is_argmax, is_gather, is_scatter_add
 from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import Loop, is_scan
 from gradcompile.ops.shape import Span, is_assemble, is_iota, is_item
@@ -165,7 +165,7 @@ def lengths_in(n: Node, around: Around) -> Iterator[Length]:
     elif is_assemble(n):
         for index in n.params[1]:
             yield from inside(index, n.type.shape, n)
-    elif n.op.name in ("amax", "argmax"):
+    elif is_amax(n) or is_argmax(n):
         axes = n.params[0] if is_amax(n) else n.params
         yield from (Length(dim_sum(n.args[0].type.shape[k], -1), dim_product(*n.type.shape), n) for k in axes)
     elif is_gather(n) or is_scatter_add(n):

@@ -21,7 +21,7 @@ from gradcompile.frontend import functions
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
 from gradcompile.ir import core as ir
 from gradcompile.ir.algebra import add, at_most, equal, length_along, less, select, sum_over, times, unequal
-from gradcompile.ir.core import Node, apply, is_const
+from gradcompile.ir.core import OPS, Node, apply, is_const
 from gradcompile.signature.names import is_small, text
 
 UNROLLED = 100_000  # terms of a Sum or Product
@@ -823,8 +823,14 @@ def plan(expr: Any, named: Mapping[Any, Any]) -> Plan:
     """How to convert one expression; `named` holds the x(t), derivatives and elements that stand for symbols."""
     if isinstance(expr, NAMEABLE) and stands_for_symbol(expr) and expr in named:
         return atom(expr)
-    handler = next((HEADS[k] for k in type(expr).__mro__ if k in HEADS), unsupported)
+    handler = next((HEADS[k] for k in type(expr).__mro__ if k in HEADS), None) or of_record(type(expr))
     return handler(expr)
+
+
+def of_record(head: Any) -> Handler:
+    """What converts a function that the record of an op has as its own."""
+    name = next((op.name for op in OPS.values() if op.sympy is head), None)
+    return unsupported if name is None else simple(name)
 
 
 BINDERS = (ExprWithLimits, sympy.Subs, sympy.Lambda, sympy.Derivative)
@@ -904,28 +910,8 @@ HEADS: dict[Any, Handler] = {
     functions.relu: formula(lambda c, x: select(at_most(x, c.const(0.0)), c.const(0.0), x)),
     functions.log_sigmoid: formula(lambda c, x: -apply("softplus", -x)),
 }
-for _name in (
-    "exp",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "atan2",
-    "sinh",
-    "cosh",
-    "tanh",
-    "asinh",
-    "acosh",
-    "atanh",
-):
-    HEADS[getattr(sympy, _name)] = simple(_name)
-for _name in ("sign", "floor", "erf", "erfc", "gamma", "digamma", "sinc"):
-    HEADS[getattr(sympy, _name)] = simple(_name)
-for _name in ("log1p", "expm1", "log2", "log10", "exp2", "hypot"):
-    HEADS[getattr(cfunctions, _name)] = simple(_name)
-for _name in ("besselj", "bessely", "besseli", "besselk"):
-    HEADS[getattr(sympy, _name)] = with_order(_name)
-for _name in ("sigmoid", "softplus"):
-    HEADS[getattr(functions, _name)] = simple(_name)
+for _op in OPS.values():  # functions that have the name of an op
+    if _op.emit and _op.partials:
+        _found = (getattr(module, _op.name, None) for module in (sympy, cfunctions, functions))
+        if (_head := next((f for f in _found if isinstance(f, sympy.FunctionClass)), None)) is not None:
+            HEADS.setdefault(_head, with_order(_op.name) if _op.orders else simple(_op.name))
