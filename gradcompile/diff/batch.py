@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from gradcompile.ir.algebra import arange, astype, broadcast_to, equal, permute, reshape_to
 from gradcompile.ir.core import Node, Params, apply, const, node
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import Dim, Shape
@@ -48,7 +49,7 @@ def outside(n: Node, fixed: Mapping[Node, Node]) -> Node:
 
 def repeated(x: Node, length: Dim) -> Node:
     """The same value for all places."""
-    return apply("broadcast", x, params=((length, *x.type.shape),))
+    return broadcast_to(x, (length, *x.type.shape))
 
 
 def aligned(x: Node, rank: int) -> Node:
@@ -58,7 +59,7 @@ def aligned(x: Node, rank: int) -> Node:
         return x
     length, *rest = x.type.shape
     kept = (0, *range(missing + 1, rank + 1))
-    return apply("broadcast", x, params=((length, *[1] * missing, *rest), kept))
+    return broadcast_to(x, (length, *[1] * missing, *rest), kept)
 
 
 def elementwise(n: Node, pairs: Pairs, length: Dim) -> Node:
@@ -82,16 +83,16 @@ def dot(n: Node, pairs: Pairs, length: Dim) -> Node:
 def relabelled_as(x: Node, own: Sequence[int], result: Sequence[int]) -> Node:
     """The axes of a node in another order of their labels."""
     order = tuple(own.index(label) for label in result)
-    return x if order == tuple(range(len(order))) else apply("transpose", x, params=(order,))
+    return x if order == tuple(range(len(order))) else permute(x, order)
 
 
 def unit(shape: Shape, dtype: str) -> Node:
     """As many arrays of a shape as it has entries, the k-th with 1 in its k-th place and 0 elsewhere."""
     size = math.prod(int(d) for d in shape)
     if not shape:
-        return apply("broadcast", const(1.0, dtype), params=((1,),))
-    axes = (apply("broadcast", apply("iota", params=(size,)), params=((size, size), (k,))) for k in (0, 1))
-    return reshaped(apply("cast", apply("eq", *axes), params=(dtype,)), (size, *shape))
+        return broadcast_to(const(1.0, dtype), (1,))
+    axes = (broadcast_to(arange(size), (size, size), (k,)) for k in (0, 1))
+    return reshaped(astype(equal(*axes), dtype), (size, *shape))
 
 
 def is_unit(x: Node) -> bool:
@@ -101,7 +102,7 @@ def is_unit(x: Node) -> bool:
 
 def reshaped(x: Node, shape: Shape) -> Node:
     """The entries in another shape."""
-    return x if x.type.shape == shape else apply("reshape", x, params=(shape,))
+    return x if x.type.shape == shape else reshape_to(x, shape)
 
 
 def shifted(axes: Iterable[int]) -> tuple[int, ...]:
@@ -112,7 +113,7 @@ def shifted(axes: Iterable[int]) -> tuple[int, ...]:
 def broadcast(n: Node, pairs: Pairs, length: Dim) -> Node:
     """Repeated over the same axes."""
     at = places(n.params, len(n.args[0].type.shape))
-    return apply("broadcast", pairs[0][0], params=((length, *n.params[0]), (0, *shifted(at))))
+    return broadcast_to(pairs[0][0], (length, *n.params[0]), (0, *shifted(at)))
 
 
 def assemble(n: Node, pairs: Pairs, length: Dim) -> Node:
@@ -126,7 +127,7 @@ def spread(x: Node, stacked: bool, shape: Shape, length: Dim) -> Node:
     """A value stacked, and of a shape, which a scalar may lack."""
     own = x.type.shape[1:] if stacked else x.type.shape
     x = x if stacked else repeated(x, length)
-    return x if own == shape else apply("broadcast", x, params=((length, *shape), (0,)))
+    return x if own == shape else broadcast_to(x, (length, *shape), (0,))
 
 
 def stacked_all(n: Node, pairs: Pairs, length: Dim) -> Node:
