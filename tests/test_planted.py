@@ -120,7 +120,7 @@ def found(name: str) -> str:
     data = [RNG.normal(size=300)] if loss.sampled else []
     f = gc.compile_grad(loss.of(*params, *inputs), params, inputs=inputs, reroll=not any(loss.shapes))
     try:
-        lowered.check(f.source, f.problem, f._derivation.graphs.simplified)
+        lowered.check(f.source, f.problem, f._derivation.derived.outputs)
     except lowered.Fault as fault:
         return f"promise: {fault}".splitlines()[0]
     kernel = plain(f.source)["kernel"]

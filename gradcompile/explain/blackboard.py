@@ -11,9 +11,10 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.diff import reverse
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
-from gradcompile.lower.program import Naming, Program
+from gradcompile.lower.program import Naming
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer
+from gradcompile.signature.program import Program
 
 
 class Row(NamedTuple):

@@ -9,7 +9,8 @@ from gradcompile.lower.function import Writer
 from gradcompile.lower.memory.storage import bounded
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.passes import PassWriter
-from gradcompile.lower.program import Constants, Lowered, Naming, Program
+from gradcompile.lower.program import Constants, Lowered, Naming
+from gradcompile.signature.program import Program
 
 
 def dims_of(program: Program) -> frozenset[str]:
@@ -20,7 +21,7 @@ def dims_of(program: Program) -> frozenset[str]:
 def lower_arrays(program: Program, naming: Naming) -> Lowered:
     """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
     known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
-    new = prepared([program.value, *program.gradients, *known])
+    new = prepared([*program.roots, *known])
     roots = new[: len(new) - len(known)]
     origin = dict(zip(new[len(roots) :], known, strict=True))
     guarded = {n: o for n, o in origin.items() if o.op.name == "gather" and n.op.name == "select"}

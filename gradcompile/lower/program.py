@@ -1,49 +1,19 @@
-"""What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
+"""What a program is lowered to, and how its values are called and found: names of nodes, texts of inputs."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from gradcompile.analysis.formula import is_mean
 from gradcompile.ir.core import OPS, Node, is_const
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.loops.ir import Function
 from gradcompile.loops.kernel import Pass
-from gradcompile.signature.arguments import Argument
 from gradcompile.signature.names import Namer
+from gradcompile.signature.program import Program
 
 # What values are called where nothing better offers itself.
 WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e",
           "sqrt": "root", "and": "both", "or": "either", "max": "larger", "min": "smaller"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
-
-    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. order: the nodes
-    below value and gradients, arguments first. arrays: it is lowered as one over arrays, not of symbols alone.
-    offsets: where each parameter begins in theta.
-    """
-
-    value: Node
-    gradients: Sequence[Node]
-    params: Sequence[Argument]
-    inputs: Sequence[Argument]
-    names: Mapping[Node, str]
-    adjoint_of: Mapping[Node, Node]
-    comments: Mapping[Node, str]
-    order: Sequence[Node] = ()
-    arrays: bool = False
-    offsets: Mapping[Node, int] = field(init=False)
-    input_names: Mapping[Node, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        sizes = [size_of(a.leaf.type.shape) for a in self.params]
-        starts = accumulate(sizes, initial=0)
-        object.__setattr__(self, "offsets", {a.leaf: start for a, start in zip(self.params, starts, strict=False)})
-        object.__setattr__(self, "input_names", {a.leaf: a.name for a in self.inputs})
 
 
 Constants = Mapping[str, tuple[float | int | str, ...] | int]
@@ -67,11 +37,6 @@ class Lowered:
 def per_sample(n: Node) -> bool:
     """Whether the node has one entry (or row) a sample."""
     return n.type.shape[:1] == ("n",)
-
-
-def size_of(shape: Shape) -> int:
-    """The number of entries of a shape without named dimensions."""
-    return math.prod(int(d) for d in shape)
 
 
 def flat_index(index: Sequence[int], shape: Shape) -> int:

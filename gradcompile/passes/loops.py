@@ -11,6 +11,7 @@ from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
+from gradcompile.diff.batch import batched, fitting
 from gradcompile.diff.scan import COSTLY, HEAVY, Step, step_of
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
@@ -19,7 +20,6 @@ from gradcompile.ops.contract import contract
 from gradcompile.ops.labels import Labelled, turned
 from gradcompile.ops.scan import Loop, Nodes, closed, fresh, frontier, going_on, packed, parts, rebodied, unpacked
 from gradcompile.ops.shape import places
-from gradcompile.passes.batch import batched, fitting
 from gradcompile.passes.simplify import simplify
 
 FEW = 4  # operations, one in another, that are computed in the step

@@ -360,11 +360,10 @@ def one_minus_tanh_squared(n: Node) -> Node | None:
     found = terms(n)
     for c, x in found:
         above = fraction(x)[1] if x is not None and x.op.name == "mul" else []
-        if len(above) == 2 and above[0] is above[1] and above[0].op.name == "tanh" and len(found) == 2:
-            other = next(t for t in found if t[1] is not x)
-            if other == (-c, None):
-                slope = make("sech", above[0].args[0])
-                return scaled(-c, apply("mul", slope, slope))
+        squared_tanh = len(above) == 2 and above[0] is above[1] and above[0].op.name == "tanh"
+        if squared_tanh and len(found) == 2 and (-c, None) in found:
+            slope = make("sech", above[0].args[0])
+            return scaled(-c, apply("mul", slope, slope))
     return None
 
 

@@ -136,7 +136,7 @@ def demands_of(problem: Problem) -> Demands:
     plain = Demands(problem.inputs, names, dict(reversed(found)), problem.primal.type.shape)
     if not problem.arrays:
         return plain
-    order = list(everything([problem.primal], {}))
+    order = list(everything(problem.primals, {}))
     lengths = {(d.least, d.unless): d for n, around in order for d in lengths_in(n, around) if may_be_negative(d.least)}
     position = {a.leaf: k for k, a in enumerate(problem.inputs)}
     indices = {i[:3]: i for n, around in order for i in indices_in(n, around, position, names)}

@@ -14,8 +14,9 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.types import Shape
 from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.nests.expression import Region
-from gradcompile.lower.program import Naming, Program, per_sample, size_of
+from gradcompile.lower.program import Naming, per_sample
 from gradcompile.ops.constant_index import Affine, Places, Spec
+from gradcompile.signature.program import Program, size_of
 
 RESULTS = ("sum", "amax", "scatter")
 SPAN = 1024  # as in `sums`: entries that a lane adds up in a row, times the lanes
@@ -98,13 +99,13 @@ class Loops:
         self.vectors |= targets
         region.statements += [*nest.before, *nest.around(body.statements), *nest.after]
 
-    def copy(self, region: Region, run: Sequence[tuple[int, Node]]) -> list[tuple[int, Node]]:
-        """A loop that writes a run of the gradient's entries; what is still to be added to some of them."""
+    def copy(self, region: Region, target: str, run: Sequence[tuple[int, Node]]) -> list[tuple[int, Node]]:
+        """A loop that writes a run of an output's entries; what is still to be added to some of them."""
         first, entry = run[0]
         item, _ = entry_of_array(entry)
         assert item is not None
         start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
-        line = Line(f"grad[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
+        line = Line(f"{target}[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
         region.statements += Nest(shape).around([line])
         return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
