@@ -113,11 +113,17 @@ def compile_value(
     return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
 
 
-def compile_hessian(loss: Any, params: Any, **options: Any) -> CompiledHessian:
+def compile_hessian(
+    loss: Any, params: Any, *, sparse: bool = False, diagonal: bool = False, **options: Any
+) -> CompiledHessian:
     """Compile a loss to one function that returns it with gradient and Hessian: h(*params, *inputs) -> (L, dL, d2L).
 
     Arguments, options and errors are those of `compile_grad`. The Hessian is laid out over theta as `h.pack` orders it,
     of shape (h.size, h.size); of one bare number it is a number. All comes from one pass over the data.
+
+    sparse: the Hessian is a csc_array of SciPy with both triangles, of the entries that the formulas tell to be other
+    than 0; its index arrays are the same objects at each call, and those of `h.sparsity`. Loops over terms stay loops.
+    diagonal: only the diagonal is computed, a vector.
 
     >>> import sympy as sp
     >>> a, b = sp.symbols("a b")
@@ -126,7 +132,11 @@ def compile_hessian(loss: Any, params: Any, **options: Any) -> CompiledHessian:
     (0.0, Grads(a=-0.0, b=0.0), array([[ 802., -400.],
            [-400.,  200.]]))
     """
-    return CompiledHessian(*loss_of(loss, params, **options))
+    if sparse and diagonal:
+        raise ArgumentError("sparse=True and diagonal=True: choose one, the matrix or its diagonal")
+    return CompiledHessian(
+        *loss_of(loss, params, **options), "sparse" if sparse else "diagonal" if diagonal else "dense"
+    )
 
 
 def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:

@@ -109,7 +109,7 @@ class Compiled:
         """The floating-point type of theta and of what is computed."""
         return self.problem.dtype
 
-    @property
+    @once
     def size(self) -> int:
         """The number of entries of theta."""
         return sum(size_of(a.leaf.type.shape) for a in self.problem.params)

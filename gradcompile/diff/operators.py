@@ -11,8 +11,9 @@ import numpy as np
 
 from gradcompile.diff import reverse
 from gradcompile.diff.batch import batched, fitting, reshaped, unit
+from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, lower, sparse
 from gradcompile.ir.algebra import expand, part_at, permute, zeros_like
-from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.core import Node, apply, const, is_const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops.reduction import is_sum
@@ -157,12 +158,55 @@ def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
 # ---- Hessians
 
 
-def hessian(problem: Problem, values: Sequence[Node]) -> Derived:
-    """A loss, its gradient and its Hessian: of entries reverse over reverse, of arrays forward over reverse."""
+def hessian(problem: Problem, values: Sequence[Node], layout: str = "dense") -> Derived:
+    """A loss, its gradient and its Hessian: of entries reverse over reverse, of arrays forward over reverse.
+
+    layout: "dense", "sparse", or "diagonal".
+    """
     found = reverse.adjoints(values[0], leaves_of(problem))
-    parts = hessian_blocks(problem, found) if problem.arrays else hessian_entries(problem, values[0])
-    outputs = gradient_output(problem, found), Output("hess", parts, "the Hessian")
-    return Derived(values[0], outputs, found, "gradient and Hessian")
+    if layout == "sparse":
+        output = sparse_hessian(problem, values[0], found)
+    else:
+        parts = hessian_blocks(problem, found) if problem.arrays else hessian_entries(problem, values[0])
+        output = Output("hess", parts, "the Hessian")
+    return Derived(values[0], (gradient_output(problem, found), output), found, "gradient and Hessian")
+
+
+def seeds_of(problem: Problem) -> dict[Node, Terms]:
+    """The parameters as they depend on theta: each entry on its own."""
+    found, at = {}, 0
+    for n in leaves_of(problem):
+        size = size_of(n.type.shape)
+        columns = np.arange(at, at + size).reshape([int(d) for d in n.type.shape])
+        found[n] = [Term(columns, const(1.0, n.type.dtype))]
+        at += size
+    return found
+
+
+def sparse_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> Output:
+    """The Hessian's entries that may be other than 0, both triangles of it, compressed by columns."""
+    size = sum(size_of(n.type.shape) for n in leaves_of(problem))
+    gradients = [found.get(n) or zeros_like(n) for n in leaves_of(problem)]
+    try:
+        blocks = lower(blocks_of(gradients, seeds_of(problem)))
+    except Dense:
+        blocks = dense_lower(problem, loss, found)
+    made = sparse(blocks, (size, size), symmetric=True)
+    return Output("hess", (Part(made.data, "hessian", ("",)),), "the entries of the Hessian", pattern=made.pattern)
+
+
+def dense_lower(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> list[Block]:
+    """The lower triangle of a Hessian, entry by entry, or block by block of arrays."""
+    if problem.arrays:
+        parts = hessian_blocks(problem, found)
+        starts = np.cumsum([0, *(int(p.node.type.shape[0]) for p in parts)])
+        grids = [np.indices([int(d) for d in p.node.type.shape]) for p in parts]
+        blocks = [Block(grid[0] + start, grid[1], p.node) for p, grid, start in zip(parts, grids, starts, strict=False)]
+        return lower(blocks)
+    entries = entries_of(problem)
+    (gradients,) = gradients_by([loss], entries)
+    return [Block(np.array(j), np.array(k), n) for k, g in enumerate(gradients)
+            for j, n in enumerate(gradients_by([g], entries[k:])[0], k) if not is_const(n, 0.0)]  # fmt: skip
 
 
 def hessian_entries(problem: Problem, loss: Node) -> tuple[Part, ...]:

@@ -8,7 +8,8 @@ writes is kept until the loop is over, so that its iterations stay independent o
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from math import gcd
+from typing import NamedTuple, cast
 
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
@@ -83,13 +84,14 @@ class Loops:
         nest = Nest(shape)
         self.sum_up(region, body, sums, nest)
         self.find_peaks(region, body, peaks, nest)
-        written: set[str] = set()
+        written: dict[str, list[Write]] = {}
         parts: dict[Node, str] = {}
         for n in scatters:
             spec, target = n.params[0], targets[n]
-            if has_own_places(spec) and target not in written:
+            earlier = written.setdefault(target, [])
+            earlier.append(Write(spec, has_own_places(spec) and all(w.allows(spec) for w in earlier)))
+            if earlier[-1].at_once:
                 body.accumulate(f"{target}[{self.index(spec)}]", n.args[0], "")
-                written.add(target)
                 continue
             if n.args[0] not in parts:
                 part = parts[n.args[0]] = self.naming.fresh("part")
@@ -301,6 +303,31 @@ def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
 def has_own_places(spec: Spec) -> bool:
     """Whether the lanes of a loop, all in one row, have a place each."""
     return isinstance(spec, Affine) and spec.axes[-1][1] != 0
+
+
+class Write(NamedTuple):
+    """Places that a loop adds to, at once or when it is over."""
+
+    spec: Spec
+    at_once: bool
+
+    def allows(self, spec: Spec) -> bool:
+        """Whether others may be added to at once, by lanes side by side, without another order of any sum."""
+        return (self.at_once and spec == self.spec) or are_apart(self.spec, spec)
+
+
+def are_apart(a: Spec, b: Spec) -> bool:
+    """Whether two sets of places are known to have none in common.
+
+    >>> are_apart(Affine(0, ((9, 3),)), Affine(4, ((9, 3),))), are_apart(Affine(0, ((9, 3),)), Affine(3, ((9, 3),)))
+    (True, False)
+    """
+    if a.bounds[1] < b.bounds[0] or b.bounds[1] < a.bounds[0]:
+        return True
+    if isinstance(a, Places) or isinstance(b, Places):
+        return False
+    step = gcd(*(stride for _, stride in (*a.axes, *b.axes)))
+    return step != 0 and (a.start - b.start) % step != 0
 
 
 def sum_of(top: Node, parts: set[Node]) -> bool:
