@@ -104,7 +104,7 @@ class Compiled:
         """The types the kernel is compiled for: theta, grad, and each input."""
         return tuple(self._route.types()) if hasattr(self.kernel, "signatures") else None
 
-    @property
+    @once
     def dtype(self) -> str:
         """The floating-point type of theta and of what is computed."""
         return self.problem.dtype

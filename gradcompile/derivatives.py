@@ -1,6 +1,7 @@
 """Compiled derivatives beyond the gradient: Hessians, products with a vector, Jacobians, tangents."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from inspect import Parameter, Signature
@@ -20,7 +21,7 @@ from gradcompile.runtime.matching import Call
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
-from gradcompile.signature.program import Output, Pattern, size_of
+from gradcompile.signature.program import Output, size_of
 
 
 class Found(NamedTuple):
@@ -29,6 +30,18 @@ class Found(NamedTuple):
     value: float
     arrays: list[np.ndarray]
     lengths: Mapping[str, int]
+
+
+class Run(NamedTuple):
+    """Machine code for some inputs, the names and lengths of what it fills, and the lengths of dimensions."""
+
+    code: Callable[..., float]
+    sizes: list[tuple[str, int]]
+    lengths: Mapping[str, int]
+
+    def __call__(self, theta: np.ndarray, arrays: list[np.ndarray], inputs: Sequence[Any]) -> Found:
+        """What it gives."""
+        return Found(self.code(theta, *arrays, *inputs), arrays, self.lengths)
 
 
 class CompiledDerivative(Compiled):
@@ -89,15 +102,20 @@ class CompiledDerivative(Compiled):
 
     def _at(self, theta: np.ndarray, inputs: list[Any], out: Sequence[np.ndarray] | None = None) -> Found:
         """All outputs at theta, for converted inputs."""
+        run = self._prepared(inputs)
+        arrays = bind.outputs(run.sizes, self.dtype, out)
+        if out is not None:
+            for array in arrays:
+                bind.check_apart(array, [a.name for a in self.problem.inputs], inputs)
+        return run(theta, arrays, inputs)
+
+    def _prepared(self, inputs: list[Any]) -> "Run":
+        """The way for converted inputs, which are checked."""
         route = self._route
         route.check(inputs)
         lengths = self._demands.lengths_of(inputs)
         sizes = [(name, d if type(d) is int else dim_value(d, lengths)) for name, d in self._sizes]
-        arrays = bind.outputs(sizes, self.dtype, out)
-        if out is not None:
-            for array in arrays:
-                bind.check_apart(array, [a.name for a in self.problem.inputs], inputs)
-        return Found(route.choose(inputs)(theta, *arrays, *inputs), arrays, lengths)
+        return Run(route.choose(inputs), sizes, lengths)
 
     @property
     def _outputs(self) -> Sequence[Output]:
@@ -136,27 +154,24 @@ class CompiledDerivative(Compiled):
 class CompiledHessian(CompiledDerivative):
     """A compiled loss with gradient and Hessian: h(*params, *inputs) -> (loss, grads, hess)."""
 
-    def __init__(self, problem: Problem, options: Options, layout: str = "dense") -> None:
+    def __init__(self, problem: Problem, options: Options, layout: operators.Layout = "dense") -> None:
         super().__init__(problem, options)
         self.layout = layout
         self.operator = partial(operators.hessian, layout=layout)
 
     @once
     def sparsity(self) -> Any:
-        """Where the Hessian may be other than 0: a sparse matrix of ones; its index arrays are those of each result."""
-        pattern = self._outputs[1].pattern
-        if pattern is None:
-            raise ArgumentError("the Hessian is not sparse: compile it with sparse=True")
-        return sparse_matrix(pattern, self.dtype)
+        """Where the Hessian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
+        return sparsity_of(self._outputs[1], self.dtype, "the Hessian")
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hess = found.arrays
         grads = self._by_parameter(grad, flat)
         if self.layout == "sparse":
-            return found.value, grads, with_data(self.sparsity, hess)
+            return found.value, grads, with_data(self.sparsity, self._outputs[1], hess)
         if self._is_number and not flat:
             return found.value, grads, float(hess[0])
-        return found.value, grads, hess.reshape(self.size, self.size) if self.layout == "dense" else hess
+        return found.value, grads, hess if self.layout == "diagonal" else hess.reshape(self.size, self.size)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self.layout)
@@ -216,13 +231,28 @@ class CompiledValues(CompiledForm):
 class CompiledJacobian(CompiledForm):
     """Compiled values with their Jacobian in theta: j(*params, *inputs) -> (r, J)."""
 
-    operator = staticmethod(operators.jacobian)
+    def __init__(
+        self, problem: Problem, options: Options, form: Form | None = None, layout: operators.Layout = "dense"
+    ) -> None:
+        super().__init__(problem, options, form)
+        self.layout = layout
+        self.operator = partial(operators.jacobian, layout=layout)
+
+    @once
+    def sparsity(self) -> Any:
+        """Where the Jacobian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
+        return sparsity_of(self._outputs[1], self.dtype, "the Jacobian")
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         out, jac = found.arrays
+        if self.layout == "sparse":
+            return self._in_form(self._parted(out, found.lengths, ())), with_data(self.sparsity, self._outputs[1], jac)
         more = () if self._is_number and not flat else (self.size,)
         values, rows = self._parted(out, found.lengths, ()), self._parted(jac, found.lengths, more)
         return self._in_form(values), self._in_form(rows)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self.form, self.layout)
 
 
 class CompiledJvp(CompiledForm):
@@ -242,63 +272,81 @@ class BoundDerivative:
 
     def __init__(self, compiled: CompiledDerivative, inputs: list[Any]) -> None:
         self.compiled, self.inputs = compiled, inputs
-        self._theta: np.ndarray | None = None
-        self._vector: np.ndarray | None = None
+        along = [np.zeros(compiled.size, compiled.dtype)] if compiled.along else []
+        self._run = compiled._prepared([*along, *inputs])
+        self._dtype = np.dtype(compiled.dtype)
+        self._known: tuple[bytes, bytes] | None = None
         self._found: Any = None
 
     def __call__(self, theta: Any, vector: Any = None) -> Any:
-        """All outputs at theta, a vector as `pack` lays it out: with the gradient flat."""
+        """All outputs at theta, with the gradient as one vector; vector: of a product, zeros if left out."""
+        return self._evaluated(bind.convert_theta(theta, self.compiled.size, self._dtype), self._along(vector))
+
+    def _along(self, vector: Any) -> list[np.ndarray]:
         f = self.compiled
-        theta = bind.convert_theta(theta, f.size, np.dtype(f.dtype))
-        along = [] if not f.along else [f._as_vector(np.zeros(f.size) if vector is None else vector)]
-        same = self._theta is not None and np.array_equal(self._theta, theta)
-        if not same or (along and not np.array_equal(self._vector, along[0])):  # type: ignore[arg-type]
-            self._found = f._formed(f._at(theta, [*along, *self.inputs]), flat=True)
-            self._theta, self._vector = theta.copy(), along[0].copy() if along else None
-        return self._found
+        return [f._as_vector(np.zeros(f.size, f.dtype) if vector is None else vector)] if f.along else []
+
+    def _evaluated(self, theta: np.ndarray, along: list[np.ndarray]) -> Any:
+        arrays = [np.empty(size, self._dtype) for _, size in self._run.sizes]
+        return self.compiled._formed(self._run(theta, arrays, [*along, *self.inputs]), flat=True)
+
+    def _shared(self, theta: Any, place: int, vector: Any = None) -> Any:
+        """One output, a copy; evaluated once for all views at one theta."""
+        theta = bind.convert_theta(theta, self.compiled.size, self._dtype)
+        along = self._along(vector)
+        key = theta.tobytes(), along[0].tobytes() if along else b""
+        if key != self._known:
+            self._found, self._known = self._evaluated(theta, along), key
+        return copy(self._found[place])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.compiled, self.inputs)
 
     def fun(self, theta: Any) -> Any:
         """The loss, or the values."""
-        return self(theta)[0]
+        return self._shared(theta, 0)
 
     def jac(self, theta: Any) -> Any:
         """The gradient, or the Jacobian."""
-        return self(theta)[1]
+        return self._shared(theta, 1)
 
-    def value_and_grad(self, theta: Any) -> Any:
+    def value_and_grad(self, theta: Any) -> tuple[Any, Any]:
         """The loss and its gradient."""
-        return self(theta)[:2]
+        return self.fun(theta), self.jac(theta)
 
     def hess(self, theta: Any) -> Any:
         """The Hessian."""
         if not isinstance(self.compiled, CompiledHessian):
             raise ArgumentError("this has no Hessian: compile it with compile_hessian")
-        return self(theta)[2]
+        return self._shared(theta, 2)
 
     def hessp(self, theta: Any, vector: Any) -> Any:
         """The Hessian times a vector."""
         if isinstance(self.compiled, CompiledHessian):
-            return self(theta)[2] @ np.asarray(vector)
+            return self.hess(theta) @ np.asarray(vector)
         if not isinstance(self.compiled, CompiledHvp):
             raise ArgumentError("this has no product with the Hessian: compile it with compile_hvp")
-        return self(theta, vector)[2]
+        return self._shared(theta, 2, vector)
 
 
-def sparse_matrix(pattern: Pattern, dtype: str) -> Any:
-    """A matrix of ones with a pattern: SciPy's csr_array, or csc_array."""
+def sparsity_of(output: Output, dtype: str, what: str) -> Any:
+    """A matrix of ones with the pattern of an output: SciPy's csr_array, or csc_array."""
     from scipy.sparse import csc_array, csr_array  # takes a tenth of a second to import
 
+    pattern = output.pattern
+    if pattern is None:
+        raise ArgumentError(f"{what} is not sparse: compile it with sparse=True")
     made = csr_array if pattern.by_row else csc_array
     found = made((np.ones(len(pattern.indices), dtype), pattern.indices, pattern.starts), shape=pattern.shape)
     found.has_sorted_indices = found.has_canonical_format = True
     return found
 
 
-def with_data(pattern: Any, data: np.ndarray) -> Any:
-    """A sparse matrix with other data; its index arrays are the same objects."""
+def with_data(pattern: Any, output: Output, data: np.ndarray) -> Any:
+    """A sparse matrix with the data of an output; its index arrays are the same objects."""
     found = object.__new__(type(pattern))
     found.__dict__.update(pattern.__dict__)
-    found.data = data
+    found.data = output.pattern.arranged(data) if output.pattern else data
     return found
 
 

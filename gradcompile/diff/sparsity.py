@@ -6,6 +6,8 @@ nothing is evaluated to find the pattern: it holds each entry that could be othe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +18,8 @@ from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
 from gradcompile.ops.constant_index import Affine, Places, Spec, take
-from gradcompile.ops.shape import item
-from gradcompile.signature.program import Pattern
+from gradcompile.ops.shape import Span, item
+from gradcompile.signature.program import Pattern, size_of
 
 Ints = np.ndarray
 PLACING = frozenset({"pack", "scatter", "assemble"})
@@ -247,33 +249,85 @@ def lower(blocks: Iterable[Block]) -> list[Block]:
     return [b._replace(columns=np.where(b.rows >= b.columns, b.columns, -1)) for b in blocks]
 
 
-def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool) -> Sparse:
-    """The blocks as one matrix, compressed by rows; if symmetric, they are its lower triangle, and columns are."""
-    entries = [own for b in blocks if (own := kept(b)) is not None]
+def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arrays: bool) -> Sparse:
+    """The blocks as one matrix, compressed by rows; if symmetric, they are its lower triangle, and columns are.
+
+    arrays: the data are computed block by block, and put in order when they are there; else each has its place.
+    """
+    dtype = blocks[0].values.type.dtype if blocks else "float64"
+    if arrays:
+        return ordered(blocks, shape, symmetric, dtype)
+    own = together(e for b in blocks if (e := kept(b)) is not None)
+    mirrored = [e for e in map(above, own) if e is not None] if symmetric else []
+    places = [e.keys(shape, symmetric) for e in (*own, *mirrored)]
+    keys = np.unique(flat(places))
+    data = in_places(zip((*own, *mirrored), places, strict=True), keys, dtype)
+    return Sparse(pattern_of(keys, shape, symmetric), data)
+
+
+def ordered(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, dtype: str) -> Sparse:
+    """The blocks as one matrix whose data lie block by block, and are put in order when they are there."""
+    used = together(Entries(*b) for b in blocks if ((b.rows >= 0) & (b.columns >= 0)).any())
+    sizes = [size_of(e.values.type.shape) for e in used]  # one value may be that of all entries
+    starts = list(accumulate(sizes, initial=0))
+    rows, columns = flat([e.rows for e in used]), flat([e.columns for e in used])
+    source = flat([start + np.broadcast_to(np.arange(size).reshape(shape_of(e.values)), e.rows.shape)
+                   for start, size, e in zip(starts, sizes, used, strict=False)])  # fmt: skip
+    at = np.flatnonzero((rows >= 0) & (columns >= 0))
     if symmetric:
-        above = [kept(Block(b.columns, np.where(b.rows == b.columns, -1, b.rows), b.values)) for b in blocks]
-        entries += [own for own in above if own is not None]
-        entries = [Entries(e.columns, e.rows, e.values) for e in entries]  # columns are what is compressed
-    entries = together(entries)
-    width = shape[0] if symmetric else shape[1]
-    keys = np.unique(np.concatenate([np.zeros(0, int), *((e.rows * width + e.columns).ravel() for e in entries)]))
-    starts = np.searchsorted(keys, np.arange(shape[symmetric] + 1) * width)
-    pattern = Pattern(shape, (keys % max(width, 1)).astype(np.int32), starts.astype(np.int32), not symmetric)
+        off = at[rows[at] != columns[at]]
+        rows, columns = np.concatenate([rows[at], columns[off]]), np.concatenate([columns[at], rows[off]])
+        at = np.concatenate([at, off])
+    else:
+        rows, columns = rows[at], columns[at]
+    keys = keys_of(rows, columns, shape, symmetric)
+    order = np.argsort(keys, kind="stable")
+    unique, first = np.unique(keys[order], return_index=True)
+    vectors = [reshape_to(e.values, (size,)) if e.values.type.shape else e.values
+               for e, size in zip(used, sizes, strict=True)]  # fmt: skip
+    places = tuple(
+        (Span(start, size) if v.type.shape else start,) for start, size, v in zip(starts, sizes, vectors, strict=False)
+    )
+    params = ((starts[-1],), places)
+    data = apply("assemble", *vectors, params=params) if vectors else zeros(ArrayType((0,), dtype))
+    sums = first if len(first) < len(keys) else None
+    return Sparse(replace(pattern_of(unique, shape, symmetric), order=source[at][order], sums=sums), data)
+
+
+def pattern_of(keys: Ints, shape: tuple[int, int], by_column: bool) -> Pattern:
+    """The pattern of sorted keys."""
+    width = shape[0] if by_column else shape[1]
+    starts = np.searchsorted(keys, np.arange(shape[by_column] + 1) * width)
+    return Pattern(shape, (keys % max(width, 1)).astype(np.int32), starts.astype(np.int32), not by_column)
+
+
+def flat(places: Sequence[Ints]) -> Ints:
+    """All places, one after the other."""
+    found: Ints = np.concatenate([np.zeros(0, int), *(p.ravel() for p in places)])
+    return found
+
+
+def in_places(found: "Iterable[tuple[Entries, Ints]]", keys: Ints, dtype: str) -> Node:
+    """The data of a matrix, each entry in its place among the keys."""
     terms: list[Node] = []
     single: dict[int, list[Node]] = {}
-    for e in entries:
-        slots = np.searchsorted(keys, e.rows * width + e.columns)
+    for e, own in found:
+        slots = np.searchsorted(keys, own)
         if slots.shape:
             spec = rule(slots) or Places(tuple(slots.ravel().tolist()))
-            flat = e.values if isinstance(spec, Affine) else reshape_to(e.values, slots.shape)
-            terms.append(apply("scatter", flat, params=(spec, len(keys))))
+            values = e.values if e.values.type.shape == spec.shape else reshape_to(e.values, spec.shape)
+            terms.append(apply("scatter", values, params=(spec, len(keys))))
         else:
             single.setdefault(int(slots), []).append(e.values)
     if single:
         places = tuple((slot,) for slot in single)
         terms.append(apply("assemble", *(add(*own) for own in single.values()), params=((len(keys),), places)))
-    dtype = blocks[0].values.type.dtype if blocks else "float64"
-    return Sparse(pattern, add(*terms) if terms else zeros(ArrayType((len(keys),), dtype)))
+    return add(*terms) if terms else zeros(ArrayType((len(keys),), dtype))
+
+
+def above(e: "Entries") -> "Entries | None":
+    """The same values on the other side of the diagonal; None if all of them are on it."""
+    return kept(Block(e.columns, np.where(e.rows == e.columns, -1, e.rows), e.values))
 
 
 class Entries(NamedTuple):
@@ -282,6 +336,16 @@ class Entries(NamedTuple):
     rows: Ints
     columns: Ints
     values: Node
+
+    def keys(self, shape: tuple[int, int], by_column: bool) -> Ints:
+        """Where the entries are among all of a matrix, column by column or row by row."""
+        return keys_of(self.rows, self.columns, shape, by_column)
+
+
+def keys_of(rows: Ints, columns: Ints, shape: tuple[int, int], by_column: bool) -> Ints:
+    """Where entries are among all of a matrix, column by column or row by row."""
+    found: Ints = columns * shape[0] + rows if by_column else rows * shape[1] + columns
+    return found
 
 
 def together(entries: Iterable[Entries]) -> list[Entries]:
