@@ -4,9 +4,11 @@ from typing import Any
 
 import sympy
 
-from gradcompile.diff.reverse import adjoints, zeros
+from gradcompile.diff.reverse import adjoints
 from gradcompile.errors import ArgumentTypeError
 from gradcompile.frontend.arrays.core import Array, describe, line, placed
+from gradcompile.ir.algebra import zeros_like
+from gradcompile.ir.core import is_leaf
 from gradcompile.ir.graph import topological
 
 
@@ -33,15 +35,15 @@ def derivative(value: Array, wrt: Array) -> Array:
     node, by = value.node, wrt.node
     order = topological([node])
     if by not in set(order):
-        leaves = {n for n in topological([by]) if n.op.name == "leaf"}
-        if by.op.name != "leaf" and not leaves.isdisjoint(order):
+        leaves = {n for n in topological([by]) if is_leaf(n)}
+        if not is_leaf(by) and not leaves.isdisjoint(order):
             raise placed(
                 f"derivative: {describe(value)} is not computed from {describe(wrt)}, though from what that is made "
                 "of; write the value by this very array, or take the derivative by the array that it is made of, and "
                 "of that the entries"
             )
-        return Array(zeros(by))
-    return Array(adjoints(node, [by]).get(by) or zeros(by))
+        return Array(zeros_like(by))
+    return Array(adjoints(node, [by]).get(by) or zeros_like(by))
 
 
 def check_value(value: Any) -> None:
@@ -68,6 +70,6 @@ def check_wrt(wrt: Any) -> None:
     if wrt.dtype.kind != "f":
         raise placed(f"derivative: wrt is {describe(wrt)} and of dtype {wrt.dtype}, which has no derivative; make it "
                      'an array of floats, gradcompile.array("x", shape)')  # fmt: skip
-    if not any(n.op.name == "leaf" for n in topological([wrt.node])):
+    if not any(is_leaf(n) for n in topological([wrt.node])):
         raise placed(f"derivative: wrt is {describe(wrt)}, made of numbers alone; name an array that gradcompile.array "
                      "made")  # fmt: skip
