@@ -12,13 +12,25 @@ import numpy as np
 
 from gradcompile.diff import reverse
 from gradcompile.diff.batch import batched, fitting, reshaped, unit
-from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, lower, sparse
+from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
 from gradcompile.diff.squares import Square, squares_of
 from gradcompile.errors import ExpressionError
-from gradcompile.ir.algebra import add, expand, part_at, permute, sum_over, zeros_like
+from gradcompile.ir.algebra import (
+    add,
+    arange,
+    at_most,
+    broadcast_to,
+    expand,
+    part_at,
+    permute,
+    select,
+    sum_over,
+    zeros_like,
+)
 from gradcompile.ir.core import Node, apply, const, is_const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops.constant_index import is_pack
 from gradcompile.ops.contract import contract
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import Loop, closed, fresh, unpacked
@@ -173,9 +185,30 @@ def hessian(problem: Problem, values: Sequence[Node], layout: Layout = "dense") 
     elif layout == "gauss-newton":
         output = Output("hess", gauss_newton(problem, values[0]), "the Gauss-Newton matrix")
     else:
-        parts = hessian_blocks(problem, found) if problem.arrays else hessian_entries(problem, values[0])
-        output = Output("hess", parts, "the Hessian")
+        output = Output("hess", dense_hessian(problem, values[0], found), "the Hessian")
     return Derived(values[0], (gradient_output(problem, found), output), found, "gradient and Hessian")
+
+
+def dense_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> tuple[Part, ...]:
+    """The whole Hessian: of arrays block by block, of numbers entry by entry, or as loops give its entries."""
+    if problem.arrays:
+        return hessian_blocks(problem, found)
+    if any(is_pack(n) for n in topological([loss])):
+        try:
+            return (Part(filled_in(lower_triangle(problem, found), sum(sizes_of(problem))), "hessian", ("",)),)
+        except Dense:
+            pass  # entry by entry as well, which is slower to compile
+    return hessian_entries(problem, loss)
+
+
+def sizes_of(problem: Problem) -> list[int]:
+    """The entries of each parameter."""
+    return [size_of(n.type.shape) for n in leaves_of(problem)]
+
+
+def lower_triangle(problem: Problem, found: Mapping[Node, Node]) -> list[Block]:
+    """The entries of the Hessian on and below the diagonal, by way of the gradient; Dense where they can't be followed."""
+    return lower(blocks_of([found.get(n) or zeros_like(n) for n in leaves_of(problem)], seeds_of(problem)))
 
 
 def seeds_of(problem: Problem) -> dict[Node, Terms]:
@@ -191,10 +224,9 @@ def seeds_of(problem: Problem) -> dict[Node, Terms]:
 
 def sparse_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> Output:
     """The Hessian's entries that may be other than 0, both triangles of it, compressed by columns."""
-    size = sum(size_of(n.type.shape) for n in leaves_of(problem))
-    gradients = [found.get(n) or zeros_like(n) for n in leaves_of(problem)]
+    size = sum(sizes_of(problem))
     try:
-        blocks = lower(blocks_of(gradients, seeds_of(problem)))
+        blocks = lower_triangle(problem, found)
     except Dense:
         blocks = dense_lower(problem, loss, found)
     made = sparse(blocks, (size, size), True, problem.arrays)
@@ -290,8 +322,17 @@ def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, 
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
         for j, block in enumerate(made, k):
             blocks[k, j] = reshaped(block, (sizes[k], sizes[j]))
-            blocks[j, k] = blocks[k, j] if j == k else permute(blocks[k, j], (1, 0))
+            blocks[j, k] = permute(blocks[k, j], (1, 0))
+        blocks[k, k] = mirrored(blocks[k, k])
     return rows_of(problem, blocks)
+
+
+def mirrored(x: Node) -> Node:
+    """A matrix that is symmetric but for rounding, with the entries below the diagonal above it as well."""
+    if x.type.shape == (1, 1):
+        return x
+    row, column = (broadcast_to(arange(x.type.shape[0]), x.type.shape, (k,)) for k in (0, 1))
+    return select(at_most(column, row), x, permute(x, (1, 0)))
 
 
 def rows_of(problem: Problem, blocks: Mapping[tuple[int, int], Node]) -> tuple[Part, ...]:

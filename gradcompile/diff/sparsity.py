@@ -249,6 +249,18 @@ def lower(blocks: Iterable[Block]) -> list[Block]:
     return [b._replace(columns=np.where(b.rows >= b.columns, b.columns, -1)) for b in blocks]
 
 
+def filled_in(blocks: Sequence[Block], size: int) -> Node:
+    """A symmetric matrix, row-major, of which blocks are the lower triangle."""
+    entries = both_triangles(together(e for b in blocks if (e := kept(b)) is not None))
+    places = [(e, e.keys((size, size), by_column=False)) for e in entries]
+    return in_places(places, np.arange(size * size), blocks[0].values.type.dtype if blocks else "float64")
+
+
+def both_triangles(own: Sequence["Entries"]) -> list["Entries"]:
+    """Entries, and those on the other side of the diagonal."""
+    return [*own, *(e for e in map(above, own) if e is not None)]
+
+
 def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arrays: bool) -> Sparse:
     """The blocks as one matrix, compressed by rows; if symmetric, they are its lower triangle, and columns are.
 
@@ -258,10 +270,10 @@ def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arr
     if arrays:
         return ordered(blocks, shape, symmetric, dtype)
     own = together(e for b in blocks if (e := kept(b)) is not None)
-    mirrored = [e for e in map(above, own) if e is not None] if symmetric else []
-    places = [e.keys(shape, symmetric) for e in (*own, *mirrored)]
+    entries = both_triangles(own) if symmetric else own
+    places = [e.keys(shape, symmetric) for e in entries]
     keys = np.unique(flat(places))
-    data = in_places(zip((*own, *mirrored), places, strict=True), keys, dtype)
+    data = in_places(zip(entries, places, strict=True), keys, dtype)
     return Sparse(pattern_of(keys, shape, symmetric), data)
 
 

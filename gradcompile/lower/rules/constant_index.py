@@ -17,7 +17,7 @@ from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import Naming, per_sample
 from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, is_table, is_take
-from gradcompile.ops.shape import is_item
+from gradcompile.ops.shape import is_assemble, is_item
 from gradcompile.signature.program import Program, size_of
 
 RESULTS = ("sum", "amax", "scatter")
@@ -163,6 +163,8 @@ class Loops:
             if n in self.program.offsets:
                 return f"theta[{place(contiguous(n.type.shape, self.program.offsets[n]))}]"
             return f"{self.program.input_names[n]}[{', '.join([*rows, 'i'])}]"
+        if is_pack(n):
+            return f"{self.vector(region, n)}[{place(contiguous(n.type.shape))}]"
         if is_table(n):
             return f"{self.table(n)}[{place(contiguous(n.type.shape))}]"
         return f"{self.vector(region, n.args[0])}[{self.index(n.params[0])}]"
@@ -181,6 +183,11 @@ class Loops:
         if n in self.program.input_names:
             return self.program.input_names[n]
         name = self.naming.fresh("packed" if is_pack(n) else "vector")
+        if is_assemble(n):
+            region.statements.append(Line(f"{name} = zeros({n.type.shape[0]}, theta)"))
+            for value, (k,) in zip(n.args, n.params[1], strict=True):
+                region.statements.append(Line(f"{name}[{k}] += {region.emit(value)}"))
+            return name
         region.statements.append(Line(f"{name} = empty({n.type.shape[0]}, theta)"))
         offset = 0
         for part in n.args if is_pack(n) else [n]:
@@ -281,7 +288,7 @@ class Nest:
 
 def is_source(n: Node) -> bool:
     """Whether an array is read from memory where it is used."""
-    return is_take(n) or is_table(n) or is_leaf(n)
+    return is_take(n) or is_table(n) or is_leaf(n) or is_pack(n)
 
 
 def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
