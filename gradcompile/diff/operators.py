@@ -207,7 +207,7 @@ def sizes_of(problem: Problem) -> list[int]:
 
 
 def lower_triangle(problem: Problem, found: Mapping[Node, Node]) -> list[Block]:
-    """The entries of the Hessian on and below the diagonal, by way of the gradient; Dense where they can't be followed."""
+    """The Hessian on and below the diagonal, by way of the gradient; Dense where its entries can't be followed."""
     return lower(blocks_of([found.get(n) or zeros_like(n) for n in leaves_of(problem)], seeds_of(problem)))
 
 
