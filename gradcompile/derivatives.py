@@ -1,7 +1,6 @@
 """Compiled derivatives beyond the gradient: Hessians, products with a vector, Jacobians, tangents."""
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from inspect import Parameter, Signature
@@ -10,18 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcompile.compiled import Compiled, grads_type
-from gradcompile.diff import operators
+from gradcompile.diff import operators, reverse
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.ir.core import leaf
+from gradcompile.explain import Check, along, check, weighted
+from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.types import ArrayType, Dim, dim_value
 from gradcompile.once import once
 from gradcompile.pipeline import Options
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
+from gradcompile.runtime.views import Views
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Output, size_of
+
+CHECKED = 32  # entries of a diagonal that are checked
 
 
 class Found(NamedTuple):
@@ -145,6 +148,31 @@ class CompiledDerivative(Compiled):
         """Whether theta is one bare number, which gets no axis of its own."""
         return self.problem.bare and not self.problem.params[0].leaf.type.shape
 
+    def check(self, /, *args: Any, **named: Any) -> Check:
+        """The compiled derivative against one in high precision, as `CompiledGrad.check` does it: the worst entry.
+
+        A matrix is checked by its product with a vector of random signs, always the same: of a Hessian against
+        differences of the gradient as it was written, of a Jacobian against those of the values, in 60 digits.
+        """
+        vector = self._given_vector(named)
+        given = bind.convert_all(self._arguments, self._takes.match(args, named))
+        count, params = len(self.problem.params), self.problem.params
+        values = {a.leaf: v for a, v in zip(self._arguments, given, strict=True)}
+        theta = bind.packed(params, given[:count], self.dtype)
+        found = self._formed(self._at(theta, [*vector, *given[count:]]), flat=True)
+        return self._checked(found, values, vector)
+
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        """The worst entry of what was found."""
+        raise NotImplementedError
+
+    def _check_gradient(self, product: np.ndarray, signs: np.ndarray, values: Mapping[Node, Any]) -> Check:
+        """A product with the Hessian: the gradient of the gradient's product with the vector."""
+        leaves = [a.leaf for a in self.problem.params]
+        weights = [w if np.ndim(w) else np.asarray(w) for w in bind.split(self.problem.params, signs)]
+        primal, more = weighted(reverse.vjp(self.problem.primal, leaves), weights)
+        return check(product, primal, self.problem.params, {**values, **more})
+
     def bind(self, /, *inputs: Any, **named: Any) -> "BoundDerivative":
         """Check and convert the inputs once; the result is a function of theta with views for SciPy."""
         values = Call(self._inputs, "f.bind(").match(inputs, named)
@@ -173,6 +201,25 @@ class CompiledHessian(CompiledDerivative):
             return found.value, grads, float(hess[0])
         return found.value, grads, hess if self.layout == "diagonal" else hess.reshape(self.size, self.size)
 
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        hess = found[2]
+        if self.layout == "gauss-newton":
+            raise ArgumentError(
+                "a Gauss-Newton matrix is no derivative to check against; check the Jacobian of the residuals, "
+                "compile_jacobian(...).check(...)"
+            )
+        if self.layout != "diagonal":
+            signs = random_signs(self.size)
+            return self._check_gradient(hess @ signs, signs, values)
+        units = np.eye(self.size)[:CHECKED]
+        checks = []
+        for k, unit in enumerate(units):
+            weights = [np.asarray(w) for w in bind.split(self.problem.params, unit)]
+            slopes = reverse.vjp(self.problem.primal, [a.leaf for a in self.problem.params])
+            primal, more = weighted(slopes, weights)
+            checks.append(along(primal, self.problem.params, {**values, **more}, float(hess[k]), unit))
+        return max(checks, key=lambda c: c.error)
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self.layout)
 
@@ -186,6 +233,9 @@ class CompiledHvp(CompiledDerivative):
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hv = found.arrays
         return found.value, self._by_parameter(grad, flat), float(hv[0]) if self._is_number and not flat else hv
+
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        return self._check_gradient(found[2], vector[0], values)
 
 
 class CompiledForm(CompiledDerivative):
@@ -213,6 +263,19 @@ class CompiledForm(CompiledDerivative):
         parts = np.split(vector, np.cumsum(sizes)[:-1])
         found = [p.reshape(shape + more) for p, shape in zip(parts, shapes, strict=True)]
         return [p if p.shape else float(p) for p in found]
+
+    def _flat(self, formed: Any, width: int) -> np.ndarray:
+        """What is in the form of the values as rows of so many entries, in their order."""
+        parts = [formed] if self.form is None else self.form.emptied(formed)
+        return np.concatenate([np.reshape(p, (-1, width)) for p in parts])
+
+    def _signed(self, values: Any) -> tuple[Node, dict[Node, Any], np.ndarray]:
+        """The sum of all values times random signs, the values of its leaves, and the signs."""
+        parts = [np.asarray(p) for p in ([values] if self.form is None else self.form.emptied(values))]
+        signs = random_signs(sum(p.size for p in parts))
+        ends = np.cumsum([p.size for p in parts])[:-1]
+        own = [s.reshape(p.shape) for s, p in zip(np.split(signs, ends), parts, strict=True)]
+        return *weighted(self.problem.primals, own), signs
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self.form)
@@ -251,6 +314,11 @@ class CompiledJacobian(CompiledForm):
         values, rows = self._parted(out, found.lengths, ()), self._parted(jac, found.lengths, more)
         return self._in_form(values), self._in_form(rows)
 
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        primal, more, signs = self._signed(found[0])
+        whole = found[1].T @ signs if self.layout == "sparse" else self._flat(found[1], self.size).T @ signs
+        return check(whole, primal, self.problem.params, {**values, **more})
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self.form, self.layout)
 
@@ -266,67 +334,40 @@ class CompiledJvp(CompiledForm):
         values = self._parted(out, found.lengths, ()) if len(out) else [found.value]
         return self._in_form(values), self._in_form(self._parted(tangent, found.lengths, ()))
 
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        primal, more, signs = self._signed(found[0])
+        got = float(self._flat(found[1], 1)[:, 0] @ signs)
+        return along(primal, self.problem.params, {**values, **more}, got, vector[0])
 
-class BoundDerivative:
-    """A compiled derivative with its inputs fixed, called with theta; its views share one evaluation at one theta."""
+
+class BoundDerivative(Views):
+    """A compiled derivative with its inputs fixed: called with theta it gives all, with the gradient as one vector.
+
+    Its views for SciPy (fun, jac, value_and_grad, hess, hessp) share one evaluation at one theta.
+    """
 
     def __init__(self, compiled: CompiledDerivative, inputs: list[Any]) -> None:
+        super().__init__(self, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
         self.compiled, self.inputs = compiled, inputs
         along = [np.zeros(compiled.size, compiled.dtype)] if compiled.along else []
         self._run = compiled._prepared([*along, *inputs])
         self._dtype = np.dtype(compiled.dtype)
-        self._known: tuple[bytes, bytes] | None = None
-        self._found: Any = None
 
     def __call__(self, theta: Any, vector: Any = None) -> Any:
-        """All outputs at theta, with the gradient as one vector; vector: of a product, zeros if left out."""
-        return self._evaluated(bind.convert_theta(theta, self.compiled.size, self._dtype), self._along(vector))
-
-    def _along(self, vector: Any) -> list[np.ndarray]:
+        """All outputs at theta; vector: that of a product, zeros if left out."""
         f = self.compiled
-        return [f._as_vector(np.zeros(f.size, f.dtype) if vector is None else vector)] if f.along else []
-
-    def _evaluated(self, theta: np.ndarray, along: list[np.ndarray]) -> Any:
+        theta = bind.convert_theta(theta, f.size, self._dtype)
+        along = [f._as_vector(np.zeros(f.size, f.dtype) if vector is None else vector)] if f.along else []
         arrays = [np.empty(size, self._dtype) for _, size in self._run.sizes]
-        return self.compiled._formed(self._run(theta, arrays, [*along, *self.inputs]), flat=True)
-
-    def _shared(self, theta: Any, place: int, vector: Any = None) -> Any:
-        """One output, a copy; evaluated once for all views at one theta."""
-        theta = bind.convert_theta(theta, self.compiled.size, self._dtype)
-        along = self._along(vector)
-        key = theta.tobytes(), along[0].tobytes() if along else b""
-        if key != self._known:
-            self._found, self._known = self._evaluated(theta, along), key
-        return copy(self._found[place])
+        return f._formed(self._run(theta, arrays, [*along, *self.inputs]), flat=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.compiled, self.inputs)
 
-    def fun(self, theta: Any) -> Any:
-        """The loss, or the values."""
-        return self._shared(theta, 0)
 
-    def jac(self, theta: Any) -> Any:
-        """The gradient, or the Jacobian."""
-        return self._shared(theta, 1)
-
-    def value_and_grad(self, theta: Any) -> tuple[Any, Any]:
-        """The loss and its gradient."""
-        return self.fun(theta), self.jac(theta)
-
-    def hess(self, theta: Any) -> Any:
-        """The Hessian."""
-        if not isinstance(self.compiled, CompiledHessian):
-            raise ArgumentError("this has no Hessian: compile it with compile_hessian")
-        return self._shared(theta, 2)
-
-    def hessp(self, theta: Any, vector: Any) -> Any:
-        """The Hessian times a vector."""
-        if isinstance(self.compiled, CompiledHessian):
-            return self.hess(theta) @ np.asarray(vector)
-        if not isinstance(self.compiled, CompiledHvp):
-            raise ArgumentError("this has no product with the Hessian: compile it with compile_hvp")
-        return self._shared(theta, 2, vector)
+def random_signs(count: int) -> np.ndarray:
+    """1 or -1, always the same."""
+    return np.random.default_rng(0).choice([-1.0, 1.0], count)
 
 
 def sparsity_of(output: Output, dtype: str, what: str) -> Any:

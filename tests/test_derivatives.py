@@ -207,6 +207,52 @@ def test_views_share_one_evaluation_and_give_copies():
     assert loss == 8.0 and np.array_equal(grad, [8.0, 4.0]) and np.array_equal(hess, [[4.0, 4.0], [4.0, 0.0]])
     np.testing.assert_array_equal(bound.hessp(theta, [1.0, 0.0]), [4.0, 4.0])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(bound)).hess(theta), hess)
+    whole = gc.compile_hessian(a**2 * b, [a, b], sparse=True).bind()
+    whole.hess(theta).data[:] = 0.0
+    np.testing.assert_array_equal(whole.hess(theta).toarray(), hess)
+
+
+@pytest.mark.parametrize("case", ["data", "network", "rolled"])
+def test_checks_in_high_precision(case):
+    (loss,), options, point, data = CASES[case]
+    size = gc.compile_grad(loss, **options).size
+    vector = RNG.normal(size=size)
+    for how in ({}, {"sparse": True}, {"diagonal": True}):
+        assert gc.compile_hessian(loss, **options, **how).check(*point, *data).error < 1e-12
+    assert gc.compile_hvp(loss, **options).check(*point, *data, vector=vector).error < 1e-12
+
+
+def test_checks_of_values_find_what_is_wrong(monkeypatch):
+    given = {"M": sp.Matrix([[a * b, c], [a, sp.sin(b)]]), "f": [a * b * c]}
+    assert gc.compile_jacobian(given, [a, b, c]).check(1.0, 2.0, 3.0).error < 1e-14
+    assert gc.compile_jacobian([a * b, c], [a, b, c], sparse=True).check(1.0, 2.0, 3.0).error < 1e-14
+    j = gc.compile_jacobian(CURVE, [a, b, c], data=[x, y])
+    assert j.check(*THETA, XS[:5], YS[:5]).error < 1e-14
+    t = gc.compile_jvp(CURVE, [a, b, c], data=[x, y])
+    assert t.check(*THETA, XS[:5], YS[:5], tangent=[1.0, -2.0, 0.5]).error < 1e-14
+    right = type(j)._formed
+
+    def wrong(*args, **how):
+        values, rows = right(*args, **how)
+        return values, 1.01 * rows
+
+    monkeypatch.setattr(type(j), "_formed", wrong)
+    assert j.check(*THETA, XS[:5], YS[:5]).error > 1e-3
+    with pytest.raises(gc.ArgumentError, match="Gauss-Newton"):
+        gc.compile_hessian(a**2, [a], gauss_newton=True).check(1.0)
+
+
+def test_a_bound_loss_has_views_as_well():
+    bound = gc.compile_grad((1 - a) ** 2 + 100 * (b - a**2) ** 2, [a, b]).bind()
+    theta = np.array([0.5, 2.0])
+    loss, grad = bound(theta)
+    assert bound.fun(theta) == loss and np.array_equal(bound.jac(theta), grad)
+    assert bound.value_and_grad(theta)[0] == loss
+    found = scipy.optimize.minimize(bound.fun, [-1.0, 2.0], jac=bound.jac, method="BFGS")
+    np.testing.assert_allclose(found.x, [1.0, 1.0], atol=1e-4)
+    with pytest.raises(gc.ArgumentError, match="compile_hessian"):
+        bound.hess(theta)
+    assert pickle.loads(pickle.dumps(bound)).fun(theta) == loss
 
 
 def test_what_a_call_can_not_take():
