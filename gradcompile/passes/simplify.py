@@ -53,7 +53,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or any(not is_const(a) for a in n.args) or n.op.takes_arrays or n.op.is_copy:
+    if not n.args or any(not a.op.is_const for a in n.args) or n.op.takes_arrays or n.op.is_copy:
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -310,7 +310,7 @@ def same_shape(n: Node) -> Node | None:
 
 def implied(n: Node) -> Node | None:
     """A broadcast inside an elementwise op that has its shape anyway."""
-    args = [a.args[0] if is_broadcast(a) and not a.args[0].type.shape and is_const(a.args[0]) else a for a in n.args]
+    args = [a.args[0] if a.op.is_view and is_broadcast(a) and is_const(a.args[0]) else a for a in n.args]
     if args == list(n.args):
         return None
     lighter = apply(n.op.name, *args, params=n.params)
@@ -322,7 +322,7 @@ def spread_constants(n: Node) -> Node | None:
     if not n.type.shape:
         return None
     numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
-    if any(not is_const(a) for a in numbers):
+    if any(not a.op.is_const for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
     return shaped(number, n) if is_const(number) else None
