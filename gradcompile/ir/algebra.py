@@ -18,6 +18,7 @@ __all__ = [
     "broadcast_to",
     "equal",
     "expand",
+    "greater",
     "leaf",
     "length_along",
     "less",
@@ -86,6 +87,11 @@ def is_lt(n: Node) -> bool:
 def less(x: Node, y: Node | float) -> Node:
     """x < y."""
     return apply("lt", x, lifted(y, x))
+
+
+def greater(x: Node, y: Node | float) -> Node:
+    """x > y, which is y < x."""
+    return apply("lt", lifted(y, x), x)
 
 
 def at_most(x: Node, y: Node | float) -> Node:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradcompile.analysis.cost import entries
-from gradcompile.ir.algebra import is_add
+from gradcompile.ir.algebra import add, is_add
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -359,4 +359,4 @@ class PassWriter(Writer):
     def remainder(self, g: Node) -> Node | None:
         """What is added to a gradient beside the sums over samples; None if nothing."""
         rest = [t for t in g.args if t not in self.direct] if g not in self.direct else []
-        return apply("add", *rest) if len(rest) > 1 else rest[0] if rest else None
+        return add(*rest) if rest else None

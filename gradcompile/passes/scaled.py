@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import expand
+from gradcompile.ir.algebra import equal, expand, greater, less, number
 from gradcompile.ir.core import Node, Params, apply, is_const
 from gradcompile.ir.types import Shape
 from gradcompile.passes.terms import (
@@ -24,7 +24,6 @@ from gradcompile.passes.terms import (
     is_positive,
     make,
     minus,
-    number,
     parts,
     plus,
     quotient,
@@ -64,14 +63,14 @@ class Scaled(NamedTuple):
 def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
     """What u exceeds the limits by, taken for a constant; 0 where u is infinite, so that exp(u) is what it is there."""
     m = minus(u, clip(u, -t if low else None, t if high else None))
-    finite = apply("lt", make("abs", m), number(math.inf, m))
+    finite = less(make("abs", m), math.inf)
     return apply("stop_gradient", make("select", finite, m, number(0.0, m)))
 
 
 def whole(u: Node, t: float, low: bool = True) -> Node:
     """u beyond the limits, taken for a constant, and 0 within them and where u is infinite."""
     size = make("abs", u) if low else u
-    beyond = apply("and", apply("lt", number(t, u), size), apply("lt", size, number(math.inf, u)))
+    beyond = less(number(t, u), size) & less(size, number(math.inf, u))
     return apply("stop_gradient", make("select", beyond, u, number(0.0, u)))
 
 
@@ -144,7 +143,7 @@ def of_hyperbolic(name: str, sign: float) -> Callable[[Node, float], Scaled]:
 def of_erfc(x: Node, t: float) -> Scaled:
     """erfc(u) = erfcx(u)*exp(-u**2) in the upper tail."""
     u = x.args[0]
-    tail = apply("lt", number(TAIL[u.type.dtype], u), u)
+    tail = greater(u, TAIL[u.type.dtype])
     mantissa = make("select", tail, make("erfcx", u), make("erfc", u))
     return Scaled(mantissa, make("select", tail, make("neg", make("mul", u, u)), number(0.0, u)))
 
@@ -249,7 +248,7 @@ def without_overflow(u: Node, weight: Node, m: Node) -> Node:
     if weight.op.name == "const":
         return u
     most = make("min", u, plus(m, LIMIT[u.type.dtype]))
-    return make("select", apply("eq", weight, number(0.0, weight)), most, u)
+    return make("select", equal(weight, 0.0), most, u)
 
 
 def scaled_sum(n: Node, t: float) -> Scaled | None:
