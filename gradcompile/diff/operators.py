@@ -10,8 +10,8 @@ from itertools import accumulate, count, islice
 import numpy as np
 
 from gradcompile.diff import reverse
-from gradcompile.diff.batch import batched, fitting
-from gradcompile.ir.algebra import arange, astype, broadcast_to, expand, part_at, permute, reshape_to, zeros_like
+from gradcompile.diff.batch import batched, fitting, reshaped, unit
+from gradcompile.ir.algebra import expand, part_at, permute, zeros_like
 from gradcompile.ir.core import Node, apply, const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
@@ -125,15 +125,6 @@ def seeds(problem: Problem) -> list[Node]:
     return [leaf(f"tangent.{next(_numbers)}", n.type, "body") for n in leaves_of(problem)]
 
 
-def unit(shape: Shape, dtype: str) -> Node:
-    """As many arrays of a shape as it has entries, the k-th with 1 in its k-th place and 0 elsewhere."""
-    size = size_of(shape)
-    if not shape:
-        return broadcast_to(const(1.0, dtype), (1,))
-    axes = (broadcast_to(arange(size), (size, size), (k,)) for k in (0, 1))
-    return reshaped(astype(apply("eq", *axes), dtype), (size, *shape))
-
-
 def for_units(outputs: Sequence[Node], seed: Node) -> list[Node]:
     """Outputs that are linear in a seed for all its unit values: along axis 0, one for each entry of it."""
     length, order = size_of(seed.type.shape), topological(outputs)
@@ -200,11 +191,6 @@ def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, 
     rows = [side_by_side([permute(blocks[k, j], (1, 0)) for j in range(len(leaves))], (sizes[k],))
             for k in range(len(leaves))]  # fmt: skip
     return tuple(Part(row, f"h_{a.name}", (f"d2L/d{a.name}",)) for a, row in zip(problem.params, rows, strict=True))
-
-
-def reshaped(x: Node, shape: Shape) -> Node:
-    """The entries in another shape."""
-    return x if x.type.shape == shape else reshape_to(x, shape)
 
 
 # ---- products with a vector, which is the first input
