@@ -10,8 +10,8 @@ from itertools import accumulate, count, islice
 import numpy as np
 
 from gradcompile.diff import reverse
-from gradcompile.diff.batch import batched, fitting, reshaped, unit
-from gradcompile.ir.algebra import expand, part_at, permute, zeros_like
+from gradcompile.diff.batch import batched, fitting, unit
+from gradcompile.ir.algebra import expand, part_at, permute, reshape_to, zeros_like
 from gradcompile.ir.core import Node, apply, const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
@@ -186,7 +186,7 @@ def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, 
     for k, (n, seed) in enumerate(zip(leaves, seeds(problem), strict=True)):
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
         for j, block in enumerate(made, k):
-            blocks[k, j] = reshaped(block, (sizes[k], sizes[j]))
+            blocks[k, j] = reshape_to(block, (sizes[k], sizes[j]))
             blocks[j, k] = blocks[k, j] if j == k else permute(blocks[k, j], (1, 0))
     rows = [side_by_side([permute(blocks[k, j], (1, 0)) for j in range(len(leaves))], (sizes[k],))
             for k in range(len(leaves))]  # fmt: skip
@@ -206,7 +206,7 @@ def tangents_of(problem: Problem) -> tuple[list[Node], list[Node]]:
     for n in leaves_of(problem):
         k = size_of(n.type.shape)
         part = part_at(vector, (Span(at, k) if n.type.shape else at,))
-        found.append(reshaped(part, n.type.shape))
+        found.append(reshape_to(part, n.type.shape))
         at += k
     return leaves_of(problem), found
 
@@ -255,8 +255,8 @@ def jacobian_array(problem: Problem, output: Node) -> Node:
     found = reverse.adjoints(output, leaves, seed)
     rows = for_units([found.get(n) or zeros_like(n) for n in leaves], seed)
     count = size_of(shape)
-    blocks = [permute(reshaped(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
-    return reshaped(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
+    blocks = [permute(reshape_to(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
+    return reshape_to(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
 
 
 def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[Node]]:

@@ -16,6 +16,7 @@ __all__ = [
     "astype",
     "at_most",
     "broadcast_to",
+    "counting",
     "equal",
     "expand",
     "greater",
@@ -26,6 +27,7 @@ __all__ = [
     "ones_where",
     "part_at",
     "permute",
+    "placed_in",
     "reshape_to",
     "select",
     "sum_over",
@@ -153,14 +155,20 @@ def broadcast_to(x: Node, shape: Shape, at: tuple[int, ...] | None = None) -> No
     return apply("broadcast", x, params=(shape,) if at is None else (shape, at))
 
 
+def placed_in(x: Node, shape: Shape, at: tuple[int, ...]) -> Node:
+    """x repeated over the axes of a shape that it lacks, its own at these places."""
+    trailing = at == tuple(range(len(shape) - len(at), len(shape)))
+    return x if x.type.shape == shape else broadcast_to(x, shape, None if trailing else at)
+
+
 def part_at(x: Node, index: tuple[object, ...]) -> Node:
     """An entry or a part of an array: for each axis a place, a span of places, or None for all."""
     return apply("item", x, params=(index,))
 
 
 def astype(x: Node, dtype: str) -> Node:
-    """x in another dtype."""
-    return apply("cast", x, params=(dtype,))
+    """x in a dtype; as it is, if it has that."""
+    return x if x.type.dtype == dtype else apply("cast", x, params=(dtype,))
 
 
 def permute(x: Node, order: tuple[int, ...]) -> Node:
@@ -169,13 +177,19 @@ def permute(x: Node, order: tuple[int, ...]) -> Node:
 
 
 def reshape_to(x: Node, shape: Shape) -> Node:
-    """The entries, row by row, in another shape."""
-    return apply("reshape", x, params=(shape,))
+    """The entries, row by row, in a shape; as they are, if they have that."""
+    return x if x.type.shape == shape else apply("reshape", x, params=(shape,))
 
 
 def arange(length: Dim) -> Node:
     """0, 1, 2, ... as whole numbers."""
     return apply("iota", params=(length,))
+
+
+def counting(shape: Shape, axis: int) -> Node:
+    """An array of a shape that counts 0, 1, 2, ... along an axis."""
+    line = arange(shape[axis])
+    return line if len(shape) == 1 else broadcast_to(line, shape, (axis,))
 
 
 def length_along(x: Node, axis: int) -> Node:

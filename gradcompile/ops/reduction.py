@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
-from gradcompile.ir.algebra import equal, select
+from gradcompile.ir.algebra import equal, placed_in, select
 from gradcompile.ir.core import Op, Params, apply, const, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
@@ -29,8 +29,7 @@ def spread(x: "Node", n: "Node") -> "Node":
     """A value of the shape of a reduction, repeated to that of the reduction's argument."""
     shape = n.args[0].type.shape
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
-    trailing = left == tuple(range(len(shape) - len(left), len(shape)))
-    return apply("broadcast", x, params=(shape,) if trailing else (shape, left))
+    return placed_in(x, shape, left)
 
 
 def size_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:

@@ -141,8 +141,7 @@ def part_of(vector: "Node", part: Part) -> "Node":
 
 def typed(x: "Node", type: ArrayType) -> "Node":
     """The entries in a shape and dtype."""
-    x = x if x.type.shape == type.shape else reshape_to(x, type.shape)
-    return x if x.type.dtype == type.dtype else astype(x, type.dtype)
+    return astype(reshape_to(x, type.shape), type.dtype)
 
 
 def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":

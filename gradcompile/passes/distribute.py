@@ -105,7 +105,5 @@ def without(x: Node, axes: Axes, rank: int) -> Node | None:
 
 def repeated(x: Node, shape: Shape, at: Sequence[int]) -> Node:
     """x over the axes of a shape, its own at these places."""
-    if x.type.shape == shape:
-        return x
     is_last = list(at) == list(range(len(shape) - len(at), len(shape)))
     return expand(x, shape) if is_last else broadcast_to(x, shape, tuple(at))

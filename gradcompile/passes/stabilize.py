@@ -560,7 +560,7 @@ def log_of_view(n: Node) -> Node | None:
 
 def log_of_branches(x: Node) -> Node | None:
     """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
-    branches = [b if b.type.dtype == x.type.dtype else astype(b, x.type.dtype) for b in x.args[1:]]
+    branches = [astype(b, x.type.dtype) for b in x.args[1:]]
     new = [log_of(b) for b in branches]
     return None if new == [apply("log", b) for b in branches] else make("select", x.args[0], *new)
 

@@ -10,7 +10,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
 from gradcompile.ir import algebra
-from gradcompile.ir.algebra import arange, expand, part_at, permute, reshape_to, unequal
+from gradcompile.ir.algebra import counting, expand, part_at, permute, reshape_to, unequal
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 from gradcompile.ops.constant_index import table
@@ -44,11 +44,6 @@ def transposed(n: Node, order: Sequence[int]) -> Node:
     return n if tuple(order) == tuple(range(len(order))) else permute(n, tuple(order))
 
 
-def reshaped(n: Node, shape: Shape) -> Node:
-    """The entries in another shape."""
-    return n if n.type.shape == shape else reshape_to(n, shape)
-
-
 def with_axes(n: Node, at: Sequence[int]) -> Node:
     """Axes of one entry put in, at these places of the result."""
     ndim = len(n.type.shape) + len(at)
@@ -75,15 +70,9 @@ def filled(value: float | bool, shape: Shape, dtype: str) -> Node:
     return expand(const(value, dtype), shape)
 
 
-def iota(shape: Shape, axis: int) -> Node:
-    """The place of each entry along an axis."""
-    line = arange(shape[axis])
-    return line if len(shape) == 1 else algebra.broadcast_to(line, shape, (axis,))
-
-
 def column_and_row(shape: Shape, k: int) -> tuple[Node, Node]:
     """For each entry of a matrix its column, and its row plus k: these are equal on the k-th diagonal."""
-    return iota(shape, 1), elementwise("add", iota(shape, 0), const(k, "int64"))
+    return counting(shape, 1), elementwise("add", counting(shape, 0), const(k, "int64"))
 
 
 def joined(nodes: Sequence[Node], axis: int) -> Node:
@@ -142,8 +131,8 @@ def reshape(a: Any, shape: Any, order: str = "C") -> Array:
     n = lift(a)
     wanted = inferred(n.type.shape, given_shape(shape))
     if is_by_columns(order):  # is row by row of the axes in reverse order
-        return transpose(Array(reshaped(transpose(a).node, wanted[::-1])))
-    return Array(reshaped(n, wanted))
+        return transpose(Array(reshape_to(transpose(a).node, wanted[::-1])))
+    return Array(reshape_to(n, wanted))
 
 
 def is_by_columns(order: str) -> bool:
@@ -395,7 +384,7 @@ def roll(a: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     """Entries moved along an axis or several, those that fall off the end put in front."""
     n = lift(a)
     if axis is None:
-        return Array(reshaped(roll(ravel(a), shift, 0).node, n.type.shape))
+        return Array(reshape_to(roll(ravel(a), shift, 0).node, n.type.shape))
     for step, k in np.broadcast(shift, axis):
         n = rolled(n, int(step), axis_of(k, len(n.type.shape)))
     return Array(n)
@@ -420,7 +409,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Array:
         return Array(repeated(n, np.asarray(repeats), k))
     at = tuple(j + (j > k) for j in range(len(shape)))
     wide = algebra.broadcast_to(n, (*shape[: k + 1], int(repeats), *shape[k + 1 :]), at)
-    return Array(reshaped(wide, (*shape[:k], dim_product(shape[k], int(repeats)), *shape[k + 1 :])))
+    return Array(reshape_to(wide, (*shape[:k], dim_product(shape[k], int(repeats)), *shape[k + 1 :])))
 
 
 def repeated(n: Node, repeats: np.ndarray, k: int) -> Node:
@@ -443,4 +432,4 @@ def tile(A: Any, reps: Any) -> Array:
     times = [1] * (len(shape) - len(times)) + times
     wide = tuple(d for pair in zip(times, shape, strict=True) for d in pair)
     spread = algebra.broadcast_to(n, wide, tuple(range(1, 2 * len(shape), 2)))
-    return Array(reshaped(spread, tuple(dim_product(d, t) for d, t in zip(shape, times, strict=True))))
+    return Array(reshape_to(spread, tuple(dim_product(d, t) for d, t in zip(shape, times, strict=True))))

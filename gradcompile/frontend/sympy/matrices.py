@@ -371,7 +371,7 @@ def count(c: Context, dim: Dim) -> Node:
 
 def in_dtype(c: Context, n: Node) -> Node:
     """A node in the dtype of the graph."""
-    return n if n.type.dtype == c.dtype else astype(n, c.dtype)
+    return astype(n, c.dtype)
 
 
 def trace(expr: Any) -> Plan:
