@@ -64,7 +64,7 @@ class Slopes:
         if n.op.name != "pow":
             return ROOT
         exponent = n.args[1]
-        if exponent.op.name != "const":
+        if not is_const(exponent):
             return ANY
         return 0 if not 0 < exponent.value < 1 else ROOT if exponent.value >= 0.5 else ANY
 
@@ -74,7 +74,7 @@ class Slopes:
         if place is None or place < 0 or k != 0 or not 0 <= self.least[n.args[place]] < SMALL:
             return False
         if n.op.name == "pow":
-            return n.args[1].op.name != "const" or 0 < n.args[1].value < 1
+            return not is_const(n.args[1]) or 0 < n.args[1].value < 1
         return n.op.name != "xlogy" or n.args[0] is n.args[1]
 
     def off_minimum(self, n: Node) -> Node:
@@ -82,7 +82,7 @@ class Slopes:
         s = n.args[n.op.steep or 0]
         zero = const(0.0, s.type.dtype)
         positive = unequal(s, zero)
-        if n.op.name != "pow" or n.args[1].op.name == "const":
+        if n.op.name != "pow" or is_const(n.args[1]):
             return positive
         return positive | less(n.args[1], 0.0)
 
@@ -132,7 +132,7 @@ class Slopes:
             elif p.op.name == "div":
                 pending.append(p.args[0])
             elif self._is_still(p):
-                still += [] if p.op.name == "const" else [p]
+                still += [] if is_const(p) else [p]
             else:
                 others = others or not is_step(p)
         return still, others or bool(pending)
@@ -152,7 +152,7 @@ class Slopes:
 
 def is_step(p: Node) -> bool:
     """Whether a partial is one of two numbers, neither of them 0."""
-    return p.op.name == "select" and all(a.op.name == "const" and a.value != 0 for a in p.args[1:])
+    return p.op.name == "select" and all(is_const(a) and a.value != 0 for a in p.args[1:])
 
 
 def unless_zero(factor: Node, product: Node) -> Node:
@@ -216,7 +216,7 @@ def power_parts(n: Node, found: Mapping[Node, list[Power]]) -> list[Power] | Non
         return [(n.args[0], 0.5)]
     if n.op.name == "cbrt":
         return [(n.args[0], 1 / 3)]
-    if n.op.name == "pow" and n.args[1].op.name == "const":
+    if n.op.name == "pow" and is_const(n.args[1]):
         return [(n.args[0], float(n.args[1].value))]
     if n.op.name == "neg":
         return found.get(n.args[0])

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from gradcompile.ir.algebra import equal, expand, greater, less, number
 from gradcompile.ir.core import Node, Params, apply, is_const
 from gradcompile.ir.types import Shape
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_broadcast
 from gradcompile.passes.terms import (
     PRODUCT,
     SUM,
@@ -93,7 +95,7 @@ def of_exp_sum(x: Node, t: float) -> Scaled:
 def is_excess(u: Node) -> bool:
     """Whether an exponent was made by a rule of this file: 0 within the limits."""
     found = [x for _, x in terms(u)]
-    ends = [x for x in found if x is not None and (x.op.name == "stop_gradient" or is_beyond(x))]
+    ends = [x for x in found if x is not None and (x.op.is_copy or is_beyond(x))]
     return len(ends) == len(found)
 
 
@@ -104,8 +106,8 @@ def is_beyond(x: Node) -> bool:
 
 def is_limited(u: Node) -> bool:
     """Whether an exponent is within the limits, or has been brought there."""
-    numbers = [a for a in u.args if u.op.name in ("max", "min") and a.op.name == "const"]
-    return bool(numbers) or any(x is not None and x.op.name == "stop_gradient" for _, x in terms(u))
+    numbers = [a for a in u.args if u.op.name in ("max", "min") and is_const(a)]
+    return bool(numbers) or any(x is not None and x.op.is_copy for _, x in terms(u))
 
 
 def of_rising(name: str) -> Callable[[Node, float], Scaled]:
@@ -177,7 +179,7 @@ class Exponential(NamedTuple):
     def size(self) -> Node:
         """The exponent with the logarithm of the weight, roughly; the largest over the axes of a sum."""
         u, c = self.exp.args[0], self.weight
-        if c.op.name != "const":
+        if not is_const(c):
             u = make("add", u, make("log_high", c if is_positive(c) else make("abs", c)))
         elif not is_ordinary(c, u.type.dtype):
             u = make("add", u, make("log_high", make("abs", c)))
@@ -198,7 +200,7 @@ def exponential(t: Node) -> tuple[Node, Node] | None:
 
 def is_loop(x: Node | None) -> bool:
     """Whether this is a sum over axes of known length, as `reroll` makes it of terms that were written one by one."""
-    return x is not None and x.op.name == "sum" and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
+    return x is not None and is_sum(x) and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
 
 
 def loop_of(t: Node) -> tuple[Node, Node] | None:
@@ -228,7 +230,7 @@ def is_relative(e: Exponential) -> bool:
     found = [x for c, x in terms(e.exp.args[0]) if c == -1 and x is not None]
     while any(x.op.name in ("broadcast", "select") for x in found):
         found = [x.args[x.op.name == "select"] if x.op.name in ("broadcast", "select") else x for x in found]
-    return any(x.op.name == "stop_gradient" for x in found) and e.weight.op.name == "const"
+    return any(x.op.is_copy for x in found) and is_const(e.weight)
 
 
 def shifted(t: Node, m: Node) -> Node:
@@ -245,7 +247,7 @@ def shifted(t: Node, m: Node) -> Node:
 
 def without_overflow(u: Node, weight: Node, m: Node) -> Node:
     """u, but no more than m and the limit where the weight is 0, which would make NaN of an infinite exp(u - m)."""
-    if weight.op.name == "const":
+    if is_const(weight):
         return u
     most = make("min", u, plus(m, LIMIT[u.type.dtype]))
     return make("select", equal(weight, 0.0), most, u)
@@ -257,7 +259,7 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
         return None
     core, viewed = unveiled(n)
     if core is not n:
-        found = scaled_sum(core, t) if n.op.name == "broadcast" and core is n.args[0] else None
+        found = scaled_sum(core, t) if is_broadcast(n) and core is n.args[0] else None
         return found and Scaled(viewed(found.mantissa), viewed(found.excess))
     found_exps = {x: exponentials(x) for x in parts(n)}
     each = [e for es in found_exps.values() for e in es]
@@ -286,12 +288,12 @@ def fits(n: Node) -> bool:
 def is_ordinary(x: Node, dtype: str) -> bool:
     """Whether this is a number of ordinary size: beside an exponential of a dtype beyond the limit it is nothing."""
     weight = WEIGHT[dtype]
-    return x.op.name == "const" and 1 / weight <= abs(float(x.value)) <= weight
+    return is_const(x) and 1 / weight <= abs(float(x.value)) <= weight
 
 
 def hides_numbers(weight: Node, t: float) -> bool:
     """Whether ordinary numbers are nothing beside a number times exp(t), and that does not overflow."""
-    if weight.op.name != "const" or not weight.value:
+    if not is_const(weight) or not weight.value:
         return False
     size = math.log(abs(float(weight.value)))
     return DIGITS[weight.type.dtype] - t <= size <= math.log(WEIGHT[weight.type.dtype])

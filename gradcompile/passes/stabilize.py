@@ -18,8 +18,10 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, unequal
 from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.ir.graph import rebuild
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
+from gradcompile.ops.shape import is_broadcast
 from gradcompile.passes import differences
 from gradcompile.passes.differences import closer, difference, root_less_part
 from gradcompile.passes.scaled import (
@@ -223,7 +225,7 @@ def inverse_less_one(n: Node) -> Node | None:
 
 def value_of(x: Node) -> float:
     """The value of a number, NaN of anything else."""
-    return float(x.value) if x.op.name == "const" else math.nan
+    return float(x.value) if is_const(x) else math.nan
 
 
 def one_taken(s: Node) -> Node | None:
@@ -255,8 +257,8 @@ def close_arguments(n: Node) -> Node | None:
 def arc_near_one(n: Node) -> Node | None:
     """acos(1 - x) = 2*asin(sqrt(x/2)) near 0, and so asin, at -1 as well; acosh(1 + x) = 2*asinh(sqrt(x/2))."""
     inside = n.args[0]
-    rest = [t for t in parts(inside) if t.op.name != "const"]
-    ends = [float(t.value) for t in parts(inside) if t.op.name == "const"]
+    rest = [t for t in parts(inside) if not is_const(t)]
+    ends = [float(t.value) for t in parts(inside) if is_const(t)]
     if len(rest) != 1 or ends not in ([1.0], [-1.0]) or (n.op.name == "acosh" and ends != [1.0]):
         return None
     (x,), (end,) = rest, ends
@@ -523,7 +525,7 @@ def log_in_parts(c: float, found: Sequence[tuple[Node, float]], sums: dict[Node,
 
 def is_zero(x: Node) -> bool:
     """Whether this is the number 0, of either sign."""
-    return x.op.name == "const" and float(x.value) == 0
+    return is_const(x) and float(x.value) == 0
 
 
 def log_near_and_far(name: str) -> Callable[[Node], Node]:
@@ -901,7 +903,7 @@ def power_of_exps(n: Node) -> Node | None:
     found = scaled_product(x, LIMIT)
     if found is None:
         return None
-    finite = y if y.op.name == "const" else clip(y, -1e30, 1e30)  # an infinite power of what is within the range: 0
+    finite = y if is_const(y) else clip(y, -1e30, 1e30)  # an infinite power of what is within the range: 0
     return Scaled(make("pow", found.mantissa, y), make("mul", finite, found.excess)).value()
 
 
@@ -913,7 +915,7 @@ def norm(n: Node) -> Node | None:
         if root is None:
             return None
         level.append(root)
-    if all(x.op.name == "const" for x in level):
+    if all(is_const(x) for x in level):
         return None
     if len(level) == 1:
         return make("abs", level[0])
@@ -925,7 +927,7 @@ def norm(n: Node) -> Node | None:
 
 def norm_of_loop(n: Node) -> Node | None:
     """sqrt(s) of a sum s of squares over an axis = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
-    whole = n.args[0].args[0] if n.args[0].op.name == "broadcast" else n.args[0]
+    whole = n.args[0].args[0] if is_broadcast(n.args[0]) else n.args[0]
     loops = [x for c, x in terms(whole) if x is not None and is_loop(x) and c > 0]
     others = [t for t in parts(whole) if split(t)[1] not in loops]
     squares = [*others, *(t for x in loops for t in parts(x.args[0]))]
@@ -937,7 +939,7 @@ def norm_of_loop(n: Node) -> Node | None:
 def norm_of_product(n: Node) -> Node | None:
     """sqrt(s), s an array contracted with itself, = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
     c, x = split(n.args[0])
-    if x is None or x.op.name != "dot" or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
+    if x is None or not is_dot(x) or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
         return None
     return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
 
@@ -993,7 +995,7 @@ def zeros_with(u: Node) -> set[Node]:
 
 def is_root_or_power(x: Node) -> bool:
     """Whether this is a power with a positive number for its exponent, which is 0 where its base is."""
-    return x.op.name == "pow" and x.args[1].op.name == "const" and float(x.args[1].value) > 0
+    return x.op.name == "pow" and is_const(x.args[1]) and float(x.args[1].value) > 0
 
 
 def vanishes(n: Node, zeros: Set[Node]) -> bool:

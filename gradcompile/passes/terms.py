@@ -48,13 +48,13 @@ def split(n: Node) -> Term:
     """A term as a number times something."""
     factor = 1.0
     while True:
-        if n.op.name == "const":
+        if is_const(n):
             return factor * float(n.value), None
         if n.op.name == "neg":
             factor, n = -factor, n.args[0]
-        elif n.op.name == "mul" and n.args[0].op.name == "const":
+        elif n.op.name == "mul" and is_const(n.args[0]):
             factor, n = factor * float(n.args[0].value), n.args[1]
-        elif n.op.name == "div" and n.args[1].op.name == "const" and float(n.args[1].value) != 0:
+        elif n.op.name == "div" and is_const(n.args[1]) and float(n.args[1].value) != 0:
             factor, n = factor / float(n.args[1].value), n.args[0]
         else:
             return factor, n
