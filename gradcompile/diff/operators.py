@@ -11,8 +11,8 @@ import numpy as np
 
 from gradcompile.diff import reverse
 from gradcompile.diff.batch import batched, fitting, unit
-from gradcompile.ir.algebra import expand, part_at, permute, reshape_to, zeros_like
-from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.algebra import assemble, expand, part_at, permute, reshape_to, zeros_like
+from gradcompile.ir.core import Node, const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops.reduction import is_sum
@@ -151,7 +151,7 @@ def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
         return turned[0]
     starts = accumulate(widths, initial=0)
     places = tuple((*[None] * rank, Span(at, k)) for at, k in zip(starts, widths, strict=False))
-    return apply("assemble", *turned, params=((*shape, sum(widths)), places))
+    return assemble(turned, (*shape, sum(widths)), places)
 
 
 # ---- Hessians

@@ -5,6 +5,8 @@
 <sum float64[3]>
 """
 
+from collections.abc import Iterable
+
 from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted
 from gradcompile.ir.types import ArrayType, Dim, Shape
 
@@ -13,6 +15,7 @@ __all__ = [
     "all_of",
     "any_of",
     "arange",
+    "assemble",
     "astype",
     "at_most",
     "broadcast_to",
@@ -30,6 +33,7 @@ __all__ = [
     "placed_in",
     "reshape_to",
     "select",
+    "stop_gradient",
     "sum_over",
     "times",
     "unequal",
@@ -164,6 +168,16 @@ def placed_in(x: Node, shape: Shape, at: tuple[int, ...]) -> Node:
 def part_at(x: Node, index: tuple[object, ...]) -> Node:
     """An entry or a part of an array: for each axis a place, a span of places, or None for all."""
     return apply("item", x, params=(index,))
+
+
+def assemble(parts: Iterable[Node], shape: Shape, indices: tuple[tuple[object, ...], ...]) -> Node:
+    """An array of a shape that has parts at indices, which are added where they overlap, and 0 elsewhere."""
+    return apply("assemble", *parts, params=(shape, indices))
+
+
+def stop_gradient(x: Node) -> Node:
+    """x, without a derivative; in generated code a copy of it."""
+    return apply("stop_gradient", x)
 
 
 def astype(x: Node, dtype: str) -> Node:

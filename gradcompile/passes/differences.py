@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import all_of, greater, less, number
-from gradcompile.ir.core import Node, apply, is_const, is_leaf
+from gradcompile.ir.algebra import all_of, greater, less, number, stop_gradient
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.passes.terms import (
     FEW,
     joined,
@@ -172,7 +172,7 @@ def of_sines(d: Difference) -> Form:
     )
     form = minus(make("mul", across, make("sin", d.by)), make("mul", scaled(2.0, make("mul", half, half)), along))
     written = minus(make(d.name, d.u), make(d.name, d.v))
-    return below(d.by, 1.0), make("add", written, apply("stop_gradient", minus(form, written)))
+    return below(d.by, 1.0), make("add", written, stop_gradient(minus(form, written)))
 
 
 def minus_of(name: str, x: Node) -> Node:

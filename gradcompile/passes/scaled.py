@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import equal, expand, greater, less, number
+from gradcompile.ir.algebra import equal, expand, greater, less, number, stop_gradient, sum_over
 from gradcompile.ir.core import Node, Params, apply, is_const
 from gradcompile.ir.types import Shape
 from gradcompile.ops.reduction import is_sum
@@ -66,14 +66,14 @@ def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
     """What u exceeds the limits by, taken for a constant; 0 where u is infinite, so that exp(u) is what it is there."""
     m = minus(u, clip(u, -t if low else None, t if high else None))
     finite = less(make("abs", m), math.inf)
-    return apply("stop_gradient", make("select", finite, m, number(0.0, m)))
+    return stop_gradient(make("select", finite, m, number(0.0, m)))
 
 
 def whole(u: Node, t: float, low: bool = True) -> Node:
     """u beyond the limits, taken for a constant, and 0 within them and where u is infinite."""
     size = make("abs", u) if low else u
     beyond = less(number(t, u), size) & less(size, number(math.inf, u))
-    return apply("stop_gradient", make("select", beyond, u, number(0.0, u)))
+    return stop_gradient(make("select", beyond, u, number(0.0, u)))
 
 
 def of_exp(x: Node, t: float) -> Scaled:
@@ -242,7 +242,7 @@ def shifted(t: Node, m: Node) -> Node:
     body = loop[0].args[0]
     top = inside(m, body.type.shape, loop[0].params)
     body = replaced(body, {x: expand(shifted(x, top), x.type.shape) for x in parts(body)}, SUM)
-    return replaced(t, {loop[0]: apply("sum", body, params=loop[0].params)}, PRODUCT)
+    return replaced(t, {loop[0]: sum_over(body, *loop[0].params)}, PRODUCT)
 
 
 def without_overflow(u: Node, weight: Node, m: Node) -> Node:

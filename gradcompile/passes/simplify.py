@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir.algebra import add, broadcast_to, select
+from gradcompile.ir.algebra import add, assemble, broadcast_to, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -84,7 +84,7 @@ def assembled(n: Node) -> Node | None:
         for index, value in zip(a.params[1], a.args, strict=True):
             entries.setdefault(index, []).append(value)
     values = [simplify_node(add(*v)) if len(v) > 1 else v[0] for v in entries.values()]
-    return apply("assemble", *values, params=(n.args[0].params[0], tuple(entries)))
+    return assemble(values, n.args[0].params[0], tuple(entries))
 
 
 def unit_factor(n: Node) -> Node | None:

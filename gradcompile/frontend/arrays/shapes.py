@@ -10,7 +10,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
 from gradcompile.ir import algebra
-from gradcompile.ir.algebra import counting, expand, part_at, permute, reshape_to, unequal
+from gradcompile.ir.algebra import assemble, counting, expand, part_at, permute, reshape_to, unequal
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 from gradcompile.ops.constant_index import table
@@ -90,7 +90,7 @@ def joined(nodes: Sequence[Node], axis: int) -> Node:
         indices.append(tuple(Span(offset, d) if k == axis else None for k, d in enumerate(shape)))
         offset = dim_sum(offset, shape[axis])
     whole = tuple(offset if k == axis else d for k, d in enumerate(first))
-    return apply("assemble", *nodes, params=(whole, tuple(indices)))
+    return assemble(nodes, whole, tuple(indices))
 
 
 # Shapes
@@ -288,7 +288,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Array:
     if promote(*(n.type.dtype for n in nodes)) == "bool":
         return Array(joined([with_axes(n, (at,)) for n in nodes], at))
     indices = tuple((*[None] * at, k, *[None] * (len(shape) - at)) for k in range(len(nodes)))
-    return Array(apply("assemble", *nodes, params=((*shape[:at], len(nodes), *shape[at:]), indices)))
+    return Array(assemble(nodes, (*shape[:at], len(nodes), *shape[at:]), indices))
 
 
 def at_least(n: Node, ndim: int) -> Node:
@@ -351,10 +351,10 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: flo
     widths = np.broadcast_to(np.asarray(pad_width, int), (len(n.type.shape), 2)).tolist()
     index = tuple(Span(before, d) for d, (before, _) in zip(n.type.shape, widths, strict=True))
     shape = tuple(dim_sum(d, *w) for d, w in zip(n.type.shape, widths, strict=True))
-    result = apply("assemble", n, params=(shape, (index,)))
+    result = assemble([n], shape, (index,))
     if constant_values == 0:
         return Array(result)
-    inside = apply("assemble", filled(1, n.type.shape, "int64"), params=(shape, (index,)))
+    inside = assemble([filled(1, n.type.shape, "int64")], shape, (index,))
     return Array(choose(elementwise("lt", const(0, "int64"), inside), result, number(constant_values, n)))
 
 
