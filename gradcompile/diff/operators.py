@@ -11,19 +11,21 @@ from typing import Literal
 import numpy as np
 
 from gradcompile.diff import reverse, samples
-from gradcompile.diff.batch import batched, fitting, reshaped, unit
+from gradcompile.diff.batch import batched, fitting, unit
 from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
 from gradcompile.diff.squares import Square, squares_of
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
     arange,
+    assemble,
     at_most,
     broadcast_to,
     expand,
     length_along,
     part_at,
     permute,
+    reshape_to,
     select,
     sum_over,
     zeros_like,
@@ -171,7 +173,7 @@ def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
         return turned[0]
     starts = accumulate(widths, initial=0)
     places = tuple((*[None] * rank, Span(at, k)) for at, k in zip(starts, widths, strict=False))
-    return apply("assemble", *turned, params=((*shape, sum(widths)), places))
+    return assemble(turned, (*shape, sum(widths)), places)
 
 
 # ---- Hessians
@@ -274,7 +276,7 @@ def hessian_diagonal(problem: Problem, loss: Node, found: Mapping[Node, Node]) -
     for a, seed in zip(problem.params, seeds(problem), strict=True):
         size = size_of(seed.type.shape)
         made = for_units(reverse.jvp([found.get(a.leaf) or zeros_like(a.leaf)], [a.leaf], [seed]), seed)
-        whole = reshaped(made[0], (size, size)) * unit((size,), seed.type.dtype)
+        whole = reshape_to(made[0], (size, size)) * unit((size,), seed.type.dtype)
         parts.append(Part(sum_over(whole, (1,)), f"h_{a.name}", (f"d2L/d{a.name}2",)))
     return tuple(parts)
 
@@ -323,7 +325,7 @@ def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, 
     for k, (n, seed) in enumerate(zip(leaves, seeds(problem), strict=True)):
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
         for j, block in enumerate(made, k):
-            blocks[k, j] = reshaped(block, (sizes[k], sizes[j]))
+            blocks[k, j] = reshape_to(block, (sizes[k], sizes[j]))
             blocks[j, k] = permute(blocks[k, j], (1, 0))
         blocks[k, k] = mirrored(blocks[k, k])
     return rows_of(problem, blocks)
@@ -359,7 +361,7 @@ def tangents_of(problem: Problem) -> tuple[list[Node], list[Node]]:
     for n in leaves_of(problem):
         k = size_of(n.type.shape)
         part = part_at(vector, (Span(at, k) if n.type.shape else at,))
-        found.append(reshaped(part, n.type.shape))
+        found.append(reshape_to(part, n.type.shape))
         at += k
     return leaves_of(problem), found
 
@@ -421,7 +423,9 @@ def dense_rows(problem: Problem, values: Sequence[Node]) -> list[Block]:
         found, at = [], 0
         for v in values:
             size = size_of(v.type.shape)
-            whole = reshaped(jacobian_array(problem, v), (size, sum(size_of(n.type.shape) for n in leaves_of(problem))))
+            whole = reshape_to(
+                jacobian_array(problem, v), (size, sum(size_of(n.type.shape) for n in leaves_of(problem)))
+            )
             rows, places = np.indices([int(d) for d in whole.type.shape])
             found.append(Block(rows + at, places, whole))
             at += size
@@ -441,8 +445,8 @@ def jacobian_array(problem: Problem, output: Node) -> Node:
     found = reverse.adjoints(output, leaves, seed)
     rows = for_units([found.get(n) or zeros_like(n) for n in leaves], seed)
     count = size_of(shape)
-    blocks = [permute(reshaped(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
-    return reshaped(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
+    blocks = [permute(reshape_to(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
+    return reshape_to(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
 
 
 def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[Node]]:
@@ -491,7 +495,8 @@ def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
     if not problem.arrays:
         return jacobian(problem, [each])
     (length,) = each.type.shape
-    rows = [reshaped(g, (length, k)) for g, k in zip(own_gradients(problem, each), sizes_of(problem), strict=True)]
+    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
+    rows = [reshape_to(g, (length, k)) for g, k in pairs]
     whole = side_by_side([permute(r, (1, 0)) for r in rows], (length,))
     return Derived(None, (out, Output("jac", (Part(whole, "gradients", ("",)),), "the gradients")))
 
@@ -516,7 +521,8 @@ def moments(problem: Problem, each: Node) -> tuple[Part, ...]:
         (row,) = by_sample_gradients(problem, [each])
         return square(problem, [[sum_over(a * b, (0,)) / count for b in row[k:]] for k, a in enumerate(row)])
     (length,) = each.type.shape
-    rows = [reshaped(g, (length, k)) for g, k in zip(own_gradients(problem, each), sizes_of(problem), strict=True)]
+    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
+    rows = [reshape_to(g, (length, k)) for g, k in pairs]
     blocks = {(k, j): contract(a, (0, 1), b, (0, 2), (1, 2)) / count
               for k, a in enumerate(rows) for j, b in enumerate(rows)}  # fmt: skip
     return rows_of(problem, blocks)
