@@ -699,7 +699,7 @@ def resolved(expr: Any) -> Plan:
 
 
 def definition_of(expr: Any) -> str:
-    """A hint at how the first undefined function in a small expression is defined, as there can be a derivative then."""
+    """A hint at how to define the first undefined function in a small expression, so that it has a derivative."""
     parts = sympy.preorder_traversal(expr) if is_small(expr, RESOLVED) else ()
     name = next((e.func.__name__ for e in parts if isinstance(e, AppliedUndef)), None)
     return f"; or define {name} by gradcompile.custom({name!r}, value, partials) first" if name else ""
