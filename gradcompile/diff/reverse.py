@@ -65,9 +65,9 @@ def pulled(
 ) -> dict[Node, Node]:
     """The adjoints of several outputs together, each given with its cotangent."""
     order, wanted = topological([output for output, _ in cotangents]), set(wrt)
-    least = None if care else (care := Care(order)).least
+    given, care = care, care or Care(order)
     active = depends_on(order, wanted)
-    slopes = Slopes(order, active if params is None else depends_on(order, params), least)
+    slopes = Slopes(order, active if params is None else depends_on(order, params), None if given else care.least)
     bases = {n: parts for n, parts in powers(order).items() if n not in wanted}
     received: dict[Node, list[Node]] = {}
     for output, cotangent in cotangents:
