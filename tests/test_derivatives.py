@@ -301,8 +301,10 @@ def test_what_a_call_can_not_take():
     h = gc.compile_hvp(a**2 * b, [a, b])
     with pytest.raises(gc.ArgumentTypeError, match="vector= is missing"):
         h(1.0, 2.0)
-    with pytest.raises(gc.ArgumentError, match=r"shape \(3,\), expected \(2,\)"):
+    with pytest.raises(gc.ArgumentError, match=r"vector has shape \(3,\), expected \(2,\)"):
         h(1.0, 2.0, vector=[1.0, 2.0, 3.0])
+    with pytest.raises(gc.ArgumentTypeError, match="no option 'speed'"):
+        gc.compile_hessian(a**2, [a], speed=1)
     with pytest.raises(gc.ArgumentError, match="reduce= is for losses"):
         gc.compile_jacobian(a * x, [a], data=[x], reduce="mean")
     with pytest.raises(gc.ArgumentError, match="sparse and diagonal"):
