@@ -10,19 +10,22 @@ from typing import Literal
 
 import numpy as np
 
-from gradcompile.diff import reverse
-from gradcompile.diff.batch import batched, fitting, reshaped, unit
+from gradcompile.diff import reverse, samples
+from gradcompile.diff.batch import batched, fitting, unit
 from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
 from gradcompile.diff.squares import Square, squares_of
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
     arange,
+    assemble,
     at_most,
     broadcast_to,
     expand,
+    length_along,
     part_at,
     permute,
+    reshape_to,
     select,
     sum_over,
     zeros_like,
@@ -66,6 +69,7 @@ class Derived:
         return Derived(value, outputs, {}, self.beside)
 
 
+What = Literal["gradients", "norms", "moments", "values"]
 Layout = Literal["dense", "sparse", "diagonal", "gauss-newton"]
 Operator = Callable[[Problem, Sequence[Node]], Derived]
 
@@ -169,7 +173,7 @@ def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
         return turned[0]
     starts = accumulate(widths, initial=0)
     places = tuple((*[None] * rank, Span(at, k)) for at, k in zip(starts, widths, strict=False))
-    return apply("assemble", *turned, params=((*shape, sum(widths)), places))
+    return assemble(turned, (*shape, sum(widths)), places)
 
 
 # ---- Hessians
@@ -272,7 +276,7 @@ def hessian_diagonal(problem: Problem, loss: Node, found: Mapping[Node, Node]) -
     for a, seed in zip(problem.params, seeds(problem), strict=True):
         size = size_of(seed.type.shape)
         made = for_units(reverse.jvp([found.get(a.leaf) or zeros_like(a.leaf)], [a.leaf], [seed]), seed)
-        whole = reshaped(made[0], (size, size)) * unit((size,), seed.type.dtype)
+        whole = reshape_to(made[0], (size, size)) * unit((size,), seed.type.dtype)
         parts.append(Part(sum_over(whole, (1,)), f"h_{a.name}", (f"d2L/d{a.name}2",)))
     return tuple(parts)
 
@@ -321,7 +325,7 @@ def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, 
     for k, (n, seed) in enumerate(zip(leaves, seeds(problem), strict=True)):
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
         for j, block in enumerate(made, k):
-            blocks[k, j] = reshaped(block, (sizes[k], sizes[j]))
+            blocks[k, j] = reshape_to(block, (sizes[k], sizes[j]))
             blocks[j, k] = permute(blocks[k, j], (1, 0))
         blocks[k, k] = mirrored(blocks[k, k])
     return rows_of(problem, blocks)
@@ -357,7 +361,7 @@ def tangents_of(problem: Problem) -> tuple[list[Node], list[Node]]:
     for n in leaves_of(problem):
         k = size_of(n.type.shape)
         part = part_at(vector, (Span(at, k) if n.type.shape else at,))
-        found.append(reshaped(part, n.type.shape))
+        found.append(reshape_to(part, n.type.shape))
         at += k
     return leaves_of(problem), found
 
@@ -419,7 +423,9 @@ def dense_rows(problem: Problem, values: Sequence[Node]) -> list[Block]:
         found, at = [], 0
         for v in values:
             size = size_of(v.type.shape)
-            whole = reshaped(jacobian_array(problem, v), (size, sum(size_of(n.type.shape) for n in leaves_of(problem))))
+            whole = reshape_to(
+                jacobian_array(problem, v), (size, sum(size_of(n.type.shape) for n in leaves_of(problem)))
+            )
             rows, places = np.indices([int(d) for d in whole.type.shape])
             found.append(Block(rows + at, places, whole))
             at += size
@@ -439,8 +445,8 @@ def jacobian_array(problem: Problem, output: Node) -> Node:
     found = reverse.adjoints(output, leaves, seed)
     rows = for_units([found.get(n) or zeros_like(n) for n in leaves], seed)
     count = size_of(shape)
-    blocks = [permute(reshaped(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
-    return reshaped(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
+    blocks = [permute(reshape_to(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
+    return reshape_to(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
 
 
 def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[Node]]:
@@ -464,3 +470,59 @@ def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[N
         rows = substitute([adjoints.get(n) or zeros_like(n) for n in own], back)
         found.append([expand(r, ("n",)) for r in rows])
     return found
+
+
+# ---- samples one by one
+
+
+def per_sample(problem: Problem, values: Sequence[Node], what: What = "gradients") -> Derived:
+    """The value of each sample, and its gradient or the norm of that; or the mean of its outer products."""
+    each = samples.values_of(values[0])
+    out = filled(problem, [each])
+    if what == "values":
+        return Derived(None, (out,))
+    if what == "gradients":
+        return replace(sample_gradients(problem, each, out), beside="the gradients of samples")
+    if what == "norms":
+        norms = apply("sqrt", squared_norms(problem, each))
+        part = Part(norms, "norm", ("",))
+        return Derived(None, (out, Output("norms", (part,), "the norms", not problem.arrays)), {}, "the norms")
+    return Derived(values[0], (Output("moments", moments(problem, each), "the moments"),), {}, "the moments")
+
+
+def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
+    """The gradients of samples, along the last axis."""
+    if not problem.arrays:
+        return jacobian(problem, [each])
+    (length,) = each.type.shape
+    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
+    rows = [reshape_to(g, (length, k)) for g, k in pairs]
+    whole = side_by_side([permute(r, (1, 0)) for r in rows], (length,))
+    return Derived(None, (out, Output("jac", (Part(whole, "gradients", ("",)),), "the gradients")))
+
+
+def own_gradients(problem: Problem, each: Node) -> list[Node]:
+    """The gradient of each sample in each parameter."""
+    return samples.each(samples.taken_apart(each, leaves_of(problem)))
+
+
+def squared_norms(problem: Problem, each: Node) -> Node:
+    """The squared norm of each sample's gradient."""
+    if problem.arrays:
+        return samples.squared_norms(samples.taken_apart(each, leaves_of(problem)))
+    (row,) = by_sample_gradients(problem, [each])
+    return add(*(d * d for d in row))
+
+
+def moments(problem: Problem, each: Node) -> tuple[Part, ...]:
+    """The mean of the outer products of samples' gradients; parts as of a Hessian."""
+    count = length_along(each, 0)
+    if not problem.arrays:
+        (row,) = by_sample_gradients(problem, [each])
+        return square(problem, [[sum_over(a * b, (0,)) / count for b in row[k:]] for k, a in enumerate(row)])
+    (length,) = each.type.shape
+    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
+    rows = [reshape_to(g, (length, k)) for g, k in pairs]
+    blocks = {(k, j): contract(a, (0, 1), b, (0, 2), (1, 2)) / count
+              for k, a in enumerate(rows) for j, b in enumerate(rows)}  # fmt: skip
+    return rows_of(problem, blocks)

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir.algebra import add, broadcast_to, select
+from gradcompile.ir.algebra import add, assemble, broadcast_to, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -53,7 +53,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or any(not is_const(a) for a in n.args) or n.op.takes_arrays or n.op.is_copy:
+    if not n.args or any(not a.op.is_const for a in n.args) or n.op.takes_arrays or n.op.is_copy:
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -84,7 +84,7 @@ def assembled(n: Node) -> Node | None:
         for index, value in zip(a.params[1], a.args, strict=True):
             entries.setdefault(index, []).append(value)
     values = [simplify_node(add(*v)) if len(v) > 1 else v[0] for v in entries.values()]
-    return apply("assemble", *values, params=(n.args[0].params[0], tuple(entries)))
+    return assemble(values, n.args[0].params[0], tuple(entries))
 
 
 def unit_factor(n: Node) -> Node | None:
@@ -320,7 +320,7 @@ def same_shape(n: Node) -> Node | None:
 
 def implied(n: Node) -> Node | None:
     """A broadcast inside an elementwise op that has its shape anyway."""
-    args = [a.args[0] if is_broadcast(a) and not a.args[0].type.shape and is_const(a.args[0]) else a for a in n.args]
+    args = [a.args[0] if a.op.is_view and is_broadcast(a) and is_const(a.args[0]) else a for a in n.args]
     if args == list(n.args):
         return None
     lighter = apply(n.op.name, *args, params=n.params)
@@ -332,7 +332,7 @@ def spread_constants(n: Node) -> Node | None:
     if not n.type.shape:
         return None
     numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
-    if any(not is_const(a) for a in numbers):
+    if any(not a.op.is_const for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
     return shaped(number, n) if is_const(number) else None
