@@ -372,13 +372,24 @@ def make_call(
 
     With `out` the flat gradient is written there and returned in place of grads; a symbol of that name is in `args`.
     """
-    arguments = (*params, *inputs)
-    takes = Call(arguments)
+    takes = Call((*params, *inputs))
     call = _general_call(params, takes, route, grads_type, bare)
-    is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not route.is_short:
+    if not has_quicker_call(takes.arguments, route):
         return call
     return _numbers_call(params, takes, route.kernel, grads_type, bare, call)
+
+
+def make_early_call(
+    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
+) -> Callable[..., Any]:
+    """The call of `make_call` that is there sooner, and takes longer each time."""
+    return _general_call(params, Call((*params, *inputs)), route, grads_type, bare)
+
+
+def has_quicker_call(arguments: Sequence[Argument], route: Route) -> bool:
+    """Whether a compiled function may take the arguments as they are: if all are floats, and few."""
+    is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
+    return is_numbers and len(arguments) <= _SCALAR_CALL_LIMIT and route.is_short
 
 
 def _general_call(
