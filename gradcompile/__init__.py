@@ -18,7 +18,7 @@ from gradcompile.compile import (
     compile_value,
 )
 from gradcompile.compiled import CompiledGrad, CompiledValue
-from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp
+from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
 from gradcompile.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -67,6 +67,7 @@ __all__ = [
     "CompiledJacobian",
     "CompiledJvp",
     "CompiledValue",
+    "CompiledValues",
     "DataError",
     "ExpressionError",
     "GradcompileError",

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradcompile.compiled import CompiledGrad, CompiledValue
-from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, with_vector
+from gradcompile.derivatives import (
+    CompiledHessian,
+    CompiledHvp,
+    CompiledJacobian,
+    CompiledJvp,
+    CompiledValues,
+    with_vector,
+)
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.problem import read_arrays
@@ -87,10 +94,11 @@ def compile_value(
     reroll: bool = True,
     name: str | None = None,
     allow_unused: bool = False,
-) -> CompiledValue:
+) -> CompiledValue | CompiledValues:
     """Compile a value without gradients: a prediction is one number a sample (reduce=None), else its mean or sum.
 
-    Arguments and errors are those of `compile_grad`. A value of symbolic arrays has any shape and dtype.
+    Arguments and errors are those of `compile_grad`. A value of symbolic arrays has any shape and dtype. Of a list,
+    tuple, Matrix or mapping of expressions, nested once, all values are computed together and come back in that form.
 
     >>> import sympy as sp
     >>> a, b, x = sp.symbols("a b x")
@@ -99,9 +107,10 @@ def compile_value(
     array([1., 3., 5.])
     """
     check_options(reduce or "mean", dtype, threads)
-    rest = {"inputs": inputs, "allow_unused": allow_unused}
-    problem = problem_of([expr], params, False, data, reduce, dtype, **rest)
-    return CompiledValue(problem, Options(name or "", stabilize, cache, reroll, threads))
+    form, given = taken_apart(expr)
+    problem = problem_of(given, params, False, data, reduce, dtype, inputs=inputs, allow_unused=allow_unused)
+    options = Options(name or "", stabilize, cache, reroll, threads)
+    return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
 
 
 def compile_hessian(loss: Any, params: Any, **options: Any) -> CompiledHessian:

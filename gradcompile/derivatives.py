@@ -179,6 +179,16 @@ class CompiledForm(CompiledDerivative):
         return type(self), (self.problem, self.options, self.form)
 
 
+class CompiledValues(CompiledForm):
+    """Several compiled values: f(*params, *inputs) -> the values in the form in which they were given."""
+
+    operator = staticmethod(operators.value)
+
+    def _formed(self, found: Found, flat: bool = False) -> Any:
+        (out,) = found.arrays
+        return self._in_form(self._parted(out, found.lengths, ()) if len(out) else [found.value])
+
+
 class CompiledJacobian(CompiledForm):
     """Compiled values with their Jacobian in theta: j(*params, *inputs) -> (r, J)."""
 

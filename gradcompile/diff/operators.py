@@ -10,12 +10,14 @@ from itertools import accumulate, count, islice
 import numpy as np
 
 from gradcompile.diff import reverse
-from gradcompile.diff.batch import batched, fitting
+from gradcompile.diff.batch import batched, fitting, reshaped, unit
+from gradcompile.ir.algebra import expand, part_at, permute, zeros_like
 from gradcompile.ir.core import Node, apply, const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import Loop, closed, fresh, unpacked
-from gradcompile.ops.shape import Span, expand
+from gradcompile.ops.shape import Span
 from gradcompile.signature.arguments import Problem, entry_names
 from gradcompile.signature.program import Output, Part, size_of
 
@@ -90,7 +92,7 @@ def gradient_output(problem: Problem, found: Mapping[Node, Node]) -> Output:
     for a in problem.params:
         names = [a.name] if problem.arrays else list(islice(entries, size_of(a.leaf.type.shape)))
         labels = tuple(f"dL/d{name}" for name in names)
-        parts.append(Part(found.get(a.leaf) or reverse.zeros(a.leaf), f"d_{a.name}", labels))
+        parts.append(Part(found.get(a.leaf) or zeros_like(a.leaf), f"d_{a.name}", labels))
     return Output("grad", tuple(parts), "the gradient")
 
 
@@ -102,7 +104,7 @@ def entries_of(problem: Problem) -> list[Node]:
     found = []
     for a in problem.params:
         shape = tuple(int(d) for d in a.leaf.type.shape)
-        found += [apply("item", a.leaf, params=(index,)) for index in np.ndindex(shape)] if shape else [a.leaf]
+        found += [part_at(a.leaf, index) for index in np.ndindex(shape)] if shape else [a.leaf]
     return found
 
 
@@ -111,7 +113,7 @@ def gradients_by(outputs: Sequence[Node], wrt: Sequence[Node]) -> list[list[Node
     rows = []
     for output in outputs:
         found = reverse.adjoints(output, wrt)
-        rows.append([found.get(n) or reverse.zeros(n) for n in wrt])
+        rows.append([found.get(n) or zeros_like(n) for n in wrt])
     return rows
 
 
@@ -121,15 +123,6 @@ def gradients_by(outputs: Sequence[Node], wrt: Sequence[Node]) -> list[list[Node
 def seeds(problem: Problem) -> list[Node]:
     """A leaf like each parameter, for its tangent."""
     return [leaf(f"tangent.{next(_numbers)}", n.type, "body") for n in leaves_of(problem)]
-
-
-def unit(shape: Shape, dtype: str) -> Node:
-    """As many arrays of a shape as it has entries, the k-th with 1 in its k-th place and 0 elsewhere."""
-    size = size_of(shape)
-    if not shape:
-        return apply("broadcast", const(1.0, dtype), params=((1,),))
-    axes = (apply("broadcast", apply("iota", params=(size,)), params=((size, size), (k,))) for k in (0, 1))
-    return reshaped(apply("cast", apply("eq", *axes), params=(dtype,)), (size, *shape))
 
 
 def for_units(outputs: Sequence[Node], seed: Node) -> list[Node]:
@@ -153,7 +146,7 @@ def columns(output: Node, problem: Problem) -> list[Node]:
 def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
     """Blocks (k, *shape) as one array (*shape, all k)."""
     widths, rank = [size_of(b.type.shape[:1]) for b in blocks], len(shape)
-    turned = [apply("transpose", b, params=((*range(1, rank + 1), 0),)) if rank else b for b in blocks]
+    turned = [permute(b, (*range(1, rank + 1), 0)) if rank else b for b in blocks]
     if len(turned) == 1:
         return turned[0]
     starts = accumulate(widths, initial=0)
@@ -187,22 +180,17 @@ def hessian_entries(problem: Problem, loss: Node) -> tuple[Part, ...]:
 def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, ...]:
     """The Hessian block by block, a row of them for each parameter, those below the diagonal by symmetry."""
     leaves = leaves_of(problem)
-    gradients = [found.get(n) or reverse.zeros(n) for n in leaves]
+    gradients = [found.get(n) or zeros_like(n) for n in leaves]
     sizes = [size_of(n.type.shape) for n in leaves]
     blocks: dict[tuple[int, int], Node] = {}
     for k, (n, seed) in enumerate(zip(leaves, seeds(problem), strict=True)):
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
         for j, block in enumerate(made, k):
             blocks[k, j] = reshaped(block, (sizes[k], sizes[j]))
-            blocks[j, k] = blocks[k, j] if j == k else apply("transpose", blocks[k, j], params=((1, 0),))
-    rows = [side_by_side([apply("transpose", blocks[k, j], params=((1, 0),)) for j in range(len(leaves))], (sizes[k],))
+            blocks[j, k] = blocks[k, j] if j == k else permute(blocks[k, j], (1, 0))
+    rows = [side_by_side([permute(blocks[k, j], (1, 0)) for j in range(len(leaves))], (sizes[k],))
             for k in range(len(leaves))]  # fmt: skip
     return tuple(Part(row, f"h_{a.name}", (f"d2L/d{a.name}",)) for a, row in zip(problem.params, rows, strict=True))
-
-
-def reshaped(x: Node, shape: Shape) -> Node:
-    """The entries in another shape."""
-    return x if x.type.shape == shape else apply("reshape", x, params=(shape,))
 
 
 # ---- products with a vector, which is the first input
@@ -213,11 +201,11 @@ def tangents_of(problem: Problem) -> tuple[list[Node], list[Node]]:
     vector = problem.inputs[0].leaf
     if not problem.arrays:
         moved = entries_of(problem)
-        return moved, [apply("item", vector, params=((k,),)) for k in range(len(moved))]
+        return moved, [part_at(vector, (k,)) for k in range(len(moved))]
     found, at = [], 0
     for n in leaves_of(problem):
         k = size_of(n.type.shape)
-        part = apply("item", vector, params=((Span(at, k) if n.type.shape else at,),))
+        part = part_at(vector, (Span(at, k) if n.type.shape else at,))
         found.append(reshaped(part, n.type.shape))
         at += k
     return leaves_of(problem), found
@@ -265,9 +253,9 @@ def jacobian_array(problem: Problem, output: Node) -> Node:
         return side_by_side(columns(output, problem), shape)
     seed = leaf(f"cotangent.{next(_numbers)}", output.type, "body")
     found = reverse.adjoints(output, leaves, seed)
-    rows = for_units([found.get(n) or reverse.zeros(n) for n in leaves], seed)
+    rows = for_units([found.get(n) or zeros_like(n) for n in leaves], seed)
     count = size_of(shape)
-    blocks = [apply("transpose", reshaped(r, (count, k)), params=((1, 0),)) for r, k in zip(rows, sizes, strict=True)]
+    blocks = [permute(reshaped(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
     return reshaped(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
 
 
@@ -279,7 +267,7 @@ def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[N
     """
     entries, order = entries_of(problem), topological(values)
     moving = depends_on(order, entries)
-    if any(n.op.name == "sum" and n.args[0].type.shape[:1] == ("n",) for n in moving & set(order)):
+    if any(is_sum(n) and n.args[0].type.shape[:1] == ("n",) for n in moving & set(order)):
         one = const(1.0, problem.dtype)
         by_entry = [reverse.jvp(values, [e], [one]) for e in entries]
         return [list(row) for row in zip(*by_entry, strict=True)]
@@ -289,6 +277,6 @@ def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[N
     for v in turned:
         ones = expand(const(1.0, problem.dtype), ("n",))
         adjoints = reverse.adjoints(v, own, ones)
-        rows = substitute([adjoints.get(n) or reverse.zeros(n) for n in own], back)
+        rows = substitute([adjoints.get(n) or zeros_like(n) for n in own], back)
         found.append([expand(r, ("n",)) for r in rows])
     return found

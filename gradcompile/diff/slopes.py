@@ -22,7 +22,6 @@ from gradcompile.ir.graph import operands
 
 FEW = 16  # factors of a product that are looked at
 ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
-ALGEBRA = frozenset({"add", "neg", "mul", "div", "abs", "max", "min", "pow", "select"})  # below a root, looked through
 
 Power = tuple[Node, float]
 
@@ -41,7 +40,7 @@ class Slopes:
     def _pass_on(self, n: Node) -> None:
         """Enter how the adjoints of a node's arguments may be infinite."""
         inherited = self._steep.get(n, 0)
-        if inherited == ROOT and n.op.partials is not None and n.op.name not in ALGEBRA:
+        if inherited == ROOT and n.op.partials is not None and not n.op.is_algebraic:
             inherited = ANY
         for k, a in enumerate(n.args):
             found = max(inherited, self._own(n, k))

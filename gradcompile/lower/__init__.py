@@ -18,6 +18,7 @@ from gradcompile.lower.kernel import dims_of, lower_arrays
 from gradcompile.lower.nests.expression import literal
 from gradcompile.lower.program import Lowered, Naming
 from gradcompile.lower.straight import lower
+from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
 
@@ -110,7 +111,7 @@ def ops_of(order: Iterable[Node]) -> set[Op]:
     while pending:
         n = pending.pop()
         found.add(n.op)
-        if n.op.name == "scan":
+        if is_scan(n):
             pending += topological(n.params[0].roots)
     return found
 

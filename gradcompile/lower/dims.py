@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from gradcompile.ir.core import OPS, Node, node
-from gradcompile.ir.graph import TYPED, topological
+from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, names_in, parsed
 from gradcompile.lower import HELPERS, OF_ARRAYS, OF_ROWS, RESERVED
 from gradcompile.signature.arguments import Problem
@@ -33,7 +33,6 @@ TAKEN = (
     )
     - FREE
 )
-TEXTS = frozenset({"leaf", "cast"})  # ops whose params are texts that are no dimensions
 
 Names = Mapping[str, str]
 
@@ -65,9 +64,9 @@ def in_names(roots: Sequence[Node], names: Names) -> tuple[list[Node], dict[Node
     """Graphs with dimensions under other names, and each of its nodes there."""
     new: dict[Node, Node] = {}
     for n in topological(roots):
-        params = n.params if n.op.name in TEXTS else in_params(n.params, names)
+        params = in_params(n.params, names) if n.op.has_dims or n.op.is_loop else n.params
         shape = tuple(in_dim(d, names) for d in n.type.shape)
-        type = ArrayType(shape, n.type.dtype) if n.op.name in TYPED else None
+        type = ArrayType(shape, n.type.dtype) if n.op.typed else None
         new[n] = node(n.op, [new[a] for a in n.args], params, type)
     return [new[r] for r in roots], new
 

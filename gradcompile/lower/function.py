@@ -81,7 +81,7 @@ class Writer:
 
     def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:
         """The numbers of entries along axes, as text."""
-        found = [n for n in topological(roots) if n.op.name == "size"]  # what they are the size of is not computed
+        found = [n for n in topological(roots) if n.op.by_shape]  # what they are the size of is not computed
         return {n: atom_of(n.args[0].type.shape[n.params[0]]) for n in found}
 
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradcompile.analysis.cost import entries
+from gradcompile.ir.algebra import is_add
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -14,11 +15,12 @@ from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
 from gradcompile.lower.function import Source, Writer, used
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.layout import EXPENSIVE, STORED
+from gradcompile.lower.memory.layout import EXPENSIVE
 from gradcompile.lower.memory.texts import text_of, tuple_of
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import LEAST, Target
 from gradcompile.lower.stages import Stages
+from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part
 
 GATHERED = {"sum": ("total", "zeros({}, theta)"), "amax": ("highest", f"full({{}}, {LEAST}, theta)")}  # across blocks
@@ -92,7 +94,7 @@ class PassWriter(Writer):
         self.row_outputs |= {p.node: o.name for o, p, _ in self.parts() if len(o.parts) == 1 and p.node in rows}
         for place in self.parts() if self.value is not None else ():
             g = place[1].node
-            terms = g.args if g.op.name == "add" and g not in sums else (g,)
+            terms = g.args if is_add(g) and g not in sums else (g,)
             found = [t for t in terms if t in sums and uses[t] == 1]
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
                 self.direct |= dict.fromkeys(found, place)
@@ -103,7 +105,7 @@ class PassWriter(Writer):
         passed = {r.node for p in self.plan.passes for r in p.reductions} | rows.keys()
         cut = [n for n, axis in self.plan.leaves.values() if n not in rows or axis != rows[n].axis]
         whole = [*self.roots, *(n for p in self.plan.passes for n in p.given), *cut]
-        between = topological(whole, lambda n: n in passed or n.op.name == "size")
+        between = topological(whole, lambda n: n in passed or n.op.by_shape)
         read = {*whole, *(a for n in between for a in n.args)}
         self.piled |= {n for n, r in rows.items() if n not in read and self.can_be_piled(r.block, r.axis)}
 
@@ -174,21 +176,21 @@ class PassWriter(Writer):
 
     def with_results(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes, and what is read later of the scans that are run for them, so that nobody runs these again."""
-        run = {(x.args, x.params[0]) for x in topological(nodes, self.places.__contains__) if x.op.name == "scanned"}
+        run = {(x.args, x.params[0]) for x in topological(nodes, self.places.__contains__) if is_scanned(x)}
         if not run:
             return list(nodes)
         passes = self.plan.passes
         passed = [*(r.node for p in passes for r in p.reductions), *(r.node for p in passes for r in p.rows)]
         later = [*self.roots, *(n for p in passes for n in p.given)]
         order = topological(later, {*self.places, *nodes, *passed}.__contains__)
-        return [*nodes, *(x for x in order if x.op.name == "scanned" and (x.args, x.params[0]) in run)]
+        return [*nodes, *(x for x in order if is_scanned(x) and (x.args, x.params[0]) in run)]
 
     def is_wanted(self, n: Node) -> bool:
         """Whether something has to be computed before a pass: it is not at hand, and not as cheap in every block."""
         if not n.args or n in self.places:
             return False
-        order = [x for x in topological([n], lambda x: x in self.places or x.op.name == "size") if x not in self.places]
-        heavy = any(x.op.name in STORED for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
+        order = [x for x in topological([n], lambda x: x in self.places or x.op.by_shape) if x not in self.places]
+        heavy = any(x.op.in_memory for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
         return bool(heavy)
 
     def compute_before(self, nodes: Sequence[Node]) -> None:

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.algebra import is_neg
+from gradcompile.ir.core import Node, apply, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
 from gradcompile.loops.ir import Function, Line, Loop, Statement, texts
 from gradcompile.loops.kernel import Pass
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import Lowered, Naming, flat_index, loads, per_sample
 from gradcompile.lower.rules.constant_index import Loops, entry_of_array
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_assemble, is_broadcast, is_item
 from gradcompile.signature.names import natural
 from gradcompile.signature.program import Output, Program, size_of
 
@@ -38,7 +41,7 @@ def lower(program: Program, naming: Naming) -> Lowered:
 
 def is_sample_sum(n: Node) -> bool:
     """Whether the node is a sum over the samples."""
-    return n.op.name == "sum" and per_sample(n.args[0])
+    return is_sum(n) and per_sample(n.args[0])
 
 
 def steps(order: Iterable[Node]) -> dict[Node, int]:
@@ -89,8 +92,8 @@ def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
     if not shape:
         return [(0, g)], []
     terms = operands(g, "add")
-    arrays = [t for t in terms if t.op.name != "assemble" and not (t.op.name == "broadcast" and is_const(t.args[0], 0))]
-    found = [(flat_index(i, shape), v) for t in terms if t.op.name == "assemble"
+    arrays = [t for t in terms if not is_assemble(t) and not (is_broadcast(t) and is_const(t.args[0], 0))]
+    found = [(flat_index(i, shape), v) for t in terms if is_assemble(t)
              for i, v in zip(t.params[1], t.args, strict=True)]  # fmt: skip
     if arrays:
         return found, arrays
@@ -266,20 +269,20 @@ class Scheduler:
         inside = self.sample_nodes(roots)
         scalars = self.scalars(inside)
         head, _ = self.region(scalars)
-        given = {n: head.emit(n, named=True) for n in scalars if n.op.name != "const"}
+        given = {n: head.emit(n, named=True) for n in scalars if not is_const(n)}
         body = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
         names = {a.leaf: a.name for a in self.program.inputs}
         for n in inside:
-            if n.op.name == "leaf" and len(n.type.shape) == 1:
+            if is_leaf(n) and len(n.type.shape) == 1:
                 self.load_column(body, n, f"{names[n]}[i]")
-            elif n.op.name == "item":
+            elif is_item(n):
                 self.load_column(body, n, f"{names[n.args[0]]}[i, {n.params[0][1]}]")
         return head.statements, body
 
     def scalars(self, inside: Sequence[Node]) -> list[Node]:
         """The scalars that per-sample nodes use; the negative of a number is taken on the spot."""
         found = (a for n in inside for a in n.args if not per_sample(a))
-        return list(dict.fromkeys(a.args[0] if a.op.name == "neg" else a for a in found))
+        return list(dict.fromkeys(a.args[0] if is_neg(a) else a for a in found))
 
     def sample_nodes(self, roots: Sequence[Node]) -> list[Node]:
         """The per-sample nodes below the roots that don't lie behind a sum."""

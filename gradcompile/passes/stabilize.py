@@ -70,7 +70,6 @@ __all__ = ["RULES", "Rewrite", "parts", "square_root", "stabilize", "weighted"]
 Rule = Callable[[Node], Node | None]
 RANGE = {"float64": 1e-40, "float32": 1e-6}  # numbers from here to the inverse are far from the ends of the range
 SHOWN = 80  # characters of a formula in a Rewrite
-KEEP_ZERO = ("add", "hypot", "mul", "div", "neg", "abs", "sqrt", "cbrt")  # 0 where arguments are, all or one of them
 
 
 class Rewrite(NamedTuple):
@@ -966,7 +965,7 @@ def x_log_x(n: Node) -> Node | None:
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
         if log.op.name == "log":
             zeros = {*zeros_with(u), *inside} if rest else set()
-            likely = [f for f in rest if f in zeros or f.op.name in KEEP_ZERO or is_root_or_power(f)]
+            likely = [f for f in rest if f in zeros or f.op.keeps_zero or is_root_or_power(f)]
             taken = [f for f in likely if vanishes(f, zeros)]
             logs = found.count(log)
             if len(taken) >= logs:
@@ -1005,14 +1004,14 @@ def vanishes(n: Node, zeros: Set[Node]) -> bool:
         order.append(x)
         if len(order) > 2 * FEW:
             return False
-        pending += () if x in zeros or not (x.op.name in KEEP_ZERO or is_root_or_power(x)) else x.args
+        pending += () if x in zeros or not (x.op.keeps_zero or is_root_or_power(x)) else x.args
     gone = set(zeros)
     for x in reversed(order):
-        if x.op.name in ("add", "hypot"):
+        if x.op.keeps_zero == "all":
             is_zero = gone.issuperset(x.args)
         else:
             above = x.args[:1] if x.op.name in ("div", "pow") else x.args
-            is_zero = (x.op.name in KEEP_ZERO or is_root_or_power(x)) and not gone.isdisjoint(above)
+            is_zero = (x.op.keeps_zero or is_root_or_power(x)) and not gone.isdisjoint(above)
         if is_zero:
             gone.add(x)
     return n in gone

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.ir.core import Node
+from gradcompile.ops.shape import is_item
 
 Entries = str | tuple["Entries", ...]
 LEAF_ROLES = {"params": "param", "inputs": "input", "data": "data"}
@@ -81,8 +82,8 @@ def entry_names(problem: Problem) -> list[str]:
     """What the entries of theta are called, of parameters that are symbols."""
     found = {}
     for n, name in problem.names.items():
-        source = n.args[0] if n.op.name == "item" else n
+        source = n.args[0] if is_item(n) else n
         if not n.type.shape:
-            found[source, n.params[0] if n.op.name == "item" else ()] = name
+            found[source, n.params[0] if is_item(n) else ()] = name
     shapes = [(a.leaf, tuple(int(d) for d in a.leaf.type.shape)) for a in problem.params]
     return [] if problem.arrays else [found[leaf, index] for leaf, shape in shapes for index in np.ndindex(shape)]

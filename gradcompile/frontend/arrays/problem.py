@@ -8,7 +8,7 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, is_sequence
-from gradcompile.ir.core import Node, leaf
+from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import parsed
 from gradcompile.signature.arguments import Argument, Problem
@@ -55,7 +55,7 @@ def read_arrays(
     given = named(params, "params")
     order = list(topological([v.node for v in values]))
     check_sizes(order)
-    leaves = dict.fromkeys(n for n in order if n.op.name == "leaf")
+    leaves = dict.fromkeys(n for n in order if is_leaf(n))
     check_params(given, leaves, allow_unused)
     others = ordered(inputs, [n for n in leaves if n not in {p.node for p in given}])
     check_together([*given, *others], order)
@@ -87,7 +87,7 @@ def check_sizes(order: Iterable[Node]) -> None:
     """Raise ExpressionError for an array with more entries than any machine can count."""
     for n in order:
         if math.prod(max((abs(c) for _, c in parsed(d)), default=0) for d in n.type.shape) > COUNTABLE:
-            names = {x: str(x.params[0]) for x in topological([n]) if x.op.name == "leaf"}
+            names = {x: str(x.params[0]) for x in topological([n]) if is_leaf(x)}
             raise ExpressionError(
                 f"{formulas([n], names, LONGEST)[n]} has shape {shape_text(n.type.shape)}, more entries than can be "
                 "counted; check the lengths that it is made with"
@@ -119,7 +119,7 @@ def named(given: Any, role: str) -> list[Named]:
 
 def checked(key: str, x: Array, role: str) -> Named:
     """One array as an argument; ArgumentError for an expression."""
-    if x.node.op.name != "leaf":
+    if not is_leaf(x.node):
         raise ArgumentError(f"{role}: {x!r} is an expression, no argument; name arrays that gradcompile.array made")
     return Named(key or str(x.node.params[0]), x.node)
 

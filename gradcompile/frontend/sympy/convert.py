@@ -12,7 +12,8 @@ from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot
 from gradcompile.frontend.sympy.matrices import named_nodes, plan, scalar_of
 from gradcompile.frontend.sympy.scalars import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.names import Namer, is_small, text
@@ -261,7 +262,7 @@ def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None
 
 def is_the_same_for_all(value: Node) -> bool:
     """Whether a number has nothing to do with the samples: it is none of their sums or means, nor their count."""
-    return not any(per_sample(n) or n.op.name == "size" for n in topological([value]))
+    return not any(per_sample(n) or n.op.by_shape for n in topological([value]))
 
 
 def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:
@@ -269,8 +270,8 @@ def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) ->
     if value.type.dtype == "bool":
         raise ExpressionError(f"the loss {text(expr)} is a condition; a loss is a number: write where(condition, 1, 0)")
     if reduce != "mean" and samples is not None and not value.type.shape and is_the_same_for_all(value):
-        value = apply("broadcast", value, params=(("n",),))
+        value = broadcast_to(value, ("n",))
     if reduce is None or not per_sample(value):
         return value
-    summed = apply("sum", value, params=((0,),))
-    return apply("div", summed, apply("size", samples or value, params=(0,))) if reduce == "mean" else summed
+    summed = sum_over(value, (0,))
+    return summed / length_along(samples or value, 0) if reduce == "mean" else summed
