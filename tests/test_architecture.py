@@ -35,6 +35,7 @@ FLOORS = (
     ("pipeline",),
     ("compiled",),
     ("derivatives",),
+    ("gradient",),
     ("compile",),
     ("data",),
     ("cli",),

@@ -20,7 +20,18 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend import functions
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
 from gradcompile.ir import core as ir
-from gradcompile.ir.algebra import add, at_most, equal, length_along, less, select, sum_over, times, unequal
+from gradcompile.ir.algebra import (
+    add,
+    at_most,
+    equal,
+    length_along,
+    less,
+    select,
+    stop_gradient,
+    sum_over,
+    times,
+    unequal,
+)
 from gradcompile.ir.core import OPS, Node, apply, is_const
 from gradcompile.signature.names import is_small, text
 
@@ -906,7 +917,7 @@ HEADS: dict[Any, Handler] = {
     numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("exp", a) + apply("exp", b))),
     functions.mean: over_samples(average),
     functions.total: over_samples(summed),
-    functions.stop_gradient: formula(lambda c, x: apply("stop_gradient", x)),
+    functions.stop_gradient: formula(lambda c, x: stop_gradient(x)),
     functions.relu: formula(lambda c, x: select(at_most(x, c.const(0.0)), c.const(0.0), x)),
     functions.log_sigmoid: formula(lambda c, x: -apply("softplus", -x)),
 }
