@@ -159,6 +159,21 @@ def cancelled(loss, symbols):
     return sum(sp.simplify(sp.diff(loss, s, t)) == 0 and {s, t} <= loss.free_symbols for s, t in pairs)
 
 
+def test_a_pattern_of_the_users_own():
+    pattern = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 1]])
+    h = gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=pattern)
+    for _ in range(2):
+        found = h(1.0, 2.0, 3.0)[2]
+        assert found.nnz == 7 and found.indices is h.sparsity.indices
+        np.testing.assert_array_equal(found.toarray(), [[6.0, 0.0, 2.0], [0.0, 12.0, 0.0], [2.0, 0.0, 0.0]])
+    j = gc.compile_jacobian([a * b, c], [a, b, c], sparse=csc_array(np.ones((2, 3))))
+    np.testing.assert_array_equal(j(1.0, 2.0, 3.0)[1].toarray(), [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    with pytest.raises(gc.ArgumentError, match=r"no entry \(2, 0\), where the Hessian may be other than 0"):
+        gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=np.eye(3))(1.0, 2.0, 3.0)
+    with pytest.raises(gc.ArgumentError, match=r"the pattern has shape \(2, 2\), the Hessian has \(3, 3\)"):
+        gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=np.eye(2))(1.0, 2.0, 3.0)
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 def test_jacobians_of_arrays_and_lists(sparse):
     cells, u, point = stencil()
