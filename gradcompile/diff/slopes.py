@@ -25,9 +25,8 @@ from gradcompile.ir.graph import operands
 FEW = 16  # factors of a product that are looked at
 ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
 ALGEBRA = frozenset({"add", "neg", "mul", "div", "abs", "max", "min", "pow", "select"})  # below a root, looked through
-SETTLING = frozenset({"exp", "exp2", "exp_sum", "expm1", "softplus", "sigmoid", "tanh", "sech", "erf", "erfc"}
-                     | {"atan", "atan2", "div", "pow"})  # fmt: skip
-# whose slope is 0 far out, where they are finite
+SETTLING = ("exp", "exp2", "exp_sum", "expm1", "softplus", "sigmoid", "tanh", "sech", "erf", "erfc", "atan", "atan2")
+# whose slopes are 0 far out
 BOUNDED = frozenset({"sigmoid", "tanh", "erf", "erfc", "atan", "atan2", "sin", "cos", "sign", "sech", "heaviside"})
 
 Power = tuple[Node, float]
@@ -174,21 +173,32 @@ def far_factors(order: Sequence[Node], moving: Set[Node]) -> set[Node]:
         by_entry = n.op.partials is not None or n.op.name in VIEWS
         if by_entry and n.op.name not in BOUNDED and not far.isdisjoint(n.args):
             far.add(n)
-    below = {a for n in order if n in moving and n.op.name in SETTLING for a in n.args}
+    below = {a for n in order if n in moving for a in settled_args(n)}
     for n in reversed(order):
-        if n in below:
+        if n in below and n.op.derivative != "none":
             below.update(n.args)
     return {n for n in order if n in far and n in below and is_factored(n, far, moving)}
 
 
+def settled_args(n: Node) -> Sequence[Node]:
+    """The arguments by which the slope of a node is 0 far out, where the node is finite."""
+    if n.op.name == "div":
+        return n.args[1:]
+    return n.args[:1] if n.op.name == "pow" else n.args if n.op.name in SETTLING else ()
+
+
 def is_factored(n: Node, far: Set[Node], moving: Set[Node]) -> bool:
-    """Whether a slope of a node, by what parameters change, has a factor that may be infinite."""
-    if n.op.name in ("pow", "hypot"):
-        return not moving.isdisjoint(n.args)
-    if n.op.name not in ("mul", "div"):
+    """Whether a slope of a node, by what parameters change, has a factor that may be infinite.
+
+    Of arrays only where the argument that moves is no row of many, whose sums of products are contractions.
+    """
+    if n.op.name not in ("mul", "div", "pow", "hypot") or n not in far:
         return False
+    if not n.type.shape:
+        return not moving.isdisjoint(n.args)
     a, b = n.args
-    return (b in moving and (n.op.name == "div" or a in far)) or (n.op.name == "mul" and a in moving and b in far)
+    pairs = ((b, a),) if n.op.name == "div" else ((a, b), (b, a))
+    return a is not b and any(x in moving and y in far and x.type.shape in ((), n.type.shape) for x, y in pairs)
 
 
 def is_step(p: Node) -> bool:

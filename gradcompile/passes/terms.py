@@ -7,18 +7,33 @@ and products are looked at a bounded number of times, so that what looks at ever
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import _lru_cache_wrapper, lru_cache, reduce
+from typing import Any, TypeVar
 
 from gradcompile.ir.core import Node, apply, const, is_const, node
 from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 
+Value = TypeVar("Value")
+MEMORIES: list["_lru_cache_wrapper[Any]"] = []
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
 SUM, PRODUCT = frozenset({"add"}), frozenset({"mul", "div", "neg"})
 VIEWS = frozenset({"broadcast", "reshape", "transpose", "item", "gather"})  # entries of the first argument
 POSITIVE = frozenset({"exp", "exp2", "cosh", "sech", "sigmoid", "softplus", "erfc", "abs", "sqrt", "hypot"})
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
+
+
+def remembered(function: Callable[[Node], Value]) -> "_lru_cache_wrapper[Value]":
+    """A function that remembers its last results, since one rule after the other asks for them; see `forget`."""
+    MEMORIES.append(lru_cache(maxsize=256)(function))
+    return MEMORIES[-1]
+
+
+def forget() -> None:
+    """Let go of the graph that was looked at last."""
+    for memory in MEMORIES:
+        memory.cache_clear()
 
 
 def make(name: str, *args: Node) -> Node:
@@ -74,7 +89,7 @@ def parts(n: Node) -> list[Node]:
     return [t for a in n.args for t in (a.args if a.op.name == "add" and len(a.args) <= FEW else (a,))]
 
 
-@lru_cache(maxsize=1)  # one rule after the other asks for those of the same sum
+@remembered
 def terms(n: Node) -> tuple[Term, ...]:
     """The terms of a sum with their numeric factors."""
     return tuple([split(a) for a in parts(n)])
@@ -82,6 +97,13 @@ def terms(n: Node) -> tuple[Term, ...]:
 
 def factors(n: Node) -> tuple[float, list[Node]]:
     """A product as a number and its other factors, at most a few of them."""
+    number, found = known_factors(n)
+    return number, list(found)
+
+
+@remembered
+def known_factors(n: Node) -> tuple[float, tuple[Node, ...]]:
+    """The factors, to be looked at only."""
     number, found, stack = 1.0, list[Node](), [n]
     while stack:
         c, x = split(stack.pop())
@@ -90,12 +112,21 @@ def factors(n: Node) -> tuple[float, list[Node]]:
             stack += reversed(x.args)
         elif x is not None:
             found.append(x)
-    return number, found
+    return number, tuple(found)
 
 
 def fraction(n: Node) -> tuple[float, list[Node], list[Node]]:
     """A number, the factors above the line, and those below it."""
-    number, found = factors(n)
+    number, above, below = known_fraction(n)
+    return number, list(above), list(below)
+
+
+@remembered
+def known_fraction(n: Node) -> tuple[float, Sequence[Node], Sequence[Node]]:
+    """The fraction, to be looked at only."""
+    number, found = known_factors(n)
+    if not any(x.op.name == "div" for x in found):
+        return number, found, ()
     above, below = list[Node](), list[Node]()
     for x in found:
         if x.op.name != "div":
