@@ -189,10 +189,18 @@ def positive_exps(n: Node) -> list[tuple[float, Node]] | None:
     return [(c, number(0.0, n) if x is None else x.args[0]) for c, x in found]
 
 
+@remembered
+def numbers_in(n: Node) -> Mapping[float, int]:
+    """The numbers among the terms of a sum, and their places."""
+    return {c: k for k, (c, x) in enumerate(terms(n)) if x is None}
+
+
 def opposite(n: Node, name: str, sign: float = 1.0) -> tuple[list[Node], float, Node, Callable[[Node], Node]] | None:
     """In a sum, terms c*f(u), or a view of that, and -sign*c for a function: the other terms, c, f(u), and the view."""
+    numbers = numbers_in(n)
+    if not numbers:
+        return None
     found = terms(n)
-    numbers = {c: k for k, (c, x) in enumerate(found) if x is None}
     for k, (c, x) in enumerate(found):
         if x is not None and -sign * c in numbers and c != 0:
             core, viewed = unveiled(x)

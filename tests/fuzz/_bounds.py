@@ -27,6 +27,8 @@ EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", 
                   | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
 ARITHMETIC = EXACT | {"add", "mul", "div", "sum", "dot", "sqrt", "cbrt", "hypot", "lt", "le", "eq", "ne", "log"}
 INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
+LOGARITHMS = frozenset({"log", "log1p", "log2", "log10", "xlogy"})
+EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "exp_sum", "pow", "sigmoid", "tanh", "sech", "erf", "erfc", "gamma"})
 COMPARED = frozenset({"lt", "le", "eq", "ne"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
 
@@ -51,7 +53,10 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
         raise Beyond  # the infinity may be a number with many digits
     if n.op.accuracy != SPECIAL:
         try:
-            return exact_value(n, values, dims, mpmath)
+            value = exact_value(n, values, dims, mpmath)
+            if n.op.name in LOGARITHMS and np.any(each(mpmath.isinf, value)) and is_of_exps(n):
+                raise Beyond  # of a number that was too small, or too near 1, for the digits
+            return value
         except (OverflowError, mpmath.libmp.NoConvergence):
             raise Beyond from None
     low, high = n.op.domain[0]
@@ -59,6 +64,11 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
         raise Beyond
     with mpmath.workdps(FEW):
         return exact_value(n, values, dims, mpmath)
+
+
+def is_of_exps(n: Node) -> bool:
+    """Whether there is an exponential below a node."""
+    return any(m.op.name in EXPONENTIALS for m in topological([n]))
 
 
 def is_long(x: Any) -> bool:
@@ -268,9 +278,9 @@ def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     for power in (1, 2):
         far = sign * step(mpmath.mp.dps) ** power * scale_of(x)
         slopes.append((value_of(root, {**leaves, leaf: x + far}, dims) - value) / far)
-    if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 8 * abs(slopes[0]):
+    if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 1.5 * abs(slopes[0]):  # twice as large, if it is a logarithm
         return [mpmath.sign(slopes[1]) * mpmath.inf]
-    return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 8 else [slopes[1]]
+    return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 1.5 else [slopes[1]]
 
 
 def chained(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:

@@ -209,7 +209,7 @@ def judge(case: Case) -> str | None:
     """What is wrong with a formula, at the first point where something is."""
     try:
         expr = read(case["formula"])
-    except (TypeError, ZeroDivisionError):  # SymPy compares what is not real, or divides numbers
+    except (TypeError, ValueError, ZeroDivisionError):  # SymPy compares what is not real, or divides numbers
         return None
     point = case["points"][0]
     columns = [SYMBOLS[name] for name in point if name in COLUMNS and SYMBOLS[name] in expr.free_symbols]
