@@ -9,8 +9,16 @@
 (16.0, -24.0)
 """
 
-from gradcompile.compile import compile_grad, compile_value
+from gradcompile.compile import (
+    compile_grad,
+    compile_hessian,
+    compile_hvp,
+    compile_jacobian,
+    compile_jvp,
+    compile_value,
+)
 from gradcompile.compiled import CompiledGrad, CompiledValue
+from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
 from gradcompile.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -54,7 +62,12 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "CompiledGrad",
+    "CompiledHessian",
+    "CompiledHvp",
+    "CompiledJacobian",
+    "CompiledJvp",
     "CompiledValue",
+    "CompiledValues",
     "DataError",
     "ExpressionError",
     "GradcompileError",
@@ -67,6 +80,10 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "compile_grad",
+    "compile_hessian",
+    "compile_hvp",
+    "compile_jacobian",
+    "compile_jvp",
     "compile_value",
     "conv",
     "cross_entropy",

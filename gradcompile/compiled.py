@@ -14,6 +14,8 @@ import sympy
 
 from gradcompile.analysis.cost import Cost
 from gradcompile.codegen import functions as jit
+from gradcompile.diff import operators
+from gradcompile.diff.operators import Operator
 from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
 from gradcompile.explain import Check, Explanation, check, explain
 from gradcompile.export import python as standalone
@@ -21,7 +23,6 @@ from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower.dims import Names, in_dim, renamed
-from gradcompile.lower.program import size_of
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of, prepared
@@ -30,13 +31,14 @@ from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.signature.program import size_of
 
 
 class Compiled:
     """What a compiled value and a compiled gradient share: problem, source, kernel, arguments."""
 
     what = "value"
-    gradients_wanted = False
+    operator: Operator = staticmethod(operators.value)
 
     def __init__(self, problem: Problem, options: Options) -> None:
         self.problem = problem
@@ -49,14 +51,14 @@ class Compiled:
 
     @once
     def _derivation(self) -> Derivation:
-        return derive(self._coded[0], self.options, self.gradients_wanted)
+        return derive(self._coded[0], self.options, self.operator)
 
     @once
     def _as_written(self) -> Derivation:
         """All that follows from the problem without loops over similar terms: for formulas, not for the kernel."""
         if not self.options.reroll or self.problem.arrays:
             return self._derivation
-        return derive(self.problem, replace(self.options, reroll=False), self.gradients_wanted)
+        return derive(self.problem, replace(self.options, reroll=False), self.operator)
 
     @once
     def _lowered(self) -> Kernel:
@@ -174,7 +176,7 @@ class Compiled:
         text = self.problem.formula
         if "..." in text or self.problem.arrays:
             return rf"$\texttt{{{text}}}$"
-        (expr,) = to_sympy([self.problem.primal], self.problem.symbols)
+        expr, *_ = to_sympy(self.problem.primals, self.problem.symbols)
         return f"${sympy.latex(expr)}$"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -216,7 +218,7 @@ class CompiledGrad(Compiled):
     __call__: Callable[..., Any]
 
     what = "loss"
-    gradients_wanted = True
+    operator = staticmethod(operators.gradient)
 
     def __init__(self, problem: Problem, options: Options) -> None:
         super().__init__(problem, options)

@@ -12,15 +12,16 @@ from gradcompile import passes
 from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
 from gradcompile.analysis.formula import formulas, is_mean
 from gradcompile.collector import collector_paused
-from gradcompile.diff import reverse
+from gradcompile.diff.operators import Derived, Operator
 from gradcompile.frontend.sympy.custom import custom_source
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower import lowered
-from gradcompile.lower.program import Program, per_sample
+from gradcompile.lower.program import per_sample
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
+from gradcompile.signature.program import Program
 
 SHOWN = 8  # rewrites that a header lists
 BREAK = "\n        "
@@ -59,10 +60,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """All that follows from a problem: the graphs, the rewrites, which node is whose adjoint, and what it costs."""
+    """All that follows from a problem: the graphs, the rewrites, what is computed from them, and what it costs."""
 
     graphs: Graphs
     rewrites: list[Rewrite]
+    derived: Derived
     adjoint_of: dict[Node, Node]
     cost: Cost
     growth: Growth
@@ -76,7 +78,7 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
     it is differentiated, so that the gradient is stable as well. Of arrays, contractions are found and loops made lean
     after that, since a dot hides the products and sums that rewrites look for.
     """
-    primal = passes.simplified([problem.primal])
+    primal = passes.simplified(problem.primals)
     # Before all else, so that what follows works on a handful of nodes; arrays have no terms written one by one.
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
@@ -87,22 +89,21 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
 
 
 @collector_paused()
-def derive(problem: Problem, options: Options, gradients: bool) -> Derivation:
-    """The graph of the value, and of its gradient if asked for, through all passes.
+def derive(problem: Problem, options: Options, operator: Operator) -> Derivation:
+    """The graph of the values, and of what an operator makes of them, through all passes.
 
-    What is simplified, hoisted and balanced last is value and gradient together, as they share most of what they do.
+    What is simplified, hoisted and balanced last is all of it together, as its parts share most of what they do.
     """
     stable, rewrites = prepared(problem, options)
-    leaves = [a.leaf for a in problem.params] if gradients else []
-    found = reverse.adjoints(stable[0], leaves) if gradients else {}
-    roots = [stable[0], *(found.get(n) or reverse.zeros(n) for n in leaves)]
-    labels = {adjoint: n for n, adjoint in reversed(found.items())}
+    derived = operator(problem, stable)
+    roots = derived.roots
+    labels = {adjoint: n for n, adjoint in reversed(list(derived.adjoints.items()))}
     # Last, as these rules move where values are rounded: weights after loops, shared reciprocals, sums as trees.
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     alone, *_ = passes.looped(final[:1])
     cost = cost_of(alone, final, (a.leaf for a in problem.inputs if a.is_sampled))
-    graphs = Graphs([problem.primal], stable, roots, final)
-    return Derivation(graphs, rewrites, adjoint_of, cost, growth_of(final))
+    graphs = Graphs(list(problem.primals), stable, roots, final)
+    return Derivation(graphs, rewrites, derived.with_roots(final), adjoint_of, cost, growth_of(final))
 
 
 def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
@@ -125,14 +126,15 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
 @collector_paused()
 def kernel_of(problem: Problem, derivation: Derivation, what: str) -> Kernel:
     """The generated module of a problem, and how it may be run."""
-    value, *gradients = derivation.graphs.simplified
-    order = topological([value, *gradients])
-    names, forward = dict(problem.names), set(order[: order.index(value) + 1])
+    derived, roots = derivation.derived, derivation.graphs.simplified
+    order = topological(roots)
+    names, forward = dict(problem.names), set(order[: order.index(roots[0]) + 1])
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
-    comments = formulas([value], names, 44)
+    comments = formulas(roots[:1], names, 44)
     program = Program(
-        value, gradients, problem.params, problem.inputs, names, adjoints, comments, order, problem.arrays
-    )
+        derived.value, derived.outputs, problem.params, problem.inputs, names, adjoints, comments,
+        order, problem.arrays, what,
+    )  # fmt: skip
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     header = header_of(problem, derivation, what, sampled)
     used = {n.op.name for n in order}
@@ -142,11 +144,12 @@ def kernel_of(problem: Problem, derivation: Derivation, what: str) -> Kernel:
 
 def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:
     """What the module's docstring says: the formula, the operation counts, a sample's if `sampled`, the rewrites."""
-    cost, gradients = derivation.cost, derivation.graphs.simplified[1:]
+    cost = derivation.cost
     params, inputs = (", ".join(a.name for a in part) for part in (problem.params, problem.inputs))
     arguments = "; ".join(filter(None, (params, inputs)))
     unit = " a sample" if sampled else ""
-    gradient = f", {cost.loss_and_gradient} with the gradient ({cost.ratio:.1f} times)" if gradients else ""
+    beside = derivation.derived.beside
+    gradient = f", {cost.loss_and_gradient} with {beside} ({cost.ratio:.1f} times)" if beside else ""
     pairs = [(r.before, r.after) for r in derivation.rewrites[:SHOWN]]
     rewrites = "".join(f"\n    {a}{' ' if len(a + b) < 100 else BREAK}-> {b}" for a, b in pairs) or " none."
     more = f"\n    and {len(derivation.rewrites) - SHOWN} more" if len(derivation.rewrites) > SHOWN else ""

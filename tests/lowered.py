@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from gradcompile import compiled
-from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, dim_value, names_in
 from gradcompile.loops.kernel import Kernel
 from gradcompile.pipeline import Derivation
 from gradcompile.runtime.checks import demands_of
 from gradcompile.signature.arguments import Problem
+from gradcompile.signature.program import Output
 
 FEW = 4  # turns of a loop in order up to which each is taken
 FILE = "<lowered>"
@@ -490,8 +490,8 @@ def argument(run: Run, shape: Sequence[Dim], dims: Mapping[str, int]) -> Any:
     return array if shape else Unknown()
 
 
-def check(source: str, problem: Problem, roots: Sequence[Node]) -> None:
-    """Raise a Fault unless the text of a module keeps what it promises; roots: its value, and its gradients."""
+def check(source: str, problem: Problem, outputs: Sequence[Output]) -> None:
+    """Raise a Fault unless the text of a module keeps what it promises; outputs: what it fills."""
     tree = ast.parse(source)
     named(tree)
     imported = {a.asname or a.name for s in tree.body if isinstance(s, ast.ImportFrom | ast.Import) for a in s.names}
@@ -501,11 +501,10 @@ def check(source: str, problem: Problem, roots: Sequence[Node]) -> None:
     for dims in lengths(problem, int(block[1]) if block else 0):
         run = Run(source, code, imported)
         size = sum(math.prod(a.leaf.type.shape) for a in problem.params)
-        shape = (size,) if len(roots) > 1 else roots[0].type.shape or (1,)
-        out = run.array(NEVER, tuple(dim_value(d, dims) for d in shape))
+        filled = [run.array(NEVER, (dim_value(o.size, dims) if o.parts else 1,)) for o in outputs]
         inputs = [argument(run, a.leaf.type.shape, dims) for a in problem.inputs]
         try:
-            run.space["kernel"](run.array(ANYONE, size), out, *inputs)
+            run.space["kernel"](run.array(ANYONE, size), *filled, *inputs)
         except Fault as fault:
             raise Fault(f"{located(fault, run.lines)} (with {dims})\n\n{source}") from fault
 
@@ -528,7 +527,7 @@ def watch() -> None:
         kernel = lowered(problem, derivation, what)
         if kernel.text not in seen:
             seen.add(kernel.text)
-            check(kernel.text, problem, derivation.graphs.simplified)
+            check(kernel.text, problem, derivation.derived.outputs)
         return kernel
 
     compiled.kernel_of = checked

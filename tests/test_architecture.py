@@ -33,6 +33,7 @@ FLOORS = (
     ("optim", "explain"),
     ("pipeline",),
     ("compiled",),
+    ("derivatives",),
     ("compile",),
     ("data",),
     ("cli",),

@@ -12,12 +12,13 @@ from gradcompile.analysis.evaluate import evaluate, exact
 from gradcompile.diff import testing
 from gradcompile.diff.reverse import vjp
 from gradcompile.errors import ExpressionError, GraphError
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import apply, const, leaf
 from gradcompile.ir.graph import verify
 from gradcompile.ir.types import ArrayType, broadcast, dim_product, dim_sum, dim_value
 from gradcompile.ops import OPS, linalg
 from gradcompile.ops.contract import contract
-from gradcompile.ops.shape import Span, expand
+from gradcompile.ops.shape import Span
 
 rng = np.random.default_rng(0)
 X, Y = leaf("X", ArrayType(("n", 3))), leaf("Y", ArrayType((3, 4)))

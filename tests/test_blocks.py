@@ -7,6 +7,7 @@ from gradcompile.analysis.evaluate import evaluate
 from gradcompile.diff import reverse
 from gradcompile.frontend import nn
 from gradcompile.frontend.arrays import array
+from gradcompile.ir.algebra import zeros_like
 from gradcompile.ir.core import leaf
 from gradcompile.ir.graph import substitute, topological, verify
 from gradcompile.ir.types import ArrayType, dim_value
@@ -21,7 +22,7 @@ def derived(loss, params=()):
     if not params:
         return finished([value], {})[0]
     found = reverse.adjoints(value, topological([value]))
-    roots = [value, *(found.get(p.node) or reverse.zeros(p.node) for p in params)]
+    roots = [value, *(found.get(p.node) or zeros_like(p.node) for p in params)]
     return finished(contracted(roots), {})[0]
 
 

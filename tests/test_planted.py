@@ -120,7 +120,7 @@ def found(name: str) -> str:
     data = [RNG.normal(size=300)] if loss.sampled else []
     f = gc.compile_grad(loss.of(*params, *inputs), params, inputs=inputs, reroll=not any(loss.shapes))
     try:
-        lowered.check(f.source, f.problem, f._derivation.graphs.simplified)
+        lowered.check(f.source, f.problem, f._derivation.derived.outputs)
     except lowered.Fault as fault:
         return f"promise: {fault}".splitlines()[0]
     kernel = plain(f.source)["kernel"]
@@ -217,7 +217,7 @@ PLANTS: dict[str, tuple[str, str, Plant]] = {
     "stabilize: a wrong limit": ("stable", "number", entered(stabilize.RULES, "log", (linear,))),
     "contract: negative": ("factors", "number", replaced(
         contract, "sum_of_products", lambda right, n: (found := right(n)) and apply("neg", found))),
-    "hoist: a weight is lost": ("samples", "number", replaced(hoist, "product", lambda right, x, y: y)),
+    "hoist: a weight is lost": ("samples", "number", replaced(hoist, "times", lambda right, x, y: y)),
     "balance: a term is lost": ("long", "number", replaced(simplify, "balance_node", shortened)),
     "reciprocals: products": ("quotients", "number", replaced(passes, "share_reciprocals", inverted)),
     "reroll: places": ("written out", "number", replaced(

@@ -47,7 +47,7 @@ def loss_of(root: Node) -> CompiledGrad:
     params, inputs = tuple(map(argument, SCALARS)), tuple(map(argument, COLUMNS))
     leaves = {a.leaf: a for a in (*params, *inputs)}
     names, symbols = {n: a.name for n, a in leaves.items()}, {n: a.symbols[0] for n, a in leaves.items()}
-    return CompiledGrad(Problem(primal, params, inputs, False, names, "drawn", symbols), Options(cache=False))
+    return CompiledGrad(Problem((primal,), params, inputs, False, names, "drawn", symbols), Options(cache=False))
 
 
 def interpreted(f: CompiledGrad, theta: np.ndarray, columns: list[np.ndarray]) -> list[float]:

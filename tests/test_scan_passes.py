@@ -6,6 +6,7 @@ import pytest
 from gradcompile import scan
 from gradcompile.analysis.cost import operations
 from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff.batch import batched, fitting
 from gradcompile.diff.reverse import jvp, vjp
 from gradcompile.frontend.arrays import array
 from gradcompile.frontend.functions import sigmoid
@@ -14,7 +15,6 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
 from gradcompile.ops.shape import Span
 from gradcompile.passes import contracted, finished, looped, simplified, stabilized
-from gradcompile.passes.batch import batched, fitting
 from gradcompile.passes.simplify import are_apart
 from tests.cases_scan import CASES, scans, symbolic, wave
 

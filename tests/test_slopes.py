@@ -159,6 +159,13 @@ def test_single_precision_takes_special_functions() -> None:
     assert slope == pytest.approx(f.check(1.5).expected, rel=1e-4)
 
 
+def test_an_exponential_of_a_pole_is_flat() -> None:
+    f = compile_grad(exp(-1 / x**2) + y * exp(-1 / Abs(y)) + exp(-a / b**4), [x, y, a, b])
+    assert flat(f(0.0, 0.0, 1.0, 0.0)) == [0.0] * 5
+    assert flat(compile_grad(exp(1 / x), [x])(0.0))[0] == math.inf
+    assert math.isnan(flat(compile_grad(sp.atan(1 / x), [x])(0.0))[1])  # -1, which it does not see, and not 0
+
+
 SETTLED: dict[str, tuple[Any, float, float]] = {  # of s = a*u: the function, and its values at inf and -inf
     "exp(-s**2)": (lambda s: np.exp(-s * s), 0.0, 0.0),
     "1/(1 + exp(s))": (lambda s: 1 / (1 + np.exp(s)), 0.0, 1.0),

@@ -25,12 +25,12 @@ from gradcompile.lower.memory.storage import Buffer, Storage
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.lower.nests.naming import ArrayNaming, caller
 from gradcompile.lower.nests.places import Target
-from gradcompile.lower.program import Program
 from gradcompile.lower.rules.elementwise import covered, merged
 from gradcompile.lower.rules.products import product
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.shape import Span
 from gradcompile.signature.names import Namer
+from gradcompile.signature.program import Program
 
 X = leaf("X", ArrayType(("n", 6)))
 T = leaf("t", ArrayType(("n",), "int64"))

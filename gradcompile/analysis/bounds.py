@@ -4,18 +4,19 @@ A bound holds in every entry where the leaves are finite, overflow apart. Most n
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from gradcompile.ir.core import Node, Params
+from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
+from gradcompile.ir.core import Node, Params, is_const
 from gradcompile.ir.types import Dim
+from gradcompile.ops.constant_index import is_table
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.least import NONE
+from gradcompile.ops.reduction import is_sum
 
 SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
-NONE = -math.inf
-VIEWS = ("broadcast", "transpose", "reshape", "item", "gather")  # entries of the first argument
-
-Rule = Callable[[Sequence[float], Params], float]
 
 
 def lower_bounds(order: Sequence[Node]) -> dict[Node, float]:
@@ -44,25 +45,24 @@ def of_place(n: Node) -> float:
     >>> of_place(k), of_place(apply("mod", k, const(4, "int64")))
     (-inf, 0.0)
     """
-    while n.op.name in VIEWS:
+    while n.op.is_view or n.op.picks_entries:
         n = n.args[0]
     return bound(n, [bound(a, [NONE] * len(a.args)) for a in n.args])
 
 
 def bound(n: Node, least: Sequence[float]) -> float:
     """The bound of a node from those of its arguments."""
-    if n.op.name == "const":
+    if is_const(n):
         return float(n.value) if n.value == n.value else NONE
-    if n.op.name == "table":
+    if is_table(n):
         return of_numbers(n.params[0].array())
-    if n.op.name == "size":
+    if n.op.by_shape:
         return of_length(n.args[0].type.shape[n.params[0]])
     if is_square(n):
-        return max(0.0, least[0]) ** 2 if n.op.name == "mul" else 0.0
-    if n.op.name == "add" and is_variance(n):
+        return max(0.0, least[0]) ** 2 if is_mul(n) else 0.0
+    if is_add(n) and is_variance(n):
         return 0.0
-    rule = RULES.get(n.op.name)
-    return NONE if rule is None else rule(least, n.params)
+    return NONE if n.op.least is None else n.op.least(least, n.params)
 
 
 def of_numbers(numbers: np.ndarray) -> float:
@@ -77,9 +77,9 @@ def of_numbers(numbers: np.ndarray) -> float:
 
 def is_square(n: Node) -> bool:
     """Whether a node is x*x, or a sum of such products."""
-    if n.op.name not in ("mul", "dot") or n.args[0] is not n.args[1]:
+    if not (is_mul(n) or is_dot(n)) or n.args[0] is not n.args[1]:
         return False
-    return n.op.name == "mul" or n.params[0] == n.params[1]
+    return is_mul(n) or n.params[0] == n.params[1]
 
 
 def is_variance(n: Node) -> bool:
@@ -93,69 +93,27 @@ def is_variance(n: Node) -> bool:
     >>> is_variance(apply("add", of_squares, apply("neg", apply("mul", mean, mean))))
     True
     """
-    if len(n.args) != 2 or n.args[1].op.name != "neg" or not is_square(n.args[1].args[0]):
+    if len(n.args) != 2 or not is_neg(n.args[1]) or not is_square(n.args[1].args[0]):
         return False
     first, mean = n.args[0], n.args[1].args[0].args[0]
-    if first.op.name != "div" or mean.op.name != "div" or first.args[1] is not mean.args[1]:
+    if not is_div(first) or not is_div(mean) or first.args[1] is not mean.args[1]:
         return False
     (squares, count), total = first.args, mean.args[0]
-    if total.op.name != "sum" or not is_sum_of_squares(squares, total.args[0], total.params):
+    if not is_sum(total) or not is_sum_of_squares(squares, total.args[0], total.params):
         return False
     dims = [total.args[0].type.shape[k] for k in total.params[0]]
-    if count.op.name == "const" and all(isinstance(d, int) for d in dims):
+    if is_const(count) and all(isinstance(d, int) for d in dims):
         return bool(count.value >= math.prod(int(d) for d in dims))
-    return count.op.name == "size" and dims == [count.args[0].type.shape[count.params[0]]]
+    return count.op.by_shape and dims == [count.args[0].type.shape[count.params[0]]]
 
 
 def is_sum_of_squares(n: Node, x: Node, over: Params) -> bool:
     """Whether a node is the sum of the squares of x over the same axes."""
-    if n.op.name == "dot":
+    if is_dot(n):
         return is_square(n) and n.args[0] is x and not n.params[2] and len(over[0]) == len(x.type.shape)
-    return n.op.name == "sum" and n.params == over and is_square(n.args[0]) and n.args[0].args[0] is x
+    return is_sum(n) and n.params == over and is_square(n.args[0]) and n.args[0].args[0] is x
 
 
 def of_length(dim: Dim) -> float:
     """A named dimension has an entry: of none, there is nothing to differentiate. `n-1` may be 0."""
     return float(dim) if isinstance(dim, int) else float(dim.isidentifier())
-
-
-def of_product(least: Sequence[float], params: Params) -> float:
-    """Factors that are not negative."""
-    return math.prod(least) if min(least) >= 0 else NONE
-
-
-def of_sum(least: Sequence[float], params: Params) -> float:
-    """Of entries that are not negative, however many."""
-    return 0.0 if min(least) >= 0 else NONE
-
-
-def of_quotient(least: Sequence[float], params: Params) -> float:
-    """Not negative, divided by what is positive."""
-    return 0.0 if least[0] >= 0 and least[1] > 0 else NONE
-
-
-def of_root(least: Sequence[float], params: Params) -> float:
-    """A root keeps the order."""
-    return math.sqrt(least[0]) if least[0] >= 0 else NONE
-
-
-def smallest(least: Sequence[float], params: Params) -> float:
-    """Where a value is one of several."""
-    return min(least)
-
-
-RULES: dict[str, Rule] = {
-    "add": lambda least, params: sum(least) if NONE not in least else NONE,
-    "mul": of_product,
-    "div": of_quotient,
-    "dot": of_sum,
-    "sum": of_sum,
-    "sqrt": of_root,
-    "min": smallest,
-    "max": lambda least, params: max(least),
-    "select": lambda least, params: min(least[1:]),
-    "mod": lambda least, params: 0.0 if least[1] > 0 else NONE,
-    **dict.fromkeys(("iota", "argmax", "argsort"), lambda least, params: 0.0),
-    **dict.fromkeys(("abs", "exp", "exp2", "sigmoid", "softplus"), lambda least, params: 0.0),
-    **dict.fromkeys((*VIEWS, "amax", "stop_gradient"), lambda least, params: least[0]),
-}  # fmt: skip

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.algebra import is_add, is_neg
+from gradcompile.ir.core import Node, is_leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, parsed
-from gradcompile.ops.scan import LOOPS, Loop
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.scan import Loop, is_scan
 
 Growth = dict[tuple[str, ...], float]
 
@@ -51,16 +53,16 @@ def operations(roots: Iterable[Node]) -> int:
 
 def operations_of(n: Node) -> int:
     """Operations of one node; a reduction over numbered axes counts what it reduces."""
-    if n.op.name == "add":
-        return entries(n) * (len(n.args) - 1 - sum(a.op.name == "neg" for a in n.args))
-    if n.op.name in ("sum", "amax"):
+    if is_add(n):
+        return entries(n) * (len(n.args) - 1 - sum(is_neg(a) for a in n.args))
+    if n.op.is_reduction:
         return n.op.cost * max(entries(n.args[0]) - entries(n), 1)
-    if n.op.name in ("scatter", "scatter_add", "overlap"):
+    if n.op.by_argument:
         return n.op.cost * entries(n.args[0])
-    if n.op.name == "dot":
+    if is_dot(n):
         return n.op.cost * products(n)
-    if n.op.name in LOOPS:
-        return steps(n.params[0]) // (1 if n.op.name == "scan" else len(n.params[0].roots))
+    if n.op.is_loop:
+        return steps(n.params[0]) // (1 if is_scan(n) else len(n.params[0].roots))
     return n.op.cost * entries(n) if n.args else 0
 
 
@@ -78,7 +80,7 @@ def growth_of(roots: Iterable[Node]) -> Growth:
     found: Growth = {}
     loops = set[tuple[tuple[Node, ...], Loop]]()  # each is run once, whatever is read of it
     for n in topological(roots):
-        if n.op.name in LOOPS:
+        if n.op.is_loop:
             loops.add((n.args, n.params[0]))
         else:
             names = names_of(extent(n))
@@ -106,9 +108,9 @@ def time_of(n: Node) -> float:
     A product and a sum of a matrix product take one, but if each of some operand's entries is used only once, what
     matters is how long it takes to load them.
     """
-    if n.op.name == "leaf":
+    if is_leaf(n):
         return 8.0 * entries(n)
-    if n.op.name != "dot":
+    if not is_dot(n):
         return float(operations_of(n))
     every = set(axes_of(n))
     return operations_of(n) * (2.0 if any(set(axes) == every for axes in n.params[: len(n.args)]) else 0.5)
@@ -116,7 +118,7 @@ def time_of(n: Node) -> float:
 
 def extent(n: Node) -> Sequence[Dim]:
     """The dimensions whose entries a node goes through."""
-    if n.op.name == "dot":
+    if is_dot(n):
         return tuple(axes_of(n).values())
     return max((n, *n.args), key=lambda a: len(a.type.shape)).type.shape
 

@@ -8,18 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import ArgumentError
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, dim_value, dims_solved
-from gradcompile.ops.scan import LOOPS
 from gradcompile.ops.shape import Span
 
 Env = Mapping[Node, npt.ArrayLike]
 Dims = dict[str, int]
-
-SHAPED = frozenset(
-    {"broadcast", "assemble", "item", "reshape", "iota", "scatter_add", "overlap"}
-)  # their params hold dimensions
 
 
 def evaluate(roots: Sequence[Node], env: Env) -> list[Any]:
@@ -54,7 +49,7 @@ def np_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]:
     values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for n in topological(roots):
-            values[n] = env_value(n, env, n.type.dtype) if n.op.name == "leaf" else np_value(n, values, dims)
+            values[n] = env_value(n, env, n.type.dtype) if is_leaf(n) else np_value(n, values, dims)
     return values
 
 
@@ -92,9 +87,9 @@ def np_value(n: Node, values: Mapping[Node, Any], dims: Dims) -> Any:
 
 def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
     """The params, with lengths for named dimensions where they hold a shape; a loop gets them to go by."""
-    if n.op.name in LOOPS:
+    if n.op.is_loop:
         return *n.params, dims
-    if n.op.name not in SHAPED:
+    if not n.op.has_dims:
         return n.params
     return tuple(lengths(p, dims, n.type) for p in n.params)
 
@@ -146,7 +141,7 @@ def exact_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]
     values: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
         for n in topological(roots):
-            if n.op.name == "leaf":
+            if is_leaf(n):
                 values[n] = to_mpf(env_value(n, env, object), mpmath.mpf)
             else:
                 values[n] = exact_value(n, values, dims, mpmath)

@@ -2,18 +2,26 @@
 
 The text of a kernel says it: `def kernel(theta: "float64[2]", grad: "float64[2]", x: "float64[n]", k: "int64[n, 3]")`.
 Types are looked at when a call is compiled; lengths, and whether the second argument, which is written to, shares
-memory with another, in each call: a few comparisons.
+memory with another, in each call: a few comparisons. Of further ones that are written to the type says so, as in
+`hess: "out float64[4]"`.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.ir.types import ArrayType, Dim, dims_told, names_in, parsed
+from gradcompile.ir.types import WRITTEN, ArrayType, Dim, dims_told, names_in, parsed
 
-Contract = Mapping[str, ArrayType]  # by the names of the arguments, in their order
+Contract = Mapping[str, "Argument"]  # by the names of the arguments, in their order
+
+
+class Argument(NamedTuple):
+    """What is demanded of an argument; whether the kernel writes to it."""
+
+    type: ArrayType
+    is_written: bool = False
 
 
 def contract_of(function: Callable[..., Any]) -> Contract:
@@ -21,14 +29,15 @@ def contract_of(function: Callable[..., Any]) -> Contract:
 
     >>> def kernel(theta: "float64[2]", grad: "float64[2]", x: "float64[n]", y: "float64"):
     ...     pass
-    >>> contract_of(kernel)["x"], contract_of(len)
+    >>> contract_of(kernel)["x"].type, contract_of(len)
     (ArrayType(shape=('n',), dtype='float64'), {})
     """
     found = {}
-    for name, text in getattr(function, "__annotations__", {}).items():
-        dtype, _, dims = text.partition("[")
+    for k, (name, text) in enumerate(getattr(function, "__annotations__", {}).items()):
+        kind = text.removeprefix(WRITTEN + " ")
+        dtype, _, dims = kind.partition("[")
         shape = tuple(int(d) if d.isdigit() else d for d in re.findall(r"[^\s,\]]+", dims))
-        found[name] = ArrayType(shape, dtype)
+        found[name] = Argument(ArrayType(shape, dtype), k == 1 or kind != text)
     return found
 
 
@@ -37,13 +46,10 @@ def settled_types(contract: Contract, given: Sequence[Any]) -> tuple[Any, ...]:
 
     Raises ArgumentTypeError for what the kernel can't take.
     """
-    return tuple(
-        settled_type(name, kind, t, k == 1)
-        for k, ((name, kind), t) in enumerate(zip(contract.items(), given, strict=True))
-    )
+    return tuple(settled_type(name, *a, given=t) for (name, a), t in zip(contract.items(), given, strict=True))
 
 
-def settled_type(name: str, kind: ArrayType, given: Any, is_written: bool) -> Any:
+def settled_type(name: str, kind: ArrayType, is_written: bool, given: Any) -> Any:
     """The Numba type that one argument is taken as."""
     from numba import types
 
@@ -70,11 +76,13 @@ def check(context: Any, builder: Any, contract: Contract, given: Sequence[Any], 
 
     arrays = {
         name: (t, context.make_array(t)(context, builder, v))
-        for (name, kind), t, v in zip(contract.items(), given, values, strict=True)
+        for (name, (kind, _)), t, v in zip(contract.items(), given, values, strict=True)
         if kind.shape
     }
     lengths = {name: cgutils.unpack_tuple(builder, a.shape) for name, (_, a) in arrays.items()}
-    for name, is_wrong, message in (*disagreements(builder, contract, lengths), *overlaps(builder, arrays, lengths)):
+    written = [name for name, a in contract.items() if a.is_written]
+    meeting = (m for k in range(len(written)) for m in overlaps(builder, arrays, lengths, written[: k + 1]))
+    for name, is_wrong, message in (*disagreements(builder, contract, lengths), *meeting):
         with cgutils.if_unlikely(builder, is_wrong):
             context.call_conv.return_user_exc(builder, ArgumentError, (f"the kernel takes {name} {message}",))
 
@@ -84,7 +92,7 @@ def disagreements(
 ) -> Iterator[tuple[str, Any, str]]:
     """Of each length that has to be a certain one: whose it is, that it is not, and what is wrong then."""
     places = [(name, axis) for name, own in lengths.items() for axis in range(len(own))]
-    dims = [contract[name].shape[axis] for name, axis in places]
+    dims = [contract[name].type.shape[axis] for name, axis in places]
     sizes: dict[str, Any] = {}
     tellers = dims_told(dims)
     for name, c, rest, at in tellers:
@@ -101,7 +109,7 @@ def disagreements(
             yield (
                 name,
                 is_wrong,
-                f"as {contract[name]}, {f'where {whose}, ' if whose else ''}and axis {axis} has another length",
+                f"as {contract[name].type}, {f'where {whose}, ' if whose else ''}and axis {axis} has another length",
             )
 
 
@@ -119,10 +127,10 @@ def size_of(builder: Any, dim: Dim, sizes: Mapping[str, Any]) -> Any:
 
 
 def overlaps(
-    builder: Any, arrays: Mapping[str, tuple[Any, Any]], lengths: Mapping[str, Sequence[Any]]
+    builder: Any, arrays: Mapping[str, tuple[Any, Any]], lengths: Mapping[str, Sequence[Any]], outputs: Sequence[str]
 ) -> Iterator[tuple[str, Any, str]]:
-    """Of the array that is written to: that its entries meet, or are those of another array."""
-    _, written = list(arrays)[:2]
+    """Of the last output: that its entries meet, or are those of another array; outputs before it were compared."""
+    written = outputs[-1]
     ranges = {name: extent(builder, *arrays[name], lengths[name]) for name in arrays}
     kind, array = arrays[written]
     if kind.layout not in "CF":
@@ -140,7 +148,7 @@ def overlaps(
         )
     low, high = ranges[written]
     for name, (first, last) in ranges.items():
-        if name != written:
+        if name not in outputs:
             pairs = (low, last), (first, high), (low, high), (first, last)
             shares = reduce(builder.and_, [builder.icmp_unsigned("<", a, b) for a, b in pairs])
             yield (

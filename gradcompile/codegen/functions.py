@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache, lru_cache, update_wrapper
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from gradcompile import codegen as native
@@ -145,6 +145,21 @@ def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
             return kind(function(*map(kind, args)))
 
     return update_wrapper(call, function)
+
+
+def retell(module: str, space: dict[str, Any]) -> None:
+    """Give the namespace of a module what another one has and it has not: the same numbers, and functions of the same
+    text, in which a name means what it means here. Examples stay there: they print other digits here.
+    """
+    home = vars(sys.modules[module])
+    for name, value in home.items():
+        text = getattr(value, "lowered_from", getattr(value, "__wrapped__", value))
+        if name not in space and getattr(text, "__globals__", None) is home:
+            space[name] = FunctionType(text.__code__, space, name)
+            space[name].__doc__ = text.__doc__.partition("\n\n    >>>")[0]
+            space[name] = jit(space[name])
+        else:
+            space.setdefault(name, value)
 
 
 def njit(function: Callable[..., Any]) -> Any:

@@ -780,6 +780,8 @@ class Writer(Lines):
         """A call of a primitive."""
         if name in INTRINSICS or name == "fmod":
             return self.of_floats(name, args)
+        if name == "horner":
+            return self.polynomial(args[0], args[1])
         if name == "view":
             return viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
         if name == "fold":
@@ -817,6 +819,13 @@ class Writer(Lines):
         full = self.unit.intrinsic(name, type, width, len(given))
         listed = ", ".join(f"{whole} {a.text}" for a in given)
         return Value(type, width, self.emit(f"call {whole} @{full}({listed})"))
+
+    def polynomial(self, x: Value, coefficients: Sequence[float]) -> Value:
+        """A polynomial by Horner's rule; the constant term stands first."""
+        found, *rest = map(number, reversed(coefficients))
+        for c in rest:
+            found = self.of_floats("fma", (found, x, c))
+        return found
 
     def bounded(self, name: str, x: Value, y: Value) -> Value:
         """min and max of Python, and at_most and at_least, in which a NaN x stays."""

@@ -5,32 +5,14 @@ has to be kept, as 0 times an infinity is NaN.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
 from typing import Any
 
-import numpy as np
-
 from gradcompile.analysis.bounds import SMALL, lower_bounds
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import depends_on, operands, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import Span, expand, places, slices
-
-TAME = frozenset(
-    {"const", "leaf", "table", "iota", "add", "mul", "neg", "abs", "sign", "max", "min", "sin", "cos", "tanh", "erf"}
-    | {"sigmoid", "softplus", "select", "stop_gradient", "cast", "size", "sum", "amax", "cumsum", "dot", "broadcast"}
-    | {"item", "assemble", "transpose", "reshape", "pack", "take", "scatter", "gather", "scatter_add", "window"}
-    | {"overlap", "lt", "le", "eq", "ne", "and", "or", "xor", "not", "heaviside", "floor", "ceil", "rint", "atan"}
-    | {"erfc", "argmax", "argsort"}
-)  # finite, as their partials are, where their arguments are, overflow apart
-INFINITE_AT_ZERO = frozenset({"div", "sqrt", "log"})  # of their last argument, or their partials are
-PICKING = frozenset({"item", "gather", "window"})  # ops that may leave entries of their argument out
-PLACING = frozenset({"assemble", "scatter_add", "overlap"})  # the transposes of these
-LOGIC = frozenset({"and", "or", "not"})
-STEEP = frozenset({"exp", "exp2", "exp_sum", "expm1", "sinh", "cosh", "pow", "gamma"})  # they overflow, slope and all
-CARRIED = frozenset({"add", "mul", "neg", "div"})
-SETTLING = frozenset({"exp", "expm1", "softplus", "sigmoid", "tanh", "erf", "erfc"})  # their slopes are 0 far out
-LARGEST = 1 << 12  # places that are looked at one by one
+from gradcompile.ops.shape import Span, coverage, places
 
 # Where care has to be taken
 
@@ -57,7 +39,7 @@ class Care:
         stems = [stem(c)[0] for c in given]
         self.known |= dict.fromkeys([*given, *stems, *(s.args[0] for s in stems if s.op.name == "not")], True)
         for n in reversed(order):
-            if self.known[n] and n.op.name in LOGIC:
+            if self.known[n] and n.op.is_connective:
                 self.known |= dict.fromkeys(n.args, True)
 
     def is_chosen(self, condition: Node) -> bool:
@@ -80,17 +62,21 @@ def is_selection(n: Node) -> bool:
 
 
 def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
-    """The nodes whose slope is 0 where that of their argument may be infinite, as it overflows."""
+    """The nodes whose slope is 0 where that of their argument may be infinite, as it overflows or divides by 0.
+
+    Divisors are looked at outside loops over data alone, where looking costs nothing.
+    """
     found: set[Node] = set()
     for n in order:
-        if is_steep(n, least) or (n.op.name in CARRIED and not found.isdisjoint(n.args)):
+        is_pole = n.op.name == "div" and not n.type.shape and -SMALL < least[n.args[1]] < SMALL
+        if is_pole or is_steep(n, least) or (n.op.is_arithmetic and not found.isdisjoint(n.args)):
             found.add(n)
-    return {n for n in order if n.op.name in SETTLING and n.args[0] in found}
+    return {n for n in order if n.op.settles and n.args[0] in found}
 
 
 def is_steep(n: Node, least: Mapping[Node, float]) -> bool:
     """Whether a node may overflow where its argument is of ordinary size; exp(-x) does not where x is above 0."""
-    return n.op.name in STEEP and not all(a.op.name == "neg" and least[a.args[0]] >= 0 for a in n.args)
+    return n.op.overflows and not all(a.op.name == "neg" and least[a.args[0]] >= 0 for a in n.args)
 
 
 def wild_nodes(order: Sequence[Node], least: Mapping[Node, float], loose: Iterable[Node] = ()) -> set[Node]:
@@ -105,12 +91,12 @@ def is_tame(n: Node) -> bool:
     """Whether a node is finite where its arguments are, overflow apart; a loop, if its steps are."""
     if n.op.name == "scan":
         return all(map(is_tame, topological(n.params[0].roots)))
-    return n.op.name in TAME
+    return n.op.keeps_finite
 
 
 def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
     """Whether a node is infinite at 0 alone, and its argument, or divisor, stays above that."""
-    return n.op.name in INFINITE_AT_ZERO and least[n.args[-1]] >= SMALL
+    return n.op.pole_at_zero and least[n.args[-1]] >= SMALL
 
 
 def is_stored(n: Node) -> bool:
@@ -247,7 +233,7 @@ def is_count(n: Node) -> bool:
 def is_ones_in_places(n: Node) -> bool:
     """Whether a node puts ones in places, and has 0 elsewhere."""
     values = n.args if n.op.name == "assemble" else n.args[:1]
-    return n.op.name in PLACING and all(is_const(v.args[0] if v.op.name == "broadcast" else v, 1.0) for v in values)
+    return n.op.places_entries and all(is_const(v.args[0] if v.op.name == "broadcast" else v, 1.0) for v in values)
 
 
 def is_pick(condition: Node) -> bool:
@@ -287,16 +273,8 @@ def is_whole(counts: Sequence[Node]) -> bool:
     found = [x for c in counts for x in operands(c, "add") if x.op.name == "assemble"]
     indices = [index for x in found for index in x.params[1]]
     shape = found[0].type.shape if found else ()
-    axes = [k for k in range(len(shape)) if any(index[k] is not None for index in indices)]
-    sizes = [shape[k] for k in axes]
-    if not indices or any(isinstance(d, str) for d in sizes) or prod(map(int, sizes)) > LARGEST:
-        return False
-    taken = np.zeros([int(d) for d in sizes], bool)
-    for index in indices:
-        places = [index[k] for k in axes]
-        if not any(isinstance(p, str) or (isinstance(p, Span) and p.bounds is None) for p in places):
-            taken[slices(tuple(places))] = True
-    return bool(taken.all())
+    met = coverage(shape, indices)
+    return met is not None and bool(met.all())
 
 
 def unpicked(x: Node) -> Node:

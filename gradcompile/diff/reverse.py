@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from gradcompile.diff.masks import (
-    PICKING,
     Care,
     anywhere,
     is_cover,
@@ -24,15 +23,12 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Vjp, apply, const, is_const, node
+from gradcompile.ir.algebra import astype, broadcast_to, expand, is_div, is_lt, less, sum_over, unequal, zeros_like
+from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.contract import spread
-from gradcompile.ops.shape import expand
-
-COPIED = frozenset(
-    {"sum", "assemble", "pack", "transpose", "reshape", "scatter_add", "overlap"}
-)  # their transposes copy entries of the adjoint
+from gradcompile.ops.contract import is_dot, spread
+from gradcompile.ops.shape import is_item
 
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
@@ -42,11 +38,11 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
 
     >>> from gradcompile.ir.core import leaf
     >>> x = leaf("x")
-    >>> vjp(apply("mul", x, x), [x])[0].op.name
+    >>> vjp(x * x, [x])[0].op.name
     'mul'
     """
     found = adjoints(output, wrt, cotangent)
-    return [found.get(n) or zeros(n) for n in wrt]
+    return [found.get(n) or zeros_like(n) for n in wrt]
 
 
 def adjoints(
@@ -83,7 +79,7 @@ def pulled(
             if 0 in n.type.shape:  # no entries, so nothing is sent: not even 0 times an infinite slope
                 continue
             parts = contributions(n, adjoint, care, slopes)
-            if n.op.name == "div" and n.args[1] in bases:
+            if is_div(n) and n.args[1] in bases:
                 sent = [(n.args[0], parts[0]), *slopes.to_bases(n, adjoint, bases[n.args[1]])]
             else:
                 sent = list(zip(n.args, parts, strict=True))
@@ -98,10 +94,10 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
     if n.op.careful is not None:
         careful = n.op.careful
         return transposed(lambda g, loop: careful(g, loop, care), adjoint, n, care)
-    if n.op.name == "dot" and slopes.steep(n):
+    if is_dot(n) and slopes.steep(n):
         return contracted_steep(adjoint, n, slopes)
     if n.op.vjp is not None:
-        rule = contracted if n.op.name == "dot" else picked if n.op.name in PICKING else transposed
+        rule = contracted if is_dot(n) else picked if n.op.picks_entries else transposed
         return rule(n.op.vjp, adjoint, n, care)
     if n.op.partials is not None:
         partials = n.op.partials(n)
@@ -114,7 +110,7 @@ def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequenc
 
 def nonzero(partial: Node) -> Node:
     """Where a partial is not 0; NaN is not."""
-    return apply("ne", partial, const(0.0, partial.type.dtype))
+    return unequal(partial, 0.0)
 
 
 def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node | None]:
@@ -132,9 +128,9 @@ def transposed(rule: Vjp, adjoint: Node, n: Node, care: Care) -> Sequence[Node |
     parts: Sequence[Node | None]
     if not condition.type.shape:
         parts = rule(expand(adjoint.args[1], shape), n)
-    elif n.op.name in COPIED:
+    elif n.op.transpose_copies:
         parts, taken = rule(expand(adjoint.args[1], shape), n), copied(rule, expand(condition, shape), n)
-    elif n.op.name == "item" and (rows := of_rows(condition, n)) is not None:
+    elif is_item(n) and (rows := of_rows(condition, n)) is not None:
         parts, taken = picked_where(rule, expand(adjoint.args[1], shape), rows, n), [None]
     else:
         parts, taken = rule(adjoint, n), reached(n.op.reach or rule, adjoint, n)
@@ -190,7 +186,7 @@ def contracted_steep(adjoint: Node, n: Node, slopes: Slopes) -> Sequence[Node | 
         parts = [spread(x, k, axes, shape) for x, k in ((adjoint, lr), (other, others))]
         product = slopes.times(parts[0], parts[1], slopes.steep(n))
         lost = tuple(range(len(labels), len(axes)))
-        found.append(apply("sum", product, params=(lost,)) if lost else product)
+        found.append(sum_over(product, lost) if lost else product)
     return found
 
 
@@ -204,9 +200,9 @@ def behind(adjoint: Node, n: Node, k: int) -> Node | None:
 
 def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
     """The conditions of the entries that a transpose copies, compared with 0 after they are copied."""
-    if condition.op.name != "lt" or not is_const(condition.args[0], 0.0):
+    if not is_lt(condition) or not is_const(condition.args[0], 0.0):
         return rule(condition, n)
-    return [None if c is None else apply("lt", condition.args[0], c) for c in rule(condition.args[1], n)]
+    return [None if c is None else less(condition.args[0], c) for c in rule(condition.args[1], n)]
 
 
 def accumulate(parts: Sequence[Node], primal: Node, care: Care) -> Node:
@@ -222,7 +218,7 @@ def of_dtype(x: Node, dtype: str) -> Node:
     """An adjoint in the dtype of its primal, behind the branch that it came from."""
     if x.type.dtype == dtype:
         return x
-    return masked(x.args[0], of_dtype(x.args[1], dtype)) if is_masked(x) else apply("cast", x, params=(dtype,))
+    return masked(x.args[0], of_dtype(x.args[1], dtype)) if is_masked(x) else astype(x, dtype)
 
 
 def unbroadcast(x: Node, primal: Node, care: Care) -> Node:
@@ -239,7 +235,7 @@ def unbroadcast(x: Node, primal: Node, care: Care) -> Node:
     axes = tuple(k for k, d in enumerate(own) if k < extra or (d != 1 and shape[k - extra] == 1))
     if any(d != shape[k - extra] for k, d in enumerate(own) if k not in axes):
         raise GraphError(f"an adjoint of shape {own} does not reduce to {shape}")
-    result = with_kept(apply("sum", unpicked(x), params=(axes,)), own, axes, shape)
+    result = with_kept(sum_over(unpicked(x), axes), own, axes, shape)
     if is_stored(primal) or not care.keeps(x, primal):
         return result
     condition = anywhere(x.args[0], own, axes, x.type.dtype)
@@ -250,13 +246,7 @@ def with_kept(x: Node, own: Shape, axes: Sequence[int], shape: Shape) -> Node:
     """What is left without axes of a shape, in one that may keep some of them, with one entry."""
     extra = len(own) - len(shape)
     kept = tuple(k - extra for k in range(len(own)) if k not in axes)
-    return x if len(kept) == len(shape) else apply("broadcast", x, params=(shape, kept))
-
-
-def zeros(n: Node) -> Node:
-    """Zeros of a node's type."""
-    zero = const(0.0, n.type.dtype)
-    return apply("broadcast", zero, params=(n.type.shape,)) if n.type.shape else zero
+    return x if len(kept) == len(shape) else broadcast_to(x, shape, kept)
 
 
 def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
@@ -265,7 +255,7 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
     Each result has the type of its output.
     """
     known = pushed(outputs, dict(zip(primals, tangents, strict=True)))
-    return [expand(known[o], o.type.shape) if o in known else zeros(o) for o in outputs]
+    return [expand(known[o], o.type.shape) if o in known else zeros_like(o) for o in outputs]
 
 
 def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:

@@ -15,8 +15,9 @@ import numpy as np
 from gradcompile.analysis.cost import entries
 from gradcompile.analysis.evaluate import Dims, exact_values, np_values
 from gradcompile.diff.masks import Care, is_masked, is_stored, masked, ones_where, positive, total
-from gradcompile.diff.reverse import pulled, pushed, zeros
-from gradcompile.ir.core import Node, Op, apply, const, register
+from gradcompile.diff.reverse import pulled, pushed
+from gradcompile.ir.algebra import broadcast_to, expand, is_add, part_at, sum_over, zeros_like
+from gradcompile.ir.core import Node, Op, const, is_leaf, register
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, dim_value
 from gradcompile.ops.scan import (
@@ -35,12 +36,9 @@ from gradcompile.ops.scan import (
     typed,
     unpacked,
 )
-from gradcompile.ops.shape import Span, Tangents, expand
+from gradcompile.ops.shape import Span, Tangents, is_assemble, is_item
 
 Evaluator = Callable[[Sequence[Node], Mapping[Node, Any], Dims], dict[Node, Any]]
-HEAVY = frozenset(  # stored rather than computed again
-    {"dot", "solve", "det", "logabsdet", "adjugate", "cholesky", "eigvals", "eigvecs", "argsort"}
-)
 COSTLY = 8  # operations of a function that is worth a stored number
 
 
@@ -130,11 +128,11 @@ def needed(step: Step, roots: Sequence[Node]) -> Nodes:
     order, primal = topological(roots), topological(step.loop.roots)
     moving = depends_on([*primal, *order], step.loop.carries)
     stored = set(step.loop.ys)
-    held = {n for n in primal if n in moving and (not n.args or n.op.name in HEAVY or n in stored)}
-    own = depends_on(order, [n for n in order if n.op.name == "leaf" and n not in step.loop.leaves])
+    held = {n for n in primal if n in moving and (not n.args or n.op.is_expensive or n in stored)}
+    own = depends_on(order, [n for n in order if is_leaf(n) and n not in step.loop.leaves])
     dear = {n for n in order if n in moving and n not in own and n.type.shape and n.op.emit and n.op.cost >= COSTLY}
-    dear |= {n for n in primal if n.op.name == "item" and n.args[0] in held and n.args[0].op.name in HEAVY}
-    given = {*step.loop.slices, *(n for n in depends_on(primal, step.loop.slices) if n.op.name in HEAVY)}
+    dear |= {n for n in primal if is_item(n) and n.args[0] in held and n.args[0].op.is_expensive}
+    given = {*step.loop.slices, *(n for n in depends_on(primal, step.loop.slices) if n.op.is_expensive)}
     with_functions = frontier(roots, held | dear)
     again = frontier(roots, held)
     return min(with_functions, again, key=lambda begun: sum(map(entries, frontier(roots, given | set(begun)))))
@@ -261,7 +259,7 @@ def transposed_step(
     told = {k: c.reach for k, c in carried.items() if c.reach is not None}
     slices = [s for s in loop.slices if s in received]
     constants = [c for c in loop.constants if c in received]
-    own = [received.get(loop.carries[k]) or zeros(c.value) for k, c in carried.items()]
+    own = [received.get(loop.carries[k]) or zeros_like(c.value) for k, c in carried.items()]
     rows, outer = arrived
     back = Loop(
         (*(c.value for c in carried.values()), *told.values()),
@@ -273,7 +271,7 @@ def transposed_step(
         loop.length,
         not loop.reverse,
     )
-    inits = [finals[k] or zeros(c.value) for k, c in carried.items()]
+    inits = [finals[k] or zeros_like(c.value) for k, c in carried.items()]
     inits += [reach_of(finals[k], c) for k, c in told.items()]
     if not back.roots:
         return (None,) * len(step.args)
@@ -293,7 +291,7 @@ def transposed_step(
 def reach_of(adjoint: Node | None, like: Node) -> Node:
     """1 where an adjoint reaches something, 0 behind a branch."""
     if adjoint is None:
-        return zeros(like)
+        return zeros_like(like)
     one = const(1.0, like.type.dtype)
     return expand(ones_where(adjoint.args[0], like.type.dtype) if is_masked(adjoint) else one, like.type.shape)
 
@@ -321,23 +319,23 @@ def as_part(x: Node, type: ArrayType) -> Node:
 
 def piece(g: Node, part: Part, spans: Set[Span]) -> Node | None:
     """An entry span of an adjoint: what was put in its place, if nothing overlaps it."""
-    if g.op.name == "assemble" and all(span in spans for (span,) in g.params[1]):
+    if is_assemble(g) and all(span in spans for (span,) in g.params[1]):
         found = [v for v, (span,) in zip(g.args, g.params[1], strict=True) if span == part.span]
         return total(found) if found else None
-    if g.op.name == "add":
+    if is_add(g):
         found = [p for p in (piece(a, part, spans) for a in g.args) if p is not None]
         return total(found) if found else None
     if is_masked(g):
         inner, condition = piece(g.args[1], part, spans), g.args[0]
-        own = apply("item", condition, params=((part.span,),)) if condition.type.shape else condition
+        own = part_at(condition, (part.span,)) if condition.type.shape else condition
         return None if inner is None else masked(own, inner)
     return part_of(g, part)
 
 
 def scan_reach(g: Node, n: Node) -> Tangents:
     """An entry of the adjoint may reach all of every argument."""
-    some = apply("sum", g, params=((0,),))
-    return tuple(apply("broadcast", some, params=(a.type.shape,)) if a.type.shape else some for a in n.args)
+    some = sum_over(g, (0,))
+    return tuple(broadcast_to(some, a.type.shape) if a.type.shape else some for a in n.args)
 
 
 # Forward mode
@@ -369,13 +367,13 @@ def pushed_step(
         tuple(moved[c] for c, _ in pairs),
         tuple(moved[s] for s in slices),
         (),
-        tuple(expand(known[f], f.type.shape) if f in known else zeros(f) for _, f in pairs),
+        tuple(expand(known[f], f.type.shape) if f in known else zeros_like(f) for _, f in pairs),
         tuple(y for y in ys if y is not None),
         tuple(q for q in totals if q is not None),
         loop.length,
         loop.reverse,
     )
-    inits = [given[c] or zeros(c) for c, _ in pairs]
+    inits = [given[c] or zeros_like(c) for c, _ in pairs]
     outer = {moved[c]: t for c in loop.constants if (t := given[c]) is not None}
     xs = [t for s in slices if (t := given[s]) is not None]
     results = iter(unpacked(derived(step, onward, inits, xs, outer)) if onward.roots else ())
@@ -399,6 +397,7 @@ register(
         accuracy="that of the steps",
         convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
         doc="a step repeated, each from what the last one left",
+        is_loop=True,
     )
 )
 register(
@@ -412,5 +411,9 @@ register(
         derivative="none: it is made after differentiation",
         accuracy="that of the steps",
         doc="one result of a scan",
+        is_loop=True,
+        adds=True,
+        in_memory=True,
+        reads_memory=True,
     )
 )

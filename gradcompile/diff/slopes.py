@@ -15,19 +15,16 @@ convention. Four things are known from the graph:
 Nothing of this hides an infinity: where a factor is not 0, it stays.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Set
 
-from gradcompile.analysis.bounds import SMALL, VIEWS, lower_bounds
+from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.diff.masks import is_masked, masked, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import operands
 
 FEW = 16  # factors of a product that are looked at
 ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
-ALGEBRA = frozenset({"add", "neg", "mul", "div", "abs", "max", "min", "pow", "select"})  # below a root, looked through
-SETTLING = ("exp", "exp2", "exp_sum", "expm1", "softplus", "sigmoid", "tanh", "sech", "erf", "erfc", "atan", "atan2")
-# whose slopes are 0 far out
-BOUNDED = frozenset({"sigmoid", "tanh", "erf", "erfc", "atan", "atan2", "sin", "cos", "sign", "sech", "heaviside"})
 
 Power = tuple[Node, float]
 
@@ -47,7 +44,7 @@ class Slopes:
     def _pass_on(self, n: Node) -> None:
         """Enter how the adjoints of a node's arguments may be infinite."""
         inherited = self._steep.get(n, 0)
-        if inherited == ROOT and n.op.partials is not None and n.op.name not in ALGEBRA:
+        if inherited == ROOT and n.op.partials is not None and not n.op.is_algebraic:
             inherited = ANY
         for k, a in enumerate(n.args):
             found = max(inherited, self._own(n, k))
@@ -100,12 +97,21 @@ class Slopes:
         return unless_zero(n.args[0], result) if k == 0 and outweighs(adjoint, n) else result
 
     def settled(self, n: Node, adjoint: Node, product: Node) -> Node:
-        """What a node sends on, which is 0 where its adjoint is, even if an infinite input is a factor of it."""
+        """What a node sends on, which is 0 where its adjoint is, even if an infinite input is a factor of it.
+
+        What is divided, or raised to a power, has to be infinite itself: u/x is so at x = 0 too, where x changes it.
+        """
         if n not in self._far:
             return product
         if is_masked(adjoint) and is_masked(product):
             return masked(product.args[0], self.settled(n, adjoint.args[1], product.args[1]))
-        return product if is_const(adjoint) else unless_zero(adjoint, product)
+        if is_const(adjoint):
+            return product
+        zero = apply("eq", adjoint, const(0.0, adjoint.type.dtype))
+        if n.op.name in ("div", "pow"):
+            top = n.args[0]
+            zero = apply("and", zero, apply("eq", apply("abs", top), const(math.inf, top.type.dtype)))
+        return apply("select", zero, const(0.0, product.type.dtype), product)
 
     def times(self, adjoint: Node, partial: Node, steep: int) -> Node:
         """adjoint * partial, where the adjoint may be infinite: 0 where the partial is for a reason that is known."""
@@ -170,8 +176,8 @@ def far_factors(order: Sequence[Node], moving: Set[Node]) -> set[Node]:
     if not far:
         return far
     for n in order:
-        by_entry = n.op.partials is not None or n.op.name in VIEWS
-        if by_entry and n.op.name not in BOUNDED and not far.isdisjoint(n.args):
+        by_entry = n.op.partials is not None or n.op.is_view
+        if by_entry and not (n.op.settles and not n.op.overflows) and not far.isdisjoint(n.args):
             far.add(n)
     below = {a for n in order if n in moving for a in settled_args(n)}
     for n in reversed(order):
@@ -184,7 +190,7 @@ def settled_args(n: Node) -> Sequence[Node]:
     """The arguments by which the slope of a node is 0 far out, where the node is finite."""
     if n.op.name == "div":
         return n.args[1:]
-    return n.args[:1] if n.op.name == "pow" else n.args if n.op.name in SETTLING else ()
+    return n.args[:1] if n.op.name == "pow" else n.args if n.op.settles or n.op.name in ("atan", "atan2") else ()
 
 
 def is_factored(n: Node, far: Set[Node], moving: Set[Node]) -> bool:

@@ -9,11 +9,14 @@ import numpy as np
 from gradcompile.analysis.evaluate import evaluate
 from gradcompile.analysis.formula import formulas
 from gradcompile.diff import reverse
-from gradcompile.ir.core import Node
+from gradcompile.ir.algebra import is_neg
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.graph import topological
-from gradcompile.lower.program import Naming, Program
+from gradcompile.lower.program import Naming
+from gradcompile.ops.shape import is_broadcast, is_iota, is_item
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer
+from gradcompile.signature.program import Program
 
 
 class Row(NamedTuple):
@@ -81,11 +84,13 @@ def hidden(n: Node, problem: Problem) -> bool:
 
     Of arrays, repetitions and indices have no row either, as they read like what they are made of.
     """
-    if n.op.name == "leaf":
+    if is_leaf(n):
         return n not in problem.symbols and not problem.arrays
-    return n.op.name in ("const", "size", "neg") or (problem.arrays and n.op.name in ("broadcast", "cast", "iota"))
+    if is_const(n) or is_neg(n) or n.op.by_shape:
+        return True
+    return problem.arrays and (is_broadcast(n) or is_iota(n) or n.op.entrywise)
 
 
 def below(n: Node, inputs: Sequence[Node] | set[Node]) -> bool:
     """Whether the node is an entry of an input."""
-    return n.op.name == "item" and n.args[0] in inputs
+    return is_item(n) and n.args[0] in inputs

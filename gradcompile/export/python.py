@@ -9,7 +9,7 @@ import ast
 import errno
 import re
 import symtable
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -116,7 +116,8 @@ class Text:
         self.name, lines = name, lines_of(source)
         tree = ast.parse(source)
         self.docstring = ast.get_docstring(tree, clean=False) or ""
-        self.statements = [read_statement(s, lines) for s in tree.body[1 if self.docstring else 0 :]]
+        own = [read_statement(s, lines) for s in tree.body[1 if self.docstring else 0 :]]
+        self.statements = [s for statement in own for s in (retold(statement, own) or [statement])]
 
     @once
     def homes(self) -> dict[str, list[int]]:
@@ -140,6 +141,15 @@ class Text:
         imports = (s.tree for s in self.statements if isinstance(s.tree, ast.ImportFrom))
         stars = (tree.module for tree in imports if tree.names[0].name == "*" and is_ours(tree.module))
         return next((symbol for star in stars if star and (symbol := module(star).symbol(name))), None)
+
+
+def retold(s: Statement, own: Sequence[Statement]) -> list[Statement]:
+    """What a call of `retell` brings: the statements of another module, but for names that the module binds itself."""
+    match s.tree:
+        case ast.Expr(value=ast.Call(func=ast.Name(id="retell"), args=[ast.Constant(value=str(name)), _])):
+            bound = {n for other in own for n in other.binds}
+            return [other for other in module(name).statements if not other.binds <= bound]
+    return []
 
 
 def is_ours(name: str | None) -> bool:

@@ -10,8 +10,6 @@ from gradcompile.errors import GraphError
 from gradcompile.ir.core import OPS, Node, Params, node
 from gradcompile.ir.types import ArrayType, Dim
 
-TYPED = frozenset({"leaf", "const", "table"})  # ops whose nodes are given their type
-
 
 def operands(n: Node, name: str) -> list[Node]:
     """What a tree of ops of one name has for its leaves: the terms of a sum of sums, say. Any other node is its own.
@@ -122,7 +120,7 @@ def unflatten(flat: Flat) -> list[Node]:
     if unknown:
         raise GraphError(f"the op {unknown[0]!r} is not defined here; call gradcompile.custom as before, then load")
     for name, args, params, (shape, dtype) in flat.rows:
-        type = ArrayType(tuple(shape), dtype) if name in TYPED else None
+        type = ArrayType(tuple(shape), dtype) if OPS[name].typed else None
         built.append(node(OPS[name], [built[k] for k in args], params, type))
     return [built[r] for r in flat.roots]
 

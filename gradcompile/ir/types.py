@@ -15,6 +15,7 @@ from typing import NamedTuple
 from gradcompile.errors import ExpressionError
 
 LARGEST = 2**31 - 1  # length of an axis that BLAS counts
+WRITTEN = "out"  # in a kernel, before the type of an argument after the second that it fills
 Dim = int | str
 Shape = tuple[Dim, ...]
 Monomials = dict[tuple[str, ...], int]  # names of a product, sorted -> its coefficient

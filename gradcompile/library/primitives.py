@@ -4,6 +4,7 @@ Floats may be Python's, np.float64 or np.float32, and the result is of the same 
 for 64 bits (32 beside float32), so whatever makes a float of one looks at its low bits only.
 
     fma(x, y, z)             x*y + z, rounded once
+    horner(x, coefficients)  a polynomial, by fma; coefficients: a tuple of the module, the constant term first
     bits(x)                  the bits of a float as a signed integer
     from_bits(k)             the float64 with these bits; from_bits32(k) the float32
     to_float(k)              an integer as float64; to_float32(k) as float32
@@ -25,7 +26,7 @@ for 64 bits (32 beside float32), so whatever makes a float of one looks at its l
 import ctypes
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -33,8 +34,8 @@ import numpy as np
 
 __all__ = [
     "at_least", "at_most", "bits", "ceil", "copysign", "empty", "fabs", "floor", "fma", "fmod", "fold", "from_bits",
-    "from_bits32", "full", "integers", "lanes", "rarely", "remainder", "rint", "sqrt", "to_float", "to_float32",
-    "to_int", "trunc", "view", "zeros",
+    "from_bits32", "full", "horner", "integers", "lanes", "rarely", "remainder", "rint", "sqrt", "to_float",
+    "to_float32", "to_int", "trunc", "view", "zeros",
 ]  # fmt: skip
 
 _SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
@@ -148,6 +149,18 @@ def _to_single(value: float) -> np.float32:
     """A float64 rounded to float32, without a warning on overflow."""
     with np.errstate(all="ignore"):
         return np.float32(value)
+
+
+def horner(x: Any, coefficients: Sequence[float]) -> Any:
+    """A polynomial by Horner's rule; the constant term stands first.
+
+    >>> horner(2.0, (1.0, 10.0, 100.0))
+    421.0
+    """
+    p: Any = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        p = fma(p, x, c)
+    return p
 
 
 def bits(x: Any) -> int:

@@ -15,10 +15,10 @@ Kind = Literal["tree", "values", "groups", "rows"]
 class Pass:
     """A function that runs over a range of samples, whose bounds are two arguments.
 
-    kind: "tree" adds the samples to a tree of sums, the first argument; "values" writes a value a sample to the first
-    argument; "groups" adds them to vectors, the first arguments, group by group through the function `inner`; "rows"
-    writes rows of arrays.
-    vectors: how each of those vectors meets that of another group: "sum" or "amax".
+    kind: "tree" adds the samples to a tree of sums, the first argument; "values" writes values of each sample to the
+    first arguments; "groups" adds them to vectors, the first arguments, group by group through the function `inner`;
+    "rows" writes rows of arrays.
+    vectors: how each of those first arguments meets that of another group: "sum", "amax" or "values", of each its own.
     """
 
     name: str
@@ -33,13 +33,15 @@ class Plan:
 
     passes: over the samples, in their order.  block: samples whose arrays are at hand at a time, 0 without arrays.
     group: samples of the smallest group that sums are taken of, 0 without.  multiplies: whether BLAS or LAPACK is
-    called.  counted: lengths that BLAS counts in 32 bits.  lines: statements of a kernel without loops, None of others.
+    called.  outputs: how many vectors are filled, which stand between theta and the inputs.  counted: lengths that BLAS
+    counts in 32 bits.  lines: statements of a kernel without loops, None of others.
     """
 
     passes: tuple[Pass, ...] = ()
     block: int = 0
     group: int = 0
     multiplies: bool = False
+    outputs: int = 1
     counted: tuple[Dim, ...] = ()
     lines: int | None = None
 

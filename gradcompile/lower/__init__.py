@@ -1,5 +1,6 @@
 """From a differentiated graph to the source of a module."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,15 +10,17 @@ import numpy as np
 
 from gradcompile.ir.core import Node, Op
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import ArrayType, dim_product
+from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Function, Loop, Module, texts
 from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.loops.python import KEPT, print_module
 from gradcompile.lower.kernel import dims_of, lower_arrays
 from gradcompile.lower.nests.expression import literal
-from gradcompile.lower.program import Lowered, Naming, Program, size_of
+from gradcompile.lower.program import Lowered, Naming
 from gradcompile.lower.straight import lower
+from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
+from gradcompile.signature.program import Program, entries, size_of
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
@@ -44,7 +47,8 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     arrays = program.arrays
     dims = dims_of(program) if arrays else ()
     own = OF_ARRAYS if arrays else OF_ROWS
-    fresh = Namer([*RESERVED, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
+    filled = [o.name for o in program.outputs]
+    fresh = Namer([*RESERVED, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     made = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
@@ -52,7 +56,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if found := [kind for kind in ("float32", "float64") if re.search(rf"\b{kind}\(", text)]:
         imports["numpy"] = found
-    dtype = real_of(program)
+    dtype = program.dtype
     for module in origins(called - set(custom), dtype):
         imports[module.__name__] = sorted(called & set(module.__all__))
     for origin, helpers in HELPERS.items():
@@ -61,7 +65,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     if " @ " in text:
         imports["gradcompile.library.blas"] = ["connect_blas"]
     imports["gradcompile.codegen.functions"] = ["jit", "njit"] if custom else ["jit"]
-    size = WIDE if sum(size_of(g.type.shape) for g in program.gradients) <= FEW else NARROW
+    size = WIDE if derivatives(program) <= FEW else NARROW
     lanes = size // np.dtype(dtype).itemsize
     what = "entries" if arrays else "samples"
     constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
@@ -69,7 +73,8 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in made.constants.items()]
     functions = [annotated(f, program) if f.name == "kernel" else f for f in made.functions]
     extra = ["@njit\n" + custom[c] for c in sorted(custom)]
-    plan = Plan(made.passes, made.block, made.group, not MULTIPLYING.isdisjoint(imports), made.counted, lines_of(made))
+    multiplies, outputs = not MULTIPLYING.isdisjoint(imports), len(program.outputs)
+    plan = Plan(made.passes, made.block, made.group, multiplies, outputs, made.counted, lines_of(made))
     return Kernel(print_module(Module(header, imports, functions, constants, extra)), plan)
 
 
@@ -79,20 +84,23 @@ def lines_of(made: Lowered) -> int | None:
     return None if any(isinstance(s, Loop) for s in body) else len(body)
 
 
-def real_of(program: Program) -> str:
-    """The floating-point type that is computed in."""
-    kinds = [a.leaf.type.dtype for a in (*program.params, *program.inputs)] + [program.value.type.dtype]
-    return next((k for k in kinds if k.startswith("float")), "float64")
+def derivatives(program: Program) -> float:
+    """The entries that are summed beside a value that is returned."""
+    sizes = [entries(p.node.type.shape) for o in program.outputs for p in o.parts if program.value is not None]
+    return sum(d if type(d) is int else math.inf for d in sizes)
 
 
 def annotated(kernel: Function, program: Program) -> Function:
-    """The kernel with the types of its arguments, which those who call it from compiled code are held to."""
-    theta = ArrayType((sum(size_of(a.leaf.type.shape) for a in program.params),), real_of(program))
-    shape = program.value.type.shape
-    out = theta if program.gradients else ArrayType((dim_product(*shape) if shape else "_",), theta.dtype)
+    """The kernel with the types of its arguments, which those who call it from compiled code are held to.
+
+    The second one is written to, and so are others that are marked.
+    """
+    theta = ArrayType((sum(size_of(a.leaf.type.shape) for a in program.params),), program.dtype)
+    outs = [ArrayType((o.size if o.parts else "_",), theta.dtype) for o in program.outputs]
     kinds = [a.leaf.type for a in program.inputs]
     kinds = [t._replace(dtype="int64") if t.dtype == "bool" else t for t in kinds]
-    types = [str(t).removesuffix("[]") for t in (theta, out, *kinds)]
+    types = [str(t).removesuffix("[]") for t in (theta, *outs, *kinds)]
+    types[2 : 1 + len(outs)] = [f"{WRITTEN} {t}" for t in types[2 : 1 + len(outs)]]
     texts = (f'{name}: "{t}"' for name, t in zip(kernel.args, types, strict=True))
     return replace(kernel, args=tuple(t.replace(" ", KEPT) for t in texts))
 
@@ -103,7 +111,7 @@ def ops_of(order: Iterable[Node]) -> set[Op]:
     while pending:
         n = pending.pop()
         found.add(n.op)
-        if n.op.name == "scan":
+        if is_scan(n):
             pending += topological(n.params[0].roots)
     return found
 

@@ -2,21 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import dims_told, names_in
+from gradcompile.ir.types import Dim, dims_told, names_in
 from gradcompile.loops.ir import Function, Line, Statement, texts
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.texts import atom_of, text_of, tuple_of
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import Target
-from gradcompile.lower.program import Program
 from gradcompile.lower.stages import Stages
-from gradcompile.signature.arguments import Argument
-
-GRADIENT = "Write the gradient to grad and return the loss."
+from gradcompile.signature.program import Output, Part, Program
 
 
 @dataclass(slots=True)
@@ -44,9 +41,20 @@ class Writer:
     functions: list[Function] = field(default_factory=list)
 
     @property
-    def out(self) -> str:
-        """What the kernel's second argument is called."""
-        return "grad" if self.program.gradients else "out"
+    def outputs(self) -> list[str]:
+        """The names of what the kernel fills."""
+        return [o.name for o in self.program.outputs]
+
+    @property
+    def value(self) -> Node | None:
+        """The value that is returned, None if there is none."""
+        return None if self.program.value is None else self.roots[0]
+
+    def parts(self) -> list[tuple[Output, Part, Dim]]:
+        """The parts of all outputs, and where each begins there; of what they are now, after `prepared`."""
+        written = iter(self.roots[self.program.value is not None :])
+        return [(o, replace(p, node=next(written)), at) for o in self.program.outputs
+                for p, at in zip(o.parts, o.offsets, strict=False)]  # fmt: skip
 
     @property
     def inputs(self) -> list[str]:
@@ -73,7 +81,7 @@ class Writer:
 
     def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:
         """The numbers of entries along axes, as text."""
-        found = [n for n in topological(roots) if n.op.name == "size"]  # what they are the size of is not computed
+        found = [n for n in topological(roots) if n.op.by_shape]  # what they are the size of is not computed
         return {n: atom_of(n.args[0].type.shape[n.params[0]]) for n in found}
 
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:
@@ -95,40 +103,35 @@ class Writer:
 
     def whole(self) -> None:
         """A kernel without blocks."""
-        self.results("kernel", ("theta", self.out, *self.inputs), self.given(), {})
+        self.results("kernel", ("theta", *self.outputs, *self.inputs), self.given(), {})
 
     def results(self, name: str, arguments: tuple[str, ...], source: Source, direct: dict[Node, Node | None]) -> None:
-        """The function that writes the gradient, or the value, and returns.
+        """The function that writes the outputs and returns the value.
 
-        direct: gradients that passes have written already, and what is still to be added to them.
+        direct: parts that passes have written already, and what is still to be added to them.
         """
         lines = source.lines
         stages = Stages(source.naming, source.memory, source.scalars | self.sizes(self.roots))
-        value, *gradients = self.roots
         targets: list[Target] = []
-        for a, g in zip(self.program.params, gradients, strict=False):
-            rest = direct.get(g, g)
+        for o, part, offset in self.parts():
+            rest = direct.get(part.node, part.node)
             if rest is not None:
-                memory, line = self.gradient(a, stages.naming)
+                memory, line = self.place_of(o, part, offset, stages.naming)
                 lines += line
-                targets.append(Target(rest, memory, g in direct, f"dL/d{a.name}"))
-        if value.type.shape:
-            result = stages.naming.fresh("result")
-            lines.append(Line(f"{result} = view(out, 0, {tuple_of(value.type.shape)})"))
-            targets.append(Target(value, Memory.plain(result, value)))
-        stages.run(targets, scalars=[] if value.type.shape else [value])
+                targets.append(Target(rest, memory, part.node in direct, part.label(0)))
+        stages.run(targets, scalars=[] if self.value is None else [self.value])
         body = stages.emit()
-        text = "0.0" if value.type.shape else stages.scalar(value, "loss" if gradients else "value")
-        doc = GRADIENT if gradients else "Write the value to out, or return it."
-        self.define(name, arguments, doc, [*lines, *stages.allocations(), *body, Line(f"return {text}")])
+        text = "0.0" if self.value is None else stages.scalar(self.value, self.program.what)
+        body = [*lines, *stages.allocations(), *body, Line(f"return {text}")]
+        self.define(name, arguments, self.program.sentence, body)
 
-    def gradient(self, a: Argument, naming: ArrayNaming) -> tuple[Memory, list[Statement]]:
-        """Where the gradient of a parameter goes, and the line that names it."""
-        offset = self.program.offsets[a.leaf]
-        if not a.leaf.type.shape:
-            return Memory(f"grad[{offset}]", ()), []
-        memory = Memory.plain(naming.fresh(f"d_{a.name}"), a.leaf, dense=True)
-        return memory, [Line(f"{memory.name} = view(grad, {offset}, {tuple_of(a.leaf.type.shape)})")]
+    def place_of(self, o: Output, part: Part, offset: Dim, naming: ArrayNaming) -> tuple[Memory, list[Statement]]:
+        """Where a part of an output goes, and the line that names it."""
+        shape = part.node.type.shape
+        if not shape:
+            return Memory(f"{o.name}[{offset}]", ()), []
+        memory = Memory.plain(naming.fresh(part.name), part.node, dense=True)
+        return memory, [Line(f"{memory.name} = view({o.name}, {text_of(offset)}, {tuple_of(shape)})")]
 
     def define(self, name: str, arguments: Sequence[str], doc: str, body: list[Statement]) -> None:
         """Enter a function."""

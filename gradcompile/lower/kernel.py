@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from gradcompile.ir.algebra import is_select
 from gradcompile.ir.types import LARGEST, Dim, names_in
 from gradcompile.lower.blocks.plan import plan
 from gradcompile.lower.blocks.prepare import prepared
@@ -9,7 +10,9 @@ from gradcompile.lower.function import Writer
 from gradcompile.lower.memory.storage import bounded
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.passes import PassWriter
-from gradcompile.lower.program import Constants, Lowered, Naming, Program
+from gradcompile.lower.program import Constants, Lowered, Naming
+from gradcompile.ops.gather import is_gather
+from gradcompile.signature.program import Program
 
 
 def dims_of(program: Program) -> frozenset[str]:
@@ -20,10 +23,10 @@ def dims_of(program: Program) -> frozenset[str]:
 def lower_arrays(program: Program, naming: Naming) -> Lowered:
     """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
     known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
-    new = prepared([program.value, *program.gradients, *known])
+    new = prepared([*program.roots, *known])
     roots = new[: len(new) - len(known)]
     origin = dict(zip(new[len(roots) :], known, strict=True))
-    guarded = {n: o for n, o in origin.items() if o.op.name == "gather" and n.op.name == "select"}
+    guarded = {n: o for n, o in origin.items() if is_gather(o) and is_select(n)}
     origin |= {n.args[1]: o for n, o in guarded.items() if n.args[1] not in origin}  # the entries, outside NaN
     own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})

@@ -1,9 +1,10 @@
 """Writing passes over blocks of samples, and what comes before and after them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradcompile.analysis.cost import entries
+from gradcompile.ir.algebra import is_add
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -12,15 +13,15 @@ from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.blocks.analysis import entries as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
-from gradcompile.lower.function import GRADIENT, Source, Writer, used
+from gradcompile.lower.function import Source, Writer, used
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.layout import EXPENSIVE, STORED
+from gradcompile.lower.memory.layout import EXPENSIVE
 from gradcompile.lower.memory.texts import text_of, tuple_of
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import LEAST, Target
-from gradcompile.lower.program import size_of
 from gradcompile.lower.stages import Stages
-from gradcompile.signature.arguments import Argument
+from gradcompile.ops.scan import is_scanned
+from gradcompile.signature.program import Output, Part
 
 GATHERED = {"sum": ("total", "zeros({}, theta)"), "amax": ("highest", f"full({{}}, {LEAST}, theta)")}  # across blocks
 Vectors = dict[str, tuple[str, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
@@ -49,16 +50,17 @@ class PassWriter(Writer):
     """Writes a program as passes over blocks of samples, and what comes before and after them.
 
     places: where results that stand between functions are: the name of the array that is passed on, and the text that
-    names the part of it. direct: sums that passes add to a gradient, with its parameter and the gradient. handed: the
-    arrays that functions hand on. piled: the rows that passes alone read, block by block, and so stand in memory one
-    block after the other, samples last. steps: the lines of the kernel. late: functions that come after the passes.
-    passes: what the functions over ranges of samples do. block, group: their sizes. apart: how far apart rows of a
-    block's arrays may lie in the whole ones.
+    names the part of it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows
+    that are an output as they are, and its name. handed: the arrays that functions hand on. piled: the rows that passes
+    alone read, block by block, and so stand in memory one block after the other, samples last. steps: the lines of the
+    kernel. late: functions that come after the passes. passes: what the functions over ranges of samples do. block,
+    group: their sizes. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
     plan: Plan = field(kw_only=True)
     places: dict[Node, tuple[str, str]] = field(default_factory=dict)
-    direct: dict[Node, tuple[Argument, Node]] = field(default_factory=dict)
+    direct: dict[Node, tuple[Output, Part, Dim]] = field(default_factory=dict)
+    row_outputs: dict[Node, str] = field(default_factory=dict)
     handed: list[str] = field(default_factory=list)
     piled: set[Node] = field(default_factory=set)
     steps: list[Statement] = field(default_factory=list)
@@ -85,14 +87,17 @@ class PassWriter(Writer):
             self.naming.counted |= self.apart
 
     def find_direct(self) -> None:
-        """Gradients that are a sum over the samples and nothing else reads: passes add to them where they belong."""
+        """Where passes write to outputs: rows, and parts that are a sum over the samples and nothing else reads."""
         uses = use_counts(self.roots, topological(self.roots))
         sums = {r.node for p in self.plan.passes for r in p.reductions if r.kind == "sum"}
-        for a, g in zip(self.program.params, self.roots[1:], strict=False):
-            terms = g.args if g.op.name == "add" and g not in sums else (g,)
+        rows = {r.node for p in self.plan.passes for r in p.rows}
+        self.row_outputs |= {p.node: o.name for o, p, _ in self.parts() if len(o.parts) == 1 and p.node in rows}
+        for place in self.parts() if self.value is not None else ():
+            g = place[1].node
+            terms = g.args if is_add(g) and g not in sums else (g,)
             found = [t for t in terms if t in sums and uses[t] == 1]
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
-                self.direct |= dict.fromkeys(found, (a, g))
+                self.direct |= dict.fromkeys(found, place)
 
     def find_piled(self) -> None:
         """Rows that nothing reads but passes, along the axis by which they are written."""
@@ -100,7 +105,7 @@ class PassWriter(Writer):
         passed = {r.node for p in self.plan.passes for r in p.reductions} | rows.keys()
         cut = [n for n, axis in self.plan.leaves.values() if n not in rows or axis != rows[n].axis]
         whole = [*self.roots, *(n for p in self.plan.passes for n in p.given), *cut]
-        between = topological(whole, lambda n: n in passed or n.op.name == "size")
+        between = topological(whole, lambda n: n in passed or n.op.by_shape)
         read = {*whole, *(a for n in between for a in n.args)}
         self.piled |= {n for n, r in rows.items() if n not in read and self.can_be_piled(r.block, r.axis)}
 
@@ -117,16 +122,16 @@ class PassWriter(Writer):
         start = text_of(dim_product("first", *shape[:-1]))
         return Line(f"{name} = view({array}, {start}, {tuple_of(shape)})"), Memory(name, order, dense=True)
 
-    @property
-    def gradient_size(self) -> int:
-        """The entries of the whole gradient."""
-        return sum(size_of(a.leaf.type.shape) for a in self.program.params)
+    def filled(self, nodes: Iterable[Node]) -> list[Output]:
+        """The outputs to whose parts a pass with these sums adds."""
+        names = {self.direct[n][0].name for n in nodes if n in self.direct}
+        return [o for o in self.program.outputs if o.name in names]
 
     def summed(self) -> int:
-        """The entries of all sums over samples, of the whole gradient where a pass adds to parts of it."""
+        """The entries of all sums over samples, of a whole output where a pass adds to parts of it."""
         sums = [[r.node for r in p.reductions] for p in self.plan.passes]
         own = sum(entries(n) for nodes in sums for n in nodes if n not in self.direct)
-        return own + self.gradient_size * sum(not self.direct.keys().isdisjoint(nodes) for nodes in sums)
+        return own + sum(int(o.size) for nodes in sums for o in self.filled(nodes))
 
     # ---- what goes from function to function
 
@@ -171,21 +176,21 @@ class PassWriter(Writer):
 
     def with_results(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes, and what is read later of the scans that are run for them, so that nobody runs these again."""
-        run = {(x.args, x.params[0]) for x in topological(nodes, self.places.__contains__) if x.op.name == "scanned"}
+        run = {(x.args, x.params[0]) for x in topological(nodes, self.places.__contains__) if is_scanned(x)}
         if not run:
             return list(nodes)
         passes = self.plan.passes
         passed = [*(r.node for p in passes for r in p.reductions), *(r.node for p in passes for r in p.rows)]
         later = [*self.roots, *(n for p in passes for n in p.given)]
         order = topological(later, {*self.places, *nodes, *passed}.__contains__)
-        return [*nodes, *(x for x in order if x.op.name == "scanned" and (x.args, x.params[0]) in run)]
+        return [*nodes, *(x for x in order if is_scanned(x) and (x.args, x.params[0]) in run)]
 
     def is_wanted(self, n: Node) -> bool:
         """Whether something has to be computed before a pass: it is not at hand, and not as cheap in every block."""
         if not n.args or n in self.places:
             return False
-        order = [x for x in topological([n], lambda x: x in self.places or x.op.name == "size") if x not in self.places]
-        heavy = any(x.op.name in STORED for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
+        order = [x for x in topological([n], lambda x: x in self.places or x.op.by_shape) if x not in self.places]
+        heavy = any(x.op.in_memory for x in order) or (n.type.shape and sum(x.op.cost for x in order) >= EXPENSIVE)
         return bool(heavy)
 
     def compute_before(self, nodes: Sequence[Node]) -> None:
@@ -211,7 +216,7 @@ class PassWriter(Writer):
         p = self.plan.passes[k]
         self.compute_before(self.with_results(self.needed_whole(p)))
         name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
-        arrays = ["out" if r.node is self.roots[0] else self.naming.fresh("rows") for r in p.rows]
+        arrays = [self.row_outputs.get(r.node) or self.naming.fresh("rows") for r in p.rows]
         own = [r for r in p.reductions if r.node not in self.direct]
         gathered = self.gathered(own, k)
         d = Drawn(name, self.outside(), [Line(f"{self.plan.block} = min(BLOCK, stop - first)")])
@@ -224,7 +229,7 @@ class PassWriter(Writer):
         d.targets += [self.added(r, d.source) for r in gradients]
         for r, array in zip(p.rows, arrays, strict=True):
             self.give_rows(r, array, d)
-        vectors |= {"grad": ("sum", self.gradient_size)} if gradients else {}
+        vectors |= {o.name: ("sum", o.size) for o in self.filled(r.node for r in gradients)}
         d.arguments = [*vectors, "start", "stop", "theta", *handed, *arrays, *self.inputs]
         scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: "first"}
         d.stages = self.staged(d, scalars)
@@ -257,16 +262,16 @@ class PassWriter(Writer):
         return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
 
     def added(self, r: Reduction, source: Source) -> Target:
-        """A sum that is added to a gradient where it belongs."""
-        a, _ = self.direct[r.node]
-        memory, lines = self.gradient(a, source.naming)
+        """A sum that is added to an output where it belongs."""
+        output, part, offset = self.direct[r.node]
+        memory, lines = self.place_of(output, part, offset, source.naming)
         source.lines += lines
-        return Target(r.block, memory, True, f"dL/d{a.name}")
+        return Target(r.block, memory, True, part.label(0))
 
     def give_rows(self, r: Rows, array: str, d: Drawn) -> None:
         """Where the rows of a node go: to the result, or to an array that later functions read."""
         shape = r.node.type.shape
-        if array != "out":
+        if r.node not in self.row_outputs:
             self.steps.append(Line(f"{array} = empty({text_of(dim_product(*shape))}, theta)"))
             self.keep([r.node], array)
         if r.node in self.piled:
@@ -298,7 +303,8 @@ class PassWriter(Writer):
 
     def call_pass(self, d: Drawn, whole: str, vectors: Vectors) -> None:
         """The lines of the kernel that run a pass over all samples."""
-        new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items() if array != "grad"]
+        new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items()
+               if array not in self.outputs]  # fmt: skip
         self.steps += [Line(f"{array} = {GATHERED[kind][1].format(size)}") for array, kind, size in new]
         kinds = tuple(kind for kind, _ in vectors.values())
         self.passes.append(plans.Pass(whole, "groups", d.name, kinds) if vectors else plans.Pass(d.name, "rows"))
@@ -339,15 +345,16 @@ class PassWriter(Writer):
 
     def finish(self) -> None:
         """What follows the passes, and the kernel."""
-        arguments = (self.out, "theta", *self.handed, *self.inputs)
-        clear: list[Statement] = [Line("grad[:] = 0.0")] if self.direct else []
-        if any(r.node is self.roots[0] for p in self.plan.passes for r in p.rows):
+        arguments = (*self.outputs, "theta", *self.handed, *self.inputs)
+        clear: list[Statement] = [Line(f"{o.name}[:] = 0.0") for o in self.filled(self.direct)]
+        done = {g: self.remainder(g) for g in (part.node for _, part, _ in self.direct.values())}
+        done |= dict.fromkeys(self.row_outputs)
+        if self.value is None and all(done.get(part.node, part) is None for _, part, _ in self.parts()):
             self.steps.append(Line("return 0.0"))
         else:
-            self.results("finish", arguments, self.outside(), {g: self.remainder(g) for _, g in self.direct.values()})
+            self.results("finish", arguments, self.outside(), done)
             self.steps.append(Line(f"return finish({', '.join(arguments)})"))
-        doc = GRADIENT if self.program.gradients else "Write or return the value."
-        self.define("kernel", ("theta", self.out, *self.inputs), doc, [*clear, *self.steps])
+        self.define("kernel", ("theta", *self.outputs, *self.inputs), self.program.sentence, [*clear, *self.steps])
 
     def remainder(self, g: Node) -> Node | None:
         """What is added to a gradient beside the sums over samples; None if nothing."""

@@ -1,50 +1,18 @@
-"""What is to be lowered, and how its parts are called and found: names of nodes, places in theta, texts of inputs."""
+"""What a program is lowered to, and how its values are called and found: names of nodes, texts of inputs."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from gradcompile.analysis.formula import is_mean
-from gradcompile.ir.core import OPS, Node, is_const
+from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
+from gradcompile.ir.core import OPS, Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.loops.ir import Function
 from gradcompile.loops.kernel import Pass
-from gradcompile.signature.arguments import Argument
+from gradcompile.ops.constant_index import is_pack, is_take
+from gradcompile.ops.shape import is_item
 from gradcompile.signature.names import Namer
-
-# What values are called where nothing better offers itself.
-WISHES = {"mul": "product", "div": "ratio", "select": "chosen", "lt": "below", "le": "below", "exp": "e",
-          "sqrt": "root", "and": "both", "or": "either", "max": "larger", "min": "smaller"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What is to be lowered: a value, its gradient by parameter (none for a value alone), and the names of things.
-
-    adjoint_of maps an adjoint to the node whose adjoint it is; comments maps a node to its formula. order: the nodes
-    below value and gradients, arguments first. arrays: it is lowered as one over arrays, not of symbols alone.
-    offsets: where each parameter begins in theta.
-    """
-
-    value: Node
-    gradients: Sequence[Node]
-    params: Sequence[Argument]
-    inputs: Sequence[Argument]
-    names: Mapping[Node, str]
-    adjoint_of: Mapping[Node, Node]
-    comments: Mapping[Node, str]
-    order: Sequence[Node] = ()
-    arrays: bool = False
-    offsets: Mapping[Node, int] = field(init=False)
-    input_names: Mapping[Node, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        sizes = [size_of(a.leaf.type.shape) for a in self.params]
-        starts = accumulate(sizes, initial=0)
-        object.__setattr__(self, "offsets", {a.leaf: start for a, start in zip(self.params, starts, strict=False)})
-        object.__setattr__(self, "input_names", {a.leaf: a.name for a in self.inputs})
-
+from gradcompile.signature.program import Program
 
 Constants = Mapping[str, tuple[float | int | str, ...] | int]
 
@@ -69,11 +37,6 @@ def per_sample(n: Node) -> bool:
     return n.type.shape[:1] == ("n",)
 
 
-def size_of(shape: Shape) -> int:
-    """The number of entries of a shape without named dimensions."""
-    return math.prod(int(d) for d in shape)
-
-
 def flat_index(index: Sequence[int], shape: Shape) -> int:
     """The row-major position of an entry."""
     flat = 0
@@ -87,10 +50,10 @@ def loads(program: Program, order: Iterable[Node]) -> dict[Node, str]:
     offsets, names = program.offsets, program.input_names
     found: dict[Node, str] = {}
     for n in order:
-        source, index = (n.args[0], n.params[0]) if n.op.name == "item" else (n, ())
-        if n.op.name == "size":
+        source, index = (n.args[0], n.params[0]) if is_item(n) else (n, ())
+        if n.op.by_shape:
             found[n] = "n"
-        elif source.op.name == "leaf" and not n.type.shape:
+        elif is_leaf(source) and not n.type.shape:
             if source in offsets:
                 found[n] = f"theta[{offsets[source] + flat_index(index, source.type.shape)}]"
             else:
@@ -121,7 +84,7 @@ class Naming:
         """What a person would call the value."""
         if n in self.program.names:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
-        if n.op.name == "take" and (source := self.source(n)):
+        if is_take(n) and (source := self.source(n)):
             return f"{source}_i"
         primal = self.program.adjoint_of.get(n)
         return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
@@ -129,7 +92,7 @@ class Naming:
     def source(self, n: Node) -> str:
         """What the entries that a loop takes have in common in their names; empty if nothing."""
         source = n.args[0]
-        parts = source.args if source.op.name == "pack" else (source,)
+        parts = source.args if is_pack(source) else (source,)
         if len(parts) > 1 and not any(a.type.shape for a in parts):
             parts = tuple(parts[k] for k in n.params[0].bounds)
         return self.in_common(parts)
@@ -141,23 +104,23 @@ class Naming:
 
     def plain_wish(self, n: Node) -> str:
         """What the value is called by what computes it."""
-        if n.op.name == "pack" and (common := self.in_common(n.args)):
+        if is_pack(n) and (common := self.in_common(n.args)):
             return common
         texts = [self.spoken(a) for a in n.args]
-        if n.op.name == "mul" and n.args[0] is n.args[1]:
+        if is_mul(n) and n.args[0] is n.args[1]:
             return f"{texts[0]}_squared" if texts[0] else "square"
-        if n.op.name == "mul" and all(len(t) <= 3 and t.isalnum() for t in texts):
+        if is_mul(n) and all(len(t) <= 3 and t.isalnum() for t in texts):
             return "".join(texts)
         if is_mean(n):
             inner = self.spoken(n.args[0].args[0])
             return f"mean_{inner}" if inner else "mean"
-        if n.op.name == "div" and is_const(n.args[0], 1.0):
+        if is_div(n) and is_const(n.args[0], 1.0):
             return f"inverse_{texts[1]}" if texts[1] else "inverse"
-        if n.op.name == "add":
-            return "diff" if any(a.op.name == "neg" for a in n.args) else "total"
+        if is_add(n):
+            return "diff" if any(is_neg(a) for a in n.args) else "total"
         if len(n.args) == 1 and texts[0]:
             return f"{n.op.name}_{texts[0]}"
-        return WISHES.get(n.op.name, n.op.name + "_1")
+        return n.op.preferred_name or n.op.name + "_1"
 
     def comment(self, n: Node) -> str:
         """What a line says of its value: which adjoint it is, or its formula."""
@@ -169,7 +132,7 @@ class Naming:
         primal = self.program.adjoint_of.get(n)
         if primal is None:
             return ""
-        if primal.op.name == "neg" and (inner := self.spoken(primal.args[0])):
+        if is_neg(primal) and (inner := self.spoken(primal.args[0])):
             return f"dL/d(-{inner})"
         name = self.spoken(primal)
         formula = self.program.comments.get(primal, "...")

@@ -15,21 +15,18 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.loops.ir import Line, Statement
 from gradcompile.lower.memory.entries import Entries, Memory, Place
-from gradcompile.lower.memory.layout import ALIASES, Layout, is_copy, stored
+from gradcompile.lower.memory.layout import Layout, is_copy, stored
 from gradcompile.lower.memory.storage import Storage
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.nests import Nest
-from gradcompile.lower.nests.places import START, Goal, Space, Target
+from gradcompile.lower.nests.places import Goal, Space, Target
 from gradcompile.lower.nests.schedule import Call, Loops, Schedule
 from gradcompile.lower.nests.tasks import Value, Write
 from gradcompile.lower.rules import elementwise, products, routines, scans
 
 BLANK = Line("")  # between stages
-REDUCTIONS = ("sum", "amax", "argmax", "det", "logabsdet", "detsign", "scanned")
-ADDING = ("sum", "amax", "cumsum", "dot", "scatter_add", "assemble", "overlap")  # integers as well are added as floats
-MAKERS = {**elementwise.MAKERS, **dict.fromkeys(routines.ROUTINES, routines.routine),
-          "dot": products.product, "scanned": scans.scanned}  # fmt: skip
+MAKERS = elementwise.MAKERS | products.MAKERS | routines.MAKERS | scans.MAKERS
 
 
 @dataclass(slots=True)
@@ -134,7 +131,7 @@ class Stages:
     def goal(self, n: Node, target: Target | None) -> Goal:
         """Where a node's array is written: where it is wanted, or in the workspace."""
         if target is None:
-            whole = n.type.dtype in ("int64", "bool") and n.op.name not in ADDING
+            whole = n.type.dtype in ("int64", "bool") and not n.op.in_floats
             memory = self.storage.hold(n, self.naming.name(n), self.layout.order(n.type.shape), whole)
             return Goal(memory, comment=self.said(n, None))
         if not target.add:
@@ -148,12 +145,12 @@ class Stages:
     def alias(self, n: Node) -> Memory | None:
         """An array that is part of another, or another view of it; None if it is not."""
         chain = [n]
-        while chain[-1].op.name in ALIASES and chain[-1].args[0] not in self.memory:
+        while chain[-1].op.is_alias and chain[-1].args[0] not in self.memory:
             chain.append(chain[-1].args[0])
         if is_copy(chain[-1]) and len(chain) > 1:
             leaf = chain.pop()
             self.memory[leaf] = self.memory[leaf.args[0]]
-        if chain[-1].op.name not in ALIASES:
+        if not chain[-1].op.is_alias:
             return None
         for x in reversed(chain):
             self.schedule.share(x, x.args[0])
@@ -240,10 +237,10 @@ def directly(order: Sequence[Node], targets: Sequence[Target]) -> dict[Node, Tar
     """The roots that are made where they are wanted; what is to be added elsewhere only if nothing else reads it."""
     uses = Counter([*(a for n in order for a in n.args), *(t.node for t in targets)])
     first = {t.node: t for t in reversed(targets) if not t.add and t.node.type.shape}
-    sole = [t for t in targets if t.add and uses[t.node] == 1 and (t.node.type.shape or t.node.op.name in START)]
+    sole = [t for t in targets if t.add and uses[t.node] == 1 and (t.node.type.shape or t.node.op.is_reduction)]
     return first | {t.node: t for t in sole}
 
 
 def is_scalar_reduction(n: Node) -> bool:
     """Whether a scalar is made by loops or a routine, not by arithmetic."""
-    return not n.type.shape and n.op.name in REDUCTIONS
+    return not n.type.shape and n.op.in_memory

@@ -9,19 +9,22 @@ it needs. Per-sample values that a later pass needs again are recomputed, so mem
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-
-from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.algebra import is_neg
+from gradcompile.ir.core import Node, apply, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
 from gradcompile.loops.ir import Function, Line, Loop, Statement, texts
 from gradcompile.loops.kernel import Pass
 from gradcompile.lower.nests.expression import Region
-from gradcompile.lower.program import Lowered, Naming, Program, flat_index, loads, per_sample, size_of
+from gradcompile.lower.program import Lowered, Naming, flat_index, loads, per_sample
 from gradcompile.lower.rules.constant_index import Loops, entry_of_array
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_assemble, is_broadcast, is_item
 from gradcompile.signature.names import natural
+from gradcompile.signature.program import Output, Program, size_of
 
-SHORTEST = 8  # entries of the gradient that are worth a loop
+SHORTEST = 8  # entries of an output that are worth a loop
 BACKWARD = Line("", "backward: d_v is dL/dv")
 
 
@@ -38,7 +41,7 @@ def lower(program: Program, naming: Naming) -> Lowered:
 
 def is_sample_sum(n: Node) -> bool:
     """Whether the node is a sum over the samples."""
-    return n.op.name == "sum" and per_sample(n.args[0])
+    return is_sum(n) and per_sample(n.args[0])
 
 
 def steps(order: Iterable[Node]) -> dict[Node, int]:
@@ -49,8 +52,39 @@ def steps(order: Iterable[Node]) -> dict[Node, int]:
     return at
 
 
+class Entry(NamedTuple):
+    """One entry of an output: its place there, its value, and what it is."""
+
+    place: int
+    node: Node
+    label: str
+
+
+class Written(NamedTuple):
+    """What an output is made of: single entries, and arrays by their place; an entry inside an array is added to it."""
+
+    entries: list[Entry]
+    arrays: list[tuple[int, Node]]
+
+    @property
+    def roots(self) -> list[Node]:
+        """All values."""
+        return [*(e.node for e in self.entries), *(array for _, array in self.arrays)]
+
+
+def written(output: Output) -> Written:
+    """The entries and the arrays of an output."""
+    found = Written([], [])
+    for part, offset in output.placed():
+        single, whole = parted(part.node)
+        found.entries.extend(Entry(offset + k, e, part.label(k)) for k, e in single)
+        if whole:
+            found.arrays.append((offset, whole[0] if len(whole) == 1 else apply("add", *whole)))
+    return found
+
+
 def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
-    """The gradient of one parameter: single entries by their row-major place, and arrays of its shape to add to them.
+    """A part of an output: single entries by their row-major place, and arrays of its shape to add to them.
 
     Without arrays every entry is there.
     """
@@ -58,25 +92,25 @@ def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
     if not shape:
         return [(0, g)], []
     terms = operands(g, "add")
-    arrays = [t for t in terms if t.op.name != "assemble" and not (t.op.name == "broadcast" and is_const(t.args[0], 0))]
-    found = [(flat_index(i, shape), v) for t in terms if t.op.name == "assemble"
+    arrays = [t for t in terms if not is_assemble(t) and not (is_broadcast(t) and is_const(t.args[0], 0))]
+    found = [(flat_index(i, shape), v) for t in terms if is_assemble(t)
              for i, v in zip(t.params[1], t.args, strict=True)]  # fmt: skip
     if arrays:
         return found, arrays
     return sorted((dict.fromkeys(range(size_of(shape)), zero) | dict(found)).items()), []
 
 
-def runs(entries: Sequence[tuple[int, Node]]) -> list[list[tuple[int, Node]]]:
+def runs(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Entries in runs: neighbours that are neighbours in one array."""
-    result: list[list[tuple[int, Node]]] = []
+    result: list[list[Entry]] = []
     last: tuple[Node, int] | None = None
-    for k, e in entries:
-        entry, _ = entry_of_array(e)
-        here = None if entry is None else (entry.args[0], k - entry.params[0][0])
-        if result and here is not None and here == last and result[-1][-1][0] == k - 1:
-            result[-1].append((k, e))
+    for e in entries:
+        entry, _ = entry_of_array(e.node)
+        here = None if entry is None else (entry.args[0], e.place - entry.params[0][0])
+        if result and here is not None and here == last and result[-1][-1].place == e.place - 1:
+            result[-1].append(e)
         else:
-            result.append([(k, e)])
+            result.append([e])
         last = here
     return result
 
@@ -101,7 +135,7 @@ class Scheduler:
 
     tables: the values of module constants. results: where the sums of the passes so far are found. totals: the arrays
     that they are in.
-    parts: a sum, and the entry of theta whose derivative it is part of.
+    written: what goes where.  parts: a sum, and the entry of an output that it is part of.
     """
 
     program: Program
@@ -112,35 +146,34 @@ class Scheduler:
     results: dict[Node, str] = field(default_factory=dict)
     totals: list[str] = field(default_factory=list)
     parts: dict[Node, str] = field(default_factory=dict)
+    written: list[Written] = field(default_factory=list)
 
     def run(self) -> list[Function]:
         """All functions; the kernel calls the others."""
         p = self.program
-        entries, arrays = self.gradient()
-        roots = [p.value, *(e for _, e in entries), *(array for _, array in arrays)]
-        names = self.entry_names() if entries else []
-        for k, e in entries:
-            for part in (e, *e.args, *(b for a in e.args for b in a.args)):
-                self.parts.setdefault(part, names[k])
+        by_sample = [o for o in p.outputs if o.by_sample]
+        self.written = [written(o) for o in p.outputs if not o.by_sample]
+        roots = [*([] if p.value is None else [p.value]), *(n for w in self.written for n in w.roots)]
+        for e in (e for w in self.written for e in w.entries):
+            for part in (e.node, *e.node.args, *(b for a in e.node.args for b in a.args)):
+                self.parts.setdefault(part, e.label)
         sums = [n for n in p.order if is_sample_sum(n)]
         at = steps(p.order) if sums else {}
         body: list[Statement] = []
         for step in range(max(at.values(), default=0)):
             body += self.sample_pass([n for n in sums if at[n] == step + 1])
-        if per_sample(p.value):
-            body += self.values()
+        if by_sample:
+            body += self.values(by_sample)
         elif body:
-            args = (self.out(), "theta", *self.totals, *self.inputs())
-            doc = f"{self.result_doc()} It takes the totals of the passes."
+            args = (*self.outputs(), "theta", *self.totals, *self.inputs())
+            doc = f"{p.sentence} It takes the totals of the passes."
             self.functions.append(Function("finish", args, doc, used(self.scalar_results(roots))))
             body.append(Line(f"return finish({', '.join(args)})"))
         else:
             body = self.scalar_results(roots)
         if any(per_sample(a.leaf) for a in p.inputs):
             body.insert(0, self.count_line())
-        doc = "Write the value of every sample to out and return their number."
-        doc = doc if per_sample(p.value) else self.result_doc()
-        self.functions.append(Function("kernel", ("theta", self.out(), *self.inputs()), doc, used(body)))
+        self.functions.append(Function("kernel", ("theta", *self.outputs(), *self.inputs()), p.sentence, used(body)))
         return self.functions
 
     # ---- names and regions
@@ -149,13 +182,9 @@ class Scheduler:
         """The names of the inputs."""
         return [a.name for a in self.program.inputs]
 
-    def out(self) -> str:
-        """What the kernel's second argument is called."""
-        return "grad" if self.program.gradients else "out"
-
-    def result_doc(self) -> str:
-        """What a function that ends with a scalar value does."""
-        return "Write the gradient to grad and return the loss." if self.program.gradients else "Return the value."
+    def outputs(self) -> list[str]:
+        """The names of what the kernel fills."""
+        return [o.name for o in self.program.outputs]
 
     def count_line(self) -> Line:
         """The number of samples."""
@@ -176,21 +205,11 @@ class Scheduler:
         loops.prepare(region, roots)
         return region, loops
 
-    def entry_names(self) -> list[str]:
-        """What the entries of theta are called."""
-        found = {}
-        for n, name in self.program.names.items():
-            source = n.args[0] if n.op.name == "item" else n
-            if not n.type.shape:
-                found[source, n.params[0] if n.op.name == "item" else ()] = name
-        shapes = [(a.leaf, tuple(int(d) for d in a.leaf.type.shape)) for a in self.program.params]
-        return [found[leaf, index] for leaf, shape in shapes for index in np.ndindex(shape)]
-
     # ---- passes over the samples
 
     def sample_pass(self, sums: Sequence[Node]) -> list[Statement]:
         """Define the function of one pass over the samples; the statements of the kernel that run it."""
-        forward = set(topological([self.program.value]))
+        forward = set(topological([] if self.program.value is None else [self.program.value]))
         sums = [s for s in sums if s in forward] + [s for s in sums if s not in forward]
         suffix = self.naming.fresh("samples")[len("samples") :] if self.functions else ""
         arguments = ["theta", *self.totals, *self.inputs()]
@@ -224,42 +243,46 @@ class Scheduler:
     def sum_comment(self, s: Node) -> str:
         """Which adjoint a sum is, or becomes after the loop."""
         if s in self.parts:
-            return f"for dL/d{self.parts[s]}"
+            return f"for {self.parts[s]}"
         for adjoint in self.program.adjoint_of:
             if adjoint is s or s in adjoint.args:
                 return f"for {comment}" if (comment := self.naming.adjoint_comment(adjoint)) else ""
         return ""
 
-    def values(self) -> list[Statement]:
+    def values(self, outputs: Sequence[Output]) -> list[Statement]:
         """Define the function that writes the values of a range of samples; the statements that call it."""
-        head, body = self.sample_region([self.program.value])
-        body.statements.append(Line(f"out[i] = {body.emit(self.program.value)}"))
+        head, body = self.sample_region([p.node for o in outputs for p in o.parts])
+        for o in outputs:
+            each = "i" if len(o.parts) == 1 else f"{len(o.parts)} * i"
+            for k, part in enumerate(o.parts):
+                body.statements.append(Line(f"{o.name}[{each}{f' + {k}' if k else ''}] = {body.emit(part.node)}"))
+        names = [o.name for o in outputs]
         arguments = ["theta", *self.totals, *self.inputs()]
         statements = [*head, Loop("for i in lanes(start, stop)", body.statements)]
         doc = "Write the values of the samples from start to stop."
-        self.functions.append(Function("values", ("out", "start", "stop", *arguments), doc, used(statements)))
-        self.passes.append(Pass("values", "values"))
-        return [Line(f"values({', '.join(['out', '0', 'n', *arguments])})"), Line("return n")]
+        self.functions.append(Function("values", (*names, "start", "stop", *arguments), doc, used(statements)))
+        self.passes.append(Pass("values", "values", "", ("values",) * len(outputs)))
+        return [Line(f"values({', '.join([*names, '0', 'n', *arguments])})"), Line("return n")]
 
     def sample_region(self, roots: Sequence[Node]) -> tuple[list[Statement], Region]:
         """The scalars that a loop over the samples needs, and the body of the loop."""
         inside = self.sample_nodes(roots)
         scalars = self.scalars(inside)
         head, _ = self.region(scalars)
-        given = {n: head.emit(n, named=True) for n in scalars if n.op.name != "const"}
+        given = {n: head.emit(n, named=True) for n in scalars if not is_const(n)}
         body = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
         names = {a.leaf: a.name for a in self.program.inputs}
         for n in inside:
-            if n.op.name == "leaf" and len(n.type.shape) == 1:
+            if is_leaf(n) and len(n.type.shape) == 1:
                 self.load_column(body, n, f"{names[n]}[i]")
-            elif n.op.name == "item":
+            elif is_item(n):
                 self.load_column(body, n, f"{names[n.args[0]]}[i, {n.params[0][1]}]")
         return head.statements, body
 
     def scalars(self, inside: Sequence[Node]) -> list[Node]:
         """The scalars that per-sample nodes use; the negative of a number is taken on the spot."""
         found = (a for n in inside for a in n.args if not per_sample(a))
-        return list(dict.fromkeys(a.args[0] if a.op.name == "neg" else a for a in found))
+        return list(dict.fromkeys(a.args[0] if is_neg(a) else a for a in found))
 
     def sample_nodes(self, roots: Sequence[Node]) -> list[Node]:
         """The per-sample nodes below the roots that don't lie behind a sum."""
@@ -281,41 +304,32 @@ class Scheduler:
     # ---- what remains
 
     def scalar_results(self, roots: Sequence[Node]) -> list[Statement]:
-        """The end of a kernel with a scalar value: it is computed, the gradient written, the value returned."""
-        value = self.program.value
+        """The end of a kernel of scalars: the value is computed, the outputs are written, the value is returned."""
+        p = self.program
         region, loops = self.region(roots)
-        self.naming.known.setdefault(value, self.naming.fresh("loss" if self.program.gradients else "value"))
-        region.emit(value, named=True)
-        if self.program.gradients:
+        if p.value is not None:
+            self.naming.known.setdefault(p.value, self.naming.fresh(p.what))
+            region.emit(p.value, named=True)
+        if any(w.roots for w in self.written):
             region.statements.append(BACKWARD)
-            self.store_gradient(region, loops)
-        region.statements.append(Line(f"return {region.emit(value)}"))
+        for output, found in zip(p.outputs, self.written, strict=True):
+            self.store(region, loops, output.name, found)
+        region.statements.append(Line(f"return {'0.0' if p.value is None else region.emit(p.value)}"))
         return region.statements
 
-    def gradient(self) -> tuple[list[tuple[int, Node]], list[tuple[int, Node]]]:
-        """The gradient as entries and arrays, each with its place in theta; an entry inside an array is added to it."""
-        entries, arrays, offset = list[tuple[int, Node]](), list[tuple[int, Node]](), 0
-        for g in self.program.gradients:
-            single, whole = parted(g)
-            entries += [(offset + k, e) for k, e in single]
-            if whole:
-                arrays.append((offset, whole[0] if len(whole) == 1 else apply("add", *whole)))
-            offset += size_of(g.type.shape)
-        return entries, arrays
-
-    def store_gradient(self, region: Region, loops: Loops) -> None:
-        """Write the gradient: whole arrays and runs of entries of one array in loops, other entries one by one."""
-        entries, arrays = self.gradient()
-        for offset, array in arrays:
-            loops.store(region, array, "grad", offset)
-        whole = {k for offset, array in arrays for k in range(offset, offset + size_of(array.type.shape))}
-        added = [(k, e) for k, e in entries if k in whole]
-        names = self.entry_names()
-        for run in runs([(k, e) for k, e in entries if k not in whole]):
+    def store(self, region: Region, loops: Loops, name: str, found: Written) -> None:
+        """Write an output: whole arrays and runs of entries of one array in loops, other entries one by one."""
+        for offset, array in found.arrays:
+            loops.store(region, array, name, offset)
+        whole = {k for offset, array in found.arrays for k in range(offset, offset + size_of(array.type.shape))}
+        added = [e for e in found.entries if e.place in whole]
+        for run in runs([e for e in found.entries if e.place not in whole]):
             if len(run) >= SHORTEST:
-                added += loops.copy(region, run)
+                rest = loops.copy(region, name, [(e.place, e.node) for e in run])
+                labels = {e.place: e.label for e in run}
+                added += [Entry(k, t, labels[k]) for k, t in rest]
             else:
-                for k, e in run:
-                    region.statements.append(Line(f"grad[{k}] = {region.emit(e)}", f"dL/d{names[k]}"))
-        for k, e in added:
-            region.statements.append(Line(f"grad[{k}] += {region.emit(e)}", f"for dL/d{names[k]}"))
+                for e in run:
+                    region.statements.append(Line(f"{name}[{e.place}] = {region.emit(e.node)}", e.label))
+        for e in added:
+            region.statements.append(Line(f"{name}[{e.place}] += {region.emit(e.node)}", f"for {e.label}"))

@@ -80,7 +80,7 @@ def negated(part: Build) -> Build:
 
     def made(scope: Mapping[str, "Node"], dtype: str) -> "Node":
         x = part(scope, dtype)
-        return x.args[0] if x.op.name == "neg" else apply("neg", x)
+        return x.args[0] if x.op.name == "neg" else -x
 
     return made
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import part_at, zeros_like
 from gradcompile.ir.core import OPS, Op, Params, apply, node, register
 from gradcompile.ir.types import ArrayType, Shape, promote
-from gradcompile.ops.shape import Tangents, again, filled
+from gradcompile.ops.shape import Tangents, again
 
 if TYPE_CHECKING:
     from gradcompile.ir.core import Node
@@ -156,14 +157,14 @@ def pack_vjp(g: "Node", n: "Node") -> Tangents:
     offset = 0
     for a in n.args:
         shape = a.type.shape
-        parts.append(take(g, row_major(offset, shape)) if shape else apply("item", g, params=((offset,),)))
+        parts.append(take(g, row_major(offset, shape)) if shape else part_at(g, (offset,)))
         offset += prod(int(d) for d in shape)
     return tuple(parts)
 
 
 def pack_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangents in one vector."""
-    return apply("pack", *(filled(a.type) if t is None else t for a, t in zip(n.args, tangents, strict=True)))
+    return apply("pack", *(zeros_like(a) if t is None else t for a, t in zip(n.args, tangents, strict=True)))
 
 
 def vector_length(type: ArrayType, what: str) -> int:
@@ -220,14 +221,33 @@ def scatter_vjp(g: "Node", n: "Node") -> Tangents:
     return (take(g, n.params[0]),)
 
 
+def is_table(n: "Node") -> bool:
+    """Whether a node is an array of numbers, its param."""
+    return n.op.name == "table"
+
+
+def is_take(n: "Node") -> bool:
+    """Whether a node is entries of a vector at the places of its param."""
+    return n.op.name == "take"
+
+
+def is_pack(n: "Node") -> bool:
+    """Whether a node is the entries of all arguments in one vector."""
+    return n.op.name == "pack"
+
+
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
+            transpose_copies=True, keeps_finite=True,
             doc="the entries of all values in one vector"))  # fmt: skip
 register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, cost=0,
             derivative="the transpose is scatter", accuracy="exact",
+            keeps_finite=True,
             doc="entries of a vector, by a static index"))  # fmt: skip
 register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, derivative="the transpose is take",
             accuracy="correctly rounded, term by term",
+            by_argument=True, keeps_finite=True,
             doc="a vector of zeros, with entries added at a static index"))  # fmt: skip
 register(Op("table", no_table_type, lambda numbers: numbers.array(), arity=0, cost=0, derivative="0", accuracy="exact",
+            typed=True, keeps_finite=True, array_name="numbers",
             doc="an array of numbers"))  # fmt: skip

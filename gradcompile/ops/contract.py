@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import add, astype, broadcast_to, permute, sum_over, zeros_like
 from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
-from gradcompile.ops.shape import Tangents, filled
+from gradcompile.ops import least
+from gradcompile.ops.shape import Tangents
 
 if TYPE_CHECKING:
     from gradcompile.ir.core import Node
@@ -33,7 +35,7 @@ def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result:
     for label in (*la, *lb):
         number.setdefault(label, len(number))
     dtype = promote(a.type.dtype, b.type.dtype)
-    a, b = (x if x.type.dtype == dtype else apply("cast", x, params=(dtype,)) for x in (a, b))
+    a, b = (x if x.type.dtype == dtype else astype(x, dtype) for x in (a, b))
     return apply("dot", a, b, params=tuple(tuple(number[k] for k in labels) for labels in (la, lb, result)))
 
 
@@ -74,7 +76,7 @@ def dot_jvp(n: "Node", tangents: Tangents) -> "Node":
     (a, b), (la, lb, result) = n.args, n.params
     pairs = ((tangents[0], b), (a, tangents[1]))
     found = [contract(x, la, y, lb, result) for x, y in pairs if x is not None and y is not None]
-    return found[0] if len(found) == 1 else apply("add", *found) if found else filled(n.type)
+    return found[0] if len(found) == 1 else add(*found) if found else zeros_like(n)
 
 
 def dot_reach(g: "Node", n: "Node") -> Tangents:
@@ -85,18 +87,25 @@ def dot_reach(g: "Node", n: "Node") -> Tangents:
 def relabelled(g: "Node", own: Labels, labels: Labels, like: "Node") -> "Node":
     """g summed over the labels that `labels` lacks, in the order of `labels`, repeated over those that g lacks."""
     lost = tuple(k for k, label in enumerate(own) if label not in labels)
-    x = apply("sum", g, params=(lost,)) if lost else g
+    x = sum_over(g, lost) if lost else g
     return spread(x, [label for label in own if label in labels], labels, like.type.shape)
 
 
 def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -> "Node":
     """x with axes in the order of `labels`, repeated over those that it lacks."""
     order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
-    x = apply("transpose", x, params=(order,)) if order != tuple(range(len(order))) else x
+    x = permute(x, order) if order != tuple(range(len(order))) else x
     at = tuple(labels.index(own[k]) for k in order)
-    return x if x.type.shape == shape else apply("broadcast", x, params=(shape, at))
+    return x if x.type.shape == shape else broadcast_to(x, shape, at)
+
+
+def is_dot(n: "Node") -> bool:
+    """Whether a node is a contraction: its params are the labels of both operands and of the result."""
+    return n.op.name == "dot"
 
 
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,
             derivative="the adjoint contracted with the other operand", accuracy="the error grows with the axes summed",
+            adds=True, is_expensive=True, keeps_finite=True, least=least.of_entries, array_name="product",
+            in_memory=True, reads_memory=True, in_floats=True,
             doc="sum of products over the axes that both have and the result lacks"))  # fmt: skip

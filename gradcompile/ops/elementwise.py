@@ -14,6 +14,7 @@ import numpy as np
 
 from gradcompile.ir.core import Op, Params, Precedence, apply, const, elementwise, predicate, register
 from gradcompile.ir.types import ArrayType, broadcast, promote
+from gradcompile.ops import least
 from gradcompile.ops.algebra import derivative, horner, partials
 
 if TYPE_CHECKING:
@@ -84,58 +85,96 @@ def sum_partials(n: "Node") -> tuple["Node | None", ...]:
 register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", Precedence.SUM, sum_partials,
             exact=lambda *xs: sum(xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
+            keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
+            is_commutative=True, least=least.of_sum, keeps_literals=True, ends_functions=True,
             doc="x + y + ..., added from left to right"))  # fmt: skip
 EXACT: dict[str, Any] = {"accuracy": "correctly rounded", "ulps": 0.5}
 function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", precedence=Precedence.PRODUCT, exact=lambda x, y: x * y,
-         sympy="Mul", domain=(ANY, ANY), doc="x y", **EXACT)  # fmt: skip
+         sympy="Mul", domain=(ANY, ANY),
+         keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
+         is_commutative=True, least=least.of_product, keeps_literals=True, preferred_name="product",
+         ends_functions=True,
+         doc="x y", **EXACT)  # fmt: skip
 function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}", precedence=Precedence.PRODUCT,
          exact=lambda x, y: x / y, sympy=lambda x, y: x / y, domain=(ANY, POSITIVE),
-         convention="x/0 is an infinity, 0/0 is NaN", doc="x/y", **EXACT)  # fmt: skip
+         convention="x/0 is an infinity, 0/0 is NaN",
+         pole_at_zero=True, keeps_zero="any", is_arithmetic=True, is_algebraic=True, least=least.of_quotient,
+         preferred_name="ratio", ends_functions=True, time=4,
+         doc="x/y", **EXACT)  # fmt: skip
 function("neg", "x", ("-1",), np.negative, "-{0}", precedence=Precedence.UNARY, exact=lambda x: -x, sympy=lambda x: -x,
-         domain=(ANY,), doc="-x", **EXACT)  # fmt: skip
+         domain=(ANY,),
+         keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
+         keeps_literals=True, array_name="negative", ends_functions=True,
+         doc="-x", **EXACT)  # fmt: skip
 function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y != 0 else 0"), np.power,
          "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=16, domain=((0.01, 8.0), (-5.0, 5.0)),
          steep=0, tolerance=1e-13, convention="d/dx is 0 where y = 0; d/dy is 0 where x**y = 0",
+         overflows=True, is_algebraic=True,
          doc="x to the power y; NaN for x < 0 unless y is an integer", **at_most(2))  # fmt: skip
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
-         steep=0, convention="the derivative at 0 is infinite", doc="square root", **EXACT)  # fmt: skip
+         steep=0, convention="the derivative at 0 is infinite",
+         pole_at_zero=True, never_negative=True, keeps_zero="any", least=least.of_root, preferred_name="root", time=6,
+         doc="square root", **EXACT)  # fmt: skip
 function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), scipy("cbrt"), exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
          sympy=lambda x: sp("real_root", x, 3), cost=8, domain=(POSITIVE,),
-         steep=0, convention="real for x < 0; the derivative at 0 is infinite", doc="real cube root",
+         steep=0, convention="real for x < 0; the derivative at 0 is infinite",
+         keeps_zero="any",
+         doc="real cube root",
          **at_most(0.7))  # fmt: skip
 function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
-         convention="the derivative at (0, 0) is 0", doc="sqrt(x**2 + y**2) without overflow",
+         convention="the derivative at (0, 0) is 0",
+         never_negative=True, keeps_zero="all",
+         doc="sqrt(x**2 + y**2) without overflow",
          **at_most(1.3))  # fmt: skip
 function("mod", "x y", ("1", "-rint((x - mod(x, y))/y)"), np.mod, cost=4,
          exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", domain=(ANY, POSITIVE),
          convention="the sign of the divisor; the jumps have no derivative",
-         accuracy="correctly rounded", ulps=4.0, doc="x - y*floor(x/y)")  # fmt: skip
+         accuracy="correctly rounded", ulps=4.0,
+         keeps_whole=True, least=least.of_remainder, emit_whole="remainder({0}, {1})", precedence_whole=Precedence.ATOM,
+         doc="x - y*floor(x/y)")  # fmt: skip
 
 # Kinks and steps
 
 function("abs", "x", ("sign(x)",), np.abs, "fabs({0})", exact="fabs", sympy="Abs", domain=(ANY,),
-         convention="the derivative at 0 is 0", doc="absolute value", **EXACT)  # fmt: skip
-function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; no derivative", doc="-1, 0 or 1",
+         convention="the derivative at 0 is 0",
+         keeps_finite=True, never_negative=True, keeps_zero="any", keeps_whole=True, is_algebraic=True,
+         least=least.zero, emit_whole="{0} if {0} >= 0 else -{0}",
+         doc="absolute value", **EXACT)  # fmt: skip
+function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; no derivative",
+         keeps_finite=True, keeps_whole=True, hands_on=True,
+         doc="-1, 0 or 1",
          **EXACT)  # fmt: skip
 function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x == y else 1) if y >= x else 0"),
          np.maximum, "maximum({0}, {1})", exact=lambda x, y: x if x >= y or x != x else y, sympy="Max",
-         domain=(ANY, ANY), convention="a tie is split equally; NaN if either is", doc="the larger of two",
+         domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
+         keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
+         least=least.of_largest, emit_whole="{0} if {0} >= {1} else {1}", preferred_name="larger",
+         doc="the larger of two",
          cost=3, **EXACT)  # fmt: skip
 function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
          np.minimum, "minimum({0}, {1})", exact=lambda x, y: x if x <= y or x != x else y, sympy="Min",
-         domain=(ANY, ANY), convention="a tie is split equally; NaN if either is", doc="the smaller of two",
+         domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
+         keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
+         least=least.of_smallest, emit_whole="{0} if {0} <= {1} else {1}", preferred_name="smaller",
+         doc="the smaller of two",
          cost=3, **EXACT)  # fmt: skip
-function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative", doc="largest integer not above x",
+function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative",
+         keeps_finite=True,
+         doc="largest integer not above x",
          **EXACT)  # fmt: skip
 function("ceil", "x", (None,), np.ceil, sympy="ceiling", domain=(ANY,), convention="no derivative",
+         keeps_finite=True,
          doc="smallest integer not below x", **EXACT)  # fmt: skip
 function("rint", "x", (None,), np.rint, exact="nint", domain=(ANY,),
          sympy=lambda x: sp("floor", (2 * x + 1) / 4) + sp("ceiling", (2 * x - 1) / 4), convention="no derivative",
+         keeps_finite=True,
          doc="the nearest integer, of two the even one", **EXACT)  # fmt: skip
 function("heaviside", "x h", (None, None), np.heaviside,
          exact=lambda x, h: h if x == 0 else mp("mpf", int(x > 0)) if x == x else x,
-         sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative", doc="0 below 0, 1 above, h at 0",
+         sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative",
+         keeps_finite=True, hands_on=True,
+         doc="0 below 0, 1 above, h at 0",
          **EXACT)  # fmt: skip
 
 # Exponentials and logarithms
@@ -143,12 +182,19 @@ function("heaviside", "x h", (None, None), np.heaviside,
 LOG: dict[str, Any] = {"cost": 8, "domain": (POSITIVE,), "convention": "log(0) = -inf, NaN for x < 0"}
 
 
-function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,), doc="exponential", **at_most(0.9))
+function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,),
+         overflows=True, settles=True, never_negative=True, least=least.zero, preferred_name="e",
+         doc="exponential", **at_most(0.9))  # fmt: skip
 function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, cost=8, domain=(ANY,),
+         overflows=True, settles=True,
          doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
 function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
-         cost=8, domain=(ANY,), doc="2 to the power x", **at_most(0.95))  # fmt: skip
-function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)), doc="natural logarithm", **LOG,
+         cost=8, domain=(ANY,),
+         overflows=True, settles=True, never_negative=True, least=least.zero,
+         doc="2 to the power x", **at_most(0.95))  # fmt: skip
+function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)),
+         pole_at_zero=True,
+         doc="natural logarithm", **LOG,
          **at_most(0.95))  # fmt: skip
 function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=lambda x: real(mp("log1p", x)), sympy=lambda x: sp("log", 1 + x),
          cost=8, domain=((-0.99, 20.0),), convention="log1p(-1) = -inf, NaN below",
@@ -164,8 +210,12 @@ function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
 # Trigonometric and hyperbolic functions
 
 UNIT = (-0.99, 0.99)
-function("sin", "x", ("cos(x)",), np.sin, cost=8, domain=(ANY,), doc="sine", **at_most(0.85))
-function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,), doc="cosine", **at_most(0.85))
+function("sin", "x", ("cos(x)",), np.sin, cost=8, domain=(ANY,),
+         keeps_finite=True,
+         doc="sine", **at_most(0.85))  # fmt: skip
+function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,),
+         keeps_finite=True,
+         doc="cosine", **at_most(0.85))  # fmt: skip
 function("tan", "x", ("1 + tan(x)*tan(x)",), np.tan, cost=12, domain=((-1.5, 1.5),), tolerance=1e-13,
          doc="tangent", **at_most(2.3))  # fmt: skip
 function("asin", "x", ("1/sqrt((1 - x)*(1 + x))",), np.arcsin, exact=lambda x: real(mp("asin", x)), cost=12,
@@ -174,14 +224,22 @@ function("asin", "x", ("1/sqrt((1 - x)*(1 + x))",), np.arcsin, exact=lambda x: r
 function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x: real(mp("acos", x)), cost=12,
          domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse cosine",
          **at_most(1.3))  # fmt: skip
-function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,), doc="inverse tangent", **at_most(1.6))
+function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,),
+         keeps_finite=True,
+         doc="inverse tangent", **at_most(1.6))  # fmt: skip
 function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x, y))"), np.arctan2, cost=16,
          domain=(ANY, ANY), convention="the derivative at (0, 0) is NaN", doc="angle of the point (x, y)",
          **at_most(1.6))  # fmt: skip
-function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,), doc="hyperbolic sine", **at_most(2.3))
-function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,), doc="hyperbolic cosine", **at_most(1.9))
+function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,),
+         overflows=True,
+         doc="hyperbolic sine", **at_most(2.3))  # fmt: skip
+function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,),
+         overflows=True, never_negative=True,
+         doc="hyperbolic cosine", **at_most(1.9))  # fmt: skip
 function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
-         convention="the derivative loses digits far from 0: half of them at 10", doc="hyperbolic tangent",
+         convention="the derivative loses digits far from 0: half of them at 10",
+         keeps_finite=True, settles=True,
+         doc="hyperbolic tangent",
          **at_most(0.75))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
          doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
@@ -294,9 +352,12 @@ FAR = f"(1 if {NEAR} else x)"  # the closed form's argument, kept off the place 
 
 function("sigmoid", "x", ("sigmoid(x)*sigmoid(-x)",), sigmoid, exact=lambda x: 1 / (1 + mp("exp", -x)),
          sympy=lambda x: 1 / (1 + sp("exp", -x)), cost=10, domain=((-40.0, 40.0),),
+         keeps_finite=True, settles=True, never_negative=True, least=least.zero,
          doc="logistic function 1/(1 + exp(-x))", **at_most(0.8))  # fmt: skip
 function("softplus", "x", ("sigmoid(x)",), softplus, exact=lambda x: mp("log1p", mp("exp", x)),
-         sympy=lambda x: sp("log", 1 + sp("exp", x)), cost=18, domain=((-40.0, 40.0),), doc="log(1 + exp(x))",
+         sympy=lambda x: sp("log", 1 + sp("exp", x)), cost=18, domain=((-40.0, 40.0),),
+         keeps_finite=True, settles=True, never_negative=True, least=least.zero,
+         doc="log(1 + exp(x))",
          **at_most(1.9))  # fmt: skip
 function("sinc", "x", (f"x*({SINC_SLOPE}) if {NEAR} else (cos({FAR}) - sinc({FAR}))/{FAR}",), sinc, cost=9,
          domain=(ANY,), convention="1 at 0", doc="sin(x)/x", **at_most(1.7))  # fmt: skip
@@ -305,13 +366,17 @@ function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else {RATIO_
          x_over_expm1, exact=exact_ratio, sympy=lambda x: x / (sp("exp", x) - 1), cost=9, domain=((-40.0, 40.0),),
          convention="1 at 0", doc="x/(exp(x) - 1)", **at_most(3))  # fmt: skip
 
-function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,), doc="1/cosh(x), without overflow",
+function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,),
+         settles=True, never_negative=True,
+         doc="1/cosh(x), without overflow",
          **at_most(2.3))  # fmt: skip
 function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
          sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), doc="log(cosh(x)), without overflow",
          **at_most(4))  # fmt: skip
 function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
-         sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY), doc="exp(x + y), as if x + y were exact",
+         sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY),
+         overflows=True, settles=True,
+         doc="exp(x + y), as if x + y were exact",
          **at_most(1.5, 4.0))  # fmt: skip
 PARTS: dict[str, Any] = {"cost": 8, "domain": ((0.75, 1.4),), "convention": "the two parts add up to log(x) everywhere"}
 function("log_high", "x", (None,), log_high, exact=exact_log_high, sympy=lambda x: sp("Integer", 0),
@@ -326,9 +391,13 @@ TAIL = "if abs(x) < 30 else 0"  # beyond, exp(-x**2) is 0, whatever it is multip
 ERFCX_SERIES = (-1.0, 1.5, -3.75, 13.125, -59.0625, 324.84375, -2111.484375, 15836.1328125)  # asymptotic, far from 0
 ERFCX_SLOPE = f"({horner([c / math.sqrt(math.pi) for c in ERFCX_SERIES], '1/x/x')})/x/x"
 function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erf"), cost=12,
-         domain=((-6.0, 6.0),), doc="error function", **at_most(1))  # fmt: skip
+         domain=((-6.0, 6.0),),
+         keeps_finite=True, settles=True,
+         doc="error function", **at_most(1))  # fmt: skip
 function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erfc"), cost=12,
-         domain=((-5.0, 5.0),), doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
+         domain=((-5.0, 5.0),),
+         keeps_finite=True, settles=True, never_negative=True,
+         doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
 function("erfcx", "x", (f"{ERFCX_SLOPE} if x > 12 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
          exact=lambda x: mp("exp", x * x) * mp("erfc", x), sympy=lambda x: sp("exp", x * x) * sp("erfc", x), cost=16,
          domain=((-3.0, 30.0),), tolerance=1e-13, doc="exp(x**2) erfc(x), without underflow",
@@ -338,7 +407,9 @@ function("log_erfc", "x", (f"{-2 / math.sqrt(math.pi)!r}/erfcx(x) if x > -30 els
          sympy=lambda x: sp("log", sp("erfc", x)), cost=40, domain=((-5.0, 50.0),), tolerance=1e-13,
          doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
-         ulps=16.0, tolerance=1e-13, convention="NaN at negative integers", doc="gamma function")  # fmt: skip
+         ulps=16.0, tolerance=1e-13, convention="NaN at negative integers",
+         overflows=True,
+         doc="gamma function")  # fmt: skip
 function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("log", abs(mp("gamma", x))),
          sympy="loggamma", cost=40, domain=((2.5, 50.0),), accuracy=SPECIAL, ulps=16.0, tolerance=1e-13,
          doc="log|gamma(x)|")  # fmt: skip
@@ -373,7 +444,7 @@ def of_order(name: str, n: "Node", order: int) -> "Node":
 
 def scaled(factor: float, x: "Node") -> "Node":
     """factor * x."""
-    return apply("mul", const(factor, x.type.dtype), x)
+    return const(factor, x.type.dtype) * x
 
 
 def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
@@ -381,13 +452,13 @@ def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
     name, k = n.op.name, n.params[0]
     if k == 0:
         return scaled(upper, of_order(name, n, 1))
-    return apply("add", scaled(lower / 2, of_order(name, n, k - 1)), scaled(upper / 2, of_order(name, n, k + 1)))
+    return scaled(lower / 2, of_order(name, n, k - 1)) + scaled(upper / 2, of_order(name, n, k + 1))
 
 
 def lambert_slope(n: "Node") -> "Node":
     """exp(-w)/(1 + w), which is w/(x (1 + w)) and holds at x = 0."""
     one = const(1.0, n.type.dtype)
-    return apply("div", apply("exp", apply("neg", n)), apply("add", one, n))
+    return apply("exp", -n) / (one + n)
 
 
 def lambertw(x: Any, branch: int) -> Any:
@@ -427,7 +498,7 @@ register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=l
 # Comparisons, logic, selection
 
 
-TRUTH_RECORD: dict[str, Any] = {"derivative": "none", "accuracy": "exact", "ulps": 0.0}
+TRUTH_RECORD: dict[str, Any] = {"derivative": "none", "accuracy": "exact", "ulps": 0.0, "keeps_finite": True}
 
 
 def truth(
@@ -441,18 +512,31 @@ def truth(
 
 COMPARE = Precedence.COMPARE
 TRUTH = (0.0, 1.0)
-truth("lt", np.less, "<", COMPARE, lambda x, y: x < y, "StrictLessThan", doc="x < y; false for NaN")
-truth("le", np.less_equal, "<=", COMPARE, lambda x, y: x <= y, "LessThan", doc="x <= y; false for NaN")
-truth("eq", np.equal, "==", COMPARE, lambda x, y: x == y, "Equality", doc="x = y; false for NaN")
+truth("lt", np.less, "<", COMPARE, lambda x, y: x < y, "StrictLessThan",
+      is_comparison=True, preferred_name="below",
+      doc="x < y; false for NaN")  # fmt: skip
+truth("le", np.less_equal, "<=", COMPARE, lambda x, y: x <= y, "LessThan",
+      is_comparison=True, preferred_name="below",
+      doc="x <= y; false for NaN")  # fmt: skip
+truth("eq", np.equal, "==", COMPARE, lambda x, y: x == y, "Equality",
+      is_comparison=True, is_commutative=True,
+      doc="x = y; false for NaN")  # fmt: skip
 truth("ne", np.not_equal, "!=", COMPARE, lambda x, y: x != y, "Unequality",
+      is_comparison=True, is_commutative=True,
       doc="x differs from y; true for NaN")  # fmt: skip
 truth("and", lambda *xs: reduce(np.logical_and, xs), "&", Precedence.AND, lambda *xs: all(xs), "And", arity=None,
-      domain=(TRUTH, TRUTH), doc="all are true")  # fmt: skip
+      domain=(TRUTH, TRUTH),
+      is_connective=True, is_commutative=True, preferred_name="both",
+      doc="all are true")  # fmt: skip
 truth("or", lambda *xs: reduce(np.logical_or, xs), "|", Precedence.OR, lambda *xs: any(xs), "Or", arity=None,
-      domain=(TRUTH, TRUTH), doc="some are true")  # fmt: skip
+      domain=(TRUTH, TRUTH),
+      is_connective=True, is_commutative=True, preferred_name="either",
+      doc="some are true")  # fmt: skip
 truth("xor", np.logical_xor, "^", Precedence.XOR, lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
+      is_connective=True, is_commutative=True,
       doc="one is true")  # fmt: skip
 truth("not", np.logical_not, "not", COMPARE, lambda x: not x, "Not", arity=1, domain=(TRUTH,),
+      is_connective=True,
       doc="x is false")  # fmt: skip
 
 
@@ -468,7 +552,11 @@ register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{
             accuracy="exact",
             derivative="d select(c, x, y)/dx = 1 if c else 0; d select(c, x, y)/dy = 1 if not c else 0",
             convention="nothing, NaN included, comes back from the branch not taken",
+            keeps_finite=True, hands_on=True, is_algebraic=True, least=least.of_chosen, preferred_name="chosen",
+            ends_functions=True,
             doc="x where c is true, else y"))  # fmt: skip
 register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n: (None,), exact=lambda x: x,
             sympy=lambda x: x, cost=0, domain=(ANY,), derivative="d stop_gradient(x)/dx = 0",
-            convention="taken for a constant", accuracy="exact", ulps=0.0, doc="x, without a derivative"))  # fmt: skip
+            convention="taken for a constant", accuracy="exact", ulps=0.0,
+            keeps_finite=True, least=least.of_first, is_copy=True, keeps_literals=True, array_name="fixed", time=0,
+            doc="x, without a derivative"))  # fmt: skip

@@ -7,6 +7,7 @@ import numpy as np
 from gradcompile.errors import GraphError
 from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops import least
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Tangents, again
 
@@ -98,16 +99,39 @@ def no_partial(n: "Node") -> tuple["Node | None", ...]:
     return (None,)
 
 
+def is_gather(n: "Node") -> bool:
+    """Whether a node is entries at integer places: its param is the first of their axes."""
+    return n.op.name == "gather"
+
+
+def is_argmax(n: "Node") -> bool:
+    """Whether a node is the place of the largest entry along an axis, its param."""
+    return n.op.name == "argmax"
+
+
+def is_scatter_add(n: "Node") -> bool:
+    """Whether a node is entries added at integer places: its params are the first of their axes, and the lengths."""
+    return n.op.name == "scatter_add"
+
+
 register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, arity=None, cost=0,
             derivative="the transpose is scatter_add", accuracy="exact",
-            convention="an index below 0 counts from the end", doc="entries at integer places along axes"))  # fmt: skip
+            convention="an index below 0 counts from the end",
+            picks_entries=True, keeps_finite=True, least=least.of_first, array_name="picked", ends_functions=True,
+            time=8,
+            doc="entries at integer places along axes"))  # fmt: skip
 register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, jvp=again, arity=None,
             derivative="the transpose is gather", accuracy="correctly rounded, term by term",
             convention="an index below 0 counts from the end",
+            has_dims=True, places_entries=True, adds=True, by_argument=True, transpose_copies=True, keeps_finite=True,
+            array_name="scattered", in_memory=True, in_floats=True,
             doc="zeros, with entries added at integer places"))  # fmt: skip
 register(Op("argsort", order_type, argsort, partials=no_partial, cost=8, derivative="none", accuracy="exact",
             convention="equal entries keep their order; NaN goes last",
+            is_expensive=True, along_axes=True, gives_places=True, keeps_finite=True, least=least.zero,
+            array_name="order", in_memory=True, reads_memory=True, routine_axes=1,
             doc="the order that sorts an axis"))  # fmt: skip
 register(Op("argmax", place_type, argmax, partials=no_partial, cost=3,
             derivative="none", accuracy="exact", convention="the first of equals; the first NaN, if there is one",
+            along_axes=True, gives_places=True, keeps_finite=True, least=least.zero, array_name="place", in_memory=True,
             doc="the place of the largest entry along an axis"))  # fmt: skip

@@ -5,7 +5,8 @@ from itertools import combinations
 from math import prod
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import permute, sum_over
+from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
 from gradcompile.ops.contract import contract
 
@@ -27,7 +28,7 @@ def summed(x: Labelled, needed: set[int]) -> Labelled:
     if not lost:
         return x
     kept = tuple(label for label in x.labels if label in needed)
-    return Labelled(apply("sum", x.node, params=(lost,)), kept)
+    return Labelled(sum_over(x.node, lost), kept)
 
 
 def pair(a: Labelled, b: Labelled, needed: set[int]) -> Labelled:
@@ -41,13 +42,13 @@ def pair(a: Labelled, b: Labelled, needed: set[int]) -> Labelled:
 
 def elementwise_pair(a: Labelled, b: Labelled, labels: Labels) -> Labelled:
     """The product of two operands of which nothing is summed."""
-    return Labelled(apply("mul", ordered(a, labels), ordered(b, labels)), labels)
+    return Labelled(ordered(a, labels) * ordered(b, labels), labels)
 
 
 def ordered(x: Labelled, labels: Labels) -> Node:
     """The axes in the order of the labels; a scalar as it is."""
     order = tuple(x.labels.index(label) for label in labels if x.labels)
-    return x.node if order == tuple(range(len(order))) else apply("transpose", x.node, params=(order,))
+    return x.node if order == tuple(range(len(order))) else permute(x.node, order)
 
 
 def product_of(operands: Sequence[Labelled], result: Labels, sizes: Mapping[int, Dim]) -> Labelled:

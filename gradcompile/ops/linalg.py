@@ -12,10 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import (
+    add,
+    any_of,
+    arange,
+    at_most,
+    broadcast_to,
+    equal,
+    expand,
+    less,
+    permute,
+    select,
+    sum_over,
+    unequal,
+    zeros_like,
+)
 from gradcompile.ir.core import Op, Params, apply, const, is_const, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.contract import contract
-from gradcompile.ops.shape import Tangents, expand, filled
+from gradcompile.ops.shape import Tangents
 
 if TYPE_CHECKING:
     from gradcompile.ir.core import Node
@@ -35,13 +50,13 @@ def matmul(a: "Node", b: "Node") -> "Node":
 def flipped(a: "Node") -> "Node":
     """The matrices transposed."""
     k = len(a.type.shape)
-    return apply("transpose", a, params=((*range(k - 2), k - 1, k - 2),))
+    return permute(a, (*range(k - 2), k - 1, k - 2))
 
 
 def positions(shape: Shape) -> tuple["Node", "Node"]:
     """Row and column of each entry of an array of matrices."""
     axes = len(shape) - 2, len(shape) - 1
-    row, column = (apply("broadcast", apply("iota", params=(shape[k],)), params=(shape, (k,))) for k in axes)
+    row, column = (broadcast_to(arange(shape[k]), shape, (k,)) for k in axes)
     return row, column
 
 
@@ -52,19 +67,19 @@ def zero(like: "Node") -> "Node":
 
 def halved(x: "Node") -> "Node":
     """x/2."""
-    return apply("mul", const(0.5, x.type.dtype), x)
+    return 0.5 * x
 
 
 def symmetric(x: "Node") -> "Node":
     """(x + transpose of x)/2."""
-    return halved(apply("add", x, flipped(x)))
+    return halved(x + flipped(x))
 
 
 def lower_half(x: "Node") -> "Node":
     """The lower triangle with half the diagonal."""
     row, column = positions(x.type.shape)
-    diagonal = apply("select", apply("eq", column, row), halved(x), zero(x))
-    return apply("select", apply("lt", column, row), x, diagonal)
+    diagonal = select(equal(column, row), halved(x), zero(x))
+    return select(less(column, row), x, diagonal)
 
 
 def triangle(x: "Node", part: str) -> "Node":
@@ -72,29 +87,29 @@ def triangle(x: "Node", part: str) -> "Node":
     if part == "full":
         return x
     row, column = positions(x.type.shape)
-    inside = apply("le", column, row) if part == "lower" else apply("le", row, column)
-    return apply("select", inside, x, zero(x))
+    inside = at_most(column, row) if part == "lower" else at_most(row, column)
+    return select(inside, x, zero(x))
 
 
 def on_diagonal(v: "Node", shape: Shape) -> "Node":
     """Matrices with a batch of vectors, or of scalars, on the diagonal."""
     row, column = positions(shape)
     at = (*range(len(shape) - 2), *([len(shape) - 1] if len(v.type.shape) == len(shape) - 1 else ()))
-    return apply("select", apply("eq", row, column), apply("broadcast", v, params=(shape, at)), zero(v))
+    return select(equal(row, column), broadcast_to(v, shape, at), zero(v))
 
 
 def diagonal_of(x: "Node") -> "Node":
     """The diagonals of matrices."""
     row, column = positions(x.type.shape)
-    kept = apply("select", apply("eq", row, column), x, zero(x))
-    return apply("sum", kept, params=((len(x.type.shape) - 2,),))
+    kept = select(equal(row, column), x, zero(x))
+    return sum_over(kept, (len(x.type.shape) - 2,))
 
 
 def trace(x: "Node") -> "Node":
     """The traces of matrices."""
     row, column = positions(x.type.shape)
-    kept = apply("select", apply("eq", row, column), x, zero(x))
-    return apply("sum", kept, params=((len(x.type.shape) - 2, len(x.type.shape) - 1),))
+    kept = select(equal(row, column), x, zero(x))
+    return sum_over(kept, (len(x.type.shape) - 2, len(x.type.shape) - 1))
 
 
 def solve(a: "Node", b: "Node", part: str = "full") -> "Node":
@@ -238,15 +253,15 @@ def solve_vjp(g: "Node", n: "Node") -> Tangents:
     a, part = n.args[0], n.params[0]
     other = {"full": "full", "lower": "upper", "upper": "lower"}[part]
     b = solve(flipped(a), g, other)
-    return triangle(apply("neg", matmul(b, flipped(n))), part), b
+    return triangle(-matmul(b, flipped(n)), part), b
 
 
 def solve_jvp(n: "Node", tangents: Tangents) -> "Node":
     """x' with a @ x' = b' - a' @ x."""
     da, db = tangents
-    moved = None if da is None else apply("neg", matmul(triangle(da, n.params[0]), n))
+    moved = None if da is None else -matmul(triangle(da, n.params[0]), n)
     parts = [p for p in (db, moved) if p is not None]
-    return solve(n.args[0], apply("add", *parts) if len(parts) > 1 else parts[0], n.params[0])
+    return solve(n.args[0], add(*parts), n.params[0])
 
 
 def inverse_times(a: "Node", g: "Node") -> "Node":
@@ -256,18 +271,18 @@ def inverse_times(a: "Node", g: "Node") -> "Node":
 
 def given(n: "Node", tangents: Tangents) -> "Node":
     """The tangent of the one argument."""
-    return tangents[0] or filled(n.args[0].type)
+    return tangents[0] or zeros_like(n.args[0])
 
 
 def over_matrix(x: "Node", shape: Shape) -> "Node":
     """A number for each matrix, repeated over its entries."""
-    return apply("broadcast", x, params=(shape, tuple(range(len(shape) - 2))))
+    return broadcast_to(x, shape, tuple(range(len(shape) - 2)))
 
 
 def det_vjp(g: "Node", n: "Node") -> Tangents:
     """The cofactors."""
     a = n.args[0]
-    return (apply("mul", over_matrix(g, a.type.shape), flipped(apply("adjugate", a))),)
+    return (over_matrix(g, a.type.shape) * flipped(apply("adjugate", a)),)
 
 
 def det_jvp(n: "Node", tangents: Tangents) -> "Node":
@@ -278,15 +293,15 @@ def det_jvp(n: "Node", tangents: Tangents) -> "Node":
 def adjugate_vjp(g: "Node", n: "Node") -> Tangents:
     """With C = det(a) a^-1: a^-T (tr(g^T C) - g C^T)."""
     a, shape = n.args[0], n.type.shape
-    inner = apply("sum", apply("mul", g, n), params=((len(shape) - 2, len(shape) - 1),))
-    right = apply("add", on_diagonal(inner, shape), apply("neg", matmul(g, flipped(n))))
+    inner = sum_over(g * n, (len(shape) - 2, len(shape) - 1))
+    right = on_diagonal(inner, shape) - matmul(g, flipped(n))
     return (solve(flipped(a), right),)
 
 
 def adjugate_jvp(n: "Node", tangents: Tangents) -> "Node":
     """With C = det(a) a^-1: (tr(C a') - C a') a^-1."""
     moved = matmul(n, given(n, tangents))
-    left = apply("add", on_diagonal(trace(moved), n.type.shape), apply("neg", moved))
+    left = on_diagonal(trace(moved), n.type.shape) - moved
     return flipped(solve(flipped(n.args[0]), flipped(left)))
 
 
@@ -322,11 +337,11 @@ def gaps(n: "Node", touched: "Node") -> "Node":
     """1/(w[j] - w[i]) for the eigenvalues, 0 on the diagonal; between equal ones NaN, or 0 if they are not touched."""
     shape, w = n.type.shape, apply("eigvals", n.args[0])
     batch = tuple(range(len(shape) - 2))
-    row, column = (apply("broadcast", w, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1))
-    gap = apply("add", column, apply("neg", row))
-    is_pair = apply("and", apply("ne", *positions(shape)), touched)
-    equal = apply("select", is_pair, const(math.nan, n.type.dtype), zero(n))
-    return apply("select", apply("ne", gap, zero(n)), apply("div", const(1.0, n.type.dtype), gap), equal)
+    row, column = (broadcast_to(w, shape, (*batch, k)) for k in (len(shape) - 2, len(shape) - 1))
+    gap = column - row
+    is_pair = apply("ne", *positions(shape)) & touched
+    of_equal = select(is_pair, const(math.nan, n.type.dtype), zero(n))
+    return select(unequal(gap, zero(n)), 1.0 / gap, of_equal)
 
 
 def touched(g: "Node", n: "Node") -> "Node":
@@ -337,10 +352,10 @@ def touched(g: "Node", n: "Node") -> "Node":
     if g.op.name != "select" or not is_const(g.args[2], 0.0):
         return const(True, "bool")
     shape, one = n.type.shape, const(1.0, n.type.dtype)
-    count = apply("sum", expand(apply("select", g.args[0], one, zero(n)), shape), params=((len(shape) - 2,),))
+    count = sum_over(expand(select(g.args[0], one, zero(n)), shape), (len(shape) - 2,))
     batch = tuple(range(len(shape) - 2))
-    sides = [apply("broadcast", count, params=(shape, (*batch, k))) for k in (len(shape) - 2, len(shape) - 1)]
-    return apply("or", *(apply("lt", zero(n), side) for side in sides))
+    sides = [broadcast_to(count, shape, (*batch, k)) for k in (len(shape) - 2, len(shape) - 1)]
+    return any_of(*(less(zero(n), side) for side in sides))
 
 
 def eigvals_vjp(g: "Node", n: "Node") -> Tangents:
@@ -357,22 +372,22 @@ def eigvals_jvp(n: "Node", tangents: Tangents) -> "Node":
 
 def eigvecs_vjp(g: "Node", n: "Node") -> Tangents:
     """Symmetric part of V (F * (V^T g)) V^T with F[i, j] = 1/(w[j] - w[i])."""
-    turned = apply("mul", gaps(n, touched(g, n)), matmul(flipped(n), g))
+    turned = gaps(n, touched(g, n)) * matmul(flipped(n), g)
     return (symmetric(matmul(n, matmul(turned, flipped(n)))),)
 
 
 def eigvecs_jvp(n: "Node", tangents: Tangents) -> "Node":
     """V (F * (V^T a' V))."""
     inner = matmul(flipped(n), matmul(symmetric(given(n, tangents)), n))
-    return matmul(n, apply("mul", gaps(n, const(True, "bool")), inner))
+    return matmul(n, gaps(n, const(True, "bool")) * inner)
 
 
 def all_reached(g: "Node", n: "Node") -> Tangents:
     """An entry of the adjoint reaches all of its matrix."""
     batch = len(n.args[0].type.shape) - 2
     inner = tuple(range(batch, len(g.type.shape)))
-    some = apply("sum", g, params=(inner,)) if inner else g
-    return tuple(apply("broadcast", some, params=(a.type.shape, tuple(range(batch)))) for a in n.args)
+    some = sum_over(g, inner) if inner else g
+    return tuple(broadcast_to(some, a.type.shape, tuple(range(batch))) for a in n.args)
 
 
 SYMMETRIC = "the lower triangle alone is looked at; the derivative is split equally between both"
@@ -392,6 +407,10 @@ def algebra(
             jvp=jvp,
             reach=all_reached,
             exact=batched(exact, axes),
+            is_expensive=True,
+            in_memory=True,
+            reads_memory=True,
+            routine_axes=axes,
             doc=doc,
             **record,
         )
@@ -409,7 +428,9 @@ algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: e
         logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
             exact=batched(lambda a: sign_of(of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
-            convention="0 for a singular matrix", doc="sign of the determinant"))  # fmt: skip
+            convention="0 for a singular matrix",
+            in_memory=True, reads_memory=True, routine_axes=0,
+            doc="sign of the determinant"))  # fmt: skip
 algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(mirrored(a)),
         lambda a: to_array(of_mpmath("cholesky", mirrored(a))), cholesky_vjp, cholesky_jvp, 2,
         "lower triangular L with L L^T = a", derivative="L^-T Phi(L^T g) L^-1", convention=SYMMETRIC)  # fmt: skip

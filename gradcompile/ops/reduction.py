@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
+from gradcompile.ir.algebra import equal, select
 from gradcompile.ir.core import Op, Params, apply, const, register
 from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops import least
 from gradcompile.ops.shape import again
 
 if TYPE_CHECKING:
@@ -58,30 +60,45 @@ def amax(x: Any, axes: tuple[int, ...]) -> Any:
 
 def shares(n: "Node") -> tuple["Node", "Node"]:
     """Where the argument of a maximum is largest, and in how many places that is."""
-    largest = apply("eq", n.args[0], spread(n, n))
+    largest = equal(n.args[0], spread(n, n))
     one, zero = (const(v, n.type.dtype) for v in (1.0, 0.0))
-    return largest, apply("sum", apply("select", largest, one, zero), params=n.params)
+    return largest, apply("sum", select(largest, one, zero), params=n.params)
 
 
 def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
     """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
     largest, count = shares(n)
-    return (apply("select", largest, spread(apply("div", g, count), n), const(0.0, n.type.dtype)),)
+    return (select(largest, spread(g / count, n), 0.0),)
 
 
 def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
     """The mean of the tangent's entries where the argument is largest."""
     largest, count = shares(n)
     zero = const(0.0, n.type.dtype)
-    share = apply("div", tangents[0] or zero, spread(count, n))
-    return apply("sum", apply("select", largest, share, zero), params=n.params)
+    share = (tangents[0] or zero) / spread(count, n)
+    return apply("sum", select(largest, share, zero), params=n.params)
+
+
+def is_sum(n: "Node") -> bool:
+    """Whether a node is a sum over the axes of its param."""
+    return n.op.name == "sum"
+
+
+def is_amax(n: "Node") -> bool:
+    """Whether a node is the largest entry over the axes of its param."""
+    return n.op.name == "amax"
 
 
 register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, sympy="Sum",
             derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
+            is_reduction=True, adds=True, transpose_copies=True, along_axes=True, keeps_finite=True,
+            least=least.of_entries, array_name="summed", in_memory=True, in_floats=True,
             doc="sum over the axes"))  # fmt: skip
 register(Op("amax", sum_type, amax, vjp=amax_vjp, jvp=amax_jvp, cost=3, derivative="1/ties where largest, else 0",
             convention="ties are split equally; NaN if an entry is, with derivative 0", accuracy="exact",
+            is_reduction=True, along_axes=True, keeps_finite=True, least=least.of_first, array_name="peak",
+            in_memory=True, in_floats=True,
             doc="the largest entry over the axes"))  # fmt: skip
 register(Op("size", size_type, size, partials=lambda n: (None,), cost=0, derivative="none", accuracy="exact",
+            by_shape=True, keeps_finite=True,
             doc="number of entries along the axis"))  # fmt: skip

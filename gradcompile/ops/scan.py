@@ -10,6 +10,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gradcompile.errors import GraphError
+from gradcompile.ir.algebra import astype, part_at, reshape_to
 from gradcompile.ir.core import Params, apply, leaf, node
 from gradcompile.ir.graph import depends_on, flatten, substitute, topological, unflatten
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, promote
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Nodes = tuple["Node", ...]
 T = TypeVar("T")
-LOOPS = frozenset({"scan", "scanned"})  # ops whose first param is a Loop
 INLINE = frozenset({"broadcast", "transpose"})  # the body repeats these of a constant itself: they need no memory
 _numbers = count()
 
@@ -136,13 +136,13 @@ def unpacked(n: "Node") -> "list[Node]":
 
 def part_of(vector: "Node", part: Part) -> "Node":
     """A part of a vector, in its shape and dtype."""
-    return typed(apply("item", vector, params=((part.span,),)), part.type)
+    return typed(part_at(vector, (part.span,)), part.type)
 
 
 def typed(x: "Node", type: ArrayType) -> "Node":
     """The entries in a shape and dtype."""
-    x = x if x.type.shape == type.shape else apply("reshape", x, params=(type.shape,))
-    return x if x.type.dtype == type.dtype else apply("cast", x, params=(type.dtype,))
+    x = x if x.type.shape == type.shape else reshape_to(x, type.shape)
+    return x if x.type.dtype == type.dtype else astype(x, type.dtype)
 
 
 def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":
@@ -235,3 +235,13 @@ def going_on(loop: Loop, used: Iterable[int]) -> set[int]:
         if not more:
             return found
         found |= more
+
+
+def is_scan(n: "Node") -> bool:
+    """Whether a node is a loop, its param: all results in one vector."""
+    return n.op.name == "scan"
+
+
+def is_scanned(n: "Node") -> bool:
+    """Whether a node is one result of a loop: its params are the loop, and which one."""
+    return n.op.name == "scanned"

@@ -4,14 +4,18 @@
 at even steps, or None for the whole axis. Slices, flips, padding, concatenation and stacking are made of the two.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Op, Params, apply, const, register
+from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros_like
+from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
+from gradcompile.ops import least
 
 if TYPE_CHECKING:
     from gradcompile.ir.core import Node
@@ -41,6 +45,23 @@ Tangents = tuple["Node | None", ...]
 def no_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """Leaves and constants are given their type."""
     raise GraphError("a leaf or a constant needs its type given: use leaf or const")
+
+
+LARGEST = 1 << 12  # places that are looked at one by one
+
+
+def coverage(shape: Shape, indices: Sequence[Index]) -> np.ndarray | None:
+    """How often each place is met by an index, along the axes that differ; None if that can't be seen."""
+    axes = [k for k in range(len(shape)) if any(index[k] is not None for index in indices)]
+    sizes = [shape[k] for k in axes]
+    if not indices or any(isinstance(d, str) for d in sizes) or math.prod(map(int, sizes)) > LARGEST:
+        return None
+    found = np.zeros([int(d) for d in sizes], int)
+    for index in indices:
+        places = [index[k] for k in axes]
+        if not any(isinstance(p, str) or (isinstance(p, Span) and p.bounds is None) for p in places):
+            found[slices(tuple(places))] += 1
+    return found
 
 
 def left_axes(shape: Shape, index: Index) -> Shape:
@@ -95,7 +116,7 @@ def item_vjp(g: "Node", n: "Node") -> Tangents:
 def again(n: "Node", tangents: Tangents) -> "Node":
     """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
-    return filled(n.type) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
+    return zeros_like(n) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
 
 
 def assemble_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -120,14 +141,14 @@ def assemble(*args: Any) -> Any:
 
 def assemble_vjp(g: "Node", n: "Node") -> Tangents:
     """Each value gets the adjoint's entry at its place."""
-    return tuple(apply("item", g, params=(index,)) for index in n.params[1])
+    return tuple(part_at(g, index) for index in n.params[1])
 
 
 def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangents in the places of the values."""
     pairs = [(t, index) for t, index in zip(tangents, n.params[1], strict=True) if t is not None]
     if not pairs:
-        return filled(n.type)
+        return zeros_like(n)
     return apply("assemble", *(t for t, _ in pairs), params=(n.params[0], tuple(index for _, index in pairs)))
 
 
@@ -160,28 +181,8 @@ def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
     index = tuple(0 if d == 1 and k not in at else None for k, d in enumerate(shape))
     left = [k for k, i in enumerate(index) if i is None]
     axes = tuple(j for j, k in enumerate(left) if k not in at)
-    g = apply("item", g, params=(index,)) if len(left) < len(index) else g
-    return (apply("sum", g, params=(axes,)) if axes else g,)
-
-
-def expand(x: "Node", shape: Shape) -> "Node":
-    """x repeated to a shape by NumPy's rule: axes are added in front, and those of one entry repeated.
-
-    >>> from gradcompile.ir.core import leaf
-    >>> from gradcompile.ir.types import ArrayType
-    >>> expand(leaf("x", ArrayType((1, 3))), ("n", 3))
-    <broadcast float64[n, 3]>
-    """
-    if x.type.shape == shape:
-        return x
-    offset = len(shape) - len(x.type.shape)
-    index = tuple(None if d == shape[offset + k] else 0 for k, d in enumerate(x.type.shape))
-    kept = tuple(offset + k for k, i in enumerate(index) if i is None)
-    if len(kept) < len(index):
-        x = apply("item", x, params=(index,))
-    if kept == tuple(range(len(shape) - len(kept), len(shape))):
-        return x if x.type.shape == shape else apply("broadcast", x, params=(shape,))
-    return apply("broadcast", x, params=(shape, kept))
+    g = part_at(g, index) if len(left) < len(index) else g
+    return (sum_over(g, axes) if axes else g,)
 
 
 def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -195,7 +196,7 @@ def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 def transpose_vjp(g: "Node", n: "Node") -> Tangents:
     """The axes put back."""
     order = n.params[0]
-    return (apply("transpose", g, params=(tuple(order.index(k) for k in range(len(order))),)),)
+    return (permute(g, tuple(order.index(k) for k in range(len(order)))),)
 
 
 def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -208,7 +209,7 @@ def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def reshape_vjp(g: "Node", n: "Node") -> Tangents:
     """The adjoint in the argument's shape."""
-    return (apply("reshape", g, params=(n.args[0].type.shape,)),)
+    return (reshape_to(g, n.args[0].type.shape),)
 
 
 def iota_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -231,19 +232,13 @@ def cast_vjp(g: "Node", n: "Node") -> Tangents:
     """The adjoint in the argument's dtype, if both are floats."""
     back = n.args[0].type.dtype
     floats = n.type.dtype.startswith("float") and back.startswith("float")
-    return (apply("cast", g, params=(back,)) if floats else None,)
+    return (astype(g, back) if floats else None,)
 
 
 def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
     """The tangent in the node's dtype, zeros if there is none."""
     floats = n.type.dtype.startswith("float") and n.args[0].type.dtype.startswith("float")
-    return again(n, tangents) if floats else filled(n.type)
-
-
-def filled(type: ArrayType) -> "Node":
-    """Zeros of a type."""
-    zero = const(0.0, type.dtype)
-    return apply("broadcast", zero, params=(type.shape,)) if type.shape else zero
+    return again(n, tangents) if floats else zeros_like(n)
 
 
 def unbound(*args: Any) -> Any:
@@ -251,26 +246,71 @@ def unbound(*args: Any) -> Any:
     raise GraphError(f"no value was given for the leaf {args[0]!r}")
 
 
+def is_item(n: "Node") -> bool:
+    """Whether a node is an entry or a part of an array: its param is the index."""
+    return n.op.name == "item"
+
+
+def is_assemble(n: "Node") -> bool:
+    """Whether a node is an array put together: its params are the shape, and an index for each part."""
+    return n.op.name == "assemble"
+
+
+def is_broadcast(n: "Node") -> bool:
+    """Whether a node is a value repeated: its params are the shape, and the places of its own axes in it."""
+    return n.op.name == "broadcast"
+
+
+def is_transpose(n: "Node") -> bool:
+    """Whether a node is an array with its axes in another order, its param."""
+    return n.op.name == "transpose"
+
+
+def is_reshape(n: "Node") -> bool:
+    """Whether a node is entries in another shape, its param."""
+    return n.op.name == "reshape"
+
+
+def is_iota(n: "Node") -> bool:
+    """Whether a node is 0, 1, 2, ...: its param is the length."""
+    return n.op.name == "iota"
+
+
 register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself", accuracy="exact",
+            typed=True, keeps_finite=True,
             doc="a named value from outside"))  # fmt: skip
 register(Op("const", no_type, lambda value: value, arity=0, cost=0, derivative="0", accuracy="exact",
+            typed=True, keeps_finite=True,
             doc="a number"))  # fmt: skip
 register(Op("item", item_type, item, vjp=item_vjp, jvp=again, cost=0, derivative="the transpose is assemble",
             accuracy="exact",
+            has_dims=True, is_view=True, is_alias=True, shows_entries=True, picks_entries=True, keeps_finite=True,
+            least=least.of_first, array_name="part",
             doc="an entry or a part of an array; for each axis a place, a span, or None for all"))  # fmt: skip
 register(Op("assemble", assemble_type, assemble, vjp=assemble_vjp, jvp=assemble_jvp, cost=0, arity=None,
             derivative="the transpose takes the items", accuracy="exact",
+            has_dims=True, places_entries=True, transpose_copies=True, keeps_finite=True, array_name="joined",
+            in_memory=True, in_floats=True,
             doc="an array with these entries or parts, added where they overlap, zero elsewhere"))  # fmt: skip
 register(Op("broadcast", broadcast_type, repeat, vjp=broadcast_vjp, jvp=again, cost=0,
             derivative="the transpose sums", accuracy="exact",
+            has_dims=True, is_view=True, shows_entries=True, keeps_finite=True, least=least.of_first,
+            keeps_literals=True, array_name="repeated",
             doc="a value repeated over the axes it lacks"))  # fmt: skip
 register(Op("transpose", transpose_type, np.transpose, vjp=transpose_vjp, jvp=again, cost=0,
             derivative="the transpose puts the axes back", accuracy="exact",
+            is_view=True, is_alias=True, shows_entries=True, transpose_copies=True, keeps_finite=True,
+            least=least.of_first, array_name="turned",
             doc="the axes in another order: axis k was axis order[k]"))  # fmt: skip
 register(Op("reshape", reshape_type, np.reshape, vjp=reshape_vjp, jvp=again, cost=0,
             derivative="the transpose reshapes back", accuracy="exact",
+            has_dims=True, is_view=True, is_alias=True, shows_entries=True, transpose_copies=True, keeps_finite=True,
+            least=least.of_first, array_name="reshaped",
             doc="the entries, row by row, in another shape"))  # fmt: skip
 register(Op("iota", iota_type, np.arange, partials=lambda n: (), arity=0, cost=0, derivative="0", accuracy="exact",
+            has_dims=True, keeps_finite=True, least=least.zero,
             doc="0, 1, 2, ... along an axis of the given length"))  # fmt: skip
 register(Op("cast", cast_type, cast, vjp=cast_vjp, jvp=cast_jvp, derivative="1 between floats, else 0",
-            accuracy="correctly rounded", doc="the value in another dtype; toward zero if that is whole"))  # fmt: skip
+            accuracy="correctly rounded",
+            shows_entries=True, entrywise=True, keeps_finite=True,
+            doc="the value in another dtype; toward zero if that is whole"))  # fmt: skip

@@ -6,13 +6,15 @@ This changes the order in which products are added, and so the rounding, as a BL
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import broadcast_to, part_at
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import rebuild, topological, use_counts, with_new
 from gradcompile.ir.types import Dim, Shape
-from gradcompile.ops.contract import contract
+from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.labels import EXHAUSTIVE, Labelled, Labels, ordered, plans, product_of, turned, work
+from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import rebodied
-from gradcompile.ops.shape import places
+from gradcompile.ops.shape import is_broadcast, is_transpose, places
 
 FACTORS = 6  # of a product under a sum that are looked at
 # The pass
@@ -23,7 +25,7 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
 
     others: nodes that are rewritten along, and come after the roots; that they need something does not count.
 
-    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.core import apply, leaf
     >>> from gradcompile.ir.types import ArrayType
     >>> X, w = leaf("X", ArrayType(("n", 3))), leaf("w", ArrayType((3,)))
     >>> contracted([apply("sum", apply("mul", X, w), params=((1,),))])
@@ -35,10 +37,10 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
 
 def found(n: Node) -> Node | None:
     """A contraction in place of a sum of products, or of a contraction of transposes."""
-    if n.op.name == "dot" and any(a.op.name == "transpose" for a in n.args):
+    if is_dot(n) and any(is_transpose(a) for a in n.args):
         a, b = (turned(Labelled(x, labels)) for x, labels in zip(n.args, n.params, strict=False))
         return contract(a.node, a.labels, b.node, b.labels, n.params[2])
-    if n.op.name == "sum" and n.args[0].op.name == "mul":
+    if is_sum(n) and n.args[0].op.name == "mul":
         return sum_of_products(n)
     return None
 
@@ -46,7 +48,7 @@ def found(n: Node) -> Node | None:
 def stripped(x: Labelled) -> Labelled:
     """A factor without transposes, and without repetitions, whose labels go."""
     inner, labels = turned(x)
-    while inner.op.name == "broadcast" and inner.args[0].type.shape:
+    while is_broadcast(inner) and inner.args[0].type.shape:
         at = places(inner.params, len(inner.args[0].type.shape))
         inner, labels = turned(Labelled(inner.args[0], tuple(labels[k] for k in at)))
     return Labelled(inner, labels)
@@ -57,7 +59,7 @@ def factor(x: Node, shape: Shape) -> Labelled:
     inner, labels = stripped(Labelled(x, tuple(range(len(shape) - len(x.type.shape), len(shape)))))
     index = tuple(None if d == shape[k] else 0 for k, d in zip(labels, inner.type.shape, strict=True))
     kept = tuple(k for k, i in zip(labels, index, strict=True) if i is None)
-    return Labelled(apply("item", inner, params=(index,)) if len(kept) < len(index) else inner, kept)
+    return Labelled(part_at(inner, index) if len(kept) < len(index) else inner, kept)
 
 
 def sum_of_products(n: Node) -> Node | None:
@@ -71,7 +73,7 @@ def sum_of_products(n: Node) -> Node | None:
     result = tuple(k for k in kept if k in held)
     x = ordered(product_of(operands, result, dict(enumerate(shape))), result)
     at = tuple(kept.index(k) for k in result)
-    return x if x.type.shape == n.type.shape else apply("broadcast", x, params=(n.type.shape, at))
+    return x if x.type.shape == n.type.shape else broadcast_to(x, n.type.shape, at)
 
 
 def factors(n: Node) -> list[Node]:
@@ -87,7 +89,7 @@ def reordered(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]:
     """The roots with chains of contractions, whose inner products nothing else needs, in the cheapest order."""
     uses, new = use_counts(roots, topological(roots)), dict[Node, Node]()  # new: what has changed
     for n in topological([*roots, *others]):
-        chain = flattened(n, uses) if n.op.name == "dot" else None
+        chain = flattened(n, uses) if is_dot(n) else None
         result = (in_order(chain, new) if chain else None) or with_new(n, new)
         if result is not n:
             new[n] = result
@@ -110,7 +112,7 @@ def flattened(n: Node, uses: Mapping[Node, int]) -> Chain | None:
     stack = [Labelled(n, result)]
     while stack:
         x = stack.pop()
-        if x.node.op.name != "dot" or (x.node is not n and uses[x.node] > 1):
+        if not is_dot(x.node) or (x.node is not n and uses[x.node] > 1):
             operands.append(x)
             continue
         own = dict(zip(x.node.params[2], x.labels, strict=True))

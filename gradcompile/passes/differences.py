@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import all_of, less
+from gradcompile.ir.core import Node, apply, is_const, is_leaf
 from gradcompile.passes.terms import (
     FEW,
     joined,
@@ -41,7 +42,7 @@ class Difference(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether u - v is a number."""
-        return self.by.op.name == "const"
+        return is_const(self.by)
 
 
 def difference(u: Node, v: Node) -> float | None:
@@ -75,7 +76,7 @@ def apart(u: Node, v: Node) -> tuple[Node, bool]:
 def is_given(x: Node) -> bool:
     """Whether a value comes without rounding from outside."""
     core, _ = unveiled(split(x)[1] or x)
-    return core.op.name in ("leaf", "const")
+    return is_leaf(core) or is_const(core)
 
 
 def function_of(t: Node) -> tuple[float, str, Node] | None:
@@ -83,7 +84,7 @@ def function_of(t: Node) -> tuple[float, str, Node] | None:
     c, x = split(t)
     if x is None or not math.isfinite(c):
         return None
-    if x.op.name == "div" and x.args[0].op.name == "const":
+    if x.op.name == "div" and is_const(x.args[0]):
         return c * float(x.args[0].value), "div", x.args[1]
     square = squared(t) if x.op.name == "mul" else None
     if square is not None:
@@ -112,7 +113,7 @@ def closer(n: Node, forms: Forms, always: bool = False) -> Node | None:
 
 def below(x: Node, limit: Node | float) -> Node:
     """|x| < limit."""
-    return apply("lt", make("abs", x), limit if isinstance(limit, Node) else number(limit, x))
+    return less(make("abs", x), limit if isinstance(limit, Node) else number(limit, x))
 
 
 def of_roots(d: Difference) -> Form:
@@ -184,9 +185,9 @@ def of_sigmoids(d: Difference) -> Form:
     """sigmoid(u)*sigmoid(-v)*(1 - exp(v - u)), unless v is above u + 1."""
     near = make("neg", make("expm1", make("neg", d.by)))
     far = plus(make("neg", make("exp_sum", d.v, make("neg", d.u))), 1.0)
-    less = near if d.is_known else make("select", below(d.by, 1.0), near, far)
+    part = near if d.is_known else make("select", below(d.by, 1.0), near, far)
     ends = make("mul", make("sigmoid", d.u), make("sigmoid", make("neg", d.v)))
-    return apply("lt", number(-1.0, d.by), d.by), make("mul", ends, less)
+    return less(number(-1.0, d.by), d.by), make("mul", ends, part)
 
 
 def of_tanh(d: Difference) -> Form:
@@ -200,15 +201,15 @@ def of_errors(d: Difference) -> Form:
     """erfc(v) - erfc(u) where both are above 1/2, and erfc(-u) - erfc(-v) where both are below -1/2."""
     upper = minus(make("erfc", d.v), make("erfc", d.u))
     lower = minus(make("erfc", make("neg", d.u)), make("erfc", make("neg", d.v)))
-    above = apply("and", *(apply("lt", number(0.5, x), x) for x in (d.u, d.v)))
-    under = apply("and", *(apply("lt", x, number(-0.5, x)) for x in (d.u, d.v)))
-    return apply("or", above, under), make("select", above, upper, lower)
+    above = all_of(*(less(number(0.5, x), x) for x in (d.u, d.v)))
+    under = all_of(*(less(x, number(-0.5, x)) for x in (d.u, d.v)))
+    return above | under, make("select", above, upper, lower)
 
 
 def of_tails(d: Difference) -> Form:
     """erfc(-v) - erfc(-u) where both are below 0, where erfc is near 2."""
     zero = number(0.0, d.by)
-    under = apply("and", apply("lt", d.u, zero), apply("lt", d.v, zero))
+    under = less(d.u, zero) & less(d.v, zero)
     return under, minus(make("erfc", make("neg", d.v)), make("erfc", make("neg", d.u)))
 
 
@@ -229,7 +230,7 @@ def root_less_part(n: Node) -> Node | None:
         if rest is None or rest.type != root.type:
             continue
         side = number(-k / c, n) if b is None else scaled(-k / c, b)
-        positive = apply("and", apply("lt", number(0.0, n), side), apply("lt", root, number(math.inf, n)))
+        positive = less(number(0.0, n), side) & less(root, number(math.inf, n))
         ratio = make("div", rest, make("add", root, side))
         form = make("mul", rest, ratio) if root.op.name == "hypot" else ratio
         return make("select", positive, scaled(c, form), n)

@@ -7,10 +7,13 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
+from gradcompile.ir.algebra import add, broadcast_to, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import expand, places
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_broadcast, places
 
 REDUCING = ("sum", "amax", "dot")
 Axes = tuple[int, ...]
@@ -22,7 +25,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
     known = set(topological([primal]))
 
     def rule(n: Node) -> Node:
-        if n.op.name != "sum" or n.args[0].op.name != "add" or not is_reduction(n):
+        if not is_sum(n) or n.args[0].op.name != "add" or not is_reduction(n):
             return n
         enter(n, level)
         return divided(n, level) or n
@@ -32,7 +35,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
 
 def is_reduction(n: Node) -> bool:
     """Whether a node takes away an axis whose length has a name, as that of the samples."""
-    if n.op.name == "dot":
+    if is_dot(n):
         la, lb, result = n.params
         sizes = dict(zip((*la, *lb), (*n.args[0].type.shape, *n.args[1].type.shape), strict=True))
         return any(isinstance(d, str) for label, d in sizes.items() if label not in result)
@@ -57,9 +60,9 @@ def divided(n: Node, level: dict[Node, int]) -> Node | None:
     if len(waiting) == len(terms) or any(level[core] == latest or not carries(core, axes, shape) for _, core in pairs):
         return None
     rest = [t for t in terms if level[t] < latest]
-    ready = apply("add", *rest) if len(rest) > 1 else rest[0]
+    ready = add(*rest)
     sums = [apply("sum", expand(x, shape), params=n.params) for x in (ready, *(core for _, core in pairs))]
-    return apply("add", sums[0], *(apply("mul", c, s) for (c, _), s in zip(pairs, sums[1:], strict=True)))
+    return add(sums[0], *(c * s for (c, _), s in zip(pairs, sums[1:], strict=True)))
 
 
 def split(term: Node, axes: Axes, shape: Shape) -> tuple[Node, Node]:
@@ -76,7 +79,7 @@ def product(factors: Sequence[Node], like: Node) -> Node:
     """The product of factors; 1 of none."""
     result = factors[0] if factors else const(1.0, like.type.dtype)
     for f in factors[1:]:
-        result = apply("mul", result, f)
+        result = result * f
     return result
 
 
@@ -89,7 +92,7 @@ def carries(x: Node, axes: Axes, shape: Shape) -> bool:
 def without(x: Node, axes: Axes, rank: int) -> Node | None:
     """A value that is the same along axes, without them; its own are the last of so many. None where it is not."""
     gone = {k - rank + len(x.type.shape) for k in axes if k >= rank - len(x.type.shape)}
-    if x.op.name == "broadcast":
+    if is_broadcast(x):
         at = places(x.params, len(x.args[0].type.shape))
         left = [j for j in range(len(x.type.shape)) if j not in gone]
         shape = tuple(x.type.shape[j] for j in left)
@@ -97,7 +100,7 @@ def without(x: Node, axes: Axes, rank: int) -> Node | None:
     if any(x.type.shape[j] != 1 for j in gone):
         return None
     index = tuple(0 if j in gone else None for j in range(len(x.type.shape)))
-    return apply("item", x, params=(index,)) if gone else x
+    return part_at(x, index) if gone else x
 
 
 def repeated(x: Node, shape: Shape, at: Sequence[int]) -> Node:
@@ -105,4 +108,4 @@ def repeated(x: Node, shape: Shape, at: Sequence[int]) -> Node:
     if x.type.shape == shape:
         return x
     is_last = list(at) == list(range(len(shape) - len(at), len(shape)))
-    return expand(x, shape) if is_last else apply("broadcast", x, params=(shape, tuple(at)))
+    return expand(x, shape) if is_last else broadcast_to(x, shape, tuple(at))

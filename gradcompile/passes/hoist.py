@@ -7,9 +7,10 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
+from gradcompile.ir.algebra import add, expand, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
-from gradcompile.ops.shape import expand
+from gradcompile.ops.reduction import is_sum
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies
 
@@ -32,40 +33,33 @@ def hoist(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node
 
 def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     """sum(g*x) as g*sum(x); a division by the number of samples stays a division."""
-    if n.op.name != "sum" or n.args[0] not in split:
+    if not is_sum(n) or n.args[0] not in split:
         return None
     weight, core = split[n.args[0]]
     total = apply("sum", expand(core, n.args[0].type.shape), params=n.params)
     if weight.op.name == "div":
-        return apply("div", product(weight.args[0], total), weight.args[1])
-    return product(weight, total)
+        return times(weight.args[0], total) / weight.args[1]
+    return times(weight, total)
 
 
 def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -> Split | None:
     """weight and core of a per-sample node that is linear in one broadcast cotangent."""
     name = n.op.name
-    if name == "broadcast" and not n.args[0].type.shape and n.args[0].op.name != "const":
+    if name == "broadcast" and not n.args[0].type.shape and not is_const(n.args[0]):
         return new.get(n.args[0], n.args[0]), const(1.0, n.type.dtype)
     found = [split[a] for a in n.args if a in split]
     if not found:
         return None
     weight = found[0][0]
     if name == "add" and len(found) == len(n.args) and all(f[0] is weight for f in found):
-        return weight, apply("add", *(core for _, core in found))
+        return weight, add(*(core for _, core in found))
     if len(found) > 1:
         return None
     cores = [split[a][1] if a in split else new.get(a, a) for a in n.args]
     if name == "mul":
-        return weight, product(*cores)
+        return weight, times(*cores)
     if name == "neg" or (name == "div" and n.args[0] in split):
         return weight, apply(name, *cores)
     if name == "select" and n.args[1] in split and is_const(n.args[2], 0.0):
         return weight, apply(name, *cores)
     return None
-
-
-def product(x: Node, y: Node) -> Node:
-    """x*y, where a factor of one is left out."""
-    if is_const(x, 1.0):
-        return y
-    return x if is_const(y, 1.0) else apply("mul", x, y)

@@ -7,12 +7,13 @@ of numbers, of values computed elsewhere. A node is described once, from the for
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from math import prod
+from operator import mul
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply, const
-from gradcompile.ops.constant_index import Affine
+from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ops.constant_index import Affine, is_table, is_take
+from gradcompile.ops.shape import is_item
 
-COMMUTATIVE = frozenset({"add", "mul", "max", "min", "and", "or", "xor", "eq", "ne"})
 FACTORS = 16  # of a product that are put in order; longer ones are products of products
 LARGE = 32  # entries of an input array that is a source of its own
 NOWHERE = (1 << 62, -1)  # the places of a node without leaves
@@ -88,7 +89,7 @@ class Forms:
         """Enter the form of a scalar node whose arguments are described; arrays have none."""
         if n.type.shape or n in self._form:
             return
-        if n.op.name == "const":
+        if is_const(n):
             signature = 0 if n.type.dtype != "bool" else self.signature_of("const", n.value)
             self._form[n] = Form(signature, *NOWHERE)
         elif (place := self._place(n)) is not None:
@@ -124,11 +125,11 @@ class Forms:
         if n.op.name != "neg" or n.args[0].op.name != "mul":
             return
         factors = self._form[n.args[0]].args
-        if factors[0].op.name != "const":
+        if not is_const(factors[0]):
             return
         turned = (const(-factors[0].value, n.type.dtype), *factors[1:])
         self.describe(turned[0])
-        product = reduce(lambda a, b: apply("mul", a, b), turned)
+        product = reduce(mul, turned)
         self._form[n] = self._form[product] = self._form[n.args[0]]._replace(args=turned)
         self._alias[n], self._written[product] = product, n
 
@@ -155,9 +156,9 @@ class Forms:
 
     def _of_array(self, n: Node) -> Form:
         """The form of an array: entries from a place on, numbers, an op of such, or an array that is like no other."""
-        if n.op.name == "table":
+        if is_table(n):
             return Form(self.signature_of("table", n.type.shape), *NOWHERE)
-        if n.op.name == "take" and isinstance(n.params[0], Affine) and n.args[0] in self._holder:
+        if is_take(n) and isinstance(n.params[0], Affine) and n.args[0] in self._holder:
             source = self._holder[n.args[0]]
             place = self.sources[source].first + n.params[0].start
             return Form(self.signature_of("take", source, n.params[0].axes), place, place, (), source)
@@ -174,7 +175,7 @@ class Forms:
 
     def _place(self, n: Node) -> tuple[int, int] | None:
         """Source and place of an entry of a leaf."""
-        if n.op.name != "item":
+        if not is_item(n):
             return self._start.get(n)
         leaf, index = n.args[0], n.params[0]
         if leaf not in self._start:
@@ -187,7 +188,7 @@ class Forms:
     def _of_op(self, n: Node) -> Form:
         """The form of an op: commutative arguments in the order of their signatures, then of their leaves' places."""
         name, args = n.op.name, tuple(map(self.canonical, n.args)) if self._alias else n.args
-        if name in COMMUTATIVE:
+        if n.op.is_commutative:
             args = tuple(sorted(self._factors(args) if name == "mul" else args, key=self._order))
         found = [self._form[a] for a in args]
         signatures, lows, highs, _, _ = zip(*found, strict=True)

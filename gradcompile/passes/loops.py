@@ -11,15 +11,28 @@ from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
-from gradcompile.diff.scan import COSTLY, HEAVY, Step, step_of
-from gradcompile.ir.core import Node, apply
+from gradcompile.diff.batch import batched, fitting
+from gradcompile.diff.scan import COSTLY, Step, step_of
+from gradcompile.ir.algebra import add, broadcast_to, is_add, permute
+from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
 from gradcompile.ir.types import ArrayType
-from gradcompile.ops.contract import contract
+from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.labels import Labelled, turned
-from gradcompile.ops.scan import Loop, Nodes, closed, fresh, frontier, going_on, packed, parts, rebodied, unpacked
-from gradcompile.ops.shape import places
-from gradcompile.passes.batch import batched, fitting
+from gradcompile.ops.scan import (
+    Loop,
+    Nodes,
+    closed,
+    fresh,
+    frontier,
+    going_on,
+    is_scan,
+    packed,
+    parts,
+    rebodied,
+    unpacked,
+)
+from gradcompile.ops.shape import is_broadcast, is_item, places
 from gradcompile.passes.simplify import simplify
 
 FEW = 4  # operations, one in another, that are computed in the step
@@ -31,7 +44,7 @@ def untangle(roots: Sequence[Node]) -> list[Node]:
 
     This changes the order in which products are added, and so the rounding, as `contracted` does.
     """
-    if all(n.op.name != "scan" for n in topological(roots)):
+    if all(not is_scan(n) for n in topological(roots)):
         return list(roots)
     single = simplify(joined(simplify(roots)))
     return pruned(simplify(rebuild(single, moved_out)))
@@ -52,7 +65,7 @@ def twins(roots: Sequence[Node]) -> tuple[Step, Step] | None:
     """Two loops that make the same steps, neither of which needs the other's results."""
     groups: dict[object, list[Node]] = {}
     for n in topological(roots):
-        if n.op.name == "scan":
+        if is_scan(n):
             loop: Loop = n.params[0]
             groups.setdefault((loop.arguments(n.args)[0], loop.length, loop.reverse), []).append(n)
     for group in groups.values():
@@ -106,16 +119,16 @@ def fixed(step: Step) -> dict[Node, Node]:
 
 def moved_out(n: Node) -> Node:
     """A scan with what needs no loop before and after it; one around other loops only has those looked at."""
-    if n.op.name != "scan":
+    if not is_scan(n):
         return n
-    if any(m.op.name == "scan" for m in topological(n.params[0].roots)):
+    if any(is_scan(m) for m in topological(n.params[0].roots)):
         return rebodied(n, untangle)
     return after(before(inlined(n)))
 
 
 def is_heavy(n: Node) -> bool:
     """Whether a node is worth being computed for all steps at once."""
-    return n.op.name in HEAVY or (not n.type.shape and bool(n.op.emit) and n.op.cost >= COSTLY)
+    return n.op.is_expensive or (not n.type.shape and bool(n.op.emit) and n.op.cost >= COSTLY)
 
 
 def inlined(n: Node) -> Node:
@@ -150,9 +163,9 @@ def entry_of(x: Node, found: Entry, depth: int) -> Node:
     Numbers are better computed as a vector, before the loop.
     """
     rest = x.type.shape[1:]
-    if x.op.name == "broadcast" and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
+    if is_broadcast(x) and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
         constant = held(x.args[0], x.args[0].type, found.constants)
-        return apply("broadcast", constant, params=(rest, tuple(k - 1 for k in at))) if rest else constant
+        return broadcast_to(constant, rest, tuple(k - 1 for k in at)) if rest else constant
     if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
         entries = [entry_of(a, found, depth - 1) if len(a.type.shape) > len(rest)
                    else held(a, a.type, found.constants) for a in x.args]  # fmt: skip
@@ -167,7 +180,7 @@ def is_walked_like(x: Node, a: Node) -> bool:
 
 def held(x: Node, type: ArrayType, table: dict[Node, Node]) -> Node:
     """The leaf that stands for a node, or for its entry; a number stands for itself."""
-    if x.op.name == "const":
+    if is_const(x):
         return x
     for leaf, node in table.items():
         if node is x:
@@ -253,13 +266,13 @@ def begins(y: Node, body: Body) -> Nodes | None:
 
 def terms(q: Node) -> list[Node]:
     """The terms of a sum."""
-    nested = q.op.name == "add" and all(a.type == q.type for a in q.args)
+    nested = is_add(q) and all(a.type == q.type for a in q.args)
     return [t for a in q.args for t in terms(a)] if nested else [q]
 
 
 def moving_products(q: Node, body: Body) -> list[Node]:
     """The terms of what is added up that are contractions of two values of the step."""
-    return [t for t in terms(q) if (m := core(t)).op.name == "dot" and body.moving.issuperset(m.args)]
+    return [t for t in terms(q) if is_dot(m := core(t)) and body.moving.issuperset(m.args)]
 
 
 def core(t: Node) -> Node:
@@ -276,13 +289,13 @@ def operands(t: Node, body: Body) -> list[Node]:
 def rest_of(q: Node, found: Sequence[Node]) -> Node | None:
     """What is left to be added up."""
     rest = [t for t in terms(q) if t not in found]
-    return apply("add", *rest) if len(rest) > 1 else rest[0] if rest else None
+    return add(*rest) if rest else None
 
 
 def added(found: Sequence[Node], rest: Node | None, known: Mapping[Node, Node], step: Step) -> Node:
     """The sum over the steps of contractions, each as one over all steps, and of what was added up in the loop."""
     parts = [across(t, known, step) for t in found] + ([] if rest is None else [rest])
-    return apply("add", *parts) if len(parts) > 1 else parts[0]
+    return add(*parts)
 
 
 def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:
@@ -293,7 +306,7 @@ def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:
     label = 1 + max((*la, *lb), default=0)
     total = contract(a, (label, *la), b, (label, *lb), result)
     order = tuple(own.index(k) for k in range(len(own)))
-    return total if order == tuple(range(len(order))) else apply("transpose", total, params=(order,))
+    return total if order == tuple(range(len(order))) else permute(total, order)
 
 
 # What is not used
@@ -304,14 +317,14 @@ def pruned(roots: Sequence[Node]) -> list[Node]:
     order = topological(roots)
     kept: dict[Node, set[int]] = {}  # scan -> the places of its results that are used
     live = set(roots)
-    whole = {r for r in roots if r.op.name == "scan"}  # scans of which everything is used
+    whole = {r for r in roots if is_scan(r)}  # scans of which everything is used
     for n in reversed(order):
-        if n in live and n.op.name == "scan":
+        if n in live and is_scan(n):
             kept[n] = going_on(n.params[0], range(len(n.params[0].roots)) if n in whole else kept[n])
             live.update(arguments_of(n, kept[n]))
         elif n in live:
             live.update(n.args)
-            whole.update(a for a in n.args if a.op.name == "scan" and not note(n, a, kept))
+            whole.update(a for a in n.args if is_scan(a) and not note(n, a, kept))
     new: dict[Node, Node] = {}  # what has changed
     for n in order:
         if n in live:
@@ -324,7 +337,7 @@ def pruned(roots: Sequence[Node]) -> list[Node]:
 
 def note(reader: Node, n: Node, kept: dict[Node, set[int]]) -> bool:
     """Note which result of a scan is read; False if that can't be said."""
-    found = {k for k, p in enumerate(parts(n.params[0])) if reader.op.name == "item" and reader.params[0] == (p.span,)}
+    found = {k for k, p in enumerate(parts(n.params[0])) if is_item(reader) and reader.params[0] == (p.span,)}
     kept.setdefault(n, set()).update(found)
     return bool(found)
 

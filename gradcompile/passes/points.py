@@ -9,6 +9,7 @@ is changed. Quotients that cancel near the point, expm1(x)/x and log1p(x)/x, are
 
 import importlib
 import math
+import operator
 import random
 from collections.abc import Callable, Sequence
 from functools import reduce
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 
 from gradcompile.analysis.formula import formulas
 from gradcompile.diff.reverse import jvp
-from gradcompile.ir.core import Node, apply, is_const, leaf
+from gradcompile.ir.algebra import equal, less, select
+from gradcompile.ir.core import Node, apply, is_const, is_leaf, leaf
 from gradcompile.ir.graph import depends_on, operands, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
 from gradcompile.passes.simplify import shaped, simplify_node
@@ -97,7 +99,7 @@ def over_its_argument(n: Node) -> Node | None:
             for common in [g for g in others if g in rest]:
                 others, rest = without(others, common), without(rest, common) if common in rest else rest
             close = quotient(k * factor, [*without(above, e), *others, series], rest, n)
-            return apply("select", apply("lt", make("abs", x), number(near, x)), close, n)
+            return select(less(make("abs", x), number(near, x)), close, n)
     return None
 
 
@@ -141,13 +143,13 @@ def point_of(n: Node) -> Point | None:
         if len(tests) != 1:
             return None
         others = [t for t in conditions if t is not tests[0]]
-        found = point_of(apply("select", tests[0], a, b))
-        return found and found._replace(rest=reduce(lambda x, y: apply("and", x, y), others))
+        found = point_of(select(tests[0], a, b))
+        return found and found._replace(rest=reduce(operator.and_, others))
     if condition.op.name not in ("eq", "ne"):
         return None
     here, apart = (a, b) if condition.op.name == "eq" else (b, a)
     u, c = condition.args
-    if is_const(u) or (u.op.name != "leaf" and c.op.name == "leaf"):
+    if is_const(u) or (not is_leaf(u) and is_leaf(c)):
         u, c = c, u
     if is_const(c, 0.0) and u.op.name == "mul" and u.args[0] is u.args[1]:
         u = u.args[0]
@@ -176,7 +178,7 @@ def inside(n: Node, condition: Node) -> Node:
 def at_a_point(n: Node) -> Node | None:
     """A selection by x = c: the branch away from c where it has a value there, else its tangent in place of a value."""
     p = point_of(n)
-    if p is None or is_given(p.variable) or any(x.op.name == "stop_gradient" for x in topological([p.here, p.apart])):
+    if p is None or is_given(p.variable) or any(x.op.is_copy for x in topological([p.here, p.apart])):
         return None  # a gradient that is stopped at the point alone is meant
     v = leaf("at a point", p.variable.type)
     here, apart = substitute([p.here, p.apart], {p.variable: v})
@@ -190,17 +192,17 @@ def at_a_point(n: Node) -> Node | None:
         return None
     (back,) = substitute([smooth], {v: p.variable})
     if smooth is not apart:
-        back = apply("select", apply("eq", p.variable, p.place), back, p.apart)
-    found = back if p.rest is None else apply("select", p.rest, back, p.here)
+        back = select(equal(p.variable, p.place), back, p.apart)
+    found = back if p.rest is None else select(p.rest, back, p.here)
     if found.type.shape not in ((), n.type.shape):
         return None
     found = shaped(found, n)  # where another value makes it infinite or NaN, the selection keeps that out, as written
-    return apply("select", apply("lt", make("abs", found), number(math.inf, found)), found, n)
+    return select(less(make("abs", found), number(math.inf, found)), found, n)
 
 
 def is_given(n: Node) -> bool:
     """Whether no parameter changes a node: of data, as a mask, the value at the point is all that is asked for."""
-    return all(x.params[1] in ("input", "data") for x in topological([n]) if x.op.name == "leaf")
+    return all(x.params[1] in ("input", "data") for x in topological([n]) if is_leaf(x))
 
 
 def one(n: Node) -> Node:
@@ -220,7 +222,7 @@ class Trial(NamedTuple):
         """Numbers to try a few formulas with; None if they depend on the variable otherwise than as functions of it."""
         order = topological([*roots, place])
         moved = depends_on(order, [variable])
-        below = {x for x in topological([original]) if x.op.name == "leaf"}
+        below = {x for x in topological([original]) if is_leaf(x)}
         if len(order) > LARGE or place in moved or any(x.op.takes_arrays and x is not variable for x in moved):
             return None
         floats = [x for x in moved - {variable} if x.type.dtype.startswith("float")]
@@ -238,7 +240,7 @@ class Trial(NamedTuple):
         for n in topological([self.place, root], lambda x: x in known):
             if n is self.variable:
                 known[n] = known[self.place]
-            elif n.op.name == "const":
+            elif is_const(n):
                 known[n] = mpmath.mpf(float(n.value)) if n.type.dtype != "bool" else bool(n.value)
             elif n.op.takes_arrays:
                 known[n] = mpmath.mpf(random.Random(f"{seed}/{len(known)}").uniform(0.3, 1.7))

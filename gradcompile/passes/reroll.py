@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from itertools import chain
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
 
-from gradcompile.ir.core import Node, apply, const, node
+from gradcompile.ir.algebra import add
+from gradcompile.ir.core import Node, apply, const, is_const, node
 from gradcompile.ir.graph import topological, with_new
-from gradcompile.ops.constant_index import Affine, row_major, table, take
+from gradcompile.ops.constant_index import Affine, is_table, is_take, row_major, table, take
+from gradcompile.ops.reduction import is_sum
 from gradcompile.passes.linear_forms import Forms
 from gradcompile.passes.stabilize import parts as terms_of
 from gradcompile.passes.stabilize import square_root, weighted
@@ -151,7 +154,7 @@ class Roller:
         axes = (tuple(range(len(shape))),)
         body = joined(name, bodies)
         if name == "min":
-            return self.known(apply("neg", self.known(apply("amax", apply("neg", body), params=axes))))
+            return self.known(-self.known(apply("amax", -body, params=axes)))
         found = apply("sum" if name == "add" else "amax", body, params=axes)
         if name == "add" and is_rewritten(body):
             self.forms.leave_open(found)
@@ -196,7 +199,7 @@ class Roller:
                     return None
                 stack += [position, None, *parts[position][::-1]]
         layout = Layout({p: parts[p] for p in order}, {})
-        read = [p for p in order if not parts[p] and p.count(p[0]) < len(p) and not is_table(p[0])]
+        read = [p for p in order if not parts[p] and p.count(p[0]) < len(p) and not is_listed(p[0])]
         read.sort(key=lambda p: self.forms[p[0]].source is None)  # those in theta say in which order the others go
         for p in read:
             layout.slots[p] = self.slot(p, layout)
@@ -243,7 +246,7 @@ class Roller:
             if first.type.shape:
                 if run.is_line:
                     values[position] = rows(position, [spread(p, values[p], first, run) for p in parts], layout, run)
-            elif parts and first.op.name == "sum":
+            elif parts and is_sum(first):
                 inner = spread(parts[0], values[parts[0]], parts[0][0], run) if run.is_line else None
                 values[position] = listed(position, run) if inner is None else row_sums(inner)
             elif parts:
@@ -253,7 +256,7 @@ class Roller:
                 one = np.all(places[run.terms] == places[run.terms[0]])
                 values[position] = position[run.terms[0]] if one else take(vector, run.spec(places))
             else:
-                values[position] = numbers(position, run) if is_table(first) else self.forms.written(first)
+                values[position] = numbers(position, run) if is_listed(first) else self.forms.written(first)
         return values[terms]
 
 
@@ -279,7 +282,7 @@ def spread(position: Terms, value: Node, array: Node, run: Run) -> Node:
         return value
     along = (1, 0) if not position[0].type.shape else (0, 1)
     counts = (*run.shape, int(array.type.shape[0]))
-    if value.op.name == "take" and isinstance(value.params[0], Affine):
+    if is_take(value) and isinstance(value.params[0], Affine):
         ((_, stride),) = value.params[0].axes
         axes = tuple((count, k * stride) for count, k in zip(counts, along, strict=True))
         return take(value.args[0], Affine(value.params[0].start, axes))
@@ -308,13 +311,13 @@ def joined(name: str, parts: Sequence[Node], known: Callable[[Node], Node] = lam
     if len(parts) == 1:
         return parts[0]
     if name == "add":
-        return known(apply("add", *parts))
+        return known(add(*parts))
     return reduce(lambda a, b: known(apply(name, a, b)), parts)
 
 
-def is_table(n: Node) -> bool:
+def is_listed(n: Node) -> bool:
     """Whether the node is a table, or a number that one could hold."""
-    return n.op.name == "table" or (n.op.name == "const" and n.type.dtype != "bool")
+    return is_table(n) or (is_const(n) and n.type.dtype != "bool")
 
 
 def numbers(position: Terms, run: Run) -> Node:
@@ -330,6 +333,6 @@ def rebuilt(n: Node, args: Sequence[Node]) -> Node:
     if n.op.name != "mul":
         return node(n.op, args, n.params)
     first = args[0]
-    if first.op.name == "const" and first.value < 0:
-        return apply("neg", rebuilt(n, [const(-first.value, n.type.dtype), *args[1:]]))
-    return reduce(lambda a, b: apply("mul", a, b), args)
+    if is_const(first) and first.value < 0:
+        return -rebuilt(n, [const(-first.value, n.type.dtype), *args[1:]])
+    return reduce(mul, args)

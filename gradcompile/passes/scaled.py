@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, Params, apply, is_const
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import expand
 from gradcompile.passes.terms import (
     PRODUCT,
     SUM,

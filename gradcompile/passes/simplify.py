@@ -10,11 +10,12 @@ from operator import attrgetter
 
 import numpy as np
 
+from gradcompile.ir.algebra import add, broadcast_to, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
-from gradcompile.ops.scan import rebodied
-from gradcompile.ops.shape import Index, Span
+from gradcompile.ops.scan import is_scan, rebodied
+from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_reshape
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -52,7 +53,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or any(a.op.name != "const" for a in n.args) or n.op.takes_arrays or n.op.name == "stop_gradient":
+    if not n.args or any(not is_const(a) for a in n.args) or n.op.takes_arrays or n.op.is_copy:
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -66,23 +67,23 @@ def one_term(n: Node) -> Node | None:
     kept = [a for a in n.args if not is_const(a, -0.0)] or list(n.args[:1])
     if len(kept) == 1:
         return kept[0] if kept[0].type == n.type else None
-    return apply("add", *kept) if len(kept) < len(n.args) and apply("add", *kept).type == n.type else None
+    return add(*kept) if len(kept) < len(n.args) and add(*kept).type == n.type else None
 
 
 def doubled(n: Node) -> Node | None:
     """x + x = 2*x."""
-    return apply("mul", const(2.0, n.type.dtype), n.args[0]) if len(n.args) == 2 and n.args[0] is n.args[1] else None
+    return const(2.0, n.type.dtype) * n.args[0] if len(n.args) == 2 and n.args[0] is n.args[1] else None
 
 
 def assembled(n: Node) -> Node | None:
     """A sum of arrays that hold single entries is one array; entries of one place are added."""
-    if any(a.op.name != "assemble" or a.type.shape != n.type.shape for a in n.args):
+    if any(not is_assemble(a) or a.type.shape != n.type.shape for a in n.args):
         return None
     entries: dict[Index, list[Node]] = {}
     for a in n.args:
         for index, value in zip(a.params[1], a.args, strict=True):
             entries.setdefault(index, []).append(value)
-    values = [simplify_node(apply("add", *v)) if len(v) > 1 else v[0] for v in entries.values()]
+    values = [simplify_node(add(*v)) if len(v) > 1 else v[0] for v in entries.values()]
     return apply("assemble", *values, params=(n.args[0].params[0], tuple(entries)))
 
 
@@ -92,7 +93,7 @@ def unit_factor(n: Node) -> Node | None:
         if other.type == n.type and is_const(one, 1.0):
             return other
         if other.type == n.type and is_const(one, -1.0):
-            return apply("neg", other)
+            return -other
     return None
 
 
@@ -100,9 +101,9 @@ def signs_out(n: Node) -> Node | None:
     """(-x)*y = -(x*y), and the same of a quotient."""
     x, y = n.args
     if x.op.name == "neg":
-        return apply("neg", simplify_node(apply(n.op.name, x.args[0], y)))
+        return -simplify_node(apply(n.op.name, x.args[0], y))
     if y.op.name == "neg":
-        return apply("neg", simplify_node(apply(n.op.name, x, y.args[0])))
+        return -simplify_node(apply(n.op.name, x, y.args[0]))
     return None
 
 
@@ -112,45 +113,45 @@ def constants_together(n: Node) -> Node | None:
     Powers of two shift the exponent and nothing else, unless a product on the way is subnormal or overflows.
     """
     c, x = n.args
-    if x.op.name == "const" and c.op.name != "const":
-        return apply("mul", x, c)
-    if x.op.name != "mul" or c.op.name != "const":
+    if is_const(x) and not is_const(c):
+        return x * c
+    if x.op.name != "mul" or not is_const(c):
         return None
-    if x.args[0].op.name == "const" and any(map(is_small_power_of_two, (c, x.args[0]))):
-        return apply("mul", const(c.value * x.args[0].value, n.type.dtype), x.args[1])
+    if is_const(x.args[0]) and any(map(is_small_power_of_two, (c, x.args[0]))):
+        return const(c.value * x.args[0].value, n.type.dtype) * x.args[1]
     if not is_small_power_of_two(c):
         return None
     for y_first, (y, other) in ((True, x.args), (False, x.args[::-1])):
-        if y.op.name == "mul" and y.args[0].op.name == "const":
-            y = simplify_node(apply("mul", const(c.value * y.args[0].value, n.type.dtype), y.args[1]))
+        if y.op.name == "mul" and is_const(y.args[0]):
+            y = simplify_node(const(c.value * y.args[0].value, n.type.dtype) * y.args[1])
             return apply("mul", *((y, other) if y_first else (other, y)))
     return None
 
 
 def is_small_power_of_two(c: Node) -> bool:
     """Whether multiplying by the node shifts the exponent a little and does nothing else."""
-    value = float(c.value) if c.op.name == "const" else 0.0
+    value = float(c.value) if is_const(c) else 0.0
     return 2.0**-10 <= abs(value) <= 2.0**10 and abs(math.frexp(value)[0]) == 0.5
 
 
 def reciprocal_factor(n: Node) -> Node | None:
     """x*(1/y) = x/y, with one rounding fewer; a reciprocal that stands outside the product's loop stays."""
     for x, r in (n.args, n.args[::-1]):
-        if r.op.name == "div" and is_const(r.args[0], 1.0) and x.op.name != "const" and r.type == n.type:
-            return apply("div", x, r.args[1])
+        if r.op.name == "div" and is_const(r.args[0], 1.0) and not is_const(x) and r.type == n.type:
+            return x / r.args[1]
     return None
 
 
 def unit_divisor(n: Node) -> Node | None:
     """x/1 = x, and x/c = x*(1/c) where c is a power of two."""
     x, y = n.args
-    if y.op.name != "const" or x.type != n.type:
+    if not is_const(y) or x.type != n.type:
         return None
     c = float(y.value)
     if c == 1.0:
         return x
     if math.isfinite(c) and c != 0 and abs(math.frexp(c)[0]) == 0.5 and 2.0**-100 < abs(c) < 2.0**100:
-        return simplify_node(apply("mul", const(1 / c, n.type.dtype), x))
+        return simplify_node(const(1 / c, n.type.dtype) * x)
     return None
 
 
@@ -166,7 +167,7 @@ def power(n: Node) -> Node | None:
     half-integer powers stay what they are until they have been differentiated: see `roots_of_powers`.
     """
     x, y = n.args
-    if y.op.name != "const" or x.type != n.type:
+    if not is_const(y) or x.type != n.type:
         return None
     size = abs(float(y.value))
     whole, half = divmod(size, 1.0)
@@ -178,7 +179,7 @@ def power(n: Node) -> Node | None:
         result = repeated(x, int(whole))
     else:
         result = apply("pow", x, const(size, n.type.dtype)) if whole else apply("sqrt", x)
-    return result if y.value > 0 else apply("div", const(1.0, n.type.dtype), result)
+    return result if y.value > 0 else 1.0 / result
 
 
 def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
@@ -188,12 +189,12 @@ def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
 
 def half_power(n: Node) -> Node:
     """x**1.5 = x*sqrt(x), and so on."""
-    if n.op.name != "pow" or n.args[1].op.name != "const" or n.args[0].type != n.type:
+    if n.op.name != "pow" or not is_const(n.args[1]) or n.args[0].type != n.type:
         return rebodied(n, roots_of_powers)
     whole, half = divmod(float(n.args[1].value), 1.0)
     if half != 0.5 or not 1 <= whole <= LARGEST_POWER:
         return n
-    return apply("mul", repeated(n.args[0], int(whole)), apply("sqrt", n.args[0]))
+    return repeated(n.args[0], int(whole)) * apply("sqrt", n.args[0])
 
 
 def repeated(x: Node, count: int) -> Node:
@@ -201,22 +202,22 @@ def repeated(x: Node, count: int) -> Node:
     result, square = None, x
     while True:
         if count & 1:
-            result = square if result is None else apply("mul", result, square)
+            result = square if result is None else result * square
         count >>= 1
         if not count:
             return result or square
-        square = apply("mul", square, square)
+        square = square * square
 
 
 def shaped(x: Node, like: Node) -> Node:
     """x, repeated to the shape of the node that it replaces."""
-    return x if x.type.shape == like.type.shape else apply("broadcast", x, params=(like.type.shape,))
+    return x if x.type.shape == like.type.shape else broadcast_to(x, like.type.shape)
 
 
 def decided(n: Node) -> Node | None:
     """A selection by a constant, or between equals."""
     c, a, b = n.args
-    if c.op.name == "const":
+    if is_const(c):
         chosen = a if c.value else b
         fits = chosen.type.shape in ((), n.type.shape) and chosen.type.dtype == n.type.dtype
         return shaped(chosen, n) if fits else None
@@ -226,7 +227,7 @@ def decided(n: Node) -> Node | None:
 def swapped(n: Node) -> Node | None:
     """where(not c, a, b) = where(c, b, a)."""
     c, a, b = n.args
-    return apply("select", c.args[0], b, a) if c.op.name == "not" and not is_const(b, 0.0) else None
+    return select(c.args[0], b, a) if c.op.name == "not" and not is_const(b, 0.0) else None
 
 
 def double_not(n: Node) -> Node | None:
@@ -240,9 +241,9 @@ def flat_logic(n: Node) -> Node | None:
     parts: list[Node] = []
     for a in n.args:
         parts += a.args if a.op.name == n.op.name and len(a.args) <= FEW_TERMS else (a,)
-    if any(a.op.name == "const" and a.value is not neutral for a in parts):
+    if any(is_const(a) and a.value is not neutral for a in parts):
         return const(not neutral, "bool") if not n.type.shape else None
-    kept = list(dict.fromkeys(a for a in parts if a.op.name != "const"))
+    kept = list(dict.fromkeys(a for a in parts if not is_const(a)))
     if len(kept) == 1 and kept[0].type == n.type:
         return kept[0]
     return (
@@ -255,7 +256,7 @@ def flat_logic(n: Node) -> Node | None:
 def entry_of_assembled(n: Node) -> Node | None:
     """An entry of an array that was put together is what was put there, if nothing else overlaps it."""
     a, index = n.args[0], n.params[0]
-    if a.op.name != "assemble":
+    if not is_assemble(a):
         return None
     found = [v for v, place in zip(a.args, a.params[1], strict=True) if overlap(place, index)]
     return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
@@ -283,7 +284,7 @@ def is_before(p: Span, k: Span) -> bool:
 def reshaped_again(n: Node) -> Node | None:
     """A reshape of a reshape is one, and to its own shape none."""
     x = n.args[0]
-    while x.op.name == "reshape":
+    while is_reshape(x):
         x = x.args[0]
     if x.type == n.type:
         return x
@@ -309,10 +310,7 @@ def same_shape(n: Node) -> Node | None:
 
 def implied(n: Node) -> Node | None:
     """A broadcast inside an elementwise op that has its shape anyway."""
-    args = [
-        a.args[0] if a.op.name == "broadcast" and not a.args[0].type.shape and a.args[0].op.name == "const" else a
-        for a in n.args
-    ]
+    args = [a.args[0] if is_broadcast(a) and not a.args[0].type.shape and is_const(a.args[0]) else a for a in n.args]
     if args == list(n.args):
         return None
     lighter = apply(n.op.name, *args, params=n.params)
@@ -323,11 +321,11 @@ def spread_constants(n: Node) -> Node | None:
     """An elementwise op of repeated numbers is the repeated number that it gives."""
     if not n.type.shape:
         return None
-    numbers = [a.args[0] if a.op.name == "broadcast" else a for a in n.args]
-    if any(a.op.name != "const" for a in numbers):
+    numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
+    if any(not is_const(a) for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
-    return shaped(number, n) if number.op.name == "const" else None
+    return shaped(number, n) if is_const(number) else None
 
 
 GENERAL: tuple[Rule, ...] = (fold,)  # of every op
@@ -359,16 +357,16 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
     order = topological(roots)
     quotients: dict[Node, list[Node]] = {}
     for n in order:
-        if n.op.name == "div" and n.args[1].op.name not in ("const", "size"):
+        if n.op.name == "div" and not (is_const(n.args[1]) or n.args[1].op.by_shape):
             quotients.setdefault(n.args[1], []).append(n)
     shared = {n for d, found in quotients.items() for n in found if len(found) > 1 or n.type.shape != d.type.shape}
     new: dict[Node, Node] = {}  # what has changed
-    loops = any(n.op.name == "scan" for n in order)
+    loops = any(is_scan(n) for n in order)
     for n in order if shared or loops else ():
         result = rebodied(with_new(n, new), share_reciprocals)
         if n in shared and not is_const(n.args[0], 1.0):
             x, d = result.args
-            result = apply("mul", x, apply("div", const(1.0, n.type.dtype), d))
+            result = x * (const(1.0, n.type.dtype) / d)
         if result is not n:
             new[n] = result
     return [new.get(r, r) for r in roots]
@@ -386,5 +384,5 @@ def balance_node(n: Node) -> Node:
         return rebodied(n, balance)
     while len(terms) > 1:
         groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]
-        terms = [apply("add", *g) if len(g) > 1 else g[0] for g in groups]
+        terms = [add(*g) for g in groups]
     return terms[0]

@@ -15,10 +15,11 @@ from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.analysis.formula import formulas
-from gradcompile.ir.core import Node, apply, is_const
+from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
+from gradcompile.ops.shape import coverage
 from gradcompile.passes import differences
 from gradcompile.passes.differences import closer, difference, root_less_part
 from gradcompile.passes.scaled import (
@@ -70,7 +71,6 @@ __all__ = ["RULES", "Rewrite", "parts", "square_root", "stabilize", "weighted"]
 Rule = Callable[[Node], Node | None]
 RANGE = {"float64": 1e-40, "float32": 1e-6}  # numbers from here to the inverse are far from the ends of the range
 SHOWN = 80  # characters of a formula in a Rewrite
-KEEP_ZERO = ("add", "hypot", "mul", "div", "neg", "abs", "sqrt", "cbrt")  # 0 where arguments are, all or one of them
 
 
 class Rewrite(NamedTuple):
@@ -360,11 +360,10 @@ def one_minus_tanh_squared(n: Node) -> Node | None:
     found = terms(n)
     for c, x in found:
         above = fraction(x)[1] if x is not None and x.op.name == "mul" else []
-        if len(above) == 2 and above[0] is above[1] and above[0].op.name == "tanh" and len(found) == 2:
-            other = next(t for t in found if t[1] is not x)
-            if other == (-c, None):
-                slope = make("sech", above[0].args[0])
-                return scaled(-c, apply("mul", slope, slope))
+        squared_tanh = len(above) == 2 and above[0] is above[1] and above[0].op.name == "tanh"
+        if squared_tanh and len(found) == 2 and (-c, None) in found:
+            slope = make("sech", above[0].args[0])
+            return scaled(-c, apply("mul", slope, slope))
     return None
 
 
@@ -549,22 +548,43 @@ LOGARITHMS: dict[str, Callable[[Node], Node]] = {
 
 
 def log_of_view(n: Node) -> Node | None:
-    """log(x.reshape(...)) = log(x).reshape(...), and so through transposes, picked entries and branches.
-
-    Only where the logarithm of what stands behind is rewritten.
+    """log(x.reshape(...)) = log(x).reshape(...), and so through transposes, picked entries, branches and arrays put
+    together. Only where the logarithm of what stands behind is rewritten.
     """
     x, viewed = unveiled(n.args[0])
+    found = log_of_assembled(x) if x.op.name == "assemble" else None
     if x is not n.args[0]:
-        found = first_found(apply("log", x))
+        found = found or first_found(apply("log", x))
         return None if found is None else viewed(found)
-    return log_of_branches(x) if x.op.name == "select" else None
+    return log_of_branches(x) if x.op.name == "select" else found
+
+
+def log_of_assembled(x: Node) -> Node | None:
+    """The logarithm of what fills an array, part by part, if rules speak of one of the parts."""
+    met = coverage(*x.params)
+    if met is None or not (met == 1).all():
+        return None
+    logs = [
+        apply("log", a if a.type.dtype == x.type.dtype else apply("cast", a, params=(x.type.dtype,))) for a in x.args
+    ]
+    new: list[Node] = []
+    for log in logs:
+        part, viewed = unveiled(log.args[0])
+        found = first_found(apply("log", part))
+        new.append(log if found is None else viewed(found))
+    return None if new == logs else node(x.op, new, x.params)
 
 
 def log_of_branches(x: Node) -> Node | None:
     """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
-    branches = [b if b.type.dtype == x.type.dtype else apply("cast", b, params=(x.type.dtype,)) for b in x.args[1:]]
+    branches = [in_dtype(b, x.type.dtype) for b in x.args[1:]]
     new = [log_of(b) for b in branches]
     return None if new == [apply("log", b) for b in branches] else make("select", x.args[0], *new)
+
+
+def in_dtype(x: Node, dtype: str) -> Node:
+    """A node in a dtype."""
+    return x if x.type.dtype == dtype else apply("cast", x, params=(dtype,))
 
 
 def log_of(x: Node) -> Node:
@@ -967,7 +987,7 @@ def x_log_x(n: Node) -> Node | None:
         x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
         if log.op.name == "log":
             zeros = {*zeros_with(u), *inside} if rest else set()
-            likely = [f for f in rest if f in zeros or f.op.name in KEEP_ZERO or is_root_or_power(f)]
+            likely = [f for f in rest if f in zeros or f.op.keeps_zero or is_root_or_power(f)]
             taken = [f for f in likely if vanishes(f, zeros)]
             logs = found.count(log)
             if len(taken) >= logs:
@@ -1006,14 +1026,14 @@ def vanishes(n: Node, zeros: Set[Node]) -> bool:
         order.append(x)
         if len(order) > 2 * FEW:
             return False
-        pending += () if x in zeros or not (x.op.name in KEEP_ZERO or is_root_or_power(x)) else x.args
+        pending += () if x in zeros or not (x.op.keeps_zero or is_root_or_power(x)) else x.args
     gone = set(zeros)
     for x in reversed(order):
-        if x.op.name in ("add", "hypot"):
+        if x.op.keeps_zero == "all":
             is_zero = gone.issuperset(x.args)
         else:
             above = x.args[:1] if x.op.name in ("div", "pow") else x.args
-            is_zero = (x.op.name in KEEP_ZERO or is_root_or_power(x)) and not gone.isdisjoint(above)
+            is_zero = (x.op.keeps_zero or is_root_or_power(x)) and not gone.isdisjoint(above)
         if is_zero:
             gone.add(x)
     return n in gone

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import _lru_cache_wrapper, lru_cache, reduce
 from typing import Any, TypeVar
 
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, apply, const, is_const, node
-from gradcompile.ops.shape import expand
 from gradcompile.passes.simplify import simplify_node
 
 Value = TypeVar("Value")
@@ -19,8 +19,6 @@ MEMORIES: list["_lru_cache_wrapper[Any]"] = []
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
 SUM, PRODUCT = frozenset({"add"}), frozenset({"mul", "div", "neg"})
-VIEWS = frozenset({"broadcast", "reshape", "transpose", "item", "gather"})  # entries of the first argument
-POSITIVE = frozenset({"exp", "exp2", "cosh", "sech", "sigmoid", "softplus", "erfc", "abs", "sqrt", "hypot"})
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
 
@@ -239,7 +237,7 @@ def replaced_once(n: Node, old: Node, new: Node, depth: int = FEW) -> Node:
 def unveiled(n: Node) -> tuple[Node, Callable[[Node], Node]]:
     """What a view is of, through views of views, and a function that views another array likewise."""
     views = list[Node]()
-    while n.op.name in VIEWS and len(views) < FEW:
+    while (n.op.is_view or n.op.picks_entries) and len(views) < FEW:
         views.append(n)
         n = n.args[0]
 
@@ -255,7 +253,7 @@ def is_positive(n: Node) -> bool:
     """Whether a product is never below 0: squares, exponentials, absolute values and the like."""
     c, above, below = fraction(n)
     odd = [x for side in (above, below) for x, k in Counter(side).items() if k % 2]
-    return c >= 0 and all(x.op.name in POSITIVE for x in odd)
+    return c >= 0 and all(x.op.never_negative for x in odd)
 
 
 def clip(x: Node, low: float | None, high: float | None) -> Node:

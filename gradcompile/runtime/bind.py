@@ -222,14 +222,14 @@ def _shape_cure(name: str, shape: tuple[int, ...], wanted: tuple[int | str, ...]
     return ""
 
 
-def check_out(out: Any, size: int, dtype: np.dtype[Any]) -> None:
-    """Raise unless the gradient can be written into out: a writable contiguous vector."""
+def check_out(out: Any, size: int, dtype: np.dtype[Any], what: str = "the gradient") -> None:
+    """Raise unless the gradient, or what it is, can be written into out: a writable contiguous vector."""
     cure = f"make it with np.empty({size}, '{dtype.name}')"
     if type(out) is not np.ndarray or out.dtype != dtype:
         got = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else f"a {type(out).__name__}"
         raise ArgumentTypeError(f"out is an array of dtype {dtype.name}, got {got}; {cure}")
     if out.shape != (size,):
-        raise ArgumentError(f"out has shape {out.shape}, the gradient ({size},); {cure}")
+        raise ArgumentError(f"out has shape {out.shape}, {what} ({size},); {cure}")
     if not out.flags.writeable:
         raise ArgumentError("out is read-only; pass an array that may be written to")
     if not out.flags.carray:
@@ -276,6 +276,34 @@ def _packed(places: Sequence[Place], converted: Sequence[Any], dtype: np.dtype[A
     for (start, stop, shape), value in zip(places, converted, strict=True):
         theta[start:stop] = value.ravel() if shape else value
     return theta
+
+
+def packed(params: Sequence[Argument], converted: Sequence[Any], dtype: str) -> np.ndarray:
+    """Converted parameters as one new vector theta."""
+    return _packed(places_of(params), converted, _DTYPES[dtype])
+
+
+def split(params: Sequence[Argument], vector: np.ndarray) -> tuple[Any, ...]:
+    """A vector's parts by parameter: floats for scalars, views in the shape of the parameter otherwise."""
+    return _split(places_of(params), vector)
+
+
+def outputs(sizes: Sequence[tuple[str, int]], dtype: str, out: Any) -> list[np.ndarray]:
+    """New vectors for the outputs of these names and lengths, or those given in `out`, as vectors."""
+    kind = _DTYPES[dtype]
+    if out is None:
+        return [np.empty(size, kind) for _, size in sizes]
+    names = ", ".join(name for name, _ in sizes)
+    if not isinstance(out, tuple | list) or len(out) != len(sizes):
+        raise ArgumentTypeError(f"out is a tuple of {len(sizes)} arrays, for {names}")
+    found = []
+    for (name, size), given in zip(sizes, out, strict=True):
+        whole = given.reshape(-1) if isinstance(given, np.ndarray) and given.flags.c_contiguous else given
+        check_out(whole, size, kind, name)
+        found.append(whole)
+    for k, array in enumerate(found):
+        check_apart(array, [name for name, _ in sizes[:k]], found[:k])
+    return found
 
 
 def unpack(params: Sequence[Argument], theta: Any, dtype: str) -> tuple[Any, ...]:

@@ -13,16 +13,18 @@ from gradcompile.analysis.evaluate import bound
 from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError
 from gradcompile.ir import types
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value, dims_solved, names_in, parsed
-from gradcompile.ops.scan import Loop
-from gradcompile.ops.shape import Span
+from gradcompile.ops.constant_index import is_table
+from gradcompile.ops.gather import is_argmax, is_gather, is_scatter_add
+from gradcompile.ops.reduction import is_amax
+from gradcompile.ops.scan import Loop, is_scan
+from gradcompile.ops.shape import Span, is_assemble, is_iota, is_item
 from gradcompile.signature.arguments import Argument, Problem
 
 Around = Mapping[Node, "View"]  # of the leaves of a loop's body: what they are views of outside
 
-VIEWS = frozenset({"item", "reshape", "transpose", "broadcast"})  # ops that give entries of their argument
 WIDEST = 60  # characters of a formula in a message
 
 
@@ -136,7 +138,7 @@ def demands_of(problem: Problem) -> Demands:
     plain = Demands(problem.inputs, names, dict(reversed(found)), problem.primal.type.shape)
     if not problem.arrays:
         return plain
-    order = list(everything([problem.primal], {}))
+    order = list(everything(problem.primals, {}))
     lengths = {(d.least, d.unless): d for n, around in order for d in lengths_in(n, around) if may_be_negative(d.least)}
     position = {a.leaf: k for k, a in enumerate(problem.inputs)}
     indices = {i[:3]: i for n, around in order for i in indices_in(n, around, position, names)}
@@ -147,7 +149,7 @@ def everything(roots: Sequence[Node], around: Around) -> Iterator[tuple[Node, Ar
     """All nodes below the roots and in the bodies of loops, each with what the leaves of its body stand for."""
     for n in topological(roots):
         yield n, around
-        if n.op.name == "scan":
+        if is_scan(n):
             loop: Loop = n.params[0]
             _, slices, constants = loop.arguments(n.args)
             inner = {x: viewed(a, around) for x, a in zip(loop.constants, constants, strict=True)}
@@ -158,21 +160,21 @@ def everything(roots: Sequence[Node], around: Around) -> Iterator[tuple[Node, Ar
 def lengths_in(n: Node, around: Around) -> Iterator[Length]:
     """The lengths that a node demands."""
     yield from (Length(d, 1, n) for d in n.type.shape)
-    if n.op.name == "item":
+    if is_item(n):
         yield from inside(n.params[0], n.args[0].type.shape, n)
-    elif n.op.name == "assemble":
+    elif is_assemble(n):
         for index in n.params[1]:
             yield from inside(index, n.type.shape, n)
-    elif n.op.name in ("amax", "argmax"):
-        axes = n.params[0] if n.op.name == "amax" else n.params
+    elif is_amax(n) or is_argmax(n):
+        axes = n.params[0] if is_amax(n) else n.params
         yield from (Length(dim_sum(n.args[0].type.shape[k], -1), dim_product(*n.type.shape), n) for k in axes)
-    elif n.op.name in ("gather", "scatter_add"):
+    elif is_gather(n) or is_scatter_add(n):
         for index, d in indexed(n):
             source, views, _ = viewed(index, around)
             yield Length(dim_sum(d, -1), dim_product(*index.type.shape), n)
-            if source.op.name == "iota" and not views:
+            if is_iota(source) and not views:
                 yield Length(dim_sum(d, dim_product(-1, *source.type.shape)), dim_product(*source.type.shape), n)
-            elif source.op.name in ("table", "const", "iota"):
+            elif is_table(source) or is_const(source) or is_iota(source):
                 values = np.asarray(source.op.value(*bound(source, {})), np.int64)
                 for view in views:
                     values = view.op.value(values, *bound(view, {}))
@@ -195,13 +197,13 @@ def inside(index: Sequence[Dim | Span | None], shape: Shape, n: Node) -> Iterato
 def indexed(n: Node) -> list[tuple[Node, Dim]]:
     """The index arrays of a gather or a scatter_add, each with the length of the axis it is for."""
     first = n.params[0]
-    lengths = n.params[1] if n.op.name == "scatter_add" else n.args[0].type.shape[first : first + len(n.args) - 1]
+    lengths = n.params[1] if is_scatter_add(n) else n.args[0].type.shape[first : first + len(n.args) - 1]
     return list(zip(n.args[1:], lengths, strict=True))
 
 
 def indices_in(n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]) -> Iterator[Index]:
     """The integer inputs that index in a node, as they are or as views."""
-    if n.op.name not in ("gather", "scatter_add"):
+    if not (is_gather(n) or is_scatter_add(n)):
         return
     for k, (index, length) in enumerate(indexed(n)):
         source, views, _ = viewed(index, around)
@@ -212,10 +214,10 @@ def indices_in(n: Node, around: Around, position: Mapping[Node, int], names: Map
 def viewed(n: Node, around: Around) -> View:
     """What a node is a view of, where that can be told."""
     views: list[Node] = []
-    while n.op.name in VIEWS:
+    while n.op.is_view:
         views.append(n)
         n = n.args[0]
-    last = next((k for k, v in enumerate(views) if v.op.name == "item"), len(views))
+    last = next((k for k, v in enumerate(views) if is_item(v)), len(views))
     steps = tuple(views[last:][::-1])
     if n not in around or (around[n].sliced and steps):
         return View(n, steps)
@@ -225,7 +227,7 @@ def viewed(n: Node, around: Around) -> View:
 def described(n: Node, k: int, names: Mapping[Node, str]) -> str:
     """The axis that the k-th index of a node is for, with a place for its length."""
     axis = n.params[0] + k
-    name = names.get(n.args[0]) if n.op.name == "gather" else None
+    name = names.get(n.args[0]) if is_gather(n) else None
     if name is None:
         return "the axis that it picks from has length {}"
     if axis:

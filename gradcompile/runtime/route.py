@@ -19,7 +19,7 @@ WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 
 
 class Route:
-    """The ways through a kernel for these inputs: run(theta, grad, *inputs) -> loss, which checks nothing.
+    """The ways through a kernel for these inputs: run(theta, *outputs, *inputs) -> loss, which checks nothing.
 
     cost: operations and bytes of a sample. growth: the time of a call, by the dimensions it grows with. threads: the
     most to use, None for as many as pay. check: raises for converted inputs that the kernel can't be called with.
@@ -95,8 +95,8 @@ class Route:
         """The kernel's text with its passes over the samples shared."""
         from gradcompile.runtime.share import plain_text, spread
 
-        names = plain_text(self.kernel).__code__.co_varnames[2:]
-        types = self.types(layout)[2:] if hasattr(self.kernel, "overloads") else []
+        names = plain_text(self.kernel).__code__.co_varnames[1 + self.plan.outputs :]
+        types = self.types(layout)[1 + self.plan.outputs :] if hasattr(self.kernel, "overloads") else []
         share = self.share if self.columns else self.work
         return self.alone(plain(spread(self.kernel, self.plan, dict(zip(names, types, strict=False)), share)))
 
@@ -123,16 +123,16 @@ class Route:
         return found.alone(run) if found else run
 
     def types(self, layout: str = "C") -> list[Any]:
-        """Numba's types of theta, grad and the inputs; the layout is that of the columns."""
-        return numba_types(self.inputs, self.dtype, layout)
+        """Numba's types of theta, the outputs and the inputs; the layout is that of the columns."""
+        return numba_types(self.inputs, self.dtype, layout, self.plan.outputs)
 
 
-def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C") -> list[Any]:
-    """Numba's types of theta, grad and the inputs; truth values come as integers."""
+def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C", outputs: int = 1) -> list[Any]:
+    """Numba's types of theta, the outputs and the inputs; truth values come as integers."""
     from numba import types
 
     vector = types.Array(getattr(types, dtype), 1, "C")
-    found = [vector, vector]
+    found = [vector] * (1 + outputs)
     for a in inputs:
         shape, kind = a.leaf.type
         scalar = types.int64 if kind in WHOLE else getattr(types, kind)
@@ -143,9 +143,9 @@ def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C") -> li
 def plain(kernel: Callable[..., Any]) -> Run:
     """A kernel that runs as Python, with NumPy's numbers: they divide by zero as machine code does, Python's raise."""
 
-    def run(theta: np.ndarray, grad: np.ndarray, *inputs: Any) -> float:
+    def run(theta: np.ndarray, *rest: Any) -> float:
         scalar = theta.dtype.type
         with np.errstate(all="ignore"):
-            return float(kernel(theta, grad, *(scalar(v) if type(v) is float else v for v in inputs)))
+            return float(kernel(theta, *(scalar(v) if type(v) is float else v for v in rest)))
 
     return run

@@ -170,7 +170,7 @@ def shared(
 ) -> Callable[..., Any]:
     """What the driver calls in place of a pass `run`; inner: the function that runs it for one group."""
     if isinstance(share, Share):
-        return _shared_sums(run, share) if p.kind == "tree" else _shared_values(run, share)
+        return _shared_sums(run, share) if p.kind == "tree" else _shared_values(run, share, len(p.vectors))
     if inner is None:
         return _shared_rows(run, share, block)
     add, raises = (_runnable(f, {}) for f in (add_parts, raise_parts))
@@ -239,13 +239,14 @@ def _shared_sums(run: Callable[..., Any], share: Share) -> Callable[..., None]:
     return sums
 
 
-def _shared_values(run: Callable[..., Any], share: Share) -> Callable[..., None]:
-    """The pass `run`, which writes a value a sample, shared."""
+def _shared_values(run: Callable[..., Any], share: Share, outputs: int) -> Callable[..., None]:
+    """The pass `run`, which writes values of each sample, shared."""
 
-    def values(out: np.ndarray, start: int, stop: int, *rest: Any) -> None:
+    def values(*args: Any) -> None:
+        outs, stop, rest = args[:outputs], args[outputs + 1], args[outputs + 2 :]
         spans, workers = -(-stop // SPAN), share.workers(stop)
         size = SPAN << share.level(spans, workers)
-        pool.run(lambda k: run(out, k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
+        pool.run(lambda k: run(*outs, k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
 
     return values
 

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gradcompile.ir.core import Node
+from gradcompile.ops.shape import is_item
 
 Entries = str | tuple["Entries", ...]
 LEAF_ROLES = {"params": "param", "inputs": "input", "data": "data"}
@@ -41,15 +44,15 @@ class Argument:
 
 @dataclass(frozen=True)
 class Problem:
-    """A loss that was read: a scalar node (or one value a sample, or an array) and the arguments it stands on.
+    """What was read: values (a scalar, one value a sample, or an array each) and the arguments they stand on.
 
-    primal: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
+    primals: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
     sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded
     text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.  arrays: written with symbolic arrays,
     which have no symbols, rather than in SymPy.
     """
 
-    primal: Node
+    primals: tuple[Node, ...]
     params: tuple[Argument, ...]
     inputs: tuple[Argument, ...]
     bare: bool
@@ -59,12 +62,28 @@ class Problem:
     arrays: bool = False
 
     @property
+    def primal(self) -> Node:
+        """The value, or the first of several."""
+        return self.primals[0]
+
+    @property
     def dtype(self) -> str:
         """The floating-point type that is computed in: that of all arguments that have one."""
-        kinds = [a.leaf.type.dtype for a in (*self.params, *self.inputs)] + [self.primal.type.dtype]
+        kinds = [a.leaf.type.dtype for a in (*self.params, *self.inputs)] + [n.type.dtype for n in self.primals]
         return next((k for k in kinds if k.startswith("float")), "float64")
 
     @property
     def is_sampled(self) -> bool:
         """Whether the work of a call grows with a dimension that the inputs give."""
         return any(a.is_sampled for a in self.inputs)
+
+
+def entry_names(problem: Problem) -> list[str]:
+    """What the entries of theta are called, of parameters that are symbols."""
+    found = {}
+    for n, name in problem.names.items():
+        source = n.args[0] if is_item(n) else n
+        if not n.type.shape:
+            found[source, n.params[0] if is_item(n) else ()] = name
+    shapes = [(a.leaf, tuple(int(d) for d in a.leaf.type.shape)) for a in problem.params]
+    return [] if problem.arrays else [found[leaf, index] for leaf, shape in shapes for index in np.ndindex(shape)]

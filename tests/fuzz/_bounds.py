@@ -321,7 +321,7 @@ def step(digits: int) -> Any:
 
 def scale_of(x: Any) -> Any:
     """By how much a number may change: relatively, if it is small, or so large that digits would not suffice."""
-    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > mpmath.mp.dps) else mpmath.mpf(1)
+    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > 1.2 * mpmath.mp.dps) else mpmath.mpf(1)
 
 
 def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
@@ -334,6 +334,8 @@ def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     for power in (1, 2):
         far = each(lambda x, power=power: basis**power * scale_of(x), values[a])
         up, down = (evaluated(n, {**values, a: values[a] + s * far}, dims) for s in (1, -1))
+        if n.op.name not in EXACT and np.any(each(lambda u, d: u == d and u and mpmath.isfinite(u), up, down)):
+            raise Beyond  # a slope that is small beside the value has no digits
         found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, far))
         if np.all(each(bool, values[a])):
             return found[0]

@@ -50,11 +50,6 @@ EXPONENTS = (
 )
 SPOILED = frozenset({"stop_gradient", "select"})  # not what SymPy has, or of conditions
 CHOSEN = ("add", "mul", "div", "pow", "power", "neg")  # what formulas are made of, mostly
-FUNCTIONS = tuple(
-    name
-    for name, op in OPS.items()
-    if op.sympy and op.emit and op.partials and name not in SPOILED and name not in CHOSEN
-)
 COMPARISONS = ("Lt", "Le", "Gt", "Ge", "Eq", "Ne")
 COMMON: tuple[str, ...] = (
     "log({}*exp({}) + 1)",
@@ -133,7 +128,7 @@ def draw_formula(rng: random.Random, leaves: list[str], depth: int) -> str:
     if kind < 0.7:
         template = rng.choice(COMMON if kind < 0.6 else OTHERS)
         return "(" + filled(template, [f"({part()})" for _ in range(template.count("{"))]) + ")"
-    op = OPS[rng.choice(FUNCTIONS)]
+    op = OPS[rng.choice(drawn())]
     parts = [in_domain(rng, part(), low, high) for low, high in op.domain[: op.arity or 2]]
     order = f", {rng.choice(op.orders)}" if op.orders else ""
     return f"{op.name}({', '.join(parts)}{order})"
@@ -184,9 +179,15 @@ def draw_value(rng: random.Random, kind: str, single: bool) -> float:
 # Reading and judging
 
 
+def drawn() -> tuple[str, ...]:
+    """The ops that formulas are drawn from, by their records: functions that SymPy has and that have a derivative."""
+    left_out = SPOILED.union(CHOSEN)
+    return tuple(name for name, op in OPS.items() if op.sympy and op.emit and op.partials and name not in left_out)
+
+
 def ops_by_name() -> dict[str, Callable[..., Any]]:
     """What the names in a formula's text stand for: the ops, as SymPy has them, and SymPy's own functions."""
-    return {name: sympy_of(OPS[name]) for name in FUNCTIONS} | {"exp2": lambda x: sp.Pow(2, x)}
+    return {name: sympy_of(OPS[name]) for name in drawn()} | {"exp2": lambda x: sp.Pow(2, x)}
 
 
 def sympy_of(op: Op) -> Callable[..., Any]:

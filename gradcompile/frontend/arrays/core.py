@@ -6,9 +6,11 @@ What a NumPy function does to it stands in the tables UFUNCS and FUNCTIONS, whic
 import difflib
 import inspect
 import linecache
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce, wraps
+from functools import reduce, wraps
+from operator import mul
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +21,8 @@ import sympy
 from gradcompile.analysis.evaluate import evaluate
 from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
-from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.algebra import arange, astype, length_along, permute
+from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
 from gradcompile.ops.constant_index import table
 
@@ -122,9 +125,9 @@ def length(dim: str) -> Node:
     """The node of the length that a named dimension has at the call; as a number it may be negative."""
     terms = []
     for names, c in parsed(dim):
-        sizes = [apply("size", apply("iota", params=(name,)), params=(0,)) for name in names]
-        terms.append(reduce(partial(apply, "mul"), sizes if c == 1 and sizes else [const(float(c)), *sizes]))
-    return reduce(partial(apply, "add"), terms)
+        sizes = [length_along(arange(name), 0) for name in names]
+        terms.append(reduce(mul, sizes if c == 1 and sizes else [const(float(c)), *sizes]))
+    return reduce(operator.add, terms)
 
 
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
@@ -247,7 +250,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
 def swapped(x: Array, order: Sequence[int]) -> Array:
     """The axes in another order."""
-    return Array(apply("transpose", x.node, params=(tuple(order),))) if x.ndim > 1 else x
+    return Array(permute(x.node, tuple(order))) if x.ndim > 1 else x
 
 
 METHODS: dict[str, Implementation] = {}  # by name; those whose arguments differ from the function's have their own
@@ -414,9 +417,9 @@ def lift_all(*operands: Any) -> list[Node]:
 
 def single(n: Node) -> Node:
     """A node in float32; a leaf stays, as arrays of two dtypes are refused together."""
-    if n.op.name == "leaf":
+    if is_leaf(n):
         return n
-    return const(n.value, "float32") if n.op.name == "const" else apply("cast", n, params=("float32",))
+    return const(n.value, "float32") if is_const(n) else astype(n, "float32")
 
 
 def is_sequence(given: Any) -> bool:

@@ -11,10 +11,12 @@ from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
 from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
+from gradcompile.ir.algebra import arange, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum
+from gradcompile.ops.constant_index import is_table
 from gradcompile.ops.reduction import none_missing
-from gradcompile.ops.shape import Span, expand
+from gradcompile.ops.shape import Span
 
 NEW = object()  # a new axis
 Entry = Any  # of an index: an int, a slice, a node of integers, or NEW
@@ -90,7 +92,7 @@ def getitem(x: Array, key: Any) -> Array:
     axes = [k for k in given if k is not NEW]
     index = tuple(static(k, d) for k, d in zip(axes, n.type.shape, strict=True))
     if any(i is not None for i in index):
-        n = apply("item", n, params=(index,))
+        n = part_at(n, index)
     arrays = [k for k in axes if isinstance(k, Node)]
     check_constant(axes, x.shape)
     advanced = [j for j, k in enumerate(given) if isinstance(k, Node | int)] if arrays else []
@@ -109,7 +111,7 @@ def static(k: Entry, dim: Dim) -> Dim | Span | None:
 def check_constant(axes: Sequence[Entry], shape: Shape) -> None:
     """Raise ExpressionError if an index of numbers is outside its axis."""
     for k, dim in zip(axes, shape, strict=True):
-        if isinstance(k, Node) and k.op.name == "table" and isinstance(dim, int):
+        if isinstance(k, Node) and is_table(k) and isinstance(dim, int):
             values = k.params[0].array()
             if values.size and not -dim <= values.min() <= values.max() < dim:
                 raise ExpressionError(f"an index from {values.min():g} to {values.max():g} is outside an axis of {dim}")
@@ -263,7 +265,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     rows, columns = n.type.shape[i], n.type.shape[j]
     rest = [k for k in range(ndim) if k not in (i, j)]
     size = diagonal_length(rows, columns, offset)
-    step = apply("iota", params=(size,))
+    step = arange(size)
     row, column = (elementwise("add", step, const(max(s * offset, 0), "int64")) for s in (-1, 1))
     found = apply("gather", transposed(n, [i, j, *rest]), row, column, params=(0,))
     return Array(transposed(found, [*range(1, len(rest) + 1), 0]))
@@ -293,6 +295,6 @@ def diag(v: Any, k: int = 0) -> Array:
     if len(n.type.shape) != 1:
         raise ExpressionError(f"np.diag takes a vector or a matrix, not shape {n.type.shape}; use np.diagonal")
     size = dim_sum(n.type.shape[0], abs(k))
-    step = apply("iota", params=(n.type.shape[0],))
+    step = arange(n.type.shape[0])
     row, column = (elementwise("add", step, const(max(s * k, 0), "int64")) for s in (-1, 1))
     return Array(apply("scatter_add", n, row, column, params=(0, (size, size))))

@@ -8,9 +8,9 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.shapes import filled, iota, with_axes, without_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, function
+from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.types import Shape, broadcast
-from gradcompile.ops.shape import expand
 
 
 class Slogdet(NamedTuple):

@@ -8,7 +8,7 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, is_sequence
-from gradcompile.ir.core import Node, leaf
+from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import parsed
 from gradcompile.signature.arguments import Argument, Problem
@@ -27,9 +27,14 @@ class Named(NamedTuple):
 
 @collector_paused()
 def read_arrays(
-    value: Array, params: Any, *, inputs: Any = None, allow_unused: bool = False, is_loss: bool = True
+    value: Array | Sequence[Array],
+    params: Any,
+    *,
+    inputs: Any = None,
+    allow_unused: bool = False,
+    is_loss: bool = True,
 ) -> Problem:
-    """Read a symbolic array and its arguments as `compile_grad` takes them.
+    """Read a symbolic array, or several, and their arguments as `compile_grad` takes them.
 
     params, inputs: an array, or sequences and mappings of arrays, which may be nested. Without `inputs` they are the
     other arrays of the expression in natural order; of two or more each is given by name. A loss is one floating-point
@@ -40,27 +45,30 @@ def read_arrays(
 
     >>> from gradcompile.frontend.arrays import array
     >>> X, w, t = array("X", ("n", 3)), array("w", 3), array("t", "n")
-    >>> problem = read_arrays((((X @ w - t) ** 2).mean()), [w])
+    >>> problem = read_arrays(((X @ w - t) ** 2).mean(), [w])
     >>> [a.name for a in (*problem.params, *problem.inputs)], problem.primal, problem.formula
     (['w', 'X', 't'], <div float64[]>, 'mean((X @ w - t)**2)')
     """
+    values = [value] if isinstance(value, Array) else value
     if is_loss:
-        check_loss(value)
+        check_loss(*values)
     given = named(params, "params")
-    order = list(topological([value.node]))
+    order = list(topological([v.node for v in values]))
     check_sizes(order)
-    leaves = dict.fromkeys(n for n in order if n.op.name == "leaf")
+    leaves = dict.fromkeys(n for n in order if is_leaf(n))
     check_params(given, leaves, allow_unused)
     others = ordered(inputs, [n for n in leaves if n not in {p.node for p in given}])
-    check_together([*given, *others], value)
+    check_together([*given, *others], order)
     names = dict(zip((*given, *others), Namer().all([a.wish for a in (*given, *others)]), strict=True))
     first = [Argument(names[a], a.wish, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
     by_name = inputs is None and len(others) > 1
     rest = [Argument(names[a], a.wish, a.node, None, (), by_name) for a in others]
-    (primal,) = substitute([value.node], {a.node: b.leaf for a, b in zip(given, first, strict=True)})
+    primals = substitute([v.node for v in values], {a.node: b.leaf for a, b in zip(given, first, strict=True)})
     known = {a.leaf: a.name for a in (*first, *rest)}
-    formula = formulas([primal], known, LONGEST)[primal]
-    return Problem(primal, tuple(first), tuple(rest), isinstance(params, Array), known, formula, {}, arrays=True)
+    formula = ", ".join(formulas(primals, known, LONGEST)[p] for p in primals)
+    return Problem(
+        tuple(primals), tuple(first), tuple(rest), isinstance(params, Array), known, formula, {}, arrays=True
+    )
 
 
 def check_loss(loss: Array) -> None:
@@ -79,7 +87,7 @@ def check_sizes(order: Iterable[Node]) -> None:
     """Raise ExpressionError for an array with more entries than any machine can count."""
     for n in order:
         if math.prod(max((abs(c) for _, c in parsed(d)), default=0) for d in n.type.shape) > COUNTABLE:
-            names = {x: str(x.params[0]) for x in topological([n]) if x.op.name == "leaf"}
+            names = {x: str(x.params[0]) for x in topological([n]) if is_leaf(x)}
             raise ExpressionError(
                 f"{formulas([n], names, LONGEST)[n]} has shape {shape_text(n.type.shape)}, more entries than can be "
                 "counted; check the lengths that it is made with"
@@ -111,7 +119,7 @@ def named(given: Any, role: str) -> list[Named]:
 
 def checked(key: str, x: Array, role: str) -> Named:
     """One array as an argument; ArgumentError for an expression."""
-    if x.node.op.name != "leaf":
+    if not is_leaf(x.node):
         raise ArgumentError(f"{role}: {x!r} is an expression, no argument; name arrays that gradcompile.array made")
     return Named(key or str(x.node.params[0]), x.node)
 
@@ -148,7 +156,7 @@ def ordered(inputs: Any, rest: Sequence[Node]) -> list[Named]:
     return found
 
 
-def check_together(found: Sequence[Named], value: Array) -> None:
+def check_together(found: Sequence[Named], order: Sequence[Node]) -> None:
     """No array and no name twice, one floating-point type, and an argument for every dimension."""
     holder: dict[object, Named] = {}
     for a in found:
@@ -168,7 +176,7 @@ def check_together(found: Sequence[Named], value: Array) -> None:
             f'theta is one array: gradcompile.array("{b.wish}", ..., dtype="{one}")'
         )
     known = {d for a in found for d in a.node.type.shape}
-    unknown = sorted(names_of(topological([value.node])) - known)
+    unknown = sorted(names_of(order) - known)
     if unknown:
         raise ArgumentError(
             f"the loss needs the length of the dimension {unknown[0]!r}, which no argument has; name an array that has "

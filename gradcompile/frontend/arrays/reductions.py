@@ -32,7 +32,8 @@ from gradcompile.frontend.arrays.ufuncs import (
     number,
     truth,
 )
-from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.algebra import broadcast_to, length_along, reshape_to
+from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
@@ -64,7 +65,7 @@ def count(n: Node, axis: Axis = None) -> Node:
     """The number of entries over axes."""
     axes = axes_of(axis, len(n.type.shape))
     known = math.prod(d for k in axes if isinstance(d := n.type.shape[k], int))
-    named = [apply("size", n, params=(k,)) for k in axes if isinstance(n.type.shape[k], str)]
+    named = [length_along(n, k) for k in axes if isinstance(n.type.shape[k], str)]
     if not named:
         return number(known, n)
     product = reduce(lambda x, y: elementwise("mul", x, y), named)
@@ -116,7 +117,7 @@ def weighted_average(a: Any, axis: Axis = None, weights: Any = None) -> Array:
     if len(w.type.shape) != len(n.type.shape):
         k = axis_of(axis, len(n.type.shape))
         w = with_axes(w, [j for j in range(len(n.type.shape)) if j != k])
-    spread = apply("broadcast", number(0.0, n), params=(n.type.shape,))
+    spread = broadcast_to(number(0.0, n), n.type.shape)
     return Array(elementwise("div", total(elementwise("mul", n, w), axis), total(elementwise("add", w, spread), axis)))
 
 
@@ -196,7 +197,7 @@ def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array
 def size(a: Any, axis: int | None = None) -> Any:
     """The number of entries, as a number if it is known."""
     found = count(lift(a), axis)
-    return int(found.value) if found.op.name == "const" else Array(found)
+    return int(found.value) if is_const(found) else Array(found)
 
 
 @function(np.cumsum, method="cumsum")
@@ -204,7 +205,7 @@ def cumsum(a: Any, axis: int | None = None) -> Array:
     """Running sums along an axis, of the entries as a vector if none is given."""
     n = arithmetic(lift(a))
     if axis is None:
-        axis, n = 0, apply("reshape", n, params=((flat_length(n),),))
+        axis, n = 0, reshape_to(n, (flat_length(n),))
     return Array(apply("cumsum", n, params=(axis_of(axis, len(n.type.shape)), False)))
 
 

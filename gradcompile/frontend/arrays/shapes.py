@@ -9,10 +9,12 @@ import numpy as np
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
+from gradcompile.ir import algebra
+from gradcompile.ir.algebra import arange, expand, part_at, permute, reshape_to, unequal
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 from gradcompile.ops.constant_index import table
-from gradcompile.ops.shape import Index, Span, expand
+from gradcompile.ops.shape import Index, Span
 
 Axis = int | Sequence[int] | None
 
@@ -39,12 +41,12 @@ def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 def transposed(n: Node, order: Sequence[int]) -> Node:
     """The axes in another order."""
-    return n if tuple(order) == tuple(range(len(order))) else apply("transpose", n, params=(tuple(order),))
+    return n if tuple(order) == tuple(range(len(order))) else permute(n, tuple(order))
 
 
 def reshaped(n: Node, shape: Shape) -> Node:
     """The entries in another shape."""
-    return n if n.type.shape == shape else apply("reshape", n, params=(shape,))
+    return n if n.type.shape == shape else reshape_to(n, shape)
 
 
 def with_axes(n: Node, at: Sequence[int]) -> Node:
@@ -54,18 +56,18 @@ def with_axes(n: Node, at: Sequence[int]) -> Node:
     dims: list[Dim] = [1] * ndim
     for k, d in zip(kept, n.type.shape, strict=True):
         dims[k] = d
-    return apply("broadcast", n, params=(tuple(dims), kept)) if at else n
+    return algebra.broadcast_to(n, tuple(dims), kept) if at else n
 
 
 def without_axes(n: Node, axes: Sequence[int]) -> Node:
     """The first entry along axes, which go."""
     index: Index = tuple(0 if k in axes else None for k in range(len(n.type.shape)))
-    return apply("item", n, params=(index,)) if axes else n
+    return part_at(n, index) if axes else n
 
 
 def part(n: Node, axis: int, span: Span | int) -> Node:
     """A span, or an entry, along one axis."""
-    return apply("item", n, params=((*[None] * axis, span, *[None] * (len(n.type.shape) - axis - 1)),))
+    return part_at(n, (*[None] * axis, span, *[None] * (len(n.type.shape) - axis - 1)))
 
 
 def filled(value: float | bool, shape: Shape, dtype: str) -> Node:
@@ -75,8 +77,8 @@ def filled(value: float | bool, shape: Shape, dtype: str) -> Node:
 
 def iota(shape: Shape, axis: int) -> Node:
     """The place of each entry along an axis."""
-    line = apply("iota", params=(shape[axis],))
-    return line if len(shape) == 1 else apply("broadcast", line, params=(shape, (axis,)))
+    line = arange(shape[axis])
+    return line if len(shape) == 1 else algebra.broadcast_to(line, shape, (axis,))
 
 
 def column_and_row(shape: Shape, k: int) -> tuple[Node, Node]:
@@ -88,7 +90,7 @@ def joined(nodes: Sequence[Node], axis: int) -> Node:
     """Arrays one after the other along an axis."""
     dtype = promote(*(n.type.dtype for n in nodes))
     if dtype == "bool":
-        return apply("ne", joined([arithmetic(n) for n in nodes], axis), const(0, "int64"))
+        return unequal(joined([arithmetic(n) for n in nodes], axis), const(0, "int64"))
     first = nodes[0].type.shape
     offset: Dim = 0
     indices: list[Index] = []
@@ -373,7 +375,7 @@ def flip(m: Any, axis: Axis = None) -> Array:
     n = lift(m)
     axes = axes_of(axis, len(n.type.shape))
     index = tuple(Span(dim_sum(d, -1), d, -1) if k in axes else None for k, d in enumerate(n.type.shape))
-    return Array(apply("item", n, params=(index,)) if axes else n)
+    return Array(part_at(n, index) if axes else n)
 
 
 @function(np.fliplr)
@@ -416,8 +418,8 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Array:
     shape, k = n.type.shape, axis_of(axis or 0, len(n.type.shape))
     if np.ndim(repeats):
         return Array(repeated(n, np.asarray(repeats), k))
-    wide = apply("broadcast", n, params=((*shape[: k + 1], int(repeats), *shape[k + 1 :]),
-                                         tuple(j + (j > k) for j in range(len(shape)))))  # fmt: skip
+    at = tuple(j + (j > k) for j in range(len(shape)))
+    wide = algebra.broadcast_to(n, (*shape[: k + 1], int(repeats), *shape[k + 1 :]), at)
     return Array(reshaped(wide, (*shape[:k], dim_product(shape[k], int(repeats)), *shape[k + 1 :])))
 
 
@@ -440,5 +442,5 @@ def tile(A: Any, reps: Any) -> Array:
     shape = n.type.shape
     times = [1] * (len(shape) - len(times)) + times
     wide = tuple(d for pair in zip(times, shape, strict=True) for d in pair)
-    spread = apply("broadcast", n, params=(wide, tuple(range(1, 2 * len(shape), 2))))
+    spread = algebra.broadcast_to(n, wide, tuple(range(1, 2 * len(shape), 2)))
     return Array(reshaped(spread, tuple(dim_product(d, t) for d, t in zip(shape, times, strict=True))))

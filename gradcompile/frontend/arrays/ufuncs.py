@@ -8,15 +8,13 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
-from gradcompile.ir.core import OPS, Node, apply, const
+from gradcompile.ir import algebra
+from gradcompile.ir.algebra import expand
+from gradcompile.ir.core import OPS, Node, apply, const, is_const, node
 from gradcompile.ir.types import broadcast, promote
-from gradcompile.ops.shape import expand
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-WHOLE = frozenset({"add", "mul", "neg", "abs", "sign", "max", "min", "mod"})  # of integers these give integers
-LOGICAL = frozenset({"and", "or", "xor", "not"})
-COMPARING = frozenset({"lt", "le", "eq", "ne"})
 
 # Ops on nodes, with NumPy's conversions
 
@@ -29,9 +27,9 @@ def cast(n: Node, dtype: str) -> Node:
     """
     if n.type.dtype == dtype:
         return n
-    if n.op.name == "const":
+    if is_const(n):
         return const(bool(n.value) if dtype == "bool" else int(n.value) if dtype == "int64" else n.value, dtype)
-    return apply("ne", n, const(0.0)) if dtype == "bool" else apply("cast", n, params=(dtype,))
+    return algebra.unequal(n, const(0.0)) if dtype == "bool" else algebra.astype(n, dtype)
 
 
 def floating(n: Node) -> Node:
@@ -49,16 +47,17 @@ def elementwise(name: str, *operands: Node) -> Node:
 
     Raises ExpressionError if the shapes do not broadcast.
     """
+    op = OPS[name]
     broadcast(*(n.type.shape for n in operands))
     widest = promote(*(n.type.dtype for n in operands))
-    if name in LOGICAL:
+    if op.is_connective:
         operands = tuple(map(truth, operands))
-    elif name in WHOLE | COMPARING:
+    elif op.keeps_whole or op.is_comparison:
         operands = tuple(map(arithmetic, operands))
     else:
         kind = widest if widest.startswith("float") else "float64"
         operands = tuple(n if n.type.dtype.startswith("float") else cast(n, kind) for n in operands)
-    return apply(name, *operands)
+    return node(op, operands)
 
 
 def truth(n: Node) -> Node:
@@ -212,7 +211,7 @@ def power(x: Node, y: Node) -> Node:
     """x**y; whole if both are, as in NumPy."""
     if x.type.dtype.startswith("float") or y.type.dtype.startswith("float"):
         return elementwise("pow", x, y)
-    if y.op.name != "const":
+    if not is_const(y):
         return cast(elementwise("rint", elementwise("pow", x, y)), "int64")
     k = int(y.value)
     if k < 0:

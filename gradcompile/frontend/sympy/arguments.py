@@ -11,7 +11,8 @@ from sympy.matrices.expressions.matexpr import MatrixElement
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, is_sequence
-from gradcompile.ir.core import Node, apply, leaf
+from gradcompile.ir.algebra import part_at
+from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum
 from gradcompile.signature.arguments import LEAF_ROLES, Argument, Entries
 from gradcompile.signature.names import Namer, natural, text
@@ -358,4 +359,4 @@ def elements(argument: Argument) -> Iterator[tuple[Node, Any, str]]:
         name: Any = argument.entries
         for k in place:
             name = name[k]
-        yield apply("item", argument.leaf, params=((*sample, *place),)), symbol, name
+        yield part_at(argument.leaf, (*sample, *place)), symbol, name

@@ -12,7 +12,8 @@ from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot
 from gradcompile.frontend.sympy.matrices import named_nodes, plan, scalar_of
 from gradcompile.frontend.sympy.scalars import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.names import Namer, is_small, text
@@ -97,8 +98,20 @@ def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = 
 
 
 @collector_paused()
-def read(
-    loss: Any,
+def read(loss: Any, params: Any, **options: Any) -> Problem:
+    """Read a loss and its arguments as `compile_grad` takes them; see `read_all`.
+
+    >>> w, x, y = sympy.symbols("w x y")
+    >>> problem = read((w*x - y)**2, [w])
+    >>> [a.name for a in (*problem.params, *problem.inputs)], problem.primal, problem.formula
+    (['w', 'x', 'y'], <mul float64[]>, '(w*x - y)**2')
+    """
+    return read_all([loss], params, **options)
+
+
+@collector_paused()
+def read_all(
+    losses: Sequence[Any],
     params: Any,
     *,
     inputs: Any = None,
@@ -107,43 +120,39 @@ def read(
     dtype: str = "float64",
     allow_unused: bool = False,
 ) -> Problem:
-    """Read a loss and its arguments as `compile_grad` takes them.
+    """Read values and their arguments.
 
-    The value is a scalar, reduced over the samples where `data` is given (`reduce` None leaves one value a sample). A
+    A value is a scalar, reduced over the samples where `data` is given (`reduce` None leaves one value a sample). A
     loss that is a scalar by its own `mean` or `total` is left alone.
 
     Raises ExpressionError for what can't be compiled, ArgumentError and ArgumentTypeError for arguments that don't
-    fit the loss or each other.
-
-    >>> w, x, y = sympy.symbols("w x y")
-    >>> problem = read((w*x - y)**2, [w])
-    >>> [a.name for a in (*problem.params, *problem.inputs)], problem.primal, problem.formula
-    (['w', 'x', 'y'], <mul float64[]>, '(w*x - y)**2')
+    fit the values or each other.
     """
     if reduce not in ("mean", "sum", None) or dtype not in ("float64", "float32"):
         raise ArgumentError(
             f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'"
         )
-    expr = scalar(loss)
+    exprs = [scalar(loss) for loss in losses]
     try:
-        tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+        tape, places, slots, bare = walked(exprs, params, inputs, data, allow_unused)
     except ComplexError:
-        expr = real_form(expr)
-        tape, slots, bare = walked(expr, params, inputs, data, allow_unused)
+        exprs = [real_form(expr) for expr in exprs]
+        tape, places, slots, bare = walked(exprs, params, inputs, data, allow_unused)
     built = arguments.build(slots, Namer(), dtype)
     entries = [e for a in built for e in arguments.elements(a)]
     symbols = {node: symbol for node, symbol, _ in entries}
     atoms = {symbol: node for node, symbol in symbols.items()} | named_nodes(tape.atoms, slots, built)
     samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
-    value = scalar_of(tape.build(Context(dtype, atoms, samples))[-1], expr, slots, built)
+    nodes = tape.build(Context(dtype, atoms, samples))
+    values = [scalar_of(nodes[place], expr, slots, built) for place, expr in zip(places, exprs, strict=True)]
     given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
     return Problem(
-        reduced(value, expr, reduce, samples),
+        tuple(reduced(value, expr, reduce, samples) for value, expr in zip(values, exprs, strict=True)),
         tuple(given),
         tuple(built[len(given) :]),
         bare,
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
-        text(expr),
+        ", ".join(map(text, exprs)),
         symbols,
         arrays=tape.arrays or any(s.whole for s in slots),
     )
@@ -180,8 +189,10 @@ def scalar(loss: Any) -> Any:
     return loss
 
 
-def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -> tuple[AnyTape, list[Slot], bool]:
-    """The loss as a tape and its arguments, parameters first, checked against each other."""
+def walked(
+    exprs: Sequence[Any], params: Any, inputs: Any, data: Any, allow_unused: bool
+) -> tuple[AnyTape, list[int], list[Slot], bool]:
+    """The values as a tape, their places, and the arguments, parameters first, checked against each other."""
     given, bare = arguments.slots(params, "params", "p")
     columns, _ = arguments.slots(data, "data", "data")
     others = [] if inputs is None else arguments.slots(inputs, "inputs", "input")[0]
@@ -190,7 +201,7 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
     arguments.check_distinct(slots)
     named = {symbol: s for s in slots for symbol in s.symbols}
     bases = {s.base for s in slots if s.base is not None}
-    tape = taped(expr, named, bool(columns))
+    tape, places = taped(exprs, named, bool(columns))
     arguments.check_bases([*bases, *arguments.bases_in(tape.atoms)])
     dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
@@ -202,11 +213,22 @@ def walked(expr: Any, params: Any, inputs: Any, data: Any, allow_unused: bool) -
         )
     check_used(slots, tape, allow_unused)
     tape.settle([*slots, *rest])
-    return tape, [*slots, *rest], bare
+    return tape, places, [*slots, *rest], bare
 
 
-def taped(expr: Any, named: Mapping[Any, Slot], sampled: bool) -> AnyTape:
-    """The loss as a tape; a large sum over several indices as arrays, if they can hold it, else written out."""
+def taped(exprs: Sequence[Any], named: Mapping[Any, Slot], sampled: bool) -> tuple[AnyTape, list[int]]:
+    """Values as a tape, and their places; a single one may be in index notation."""
+    if len(exprs) == 1:
+        tape = taped_alone(exprs[0], named, sampled)
+        return tape, [len(tape.steps) - 1]
+    if any(map(index.applies, exprs)):
+        raise ExpressionError("several values together can't be written in index notation; compile each by itself")
+    several = Tape(named)
+    return several, [several.add(expr) for expr in exprs]
+
+
+def taped_alone(expr: Any, named: Mapping[Any, Slot], sampled: bool) -> AnyTape:
+    """A loss as a tape; a large sum over several indices as arrays, if they can hold it, else written out."""
     count = 0 if (indexed := index.applies(expr)) else index.nested_terms(expr)
     tape: AnyTape = index.IndexTape(named) if indexed or (count >= index.NESTED and not sampled) else Tape(named)
     try:
@@ -240,7 +262,7 @@ def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None
 
 def is_the_same_for_all(value: Node) -> bool:
     """Whether a number has nothing to do with the samples: it is none of their sums or means, nor their count."""
-    return not any(per_sample(n) or n.op.name == "size" for n in topological([value]))
+    return not any(per_sample(n) or n.op.by_shape for n in topological([value]))
 
 
 def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) -> Node:
@@ -248,8 +270,8 @@ def reduced(value: Node, expr: Any, reduce: str | None, samples: Node | None) ->
     if value.type.dtype == "bool":
         raise ExpressionError(f"the loss {text(expr)} is a condition; a loss is a number: write where(condition, 1, 0)")
     if reduce != "mean" and samples is not None and not value.type.shape and is_the_same_for_all(value):
-        value = apply("broadcast", value, params=(("n",),))
+        value = broadcast_to(value, ("n",))
     if reduce is None or not per_sample(value):
         return value
-    summed = apply("sum", value, params=((0,),))
-    return apply("div", summed, apply("size", samples or value, params=(0,))) if reduce == "mean" else summed
+    summed = sum_over(value, (0,))
+    return summed / length_along(samples or value, 0) if reduce == "mean" else summed

@@ -25,14 +25,27 @@ from gradcompile.frontend.arrays.shapes import filled, with_axes, without_axes
 from gradcompile.frontend.sympy import scalars as heads
 from gradcompile.frontend.sympy.arguments import Slot, base_of, dimension, dimension_symbols, elements, indices, within
 from gradcompile.frontend.sympy.scalars import HEADS, Context, Plan
-from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.algebra import (
+    all_of,
+    arange,
+    astype,
+    broadcast_to,
+    equal,
+    expand,
+    length_along,
+    part_at,
+    reshape_to,
+    select,
+    times,
+)
+from gradcompile.ir.core import Node, apply, const, is_leaf, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, dims_told, parsed
 from gradcompile.ops.constant_index import table
 from gradcompile.ops.labels import NAMED, Labelled
 from gradcompile.ops.labels import turned as upright
 from gradcompile.ops.linalg import flipped, on_diagonal, positions
-from gradcompile.ops.shape import Span, expand
+from gradcompile.ops.shape import Span, is_broadcast, is_transpose
 from gradcompile.signature.arguments import Argument
 from gradcompile.signature.names import text
 
@@ -87,7 +100,7 @@ def entries_of(n: Node, matrix: Node) -> Node:
 def is_turned(n: Node) -> bool:
     """Whether this is the transpose of a matrix."""
     k = len(n.type.shape)
-    return n.op.name == "transpose" and n.params[0] == (*range(k - 2), k - 1, k - 2)
+    return is_transpose(n) and n.params[0] == (*range(k - 2), k - 1, k - 2)
 
 
 def turned(n: Node) -> Node:
@@ -99,12 +112,12 @@ def turned(n: Node) -> Node:
 
 def is_uniform(n: Node) -> bool:
     """Whether all entries of a matrix are one number."""
-    return n.op.name == "broadcast" and n.args[0].type.shape == n.type.shape[:-2]
+    return is_broadcast(n) and n.args[0].type.shape == n.type.shape[:-2]
 
 
 def uniform(n: Node, shape: Shape) -> Node:
     """A matrix, or one for each sample, all entries of which are one number."""
-    return apply("broadcast", n, params=((*n.type.shape, *shape), tuple(range(len(n.type.shape)))))
+    return broadcast_to(n, (*n.type.shape, *shape), tuple(range(len(n.type.shape))))
 
 
 def each_entry(build: Callable[..., Node], *matrices: Node) -> Node:
@@ -125,8 +138,8 @@ def each_entry(build: Callable[..., Node], *matrices: Node) -> Node:
 def rank(n: Node) -> tuple[bool, str, bool]:
     """Leaves by their names before other matrices by their ops, those that are transposed after those that aren't."""
     base = n.args[0] if is_turned(n) else n
-    is_leaf = base.op.name == "leaf"
-    return not is_leaf, base.params[0] if is_leaf else base.op.name, is_turned(n)
+    is_named = is_leaf(base)
+    return not is_named, base.params[0] if is_named else base.op.name, is_turned(n)
 
 
 # Products
@@ -225,12 +238,12 @@ def pieces_of(found: Iterable[Factor], nodes: Iterator[Node], c: Context) -> lis
         n = None if f.part is None else next(nodes)
         if n is not None and f.kind in ("diagonal", "reciprocal"):
             v = vector(n)
-            v = apply("div", c.const(1.0), v) if f.kind == "reciprocal" else v
+            v = c.const(1.0) / v if f.kind == "reciprocal" else v
             result.append(Piece("diagonal", v, v.type.shape[-1:] * 2))
         elif n is not None:
             n = turned(n) if f.flip else n
             single = f.kind == "inverse" and n.type.shape[-2:] == (1, 1)
-            n = each_entry(lambda x: apply("div", c.const(1.0), x), n) if single else n
+            n = each_entry(lambda x: c.const(1.0) / x, n) if single else n
             result.append(Piece("matrix" if single else f.kind, n, n.type.shape[-2:]))
         else:
             result.append(Piece(f.kind, None, f.shape))
@@ -322,11 +335,11 @@ def summed(c: Context, operands: Sequence[Labelled], result: tuple[int, ...], si
     kept = tuple(k for k in result if k in held)
     n = products(operands, (*batch, *kept)) if operands else c.const(1.0)
     for dim in (d for k, d in sizes.items() if k not in held and k not in result and d != 1):
-        n = heads.times(n, count(c, dim))
+        n = times(n, count(c, dim))
     if kept == result:
         return n
     at = (*range(len(batch)), *(len(batch) + result.index(k) for k in kept))
-    return apply("broadcast", n, params=((*n.type.shape[: len(batch)], *(sizes[k] for k in result)), at))
+    return broadcast_to(n, (*n.type.shape[: len(batch)], *(sizes[k] for k in result)), at)
 
 
 def narrowed(operands: Sequence[Labelled], result: tuple[int, ...]) -> list[Labelled]:
@@ -353,12 +366,12 @@ def count(c: Context, dim: Dim) -> Node:
     """A dimension as a number of the dtype."""
     if isinstance(dim, int):
         return c.const(float(dim))
-    return in_dtype(c, apply("size", apply("iota", params=(dim,)), params=(0,)))
+    return in_dtype(c, length_along(arange(dim), 0))
 
 
 def in_dtype(c: Context, n: Node) -> Node:
     """A node in the dtype of the graph."""
-    return n if n.type.dtype == c.dtype else apply("cast", n, params=(c.dtype,))
+    return n if n.type.dtype == c.dtype else astype(n, c.dtype)
 
 
 def trace(expr: Any) -> Plan:
@@ -458,7 +471,7 @@ def element(expr: Any) -> Plan:
 
 def entry_at(n: Node, place: tuple[int, ...]) -> Node:
     """The entry of a matrix, or of that of each sample."""
-    return apply("item", n, params=((*[None] * (len(n.type.shape) - 2), *place),))
+    return part_at(n, (*[None] * (len(n.type.shape) - 2), *place))
 
 
 # Sums, and functions of entries
@@ -568,7 +581,7 @@ def offsets(lengths: Sequence[Dim]) -> list[Span]:
 def sliced(expr: Any) -> Plan:
     """Rows and columns of a matrix."""
     spans = tuple(span(s, expr) for s in expr.args[1:])
-    return Plan(expr.args[:1], lambda c, n: apply("item", n, params=((*[None] * (len(n.type.shape) - 2), *spans),)))
+    return Plan(expr.args[:1], lambda c, n: part_at(n, (*[None] * (len(n.type.shape) - 2), *spans)))
 
 
 def span(bounds: Any, expr: Any) -> Span:
@@ -588,7 +601,7 @@ def kronecker_product(c: Context, *nodes: Node) -> Node:
     batch = [SAMPLES] if any(SAMPLES in x.labels for x in operands) else []
     n = products(operands, (*batch, *range(0, 2 * len(nodes), 2), *range(1, 2 * len(nodes), 2)))
     shape = [dim_product(*(x.node.type.shape[k] for x in operands)) for k in (-2, -1)]
-    return apply("reshape", n, params=((*n.type.shape[: len(batch)], *shape),))
+    return reshape_to(n, (*n.type.shape[: len(batch)], *shape))
 
 
 def diagonal_vector(n: Node) -> Node:
@@ -604,7 +617,7 @@ def diagonal_column(c: Context, n: Node) -> Node:
 
 def diagonal_part(c: Context, n: Node) -> Node:
     """A matrix with zeros off its diagonal."""
-    return apply("select", apply("eq", *positions(n.type.shape)), n, c.const(0.0))
+    return select(apply("eq", *positions(n.type.shape)), n, c.const(0.0))
 
 
 def constant(value: float) -> heads.Handler:
@@ -650,15 +663,15 @@ def with_entries(base: Any, n: Node, own: Mapping[Any, Node]) -> Node:
         if n.type.dtype != value.type.dtype:
             raise ArgumentError(f"{entry} is an entry of {base}, which holds integers; name {base} whole")
         at = [positions_along(dims, k) for k in range(len(dims))]
-        here = [apply("eq", line, const(k, "int64")) for line, k in zip(at, place, strict=True)]
+        here = [equal(line, const(k, "int64")) for line, k in zip(at, place, strict=True)]
         value = with_axes(value, range(1, 1 + len(dims))) if value.type.shape else value
-        n = apply("select", here[0] if len(here) == 1 else apply("and", *here), value, n)
+        n = select(here[0] if len(here) == 1 else all_of(*here), value, n)
     return n
 
 
 def positions_along(dims: Shape, k: int) -> Node:
     """The place along an axis, for all entries of an array."""
-    return with_axes(apply("iota", params=(dims[k],)), range(1, len(dims) - k))
+    return with_axes(arange(dims[k]), range(1, len(dims) - k))
 
 
 def matrix_nodes(atoms: Iterable[Any], found: dict[Any, Node], slots: Sequence[Slot]) -> dict[Any, Node]:
@@ -668,7 +681,7 @@ def matrix_nodes(atoms: Iterable[Any], found: dict[Any, Node], slots: Sequence[S
         for symbol in dimension_symbols(base):
             check_name(symbol, base, slots)
             if symbol.name in n.type.shape:
-                sizes.setdefault(symbol, apply("size", n, params=(n.type.shape.index(symbol.name),)))
+                sizes.setdefault(symbol, length_along(n, n.type.shape.index(symbol.name)))
     for a in atoms:
         if isinstance(a, MatrixElement) and a.args[0] in found and all(i.is_Integer for i in indices(a)):
             found[a] = entry_at(found[a.args[0]], tuple(map(int, indices(a))))

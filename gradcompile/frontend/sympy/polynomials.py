@@ -19,9 +19,9 @@ from gradcompile.frontend.arrays.shapes import joined, with_axes
 from gradcompile.frontend.arrays.ufuncs import cast
 from gradcompile.frontend.sympy import scalars
 from gradcompile.frontend.sympy.scalars import HEADS, UNROLLED, Context, Plan
-from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.algebra import add, arange, expand
+from gradcompile.ir.core import Node, const
 from gradcompile.ir.types import Dim, dim_sum
-from gradcompile.ops.shape import expand
 from gradcompile.signature.names import text
 
 Step = Callable[..., Any]  # (k, P(k-1), P(k-2), *parameters, x) -> P(k)
@@ -94,9 +94,9 @@ class Family(NamedTuple):
 
     def up_to(self, last: Dim, *parts: Node) -> Node:
         """The polynomials of degrees from 0 to the last, along an axis before all others."""
-        shape = apply("add", *parts, *parts).type.shape
+        shape = add(*parts, *parts).type.shape
         p, q = (Array(expand(a.node, shape)) for a in self.first(*parts))
-        degrees = cast(apply("iota", params=(dim_sum(last, -self.order),)), p.node.type.dtype)
+        degrees = cast(arange(dim_sum(last, -self.order)), p.node.type.dtype)
         step = partial(self._walk, parts=parts)
         _, rest = scan(step, (p, q), Array(degrees) + float(self.order + 1))
         zeros = [expand(const(0.0, p.node.type.dtype), (self.order, *shape))] if self.order else []

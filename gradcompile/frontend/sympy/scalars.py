@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from operator import mul
 from typing import Any, NamedTuple
 
 import sympy
@@ -19,7 +20,8 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend import functions
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
 from gradcompile.ir import core as ir
-from gradcompile.ir.core import Node, apply, is_const
+from gradcompile.ir.algebra import add, at_most, equal, length_along, less, select, sum_over, times, unequal
+from gradcompile.ir.core import OPS, Node, apply, is_const
 from gradcompile.signature.names import is_small, text
 
 UNROLLED = 100_000  # terms of a Sum or Product
@@ -123,7 +125,7 @@ def is_negative(n: Node) -> bool:
 def signed(c: Context, n: Node) -> Node:
     """A term with a negative coefficient as the negation of one with a positive coefficient."""
     if n.op.name == "mul" and is_const(n.args[0]) and n.args[0].value < 0:
-        return apply("neg", times(c.const(-n.args[0].value), n.args[1]))
+        return -times(c.const(-n.args[0].value), n.args[1])
     return n
 
 
@@ -132,18 +134,8 @@ def total(c: Context, *terms: Node) -> Node:
     scalars = sorted((signed(c, t) for t in terms if not per_sample(t)), key=is_negative)
     samples = [signed(c, t) for t in terms if per_sample(t)]
     if scalars and samples:
-        scalars = [added(scalars)]
-    return added(sorted(scalars + samples, key=is_negative)) if terms else c.const(0.0)
-
-
-def added(terms: Sequence[Node]) -> Node:
-    """One n-ary sum."""
-    return terms[0] if len(terms) == 1 else apply("add", *terms)
-
-
-def times(a: Node, b: Node) -> Node:
-    """A product, without a factor of one."""
-    return b if is_const(a, 1.0) else a if is_const(b, 1.0) else apply("mul", a, b)
+        scalars = [add(*scalars)]
+    return add(*sorted(scalars + samples, key=is_negative)) if terms else c.const(0.0)
 
 
 def chain(factors: Sequence[Node]) -> Node | None:
@@ -158,7 +150,7 @@ def quotient(c: Context, above: Node | None, below: Node | None) -> Node | None:
     """above/below, where None stands for one."""
     if below is None:
         return above
-    return apply("div", c.const(1.0) if above is None else above, below)
+    return (c.const(1.0) if above is None else above) / below
 
 
 def ratio(c: Context, above: Sequence[Node], below: Sequence[Node]) -> Node:
@@ -176,7 +168,7 @@ def ratio(c: Context, above: Sequence[Node], below: Sequence[Node]) -> Node:
         samples = quotient(c, top, chain([f for f in (divisor, bottom) if f is not None]))
         result = chain([f for f in (factor, samples) if f is not None])
     result = c.const(1.0) if result is None else result
-    return apply("neg", result) if negative else result
+    return -result if negative else result
 
 
 def cube_roots(factors: list[Node]) -> list[Node]:
@@ -243,14 +235,14 @@ def power(c: Context, base: Node, exponent: Any) -> Node:
         return apply("pow", base, c.const(nearest(exponent)))
     whole, odd = divmod(int(2 * abs(exponent)), 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
     if exponent.is_negative and whole > 1 and not odd:
-        base, exponent = apply("div", c.const(1.0), base), -exponent
+        base, exponent = c.const(1.0) / base, -exponent
     if not whole and not odd:
         return c.const(1.0)
     if odd:
         result = apply("pow", base, c.const(whole + 0.5)) if whole else apply("sqrt", base)
     else:
         result = repeated(base, whole)[0]
-    return apply("div", c.const(1.0), result) if exponent.is_negative else result
+    return c.const(1.0) / result if exponent.is_negative else result
 
 
 def repeated(base: Node, count: int) -> list[Node]:
@@ -260,9 +252,9 @@ def repeated(base: Node, count: int) -> list[Node]:
     result = None
     while count:
         if count & 1:
-            result = base if result is None else apply("mul", base, result)
+            result = base if result is None else base * result
         count >>= 1
-        base = apply("mul", base, base) if count else base
+        base = base * base if count else base
     return [] if result is None else [result]
 
 
@@ -287,12 +279,12 @@ def formula(build: Callable[..., Node]) -> Handler:
 
 def negated(c: Context, n: Node) -> Node:
     """-n."""
-    return apply("neg", n)
+    return -n
 
 
 def reciprocal(c: Context, n: Node) -> Node:
     """1/n."""
-    return apply("div", c.const(1.0), n)
+    return c.const(1.0) / n
 
 
 def inverse(name: str) -> Handler:
@@ -302,7 +294,7 @@ def inverse(name: str) -> Handler:
 
 def of_inverse(name: str) -> Handler:
     """A function that is an op of the reciprocal."""
-    return formula(lambda c, x: apply(name, apply("div", c.const(1.0), x)))
+    return formula(lambda c, x: apply(name, c.const(1.0) / x))
 
 
 def logarithm(expr: Any) -> Plan:
@@ -337,11 +329,11 @@ def by_logarithms(c: Context, *nodes: Node, counts: tuple[int, int, int], powers
     terms, inside, direct = list(nodes[: cuts[0]]), nodes[cuts[1] : cuts[2]], nodes[cuts[2] :]
     for k, n in zip(powers, inside, strict=True):
         log = apply("lgamma", n)
-        terms.append(log if k == 1 else apply("neg", log) if k == -1 else apply("mul", c.const(float(k)), log))
+        terms.append(log if k == 1 else -log if k == -1 else c.const(float(k)) * log)
     result = total(c, *terms, *([c.const(shift)] if shift else []))
     for n in nodes[cuts[0] : cuts[2]] if direct else ():
         if not is_const(n):
-            result = apply("select", apply("lt", c.const(0.0), n), result, apply("log", direct[0]))
+            result = select(less(c.const(0.0), n), result, apply("log", direct[0]))
     return result
 
 
@@ -385,39 +377,39 @@ def of_gammas(c: Context, *nodes: Node, signs: Sequence[int]) -> Node:
     above, below = [[n for n, s in zip(nodes, signs, strict=True) if s == k] for k in (1, -1)]
     direct = ratio(c, [apply("gamma", n) for n in above], [apply("gamma", n) for n in below])
     logs = [apply("lgamma", n) for n in nodes]
-    logs = [n if s == 1 else apply("neg", n) for n, s in zip(logs, signs, strict=True)]
-    size = reduce(partial(apply, "mul"), [apply("exp", apply("add", *logs)), *(sign_of_gamma(c, n) for n in nodes)])
+    logs = [n if s == 1 else -n for n, s in zip(logs, signs, strict=True)]
+    size = reduce(mul, [apply("exp", add(*logs)), *(sign_of_gamma(c, n) for n in nodes)])
     largest = reduce(partial(apply, "max"), nodes)
-    result = apply("select", apply("lt", largest, big), direct, size)
+    result = select(less(largest, big), direct, size)
     for n in below:
-        result = apply("select", is_pole(c, n), zero, result)
+        result = select(is_pole(c, n), zero, result)
     for n in above:
-        result = apply("select", is_pole(c, n), c.const(math.nan), result)
+        result = select(is_pole(c, n), c.const(math.nan), result)
     return result
 
 
 def sign_of_gamma(c: Context, n: Node) -> Node:
     """The sign of gamma(n): of odd floors below 0 it is negative."""
     odd = apply("mod", apply("floor", apply("min", n, c.const(0.0))), c.const(2.0))
-    return apply("select", apply("eq", odd, c.const(0.0)), c.const(1.0), c.const(-1.0))
+    return select(equal(odd, c.const(0.0)), c.const(1.0), c.const(-1.0))
 
 
 def is_pole(c: Context, n: Node) -> Node:
     """Whether n is 0, -1, -2, ..."""
-    return apply("and", apply("le", n, c.const(0.0)), apply("eq", n, apply("floor", n)))
+    return at_most(n, c.const(0.0)) & equal(n, apply("floor", n))
 
 
 def acot(c: Context, x: Node) -> Node:
     """SymPy's inverse cotangent: odd, pi/2 at 0."""
     one = c.const(1.0)
-    left = apply("neg", apply("atan2", one, apply("neg", x)))
-    return apply("select", apply("lt", x, c.const(0.0)), left, apply("atan2", one, x))
+    left = -apply("atan2", one, -x)
+    return select(less(x, c.const(0.0)), left, apply("atan2", one, x))
 
 
 def beta(c: Context, x: Node, y: Node | None = None) -> Node:
     """gamma(x)*gamma(y)/gamma(x + y), by logarithms where that would overflow."""
     y = x if y is None else y
-    return of_gammas(c, x, y, apply("add", x, y), signs=(1, 1, -1))
+    return of_gammas(c, x, y, x + y, signs=(1, 1, -1))
 
 
 def with_order(name: str, whole: bool = False) -> Handler:
@@ -473,17 +465,17 @@ def extreme(name: str) -> Handler:
 def average(c: Context, x: Node) -> Node:
     """The mean over the samples."""
     samples = c.samples if c.samples is not None else x
-    return apply("div", summed(c, x), count(c, samples))
+    return summed(c, x) / count(c, samples)
 
 
 def count(c: Context, x: Node) -> Node:
     """The number of samples, in the dtype of the graph."""
-    return apply("size", x, params=(0,))
+    return length_along(x, 0)
 
 
 def summed(c: Context, x: Node) -> Node:
     """The sum over the samples."""
-    return apply("sum", x, params=((0,),))
+    return sum_over(x, (0,))
 
 
 def over_samples(build: Callable[..., Node]) -> Handler:
@@ -508,7 +500,7 @@ def over_samples(build: Callable[..., Node]) -> Handler:
 
 def truth(c: Context, n: Node) -> Node:
     """A condition; a number counts as true when it is not 0."""
-    return n if n.type.dtype == "bool" else apply("ne", n, c.const(0.0))
+    return n if n.type.dtype == "bool" else unequal(n, c.const(0.0))
 
 
 def logical(name: str) -> Handler:
@@ -526,7 +518,7 @@ def logical(name: str) -> Handler:
 
 def implies(c: Context, a: Node, b: Node) -> Node:
     """not a, or b."""
-    return apply("or", apply("not", truth(c, a)), truth(c, b))
+    return ~truth(c, a) | truth(c, b)
 
 
 def comparison(name: str, swap: bool = False) -> Handler:
@@ -535,7 +527,7 @@ def comparison(name: str, swap: bool = False) -> Handler:
     def build(c: Context, a: Node, b: Node) -> Node:
         if "bool" in (a.type.dtype, b.type.dtype):
             differ = apply("xor", truth(c, a), truth(c, b))
-            return differ if name == "ne" else apply("not", differ)
+            return differ if name == "ne" else ~differ
         return apply(name, b, a) if swap else apply(name, a, b)
 
     def handle(expr: Any) -> Plan:
@@ -576,7 +568,7 @@ def choose(c: Context, *nodes: Node, branches: int) -> Node:
     values, conditions = nodes[:branches], nodes[branches:]
     result = values[-1] if len(values) > len(conditions) else c.const(math.nan)
     for value, condition in zip(reversed(values[: len(conditions)]), reversed(conditions), strict=True):
-        result = apply("select", truth(c, condition), value, result)
+        result = select(truth(c, condition), value, result)
     return result
 
 
@@ -584,8 +576,8 @@ def if_then_else(c: Context, condition: Node, a: Node, b: Node) -> Node:
     """A selection between values, or between conditions."""
     test = truth(c, condition)
     if "bool" not in (a.type.dtype, b.type.dtype):
-        return apply("select", test, a, b)
-    return apply("or", apply("and", test, truth(c, a)), apply("and", apply("not", test), truth(c, b)))
+        return select(test, a, b)
+    return test & truth(c, a) | ~test & truth(c, b)
 
 
 # What SymPy holds unevaluated
@@ -724,7 +716,7 @@ def by_minors(c: Context, *nodes: Node, places: Sequence[tuple[int, int]], size:
             for k in (k for k in range(size) if (row, k) in entry and k not in columns):
                 term = times(entry[row, k], minor)
                 odd = sum(j < k for j in columns) % 2
-                larger.setdefault(tuple(sorted((*columns, k))), []).append(apply("neg", term) if odd else term)
+                larger.setdefault(tuple(sorted((*columns, k))), []).append(-term if odd else term)
         minors = {columns: total(c, *terms) for columns, terms in larger.items()}
     return minors.get(tuple(range(size)), c.const(0.0))
 
@@ -831,8 +823,14 @@ def plan(expr: Any, named: Mapping[Any, Any]) -> Plan:
     """How to convert one expression; `named` holds the x(t), derivatives and elements that stand for symbols."""
     if isinstance(expr, NAMEABLE) and stands_for_symbol(expr) and expr in named:
         return atom(expr)
-    handler = next((HEADS[k] for k in type(expr).__mro__ if k in HEADS), unsupported)
+    handler = next((HEADS[k] for k in type(expr).__mro__ if k in HEADS), None) or of_record(type(expr))
     return handler(expr)
+
+
+def of_record(head: Any) -> Handler:
+    """What converts a function that the record of an op has as its own."""
+    name = next((op.name for op in OPS.values() if op.sympy is head), None)
+    return unsupported if name is None else simple(name)
 
 
 BINDERS = (ExprWithLimits, sympy.Subs, sympy.Lambda, sympy.Derivative)
@@ -855,7 +853,7 @@ HEADS: dict[Any, Handler] = {
     sympy.ceiling: simple("ceil"),
     sympy.loggamma: simple("lgamma"),
     sympy.Mod: simple("mod"),
-    sympy.frac: formula(lambda c, x: apply("add", x, apply("neg", apply("floor", x)))),
+    sympy.frac: formula(lambda c, x: x - apply("floor", x)),
     sympy.cot: inverse("tan"),
     sympy.sec: inverse("cos"),
     sympy.csc: inverse("sin"),
@@ -869,7 +867,7 @@ HEADS: dict[Any, Handler] = {
     sympy.asech: of_inverse("acosh"),
     sympy.acsch: of_inverse("asinh"),
     sympy.beta: formula(beta),
-    sympy.factorial: formula(lambda c, x: apply("gamma", apply("add", x, c.const(1.0)))),
+    sympy.factorial: formula(lambda c, x: apply("gamma", x + c.const(1.0))),
     sympy.polygamma: polygamma,
     sympy.trigamma: lambda expr: Plan(expr.args, call("polygamma", 1)),
     sympy.LambertW: lambertw,
@@ -905,35 +903,15 @@ HEADS: dict[Any, Handler] = {
     cfunctions.Cbrt: simple("cbrt"),
     cfunctions.Sqrt: simple("sqrt"),
     cfunctions.fma: formula(lambda c, a, b, d: total(c, ratio(c, [a, b], ()), d)),
-    numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("add", apply("exp", a), apply("exp", b)))),
+    numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("exp", a) + apply("exp", b))),
     functions.mean: over_samples(average),
     functions.total: over_samples(summed),
     functions.stop_gradient: formula(lambda c, x: apply("stop_gradient", x)),
-    functions.relu: formula(lambda c, x: apply("select", apply("le", x, c.const(0.0)), c.const(0.0), x)),
-    functions.log_sigmoid: formula(lambda c, x: apply("neg", apply("softplus", apply("neg", x)))),
+    functions.relu: formula(lambda c, x: select(at_most(x, c.const(0.0)), c.const(0.0), x)),
+    functions.log_sigmoid: formula(lambda c, x: -apply("softplus", -x)),
 }
-for _name in (
-    "exp",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "atan2",
-    "sinh",
-    "cosh",
-    "tanh",
-    "asinh",
-    "acosh",
-    "atanh",
-):
-    HEADS[getattr(sympy, _name)] = simple(_name)
-for _name in ("sign", "floor", "erf", "erfc", "gamma", "digamma", "sinc"):
-    HEADS[getattr(sympy, _name)] = simple(_name)
-for _name in ("log1p", "expm1", "log2", "log10", "exp2", "hypot"):
-    HEADS[getattr(cfunctions, _name)] = simple(_name)
-for _name in ("besselj", "bessely", "besseli", "besselk"):
-    HEADS[getattr(sympy, _name)] = with_order(_name)
-for _name in ("sigmoid", "softplus"):
-    HEADS[getattr(functions, _name)] = simple(_name)
+for _op in OPS.values():  # functions that have the name of an op
+    if _op.emit and _op.partials:
+        _found = (getattr(module, _op.name, None) for module in (sympy, cfunctions, functions))
+        if (_head := next((f for f in _found if isinstance(f, sympy.FunctionClass)), None)) is not None:
+            HEADS.setdefault(_head, with_order(_op.name) if _op.orders else simple(_op.name))

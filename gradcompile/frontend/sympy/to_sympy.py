@@ -7,19 +7,23 @@ import sympy
 
 from gradcompile.errors import GraphError
 from gradcompile.frontend import functions
-from gradcompile.ir.core import Node
+from gradcompile.ir.algebra import is_div
+from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_broadcast
 
 
 def to_sympy(roots: Sequence[Node], symbols: Mapping[Node, Any]) -> list[Any]:
     """The nodes as SymPy expressions; `symbols` gives that of each leaf or entry of an array.
 
-    Raises GraphError for a node that has no formula: an array as a whole.
+        Raises GraphError for a node that has no formula: an array as a whole.
 
-    >>> from gradcompile.ir.core import apply, leaf
-    >>> x = leaf("x")
-    >>> to_sympy([apply("neg", apply("sin", x))], {x: sympy.Symbol("x")})
-    [-sin(x)]
+        >>> from gradcompile.ir.algebra import is_div
+    from gradcompile.ir.core import apply, leaf
+        >>> x = leaf("x")
+        >>> to_sympy([apply("neg", apply("sin", x))], {x: sympy.Symbol("x")})
+        [-sin(x)]
     """
     done: dict[Node, Any] = dict(symbols)
     for n in topological(roots):
@@ -35,17 +39,17 @@ def is_array(n: Node) -> bool:
 
 def expression(n: Node, args: Sequence[Any]) -> Any:
     """One op, applied to expressions."""
-    if n.op.name == "const":
+    if is_const(n):
         return constant(n.value)
-    if n.op.name == "size":
+    if n.op.by_shape:
         return functions.total(sympy.Integer(1))
     if any(a is None for a in args) or not (n.args or n.op.sympy):
         raise GraphError(f"{n!r} is part of an array and has no formula as a scalar")
-    if n.op.name == "sum":
+    if is_sum(n):
         return functions.total(args[0])
-    if n.op.name == "broadcast":
+    if is_broadcast(n):
         return args[0]
-    if n.op.name == "div" and n.args[1].op.name == "size" and n.args[0].op.name == "sum":
+    if is_div(n) and n.args[1].op.by_shape and is_sum(n.args[0]):
         return functions.mean(args[0].args[0])
     function = getattr(sympy, n.op.sympy) if isinstance(n.op.sympy, str) else n.op.sympy
     if function is None:

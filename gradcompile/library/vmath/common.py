@@ -2,7 +2,7 @@
 
 from gradcompile.codegen.functions import jit
 from gradcompile.library.primitives import ceil as rounded_up
-from gradcompile.library.primitives import copysign, fma, fmod, rarely
+from gradcompile.library.primitives import copysign, fma, fmod, horner, rarely
 from gradcompile.library.primitives import fabs as magnitude
 from gradcompile.library.primitives import floor as rounded_down
 from gradcompile.library.primitives import rint as rounded
@@ -106,6 +106,14 @@ def minimum(x, y):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _pick(i, a, b, c, d):  # type: ignore[no-untyped-def]
+    """One of four, by the two low bits of an integer."""
+    low = a if (i & 1) == 0 else b
+    high = c if (i & 1) == 0 else d
+    return low if (i & 2) == 0 else high
+
+
+@jit
 def _mod_far(x, y):  # type: ignore[no-untyped-def]
     """The floored remainder for any quotient, by the exact truncated one."""
     r = fmod(x, y)
@@ -161,10 +169,4 @@ def erfcx_far(z):  # type: ignore[no-untyped-def]
     >>> float(erfcx_far(0.0))
     1.0
     """
-    p = fma(z, ERFCX_FAR[7], ERFCX_FAR[6])
-    p = fma(p, z, ERFCX_FAR[5])
-    p = fma(p, z, ERFCX_FAR[4])
-    p = fma(p, z, ERFCX_FAR[3])
-    p = fma(p, z, ERFCX_FAR[2])
-    p = fma(p, z, ERFCX_FAR[1])
-    return fma(p, z, ERFCX_FAR[0])
+    return horner(z, ERFCX_FAR)

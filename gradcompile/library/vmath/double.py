@@ -1,4 +1,6 @@
-"""Elementary functions of float64: straight-line text that becomes vector code, with the bound of each in ulps.
+"""Elementary functions: straight-line text that becomes vector code, with the bound of each in ulps.
+
+The constants that stand here are those of float64. `single` has those of float32, and takes the functions from here.
 
 Every function is an expression: no branch, no loop, no table. Special values come out of selects and arithmetic. Poles
 are infinities, what is outside a domain is NaN. The text keeps to a small subset of Python: assignments of expressions,
@@ -10,9 +12,10 @@ that was found over the whole domain, on random and adversarial arguments, subno
 """
 
 from gradcompile.codegen.functions import jit
-from gradcompile.library.primitives import at_least, at_most, bits, copysign, fma, from_bits, rarely
+from gradcompile.library.primitives import at_least, at_most, bits, copysign, fma, from_bits, horner, rarely
 from gradcompile.library.vmath.common import (
     INF,
+    _pick,
     ceil,
     erfcx_far,
     fabs,
@@ -36,14 +39,15 @@ __all__ = [
 
 TAKES = ("float64",)  # what the functions are called with
 NAN = float("nan")
+WIDTH, PLACES, BIAS = 64, 52, 1023  # bits of a number, those after the point, and what is added to its exponent
 MIN_NORMAL = 2.0**-1022
-UP, DOWN = 2.0**54, 2.0**-18  # lifts subnormal numbers; brings back the cube root
+LIFT, UP, DOWN = 54.0, 2.0**54, 2.0**-18  # lifts subnormal numbers, by that power of two; brings back the cube root
 TINY, SMALL = 2.0**-60, 2.0**-30  # below, what follows x, and x**3 in an odd function, is lost in rounding
 MANTISSA, ONE = 0xFFFFFFFFFFFFF, 0x3FF0000000000000
 ROUND = 1.5 * 2.0**52  # adding it rounds to an integer, which then stands in the low bits
 ROUND_BITS = 0x4338000000000000
-SHIFT = ROUND + 2046.0  # likewise, with twice the bias of an exponent
-HALF_SHIFT = ROUND + 1023.0
+SHIFT = ROUND + 2 * BIAS  # likewise, with twice the bias of an exponent
+HALF_SHIFT = ROUND + BIAS
 
 LOG2E = 1.4426950408889634
 LN2 = (0.6931471805598903, 5.497923018708371e-14)
@@ -131,6 +135,11 @@ CBRT = (
 # Exponentials: x = k*ln(2) + r with |r| <= ln(2)/2 by Cody and Waite's reduction, exp(x) = 2**k*(1 + r + r**2*p(r)).
 
 EXP_LOW, EXP_HIGH = -746.0, 710.0  # beyond, exp is 0 and infinite
+EXP2_HIGH = 1080.0  # beyond, exp2 is infinite, and below its negative 0
+EXPM1_LOW = -50.0  # below, expm1 is -1
+TANH_HIGH = 20.0  # beyond, tanh is 1
+COSH_HIGH = 710.5  # beyond, sinh and cosh are infinite
+FALL_HIGH = 760.0  # beyond, x*exp(-x) is 0
 
 
 @jit
@@ -148,40 +157,31 @@ def _reduced_low(k, x, r):  # type: ignore[no-untyped-def]
 @jit
 def _exp_polynomial(r):  # type: ignore[no-untyped-def]
     """(exp(r) - 1 - r)/r**2."""
-    p = fma(r, EXP[10], EXP[9])
-    p = fma(p, r, EXP[8])
-    p = fma(p, r, EXP[7])
-    p = fma(p, r, EXP[6])
-    p = fma(p, r, EXP[5])
-    p = fma(p, r, EXP[4])
-    p = fma(p, r, EXP[3])
-    p = fma(p, r, EXP[2])
-    p = fma(p, r, EXP[1])
-    return fma(p, r, EXP[0])
+    return horner(r, EXP)
 
 
 @jit
 def _half_scale(k):  # type: ignore[no-untyped-def]
     """2 to the power of about k/2: two such factors reach every exponent, and round once where it is subnormal."""
-    return from_bits(bits(fma(k, 0.5, HALF_SHIFT)) << 52)
+    return from_bits(bits(fma(k, 0.5, HALF_SHIFT)) << PLACES)
 
 
 @jit
 def _other_half_scale(k, shifted):  # type: ignore[no-untyped-def]
     """2**k divided by the half scale."""
-    return from_bits((bits(shifted) - bits(fma(k, 0.5, HALF_SHIFT))) << 52)
+    return from_bits((bits(shifted) - bits(fma(k, 0.5, HALF_SHIFT))) << PLACES)
 
 
 @jit
 def _half_power(shifted):  # type: ignore[no-untyped-def]
     """2**(k - 1), where that is a normal number."""
-    return from_bits((bits(shifted) - 1024) << 52)
+    return from_bits((bits(shifted) - (BIAS + 1)) << PLACES)
 
 
 @jit
 def _quarter_power(shifted):  # type: ignore[no-untyped-def]
     """2**(k - 2), where that is a normal number."""
-    return from_bits((bits(shifted) - 1025) << 52)
+    return from_bits((bits(shifted) - (BIAS + 2)) << PLACES)
 
 
 @jit
@@ -234,7 +234,7 @@ def exp2(x):  # type: ignore[no-untyped-def]
     >>> float(exp2(3.0))
     8.0
     """
-    x = at_least(at_most(x, 1080.0), -1080.0)
+    x = at_least(at_most(x, EXP2_HIGH), -EXP2_HIGH)
     shifted = x + SHIFT
     k = shifted - SHIFT
     f = x - k
@@ -251,7 +251,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
     >>> float(expm1(1e-20))
     1e-20
     """
-    y = at_least(at_most(x, EXP_HIGH), -50.0)
+    y = at_least(at_most(x, EXP_HIGH), EXPM1_LOW)
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
@@ -273,20 +273,16 @@ def tanh(x):  # type: ignore[no-untyped-def]
     >>> float(tanh(0.0))
     0.0
     """
-    y = at_most(fabs(x), 20.0)
+    y = at_most(fabs(x), TANH_HIGH)
     shifted = fma(y, 2.0 * LOG2E, HALF_SHIFT)
     k = shifted - HALF_SHIFT
     high = fma(-k, 0.5 * LN2[0], y)
     low = k * (0.5 * LN2[1])
     r = high - low
     r2 = r * r
-    p = fma(r2, TANH[5], TANH[4])
-    p = fma(p, r2, TANH[3])
-    p = fma(p, r2, TANH[2])
-    p = fma(p, r2, TANH[1])
-    p = fma(p, r2, TANH[0])
+    p = horner(r2, TANH)
     rest = fma(p, r * r2, -low)
-    return copysign(tanh_beside(from_bits(bits(shifted) << 52) + 1.0, high, rest), x)
+    return copysign(tanh_beside(from_bits(bits(shifted) << PLACES) + 1.0, high, rest), x)
 
 
 @jit
@@ -335,19 +331,13 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 @jit
 def _sinh_polynomial(z):  # type: ignore[no-untyped-def]
     """(sinh(r) - r)/r**3 for z = r**2."""
-    p = fma(z, SINH[4], SINH[3])
-    p = fma(p, z, SINH[2])
-    p = fma(p, z, SINH[1])
-    return fma(p, z, SINH[0])
+    return horner(z, SINH)
 
 
 @jit
 def _cosh_polynomial(z):  # type: ignore[no-untyped-def]
     """(cosh(r) - 1 - r**2/2)/r**4 for z = r**2."""
-    p = fma(z, COSH[4], COSH[3])
-    p = fma(p, z, COSH[2])
-    p = fma(p, z, COSH[1])
-    return fma(p, z, COSH[0])
+    return horner(z, COSH)
 
 
 @jit
@@ -359,7 +349,7 @@ def sinh(x):  # type: ignore[no-untyped-def]
     >>> float(sinh(0.0))
     0.0
     """
-    a = at_most(fabs(x), 710.5)
+    a = at_most(fabs(x), COSH_HIGH)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
@@ -379,7 +369,7 @@ def cosh(x):  # type: ignore[no-untyped-def]
     >>> float(cosh(0.0))
     1.0
     """
-    a = at_most(fabs(x), 710.5)
+    a = at_most(fabs(x), COSH_HIGH)
     shifted = fma(a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, a)
@@ -411,37 +401,19 @@ ROOT2_LESS_1 = 0.4142135623730951
 @jit
 def _log_polynomial(f):  # type: ignore[no-untyped-def]
     """(log(1 + f) - f)/f**2."""
-    p = fma(f, LOG[19], LOG[18])
-    p = fma(p, f, LOG[17])
-    p = fma(p, f, LOG[16])
-    p = fma(p, f, LOG[15])
-    p = fma(p, f, LOG[14])
-    p = fma(p, f, LOG[13])
-    p = fma(p, f, LOG[12])
-    p = fma(p, f, LOG[11])
-    p = fma(p, f, LOG[10])
-    p = fma(p, f, LOG[9])
-    p = fma(p, f, LOG[8])
-    p = fma(p, f, LOG[7])
-    p = fma(p, f, LOG[6])
-    p = fma(p, f, LOG[5])
-    p = fma(p, f, LOG[4])
-    p = fma(p, f, LOG[3])
-    p = fma(p, f, LOG[2])
-    p = fma(p, f, LOG[1])
-    return fma(p, f, LOG[0])
+    return horner(f, LOG)
 
 
 @jit
 def _exponent(y):  # type: ignore[no-untyped-def]
     """k with y/2**k from sqrt(1/2) to sqrt(2), for a normal y, as an integer."""
-    return (bits(y) - ROOT_HALF_BITS) >> 52
+    return (bits(y) - ROOT_HALF_BITS) >> PLACES
 
 
 @jit
 def _fraction(y):  # type: ignore[no-untyped-def]
     """y/2**k - 1, exact."""
-    return from_bits(bits(y) - (_exponent(y) << 52)) - 1.0
+    return from_bits(bits(y) - (_exponent(y) << PLACES)) - 1.0
 
 
 @jit
@@ -452,7 +424,7 @@ def _as_float(k):  # type: ignore[no-untyped-def]
 
 @jit
 def _lifted(x):  # type: ignore[no-untyped-def]
-    """x, or x*2**54 where it is subnormal."""
+    """x, or x*UP where it is subnormal."""
     return x * UP if x < MIN_NORMAL else x
 
 
@@ -460,7 +432,7 @@ def _lifted(x):  # type: ignore[no-untyped-def]
 def _lifted_exponent(x):  # type: ignore[no-untyped-def]
     """The exponent of x from that of the lifted x."""
     k = _as_float(_exponent(_lifted(x)))
-    return k - 54.0 if x < MIN_NORMAL else k
+    return k - LIFT if x < MIN_NORMAL else k
 
 
 @jit
@@ -525,7 +497,7 @@ def log1p(x):  # type: ignore[no-untyped-def]
     u = 1.0 + x
     n = _exponent(u)
     k = _as_float(n)
-    c = 0.5 * (x - (u - 1.0)) * from_bits(ONE + ((1 - n) << 52))
+    c = 0.5 * (x - (u - 1.0)) * from_bits(ONE + ((1 - n) << PLACES))
     f = _fraction(u)
     g = f + c
     g_low = c - (g - f)
@@ -602,7 +574,7 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
     >>> float(x_over_expm1(0.0))
     1.0
     """
-    a = at_most(fabs(x), 760.0)
+    a = at_most(fabs(x), FALL_HIGH)
     shifted = fma(-a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, -a)
@@ -612,12 +584,15 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
     return 1.0 if x == 0.0 else above / -expm1(-a) * after
 
 
-# Trigonometric functions: x = k*pi/2 + r + low with |r| <= pi/4. Up to 1e8 pi/2 is taken in three parts (Cody and
+# Trigonometric functions: x = k*pi/2 + r + low with |r| <= pi/4. Up to FAR pi/2 is taken in three parts (Cody and
 # Waite). Beyond it, x*2/pi modulo 4 comes from the few digits of 2/pi that matter (Payne and Hanek): those before them
-# give multiples of 4, those after them nothing that shows. In base 2**53 digit number i stands for 2**(-53*i).
+# give multiples of 4, those after them nothing that shows. A digit has DIGIT bits, as many as a significand: digit
+# number i stands for 2**(-DIGIT*i).
 
 FAR = 1.0e8
+DIGIT = 53
 DIGITS = (1.0, 2.0**-53, 2.0**-106, 2.0**-159, 2.0**-212)  # place values
+PER_DIGIT = 1237  # 2**16/DIGIT, rounded up
 
 
 @jit
@@ -642,21 +617,13 @@ def _angle_low(k, x):  # type: ignore[no-untyped-def]
 @jit
 def _sin_polynomial(z):  # type: ignore[no-untyped-def]
     """(sin(r) - r)/r**3 for z = r**2."""
-    p = fma(z, SIN[5], SIN[4])
-    p = fma(p, z, SIN[3])
-    p = fma(p, z, SIN[2])
-    p = fma(p, z, SIN[1])
-    return fma(p, z, SIN[0])
+    return horner(z, SIN)
 
 
 @jit
 def _cos_polynomial(z):  # type: ignore[no-untyped-def]
     """(cos(r) - 1 + r**2/2)/r**4 for z = r**2."""
-    p = fma(z, COS[5], COS[4])
-    p = fma(p, z, COS[3])
-    p = fma(p, z, COS[2])
-    p = fma(p, z, COS[1])
-    return fma(p, z, COS[0])
+    return horner(z, COS)
 
 
 @jit
@@ -679,15 +646,7 @@ def _cos_near(r, low):  # type: ignore[no-untyped-def]
 def _turned(turns, near, other):  # type: ignore[no-untyped-def]
     """The function in quadrant 0, 1, 2, 3: near, other, -near, -other."""
     y = near if (bits(turns) & 1) == 0 else other
-    return from_bits(bits(y) ^ ((bits(turns) & 2) << 62))
-
-
-@jit
-def _pick(i, a, b, c, d):  # type: ignore[no-untyped-def]
-    """One of four, by the two low bits of i."""
-    low = a if (i & 1) == 0 else b
-    high = c if (i & 1) == 0 else d
-    return low if (i & 2) == 0 else high
+    return from_bits(bits(y) ^ ((bits(turns) & 2) << (WIDTH - 2)))
 
 
 @jit
@@ -720,23 +679,23 @@ def _sum_error(a, b):  # type: ignore[no-untyped-def]
 
 @jit
 def _far_digit(x):  # type: ignore[no-untyped-def]
-    """The number of the first digit of 2/pi that matters: the exponent of x, less 1, divided by 53."""
-    return (((bits(fabs(x)) >> 52) - 1024) * 1237) >> 16
+    """The number of the first digit of 2/pi that matters: the exponent of x, less 1, divided by DIGIT."""
+    return (((bits(fabs(x)) >> PLACES) - (BIAS + 1)) * PER_DIGIT) >> 16
 
 
 @jit
 def _far_factor(x):  # type: ignore[no-untyped-def]
-    """x divided by the place value of that digit, 2**53 to the power of its number; from 2 to 2**54."""
-    exponent = (bits(fabs(x)) >> 52) - 1023 - 53 * _far_digit(x)
-    return copysign(from_bits((bits(x) & MANTISSA) | ((exponent + 1023) << 52)), x)
+    """x divided by the place value of that digit, 2**DIGIT to the power of its number; from 2 to 2**(DIGIT + 1)."""
+    exponent = (bits(fabs(x)) >> PLACES) - BIAS - DIGIT * _far_digit(x)
+    return copysign(from_bits((bits(x) & MANTISSA) | ((exponent + BIAS) << PLACES)), x)
 
 
 @jit
 def _far_turns(x, leading):  # type: ignore[no-untyped-def]
     """x*2/pi modulo 4 for a huge x: its leading part, or what that lacks.
 
-    Five digits of 53 bits times x are ten numbers, of which two passes of error-free addition leave a sum that is good
-    to 2**-120, however close to an integer.
+    Five digits times x are ten numbers, of which two passes of error-free addition leave a sum that is good to 2**-120
+    (to 2**-60 in float32), however close to an integer.
     """
     i = _far_digit(x)
     a = _far_factor(x)
@@ -881,25 +840,7 @@ def sinc(x):  # type: ignore[no-untyped-def]
 @jit
 def _atan_polynomial(z):  # type: ignore[no-untyped-def]
     """(atan(t) - t)/t**3 for z = t**2."""
-    p = fma(z, ATAN[19], ATAN[18])
-    p = fma(p, z, ATAN[17])
-    p = fma(p, z, ATAN[16])
-    p = fma(p, z, ATAN[15])
-    p = fma(p, z, ATAN[14])
-    p = fma(p, z, ATAN[13])
-    p = fma(p, z, ATAN[12])
-    p = fma(p, z, ATAN[11])
-    p = fma(p, z, ATAN[10])
-    p = fma(p, z, ATAN[9])
-    p = fma(p, z, ATAN[8])
-    p = fma(p, z, ATAN[7])
-    p = fma(p, z, ATAN[6])
-    p = fma(p, z, ATAN[5])
-    p = fma(p, z, ATAN[4])
-    p = fma(p, z, ATAN[3])
-    p = fma(p, z, ATAN[2])
-    p = fma(p, z, ATAN[1])
-    return fma(p, z, ATAN[0])
+    return horner(z, ATAN)
 
 
 @jit
@@ -943,17 +884,7 @@ def atan2(y, x):  # type: ignore[no-untyped-def]
 @jit
 def _asin_polynomial(z):  # type: ignore[no-untyped-def]
     """(asin(t) - t)/t**3 for z = t**2."""
-    p = fma(z, ASIN[11], ASIN[10])
-    p = fma(p, z, ASIN[9])
-    p = fma(p, z, ASIN[8])
-    p = fma(p, z, ASIN[7])
-    p = fma(p, z, ASIN[6])
-    p = fma(p, z, ASIN[5])
-    p = fma(p, z, ASIN[4])
-    p = fma(p, z, ASIN[3])
-    p = fma(p, z, ASIN[2])
-    p = fma(p, z, ASIN[1])
-    return fma(p, z, ASIN[0])
+    return horner(z, ASIN)
 
 
 @jit
@@ -997,17 +928,7 @@ HUGE = 2.0**28  # beyond, 1 is nothing beside the square
 @jit
 def _asinh_polynomial(z):  # type: ignore[no-untyped-def]
     """(asinh(t) - t)/t**3 for z = t**2."""
-    p = fma(z, ASINH[11], ASINH[10])
-    p = fma(p, z, ASINH[9])
-    p = fma(p, z, ASINH[8])
-    p = fma(p, z, ASINH[7])
-    p = fma(p, z, ASINH[6])
-    p = fma(p, z, ASINH[5])
-    p = fma(p, z, ASINH[4])
-    p = fma(p, z, ASINH[3])
-    p = fma(p, z, ASINH[2])
-    p = fma(p, z, ASINH[1])
-    return fma(p, z, ASINH[0])
+    return horner(z, ASINH)
 
 
 @jit
@@ -1060,54 +981,23 @@ def atanh(x):  # type: ignore[no-untyped-def]
 @jit
 def _erf_polynomial(z):  # type: ignore[no-untyped-def]
     """erf(x)/x - 1 for z = x**2."""
-    p = fma(z, ERF[12], ERF[11])
-    p = fma(p, z, ERF[10])
-    p = fma(p, z, ERF[9])
-    p = fma(p, z, ERF[8])
-    p = fma(p, z, ERF[7])
-    p = fma(p, z, ERF[6])
-    p = fma(p, z, ERF[5])
-    p = fma(p, z, ERF[4])
-    p = fma(p, z, ERF[3])
-    p = fma(p, z, ERF[2])
-    p = fma(p, z, ERF[1])
-    return fma(p, z, ERF[0])
+    return horner(z, ERF)
 
 
 @jit
 def _erfc_polynomial(t):  # type: ignore[no-untyped-def]
     """(x + 4)*exp(x**2)*erfc(x) for t = (x - 4)/(x + 4)."""
-    p = fma(t, ERFC[23], ERFC[22])
-    p = fma(p, t, ERFC[21])
-    p = fma(p, t, ERFC[20])
-    p = fma(p, t, ERFC[19])
-    p = fma(p, t, ERFC[18])
-    p = fma(p, t, ERFC[17])
-    p = fma(p, t, ERFC[16])
-    p = fma(p, t, ERFC[15])
-    p = fma(p, t, ERFC[14])
-    p = fma(p, t, ERFC[13])
-    p = fma(p, t, ERFC[12])
-    p = fma(p, t, ERFC[11])
-    p = fma(p, t, ERFC[10])
-    p = fma(p, t, ERFC[9])
-    p = fma(p, t, ERFC[8])
-    p = fma(p, t, ERFC[7])
-    p = fma(p, t, ERFC[6])
-    p = fma(p, t, ERFC[5])
-    p = fma(p, t, ERFC[4])
-    p = fma(p, t, ERFC[3])
-    p = fma(p, t, ERFC[2])
-    p = fma(p, t, ERFC[1])
-    return fma(p, t, ERFC[0])
+    return horner(t, ERFC)
 
 
+ERFC_FAR = 28.0  # beyond, erfc is 0
+SQUARE_HIGH = 40.0  # beyond, exp of the square is infinite
 ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynomial
 
 
 @jit
 def _erfcx_near(a):  # type: ignore[no-untyped-def]
-    """exp(a**2)*erfc(a) for 0 <= a <= 28.0: a polynomial in t = (a - 4)/(a + 4), divided by a + 4."""
+    """exp(a**2)*erfc(a) for 0 <= a <= ERFC_FAR: a polynomial in t = (a - 4)/(a + 4), divided by a + 4."""
     below = a + 4.0
     below_low = a - (below - 4.0)
     inverse = 1.0 / below
@@ -1123,7 +1013,7 @@ def _erfcx_near(a):  # type: ignore[no-untyped-def]
 @jit
 def _erfc_positive(a):  # type: ignore[no-untyped-def]
     """erfc(a) for a >= 0."""
-    a = at_most(a, 28.0)
+    a = at_most(a, ERFC_FAR)
     p = _erfcx_near(a)
     square = a * a
     y = at_least(-square, EXP_LOW)
@@ -1162,7 +1052,7 @@ INVERSE_ROOT_PI = 0.5641895835477563
 
 @jit
 def _erfcx_far(a):  # type: ignore[no-untyped-def]
-    """exp(a**2)*erfc(a) beyond 28.0, by its asymptotic series."""
+    """exp(a**2)*erfc(a) beyond ERFC_FAR, by its asymptotic series."""
     inverse = 1.0 / a
     return INVERSE_ROOT_PI * inverse * erfcx_far(inverse * inverse)
 
@@ -1175,8 +1065,8 @@ def erfcx(x):  # type: ignore[no-untyped-def]
     1.0
     """
     a = fabs(x)
-    y = _erfcx_far(at_least(a, 28.0)) if a > 28.0 else _erfcx_near(at_most(a, 28.0))
-    b = at_most(a, 40.0)
+    y = _erfcx_far(at_least(a, ERFC_FAR)) if a > ERFC_FAR else _erfcx_near(at_most(a, ERFC_FAR))
+    b = at_most(a, SQUARE_HIGH)
     square = b * b
     below = 2.0 * exp_sum(square, fma(b, b, -square)) - y
     return below if x < 0.0 else y
@@ -1198,41 +1088,44 @@ def log_erfc(x):  # type: ignore[no-untyped-def]
 
 THIRD, TWO_NINTHS = 1.0 / 3.0, 2.0 / 9.0
 ROOTS = (0.7937005259840998, 0.6299605249474366)  # 2**(-1/3) and its square
+TO_THREES, ROOT_BIAS = 0, 682  # makes the bias a multiple of 3; of a root's exponent what its third lacks
 
 
 @jit
 def _cbrt_polynomial(m):  # type: ignore[no-untyped-def]
     """About 1/cbrt(m) for 1 <= m < 2."""
-    p = fma(m, CBRT[5], CBRT[4])
-    p = fma(p, m, CBRT[3])
-    p = fma(p, m, CBRT[2])
-    p = fma(p, m, CBRT[1])
-    return fma(p, m, CBRT[0])
+    return horner(m, CBRT)
+
+
+@jit
+def _inverse_root(y, m):  # type: ignore[no-untyped-def]
+    """1/cbrt(m) from a y that is near it: a step of third order."""
+    h = fma(-m * y, y * y, 1.0)
+    return fma(y * h, fma(h, TWO_NINTHS, THIRD), y)
 
 
 @jit
 def cbrt(x):  # type: ignore[no-untyped-def]
     """Real cube root, also of a negative number, at most 0.7 ulp.
 
-    x = 2**(3*n)*m with 1 <= m < 8; a polynomial for 1/cbrt(m), a step of third order, and one for cbrt(m) itself.
+    x = 2**(3*n)*m with 1 <= m < 8; a polynomial for 1/cbrt(m), in float64 a step of third order, and one for cbrt(m).
 
     >>> float(cbrt(-8.0))
     -2.0
     """
     a = _lifted(fabs(x))
-    biased = bits(a) >> 52
+    biased = (bits(a) >> PLACES) + TO_THREES
     n = (biased * 21846) >> 16
     j = biased - 3 * n
     m = from_bits((bits(a) & MANTISSA) | ONE)
     y = _cbrt_polynomial(m)
     y = y if j == 0 else (y * ROOTS[0] if j == 1 else y * ROOTS[1])
-    m = from_bits(bits(m) + (j << 52))
-    h = fma(-m * y, y * y, 1.0)
-    y = fma(y * h, fma(h, TWO_NINTHS, THIRD), y)
+    m = from_bits(bits(m) + (j << PLACES))
+    y = _inverse_root(y, m)
     c = m * y * y
     square = c * c
     rest = fma(-square, c, m) - fma(c, c, -square) * c
-    c = fma(rest * (y * y), THIRD, c) * from_bits((n + 682) << 52)
+    c = fma(rest * (y * y), THIRD, c) * from_bits((n + ROOT_BIAS) << PLACES)
     c = c * DOWN if fabs(x) < MIN_NORMAL else c
     return copysign(c, x) if (fabs(x) < INF) & (x != 0.0) else x
 
@@ -1265,17 +1158,15 @@ def hypot(x, y):  # type: ignore[no-untyped-def]
 @jit
 def _atanh_polynomial(z):  # type: ignore[no-untyped-def]
     """2*(atanh(s) - s - s**3/3)/s**5 for z = s**2."""
-    p = fma(z, ATANH[6], ATANH[5])
-    p = fma(p, z, ATANH[4])
-    p = fma(p, z, ATANH[3])
-    p = fma(p, z, ATANH[2])
-    p = fma(p, z, ATANH[1])
-    return fma(p, z, ATANH[0])
+    return horner(z, ATANH)
+
+
+POWER_HIGH = 1100.0  # beyond, 2 to the power of it is infinite, and below its negative 0
 
 
 @jit
 def _power(a, y):  # type: ignore[no-untyped-def]
-    """a**y for a finite a > 0: the logarithm to base 2 to some 64 bits, times y, exponentiated.
+    """a**y for a finite a > 0: the logarithm to base 2 to 11 bits more, times y, exponentiated.
 
     log(1 + m) = 2*atanh(s) with s = m/(2 + m); s and the terms in s and s**3 have two parts.
     """
@@ -1302,8 +1193,8 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     t_low = (v - t) + v_low
     u = y * t
     u_low = fma(y, t, -u) + y * t_low
-    u_low = u_low if fabs(u) < 1100.0 else 0.0
-    u = at_least(at_most(u, 1100.0), -1100.0)
+    u_low = u_low if fabs(u) < POWER_HIGH else 0.0
+    u = at_least(at_most(u, POWER_HIGH), -POWER_HIGH)
     shifted = u + SHIFT
     n = shifted - SHIFT
     f = (u - n) + u_low

@@ -21,15 +21,15 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_value, parsed
 from gradcompile.lower.blocks.bodies import Block, Body
-from gradcompile.lower.blocks.pointwise import REDUCED, VIEWS, Along, along, reduced
+from gradcompile.lower.blocks.pointwise import REDUCED, Along, along, reduced
 from gradcompile.lower.blocks.states import SUMMED, State, ordered, parts_of
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.labels import NAMED
-from gradcompile.ops.scan import LOOPS, Loop
+from gradcompile.ops.reduction import is_amax
+from gradcompile.ops.scan import Loop, is_scanned
+from gradcompile.ops.shape import is_broadcast, is_iota
 
 LARGEST = 1 << 18  # entries of intermediates that may as well be whole
-FOLLOWING = VIEWS | {"cast"}  # as good as elementwise
-COMPARISONS = ("eq", "ne", "lt", "le")
-SUMS = ("sum", "dot", "scatter_add", "overlap", "scanned")  # whose additions another pass may order differently
 SHARE = 3  # an axis of known length pays if a part of the work, one in so many, gets into blocks
 
 
@@ -71,7 +71,7 @@ class Cutting:
         for n in self.order:
             self.look_at(n)
         self.wanted = set(self.roots)
-        self.compared = {self.told_by_largest(n) for n in self.order if n.op.name in COMPARISONS} - {None}
+        self.compared = {self.told_by_largest(n) for n in self.order if n.op.is_comparison} - {None}
         for s in ordered([State(r, None) for r in self.roots], self.needed):
             self.level[s] = max((self.level[x] for x in self.needs[s]), default=0) + self.passed(s)
 
@@ -93,10 +93,10 @@ class Cutting:
 
     def along(self, n: Node, axis: int) -> Along | None:
         """How a node is computed for a block of samples along an axis; None unless that is possible."""
-        if n.op.name == "scanned":
+        if is_scanned(n):
             return self.scanned(n, axis)
         dim = self.part(n.type.shape[axis])
-        parts = None if dim is None or (n.op.name == "iota" and dim != self.block) else along(n, axis, dim)
+        parts = None if dim is None or (is_iota(n) and dim != self.block) else along(n, axis, dim)
         if parts is None:
             return None
         pairs = zip(n.args, parts.args, strict=True)
@@ -112,7 +112,7 @@ class Cutting:
 
     def reductions(self, n: Node) -> list[Along]:
         """How a node is computed from parts along axes of samples that it takes away."""
-        if n.op.name == "scanned":
+        if is_scanned(n):
             found = self.scanned(n, SUMMED)
             return [] if found is None else [found]
         return reduced(n, self.carries)
@@ -125,7 +125,7 @@ class Cutting:
             self.choice[n] = best
         if own:
             self.favoured[n] = own[0] if best is None or best.axis is None else best.axis
-            given = self.weight.get(n.args[0], 0) if n.op.name == "broadcast" else len(own)
+            given = self.weight.get(n.args[0], 0) if is_broadcast(n) else len(own)
             self.weight[n] = given
         if n.args:
             self.note(n, bool(own), best is None or best.axis is None)
@@ -151,7 +151,7 @@ class Cutting:
 
         whole: it can't be had otherwise, as a reduction is.
         """
-        follows = not n.op.takes_arrays or n.op.name in FOLLOWING or scales(n)
+        follows = n.op.is_elementwise or n.op.is_view or scales(n)
         if carries and (whole or (follows and any(a in self.late and as_large(a, n) for a in n.args))):
             self.late.add(n)
         if not carries or n in self.late or (follows and self.at_hand.issuperset(n.args)):
@@ -177,7 +177,7 @@ class Cutting:
         elif self.passed(s):
             found = self.in_block(n)
         else:
-            found = [] if n.op.name == "size" else [State(a, None) for a in n.args]
+            found = [] if n.op.by_shape else [State(a, None) for a in n.args]
         self.needs[s] = found
         return found
 
@@ -201,15 +201,15 @@ class Cutting:
         """
         count = len(self.axes(s.node))
         heavy = s.node.op.name in REDUCED and any(len(self.axes(a)) > count for a in s.node.args)
-        dear = s.node.op.name in ("dot", "scanned") and (self.level[s] > 0 or self.shrinks(s.node))
+        dear = (is_dot(s.node) or is_scanned(s.node)) and (self.level[s] > 0 or self.shrinks(s.node))
         return (heavy or dear or s.node in self.compared) and s.axis == self.favoured[s.node]
 
     def told_by_largest(self, n: Node) -> Node | None:
         """What a comparison compares with its maximum over the samples, if sums in blocks make it; None otherwise."""
         for x, y in permutations(n.args):
-            while y.op.name in VIEWS:
+            while y.op.is_view:
                 (y,) = y.args
-            if y.op.name == "amax" and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
+            if is_amax(y) and y.args[0] is x and self.is_reduced(y) and self.sums_in_block(x):
                 return x
         return None
 
@@ -220,7 +220,7 @@ class Cutting:
     def sums_in_block(self, n: Node) -> bool:
         """Whether something below a node is added up in a block, in an order that may not be that of another pass."""
         inside = topological([n], lambda x: x not in self.choice or self.is_reduced(x))
-        return any(x.op.name in SUMS for x in inside)
+        return any(x.op.adds for x in inside)
 
     def shrinks(self, n: Node) -> bool:
         """Whether a node has fewer entries than an argument that carries the samples."""
@@ -249,7 +249,7 @@ class Cutting:
         One that parameters carry may be that of features or units, which must not be computed again in another pass,
         unless it is one of pairs.
         """
-        spared = {n for n in self.inside if n.op.name not in VIEWS and State(n, None) not in self.level}
+        spared = {n for n in self.inside if not n.op.is_view and State(n, None) not in self.level}
         everything = sum(work(n) for n in self.order)
         if sum(entries(n.type.shape) for n in spared) < LARGEST or SHARE * sum(map(work, spared)) < everything:
             return False
@@ -291,7 +291,7 @@ def as_large(x: Node, y: Node) -> bool:
 
 def scales(n: Node) -> bool:
     """Whether a node is a contraction that only multiplies one operand by entries of the other."""
-    return n.op.name == "dot" and set(n.params[2]) in (set(n.params[0]), set(n.params[1])) and not reduces(n)
+    return is_dot(n) and set(n.params[2]) in (set(n.params[0]), set(n.params[1])) and not reduces(n)
 
 
 def reduces(n: Node) -> bool:
@@ -301,9 +301,9 @@ def reduces(n: Node) -> bool:
 
 def work(n: Node) -> int:
     """About how many operations a node takes."""
-    if n.op.name == "dot":
+    if is_dot(n):
         (la, lb, _), (a, b) = n.params, n.args
         return 2 * entries(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
-    if n.op.name in LOOPS:
+    if n.op.is_loop:
         return operations_of(n)
     return n.op.cost * entries(max((a.type.shape for a in (n, *n.args)), key=entries))

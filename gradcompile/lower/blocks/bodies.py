@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, leaf
+from gradcompile.ir.algebra import is_add, is_mul, is_neg
+from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.lower.blocks.pointwise import Along, put
 from gradcompile.lower.blocks.states import SUMMED, State, ordered, over, parts_of
+from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import Loop
-
-LINEAR = frozenset({"neg", "transpose", "reshape", "item"})  # of a sum over all blocks the sum over all blocks
+from gradcompile.ops.shape import is_iota
 
 
 class Block(NamedTuple):
@@ -51,7 +52,7 @@ class Body:
         """The loop over a block; None if there can't be one."""
         loop = self.loop
         for n in topological(loop.roots):
-            if n.op.name != "size" and (self.axes(n) or not self.varied.isdisjoint(n.args)):
+            if not n.op.by_shape and (self.axes(n) or not self.varied.isdisjoint(n.args)):
                 self.varied.add(n)
         if not self.varied or self.part(loop.length) is not None or any(len(self.axes(r)) > 1 for r in loop.roots):
             return None
@@ -73,22 +74,22 @@ class Body:
         """What a state is computed from; one that can't be is noted."""
         n, axis = s
         self.parts[s] = None
-        if n.op.name == "leaf":
+        if is_leaf(n):
             self.is_cut &= axis != SUMMED and self.leaves.setdefault(n, axis) == axis
             return []
         if axis is None:
-            return [] if n.op.name == "size" else [State(a, None) for a in n.args]
+            return [] if n.op.by_shape else [State(a, None) for a in n.args]
         self.parts[s] = way = self.summed(n) if axis == SUMMED else self.along(n, axis)
-        self.is_cut &= way is not None and n.op.name != "iota"
+        self.is_cut &= way is not None and not is_iota(n)
         return [] if way is None else parts_of(n, way)
 
     def summed(self, n: Node) -> Along | None:
         """How a node is a sum over samples: it sums itself, or is linear in what is one."""
-        if n.op.name != "amax" and (found := self.reductions(n)):
+        if not is_amax(n) and (found := self.reductions(n)):
             return found[0]
-        if n.op.name in LINEAR or n.op.name == "add":
+        if n.op.is_alias or is_neg(n) or is_add(n):
             return Along((SUMMED,) * len(n.args), n.params)
-        if n.op.name == "mul" and sum(a in self.varied for a in n.args) == 1:
+        if is_mul(n) and sum(a in self.varied for a in n.args) == 1:
             return Along(tuple(SUMMED if a in self.varied else None for a in n.args), n.params)
         return None
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from gradcompile.analysis.cost import growth_of
 from gradcompile.lower.blocks.plan import Plan
-from gradcompile.lower.program import Program, size_of
+from gradcompile.signature.program import Program, size_of
 
 CACHE = 3 << 19  # bytes of a block's arrays
 SMALLEST, LARGEST = 32, 128  # samples of a block
@@ -24,7 +24,7 @@ def block_size(program: Program, plan: Plan, entries: int) -> int:
 
     More work than that is left for other blocks, which other threads may take. entries: of arrays, for one sample.
     """
-    item = np.dtype(program.value.type.dtype).itemsize
+    item = np.dtype(program.roots[0].type.dtype).itemsize
     size = entries * item
     parameters = item * sum(size_of(a.leaf.type.shape) for a in program.params)
     is_large = parameters > LARGE and size * FEW <= SPILLED * CACHE

@@ -11,12 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from gradcompile.ir.core import Node, apply, leaf
+from gradcompile.ir.core import Node, is_const, is_leaf, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, parsed
 from gradcompile.lower.blocks.analysis import Cutting
 from gradcompile.lower.blocks.pointwise import put
 from gradcompile.lower.blocks.states import State, ordered, over
+from gradcompile.ops.reduction import is_amax
+from gradcompile.ops.shape import is_iota
 
 SHORTEST = 256  # a number of samples, known beforehand, that may be worth blocks
 
@@ -84,14 +86,15 @@ def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
     inputs: the leaves that are no parameters. The samples are the named dimension of inputs with most work in blocks;
     if there is none, a dimension of known length, of a parameter perhaps, that has much to gain.
 
+    >>> from gradcompile.ir.core import apply
     >>> X, w = leaf("X", ArrayType(("n", 3))), leaf("w", ArrayType((3,)), "param")
     >>> z = apply("dot", X, w, params=((0, 1), (1,), (0,)))
-    >>> found = plan([apply("sum", apply("mul", z, z), params=((0,),))], {X})
+    >>> found = plan([apply("sum", z * z, params=((0,),))], {X})
     >>> found.dim, found.passes[0].reductions[0].block.args[0]
     ('n', <mul float64[m]>)
     """
     order = topological(roots)
-    leaves = [n for n in order if n.op.name == "leaf"]
+    leaves = [n for n in order if is_leaf(n)]
     named, taken = dims_of(n for n in leaves if n in inputs), {name for n in order for name in names_of(n)}
     cuttings = [Cutting(roots, order, d, fresh("m", taken)) for d in named if isinstance(d, str)]
     found = [c for c in cuttings if c.depth]
@@ -176,7 +179,7 @@ class Builder:
         for s in body:
             if s.axis is not None and s not in twin:
                 twin[s] = self.built(s, twin)
-        given = [s.node for s in body if s.axis is None and s.node.op.name != "const"]
+        given = [s.node for s in body if s.axis is None and not is_const(s.node)]
         self.want([*given, *(s.node for s in cut)])
         ways = [(n, *self.cutting.choice[n]) for n in out]
         reductions = [Reduction(n, over(n, parts, twin), kind_of(n)) for n, axis, parts in ways if axis is None]
@@ -201,13 +204,13 @@ class Builder:
         parts = self.cutting.parts[s]
         assert parts is not None
         result = over(s.node, parts, twin)
-        return apply("add", result, self.first) if s.node.op.name == "iota" else result
+        return result + self.first if is_iota(s.node) else result
 
     def rows_of(self, s: State) -> Node:
         """The leaf for the rows of a whole node, the same in every pass."""
         if s not in self.leaf_of:
             n, axis = s.node, s.axis or 0
-            name = n.params[0] if n.op.name == "leaf" else fresh("rows", self.names)
+            name = n.params[0] if is_leaf(n) else fresh("rows", self.names)
             self.names.add(name)
             part = self.cutting.part(n.type.shape[axis])
             assert part is not None
@@ -217,4 +220,4 @@ class Builder:
 
 def kind_of(n: Node) -> str:
     """How the shares of the blocks in a reduction are put together."""
-    return "amax" if n.op.name == "amax" else "sum"
+    return "amax" if is_amax(n) else "sum"

@@ -11,11 +11,11 @@ An axis is told from others by its place, never by its length: two axes may be e
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from gradcompile.ir.core import Node, Params, apply
+from gradcompile.ir.algebra import arange, broadcast_to
+from gradcompile.ir.core import Node, Params
 from gradcompile.ir.types import Dim, Shape, dim_product
-from gradcompile.ops.shape import Index, Span, places
+from gradcompile.ops.shape import Index, Span, is_broadcast, is_iota, places
 
-VIEWS = frozenset({"item", "broadcast", "transpose", "reshape"})  # no work: the entries are elsewhere
 T = TypeVar("T")
 
 
@@ -36,7 +36,7 @@ Rule = Callable[[Node, int, Dim], Along | None]
 def along(n: Node, axis: int, dim: Dim) -> Along | None:
     """How the node is computed for `dim` places of an axis of it; None unless it is pointwise along that axis.
 
-    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.core import apply, leaf
     >>> from gradcompile.ir.types import ArrayType
     >>> x, b = leaf("x", ArrayType(("n", 3))), leaf("b", ArrayType((3,)))
     >>> along(apply("add", x, b), 0, "m").args
@@ -55,7 +55,7 @@ def reduced(n: Node, carries: Callable[[Node, int], bool]) -> list[Along]:
 
     carries: whether an axis of an argument is one of samples.
 
-    >>> from gradcompile.ir.core import leaf
+    >>> from gradcompile.ir.core import apply, leaf
     >>> from gradcompile.ir.types import ArrayType
     >>> X, y = leaf("X", ArrayType(("n", 3))), leaf("y", ArrayType(("n",)))
     >>> [r.args for r in reduced(apply("dot", X, y, params=((0, 1), (0,), (1,))), lambda a, k: k == 0)]
@@ -201,16 +201,16 @@ def labelled(n: Node, label: int) -> tuple[int | None, ...]:
 
 def counts_along(index: Node, axis: int) -> bool:
     """Whether an array of places counts 0, 1, 2, ... along one of its axes: each sample looks at itself."""
-    if index.op.name == "broadcast":
+    if is_broadcast(index):
         at = places(index.params, len(index.args[0].type.shape))
-        return at == (axis,) and index.args[0].op.name == "iota"
-    return index.op.name == "iota"
+        return at == (axis,) and is_iota(index.args[0])
+    return is_iota(index)
 
 
 def counting(shape: Shape, axis: int, dim: Dim) -> Node:
     """An array of places of that shape, `dim` long along an axis, that counts along it from 0."""
-    line = apply("iota", params=(dim,))
-    return line if len(shape) == 1 else apply("broadcast", line, params=(put(shape, axis, dim), (axis,)))
+    line = arange(dim)
+    return line if len(shape) == 1 else broadcast_to(line, put(shape, axis, dim), (axis,))
 
 
 def own_places(n: Node, place: int, axis: int, dim: Dim) -> tuple[int | Node | None, ...]:

@@ -6,13 +6,28 @@ from collections.abc import Sequence
 
 from gradcompile.frontend.arrays.places import nothing
 from gradcompile.frontend.arrays.shapes import with_axes
+from gradcompile.ir.algebra import (
+    add,
+    arange,
+    astype,
+    at_most,
+    broadcast_to,
+    equal,
+    less,
+    part_at,
+    permute,
+    select,
+    sum_over,
+)
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import rebuild
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.lower.memory.entries import from_end
 from gradcompile.ops.contract import spread
-from gradcompile.ops.scan import packed, parts, rebodied, results_of, typed
-from gradcompile.ops.shape import Index, places
+from gradcompile.ops.gather import is_scatter_add
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.scan import is_scan, is_scanned, packed, parts, rebodied, results_of, typed
+from gradcompile.ops.shape import Index, is_assemble, is_broadcast, is_iota, is_reshape, places
 
 CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
 FEW = 4  # entries up to which a sum has no loop
@@ -21,15 +36,15 @@ SMALL = 32  # products up to which a contraction is a loop where others would be
 
 def prepared(roots: Sequence[Node]) -> list[Node]:
     """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
-    roots = rebuild(roots, lambda n: gathered_again(n) if n.op.name == "sum" else n)
+    roots = rebuild(roots, lambda n: gathered_again(n) if is_sum(n) else n)
     roots = rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
-    return rebuild(roots, lambda n: packed(results_of(n), n) if n.op.name == "scan" else n)
+    return rebuild(roots, lambda n: packed(results_of(n), n) if is_scan(n) else n)
 
 
 def gathered_again(n: Node) -> Node:
     """The sum of scattered entries over the axis they were scattered along is the entries."""
     x = n.args[0]
-    if x.op.name != "scatter_add":
+    if not is_scatter_add(x):
         return n
     (axis, lengths), (g, *index) = x.params, x.args
     k = picked(index, lengths)
@@ -41,9 +56,9 @@ def gathered_again(n: Node) -> Node:
 
 def along(index: Node) -> int | None:
     """The axis along which an index array is 0, 1, 2, ...; None if it is something else."""
-    if index.op.name == "iota":
+    if is_iota(index):
         return 0
-    if index.op.name == "broadcast" and index.args[0].op.name == "iota":
+    if is_broadcast(index) and is_iota(index.args[0]):
         return places(index.params, 1)[0]
     return None
 
@@ -67,14 +82,14 @@ def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
     right = from_end(index, index, const(int(length), "int64"))
     count = len(index.type.shape)
     at = tuple(axis + k for k in range(count + 1) if axis + k != place)
-    counted = apply("broadcast", apply("iota", params=(length,)), params=(shape, (place,)))
-    return apply("eq", apply("broadcast", right, params=(shape, at)), counted)
+    counted = broadcast_to(arange(length), shape, (place,))
+    return equal(broadcast_to(right, shape, at), counted)
 
 
 def within(index: Node, length: Dim) -> Node:
     """Where an index is inside an axis of known length, counted from either end."""
     low, high = (const(k * int(length), "int64") for k in (-1, 1))
-    return apply("and", apply("le", low, index), apply("lt", index, high))
+    return at_most(low, index) & less(index, high)
 
 
 def gathered(n: Node) -> Node:
@@ -84,9 +99,9 @@ def gathered(n: Node) -> Node:
     if k is None:
         return n
     here = chosen(index[k], x.type.shape, axis, axis + k)
-    found = apply("sum", apply("select", here, x, const(0.0, x.type.dtype)), params=((axis + k,),))
+    found = sum_over(select(here, x, 0.0), (axis + k,))
     inside, behind = within(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
-    return apply("select", with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
+    return select(with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
 
 
 def scattered(n: Node) -> Node:
@@ -98,7 +113,7 @@ def scattered(n: Node) -> Node:
     shape = n.type.shape
     here = chosen(index[k], shape, axis, axis + k)
     at = tuple(j for j in range(len(shape)) if j != axis + k)
-    return apply("select", here, apply("broadcast", g, params=(shape, at)), const(0.0, g.type.dtype))
+    return select(here, broadcast_to(g, shape, at), 0.0)
 
 
 # Sums
@@ -106,7 +121,7 @@ def scattered(n: Node) -> Node:
 
 def short(n: Node) -> Node:
     """A sum of a few entries as such, made where it is read, without memory or a loop; any other node as it is."""
-    if n.op.name != "sum":
+    if not is_sum(n):
         return n
     (axes,), (x,) = n.params, n.args
     lengths = [d for k in axes if isinstance(d := x.type.shape[k], int)]
@@ -114,8 +129,8 @@ def short(n: Node) -> Node:
         return n
     places = (dict(zip(axes, at, strict=True)) for at in itertools.product(*map(range, lengths)))
     axis = range(len(x.type.shape))
-    terms = [apply("item", x, params=(tuple(at.get(k) for k in axis),)) for at in places]
-    return apply("add", *terms) if len(terms) > 1 else terms[0]
+    terms = [part_at(x, tuple(at.get(k) for k in axis)) for at in places]
+    return add(*terms)
 
 
 # Contractions
@@ -131,7 +146,7 @@ def without(x: Node, own: Sequence[int], lost: set[int]) -> tuple[Node, list[int
     """An operand and its labels without those whose axes have one entry and are to go."""
     kept = [label for label in own if label not in lost]
     index = tuple(0 if label in lost else None for label in own)
-    return (x if kept == list(own) else apply("item", x, params=(index,))), kept
+    return (x if kept == list(own) else part_at(x, index)), kept
 
 
 def as_loops(n: Node) -> Node:
@@ -143,8 +158,8 @@ def as_loops(n: Node) -> Node:
     labels = (*result, *summed)
     shape = tuple(size[label] for label in labels)
     left, right = (without(x, own, lost) for x, own in zip(n.args, (la, lb), strict=True))
-    product = apply("mul", spread(*left, labels, shape), spread(*right, labels, shape))
-    return apply("sum", product, params=(tuple(range(len(result), len(labels))),)) if summed else product
+    product = spread(*left, labels, shape) * spread(*right, labels, shape)
+    return sum_over(product, tuple(range(len(result), len(labels)))) if summed else product
 
 
 def contraction(n: Node) -> Node:
@@ -173,12 +188,12 @@ def whole(n: Node) -> Node:
     zero = const(0, "int64")
     if n.op.name in ("max", "min"):
         x, y = n.args
-        return apply("select", apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
+        return select(apply("lt", *((y, x) if n.op.name == "max" else (x, y))), x, y)
     (x,) = n.args
     if n.op.name == "abs":
-        return apply("select", apply("lt", x, zero), apply("neg", x), x)
-    sign = apply("cast", apply("lt", zero, x), params=("int64",))
-    return apply("select", apply("lt", x, zero), const(-1, "int64"), sign)
+        return select(less(x, zero), -x, x)
+    sign = astype(less(zero, x), "int64")
+    return select(less(x, zero), const(-1, "int64"), sign)
 
 
 # Orders
@@ -192,7 +207,7 @@ def order(n: Node) -> Node:
         return n
     turn = (*(k for k in range(last + 1) if k != axis), axis)
     back = tuple(turn.index(k) for k in range(last + 1))
-    return apply("transpose", apply("argsort", apply("transpose", x, params=(turn,)), params=(last,)), params=(back,))
+    return permute(apply("argsort", permute(x, turn), params=(last,)), back)
 
 
 # Arrays put together
@@ -200,14 +215,14 @@ def order(n: Node) -> Node:
 
 def added(n: Node) -> Node:
     """A sum of arrays that are each zero but for a part, as one array of all parts."""
-    parts = [a for a in n.args if a.op.name == "assemble" and a.type.shape == n.type.shape]
+    parts = [a for a in n.args if is_assemble(a) and a.type.shape == n.type.shape]
     if len(parts) < 2:
         return n
     values = [v for a in parts for v in a.args]
     indices: tuple[Index, ...] = tuple(index for a in parts for index in a.params[1])
     whole = apply("assemble", *values, params=(n.type.shape, indices))
     rest = [a for a in n.args if a not in parts]
-    return apply("add", whole, *rest) if rest else whole
+    return add(whole, *rest) if rest else whole
 
 
 def inside(n: Node) -> Node:
@@ -218,7 +233,7 @@ def inside(n: Node) -> Node:
 def result(n: Node) -> Node:
     """A part of a scan's vector as the result that it is."""
     (x,) = n.args
-    found = parts(x.params[0]) if x.op.name == "scan" else []
+    found = parts(x.params[0]) if is_scan(x) else []
     same = [k for k, part in enumerate(found) if n.params[0] == (part.span,)]
     return typed(results_of(x)[same[0]], n.type) if same else n
 
@@ -229,9 +244,9 @@ def reshaped(n: Node) -> Node:
     One of a scan's result, which was a part of a vector, is that result.
     """
     if 0 in n.type.shape:
-        return apply("broadcast", const(0, n.type.dtype), params=(n.type.shape,))
+        return broadcast_to(const(0, n.type.dtype), n.type.shape)
     (x,) = n.args
-    return typed(x.args[0], n.type) if x.op.name == "reshape" and x.args[0].op.name == "scanned" else n
+    return typed(x.args[0], n.type) if is_reshape(x) and is_scanned(x.args[0]) else n
 
 
 RULES = {"add": added, "argsort": order, "dot": contraction, "gather": gathered, "item": result, "reshape": reshaped,

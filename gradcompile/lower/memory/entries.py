@@ -12,10 +12,13 @@ from functools import reduce
 from gradcompile.analysis.bounds import of_place
 from gradcompile.errors import GraphError
 from gradcompile.frontend.arrays.places import base, nothing
-from gradcompile.ir.core import Node, apply, const, leaf, node
+from gradcompile.ir.algebra import arange, at_most, less, select
+from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum
-from gradcompile.ops.shape import Span, places
+from gradcompile.ops.constant_index import is_table
+from gradcompile.ops.gather import is_gather
+from gradcompile.ops.shape import Span, is_iota, places
 
 Place = tuple[Dim, ...]  # for each axis of a node an index: a number, or a polynomial in loop variables and dimensions
 Request = Generator[tuple[Node, Place], Node, Node]
@@ -99,19 +102,19 @@ class Entries:
 
     def step(self, n: Node, place: Place) -> Request:
         """The entry of one node, from those of others."""
-        if n in self.memory and n.op.name not in ("const", "size"):
+        if n in self.memory and not (is_const(n) or n.op.by_shape):
             return self.read(n, place)
         if n.op.name in MOVES:
             return (yield n.args[0], MOVES[n.op.name](n, place))
-        if n.op.name == "gather":
+        if is_gather(n):
             return (yield from self.gather(n, place))
-        if n.op.name == "iota":
+        if is_iota(n):
             return self.index(place[0])
-        if n.op.name in ("const", "size", "leaf"):
+        if is_const(n) or n.op.by_shape or is_leaf(n):
             return n
-        if n.op.name == "table":
+        if is_table(n):
             return self.read(n, place)
-        if n.op.takes_arrays and n.op.name != "cast":
+        if not n.op.is_elementwise:
             raise GraphError(f"{n.op.name} of type {n.type} has to stand in memory before an entry is read")
         parts = []
         for a in n.args:
@@ -161,20 +164,20 @@ class Entries:
     def along(self, entry: Node, index: Node, length: Dim) -> tuple[Dim, Node | None]:
         """An entry of an index as a place along an axis, and where that is inside, if it is not known to be."""
         is_counted = entry in self.reads and self.reads[entry].source is IOTA
-        if entry.op.name == "const" or is_counted:
+        if is_const(entry) or is_counted:
             return self.named(entry), None
         end, zero = const(length, "int64") if isinstance(length, int) else self.index(length), const(0, "int64")
         found = from_end(entry, index, end)
         if is_made(base(index)[0]):
             return self.named(found), None
-        inside = apply("and", apply("le", zero, found), apply("lt", found, end))
-        return self.named(apply("select", inside, found, zero)), inside
+        inside = at_most(zero, found) & less(found, end)
+        return self.named(select(inside, found, zero)), inside
 
     def named(self, n: Node) -> Dim:
         """An integer entry as a name in places; a constant or a loop variable as it is."""
         if n in self.reads and self.reads[n].source is IOTA:
             return self.reads[n].place[0]
-        if n.op.name == "const":
+        if is_const(n):
             return int(n.value)
         if n not in self.found:
             self.found.append(n)
@@ -187,25 +190,26 @@ class Entries:
         return self.read(IOTA, (place,))
 
 
-MADE = frozenset({"argmax", "argsort", "const", "iota", "table"})
-IOTA = apply("iota", params=("any",))
+IOTA = arange("any")
 
 
 def is_made(source: Node) -> bool:
     """Whether places are made by the loss itself, which has seen to it that they are inside their axes."""
-    return source.op.name in MADE or not (source.op.takes_arrays or source.op.name == "stop_gradient")
+    if is_const(source) or is_iota(source) or is_table(source) or source.op.gives_places:
+        return True
+    return not (source.op.takes_arrays or source.op.is_copy)
 
 
 def where_all(inside: Iterable[Node], entry: Node, other: Node) -> Node:
     """An entry where all conditions hold, else another."""
-    return reduce(lambda found, condition: apply("select", condition, found, other), inside, entry)
+    return reduce(lambda found, condition: select(condition, found, other), inside, entry)
 
 
 def from_end(place: Node, index: Node, end: Node) -> Node:
     """A place along an axis, counted from the end where it is negative; index: what it is an entry of, or is."""
     if of_place(index) >= 0:
         return place
-    return apply("select", apply("lt", place, const(0, "int64")), apply("add", place, end), place)
+    return select(less(place, const(0, "int64")), place + end, place)
 
 
 def aligned(a: Node, place: Place) -> Place:

@@ -4,22 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_leaf
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.lower.memory.entries import splits
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.scan import is_scanned
+from gradcompile.ops.shape import is_broadcast, is_item, is_reshape
 
 LONG = 16  # entries of an axis from which on it is worth running over in lanes
 EXPENSIVE = 6  # operations from which on a value is stored rather than computed again
 SPREAD = 3  # the same for a value that is repeated along an axis
-DEARER = {"gather": 8, "div": 4, "sqrt": 6, "stop_gradient": 0}  # than operations are counted
-MOVED = frozenset({"broadcast", "item", "transpose", "cast", "window", "reshape"})  # entries at another place
-STORED = frozenset(
-    {"sum", "amax", "dot", "scatter_add", "assemble", "overlap", "cumsum", "argsort", "argmax", "solve", "det"}
-    | {"logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs", "scanned"}
-)  # ops whose results stand in memory
-MATRICES = ("solve", "det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs", "argsort")
-WHOLE = (*MATRICES, "dot", "scanned")  # ops that take their arguments from memory
-ALIASES = ("transpose", "item", "reshape")
 
 
 @dataclass(slots=True)
@@ -36,16 +30,16 @@ class Layout:
     def learn(self, order: Iterable[Node]) -> None:
         """Look at what is reduced: lanes run best over an axis that is left."""
         for n in order:
-            if n.op.name in ("sum", "amax", "cumsum", "argmax"):
-                axes = n.params[0] if isinstance(n.params[0], tuple) else n.params[:1]
-                self.votes.setdefault(n.args[0].type.shape, Counter()).update(axes)
-            elif n.op.name in MATRICES:
+            if n.op.routine_axes is not None:
                 for x in (n, *n.args):
                     self.votes.setdefault(x.type.shape, Counter()).update(list(range(len(x.type.shape) - 1)) * 9)
-            elif n.op.name == "scanned":
+            elif n.op.along_axes:
+                axes = n.params[0] if isinstance(n.params[0], tuple) else n.params[:1]
+                self.votes.setdefault(n.args[0].type.shape, Counter()).update(axes)
+            elif is_scanned(n):
                 for x in stacked(n):
                     self.votes.setdefault(x.type.shape, Counter()).update([0] * 9)
-            elif n.op.name == "dot":
+            elif is_dot(n):
                 batch = set(n.params[0]) & set(n.params[1]) & set(n.params[2])
                 for x, labels in zip((*n.args, n), n.params, strict=True):
                     against = [k for k, label in enumerate(labels) if label in batch for _ in range(9)]
@@ -78,10 +72,10 @@ def stacked(n: Node) -> list[Node]:
 
 def stored(order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, object]) -> tuple[set[Node], set[Node]]:
     """The arrays that have to stand in memory, and those that do because computing them twice costs more."""
-    needed = {n for n in order if n.op.name in STORED and n.type.shape and n not in given}
-    needed |= {n for n in order if n.op.name == "reshape" and n not in given and merges(n)}
+    needed = {n for n in order if n.op.in_memory and n.type.shape and n not in given}
+    needed |= {n for n in order if is_reshape(n) and n not in given and merges(n)}
     for n in order:
-        if n.op.name in WHOLE or (n in needed and n.op.name == "reshape"):
+        if n.op.reads_memory or (n in needed and is_reshape(n)):
             needed |= {x for a in n.args if (x := base(a, given)) is not None}
     cost, spread = costs(order, needed, given), spread_out(order)
     roots = set(roots)
@@ -92,14 +86,14 @@ def stored(order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, ob
             kept.add(n)
         ends = n in needed or n in kept or n in roots or not n.type.shape
         for a in n.args:
-            if a in owners and not (n.op.name in WHOLE and is_copy(a)):
+            if a in owners and not (n.op.reads_memory and is_copy(a)):
                 owners[a] |= {n} if ends else owners[n]
     return needed, kept
 
 
 def is_worth(n: Node, is_shared: bool, is_spread: bool, cost: int) -> bool:
     """Whether an array is better stored than computed wherever it is used."""
-    if not n.type.shape or not n.args or n.op.name in MOVED or n.type.dtype == "bool":
+    if not n.type.shape or not n.args or n.op.shows_entries or n.type.dtype == "bool":
         return False
     return (is_shared and cost >= EXPENSIVE) or (is_spread and cost >= SPREAD)
 
@@ -109,7 +103,7 @@ def spread_out(order: Iterable[Node]) -> set[Node]:
     found: set[Node] = set()
     for n in order:
         for a in n.args:
-            repeated = n.op.name == "broadcast" or (not n.op.takes_arrays and a.type.shape != n.type.shape)
+            repeated = is_broadcast(n) or (not n.op.takes_arrays and a.type.shape != n.type.shape)
             if repeated and a.type.shape and any(d != 1 for d in added_axes(n, a)):
                 found |= {a, *behind(a)}
     return found
@@ -127,7 +121,7 @@ def added_axes(n: Node, a: Node) -> list[Dim]:
 def behind(n: Node) -> list[Node]:
     """What an array shows entries of."""
     found = []
-    while n.op.name in MOVED and n.args:
+    while n.op.shows_entries and n.args:
         n = n.args[0]
         found.append(n)
     return found
@@ -147,12 +141,12 @@ def base(n: Node, given: Mapping[Node, object]) -> Node | None:
 
 def is_alias(n: Node) -> bool:
     """Whether an array is part of another one's memory, or all of it; a number has none."""
-    return n.op.name in ALIASES and bool(n.args[0].type.shape) and (n.op.name != "item" or is_slice(n))
+    return n.op.is_alias and bool(n.args[0].type.shape) and (not is_item(n) or is_slice(n))
 
 
 def is_copy(n: Node) -> bool:
     """Whether an array is a leaf, to be stored in another order."""
-    return n.op.name == "stop_gradient" and n.args[0].op.name == "leaf"
+    return n.op.is_copy and is_leaf(n.args[0])
 
 
 def is_slice(n: Node) -> bool:
@@ -164,7 +158,7 @@ def costs(order: Sequence[Node], needed: set[Node], given: Mapping[Node, object]
     """The operations of one entry of each node, down to what stands in memory."""
     cost: dict[Node, int] = {}
     for n in order:
-        cost[n] = DEARER.get(n.op.name, n.op.cost) if n.args else 0
+        cost[n] = (n.op.cost if n.op.time is None else n.op.time) if n.args else 0
         if is_copy(n):
             cost[n] = EXPENSIVE
         for a in n.args:

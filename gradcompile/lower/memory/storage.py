@@ -14,7 +14,7 @@ from gradcompile.loops.ir import Line
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.texts import text_of, tuple_of
 from gradcompile.lower.memory.workspace import Workspace
-from gradcompile.ops.shape import Span
+from gradcompile.ops.shape import Span, is_item, is_transpose
 from gradcompile.signature.names import Namer
 
 SAMPLE = 64  # samples for which the workspace is planned, to see how much one needs
@@ -120,9 +120,9 @@ class Storage:
     def seen(self, n: Node) -> Memory | None:
         """A transpose, item or reshape of an array that is there, without a copy; None if it takes one."""
         memory = self.memory[n.args[0]]
-        if n.op.name == "transpose":
+        if is_transpose(n):
             return replace(memory, order=tuple(n.params[0].index(k) for k in memory.order))
-        if n.op.name == "item":
+        if is_item(n):
             return self.part(n.params[0], memory)
         if not n.args[0].type.shape or not memory.dense or memory.order != tuple(range(len(memory.order))):
             return None

@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from gradcompile.ir.core import Node, Precedence
+from gradcompile.ir.core import Node, Precedence, is_const
 from gradcompile.loops.ir import Line, Statement
+from gradcompile.ops.shape import is_broadcast
 
 CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = Precedence
-ARITHMETIC = ("add", "mul", "neg", "broadcast", "stop_gradient")  # what Python does itself
-CHOOSING = ("select", "max", "min", "heaviside", "sign")  # what hands one of its arguments on as it is
-WHOLE = {"mod": "remainder({0}, {1})", "max": "{0} if {0} >= {1} else {1}", "min": "{0} if {0} <= {1} else {1}",
-         "abs": "{0} if {0} >= 0 else -{0}"}  # fmt: skip
-WHOLE_LEVEL = {"mod": ATOM, "max": CONDITIONAL, "min": CONDITIONAL, "abs": CONDITIONAL}  # of whole numbers
-OPERATORS = (*ARITHMETIC, *CHOOSING, "const")  # what is no call, and what hands on
 REPEATED = 4  # equal numbers in a row up to which each is written
 LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
 
@@ -76,7 +71,7 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 self.texts[n] = self.given[n], ATOM
-                if n.op.name in (*CHOOSING, *ARITHMETIC, "size"):
+                if n.op.hands_on or n.op.keeps_literals or n.op.by_shape:
                     self.literal.add(n)
             pending = [] if n in self.texts else [a for a in n.args if a not in self.texts]
             stack.extend(reversed(pending))
@@ -92,16 +87,16 @@ class Region:
 
     def singles(self, n: Node) -> Mapping[Node, Text]:
         """The texts of arguments. In single precision whole numbers, and Python's own floats in calls, say so."""
-        if n.type.dtype != "float32" or n.op.name == "cast":
+        if n.type.dtype != "float32" or n.op.entrywise:
             return self.texts
-        is_call = n.op.name not in OPERATORS and not n.op.emit.startswith("{0} ")
-        numbers = {a: "float32" for a in n.args if is_call and a in self.literal}
-        numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and a.op.name != "const"}
+        plain = n.op.hands_on or n.op.keeps_literals or n.op.emit.startswith("{0} ")
+        numbers = {a: "float32" for a in n.args if a in self.literal and not plain}
+        numbers |= {a: "to_float32" for a in n.args if a.type.dtype == "int64" and not is_const(a)}
         return ChainMap({a: (f"{name}({self.texts[a][0]})", ATOM) for a, name in numbers.items()}, self.texts)
 
     def is_free(self, n: Node) -> bool:
         """Whether writing the text twice costs nothing: a literal, or a name, also its negative."""
-        return n.op.name == "const" or (n.op.name in ("neg", "broadcast") and self.texts[n.args[0]][1] == ATOM)
+        return is_const(n) or (n.op.name in ("neg", "broadcast") and self.texts[n.args[0]][1] == ATOM)
 
     def assign(self, n: Node, text: str) -> Text:
         """A statement that names the value."""
@@ -118,11 +113,9 @@ class Region:
 
 def is_literal(n: Node, literal: set[Node]) -> bool:
     """Whether plain Python may compute the value from nothing but literals."""
-    if n.op.name in CHOOSING:
+    if n.op.hands_on:
         return not literal.isdisjoint(n.args)
-    return (n.op.name == "const" and n.type.dtype.startswith("float")) or (
-        n.op.name in ARITHMETIC and literal.issuperset(n.args)
-    )
+    return (is_const(n) and n.type.dtype.startswith("float")) or (n.op.keeps_literals and literal.issuperset(n.args))
 
 
 def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
@@ -143,8 +136,8 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
         return texts[n.args[0]]
     if name == "cast":
         return cast(n, texts[n.args[0]])
-    if n.type.dtype == "int64" and name in WHOLE:
-        return WHOLE[name].format(*(wrap(texts[a], ATOM) for a in n.args)), WHOLE_LEVEL[name]
+    if n.type.dtype == "int64" and n.op.emit_whole:
+        return n.op.emit_whole.format(*(wrap(texts[a], ATOM) for a in n.args)), n.op.precedence_whole
     if n.op.emit.startswith("{0} "):
         symbol, level = n.op.emit[3:-3], n.op.precedence
         first = level + (level == COMPARE)
@@ -156,7 +149,7 @@ def compose(n: Node, texts: Mapping[Node, Text]) -> Text:
 def cast(n: Node, text: Text) -> Text:
     """The text of a value in another dtype."""
     own, wanted = n.args[0].type.dtype, n.type.dtype
-    if n.args[0].op.name == "size" and wanted == "int64":  # lengths are whole numbers in generated code
+    if n.args[0].op.by_shape and wanted == "int64":  # lengths are whole numbers in generated code
         return text
     if own == "bool":
         one, zero = ("1", "0") if wanted == "int64" else ("1.0", "0.0")
@@ -172,7 +165,7 @@ def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:
     """A sum, left to right; a negated term is subtracted, which is the same operation."""
     result = wrap(texts[n.args[0]], SUM)
     for a in n.args[1:]:
-        inner = a.args[0] if a.op.name == "broadcast" else a
+        inner = a.args[0] if is_broadcast(a) else a
         negative = inner.op.name in ("neg", "const") and texts[a][0].startswith("-")
         term = texts[a][0][1:] if negative else wrap(texts[a], PRODUCT)
         result += (" - " if negative else " + ") + term

@@ -6,22 +6,16 @@ from itertools import accumulate
 
 import numpy as np
 
+from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
-from gradcompile.lower.memory.layout import MOVED
 from gradcompile.lower.program import Naming
+from gradcompile.ops.contract import is_dot
+from gradcompile.ops.scan import is_scanned
 
 LOOPS = "ijklpqrsuv"
 
-
-# What arrays are called by the op that makes them, where nothing better offers itself.
-ARRAYS = {"dot": "product", "amax": "peak", "neg": "negative", "broadcast": "repeated", "item": "part",
-          "reshape": "reshaped", "transpose": "turned", "window": "windows", "gather": "picked", "sum": "summed",
-          "scatter_add": "scattered", "assemble": "joined", "overlap": "overlapping", "cumsum": "running_sum",
-          "argmax": "place", "argsort": "order", "stop_gradient": "fixed", "table": "numbers"}  # fmt: skip
 LONGEST = 20  # characters of a name that is made of others
-MOVES = MOVED | {"stop_gradient"}
-OPERATORS = ("add", "mul", "neg", "div", "select", "gather")  # what a function of arrays ends in that is no op itself
 
 
 def caller(formula: str) -> str:
@@ -70,26 +64,26 @@ class ArrayNaming(Naming):
         """What the value is called by what computes it: the function that its formula calls, or the op."""
         origin = self.origin.get(n, n)
         texts = [self.spoken(a) for a in n.args]
-        if n.op.name == "scanned":
+        if is_scanned(n):
             loop, k = n.params
             return "last" if k < len(loop.finals) else "stacked" if k < len(loop.finals) + len(loop.ys) else "summed"
-        if n.op.name == "dot" and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
+        if is_dot(n) and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
             return "_".join(texts)
-        if n.op.name == "select" and n.type.dtype == "int64":
+        if is_select(n) and n.type.dtype == "int64":
             return "place"
         called = caller(self.program.comments.get(origin, ""))
-        if n.op.name in OPERATORS and called not in ("", "where", "mean"):
+        if n.op.ends_functions and called not in ("", "where", "mean"):
             return called
         if source := self.moved(n):
             return re.sub(r"_\d+$", "", source)  # it gets a number of its own
         wish = Naming.plain_wish(self, n)
-        return ARRAYS.get(origin.op.name, wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
+        return (origin.op.array_name or wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
 
     def moved(self, n: Node) -> str:
         """What the reader knows the array by whose entries these are at other places; empty if they are computed."""
-        while n.op.name in MOVES and not self.spoken(n.args[0]):
+        while (n.op.shows_entries or n.op.is_copy) and not self.spoken(n.args[0]):
             n = n.args[0]
-        return self.spoken(n.args[0]) if n.op.name in MOVES else ""
+        return self.spoken(n.args[0]) if n.op.shows_entries or n.op.is_copy else ""
 
     def spoken(self, n: Node) -> str:
         """What the reader knows a value by, or what it is a part of."""

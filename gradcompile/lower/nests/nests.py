@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import names_in
 from gradcompile.loops.ir import Line, Loop, Statement
@@ -12,6 +12,7 @@ from gradcompile.lower.memory.texts import atom_of, text_of
 from gradcompile.lower.nests.expression import PRODUCT, Region
 from gradcompile.lower.nests.places import text_at
 from gradcompile.lower.nests.schedule import Loops
+from gradcompile.ops.constant_index import is_table
 
 if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages
@@ -123,7 +124,7 @@ class Nest:
         for n in topological([root]):
             level = self.level_of(n)
             region = self.regions[level]
-            if n in region.given or n.op.name == "const":
+            if n in region.given or is_const(n):
                 continue
             if n in self.stages.entries.reads:
                 self.read(n, level)
@@ -158,7 +159,7 @@ class Nest:
         source, place = read.source, read.place
         if source is IOTA:
             return atom_of(place[0], names)
-        if source.op.name == "table":
+        if is_table(source):
             text = f"{self.stages.naming.table(source)}[{text_of(flat(place, source.type.shape), names)}]"
             is_whole = True
         else:

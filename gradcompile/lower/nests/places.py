@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
@@ -9,7 +10,17 @@ from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.texts import listed
 
 LEAST = '-float("inf")'  # what a maximum starts from
-START = {"sum": "0.0", "amax": LEAST}  # of what is gathered, from several blocks as well
+
+
+class Gathering(NamedTuple):
+    """How entries are gathered: what that starts from, what lanes gather in, and what brings these together."""
+
+    start: str
+    lanes: str
+    fold: str
+
+
+GATHERINGS = {"sum": Gathering("0.0", "partial", "fold"), "amax": Gathering(LEAST, "peaks", "largest")}
 
 
 @dataclass(frozen=True, slots=True)

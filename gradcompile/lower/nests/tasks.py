@@ -15,12 +15,10 @@ from gradcompile.ir.types import Dim
 from gradcompile.loops.ir import Line
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.texts import text_of
-from gradcompile.lower.nests.places import LEAST, START, Goal, Space, everywhere, text_at
+from gradcompile.lower.nests.places import GATHERINGS, LEAST, Goal, Space, everywhere, text_at
 
 if TYPE_CHECKING:
     from gradcompile.lower.nests.nests import Nest
-
-PARTIAL = {"sum": ("partial", "fold"), "amax": ("peaks", "largest")}  # what lanes gather, and what brings them together
 
 
 @dataclass(kw_only=True)
@@ -130,7 +128,7 @@ class Accumulation(Task):
             return
         cleared.add(self.goal.memory.name)
         if self.goal.memory.order:
-            nest.before.append(Line(f"{everywhere(self.goal.memory)} = {START[self.kind]}"))
+            nest.before.append(Line(f"{everywhere(self.goal.memory)} = {GATHERINGS[self.kind].start}"))
 
 
 def gathered(kind: str, here: str, text: str, negative: bool = False) -> str:
@@ -159,13 +157,13 @@ class Reduction(Accumulation):
 
     def fold(self, nest: "Nest") -> None:
         """A value for each lane, which are brought together after the innermost loop."""
-        wish, fold = PARTIAL[self.kind]
+        start, wish, fold = GATHERINGS[self.kind]
         partial = nest.stages.naming.fresh(wish)
         nest.stages.partials.append(partial)
         text = nest.value(self.value)
         nest.body.append(Line(gathered(self.kind, f"{partial}[{self.space.innermost} % LANES]", text)))
         opening, closing = (nest.opening, nest.closing) if self.place else (nest.before, nest.after)
-        opening.append(Line(f"{partial}[:] = {START[self.kind]}"))
+        opening.append(Line(f"{partial}[:] = {start}"))
         if not self.goal.memory.order and not self.goal.add:
             closing.append(Line(f"{self.goal.memory.name} = {fold}({partial})", self.goal.comment))
             return

@@ -10,12 +10,14 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
 from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.nests.expression import Region
-from gradcompile.lower.program import Naming, Program, per_sample, size_of
-from gradcompile.ops.constant_index import Affine, Places, Spec
+from gradcompile.lower.program import Naming, per_sample
+from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, is_table, is_take
+from gradcompile.ops.shape import is_item
+from gradcompile.signature.program import Program, size_of
 
 RESULTS = ("sum", "amax", "scatter")
 SPAN = 1024  # as in `sums`: entries that a lane adds up in a row, times the lanes
@@ -41,7 +43,7 @@ class Loops:
     def prepare(self, region: Region, roots: Sequence[Node]) -> None:
         """Write every loop that the roots need, in order of the steps; the results are given in the region."""
         below = reachable(roots, region.given.keys() | self.vectors.keys())
-        if not any(is_result(n) or n.op.name == "item" for n in below):
+        if not any(is_result(n) or is_item(n) for n in below):
             return
         users: dict[Node, list[Node]] = {}
         at: dict[Node, int] = {}
@@ -55,7 +57,7 @@ class Loops:
             for shape in dict.fromkeys(n.args[0].type.shape for n in found):
                 self.loop(region, shape, [n for n in found if n.args[0].type.shape == shape])
             for n in below:
-                if at[n] == step and n.op.name == "item" and not n.type.shape and n not in region.given:
+                if at[n] == step and is_item(n) and not n.type.shape and n not in region.given:
                     region.given[n] = f"{self.vector(region, n.args[0])}[{n.params[0][0]}]"
 
     def make_targets(self, region: Region, scatters: Sequence[Node], users: Mapping[Node, list[Node]]) -> None:
@@ -98,13 +100,13 @@ class Loops:
         self.vectors |= targets
         region.statements += [*nest.before, *nest.around(body.statements), *nest.after]
 
-    def copy(self, region: Region, run: Sequence[tuple[int, Node]]) -> list[tuple[int, Node]]:
-        """A loop that writes a run of the gradient's entries; what is still to be added to some of them."""
+    def copy(self, region: Region, target: str, run: Sequence[tuple[int, Node]]) -> list[tuple[int, Node]]:
+        """A loop that writes a run of an output's entries; what is still to be added to some of them."""
         first, entry = run[0]
         item, _ = entry_of_array(entry)
         assert item is not None
         start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
-        line = Line(f"grad[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
+        line = Line(f"{target}[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
         region.statements += Nest(shape).around([line])
         return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
@@ -125,7 +127,7 @@ class Loops:
         for n in dict.fromkeys([*roots, *(a for m in inside for a in m.args)]):
             if not n.type.shape:
                 inner = n.args[0] if n.op.name == "neg" else n
-                if inner.op.name != "const":
+                if not is_const(inner):
                     given[inner] = region.emit(inner, named=True)
             elif is_source(n) or n in self.vectors:
                 given[n] = self.element(region, n)
@@ -154,19 +156,19 @@ class Loops:
         """The text of one entry of an array that stands in memory."""
         if n in self.vectors:
             return f"{self.vectors[n]}[{place(contiguous(n.type.shape))}]"
-        if n.op.name == "leaf":
+        if is_leaf(n):
             rows = [row(k) for k in range(len(n.type.shape) - 1)]
             if n in self.program.offsets:
                 return f"theta[{place(contiguous(n.type.shape, self.program.offsets[n]))}]"
             return f"{self.program.input_names[n]}[{', '.join([*rows, 'i'])}]"
-        if n.op.name == "table":
+        if is_table(n):
             return f"{self.table(n)}[{place(contiguous(n.type.shape))}]"
         return f"{self.vector(region, n.args[0])}[{self.index(n.params[0])}]"
 
     def vector(self, region: Region, n: Node) -> str:
         """The name of a vector that entries are taken from; it is put together if it does not stand in memory yet."""
         if n not in self.vectors:
-            if n.op.name == "pack" and list(n.args) == [a.leaf for a in self.program.params]:
+            if is_pack(n) and list(n.args) == [a.leaf for a in self.program.params]:
                 self.vectors[n] = "theta"
             else:
                 self.vectors[n] = self.put_together(region, n)
@@ -176,10 +178,10 @@ class Loops:
         """A new vector with the entries of a node."""
         if n in self.program.input_names:
             return self.program.input_names[n]
-        name = self.naming.fresh("packed" if n.op.name == "pack" else "vector")
+        name = self.naming.fresh("packed" if is_pack(n) else "vector")
         region.statements.append(Line(f"{name} = empty({n.type.shape[0]}, theta)"))
         offset = 0
-        for part in n.args if n.op.name == "pack" else [n]:
+        for part in n.args if is_pack(n) else [n]:
             if part.type.shape:
                 self.store(region, part, name, offset)
             else:
@@ -277,7 +279,7 @@ class Nest:
 
 def is_source(n: Node) -> bool:
     """Whether an array is read from memory where it is used."""
-    return n.op.name in ("take", "table", "leaf")
+    return is_take(n) or is_table(n) or is_leaf(n)
 
 
 def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
@@ -345,5 +347,5 @@ def place(spec: Affine, rows: bool = False) -> str:
 def entry_of_array(n: Node) -> tuple[Node | None, list[Node]]:
     """The entry of an array that a loop gives, if a scalar is just one of these plus other terms; and those terms."""
     terms = list(n.args) if n.op.name == "add" else [n]
-    found = [t for t in terms if t.op.name == "item" and t.args[0].op.name != "leaf" and len(t.params[0]) == 1]
+    found = [t for t in terms if is_item(t) and not is_leaf(t.args[0]) and len(t.params[0]) == 1]
     return (found[0], [t for t in terms if t is not found[0]]) if len(found) == 1 else (None, [])

@@ -193,3 +193,6 @@ def statements(stages: "Stages", c: Contraction, chosen: Chosen, add: bool, comm
         body = [Loop(f"for {variables[label]} in range({text_of(c.size[label])})", body)]
     clear = [Line(f"{goal.name}[{', '.join(':' * len(goal.labels))}] = 0.0")] if adds and not add else []
     return [*clear, *body]
+
+
+MAKERS = {"dot": product}

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import OPS, Node
 from gradcompile.ir.types import ArrayType
 from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.memory.entries import Memory
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages
 
 SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
-# For each routine the axes of its result; it gives a number, or writes into an array.
-ROUTINES = {"det": 0, "logabsdet": 0, "detsign": 0, "eigvals": 1, "argsort": 1}
-ROUTINES |= dict.fromkeys(("cholesky", "adjugate", "eigvecs", "solve"), 2)
 
 
 def routine(stages: "Stages", n: Node, target: Target | None) -> None:
@@ -31,7 +28,7 @@ def routine(stages: "Stages", n: Node, target: Target | None) -> None:
         stages.memory[n] = Memory(result, ())
     given = ", ".join(stages.memory[x].name + at for x in args)
     name = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
-    if ROUTINES[n.op.name]:
+    if n.op.routine_axes:
         call = f"{name}({result}{at}, {given})"
     else:
         number = f"float32({name}({given}))" if n.type == SINGLE else f"{name}({given})"
@@ -42,3 +39,6 @@ def routine(stages: "Stages", n: Node, target: Target | None) -> None:
     stages.schedule.call(args, {n: result}, lambda: body)
     if target is not None and n.type.shape:
         stages.bring(target)
+
+
+MAKERS = {name: routine for name, op in OPS.items() if op.routine_axes is not None}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import dim_product, dim_sum
 from gradcompile.loops.ir import Line, Loop, Statement
@@ -14,6 +14,7 @@ from gradcompile.lower.memory.texts import atom_of, text_of
 from gradcompile.lower.nests.places import Goal, Target, everywhere, text_at
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import going_on
+from gradcompile.ops.shape import is_reshape
 
 if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages
@@ -73,7 +74,7 @@ class Steps:
         self.loop = self.group[0].params[0]
         self.results = {n.params[1]: n for n in self.group}
         order = topological(self.loop.roots)
-        sizes = {x: atom_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.name == "size"}
+        sizes = {x: atom_of(x.args[0].type.shape[x.params[0]]) for x in order if x.op.by_shape}
         self.inner = self.outer.inside(sizes)
         self.inner.layout.learn(order)
         self.step = self.outer.naming.fresh("step")
@@ -180,7 +181,7 @@ class Steps:
 
     def unsplit(self, x: Node) -> Node:
         """An array whose axis 0 is cut into segments for a walk, one after the other; any other as it is."""
-        if x.op.name != "reshape" or x in self.outer.memory or len(x.type.shape) < 2:
+        if not is_reshape(x) or x in self.outer.memory or len(x.type.shape) < 2:
             return x
         (y,) = x.args
         lengths = dim_product(*x.type.shape[:2])
@@ -260,7 +261,7 @@ class Steps:
         """The loop, from sums of zero to the last carries."""
         outer, inner = self.outer, self.inner
         for leaf, x in self.scalars.items():
-            inner.top.given[leaf] = outer.scalar(x, named=x.op.name != "const")
+            inner.top.given[leaf] = outer.scalar(x, named=not is_const(x))
         inner.bound = outer.bound
         length = text_of(self.loop.length)
         place = [Line(f"{self.step} = {length} - 1 - {self.count}")] if self.loop.reverse else []
@@ -295,3 +296,6 @@ class Steps:
 def start(memory: Memory) -> Line:
     """The line that starts a sum over steps."""
     return Line(f"{everywhere(memory) if memory.order else f'{memory.array}[:]'} = 0.0")
+
+
+MAKERS = {"scanned": scanned}

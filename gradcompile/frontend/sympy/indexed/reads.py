@@ -12,6 +12,7 @@ from gradcompile.frontend.arrays.shapes import part, transposed
 from gradcompile.frontend.arrays.ufuncs import elementwise
 from gradcompile.frontend.sympy.indexed.forms import Axis, Form, within_rectangle
 from gradcompile.frontend.sympy.indexed.values import Scene, Value, aligned, floating, integer, pointwise, whole
+from gradcompile.ir.algebra import part_at, select
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.shape import Span
@@ -63,7 +64,7 @@ def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value]
     found = [located(f, dim, uses, guarded) for f, dim in zip(forms, n.type.shape, strict=True)]
     forms, dims = zip(*(within(f, k, d) for f, (k, _), d in zip(forms, found, n.type.shape, strict=True)), strict=True)
     if any(index is not None for index, _ in found):
-        n = apply("item", n, params=(tuple(index for index, _ in found),))
+        n = part_at(n, tuple(index for index, _ in found))
     kept = [k for k, (index, _) in enumerate(found) if index is None or isinstance(index, Span)]
     n, axes = slid(n, [found[k][1] for k in kept])
     values, known, rest = list[Value](), set[Node](), iter(data)
@@ -175,8 +176,8 @@ def nan_outside(c: Scene, v: Value, f: Form, dim: Dim) -> Value:
     nothing = const(float("nan") if v.node.type.dtype.startswith("float") else 0, v.node.type.dtype)
 
     def chosen(c: Scene, place: Node, n: Node) -> Node:
-        inside = apply("and", elementwise("le", const(0, "int64"), place), elementwise("lt", place, whole(c, dim)))
-        return apply("select", inside, n, nothing)
+        inside = elementwise("le", const(0, "int64"), place) & elementwise("lt", place, whole(c, dim))
+        return select(inside, n, nothing)
 
     return pointwise(chosen, c, integer(c, f), v)
 

@@ -29,10 +29,10 @@ from gradcompile.frontend.sympy.indexed.values import (
 )
 from gradcompile.frontend.sympy.polynomials import Family, family
 from gradcompile.frontend.sympy.scalars import POLYNOMIALS, Context, between, negated, reciprocal
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import expand, length_along, select
+from gradcompile.ir.core import Node, is_leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, dim_product, dim_sum, dims_told
-from gradcompile.ops.shape import expand
 from gradcompile.signature.names import is_small, text
 
 WHOLE = {sympy.Add: "add", sympy.Mul: "mul", sympy.Mod: "mod", sympy.Abs: "abs", sympy.Max: "max", sympy.Min: "min"}
@@ -333,7 +333,7 @@ def in_order(expr: Any, logarithm: bool) -> tuple[Any, Callable[..., Node]]:
 
 def delta(c: Context, a: Node, b: Node) -> Node:
     """1 where both are equal, else 0."""
-    return apply("select", elementwise("eq", a, b), c.const(1.0), c.const(0.0))
+    return select(elementwise("eq", a, b), c.const(1.0), c.const(0.0))
 
 
 def compared(expr: Any) -> Callable[..., Node]:
@@ -349,14 +349,14 @@ def is_condition(expr: Any) -> bool:
 
 def sizes(context: Context) -> dict[str, Node]:
     """A node for the length of each name, from the arrays; those of floats first, which have it in their dtype."""
-    leaves = [n for n in topological(list(context.atoms.values())) if n.op.name == "leaf"]
+    leaves = [n for n in topological(list(context.atoms.values())) if is_leaf(n)]
     leaves.sort(key=lambda n: not n.type.dtype.startswith("float"))
     axes = [(n, k, dim) for n in leaves for k, dim in enumerate(n.type.shape)]
     scene = Scene(context.dtype, context.atoms, None, {})
     for name, c, rest, at in dims_told([dim for _, _, dim in axes]):
         n, k, _ = axes[at]
-        size = cast(apply("size", n, params=(k,)), context.dtype)
+        size = cast(length_along(n, k), context.dtype)
         if rest != 0:
-            size = apply("add", size, apply("neg", length(scene, rest)))
-        scene.sizes[name] = size if c == 1 else apply("div", size, scene.const(float(c)))
+            size = size - length(scene, rest)
+        scene.sizes[name] = size if c == 1 else size / scene.const(float(c))
     return scene.sizes

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from operator import mul
 from typing import NamedTuple
 
 from gradcompile.frontend.arrays.reductions import product_over
@@ -10,9 +11,9 @@ from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import cast, elementwise
 from gradcompile.frontend.sympy.indexed.forms import Axis, Form
 from gradcompile.frontend.sympy.scalars import Context
+from gradcompile.ir.algebra import add, arange, equal, expand, select, sum_over
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
-from gradcompile.ops.shape import expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ def length(c: Scene, dim: Dim) -> Node:
     terms = []
     for names, k in parsed(dim):
         factors = [*([c.const(float(k))] if k != 1 or not names else []), *(c.sizes[name] for name in names)]
-        terms.append(reduce(lambda a, b: apply("mul", a, b), factors))
-    return apply("add", *terms) if len(terms) > 1 else terms[0] if terms else c.const(0.0)
+        terms.append(reduce(mul, factors))
+    return add(*terms) if terms else c.const(0.0)
 
 
 def whole(c: Scene, dim: Dim) -> Node:
@@ -81,7 +82,7 @@ def integer(c: Scene, form: Form) -> Value:
     start = dim_sum(form.offset, *(dim_product(k, axis.first) for axis, k in form.terms))
     terms = []
     for axis, k in form.terms:
-        line = apply("iota", params=(axis.length,))
+        line = arange(axis.length)
         terms.append(Value(line if k == 1 else elementwise("mul", whole(c, k), line), (axis,)))
     if start != 0 or not terms:
         terms.append(Value(whole(c, start)))
@@ -116,7 +117,7 @@ class Reduction:
         kept = tuple(a for a in v.axes if a not in self.axes)
         absent = dim_product(*(a.length for k, a in enumerate(self.axes) if a not in v.axes or a in self.axes[:k]))
         if not self.product:
-            n = apply("sum", v.node, params=(lost,)) if lost else v.node
+            n = sum_over(v.node, lost) if lost else v.node
             times = [] if absent == 1 else [Value(length(c, absent))]
             return pointwise(op("mul"), c, *factor, *times, Value(n, kept)) if factor or times else Value(n, kept)
         n = v.node if absent == 1 else elementwise("pow", v.node, length(c, absent))
@@ -132,7 +133,7 @@ def masked(c: Scene, v: Value, axes: Sequence[Axis], neutral: Node) -> Value:
             if bound is not None and bound.terms:
                 sides = (integer(c, bound), place) if low is not None else (place, integer(c, bound))
                 inside = pointwise(op("le"), c, *sides)
-                v = pointwise(lambda c, m, x: apply("select", m, x, neutral), c, inside, v)
+                v = pointwise(lambda c, m, x: select(m, x, neutral), c, inside, v)
     return v
 
 
@@ -146,6 +147,6 @@ def multiplied(c: Scene, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
         return elementwise("log", n) if logarithm else n
     one, zero, params = c.const(1.0), c.const(0.0), (tuple(axes),)
     logs = apply("sum", elementwise("log", elementwise("abs", n)), params=params)
-    count = apply("sum", apply("select", elementwise("lt", n, zero), one, zero), params=params)
+    count = apply("sum", select(elementwise("lt", n, zero), one, zero), params=params)
     odd = elementwise("mod", count, c.const(2.0))
-    return apply("select", apply("eq", odd, zero), logs, c.const(float("nan")))
+    return select(equal(odd, zero), logs, c.const(float("nan")))

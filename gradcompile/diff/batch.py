@@ -1,8 +1,10 @@
 """One formula for many: a graph on the entries of stacked arrays becomes one on the arrays, with an axis 0 more."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gradcompile.ir.core import Node, Params, apply, node
+from gradcompile.ir.algebra import arange, astype, broadcast_to, equal, permute, reshape_to
+from gradcompile.ir.core import Node, Params, apply, const, node
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.ops.contract import contract
@@ -47,7 +49,7 @@ def outside(n: Node, fixed: Mapping[Node, Node]) -> Node:
 
 def repeated(x: Node, length: Dim) -> Node:
     """The same value for all places."""
-    return apply("broadcast", x, params=((length, *x.type.shape),))
+    return broadcast_to(x, (length, *x.type.shape))
 
 
 def aligned(x: Node, rank: int) -> Node:
@@ -57,7 +59,7 @@ def aligned(x: Node, rank: int) -> Node:
         return x
     length, *rest = x.type.shape
     kept = (0, *range(missing + 1, rank + 1))
-    return apply("broadcast", x, params=((length, *[1] * missing, *rest), kept))
+    return broadcast_to(x, (length, *[1] * missing, *rest), kept)
 
 
 def elementwise(n: Node, pairs: Pairs, length: Dim) -> Node:
@@ -67,10 +69,40 @@ def elementwise(n: Node, pairs: Pairs, length: Dim) -> Node:
 
 
 def dot(n: Node, pairs: Pairs, length: Dim) -> Node:
-    """A label more, of what is stacked."""
+    """A label more, of what is stacked; unit vectors pick the rows of the other operand."""
     label = 1 + max(max(labels, default=-1) for labels in n.params)
-    (a, la), (b, lb) = ((x, (label, *own) if s else own) for (x, s), own in zip(pairs, n.params, strict=False))
-    return contract(a, la, b, lb, (label, *n.params[2]))
+    result = (label, *n.params[2])
+    left, right = ((x, (label, *own) if s else own) for (x, s), own in zip(pairs, n.params, strict=False))
+    for (x, own), (other, labels) in ((left, right), (right, left)):
+        if len(own) == 2 and own[0] == label and own[1] not in result and label not in labels and is_unit(x):
+            renamed = [label if k == own[1] else k for k in labels]
+            return relabelled_as(other, renamed, result)
+    return contract(*left, *right, result)
+
+
+def relabelled_as(x: Node, own: Sequence[int], result: Sequence[int]) -> Node:
+    """The axes of a node in another order of their labels."""
+    order = tuple(own.index(label) for label in result)
+    return x if order == tuple(range(len(order))) else permute(x, order)
+
+
+def unit(shape: Shape, dtype: str) -> Node:
+    """As many arrays of a shape as it has entries, the k-th with 1 in its k-th place and 0 elsewhere."""
+    size = math.prod(int(d) for d in shape)
+    if not shape:
+        return broadcast_to(const(1.0, dtype), (1,))
+    axes = (broadcast_to(arange(size), (size, size), (k,)) for k in (0, 1))
+    return reshaped(astype(equal(*axes), dtype), (size, *shape))
+
+
+def is_unit(x: Node) -> bool:
+    """Whether the rows of a matrix are unit vectors, as `unit` makes them."""
+    return x.type.shape[:1] == x.type.shape[1:] and x is unit(x.type.shape[:1], x.type.dtype)
+
+
+def reshaped(x: Node, shape: Shape) -> Node:
+    """The entries in another shape."""
+    return x if x.type.shape == shape else reshape_to(x, shape)
 
 
 def shifted(axes: Iterable[int]) -> tuple[int, ...]:
@@ -81,7 +113,7 @@ def shifted(axes: Iterable[int]) -> tuple[int, ...]:
 def broadcast(n: Node, pairs: Pairs, length: Dim) -> Node:
     """Repeated over the same axes."""
     at = places(n.params, len(n.args[0].type.shape))
-    return apply("broadcast", pairs[0][0], params=((length, *n.params[0]), (0, *shifted(at))))
+    return broadcast_to(pairs[0][0], (length, *n.params[0]), (0, *shifted(at)))
 
 
 def assemble(n: Node, pairs: Pairs, length: Dim) -> Node:
@@ -95,7 +127,7 @@ def spread(x: Node, stacked: bool, shape: Shape, length: Dim) -> Node:
     """A value stacked, and of a shape, which a scalar may lack."""
     own = x.type.shape[1:] if stacked else x.type.shape
     x = x if stacked else repeated(x, length)
-    return x if own == shape else apply("broadcast", x, params=((length, *shape), (0,)))
+    return x if own == shape else broadcast_to(x, (length, *shape), (0,))
 
 
 def stacked_all(n: Node, pairs: Pairs, length: Dim) -> Node:

@@ -1,0 +1,282 @@
+"""Operators: what is computed of the values that were read, as outputs: gradient, Hessian, Jacobian, products.
+
+Each is a function of a problem and its values as they are differentiated. All are made from reverse and forward mode.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, count, islice
+
+import numpy as np
+
+from gradcompile.diff import reverse
+from gradcompile.diff.batch import batched, fitting, reshaped, unit
+from gradcompile.ir.algebra import expand, part_at, permute, zeros_like
+from gradcompile.ir.core import Node, apply, const, leaf
+from gradcompile.ir.graph import depends_on, substitute, topological
+from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.scan import Loop, closed, fresh, unpacked
+from gradcompile.ops.shape import Span
+from gradcompile.signature.arguments import Problem, entry_names
+from gradcompile.signature.program import Output, Part, size_of
+
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What is computed: the value that is returned, None if there is none, and the outputs.
+
+    adjoints: of nodes of the value.  beside: what is computed beside the value, in a sentence.
+    """
+
+    value: Node | None
+    outputs: tuple[Output, ...]
+    adjoints: Mapping[Node, Node] = field(default_factory=dict)
+    beside: str = ""
+
+    @property
+    def roots(self) -> list[Node]:
+        """The value, and the parts of the outputs in their order."""
+        return [*([] if self.value is None else [self.value]), *(p.node for o in self.outputs for p in o.parts)]
+
+    def with_roots(self, roots: Sequence[Node]) -> "Derived":
+        """The same of other nodes for the roots."""
+        new = iter(roots)
+        value = None if self.value is None else next(new)
+        outputs = tuple(replace(o, parts=tuple(replace(p, node=next(new)) for p in o.parts)) for o in self.outputs)
+        return Derived(value, outputs, {}, self.beside)
+
+
+Operator = Callable[[Problem, Sequence[Node]], Derived]
+
+
+# ---- values and gradients
+
+
+def value(problem: Problem, values: Sequence[Node]) -> Derived:
+    """The values alone: one that is a number is returned, of others each fills an output."""
+    if len(values) == 1 and not values[0].type.shape:
+        return Derived(values[0], (Output("out", (), "the value"),))
+    return Derived(None, (filled(problem, values),))
+
+
+def filled(problem: Problem, values: Sequence[Node]) -> Output:
+    """The output of values."""
+    by_sample = is_by_sample(problem, values)
+    parts = tuple(Part(v, "result", ("",)) for v in values)
+    return Output("out", parts, "the value of every sample" if by_sample else "the value", by_sample)
+
+
+def is_by_sample(problem: Problem, values: Sequence[Node]) -> bool:
+    """Whether values have an entry a sample."""
+    return not problem.arrays and any(v.type.shape == ("n",) for v in values)
+
+
+def gradient(problem: Problem, values: Sequence[Node]) -> Derived:
+    """A loss and its gradient, by reverse mode."""
+    found = reverse.adjoints(values[0], leaves_of(problem))
+    return Derived(values[0], (gradient_output(problem, found),), found, "the gradient")
+
+
+def leaves_of(problem: Problem) -> list[Node]:
+    """The parameters."""
+    return [a.leaf for a in problem.params]
+
+
+def gradient_output(problem: Problem, found: Mapping[Node, Node]) -> Output:
+    """The output of a gradient: a part for each parameter."""
+    entries = iter(entry_names(problem))
+    parts = []
+    for a in problem.params:
+        names = [a.name] if problem.arrays else list(islice(entries, size_of(a.leaf.type.shape)))
+        labels = tuple(f"dL/d{name}" for name in names)
+        parts.append(Part(found.get(a.leaf) or zeros_like(a.leaf), f"d_{a.name}", labels))
+    return Output("grad", tuple(parts), "the gradient")
+
+
+# ---- theta, entry by entry
+
+
+def entries_of(problem: Problem) -> list[Node]:
+    """The entries of theta, of parameters that are symbols."""
+    found = []
+    for a in problem.params:
+        shape = tuple(int(d) for d in a.leaf.type.shape)
+        found += [part_at(a.leaf, index) for index in np.ndindex(shape)] if shape else [a.leaf]
+    return found
+
+
+def gradients_by(outputs: Sequence[Node], wrt: Sequence[Node]) -> list[list[Node]]:
+    """The gradients of numbers in entries of theta, a row each."""
+    rows = []
+    for output in outputs:
+        found = reverse.adjoints(output, wrt)
+        rows.append([found.get(n) or zeros_like(n) for n in wrt])
+    return rows
+
+
+# ---- theta, an array for each parameter
+
+
+def seeds(problem: Problem) -> list[Node]:
+    """A leaf like each parameter, for its tangent."""
+    return [leaf(f"tangent.{next(_numbers)}", n.type, "body") for n in leaves_of(problem)]
+
+
+def for_units(outputs: Sequence[Node], seed: Node) -> list[Node]:
+    """Outputs that are linear in a seed for all its unit values: along axis 0, one for each entry of it."""
+    length, order = size_of(seed.type.shape), topological(outputs)
+    moving = depends_on(order, [seed])
+    if moving <= fitting(order, [seed], moving):
+        return batched(outputs, {seed: unit(seed.type.shape, seed.type.dtype)}, {}, length)
+    row = fresh(seed.type)
+    body = substitute(outputs, {seed: row})
+    loop = Loop((), (row,), (), (), tuple(body), (), length)
+    return unpacked(closed(loop, (), (unit(seed.type.shape, seed.type.dtype),), {}))
+
+
+def columns(output: Node, problem: Problem) -> list[Node]:
+    """The derivative of an output by each parameter, forward: of shape (entries of the parameter, *its shape)."""
+    return [for_units(reverse.jvp([output], [n], [seed]), seed)[0]
+            for n, seed in zip(leaves_of(problem), seeds(problem), strict=True)]  # fmt: skip
+
+
+def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
+    """Blocks (k, *shape) as one array (*shape, all k)."""
+    widths, rank = [size_of(b.type.shape[:1]) for b in blocks], len(shape)
+    turned = [permute(b, (*range(1, rank + 1), 0)) if rank else b for b in blocks]
+    if len(turned) == 1:
+        return turned[0]
+    starts = accumulate(widths, initial=0)
+    places = tuple((*[None] * rank, Span(at, k)) for at, k in zip(starts, widths, strict=False))
+    return apply("assemble", *turned, params=((*shape, sum(widths)), places))
+
+
+# ---- Hessians
+
+
+def hessian(problem: Problem, values: Sequence[Node]) -> Derived:
+    """A loss, its gradient and its Hessian: of entries reverse over reverse, of arrays forward over reverse."""
+    found = reverse.adjoints(values[0], leaves_of(problem))
+    parts = hessian_blocks(problem, found) if problem.arrays else hessian_entries(problem, values[0])
+    outputs = gradient_output(problem, found), Output("hess", parts, "the Hessian")
+    return Derived(values[0], outputs, found, "gradient and Hessian")
+
+
+def hessian_entries(problem: Problem, loss: Node) -> tuple[Part, ...]:
+    """The Hessian entry by entry, those below the diagonal once."""
+    entries, names = entries_of(problem), entry_names(problem)
+    (gradients,) = gradients_by([loss], entries)
+    rows = [gradients_by([g], entries[k:])[0] for k, g in enumerate(gradients)]
+    return tuple(
+        Part(rows[min(k, j)][abs(j - k)], "hessian", (f"d2L/(d{names[k]} d{names[j]})",))
+        for k in range(len(entries))
+        for j in range(len(entries))
+    )
+
+
+def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, ...]:
+    """The Hessian block by block, a row of them for each parameter, those below the diagonal by symmetry."""
+    leaves = leaves_of(problem)
+    gradients = [found.get(n) or zeros_like(n) for n in leaves]
+    sizes = [size_of(n.type.shape) for n in leaves]
+    blocks: dict[tuple[int, int], Node] = {}
+    for k, (n, seed) in enumerate(zip(leaves, seeds(problem), strict=True)):
+        made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
+        for j, block in enumerate(made, k):
+            blocks[k, j] = reshaped(block, (sizes[k], sizes[j]))
+            blocks[j, k] = blocks[k, j] if j == k else permute(blocks[k, j], (1, 0))
+    rows = [side_by_side([permute(blocks[k, j], (1, 0)) for j in range(len(leaves))], (sizes[k],))
+            for k in range(len(leaves))]  # fmt: skip
+    return tuple(Part(row, f"h_{a.name}", (f"d2L/d{a.name}",)) for a, row in zip(problem.params, rows, strict=True))
+
+
+# ---- products with a vector, which is the first input
+
+
+def tangents_of(problem: Problem) -> tuple[list[Node], list[Node]]:
+    """What is moved, and along what: entries of theta or whole parameters, and as much of the vector."""
+    vector = problem.inputs[0].leaf
+    if not problem.arrays:
+        moved = entries_of(problem)
+        return moved, [part_at(vector, (k,)) for k in range(len(moved))]
+    found, at = [], 0
+    for n in leaves_of(problem):
+        k = size_of(n.type.shape)
+        part = part_at(vector, (Span(at, k) if n.type.shape else at,))
+        found.append(reshaped(part, n.type.shape))
+        at += k
+    return leaves_of(problem), found
+
+
+def hessian_product(problem: Problem, values: Sequence[Node]) -> Derived:
+    """A loss, its gradient, and the Hessian times a vector: the gradient, pushed forward along it."""
+    found = reverse.adjoints(values[0], leaves_of(problem))
+    output = gradient_output(problem, found)
+    pushed = reverse.jvp([p.node for p in output.parts], *tangents_of(problem))
+    parts = tuple(Part(n, p.name.replace("d_", "hv_", 1), tuple(f"(H v) of {t[4:]}" for t in p.labels))
+                  for n, p in zip(pushed, output.parts, strict=True))  # fmt: skip
+    return Derived(values[0], (output, Output("hv", parts, "the product")), found, "gradient and product")
+
+
+def tangent(problem: Problem, values: Sequence[Node]) -> Derived:
+    """Values and their derivative along a vector, by forward mode."""
+    pushed = reverse.jvp(values, *tangents_of(problem))
+    made, by_sample = value(problem, values), is_by_sample(problem, values)
+    parts = tuple(Part(p, "tangent", ("along the tangent",)) for p in pushed)
+    return Derived(made.value, (*made.outputs, Output("d_out", parts, "the tangent", by_sample)), {}, "the tangent")
+
+
+# ---- Jacobians
+
+
+def jacobian(problem: Problem, values: Sequence[Node]) -> Derived:
+    """Values and their derivatives by theta: along the last axis."""
+    by_sample, out = is_by_sample(problem, values), filled(problem, values)
+    names = entry_names(problem)
+    if problem.arrays:
+        parts = tuple(Part(jacobian_array(problem, v), "jacobian", ("",)) for v in values)
+    else:
+        rows = by_sample_gradients(problem, values) if by_sample else gradients_by(values, entries_of(problem))
+        parts = tuple(Part(d, "d", (f"d/d{name}",)) for row in rows for d, name in zip(row, names, strict=True))
+    what = "that of every sample" if by_sample else "the Jacobian"
+    return Derived(None, (out, Output("jac", parts, what, by_sample)), {}, "the Jacobian")
+
+
+def jacobian_array(problem: Problem, output: Node) -> Node:
+    """The Jacobian of an array: forward by entries of theta, or backward by entries of the array if these are fewer."""
+    leaves, shape = leaves_of(problem), output.type.shape
+    sizes = [size_of(n.type.shape) for n in leaves]
+    if any(isinstance(d, str) for d in shape) or size_of(shape) >= sum(sizes):
+        return side_by_side(columns(output, problem), shape)
+    seed = leaf(f"cotangent.{next(_numbers)}", output.type, "body")
+    found = reverse.adjoints(output, leaves, seed)
+    rows = for_units([found.get(n) or zeros_like(n) for n in leaves], seed)
+    count = size_of(shape)
+    blocks = [permute(reshaped(r, (count, k)), (1, 0)) for r, k in zip(rows, sizes, strict=True)]
+    return reshaped(side_by_side(blocks, (count,)), (*shape, sum(sizes)))
+
+
+def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[Node]]:
+    """The gradients of values that have an entry a sample, each sample's own.
+
+    In reverse mode, of parameters that have an entry a sample as well, so that nothing is summed over these; forward if
+    a value holds a sum over the samples.
+    """
+    entries, order = entries_of(problem), topological(values)
+    moving = depends_on(order, entries)
+    if any(is_sum(n) and n.args[0].type.shape[:1] == ("n",) for n in moving & set(order)):
+        one = const(1.0, problem.dtype)
+        by_entry = [reverse.jvp(values, [e], [one]) for e in entries]
+        return [list(row) for row in zip(*by_entry, strict=True)]
+    own = [leaf(f"sample.{next(_numbers)}", ArrayType(("n",), problem.dtype), "body") for _ in entries]
+    turned = substitute(values, dict(zip(entries, own, strict=True)))
+    back, found = dict(zip(own, entries, strict=True)), list[list[Node]]()
+    for v in turned:
+        ones = expand(const(1.0, problem.dtype), ("n",))
+        adjoints = reverse.adjoints(v, own, ones)
+        rows = substitute([adjoints.get(n) or zeros_like(n) for n in own], back)
+        found.append([expand(r, ("n",)) for r in rows])
+    return found

@@ -1,0 +1,195 @@
+"""The graph's small algebra: what is not an operator of `Node`, as functions that make one node each.
+
+>>> x = leaf("x", ArrayType(("n", 3)))
+>>> sum_over(select(less(x, 0.0), -x, 2.0 * x), (0,))
+<sum float64[3]>
+"""
+
+from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted
+from gradcompile.ir.types import ArrayType, Dim, Shape
+
+__all__ = [
+    "add",
+    "all_of",
+    "any_of",
+    "arange",
+    "astype",
+    "at_most",
+    "broadcast_to",
+    "equal",
+    "expand",
+    "leaf",
+    "length_along",
+    "less",
+    "number",
+    "ones_where",
+    "part_at",
+    "permute",
+    "reshape_to",
+    "select",
+    "sum_over",
+    "times",
+    "unequal",
+    "zeros",
+    "zeros_like",
+]
+
+
+def number(value: float, like: Node) -> Node:
+    """A constant of a node's dtype."""
+    return const(value, like.type.dtype)
+
+
+def add(*terms: Node) -> Node:
+    """The sum of terms, from left to right, in one node; a single one as it is."""
+    return apply("add", *terms) if len(terms) != 1 else terms[0]
+
+
+def times(x: Node, y: Node) -> Node:
+    """x * y, without a factor of one."""
+    return y if is_const(x, 1.0) else x if is_const(y, 1.0) else x * y
+
+
+def is_add(n: Node) -> bool:
+    """Whether a node is a sum of terms."""
+    return n.op.name == "add"
+
+
+def is_neg(n: Node) -> bool:
+    """Whether a node is -x."""
+    return n.op.name == "neg"
+
+
+def is_mul(n: Node) -> bool:
+    """Whether a node is x * y."""
+    return n.op.name == "mul"
+
+
+def is_div(n: Node) -> bool:
+    """Whether a node is x / y."""
+    return n.op.name == "div"
+
+
+def is_select(n: Node) -> bool:
+    """Whether a node is one of two values, by a condition."""
+    return n.op.name == "select"
+
+
+def is_lt(n: Node) -> bool:
+    """Whether a node is x < y."""
+    return n.op.name == "lt"
+
+
+# Truth values
+
+
+def less(x: Node, y: Node | float) -> Node:
+    """x < y."""
+    return apply("lt", x, lifted(y, x))
+
+
+def at_most(x: Node, y: Node | float) -> Node:
+    """x <= y."""
+    return apply("le", x, lifted(y, x))
+
+
+def equal(x: Node, y: Node | float) -> Node:
+    """Whether two values are equal; `==` of nodes is identity."""
+    return apply("eq", x, lifted(y, x))
+
+
+def unequal(x: Node, y: Node | float) -> Node:
+    """Whether two values differ, as NaN does from itself."""
+    return apply("ne", x, lifted(y, x))
+
+
+def all_of(*conditions: Node) -> Node:
+    """All of the conditions, in one node; a single one as it is."""
+    return apply("and", *conditions) if len(conditions) != 1 else conditions[0]
+
+
+def any_of(*conditions: Node) -> Node:
+    """One of the conditions at least, in one node; a single one as it is."""
+    return apply("or", *conditions) if len(conditions) != 1 else conditions[0]
+
+
+def select(condition: Node, x: Node, y: Node | float) -> Node:
+    """x where the condition holds, else y."""
+    return apply("select", condition, x, lifted(y, x))
+
+
+def ones_where(condition: Node, dtype: str) -> Node:
+    """1 where a condition holds, else 0."""
+    return apply("select", condition, const(1.0, dtype), const(0.0, dtype))
+
+
+# Arrays
+
+
+def zeros(type: ArrayType) -> Node:
+    """Zeros of a type."""
+    zero = const(0.0, type.dtype)
+    return broadcast_to(zero, type.shape) if type.shape else zero
+
+
+def zeros_like(n: Node) -> Node:
+    """Zeros of a node's type."""
+    return zeros(n.type)
+
+
+def sum_over(x: Node, axes: tuple[int, ...]) -> Node:
+    """The sum over axes, which go."""
+    return apply("sum", x, params=(axes,))
+
+
+def broadcast_to(x: Node, shape: Shape, at: tuple[int, ...] | None = None) -> Node:
+    """x repeated to a shape; `at` says where its own axes stand in it, if they are not the last ones."""
+    return apply("broadcast", x, params=(shape,) if at is None else (shape, at))
+
+
+def part_at(x: Node, index: tuple[object, ...]) -> Node:
+    """An entry or a part of an array: for each axis a place, a span of places, or None for all."""
+    return apply("item", x, params=(index,))
+
+
+def astype(x: Node, dtype: str) -> Node:
+    """x in another dtype."""
+    return apply("cast", x, params=(dtype,))
+
+
+def permute(x: Node, order: tuple[int, ...]) -> Node:
+    """The axes in another order: axis k was axis order[k]."""
+    return apply("transpose", x, params=(order,))
+
+
+def reshape_to(x: Node, shape: Shape) -> Node:
+    """The entries, row by row, in another shape."""
+    return apply("reshape", x, params=(shape,))
+
+
+def arange(length: Dim) -> Node:
+    """0, 1, 2, ... as whole numbers."""
+    return apply("iota", params=(length,))
+
+
+def length_along(x: Node, axis: int) -> Node:
+    """The number of entries along an axis, in the dtype of x if that is one of floats."""
+    return apply("size", x, params=(axis,))
+
+
+def expand(x: Node, shape: Shape) -> Node:
+    """x repeated to a shape by NumPy's rule: axes are added in front, and those of one entry repeated.
+
+    >>> expand(leaf("x", ArrayType((1, 3))), ("n", 3))
+    <broadcast float64[n, 3]>
+    """
+    if x.type.shape == shape:
+        return x
+    offset = len(shape) - len(x.type.shape)
+    index = tuple(None if d == shape[offset + k] else 0 for k, d in enumerate(x.type.shape))
+    kept = tuple(offset + k for k, i in enumerate(index) if i is None)
+    if len(kept) < len(index):
+        x = part_at(x, index)
+    if kept == tuple(range(len(shape) - len(kept), len(shape))):
+        return x if x.type.shape == shape else broadcast_to(x, shape)
+    return broadcast_to(x, shape, kept)
