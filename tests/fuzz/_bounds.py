@@ -324,6 +324,11 @@ def scale_of(x: Any) -> Any:
     return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > 1.2 * mpmath.mp.dps) else mpmath.mpf(1)
 
 
+def is_lost(x: Any, up: Any, down: Any) -> bool:
+    """Whether two values beside x are equal for want of digits; at 0 an even function has equal ones."""
+    return bool(x and up and up == down and mpmath.isfinite(up))
+
+
 def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     """The derivative of an op by an argument, as a difference; NaN at 0 where it is infinite."""
     if n.op.name == "add":  # in which a step would be lost beside a term with many more digits
@@ -334,7 +339,7 @@ def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     for power in (1, 2):
         far = each(lambda x, power=power: basis**power * scale_of(x), values[a])
         up, down = (evaluated(n, {**values, a: values[a] + s * far}, dims) for s in (1, -1))
-        if n.op.name not in EXACT and np.any(each(lambda u, d: u == d and u and mpmath.isfinite(u), up, down)):
+        if n.op.name not in EXACT and np.any(each(is_lost, values[a], up, down)):
             raise Beyond  # a slope that is small beside the value has no digits
         found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, far))
         if np.all(each(bool, values[a])):
