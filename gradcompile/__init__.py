@@ -17,7 +17,7 @@ from gradcompile.compile import (
     compile_jvp,
     compile_value,
 )
-from gradcompile.compiled import CompiledGrad, CompiledValue
+from gradcompile.compiled import CompiledValue
 from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
 from gradcompile.errors import (
     ArgumentError,
@@ -29,7 +29,7 @@ from gradcompile.errors import (
     ParseError,
     TrainingError,
 )
-from gradcompile.frontend.arrays import array, scan
+from gradcompile.frontend.arrays import array, derivative, scan
 from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
 from gradcompile.frontend.nn import (
     attention,
@@ -54,6 +54,7 @@ from gradcompile.frontend.nn import (
     stop_gradient,
 )
 from gradcompile.frontend.sympy.custom import custom
+from gradcompile.gradient import CompiledGrad
 from gradcompile.optim import TrainingResult, sgd
 
 __version__ = "0.2.0"
@@ -88,6 +89,7 @@ __all__ = [
     "conv",
     "cross_entropy",
     "custom",
+    "derivative",
     "dropout",
     "elu",
     "gelu",

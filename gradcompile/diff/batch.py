@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gradcompile.ir.algebra import arange, astype, broadcast_to, equal, permute, reshape_to
+from gradcompile.ir.algebra import astype, broadcast_to, counting, equal, permute, reshape_to
 from gradcompile.ir.core import Node, Params, apply, const, node
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import Dim, Shape
@@ -91,18 +91,13 @@ def unit(shape: Shape, dtype: str) -> Node:
     size = math.prod(int(d) for d in shape)
     if not shape:
         return broadcast_to(const(1.0, dtype), (1,))
-    axes = (broadcast_to(arange(size), (size, size), (k,)) for k in (0, 1))
-    return reshaped(astype(equal(*axes), dtype), (size, *shape))
+    axes = (counting((size, size), k) for k in (0, 1))
+    return reshape_to(astype(equal(*axes), dtype), (size, *shape))
 
 
 def is_unit(x: Node) -> bool:
     """Whether the rows of a matrix are unit vectors, as `unit` makes them."""
     return x.type.shape[:1] == x.type.shape[1:] and x is unit(x.type.shape[:1], x.type.dtype)
-
-
-def reshaped(x: Node, shape: Shape) -> Node:
-    """The entries in another shape."""
-    return x if x.type.shape == shape else reshape_to(x, shape)
 
 
 def shifted(axes: Iterable[int]) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.diff.masks import is_masked, masked, times
+from gradcompile.ir.algebra import all_of, equal, less, select, unequal
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import operands
 
@@ -67,7 +68,7 @@ class Slopes:
         if n.op.name != "pow":
             return ROOT
         exponent = n.args[1]
-        if exponent.op.name != "const":
+        if not is_const(exponent):
             return ANY
         return 0 if not 0 < exponent.value < 1 else ROOT if exponent.value >= 0.5 else ANY
 
@@ -77,17 +78,17 @@ class Slopes:
         if place is None or place < 0 or k != 0 or not 0 <= self.least[n.args[place]] < SMALL:
             return False
         if n.op.name == "pow":
-            return n.args[1].op.name != "const" or 0 < n.args[1].value < 1
+            return not is_const(n.args[1]) or 0 < n.args[1].value < 1
         return n.op.name != "xlogy" or n.args[0] is n.args[1]
 
     def off_minimum(self, n: Node) -> Node:
         """The condition under which a node that has a minimum where its argument is 0 is not there."""
         s = n.args[n.op.steep or 0]
         zero = const(0.0, s.type.dtype)
-        positive = apply("ne", s, zero)
-        if n.op.name != "pow" or n.args[1].op.name == "const":
+        positive = unequal(s, zero)
+        if n.op.name != "pow" or is_const(n.args[1]):
             return positive
-        return apply("or", positive, apply("lt", n.args[1], const(0.0, n.args[1].type.dtype)))
+        return positive | less(n.args[1], 0.0)
 
     def sent(self, n: Node, k: int, adjoint: Node, partial: Node) -> Node:
         """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times infinity."""
@@ -107,11 +108,10 @@ class Slopes:
             return masked(product.args[0], self.settled(n, adjoint.args[1], product.args[1]))
         if is_const(adjoint):
             return product
-        zero = apply("eq", adjoint, const(0.0, adjoint.type.dtype))
+        is_zero = equal(adjoint, 0.0)
         if n.op.name in ("div", "pow"):
-            top = n.args[0]
-            zero = apply("and", zero, apply("eq", apply("abs", top), const(math.inf, top.type.dtype)))
-        return apply("select", zero, const(0.0, product.type.dtype), product)
+            is_zero = all_of(is_zero, equal(apply("abs", n.args[0]), math.inf))
+        return select(is_zero, const(0.0, product.type.dtype), product)
 
     def times(self, adjoint: Node, partial: Node, steep: int) -> Node:
         """adjoint * partial, where the adjoint may be infinite: 0 where the partial is for a reason that is known."""
@@ -126,16 +126,16 @@ class Slopes:
         if others and steep == ROOT:
             product = unless_zero(partial, product)
         for factor in still:
-            product = masked(apply("ne", factor, const(0.0, factor.type.dtype)), product)
+            product = masked(unequal(factor, 0.0), product)
         return product
 
     def to_bases(self, n: Node, adjoint: Node, bases: Sequence[Power]) -> list[tuple[Node, Node | None]]:
         """What goes from v = x/y to each base of y = b**k*...: -k*v/b, which is in range where x/y**2 is not."""
         found: list[tuple[Node, Node | None]] = []
         for base, k in bases:
-            ratio = apply("div", n, base)
-            partial = ratio if k == 1.0 else apply("mul", const(k, n.type.dtype), ratio)
-            found.append((base, self.settled(n, adjoint, self.times(adjoint, apply("neg", partial), self.steep(n)))))
+            ratio = n / base
+            partial = ratio if k == 1.0 else const(k, n.type.dtype) * ratio
+            found.append((base, self.settled(n, adjoint, self.times(adjoint, -partial, self.steep(n)))))
         return found
 
     def vanishing(self, partial: Node) -> tuple[list[Node], bool]:
@@ -152,7 +152,7 @@ class Slopes:
             elif p.op.name == "div":
                 pending.append(p.args[0])
             elif self._is_still(p):
-                still += [] if p.op.name == "const" else [p]
+                still += [] if is_const(p) else [p]
             else:
                 others = others or not is_step(p)
         return still, others or bool(pending)
@@ -209,7 +209,7 @@ def is_factored(n: Node, far: Set[Node], moving: Set[Node]) -> bool:
 
 def is_step(p: Node) -> bool:
     """Whether a partial is one of two numbers, neither of them 0."""
-    return p.op.name == "select" and all(a.op.name == "const" and a.value != 0 for a in p.args[1:])
+    return p.op.name == "select" and all(is_const(a) and a.value != 0 for a in p.args[1:])
 
 
 def unless_zero(factor: Node, product: Node) -> Node:
@@ -218,7 +218,7 @@ def unless_zero(factor: Node, product: Node) -> Node:
     A later infinite factor makes this NaN, unlike select(c, x, 0), which stands for a branch that was not taken.
     """
     zero = const(0.0, factor.type.dtype)
-    return apply("select", apply("eq", factor, zero), const(0.0, product.type.dtype), product)
+    return select(equal(factor, zero), const(0.0, product.type.dtype), product)
 
 
 def outweighs(adjoint: Node, n: Node) -> bool:
@@ -273,7 +273,7 @@ def power_parts(n: Node, found: Mapping[Node, list[Power]]) -> list[Power] | Non
         return [(n.args[0], 0.5)]
     if n.op.name == "cbrt":
         return [(n.args[0], 1 / 3)]
-    if n.op.name == "pow" and n.args[1].op.name == "const":
+    if n.op.name == "pow" and is_const(n.args[1]):
         return [(n.args[0], float(n.args[1].value))]
     if n.op.name == "neg":
         return found.get(n.args[0])

@@ -18,9 +18,10 @@ from gradcompile.frontend.arrays.core import Array, called, lift, lift_all, of_n
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
-from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, iota, with_axes
+from gradcompile.frontend.arrays.shapes import Axis, axis_of, filled, with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, minus, number
 from gradcompile.frontend.functions import mean, sigmoid, softplus, stop_gradient, where
+from gradcompile.ir.algebra import counting
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.types import Dim, Shape, dim_sum
 from gradcompile.ops.labels import Labelled
@@ -249,7 +250,7 @@ def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
         raise ExpressionError(f"classes of shape {right.type.shape} for logits of shape {n.type.shape}, axis {k}; "
                               "probabilities need a floating-point dtype")  # fmt: skip
     shape = right.type.shape
-    places = [right if j == k else iota(shape, j - (j > k)) for j in range(len(n.type.shape))]
+    places = [right if j == k else counting(shape, j - (j > k)) for j in range(len(n.type.shape))]
     return Array(elementwise("neg", picked(logs, places, 0)))
 
 
@@ -265,7 +266,7 @@ def one_hot(labels: Any, classes: int, dtype: str = "float64") -> Array:
     """
     n = lift(labels)
     shape = (*n.type.shape, classes)
-    places = iota(shape, len(shape) - 1)
+    places = counting(shape, len(shape) - 1)
     hit = elementwise("eq", places, with_axes(n, [len(shape) - 1]))
     return Array(choose(hit, filled(1.0, (), dtype), filled(0.0, (), dtype)))
 
@@ -387,7 +388,7 @@ def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, 
     n = matmul(elementwise("mul", number(scale, query.node), query.node), key.mT.node)
     if causal:
         shape = n.type.shape[-2:]
-        n = choose(elementwise("le", iota(shape, 1), iota(shape, 0)), n, number(MASKED, n), own=True)
+        n = choose(elementwise("le", counting(shape, 1), counting(shape, 0)), n, number(MASKED, n), own=True)
     if mask is not None:
         n = choose(lift(mask), n, number(MASKED, n), own=True)
     return Array(matmul(_softmax(Array(n), -1).node, value.node))

@@ -5,6 +5,8 @@
 <sum float64[3]>
 """
 
+from collections.abc import Iterable
+
 from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted
 from gradcompile.ir.types import ArrayType, Dim, Shape
 
@@ -13,11 +15,14 @@ __all__ = [
     "all_of",
     "any_of",
     "arange",
+    "assemble",
     "astype",
     "at_most",
     "broadcast_to",
+    "counting",
     "equal",
     "expand",
+    "greater",
     "leaf",
     "length_along",
     "less",
@@ -25,8 +30,10 @@ __all__ = [
     "ones_where",
     "part_at",
     "permute",
+    "placed_in",
     "reshape_to",
     "select",
+    "stop_gradient",
     "sum_over",
     "times",
     "unequal",
@@ -88,6 +95,11 @@ def less(x: Node, y: Node | float) -> Node:
     return apply("lt", x, lifted(y, x))
 
 
+def greater(x: Node, y: Node | float) -> Node:
+    """x > y, which is y < x."""
+    return apply("lt", lifted(y, x), x)
+
+
 def at_most(x: Node, y: Node | float) -> Node:
     """x <= y."""
     return apply("le", x, lifted(y, x))
@@ -147,14 +159,30 @@ def broadcast_to(x: Node, shape: Shape, at: tuple[int, ...] | None = None) -> No
     return apply("broadcast", x, params=(shape,) if at is None else (shape, at))
 
 
+def placed_in(x: Node, shape: Shape, at: tuple[int, ...]) -> Node:
+    """x repeated over the axes of a shape that it lacks, its own at these places."""
+    trailing = at == tuple(range(len(shape) - len(at), len(shape)))
+    return x if x.type.shape == shape else broadcast_to(x, shape, None if trailing else at)
+
+
 def part_at(x: Node, index: tuple[object, ...]) -> Node:
     """An entry or a part of an array: for each axis a place, a span of places, or None for all."""
     return apply("item", x, params=(index,))
 
 
+def assemble(parts: Iterable[Node], shape: Shape, indices: tuple[tuple[object, ...], ...]) -> Node:
+    """An array of a shape that has parts at indices, which are added where they overlap, and 0 elsewhere."""
+    return apply("assemble", *parts, params=(shape, indices))
+
+
+def stop_gradient(x: Node) -> Node:
+    """x, without a derivative; in generated code a copy of it."""
+    return apply("stop_gradient", x)
+
+
 def astype(x: Node, dtype: str) -> Node:
-    """x in another dtype."""
-    return apply("cast", x, params=(dtype,))
+    """x in a dtype; as it is, if it has that."""
+    return x if x.type.dtype == dtype else apply("cast", x, params=(dtype,))
 
 
 def permute(x: Node, order: tuple[int, ...]) -> Node:
@@ -163,13 +191,19 @@ def permute(x: Node, order: tuple[int, ...]) -> Node:
 
 
 def reshape_to(x: Node, shape: Shape) -> Node:
-    """The entries, row by row, in another shape."""
-    return apply("reshape", x, params=(shape,))
+    """The entries, row by row, in a shape; as they are, if they have that."""
+    return x if x.type.shape == shape else apply("reshape", x, params=(shape,))
 
 
 def arange(length: Dim) -> Node:
     """0, 1, 2, ... as whole numbers."""
     return apply("iota", params=(length,))
+
+
+def counting(shape: Shape, axis: int) -> Node:
+    """An array of a shape that counts 0, 1, 2, ... along an axis."""
+    line = arange(shape[axis])
+    return line if len(shape) == 1 else broadcast_to(line, shape, (axis,))
 
 
 def length_along(x: Node, axis: int) -> Node:

@@ -63,7 +63,8 @@ class Op:
     is_commutative: the order of its arguments does not matter to any bit.
 
     Its entries, if it is about whole arrays:
-    typed: its nodes are given their type.  by_shape: the value follows from the shape of its argument alone.
+    is_leaf, is_const: a named value from outside, a number.  typed: its nodes are given their type.
+    by_shape: the value follows from the shape of its argument alone.
     has_dims: its params hold dimensions, which may be names.  is_loop: its first param is a loop.
     is_view: an entry is an entry of the argument at another place.  is_alias: one that may share memory with it.
     is_copy: the argument as it is; in generated code it may be a copy of that.
@@ -121,6 +122,8 @@ class Op:
     is_comparison: bool = False
     is_connective: bool = False
     is_commutative: bool = False
+    is_leaf: bool = False
+    is_const: bool = False
     typed: bool = False
     by_shape: bool = False
     has_dims: bool = False
@@ -264,7 +267,7 @@ class Node:
     @property
     def value(self) -> float | bool | int:
         """The value of a constant; no other node has one."""
-        if self.op.name != "const":
+        if not self.op.is_const:
             raise AttributeError(f"{self!r} is no constant: it has no value", name="value", obj=self)
         result: float | bool | int = self.params[0]
         return result
@@ -292,7 +295,7 @@ _type, _verified = attrgetter("type"), attrgetter("verified")
 def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType | None = None) -> Node:
     """The node `op(*args)`; its type is inferred unless given (leaves, constants and tables give it)."""
     args = tuple(args)
-    key = (op.name, args, params, type) if op.name != "const" else ("const", repr(params[0]), type)
+    key = (op.name, args, params, type) if not op.is_const else ("const", repr(params[0]), type)
     entry = _interned.get(key)
     found = None if entry is None else entry()
     if found is None:
@@ -337,9 +340,9 @@ def leaf(name: str, type: ArrayType = ArrayType(), role: str = "input") -> Node:
 
 def is_leaf(n: Node) -> bool:
     """Whether the node is a named value from outside."""
-    return n.op.name == "leaf"
+    return n.op.is_leaf
 
 
 def is_const(n: Node, value: float | None = None) -> bool:
     """Whether the node is a constant, and that one if a value is given (0.0 does not match -0.0)."""
-    return n.op.name == "const" and (value is None or repr(float(n.value)) == repr(float(value)))
+    return n.op.is_const and (value is None or repr(float(n.value)) == repr(float(value)))

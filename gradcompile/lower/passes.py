@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradcompile.analysis.cost import entries
-from gradcompile.ir.algebra import is_add
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import add, is_add, stop_gradient
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.loops import kernel as plans
@@ -288,7 +288,7 @@ class PassWriter(Writer):
     def staged(self, d: Drawn, scalars: dict[Node, str]) -> Stages:
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         memory, naming, block = d.source.memory, d.naming, self.plan.block
-        turned = {x: apply("stop_gradient", x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
+        turned = {x: stop_gradient(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
                   and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.piled}  # fmt: skip
         roots = [t.node for t in d.targets]
         known = topological(roots)
@@ -359,4 +359,4 @@ class PassWriter(Writer):
     def remainder(self, g: Node) -> Node | None:
         """What is added to a gradient beside the sums over samples; None if nothing."""
         rest = [t for t in g.args if t not in self.direct] if g not in self.direct else []
-        return apply("add", *rest) if len(rest) > 1 else rest[0] if rest else None
+        return add(*rest) if rest else None

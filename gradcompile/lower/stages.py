@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.algebra import stop_gradient
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.loops.ir import Line, Statement
@@ -175,7 +176,7 @@ class Stages:
         axes = range(len(memory.order))
         if memory.order == tuple(axes):
             return x
-        copy = apply("stop_gradient", x)
+        copy = stop_gradient(x)
         space, place = self.space(x.type.shape)
         self.storage.hold(copy, self.naming.fresh(memory.name + "_rows"), axes)
         value, goal = self.entries.entry(x, place), Goal(self.memory[copy])

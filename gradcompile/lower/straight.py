@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import is_neg
-from gradcompile.ir.core import Node, apply, const, is_const, is_leaf
+from gradcompile.ir.algebra import add, is_neg
+from gradcompile.ir.core import Node, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
 from gradcompile.loops.ir import Function, Line, Loop, Statement, texts
 from gradcompile.loops.kernel import Pass
@@ -79,7 +79,7 @@ def written(output: Output) -> Written:
         single, whole = parted(part.node)
         found.entries.extend(Entry(offset + k, e, part.label(k)) for k, e in single)
         if whole:
-            found.arrays.append((offset, whole[0] if len(whole) == 1 else apply("add", *whole)))
+            found.arrays.append((offset, add(*whole)))
     return found
 
 

@@ -35,7 +35,7 @@ def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result:
     for label in (*la, *lb):
         number.setdefault(label, len(number))
     dtype = promote(a.type.dtype, b.type.dtype)
-    a, b = (x if x.type.dtype == dtype else astype(x, dtype) for x in (a, b))
+    a, b = (astype(x, dtype) for x in (a, b))
     return apply("dot", a, b, params=tuple(tuple(number[k] for k in labels) for labels in (la, lb, result)))
 
 

@@ -15,9 +15,9 @@ from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import (
     add,
     any_of,
-    arange,
     at_most,
     broadcast_to,
+    counting,
     equal,
     expand,
     less,
@@ -56,7 +56,7 @@ def flipped(a: "Node") -> "Node":
 def positions(shape: Shape) -> tuple["Node", "Node"]:
     """Row and column of each entry of an array of matrices."""
     axes = len(shape) - 2, len(shape) - 1
-    row, column = (broadcast_to(arange(shape[k]), shape, (k,)) for k in axes)
+    row, column = (counting(shape, k) for k in axes)
     return row, column
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
-from gradcompile.ir.algebra import equal, select
-from gradcompile.ir.core import Op, Params, apply, const, register
+from gradcompile.ir.algebra import equal, placed_in, select, sum_over
+from gradcompile.ir.core import Op, Params, const, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.shape import again
@@ -29,8 +29,7 @@ def spread(x: "Node", n: "Node") -> "Node":
     """A value of the shape of a reduction, repeated to that of the reduction's argument."""
     shape = n.args[0].type.shape
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
-    trailing = left == tuple(range(len(shape) - len(left), len(shape)))
-    return apply("broadcast", x, params=(shape,) if trailing else (shape, left))
+    return placed_in(x, shape, left)
 
 
 def size_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -62,7 +61,7 @@ def shares(n: "Node") -> tuple["Node", "Node"]:
     """Where the argument of a maximum is largest, and in how many places that is."""
     largest = equal(n.args[0], spread(n, n))
     one, zero = (const(v, n.type.dtype) for v in (1.0, 0.0))
-    return largest, apply("sum", select(largest, one, zero), params=n.params)
+    return largest, sum_over(select(largest, one, zero), *n.params)
 
 
 def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
@@ -76,7 +75,7 @@ def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
     largest, count = shares(n)
     zero = const(0.0, n.type.dtype)
     share = (tangents[0] or zero) / spread(count, n)
-    return apply("sum", select(largest, share, zero), params=n.params)
+    return sum_over(select(largest, share, zero), *n.params)
 
 
 def is_sum(n: "Node") -> bool:

@@ -10,7 +10,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, part_at, reshape_to
+from gradcompile.ir.algebra import assemble, astype, part_at, reshape_to
 from gradcompile.ir.core import Params, apply, leaf, node
 from gradcompile.ir.graph import depends_on, flatten, substitute, topological, unflatten
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, promote
@@ -141,15 +141,14 @@ def part_of(vector: "Node", part: Part) -> "Node":
 
 def typed(x: "Node", type: ArrayType) -> "Node":
     """The entries in a shape and dtype."""
-    x = x if x.type.shape == type.shape else reshape_to(x, type.shape)
-    return x if x.type.dtype == type.dtype else astype(x, type.dtype)
+    return astype(reshape_to(x, type.shape), type.dtype)
 
 
 def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":
     """A vector like a scan's, of these values in the places of its results, zero where there is none."""
     pairs = [(v, p) for v, p in zip(values, parts(n.params[0]), strict=True) if v is not None]
     flat = [typed(v, ArrayType((p.span.count,), n.type.dtype)) for v, p in pairs]
-    return apply("assemble", *flat, params=(n.type.shape, tuple((p.span,) for _, p in pairs)))
+    return assemble(flat, n.type.shape, tuple((p.span,) for _, p in pairs))
 
 
 def fresh(type: ArrayType, role: str = "body") -> "Node":

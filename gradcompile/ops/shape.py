@@ -277,10 +277,10 @@ def is_iota(n: "Node") -> bool:
 
 
 register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself", accuracy="exact",
-            typed=True, keeps_finite=True,
+            is_leaf=True, typed=True, keeps_finite=True,
             doc="a named value from outside"))  # fmt: skip
 register(Op("const", no_type, lambda value: value, arity=0, cost=0, derivative="0", accuracy="exact",
-            typed=True, keeps_finite=True,
+            is_const=True, typed=True, keeps_finite=True,
             doc="a number"))  # fmt: skip
 register(Op("item", item_type, item, vjp=item_vjp, jvp=again, cost=0, derivative="the transpose is assemble",
             accuracy="exact",

@@ -9,14 +9,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import all_of, less
-from gradcompile.ir.core import Node, apply, is_const, is_leaf
+from gradcompile.ir.algebra import all_of, greater, less, number, stop_gradient
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.passes.terms import (
     FEW,
     joined,
     make,
     minus,
-    number,
     parts,
     plus,
     scaled,
@@ -173,7 +172,7 @@ def of_sines(d: Difference) -> Form:
     )
     form = minus(make("mul", across, make("sin", d.by)), make("mul", scaled(2.0, make("mul", half, half)), along))
     written = minus(make(d.name, d.u), make(d.name, d.v))
-    return below(d.by, 1.0), make("add", written, apply("stop_gradient", minus(form, written)))
+    return below(d.by, 1.0), make("add", written, stop_gradient(minus(form, written)))
 
 
 def minus_of(name: str, x: Node) -> Node:
@@ -201,8 +200,8 @@ def of_errors(d: Difference) -> Form:
     """erfc(v) - erfc(u) where both are above 1/2, and erfc(-u) - erfc(-v) where both are below -1/2."""
     upper = minus(make("erfc", d.v), make("erfc", d.u))
     lower = minus(make("erfc", make("neg", d.u)), make("erfc", make("neg", d.v)))
-    above = all_of(*(less(number(0.5, x), x) for x in (d.u, d.v)))
-    under = all_of(*(less(x, number(-0.5, x)) for x in (d.u, d.v)))
+    above = all_of(*(greater(x, 0.5) for x in (d.u, d.v)))
+    under = all_of(*(less(x, -0.5) for x in (d.u, d.v)))
     return above | under, make("select", above, upper, lower)
 
 

@@ -7,8 +7,8 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
-from gradcompile.ir.algebra import add, broadcast_to, expand, part_at
-from gradcompile.ir.core import Node, apply, const
+from gradcompile.ir.algebra import add, broadcast_to, expand, part_at, sum_over
+from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
 from gradcompile.ops.contract import is_dot
@@ -61,7 +61,7 @@ def divided(n: Node, level: dict[Node, int]) -> Node | None:
         return None
     rest = [t for t in terms if level[t] < latest]
     ready = add(*rest)
-    sums = [apply("sum", expand(x, shape), params=n.params) for x in (ready, *(core for _, core in pairs))]
+    sums = [sum_over(expand(x, shape), *n.params) for x in (ready, *(core for _, core in pairs))]
     return add(sums[0], *(c * s for (c, _), s in zip(pairs, sums[1:], strict=True)))
 
 
@@ -105,7 +105,5 @@ def without(x: Node, axes: Axes, rank: int) -> Node | None:
 
 def repeated(x: Node, shape: Shape, at: Sequence[int]) -> Node:
     """x over the axes of a shape, its own at these places."""
-    if x.type.shape == shape:
-        return x
     is_last = list(at) == list(range(len(shape) - len(at), len(shape)))
     return expand(x, shape) if is_last else broadcast_to(x, shape, tuple(at))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from gradcompile.analysis.formula import formulas
 from gradcompile.diff.reverse import jvp
-from gradcompile.ir.algebra import equal, less, select
+from gradcompile.ir.algebra import equal, less, number, select
 from gradcompile.ir.core import Node, apply, is_const, is_leaf, leaf
 from gradcompile.ir.graph import depends_on, operands, rebuild, substitute, topological
 from gradcompile.ops.scan import rebodied
@@ -29,7 +29,6 @@ from gradcompile.passes.terms import (
     joined,
     make,
     multiple,
-    number,
     parts,
     product,
     quotient,
@@ -99,7 +98,7 @@ def over_its_argument(n: Node) -> Node | None:
             for common in [g for g in others if g in rest]:
                 others, rest = without(others, common), without(rest, common) if common in rest else rest
             close = quotient(k * factor, [*without(above, e), *others, series], rest, n)
-            return select(less(make("abs", x), number(near, x)), close, n)
+            return select(less(make("abs", x), near), close, n)
     return None
 
 
@@ -197,7 +196,7 @@ def at_a_point(n: Node) -> Node | None:
     if found.type.shape not in ((), n.type.shape):
         return None
     found = shaped(found, n)  # where another value makes it infinite or NaN, the selection keeps that out, as written
-    return select(less(make("abs", found), number(math.inf, found)), found, n)
+    return select(less(make("abs", found), math.inf), found, n)
 
 
 def is_given(n: Node) -> bool:

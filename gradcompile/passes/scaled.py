@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import expand
+from gradcompile.ir.algebra import equal, expand, greater, less, number, stop_gradient, sum_over
 from gradcompile.ir.core import Node, Params, apply, is_const
 from gradcompile.ir.types import Shape
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import is_broadcast
 from gradcompile.passes.terms import (
     PRODUCT,
     SUM,
@@ -24,7 +26,6 @@ from gradcompile.passes.terms import (
     is_positive,
     make,
     minus,
-    number,
     parts,
     plus,
     quotient,
@@ -64,15 +65,15 @@ class Scaled(NamedTuple):
 def shift(u: Node, t: float, low: bool = True, high: bool = True) -> Node:
     """What u exceeds the limits by, taken for a constant; 0 where u is infinite, so that exp(u) is what it is there."""
     m = minus(u, clip(u, -t if low else None, t if high else None))
-    finite = apply("lt", make("abs", m), number(math.inf, m))
-    return apply("stop_gradient", make("select", finite, m, number(0.0, m)))
+    finite = less(make("abs", m), math.inf)
+    return stop_gradient(make("select", finite, m, number(0.0, m)))
 
 
 def whole(u: Node, t: float, low: bool = True) -> Node:
     """u beyond the limits, taken for a constant, and 0 within them and where u is infinite."""
     size = make("abs", u) if low else u
-    beyond = apply("and", apply("lt", number(t, u), size), apply("lt", size, number(math.inf, u)))
-    return apply("stop_gradient", make("select", beyond, u, number(0.0, u)))
+    beyond = less(number(t, u), size) & less(size, number(math.inf, u))
+    return stop_gradient(make("select", beyond, u, number(0.0, u)))
 
 
 def of_exp(x: Node, t: float) -> Scaled:
@@ -94,7 +95,7 @@ def of_exp_sum(x: Node, t: float) -> Scaled:
 def is_excess(u: Node) -> bool:
     """Whether an exponent was made by a rule of this file: 0 within the limits."""
     found = [x for _, x in terms(u)]
-    ends = [x for x in found if x is not None and (x.op.name == "stop_gradient" or is_beyond(x))]
+    ends = [x for x in found if x is not None and (x.op.is_copy or is_beyond(x))]
     return len(ends) == len(found)
 
 
@@ -105,8 +106,8 @@ def is_beyond(x: Node) -> bool:
 
 def is_limited(u: Node) -> bool:
     """Whether an exponent is within the limits, or has been brought there."""
-    numbers = [a for a in u.args if u.op.name in ("max", "min") and a.op.name == "const"]
-    return bool(numbers) or any(x is not None and x.op.name == "stop_gradient" for _, x in terms(u))
+    numbers = [a for a in u.args if u.op.name in ("max", "min") and is_const(a)]
+    return bool(numbers) or any(x is not None and x.op.is_copy for _, x in terms(u))
 
 
 def of_rising(name: str) -> Callable[[Node, float], Scaled]:
@@ -144,7 +145,7 @@ def of_hyperbolic(name: str, sign: float) -> Callable[[Node, float], Scaled]:
 def of_erfc(x: Node, t: float) -> Scaled:
     """erfc(u) = erfcx(u)*exp(-u**2) in the upper tail."""
     u = x.args[0]
-    tail = apply("lt", number(TAIL[u.type.dtype], u), u)
+    tail = greater(u, TAIL[u.type.dtype])
     mantissa = make("select", tail, make("erfcx", u), make("erfc", u))
     return Scaled(mantissa, make("select", tail, make("neg", make("mul", u, u)), number(0.0, u)))
 
@@ -178,7 +179,7 @@ class Exponential(NamedTuple):
     def size(self) -> Node:
         """The exponent with the logarithm of the weight, roughly; the largest over the axes of a sum."""
         u, c = self.exp.args[0], self.weight
-        if c.op.name != "const":
+        if not is_const(c):
             u = make("add", u, make("log_high", c if is_positive(c) else make("abs", c)))
         elif not is_ordinary(c, u.type.dtype):
             u = make("add", u, make("log_high", make("abs", c)))
@@ -199,7 +200,7 @@ def exponential(t: Node) -> tuple[Node, Node] | None:
 
 def is_loop(x: Node | None) -> bool:
     """Whether this is a sum over axes of known length, as `reroll` makes it of terms that were written one by one."""
-    return x is not None and x.op.name == "sum" and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
+    return x is not None and is_sum(x) and all(isinstance(x.args[0].type.shape[k], int) for k in x.params[0])
 
 
 def loop_of(t: Node) -> tuple[Node, Node] | None:
@@ -229,7 +230,7 @@ def is_relative(e: Exponential) -> bool:
     found = [x for c, x in terms(e.exp.args[0]) if c == -1 and x is not None]
     while any(x.op.name in ("broadcast", "select") for x in found):
         found = [x.args[x.op.name == "select"] if x.op.name in ("broadcast", "select") else x for x in found]
-    return any(x.op.name == "stop_gradient" for x in found) and e.weight.op.name == "const"
+    return any(x.op.is_copy for x in found) and is_const(e.weight)
 
 
 def shifted(t: Node, m: Node) -> Node:
@@ -241,15 +242,15 @@ def shifted(t: Node, m: Node) -> Node:
     body = loop[0].args[0]
     top = inside(m, body.type.shape, loop[0].params)
     body = replaced(body, {x: expand(shifted(x, top), x.type.shape) for x in parts(body)}, SUM)
-    return replaced(t, {loop[0]: apply("sum", body, params=loop[0].params)}, PRODUCT)
+    return replaced(t, {loop[0]: sum_over(body, *loop[0].params)}, PRODUCT)
 
 
 def without_overflow(u: Node, weight: Node, m: Node) -> Node:
     """u, but no more than m and the limit where the weight is 0, which would make NaN of an infinite exp(u - m)."""
-    if weight.op.name == "const":
+    if is_const(weight):
         return u
     most = make("min", u, plus(m, LIMIT[u.type.dtype]))
-    return make("select", apply("eq", weight, number(0.0, weight)), most, u)
+    return make("select", equal(weight, 0.0), most, u)
 
 
 def scaled_sum(n: Node, t: float) -> Scaled | None:
@@ -258,7 +259,7 @@ def scaled_sum(n: Node, t: float) -> Scaled | None:
         return None
     core, viewed = unveiled(n)
     if core is not n:
-        found = scaled_sum(core, t) if n.op.name == "broadcast" and core is n.args[0] else None
+        found = scaled_sum(core, t) if is_broadcast(n) and core is n.args[0] else None
         return found and Scaled(viewed(found.mantissa), viewed(found.excess))
     found_exps = {x: exponentials(x) for x in parts(n)}
     each = [e for es in found_exps.values() for e in es]
@@ -287,12 +288,12 @@ def fits(n: Node) -> bool:
 def is_ordinary(x: Node, dtype: str) -> bool:
     """Whether this is a number of ordinary size: beside an exponential of a dtype beyond the limit it is nothing."""
     weight = WEIGHT[dtype]
-    return x.op.name == "const" and 1 / weight <= abs(float(x.value)) <= weight
+    return is_const(x) and 1 / weight <= abs(float(x.value)) <= weight
 
 
 def hides_numbers(weight: Node, t: float) -> bool:
     """Whether ordinary numbers are nothing beside a number times exp(t), and that does not overflow."""
-    if weight.op.name != "const" or not weight.value:
+    if not is_const(weight) or not weight.value:
         return False
     size = math.log(abs(float(weight.value)))
     return DIGITS[weight.type.dtype] - t <= size <= math.log(WEIGHT[weight.type.dtype])

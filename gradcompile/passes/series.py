@@ -11,8 +11,9 @@ from fractions import Fraction
 from functools import cache
 from typing import NamedTuple
 
-from gradcompile.ir.core import Node, apply
-from gradcompile.passes.terms import factors, fraction, is_exp, make, number, parts, split, without
+from gradcompile.ir.algebra import less, number
+from gradcompile.ir.core import Node
+from gradcompile.passes.terms import factors, fraction, is_exp, make, parts, split, without
 
 TERMS = 32  # of a series
 LONGEST = 20  # coefficients that are printed
@@ -208,7 +209,7 @@ def cancelling(n: Node) -> Node | None:
     if whole is None or whole.order <= min(s.order for s in known_series):
         return None
     close = near_zero(whole, x)
-    return close and make("select", apply("lt", make("abs", x), number(close[0], x)), close[1], n)
+    return close and make("select", less(make("abs", x), close[0]), close[1], n)
 
 
 def log_near_one(n: Node) -> Node | None:
@@ -229,4 +230,4 @@ def log_near_one(n: Node) -> Node | None:
     close = near_zero(rest, x) if rest is not None else None
     if close is None:
         return None
-    return make("select", apply("lt", make("abs", x), number(min(close[0], 1.0), x)), make("log1p", close[1]), n)
+    return make("select", less(make("abs", x), min(close[0], 1.0)), make("log1p", close[1]), n)

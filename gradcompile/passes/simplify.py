@@ -10,12 +10,12 @@ from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir.algebra import add, broadcast_to, select
+from gradcompile.ir.algebra import add, assemble, broadcast_to, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.ops.scan import is_scan, rebodied
-from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_reshape
+from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_item, is_reshape
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -53,7 +53,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or any(not is_const(a) for a in n.args) or n.op.takes_arrays or n.op.is_copy:
+    if not n.args or any(not a.op.is_const for a in n.args) or n.op.takes_arrays or n.op.is_copy:
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -84,7 +84,7 @@ def assembled(n: Node) -> Node | None:
         for index, value in zip(a.params[1], a.args, strict=True):
             entries.setdefault(index, []).append(value)
     values = [simplify_node(add(*v)) if len(v) > 1 else v[0] for v in entries.values()]
-    return apply("assemble", *values, params=(n.args[0].params[0], tuple(entries)))
+    return assemble(values, n.args[0].params[0], tuple(entries))
 
 
 def unit_factor(n: Node) -> Node | None:
@@ -262,6 +262,16 @@ def entry_of_assembled(n: Node) -> Node | None:
     return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
 
 
+def whole_vector(n: Node) -> Node | None:
+    """A vector that is put together from all entries of another, in their order, is that."""
+    first = n.args[0]
+    if not is_item(first) or first.type.shape or first.args[0].type.shape != (len(n.args),):
+        return None
+    source = first.args[0]
+    in_order = all(is_item(a) and a.args[0] is source and a.params[0] == (k,) for k, a in enumerate(n.args))
+    return source if in_order and source.type == n.type else None
+
+
 def overlap(place: Index, index: Index) -> bool:
     """Whether two places may have an entry in common."""
     return not any(map(are_apart, place, index))
@@ -310,7 +320,7 @@ def same_shape(n: Node) -> Node | None:
 
 def implied(n: Node) -> Node | None:
     """A broadcast inside an elementwise op that has its shape anyway."""
-    args = [a.args[0] if is_broadcast(a) and not a.args[0].type.shape and is_const(a.args[0]) else a for a in n.args]
+    args = [a.args[0] if a.op.is_view and is_broadcast(a) and is_const(a.args[0]) else a for a in n.args]
     if args == list(n.args):
         return None
     lighter = apply(n.op.name, *args, params=n.params)
@@ -322,7 +332,7 @@ def spread_constants(n: Node) -> Node | None:
     if not n.type.shape:
         return None
     numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
-    if any(not is_const(a) for a in numbers):
+    if any(not a.op.is_const for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
     return shaped(number, n) if is_const(number) else None
@@ -340,6 +350,7 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "and": (flat_logic,),
     "or": (flat_logic,),
     "item": (entry_of_assembled,),
+    "pack": (whole_vector,),
     "broadcast": (same_shape,),
     "reshape": (reshaped_again,),
     "cast": (same_dtype,),

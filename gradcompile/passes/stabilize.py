@@ -15,11 +15,13 @@ from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.analysis.formula import formulas
+from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, unequal
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import rebuild
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
-from gradcompile.ops.shape import coverage
+from gradcompile.ops.shape import coverage, is_broadcast
 from gradcompile.passes import differences
 from gradcompile.passes.differences import closer, difference, root_less_part
 from gradcompile.passes.scaled import (
@@ -49,7 +51,6 @@ from gradcompile.passes.terms import (
     make,
     minus,
     multiple,
-    number,
     opposite,
     parts,
     plus,
@@ -127,7 +128,7 @@ def power_minus_one(n: Node) -> Node | None:
 
     def near(whole: Node, x: Node, y: Node) -> Node:
         u = make("mul", y, log_one_plus(apply("log", x)) or make("log", x))
-        small = apply("and", apply("ne", u, number(0.0, u)), apply("lt", make("abs", u), number(0.5, u)))
+        small = unequal(u, 0.0) & less(make("abs", u), 0.5)
         return make("select", small, make("expm1", u), plus(whole, -1.0))
 
     powers = one_less(n, "pow", lambda x, f: near(f, x, f.args[1]))
@@ -141,7 +142,7 @@ def one_minus_cos(n: Node) -> Node | None:
     def twice_square(name: str, sign: float) -> Callable[[Node, Node], Node]:
         def of(x: Node, _: Node) -> Node:
             half = make(name, scaled(0.5, x))
-            return scaled(2 * sign, apply("mul", half, half))
+            return scaled(2 * sign, half * half)
 
         return of
 
@@ -164,7 +165,7 @@ def root_minus_one(n: Node) -> Node | None:
         return near_zero(sides[0], root, make("mul", sides[0], make("div", sides[0], plus(root, 1.0))))
 
     def near_zero(x: Node, root: Node, near: Node) -> Node:
-        return make("select", apply("lt", make("abs", x), number(1.0, x)), near, plus(root, -1.0))
+        return make("select", less(make("abs", x), 1.0), near, plus(root, -1.0))
 
     return one_less(n, "sqrt", of_root) or one_less(n, "hypot", of_hypot)
 
@@ -204,7 +205,7 @@ def one_less_square(n: Node) -> Node | None:
             u = square[1]
             sides = [make("add", number(1.0, u), side) for side in (make("neg", u), u)]
             product_ = make("mul", *(by_rules(side, LESS_ONE) or side for side in sides))
-            small = apply("lt", make("abs", n), number(0.5 * abs(d[0]), n))
+            small = less(make("abs", n), 0.5 * abs(d[0]))
             return make("select", small, scaled(d[0], product_), n)
     return None
 
@@ -215,16 +216,16 @@ def inverse_less_one(n: Node) -> Node | None:
     for (c, x), (d, y) in (found, found[::-1]) if len(found) == 2 else ():
         if y is None and x is not None and x.op.name == "div" and c * value_of(x.args[0]) == -d and d != 0:
             s = x.args[1]
-            less = one_taken(s)
-            if less is not None:
-                near = apply("lt", make("abs", less), number(0.5, n))
-                return make("select", near, scaled(d, make("div", less, s)), n)
+            rest = one_taken(s)
+            if rest is not None:
+                near = less(make("abs", rest), 0.5)
+                return make("select", near, scaled(d, make("div", rest, s)), n)
     return None
 
 
 def value_of(x: Node) -> float:
     """The value of a number, NaN of anything else."""
-    return float(x.value) if x.op.name == "const" else math.nan
+    return float(x.value) if is_const(x) else math.nan
 
 
 def one_taken(s: Node) -> Node | None:
@@ -256,8 +257,8 @@ def close_arguments(n: Node) -> Node | None:
 def arc_near_one(n: Node) -> Node | None:
     """acos(1 - x) = 2*asin(sqrt(x/2)) near 0, and so asin, at -1 as well; acosh(1 + x) = 2*asinh(sqrt(x/2))."""
     inside = n.args[0]
-    rest = [t for t in parts(inside) if t.op.name != "const"]
-    ends = [float(t.value) for t in parts(inside) if t.op.name == "const"]
+    rest = [t for t in parts(inside) if not is_const(t)]
+    ends = [float(t.value) for t in parts(inside) if is_const(t)]
     if len(rest) != 1 or ends not in ([1.0], [-1.0]) or (n.op.name == "acosh" and ends != [1.0]):
         return None
     (x,), (end,) = rest, ends
@@ -274,8 +275,8 @@ def arc_near_one(n: Node) -> Node | None:
         angle = plus(scaled(-end, angle), end * math.pi / 2)
     elif end < 0:
         angle = plus(make("neg", angle), math.pi)
-    near = apply("lt", half, number(0.125 if n.op.name == "asin" else 0.5, x))
-    inside = near if smooth else apply("and", apply("lt", number(0.0, x), half), near)
+    near = less(half, number(0.125 if n.op.name == "asin" else 0.5, x))
+    inside = near if smooth else less(number(0.0, x), half) & near
     return make("select", inside, angle, n)
 
 
@@ -287,7 +288,7 @@ def sigmoid_less_half(n: Node) -> Node | None:
 def centred_sigmoid(x: Node) -> Node:
     """sigmoid(x) - 1/2, accurate near 0."""
     near = scaled(0.5, make("tanh", scaled(0.5, x)))
-    return make("select", apply("lt", make("abs", x), number(1.0, x)), near, plus(make("sigmoid", x), -0.5))
+    return make("select", less(make("abs", x), 1.0), near, plus(make("sigmoid", x), -0.5))
 
 
 def softplus_less_argument(n: Node) -> Node | None:
@@ -321,7 +322,7 @@ def lgamma_rise(u: Node, v: Node, h: float) -> Node:
     shift = make("mul", plus(far, h - 0.5), make("log1p", make("div", number(h, v), far)))
     ends = minus(stirling(plus(far, h)), stirling(far))
     series = total([scaled(h, make("log", far)), plus(shift, -h), ends])
-    return make("select", apply("lt", number(30.0, v), v), series, minus(make("lgamma", u), make("lgamma", v)))
+    return make("select", greater(v, 30.0), series, minus(make("lgamma", u), make("lgamma", v)))
 
 
 def stirling(z: Node) -> Node:
@@ -363,7 +364,7 @@ def one_minus_tanh_squared(n: Node) -> Node | None:
         squared_tanh = len(above) == 2 and above[0] is above[1] and above[0].op.name == "tanh"
         if squared_tanh and len(found) == 2 and (-c, None) in found:
             slope = make("sech", above[0].args[0])
-            return scaled(-c, apply("mul", slope, slope))
+            return scaled(-c, slope * slope)
     return None
 
 
@@ -421,7 +422,7 @@ def log_of_twice_sigmoid(n: Node) -> Node | None:
     x = above[0].args[0]
     near = make("log1p", make("tanh", scaled(0.5, x)))
     far = plus(make("neg", make("softplus", make("neg", x))), math.log(2.0))
-    return make("select", apply("lt", make("abs", x), number(1.0, x)), near, far)
+    return make("select", less(make("abs", x), 1.0), near, far)
 
 
 def log_of_asinh(n: Node) -> Node | None:
@@ -448,7 +449,7 @@ def log_of_half_erfc(u: Node) -> Node:
     """log(erfc(u)/2), of the normal distribution function: log1p(-erfc(-u)/2) below 0, log_erfc(u) - log(2) above."""
     upper = plus(make("log_erfc", u), -math.log(2.0))
     lower = make("log1p", scaled(-0.5, make("erfc", make("neg", u))))
-    return make("select", apply("lt", u, number(0.0, u)), lower, upper)
+    return make("select", less(u, 0.0), lower, upper)
 
 
 def log_of_factors(n: Node) -> Node | None:
@@ -468,7 +469,7 @@ def log_of_factors(n: Node) -> Node | None:
     logs = [scaled(sign, log_of_factor(y)) for y, sign in taken]
     plain = quotient(c, [y for y in above if (y, 1.0) not in taken], [y for y in below if (y, -1.0) not in taken], n)
     logs += [] if is_const(plain, 1.0) else [make("log", plain)]
-    return make("select", apply("and", *inside), n, total(logs))
+    return make("select", all_of(*inside), n, total(logs))
 
 
 def log_of_factor(y: Node) -> Node:
@@ -477,7 +478,7 @@ def log_of_factor(y: Node) -> Node:
     if y.op.name == "pow":
         return make("xlogy", y.args[1], u)
     if y.op.name == "gamma":
-        return make("select", apply("lt", number(0.0, u), u), make("lgamma", u), number(math.nan, u))
+        return make("select", greater(u, 0.0), make("lgamma", u), number(math.nan, u))
     return log_of_bessel(y) if y.op.name in FAR else LOGARITHMS[y.op.name](u)
 
 
@@ -524,7 +525,7 @@ def log_in_parts(c: float, found: Sequence[tuple[Node, float]], sums: dict[Node,
 
 def is_zero(x: Node) -> bool:
     """Whether this is the number 0, of either sign."""
-    return x.op.name == "const" and float(x.value) == 0
+    return is_const(x) and float(x.value) == 0
 
 
 def log_near_and_far(name: str) -> Callable[[Node], Node]:
@@ -577,14 +578,9 @@ def log_of_assembled(x: Node) -> Node | None:
 
 def log_of_branches(x: Node) -> Node | None:
     """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
-    branches = [in_dtype(b, x.type.dtype) for b in x.args[1:]]
+    branches = [astype(b, x.type.dtype) for b in x.args[1:]]
     new = [log_of(b) for b in branches]
     return None if new == [apply("log", b) for b in branches] else make("select", x.args[0], *new)
-
-
-def in_dtype(x: Node, dtype: str) -> Node:
-    """A node in a dtype."""
-    return x if x.type.dtype == dtype else apply("cast", x, params=(dtype,))
 
 
 def log_of(x: Node) -> Node:
@@ -711,12 +707,12 @@ def log_one_minus_exp(n: Node) -> Node | None:
     if inside.op.name != "neg" or inside.args[0].op.name != "expm1":
         return None
     x = inside.args[0].args[0]
-    near = apply("lt", number(-math.log(2.0), n), x)
+    near = less(number(-math.log(2.0), n), x)
     c, w = split(x)
     small = apply("log", inside)
     if c == -1 and w is not None and is_exp(w):  # 1 - exp(-w) is near w, however small that is
         small = minus(w.args[0], make("log", make("x_over_expm1", x)))
-    return apply("select", near, small, apply("log1p", make("neg", make("exp", x))))
+    return select(near, small, apply("log1p", make("neg", make("exp", x))))
 
 
 def inverse(n: Node) -> Node | None:
@@ -750,7 +746,7 @@ def lgamma_of_exp(n: Node) -> Node | None:
     x = n.args[0].args[0]
     near = make("lgamma", make("exp", clip(x, -40.0, None)))
     tiny = make("neg", make("add", x, scaled(0.5772156649015329, make("exp", x))))
-    return make("select", apply("le", x, number(-40.0, x)), tiny, near)  # where near is clipped, at -40 as well
+    return make("select", at_most(x, -40.0), tiny, near)  # where near is clipped, at -40 as well
 
 
 # Quotients
@@ -770,7 +766,7 @@ def ratio_near_zero(n: Node) -> Node | None:
         limit, is_even, coefficients = SERIES[f.op.name]
         z = clip(x, -limit, limit)
         near = scaled(r, polynomial(coefficients, make("mul", z, z) if is_even else z))
-        return make("select", apply("lt", make("abs", x), number(limit, x)), replaced_once(n.args[0], f, near), n)
+        return make("select", less(make("abs", x), limit), replaced_once(n.args[0], f, near), n)
     return None
 
 
@@ -847,7 +843,7 @@ def bernoulli(n: Node) -> Node | None:
             return over(scaled(r, replaced_once(top, f, ratio)), c)
         if inner.count(f) == 1 and k != 0:
             rest = quotient(1 / k, (), without(inner, f), n)
-            small = apply("lt", make("abs", x), number(1.0, x))
+            small = less(make("abs", x), 1.0)
             return make("select", small, over(make("mul", replaced_once(top, f, rest), ratio), c), n)
     return None
 
@@ -863,7 +859,7 @@ def quotient_of_exps(n: Node) -> Node | None:
         if is_exp(a) and is_exp(b):
             return scaled(c, make("exp_sum", a.args[0], make("neg", b.args[0])))
         if is_exp(a) and b.op.name == "erfc" and is_square(make("neg", a.args[0]), b.args[0]):
-            above_zero = apply("lt", number(0.0, n), b.args[0])  # below, erfcx overflows and erfc is near 2
+            above_zero = less(number(0.0, n), b.args[0])  # below, erfcx overflows and erfc is near 2
             return make("select", above_zero, make("div", number(c, n), make("erfcx", b.args[0])), n)
     grown = [x for x in above if scaled_factor(x, SQUARE[n.type.dtype]) is not None]
     if not any(map(overflows, below)) and not (grown and any(x.op.name in FALLING for x in below)):
@@ -923,7 +919,7 @@ def power_of_exps(n: Node) -> Node | None:
     found = scaled_product(x, LIMIT)
     if found is None:
         return None
-    finite = y if y.op.name == "const" else clip(y, -1e30, 1e30)  # an infinite power of what is within the range: 0
+    finite = y if is_const(y) else clip(y, -1e30, 1e30)  # an infinite power of what is within the range: 0
     return Scaled(make("pow", found.mantissa, y), make("mul", finite, found.excess)).value()
 
 
@@ -935,7 +931,7 @@ def norm(n: Node) -> Node | None:
         if root is None:
             return None
         level.append(root)
-    if all(x.op.name == "const" for x in level):
+    if all(is_const(x) for x in level):
         return None
     if len(level) == 1:
         return make("abs", level[0])
@@ -947,21 +943,21 @@ def norm(n: Node) -> Node | None:
 
 def norm_of_loop(n: Node) -> Node | None:
     """sqrt(s) of a sum s of squares over an axis = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
-    whole = n.args[0].args[0] if n.args[0].op.name == "broadcast" else n.args[0]
+    whole = n.args[0].args[0] if is_broadcast(n.args[0]) else n.args[0]
     loops = [x for c, x in terms(whole) if x is not None and is_loop(x) and c > 0]
     others = [t for t in parts(whole) if split(t)[1] not in loops]
     squares = [*others, *(t for x in loops for t in parts(x.args[0]))]
     if not loops or any(square_root(t) is None for t in squares):
         return None
-    return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
+    return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
 
 
 def norm_of_product(n: Node) -> Node | None:
     """sqrt(s), s an array contracted with itself, = sqrt(s) if s != 0 else 0, so that its derivative at 0 is 0."""
     c, x = split(n.args[0])
-    if x is None or x.op.name != "dot" or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
+    if x is None or not is_dot(x) or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
         return None
-    return apply("select", apply("ne", n.args[0], number(0.0, n)), n, number(0.0, n))
+    return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
 
 
 def square_root(t: Node) -> Node | None:
@@ -1015,7 +1011,7 @@ def zeros_with(u: Node) -> set[Node]:
 
 def is_root_or_power(x: Node) -> bool:
     """Whether this is a power with a positive number for its exponent, which is 0 where its base is."""
-    return x.op.name == "pow" and x.args[1].op.name == "const" and float(x.args[1].value) > 0
+    return x.op.name == "pow" and is_const(x.args[1]) and float(x.args[1].value) > 0
 
 
 def vanishes(n: Node, zeros: Set[Node]) -> bool:

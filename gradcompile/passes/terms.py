@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import _lru_cache_wrapper, lru_cache, reduce
 from typing import Any, TypeVar
 
-from gradcompile.ir.algebra import expand
-from gradcompile.ir.core import Node, apply, const, is_const, node
+from gradcompile.ir.algebra import broadcast_to, expand, number
+from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.passes.simplify import simplify_node
 
 Value = TypeVar("Value")
@@ -39,11 +39,6 @@ def make(name: str, *args: Node) -> Node:
     return simplify_node(apply(name, *args))
 
 
-def number(value: float, like: Node) -> Node:
-    """A constant of another node's dtype."""
-    return const(value, like.type.dtype)
-
-
 def scaled(factor: float, x: Node) -> Node:
     """factor * x."""
     return make("mul", number(factor, x), x)
@@ -68,13 +63,13 @@ def split(n: Node) -> Term:
     """A term as a number times something."""
     factor = 1.0
     while True:
-        if n.op.name == "const":
+        if is_const(n):
             return factor * float(n.value), None
         if n.op.name == "neg":
             factor, n = -factor, n.args[0]
-        elif n.op.name == "mul" and n.args[0].op.name == "const":
+        elif n.op.name == "mul" and is_const(n.args[0]):
             factor, n = factor * float(n.args[0].value), n.args[1]
-        elif n.op.name == "div" and n.args[1].op.name == "const" and float(n.args[1].value) != 0:
+        elif n.op.name == "div" and is_const(n.args[1]) and float(n.args[1].value) != 0:
             factor, n = factor / float(n.args[1].value), n.args[0]
         else:
             return factor, n
@@ -269,4 +264,4 @@ def inside(x: Node, shape: tuple[int | str, ...], over: tuple[object, ...]) -> N
         return x
     left = tuple(k for k in range(len(shape)) if k not in axes)
     x = expand(x, tuple(shape[k] for k in left))
-    return x if left == tuple(range(axes[-1] + 1, len(shape))) else apply("broadcast", x, params=(shape, left))
+    return x if left == tuple(range(axes[-1] + 1, len(shape))) else broadcast_to(x, shape, left)

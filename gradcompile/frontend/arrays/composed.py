@@ -7,8 +7,9 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
-from gradcompile.frontend.arrays.shapes import reshaped, stack
+from gradcompile.frontend.arrays.shapes import stack
 from gradcompile.frontend.arrays.ufuncs import function
+from gradcompile.ir.algebra import reshape_to
 from gradcompile.ir.types import dim_product
 
 
@@ -31,7 +32,7 @@ def kron(a: Any, b: Any) -> Array:
         raise ExpressionError(f"np.kron of {x.ndim} and {y.ndim} axes: give both as many, by x[None]")
     pairs = x[tuple([slice(None), None] * x.ndim)] * y[tuple([None, slice(None)] * y.ndim)]
     shape = tuple(map(dim_product, x.node.type.shape, y.node.type.shape))
-    return Array(reshaped(pairs.node, shape))
+    return Array(reshape_to(pairs.node, shape))
 
 
 @function(np.cross)

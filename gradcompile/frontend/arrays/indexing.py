@@ -9,9 +9,9 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
-from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, iota, ravel, transposed, with_axes
+from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, ravel, transposed, with_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
-from gradcompile.ir.algebra import arange, expand, part_at
+from gradcompile.ir.algebra import arange, counting, expand, part_at
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum
 from gradcompile.ops.constant_index import is_table
@@ -177,7 +177,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Array:
 def along(n: Node, index: Node, axis: int) -> Node:
     """The entries of each line at the index along an axis, which may have another length."""
     whole = index.type.shape
-    places = [index if j == axis else iota(whole, j) for j in range(len(whole))]
+    places = [index if j == axis else counting(whole, j) for j in range(len(whole))]
     return picked(n, places, 0)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
-from gradcompile.frontend.arrays.shapes import filled, iota, with_axes, without_axes
+from gradcompile.frontend.arrays.shapes import filled, with_axes, without_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, function
-from gradcompile.ir.algebra import expand
+from gradcompile.ir.algebra import counting, expand
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.types import Shape, broadcast
 
@@ -37,7 +37,7 @@ def square(a: Any) -> Node:
 
 def identity(shape: Shape, dtype: str) -> Node:
     """A batch of unit matrices."""
-    unit = elementwise("eq", iota(shape, len(shape) - 2), iota(shape, len(shape) - 1))
+    unit = elementwise("eq", counting(shape, len(shape) - 2), counting(shape, len(shape) - 1))
     return choose(unit, filled(1.0, (), dtype), filled(0.0, (), dtype))
 
 

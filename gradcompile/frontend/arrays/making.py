@@ -15,8 +15,9 @@ import numpy as np
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import PATTERNS, Array, dtype_name, lift, named
-from gradcompile.frontend.arrays.shapes import column_and_row, filled, given_shape, iota
+from gradcompile.frontend.arrays.shapes import column_and_row, filled, given_shape
 from gradcompile.frontend.arrays.ufuncs import cast, choose, elementwise, function
+from gradcompile.ir.algebra import counting
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape
 
@@ -49,7 +50,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
         raise ExpressionError(f"np.arange({low}, {high}, {step}): along a length with a name steps are 1, from a whole "
                               "number; scale and shift what comes out")  # fmt: skip
     count: Dim = named(high) - low if isinstance(high, str) else high - named(low)  # type: ignore[operator]
-    n = Array(iota(tuple(given_shape(count)), 0))
+    n = Array(counting(tuple(given_shape(count)), 0))
     n = n if low == 0 else n + low
     return n if dtype is None else Array(cast(n.node, dtype_name(dtype)))
 
@@ -111,7 +112,7 @@ def counted(numbers: np.ndarray, dtype: str) -> Node | None:
     first = numbers[0].item()
     if not float(first).is_integer() or not same(numbers, first + np.arange(len(numbers), dtype=numbers.dtype)):
         return None
-    n = cast(iota(numbers.shape, 0), dtype)
+    n = cast(counting(numbers.shape, 0), dtype)
     return n if first == 0 else elementwise("add", n, filled(first, (), dtype))
 
 

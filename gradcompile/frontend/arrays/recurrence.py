@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from gradcompile.diff import scan as recurrence  # noqa: F401  (the op)
 from gradcompile.errors import GradcompileError
 from gradcompile.frontend.arrays.core import Array, lift, placed
-from gradcompile.frontend.arrays.shapes import joined, part, reshaped
+from gradcompile.frontend.arrays.shapes import joined, part
+from gradcompile.ir.algebra import reshape_to
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.ops.scan import Loop, closed, fresh, unpacked
@@ -147,7 +148,7 @@ def in_segments(step: Step, init: Any, walked: Tree, count: int, reverse: bool) 
     size = math.isqrt(count - 1) + 1
     cut = count // size * size
     inner = [part(n, 0, Span(0, cut)) for n in walked.nodes]
-    inner = [reshaped(n, (count // size, size, *n.type.shape[1:])) for n in inner]
+    inner = [reshape_to(n, (count // size, size, *n.type.shape[1:])) for n in inner]
     rest = [part(n, 0, Span(cut, count - cut)) for n in walked.nodes]
 
     def segment(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -159,5 +160,5 @@ def in_segments(step: Step, init: Any, walked: Tree, count: int, reverse: bool) 
         carry, ys = scan(body, carry, walked.filled(nodes), length=repeats, reverse=reverse)
         found.append(tree(ys, "y"))
     segments, tail = found[:: -1 if reverse else 1]
-    whole = [reshaped(n, (cut, *n.type.shape[2:])) for n in segments.nodes]
+    whole = [reshape_to(n, (cut, *n.type.shape[2:])) for n in segments.nodes]
     return carry, tail.filled([joined(pair, 0) for pair in zip(whole, tail.nodes, strict=True)])

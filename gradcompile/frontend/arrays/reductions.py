@@ -16,7 +16,6 @@ from gradcompile.frontend.arrays.shapes import (
     axis_of,
     filled,
     part,
-    reshaped,
     transposed,
     with_axes,
 )
@@ -167,7 +166,7 @@ def product_over(n: Node, axes: Sequence[int]) -> Node:
     """The product over axes, factor by factor, in NumPy's order: another one may overflow on the way."""
     others = [k for k in range(len(n.type.shape)) if k not in axes]
     kept, length = tuple(n.type.shape[k] for k in others), dim_product(*(n.type.shape[k] for k in axes))
-    n = reshaped(transposed(n, [*axes, *others]), (length, *kept))
+    n = reshape_to(transposed(n, [*axes, *others]), (length, *kept))
     one = filled(1 if n.type.dtype == "int64" else 1.0, kept, n.type.dtype)
     if isinstance(length, str) or length > LINE:
         product, _ = scan(lambda so_far, x: (so_far * x, None), Array(one), Array(n))

@@ -10,7 +10,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
 from gradcompile.ir import algebra
-from gradcompile.ir.algebra import arange, expand, part_at, permute, reshape_to, unequal
+from gradcompile.ir.algebra import assemble, counting, expand, part_at, permute, reshape_to, unequal
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, Shape, broadcast, dim_product, dim_sum, parsed, promote, written
 from gradcompile.ops.constant_index import table
@@ -44,11 +44,6 @@ def transposed(n: Node, order: Sequence[int]) -> Node:
     return n if tuple(order) == tuple(range(len(order))) else permute(n, tuple(order))
 
 
-def reshaped(n: Node, shape: Shape) -> Node:
-    """The entries in another shape."""
-    return n if n.type.shape == shape else reshape_to(n, shape)
-
-
 def with_axes(n: Node, at: Sequence[int]) -> Node:
     """Axes of one entry put in, at these places of the result."""
     ndim = len(n.type.shape) + len(at)
@@ -75,15 +70,9 @@ def filled(value: float | bool, shape: Shape, dtype: str) -> Node:
     return expand(const(value, dtype), shape)
 
 
-def iota(shape: Shape, axis: int) -> Node:
-    """The place of each entry along an axis."""
-    line = arange(shape[axis])
-    return line if len(shape) == 1 else algebra.broadcast_to(line, shape, (axis,))
-
-
 def column_and_row(shape: Shape, k: int) -> tuple[Node, Node]:
     """For each entry of a matrix its column, and its row plus k: these are equal on the k-th diagonal."""
-    return iota(shape, 1), elementwise("add", iota(shape, 0), const(k, "int64"))
+    return counting(shape, 1), elementwise("add", counting(shape, 0), const(k, "int64"))
 
 
 def joined(nodes: Sequence[Node], axis: int) -> Node:
@@ -101,7 +90,7 @@ def joined(nodes: Sequence[Node], axis: int) -> Node:
         indices.append(tuple(Span(offset, d) if k == axis else None for k, d in enumerate(shape)))
         offset = dim_sum(offset, shape[axis])
     whole = tuple(offset if k == axis else d for k, d in enumerate(first))
-    return apply("assemble", *nodes, params=(whole, tuple(indices)))
+    return assemble(nodes, whole, tuple(indices))
 
 
 # Shapes
@@ -142,8 +131,8 @@ def reshape(a: Any, shape: Any, order: str = "C") -> Array:
     n = lift(a)
     wanted = inferred(n.type.shape, given_shape(shape))
     if is_by_columns(order):  # is row by row of the axes in reverse order
-        return transpose(Array(reshaped(transpose(a).node, wanted[::-1])))
-    return Array(reshaped(n, wanted))
+        return transpose(Array(reshape_to(transpose(a).node, wanted[::-1])))
+    return Array(reshape_to(n, wanted))
 
 
 def is_by_columns(order: str) -> bool:
@@ -299,7 +288,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Array:
     if promote(*(n.type.dtype for n in nodes)) == "bool":
         return Array(joined([with_axes(n, (at,)) for n in nodes], at))
     indices = tuple((*[None] * at, k, *[None] * (len(shape) - at)) for k in range(len(nodes)))
-    return Array(apply("assemble", *nodes, params=((*shape[:at], len(nodes), *shape[at:]), indices)))
+    return Array(assemble(nodes, (*shape[:at], len(nodes), *shape[at:]), indices))
 
 
 def at_least(n: Node, ndim: int) -> Node:
@@ -362,10 +351,10 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: flo
     widths = np.broadcast_to(np.asarray(pad_width, int), (len(n.type.shape), 2)).tolist()
     index = tuple(Span(before, d) for d, (before, _) in zip(n.type.shape, widths, strict=True))
     shape = tuple(dim_sum(d, *w) for d, w in zip(n.type.shape, widths, strict=True))
-    result = apply("assemble", n, params=(shape, (index,)))
+    result = assemble([n], shape, (index,))
     if constant_values == 0:
         return Array(result)
-    inside = apply("assemble", filled(1, n.type.shape, "int64"), params=(shape, (index,)))
+    inside = assemble([filled(1, n.type.shape, "int64")], shape, (index,))
     return Array(choose(elementwise("lt", const(0, "int64"), inside), result, number(constant_values, n)))
 
 
@@ -395,7 +384,7 @@ def roll(a: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     """Entries moved along an axis or several, those that fall off the end put in front."""
     n = lift(a)
     if axis is None:
-        return Array(reshaped(roll(ravel(a), shift, 0).node, n.type.shape))
+        return Array(reshape_to(roll(ravel(a), shift, 0).node, n.type.shape))
     for step, k in np.broadcast(shift, axis):
         n = rolled(n, int(step), axis_of(k, len(n.type.shape)))
     return Array(n)
@@ -420,7 +409,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Array:
         return Array(repeated(n, np.asarray(repeats), k))
     at = tuple(j + (j > k) for j in range(len(shape)))
     wide = algebra.broadcast_to(n, (*shape[: k + 1], int(repeats), *shape[k + 1 :]), at)
-    return Array(reshaped(wide, (*shape[:k], dim_product(shape[k], int(repeats)), *shape[k + 1 :])))
+    return Array(reshape_to(wide, (*shape[:k], dim_product(shape[k], int(repeats)), *shape[k + 1 :])))
 
 
 def repeated(n: Node, repeats: np.ndarray, k: int) -> Node:
@@ -443,4 +432,4 @@ def tile(A: Any, reps: Any) -> Array:
     times = [1] * (len(shape) - len(times)) + times
     wide = tuple(d for pair in zip(times, shape, strict=True) for d in pair)
     spread = algebra.broadcast_to(n, wide, tuple(range(1, 2 * len(shape), 2)))
-    return Array(reshaped(spread, tuple(dim_product(d, t) for d, t in zip(shape, times, strict=True))))
+    return Array(reshape_to(spread, tuple(dim_product(d, t) for d, t in zip(shape, times, strict=True))))

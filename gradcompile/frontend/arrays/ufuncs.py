@@ -9,7 +9,7 @@ import numpy as np
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, METHODS, UFUNCS, Array, dtype_name, lift, lift_all
 from gradcompile.ir import algebra
-from gradcompile.ir.algebra import expand
+from gradcompile.ir.algebra import expand, stop_gradient
 from gradcompile.ir.core import OPS, Node, apply, const, is_const, node
 from gradcompile.ir.types import broadcast, promote
 
@@ -275,7 +275,7 @@ def floor_divide(x: Node, y: Node) -> Node:
     is_up = elementwise("and", elementwise("eq", ratio, down), is_most)
     found = choose(is_up, elementwise("add", down, number(-1.0, down)), down)
     pole = choose(elementwise("eq", y, number(0.0, y)), ratio, rest)
-    return apply("stop_gradient", choose(elementwise("eq", rest, rest), found, pole))
+    return stop_gradient(choose(elementwise("eq", rest, rest), found, pole))
 
 
 @ufunc("logaddexp")

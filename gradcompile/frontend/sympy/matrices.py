@@ -28,6 +28,7 @@ from gradcompile.frontend.sympy.scalars import HEADS, Context, Plan
 from gradcompile.ir.algebra import (
     all_of,
     arange,
+    assemble,
     astype,
     broadcast_to,
     equal,
@@ -371,7 +372,7 @@ def count(c: Context, dim: Dim) -> Node:
 
 def in_dtype(c: Context, n: Node) -> Node:
     """A node in the dtype of the graph."""
-    return n if n.type.dtype == c.dtype else astype(n, c.dtype)
+    return astype(n, c.dtype)
 
 
 def trace(expr: Any) -> Plan:
@@ -548,7 +549,7 @@ def assembled(c: Context, *nodes: Node, shape: Shape, indices: Sequence[tuple[An
     own = [len(n.type.shape) - sum(not isinstance(i, int) for i in at) for n, at in zip(nodes, indices, strict=True)]
     batch = next((n.type.shape[:k] for n, k in zip(nodes, own, strict=True) if k), ())
     spread = [n if k == len(batch) else expand(n, (*batch, *n.type.shape)) for n, k in zip(nodes, own, strict=True)]
-    return apply("assemble", *spread, params=((*batch, *shape), tuple((*[None] * len(batch), *at) for at in indices)))
+    return assemble(spread, (*batch, *shape), tuple((*[None] * len(batch), *at) for at in indices))
 
 
 def blocks(expr: Any) -> Plan:

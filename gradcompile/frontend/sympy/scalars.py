@@ -20,7 +20,18 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend import functions
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
 from gradcompile.ir import core as ir
-from gradcompile.ir.algebra import add, at_most, equal, length_along, less, select, sum_over, times, unequal
+from gradcompile.ir.algebra import (
+    add,
+    at_most,
+    equal,
+    length_along,
+    less,
+    select,
+    stop_gradient,
+    sum_over,
+    times,
+    unequal,
+)
 from gradcompile.ir.core import OPS, Node, apply, is_const
 from gradcompile.signature.names import is_small, text
 
@@ -693,9 +704,16 @@ def resolved(expr: Any) -> Plan:
     if unnamed or (isinstance(result, sympy.Subs | sympy.Derivative) and not stands_for_symbol(result)):
         raise ExpressionError(
             f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
-            "the function of time and its derivative in params, inputs or data"
+            f"the function of time and its derivative in params, inputs or data{definition_of(expr)}"
         )
     return Plan((result,), lambda c, x: x)
+
+
+def definition_of(expr: Any) -> str:
+    """A hint at how to define the first undefined function in a small expression, so that it has a derivative."""
+    parts = sympy.preorder_traversal(expr) if is_small(expr, RESOLVED) else ()
+    name = next((e.func.__name__ for e in parts if isinstance(e, AppliedUndef)), None)
+    return f"; or define {name} by gradcompile.custom({name!r}, value, partials) first" if name else ""
 
 
 def trace(expr: Any) -> Plan:
@@ -896,7 +914,6 @@ HEADS: dict[Any, Handler] = {
     sympy.SingularityFunction: by(lambda expr: expr.rewrite(sympy.Piecewise)),
     sympy.Poly: by(lambda expr: expr.as_expr()),
     sympy.Subs: resolved,
-    sympy.Derivative: resolved,
     sympy.UnevaluatedExpr: formula(lambda c, x: x),
     sympy.Indexed: element,
     AppliedUndef: undefined,
@@ -906,7 +923,7 @@ HEADS: dict[Any, Handler] = {
     numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("exp", a) + apply("exp", b))),
     functions.mean: over_samples(average),
     functions.total: over_samples(summed),
-    functions.stop_gradient: formula(lambda c, x: apply("stop_gradient", x)),
+    functions.stop_gradient: formula(lambda c, x: stop_gradient(x)),
     functions.relu: formula(lambda c, x: select(at_most(x, c.const(0.0)), c.const(0.0), x)),
     functions.log_sigmoid: formula(lambda c, x: -apply("softplus", -x)),
 }

@@ -11,9 +11,9 @@ An axis is told from others by its place, never by its length: two axes may be e
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from gradcompile.ir.algebra import arange, broadcast_to
+from gradcompile.ir.algebra import counting
 from gradcompile.ir.core import Node, Params
-from gradcompile.ir.types import Dim, Shape, dim_product
+from gradcompile.ir.types import Dim, dim_product
 from gradcompile.ops.shape import Index, Span, is_broadcast, is_iota, places
 
 T = TypeVar("T")
@@ -207,16 +207,10 @@ def counts_along(index: Node, axis: int) -> bool:
     return is_iota(index)
 
 
-def counting(shape: Shape, axis: int, dim: Dim) -> Node:
-    """An array of places of that shape, `dim` long along an axis, that counts along it from 0."""
-    line = arange(dim)
-    return line if len(shape) == 1 else broadcast_to(line, put(shape, axis, dim), (axis,))
-
-
 def own_places(n: Node, place: int, axis: int, dim: Dim) -> tuple[int | Node | None, ...]:
     """The index arrays of a node cut along an axis of theirs; that at `place` counts it, and does so within a part."""
     indices = n.args[1:]
-    return tuple(counting(i.type.shape, axis, dim) if k == place else axis for k, i in enumerate(indices))
+    return tuple(counting(put(i.type.shape, axis, dim), axis) if k == place else axis for k, i in enumerate(indices))
 
 
 def gather(n: Node, axis: int, dim: Dim) -> Along | None:

@@ -9,6 +9,7 @@ from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.ir.algebra import (
     add,
     arange,
+    assemble,
     astype,
     at_most,
     broadcast_to,
@@ -220,7 +221,7 @@ def added(n: Node) -> Node:
         return n
     values = [v for a in parts for v in a.args]
     indices: tuple[Index, ...] = tuple(index for a in parts for index in a.params[1])
-    whole = apply("assemble", *values, params=(n.type.shape, indices))
+    whole = assemble(values, n.type.shape, indices)
     rest = [a for a in n.args if a not in parts]
     return add(whole, *rest) if rest else whole
 
