@@ -157,3 +157,42 @@ def test_single_precision_takes_special_functions() -> None:
     value, (slope,) = f(1.5)
     assert value == pytest.approx(math.gamma(1.5) + 1 / (1.5 * 2.5), rel=1e-5)
     assert slope == pytest.approx(f.check(1.5).expected, rel=1e-4)
+
+
+def test_an_exponential_of_a_pole_is_flat() -> None:
+    f = compile_grad(exp(-1 / x**2) + y * exp(-1 / Abs(y)) + exp(-a / b**4), [x, y, a, b])
+    assert flat(f(0.0, 0.0, 1.0, 0.0)) == [0.0] * 5
+    assert flat(compile_grad(exp(1 / x), [x])(0.0))[0] == math.inf
+    assert math.isnan(flat(compile_grad(sp.atan(1 / x), [x])(0.0))[1])  # -1, which it does not see, and not 0
+
+
+SETTLED: dict[str, tuple[Any, float, float]] = {  # of s = a*u: the function, and its values at inf and -inf
+    "exp(-s**2)": (lambda s: np.exp(-s * s), 0.0, 0.0),
+    "1/(1 + exp(s))": (lambda s: 1 / (1 + np.exp(s)), 0.0, 1.0),
+    "tanh(s)": (np.tanh, 1.0, -1.0),
+    "arctan(s)": (np.arctan, math.pi / 2, -math.pi / 2),
+    "1/cosh(s)": (lambda s: 1 / np.cosh(s), 0.0, 0.0),
+    "1/sqrt(1 + s**2)": (lambda s: 1 / np.sqrt(1 + s * s), 0.0, 0.0),
+    "(1 + s**2)**-0.7": (lambda s: (1 + s * s) ** -0.7, 0.0, 0.0),
+    "exp(-exp(s))": (lambda s: np.exp(-np.exp(s)), 0.0, 1.0),
+}
+
+
+def test_an_infinite_input_adds_nothing_where_the_value_has_settled() -> None:
+    p, m = gc.array("p", ()), gc.array("m", ())
+    f = compile_grad(sum(g(p * m) for g, *_ in SETTLED.values()), [p])
+    for m_, place in ((math.inf, 0), (-math.inf, 1)):
+        assert flat(f(1.5, m=m_)) == pytest.approx([sum(ends[place] for _, *ends in SETTLED.values()), 0.0])
+    near = (flat(f(1.5 + 1e-6, m=0.3))[0] - flat(f(1.5 - 1e-6, m=0.3))[0]) / 2e-6
+    assert flat(f(1.5, m=0.3))[1] == pytest.approx(near, rel=1e-8)
+    rows = compile_grad(np.sum(np.tanh(X * p) + np.exp(-np.abs(X / W))), [p, W], inputs=[X])
+    slopes = [0.3 / math.cosh(0.45) ** 2, 0.3 / 4 * math.exp(-0.15), 0.0, 0.0]
+    assert flat(rows(1.5, [2.0, 2.0, 3.0], [0.3, math.inf, -math.inf]))[1:] == pytest.approx(slopes)
+
+
+def test_a_mask_of_minus_infinity_may_be_scaled() -> None:
+    f = compile_grad(np.sum(gc.softmax((X + S[0]) * W) * S[1]), [X, W])
+    mask = np.array([[0.0, 0.0, -math.inf], [1.0, 2.0, 3.0], ZEROS])
+    masked, left = f([0.1, 0.2, 0.3], [1.0, 2.0, 3.0], mask), np.exp([0.1, 0.4]) / np.exp([0.1, 0.4]).sum()
+    pull = left * (np.array([1.0, 2.0]) - left @ [1.0, 2.0])
+    assert flat(masked) == pytest.approx([left @ [1.0, 2.0], pull[0], 2 * pull[1], 0, 0.1 * pull[0], 0.2 * pull[1], 0])

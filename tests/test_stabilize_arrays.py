@@ -144,3 +144,17 @@ def test_log1p_as_the_logarithm() -> None:
     ):
         found = gc.compile_grad(np.sum(loss), x)([at])
         np.testing.assert_allclose([found[0], *found[1]], [value, slope], rtol=1e-13)
+
+
+def test_a_logarithm_sees_through_arrays_that_were_put_together() -> None:
+    x = gc.array("x", 4)
+    halves, p = [gc.softmax(x[:2]), gc.softmax(x[2:])], gc.softmax(x)
+    apart = np.log(np.concatenate(halves)) + np.log(np.stack(halves)).reshape(4)
+    rolled = np.log(np.roll(p, 1)) + np.log(np.concatenate([p, np.ones(2)])[:4])
+    value, grad = gc.compile_grad(np.sum(apart) + np.sum(rolled), x)([0.0, -800.0, 3.0, -900.0])
+    shares = np.exp([-3.0, 0.0]) / (1 + np.exp(-3.0))
+    assert np.isclose(value, -2 * 1703 - 2 * (1697 + 4 * (3 + np.log1p(np.exp(-3.0)))), rtol=1e-15)
+    want = 2 * np.array([-1.0, 1, -1, 1]) + 2 * (1 - 4 * np.array([shares[0], 0, shares[1], 0]))
+    np.testing.assert_allclose(grad, want, rtol=1e-14)
+    padded = gc.compile_grad(np.sum(np.exp(np.log(np.pad(p, 1)))), x)  # whose logarithm is -inf at the ends
+    assert padded(np.zeros(4))[0] == 1.0

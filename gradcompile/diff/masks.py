@@ -5,19 +5,14 @@ has to be kept, as 0 times an infinity is NaN.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
 from typing import Any
-
-import numpy as np
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import depends_on, operands, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import Span, places, slices
-
-LARGEST = 1 << 12  # places that are looked at one by one
+from gradcompile.ops.shape import Span, coverage, places
 
 # Where care has to be taken
 
@@ -67,10 +62,14 @@ def is_selection(n: Node) -> bool:
 
 
 def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
-    """The nodes whose slope is 0 where that of their argument may be infinite, as it overflows."""
+    """The nodes whose slope is 0 where that of their argument may be infinite, as it overflows or divides by 0.
+
+    Divisors are looked at outside loops over data alone, where looking costs nothing.
+    """
     found: set[Node] = set()
     for n in order:
-        if is_steep(n, least) or (n.op.is_arithmetic and not found.isdisjoint(n.args)):
+        is_pole = n.op.name == "div" and not n.type.shape and -SMALL < least[n.args[1]] < SMALL
+        if is_pole or is_steep(n, least) or (n.op.is_arithmetic and not found.isdisjoint(n.args)):
             found.add(n)
     return {n for n in order if n.op.settles and n.args[0] in found}
 
@@ -274,16 +273,8 @@ def is_whole(counts: Sequence[Node]) -> bool:
     found = [x for c in counts for x in operands(c, "add") if x.op.name == "assemble"]
     indices = [index for x in found for index in x.params[1]]
     shape = found[0].type.shape if found else ()
-    axes = [k for k in range(len(shape)) if any(index[k] is not None for index in indices)]
-    sizes = [shape[k] for k in axes]
-    if not indices or any(isinstance(d, str) for d in sizes) or prod(map(int, sizes)) > LARGEST:
-        return False
-    taken = np.zeros([int(d) for d in sizes], bool)
-    for index in indices:
-        places = [index[k] for k in axes]
-        if not any(isinstance(p, str) or (isinstance(p, Span) and p.bounds is None) for p in places):
-            taken[slices(tuple(places))] = True
-    return bool(taken.all())
+    met = coverage(shape, indices)
+    return met is not None and bool(met.all())
 
 
 def unpicked(x: Node) -> Node:

@@ -116,6 +116,7 @@ def besselk(order, x):  # type: ignore[no-untyped-def]
 
 
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
+ZERO, INFINITE, NAN = np.float64(0.0), np.float64(np.inf), np.float64(np.nan)  # which plain Python divides by as well
 POLYGAMMA_FROM = 20.0  # where the asymptotic series has full precision for any order up to 10
 POLYGAMMA_LEAST = -1e4  # below it the recurrence up to there is too long to walk
 
@@ -130,11 +131,11 @@ def polygamma(order, x):  # type: ignore[no-untyped-def]
     1.644934066848
     """
     if (x <= 0) & (x == np.floor(x)):
-        return np.inf if order % 2 == 1 else np.nan
+        return INFINITE if order % 2 == 1 else NAN
     if not x > POLYGAMMA_LEAST:
-        return np.nan
+        return NAN
     if x == np.inf:
-        return 0.0
+        return ZERO
     s = order + 1.0
     total = 0.0
     at = float(x)
@@ -168,11 +169,11 @@ def lambertw(x, branch):  # type: ignore[no-untyped-def]
     0.56714329041
     """
     if (x != x) | (x < -INVERSE_E) | ((branch != 0) & (x > 0)):
-        return np.nan
+        return NAN
     if x == 0:
-        return float(x) if branch == 0 else -np.inf
+        return ZERO * x if branch == 0 else -INFINITE
     if x == np.inf:
-        return np.inf
+        return INFINITE
     p = np.sqrt(2.0 * math.e * max((x + INVERSE_E) + INVERSE_E_REST, 0.0))
     if branch != 0:
         p = -p

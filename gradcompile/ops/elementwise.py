@@ -190,7 +190,7 @@ function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, 
          doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
 function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
          cost=8, domain=(ANY,),
-         overflows=True, never_negative=True, least=least.zero,
+         overflows=True, settles=True, never_negative=True, least=least.zero,
          doc="2 to the power x", **at_most(0.95))  # fmt: skip
 function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)),
          pole_at_zero=True,
@@ -367,7 +367,7 @@ function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else {RATIO_
          convention="1 at 0", doc="x/(exp(x) - 1)", **at_most(3))  # fmt: skip
 
 function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,),
-         never_negative=True,
+         settles=True, never_negative=True,
          doc="1/cosh(x), without overflow",
          **at_most(2.3))  # fmt: skip
 function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
@@ -375,7 +375,7 @@ function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 
          **at_most(4))  # fmt: skip
 function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
          sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY),
-         overflows=True,
+         overflows=True, settles=True,
          doc="exp(x + y), as if x + y were exact",
          **at_most(1.5, 4.0))  # fmt: skip
 PARTS: dict[str, Any] = {"cost": 8, "domain": ((0.75, 1.4),), "convention": "the two parts add up to log(x) everywhere"}

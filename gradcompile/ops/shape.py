@@ -4,6 +4,8 @@
 at even steps, or None for the whole axis. Slices, flips, padding, concatenation and stacking are made of the two.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,23 @@ Tangents = tuple["Node | None", ...]
 def no_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """Leaves and constants are given their type."""
     raise GraphError("a leaf or a constant needs its type given: use leaf or const")
+
+
+LARGEST = 1 << 12  # places that are looked at one by one
+
+
+def coverage(shape: Shape, indices: Sequence[Index]) -> np.ndarray | None:
+    """How often each place is met by an index, along the axes that differ; None if that can't be seen."""
+    axes = [k for k in range(len(shape)) if any(index[k] is not None for index in indices)]
+    sizes = [shape[k] for k in axes]
+    if not indices or any(isinstance(d, str) for d in sizes) or math.prod(map(int, sizes)) > LARGEST:
+        return None
+    found = np.zeros([int(d) for d in sizes], int)
+    for index in indices:
+        places = [index[k] for k in axes]
+        if not any(isinstance(p, str) or (isinstance(p, Span) and p.bounds is None) for p in places):
+            found[slices(tuple(places))] += 1
+    return found
 
 
 def left_axes(shape: Shape, index: Index) -> Shape:

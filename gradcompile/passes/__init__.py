@@ -11,7 +11,7 @@ from gradcompile.passes.points import joined_branches
 from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, roots_of_powers, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
-from gradcompile.passes.terms import terms
+from gradcompile.passes.terms import forget
 
 __all__ = ["Rewrite", "contracted", "finished", "looped", "rerolled", "simplified", "stabilized", "taken_apart"]
 
@@ -36,7 +36,7 @@ def stabilized(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
     verify(rewritten, "stabilize")
     smooth, more = joined_branches(simplified(rewritten))
     verify(smooth, "joined_branches")
-    terms.cache_clear()  # it would keep the graph of the sum that was looked at last
+    forget()
     return simplified(smooth), [*rewrites, *more]
 
 

@@ -6,10 +6,9 @@ written, and the series takes its place up to where it has all digits.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache, reduce
+from functools import cache
 from typing import NamedTuple
 
 from gradcompile.ir.algebra import less, number
@@ -116,20 +115,30 @@ def series_of(t: Node, x: Node, count: int = TERMS) -> Series | None:
     c, above, below = fraction(t)
     if len(above) + len(below) > MOST or not math.isfinite(c) or c == 0:
         return None
-    result = Series(0, (Fraction(c), *[Fraction()] * (count - 1)))
+    order, functions = 0, list[tuple[str, float, int]]()
     inner = factors(x)[1]
     for side, power in ((above, 1), (below, -1)):
-        left = list(side)
-        while left and not Counter(inner) - Counter(left):
-            left = reduce(without, inner, left)
-            result = result._replace(order=result.order + power)
+        left, times_x = powers_out(side, inner)
+        order += power * times_x
         for f in left:
             r, y = split(f.args[0]) if f.op.name in known(count) else (0.0, None)
             if y is not x or r == 0 or not math.isfinite(r):
                 return None
-            found = known(count)[f.op.name].at_multiple(Fraction(r))
-            result = times(result, found if power > 0 else inverse(found))
+            functions.append((f.op.name, r, power))
+    result = Series(order, (Fraction(c), *[Fraction()] * (count - 1)))
+    for name, r, power in functions:
+        found = known(count)[name].at_multiple(Fraction(r))
+        result = times(result, found if power > 0 else inverse(found))
     return result
+
+
+def powers_out(side: list[Node], inner: Sequence[Node]) -> tuple[list[Node], int]:
+    """The factors without those of x, as often as all of x is among them, and how often that is."""
+    count = min((side.count(f) // inner.count(f) for f in inner), default=0)
+    for f in inner if count else ():
+        for _ in range(count):
+            side = without(side, f)
+    return side, count
 
 
 def added(found: Sequence[Series]) -> Series | None:

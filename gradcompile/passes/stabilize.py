@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from gradcompile.analysis.formula import formulas
 from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, unequal
-from gradcompile.ir.core import Node, apply, is_const
+from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.contract import is_dot
 from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import rebodied
-from gradcompile.ops.shape import is_broadcast
+from gradcompile.ops.shape import coverage, is_broadcast
 from gradcompile.passes import differences
 from gradcompile.passes.differences import closer, difference, root_less_part
 from gradcompile.passes.scaled import (
@@ -549,15 +549,31 @@ LOGARITHMS: dict[str, Callable[[Node], Node]] = {
 
 
 def log_of_view(n: Node) -> Node | None:
-    """log(x.reshape(...)) = log(x).reshape(...), and so through transposes, picked entries and branches.
-
-    Only where the logarithm of what stands behind is rewritten.
+    """log(x.reshape(...)) = log(x).reshape(...), and so through transposes, picked entries, branches and arrays put
+    together. Only where the logarithm of what stands behind is rewritten.
     """
     x, viewed = unveiled(n.args[0])
+    found = log_of_assembled(x) if x.op.name == "assemble" else None
     if x is not n.args[0]:
-        found = first_found(apply("log", x))
+        found = found or first_found(apply("log", x))
         return None if found is None else viewed(found)
-    return log_of_branches(x) if x.op.name == "select" else None
+    return log_of_branches(x) if x.op.name == "select" else found
+
+
+def log_of_assembled(x: Node) -> Node | None:
+    """The logarithm of what fills an array, part by part, if rules speak of one of the parts."""
+    met = coverage(*x.params)
+    if met is None or not (met == 1).all():
+        return None
+    logs = [
+        apply("log", a if a.type.dtype == x.type.dtype else apply("cast", a, params=(x.type.dtype,))) for a in x.args
+    ]
+    new: list[Node] = []
+    for log in logs:
+        part, viewed = unveiled(log.args[0])
+        found = first_found(apply("log", part))
+        new.append(log if found is None else viewed(found))
+    return None if new == logs else node(x.op, new, x.params)
 
 
 def log_of_branches(x: Node) -> Node | None:

@@ -7,16 +7,31 @@ and products are looked at a bounded number of times, so that what looks at ever
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import _lru_cache_wrapper, lru_cache, reduce
+from typing import Any, TypeVar
 
 from gradcompile.ir.algebra import broadcast_to, expand, number
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.passes.simplify import simplify_node
 
+Value = TypeVar("Value")
+MEMORIES: list["_lru_cache_wrapper[Any]"] = []
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
 SUM, PRODUCT = frozenset({"add"}), frozenset({"mul", "div", "neg"})
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
+
+
+def remembered(function: Callable[[Node], Value]) -> "_lru_cache_wrapper[Value]":
+    """A function that remembers its last results, since one rule after the other asks for them; see `forget`."""
+    MEMORIES.append(lru_cache(maxsize=256)(function))
+    return MEMORIES[-1]
+
+
+def forget() -> None:
+    """Let go of the graph that was looked at last."""
+    for memory in MEMORIES:
+        memory.cache_clear()
 
 
 def make(name: str, *args: Node) -> Node:
@@ -67,7 +82,7 @@ def parts(n: Node) -> list[Node]:
     return [t for a in n.args for t in (a.args if a.op.name == "add" and len(a.args) <= FEW else (a,))]
 
 
-@lru_cache(maxsize=1)  # one rule after the other asks for those of the same sum
+@remembered
 def terms(n: Node) -> tuple[Term, ...]:
     """The terms of a sum with their numeric factors."""
     return tuple([split(a) for a in parts(n)])
@@ -75,6 +90,13 @@ def terms(n: Node) -> tuple[Term, ...]:
 
 def factors(n: Node) -> tuple[float, list[Node]]:
     """A product as a number and its other factors, at most a few of them."""
+    number, found = known_factors(n)
+    return number, list(found)
+
+
+@remembered
+def known_factors(n: Node) -> tuple[float, tuple[Node, ...]]:
+    """The factors, to be looked at only."""
     number, found, stack = 1.0, list[Node](), [n]
     while stack:
         c, x = split(stack.pop())
@@ -83,12 +105,21 @@ def factors(n: Node) -> tuple[float, list[Node]]:
             stack += reversed(x.args)
         elif x is not None:
             found.append(x)
-    return number, found
+    return number, tuple(found)
 
 
 def fraction(n: Node) -> tuple[float, list[Node], list[Node]]:
     """A number, the factors above the line, and those below it."""
-    number, found = factors(n)
+    number, above, below = known_fraction(n)
+    return number, list(above), list(below)
+
+
+@remembered
+def known_fraction(n: Node) -> tuple[float, Sequence[Node], Sequence[Node]]:
+    """The fraction, to be looked at only."""
+    number, found = known_factors(n)
+    if not any(x.op.name == "div" for x in found):
+        return number, found, ()
     above, below = list[Node](), list[Node]()
     for x in found:
         if x.op.name != "div":
@@ -151,10 +182,18 @@ def positive_exps(n: Node) -> list[tuple[float, Node]] | None:
     return [(c, number(0.0, n) if x is None else x.args[0]) for c, x in found]
 
 
+@remembered
+def numbers_in(n: Node) -> Mapping[float, int]:
+    """The numbers among the terms of a sum, and their places."""
+    return {c: k for k, (c, x) in enumerate(terms(n)) if x is None}
+
+
 def opposite(n: Node, name: str, sign: float = 1.0) -> tuple[list[Node], float, Node, Callable[[Node], Node]] | None:
     """In a sum, terms c*f(u), or a view of that, and -sign*c for a function: the other terms, c, f(u), and the view."""
+    numbers = numbers_in(n)
+    if not numbers:
+        return None
     found = terms(n)
-    numbers = {c: k for k, (c, x) in enumerate(found) if x is None}
     for k, (c, x) in enumerate(found):
         if x is not None and -sign * c in numbers and c != 0:
             core, viewed = unveiled(x)

@@ -27,6 +27,8 @@ EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", 
                   | {"broadcast", "item", "assemble", "pack", "transpose", "reshape", "size", "heaviside"})  # fmt: skip
 ARITHMETIC = EXACT | {"add", "mul", "div", "sum", "dot", "sqrt", "cbrt", "hypot", "lt", "le", "eq", "ne", "log"}
 INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
+LOGARITHMS = frozenset({"log", "log1p", "log2", "log10", "xlogy"})
+EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "exp_sum", "pow", "sigmoid", "tanh", "sech", "erf", "erfc", "gamma"})
 COMPARED = frozenset({"lt", "le", "eq", "ne"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
 
@@ -51,7 +53,10 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
         raise Beyond  # the infinity may be a number with many digits
     if n.op.accuracy != SPECIAL:
         try:
-            return exact_value(n, values, dims, mpmath)
+            value = exact_value(n, values, dims, mpmath)
+            if n.op.name in LOGARITHMS and np.any(each(mpmath.isinf, value)) and is_of_exps(n):
+                raise Beyond  # of a number that was too small, or too near 1, for the digits
+            return value
         except (OverflowError, mpmath.libmp.NoConvergence):
             raise Beyond from None
     low, high = n.op.domain[0]
@@ -59,6 +64,11 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
         raise Beyond
     with mpmath.workdps(FEW):
         return exact_value(n, values, dims, mpmath)
+
+
+def is_of_exps(n: Node) -> bool:
+    """Whether there is an exponential below a node."""
+    return any(m.op.name in EXPONENTIALS for m in topological([n]))
 
 
 def is_long(x: Any) -> bool:
@@ -268,9 +278,9 @@ def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     for power in (1, 2):
         far = sign * step(mpmath.mp.dps) ** power * scale_of(x)
         slopes.append((value_of(root, {**leaves, leaf: x + far}, dims) - value) / far)
-    if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 8 * abs(slopes[0]):
+    if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 1.5 * abs(slopes[0]):  # twice as large, if it is a logarithm
         return [mpmath.sign(slopes[1]) * mpmath.inf]
-    return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 8 else [slopes[1]]
+    return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 1.5 else [slopes[1]]
 
 
 def chained(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:
@@ -311,7 +321,12 @@ def step(digits: int) -> Any:
 
 def scale_of(x: Any) -> Any:
     """By how much a number may change: relatively, if it is small, or so large that digits would not suffice."""
-    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > mpmath.mp.dps) else mpmath.mpf(1)
+    return abs(x) if x and (abs(x) < 1 or mpmath.mag(x) > 1.2 * mpmath.mp.dps) else mpmath.mpf(1)
+
+
+def is_lost(x: Any, up: Any, down: Any) -> bool:
+    """Whether two values beside x are equal for want of digits; at 0 an even function has equal ones."""
+    return bool(x and up and up == down and mpmath.isfinite(up))
 
 
 def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
@@ -324,6 +339,8 @@ def slope(n: Node, a: Node, values: Values, dims: dict[str, int]) -> Any:
     for power in (1, 2):
         far = each(lambda x, power=power: basis**power * scale_of(x), values[a])
         up, down = (evaluated(n, {**values, a: values[a] + s * far}, dims) for s in (1, -1))
+        if n.op.name not in EXACT and np.any(each(is_lost, values[a], up, down)):
+            raise Beyond  # a slope that is small beside the value has no digits
         found.append(each(lambda u, d, h: (u - d) / (2 * h), up, down, far))
         if np.all(each(bool, values[a])):
             return found[0]

@@ -210,7 +210,7 @@ def judge(case: Case) -> str | None:
     """What is wrong with a formula, at the first point where something is."""
     try:
         expr = read(case["formula"])
-    except (TypeError, ZeroDivisionError):  # SymPy compares what is not real, or divides numbers
+    except (TypeError, ValueError, ArithmeticError):  # SymPy compares what is not real, or divides numbers
         return None
     point = case["points"][0]
     columns = [SYMBOLS[name] for name in point if name in COLUMNS and SYMBOLS[name] in expr.free_symbols]
@@ -230,6 +230,9 @@ def judge(case: Case) -> str | None:
         try:
             with mpmath.workdps(_bounds.digits_for(leaves)):
                 wrong = judge_point(f, given, leaves)
+            if wrong is not None and _bounds.digits_for(leaves) < _bounds.MANY:  # beside 1e-300, 1 needs more of them
+                with mpmath.workdps(_bounds.MANY):
+                    wrong = judge_point(f, given, leaves)
         except _bounds.Beyond:
             continue
         if wrong is not None:
