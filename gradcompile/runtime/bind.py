@@ -319,10 +319,10 @@ def _split(places: Sequence[Place], vector: np.ndarray) -> tuple[Any, ...]:
     return tuple([vector[a:b].reshape(shape) if shape else float(vector[a]) for a, b, shape in places])
 
 
-def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """A vector of all parameters as the kernel takes it."""
-    found = _array("theta", theta, dtype)
-    _check_shape("theta", found.shape, (size,))
+def convert_theta(theta: Any, size: int, dtype: np.dtype[Any], name: str = "theta") -> np.ndarray:
+    """A vector of all parameters, or one like it of another name, as the kernel takes it."""
+    found = _array(name, theta, dtype)
+    _check_shape(name, found.shape, (size,))
     return found
 
 
