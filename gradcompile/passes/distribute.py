@@ -15,7 +15,6 @@ from gradcompile.ops.contract import is_dot
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.shape import is_broadcast, places
 
-REDUCING = ("sum", "amax", "dot")
 Axes = tuple[int, ...]
 
 
@@ -39,7 +38,7 @@ def is_reduction(n: Node) -> bool:
         la, lb, result = n.params
         sizes = dict(zip((*la, *lb), (*n.args[0].type.shape, *n.args[1].type.shape), strict=True))
         return any(isinstance(d, str) for label, d in sizes.items() if label not in result)
-    return n.op.name in REDUCING and any(isinstance(n.args[0].type.shape[k], str) for k in n.params[0])
+    return n.op.is_reduction and any(isinstance(n.args[0].type.shape[k], str) for k in n.params[0])
 
 
 def enter(n: Node, level: dict[Node, int]) -> None:
