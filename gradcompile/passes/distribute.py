@@ -7,7 +7,7 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
-from gradcompile.ir.algebra import add, broadcast_to, expand, part_at, sum_over
+from gradcompile.ir.algebra import add, broadcast_to, expand, is_add, part_at, sum_over
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
@@ -24,7 +24,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
     known = set(topological([primal]))
 
     def rule(n: Node) -> Node:
-        if not is_sum(n) or n.args[0].op.name != "add" or not is_reduction(n):
+        if not is_sum(n) or not is_add(n.args[0]) or not is_reduction(n):
             return n
         enter(n, level)
         return divided(n, level) or n
