@@ -29,7 +29,7 @@ from gradcompile.errors import (
     ParseError,
     TrainingError,
 )
-from gradcompile.frontend.arrays import array, scan
+from gradcompile.frontend.arrays import array, derivative, scan
 from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
 from gradcompile.frontend.nn import (
     attention,
@@ -88,6 +88,7 @@ __all__ = [
     "conv",
     "cross_entropy",
     "custom",
+    "derivative",
     "dropout",
     "elu",
     "gelu",

@@ -12,6 +12,7 @@ from gradcompile.derivatives import (
     CompiledValues,
     with_vector,
 )
+from gradcompile.diff.operators import Layout
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.problem import read_arrays
@@ -113,11 +114,24 @@ def compile_value(
     return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
 
 
-def compile_hessian(loss: Any, params: Any, **options: Any) -> CompiledHessian:
+def compile_hessian(
+    loss: Any,
+    params: Any,
+    *,
+    sparse: bool = False,
+    diagonal: bool = False,
+    gauss_newton: bool = False,
+    **options: Any,
+) -> CompiledHessian:
     """Compile a loss to one function that returns it with gradient and Hessian: h(*params, *inputs) -> (L, dL, d2L).
 
     Arguments, options and errors are those of `compile_grad`. The Hessian is laid out over theta as `h.pack` orders it,
     of shape (h.size, h.size); of one bare number it is a number. All comes from one pass over the data.
+
+    sparse: the Hessian is a csc_array of SciPy with both triangles, of the entries that the formulas tell to be other
+    than 0; its index arrays are the same objects at each call, and those of `h.sparsity`. Loops over terms stay loops.
+    diagonal: only the diagonal is computed, a vector. gauss_newton: of a loss that is a mean or sum of squares, with
+    residuals r and their Jacobian J, the part 2 w J'J of the Hessian, w the weight of a square; J is never stored.
 
     >>> import sympy as sp
     >>> a, b = sp.symbols("a b")
@@ -126,7 +140,11 @@ def compile_hessian(loss: Any, params: Any, **options: Any) -> CompiledHessian:
     (0.0, Grads(a=-0.0, b=0.0), array([[ 802., -400.],
            [-400.,  200.]]))
     """
-    return CompiledHessian(*loss_of(loss, params, **options))
+    wishes: dict[Layout, bool] = {"sparse": sparse, "diagonal": diagonal, "gauss-newton": gauss_newton}
+    chosen: list[Layout] = [name for name, wish in wishes.items() if wish]
+    if len(chosen) > 1:
+        raise ArgumentError(f"{' and '.join(chosen)}: choose one form of the Hessian")
+    return CompiledHessian(*loss_of(loss, params, **options), chosen[0] if chosen else "dense")
 
 
 def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:
@@ -145,12 +163,14 @@ def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:
     return CompiledHvp(with_vector(problem, CompiledHvp.along), rest)
 
 
-def compile_jacobian(residuals: Any, params: Any, **options: Any) -> CompiledJacobian:
+def compile_jacobian(residuals: Any, params: Any, *, sparse: bool = False, **options: Any) -> CompiledJacobian:
     """Compile values with their derivatives by the parameters: j(*params, *inputs) -> (r, J).
 
     residuals: a value a sample (with `data`), an array, or a list, tuple, Matrix or mapping of expressions, nested
     once; r and J come back in that form. The last axis of J is laid out as `j.pack` orders theta; with one bare number
     as parameter it has no such axis. Other arguments and errors are those of `compile_value`, but for `reduce`.
+    sparse: J is one csr_array of SciPy, with a row for each entry of the values in their order, of the entries that the
+    formulas tell to be other than 0; its index arrays are the same objects at each call, and those of `j.sparsity`.
 
     >>> import sympy as sp
     >>> a, b, x, y = sp.symbols("a b x y")
@@ -161,7 +181,7 @@ def compile_jacobian(residuals: Any, params: Any, **options: Any) -> CompiledJac
            [1., 1.]]))
     """
     problem, form, rest = values_of(residuals, params, **options)
-    return CompiledJacobian(problem, rest, form)
+    return CompiledJacobian(problem, rest, form, "sparse" if sparse else "dense")
 
 
 def compile_jvp(value: Any, params: Any, **options: Any) -> CompiledJvp:

@@ -30,6 +30,7 @@ from gradcompile.runtime import bind
 from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
+from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
 
@@ -104,12 +105,12 @@ class Compiled:
         """The types the kernel is compiled for: theta, grad, and each input."""
         return tuple(self._route.types()) if hasattr(self.kernel, "signatures") else None
 
-    @property
+    @once
     def dtype(self) -> str:
         """The floating-point type of theta and of what is computed."""
         return self.problem.dtype
 
-    @property
+    @once
     def size(self) -> int:
         """The number of entries of theta."""
         return sum(size_of(a.leaf.type.shape) for a in self.problem.params)
@@ -250,6 +251,8 @@ class CompiledGrad(Compiled):
 
         Arrays of the right dtype are bound by reference: changes of their entries are seen. That indices are inside
         their axes is checked here; one that is changed to a place outside gives NaN.
+
+        fun.fun, fun.jac and fun.value_and_grad are views for SciPy, which share one evaluation at one theta.
         """
         values = Call(self.problem.inputs, "f.bind(").match(inputs, named)
         converted = bind.convert_all(self.problem.inputs, values)
@@ -303,9 +306,14 @@ class Bound(NamedTuple):
 
     @property
     def fun(self) -> Callable[..., tuple[float, np.ndarray]]:
-        """What `CompiledGrad.bind` returns."""
+        """What `CompiledGrad.bind` returns; the views are attributes of the function, so those of the method too."""
         f = self.compiled
-        return MethodType(bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype), self)
+        function = bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype)
+        method = MethodType(function, self)
+        views = Views(lambda theta, _: method(theta))
+        for name in NAMES:
+            setattr(function, name, getattr(views, name))
+        return method
 
 
 @lru_cache(maxsize=256)

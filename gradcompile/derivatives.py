@@ -2,24 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gradcompile.compiled import Compiled, grads_type
-from gradcompile.diff import operators
+from gradcompile.diff import operators, reverse
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.ir.core import leaf
-from gradcompile.ir.types import ArrayType, dim_value
+from gradcompile.explain import Check, along, check, weighted
+from gradcompile.ir.core import Node, leaf
+from gradcompile.ir.types import ArrayType, Dim, dim_value
 from gradcompile.once import once
 from gradcompile.pipeline import Options
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
+from gradcompile.runtime.views import Views
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
-from gradcompile.signature.program import size_of
+from gradcompile.signature.program import Output, size_of
+
+CHECKED = 32  # entries of a diagonal that are checked
 
 
 class Found(NamedTuple):
@@ -28,6 +33,18 @@ class Found(NamedTuple):
     value: float
     arrays: list[np.ndarray]
     lengths: Mapping[str, int]
+
+
+class Run(NamedTuple):
+    """Machine code for some inputs, the names and lengths of what it fills, and the lengths of dimensions."""
+
+    code: Callable[..., float]
+    sizes: list[tuple[str, int]]
+    lengths: Mapping[str, int]
+
+    def __call__(self, theta: np.ndarray, arrays: list[np.ndarray], inputs: Sequence[Any]) -> Found:
+        """What it gives."""
+        return Found(self.code(theta, *arrays, *inputs), arrays, self.lengths)
 
 
 class CompiledDerivative(Compiled):
@@ -88,18 +105,28 @@ class CompiledDerivative(Compiled):
 
     def _at(self, theta: np.ndarray, inputs: list[Any], out: Sequence[np.ndarray] | None = None) -> Found:
         """All outputs at theta, for converted inputs."""
-        route = self._route
-        route.check(inputs)
-        lengths = self._demands.lengths_of(inputs)
-        arrays = bind.outputs([(o.name, dim_value(o.size, lengths)) for o in self._outputs], self.dtype, out)
+        run = self._prepared(inputs)
+        arrays = bind.outputs(run.sizes, self.dtype, out)
         if out is not None:
             for array in arrays:
                 bind.check_apart(array, [a.name for a in self.problem.inputs], inputs)
-        return Found(route.choose(inputs)(theta, *arrays, *inputs), arrays, lengths)
+        return run(theta, arrays, inputs)
+
+    def _prepared(self, inputs: list[Any]) -> "Run":
+        """The way for converted inputs, which are checked."""
+        route = self._route
+        route.check(inputs)
+        lengths = self._demands.lengths_of(inputs)
+        sizes = [(name, d if type(d) is int else dim_value(d, lengths)) for name, d in self._sizes]
+        return Run(route.choose(inputs), sizes, lengths)
 
     @property
-    def _outputs(self) -> Sequence[Any]:
+    def _outputs(self) -> Sequence[Output]:
         return self._derivation.derived.outputs
+
+    @once
+    def _sizes(self) -> list[tuple[str, Dim]]:
+        return [(o.name, o.size) for o in self._outputs]
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         """What a call returns; flat: the gradient as one vector."""
@@ -121,6 +148,31 @@ class CompiledDerivative(Compiled):
         """Whether theta is one bare number, which gets no axis of its own."""
         return self.problem.bare and not self.problem.params[0].leaf.type.shape
 
+    def check(self, /, *args: Any, **named: Any) -> Check:
+        """The compiled derivative against one in high precision, as `CompiledGrad.check` does it: the worst entry.
+
+        A matrix is checked by its product with a vector of random signs, always the same: of a Hessian against
+        differences of the gradient as it was written, of a Jacobian against those of the values, in 60 digits.
+        """
+        vector = self._given_vector(named)
+        given = bind.convert_all(self._arguments, self._takes.match(args, named))
+        count, params = len(self.problem.params), self.problem.params
+        values = {a.leaf: v for a, v in zip(self._arguments, given, strict=True)}
+        theta = bind.packed(params, given[:count], self.dtype)
+        found = self._formed(self._at(theta, [*vector, *given[count:]]), flat=True)
+        return self._checked(found, values, vector)
+
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        """The worst entry of what was found."""
+        raise NotImplementedError
+
+    def _check_gradient(self, product: np.ndarray, signs: np.ndarray, values: Mapping[Node, Any]) -> Check:
+        """A product with the Hessian: the gradient of the gradient's product with the vector."""
+        leaves = [a.leaf for a in self.problem.params]
+        weights = [w if np.ndim(w) else np.asarray(w) for w in bind.split(self.problem.params, signs)]
+        primal, more = weighted(reverse.vjp(self.problem.primal, leaves), weights)
+        return check(product, primal, self.problem.params, {**values, **more})
+
     def bind(self, /, *inputs: Any, **named: Any) -> "BoundDerivative":
         """Check and convert the inputs once; the result is a function of theta with views for SciPy."""
         values = Call(self._inputs, "f.bind(").match(inputs, named)
@@ -130,12 +182,46 @@ class CompiledDerivative(Compiled):
 class CompiledHessian(CompiledDerivative):
     """A compiled loss with gradient and Hessian: h(*params, *inputs) -> (loss, grads, hess)."""
 
-    operator = staticmethod(operators.hessian)
+    def __init__(self, problem: Problem, options: Options, layout: operators.Layout = "dense") -> None:
+        super().__init__(problem, options)
+        self.layout = layout
+        self.operator = partial(operators.hessian, layout=layout)
+
+    @once
+    def sparsity(self) -> Any:
+        """Where the Hessian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
+        return sparsity_of(self._outputs[1], self.dtype, "the Hessian")
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hess = found.arrays
-        whole = float(hess[0]) if self._is_number and not flat else hess.reshape(self.size, self.size)
-        return found.value, self._by_parameter(grad, flat), whole
+        grads = self._by_parameter(grad, flat)
+        if self.layout == "sparse":
+            return found.value, grads, with_data(self.sparsity, self._outputs[1], hess)
+        if self._is_number and not flat:
+            return found.value, grads, float(hess[0])
+        return found.value, grads, hess if self.layout == "diagonal" else hess.reshape(self.size, self.size)
+
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        hess = found[2]
+        if self.layout == "gauss-newton":
+            raise ArgumentError(
+                "a Gauss-Newton matrix is no derivative to check against; check the Jacobian of the residuals, "
+                "compile_jacobian(...).check(...)"
+            )
+        if self.layout != "diagonal":
+            signs = random_signs(self.size)
+            return self._check_gradient(hess @ signs, signs, values)
+        units = np.eye(self.size)[:CHECKED]
+        checks = []
+        for k, unit in enumerate(units):
+            weights = [np.asarray(w) for w in bind.split(self.problem.params, unit)]
+            slopes = reverse.vjp(self.problem.primal, [a.leaf for a in self.problem.params])
+            primal, more = weighted(slopes, weights)
+            checks.append(along(primal, self.problem.params, {**values, **more}, float(hess[k]), unit))
+        return max(checks, key=lambda c: c.error)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self.layout)
 
 
 class CompiledHvp(CompiledDerivative):
@@ -147,6 +233,9 @@ class CompiledHvp(CompiledDerivative):
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hv = found.arrays
         return found.value, self._by_parameter(grad, flat), float(hv[0]) if self._is_number and not flat else hv
+
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        return self._check_gradient(found[2], vector[0], values)
 
 
 class CompiledForm(CompiledDerivative):
@@ -175,6 +264,19 @@ class CompiledForm(CompiledDerivative):
         found = [p.reshape(shape + more) for p, shape in zip(parts, shapes, strict=True)]
         return [p if p.shape else float(p) for p in found]
 
+    def _flat(self, formed: Any, width: int) -> np.ndarray:
+        """What is in the form of the values as rows of so many entries, in their order."""
+        parts = [formed] if self.form is None else self.form.emptied(formed)
+        return np.concatenate([np.reshape(p, (-1, width)) for p in parts])
+
+    def _signed(self, values: Any) -> tuple[Node, dict[Node, Any], np.ndarray]:
+        """The sum of all values times random signs, the values of its leaves, and the signs."""
+        parts = [np.asarray(p) for p in ([values] if self.form is None else self.form.emptied(values))]
+        signs = random_signs(sum(p.size for p in parts))
+        ends = np.cumsum([p.size for p in parts])[:-1]
+        own = [s.reshape(p.shape) for s, p in zip(np.split(signs, ends), parts, strict=True)]
+        return *weighted(self.problem.primals, own), signs
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self.form)
 
@@ -192,13 +294,33 @@ class CompiledValues(CompiledForm):
 class CompiledJacobian(CompiledForm):
     """Compiled values with their Jacobian in theta: j(*params, *inputs) -> (r, J)."""
 
-    operator = staticmethod(operators.jacobian)
+    def __init__(
+        self, problem: Problem, options: Options, form: Form | None = None, layout: operators.Layout = "dense"
+    ) -> None:
+        super().__init__(problem, options, form)
+        self.layout = layout
+        self.operator = partial(operators.jacobian, layout=layout)
+
+    @once
+    def sparsity(self) -> Any:
+        """Where the Jacobian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
+        return sparsity_of(self._outputs[1], self.dtype, "the Jacobian")
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         out, jac = found.arrays
+        if self.layout == "sparse":
+            return self._in_form(self._parted(out, found.lengths, ())), with_data(self.sparsity, self._outputs[1], jac)
         more = () if self._is_number and not flat else (self.size,)
         values, rows = self._parted(out, found.lengths, ()), self._parted(jac, found.lengths, more)
         return self._in_form(values), self._in_form(rows)
+
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        primal, more, signs = self._signed(found[0])
+        whole = found[1].T @ signs if self.layout == "sparse" else self._flat(found[1], self.size).T @ signs
+        return check(whole, primal, self.problem.params, {**values, **more})
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self.form, self.layout)
 
 
 class CompiledJvp(CompiledForm):
@@ -212,52 +334,61 @@ class CompiledJvp(CompiledForm):
         values = self._parted(out, found.lengths, ()) if len(out) else [found.value]
         return self._in_form(values), self._in_form(self._parted(tangent, found.lengths, ()))
 
+    def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
+        primal, more, signs = self._signed(found[0])
+        got = float(self._flat(found[1], 1)[:, 0] @ signs)
+        return along(primal, self.problem.params, {**values, **more}, got, vector[0])
 
-class BoundDerivative:
-    """A compiled derivative with its inputs fixed, called with theta; its views share one evaluation at one theta."""
+
+class BoundDerivative(Views):
+    """A compiled derivative with its inputs fixed: called with theta it gives all, with the gradient as one vector.
+
+    Its views for SciPy (fun, jac, value_and_grad, hess, hessp) share one evaluation at one theta.
+    """
 
     def __init__(self, compiled: CompiledDerivative, inputs: list[Any]) -> None:
+        super().__init__(self, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
         self.compiled, self.inputs = compiled, inputs
-        self._theta: np.ndarray | None = None
-        self._vector: np.ndarray | None = None
-        self._found: Any = None
+        along = [np.zeros(compiled.size, compiled.dtype)] if compiled.along else []
+        self._run = compiled._prepared([*along, *inputs])
+        self._dtype = np.dtype(compiled.dtype)
 
     def __call__(self, theta: Any, vector: Any = None) -> Any:
-        """All outputs at theta, a vector as `pack` lays it out: with the gradient flat."""
+        """All outputs at theta; vector: that of a product, zeros if left out."""
         f = self.compiled
-        theta = bind.convert_theta(theta, f.size, np.dtype(f.dtype))
-        along = [] if not f.along else [f._as_vector(np.zeros(f.size) if vector is None else vector)]
-        same = self._theta is not None and np.array_equal(self._theta, theta)
-        if not same or (along and not np.array_equal(self._vector, along[0])):  # type: ignore[arg-type]
-            self._found = f._formed(f._at(theta, [*along, *self.inputs]), flat=True)
-            self._theta, self._vector = theta.copy(), along[0].copy() if along else None
-        return self._found
+        theta = bind.convert_theta(theta, f.size, self._dtype)
+        along = [f._as_vector(np.zeros(f.size, f.dtype) if vector is None else vector)] if f.along else []
+        arrays = [np.empty(size, self._dtype) for _, size in self._run.sizes]
+        return f._formed(self._run(theta, arrays, [*along, *self.inputs]), flat=True)
 
-    def fun(self, theta: Any) -> Any:
-        """The loss, or the values."""
-        return self(theta)[0]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.compiled, self.inputs)
 
-    def jac(self, theta: Any) -> Any:
-        """The gradient, or the Jacobian."""
-        return self(theta)[1]
 
-    def value_and_grad(self, theta: Any) -> Any:
-        """The loss and its gradient."""
-        return self(theta)[:2]
+def random_signs(count: int) -> np.ndarray:
+    """1 or -1, always the same."""
+    return np.random.default_rng(0).choice([-1.0, 1.0], count)
 
-    def hess(self, theta: Any) -> Any:
-        """The Hessian."""
-        if not isinstance(self.compiled, CompiledHessian):
-            raise ArgumentError("this has no Hessian: compile it with compile_hessian")
-        return self(theta)[2]
 
-    def hessp(self, theta: Any, vector: Any) -> Any:
-        """The Hessian times a vector."""
-        if isinstance(self.compiled, CompiledHessian):
-            return self(theta)[2] @ np.asarray(vector)
-        if not isinstance(self.compiled, CompiledHvp):
-            raise ArgumentError("this has no product with the Hessian: compile it with compile_hvp")
-        return self(theta, vector)[2]
+def sparsity_of(output: Output, dtype: str, what: str) -> Any:
+    """A matrix of ones with the pattern of an output: SciPy's csr_array, or csc_array."""
+    from scipy.sparse import csc_array, csr_array  # takes a tenth of a second to import
+
+    pattern = output.pattern
+    if pattern is None:
+        raise ArgumentError(f"{what} is not sparse: compile it with sparse=True")
+    made = csr_array if pattern.by_row else csc_array
+    found = made((np.ones(len(pattern.indices), dtype), pattern.indices, pattern.starts), shape=pattern.shape)
+    found.has_sorted_indices = found.has_canonical_format = True
+    return found
+
+
+def with_data(pattern: Any, output: Output, data: np.ndarray) -> Any:
+    """A sparse matrix with the data of an output; its index arrays are the same objects."""
+    found = object.__new__(type(pattern))
+    found.__dict__.update(pattern.__dict__)
+    found.data = output.pattern.arranged(data) if output.pattern else data
+    return found
 
 
 def with_vector(problem: Problem, name: str) -> Problem:

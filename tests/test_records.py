@@ -30,6 +30,7 @@ PLACES = {
     "diff.masks": "rules for what comes from behind a branch",
     "diff.slopes": "rules for slopes that are infinite",
     "diff.batch": "rules for an op on rows in place of a row",
+    "diff.sparsity": "rules for the entries of theta that an entry depends on",
     "passes": "rules that rewrite formulas",
     "frontend.sympy.scalars": "what functions of SymPy are made of",
     "lower.blocks.pointwise": "rules for an op on a block of samples",

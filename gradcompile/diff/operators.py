@@ -6,15 +6,32 @@ Each is a function of a problem and its values as they are differentiated. All a
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, count, islice
+from typing import Literal
 
 import numpy as np
 
 from gradcompile.diff import reverse
 from gradcompile.diff.batch import batched, fitting, unit
-from gradcompile.ir.algebra import assemble, expand, part_at, permute, reshape_to, zeros_like
-from gradcompile.ir.core import Node, const, leaf
+from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
+from gradcompile.diff.squares import Square, squares_of
+from gradcompile.errors import ExpressionError
+from gradcompile.ir.algebra import (
+    add,
+    at_most,
+    counting,
+    expand,
+    part_at,
+    permute,
+    reshape_to,
+    select,
+    sum_over,
+    zeros_like,
+)
+from gradcompile.ir.core import Node, apply, const, is_const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
+from gradcompile.ops.constant_index import is_pack
+from gradcompile.ops.contract import contract
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import Loop, closed, fresh, unpacked
 from gradcompile.ops.shape import Span
@@ -49,6 +66,7 @@ class Derived:
         return Derived(value, outputs, {}, self.beside)
 
 
+Layout = Literal["dense", "sparse", "diagonal", "gauss-newton"]
 Operator = Callable[[Problem, Sequence[Node]], Derived]
 
 
@@ -151,30 +169,147 @@ def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
         return turned[0]
     starts = accumulate(widths, initial=0)
     places = tuple((*[None] * rank, Span(at, k)) for at, k in zip(starts, widths, strict=False))
-    return assemble(turned, (*shape, sum(widths)), places)
+    return apply("assemble", *turned, params=((*shape, sum(widths)), places))
 
 
 # ---- Hessians
 
 
-def hessian(problem: Problem, values: Sequence[Node]) -> Derived:
+def hessian(problem: Problem, values: Sequence[Node], layout: Layout = "dense") -> Derived:
     """A loss, its gradient and its Hessian: of entries reverse over reverse, of arrays forward over reverse."""
     found = reverse.adjoints(values[0], leaves_of(problem))
-    parts = hessian_blocks(problem, found) if problem.arrays else hessian_entries(problem, values[0])
-    outputs = gradient_output(problem, found), Output("hess", parts, "the Hessian")
-    return Derived(values[0], outputs, found, "gradient and Hessian")
+    if layout == "sparse":
+        output = sparse_hessian(problem, values[0], found)
+    elif layout == "diagonal":
+        output = Output("hess", hessian_diagonal(problem, values[0], found), "the Hessian's diagonal")
+    elif layout == "gauss-newton":
+        output = Output("hess", gauss_newton(problem, values[0]), "the Gauss-Newton matrix")
+    else:
+        output = Output("hess", dense_hessian(problem, values[0], found), "the Hessian")
+    return Derived(values[0], (gradient_output(problem, found), output), found, "gradient and Hessian")
+
+
+def dense_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> tuple[Part, ...]:
+    """The whole Hessian: of arrays block by block, of numbers entry by entry, or as loops give its entries."""
+    if problem.arrays:
+        return hessian_blocks(problem, found)
+    if any(is_pack(n) for n in topological([loss])):
+        try:
+            return (Part(filled_in(lower_triangle(problem, found), sum(sizes_of(problem))), "hessian", ("",)),)
+        except Dense:
+            pass  # entry by entry as well, which is slower to compile
+    return hessian_entries(problem, loss)
+
+
+def sizes_of(problem: Problem) -> list[int]:
+    """The entries of each parameter."""
+    return [size_of(n.type.shape) for n in leaves_of(problem)]
+
+
+def lower_triangle(problem: Problem, found: Mapping[Node, Node]) -> list[Block]:
+    """The Hessian on and below the diagonal, by way of the gradient; Dense where its entries can't be followed."""
+    return lower(blocks_of([found.get(n) or zeros_like(n) for n in leaves_of(problem)], seeds_of(problem)))
+
+
+def seeds_of(problem: Problem) -> dict[Node, Terms]:
+    """The parameters as they depend on theta: each entry on its own."""
+    found, at = {}, 0
+    for n in leaves_of(problem):
+        size = size_of(n.type.shape)
+        columns = np.arange(at, at + size).reshape([int(d) for d in n.type.shape])
+        found[n] = [Term(columns, const(1.0, n.type.dtype))]
+        at += size
+    return found
+
+
+def sparse_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> Output:
+    """The Hessian's entries that may be other than 0, both triangles of it, compressed by columns."""
+    size = sum(sizes_of(problem))
+    try:
+        blocks = lower_triangle(problem, found)
+    except Dense:
+        blocks = dense_lower(problem, loss, found)
+    made = sparse(blocks, (size, size), True, problem.arrays)
+    return Output("hess", (Part(made.data, "hessian", ("",)),), "the entries of the Hessian", pattern=made.pattern)
+
+
+def dense_lower(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> list[Block]:
+    """The lower triangle of a Hessian, entry by entry, or block by block of arrays."""
+    if problem.arrays:
+        parts = hessian_blocks(problem, found)
+        starts = np.cumsum([0, *(int(p.node.type.shape[0]) for p in parts)])
+        grids = [np.indices([int(d) for d in p.node.type.shape]) for p in parts]
+        blocks = [Block(grid[0] + start, grid[1], p.node) for p, grid, start in zip(parts, grids, starts, strict=False)]
+        return lower(blocks)
+    entries = entries_of(problem)
+    (gradients,) = gradients_by([loss], entries)
+    return [Block(np.array(j), np.array(k), n) for k, g in enumerate(gradients)
+            for j, n in enumerate(gradients_by([g], entries[k:])[0], k) if not is_const(n, 0.0)]  # fmt: skip
 
 
 def hessian_entries(problem: Problem, loss: Node) -> tuple[Part, ...]:
     """The Hessian entry by entry, those below the diagonal once."""
-    entries, names = entries_of(problem), entry_names(problem)
+    entries = entries_of(problem)
     (gradients,) = gradients_by([loss], entries)
-    rows = [gradients_by([g], entries[k:])[0] for k, g in enumerate(gradients)]
-    return tuple(
-        Part(rows[min(k, j)][abs(j - k)], "hessian", (f"d2L/(d{names[k]} d{names[j]})",))
-        for k in range(len(entries))
-        for j in range(len(entries))
-    )
+    return square(problem, [gradients_by([g], entries[k:])[0] for k, g in enumerate(gradients)])
+
+
+def square(problem: Problem, rows: Sequence[Sequence[Node]]) -> tuple[Part, ...]:
+    """The parts of a symmetric matrix over theta, from its rows, each from the diagonal on."""
+    names = entry_names(problem)
+    places = [(k, j) for k in range(len(rows)) for j in range(len(rows))]
+    return tuple(Part(rows[min(k, j)][abs(j - k)], "hessian", (f"d2L/(d{names[k]} d{names[j]})",)) for k, j in places)
+
+
+def hessian_diagonal(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> tuple[Part, ...]:
+    """The diagonal of the Hessian: a part for each parameter."""
+    if not problem.arrays:
+        entries, names = entries_of(problem), entry_names(problem)
+        (gradients,) = gradients_by([loss], entries)
+        own = [gradients_by([g], [e])[0][0] for g, e in zip(gradients, entries, strict=True)]
+        return tuple(Part(n, "diagonal", (f"d2L/d{name}2",)) for n, name in zip(own, names, strict=True))
+    parts = []
+    for a, seed in zip(problem.params, seeds(problem), strict=True):
+        size = size_of(seed.type.shape)
+        made = for_units(reverse.jvp([found.get(a.leaf) or zeros_like(a.leaf)], [a.leaf], [seed]), seed)
+        whole = reshape_to(made[0], (size, size)) * unit((size,), seed.type.dtype)
+        parts.append(Part(sum_over(whole, (1,)), f"h_{a.name}", (f"d2L/d{a.name}2",)))
+    return tuple(parts)
+
+
+# ---- Gauss-Newton: of a sum of squares the part of the Hessian that has first derivatives alone
+
+
+def gauss_newton(problem: Problem, loss: Node) -> tuple[Part, ...]:
+    """2 w J'J, of a loss that is a sum of terms w r**2, r with Jacobian J; parts as of a Hessian."""
+    squares = squares_of(loss, set(leaves_of(problem)))
+    if problem.arrays:
+        return gauss_newton_blocks(problem, squares)
+    entries = entries_of(problem)
+    totals: list[list[list[Node]]] = [[[] for _ in entries[k:]] for k in range(len(entries))]
+    for s in squares:
+        by_sample = bool(s.residual.type.shape)
+        (row,) = by_sample_gradients(problem, [s.residual]) if by_sample else gradients_by([s.residual], entries)
+        for k, a in enumerate(row):
+            for j, b in enumerate(row[k:]):
+                if not (is_const(a, 0.0) or is_const(b, 0.0)):
+                    totals[k][j].append(s.scale * s.summed(a * b))
+    zero = const(0.0, problem.dtype)
+    return square(problem, [[add(*own) if own else zero for own in row] for row in totals])
+
+
+def gauss_newton_blocks(problem: Problem, squares: Sequence[Square]) -> tuple[Part, ...]:
+    """The same of arrays, block by block."""
+    blocks: dict[tuple[int, int], list[Node]] = {}
+    for s in squares:
+        found, rank = columns(s.residual, problem), len(s.residual.type.shape)
+        axes = tuple(range(2, rank + 2))
+        for k, a in enumerate(found):
+            weighted = a if s.weight is None else a * s.weight
+            for j, b in enumerate(found):
+                product = contract(weighted, (0, *axes), b, (1, *axes), (0, 1))
+                blocks.setdefault((k, j), []).append(s.scale * product)
+    return rows_of(problem, {place: add(*own) for place, own in blocks.items()})
 
 
 def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, ...]:
@@ -187,7 +322,23 @@ def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, 
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
         for j, block in enumerate(made, k):
             blocks[k, j] = reshape_to(block, (sizes[k], sizes[j]))
-            blocks[j, k] = blocks[k, j] if j == k else permute(blocks[k, j], (1, 0))
+            blocks[j, k] = permute(blocks[k, j], (1, 0))
+        blocks[k, k] = mirrored(blocks[k, k])
+    return rows_of(problem, blocks)
+
+
+def mirrored(x: Node) -> Node:
+    """A matrix that is symmetric but for rounding, with the entries below the diagonal above it as well."""
+    if x.type.shape == (1, 1):
+        return x
+    row, column = (counting(x.type.shape, k) for k in (0, 1))
+    return select(at_most(column, row), x, permute(x, (1, 0)))
+
+
+def rows_of(problem: Problem, blocks: Mapping[tuple[int, int], Node]) -> tuple[Part, ...]:
+    """Blocks of a matrix over theta, as a row of them for each parameter."""
+    leaves = leaves_of(problem)
+    sizes = [size_of(n.type.shape) for n in leaves]
     rows = [side_by_side([permute(blocks[k, j], (1, 0)) for j in range(len(leaves))], (sizes[k],))
             for k in range(len(leaves))]  # fmt: skip
     return tuple(Part(row, f"h_{a.name}", (f"d2L/d{a.name}",)) for a, row in zip(problem.params, rows, strict=True))
@@ -232,9 +383,11 @@ def tangent(problem: Problem, values: Sequence[Node]) -> Derived:
 # ---- Jacobians
 
 
-def jacobian(problem: Problem, values: Sequence[Node]) -> Derived:
+def jacobian(problem: Problem, values: Sequence[Node], layout: Layout = "dense") -> Derived:
     """Values and their derivatives by theta: along the last axis."""
     by_sample, out = is_by_sample(problem, values), filled(problem, values)
+    if layout == "sparse":
+        return Derived(None, (out, sparse_jacobian(problem, values)), {}, "the Jacobian")
     names = entry_names(problem)
     if problem.arrays:
         parts = tuple(Part(jacobian_array(problem, v), "jacobian", ("",)) for v in values)
@@ -243,6 +396,39 @@ def jacobian(problem: Problem, values: Sequence[Node]) -> Derived:
         parts = tuple(Part(d, "d", (f"d/d{name}",)) for row in rows for d, name in zip(row, names, strict=True))
     what = "that of every sample" if by_sample else "the Jacobian"
     return Derived(None, (out, Output("jac", parts, what, by_sample)), {}, "the Jacobian")
+
+
+def sparse_jacobian(problem: Problem, values: Sequence[Node]) -> Output:
+    """The Jacobian's entries that may be other than 0, compressed by rows; a row for each entry of the values."""
+    width = sum(size_of(n.type.shape) for n in leaves_of(problem))
+    if any(isinstance(d, str) for v in values for d in v.type.shape):
+        raise ExpressionError("a sparse Jacobian has a known number of rows, and this has some for each sample; leave "
+                              "sparse out, or give the lengths as numbers")  # fmt: skip
+    height = sum(size_of(v.type.shape) for v in values)
+    try:
+        blocks = blocks_of(values, seeds_of(problem))
+    except Dense:
+        blocks = dense_rows(problem, values)
+    made = sparse(blocks, (height, width), False, problem.arrays)
+    return Output("jac", (Part(made.data, "jacobian", ("",)),), "the entries of the Jacobian", pattern=made.pattern)
+
+
+def dense_rows(problem: Problem, values: Sequence[Node]) -> list[Block]:
+    """The Jacobian entry by entry, or array by array."""
+    if problem.arrays:
+        found, at = [], 0
+        for v in values:
+            size = size_of(v.type.shape)
+            whole = reshape_to(
+                jacobian_array(problem, v), (size, sum(size_of(n.type.shape) for n in leaves_of(problem)))
+            )
+            rows, places = np.indices([int(d) for d in whole.type.shape])
+            found.append(Block(rows + at, places, whole))
+            at += size
+        return found
+    rows = gradients_by(values, entries_of(problem))
+    return [Block(np.array(k), np.array(j), n) for k, row in enumerate(rows) for j, n in enumerate(row)
+            if not is_const(n, 0.0)]  # fmt: skip
 
 
 def jacobian_array(problem: Problem, output: Node) -> Node:

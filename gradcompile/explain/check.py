@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcompile.analysis.evaluate import exact
-from gradcompile.ir.core import Node
+from gradcompile.ir.algebra import add, sum_over
+from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument
 
@@ -39,7 +40,7 @@ def check(gradient: np.ndarray, primal: Node, params: Sequence[Argument], values
     """
     import mpmath
 
-    in_doubles = any(n.op.exact is None and n.op.partials is not None for n in topological([primal]))
+    in_doubles = any(map(is_known_in_doubles_only, topological([primal])))
     drawn, names = np.random.default_rng(0), entry_names(params)
     places = np.arange(len(names))
     steps: dict[str, np.ndarray] = {}
@@ -61,6 +62,47 @@ def check(gradient: np.ndarray, primal: Node, params: Sequence[Argument], values
     worst = max(checks, key=lambda c: c.error)
     known = worst.error or not any(np.isnan(c.compiled) for c in checks)
     return worst if known else of_nan(primal, values, checks)
+
+
+def is_known_in_doubles_only(n: Node) -> bool:
+    """Whether a function can't be evaluated in high precision; whole numbers need none."""
+    is_whole = n.op.by_shape or n.op.gives_places or not n.args
+    return n.op.exact is None and n.op.partials is not None and not is_whole
+
+
+def weighted(nodes: Sequence[Node], weights: Sequence[np.ndarray]) -> tuple[Node, dict[Node, Any]]:
+    """The sum of the entries of nodes, each times its weight, and the values of the leaves that hold the weights.
+
+    Its gradient is a product with the transposed Jacobian of the nodes, which is checked like any gradient.
+    """
+    leaves = [leaf(f"weights.{k}", n.type) for k, n in enumerate(nodes)]
+    terms = [sum_over(n * w, tuple(range(len(n.type.shape)))) if n.type.shape else n * w
+             for n, w in zip(nodes, leaves, strict=True)]  # fmt: skip
+    return add(*terms), dict(zip(leaves, weights, strict=True))
+
+
+def along(
+    primal: Node, params: Sequence[Argument], values: Mapping[Node, Any], got: float, vector: np.ndarray
+) -> Check:
+    """A derivative along a vector against the central difference."""
+    import mpmath
+
+    with mpmath.workdps(DIGITS):
+        expected = float(difference(primal, values, params, vector, mpmath.mpf(STEP)))
+    return Check(distance(got, expected), "the direction", got, expected)
+
+
+def moved(params: Sequence[Argument], values: Mapping[Node, Any], vector: np.ndarray, step: Any) -> dict[Node, Any]:
+    """The values with the parameters moved by a step along a vector."""
+    found, first = dict(values), 0
+    for a in params:
+        theta = np.array(values[a.leaf], dtype=object)
+        for k, index in enumerate(np.ndindex(theta.shape), start=first):
+            if vector[k]:
+                theta[index] = type(step)(float(theta[index])) + step * float(vector[k])
+        found[a.leaf] = theta
+        first += theta.size
+    return found
 
 
 def of_nan(primal: Node, values: Mapping[Node, Any], checks: Sequence[Check]) -> Check:
@@ -91,15 +133,7 @@ def difference(
 
     def at(sign: int) -> Any:
         """The loss there."""
-        moved, first = dict(values), 0
-        for a in params:
-            theta = np.array(values[a.leaf], dtype=object)
-            for k, index in enumerate(np.ndindex(theta.shape), start=first):
-                if direction[k]:
-                    theta[index] = type(step)(float(theta[index])) + sign * step * int(direction[k])
-            moved[a.leaf] = theta
-            first += theta.size
-        return exact([primal], moved, DIGITS)[0]
+        return exact([primal], moved(params, values, direction, sign * step), DIGITS)[0]
 
     above, below = at(1), at(-1)
     if mpmath.isfinite(above) and mpmath.isfinite(below):

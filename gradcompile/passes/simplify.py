@@ -15,7 +15,7 @@ from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.ops.scan import is_scan, rebodied
-from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_reshape
+from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_item, is_reshape
 
 Rule = Callable[[Node], Node | None]
 FEW_TERMS = 8
@@ -262,6 +262,16 @@ def entry_of_assembled(n: Node) -> Node | None:
     return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
 
 
+def whole_vector(n: Node) -> Node | None:
+    """A vector that is put together from all entries of another, in their order, is that."""
+    first = n.args[0]
+    if not is_item(first) or first.type.shape or first.args[0].type.shape != (len(n.args),):
+        return None
+    source = first.args[0]
+    in_order = all(is_item(a) and a.args[0] is source and a.params[0] == (k,) for k, a in enumerate(n.args))
+    return source if in_order and source.type == n.type else None
+
+
 def overlap(place: Index, index: Index) -> bool:
     """Whether two places may have an entry in common."""
     return not any(map(are_apart, place, index))
@@ -340,6 +350,7 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "and": (flat_logic,),
     "or": (flat_logic,),
     "item": (entry_of_assembled,),
+    "pack": (whole_vector,),
     "broadcast": (same_shape,),
     "reshape": (reshaped_again,),
     "cast": (same_dtype,),

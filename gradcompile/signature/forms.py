@@ -31,6 +31,15 @@ class Form:
             return first.reshape(*self.shape, *first.shape[1:])
         return tuple(found) if self.kind == "tuple" else found
 
+    def emptied(self, container: Any) -> list[Any]:
+        """The values in a container that was filled, in their order."""
+        if self.kind == "matrix":
+            whole = np.asarray(container)
+            return list(whole.reshape(-1, *whole.shape[2:]))
+        held = container.values() if self.kind == "mapping" else container
+        pairs = zip(self.parts, held, strict=True)
+        return [v for p, own in pairs for v in ([own] if p is None else p.emptied(own))]
+
 
 def taken_apart(given: Any, depth: int = 0) -> tuple[Form | None, list[Any]]:
     """The form of what is given, None for one value, and the values in their order.

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+import numpy as np
+
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum
 from gradcompile.signature.arguments import Argument
@@ -27,18 +29,40 @@ class Part:
         return self.labels[k] if len(self.labels) > 1 else self.labels[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """The places of a sparse matrix in the order of its data: which minor index each has, and where each major begins.
+
+    by_row: rows are major, as SciPy's csr has them, else columns, as csc.  order: where each is in the output, None if
+    they lie there in their order.  sums: where those of one place begin in that order, if some have several.
+    """
+
+    shape: tuple[int, int]
+    indices: np.ndarray
+    starts: np.ndarray
+    by_row: bool
+    order: np.ndarray | None = None
+    sums: np.ndarray | None = None
+
+    def arranged(self, output: np.ndarray) -> np.ndarray:
+        """The data, from an output."""
+        found: np.ndarray = output if self.order is None else output.take(self.order)
+        return found if self.sums is None else np.add.reduceat(found, self.sums)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A vector that a kernel fills: its parts, each row-major, one after the other.
 
     name: of the kernel's argument.  by_sample: the parts have an entry a sample, and lie side by side for each.  what:
-    it is in a sentence.
+    it is in a sentence.  pattern: where its entries are in a sparse matrix, None of other outputs.
     """
 
     name: str
     parts: tuple[Part, ...]
     what: str
     by_sample: bool = False
+    pattern: Pattern | None = None
 
     @property
     def offsets(self) -> list[Dim]:

@@ -18,12 +18,14 @@ from gradcompile.frontend.arrays import (
     ufuncs,
 )
 from gradcompile.frontend.arrays.core import Array, array
+from gradcompile.frontend.arrays.derivative import derivative
 from gradcompile.frontend.arrays.recurrence import scan
 
 __all__ = [
     "Array",
     "array",
     "composed",
+    "derivative",
     "indexing",
     "linalg",
     "making",

@@ -17,13 +17,12 @@ from gradcompile.ops.shape import is_broadcast
 def to_sympy(roots: Sequence[Node], symbols: Mapping[Node, Any]) -> list[Any]:
     """The nodes as SymPy expressions; `symbols` gives that of each leaf or entry of an array.
 
-        Raises GraphError for a node that has no formula: an array as a whole.
+    Raises GraphError for a node that has no formula: an array as a whole.
 
-        >>> from gradcompile.ir.algebra import is_div
-    from gradcompile.ir.core import apply, leaf
-        >>> x = leaf("x")
-        >>> to_sympy([apply("neg", apply("sin", x))], {x: sympy.Symbol("x")})
-        [-sin(x)]
+    >>> from gradcompile.ir.core import apply, leaf
+    >>> x = leaf("x")
+    >>> to_sympy([apply("neg", apply("sin", x))], {x: sympy.Symbol("x")})
+    [-sin(x)]
     """
     done: dict[Node, Any] = dict(symbols)
     for n in topological(roots):

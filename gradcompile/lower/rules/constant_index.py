@@ -8,7 +8,8 @@ writes is kept until the loop is over, so that its iterations stay independent o
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from math import gcd
+from typing import NamedTuple, cast
 
 from gradcompile.ir.algebra import is_add, is_neg
 from gradcompile.ir.core import Node, is_const, is_leaf
@@ -17,7 +18,7 @@ from gradcompile.loops.ir import Line, Loop, Statement
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import Naming, per_sample
 from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, is_table, is_take
-from gradcompile.ops.shape import is_item
+from gradcompile.ops.shape import is_assemble, is_item
 from gradcompile.signature.program import Program, size_of
 
 RESULTS = ("sum", "amax", "scatter")
@@ -84,13 +85,14 @@ class Loops:
         nest = Nest(shape)
         self.sum_up(region, body, sums, nest)
         self.find_peaks(region, body, peaks, nest)
-        written: set[str] = set()
+        written: dict[str, list[Write]] = {}
         parts: dict[Node, str] = {}
         for n in scatters:
             spec, target = n.params[0], targets[n]
-            if has_own_places(spec) and target not in written:
+            earlier = written.setdefault(target, [])
+            earlier.append(Write(spec, has_own_places(spec) and all(w.allows(spec) for w in earlier)))
+            if earlier[-1].at_once:
                 body.accumulate(f"{target}[{self.index(spec)}]", n.args[0], "")
-                written.add(target)
                 continue
             if n.args[0] not in parts:
                 part = parts[n.args[0]] = self.naming.fresh("part")
@@ -162,6 +164,8 @@ class Loops:
             if n in self.program.offsets:
                 return f"theta[{place(contiguous(n.type.shape, self.program.offsets[n]))}]"
             return f"{self.program.input_names[n]}[{', '.join([*rows, 'i'])}]"
+        if is_pack(n):
+            return f"{self.vector(region, n)}[{place(contiguous(n.type.shape))}]"
         if is_table(n):
             return f"{self.table(n)}[{place(contiguous(n.type.shape))}]"
         return f"{self.vector(region, n.args[0])}[{self.index(n.params[0])}]"
@@ -180,6 +184,11 @@ class Loops:
         if n in self.program.input_names:
             return self.program.input_names[n]
         name = self.naming.fresh("packed" if is_pack(n) else "vector")
+        if is_assemble(n):
+            region.statements.append(Line(f"{name} = zeros({n.type.shape[0]}, theta)"))
+            for value, (k,) in zip(n.args, n.params[1], strict=True):
+                region.statements.append(Line(f"{name}[{k}] += {region.emit(value)}"))
+            return name
         region.statements.append(Line(f"{name} = empty({n.type.shape[0]}, theta)"))
         offset = 0
         for part in n.args if is_pack(n) else [n]:
@@ -280,7 +289,7 @@ class Nest:
 
 def is_source(n: Node) -> bool:
     """Whether an array is read from memory where it is used."""
-    return is_take(n) or is_table(n) or is_leaf(n)
+    return is_take(n) or is_table(n) or is_leaf(n) or is_pack(n)
 
 
 def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
@@ -302,6 +311,31 @@ def reachable(roots: Iterable[Node], given: Container[Node]) -> list[Node]:
 def has_own_places(spec: Spec) -> bool:
     """Whether the lanes of a loop, all in one row, have a place each."""
     return isinstance(spec, Affine) and spec.axes[-1][1] != 0
+
+
+class Write(NamedTuple):
+    """Places that a loop adds to, at once or when it is over."""
+
+    spec: Spec
+    at_once: bool
+
+    def allows(self, spec: Spec) -> bool:
+        """Whether others may be added to at once, by lanes side by side, without another order of any sum."""
+        return (self.at_once and spec == self.spec) or are_apart(self.spec, spec)
+
+
+def are_apart(a: Spec, b: Spec) -> bool:
+    """Whether two sets of places are known to have none in common.
+
+    >>> are_apart(Affine(0, ((9, 3),)), Affine(4, ((9, 3),))), are_apart(Affine(0, ((9, 3),)), Affine(3, ((9, 3),)))
+    (True, False)
+    """
+    if a.bounds[1] < b.bounds[0] or b.bounds[1] < a.bounds[0]:
+        return True
+    if isinstance(a, Places) or isinstance(b, Places):
+        return False
+    step = gcd(*(stride for _, stride in (*a.axes, *b.axes)))
+    return step != 0 and (a.start - b.start) % step != 0
 
 
 def sum_of(top: Node, parts: set[Node]) -> bool:

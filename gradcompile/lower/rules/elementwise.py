@@ -136,13 +136,13 @@ def spans(shape: Shape, index: Index) -> dict[int, Span]:
 def in_turn(parts: Sequence[Part], layout: Layout) -> list[Part]:
     """Parts that may meet, in an order in which a loop over lanes may add them.
 
-    Those of one shape share a loop, in which a later turn meets what an earlier one wrote further along; so what lies
+    Those of one shape share loops, in which a later turn meets what an earlier one wrote further along; so what lies
     further along comes first: statement by statement each entry gets its terms in the order of the turns. Where parts
     can't be put in such an order, the later one has no lanes.
     """
     groups: dict[Shape, list[Part]] = {}
     for part in parts:
-        group = groups.setdefault(part.shape, [])
+        group = groups.setdefault(tuple(d for d in part.shape if d != 1), [])  # an axis of one entry has no loop
         if group and not are_in_line(group[0].lane(layout), part.lane(layout)):
             part = part._replace(is_apart=True)
         group.append(part)

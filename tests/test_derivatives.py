@@ -1,0 +1,310 @@
+"""Hessians, Jacobians, products and tangents: right numbers in every form, and what a call takes and gives."""
+
+import importlib
+import pickle
+
+import numpy as np
+import pytest
+import scipy.optimize
+import sympy as sp
+
+import gradcompile as gc
+from gradcompile import array
+
+a, b, c, x, y = sp.symbols("a b c x y")
+RNG = np.random.default_rng(3)
+XS, YS = RNG.uniform(0.1, 1.0, 40), RNG.normal(size=40)
+THETA = np.array([1.0, 2.0, 0.5])
+CURVE = a * sp.exp(-b * x) + c - y
+
+
+def slopes(fun, theta, step=1e-6):
+    """Central differences of an array in theta, along a last axis."""
+    moved = step * np.eye(len(theta))
+    return np.stack([(np.asarray(fun(theta + m)) - np.asarray(fun(theta - m))) / (2 * step) for m in moved], axis=-1)
+
+
+def network():
+    """A small network over samples, its parameters, and values for all."""
+    X, t = array("X", ("n", 3)), array("t", "n")
+    W, v, u = array("W", (3, 4)), array("v", 4), array("u", ())
+    residual = np.tanh(X @ W) @ v + u - t
+    point = [RNG.normal(size=p.shape) for p in (W, v, u)]
+    return residual, [W, v, u], [X, t], point, [RNG.normal(size=(30, 3)), RNG.normal(size=30)]
+
+
+def stencil(n=5):
+    """Residuals on a grid with neighbours, and a loss along a chain."""
+    u = array("u", (n, n))
+    cells = u**2 + 0.1 * (np.roll(u, 1, 0) + np.roll(u, -1, 1) - 2 * u)
+    return cells, u, RNG.normal(size=(n, n))
+
+
+def losses():
+    """Losses, with what they are compiled with, a point, and data."""
+    residual, params, inputs, point, data = network()
+    rolled = sp.symbols("q0:40")
+    chain = sp.Add(*[(rolled[k + 1] - rolled[k] ** 2) ** 2 + sp.sin(rolled[k]) for k in range(39)])
+    z = array("z", 6)
+    return {
+        "data": ((CURVE**2,), {"params": [a, b, c], "data": [x, y]}, list(THETA), [XS, YS]),
+        "numbers": ((a**2 * sp.sin(b) + a * c**3,), {"params": [a, b, c]}, list(THETA), []),
+        "branch": ((sp.Piecewise((sp.sqrt(a), a > 0), (b**2, True)) * c,), {"params": [a, b, c]}, [-1.0, 2.0, 3.0], []),
+        "network": ((np.mean(residual**2),), {"params": params, "inputs": inputs}, point, data),
+        "rolled": ((chain,), {"params": rolled}, list(RNG.normal(size=40)), []),
+        "vector": ((np.sum((z[1:] - z[:-1] ** 2) ** 2) + z[0] * z[5],), {"params": [z]}, [RNG.normal(size=6)], []),
+    }
+
+
+CASES = losses()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("stabilize", [True, False])
+def test_a_hessian_in_every_form(case, stabilize):
+    (loss,), options, point, data = CASES[case]
+    f = gc.compile_grad(loss, stabilize=stabilize, **options)
+    theta, fun = f.pack(*point), f.bind(*data)
+    wanted = slopes(lambda t: fun(t)[1], theta)
+    h = gc.compile_hessian(loss, stabilize=stabilize, **options)
+    value, grads, hess = h(*point, *data)
+    assert value == fun(theta)[0] and np.array_equal(h.pack(*grads), fun(theta)[1])
+    np.testing.assert_allclose(hess, wanted, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(hess, hess.T)
+    whole = gc.compile_hessian(loss, sparse=True, stabilize=stabilize, **options)
+    for _ in range(2):
+        found = whole(*point, *data)[2]
+        assert found.format == "csc" and found.indices is whole.sparsity.indices and found.has_canonical_format
+        np.testing.assert_allclose(found.toarray(), hess, rtol=1e-12, atol=1e-12)
+    diagonal = gc.compile_hessian(loss, diagonal=True, stabilize=stabilize, **options)(*point, *data)[2]
+    np.testing.assert_allclose(diagonal, np.diag(hess), rtol=1e-12, atol=1e-14)
+    vector = RNG.normal(size=len(theta))
+    hv = gc.compile_hvp(loss, stabilize=stabilize, **options)(*point, *data, vector=vector)[2]
+    np.testing.assert_allclose(hv, hess @ vector, rtol=1e-11, atol=1e-11)
+
+
+def test_a_sparse_hessian_has_the_entries_that_formulas_tell():
+    (loss,), options, *_ = CASES["rolled"]
+    h = gc.compile_hessian(loss, sparse=True, **options)
+    near = np.abs(np.subtract.outer(np.arange(40), np.arange(40))) <= 1
+    np.testing.assert_array_equal(h.sparsity.toarray() != 0, near)
+    longer = sp.symbols("q0:80")
+    chain = sp.Add(*[(longer[k + 1] - longer[k] ** 2) ** 2 + sp.sin(longer[k]) for k in range(79)])
+    other = gc.compile_hessian(chain, longer, sparse=True)
+    assert len(other.source.splitlines()) == len(h.source.splitlines())  # loops, whatever the length
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_jacobians_of_arrays_and_lists(sparse):
+    cells, u, point = stencil()
+    j = gc.compile_jacobian(cells, [u], sparse=sparse)
+    r, found = j(point)
+    value = gc.compile_value(cells, [u])
+    np.testing.assert_array_equal(r, value(point))
+    wanted = slopes(lambda t: value(t.reshape(5, 5)), point.ravel()).reshape(25, 25)
+    dense = found.toarray() if sparse else found.reshape(25, 25)
+    np.testing.assert_allclose(dense, wanted, rtol=1e-6, atol=1e-7)
+    if sparse:
+        assert found.format == "csr" and found.nnz == 75 and found.indices is j.sparsity.indices
+        each = [sp.Symbol(f"u{k}") for k in range(3)]
+        rows = gc.compile_jacobian([each[0] * each[1], sp.exp(each[2])], each, sparse=True)
+        np.testing.assert_array_equal(rows(2.0, 3.0, 0.0)[1].toarray(), [[3.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_jacobians_of_samples():
+    r, found = gc.compile_jacobian(CURVE, [a, b, c], data=[x, y])(*THETA, XS, YS)
+    e = np.exp(-2.0 * XS)
+    np.testing.assert_allclose(r, e + 0.5 - YS, rtol=1e-13)
+    np.testing.assert_allclose(found, np.stack([e, -XS * e, np.ones(40)], -1), rtol=1e-14)
+    shifted = CURVE - gc.mean(CURVE)  # a sample's value depends on all others
+    r, found = gc.compile_jacobian(shifted, [a, b, c], data=[x, y])(*THETA, XS, YS)
+    np.testing.assert_allclose(found, np.stack([e - e.mean(), -XS * e + (XS * e).mean(), 0 * e], -1), atol=1e-15)
+    residual, params, inputs, point, data = network()
+    r, found = gc.compile_jacobian(residual, params, inputs=inputs)(*point, *data)
+    value = gc.compile_value(residual, params, inputs=inputs)
+    theta = np.concatenate([np.ravel(p) for p in point])
+    parts = lambda t: (t[:12].reshape(3, 4), t[12:16], t[16])  # noqa: E731
+    np.testing.assert_allclose(found, slopes(lambda t: value(*parts(t), *data), theta), rtol=1e-6, atol=1e-8)
+
+
+def test_values_come_back_in_their_form():
+    given = {"M": sp.Matrix([[a * b, c], [a, sp.sin(b)]]), "f": [a * b * c, c]}
+    values, rows = gc.compile_jacobian(given, [a, b, c])(1.0, 2.0, 3.0)
+    np.testing.assert_allclose(values["M"], [[2.0, 3.0], [1.0, np.sin(2.0)]])
+    assert values["f"] == [6.0, 3.0] and rows["M"].shape == (2, 2, 3)
+    np.testing.assert_array_equal(rows["f"], [[6.0, 3.0, 2.0], [0.0, 0.0, 1.0]])
+    again = gc.compile_value(given, [a, b, c])(1.0, 2.0, 3.0)
+    np.testing.assert_array_equal(again["M"], values["M"])
+    value, along = gc.compile_jvp((a * b, a), [a, b])(2.0, 3.0, tangent={"a": 1.0, "b": 0.5})
+    assert value == (6.0, 2.0) and along == (4.0, 1.0)
+
+
+def test_a_bare_number_has_no_axis():
+    assert gc.compile_hessian(a**3, a)(2.0) == (8.0, 12.0, 12.0)
+    assert gc.compile_hvp(a**3, a)(2.0, vector=2.0) == (8.0, 12.0, 24.0)
+    assert gc.compile_jacobian([a**2, a], a)(3.0) == ([9.0, 3.0], [6.0, 1.0])
+    assert gc.compile_jvp(a**2, a)(3.0, tangent=2.0) == (9.0, 12.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_single_precision_and_out(dtype):
+    h = gc.compile_hessian(CURVE**2, [a, b, c], data=[x, y], dtype=dtype)
+    grad, hess = np.empty(3, dtype), np.empty((3, 3), dtype)
+    args = (*THETA.tolist(), XS.astype(dtype), YS.astype(dtype))
+    _, _, found = h(*args, out=(grad, hess))
+    assert found.dtype == dtype and np.shares_memory(found, hess)
+    np.testing.assert_array_equal(hess, h(*args)[2])
+    with pytest.raises(gc.ArgumentTypeError, match=r"out is a tuple of 2 arrays, for grad, hess"):
+        h(*args, out=grad)
+    with pytest.raises(gc.ArgumentError, match=r"the gradient \(9,\)|\(9,\)"):
+        h(*args, out=(grad, grad))
+
+
+def test_a_gauss_newton_matrix():
+    g = gc.compile_hessian((CURVE / 2) ** 2, [a, b, c], data=[x, y], gauss_newton=True)
+    rows = gc.compile_jacobian(CURVE / 2, [a, b, c], data=[x, y])(*THETA, XS, YS)[1]
+    np.testing.assert_allclose(g(*THETA, XS, YS)[2], 2 * rows.T @ rows / 40, rtol=1e-13)
+    residual, params, inputs, point, data = network()
+    found = gc.compile_hessian(np.sum(residual**2), params, inputs=inputs, gauss_newton=True)(*point, *data)[2]
+    rows = gc.compile_jacobian(residual, params, inputs=inputs)(*point, *data)[1]
+    np.testing.assert_allclose(found, 2 * rows.T @ rows, rtol=1e-12, atol=1e-12)
+    with pytest.raises(gc.ExpressionError, match="no sum of squares"):
+        gc.compile_hessian(sp.cos(a), [a], gauss_newton=True)(1.0)
+
+
+def test_scipys_methods_take_what_is_bound():
+    loss = (1 - a) ** 2 + 100 * (b - a**2) ** 2
+    h, p = gc.compile_hessian(loss, [a, b]).bind(), gc.compile_hvp(loss, [a, b]).bind()
+    start, solution = np.array([-1.0, 1.5]), np.ones(2)
+    for method in ("CG", "BFGS", "L-BFGS-B", "TNC", "SLSQP"):
+        found = scipy.optimize.minimize(h.fun, start, jac=h.jac, method=method)
+        np.testing.assert_allclose(found.x, solution, atol=1e-2)
+    for method in ("Newton-CG", "dogleg", "trust-ncg", "trust-krylov", "trust-exact", "trust-constr"):
+        if method != "dogleg":  # which wants a Hessian that is positive definite all the way
+            found = scipy.optimize.minimize(h.fun, start, jac=h.jac, hess=h.hess, method=method)
+            np.testing.assert_allclose(found.x, solution, atol=1e-3)
+        if method in ("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr"):
+            found = scipy.optimize.minimize(p.fun, start, jac=p.jac, hessp=p.hessp, method=method)
+            np.testing.assert_allclose(found.x, solution, atol=1e-3)
+    j = gc.compile_jacobian(CURVE, [a, b, c], data=[x, y]).bind(XS, YS)
+    for method in ("trf", "dogbox", "lm"):
+        found = scipy.optimize.least_squares(j.fun, THETA, jac=j.jac, method=method)
+        assert found.success
+    sparse = gc.compile_jacobian([a * b - 1, a + b - 2.5], [a, b], sparse=True).bind()
+    found = scipy.optimize.least_squares(sparse.fun, [3.0, 1.0], jac=sparse.jac, tr_solver="lsmr")
+    assert np.allclose(np.sort(found.x), [0.5, 2.0])
+
+
+def test_views_share_one_evaluation_and_give_copies():
+    bound = gc.compile_hessian(a**2 * b, [a, b]).bind()
+    theta = np.array([1.0, 2.0])
+    first = bound.jac(theta)
+    first[:] = 7.0
+    np.testing.assert_array_equal(bound.jac(theta), [4.0, 1.0])
+    theta[0] = 2.0
+    np.testing.assert_array_equal(bound.jac(theta), [8.0, 4.0])
+    loss, grad, hess = bound(theta)
+    assert loss == 8.0 and np.array_equal(grad, [8.0, 4.0]) and np.array_equal(hess, [[4.0, 4.0], [4.0, 0.0]])
+    np.testing.assert_array_equal(bound.hessp(theta, [1.0, 0.0]), [4.0, 4.0])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(bound)).hess(theta), hess)
+    whole = gc.compile_hessian(a**2 * b, [a, b], sparse=True).bind()
+    whole.hess(theta).data[:] = 0.0
+    np.testing.assert_array_equal(whole.hess(theta).toarray(), hess)
+
+
+@pytest.mark.parametrize("case", ["data", "network", "rolled"])
+def test_checks_in_high_precision(case):
+    (loss,), options, point, data = CASES[case]
+    size = gc.compile_grad(loss, **options).size
+    vector = RNG.normal(size=size)
+    for how in ({}, {"sparse": True}, {"diagonal": True}):
+        assert gc.compile_hessian(loss, **options, **how).check(*point, *data).error < 1e-12
+    assert gc.compile_hvp(loss, **options).check(*point, *data, vector=vector).error < 1e-12
+
+
+def test_checks_of_values_find_what_is_wrong(monkeypatch):
+    given = {"M": sp.Matrix([[a * b, c], [a, sp.sin(b)]]), "f": [a * b * c]}
+    assert gc.compile_jacobian(given, [a, b, c]).check(1.0, 2.0, 3.0).error < 1e-14
+    assert gc.compile_jacobian([a * b, c], [a, b, c], sparse=True).check(1.0, 2.0, 3.0).error < 1e-14
+    j = gc.compile_jacobian(CURVE, [a, b, c], data=[x, y])
+    assert j.check(*THETA, XS[:5], YS[:5]).error < 1e-14
+    t = gc.compile_jvp(CURVE, [a, b, c], data=[x, y])
+    assert t.check(*THETA, XS[:5], YS[:5], tangent=[1.0, -2.0, 0.5]).error < 1e-14
+    right = type(j)._formed
+
+    def wrong(*args, **how):
+        values, rows = right(*args, **how)
+        return values, 1.01 * rows
+
+    monkeypatch.setattr(type(j), "_formed", wrong)
+    assert j.check(*THETA, XS[:5], YS[:5]).error > 1e-3
+    with pytest.raises(gc.ArgumentError, match="Gauss-Newton"):
+        gc.compile_hessian(a**2, [a], gauss_newton=True).check(1.0)
+
+
+def test_a_bound_loss_has_views_as_well():
+    bound = gc.compile_grad((1 - a) ** 2 + 100 * (b - a**2) ** 2, [a, b]).bind()
+    theta = np.array([0.5, 2.0])
+    loss, grad = bound(theta)
+    assert bound.fun(theta) == loss and np.array_equal(bound.jac(theta), grad)
+    assert bound.value_and_grad(theta)[0] == loss
+    found = scipy.optimize.minimize(bound.fun, [-1.0, 2.0], jac=bound.jac, method="BFGS")
+    np.testing.assert_allclose(found.x, [1.0, 1.0], atol=1e-4)
+    with pytest.raises(gc.ArgumentError, match="compile_hessian"):
+        bound.hess(theta)
+    assert pickle.loads(pickle.dumps(bound)).fun(theta) == loss
+
+
+def test_what_a_call_can_not_take():
+    h = gc.compile_hvp(a**2 * b, [a, b])
+    with pytest.raises(gc.ArgumentTypeError, match="vector= is missing"):
+        h(1.0, 2.0)
+    with pytest.raises(gc.ArgumentError, match=r"shape \(3,\), expected \(2,\)"):
+        h(1.0, 2.0, vector=[1.0, 2.0, 3.0])
+    with pytest.raises(gc.ArgumentError, match="reduce= is for losses"):
+        gc.compile_jacobian(a * x, [a], data=[x], reduce="mean")
+    with pytest.raises(gc.ArgumentError, match="sparse and diagonal"):
+        gc.compile_hessian(a**2, [a], sparse=True, diagonal=True)
+    with pytest.raises(gc.ArgumentError, match="not sparse"):
+        gc.compile_hessian(a**2, [a]).sparsity  # noqa: B018
+    with pytest.raises(gc.ExpressionError, match="known number of rows"):
+        gc.compile_jacobian(a * x, [a], data=[x], sparse=True)(1.0, [1.0])
+    with pytest.raises(gc.ExpressionError, match="the list of values is empty"):
+        gc.compile_jacobian([], [a])
+    with pytest.raises(gc.ArgumentError, match="compile_hessian"):
+        gc.compile_hvp(a**2, [a]).bind().hess([1.0])
+
+
+def test_a_symbol_may_have_the_name_of_the_option():
+    vector = sp.Symbol("vector")
+    p = gc.compile_hvp(a**2 * vector, [a])
+    assert p(3.0, vector=[2.0], args={"vector": 5.0})[2] == [20.0]
+
+
+def test_functions_pickle():
+    for made, args in (
+        (gc.compile_hessian(a**2 * b, [a, b], sparse=True), {}),
+        (gc.compile_jacobian({"f": a * b}, [a, b]), {}),
+        (gc.compile_jvp(a * b, [a, b]), {"tangent": [1.0, 0.0]}),
+    ):
+        again = pickle.loads(pickle.dumps(made))
+        assert str(again(1.0, 2.0, **args)) == str(made(1.0, 2.0, **args))
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    n = 300_000
+    xs, ys = RNG.uniform(0.1, 1.0, n), RNG.normal(size=n)
+    found = [gc.compile_hessian(CURVE**2, [a, b, c], data=[x, y], threads=k)(*THETA, xs, ys)[2] for k in (1, 2)]
+    np.testing.assert_array_equal(*found)
+    rows = [gc.compile_jacobian(CURVE, [a, b, c], data=[x, y], threads=k)(*THETA, xs, ys)[1] for k in (1, 2)]
+    np.testing.assert_array_equal(*rows)
+
+
+def test_saved_files_and_kernels_have_all_outputs(tmp_path, monkeypatch):
+    h = gc.compile_hessian(a**2 * b, [a, b])
+    h.save(tmp_path / "saved.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    for kernel in (h.kernel, importlib.import_module("saved").kernel):
+        grad, hess = np.empty(2), np.empty(4)
+        assert kernel(np.array([1.0, 2.0]), grad, hess) == 2.0
+        np.testing.assert_array_equal(hess, [4.0, 2.0, 2.0, 0.0])
