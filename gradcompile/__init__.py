@@ -17,7 +17,7 @@ from gradcompile.compile import (
     compile_jvp,
     compile_value,
 )
-from gradcompile.compiled import CompiledGrad, CompiledValue
+from gradcompile.compiled import CompiledValue
 from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
 from gradcompile.errors import (
     ArgumentError,
@@ -54,6 +54,7 @@ from gradcompile.frontend.nn import (
     stop_gradient,
 )
 from gradcompile.frontend.sympy.custom import custom
+from gradcompile.gradient import CompiledGrad
 from gradcompile.optim import TrainingResult, sgd
 
 __version__ = "0.2.0"

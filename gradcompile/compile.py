@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from gradcompile.compiled import CompiledGrad, CompiledValue
+from gradcompile.compiled import CompiledValue
 from gradcompile.derivatives import (
     CompiledHessian,
     CompiledHvp,
@@ -17,6 +17,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.frontend.sympy.convert import read_all
+from gradcompile.gradient import CompiledGrad
 from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem

@@ -1,4 +1,4 @@
-"""Compiled functions: what `compile_grad` and `compile_value` return, with what they say of themselves."""
+"""Compiled functions: what all of them say of themselves, and those of a value alone."""
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter, Signature
 from pathlib import Path
-from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import sympy
@@ -16,8 +15,7 @@ from gradcompile.analysis.cost import Cost
 from gradcompile.codegen import functions as jit
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
-from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
-from gradcompile.explain import Check, Explanation, check, explain
+from gradcompile.errors import ArgumentTypeError, printable
 from gradcompile.export import python as standalone
 from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.ir.core import Node
@@ -25,12 +23,11 @@ from gradcompile.loops.kernel import Kernel
 from gradcompile.lower.dims import Names, in_dim, renamed
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
-from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of, prepared
+from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of
 from gradcompile.runtime import bind
 from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
-from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
 
@@ -207,113 +204,6 @@ class CompiledValue(Compiled):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self._head)
-
-
-class CompiledGrad(Compiled):
-    """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
-
-    # The call is an attribute of the object: Python gets to it without a function in between, which is a third of the
-    # cost of a call. It gives the loss and its gradient in every parameter; out=: a vector of length `size` into which
-    # the flat gradient is written, and which is then returned in place of the gradients.
-    __slots__ = ("__call__",)
-    __call__: Callable[..., Any]
-
-    what = "loss"
-    operator = staticmethod(operators.gradient)
-
-    def __init__(self, problem: Problem, options: Options) -> None:
-        super().__init__(problem, options)
-        self._grads = grads_type(tuple(a.name for a in problem.params))
-        self.__call__ = self._first_call
-
-    def _first_call(self, /, *args: Any, **named: Any) -> Any:
-        """Loss and gradient: f(*params, *inputs) -> (loss, grads), also by name; see `f.signature`.
-
-        args: values by name, whatever the names. out: a vector of length f.size, for the gradient as `f.flat` gives it,
-        which is then returned in place of grads.
-        """
-        self.__call__ = self._call
-        return self._call(*args, **named)
-
-    @once
-    def _call(self) -> Callable[..., Any]:
-        call = bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
-        call.__doc__, call.__signature__ = type(self)._first_call.__doc__, self.signature  # type: ignore[attr-defined]
-        return call
-
-    def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
-        """The loss and its gradient as one vector."""
-        values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
-        return bind.flat(self._route, values, theta, self.size)
-
-    def bind(self, /, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
-        """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
-
-        Arrays of the right dtype are bound by reference: changes of their entries are seen. That indices are inside
-        their axes is checked here; one that is changed to a place outside gives NaN.
-
-        fun.fun, fun.jac and fun.value_and_grad are views for SciPy, which share one evaluation at one theta.
-        """
-        values = Call(self.problem.inputs, "f.bind(").match(inputs, named)
-        converted = bind.convert_all(self.problem.inputs, values)
-        return Bound(self, converted).fun
-
-    @once
-    def loss(self) -> CompiledValue:
-        """The loss alone, from a kernel that computes nothing else; called as the function itself."""
-        return CompiledValue(self.problem, self.options, "f.loss(")
-
-    @property
-    def gradients(self) -> Any:
-        """The gradient as SymPy expressions, for scalar parameters: a named tuple, or one expression if bare."""
-        if self.problem.arrays:
-            raise ArgumentError("gradients are expressions in SymPy; a loss written with arrays has its .graph")
-        for a in self.problem.params:
-            if a.leaf.type.shape:
-                raise ArgumentError(
-                    f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}"
-                )
-        found = to_sympy(self._as_written.graphs.simplified[1:], self.problem.symbols)
-        return found[0] if self.problem.bare else self._grads(*found)
-
-    def explain(self, /, *args: Any, **named: Any) -> Explanation:
-        """Every node with its value and its adjoint, as on the blackboard.
-
-        `.rows` has name, formula, value and adjoint, which is None for an input.
-        """
-        written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
-        return explain(self.problem, written, self._leaf_values(args, named, "f.explain("))
-
-    def check(self, /, *args: Any, **named: Any) -> Check:
-        """The compiled gradient against central differences of the loss as it was written, in 60 digits.
-
-        Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
-        evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
-        few samples.
-        """
-        values = self._leaf_values(args, named, "f.check(")
-        inputs = [values[a.leaf] for a in self.problem.inputs]
-        theta = self.pack(*(values[a.leaf] for a in self.problem.params))
-        gradient = bind.flat(self._route, inputs, theta, self.size)[1]
-        return check(gradient, self.problem.primal, self.problem.params, values)
-
-
-class Bound(NamedTuple):
-    """A loss with its inputs. `fun` is a method of it, since that is called like a function and can be pickled."""
-
-    compiled: CompiledGrad
-    inputs: list[Any]
-
-    @property
-    def fun(self) -> Callable[..., tuple[float, np.ndarray]]:
-        """What `CompiledGrad.bind` returns; the views are attributes of the function, so those of the method too."""
-        f = self.compiled
-        function = bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype)
-        method = MethodType(function, self)
-        views = Views(lambda theta, _: method(theta))
-        for name in NAMES:
-            setattr(function, name, getattr(views, name))
-        return method
 
 
 @lru_cache(maxsize=256)

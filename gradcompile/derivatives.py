@@ -340,6 +340,26 @@ class CompiledJvp(CompiledForm):
         return along(primal, self.problem.params, {**values, **more}, got, vector[0])
 
 
+class PerSample(CompiledDerivative):
+    """What a loss gives for each sample: values, and gradients, their norms, or the mean of their outer products."""
+
+    def __init__(self, problem: Problem, options: Options, what: operators.What) -> None:
+        super().__init__(problem, options)
+        self.kind = what
+        self.operator = partial(operators.per_sample, what=what)
+
+    def _formed(self, found: Found, flat: bool = False) -> Any:
+        if self.kind == "moments":
+            return found.value, found.arrays[0].reshape(self.size, self.size)
+        values, *more = found.arrays
+        if self.kind == "values":
+            return (values,)
+        return values, more[0].reshape(-1, self.size) if self.kind == "gradients" else more[0]
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self.kind)
+
+
 class BoundDerivative(Views):
     """A compiled derivative with its inputs fixed: called with theta it gives all, with the gradient as one vector.
 

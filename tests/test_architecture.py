@@ -34,6 +34,7 @@ FLOORS = (
     ("pipeline",),
     ("compiled",),
     ("derivatives",),
+    ("gradient",),
     ("compile",),
     ("data",),
     ("cli",),

@@ -8,8 +8,8 @@ import sympy as sp
 
 import gradcompile
 from gradcompile import compile_grad, compile_value, mean
-from gradcompile.compiled import CompiledGrad
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError
+from gradcompile.gradient import CompiledGrad
 
 w, b, x, y = sp.symbols("w b x y")
 X, Y = np.linspace(0.1, 1.0, 10), np.linspace(1.0, 2.0, 10)

@@ -242,6 +242,34 @@ def test_checks_of_values_find_what_is_wrong(monkeypatch):
         gc.compile_hessian(a**2, [a], gauss_newton=True).check(1.0)
 
 
+@pytest.mark.parametrize("case", ["data", "network"])
+def test_samples_one_by_one(case):
+    (loss,), options, point, data = CASES[case]
+    f = gc.compile_grad(loss, **options)
+    alone = [f(*point, *[d[k : k + 1] for d in data]) for k in range(len(data[0]))]
+    values, rows = np.array([v for v, _ in alone]), np.array([f.pack(*g) for _, g in alone])
+    found = f.per_sample(*point, *data)
+    np.testing.assert_allclose(found[0], values, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(found[1], rows, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(f.per_sample(*point, *data, what="norms")[1], np.linalg.norm(rows, axis=1), rtol=1e-13)
+    found = f.per_sample(*point, *data, what="moments")
+    np.testing.assert_allclose(found[0], values, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(found[1], rows.T @ rows / len(rows), rtol=1e-12, atol=1e-13)
+
+
+def test_samples_that_do_not_stand_alone():
+    residual, params, inputs, point, data = network()
+    normed = (residual - np.mean(residual)) ** 2
+    for loss, words in (
+        (np.mean(residual**2) + np.sum(params[0] ** 2), "no mean of samples"),
+        (np.mean(normed), "depends on other samples"),
+    ):
+        with pytest.raises(gc.ExpressionError, match=words):
+            gc.compile_grad(loss, params, inputs=inputs).per_sample(*point, *data)
+    with pytest.raises(gc.ArgumentError, match="choose 'gradients'"):
+        gc.compile_grad(a * x, [a], data=[x]).per_sample(1.0, [1.0], what="all")
+
+
 def test_a_bound_loss_has_views_as_well():
     bound = gc.compile_grad((1 - a) ** 2 + 100 * (b - a**2) ** 2, [a, b]).bind()
     theta = np.array([0.5, 2.0])

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from gradcompile import compile_grad, compile_value
 from gradcompile.analysis.evaluate import evaluate
-from gradcompile.compiled import CompiledGrad
 from gradcompile.diff.reverse import vjp
+from gradcompile.gradient import CompiledGrad
 from gradcompile.ir.core import Node, apply, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.pipeline import Options

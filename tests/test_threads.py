@@ -14,8 +14,9 @@ import pytest
 import sympy as sp
 
 from gradcompile import compile_grad, compile_value, mean
-from gradcompile.compiled import CompiledGrad, CompiledValue
+from gradcompile.compiled import CompiledValue
 from gradcompile.errors import ArgumentError
+from gradcompile.gradient import CompiledGrad
 from gradcompile.library.sums import SPAN
 from gradcompile.runtime import share, threads
 from gradcompile.runtime.share import Share

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from gradcompile.diff import reverse
+from gradcompile.diff import reverse, samples
 from gradcompile.diff.batch import batched, fitting, unit
 from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
 from gradcompile.diff.squares import Square, squares_of
@@ -20,6 +20,7 @@ from gradcompile.ir.algebra import (
     at_most,
     counting,
     expand,
+    length_along,
     part_at,
     permute,
     reshape_to,
@@ -66,6 +67,7 @@ class Derived:
         return Derived(value, outputs, {}, self.beside)
 
 
+What = Literal["gradients", "norms", "moments", "values"]
 Layout = Literal["dense", "sparse", "diagonal", "gauss-newton"]
 Operator = Callable[[Problem, Sequence[Node]], Derived]
 
@@ -466,3 +468,59 @@ def by_sample_gradients(problem: Problem, values: Sequence[Node]) -> list[list[N
         rows = substitute([adjoints.get(n) or zeros_like(n) for n in own], back)
         found.append([expand(r, ("n",)) for r in rows])
     return found
+
+
+# ---- samples one by one
+
+
+def per_sample(problem: Problem, values: Sequence[Node], what: What = "gradients") -> Derived:
+    """The value of each sample, and its gradient or the norm of that; or the mean of its outer products."""
+    each = samples.values_of(values[0])
+    out = filled(problem, [each])
+    if what == "values":
+        return Derived(None, (out,))
+    if what == "gradients":
+        return replace(sample_gradients(problem, each, out), beside="the gradients of samples")
+    if what == "norms":
+        norms = apply("sqrt", squared_norms(problem, each))
+        part = Part(norms, "norm", ("",))
+        return Derived(None, (out, Output("norms", (part,), "the norms", not problem.arrays)), {}, "the norms")
+    return Derived(values[0], (Output("moments", moments(problem, each), "the moments"),), {}, "the moments")
+
+
+def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
+    """The gradients of samples, along the last axis."""
+    if not problem.arrays:
+        return jacobian(problem, [each])
+    (length,) = each.type.shape
+    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
+    rows = [reshape_to(g, (length, k)) for g, k in pairs]
+    whole = side_by_side([permute(r, (1, 0)) for r in rows], (length,))
+    return Derived(None, (out, Output("jac", (Part(whole, "gradients", ("",)),), "the gradients")))
+
+
+def own_gradients(problem: Problem, each: Node) -> list[Node]:
+    """The gradient of each sample in each parameter."""
+    return samples.each(samples.taken_apart(each, leaves_of(problem)))
+
+
+def squared_norms(problem: Problem, each: Node) -> Node:
+    """The squared norm of each sample's gradient."""
+    if problem.arrays:
+        return samples.squared_norms(samples.taken_apart(each, leaves_of(problem)))
+    (row,) = by_sample_gradients(problem, [each])
+    return add(*(d * d for d in row))
+
+
+def moments(problem: Problem, each: Node) -> tuple[Part, ...]:
+    """The mean of the outer products of samples' gradients; parts as of a Hessian."""
+    count = length_along(each, 0)
+    if not problem.arrays:
+        (row,) = by_sample_gradients(problem, [each])
+        return square(problem, [[sum_over(a * b, (0,)) / count for b in row[k:]] for k, a in enumerate(row)])
+    (length,) = each.type.shape
+    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
+    rows = [reshape_to(g, (length, k)) for g, k in pairs]
+    blocks = {(k, j): contract(a, (0, 1), b, (0, 2), (1, 2)) / count
+              for k, a in enumerate(rows) for j, b in enumerate(rows)}  # fmt: skip
+    return rows_of(problem, blocks)

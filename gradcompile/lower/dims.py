@@ -15,24 +15,8 @@ from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer, identifier
 
 FREE = frozenset({"n", "m", "i"})  # which give way to a dimension of that name
-TAKEN = (
-    frozenset(
-        {
-            *RESERVED,
-            *OF_ARRAYS,
-            *OF_ROWS,
-            *keyword.kwlist,
-            *dir(builtins),
-            "LEVELS",
-            "rows",
-            "hess",
-            "hv",
-            "jac",
-            "d_out",
-        }
-    )
-    - FREE
-)
+OTHERS = ("LEVELS", "rows", "hess", "hv", "jac", "d_out", "norms", "moments")
+TAKEN = frozenset({*RESERVED, *OF_ARRAYS, *OF_ROWS, *keyword.kwlist, *dir(builtins), *OTHERS}) - FREE
 
 Names = Mapping[str, str]
 

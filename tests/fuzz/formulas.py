@@ -17,8 +17,8 @@ from numba.core import config
 
 import gradcompile
 from gradcompile.analysis import evaluate
-from gradcompile.compiled import CompiledGrad
 from gradcompile.errors import ArgumentError, ExpressionError
+from gradcompile.gradient import CompiledGrad
 from gradcompile.ir.core import OPS, Node, Op
 from tests.fuzz import _bounds, _numbers
 from tests.fuzz.run import LIMITED, refuse

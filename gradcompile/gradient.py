@@ -1,0 +1,163 @@
+"""A compiled loss with its gradient: what `compile_grad` returns."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import MethodType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradcompile.compiled import Compiled, CompiledValue, grads_type
+from gradcompile.derivatives import PerSample
+from gradcompile.diff import operators
+from gradcompile.errors import ArgumentError
+from gradcompile.explain import Check, Explanation, check, explain
+from gradcompile.frontend.sympy.to_sympy import to_sympy
+from gradcompile.once import once
+from gradcompile.pipeline import Options, prepared
+from gradcompile.runtime import bind
+from gradcompile.runtime.matching import Call
+from gradcompile.runtime.views import NAMES, Views
+from gradcompile.signature.arguments import Problem
+
+
+class CompiledGrad(Compiled):
+    """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
+
+    # The call is an attribute of the object: Python gets to it without a function in between, which is a third of the
+    # cost of a call. It gives the loss and its gradient in every parameter; out=: a vector of length `size` into which
+    # the flat gradient is written, and which is then returned in place of the gradients.
+    __slots__ = ("__call__",)
+    __call__: Callable[..., Any]
+
+    what = "loss"
+    operator = staticmethod(operators.gradient)
+
+    def __init__(self, problem: Problem, options: Options) -> None:
+        super().__init__(problem, options)
+        self._grads = grads_type(tuple(a.name for a in problem.params))
+        self.__call__ = self._first_call
+
+    def _first_call(self, /, *args: Any, **named: Any) -> Any:
+        """Loss and gradient: f(*params, *inputs) -> (loss, grads), also by name; see `f.signature`.
+
+        args: values by name, whatever the names. out: a vector of length f.size, for the gradient as `f.flat` gives it,
+        which is then returned in place of grads.
+        """
+        self.__call__ = self._call
+        return self._call(*args, **named)
+
+    @once
+    def _call(self) -> Callable[..., Any]:
+        call = bind.make_call(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
+        call.__doc__, call.__signature__ = type(self)._first_call.__doc__, self.signature  # type: ignore[attr-defined]
+        return call
+
+    def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
+        """The loss and its gradient as one vector."""
+        values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
+        return bind.flat(self._route, values, theta, self.size)
+
+    def bind(self, /, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
+        """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
+
+        Arrays of the right dtype are bound by reference: changes of their entries are seen. That indices are inside
+        their axes is checked here; one that is changed to a place outside gives NaN.
+
+        fun.fun, fun.jac and fun.value_and_grad are views for SciPy, which share one evaluation at one theta.
+        """
+        values = Call(self.problem.inputs, "f.bind(").match(inputs, named)
+        converted = bind.convert_all(self.problem.inputs, values)
+        return Bound(self, converted).fun
+
+    @once
+    def loss(self) -> CompiledValue:
+        """The loss alone, from a kernel that computes nothing else; called as the function itself."""
+        return CompiledValue(self.problem, self.options, "f.loss(")
+
+    def per_sample(self, /, *args: Any, what: operators.What = "gradients", **named: Any) -> tuple[Any, np.ndarray]:
+        """The loss of each sample, and of its gradient what is asked for; of a loss that is a mean or sum of samples.
+
+        what: "gradients" (n, size), their "norms" (n,), or "moments" (size, size), the mean of g g' over the samples,
+        as robust standard errors need it. The first result is (n,), each sample's own value, which the loss is the mean
+        or the sum of. Norms and moments are made block by block: nothing of n times size is stored.
+
+        Raises ExpressionError where the loss has other terms, or a sample's value depends on other samples.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> a, x, y = sp.symbols("a x y")
+        >>> f = compile_grad((a*x - y)**2, [a], data=[x, y])
+        >>> f.per_sample(2.0, [1.0, 2.0], [0.0, 4.0])
+        (array([4., 0.]), array([[4.],
+               [0.]]))
+        """
+        if what not in ("gradients", "norms", "moments"):
+            raise ArgumentError(f"what={what!r}: choose 'gradients', 'norms' or 'moments'")
+        if what == "moments":
+            return self._samples("values")(*args, **named)[0], self._samples(what)(*args, **named)[1]
+        found: tuple[Any, np.ndarray] = self._samples(what)(*args, **named)
+        return found
+
+    def _samples(self, what: operators.What) -> PerSample:
+        """What computes something of each sample, made once."""
+        found = self._of_samples.get(what)
+        if found is None:
+            found = self._of_samples[what] = PerSample(self.problem, self.options, what)
+        return found
+
+    @once
+    def _of_samples(self) -> dict[str, PerSample]:
+        return {}
+
+    @property
+    def gradients(self) -> Any:
+        """The gradient as SymPy expressions, for scalar parameters: a named tuple, or one expression if bare."""
+        if self.problem.arrays:
+            raise ArgumentError("gradients are expressions in SymPy; a loss written with arrays has its .graph")
+        for a in self.problem.params:
+            if a.leaf.type.shape:
+                raise ArgumentError(
+                    f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}"
+                )
+        found = to_sympy(self._as_written.graphs.simplified[1:], self.problem.symbols)
+        return found[0] if self.problem.bare else self._grads(*found)
+
+    def explain(self, /, *args: Any, **named: Any) -> Explanation:
+        """Every node with its value and its adjoint, as on the blackboard.
+
+        `.rows` has name, formula, value and adjoint, which is None for an input.
+        """
+        written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
+        return explain(self.problem, written, self._leaf_values(args, named, "f.explain("))
+
+    def check(self, /, *args: Any, **named: Any) -> Check:
+        """The compiled gradient against central differences of the loss as it was written, in 60 digits.
+
+        Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
+        evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
+        few samples.
+        """
+        values = self._leaf_values(args, named, "f.check(")
+        inputs = [values[a.leaf] for a in self.problem.inputs]
+        theta = self.pack(*(values[a.leaf] for a in self.problem.params))
+        gradient = bind.flat(self._route, inputs, theta, self.size)[1]
+        return check(gradient, self.problem.primal, self.problem.params, values)
+
+
+class Bound(NamedTuple):
+    """A loss with its inputs. `fun` is a method of it, since that is called like a function and can be pickled."""
+
+    compiled: CompiledGrad
+    inputs: list[Any]
+
+    @property
+    def fun(self) -> Callable[..., tuple[float, np.ndarray]]:
+        """What `CompiledGrad.bind` returns; the views are attributes of the function, so those of the method too."""
+        f = self.compiled
+        function = bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype)
+        method = MethodType(function, self)
+        views = Views(lambda theta, _: method(theta))
+        for name in NAMES:
+            setattr(function, name, getattr(views, name))
+        return method
