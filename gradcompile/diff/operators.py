@@ -17,6 +17,7 @@ from gradcompile.diff.squares import Square, squares_of
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
+    assemble,
     at_most,
     counting,
     expand,
@@ -171,7 +172,7 @@ def side_by_side(blocks: Sequence[Node], shape: Shape) -> Node:
         return turned[0]
     starts = accumulate(widths, initial=0)
     places = tuple((*[None] * rank, Span(at, k)) for at, k in zip(starts, widths, strict=False))
-    return apply("assemble", *turned, params=((*shape, sum(widths)), places))
+    return assemble(turned, (*shape, sum(widths)), places)
 
 
 # ---- Hessians
