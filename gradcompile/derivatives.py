@@ -1,5 +1,6 @@
 """Compiled derivatives beyond the gradient: Hessians, products with a vector, Jacobians, tangents."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -250,19 +251,26 @@ class CompiledForm(CompiledDerivative):
     def _in_form(self, values: Sequence[Any]) -> Any:
         return values[0] if self.form is None else self.form.filled(iter(values))
 
-    def _shapes(self, lengths: Mapping[str, int]) -> list[tuple[int, ...]]:
-        return [tuple(dim_value(d, lengths) for d in p.type.shape) for p in self.problem.primals]
+    @once
+    def _are_numbers(self) -> bool:
+        """Whether all values are single numbers, as in most systems of equations."""
+        return all(not p.type.shape for p in self.problem.primals)
 
     def _parted(self, vector: np.ndarray, lengths: Mapping[str, int], more: tuple[int, ...]) -> list[Any]:
         """An output by value, each of its shape and of so many entries for each of its own."""
-        shapes = self._shapes(lengths)
-        if operators.is_by_sample(self.problem, self.problem.primals):
-            rows = vector.reshape(-1, len(shapes), *more)
-            return [rows[:, k] for k in range(len(shapes))]
-        sizes = [int(np.prod(shape + more, dtype=int)) for shape in shapes]
-        parts = np.split(vector, np.cumsum(sizes)[:-1])
-        found = [p.reshape(shape + more) for p, shape in zip(parts, shapes, strict=True)]
-        return [p if p.shape else float(p) for p in found]
+        primals = self.problem.primals
+        if self._are_numbers:
+            return list(vector.reshape(-1, *more)) if more else vector.tolist()
+        if operators.is_by_sample(self.problem, primals):
+            rows = vector.reshape(-1, len(primals), *more)
+            return [rows[:, k] for k in range(len(primals))]
+        found, start = [], 0
+        for p in primals:
+            shape = (*(dim_value(d, lengths) for d in p.type.shape), *more)
+            stop = start + math.prod(shape)
+            found.append(vector[start:stop].reshape(shape) if shape else float(vector[start]))
+            start = stop
+        return found
 
     def _flat(self, formed: Any, width: int) -> np.ndarray:
         """What is in the form of the values as rows of so many entries, in their order."""

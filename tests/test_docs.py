@@ -1,4 +1,4 @@
-"""The page on arrays: its snippets run and print what it says, and its tables hold all that takes symbolic arrays.
+"""The pages with code: their snippets run and print what they say, and tables hold all that takes symbolic arrays.
 
 `--update-golden` rewrites outputs and tables.
 """
@@ -71,15 +71,16 @@ def with_tables(text: str) -> str:
     return TABLE.sub(lambda m: f"{m['marker']}\n{chr(10).join(tables[m['name']]())}\n\n", text)
 
 
-def test_tables_and_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
+@pytest.mark.parametrize("page", [PAGE, ROOT / "docs" / "derivatives.md"], ids=lambda p: p.stem)
+def test_tables_and_snippets(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
-    text = PAGE.read_text("utf-8")
+    text = page.read_text("utf-8")
     made = with_tables(text)
     found = disagreements(made)
     if update_golden:
         for block, _, actual in reversed(found):
             made = made[: block.start("body")] + actual + made[block.end("body") :]
-        PAGE.write_text(made, "utf-8")
+        page.write_text(made, "utf-8")
     else:
         assert made == text
         assert not found, "\n".join(f"the page says:\n{said}\nit prints:\n{actual}" for _, said, actual in found)

@@ -15,14 +15,18 @@ EXPECTED = {
     "deep": ["sigmoid ", "relu ", "residual ", "batch norm "],
     "digits": ["4,810 parameters", "new pictures are read right"],
     "factorisation": ["76,709 known entries"],
+    "heat": ["48 parameters", "exact [0.    0.707 1.    0.707 0.   ]"],
+    "laplace": ["intercept  Laplace -0.991 +- 0.527   exact -1.075 +- 0.556", "at 31 degrees"],
     "logistic": ["intercept 15.04", "at 31 degrees: 99."],
     "logistic_matrix": ["worst texture", "loss 37.758946"],
     "mixture": ["flowers are with their own species"],
+    "newton": ["intercept  15.0429 +- 7.3786", "slope      -0.2322 +- 0.1082"],
     "nist": ["Misra1a", "Chwirut2", "Lanczos3", "Gauss1", "DanWood"],
     "own_optimiser": ["@njit loop"],
     "recurrent": ["49 parameters", "1934      3396"],
     "scipy_minimize": ["residual sum of squares 513.048"],
     "source": ["def kernel("],
+    "spectrum": ["at the start: loss", "by products alone"],
     "threads": ["b = 1.500", "the same bits on one thread: True"],
 }
 

@@ -701,9 +701,16 @@ def resolved(expr: Any) -> Plan:
     if unnamed or (isinstance(result, sympy.Subs | sympy.Derivative) and not stands_for_symbol(result)):
         raise ExpressionError(
             f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
-            "the function of time and its derivative in params, inputs or data"
+            f"the function of time and its derivative in params, inputs or data{definition_of(expr)}"
         )
     return Plan((result,), lambda c, x: x)
+
+
+def definition_of(expr: Any) -> str:
+    """A hint at how to define the first undefined function in a small expression, so that it has a derivative."""
+    parts = sympy.preorder_traversal(expr) if is_small(expr, RESOLVED) else ()
+    name = next((e.func.__name__ for e in parts if isinstance(e, AppliedUndef)), None)
+    return f"; or define {name} by gradcompile.custom({name!r}, value, partials) first" if name else ""
 
 
 def trace(expr: Any) -> Plan:
@@ -904,7 +911,6 @@ HEADS: dict[Any, Handler] = {
     sympy.SingularityFunction: by(lambda expr: expr.rewrite(sympy.Piecewise)),
     sympy.Poly: by(lambda expr: expr.as_expr()),
     sympy.Subs: resolved,
-    sympy.Derivative: resolved,
     sympy.UnevaluatedExpr: formula(lambda c, x: x),
     sympy.Indexed: element,
     AppliedUndef: undefined,

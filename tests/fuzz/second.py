@@ -1,0 +1,287 @@
+"""Second derivatives and Jacobians of random formulas and programs, against many digits and against each other.
+
+Formulas and programs are those of `formulas` and `arrays`. The truth is the slope, in many digits, of the gradient's
+graph as it was read, which the other fuzzers hold to the truth; at a kink, where both sides have slopes of their own,
+nothing is asked. Of formulas a number is wrong as in `formulas`, by its running error; of programs beside the largest
+entry. Products and tangents are compared with Hessian and Jacobian as well, and SymPy's Derivative with both.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mpmath
+import numpy as np
+from numba.core import config
+
+import gradcompile as gc
+from gradcompile.analysis import evaluate
+from gradcompile.diff.reverse import vjp
+from gradcompile.errors import GradcompileError
+from gradcompile.ir.algebra import part_at
+from gradcompile.ir.core import Node
+from tests.fuzz import _bounds, arrays, formulas
+from tests.fuzz.run import refuse
+from tests.plain import plain
+
+BRIEF = 3
+WAYS = ("hessian", "hessian", "jacobian", "inside", "arrays", "arrays")
+DIGITS = 60
+STEPS = (mpmath.mpf(10) ** -15, mpmath.mpf(10) ** -18)
+CLOSE = {"float64": 1e-7, "float32": 3e-2}  # beside the largest entry of programs
+SAME = {"float64": 1e-9, "float32": 2e-3}  # a product beside its Hessian, relative to the sum of sizes
+Case = dict[str, Any]
+
+
+def draw(rng: random.Random) -> Case:
+    """What is differentiated, how, and along what."""
+    way = rng.choice(WAYS)
+    case = arrays.draw(rng) if way == "arrays" else formulas.draw(rng)
+    if way != "arrays":
+        case["points"] = case["points"][:3]
+    return {"way": way, "along": [round(rng.uniform(-2, 2), 3) for _ in range(40)], "case": case}
+
+
+def judge(case: Case) -> str | None:
+    """What is wrong with the second derivatives of a case."""
+    return of_program(case) if case["way"] == "arrays" else of_formula(case)
+
+
+# Formulas
+
+
+def of_formula(case: Case) -> str | None:
+    """What is wrong with a formula, at the first point where something is."""
+    inner = case["case"]
+    try:
+        expr = formulas.read(inner["formula"])
+    except (TypeError, ZeroDivisionError):
+        return None
+    names = [s.name for s in expr.free_symbols]
+    params = [formulas.SYMBOLS[n] for n in inner["points"][0] if n in formulas.PARAMS and n in names]
+    columns = [formulas.SYMBOLS[n] for n in inner["points"][0] if n in formulas.COLUMNS and n in names]
+    if not params or expr.has(formulas.sp.nan, formulas.sp.zoo, formulas.sp.I, formulas.sp.oo):
+        return None
+    options = {"data": columns, "dtype": inner["dtype"], "stabilize": inner["stabilize"], "cache": False}
+    try:
+        compiled = compiled_of(case["way"], expr, params, options)
+    except GradcompileError as error:
+        refuse(error)
+        return None
+    for point in inner["points"]:
+        given = {n: v for n, v in point.items() if n in names}
+        try:
+            wrong = at_point(case, compiled, given)
+        except _bounds.Beyond:
+            continue
+        if wrong is not None:
+            return f"at {given}: {wrong}"
+    return None
+
+
+def compiled_of(way: str, expr: Any, params: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+    """The functions of a way, their graphs made, so that what can't be compiled is refused here."""
+    if way == "inside":
+        inside = formulas.sp.Derivative(expr, params[0], evaluate=False)
+        found: list[Any] = [gc.compile_grad(inside, params, allow_unused=True, **options),
+                            gc.compile_grad(expr, params, **options)]  # fmt: skip
+    elif way == "jacobian":
+        found = [gc.compile_jacobian(expr, params, **options), gc.compile_jvp(expr, params, **options)]
+    else:
+        found = [gc.compile_hessian(expr, params, **options), gc.compile_hvp(expr, params, **options)]
+    for f in found:
+        f.graph  # noqa: B018
+    return found
+
+
+def at_point(case: Case, compiled: Sequence[Any], given: Mapping[str, Any]) -> str | None:
+    """What is wrong at one point: a number, a bit of plain Python, or two functions that differ."""
+    first, second = compiled
+    problem = first.problem
+    leaves = first._leaf_values([], given)
+    dims: dict[str, int] = {}
+    evaluate.bind(leaves, dims)
+    along = case["along"][: first.size]
+    with mpmath.workdps(_bounds.digits_for(leaves)):
+        if case["way"] == "inside":
+            of_all, truth_of = second, lambda n, leaf: _bounds.slopes_of(n, leaf, leaves, dims)
+            gradients = vjp(of_all.problem.primal, [a.leaf for a in of_all.problem.params])[:1]
+            loss, grads = first(**given)
+            numbers = [loss, *np.ravel(grads)]
+            truths = [exact_of(gradients[0], leaves, dims)]
+            truths += [truth_of(gradients[0], a.leaf) for a in of_all.problem.params]
+            roots = first.graph.simplified
+        elif case["way"] == "jacobian":
+            numbers, truths, roots = jacobian_and_truth(first, given, leaves, dims)
+        else:
+            numbers, truths, roots = hessian_and_truth(first, given, leaves, dims)
+        wrong = first_wrong(numbers, truths, roots, leaves, dims, problem.dtype)
+    if wrong is None and case["way"] != "inside":
+        wrong = unlike_product(case, compiled, given, along, truths)
+    return wrong or (None if config.DISABLE_JIT else unlike_python(first, given))
+
+
+def exact_of(n: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> list[Any]:
+    """The value of a node, none where it has none."""
+    found = _bounds.value_of(n, leaves, dims)
+    return [found] if mpmath.isfinite(found) else []
+
+
+Numbers = tuple[list[float], list[list[Any]], list[Node]]  # what came, what is right for each, and its root
+
+
+def hessian_and_truth(h: Any, given: Mapping[str, Any], leaves: Mapping[Node, Any], dims: dict[str, int]) -> Numbers:
+    """The entries of a Hessian."""
+    _, _, hess = h(**given)
+    wrt = [a.leaf for a in h.problem.params]
+    gradients = vjp(h.problem.primal, wrt)
+    defined = bool(exact_of(h.problem.primal, leaves, dims))
+    truths = [_bounds.slopes_of(g, x, leaves, dims) if defined else [] for g in gradients for x in wrt]
+    return list(np.ravel(hess)), truths, h.graph.simplified[1 + len(wrt) :]
+
+
+def jacobian_and_truth(j: Any, given: Mapping[str, Any], leaves: Mapping[Node, Any], dims: dict[str, int]) -> Numbers:
+    """The entries of a Jacobian, by sample."""
+    value = j.problem.primal
+    _, jac = j(**given)
+    rows = np.reshape(jac, (-1, j.size))
+    samples = [part_at(value, (k,)) for k in range(len(rows))] if value.type.shape else [value]
+    entries = j.graph.simplified[1:]
+    truths = [_bounds.slopes_of(s, a.leaf, leaves, dims) if exact_of(s, leaves, dims) else []
+              for s in samples for a in j.problem.params]  # fmt: skip
+    roots = [part_at(e, (k,)) if e.type.shape else e for k in range(len(rows)) for e in entries]
+    return list(np.ravel(rows)), truths, roots
+
+
+def first_wrong(
+    numbers: Sequence[float],
+    truths: Sequence[Sequence[Any]],
+    roots: Sequence[Node],
+    leaves: Mapping[Node, Any],
+    dims: dict[str, int],
+    dtype: str,
+) -> str | None:
+    """The first number that is none of what is right for it, farther than its running error."""
+    if all(not t or any(formulas.is_near(x, s, dtype) for s in t) for x, t in zip(numbers, truths, strict=True)):
+        return None
+    bounds = _bounds.bounded(roots, leaves, dims)
+    for k, (x, t, b) in enumerate(zip(numbers, truths, bounds, strict=True)):
+        if len(t) == 1 and formulas.is_wrong(x, b, t[0], t[0], dtype):
+            return f"entry {k} is {x!r} for {mpmath.nstr(t[0], 17)}, with a running error of {mpmath.nstr(b.error, 3)}"
+    return None
+
+
+def unlike_product(
+    case: Case, compiled: Sequence[Any], given: Mapping[str, Any], along: list[float], truths: Sequence[Any]
+) -> str | None:
+    """How a product differs from the matrix times the vector, where that is a number; and a Hessian from its mirror."""
+    matrix, product = compiled
+    whole, moved = (np.asarray(f[-1]) for f in (matrix(**given), product(**given, **{product.along: along})))
+    size, dtype = matrix.size, matrix.dtype
+    rows = np.reshape(whole, (-1, size)).astype(float)
+    if case["way"] == "hessian" and not np.array_equal(rows, rows.T, equal_nan=True):
+        return f"the Hessian is not symmetric: {rows.tolist()}"
+    judged = [all(map(len, truths[k * size : (k + 1) * size])) for k in range(len(rows))]
+    return unlike(rows, np.ravel(moved), along, judged, dtype)
+
+
+def unlike(rows: Any, moved: Any, along: Sequence[float], judged: Sequence[bool], dtype: str) -> str | None:
+    """The first row whose product with a vector is not what was computed."""
+    with np.errstate(all="ignore"):
+        sums, sizes = rows @ np.array(along), np.abs(rows) @ np.abs(along)
+    for k, (want, size, got) in enumerate(zip(sums, sizes, moved, strict=True)):
+        tiny = float(np.finfo(dtype).tiny)
+        if judged[k] and np.isfinite(size) and not abs(got - want) <= SAME[dtype] * size + tiny:
+            return f"row {k} of the product is {got!r}, the matrix gives {want!r}"
+    return None
+
+
+def unlike_python(f: Any, given: Mapping[str, Any]) -> str | None:
+    """How machine code differs from its own text as plain Python."""
+    if "gradcompile.library.special" in f.source or not hasattr(f, "_at"):
+        return None
+    values = [np.asarray(given[a.name], a.leaf.type.dtype) for a in (*f.problem.params, *f.problem.inputs)]
+    count = len(f.problem.params)
+    theta, inputs = np.concatenate([np.ravel(v) for v in values[:count]]), values[count:]
+    found = f._at(theta, inputs)
+    copies = [np.zeros_like(x) for x in found.arrays]
+    with np.errstate(all="ignore"):
+        plain(f.source)["kernel"](theta, *copies, *inputs)
+    same = [np.array_equal(x, y, equal_nan=True) for x, y in zip(found.arrays, copies, strict=True)]
+    return None if all(same) else f"machine code gives {found.arrays}, plain Python {copies}"
+
+
+# Programs
+
+
+def of_program(case: Case) -> str | None:
+    """What is wrong with a program of arrays."""
+    inner = case["case"]
+    symbols = {n: gc.array(n, arrays.shape_of(inner, n), arrays.value_dtype(inner, n)) for n in inner["inputs"]}
+    params = [symbols[n] for n in ("p", "q") if n in symbols]
+    space: dict[str, Any] = {"np": np} | symbols
+    options = {"inputs": [x for n, x in symbols.items() if n not in "pq"], "allow_unused": True, "cache": False}
+    try:
+        exec("\n".join(inner["lines"]), space)
+        h, p = gc.compile_hessian(space["loss"], params, **options), gc.compile_hvp(space["loss"], params, **options)
+        if not 0 < h.size <= len(case["along"]):
+            return None
+        values = arrays.drawn(inner)
+        loss, _, hess = h(*values.values())
+    except GradcompileError as error:
+        refuse(error)
+        return None
+    along = np.array(case["along"][: h.size])
+    _, _, moved = p(*values.values(), vector=along)
+    if not np.isfinite(loss):
+        return None
+    asymmetry = np.abs(hess - hess.T)
+    limit = CLOSE[inner["dtype"]]
+    slopes = slopes_along(h, values, along)
+    with np.errstate(all="ignore"):
+        scale = 1 + np.max(np.abs(hess), initial=0.0, where=np.isfinite(hess))
+        for k, slope in enumerate(slopes):
+            if slope is None or not abs(slope) < 1e12:
+                continue
+            own = float(hess[k].astype(float) @ along)
+            margin = limit * (scale + abs(slope)) * np.max(np.abs(along))
+            if not abs(own - slope) <= margin:
+                return f"row {k} of the Hessian times the vector is {own!r}, differences give {slope!r}"
+            if not abs(moved[k] - slope) <= margin:
+                return f"row {k} of the product is {moved[k]!r}, differences give {slope!r}"
+        if all(s is not None for s in slopes) and not np.all(asymmetry <= limit * scale):
+            return f"the Hessian is not symmetric: {hess.tolist()}"
+    return None
+
+
+def slopes_along(h: Any, values: Mapping[str, Any], along: Any) -> list[float | None]:
+    """How fast each entry of the gradient moves along a vector, in many digits; None beside a kink or a jump."""
+    leaves = [a.leaf for a in h.problem.params]
+    shapes = [n.type.shape for n in leaves]
+    gradient = vjp(h.problem.primal, leaves)
+    env = {a.leaf: values[a.name] for a in (*h.problem.params, *h.problem.inputs)}
+    parts = np.split(along, np.cumsum([int(np.prod(s)) for s in shapes])[:-1])
+
+    def at(t: Any) -> Any:
+        moved = {n: np.asarray(values_of(env[n]) + t * values_of(d.reshape(s)), object)
+                 for n, d, s in zip(leaves, parts, shapes, strict=True)}  # fmt: skip
+        found = evaluate.exact(gradient, {**env, **moved}, DIGITS)
+        return np.concatenate([np.ravel(np.asarray(g, object)) for g in found])
+
+    with mpmath.workdps(DIGITS):
+        here = at(mpmath.mpf(0))
+        found = [(at(s * t) - here) / (s * t) for t in STEPS for s in (1, -1)]
+        return [agreed([f[k] for f in found]) for k in range(len(here))]
+
+
+def values_of(x: Any) -> Any:
+    """An array of numbers of mpmath."""
+    return evaluate.to_mpf(np.asarray(x, object), mpmath.mpf)
+
+
+def agreed(slopes: Sequence[Any]) -> float | None:
+    """The slope that all differences agree on; None if they do not."""
+    if not all(map(mpmath.isfinite, slopes)):
+        return None
+    spread = max(slopes) - min(slopes)
+    return float(slopes[-1]) if spread <= mpmath.mpf(10) ** -9 * (1 + abs(slopes[-1])) else None
