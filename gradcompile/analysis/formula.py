@@ -6,11 +6,14 @@ from math import prod
 import numpy as np
 
 from gradcompile.errors import printable
-from gradcompile.ir.core import Node, is_const
+from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg, is_select
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, dim_product, dim_sum
-from gradcompile.ops.constant_index import Affine
-from gradcompile.ops.shape import Span, places
+from gradcompile.ops.constant_index import Affine, is_pack
+from gradcompile.ops.gather import is_gather
+from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.shape import Span, is_broadcast, is_iota, places
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
@@ -67,7 +70,7 @@ def shortened(n: Node, texts: Texts, limit: int) -> Text:
         short = written(n, brief)
         if len(short[0]) <= limit:
             return short
-    if n.op.name == "add":
+    if is_add(n):
         brief |= {a: texts[a] for a in n.args}
         begun = [sum_text([brief[a] for a in n.args[:k]]) for k in range(2, min(len(n.args), limit))]
         fitting = [text for text in begun if len(text) + len(ELLIPSIS) + 3 <= limit]
@@ -96,7 +99,7 @@ class Whole(Reader):
     """Texts for functions that look at shapes: repetitions, which between entries NumPy makes itself, are written."""
 
     def __getitem__(self, n: Node) -> Text:
-        if n.op.name != "broadcast" or not n.type.shape:
+        if not is_broadcast(n) or not n.type.shape:
             return self.texts[n]
         return repeated_text(n, self.texts), ATOM
 
@@ -120,7 +123,7 @@ def written(n: Node, texts: Texts) -> Text:
         return f"{wrap(args[0], ATOM)}**2", POWER
     if name == "pow":
         return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
-    if name == "mul" and n.args[1].op.name == "div" and is_const(n.args[1].args[0], 1.0):
+    if name == "mul" and is_div(n.args[1]) and is_const(n.args[1].args[0], 1.0):
         return f"{wrap(args[0], PRODUCT)}/{wrap(texts[n.args[1].args[1]], SIGN)}", PRODUCT
     if (mean := mean_text(n, texts)) is not None:
         return mean, ATOM
@@ -164,28 +167,28 @@ def call_text(n: Node, texts: Texts) -> str | None:
     found = softmax_of(n) if name in ("add", "div") and len(n.args) == 2 else None
     if found is not None:
         return f"{'log_' * (name == 'add')}softmax({texts[found[0]][0]}{last_axis_text(*found)})"
-    gathered = n.args[0] if name == "neg" and n.args[0].op.name == "gather" else None
-    if gathered is None or gathered.args[0].op.name != "add" or (found := softmax_of(gathered.args[0])) is None:
+    gathered = n.args[0] if name == "neg" and is_gather(n.args[0]) else None
+    if gathered is None or not is_add(gathered.args[0]) or (found := softmax_of(gathered.args[0])) is None:
         return None
-    labels = [i for i in gathered.args[1:] if all(a.op.name != "iota" for a in (i, *i.args))]
+    labels = [i for i in gathered.args[1:] if all(not is_iota(a) for a in (i, *i.args))]
     return f"cross_entropy({texts[found[0]][0]}, {texts[labels[0]][0]}{last_axis_text(*found)})" if labels else None
 
 
 def softmax_of(n: Node) -> tuple[Node, int] | None:
     """x and the axis, if the node is the softmax of x (a division) or its logarithm (a sum); None for anything else."""
     below, total = n.args
-    if n.op.name == "add":
-        total = total.args[0] if total.op.name == "neg" else total
+    if is_add(n):
+        total = total.args[0] if is_neg(total) else total
         below, total = (below, total.args[0]) if total.op.name == "log" else (below, below)
     else:
         below = below.args[0] if below.op.name == "exp" else below
-    if total.op.name != "broadcast" or total.args[0].op.name != "sum":
+    if not is_broadcast(total) or not is_sum(total.args[0]):
         return None
     raised, (axis, *more) = total.args[0].args[0], total.args[0].params[0]
-    if more or raised.op.name != "exp" or raised.args[0] is not below or below.op.name != "add" or len(below.args) > 2:
+    if more or raised.op.name != "exp" or raised.args[0] is not below or not is_add(below) or len(below.args) > 2:
         return None
     x, shift = below.args
-    is_shifted = shift.op.name == "neg" and shift.args[0].op.name == "select" and is_guard(shift.args[0])
+    is_shifted = is_neg(shift) and is_select(shift.args[0]) and is_guard(shift.args[0])
     return (x, axis) if is_shifted else None
 
 
@@ -210,11 +213,11 @@ def is_guard(n: Node) -> bool:
 
 def mean_text(n: Node, texts: Texts) -> str | None:
     """sum(x)/n as a mean, if n counts what is summed; the sum may have been given its axes back."""
-    if n.op.name != "div" or not n.args[0].args:
+    if not is_div(n) or not n.args[0].args:
         return None
-    kept = n.args[0] if n.args[0].op.name == "broadcast" else None
+    kept = n.args[0] if is_broadcast(n.args[0]) else None
     total = n.args[0] if kept is None else kept.args[0]
-    if total.op.name != "sum":
+    if not is_sum(total):
         return None
     x, axes = total.args[0], total.params[0]
     if counted(n.args[1]) != dim_product(*(x.type.shape[k] for k in axes)):
@@ -229,11 +232,11 @@ def counted(n: Node) -> Dim | None:
     rest = [n]
     while rest and len(rest) < FEW:
         x = rest.pop()
-        if x.op.name == "mul":
+        if is_mul(x):
             rest += x.args
-        elif x.op.name == "size":
+        elif x.op.by_shape:
             found = dim_product(found, x.args[0].type.shape[x.params[0]])
-        elif x.op.name == "const" and float(x.value).is_integer():
+        elif is_const(x) and float(x.value).is_integer():
             found = dim_product(found, int(x.value))
         else:
             return None
@@ -340,7 +343,7 @@ def gather_text(n: Node, texts: Texts) -> str:
     """Entries at integer arrays; scatter_add, the transpose, has these in brackets as well."""
     x, *indices = n.args
     index = ", ".join([*[":"] * n.params[0], *(texts[i][0] for i in indices)])
-    return f"{wrap(texts[x], ATOM)}[{index}]" if n.op.name == "gather" else f"scatter_add({texts[x][0]}, [{index}])"
+    return f"{wrap(texts[x], ATOM)}[{index}]" if is_gather(n) else f"scatter_add({texts[x][0]}, [{index}])"
 
 
 def assemble_text(n: Node, texts: Texts) -> str:
@@ -457,12 +460,12 @@ def entry(vector: Node, place: int, texts: Texts) -> tuple[str, tuple[int, ...]]
     >>> entry(apply("pack", leaf("a"), leaf("x3")), 1, {})
     ('x', (3,))
     """
-    for a in vector.args if vector.op.name == "pack" else (vector,):
+    for a in vector.args if is_pack(vector) else (vector,):
         size = prod(int(d) for d in a.type.shape)
         if place < size:
             break
         place -= size
-    name = texts[a][0] if a in texts else printable(str(a.params[0])) if a.op.name == "leaf" else ELLIPSIS
+    name = texts[a][0] if a in texts else printable(str(a.params[0])) if is_leaf(a) else ELLIPSIS
     if a.type.shape:
         return name, tuple(int(k) for k in np.unravel_index(place, tuple(int(d) for d in a.type.shape)))
     stem = name.rstrip("0123456789")
@@ -509,7 +512,7 @@ def is_cut(n: Node) -> bool:
 
 def is_mean(n: Node) -> bool:
     """Whether the node is sum(x)/n."""
-    return n.op.name == "div" and n.args[0].op.name == "sum" and n.args[1].op.name == "size"
+    return is_div(n) and is_sum(n.args[0]) and n.args[1].op.by_shape
 
 
 def number_text(value: float) -> Text:

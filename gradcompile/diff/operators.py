@@ -17,10 +17,9 @@ from gradcompile.diff.squares import Square, squares_of
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
-    arange,
     assemble,
     at_most,
-    broadcast_to,
+    counting,
     expand,
     length_along,
     part_at,
@@ -335,7 +334,7 @@ def mirrored(x: Node) -> Node:
     """A matrix that is symmetric but for rounding, with the entries below the diagonal above it as well."""
     if x.type.shape == (1, 1):
         return x
-    row, column = (broadcast_to(arange(x.type.shape[0]), x.type.shape, (k,)) for k in (0, 1))
+    row, column = (counting(x.type.shape, k) for k in (0, 1))
     return select(at_most(column, row), x, permute(x, (1, 0)))
 
 

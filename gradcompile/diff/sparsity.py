@@ -17,8 +17,8 @@ from gradcompile.ir.algebra import add, astype, expand, is_add, part_at, reshape
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
-from gradcompile.ops.constant_index import Affine, Places, Spec, take
-from gradcompile.ops.shape import Span, item
+from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, take
+from gradcompile.ops.shape import Span, is_item, item
 from gradcompile.signature.program import Pattern, size_of
 
 Ints = np.ndarray
@@ -153,7 +153,7 @@ def places_of(n: Node, k: int) -> Ints:
         spec: Spec = n.params[0]
         return spec.indices()
     whole = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
-    if n.op.name == "pack":
+    if is_pack(n):
         sizes = [int(np.prod(shape_of(a), dtype=int)) for a in n.args[: k + 1]]
         return whole[sum(sizes[:k]) : sum(sizes)].reshape(shape_of(n.args[k]))
     return np.asarray(item(whole, n.params[1][k]))
@@ -218,7 +218,7 @@ def blocks_of(outputs: Sequence[Node], seeds: Mapping[Node, Terms]) -> list[Bloc
             leaves += [(a, rows) for a in n.args if a.type.shape != n.type.shape]
         elif n.op.name in PLACING:
             pending += [(a, rows.ravel()[places_of(n, k)]) for k, a in enumerate(n.args)]
-        elif n.op.name == "item" and not n.type.shape and is_placed(n.args[0]):
+        elif is_item(n) and not n.type.shape and is_placed(n.args[0]):
             source = n.args[0]
             own = entries.setdefault(source, np.full(shape_of(source), -1))
             if own[n.params[0]] >= 0:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import assemble, astype, part_at, reshape_to
-from gradcompile.ir.core import Params, apply, leaf, node
+from gradcompile.ir.core import Params, apply, is_leaf, leaf, node
 from gradcompile.ir.graph import depends_on, flatten, substitute, topological, unflatten
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, promote
-from gradcompile.ops.shape import Span
+from gradcompile.ops.shape import Span, is_broadcast, is_transpose
 
 if TYPE_CHECKING:
     from gradcompile.ir.core import Node
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Nodes = tuple["Node", ...]
 T = TypeVar("T")
-INLINE = frozenset({"broadcast", "transpose"})  # the body repeats these of a constant itself: they need no memory
 _numbers = count()
 
 
@@ -198,10 +197,10 @@ def numbered_leaves(loop: Loop) -> Nodes:
 def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable[Node]") -> Nodes:
     """What formulas on these leaves take from outside: the largest parts that don't depend on them, but for numbers."""
     moving = depends_on(order, leaves)
-    symbolic = depends_on(order, [n for n in order if n.op.name == "leaf"])
+    symbolic = depends_on(order, [n for n in order if is_leaf(n)])
     found: dict[Node, None] = {}
     for n in (*chain.from_iterable(n.args for n in order if n in moving), *roots):
-        while n in symbolic and n not in moving and n.op.name in INLINE:
+        while n in symbolic and n not in moving and (is_broadcast(n) or is_transpose(n)):  # these need no memory
             n = n.args[0]
         if n in symbolic and n not in moving:
             found[n] = None

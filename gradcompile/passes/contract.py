@@ -6,7 +6,7 @@ This changes the order in which products are added, and so the rounding, as a BL
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import broadcast_to, part_at
+from gradcompile.ir.algebra import broadcast_to, is_mul, part_at
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import rebuild, topological, use_counts, with_new
 from gradcompile.ir.types import Dim, Shape
@@ -40,7 +40,7 @@ def found(n: Node) -> Node | None:
     if is_dot(n) and any(is_transpose(a) for a in n.args):
         a, b = (turned(Labelled(x, labels)) for x, labels in zip(n.args, n.params, strict=False))
         return contract(a.node, a.labels, b.node, b.labels, n.params[2])
-    if is_sum(n) and n.args[0].op.name == "mul":
+    if is_sum(n) and is_mul(n.args[0]):
         return sum_of_products(n)
     return None
 
@@ -79,8 +79,8 @@ def sum_of_products(n: Node) -> Node | None:
 def factors(n: Node) -> list[Node]:
     """The factors of nested products, a few of them."""
     result = [n]
-    while len(result) < FACTORS and any(x.op.name == "mul" for x in result):
-        k = next(k for k, x in enumerate(result) if x.op.name == "mul")
+    while len(result) < FACTORS and any(is_mul(x) for x in result):
+        k = next(k for k, x in enumerate(result) if is_mul(x))
         result[k : k + 1] = result[k].args
     return result
 

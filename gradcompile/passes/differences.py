@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import all_of, greater, less, number, stop_gradient
+from gradcompile.ir.algebra import all_of, greater, is_div, is_mul, less, number, stop_gradient
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.passes.terms import (
     FEW,
@@ -83,9 +83,9 @@ def function_of(t: Node) -> tuple[float, str, Node] | None:
     c, x = split(t)
     if x is None or not math.isfinite(c):
         return None
-    if x.op.name == "div" and is_const(x.args[0]):
+    if is_div(x) and is_const(x.args[0]):
         return c * float(x.args[0].value), "div", x.args[1]
-    square = squared(t) if x.op.name == "mul" else None
+    square = squared(t) if is_mul(x) else None
     if square is not None:
         return square[0], "square", square[1]
     return (c, x.op.name, x.args[0]) if len(x.args) == 1 else None

@@ -7,7 +7,7 @@ places, which changes rounding; a term that carries no samples, as in sum(x - me
 
 from collections.abc import Sequence
 
-from gradcompile.ir.algebra import add, broadcast_to, expand, part_at, sum_over
+from gradcompile.ir.algebra import add, broadcast_to, expand, is_add, part_at, sum_over
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import operands, rebuild, topological
 from gradcompile.ir.types import Shape
@@ -15,7 +15,6 @@ from gradcompile.ops.contract import is_dot
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.shape import is_broadcast, places
 
-REDUCING = ("sum", "amax", "dot")
 Axes = tuple[int, ...]
 
 
@@ -25,7 +24,7 @@ def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()
     known = set(topological([primal]))
 
     def rule(n: Node) -> Node:
-        if not is_sum(n) or n.args[0].op.name != "add" or not is_reduction(n):
+        if not is_sum(n) or not is_add(n.args[0]) or not is_reduction(n):
             return n
         enter(n, level)
         return divided(n, level) or n
@@ -39,7 +38,7 @@ def is_reduction(n: Node) -> bool:
         la, lb, result = n.params
         sizes = dict(zip((*la, *lb), (*n.args[0].type.shape, *n.args[1].type.shape), strict=True))
         return any(isinstance(d, str) for label, d in sizes.items() if label not in result)
-    return n.op.name in REDUCING and any(isinstance(n.args[0].type.shape[k], str) for k in n.params[0])
+    return n.op.is_reduction and any(isinstance(n.args[0].type.shape[k], str) for k in n.params[0])
 
 
 def enter(n: Node, level: dict[Node, int]) -> None:

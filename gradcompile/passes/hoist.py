@@ -7,7 +7,7 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
-from gradcompile.ir.algebra import add, expand, sum_over, times
+from gradcompile.ir.algebra import add, expand, is_div, sum_over, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
 from gradcompile.ops.reduction import is_sum
@@ -37,7 +37,7 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
         return None
     weight, core = split[n.args[0]]
     total = sum_over(expand(core, n.args[0].type.shape), *n.params)
-    if weight.op.name == "div":
+    if is_div(weight):
         return times(weight.args[0], total) / weight.args[1]
     return times(weight, total)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gradcompile.ir.algebra import add
+from gradcompile.ir.algebra import add, is_mul
 from gradcompile.ir.core import Node, apply, const, is_const, node
 from gradcompile.ir.graph import topological, with_new
 from gradcompile.ops.constant_index import Affine, is_table, is_take, row_major, table, take
@@ -330,7 +330,7 @@ def numbers(position: Terms, run: Run) -> Node:
 
 def rebuilt(n: Node, args: Sequence[Node]) -> Node:
     """The op of a node on other arguments; a product of many from left to right, its sign before it."""
-    if n.op.name != "mul":
+    if not is_mul(n):
         return node(n.op, args, n.params)
     first = args[0]
     if is_const(first) and first.value < 0:

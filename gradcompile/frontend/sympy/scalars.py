@@ -24,6 +24,8 @@ from gradcompile.ir.algebra import (
     add,
     at_most,
     equal,
+    is_mul,
+    is_neg,
     length_along,
     less,
     select,
@@ -128,25 +130,20 @@ def per_sample(n: Node) -> bool:
     return n.type.shape[:1] == ("n",)
 
 
-def is_negative(n: Node) -> bool:
-    """Whether the term is printed with a minus."""
-    return n.op.name == "neg"
-
-
 def signed(c: Context, n: Node) -> Node:
     """A term with a negative coefficient as the negation of one with a positive coefficient."""
-    if n.op.name == "mul" and is_const(n.args[0]) and n.args[0].value < 0:
+    if is_mul(n) and is_const(n.args[0]) and n.args[0].value < 0:
         return -times(c.const(-n.args[0].value), n.args[1])
     return n
 
 
 def total(c: Context, *terms: Node) -> Node:
     """The sum of the terms: the scalar ones first, and what is subtracted after what is added."""
-    scalars = sorted((signed(c, t) for t in terms if not per_sample(t)), key=is_negative)
+    scalars = sorted((signed(c, t) for t in terms if not per_sample(t)), key=is_neg)
     samples = [signed(c, t) for t in terms if per_sample(t)]
     if scalars and samples:
         scalars = [add(*scalars)]
-    return add(*sorted(scalars + samples, key=is_negative)) if terms else c.const(0.0)
+    return add(*sorted(scalars + samples, key=is_neg)) if terms else c.const(0.0)
 
 
 def chain(factors: Sequence[Node]) -> Node | None:

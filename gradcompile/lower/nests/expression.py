@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from gradcompile.ir.algebra import is_div, is_neg
 from gradcompile.ir.core import Node, Precedence, is_const
 from gradcompile.loops.ir import Line, Statement
 from gradcompile.ops.shape import is_broadcast
@@ -39,7 +40,7 @@ class Region:
     def emit(self, root: Node, named: bool = False) -> str:
         """Write the statements that the root needs and return the expression for it, a name if `named`."""
         for n in self.missing(root):
-            is_quotient = n.op.name == "div" and self.literal.issuperset(n.args)
+            is_quotient = is_div(n) and self.literal.issuperset(n.args)
             text = self.quotient(n) if is_quotient else compose(n, self.singles(n))
             if is_literal(n, self.literal):
                 self.literal.add(n)
@@ -96,7 +97,7 @@ class Region:
 
     def is_free(self, n: Node) -> bool:
         """Whether writing the text twice costs nothing: a literal, or a name, also its negative."""
-        return is_const(n) or (n.op.name in ("neg", "broadcast") and self.texts[n.args[0]][1] == ATOM)
+        return is_const(n) or ((is_neg(n) or is_broadcast(n)) and self.texts[n.args[0]][1] == ATOM)
 
     def assign(self, n: Node, text: str) -> Text:
         """A statement that names the value."""
@@ -166,7 +167,7 @@ def sum_text(n: Node, texts: Mapping[Node, Text]) -> str:
     result = wrap(texts[n.args[0]], SUM)
     for a in n.args[1:]:
         inner = a.args[0] if is_broadcast(a) else a
-        negative = inner.op.name in ("neg", "const") and texts[a][0].startswith("-")
+        negative = (is_neg(inner) or is_const(inner)) and texts[a][0].startswith("-")
         term = texts[a][0][1:] if negative else wrap(texts[a], PRODUCT)
         result += (" - " if negative else " + ") + term
     return result

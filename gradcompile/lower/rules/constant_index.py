@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import gcd
 from typing import NamedTuple, cast
 
+from gradcompile.ir.algebra import is_add, is_neg
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
 from gradcompile.loops.ir import Line, Loop, Statement
@@ -66,7 +67,7 @@ class Loops:
         shared: dict[Node, list[Node]] = {}
         for n in scatters:
             top = n
-            while len(users.get(top, ())) == 1 and users[top][0].op.name == "add":
+            while len(users.get(top, ())) == 1 and is_add(users[top][0]):
                 top = users[top][0]
             shared.setdefault(top, []).append(n)
         for top, found in shared.items():
@@ -128,7 +129,7 @@ class Loops:
         given: dict[Node, str] = {}
         for n in dict.fromkeys([*roots, *(a for m in inside for a in m.args)]):
             if not n.type.shape:
-                inner = n.args[0] if n.op.name == "neg" else n
+                inner = n.args[0] if is_neg(n) else n
                 if not is_const(inner):
                     given[inner] = region.emit(inner, named=True)
             elif is_source(n) or n in self.vectors:
@@ -344,7 +345,7 @@ def sum_of(top: Node, parts: set[Node]) -> bool:
         n = pending.pop()
         if n in parts:
             found.add(n)
-        elif n.op.name == "add":
+        elif is_add(n):
             pending += n.args
         else:
             return False
@@ -380,6 +381,6 @@ def place(spec: Affine, rows: bool = False) -> str:
 
 def entry_of_array(n: Node) -> tuple[Node | None, list[Node]]:
     """The entry of an array that a loop gives, if a scalar is just one of these plus other terms; and those terms."""
-    terms = list(n.args) if n.op.name == "add" else [n]
+    terms = list(n.args) if is_add(n) else [n]
     found = [t for t in terms if is_item(t) and not is_leaf(t.args[0]) and len(t.params[0]) == 1]
     return (found[0], [t for t in terms if t is not found[0]]) if len(found) == 1 else (None, [])
