@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sympy import MatrixBase
+
 from gradcompile.compiled import CompiledValue
 from gradcompile.derivatives import (
     CompiledHessian,
@@ -109,7 +111,8 @@ def compile_value(
     array([1., 3., 5.])
     """
     check_options(reduce or "mean", dtype, threads)
-    form, given = taken_apart(expr)
+    is_number = isinstance(expr, MatrixBase) and expr.shape == (1, 1)  # its entry, as in a loss
+    form, given = (None, [expr]) if is_number else taken_apart(expr)
     problem = problem_of(given, params, False, data, reduce, dtype, inputs=inputs, allow_unused=allow_unused)
     options = Options(name or "", stabilize, cache, reroll, threads)
     return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
@@ -215,8 +218,11 @@ def loss_of(
     reroll: bool = True,
     name: str | None = None,
     allow_unused: bool = False,
+    **others: Any,
 ) -> tuple[Problem, Options]:
     """The problem that a loss states, and what was asked for beside it; the arguments are those of `compile_grad`."""
+    if others:
+        raise ArgumentTypeError(f"there is no option {next(iter(others))!r}; the options are those of compile_grad")
     check_options(reduce, dtype, threads)
     rest = {"inputs": inputs, "allow_unused": allow_unused}
     problem = problem_of([loss], params, True, data, reduce, dtype, **rest)

@@ -95,14 +95,14 @@ class CompiledDerivative(Compiled):
 
     def _as_vector(self, given: Any) -> np.ndarray:
         if isinstance(given, np.ndarray) and given.ndim == 1 and len(given) == self.size:
-            return bind.convert_theta(given, self.size, np.dtype(self.dtype))
+            return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
         if isinstance(given, Mapping):
             return self.pack(*Call(self.problem.params).match((), given))
         if isinstance(given, list | tuple) and len(given) == len(self.problem.params):
             return self.pack(*given)
         if self.problem.bare:
             return self.pack(given)
-        return bind.convert_theta(given, self.size, np.dtype(self.dtype))
+        return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
 
     def _at(self, theta: np.ndarray, inputs: list[Any], out: Sequence[np.ndarray] | None = None) -> Found:
         """All outputs at theta, for converted inputs."""
