@@ -60,7 +60,7 @@ def shared(task, count: int) -> None:
 def crowd():
     """A crew with three helpers that serve while a test runs, BLAS on one thread."""
     blas.connect_blas()
-    made = crew.Crew()
+    made = crew.HelperPool()
     has_helpers = made.enter(3)
     switch().enter()
     yield made

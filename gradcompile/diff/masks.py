@@ -31,7 +31,7 @@ class Care:
 
     def __init__(self, order: Sequence[Node], loose: Iterable[Node] = (), chosen: Iterable[Node] = ()) -> None:
         self.least = least = lower_bounds(order)
-        self.wild = wild_nodes(order, least, loose)
+        self.wild = may_be_nonfinite(order, least, loose)
         self.settles = settling(order, least)
         self.fed = depends_on(order, [n for n in order if n.op.name == "leaf" and n.type.dtype.startswith("float")])
         self.known = dict.fromkeys(order, False)
@@ -79,7 +79,7 @@ def is_steep(n: Node, least: Mapping[Node, float]) -> bool:
     return n.op.overflows and not all(a.op.name == "neg" and least[a.args[0]] >= 0 for a in n.args)
 
 
-def wild_nodes(order: Sequence[Node], least: Mapping[Node, float], loose: Iterable[Node] = ()) -> set[Node]:
+def may_be_nonfinite(order: Sequence[Node], least: Mapping[Node, float], loose: Iterable[Node] = ()) -> set[Node]:
     """The nodes that may be infinite or NaN where the leaves are finite, but for those that are loose.
 
     Quotients, roots and logarithms of what stays above zero, as a variance plus a small number, are not among them.

@@ -1,9 +1,9 @@
 """The op `scan`: its value, step by step, and its derivatives, which are scans again.
 
 Reverse mode runs the other way, with the adjoint of the carry as its carry. What it needs of the primal, the carries
-before each step and the results of contractions, is stacked by a primal scan that gives them as well (`storing`); the
-rest of a step is computed again. A pass makes one scan of the two (`passes.scans`). The adjoints of constants are
-added up over the steps.
+before each step and the results of contractions, is stacked by a primal scan that gives them as well
+(`store_values`); the rest of a step is computed again. A pass makes one scan of the two (`passes.loops`). The adjoints
+of constants are added up over the steps.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -108,7 +108,7 @@ def step_of(n: Node) -> Step:
     return Step(n, renewed(n.params[0]), n.args)
 
 
-def storing(step: Step, wanted: Sequence[Node]) -> list[Node]:
+def store_values(step: Step, wanted: Sequence[Node]) -> list[Node]:
     """What nodes of the body are in each step, stacked; by a scan that gives them beside its own results."""
     loop, first = step.loop, len(step.loop.finals)
     inits, xs, constants = loop.arguments(step.args)
@@ -146,7 +146,7 @@ def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], o
     leaves = tuple(fresh(b.type) for b in begun)
     roots = substitute(loop.roots, dict(zip(begun, leaves, strict=True)))
     whole = replace(loop.with_roots(roots), slices=(*primal.slices, *leaves, *loop.slices))
-    walked = (*arrays, *storing(step, begun), *xs)
+    walked = (*arrays, *store_values(step, begun), *xs)
     return closed(whole, inits, walked, {**dict(zip(primal.constants, constants, strict=True)), **outer})
 
 
@@ -170,7 +170,7 @@ def scan_vjp(g: Node, n: Node, outer: Care | None = None) -> Tangents:
     step = step_of(n)
     loop, outer = step.loop, outer or Care(topological([n]))
     finals, ys, totals = loop.split(cotangents(g, loop))
-    rows, sums = arriving(loop.ys, ys, outer), arriving(loop.totals, totals, outer)
+    rows, sums = incoming_cotangents(loop.ys, ys, outer), incoming_cotangents(loop.totals, totals, outer)
     care = inner_care(step, outer, rows.chosen | sums.chosen)
     carried = {k: begun(loop, k, care) for k, d in enumerate(finals) if d is not None}
     while True:
@@ -226,7 +226,7 @@ class Arriving(NamedTuple):
     chosen: set[Node]  # leaves that stand for conditions of selections
 
 
-def arriving(results: Sequence[Node], given: Sequence[Node | None], outer: Care) -> Arriving:
+def incoming_cotangents(results: Sequence[Node], given: Sequence[Node | None], outer: Care) -> Arriving:
     """The cotangents of results of the step; one from behind a branch stays there, entry by entry."""
     arrived = Arriving([], {}, set())
     for y, d in zip(results, given, strict=True):

@@ -224,7 +224,7 @@ def rebodied(n: "Node", step: "Callable[[Sequence[Node]], Sequence[Node]]") -> "
     return n if new == loop.roots else node(n.op, n.args, (loop.with_roots(new),))
 
 
-def going_on(loop: Loop, used: Iterable[int]) -> set[int]:
+def live_carries(loop: Loop, used: Iterable[int]) -> set[int]:
     """The results that are needed for these: those themselves, and the carries that they depend on."""
     found = set(used)
     while True:

@@ -25,8 +25,8 @@ from gradcompile.ops.scan import (
     closed,
     fresh,
     frontier,
-    going_on,
     is_scan,
+    live_carries,
     packed,
     parts,
     rebodied,
@@ -320,7 +320,7 @@ def pruned(roots: Sequence[Node]) -> list[Node]:
     whole = {r for r in roots if is_scan(r)}  # scans of which everything is used
     for n in reversed(order):
         if n in live and is_scan(n):
-            kept[n] = going_on(n.params[0], range(len(n.params[0].roots)) if n in whole else kept[n])
+            kept[n] = live_carries(n.params[0], range(len(n.params[0].roots)) if n in whole else kept[n])
             live.update(arguments_of(n, kept[n]))
         elif n in live:
             live.update(n.args)

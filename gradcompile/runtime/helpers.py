@@ -20,7 +20,7 @@ TURNS = 50_000  # without a part, of 16 ns each
 NAP, LONG_NAP = 50e-6, 5e-3  # seconds between two looks during a call, which grow while there is nothing to do
 
 
-class Crew:
+class HelperPool:
     """Helpers, made when first needed. The first call that comes gets them; others meanwhile go without."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Crew:
 class Helper(threading.Thread):
     """A thread that takes parts, or sleeps until a call comes."""
 
-    def __init__(self, crew: Crew, number: int) -> None:
+    def __init__(self, crew: HelperPool, number: int) -> None:
         super().__init__(name=f"gradcompile-crew-{number}", daemon=True)
         self.crew, self.number = crew, number
         self.gate = threading.Lock()
@@ -135,6 +135,6 @@ class Helped:
                 self.found()
 
 
-crew = Crew()
+crew = HelperPool()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=crew.forget)

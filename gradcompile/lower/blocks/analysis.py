@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
 
 @dataclass
-class Cutting:
+class BlockAnalysis:
     """How a program is cut along one dimension.
 
     order: its nodes, arguments first.  block: the dimension that a block has instead.
@@ -71,7 +71,7 @@ class Cutting:
         for n in self.order:
             self.look_at(n)
         self.wanted = set(self.roots)
-        self.compared = {self.told_by_largest(n) for n in self.order if n.op.is_comparison} - {None}
+        self.compared = {self.compared_with_max(n) for n in self.order if n.op.is_comparison} - {None}
         for s in ordered([State(r, None) for r in self.roots], self.needed):
             self.level[s] = max((self.level[x] for x in self.needs[s]), default=0) + self.passed(s)
 
@@ -204,7 +204,7 @@ class Cutting:
         dear = (is_dot(s.node) or is_scanned(s.node)) and (self.level[s] > 0 or self.shrinks(s.node))
         return (heavy or dear or s.node in self.compared) and s.axis == self.favoured[s.node]
 
-    def told_by_largest(self, n: Node) -> Node | None:
+    def compared_with_max(self, n: Node) -> Node | None:
         """What a comparison compares with its maximum over the samples, if sums in blocks make it; None otherwise."""
         for x, y in permutations(n.args):
             while y.op.is_view:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from gradcompile.ir.core import Node, is_const, is_leaf, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, parsed
-from gradcompile.lower.blocks.analysis import Cutting
+from gradcompile.lower.blocks.analysis import BlockAnalysis
 from gradcompile.lower.blocks.pointwise import put
 from gradcompile.lower.blocks.states import State, ordered, over
 from gradcompile.ops.reduction import is_amax
@@ -96,11 +96,11 @@ def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
     order = topological(roots)
     leaves = [n for n in order if is_leaf(n)]
     named, taken = dims_of(n for n in leaves if n in inputs), {name for n in order for name in names_of(n)}
-    cuttings = [Cutting(roots, order, d, fresh("m", taken)) for d in named if isinstance(d, str)]
+    cuttings = [BlockAnalysis(roots, order, d, fresh("m", taken)) for d in named if isinstance(d, str)]
     found = [c for c in cuttings if c.depth]
     if not found:
         long = [d for d in dims_of(leaves) if isinstance(d, int) and d >= SHORTEST]
-        cuttings = [Cutting(roots, order, d, fresh("m", taken)) for d in long]
+        cuttings = [BlockAnalysis(roots, order, d, fresh("m", taken)) for d in long]
         found = [c for c in cuttings if c.depth and c.pays([n for n in leaves if n not in inputs])]
     if not found:
         return None
@@ -139,7 +139,7 @@ class Builder:
     for the rows of a node along an axis.
     """
 
-    cutting: Cutting
+    cutting: BlockAnalysis
     names: set[str]
     live: set[State] = field(default_factory=set)
     outcome: defaultdict[int, list[Node]] = field(default_factory=lambda: defaultdict(list))

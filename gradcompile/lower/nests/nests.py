@@ -171,7 +171,7 @@ class Nest:
 
     # ---- what tasks ask
 
-    def unsaid(self, name: str, comment: str) -> str:
+    def comment_unless_repeated(self, name: str, comment: str) -> str:
         """The comment, unless the line that named the value says the same."""
         return "" if any(line == Line(line.text, comment) and line.text.startswith(f"{name} = ")
                          for line in self.body if isinstance(line, Line)) else comment  # fmt: skip

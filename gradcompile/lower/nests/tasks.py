@@ -82,7 +82,9 @@ class Write(Task):
     def emit(self, nest: "Nest") -> None:
         """One line."""
         text = nest.value(self.value, named=nest.is_read_again(self.node))
-        nest.body.append(Line(f"{self.text_at()} {self.assign} {text}", nest.unsaid(text, self.goal.comment)))
+        nest.body.append(
+            Line(f"{self.text_at()} {self.assign} {text}", nest.comment_unless_repeated(text, self.goal.comment))
+        )
         if self.node is not None:
             nest.made[self.node, self.place] = self.value
 

@@ -13,7 +13,7 @@ from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.texts import atom_of, text_of
 from gradcompile.lower.nests.places import Goal, Target, everywhere, text_at
 from gradcompile.ops import scan as record
-from gradcompile.ops.scan import going_on
+from gradcompile.ops.scan import live_carries
 from gradcompile.ops.shape import is_reshape
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Steps:
     def plan(self) -> None:
         """Plan what comes before, each step, and what comes after."""
         outer, loop = self.outer, self.loop
-        needed = going_on(loop, self.results)
+        needed = live_carries(loop, self.results)
         inits, _, _ = loop.arguments(self.group[0].args)
         carries = {k: self.carry(k) for k in range(len(inits)) if k in needed}
         for k, carry in carries.items():
