@@ -10,6 +10,7 @@ import sympy as sp
 
 import gradcompile as gc
 from gradcompile import array
+from tests.cases_blocks import PROGRAMS, drawn
 
 a, b, c, x, y = sp.symbols("a b c x y")
 RNG = np.random.default_rng(3)
@@ -81,6 +82,19 @@ def test_a_hessian_in_every_form(case, stabilize):
     vector = RNG.normal(size=len(theta))
     hv = gc.compile_hvp(loss, stabilize=stabilize, **options)(*point, *data, vector=vector)[2]
     np.testing.assert_allclose(hv, hess @ vector, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["embedding", "conv", "running", "solves", "sorted_flat", "kernels"])
+def test_products_of_other_programs(name):
+    loss, params, _ = PROGRAMS[name]
+    values = {str(n.params[0]): v for n, v in drawn(loss, params, 9).items()}
+    f = gc.compile_grad(loss, params)
+    data = {a.name: values[a.name] for a in f.problem.inputs}
+    fun, theta = f.bind(**data), f.pack(*(values[a.name] for a in f.problem.params))
+    vector = RNG.normal(size=f.size)
+    p = gc.compile_hvp(loss, params).bind(**data)
+    wanted = (fun(theta + 1e-5 * vector)[1] - fun(theta - 1e-5 * vector)[1]) / 2e-5
+    np.testing.assert_allclose(p.hessp(theta, vector), wanted, rtol=1e-6, atol=1e-7 * max(abs(wanted).max(), 1e-3))
 
 
 def test_a_sparse_hessian_has_the_entries_that_formulas_tell():
