@@ -22,7 +22,7 @@ def test_what_was_once_found_is_right(name: str) -> None:
 def test_what_was_once_found_is_right_in_plain_python() -> None:
     program = (
         "from tests.fuzz.run import corpus, judged\n"
-        "for name in ('arrays', 'formulas', 'indices', 'scans'):\n"
+        "for name in ('arrays', 'formulas', 'indices', 'scans', 'second'):\n"
         "    print(*((case, wrong) for case in corpus(name) if (wrong := judged(name, case)) is not None))\n"
     )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}

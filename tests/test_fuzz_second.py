@@ -14,10 +14,10 @@ PROGRAM = {"seed": 5, "dtype": "float64", "ties": False, "named": True, "inputs"
            "lines": ["v0 = np.tanh(p @ q) + p[1]", "loss = np.sum(v0 * v0)"]}  # fmt: skip
 
 
-def case(way: str) -> dict[str, Any]:
+def case(way: str, layout: str = "dense") -> dict[str, Any]:
     """A formula, or a program, in one of the ways."""
     formula = {"formula": "exp(a*u)*sin(b) + (a*b)**2", "points": [POINT], "dtype": "float64", "stabilize": True}
-    return {"way": way, "along": [1.0, -0.5, 0.25, 2.0, 1.5, -1.0, 0.5, 0.75, 1.25],
+    return {"way": way, "layout": layout, "along": [1.0, -0.5, 0.25, 2.0, 1.5, -1.0, 0.5, 0.75, 1.25],
             "case": PROGRAM if way == "arrays" else formula}  # fmt: skip
 
 

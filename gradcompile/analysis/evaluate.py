@@ -150,8 +150,13 @@ def exact_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]
 
 def to_mpf(value: Any, mpf: Callable[..., Any]) -> Any:
     """A number, or an array of numbers, of mpmath; truth values stay."""
-    convert = np.vectorize(lambda v: v if isinstance(v, bool | np.bool_) else mpf(v), otypes=[object])
-    return convert(value)[()]
+
+    def number(v: Any) -> Any:
+        if isinstance(v, bool | np.bool_):
+            return v
+        return mpf(v.item() if isinstance(v, np.generic) else v)  # mpmath takes no whole numbers of NumPy's
+
+    return np.vectorize(number, otypes=[object])(value)[()]
 
 
 def exact_value(n: Node, values: Mapping[Node, Any], dims: Dims, mpmath: Any) -> Any:

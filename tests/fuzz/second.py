@@ -26,6 +26,7 @@ from tests.plain import plain
 
 BRIEF = 3
 WAYS = ("hessian", "hessian", "jacobian", "inside", "arrays", "arrays")
+LAYOUTS: dict[str, dict[str, bool]] = {"dense": {}, "sparse": {"sparse": True}, "diagonal": {"diagonal": True}}
 DIGITS = 60
 STEPS = (mpmath.mpf(10) ** -15, mpmath.mpf(10) ** -18)
 CLOSE = {"float64": 1e-7, "float32": 3e-2}  # beside the largest entry of programs
@@ -38,7 +39,8 @@ def draw(rng: random.Random) -> Case:
     case = arrays.draw(rng) if way == "arrays" else formulas.draw(rng)
     if way != "arrays":
         case["points"] = case["points"][:3]
-    return {"way": way, "along": [round(rng.uniform(-2, 2), 3) for _ in range(40)], "case": case}
+    along = [round(rng.uniform(-2, 2), 3) for _ in range(40)]
+    return {"way": way, "layout": rng.choice(list(LAYOUTS)), "along": along, "case": case}
 
 
 def judge(case: Case) -> str | None:
@@ -63,7 +65,7 @@ def of_formula(case: Case) -> str | None:
         return None
     options = {"data": columns, "dtype": inner["dtype"], "stabilize": inner["stabilize"], "cache": False}
     try:
-        compiled = compiled_of(case["way"], expr, params, options)
+        compiled = compiled_of(case, expr, params, options)
     except GradcompileError as error:
         refuse(error)
         return None
@@ -78,16 +80,18 @@ def of_formula(case: Case) -> str | None:
     return None
 
 
-def compiled_of(way: str, expr: Any, params: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+def compiled_of(case: Case, expr: Any, params: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
     """The functions of a way, their graphs made, so that what can't be compiled is refused here."""
-    if way == "inside":
+    if case["way"] == "inside":
         inside = formulas.sp.Derivative(expr, params[0], evaluate=False)
         found: list[Any] = [gc.compile_grad(inside, params, allow_unused=True, **options),
                             gc.compile_grad(expr, params, **options)]  # fmt: skip
-    elif way == "jacobian":
+    elif case["way"] == "jacobian":
         found = [gc.compile_jacobian(expr, params, **options), gc.compile_jvp(expr, params, **options)]
     else:
-        found = [gc.compile_hessian(expr, params, **options), gc.compile_hvp(expr, params, **options)]
+        layout = LAYOUTS[case["layout"]]
+        found = [gc.compile_hessian(expr, params, **options, **layout), gc.compile_hvp(expr, params, **options)]
+        found += [gc.compile_hessian(expr, params, **options)] if case["layout"] == "sparse" else []
     for f in found:
         f.graph  # noqa: B018
     return found
@@ -95,7 +99,7 @@ def compiled_of(way: str, expr: Any, params: Sequence[Any], options: Mapping[str
 
 def at_point(case: Case, compiled: Sequence[Any], given: Mapping[str, Any]) -> str | None:
     """What is wrong at one point: a number, a bit of plain Python, or two functions that differ."""
-    first, second = compiled
+    first, second, *_ = compiled
     problem = first.problem
     leaves = first._leaf_values([], given)
     dims: dict[str, int] = {}
@@ -112,9 +116,9 @@ def at_point(case: Case, compiled: Sequence[Any], given: Mapping[str, Any]) -> s
         elif case["way"] == "jacobian":
             numbers, truths, roots = jacobian_and_truth(first, given, leaves, dims)
         else:
-            numbers, truths, roots = hessian_and_truth(first, given, leaves, dims)
+            numbers, truths, roots = hessian_and_truth(compiled, given, leaves, dims)
         wrong = first_wrong(numbers, truths, roots, leaves, dims, problem.dtype)
-        if wrong is None and case["way"] != "inside":
+        if wrong is None and case["way"] != "inside" and case["layout"] != "diagonal":
             wrong = wrong_product(case, compiled, given, truths, leaves, dims)
     return wrong or (None if config.DISABLE_JIT else unlike_python(first, given))
 
@@ -128,14 +132,23 @@ def exact_of(n: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> list[
 Numbers = tuple[list[float], list[list[Any]], list[Node]]  # what came, what is right for each, and its root
 
 
-def hessian_and_truth(h: Any, given: Mapping[str, Any], leaves: Mapping[Node, Any], dims: dict[str, int]) -> Numbers:
-    """The entries of a Hessian."""
-    _, _, hess = h(**given)
+def hessian_and_truth(
+    compiled: Sequence[Any], given: Mapping[str, Any], leaves: Mapping[Node, Any], dims: dict[str, int]
+) -> Numbers:
+    """The entries of a Hessian, those of a sparse one with the roots of the dense one, which is compiled last."""
+    h = compiled[0]
+    hess = dense(h(**given)[-1])
     wrt = [a.leaf for a in h.problem.params]
     gradients = vjp(h.problem.primal, wrt)
+    places = [(k, j) for k in range(len(wrt)) for j in range(len(wrt)) if np.ndim(hess) != 1 or k == j]
     defined = bool(exact_of(h.problem.primal, leaves, dims))
-    truths = [_bounds.slopes_of(g, x, leaves, dims) if defined else [] for g in gradients for x in wrt]
-    return list(np.ravel(hess)), truths, h.graph.simplified[1 + len(wrt) :]
+    truths = [_bounds.slopes_of(gradients[k], wrt[j], leaves, dims) if defined else [] for k, j in places]
+    return list(np.ravel(hess)), truths, compiled[len(compiled) // 3 * 2].graph.simplified[1 + len(wrt) :]
+
+
+def dense(matrix: Any) -> Any:
+    """A matrix as an array."""
+    return matrix.toarray() if hasattr(matrix, "toarray") else np.asarray(matrix)
 
 
 def jacobian_and_truth(j: Any, given: Mapping[str, Any], leaves: Mapping[Node, Any], dims: dict[str, int]) -> Numbers:
@@ -174,11 +187,11 @@ def wrong_product(
     dims: dict[str, int],
 ) -> str | None:  # fmt: skip
     """What is wrong with a product of the matrix and a vector; and whether a Hessian is its own mirror."""
-    matrix, product = compiled
+    matrix, product, *_ = compiled
     size, vector = matrix.size, product.problem.inputs[0].leaf
     along = np.array(case["along"][:size], matrix.dtype)
     if case["way"] == "hessian":
-        rows = np.reshape(matrix(**given)[-1], (size, size))
+        rows = np.reshape(dense(matrix(**given)[-1]), (size, size))
         if not np.array_equal(rows, rows.T, equal_nan=True):
             return f"the Hessian is not symmetric: {rows.tolist()}"
     moved = np.ravel(product(**given, **{product.along: along})[-1])
@@ -223,11 +236,14 @@ def of_program(case: Case) -> str | None:
     options = {"inputs": [x for n, x in symbols.items() if n not in "pq"], "allow_unused": True, "cache": False}
     try:
         exec("\n".join(inner["lines"]), space)
+        layout = LAYOUTS[case["layout"]]
         h, p = gc.compile_hessian(space["loss"], params, **options), gc.compile_hvp(space["loss"], params, **options)
+        other = gc.compile_hessian(space["loss"], params, **options, **layout) if layout else h
         if not 0 < h.size <= len(case["along"]):
             return None
         values = arrays.drawn(inner)
         loss, _, hess = h(*values.values())
+        same = dense(other(*values.values())[-1])
     except GradcompileError as error:
         refuse(error)
         return None
@@ -249,8 +265,11 @@ def of_program(case: Case) -> str | None:
                 return f"row {k} of the Hessian times the vector is {own!r}, differences give {slope!r}"
             if not abs(moved[k] - slope) <= margin:
                 return f"row {k} of the product is {moved[k]!r}, differences give {slope!r}"
+        apart = np.abs(same - (np.diag(hess) if same.ndim == 1 else hess))
         if all(s is not None for s in slopes) and not np.all(asymmetry <= limit * scale):
             return f"the Hessian is not symmetric: {hess.tolist()}"
+        if all(s is not None for s in slopes) and not np.all(apart <= limit * scale):
+            return f"it is {same.tolist()} {case['layout']}, {hess.tolist()} dense"
     return None
 
 
