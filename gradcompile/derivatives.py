@@ -181,7 +181,23 @@ class CompiledDerivative(Compiled):
         return BoundDerivative(self, bind.fixed(bind.convert_all(self._inputs, values)))
 
 
-class CompiledHessian(CompiledDerivative):
+class Patterned(CompiledDerivative):
+    """A function whose second output is a matrix that may be sparse."""
+
+    matrix = "the Hessian"
+    pattern: Any = None  # of the user's own
+
+    @once
+    def _sparse(self) -> Sparse:
+        return sparse_form(self._outputs[1], self.dtype, self.matrix, self.pattern)
+
+    @property
+    def sparsity(self) -> Any:
+        """Where the matrix may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
+        return self._sparse.ones
+
+
+class CompiledHessian(Patterned):
     """A compiled loss with gradient and Hessian: h(*params, *inputs) -> (loss, grads, hess)."""
 
     def __init__(
@@ -190,15 +206,6 @@ class CompiledHessian(CompiledDerivative):
         super().__init__(problem, options)
         self.layout, self.pattern = layout, pattern
         self.operator = partial(operators.hessian, layout=layout)
-
-    @once
-    def _sparse(self) -> Sparse:
-        return sparse_form(self._outputs[1], self.dtype, "the Hessian", self.pattern)
-
-    @property
-    def sparsity(self) -> Any:
-        """Where the Hessian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
-        return self._sparse.ones
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hess = found.arrays
@@ -306,8 +313,10 @@ class CompiledValues(CompiledForm):
         return self._in_form(self._parted(out, found.lengths, ()) if len(out) else [found.value])
 
 
-class CompiledJacobian(CompiledForm):
+class CompiledJacobian(Patterned, CompiledForm):
     """Compiled values with their Jacobian in theta: j(*params, *inputs) -> (r, J)."""
+
+    matrix = "the Jacobian"
 
     def __init__(
         self,
@@ -317,18 +326,9 @@ class CompiledJacobian(CompiledForm):
         layout: operators.Layout = "dense",
         pattern: Any = None,
     ) -> None:
-        super().__init__(problem, options, form)
+        CompiledForm.__init__(self, problem, options, form)
         self.layout, self.pattern = layout, pattern
         self.operator = partial(operators.jacobian, layout=layout)
-
-    @once
-    def _sparse(self) -> Sparse:
-        return sparse_form(self._outputs[1], self.dtype, "the Jacobian", self.pattern)
-
-    @property
-    def sparsity(self) -> Any:
-        """Where the Jacobian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
-        return self._sparse.ones
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         out, jac = found.arrays
