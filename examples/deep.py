@@ -29,18 +29,18 @@ KINDS: dict[str, Callable[[Any, Any], Any]] = {  # a layer: of what comes in, h,
 
 def network(kind: str, X: Any, p: dict[str, Any]) -> Any:
     """The scores of ten classes."""
-    h = X @ p["W_in"]
-    for k in range(DEPTH):
-        h = KINDS[kind](h, h @ p[f"W{k}"] + p[f"b{k}"])
+    h, _ = gc.scan(lambda h, layer: (KINDS[kind](h, h @ layer[0] + layer[1]), None), X @ p["W_in"], (p["W"], p["b"]))
     return h @ p["W_out"]
 
 
 def start(kind: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Weights drawn so that relu keeps the size of what it is given; no shifts."""
-    p = {"W_in": rng.normal(scale=64**-0.5, size=(64, WIDTH))}
-    for k in range(DEPTH):
-        p |= {f"W{k}": rng.normal(scale=(2 / WIDTH) ** 0.5, size=(WIDTH, WIDTH)), f"b{k}": np.zeros(WIDTH)}
-    return p | {"W_out": rng.normal(scale=WIDTH**-0.5, size=(WIDTH, 10))}
+    return {
+        "W_in": rng.normal(scale=64**-0.5, size=(64, WIDTH)),
+        "W": rng.normal(scale=(2 / WIDTH) ** 0.5, size=(DEPTH, WIDTH, WIDTH)),
+        "b": np.zeros((DEPTH, WIDTH)),
+        "W_out": rng.normal(scale=WIDTH**-0.5, size=(WIDTH, 10)),
+    }
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
         scores = network(kind, X, params)
         f = gc.compile_grad(np.mean(gc.cross_entropy(scores, t)), params, inputs=[X, t])
         _, grads = f(*values.values(), pictures[first], labels[first])
-        norms = [np.linalg.norm(getattr(grads, f"W{k}")) for k in shown]
+        norms = [np.linalg.norm(grads.W[k]) for k in shown]
 
         data = [pictures[first], labels[first]]
         fit = gc.sgd(f, values, data, learning_rate=0.02, momentum=0.9, epochs=10, batch_size=100, progress=False)

@@ -37,7 +37,7 @@ def main() -> None:
 
     start = f.pack(0.1 * rng.normal(size=(rows, RANK)), 0.1 * rng.normal(size=(columns, RANK)), table.mean(axis=0))
     fun = f.bind(value=table[known], **where)
-    found = minimize(fun, start, jac=True, method="L-BFGS-B", options={"maxiter": 150})
+    found = minimize(fun, start, jac=True, method="L-BFGS-B", options={"maxiter": 60})
     print(f"{f.size:,} parameters, {known.sum():,} known entries, {found.nfev} calls, loss {found.fun:.1f}")
 
     hidden = np.nonzero(~known)

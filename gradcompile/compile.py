@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sympy import MatrixBase
+
 from gradcompile.compiled import CompiledValue
 from gradcompile.derivatives import (
     CompiledHessian,
@@ -109,7 +111,8 @@ def compile_value(
     array([1., 3., 5.])
     """
     check_options(reduce or "mean", dtype, threads)
-    form, given = taken_apart(expr)
+    is_number = isinstance(expr, MatrixBase) and expr.shape == (1, 1)  # its entry, as in a loss
+    form, given = (None, [expr]) if is_number else taken_apart(expr)
     problem = problem_of(given, params, False, data, reduce, dtype, inputs=inputs, allow_unused=allow_unused)
     options = Options(name or "", stabilize, cache, reroll, threads)
     return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
@@ -119,7 +122,7 @@ def compile_hessian(
     loss: Any,
     params: Any,
     *,
-    sparse: bool = False,
+    sparse: Any = False,
     diagonal: bool = False,
     gauss_newton: bool = False,
     **options: Any,
@@ -131,6 +134,7 @@ def compile_hessian(
 
     sparse: the Hessian is a csc_array of SciPy with both triangles, of the entries that the formulas tell to be other
     than 0; its index arrays are the same objects at each call, and those of `h.sparsity`. Loops over terms stay loops.
+    A sparse matrix or an array in place of True is the pattern to use, which must hold all these entries.
     diagonal: only the diagonal is computed, a vector. gauss_newton: of a loss that is a mean or sum of squares, with
     residuals r and their Jacobian J, the part 2 w J'J of the Hessian, w the weight of a square; J is never stored.
 
@@ -141,11 +145,12 @@ def compile_hessian(
     (0.0, Grads(a=-0.0, b=0.0), array([[ 802., -400.],
            [-400.,  200.]]))
     """
-    wishes: dict[Layout, bool] = {"sparse": sparse, "diagonal": diagonal, "gauss-newton": gauss_newton}
+    pattern = None if isinstance(sparse, bool) else sparse
+    wishes: dict[Layout, bool] = {"sparse": sparse is not False, "diagonal": diagonal, "gauss-newton": gauss_newton}
     chosen: list[Layout] = [name for name, wish in wishes.items() if wish]
     if len(chosen) > 1:
         raise ArgumentError(f"{' and '.join(chosen)}: choose one form of the Hessian")
-    return CompiledHessian(*loss_of(loss, params, **options), chosen[0] if chosen else "dense")
+    return CompiledHessian(*loss_of(loss, params, **options), chosen[0] if chosen else "dense", pattern)
 
 
 def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:
@@ -164,14 +169,15 @@ def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:
     return CompiledHvp(with_vector(problem, CompiledHvp.along), rest)
 
 
-def compile_jacobian(residuals: Any, params: Any, *, sparse: bool = False, **options: Any) -> CompiledJacobian:
+def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **options: Any) -> CompiledJacobian:
     """Compile values with their derivatives by the parameters: j(*params, *inputs) -> (r, J).
 
     residuals: a value a sample (with `data`), an array, or a list, tuple, Matrix or mapping of expressions, nested
     once; r and J come back in that form. The last axis of J is laid out as `j.pack` orders theta; with one bare number
     as parameter it has no such axis. Other arguments and errors are those of `compile_value`, but for `reduce`.
     sparse: J is one csr_array of SciPy, with a row for each entry of the values in their order, of the entries that the
-    formulas tell to be other than 0; its index arrays are the same objects at each call, and those of `j.sparsity`.
+    formulas tell to be other than 0; its index arrays are the same objects at each call, and those of `j.sparsity`. A
+    sparse matrix or an array in place of True is the pattern to use, which must hold all these entries.
 
     >>> import sympy as sp
     >>> a, b, x, y = sp.symbols("a b x y")
@@ -182,7 +188,8 @@ def compile_jacobian(residuals: Any, params: Any, *, sparse: bool = False, **opt
            [1., 1.]]))
     """
     problem, form, rest = values_of(residuals, params, **options)
-    return CompiledJacobian(problem, rest, form, "sparse" if sparse else "dense")
+    pattern = None if isinstance(sparse, bool) else sparse
+    return CompiledJacobian(problem, rest, form, "dense" if sparse is False else "sparse", pattern)
 
 
 def compile_jvp(value: Any, params: Any, **options: Any) -> CompiledJvp:
@@ -215,8 +222,11 @@ def loss_of(
     reroll: bool = True,
     name: str | None = None,
     allow_unused: bool = False,
+    **others: Any,
 ) -> tuple[Problem, Options]:
     """The problem that a loss states, and what was asked for beside it; the arguments are those of `compile_grad`."""
+    if others:
+        raise ArgumentTypeError(f"there is no option {next(iter(others))!r}; the options are those of compile_grad")
     check_options(reduce, dtype, threads)
     rest = {"inputs": inputs, "allow_unused": allow_unused}
     problem = problem_of([loss], params, True, data, reduce, dtype, **rest)

@@ -19,6 +19,7 @@ from gradcompile.once import once
 from gradcompile.pipeline import Options
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
+from gradcompile.runtime.sparse import Sparse, sparse_form
 from gradcompile.runtime.views import Views
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Form
@@ -95,14 +96,14 @@ class CompiledDerivative(Compiled):
 
     def _as_vector(self, given: Any) -> np.ndarray:
         if isinstance(given, np.ndarray) and given.ndim == 1 and len(given) == self.size:
-            return bind.convert_theta(given, self.size, np.dtype(self.dtype))
+            return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
         if isinstance(given, Mapping):
             return self.pack(*Call(self.problem.params).match((), given))
         if isinstance(given, list | tuple) and len(given) == len(self.problem.params):
             return self.pack(*given)
         if self.problem.bare:
             return self.pack(given)
-        return bind.convert_theta(given, self.size, np.dtype(self.dtype))
+        return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
 
     def _at(self, theta: np.ndarray, inputs: list[Any], out: Sequence[np.ndarray] | None = None) -> Found:
         """All outputs at theta, for converted inputs."""
@@ -183,21 +184,27 @@ class CompiledDerivative(Compiled):
 class CompiledHessian(CompiledDerivative):
     """A compiled loss with gradient and Hessian: h(*params, *inputs) -> (loss, grads, hess)."""
 
-    def __init__(self, problem: Problem, options: Options, layout: operators.Layout = "dense") -> None:
+    def __init__(
+        self, problem: Problem, options: Options, layout: operators.Layout = "dense", pattern: Any = None
+    ) -> None:
         super().__init__(problem, options)
-        self.layout = layout
+        self.layout, self.pattern = layout, pattern
         self.operator = partial(operators.hessian, layout=layout)
 
     @once
+    def _sparse(self) -> Sparse:
+        return sparse_form(self._outputs[1], self.dtype, "the Hessian", self.pattern)
+
+    @property
     def sparsity(self) -> Any:
         """Where the Hessian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
-        return sparsity_of(self._outputs[1], self.dtype, "the Hessian")
+        return self._sparse.ones
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hess = found.arrays
         grads = self._by_parameter(grad, flat)
         if self.layout == "sparse":
-            return found.value, grads, with_data(self.sparsity, self._outputs[1], hess)
+            return found.value, grads, self._sparse.holding(hess)
         if self._is_number and not flat:
             return found.value, grads, float(hess[0])
         return found.value, grads, hess if self.layout == "diagonal" else hess.reshape(self.size, self.size)
@@ -222,7 +229,7 @@ class CompiledHessian(CompiledDerivative):
         return max(checks, key=lambda c: c.error)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.layout)
+        return type(self), (self.problem, self.options, self.layout, self.pattern)
 
 
 class CompiledHvp(CompiledDerivative):
@@ -303,21 +310,30 @@ class CompiledJacobian(CompiledForm):
     """Compiled values with their Jacobian in theta: j(*params, *inputs) -> (r, J)."""
 
     def __init__(
-        self, problem: Problem, options: Options, form: Form | None = None, layout: operators.Layout = "dense"
+        self,
+        problem: Problem,
+        options: Options,
+        form: Form | None = None,
+        layout: operators.Layout = "dense",
+        pattern: Any = None,
     ) -> None:
         super().__init__(problem, options, form)
-        self.layout = layout
+        self.layout, self.pattern = layout, pattern
         self.operator = partial(operators.jacobian, layout=layout)
 
     @once
+    def _sparse(self) -> Sparse:
+        return sparse_form(self._outputs[1], self.dtype, "the Jacobian", self.pattern)
+
+    @property
     def sparsity(self) -> Any:
         """Where the Jacobian may be other than 0: a sparse matrix of ones, with the index arrays of each result."""
-        return sparsity_of(self._outputs[1], self.dtype, "the Jacobian")
+        return self._sparse.ones
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         out, jac = found.arrays
         if self.layout == "sparse":
-            return self._in_form(self._parted(out, found.lengths, ())), with_data(self.sparsity, self._outputs[1], jac)
+            return self._in_form(self._parted(out, found.lengths, ())), self._sparse.holding(jac)
         more = () if self._is_number and not flat else (self.size,)
         values, rows = self._parted(out, found.lengths, ()), self._parted(jac, found.lengths, more)
         return self._in_form(values), self._in_form(rows)
@@ -328,7 +344,7 @@ class CompiledJacobian(CompiledForm):
         return check(whole, primal, self.problem.params, {**values, **more})
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.form, self.layout)
+        return type(self), (self.problem, self.options, self.form, self.layout, self.pattern)
 
 
 class CompiledJvp(CompiledForm):
@@ -396,27 +412,6 @@ class BoundDerivative(Views):
 def random_signs(count: int) -> np.ndarray:
     """1 or -1, always the same."""
     return np.random.default_rng(0).choice([-1.0, 1.0], count)
-
-
-def sparsity_of(output: Output, dtype: str, what: str) -> Any:
-    """A matrix of ones with the pattern of an output: SciPy's csr_array, or csc_array."""
-    from scipy.sparse import csc_array, csr_array  # takes a tenth of a second to import
-
-    pattern = output.pattern
-    if pattern is None:
-        raise ArgumentError(f"{what} is not sparse: compile it with sparse=True")
-    made = csr_array if pattern.by_row else csc_array
-    found = made((np.ones(len(pattern.indices), dtype), pattern.indices, pattern.starts), shape=pattern.shape)
-    found.has_sorted_indices = found.has_canonical_format = True
-    return found
-
-
-def with_data(pattern: Any, output: Output, data: np.ndarray) -> Any:
-    """A sparse matrix with the data of an output; its index arrays are the same objects."""
-    found = object.__new__(type(pattern))
-    found.__dict__.update(pattern.__dict__)
-    found.data = output.pattern.arranged(data) if output.pattern else data
-    return found
 
 
 def with_vector(problem: Problem, name: str) -> Problem:

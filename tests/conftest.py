@@ -5,6 +5,7 @@ it is `peers`. Without the package they are skipped; with `--peers`, what is mis
 """
 
 import atexit
+import gc
 import importlib
 import os
 import shutil
@@ -16,6 +17,8 @@ _CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(_CACHE, "numba")
 os.environ["MPLBACKEND"] = "Agg"
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # processes of the tests keep bytecode all the same, elsewhere
+    os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(_CACHE, "bytecode")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and tests send it
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
@@ -32,6 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 PEERS = {"jax": "jax.numpy", "torch": "torch"}  # the fixture, and what is imported
+
+
+def pytest_collection_finish() -> None:
+    """What collection made lives as long as the session: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

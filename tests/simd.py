@@ -1,5 +1,6 @@
 """Run a function of vmath over arrays as generated code does: lowered from its text, in vectors and last in scalars."""
 
+import numba
 import numpy as np
 
 from gradcompile.codegen import functions as jit
@@ -29,5 +30,6 @@ def run(function, *arrays):
         columns=", ".join(names), elements=", ".join(f"{n}[i]" for n in names),
     )  # fmt: skip
     out = np.empty_like(rows[0])
-    jit.load(text, cache=False).run(out, *rows)
+    types = [numba.from_dtype(out.dtype)[::1]] * (1 + len(rows))
+    jit.entry(jit.load(text, cache=False).run, types)(out, *rows)
     return out

@@ -201,15 +201,16 @@ def test_special_functions() -> None:
     assert f.check(1.5, 2.0).error < 1e-12
 
 
-@pytest.mark.parametrize("k", [0, 7, 50, 99])
-def test_a_wrong_entry_among_many_is_found_by_the_check(k: int) -> None:
-    f = fresh(sum(v**3 * sp.sin(v) for v in sp.symbols("v:100")), {"v": sp.symbols("v:100")})
-    theta = np.linspace(1.0, 2.0, 100)
+def test_a_wrong_entry_among_many_is_found_by_the_check() -> None:
+    f = fresh(sp.Add(*(v**3 * sp.sin(v) for v in sp.symbols("v:40"))), {"v": sp.symbols("v:40")})
+    theta = np.linspace(1.0, 2.0, 40)
     gradient = f.flat(theta)[1]
     values = {f.problem.params[0].leaf: theta}
     assert check(gradient, f.problem.primal, f.problem.params, values).error < 1e-12
-    gradient[k] *= 1 + 1e-6
-    assert check(gradient, f.problem.primal, f.problem.params, values).error > 1e-10
+    for k in (0, 7, 20, 39):
+        wrong = gradient.copy()
+        wrong[k] *= 1 + 1e-6
+        assert check(wrong, f.problem.primal, f.problem.params, values).error > 1e-10, k
 
 
 def test_custom_functions() -> None:

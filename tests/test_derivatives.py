@@ -2,14 +2,20 @@
 
 import importlib
 import pickle
+import random
 
 import numpy as np
 import pytest
 import scipy.optimize
 import sympy as sp
+from scipy.sparse import csc_array
 
 import gradcompile as gc
 from gradcompile import array
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff import operators, reverse
+from gradcompile.frontend.sympy.convert import read
+from tests.cases_blocks import PROGRAMS, drawn
 
 a, b, c, x, y = sp.symbols("a b c x y")
 RNG = np.random.default_rng(3)
@@ -83,6 +89,19 @@ def test_a_hessian_in_every_form(case, stabilize):
     np.testing.assert_allclose(hv, hess @ vector, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", ["embedding", "conv", "running", "solves", "sorted_flat", "kernels"])
+def test_products_of_other_programs(name):
+    loss, params, _ = PROGRAMS[name]
+    values = {str(n.params[0]): v for n, v in drawn(loss, params, 9).items()}
+    f = gc.compile_grad(loss, params)
+    data = {a.name: values[a.name] for a in f.problem.inputs}
+    fun, theta = f.bind(**data), f.pack(*(values[a.name] for a in f.problem.params))
+    vector = RNG.normal(size=f.size)
+    p = gc.compile_hvp(loss, params).bind(**data)
+    wanted = (fun(theta + 1e-5 * vector)[1] - fun(theta - 1e-5 * vector)[1]) / 2e-5
+    np.testing.assert_allclose(p.hessp(theta, vector), wanted, rtol=1e-6, atol=1e-7 * max(abs(wanted).max(), 1e-3))
+
+
 def test_a_sparse_hessian_has_the_entries_that_formulas_tell():
     (loss,), options, *_ = CASES["rolled"]
     h = gc.compile_hessian(loss, sparse=True, **options)
@@ -92,6 +111,67 @@ def test_a_sparse_hessian_has_the_entries_that_formulas_tell():
     chain = sp.Add(*[(longer[k + 1] - longer[k] ** 2) ** 2 + sp.sin(longer[k]) for k in range(79)])
     other = gc.compile_hessian(chain, longer, sparse=True)
     assert len(other.source.splitlines()) == len(h.source.splitlines())  # loops, whatever the length
+
+
+def random_loss(draw, symbols):
+    """A sum of random functions of one to three symbols, branches among them."""
+
+    def part(depth):
+        if not depth:
+            return draw.choice([*symbols, sp.Float(draw.choice([0.5, 1.5, -2.0]))])
+        kind = draw.choice(["add", "mul", "sin", "exp", "square", "branch"])
+        p = part(depth - 1)
+        if kind in ("add", "mul"):
+            return p + part(depth - 1) if kind == "add" else p * part(depth - 1)
+        if kind == "branch":
+            return sp.Piecewise((p, draw.choice(symbols) > 0), (part(depth - 1), True))
+        return {"sin": sp.sin, "exp": sp.exp, "square": lambda e: e**2}[kind](p)
+
+    return sp.Add(*[part(draw.choice([1, 2, 3])) for _ in range(5)])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_patterns_hold_what_is_seen_and_little_else(seed):
+    draw, symbols = random.Random(seed), sp.symbols("s0:6")
+    loss = random_loss(draw, symbols)
+    problem = read(loss, symbols, allow_unused=True)
+    found = reverse.adjoints(problem.primal, [p.leaf for p in problem.params])
+    output = operators.sparse_hessian(problem, problem.primal, found)
+    dense = [p.node for p in operators.hessian_entries(problem, problem.primal)]
+    held = csc_array((np.ones(len(output.pattern.indices)), output.pattern.indices, output.pattern.starts), (6, 6))
+    numbers, seen = np.random.default_rng(seed), np.zeros((6, 6), bool)
+    for _ in range(20):
+        env = {p.leaf: v for p, v in zip(problem.params, numbers.normal(size=6), strict=True)}
+        data, *entries = evaluate([output.parts[0].node, *dense], env)
+        held.data = np.asarray(data)
+        wanted = np.array([float(e) for e in entries]).reshape(6, 6)
+        np.testing.assert_allclose(held.toarray(), wanted, rtol=1e-12, atol=1e-12)
+        seen |= wanted != 0
+    held.data = np.ones(held.nnz)
+    assert not (seen & (held.toarray() == 0)).any()
+    more = ((held.toarray() != 0) & ~seen).sum()
+    assert not more or more <= 2 * cancelled(loss, symbols)
+
+
+def cancelled(loss, symbols):
+    """Pairs of symbols by which a loss has a second derivative in form, that is 0."""
+    pairs = [(s, t) for k, s in enumerate(symbols) for t in symbols[k:]]
+    return sum(sp.simplify(sp.diff(loss, s, t)) == 0 and {s, t} <= loss.free_symbols for s, t in pairs)
+
+
+def test_a_pattern_of_the_users_own():
+    pattern = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 1]])
+    h = gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=pattern)
+    for _ in range(2):
+        found = h(1.0, 2.0, 3.0)[2]
+        assert found.nnz == 7 and found.indices is h.sparsity.indices
+        np.testing.assert_array_equal(found.toarray(), [[6.0, 0.0, 2.0], [0.0, 12.0, 0.0], [2.0, 0.0, 0.0]])
+    j = gc.compile_jacobian([a * b, c], [a, b, c], sparse=csc_array(np.ones((2, 3))))
+    np.testing.assert_array_equal(j(1.0, 2.0, 3.0)[1].toarray(), [[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    with pytest.raises(gc.ArgumentError, match=r"no entry \(2, 0\), where the Hessian may be other than 0"):
+        gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=np.eye(3))(1.0, 2.0, 3.0)
+    with pytest.raises(gc.ArgumentError, match=r"the pattern has shape \(2, 2\), the Hessian has \(3, 3\)"):
+        gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=np.eye(2))(1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -287,8 +367,10 @@ def test_what_a_call_can_not_take():
     h = gc.compile_hvp(a**2 * b, [a, b])
     with pytest.raises(gc.ArgumentTypeError, match="vector= is missing"):
         h(1.0, 2.0)
-    with pytest.raises(gc.ArgumentError, match=r"shape \(3,\), expected \(2,\)"):
+    with pytest.raises(gc.ArgumentError, match=r"vector has shape \(3,\), expected \(2,\)"):
         h(1.0, 2.0, vector=[1.0, 2.0, 3.0])
+    with pytest.raises(gc.ArgumentTypeError, match="no option 'speed'"):
+        gc.compile_hessian(a**2, [a], speed=1)
     with pytest.raises(gc.ArgumentError, match="reduce= is for losses"):
         gc.compile_jacobian(a * x, [a], data=[x], reduce="mean")
     with pytest.raises(gc.ArgumentError, match="sparse and diagonal"):

@@ -23,24 +23,26 @@ def loss_of(n: str, wide: bool = False):
     return compile_grad(np.mean((np.tanh(q @ v) - t) ** 2) + rest, v, inputs=[q, t], threads=1)
 
 
-EXPECTED = loss_of("n")(V, Q, T)
+@pytest.fixture(scope="module")
+def expected():
+    return loss_of("n")(V, Q, T)
 
 
 @pytest.mark.parametrize("n", NAMES)
-def test_the_text_as_python(n) -> None:
+def test_the_text_as_python(n, expected) -> None:
     """Of every name the text is right; what is compiled is the text."""
     f = loss_of(n)
     space = plain(f.source)
     grad = np.zeros(3)
     with np.errstate(all="ignore"):
         loss = space["kernel"](V, grad, Q, T)
-    np.testing.assert_allclose([loss, *grad], [EXPECTED[0], *EXPECTED[1]], rtol=1e-14)
+    np.testing.assert_allclose([loss, *grad], [expected[0], *expected[1]], rtol=1e-14)
 
 
 @pytest.mark.parametrize("n", ["rows", "start", "lambda", "None", "theta", "x\u0301", "min"])
-def test_compiled(n) -> None:
+def test_compiled(n, expected) -> None:
     loss, grad = loss_of(n)(V, Q, T)
-    assert (loss, grad.tolist()) == (EXPECTED[0], EXPECTED[1].tolist())
+    assert (loss, grad.tolist()) == (expected[0], expected[1].tolist())
     f = loss_of(n, wide=True)
     assert f(V, Q, T)[0] == loss_of("n", wide=True)(V, Q, T)[0]
     with pytest.raises(ArgumentError, match=f"the dimension '{n}' is 4 in q and 3 in t"):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import sympy as sp
 from sympy.codegen import cfunctions, numpy_nodes
-from sympy.physics.mechanics import dynamicsymbols
 
 from gradcompile import compile_grad
 from gradcompile.analysis.evaluate import evaluate
@@ -217,6 +216,8 @@ def test_float32() -> None:
 
 
 def test_functions_of_time_stand_for_symbols() -> None:
+    from sympy.physics.mechanics import dynamicsymbols
+
     q = dynamicsymbols("q")
     time_ = dynamicsymbols._t
     speed = q.diff(time_)
@@ -266,8 +267,8 @@ def test_a_deep_expression_is_read_in_linear_time() -> None:
         return lambda: read(deep, [x])
 
     assert growth(job, 300) < 5
-    problem = read(nested(50_000), [x])
-    assert len(topological([problem.primal])) > 70_000 and len(problem.formula) <= 200
+    problem = read(nested(10_000), [x])
+    assert len(topological([problem.primal])) > 14_000 and len(problem.formula) <= 200
 
 
 def test_sharing_is_read_once() -> None:

@@ -320,10 +320,10 @@ def test_what_would_be_computed_over_and_over_is_left_alone() -> None:
 def test_deep_terms_do_not_recurse() -> None:
     leaves = [leaf(f"x{k}", role="param") for k in range(40)]
     terms = leaves
-    for _ in range(3_000):
+    for _ in range(1_200):
         terms = [apply("sin", t) for t in terms]
     (rolled,) = reroll([apply("add", *terms)], leaves)
-    assert rolled.op.name == "sum" and len(topological([rolled])) < 3_100
+    assert rolled.op.name == "sum" and len(topological([rolled])) < 1_300
 
 
 def test_sums_written_two_terms_at_a_time_are_long_sums() -> None:
@@ -433,17 +433,17 @@ S = sp.Add(*[sp.exp(v) for v in X])
 @pytest.mark.parametrize(
     ("loss", "rules"),
     [
-        (sp.log(S), {"log_sum_exp"}),
-        (sp.log(1 + S), {"log_sum_exp"}),
-        (sp.log(2 * S / X[3] ** 2 + sp.exp(X[5])), {"log_sum_exp"}),
-        (sp.log(sp.Add(*[u**2 * sp.exp(v) for u, v in pairwise(X)])), {"log_sum_exp"}),
-        (sp.exp(X[3]) / S, {"quotient_of_exps"}),
-        (3 * sp.exp(2 * X[3]) / (S * sp.exp(X[3])), {"quotient_of_exps"}),
-        (-sp.log(sp.exp(X[3]) / S), {"quotient_of_exps", "log_of_product"}),
+        (lambda: sp.log(S), {"log_sum_exp"}),
+        (lambda: sp.log(1 + S), {"log_sum_exp"}),
+        (lambda: sp.log(2 * S / X[3] ** 2 + sp.exp(X[5])), {"log_sum_exp"}),
+        (lambda: sp.log(sp.Add(*[u**2 * sp.exp(v) for u, v in pairwise(X)])), {"log_sum_exp"}),
+        (lambda: sp.exp(X[3]) / S, {"quotient_of_exps"}),
+        (lambda: 3 * sp.exp(2 * X[3]) / (S * sp.exp(X[3])), {"quotient_of_exps"}),
+        (lambda: -sp.log(sp.exp(X[3]) / S), {"quotient_of_exps", "log_of_product"}),
     ],
 )
-def test_exponentials_in_a_loop_are_stabilised(loss: Any, rules: set[str], shift: float) -> None:
-    case = Case(loss, [X], -1.0 + shift, 1.0 + shift)
+def test_exponentials_in_a_loop_are_stabilised(loss: Callable[[], Any], rules: set[str], shift: float) -> None:
+    case = Case(loss(), [X], -1.0 + shift, 1.0 + shift)
     _, rolled, found = stable_both(case)
     assert set(found) == rules
     true = exact([case.written, *reverse.vjp(case.written, case.leaves)], case.env, 400)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import traceback
+from itertools import product
 from pathlib import Path
 
 import numba
@@ -147,47 +148,54 @@ def test_without_the_jit_functions_are_plain():
 
 
 HERE = """
-import sys, numpy as np, model
-assert "gradcompile" not in sys.modules
+import importlib, sys, numpy as np
 given = np.load("given.npy")
-theta, columns = given[0, :2].copy().astype({dtype!r}), given[1:].astype({dtype!r})
-grad = np.empty(2, {dtype!r})
-with np.errstate(all="ignore"):
-    print(float(model.kernel(theta, grad, *columns)).hex(), *(g.hex() for g in grad.tolist()))
+for name in sys.argv[1:]:
+    dtype = name.rpartition("_")[2]
+    theta, columns = given[0, :2].copy().astype(dtype), given[1:].astype(dtype)
+    grad = np.empty(2, dtype)
+    with np.errstate(all="ignore"):
+        loss = importlib.import_module(name).kernel(theta, grad, *columns)
+    print(float(loss).hex(), *(g.hex() for g in grad.tolist()))
+assert "gradcompile" not in sys.modules
 """
 
 
-def saved_result(directory, dtype: str = "float64", **environment: str) -> list[str]:
-    """What the kernel in model.py gives, in a process that finds no gradcompile."""
-    command = [sys.executable, "-c", HERE.format(dtype=dtype)]
+def saved_results(directory: Path, *names: str, **environment: str) -> list[list[str]]:
+    """What the kernels in saved files give, in a process that finds no gradcompile."""
     known = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | environment
+    command = [sys.executable, "-c", HERE, *names]
     out = subprocess.run(command, cwd=directory, env=known, capture_output=True, text=True)
-    assert out.stdout, out.stderr
-    return out.stdout.split()
+    assert out.returncode == 0, out.stderr
+    return [line.split() for line in out.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(
-    "loss", ["a*exp(-b*x) - y", "tanh(a*x)*log(1 + x**2) - b*y", "(x - mean(x))/sqrt(a**2 + mean(x**2)) - b*y"]
-)
-def test_a_saved_file_runs_alone_and_gives_the_same_bits(loss, dtype, tmp_path):
+SAVED = ["a*exp(-b*x) - y", "tanh(a*x)*log(1 + x**2) - b*y", "(x - mean(x))/sqrt(a**2 + mean(x**2)) - b*y"]
+
+
+def test_saved_files_run_alone_and_give_the_same_bits(tmp_path):
     a, b, x, y = sp.symbols("a b x y")
-    expression = sp.sympify(loss, {"mean": mean}) ** 2
-    f = compile_grad(expression, [a, b], data=[x, y], dtype=dtype)
-    f.save(tmp_path / "model.py")
-    text = (tmp_path / "model.py").read_text()
-    assert not re.search(r"^\s*(from|import) gradcompile", text, re.MULTILINE)
-    assert text.startswith(f.source.partition('\n"""')[0])
-    assert text.endswith(f.source[f.source.index("@jit") :])  # the generated functions stay as they are
     columns = np.stack([np.zeros(1500), np.linspace(0.0, 3.0, 1500), np.linspace(2.0, 0.0, 1500)])
     columns[0, :2] = 1.5, 0.7
     np.save(tmp_path / "given.npy", columns)
-    loss, grad = f.bind(*columns[1:].astype(dtype))(np.array([1.5, 0.7], dtype))
-    expected = [loss.hex(), *(g.hex() for g in grad.tolist())]
-    assert saved_result(tmp_path, dtype) == expected
-    assert saved_result(tmp_path, dtype) == expected  # from Numba's cache
-    plain = [float.fromhex(v) for v in saved_result(tmp_path, dtype, NUMBA_DISABLE_JIT="1")]
-    assert plain == pytest.approx([loss, *grad], rel=1e-12 if dtype == "float64" else 1e-4)
+    expected = {}
+    for k, (loss, dtype) in enumerate(product(SAVED, ("float64", "float32"))):
+        expression = sp.sympify(loss, {"mean": mean}) ** 2
+        f = compile_grad(expression, [a, b], data=[x, y], dtype=dtype)
+        path = tmp_path / f"model_{k}_{dtype}.py"
+        f.save(path)
+        text = path.read_text()
+        assert not re.search(r"^\s*(from|import) gradcompile", text, re.MULTILINE)
+        assert text.startswith(f.source.partition('\n"""')[0])
+        assert text.endswith(f.source[f.source.index("@jit") :])  # the generated functions stay as they are
+        value, grad = f.bind(*columns[1:].astype(dtype))(np.array([1.5, 0.7], dtype))
+        expected[path.stem] = [value.hex(), *(g.hex() for g in grad.tolist())]
+    assert saved_results(tmp_path, *expected) == list(expected.values())
+    assert saved_results(tmp_path, *expected) == list(expected.values())  # from Numba's cache
+    plain = saved_results(tmp_path, *expected, NUMBA_DISABLE_JIT="1")
+    for (name, want), got in zip(expected.items(), plain, strict=True):
+        rel = 1e-12 if name.endswith("float64") else 1e-4
+        assert [float.fromhex(v) for v in got] == pytest.approx([float.fromhex(v) for v in want], rel=rel), name
 
 
 def test_a_saved_file_says_what_it_needs():

@@ -336,9 +336,9 @@ AT_POINTS = [
     (sp.Piecewise(((sp.exp(x) - 1) / x, sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, 0.5)),
     (sp.Piecewise((sp.log(1 + x) / x, sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, -0.5)),
     (sp.Piecewise((0, sp.Eq(x, 0)), (x**2 + x, True)), (0.0,), (0.0, 1.0)),
-    (sp.integrate(sp.exp(x * t), (t, 0, 1)), (0.0,), (1.0, 0.5)),
-    (sp.integrate(sp.exp(x * t), (t, 0, 1)), (1e-10,), (1.0, 0.5)),
-    (sp.integrate(t * sp.exp(x * t), (t, 0, 1)), (0.0,), (0.5, 1 / 3)),
+    (sp.Integral(sp.exp(x * t), (t, 0, 1)), (0.0,), (1.0, 0.5)),
+    (sp.Integral(sp.exp(x * t), (t, 0, 1)), (1e-10,), (1.0, 0.5)),
+    (sp.Integral(t * sp.exp(x * t), (t, 0, 1)), (0.0,), (0.5, 1 / 3)),
     (sp.Piecewise((x / (sp.exp(x) - 1), sp.Ne(x, 0)), (1, True)), (0.0,), (1.0, -0.5)),
     (sp.Piecewise((1 / x - 1 / (sp.exp(x) - 1), sp.Ne(x, 0)), (sp.Rational(1, 2), True)), (0.0,), (0.5, -1 / 12)),
     (sp.Piecewise(((sp.exp(x) - 1 - x) / x**2, sp.Ne(x, 0)), (sp.Rational(1, 2), True)), (0.0,), (0.5, 1 / 6)),
@@ -356,7 +356,7 @@ def test_a_branch_at_a_point_has_the_slope_of_the_other(
     loss: Any, at: tuple[float, ...], expected: tuple[float, ...]
 ) -> None:
     """Where the value is the limit and the slope is finite; else the branch is what was written."""
-    value, grads = compile_grad(loss, [x, a][: len(at)])(*at)
+    value, grads = compile_grad(loss.doit(), [x, a][: len(at)])(*at)
     np.testing.assert_allclose([value, *grads], expected, rtol=1e-9)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sympy as sp
-from scipy.optimize import least_squares
 
 from gradcompile.data import names, nist, path
 from gradcompile.data.tables import pick, read_csv
@@ -82,6 +81,8 @@ def test_reference_data_reach_the_certified_results(name: str, start: str) -> No
     symbols = [sp.Symbol(n) for n in data.certified]
     model = sp.lambdify([sp.Symbol("x"), *symbols], parse(data.model), "numpy")
     begin = np.array(list(getattr(data, start).values()))
+    from scipy.optimize import least_squares
+
     fit = least_squares(
         lambda t: model(data.x, *t) - data.y, begin, "3-point", x_scale=abs(begin), xtol=1e-15, ftol=1e-15, gtol=1e-15
     )

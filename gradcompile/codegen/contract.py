@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.types import WRITTEN, ArrayType, Dim, dims_told, names_in, parsed
 
+READ = "read until the gradient is complete"
 Contract = Mapping[str, "Argument"]  # by the names of the arguments, in their order
 
 
@@ -81,7 +82,7 @@ def check(context: Any, builder: Any, contract: Contract, given: Sequence[Any], 
     }
     lengths = {name: cgutils.unpack_tuple(builder, a.shape) for name, (_, a) in arrays.items()}
     written = [name for name, a in contract.items() if a.is_written]
-    meeting = (m for k in range(len(written)) for m in overlaps(builder, arrays, lengths, written[: k + 1]))
+    meeting = (m for k in range(len(written)) for m in overlaps(builder, contract, arrays, lengths, written[: k + 1]))
     for name, is_wrong, message in (*disagreements(builder, contract, lengths), *meeting):
         with cgutils.if_unlikely(builder, is_wrong):
             context.call_conv.return_user_exc(builder, ArgumentError, (f"the kernel takes {name} {message}",))
@@ -127,7 +128,11 @@ def size_of(builder: Any, dim: Dim, sizes: Mapping[str, Any]) -> Any:
 
 
 def overlaps(
-    builder: Any, arrays: Mapping[str, tuple[Any, Any]], lengths: Mapping[str, Sequence[Any]], outputs: Sequence[str]
+    builder: Any,
+    contract: Contract,
+    arrays: Mapping[str, tuple[Any, Any]],
+    lengths: Mapping[str, Sequence[Any]],
+    outputs: Sequence[str],
 ) -> Iterator[tuple[str, Any, str]]:
     """Of the last output: that its entries meet, or are those of another array; outputs before it were compared."""
     written = outputs[-1]
@@ -147,6 +152,7 @@ def overlaps(
             "with entries of its own each",
         )
     low, high = ranges[written]
+    uses = {name: "written to as well" if a.is_written else READ for name, a in contract.items()}
     for name, (first, last) in ranges.items():
         if name not in outputs:
             pairs = (low, last), (first, high), (low, high), (first, last)
@@ -154,7 +160,7 @@ def overlaps(
             yield (
                 written,
                 shares,
-                f"apart from {name}: they share memory, and {name} is read until the gradient is complete",
+                f"apart from {name}: they share memory, and {name} is {uses[name]}",
             )
 
 

@@ -387,31 +387,43 @@ def _warn_once(what: str, error: OSError) -> None:
 def module_hash(source: str) -> str:
     """What a module's machine code depends on: its text, the text it calls, the versions, and the processor."""
     digest = hashlib.sha256("\n".join(_environment()).encode())
-    for part in (*_called_texts(source), source):
-        digest.update(hashlib.sha256(part.encode()).digest())
+    for part in (*_called_digests(source), hashlib.sha256(source.encode()).digest()):
+        digest.update(part)
     return digest.hexdigest()[:20]
 
 
-def _called_texts(source: str) -> list[str]:
-    """The texts of the package's modules that a generated text imports, and of those that they import.
+def _called_digests(source: str) -> list[bytes]:
+    """Digests of the package's modules that a generated text imports, and of those that they import.
 
     Numba does not notice that a called function has changed, so its text has to be in the name.
     """
-    texts: dict[str, str] = {}
+    digests: dict[str, bytes] = {}
     waiting = _imported_names(source)
     while waiting:
         name = waiting.pop()
-        if name not in texts and (text := package_text(name)) is not None:
-            texts[name] = text
-            waiting += _imported_names(text)
-    return [texts[name] for name in sorted(texts)]
+        if name not in digests and (path := _package_file(name)) is not None:
+            state = path.stat()
+            digests[name], names = _digest(path, state.st_mtime_ns, state.st_size)
+            waiting += names
+    return [digests[name] for name in sorted(digests)]
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, *state: int) -> tuple[bytes, list[str]]:
+    """The digest of a file, and the package's modules that it imports; state: what changes with the file."""
+    text = path.read_text("utf-8")
+    return hashlib.sha256(text.encode()).digest(), _imported_names(text)
+
+
+def _package_file(name: str) -> Path | None:
+    place = _PACKAGE.joinpath(*name.split("."))
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def package_text(name: str) -> str | None:
     """The text of a module or a package below this one, by its dotted name there; None if there is none."""
-    place = _PACKAGE.joinpath(*name.split("."))
-    found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
-    return found[0].read_text("utf-8") if found else None
+    path = _package_file(name)
+    return None if path is None else path.read_text("utf-8")
 
 
 def _imported_names(source: str) -> list[str]:

@@ -30,7 +30,7 @@ class Care:
     """
 
     def __init__(self, order: Sequence[Node], loose: Iterable[Node] = (), chosen: Iterable[Node] = ()) -> None:
-        least = lower_bounds(order)
+        self.least = least = lower_bounds(order)
         self.wild = wild_nodes(order, least, loose)
         self.settles = settling(order, least)
         self.fed = depends_on(order, [n for n in order if n.op.name == "leaf" and n.type.dtype.startswith("float")])

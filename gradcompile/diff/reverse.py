@@ -65,9 +65,9 @@ def pulled(
 ) -> dict[Node, Node]:
     """The adjoints of several outputs together, each given with its cotangent."""
     order, wanted = topological([output for output, _ in cotangents]), set(wrt)
-    care = care or Care(order)
+    given, care = care, care or Care(order)
     active = depends_on(order, wanted)
-    slopes = Slopes(order, active if params is None else depends_on(order, params))
+    slopes = Slopes(order, active if params is None else depends_on(order, params), None if given else care.least)
     bases = {n: parts for n, parts in powers(order).items() if n not in wanted}
     received: dict[Node, list[Node]] = {}
     for output, cotangent in cotangents:
@@ -207,6 +207,8 @@ def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:
 
 def accumulate(parts: Sequence[Node], primal: Node, care: Care) -> Node:
     """The sum of the contributions, of the primal's shape: what broadcasting spread out is summed, once."""
+    if len(parts) == 1 and parts[0].type == primal.type:
+        return parts[0]
     by_shape: dict[Shape, list[Node]] = {}
     for part, count in Counter(parts).items():
         by_shape.setdefault(part.type.shape, []).append(multiple(count, part))

@@ -31,10 +31,13 @@ Power = tuple[Node, float]
 
 
 class Slopes:
-    """What is known of the partials of a graph, arguments first; `moving` are the nodes that parameters change."""
+    """What is known of the partials of a graph, arguments first; `moving` are the nodes that parameters change.
 
-    def __init__(self, order: Sequence[Node], moving: Set[Node]) -> None:
-        self.least = lower_bounds(order)
+    `least` are the lower bounds of the graph, if somebody has them already.
+    """
+
+    def __init__(self, order: Sequence[Node], moving: Set[Node], least: Mapping[Node, float] | None = None) -> None:
+        self.least = lower_bounds(order) if least is None else least
         self.moving = moving
         self._far = far_factors(order, moving)
         self._steep: dict[Node, int] = {}  # the nodes whose adjoint may be infinite, and how
@@ -92,6 +95,8 @@ class Slopes:
 
     def sent(self, n: Node, k: int, adjoint: Node, partial: Node) -> Node:
         """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times infinity."""
+        if n.op.steep is None:
+            return self.times(adjoint, partial, self.steep(n))
         if self.at_minimum(n, k):
             partial = masked(self.off_minimum(n), partial)
         result = self.settled(n, adjoint, self.times(adjoint, partial, self.steep(n)))
@@ -226,12 +231,12 @@ def outweighs(adjoint: Node, n: Node) -> bool:
 
     So it is of x*sqrt(x), of sqrt(x)**3 and of (x*log(x))**2: as x goes to 0 the product goes to 0.
     """
+    if n.op.name not in ("sqrt", "xlogy"):
+        return False
     found = operands(adjoint, "add")
     if n.op.name == "sqrt":
         halves = {n: 1.0, n.args[0]: 2.0}
         return len(found) <= FEW and all(weight(t, lambda x: halves.get(x, 0.0)) > 1 for t in found)
-    if n.op.name != "xlogy":
-        return False
     return len(found) <= FEW and all(weight(t, lambda x: float(is_like(x, n))) > 0 for t in found)
 
 

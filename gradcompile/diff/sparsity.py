@@ -216,12 +216,8 @@ def blocks_of(outputs: Sequence[Node], seeds: Mapping[Node, Terms]) -> list[Bloc
         if is_add(n):
             pending += [(a, rows) for a in n.args if a.type.shape == n.type.shape]
             leaves += [(a, rows) for a in n.args if a.type.shape != n.type.shape]
-        elif n.op.places_entries or n.op.name in ("pack", "scatter", "assemble"):
-            pending += [
-                (a, rows.ravel()[places_of(n, k)])
-                for k, a in enumerate(n.args)
-                if a.type.shape or n.op.name != "scatter"
-            ]
+        elif n.op.name in PLACING:
+            pending += [(a, rows.ravel()[places_of(n, k)]) for k, a in enumerate(n.args)]
         elif n.op.name == "item" and not n.type.shape and is_placed(n.args[0]):
             source = n.args[0]
             own = entries.setdefault(source, np.full(shape_of(source), -1))

@@ -290,12 +290,13 @@ def forget(entry: Entry) -> None:
 
 
 _type, _verified = attrgetter("type"), attrgetter("verified")
+SCALARS = {dtype: ArrayType((), dtype) for dtype in ("float64", "float32", "int64", "bool")}  # quick to compare, as one
 
 
 def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType | None = None) -> Node:
     """The node `op(*args)`; its type is inferred unless given (leaves, constants and tables give it)."""
     args = tuple(args)
-    key = (op.name, args, params, type) if not op.is_const else ("const", repr(params[0]), type)
+    key = (op.name, args, params, type) if not op.is_const else ("const", told_apart(params[0]), type)
     entry = _interned.get(key)
     found = None if entry is None else entry()
     if found is None:
@@ -308,6 +309,11 @@ def node(op: Op, args: Sequence[Node] = (), params: Params = (), type: ArrayType
         _interned[key] = entry = Entry(found, forget)
         entry.key = key
     return found
+
+
+def told_apart(value: Any) -> Any:
+    """A number by which a constant is known: 0.0 and -0.0 are two, all NaN are one."""
+    return value if value and value == value else repr(value)
 
 
 def apply(name: str, *args: Node, params: Params = ()) -> Node:
@@ -325,7 +331,7 @@ def const(value: float | bool, dtype: str = "float64") -> Node:
         value = math.nan if value != value else float(value)
     else:
         value = int(value) if dtype == "int64" else bool(value)
-    return node(OPS["const"], (), (value,), ArrayType((), dtype))
+    return node(OPS["const"], (), (value,), SCALARS[dtype])
 
 
 def lifted(value: Node | float, like: Node) -> Node:
@@ -345,4 +351,7 @@ def is_leaf(n: Node) -> bool:
 
 def is_const(n: Node, value: float | None = None) -> bool:
     """Whether the node is a constant, and that one if a value is given (0.0 does not match -0.0)."""
-    return n.op.is_const and (value is None or repr(float(n.value)) == repr(float(value)))
+    if not n.op.is_const or value is None:
+        return n.op.is_const
+    found = n.params[0]
+    return bool(found == value) if found and found == found else repr(float(found)) == repr(float(value))

@@ -64,9 +64,10 @@ def rebuild(
     `rule` gets a node whose arguments are rewritten already. What is `settled` stays as it is, and so do those below.
     """
     new: dict[Node, Node] = dict(known or {})  # what has changed
+    changed = new.keys()
     for n in topological(roots, settled):
         if n not in new:
-            result = rule(with_new(n, new))
+            result = rule(n if changed.isdisjoint(n.args) else with_new(n, new))
             if result is not n:
                 new[n] = result
     return [new.get(r, r) for r in roots]

@@ -140,13 +140,15 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     """
     kind = _KINDS[type(x), type(y), type(z)]
     if kind is np.float32:
-        a, b, c = (float(np.float32(v)) for v in (x, y, z))
-        return _to_single(_odd_sum(a * b, c) if math.isfinite(a * b + c) else a * b + c)
+        product, c = float(np.float32(x)) * float(np.float32(y)), float(np.float32(z))  # which is exact
+        return _to_single(_odd_sum(product, c) if math.isfinite(product + c) else product + c)
     return kind((_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z)))
 
 
 def _to_single(value: float) -> np.float32:
     """A float64 rounded to float32, without a warning on overflow."""
+    if 1e-30 < abs(value) < 1e38:
+        return np.float32(value)
     with np.errstate(all="ignore"):
         return np.float32(value)
 

@@ -41,7 +41,7 @@ def simplify_node(n: Node) -> Node:
 
 def first_found(n: Node) -> Node:
     """What the first rule that has something to say puts in the node's place; the node if there is none."""
-    for rule in RULES.get(n.op.name, GENERAL):
+    for rule in (RULES if n.type.shape else SCALAR_RULES).get(n.op.name, GENERAL):
         found = rule(n)
         if found is not None:
             return found
@@ -53,7 +53,7 @@ def fold(n: Node) -> Node | None:
 
     An infinity is left to be seen where it arises.
     """
-    if not n.args or any(not a.op.is_const for a in n.args) or n.op.takes_arrays or n.op.is_copy:
+    if not (n.args and is_const(n.args[0]) and all(map(is_const, n.args))) or n.op.takes_arrays or n.op.is_copy:
         return None
     with np.errstate(all="ignore"):
         value = n.op.value(*(np.dtype(a.type.dtype).type(a.value) for a in n.args), *n.params)
@@ -77,7 +77,7 @@ def doubled(n: Node) -> Node | None:
 
 def assembled(n: Node) -> Node | None:
     """A sum of arrays that hold single entries is one array; entries of one place are added."""
-    if any(not is_assemble(a) or a.type.shape != n.type.shape for a in n.args):
+    if not (is_assemble(n.args[0]) and all(is_assemble(a) and a.type.shape == n.type.shape for a in n.args)):
         return None
     entries: dict[Index, list[Node]] = {}
     for a in n.args:
@@ -90,9 +90,9 @@ def assembled(n: Node) -> Node | None:
 def unit_factor(n: Node) -> Node | None:
     """1*x = x and (-1)*x = -x."""
     for one, other in (n.args, n.args[::-1]):
-        if other.type == n.type and is_const(one, 1.0):
+        if is_const(one, 1.0) and other.type == n.type:
             return other
-        if other.type == n.type and is_const(one, -1.0):
+        if is_const(one, -1.0) and other.type == n.type:
             return -other
     return None
 
@@ -329,8 +329,6 @@ def implied(n: Node) -> Node | None:
 
 def spread_constants(n: Node) -> Node | None:
     """An elementwise op of repeated numbers is the repeated number that it gives."""
-    if not n.type.shape:
-        return None
     numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
     if any(not a.op.is_const for a in numbers):
         return None
@@ -356,7 +354,9 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "cast": (same_dtype,),
     "scan": (simple_body,),
 }
+OF_ARRAYS = (assembled, spread_constants, implied)  # they have nothing to say of scalars
 RULES = {name: GENERAL + rules for name, rules in SPECIAL.items()}
+SCALAR_RULES = {name: tuple(r for r in rules if r not in OF_ARRAYS) for name, rules in RULES.items()}
 
 
 def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
@@ -374,7 +374,9 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
     new: dict[Node, Node] = {}  # what has changed
     loops = any(is_scan(n) for n in order)
     for n in order if shared or loops else ():
-        result = rebodied(with_new(n, new), share_reciprocals)
+        result = with_new(n, new)
+        if loops:
+            result = rebodied(result, share_reciprocals)
         if n in shared and not is_const(n.args[0], 1.0):
             x, d = result.args
             result = x * (const(1.0, n.type.dtype) / d)
@@ -390,9 +392,9 @@ def balance(roots: Sequence[Node]) -> list[Node]:
 
 def balance_node(n: Node) -> Node:
     """One sum as a tree."""
-    terms = list(n.args)
-    if n.op.name != "add" or len(terms) <= FEW_TERMS:
+    if n.op.name != "add" or len(n.args) <= FEW_TERMS:
         return rebodied(n, balance)
+    terms = list(n.args)
     while len(terms) > 1:
         groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]
         terms = [add(*g) for g in groups]

@@ -319,10 +319,10 @@ def _split(places: Sequence[Place], vector: np.ndarray) -> tuple[Any, ...]:
     return tuple([vector[a:b].reshape(shape) if shape else float(vector[a]) for a, b, shape in places])
 
 
-def convert_theta(theta: Any, size: int, dtype: np.dtype[Any]) -> np.ndarray:
-    """A vector of all parameters as the kernel takes it."""
-    found = _array("theta", theta, dtype)
-    _check_shape("theta", found.shape, (size,))
+def convert_theta(theta: Any, size: int, dtype: np.dtype[Any], name: str = "theta") -> np.ndarray:
+    """A vector of all parameters, or one like it of another name, as the kernel takes it."""
+    found = _array(name, theta, dtype)
+    _check_shape(name, found.shape, (size,))
     return found
 
 
@@ -372,13 +372,24 @@ def make_call(
 
     With `out` the flat gradient is written there and returned in place of grads; a symbol of that name is in `args`.
     """
-    arguments = (*params, *inputs)
-    takes = Call(arguments)
+    takes = Call((*params, *inputs))
     call = _general_call(params, takes, route, grads_type, bare)
-    is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
-    if not is_numbers or len(arguments) > _SCALAR_CALL_LIMIT or not route.is_short:
+    if not has_quicker_call(takes.arguments, route):
         return call
     return _numbers_call(params, takes, route.kernel, grads_type, bare, call)
+
+
+def make_early_call(
+    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
+) -> Callable[..., Any]:
+    """The call of `make_call` that is there sooner, and takes longer each time."""
+    return _general_call(params, Call((*params, *inputs)), route, grads_type, bare)
+
+
+def has_quicker_call(arguments: Sequence[Argument], route: Route) -> bool:
+    """Whether a compiled function may take the arguments as they are: if all are floats, and few."""
+    is_numbers = all(a.leaf.type.shape == () and a.leaf.type.dtype == "float64" for a in arguments)
+    return is_numbers and len(arguments) <= _SCALAR_CALL_LIMIT and route.is_short
 
 
 def _general_call(
@@ -553,10 +564,7 @@ def make_bound(
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
     converted_inputs = fixed(converted_inputs)
     route.check(converted_inputs)
-    kernel, run = route.kernel, route.choose(converted_inputs)
-    kind = _DTYPES[dtype]
-
-    names = [a.name for a in route.inputs]
+    kind, names = _DTYPES[dtype], [a.name for a in route.inputs]
     last = ref(np.empty(0))  # the vector that was found to be apart from the inputs
 
     def is_apart(out: np.ndarray) -> bool:
@@ -572,17 +580,17 @@ def make_bound(
             check_out(out, size, kind)
             check_apart(out, ("theta", *names), (theta, *converted_inputs))
         grad = np.empty(size, kind) if out is None else out
-        return run(theta, grad, *converted_inputs), grad
+        return route.choose(converted_inputs)(theta, grad, *converted_inputs), grad
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
     takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
     if takes_numbers and not route.multiplies and route.is_short:
-        direct = _direct(kernel, size, inputs)
+        direct = _direct(route.kernel, size, inputs)
         if direct is not None:
             known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
-    known |= {"run": run, "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
+    known |= {"run": route.choose(converted_inputs), "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
     known["is_apart"] = is_apart
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
 

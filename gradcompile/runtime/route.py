@@ -87,9 +87,7 @@ class Route:
         """The compiled kernel; as plain Python where there is no JIT."""
         if not hasattr(self.kernel, "overloads"):
             return plain(self.kernel)
-        takes_numbers = not any(a.leaf.type.shape for a in self.inputs)
-        ready = jit.precompile if takes_numbers and self.is_short else jit.entry
-        return self.alone(ready(self.kernel, self.types(layout)))
+        return self.alone(jit.entry(self.kernel, self.types(layout)))
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""

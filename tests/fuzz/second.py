@@ -3,7 +3,7 @@
 Formulas and programs are those of `formulas` and `arrays`. The truth is the slope, in many digits, of the gradient's
 graph as it was read, which the other fuzzers hold to the truth; at a kink, where both sides have slopes of their own,
 nothing is asked. Of formulas a number is wrong as in `formulas`, by its running error; of programs beside the largest
-entry. Products and tangents are compared with Hessian and Jacobian as well, and SymPy's Derivative with both.
+entry. SymPy's Derivative is one of the gradients, and its gradient a row of the Hessian.
 """
 
 import random
@@ -29,7 +29,6 @@ WAYS = ("hessian", "hessian", "jacobian", "inside", "arrays", "arrays")
 DIGITS = 60
 STEPS = (mpmath.mpf(10) ** -15, mpmath.mpf(10) ** -18)
 CLOSE = {"float64": 1e-7, "float32": 3e-2}  # beside the largest entry of programs
-SAME = {"float64": 1e-9, "float32": 2e-3}  # a product beside its Hessian, relative to the sum of sizes
 Case = dict[str, Any]
 
 
@@ -101,7 +100,6 @@ def at_point(case: Case, compiled: Sequence[Any], given: Mapping[str, Any]) -> s
     leaves = first._leaf_values([], given)
     dims: dict[str, int] = {}
     evaluate.bind(leaves, dims)
-    along = case["along"][: first.size]
     with mpmath.workdps(_bounds.digits_for(leaves)):
         if case["way"] == "inside":
             of_all, truth_of = second, lambda n, leaf: _bounds.slopes_of(n, leaf, leaves, dims)
@@ -116,8 +114,8 @@ def at_point(case: Case, compiled: Sequence[Any], given: Mapping[str, Any]) -> s
         else:
             numbers, truths, roots = hessian_and_truth(first, given, leaves, dims)
         wrong = first_wrong(numbers, truths, roots, leaves, dims, problem.dtype)
-    if wrong is None and case["way"] != "inside":
-        wrong = unlike_product(case, compiled, given, along, truths)
+        if wrong is None and case["way"] != "inside":
+            wrong = wrong_product(case, compiled, given, truths, leaves, dims)
     return wrong or (None if config.DISABLE_JIT else unlike_python(first, given))
 
 
@@ -145,11 +143,11 @@ def jacobian_and_truth(j: Any, given: Mapping[str, Any], leaves: Mapping[Node, A
     value = j.problem.primal
     _, jac = j(**given)
     rows = np.reshape(jac, (-1, j.size))
-    samples = [part_at(value, (k,)) for k in range(len(rows))] if value.type.shape else [value]
+    samples = [of_sample(value, k) for k in range(len(rows))]
     entries = j.graph.simplified[1:]
     truths = [_bounds.slopes_of(s, a.leaf, leaves, dims) if exact_of(s, leaves, dims) else []
               for s in samples for a in j.problem.params]  # fmt: skip
-    roots = [part_at(e, (k,)) if e.type.shape else e for k in range(len(rows)) for e in entries]
+    roots = [of_sample(e, k) for k in range(len(rows)) for e in entries]
     return list(np.ravel(rows)), truths, roots
 
 
@@ -166,34 +164,36 @@ def first_wrong(
         return None
     bounds = _bounds.bounded(roots, leaves, dims)
     for k, (x, t, b) in enumerate(zip(numbers, truths, bounds, strict=True)):
-        if len(t) == 1 and formulas.is_wrong(x, b, t[0], t[0], dtype):
+        if len(t) == 1 and formulas.is_wrong(float(x), b, t[0], t[0], dtype):
             return f"entry {k} is {x!r} for {mpmath.nstr(t[0], 17)}, with a running error of {mpmath.nstr(b.error, 3)}"
     return None
 
 
-def unlike_product(
-    case: Case, compiled: Sequence[Any], given: Mapping[str, Any], along: list[float], truths: Sequence[Any]
-) -> str | None:
-    """How a product differs from the matrix times the vector, where that is a number; and a Hessian from its mirror."""
+def wrong_product(
+    case: Case, compiled: Sequence[Any], given: Mapping[str, Any], truths: Sequence[Any], leaves: Mapping[Node, Any],
+    dims: dict[str, int],
+) -> str | None:  # fmt: skip
+    """What is wrong with a product of the matrix and a vector; and whether a Hessian is its own mirror."""
     matrix, product = compiled
-    whole, moved = (np.asarray(f[-1]) for f in (matrix(**given), product(**given, **{product.along: along})))
-    size, dtype = matrix.size, matrix.dtype
-    rows = np.reshape(whole, (-1, size)).astype(float)
-    if case["way"] == "hessian" and not np.array_equal(rows, rows.T, equal_nan=True):
-        return f"the Hessian is not symmetric: {rows.tolist()}"
-    judged = [all(map(len, truths[k * size : (k + 1) * size])) for k in range(len(rows))]
-    return unlike(rows, np.ravel(moved), along, judged, dtype)
+    size, vector = matrix.size, product.problem.inputs[0].leaf
+    along = np.array(case["along"][:size], matrix.dtype)
+    if case["way"] == "hessian":
+        rows = np.reshape(matrix(**given)[-1], (size, size))
+        if not np.array_equal(rows, rows.T, equal_nan=True):
+            return f"the Hessian is not symmetric: {rows.tolist()}"
+    moved = np.ravel(product(**given, **{product.along: along})[-1])
+    rows = [truths[k : k + size] for k in range(0, len(truths), size)]
+    right = [[mpmath.fdot((t[0], float(v)) for t, v in zip(row, along, strict=True))] if all(len(t) == 1 for t in row)
+             else [] for row in rows]  # fmt: skip
+    ends = product.graph.simplified[-size if case["way"] == "hessian" else -1 :]
+    roots = ends if case["way"] == "hessian" else [of_sample(ends[0], k) for k in range(len(moved))]
+    wrong = first_wrong(moved, right, roots, {**leaves, vector: along}, dims, matrix.dtype)
+    return wrong and f"along {along.tolist()} {wrong}"
 
 
-def unlike(rows: Any, moved: Any, along: Sequence[float], judged: Sequence[bool], dtype: str) -> str | None:
-    """The first row whose product with a vector is not what was computed."""
-    with np.errstate(all="ignore"):
-        sums, sizes = rows @ np.array(along), np.abs(rows) @ np.abs(along)
-    for k, (want, size, got) in enumerate(zip(sums, sizes, moved, strict=True)):
-        tiny = float(np.finfo(dtype).tiny)
-        if judged[k] and np.isfinite(size) and not abs(got - want) <= SAME[dtype] * size + tiny:
-            return f"row {k} of the product is {got!r}, the matrix gives {want!r}"
-    return None
+def of_sample(n: Node, k: int) -> Node:
+    """A sample's entry of a node; a number as it is."""
+    return part_at(n, (k,)) if n.type.shape else n
 
 
 def unlike_python(f: Any, given: Mapping[str, Any]) -> str | None:
@@ -231,7 +231,7 @@ def of_program(case: Case) -> str | None:
     except GradcompileError as error:
         refuse(error)
         return None
-    along = np.array(case["along"][: h.size])
+    along = np.array(case["along"][: h.size], inner["dtype"])
     _, _, moved = p(*values.values(), vector=along)
     if not np.isfinite(loss):
         return None

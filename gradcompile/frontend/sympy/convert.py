@@ -39,13 +39,14 @@ class Tape:
         stack = [] if id(root) in self._place else [self._frame(root)]
         while stack:
             expr, how, parts = stack[-1]
-            part = next((p for p in parts if id(p) not in self._place), None)
-            if part is not None:
-                stack.append(self._frame(part))
-                continue
-            stack.pop()
-            self._place[id(expr)] = len(self.steps)
-            self.steps.append((expr, how, tuple(self._place[id(p)] for p in how.parts)))
+            for part in parts:
+                if id(part) not in self._place:
+                    stack.append(self._frame(part))
+                    break
+            else:
+                stack.pop()
+                self._place[id(expr)] = len(self.steps)
+                self.steps.append((expr, how, tuple([self._place[id(p)] for p in how.parts])))
         outside = next((i for i in self._indices if i in self.atoms and i not in self.named), None)
         if outside is not None:
             raise index.stray(outside, root)

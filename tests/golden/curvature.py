@@ -1,0 +1,76 @@
+"""loss(a, b, c; x, y) = mean((a*exp(-b*x) + c - y)**2)
+
+16 operations for the loss, 57 with gradient and Hessian (3.6 times) a sample. Rewrites: none.
+"""
+
+from gradcompile.vmath import exp
+from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.primitives import lanes, zeros
+from gradcompile.codegen.functions import jit
+
+LANES = 32  # samples that are computed side by side
+
+
+@jit
+def samples(tree, start, stop, theta, x, y):
+    """Add the samples from start to stop to the tree of sums, span by span."""
+    a = theta[0]
+    b = theta[1]
+    c = theta[2]
+    sums = zeros((10, LANES), theta)
+    for first in range(start, stop, SPAN):
+        for i in lanes(first, min(first + SPAN, stop)):
+            x_i = x[i]
+            e = exp(-b * x_i)                     # exp(-b*x)
+            diff = c + a * e - y[i]               # c + a*exp(-b*x) - y
+            sums[0, i % LANES] += diff * diff
+            # backward: d_v is dL/dv
+            d_diff = 2.0 * diff                   # dL/ddiff
+            sums[1, i % LANES] += d_diff * e      # for dL/da
+            d_e = d_diff * a                      # dL/de
+            sums[2, i % LANES] -= d_e * e * x_i   # for dL/db
+            sums[3, i % LANES] += d_diff          # for dL/dc
+            product = 2.0 * e
+            sums[4, i % LANES] += product * e     # for d2L/(da da)
+            sums[5, i % LANES] -= (d_diff + product * a) * e * x_i  # for d2L/(da db)
+            sums[6, i % LANES] += product         # for d2L/(da dc)
+            product_2 = 2.0 * (x_i * e * a)
+            sums[7, i % LANES] -= (-x_i * d_e - product_2 * a) * e * x_i  # for d2L/(db db)
+            sums[8, i % LANES] -= product_2       # for d2L/(db dc)
+            sums[9, i % LANES] += 2.0             # for d2L/(dc dc)
+        close_span(sums, tree, (first - start) // SPAN)
+
+
+@jit
+def finish(grad, hess, theta, total, x, y):
+    """Write the gradient to grad and the Hessian to hess and return the loss. It takes the totals of the passes."""
+    n = x.shape[0]
+    loss = total[0] / n                           # mean((c + a*exp(-b*x) - y)**2)
+    # backward: d_v is dL/dv
+    grad[0] = total[1] / n                        # dL/da
+    grad[1] = total[2] / n                        # dL/db
+    grad[2] = total[3] / n                        # dL/dc
+    hess[0] = total[4] / n                        # d2L/(da da)
+    mean = total[5] / n
+    hess[1] = mean                                # d2L/(da db)
+    mean_product = total[6] / n
+    hess[2] = mean_product                        # d2L/(da dc)
+    hess[3] = mean                                # d2L/(db da)
+    hess[4] = total[7] / n                        # d2L/(db db)
+    mean_2 = total[8] / n
+    hess[5] = mean_2                              # d2L/(db dc)
+    hess[6] = mean_product                        # d2L/(dc da)
+    hess[7] = mean_2                              # d2L/(dc db)
+    hess[8] = total[9] / n                        # d2L/(dc dc)
+    return loss
+
+
+@jit
+def kernel(theta: "float64[3]", grad: "float64[3]", hess: "out float64[9]", x: "float64[n]", y: "float64[n]"):
+    """Write the gradient to grad and the Hessian to hess and return the loss."""
+    n = x.shape[0]
+    tree = zeros((LEVELS, 10), theta)
+    total = zeros(10, theta)
+    samples(tree, 0, n, theta, x, y)
+    close_tree(tree, total, n)
+    return finish(grad, hess, theta, total, x, y)
