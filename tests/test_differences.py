@@ -20,6 +20,8 @@ CASES = [
     (sp.log(x) - sp.log(y), (7.0, 7 + 1e-12)),
     (x**2 - y**2, (1e8 + 1, 1e8)),
     (1 / sp.sqrt(1 + x) - 1, (1e-12,)),
+    ((x - 1) * sp.exp(x) / x**2 + x**-2, (1e-8,)),
+    (2 * (sp.cos(x) - 1) / x**3 + sp.sin(x) * (x + 2) / (x**2 * (x + 2)), (1e-3,)),
     (sp.log(1 + sp.tanh(x)), (-20.0,)),
     (sp.log(1 - 1 / (1 + sp.exp(-x)) ** 2), (40.0,)),
     (sp.log(sp.erf(x) - sp.erf(y)), (9.0, 8.0)),

@@ -96,7 +96,7 @@ class Slopes:
     def sent(self, n: Node, k: int, adjoint: Node, partial: Node) -> Node:
         """adjoint * partial, with 0 for a partial that is infinite at a minimum, and for 0 times infinity."""
         if n.op.steep is None:
-            return self.times(adjoint, partial, self.steep(n))
+            return self.settled(n, adjoint, self.times(adjoint, partial, self.steep(n)))
         if self.at_minimum(n, k):
             partial = masked(self.off_minimum(n), partial)
         result = self.settled(n, adjoint, self.times(adjoint, partial, self.steep(n)))

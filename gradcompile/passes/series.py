@@ -110,26 +110,49 @@ def argument_of(xs: Sequence[Node]) -> Node | None:
     return None
 
 
-def series_of(t: Node, x: Node, count: int = TERMS) -> Series | None:
-    """The series of a product in x, so many coefficients of it; None if it has other factors, or too many."""
+def series_of(t: Node, x: Node, count: int = TERMS, depth: int = 1) -> Series | None:
+    """The series of a product in x, so many coefficients of it; None if it has other factors, or too many.
+
+    depth: how often sums may stand in each other.
+    """
     c, above, below = fraction(t)
     if len(above) + len(below) > MOST or not math.isfinite(c) or c == 0:
         return None
-    order, functions = 0, list[tuple[str, float, int]]()
+    order, found = 0, list[tuple[Callable[[], Series | None], int]]()
     inner = factors(x)[1]
     for side, power in ((above, 1), (below, -1)):
         left, times_x = powers_out(side, inner)
         order += power * times_x
         for f in left:
-            r, y = split(f.args[0]) if f.op.name in known(count) else (0.0, None)
-            if y is not x or r == 0 or not math.isfinite(r):
+            factor = factor_series(f, x, count, depth)
+            if factor is None:
                 return None
-            functions.append((f.op.name, r, power))
+            found.append((factor, power))
     result = Series(order, (Fraction(c), *[Fraction()] * (count - 1)))
-    for name, r, power in functions:
-        found = known(count)[name].at_multiple(Fraction(r))
-        result = times(result, found if power > 0 else inverse(found))
+    for factor, power in found:
+        own = factor()
+        if own is None:
+            return None
+        result = times(result, own if power > 0 else inverse(own))
     return result
+
+
+def factor_series(f: Node, x: Node, count: int, depth: int) -> Callable[[], Series | None] | None:
+    """What makes the series of a known function of a multiple of x, or of a short sum or quotient; None of others."""
+    if f.op.name in known(count):
+        r, y = split(f.args[0])
+        return (lambda: known(count)[f.op.name].at_multiple(Fraction(r))) if is_multiple(r, y, x) else None
+    each = parts(f) if f.op.name in ("add", "div") else []
+    if depth == 0 or not 0 < len(each) <= MOST:
+        return None
+    terms = [series_of(a, x, count, depth - 1) for a in each]
+    known_terms = [a for a in terms if a is not None]
+    return (lambda: added(known_terms)) if len(known_terms) == len(terms) else None
+
+
+def is_multiple(r: float, y: Node | None, x: Node) -> bool:
+    """Whether r*y is a multiple of x."""
+    return y is x and r != 0 and math.isfinite(r)
 
 
 def powers_out(side: list[Node], inner: Sequence[Node]) -> tuple[list[Node], int]:
