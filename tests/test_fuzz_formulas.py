@@ -11,7 +11,7 @@ import pytest
 
 from gradcompile.ir.core import OPS, Node, apply, const
 from gradcompile.ops.algebra import partials
-from gradcompile.passes.simplify import RULES
+from gradcompile.passes.simplify import SCALAR_RULES
 from tests.fuzz import formulas, simplified
 from tests.fuzz.run import ROOT
 
@@ -50,9 +50,9 @@ def test_a_wrong_exact_rule_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         kept = [a for a in n.args if not (a.op.name == "const" and a.value == 0)]
         return kept[0] if len(kept) == 1 else None
 
-    monkeypatch.setitem(RULES, "mul", (halved, *RULES["mul"]))
+    monkeypatch.setitem(SCALAR_RULES, "mul", (halved, *SCALAR_RULES["mul"]))
     assert "value is" in (formulas.judge(case("cos(5*a)**2 + b")) or "")
-    monkeypatch.setitem(RULES, "add", (dropped, *RULES["add"]))
+    monkeypatch.setitem(SCALAR_RULES, "add", (dropped, *SCALAR_RULES["add"]))
     steps = [["leaf", "p"], ["const", "0.0"], ["add", 0, 1]]
     assert simplified.judge({"steps": steps, "points": [{"p": "-0.0"}]}) == "0.0 became -0.0 at {'p': '-0.0'}"
 
