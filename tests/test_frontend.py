@@ -341,3 +341,10 @@ def test_sums_over_samples_are_written_as_means_and_totals() -> None:
     problem = read((x * y) ** 2, [y], data=[x])
     assert to_sympy([problem.primal], problem.symbols) == [functions.mean(x**2 * y**2)]
     assert to_sympy([const(0.5), const(math.inf)], {}) == [sp.Rational(1, 2), sp.oo]
+
+
+@pytest.mark.parametrize("number", ["acos(tanh(7))", "sqrt(2) - 1414213562373/10**12", "log(1 + 1/10**12)", "exp(pi)"])
+def test_numbers_are_rounded_once(number):
+    exact = sp.sympify(number)
+    (node,) = convert([exact * sp.Symbol("x")], {sp.Symbol("x"): leaf("x")})
+    assert [n.value for n in node.args if n.op.name == "const"] == [float(exact.evalf(30))]

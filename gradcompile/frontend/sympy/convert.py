@@ -14,12 +14,14 @@ from gradcompile.frontend.sympy.arguments import Slot
 from gradcompile.frontend.sympy.matrices import named_nodes, plan, scalar_of
 from gradcompile.frontend.sympy.scalars import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
 from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.names import Namer, is_small, text
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
+
+DIGITS = 25  # of numbers that are evaluated, before they are rounded to floats
 
 
 class Tape:
@@ -70,11 +72,22 @@ class Tape:
         arguments.settle_shapes(slots, self.atoms)
 
     def build(self, context: Context) -> list[Node]:
-        """A node for each step."""
+        """A node for each step; what is made of numbers alone is the number that it is, rounded once."""
         nodes: list[Node] = []
-        for _, how, parts in self.steps:
-            nodes.append(how.build(context, *(nodes[p] for p in parts)))
+        fixed: list[bool] = []
+        for expr, how, parts in self.steps:
+            made = how.build(context, *[nodes[p] for p in parts])
+            fixed.append(how.atom is None and all(fixed[p] for p in parts))
+            nodes.append(number_of(expr, made) if fixed[-1] and parts else made)
         return nodes
+
+
+def number_of(expr: Any, made: Node) -> Node:
+    """The value of an expression of numbers, with all digits; the node where SymPy gives none."""
+    if made.type.shape or not made.type.dtype.startswith("float") or not is_small(expr):
+        return made
+    value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    return const(float(value), made.type.dtype) if value is not None and value.is_Float else made
 
 
 AnyTape = Tape | index.IndexTape
