@@ -119,7 +119,7 @@ class CompiledDerivative(Compiled):
         route = self._route
         route.check(inputs)
         lengths = self._demands.lengths_of(inputs)
-        sizes = [(name, d if type(d) is int else dim_value(d, lengths)) for name, d in self._sizes]
+        sizes = [(name, dim_value(d, lengths)) for name, d in self._sizes]
         return Run(route.choose(inputs), sizes, lengths)
 
     @property

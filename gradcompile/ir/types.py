@@ -131,6 +131,8 @@ def dim_value(dim: Dim, sizes: Mapping[str, int]) -> int:
     >>> dim_value("2*n-1", {"n": 4})
     7
     """
+    if isinstance(dim, int):
+        return dim
     return sum(c * math.prod(sizes[name] for name in names) for names, c in parsed(dim))
 
 
