@@ -182,7 +182,8 @@ def draw_value(rng: random.Random, kind: str, single: bool) -> float:
 def drawn() -> tuple[str, ...]:
     """The ops that formulas are drawn from, by their records: functions that SymPy has and that have a derivative."""
     left_out = SPOILED.union(CHOSEN)
-    return tuple(name for name, op in OPS.items() if op.sympy and op.emit and op.partials and name not in left_out)
+    own = {name: op for name, op in OPS.items() if not name.startswith("custom_")}  # not the users'
+    return tuple(name for name, op in own.items() if op.sympy and op.emit and op.partials and name not in left_out)
 
 
 def ops_by_name() -> dict[str, Callable[..., Any]]:
