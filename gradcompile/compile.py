@@ -208,9 +208,28 @@ def compile_jvp(value: Any, params: Any, **options: Any) -> CompiledJvp:
     return CompiledJvp(with_vector(problem, CompiledJvp.along), rest, form)
 
 
-def loss_of(
-    loss: Any,
+def loss_of(loss: Any, params: Any, **options: Any) -> tuple[Problem, Options]:
+    """The problem that a loss states, and what was asked for beside it; the options are those of `compile_grad`."""
+    return stated([loss], params, True, **options)
+
+
+def values_of(values: Any, params: Any, **options: Any) -> tuple[Problem, Form | None, Options]:
+    """The problem that values state, their form, and what was asked for beside."""
+    if "reduce" in options:
+        raise ArgumentError("reduce= is for losses: a Jacobian has a row for each sample; compile_grad of the mean or "
+                            "the sum gives its gradient")  # fmt: skip
+    form, given = taken_apart(values)
+    problem, rest = stated(given, params, False, **options)
+    wrong = next((p for p in problem.primals if not p.type.dtype.startswith("float")), None)
+    if wrong is not None:
+        raise ArgumentError(f"a value is of dtype {wrong.type.dtype}, which has no derivative; convert it to a float")
+    return problem, form, rest
+
+
+def stated(
+    values: Sequence[Any],
     params: Any,
+    is_loss: bool,
     *,
     inputs: Any = None,
     data: Any = (),
@@ -224,45 +243,15 @@ def loss_of(
     allow_unused: bool = False,
     **others: Any,
 ) -> tuple[Problem, Options]:
-    """The problem that a loss states, and what was asked for beside it; the arguments are those of `compile_grad`."""
+    """The problem that values state, to be differentiated, and what was asked for beside; reduce: of a loss."""
     if others:
-        raise ArgumentTypeError(f"there is no option {next(iter(others))!r}; the options are those of compile_grad")
+        whose = "compile_grad" if is_loss else "compile_value"
+        raise ArgumentTypeError(f"there is no option {next(iter(others))!r}; the options are those of {whose}")
     check_options(reduce, dtype, threads)
     rest = {"inputs": inputs, "allow_unused": allow_unused}
-    problem = problem_of([loss], params, True, data, reduce, dtype, **rest)
+    problem = problem_of(values, params, is_loss, data, reduce if is_loss else None, dtype, **rest)
     check_params(problem)
     return problem, Options(name or "", stabilize, cache, reroll, threads)
-
-
-def values_of(
-    values: Any,
-    params: Any,
-    *,
-    inputs: Any = None,
-    data: Any = (),
-    dtype: str = "float64",
-    threads: int | None = None,
-    cache: bool = True,
-    stabilize: bool = True,
-    reroll: bool = True,
-    name: str | None = None,
-    allow_unused: bool = False,
-    **others: Any,
-) -> tuple[Problem, Form | None, Options]:
-    """The problem that values state, their form, and what was asked for beside."""
-    if "reduce" in others:
-        raise ArgumentError("reduce= is for losses: a Jacobian has a row for each sample; compile_grad of the mean or "
-                            "the sum gives its gradient")  # fmt: skip
-    if others:
-        raise ArgumentTypeError(f"there is no option {next(iter(others))!r}; the options are those of compile_value")
-    check_options("mean", dtype, threads)
-    form, given = taken_apart(values)
-    problem = problem_of(given, params, False, data, None, dtype, inputs=inputs, allow_unused=allow_unused)
-    check_params(problem)
-    wrong = next((p for p in problem.primals if not p.type.dtype.startswith("float")), None)
-    if wrong is not None:
-        raise ArgumentError(f"a value is of dtype {wrong.type.dtype}, which has no derivative; convert it to a float")
-    return problem, form, Options(name or "", stabilize, cache, reroll, threads)
 
 
 def check_params(problem: Problem) -> None:

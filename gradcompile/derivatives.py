@@ -77,11 +77,17 @@ class CompiledDerivative(Compiled):
 
     def __call__(self, /, *args: Any, out: Sequence[np.ndarray] | None = None, **named: Any) -> Any:
         """All outputs at these arguments. out: a tuple of vectors or arrays that they are written into."""
+        values, vector = self._given(args, named)
+        return self._formed(self._at(self._packed(values), [*vector, *values[len(self.problem.params) :]], out))
+
+    def _given(self, args: Sequence[Any], named: dict[str, Any]) -> tuple[list[Any], list[np.ndarray]]:
+        """The arguments of a call, converted, and its vector if it takes one."""
         vector = self._given_vector(named)
-        values = bind.convert_all(self._arguments, self._takes.match(args, named))
-        count = len(self.problem.params)
-        theta = bind.packed(self.problem.params, values[:count], self.dtype)
-        return self._formed(self._at(theta, [*vector, *values[count:]], out))
+        return bind.convert_all(self._arguments, self._takes.match(args, named)), vector
+
+    def _packed(self, values: Sequence[Any]) -> np.ndarray:
+        """Theta, of converted arguments."""
+        return bind.packed(self.problem.params, values[: len(self.problem.params)], self.dtype)
 
     def _given_vector(self, named: dict[str, Any]) -> list[np.ndarray]:
         """The vector of a call, as theta lies: given like that, or in the parameters' form."""
@@ -156,13 +162,10 @@ class CompiledDerivative(Compiled):
         A matrix is checked by its product with a vector of random signs, always the same: of a Hessian against
         differences of the gradient as it was written, of a Jacobian against those of the values, in 60 digits.
         """
-        vector = self._given_vector(named)
-        given = bind.convert_all(self._arguments, self._takes.match(args, named))
-        count, params = len(self.problem.params), self.problem.params
+        given, vector = self._given(args, named)
+        found = self._at(self._packed(given), [*vector, *given[len(self.problem.params) :]])
         values = {a.leaf: v for a, v in zip(self._arguments, given, strict=True)}
-        theta = bind.packed(params, given[:count], self.dtype)
-        found = self._formed(self._at(theta, [*vector, *given[count:]]), flat=True)
-        return self._checked(found, values, vector)
+        return self._checked(self._formed(found, flat=True), values, vector)
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         """The worst entry of what was found."""
@@ -170,10 +173,16 @@ class CompiledDerivative(Compiled):
 
     def _check_gradient(self, product: np.ndarray, signs: np.ndarray, values: Mapping[Node, Any]) -> Check:
         """A product with the Hessian: the gradient of the gradient's product with the vector."""
-        leaves = [a.leaf for a in self.problem.params]
-        weights = [w if np.ndim(w) else np.asarray(w) for w in bind.split(self.problem.params, signs)]
-        primal, more = weighted(reverse.vjp(self.problem.primal, leaves), weights)
+        primal, more = self._along_gradient(self._slopes(), signs)
         return check(product, primal, self.problem.params, {**values, **more})
+
+    def _slopes(self) -> list[Node]:
+        """The gradient of the loss as it was written."""
+        return reverse.vjp(self.problem.primal, [a.leaf for a in self.problem.params])
+
+    def _along_gradient(self, slopes: Sequence[Node], vector: np.ndarray) -> tuple[Node, dict[Node, Any]]:
+        """A gradient's product with a vector, and the values of the leaves that hold the vector."""
+        return weighted(slopes, [np.asarray(w) for w in bind.split(self.problem.params, vector)])
 
     def bind(self, /, *inputs: Any, **named: Any) -> "BoundDerivative":
         """Check and convert the inputs once; the result is a function of theta with views for SciPy."""
@@ -226,12 +235,9 @@ class CompiledHessian(Patterned):
         if self.layout != "diagonal":
             signs = random_signs(self.size)
             return self._check_gradient(hess @ signs, signs, values)
-        units = np.eye(self.size)[:CHECKED]
-        checks = []
-        for k, unit in enumerate(units):
-            weights = [np.asarray(w) for w in bind.split(self.problem.params, unit)]
-            slopes = reverse.vjp(self.problem.primal, [a.leaf for a in self.problem.params])
-            primal, more = weighted(slopes, weights)
+        slopes, checks = self._slopes(), []
+        for k, unit in enumerate(np.eye(self.size)[:CHECKED]):
+            primal, more = self._along_gradient(slopes, unit)
             checks.append(along(primal, self.problem.params, {**values, **more}, float(hess[k]), unit))
         return max(checks, key=lambda c: c.error)
 

@@ -317,9 +317,8 @@ def gauss_newton_blocks(problem: Problem, squares: Sequence[Square]) -> tuple[Pa
 
 def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, ...]:
     """The Hessian block by block, a row of them for each parameter, those below the diagonal by symmetry."""
-    leaves = leaves_of(problem)
+    leaves, sizes = leaves_of(problem), sizes_of(problem)
     gradients = [found.get(n) or zeros_like(n) for n in leaves]
-    sizes = [size_of(n.type.shape) for n in leaves]
     blocks: dict[tuple[int, int], Node] = {}
     for k, (n, seed) in enumerate(zip(leaves, seeds(problem), strict=True)):
         made = for_units(reverse.jvp(gradients[k:], [n], [seed]), seed)
@@ -341,7 +340,7 @@ def mirrored(x: Node) -> Node:
 def rows_of(problem: Problem, blocks: Mapping[tuple[int, int], Node]) -> tuple[Part, ...]:
     """Blocks of a matrix over theta, as a row of them for each parameter."""
     leaves = leaves_of(problem)
-    sizes = [size_of(n.type.shape) for n in leaves]
+    sizes = sizes_of(problem)
     rows = [side_by_side([permute(blocks[k, j], (1, 0)) for j in range(len(leaves))], (sizes[k],))
             for k in range(len(leaves))]  # fmt: skip
     return tuple(Part(row, f"h_{a.name}", (f"d2L/d{a.name}",)) for a, row in zip(problem.params, rows, strict=True))
@@ -403,7 +402,7 @@ def jacobian(problem: Problem, values: Sequence[Node], layout: Layout = "dense")
 
 def sparse_jacobian(problem: Problem, values: Sequence[Node]) -> Output:
     """The Jacobian's entries that may be other than 0, compressed by rows; a row for each entry of the values."""
-    width = sum(size_of(n.type.shape) for n in leaves_of(problem))
+    width = sum(sizes_of(problem))
     if any(isinstance(d, str) for v in values for d in v.type.shape):
         raise ExpressionError("a sparse Jacobian has a known number of rows, and this has some for each sample; leave "
                               "sparse out, or give the lengths as numbers")  # fmt: skip
@@ -422,9 +421,7 @@ def dense_rows(problem: Problem, values: Sequence[Node]) -> list[Block]:
         found, at = [], 0
         for v in values:
             size = size_of(v.type.shape)
-            whole = reshape_to(
-                jacobian_array(problem, v), (size, sum(size_of(n.type.shape) for n in leaves_of(problem)))
-            )
+            whole = reshape_to(jacobian_array(problem, v), (size, sum(sizes_of(problem))))
             rows, places = np.indices([int(d) for d in whole.type.shape])
             found.append(Block(rows + at, places, whole))
             at += size
@@ -437,7 +434,7 @@ def dense_rows(problem: Problem, values: Sequence[Node]) -> list[Block]:
 def jacobian_array(problem: Problem, output: Node) -> Node:
     """The Jacobian of an array: forward by entries of theta, or backward by entries of the array if these are fewer."""
     leaves, shape = leaves_of(problem), output.type.shape
-    sizes = [size_of(n.type.shape) for n in leaves]
+    sizes = sizes_of(problem)
     if any(isinstance(d, str) for d in shape) or size_of(shape) >= sum(sizes):
         return side_by_side(columns(output, problem), shape)
     seed = leaf(f"cotangent.{next(_numbers)}", output.type, "body")

@@ -358,9 +358,9 @@ def keys_of(rows: Ints, columns: Ints, shape: tuple[int, int], by_column: bool) 
 
 def together(entries: Iterable[Entries]) -> list[Entries]:
     """Entries, those at the same places as one."""
-    groups: dict[tuple[bytes, bytes], list[Entries]] = {}
+    groups: dict[tuple[tuple[int, ...], bytes, bytes], list[Entries]] = {}
     for e in entries:
-        groups.setdefault((e.rows.tobytes(), e.columns.tobytes()), []).append(e)
+        groups.setdefault((e.rows.shape, e.rows.tobytes(), e.columns.tobytes()), []).append(e)
     return [own[0]._replace(values=add(*(e.values for e in own))) for own in groups.values()]
 
 
