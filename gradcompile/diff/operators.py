@@ -396,7 +396,7 @@ def jacobian(problem: Problem, values: Sequence[Node], layout: Layout = "dense")
     else:
         rows = by_sample_gradients(problem, values) if by_sample else gradients_by(values, entries_of(problem))
         parts = tuple(Part(d, "d", (f"d/d{name}",)) for row in rows for d, name in zip(row, names, strict=True))
-    what = "that of every sample" if by_sample else "the Jacobian"
+    what = "the Jacobian of every sample" if by_sample else "the Jacobian"
     return Derived(None, (out, Output("jac", parts, what, by_sample)), {}, "the Jacobian")
 
 

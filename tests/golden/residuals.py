@@ -27,7 +27,7 @@ def values(out, jac, start, stop, theta, x, y):
 
 @jit
 def kernel(theta: "float64[3]", out: "float64[n]", jac: "out float64[3*n]", x: "float64[n]", y: "float64[n]"):
-    """Write the value of every sample to out and that of every sample to jac and return their number."""
+    """Write the value of every sample to out and the Jacobian of every sample to jac and return their number."""
     n = x.shape[0]
     values(out, jac, 0, n, theta, x, y)
     return n
