@@ -11,6 +11,7 @@ from gradcompile.frontend.sympy import arguments
 from gradcompile.frontend.sympy import derivative as derivatives  # noqa: F401  (what becomes of a Derivative)
 from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot
+from gradcompile.frontend.sympy.flattened import unflattened
 from gradcompile.frontend.sympy.matrices import named_nodes, plan, scalar_of
 from gradcompile.frontend.sympy.scalars import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
 from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
@@ -158,8 +159,10 @@ def read_all(
     symbols = {node: symbol for node, symbol, _ in entries}
     atoms = {symbol: node for node, symbol in symbols.items()} | named_nodes(tape.atoms, slots, built)
     samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
-    nodes = tape.build(Context(dtype, atoms, samples))
-    values = [scalar_of(nodes[place], expr, slots, built) for place, expr in zip(places, exprs, strict=True)]
+    context = Context(dtype, atoms, samples)
+    nodes = tape.build(context)
+    roots = unflattened(tape.steps, nodes, context, places) if isinstance(tape, Tape) else [nodes[p] for p in places]
+    values = [scalar_of(root, expr, slots, built) for root, expr in zip(roots, exprs, strict=True)]
     given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
     return Problem(
         tuple(reduced(value, expr, reduce, samples) for value, expr in zip(values, exprs, strict=True)),
