@@ -5,8 +5,8 @@ function is parsed and lowered here. Python calls the result as it is (`builtin.
 functions Numba is handed it inside an intrinsic, and dispatch and disk cache are Numba's.
 
 The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
-names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
-order. `for i in lanes(start, stop)` promises that neighbouring turns may take each statement together, before any of
+names and elements, also augmented, calls, one `return` at the end, branches and loops. `for i in range(...)` and
+`while` run in order, and may hold `if`, `elif` and `else`, as a function may. `for i in lanes(start, stop)` promises that neighbouring turns may take each statement together, before any of
 them takes the next, as nothing meets what a later turn did; but for sums in `s[i % LANES]`. It becomes vector code for
 LANES turns at a time (each name a vector), and once more for the rest, with lanes that are off.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module

@@ -1,0 +1,70 @@
+"""A search for the least value of a compiled function: the trust-region method around whatever evaluates it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradcompile.codegen import functions
+from gradcompile.library import trust_region as tr
+
+Vector = npt.NDArray[np.float64]
+Evaluate = Callable[[Vector, Vector, Vector], float]  # theta, gradient and matrix to be filled -> loss
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(slots=True)
+class Point:
+    """Where a search is: theta, loss, gradient and matrix there, how often it evaluated, and why it ended.
+
+    status: RUNNING where the limit of evaluations was reached, else ENDED or STUCK.
+    """
+
+    theta: Vector
+    loss: float
+    gradient: Vector
+    matrix: Vector
+    evaluations: int
+    status: int
+
+
+@cache
+def _advance() -> Callable[..., int]:
+    from numba import types
+
+    vector, matrix = types.Array(types.float64, 1, "C"), types.Array(types.float64, 2, "C")
+    found: Callable[..., int] = functions.entry(tr.advance, [types.float64, vector, vector, *[matrix] * 3, vector])
+    return found
+
+
+class Search:
+    """The memory of a search, which serves any number of them one after the other."""
+
+    def __init__(self, size: int) -> None:
+        self.rows = np.zeros((tr.ROWS, size))
+        self.matrix, self.work = np.zeros((size, size)), np.zeros((size, size))
+        self.scalars = np.zeros(tr.SCALARS)
+        self.gradient, self.filled = np.zeros(size), np.zeros(size * size)
+        self.trial = self.rows[tr.TRIAL]
+
+    def run(
+        self, evaluate: Evaluate, start: Vector, lower: Any, upper: Any, limit: int, data_norm: float = 0.0, terms: int = 1
+    ) -> Point:
+        """Minimise from a start; data_norm: the norm of the data that residuals are taken from; terms: of the loss."""
+        rows, scalars = self.rows, self.scalars
+        rows[tr.SCALE] = 0.0
+        scalars[:] = 0.0
+        rows[tr.LOWER], rows[tr.UPPER] = lower, upper
+        scalars[tr.SIZE], scalars[tr.ROUNDING] = 4 * EPS, 4 * EPS * data_norm
+        rows[tr.TRIAL] = start
+        rows[tr.THETA] = start
+        advance, trial, gradient, filled = _advance(), self.trial, self.gradient, self.filled
+        matrix, work = self.matrix, self.work
+        count, status = 0, tr.RUNNING
+        while status == tr.RUNNING and count < limit:
+            count += 1
+            status = advance(evaluate(trial, gradient, filled), gradient, filled, rows, matrix, work, scalars)
+        return Point(rows[tr.THETA].copy(), float(scalars[tr.LOSS]), rows[tr.GRADIENT].copy(), matrix.copy(), count, status)
