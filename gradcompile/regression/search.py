@@ -1,6 +1,6 @@
 """A search for the least value of a compiled function: the trust-region method around whatever evaluates it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,7 +12,7 @@ from gradcompile.codegen import functions
 from gradcompile.library import trust_region as tr
 
 Vector = npt.NDArray[np.float64]
-Evaluate = Callable[[Vector, Vector, Vector], float]  # theta, gradient and matrix to be filled -> loss
+Evaluate = tuple[Callable[..., float], Sequence[Any]]  # code(theta, gradient, matrix, *inputs) -> loss; the inputs
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -20,7 +20,8 @@ EPS = float(np.finfo(np.float64).eps)
 class Point:
     """Where a search is: theta, loss, gradient and matrix there, how often it evaluated, and why it ended.
 
-    status: RUNNING where the limit of evaluations was reached, else ENDED or STUCK.
+    status: RUNNING where the limit of evaluations was reached, else ENDED or STUCK. is_convex: whether the matrix there
+    is positive definite on what no bound holds. near: the matrix that the search went by, where that is another one.
     """
 
     theta: Vector
@@ -29,6 +30,8 @@ class Point:
     matrix: Vector
     evaluations: int
     status: int
+    is_convex: bool
+    near: Vector | None = None
 
 
 @cache
@@ -51,20 +54,20 @@ class Search:
         self.trial = self.rows[tr.TRIAL]
 
     def run(
-        self, evaluate: Evaluate, start: Vector, lower: Any, upper: Any, limit: int, data_norm: float = 0.0, terms: int = 1
+        self, evaluate: Evaluate, start: Vector, lower: Any, upper: Any, limit: int, data_norm: float = 0.0
     ) -> Point:
-        """Minimise from a start; data_norm: the norm of the data that residuals are taken from; terms: of the loss."""
-        rows, scalars = self.rows, self.scalars
-        rows[tr.SCALE] = 0.0
-        scalars[:] = 0.0
-        rows[tr.LOWER], rows[tr.UPPER] = lower, upper
+        """Minimise from a start; data_norm: the norm of the data that residuals are taken from."""
+        rows, scalars, advance = self.rows, self.scalars, _advance()
+        trial, gradient, filled, matrix, work = self.trial, self.gradient, self.filled, self.matrix, self.work
+        rows.fill(0.0)
+        scalars.fill(0.0)
+        rows[tr.LOWER], rows[tr.UPPER], rows[tr.THETA] = lower, upper, start
         scalars[tr.SIZE], scalars[tr.ROUNDING] = 4 * EPS, 4 * EPS * data_norm
-        rows[tr.TRIAL] = start
-        rows[tr.THETA] = start
-        advance, trial, gradient, filled = _advance(), self.trial, self.gradient, self.filled
-        matrix, work = self.matrix, self.work
-        count, status = 0, tr.RUNNING
-        while status == tr.RUNNING and count < limit:
+        trial[:] = start
+        code, inputs = evaluate
+        count = status = 0
+        while not status and count < limit:
             count += 1
-            status = advance(evaluate(trial, gradient, filled), gradient, filled, rows, matrix, work, scalars)
-        return Point(rows[tr.THETA].copy(), float(scalars[tr.LOSS]), rows[tr.GRADIENT].copy(), matrix.copy(), count, status)
+            status = advance(code(trial, gradient, filled, *inputs), gradient, filled, rows, matrix, work, scalars)
+        loss, is_convex = float(scalars[tr.LOSS]), bool(scalars[tr.FULL])
+        return Point(rows[tr.THETA].copy(), loss, rows[tr.GRADIENT].copy(), matrix.copy(), count, status, is_convex)
