@@ -56,7 +56,8 @@ from gradcompile.frontend.nn import (
 from gradcompile.frontend.sympy.custom import custom
 from gradcompile.gradient import CompiledGrad
 from gradcompile.optim import TrainingResult, sgd
-from gradcompile.regression import Fit, compile_fit, fit
+from gradcompile.regression.fits import compile_fit, fit
+from gradcompile.regression.result import Fit
 
 __version__ = "0.2.0"
 

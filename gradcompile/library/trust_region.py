@@ -1,17 +1,17 @@
 """A trust-region method in the subset, one evaluation at a time: whoever calls it evaluates, by whatever means.
 
-It minimises f(theta) between bounds by the model f + g'p + p'Bp/2 within |D p| <= radius, where g is the gradient, B the
-Hessian or a Gauss-Newton matrix, and D the root of the largest diagonal of B so far, so units of parameters don't matter.
-With a Gauss-Newton matrix it is the Levenberg-Marquardt method. Rules for radius and damping are those of MINPACK's lmder
-(More, "The Levenberg-Marquardt algorithm: implementation and theory", 1978), the search for the damping is that of More
-and Sorensen, "Computing a trust region step" (1983), on a Cholesky factor of D^-1 B D^-1 + damping I.
+It minimises f(theta) between bounds by the model f + g'p + p'Bp/2 within |D p| <= radius, where g is the gradient, B
+the Hessian or a Gauss-Newton matrix, and D the root of the largest diagonal of B so far, so units of parameters don't
+matter. With a Gauss-Newton matrix it is the Levenberg-Marquardt method. Rules for radius and damping are those of
+MINPACK's lmder (More, "The Levenberg-Marquardt algorithm: implementation and theory", 1978), the search for the damping
+is that of More and Sorensen, "Computing a trust region step" (1983), on a Cholesky factor of D^-1 B D^-1 + damping I.
 
 The state is memory of the caller's: `v`, of shape (ROWS, n), the rows below; `b` and `work`, of shape (n, n); `s`, the
 scalars below. `v[TRIAL]` is where to evaluate next.
 """
 
 from gradcompile.codegen.functions import jit
-from gradcompile.library.primitives import fabs, sqrt
+from gradcompile.library.primitives import fabs, fold, lanes, sqrt, zeros
 
 THETA, TRIAL, GRADIENT, SCALE, LOWER, UPPER, STEP, RIGHT, HELD, BEST, SCALED = range(11)
 ROWS = 11
@@ -19,6 +19,7 @@ LOSS, RADIUS, DAMPING, PREDICTED, LENGTH, ROUNDING, SIZE, BEGUN, POLISHED, FULL 
 SCALARS = 10
 RUNNING, ENDED, STUCK = range(3)
 
+LANES = 32
 EPS = 2.0**-52
 TINY = 2.0**-1000
 SUFFICIENT = 1e-4  # of the predicted decrease that a step has to bring to be taken
@@ -311,3 +312,12 @@ def bent(v, work):  # type: ignore[no-untyped-def]
         v[SCALED, i] = rest / work[i, i]
         total += v[SCALED, i] * v[SCALED, i]
     return sqrt(total)
+
+
+@jit
+def square_sum(x):  # type: ignore[no-untyped-def]
+    """The sum of squares; not finite where an entry is not."""
+    sums = zeros(LANES, x)
+    for i in lanes(0, x.shape[0]):
+        sums[i % LANES] += x[i] * x[i]
+    return fold(sums)

@@ -3,19 +3,17 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError
-from gradcompile.library import trust_region as tr
 from gradcompile.once import once
+from gradcompile.regression import intervals, summary
 from gradcompile.regression.objective import BLOCK
+from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.search import EPS, Point, Vector
 from gradcompile.regression.statement import formula
-
-if TYPE_CHECKING:
-    from gradcompile.regression.fitter import Fitter, Sample
 
 COSINE = 1e-8  # between residual and a column of the Jacobian, at a minimum
 BLIND = 1e-12  # a singular value relative to the largest, of columns of norm 1, that rounding can't tell from 0
@@ -30,12 +28,12 @@ class Fit:
 
     `cov` is s^2 (J'J)^-1, with J the Jacobian of the residuals and s^2 = chi2/dof, or 1 where `absolute_sigma` is true;
     of a robust loss the sandwich H^-1 (sum of g g') H^-1 n/dof of each sample's gradient g and the Hessian H; of a
-    likelihood the inverse of the Hessian of minus its logarithm. `stderr` are the roots of its diagonal, NaN for what the
-    data do not determine and for parameters that a bound holds.
+    likelihood the inverse of the Hessian of minus its logarithm. `stderr` are the roots of its diagonal, NaN for what
+    the data do not determine and for parameters that a bound holds.
     """
 
-    def __init__(self, fitter: "Fitter", samples: "Sequence[Sample]", point: Point, evaluations: int) -> None:
-        self.fitter, self.samples = fitter, samples
+    def __init__(self, terms: Terms, samples: Sequence[Sample], point: Point, evaluations: int) -> None:
+        self.terms, self.samples = terms, samples
         self.theta, self.loss = point.theta, point.loss
         self.evaluations = evaluations
         self._point = point
@@ -45,13 +43,13 @@ class Fit:
     @property
     def params(self) -> dict[str, float]:
         """The estimates by name."""
-        return dict(zip(self.fitter.params, self.theta.tolist(), strict=True))
+        return dict(zip(self.terms.params, self.theta.tolist(), strict=True))
 
     @once
     def stderr(self) -> dict[str, float]:
         """The standard errors by name."""
         with np.errstate(invalid="ignore"):
-            return dict(zip(self.fitter.params, np.sqrt(np.diag(self.cov)).tolist(), strict=True))
+            return dict(zip(self.terms.params, np.sqrt(np.diag(self.cov)).tolist(), strict=True))
 
     @property
     def rows(self) -> int:
@@ -66,7 +64,11 @@ class Fit:
     @property
     def dof(self) -> int:
         """Degrees of freedom: rows less parameters that are free."""
-        return self.rows - self.fitter.free
+        return self.rows - self.terms.free
+
+    def problem(self, samples: Sequence[Sample] | None = None) -> Problem:
+        """What was minimised, with the data of the fit or with others."""
+        return Problem(self.terms, self.samples if samples is None else samples)
 
     # ---- whether it is a minimum
 
@@ -83,11 +85,11 @@ class Fit:
     @once
     def held(self) -> tuple[str, ...]:
         """Parameters on a bound that the loss presses them against."""
-        return tuple(n for n, h in zip(self.fitter.params, self._held, strict=True) if h)
+        return tuple(n for n, h in zip(self.terms.params, self._held, strict=True) if h)
 
     @once
     def _held(self) -> Any:
-        f, p = self.fitter, self._point
+        f, p = self.terms, self._point
         fixed = f.lower >= f.upper
         pressed = ((p.theta <= f.lower) & (p.gradient >= 0.0)) | ((p.theta >= f.upper) & (p.gradient <= 0.0))
         return fixed | pressed
@@ -103,7 +105,7 @@ class Fit:
             found.append(
                 f"the search sits on a plateau: the model hardly depends on {', '.join(flat)} here; start elsewhere"
             )
-        if point.status == tr.RUNNING:
+        if point.was_stopped:
             found.append(f"stopped after {self.evaluations} evaluations, still going down; go on from these estimates")
             return tuple(found)
         steep = self._steep()
@@ -119,7 +121,7 @@ class Fit:
         size = max(self._norm, math.sqrt(abs(self.loss)))
         weight = norms * np.where(self.theta == 0.0, np.inf, abs(self.theta))
         weight[norms == 0.0] = 0.0
-        return [n for n, w, h in zip(self.fitter.params, weight, self._held, strict=True) if w <= EPS * size and not h]
+        return [n for n, w, h in zip(self.terms.params, weight, self._held, strict=True) if w <= EPS * size and not h]
 
     def _steep(self) -> list[str]:
         """Parameters along which the loss falls by more than rounding."""
@@ -130,7 +132,7 @@ class Fit:
             root = math.sqrt(2.0 * self.loss) if self.loss > 0.0 else np.inf
             step = abs(self._point.gradient) / np.where(self._norms > 0.0, self._norms, np.inf) / root
             bound = np.full(len(step), max(COSINE, 10 * EPS * self._norm / math.sqrt(self.loss) if self.loss else 1.0))
-        parts = zip(self.fitter.params, step, bound, self._held, strict=True)
+        parts = zip(self.terms.params, step, bound, self._held, strict=True)
         return [n for n, s, b, h in parts if s > b and not h]
 
     @property
@@ -180,7 +182,7 @@ class Fit:
         free = ~self._held
         found = np.zeros((0, int(free.sum())))
         for _, _, jacobian in self._parts():
-            found = np.linalg.qr(np.vstack([found, jacobian[:, free]]), mode="r")
+            found = np.asarray(np.linalg.qr(np.vstack([found, jacobian[:, free]]), mode="r"))
         return found
 
     @once
@@ -244,7 +246,7 @@ class Fit:
     @once
     def undetermined(self) -> tuple[dict[str, float], ...]:
         """Directions that the data do not determine: what each parameter moves by, the largest by 1, by name."""
-        names = [n for n, h in zip(self.fitter.params, self._held, strict=True) if not h]
+        names = [n for n, h in zip(self.terms.params, self._held, strict=True) if not h]
         if not names:
             return ()
         matrix, cut = self._curved
@@ -290,9 +292,9 @@ class Fit:
         elif self._is_robust:
             inner = self._sandwich(0.5 * self._point.matrix[np.ix_(free, free)], self._influences())
         else:
-            scale = 1.0 if self.fitter.absolute_sigma else self.reduced_chi2
+            scale = 1.0 if self.terms.absolute_sigma else self.reduced_chi2
             inner = scale * _normal_inverse(self._triangle)
-        names = [n for n, f in zip(self.fitter.params, free, strict=True) if f]
+        names = [n for n, f in zip(self.terms.params, free, strict=True) if f]
         lost = [k for k, n in enumerate(names) if any(n in d for d in self.undetermined)]
         inner[lost, :] = np.nan
         inner[:, lost] = np.nan
@@ -352,7 +354,7 @@ class Fit:
 
         if not 0.0 < level < 1.0:
             raise ArgumentError(f"level={level!r}: give a probability between 0 and 1, such as 0.95")
-        if self.fitter.absolute_sigma or self._is_likelihood:
+        if self.terms.absolute_sigma or self._is_likelihood:
             return float(stats.norm.ppf(0.5 + 0.5 * level))
         return float(stats.t.ppf(0.5 + 0.5 * level, self.dof)) if self.dof > 0 else math.nan
 
@@ -363,8 +365,6 @@ class Fit:
         over all other parameters rises by what that quantile's square says; "bootstrap", quantiles of the estimates
         from rows drawn with replacement (`samples=1000`, `seed=0`).
         """
-        from gradcompile.regression import intervals
-
         if method == "wald":
             q = self.quantile(level)
             return {n: (v - q * self.stderr[n], v + q * self.stderr[n]) for n, v in self.params.items()}
@@ -373,6 +373,10 @@ class Fit:
         if method == "bootstrap":
             return intervals.bootstrap_intervals(self, level, **options)
         raise ArgumentError(f"method={method!r}: choose 'wald', 'profile' or 'bootstrap'")
+
+    def bootstrap(self, samples: int = 1000, seed: int = 0) -> Vector:
+        """The estimates from rows drawn with replacement: one row a draw, NaN where a search found no minimum."""
+        return intervals.bootstrap(self, samples, seed)
 
     # ---- what follows from the estimates
 
@@ -390,7 +394,8 @@ class Fit:
         columns, rows = sample.columns, sample.rows
         if data is not None:
             found: Mapping[str, Any] = frames.columns(data, s.predictors)
-            rows = len(next(iter(found.values()))) if found else len(next(iter(frames.columns(data, frames.names(data)[:1]).values())))
+            some = found or frames.columns(data, frames.names(data)[:1])
+            rows = len(next(iter(some.values())))
             columns = {**found, **{n: columns[n] for n in s.fixed}}
         theta = self.theta if sample.places is None else self.theta[sample.places]
         values, jacobian = objective.rows(objective.prediction, theta, columns, rows)
@@ -418,7 +423,7 @@ class Fit:
         variance = np.where((jacobian[:, moved] != 0.0).any(axis=1), np.nan, variance)
         if kind == "prediction":
             own = self._own_sigma(sigma, data, part, len(values))
-            variance = variance + own**2 * (1.0 if self.fitter.absolute_sigma else self.reduced_chi2)
+            variance = variance + own**2 * (1.0 if self.terms.absolute_sigma else self.reduced_chi2)
         width = self.quantile(level) * np.sqrt(variance)
         return values - width, values + width
 
@@ -436,10 +441,10 @@ class Fit:
         """A formula of the parameters, such as "a/b": its value and standard error, by the delta method."""
         from gradcompile.compile import compile_grad
 
-        expr, title, names = formula(expression, "derived")
+        expr, title, _ = formula(expression, "derived")
         ties = {s: tie for s in expr.free_symbols for n, tie in self.samples[0].statement.tied.items() if s.name == n}
         expr = expr.xreplace(ties)
-        known = {**self.fitter.fixed, **self.params}
+        known = {**self.terms.fixed, **self.params}
         symbols = sorted(expr.free_symbols, key=lambda s: str(s.name))
         unknown = next((s.name for s in symbols if s.name not in known), None)
         if unknown is not None:
@@ -449,7 +454,7 @@ class Fit:
             return float(expr.xreplace({s: known[s.name] for s in symbols})), 0.0
         f = compile_grad(expr, free, inputs=[s for s in symbols if s not in free] or None)
         value, slopes = f(*(known[s.name] for s in [*free, *(s for s in symbols if s not in free)]))
-        places = [self.fitter.params.index(s.name) for s in free]
+        places = [self.terms.params.index(s.name) for s in free]
         slope = np.array(slopes)
         return value, math.sqrt(slope @ self.cov[np.ix_(places, places)] @ slope)
 
@@ -461,8 +466,6 @@ class Fit:
 
     def summary(self) -> str:
         """A table of the estimates with their errors, and what is left of the data."""
-        from gradcompile.regression import summary
-
         return summary.text(self)
 
     def __str__(self) -> str:
@@ -473,21 +476,11 @@ class Fit:
         return f"<Fit({found}): {self.message}>"
 
     def _repr_html_(self) -> str:
-        from gradcompile.regression import summary
-
         return summary.html(self)
 
     def to_json(self) -> str:
         """The fit as JSON: params with value and stderr, converged, message, and the statistics; NaN becomes null."""
-        from gradcompile.regression import summary
-
         return json.dumps(summary.record(self), allow_nan=False)
-
-    def plot(self, path: Any = None) -> Any:
-        """Data, curve with its band, and residuals: a figure of matplotlib, or a file if a path is given."""
-        from gradcompile.regression import picture
-
-        return picture.draw(self, path)
 
 
 class Comparison:
@@ -495,7 +488,8 @@ class Comparison:
 
     def __init__(self, first: Fit, second: Fit) -> None:
         if first.rows != second.rows:
-            raise ArgumentError(f"compare: the fits are of {first.rows} and of {second.rows} rows; fit both to the same data")
+            rows = f"{first.rows} and of {second.rows} rows"
+            raise ArgumentError(f"compare: the fits are of {rows}; fit both to the same data")
         self.aic = first.aic - second.aic
         self.aicc = first.aicc - second.aicc
         self.bic = first.bic - second.bic
@@ -528,4 +522,5 @@ def _normal_inverse(triangle: Vector) -> Vector:
 def _inverse_of(matrix: Vector) -> Vector:
     """The inverse of a symmetric matrix, scaled to a diagonal of 1."""
     scale = np.sqrt(np.maximum(abs(np.diag(matrix)), 1e-300))
-    return np.asarray(np.linalg.pinv(matrix / np.outer(scale, scale), hermitian=True, rcond=1e-14) / np.outer(scale, scale))
+    units = np.outer(scale, scale)
+    return np.asarray(np.linalg.pinv(matrix / units, hermitian=True, rcond=1e-14) / units)

@@ -5,17 +5,15 @@ least squares (variable projection: Golub and Pereyra, 1973). So only the others
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from gradcompile.errors import ArgumentError
+from gradcompile.regression.problem import Problem
 from gradcompile.regression.search import Point, Vector
 from gradcompile.regression.statement import Statement, names_of
-
-if TYPE_CHECKING:
-    from gradcompile.regression.fitter import Problem
 
 DRAWN = 100  # candidates for each search that is to begin somewhere, and for each parameter that is drawn
 LEAST = 8  # searches where no start is given
@@ -37,8 +35,8 @@ def _is_linear(model: sp.Expr, names: Sequence[str]) -> bool:
     return not any(names_of(sp.diff(model, s)) & set(names) for s in symbols)
 
 
-def search(problem: "Problem", start: Vector | None, count: int, seed: int) -> tuple[Point, int]:
-    """The best of several searches, and how many evaluations they took: from the start, and from the best candidates."""
+def search(problem: Problem, start: Vector | None, count: int, seed: int) -> tuple[Point, int]:
+    """The best of several searches, from the start and from the best candidates; how many evaluations they took."""
     random = np.random.default_rng(seed)
     candidates = Candidates(problem, start)
     wanted = max(count, LEAST) if start is None else count - 1
@@ -55,11 +53,11 @@ def search(problem: "Problem", start: Vector | None, count: int, seed: int) -> t
 class Candidates:
     """Places where a search might begin, and what the loss is there when linear parameters are at their best."""
 
-    def __init__(self, problem: "Problem", start: Vector | None) -> None:
-        fitter = problem.fitter
+    def __init__(self, problem: Problem, start: Vector | None) -> None:
+        terms = problem.terms
         self.problem, self.start, self.evaluations = problem, start, 0
-        free = fitter.lower < fitter.upper
-        linear = linear_parameters([o.statement for o in fitter.objectives], fitter.params)
+        free = terms.lower < terms.upper
+        linear = linear_parameters([s.statement for s in problem.samples], terms.params)
         self.linear = np.array([k for k in linear if free[k]], int)
         self.drawn = np.array([k for k in range(problem.size) if free[k] and k not in linear], int)
         self.gradient, self.matrix = np.zeros(problem.size), np.zeros(problem.size**2)
@@ -81,7 +79,7 @@ class Candidates:
 
     def draw(self, random: np.random.Generator) -> Vector:
         """A candidate: of the start's order of magnitude, or of what the data suggest where there is none."""
-        f = self.problem.fitter
+        f = self.problem.terms
         if self.start is None:
             theta = np.ones(self.problem.size)
             for k in self.drawn:
@@ -119,7 +117,7 @@ class Candidates:
             if step is not None:
                 theta = theta.copy()
                 theta[self.linear] += step
-                theta = np.clip(theta, self.problem.fitter.lower, self.problem.fitter.upper)
+                theta = np.clip(theta, self.problem.terms.lower, self.problem.terms.upper)
         return theta, self.evaluate(theta)
 
     def evaluate(self, theta: Vector) -> float:
@@ -142,7 +140,7 @@ def _solved(matrix: Vector, right: Vector) -> Vector | None:
     return found
 
 
-def _scales(problem: "Problem") -> list[Any]:
+def _scales(problem: Problem) -> list[Any]:
     """What values of parameters may be like: 1, the values of each column, their spread, and the inverse of it."""
     found: list[Any] = [np.array([1.0, 0.1, 10.0, -1.0])]
     for sample in problem.samples:

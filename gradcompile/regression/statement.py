@@ -27,10 +27,10 @@ LOSSES: dict[str, sp.Expr] = {  # rho(z) of SciPy's least_squares at z = residua
 class Statement:
     """One data set's part of a fit.
 
-    model, target: what is to match what; a target is a column, or a formula of columns. likelihood: instead of both, the
-    logarithm of the likelihood of a sample. sigma: the symbol of the standard deviations, None where all weigh the same.
-    loss: a name of LOSSES. params, columns, fixed: the names of the parameters, of the columns, and of numbers that are
-    given. tied: formulas that stand in the model in place of a name. title: the model as it was given.
+    model, target: what is to match what; a target is a column, or a formula of columns. likelihood: instead of both,
+    the logarithm of the likelihood of a sample. sigma: the symbol of the standard deviations, None where all weigh the
+    same. loss: a name of LOSSES. params, columns, fixed: the names of the parameters, of the columns, and of numbers
+    that are given. tied: formulas that stand in the model in place of a name. title: the model as it was given.
     """
 
     model: sp.Expr | None
@@ -93,7 +93,8 @@ def formula(given: Any, what: str, symbols: Mapping[str, sp.Symbol] | None = Non
             f"{what} is a Python function; give its formula as text, such as 'a*exp(-b*x) + c', or what the function "
             "returns for SymPy's symbols"
         )
-    raise ArgumentTypeError(f"{what} is of type {type(given).__name__}; give text, a SymPy expression or a compiled value")
+    got = type(given).__name__
+    raise ArgumentTypeError(f"{what} is of type {got}; give text, a SymPy expression or a compiled value")
 
 
 def natural(name: str) -> tuple[Any, ...]:
@@ -114,7 +115,9 @@ def unified(exprs: Iterable[sp.Expr]) -> list[sp.Expr]:
     return found
 
 
-def with_ties(model: sp.Expr, names: Sequence[str], tied: Mapping[str, Any]) -> tuple[sp.Expr, list[str], dict[str, sp.Expr]]:
+def with_ties(
+    model: sp.Expr, names: Sequence[str], tied: Mapping[str, Any]
+) -> tuple[sp.Expr, list[str], dict[str, sp.Expr]]:
     """The model with formulas in place of tied names, its names then, and these formulas in free parameters alone."""
     formulas = {name: formula(given, f"tied[{name!r}]") for name, given in tied.items()}
     unknown = [name for name in formulas if name not in names]
@@ -161,7 +164,8 @@ def stated(
     expr, title, names = formula(given, what)
     expr, names, ties = with_ties(expr, names, tied or {})
     if likelihood is None:
-        goal, _, observed = formula(target, "target", None) if not is_column(target) else (sp.Symbol(target), "", [target])
+        alone = sp.Symbol(target) if is_column(target) else target
+        goal, _, observed = formula(alone, "target")
         expr, goal = unified([expr, goal])
     else:
         goal, observed = None, []

@@ -61,7 +61,7 @@ def directions(fit: "Fit") -> list[str]:
     for direction in fit.undetermined:
         parts = [f"{'-' if w < 0 else '+'} {abs(w):.4g}*{n}" for n, w in direction.items()]
         text = " ".join(parts).removeprefix("+ ")
-        found.append(f"the data do not determine {text}" if len(parts) > 1 else f"the data do not determine {next(iter(direction))}")
+        found.append(f"the data do not determine {text if len(parts) > 1 else next(iter(direction))}")
     return found
 
 
@@ -94,7 +94,8 @@ def html(fit: "Fit") -> str:
 
 def record(fit: "Fit") -> dict[str, Any]:
     """The fit as numbers, texts and lists; what is not a finite number is None."""
-    params = {n: {"value": v, "stderr": number(fit.stderr[n]), "at_bound": n in fit.held} for n, v in fit.params.items()}
+    errors, held = fit.stderr, fit.held
+    params = {n: {"value": v, "stderr": number(errors[n]), "at_bound": n in held} for n, v in fit.params.items()}
     found: dict[str, Any] = {
         "params": params, "converged": fit.converged, "message": fit.message, "rows": fit.rows,
         "dropped": fit.dropped, "dof": fit.dof, "evaluations": fit.evaluations, "model": titles(fit),
@@ -103,7 +104,8 @@ def record(fit: "Fit") -> dict[str, Any]:
         "cov": [[number(v) for v in row] for row in fit.cov.tolist()],
     }  # fmt: skip
     if not fit._is_likelihood:
-        found |= {"chi2": number(fit.chi2), "reduced_chi2": number(fit.reduced_chi2), "r_squared": number(fit.r_squared)}
+        found["chi2"], found["reduced_chi2"] = number(fit.chi2), number(fit.reduced_chi2)
+        found["r_squared"] = number(fit.r_squared)
     return found
 
 
