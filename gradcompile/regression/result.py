@@ -117,11 +117,9 @@ class Fit:
 
     def _flat(self) -> list[str]:
         """Parameters whose own size moves no prediction by more than rounding."""
-        norms = self._norms
-        size = max(self._norm, math.sqrt(abs(self.loss)))
-        weight = norms * np.where(self.theta == 0.0, np.inf, abs(self.theta))
-        weight[norms == 0.0] = 0.0
-        return [n for n, w, h in zip(self.terms.params, weight, self._held, strict=True) if w <= EPS * size and not h]
+        point = self._point
+        flat = self.problem().flat(point.theta, point.matrix if point.near is None else point.near, point.loss)
+        return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
 
     def _steep(self) -> list[str]:
         """Parameters along which the loss falls by more than rounding."""

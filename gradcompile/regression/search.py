@@ -71,13 +71,20 @@ class Search:
         self.gradient, self.filled = np.zeros(size), np.zeros(size * size)
         self.trial = self.rows[tr.TRIAL]
 
-    def run(self, evaluate: Evaluate, start: Vector, limit: int, data_norm: float = 0.0) -> Point:
-        """Minimise from a start; data_norm: the norm of the data that residuals are taken from."""
+    def run(
+        self, evaluate: Evaluate, start: Vector, limit: int, data_norm: float = 0.0, radius: float = 100.0
+    ) -> Point:
+        """Minimise from a start.
+
+        data_norm: the norm of the data that residuals are taken from. radius: of the first step, in lengths of the
+        start, as MINPACK's `factor`.
+        """
         rows, scalars, tr, advance = self.rows, self.scalars, method(), machine("advance", 0, 1, 1, 2, 2, 2, 1)
         trial, gradient, filled, matrix, work = self.trial, self.gradient, self.filled, self.matrix, self.work
         rows[tr.SCALE] = 0.0
         scalars[:] = 0.0
         scalars[tr.SIZE], scalars[tr.ROUNDING] = 4 * EPS, 4 * EPS * data_norm
+        scalars[tr.FIRST] = radius
         trial[:] = start
         code, inputs = evaluate
         count = status = 0
