@@ -22,6 +22,7 @@ RUNNING, ENDED, STUCK = range(3)
 LANES = 32
 EPS = 2.0**-52
 TINY = 2.0**-1000
+HUGE = 2.0**500
 SUFFICIENT = 1e-4  # of the predicted decrease that a step has to bring to be taken
 CLOSE = 0.1  # relative difference of a step's length and the radius at which the search for the damping ends
 STEPS = 40  # of this search, at most
@@ -201,6 +202,23 @@ def propose(v, b, work, s):  # type: ignore[no-untyped-def]
         v[TRIAL, i] = min(max(v[THETA, i] + v[STEP, i], v[LOWER, i]), v[UPPER, i])
     s[PREDICTED] = predicted
     s[LENGTH] = length_of(v, STEP)
+
+
+@jit
+def solve_linear(grad, hess, held, v, b, work, s):  # type: ignore[no-untyped-def]
+    """Put at v[TRIAL] the minimum of the model at v[THETA] over the parameters that are not held, within the bounds."""
+    n = v.shape[1]
+    for k in range(n):
+        v[SCALE, k] = 0.0
+        v[TRIAL, k] = v[THETA, k]
+    take(0.0, grad, hess, v, b, s)
+    for k in range(n):
+        v[HELD, k] = held[k]
+        v[STEP, k] = 0.0
+    s[RADIUS] = HUGE
+    damped_step(v, b, work, s)
+    for k in range(n):
+        v[TRIAL, k] = min(max(v[THETA, k] + v[STEP, k], v[LOWER, k]), v[UPPER, k])
 
 
 @jit

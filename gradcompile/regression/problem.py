@@ -183,7 +183,7 @@ class Problem:
             near = self.search(self.near, beyond)
             evaluations += near.evaluations
         found.evaluations = evaluations
-        found.near = near.matrix
+        found.near, found.start = near.matrix, start
         return found
 
     def downhill(self, found: Point) -> Any:
