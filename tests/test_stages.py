@@ -15,7 +15,7 @@ from gradcompile.ir.core import apply, const, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
 from gradcompile.library.primitives import empty, lanes, view, zeros
-from gradcompile.loops.ir import texts
+from gradcompile.loops.ir import every
 from gradcompile.loops.python import block
 from gradcompile.lower.blocks.prepare import prepared
 from gradcompile.lower.memory import workspace
@@ -252,7 +252,7 @@ def test_a_product_takes_matrices_as_they_lie(turned):
     A, B = leaf("A", ArrayType((20, 30))), leaf("B", ArrayType((30, 40)))
     stages = stages_of({A: Memory("A", turned, dense=True), B: Memory.plain("B", B, dense=True)})
     product(stages, apply("dot", A, B, params=((0, 1), (1, 2), (0, 2))), None)
-    (line,) = [t for t in texts(stages.emit()) if "@" in t]
+    (line,) = [s.text for s in every(stages.emit()) if "@" in s.text]
     assert line == f"product[:, :] = {'A.T' if turned == (1, 0) else 'A'} @ B"
 
 
@@ -260,7 +260,7 @@ def test_axes_that_lie_together_are_one_in_a_product():
     A, B = leaf("A", ArrayType((7, 20, 30))), leaf("B", ArrayType((30, 40)))
     stages = stages_of({A: Memory.plain("A", A, dense=True), B: Memory.plain("B", B, dense=True)})
     product(stages, apply("dot", A, B, params=((0, 1, 2), (2, 3), (0, 1, 3))), None)
-    (line,) = [t for t in texts(stages.emit()) if "@" in t]
+    (line,) = [s.text for s in every(stages.emit()) if "@" in s.text]
     assert line == "product_2d[:, :] = A_2d @ B"
 
 

@@ -1,6 +1,6 @@
 """Writing passes over blocks of samples, and what comes before and after them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gradcompile.analysis.cost import entries
@@ -9,21 +9,40 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.loops import kernel as plans
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import (
+    EVERY,
+    Assign,
+    Do,
+    Expression,
+    Loop,
+    Return,
+    Statement,
+    call,
+    choice,
+    element,
+    name,
+    operation,
+    span,
+    turns,
+)
 from gradcompile.lower.blocks.analysis import entries as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
 from gradcompile.lower.function import Source, Writer, used
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE
-from gradcompile.lower.memory.texts import text_of, tuple_of
+from gradcompile.lower.memory.lengths import THETA, ZERO, empty, length_of, view, zeros
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.places import LEAST, Target
+from gradcompile.lower.nests.places import LEAST, NOTHING, Target
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part
 
-GATHERED = {"sum": ("total", "zeros({}, theta)"), "amax": ("highest", f"full({{}}, {LEAST}, theta)")}  # across blocks
+GATHERED: dict[str, tuple[str, Callable[[Expression], Expression]]] = {  # across blocks
+    "sum": ("total", zeros),
+    "amax": ("highest", lambda size: call("full", size, LEAST, THETA)),
+}
+FIRST, START, STOP, BLOCK = map(name, ("first", "start", "stop", "BLOCK"))
 Vectors = dict[str, tuple[str, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
 HEAVY = 16384  # entries for one sample from which on it is not run over in lanes
 
@@ -44,13 +63,17 @@ class Drawn:
         """The names of the pass."""
         return self.source.naming
 
+    def call(self, given: Mapping[str, Expression], function: str = "") -> Expression:
+        """A call of the pass, or of the function around it, in which some arguments are given and others handed on."""
+        return call(function or self.name, *(given.get(a) or name(a) for a in self.arguments))
+
 
 @dataclass(slots=True)
 class PassWriter(Writer):
     """Writes a program as passes over blocks of samples, and what comes before and after them.
 
-    places: where results that stand between functions are: the name of the array that is passed on, and the text that
-    names the part of it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows
+    places: where results that stand between functions are: the name of the array that is passed on, and the part of
+    it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows
     that are an output as they are, and its name. handed: the arrays that functions hand on. piled: the rows that passes
     alone read, block by block, and so stand in memory one block after the other, samples last. steps: the lines of the
     kernel. late: functions that come after the passes. passes: what the functions over ranges of samples do. block,
@@ -58,7 +81,7 @@ class PassWriter(Writer):
     """
 
     plan: Plan = field(kw_only=True)
-    places: dict[Node, tuple[str, str]] = field(default_factory=dict)
+    places: dict[Node, tuple[str, Expression]] = field(default_factory=dict)
     direct: dict[Node, tuple[Output, Part, Dim]] = field(default_factory=dict)
     row_outputs: dict[Node, str] = field(default_factory=dict)
     handed: list[str] = field(default_factory=list)
@@ -118,9 +141,8 @@ class PassWriter(Writer):
         """The line that names a block of rows that are piled, and where it stands; x is of the block's shape."""
         order = (*(k for k in range(len(x.type.shape)) if k != axis), axis)
         shape = tuple(x.type.shape[k] for k in order)
-        name = source.naming.fresh(source.naming.wish(x))
-        start = text_of(dim_product("first", *shape[:-1]))
-        return Line(f"{name} = view({array}, {start}, {tuple_of(shape)})"), Memory(name, order, dense=True)
+        memory = Memory(source.naming.fresh(source.naming.wish(x)), order, dense=True)
+        return Assign(memory.whole_array, view(name(array), dim_product("first", *shape[:-1]), shape)), memory
 
     def filled(self, nodes: Iterable[Node]) -> list[Output]:
         """The outputs to whose parts a pass with these sums adds."""
@@ -138,21 +160,21 @@ class PassWriter(Writer):
     def outside(self) -> Source:
         """All that a function reads: arguments, and results of functions before it."""
         found = self.given()
-        for n, (_, text) in self.places.items():
+        for n, (array, part) in self.places.items():
             if n in self.piled:
                 continue
             if n.type.shape:
-                found.add(n, found.naming.wish(n), text)
+                found.add(n, found.naming.wish(n), part)
             else:
-                found.memory[n] = Memory(text, ())
+                found.memory[n] = Memory(array, (), index=part.parts[1:])
         return found
 
     def keep(self, nodes: Sequence[Node], array: str) -> Dim:
         """Give nodes places in an array that functions hand on; its size."""
         size: Dim = 0
         for n in nodes:
-            at, shape = text_of(size), n.type.shape
-            self.places[n] = array, f"view({array}, {at}, {tuple_of(shape)})" if shape else f"{array}[{at}]"
+            shape, whole = n.type.shape, name(array)
+            self.places[n] = array, view(whole, size, shape) if shape else element(whole, [length_of(size)])
             size = dim_sum(size, dim_product(*shape))
         if nodes:
             self.handed.append(array)
@@ -160,12 +182,12 @@ class PassWriter(Writer):
 
     def place(self, n: Node, source: Source) -> Memory:
         """Where a node that functions hand on is written; a line names it."""
-        text = self.places[n][1]
+        array, part = self.places[n]
         if not n.type.shape:
-            return Memory(text, ())
-        name = source.naming.fresh(source.naming.wish(n))
-        source.lines.append(Line(f"{name} = {text}"))
-        return Memory.plain(name, n)
+            return Memory(array, (), index=part.parts[1:])
+        memory = Memory.plain(source.naming.fresh(source.naming.wish(n)), n)
+        source.lines.append(Assign(memory.whole_array, part))
+        return memory
 
     # ---- before a pass
 
@@ -197,7 +219,7 @@ class PassWriter(Writer):
         """A function that computes nodes whole, and its call."""
         if not nodes:
             return
-        name, array = self.naming.fresh("before"), self.naming.fresh("shared")
+        before, array = self.naming.fresh("before"), self.naming.fresh("shared")
         source = self.outside()
         handed = list(self.handed)
         size = self.keep(nodes, array)
@@ -206,8 +228,8 @@ class PassWriter(Writer):
         stages.run(targets)
         body = stages.emit()
         arguments = [array, "theta", *handed, *self.inputs]
-        self.define(name, arguments, "Compute what the samples share.", [*source.lines, *stages.allocations(), *body])
-        self.steps += [Line(f"{array} = empty({text_of(size)}, theta)"), Line(f"{name}({', '.join(arguments)})")]
+        self.define(before, arguments, "Compute what the samples share.", [*source.lines, *stages.allocations(), *body])
+        self.steps += [Assign(name(array), empty(size)), Do(call(before, *map(name, arguments)))]
 
     # ---- passes
 
@@ -215,11 +237,12 @@ class PassWriter(Writer):
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before(self.with_results(self.needed_whole(p)))
-        name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
+        own_name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
         arrays = [self.row_outputs.get(r.node) or self.naming.fresh("rows") for r in p.rows]
         own = [r for r in p.reductions if r.node not in self.direct]
         gathered = self.gathered(own, k)
-        d = Drawn(name, self.outside(), [Line(f"{self.plan.block} = min(BLOCK, stop - first)")])
+        rows = call("min", BLOCK, operation("-", STOP, FIRST))
+        d = Drawn(own_name, self.outside(), [Assign(name(str(self.plan.block)), rows)])
         d.naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         d.block += [self.cut(x, d.source) for x in p.cut]
         handed = list(self.handed)
@@ -231,7 +254,7 @@ class PassWriter(Writer):
             self.give_rows(r, array, d)
         vectors |= {o.name: ("sum", o.size) for o in self.filled(r.node for r in gradients)}
         d.arguments = [*vectors, "start", "stop", "theta", *handed, *arrays, *self.inputs]
-        scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: "first"}
+        scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: FIRST}
         d.stages = self.staged(d, scalars)
         self.call_pass(d, whole, vectors)
         return d
@@ -250,16 +273,15 @@ class PassWriter(Writer):
             return line
         whole = source.memory[n]
         self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
-        name = source.naming.fresh(f"{whole.name}_b")
-        source.memory[x] = Memory(name, whole.order, whole.whole, dense=axis == 0)
-        return Line(f"{name} = {whole.name}[{self.span(x, axis)}]")
+        source.memory[x] = Memory(source.naming.fresh(f"{whole.name}_b"), whole.order, whole.whole, dense=axis == 0)
+        return Assign(source.memory[x].whole_array, whole.row(*self.span(x, axis)))
 
-    def span(self, n: Node, axis: int) -> str:
+    def span(self, n: Node, axis: int) -> list[Expression]:
         """The index of a block's part of an array; n is of the part's shape."""
         (_, each), *_ = parsed(n.type.shape[axis])
         start = dim_product(each, "first")
         stop = dim_sum(start, n.type.shape[axis])
-        return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
+        return [*[EVERY] * axis, span(length_of(start), length_of(stop))]
 
     def added(self, r: Reduction, source: Source) -> Target:
         """A sum that is added to an output where it belongs."""
@@ -272,7 +294,7 @@ class PassWriter(Writer):
         """Where the rows of a node go: to the result, or to an array that later functions read."""
         shape = r.node.type.shape
         if r.node not in self.row_outputs:
-            self.steps.append(Line(f"{array} = empty({text_of(dim_product(*shape))}, theta)"))
+            self.steps.append(Assign(name(array), empty(dim_product(*shape))))
             self.keep([r.node], array)
         if r.node in self.piled:
             line, memory = self.pile(r.block, r.axis, array, d.source)
@@ -280,12 +302,12 @@ class PassWriter(Writer):
             d.targets.append(Target(r.block, memory))
             return
         whole = d.naming.fresh(d.naming.wish(r.node))
-        d.source.lines.append(Line(f"{whole} = view({array}, 0, {tuple_of(shape)})"))
-        part = d.naming.fresh(f"{whole}_b")
-        d.block.append(Line(f"{part} = {whole}[{self.span(r.block, r.axis)}]"))
-        d.targets.append(Target(r.block, Memory.plain(part, r.node)))
+        d.source.lines.append(Assign(name(whole), view(name(array), 0, shape)))
+        part = Memory.plain(d.naming.fresh(f"{whole}_b"), r.node)
+        d.block.append(Assign(part.whole_array, element(name(whole), self.span(r.block, r.axis))))
+        d.targets.append(Target(r.block, part))
 
-    def staged(self, d: Drawn, scalars: dict[Node, str]) -> Stages:
+    def staged(self, d: Drawn, scalars: dict[Node, Expression]) -> Stages:
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         memory, naming, block = d.source.memory, d.naming, self.plan.block
         turned = {x: stop_gradient(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
@@ -303,41 +325,40 @@ class PassWriter(Writer):
 
     def call_pass(self, d: Drawn, whole: str, vectors: Vectors) -> None:
         """The lines of the kernel that run a pass over all samples."""
-        new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items()
-               if array not in self.outputs]  # fmt: skip
-        self.steps += [Line(f"{array} = {GATHERED[kind][1].format(size)}") for array, kind, size in new]
+        self.steps += [Assign(name(array), GATHERED[kind][1](length_of(size)))
+                       for array, (kind, size) in vectors.items() if array not in self.outputs]  # fmt: skip
         kinds = tuple(kind for kind, _ in vectors.values())
         self.passes.append(plans.Pass(whole, "groups", d.name, kinds) if vectors else plans.Pass(d.name, "rows"))
         if vectors:
             self.define_sums(whole, d, vectors)
-        everything = ({"start": "0", "stop": text_of(self.plan.dim)}.get(a, a) for a in d.arguments)
-        self.steps.append(Line(f"{whole if vectors else d.name}({', '.join(everything)})"))
+        everything = {"start": ZERO, "stop": length_of(self.plan.dim)}
+        self.steps.append(Do(d.call(everything, whole if vectors else d.name)))
 
-    def define_sums(self, name: str, d: Drawn, vectors: Vectors) -> None:
+    def define_sums(self, whole: str, d: Drawn, vectors: Vectors) -> None:
         """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
         sizes = {array: size for array, (kind, size) in vectors.items() if kind == "sum"}
-        many = "stop > start + group"
-        here = {"stop": "min(start + group, stop)"}
         fresh = self.naming.scope().fresh
-        part, lost = ({a: fresh(f"{a}_{what}") for a in sizes} for what in ("part", "lost"))
-        then = {"start": "first", "stop": "min(first + group, stop)"} | part
-        first, later = (f"{d.name}({', '.join(to.get(a, a) for a in d.arguments)})" for to in (here, then))
-        body: list[Statement] = [Line("group = group_size(stop - start, GROUP)"), Line(first)]
+        part, lost = ({a: name(fresh(f"{a}_{what}")) for a in sizes} for what in ("part", "lost"))
+        group = name("group")
+        second, after = operation("+", START, group), operation("+", FIRST, group)
+        size_of_group = call("group_size", operation("-", STOP, START), name("GROUP"))
+        body: list[Statement] = [Assign(group, size_of_group), Do(d.call({"stop": call("min", second, STOP)}))]
         for array, size in sizes.items():
-            space = f"zeros({text_of(size)} if {many} else 0, theta)"
-            body += [Line(f"{part[array]} = {space}"), Line(f"{lost[array]} = {space}")]
-        inner: list[Statement] = [Line(f"{part[array]}[:] = 0.0") for array in sizes]
-        inner += [Line(later), *(Line(f"add_part({array}, {part[array]}, {lost[array]})") for array in sizes)]
-        body.append(Loop("for first in range(start + group, stop, group)", inner))
-        body += [Line(f"settle({array}, {lost[array]})") for array in sizes]
+            space = zeros(choice(operation(">", STOP, second), length_of(size), ZERO))
+            body += [Assign(part[array], space), Assign(lost[array], space)]
+        inner: list[Statement] = [Assign(element(part[array], [EVERY]), NOTHING) for array in sizes]
+        inner.append(Do(d.call({"start": FIRST, "stop": call("min", after, STOP)} | part)))
+        inner += [Do(call("add_part", name(array), part[array], lost[array])) for array in sizes]
+        body.append(Loop("first", turns(second, STOP, group), inner))
+        body += [Do(call("settle", name(array), lost[array])) for array in sizes]
         doc = "Add the samples from start to stop, group by group, each from zero."
-        self.late.append((name, d.arguments, doc, body))
+        self.late.append((whole, d.arguments, doc, body))
 
     def write_pass(self, d: Drawn) -> None:
         """The function of one pass."""
         d.stages.bound = {self.plan.block: self.block}
         body = d.stages.emit()
-        loop = Loop("for first in range(start, stop, BLOCK)", used([*d.block, *body]))
+        loop = Loop("first", turns(START, STOP, BLOCK), used([*d.block, *body]))
         doc = "Add the samples from start to stop, block by block."
         self.define(d.name, d.arguments, doc, [*d.source.lines, *d.stages.allocations(), loop])
 
@@ -346,14 +367,14 @@ class PassWriter(Writer):
     def finish(self) -> None:
         """What follows the passes, and the kernel."""
         arguments = (*self.outputs, "theta", *self.handed, *self.inputs)
-        clear: list[Statement] = [Line(f"{o.name}[:] = 0.0") for o in self.filled(self.direct)]
+        clear: list[Statement] = [Assign(element(name(o.name), [EVERY]), NOTHING) for o in self.filled(self.direct)]
         done = {g: self.remainder(g) for g in (part.node for _, part, _ in self.direct.values())}
         done |= dict.fromkeys(self.row_outputs)
         if self.value is None and all(done.get(part.node, part) is None for _, part, _ in self.parts()):
-            self.steps.append(Line("return 0.0"))
+            self.steps.append(Return(NOTHING))
         else:
             self.results("finish", arguments, self.outside(), done)
-            self.steps.append(Line(f"return finish({', '.join(arguments)})"))
+            self.steps.append(Return(call("finish", *map(name, arguments))))
         self.define("kernel", ("theta", *self.outputs, *self.inputs), self.program.sentence, [*clear, *self.steps])
 
     def remainder(self, g: Node) -> Node | None:

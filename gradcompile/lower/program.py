@@ -7,7 +7,7 @@ from gradcompile.analysis.formula import is_mean
 from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
 from gradcompile.ir.core import OPS, Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
-from gradcompile.loops.ir import Function
+from gradcompile.loops.ir import Expression, Function, element, name, number
 from gradcompile.loops.kernel import Pass
 from gradcompile.ops.constant_index import is_pack, is_take
 from gradcompile.ops.shape import is_item
@@ -45,19 +45,19 @@ def flat_index(index: Sequence[int], shape: Shape) -> int:
     return flat
 
 
-def loads(program: Program, order: Iterable[Node]) -> dict[Node, str]:
-    """The text of every scalar among the nodes that comes from outside: a name, or the element of an array."""
+def loads(program: Program, order: Iterable[Node]) -> dict[Node, Expression]:
+    """Every scalar among the nodes that comes from outside: a name, or the element of an array."""
     offsets, names = program.offsets, program.input_names
-    found: dict[Node, str] = {}
+    found: dict[Node, Expression] = {}
     for n in order:
         source, index = (n.args[0], n.params[0]) if is_item(n) else (n, ())
         if n.op.by_shape:
-            found[n] = "n"
+            found[n] = name("n")
         elif is_leaf(source) and not n.type.shape:
             if source in offsets:
-                found[n] = f"theta[{offsets[source] + flat_index(index, source.type.shape)}]"
+                found[n] = element(name("theta"), [number(offsets[source] + flat_index(index, source.type.shape))])
             else:
-                found[n] = f"{names[source]}[{', '.join(map(str, index))}]" if index else names[source]
+                found[n] = element(name(names[source]), [*map(number, index)])
     return found
 
 

@@ -14,7 +14,7 @@ from gradcompile.ir.algebra import stop_gradient
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape
-from gradcompile.loops.ir import Line, Statement
+from gradcompile.loops.ir import Assign, Expression, Note, Statement
 from gradcompile.lower.memory.entries import Entries, Memory, Place
 from gradcompile.lower.memory.layout import Layout, is_copy, stored
 from gradcompile.lower.memory.storage import Storage
@@ -26,7 +26,7 @@ from gradcompile.lower.nests.schedule import Call, Loops, Schedule
 from gradcompile.lower.nests.tasks import Value, Write
 from gradcompile.lower.rules import elementwise, products, routines, scans
 
-BLANK = Line("")  # between stages
+BLANK = Note()  # between stages
 MAKERS = elementwise.MAKERS | products.MAKERS | routines.MAKERS | scans.MAKERS
 
 
@@ -34,7 +34,7 @@ MAKERS = elementwise.MAKERS | products.MAKERS | routines.MAKERS | scans.MAKERS
 class Stages:
     """Makes the stages of one function or one loop's body.
 
-    memory: arrays and scalars that stand somewhere. texts: scalars from outside. lane: the dimension of the samples of
+    memory: arrays and scalars that stand somewhere. scalars: those from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. uses: how often entries were arguments so far. partials: arrays of LANES
     entries. children: the bodies of loops. finals: scalars that are brought where they are wanted last. cleared: arrays
@@ -43,7 +43,7 @@ class Stages:
 
     naming: ArrayNaming
     memory: dict[Node, Memory]
-    texts: dict[Node, str]
+    scalars: dict[Node, Expression]
     lane: Dim | None = None
     first: Dim | None = None
     bound: Mapping[str, Dim] = field(default_factory=dict)
@@ -66,9 +66,9 @@ class Stages:
         self.layout = Layout(self.lane, self.first)
         self.storage = Storage(self.memory, self.naming.fresh, self.work)
         self.schedule = Schedule(self.entries, self.storage)
-        self.top = Region(self.uses, dict(self.texts), self.name, self.comment)
+        self.top = Region(self.uses, dict(self.scalars), self.name, self.comment)
 
-    def inside(self, sizes: dict[Node, str]) -> "Stages":
+    def inside(self, sizes: dict[Node, Expression]) -> "Stages":
         """Stages of a loop's body, with a workspace of their own."""
         work = self.naming.fresh("work")
         self.children.append(Stages(self.naming.inside(), {}, sizes, self.lane, self.first, self.bound, work))
@@ -79,7 +79,7 @@ class Stages:
     def run(self, targets: Sequence[Target], scalars: Sequence[Node] = ()) -> None:
         """Plan all tasks for roots that go somewhere, and for scalars."""
         roots = [t.node for t in targets]
-        there = self.memory.keys() | self.texts.keys()
+        there = self.memory.keys() | self.scalars.keys()
         self.order = order = topological([*roots, *scalars], there.__contains__)
         self.layout.learn(order)
         needed, kept = stored(order, roots, self.memory)
@@ -183,14 +183,14 @@ class Stages:
         self.schedule.put(Write(node=copy, space=space, value=value, goal=goal, place=place))
         return copy
 
-    # ---- text
+    # ---- statements
 
     def name(self, scalar: Node) -> str:
         """What an entry is called."""
         origin = self.entries.origin.get(scalar, scalar)
         if scalar in self.entries.reads:
             read = self.entries.reads[scalar]
-            wish = self.memory[read.source].name if read.source in self.memory else "x"
+            wish = self.memory[read.source].whole_array.text if read.source in self.memory else "x"
         else:
             wish = self.naming.wish(origin).removesuffix("_1")
         return self.naming.fresh(wish if not origin.type.shape else wish.removesuffix("_i") + "_i")
@@ -205,19 +205,19 @@ class Stages:
         self.schedule.drop_optional()
         self.storage.allocate(self.bound)
         for k, slot in enumerate(self.schedule.slots):
-            self.top.statements += [BLANK] * bool(self.top.statements) + self.storage.declared(k)
+            self.top.statements += [*([BLANK] if self.top.statements else ()), *self.storage.declared(k)]
             if isinstance(slot, Call):
                 self.top.statements += slot.lines()
             else:
                 Nest(self, slot).emit()
         self.top.statements += self.storage.declared(len(self.schedule.slots))  # views that scalars alone read
         for t in self.finals:
-            text = self.scalar(t.node)
-            self.top.statements.append(Line(f"{t.memory.name} {'+=' if t.add else '='} {text}", t.comment))
+            value = self.scalar(t.node)
+            self.top.statements.append(Assign(t.memory.whole_array, value, t.comment, "+=" if t.add else "="))
         return self.top.statements
 
-    def scalar(self, n: Node, wish: str = "", named: bool = False) -> str:
-        """The text of a scalar after all stages; under a name if one is wished."""
+    def scalar(self, n: Node, wish: str = "", named: bool = False) -> Expression:
+        """A scalar after all stages; under a name if one is wished."""
         value, space = self.entries.entry(n, ()), Space(())
         if wish:
             self.naming.known.setdefault(n, wish)
@@ -228,7 +228,7 @@ class Stages:
         """The entries of the workspace for one sample of a block."""
         return self.storage.entries_a_sample(self.lane or self.first)
 
-    def allocations(self) -> list[Line]:
+    def allocations(self) -> list[Assign]:
         """The lines that allocate what the stages need, those of loops' bodies after them."""
         own = self.storage.allocations(self.partials)
         return [*own, *(line for child in self.children for line in child.allocations())]

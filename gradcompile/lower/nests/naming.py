@@ -1,6 +1,5 @@
 """Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
 
-import re
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -75,7 +74,8 @@ class ArrayNaming(Naming):
         if n.op.ends_functions and called not in ("", "where", "mean"):
             return called
         if source := self.moved(n):
-            return re.sub(r"_\d+$", "", source)  # it gets a number of its own
+            wish, _, last = source.rpartition("_")  # it gets a number of its own
+            return wish if last.isdigit() else source
         wish = Naming.plain_wish(self, n)
         return (origin.op.array_name or wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
 

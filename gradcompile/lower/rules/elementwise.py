@@ -8,7 +8,7 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value
 from gradcompile.lower.memory.entries import Memory, Place, flat, splits
 from gradcompile.lower.memory.layout import Layout
-from gradcompile.lower.memory.texts import tuple_of
+from gradcompile.lower.memory.lengths import view
 from gradcompile.lower.nests.places import Goal, Space, Target
 from gradcompile.lower.nests.tasks import Accumulation, FirstLargest, Reduction, Running, Write
 from gradcompile.ops.shape import Index, Span
@@ -215,8 +215,8 @@ def reshape(stages: "Stages", n: Node, target: Target | None) -> None:
 
 def flattened(stages: "Stages", n: Node, memory: Memory) -> Memory:
     """The array of a reshape seen as one axis."""
-    text = f"view({memory.name}, 0, {tuple_of([dim_product(*n.type.shape)])})"
-    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, text), (0,), memory.whole)
+    part = view(memory.whole_array, 0, [dim_product(*n.type.shape)])
+    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, part), (0,), memory.whole)
 
 
 def merged(n: Node, place: Place) -> Place | None:
