@@ -95,7 +95,7 @@ def assembly(stages: "Stages", n: Node, target: Target | None) -> None:
     parts = [Part(value, index, spans(shape, index)) for value, index in zip(n.args, indices, strict=True)]
     for part in parts if is_covered else in_turn(parts, stages.layout):
         order = stages.layout.order(part.shape)
-        space, place = stages.ordered(order, part.shape, range(len(order)) if part.is_apart else ())
+        space, place = stages.ordered(order, part.shape, range(len(order)) if part.in_turn_only else ())
         scalar = stages.entries.entry(part.value, place if part.value.type.shape else ())
         at = tuple(placed(part.place, iter(place)))
         if is_covered or goal.add:
@@ -105,12 +105,12 @@ def assembly(stages: "Stages", n: Node, target: Target | None) -> None:
 
 
 class Part(NamedTuple):
-    """A value, its place in a whole, and the axes of the whole that it runs over; is_apart: without lanes."""
+    """A value, its place in a whole, and the axes of the whole that it runs over; in_turn_only: without lanes."""
 
     value: Node
     place: Index
     axes: dict[int, Span]
-    is_apart: bool = False
+    in_turn_only: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -144,7 +144,7 @@ def in_turn(parts: Sequence[Part], layout: Layout) -> list[Part]:
     for part in parts:
         group = groups.setdefault(tuple(d for d in part.shape if d != 1), [])  # an axis of one entry has no loop
         if group and not are_in_line(group[0].lane(layout), part.lane(layout)):
-            part = part._replace(is_apart=True)
+            part = part._replace(in_turn_only=True)
         group.append(part)
     return [part for group in groups.values() for part in sorted(group, key=lambda part: turn(part.lane(layout)[1]))]
 

@@ -15,7 +15,7 @@ from gradcompile.ir.types import Dim, Shape, dim_sum, dims_told, names_in
 from gradcompile.signature.names import text
 
 
-def settle(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) -> None:
+def resolve_shapes(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) -> None:
     """Give every array its shape and dtype; check places, parameters, and that each length is told by some array.
 
     needed: the dimensions that the loss has.
