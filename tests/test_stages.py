@@ -24,7 +24,7 @@ from gradcompile.lower.memory.layout import Layout, stored
 from gradcompile.lower.memory.storage import Buffer, Storage
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.lower.nests.naming import ArrayNaming, caller
-from gradcompile.lower.nests.places import Target
+from gradcompile.lower.nests.places import Destination
 from gradcompile.lower.rules.elementwise import covered, merged
 from gradcompile.lower.rules.products import product
 from gradcompile.lower.stages import Stages
@@ -240,7 +240,7 @@ def test_contractions_as_statements(labels, add):
     n = apply("dot", A, B, params=labels)
     stages = stages_of({A: Memory("A", tuple(range(len(la))), dense=True), B: Memory.plain("B", B, dense=True)})
     result = np.ones([sizes[k] for k in out])
-    stages.run([Target(n, Memory.plain("C", n, dense=True), add)])
+    stages.run([(n, Destination(Memory.plain("C", n, dense=True), add))])
     body = stages.emit()
     run([*stages.allocations(), *body], A=a, B=b, C=result, theta=np.zeros(1))
     (want,) = evaluate([n], {A: a, B: b})

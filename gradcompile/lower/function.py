@@ -24,7 +24,7 @@ from gradcompile.loops.ir import (
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import THETA, atom_of, length_of, view
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.places import Target
+from gradcompile.lower.nests.places import Destination, Wanted
 from gradcompile.lower.stages import Stages
 from gradcompile.signature.program import Output, Part, Program
 
@@ -38,9 +38,9 @@ class Source:
     scalars: dict[Node, Expression] = field(default_factory=dict)
     lines: list[Statement] = field(default_factory=list)
 
-    def add(self, n: Node, wish: str, part: Expression) -> None:
+    def add(self, n: Node, preferred: str, part: Expression) -> None:
         """An array of entries that lie one after the other, under a name for a part of an argument."""
-        self.memory[n] = Memory.plain(self.naming.fresh(wish), n, dense=True)
+        self.memory[n] = Memory.plain(self.naming.fresh(preferred), n, dense=True)
         self.lines.append(Assign(self.memory[n].whole_array, part))
 
 
@@ -127,13 +127,13 @@ class Writer:
         """
         lines = source.lines
         stages = Stages(source.naming, source.memory, source.scalars | self.sizes(self.roots))
-        targets: list[Target] = []
+        targets: list[Wanted] = []
         for o, part, offset in self.parts():
             rest = direct.get(part.node, part.node)
             if rest is not None:
                 memory, line = self.place_of(o, part, offset, stages.naming)
                 lines += line
-                targets.append(Target(rest, memory, part.node in direct, part.label(0)))
+                targets.append((rest, Destination(memory, part.node in direct, part.label(0))))
         stages.run(targets, scalars=[] if self.value is None else [self.value])
         body = stages.emit()
         value = number("0.0") if self.value is None else stages.scalar(self.value, self.program.what)

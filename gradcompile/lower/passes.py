@@ -1,7 +1,7 @@
 """Writing passes over blocks of samples, and what comes before and after them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gradcompile.analysis.cost import entries
 from gradcompile.ir.algebra import add, is_add, stop_gradient
@@ -33,7 +33,7 @@ from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE
 from gradcompile.lower.memory.lengths import THETA, ZERO, empty, length_of, view, zeros
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.places import LEAST, NOTHING, Target
+from gradcompile.lower.nests.places import LEAST, NOTHING, Destination, Wanted
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part
@@ -48,13 +48,13 @@ HEAVY = 16384  # entries for one sample from which on it is not run over in lane
 
 
 @dataclass(slots=True)
-class Drawn:
+class PassDraft:
     """One pass being written: what it reads, the lines that begin a block, where results go, and its stages."""
 
     name: str
     source: Source
     block: list[Statement]
-    targets: list[Target] = field(default_factory=list)
+    targets: list[Wanted] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     stages: Stages = field(init=False)
 
@@ -64,7 +64,7 @@ class Drawn:
         return self.source.naming
 
     def call(self, given: Mapping[str, Expression], function: str = "") -> Expression:
-        """A call of the pass, or of the function around it, in which some arguments are given and others handed on."""
+        """A call of the pass, or of the function around it, some of whose arguments are given."""
         return call(function or self.name, *(given.get(a) or name(a) for a in self.arguments))
 
 
@@ -73,21 +73,21 @@ class PassWriter(Writer):
     """Writes a program as passes over blocks of samples, and what comes before and after them.
 
     places: where results that stand between functions are: the name of the array that is passed on, and the part of
-    it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows
-    that are an output as they are, and its name. handed: the arrays that functions hand on. piled: the rows that passes
-    alone read, block by block, and so stand in memory one block after the other, samples last. steps: the lines of the
-    kernel. late: functions that come after the passes. passes: what the functions over ranges of samples do. block,
-    group: their sizes. apart: how far apart rows of a block's arrays may lie in the whole ones.
+    it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows that are an output as
+    they are, and its name. passed_arrays: the arrays that functions hand on. sample_last: rows that passes alone read,
+    block by block, and so stand in memory one block after the other, samples last. steps: the lines of the kernel.
+    later: functions that come after the passes. passes: what the functions over ranges of samples do. block, group:
+    their sizes. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
     plan: Plan = field(kw_only=True)
     places: dict[Node, tuple[str, Expression]] = field(default_factory=dict)
     direct: dict[Node, tuple[Output, Part, Dim]] = field(default_factory=dict)
     row_outputs: dict[Node, str] = field(default_factory=dict)
-    handed: list[str] = field(default_factory=list)
-    piled: set[Node] = field(default_factory=set)
+    passed_arrays: list[str] = field(default_factory=list)
+    sample_last: set[Node] = field(default_factory=set)
     steps: list[Statement] = field(default_factory=list)
-    late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
+    later: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
     passes: list[plans.Pass] = field(default_factory=list)
     block: int = 0
     group: int = 0
@@ -96,14 +96,14 @@ class PassWriter(Writer):
     def run(self) -> None:
         """All functions."""
         self.find_direct()
-        self.find_piled()
-        drawn = [self.draw(k) for k in range(len(self.plan.passes))]
-        widest = max(d.stages.entries_a_sample() for d in drawn)
+        self.find_sample_last()
+        drafts = [self.draft(k) for k in range(len(self.plan.passes))]
+        widest = max(d.stages.entries_a_sample() for d in drafts)
         self.block = block_size(self.program, self.plan, widest)
         self.group = self.block * blocks_together(self.plan, self.block, self.summed())
-        for d in drawn:
+        for d in drafts:
             self.write_pass(d)
-        for definition in self.late:
+        for definition in self.later:
             self.define(*definition)
         self.finish()
         if self.naming.counted:
@@ -122,7 +122,7 @@ class PassWriter(Writer):
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
                 self.direct |= dict.fromkeys(found, place)
 
-    def find_piled(self) -> None:
+    def find_sample_last(self) -> None:
         """Rows that nothing reads but passes, along the axis by which they are written."""
         rows = {r.node: r for p in self.plan.passes for r in p.rows}
         passed = {r.node for p in self.plan.passes for r in p.reductions} | rows.keys()
@@ -130,18 +130,18 @@ class PassWriter(Writer):
         whole = [*self.roots, *(n for p in self.plan.passes for n in p.given), *cut]
         between = topological(whole, lambda n: n in passed or n.op.by_shape)
         read = {*whole, *(a for n in between for a in n.args)}
-        self.piled |= {n for n, r in rows.items() if n not in read and self.can_be_piled(r.block, r.axis)}
+        self.sample_last |= {n for n, r in rows.items() if n not in read and self.can_be_sample_last(r.block, r.axis)}
 
-    def can_be_piled(self, x: Node, axis: int) -> bool:
+    def can_be_sample_last(self, x: Node, axis: int) -> bool:
         """Whether the rows of a block are of samples as such, and lanes will run over these."""
         others = tuple(d for k, d in enumerate(x.type.shape) if k != axis)
         return bool(others) and x.type.shape[axis] == self.plan.block and volume(others) <= HEAVY
 
-    def pile(self, x: Node, axis: int, array: str, source: Source) -> tuple[Statement, Memory]:
-        """The line that names a block of rows that are piled, and where it stands; x is of the block's shape."""
+    def sample_last_view(self, x: Node, axis: int, array: str, source: Source) -> tuple[Statement, Memory]:
+        """The line that names a block of rows whose last axis is the samples, and where it stands; x: in the block."""
         order = (*(k for k in range(len(x.type.shape)) if k != axis), axis)
         shape = tuple(x.type.shape[k] for k in order)
-        memory = Memory(source.naming.fresh(source.naming.wish(x)), order, dense=True)
+        memory = Memory(source.naming.fresh(source.naming.preferred_name(x)), order, dense=True)
         return Assign(memory.whole_array, view(name(array), dim_product("first", *shape[:-1]), shape)), memory
 
     def filled(self, nodes: Iterable[Node]) -> list[Output]:
@@ -161,10 +161,10 @@ class PassWriter(Writer):
         """All that a function reads: arguments, and results of functions before it."""
         found = self.given()
         for n, (array, part) in self.places.items():
-            if n in self.piled:
+            if n in self.sample_last:
                 continue
             if n.type.shape:
-                found.add(n, found.naming.wish(n), part)
+                found.add(n, found.naming.preferred_name(n), part)
             else:
                 found.memory[n] = Memory(array, (), index=part.parts[1:])
         return found
@@ -177,7 +177,7 @@ class PassWriter(Writer):
             self.places[n] = array, view(whole, size, shape) if shape else element(whole, [length_of(size)])
             size = dim_sum(size, dim_product(*shape))
         if nodes:
-            self.handed.append(array)
+            self.passed_arrays.append(array)
         return size
 
     def place(self, n: Node, source: Source) -> Memory:
@@ -185,7 +185,7 @@ class PassWriter(Writer):
         array, part = self.places[n]
         if not n.type.shape:
             return Memory(array, (), index=part.parts[1:])
-        memory = Memory.plain(source.naming.fresh(source.naming.wish(n)), n)
+        memory = Memory.plain(source.naming.fresh(source.naming.preferred_name(n)), n)
         source.lines.append(Assign(memory.whole_array, part))
         return memory
 
@@ -221,19 +221,19 @@ class PassWriter(Writer):
             return
         before, array = self.naming.fresh("before"), self.naming.fresh("shared")
         source = self.outside()
-        handed = list(self.handed)
+        passed_arrays = list(self.passed_arrays)
         size = self.keep(nodes, array)
-        targets = [Target(n, self.place(n, source)) for n in nodes]
+        targets = [(n, Destination(self.place(n, source))) for n in nodes]
         stages = Stages(source.naming, source.memory, source.scalars | self.sizes(nodes))
         stages.run(targets)
         body = stages.emit()
-        arguments = [array, "theta", *handed, *self.inputs]
+        arguments = [array, "theta", *passed_arrays, *self.inputs]
         self.define(before, arguments, "Compute what the samples share.", [*source.lines, *stages.allocations(), *body])
         self.steps += [Assign(name(array), empty(size)), Do(call(before, *map(name, arguments)))]
 
     # ---- passes
 
-    def draw(self, k: int) -> Drawn:
+    def draft(self, k: int) -> PassDraft:
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before(self.with_results(self.needed_whole(p)))
@@ -242,18 +242,18 @@ class PassWriter(Writer):
         own = [r for r in p.reductions if r.node not in self.direct]
         gathered = self.gathered(own, k)
         rows = call("min", BLOCK, operation("-", STOP, FIRST))
-        d = Drawn(own_name, self.outside(), [Assign(name(str(self.plan.block)), rows)])
+        d = PassDraft(own_name, self.outside(), [Assign(name(str(self.plan.block)), rows)])
         d.naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         d.block += [self.cut(x, d.source) for x in p.cut]
-        handed = list(self.handed)
+        passed_arrays = list(self.passed_arrays)
         vectors: Vectors = {a: (rs[0].kind, self.keep([r.node for r in rs], a)) for a, rs in gathered.items()}
-        d.targets += [Target(r.block, self.place(r.node, d.source), True) for r in own]
+        d.targets += [(r.block, Destination(self.place(r.node, d.source), True)) for r in own]
         gradients = [r for r in p.reductions if r.node in self.direct]
-        d.targets += [self.added(r, d.source) for r in gradients]
+        d.targets += [(r.block, self.added(r, d.source)) for r in gradients]
         for r, array in zip(p.rows, arrays, strict=True):
             self.give_rows(r, array, d)
         vectors |= {o.name: ("sum", o.size) for o in self.filled(r.node for r in gradients)}
-        d.arguments = [*vectors, "start", "stop", "theta", *handed, *arrays, *self.inputs]
+        d.arguments = [*vectors, "start", "stop", "theta", *passed_arrays, *arrays, *self.inputs]
         scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: FIRST}
         d.stages = self.staged(d, scalars)
         self.call_pass(d, whole, vectors)
@@ -262,14 +262,14 @@ class PassWriter(Writer):
     def gathered(self, own: Sequence[Reduction], k: int) -> dict[str, list[Reduction]]:
         """The arrays that pass k gathers in, and what of: one for sums and one for maxima."""
         kinds = {kind: [r for r in own if r.kind == kind] for kind in GATHERED}
-        wishes = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
-        return {self.naming.fresh(wish) if k else wish: found for wish, found in wishes}
+        preferred_names = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
+        return {self.naming.fresh(preferred) if k else preferred: found for preferred, found in preferred_names}
 
     def cut(self, x: Node, source: Source) -> Statement:
         """The rows of a block, of an array that is there."""
         n, axis = self.plan.leaves[x]
-        if n in self.piled:
-            line, source.memory[x] = self.pile(x, axis, self.places[n][0], source)
+        if n in self.sample_last:
+            line, source.memory[x] = self.sample_last_view(x, axis, self.places[n][0], source)
             return line
         whole = source.memory[n]
         self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
@@ -283,47 +283,47 @@ class PassWriter(Writer):
         stop = dim_sum(start, n.type.shape[axis])
         return [*[EVERY] * axis, span(length_of(start), length_of(stop))]
 
-    def added(self, r: Reduction, source: Source) -> Target:
+    def added(self, r: Reduction, source: Source) -> Destination:
         """A sum that is added to an output where it belongs."""
         output, part, offset = self.direct[r.node]
         memory, lines = self.place_of(output, part, offset, source.naming)
         source.lines += lines
-        return Target(r.block, memory, True, part.label(0))
+        return Destination(memory, True, part.label(0))
 
-    def give_rows(self, r: Rows, array: str, d: Drawn) -> None:
+    def give_rows(self, r: Rows, array: str, d: PassDraft) -> None:
         """Where the rows of a node go: to the result, or to an array that later functions read."""
         shape = r.node.type.shape
         if r.node not in self.row_outputs:
             self.steps.append(Assign(name(array), empty(dim_product(*shape))))
             self.keep([r.node], array)
-        if r.node in self.piled:
-            line, memory = self.pile(r.block, r.axis, array, d.source)
+        if r.node in self.sample_last:
+            line, memory = self.sample_last_view(r.block, r.axis, array, d.source)
             d.block.append(line)
-            d.targets.append(Target(r.block, memory))
+            d.targets.append((r.block, Destination(memory)))
             return
-        whole = d.naming.fresh(d.naming.wish(r.node))
+        whole = d.naming.fresh(d.naming.preferred_name(r.node))
         d.source.lines.append(Assign(name(whole), view(name(array), 0, shape)))
         part = Memory.plain(d.naming.fresh(f"{whole}_b"), r.node)
         d.block.append(Assign(part.whole_array, element(name(whole), self.span(r.block, r.axis))))
-        d.targets.append(Target(r.block, part))
+        d.targets.append((r.block, Destination(part)))
 
-    def staged(self, d: Drawn, scalars: dict[Node, Expression]) -> Stages:
+    def staged(self, d: PassDraft, scalars: dict[Node, Expression]) -> Stages:
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         memory, naming, block = d.source.memory, d.naming, self.plan.block
         turned = {x: stop_gradient(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
-                  and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.piled}  # fmt: skip
-        roots = [t.node for t in d.targets]
+                  and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.sample_last}  # fmt: skip
+        roots = [root for root, _ in d.targets]
         known = topological(roots)
         new = substitute([*roots, *known], turned)
         naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(roots) :], strict=True)}
         stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block)
-        stages.run([replace(t, node=n) for t, n in zip(d.targets, new, strict=False)])
+        stages.run([(n, to) for (_, to), n in zip(d.targets, new, strict=False)])
         if stages.entries_a_sample() > HEAVY:
             stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block)
             stages.run(d.targets)
         return stages
 
-    def call_pass(self, d: Drawn, whole: str, vectors: Vectors) -> None:
+    def call_pass(self, d: PassDraft, whole: str, vectors: Vectors) -> None:
         """The lines of the kernel that run a pass over all samples."""
         self.steps += [Assign(name(array), GATHERED[kind][1](length_of(size)))
                        for array, (kind, size) in vectors.items() if array not in self.outputs]  # fmt: skip
@@ -334,7 +334,7 @@ class PassWriter(Writer):
         everything = {"start": ZERO, "stop": length_of(self.plan.dim)}
         self.steps.append(Do(d.call(everything, whole if vectors else d.name)))
 
-    def define_sums(self, whole: str, d: Drawn, vectors: Vectors) -> None:
+    def define_sums(self, whole: str, d: PassDraft, vectors: Vectors) -> None:
         """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
         sizes = {array: size for array, (kind, size) in vectors.items() if kind == "sum"}
         fresh = self.naming.scope().fresh
@@ -350,11 +350,11 @@ class PassWriter(Writer):
         inner.append(Do(d.call({"start": FIRST, "stop": call("min", after, STOP)} | part)))
         inner += [Do(call("add_part", name(array), part[array], lost[array])) for array in sizes]
         body.append(Loop("first", turns(second, STOP, group), inner))
-        body += [Do(call("settle", name(array), lost[array])) for array in sizes]
+        body += [Do(call("add_compensation", name(array), lost[array])) for array in sizes]
         doc = "Add the samples from start to stop, group by group, each from zero."
-        self.late.append((whole, d.arguments, doc, body))
+        self.later.append((whole, d.arguments, doc, body))
 
-    def write_pass(self, d: Drawn) -> None:
+    def write_pass(self, d: PassDraft) -> None:
         """The function of one pass."""
         d.stages.bound = {self.plan.block: self.block}
         body = d.stages.emit()
@@ -366,7 +366,7 @@ class PassWriter(Writer):
 
     def finish(self) -> None:
         """What follows the passes, and the kernel."""
-        arguments = (*self.outputs, "theta", *self.handed, *self.inputs)
+        arguments = (*self.outputs, "theta", *self.passed_arrays, *self.inputs)
         clear: list[Statement] = [Assign(element(name(o.name), [EVERY]), NOTHING) for o in self.filled(self.direct)]
         done = {g: self.remainder(g) for g in (part.node for _, part, _ in self.direct.values())}
         done |= dict.fromkeys(self.row_outputs)

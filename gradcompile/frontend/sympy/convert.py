@@ -230,7 +230,7 @@ def walked(
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
     rest = arguments.free(tape.atoms, {*named, *bases, *dims})
     if rest and inputs is not None:
-        names = ", ".join(s.wish for s in rest)
+        names = ", ".join(s.preferred for s in rest)
         raise ArgumentError(
             f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs="
         )
@@ -279,7 +279,7 @@ def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None
             continue
         kind = "parameter" if s.role == "params" else "data symbol"
         raise ArgumentError(
-            f"the loss does not contain the {kind} {s.wish}; leave it out of {s.role}, or pass allow_unused=True"
+            f"the loss does not contain the {kind} {s.preferred}; leave it out of {s.role}, or pass allow_unused=True"
         )
 
 

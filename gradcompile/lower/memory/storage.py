@@ -58,10 +58,10 @@ class Storage:
             self.buffers[name] = Buffer(tuple(n.type.shape[k] for k in order), whole)
         return memory
 
-    def kept(self, wish: str, shape: Sequence[Dim], order: Sequence[int] | None = None) -> Memory:
+    def kept(self, preferred: str, shape: Sequence[Dim], order: Sequence[int] | None = None) -> Memory:
         """A buffer for what loops carry on; of one entry if the shape has no axis."""
         order = tuple(range(len(shape))) if order is None else order
-        name = self.fresh(wish)
+        name = self.fresh(preferred)
         self.buffers[name] = Buffer(tuple(shape[k] for k in order) or (1,))
         return Memory(name, tuple(order) if shape else (0,), dense=True)
 
@@ -140,9 +140,9 @@ class Storage:
                 return known
         return self.name_view(f"{name}_{len(shape)}d", name, part)
 
-    def name_view(self, wish: str, source: str, part: Expression) -> str:
+    def name_view(self, preferred: str, source: str, part: Expression) -> str:
         """A new name for a part of an array."""
-        return self.view(self.fresh(wish), source, part)
+        return self.view(self.fresh(preferred), source, part)
 
     def view(self, name: str, source: str, part: Expression) -> str:
         """A name that nothing else has stands for a part of an array."""

@@ -40,25 +40,18 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where a root goes: an array of the caller; add: to what is there, where a maximum keeps the larger."""
+class Destination:
+    """An array that results are written to, or added to what is there; comment: of the line that does.
 
-    node: Node
-    memory: Memory
-    add: bool = False
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """An array that a task writes to, or adds to what was there before all stages; comment: of the line that does.
-
-    A task that finds the largest keeps the larger instead of adding.
+    What finds the largest keeps the larger instead of adding.
     """
 
     memory: Memory
     add: bool = False
     comment: str = ""
+
+
+Wanted = tuple[Node, Destination]  # a root, and where it goes: an array of the caller
 
 
 def everywhere(memory: Memory) -> Expression:

@@ -129,5 +129,5 @@ class Schedule:
             return t
         if not all(same for _, same in self.readers.get(t.node, ())):
             return t
-        self.storage.buffers.pop(t.goal.memory.name, None)
-        return Value(node=t.node, space=t.space, value=t.value, goal=t.goal, place=t.place)
+        self.storage.buffers.pop(t.to.memory.name, None)
+        return Value(node=t.node, space=t.space, value=t.value, to=t.to, place=t.place)

@@ -15,7 +15,7 @@ from gradcompile.ir.types import Dim
 from gradcompile.loops.ir import EVERY, Assign, Expression, add, call, choice, element, group, name, operation
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.lengths import length_of
-from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Goal, Space, everywhere
+from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere
 
 if TYPE_CHECKING:
     from gradcompile.lower.nests.nests import Nest
@@ -26,13 +26,13 @@ class Task(ABC):
     """What is done at each point of a space.
 
     node: whose entries these are; None for a copy of what is made elsewhere. value: the scalar at each point. It goes
-    to a place of the goal.
+    to a place of the destination.
     """
 
     node: Node | None
     space: Space
     value: Node
-    goal: Goal
+    to: Destination
     place: Place
 
     @property
@@ -43,7 +43,7 @@ class Task(ABC):
     @property
     def arrays(self) -> tuple[Memory, ...]:
         """The arrays that are written."""
-        return (self.goal.memory,)
+        return (self.to.memory,)
 
     @property
     def is_pointwise(self) -> bool:
@@ -56,11 +56,11 @@ class Task(ABC):
 
     def here(self, names: Mapping[str, Expression] = {}) -> Expression:
         """The entry that is written; names: of integers in the place."""
-        return self.goal.memory.at(self.place, names)
+        return self.to.memory.at(self.place, names)
 
     def finished(self, value: Expression, comment: str) -> Assign:
         """The line that brings a finished value to its place."""
-        return Assign(self.here(), value, comment, "+=" if self.goal.add else "=")
+        return Assign(self.here(), value, comment, "+=" if self.to.add else "=")
 
 
 @dataclass(kw_only=True)
@@ -76,12 +76,12 @@ class Write(Task):
     @property
     def is_pointwise(self) -> bool:
         """Whether others may read it at the same place: not what is added, nor a part."""
-        return self.node is not None and not self.goal.add and not self.part
+        return self.node is not None and not self.to.add and not self.part
 
     def emit(self, nest: "Nest") -> None:
         """One line."""
         value = nest.value(self.value, named=nest.is_read_again(self.node))
-        nest.body.append(self.finished(value, nest.comment_unless_repeated(value, self.goal.comment)))
+        nest.body.append(self.finished(value, nest.comment_unless_repeated(value, self.to.comment)))
         if self.node is not None:
             nest.made[self.node, self.place] = self.value
 
@@ -116,17 +116,17 @@ class Accumulation(Task):
         names = {key: nest.value(x, named=True) for key, x in self.found}
         value = nest.value(self.value)
         self.clear(nest)
-        here, comment = self.here(names), self.goal.comment
+        here, comment = self.here(names), self.to.comment
         nest.body.append(add(here, value, comment) if self.kind == "sum" else gathered(self.kind, here, value, comment))
 
     def clear(self, nest: "Nest") -> None:
         """The line that starts a sum or a maximum, before the nest; once for each array."""
         cleared = nest.stages.cleared
-        if self.goal.add or self.goal.memory.name in cleared:
+        if self.to.add or self.to.memory.name in cleared:
             return
-        cleared.add(self.goal.memory.name)
-        if self.goal.memory.order:
-            nest.before.append(Assign(everywhere(self.goal.memory), GATHERINGS[self.kind].start))
+        cleared.add(self.to.memory.name)
+        if self.to.memory.order:
+            nest.before.append(Assign(everywhere(self.to.memory), GATHERINGS[self.kind].start))
 
 
 def gathered(kind: str, here: Expression, value: Expression, comment: str = "") -> Assign:
@@ -146,8 +146,8 @@ class Reduction(Accumulation):
     def emit(self, nest: "Nest") -> None:
         """One line where the innermost loop keeps the place; otherwise lanes are brought together."""
         if not self.space.loops:  # of the one entry that there is
-            here, value, comment = self.here(), nest.value(self.value), self.goal.comment
-            add_to_it = self.goal.add
+            here, value, comment = self.here(), nest.value(self.value), self.to.comment
+            add_to_it = self.to.add
             nest.body.append(gathered(self.kind, here, value, comment) if add_to_it else Assign(here, value, comment))
         elif self.space.innermost in self.place:
             super().emit(nest)
@@ -156,19 +156,19 @@ class Reduction(Accumulation):
 
     def fold(self, nest: "Nest") -> None:
         """A value for each lane, which are brought together after the innermost loop."""
-        start, wish, fold = GATHERINGS[self.kind]
-        partial = nest.stages.naming.fresh(wish)
+        start, preferred, fold = GATHERINGS[self.kind]
+        partial = nest.stages.naming.fresh(preferred)
         nest.stages.partials.append(partial)
         lane = operation("%", name(self.space.innermost), name("LANES"))
         nest.body.append(gathered(self.kind, element(name(partial), [lane]), nest.value(self.value)))
         opening, closing = (nest.opening, nest.closing) if self.place else (nest.before, nest.after)
         opening.append(Assign(element(name(partial), [EVERY]), start))
         whole = call(fold, name(partial))
-        if not self.goal.memory.order and not self.goal.add:
-            closing.append(Assign(self.goal.memory.whole_array, whole, self.goal.comment))
+        if not self.to.memory.order and not self.to.add:
+            closing.append(Assign(self.to.memory.whole_array, whole, self.to.comment))
             return
         self.clear(nest)
-        closing.append(gathered(self.kind, self.here(), whole, self.goal.comment))
+        closing.append(gathered(self.kind, self.here(), whole, self.to.comment))
 
 
 @dataclass(kw_only=True)
@@ -181,13 +181,13 @@ class Running(Task):
     @property
     def arrays(self) -> tuple[Memory, ...]:
         """The result, and what is carried on."""
-        return self.goal.memory, self.carry
+        return self.to.memory, self.carry
 
     def emit(self, nest: "Nest") -> None:
         """What is carried on, and its value so far."""
         value, carried = nest.value(self.value), self.carry.at(self.rest)
         nest.before.append(Assign(everywhere(self.carry), NOTHING))
-        nest.body.extend([add(carried, value), self.finished(carried, self.goal.comment)])
+        nest.body.extend([add(carried, value), self.finished(carried, self.to.comment)])
 
 
 @dataclass(kw_only=True)
@@ -200,15 +200,15 @@ class FirstLargest(Task):
     @property
     def arrays(self) -> tuple[Memory, ...]:
         """The result, and what is carried on."""
-        return self.goal.memory, self.best
+        return self.to.memory, self.best
 
     def emit(self, nest: "Nest") -> None:
         """A place moves where a larger entry comes."""
         x, here, best = nest.value(self.value, named=True), self.here(), self.best.at(self.place)
-        nest.before += [Assign(everywhere(self.best), LEAST), Assign(everywhere(self.goal.memory), NOTHING)]
+        nest.before += [Assign(everywhere(self.best), LEAST), Assign(everywhere(self.to.memory), NOTHING)]
         better = name(nest.stages.naming.fresh("better"))
         first_nan = operation("&", group(operation("!=", x, x)), group(operation("==", best, best)))
         is_better = operation("|", group(operation(">", x, best)), group(first_nan))
         nest.body.append(Assign(better, is_better))
-        nest.body.append(Assign(here, choice(better, length_of(self.along), here), self.goal.comment))
+        nest.body.append(Assign(here, choice(better, length_of(self.along), here), self.to.comment))
         nest.body.append(Assign(best, choice(better, x, best)))

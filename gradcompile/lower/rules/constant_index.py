@@ -90,7 +90,7 @@ class Loops:
         for top, found in shared.items():
             whole = sum_of(top, set(found))
             for n in [top] if whole else found:
-                known = self.naming.fresh(self.naming.wish(n) if n in self.program.adjoint_of else "added")
+                known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
                 region.statements.append(Assign(name(known), zeros(number(n.type.shape[0]))))
                 self.vectors |= dict.fromkeys(found if whole else [n], known) | {n: known}
 
@@ -234,13 +234,13 @@ class Loops:
         """The module constant that holds the numbers of a table."""
         return self.constant("TABLE", tuple(n.params[0].array().ravel().tolist()))
 
-    def constant(self, wish: str, values: tuple[float | int, ...]) -> str:
+    def constant(self, preferred: str, values: tuple[float | int, ...]) -> str:
         """The name of a module constant with these values."""
         key = repr(values)
         for known, entries in self.tables.items():
             if repr(entries) == key:
                 return known
-        known = self.naming.fresh(wish)
+        known = self.naming.fresh(preferred)
         self.tables[known] = values
         return known
 

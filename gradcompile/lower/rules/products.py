@@ -30,7 +30,7 @@ from gradcompile.loops.ir import (
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import length_of
-from gradcompile.lower.nests.places import NOTHING, Target
+from gradcompile.lower.nests.places import NOTHING, Destination
 from gradcompile.lower.rules.elementwise import reduced
 
 if TYPE_CHECKING:
@@ -126,23 +126,23 @@ def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
     return tuple(new if label == p else label for label in labels if label != q)
 
 
-def product(stages: "Stages", n: Node, target: Target | None) -> None:
+def product(stages: "Stages", n: Node, to: Destination | None) -> None:
     """Plan a contraction as matrix products, or as loops where the operands do not lie right for these."""
     a, b = (operand(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
-    goal = None if target is None else labelled(target.memory, n.params[2])
+    goal = None if to is None else labelled(to.memory, n.params[2])
     c = Contraction(a, b, goal, n.params[2], sizes(n), {})
     while (found := c.pair()) is not None:
         c.merge(*found)
     chosen = choice(c)
     if chosen is None:
-        reduced(stages, n, as_loops(n), target)
+        reduced(stages, n, as_loops(n), to)
         return
     if c.goal is None:
         c.goal = made(stages, n, c, chosen)
-    elif target is not None and not target.add:
-        stages.memory[n] = target.memory
-    made_in, add = c.goal.name, target is not None and target.add
-    lines = statements(stages, c, chosen, add, stages.said(n, target))
+    elif to is not None and not to.add:
+        stages.memory[n] = to.memory
+    made_in, add = c.goal.name, to is not None and to.add
+    lines = statements(stages, c, chosen, add, stages.comment_for(n, to))
     sources = [x if x in stages.memory else x.args[0] for x in n.args]  # a leaf that was to be stored anew is not
     stages.schedule.call(sources, {n: made_in}, lambda: lines)
 
@@ -165,7 +165,7 @@ def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, in
 
 def operand(stages: "Stages", x: Node, labels: Labels) -> Operand:
     """Where an operand stands."""
-    return labelled(stages.standing(x), labels)
+    return labelled(stages.materialized(x), labels)
 
 
 def weight(label: int | None, size: dict[int, Dim]) -> int:

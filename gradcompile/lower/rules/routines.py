@@ -7,7 +7,7 @@ from gradcompile.ir.types import ArrayType
 from gradcompile.loops.ir import Assign, Do, Loop, Statement, call, name, turns
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import length_of
-from gradcompile.lower.nests.places import Target
+from gradcompile.lower.nests.places import Destination
 
 if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
 
 
-def routine(stages: "Stages", n: Node, target: Target | None) -> None:
+def routine(stages: "Stages", n: Node, to: Destination | None) -> None:
     """A call for each matrix or row of a batch."""
     args = [stages.row_major(x) for x in n.args]
     batch = n.args[0].type.shape[: -1 if n.op.name == "argsort" else -2]
@@ -28,7 +28,7 @@ def routine(stages: "Stages", n: Node, target: Target | None) -> None:
         stages.memory[n] = Memory(result, ())
     given = [stages.memory[x].row(*at) for x in args]
     function = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
-    place, comment = stages.memory[n].row(*at), stages.said(n, target)
+    place, comment = stages.memory[n].row(*at), stages.comment_for(n, to)
     body: list[Statement]
     if n.op.routine_axes:
         body = [Do(call(function, place, *given), comment)]
@@ -38,8 +38,8 @@ def routine(stages: "Stages", n: Node, target: Target | None) -> None:
     for variable, d in reversed(list(zip(variables, batch, strict=True))):
         body = [Loop(variable, turns(length_of(d)), body)]
     stages.schedule.call(args, {n: result}, lambda: body)
-    if target is not None and n.type.shape:
-        stages.bring(target)
+    if to is not None and n.type.shape:
+        stages.write_to(n, to)
 
 
 MAKERS = {name: routine for name, op in OPS.items() if op.routine_axes is not None}

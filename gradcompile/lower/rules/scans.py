@@ -1,7 +1,7 @@
 """A scan as a loop: each step's stages, between carries that are read and carries that are made."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node, is_const
@@ -23,7 +23,7 @@ from gradcompile.loops.ir import (
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
-from gradcompile.lower.nests.places import NOTHING, Goal, Target, everywhere
+from gradcompile.lower.nests.places import NOTHING, Destination, Wanted, everywhere
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import live_carries
 from gradcompile.ops.shape import is_reshape
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gradcompile.lower.stages import Stages
 
 
-def scanned(outer: "Stages", n: Node, target: Target | None) -> None:
+def scanned(outer: "Stages", n: Node, to: Destination | None) -> None:
     """Put a scan into the stages of what it stands in, when the first of its results is to be made."""
     if n in outer.schedule.made:
         return
@@ -104,14 +104,14 @@ class Steps:
         carries = {k: self.carry(k) for k in range(len(inits)) if k in needed}
         for k, carry in carries.items():
             self.start(carry, inits[k])
-        standing = self.given(set(topological([loop.roots[k] for k in needed])))
-        standing += [x for x in inits if x in outer.memory and x.type.shape]
+        present = self.given(set(topological([loop.roots[k] for k in needed])))
+        present += [x for x in inits if x in outer.memory and x.type.shape]
         sums = self.sums()
-        cleared = [t.memory for t, from_zero in sums if from_zero]
+        cleared = [to.memory for (_, to), from_zero in sums if from_zero]
         going = [self.carried(c, loop.carries[k], loop.finals[k]) for k, c in carries.items()]
         self.inner.run([*going, *self.stacks(), *(t for t, _ in sums)])
         made = {n: (outer.memory.get(n) or outer.direct[n].memory).name for n in self.group}
-        outer.schedule.call(standing, made, lambda: self.lines(cleared, carries))
+        outer.schedule.call(present, made, lambda: self.lines(cleared, carries))
         for carry in carries.values():
             outer.storage.touch(carry.rows.name, outer.schedule.end - 1)
 
@@ -160,23 +160,23 @@ class Steps:
     def start(self, carry: Carry, init: Node) -> None:
         """The initial value written into its row."""
         if init.type.shape:
-            wish, row = f"{carry.rows.name}_first", carry.row(carry.first)
-            memory = carry.memory(self.outer.storage.name_view(wish, carry.rows.name, row))
+            preferred, row = f"{carry.rows.name}_first", carry.row(carry.first)
+            memory = carry.memory(self.outer.storage.name_view(preferred, carry.rows.name, row))
         else:
             memory = carry.scalar(carry.first)
-        self.outer.bring(Target(init, memory))
+        self.outer.write_to(init, Destination(memory))
         self.outer.storage.touch(memory.name, self.outer.schedule.end)
 
-    def carried(self, carry: Carry, leaf: Node, final: Node) -> Target:
+    def carried(self, carry: Carry, leaf: Node, final: Node) -> Wanted:
         """Where a step finds a carry, and where it writes the new one."""
         self.inner.memory[leaf] = self.named(carry, carry.now, "now", leaf)
-        return Target(final, self.named(carry, carry.new, "new", leaf))
+        return final, Destination(self.named(carry, carry.new, "new", leaf))
 
-    def named(self, carry: Carry, which: Expression, wish: str, leaf: Node) -> Memory:
+    def named(self, carry: Carry, which: Expression, preferred: str, leaf: Node) -> Memory:
         """A row of a carry, under a name in each step."""
         if not leaf.type.shape:
             return carry.scalar(which)
-        known = self.outer.naming.fresh(f"{carry.rows.name}_{wish}")
+        known = self.outer.naming.fresh(f"{carry.rows.name}_{preferred}")
         self.head.append(Assign(name(known), carry.row(which)))
         return carry.memory(known)
 
@@ -189,7 +189,7 @@ class Steps:
         pairs = [(leaf, x) for leaf, x in pairs if leaf in below]
         pairs = [(leaf, self.unsplit(x) if leaf in self.loop.slices else x) for leaf, x in pairs]
         for x in (x for _, x in pairs if x.type.shape):
-            self.outer.standing(x)
+            self.outer.materialized(x)
         for leaf, x in pairs:
             if leaf in self.loop.slices:
                 self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)])
@@ -240,38 +240,38 @@ class Steps:
 
     # ---- what a step makes
 
-    def stacks(self) -> list[Target]:
+    def stacks(self) -> list[Wanted]:
         """What each step gives, one row of an array for all; those of carries are there already."""
-        targets = []
+        targets: list[Wanted] = []
         for k, root in enumerate(self.loop.ys, len(self.loop.finals)):
             n = self.results.get(k)
             if n is None or n in self.outer.memory:
                 continue
             order = (0, *(1 + axis for axis in self.inner.layout.order(root.type.shape)))
-            goal = self.goal(n, order)
-            targets.append(Target(root, self.entry(root, goal.memory), goal.add, goal.comment))
+            to = self.destination(n, order)
+            targets.append((root, replace(to, memory=self.entry(root, to.memory))))
         return targets
 
-    def sums(self) -> list[tuple[Target, bool]]:
+    def sums(self) -> list[tuple[Wanted, bool]]:
         """Sums over all steps, and whether they start from zero."""
         first = len(self.loop.finals) + len(self.loop.ys)
         pairs = [(root, n) for k, root in enumerate(self.loop.totals, first) if (n := self.results.get(k)) is not None]
-        goals = [(root, self.goal(n, self.inner.layout.order(root.type.shape))) for root, n in pairs]
-        return [(Target(root, g.memory, True, g.comment), not g.add) for root, g in goals]
+        found = [(root, self.destination(n, self.inner.layout.order(root.type.shape))) for root, n in pairs]
+        return [((root, replace(to, add=True)), not to.add) for root, to in found]
 
-    def goal(self, n: Node, order: tuple[int, ...]) -> Goal:
+    def destination(self, n: Node, order: tuple[int, ...]) -> Destination:
         """Where a result goes: where it is wanted, or to an array of its own."""
-        outer, target = self.outer, self.outer.direct.get(n)
-        if target is not None:
-            if not target.add:
-                outer.memory[n] = target.memory
-            return Goal(target.memory, target.add, outer.said(n, target))
+        outer, to = self.outer, self.outer.direct.get(n)
+        if to is not None:
+            if not to.add:
+                outer.memory[n] = to.memory
+            return Destination(to.memory, to.add, outer.comment_for(n, to))
         if n.type.shape:
             memory = outer.storage.hold(n, outer.naming.name(n), order)
         else:
             array = outer.storage.kept(outer.naming.name(n), ()).name
             memory = outer.memory[n] = Memory(array, (), index=(ZERO,))
-        return Goal(memory, comment=outer.said(n, None))
+        return Destination(memory, comment=outer.comment_for(n, None))
 
     # ---- statements
 
@@ -292,19 +292,19 @@ class Steps:
         lines: list[Statement] = []
         for k, carry in carries.items():
             n = self.results.get(k)
-            if n is not None and (target := self.outer.direct.get(n)) is not None:
+            if n is not None and (to := self.outer.direct.get(n)) is not None:
                 known = self.outer.naming.fresh(f"{carry.rows.name}_last")
                 lines.append(Assign(name(known), carry.row(carry.last)))
-                lines += self.copy(carry.memory(known), target)
+                lines += self.copy(n, carry.memory(known), to)
         return lines
 
-    def copy(self, source: Memory, target: Target) -> list[Statement]:
+    def copy(self, n: Node, source: Memory, to: Destination) -> list[Statement]:
         """Loops that copy an array entry by entry, or add it, in the order of what is read."""
-        shape = target.node.type.shape
+        shape = n.type.shape
         names = {k: self.outer.naming.loop(len(shape) - 1 - depth) for depth, k in enumerate(source.order)}
         place: Place = tuple(names[k] for k in range(len(shape)))
-        comment, how = self.outer.said(target.node, target), "+=" if target.add else "="
-        body: list[Statement] = [Assign(target.memory.at(place), source.at(place), comment, how)]
+        comment, how = self.outer.comment_for(n, to), "+=" if to.add else "="
+        body: list[Statement] = [Assign(to.memory.at(place), source.at(place), comment, how)]
         for depth, k in reversed(list(enumerate(source.order))):
             stop = length_of(shape[k])
             body = [Loop(names[k], lanes(ZERO, stop) if depth == len(shape) - 1 else turns(stop), body)]

@@ -51,7 +51,7 @@ def check_role(s: Slot) -> None:
     """Raise ArgumentError for columns of data."""
     if s.role == "data":
         raise ArgumentError(
-            f"data: {s.wish} beside sums over indices; write the samples as an index too, as in "
+            f"data: {s.preferred} beside sums over indices; write the samples as an index too, as in "
             "Sum(f(x[i]), (i, 0, n - 1))/n, and leave data out"
         )
 
