@@ -177,7 +177,8 @@ def test_a_view_keeps_what_it_is_part_of():
 def test_parts_of_rows_are_views_and_torn_rows_are_none():
     storage = Storage({X: Memory("X", (0, 1), dense=True)}, Namer(), "work")
     part = storage.seen(apply("item", X, params=((Span(1, 2), None),)))
-    assert storage.views[part.name] == ("X", "X[1:3, :]") and not part.dense
+    source, rows = storage.views[part.name]
+    assert (source, rows.text) == ("X", "X[1:3, :]") and not part.dense
     assert storage.seen(apply("item", X, params=((None, 2),))) is None
     assert storage.seen(apply("item", X, params=((None, Span(0, 3, 2)),))) is None
     assert storage.seen(apply("transpose", X, params=((1, 0),))) == Memory("X", (1, 0), dense=True)

@@ -51,6 +51,9 @@ class Expression(NamedTuple):
     text: str
     level: int = ATOM
 
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.text}>"
+
     @property
     def is_name(self) -> bool:
         """Whether it is a name and nothing else."""
