@@ -34,7 +34,7 @@ from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops.constant_index import is_pack
 from gradcompile.ops.contract import contract
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import Loop, closed, fresh, unpacked
+from gradcompile.ops.scan import Loop, fresh, make_scan, unpacked
 from gradcompile.ops.shape import Span
 from gradcompile.signature.arguments import Problem, entry_names
 from gradcompile.signature.program import Output, Part, size_of
@@ -154,7 +154,7 @@ def for_units(outputs: Sequence[Node], seed: Node) -> list[Node]:
     row = fresh(seed.type)
     body = substitute(outputs, {seed: row})
     loop = Loop((), (row,), (), (), tuple(body), (), length)
-    return unpacked(closed(loop, (), (unit(seed.type.shape, seed.type.dtype),), {}))
+    return unpacked(make_scan(loop, (), (unit(seed.type.shape, seed.type.dtype),), {}))
 
 
 def columns(output: Node, problem: Problem) -> list[Node]:
@@ -461,13 +461,13 @@ def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
 
 def own_gradients(problem: Problem, each: Node) -> list[Node]:
     """The gradient of each sample in each parameter."""
-    return samples.each(samples.taken_apart(each, leaves_of(problem)))
+    return samples.each(samples.distribute_samples(each, leaves_of(problem)))
 
 
 def squared_norms(problem: Problem, each: Node) -> Node:
     """The squared norm of each sample's gradient."""
     if problem.arrays:
-        return samples.squared_norms(samples.taken_apart(each, leaves_of(problem)))
+        return samples.squared_norms(samples.distribute_samples(each, leaves_of(problem)))
     (row,) = by_sample_gradients(problem, [each])
     return add(*(d * d for d in row))
 
