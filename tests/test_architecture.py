@@ -38,6 +38,7 @@ FLOORS = (
     ("gradient",),
     ("compile",),
     ("data",),
+    ("regression",),
     ("cli",),
     ("",),  # gradcompile itself and __main__
 )

@@ -388,8 +388,14 @@ function("log_low", "x", ("1/x",), log_low, exact=exact_log_low, sympy="log", ac
 
 SPECIAL = "SciPy's: about 16 ulp, where the function isn't near a zero"
 TAIL = "if abs(x) < 30 else 0"  # beyond, exp(-x**2) is 0, whatever it is multiplied with
-ERFCX_SERIES = (-1.0, 1.5, -3.75, 13.125, -59.0625, 324.84375, -2111.484375, 15836.1328125)  # asymptotic, far from 0
-ERFCX_SLOPE = f"({horner([c / math.sqrt(math.pi) for c in ERFCX_SERIES], '1/x/x')})/x/x"
+ERFCX_SLOPE = (
+    -2.0725443900813727, 3.4995148626922368, -3.9421876007354846, 3.4868216767651914, -2.5243126255859027,
+    1.5023547128862869, -0.7192609778295854, 0.2598568721478581, -0.05753712980996124, -0.0017409400517815383,
+    0.006950515210459004, -0.002165364531146778, -0.0001979152983920089, 0.0003297320137161514, -4.9093545586442885e-05,
+    -3.622941307883733e-05, 1.3148685009271532e-05, 3.4608442579264426e-06, -2.3659628266757696e-06,
+    -2.2577134586907528e-07, 3.2344743204514596e-07, -1.3253627523334513e-08, -1.6370111171229066e-08,
+)  # fmt: skip
+ERFCX_FAR = f"({horner(list(ERFCX_SLOPE), '(1 - 8/(x + 4))')})/(x + 4)/(x + 4)"  # nothing cancels, whatever x is
 function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erf"), cost=12,
          domain=((-6.0, 6.0),),
          keeps_finite=True, settles=True,
@@ -398,7 +404,7 @@ function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r} {TAIL}",), scip
          domain=((-5.0, 5.0),),
          keeps_finite=True, settles=True, never_negative=True,
          doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
-function("erfcx", "x", (f"{ERFCX_SLOPE} if x > 12 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
+function("erfcx", "x", (f"{ERFCX_FAR} if x > 0.5 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
          exact=lambda x: mp("exp", x * x) * mp("erfc", x), sympy=lambda x: sp("exp", x * x) * sp("erfc", x), cost=16,
          domain=((-3.0, 30.0),), tolerance=1e-13, doc="exp(x**2) erfc(x), without underflow",
          **at_most(3, 8.0))  # fmt: skip
