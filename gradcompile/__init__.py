@@ -56,6 +56,8 @@ from gradcompile.frontend.nn import (
 from gradcompile.frontend.sympy.custom import custom
 from gradcompile.gradient import CompiledGrad
 from gradcompile.optim import TrainingResult, sgd
+from gradcompile.regression.fits import compile_fit, fit
+from gradcompile.regression.result import Fit
 
 __version__ = "0.2.0"
 
@@ -71,6 +73,7 @@ __all__ = [
     "CompiledValues",
     "DataError",
     "ExpressionError",
+    "Fit",
     "GradcompileError",
     "GraphError",
     "ParseError",
@@ -80,6 +83,7 @@ __all__ = [
     "attention",
     "batch_norm",
     "binary_cross_entropy_with_logits",
+    "compile_fit",
     "compile_grad",
     "compile_hessian",
     "compile_hvp",
@@ -92,6 +96,7 @@ __all__ = [
     "derivative",
     "dropout",
     "elu",
+    "fit",
     "gelu",
     "huber",
     "layer_norm",

@@ -23,7 +23,7 @@ from gradcompile.gradient import CompiledGrad
 from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
-from gradcompile.signature.forms import Form, taken_apart
+from gradcompile.signature.forms import Form, unpacked
 
 
 def compile_grad(
@@ -112,7 +112,7 @@ def compile_value(
     """
     check_options(reduce or "mean", dtype, threads)
     is_number = isinstance(expr, MatrixBase) and expr.shape == (1, 1)  # its entry, as in a loss
-    form, given = (None, [expr]) if is_number else taken_apart(expr)
+    form, given = (None, [expr]) if is_number else unpacked(expr)
     problem = problem_of(given, params, False, data, reduce, dtype, inputs=inputs, allow_unused=allow_unused)
     options = Options(name or "", stabilize, cache, reroll, threads)
     return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
@@ -135,8 +135,10 @@ def compile_hessian(
     sparse: the Hessian is a csc_array of SciPy with both triangles, of the entries that the formulas tell to be other
     than 0; its index arrays are the same objects at each call, and those of `h.sparsity`. Loops over terms stay loops.
     A sparse matrix or an array in place of True is the pattern to use, which must hold all these entries.
-    diagonal: only the diagonal is computed, a vector. gauss_newton: of a loss that is a mean or sum of squares, with
-    residuals r and their Jacobian J, the part 2 w J'J of the Hessian, w the weight of a square; J is never stored.
+    diagonal: only the diagonal is computed, a vector. gauss_newton: J'H J, with the Jacobian J of the
+    outputs that the loss is a convex function of and its curvature H in them: 2w J'J of squares w r**2, 2 rho' J'J of
+    robust losses rho(r**2), the likelihood's curvature in what an exponential family or a softmax is given; J is never
+    stored. ExpressionError for a loss that is none of these.
 
     >>> import sympy as sp
     >>> a, b = sp.symbols("a b")
@@ -218,7 +220,7 @@ def values_of(values: Any, params: Any, **options: Any) -> tuple[Problem, Form |
     if "reduce" in options:
         raise ArgumentError("reduce= is for losses: a Jacobian has a row for each sample; compile_grad of the mean or "
                             "the sum gives its gradient")  # fmt: skip
-    form, given = taken_apart(values)
+    form, given = unpacked(values)
     problem, rest = stated(given, params, False, **options)
     wrong = next((p for p in problem.primals if not p.type.dtype.startswith("float")), None)
     if wrong is not None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from operator import attrgetter
 from typing import Any
 from weakref import ref
@@ -15,20 +14,6 @@ Infer = Callable[[tuple[ArrayType, ...], Params], ArrayType]
 Partials = Callable[["Node"], tuple["Node | None", ...]]
 Vjp = Callable[["Node", "Node"], tuple["Node | None", ...]]
 Jvp = Callable[["Node", tuple["Node | None", ...]], "Node"]
-
-
-class Precedence(IntEnum):
-    """How strongly an expression of generated code binds, weakest first, as far as that code needs it."""
-
-    CONDITIONAL = 0
-    COMPARE = 1
-    OR = 2
-    XOR = 3
-    AND = 4
-    SUM = 5
-    PRODUCT = 6
-    UNARY = 7
-    ATOM = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,6 +41,9 @@ class Op:
     pole_at_zero: they are not, but only where the last argument is 0.
     overflows: value and slope grow beyond all numbers at arguments of ordinary size, as those of exp do.
     settles: the slope is 0 far out on one side.
+    is_linear: it is linear in its arguments together, but for integers among them.
+    curvature: 1 where it is convex on all its domain, -1 where it is concave, 0 if that is unknown.
+    monotone: 1 where it rises in each of its arguments, -1 where it falls.
     never_negative: no value is below 0.  keeps_zero: 0 where all its arguments are ("all"), or one of them ("any").
     keeps_whole: of whole numbers it gives whole numbers.  hands_on: the value is one of its arguments, or a constant.
     is_arithmetic: one of the four operations.  is_algebraic: these, powers, and what chooses between arguments.
@@ -79,8 +67,7 @@ class Op:
 
     Its generated code:
     emit: Python source with {0}, {1} for arguments and {p0} for params; functions in it are names of
-    `gradcompile.vmath` or `gradcompile.library.special`. precedence: of that source, as Python's (see `Precedence`).
-    emit_whole, precedence_whole: the same of whole numbers, where it differs.
+    `gradcompile.vmath` or `gradcompile.library.special`.  emit_whole: the same of whole numbers, where it differs.
     keeps_literals: of Python's own floats plain Python makes one, in double precision.
     preferred_name, array_name: what a value, or an array, is called where nothing better offers itself.
     ends_functions: what is a function to the user ends in it, so that its value has the function's name.
@@ -100,7 +87,6 @@ class Op:
     infer: Infer
     value: Callable[..., Any]
     emit: str = ""
-    precedence: int = Precedence.ATOM
     partials: Partials | None = None
     vjp: Vjp | None = None
     jvp: Jvp | None = None
@@ -113,6 +99,9 @@ class Op:
     pole_at_zero: bool = False
     overflows: bool = False
     settles: bool = False
+    is_linear: bool = False
+    curvature: int = 0
+    monotone: int = 0
     never_negative: bool = False
     keeps_zero: str = ""
     keeps_whole: bool = False
@@ -142,7 +131,6 @@ class Op:
     gives_places: bool = False
     is_expensive: bool = False
     emit_whole: str = ""
-    precedence_whole: int = Precedence.CONDITIONAL
     keeps_literals: bool = False
     preferred_name: str = ""
     array_name: str = ""

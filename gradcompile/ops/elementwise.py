@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradcompile.ir.core import Op, Params, Precedence, apply, const, elementwise, predicate, register
+from gradcompile.ir.core import Op, Params, apply, const, elementwise, predicate, register
 from gradcompile.ir.types import ArrayType, broadcast, promote
 from gradcompile.ops import least
 from gradcompile.ops.algebra import derivative, horner, partials
@@ -82,26 +82,26 @@ def sum_partials(n: "Node") -> tuple["Node | None", ...]:
     return (const(1.0, n.type.dtype),) * len(n.args)
 
 
-register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", Precedence.SUM, sum_partials,
+register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", sum_partials,
             exact=lambda *xs: sum(xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
             keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
             is_commutative=True, least=least.of_sum, keeps_literals=True, ends_functions=True,
             doc="x + y + ..., added from left to right"))  # fmt: skip
 EXACT: dict[str, Any] = {"accuracy": "correctly rounded", "ulps": 0.5}
-function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", precedence=Precedence.PRODUCT, exact=lambda x, y: x * y,
+function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", exact=lambda x, y: x * y,
          sympy="Mul", domain=(ANY, ANY),
          keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
          is_commutative=True, least=least.of_product, keeps_literals=True, preferred_name="product",
          ends_functions=True,
          doc="x y", **EXACT)  # fmt: skip
-function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}", precedence=Precedence.PRODUCT,
+function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}",
          exact=lambda x, y: x / y, sympy=lambda x, y: x / y, domain=(ANY, POSITIVE),
          convention="x/0 is an infinity, 0/0 is NaN",
          pole_at_zero=True, keeps_zero="any", is_arithmetic=True, is_algebraic=True, least=least.of_quotient,
          preferred_name="ratio", ends_functions=True, time=4,
          doc="x/y", **EXACT)  # fmt: skip
-function("neg", "x", ("-1",), np.negative, "-{0}", precedence=Precedence.UNARY, exact=lambda x: -x, sympy=lambda x: -x,
+function("neg", "x", ("-1",), np.negative, "-{0}", exact=lambda x: -x, sympy=lambda x: -x,
          domain=(ANY,),
          keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
          keeps_literals=True, array_name="negative", ends_functions=True,
@@ -114,12 +114,12 @@ function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y !=
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
          steep=0, convention="the derivative at 0 is infinite",
          pole_at_zero=True, never_negative=True, keeps_zero="any", least=least.of_root, preferred_name="root", time=6,
-         doc="square root", **EXACT)  # fmt: skip
+         curvature=-1, monotone=1, doc="square root", **EXACT)  # fmt: skip
 function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), scipy("cbrt"), exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
          sympy=lambda x: sp("real_root", x, 3), cost=8, domain=(POSITIVE,),
          steep=0, convention="real for x < 0; the derivative at 0 is infinite",
          keeps_zero="any",
-         doc="real cube root",
+         monotone=1, doc="real cube root",
          **at_most(0.7))  # fmt: skip
 function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
@@ -131,7 +131,7 @@ function("mod", "x y", ("1", "-rint((x - mod(x, y))/y)"), np.mod, cost=4,
          exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", domain=(ANY, POSITIVE),
          convention="the sign of the divisor; the jumps have no derivative",
          accuracy="correctly rounded", ulps=4.0,
-         keeps_whole=True, least=least.of_remainder, emit_whole="remainder({0}, {1})", precedence_whole=Precedence.ATOM,
+         keeps_whole=True, least=least.of_remainder, emit_whole="remainder({0}, {1})",
          doc="x - y*floor(x/y)")  # fmt: skip
 
 # Kinks and steps
@@ -140,7 +140,7 @@ function("abs", "x", ("sign(x)",), np.abs, "fabs({0})", exact="fabs", sympy="Abs
          convention="the derivative at 0 is 0",
          keeps_finite=True, never_negative=True, keeps_zero="any", keeps_whole=True, is_algebraic=True,
          least=least.zero, emit_whole="{0} if {0} >= 0 else -{0}",
-         doc="absolute value", **EXACT)  # fmt: skip
+         curvature=1, doc="absolute value", **EXACT)  # fmt: skip
 function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; no derivative",
          keeps_finite=True, keeps_whole=True, hands_on=True,
          doc="-1, 0 or 1",
@@ -150,14 +150,14 @@ function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x ==
          domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
          keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
          least=least.of_largest, emit_whole="{0} if {0} >= {1} else {1}", preferred_name="larger",
-         doc="the larger of two",
+         curvature=1, monotone=1, doc="the larger of two",
          cost=3, **EXACT)  # fmt: skip
 function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
          np.minimum, "minimum({0}, {1})", exact=lambda x, y: x if x <= y or x != x else y, sympy="Min",
          domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
          keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
          least=least.of_smallest, emit_whole="{0} if {0} <= {1} else {1}", preferred_name="smaller",
-         doc="the smaller of two",
+         curvature=-1, monotone=1, doc="the smaller of two",
          cost=3, **EXACT)  # fmt: skip
 function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative",
          keeps_finite=True,
@@ -184,25 +184,27 @@ LOG: dict[str, Any] = {"cost": 8, "domain": (POSITIVE,), "convention": "log(0) =
 
 function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,),
          overflows=True, settles=True, never_negative=True, least=least.zero, preferred_name="e",
-         doc="exponential", **at_most(0.9))  # fmt: skip
+         curvature=1, monotone=1, doc="exponential", **at_most(0.9))  # fmt: skip
 function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, cost=8, domain=(ANY,),
          overflows=True, settles=True,
-         doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
+         curvature=1, monotone=1, doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
 function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
          cost=8, domain=(ANY,),
          overflows=True, settles=True, never_negative=True, least=least.zero,
-         doc="2 to the power x", **at_most(0.95))  # fmt: skip
+         curvature=1, monotone=1, doc="2 to the power x", **at_most(0.95))  # fmt: skip
 function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)),
          pole_at_zero=True,
-         doc="natural logarithm", **LOG,
+         curvature=-1, monotone=1, doc="natural logarithm", **LOG,
          **at_most(0.95))  # fmt: skip
 function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=lambda x: real(mp("log1p", x)), sympy=lambda x: sp("log", 1 + x),
          cost=8, domain=((-0.99, 20.0),), convention="log1p(-1) = -inf, NaN below",
-         doc="log(1 + x), exact near 0", **at_most(0.95))  # fmt: skip
+         curvature=-1, monotone=1, doc="log(1 + x), exact near 0", **at_most(0.95))  # fmt: skip
 function("log2", "x", (f"{1 / math.log(2.0)!r}/x",), np.log2, exact=lambda x: real(mp("log", x, 2)),
-         sympy=lambda x: sp("log", x, 2), doc="logarithm to base 2", **LOG, **at_most(1.9))  # fmt: skip
+         sympy=lambda x: sp("log", x, 2), curvature=-1, monotone=1,
+         doc="logarithm to base 2", **LOG, **at_most(1.9))  # fmt: skip
 function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=lambda x: real(mp("log", x, 10)),
-         sympy=lambda x: sp("log", x, 10), doc="logarithm to base 10", **LOG, **at_most(2))  # fmt: skip
+         sympy=lambda x: sp("log", x, 10), curvature=-1, monotone=1,
+         doc="logarithm to base 10", **LOG, **at_most(2))  # fmt: skip
 function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
          exact=lambda x, y: x if x == 0 else real(x * mp("log", y)), sympy=lambda x, y: x * sp("log", y), cost=9,
          domain=(ANY, POSITIVE), steep=1, convention="0 where x = 0", doc="x log(y)", **at_most(1.8))  # fmt: skip
@@ -226,23 +228,23 @@ function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x
          **at_most(1.3))  # fmt: skip
 function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,),
          keeps_finite=True,
-         doc="inverse tangent", **at_most(1.6))  # fmt: skip
+         monotone=1, doc="inverse tangent", **at_most(1.6))  # fmt: skip
 function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x, y))"), np.arctan2, cost=16,
          domain=(ANY, ANY), convention="the derivative at (0, 0) is NaN", doc="angle of the point (x, y)",
          **at_most(1.6))  # fmt: skip
 function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,),
          overflows=True,
-         doc="hyperbolic sine", **at_most(2.3))  # fmt: skip
+         monotone=1, doc="hyperbolic sine", **at_most(2.3))  # fmt: skip
 function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,),
          overflows=True, never_negative=True,
-         doc="hyperbolic cosine", **at_most(1.9))  # fmt: skip
+         curvature=1, doc="hyperbolic cosine", **at_most(1.9))  # fmt: skip
 function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
          convention="the derivative loses digits far from 0: half of them at 10",
          keeps_finite=True, settles=True,
-         doc="hyperbolic tangent",
+         monotone=1, doc="hyperbolic tangent",
          **at_most(0.75))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
-         doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
+         monotone=1, doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
 function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,
          domain=((1.1, 50.0),), steep=-1, convention="NaN for x < 1", doc="inverse hyperbolic cosine",
          **at_most(2.3))  # fmt: skip
@@ -353,11 +355,11 @@ FAR = f"(1 if {NEAR} else x)"  # the closed form's argument, kept off the place 
 function("sigmoid", "x", ("sigmoid(x)*sigmoid(-x)",), sigmoid, exact=lambda x: 1 / (1 + mp("exp", -x)),
          sympy=lambda x: 1 / (1 + sp("exp", -x)), cost=10, domain=((-40.0, 40.0),),
          keeps_finite=True, settles=True, never_negative=True, least=least.zero,
-         doc="logistic function 1/(1 + exp(-x))", **at_most(0.8))  # fmt: skip
+         monotone=1, doc="logistic function 1/(1 + exp(-x))", **at_most(0.8))  # fmt: skip
 function("softplus", "x", ("sigmoid(x)",), softplus, exact=lambda x: mp("log1p", mp("exp", x)),
          sympy=lambda x: sp("log", 1 + sp("exp", x)), cost=18, domain=((-40.0, 40.0),),
          keeps_finite=True, settles=True, never_negative=True, least=least.zero,
-         doc="log(1 + exp(x))",
+         curvature=1, monotone=1, doc="log(1 + exp(x))",
          **at_most(1.9))  # fmt: skip
 function("sinc", "x", (f"x*({SINC_SLOPE}) if {NEAR} else (cos({FAR}) - sinc({FAR}))/{FAR}",), sinc, cost=9,
          domain=(ANY,), convention="1 at 0", doc="sin(x)/x", **at_most(1.7))  # fmt: skip
@@ -371,7 +373,8 @@ function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,),
          doc="1/cosh(x), without overflow",
          **at_most(2.3))  # fmt: skip
 function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
-         sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), doc="log(cosh(x)), without overflow",
+         sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), curvature=1,
+         doc="log(cosh(x)), without overflow",
          **at_most(4))  # fmt: skip
 function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
          sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY),
@@ -399,19 +402,19 @@ ERFCX_FAR = f"({horner(list(ERFCX_SLOPE), '(1 - 8/(x + 4))')})/(x + 4)/(x + 4)" 
 function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erf"), cost=12,
          domain=((-6.0, 6.0),),
          keeps_finite=True, settles=True,
-         doc="error function", **at_most(1))  # fmt: skip
+         monotone=1, doc="error function", **at_most(1))  # fmt: skip
 function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erfc"), cost=12,
          domain=((-5.0, 5.0),),
          keeps_finite=True, settles=True, never_negative=True,
-         doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
+         monotone=-1, doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
 function("erfcx", "x", (f"{ERFCX_FAR} if x > 0.5 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
          exact=lambda x: mp("exp", x * x) * mp("erfc", x), sympy=lambda x: sp("exp", x * x) * sp("erfc", x), cost=16,
-         domain=((-3.0, 30.0),), tolerance=1e-13, doc="exp(x**2) erfc(x), without underflow",
+         domain=((-3.0, 30.0),), tolerance=1e-13, curvature=1, monotone=-1, doc="exp(x**2) erfc(x), without underflow",
          **at_most(3, 8.0))  # fmt: skip
 function("log_erfc", "x", (f"{-2 / math.sqrt(math.pi)!r}/erfcx(x) if x > -30 else 0",), log_erfc,
          exact=lambda x: mp("log1p", -mp("erf", x)) if x < 0.5 else mp("log", mp("erfc", x)),
          sympy=lambda x: sp("log", sp("erfc", x)), cost=40, domain=((-5.0, 50.0),), tolerance=1e-13,
-         doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
+         curvature=-1, monotone=-1, doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, convention="NaN at negative integers",
          overflows=True,
@@ -507,41 +510,38 @@ register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=l
 TRUTH_RECORD: dict[str, Any] = {"derivative": "none", "accuracy": "exact", "ulps": 0.0, "keeps_finite": True}
 
 
-def truth(
-    name: str, value: Value, symbol: str, precedence: Precedence, exact: Value, sympy: str, **record: Any
-) -> None:
+def truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **record: Any) -> None:
     """Register an op that gives a truth value, which has no derivative."""
     record = {"arity": 2, "domain": (ANY, ANY), **TRUTH_RECORD, **record}
     emit = f"{{0}} {symbol} {{1}}" if record["arity"] != 1 else f"{symbol} {{0}}"
-    register(Op(name, predicate, value, emit, precedence, exact=exact, sympy=sympy, **record))
+    register(Op(name, predicate, value, emit, exact=exact, sympy=sympy, **record))
 
 
-COMPARE = Precedence.COMPARE
 TRUTH = (0.0, 1.0)
-truth("lt", np.less, "<", COMPARE, lambda x, y: x < y, "StrictLessThan",
+truth("lt", np.less, "<", lambda x, y: x < y, "StrictLessThan",
       is_comparison=True, preferred_name="below",
       doc="x < y; false for NaN")  # fmt: skip
-truth("le", np.less_equal, "<=", COMPARE, lambda x, y: x <= y, "LessThan",
+truth("le", np.less_equal, "<=", lambda x, y: x <= y, "LessThan",
       is_comparison=True, preferred_name="below",
       doc="x <= y; false for NaN")  # fmt: skip
-truth("eq", np.equal, "==", COMPARE, lambda x, y: x == y, "Equality",
+truth("eq", np.equal, "==", lambda x, y: x == y, "Equality",
       is_comparison=True, is_commutative=True,
       doc="x = y; false for NaN")  # fmt: skip
-truth("ne", np.not_equal, "!=", COMPARE, lambda x, y: x != y, "Unequality",
+truth("ne", np.not_equal, "!=", lambda x, y: x != y, "Unequality",
       is_comparison=True, is_commutative=True,
       doc="x differs from y; true for NaN")  # fmt: skip
-truth("and", lambda *xs: reduce(np.logical_and, xs), "&", Precedence.AND, lambda *xs: all(xs), "And", arity=None,
+truth("and", lambda *xs: reduce(np.logical_and, xs), "&", lambda *xs: all(xs), "And", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="both",
       doc="all are true")  # fmt: skip
-truth("or", lambda *xs: reduce(np.logical_or, xs), "|", Precedence.OR, lambda *xs: any(xs), "Or", arity=None,
+truth("or", lambda *xs: reduce(np.logical_or, xs), "|", lambda *xs: any(xs), "Or", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="either",
       doc="some are true")  # fmt: skip
-truth("xor", np.logical_xor, "^", Precedence.XOR, lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
+truth("xor", np.logical_xor, "^", lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True,
       doc="one is true")  # fmt: skip
-truth("not", np.logical_not, "not", COMPARE, lambda x: not x, "Not", arity=1, domain=(TRUTH,),
+truth("not", np.logical_not, "not", lambda x: not x, "Not", arity=1, domain=(TRUTH,),
       is_connective=True,
       doc="x is false")  # fmt: skip
 
@@ -552,7 +552,7 @@ def select_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 
 register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{1} if {0} else {2}",
-            Precedence.CONDITIONAL, partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), arity=3,
+            partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), arity=3,
             exact=lambda c, x, y, *marks: x if c else y,
             sympy=lambda c, x, y: sp("Piecewise", (x, c), (y, True)), domain=(TRUTH, ANY, ANY), ulps=0.0,
             accuracy="exact",
@@ -566,3 +566,56 @@ register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n:
             convention="taken for a constant", accuracy="exact", ulps=0.0,
             keeps_finite=True, least=least.of_first, is_copy=True, keeps_literals=True, array_name="fixed", time=0,
             doc="x, without a derivative"))  # fmt: skip
+
+
+# Which op a node is
+
+
+def is_abs(n: "Node") -> bool:
+    """Whether a node is |x|."""
+    return n.op.name == "abs"
+
+
+def is_cosh(n: "Node") -> bool:
+    """Whether a node is cosh(x)."""
+    return n.op.name == "cosh"
+
+
+def is_erf(n: "Node") -> bool:
+    """Whether a node is erf(x)."""
+    return n.op.name == "erf"
+
+
+def is_erfc(n: "Node") -> bool:
+    """Whether a node is erfc(x)."""
+    return n.op.name == "erfc"
+
+
+def is_exp(n: "Node") -> bool:
+    """Whether a node is exp(x)."""
+    return n.op.name == "exp"
+
+
+def is_hypot(n: "Node") -> bool:
+    """Whether a node is sqrt(x**2 + y**2)."""
+    return n.op.name == "hypot"
+
+
+def is_log(n: "Node") -> bool:
+    """Whether a node is log(x)."""
+    return n.op.name == "log"
+
+
+def is_log1p(n: "Node") -> bool:
+    """Whether a node is log(1 + x)."""
+    return n.op.name == "log1p"
+
+
+def is_pow(n: "Node") -> bool:
+    """Whether a node is x to the power y."""
+    return n.op.name == "pow"
+
+
+def is_sigmoid(n: "Node") -> bool:
+    """Whether a node is the logistic function of x."""
+    return n.op.name == "sigmoid"

@@ -22,7 +22,7 @@ from typing import Any
 
 import sympy
 
-from gradcompile.frontend.sympy.scalars import Context, Plan, nearest, power, ratio, total
+from gradcompile.frontend.sympy.scalars import Context, Conversion, nearest, power, ratio, total
 from gradcompile.ir.algebra import times
 from gradcompile.ir.core import Node
 
@@ -40,7 +40,7 @@ SAVED, SHARE = 32, 4  # terms that have to be saved in all, and the share of all
 ROUNDING = 2.0**-49  # relatively: what numbers differ by that SymPy multiplied out
 
 Vector = dict[Any, float]
-Step = tuple[Any, Plan, tuple[int, ...]]
+Step = tuple[Any, Conversion, tuple[int, ...]]
 
 
 @dataclass
@@ -325,7 +325,7 @@ class Flattened:
         return self.nodes[k] if parts == [self.nodes[p] for p in places] else how.build(context, *parts)
 
 
-def is_scalar(expr: Any, kind: Any, how: Plan) -> bool:
+def is_scalar(expr: Any, kind: Any, how: Conversion) -> bool:
     """Whether this is a sum or product of scalars."""
     return type(expr) is kind and len(how.parts) == len(expr.args) and not any(p.is_Matrix for p in how.parts)
 
