@@ -285,13 +285,13 @@ class Flattened:
         kind, k = task
         if kind == "step":
             if self.sum_at.get(k) is not None and self.sums.readings[self.sum_at[k]].multiples:
-                return [("sum", self.sum_at[k])]
+                return [("total", self.sum_at[k])]
             if k in self.product_at and self.products.readings[self.product_at[k][1]].multiples:
                 return [("product", self.product_at[k][1])]
             return [("step", p) for p in self.steps[k][2]]
-        if kind == "sum":
+        if kind == "total":
             reading = self.sums.readings[k]
-            return [("sum", j) for _, j in reading.multiples] + [self._of_term(t, c) for t, c in reading.rest.items()]
+            return [("total", j) for _, j in reading.multiples] + [self._of_term(t, c) for t, c in reading.rest.items()]
         reading = self.products.readings[k]
         return [("product", j) for _, j in reading.multiples] + [("step", self.step_of[b]) for b in reading.rest]
 
@@ -318,7 +318,7 @@ class Flattened:
         """A step, of parts that may be others than before; as it was if they are not."""
         _, how, places = self.steps[k]
         tasks = self.parts(("step", k))
-        if tasks and tasks[0][0] == "sum":
+        if tasks and tasks[0][0] == "total":
             return parts[0]
         if tasks and tasks[0][0] == "product":
             return multiplied(context, self.product_at[k][0], parts[0])
