@@ -95,7 +95,10 @@ def number_of(expr: Any, made: Node) -> Node:
     """The value of an expression of numbers, with all digits; the node where SymPy gives none."""
     if made.type.shape or not made.type.dtype.startswith("float") or not is_small(expr):
         return made
-    value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    try:
+        value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    except (ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):  # of SymPy's own making
+        return made
     return const(float(value), made.type.dtype) if value is not None and value.is_Float else made
 
 
