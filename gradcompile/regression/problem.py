@@ -14,7 +14,7 @@ from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, 
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
-RADII = (100.0, 1.0, 0.01)  # of the first step, in lengths of the start: the next where one has led to a plateau
+RADII = (100.0, 1.0, 0.01)  # of the first step, in lengths of the start: the next where one has led astray
 SADDLES = 4  # directions of negative curvature that a search follows before it is given up
 
 
@@ -147,11 +147,13 @@ class Problem:
         return free & ((norms == 0.0) | ((theta != 0.0) & (norms * abs(theta) <= EPS * size)))
 
     def first_search(self, start: Vector) -> Point:
-        """A search by the near matrix; again with shorter first steps where one has left the start for a plateau."""
+        """A search by the near matrix; again with shorter first steps where one has left the start for a plateau, or
+        for an edge beyond which there is no loss.
+        """
         found, evaluations = self.search(self.near, start), 0
         for radius in RADII[1:]:
             flat = self.flat(found.theta, found.matrix, found.loss)
-            if not flat.any():
+            if not (flat.any() or found.was_stuck):
                 break
             gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
             loss = self.loss(start, gradient, matrix)
@@ -159,8 +161,8 @@ class Problem:
                 break
             other = self.search(self.near, start, radius)
             evaluations += other.evaluations
-            is_flat = self.flat(other.theta, other.matrix, other.loss).any()
-            found = other if other.loss < found.loss or not is_flat else found
+            is_better = not (other.was_stuck or self.flat(other.theta, other.matrix, other.loss).any())
+            found = other if other.loss < found.loss or is_better else found
         found.evaluations += evaluations
         return found
 

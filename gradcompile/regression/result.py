@@ -262,6 +262,8 @@ class Fit:
         if not names:
             return ()
         matrix, cut = self._curved
+        if not np.isfinite(matrix).all():
+            return ()
         scale = np.sqrt(np.maximum(np.diag(matrix.T @ matrix) if cut == BLIND else abs(np.diag(matrix)), 0.0))
         scale[scale == 0.0] = 1.0
         if cut == BLIND:
