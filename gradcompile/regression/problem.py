@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.once import once
-from gradcompile.regression.objective import Objective
+from gradcompile.regression.objective import FACTOR, Objective, whitened
 from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, square_sum
 from gradcompile.regression.statement import Statement
 
@@ -63,6 +63,8 @@ class Sample:
         if s.target is None:
             return 0.0
         scaled = self.target if s.sigma is None else self.target / self.columns[s.sigma.name]
+        if FACTOR in self.columns:
+            scaled = whitened(self.columns[FACTOR], scaled)
         return sqrt(square_sum(scaled))
 
 
@@ -82,12 +84,12 @@ class Problem:
         self.terms, self.samples = terms, samples
         self.size = len(terms.params)
         self.norm = samples[0].norm if len(samples) == 1 else hypot(*(s.norm for s in samples))
-        self.near = self.summed([s.objective.evaluation(s.objective.near, s.columns) for s in samples])
+        self.near = self.summed([s.objective.near_evaluation(s.columns) for s in samples])
 
     @once
     def exact(self) -> Evaluate:
         """Cost, gradient and the whole Hessian."""
-        return self.summed([s.objective.evaluation(s.objective.exact, s.columns) for s in self.samples])
+        return self.summed([s.objective.exact_evaluation(s.columns) for s in self.samples])
 
     def summed(self, parts: Sequence[Evaluate]) -> Evaluate:
         """The sum over the data sets, each in its own parameters."""

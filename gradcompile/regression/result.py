@@ -10,7 +10,6 @@ import numpy as np
 from gradcompile.errors import ArgumentError
 from gradcompile.once import once
 from gradcompile.regression import intervals, summary
-from gradcompile.regression.objective import BLOCK
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.search import EPS, Point, Vector
 from gradcompile.regression.statement import formula
@@ -168,12 +167,9 @@ class Fit:
         """Residuals and Jacobian over all parameters, block by block."""
         for s in self.samples:
             theta = self.theta if s.places is None else self.theta[s.places]
-            for first in range(0, s.rows, BLOCK):
-                part = {k: v[first : first + BLOCK] if np.ndim(v) else v for k, v in s.columns.items()}
-                count = min(BLOCK, s.rows - first)
-                values, jacobian = s.objective.rows(s.objective.residuals, theta, part, count)
+            for values, jacobian in s.objective.residual_rows(theta, s.columns, s.rows):
                 if s.places is not None:
-                    whole = np.zeros((count, len(self.theta)))
+                    whole = np.zeros((len(values), len(self.theta)))
                     whole[:, s.places] = jacobian
                     jacobian = whole
                 yield s, values, jacobian

@@ -22,8 +22,8 @@ class Point:
     """Where a search ended: theta, loss, gradient and matrix there, how often it evaluated.
 
     start: where it began. was_stopped: the limit of evaluations was reached. was_stuck: no step brought the decrease
-    that it promised. is_convex: whether the matrix there
-    is positive definite on what no bound holds. near: the matrix that the search went by, where that is another one.
+    that it promised. is_convex: whether the matrix there is positive definite on what no bound holds. near: the matrix
+    that the search went by, where that is another one.
     """
 
     theta: Vector
@@ -97,7 +97,8 @@ class Search:
             status = advance(code(trial, gradient, filled, *inputs), gradient, filled, rows, matrix, work, scalars)
         loss, is_convex = float(scalars[tr.LOSS]), bool(scalars[tr.FULL])
         theta, slope = rows[tr.THETA].copy(), rows[tr.GRADIENT].copy()
-        return Point(theta, loss, slope, matrix.copy(), count, status == tr.RUNNING, status == tr.STUCK, is_convex, np.array(start))
+        ends = status == tr.RUNNING, status == tr.STUCK, is_convex
+        return Point(theta, loss, slope, matrix.copy(), count, *ends, start=np.array(start))
 
     def projected(self, evaluate: Evaluate, theta: Vector, held: Vector) -> float:
         """The loss where parameters in which residuals are linear are at their best, others being held; see `trial`.
