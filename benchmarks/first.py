@@ -1,8 +1,8 @@
 """From expression to first result, of small formulas: `python -m benchmarks.first [warm] [stages] [fresh] [many]`.
 
 warm: in a process that has compiled a few, the median of 50 different formulas of 5 to 50 operations, of data with 200
-rows and of numbers, beside SymPy's lambdify with its gradient, CasADi and JAX. stages: where that time goes. fresh: a new
-process, from its start but for `import sympy, numpy`, with and without the formula in the cache. many: a thousand
+rows and of numbers, beside SymPy's lambdify with its gradient, CasADi and JAX. stages: where that time goes. fresh: a
+new process, from its start but for `import sympy, numpy`, with and without the formula in the cache. many: a thousand
 formulas in one `compile_many`.
 """
 
@@ -240,7 +240,8 @@ a, b, c, x, y = symbols("a b c x y")
 print(imported, time.process_time() - begin[0], time.perf_counter() - begin[1])
 """
 SCRIPTS = {
-    "data": "gradcompile.compile_grad((a*exp(-b*x) + {k}*c - y)**2, [a, b, c], data=[x, y])(1.0, 2.0, 3.0, numpy.ones(200), numpy.ones(200))",
+    "data": "gradcompile.compile_grad((a*exp(-b*x) + {k}*c - y)**2, [a, b, c], data=[x, y])"
+    "(1.0, 2.0, 3.0, numpy.ones(200), numpy.ones(200))",
     "numbers": "gradcompile.compile_grad(a*exp(-b*c) + {k}*c*a - sympy.sin(b), [a, b, c])(1.0, 2.0, 3.0)",
 }
 
@@ -253,7 +254,9 @@ def fresh() -> None:
 
         def run(kind: str, k: int) -> list[float]:
             script = FRESH.format(formula=SCRIPTS[kind].format(k=k))
-            out = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True, text=True)
+            out = subprocess.run(
+                [sys.executable, "-c", script], env=environment, capture_output=True, check=True, text=True
+            )
             return [float(v) for v in out.stdout.split()]
 
         for kind in SCRIPTS:
@@ -262,8 +265,8 @@ def fresh() -> None:
             for what, ks in (("not in the cache", range(3, 10)), ("in the cache", range(3, 10))):
                 found = [run(kind, k) for k in ks]
                 imported, cpu, wall = (1e3 * median(v[j] for v in found) for j in range(3))
-                print(f"{kind:8s} fresh process, {what}: {cpu:.0f} ms of processor time ({imported:.0f} the import), {wall:.0f} by the "
-                      f"clock; the very first {1e3 * first[1]:.0f}", flush=True)  # fmt: skip
+                times = f"{cpu:.0f} ms of processor time ({imported:.0f} the import), {wall:.0f} by the clock"
+                print(f"{kind:8s} fresh process, {what}: {times}; the very first {1e3 * first[1]:.0f}", flush=True)
 
 
 def many() -> None:
@@ -274,7 +277,8 @@ def many() -> None:
     start, wall = time.process_time(), time.perf_counter()
     m = compile_many(given, list(NAMES), data=[x, y])
     m(*POINT, XS, YS)
-    print(f"1,000 formulas of data: {time.process_time() - start:.2f} s of processor time, {time.perf_counter() - wall:.2f} by the clock")
+    spent = time.process_time() - start, time.perf_counter() - wall
+    print(f"1,000 formulas of data: {spent[0]:.2f} s of processor time, {spent[1]:.2f} by the clock")
 
 
 def main(words: list[str]) -> int:

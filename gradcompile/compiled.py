@@ -13,6 +13,7 @@ import sympy
 
 from gradcompile.analysis.cost import Cost
 from gradcompile.codegen import functions as jit
+from gradcompile.codegen.values import argument_type
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
 from gradcompile.errors import ArgumentTypeError, printable
@@ -100,7 +101,7 @@ class Compiled:
     @property
     def kernel_signature(self) -> Any:
         """The types the kernel is compiled for: theta, grad, and each input."""
-        return tuple(self._route.types()) if hasattr(self.kernel, "signatures") else None
+        return tuple(map(argument_type, self._route.kinds())) if hasattr(self.kernel, "signatures") else None
 
     @once
     def dtype(self) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -20,8 +19,6 @@ from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
-
-EARLY = 16  # calls with numbers after which a compiled function takes them: that takes as long as 10,000 early ones
 
 
 class CompiledGrad(Compiled):
@@ -47,30 +44,13 @@ class CompiledGrad(Compiled):
         args: values by name, whatever the names. out: a vector of length f.size, for the gradient as `f.flat` gives it,
         which is then returned in place of grads.
         """
-        arguments = (*self.problem.params, *self.problem.inputs)
-        self.__call__ = self._early_call if bind.has_quicker_call(arguments, self._route) else self._call
+        self.__call__ = self._call
         return self.__call__(*args, **named)
 
     @once
-    def _early_call(self) -> Callable[..., Any]:
-        """The first few calls, until it pays to compile the quicker one."""
-        general, number = self._made(bind.make_early_call), count(1)
-
-        def call(*args: Any, **named: Any) -> Any:
-            if next(number) > EARLY:
-                self.__call__ = self._call
-            return general(*args, **named)
-
-        return self._described(call)
-
-    @once
     def _call(self) -> Callable[..., Any]:
-        return self._described(self._made(bind.make_call))
-
-    def _made(self, make: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
-        return make(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
-
-    def _described(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        problem = self.problem
+        call = bind.make_call(problem.params, problem.inputs, self._route, self._grads, problem.bare)
         call.__doc__, call.__signature__ = type(self)._first_call.__doc__, self.signature  # type: ignore[attr-defined]
         return call
 

@@ -105,7 +105,7 @@ def test_division_by_zero_follows_ieee_without_the_gil():
 
 def test_numba_gets_a_dispatcher_where_it_asks_for_one():
     kernel = jit.load(SOURCE.replace("Divide.", "Divide, unless nobody asks.")).kernel
-    assert jit.entry(kernel, [numba.float64] * 2)(3.0, 2.0) == 1.5
+    assert jit.entry(kernel, [("double", 1)] * 2)(3.0, 2.0) == 1.5
     called = numba.njit(lambda x: kernel(x, 4.0))
     passed = numba.njit(lambda f, x: f(x, 4.0))
     assert called(2.0) == passed(kernel, 2.0) == kernel(2.0, 4.0) == pickle.loads(pickle.dumps(kernel))(2.0, 4.0) == 0.5
@@ -114,7 +114,7 @@ def test_numba_gets_a_dispatcher_where_it_asks_for_one():
 
 def test_the_same_kernel_for_the_same_types_has_one_entry():
     kernel = jit.load(SOURCE).kernel
-    assert jit.entry(kernel, [numba.float64] * 2) is jit.entry(kernel, [numba.float64] * 2)
+    assert jit.entry(kernel, [("double", 1)] * 2) is jit.entry(kernel, [("double", 1)] * 2)
 
 
 def test_a_long_function_has_no_bytecode_and_what_follows_it_keeps_its_place():

@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gradcompile import codegen
+from gradcompile.codegen import builtin, tiles
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import tiles
+from gradcompile.codegen.linked import Linked
 from gradcompile.export import python as standalone
 from gradcompile.runtime import helpers
 
@@ -54,7 +55,9 @@ def entry(way, op, dtype, places, machine, worth=tiles.WORTH, **sizes):
         space = {"__name__": name}
         exec(compile(text, f"{name}.py", "exec"), space)
         lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds)
-        return codegen.entry("f", codegen.machine_code(lowered, kinds)), lowered.text
+        linked = Linked(codegen.machine_code(lowered))
+        text = builtin.arrays_caller(lowered.result, lowered.fails, kinds)
+        return codegen.entry("f", linked, jit.linked_caller(text)), lowered.text
 
 
 entry_of = cache(entry)

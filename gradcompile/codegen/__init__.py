@@ -31,18 +31,19 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
 from gradcompile.codegen.contract import check, contract_of, settled_types
 from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
 from gradcompile.codegen.statements import Unit
-from gradcompile.codegen.values import Compiled, Kind, kind_of, kind_type, overload
+from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
 
 __all__ = [
-    "SubsetError", "dispatcher", "entry", "kind_of", "lines_of", "lower", "machine_code", "mark_of", "own_lines",
-    "own_text", "remember", "syntax",
+    "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",
+    "machine_code", "mark_of", "own_lines", "own_text", "remember", "syntax", "target",
 ]  # fmt: skip
 
 
@@ -139,8 +140,8 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
     module.data_layout = str(library.codegen.target_data)
     library._final_module.link_in(module)  # add_llvm_module would run passes first that run again at the end
     library._final_module.get_function(lowered.name).linkage = "linkonce_odr"  # or it stays beside its copy in Numba's
-    for name, (target, kinds, _) in lowered.foreign.items():
-        link_foreign(context, builder.module, name, overload(target, kinds))
+    for name, (called, kinds, _) in lowered.foreign.items():
+        link_foreign(context, builder.module, name, overload(called, kinds))
     operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
     clear = ir.IntType(8)(0)
     status = cgutils.alloca_once(builder, ir.IntType(8)) if lowered.fails else None
@@ -148,8 +149,8 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
         builder.store(clear, status)
         operands.append(builder.bitcast(status, cgutils.voidptr_t))
     result = ir.VoidType() if lowered.result == "void" else context.get_value_type(kind_type(lowered.result))
-    called = ir.FunctionType(result, [v.type for v in operands])
-    found = builder.call(cgutils.get_or_insert_function(builder.module, called, lowered.name), operands)
+    type = ir.FunctionType(result, [v.type for v in operands])
+    found = builder.call(cgutils.get_or_insert_function(builder.module, type, lowered.name), operands)
     if status is not None:
         with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", builder.load(status), clear)):
             context.call_conv.return_user_exc(builder, MemoryError, ("there is no memory for the arrays of the loss",))

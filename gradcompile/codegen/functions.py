@@ -17,13 +17,14 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from gradcompile import codegen as native
+from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
-from gradcompile.codegen import dispatcher, remember
+from gradcompile.codegen.linked import Linked, Object
+from gradcompile.codegen.values import Kind, argument_type
 from gradcompile.errors import ArgumentTypeError
 from gradcompile.once import compiling, once
 
 _warned: set[str] = set()
-_entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
 _HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
 _LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
@@ -46,28 +47,19 @@ def every(out, {arguments}):
 '''
 
 
-class Deferred:
-    """A function of the subset, with all that its Numba dispatcher has, which is made when something asks for it.
+class Late:
+    """A function that goes through Numba's front end, when something asks for what its dispatcher has."""
 
-    Other functions of the subset do not: they are lowered from its text.
-
-    >>> @Deferred
-    ... def double(x):
-    ...     return 2.0 * x
-    >>> double.__name__, double.lowered_from(1.5), "dispatcher" in vars(double)
-    ('double', 3.0, False)
-    """
-
-    lowered_from: Callable[..., Any]
+    lowered_from: Callable[..., Any] | None = None
 
     def __init__(self, function: Callable[..., Any]) -> None:
         update_wrapper(self, function)
-        self.lowered_from = function
+        self.py_func = function
 
     @once
     def dispatcher(self) -> Any:
         """The Numba dispatcher."""
-        return _compiled(dispatcher, self.lowered_from, nogil=True)
+        return _compiled(_numba, self.py_func)
 
     @property
     def _numba_type_(self) -> Any:
@@ -82,7 +74,41 @@ class Deferred:
         return getattr(self.dispatcher, name)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """A call from Python: Numba finds the machine code by the types; of a module that says TAKES, on arrays too."""
+        """A call from Python: Numba finds the machine code by the types."""
+        return self.dispatcher(*args, **named)
+
+    def __reduce__(self) -> Any:
+        return self.dispatcher.__reduce__()
+
+
+class Deferred(Late):
+    """A function of the subset, with all that its Numba dispatcher has, which is made when something asks for it.
+
+    Other functions of the subset do not: they are lowered from its text.
+
+    >>> @Deferred
+    ... def double(x):
+    ...     return 2.0 * x
+    >>> double.__name__, double.lowered_from(1.5), "dispatcher" in vars(double)
+    ('double', 3.0, False)
+    """
+
+    lowered_from: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        del self.py_func  # that of its dispatcher is another one
+        self.lowered_from = function
+        self.entries: dict[tuple[Kind, ...], Any] = {}  # for calls from Python
+        self.linked: dict[tuple[Kind, ...], Linked | None] = {}  # in memory; None for what needs Numba
+
+    @once
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher."""
+        return _compiled(dispatcher, self.lowered_from)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """A call from Python; of a module that says TAKES, on arrays too."""
         takes = self.lowered_from.__globals__.get("TAKES")
         return self.dispatcher(*args, **named) if named or not takes else self._on(args, takes)
 
@@ -114,18 +140,13 @@ class Deferred:
         load(source, "every").every(out, *(a.ravel() for a in given))
         return out.reshape(given[0].shape)
 
-    def __reduce__(self) -> Any:
-        return self.dispatcher.__reduce__()
-
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a function of the subset that `native` describes from its own text: IEEE arithmetic, no GIL, cached.
 
     With NUMBA_DISABLE_JIT=1 it is the plain function.
     """
-    import numba
-
-    return in_precision(function) if numba.config.DISABLE_JIT else Deferred(function)
+    return in_precision(function) if native.target.is_disabled() else Deferred(function)
 
 
 def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -164,12 +185,7 @@ def retell(module: str, space: dict[str, Any]) -> None:
 
 def njit(function: Callable[..., Any]) -> Any:
     """As `jit`, for functions that need more of Python: they go through Numba's front end."""
-    return _compiled(_numba, function, nogil=True)
-
-
-def brief(function: Callable[..., Any]) -> Any:
-    """As `njit`, for calls so short that letting go of the GIL would take longer than they do."""
-    return _compiled(_numba, function, nogil=False)
+    return function if native.target.is_disabled() else Late(function)
 
 
 def _numba(function: Callable[..., Any], **options: Any) -> Any:
@@ -178,8 +194,8 @@ def _numba(function: Callable[..., Any], **options: Any) -> Any:
     return numba.njit(**options)(function)
 
 
-def _compiled(make: Callable[..., Any], function: Callable[..., Any], nogil: bool) -> Any:
-    found = make(function, nogil=nogil, error_model="numpy")
+def _compiled(make: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    found = make(function, nogil=True, error_model="numpy")
     found._cache = Kept(function)
     return found
 
@@ -229,7 +245,9 @@ class Kept:
         module = _kept_as(self.function)
         if module is None:
             return None
-        what = self.function.__name__, normalize_signature(signature)[0], codegen.magic_tuple()
+        import numba
+
+        what = self.function.__name__, normalize_signature(signature)[0], codegen.magic_tuple(), numba.__version__
         return f"{module}.{hashlib.sha256(repr(what).encode()).hexdigest()[:20]}.nbc"
 
 
@@ -291,9 +309,7 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
 
 def _without_long_bodies(source: str) -> str:
     """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
-    import numba
-
-    return source if numba.config.DISABLE_JIT else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
+    return source if native.target.is_disabled() else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
 
 
 def _is_kept(module: ModuleType) -> bool:
@@ -301,36 +317,70 @@ def _is_kept(module: ModuleType) -> bool:
     return module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__))
 
 
-def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
-    """As `precompile`, without the time that Numba takes to get ready: for calls from Python alone.
+def entry(dispatcher: Any, kinds: Sequence[Kind]) -> Any:
+    """As `precompile`, without Numba: for calls from Python alone.
 
     What calls functions that Numba compiles is left to `precompile`.
     """
-    function = native.own_text(dispatcher)
-    if function is None:
-        return precompile(dispatcher, types)
-    key = function, tuple(map(native.kind_of, types))
+    kinds = tuple(kinds)
+    made = built_in(dispatcher, kinds, lambda f: builtin.arrays_caller(f.result, f.fails, kinds))
+    return precompile(dispatcher, list(map(argument_type, kinds))) if made is None else made
+
+
+def built_in(dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object], str], **objects: Any) -> Any:
+    """The built-in function of one of the subset, called as the text of a caller says; None of what needs Numba.
+
+    objects: what its cell holds. One that holds none is kept with the function.
+    """
+    if native.own_text(dispatcher) is None:
+        return None
     with compiling():
-        if key not in _entries:
-            code = _machine_code(*key)
-            _entries[key] = precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
-        return _entries[key]
+        found = None if objects else dispatcher.entries.get(kinds)
+        if found is None:
+            linked = linked_function(dispatcher, kinds)
+            if linked is None:
+                return None
+            found = native.entry(dispatcher.__name__, linked, linked_caller(caller(linked.given)), **objects)
+            if not objects:
+                dispatcher.entries[kinds] = found
+        return found
 
 
-def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:
+def linked_function(dispatcher: Deferred, kinds: tuple[Kind, ...]) -> Linked | None:
+    """The machine code of a function of the subset, in memory; None if it needs Numba's as well."""
+    if kinds not in dispatcher.linked:
+        given = _machine_code(dispatcher.lowered_from, kinds)
+        dispatcher.linked[kinds] = None if given is None else Linked(given)
+    return dispatcher.linked[kinds]
+
+
+def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | None:
     """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well."""
     module = _kept_as(function)
     name = f"{module}.{native.mark_of(function, kinds)}.gco"
     found = None if module is None else disk.read_entry(name)
     if found is not None:
-        return found
+        return Object.unpacked(found)
     lowered = native.lower(function, kinds)
     if lowered.foreign:
         return None
-    code = native.machine_code(lowered, kinds)
+    code = native.machine_code(lowered)
     if module is not None:
-        _keep(name, code)
+        _keep(name, code.packed())
     return code
+
+
+@lru_cache(maxsize=128)
+def linked_caller(text: str) -> Linked:
+    """The machine code of a caller, from the disk if it is there: few signatures serve many functions."""
+    digest = hashlib.sha256("\n".join((*_environment(), text)).encode()).hexdigest()
+    name = f"{disk.PREFIX}caller_{digest[:20]}.{digest[20:36]}.gco"
+    found = disk.read_entry(name)
+    if found is None:
+        made = builtin.compiled(text, "call", "ptr", False)
+        _keep(name, made.packed())
+        return Linked(made)
+    return Linked(Object.unpacked(found))
 
 
 def _keep(name: str, code: bytes) -> None:
@@ -433,11 +483,7 @@ def _imported_names(source: str) -> list[str]:
 @lru_cache(maxsize=1)
 def _environment() -> tuple[str, ...]:
     import llvmlite
-    import llvmlite.binding as llvm
-    import numba
     import numpy
 
-    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine())
-    chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
-    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
-    return (*versions, *processor, *chosen)
+    versions = (sys.version, llvmlite.__version__, numpy.__version__)
+    return (*versions, platform.machine(), *native.target.processor())

@@ -8,7 +8,7 @@ nothing.
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gradcompile.codegen.target import settings
+from gradcompile.codegen.target import features
 from gradcompile.codegen.values import SIZES, Value
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=1)
 def has_masks() -> bool:
     """Whether the processor loads and stores a vector's lanes by a mask; others take a branch for each lane."""
-    return "+avx" in settings()._tm_features.split(",")
+    return "+avx" in features()
 
 
 def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:

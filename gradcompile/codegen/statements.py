@@ -16,6 +16,7 @@ from gradcompile.codegen.values import (
     SHORT,
     SIZES,
     Array,
+    External,
     Kind,
     Value,
     foreign_result,
@@ -766,6 +767,8 @@ class Writer(Lines):
         target = self.globals.get(name)
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, [self.value(a) for a in e.args])
+        if isinstance(target, External):
+            return self.call_external(target.symbol, [self.value(a) for a in e.args[:-1]])
         if hasattr(target, "py_func"):
             given = [self.value(a) for a in e.args]
             return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
@@ -1008,6 +1011,13 @@ class Writer(Lines):
         self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
         self.go_on()
         return None
+
+    def call_external(self, symbol: str, args: Sequence[Value]) -> Value:
+        """A call of a function from outside, lane by lane, in double precision."""
+        passed = [Value("double", a.width, self.converted(a, "double", a.width)) for a in args]
+        self.unit.declare(symbol, f"double @{symbol}({', '.join(['double'] * len(args))}, i32)")
+        found = self.by_lane("double", symbol, [*passed, Value("i32", 1, "0")])
+        return Value(self.real, found.width, self.converted(found, self.real, found.width))
 
     def parts(self, a: Value | Array) -> list[Value]:
         """An argument as a function outside takes it: of an array pointer, lengths, and strides unless contiguous."""

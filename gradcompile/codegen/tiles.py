@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradcompile.codegen.lines import Lines
 from gradcompile.codegen.parallel_gemm import WORTH
-from gradcompile.codegen.target import PREFIX, settings
+from gradcompile.codegen.target import PREFIX, features
 from gradcompile.codegen.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, number, operand, typed
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ class Tile(NamedTuple):
 @lru_cache(maxsize=1)
 def registers() -> tuple[int, int] | None:
     """The bytes of a vector register and how many there are; None if the processor does not fuse a*b + c."""
-    features = settings()._tm_features.split(",")
-    if "+avx512f" in features:
+    if "+avx512f" in features():
         return 64, 32
-    return (32, 16) if "+avx2" in features and "+fma" in features else None
+    return (32, 16) if {"+avx2", "+fma"} <= features() else None
 
 
 def tiled(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float) -> bool:

@@ -49,6 +49,15 @@ class Array(NamedTuple):
         return self.type, known(self.shape), True if self.dense else known(self.strides)
 
 
+class External(NamedTuple):
+    """A function from outside that takes numbers and an integer of 32 bits, 0, and gives a number; all are doubles.
+
+    Its symbol is known to LLVM in every process that loads what calls it.
+    """
+
+    symbol: str
+
+
 class Compiled(NamedTuple):
     """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls.
 
@@ -98,6 +107,17 @@ def operand(value: Any, type: str, width: int) -> str:
     return constant(value, type, width) if value != 0 else constant.__wrapped__(value, type, width)
 
 
+def array_kind(dtype: str, axes: int, contiguous: bool = True) -> Kind:
+    """The kind of argument that an array of a dtype is, or a number where it has no axes.
+
+    >>> array_kind("float64", 2), array_kind("int64", 0)
+    (('double', (None, None), True), ('i64', 1))
+    """
+    type = {"float64": "double", "float32": "float"}.get(dtype, "i64")  # truth values come as integers
+    unknown = (None,) * axes
+    return (type, unknown, True if contiguous else unknown) if axes else (type, 1)
+
+
 def kind_of(type: Any) -> Kind:
     """The kind of argument that a Numba type is."""
     from numba import types
@@ -133,7 +153,7 @@ def argument_type(kind: Kind) -> Any:
     if len(kind) == 2:
         return kind_type(kind[0])
     type, shape, contiguous = kind
-    return types.Array(kind_type(type), len(shape), "C" if contiguous else "A")
+    return types.Array(kind_type(type), len(shape), "C" if contiguous is True else "A")
 
 
 def kind_type(kind: str) -> Any:
