@@ -56,8 +56,9 @@ def entry(way, op, dtype, places, machine, worth=tiles.WORTH, **sizes):
         exec(compile(text, f"{name}.py", "exec"), space)
         lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds)
         linked = Linked(codegen.machine_code(lowered))
+        target = builtin.Target(function=linked.address)
         text = builtin.arrays_caller(lowered.result, lowered.fails, kinds)
-        return codegen.entry("f", linked, jit.linked_caller(text)), lowered.text
+        return codegen.entry("f", target, linked, jit.linked_caller(text)), lowered.text
 
 
 entry_of = cache(entry)

@@ -35,7 +35,7 @@ from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
 from gradcompile.codegen.contract import check, contract_of, settled_types
 from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
-from gradcompile.codegen.statements import Unit
+from gradcompile.codegen.statements import Library, Unit
 from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
@@ -52,11 +52,17 @@ NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long fun
 
 @lru_cache(maxsize=4)  # Numba asks more than once
 @collector_paused()
-def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
-    """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
-    unit = Unit(f"gc.{mark_of(function, kinds)}")
+def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Library | None = None) -> Compiled:
+    """The IR of a function of the subset, and of all that it calls, for these kinds of arguments.
+
+    library: for quick code, what finds functions of the package that are called as they are, and not written anew.
+    """
+    unit = Unit(f"gc.{mark_of(function, kinds)}", library)
     entry = unit.function(function, kinds)
-    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails)
+    return Compiled(
+        unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails, entry.width, library is not None,
+        tuple(unit.helpers),
+    )  # fmt: skip
 
 
 def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:

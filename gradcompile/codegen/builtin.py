@@ -8,6 +8,7 @@ the gradient's tuple, `vectors_caller` takes two vectors whose headers it checks
 """
 
 import ctypes
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,7 +43,10 @@ DECLARED = (
     "declare ptr @PyType_GenericAlloc(ptr, i64)",
     "declare i32 @PyTuple_SetItem(ptr, i64, ptr)",
     "declare void @Py_DecRef(ptr)",
+    "declare ptr @PyObject_CallOneArg(ptr, ptr)",
+    "declare i64 @llvm.readcyclecounter()",
 )
+HAS_TICKS = platform.machine() in ("x86_64", "AMD64")  # elsewhere the counter may be the system's alone
 
 FAILED = (
     "  %ended = load i8, ptr %status",
@@ -66,11 +70,25 @@ class Method(ctypes.Structure):
     )
 
 
-class Cell(ctypes.Structure):
-    """What a caller finds by its `self`: the function to call, and objects that others are compared with or made of."""
+class Target(ctypes.Structure):
+    """The function that callers call, which may be replaced between two calls.
+
+    left: processor cycles until it is; a call that finds it negative calls `replace` with `owner` first. 0: it stays.
+    """
 
     _fields_ = (
         ("function", ctypes.c_void_p),
+        ("left", ctypes.c_int64),
+        ("replace", ctypes.c_void_p),
+        ("owner", ctypes.c_void_p),
+    )
+
+
+class Cell(ctypes.Structure):
+    """What a caller finds by its `self`: what it calls, and objects that others are compared with or made of."""
+
+    _fields_ = (
+        ("target", ctypes.c_void_p),
         ("float", ctypes.c_void_p),
         ("array", ctypes.c_void_p),
         ("dtype", ctypes.c_void_p),
@@ -91,26 +109,29 @@ _made = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, c
 
 
 def machine_code(lowered: Compiled) -> Object:
-    """The object file of a lowered function."""
-    return compiled(lowered.text, lowered.name, lowered.result, lowered.fails)
+    """The object file of a lowered function; quick code is what calls the package's functions, and takes no passes."""
+    symbol, needs, code, *_ = compiled(lowered.text, lowered.name, lowered.is_quick)
+    about = lowered.result, lowered.width, lowered.fails, lowered.helpers, lowered.is_quick
+    return Object(symbol, needs, code, *about)
 
 
-def compiled(text: str, symbol: str, result: str, fails: bool) -> Object:
-    """The object file of a module of IR, with a function that is seen from outside, and what that returns."""
+def compiled(text: str, symbol: str, is_quick: bool = False) -> Object:
+    """The object file of a module of IR, with a function that is seen from outside."""
     module = parsed(text)
-    optimise(module)
+    if not is_quick:
+        optimise(module)
     names = [v.name for part in (module.functions, module.global_variables) for v in part if v.is_declaration]
     needs = tuple(n for n in names if not n.startswith("llvm."))
-    return Object(symbol, result, fails, needs, bytes(machine().emit_object(module)))
+    return Object(symbol, needs, bytes(machine(0 if is_quick else 3).emit_object(module)))
 
 
-def entry(name: str, function: Linked, caller: Linked, **objects: Any) -> Callable[..., Any]:
-    """The built-in function that calls a function by a caller. objects: what its cell holds beside."""
+def entry(name: str, target: Target, owner: Any, caller: Linked, **objects: Any) -> Callable[..., Any]:
+    """The built-in function that calls a target by a caller; owner: what keeps that. objects: what its cell holds."""
     places = {k: v if k == "size" else id(v) for k, v in objects.items()}
-    cell = Cell(function=function.address, float=id(float), **places)
+    cell = Cell(target=ctypes.addressof(target), float=id(float), **places)
     method = Method(name.encode(), caller.address, FASTCALL, None)
     own = Self(ctypes.addressof(cell))
-    own.kept = cell, method, function, caller, objects
+    own.kept = cell, method, target, owner, caller, objects
     made: Callable[..., Any] = _made(ctypes.addressof(method), own, None)  # it keeps `own`, which keeps the rest
     return made
 
@@ -121,11 +142,9 @@ def arrays_caller(result: str, fails: bool, kinds: Sequence[Kind]) -> str:
     for k, kind in enumerate(kinds):
         lines += [f"  %p{k} = getelementptr ptr, ptr %args, i64 {k}", f"  %o{k} = load ptr, ptr %p{k}"]
         passed += number(lines, kind[0], k) if len(kind) == 2 else array(lines, kind, k)
-    is_void = result == "void"
-    call = f"call {result} %function({', '.join([*passed, *(['ptr %status'] if fails else [])])})"
     lines += [
         "  %state = call ptr @PyEval_SaveThread()",
-        f"  {'' if is_void else '%r = '}{call}",
+        *called(result, fails, passed),
         "  call void @PyEval_RestoreThread(ptr %state)",
     ]
     return caller(len(kinds), fails, [*lines, *(FAILED if fails else ()), *returned(result)])
@@ -141,7 +160,7 @@ def numbers_caller(result: str, fails: bool, params: int, inputs: int, bare: boo
             lines += [f"  %t{k} = getelementptr double, ptr %theta, i64 {k}", f"  store {value}, ptr %t{k}"]
         else:
             passed.append(value)
-    lines.append(f"  %r = call {result} %function({', '.join([*passed, *(['ptr %status'] if fails else [])])})")
+    lines += called(result, fails, passed)
     lines += FAILED if fails else ()
     if bare:
         lines += ["  %d = load double, ptr %grad", "  %grads = call ptr @PyFloat_FromDouble(double %d)"]
@@ -162,6 +181,56 @@ def numbers_caller(result: str, fails: bool, params: int, inputs: int, bare: boo
         "  ret ptr %both",
     ]  # fmt: skip
     return caller(params + inputs, fails, lines)
+
+
+def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
+    """The lines that call the target, and take the cycles that it took from those that it has left."""
+    given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
+    ticks = "call i64 @llvm.readcyclecounter()" if HAS_TICKS else "add i64 0, 0"
+    return [
+        "  br i1 %counts, label %begin, label %run",
+        "begin:",
+        f"  %begun = {ticks}",
+        "  store i64 %begun, ptr %clock",
+        "  br label %run",
+        "run:",
+        f"  {'' if result == 'void' else '%r = '}call {result} %function({given})",
+        "  br i1 %counts, label %end, label %over",
+        "end:",
+        f"  %ended.at = {ticks}",
+        "  %rest = load atomic i64, ptr %left.at monotonic, align 8",
+        "  %since = load i64, ptr %clock",
+        "  %all = sub i64 %ended.at, %since",
+        "  %less = sub i64 %rest, %all",
+        "  %spent = icmp sle i64 %less, 0",
+        "  %new = select i1 %spent, i64 -1, i64 %less",
+        "  store atomic i64 %new, ptr %left.at monotonic, align 8",
+        "  br label %over",
+        "over:",
+    ]
+
+
+REPLACED = (
+    "  %target = load ptr, ptr %cell",
+    f"  %left.at = getelementptr i8, ptr %target, i64 {Target.left.offset}",
+    "  %left = load atomic i64, ptr %left.at monotonic, align 8",
+    "  %due = icmp slt i64 %left, 0",
+    "  br i1 %due, label %is.due, label %go.on",
+    "is.due:",
+    *(f"  %{n}.at = getelementptr i8, ptr %target, i64 {getattr(Target, n).offset}" for n in ("replace", "owner")),
+    *(f"  %{n} = load ptr, ptr %{n}.at" for n in ("replace", "owner")),
+    "  %replaced = call ptr @PyObject_CallOneArg(ptr %replace, ptr %owner)",
+    "  %stays = icmp eq ptr %replaced, null",
+    "  br i1 %stays, label %failed.to, label %is.new",
+    "failed.to:",
+    "  ret ptr null",
+    "is.new:",
+    "  call void @Py_DecRef(ptr %replaced)",
+    "  br label %go.on",
+    "go.on:",
+    "  %function = load atomic ptr, ptr %target acquire, align 8",
+    "  %counts = icmp sgt i64 %left, 0",
+)
 
 
 def made_or_null(name: str, *others: str) -> list[str]:
@@ -189,7 +258,7 @@ def vectors_caller(result: str, fails: bool, inputs: int) -> str:
         "  %x0 = ptrtoint ptr %d0 to i64", "  %x1 = ptrtoint ptr %d1 to i64", "  %between = sub i64 %x1, %x0",
         "  %far = call i64 @llvm.abs.i64(i64 %between, i1 false)", "  %bytes = shl i64 %size, 3",
         "  %apart = icmp uge i64 %far, %bytes", "  br i1 %apart, label %go, label %refuse", "go:",
-        f"  %r = call {result} %function({', '.join([*passed, *(['ptr %status'] if fails else [])])})",
+        *called(result, fails, passed),
     ]  # fmt: skip
     return caller(
         2 + inputs, fails, [*lines, *(FAILED if fails else ()), *returned(result)], "declare i64 @llvm.abs.i64(i64, i1)"
@@ -243,6 +312,7 @@ def caller(count: int, fails: bool, lines: Sequence[str], *declared: str) -> str
             *DECLARED,
             *declared,
             f"define ptr @call(ptr %self, ptr %args, i64 %count) {ATTRIBUTES} {{",
+            "  %clock = alloca i64",
             *(("  %status = alloca i8", "  store i8 0, ptr %status") if fails else ()),
             f"  %fits = icmp eq i64 %count, {count}",
             "  br i1 %fits, label %read, label %refuse",
@@ -251,7 +321,7 @@ def caller(count: int, fails: bool, lines: Sequence[str], *declared: str) -> str
             "  ret ptr null",
             "read:",
             "  %cell = call ptr @PyLong_AsVoidPtr(ptr %self)",
-            *at("%function", "function", "ptr"),
+            *REPLACED,
             *lines,
             "}",
         ]

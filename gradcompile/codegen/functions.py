@@ -20,6 +20,7 @@ from gradcompile import codegen as native
 from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
 from gradcompile.codegen.linked import Linked, Object
+from gradcompile.codegen.parse import text_of
 from gradcompile.codegen.values import Kind, argument_type
 from gradcompile.errors import ArgumentTypeError
 from gradcompile.once import compiling, once
@@ -28,6 +29,8 @@ _warned: set[str] = set()
 _HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
 _LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
 _PACKAGE = Path(__file__).parent.parent
+SMALL = 400  # lines of a module of which quick code is made first
+PATIENCE = 1 << 27  # processor cycles in quick code after which full code is made: about as long as that takes
 
 
 _EVERY = '''"""{name} of every entry of arrays."""
@@ -100,7 +103,7 @@ class Deferred(Late):
         del self.py_func  # that of its dispatcher is another one
         self.lowered_from = function
         self.entries: dict[tuple[Kind, ...], Any] = {}  # for calls from Python
-        self.linked: dict[tuple[Kind, ...], Linked | None] = {}  # in memory; None for what needs Numba
+        self.codes: dict[tuple[Kind, ...], Code | None] = {}  # in memory; None for what needs Numba
 
     @once
     def dispatcher(self) -> Any:
@@ -317,17 +320,19 @@ def _is_kept(module: ModuleType) -> bool:
     return module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__))
 
 
-def entry(dispatcher: Any, kinds: Sequence[Kind]) -> Any:
+def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
     """As `precompile`, without Numba: for calls from Python alone.
 
-    What calls functions that Numba compiles is left to `precompile`.
+    quick: with quick code first. What calls functions that Numba compiles is left to `precompile`.
     """
     kinds = tuple(kinds)
-    made = built_in(dispatcher, kinds, lambda f: builtin.arrays_caller(f.result, f.fails, kinds))
+    made = built_in(dispatcher, kinds, lambda f: builtin.arrays_caller(f.result, f.fails, kinds), quick)
     return precompile(dispatcher, list(map(argument_type, kinds))) if made is None else made
 
 
-def built_in(dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object], str], **objects: Any) -> Any:
+def built_in(
+    dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object], str], quick: bool = True, **objects: Any
+) -> Any:
     """The built-in function of one of the subset, called as the text of a caller says; None of what needs Numba.
 
     objects: what its cell holds. One that holds none is kept with the function.
@@ -337,36 +342,102 @@ def built_in(dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object]
     with compiling():
         found = None if objects else dispatcher.entries.get(kinds)
         if found is None:
-            linked = linked_function(dispatcher, kinds)
-            if linked is None:
+            code = in_memory(dispatcher, kinds, quick)
+            if code is None:
                 return None
-            found = native.entry(dispatcher.__name__, linked, linked_caller(caller(linked.given)), **objects)
+            around = linked_caller(caller(code.linked[0].given))
+            found = builtin.entry(dispatcher.__name__, code.target, code, around, **objects)
             if not objects:
                 dispatcher.entries[kinds] = found
         return found
 
 
-def linked_function(dispatcher: Deferred, kinds: tuple[Kind, ...]) -> Linked | None:
+class Code:
+    """The machine code of a function of the subset, in memory: quick code first, full code once that pays.
+
+    Whoever calls the target keeps this; quick code stays, as a thread may be in it when another one replaces it.
+    """
+
+    def __init__(self, dispatcher: Deferred, kinds: tuple[Kind, ...], first: Object) -> None:
+        self.function, self.kinds = dispatcher.lowered_from, kinds
+        self.linked: list[Linked] = []
+        self.target = builtin.Target(replace=id(replaced), owner=id(self))
+        self.take(first)
+
+    def take(self, given: Object) -> None:
+        """Call this from now on."""
+        self.linked.append(link(given))
+        self.target.function = self.linked[-1].address
+        self.target.left = PATIENCE if given.is_quick else 0
+
+    def ready(self) -> None:
+        """Have the full code."""
+        if self.target.left:
+            found = _machine_code(self.function, self.kinds)
+            assert found is not None
+            self.take(found)
+
+
+def replaced(code: Code) -> None:
+    """What a call asks for that finds the time of quick code spent."""
+    with compiling():
+        code.ready()
+
+
+def in_memory(dispatcher: Deferred, kinds: tuple[Kind, ...], quick: bool) -> Code | None:
     """The machine code of a function of the subset, in memory; None if it needs Numba's as well."""
-    if kinds not in dispatcher.linked:
-        given = _machine_code(dispatcher.lowered_from, kinds)
-        dispatcher.linked[kinds] = None if given is None else Linked(given)
-    return dispatcher.linked[kinds]
+    if kinds not in dispatcher.codes:
+        first = _machine_code(dispatcher.lowered_from, kinds, quick and may_be_quick(dispatcher.lowered_from))
+        dispatcher.codes[kinds] = None if first is None else Code(dispatcher, kinds, first)
+    code = dispatcher.codes[kinds]
+    if code is not None and not quick:
+        code.ready()
+    return code
 
 
-def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | None:
-    """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well."""
+def may_be_quick(function: Callable[..., Any]) -> bool:
+    """Whether there is quick code of a function: where time is counted, and of small modules without products."""
+    text = text_of(function)
+    return builtin.HAS_TICKS and text is not None and text.count("\n") <= SMALL and "connect_blas" not in text
+
+
+def link(given: Object) -> Linked:
+    """An object file in memory, with the package's functions that it calls."""
+    return Linked(given, [helper(module, name, kinds) for module, name, kinds in given.helpers])
+
+
+@cache
+def helper(module: str, name: str, kinds: tuple[Kind, ...]) -> Linked:
+    """One of the package's functions in memory: full code, compiled once per installation."""
+    code = _machine_code(getattr(importlib.import_module(module), name).lowered_from, kinds)
+    assert code is not None
+    return Linked(code)
+
+
+def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | None:
+    """The package's function that quick code calls as it stands in memory; None for any other."""
+    if not function.__module__.startswith(f"{_PACKAGE.name}.library."):
+        return None
+    known = getattr(sys.modules[function.__module__], function.__name__, None)
+    return helper(function.__module__, function.__name__, kinds).given if native.own_text(known) is function else None
+
+
+def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: bool = False) -> Object | None:
+    """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well.
+
+    quick: it may be quick code, if there is no other on the disk.
+    """
     module = _kept_as(function)
-    name = f"{module}.{native.mark_of(function, kinds)}.gco"
-    found = None if module is None else disk.read_entry(name)
-    if found is not None:
-        return Object.unpacked(found)
-    lowered = native.lower(function, kinds)
+    names = [f"{module}.{native.mark_of(function, kinds)}.{kind}gco" for kind in (("", "quick.") if quick else ("",))]
+    for name in names if module is not None else ():
+        if (content := disk.read_entry(name)) is not None:
+            return Object.unpacked(content)
+    lowered = native.lower(function, kinds, library if quick else None)
     if lowered.foreign:
         return None
     code = native.machine_code(lowered)
     if module is not None:
-        _keep(name, code.packed())
+        _keep(names[-1], code.packed())
     return code
 
 
@@ -377,7 +448,7 @@ def linked_caller(text: str) -> Linked:
     name = f"{disk.PREFIX}caller_{digest[:20]}.{digest[20:36]}.gco"
     found = disk.read_entry(name)
     if found is None:
-        made = builtin.compiled(text, "call", "ptr", False)
+        made = builtin.compiled(text, "call")
         _keep(name, made.packed())
         return Linked(made)
     return Linked(Object.unpacked(found))

@@ -19,6 +19,11 @@ def remember(filename: str, source: str) -> None:
     _TEXTS[filename] = source
 
 
+def text_of(function: Callable[..., Any]) -> str | None:
+    """The text of the generated module that a function is of; None for any other function."""
+    return _TEXTS.get(function.__code__.co_filename)
+
+
 def lines_of(source: str) -> list[str]:
     r"""The lines of a text with their ends, as Python counts them; `str.splitlines` ends lines at more characters.
 

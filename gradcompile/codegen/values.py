@@ -62,6 +62,7 @@ class Compiled(NamedTuple):
     """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls.
 
     fails: whether the entry takes the address of a byte as well, which it sets to 1 where there is no memory.
+    width: lanes of the result. helpers: the package's functions that are called by their symbols, not written anew.
     """
 
     text: str
@@ -69,6 +70,9 @@ class Compiled(NamedTuple):
     result: str
     foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
     fails: bool
+    width: int = 1
+    is_quick: bool = False
+    helpers: tuple[tuple[str, str, tuple[Kind, ...]], ...] = ()
 
 
 def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:

@@ -1,8 +1,8 @@
 """Special functions for generated code: SciPy's own compiled code, called by names.
 
-A pointer to a Cython function would make machine code one of this process; a named symbol, registered at import, does not. With
-NUMBA_DISABLE_JIT=1 the same names call scipy.special. Lambert's W and polygamma, which SciPy doesn't export that way,
-are computed here.
+A pointer to a Cython function would make machine code one of this process; a named symbol, registered at import, does
+not. With NUMBA_DISABLE_JIT=1 the same names call scipy.special. Lambert's W and polygamma, which SciPy doesn't export
+that way, are computed here.
 """
 
 import math

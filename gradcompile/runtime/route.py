@@ -92,7 +92,9 @@ class Route:
 
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
-        return self.alone(jit.entry(self.kernel, self.kinds(layout)) if self.is_compiled else plain(self.kernel))
+        if not self.is_compiled:
+            return plain(self.kernel)
+        return self.alone(jit.entry(self.kernel, self.kinds(layout), quick=True))
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""
