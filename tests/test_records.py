@@ -27,7 +27,6 @@ PLACES = {
     "ir.core": "leaves, numbers and the operators of nodes",
     "ir.algebra": "the functions beside these",
     "analysis.formula": "how each op is written as mathematics",
-    "diff.masks": "rules for what comes from behind a branch",
     "diff.slopes": "rules for slopes that are infinite",
     "diff.batch": "rules for an op on rows in place of a row",
     "diff.sparsity": "rules for the entries of theta that an entry depends on",

@@ -8,11 +8,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
-from gradcompile.ir.algebra import expand
-from gradcompile.ir.core import Node, apply, const, is_const
+from gradcompile.ir.algebra import (
+    add,
+    all_of,
+    any_of,
+    broadcast_to,
+    expand,
+    greater,
+    is_div,
+    is_lt,
+    is_ne,
+    is_neg,
+    is_not,
+    is_select,
+    ones_where,
+    part_at,
+    select,
+    sum_over,
+)
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.graph import depends_on, operands, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.shape import Span, coverage, places
+from gradcompile.ops.constant_index import is_pack
+from gradcompile.ops.gather import is_argsort, is_gather, is_scatter_add
+from gradcompile.ops.shape import Span, coverage, is_assemble, is_broadcast, is_iota, is_item, places
+from gradcompile.ops.window import is_window
 
 # Where care has to be taken
 
@@ -33,11 +53,11 @@ class Care:
         self.least = least = lower_bounds(order)
         self.wild = may_be_nonfinite(order, least, loose)
         self.settles = settling(order, least)
-        self.fed = depends_on(order, [n for n in order if n.op.name == "leaf" and n.type.dtype.startswith("float")])
+        self.fed = depends_on(order, [n for n in order if is_leaf(n) and n.type.dtype.startswith("float")])
         self.known = dict.fromkeys(order, False)
         given = [*(n.args[0] for n in order if is_selection(n)), *chosen]
         stems = [stem(c)[0] for c in given]
-        self.known |= dict.fromkeys([*given, *stems, *(s.args[0] for s in stems if s.op.name == "not")], True)
+        self.known |= dict.fromkeys([*given, *stems, *(s.args[0] for s in stems if is_not(s))], True)
         for n in reversed(order):
             if self.known[n] and n.op.is_connective:
                 self.known |= dict.fromkeys(n.args, True)
@@ -55,10 +75,10 @@ class Care:
 
 def is_selection(n: Node) -> bool:
     """Whether a node may leave a NaN out: it is the user's, and does not hand it on, as `0 if x <= 0 else x` does."""
-    if n.op.name != "select" or n.params:
+    if not is_select(n) or n.params:
         return False
     condition, _, other = n.args
-    return not (condition.op.name in ("lt", "le", "eq") and other in condition.args)
+    return not (condition.op.is_comparison and not is_ne(condition) and other in condition.args)
 
 
 def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
@@ -68,7 +88,7 @@ def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
     """
     found: set[Node] = set()
     for n in order:
-        is_pole = n.op.name == "div" and not n.type.shape and -SMALL < least[n.args[1]] < SMALL
+        is_pole = is_div(n) and not n.type.shape and -SMALL < least[n.args[1]] < SMALL
         if is_pole or is_steep(n, least) or (n.op.is_arithmetic and not found.isdisjoint(n.args)):
             found.add(n)
     return {n for n in order if n.op.settles and n.args[0] in found}
@@ -76,7 +96,7 @@ def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
 
 def is_steep(n: Node, least: Mapping[Node, float]) -> bool:
     """Whether a node may overflow where its argument is of ordinary size; exp(-x) does not where x is above 0."""
-    return n.op.overflows and not all(a.op.name == "neg" and least[a.args[0]] >= 0 for a in n.args)
+    return n.op.overflows and not all(is_neg(a) and least[a.args[0]] >= 0 for a in n.args)
 
 
 def may_be_nonfinite(order: Sequence[Node], least: Mapping[Node, float], loose: Iterable[Node] = ()) -> set[Node]:
@@ -89,7 +109,7 @@ def may_be_nonfinite(order: Sequence[Node], least: Mapping[Node, float], loose: 
 
 def is_tame(n: Node) -> bool:
     """Whether a node is finite where its arguments are, overflow apart; a loop, if its steps are."""
-    if n.op.name == "scan":
+    if n.op.is_loop:
         return all(map(is_tame, topological(n.params[0].roots)))
     return n.op.keeps_finite
 
@@ -101,7 +121,7 @@ def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
 
 def is_stored(n: Node) -> bool:
     """Whether a value comes from outside, as a leaf, an entry of one, or a vector of them: nothing lies behind."""
-    return not n.args or (n.op.name in ("item", "pack") and all(not a.args for a in n.args))
+    return not n.args or ((is_item(n) or is_pack(n)) and all(not a.args for a in n.args))
 
 
 # Products and sums of what comes from behind branches
@@ -109,7 +129,7 @@ def is_stored(n: Node) -> bool:
 
 def is_masked(x: Node) -> bool:
     """Whether an adjoint or partial has the form select(c, a, 0): nothing behind a branch that was not taken."""
-    return x.op.name == "select" and is_const(x.args[2], 0.0)
+    return is_select(x) and is_const(x.args[2], 0.0)
 
 
 def masked(condition: Node, x: Node) -> Node:
@@ -120,8 +140,8 @@ def masked(condition: Node, x: Node) -> Node:
     condition = bare(condition)
     if is_masked(x):
         inner, x = x.args[0], x.args[1]
-        condition = condition if inner is condition else apply("and", condition, inner)
-    return apply("select", condition, x, const(0.0, x.type.dtype))
+        condition = condition if inner is condition else condition & inner
+    return select(condition, x, 0.0)
 
 
 def times(adjoint: Node, partial: Node) -> Node:
@@ -138,22 +158,21 @@ def times(adjoint: Node, partial: Node) -> Node:
     if is_const(partial, 1.0):
         return adjoint
     if is_const(partial, -1.0):
-        return apply("neg", adjoint)
+        return -adjoint
     if is_const(adjoint, 1.0):
         return partial
-    if partial.op.name == "neg":
-        return apply("neg", times(adjoint, partial.args[0]))
-    if partial.op.name == "div" and is_const(partial.args[0], 1.0):
-        return apply("div", adjoint, partial.args[1])
-    return apply("mul", adjoint, partial)
+    if is_neg(partial):
+        return -times(adjoint, partial.args[0])
+    if is_div(partial) and is_const(partial.args[0], 1.0):
+        return adjoint / partial.args[1]
+    return adjoint * partial
 
 
 def multiple(count: int, x: Node) -> Node:
     """count*x, as x*x sends back its adjoint twice; behind a branch it stays there."""
     if count == 1:
         return x
-    number = const(float(count), x.type.dtype)
-    return masked(x.args[0], apply("mul", number, x.args[1])) if is_masked(x) else apply("mul", number, x)
+    return masked(x.args[0], float(count) * x.args[1]) if is_masked(x) else float(count) * x
 
 
 def total(parts: Sequence[Node]) -> Node:
@@ -164,17 +183,17 @@ def total(parts: Sequence[Node]) -> Node:
     if len(parts) == 1:
         return parts[0]
     if not all(map(is_masked, parts)):
-        return apply("add", *map(unpicked, parts))
+        return add(*map(unpicked, parts))
     groups: dict[Node, list[Node]] = {}
     for p in parts:
         groups.setdefault(p.args[0], []).append(p.args[1])
-    sums = both_ways({c: apply("add", *values) if len(values) > 1 else values[0] for c, values in groups.items()})
+    sums = both_ways({c: add(*values) for c, values in groups.items()})
     whole = [value if c is None else masked(c, value) for c, value in sums]
     if len(whole) == 1:
         return whole[0]
     if any(c is None for c, _ in sums):
-        return apply("add", *map(unpicked, whole))
-    return masked(either([c for c, _ in sums if c is not None]), apply("add", *whole))
+        return add(*map(unpicked, whole))
+    return masked(either([c for c, _ in sums if c is not None]), add(*whole))
 
 
 def both_ways(sums: Mapping[Node, Node]) -> list[tuple[Node | None, Node]]:
@@ -185,17 +204,17 @@ def both_ways(sums: Mapping[Node, Node]) -> list[tuple[Node | None, Node]]:
         while (pair := opposite(needs, found)) is not None:
             c, key = pair
             _, other = found.pop(key)
-            value = apply("select", c.args[0], other, value) if c.op.name == "not" else apply("select", c, value, other)
+            value = select(c.args[0], other, value) if is_not(c) else select(c, value, other)
             needs = tuple(n for n in needs if n is not c)
         key = frozenset(needs)
-        found[key] = (needs, apply("add", found[key][1], value) if key in found else value)
+        found[key] = (needs, found[key][1] + value if key in found else value)
     return [(joint(needs), value) for needs, value in found.values()]
 
 
 def opposite(needs: Sequence[Node], found: Mapping[frozenset[Node], object]) -> tuple[Node, frozenset[Node]] | None:
     """One of several conditions, and the key of the same with its contrary."""
     for c in needs:
-        contrary = c.args[0] if c.op.name == "not" else apply("not", c)
+        contrary = c.args[0] if is_not(c) else ~c
         key = frozenset((*(n for n in needs if n is not c), contrary))
         if key in found:
             return c, key
@@ -204,7 +223,7 @@ def opposite(needs: Sequence[Node], found: Mapping[frozenset[Node], object]) -> 
 
 def joint(needs: Sequence[Node]) -> Node | None:
     """All of the conditions; None if there are none."""
-    return apply("and", *needs) if len(needs) > 1 else needs[0] if needs else None
+    return all_of(*needs) if needs else None
 
 
 def either(conditions: Sequence[Node]) -> Node:
@@ -212,9 +231,9 @@ def either(conditions: Sequence[Node]) -> Node:
     counts = [c.args[1] for c in conditions if is_pick(c)]
     rest = [c for c in conditions if not is_pick(c)]
     if len(counts) > 1 and len({c.type for c in counts}) == 1:
-        rest, counts = [*rest, positive(apply("add", *counts))], []
+        rest, counts = [*rest, positive(add(*counts))], []
     rest += map(positive, counts)
-    return apply("or", *rest) if len(rest) > 1 else rest[0]
+    return any_of(*rest)
 
 
 # Entries that are picked
@@ -222,7 +241,7 @@ def either(conditions: Sequence[Node]) -> Node:
 
 def positive(count: Node) -> Node:
     """Where a count is not 0."""
-    return apply("lt", const(0.0, count.type.dtype), count)
+    return greater(count, 0.0)
 
 
 def is_count(n: Node) -> bool:
@@ -232,13 +251,13 @@ def is_count(n: Node) -> bool:
 
 def is_ones_in_places(n: Node) -> bool:
     """Whether a node puts ones in places, and has 0 elsewhere."""
-    values = n.args if n.op.name == "assemble" else n.args[:1]
-    return n.op.places_entries and all(is_const(v.args[0] if v.op.name == "broadcast" else v, 1.0) for v in values)
+    values = n.args if is_assemble(n) else n.args[:1]
+    return n.op.places_entries and all(is_const(v.args[0] if is_broadcast(v) else v, 1.0) for v in values)
 
 
 def is_pick(condition: Node) -> bool:
     """Whether a condition holds where entries were picked."""
-    return condition.op.name == "lt" and is_const(condition.args[0], 0.0) and is_count(condition.args[1])
+    return is_lt(condition) and is_const(condition.args[0], 0.0) and is_count(condition.args[1])
 
 
 def whole_again(parts: Sequence[Node]) -> Sequence[Node]:
@@ -253,7 +272,7 @@ def whole_again(parts: Sequence[Node]) -> Sequence[Node]:
     found = list(parts)
     for group in groups.values():
         if len(group) > 1 and is_whole([count for _, count, _ in group]):
-            value, condition = apply("add", *(p.args[1] for p, *_ in group)), joint(group[0][2])
+            value, condition = add(*(p.args[1] for p, *_ in group)), joint(group[0][2])
             members = {p for p, *_ in group}
             found = [p for p in found if p not in members]
             found.append(value if condition is None else masked(condition, value))
@@ -263,14 +282,14 @@ def whole_again(parts: Sequence[Node]) -> Sequence[Node]:
 def is_whole(counts: Sequence[Node]) -> bool:
     """Whether the places that were picked, as far as the graph says which, are all of their shape between them.
 
-    >>> from gradcompile.ops.shape import Span
-    >>> from gradcompile.ir.types import ArrayType
-    >>> ones = apply("broadcast", const(1.0), params=(("n", 2), ()))
-    >>> left, right = (apply("assemble", ones, params=(("n", 4), ((None, Span(k, 2)),))) for k in (0, 2))
+    >>> from gradcompile.ir.algebra import assemble
+    >>> from gradcompile.ir.core import const
+    >>> ones = broadcast_to(const(1.0), ("n", 2), ())
+    >>> left, right = (assemble([ones], ("n", 4), ((None, Span(k, 2)),)) for k in (0, 2))
     >>> is_whole([left]), is_whole([left, right])
     (False, True)
     """
-    found = [x for c in counts for x in operands(c, "add") if x.op.name == "assemble"]
+    found = [x for c in counts for x in operands(c, "add") if is_assemble(x)]
     indices = [index for x in found for index in x.params[1]]
     shape = found[0].type.shape if found else ()
     met = coverage(shape, indices)
@@ -283,17 +302,15 @@ def unpicked(x: Node) -> Node:
         return x
     count, value = x.args[0].args[1], x.args[1]
     same = value.op is count.op and value.params == count.params
-    return value if same and (count.op.name == "assemble" or value.args[1:] == count.args[1:]) else x
+    return value if same and (is_assemble(count) or value.args[1:] == count.args[1:]) else x
 
 
 def is_cover(n: Node) -> bool:
     """Whether a picking op leaves no entry out: in another order, or windows that touch."""
-    if n.op.name == "window":
+    if is_window(n):
         return bool(n.params[2] == 1)
-    orders = ("iota", "argsort")
-    whole = n.type.shape == n.args[0].type.shape
-    return n.op.name == "gather" and whole and all((a.args[0] if a.op.name == "broadcast" else a).op.name in orders
-                                                   for a in n.args[1:])  # fmt: skip
+    indices = [a.args[0] if is_broadcast(a) else a for a in n.args[1:]]
+    return is_gather(n) and n.type.shape == n.args[0].type.shape and all(is_iota(i) or is_argsort(i) for i in indices)
 
 
 # Conditions along axes
@@ -306,14 +323,13 @@ def bare(condition: Node) -> Node:
 
     >>> from gradcompile.ir.core import leaf
     >>> from gradcompile.ir.types import ArrayType
-    >>> c = apply("lt", leaf("a", ArrayType(("n",))), const(1.0))
-    >>> rows = apply("broadcast", c, params=(("n", 3), (0,)))
-    >>> bare(apply("item", apply("not", apply("not", rows)), params=((None, 2),))) is c
+    >>> c = greater(leaf("a", ArrayType(("n",))), 1.0)
+    >>> bare(part_at(~~broadcast_to(c, ("n", 3), (0,)), (None, 2))) is c
     True
     """
     base, at = stem(condition)
     shape = condition.type.shape
-    return apply("broadcast", base, params=(shape, at)) if at and at != tuple(range(len(shape))) else base
+    return broadcast_to(base, shape, at) if at and at != tuple(range(len(shape))) else base
 
 
 def stem(condition: Node) -> tuple[Node, tuple[int, ...]]:
@@ -325,14 +341,14 @@ def stem(condition: Node) -> tuple[Node, tuple[int, ...]]:
     x, negated = condition, False
     doubtful: tuple[Node, list[Any], bool] | None = None  # before 0 < x, until x is 1 where something holds, else 0
     while True:
-        if x.op.name == "broadcast":
+        if is_broadcast(x):
             axes = [axes[k] for k in places(x.params, len(x.args[0].type.shape))]
-        elif x.op.name == "item" and all(place is None for _, place in axes):
+        elif is_item(x) and all(place is None for _, place in axes):
             kept = iter(axes)
             axes = [(next(kept)[0], k) if k is None or isinstance(k, Span) else (None, k) for k in x.params[0]]
-        elif x.op.name == "not" and doubtful is None:
+        elif is_not(x) and doubtful is None:
             negated = not negated
-        elif x.op.name == "lt" and doubtful is None and is_const(x.args[0], 0.0):
+        elif is_lt(x) and doubtful is None and is_const(x.args[0], 0.0):
             doubtful = x, axes, negated
             x = x.args[1]
             continue
@@ -343,8 +359,8 @@ def stem(condition: Node) -> tuple[Node, tuple[int, ...]]:
         x = x.args[0]
     x, axes, negated = doubtful or (x, axes, negated)
     if any(place is not None for _, place in axes):
-        x = apply("item", x, params=(tuple(place for _, place in axes),))
-    return apply("not", x) if negated else x, tuple(k for k, _ in axes if k is not None)
+        x = part_at(x, tuple(place for _, place in axes))
+    return ~x if negated else x, tuple(k for k, _ in axes if k is not None)
 
 
 def of_rows(condition: Node, n: Node) -> Node | None:
@@ -354,7 +370,7 @@ def of_rows(condition: Node, n: Node) -> Node | None:
     base, at = varying(condition, n.type.shape)
     if any(index[kept[j]] is not None for j in at):
         return None
-    return apply("broadcast", base, params=(shape, tuple(kept[j] for j in at)))
+    return broadcast_to(base, shape, tuple(kept[j] for j in at))
 
 
 def anywhere(condition: Node, shape: Shape, axes: Sequence[int], dtype: str) -> Node | None:
@@ -366,15 +382,15 @@ def anywhere(condition: Node, shape: Shape, axes: Sequence[int], dtype: str) -> 
     if all(k in kept for k in at):
         rest = tuple(shape[k] for k in kept)
         where = tuple(kept.index(k) for k in at)
-        return base if base.type.shape == rest else apply("broadcast", base, params=(rest, where))
+        return base if base.type.shape == rest else broadcast_to(base, rest, where)
     ones = condition.args[1] if is_pick(condition) else ones_where(condition, dtype)
-    return positive(apply("sum", expand(ones, shape), params=(tuple(axes),)))
+    return positive(sum_over(expand(ones, shape), tuple(axes)))
 
 
 def varying(condition: Node, shape: Shape) -> tuple[Node, tuple[int, ...]]:
     """What a condition repeats, and the axes of the shape along which it differs."""
     whole = expand(condition, shape)
-    if whole.op.name != "broadcast":
+    if not is_broadcast(whole):
         return whole, tuple(range(len(shape)))
     inner = whole.args[0]
     return inner, places(whole.params, len(inner.type.shape))
@@ -382,7 +398,7 @@ def varying(condition: Node, shape: Shape) -> tuple[Node, tuple[int, ...]]:
 
 def is_row_pick(condition: Node, axes: Sequence[int]) -> bool:
     """Whether one entry along axes is picked for each place of all others, as the right class of each sample is."""
-    if not is_pick(condition) or condition.args[1].op.name != "scatter_add":
+    if not is_pick(condition) or not is_scatter_add(condition.args[1]):
         return False
     count = condition.args[1]
     (first, lengths), indices = count.params, count.args[1:]
@@ -398,11 +414,6 @@ def is_row_pick(condition: Node, axes: Sequence[int]) -> bool:
 
 def is_place(index: Node, axis: int) -> bool:
     """Whether an index array holds the place of each entry along an axis."""
-    if index.op.name == "broadcast":
-        return index.args[0].op.name == "iota" and places(index.params, 1) == (axis,)
-    return index.op.name == "iota" and axis == 0
-
-
-def ones_where(condition: Node, dtype: str) -> Node:
-    """1 where a condition holds, else 0."""
-    return apply("select", condition, const(1.0, dtype), const(0.0, dtype))
+    if is_broadcast(index):
+        return is_iota(index.args[0]) and places(index.params, 1) == (axis,)
+    return is_iota(index) and axis == 0

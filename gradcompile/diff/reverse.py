@@ -15,7 +15,6 @@ from gradcompile.diff.masks import (
     masked,
     multiple,
     of_rows,
-    ones_where,
     positive,
     times,
     total,
@@ -23,7 +22,18 @@ from gradcompile.diff.masks import (
 )
 from gradcompile.diff.slopes import Slopes, powers
 from gradcompile.errors import GraphError
-from gradcompile.ir.algebra import astype, broadcast_to, expand, is_div, is_lt, less, sum_over, unequal, zeros_like
+from gradcompile.ir.algebra import (
+    astype,
+    broadcast_to,
+    expand,
+    is_div,
+    is_lt,
+    less,
+    ones_where,
+    sum_over,
+    unequal,
+    zeros_like,
+)
 from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape

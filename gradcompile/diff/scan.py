@@ -14,9 +14,9 @@ import numpy as np
 
 from gradcompile.analysis.cost import entries
 from gradcompile.analysis.evaluate import Dims, exact_values, np_values
-from gradcompile.diff.masks import Care, is_masked, is_stored, masked, ones_where, positive, total
+from gradcompile.diff.masks import Care, is_masked, is_stored, masked, positive, total
 from gradcompile.diff.reverse import pulled, pushed
-from gradcompile.ir.algebra import broadcast_to, expand, is_add, part_at, sum_over, zeros_like
+from gradcompile.ir.algebra import broadcast_to, expand, is_add, ones_where, part_at, sum_over, zeros_like
 from gradcompile.ir.core import Node, Op, const, is_leaf, register
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, dim_value

@@ -82,6 +82,16 @@ def is_select(n: Node) -> bool:
     return n.op.name == "select"
 
 
+def is_not(n: Node) -> bool:
+    """Whether a node is the contrary of a condition."""
+    return n.op.name == "not"
+
+
+def is_ne(n: Node) -> bool:
+    """Whether a node says that two values differ."""
+    return n.op.name == "ne"
+
+
 def is_lt(n: Node) -> bool:
     """Whether a node is x < y."""
     return n.op.name == "lt"

@@ -114,6 +114,11 @@ def is_scatter_add(n: "Node") -> bool:
     return n.op.name == "scatter_add"
 
 
+def is_argsort(n: "Node") -> bool:
+    """Whether a node is the order of the entries along an axis."""
+    return n.op.name == "argsort"
+
+
 register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, arity=None, cost=0,
             derivative="the transpose is scatter_add", accuracy="exact",
             convention="an index below 0 counts from the end",

@@ -94,6 +94,11 @@ def overlap_vjp(g: "Node", n: "Node") -> Tangents:
     return (apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
 
 
+def is_window(n: "Node") -> bool:
+    """Whether a node is the windows along an axis."""
+    return n.op.name == "window"
+
+
 register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, derivative="the transpose runs the other way",
             accuracy="the error grows with n",
             along_axes=True, keeps_finite=True, array_name="running_sum", in_memory=True, in_floats=True,

@@ -1,0 +1,173 @@
+"""Columns of a frame in memory as float64 arrays: mappings, structured arrays, pandas, polars, pyarrow and their like.
+
+No library of frames is imported: what a column can do is asked of the column. Missing entries become NaN; what is no
+number is refused, and the message names column and row. Rows are counted from 0, as all of these count them.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradcompile.errors import ArgumentTypeError, DataError
+
+Column = npt.NDArray[np.float64]
+
+KINDS = "a mapping of names to arrays, a structured array, or a frame of pandas, polars or pyarrow"
+MISSING = ("NAType", "NaTType")  # pandas' own words for an entry that is not there; None and NaN are known by value
+DATES = "dates; use numbers, such as the seconds since the first: (t - t[0]) / numpy.timedelta64(1, 's')"
+
+
+def names(data: Any) -> tuple[str, ...]:
+    """Return the names of the columns of a frame; names that are no text are no names of a formula and left out.
+
+    Raises ArgumentTypeError for what is no frame.
+
+    >>> names({"t": [0.0, 1.0], "v": [2.0, 3.0]})
+    ('t', 'v')
+    >>> names(np.zeros(2, dtype=[("t", "f8"), ("v", "i4")]))
+    ('t', 'v')
+    """
+    found = _names(data)
+    if found is None:
+        raise ArgumentTypeError(f"data is of type {type(data).__name__}; give {KINDS}")
+    return tuple(str(name) for name in found if isinstance(name, str))
+
+
+def columns(data: Any, wanted: Iterable[str]) -> dict[str, Column]:
+    """Return the columns `wanted` of a frame by name: contiguous float64 arrays of one length, missing entries NaN.
+
+    Other columns are not looked at. A column that is float64 and contiguous already is not copied, so do not write to
+    the result.
+
+    Raises
+    ------
+    ArgumentTypeError
+        The data are no frame.
+    DataError
+        A column is missing, or there twice; it is no row of single numbers, or not as long as the others; an entry is
+        text, a date or a complex number. The message names column and row.
+
+    Example
+    -------
+    >>> columns({"t": [0, 1, 2], "v": [2.5, None, 3.5], "who": ["a", "b", "c"]}, ["t", "v"])
+    {'t': array([0., 1., 2.]), 'v': array([2.5, nan, 3.5])}
+    """
+    known = names(data)
+    found = {name: floats(_column(data, name, known), name) for name in wanted}
+    _check_lengths(found)
+    return found
+
+
+def floats(column: Any, name: str) -> Column:
+    """Return one column as a contiguous float64 array, NaN where an entry is missing; `name` is for messages.
+
+    >>> floats([1, 2.5, None], "v")
+    array([1. , 2.5, nan])
+    """
+    array = _array(column)
+    if array.ndim != 1:
+        shape = f"has shape {array.shape}" if array.ndim else "is a single value"
+        raise DataError(f"column {name!r} {shape}; a column has one number a row")
+    kind = array.dtype.kind
+    if kind in "biuf":
+        return np.ascontiguousarray(array, dtype=np.float64)
+    if kind in "Mm":
+        raise DataError(f"column {name!r} holds {DATES}")
+    if kind == "c":
+        raise DataError(f"column {name!r} holds complex numbers; use its real or its imaginary part")
+    return np.array([_number(entry, name, row) for row, entry in enumerate(array.tolist())], dtype=np.float64)
+
+
+def _names(data: Any) -> Iterable[Any] | None:
+    """The names of the columns, None for what is no frame."""
+    if isinstance(data, Mapping):
+        return data.keys()
+    if isinstance(data, np.ndarray | np.void):
+        return data.dtype.names
+    if hasattr(data, "collect_schema"):  # a lazy frame of polars
+        return tuple(data.collect_schema().names())
+    for attribute in ("column_names", "colnames", "columns"):  # pyarrow; astropy; pandas and polars
+        found = getattr(data, attribute, None)
+        if found is not None and not callable(found):
+            return tuple(found)
+    return None
+
+
+def _column(data: Any, name: str, known: tuple[str, ...]) -> Any:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"the data have no column {name!r}; the columns are {', '.join(known) or 'none'}{hint}")
+    if known.count(name) > 1:
+        raise DataError(f"the data have {known.count(name)} columns {name!r}; rename all but one")
+    if hasattr(data, "collect"):  # a lazy frame
+        data = data.select(name).collect()
+    return data[name]
+
+
+def _array(column: Any) -> npt.NDArray[Any]:
+    """A column as NumPy has it: numbers with NaN for what is missing where the library knows how, else objects."""
+    kind = getattr(getattr(column, "dtype", None), "kind", "")
+    if isinstance(column, np.ma.MaskedArray):
+        return np.ma.filled(column.astype(np.float64 if kind in tuple("biuf") else object), np.nan)
+    if kind in tuple("biuf") and hasattr(column, "to_numpy"):  # pandas, where missing integers are objects otherwise
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if isinstance(column, list | tuple):
+        return _of_sequence(column)
+    return np.asarray(column)
+
+
+def _of_sequence(column: list[Any] | tuple[Any, ...]) -> npt.NDArray[Any]:
+    """A list as an array; NumPy turns numbers beside a text into text, and refuses ragged ones: those stay objects."""
+    try:
+        array = np.asarray(column)
+    except ValueError:
+        array = np.empty(0, dtype="U")
+    if array.dtype.kind not in "US" or array.ndim != 1:
+        return array if array.ndim != 1 or len(array) == len(column) else _objects(column)
+    return _objects(column)
+
+
+def _objects(column: list[Any] | tuple[Any, ...]) -> npt.NDArray[Any]:
+    array = np.empty(len(column), dtype=object)
+    array[:] = [entry if not isinstance(entry, list | tuple | np.ndarray) else _Several(entry) for entry in column]
+    return array
+
+
+class _Several:
+    """An entry of more than one value, kept from being spread over an array."""
+
+    def __init__(self, entry: Any) -> None:
+        self.entry = entry
+
+    def __repr__(self) -> str:
+        return repr(self.entry)
+
+
+def _number(entry: Any, name: str, row: int) -> float:
+    if entry is None or type(entry).__name__ in MISSING:
+        return np.nan
+    if isinstance(entry, date | timedelta | np.datetime64 | np.timedelta64):
+        raise DataError(f"column {name!r}, row {row}: {str(entry)!r}: the column holds {DATES}")
+    if isinstance(entry, str | bytes):
+        cure = "convert the column to numbers, or leave the row out"
+        raise DataError(f"column {name!r}, row {row}: {entry!r} is text, not a number; {cure}")
+    try:
+        return float(entry)
+    except (TypeError, ValueError, OverflowError) as error:
+        cure = "a column has one real number a row"
+        raise DataError(f"column {name!r}, row {row}: {entry!r} is no number; {cure}") from error
+
+
+def _check_lengths(found: Mapping[str, Column]) -> None:
+    lengths = {name: len(column) for name, column in found.items()}
+    if len(set(lengths.values())) > 1:
+        first, *others = lengths
+        other = next(name for name in others if lengths[name] != lengths[first])
+        raise DataError(
+            f"column {first!r} has {lengths[first]} rows and {other!r} has {lengths[other]}; columns need one length"
+        )
