@@ -17,8 +17,6 @@ from gradcompile.codegen.values import argument_type
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
 from gradcompile.errors import ArgumentTypeError, printable
-from gradcompile.export import python as standalone
-from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower.dims import Names, in_dim, renamed
@@ -140,6 +138,8 @@ class Compiled:
 
     def save(self, path: str | Path) -> None:
         """Write the source as a file of its own, which needs NumPy and Numba (SciPy too, if its header says so)."""
+        from gradcompile.export import python as standalone
+
         standalone.save(self.source, path)
 
     def pack(self, *params: Any) -> np.ndarray:
@@ -175,6 +175,8 @@ class Compiled:
         text = self.problem.formula
         if "..." in text or self.problem.arrays:
             return rf"$\texttt{{{text}}}$"
+        from gradcompile.frontend.sympy.to_sympy import to_sympy
+
         expr, *_ = to_sympy(self.problem.primals, self.problem.symbols)
         return f"${sympy.latex(expr)}$"
 

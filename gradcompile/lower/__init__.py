@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from types import ModuleType
 
@@ -14,7 +14,6 @@ from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Function, Loop, Module, texts
 from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.loops.python import KEPT, print_module
-from gradcompile.lower.kernel import dims_of, lower_arrays
 from gradcompile.lower.nests.expression import literal
 from gradcompile.lower.program import Lowered, Naming
 from gradcompile.lower.straight import lower
@@ -45,13 +44,18 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     arrays = program.arrays
-    dims = dims_of(program) if arrays else ()
+    dims: Collection[str] = ()
+    lower_program = lower
+    if arrays:
+        from gradcompile.lower import kernel  # much that formulas have no use for
+
+        dims, lower_program = kernel.dims_of(program), kernel.lower_arrays
     own = OF_ARRAYS if arrays else OF_ROWS
     filled = [o.name for o in program.outputs]
     fresh = Namer([*RESERVED, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    made = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
+    made = lower_program(program, Naming(program, fresh))
     text = " ".join(line for f in made.functions for line in texts(f.body))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
     if found := [kind for kind in ("float32", "float64") if re.search(rf"\b{kind}\(", text)]:
