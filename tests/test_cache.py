@@ -82,7 +82,7 @@ def run(code: str, argument: str, **environment: str) -> list[str]:
 
 def again(source: str, ready=jit.precompile) -> tuple[float, int]:
     """What the kernel of a module gives as if in a new process, and how often Numba found it on the disk."""
-    sys.modules.pop(f"gc_child_{jit.module_hash(source)}", None)
+    jit.modules.pop(f"gc_child_{jit.module_hash(source)}", None)
     kernel = jit.load(source, "child").kernel
     found = ready(kernel, [numba.float64] if ready is jit.precompile else [("double", 1)])(1.0)
     return found, sum(kernel.stats.cache_hits.values()) if ready is jit.precompile else 0

@@ -1,7 +1,7 @@
 """From the text of a generated module to compiled functions: the decorator it uses, its import, its compilation."""
 
 import hashlib
-import importlib.util
+import importlib
 import linecache
 import os
 import platform
@@ -11,20 +11,21 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, update_wrapper
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
+from weakref import WeakValueDictionary, finalize
 
 from gradcompile import codegen as native
 from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
 from gradcompile.codegen.linked import Linked, Object
-from gradcompile.codegen.parse import text_of
-from gradcompile.codegen.values import Kind, argument_type
+from gradcompile.codegen.parse import forget, text_of
+from gradcompile.codegen.values import Kind, argument_type, array_kind
 from gradcompile.errors import ArgumentTypeError
 from gradcompile.once import compiling, once
 
+modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that are loaded, by name
 _warned: set[str] = set()
 _HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
 _LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
@@ -132,7 +133,7 @@ class Deferred(Late):
                     f"convert it, as in np.asarray(x, '{dtype}')"
                 )
         if not any(a.ndim for a in given):
-            return self.dispatcher(*(dtype.type(a) for a in given))
+            return entry(self, [array_kind(dtype.name, 0)] * len(given))(*map(float, given))
         given = list(np.broadcast_arrays(*(a.astype(dtype) for a in given)))
         names = [f"x{k}" for k in range(len(given))]
         source = _EVERY.format(
@@ -140,7 +141,8 @@ class Deferred(Late):
             entries=", ".join(f"{name}[i]" for name in names),
         )  # fmt: skip
         out = np.empty(given[0].size, dtype)
-        load(source, "every").every(out, *(a.ravel() for a in given))
+        kinds = [array_kind(dtype.name, 1)] * (1 + len(given))
+        entry(load(source, "every").every, kinds)(out, *(a.ravel() for a in given))
         return out.reshape(given[0].shape)
 
 
@@ -198,6 +200,7 @@ def _numba(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _compiled(make: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    _pin(function)
     found = make(function, nogil=True, error_model="numpy")
     found._cache = Kept(function)
     return found
@@ -256,12 +259,12 @@ class Kept:
 
 def _kept_as(function: Callable[..., Any]) -> str | None:
     """The name under which a module's machine code is kept, which tells all that the code depends on."""
-    module = sys.modules.get(function.__module__)
-    if module is None or function.__name__ != function.__qualname__:
+    name, file = function.__module__, function.__globals__.get("__file__")
+    if not (name and file) or function.__name__ != function.__qualname__:
         return None
-    if _is_kept(module):
-        return module.__name__
-    return _package_module(module.__name__) if module.__name__.startswith(f"{_PACKAGE.name}.") else None
+    if name.startswith(disk.PREFIX):
+        return None if _in_memory(file) else name
+    return _package_module(name) if name.startswith(f"{_PACKAGE.name}.") else None
 
 
 @cache
@@ -271,15 +274,16 @@ def _package_module(name: str) -> str | None:
 
 
 def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
-    """The module of a generated text, as `gc_<stem>_<hash>` in sys.modules; the same text gives the same module.
+    """The module of a generated text, `gc_<stem>_<hash>`, which lives as long as one of its functions.
 
-    It is a file in the cache directory, or lives in memory if `cache` is false or no directory is writable.
+    The same text gives the same module while somebody has it. It is a file in the cache directory, or lives in memory
+    if `cache` is false or no directory is writable.
     """
     name = f"{disk.PREFIX}{stem}_{module_hash(source)}" if stem else f"{disk.PREFIX}{module_hash(source)}"
     with compiling():
-        found = sys.modules.get(name)
+        found = modules.get(name)
         if found is None:
-            found = _execute(name, source, _module_file(name, source, cache))
+            found = modules[name] = _execute(name, source, _module_file(name, source, cache))
         return found
 
 
@@ -297,27 +301,25 @@ def _module_file(name: str, source: str, cache: bool) -> str:
 
 def _execute(name: str, source: str, filename: str) -> ModuleType:
     """Run the text as a module. It is compiled from memory, never from a file that somebody could have changed."""
-    module = importlib.util.module_from_spec(ModuleSpec(name, None, origin=filename))
+    module = ModuleType(name)
     module.__file__ = filename
+    module.__dict__["__module__"] = module  # a function keeps the dictionary, and so the module
     remember(filename, source)
-    code = compile(_without_long_bodies(source), filename, "exec", dont_inherit=True)
-    sys.modules[name] = module
-    try:
-        exec(code, module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
+    finalize(module, forget, filename, source).atexit = False
+    exec(compile(_without_long_bodies(source), filename, "exec", dont_inherit=True), module.__dict__)
     return module
+
+
+def _pin(function: Callable[..., Any]) -> None:
+    """Keep the module of a function for good, under its name: Numba's machine code is never freed, and refers to it."""
+    module = function.__globals__.get("__module__")
+    if module is not None:
+        sys.modules.setdefault(module.__name__, module)
 
 
 def _without_long_bodies(source: str) -> str:
     """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
     return source if native.target.is_disabled() else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
-
-
-def _is_kept(module: ModuleType) -> bool:
-    """Whether this is a generated module with a file in the cache directory."""
-    return module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__))
 
 
 def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
@@ -432,7 +434,7 @@ def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: 
     for name in names if module is not None else ():
         if (content := disk.read_entry(name)) is not None:
             return Object.unpacked(content)
-    lowered = native.lower(function, kinds, library if quick else None)
+    lowered = native.lower.__wrapped__(function, kinds, library if quick else None)
     if lowered.foreign:
         return None
     code = native.machine_code(lowered)
