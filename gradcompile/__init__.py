@@ -61,6 +61,8 @@ if TYPE_CHECKING:
         stop_gradient,
     )
     from gradcompile.optim import TrainingResult, sgd
+    from gradcompile.regression.fits import compile_fit, fit
+    from gradcompile.regression.result import Fit
 
 __version__ = "0.2.0"
 
@@ -76,6 +78,7 @@ __all__ = [
     "CompiledValues",
     "DataError",
     "ExpressionError",
+    "Fit",
     "GradcompileError",
     "GraphError",
     "ParseError",
@@ -85,6 +88,7 @@ __all__ = [
     "attention",
     "batch_norm",
     "binary_cross_entropy_with_logits",
+    "compile_fit",
     "compile_grad",
     "compile_hessian",
     "compile_hvp",
@@ -97,6 +101,7 @@ __all__ = [
     "derivative",
     "dropout",
     "elu",
+    "fit",
     "gelu",
     "huber",
     "layer_norm",
@@ -129,6 +134,8 @@ LATE = {  # modules that not everybody needs, and what is found in them
         "one_hot", "silu", "softmax", "stop_gradient",
     ),
     "optim": ("TrainingResult", "sgd"),
+    "regression.fits": ("compile_fit", "fit"),
+    "regression.result": ("Fit",),
 }  # fmt: skip
 
 

@@ -133,8 +133,10 @@ def compile_hessian(
     sparse: the Hessian is a csc_array of SciPy with both triangles, of the entries that the formulas tell to be other
     than 0; its index arrays are the same objects at each call, and those of `h.sparsity`. Loops over terms stay loops.
     A sparse matrix or an array in place of True is the pattern to use, which must hold all these entries.
-    diagonal: only the diagonal is computed, a vector. gauss_newton: of a loss that is a mean or sum of squares, with
-    residuals r and their Jacobian J, the part 2 w J'J of the Hessian, w the weight of a square; J is never stored.
+    diagonal: only the diagonal is computed, a vector. gauss_newton: J'H J, with the Jacobian J of the
+    outputs that the loss is a convex function of and its curvature H in them: 2w J'J of squares w r**2, 2 rho' J'J of
+    robust losses rho(r**2), the likelihood's curvature in what an exponential family or a softmax is given; J is never
+    stored. ExpressionError for a loss that is none of these.
 
     >>> import sympy as sp
     >>> a, b = sp.symbols("a b")

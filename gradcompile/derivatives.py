@@ -11,6 +11,7 @@ import numpy as np
 
 from gradcompile.compiled import Compiled, grads_type
 from gradcompile.diff import operators, reverse
+from gradcompile.diff.gauss_newton import GaussNewton
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.explain import Check, along, check, weighted
 from gradcompile.ir.core import Node, leaf
@@ -214,7 +215,7 @@ class CompiledHessian(Patterned):
     ) -> None:
         super().__init__(problem, options)
         self.layout, self.pattern = layout, pattern
-        self.operator = partial(operators.hessian, layout=layout)
+        self.operator = GaussNewton() if layout == "gauss-newton" else partial(operators.hessian, layout=layout)
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hess = found.arrays

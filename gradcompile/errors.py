@@ -52,7 +52,7 @@ class ParseError(GradcompileError, ValueError):
 
 
 class DataError(GradcompileError, ValueError):
-    """A data file that can't be read: the message names file, row and column."""
+    """Data that can't be read: the message names file, column and line or row."""
 
 
 class TrainingError(GradcompileError, ValueError):

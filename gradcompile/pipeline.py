@@ -12,6 +12,7 @@ from gradcompile import passes
 from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
 from gradcompile.analysis.formula import formulas, is_mean
 from gradcompile.collector import collector_paused
+from gradcompile.diff.gauss_newton import GaussNewton
 from gradcompile.diff.operators import Derived, Operator
 from gradcompile.frontend.sympy.custom import custom_source
 from gradcompile.ir.core import Node
@@ -70,8 +71,8 @@ class Derivation:
     growth: Growth
 
 
-def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewrite]]:
-    """The value as it is differentiated, and the rewrites.
+def prepared(problem: Problem, options: Options, operator: Operator | None = None) -> tuple[list[Node], list[Rewrite]]:
+    """The value as it is differentiated, with what an operator wants beside it, and the rewrites.
 
     Simplified first, so that the passes after it see one form of each formula. Terms written one by one become
     reductions before anything else is made of them, so that what follows works on a handful of nodes. Stabilised before
@@ -82,6 +83,9 @@ def prepared(problem: Problem, options: Options) -> tuple[list[Node], list[Rewri
     # Before all else, so that what follows works on a handful of nodes; arrays have no terms written one by one.
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
+    # Of the formula as it stands: what rewrites make of it may be no sum of squares any more.
+    if isinstance(operator, GaussNewton):
+        primal = [*primal, *passes.simplified(operator.beside(problem, primal))]
     # Before differentiation, so that the gradient is stable as well.
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
     # What needs no loop leaves it, and its derivative needs none either; products are found first, as they leave too.
@@ -94,7 +98,7 @@ def derive(problem: Problem, options: Options, operator: Operator) -> Derivation
 
     What is simplified, hoisted and balanced last is all of it together, as its parts share most of what they do.
     """
-    stable, rewrites = prepared(problem, options)
+    stable, rewrites = prepared(problem, options, operator)
     derived = operator(problem, stable)
     roots = derived.roots
     labels = {adjoint: n for n, adjoint in reversed(list(derived.adjoints.items()))}
@@ -102,7 +106,7 @@ def derive(problem: Problem, options: Options, operator: Operator) -> Derivation
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     alone, *_ = passes.looped(final[:1])
     cost = cost_of(alone, final, (a.leaf for a in problem.inputs if a.is_sampled))
-    graphs = Graphs(list(problem.primals), stable, roots, final)
+    graphs = Graphs(list(problem.primals), stable[: len(problem.primals)], roots, final)
     return Derivation(graphs, rewrites, derived.with_roots(final), adjoint_of, cost, growth_of(final))
 
 

@@ -122,9 +122,9 @@ def test_fit_refuses(change: dict[str, str], message: str, sample: str, capsys: 
     ("content", "message"),
     [
         ("", "empty"),
-        ("x,y\n1,2\n3\n", "row 3"),
-        ("x,y\n1,two\n", "row 2, column 'y'"),
-        ("x,y\n1,nan\n", "row 2, column 'y'"),
+        ("x,y\n1,2\n3\n", "line 3"),
+        ("x,y\n1,two\n", "column 'y'"),
+        ("x,y\n1,nan\n", "no row is left"),
         ("x,y\n1,2\n", "3 parameters can't be fitted to 1 rows"),
     ],
 )

@@ -8,6 +8,8 @@ from pathlib import Path
 import mpmath
 import pytest
 
+from gradcompile.ops.elementwise import ERFCX_SLOPE
+
 PATH = Path(__file__).resolve().parent.parent / "tools" / "coefficients.py"
 # Of what a polynomial is for, relative, as a power of two: (float64, float32). A significand has 53 and 24 bits.
 FITS = {
@@ -71,3 +73,7 @@ def test_the_exchange_finds_a_polynomial_that_is_known(tool):
     p = tool.Polynomial(lambda x: x * x, lambda x: mpmath.mpf(1), -1, 1, (2, 2))
     constant, slope = tool.remez(p, p.g, 2)
     assert abs(constant - 0.5) < 1e-3 and abs(slope) < 1e-3
+
+
+def test_slopes_of_partials_fit(tool):
+    assert tool.misfit("ERFCX_SLOPE", [mpmath.mpf(c) for c in ERFCX_SLOPE]) <= -50

@@ -240,18 +240,6 @@ def test_single_precision_and_out(dtype):
         h(*args, out=(grad, grad))
 
 
-def test_a_gauss_newton_matrix():
-    g = gc.compile_hessian((CURVE / 2) ** 2, [a, b, c], data=[x, y], gauss_newton=True)
-    rows = gc.compile_jacobian(CURVE / 2, [a, b, c], data=[x, y])(*THETA, XS, YS)[1]
-    np.testing.assert_allclose(g(*THETA, XS, YS)[2], 2 * rows.T @ rows / 40, rtol=1e-13)
-    residual, params, inputs, point, data = network()
-    found = gc.compile_hessian(np.sum(residual**2), params, inputs=inputs, gauss_newton=True)(*point, *data)[2]
-    rows = gc.compile_jacobian(residual, params, inputs=inputs)(*point, *data)[1]
-    np.testing.assert_allclose(found, 2 * rows.T @ rows, rtol=1e-12, atol=1e-12)
-    with pytest.raises(gc.ExpressionError, match="no sum of squares"):
-        gc.compile_hessian(sp.cos(a), [a], gauss_newton=True)(1.0)
-
-
 def test_scipys_methods_take_what_is_bound():
     loss = (1 - a) ** 2 + 100 * (b - a**2) ** 2
     h, p = gc.compile_hessian(loss, [a, b]).bind(), gc.compile_hvp(loss, [a, b]).bind()

@@ -17,6 +17,7 @@ from gradcompile.ir.types import ArrayType
 from gradcompile.ops import OPS
 from gradcompile.ops.algebra import partials
 from gradcompile.ops.constant_index import Affine, Places, table, take
+from gradcompile.ops.elementwise import SPECIAL
 
 NUMERIC = [op for op in OPS.values() if op.domain and op.infer is OPS["add"].infer]
 TRUTHS = [op for op in OPS.values() if op.infer is OPS["lt"].infer]
@@ -51,16 +52,22 @@ def value_error(op, params, row):
         return float(abs(got - want) / np.spacing(floor)) if abs(want) < floor else testing.ulps(got, want)
 
 
-def true_partial(op, params, row, k):
-    """The derivative in argument k by a central difference of 60 digits."""
+def true_partial(op, params, row, k, digits=60):
+    """The derivative in argument k by a central difference of so many digits."""
+    return differences(op, params, row, k, digits)[0]
+
+
+def differences(op, params, row, k, digits):
+    """The derivative in argument k and the second one, by differences of so many digits."""
     leaves, n = graph(op, params)
-    with mpmath.workdps(60):
-        step = mpmath.mpf(10) ** -20
+    with mpmath.workdps(digits):
+        step = mpmath.mpf(10) ** -(digits // 3)
         ends = []
-        for s in (step, -step):
+        for s in (step, -step, 0):
             moved = [mpmath.mpf(v) + (s if j == k else 0) for j, v in enumerate(row)]
-            ends.append(exact([n], dict(zip(leaves, moved, strict=True)), 60)[0])
-        return (ends[0] - ends[1]) / (2 * step)
+            ends.append(exact([n], dict(zip(leaves, moved, strict=True)), digits)[0])
+        up, down, here = ends
+        return (up - down) / (2 * step), (up - 2 * here + down) / step**2
 
 
 def partial_error(op, params, row, k):
@@ -76,6 +83,53 @@ def partial_error(op, params, row, k):
 def test_value_is_within_its_bound(op, params):
     for row in points(op):
         assert value_error(op, params, row) <= op.ulps, row
+
+
+LOSES = {"tanh"}  # docs/limits.md says why
+SETTLED = 700  # digits that show how far from its limit a function is
+
+
+def far_points(op):
+    """Seeded points far from 0 and near it, of both signs, off the op's domain too; those of slow functions in it."""
+    rng, width = np.random.default_rng(len(op.name) + 1), len(op.domain)
+    if op.accuracy == SPECIAL:
+        return points(op, 6)
+    sizes = [rng.uniform(*interval, width) for interval in 3 * [(-3, 2.7), (0, 1), (0.5, 1.2), (1, 2)]]
+    return [list(map(float, 10.0**size * rng.choice((-1, 1), width))) for size in sizes]
+
+
+def digits_lost(op, params):
+    """Where a partial loses digits: its error is relative, and beside what an ulp of the argument changes."""
+    digits = 60 if op.accuracy == SPECIAL else SETTLED
+    leaves, n = graph(op, params)
+    for row in far_points(op):
+        for k, rule in enumerate(op.partials(n)):
+            if rule is None:
+                continue
+            with np.errstate(all="ignore"):
+                got = float(evaluate([rule], dict(zip(leaves, row, strict=True)))[0])
+            want, curvature = differences(op, params, row, k, digits)
+            if not math.isfinite(want) or not math.isfinite(got) or abs(want) < 1e-300:
+                lost = not (math.isnan(want) or abs(want) > 1e300 or abs(got) <= 1e-300)
+            else:
+                unit = 10 * op.tolerance if op.accuracy == SPECIAL else 4e-15
+                lost = abs(got - want) > unit * (abs(want) + abs(row[k] * curvature))
+            if lost:
+                yield row, k, got, want
+
+
+@pytest.mark.parametrize(("op", "params"), CASES)
+def test_partials_have_their_digits_wherever_they_are(op, params):
+    if op.name not in LOSES:
+        assert not list(digits_lost(op, params))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("erfcx", f"2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}"), ("tanh", "1 - tanh(x)*tanh(x)")]
+)
+def test_partials_that_cancel_are_caught(name, rule):
+    planted = dataclasses.replace(OPS[name], partials=partials("x", rule))
+    assert list(digits_lost(planted, ()))
 
 
 @pytest.mark.parametrize(("op", "params"), CASES)

@@ -68,6 +68,15 @@ FORMULAS = [
     (sp.tanh(x) / x, [x], [(1e-9,), (0.2,)]),
     ((1 - sp.exp(-x)) / x, [x], [(1e-9,), (0.2,), (3,)]),
     (sp.log(1 + x) / x, [x], [(1e-9,), (0.06,), (3,)]),
+    (sp.log(0.001 + b**2) * sp.exp(b**2) * sp.erfc(b), [b], [(13.7,), (5,), (-2,)]),
+    (sp.exp(-(x**2)) / sp.erfc(x), [x], [(13,), (1e4,)]),
+    ((sp.exp(x) - 1) / (sp.exp(x) + 1), [x], [(13,), (-30,), (1e-9,), (0.7,)]),
+    (b * (3 - 3 * sp.exp(-x)) / (2 + 2 * sp.exp(-x)) ** 2, [b, x], [(2, 13), (0.5, -13)]),
+    (b * sp.sinh(x) / sp.cosh(x), [b, x], [(2, 13), (1, -40)]),
+    (sp.sqrt(2) * a / (4 * sp.sqrt(b) * (sp.exp(a) - 1)), [a, b], [(1e-9, 2), (0.3, 1e-3), (-720, 2)]),
+    (a / (b * (sp.exp(a * x) - 1)), [a, b, x], [(1e-9, 2, 1e-3), (3, 2, 0.1), (3, 2, 1)]),
+    (x * sp.sinh(a) / (a * b), [a, b, x], [(1e-9, 2, 3), (0.2, 1, 3), (4, 1, 3)]),
+    (sp.sin(a) / (sp.sqrt(b) * a), [a, b], [(1e-9, 2), (3, 2)]),
 ]
 
 
@@ -99,6 +108,13 @@ CLOSED = [
     (-sp.log(a**n * sp.exp(-a) / sp.gamma(n + 1)), {a: 1000.0, n: 990.0}, None, 0.01),
     (sp.sinh(x) / sp.cosh(x), {x: 800.0}, 1.0, 0.0),
     (sp.atan(x) / x, {x: 0.0}, 1.0, 0.0),
+    (x * sp.log(x) ** 2, {x: 0.0}, 0.0, math.inf),
+    (a * x * sp.log(2 * x) ** 3, {x: 0.0, a: 2.0}, 0.0, -math.inf),
+    (x**2 * sp.log(x) ** 3, {x: 0.0}, 0.0, 0.0),
+    (sp.sqrt(x) * sp.log(x) ** 2, {x: 0.0}, 0.0, math.inf),
+    ((1 + x) * sp.log(1 + x) ** 2, {x: -1.0}, 0.0, math.inf),
+    (a * sp.tan(x) / (x * sp.sqrt(b)), {x: 1e-9, a: 2.0, b: 4.0}, 1.0, None),
+    (sp.sqrt(2) * x / (4 * sp.sqrt(b) * (sp.exp(x) - 1)), {x: 0.0, b: 2.0}, 0.25, -0.125),
 ]
 
 
@@ -109,6 +125,11 @@ def test_closed_forms(k):
     loss, grad = compile_grad(formula, first, inputs=others)(*env.values())
     assert value is None or loss == pytest.approx(value, rel=1e-12, abs=1e-15)
     assert slope is None or grad == pytest.approx(slope, rel=1e-12, abs=1e-15)
+
+
+def test_second_derivatives_near_a_pole():
+    h = gc.compile_hessian(sp.sqrt(2) * a / (4 * sp.sqrt(b) * (sp.exp(a) - 1)), [a, b])
+    np.testing.assert_allclose(h(1e-9, 2.0)[2], [[1 / 24, 1 / 32], [1 / 32, 3 / 64]], rtol=1e-8)
 
 
 def test_likelihoods_of_large_counts():

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -233,7 +232,7 @@ def test_a_length_is_no_more_than_the_text_says(block, in_tiles):
 
 def test_a_processor_without_fused_multiplication_leaves_products_to_blas(monkeypatch):
     for features, found in [("+avx2,-fma", None), ("+avx2,+fma", (32, 16)), ("-avx,+avx512f", (64, 32)), ("", None)]:
-        monkeypatch.setattr(tiles, "settings", lambda features=features: SimpleNamespace(_tm_features=features))
+        monkeypatch.setattr(tiles, "features", lambda features=features: frozenset(features.split(",")))
         assert tiles.registers.__wrapped__() == found
 
 

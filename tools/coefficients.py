@@ -21,7 +21,8 @@ from mpmath import mpf
 mpmath.mp.dps = 50
 
 Function = Callable[[mpf], mpf]
-MODULES = Path(__file__).resolve().parent.parent / "gradcompile" / "library" / "vmath"
+PACKAGE = Path(__file__).resolve().parent.parent / "gradcompile"
+MODULES, OPS = PACKAGE / "library" / "vmath", PACKAGE / "ops" / "elementwise.py"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ def in_square(f: Function) -> Function:
 def erfcx(x: mpf) -> mpf:
     """exp(x**2)*erfc(x)."""
     return mpmath.exp(x * x) * mpmath.erfc(x)
+
+
+def erfcx_slope(x: mpf) -> mpf:
+    """The derivative 2*x*erfcx(x) - 2/sqrt(pi), half of whose digits cancel far from 0."""
+    with mpmath.workdps(90):
+        return 2 * x * erfcx(x) - 2 / mpmath.sqrt(mpmath.pi)
 
 
 def from_t(t: mpf) -> mpf:
@@ -95,6 +102,16 @@ POLYNOMIALS = {
         (24, 13),
     ),
     "CBRT": Polynomial(lambda m: 1 / mpmath.cbrt(m), mpmath.cbrt, 1, 2, (6, 5)),
+}
+# Of partials, in double precision; a rule has them for both
+SLOPES = {
+    "ERFCX_SLOPE": Polynomial(
+        lambda t: (from_t(t) + ERFC_CENTRE) ** 2 * erfcx_slope(from_t(t)),
+        lambda t: 1 / ((from_t(t) + ERFC_CENTRE) ** 2 * erfcx_slope(from_t(t))),
+        (mpf("0.5") - ERFC_CENTRE) / (mpf("0.5") + ERFC_CENTRE),
+        1 - mpf(10) ** -9,
+        (23, 23),
+    ),
 }
 
 
@@ -158,7 +175,7 @@ def truncated(x: mpf, bits: int) -> mpf:
 
 def derive(name: str, precision: Precision) -> list[mpf]:
     """The coefficients of a polynomial, constant term first, numbers of the target precision."""
-    p = POLYNOMIALS[name]
+    p = (POLYNOMIALS | SLOPES)[name]
     n = p.terms[precision.column]
     last = 2 if p.low >= 0 else 0  # powers of x are no basis for an exchange on an interval around 0
     done: list[mpf] = []
@@ -172,7 +189,7 @@ def derive(name: str, precision: Precision) -> list[mpf]:
 
 def misfit(name: str, coefficients: Sequence[mpf]) -> float:
     """The largest weighted error, as a power of two."""
-    p = POLYNOMIALS[name]
+    p = (POLYNOMIALS | SLOPES)[name]
     points = [p.low + (mpf(p.high) - p.low) * (k + mpf("0.31")) / 997 for k in range(997)]
     return float(mpmath.log(max(abs(p.weight(x) * (p.g(x) - evaluate(coefficients, x))) for x in points), 2))
 
@@ -243,9 +260,8 @@ def statement(name: str, values: Sequence[mpf], precision: Precision) -> str:
     return "\n".join([f"{name} = (", *rows, row, ")  # fmt: skip"])
 
 
-def write(precision: Precision, statements: dict[str, str]) -> None:
-    """Replace the assignments of these names in the module."""
-    path = MODULES / f"{precision.module}.py"
+def write(path: Path, statements: dict[str, str]) -> None:
+    """Replace the assignments of these names in a module."""
     lines = path.read_text("utf-8").splitlines()
     for node in reversed(ast.parse("\n".join(lines)).body):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -256,7 +272,7 @@ def write(precision: Precision, statements: dict[str, str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print every constant of both modules; with --write, put them there."""
+    """Print every constant of both modules, and those of partials; with --write, put them there."""
     for precision in (DOUBLE, SINGLE):
         found = {name: statement(name, values, precision) for name, values in constants(precision).items()}
         for name in POLYNOMIALS:
@@ -265,7 +281,11 @@ def main(arguments: Sequence[str]) -> None:
             print(f"{precision.module} {name}: {len(coefficients)} terms, within 2**{misfit(name, coefficients):.1f}")
         print("\n".join(found.values()))
         if "--write" in arguments:
-            write(precision, found)
+            write(MODULES / f"{precision.module}.py", found)
+    found = {name: statement(name, derive(name, DOUBLE), DOUBLE) for name in SLOPES}
+    print("\n".join(found.values()))
+    if "--write" in arguments:
+        write(OPS, found)
 
 
 if __name__ == "__main__":

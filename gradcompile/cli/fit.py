@@ -4,6 +4,7 @@ import argparse
 import difflib
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,23 @@ import sympy as sp
 from gradcompile.cli import plot
 from gradcompile.cli.regression import Fit, least_squares
 from gradcompile.compile import compile_grad, compile_value
-from gradcompile.data.tables import Column, pick, read_csv
-from gradcompile.errors import ArgumentError
+from gradcompile.data.tables import open_table
+from gradcompile.data.tables.entries import Column
+from gradcompile.errors import ArgumentError, printable
 from gradcompile.frontend import text
 
 
 def run(options: argparse.Namespace) -> None:
     """Read, compile, minimise, and print estimates, standard errors and what is left."""
     start = parse_start(options.start)
-    columns = read_csv(options.file)
-    target = pick(columns, options.target, options.file)
-    model, used = _model(options, columns, start)
+    table = open_table(options.file)
+    table.check(options.target)
+    model, used = _model(options, [name for name in table.names if name], start)
+    rows, left_out = table.read([*used, options.target]).complete()
+    for note in filter(None, [*table.notes, left_out]):
+        print(printable(f"{table.where}: {note}"), file=sys.stderr)
+    columns = rows.columns
+    target = columns[options.target]
     if options.plot:
         plot.check(options.plot)
     f, found = _fit(model, options.target, target, {name: columns[name] for name in used}, start)
@@ -63,9 +70,7 @@ def parse_start(given: str) -> dict[str, float]:
     return start
 
 
-def _model(
-    options: argparse.Namespace, columns: dict[str, Column], start: dict[str, float]
-) -> tuple[sp.Expr, list[str]]:
+def _model(options: argparse.Namespace, columns: Sequence[str], start: dict[str, float]) -> tuple[sp.Expr, list[str]]:
     """The model as an expression, and the columns it uses; every name is a column or a parameter, and not both."""
     names = text.names_in(options.model)
     for name, token in names.items():

@@ -4,11 +4,12 @@ Numba's front end takes time that grows faster than a function's length; LLVM do
 function is parsed and lowered here. Python calls the result as it is (`builtin.py`); for calls from other compiled
 functions Numba is handed it inside an intrinsic, and dispatch and disk cache are Numba's.
 
-The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to
-names and elements, also augmented, calls, one `return` at the end, and loops. `for i in range(...)` and `while` run in
-order. `for i in lanes(start, stop)` promises that neighbouring turns may take each statement together, before any of
-them takes the next, as nothing meets what a later turn did; but for sums in `s[i % LANES]`. It becomes vector code for
-LANES turns at a time (each name a vector), and once more for the rest, with lanes that are off.
+The subset. Values are floats, integers, truth values, and arrays of floats or int64. Statements: assignments to names
+and elements, also augmented, calls, one `return` at the end, branches and loops. `for i in range(...)` and `while`
+run in order, and may hold `if`, `elif` and `else`, as a function may. `for i in lanes(start, stop)` promises that
+neighbouring turns may take each statement together, before any of them takes the next, as nothing meets what a later
+turn did; but for sums in `s[i % LANES]`. It becomes vector code for LANES turns at a time (each name a vector), and
+once more for the rest, with lanes that are off.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
 negative. Literals take the dtype of what they meet.

@@ -73,24 +73,30 @@ def own_text(target: Any) -> Callable[..., Any] | None:
 
 
 def repeated(body: list[ast.stmt]) -> list[str]:
-    """Names that a loop in order assigns and that live outside of it as well: they need a place in memory."""
-    if not any(isinstance(s, ast.For | ast.While) for s in body):
+    """Names that need a place in memory: those that a branch assigns, and those that a loop in order assigns and that
+    live outside of it as well.
+    """
+    if not any(isinstance(s, ast.For | ast.While | ast.If) for s in body):
         return []
     everywhere = list(assigned(body))
     found: dict[str, None] = {}
-    for loop in loops_in_order(body):
-        inside = list(assigned(loop.body))
-        found |= dict.fromkeys(n for n in inside if inside.count(n) < everywhere.count(n))
+    for s in nested(body):
+        inside = list(assigned([s]))
+        is_branch = isinstance(s, ast.If)
+        found |= dict.fromkeys(n for n in inside if is_branch or inside.count(n) < everywhere.count(n))
     return list(found)
 
 
-def loops_in_order(body: Sequence[ast.stmt]) -> Iterator[ast.For | ast.While]:
-    """The loops of these statements and in them, but for those over lanes."""
+def nested(body: Sequence[ast.stmt]) -> Iterator[ast.For | ast.While | ast.If]:
+    """The branches and loops of these statements and in them, but for loops over lanes."""
     for s in body:
         if isinstance(s, ast.For | ast.While):
             if not is_lanes(s):
                 yield s
-            yield from loops_in_order(s.body)
+            yield from nested(s.body)
+        elif isinstance(s, ast.If):
+            yield s
+            yield from nested([*s.body, *s.orelse])
 
 
 def assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
@@ -102,6 +108,8 @@ def assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
                 yield target.id
         elif isinstance(s, ast.For | ast.While) and not is_lanes(s):
             yield from assigned(s.body)
+        elif isinstance(s, ast.If):
+            yield from assigned([*s.body, *s.orelse])
 
 
 def is_lanes(loop: ast.For | ast.While) -> bool:

@@ -401,6 +401,8 @@ class Writer(Lines):
                     self.loop(bounds[0], bounds[1], step, self.repeating(name, body))
             case ast.While(test=test, body=body):
                 self.while_loop(test, body)
+            case ast.If(test=test, body=body, orelse=orelse):
+                self.branch(test, body, orelse)
             case ast.Expr(value=ast.Call() as call):
                 self.call(call)
             case _:
@@ -485,11 +487,23 @@ class Writer(Lines):
         self.jump(head)
         self.start(after)
 
+    def branch(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
+        """One of two runs of statements. Names that either assigns have a place in memory, as those of loops have."""
+        inside, otherwise, after = self.label("then"), self.label("else"), self.label("after")
+        self.lines.append(f"  br i1 {self.value(test).text}, label %{inside}, label %{otherwise}")
+        for label, statements in ((inside, body), (otherwise, orelse)):
+            self.start(label)
+            self.loop_body(statements)
+            self.jump(after)
+        self.start(after)
+
     def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
         """A loop over lanes: vectors of LANES as long as they are full, and what is left.
 
         That is one step with lanes that are off, or several of one register, or vectors of one register and scalars.
         """
+        if any(isinstance(s, ast.If) for s in body):
+            raise SubsetError(f"{self.tree.name}: a branch in a loop over lanes; write `a if c else b`")
         before = 0
         for width, is_masked in self.widths(body):
             count = self.binary(ast.Sub, stop, start)

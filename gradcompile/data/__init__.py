@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gradcompile.data.tables import read_csv
+from gradcompile.data.tables import read_table
 from gradcompile.errors import ArgumentError
 
 
@@ -77,7 +77,7 @@ def path(name: str) -> Path:
 
 def _reference(key: str, record: dict[str, Any]) -> Reference:
     with resources.as_file(resources.files(__name__).joinpath(f"{key}.csv")) as file:
-        columns = read_csv(file)
+        columns = read_table(file)
     for column in columns.values():
         column.flags.writeable = False
     parameters = record["parameters"]

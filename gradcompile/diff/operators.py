@@ -13,7 +13,6 @@ import numpy as np
 from gradcompile.diff import reverse, samples
 from gradcompile.diff.batch import batched, fitting, unit
 from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
-from gradcompile.diff.squares import Square, squares_of
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
@@ -185,8 +184,6 @@ def hessian(problem: Problem, values: Sequence[Node], layout: Layout = "dense") 
         output = sparse_hessian(problem, values[0], found)
     elif layout == "diagonal":
         output = Output("hess", hessian_diagonal(problem, values[0], found), "the Hessian's diagonal")
-    elif layout == "gauss-newton":
-        output = Output("hess", gauss_newton(problem, values[0]), "the Gauss-Newton matrix")
     else:
         output = Output("hess", dense_hessian(problem, values[0], found), "the Hessian")
     return Derived(values[0], (gradient_output(problem, found), output), found, "gradient and Hessian")
@@ -278,41 +275,6 @@ def hessian_diagonal(problem: Problem, loss: Node, found: Mapping[Node, Node]) -
         whole = reshape_to(made[0], (size, size)) * unit((size,), seed.type.dtype)
         parts.append(Part(sum_over(whole, (1,)), f"h_{a.name}", (f"d2L/d{a.name}2",)))
     return tuple(parts)
-
-
-# ---- Gauss-Newton: of a sum of squares the part of the Hessian that has first derivatives alone
-
-
-def gauss_newton(problem: Problem, loss: Node) -> tuple[Part, ...]:
-    """2 w J'J, of a loss that is a sum of terms w r**2, r with Jacobian J; parts as of a Hessian."""
-    squares = squares_of(loss, set(leaves_of(problem)))
-    if problem.arrays:
-        return gauss_newton_blocks(problem, squares)
-    entries = entries_of(problem)
-    totals: list[list[list[Node]]] = [[[] for _ in entries[k:]] for k in range(len(entries))]
-    for s in squares:
-        by_sample = bool(s.residual.type.shape)
-        (row,) = by_sample_gradients(problem, [s.residual]) if by_sample else gradients_by([s.residual], entries)
-        for k, a in enumerate(row):
-            for j, b in enumerate(row[k:]):
-                if not (is_const(a, 0.0) or is_const(b, 0.0)):
-                    totals[k][j].append(s.scale * s.summed(a * b))
-    zero = const(0.0, problem.dtype)
-    return square(problem, [[add(*own) if own else zero for own in row] for row in totals])
-
-
-def gauss_newton_blocks(problem: Problem, squares: Sequence[Square]) -> tuple[Part, ...]:
-    """The same of arrays, block by block."""
-    blocks: dict[tuple[int, int], list[Node]] = {}
-    for s in squares:
-        found, rank = columns(s.residual, problem), len(s.residual.type.shape)
-        axes = tuple(range(2, rank + 2))
-        for k, a in enumerate(found):
-            weighted = a if s.weight is None else a * s.weight
-            for j, b in enumerate(found):
-                product = contract(weighted, (0, *axes), b, (1, *axes), (0, 1))
-                blocks.setdefault((k, j), []).append(s.scale * product)
-    return rows_of(problem, {place: add(*own) for place, own in blocks.items()})
 
 
 def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, ...]:

@@ -257,6 +257,8 @@ def weight(term: Node, of: Callable[[Node], float]) -> float:
             found += sign * own
         elif x.op.name == "neg":
             pending.append((x.args[0], sign))
+        elif x.op.name == "select" and is_const(x.args[1], 0.0):  # 0 where another factor is, see unless_zero
+            pending.append((x.args[2], sign))
         elif x.op.name in ("mul", "div"):
             pending += [(x.args[0], sign), (x.args[1], -sign if x.op.name == "div" else sign)]
     return 0.0

@@ -56,6 +56,9 @@ class Op:
     pole_at_zero: they are not, but only where the last argument is 0.
     overflows: value and slope grow beyond all numbers at arguments of ordinary size, as those of exp do.
     settles: the slope is 0 far out on one side.
+    is_linear: it is linear in its arguments together, but for integers among them.
+    curvature: 1 where it is convex on all its domain, -1 where it is concave, 0 if that is unknown.
+    monotone: 1 where it rises in each of its arguments, -1 where it falls.
     never_negative: no value is below 0.  keeps_zero: 0 where all its arguments are ("all"), or one of them ("any").
     keeps_whole: of whole numbers it gives whole numbers.  hands_on: the value is one of its arguments, or a constant.
     is_arithmetic: one of the four operations.  is_algebraic: these, powers, and what chooses between arguments.
@@ -113,6 +116,9 @@ class Op:
     pole_at_zero: bool = False
     overflows: bool = False
     settles: bool = False
+    is_linear: bool = False
+    curvature: int = 0
+    monotone: int = 0
     never_negative: bool = False
     keeps_zero: str = ""
     keeps_whole: bool = False

@@ -236,15 +236,17 @@ def is_pack(n: "Node") -> bool:
     return n.op.name == "pack"
 
 
-register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, cost=0, arity=None,
+register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, is_linear=True, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
             transpose_copies=True, keeps_finite=True,
             doc="the entries of all values in one vector"))  # fmt: skip
-register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, cost=0,
+register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, is_linear=True,
+            cost=0,
             derivative="the transpose is scatter", accuracy="exact",
             keeps_finite=True,
             doc="entries of a vector, by a static index"))  # fmt: skip
-register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, derivative="the transpose is take",
+register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, is_linear=True,
+            derivative="the transpose is take",
             accuracy="correctly rounded, term by term",
             by_argument=True, keeps_finite=True,
             doc="a vector of zeros, with entries added at a static index"))  # fmt: skip

@@ -114,12 +114,12 @@ function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y !=
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
          steep=0, convention="the derivative at 0 is infinite",
          pole_at_zero=True, never_negative=True, keeps_zero="any", least=least.of_root, preferred_name="root", time=6,
-         doc="square root", **EXACT)  # fmt: skip
+         curvature=-1, monotone=1, doc="square root", **EXACT)  # fmt: skip
 function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), scipy("cbrt"), exact=lambda x: mp("sign", x) * mp("cbrt", abs(x)),
          sympy=lambda x: sp("real_root", x, 3), cost=8, domain=(POSITIVE,),
          steep=0, convention="real for x < 0; the derivative at 0 is infinite",
          keeps_zero="any",
-         doc="real cube root",
+         monotone=1, doc="real cube root",
          **at_most(0.7))  # fmt: skip
 function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
@@ -140,7 +140,7 @@ function("abs", "x", ("sign(x)",), np.abs, "fabs({0})", exact="fabs", sympy="Abs
          convention="the derivative at 0 is 0",
          keeps_finite=True, never_negative=True, keeps_zero="any", keeps_whole=True, is_algebraic=True,
          least=least.zero, emit_whole="{0} if {0} >= 0 else -{0}",
-         doc="absolute value", **EXACT)  # fmt: skip
+         curvature=1, doc="absolute value", **EXACT)  # fmt: skip
 function("sign", "x", (None,), np.sign, domain=(ANY,), convention="sign(0) = 0; no derivative",
          keeps_finite=True, keeps_whole=True, hands_on=True,
          doc="-1, 0 or 1",
@@ -150,14 +150,14 @@ function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x ==
          domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
          keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
          least=least.of_largest, emit_whole="{0} if {0} >= {1} else {1}", preferred_name="larger",
-         doc="the larger of two",
+         curvature=1, monotone=1, doc="the larger of two",
          cost=3, **EXACT)  # fmt: skip
 function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
          np.minimum, "minimum({0}, {1})", exact=lambda x, y: x if x <= y or x != x else y, sympy="Min",
          domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
          keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
          least=least.of_smallest, emit_whole="{0} if {0} <= {1} else {1}", preferred_name="smaller",
-         doc="the smaller of two",
+         curvature=-1, monotone=1, doc="the smaller of two",
          cost=3, **EXACT)  # fmt: skip
 function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative",
          keeps_finite=True,
@@ -184,25 +184,27 @@ LOG: dict[str, Any] = {"cost": 8, "domain": (POSITIVE,), "convention": "log(0) =
 
 function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,),
          overflows=True, settles=True, never_negative=True, least=least.zero, preferred_name="e",
-         doc="exponential", **at_most(0.9))  # fmt: skip
+         curvature=1, monotone=1, doc="exponential", **at_most(0.9))  # fmt: skip
 function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, cost=8, domain=(ANY,),
          overflows=True, settles=True,
-         doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
+         curvature=1, monotone=1, doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
 function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
          cost=8, domain=(ANY,),
          overflows=True, settles=True, never_negative=True, least=least.zero,
-         doc="2 to the power x", **at_most(0.95))  # fmt: skip
+         curvature=1, monotone=1, doc="2 to the power x", **at_most(0.95))  # fmt: skip
 function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)),
          pole_at_zero=True,
-         doc="natural logarithm", **LOG,
+         curvature=-1, monotone=1, doc="natural logarithm", **LOG,
          **at_most(0.95))  # fmt: skip
 function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=lambda x: real(mp("log1p", x)), sympy=lambda x: sp("log", 1 + x),
          cost=8, domain=((-0.99, 20.0),), convention="log1p(-1) = -inf, NaN below",
-         doc="log(1 + x), exact near 0", **at_most(0.95))  # fmt: skip
+         curvature=-1, monotone=1, doc="log(1 + x), exact near 0", **at_most(0.95))  # fmt: skip
 function("log2", "x", (f"{1 / math.log(2.0)!r}/x",), np.log2, exact=lambda x: real(mp("log", x, 2)),
-         sympy=lambda x: sp("log", x, 2), doc="logarithm to base 2", **LOG, **at_most(1.9))  # fmt: skip
+         sympy=lambda x: sp("log", x, 2), curvature=-1, monotone=1,
+         doc="logarithm to base 2", **LOG, **at_most(1.9))  # fmt: skip
 function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=lambda x: real(mp("log", x, 10)),
-         sympy=lambda x: sp("log", x, 10), doc="logarithm to base 10", **LOG, **at_most(2))  # fmt: skip
+         sympy=lambda x: sp("log", x, 10), curvature=-1, monotone=1,
+         doc="logarithm to base 10", **LOG, **at_most(2))  # fmt: skip
 function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
          exact=lambda x, y: x if x == 0 else real(x * mp("log", y)), sympy=lambda x, y: x * sp("log", y), cost=9,
          domain=(ANY, POSITIVE), steep=1, convention="0 where x = 0", doc="x log(y)", **at_most(1.8))  # fmt: skip
@@ -226,23 +228,23 @@ function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x
          **at_most(1.3))  # fmt: skip
 function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,),
          keeps_finite=True,
-         doc="inverse tangent", **at_most(1.6))  # fmt: skip
+         monotone=1, doc="inverse tangent", **at_most(1.6))  # fmt: skip
 function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x, y))"), np.arctan2, cost=16,
          domain=(ANY, ANY), convention="the derivative at (0, 0) is NaN", doc="angle of the point (x, y)",
          **at_most(1.6))  # fmt: skip
 function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,),
          overflows=True,
-         doc="hyperbolic sine", **at_most(2.3))  # fmt: skip
+         monotone=1, doc="hyperbolic sine", **at_most(2.3))  # fmt: skip
 function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,),
          overflows=True, never_negative=True,
-         doc="hyperbolic cosine", **at_most(1.9))  # fmt: skip
+         curvature=1, doc="hyperbolic cosine", **at_most(1.9))  # fmt: skip
 function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
          convention="the derivative loses digits far from 0: half of them at 10",
          keeps_finite=True, settles=True,
-         doc="hyperbolic tangent",
+         monotone=1, doc="hyperbolic tangent",
          **at_most(0.75))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
-         doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
+         monotone=1, doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
 function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,
          domain=((1.1, 50.0),), steep=-1, convention="NaN for x < 1", doc="inverse hyperbolic cosine",
          **at_most(2.3))  # fmt: skip
@@ -353,11 +355,11 @@ FAR = f"(1 if {NEAR} else x)"  # the closed form's argument, kept off the place 
 function("sigmoid", "x", ("sigmoid(x)*sigmoid(-x)",), sigmoid, exact=lambda x: 1 / (1 + mp("exp", -x)),
          sympy=lambda x: 1 / (1 + sp("exp", -x)), cost=10, domain=((-40.0, 40.0),),
          keeps_finite=True, settles=True, never_negative=True, least=least.zero,
-         doc="logistic function 1/(1 + exp(-x))", **at_most(0.8))  # fmt: skip
+         monotone=1, doc="logistic function 1/(1 + exp(-x))", **at_most(0.8))  # fmt: skip
 function("softplus", "x", ("sigmoid(x)",), softplus, exact=lambda x: mp("log1p", mp("exp", x)),
          sympy=lambda x: sp("log", 1 + sp("exp", x)), cost=18, domain=((-40.0, 40.0),),
          keeps_finite=True, settles=True, never_negative=True, least=least.zero,
-         doc="log(1 + exp(x))",
+         curvature=1, monotone=1, doc="log(1 + exp(x))",
          **at_most(1.9))  # fmt: skip
 function("sinc", "x", (f"x*({SINC_SLOPE}) if {NEAR} else (cos({FAR}) - sinc({FAR}))/{FAR}",), sinc, cost=9,
          domain=(ANY,), convention="1 at 0", doc="sin(x)/x", **at_most(1.7))  # fmt: skip
@@ -371,7 +373,8 @@ function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,),
          doc="1/cosh(x), without overflow",
          **at_most(2.3))  # fmt: skip
 function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
-         sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), doc="log(cosh(x)), without overflow",
+         sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), curvature=1,
+         doc="log(cosh(x)), without overflow",
          **at_most(4))  # fmt: skip
 function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
          sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY),
@@ -388,24 +391,30 @@ function("log_low", "x", ("1/x",), log_low, exact=exact_log_low, sympy="log", ac
 
 SPECIAL = "SciPy's: about 16 ulp, where the function isn't near a zero"
 TAIL = "if abs(x) < 30 else 0"  # beyond, exp(-x**2) is 0, whatever it is multiplied with
-ERFCX_SERIES = (-1.0, 1.5, -3.75, 13.125, -59.0625, 324.84375, -2111.484375, 15836.1328125)  # asymptotic, far from 0
-ERFCX_SLOPE = f"({horner([c / math.sqrt(math.pi) for c in ERFCX_SERIES], '1/x/x')})/x/x"
+ERFCX_SLOPE = (
+    -2.0725443900813727, 3.4995148626922368, -3.9421876007354846, 3.4868216767651914, -2.5243126255859027,
+    1.5023547128862869, -0.7192609778295854, 0.2598568721478581, -0.05753712980996124, -0.0017409400517815383,
+    0.006950515210459004, -0.002165364531146778, -0.0001979152983920089, 0.0003297320137161514, -4.9093545586442885e-05,
+    -3.622941307883733e-05, 1.3148685009271532e-05, 3.4608442579264426e-06, -2.3659628266757696e-06,
+    -2.2577134586907528e-07, 3.2344743204514596e-07, -1.3253627523334513e-08, -1.6370111171229066e-08,
+)  # fmt: skip
+ERFCX_FAR = f"({horner(list(ERFCX_SLOPE), '(1 - 8/(x + 4))')})/(x + 4)/(x + 4)"  # nothing cancels, whatever x is
 function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erf"), cost=12,
          domain=((-6.0, 6.0),),
          keeps_finite=True, settles=True,
-         doc="error function", **at_most(1))  # fmt: skip
+         monotone=1, doc="error function", **at_most(1))  # fmt: skip
 function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erfc"), cost=12,
          domain=((-5.0, 5.0),),
          keeps_finite=True, settles=True, never_negative=True,
-         doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
-function("erfcx", "x", (f"{ERFCX_SLOPE} if x > 12 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
+         monotone=-1, doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
+function("erfcx", "x", (f"{ERFCX_FAR} if x > 0.5 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
          exact=lambda x: mp("exp", x * x) * mp("erfc", x), sympy=lambda x: sp("exp", x * x) * sp("erfc", x), cost=16,
-         domain=((-3.0, 30.0),), tolerance=1e-13, doc="exp(x**2) erfc(x), without underflow",
+         domain=((-3.0, 30.0),), tolerance=1e-13, curvature=1, monotone=-1, doc="exp(x**2) erfc(x), without underflow",
          **at_most(3, 8.0))  # fmt: skip
 function("log_erfc", "x", (f"{-2 / math.sqrt(math.pi)!r}/erfcx(x) if x > -30 else 0",), log_erfc,
          exact=lambda x: mp("log1p", -mp("erf", x)) if x < 0.5 else mp("log", mp("erfc", x)),
          sympy=lambda x: sp("log", sp("erfc", x)), cost=40, domain=((-5.0, 50.0),), tolerance=1e-13,
-         doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
+         curvature=-1, monotone=-1, doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, convention="NaN at negative integers",
          overflows=True,
@@ -560,3 +569,56 @@ register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n:
             convention="taken for a constant", accuracy="exact", ulps=0.0,
             keeps_finite=True, least=least.of_first, is_copy=True, keeps_literals=True, array_name="fixed", time=0,
             doc="x, without a derivative"))  # fmt: skip
+
+
+# Which op a node is
+
+
+def is_abs(n: "Node") -> bool:
+    """Whether a node is |x|."""
+    return n.op.name == "abs"
+
+
+def is_cosh(n: "Node") -> bool:
+    """Whether a node is cosh(x)."""
+    return n.op.name == "cosh"
+
+
+def is_erf(n: "Node") -> bool:
+    """Whether a node is erf(x)."""
+    return n.op.name == "erf"
+
+
+def is_erfc(n: "Node") -> bool:
+    """Whether a node is erfc(x)."""
+    return n.op.name == "erfc"
+
+
+def is_exp(n: "Node") -> bool:
+    """Whether a node is exp(x)."""
+    return n.op.name == "exp"
+
+
+def is_hypot(n: "Node") -> bool:
+    """Whether a node is sqrt(x**2 + y**2)."""
+    return n.op.name == "hypot"
+
+
+def is_log(n: "Node") -> bool:
+    """Whether a node is log(x)."""
+    return n.op.name == "log"
+
+
+def is_log1p(n: "Node") -> bool:
+    """Whether a node is log(1 + x)."""
+    return n.op.name == "log1p"
+
+
+def is_pow(n: "Node") -> bool:
+    """Whether a node is x to the power y."""
+    return n.op.name == "pow"
+
+
+def is_sigmoid(n: "Node") -> bool:
+    """Whether a node is the logistic function of x."""
+    return n.op.name == "sigmoid"

@@ -119,13 +119,13 @@ def is_argsort(n: "Node") -> bool:
     return n.op.name == "argsort"
 
 
-register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, arity=None, cost=0,
+register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, is_linear=True, arity=None, cost=0,
             derivative="the transpose is scatter_add", accuracy="exact",
             convention="an index below 0 counts from the end",
             picks_entries=True, keeps_finite=True, least=least.of_first, array_name="picked", ends_functions=True,
             time=8,
             doc="entries at integer places along axes"))  # fmt: skip
-register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, jvp=again, arity=None,
+register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, jvp=again, is_linear=True, arity=None,
             derivative="the transpose is gather", accuracy="correctly rounded, term by term",
             convention="an index below 0 counts from the end",
             has_dims=True, places_entries=True, adds=True, by_argument=True, transpose_copies=True, keeps_finite=True,

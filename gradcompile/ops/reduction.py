@@ -88,7 +88,7 @@ def is_amax(n: "Node") -> bool:
     return n.op.name == "amax"
 
 
-register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, sympy="Sum",
+register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, is_linear=True, sympy="Sum",
             derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
             is_reduction=True, adds=True, transpose_copies=True, along_axes=True, keeps_finite=True,
             least=least.of_entries, array_name="summed", in_memory=True, in_floats=True,

@@ -282,27 +282,28 @@ register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself",
 register(Op("const", no_type, lambda value: value, arity=0, cost=0, derivative="0", accuracy="exact",
             is_const=True, typed=True, keeps_finite=True,
             doc="a number"))  # fmt: skip
-register(Op("item", item_type, item, vjp=item_vjp, jvp=again, cost=0, derivative="the transpose is assemble",
+register(Op("item", item_type, item, vjp=item_vjp, jvp=again, is_linear=True,
+            cost=0, derivative="the transpose is assemble",
             accuracy="exact",
             has_dims=True, is_view=True, is_alias=True, shows_entries=True, picks_entries=True, keeps_finite=True,
             least=least.of_first, array_name="part",
             doc="an entry or a part of an array; for each axis a place, a span, or None for all"))  # fmt: skip
-register(Op("assemble", assemble_type, assemble, vjp=assemble_vjp, jvp=assemble_jvp, cost=0, arity=None,
+register(Op("assemble", assemble_type, assemble, vjp=assemble_vjp, jvp=assemble_jvp, is_linear=True, cost=0, arity=None,
             derivative="the transpose takes the items", accuracy="exact",
             has_dims=True, places_entries=True, transpose_copies=True, keeps_finite=True, array_name="joined",
             in_memory=True, in_floats=True,
             doc="an array with these entries or parts, added where they overlap, zero elsewhere"))  # fmt: skip
-register(Op("broadcast", broadcast_type, repeat, vjp=broadcast_vjp, jvp=again, cost=0,
+register(Op("broadcast", broadcast_type, repeat, vjp=broadcast_vjp, jvp=again, is_linear=True, cost=0,
             derivative="the transpose sums", accuracy="exact",
             has_dims=True, is_view=True, shows_entries=True, keeps_finite=True, least=least.of_first,
             keeps_literals=True, array_name="repeated",
             doc="a value repeated over the axes it lacks"))  # fmt: skip
-register(Op("transpose", transpose_type, np.transpose, vjp=transpose_vjp, jvp=again, cost=0,
+register(Op("transpose", transpose_type, np.transpose, vjp=transpose_vjp, jvp=again, is_linear=True, cost=0,
             derivative="the transpose puts the axes back", accuracy="exact",
             is_view=True, is_alias=True, shows_entries=True, transpose_copies=True, keeps_finite=True,
             least=least.of_first, array_name="turned",
             doc="the axes in another order: axis k was axis order[k]"))  # fmt: skip
-register(Op("reshape", reshape_type, np.reshape, vjp=reshape_vjp, jvp=again, cost=0,
+register(Op("reshape", reshape_type, np.reshape, vjp=reshape_vjp, jvp=again, is_linear=True, cost=0,
             derivative="the transpose reshapes back", accuracy="exact",
             has_dims=True, is_view=True, is_alias=True, shows_entries=True, transpose_copies=True, keeps_finite=True,
             least=least.of_first, array_name="reshaped",
@@ -310,7 +311,7 @@ register(Op("reshape", reshape_type, np.reshape, vjp=reshape_vjp, jvp=again, cos
 register(Op("iota", iota_type, np.arange, partials=lambda n: (), arity=0, cost=0, derivative="0", accuracy="exact",
             has_dims=True, keeps_finite=True, least=least.zero,
             doc="0, 1, 2, ... along an axis of the given length"))  # fmt: skip
-register(Op("cast", cast_type, cast, vjp=cast_vjp, jvp=cast_jvp, derivative="1 between floats, else 0",
+register(Op("cast", cast_type, cast, vjp=cast_vjp, jvp=cast_jvp, is_linear=True, derivative="1 between floats, else 0",
             accuracy="correctly rounded",
             shows_entries=True, entrywise=True, keeps_finite=True,
             doc="the value in another dtype; toward zero if that is whole"))  # fmt: skip

@@ -99,15 +99,18 @@ def is_window(n: "Node") -> bool:
     return n.op.name == "window"
 
 
-register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, derivative="the transpose runs the other way",
+register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, is_linear=True,
+            derivative="the transpose runs the other way",
             accuracy="the error grows with n",
             along_axes=True, keeps_finite=True, array_name="running_sum", in_memory=True, in_floats=True,
             doc="running sums along an axis"))  # fmt: skip
-register(Op("window", window_type, window, vjp=window_vjp, jvp=again, cost=0, derivative="the transpose is overlap",
+register(Op("window", window_type, window, vjp=window_vjp, jvp=again, is_linear=True,
+            cost=0, derivative="the transpose is overlap",
             accuracy="exact",
             shows_entries=True, picks_entries=True, keeps_finite=True, array_name="windows",
             doc="the windows along an axis: size entries, dilation apart, at steps"))  # fmt: skip
-register(Op("overlap", overlap_type, overlap, vjp=overlap_vjp, jvp=again, derivative="the transpose is window",
+register(Op("overlap", overlap_type, overlap, vjp=overlap_vjp, jvp=again, is_linear=True,
+            derivative="the transpose is window",
             accuracy="correctly rounded, term by term",
             has_dims=True, places_entries=True, adds=True, by_argument=True, transpose_copies=True, keeps_finite=True,
             array_name="overlapping", in_memory=True, in_floats=True,

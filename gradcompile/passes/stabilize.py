@@ -753,21 +753,50 @@ def lgamma_of_exp(n: Node) -> Node | None:
 
 
 def ratio_near_zero(n: Node) -> Node | None:
-    """f(x)/x by its power series near 0, where the derivative cancels, for f with f(0) = 0; sin(x)/x = sinc(x)."""
-    for f in fraction(n.args[0])[1]:
+    """f(x)/x by its power series near 0, where the derivative cancels, for f with f(0) = 0; sin(x)/x = sinc(x).
+
+    So f(x)/(x*y), where what is left of it does not overflow.
+    """
+    top = n.args[0]
+    for f in fraction(top)[1]:
         if f.op.name not in SERIES and f.op.name != "sin":
             continue
-        x, below = f.args[0], n.args[1]
-        r = multiple(x, below)
+        x = f.args[0]
+        r, rest = divided(n.args[1], x)
         if r is None:
             continue
         if f.op.name == "sin":
-            return replaced_once(n.args[0], f, scaled(r, make("sinc", x)))
-        limit, is_even, coefficients = SERIES[f.op.name]
-        z = clip(x, -limit, limit)
-        near = scaled(r, polynomial(coefficients, make("mul", z, z) if is_even else z))
-        return make("select", less(make("abs", x), limit), replaced_once(n.args[0], f, near), n)
+            limit, near = 1.0, make("sinc", x)
+            if rest is None:
+                return replaced_once(top, f, scaled(r, near))
+        else:
+            limit, is_even, coefficients = SERIES[f.op.name]
+            z = clip(x, -limit, limit)
+            near = polynomial(coefficients, make("mul", z, z) if is_even else z)
+        return near_pole(less(make("abs", x), limit), replaced_once(top, f, scaled(r, near)), rest, n)
     return None
+
+
+def divided(below: Node, x: Node) -> tuple[float | None, Node | None]:
+    """r and y with y*x = r*below, for a number r; no y where x = r*below."""
+    r = multiple(x, below)
+    if r is not None:
+        return r, None
+    c, found = factors(below)
+    for g in found if len(found) > 1 else ():
+        r = multiple(x, g)
+        if r is not None and ordinary(r, x):
+            rest = product(without(found, g))
+            return r, None if rest is None else scaled(c, rest)
+    return None, None
+
+
+def near_pole(near: Node, top: Node, below: Node | None, n: Node) -> Node:
+    """A quotient by another form near a pole of its parts: top/below, if neither is beyond the range of floats."""
+    if below is not None:
+        near = near & less(make("abs", top), math.inf) & less(make("abs", below), math.inf)
+        top = make("div", top, below)
+    return make("select", near, top, quotient_of_exps(n) or n)
 
 
 def odd(limit: float, coefficient: Callable[[int], float], count: int) -> tuple[float, bool, tuple[float, ...]]:
@@ -796,14 +825,15 @@ SERIES: dict[str, tuple[float, bool, tuple[float, ...]]] = {  # f(x)/x: up to wh
 def logistic(n: Node) -> Node | None:
     """a/(c + c*exp(x)) = a*sigmoid(-x)/c, and a*exp(x)/(c*exp(x) + c*exp(y)) = a*sigmoid(x - y)/c for y = 0 or -x.
 
-    So are powers of such sums below the line.
+    With a difference above the line, which is a tangent of x/2 or x, it is twice a sigmoid less a half, whose slope has
+    all digits. So are powers of such sums below the line.
     """
     c, below = factors(n.args[1])
     top = n.args[0]
     if not below or c == 0:
         return None
     for x in below:
-        found = positive_exps(x)
+        found = of_cosh(x) or positive_exps(x)
         if found is None or len(found) != 2 or found[0][0] != found[1][0]:
             return None
         new = with_sigmoid(top, found[0][1], found[1][1]) or with_sigmoid(top, found[1][1], found[0][1])
@@ -813,13 +843,24 @@ def logistic(n: Node) -> Node | None:
     return over(top, c)
 
 
+def of_cosh(x: Node) -> list[tuple[float, Node]] | None:
+    """cosh(u) = exp(u)/2 + exp(-u)/2, as `positive_exps` gives it."""
+    return [(0.5, x.args[0]), (0.5, make("neg", x.args[0]))] if x.op.name == "cosh" else None
+
+
 def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
-    """top/(exp(x) + exp(y)), if y is 0 or -x: with sigmoid(x - y) for exp(x), or times sigmoid(-x)."""
+    """top/(exp(x) + exp(y)), if y is 0 or -x: with sigmoid(x - y) for exp(x), or times sigmoid(-x).
+
+    With 2*sigmoid(x) - 1 for expm1(x), and sigmoid(2*x) - 1/2 for sinh(x).
+    """
     e = make("exp", x)
     if y is make("neg", x) or is_const(y, 0.0):
         argument = x if is_const(y, 0.0) else scaled(2.0, x)
         if e in fraction(top)[1]:
             return replaced_once(top, e, make("sigmoid", argument))
+        factor, less = (2.0, make("expm1", x)) if is_const(y, 0.0) else (1.0, make("sinh", x))
+        if less in fraction(top)[1]:
+            return replaced_once(top, less, scaled(factor, centred_sigmoid(argument)))
         if is_const(y, 0.0) and not any(map(overflows, fraction(top)[1])):
             return make("mul", top, make("sigmoid", make("neg", x)))
     return None
@@ -831,20 +872,23 @@ def over(x: Node, c: float) -> Node:
 
 
 def bernoulli(n: Node) -> Node | None:
-    """k*x/expm1(x) = k*x_over_expm1(x), which is k at x = 0; and x/expm1(b*x) = x_over_expm1(b*x)/b near 0."""
+    """k*x/expm1(x) = k*x_over_expm1(x), which is k at x = 0; and x/(y*expm1(b*x)) = x_over_expm1(b*x)/(b*y) near 0."""
     c, below = factors(n.args[1])
-    if len(below) != 1 or below[0].op.name != "expm1" or c == 0:
+    if [x.op.name for x in below].count("expm1") != 1 or c == 0:
         return None
-    top, x = n.args[0], below[0].args[0]
-    ratio = make("x_over_expm1", x)
+    one = next(x for x in below if x.op.name == "expm1")
+    others = product(without(below, one))
+    rest = None if others is None else scaled(c, others)
+    top, x = n.args[0], one.args[0]
+    ratio, small = make("x_over_expm1", x), less(make("abs", x), 1.0)
     k, inner = factors(x)
     for f in fraction(top)[1]:
         if (r := multiple(f, x)) is not None:
-            return over(scaled(r, replaced_once(top, f, ratio)), c)
+            new = scaled(r, replaced_once(top, f, ratio))
+            return over(new, c) if rest is None else near_pole(small, new, rest, n)
         if inner.count(f) == 1 and k != 0:
-            rest = quotient(1 / k, (), without(inner, f), n)
-            small = less(make("abs", x), 1.0)
-            return make("select", small, over(make("mul", replaced_once(top, f, rest), ratio), c), n)
+            new = make("mul", replaced_once(top, f, quotient(1 / k, (), without(inner, f), n)), ratio)
+            return near_pole(small, over(new, c) if rest is None else new, rest, n)
     return None
 
 
@@ -974,26 +1018,32 @@ def x_log_x(n: Node) -> Node | None:
     """x*log(c*x) = xlogy(x, c*x), which is 0 at x = 0, and so (1 + x)*log1p(x) below x = -1/2.
 
     So for all factors that vanish with the logarithm's argument: x**2*log(x), (x**2 + y**2)*log(hypot(x, y)); and for
-    powers of the logarithm, as far as each has a factor of its own.
+    powers of the logarithm, of which each has a factor of its own, if there are as many: x*log(x)**2 is
+    xlogy(xlogy(x, x), x).
     """
     c, found = factors(n)
     for log in (x for x in found if x.op.name in ("log", "log1p")):
-        rest, u = without(found, log), log.args[0]
-        inside = set(fraction(u)[1]) if log.op.name == "log" else set()
-        x = next((x for x in rest if x in inside or (log.op.name == "log1p" and is_one_plus(x, u))), None)
-        if log.op.name == "log":
-            zeros = {*zeros_with(u), *inside} if rest else set()
-            likely = [f for f in rest if f in zeros or f.op.keeps_zero or is_root_or_power(f)]
+        u, logs, others = log.args[0], found.count(log), [x for x in found if x is not log]
+        if log.op.name == "log" and others:
+            zeros = {*zeros_with(u), *fraction(u)[1]}
+            likely = [f for f in others if f in zeros or f.op.keeps_zero or is_root_or_power(f)]
             taken = [f for f in likely if vanishes(f, zeros)]
-            logs = found.count(log)
-            if len(taken) >= logs:
-                others = [f for f in rest if f not in taken and f is not log]
-                entropies = [make("xlogy", product(taken[k::logs]) or n, u) for k in range(logs)]
-                return quotient(c, [*others, *entropies], (), n)
-        elif x is not None:
-            entropy = make("select", make("lt", number(-0.5, n), u), make("mul", x, log), make("xlogy", x, x))
-            return quotient(c, [*without(rest, x), entropy], (), n)
+            shares = [(product(taken[k::logs]), len(range(k, logs, len(taken)))) for k in range(min(logs, len(taken)))]
+            if shares:
+                rest = [f for f in others if f not in taken]
+                return quotient(c, [*rest, *(entropy(x or n, u, count) for x, count in shares)], (), n)
+        elif log.op.name == "log1p":
+            x = next((x for x in others if is_one_plus(x, u)), None)
+            if x is not None:
+                near = product([x, *[log] * logs]) or n
+                new = make("select", make("lt", number(-0.5, n), u), near, entropy(x, x, logs))
+                return quotient(c, [*without(others, x), new], (), n)
     return None
+
+
+def entropy(x: Node, u: Node, logs: int) -> Node:
+    """x*log(u)**logs, 0 where x is 0."""
+    return reduce(lambda y, _: make("xlogy", y, u), range(logs), x)
 
 
 def zeros_with(u: Node) -> set[Node]:

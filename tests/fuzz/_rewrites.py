@@ -60,6 +60,7 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "{v}*{u}/(exp({u}) - 1)",
         "{u}/(exp({u}*{v}) - 1)",
         "{v}*{u}/(exp({u}) - 1)/{w}",
+        "{u}*{v}/({w}*(exp({u}) - 1))",
     ),
     "logistic": (
         "1/(1 + exp({u}))",
@@ -69,6 +70,9 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "{v}/({w}*(1 + exp({u})))",
         "exp({u})/(exp({u}) + exp({v}))",
         "{v}*exp({u})/({c} + {c}*exp({u}))",
+        "{v}*({c}*exp({u}) - {c})/({d}*exp({u}) + {d})",
+        "(exp({u}) - exp(-{u}))/(exp({u}) + exp(-{u}))",
+        "{v}*sinh({u})/cosh({u})",
         "exp({u})/(exp({u}) + exp(-{u}))",
     ),
     "quotient_of_exps": (
@@ -155,6 +159,9 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "(1 - {u})*log(1 - {u})",
         "{w}*{u}*log({u})",
         "{u}*log({v}*{u})",
+        "{u}*log({u})*log({u})",
+        "{u}*{u}*log({u})*log({u})*log({u})",
+        "(1 + {u})*log1p({u})*log1p({u})",
     ),
     "ratio_near_zero": (
         "sin({u})/{u}",
@@ -162,6 +169,9 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "{c}*atan({u})/{u}",
         "(exp({u}) - 1)/({u}*{v})",
         "{v}*log(1 + {u})/{u}",
+        "{v}*sinh({u})/({u}*{w})",
+        "{v}*sin({u})/({u}*{w})",
+        "{c}*log1p({u})/({w}*{u})",
     ),
     "lgamma_difference": ("lgamma({u} + 0.5) - lgamma({u})", "{c}*lgamma({u}) - {c}*lgamma({u} + 2) + {v}"),
     "tanh_less_one": ("1 + tanh({u})", "{c} - {c}*tanh({u})", "{v} + 1 - tanh({u})", "log(1 + tanh({u}))"),

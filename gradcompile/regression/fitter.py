@@ -1,0 +1,205 @@
+"""A fit that is compiled once and run for any data."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from gradcompile.data import frames
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
+from gradcompile.regression import starts as starting
+from gradcompile.regression.objective import Objective
+from gradcompile.regression.problem import Problem, Sample, Terms
+from gradcompile.regression.result import Fit
+from gradcompile.regression.search import Point, Vector, square_sum
+from gradcompile.regression.statement import Statement, meant
+
+
+class Fitter:
+    """A compiled fit: fitter(data, start=...) -> Fit.
+
+    Made by `compile_fit`; `params` are the names of its parameters, in the order of all vectors and matrices.
+    """
+
+    def __init__(
+        self,
+        statements: Sequence[Statement],
+        params: Sequence[str],
+        *,
+        bounds: Mapping[str, Any] | None = None,
+        fixed: Mapping[str, float] | None = None,
+        absolute_sigma: bool = False,
+        sigma: str | None = None,
+    ) -> None:
+        self.objectives = [Objective(s) for s in statements]
+        self.params = tuple(params)
+        self.terms = Terms(self.params, *limits(self.params, bounds or {}), fixed or {}, absolute_sigma)
+        self.sigma = sigma
+
+    def __call__(
+        self,
+        data: Any,
+        *,
+        start: Any = None,
+        sigma: Any = None,
+        starts: int = 1,
+        seed: int = 0,
+        missing: str = "drop",
+    ) -> Fit:
+        """Fit to data: a mapping of names to columns, a structured array, or a frame of pandas, polars or pyarrow.
+
+        start: where the search begins, by name or in the order of `params`; found where it is left out. sigma: the
+        standard deviations of the target, a column's name or an array. starts: how many places to search from; seed: of
+        those that are drawn. missing: rows in which something is missing are left out ("drop") or an error ("raise").
+        """
+        samples = self.samples(data, sigma, missing)
+        found, count = self.best(samples, self.beginning(start), starts, seed)
+        return Fit(self.terms, samples, found, count)
+
+    def samples(self, data: Any, sigma: Any = None, missing: str = "drop") -> list[Sample]:
+        """The data of each part, checked."""
+        if missing not in ("drop", "raise"):
+            raise ArgumentError(f"missing={missing!r}: choose 'drop' or 'raise'")
+        several = len(self.objectives) > 1
+        given = list(data) if several else [data]
+        weights = list(sigma) if several and isinstance(sigma, list | tuple) else [sigma] * len(given)
+        return [self.sample(o, d, s, missing) for o, d, s in zip(self.objectives, given, weights, strict=True)]
+
+    def sample(self, objective: Objective, data: Any, sigma: Any, missing: str) -> Sample:
+        """One data set with its columns."""
+        statement = objective.statement
+        columns = quick_columns(data, statement.columns)
+        if columns is None:
+            columns = frames.columns(data, statement.columns)
+        columns = dict(columns)
+        if statement.sigma is not None:
+            columns[statement.sigma.name] = self.deviations(sigma, data, columns)
+        elif sigma is not None:
+            raise ArgumentError("sigma: this fit was compiled without; say compile_fit(..., sigma=True)")
+        columns, dropped = complete(columns, missing)
+        rows = len(next(iter(columns.values())))
+        more = {name: float(self.terms.fixed[name]) for name in statement.fixed}
+        places = None
+        if statement.params != self.params:
+            places = np.array([self.params.index(name) for name in statement.params])
+        return Sample(objective, {**columns, **more}, rows, dropped, places)
+
+    def deviations(self, sigma: Any, data: Any, columns: Mapping[str, Vector]) -> Vector:
+        """The standard deviations of the target, one a row."""
+        name = sigma if isinstance(sigma, str) else self.sigma if sigma is None else None
+        if name is not None:
+            found = frames.columns(data, [name])[name]
+        elif sigma is None:
+            raise ArgumentError("sigma: give the target's standard deviations at the call, a column's name or an array")
+        else:
+            found = np.asarray(sigma, float)
+        rows = len(next(iter(columns.values())))
+        if found.ndim == 0:
+            found = np.full(rows, float(found))
+        if found.shape != (rows,):
+            raise ArgumentError(f"sigma has shape {found.shape}, the data have {rows} rows; give one number a row")
+        bad = np.flatnonzero(~(found > 0.0) & ~np.isnan(found))
+        if bad.size:
+            raise ArgumentError(f"sigma is {found[bad[0]]:g} in row {bad[0] + 1}; a standard deviation is above 0")
+        return np.ascontiguousarray(found)
+
+    def beginning(self, start: Any) -> Vector | None:
+        """The start as a vector, None where there is none."""
+        if start is None:
+            return None
+        if isinstance(start, Mapping):
+            unknown = next((name for name in start if name not in self.params), None)
+            if unknown is not None:
+                raise ArgumentError(f"start: there is no parameter {unknown!r}{meant(str(unknown), self.params)}")
+            found = np.array([start.get(name, np.nan) for name in self.params], float)
+            lacking = [name for name in self.params if name not in start]
+            if lacking:
+                raise ArgumentError(f"start: add {lacking[0]}=..., or leave start out")
+        else:
+            found = np.array(start, float).reshape(-1)
+        if found.shape != (len(self.params),):
+            raise ArgumentError(f"start has {found.size} numbers, the parameters are {', '.join(self.params)}")
+        if not isfinite(square_sum(found)):
+            name = self.params[int(np.flatnonzero(~np.isfinite(found))[0])]
+            raise ArgumentError(f"start: {name} is not a finite number")
+        terms = self.terms
+        return np.minimum(np.maximum(found, terms.lower), terms.upper) if terms.is_bounded else found
+
+    # ---- the search
+
+    def best(self, samples: list[Sample], start: Vector | None, count: int, seed: int) -> tuple[Point, int]:
+        """The best end of all searches, and how many evaluations they took."""
+        rows = sum([s.rows for s in samples])
+        free = self.terms.free
+        if rows < free and samples[0].statement.likelihood is None:
+            raise ArgumentError(f"{free} parameters can't be fitted to {rows} rows; give at least as many rows")
+        if type(count) is not int or count < 1:
+            raise ArgumentError(f"starts={count!r}: give a whole number from 1")
+        problem = Problem(self.terms, samples)
+        if start is None or count > 1:
+            return starting.search(problem, start, count, seed)
+        found = problem.minimum(start)
+        if not isfinite(found.loss):
+            problem.check(start)
+        return found, found.evaluations
+
+    def __repr__(self) -> str:
+        return f"<Fitter({', '.join(self.params)}): {'; '.join(o.statement.title for o in self.objectives)}>"
+
+
+def limits(params: Sequence[str], bounds: Mapping[str, Any]) -> tuple[Vector, Vector]:
+    """Lower and upper bounds of all parameters."""
+    lower, upper = np.full(len(params), -np.inf), np.full(len(params), np.inf)
+    for name, pair in bounds.items():
+        if name not in params:
+            raise ArgumentError(f"bounds: there is no parameter {name!r}{meant(str(name), params)}")
+        try:
+            low, high = pair
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(f"bounds[{name!r}]={pair!r}: give a pair (low, high), None for no bound") from None
+        k = params.index(name)
+        lower[k], upper[k] = -np.inf if low is None else low, np.inf if high is None else high
+        if not lower[k] <= upper[k]:
+            raise ArgumentError(f"bounds[{name!r}]={pair!r}: the lower is above the upper")
+    return lower, upper
+
+
+def quick_columns(data: Any, names: Sequence[str]) -> dict[str, Vector] | None:
+    """The columns of a dict of float64 arrays of one length, None for anything else, which needs more care."""
+    if type(data) is not dict:
+        return None
+    found: dict[str, Vector] = {}
+    length = -1
+    for name in names:
+        column = data.get(name)
+        if type(column) is not np.ndarray or column.dtype != np.float64 or column.ndim != 1:
+            return None
+        if length not in (-1, len(column)) or not column.flags.c_contiguous:
+            return None
+        length = len(column)
+        found[name] = column
+    return found
+
+
+def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], int]:
+    """The rows in which nothing is missing, and how many were left out."""
+    lengths = [len(column) for column in columns.values() if isfinite(square_sum(column))]
+    if len(lengths) == len(columns):
+        if not lengths[0]:
+            raise DataError("the data have no rows")
+        return columns, 0
+    gone = np.zeros(len(next(iter(columns.values()))), bool)
+    for name, column in columns.items():
+        absent = np.isnan(column)
+        if absent.any() and missing == "raise":
+            raise DataError(f"column {name!r}: row {int(np.flatnonzero(absent)[0]) + 1} is missing")
+        gone |= absent
+        infinite = np.isinf(column)
+        if infinite.any():
+            row = int(np.flatnonzero(infinite)[0])
+            raise DataError(f"column {name!r}: row {row + 1} is {column[row]}; a fit takes finite numbers")
+    if gone.all():
+        raise DataError(f"no row is complete: {len(gone)} of {len(gone)} rows lack an entry of {', '.join(columns)}")
+    kept = {name: np.ascontiguousarray(column[~gone]) for name, column in columns.items()}
+    return kept, int(gone.sum())

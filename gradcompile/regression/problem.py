@@ -1,0 +1,186 @@
+"""What is minimised in a fit, with its data, and how: the search, and the proof that it ended at a minimum."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import hypot, isfinite, sqrt
+from typing import Any
+
+import numpy as np
+
+from gradcompile.errors import ArgumentError
+from gradcompile.once import once
+from gradcompile.regression.objective import Objective
+from gradcompile.regression.search import Evaluate, Point, Search, Vector, square_sum
+from gradcompile.regression.statement import Statement
+
+LIMIT = 1000  # evaluations for each parameter and one more, before a search is given up
+SADDLES = 4  # directions of negative curvature that a search follows before it is given up
+
+
+class Terms:
+    """The parameters of a fit: their names and bounds, numbers that are given, and whether sigma is known."""
+
+    def __init__(
+        self, params: Sequence[str], lower: Vector, upper: Vector, fixed: Mapping[str, float], absolute_sigma: bool
+    ) -> None:
+        self.params, self.lower, self.upper = tuple(params), lower, upper
+        self.fixed, self.absolute_sigma = dict(fixed), absolute_sigma
+        self.free = int(np.sum(lower < upper))
+        self.is_bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        self.search = Search(lower, upper)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A data set's part of a fit with its data: the columns by name, how many rows, how many of them were left out."""
+
+    objective: Objective
+    columns: Mapping[str, Any]
+    rows: int
+    dropped: int
+    places: Any  # of its parameters among all, None where they are all
+
+    @property
+    def statement(self) -> Statement:
+        """What is fitted."""
+        return self.objective.statement
+
+    def with_columns(self, columns: Mapping[str, Any]) -> "Sample":
+        """The same of other data."""
+        return replace(self, columns=columns)
+
+    @once
+    def target(self) -> Vector:
+        """The target's values."""
+        goal: Any = self.statement.target
+        return np.asarray(self.columns[goal.name] if goal.is_Symbol else evaluated(goal, self.columns))
+
+    @once
+    def norm(self) -> float:
+        """The norm of the target, in units of sigma: what residuals are rounded by."""
+        s = self.statement
+        if s.target is None:
+            return 0.0
+        scaled = self.target if s.sigma is None else self.target / self.columns[s.sigma.name]
+        return sqrt(square_sum(scaled))
+
+
+def evaluated(expr: Any, columns: Mapping[str, Any]) -> Vector:
+    """A formula of columns alone."""
+    from gradcompile.compile import compile_value
+
+    symbols = sorted(expr.free_symbols, key=lambda s: str(s.name))
+    found = compile_value(expr, data=symbols)(*(columns[s.name] for s in symbols))
+    return np.asarray(found, float)
+
+
+class Problem:
+    """The functions of a fit with its data."""
+
+    def __init__(self, terms: Terms, samples: Sequence[Sample]) -> None:
+        self.terms, self.samples = terms, samples
+        self.size = len(terms.params)
+        self.norm = samples[0].norm if len(samples) == 1 else hypot(*(s.norm for s in samples))
+        self.near = self.summed([s.objective.evaluation(s.objective.near, s.columns) for s in samples])
+
+    @once
+    def exact(self) -> Evaluate:
+        """Cost, gradient and the whole Hessian."""
+        return self.summed([s.objective.evaluation(s.objective.exact, s.columns) for s in self.samples])
+
+    def summed(self, parts: Sequence[Evaluate]) -> Evaluate:
+        """The sum over the data sets, each in its own parameters."""
+        if len(parts) == 1 and self.samples[0].places is None:
+            return parts[0]
+        places = [np.arange(self.size) if s.places is None else s.places for s in self.samples]
+        memory = [(np.zeros(len(p)), np.zeros(len(p) ** 2)) for p in places]
+
+        def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
+            gradient[:] = 0.0
+            matrix[:] = 0.0
+            total, whole = 0.0, matrix.reshape(self.size, self.size)
+            for part, own, (g, m) in zip(parts, places, memory, strict=True):
+                code, inputs = part
+                total += code(theta[own], g, m, *inputs)
+                gradient[own] += g
+                whole[np.ix_(own, own)] += m.reshape(len(own), -1)
+            return total
+
+        return evaluate, ()
+
+    def loss(self, theta: Vector, gradient: Vector, matrix: Vector) -> float:
+        """The loss at a point, with gradient and near matrix filled in."""
+        code, inputs = self.near
+        return code(theta, gradient, matrix, *inputs)
+
+    def check(self, start: Vector) -> None:
+        """Raise ArgumentError for a start at which the model or its derivative is not finite."""
+        gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
+        value = self.loss(start, gradient, matrix)
+        if np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(matrix).all():
+            return
+        given = ", ".join(f"{n}={v:.6g}" for n, v in zip(self.terms.params, start, strict=True))
+        for s in self.samples:
+            if s.statement.model is None:
+                continue
+            theta = start if s.places is None else start[s.places]
+            values, _ = s.objective.rows(s.objective.prediction, theta, s.columns, s.rows)
+            bad = np.flatnonzero(~np.isfinite(values))
+            if bad.size:
+                row = bad[0]
+                raise ArgumentError(
+                    f"the model is {values[row]} at the start ({given}) for data row {row + 1}; choose another start"
+                )
+        what = "sum of squares" if np.isnan(value) or np.isinf(value) else "derivative"
+        raise ArgumentError(f"the {what} is not finite at the start ({given}); choose another start")
+
+    def search(self, evaluate: Evaluate, start: Vector) -> Point:
+        """One search from a start."""
+        return self.terms.search.run(evaluate, start, LIMIT * (self.size + 1), self.norm)
+
+    def minimum(self, start: Vector) -> Point:
+        """The minimum that a search from a start comes to by the near matrix, settled and proved by the exact one.
+
+        Where the Hessian has a direction of negative curvature, the search goes on along it.
+        """
+        evaluations = 0
+        near = self.search(self.near, start)
+        evaluations += near.evaluations
+        for _ in range(SADDLES):
+            found = self.search(self.exact, near.theta)
+            evaluations += found.evaluations
+            if found.is_convex or found.was_stopped or not isfinite(found.loss):
+                break
+            beyond = self.downhill(found)
+            if beyond is None:
+                break
+            near = self.search(self.near, beyond)
+            evaluations += near.evaluations
+        found.evaluations = evaluations
+        found.near = near.matrix
+        return found
+
+    def downhill(self, found: Point) -> Any:
+        """A point with a smaller loss along the direction of most negative curvature; None if there is none."""
+        free = (self.terms.lower < found.theta) & (found.theta < self.terms.upper)
+        if not free.any() or not np.isfinite(found.matrix).all():
+            return None
+        scale = np.sqrt(np.maximum(abs(np.diag(found.matrix)), np.finfo(float).tiny))
+        scaled = (found.matrix / np.outer(scale, scale))[np.ix_(free, free)]
+        values, vectors = np.linalg.eigh(scaled)
+        if not values[0] < -1e-10:
+            return None
+        direction = np.zeros(self.size)
+        direction[free] = vectors[:, 0] / scale[free]
+        gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
+        best, at = found.loss - 1e-12 * abs(found.loss), None
+        length = np.sqrt(abs(found.loss) / -values[0])
+        for k in range(40):
+            for sign in (1.0, -1.0):
+                theta = np.clip(found.theta + sign * length * 0.5**k * direction, self.terms.lower, self.terms.upper)
+                loss = self.loss(theta, gradient, matrix)
+                if loss < best:
+                    best, at = loss, theta
+            if at is not None:
+                return at
+        return None

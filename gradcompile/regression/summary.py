@@ -1,0 +1,114 @@
+"""A fit as text, as HTML, and as a record for JSON."""
+
+import html as escaping
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradcompile.regression.result import Fit
+
+
+def shown(value: float, error: float = math.nan) -> str:
+    """A number to the digits that its error leaves: two of the error's, six where there is none.
+
+    >>> shown(1234.56789, 0.0123), shown(2.5, 0.013), shown(1/3), shown(math.nan)
+    ('1234.568', '2.500', '0.333333', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    if not (error > 0.0 and math.isfinite(error)) or value == 0.0:
+        return f"{value:.6g}"
+    digits = max(2, min(17, math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2))
+    text = f"{value:#.{digits}g}"
+    return text.removesuffix(".")
+
+
+def rows(fit: "Fit") -> list[tuple[str, str, str, str]]:
+    """Name, estimate, standard error and a remark for each parameter."""
+    lost = {name for direction in fit.undetermined for name in direction}
+    found = []
+    for name, value in fit.params.items():
+        error = fit.stderr[name]
+        remark = "at a bound" if name in fit.held else "not determined" if name in lost else ""
+        found.append((name, shown(value, error), shown(error), remark))
+    return found
+
+
+def statistics(fit: "Fit") -> list[tuple[str, str]]:
+    """What is left of the data, line by line."""
+    left = f"{fit.rows}" + (f" ({fit.dropped} left out)" if fit.dropped else "")
+    found = [("rows", left), ("degrees of freedom", str(fit.dof))]
+    if fit._is_likelihood:
+        found.append(("log-likelihood", f"{-fit.loss:.10g}"))
+    else:
+        found += [("chi2", f"{fit.chi2:.10g}"), ("reduced chi2", f"{fit.reduced_chi2:.6g}")]
+        found.append(("R squared", f"{fit.r_squared:.10g}"))
+    return [*found, ("AIC", f"{fit.aic:.6g}"), ("BIC", f"{fit.bic:.6g}"), ("evaluations", str(fit.evaluations))]
+
+
+def titles(fit: "Fit") -> list[str]:
+    """What was fitted: target = model, for each data set."""
+    found = []
+    for sample in fit.samples:
+        s = sample.statement
+        found.append(f"log-likelihood {s.title}" if s.target is None else f"{s.target} = {s.title}")
+    return found
+
+
+def directions(fit: "Fit") -> list[str]:
+    """The directions that the data do not determine, in words."""
+    found = []
+    for direction in fit.undetermined:
+        parts = [f"{'-' if w < 0 else '+'} {abs(w):.4g}*{n}" for n, w in direction.items()]
+        text = " ".join(parts).removeprefix("+ ")
+        found.append(f"the data do not determine {text if len(parts) > 1 else next(iter(direction))}")
+    return found
+
+
+def text(fit: "Fit") -> str:
+    """A table of estimates and errors, what is left of the data, and what is to be known of it."""
+    table = [("parameter", "estimate", "standard error", ""), *rows(fit)]
+    widths = [max(len(row[k]) for row in table) for k in range(4)]
+    lines = [*titles(fit), ""]
+    for row in table:
+        cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3]]
+        lines.append("  ".join(cells).rstrip())
+    lines.append("")
+    wide = max(len(name) for name, _ in statistics(fit))
+    lines += [f"{name.ljust(wide)}  {value}" for name, value in statistics(fit)]
+    notes = [] if fit.converged else [f"not converged: {fit.message}"]
+    return "\n".join([*lines, *(["", *notes, *directions(fit)] if notes or fit.undetermined else [])])
+
+
+def html(fit: "Fit") -> str:
+    """The same as HTML, for notebooks."""
+    esc = escaping.escape
+    head = "<br>".join(f"<code>{esc(t)}</code>" for t in titles(fit))
+    body = "".join(f"<tr><td>{esc(n)}</td><td>{v}</td><td>{e}</td><td>{r}</td></tr>" for n, v, e, r in rows(fit))
+    left = "".join(f"<tr><td>{esc(n)}</td><td>{esc(v)}</td></tr>" for n, v in statistics(fit))
+    notes = [] if fit.converged else [f"not converged: {fit.message}"]
+    told = "".join(f"<p>{esc(note)}</p>" for note in [*notes, *directions(fit)])
+    columns = "<tr><th>parameter</th><th>estimate</th><th>standard error</th><th></th></tr>"
+    return f"<div><p>{head}</p><table>{columns}{body}</table><table>{left}</table>{told}</div>"
+
+
+def record(fit: "Fit") -> dict[str, Any]:
+    """The fit as numbers, texts and lists; what is not a finite number is None."""
+    errors, held = fit.stderr, fit.held
+    params = {n: {"value": v, "stderr": number(errors[n]), "at_bound": n in held} for n, v in fit.params.items()}
+    found: dict[str, Any] = {
+        "params": params, "converged": fit.converged, "message": fit.message, "rows": fit.rows,
+        "dropped": fit.dropped, "dof": fit.dof, "evaluations": fit.evaluations, "model": titles(fit),
+        "undetermined": list(fit.undetermined), "cost": number(fit.cost), "aic": number(fit.aic),
+        "aicc": number(fit.aicc), "bic": number(fit.bic),
+        "cov": [[number(v) for v in row] for row in fit.cov.tolist()],
+    }  # fmt: skip
+    if not fit._is_likelihood:
+        found["chi2"], found["reduced_chi2"] = number(fit.chi2), number(fit.reduced_chi2)
+        found["r_squared"] = number(fit.r_squared)
+    return found
+
+
+def number(value: float) -> float | None:
+    """A finite number, None for anything else."""
+    return float(value) if math.isfinite(value) else None

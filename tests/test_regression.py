@@ -1,0 +1,175 @@
+"""Fits: the certified values of NIST, whether a fit says that it is none, statistics against references."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import optimize, stats
+
+from gradcompile import compile_fit, fit
+from gradcompile.data import names, nist
+from gradcompile.errors import ArgumentError, DataError
+
+RNG = np.random.default_rng(7)
+X = np.linspace(0.0, 4.0, 60)
+DECAY = {"x": X, "y": 2.5 * np.exp(-1.3 * X) + 0.5 + 0.05 * RNG.standard_normal(60)}
+MODEL = "a*exp(-b*x) + c"
+PEAK = {"x": np.arange(6.0), "y": np.array([0, 1, 4, 4, 1, 0.0])}
+
+
+@pytest.fixture(scope="module")
+def decay():
+    """A fit of three parameters to 60 rows."""
+    return fit(MODEL, DECAY, "y", start={"a": 1, "b": 1, "c": 0})
+
+
+@pytest.mark.parametrize("name", names())
+def test_certified(name):
+    """NIST's estimates and standard deviations, from both starts."""
+    table = nist(name)
+    fitter = compile_fit(table.model, list(table.certified), target="y")
+    for start in (table.start1, table.start2):
+        found = fitter({"x": table.x, "y": table.y}, start=start)
+        assert found.converged, found.message
+        np.testing.assert_allclose(list(found.params.values()), list(table.certified.values()), rtol=1e-8)
+        np.testing.assert_allclose(list(found.stderr.values()), list(table.deviations.values()), rtol=1e-6)
+        assert found.chi2 == pytest.approx(table.residual_sum_of_squares, rel=1e-8)
+        assert found.dof == table.degrees_of_freedom
+
+
+def test_statistics_of_scipy(decay):
+    """Covariance, weighted and not, as SciPy's curve_fit has it."""
+
+    def model(x, a, b, c):
+        return a * np.exp(-b * x) + c
+
+    sigma = np.linspace(0.5, 2.0, 60)
+    for weights, absolute in ((None, False), (sigma, False), (sigma, True)):
+        found = fit(MODEL, DECAY, "y", start=[1, 1, 0], sigma=weights, absolute_sigma=absolute)
+        best, cov = optimize.curve_fit(
+            model, X, DECAY["y"], p0=[1, 1, 0], sigma=weights, absolute_sigma=absolute, xtol=1e-14, ftol=1e-14
+        )
+        np.testing.assert_allclose(found.theta, best, rtol=1e-7)
+        np.testing.assert_allclose(found.cov, cov, rtol=1e-5)
+    assert decay.ci(0.9)["b"][1] == pytest.approx(decay.params["b"] + stats.t.ppf(0.95, 57) * decay.stderr["b"])
+
+
+def test_units_do_not_matter():
+    """Tiny and huge units give the same fit."""
+    base = fit(MODEL, DECAY, "y", start=[1, 1, 0])
+    for unit in (1e-30, 1e-9, 1e12):
+        found = fit(MODEL, {"x": X / unit, "y": DECAY["y"] * unit}, "y", start=[unit, unit, 0])
+        np.testing.assert_allclose(found.theta, base.theta * unit, rtol=1e-9)
+        np.testing.assert_allclose(list(found.stderr.values()), np.array(list(base.stderr.values())) * unit, rtol=1e-9)
+        assert found.converged
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "start", "word"),
+    [
+        ("a*exp(-(x - m)**2/(2*s**2))", PEAK, [1, 200, 1], "plateau"),
+        ("a + exp(-b*x)", {"x": np.arange(1.0, 7), "y": np.full(6, 2.0) + 1e-3 * np.arange(6)}, [1, 1], ""),
+    ],
+)
+def test_no_minimum_is_told(model, data, start, word):
+    """A search that ends elsewhere says so, and gives no standard errors."""
+    found = fit(model, data, "y", start=start)
+    assert not found.converged
+    assert word in found.message
+    assert np.isnan(list(found.stderr.values())).all()
+
+
+def test_undetermined_is_named():
+    """A product of two parameters determines neither, but the third."""
+    found = fit("a*b*x + c", {"x": X, "y": 2.0 * X + 1.0 + 0.1 * np.cos(9 * X)}, "y", start=[1, 1, 0])
+    assert [sorted(d) for d in found.undetermined] == [["a", "b"]]
+    assert np.isnan(found.stderr["a"])
+    assert found.stderr["c"] > 0.0
+    assert "do not determine" in found.summary()
+
+
+def test_bounds_and_fixed(decay):
+    """A bound that holds a parameter; a number that is given; a tie."""
+    found = fit(MODEL, DECAY, "y", start=[1, 1, 0], bounds={"b": (0, 1.0)})
+    assert found.params["b"] == 1.0
+    assert found.held == ("b",)
+    assert found.converged
+    fixed = fit(MODEL, DECAY, "y", start={"a": 1, "c": 0}, fixed={"b": 1.0})
+    np.testing.assert_allclose([found.params["a"], found.params["c"]], fixed.theta, rtol=1e-9)
+    tied = fit(MODEL, DECAY, "y", start=[1, 1], tied={"a": "5*c"})
+    assert list(tied.params) == ["b", "c"]
+    assert tied.derived("a")[0] == pytest.approx(5 * tied.params["c"])
+    inside = fit(MODEL, DECAY, "y", start=[1, 1, 0], bounds={"b": (0, 10), "a": (None, 5)})
+    np.testing.assert_allclose(inside.theta, decay.theta, rtol=1e-9)
+
+
+def test_derived_and_bands(decay):
+    """The delta method, and SciPy's own arithmetic for the band."""
+    value, error = decay.derived("a/b")
+    a, b, _ = decay.theta
+    slope = np.array([1 / b, -a / b**2, 0.0])
+    assert value == pytest.approx(a / b)
+    assert error == pytest.approx(np.sqrt(slope @ decay.cov @ slope))
+    low, high = decay.band({"x": [0.0, 1.0]}, 0.9)
+    jacobian = np.array([[1.0, 0.0, 1.0], [np.exp(-b), -a * np.exp(-b), 1.0]])
+    width = stats.t.ppf(0.95, 57) * np.sqrt(np.einsum("ij,jk,ik->i", jacobian, decay.cov, jacobian))
+    np.testing.assert_allclose(high - low, 2 * width, rtol=1e-9)
+    np.testing.assert_allclose(0.5 * (high + low), decay.predict({"x": [0.0, 1.0]}), rtol=1e-12)
+
+
+def test_start_is_found(decay):
+    """Without a start the same minimum is found."""
+    found = fit(MODEL, DECAY, "y")
+    np.testing.assert_allclose(found.theta, decay.theta, rtol=1e-7)
+
+
+def test_robust_losses_of_scipy():
+    """Estimates under SciPy's losses, with outliers in the data."""
+    y = DECAY["y"].copy()
+    y[::13] += 3.0
+    for loss in ("soft_l1", "huber", "cauchy", "arctan"):
+        found = fit(MODEL, {"x": X, "y": y}, "y", start=[2.5, 1.3, 0.5], loss=loss, sigma=0.1)
+        best = optimize.least_squares(
+            lambda t: (y - t[0] * np.exp(-t[1] * X) - t[2]) / 0.1, [2.5, 1.3, 0.5], loss=loss, xtol=1e-15, gtol=1e-15
+        )
+        np.testing.assert_allclose(found.theta, best.x, rtol=2e-5)
+        assert found.cost == pytest.approx(best.cost)
+        assert found.converged
+
+
+def test_shared_groups_likelihood():
+    """Several data sets with shared parameters; groups; a likelihood."""
+    other = {"x": X, "y": DECAY["y"] + 1.0}
+    parts = [("a*exp(-b*x) + c", DECAY, "y"), ("a*exp(-b*x) + d", other, "y")]
+    found = fit(parts, start={"a": 1, "b": 1, "c": 0, "d": 0})
+    assert found.params["d"] - found.params["c"] == pytest.approx(1.0)
+    assert found.rows == 120
+    both = {"x": np.r_[X, X], "y": np.r_[DECAY["y"], other["y"]], "g": ["one"] * 60 + ["two"] * 60}
+    by = fit(MODEL, both, "y", start=[1, 1, 0], by="g")
+    assert list(by) == ["one", "two"]
+    assert by["two"].params["c"] - by["one"].params["c"] == pytest.approx(1.0)
+    counts = np.array([12, 9, 7, 4, 3, 3, 1, 0])
+    t = np.arange(8.0)
+    a, b, x, k = sp.symbols("a b x k")
+    mean = a * sp.exp(-b * x)
+    poisson = fit(data={"x": t, "k": counts}, likelihood=k * sp.log(mean) - mean, start={"a": 10, "b": 0.1})
+    assert poisson.converged
+    rate = poisson.params["a"] * np.exp(-poisson.params["b"] * t)
+    hessian = np.array([[np.sum(counts) / poisson.params["a"] ** 2, -np.sum(t * rate) / poisson.params["a"]],
+                        [-np.sum(t * rate) / poisson.params["a"], np.sum(t * t * rate)]])  # fmt: skip
+    np.testing.assert_allclose(poisson.cov, np.linalg.inv(hessian), rtol=1e-8)
+
+
+def test_missing_and_messages():
+    """Rows that lack something are left out and counted; what is wrong is said."""
+    gaps = {"x": X.copy(), "y": DECAY["y"].copy()}
+    gaps["y"][3] = np.nan
+    found = fit(MODEL, gaps, "y", start=[1, 1, 0])
+    assert (found.rows, found.dropped) == (59, 1)
+    with pytest.raises(DataError, match="row 4 is missing"):
+        fit(MODEL, gaps, "y", start=[1, 1, 0], missing="raise")
+    with pytest.raises(ArgumentError, match="contains the target"):
+        fit("a*x + y", DECAY, "y")
+    with pytest.raises(ArgumentError, match="there is no parameter 'z'"):
+        fit(MODEL, DECAY, "y", start={"a": 1, "b": 1, "c": 0, "z": 1})
+    with pytest.raises(ArgumentError, match=r"choose another start"):
+        fit("a*log(b*x + 1)", DECAY, "y", start=[1, -1])
