@@ -18,6 +18,7 @@ from gradcompile.compile import (
     compile_hvp,
     compile_jacobian,
     compile_jvp,
+    compile_many,
     compile_value,
 )
 from gradcompile.compiled import CompiledValue
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         softmax,
         stop_gradient,
     )
+    from gradcompile.many import CompiledMany
     from gradcompile.optim import TrainingResult, sgd
     from gradcompile.regression.fits import compile_fit, fit
     from gradcompile.regression.result import Fit
@@ -74,6 +76,7 @@ __all__ = [
     "CompiledHvp",
     "CompiledJacobian",
     "CompiledJvp",
+    "CompiledMany",
     "CompiledValue",
     "CompiledValues",
     "DataError",
@@ -94,6 +97,7 @@ __all__ = [
     "compile_hvp",
     "compile_jacobian",
     "compile_jvp",
+    "compile_many",
     "compile_value",
     "conv",
     "cross_entropy",
@@ -133,6 +137,7 @@ LATE = {  # modules that not everybody needs, and what is found in them
         "gelu", "huber", "layer_norm", "leaky_relu", "log_softmax", "logsumexp", "max_pool", "mean_pool", "mse",
         "one_hot", "silu", "softmax", "stop_gradient",
     ),
+    "many": ("CompiledMany",),
     "optim": ("TrainingResult", "sgd"),
     "regression.fits": ("compile_fit", "fit"),
     "regression.result": ("Fit",),

@@ -15,9 +15,11 @@ from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.forms import Form, taken_apart
+from gradcompile.signature.names import text
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
+    from gradcompile.many import CompiledMany
 
 
 def compile_grad(
@@ -196,6 +198,31 @@ def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **opti
     from gradcompile.derivatives import CompiledJacobian
 
     return CompiledJacobian(problem, rest, form, "dense" if sparse is False else "sparse", pattern)
+
+
+def compile_many(losses: Sequence[Any], params: Any, **options: Any) -> "CompiledMany":
+    """Compile many losses of the same parameters and inputs to one function: m(*params, *inputs) -> (losses, grads).
+
+    losses: a sequence of k losses as `compile_grad` takes them. The first result is (k,), the second (k, size), each
+    row laid out as f.pack lays out the parameters; a parameter that a loss lacks has the gradient 0. What several
+    losses have in common is computed once. `m[i]` is loss i as `compile_grad` gives it, with the arguments of all.
+
+    The options are those of `compile_grad`.
+
+    >>> import numpy as np, sympy as sp
+    >>> from gradcompile import compile_many
+    >>> a, b, x, y = sp.symbols("a b x y")
+    >>> m = compile_many([(a*x - y)**2, (a*x + b - y)**2], [a, b], data=[x, y])
+    >>> m(2.0, 1.0, np.array([1.0, 2.0]), np.array([2.0, 5.0]))
+    (array([0.5, 0.5]), array([[-2.,  0.],
+           [ 1.,  1.]]))
+    """
+    from gradcompile.many import CompiledMany
+
+    if not isinstance(losses, list | tuple) or not losses:
+        raise ArgumentTypeError("losses is a list of losses, of one at least; for one loss there is compile_grad")
+    problem, rest = stated(losses, params, True, **options)
+    return CompiledMany(problem, rest, [text(v) for v in losses])
 
 
 def compile_jvp(value: Any, params: Any, **options: Any) -> "CompiledJvp":

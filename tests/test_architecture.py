@@ -36,6 +36,7 @@ FLOORS = (
     ("compiled",),
     ("derivatives",),
     ("gradient",),
+    ("many",),
     ("compile",),
     ("data",),
     ("regression",),

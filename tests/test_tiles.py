@@ -53,7 +53,7 @@ def entry(way, op, dtype, places, machine, worth=tiles.WORTH, **sizes):
         codegen.remember(f"{name}.py", text)
         space = {"__name__": name}
         exec(compile(text, f"{name}.py", "exec"), space)
-        lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds)
+        lowered = codegen.lower(codegen.own_text(space["f"]), kinds)
         linked = Linked(codegen.machine_code(lowered))
         target = builtin.Target(function=linked.address)
         text = builtin.arrays_caller(lowered.result, lowered.fails, kinds)
@@ -226,7 +226,7 @@ def test_a_length_is_no_more_than_the_text_says(block, in_tiles):
     kinds = tuple(codegen.kind_of(numba_type(np.float64)) for _ in range(3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "registers", lambda: MACHINES["wide"])
-        lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds).text
+        lowered = codegen.lower(codegen.own_text(space["f"]), kinds).text
     assert (".product." in lowered, "gemm" in lowered) == (in_tiles, not in_tiles)
 
 

@@ -51,7 +51,6 @@ __all__ = [
 NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long function that takes longer than to lower it
 
 
-@lru_cache(maxsize=4)  # Numba asks more than once
 @collector_paused()
 def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Library | None = None) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments.
@@ -64,6 +63,9 @@ def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Librar
         unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails, entry.width, library is not None,
         tuple(unit.helpers),
     )  # fmt: skip
+
+
+asked_again = lru_cache(maxsize=4)(lower)  # as Numba does
 
 
 def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
@@ -99,7 +101,7 @@ def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
     contract = contract_of(function)
     arguments = settled_types(contract, arguments) if contract else taken_types(function, arguments)
     try:
-        lowered = lower(function, tuple(map(kind_of, arguments)))
+        lowered = asked_again(function, tuple(map(kind_of, arguments)))
     except (AttributeError, SubsetError) as error:
         given = ", ".join(map("{}: {}".format, function.__code__.co_varnames, arguments))
         if contract:

@@ -434,7 +434,7 @@ def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: 
     for name in names if module is not None else ():
         if (content := disk.read_entry(name)) is not None:
             return Object.unpacked(content)
-    lowered = native.lower.__wrapped__(function, kinds, library if quick else None)
+    lowered = native.lower(function, kinds, library if quick else None)
     if lowered.foreign:
         return None
     code = native.machine_code(lowered)
