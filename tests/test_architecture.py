@@ -221,6 +221,64 @@ def test_every_module_says_what_it_is_for():
     assert not [str(path.relative_to(ROOT)) for path in FILES if not ast.get_docstring(tree_of(path))]
 
 
+# What is handed on are records: nobody looks into generated text to learn what they say.
+READERS = ("re", "tokenize", "fnmatch", "difflib")
+BLIND = ("lower", "codegen", "runtime", "export", "optim")
+
+
+def looks_into_text(source: str) -> list[int]:
+    """The lines that import what searches texts, or that compare, search or cut the text of a statement."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names) if any(a.name in READERS for a in names):
+                found.append(node.lineno)
+            case ast.ImportFrom(module=module) if module in READERS:
+                found.append(node.lineno)
+            case ast.Compare(left=left, comparators=others) if any(map(is_text, [left, *others])):
+                found.append(node.lineno)
+            case ast.Call(func=ast.Attribute(value=value)) | ast.Subscript(value=value) if is_text(value):
+                found.append(node.lineno)
+            case ast.For(iter=value) | ast.comprehension(iter=value) if is_text(value):
+                found.append(value.lineno)
+    return found
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "text"
+
+
+def test_nobody_looks_into_generated_text():
+    for path in FILES:
+        module = module_name(path)
+        if module.partition(".")[0] in BLIND:
+            source = path.read_text("utf-8")
+            source = source.replace(".text", "") if module.startswith("codegen.") else source  # an operand of LLVM's
+            assert not looks_into_text(source), module
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import re",
+        "from re import findall",
+        "def f(s):\n    import re",
+        'def f(s):\n    return "@" in s.text',
+        'def f(s):\n    return s.text == "x = 1"',
+        'def f(s):\n    return s.text.startswith("-")',
+        "def f(s):\n    return s.value.text[0]",
+        "def f(s):\n    return [c for c in s.text]",
+        'def f(kernel):\n    return kernel.text.count("lanes(")',
+    ],
+)
+def test_a_look_into_text_is_found(source):
+    assert looks_into_text(source)
+
+
+def test_what_only_prints_or_measures_is_left_alone():
+    assert not looks_into_text('def f(s):\n    return len(s.text), f"{s.text} = 1", print(s.text)')
+
+
 def test_functions_are_short():
     trees = {path: tree_of(path) for path in FILES}
     lengths = {f"{p.relative_to(ROOT)}:{f.lineno} {f.name}": length(f) for p, t in trees.items() for f in functions(t)}

@@ -5,7 +5,6 @@ import importlib
 import linecache
 import os
 import platform
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +26,7 @@ from gradcompile.once import compiling, once
 
 modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that are loaded, by name
 _warned: set[str] = set()
-_HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
-_LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
+_LONG = 2000  # lines of a function from which on Python compiles only its docstring
 _PACKAGE = Path(__file__).parent.parent
 SMALL = 400  # lines of a module of which quick code is made first
 PATIENCE = 1 << 27  # processor cycles in quick code after which full code is made: about as long as that takes
@@ -319,7 +317,16 @@ def _pin(function: Callable[..., Any]) -> None:
 
 def _without_long_bodies(source: str) -> str:
     """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
-    return source if native.target.is_disabled() else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
+    lines = source.split("\n")
+    if native.target.is_disabled() or len(lines) < _LONG:
+        return source
+    heads = [k for k, line in enumerate(lines) if line == "@jit"]
+    for first in heads:
+        stop = next((k for k in range(first + 2, len(lines)) if lines[k][:1] not in ("", " ", ")")), len(lines))
+        body = next((k + 1 for k in range(first + 1, stop) if lines[k].endswith('"""')), stop)
+        if stop - body >= _LONG:
+            lines[body:stop] = [""] * (stop - body)
+    return "\n".join(lines)
 
 
 def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
@@ -550,7 +557,8 @@ def package_text(name: str) -> str | None:
 
 
 def _imported_names(source: str) -> list[str]:
-    return re.findall(r"^from gradcompile\.([\w.]+) import", source, re.MULTILINE)
+    words = (line.split(maxsplit=3) for line in source.splitlines() if line.startswith("from gradcompile."))
+    return [w[1].removeprefix("gradcompile.") for w in words if w[2:3] == ["import"]]
 
 
 @lru_cache(maxsize=1)

@@ -12,13 +12,17 @@ import numpy as np
 
 from gradcompile.diff import reverse, samples
 from gradcompile.diff.batch import batched, fitting, unit
+from gradcompile.diff.coloring import colors_of
+from gradcompile.diff.reach import Pairs, Reach, within
 from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
     assemble,
+    astype,
     at_most,
     counting,
+    equal,
     expand,
     length_along,
     part_at,
@@ -31,10 +35,10 @@ from gradcompile.ir.algebra import (
 from gradcompile.ir.core import Node, apply, const, is_const, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Shape
-from gradcompile.ops.constant_index import is_pack
+from gradcompile.ops.constant_index import is_pack, table
 from gradcompile.ops.contract import contract
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import Loop, closed, fresh, unpacked
+from gradcompile.ops.scan import Loop, fresh, make_scan, unpacked
 from gradcompile.ops.shape import Span
 from gradcompile.signature.arguments import Problem, entry_names
 from gradcompile.signature.program import Output, Part, size_of
@@ -147,14 +151,18 @@ def seeds(problem: Problem) -> list[Node]:
 
 def for_units(outputs: Sequence[Node], seed: Node) -> list[Node]:
     """Outputs that are linear in a seed for all its unit values: along axis 0, one for each entry of it."""
-    length, order = size_of(seed.type.shape), topological(outputs)
-    moving = depends_on(order, [seed])
-    if moving <= fitting(order, [seed], moving):
-        return batched(outputs, {seed: unit(seed.type.shape, seed.type.dtype)}, {}, length)
-    row = fresh(seed.type)
-    body = substitute(outputs, {seed: row})
-    loop = Loop((), (row,), (), (), tuple(body), (), length)
-    return unpacked(closed(loop, (), (unit(seed.type.shape, seed.type.dtype),), {}))
+    return for_values(outputs, {seed: unit(seed.type.shape, seed.type.dtype)}, size_of(seed.type.shape))
+
+
+def for_values(outputs: Sequence[Node], seeds: Mapping[Node, Node], length: int) -> list[Node]:
+    """Outputs for so many values of seeds, which lie along an axis 0, at once or in a loop."""
+    order = topological(outputs)
+    moving = depends_on(order, seeds)
+    if moving <= fitting(order, seeds, moving):
+        return batched(outputs, seeds, {}, length)
+    rows = {seed: fresh(seed.type) for seed in seeds}
+    loop = Loop((), tuple(rows.values()), (), (), tuple(substitute(outputs, rows)), (), length)
+    return unpacked(make_scan(loop, (), tuple(seeds.values()), {}))
 
 
 def columns(output: Node, problem: Problem) -> list[Node]:
@@ -225,10 +233,13 @@ def seeds_of(problem: Problem) -> dict[Node, Terms]:
 def sparse_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> Output:
     """The Hessian's entries that may be other than 0, both triangles of it, compressed by columns."""
     size = sum(sizes_of(problem))
+    gradients = [found.get(n) or zeros_like(n) for n in leaves_of(problem)]
     try:
         blocks = lower_triangle(problem, found)
     except Dense:
-        blocks = dense_lower(problem, loss, found)
+        blocks = by_colors(problem, gradients) or dense_lower(problem, loss, found)
+    if problem.arrays:
+        blocks = within(lower(blocks), pattern_of(problem, gradients))
     made = sparse(blocks, (size, size), True, problem.arrays)
     return Output("hess", (Part(made.data, "hessian", ("",)),), "the entries of the Hessian", pattern=made.pattern)
 
@@ -372,9 +383,53 @@ def sparse_jacobian(problem: Problem, values: Sequence[Node]) -> Output:
     try:
         blocks = blocks_of(values, seeds_of(problem))
     except Dense:
-        blocks = dense_rows(problem, values)
+        blocks = by_colors(problem, values) or dense_rows(problem, values)
+    if problem.arrays:
+        blocks = within(blocks, pattern_of(problem, values))
     made = sparse(blocks, (height, width), False, problem.arrays)
     return Output("jac", (Part(made.data, "jacobian", ("",)),), "the entries of the Jacobian", pattern=made.pattern)
+
+
+def pattern_of(problem: Problem, outputs: Sequence[Node]) -> Pairs:
+    """Where the derivative of arrays may be other than 0: rows over all their entries, and columns over theta."""
+    seeds = {n: t[0].columns for n, t in seeds_of(problem).items()}
+    reach, width = Reach(outputs, seeds, sum(sizes_of(problem))), sum(sizes_of(problem))
+    starts = accumulate((size_of(n.type.shape) for n in outputs), initial=0)
+    found = [reach.of(n) for n in outputs]
+    rows = np.concatenate([own + start for (own, _), start in zip(found, starts, strict=False)])
+    return Pairs(rows, np.concatenate([columns for _, columns in found]), width)
+
+
+def by_colors(problem: Problem, outputs: Sequence[Node]) -> list[Block]:
+    """The derivative of arrays, columns that share no row computed together; none where that would save nothing.
+
+    A colour gives a product with the derivative, whose entries are those of the one column that each depends on.
+    """
+    if not problem.arrays:
+        return []
+    pairs = pattern_of(problem, outputs)
+    colors = colors_of(pairs.rows, pairs.columns, pairs.width)
+    count = int(colors.max(initial=-1)) + 1
+    if not 0 < count <= pairs.width // 2:
+        return []
+    own, tables, at = seeds(problem), dict[Node, Node](), 0
+    for n in own:
+        size = size_of(n.type.shape)
+        counted = counting((count, size), 0)
+        hit = equal(astype(counted, n.type.dtype), table(colors[at : at + size].astype(float), n.type.dtype))
+        tables[n] = reshape_to(astype(hit, n.type.dtype), (count, *n.type.shape))
+        at += size
+    found = for_values(reverse.jvp(outputs, leaves_of(problem), own), tables, count)
+    blocks, start = [], 0
+    for n, rows in zip(outputs, found, strict=True):
+        size = size_of(n.type.shape)
+        columns = np.full((count, size), -1)
+        inside = (pairs.rows >= start) & (pairs.rows < start + size)
+        columns[colors[pairs.columns[inside]], pairs.rows[inside] - start] = pairs.columns[inside]
+        blocks.append(Block(np.broadcast_to(np.arange(start, start + size), columns.shape), columns,
+                            reshape_to(rows, (count, size))))  # fmt: skip
+        start += size
+    return blocks
 
 
 def dense_rows(problem: Problem, values: Sequence[Node]) -> list[Block]:
@@ -461,13 +516,13 @@ def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
 
 def own_gradients(problem: Problem, each: Node) -> list[Node]:
     """The gradient of each sample in each parameter."""
-    return samples.each(samples.taken_apart(each, leaves_of(problem)))
+    return samples.each(samples.distribute_samples(each, leaves_of(problem)))
 
 
 def squared_norms(problem: Problem, each: Node) -> Node:
     """The squared norm of each sample's gradient."""
     if problem.arrays:
-        return samples.squared_norms(samples.taken_apart(each, leaves_of(problem)))
+        return samples.squared_norms(samples.distribute_samples(each, leaves_of(problem)))
     (row,) = by_sample_gradients(problem, [each])
     return add(*(d * d for d in row))
 

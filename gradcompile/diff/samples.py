@@ -54,7 +54,7 @@ def values_of(loss: Node) -> Node:
     return inner
 
 
-def taken_apart(values: Node, params: Sequence[Node]) -> Taken:
+def distribute_samples(values: Node, params: Sequence[Node]) -> Taken:
     """The gradients of the sum of values, which an entry's own is then taken from.
 
     Raises ExpressionError where a value depends on other samples.

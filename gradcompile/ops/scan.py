@@ -169,7 +169,7 @@ def renewed(loop: Loop) -> Loop:
                    constants=constants)  # fmt: skip
 
 
-def closed(loop: Loop, inits: "Sequence[Node]", xs: "Sequence[Node]", outer: "Mapping[Node, Node]") -> "Node":
+def make_scan(loop: Loop, inits: "Sequence[Node]", xs: "Sequence[Node]", outer: "Mapping[Node, Node]") -> "Node":
     """The scan of a loop whose formulas hold leaves of its own and anything from outside.
 
     What does not change from step to step is computed outside, as a constant of the loop; `outer` says what a leaf
@@ -215,7 +215,7 @@ def frontier(roots: "Sequence[Node]", kept: "Set[Node]") -> Nodes:
     return tuple(found)
 
 
-def rebodied(n: "Node", step: "Callable[[Sequence[Node]], Sequence[Node]]") -> "Node":
+def map_body(n: "Node", step: "Callable[[Sequence[Node]], Sequence[Node]]") -> "Node":
     """A scan with its body rewritten; any other node as it is."""
     if n.op.name != "scan":
         return n
