@@ -388,3 +388,35 @@ print(f(1.0, 3.0)[0], f.bind(3.0)(np.ones(1))[0], os.path.samefile("/", "."))
 def test_a_working_directory_that_was_deleted(directory):
     assert run(GONE, "") == ["4.0", "4.0", "False"]
     shutil.rmtree(directory)
+
+
+def test_what_was_not_used_for_longest_goes_where_the_cache_grows_too_large(directory, monkeypatch):
+    names = [f"gc_{k:020x}.code.gco" for k in range(8)]
+    for k, name in enumerate(names):
+        cache.write_entry(name, bytes(1 << 18))
+        os.utime(directory / name, (1e9 + k, 1e9 + k))
+    (directory / "mine.txt").write_bytes(bytes(1 << 20))
+    assert cache.read_entry(names[0])  # used just now
+    monkeypatch.setenv("GRADCOMPILE_CACHE_MB", "1.5")
+    monkeypatch.setattr(cache, "_written", 0)
+    cache.write_entry(f"gc_{9:020x}.code.gco", b"new")
+    left = sorted(p.name for p in directory.iterdir())
+    assert left == sorted([names[0], *names[-3:], f"gc_{9:020x}.code.gco", "mine.txt"])
+
+
+GROWS = """
+import sys
+from gradcompile.codegen import cache
+cache.ROUND = 1
+for k in range(40):
+    name = f"gc_{k:020x}.code{sys.argv[1]}.gco"
+    cache.write_entry(name, bytes(1 << 16))
+    assert cache.read_entry(name) in (None, bytes(1 << 16))
+"""
+
+
+def test_processes_that_share_a_cache_keep_it_small(directory, monkeypatch):
+    monkeypatch.setenv("GRADCOMPILE_CACHE_MB", "1")
+    processes = [start(GROWS, str(k)) for k in range(4)]
+    assert [p.wait() for p in processes] == [0] * 4
+    assert cache.cache_info().bytes <= (1 << 20) + 4 * (1 << 16)
