@@ -58,7 +58,7 @@ def location() -> Path:
 
 
 def open_directory() -> Path:
-    """The cache directory, made if need be, writable and the user's own; raises OSError with the reason if not."""
+    """The cache directory, made if need be, and the user's own; raises OSError with the reason if not."""
     path = location()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.stat()
@@ -68,8 +68,7 @@ def open_directory() -> Path:
         if not all(is_own(p.name) or p.name == "__pycache__" for p in path.iterdir()):
             raise PermissionError(f"others can write to {path}, which holds other files than the cache's")
         path.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
-    with tempfile.TemporaryFile(dir=path):  # what the permissions say and what a file system allows can differ
-        return path
+    return path
 
 
 def is_own(name: str) -> bool:

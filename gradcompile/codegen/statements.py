@@ -538,7 +538,8 @@ class Writer(Lines):
         if self.unit.library is not None:  # sums of lanes are the same sums, whoever walks them
             lanes = min(lanes, register)
         if has_masks():
-            return [(lanes, False), (lanes if lanes <= 2 * register else register, True)]
+            last = (lanes if lanes <= 2 * register else register, True)
+            return [last] if self.unit.library is not None else [(lanes, False), last]
         few = [(register, False)] if register < lanes and len(body) <= SHORT_LOOP else []
         return [(lanes, False), *few, (1, False)]
 
