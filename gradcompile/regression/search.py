@@ -41,11 +41,9 @@ class Point:
 @cache
 def machine(name: str, *ranks: int) -> Callable[..., Any]:
     """Machine code of a function of `library.trust_region` for arrays of these ranks, numbers where a rank is 0."""
-    from numba import types
+    from gradcompile.codegen import array_kind, functions
 
-    from gradcompile.codegen import functions
-
-    kinds = [types.Array(types.float64, rank, "C") if rank else types.float64 for rank in ranks]
+    kinds = [array_kind("float64", rank) for rank in ranks]
     found: Callable[..., Any] = functions.entry(getattr(method(), name), kinds)
     return found
 
