@@ -319,6 +319,33 @@ def test_samples_one_by_one(case):
     np.testing.assert_allclose(found[1], rows.T @ rows / len(rows), rtol=1e-12, atol=1e-13)
 
 
+def program(name):
+    """A program with samples: its compiled gradient, parameters, and its inputs by name."""
+    loss, params, _ = PROGRAMS[name]
+    values = {str(n.params[0]): v for n, v in drawn(loss, params, 4).items()}
+    f = gc.compile_grad(loss, params)
+    return f, [values[p.name] for p in f.problem.params], {i.name: values[i.name] for i in f.problem.inputs}
+
+
+@pytest.mark.parametrize("name", ["embedding", "conv", "recurrent", "adjusted", "solves"])
+def test_samples_of_other_programs(name):
+    f, point, data = program(name)
+    values, rows = f.per_sample(*point, **data)
+    axes = {i.name: i.leaf.type.shape.index("n") for i in f.problem.inputs if i.is_sampled}
+    for k in range(4):
+        own = {n: np.take(v, [k], axis=axes[n]) if n in axes else v for n, v in data.items()}
+        value, grads = f(*point, **own)
+        np.testing.assert_allclose(values[k], value, rtol=1e-12)
+        np.testing.assert_allclose(rows[k], f.pack(*grads), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["sorted", "running", "neighbours", "differences"])
+def test_samples_that_look_at_others(name):
+    f, point, data = program(name)
+    with pytest.raises(gc.ExpressionError, match=r"a loss of samples is the mean, or the sum, of one value for each"):
+        f.per_sample(*point, **data)
+
+
 def test_samples_that_do_not_stand_alone():
     residual, params, inputs, point, data = network()
     normed = (residual - np.mean(residual)) ** 2
