@@ -23,7 +23,7 @@ from gradcompile.gradient import CompiledGrad
 from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
-from gradcompile.signature.forms import Form, taken_apart
+from gradcompile.signature.forms import Form, unpacked
 
 
 def compile_grad(
@@ -112,7 +112,7 @@ def compile_value(
     """
     check_options(reduce or "mean", dtype, threads)
     is_number = isinstance(expr, MatrixBase) and expr.shape == (1, 1)  # its entry, as in a loss
-    form, given = (None, [expr]) if is_number else taken_apart(expr)
+    form, given = (None, [expr]) if is_number else unpacked(expr)
     problem = problem_of(given, params, False, data, reduce, dtype, inputs=inputs, allow_unused=allow_unused)
     options = Options(name or "", stabilize, cache, reroll, threads)
     return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
@@ -220,7 +220,7 @@ def values_of(values: Any, params: Any, **options: Any) -> tuple[Problem, Form |
     if "reduce" in options:
         raise ArgumentError("reduce= is for losses: a Jacobian has a row for each sample; compile_grad of the mean or "
                             "the sum gives its gradient")  # fmt: skip
-    form, given = taken_apart(values)
+    form, given = unpacked(values)
     problem, rest = stated(given, params, False, **options)
     wrong = next((p for p in problem.primals if not p.type.dtype.startswith("float")), None)
     if wrong is not None:

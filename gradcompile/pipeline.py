@@ -120,7 +120,7 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
     live = set(topological(roots))  # of the gradient's loops, only what needs a loop stays in them
     keys = [adjoint for adjoint in labels if adjoint in live]
     # Before contractions are found again: a sum that waits for another sum needs one more pass over the samples.
-    found = passes.taken_apart(roots, roots[0], [*keys, *(labels[k] for k in keys)])
+    found = passes.distribute_sums(roots, roots[0], [*keys, *(labels[k] for k in keys)])
     new = iter(passes.contracted(found[: len(roots)], found[len(roots) :]))
     result = [next(new) for _ in roots]
     adjoints = [next(new) for _ in keys]

@@ -8,7 +8,7 @@ from gradcompile.analysis.evaluate import evaluate
 from gradcompile.ir.core import apply, const, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
-from gradcompile.passes import taken_apart
+from gradcompile.passes import distribute_sums
 
 A, B = (leaf(name, ArrayType(("n", 3))) for name in "ab")
 VALUES = {x: np.random.default_rng(k).normal(size=(7, 3)) for k, x in enumerate((A, B))}
@@ -59,19 +59,19 @@ def reductions(n):
 @pytest.mark.parametrize("name", WAITING)
 def test_a_sum_does_not_wait_for_a_factor(name):
     n = WAITING[name]
-    (m,) = taken_apart([n], A)
+    (m,) = distribute_sums([n], A)
     assert reductions(m) < reductions(n)
     np.testing.assert_allclose(evaluate([m], VALUES)[0], evaluate([n], VALUES)[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", LEFT)
 def test_what_is_left_as_it_is(name):
-    assert taken_apart([LEFT[name]], A) == [LEFT[name]]
+    assert distribute_sums([LEFT[name]], A) == [LEFT[name]]
 
 
 def test_the_primal_is_left_as_it_is():
     n = WAITING["a factor"]
-    assert taken_apart([n, apply("neg", n)], n) == [n, apply("neg", n)]
+    assert distribute_sums([n, apply("neg", n)], n) == [n, apply("neg", n)]
 
 
 def network(depth):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gradcompile.diff import operators, reverse
+from gradcompile.diff import gauss_newton, operators, reverse
 from gradcompile.frontend.sympy import derivative
 from gradcompile.ir.core import Node
 from tests.fuzz import second
@@ -43,6 +43,11 @@ def swapped(*args: Any, rows: Any = operators.gradients_by) -> Any:
     return [row[::-1] for row in rows(*args)]
 
 
+def swapped_rows(*args: Any, rows: Any = gauss_newton.rows_by) -> Any:
+    """The same of the outputs of a Gauss-Newton matrix."""
+    return {n: row[::-1] for n, row in rows(*args).items()}
+
+
 @pytest.mark.parametrize("way", sorted(set(second.WAYS)))
 def test_what_is_right_is_not_reported(way: str) -> None:
     assert second.judge(case(way)) is None
@@ -54,6 +59,7 @@ def test_what_is_right_is_not_reported(way: str) -> None:
         ("hessian", operators, "gradients_by", swapped, "entry 0 is"),
         ("hessian", operators, "tangents_of", turned, "along"),
         ("jacobian", operators, "tangents_of", turned, "along"),
+        ("jacobian", gauss_newton, "rows_by", swapped_rows, "the Gauss-Newton matrix is"),
         ("inside", derivative, "by_one", summed, "entry 0 is"),
         ("arrays", operators, "tangents_of", turned, "row 0 of the product"),
         ("arrays", reverse, "jvp", doubled, "of the Hessian"),

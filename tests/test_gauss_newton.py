@@ -25,6 +25,8 @@ NORMAL = -sp.log(sp.erfc(-x))
 CASES = {
     "weighted": (w * R**2, [(2 * w, R)]),
     "sigma": (Z, [(2 / s**2, R)]),
+    "logistic_curve": ((y - a / (1 + sp.exp(-b * (x - c)))) ** 2, [(2, y - a / (1 + sp.exp(-b * (x - c))))]),
+    "share_of_exp": ((y - a * sp.exp(b * x) / (1 + sp.exp(b * x))) ** 2, [(2, y - a / (1 + sp.exp(-b * x)))]),
     "ridge": (R**2 + w * (a**2 + b**2), [(2, R), (2 * w, a), (2 * w, b)]),
     "fourth": (R**4, [(8 * R**2, R)]),
     "soft_l1": (2 * (sp.sqrt(1 + Z) - 1), [(2 / sp.sqrt(1 + Z) / s**2, R)]),

@@ -19,6 +19,7 @@ import gradcompile as gc
 from gradcompile import passes
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import rebuild
+from gradcompile.loops import ir
 from gradcompile.lower import function as writer
 from gradcompile.lower import passes as blocks
 from gradcompile.lower.memory import entries
@@ -198,9 +199,10 @@ def for_good(right: Any, region: expression.Region) -> None:
     right(region)
 
 
-def next_block(right: Any, header: str, body: Any) -> Any:
+def next_block(right: Any, variable: str, turns: ir.Expression, body: Any) -> Any:
     """The first block is left out."""
-    return right(header.replace("range(start, stop, BLOCK)", "range(start + BLOCK, stop, BLOCK)"), body)
+    start, stop, step = turns.parts
+    return right(variable, ir.turns(ir.operation("+", start, step), stop, step) if start.is_name else turns, body)
 
 
 PLANTS: dict[str, tuple[str, str, Plant]] = {
@@ -226,10 +228,11 @@ PLANTS: dict[str, tuple[str, str, Plant]] = {
         loops, "across", lambda right, *args: apply("neg", right(*args)))),
     # printer
     "a difference is a sum": ("signs", "number", replaced(
-        expression, "sum_text", lambda right, n, texts: right(n, texts).replace(" - ", " + "))),
-    "no parentheses": ("shifted", "number", replaced(expression, "wrap", lambda right, text, level: text[0])),
+        expression, "sum_of", lambda right, terms: right((False, x) for _, x in terms))),
+    "no parentheses": ("shifted", "number", replaced(ir, "wrapped", lambda right, x, level: x.text)),
     "a view is not named": ("waits", "promise", replaced(
-        writer, "used", lambda right, lines: [s for s in lines if not writer.is_view(s)])),
+        writer, "used", lambda right, lines: [
+            s for s in lines if not isinstance(s, ir.Assign) or not writer.is_view(s)])),
     # planner
     "workspace: given away early": ("waits", "promise", replaced(
         Workspace, "place", lambda right, self, size, first, last: right(self, size, first, first))),

@@ -339,7 +339,7 @@ def test_threads_share_routines():
 
 # ---- sums of parts
 
-SUMS = f"""{HEAD}from gradcompile.library.sums import add_part, settle
+SUMS = f"""{HEAD}from gradcompile.library.sums import add_part, add_compensation
 
 
 @jit
@@ -348,7 +348,7 @@ def f(parts, total, part, lost):
         for k in range(parts.shape[1]):
             part[k] = parts[i, k]
         add_part(total, part, lost)
-    settle(total, lost)
+    add_compensation(total, lost)
 """
 
 

@@ -15,7 +15,7 @@ from gradcompile.ir.core import apply, const, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
 from gradcompile.library.primitives import empty, lanes, view, zeros
-from gradcompile.loops.ir import texts
+from gradcompile.loops.ir import every
 from gradcompile.loops.python import block
 from gradcompile.lower.blocks.prepare import prepared
 from gradcompile.lower.memory import workspace
@@ -24,7 +24,7 @@ from gradcompile.lower.memory.layout import Layout, stored
 from gradcompile.lower.memory.storage import Buffer, Storage
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.lower.nests.naming import ArrayNaming, caller
-from gradcompile.lower.nests.places import Target
+from gradcompile.lower.nests.places import Destination
 from gradcompile.lower.rules.elementwise import covered, merged
 from gradcompile.lower.rules.products import product
 from gradcompile.lower.stages import Stages
@@ -177,7 +177,8 @@ def test_a_view_keeps_what_it_is_part_of():
 def test_parts_of_rows_are_views_and_torn_rows_are_none():
     storage = Storage({X: Memory("X", (0, 1), dense=True)}, Namer(), "work")
     part = storage.seen(apply("item", X, params=((Span(1, 2), None),)))
-    assert storage.views[part.name] == ("X", "X[1:3, :]") and not part.dense
+    source, rows = storage.views[part.name]
+    assert (source, rows.text) == ("X", "X[1:3, :]") and not part.dense
     assert storage.seen(apply("item", X, params=((None, 2),))) is None
     assert storage.seen(apply("item", X, params=((None, Span(0, 3, 2)),))) is None
     assert storage.seen(apply("transpose", X, params=((1, 0),))) == Memory("X", (1, 0), dense=True)
@@ -240,7 +241,7 @@ def test_contractions_as_statements(labels, add):
     n = apply("dot", A, B, params=labels)
     stages = stages_of({A: Memory("A", tuple(range(len(la))), dense=True), B: Memory.plain("B", B, dense=True)})
     result = np.ones([sizes[k] for k in out])
-    stages.run([Target(n, Memory.plain("C", n, dense=True), add)])
+    stages.run([(n, Destination(Memory.plain("C", n, dense=True), add))])
     body = stages.emit()
     run([*stages.allocations(), *body], A=a, B=b, C=result, theta=np.zeros(1))
     (want,) = evaluate([n], {A: a, B: b})
@@ -252,7 +253,7 @@ def test_a_product_takes_matrices_as_they_lie(turned):
     A, B = leaf("A", ArrayType((20, 30))), leaf("B", ArrayType((30, 40)))
     stages = stages_of({A: Memory("A", turned, dense=True), B: Memory.plain("B", B, dense=True)})
     product(stages, apply("dot", A, B, params=((0, 1), (1, 2), (0, 2))), None)
-    (line,) = [t for t in texts(stages.emit()) if "@" in t]
+    (line,) = [s.text for s in every(stages.emit()) if "@" in s.text]
     assert line == f"product[:, :] = {'A.T' if turned == (1, 0) else 'A'} @ B"
 
 
@@ -260,7 +261,7 @@ def test_axes_that_lie_together_are_one_in_a_product():
     A, B = leaf("A", ArrayType((7, 20, 30))), leaf("B", ArrayType((30, 40)))
     stages = stages_of({A: Memory.plain("A", A, dense=True), B: Memory.plain("B", B, dense=True)})
     product(stages, apply("dot", A, B, params=((0, 1, 2), (2, 3), (0, 1, 3))), None)
-    (line,) = [t for t in texts(stages.emit()) if "@" in t]
+    (line,) = [s.text for s in every(stages.emit()) if "@" in s.text]
     assert line == "product_2d[:, :] = A_2d @ B"
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcompile.errors import ParseError
-from gradcompile.frontend.text import MAX_LENGTH, MAX_NESTING, function_names, names_in, parse
+from gradcompile.frontend.text import MAX_LENGTH, MAX_NESTING, function_names, names_in, parse, parse_condition
 from tests.work import growth, lines
 
 VALUES = {"a": 1.7, "b": -0.6, "c": 2.5, "x": 0.8, "y": 3.2}
@@ -270,3 +270,45 @@ def test_marker_stands_under_the_position_in_long_and_broken_text() -> None:
 def test_any_text_parses_or_is_refused(text: str) -> None:
     with contextlib.suppress(ParseError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a*`Temp (C)`", sp.Symbol("a") * sp.Symbol("Temp (C)")),
+        ("`x-1`-1", sp.Symbol("x-1") - 1),
+        ("`and` + `(` + `-`", sp.Symbol("and") + sp.Symbol("(") + sp.Symbol("-")),
+        ("`sin`*(2)", 2 * sp.Symbol("sin")),
+        ("`pi`*`1st`", sp.Symbol("pi") * sp.Symbol("1st")),
+        ("`a b`**2", sp.Symbol("a b") ** 2),
+    ],
+)
+def test_a_name_between_backticks_may_be_anything(text: str, expected: sp.Expr) -> None:
+    assert parse(text).doit() == expected
+    assert set(names_in(text)) == {s.name for s in expected.free_symbols}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a*`x", "needs one on each side"),
+        ("a*``", "needs one on each side"),
+        ("`a`(x)", r"an operator is missing before '\('"),
+        ("a*`b c`", "unknown name 'b c'; did you mean '`b d`'"),
+        ("power(a, x)", r"write a\*\*b"),
+        ("arcsin(x)", r"write asin\(x\)"),
+        ("if(x > 1, 2, 3)", "write where"),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_said(text: str, message: str) -> None:
+    with pytest.raises(ParseError, match=message) as caught:
+        parse(text, {"a": sp.Symbol("a"), "x": sp.Symbol("x"), "b d": sp.Symbol("b d")})
+    assert "^" in str(caught.value)
+
+
+def test_a_condition_alone() -> None:
+    x = sp.Symbol("x y")
+    assert parse_condition("`x y` > 0 and `x y` < 2", {"x y": x}) == (x > 0) & (x < 2)
+    assert parse_condition("1 > 0") == sp.true
+    with pytest.raises(ParseError, match="a condition is needed"):
+        parse_condition("x + 1")

@@ -4,20 +4,40 @@ Commands are imported when they run, so that `--help` and errors of usage come a
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gradcompile.errors import GradcompileError, printable
 
-Command = Callable[[argparse.Namespace], None]
+Command = Callable[[argparse.Namespace], int | None]
 
 EPILOG = """examples:
   gradcompile demo
   gradcompile show "(w*x - y)**2" --params w
-  gradcompile fit data.csv --model "a*exp(-b*x) + c" --target y --start a=1,b=2,c=0.5
+  gradcompile fit data.csv --model "a*exp(-b*x) + c" --target y
+"""
+FIT_EPILOG = """examples:
+  gradcompile fit decay.csv --model "a*exp(-t/tau)" --target V --start a=1,tau=2 --plot decay.png
+  gradcompile fit run.xlsx --model "k*`Temp (C)` + b" --target R --sigma dR --absolute-sigma --ci 95
+  gradcompile fit - --model "m*x + n" --target "log(y)" --where "y > 0" --json - < data.csv
+
+formulas:
+  + - * / ** ^ ( ), the constants pi and E, where(condition, a, b) with < <= > >= == != and or not,
+  {functions}
+  A name is a column, or a parameter. A name that no formula can contain stands between backticks.
+
+tables:
+  text with any delimiter, decimal commas, comments, a row of units, missing entries; gz, bz2, xz; Excel and Parquet
+  (pip install 'gradcompile[tables]'); - for standard input. Only the columns that the fit uses are read.
+
+exit status:
+  0  the estimates are a minimum
+  2  an error: nothing was fitted, or a file could not be written
+  3  a fit did not converge: the estimates are no minimum, and have no standard errors
 """
 
 
@@ -26,6 +46,21 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: object) -> None:
         super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with the value of an option taken for one also where it begins with a minus, as a formula may."""
+        return super().parse_known_args(self._joined(sys.argv[1:] if args is None else list(args)), namespace)
+
+    def _joined(self, arguments: list[str]) -> list[str]:
+        found: list[str] = []
+        rest = iter(arguments)
+        for argument in rest:
+            action = self._option_string_actions.get(argument)
+            if action is not None and action.nargs is None and argument.startswith("--"):
+                value = next(rest, None)
+                argument = argument if value is None else f"{argument}={value}"
+            found.append(argument)
+        return found
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.format_usage()}{self.prog}: {printable(message)}\n")
@@ -42,33 +77,45 @@ class _Version(argparse.Action):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0; 2 for an error, told on stderr; 130 after Ctrl-C.
+    """Run a command and return its exit status: 0; 2 for an error, told on stderr; 130 after Ctrl-C; 3 of a fit that
+    did not converge.
 
     >>> main(["fit", "no-such.csv", "--model", "a*x", "--target", "y", "--start", "a=1"])
     2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", "") == "strict":
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # of a terminal that lacks letters
     try:
         options = _parser().parse_args(arguments)
     except SystemExit as stop:  # argparse has said why
         return int(stop.code or 0)
     try:
         command: Command = options.command
-        command(options)
-        sys.stdout.flush()
+        status = command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except GradcompileError as error:
         print(f"gradcompile: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
+        _drop_output()
         return 0
     except OSError as error:
+        _drop_output()
         what = error.strerror or error
         print(printable(f"gradcompile: {error.filename or 'output'}: {what}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("gradcompile: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
+
+
+def _drop_output() -> None:
+    """What standard output could not take must not fail again in the flush at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _late(module: str, name: str = "run") -> Command:
@@ -87,11 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command", required=True, parser_class=_Parser)
 
     demo = commands.add_parser("demo", help="fit a model to reference data, and show everything on the way")
-    demo.add_argument("--out", default="gradcompile-demo.svg", metavar="FILE", help="the picture of the loss curve")
+    demo.add_argument("--out", default="gradcompile-demo.svg", metavar="FILE", help="the picture of data and fit")
     demo.set_defaults(command=_late("demo"))
 
     _add_show(commands.add_parser("show", help="gradient, cost and generated source of a formula"))
-    _add_fit(commands.add_parser("fit", help="fit a formula to the columns of a CSV file"))
+    _add_fit(commands.add_parser("fit", help="fit a formula to the columns of a table", add_help=False))
 
     ops = commands.add_parser("ops", help="the op table: function, derivative, convention, accuracy")
     ops.add_argument("name", nargs="?", help="one op alone")
@@ -118,11 +165,55 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_late("show"))
 
 
+class _FitHelp(argparse.Action):
+    """Print help that lists the functions of formulas, which takes an import that nothing else needs so early."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import textwrap
+
+        from gradcompile.frontend.text import function_names
+
+        names = textwrap.fill(", ".join(function_names()), 116, subsequent_indent="  ", break_long_words=False)
+        parser.epilog = FIT_EPILOG.format(functions=names)
+        parser.print_help()
+        parser.exit()
+
+
 def _add_fit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="a CSV table whose first row names the columns")
-    parser.add_argument("--model", required=True, help='a formula in the columns, such as "a*exp(-b*x) + c"')
-    parser.add_argument("--target", required=True, metavar="COLUMN", help="the column that the model is to match")
-    parser.add_argument("--start", required=True, metavar="a=1,b=2", help="the parameters and where they start")
-    parser.add_argument("--plot", metavar="FILE", help="write the loss curve as a picture: .svg, or .png and the like")
-    parser.add_argument("--save", metavar="FILE.py", help="write the compiled loss and the estimates as a module")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("-h", "--help", action=_FitHelp, nargs=0, help="show this help message and exit")
+    parser.add_argument("file", help="a table: text, Excel or Parquet; - for standard input")
+    add = parser.add_argument
+    add("--model", required=True, help='a formula in the columns, such as "a*exp(-b*x) + c"')
+    add(
+        "--target",
+        required=True,
+        metavar="COLUMN",
+        help="what the model is to match: a column or a formula of columns",
+    )
+    add("--start", metavar="a=1,b=2", help="where the search starts; found where it is left out")
+    add = parser.add_argument_group("the fit").add_argument
+    add("--sigma", metavar="COLUMN", help="standard deviations of the target: a column, or a formula such as sqrt(y)")
+    add("--absolute-sigma", action="store_true", help="sigma is known, and not only in proportion")
+    add("--bounds", metavar="a=0:,b=:5", help="where parameters have to stay, low:high, either may be missing")
+    add("--fix", metavar="a=1", help="parameters that are known")
+    add("--loss", default="linear", choices=("linear", "soft_l1", "huber", "cauchy", "arctan"), help="against outliers")
+    add("--starts", type=int, default=1, metavar="N", help="how many places to search from (1)")
+    add("--where", metavar="CONDITION", help='the rows to use, such as "x > 0 and x < 10"')
+    add("--by", metavar="COLUMN", help="fit each group of rows that have one value of this column")
+    add = parser.add_argument_group("the table, where it is not what it looks like").add_argument
+    add("--no-header", action="store_true", help="no row names the columns: they are c1, c2, ...")
+    add("--delimiter", metavar="CHAR", help="one character, or tab or space")
+    add("--decimal", metavar="CHAR", help=". or ,")
+    add("--sheet", metavar="NAME", help="of a workbook: its name, or its number from 1")
+    add = parser.add_argument_group("results; FILE may be - for standard output where it is text").add_argument
+    add("--ci", metavar="LEVEL", help="confidence intervals, such as 95")
+    add("--json", metavar="FILE", help="write everything as JSON")
+    add("--csv", metavar="FILE", help="write name, value, stderr, low, high of each parameter")
+    add("--predict", metavar="FILE", help="write what the model says of each row, as CSV")
+    add("--band", nargs="?", const="confidence", choices=("confidence", "prediction"), help="with --predict: low, high")
+    add("--plot", metavar="FILE", help="draw data, curve with its band, and residuals: .svg, .png and the like")
+    add("--plot-loss", metavar="FILE", help="draw the loss by evaluation")
+    add("--save", metavar="FILE.py", help="write compiled loss, model and estimates as a module")
+    add("--force", action="store_true", help="let --save replace a file that no fit wrote")
     parser.set_defaults(command=_late("fit"))

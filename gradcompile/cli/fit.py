@@ -1,135 +1,267 @@
-"""`gradcompile fit`: a formula fitted to the columns of a CSV file."""
+"""`gradcompile fit`: a formula fitted to the columns of a table, with its statistics."""
 
 import argparse
 import difflib
-import math
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
-from gradcompile.cli import plot
-from gradcompile.cli.regression import Fit, least_squares
-from gradcompile.compile import compile_grad, compile_value
-from gradcompile.data.tables import open_table
+from gradcompile.cli import options as values
+from gradcompile.cli import plot, report, saving
+from gradcompile.compile import compile_value
+from gradcompile.data.tables import Rows, Table, open_table
 from gradcompile.data.tables.entries import Column
-from gradcompile.errors import ArgumentError, printable
+from gradcompile.errors import ArgumentError, GradcompileError, printable
 from gradcompile.frontend import text
+from gradcompile.regression.fits import compile_fit
+from gradcompile.regression.fitter import Fitter
+from gradcompile.regression.result import Fit
+
+NOT_CONVERGED = 3  # the exit status of estimates that are no minimum
+OUTPUTS = ("predict", "json", "csv", "plot", "plot_loss")
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Read, compile, minimise, and print estimates, standard errors and what is left."""
-    start = parse_start(options.start)
-    table = open_table(options.file)
-    table.check(options.target)
-    model, used = _model(options, [name for name in table.names if name], start)
-    rows, left_out = table.read([*used, options.target]).complete()
-    for note in filter(None, [*table.notes, left_out]):
-        print(printable(f"{table.where}: {note}"), file=sys.stderr)
-    columns = rows.columns
-    target = columns[options.target]
+def run(options: argparse.Namespace) -> int:
+    """Read, compile, minimise, print and write what was asked for; the exit status says whether it is a minimum."""
+    asked = _Asked(options)
+    table = open_table(
+        options.file,
+        header=not options.no_header,
+        delimiter=options.delimiter,
+        decimal=options.decimal,
+        sheet=options.sheet,
+    )
+    for note in table.notes:
+        _say(f"{table.where}: {note}")
+    stated = _Stated(options, asked, table)
+    whole = table.read(stated.columns, texts=[options.by] if options.by else [])
+    rows, left_out = whole.complete(_kept(options.where, stated, whole))
+    if left_out:
+        _say(f"{table.where}: {left_out}")
+    fitter = stated.fitter(options, asked)
+    fits = {group: _fit(fitter, stated, part, options, asked, group) for group, part in _groups(options.by, rows)}
+    _write(options, asked, stated, whole, fits)
+    if "-" not in (options.json, options.csv, options.predict):
+        report.show(options, fits, rows, table.where, asked.level)
+    return report.warn(options, fits, rows, stated.predictors)
+
+
+def _say(line: str) -> None:
+    print(printable(line), file=sys.stderr)
+
+
+class _Asked:
+    """The options that are values, read; files that can't be written are found before any work is done."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.start = values.numbers("--start", options.start) if options.start else None
+        self.fixed = values.numbers("--fix", options.fix) if options.fix else {}
+        self.bounds = values.bounds(options.bounds) if options.bounds else {}
+        self.level = values.level(options.ci) if options.ci else None
+        text.parse(options.model)
+        if options.starts < 1:
+            raise ArgumentError(f"--starts: {options.starts} is not a whole number from 1")
+        for name in OUTPUTS:
+            path = getattr(options, name)
+            if path and path != "-":
+                saving.check_output(f"--{name.replace('_', '-')}", path, options.file)
+        for path in filter(None, (options.plot, options.plot_loss)):
+            plot.check(path)
+        if options.plot_loss and self.start is None:
+            raise ArgumentError("--plot-loss: it draws the search from one start; give it by --start")
+        if options.save:
+            saving.check_save(options.save, options.file, options.force)
+
+
+class _Stated:
+    """What is fitted to what: the formulas, and which of their names are columns and which are parameters."""
+
+    def __init__(self, options: argparse.Namespace, asked: _Asked, table: Table) -> None:
+        self.table, self.model_text = table, options.model
+        self.known = [name for name in table.names if name]
+        names = text.names_in(options.model)
+        self.predictors = [name for name in names if name in self.known]
+        given = {**(asked.start or {}), **asked.fixed}
+        for name, token in names.items():
+            if name not in self.known and name not in given and (token.is_quoted or not text.is_constant(name)):
+                self._check_unknown(token, given, asked.start is not None)
+        for option, numbers in (("--start", asked.start or {}), ("--fix", asked.fixed)):
+            self._check_given(option, numbers, names)
+        free = [n for n, t in names.items() if n not in self.known and n not in asked.fixed]
+        self.params = [n for n in free if n in given or names[n].is_quoted or not text.is_constant(n)]
+        if not self.params:
+            raise ArgumentError("--model: it has no parameter; each of its names is a column, a constant or given")
+        symbols = {name: sp.Symbol(name) for name in (*self.known, *self.params, *asked.fixed)}
+        self.model = text.parse(options.model, symbols)
+        self.target = self._formula("--target", options.target)
+        self.sigma = self._formula("--sigma", options.sigma) if options.sigma else None
+        self.where = text.parse_condition(options.where, self._symbols()) if options.where else None
+        if self.target.is_Symbol and self.target.name in names:
+            what = f"it contains the target {options.target!r}, which it is to predict; leave it out"
+            raise ArgumentError(f"--model: {what}")
+        if options.by:
+            table.check(options.by)
+        for name in self.columns:
+            table.check(name)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read as numbers."""
+        others = [e for e in (self.target, self.sigma, self.where) if e is not None]
+        return list(
+            dict.fromkeys([*self.predictors, *(s.name for e in others for s in sorted(e.free_symbols, key=str))])
+        )
+
+    def fitter(self, options: argparse.Namespace, asked: _Asked) -> Fitter:
+        """The compiled fit."""
+        return compile_fit(
+            self.model, self.params, target=self.target, sigma=True if self.sigma is not None else None,
+            loss=options.loss, bounds=asked.bounds, fixed=asked.fixed, absolute_sigma=options.absolute_sigma,
+        )  # fmt: skip
+
+    def _symbols(self) -> dict[str, sp.Symbol]:
+        return {name: sp.Symbol(name) for name in self.known}
+
+    def _formula(self, option: str, given: str) -> Any:
+        """A column by its name as it is, or a formula of columns."""
+        if given in self.known:
+            return sp.Symbol(given)
+        names = text.names_in(given)
+        if len(names) < 2 and (given.isidentifier() or not names):
+            self.table.check(given)
+        for name, token in names.items():
+            if name not in self.known and (token.is_quoted or not text.is_constant(name)):
+                meant = _close(name, self.known)
+                known = f"the columns are {', '.join(self.known)}{meant}"
+                text.fail(given, token.start, token.end, f"{option}: there is no column {name!r}; {known}")
+        return text.parse(given, self._symbols())
+
+    def _check_given(self, option: str, numbers: Mapping[str, float], names: Mapping[str, Any]) -> None:
+        for name in numbers:
+            if name in self.known:
+                raise ArgumentError(
+                    f"{option}: {name!r} is a column of {self.table.where} as well; rename one of the two"
+                )
+            if name not in names:
+                raise ArgumentError(
+                    f"{option}: the model does not contain {name!r}; leave it out, or correct the model"
+                )
+
+    def _check_unknown(self, token: text.Token, given: Iterable[str], all_given: bool) -> None:
+        """Say what is wrong with a name that is no column and has no start; it may be a parameter, if none has one."""
+        name = token.text
+        plain = name.translate(SUPERSCRIPTS)
+        if name == "e":
+            self._fail(token, "'e' is no number here; write exp(...) for its powers, or E for itself")
+        if plain != name:
+            base = plain.rstrip("0123456789")
+            self._fail(token, f"{name!r} is no column; write {base}**{plain[len(base) :]} for a power")
+        if all_given:
+            meant = _close(name, [*self.known, *given])
+            cure = f"(a parameter needs a start: add {name}=1; the columns are {', '.join(self.known)})"
+            message = f"{name!r} is neither a column of {self.table.where} nor in --start{meant}\n{cure}"
+            self._fail(token, message)
+        close = difflib.get_close_matches(name, [n for n in self.known if len(n) > 2], n=1, cutoff=0.8)
+        if close:
+            cure = f"did you mean the column {text.quoted(close[0])!r}? For a parameter give --start {name}=1,..."
+            self._fail(token, f"{name!r} is no column of {self.table.where}; {cure}")
+
+    def _fail(self, token: text.Token, message: str) -> None:
+        text.fail(self.model_text, token.start, token.end, message)
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {text.quoted(close[0])!r}?" if close else ""
+
+
+def _evaluated(expr: Any, rows: Rows) -> Any:
+    """A formula of columns: one value a row."""
+    symbols = sorted(expr.free_symbols, key=str)
+    if not symbols:
+        return np.full(len(rows.lines), float(expr))
+    if expr.is_Symbol:
+        return rows.columns[expr.name]
+    value = compile_value(expr, data=symbols)(*(rows.columns[s.name] for s in symbols))
+    return np.asarray(value, np.float64)
+
+
+def _kept(given: str | None, stated: _Stated, rows: Rows) -> Any:
+    """The rows that meet the condition, None for all."""
+    if given is None:
+        return None
+    kept = _evaluated(sp.Piecewise((1.0, stated.where), (0.0, True)), rows) == 1.0
+    if not kept.any():
+        raise ArgumentError(f"--where: no row meets {given!r}")
+    return kept
+
+
+def _groups(by: str | None, rows: Rows) -> list[tuple[str, Rows]]:
+    """The rows by the value of a column, in order of appearance; all of them under "" if there is none."""
+    if by is None:
+        return [("", rows)]
+    labels = np.array(rows.texts[by], dtype=object)
+    return [(label, rows.at(labels == label)) for label in dict.fromkeys(rows.texts[by])]
+
+
+def _fit(fitter: Fitter, stated: _Stated, rows: Rows, options: argparse.Namespace, asked: _Asked, group: str) -> Fit:
+    try:
+        sigma = None if stated.sigma is None else _evaluated(stated.sigma, rows)
+        return fitter(rows.columns, start=asked.start, sigma=sigma, starts=options.starts)
+    except GradcompileError as error:
+        if not group:
+            raise
+        raise type(error)(f"{options.by} = {group}: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The model in every row that has what it needs, with its band; the places of these rows."""
+
+    at: Any
+    values: Column
+    low: Column | None = None
+    high: Column | None = None
+
+
+def predicted(
+    options: argparse.Namespace, level: float | None, names: Sequence[str], whole: Rows, fit: Fit, group: str
+) -> Prediction:
+    """Predict the rows of a group, those too in which only the target is missing."""
+    has_all = np.ones(len(whole.lines), bool)
+    for name in names:
+        has_all &= ~np.isnan(whole.columns[name])
+    if group:
+        has_all &= np.array([label == group for label in whole.texts[options.by]], bool)
+    at = np.flatnonzero(has_all)
+    data = {name: np.ascontiguousarray(whole.columns[name][at]) for name in names or list(whole.columns)[:1]}
+    band = fit.band(data, level or 0.95, options.band) if options.band and fit.converged else (None, None)
+    return Prediction(at, np.broadcast_to(fit.predict(data), at.shape), *band)
+
+
+def _write(options: argparse.Namespace, asked: _Asked, stated: _Stated, whole: Rows, fits: dict[str, Fit]) -> None:
+    """Write the files that were asked for."""
+    if options.predict:
+        parts = [predicted(options, asked.level, stated.predictors, whole, fit, group) for group, fit in fits.items()]
+        report.predictions(options, stated.columns, whole, parts)
+    if options.json:
+        report.put(options.json, report.as_json(options, fits, asked.level))
+    if options.csv:
+        report.put(options.csv, report.as_csv(options, fits, asked.level or 0.95))
     if options.plot:
-        plot.check(options.plot)
-    f, found = _fit(model, options.target, target, {name: columns[name] for name in used}, start)
-    _report(options, list(start), found)
-    if not found.converged:
-        print("gradcompile: the search has not converged; go on from these estimates with --start", file=sys.stderr)
-    if options.plot:
-        plot.picture(options.plot, found.curve, f"{options.target} = {options.model}", "iteration")
-        print(f"loss curve written to {options.plot}")
+        from gradcompile.regression.picture import draw
+
+        title = f"{options.target} = {options.model}"
+        draw(fits if options.by else fits[""], options.plot, title=title, level=asked.level or 0.95)
+    if options.plot_loss:
+        fit = next(iter(fits.values()))
+        assert asked.start is not None
+        curve = report.losses(fit, [asked.start[name] for name in fit.params])
+        plot.picture(options.plot_loss, curve, f"{options.target} = {options.model}", "evaluation")
     if options.save:
-        f.save(options.save)
-        _append(options.save, dict(zip(start, found.estimates.tolist(), strict=True)))
-        print(f"module written to {options.save}")
-
-
-def parse_start(given: str) -> dict[str, float]:
-    """Return the numbers of `a=1,b=-2e3` by name.
-
-    Raises ArgumentError for anything else, for a name given twice, and for numbers that are not finite.
-
-    >>> parse_start("a=1, b=-2e3")
-    {'a': 1.0, 'b': -2000.0}
-    """
-    start: dict[str, float] = {}
-    for entry in given.split(","):
-        name, equals, number = (part.strip() for part in entry.partition("="))
-        if not equals or not name.isidentifier():
-            raise ArgumentError(f"--start: {entry.strip()!r} is not name=number; write a=1,b=2,c=0.5")
-        if name in start:
-            raise ArgumentError(f"--start: {name!r} is given twice")
-        try:
-            start[name] = float(number)
-        except ValueError:
-            start[name] = math.nan
-        if not math.isfinite(start[name]):
-            raise ArgumentError(f"--start: {number!r}, given for {name!r}, is not a finite number")
-    return start
-
-
-def _model(options: argparse.Namespace, columns: Sequence[str], start: dict[str, float]) -> tuple[sp.Expr, list[str]]:
-    """The model as an expression, and the columns it uses; every name is a column or a parameter, and not both."""
-    names = text.names_in(options.model)
-    for name, token in names.items():
-        if name not in columns and name not in start and not text.is_constant(name):
-            close = difflib.get_close_matches(name, [*columns, *start], n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
-            message = f"{name!r} is neither a column of {options.file} nor in --start{meant}"
-            cure = f"\n(a parameter needs a start: add {name}=1; the columns are {', '.join(columns)})"
-            text.fail(options.model, token.start, token.end, message + cure)
-    for name in start:
-        if name in columns:
-            raise ArgumentError(f"--start: {name!r} is a column of {options.file} as well; rename one of the two")
-        if name not in names:
-            raise ArgumentError(f"--start: the model does not contain {name!r}; leave it out, or correct the model")
-    if options.target in names:
-        raise ArgumentError(f"--model: it contains the target {options.target!r}, which it is to predict; leave it out")
-    expr = text.parse(options.model, {name: sp.Symbol(name) for name in [*columns, *start]})
-    return expr, [name for name in names if name in columns]
-
-
-def _fit(
-    model: sp.Expr, name: str, target: Column, columns: dict[str, Column], start: dict[str, float]
-) -> tuple[Any, Fit]:
-    """Compile the prediction and the sum of squares, and minimise it."""
-    parameters, symbols = ([sp.Symbol(n) for n in names] for names in (start, columns))
-    observed = sp.Symbol(name)
-    residual = sp.Add(observed, sp.Mul(-1, model, evaluate=False), evaluate=False)
-    square = sp.Pow(residual, 2, evaluate=False)
-    f = compile_grad(square, parameters, data=[*symbols, observed], reduce="sum", name="fit")
-    value = compile_value(model, parameters, data=symbols, name="model")
-    arrays = list(columns.values())
-
-    def predict(theta: np.ndarray) -> np.ndarray:
-        return np.asarray(value(*theta.tolist(), *arrays)) + np.zeros_like(target)
-
-    found = least_squares(predict, f.bind(*arrays, target), target, np.array(list(start.values())))
-    return f, found
-
-
-def _report(options: argparse.Namespace, names: list[str], found: Fit) -> None:
-    print(f"{options.target} = {options.model}\n{options.file}: {found.rows} rows\n")
-    width = max(12, *(len(name) + 2 for name in names))
-    print(f"{'parameter':<{width}}{'estimate':>19}{'standard error':>19}")
-    for name, estimate, error in zip(names, found.estimates, found.errors, strict=True):
-        print(f"{name:<{width}}{estimate:>19.10g}{_shown(error):>19}")
-    if np.isnan(found.errors).any():
-        print("\n-: these data do not determine the parameter, or leave no degree of freedom to judge it by")
-    print(f"\nresidual sum of squares      {found.squares:.10g}")
-    print(f"residual standard deviation  {_shown(found.deviation)}  ({found.freedom} degrees of freedom)")
-    print(f"R squared                    {_shown(found.r_squared)}")
-    bars = plot.fitting_bars()
-    print(f"loss curve                   {plot.sparkline(found.curve, bars=bars)}  {len(found.curve) - 1} iterations")
-
-
-def _shown(number: float) -> str:
-    return "-" if math.isnan(number) else f"{number:.10g}"
-
-
-def _append(path: str, estimates: dict[str, float]) -> None:
-    """Add the estimates to a saved module."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(f"\n\n# What the fit found, by parameter, in the order of theta.\nESTIMATES = {estimates!r}\n")
+        saving.write(options.save, saving.module(fits))

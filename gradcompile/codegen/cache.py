@@ -8,7 +8,6 @@ the moment they are read. What is odd in any way (damaged, someone else's, a lin
 
 import hashlib
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -19,9 +18,8 @@ from typing import NamedTuple
 PREFIX = "gc_"
 _SUM = hashlib.sha256().digest_size  # bytes before the content of an entry
 _SPECIAL = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # no link, no waiting for a pipe; where there are such
-_MODULE = rf"{PREFIX}(?:[A-Za-z0-9_]+_)?[0-9a-f]{{20}}"
-# Texts, entries, and what was cut off while it was written; of earlier versions Numba's index files, and seals.
-_OWN = re.compile(rf"{_MODULE}(?:\.py|\.[^/]+\.(?:nbi|nbc|gco)|\.[0-9a-f]{{8}}\.seal)(?:\.[a-z0-9_]{{8}}\.tmp)?")
+_HEX = frozenset("0123456789abcdef")
+_ENTRIES = ("nbi", "nbc", "gco")
 
 
 class CacheInfo(NamedTuple):
@@ -58,11 +56,44 @@ def open_directory() -> Path:
     if not _is_ours(status):
         raise PermissionError(f"{path} belongs to another user")
     if _others_write(status):
-        if not all(_OWN.fullmatch(p.name) or p.name == "__pycache__" for p in path.iterdir()):
+        if not all(is_own(p.name) or p.name == "__pycache__" for p in path.iterdir()):
             raise PermissionError(f"others can write to {path}, which holds other files than the cache's")
         path.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
     with tempfile.TemporaryFile(dir=path):  # what the permissions say and what a file system allows can differ
         return path
+
+
+def is_own(name: str) -> bool:
+    """Whether this is the name of a file of the cache: a text, an entry, or what was cut off while it was written.
+
+    Of earlier versions also Numba's index files, and seals.
+
+    >>> digest = "0123456789abcdef0123"
+    >>> [is_own(f"gc_{digest}{end}") for end in (".py", ".kernel.gco", ".py.ab_3d5f7.tmp", ".0123abcd.seal", ".txt")]
+    [True, True, True, True, False]
+    >>> is_own(f"gc_loss_{digest}.py"), is_own(f"gcx_{digest}.py"), is_own("gc_loss.py")
+    (True, False, False)
+    """
+    if name.endswith(".tmp"):
+        name, _, mark = name.removesuffix(".tmp").rpartition(".")
+        if not is_word(mark) or len(mark) != 8 or mark != mark.lower():
+            return False
+    module, _, rest = name.partition(".")
+    stem, _, digest = module.rpartition("_")
+    kind, _, end = rest.rpartition(".")
+    is_module = is_word(module) and f"{stem}_".startswith(PREFIX) and is_hash(digest, 20)
+    is_entry = (bool(kind) and end in _ENTRIES) or (end == "seal" and is_hash(kind, 8))
+    return is_module and (rest == "py" or is_entry)
+
+
+def is_word(text: str) -> bool:
+    """Whether a text is letters, digits and underscores of ASCII."""
+    return text.isascii() and text.replace("_", "a").isalnum()
+
+
+def is_hash(text: str, length: int) -> bool:
+    """Whether a text is a hash of so many digits."""
+    return len(text) == length and _HEX.issuperset(text)
 
 
 def _is_ours(status: os.stat_result) -> bool:
@@ -141,7 +172,7 @@ def _files(directory: Path) -> Iterator[tuple[Path, int]]:
     for place in (directory, directory / "__pycache__"):
         with suppress(OSError), os.scandir(place) as found:
             for entry in found:
-                if _OWN.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                if is_own(entry.name) and not entry.is_dir(follow_symlinks=False):
                     with suppress(FileNotFoundError):  # another process is clearing as well
                         yield place / entry.name, entry.stat(follow_symlinks=False).st_size
 

@@ -6,7 +6,6 @@ memory with another, in each call: a few comparisons. Of further ones that are w
 `hess: "out float64[4]"`.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -36,8 +35,8 @@ def contract_of(function: Callable[..., Any]) -> Contract:
     found = {}
     for k, (name, text) in enumerate(getattr(function, "__annotations__", {}).items()):
         kind = text.removeprefix(WRITTEN + " ")
-        dtype, _, dims = kind.partition("[")
-        shape = tuple(int(d) if d.isdigit() else d for d in re.findall(r"[^\s,\]]+", dims))
+        dtype, _, dims = kind.removesuffix("]").partition("[")
+        shape = tuple(int(d) if d.isdigit() else d for d in dims.replace(",", " ").split())
         found[name] = Argument(ArrayType(shape, dtype), k == 1 or kind != text)
     return found
 

@@ -5,7 +5,6 @@ import importlib.util
 import linecache
 import os
 import platform
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +23,7 @@ from gradcompile.once import compiling, once
 
 _warned: set[str] = set()
 _entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
-_HEAD = r'^@jit\ndef .*\n(?: {8}.*\n)*    """[^"]*"""\n'
-_LONG = re.compile(rf"({_HEAD})((?:    .*\n|\n){{2000,}})", re.MULTILINE)  # a head, and 2000 lines
+_LONG = 2000  # lines of a function from which on Python compiles only its docstring
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -293,7 +291,16 @@ def _without_long_bodies(source: str) -> str:
     """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
     import numba
 
-    return source if numba.config.DISABLE_JIT else _LONG.sub(lambda m: m[1] + "\n" * m[2].count("\n"), source)
+    lines = source.split("\n")
+    if numba.config.DISABLE_JIT or len(lines) < _LONG:
+        return source
+    heads = [k for k, line in enumerate(lines) if line == "@jit"]
+    for first in heads:
+        stop = next((k for k in range(first + 2, len(lines)) if lines[k][:1] not in ("", " ", ")")), len(lines))
+        body = next((k + 1 for k in range(first + 1, stop) if lines[k].endswith('"""')), stop)
+        if stop - body >= _LONG:
+            lines[body:stop] = [""] * (stop - body)
+    return "\n".join(lines)
 
 
 def _is_kept(module: ModuleType) -> bool:
@@ -427,7 +434,8 @@ def package_text(name: str) -> str | None:
 
 
 def _imported_names(source: str) -> list[str]:
-    return re.findall(r"^from gradcompile\.([\w.]+) import", source, re.MULTILINE)
+    words = (line.split(maxsplit=3) for line in source.splitlines() if line.startswith("from gradcompile."))
+    return [w[1].removeprefix("gradcompile.") for w in words if w[2:3] == ["import"]]
 
 
 @lru_cache(maxsize=1)

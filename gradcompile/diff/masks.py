@@ -104,7 +104,7 @@ def may_be_nonfinite(order: Sequence[Node], least: Mapping[Node, float], loose: 
 
     Quotients, roots and logarithms of what stays above zero, as a variance plus a small number, are not among them.
     """
-    return depends_on(order, [*loose, *(n for n in order if not (is_tame(n) or is_apart(n, least)))])
+    return depends_on(order, [*loose, *(n for n in order if not (is_tame(n) or is_bounded_away_from_zero(n, least)))])
 
 
 def is_tame(n: Node) -> bool:
@@ -114,7 +114,7 @@ def is_tame(n: Node) -> bool:
     return n.op.keeps_finite
 
 
-def is_apart(n: Node, least: Mapping[Node, float]) -> bool:
+def is_bounded_away_from_zero(n: Node, least: Mapping[Node, float]) -> bool:
     """Whether a node is infinite at 0 alone, and its argument, or divisor, stays above that."""
     return n.op.pole_at_zero and least[n.args[-1]] >= SMALL
 

@@ -125,7 +125,8 @@ def likelihoods(loss: Node, params: Sequence[Node]) -> Node:
     def rule(n: Node) -> Node:
         """One node, whose arguments are rewritten."""
         if is_div(n) and (z := logistic(n)) is not None:
-            return times(n.args[0], apply("sigmoid", z)) if n.args[0] in still else apply("sigmoid", z)
+            whole = apply("sigmoid", z)
+            return whole if is_exp(n.args[0]) else times(n.args[0], whole)
         return logarithm(n.args[0], still, least) or n if is_log(n) else n
 
     return rebuild([loss], rule, settled=still.__contains__)[0]

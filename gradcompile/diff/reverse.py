@@ -64,10 +64,10 @@ def adjoints(
     """
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    return pulled([(output, cotangent or const(1.0, output.type.dtype))], wrt, params=params)
+    return backpropagate([(output, cotangent or const(1.0, output.type.dtype))], wrt, params=params)
 
 
-def pulled(
+def backpropagate(
     cotangents: Sequence[tuple[Node, Node]],
     wrt: Iterable[Node],
     care: Care | None = None,
@@ -266,22 +266,22 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
 
     Each result has the type of its output.
     """
-    known = pushed(outputs, dict(zip(primals, tangents, strict=True)))
+    known = pushforward(outputs, dict(zip(primals, tangents, strict=True)))
     return [expand(known[o], o.type.shape) if o in known else zeros_like(o) for o in outputs]
 
 
-def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:
+def pushforward(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:
     """The tangent of every node below the outputs that has one, from those of some nodes."""
     known = dict(tangents)
     for n in topological(outputs):
         if n not in known and any(a in known for a in n.args):
-            tangent = pushforward(n, known)
+            tangent = tangent_of(n, known)
             if tangent is not None:
                 known[n] = tangent
     return known
 
 
-def pushforward(n: Node, tangents: Mapping[Node, Node]) -> Node | None:
+def tangent_of(n: Node, tangents: Mapping[Node, Node]) -> Node | None:
     """The tangent of one node from those of its arguments, None where it is a structural zero."""
     if n.op.jvp is not None:
         given = [tangents.get(a) for a in n.args]

@@ -69,7 +69,7 @@ def is_length(n: Node) -> bool:
     return n.op.by_shape
 
 
-def taken_apart(values: Node, params: Sequence[Node]) -> Taken:
+def distribute_samples(values: Node, params: Sequence[Node]) -> Taken:
     """The gradients of the sum of values, which an entry's own is then taken from.
 
     Raises ExpressionError where a value depends on other samples.
@@ -157,7 +157,7 @@ def gradients_of(values: Node, params: Sequence[Node]) -> list[Node]:
     (length,) = values.type.shape
     one = single(values, length)
     try:
-        return each(taken_apart(values, params))
+        return each(distribute_samples(values, params))
     except ExpressionError:
         return one_by_one(one, length, params)
 
@@ -167,7 +167,7 @@ def norms_of(values: Node, params: Sequence[Node]) -> Node:
     (length,) = values.type.shape
     one = single(values, length)
     try:
-        return squared_norms(taken_apart(values, params))
+        return squared_norms(distribute_samples(values, params))
     except ExpressionError:
         return summed_squares(one_by_one(one, length, params), values)
 

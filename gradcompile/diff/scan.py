@@ -15,7 +15,7 @@ import numpy as np
 from gradcompile.analysis.cost import entries
 from gradcompile.analysis.evaluate import Dims, exact_values, np_values
 from gradcompile.diff.masks import Care, is_masked, is_stored, masked, positive, total
-from gradcompile.diff.reverse import pulled, pushed
+from gradcompile.diff.reverse import backpropagate, pushforward
 from gradcompile.ir.algebra import broadcast_to, expand, is_add, ones_where, part_at, sum_over, zeros_like
 from gradcompile.ir.core import Node, Op, const, is_leaf, register
 from gradcompile.ir.graph import depends_on, substitute, topological
@@ -24,9 +24,9 @@ from gradcompile.ops.scan import (
     Loop,
     Nodes,
     Part,
-    closed,
     fresh,
     frontier,
+    make_scan,
     packed,
     part_of,
     parts,
@@ -77,7 +77,7 @@ def in_vector(results: Callable[..., list[Any]]) -> Callable[..., Any]:
     return value
 
 
-def alone(results: Callable[..., list[Any]]) -> Callable[..., Any]:
+def one_result(results: Callable[..., list[Any]]) -> Callable[..., Any]:
     """The value of one result."""
 
     def value(*given: Any) -> Any:
@@ -114,7 +114,7 @@ def store_values(step: Step, wanted: Sequence[Node]) -> list[Node]:
     inits, xs, constants = loop.arguments(step.args)
     extra = [w for w in dict.fromkeys(wanted) if w not in loop.ys]
     whole = replace(loop, ys=(*loop.ys, *extra)) if extra else loop
-    n = closed(whole, inits, xs, dict(zip(loop.constants, constants, strict=True)))
+    n = make_scan(whole, inits, xs, dict(zip(loop.constants, constants, strict=True)))
     found = dict(zip(whole.ys, unpacked(n)[first:], strict=False))
     return [found[w] for w in wanted]
 
@@ -138,7 +138,9 @@ def needed(step: Step, roots: Sequence[Node]) -> Nodes:
     return min(with_functions, again, key=lambda begun: sum(map(entries, frontier(roots, given | set(begun)))))
 
 
-def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]) -> Node:
+def linearized_scan(
+    step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]
+) -> Node:
     """The scan of a derivative, given by what its loop has beyond the primal's: carries, slices, and results."""
     primal = step.loop
     _, arrays, constants = primal.arguments(step.args)
@@ -147,7 +149,7 @@ def derived(step: Step, loop: Loop, inits: Sequence[Node], xs: Sequence[Node], o
     roots = substitute(loop.roots, dict(zip(begun, leaves, strict=True)))
     whole = replace(loop.with_roots(roots), slices=(*primal.slices, *leaves, *loop.slices))
     walked = (*arrays, *store_values(step, begun), *xs)
-    return closed(whole, inits, walked, {**dict(zip(primal.constants, constants, strict=True)), **outer})
+    return make_scan(whole, inits, walked, {**dict(zip(primal.constants, constants, strict=True)), **outer})
 
 
 # Reverse mode
@@ -175,7 +177,7 @@ def scan_vjp(g: Node, n: Node, outer: Care | None = None) -> Tangents:
     carried = {k: begun(loop, k, care) for k, d in enumerate(finals) if d is not None}
     while True:
         pairs = [(loop.finals[k], c.cotangent) for k, c in carried.items()]
-        received = pulled([*pairs, *rows.sent, *sums.sent], step.wrt, care)
+        received = backpropagate([*pairs, *rows.sent, *sums.sent], step.wrt, care)
         grown = {k for k, c in enumerate(loop.carries) if c in received} - carried.keys()
         open = {k for k, c in carried.items() if c.reach and (d := received.get(loop.carries[k]))
                 and not care.keeps(d, loop.finals[k])}  # fmt: skip
@@ -275,7 +277,7 @@ def transposed_step(
     inits += [reach_of(finals[k], c) for k, c in told.items()]
     if not back.roots:
         return (None,) * len(step.args)
-    results = unpacked(derived(step, back, inits, list(rows.values()), outer))
+    results = unpacked(linearized_scan(step, back, inits, list(rows.values()), outer))
     found, reached = dict[Node, Node](), dict[Node, Node]()
     for leaves, some in (
         ([loop.carries[k] for k in carried], [loop.carries[k] for k in told]),
@@ -347,7 +349,7 @@ def scan_jvp(n: Node, tangents: Tangents) -> Node:
     loop = step.loop
     moved = {leaf: fresh(leaf.type) for leaf, t in zip(loop.leaves, tangents, strict=True) if t is not None}
     while True:
-        known = pushed(loop.roots, moved)
+        known = pushforward(loop.roots, moved)
         grown = {c for c, f in zip(loop.carries, loop.finals, strict=True) if f in known} - moved.keys()
         if not grown:
             break
@@ -376,7 +378,7 @@ def pushed_step(
     inits = [given[c] or zeros_like(c) for c, _ in pairs]
     outer = {moved[c]: t for c in loop.constants if (t := given[c]) is not None}
     xs = [t for s in slices if (t := given[s]) is not None]
-    results = iter(unpacked(derived(step, onward, inits, xs, outer)) if onward.roots else ())
+    results = iter(unpacked(linearized_scan(step, onward, inits, xs, outer)) if onward.roots else ())
     carried = [next(results) if c in moved else None for c in loop.carries]
     return packed([*carried, *(None if r is None else next(results) for r in (*ys, *totals))], step.scan)
 
@@ -404,8 +406,8 @@ register(
     Op(
         "scanned",
         result_type,
-        alone(repeated(np_values, None)),
-        exact=alone(repeated(exact_values, object)),
+        one_result(repeated(np_values, None)),
+        exact=one_result(repeated(exact_values, object)),
         cost=0,
         arity=None,
         derivative="none: it is made after differentiation",

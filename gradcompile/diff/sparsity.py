@@ -59,7 +59,7 @@ def terms_of(outputs: Iterable[Node], seeds: Mapping[Node, Terms]) -> dict[Node,
     known = dict(seeds)
     for n in topological(outputs, seeds.__contains__):
         if n not in known and any(a in known for a in n.args):
-            found = pushed(n, known)
+            found = moved_terms(n, known)
             if found:
                 known[n] = merged(found)
                 if len(known[n]) > WIDEST:
@@ -67,7 +67,7 @@ def terms_of(outputs: Iterable[Node], seeds: Mapping[Node, Terms]) -> dict[Node,
     return known
 
 
-def pushed(n: Node, known: Known) -> Terms:
+def moved_terms(n: Node, known: Known) -> Terms:
     """The terms of a node, from those of its arguments."""
     shape = shape_of(n)
     if n.op.partials is not None:

@@ -7,7 +7,6 @@ name, one of them gets another. The generated text is served first, so it stays 
 
 import ast
 import errno
-import re
 import symtable
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -259,7 +258,7 @@ class Assembly:
     def name_all(self) -> None:
         """Give each symbol a name of its own: the generated text chooses first, then what is known by its name."""
         statements = [(name, self.read(name).statements[k]) for name, places in self.taken.items() for k in places]
-        words = {w for _, s in statements for w in re.findall(r"\w+", s.text)}
+        words = {w for _, s in statements for w in names_in(s.tree)}
         claimed = {u for name, s in statements for u in s.uses if u not in self.uses[name]}  # Python's own
         order = sorted(self.uses, key=lambda name: (name != SELF, name != PRIMITIVES))
         wishes = [pair for name in order for pair in self.uses[name].items()]
@@ -307,6 +306,17 @@ class Assembly:
         if module == PRIMITIVES and isinstance(s.tree, ast.FunctionDef) and s.tree.name in new:
             text += f'\n{new[s.tree.name]}.__name__ = "{s.tree.name}"'
         return text
+
+
+def names_in(tree: ast.stmt) -> Iterator[str]:
+    """The names that stand in a statement, of variables, arguments and definitions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
 
 
 def unused(wish: str, words: set[str]) -> str:

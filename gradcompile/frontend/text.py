@@ -31,16 +31,25 @@ Number = Fraction | float
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of the text and where it stands; the kind is 'number', 'name', 'op' or 'end'."""
+    """A piece of the text and where it stands; the kind is 'number', 'name', 'op' or 'end'.
+
+    A name that was quoted is a name whatever it is made of: no word of the language, no function, no constant.
+    """
 
     kind: str
     text: str
     start: int
+    is_quoted: bool = False
 
     @property
     def end(self) -> int:
         """One past the last character."""
-        return self.start + len(self.text)
+        return self.start + len(self.text) + 2 * self.is_quoted
+
+    @property
+    def word(self) -> str:
+        """What the language may know it by: nothing for a quoted name."""
+        return "" if self.is_quoted else self.text
 
 
 @dataclass
@@ -83,9 +92,10 @@ def parse(text: str, names: Mapping[str, sp.Symbol] | None = None) -> sp.Expr:
     """Return the formula `text` as a SymPy expression; it can't run code, name attributes or compute huge constants.
 
     Known are numbers, names, `+ - * / ** ^` (both powers), parentheses, the constants pi and E, the functions of
-    `function_names()`, and `where(condition, a, b)` with comparisons joined by `and`, `or`, `not`. With `names`, only
-    these names are allowed and stand for the given symbols; a name that is not called is never a function, so `gamma`
-    and `beta` may be parameters. Integers and quotients of integers stay exact.
+    `function_names()`, and `where(condition, a, b)` with comparisons joined by `and`, `or`, `not`. Any text between
+    backticks is a name, such as `Temp (C)`. With `names`, only these names are allowed and stand for the given symbols;
+    a name that is not called is never a function, so `gamma` and `beta` may be parameters. Integers and quotients of
+    integers stay exact.
 
     Raises
     ------
@@ -108,16 +118,35 @@ def parse(text: str, names: Mapping[str, sp.Symbol] | None = None) -> sp.Expr:
     return _Parser(text, names).run()
 
 
+def parse_condition(text: str, names: Mapping[str, sp.Symbol] | None = None) -> Any:
+    """Return a condition on names as a relation of SymPy, or true or false.
+
+    >>> parse_condition("x > 0 and x < 2")
+    (x > 0) & (x < 2)
+    """
+    return _Parser(text, names).run(is_condition=True)
+
+
+def quoted(name: str) -> str:
+    """A name as a formula spells it: between backticks where it needs them.
+
+    >>> quoted("x_1"), quoted("Temp (C)")
+    ('x_1', '`Temp (C)`')
+    """
+    plain = _NAME.fullmatch(name) and name not in (*_WORDS, *_CONSTANTS)
+    return name if plain else f"`{name}`"
+
+
 def names_in(text: str) -> dict[str, Token]:
     """Return the names that `text` uses other than as functions, in order of appearance, each with its first token.
 
-    >>> list(names_in("a*exp(-b*x) + a*pi"))
-    ['a', 'b', 'x', 'pi']
+    >>> list(names_in("a*exp(-b*`my x`) + a*pi"))
+    ['a', 'b', 'my x', 'pi']
     """
     tokens = _tokens(text)
     found: dict[str, Token] = {}
     for token, following in pairwise(tokens):
-        if token.kind == "name" and following.text != "(" and token.text not in _WORDS:
+        if token.kind == "name" and (token.is_quoted or (following.word != "(" and token.text not in _WORDS)):
             found.setdefault(token.text, token)
     return found
 
@@ -160,9 +189,10 @@ def fail(text: str, start: int, end: int, message: str) -> NoReturn:
 
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[^\W\d]\w*)"
+    r"\s*(?:(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[^\W\d]\w*)|`(?P<quoted>[^`]+)`"
     r"|(?P<op>\*\*|<=|>=|==|!=|[-+*/^()<>,=])|(?P<end>\Z))"
 )
+_NAME = re.compile(r"[^\W\d]\w*")
 _WORDS = ("and", "or", "not")
 _CONSTANTS = {"pi": (sp.pi, math.pi), "E": (sp.E, math.e)}
 _COMPARISONS: dict[str, tuple[Any, Callable[[Number, Number], bool]]] = {
@@ -176,6 +206,18 @@ _COMPARISONS: dict[str, tuple[Any, Callable[[Number, Number], bool]]] = {
 _PRECEDENCE = {"or": 1, "and": 2, **dict.fromkeys(_COMPARISONS, 4), "+": 5, "-": 5, "*": 6, "/": 6, "^": 8, "**": 8}
 _PREFIX = {"not": 3, "-": 7, "+": 7}
 _CHAINS = {"add": sp.Add, "mul": sp.Mul, "and": sp.And, "or": sp.Or}
+_OTHERS = {  # what functions are called elsewhere
+    **dict.fromkeys(("pow", "power"), "; write a**b"),
+    **dict.fromkeys(("sqr", "square"), "; write a**2"),
+    **dict.fromkeys(("if", "iif", "ifelse", "piecewise"), "; write where(condition, a, b)"),
+    **{f"arc{f}": f"; write a{f}(x)" for f in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    "tg": "; write tan(x)",
+    "lg": "; write log10(x)",
+    "sgn": "; write sign(x)",
+    "fabs": "; write abs(x)",
+    "factorial": "; write gamma(n + 1)",
+    "root": "; write a**(1/n)",
+}
 _CURES = {
     "−": "write - for minus",  # noqa: RUF001 - the sign that word processors put
     "×": "write * for a product",  # noqa: RUF001
@@ -191,6 +233,7 @@ _CURES = {
     "|": "write 'or' between conditions, or abs(x)",
     "!": "write 'not', or gamma(n + 1) for a factorial",
     "~": "write 'not'",
+    "`": "a name between backticks needs one on each side, and a letter at least between them",
 }
 
 
@@ -206,9 +249,15 @@ def _tokens(text: str) -> list[Token]:
             at += len(text[at:]) - len(text[at:].lstrip())
             cure = _CURES.get(text[at], "use names, numbers, + - * / ** ( ) and functions")
             fail(text, at, at + 1, f"unexpected character {text[at]!r}; {cure}")
-        tokens.append(Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup)))
+        tokens.append(_token(match, match.lastgroup))
         at = match.end()
     return tokens
+
+
+def _token(match: re.Match[str], kind: str) -> Token:
+    if kind == "quoted":
+        return Token("name", match[kind], match.start(kind) - 1, is_quoted=True)
+    return Token(kind, match[kind], match.start(kind))
 
 
 class _Parser:
@@ -225,7 +274,7 @@ class _Parser:
     def fail(self, token: Token, message: str) -> NoReturn:
         fail(self.text, token.start, token.end, message)
 
-    def run(self) -> Any:
+    def run(self, is_condition: bool = False) -> Any:
         operand_next = True
         while self.tokens[self.at].kind != "end":
             token = self.tokens[self.at]
@@ -239,22 +288,22 @@ class _Parser:
         self.reduce(0)
         if self.pending:
             self.fail(self.pending[-1].token, "this parenthesis is never closed; add )")
-        return self.expression(self.operands.pop(), end)
+        return (self.condition if is_condition else self.expression)(self.operands.pop(), end)
 
     # -- where an operand may begin: returns whether an operand is still to come ------------------------------
 
     def operand(self, token: Token) -> bool:
         if token.kind == "number":
             self.operands.append(_constant(self.number(token)))
-        elif token.text in _PREFIX:
+        elif token.word in _PREFIX:
             self.pending.append(_Pending(token, _PREFIX[token.text], prefix=True))
             return True
-        elif token.kind == "name" and token.text not in _WORDS:
+        elif token.kind == "name" and token.word not in _WORDS:
             return self.name(token)
-        elif token.text == "(":
+        elif token.word == "(":
             self.pending.append(_Pending(token))
             return True
-        elif token.text == ")" and self.pending and self.pending[-1].token.text == "(":
+        elif token.word == ")" and self.pending and self.pending[-1].token.text == "(":
             self.fail(token, self.empty(self.pending[-1]))
         else:
             self.fail(token, f"a number, name or function is missing before {token.text!r}")
@@ -275,7 +324,7 @@ class _Parser:
         return Fraction(int(token.text)) if token.text.isdecimal() and value <= EXACT else value
 
     def name(self, token: Token) -> bool:
-        if self.tokens[self.at].text == "(":
+        if self.tokens[self.at].word == "(" and not token.is_quoted:
             if token.text not in _functions():
                 self.fail(token, self.unknown_function(token.text))
             self.pending.append(_Pending(self.tokens[self.at], call=token.text))
@@ -283,34 +332,38 @@ class _Parser:
             return True
         if self.names is not None and token.text in self.names:
             self.operands.append(_Item(self.names[token.text]))
-        elif token.text in _CONSTANTS:
+        elif token.word in _CONSTANTS:
             expr, number = _CONSTANTS[token.text]
             self.operands.append(_Item(expr, number))
         elif self.names is None:
             self.operands.append(_Item(sp.Symbol(token.text)))
         else:
-            self.fail(token, f"unknown name {token.text!r}{_meant(token.text, self.names)}")
+            self.fail(token, f"unknown name {token.text!r}{_meant(token.text, self.names, quoted)}")
         return False
 
     def unknown_function(self, name: str) -> str:
         if self.names is not None and name in self.names:
             return f"{name!r} is a variable, not a function; write {name}*(...) for a product"
-        cure = _meant(name, _functions()) or f"; write {name}*(...) for a product, or one of the functions there are"
+        cure = (
+            _OTHERS.get(name.lower())
+            or _meant(name, _functions())
+            or f"; write {name}*(...) for a product, or one of the functions there are"
+        )
         return f"unknown function {name!r}{cure}"
 
     # -- where an operand has ended ---------------------------------------------------------------------------
 
     def joint(self, token: Token) -> bool:
-        if token.text == ")":
+        if token.word == ")":
             self.close(token)
             return False
-        if token.text == ",":
+        if token.word == ",":
             self.reduce(0)
             if not self.pending or not self.pending[-1].call:
                 self.fail(token, "a comma stands only between the arguments of a function")
             self.pending[-1].arguments.append(self.operands.pop())
             return True
-        precedence = _PRECEDENCE.get(token.text)
+        precedence = _PRECEDENCE.get(token.word)
         if precedence is None:
             self.fail(token, self.misplaced(token))
         self.reduce(precedence if precedence == 8 else precedence - 1)
@@ -538,10 +591,10 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Number]] = {
 }
 
 
-def _meant(name: str, known: Mapping[str, Any]) -> str:
+def _meant(name: str, known: Mapping[str, Any], spelled: Callable[[str], str] = str) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {spelled(close[0])!r}?"
     return f"; the names are {', '.join(known)}" if 0 < len(known) <= 20 else ""
 
 

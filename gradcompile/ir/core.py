@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from operator import attrgetter
 from typing import Any
 from weakref import ref
@@ -15,20 +14,6 @@ Infer = Callable[[tuple[ArrayType, ...], Params], ArrayType]
 Partials = Callable[["Node"], tuple["Node | None", ...]]
 Vjp = Callable[["Node", "Node"], tuple["Node | None", ...]]
 Jvp = Callable[["Node", tuple["Node | None", ...]], "Node"]
-
-
-class Precedence(IntEnum):
-    """How strongly an expression of generated code binds, weakest first, as far as that code needs it."""
-
-    CONDITIONAL = 0
-    COMPARE = 1
-    OR = 2
-    XOR = 3
-    AND = 4
-    SUM = 5
-    PRODUCT = 6
-    UNARY = 7
-    ATOM = 8
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -82,8 +67,7 @@ class Op:
 
     Its generated code:
     emit: Python source with {0}, {1} for arguments and {p0} for params; functions in it are names of
-    `gradcompile.vmath` or `gradcompile.library.special`. precedence: of that source, as Python's (see `Precedence`).
-    emit_whole, precedence_whole: the same of whole numbers, where it differs.
+    `gradcompile.vmath` or `gradcompile.library.special`.  emit_whole: the same of whole numbers, where it differs.
     keeps_literals: of Python's own floats plain Python makes one, in double precision.
     preferred_name, array_name: what a value, or an array, is called where nothing better offers itself.
     ends_functions: what is a function to the user ends in it, so that its value has the function's name.
@@ -103,7 +87,6 @@ class Op:
     infer: Infer
     value: Callable[..., Any]
     emit: str = ""
-    precedence: int = Precedence.ATOM
     partials: Partials | None = None
     vjp: Vjp | None = None
     jvp: Jvp | None = None
@@ -148,7 +131,6 @@ class Op:
     gives_places: bool = False
     is_expensive: bool = False
     emit_whole: str = ""
-    precedence_whole: int = Precedence.CONDITIONAL
     keeps_literals: bool = False
     preferred_name: str = ""
     array_name: str = ""

@@ -89,7 +89,7 @@ def group_size(samples, least):  # type: ignore[no-untyped-def]
 
 @jit
 def add_part(total, part, lost):  # type: ignore[no-untyped-def]
-    """Add a vector to another; what the rounding of each sum loses is added to a third, for `settle`.
+    """Add a vector to another; what the rounding of each sum loses is added to a third, for `add_compensation`.
 
     The error then does not grow with the number of parts. A sum that is infinite or NaN loses nothing.
 
@@ -97,7 +97,7 @@ def add_part(total, part, lost):  # type: ignore[no-untyped-def]
     >>> total, lost = np.array([1e16]), np.zeros(1)
     >>> for _ in range(8):
     ...     add_part(total, np.array([1.0]), lost)
-    >>> settle(total, lost)
+    >>> add_compensation(total, lost)
     >>> float(total[0]) - 1e16
     8.0
     """
@@ -141,7 +141,7 @@ def raise_parts(total, parts, start, stop):  # type: ignore[no-untyped-def]
 
 
 @jit
-def settle(total, lost):  # type: ignore[no-untyped-def]
+def add_compensation(total, lost):  # type: ignore[no-untyped-def]
     """Put back what `add_part` has lost; an empty vector has lost nothing."""
     for k in lanes(0, lost.shape[0]):
         total[k] += lost[k]

@@ -15,15 +15,15 @@ from gradcompile.library.primitives import fabs, fold, lanes, sqrt, zeros
 
 THETA, TRIAL, GRADIENT, SCALE, LOWER, UPPER, STEP, RIGHT, HELD, BEST, SCALED = range(11)
 ROWS = 11
-LOSS, RADIUS, DAMPING, PREDICTED, LENGTH, ROUNDING, SIZE, BEGUN, POLISHED, FULL = range(10)
-SCALARS = 10
+LOSS, RADIUS, DAMPING, PREDICTED, LENGTH, ROUNDING, SIZE, BEGUN, POLISHED, FULL, FIRST = range(11)
+SCALARS = 11
 RUNNING, ENDED, STUCK = range(3)
 
 LANES = 32
 EPS = 2.0**-52
 TINY = 2.0**-1000
+HUGE = 2.0**500
 SUFFICIENT = 1e-4  # of the predicted decrease that a step has to bring to be taken
-FIRST = 100.0  # the first radius, in lengths of the start
 CLOSE = 0.1  # relative difference of a step's length and the radius at which the search for the damping ends
 STEPS = 40  # of this search, at most
 ENOUGH = 1e-20  # of the loss: a predicted decrease below it is a step of 1e-10 standard errors and less
@@ -36,16 +36,17 @@ def advance(value, grad, hess, v, b, work, s):  # type: ignore[no-untyped-def]
 
     RUNNING; ENDED where no step promises a decrease above rounding; STUCK where no step brings the decrease that it
     promises. v[THETA] has the best point then, s[LOSS] its loss. s[ROUNDING] times the root of the loss is what
-    rounding of the data's size does to the loss, s[SIZE] times the loss its own rounding.
+    rounding of the data's size does to the loss, s[SIZE] times the loss its own rounding; s[FIRST] is the first radius,
+    in lengths of the start.
     """
     n = v.shape[1]
     status = RUNNING
     noise = s[SIZE] * fabs(s[LOSS]) + s[ROUNDING] * sqrt(fabs(s[LOSS]))
     if s[BEGUN] == 0.0:
         take(value, grad, hess, v, b, s)
-        s[RADIUS] = FIRST * length_of(v, THETA)
+        s[RADIUS] = s[FIRST] * length_of(v, THETA)
         if not s[RADIUS] > 0.0:
-            s[RADIUS] = first_length(v)
+            s[RADIUS] = s[FIRST] * first_length(v)
     elif s[POLISHED] > 0.0:
         if usable(value, grad, hess) & (value <= s[LOSS] + noise):
             for k in range(n):
@@ -201,6 +202,23 @@ def propose(v, b, work, s):  # type: ignore[no-untyped-def]
         v[TRIAL, i] = min(max(v[THETA, i] + v[STEP, i], v[LOWER, i]), v[UPPER, i])
     s[PREDICTED] = predicted
     s[LENGTH] = length_of(v, STEP)
+
+
+@jit
+def solve_linear(grad, hess, held, v, b, work, s):  # type: ignore[no-untyped-def]
+    """Put at v[TRIAL] the minimum of the model at v[THETA] over the parameters that are not held, within the bounds."""
+    n = v.shape[1]
+    for k in range(n):
+        v[SCALE, k] = 0.0
+        v[TRIAL, k] = v[THETA, k]
+    take(0.0, grad, hess, v, b, s)
+    for k in range(n):
+        v[HELD, k] = held[k]
+        v[STEP, k] = 0.0
+    s[RADIUS] = HUGE
+    damped_step(v, b, work, s)
+    for k in range(n):
+        v[TRIAL, k] = min(max(v[THETA, k] + v[STEP, k], v[LOWER, k]), v[UPPER, k])
 
 
 @jit

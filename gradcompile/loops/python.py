@@ -2,8 +2,9 @@
 
 import textwrap
 from collections.abc import Iterator
+from operator import add
 
-from gradcompile.loops.ir import Function, Line, Module, Statement
+from gradcompile.loops.ir import Assign, Constant, Function, Line, Loop, Module, Statement
 
 COMMENT_COLUMN = 48
 FEW_LINES = 4  # of a constant that still stands before the functions
@@ -17,15 +18,16 @@ def print_module(module: Module) -> str:
     parts = ['"""' + module.header + '\n"""\n']
     for origin, names in module.imports.items():
         parts.append(imported(origin, names))
-    constants = [constant(text) for text in module.constants]
-    long = [c for c in constants if len(c) > FEW_LINES]
-    short = [x for c in constants if len(c) <= FEW_LINES for x in c]
-    short += [f"# at the end: {', '.join(c[0].partition(' = ')[0] for c in long)}"] if long else []
+    constants = {c.name: constant(c) for c in module.constants}
+    long = {name: lines for name, lines in constants.items() if len(lines) > FEW_LINES}
+    short = ["connect_blas()", ""] if module.multiplies else []
+    short += [x for name, lines in constants.items() if name not in long for x in lines]
+    short += [f"# at the end: {', '.join(long)}"] if long else []
     parts += ["\n" + "\n".join(short)] if short else []
     parts += ["\n\n" + text for text in module.extra]
     for function in module.functions:
         parts.append("\n\n" + "\n".join(print_function(function)))
-    parts += ["\n\n" + "\n".join(c) for c in long]
+    parts += ["\n\n" + "\n".join(lines) for lines in long.values()]
     return "\n".join(parts) + "\n"
 
 
@@ -34,25 +36,27 @@ def imported(origin: str, names: list[str]) -> str:
     return f"from {origin} import {', '.join(names)}" if names else f"import {origin}"
 
 
-def constant(text: str) -> list[str]:
+def constant(c: Constant) -> list[str]:
     """The lines of a constant; a comment stays whole, on the last.
 
-    >>> constant("SIZES = (1, 2)  # lengths")
+    >>> constant(Constant("SIZES", "(1, 2)", "lengths"))
     ['SIZES = (1, 2)  # lengths']
-    >>> constant(f"SIZES = ({'1, ' * 60})  # lengths")[-1]
+    >>> constant(Constant("SIZES", f"({'1, ' * 60})", "lengths"))[-1]
     '    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, )  # lengths'
     """
-    if len(text) <= WIDEST:
-        return [text]
-    code, mark, comment = text.partition("  # ")
+    code, comment = f"{c.name} = {c.value}", f"  # {c.comment}" if c.comment else ""
+    if len(code + comment) <= WIDEST:
+        return [code + comment]
     *lines, last = wrapped(code, WIDTH, " " * 4)
-    return [*lines, last + mark + comment]
+    return [*lines, last + comment]
 
 
 def print_function(function: Function) -> Iterator[str]:
     """The lines of a function."""
     yield "@jit"
-    yield from wrapped(f"def {function.name}({', '.join(function.args)}):", WIDTH, " " * 8)
+    kinds = [f': "{kind}"'.replace(" ", KEPT) for kind in function.kinds] or [""] * len(function.args)
+    args = ", ".join(map(add, function.args, kinds))
+    yield from wrapped(f"def {function.name}({args}):", WIDTH, " " * 8)
     yield f'    """{function.doc}"""'
     yield from block(function.body, 1)
 
@@ -60,24 +64,24 @@ def print_function(function: Function) -> Iterator[str]:
 def block(statements: list[Statement], depth: int) -> Iterator[str]:
     """The lines of nested statements."""
     for s in statements:
-        if isinstance(s, Line) and len(s.text) + 4 * depth > WIDTH:
-            yield from long_line(s, depth)
-        elif isinstance(s, Line):
-            yield line(s, depth)
-        else:
-            yield "    " * depth + s.header + ":"
+        text = s.text
+        if isinstance(s, Loop):
+            yield "    " * depth + text
             yield from block(s.body, depth + 1)
+        elif len(text) + 4 * depth > WIDTH:
+            yield from long_line(s, text, depth)
+        else:
+            yield line(text, s.comment, depth)
 
 
-def long_line(statement: Line, depth: int) -> Iterator[str]:
+def long_line(statement: Line, text: str, depth: int) -> Iterator[str]:
     """One statement over several lines: an assigned value stands in parentheses, a call is broken at its arguments."""
-    target, equals, value = statement.text.partition("= ")
     room, indent = WIDTH - 4 * depth, "    " * depth
-    if not equals:
-        yield from (indent + piece for piece in wrapped(statement.text, room, " " * 8))
+    if not isinstance(statement, Assign):
+        yield from (indent + piece for piece in wrapped(text, room, " " * 8))
         return
-    yield line(Line(target + "= (", statement.comment), depth)
-    yield from (indent + "    " + piece for piece in wrapped(value, room - 4))
+    yield line(f"{statement.target.text} {statement.how} (", statement.comment, depth)
+    yield from (indent + "    " + piece for piece in wrapped(statement.value.text, room - 4))
     yield indent + ")"
 
 
@@ -89,12 +93,12 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     return [piece.replace(KEPT, " ") for piece in lines]
 
 
-def line(statement: Line, depth: int) -> str:
+def line(text: str, comment: str, depth: int) -> str:
     """One statement, its comment in a column of its own."""
-    text = ("    " * depth + statement.text).rstrip()
-    if not statement.comment:
-        return text
-    if not statement.text:
-        return "    " * depth + "# " + statement.comment
-    whole = f"{text:<{COMMENT_COLUMN}}  # {statement.comment}"
-    return whole if len(whole) <= WIDEST else f"{'    ' * depth}# {statement.comment}\n{text}"
+    indent = "    " * depth
+    if not text:
+        return f"{indent}# {comment}" if comment else ""
+    if not comment:
+        return indent + text
+    whole = f"{indent + text:<{COMMENT_COLUMN}}  # {comment}"
+    return whole if len(whole) <= WIDEST else f"{indent}# {comment}\n{indent + text}"

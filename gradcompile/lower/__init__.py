@@ -1,7 +1,6 @@
 """From a differentiated graph to the source of a module."""
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
@@ -11,11 +10,11 @@ import numpy as np
 from gradcompile.ir.core import Node, Op
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import WRITTEN, ArrayType
-from gradcompile.loops.ir import Function, Loop, Module, texts
+from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
 from gradcompile.loops.kernel import Kernel, Plan
-from gradcompile.loops.python import KEPT, print_module
+from gradcompile.loops.python import print_module
 from gradcompile.lower.kernel import dims_of, lower_arrays
-from gradcompile.lower.nests.expression import literal
+from gradcompile.lower.nests.expression import functions_of, literal
 from gradcompile.lower.program import Lowered, Naming
 from gradcompile.lower.straight import lower
 from gradcompile.ops.scan import is_scan
@@ -26,15 +25,16 @@ RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "su
             "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
 MULTIPLYING = frozenset({"gradcompile.library.blas", "gradcompile.library.routines"})  # modules that call BLAS
-HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_part", "close_span", "close_tree", "group_size",
-                                      "largest", "settle"),
+HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "add_part", "close_span",
+                                      "close_tree", "group_size", "largest"),
            "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
            "gradcompile.library.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
                                             "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
-MEANING = {"BLOCK": "  # samples whose arrays are at hand at a time",
-           "COUNTED": "  # lengths that BLAS counts in 32 bits",
-           "GROUP": "  # samples, at least, that are added up before their sums meet others"}  # fmt: skip
+MEANING = {"BLOCK": "samples whose arrays are at hand at a time",
+           "COUNTED": "lengths that BLAS counts in 32 bits",
+           "GROUP": "samples, at least, that are added up before their sums meet others"}  # fmt: skip
+WIDTHS = ["float32", "float64"]
 WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a time hide each other's latency
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
@@ -42,7 +42,7 @@ FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-lev
 def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
     ops = ops_of(program.order)
-    called = {name for op in ops for name in re.findall(r"(\w+)\(", op.emit)}
+    called = {name for op in ops for name in functions_of(op)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     arrays = program.arrays
     dims = dims_of(program) if arrays else ()
@@ -52,30 +52,32 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
     made = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
-    text = " ".join(line for f in made.functions for line in texts(f.body))
+    calls = {x for f in made.functions for x in calls_in(f.body)}
+    used = calls.union(*(names_in(f.body) for f in made.functions))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
-    if found := [kind for kind in ("float32", "float64") if re.search(rf"\b{kind}\(", text)]:
-        imports["numpy"] = found
+    if kinds := [kind for kind in WIDTHS if kind in calls]:
+        imports["numpy"] = kinds
     dtype = program.dtype
     for module in origins(called - set(custom), dtype):
         imports[module.__name__] = sorted(called & set(module.__all__))
     for origin, helpers in HELPERS.items():
-        if found := [h for h in helpers if h in text and re.search(rf"\b{h}\b", text)]:
+        if found := [h for h in helpers if h in used]:
             imports[origin] = found
-    if " @ " in text:
+    multiplies = "@" in calls
+    if multiplies:
         imports["gradcompile.library.blas"] = ["connect_blas"]
     imports["gradcompile.codegen.functions"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if derivatives(program) <= FEW else NARROW
     lanes = size // np.dtype(dtype).itemsize
     what = "entries" if arrays else "samples"
-    constants = [f"LANES = {lanes}  # {what} that are computed side by side"] if "lanes(" in text else []
-    constants = (["connect_blas()", ""] if " @ " in text else []) + constants
-    constants += [f"{name} = {literal(values)}{MEANING.get(name, '')}" for name, values in made.constants.items()]
+    of_lanes = Constant("LANES", str(lanes), f"{what} that are computed side by side")
+    constants = [of_lanes] if "lanes" in calls else []
+    constants += [Constant(name, literal(values), MEANING.get(name, "")) for name, values in made.constants.items()]
     functions = [annotated(f, program) if f.name == "kernel" else f for f in made.functions]
     extra = ["@njit\n" + custom[c] for c in sorted(custom)]
-    multiplies, outputs = not MULTIPLYING.isdisjoint(imports), len(program.outputs)
-    plan = Plan(made.passes, made.block, made.group, multiplies, outputs, made.counted, lines_of(made))
-    return Kernel(print_module(Module(header, imports, functions, constants, extra)), plan)
+    routines = not MULTIPLYING.isdisjoint(imports)
+    plan = Plan(made.passes, made.block, made.group, routines, len(program.outputs), made.counted, lines_of(made))
+    return Kernel(print_module(Module(header, imports, functions, constants, extra, multiplies)), plan)
 
 
 def lines_of(made: Lowered) -> int | None:
@@ -101,8 +103,7 @@ def annotated(kernel: Function, program: Program) -> Function:
     kinds = [t._replace(dtype="int64") if t.dtype == "bool" else t for t in kinds]
     types = [str(t).removesuffix("[]") for t in (theta, *outs, *kinds)]
     types[2 : 1 + len(outs)] = [f"{WRITTEN} {t}" for t in types[2 : 1 + len(outs)]]
-    texts = (f'{name}: "{t}"' for name, t in zip(kernel.args, types, strict=True))
-    return replace(kernel, args=tuple(t.replace(" ", KEPT) for t in texts))
+    return replace(kernel, kinds=tuple(types))
 
 
 def ops_of(order: Iterable[Node]) -> set[Op]:

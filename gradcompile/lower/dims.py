@@ -2,7 +2,6 @@
 
 import builtins
 import keyword
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from gradcompile.ir.core import OPS, Node, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, names_in, parsed
 from gradcompile.lower import HELPERS, OF_ARRAYS, OF_ROWS, RESERVED
+from gradcompile.lower.nests.expression import functions_of
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer, identifier
 
@@ -25,7 +25,7 @@ def renamed(problem: Problem) -> tuple[Problem, Names]:
     """The problem with dimensions as generated code calls them, and what the user calls those that are renamed."""
     found = [*topological(problem.primals), *(a.leaf for a in problem.inputs)]
     own = sorted({name for n in found for d in n.type.shape for name in names_in(d)})
-    called = {name for op in OPS.values() for name in re.findall(r"(\w+)\(", op.emit)}
+    called = {name for op in OPS.values() for name in functions_of(op)}
     taken = TAKEN | called | {h for found in HELPERS.values() for h in found}
     good = [d for d in own if d not in taken and identifier(d) == d]
     fresh = Namer([*taken, *FREE, *good])

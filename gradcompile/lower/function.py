@@ -1,17 +1,30 @@
 """Writing the functions of a module over arrays: what they are given, what they return, and one kernel for all."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import Dim, dims_told, names_in
-from gradcompile.loops.ir import Function, Line, Statement, texts
+from gradcompile.ir.types import Dim, dims_told
+from gradcompile.ir.types import names_in as names_of
+from gradcompile.loops.ir import (
+    Assign,
+    Expression,
+    Function,
+    Return,
+    Statement,
+    element,
+    group,
+    length,
+    name,
+    names_in,
+    number,
+    operation,
+)
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.texts import atom_of, text_of, tuple_of
+from gradcompile.lower.memory.lengths import THETA, atom_of, length_of, view
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.places import Target
+from gradcompile.lower.nests.places import Destination, Wanted
 from gradcompile.lower.stages import Stages
 from gradcompile.signature.program import Output, Part, Program
 
@@ -22,13 +35,13 @@ class Source:
 
     naming: ArrayNaming
     memory: dict[Node, Memory] = field(default_factory=dict)
-    scalars: dict[Node, str] = field(default_factory=dict)
+    scalars: dict[Node, Expression] = field(default_factory=dict)
     lines: list[Statement] = field(default_factory=list)
 
-    def add(self, n: Node, wish: str, text: str) -> None:
+    def add(self, n: Node, preferred: str, part: Expression) -> None:
         """An array of entries that lie one after the other, under a name for a part of an argument."""
-        self.memory[n] = Memory.plain(self.naming.fresh(wish), n, dense=True)
-        self.lines.append(Line(f"{self.memory[n].name} = {text}"))
+        self.memory[n] = Memory.plain(self.naming.fresh(preferred), n, dense=True)
+        self.lines.append(Assign(self.memory[n].whole_array, part))
 
 
 @dataclass(slots=True)
@@ -69,34 +82,36 @@ class Writer:
         for a in self.program.params:
             offset = self.program.offsets[a.leaf]
             if a.leaf.type.shape:
-                found.add(a.leaf, a.name, f"view(theta, {offset}, {tuple_of(a.leaf.type.shape)})")
+                found.add(a.leaf, a.name, view(THETA, offset, a.leaf.type.shape))
             else:
-                found.scalars[a.leaf] = f"theta[{offset}]"
+                found.scalars[a.leaf] = element(THETA, [number(offset)])
         for a in self.program.inputs:
             if a.leaf.type.shape:
                 found.memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True, dense=True)
             else:
-                found.scalars[a.leaf] = f"({a.name} != 0)" if a.leaf.type.dtype == "bool" else a.name
+                value = name(a.name)
+                found.scalars[a.leaf] = truth(value) if a.leaf.type.dtype == "bool" else value
         return found
 
-    def sizes(self, roots: Sequence[Node]) -> dict[Node, str]:
-        """The numbers of entries along axes, as text."""
+    def sizes(self, roots: Sequence[Node]) -> dict[Node, Expression]:
+        """The numbers of entries along axes."""
         found = [n for n in topological(roots) if n.op.by_shape]  # what they are the size of is not computed
         return {n: atom_of(n.args[0].type.shape[n.params[0]]) for n in found}
 
     def dimension_lines(self, body: Sequence[Statement]) -> list[Statement]:
         """The lines that take named dimensions from the arrays that have them, as far as they are used."""
-        words = set(re.findall(r"\w+", " ".join(texts(list(body)))))
-        axes = [(f"{a.name}.shape[{k}]", d) for a in self.program.inputs for k, d in enumerate(a.leaf.type.shape)]
+        axes = [(length(name(a.name), k), d) for a in self.program.inputs for k, d in enumerate(a.leaf.type.shape)]
         told = dims_told([d for _, d in axes])
-        used = self.naming.dims & words
-        for name, _, rest, _ in reversed(told):
-            used |= names_in(rest) if name in used else set()
+        used = self.naming.dims & names_in(body)
+        for dim, _, rest, _ in reversed(told):
+            used |= names_of(rest) if dim in used else set()
         lines: list[Statement] = []
-        for name, c, rest, at in sorted(told, key=lambda t: (t[1:3] != (1, 0), t[0] if t[1:3] == (1, 0) else "")):
-            text = axes[at][0] if rest == 0 else f"({axes[at][0]} - ({text_of(rest)}))"
-            if name in used:
-                lines.append(Line(f"{name} = {text}" if c == 1 else f"{name} = {text} // {c}"))
+        for dim, c, rest, at in sorted(told, key=lambda t: (t[1:3] != (1, 0), t[0] if t[1:3] == (1, 0) else "")):
+            value = axes[at][0]
+            if rest != 0:
+                value = group(operation("-", value, group(length_of(rest)._replace(level=0))))
+            if dim in used:
+                lines.append(Assign(name(dim), value if c == 1 else operation("//", value, number(c))))
         return lines
 
     # ---- one kernel for everything
@@ -112,43 +127,48 @@ class Writer:
         """
         lines = source.lines
         stages = Stages(source.naming, source.memory, source.scalars | self.sizes(self.roots))
-        targets: list[Target] = []
+        targets: list[Wanted] = []
         for o, part, offset in self.parts():
             rest = direct.get(part.node, part.node)
             if rest is not None:
                 memory, line = self.place_of(o, part, offset, stages.naming)
                 lines += line
-                targets.append(Target(rest, memory, part.node in direct, part.label(0)))
+                targets.append((rest, Destination(memory, part.node in direct, part.label(0))))
         stages.run(targets, scalars=[] if self.value is None else [self.value])
         body = stages.emit()
-        text = "0.0" if self.value is None else stages.scalar(self.value, self.program.what)
-        body = [*lines, *stages.allocations(), *body, Line(f"return {text}")]
+        value = number("0.0") if self.value is None else stages.scalar(self.value, self.program.what)
+        body = [*lines, *stages.allocations(), *body, Return(value)]
         self.define(name, arguments, self.program.sentence, body)
 
     def place_of(self, o: Output, part: Part, offset: Dim, naming: ArrayNaming) -> tuple[Memory, list[Statement]]:
         """Where a part of an output goes, and the line that names it."""
         shape = part.node.type.shape
         if not shape:
-            return Memory(f"{o.name}[{offset}]", ()), []
+            return Memory(o.name, (), index=(length_of(offset),)), []
         memory = Memory.plain(naming.fresh(part.name), part.node, dense=True)
-        return memory, [Line(f"{memory.name} = view({o.name}, {text_of(offset)}, {tuple_of(shape)})")]
+        return memory, [Assign(memory.whole_array, view(name(o.name), offset, shape))]
 
-    def define(self, name: str, arguments: Sequence[str], doc: str, body: list[Statement]) -> None:
+    def define(self, what: str, arguments: Sequence[str], doc: str, body: list[Statement]) -> None:
         """Enter a function."""
-        self.functions.append(Function(name, tuple(arguments), doc, used([*self.dimension_lines(body), *body])))
+        self.functions.append(Function(what, tuple(arguments), doc, used([*self.dimension_lines(body), *body])))
 
 
 def used(statements: list[Statement]) -> list[Statement]:
     """The statements without views that nothing reads."""
     while True:
-        lines = [Line(t) for t in texts(statements)]
-        known = set(re.findall(r"\w+", " ".join(s.text.partition(" = ")[2] if is_view(s) else s.text for s in lines)))
-        kept = [s for s in statements if not (isinstance(s, Line) and is_view(s) and s.text.split(" ")[0] not in known)]
+        known = names_in(statements)
+        kept = [s for s in statements if not (isinstance(s, Assign) and is_view(s) and s.target.word not in known)]
         if len(kept) == len(statements):
             return kept
         statements = kept
 
 
-def is_view(s: Statement) -> bool:
-    """Whether a statement names a part of an array."""
-    return isinstance(s, Line) and re.match(r"\w+ = (view\(|\w+\.shape\[\d+\]$)", s.text) is not None
+def is_view(s: Assign) -> bool:
+    """Whether a statement names a part of an array, or a length."""
+    is_part = s.value.kind == "length" or (s.value.kind == "call" and s.value.word == "view")
+    return is_part and s.target.is_name
+
+
+def truth(x: Expression) -> Expression:
+    """Where a number stands for a truth value."""
+    return group(operation("!=", x, number(0)))

@@ -1,7 +1,7 @@
 """Writing passes over blocks of samples, and what comes before and after them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gradcompile.analysis.cost import entries
 from gradcompile.ir.algebra import add, is_add, stop_gradient
@@ -9,33 +9,52 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.loops import kernel as plans
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import (
+    EVERY,
+    Assign,
+    Do,
+    Expression,
+    Loop,
+    Return,
+    Statement,
+    call,
+    choice,
+    element,
+    name,
+    operation,
+    span,
+    turns,
+)
 from gradcompile.lower.blocks.analysis import entries as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
 from gradcompile.lower.function import Source, Writer, used
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE
-from gradcompile.lower.memory.texts import text_of, tuple_of
+from gradcompile.lower.memory.lengths import THETA, ZERO, empty, length_of, view, zeros
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.places import LEAST, Target
+from gradcompile.lower.nests.places import LEAST, NOTHING, Destination, Wanted
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part
 
-GATHERED = {"sum": ("total", "zeros({}, theta)"), "amax": ("highest", f"full({{}}, {LEAST}, theta)")}  # across blocks
+GATHERED: dict[str, tuple[str, Callable[[Expression], Expression]]] = {  # across blocks
+    "sum": ("total", zeros),
+    "amax": ("highest", lambda size: call("full", size, LEAST, THETA)),
+}
+FIRST, START, STOP, BLOCK = map(name, ("first", "start", "stop", "BLOCK"))
 Vectors = dict[str, tuple[str, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
 HEAVY = 16384  # entries for one sample from which on it is not run over in lanes
 
 
 @dataclass(slots=True)
-class Drawn:
+class PassDraft:
     """One pass being written: what it reads, the lines that begin a block, where results go, and its stages."""
 
     name: str
     source: Source
     block: list[Statement]
-    targets: list[Target] = field(default_factory=list)
+    targets: list[Wanted] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
     stages: Stages = field(init=False)
 
@@ -44,27 +63,31 @@ class Drawn:
         """The names of the pass."""
         return self.source.naming
 
+    def call(self, given: Mapping[str, Expression], function: str = "") -> Expression:
+        """A call of the pass, or of the function around it, some of whose arguments are given."""
+        return call(function or self.name, *(given.get(a) or name(a) for a in self.arguments))
+
 
 @dataclass(slots=True)
 class PassWriter(Writer):
     """Writes a program as passes over blocks of samples, and what comes before and after them.
 
-    places: where results that stand between functions are: the name of the array that is passed on, and the text that
-    names the part of it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows
-    that are an output as they are, and its name. handed: the arrays that functions hand on. piled: the rows that passes
-    alone read, block by block, and so stand in memory one block after the other, samples last. steps: the lines of the
-    kernel. late: functions that come after the passes. passes: what the functions over ranges of samples do. block,
-    group: their sizes. apart: how far apart rows of a block's arrays may lie in the whole ones.
+    places: where results that stand between functions are: the name of the array that is passed on, and the part of
+    it. direct: sums that passes add to a part of an output, and where that is. row_outputs: rows that are an output as
+    they are, and its name. passed_arrays: the arrays that functions hand on. sample_last: rows that passes alone read,
+    block by block, and so stand in memory one block after the other, samples last. steps: the lines of the kernel.
+    later: functions that come after the passes. passes: what the functions over ranges of samples do. block, group:
+    their sizes. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
     plan: Plan = field(kw_only=True)
-    places: dict[Node, tuple[str, str]] = field(default_factory=dict)
+    places: dict[Node, tuple[str, Expression]] = field(default_factory=dict)
     direct: dict[Node, tuple[Output, Part, Dim]] = field(default_factory=dict)
     row_outputs: dict[Node, str] = field(default_factory=dict)
-    handed: list[str] = field(default_factory=list)
-    piled: set[Node] = field(default_factory=set)
+    passed_arrays: list[str] = field(default_factory=list)
+    sample_last: set[Node] = field(default_factory=set)
     steps: list[Statement] = field(default_factory=list)
-    late: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
+    later: list[tuple[str, Sequence[str], str, list[Statement]]] = field(default_factory=list)
     passes: list[plans.Pass] = field(default_factory=list)
     block: int = 0
     group: int = 0
@@ -73,14 +96,14 @@ class PassWriter(Writer):
     def run(self) -> None:
         """All functions."""
         self.find_direct()
-        self.find_piled()
-        drawn = [self.draw(k) for k in range(len(self.plan.passes))]
-        widest = max(d.stages.entries_a_sample() for d in drawn)
+        self.find_sample_last()
+        drafts = [self.draft(k) for k in range(len(self.plan.passes))]
+        widest = max(d.stages.entries_a_sample() for d in drafts)
         self.block = block_size(self.program, self.plan, widest)
         self.group = self.block * blocks_together(self.plan, self.block, self.summed())
-        for d in drawn:
+        for d in drafts:
             self.write_pass(d)
-        for definition in self.late:
+        for definition in self.later:
             self.define(*definition)
         self.finish()
         if self.naming.counted:
@@ -99,7 +122,7 @@ class PassWriter(Writer):
             if uses[g] == 1 and found and all(t.type.shape == g.type.shape for t in terms):
                 self.direct |= dict.fromkeys(found, place)
 
-    def find_piled(self) -> None:
+    def find_sample_last(self) -> None:
         """Rows that nothing reads but passes, along the axis by which they are written."""
         rows = {r.node: r for p in self.plan.passes for r in p.rows}
         passed = {r.node for p in self.plan.passes for r in p.reductions} | rows.keys()
@@ -107,20 +130,19 @@ class PassWriter(Writer):
         whole = [*self.roots, *(n for p in self.plan.passes for n in p.given), *cut]
         between = topological(whole, lambda n: n in passed or n.op.by_shape)
         read = {*whole, *(a for n in between for a in n.args)}
-        self.piled |= {n for n, r in rows.items() if n not in read and self.can_be_piled(r.block, r.axis)}
+        self.sample_last |= {n for n, r in rows.items() if n not in read and self.can_be_sample_last(r.block, r.axis)}
 
-    def can_be_piled(self, x: Node, axis: int) -> bool:
+    def can_be_sample_last(self, x: Node, axis: int) -> bool:
         """Whether the rows of a block are of samples as such, and lanes will run over these."""
         others = tuple(d for k, d in enumerate(x.type.shape) if k != axis)
         return bool(others) and x.type.shape[axis] == self.plan.block and volume(others) <= HEAVY
 
-    def pile(self, x: Node, axis: int, array: str, source: Source) -> tuple[Statement, Memory]:
-        """The line that names a block of rows that are piled, and where it stands; x is of the block's shape."""
+    def sample_last_view(self, x: Node, axis: int, array: str, source: Source) -> tuple[Statement, Memory]:
+        """The line that names a block of rows whose last axis is the samples, and where it stands; x: in the block."""
         order = (*(k for k in range(len(x.type.shape)) if k != axis), axis)
         shape = tuple(x.type.shape[k] for k in order)
-        name = source.naming.fresh(source.naming.wish(x))
-        start = text_of(dim_product("first", *shape[:-1]))
-        return Line(f"{name} = view({array}, {start}, {tuple_of(shape)})"), Memory(name, order, dense=True)
+        memory = Memory(source.naming.fresh(source.naming.preferred_name(x)), order, dense=True)
+        return Assign(memory.whole_array, view(name(array), dim_product("first", *shape[:-1]), shape)), memory
 
     def filled(self, nodes: Iterable[Node]) -> list[Output]:
         """The outputs to whose parts a pass with these sums adds."""
@@ -138,34 +160,34 @@ class PassWriter(Writer):
     def outside(self) -> Source:
         """All that a function reads: arguments, and results of functions before it."""
         found = self.given()
-        for n, (_, text) in self.places.items():
-            if n in self.piled:
+        for n, (array, part) in self.places.items():
+            if n in self.sample_last:
                 continue
             if n.type.shape:
-                found.add(n, found.naming.wish(n), text)
+                found.add(n, found.naming.preferred_name(n), part)
             else:
-                found.memory[n] = Memory(text, ())
+                found.memory[n] = Memory(array, (), index=part.parts[1:])
         return found
 
     def keep(self, nodes: Sequence[Node], array: str) -> Dim:
         """Give nodes places in an array that functions hand on; its size."""
         size: Dim = 0
         for n in nodes:
-            at, shape = text_of(size), n.type.shape
-            self.places[n] = array, f"view({array}, {at}, {tuple_of(shape)})" if shape else f"{array}[{at}]"
+            shape, whole = n.type.shape, name(array)
+            self.places[n] = array, view(whole, size, shape) if shape else element(whole, [length_of(size)])
             size = dim_sum(size, dim_product(*shape))
         if nodes:
-            self.handed.append(array)
+            self.passed_arrays.append(array)
         return size
 
     def place(self, n: Node, source: Source) -> Memory:
         """Where a node that functions hand on is written; a line names it."""
-        text = self.places[n][1]
+        array, part = self.places[n]
         if not n.type.shape:
-            return Memory(text, ())
-        name = source.naming.fresh(source.naming.wish(n))
-        source.lines.append(Line(f"{name} = {text}"))
-        return Memory.plain(name, n)
+            return Memory(array, (), index=part.parts[1:])
+        memory = Memory.plain(source.naming.fresh(source.naming.preferred_name(n)), n)
+        source.lines.append(Assign(memory.whole_array, part))
+        return memory
 
     # ---- before a pass
 
@@ -197,41 +219,42 @@ class PassWriter(Writer):
         """A function that computes nodes whole, and its call."""
         if not nodes:
             return
-        name, array = self.naming.fresh("before"), self.naming.fresh("shared")
+        before, array = self.naming.fresh("before"), self.naming.fresh("shared")
         source = self.outside()
-        handed = list(self.handed)
+        passed_arrays = list(self.passed_arrays)
         size = self.keep(nodes, array)
-        targets = [Target(n, self.place(n, source)) for n in nodes]
+        targets = [(n, Destination(self.place(n, source))) for n in nodes]
         stages = Stages(source.naming, source.memory, source.scalars | self.sizes(nodes))
         stages.run(targets)
         body = stages.emit()
-        arguments = [array, "theta", *handed, *self.inputs]
-        self.define(name, arguments, "Compute what the samples share.", [*source.lines, *stages.allocations(), *body])
-        self.steps += [Line(f"{array} = empty({text_of(size)}, theta)"), Line(f"{name}({', '.join(arguments)})")]
+        arguments = [array, "theta", *passed_arrays, *self.inputs]
+        self.define(before, arguments, "Compute what the samples share.", [*source.lines, *stages.allocations(), *body])
+        self.steps += [Assign(name(array), empty(size)), Do(call(before, *map(name, arguments)))]
 
     # ---- passes
 
-    def draw(self, k: int) -> Drawn:
+    def draft(self, k: int) -> PassDraft:
         """The stages of one pass; what it needs whole is computed by a function before it."""
         p = self.plan.passes[k]
         self.compute_before(self.with_results(self.needed_whole(p)))
-        name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
+        own_name, whole = (self.naming.fresh(w) if k else w for w in ("samples", "sums"))
         arrays = [self.row_outputs.get(r.node) or self.naming.fresh("rows") for r in p.rows]
         own = [r for r in p.reductions if r.node not in self.direct]
         gathered = self.gathered(own, k)
-        d = Drawn(name, self.outside(), [Line(f"{self.plan.block} = min(BLOCK, stop - first)")])
+        rows = call("min", BLOCK, operation("-", STOP, FIRST))
+        d = PassDraft(own_name, self.outside(), [Assign(name(str(self.plan.block)), rows)])
         d.naming.origin = self.naming.origin | {x: self.naming.origin.get(n, n) for x, n in p.origin.items()}
         d.block += [self.cut(x, d.source) for x in p.cut]
-        handed = list(self.handed)
+        passed_arrays = list(self.passed_arrays)
         vectors: Vectors = {a: (rs[0].kind, self.keep([r.node for r in rs], a)) for a, rs in gathered.items()}
-        d.targets += [Target(r.block, self.place(r.node, d.source), True) for r in own]
+        d.targets += [(r.block, Destination(self.place(r.node, d.source), True)) for r in own]
         gradients = [r for r in p.reductions if r.node in self.direct]
-        d.targets += [self.added(r, d.source) for r in gradients]
+        d.targets += [(r.block, self.added(r, d.source)) for r in gradients]
         for r, array in zip(p.rows, arrays, strict=True):
             self.give_rows(r, array, d)
         vectors |= {o.name: ("sum", o.size) for o in self.filled(r.node for r in gradients)}
-        d.arguments = [*vectors, "start", "stop", "theta", *handed, *arrays, *self.inputs]
-        scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: "first"}
+        d.arguments = [*vectors, "start", "stop", "theta", *passed_arrays, *arrays, *self.inputs]
+        scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: FIRST}
         d.stages = self.staged(d, scalars)
         self.call_pass(d, whole, vectors)
         return d
@@ -239,105 +262,103 @@ class PassWriter(Writer):
     def gathered(self, own: Sequence[Reduction], k: int) -> dict[str, list[Reduction]]:
         """The arrays that pass k gathers in, and what of: one for sums and one for maxima."""
         kinds = {kind: [r for r in own if r.kind == kind] for kind in GATHERED}
-        wishes = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
-        return {self.naming.fresh(wish) if k else wish: found for wish, found in wishes}
+        preferred_names = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
+        return {self.naming.fresh(preferred) if k else preferred: found for preferred, found in preferred_names}
 
     def cut(self, x: Node, source: Source) -> Statement:
         """The rows of a block, of an array that is there."""
         n, axis = self.plan.leaves[x]
-        if n in self.piled:
-            line, source.memory[x] = self.pile(x, axis, self.places[n][0], source)
+        if n in self.sample_last:
+            line, source.memory[x] = self.sample_last_view(x, axis, self.places[n][0], source)
             return line
         whole = source.memory[n]
         self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
-        name = source.naming.fresh(f"{whole.name}_b")
-        source.memory[x] = Memory(name, whole.order, whole.whole, dense=axis == 0)
-        return Line(f"{name} = {whole.name}[{self.span(x, axis)}]")
+        source.memory[x] = Memory(source.naming.fresh(f"{whole.name}_b"), whole.order, whole.whole, dense=axis == 0)
+        return Assign(source.memory[x].whole_array, whole.row(*self.span(x, axis)))
 
-    def span(self, n: Node, axis: int) -> str:
+    def span(self, n: Node, axis: int) -> list[Expression]:
         """The index of a block's part of an array; n is of the part's shape."""
         (_, each), *_ = parsed(n.type.shape[axis])
         start = dim_product(each, "first")
         stop = dim_sum(start, n.type.shape[axis])
-        return ", ".join([*[":"] * axis, f"{text_of(start)}:{text_of(stop)}"])
+        return [*[EVERY] * axis, span(length_of(start), length_of(stop))]
 
-    def added(self, r: Reduction, source: Source) -> Target:
+    def added(self, r: Reduction, source: Source) -> Destination:
         """A sum that is added to an output where it belongs."""
         output, part, offset = self.direct[r.node]
         memory, lines = self.place_of(output, part, offset, source.naming)
         source.lines += lines
-        return Target(r.block, memory, True, part.label(0))
+        return Destination(memory, True, part.label(0))
 
-    def give_rows(self, r: Rows, array: str, d: Drawn) -> None:
+    def give_rows(self, r: Rows, array: str, d: PassDraft) -> None:
         """Where the rows of a node go: to the result, or to an array that later functions read."""
         shape = r.node.type.shape
         if r.node not in self.row_outputs:
-            self.steps.append(Line(f"{array} = empty({text_of(dim_product(*shape))}, theta)"))
+            self.steps.append(Assign(name(array), empty(dim_product(*shape))))
             self.keep([r.node], array)
-        if r.node in self.piled:
-            line, memory = self.pile(r.block, r.axis, array, d.source)
+        if r.node in self.sample_last:
+            line, memory = self.sample_last_view(r.block, r.axis, array, d.source)
             d.block.append(line)
-            d.targets.append(Target(r.block, memory))
+            d.targets.append((r.block, Destination(memory)))
             return
-        whole = d.naming.fresh(d.naming.wish(r.node))
-        d.source.lines.append(Line(f"{whole} = view({array}, 0, {tuple_of(shape)})"))
-        part = d.naming.fresh(f"{whole}_b")
-        d.block.append(Line(f"{part} = {whole}[{self.span(r.block, r.axis)}]"))
-        d.targets.append(Target(r.block, Memory.plain(part, r.node)))
+        whole = d.naming.fresh(d.naming.preferred_name(r.node))
+        d.source.lines.append(Assign(name(whole), view(name(array), 0, shape)))
+        part = Memory.plain(d.naming.fresh(f"{whole}_b"), r.node)
+        d.block.append(Assign(part.whole_array, element(name(whole), self.span(r.block, r.axis))))
+        d.targets.append((r.block, Destination(part)))
 
-    def staged(self, d: Drawn, scalars: dict[Node, str]) -> Stages:
+    def staged(self, d: PassDraft, scalars: dict[Node, Expression]) -> Stages:
         """The stages of a block: samples in lanes, or first of all axes where each has much to do by itself."""
         memory, naming, block = d.source.memory, d.naming, self.plan.block
         turned = {x: stop_gradient(x) for x in self.plan.leaves if len(x.type.shape) > 1 and x in memory
-                  and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.piled}  # fmt: skip
-        roots = [t.node for t in d.targets]
+                  and x.type.shape[-1] != block and self.plan.leaves[x][0] not in self.sample_last}  # fmt: skip
+        roots = [root for root, _ in d.targets]
         known = topological(roots)
         new = substitute([*roots, *known], turned)
         naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(roots) :], strict=True)}
         stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block)
-        stages.run([replace(t, node=n) for t, n in zip(d.targets, new, strict=False)])
+        stages.run([(n, to) for (_, to), n in zip(d.targets, new, strict=False)])
         if stages.entries_a_sample() > HEAVY:
             stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block)
             stages.run(d.targets)
         return stages
 
-    def call_pass(self, d: Drawn, whole: str, vectors: Vectors) -> None:
+    def call_pass(self, d: PassDraft, whole: str, vectors: Vectors) -> None:
         """The lines of the kernel that run a pass over all samples."""
-        new = [(array, kind, text_of(size)) for array, (kind, size) in vectors.items()
-               if array not in self.outputs]  # fmt: skip
-        self.steps += [Line(f"{array} = {GATHERED[kind][1].format(size)}") for array, kind, size in new]
+        self.steps += [Assign(name(array), GATHERED[kind][1](length_of(size)))
+                       for array, (kind, size) in vectors.items() if array not in self.outputs]  # fmt: skip
         kinds = tuple(kind for kind, _ in vectors.values())
         self.passes.append(plans.Pass(whole, "groups", d.name, kinds) if vectors else plans.Pass(d.name, "rows"))
         if vectors:
             self.define_sums(whole, d, vectors)
-        everything = ({"start": "0", "stop": text_of(self.plan.dim)}.get(a, a) for a in d.arguments)
-        self.steps.append(Line(f"{whole if vectors else d.name}({', '.join(everything)})"))
+        everything = {"start": ZERO, "stop": length_of(self.plan.dim)}
+        self.steps.append(Do(d.call(everything, whole if vectors else d.name)))
 
-    def define_sums(self, name: str, d: Drawn, vectors: Vectors) -> None:
+    def define_sums(self, whole: str, d: PassDraft, vectors: Vectors) -> None:
         """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
         sizes = {array: size for array, (kind, size) in vectors.items() if kind == "sum"}
-        many = "stop > start + group"
-        here = {"stop": "min(start + group, stop)"}
         fresh = self.naming.scope().fresh
-        part, lost = ({a: fresh(f"{a}_{what}") for a in sizes} for what in ("part", "lost"))
-        then = {"start": "first", "stop": "min(first + group, stop)"} | part
-        first, later = (f"{d.name}({', '.join(to.get(a, a) for a in d.arguments)})" for to in (here, then))
-        body: list[Statement] = [Line("group = group_size(stop - start, GROUP)"), Line(first)]
+        part, lost = ({a: name(fresh(f"{a}_{what}")) for a in sizes} for what in ("part", "lost"))
+        group = name("group")
+        second, after = operation("+", START, group), operation("+", FIRST, group)
+        size_of_group = call("group_size", operation("-", STOP, START), name("GROUP"))
+        body: list[Statement] = [Assign(group, size_of_group), Do(d.call({"stop": call("min", second, STOP)}))]
         for array, size in sizes.items():
-            space = f"zeros({text_of(size)} if {many} else 0, theta)"
-            body += [Line(f"{part[array]} = {space}"), Line(f"{lost[array]} = {space}")]
-        inner: list[Statement] = [Line(f"{part[array]}[:] = 0.0") for array in sizes]
-        inner += [Line(later), *(Line(f"add_part({array}, {part[array]}, {lost[array]})") for array in sizes)]
-        body.append(Loop("for first in range(start + group, stop, group)", inner))
-        body += [Line(f"settle({array}, {lost[array]})") for array in sizes]
+            space = zeros(choice(operation(">", STOP, second), length_of(size), ZERO))
+            body += [Assign(part[array], space), Assign(lost[array], space)]
+        inner: list[Statement] = [Assign(element(part[array], [EVERY]), NOTHING) for array in sizes]
+        inner.append(Do(d.call({"start": FIRST, "stop": call("min", after, STOP)} | part)))
+        inner += [Do(call("add_part", name(array), part[array], lost[array])) for array in sizes]
+        body.append(Loop("first", turns(second, STOP, group), inner))
+        body += [Do(call("add_compensation", name(array), lost[array])) for array in sizes]
         doc = "Add the samples from start to stop, group by group, each from zero."
-        self.late.append((name, d.arguments, doc, body))
+        self.later.append((whole, d.arguments, doc, body))
 
-    def write_pass(self, d: Drawn) -> None:
+    def write_pass(self, d: PassDraft) -> None:
         """The function of one pass."""
         d.stages.bound = {self.plan.block: self.block}
         body = d.stages.emit()
-        loop = Loop("for first in range(start, stop, BLOCK)", used([*d.block, *body]))
+        loop = Loop("first", turns(START, STOP, BLOCK), used([*d.block, *body]))
         doc = "Add the samples from start to stop, block by block."
         self.define(d.name, d.arguments, doc, [*d.source.lines, *d.stages.allocations(), loop])
 
@@ -345,15 +366,15 @@ class PassWriter(Writer):
 
     def finish(self) -> None:
         """What follows the passes, and the kernel."""
-        arguments = (*self.outputs, "theta", *self.handed, *self.inputs)
-        clear: list[Statement] = [Line(f"{o.name}[:] = 0.0") for o in self.filled(self.direct)]
+        arguments = (*self.outputs, "theta", *self.passed_arrays, *self.inputs)
+        clear: list[Statement] = [Assign(element(name(o.name), [EVERY]), NOTHING) for o in self.filled(self.direct)]
         done = {g: self.remainder(g) for g in (part.node for _, part, _ in self.direct.values())}
         done |= dict.fromkeys(self.row_outputs)
         if self.value is None and all(done.get(part.node, part) is None for _, part, _ in self.parts()):
-            self.steps.append(Line("return 0.0"))
+            self.steps.append(Return(NOTHING))
         else:
             self.results("finish", arguments, self.outside(), done)
-            self.steps.append(Line(f"return finish({', '.join(arguments)})"))
+            self.steps.append(Return(call("finish", *map(name, arguments))))
         self.define("kernel", ("theta", *self.outputs, *self.inputs), self.program.sentence, [*clear, *self.steps])
 
     def remainder(self, g: Node) -> Node | None:

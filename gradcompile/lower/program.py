@@ -7,7 +7,7 @@ from gradcompile.analysis.formula import is_mean
 from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
 from gradcompile.ir.core import OPS, Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
-from gradcompile.loops.ir import Function
+from gradcompile.loops.ir import Expression, Function, element, name, number
 from gradcompile.loops.kernel import Pass
 from gradcompile.ops.constant_index import is_pack, is_take
 from gradcompile.ops.shape import is_item
@@ -45,19 +45,19 @@ def flat_index(index: Sequence[int], shape: Shape) -> int:
     return flat
 
 
-def loads(program: Program, order: Iterable[Node]) -> dict[Node, str]:
-    """The text of every scalar among the nodes that comes from outside: a name, or the element of an array."""
+def loads(program: Program, order: Iterable[Node]) -> dict[Node, Expression]:
+    """Every scalar among the nodes that comes from outside: a name, or the element of an array."""
     offsets, names = program.offsets, program.input_names
-    found: dict[Node, str] = {}
+    found: dict[Node, Expression] = {}
     for n in order:
         source, index = (n.args[0], n.params[0]) if is_item(n) else (n, ())
         if n.op.by_shape:
-            found[n] = "n"
+            found[n] = name("n")
         elif is_leaf(source) and not n.type.shape:
             if source in offsets:
-                found[n] = f"theta[{offsets[source] + flat_index(index, source.type.shape)}]"
+                found[n] = element(name("theta"), [number(offsets[source] + flat_index(index, source.type.shape))])
             else:
-                found[n] = f"{names[source]}[{', '.join(map(str, index))}]" if index else names[source]
+                found[n] = element(name(names[source]), [*map(number, index)])
     return found
 
 
@@ -73,21 +73,21 @@ class Naming:
     def name(self, n: Node) -> str:
         """The identifier of a node."""
         if n not in self.known:
-            wish = self.wish(n)
-            if (base := wish.removesuffix("_1")) in OPS:
+            preferred = self.preferred_name(n)
+            if (base := preferred.removesuffix("_1")) in OPS:
                 self.numbers[base] = self.numbers.get(base, 0) + 1
-                wish = f"{base}_{self.numbers[base]}"
-            self.known[n] = self.fresh(wish)
+                preferred = f"{base}_{self.numbers[base]}"
+            self.known[n] = self.fresh(preferred)
         return self.known[n]
 
-    def wish(self, n: Node) -> str:
+    def preferred_name(self, n: Node) -> str:
         """What a person would call the value."""
         if n in self.program.names:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
         if is_take(n) and (source := self.source(n)):
             return f"{source}_i"
         primal = self.program.adjoint_of.get(n)
-        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+        return self.plain_name(n) if primal is None else "d_" + (self.known_name(primal) or self.plain_name(primal))
 
     def source(self, n: Node) -> str:
         """What the entries that a loop takes have in common in their names; empty if nothing."""
@@ -102,17 +102,17 @@ class Naming:
         names = {self.program.names.get(a, "").rstrip("0123456789_") for a in nodes}
         return names.pop() if len(names) == 1 else ""
 
-    def plain_wish(self, n: Node) -> str:
+    def plain_name(self, n: Node) -> str:
         """What the value is called by what computes it."""
         if is_pack(n) and (common := self.in_common(n.args)):
             return common
-        texts = [self.spoken(a) for a in n.args]
+        texts = [self.known_name(a) for a in n.args]
         if is_mul(n) and n.args[0] is n.args[1]:
             return f"{texts[0]}_squared" if texts[0] else "square"
         if is_mul(n) and all(len(t) <= 3 and t.isalnum() for t in texts):
             return "".join(texts)
         if is_mean(n):
-            inner = self.spoken(n.args[0].args[0])
+            inner = self.known_name(n.args[0].args[0])
             return f"mean_{inner}" if inner else "mean"
         if is_div(n) and is_const(n.args[0], 1.0):
             return f"inverse_{texts[1]}" if texts[1] else "inverse"
@@ -132,12 +132,12 @@ class Naming:
         primal = self.program.adjoint_of.get(n)
         if primal is None:
             return ""
-        if is_neg(primal) and (inner := self.spoken(primal.args[0])):
+        if is_neg(primal) and (inner := self.known_name(primal.args[0])):
             return f"dL/d(-{inner})"
-        name = self.spoken(primal)
+        name = self.known_name(primal)
         formula = self.program.comments.get(primal, "...")
         return f"dL/d{name}" if name else "" if "..." in formula else f"dL/d({formula})"
 
-    def spoken(self, n: Node) -> str:
+    def known_name(self, n: Node) -> str:
         """What the reader knows a value by, empty if it stands nowhere under a name."""
         return self.program.names.get(n) or self.known.get(n, "")

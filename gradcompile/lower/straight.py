@@ -6,7 +6,6 @@ ranges may run on several threads; it takes the totals of earlier passes, and co
 it needs. Per-sample values that a later pass needs again are recomputed, so memory does not grow with the data.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,8 +13,28 @@ from typing import NamedTuple
 from gradcompile.ir.algebra import add, is_neg
 from gradcompile.ir.core import Node, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
-from gradcompile.loops.ir import Function, Line, Loop, Statement, texts
+from gradcompile.loops.ir import (
+    Assign,
+    Do,
+    Expression,
+    Function,
+    Loop,
+    Note,
+    Return,
+    Statement,
+    call,
+    element,
+    lanes,
+    length,
+    name,
+    names_in,
+    number,
+    operation,
+    tuple_of,
+    turns,
+)
 from gradcompile.loops.kernel import Pass
+from gradcompile.lower.memory.lengths import ZERO, zeros
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import Lowered, Naming, flat_index, loads, per_sample
 from gradcompile.lower.rules.constant_index import Loops, entry_of_array
@@ -25,7 +44,8 @@ from gradcompile.signature.names import natural
 from gradcompile.signature.program import Output, Program, size_of
 
 SHORTEST = 8  # entries of an output that are worth a loop
-BACKWARD = Line("", "backward: d_v is dL/dv")
+BACKWARD = Note("backward: d_v is dL/dv")
+FIRST, STOP, SPAN, LANES, TURN = (name(word) for word in ("first", "stop", "SPAN", "LANES", "i"))
 
 
 def lower(program: Program, naming: Naming) -> Lowered:
@@ -117,16 +137,14 @@ def runs(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def used(statements: list[Statement]) -> list[Statement]:
     """The statements without loads that nothing reads."""
-    words = set(re.findall(r"\w+", " ".join(s.partition(" = ")[2] or s for s in texts(statements))))
-    return [s for s in statements if not (name := loaded(s)) or name in words]
+    read = names_in(statements)
+    return [s for s in statements if not isinstance(s, Assign) or not is_load(s) or s.target.word in read]
 
 
-def loaded(s: Statement) -> str:
-    """The name that the statement gives an element of an array; empty for any other statement."""
-    if isinstance(s, Loop) or not s.text.endswith("]"):
-        return ""
-    found = re.fullmatch(r"(\w+) = \w+(\[[\d, ]+\]|\.shape\[0\])", s.text)
-    return found[1] if found else ""
+def is_load(s: Assign) -> bool:
+    """Whether a statement gives a name to an element of an array at a fixed place, or to a length."""
+    is_fixed = s.value.kind == "element" and all(k.kind == "number" for k in s.value.parts[1:])
+    return s.target.is_name and (is_fixed or s.value.kind == "length")
 
 
 @dataclass(slots=True)
@@ -143,7 +161,7 @@ class Scheduler:
     tables: dict[str, tuple[float | int, ...]] = field(default_factory=dict)
     functions: list[Function] = field(default_factory=list)
     passes: list[Pass] = field(default_factory=list)
-    results: dict[Node, str] = field(default_factory=dict)
+    results: dict[Node, Expression] = field(default_factory=dict)
     totals: list[str] = field(default_factory=list)
     parts: dict[Node, str] = field(default_factory=dict)
     written: list[Written] = field(default_factory=list)
@@ -168,7 +186,7 @@ class Scheduler:
             args = (*self.outputs(), "theta", *self.totals, *self.inputs())
             doc = f"{p.sentence} It takes the totals of the passes."
             self.functions.append(Function("finish", args, doc, used(self.scalar_results(roots))))
-            body.append(Line(f"return finish({', '.join(args)})"))
+            body.append(Return(call("finish", *map(name, args))))
         else:
             body = self.scalar_results(roots)
         if any(per_sample(a.leaf) for a in p.inputs):
@@ -186,9 +204,9 @@ class Scheduler:
         """The names of what the kernel fills."""
         return [o.name for o in self.program.outputs]
 
-    def count_line(self) -> Line:
+    def count_line(self) -> Assign:
         """The number of samples."""
-        return Line(f"n = {next(a.name for a in self.program.inputs if per_sample(a.leaf))}.shape[0]")
+        return Assign(name("n"), length(name(next(a.name for a in self.program.inputs if per_sample(a.leaf))), 0))
 
     def region(self, roots: Sequence[Node]) -> tuple[Region, Loops]:
         """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""
@@ -197,10 +215,10 @@ class Scheduler:
         region = Region(use_counts(roots, order), given, self.naming.name, self.naming.comment)
         if any(per_sample(a.leaf) for a in self.program.inputs):
             region.statements.append(self.count_line())
-        for n, text in sorted(given.items(), key=lambda pair: natural(pair[1])):
-            if text.endswith("]") and n not in self.results:
-                region.given[n] = self.naming.name(n)
-                region.statements.append(Line(f"{region.given[n]} = {text}"))
+        for n, value in sorted(given.items(), key=lambda pair: natural(pair[1].text)):
+            if value.kind == "element" and n not in self.results:
+                region.given[n] = name(self.naming.name(n))
+                region.statements.append(Assign(region.given[n], value))
         loops = Loops(self.program, self.naming, self.tables)
         loops.prepare(region, roots)
         return region, loops
@@ -214,31 +232,31 @@ class Scheduler:
         suffix = self.naming.fresh("samples")[len("samples") :] if self.functions else ""
         arguments = ["theta", *self.totals, *self.inputs()]
         self.sum_function("samples" + suffix, arguments, sums, sum(s in forward for s in sums))
-        tree, total = "tree" + suffix, self.naming.fresh("total") if suffix else "total"
-        self.totals.append(total)
-        self.results |= {s: f"{total}[{k}]" for k, s in enumerate(sums)}
+        self.totals.append(self.naming.fresh("total") if suffix else "total")
+        tree, total, n, count = name("tree" + suffix), name(self.totals[-1]), name("n"), number(len(sums))
+        self.results |= {s: element(total, [number(k)]) for k, s in enumerate(sums)}
         return [
-            Line(f"{tree} = zeros((LEVELS, {len(sums)}), theta)"),
-            Line(f"{total} = zeros({len(sums)}, theta)"),
-            Line(f"samples{suffix}({', '.join([tree, '0', 'n', *arguments])})"),
-            Line(f"close_tree({tree}, {total}, n)"),
+            Assign(tree, zeros(tuple_of([name("LEVELS"), count]))),
+            Assign(total, zeros(count)),
+            Do(call("samples" + suffix, tree, ZERO, n, *map(name, arguments))),
+            Do(call("close_tree", tree, total, n)),
         ]
 
-    def sum_function(self, name: str, arguments: Sequence[str], sums: Sequence[Node], forward: int) -> None:
+    def sum_function(self, what: str, arguments: Sequence[str], sums: Sequence[Node], forward: int) -> None:
         """Define the function that adds a range of samples to a tree of sums."""
         head, body = self.sample_region([s.args[0] for s in sums])
+        summed, start, lane = name("sums"), name("start"), operation("%", TURN, LANES)
         for k, s in enumerate(sums):
             if k == forward:
                 body.statements.append(BACKWARD)
-            body.accumulate(f"sums[{k}, i % LANES]", s.args[0], self.sum_comment(s))
-        spans = Loop("for first in range(start, stop, SPAN)", [
-            Loop("for i in lanes(first, min(first + SPAN, stop))", body.statements),
-            Line("close_span(sums, tree, (first - start) // SPAN)"),
-        ])  # fmt: skip
-        statements = [*head, Line(f"sums = zeros(({len(sums)}, LANES), theta)"), spans]
+            body.accumulate(element(summed, [number(k), lane]), s.args[0], self.sum_comment(s))
+        end = call("min", operation("+", FIRST, SPAN), STOP)
+        closing = call("close_span", summed, name("tree"), operation("//", operation("-", FIRST, start), SPAN))
+        spans = Loop("first", turns(start, STOP, SPAN), [Loop("i", lanes(FIRST, end), body.statements), Do(closing)])
+        statements = [*head, Assign(summed, zeros(tuple_of([number(len(sums)), LANES]))), spans]
         doc = "Add the samples from start to stop to the tree of sums, span by span."
-        self.functions.append(Function(name, ("tree", "start", "stop", *arguments), doc, used(statements)))
-        self.passes.append(Pass(name, "tree"))
+        self.functions.append(Function(what, ("tree", "start", "stop", *arguments), doc, used(statements)))
+        self.passes.append(Pass(what, "tree"))
 
     def sum_comment(self, s: Node) -> str:
         """Which adjoint a sum is, or becomes after the loop."""
@@ -253,16 +271,18 @@ class Scheduler:
         """Define the function that writes the values of a range of samples; the statements that call it."""
         head, body = self.sample_region([p.node for o in outputs for p in o.parts])
         for o in outputs:
-            each = "i" if len(o.parts) == 1 else f"{len(o.parts)} * i"
+            each = TURN if len(o.parts) == 1 else operation("*", number(len(o.parts)), TURN)
             for k, part in enumerate(o.parts):
-                body.statements.append(Line(f"{o.name}[{each}{f' + {k}' if k else ''}] = {body.emit(part.node)}"))
+                place = element(name(o.name), [operation("+", each, number(k)) if k else each])
+                body.statements.append(Assign(place, body.emit(part.node)))
         names = [o.name for o in outputs]
         arguments = ["theta", *self.totals, *self.inputs()]
-        statements = [*head, Loop("for i in lanes(start, stop)", body.statements)]
+        statements = [*head, Loop("i", lanes(name("start"), STOP), body.statements)]
         doc = "Write the values of the samples from start to stop."
         self.functions.append(Function("values", (*names, "start", "stop", *arguments), doc, used(statements)))
         self.passes.append(Pass("values", "values", "", ("values",) * len(outputs)))
-        return [Line(f"values({', '.join([*names, '0', 'n', *arguments])})"), Line("return n")]
+        given = [*map(name, names), ZERO, name("n"), *map(name, arguments)]
+        return [Do(call("values", *given)), Return(name("n"))]
 
     def sample_region(self, roots: Sequence[Node]) -> tuple[list[Statement], Region]:
         """The scalars that a loop over the samples needs, and the body of the loop."""
@@ -274,9 +294,9 @@ class Scheduler:
         names = {a.leaf: a.name for a in self.program.inputs}
         for n in inside:
             if is_leaf(n) and len(n.type.shape) == 1:
-                self.load_column(body, n, f"{names[n]}[i]")
+                self.load_column(body, n, element(name(names[n]), [TURN]))
             elif is_item(n):
-                self.load_column(body, n, f"{names[n.args[0]]}[i, {n.params[0][1]}]")
+                self.load_column(body, n, element(name(names[n.args[0]]), [TURN, number(n.params[0][1])]))
         return head.statements, body
 
     def scalars(self, inside: Sequence[Node]) -> list[Node]:
@@ -294,12 +314,12 @@ class Scheduler:
                     pending.append(a)
         return [n for n in topological(roots) if n in reached]
 
-    def load_column(self, body: Region, n: Node, text: str) -> None:
+    def load_column(self, body: Region, n: Node, value: Expression) -> None:
         """Load one entry of a column, under a name if it is used again."""
-        body.given[n] = text
+        body.given[n] = value
         if body.uses[n] > 1:
-            body.given[n] = self.naming.name(n)
-            body.statements.append(Line(f"{body.given[n]} = {text}"))
+            body.given[n] = name(self.naming.name(n))
+            body.statements.append(Assign(body.given[n], value))
 
     # ---- what remains
 
@@ -314,22 +334,26 @@ class Scheduler:
             region.statements.append(BACKWARD)
         for output, found in zip(p.outputs, self.written, strict=True):
             self.store(region, loops, output.name, found)
-        region.statements.append(Line(f"return {'0.0' if p.value is None else region.emit(p.value)}"))
+        region.statements.append(Return(number("0.0") if p.value is None else region.emit(p.value)))
         return region.statements
 
-    def store(self, region: Region, loops: Loops, name: str, found: Written) -> None:
+    def store(self, region: Region, loops: Loops, output: str, found: Written) -> None:
         """Write an output: whole arrays and runs of entries of one array in loops, other entries one by one."""
+
+        def place_of(e: Entry) -> Expression:
+            return element(name(output), [number(e.place)])
+
         for offset, array in found.arrays:
-            loops.store(region, array, name, offset)
+            loops.store(region, array, output, offset)
         whole = {k for offset, array in found.arrays for k in range(offset, offset + size_of(array.type.shape))}
         added = [e for e in found.entries if e.place in whole]
         for run in runs([e for e in found.entries if e.place not in whole]):
             if len(run) >= SHORTEST:
-                rest = loops.copy(region, name, [(e.place, e.node) for e in run])
+                rest = loops.copy(region, output, [(e.place, e.node) for e in run])
                 labels = {e.place: e.label for e in run}
                 added += [Entry(k, t, labels[k]) for k, t in rest]
             else:
                 for e in run:
-                    region.statements.append(Line(f"{name}[{e.place}] = {region.emit(e.node)}", e.label))
+                    region.statements.append(Assign(place_of(e), region.emit(e.node), e.label))
         for e in added:
-            region.statements.append(Line(f"{name}[{e.place}] += {region.emit(e.node)}", f"for {e.label}"))
+            region.statements.append(Assign(place_of(e), region.emit(e.node), f"for {e.label}", "+="))

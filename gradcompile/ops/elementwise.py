@@ -8,17 +8,14 @@ import importlib
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gradcompile.ir.core import Op, Params, Precedence, apply, const, elementwise, predicate, register
+from gradcompile.ir.core import Node, Op, Params, apply, const, elementwise, predicate, register
 from gradcompile.ir.types import ArrayType, broadcast, promote
 from gradcompile.ops import least
 from gradcompile.ops.algebra import derivative, horner, partials
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 Value = Callable[..., Any]
 
@@ -77,31 +74,31 @@ def real(z: Any) -> Any:
 # Arithmetic
 
 
-def sum_partials(n: "Node") -> tuple["Node | None", ...]:
+def sum_partials(n: Node) -> tuple[Node | None, ...]:
     """One for each term."""
     return (const(1.0, n.type.dtype),) * len(n.args)
 
 
-register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", Precedence.SUM, sum_partials,
+register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", sum_partials,
             exact=lambda *xs: sum(xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
             keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
             is_commutative=True, least=least.of_sum, keeps_literals=True, ends_functions=True,
             doc="x + y + ..., added from left to right"))  # fmt: skip
 EXACT: dict[str, Any] = {"accuracy": "correctly rounded", "ulps": 0.5}
-function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", precedence=Precedence.PRODUCT, exact=lambda x, y: x * y,
+function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", exact=lambda x, y: x * y,
          sympy="Mul", domain=(ANY, ANY),
          keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
          is_commutative=True, least=least.of_product, keeps_literals=True, preferred_name="product",
          ends_functions=True,
          doc="x y", **EXACT)  # fmt: skip
-function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}", precedence=Precedence.PRODUCT,
+function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}",
          exact=lambda x, y: x / y, sympy=lambda x, y: x / y, domain=(ANY, POSITIVE),
          convention="x/0 is an infinity, 0/0 is NaN",
          pole_at_zero=True, keeps_zero="any", is_arithmetic=True, is_algebraic=True, least=least.of_quotient,
          preferred_name="ratio", ends_functions=True, time=4,
          doc="x/y", **EXACT)  # fmt: skip
-function("neg", "x", ("-1",), np.negative, "-{0}", precedence=Precedence.UNARY, exact=lambda x: -x, sympy=lambda x: -x,
+function("neg", "x", ("-1",), np.negative, "-{0}", exact=lambda x: -x, sympy=lambda x: -x,
          domain=(ANY,),
          keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
          keeps_literals=True, array_name="negative", ends_functions=True,
@@ -131,7 +128,7 @@ function("mod", "x y", ("1", "-rint((x - mod(x, y))/y)"), np.mod, cost=4,
          exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", domain=(ANY, POSITIVE),
          convention="the sign of the divisor; the jumps have no derivative",
          accuracy="correctly rounded", ulps=4.0,
-         keeps_whole=True, least=least.of_remainder, emit_whole="remainder({0}, {1})", precedence_whole=Precedence.ATOM,
+         keeps_whole=True, least=least.of_remainder, emit_whole="remainder({0}, {1})",
          doc="x - y*floor(x/y)")  # fmt: skip
 
 # Kinks and steps
@@ -427,7 +424,7 @@ function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("l
 # Functions of an integer order, which is a parameter of the node
 
 
-def ordered(name: str, value: Value, partial: Callable[["Node"], "Node"], derivative: str, **record: Any) -> None:
+def ordered(name: str, value: Value, partial: Callable[[Node], Node], derivative: str, **record: Any) -> None:
     """Register a function of an integer order and one argument, printed as name(order, x)."""
     register(
         Op(
@@ -446,17 +443,17 @@ def ordered(name: str, value: Value, partial: Callable[["Node"], "Node"], deriva
     )
 
 
-def of_order(name: str, n: "Node", order: int) -> "Node":
+def of_order(name: str, n: Node, order: int) -> Node:
     """The function of another order at the node's argument."""
     return apply(name, n.args[0], params=(order,))
 
 
-def scaled(factor: float, x: "Node") -> "Node":
+def scaled(factor: float, x: Node) -> Node:
     """factor * x."""
     return const(factor, x.type.dtype) * x
 
 
-def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
+def bessel_slope(n: Node, lower: float, upper: float) -> Node:
     """(lower * B(k-1) + upper * B(k+1)) / 2 for order k, with B(-1) folded onto B(1)."""
     name, k = n.op.name, n.params[0]
     if k == 0:
@@ -464,7 +461,7 @@ def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
     return scaled(lower / 2, of_order(name, n, k - 1)) + scaled(upper / 2, of_order(name, n, k + 1))
 
 
-def lambert_slope(n: "Node") -> "Node":
+def lambert_slope(n: Node) -> Node:
     """exp(-w)/(1 + w), which is w/(x (1 + w)) and holds at x = 0."""
     one = const(1.0, n.type.dtype)
     return apply("exp", -n) / (one + n)
@@ -510,41 +507,38 @@ register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=l
 TRUTH_RECORD: dict[str, Any] = {"derivative": "none", "accuracy": "exact", "ulps": 0.0, "keeps_finite": True}
 
 
-def truth(
-    name: str, value: Value, symbol: str, precedence: Precedence, exact: Value, sympy: str, **record: Any
-) -> None:
+def truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **record: Any) -> None:
     """Register an op that gives a truth value, which has no derivative."""
     record = {"arity": 2, "domain": (ANY, ANY), **TRUTH_RECORD, **record}
     emit = f"{{0}} {symbol} {{1}}" if record["arity"] != 1 else f"{symbol} {{0}}"
-    register(Op(name, predicate, value, emit, precedence, exact=exact, sympy=sympy, **record))
+    register(Op(name, predicate, value, emit, exact=exact, sympy=sympy, **record))
 
 
-COMPARE = Precedence.COMPARE
 TRUTH = (0.0, 1.0)
-truth("lt", np.less, "<", COMPARE, lambda x, y: x < y, "StrictLessThan",
+truth("lt", np.less, "<", lambda x, y: x < y, "StrictLessThan",
       is_comparison=True, preferred_name="below",
       doc="x < y; false for NaN")  # fmt: skip
-truth("le", np.less_equal, "<=", COMPARE, lambda x, y: x <= y, "LessThan",
+truth("le", np.less_equal, "<=", lambda x, y: x <= y, "LessThan",
       is_comparison=True, preferred_name="below",
       doc="x <= y; false for NaN")  # fmt: skip
-truth("eq", np.equal, "==", COMPARE, lambda x, y: x == y, "Equality",
+truth("eq", np.equal, "==", lambda x, y: x == y, "Equality",
       is_comparison=True, is_commutative=True,
       doc="x = y; false for NaN")  # fmt: skip
-truth("ne", np.not_equal, "!=", COMPARE, lambda x, y: x != y, "Unequality",
+truth("ne", np.not_equal, "!=", lambda x, y: x != y, "Unequality",
       is_comparison=True, is_commutative=True,
       doc="x differs from y; true for NaN")  # fmt: skip
-truth("and", lambda *xs: reduce(np.logical_and, xs), "&", Precedence.AND, lambda *xs: all(xs), "And", arity=None,
+truth("and", lambda *xs: reduce(np.logical_and, xs), "&", lambda *xs: all(xs), "And", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="both",
       doc="all are true")  # fmt: skip
-truth("or", lambda *xs: reduce(np.logical_or, xs), "|", Precedence.OR, lambda *xs: any(xs), "Or", arity=None,
+truth("or", lambda *xs: reduce(np.logical_or, xs), "|", lambda *xs: any(xs), "Or", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="either",
       doc="some are true")  # fmt: skip
-truth("xor", np.logical_xor, "^", Precedence.XOR, lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
+truth("xor", np.logical_xor, "^", lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True,
       doc="one is true")  # fmt: skip
-truth("not", np.logical_not, "not", COMPARE, lambda x: not x, "Not", arity=1, domain=(TRUTH,),
+truth("not", np.logical_not, "not", lambda x: not x, "Not", arity=1, domain=(TRUTH,),
       is_connective=True,
       doc="x is false")  # fmt: skip
 
@@ -555,7 +549,7 @@ def select_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 
 register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{1} if {0} else {2}",
-            Precedence.CONDITIONAL, partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), arity=3,
+            partials=partials("c x y", None, "1 if c else 0", "1 if not c else 0"), arity=3,
             exact=lambda c, x, y, *marks: x if c else y,
             sympy=lambda c, x, y: sp("Piecewise", (x, c), (y, True)), domain=(TRUTH, ANY, ANY), ulps=0.0,
             accuracy="exact",
@@ -574,51 +568,51 @@ register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n:
 # Which op a node is
 
 
-def is_abs(n: "Node") -> bool:
+def is_abs(n: Node) -> bool:
     """Whether a node is |x|."""
     return n.op.name == "abs"
 
 
-def is_cosh(n: "Node") -> bool:
+def is_cosh(n: Node) -> bool:
     """Whether a node is cosh(x)."""
     return n.op.name == "cosh"
 
 
-def is_erf(n: "Node") -> bool:
+def is_erf(n: Node) -> bool:
     """Whether a node is erf(x)."""
     return n.op.name == "erf"
 
 
-def is_erfc(n: "Node") -> bool:
+def is_erfc(n: Node) -> bool:
     """Whether a node is erfc(x)."""
     return n.op.name == "erfc"
 
 
-def is_exp(n: "Node") -> bool:
+def is_exp(n: Node) -> bool:
     """Whether a node is exp(x)."""
     return n.op.name == "exp"
 
 
-def is_hypot(n: "Node") -> bool:
+def is_hypot(n: Node) -> bool:
     """Whether a node is sqrt(x**2 + y**2)."""
     return n.op.name == "hypot"
 
 
-def is_log(n: "Node") -> bool:
+def is_log(n: Node) -> bool:
     """Whether a node is log(x)."""
     return n.op.name == "log"
 
 
-def is_log1p(n: "Node") -> bool:
+def is_log1p(n: Node) -> bool:
     """Whether a node is log(1 + x)."""
     return n.op.name == "log1p"
 
 
-def is_pow(n: "Node") -> bool:
+def is_pow(n: Node) -> bool:
     """Whether a node is x to the power y."""
     return n.op.name == "pow"
 
 
-def is_sigmoid(n: "Node") -> bool:
+def is_sigmoid(n: Node) -> bool:
     """Whether a node is the logistic function of x."""
     return n.op.name == "sigmoid"

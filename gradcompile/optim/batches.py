@@ -57,16 +57,16 @@ def cure(names: Sequence[str]) -> str:
 
 def check(problem: Problem, inputs: Sequence[Any], samples: str | None, batch: int) -> None:
     """Raise ArgumentError for converted inputs that compiled code can't take, whole or in batches of that size."""
-    demands = demands_of(problem)
-    demands.check(inputs)
+    call_checks = demands_of(problem)
+    call_checks.check(inputs)
     cut = [samples is not None and a.leaf.type.shape[:1] == (samples,) for a in problem.inputs]
     count = next((len(v) for v, c in zip(inputs, cut, strict=True) if c), 0)
     if samples is None or batch >= count:
         return
-    for index in demands.indices:
+    for index in call_checks.indices:
         if samples in names_in(index.length):
             name = problem.inputs[index.position].name
             raise ArgumentError(f"batch_size: {name} is an index into the samples, which a batch has not all of; "
                                 "drop batch_size")  # fmt: skip
     for size in {batch, count % batch or batch}:
-        demands._replace(indices=()).check([v[:size] if c else v for v, c in zip(inputs, cut, strict=True)])
+        call_checks._replace(indices=()).check([v[:size] if c else v for v, c in zip(inputs, cut, strict=True)])

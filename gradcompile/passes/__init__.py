@@ -13,7 +13,7 @@ from gradcompile.passes.simplify import balance, roots_of_powers, share_reciproc
 from gradcompile.passes.stabilize import Rewrite, stabilize
 from gradcompile.passes.terms import forget
 
-__all__ = ["Rewrite", "contracted", "finished", "looped", "rerolled", "simplified", "stabilized", "taken_apart"]
+__all__ = ["Rewrite", "contracted", "distribute_sums", "finished", "looped", "rerolled", "simplified", "stabilized"]
 
 
 def simplified(roots: Sequence[Node]) -> list[Node]:
@@ -54,10 +54,10 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
     return result
 
 
-def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()) -> list[Node]:
+def distribute_sums(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()) -> list[Node]:
     """The roots, and others after them, with sums of adjoints that wait for none of their factors."""
-    result = distribute.taken_apart(roots, primal, others)
-    verify(result, "taken_apart")
+    result = distribute.distribute_sums(roots, primal, others)
+    verify(result, "distribute_sums")
     return result
 
 

@@ -13,7 +13,7 @@ from gradcompile.ir.types import Dim, Shape
 from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.labels import EXHAUSTIVE, Labelled, Labels, ordered, plans, product_of, turned, work
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import rebodied
+from gradcompile.ops.scan import map_body
 from gradcompile.ops.shape import is_broadcast, is_transpose, places
 
 FACTORS = 6  # of a product under a sum that are looked at
@@ -31,7 +31,7 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
     >>> contracted([apply("sum", apply("mul", X, w), params=((1,),))])
     [<dot float64[n]>]
     """
-    rewritten = rebuild([*roots, *others], lambda n: found(n) or rebodied(n, contracted))
+    rewritten = rebuild([*roots, *others], lambda n: found(n) or map_body(n, contracted))
     return reordered(rewritten[: len(roots)], rewritten[len(roots) :])
 
 

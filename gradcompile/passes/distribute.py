@@ -18,7 +18,7 @@ from gradcompile.ops.shape import is_broadcast, places
 Axes = tuple[int, ...]
 
 
-def taken_apart(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()) -> list[Node]:
+def distribute_sums(roots: Sequence[Node], primal: Node, others: Sequence[Node] = ()) -> list[Node]:
     """The roots, and others after them, with the sums above the primal taken apart where that saves a walk."""
     level: dict[Node, int] = {}
     known = set(topological([primal]))

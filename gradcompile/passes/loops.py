@@ -22,14 +22,14 @@ from gradcompile.ops.labels import Labelled, turned
 from gradcompile.ops.scan import (
     Loop,
     Nodes,
-    closed,
     fresh,
     frontier,
     is_scan,
     live_carries,
+    make_scan,
+    map_body,
     packed,
     parts,
-    rebodied,
     unpacked,
 )
 from gradcompile.ops.shape import is_broadcast, is_item, places
@@ -101,7 +101,7 @@ def merged(a: Step, b: Step) -> dict[Node, Node]:
     outer = fixed(a) | fixed(b)
     ys, totals = (tuple(dict.fromkeys(p)) for p in ((*a.loop.ys, *b.loop.ys), (*a.loop.totals, *b.loop.totals)))
     whole = replace(a.loop, slices=tuple(xs), ys=ys, totals=totals)
-    finals, rows, sums = whole.split(unpacked(closed(whole, inits, list(xs.values()), outer)))
+    finals, rows, sums = whole.split(unpacked(make_scan(whole, inits, list(xs.values()), outer)))
     row, total = dict(zip(ys, rows, strict=True)), dict(zip(totals, sums, strict=True))
     return {
         step.scan: packed([*finals, *(row[y] for y in step.loop.ys), *(total[q] for q in step.loop.totals)], step.scan)
@@ -122,7 +122,7 @@ def moved_out(n: Node) -> Node:
     if not is_scan(n):
         return n
     if any(is_scan(m) for m in topological(n.params[0].roots)):
-        return rebodied(n, untangle)
+        return map_body(n, untangle)
     return after(before(inlined(n)))
 
 
@@ -147,7 +147,7 @@ def inlined(n: Node) -> Node:
         kept |= entries[s].slices
         outer |= entries[s].constants
     whole = replace(step.loop.with_roots(substitute(step.loop.roots, known)), slices=tuple(kept))
-    return closed(whole, inits, list(kept.values()), outer)
+    return make_scan(whole, inits, list(kept.values()), outer)
 
 
 class Entry(NamedTuple):
@@ -204,7 +204,7 @@ def before(n: Node) -> Node:
     leaves = tuple(fresh(m.type) for m in found)
     roots = substitute(loop.roots, dict(zip(found, leaves, strict=True)))
     whole = replace(loop.with_roots(roots), slices=(*loop.slices, *leaves))
-    return closed(whole, inits, (*xs, *stacks), fixed(step))
+    return make_scan(whole, inits, (*xs, *stacks), fixed(step))
 
 
 class Body(NamedTuple):
@@ -243,7 +243,7 @@ def after(n: Node) -> Node:
     totals = tuple(dict.fromkeys(r for q in loop.totals if (r := rests.get(q, q)) is not None))
     whole = replace(loop, ys=ys, totals=totals)
     inits, xs, _ = loop.arguments(step.args)
-    finals, rows, sums = whole.split(unpacked(closed(whole, inits, xs, fixed(step))) if whole.roots else [])
+    finals, rows, sums = whole.split(unpacked(make_scan(whole, inits, xs, fixed(step))) if whole.roots else [])
     known = dict(zip(loop.slices, xs, strict=True)) | dict(zip(ys, rows, strict=True))
     row = dict(zip(loop.ys, batched(loop.ys, known, fixed(step), loop.length), strict=True))
     left = dict(zip(totals, sums, strict=True))
@@ -371,7 +371,7 @@ def trimmed(n: Node, kept: set[int]) -> Node:
     carries = tuple(loop.carries[k] for k in carried)
     whole = Loop(carries, loop.slices, (), finals, ys, totals, loop.length, loop.reverse)
     outer = fixed(step) | {loop.carries[k]: x for k, x in still.items()}
-    new = closed(whole, [inits[k] for k in carried], xs, outer) if whole.roots else n
+    new = make_scan(whole, [inits[k] for k in carried], xs, outer) if whole.roots else n
     if None not in left:
         return new
     results = iter(unpacked(new))

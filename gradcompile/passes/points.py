@@ -20,7 +20,7 @@ from gradcompile.diff.reverse import jvp
 from gradcompile.ir.algebra import equal, less, number, select
 from gradcompile.ir.core import Node, apply, is_const, is_leaf, leaf
 from gradcompile.ir.graph import depends_on, operands, rebuild, substitute, topological
-from gradcompile.ops.scan import rebodied
+from gradcompile.ops.scan import map_body
 from gradcompile.passes.simplify import shaped, simplify_node
 from gradcompile.passes.stabilize import SHOWN, Rewrite
 from gradcompile.passes.terms import (
@@ -69,7 +69,7 @@ def joined_branches(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
         found = rule and rule(n)
         if rule and found:
             changes[n] = (rule.__name__, found)
-        return found or rebodied(n, body)
+        return found or map_body(n, body)
 
     ops = {n.op.name for n in topological(roots)}
     if not any(needed <= ops for needed in NEEDED):

@@ -14,7 +14,7 @@ from gradcompile.ir.algebra import add, assemble, broadcast_to, expand, length_a
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
-from gradcompile.ops.scan import is_scan, rebodied
+from gradcompile.ops.scan import is_scan, map_body
 from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_item, is_reshape
 
 Rule = Callable[[Node], Node | None]
@@ -189,7 +189,7 @@ def roots_of_powers(roots: Sequence[Node]) -> list[Node]:
 def half_power(n: Node) -> Node:
     """x**1.5 = x*sqrt(x), and so on."""
     if n.op.name != "pow" or not is_const(n.args[1]) or n.args[0].type != n.type:
-        return rebodied(n, roots_of_powers)
+        return map_body(n, roots_of_powers)
     whole, half = divmod(float(n.args[1].value), 1.0)
     if half != 0.5 or not 1 <= whole <= LARGEST_POWER:
         return n
@@ -307,7 +307,7 @@ def same_dtype(n: Node) -> Node | None:
 
 def simple_body(n: Node) -> Node | None:
     """A loop around simple formulas."""
-    new = rebodied(n, simplify)
+    new = map_body(n, simplify)
     return None if new is n else new
 
 
@@ -390,7 +390,7 @@ def share_reciprocals(roots: Sequence[Node]) -> list[Node]:
     for n in order if shared or loops else ():
         result = with_new(n, new)
         if loops:
-            result = rebodied(result, share_reciprocals)
+            result = map_body(result, share_reciprocals)
         if n in shared and not is_const(n.args[0], 1.0):
             x, d = result.args
             result = x * (const(1.0, n.type.dtype) / d)
@@ -407,7 +407,7 @@ def balance(roots: Sequence[Node]) -> list[Node]:
 def balance_node(n: Node) -> Node:
     """One sum as a tree."""
     if n.op.name != "add" or len(n.args) <= FEW_TERMS:
-        return rebodied(n, balance)
+        return map_body(n, balance)
     terms = list(n.args)
     while len(terms) > 1:
         groups = [terms[k : k + FEW_TERMS] for k in range(0, len(terms), FEW_TERMS)]

@@ -20,7 +20,7 @@ from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.contract import is_dot
 from gradcompile.ops.elementwise import BERNOULLI
-from gradcompile.ops.scan import rebodied
+from gradcompile.ops.scan import map_body
 from gradcompile.ops.shape import coverage, is_broadcast
 from gradcompile.passes import differences
 from gradcompile.passes.differences import closer, difference, root_less_part
@@ -105,7 +105,7 @@ def stabilize(roots: Sequence[Node]) -> tuple[list[Node], list[Rewrite]]:
                 if found is not None:
                     changes[n] = (rule.__name__, found)
                     return found
-            return rebodied(n, body) if table is RULES else n
+            return map_body(n, body) if table is RULES else n
 
         return rewrite
 

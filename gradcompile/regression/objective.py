@@ -8,6 +8,7 @@ import sympy as sp
 
 from gradcompile.compile import compile_hessian, compile_jacobian, compile_value
 from gradcompile.derivatives import CompiledDerivative, CompiledHessian, CompiledJacobian
+from gradcompile.errors import ExpressionError
 from gradcompile.once import once
 from gradcompile.regression.search import Evaluate, Vector
 from gradcompile.regression.statement import LOSSES, RESIDUAL, Statement
@@ -30,9 +31,13 @@ class Objective:
 
     @once
     def near(self) -> CompiledHessian:
-        """Cost, gradient, and the matrix of the search: J'J of least squares, the Hessian of anything else."""
-        is_linear = self.statement.likelihood is None and self.statement.loss == "linear"
-        return self._hessian(gauss_newton=True) if is_linear else self.exact
+        """Cost, gradient, and the matrix of the search: Gauss-Newton's, the Hessian where a likelihood has none."""
+        found = self._hessian(gauss_newton=True)
+        try:
+            found.source  # noqa: B018 - what can't be derived is known from here on
+        except ExpressionError:
+            return self.exact
+        return found
 
     @once
     def exact(self) -> CompiledHessian:

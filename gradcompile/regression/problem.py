@@ -10,10 +10,11 @@ import numpy as np
 from gradcompile.errors import ArgumentError
 from gradcompile.once import once
 from gradcompile.regression.objective import Objective
-from gradcompile.regression.search import Evaluate, Point, Search, Vector, square_sum
+from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, square_sum
 from gradcompile.regression.statement import Statement
 
-LIMIT = 1000  # evaluations for each parameter and one more, before a search is given up
+LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
+RADII = (100.0, 1.0, 0.01)  # of the first step, in lengths of the start: the next where one has led to a plateau
 SADDLES = 4  # directions of negative curvature that a search follows before it is given up
 
 
@@ -134,9 +135,34 @@ class Problem:
         what = "sum of squares" if np.isnan(value) or np.isinf(value) else "derivative"
         raise ArgumentError(f"the {what} is not finite at the start ({given}); choose another start")
 
-    def search(self, evaluate: Evaluate, start: Vector) -> Point:
+    def search(self, evaluate: Evaluate, start: Vector, radius: float = RADII[0]) -> Point:
         """One search from a start."""
-        return self.terms.search.run(evaluate, start, LIMIT * (self.size + 1), self.norm)
+        return self.terms.search.run(evaluate, start, LIMIT * (self.size + 1), self.norm, radius)
+
+    def flat(self, theta: Vector, matrix: Vector, loss: float) -> Any:
+        """Which parameters could change by their own size, and no prediction by more than rounding."""
+        norms = np.sqrt(abs(matrix.diagonal()))
+        size = max(self.norm, sqrt(abs(loss)))
+        free = self.terms.lower < self.terms.upper
+        return free & ((norms == 0.0) | ((theta != 0.0) & (norms * abs(theta) <= EPS * size)))
+
+    def first_search(self, start: Vector) -> Point:
+        """A search by the near matrix; again with shorter first steps where one has left the start for a plateau."""
+        found, evaluations = self.search(self.near, start), 0
+        for radius in RADII[1:]:
+            flat = self.flat(found.theta, found.matrix, found.loss)
+            if not flat.any():
+                break
+            gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
+            loss = self.loss(start, gradient, matrix)
+            if not isfinite(loss) or (flat & self.flat(start, matrix.reshape(self.size, -1), loss)).any():
+                break
+            other = self.search(self.near, start, radius)
+            evaluations += other.evaluations
+            is_flat = self.flat(other.theta, other.matrix, other.loss).any()
+            found = other if other.loss < found.loss or not is_flat else found
+        found.evaluations += evaluations
+        return found
 
     def minimum(self, start: Vector) -> Point:
         """The minimum that a search from a start comes to by the near matrix, settled and proved by the exact one.
@@ -144,7 +170,7 @@ class Problem:
         Where the Hessian has a direction of negative curvature, the search goes on along it.
         """
         evaluations = 0
-        near = self.search(self.near, start)
+        near = self.first_search(start)
         evaluations += near.evaluations
         for _ in range(SADDLES):
             found = self.search(self.exact, near.theta)
@@ -157,7 +183,7 @@ class Problem:
             near = self.search(self.near, beyond)
             evaluations += near.evaluations
         found.evaluations = evaluations
-        found.near = near.matrix
+        found.near, found.start = near.matrix, start
         return found
 
     def downhill(self, found: Point) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from gradcompile.regression.search import EPS, Point, Vector
 from gradcompile.regression.statement import formula
 
 COSINE = 1e-8  # between residual and a column of the Jacobian, at a minimum
+FAR = 1e6  # times its start is out of all proportion for a parameter
 BLIND = 1e-12  # a singular value relative to the largest, of columns of norm 1, that rounding can't tell from 0
 
 
@@ -36,7 +38,7 @@ class Fit:
         self.terms, self.samples = terms, samples
         self.theta, self.loss = point.theta, point.loss
         self.evaluations = evaluations
-        self._point = point
+        self._point, self._start = point, point.start
 
     # ---- the estimates
 
@@ -108,6 +110,12 @@ class Fit:
         if point.was_stopped:
             found.append(f"stopped after {self.evaluations} evaluations, still going down; go on from these estimates")
             return tuple(found)
+        away = self._away()
+        if away and not flat:
+            found.append(
+                f"{' and '.join(away)} run away: the loss falls towards infinite values, so there is no minimum; "
+                "leave a parameter out, or set bounds"
+            )
         steep = self._steep()
         if steep and not flat:
             found.append(f"the loss still falls along {', '.join(steep)}, but no step lowers it; start elsewhere")
@@ -117,11 +125,16 @@ class Fit:
 
     def _flat(self) -> list[str]:
         """Parameters whose own size moves no prediction by more than rounding."""
-        norms = self._norms
-        size = max(self._norm, math.sqrt(abs(self.loss)))
-        weight = norms * np.where(self.theta == 0.0, np.inf, abs(self.theta))
-        weight[norms == 0.0] = 0.0
-        return [n for n, w, h in zip(self.terms.params, weight, self._held, strict=True) if w <= EPS * size and not h]
+        point = self._point
+        flat = self.problem().flat(point.theta, point.matrix if point.near is None else point.near, point.loss)
+        return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
+
+    def _away(self) -> list[str]:
+        """Parameters that have grown out of all proportion to their start, in a direction that no data determine."""
+        grown = abs(self.theta) > FAR * abs(self._start)
+        lost = {name for direction in self.undetermined for name in direction}
+        parts = zip(self.params, grown, self._start, strict=True)
+        return [n for n, g, s in parts if g and s != 0.0 and n in lost]
 
     def _steep(self) -> list[str]:
         """Parameters along which the loss falls by more than rounding."""
@@ -477,6 +490,12 @@ class Fit:
 
     def _repr_html_(self) -> str:
         return summary.html(self)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """Data, curve with its band, and residuals: a figure of matplotlib, written to `path` if one is given."""
+        from gradcompile.regression.picture import draw
+
+        return draw(self, path, **options)
 
     def to_json(self) -> str:
         """The fit as JSON: params with value and stderr, converged, message, and the statistics; NaN becomes null."""

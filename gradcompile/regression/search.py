@@ -1,5 +1,6 @@
 """A search for the least value of a compiled function: the trust-region method around whatever evaluates it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ EPS = float(np.finfo(np.float64).eps)
 class Point:
     """Where a search ended: theta, loss, gradient and matrix there, how often it evaluated.
 
-    was_stopped: the limit of evaluations was reached. is_convex: whether the matrix there
+    start: where it began. was_stopped: the limit of evaluations was reached. is_convex: whether the matrix there
     is positive definite on what no bound holds. near: the matrix that the search went by, where that is another one.
     """
 
@@ -31,6 +32,7 @@ class Point:
     evaluations: int
     was_stopped: bool
     is_convex: bool
+    start: Vector
     near: Vector | None = None
 
 
@@ -71,13 +73,20 @@ class Search:
         self.gradient, self.filled = np.zeros(size), np.zeros(size * size)
         self.trial = self.rows[tr.TRIAL]
 
-    def run(self, evaluate: Evaluate, start: Vector, limit: int, data_norm: float = 0.0) -> Point:
-        """Minimise from a start; data_norm: the norm of the data that residuals are taken from."""
+    def run(
+        self, evaluate: Evaluate, start: Vector, limit: int, data_norm: float = 0.0, radius: float = 100.0
+    ) -> Point:
+        """Minimise from a start.
+
+        data_norm: the norm of the data that residuals are taken from. radius: of the first step, in lengths of the
+        start, as MINPACK's `factor`.
+        """
         rows, scalars, tr, advance = self.rows, self.scalars, method(), machine("advance", 0, 1, 1, 2, 2, 2, 1)
         trial, gradient, filled, matrix, work = self.trial, self.gradient, self.filled, self.matrix, self.work
         rows[tr.SCALE] = 0.0
         scalars[:] = 0.0
         scalars[tr.SIZE], scalars[tr.ROUNDING] = 4 * EPS, 4 * EPS * data_norm
+        scalars[tr.FIRST] = radius
         trial[:] = start
         code, inputs = evaluate
         count = status = 0
@@ -86,4 +95,18 @@ class Search:
             status = advance(code(trial, gradient, filled, *inputs), gradient, filled, rows, matrix, work, scalars)
         loss, is_convex = float(scalars[tr.LOSS]), bool(scalars[tr.FULL])
         theta, slope = rows[tr.THETA].copy(), rows[tr.GRADIENT].copy()
-        return Point(theta, loss, slope, matrix.copy(), count, status == tr.RUNNING, is_convex)
+        return Point(theta, loss, slope, matrix.copy(), count, status == tr.RUNNING, is_convex, np.array(start))
+
+    def projected(self, evaluate: Evaluate, theta: Vector, held: Vector) -> float:
+        """The loss where parameters in which residuals are linear are at their best, others being held; see `trial`.
+
+        NaN where loss, gradient or matrix are not finite at theta.
+        """
+        code, inputs = evaluate
+        rows, gradient, filled = self.rows, self.gradient, self.filled
+        rows[method().THETA] = theta
+        value = code(rows[method().THETA], gradient, filled, *inputs)
+        if not math.isfinite(value + square_sum(gradient) + square_sum(filled)):
+            return math.nan
+        machine("solve_linear", 1, 1, 1, 2, 2, 2, 1)(gradient, filled, held, rows, self.matrix, self.work, self.scalars)
+        return float(code(self.trial, gradient, filled, *inputs))

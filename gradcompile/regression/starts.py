@@ -4,6 +4,7 @@ A model that is linear in some parameters has its best values of these for any v
 least squares (variable projection: Golub and Pereyra, 1973). So only the others are searched for.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from gradcompile.regression.statement import Statement, names_of
 
 DRAWN = 100  # candidates for each search that is to begin somewhere, and for each parameter that is drawn
 LEAST = 8  # searches where no start is given
+EXACT = 0.5  # of the candidates that are what the data suggest; the others have that order of magnitude
 WIDTH = 1.5  # of the normal distribution of a magnitude's logarithm
-AGREE = 1e-9  # relative difference of two losses that are the same minimum
 
 
 def linear_parameters(statements: Sequence[Statement], params: Sequence[str]) -> list[int]:
@@ -57,87 +58,46 @@ class Candidates:
         terms = problem.terms
         self.problem, self.start, self.evaluations = problem, start, 0
         free = terms.lower < terms.upper
-        linear = linear_parameters([s.statement for s in problem.samples], terms.params)
-        self.linear = np.array([k for k in linear if free[k]], int)
-        self.drawn = np.array([k for k in range(problem.size) if free[k] and k not in linear], int)
-        self.gradient, self.matrix = np.zeros(problem.size), np.zeros(problem.size**2)
-        self.scales = _scales(problem)
+        linear = [k for k in linear_parameters([s.statement for s in problem.samples], terms.params) if free[k]]
+        self.held = np.array([float(k not in linear) for k in range(problem.size)])
+        self.drawn = [k for k in range(problem.size) if free[k] and k not in linear]
 
     def best(self, random: np.random.Generator, count: int) -> list[Vector]:
         """So many places: the better half by loss, and as many others as they come, so that not all are alike."""
-        if not count:
-            return []
-        total = DRAWN * count if len(self.drawn) else 1
+        search, terms = self.problem.terms.search, self.problem.terms
         found = []
-        for _ in range(total):
-            theta, loss = self.projected(self.draw(random))
-            if np.isfinite(loss):
-                found.append((loss, theta))
+        for theta in self.draw(random, DRAWN * count if self.drawn else count):
+            loss = search.projected(self.problem.near, np.clip(theta, terms.lower, terms.upper), self.held)
+            self.evaluations += 2
+            if math.isfinite(loss):
+                found.append((loss, search.trial.copy()))
         others = [theta for _, theta in found[: count // 2]]
         found.sort(key=lambda pair: pair[0])
         return [theta for _, theta in found[: count - len(others)]] + others
 
-    def draw(self, random: np.random.Generator) -> Vector:
-        """A candidate: of the start's order of magnitude, or of what the data suggest where there is none."""
-        f = self.problem.terms
-        if self.start is None:
-            theta = np.ones(self.problem.size)
-            for k in self.drawn:
-                theta[k] = self.draw_one(random, float(f.lower[k]), float(f.upper[k]))
-        else:
-            theta = self.start.copy()
-            spread = np.exp(random.normal(0.0, 1.0, self.problem.size))
-            theta[self.drawn] *= spread[self.drawn]
-            theta[self.linear] *= 1.0
-            if not theta[self.drawn].all():
-                zeros = [k for k in self.drawn if theta[k] == 0.0]
-                theta[zeros] = [self.draw_one(random, float(f.lower[k]), float(f.upper[k])) for k in zeros]
-        held = f.lower >= f.upper
-        theta[held] = f.lower[held]
-        return np.clip(theta, f.lower, f.upper)
+    def draw(self, random: np.random.Generator, count: int) -> Vector:
+        """Candidates, one a row: of the start's order of magnitude, or of what the data suggest where there is none."""
+        start = np.ones(self.problem.size) if self.start is None else self.start
+        found = np.tile(start, (count, 1))
+        for k in self.drawn:
+            if self.start is None or start[k] == 0.0:
+                found[:, k] = self.suggested(random, k, count)
+            else:
+                found[:, k] *= np.exp(random.normal(0.0, 1.0, count))
+        return found
 
-    def draw_one(self, random: np.random.Generator, low: float, high: float) -> float:
-        """A value of one parameter: even between bounds, else a value of the data or its inverse, roughly."""
-        if np.isfinite(low) and np.isfinite(high):
-            return float(random.uniform(low, high))
-        values = self.scales[int(random.integers(len(self.scales)))]
-        value = float(values[int(random.integers(len(values)))])
-        if random.random() < 0.5:
-            value *= float(np.exp(random.normal(0.0, WIDTH)))
-        if np.isfinite(low) or np.isfinite(high):
-            return low + abs(value) if np.isfinite(low) else high - abs(value)
-        return value
-
-    def projected(self, theta: Vector) -> tuple[Vector, float]:
-        """The candidate with its linear parameters at their best, and the loss there."""
-        if self.problem.samples[0].statement.likelihood is None and len(self.linear):
-            self.evaluate(theta)
-            matrix = self.matrix.reshape(self.problem.size, -1)[np.ix_(self.linear, self.linear)]
-            step = _solved(matrix, -self.gradient[self.linear])
-            if step is not None:
-                theta = theta.copy()
-                theta[self.linear] += step
-                theta = np.clip(theta, self.problem.terms.lower, self.problem.terms.upper)
-        return theta, self.evaluate(theta)
-
-    def evaluate(self, theta: Vector) -> float:
-        """The loss; NaN where it or its derivatives are not finite."""
-        self.evaluations += 1
-        value = self.problem.loss(theta, self.gradient, self.matrix)
-        return value if np.isfinite(self.gradient).all() and np.isfinite(self.matrix).all() else np.nan
-
-
-def _solved(matrix: Vector, right: Vector) -> Vector | None:
-    """The least solution of matrix x = right, for columns of any scale; None where something is not finite."""
-    if not (np.isfinite(matrix).all() and np.isfinite(right).all()):
-        return None
-    scale = np.sqrt(np.maximum(np.diag(matrix), 0.0))
-    scale[scale == 0.0] = 1.0
-    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
-    good = values > len(values) * 1e-14 * max(float(values[-1]), 0.0)
-    inner = vectors[:, good]
-    found: Vector = inner @ ((inner.T @ (right / scale)) / values[good]) / scale
-    return found
+    def suggested(self, random: np.random.Generator, k: int, count: int) -> Vector:
+        """Values of one parameter: even between bounds, else values of the data or their inverse, roughly."""
+        low, high = float(self.problem.terms.lower[k]), float(self.problem.terms.upper[k])
+        if math.isfinite(low) and math.isfinite(high):
+            return random.uniform(low, high, count)
+        groups = _scales(self.problem)
+        drawn = np.stack([random.choice(g, count) for g in groups])
+        values = drawn[random.integers(len(groups), size=count), range(count)]
+        values *= np.where(random.random(count) < EXACT, 1.0, np.exp(random.normal(0.0, WIDTH, count)))
+        if math.isfinite(low):
+            return np.asarray(low + abs(values))
+        return np.asarray(high - abs(values)) if math.isfinite(high) else values
 
 
 def _scales(problem: Problem) -> list[Any]:

@@ -395,6 +395,6 @@ class Groups:
                 lost[:] = 0.0
             self.add(totals[k], sums.parts[k][rows], sums.lost[k], start, stop)
             if ends[1]:
-                total += lost  # as `settle` does, of which no machine code is made for this alone
+                total += lost  # as `add_compensation` does, of which no machine code is made for this alone
 
         pool.run(task, len(pieces), min(workers, 1 + sum(t.size for t in totals) // PIECE))

@@ -65,11 +65,11 @@ class Form:
         return [v for p, own in pairs for v in ([own] if p is None else p.emptied(own))]
 
 
-def taken_apart(given: Any, depth: int = 0) -> tuple[Form | None, list[Any]]:
+def unpacked(given: Any, depth: int = 0) -> tuple[Form | None, list[Any]]:
     """The form of what is given, None for one value, and the values in their order.
 
     >>> x, y = sympy.symbols("x y")
-    >>> form, values = taken_apart({"a": x, "b": [x*y, y]})
+    >>> form, values = unpacked({"a": x, "b": [x*y, y]})
     >>> values, form.filled(iter([1, 2, 3]))
     ([x, x*y, y], {'a': 1, 'b': [2, 3]})
 
@@ -89,6 +89,6 @@ def taken_apart(given: Any, depth: int = 0) -> tuple[Form | None, list[Any]]:
         raise ExpressionError("the values are nested in more than two containers; put them into a list of lists")
     if not entries:
         raise ExpressionError(f"the {kind} of values is empty; give at least one value")
-    found = [taken_apart(e, depth + 1) for e in entries]
+    found = [unpacked(e, depth + 1) for e in entries]
     parts = tuple(form for form, _ in found)
     return Form(kind, parts, keys, shape), [v for _, values in found for v in values]

@@ -45,9 +45,9 @@ class Namer:
         self._taken = set(reserved)
         self._next: dict[str, int] = {}
 
-    def __call__(self, wish: str) -> str:
-        """An identifier as near to the wish as is free."""
-        wanted = name = identifier(wish)
+    def __call__(self, preferred: str) -> str:
+        """An identifier as near to the preferred as is free."""
+        wanted = name = identifier(preferred)
         number = self._next.get(wanted, 2)
         while name in self._taken:
             name = f"{wanted.rstrip('_')}_{number}"
@@ -67,14 +67,14 @@ class Namer:
         result._next.update(self._next)
         return result
 
-    def all(self, wishes: Sequence[str]) -> list[str]:
-        """An identifier for each wish; a wish that is one already comes before those that are changed to it.
+    def all(self, preferred_names: Sequence[str]) -> list[str]:
+        """An identifier for each preferred; a preferred that is one already comes before those that are changed to it.
 
         >>> Namer().all(["_x", "x"])
         ['x_2', 'x']
         """
-        given = {k: self(w) for k, w in enumerate(wishes) if identifier(w) == w}
-        return [given[k] if k in given else self(w) for k, w in enumerate(wishes)]
+        given = {k: self(w) for k, w in enumerate(preferred_names) if identifier(w) == w}
+        return [given[k] if k in given else self(w) for k, w in enumerate(preferred_names)]
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

@@ -3,7 +3,8 @@
 Formulas and programs are those of `formulas` and `arrays`. The truth is the slope, in many digits, of the gradient's
 graph as it was read, which the other fuzzers hold to the truth; at a kink, where both sides have slopes of their own,
 nothing is asked. Of formulas a number is wrong as in `formulas`, by its running error; of programs beside the largest
-entry. SymPy's Derivative is one of the gradients, and its gradient a row of the Hessian.
+entry. A Gauss-Newton matrix is held to the Jacobian's products. SymPy's Derivative is one of the gradients, and its
+gradient a row of the Hessian.
 """
 
 import random
@@ -88,6 +89,8 @@ def compiled_of(case: Case, expr: Any, params: Sequence[Any], options: Mapping[s
                             gc.compile_grad(expr, params, **options)]  # fmt: skip
     elif case["way"] == "jacobian":
         found = [gc.compile_jacobian(expr, params, **options), gc.compile_jvp(expr, params, **options)]
+        square = formulas.sp.Pow(expr, 2, evaluate=False)
+        found += [gc.compile_hessian(square, params, gauss_newton=True, reduce="sum", **options)]
     else:
         layout = LAYOUTS[case["layout"]]
         found = [gc.compile_hessian(expr, params, **options, **layout), gc.compile_hvp(expr, params, **options)]
@@ -120,7 +123,21 @@ def at_point(case: Case, compiled: Sequence[Any], given: Mapping[str, Any]) -> s
         wrong = first_wrong(numbers, truths, roots, leaves, dims, problem.dtype)
         if wrong is None and case["way"] != "inside" and case["layout"] != "diagonal":
             wrong = wrong_product(case, compiled, given, truths, leaves, dims)
+        if wrong is None and case["way"] == "jacobian":
+            wrong = unlike_products(first, compiled[2], given)
     return wrong or (None if config.DISABLE_JIT else unlike_python(first, given))
+
+
+def unlike_products(j: Any, h: Any, given: Mapping[str, Any]) -> str | None:
+    """Whether a Gauss-Newton matrix of squares is twice J'J, beside the sizes of what is added up."""
+    rows = np.reshape(j(**given)[1], (-1, j.size)).astype(float)
+    found = np.reshape(h(**given)[2], (j.size, j.size))
+    with np.errstate(all="ignore"):
+        right, size = 2 * rows.T @ rows, 2 * abs(rows).T @ abs(rows)
+        wrong = abs(found - right) > CLOSE[j.dtype] * size + float(np.finfo(j.dtype).tiny)
+    if not np.isfinite(size).all() or not wrong.any() or size.max() > np.finfo(j.dtype).max:
+        return None
+    return f"the Gauss-Newton matrix is {found.tolist()} for {right.tolist()}"
 
 
 def exact_of(n: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> list[Any]:

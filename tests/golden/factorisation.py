@@ -3,7 +3,7 @@
 6 operations for the loss, 15 with the gradient (2.5 times) a sample. Rewrites: none.
 """
 
-from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.sums import add_compensation, add_part, group_size
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
 from gradcompile.codegen.functions import jit
 
@@ -78,8 +78,8 @@ def sums(total, grad, start, stop, theta, row, column, value):
         samples(total_part, grad_part, first, min(first + group, stop), theta, row, column, value)
         add_part(total, total_part, total_lost)
         add_part(grad, grad_part, grad_lost)
-    settle(total, total_lost)
-    settle(grad, grad_lost)
+    add_compensation(total, total_lost)
+    add_compensation(grad, grad_lost)
 
 
 @jit

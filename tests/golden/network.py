@@ -5,7 +5,7 @@
 
 from numpy import float64
 from gradcompile.vmath import exp, fabs, log, maximum
-from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.sums import add_compensation, add_part, group_size
 from gradcompile.library.primitives import empty, fold, integers, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
 from gradcompile.codegen.functions import jit
@@ -137,8 +137,8 @@ def sums(total, grad, start, stop, theta, X, t):
         samples(total_part, grad_part, first, min(first + group, stop), theta, X, t)
         add_part(total, total_part, total_lost)
         add_part(grad, grad_part, grad_lost)
-    settle(total, total_lost)
-    settle(grad, grad_lost)
+    add_compensation(total, total_lost)
+    add_compensation(grad, grad_lost)
 
 
 @jit

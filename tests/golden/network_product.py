@@ -5,7 +5,7 @@
 
 from numpy import float64
 from gradcompile.vmath import tanh
-from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.sums import add_compensation, add_part, group_size
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
 from gradcompile.codegen.functions import jit
@@ -138,9 +138,9 @@ def sums(total, grad, hv, start, stop, theta, vector, X, t):
         add_part(total, total_part, total_lost)
         add_part(grad, grad_part, grad_lost)
         add_part(hv, hv_part, hv_lost)
-    settle(total, total_lost)
-    settle(grad, grad_lost)
-    settle(hv, hv_lost)
+    add_compensation(total, total_lost)
+    add_compensation(grad, grad_lost)
+    add_compensation(hv, hv_lost)
 
 
 @jit

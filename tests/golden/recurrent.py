@@ -4,7 +4,7 @@
 """
 
 from gradcompile.vmath import sigmoid, tanh
-from gradcompile.library.sums import add_part, group_size, settle
+from gradcompile.library.sums import add_compensation, add_part, group_size
 from gradcompile.library.primitives import empty, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
 from gradcompile.codegen.functions import jit
@@ -190,7 +190,7 @@ def sums_2(grad, start, stop, theta, rows, shared, steps):
         grad_part[:] = 0.0
         samples_2(grad_part, first, min(first + group, stop), theta, rows, shared, steps)
         add_part(grad, grad_part, grad_lost)
-    settle(grad, grad_lost)
+    add_compensation(grad, grad_lost)
 
 
 @jit

@@ -54,11 +54,13 @@ class Rows:
             return self, ""
         if not whole.any() and kept.any():
             raise DataError(f"{self.where}: no row is left; {self._said(kept, kept)}")
-        columns = {name: column[whole] for name, column in self.columns.items()}
-        texts = {name: [t for t, stays in zip(text, whole, strict=True) if stays] for name, text in self.texts.items()}
-        return Rows(columns, texts, self.lines[whole], word=self.word, where=self.where), self._said(
-            kept & ~whole, kept
-        )
+        return self.at(whole), self._said(kept & ~whole, kept)
+
+    def at(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
+        """Some of the rows."""
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        texts = {name: [t for t, stays in zip(text, chosen, strict=True) if stays] for name, text in self.texts.items()}
+        return Rows(columns, texts, self.lines[chosen], word=self.word, where=self.where)
 
     def _said(self, left_out: npt.NDArray[np.bool_], kept: npt.NDArray[np.bool_]) -> str:
         count = int(left_out.sum())

@@ -21,7 +21,7 @@ COUNTABLE = 1 << 60  # entries of an array that 64 bits can count in bytes
 class Named(NamedTuple):
     """An array that is to be an argument: its own name or the key that named it, and its leaf."""
 
-    wish: str
+    preferred: str
     node: Node
 
 
@@ -59,10 +59,10 @@ def read_arrays(
     check_params(given, leaves, allow_unused)
     others = ordered(inputs, [n for n in leaves if n not in {p.node for p in given}])
     check_together([*given, *others], order)
-    names = dict(zip((*given, *others), Namer().all([a.wish for a in (*given, *others)]), strict=True))
-    first = [Argument(names[a], a.wish, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
+    names = dict(zip((*given, *others), Namer().all([a.preferred for a in (*given, *others)]), strict=True))
+    first = [Argument(names[a], a.preferred, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
     by_name = inputs is None and len(others) > 1
-    rest = [Argument(names[a], a.wish, a.node, None, (), by_name) for a in others]
+    rest = [Argument(names[a], a.preferred, a.node, None, (), by_name) for a in others]
     primals = substitute([v.node for v in values], {a.node: b.leaf for a, b in zip(given, first, strict=True)})
     known = {a.leaf: a.name for a in (*first, *rest)}
     formula = ", ".join(formulas(primals, known, LONGEST)[p] for p in primals)
@@ -131,22 +131,23 @@ def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused
         unknown = next((d for d in kind.shape if isinstance(d, str)), None)
         if unknown is not None:
             raise ArgumentError(
-                f"the parameter {p.wish} has shape {shape_text(kind.shape)}: a parameter needs known lengths, theta is "
-                f"one array; give a number for {unknown!r}, or make it an input"
+                f"the parameter {p.preferred} has shape {shape_text(kind.shape)}: a parameter needs known lengths, "
+                f"theta is one array; give a number for {unknown!r}, or make it an input"
             )
         if not kind.dtype.startswith("float"):
-            raise ArgumentError(f"the parameter {p.wish} is of dtype {kind.dtype}, which has no gradient; leave it to "
-                                "the inputs, or give it dtype float64")  # fmt: skip
+            raise ArgumentError(f"the parameter {p.preferred} is of dtype {kind.dtype}, which has no gradient; leave "
+                                "it to the inputs, or give it dtype float64")  # fmt: skip
         if not allow_unused and p.node not in leaves:
             raise ArgumentError(
-                f"the loss does not contain the parameter {p.wish}; leave it out of params, or pass allow_unused=True"
+                f"the loss does not contain the parameter {p.preferred}; leave it out of params, or pass "
+                "allow_unused=True"
             )
 
 
 def ordered(inputs: Any, rest: Sequence[Node]) -> list[Named]:
     """The inputs: those given, which must be all of the rest, else the rest in natural order."""
     if inputs is None:
-        return sorted((Named(str(n.params[0]), n) for n in rest), key=lambda a: natural(a.wish))
+        return sorted((Named(str(n.params[0]), n) for n in rest), key=lambda a: natural(a.preferred))
     found = named(inputs, "inputs")
     missing = [str(n.params[0]) for n in rest if n not in {a.node for a in found}]
     if missing:
@@ -162,18 +163,18 @@ def check_together(found: Sequence[Named], order: Sequence[Node]) -> None:
     for a in found:
         if holder.setdefault(a.node, a) is not a:
             raise ArgumentError(f"{a.node.params[0]} is given twice in params and inputs; name it once")
-        other = holder.setdefault(a.wish, a)
+        other = holder.setdefault(a.preferred, a)
         if other is not a:
             raise ArgumentError(
-                f"two different arrays are called {a.wish!r}, {other.node.type} and {a.node.type}; create the array "
-                "once and use it everywhere, or give one of them another name"
+                f"two different arrays are called {a.preferred!r}, {other.node.type} and {a.node.type}; create the "
+                "array once and use it everywhere, or give one of them another name"
             )
     floats = {a.node.type.dtype: a for a in found if a.node.type.dtype.startswith("float")}
     if len(floats) > 1:
         (one, a), (two, b) = floats.items()
         raise ArgumentError(
-            f"{a.wish} is {one} and {b.wish} is {two}; all floating-point arrays of a loss share one dtype, since "
-            f'theta is one array: gradcompile.array("{b.wish}", ..., dtype="{one}")'
+            f"{a.preferred} is {one} and {b.preferred} is {two}; all floating-point arrays of a loss share one dtype, "
+            f'since theta is one array: gradcompile.array("{b.preferred}", ..., dtype="{one}")'
         )
     known = {d for a in found for d in a.node.type.shape}
     unknown = sorted(names_of(order) - known)

@@ -28,7 +28,7 @@ class Slot:
     dtype: its own, if it differs from that of the loss. by_name: nobody stated its place.
     """
 
-    wish: str
+    preferred: str
     original: object
     role: str
     shape: Shape | None = ()
@@ -232,9 +232,11 @@ def check_distinct(found: Sequence[Slot]) -> None:
     check_assumptions(holder)
     names: set[str] = set()
     for s in (s for s in found if not isinstance(s.original, sympy.Dummy)):
-        if s.wish in names:
-            raise ArgumentError(f"the name {s.wish!r} is given twice; call one of them {s.wish}_2, by a mapping")
-        names.add(s.wish)
+        if s.preferred in names:
+            raise ArgumentError(
+                f"the name {s.preferred!r} is given twice; call one of them {s.preferred}_2, by a mapping"
+            )
+        names.add(s.preferred)
 
 
 def check_assumptions(symbols: Iterable[Any]) -> None:
@@ -267,7 +269,7 @@ def merged(data: list[Slot], inputs: list[Slot], named: bool) -> list[Slot]:
     for s in inputs:
         d = by_key.pop(s.key, None)
         if d is not None and isinstance(s.original, str):
-            d.wish, d.original = s.wish, s.original
+            d.preferred, d.original = s.preferred, s.original
         order.append(d or s)
     return [*by_key.values(), *order]
 
@@ -285,8 +287,8 @@ def free(atoms: Iterable[Any], taken: set[Any]) -> list[Slot]:
         key = a if base is None else base
         if key not in found:
             found[key] = slot(key, "inputs", "")
-    dummies = [s.wish for s in found.values() if isinstance(s.original, sympy.Dummy)]
-    twice = next((wish for k, wish in enumerate(dummies) if wish in dummies[:k]), None)
+    dummies = [s.preferred for s in found.values() if isinstance(s.original, sympy.Dummy)]
+    twice = next((preferred for k, preferred in enumerate(dummies) if preferred in dummies[:k]), None)
     if twice:
         raise ArgumentError(
             f"the loss contains two dummies called {twice!r}, and nobody stated their order; list them in inputs=, or "
@@ -294,7 +296,7 @@ def free(atoms: Iterable[Any], taken: set[Any]) -> list[Slot]:
         )
     for s in found.values():
         s.by_name = len(found) > 1
-    return sorted(found.values(), key=lambda s: (natural(s.wish), isinstance(s.original, sympy.Dummy)))
+    return sorted(found.values(), key=lambda s: (natural(s.preferred), isinstance(s.original, sympy.Dummy)))
 
 
 def settle_shapes(found: Iterable[Slot], atoms: Iterable[Any]) -> None:
@@ -329,8 +331,8 @@ def within(place: int, dim: Dim) -> bool:
 def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
     """The arguments with their leaves; a dummy leaves its name to the symbol that has it."""
     built = []
-    wishes = ["_" * isinstance(s.original, sympy.Dummy) + s.wish for s in found]
-    for s, name in zip(found, fresh.all(wishes), strict=True):
+    preferred_names = ["_" * isinstance(s.original, sympy.Dummy) + s.preferred for s in found]
+    for s, name in zip(found, fresh.all(preferred_names), strict=True):
         rows: tuple[Dim, ...] = ("n",) if s.role == "data" else ()
         node = leaf(name, ArrayType((*rows, *(s.shape or ())), s.dtype or dtype), LEAF_ROLES[s.role])
         names = fresh.all([symbol_name(e) for e in s.symbols]) if s.shape else []

@@ -11,8 +11,16 @@ from gradcompile.frontend.sympy import arguments
 from gradcompile.frontend.sympy import derivative as derivatives  # noqa: F401  (what becomes of a Derivative)
 from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot
-from gradcompile.frontend.sympy.matrices import named_nodes, plan, scalar_of
-from gradcompile.frontend.sympy.scalars import RESOLVED, UNROLLED, ComplexError, Context, Plan, per_sample, real_part
+from gradcompile.frontend.sympy.matrices import conversion, named_nodes, scalar_of
+from gradcompile.frontend.sympy.scalars import (
+    RESOLVED,
+    UNROLLED,
+    ComplexError,
+    Context,
+    Conversion,
+    per_sample,
+    real_part,
+)
 from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import topological
@@ -29,7 +37,7 @@ class Tape:
 
     def __init__(self, named: Mapping[Any, Any]) -> None:
         self.named = named
-        self.steps: list[tuple[Any, Plan, tuple[int, ...]]] = []
+        self.steps: list[tuple[Any, Conversion, tuple[int, ...]]] = []
         self.atoms: dict[Any, None] = {}
         self.lengths: set[Any] = set()  # of symbols
         self.whole: set[Any] = set()  # arrays that are used whole, beside MatrixSymbols
@@ -54,10 +62,10 @@ class Tape:
             raise index.stray(outside, root)
         return self._place[id(root)]
 
-    def _frame(self, expr: Any) -> tuple[Any, Plan, Any]:
+    def _frame(self, expr: Any) -> tuple[Any, Conversion, Any]:
         if isinstance(expr, index.SUMS):
             self._indices.update(i for i, _, _ in index.limits(expr))
-        how = plan(expr, self.named)
+        how = conversion(expr, self.named)
         if how.atom is not None:
             self.atoms.setdefault(how.atom)
         return expr, how, iter(how.parts)
@@ -67,7 +75,7 @@ class Tape:
         """Whether there are matrices among the parts, be they of symbols."""
         return any(expr.is_Matrix for expr, _, _ in self.steps)
 
-    def settle(self, slots: Sequence[Slot]) -> None:
+    def resolve_shapes(self, slots: Sequence[Slot]) -> None:
         """Give every array its shape."""
         arguments.settle_shapes(slots, self.atoms)
 
@@ -225,12 +233,12 @@ def walked(
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
     rest = arguments.free(tape.atoms, {*named, *bases, *dims})
     if rest and inputs is not None:
-        names = ", ".join(s.wish for s in rest)
+        names = ", ".join(s.preferred for s in rest)
         raise ArgumentError(
             f"the loss contains {names}, which is in neither params, data nor inputs; add it to inputs="
         )
     check_used(slots, tape, allow_unused)
-    tape.settle([*slots, *rest])
+    tape.resolve_shapes([*slots, *rest])
     return tape, places, [*slots, *rest], bare
 
 
@@ -276,7 +284,7 @@ def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None
             continue
         kind = "parameter" if s.role == "params" else "data symbol"
         raise ArgumentError(
-            f"the loss does not contain the {kind} {s.wish}; leave it out of {s.role}, or pass allow_unused=True"
+            f"the loss does not contain the {kind} {s.preferred}; leave it out of {s.role}, or pass allow_unused=True"
         )
 
 

@@ -15,7 +15,7 @@ import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, printable
 from gradcompile.frontend.sympy.convert import convert
-from gradcompile.frontend.sympy.scalars import HEADS, Plan, call
+from gradcompile.frontend.sympy.scalars import HANDLERS, Conversion, call
 from gradcompile.ir.core import OPS, Node, Op, elementwise, register
 from gradcompile.signature.names import identifier
 
@@ -33,7 +33,7 @@ class CustomFunction(sympy.Function):  # type: ignore[misc]  # SymPy ships no ty
         return sympy.sympify(self.derivatives[argindex - 1](*self.args))
 
 
-HEADS[CustomFunction] = lambda expr: Plan(expr.args, call(expr.func.op_name))
+HANDLERS[CustomFunction] = lambda expr: Conversion(expr.args, call(expr.func.op_name))
 _SOURCES: dict[str, str] = {}
 
 

@@ -13,14 +13,14 @@ from sympy.core.function import AppliedUndef
 from gradcompile.diff import reverse
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.sympy.arguments import stands_for_symbol
-from gradcompile.frontend.sympy.scalars import HEADS, RESOLVED, Context, Plan, per_sample, resolved
+from gradcompile.frontend.sympy.scalars import HANDLERS, RESOLVED, Context, Conversion, per_sample, resolved
 from gradcompile.ir.algebra import expand, number
 from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.signature.names import is_small, text
 
 
-def derivative(expr: Any) -> Plan:
+def derivative(expr: Any) -> Conversion:
     """A derivative by symbols, of any order, through the graph; one of x(t), or by entries, by `doit`."""
     inner, *counts = expr.args
     if stands_for_symbol(expr) or written_out(expr):
@@ -33,7 +33,7 @@ def derivative(expr: Any) -> Plan:
             raise ExpressionError(f"{text(expr)}: it is by {text(symbol, 40)}, which is no Symbol; write the loss by a "
                                   "Symbol in that place, or the derivative out by doit()")  # fmt: skip
     by = [(symbol, int(count)) for symbol, count in counts]
-    return Plan([inner, *(symbol for symbol, _ in by)], partial(built, expr=expr, orders=[k for _, k in by]))
+    return Conversion([inner, *(symbol for symbol, _ in by)], partial(built, expr=expr, orders=[k for _, k in by]))
 
 
 def written_out(expr: Any) -> bool:
@@ -93,4 +93,4 @@ def by_one(n: Node, x: Node, check: Callable[[Set[Node]], None]) -> Node:
     return substitute([found], {own: x})[0]
 
 
-HEADS[sympy.Derivative] = derivative
+HANDLERS[sympy.Derivative] = derivative

@@ -22,9 +22,9 @@ from gradcompile.frontend.arrays.indexing import diagonal as diagonal_along
 from gradcompile.frontend.arrays.linalg import identity, solve
 from gradcompile.frontend.arrays.products import products
 from gradcompile.frontend.arrays.shapes import filled, with_axes, without_axes
-from gradcompile.frontend.sympy import scalars as heads
+from gradcompile.frontend.sympy import scalars as scalars
 from gradcompile.frontend.sympy.arguments import Slot, base_of, dimension, dimension_symbols, elements, indices, within
-from gradcompile.frontend.sympy.scalars import HEADS, Context, Plan
+from gradcompile.frontend.sympy.scalars import HANDLERS, Context, Conversion
 from gradcompile.ir.algebra import (
     all_of,
     arange,
@@ -58,18 +58,18 @@ EXPLICIT = (sympy.MatrixBase,)
 # Scalars and matrices
 
 
-def plan(expr: Any, named: Mapping[Any, Any]) -> Plan:
+def conversion(expr: Any, named: Mapping[Any, Any]) -> Conversion:
     """How to convert one expression; a scalar function takes of a matrix its one entry."""
-    how = heads.plan(expr, named)
+    how = scalars.conversion(expr, named)
     if expr.is_Matrix or isinstance(expr, TAKERS):
         return how
     for p in how.parts:
         if p.is_Matrix:
-            return Plan(how.parts, partial(of_entries, expr, how), how.atom)
+            return Conversion(how.parts, partial(of_entries, expr, how), how.atom)
     return how
 
 
-def of_entries(expr: Any, how: Plan, c: Context, *nodes: Node) -> Node:
+def of_entries(expr: Any, how: Conversion, c: Context, *nodes: Node) -> Node:
     """What a plan builds of scalars, given matrices among them."""
     parts = zip(nodes, how.parts, strict=True)
     return how.build(c, *(only_entry(n, p, expr) if p.is_Matrix else n for n, p in parts))
@@ -214,10 +214,10 @@ def powers(expr: Any, flip: bool) -> list[Factor]:
     return [Factor("inverse", base, flip)] * -int(exponent)
 
 
-def product(expr: Any) -> Plan:
+def product(expr: Any) -> Conversion:
     """A product, or one factor of one."""
     found = factored(expr)
-    return Plan(found.parts, partial(multiplied, product=found))
+    return Conversion(found.parts, partial(multiplied, product=found))
 
 
 def multiplied(c: Context, *nodes: Node, product: Product, traced: bool = False) -> Node:
@@ -227,7 +227,7 @@ def multiplied(c: Context, *nodes: Node, product: Product, traced: bool = False)
     result = contraction(c, pieces, traced)
 
     def scaled(n: Node) -> Node:
-        return heads.ratio(c, [*(entries_of(f, n) for f in nodes[:count]), n], ())
+        return scalars.ratio(c, [*(entries_of(f, n) for f in nodes[:count]), n], ())
 
     return scaled(result) if traced else each_entry(scaled, result)
 
@@ -375,12 +375,12 @@ def in_dtype(c: Context, n: Node) -> Node:
     return astype(n, c.dtype)
 
 
-def trace(expr: Any) -> Plan:
+def trace(expr: Any) -> Conversion:
     """The trace: of a sum that of its terms, of a product a contraction."""
     if isinstance(expr.args[0], EXPLICIT):
-        return heads.trace(expr)
+        return scalars.trace(expr)
     terms = [factored(t) for t in summands(expr.args[0])]
-    return Plan([p for t in terms for p in t.parts], partial(sum_of_traces, terms=terms))
+    return Conversion([p for t in terms for p in t.parts], partial(sum_of_traces, terms=terms))
 
 
 def summands(expr: Any) -> list[Any]:
@@ -401,26 +401,26 @@ def sum_of_traces(c: Context, *nodes: Node, terms: Sequence[Product]) -> Node:
     for t in terms:
         own, rest = rest[: len(t.parts)], rest[len(t.parts) :]
         traces.append(multiplied(c, *own, product=t, traced=True))
-    return heads.total(c, *traces)
+    return scalars.total(c, *traces)
 
 
-def raised(expr: Any) -> Plan:
+def raised(expr: Any) -> Conversion:
     """A power of a matrix: factors of a product, repeated squaring, or the power of its one entry."""
     base, exponent = expr.args
     if factored(expr).parts[0] is not expr:
         return product(expr)
     if exponent.is_Integer:
-        return Plan((base,), partial(squared, exponent=int(exponent)))
+        return Conversion((base,), partial(squared, exponent=int(exponent)))
     if not exponent.is_Number:
         raise ExpressionError(f"{text(expr)}: the power {exponent} of a matrix is not a number; write the product out")
-    return Plan((base,), partial(root, expr=expr))
+    return Conversion((base,), partial(root, expr=expr))
 
 
 def root(c: Context, n: Node, expr: Any) -> Node:
     """A power of the entry of a matrix of one."""
     if n.type.shape[-2:] != (1, 1):
         raise ExpressionError(f"{text(expr)}: the power {expr.args[1]} of a matrix is no integer; write the root out")
-    return each_entry(partial(heads.power, c, exponent=expr.args[1]), n)
+    return each_entry(partial(scalars.power, c, exponent=expr.args[1]), n)
 
 
 def squared(c: Context, n: Node, exponent: int) -> Node:
@@ -437,22 +437,22 @@ def squared(c: Context, n: Node, exponent: int) -> Node:
 # Numbers of a matrix
 
 
-def determinant(expr: Any) -> Plan:
+def determinant(expr: Any) -> Conversion:
     """The determinant; of a small explicit matrix by its minors."""
     matrix = expr.args[0]
     if isinstance(matrix, EXPLICIT) and matrix.rows <= MINORS:
         size, entries = int(matrix.rows), list(matrix.flat())
         kept = [k for k, e in enumerate(entries) if not (e.is_Number and e == 0)]
-        build = partial(heads.by_minors, places=[divmod(k, size) for k in kept], size=size)
-        return Plan([entries[k] for k in kept], build)
-    return Plan(expr.args, lambda c, n: apply("det", n))
+        build = partial(scalars.by_minors, places=[divmod(k, size) for k in kept], size=size)
+        return Conversion([entries[k] for k in kept], build)
+    return Conversion(expr.args, lambda c, n: apply("det", n))
 
 
-def dot(expr: Any) -> Plan:
+def dot(expr: Any) -> Conversion:
     """The scalar product of two vectors."""
     if all(isinstance(a, EXPLICIT) for a in expr.args):
-        return heads.dot(expr)
-    return Plan(expr.args, scalar_product)
+        return scalars.dot(expr)
+    return Conversion(expr.args, scalar_product)
 
 
 def scalar_product(c: Context, *nodes: Node) -> Node:
@@ -461,13 +461,13 @@ def scalar_product(c: Context, *nodes: Node) -> Node:
     return summed(c, found, (), {})
 
 
-def element(expr: Any) -> Plan:
+def element(expr: Any) -> Conversion:
     """An entry of a matrix, at constant places."""
     parent = expr.args[0]
     if isinstance(parent, (*EXPLICIT, sympy.MatrixSymbol)) or not all(i.is_Integer for i in indices(expr)):
-        return heads.element(expr)
+        return scalars.element(expr)
     place = tuple(int(i) for i in indices(expr))
-    return Plan((parent,), lambda c, n: entry_at(n, place))
+    return Conversion((parent,), lambda c, n: entry_at(n, place))
 
 
 def entry_at(n: Node, place: tuple[int, ...]) -> Node:
@@ -478,12 +478,12 @@ def entry_at(n: Node, place: tuple[int, ...]) -> Node:
 # Sums, and functions of entries
 
 
-def entrywise_power(expr: Any) -> Plan:
+def entrywise_power(expr: Any) -> Conversion:
     """Each entry raised to a power, a number or that in another matrix."""
     base, exponent = expr.args
     if exponent.is_Number:
-        return Plan((base,), lambda c, n: each_entry(partial(heads.power, c, exponent=exponent), n))
-    return Plan(expr.args, lambda c, x, y: apply("pow", entries_of(x, y), entries_of(y, x)))
+        return Conversion((base,), lambda c, n: each_entry(partial(scalars.power, c, exponent=exponent), n))
+    return Conversion(expr.args, lambda c, x, y: apply("pow", entries_of(x, y), entries_of(y, x)))
 
 
 class Entry(sympy.Dummy):  # type: ignore[misc]
@@ -497,16 +497,16 @@ def placeholder(entry: Any, c: Context) -> Node:
     return leaf(f"entry_{entry.dummy_index}", ArrayType((), c.dtype))
 
 
-def applied(expr: Any) -> Plan:
+def applied(expr: Any) -> Conversion:
     """A function of each entry: its formula is converted for one, then the matrix is put in its place."""
     function, matrix = expr.args
     entry = Entry("entry", real=True)
     if isinstance(function, sympy.Lambda):
         (variable,) = function.variables
-        body = heads.replaced(function.expr, variable, entry)
+        body = scalars.replaced(function.expr, variable, entry)
     else:
         body = function(entry)
-    return Plan((body, matrix), partial(of_each, expr=expr, entry=entry))
+    return Conversion((body, matrix), partial(of_each, expr=expr, entry=entry))
 
 
 def of_each(c: Context, body: Node, matrix: Node, expr: Any, entry: Entry) -> Node:
@@ -529,19 +529,19 @@ def of_each(c: Context, body: Node, matrix: Node, expr: Any, entry: Entry) -> No
 # Matrices put together and taken apart
 
 
-def explicit(expr: Any) -> Plan:
+def explicit(expr: Any) -> Conversion:
     """A matrix that is given by its entries: a table of numbers, or scalars put in their places."""
     shape = tuple(int(d) for d in expr.shape)
     entries = list(expr.flat())
     if 0 in shape:
         raise ExpressionError(f"a matrix of shape {shape} has no entries; leave it out")
     if all(e.is_Number or e.is_NumberSymbol for e in entries):
-        numbers = [heads.nearest(e) for e in entries]
+        numbers = [scalars.nearest(e) for e in entries]
         rows = [numbers[k : k + shape[1]] for k in range(0, len(numbers), shape[1])]
-        return Plan((), lambda c: table(rows, c.dtype))
+        return Conversion((), lambda c: table(rows, c.dtype))
     kept = [k for k, e in enumerate(entries) if not (e.is_Number and e == 0)]
     places = [divmod(k, shape[1]) for k in kept]
-    return Plan([entries[k] for k in kept], partial(assembled, shape=shape, indices=places))
+    return Conversion([entries[k] for k in kept], partial(assembled, shape=shape, indices=places))
 
 
 def assembled(c: Context, *nodes: Node, shape: Shape, indices: Sequence[tuple[Any, ...]]) -> Node:
@@ -552,10 +552,10 @@ def assembled(c: Context, *nodes: Node, shape: Shape, indices: Sequence[tuple[An
     return assemble(spread, (*batch, *shape), tuple((*[None] * len(batch), *at) for at in indices))
 
 
-def blocks(expr: Any) -> Plan:
+def blocks(expr: Any) -> Conversion:
     """A matrix of matrices."""
     grid = expr.args[0]
-    return Plan(list(grid.flat()), partial(tiled, columns=int(grid.shape[1])))
+    return Conversion(list(grid.flat()), partial(tiled, columns=int(grid.shape[1])))
 
 
 def tiled(c: Context, *nodes: Node, columns: int) -> Node:
@@ -579,10 +579,10 @@ def offsets(lengths: Sequence[Dim]) -> list[Span]:
     return [Span(dim_sum(*lengths[:k]), d) for k, d in enumerate(lengths)]
 
 
-def sliced(expr: Any) -> Plan:
+def sliced(expr: Any) -> Conversion:
     """Rows and columns of a matrix."""
     spans = tuple(span(s, expr) for s in expr.args[1:])
-    return Plan(expr.args[:1], lambda c, n: part_at(n, (*[None] * (len(n.type.shape) - 2), *spans)))
+    return Conversion(expr.args[:1], lambda c, n: part_at(n, (*[None] * (len(n.type.shape) - 2), *spans)))
 
 
 def span(bounds: Any, expr: Any) -> Span:
@@ -621,15 +621,15 @@ def diagonal_part(c: Context, n: Node) -> Node:
     return select(apply("eq", *positions(n.type.shape)), n, c.const(0.0))
 
 
-def constant(value: float) -> heads.Handler:
+def constant(value: float) -> scalars.Handler:
     """A matrix of one number."""
-    return lambda expr: Plan((), lambda c: filled(value, tuple(dimension(d) for d in expr.shape), c.dtype))
+    return lambda expr: Conversion((), lambda c: filled(value, tuple(dimension(d) for d in expr.shape), c.dtype))
 
 
 # What is not here
 
 
-def unsupported(expr: Any) -> Plan:
+def unsupported(expr: Any) -> Conversion:
     """The error for a matrix expression that has no nodes: what there is of nearly that name, or at all."""
     names = sorted(k.__name__ for k in MATRICES if k not in (sympy.MatrixExpr, sympy.MatrixBase))
     close = difflib.get_close_matches(type(expr).__name__, names, n=3, cutoff=0.5)
@@ -716,36 +716,36 @@ def check_dimensions(value: Node, leaves: Iterable[Node]) -> None:
                                     f"dimension {dim}; give it a number")  # fmt: skip
 
 
-MATRICES: dict[Any, heads.Handler] = {
-    sympy.MatrixSymbol: heads.atom,
+MATRICES: dict[Any, scalars.Handler] = {
+    sympy.MatrixSymbol: scalars.atom,
     sympy.MatrixBase: explicit,
     sympy.MatMul: product,
     sympy.MatPow: raised,
     sympy.Inverse: product,
     sympy.Transpose: product,
     sympy.Adjoint: product,
-    sympy.MatAdd: heads.formula(lambda c, *nodes: each_entry(partial(heads.total, c), *nodes)),
-    sympy.HadamardProduct: heads.formula(lambda c, *nodes: each_entry(lambda *x: heads.ratio(c, x, ()), *nodes)),
+    sympy.MatAdd: scalars.formula(lambda c, *nodes: each_entry(partial(scalars.total, c), *nodes)),
+    sympy.HadamardProduct: scalars.formula(lambda c, *nodes: each_entry(lambda *x: scalars.ratio(c, x, ()), *nodes)),
     sympy.HadamardPower: entrywise_power,
     ElementwiseApplyFunction: applied,
     sympy.BlockMatrix: blocks,
-    sympy.BlockDiagMatrix: heads.formula(block_diagonal),
+    sympy.BlockDiagMatrix: scalars.formula(block_diagonal),
     MatrixSlice: sliced,
-    KroneckerProduct: heads.formula(kronecker_product),
+    KroneckerProduct: scalars.formula(kronecker_product),
     sympy.Identity: product,
     sympy.OneMatrix: constant(1.0),
     sympy.ZeroMatrix: constant(0.0),
     sympy.DiagMatrix: product,
-    sympy.DiagonalMatrix: heads.formula(diagonal_part),
-    sympy.DiagonalOf: heads.formula(diagonal_column),
+    sympy.DiagonalMatrix: scalars.formula(diagonal_part),
+    sympy.DiagonalOf: scalars.formula(diagonal_column),
     sympy.MatrixExpr: unsupported,
 }
-SCALARS: dict[Any, heads.Handler] = {
+SCALARS: dict[Any, scalars.Handler] = {
     sympy.Trace: trace,
     sympy.Determinant: determinant,
     sympy.DotProduct: dot,
     MatrixElement: element,
-    Entry: lambda expr: Plan((), lambda c: placeholder(expr, c)),
+    Entry: lambda expr: Conversion((), lambda c: placeholder(expr, c)),
 }
 TAKERS = (sympy.Trace, sympy.Determinant, sympy.DotProduct, MatrixElement)
-HEADS.update(MATRICES | SCALARS)
+HANDLERS.update(MATRICES | SCALARS)

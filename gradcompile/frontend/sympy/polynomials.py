@@ -18,7 +18,7 @@ from gradcompile.frontend.arrays.recurrence import scan
 from gradcompile.frontend.arrays.shapes import joined, with_axes
 from gradcompile.frontend.arrays.ufuncs import cast
 from gradcompile.frontend.sympy import scalars
-from gradcompile.frontend.sympy.scalars import HEADS, UNROLLED, Context, Plan
+from gradcompile.frontend.sympy.scalars import HANDLERS, UNROLLED, Context, Conversion
 from gradcompile.ir.algebra import add, arange, expand
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.types import Dim, dim_sum
@@ -119,7 +119,7 @@ def family(expr: Any) -> Family:
     return Family(type(expr), int(order), expr.args[2:])
 
 
-def polynomial(expr: Any) -> Plan:
+def polynomial(expr: Any) -> Conversion:
     """A polynomial whose degree is a number."""
     degree, name = expr.args[0], type(expr).__name__
     if not degree.is_Integer or degree >= UNROLLED:
@@ -130,23 +130,23 @@ def polynomial(expr: Any) -> Plan:
     if isinstance(expr, sympy.assoc_legendre) and expr.args[1].is_Integer and expr.args[1] < 0:
         order = -expr.args[1]
         factor = (-1) ** order * sympy.factorial(degree - order) / sympy.factorial(degree + order)
-        return Plan((factor * sympy.assoc_legendre(degree, order, expr.args[2], evaluate=False),), lambda c, n: n)
+        return Conversion((factor * sympy.assoc_legendre(degree, order, expr.args[2], evaluate=False),), lambda c, n: n)
     if degree < 0:
         return reflected(expr)
     found = family(expr)
-    return Plan(found.parts, lambda c, *parts: found.of_degree(int(degree), *parts))
+    return Conversion(found.parts, lambda c, *parts: found.of_degree(int(degree), *parts))
 
 
-def reflected(expr: Any) -> Plan:
+def reflected(expr: Any) -> Conversion:
     """A polynomial of negative degree, where that is defined: one of another degree."""
     kind, degree = type(expr), -expr.args[0]
     degrees = {sympy.legendre: degree - 1, sympy.chebyshevt: degree, sympy.chebyshevu: degree - 2}
     if kind not in degrees:
         raise ExpressionError(f"{text(expr)}: {kind.__name__} has no degree {-degree}; start the sum at 0")
     if degrees[kind] < 0:
-        return Plan((sympy.S.Zero,), lambda c, n: n)
+        return Conversion((sympy.S.Zero,), lambda c, n: n)
     sign = -1 if kind is sympy.chebyshevu else 1
-    return Plan((sign * kind(degrees[kind], expr.args[1], evaluate=False),), lambda c, n: n)
+    return Conversion((sign * kind(degrees[kind], expr.args[1], evaluate=False),), lambda c, n: n)
 
 
-HEADS.update(dict.fromkeys([*STEPS, sympy.assoc_legendre], polynomial))
+HANDLERS.update(dict.fromkeys([*STEPS, sympy.assoc_legendre], polynomial))

@@ -60,7 +60,7 @@ class Context:
         return ir.const(value, self.dtype)
 
 
-class Plan(NamedTuple):
+class Conversion(NamedTuple):
     """The subexpressions to convert, and what makes a node of theirs."""
 
     parts: Sequence[Any]
@@ -68,16 +68,16 @@ class Plan(NamedTuple):
     atom: Any = None
 
 
-Handler = Callable[[Any], Plan]
+Handler = Callable[[Any], Conversion]
 
 
 # Numbers
 
 
-def number(expr: Any) -> Plan:
+def number(expr: Any) -> Conversion:
     """A constant, correctly rounded."""
     value = nearest(expr)
-    return Plan((), lambda c: c.const(within(value, c.dtype, expr)))
+    return Conversion((), lambda c: c.const(within(value, c.dtype, expr)))
 
 
 def nearest(expr: Any) -> float:
@@ -115,7 +115,7 @@ def out_of_range(expr: Any, dtype: str = "float64") -> ExpressionError:
     return ExpressionError(f"the number {shown} is outside the range of {dtype}; rescale the loss, or take logarithms")
 
 
-def undefined_number(expr: Any) -> Plan:
+def undefined_number(expr: Any) -> Conversion:
     """A constant that is no real number."""
     raise (ComplexError if expr is sympy.I else ExpressionError)(
         f"the loss contains {expr}, which is no real number; write the loss without it"
@@ -189,7 +189,7 @@ def cube_roots(factors: list[Node]) -> list[Node]:
     return factors
 
 
-def product(expr: Any) -> Plan:
+def product(expr: Any) -> Conversion:
     """A product; factors of negative powers go below the line."""
     parts: list[Any] = []
     powers: list[Any] = []
@@ -199,7 +199,7 @@ def product(expr: Any) -> Plan:
             real_power(f)
         parts.append(f.args[0] if below else f)
         powers.append(-f.args[1] if below else None)
-    return Plan(parts, partial(split, powers=powers))
+    return Conversion(parts, partial(split, powers=powers))
 
 
 def split(c: Context, *nodes: Node, powers: Sequence[Any]) -> Node:
@@ -211,17 +211,17 @@ def split(c: Context, *nodes: Node, powers: Sequence[Any]) -> Node:
 # Powers
 
 
-def raised(expr: Any) -> Plan:
+def raised(expr: Any) -> Conversion:
     """A power, by the kind of its base and exponent."""
     base, exponent = expr.args
     if base is sympy.E:
-        return Plan((exponent,), call("exp"))
+        return Conversion((exponent,), call("exp"))
     if exponent.is_Number:
         real_power(expr)
-        return Plan((base,), partial(power, exponent=exponent))
+        return Conversion((base,), partial(power, exponent=exponent))
     if base == 2 and base.is_Number:
-        return Plan((exponent,), call("exp2"))
-    return Plan((base, exponent), call("pow"))
+        return Conversion((exponent,), call("exp2"))
+    return Conversion((base, exponent), call("pow"))
 
 
 def real_power(expr: Any) -> None:
@@ -277,12 +277,12 @@ def call(name: str, *params: Any) -> Callable[..., Node]:
 def simple(name: str) -> Handler:
     """A function that is an op."""
     build = call(name)
-    return lambda expr: Plan(expr.args, build)
+    return lambda expr: Conversion(expr.args, build)
 
 
 def formula(build: Callable[..., Node]) -> Handler:
     """A function that is a formula of ops."""
-    return lambda expr: Plan(expr.args, build)
+    return lambda expr: Conversion(expr.args, build)
 
 
 def negated(c: Context, n: Node) -> Node:
@@ -305,17 +305,17 @@ def of_inverse(name: str) -> Handler:
     return formula(lambda c, x: apply(name, c.const(1.0) / x))
 
 
-def logarithm(expr: Any) -> Plan:
+def logarithm(expr: Any) -> Conversion:
     """log(x) or log(x)/log(base); a number that no float holds, and what is made of gamma functions, by logarithms."""
     x, *base = expr.args
     if base:
-        return Plan((sympy.log(x, evaluate=False), sympy.log(base[0], evaluate=False)), call("div"))
+        return Conversion((sympy.log(x, evaluate=False), sympy.log(base[0], evaluate=False)), call("div"))
     coefficient, rest = x.as_coeff_Mul() if isinstance(x, sympy.Mul | sympy.Rational) else (sympy.S.One, x)
     far = coefficient.is_positive and not sympy.Float("1e-300") < coefficient < sympy.Float("1e300")
     found = sympy.Mul.make_args(rest)
     gammas = [g for f in found for g in gammas_of(f) or ()]
     if not (far or gammas):
-        return Plan((x,), call("log"))
+        return Conversion((x,), call("log"))
     others = [f for f in found if gammas_of(f) is None and f != 1] + ([] if far or coefficient == 1 else [coefficient])
     powers = [f for f in others if isinstance(f, sympy.exp | sympy.Pow) and not f.as_base_exp()[0].is_Rational]
     left = [sympy.Mul(*(f for f in others if f not in powers), evaluate=False)] if len(others) > len(powers) else []
@@ -327,7 +327,7 @@ def logarithm(expr: Any) -> Plan:
     parts = [*terms, *positive, *(a for _, a in gammas), *([] if far else [x])]
     build = partial(by_logarithms, counts=(len(terms), len(positive), len(gammas)), powers=[k for k, _ in gammas],
                     shift=nearest(sympy.log(coefficient).evalf(40)) if far else 0.0)  # fmt: skip
-    return Plan(parts, build)
+    return Conversion(parts, build)
 
 
 def by_logarithms(c: Context, *nodes: Node, counts: tuple[int, int, int], powers: Sequence[int], shift: float) -> Node:
@@ -367,16 +367,16 @@ GAMMAS: dict[Any, Callable[..., Gammas]] = {
 WRITTEN = 50  # factors of a rising or falling factorial that are written out
 
 
-def gamma_quotient(expr: Any) -> Plan:
+def gamma_quotient(expr: Any) -> Conversion:
     """A quotient of gamma functions; a few factors, where the order is a small number."""
     x, k = expr.args
     if k.is_Integer and 0 <= k <= WRITTEN:
         step = 1 if isinstance(expr, sympy.RisingFactorial) else -1
         below = sympy.factorial(k) if isinstance(expr, sympy.binomial) else sympy.S.One
         factors = [sympy.Add(x, step * j) for j in range(int(k))]
-        return Plan(factors, lambda c, *nodes: ratio(c, nodes, [c.const(nearest(below))] if below != 1 else []))
+        return Conversion(factors, lambda c, *nodes: ratio(c, nodes, [c.const(nearest(below))] if below != 1 else []))
     found = GAMMAS[type(expr)](x, k)
-    return Plan([a for _, a in found], partial(of_gammas, signs=[s for s, _ in found]))
+    return Conversion([a for _, a in found], partial(of_gammas, signs=[s for s, _ in found]))
 
 
 def of_gammas(c: Context, *nodes: Node, signs: Sequence[int]) -> Node:
@@ -423,33 +423,33 @@ def beta(c: Context, x: Node, y: Node | None = None) -> Node:
 def with_order(name: str, whole: bool = False) -> Handler:
     """A function of an order that is a number, whole or not, and an argument."""
 
-    def handle(expr: Any) -> Plan:
+    def handle(expr: Any) -> Conversion:
         order, argument = expr.args
         if not (order.is_Integer or (order.is_Number and order.is_finite and not whole)):
             raise ExpressionError(
                 f"{text(expr)}: the order {text(order, 40)} of {expr.func.__name__} is no number as it stands; put one "
                 "in, as by loss.subs, or write a custom function"
             )
-        return Plan((argument,), call(name, int(order) if order.is_Integer else nearest(order)))
+        return Conversion((argument,), call(name, int(order) if order.is_Integer else nearest(order)))
 
     return handle
 
 
-def polygamma(expr: Any) -> Plan:
+def polygamma(expr: Any) -> Conversion:
     """A derivative of digamma."""
     if expr.args[0] == 0:
-        return Plan(expr.args[1:], call("digamma"))
+        return Conversion(expr.args[1:], call("digamma"))
     if expr.args[0].is_Integer and expr.args[0].is_negative:
         raise ExpressionError(f"{text(expr)}: polygamma of a negative order is not an op; use loggamma for order -1")
     return with_order("polygamma", whole=True)(expr)
 
 
-def lambertw(expr: Any) -> Plan:
+def lambertw(expr: Any) -> Conversion:
     """A real branch of Lambert's W."""
     branch = expr.args[1] if len(expr.args) > 1 else sympy.S.Zero
     if branch not in (0, -1):
         raise ExpressionError(f"{text(expr)}: branch {branch} of LambertW is not real; the real ones are 0 and -1")
-    return Plan(expr.args[:1], call("lambertw", int(branch)))
+    return Conversion(expr.args[:1], call("lambertw", int(branch)))
 
 
 def heaviside(c: Context, x: Node, at_zero: Node | None = None) -> Node:
@@ -489,7 +489,7 @@ def summed(c: Context, x: Node) -> Node:
 def over_samples(build: Callable[..., Node]) -> Handler:
     """mean or total: its argument must be per sample."""
 
-    def handle(expr: Any) -> Plan:
+    def handle(expr: Any) -> Conversion:
         def checked(c: Context, x: Node) -> Node:
             if not per_sample(x):
                 raise ExpressionError(
@@ -498,7 +498,7 @@ def over_samples(build: Callable[..., Node]) -> Handler:
                 )
             return build(c, x)
 
-        return Plan(expr.args, checked)
+        return Conversion(expr.args, checked)
 
     return handle
 
@@ -538,9 +538,9 @@ def comparison(name: str, swap: bool = False) -> Handler:
             return differ if name == "ne" else ~differ
         return apply(name, b, a) if swap else apply(name, a, b)
 
-    def handle(expr: Any) -> Plan:
+    def handle(expr: Any) -> Conversion:
         real = holds_for_reals(expr)
-        return Plan(expr.args, build) if real is None else boolean(real)
+        return Conversion(expr.args, build) if real is None else boolean(real)
 
     return handle
 
@@ -552,12 +552,12 @@ def holds_for_reals(expr: Any) -> bool | None:
     return {sympy.true: True, sympy.false: False}.get(expr) if isinstance(expr, BooleanTrue | BooleanFalse) else None
 
 
-def boolean(value: bool) -> Plan:
+def boolean(value: bool) -> Conversion:
     """A condition that is settled."""
-    return Plan((), lambda c: ir.const(value, "bool"))
+    return Conversion((), lambda c: ir.const(value, "bool"))
 
 
-def piecewise(expr: Any) -> Plan:
+def piecewise(expr: Any) -> Conversion:
     """A chain of selections, up to the first condition that always holds; NaN where none does."""
     pairs: list[Any] = []
     for value, condition in expr.args:
@@ -568,7 +568,7 @@ def piecewise(expr: Any) -> Plan:
             break
     settled = bool(pairs and pairs[-1][2])
     conditions = [p[1] for p in (pairs[:-1] if settled else pairs)]
-    return Plan([p[0] for p in pairs] + conditions, partial(choose, branches=len(pairs)))
+    return Conversion([p[0] for p in pairs] + conditions, partial(choose, branches=len(pairs)))
 
 
 def choose(c: Context, *nodes: Node, branches: int) -> Node:
@@ -595,7 +595,7 @@ def unrolled(build: Callable[..., Node], undo: Callable[..., Node]) -> Handler:
     """A Sum or Product with numeric bounds, written out over its last index; undo: what SymPy means by bounds that
     are exchanged, of what is between them."""
 
-    def handle(expr: Any) -> Plan:
+    def handle(expr: Any) -> Conversion:
         body, *limits = expr.args
         index, low, high = limits[-1]
         if not (low.is_Integer and high.is_Integer):
@@ -609,7 +609,7 @@ def unrolled(build: Callable[..., Node], undo: Callable[..., Node]) -> Handler:
             raise ExpressionError(f"{text(expr)}: {high - low + 1} terms; at most {UNROLLED} are written out")
         inner = body if len(limits) == 1 else expr.func(body, *limits[:-1])
         places = between(low, high)
-        plan = Plan([at_place(inner, index, k) for k in range(places[0], places[1] + 1)], build)
+        plan = Conversion([at_place(inner, index, k) for k in range(places[0], places[1] + 1)], build)
         return plan if high >= low - 1 else plan._replace(build=lambda c, *terms: undo(c, build(c, *terms)))
 
     return handle
@@ -694,7 +694,7 @@ def reach(expr: Any, old: Any) -> Reach:
     return (*ends, *outer), rebuild
 
 
-def resolved(expr: Any) -> Plan:
+def resolved(expr: Any) -> Conversion:
     """What `doit` makes of a small Subs or Derivative; a derivative of x(t) is itself, and must have been named."""
     unnamed = stands_for_symbol(expr)
     result = expr.doit() if is_small(expr, RESOLVED) and not unnamed else expr
@@ -703,7 +703,7 @@ def resolved(expr: Any) -> Plan:
             f"{text(expr)}: doit() does not resolve this {type(expr).__name__}; write the derivative out, or name "
             f"the function of time and its derivative in params, inputs or data{definition_of(expr)}"
         )
-    return Plan((result,), lambda c, x: x)
+    return Conversion((result,), lambda c, x: x)
 
 
 def definition_of(expr: Any) -> str:
@@ -713,9 +713,9 @@ def definition_of(expr: Any) -> str:
     return f"; or define {name} by gradcompile.custom({name!r}, value, partials) first" if name else ""
 
 
-def trace(expr: Any) -> Plan:
+def trace(expr: Any) -> Conversion:
     """The trace of an explicit matrix."""
-    return Plan([expr.args[0][k, k] for k in range(expr.args[0].rows)], total)
+    return Conversion([expr.args[0][k, k] for k in range(expr.args[0].rows)], total)
 
 
 def by_minors(c: Context, *nodes: Node, places: Sequence[tuple[int, int]], size: int) -> Node:
@@ -736,13 +736,13 @@ def by_minors(c: Context, *nodes: Node, places: Sequence[tuple[int, int]], size:
     return minors.get(tuple(range(size)), c.const(0.0))
 
 
-def dot(expr: Any) -> Plan:
+def dot(expr: Any) -> Conversion:
     """The scalar product of two explicit vectors."""
     a, b = (list(m) for m in expr.args)
-    return Plan([sympy.Mul(x, y) for x, y in zip(a, b, strict=True)], total)
+    return Conversion([sympy.Mul(x, y) for x, y in zip(a, b, strict=True)], total)
 
 
-def element(expr: Any) -> Plan:
+def element(expr: Any) -> Conversion:
     """An entry of an array, or of an explicit matrix."""
     parent, *place = expr.args
     if not all(i.is_Integer for i in place):
@@ -752,15 +752,15 @@ def element(expr: Any) -> Plan:
         )
     if isinstance(parent, sympy.IndexedBase | sympy.MatrixSymbol):
         return atom(expr)
-    return Plan((parent[tuple(int(i) for i in place)],), lambda c, x: x)
+    return Conversion((parent[tuple(int(i) for i in place)],), lambda c, x: x)
 
 
-def atom(expr: Any) -> Plan:
+def atom(expr: Any) -> Conversion:
     """What stands for a value from outside."""
-    return Plan((), lambda c: c.atoms[expr], expr)
+    return Conversion((), lambda c: c.atoms[expr], expr)
 
 
-def undefined(expr: Any) -> Plan:
+def undefined(expr: Any) -> Conversion:
     """A function nobody named."""
     name = expr.func.__name__
     raise ExpressionError(
@@ -787,14 +787,14 @@ CURES: dict[Any, str] = {
 DEFAULT = "write it by elementary functions, or define it by gradcompile.custom(name, value, partials)"
 
 
-def rewritten(expr: Any, rewrite: Callable[[Any], Any]) -> Plan | None:
+def rewritten(expr: Any, rewrite: Callable[[Any], Any]) -> Conversion | None:
     """What SymPy makes of a small expression; None if that is the same again."""
     if not is_small(expr, RESOLVED):
         return None
     new = rewrite(expr)
     if any(type(e) is type(expr) for e in sympy.preorder_traversal(new)):
         return None
-    return Plan((new,), lambda c, n: n)
+    return Conversion((new,), lambda c, n: n)
 
 
 def by(rewrite: Callable[[Any], Any]) -> Handler:
@@ -802,7 +802,7 @@ def by(rewrite: Callable[[Any], Any]) -> Handler:
     return lambda expr: rewritten(expr, rewrite) or unsupported(expr)
 
 
-def constant(expr: Any) -> Plan | None:
+def constant(expr: Any) -> Conversion | None:
     """A number that SymPy can evaluate, the same to 20 and to 30 digits; None if it is none."""
     if not is_small(expr) or expr.free_symbols:
         return None
@@ -826,7 +826,7 @@ def real_part(expr: Any) -> Any:
     return new.xreplace({d: s for s, d in real.items()})
 
 
-def unsupported(expr: Any) -> Plan:
+def unsupported(expr: Any) -> Conversion:
     """The error for what is no op, unless it is a constant."""
     if isinstance(expr, sympy.Expr) and (found := constant(expr)) is not None:
         return found
@@ -834,11 +834,11 @@ def unsupported(expr: Any) -> Plan:
     raise ExpressionError(f"{text(expr)}: {type(expr).__name__} can't be compiled; {cure}")
 
 
-def plan(expr: Any, named: Mapping[Any, Any]) -> Plan:
+def conversion(expr: Any, named: Mapping[Any, Any]) -> Conversion:
     """How to convert one expression; `named` holds the x(t), derivatives and elements that stand for symbols."""
     if isinstance(expr, NAMEABLE) and stands_for_symbol(expr) and expr in named:
         return atom(expr)
-    handler = next((HEADS[k] for k in type(expr).__mro__ if k in HEADS), None) or of_record(type(expr))
+    handler = next((HANDLERS[k] for k in type(expr).__mro__ if k in HANDLERS), None) or of_record(type(expr))
     return handler(expr)
 
 
@@ -850,7 +850,7 @@ def of_record(head: Any) -> Handler:
 
 BINDERS = (ExprWithLimits, sympy.Subs, sympy.Lambda, sympy.Derivative)
 NAMEABLE = (AppliedUndef, sympy.Derivative, sympy.Indexed, MatrixElement)
-HEADS: dict[Any, Handler] = {
+HANDLERS: dict[Any, Handler] = {
     sympy.Symbol: atom,
     sympy.Number: number,
     NumberSymbol: number,
@@ -884,7 +884,7 @@ HEADS: dict[Any, Handler] = {
     sympy.beta: formula(beta),
     sympy.factorial: formula(lambda c, x: apply("gamma", x + c.const(1.0))),
     sympy.polygamma: polygamma,
-    sympy.trigamma: lambda expr: Plan(expr.args, call("polygamma", 1)),
+    sympy.trigamma: lambda expr: Conversion(expr.args, call("polygamma", 1)),
     sympy.LambertW: lambertw,
     sympy.Heaviside: formula(heaviside),
     sympy.Max: extreme("max"),
@@ -928,4 +928,4 @@ for _op in OPS.values():  # functions that have the name of an op
     if _op.emit and _op.partials:
         _found = (getattr(module, _op.name, None) for module in (sympy, cfunctions, functions))
         if (_head := next((f for f in _found if isinstance(f, sympy.FunctionClass)), None)) is not None:
-            HEADS.setdefault(_head, with_order(_op.name) if _op.orders else simple(_op.name))
+            HANDLERS.setdefault(_head, with_order(_op.name) if _op.orders else simple(_op.name))

@@ -27,7 +27,7 @@ from gradcompile.lower.memory.entries import from_end
 from gradcompile.ops.contract import spread
 from gradcompile.ops.gather import is_scatter_add
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import is_scan, is_scanned, packed, parts, rebodied, results_of, typed
+from gradcompile.ops.scan import is_scan, is_scanned, map_body, packed, parts, results_of, typed
 from gradcompile.ops.shape import Index, is_assemble, is_broadcast, is_iota, is_reshape, places
 
 CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
@@ -228,7 +228,7 @@ def added(n: Node) -> Node:
 
 def inside(n: Node) -> Node:
     """A scan with its body prepared."""
-    return rebodied(n, prepared)
+    return map_body(n, prepared)
 
 
 def result(n: Node) -> Node:

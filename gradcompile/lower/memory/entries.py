@@ -4,7 +4,6 @@ An array that stands in memory is read; any other is computed from the entries o
 made of ordinary nodes, so that equal entries are one node and are computed once.
 """
 
-import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -15,7 +14,9 @@ from gradcompile.frontend.arrays.places import base, nothing
 from gradcompile.ir.algebra import arange, at_most, less, select
 from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf, node
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum
+from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, names_in
+from gradcompile.loops.ir import Expression, element, name
+from gradcompile.lower.memory.lengths import listed
 from gradcompile.ops.constant_index import is_table
 from gradcompile.ops.gather import is_gather
 from gradcompile.ops.shape import Span, is_iota, places
@@ -28,14 +29,15 @@ Request = Generator[tuple[Node, Place], Node, Node]
 class Memory:
     """An array of the generated code that holds a node; its axis k is axis order[k] of the node.
 
-    The name of a scalar is its text, which may be an element of an array. whole: whether integers are kept as what they
-    are, not as floats. dense: whether the entries are known to lie one after the other.
+    whole: whether integers are kept as what they are, not as floats. dense: whether the entries are known to lie one
+    after the other. index: of a scalar that is an entry of the array, where it is.
     """
 
     name: str
     order: tuple[int, ...]
     whole: bool = False
     dense: bool = False
+    index: tuple[Expression, ...] = ()
 
     @classmethod
     def plain(cls, name: str, n: Node, whole: bool = False, dense: bool = False) -> "Memory":
@@ -43,13 +45,17 @@ class Memory:
         return cls(name, tuple(range(len(n.type.shape))), whole, dense)
 
     @property
-    def array(self) -> str:
-        """The name of the array that it is, or is an element of."""
-        return self.name.partition("[")[0]
+    def whole_array(self) -> Expression:
+        """All of it, as an expression; a scalar itself."""
+        return element(name(self.name), self.index)
 
-    def at(self, place: Place) -> Place:
-        """A place in the order of the array's own axes."""
-        return tuple(place[k] for k in self.order)
+    def at(self, place: Place, names: Mapping[str, Expression] = {}) -> Expression:
+        """The entry at a place, given in the node's order of axes; names: what names in the place stand for."""
+        return element(name(self.name), listed((place[k] for k in self.order), names)) if place else self.whole_array
+
+    def row(self, *index: Expression) -> Expression:
+        """A part of it: the index of its own first axes."""
+        return element(name(self.name), index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +71,14 @@ class Read:
 class Entries:
     """Makes entries of nodes. memory: what is read rather than computed. reads: what the leaves of entries stand for.
 
-    found: integer entries that places refer to by number, as "@0@". origin: the array whose entry a scalar is.
+    found: integer entries that places refer to, by names like "@0@". origin: the array whose entry a scalar is.
     """
 
     memory: Mapping[Node, object]
     reads: dict[Node, Read] = field(default_factory=dict)
     origin: dict[Node, Node] = field(default_factory=dict)
     known: dict[tuple[Node, Place], Node] = field(default_factory=dict)
-    found: list[Node] = field(default_factory=list)
+    found: dict[Node, str] = field(default_factory=dict)
 
     def entry(self, n: Node, place: Place) -> Node:
         """The scalar node of an entry. Iterative: each step asks for the entries that it needs."""
@@ -158,8 +164,8 @@ class Entries:
 
     def found_in(self, place: Place) -> tuple[tuple[str, Node], ...]:
         """The integer entries that a place refers to."""
-        names = {int(k) for d in place if isinstance(d, str) for k in re.findall(r"@(\d+)@", d)}
-        return tuple((f"@{k}@", self.found[k]) for k in sorted(names))
+        names = set[str]().union(*map(names_in, place))
+        return tuple((key, n) for n, key in self.found.items() if key in names)
 
     def along(self, entry: Node, index: Node, length: Dim) -> tuple[Dim, Node | None]:
         """An entry of an index as a place along an axis, and where that is inside, if it is not known to be."""
@@ -179,9 +185,7 @@ class Entries:
             return self.reads[n].place[0]
         if is_const(n):
             return int(n.value)
-        if n not in self.found:
-            self.found.append(n)
-        return f"@{self.found.index(n)}@"
+        return self.found.setdefault(n, f"@{len(self.found)}@")
 
     def index(self, place: Dim) -> Node:
         """A place along an axis, as a number."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
-from gradcompile.loops.ir import Line
+from gradcompile.loops.ir import EVERY, Assign, Expression, call, span
+from gradcompile.loops.ir import name as word
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.texts import text_of, tuple_of
+from gradcompile.lower.memory.lengths import ZERO, empty, length_of, view, zeros
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.ops.shape import Span, is_item, is_transpose
 from gradcompile.signature.names import Namer
@@ -35,16 +36,16 @@ class Buffer:
 class Storage:
     """The arrays of one function, or of one loop's body.
 
-    memory: where nodes stand. work: the name of the workspace. views: for a name the array it is part of, and the text
-    of the part. pending: views that no line has named yet.
+    memory: where nodes stand. work: the name of the workspace. views: for a name the array it is part of, and which
+    part. pending: views that no line has named yet.
     """
 
     memory: dict[Node, Memory]
     fresh: Namer
     work: str
     buffers: dict[str, Buffer] = field(default_factory=dict)
-    views: dict[str, tuple[str, str]] = field(default_factory=dict)
-    pending: dict[str, tuple[str, str]] = field(default_factory=dict)
+    views: dict[str, tuple[str, Expression]] = field(default_factory=dict)
+    pending: dict[str, tuple[str, Expression]] = field(default_factory=dict)
     workspace: Workspace = field(default_factory=Workspace)
     integers: Workspace = field(default_factory=Workspace)
 
@@ -57,17 +58,17 @@ class Storage:
             self.buffers[name] = Buffer(tuple(n.type.shape[k] for k in order), whole)
         return memory
 
-    def kept(self, wish: str, shape: Sequence[Dim], order: Sequence[int] | None = None) -> Memory:
+    def kept(self, preferred: str, shape: Sequence[Dim], order: Sequence[int] | None = None) -> Memory:
         """A buffer for what loops carry on; of one entry if the shape has no axis."""
         order = tuple(range(len(shape))) if order is None else order
-        name = self.fresh(wish)
+        name = self.fresh(preferred)
         self.buffers[name] = Buffer(tuple(shape[k] for k in order) or (1,))
         return Memory(name, tuple(order) if shape else (0,), dense=True)
 
     def one_integer(self, n: Node, name: str) -> None:
         """A buffer for a single integer that loops find."""
         self.buffers[name] = Buffer((1,), True)
-        self.memory[n] = Memory(f"{name}[0]", (), True)
+        self.memory[n] = Memory(name, (), True, index=(ZERO,))
 
     def touch(self, name: str, slot: int) -> None:
         """An array, or what it is a part of, lives at least until then."""
@@ -88,7 +89,7 @@ class Storage:
             size = bounded(dim_product(*b.shape), bound)
             start = (self.integers if b.whole else self.workspace).place(size, b.first, b.last)
             array = self.work + "_whole" * b.whole
-            self.views[name] = array, f"view({array}, {text_of(start)}, {tuple_of(b.shape)})"
+            self.views[name] = array, view(word(array), start, b.shape)
         self.pending = dict(self.views)
 
     def entries_a_sample(self, dim: Dim | None) -> int:
@@ -99,21 +100,21 @@ class Storage:
             work.place(dim_value(dim_product(*b.shape), sizes), b.first, b.last)
         return int(work.size) // SAMPLE
 
-    def declared(self, slot: int) -> list[Line]:
+    def declared(self, slot: int) -> list[Assign]:
         """The lines that name what a slot is the first to touch, and parts of what is there."""
-        later, lines = {name for name, b in self.buffers.items() if b.first > slot}, list[Line]()
+        later, lines = {name for name, b in self.buffers.items() if b.first > slot}, list[Assign]()
         while ready := [name for name, (source, _) in self.pending.items()
                         if name not in later and source not in later and source not in self.pending]:  # fmt: skip
-            lines += [Line(f"{name} = {self.pending.pop(name)[1]}") for name in ready]
+            lines += [Assign(word(name), self.pending.pop(name)[1]) for name in ready]
         return lines
 
-    def allocations(self, partials: Iterable[str]) -> list[Line]:
+    def allocations(self, partials: Iterable[str]) -> list[Assign]:
         """The lines that allocate the workspace, and what lanes add up to."""
         parts = {source for source, _ in self.views.values()}  # an array without entries is a part as well
-        lines = [Line(f"{self.work} = empty({text_of(self.workspace.size)}, theta)")] if self.work in parts else []
-        if f"{self.work}_whole" in parts:
-            lines.append(Line(f"{self.work}_whole = integers({text_of(self.integers.size)})"))
-        return [*lines, *(Line(f"{name} = zeros(LANES, theta)") for name in partials)]
+        lines = [Assign(word(self.work), empty(self.workspace.size))] if self.work in parts else []
+        if (whole := f"{self.work}_whole") in parts:
+            lines.append(Assign(word(whole), call("integers", length_of(self.integers.size))))
+        return [*lines, *(Assign(word(name), zeros(word("LANES"))) for name in partials)]
 
     # ---- views
 
@@ -130,21 +131,22 @@ class Storage:
 
     def reshaped(self, name: str, shape: Shape) -> str:
         """The name of the entries of an array, which lie one after the other, in another shape."""
-        source, own = self.views.get(name, ("", ""))
-        name = source if own.startswith(f"view({source}, 0, ") else name  # rather than a view of a view
-        text = f"view({name}, 0, {tuple_of(shape)})"
-        for known, view in self.views.items():
-            if view == (name, text):
+        source, own = self.views.get(name, (name, ZERO))
+        is_first = own.kind == "call" and own.parts[1] == ZERO
+        name = source if is_first else name  # rather than a view of a view
+        part = view(word(name), 0, shape)
+        for known, found in self.views.items():
+            if found == (name, part):
                 return known
-        return self.name_view(f"{name}_{len(shape)}d", name, text)
+        return self.name_view(f"{name}_{len(shape)}d", name, part)
 
-    def name_view(self, wish: str, source: str, text: str) -> str:
+    def name_view(self, preferred: str, source: str, part: Expression) -> str:
         """A new name for a part of an array."""
-        return self.view(self.fresh(wish), source, text)
+        return self.view(self.fresh(preferred), source, part)
 
-    def view(self, name: str, source: str, text: str) -> str:
+    def view(self, name: str, source: str, part: Expression) -> str:
         """A name that nothing else has stands for a part of an array."""
-        self.views[name] = source, text
+        self.views[name] = source, part
         return name
 
     def part(self, index: Sequence[object], memory: Memory) -> Memory | None:
@@ -153,22 +155,22 @@ class Storage:
         if any(isinstance(k, Span) and k.step != 1 for k in index) or not (last is None or isinstance(last, Span)):
             return None
         left = [axis for axis in memory.order if index[axis] is None or isinstance(index[axis], Span)]
-        text = ", ".join(subscript(index[axis]) for axis in memory.order)
-        name = self.name_view(f"{memory.name}_part", memory.name, f"{memory.name}[{text}]")
+        part = memory.row(*(subscript(index[axis]) for axis in memory.order))
+        name = self.name_view(f"{memory.name}_part", memory.name, part)
         kept = sorted(left)
         dense = memory.dense and memory.order == (0,)
         return Memory(name, tuple(kept.index(axis) for axis in left), memory.whole, dense)
 
 
-def subscript(k: object) -> str:
-    """An index as text: all of an axis, a part of it, or one place.
+def subscript(k: object) -> Expression:
+    """An index: all of an axis, a part of it, or one place.
 
-    >>> subscript(None), subscript(Span("n-1", 2)), subscript(3)
-    (':', 'n - 1:n + 1', '3')
+    >>> [subscript(k).text for k in (None, Span("n-1", 2), 3)]
+    [':', 'n - 1:n + 1', '3']
     """
     if isinstance(k, Span):
-        return f"{text_of(k.start)}:{text_of(dim_sum(k.start, k.count))}"
-    return ":" if k is None else text_of(k)  # type: ignore[arg-type]
+        return span(length_of(k.start), length_of(dim_sum(k.start, k.count)))
+    return EVERY if k is None else length_of(k)  # type: ignore[arg-type]
 
 
 def bounded(dim: Dim, bound: Mapping[str, Dim]) -> Dim:

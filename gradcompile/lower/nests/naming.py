@@ -1,6 +1,5 @@
 """Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
 
-import re
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -35,8 +34,8 @@ class ArrayNaming(Naming):
 
     loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. counted:
     lengths and distances of rows that BLAS is given. dims: names of dimensions. origin: the node of the program that a
-    node of blocks, or a prepared one, is part of. spoken_of: what the reader knows a node of the program by, a part of
-    it perhaps: both may stand in one function.
+    node of blocks, or a prepared one, is part of. known_names: what the reader knows a node of the program by, perhaps
+    a part of it: both may stand in one function.
     """
 
     loops: dict[int, str] = field(default_factory=dict)
@@ -44,26 +43,26 @@ class ArrayNaming(Naming):
     counted: dict[Dim, None] = field(default_factory=dict)
     dims: frozenset[str] = frozenset()
     origin: dict[Node, Node] = field(default_factory=dict)
-    spoken_of: dict[Node, str] = field(default_factory=dict)
+    known_names: dict[Node, str] = field(default_factory=dict)
 
-    def wish(self, n: Node) -> str:
+    def preferred_name(self, n: Node) -> str:
         """What a person would call the value, or what it is a part of."""
         n0 = self.origin.get(n, n)
         if n0 in self.program.names:
             return self.program.names[n0]
         primal = self.program.adjoint_of.get(n0)
-        return self.plain_wish(n) if primal is None else "d_" + (self.spoken(primal) or self.plain_wish(primal))
+        return self.plain_name(n) if primal is None else "d_" + (self.known_name(primal) or self.plain_name(primal))
 
     def name(self, n: Node) -> str:
         """The identifier of a node, by which what it is a part of is known from here on."""
         name = Naming.name(self, n)
-        self.spoken_of.setdefault(self.origin.get(n, n), name)
+        self.known_names.setdefault(self.origin.get(n, n), name)
         return name
 
-    def plain_wish(self, n: Node) -> str:
+    def plain_name(self, n: Node) -> str:
         """What the value is called by what computes it: the function that its formula calls, or the op."""
         origin = self.origin.get(n, n)
-        texts = [self.spoken(a) for a in n.args]
+        texts = [self.known_name(a) for a in n.args]
         if is_scanned(n):
             loop, k = n.params
             return "last" if k < len(loop.finals) else "stacked" if k < len(loop.finals) + len(loop.ys) else "summed"
@@ -75,20 +74,25 @@ class ArrayNaming(Naming):
         if n.op.ends_functions and called not in ("", "where", "mean"):
             return called
         if source := self.moved(n):
-            return re.sub(r"_\d+$", "", source)  # it gets a number of its own
-        wish = Naming.plain_wish(self, n)
-        return (origin.op.array_name or wish) if wish == n.op.name + "_1" or len(wish) > LONGEST else wish
+            preferred, _, last = source.rpartition("_")  # it gets a number of its own
+            return preferred if last.isdigit() else source
+        preferred = Naming.plain_name(self, n)
+        return (
+            (origin.op.array_name or preferred)
+            if preferred == n.op.name + "_1" or len(preferred) > LONGEST
+            else preferred
+        )
 
     def moved(self, n: Node) -> str:
         """What the reader knows the array by whose entries these are at other places; empty if they are computed."""
-        while (n.op.shows_entries or n.op.is_copy) and not self.spoken(n.args[0]):
+        while (n.op.shows_entries or n.op.is_copy) and not self.known_name(n.args[0]):
             n = n.args[0]
-        return self.spoken(n.args[0]) if n.op.shows_entries or n.op.is_copy else ""
+        return self.known_name(n.args[0]) if n.op.shows_entries or n.op.is_copy else ""
 
-    def spoken(self, n: Node) -> str:
+    def known_name(self, n: Node) -> str:
         """What the reader knows a value by, or what it is a part of."""
         origin = self.origin.get(n, n)
-        return Naming.spoken(self, n) or Naming.spoken(self, origin) or self.spoken_of.get(origin, "")
+        return Naming.known_name(self, n) or Naming.known_name(self, origin) or self.known_names.get(origin, "")
 
     def comment(self, n: Node) -> str:
         """What a line says of its value, or of what it is a part of."""
@@ -96,7 +100,7 @@ class ArrayNaming(Naming):
 
     def scope(self) -> "ArrayNaming":
         """Names for one function, or for another try at the same: its own, beside those that there are."""
-        return replace(self, fresh=self.fresh.copy(), known={}, spoken_of={}, numbers={}, loops={})
+        return replace(self, fresh=self.fresh.copy(), known={}, known_names={}, numbers={}, loops={})
 
     def inside(self) -> "ArrayNaming":
         """Names for the body of a loop in the same function, each of them new.
@@ -108,8 +112,8 @@ class ArrayNaming(Naming):
     def loop(self, height: int) -> str:
         """The variable of a loop, counted from the innermost."""
         if height not in self.loops:
-            wish = LOOPS[height]
-            self.loops[height] = wish if wish == "i" and wish not in self.dims else self.fresh(wish)
+            preferred = LOOPS[height]
+            self.loops[height] = preferred if preferred == "i" and preferred not in self.dims else self.fresh(preferred)
         return self.loops[height]
 
     def table(self, n: Node) -> str:

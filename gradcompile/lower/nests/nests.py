@@ -1,21 +1,30 @@
 """Nests: the loops of one slot. Every value is computed in the outermost loop that knows it."""
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import names_in
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import (
+    Assign,
+    Expression,
+    Loop,
+    Statement,
+    call,
+    element,
+    group,
+    lanes,
+    name,
+    number,
+    operation,
+    turns,
+)
 from gradcompile.lower.memory.entries import IOTA, Place, Read, flat
-from gradcompile.lower.memory.texts import atom_of, text_of
-from gradcompile.lower.nests.expression import PRODUCT, Region
-from gradcompile.lower.nests.places import text_at
+from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
+from gradcompile.lower.nests.context import Context
+from gradcompile.lower.nests.expression import Region, reads_memory
 from gradcompile.lower.nests.schedule import Loops
 from gradcompile.ops.constant_index import is_table
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
 
 class Nest:
@@ -26,9 +35,10 @@ class Nest:
     innermost loop.
     """
 
-    def __init__(self, stages: "Stages", loops: Loops) -> None:
+    def __init__(self, stages: Context, loops: Loops) -> None:
         self.stages, self.tasks, self.space = stages, loops.tasks, loops.space
-        self.depth = {name: k + 1 for k, (name, _) in enumerate(self.space.loops)}
+        self.fresh, self.partials, self.cleared = stages.naming.fresh, stages.partials, stages.cleared
+        self.depth = {variable: k + 1 for k, (variable, _) in enumerate(self.space.loops)}
         roots = stages.entries.with_places([x for t in self.tasks for x in t.roots])
         order = topological(roots)
         self.uses = Counter([*roots, *(a for n in order for a in n.args)])
@@ -62,9 +72,10 @@ class Nest:
     def looped(self) -> list[Statement]:
         """The body in its loops."""
         statements, innermost = self.body, len(self.space.loops) - 1
-        for k, (name, length) in reversed(list(enumerate(self.space.loops))):
-            turns = "lanes(0, " if k == innermost and self.space.lanes else "range("
-            statements = [Loop(f"for {name} in {turns}{text_of(length)})", statements)]
+        for k, (variable, dim) in reversed(list(enumerate(self.space.loops))):
+            stop = length_of(dim)
+            how = lanes(ZERO, stop) if k == innermost and self.space.lanes else turns(stop)
+            statements = [Loop(variable, how, statements)]
             if k == innermost:
                 statements = [*self.opening, *statements, *self.closing]
             if k:
@@ -86,12 +97,12 @@ class Nest:
 
     def level_of_place(self, place: Place) -> int:
         """The number of loops whose variables a place has."""
-        return max((self.depth.get(name, 0) for d in place if isinstance(d, str) for name in names_in(d)), default=0)
+        return max((self.depth.get(found, 0) for d in place for found in names_in(d)), default=0)
 
     # ---- values
 
-    def value(self, root: Node, named: bool = False) -> str:
-        """The text of an entry in the innermost loop; what outer loops know is computed there."""
+    def value(self, root: Node, named: bool = False) -> Expression:
+        """An entry in the innermost loop; what outer loops know is computed there."""
         for inner in self.demanded(root):
             self.written(inner, named=True)
         return self.written(root, named)
@@ -118,8 +129,8 @@ class Nest:
             return None
         return self.made.get((read.source, read.place))
 
-    def written(self, root: Node, named: bool) -> str:
-        """The text of an entry, where those that it needs have names."""
+    def written(self, root: Node, named: bool) -> Expression:
+        """An entry, where those that it needs have names."""
         deepest = len(self.space.loops)
         for n in topological([root]):
             level = self.level_of(n)
@@ -132,11 +143,11 @@ class Nest:
                 self.give(n, region.emit(n, named=True), level)
         return self.regions[deepest].emit(root, named)
 
-    def give(self, n: Node, text: str, level: int) -> None:
+    def give(self, n: Node, value: Expression, level: int) -> None:
         """A value has a name from here on in; before all loops one for later nests too, if it is a name."""
         for region in self.regions[level:]:
-            region.given[n] = text
-        if level == 0 and not text.isidentifier():
+            region.given[n] = value
+        if level == 0 and not value.is_name:
             self.regions[0].lent.append(n)
 
     def read(self, n: Node, level: int) -> None:
@@ -145,41 +156,37 @@ class Nest:
         if (read.source, read.place) in self.made:
             self.give(n, self.written(self.made[read.source, read.place], named=True), level)
             return
-        text = self.text(read)
+        value = self.entry(read)
         often = self.uses[n] > 1 or level < len(self.space.loops)
-        if often and read.source is not IOTA and "[" in text:
-            name = self.stages.name(n)
-            self.regions[level].statements.append(Line(f"{name} = {text}"))
-            text = name
-        self.give(n, text, level)
+        if often and read.source is not IOTA and reads_memory(value):
+            known = name(self.stages.name(n))
+            self.regions[level].statements.append(Assign(known, value))
+            value = known
+        self.give(n, value, level)
 
-    def text(self, read: Read) -> str:
-        """The text of an entry in memory, of a table, or of a place itself."""
+    def entry(self, read: Read) -> Expression:
+        """An entry in memory, of a table, or a place itself."""
         names = {key: self.value(x, named=True) for key, x in read.found}
         source, place = read.source, read.place
         if source is IOTA:
             return atom_of(place[0], names)
         if is_table(source):
-            text = f"{self.stages.naming.table(source)}[{text_of(flat(place, source.type.shape), names)}]"
-            is_whole = True
+            at = length_of(flat(place, source.type.shape), names)
+            value, is_whole = element(name(self.stages.naming.table(source)), [at]), True
         else:
             memory = self.stages.memory[source]
-            text, is_whole = text_at(memory, place, names), memory.whole
+            value, is_whole = memory.at(place, names), memory.whole
         if source.type.dtype == "bool":
-            return f"({text} != 0)"
-        return f"to_int({text})" if source.type.dtype == "int64" and not is_whole else text
+            return group(operation("!=", value, number(0)))
+        return call("to_int", value) if source.type.dtype == "int64" and not is_whole else value
 
     # ---- what tasks ask
 
-    def comment_unless_repeated(self, name: str, comment: str) -> str:
+    def comment_unless_repeated(self, value: Expression, comment: str) -> str:
         """The comment, unless the line that named the value says the same."""
-        return "" if any(line == Line(line.text, comment) and line.text.startswith(f"{name} = ")
-                         for line in self.body if isinstance(line, Line)) else comment  # fmt: skip
+        return "" if any(s.comment == comment and s.target == value and s.how == "="
+                         for s in self.body if isinstance(s, Assign)) else comment  # fmt: skip
 
     def is_read_again(self, n: Node | None) -> bool:
         """Whether another task of this nest reads a node's entry where it is made."""
         return self.stages.schedule.is_at_hand_somewhere(n)
-
-    def is_negated(self, n: Node, text: str) -> bool:
-        """Whether the text of a value is a product with a minus before it, so that it may as well be subtracted."""
-        return text.startswith("-") and self.regions[-1].texts.get(n, ("", None))[1] == PRODUCT

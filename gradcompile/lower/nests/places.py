@@ -1,26 +1,26 @@
-"""Where a nest runs, where its results go, and the text of a place in memory."""
+"""Where a nest runs, and where its results go."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
-from gradcompile.lower.memory.entries import Memory, Place
-from gradcompile.lower.memory.texts import listed
+from gradcompile.loops.ir import EVERY, Expression, number
+from gradcompile.lower.memory.entries import Memory
 
-LEAST = '-float("inf")'  # what a maximum starts from
+LEAST = number('-float("inf")')  # what a maximum starts from
+NOTHING = number("0.0")  # what a sum starts from
 
 
 class Gathering(NamedTuple):
     """How entries are gathered: what that starts from, what lanes gather in, and what brings these together."""
 
-    start: str
+    start: Expression
     lanes: str
     fold: str
 
 
-GATHERINGS = {"sum": Gathering("0.0", "partial", "fold"), "amax": Gathering(LEAST, "peaks", "largest")}
+GATHERINGS = {"sum": Gathering(NOTHING, "partial", "fold"), "amax": Gathering(LEAST, "peaks", "largest")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,10 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where a root goes: an array of the caller; add: to what is there, where a maximum keeps the larger."""
+class Destination:
+    """An array that results are written to, or added to what is there; comment: of the line that does.
 
-    node: Node
-    memory: Memory
-    add: bool = False
-    comment: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """An array that a task writes to, or adds to what was there before all stages; comment: of the line that does.
-
-    A task that finds the largest keeps the larger instead of adding.
+    What finds the largest keeps the larger instead of adding.
     """
 
     memory: Memory
@@ -61,11 +51,9 @@ class Goal:
     comment: str = ""
 
 
-def text_at(memory: Memory, place: Place, names: Mapping[str, str] = {}) -> str:
-    """The text of an entry of an array, or of a scalar."""
-    return f"{memory.name}[{listed(memory.at(place), names)}]" if place else memory.name
+Wanted = tuple[Node, Destination]  # a root, and where it goes: an array of the caller
 
 
-def everywhere(memory: Memory) -> str:
-    """The text of all entries of an array, as they are filled."""
-    return f"{memory.name}[{', '.join(':' * len(memory.order))}]"
+def everywhere(memory: Memory) -> Expression:
+    """All entries of an array, as they are filled."""
+    return memory.row(*[EVERY] * len(memory.order))

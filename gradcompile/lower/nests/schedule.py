@@ -58,7 +58,7 @@ class Schedule:
         loops.tasks.append(task)
         self.note_reads(task.roots, here, task.space)
         for memory in task.arrays:
-            self.storage.touch(memory.array, here)
+            self.storage.touch(memory.name, here)
         if task.node is not None:
             self.made[task.node] = max(self.made.get(task.node, 0), here)
             if task.is_pointwise:
@@ -79,7 +79,7 @@ class Schedule:
         self.slots.append(Call(lines))
         for s in sources:
             self.readers.setdefault(s, []).append((slot, False))
-            self.storage.touch(self.storage.memory[s].array, slot)
+            self.storage.touch(self.storage.memory[s].name, slot)
         for node, name in made.items():
             self.storage.touch(name, slot)
             self.made[node] = slot
@@ -111,7 +111,7 @@ class Schedule:
             same = self.is_at_hand(read, space) and self.made[read.source] == slot
             self.readers.setdefault(read.source, []).append((slot, same))
             if not same and read.source in self.storage.memory:
-                self.storage.touch(self.storage.memory[read.source].array, slot)
+                self.storage.touch(self.storage.memory[read.source].name, slot)
 
     def is_at_hand_somewhere(self, n: Node | None) -> bool:
         """Whether a task has a node's entry at hand in the nest that makes it."""
@@ -129,5 +129,5 @@ class Schedule:
             return t
         if not all(same for _, same in self.readers.get(t.node, ())):
             return t
-        self.storage.buffers.pop(t.goal.memory.name, None)
-        return Value(node=t.node, space=t.space, value=t.value, goal=t.goal, place=t.place)
+        self.storage.buffers.pop(t.to.memory.name, None)
+        return Value(node=t.node, space=t.space, value=t.value, to=t.to, place=t.place)

@@ -8,17 +8,57 @@ it writes it there, or adds it, or keeps the larger. All tasks of one nest have 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
-from gradcompile.loops.ir import Line
+from gradcompile.loops.ir import (
+    EVERY,
+    Assign,
+    Expression,
+    Statement,
+    add,
+    call,
+    choice,
+    element,
+    group,
+    name,
+    operation,
+)
 from gradcompile.lower.memory.entries import Memory, Place
-from gradcompile.lower.memory.texts import text_of
-from gradcompile.lower.nests.places import GATHERINGS, LEAST, Goal, Space, everywhere, text_at
+from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere
+from gradcompile.signature.names import Namer
 
-if TYPE_CHECKING:
-    from gradcompile.lower.nests.nests import Nest
+
+class Nest(Protocol):
+    """What a task asks of the nest that it is in.
+
+    made: the entries that tasks have computed. before, after: statements around the nest; opening, closing: around the
+    innermost loop. partials: arrays of LANES entries. cleared: arrays that sums are added to. fresh: gives new names.
+    """
+
+    made: dict[tuple[Node, Place], Node]
+    before: list[Statement]
+    after: list[Statement]
+    opening: list[Statement]
+    closing: list[Statement]
+    partials: list[str]
+    cleared: set[str]
+    fresh: Namer
+
+    @property
+    def body(self) -> list[Statement]:
+        """The statements inside all loops."""
+
+    def value(self, root: Node, named: bool = False) -> Expression:
+        """An entry in the innermost loop; what outer loops know is computed there."""
+
+    def comment_unless_repeated(self, value: Expression, comment: str) -> str:
+        """The comment, unless the line that named the value says the same."""
+
+    def is_read_again(self, n: Node | None) -> bool:
+        """Whether another task of this nest reads a node's entry where it is made."""
 
 
 @dataclass(kw_only=True)
@@ -26,13 +66,13 @@ class Task(ABC):
     """What is done at each point of a space.
 
     node: whose entries these are; None for a copy of what is made elsewhere. value: the scalar at each point. It goes
-    to a place of the goal.
+    to a place of the destination.
     """
 
     node: Node | None
     space: Space
     value: Node
-    goal: Goal
+    to: Destination
     place: Place
 
     @property
@@ -43,7 +83,7 @@ class Task(ABC):
     @property
     def arrays(self) -> tuple[Memory, ...]:
         """The arrays that are written."""
-        return (self.goal.memory,)
+        return (self.to.memory,)
 
     @property
     def is_pointwise(self) -> bool:
@@ -51,17 +91,16 @@ class Task(ABC):
         return False
 
     @abstractmethod
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """Write the lines."""
 
-    def text_at(self, names: Mapping[str, str] = {}) -> str:
-        """The text of the entry that is written; names: of integers in the place."""
-        return text_at(self.goal.memory, self.place, names)
+    def here(self, names: Mapping[str, Expression] = {}) -> Expression:
+        """The entry that is written; names: of integers in the place."""
+        return self.to.memory.at(self.place, names)
 
-    @property
-    def assign(self) -> str:
-        """How a finished value gets to its place."""
-        return "+=" if self.goal.add else "="
+    def finished(self, value: Expression, comment: str) -> Assign:
+        """The line that brings a finished value to its place."""
+        return Assign(self.here(), value, comment, "+=" if self.to.add else "=")
 
 
 @dataclass(kw_only=True)
@@ -77,14 +116,12 @@ class Write(Task):
     @property
     def is_pointwise(self) -> bool:
         """Whether others may read it at the same place: not what is added, nor a part."""
-        return self.node is not None and not self.goal.add and not self.part
+        return self.node is not None and not self.to.add and not self.part
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """One line."""
-        text = nest.value(self.value, named=nest.is_read_again(self.node))
-        nest.body.append(
-            Line(f"{self.text_at()} {self.assign} {text}", nest.comment_unless_repeated(text, self.goal.comment))
-        )
+        value = nest.value(self.value, named=nest.is_read_again(self.node))
+        nest.body.append(self.finished(value, nest.comment_unless_repeated(value, self.to.comment)))
         if self.node is not None:
             nest.made[self.node, self.place] = self.value
 
@@ -93,7 +130,7 @@ class Write(Task):
 class Value(Task):
     """Entries that only tasks of the same nest read: they have a name, and stand nowhere."""
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """Nothing but what the entry is, for who reads it."""
         if self.node is not None:
             nest.made[self.node, self.place] = self.value
@@ -114,63 +151,64 @@ class Accumulation(Task):
         """The value, and the integers in the place."""
         return (self.value, *(x for _, x in self.found))
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """One line, and one before the nest that starts from nothing."""
         names = {key: nest.value(x, named=True) for key, x in self.found}
-        text = nest.value(self.value)
-        here = self.text_at(names)
+        value = nest.value(self.value)
         self.clear(nest)
-        negative = self.kind == "sum" and nest.is_negated(self.value, text)
-        nest.body.append(Line(gathered(self.kind, here, text[negative:], negative), self.goal.comment))
+        here, comment = self.here(names), self.to.comment
+        nest.body.append(add(here, value, comment) if self.kind == "sum" else gathered(self.kind, here, value, comment))
 
-    def clear(self, nest: "Nest") -> None:
+    def clear(self, nest: Nest) -> None:
         """The line that starts a sum or a maximum, before the nest; once for each array."""
-        cleared = nest.stages.cleared
-        if self.goal.add or self.goal.memory.name in cleared:
+        cleared = nest.cleared
+        if self.to.add or self.to.memory.name in cleared:
             return
-        cleared.add(self.goal.memory.name)
-        if self.goal.memory.order:
-            nest.before.append(Line(f"{everywhere(self.goal.memory)} = {GATHERINGS[self.kind].start}"))
+        cleared.add(self.to.memory.name)
+        if self.to.memory.order:
+            nest.before.append(Assign(everywhere(self.to.memory), GATHERINGS[self.kind].start))
 
 
-def gathered(kind: str, here: str, text: str, negative: bool = False) -> str:
+def gathered(kind: str, here: Expression, value: Expression, comment: str = "") -> Assign:
     """The statement that adds a value to an entry, or makes it the larger of both.
 
-    >>> gathered("sum", "s[i]", "x * y", True), gathered("amax", "s", "x")
-    ('s[i] -= x * y', 's = maximum(s, x)')
+    >>> s, x = name("s"), name("x")
+    >>> gathered("sum", s, operation("*", x, x)).text, gathered("amax", s, x).text
+    ('s += x * x', 's = maximum(s, x)')
     """
-    return f"{here} = maximum({here}, {text})" if kind == "amax" else f"{here} {'-=' if negative else '+='} {text}"
+    return Assign(here, call("maximum", here, value), comment) if kind == "amax" else Assign(here, value, comment, "+=")
 
 
 @dataclass(kw_only=True)
 class Reduction(Accumulation):
     """A sum or a maximum over axes that loops run over."""
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """One line where the innermost loop keeps the place; otherwise lanes are brought together."""
         if not self.space.loops:  # of the one entry that there is
-            here, text = self.text_at(), nest.value(self.value)
-            line = gathered(self.kind, here, text) if self.goal.add else f"{here} = {text}"
-            nest.body.append(Line(line, self.goal.comment))
+            here, value, comment = self.here(), nest.value(self.value), self.to.comment
+            add_to_it = self.to.add
+            nest.body.append(gathered(self.kind, here, value, comment) if add_to_it else Assign(here, value, comment))
         elif self.space.innermost in self.place:
             super().emit(nest)
         else:
             self.fold(nest)
 
-    def fold(self, nest: "Nest") -> None:
+    def fold(self, nest: Nest) -> None:
         """A value for each lane, which are brought together after the innermost loop."""
-        start, wish, fold = GATHERINGS[self.kind]
-        partial = nest.stages.naming.fresh(wish)
-        nest.stages.partials.append(partial)
-        text = nest.value(self.value)
-        nest.body.append(Line(gathered(self.kind, f"{partial}[{self.space.innermost} % LANES]", text)))
+        start, preferred, fold = GATHERINGS[self.kind]
+        partial = nest.fresh(preferred)
+        nest.partials.append(partial)
+        lane = operation("%", name(self.space.innermost), name("LANES"))
+        nest.body.append(gathered(self.kind, element(name(partial), [lane]), nest.value(self.value)))
         opening, closing = (nest.opening, nest.closing) if self.place else (nest.before, nest.after)
-        opening.append(Line(f"{partial}[:] = {start}"))
-        if not self.goal.memory.order and not self.goal.add:
-            closing.append(Line(f"{self.goal.memory.name} = {fold}({partial})", self.goal.comment))
+        opening.append(Assign(element(name(partial), [EVERY]), start))
+        whole = call(fold, name(partial))
+        if not self.to.memory.order and not self.to.add:
+            closing.append(Assign(self.to.memory.whole_array, whole, self.to.comment))
             return
         self.clear(nest)
-        closing.append(Line(gathered(self.kind, self.text_at(), f"{fold}({partial})"), self.goal.comment))
+        closing.append(gathered(self.kind, self.here(), whole, self.to.comment))
 
 
 @dataclass(kw_only=True)
@@ -183,15 +221,13 @@ class Running(Task):
     @property
     def arrays(self) -> tuple[Memory, ...]:
         """The result, and what is carried on."""
-        return self.goal.memory, self.carry
+        return self.to.memory, self.carry
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """What is carried on, and its value so far."""
-        text, here = nest.value(self.value), text_at(self.carry, self.rest)
-        negative = nest.is_negated(self.value, text)
-        nest.before.append(Line(f"{everywhere(self.carry)} = 0.0"))
-        nest.body.append(Line(gathered("sum", here, text[negative:], negative)))
-        nest.body.append(Line(f"{self.text_at()} {self.assign} {here}", self.goal.comment))
+        value, carried = nest.value(self.value), self.carry.at(self.rest)
+        nest.before.append(Assign(everywhere(self.carry), NOTHING))
+        nest.body.extend([add(carried, value), self.finished(carried, self.to.comment)])
 
 
 @dataclass(kw_only=True)
@@ -204,13 +240,15 @@ class FirstLargest(Task):
     @property
     def arrays(self) -> tuple[Memory, ...]:
         """The result, and what is carried on."""
-        return self.goal.memory, self.best
+        return self.to.memory, self.best
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """A place moves where a larger entry comes."""
-        text, here, best = nest.value(self.value, named=True), self.text_at(), text_at(self.best, self.place)
-        nest.before += [Line(f"{everywhere(self.best)} = {LEAST}"), Line(f"{everywhere(self.goal.memory)} = 0.0")]
-        better = nest.stages.naming.fresh("better")
-        nest.body.append(Line(f"{better} = ({text} > {best}) | (({text} != {text}) & ({best} == {best}))"))
-        nest.body.append(Line(f"{here} = {text_of(self.along)} if {better} else {here}", self.goal.comment))
-        nest.body.append(Line(f"{best} = {text} if {better} else {best}"))
+        x, here, best = nest.value(self.value, named=True), self.here(), self.best.at(self.place)
+        nest.before += [Assign(everywhere(self.best), LEAST), Assign(everywhere(self.to.memory), NOTHING)]
+        better = name(nest.fresh("better"))
+        first_nan = operation("&", group(operation("!=", x, x)), group(operation("==", best, best)))
+        is_better = operation("|", group(operation(">", x, best)), group(first_nan))
+        nest.body.append(Assign(better, is_better))
+        nest.body.append(Assign(here, choice(better, length_of(self.along), here), self.to.comment))
+        nest.body.append(Assign(best, choice(better, x, best)))

@@ -14,14 +14,31 @@ from typing import NamedTuple, cast
 from gradcompile.ir.algebra import is_add, is_neg
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import (
+    Assign,
+    Do,
+    Expression,
+    Loop,
+    Statement,
+    call,
+    element,
+    lanes,
+    name,
+    number,
+    operation,
+    tuple_of,
+    turns,
+)
+from gradcompile.lower.memory.lengths import THETA, ZERO, empty, zeros
 from gradcompile.lower.nests.expression import Region
+from gradcompile.lower.nests.places import LEAST
 from gradcompile.lower.program import Naming, per_sample
 from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, is_table, is_take
 from gradcompile.ops.shape import is_assemble, is_item
 from gradcompile.signature.program import Program, size_of
 
 RESULTS = ("sum", "amax", "scatter")
+FIRST, SPAN_NAME, LEVELS, LANES, TURN = map(name, ("first", "SPAN", "LEVELS", "LANES", "i"))
 SPAN = 1024  # as in `sums`: entries that a lane adds up in a row, times the lanes
 
 
@@ -60,7 +77,7 @@ class Loops:
                 self.loop(region, shape, [n for n in found if n.args[0].type.shape == shape])
             for n in below:
                 if at[n] == step and is_item(n) and not n.type.shape and n not in region.given:
-                    region.given[n] = f"{self.vector(region, n.args[0])}[{n.params[0][0]}]"
+                    region.given[n] = element(name(self.vector(region, n.args[0])), [number(n.params[0][0])])
 
     def make_targets(self, region: Region, scatters: Sequence[Node], users: Mapping[Node, list[Node]]) -> None:
         """Zeroed vectors for what is scattered; scatters that are only added to each other share one."""
@@ -73,9 +90,9 @@ class Loops:
         for top, found in shared.items():
             whole = sum_of(top, set(found))
             for n in [top] if whole else found:
-                name = self.naming.fresh(self.naming.wish(n) if n in self.program.adjoint_of else "added")
-                region.statements.append(Line(f"{name} = zeros({n.type.shape[0]}, theta)"))
-                self.vectors |= dict.fromkeys(found if whole else [n], name) | {n: name}
+                known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
+                region.statements.append(Assign(name(known), zeros(number(n.type.shape[0]))))
+                self.vectors |= dict.fromkeys(found if whole else [n], known) | {n: known}
 
     def loop(self, region: Region, shape: Shape, results: Sequence[Node]) -> None:
         """One loop, and what follows from it."""
@@ -86,20 +103,22 @@ class Loops:
         self.sum_up(region, body, sums, nest)
         self.find_peaks(region, body, peaks, nest)
         written: dict[str, list[Write]] = {}
-        parts: dict[Node, str] = {}
+        parts: dict[Node, Expression] = {}
+        here = place(contiguous(shape))
         for n in scatters:
             spec, target = n.params[0], targets[n]
+            entry = element(name(target), [self.index(spec)])
             earlier = written.setdefault(target, [])
             earlier.append(Write(spec, has_own_places(spec) and all(w.allows(spec) for w in earlier)))
             if earlier[-1].at_once:
-                body.accumulate(f"{target}[{self.index(spec)}]", n.args[0], "")
+                body.accumulate(entry, n.args[0], "")
                 continue
             if n.args[0] not in parts:
-                part = parts[n.args[0]] = self.naming.fresh("part")
-                nest.before.append(Line(f"{part} = empty({size_of(shape)}, theta)"))
-                body.statements.append(Line(f"{part}[{place(contiguous(shape))}] = {body.emit(n.args[0])}"))
-            entry = Line(f"{target}[{self.index(spec)}] += {parts[n.args[0]]}[{place(contiguous(shape))}]")
-            nest.after += Nest(shape, in_order=not has_own_places(spec)).around([entry])
+                part = parts[n.args[0]] = name(self.naming.fresh("part"))
+                nest.before.append(Assign(part, empty(size_of(shape))))
+                body.statements.append(Assign(element(part, [here]), body.emit(n.args[0])))
+            line = Assign(entry, element(parts[n.args[0]], [here]), how="+=")
+            nest.after += Nest(shape, in_order=not has_own_places(spec)).around([line])
         self.vectors |= targets
         region.statements += [*nest.before, *nest.around(body.statements), *nest.after]
 
@@ -109,7 +128,8 @@ class Loops:
         item, _ = entry_of_array(entry)
         assert item is not None
         start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
-        line = Line(f"{target}[{place(contiguous(shape, first))}] = {source}[{place(contiguous(shape, start))}]")
+        there, here = (place(contiguous(shape, at)) for at in (first, start))
+        line = Assign(element(name(target), [there]), element(name(source), [here]))
         region.statements += Nest(shape).around([line])
         return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
@@ -118,7 +138,8 @@ class Loops:
         self.prepare(region, [n])
         body = self.body(region, [n])
         shape = n.type.shape
-        body.statements.append(Line(f"{target}[{place(contiguous(shape, offset))}] = {body.emit(n)}"))
+        there = element(name(target), [place(contiguous(shape, offset))])
+        body.statements.append(Assign(there, body.emit(n)))
         region.statements += Nest(shape).around(body.statements)
 
     # ---- the loop itself
@@ -126,7 +147,7 @@ class Loops:
     def body(self, region: Region, roots: Sequence[Node]) -> Region:
         """The region inside the loop: everything it reads is given."""
         inside = self.inside(roots)
-        given: dict[Node, str] = {}
+        given: dict[Node, Expression] = {}
         for n in dict.fromkeys([*roots, *(a for m in inside for a in m.args)]):
             if not n.type.shape:
                 inner = n.args[0] if is_neg(n) else n
@@ -137,8 +158,8 @@ class Loops:
         uses = Counter([*roots, *(a for n in inside for a in n.args)])
         made = Region(uses, given, self.naming.name, self.naming.comment)
         for n in [n for n in given if n.type.shape and made.uses.get(n, 0) > 1]:
-            made.statements.append(Line(f"{self.naming.name(n)} = {given[n]}"))
-            given[n] = self.naming.name(n)
+            made.statements.append(Assign(name(self.naming.name(n)), given[n]))
+            given[n] = name(self.naming.name(n))
         return made
 
     def inside(self, roots: Sequence[Node]) -> list[Node]:
@@ -155,20 +176,21 @@ class Loops:
         """Whether a loop has to compute the array."""
         return bool(n.type.shape) and n not in self.vectors and not is_source(n)
 
-    def element(self, region: Region, n: Node) -> str:
-        """The text of one entry of an array that stands in memory."""
+    def element(self, region: Region, n: Node) -> Expression:
+        """One entry of an array that stands in memory."""
+        here = place(contiguous(n.type.shape))
         if n in self.vectors:
-            return f"{self.vectors[n]}[{place(contiguous(n.type.shape))}]"
+            return element(name(self.vectors[n]), [here])
         if is_leaf(n):
-            rows = [row(k) for k in range(len(n.type.shape) - 1)]
+            rows = [name(row(k)) for k in range(len(n.type.shape) - 1)]
             if n in self.program.offsets:
-                return f"theta[{place(contiguous(n.type.shape, self.program.offsets[n]))}]"
-            return f"{self.program.input_names[n]}[{', '.join([*rows, 'i'])}]"
+                return element(THETA, [place(contiguous(n.type.shape, self.program.offsets[n]))])
+            return element(name(self.program.input_names[n]), [*rows, TURN])
         if is_pack(n):
-            return f"{self.vector(region, n)}[{place(contiguous(n.type.shape))}]"
+            return element(name(self.vector(region, n)), [here])
         if is_table(n):
-            return f"{self.table(n)}[{place(contiguous(n.type.shape))}]"
-        return f"{self.vector(region, n.args[0])}[{self.index(n.params[0])}]"
+            return element(name(self.table(n)), [here])
+        return element(name(self.vector(region, n.args[0])), [self.index(n.params[0])])
 
     def vector(self, region: Region, n: Node) -> str:
         """The name of a vector that entries are taken from; it is put together if it does not stand in memory yet."""
@@ -183,25 +205,26 @@ class Loops:
         """A new vector with the entries of a node."""
         if n in self.program.input_names:
             return self.program.input_names[n]
-        name = self.naming.fresh("packed" if is_pack(n) else "vector")
+        known = self.naming.fresh("packed" if is_pack(n) else "vector")
+        vector, size = name(known), n.type.shape[0]
         if is_assemble(n):
-            region.statements.append(Line(f"{name} = zeros({n.type.shape[0]}, theta)"))
+            region.statements.append(Assign(vector, zeros(number(size))))
             for value, (k,) in zip(n.args, n.params[1], strict=True):
-                region.statements.append(Line(f"{name}[{k}] += {region.emit(value)}"))
-            return name
-        region.statements.append(Line(f"{name} = empty({n.type.shape[0]}, theta)"))
+                region.statements.append(Assign(element(vector, [number(k)]), region.emit(value), how="+="))
+            return known
+        region.statements.append(Assign(vector, empty(size)))
         offset = 0
         for part in n.args if is_pack(n) else [n]:
             if part.type.shape:
-                self.store(region, part, name, offset)
+                self.store(region, part, known, offset)
             else:
-                region.statements.append(Line(f"{name}[{offset}] = {region.emit(part)}"))
+                region.statements.append(Assign(element(vector, [number(offset)]), region.emit(part)))
             offset += size_of(part.type.shape)
-        return name
+        return known
 
-    def index(self, spec: Spec) -> str:
-        """The text of a place: a rule in the loop's indices, or a table of places."""
-        return place(spec) if isinstance(spec, Affine) else f"{self.listed(spec)}[i]"
+    def index(self, spec: Spec) -> Expression:
+        """A place: a rule in the loop's indices, or a table of places."""
+        return place(spec) if isinstance(spec, Affine) else element(name(self.listed(spec)), [TURN])
 
     def listed(self, spec: Places) -> str:
         """The module constant that holds a list of places."""
@@ -211,15 +234,15 @@ class Loops:
         """The module constant that holds the numbers of a table."""
         return self.constant("TABLE", tuple(n.params[0].array().ravel().tolist()))
 
-    def constant(self, wish: str, values: tuple[float | int, ...]) -> str:
+    def constant(self, preferred: str, values: tuple[float | int, ...]) -> str:
         """The name of a module constant with these values."""
         key = repr(values)
-        for name, known in self.tables.items():
-            if repr(known) == key:
-                return name
-        name = self.naming.fresh(wish)
-        self.tables[name] = values
-        return name
+        for known, entries in self.tables.items():
+            if repr(entries) == key:
+                return known
+        known = self.naming.fresh(preferred)
+        self.tables[known] = values
+        return known
 
     # ---- results
 
@@ -227,28 +250,30 @@ class Loops:
         """Sums over all entries: a partial sum a lane, folded when the loop is over, or round by round into a tree."""
         if not sums:
             return
-        partial, total, count = self.naming.fresh("partial"), self.naming.fresh("totals"), len(sums)
-        nest.before.append(Line(f"{partial} = zeros(({count}, LANES), theta)"))
+        partial, total = name(self.naming.fresh("partial")), name(self.naming.fresh("totals"))
+        count, lane = number(len(sums)), operation("%", TURN, LANES)
+        nest.before.append(Assign(partial, zeros(tuple_of([count, LANES]))))
         if nest.rounds == 1:
-            nest.before.append(Line(f"{total} = zeros((1, {count}), theta)"))
-            nest.after.append(Line(f"close_span({partial}, {total}, 0)"))
+            nest.before.append(Assign(total, zeros(tuple_of([number(1), count]))))
+            nest.after.append(Do(call("close_span", partial, total, ZERO)))
         else:
-            tree = self.naming.fresh("spans")
-            nest.before += [Line(f"{tree} = zeros((LEVELS, {count}), theta)"), Line(f"{total} = zeros({count}, theta)")]
-            nest.closing.append(Line(f"close_span({partial}, {tree}, {nest.round})"))
-            nest.after.append(Line(f"close_tree({tree}, {total}, {nest.rounds} * SPAN)"))
+            tree = name(self.naming.fresh("spans"))
+            nest.before += [Assign(tree, zeros(tuple_of([LEVELS, count]))), Assign(total, zeros(count))]
+            nest.closing.append(Do(call("close_span", partial, tree, nest.round)))
+            length = operation("*", number(nest.rounds), SPAN_NAME)
+            nest.after.append(Do(call("close_tree", tree, total, length)))
         for k, n in enumerate(sums):
-            body.accumulate(f"{partial}[{k}, i % LANES]", n.args[0], "")
-            region.given[n] = f"{total}[0, {k}]" if nest.rounds == 1 else f"{total}[{k}]"
+            body.accumulate(element(partial, [number(k), lane]), n.args[0], "")
+            region.given[n] = element(total, [ZERO, number(k)] if nest.rounds == 1 else [number(k)])
 
     def find_peaks(self, region: Region, body: Region, peaks: Sequence[Node], nest: "Nest") -> None:
         """Maxima over all entries: one a lane, and the largest of them when the loop is over."""
         for n in peaks:
-            lanes, peak = self.naming.fresh("peaks"), self.naming.fresh("peak")
-            nest.before.append(Line(f'{lanes} = full(LANES, -float("inf"), theta)'))
-            here = f"{lanes}[i % LANES]"
-            body.statements.append(Line(f"{here} = maximum({here}, {body.emit(n.args[0])})"))
-            nest.after.append(Line(f"{peak} = largest({lanes})"))
+            peaks_of_lanes, peak = name(self.naming.fresh("peaks")), name(self.naming.fresh("peak"))
+            nest.before.append(Assign(peaks_of_lanes, call("full", LANES, LEAST, THETA)))
+            here = element(peaks_of_lanes, [operation("%", TURN, LANES)])
+            body.statements.append(Assign(here, call("maximum", here, body.emit(n.args[0]))))
+            nest.after.append(Assign(peak, call("largest", peaks_of_lanes)))
             region.given[n] = peak
 
 
@@ -268,22 +293,23 @@ class Nest:
         return size_of(self.shape[:-1]) if len(self.shape) > 1 else -(-int(self.shape[0]) // SPAN)
 
     @property
-    def round(self) -> str:
+    def round(self) -> Expression:
         """Which round it is."""
         if len(self.shape) == 1:
-            return "first // SPAN"
+            return operation("//", FIRST, SPAN_NAME)
         return place(Affine(0, tuple(zip(map(int, self.shape[:-1]), strides(self.shape[:-1]), strict=True))), rows=True)
 
     def around(self, inside: list[Statement]) -> list[Statement]:
         """The loops with this in their middle."""
         *outer, last = map(int, self.shape)
-        kind = "range" if self.in_order else "lanes"
+        kind = turns if self.in_order else lanes
         if self.closing and not outer:
-            loop = Loop(f"for i in lanes(first, min(first + SPAN, {last}))", inside)
-            return [Loop(f"for first in range(0, {last}, SPAN)", [loop, *self.closing])]
-        statements: list[Statement] = [Loop(f"for i in {kind}(0, {last})", inside), *self.closing]
+            end = call("min", operation("+", FIRST, SPAN_NAME), number(last))
+            loop = Loop("i", lanes(FIRST, end), inside)
+            return [Loop("first", turns(ZERO, number(last), SPAN_NAME), [loop, *self.closing])]
+        statements: list[Statement] = [Loop("i", kind(ZERO, number(last)), inside), *self.closing]
         for k, length in reversed(list(enumerate(outer))):
-            statements = [Loop(f"for {row(k)} in range({length})", statements)]
+            statements = [Loop(row(k), turns(number(length)), statements)]
         return statements
 
 
@@ -367,16 +393,17 @@ def row(axis: int) -> str:
     return "row" if axis == 0 else f"row_{axis + 1}"
 
 
-def place(spec: Affine, rows: bool = False) -> str:
+def place(spec: Affine, rows: bool = False) -> Expression:
     """A place as a rule in the indices of the loops.
 
-    >>> place(Affine(3, ((10, 5), (4, 1)))), place(Affine(0, ((9, -2),)))
+    >>> place(Affine(3, ((10, 5), (4, 1)))).text, place(Affine(0, ((9, -2),))).text
     ('5 * row + i + 3', '-2 * i')
     """
     names = [row(k) for k in range(len(spec.axes) - (not rows))] + ([] if rows else ["i"])
-    terms = [(stride, name) for (_, stride), name in zip(spec.axes, names, strict=True) if stride]
-    text = " + ".join(name if stride == 1 else f"{stride} * {name}" for stride, name in terms)
-    return f"{text} + {spec.start}" if text and spec.start else text or str(spec.start)
+    strides = [(stride, name(word)) for (_, stride), word in zip(spec.axes, names, strict=True) if stride]
+    terms = [x if stride == 1 else operation("*", number(stride), x) for stride, x in strides]
+    terms += [number(spec.start)] if spec.start or not terms else []
+    return operation("+", *terms) if len(terms) > 1 else terms[0]
 
 
 def entry_of_array(n: Node) -> tuple[Node | None, list[Node]]:

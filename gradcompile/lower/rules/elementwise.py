@@ -2,55 +2,36 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value
 from gradcompile.lower.memory.entries import Memory, Place, flat, splits
 from gradcompile.lower.memory.layout import Layout
-from gradcompile.lower.memory.texts import tuple_of
-from gradcompile.lower.nests.places import Goal, Space, Target
+from gradcompile.lower.memory.lengths import view
+from gradcompile.lower.nests.context import Context
+from gradcompile.lower.nests.places import Destination, Space
 from gradcompile.lower.nests.tasks import Accumulation, FirstLargest, Reduction, Running, Write
 from gradcompile.ops.shape import Index, Span
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
 FAR = 1000  # what a named dimension counts as when starts are compared that differ by numbers
 
 
-def write(stages: "Stages", n: Node, target: Target | None, optional: bool = False) -> None:
-    """Every entry by itself; another view of what is there where that does."""
-    if target is None and (alias := stages.alias(n)) is not None:
-        stages.memory[n] = alias
-    else:
-        computed(stages, n, target, optional)
-
-
-def computed(stages: "Stages", n: Node, target: Target | None, optional: bool = False) -> None:
-    """Every entry by itself."""
-    space, place = stages.space(n.type.shape)
-    value = stages.entries.entry(n, place)
-    del stages.entries.known[n, place]  # from now on it is read
-    goal = stages.goal(n, target)
-    stages.schedule.put(Write(node=n, space=space, value=value, goal=goal, place=place, optional=optional))
-
-
-def reduction(stages: "Stages", n: Node, target: Target | None) -> None:
+def reduction(stages: Context, n: Node, to: Destination | None) -> None:
     """A sum or a maximum over axes."""
-    reduced(stages, n, n, target)
+    reduced(stages, n, n, to)
 
 
-def reduced(stages: "Stages", n: Node, how: Node, target: Target | None) -> None:
+def reduced(stages: Context, n: Node, how: Node, to: Destination | None) -> None:
     """A node by way of a sum or a maximum of the same entries."""
     space, place = stages.space(how.args[0].type.shape)
     value = stages.entries.entry(how.args[0], place)
     kept = tuple(p for k, p in enumerate(place) if k not in how.params[0])
-    goal = stages.goal(n, target)
-    stages.schedule.put(Reduction(node=n, space=space, value=value, goal=goal, place=kept, kind=how.op.name))
+    made = stages.destination(n, to)
+    stages.schedule.put(Reduction(node=n, space=space, value=value, to=made, place=kept, kind=how.op.name))
 
 
-def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
+def scatter(stages: Context, n: Node, to: Destination | None) -> None:
     """Entries added at places that are data: in order where lanes could meet."""
     (axis, lengths), (g, *index) = n.params, n.args
     shape, rank = g.type.shape, len(index[0].type.shape)
@@ -65,12 +46,12 @@ def scatter(stages: "Stages", n: Node, target: Target | None) -> None:
     here = [stages.entries.entry(i, place[axis : axis + rank]) for i in index]
     at, _ = stages.entries.located(here, index, lengths)  # where one is outside, the value is NaN
     whole = (*place[:axis], *at, *place[axis + rank :])
-    goal = stages.goal(n, target)
+    made = stages.destination(n, to)
     found = stages.entries.found_in(whole)
-    stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, found=found, goal=goal))
+    stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, found=found, to=made))
 
 
-def windows(stages: "Stages", n: Node, target: Target | None) -> None:
+def windows(stages: Context, n: Node, to: Destination | None) -> None:
     """Windows added in their places: one entry of all windows after the other, as those do not meet."""
     axis, _, stride, dilation = n.params
     shape = n.args[0].type.shape
@@ -81,36 +62,36 @@ def windows(stages: "Stages", n: Node, target: Target | None) -> None:
     value = stages.entries.entry(n.args[0], place)
     here = dim_sum(dim_product(stride, place[axis]), dim_product(dilation, place[axis + 1]))
     whole = (*place[:axis], here, *place[axis + 2 :])
-    stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, goal=stages.goal(n, target)))
+    stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, to=stages.destination(n, to)))
 
 
 # Parts
 
 
-def assembly(stages: "Stages", n: Node, target: Target | None) -> None:
+def assembly(stages: Context, n: Node, to: Destination | None) -> None:
     """Parts written into their places, zeros around them."""
     shape, indices = n.params
-    goal = stages.goal(n, target)
+    made = stages.destination(n, to)
     is_covered = covered(shape, indices)
     parts = [Part(value, index, spans(shape, index)) for value, index in zip(n.args, indices, strict=True)]
     for part in parts if is_covered else in_turn(parts, stages.layout):
         order = stages.layout.order(part.shape)
-        space, place = stages.ordered(order, part.shape, range(len(order)) if part.is_apart else ())
+        space, place = stages.ordered(order, part.shape, range(len(order)) if part.in_turn_only else ())
         scalar = stages.entries.entry(part.value, place if part.value.type.shape else ())
         at = tuple(placed(part.place, iter(place)))
-        if is_covered or goal.add:
-            stages.schedule.put(Write(node=n, space=space, value=scalar, place=at, part=True, goal=goal))
+        if is_covered or made.add:
+            stages.schedule.put(Write(node=n, space=space, value=scalar, place=at, part=True, to=made))
         else:
-            stages.schedule.put(Accumulation(node=n, space=space, value=scalar, place=at, goal=goal))
+            stages.schedule.put(Accumulation(node=n, space=space, value=scalar, place=at, to=made))
 
 
 class Part(NamedTuple):
-    """A value, its place in a whole, and the axes of the whole that it runs over; is_apart: without lanes."""
+    """A value, its place in a whole, and the axes of the whole that it runs over; in_turn_only: without lanes."""
 
     value: Node
     place: Index
     axes: dict[int, Span]
-    is_apart: bool = False
+    in_turn_only: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -144,7 +125,7 @@ def in_turn(parts: Sequence[Part], layout: Layout) -> list[Part]:
     for part in parts:
         group = groups.setdefault(tuple(d for d in part.shape if d != 1), [])  # an axis of one entry has no loop
         if group and not are_in_line(group[0].lane(layout), part.lane(layout)):
-            part = part._replace(is_apart=True)
+            part = part._replace(in_turn_only=True)
         group.append(part)
     return [part for group in groups.values() for part in sorted(group, key=lambda part: turn(part.lane(layout)[1]))]
 
@@ -190,33 +171,34 @@ def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
 # Shapes
 
 
-def reshape(stages: "Stages", n: Node, target: Target | None) -> None:
+def reshape(stages: Context, n: Node, to: Destination | None) -> None:
     """Axes that become one: another view of the same memory, or a copy."""
-    if target is None and (alias := stages.alias(n)) is not None:
+    if to is None and (alias := stages.alias(n)) is not None:
         stages.memory[n] = alias
         return
     if splits(n) is not None:
-        computed(stages, n, target)
+        stages.compute(n, to)
         return
     x = n.args[0]
     space, place = stages.space(x.type.shape)
     value = stages.entries.entry(x, place)
     whole = merged(n, place)
     if whole is not None:
-        goal = stages.goal(n, target)
+        made = stages.destination(n, to)
     else:
         axes, is_whole = range(len(n.type.shape)), n.type.dtype in ("int64", "bool")
         memory = stages.storage.hold(n, stages.naming.name(n), axes, is_whole)
-        goal, whole = Goal(flattened(stages, n, memory), comment=stages.said(n, None)), (flat(place, x.type.shape),)
-    stages.schedule.put(Write(node=n, space=space, value=value, place=whole, part=True, goal=goal))
-    if target is not None and goal.memory is not target.memory:
-        stages.bring(target)
+        made = Destination(flattened(stages, n, memory), comment=stages.comment_for(n, None))
+        whole = (flat(place, x.type.shape),)
+    stages.schedule.put(Write(node=n, space=space, value=value, place=whole, part=True, to=made))
+    if to is not None and made.memory is not to.memory:
+        stages.write_to(n, to)
 
 
-def flattened(stages: "Stages", n: Node, memory: Memory) -> Memory:
+def flattened(stages: Context, n: Node, memory: Memory) -> Memory:
     """The array of a reshape seen as one axis."""
-    text = f"view({memory.name}, 0, {tuple_of([dim_product(*n.type.shape)])})"
-    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, text), (0,), memory.whole)
+    part = view(memory.whole_array, 0, [dim_product(*n.type.shape)])
+    return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, part), (0,), memory.whole)
 
 
 def merged(n: Node, place: Place) -> Place | None:
@@ -240,13 +222,13 @@ def merged(n: Node, place: Place) -> Place | None:
 # Along an axis
 
 
-def along(stages: "Stages", axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
+def along(stages: Context, axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
     """Loops along an axis, inside these over all others; the place, and the other axes in their order."""
     others = sorted((k for k in range(len(shape)) if k != axis), key=lambda k: k == stages.layout.last(shape))
     return *stages.ordered([axis, *others], shape, tied=(axis,)), others
 
 
-def running(stages: "Stages", n: Node, target: Target | None) -> None:
+def running(stages: Context, n: Node, to: Destination | None) -> None:
     """Running sums: what is carried along the axis is kept for all places on the others."""
     axis, reverse = n.params
     shape = n.type.shape
@@ -256,11 +238,11 @@ def running(stages: "Stages", n: Node, target: Target | None) -> None:
     value = stages.entries.entry(n.args[0], whole)
     carry = stages.storage.kept("carried", [shape[k] for k in others])
     rest = tuple(place[k] for k in others) or (0,)
-    goal = stages.goal(n, target)
-    stages.schedule.put(Running(node=n, space=space, value=value, place=whole, carry=carry, rest=rest, goal=goal))
+    made = stages.destination(n, to)
+    stages.schedule.put(Running(node=n, space=space, value=value, place=whole, carry=carry, rest=rest, to=made))
 
 
-def first_largest(stages: "Stages", n: Node, target: Target | None) -> None:
+def first_largest(stages: Context, n: Node, to: Destination | None) -> None:
     """The first place of the largest entry, or of the first NaN, along an axis."""
     axis, shape = n.params[0], n.args[0].type.shape
     space, place, _ = along(stages, axis, shape)
@@ -268,13 +250,13 @@ def first_largest(stages: "Stages", n: Node, target: Target | None) -> None:
     rest = tuple(p for k, p in enumerate(place) if k != axis)
     best = stages.storage.kept("best", n.type.shape)
     if rest:
-        goal = stages.goal(n, target)
+        made = stages.destination(n, to)
     else:
         name = stages.naming.name(n)
         stages.storage.one_integer(n, name)
-        goal = Goal(Memory(name, (0,), True))
+        made = Destination(Memory(name, (0,), True))
     at, here = rest or (0,), place[axis]
-    stages.schedule.put(FirstLargest(node=n, space=space, value=value, goal=goal, place=at, best=best, along=here))
+    stages.schedule.put(FirstLargest(node=n, space=space, value=value, to=made, place=at, best=best, along=here))
 
 
 MAKERS = {"sum": reduction, "amax": reduction, "scatter_add": scatter, "assemble": assembly, "overlap": windows,

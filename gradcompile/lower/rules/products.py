@@ -11,19 +11,27 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from itertools import product as cartesian
 from math import prod
-from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, dim_product, dim_value
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import (
+    EVERY,
+    Assign,
+    Expression,
+    Loop,
+    Statement,
+    element,
+    name,
+    operation,
+    transposed,
+    turns,
+)
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.texts import text_of
-from gradcompile.lower.nests.places import Target
+from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.nests.context import Context
+from gradcompile.lower.nests.places import NOTHING, Destination
 from gradcompile.lower.rules.elementwise import reduced
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
 Labels = tuple[int, ...]
 Chosen = tuple[int | None, int | None, int]  # of rows, columns and sums
@@ -50,14 +58,14 @@ class Operand:
                 yield size[label]
                 yield dim_product(*(size[x] for x in self.labels[k + 1 :]))
 
-    def text(self, wanted: Sequence[int], variables: dict[int, str]) -> str:
+    def matrix(self, wanted: Sequence[int], variables: Mapping[int, Expression]) -> Expression:
         """The matrix or vector over the wanted labels, in that order, at the places of the loops."""
-        parts = [variables.get(label, ":") if label not in wanted else ":" for label in self.labels]
-        while parts and parts[-1] == ":":
-            parts.pop()
-        text = f"{self.name}[{', '.join(parts)}]" if parts else self.name
+        index = [variables.get(label, EVERY) if label not in wanted else EVERY for label in self.labels]
+        while index and index[-1] == EVERY:
+            index.pop()
         left = [label for label in self.labels if label in wanted]
-        return text if left == list(wanted) else f"{text}.T"
+        part = element(name(self.name), index)
+        return part if left == list(wanted) else transposed(part)
 
 
 @dataclass(slots=True)
@@ -103,7 +111,7 @@ class Contraction:
         self.goal = self.goal and replace(self.goal, labels=joined(self.goal.labels, p, q, new))
         self.result = joined(self.result, p, q, new)
 
-    def view(self, stages: "Stages", x: Operand) -> Operand:
+    def view(self, stages: Context, x: Operand) -> Operand:
         """The array with merged axes, under a name of its own if it has any."""
         if not any(label in self.parts for label in x.labels):
             return x
@@ -115,25 +123,25 @@ def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
     return tuple(new if label == p else label for label in labels if label != q)
 
 
-def product(stages: "Stages", n: Node, target: Target | None) -> None:
+def product(stages: Context, n: Node, to: Destination | None) -> None:
     """Plan a contraction as matrix products, or as loops where the operands do not lie right for these."""
     a, b = (operand(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
-    goal = None if target is None else labelled(target.memory, n.params[2])
+    goal = None if to is None else labelled(to.memory, n.params[2])
     c = Contraction(a, b, goal, n.params[2], sizes(n), {})
     while (found := c.pair()) is not None:
         c.merge(*found)
     chosen = choice(c)
     if chosen is None:
-        reduced(stages, n, as_loops(n), target)
+        reduced(stages, n, as_loops(n), to)
         return
     if c.goal is None:
         c.goal = made(stages, n, c, chosen)
-    elif target is not None and not target.add:
-        stages.memory[n] = target.memory
-    name, add = c.goal.name, target is not None and target.add
-    lines = statements(stages, c, chosen, add, stages.said(n, target))
+    elif to is not None and not to.add:
+        stages.memory[n] = to.memory
+    made_in, add = c.goal.name, to is not None and to.add
+    lines = statements(stages, c, chosen, add, stages.comment_for(n, to))
     sources = [x if x in stages.memory else x.args[0] for x in n.args]  # a leaf that was to be stored anew is not
-    stages.schedule.call(sources, {n: Memory(name, ()).array}, lambda: lines)
+    stages.schedule.call(sources, {n: made_in}, lambda: lines)
 
 
 def labelled(memory: Memory, labels: Labels) -> Operand:
@@ -141,7 +149,7 @@ def labelled(memory: Memory, labels: Labels) -> Operand:
     return Operand(memory.name, tuple(labels[k] for k in memory.order), memory.dense)
 
 
-def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, int | None, int]) -> Operand:
+def made(stages: Context, n: Node, c: Contraction, chosen: tuple[int | None, int | None, int]) -> Operand:
     """A new array for the result: the axes of the matrices last, of these the one that runs in lanes."""
     matrix = [label for label in chosen[:2] if label is not None]
     last = n.params[2][stages.layout.last(n.type.shape)]
@@ -152,9 +160,9 @@ def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, in
     return Operand(memory.name, labels, memory.dense)
 
 
-def operand(stages: "Stages", x: Node, labels: Labels) -> Operand:
+def operand(stages: Context, x: Node, labels: Labels) -> Operand:
     """Where an operand stands."""
-    return labelled(stages.standing(x), labels)
+    return labelled(stages.materialized(x), labels)
 
 
 def weight(label: int | None, size: dict[int, Dim]) -> int:
@@ -174,25 +182,24 @@ def choice(c: Contraction) -> Chosen | None:
     return max(fitting, key=lambda found: prod(weight(label, c.size) for label in found), default=None)
 
 
-def statements(stages: "Stages", c: Contraction, chosen: Chosen, add: bool, comment: str) -> list[Statement]:
+def statements(stages: Context, c: Contraction, chosen: Chosen, add: bool, comment: str) -> list[Statement]:
     """The matrix product, in loops over the labels that are no part of it; add: to what is there."""
     a, b, goal = (c.view(stages, x) for x in c.operands)
     row, column, inner = chosen
     stages.naming.counted |= dict.fromkeys(d for x in (a, b, goal) for d in x.counted(chosen, c.size))
     rest = [label for label in c.size if label not in chosen]
-    variables = {label: stages.naming.loop(k + 1) for k, label in enumerate(rest)}
+    variables = {label: name(stages.naming.loop(k + 1)) for k, label in enumerate(rest)}
     adds = [label for label in rest if label not in goal.labels]
     left, right = [x for x in (row, inner) if x is not None], [x for x in (inner, column) if x is not None]
     if [label for label in goal.labels if label in chosen] == [column, row]:
         a, b, left, right = b, a, right[::-1], left[::-1]
-    parts = ", ".join(variables.get(label, ":") for label in goal.labels)
-    assign = "+=" if adds or add else "="
-    line = Line(f"{goal.name}[{parts}] {assign} {a.text(left, variables)} @ {b.text(right, variables)}", comment)
-    body: list[Statement] = [line]
+    place = element(name(goal.name), [variables.get(label, EVERY) for label in goal.labels])
+    value = operation("@", a.matrix(left, variables), b.matrix(right, variables))
+    body: list[Statement] = [Assign(place, value, comment, "+=" if adds or add else "=")]
     for label in reversed([*(x for x in rest if x not in adds), *adds]):
-        body = [Loop(f"for {variables[label]} in range({text_of(c.size[label])})", body)]
-    clear = [Line(f"{goal.name}[{', '.join(':' * len(goal.labels))}] = 0.0")] if adds and not add else []
-    return [*clear, *body]
+        body = [Loop(variables[label].word, turns(length_of(c.size[label])), body)]
+    everything = element(name(goal.name), [EVERY] * len(goal.labels))
+    return [*([Assign(everything, NOTHING)] if adds and not add else []), *body]
 
 
 MAKERS = {"dot": product}

@@ -1,44 +1,41 @@
 """Stages that are calls of routines for one matrix or row: systems, determinants, factors, orders."""
 
-from typing import TYPE_CHECKING
-
 from gradcompile.ir.core import OPS, Node
 from gradcompile.ir.types import ArrayType
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import Assign, Do, Loop, Statement, call, name, turns
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.texts import text_of
-from gradcompile.lower.nests.places import Target
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
+from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.nests.context import Context
+from gradcompile.lower.nests.places import Destination
 
 SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
 
 
-def routine(stages: "Stages", n: Node, target: Target | None) -> None:
+def routine(stages: Context, n: Node, to: Destination | None) -> None:
     """A call for each matrix or row of a batch."""
     args = [stages.row_major(x) for x in n.args]
     batch = n.args[0].type.shape[: -1 if n.op.name == "argsort" else -2]
     variables = [stages.naming.loop(len(batch) - k) for k in range(len(batch))]
-    at = f"[{', '.join(variables)}]" if batch else ""
+    at = [name(variable) for variable in variables]
     result = stages.naming.name(n)
     if n.type.shape:
         stages.storage.hold(n, result, range(len(n.type.shape)), n.type.dtype == "int64")
     else:
         stages.memory[n] = Memory(result, ())
-    given = ", ".join(stages.memory[x].name + at for x in args)
-    name = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
+    given = [stages.memory[x].row(*at) for x in args]
+    function = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
+    place, comment = stages.memory[n].row(*at), stages.comment_for(n, to)
+    body: list[Statement]
     if n.op.routine_axes:
-        call = f"{name}({result}{at}, {given})"
+        body = [Do(call(function, place, *given), comment)]
     else:
-        number = f"float32({name}({given}))" if n.type == SINGLE else f"{name}({given})"
-        call = f"{result}{at} = {number}"
-    body: list[Statement] = [Line(call, stages.said(n, target))]
+        value = call(function, *given)
+        body = [Assign(place, call("float32", value) if n.type == SINGLE else value, comment)]
     for variable, d in reversed(list(zip(variables, batch, strict=True))):
-        body = [Loop(f"for {variable} in range({text_of(d)})", body)]
+        body = [Loop(variable, turns(length_of(d)), body)]
     stages.schedule.call(args, {n: result}, lambda: body)
-    if target is not None and n.type.shape:
-        stages.bring(target)
+    if to is not None and n.type.shape:
+        stages.write_to(n, to)
 
 
 MAKERS = {name: routine for name, op in OPS.items() if op.routine_axes is not None}

@@ -1,26 +1,35 @@
 """A scan as a loop: each step's stages, between carries that are read and carries that are made."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import dim_product, dim_sum
-from gradcompile.loops.ir import Line, Loop, Statement
+from gradcompile.loops.ir import (
+    EVERY,
+    Assign,
+    Expression,
+    Loop,
+    Statement,
+    lanes,
+    name,
+    number,
+    operation,
+    span,
+    turns,
+)
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.layout import is_copy
-from gradcompile.lower.memory.texts import atom_of, text_of
-from gradcompile.lower.nests.places import Goal, Target, everywhere, text_at
+from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
+from gradcompile.lower.nests.context import Context
+from gradcompile.lower.nests.places import NOTHING, Destination, Wanted, everywhere
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import live_carries
 from gradcompile.ops.shape import is_reshape
 
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
-
-def scanned(outer: "Stages", n: Node, target: Target | None) -> None:
+def scanned(outer: Context, n: Node, to: Destination | None) -> None:
     """Put a scan into the stages of what it stands in, when the first of its results is to be made."""
     if n in outer.schedule.made:
         return
@@ -37,14 +46,18 @@ class Carry:
     """
 
     rows: Memory
-    first: str
-    now: str
-    new: str
-    last: str
+    first: Expression
+    now: Expression
+    new: Expression
+    last: Expression
 
-    def row(self, which: str) -> str:
-        """The text of a row."""
-        return f"{self.rows.name}[{which}]"
+    def row(self, which: Expression) -> Expression:
+        """One of the rows."""
+        return self.rows.row(which)
+
+    def scalar(self, which: Expression) -> Memory:
+        """A row that is one number."""
+        return Memory(self.rows.name, (), index=(which,))
 
     def memory(self, name: str) -> Memory:
         """A row under a name."""
@@ -60,14 +73,14 @@ class Steps:
     do not change from step to step.
     """
 
-    outer: "Stages"
+    outer: Context
     group: Sequence[Node]
     loop: record.Loop = field(init=False)
-    inner: "Stages" = field(init=False)
+    inner: Context = field(init=False)
     results: dict[int, Node] = field(init=False)
     step: str = field(init=False)
     count: str = field(init=False)
-    head: list[Line] = field(default_factory=list)
+    head: list[Assign] = field(default_factory=list)
     scalars: dict[Node, Node] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,16 +101,16 @@ class Steps:
         carries = {k: self.carry(k) for k in range(len(inits)) if k in needed}
         for k, carry in carries.items():
             self.start(carry, inits[k])
-        standing = self.given(set(topological([loop.roots[k] for k in needed])))
-        standing += [x for x in inits if x in outer.memory and x.type.shape]
+        present = self.given(set(topological([loop.roots[k] for k in needed])))
+        present += [x for x in inits if x in outer.memory and x.type.shape]
         sums = self.sums()
-        cleared = [t.memory for t, from_zero in sums if from_zero]
+        cleared = [to.memory for (_, to), from_zero in sums if from_zero]
         going = [self.carried(c, loop.carries[k], loop.finals[k]) for k, c in carries.items()]
         self.inner.run([*going, *self.stacks(), *(t for t, _ in sums)])
-        made = {n: (outer.memory.get(n) or outer.direct[n].memory).array for n in self.group}
-        outer.schedule.call(standing, made, lambda: self.lines(cleared, carries))
+        made = {n: (outer.memory.get(n) or outer.direct[n].memory).name for n in self.group}
+        outer.schedule.call(present, made, lambda: self.lines(cleared, carries))
         for carry in carries.values():
-            outer.storage.touch(carry.rows.array, outer.schedule.end - 1)
+            outer.storage.touch(carry.rows.name, outer.schedule.end - 1)
 
     # ---- carries
 
@@ -108,13 +121,16 @@ class Steps:
         order = (0, *(1 + axis for axis in self.inner.layout.order(leaf.type.shape)))
         if not stacks or not outer.direct.keys().isdisjoint({*stacks, final}):
             rows = outer.storage.kept("carry", (2, *leaf.type.shape), order)
-            carry = Carry(rows, "0", f"{self.count} % 2", f"({self.count} + 1) % 2", f"{atom_of(length)} % 2")
+            two, count = number(2), name(self.count)
+            turn = [operation("%", k, two) for k in (count, operation("+", count, number(1)), atom_of(length))]
+            carry = Carry(rows, ZERO, *turn)
         else:
             rows = outer.storage.kept("carry", (dim_sum(length, 1), *leaf.type.shape), order)
-            ends = (text_of(length), f"{self.step} + 1", self.step, "0")
+            step = name(self.step)
+            ends = (length_of(length), operation("+", step, number(1)), step, ZERO)
             carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
             for stack, first in stacks.items():
-                self.see(stack, rows, f"{first}:{text_of(dim_sum(length, first))}", order)
+                self.see(stack, rows, span(number(first), length_of(dim_sum(length, first))), order)
         target = None if final is None else outer.direct.get(final)
         if final is not None and target is None:
             self.see(final, rows, carry.last, carry.memory("").order)
@@ -130,37 +146,36 @@ class Steps:
         places = enumerate(self.loop.ys, len(self.loop.finals))
         return {n: ends[y] for place, y in places if y in ends and (n := self.results.get(place)) is not None}
 
-    def see(self, n: Node, rows: Memory, index: str, order: tuple[int, ...]) -> None:
+    def see(self, n: Node, rows: Memory, index: Expression, order: tuple[int, ...]) -> None:
         """A result is a part of the rows of a carry."""
-        text = f"{rows.name}[{index}]"
         if n.type.shape:
-            name = self.outer.storage.view(self.outer.naming.name(n), rows.name, text)
-            self.outer.memory[n] = Memory(name, order, dense=True)
+            known = self.outer.storage.view(self.outer.naming.name(n), rows.name, rows.row(index))
+            self.outer.memory[n] = Memory(known, order, dense=True)
         else:
-            self.outer.memory[n] = Memory(text, ())
+            self.outer.memory[n] = Memory(rows.name, (), index=(index,))
 
     def start(self, carry: Carry, init: Node) -> None:
         """The initial value written into its row."""
         if init.type.shape:
-            wish, text = f"{carry.rows.name}_first", carry.row(carry.first)
-            memory = carry.memory(self.outer.storage.name_view(wish, carry.rows.name, text))
+            preferred, row = f"{carry.rows.name}_first", carry.row(carry.first)
+            memory = carry.memory(self.outer.storage.name_view(preferred, carry.rows.name, row))
         else:
-            memory = Memory(carry.row(carry.first), ())
-        self.outer.bring(Target(init, memory))
-        self.outer.storage.touch(memory.array, self.outer.schedule.end)
+            memory = carry.scalar(carry.first)
+        self.outer.write_to(init, Destination(memory))
+        self.outer.storage.touch(memory.name, self.outer.schedule.end)
 
-    def carried(self, carry: Carry, leaf: Node, final: Node) -> Target:
+    def carried(self, carry: Carry, leaf: Node, final: Node) -> Wanted:
         """Where a step finds a carry, and where it writes the new one."""
         self.inner.memory[leaf] = self.named(carry, carry.now, "now", leaf)
-        return Target(final, self.named(carry, carry.new, "new", leaf))
+        return final, Destination(self.named(carry, carry.new, "new", leaf))
 
-    def named(self, carry: Carry, which: str, wish: str, leaf: Node) -> Memory:
+    def named(self, carry: Carry, which: Expression, preferred: str, leaf: Node) -> Memory:
         """A row of a carry, under a name in each step."""
         if not leaf.type.shape:
-            return Memory(carry.row(which), ())
-        name = self.outer.naming.fresh(f"{carry.rows.name}_{wish}")
-        self.head.append(Line(f"{name} = {carry.row(which)}"))
-        return carry.memory(name)
+            return carry.scalar(which)
+        known = self.outer.naming.fresh(f"{carry.rows.name}_{preferred}")
+        self.head.append(Assign(name(known), carry.row(which)))
+        return carry.memory(known)
 
     # ---- what a step reads
 
@@ -171,7 +186,7 @@ class Steps:
         pairs = [(leaf, x) for leaf, x in pairs if leaf in below]
         pairs = [(leaf, self.unsplit(x) if leaf in self.loop.slices else x) for leaf, x in pairs]
         for x in (x for _, x in pairs if x.type.shape):
-            self.outer.standing(x)
+            self.outer.materialized(x)
         for leaf, x in pairs:
             if leaf in self.loop.slices:
                 self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)])
@@ -197,65 +212,65 @@ class Steps:
             self.inner.memory[leaf] = self.outer.memory[self.source(x)]
             return
         self.scalars[leaf] = x
-        self.inner.texts[leaf] = ""  # which `lines` knows
+        self.inner.scalars[leaf] = NOTHING  # for now: `lines` knows it
         self.outer.schedule.note_reads([self.outer.entries.entry(x, ())], self.outer.schedule.end)
 
     def entry(self, leaf: Node, memory: Memory) -> Memory:
         """The entry of an array at this step's place, under a name; leaf: what it stands for in a step."""
         is_segment = len(leaf.type.shape) == len(memory.order)
-        index = [self.place(leaf, is_segment) if axis == 0 else ":" for axis in memory.order]
-        while index[-1] == ":":
+        index = [self.place(leaf, is_segment) if axis == 0 else EVERY for axis in memory.order]
+        while index[-1] == EVERY:
             index.pop()
-        text = f"{memory.name}[{', '.join(index)}]"
         if not leaf.type.shape:
-            return Memory(text, (), memory.whole)
-        name = self.outer.naming.fresh(f"{memory.name}_now")
-        self.head.append(Line(f"{name} = {text}"))
+            return Memory(memory.name, (), memory.whole, index=tuple(index))
+        known = self.outer.naming.fresh(f"{memory.name}_now")
+        self.head.append(Assign(name(known), memory.row(*index)))
         order = memory.order if is_segment else tuple(axis - 1 for axis in memory.order if axis)
-        return Memory(name, order, memory.whole, memory.order[0] == 0 and (memory.dense or len(order) == 1))
+        return Memory(known, order, memory.whole, memory.order[0] == 0 and (memory.dense or len(order) == 1))
 
-    def place(self, leaf: Node, is_segment: bool) -> str:
+    def place(self, leaf: Node, is_segment: bool) -> Expression:
         """The index of a step's entry along axis 0, or of its segment."""
         if not is_segment:
-            return self.step
+            return name(self.step)
         start = dim_product(leaf.type.shape[0], self.step)
-        return f"{text_of(start)}:{text_of(dim_sum(start, leaf.type.shape[0]))}"
+        return span(length_of(start), length_of(dim_sum(start, leaf.type.shape[0])))
 
     # ---- what a step makes
 
-    def stacks(self) -> list[Target]:
+    def stacks(self) -> list[Wanted]:
         """What each step gives, one row of an array for all; those of carries are there already."""
-        targets = []
+        targets: list[Wanted] = []
         for k, root in enumerate(self.loop.ys, len(self.loop.finals)):
             n = self.results.get(k)
             if n is None or n in self.outer.memory:
                 continue
             order = (0, *(1 + axis for axis in self.inner.layout.order(root.type.shape)))
-            goal = self.goal(n, order)
-            targets.append(Target(root, self.entry(root, goal.memory), goal.add, goal.comment))
+            to = self.destination(n, order)
+            targets.append((root, replace(to, memory=self.entry(root, to.memory))))
         return targets
 
-    def sums(self) -> list[tuple[Target, bool]]:
+    def sums(self) -> list[tuple[Wanted, bool]]:
         """Sums over all steps, and whether they start from zero."""
         first = len(self.loop.finals) + len(self.loop.ys)
         pairs = [(root, n) for k, root in enumerate(self.loop.totals, first) if (n := self.results.get(k)) is not None]
-        goals = [(root, self.goal(n, self.inner.layout.order(root.type.shape))) for root, n in pairs]
-        return [(Target(root, g.memory, True, g.comment), not g.add) for root, g in goals]
+        found = [(root, self.destination(n, self.inner.layout.order(root.type.shape))) for root, n in pairs]
+        return [((root, replace(to, add=True)), not to.add) for root, to in found]
 
-    def goal(self, n: Node, order: tuple[int, ...]) -> Goal:
+    def destination(self, n: Node, order: tuple[int, ...]) -> Destination:
         """Where a result goes: where it is wanted, or to an array of its own."""
-        outer, target = self.outer, self.outer.direct.get(n)
-        if target is not None:
-            if not target.add:
-                outer.memory[n] = target.memory
-            return Goal(target.memory, target.add, outer.said(n, target))
+        outer, to = self.outer, self.outer.direct.get(n)
+        if to is not None:
+            if not to.add:
+                outer.memory[n] = to.memory
+            return Destination(to.memory, to.add, outer.comment_for(n, to))
         if n.type.shape:
             memory = outer.storage.hold(n, outer.naming.name(n), order)
         else:
-            memory = outer.memory[n] = Memory(f"{outer.storage.kept(outer.naming.name(n), ()).name}[0]", ())
-        return Goal(memory, comment=outer.said(n, None))
+            array = outer.storage.kept(outer.naming.name(n), ()).name
+            memory = outer.memory[n] = Memory(array, (), index=(ZERO,))
+        return Destination(memory, comment=outer.comment_for(n, None))
 
-    # ---- text
+    # ---- statements
 
     def lines(self, cleared: Sequence[Memory], carries: Mapping[int, Carry]) -> list[Statement]:
         """The loop, from sums of zero to the last carries."""
@@ -263,9 +278,10 @@ class Steps:
         for leaf, x in self.scalars.items():
             inner.top.given[leaf] = outer.scalar(x, named=not is_const(x))
         inner.bound = outer.bound
-        length = text_of(self.loop.length)
-        place = [Line(f"{self.step} = {length} - 1 - {self.count}")] if self.loop.reverse else []
-        loop = Loop(f"for {self.count} in range({length})", [*place, *self.head, *inner.emit()])
+        length = length_of(self.loop.length)
+        before = operation("-", length, number(1), name(self.count))
+        place = [Assign(name(self.step), before)] if self.loop.reverse else []
+        loop = Loop(self.count, turns(length), [*place, *self.head, *inner.emit()])
         return [*map(start, cleared), loop, *self.lasts(carries)]
 
     def lasts(self, carries: Mapping[int, Carry]) -> list[Statement]:
@@ -273,29 +289,28 @@ class Steps:
         lines: list[Statement] = []
         for k, carry in carries.items():
             n = self.results.get(k)
-            if n is not None and (target := self.outer.direct.get(n)) is not None:
-                name = self.outer.naming.fresh(f"{carry.rows.name}_last")
-                lines.append(Line(f"{name} = {carry.row(carry.last)}"))
-                lines += self.copy(carry.memory(name), target)
+            if n is not None and (to := self.outer.direct.get(n)) is not None:
+                known = self.outer.naming.fresh(f"{carry.rows.name}_last")
+                lines.append(Assign(name(known), carry.row(carry.last)))
+                lines += self.copy(n, carry.memory(known), to)
         return lines
 
-    def copy(self, source: Memory, target: Target) -> list[Statement]:
+    def copy(self, n: Node, source: Memory, to: Destination) -> list[Statement]:
         """Loops that copy an array entry by entry, or add it, in the order of what is read."""
-        shape = target.node.type.shape
+        shape = n.type.shape
         names = {k: self.outer.naming.loop(len(shape) - 1 - depth) for depth, k in enumerate(source.order)}
         place: Place = tuple(names[k] for k in range(len(shape)))
-        assign = "+=" if target.add else "="
-        text = f"{text_at(target.memory, place)} {assign} {text_at(source, place)}"
-        body: list[Statement] = [Line(text, self.outer.said(target.node, target))]
+        comment, how = self.outer.comment_for(n, to), "+=" if to.add else "="
+        body: list[Statement] = [Assign(to.memory.at(place), source.at(place), comment, how)]
         for depth, k in reversed(list(enumerate(source.order))):
-            turns = "lanes(0, " if depth == len(shape) - 1 else "range("
-            body = [Loop(f"for {names[k]} in {turns}{text_of(shape[k])})", body)]
+            stop = length_of(shape[k])
+            body = [Loop(names[k], lanes(ZERO, stop) if depth == len(shape) - 1 else turns(stop), body)]
         return body
 
 
-def start(memory: Memory) -> Line:
+def start(memory: Memory) -> Assign:
     """The line that starts a sum over steps."""
-    return Line(f"{everywhere(memory) if memory.order else f'{memory.array}[:]'} = 0.0")
+    return Assign(everywhere(memory) if memory.order else memory.row(EVERY), NOTHING)
 
 
 MAKERS = {"scanned": scanned}

@@ -11,7 +11,7 @@ from gradcompile.frontend.arrays.places import base
 from gradcompile.frontend.arrays.shapes import part, transposed
 from gradcompile.frontend.arrays.ufuncs import elementwise
 from gradcompile.frontend.sympy.indexed.forms import Axis, Form, within_rectangle
-from gradcompile.frontend.sympy.indexed.values import Scene, Value, aligned, floating, integer, pointwise, whole
+from gradcompile.frontend.sympy.indexed.values import IndexContext, Value, aligned, floating, integer, pointwise, whole
 from gradcompile.ir.algebra import part_at, select
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.types import Dim, dim_product, dim_sum
@@ -35,7 +35,7 @@ class Read:
         """The IndexedBase or MatrixSymbol."""
         return self.expr.args[0]
 
-    def __call__(self, c: Scene, *data: Value) -> Value:
+    def __call__(self, c: IndexContext, *data: Value) -> Value:
         """The array over the indices of the places; `data` holds the places that have no form."""
         leaf: Node = c.atoms[self.base]
         found = taken(c, leaf, self.forms, data, self.guarded)
@@ -57,7 +57,7 @@ class Sliding(NamedTuple):
 Left = Axis | Sliding | None  # what an axis that is not taken at one place runs over; None if it is gathered from
 
 
-def taken(c: Scene, n: Node, forms: Sequence[Form | None], data: Sequence[Value], guarded: bool) -> Value:
+def taken(c: IndexContext, n: Node, forms: Sequence[Form | None], data: Sequence[Value], guarded: bool) -> Value:
     """The entries of a node at the places."""
     uses = Counter(a for f in forms if f is not None for a, _ in f.terms)
     uses.update(a for v in data for a in v.axes)
@@ -162,7 +162,7 @@ def slid(n: Node, left: Sequence[Left]) -> tuple[Node, list[Axis | None]]:
     return n, axes
 
 
-def clamped(c: Scene, f: Form, dim: Dim) -> Value:
+def clamped(c: IndexContext, f: Form, dim: Dim) -> Value:
     """The values of an index, kept inside the axis where some of them, which nothing uses, may be outside."""
     v = integer(c, f)
     if within_rectangle(f, dim):
@@ -171,11 +171,11 @@ def clamped(c: Scene, f: Form, dim: Dim) -> Value:
     return Value(elementwise("min", low, whole(c, dim_sum(dim, -1))), v.axes)
 
 
-def nan_outside(c: Scene, v: Value, f: Form, dim: Dim) -> Value:
+def nan_outside(c: IndexContext, v: Value, f: Form, dim: Dim) -> Value:
     """Entries, NaN where the index is outside the axis: no condition keeps it inside if they are chosen there."""
     nothing = const(float("nan") if v.node.type.dtype.startswith("float") else 0, v.node.type.dtype)
 
-    def chosen(c: Scene, place: Node, n: Node) -> Node:
+    def chosen(c: IndexContext, place: Node, n: Node) -> Node:
         inside = elementwise("le", const(0, "int64"), place) & elementwise("lt", place, whole(c, dim))
         return select(inside, n, nothing)
 

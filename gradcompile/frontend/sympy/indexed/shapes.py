@@ -15,7 +15,7 @@ from gradcompile.ir.types import Dim, Shape, dim_sum, dims_told, names_in
 from gradcompile.signature.names import text
 
 
-def settle(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) -> None:
+def resolve_shapes(slots: Sequence[Slot], reads: Sequence[Read], needed: Iterable[Dim]) -> None:
     """Give every array its shape and dtype; check places, parameters, and that each length is told by some array.
 
     needed: the dimensions that the loss has.
@@ -51,7 +51,7 @@ def check_role(s: Slot) -> None:
     """Raise ArgumentError for columns of data."""
     if s.role == "data":
         raise ArgumentError(
-            f"data: {s.wish} beside sums over indices; write the samples as an index too, as in "
+            f"data: {s.preferred} beside sums over indices; write the samples as an index too, as in "
             "Sum(f(x[i]), (i, 0, n - 1))/n, and leave data out"
         )
 

@@ -13,7 +13,7 @@ from gradcompile.frontend.sympy import matrices
 from gradcompile.frontend.sympy.arguments import Slot, indices
 from gradcompile.frontend.sympy.indexed.forms import Axis, Form, Scope, extremes, form_of, less, never_negative
 from gradcompile.frontend.sympy.indexed.reads import Read, taken
-from gradcompile.frontend.sympy.indexed.shapes import check_named, settle
+from gradcompile.frontend.sympy.indexed.shapes import check_named, resolve_shapes
 from gradcompile.frontend.sympy.indexed.survey import (
     SUMS,
     Survey,
@@ -26,8 +26,8 @@ from gradcompile.frontend.sympy.indexed.survey import (
     symbols,
 )
 from gradcompile.frontend.sympy.indexed.values import (
+    IndexContext,
     Reduction,
-    Scene,
     Value,
     aligned,
     floating,
@@ -124,17 +124,17 @@ class IndexTape:
         check_named(self.named, self.survey.lengths)
         return len(self.steps) - 1
 
-    def settle(self, slots: Sequence[Slot]) -> None:
+    def resolve_shapes(self, slots: Sequence[Slot]) -> None:
         """Give every array its shape, and check it against the places and lengths of the loss."""
         needed = [*(a.length for a in self._axes.values()), *(str(s.name) for s in self.survey.lengths)]
-        settle(slots, list(self._reads.values()), needed)
+        resolve_shapes(slots, list(self._reads.values()), needed)
 
     def build(self, context: Context) -> list[Node]:
         """A node for each step."""
-        scene = Scene(context.dtype, context.atoms, None, sizes(context))
+        inside = IndexContext(context.dtype, context.atoms, None, sizes(context))
         values: list[Value] = []
         for _, step, places in self.steps:
-            values.append(step.build(scene, *(values[p] for p in places)))
+            values.append(step.build(inside, *(values[p] for p in places)))
         axes = tuple(axis for _, axis in self.outer)
         last = expand(stretched(values[-1], axes), tuple(a.length for a in axes)) if axes else values[-1].node
         return [*(v.node for v in values[:-1]), last]
@@ -200,7 +200,7 @@ class IndexTape:
                 f"{text(expr)}: {type(expr).__name__} is over the samples of data=; over an index write "
                 "Sum(f(x[i]), (i, 0, n - 1))"
             )
-        how = matrices.plan(expr, self.named)
+        how = matrices.conversion(expr, self.named)
         if expr.is_Matrix and self.survey.free(expr):
             raise ExpressionError(
                 f"{text(expr)}: a matrix that changes with an index can't be compiled; write it by entries, as in "
@@ -332,7 +332,7 @@ class IndexTape:
         return self._axes[key]
 
 
-def of_degrees(c: Scene, *values: Value, found: Family, degree: Form, last: Dim) -> Value:
+def of_degrees(c: IndexContext, *values: Value, found: Family, degree: Form, last: Dim) -> Value:
     """The polynomials at the values of the degree."""
     nodes, axes = aligned([floating(c, v) for v in values])
     shape = tuple(a.length for a in axes)
@@ -376,11 +376,11 @@ def sizes(context: Context) -> dict[str, Node]:
     leaves = [n for n in topological(list(context.atoms.values())) if is_leaf(n)]
     leaves.sort(key=lambda n: not n.type.dtype.startswith("float"))
     axes = [(n, k, dim) for n in leaves for k, dim in enumerate(n.type.shape)]
-    scene = Scene(context.dtype, context.atoms, None, {})
+    inside = IndexContext(context.dtype, context.atoms, None, {})
     for name, c, rest, at in dims_told([dim for _, _, dim in axes]):
         n, k, _ = axes[at]
         size = cast(length_along(n, k), context.dtype)
         if rest != 0:
-            size = size - length(scene, rest)
-        scene.sizes[name] = size if c == 1 else size / scene.const(float(c))
-    return scene.sizes
+            size = size - length(inside, rest)
+        inside.sizes[name] = size if c == 1 else size / context.const(float(c))
+    return inside.sizes

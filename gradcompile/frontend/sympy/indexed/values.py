@@ -17,7 +17,7 @@ from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 
 
 @dataclass(frozen=True, slots=True)
-class Scene(Context):
+class IndexContext(Context):
     """A context with a node for the length that each name stands for."""
 
     sizes: dict[str, Node] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def op(name: str) -> Callable[..., Node]:
 # Indices and lengths as values
 
 
-def length(c: Scene, dim: Dim) -> Node:
+def length(c: IndexContext, dim: Dim) -> Node:
     """A dimension as a float."""
     terms = []
     for names, k in parsed(dim):
@@ -72,12 +72,12 @@ def length(c: Scene, dim: Dim) -> Node:
     return add(*terms) if terms else c.const(0.0)
 
 
-def whole(c: Scene, dim: Dim) -> Node:
+def whole(c: IndexContext, dim: Dim) -> Node:
     """A dimension as an integer."""
     return const(dim, "int64") if isinstance(dim, int) else cast(length(c, dim), "int64")
 
 
-def integer(c: Scene, form: Form) -> Value:
+def integer(c: IndexContext, form: Form) -> Value:
     """The values of an index, as integers."""
     start = dim_sum(form.offset, *(dim_product(k, axis.first) for axis, k in form.terms))
     terms = []
@@ -89,12 +89,12 @@ def integer(c: Scene, form: Form) -> Value:
     return pointwise(op("add"), c, *terms) if len(terms) > 1 else terms[0]
 
 
-def number(c: Scene, form: Form) -> Value:
+def number(c: IndexContext, form: Form) -> Value:
     """The values of an index in a formula."""
     return floating(c, integer(c, form)) if form.terms else Value(length(c, form.offset))
 
 
-def floating(c: Scene, v: Value) -> Value:
+def floating(c: IndexContext, v: Value) -> Value:
     """An array as floats of the graph's dtype."""
     return Value(cast(v.node, c.dtype), v.axes)
 
@@ -110,7 +110,7 @@ class Reduction:
     axes: tuple[Axis, ...]
     logarithm: bool = False
 
-    def __call__(self, c: Scene, v: Value, *factor: Value) -> Value:
+    def __call__(self, c: IndexContext, v: Value, *factor: Value) -> Value:
         """The sum of an array over the axes, times what stands before it; or the product."""
         v = masked(c, v, self.axes, c.const(1.0 if self.product else 0.0))
         lost = tuple(k for k, a in enumerate(v.axes) if a in self.axes)
@@ -124,7 +124,7 @@ class Reduction:
         return Value(multiplied(c, n, lost, self.logarithm), kept)
 
 
-def masked(c: Scene, v: Value, axes: Sequence[Axis], neutral: Node) -> Value:
+def masked(c: IndexContext, v: Value, axes: Sequence[Axis], neutral: Node) -> Value:
     """An array with the neutral element wherever an index is outside bounds that depend on other indices."""
     for axis in axes:
         place = integer(c, Form(((axis, 1),), 0))
@@ -137,7 +137,7 @@ def masked(c: Scene, v: Value, axes: Sequence[Axis], neutral: Node) -> Value:
     return v
 
 
-def multiplied(c: Scene, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
+def multiplied(c: IndexContext, n: Node, axes: Sequence[int], logarithm: bool) -> Node:
     """The product over axes, or its logarithm: over an axis whose length has a name, the sum of logarithms.
 
     That is NaN where the number of negative factors is odd.
