@@ -298,6 +298,8 @@ def test_a_name_between_backticks_may_be_anything(text: str, expected: sp.Expr) 
         ("power(a, x)", r"write a\*\*b"),
         ("arcsin(x)", r"write asin\(x\)"),
         ("if(x > 1, 2, 3)", "write where"),
+        ("a if x > 1 else 2", r"write where\(condition, a, b\)"),
+        ("exp x", r"write exp\(x\)"),
     ],
 )
 def test_what_is_wrong_with_a_name_is_said(text: str, message: str) -> None:
