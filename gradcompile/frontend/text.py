@@ -338,6 +338,8 @@ class _Parser:
         elif self.names is None:
             self.operands.append(_Item(sp.Symbol(token.text)))
         else:
+            if token.word in _functions():
+                self.fail(token, f"{token.text} is a function; write {token.text}(...)")
             self.fail(token, f"unknown name {token.text!r}{_meant(token.text, self.names, quoted)}")
         return False
 
