@@ -253,4 +253,4 @@ def _write(options: argparse.Namespace, asked: _Asked, stated: _Stated, whole: R
         curve = report.losses(fit, [asked.start[name] for name in fit.params])
         plot.picture(options.plot_loss, curve, f"{options.target} = {options.model}", "evaluation")
     if options.save:
-        saving.write(options.save, saving.module(fits))
+        saving.write(options.save, saving.module(fits, stated.predictors))
