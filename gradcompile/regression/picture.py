@@ -3,13 +3,15 @@
 import os
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError, printable
+from gradcompile.regression import summary
+from gradcompile.regression.estimates import Estimates
 
 POINTS = 400  # of a curve
 WIDE, LINES = 76, 3  # characters of a title's line, and lines
@@ -18,30 +20,8 @@ DPI = 150
 CURE = "pip install 'gradcompile[plot]'"
 
 
-class Drawable(Protocol):
-    """What is drawn of a fit: see `regression.result.Fit`."""
-
-    @property
-    def samples(self) -> Sequence[Any]:
-        """The data sets."""
-
-    @property
-    def converged(self) -> bool:
-        """Whether there is a band to draw."""
-
-    @property
-    def dof(self) -> int:
-        """Degrees of freedom."""
-
-    def predict(self, data: Any = None, *, part: int = 0) -> Any:
-        """The model at the estimates."""
-
-    def band(self, data: Any = None, level: float = 0.95, *, part: int = 0) -> Any:
-        """The band about it."""
-
-
 def draw(
-    fit: Drawable | Mapping[Any, Drawable],
+    fit: Estimates | Mapping[Any, Estimates],
     path: str | os.PathLike[str] | None = None,
     *,
     title: str | None = None,
@@ -83,7 +63,7 @@ def check(path: str | os.PathLike[str]) -> None:
         raise ArgumentError(f"{path}: unknown kind of picture; name the file .{', .'.join(sorted(kinds))}")
 
 
-def _along(fit: Drawable) -> str | None:
+def _along(fit: Estimates) -> str | None:
     """The column that a picture is drawn over; None if the models have several, or none."""
     columns = {sample.statement.predictors for sample in fit.samples}
     names = next(iter(columns))
@@ -91,7 +71,7 @@ def _along(fit: Drawable) -> str | None:
 
 
 def _draw_part(
-    upper: Any, lower: Any, fit: Drawable, part: int, along: str | None, color: str, group: Any, level: float
+    upper: Any, lower: Any, fit: Estimates, part: int, along: str | None, color: str, group: Any, level: float
 ) -> None:
     sample = fit.samples[part]
     predicted = np.broadcast_to(fit.predict(part=part), (sample.rows,))
@@ -112,7 +92,7 @@ def _draw_part(
         lower.scatter(x, sample.target - predicted, color=color, linewidths=0, rasterized=sample.rows > MANY, **marks)
 
 
-def _draw_curve(axes: Any, fit: Drawable, part: int, along: str | None, x: Any, color: str, level: float) -> None:
+def _draw_curve(axes: Any, fit: Estimates, part: int, along: str | None, x: Any, color: str, level: float) -> None:
     sample = fit.samples[part]
     if along is None:
         ends = np.array([np.nanmin(x), np.nanmax(x)])
@@ -134,11 +114,10 @@ def _grid(axes: Any, x: Any) -> Any:
     return np.unique(np.concatenate([np.linspace(own[0], own[-1], POINTS), own[:: max(1, len(own) // POINTS)]]))
 
 
-def _label(upper: Any, lower: Any, fits: Mapping[Any, Drawable], along: str | None, title: str | None) -> None:
+def _label(upper: Any, lower: Any, fits: "Mapping[Any, Estimates]", along: str | None, title: str | None) -> None:
     first = next(iter(fits.values()))
     target = str(first.samples[0].statement.target)
-    statements = [sample.statement for sample in first.samples]
-    said = title if title is not None else "\n".join(f"{s.target} = {s.title}" for s in statements)
+    said = title if title is not None else "\n".join(summary.titles(first))
     plain: dict[str, Any] = {"parse_math": False}  # a name with a dollar is no formula of TeX
     upper.set_title(shortened(said), fontsize=10, **plain)
     has_columns = any(s.statement.predictors for s in first.samples)
