@@ -47,7 +47,9 @@ class Object(NamedTuple):
 @lru_cache(maxsize=1)
 def linker() -> Any:
     """What links, for the life of the process."""
-    return llvm().create_lljit_compiler(machine(), use_jit_link=os.name == "posix")
+    made = llvm().create_lljit_compiler(machine(), use_jit_link=os.name == "posix")
+    made._owned = False  # as the process ends other threads may still be in its code
+    return made
 
 
 class Linked:
