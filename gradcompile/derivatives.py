@@ -269,19 +269,30 @@ class CompiledForm(CompiledDerivative):
         super().__init__(problem, options)
         self.form = form
 
-    def _in_form(self, values: Sequence[Any]) -> Any:
-        return values[0] if self.form is None else self.form.filled(iter(values))
+    def _in_form(self, vector: np.ndarray, lengths: Mapping[str, int], more: tuple[int, ...] = ()) -> Any:
+        """An output in the form of the values, so many entries for each of theirs."""
+        if self.form is not None and self._are_numbers:
+            return self.form.of_rows(vector.reshape(-1, *more))
+        if self._shape is not None:
+            return vector.reshape(*self._shape, *more)
+        parts = self._parted(vector, lengths, more)
+        return parts[0] if self.form is None else self.form.filled(iter(parts))
 
     @once
     def _are_numbers(self) -> bool:
         """Whether all values are single numbers, as in most systems of equations."""
         return all(not p.type.shape for p in self.problem.primals)
 
+    @once
+    def _shape(self) -> tuple[int, ...] | None:
+        """The shape of the only value, if it is an array of known lengths, not in a form."""
+        shape = self.problem.primal.type.shape
+        known = tuple(d for d in shape if isinstance(d, int))
+        return known if self.form is None and len(known) == len(shape) > 0 else None
+
     def _parted(self, vector: np.ndarray, lengths: Mapping[str, int], more: tuple[int, ...]) -> list[Any]:
         """An output by value, each of its shape and of so many entries for each of its own."""
         primals = self.problem.primals
-        if self._are_numbers:
-            return list(vector.reshape(-1, *more)) if more else vector.tolist()
         if operators.is_by_sample(self.problem, primals):
             rows = vector.reshape(-1, len(primals), *more)
             return [rows[:, k] for k in range(len(primals))]
@@ -317,7 +328,7 @@ class CompiledValues(CompiledForm):
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         (out,) = found.arrays
-        return self._in_form(self._parted(out, found.lengths, ()) if len(out) else [found.value])
+        return self._in_form(out if len(out) else np.array([found.value]), found.lengths)
 
 
 class CompiledJacobian(Patterned, CompiledForm):
@@ -340,10 +351,9 @@ class CompiledJacobian(Patterned, CompiledForm):
     def _formed(self, found: Found, flat: bool = False) -> Any:
         out, jac = found.arrays
         if self.layout == "sparse":
-            return self._in_form(self._parted(out, found.lengths, ())), self._sparse.holding(jac)
+            return self._in_form(out, found.lengths), self._sparse.holding(jac)
         more = () if self._is_number and not flat else (self.size,)
-        values, rows = self._parted(out, found.lengths, ()), self._parted(jac, found.lengths, more)
-        return self._in_form(values), self._in_form(rows)
+        return self._in_form(out, found.lengths), self._in_form(jac, found.lengths, more)
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         primal, more, signs = self._signed(found[0])
@@ -362,8 +372,8 @@ class CompiledJvp(CompiledForm):
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         out, tangent = found.arrays
-        values = self._parted(out, found.lengths, ()) if len(out) else [found.value]
-        return self._in_form(values), self._in_form(self._parted(tangent, found.lengths, ()))
+        values = out if len(out) else np.array([found.value])
+        return self._in_form(values, found.lengths), self._in_form(tangent, found.lengths)
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         primal, more, signs = self._signed(found[0])

@@ -4,8 +4,13 @@ import contextlib
 import doctest
 import io
 import re
+import shlex
 
-BLOCK = re.compile(r"(?P<marker><!-- output -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+from gradcompile.cli import main
+
+BLOCK = re.compile(
+    r"(?P<marker><!-- (?:output|run) -->\n)?```(?P<language>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
+)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -14,6 +19,17 @@ def printed(code, namespace):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(compile(code, "README.md", "exec"), namespace)
+    return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
+
+
+def commanded(lines):
+    """What commands print, of this package alone and in this process; a line that ends in a backslash goes on."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        for line in lines.replace("\\\n", " ").splitlines():
+            program, *arguments = shlex.split(line)
+            assert program == "gradcompile"
+            main(arguments)
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
 
@@ -31,7 +47,10 @@ def disagreements(text):
     namespace, found, pending = {"__name__": "readme"}, [], None
     for block in BLOCK.finditer(text):
         body = block["body"]
-        if block["marker"]:
+        if block["marker"] == "<!-- run -->\n":
+            assert not pending, f"a snippet prints something that the page does not show:\n{pending}"
+            pending = commanded(body)
+        elif block["marker"]:
             assert pending is not None, f"an output without a snippet before it:\n{body}"
             if not doctest.OutputChecker().check_output(body, pending, doctest.ELLIPSIS):
                 found.append((block, body, pending))

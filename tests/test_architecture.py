@@ -44,6 +44,7 @@ FLOORS = (
     ("",),  # gradcompile itself and __main__
 )
 FACES = ("errors", "optim", "testing", "vmath", "vmath.single")  # which users import: these names are here to stay
+LEFT = {"regression.intervals", "regression.result", "regression.summary"}  # that know each other by annotations
 FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 
@@ -78,20 +79,9 @@ def holder(module: str) -> str:
     return found
 
 
-def nodes_that_run(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node below, without `if TYPE_CHECKING:` blocks: an annotation is no dependency."""
-    stack = [tree]
-    while stack:
-        node = stack.pop()
-        yield node
-        test = node.test if isinstance(node, ast.If) else None
-        typing_only = "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
-        stack.extend(node.orelse if typing_only else ast.iter_child_nodes(node))
-
-
 def imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
-    """The modules of the package that a module imports, at its top or inside a function."""
-    for node in nodes_that_run(tree):
+    """The modules of the package that a module imports, at its top, inside a function, or for annotations alone."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name.removeprefix("gradcompile").lstrip(".") for a in node.names if is_ours(a.name))
         elif isinstance(node, ast.ImportFrom):
@@ -154,7 +144,7 @@ def test_no_files_import_each_other_in_a_circle():
         module = module_name(path)
         found = imported(tree_of(path), module, path.name == "__init__.py")
         needs[module] = set(found) - {module}
-    assert not circles(needs)
+    assert circles(needs) in ([], [LEFT])
 
 
 @pytest.mark.parametrize("name", FACES)
@@ -197,6 +187,7 @@ def test_imports_point_down():
         ("from ..compile import compile_grad", "ir.core", False),
         ("from ..compile import compile_grad", "ops", True),
         ("from gradcompile.explain import rows", "optim", False),
+        ("if TYPE_CHECKING:\n    from gradcompile.compile import CompiledGrad", "ir", False),
     ],
 )
 def test_an_import_that_points_up_is_found(source, module, is_package, monkeypatch):
@@ -210,7 +201,6 @@ def test_an_import_that_points_up_is_found(source, module, is_package, monkeypat
         "from gradcompile.errors import GraphError",
         "from gradcompile.ir.core import Op",
         "import numpy",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from gradcompile.compile import CompiledGrad",
     ],
 )
 def test_an_import_that_points_down_is_not(source):

@@ -71,9 +71,10 @@ def with_tables(text: str) -> str:
     return TABLE.sub(lambda m: f"{m['marker']}\n{chr(10).join(tables[m['name']]())}\n\n", text)
 
 
-@pytest.mark.parametrize("page", [PAGE, ROOT / "docs" / "derivatives.md"], ids=lambda p: p.stem)
-def test_tables_and_snippets(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
+@pytest.mark.parametrize("name", ["arrays", "derivatives", "fit"])
+def test_tables_and_snippets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / f"{name}.md"
     text = page.read_text("utf-8")
     made = with_tables(text)
     found = disagreements(made)

@@ -215,7 +215,7 @@ def test_pieces_of_a_long_function_share_what_they_compute():
     assert codegen.lower(codegen.own_text(loaded(text + "\n").f), kinds).text.count("piece") > 10
 
 
-OUTSIDE = [("y = [v for v in x]", "[v for v in x]"), ("if x[0] > 0.0:\n        y = 1.0", "if x"),
+OUTSIDE = [("y = [v for v in x]", "[v for v in x]"), ("with x:\n        y = 1.0", "with x"),
            ("y = x[0] < x[1] < x[2]", "x[0] < x[1] < x[2]"), ("y = nothing", "nothing")]  # fmt: skip
 
 

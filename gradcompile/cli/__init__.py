@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="command", required=True, parser_class=_Parser)
 
     demo = commands.add_parser("demo", help="fit a model to reference data, and show everything on the way")
-    demo.add_argument("--out", default="gradcompile-demo.svg", metavar="FILE", help="the picture of the loss curve")
+    demo.add_argument("--out", default="gradcompile-demo.svg", metavar="FILE", help="the picture of data and fit")
     demo.set_defaults(command=_late("demo"))
 
     _add_show(commands.add_parser("show", help="gradient, cost and generated source of a formula"))

@@ -1,12 +1,12 @@
-"""A curve of losses: as one line of text, as an SVG picture that needs no library, or through matplotlib."""
+"""Curves of losses, as a line of text, as SVG or by matplotlib; data and fit as SVG. An SVG needs no library."""
 
 import html
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, printable
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN = ".:-=+*#%"
@@ -52,6 +52,25 @@ def picture(path: str, values: Sequence[float], title: str, across: str) -> None
         _by_matplotlib(path, values, title, across)
 
 
+def picture_of_fit(path: str, x: Sequence[float], y: Sequence[float], curve: Sequence[float], title: str) -> None:
+    """Write an SVG, without any library, of points and of a curve through the same places, which are in order."""
+    across, up = _axis(x, 80.0, 620.0), _axis([*y, *curve], 340.0, 50.0)
+    dots = "".join(f'<circle cx="{across(a):.1f}" cy="{up(b):.1f}" r="2"/>' for a, b in zip(x, y, strict=True))
+    points = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(x, curve, strict=True))
+    low, high = min([*y, *curve]), max([*y, *curve])
+    rows = "".join(_row(up(t), f"{t:.3g}") for t in (low + (high - low) * k / 4 for k in range(5)))
+    line = f'<polyline points="{points}" fill="none" stroke="#ff7f0e" stroke-width="1.5"/>'
+    body = f'{rows}<g fill="#1f77b4">{dots}</g>{line}'
+    Path(path).write_text(_frame(body, title, (f"{x[0]:.3g}", f"{x[-1]:.3g}"), "x", "y"), encoding="utf-8")
+
+
+def _axis(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:
+    """Where values stand between two places of a picture."""
+    low, high = min(values), max(values)
+    span = high - low or 1.0
+    return lambda value: start + (end - start) * (value - low) / span
+
+
 def check(path: str) -> None:
     """Raise ArgumentError if `picture` could not write to `path`, before any work is done for it."""
     if not Path(path).absolute().parent.is_dir():
@@ -76,8 +95,13 @@ def _figure(path: str) -> tuple[object, object]:
 
 def _by_matplotlib(path: str, values: Sequence[float], title: str, across: str) -> None:
     figure, axes = _figure(path)
-    axes.semilogy(range(len(values)), values)  # type: ignore[attr-defined]
-    axes.set(title=title, xlabel=across, ylabel="loss")  # type: ignore[attr-defined]
+    if any(v > 0.0 for v in values):  # of a start that was perfect there is no logarithm
+        axes.semilogy(range(len(values)), values)  # type: ignore[attr-defined]
+    else:
+        axes.plot(range(len(values)), values)  # type: ignore[attr-defined]
+    shown = title if len(title) <= 80 else f"{title[:77]}..."
+    axes.set_title(printable(shown), fontsize=10, parse_math=False)  # type: ignore[attr-defined]
+    axes.set(xlabel=across, ylabel="loss")  # type: ignore[attr-defined]
     axes.grid(alpha=0.3)  # type: ignore[attr-defined]
     figure.savefig(path, dpi=150)  # type: ignore[attr-defined]
 
@@ -100,17 +124,24 @@ def _svg(values: Sequence[float], title: str, across: str) -> str:
 
     points = " ".join(f"{80 + 540 * k / last:.1f},{y(h):.1f}" for k, h in enumerate(heights))
     ticks = [low + (high - low) * k / 4 for k in range(5)]
-    rows = "".join(
-        f'<path d="M80 {y(t):.1f}H620" stroke="#ddd"/>'
-        f'<text x="74" y="{y(t) + 4:.1f}" text-anchor="end">{10**t:.3g}</text>'
-        for t in ticks
-    )
+    rows = "".join(_row(y(t), f"{10**t:.3g}") for t in ticks)
+    line = f'<polyline points="{points}" fill="none" stroke="#1f77b4" stroke-width="1.5"/>'
+    return _frame(rows + line, title, ("0", str(len(heights) - 1)), across, "loss")
+
+
+def _row(y: float, label: str) -> str:
+    """A line across a picture with what it stands for."""
+    return f'<path d="M80 {y:.1f}H620" stroke="#ddd"/><text x="74" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+
+
+def _frame(body: str, title: str, ends: tuple[str, str], across: str, up: str) -> str:
+    """A picture with its title, which is cut where it is too long, and the words at its axes."""
+    shown = title if len(title) <= 80 else f"{title[:77]}..."
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 400" font-family="sans-serif" font-size="12">'
-        f'<rect width="640" height="400" fill="#fff"/>{rows}'
-        f'<polyline points="{points}" fill="none" stroke="#1f77b4" stroke-width="1.5"/>'
-        f'<text x="350" y="28" text-anchor="middle" font-size="14">{html.escape(title)}</text>'
-        f'<text x="80" y="360">0</text><text x="620" y="360" text-anchor="end">{len(heights) - 1}</text>'
+        f'<rect width="640" height="400" fill="#fff"/>{body}'
+        f'<text x="350" y="28" text-anchor="middle" font-size="14">{html.escape(printable(shown))}</text>'
+        f'<text x="80" y="360">{ends[0]}</text><text x="620" y="360" text-anchor="end">{ends[1]}</text>'
         f'<text x="350" y="384" text-anchor="middle">{html.escape(across)}</text>'
-        '<text x="16" y="195" transform="rotate(-90 16 195)" text-anchor="middle">loss</text></svg>\n'
+        f'<text x="16" y="195" transform="rotate(-90 16 195)" text-anchor="middle">{html.escape(up)}</text></svg>\n'
     )

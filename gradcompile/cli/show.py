@@ -92,13 +92,21 @@ def ops(options: argparse.Namespace) -> None:
     """`gradcompile ops`: the op table, or one op of it."""
     import difflib
 
+    from gradcompile.frontend.text import function_names
     from gradcompile.ops import OPS
 
     if options.name and options.name not in OPS:
         close = difflib.get_close_matches(options.name, OPS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ArgumentError(f"there is no op {options.name!r}{hint}; gradcompile ops lists them all")
-    for name in [options.name] if options.name else sorted(OPS):
+    called = set(function_names())
+    names = [options.name] if options.name else sorted(OPS, key=lambda name: (name not in called, name))
+    before = None
+    for name in names:
+        if not options.name and (name in called) is not before:
+            before = name in called
+            print("functions that formulas call" if before else "\nops that operators, arrays and SymPy lead to")
+            print()
         op = OPS[name]
         print(f"{name:<16}{op.doc}")
         for what in ("derivative", "convention", "accuracy"):

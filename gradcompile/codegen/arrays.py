@@ -3,15 +3,12 @@
 import ast
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from gradcompile.codegen.lines import ArrayLines, Declarations
 from gradcompile.codegen.target import PREFIX
 from gradcompile.codegen.tiles import tiled
 from gradcompile.codegen.values import FLOATS, SIZES, Array, Value, number
 from gradcompile.errors import SubsetError
-
-if TYPE_CHECKING:
-    from gradcompile.codegen.statements import Unit, Writer
 
 # The arguments of BLAS, in order, all by address: c a letter, i an integer of 32 bits, r a number, p an array.
 BLAS = {"gemm": "cciiirpipirpi", "gemv": "ciirpipirpi", "dot": "ipipi"}
@@ -24,14 +21,14 @@ Part = Value | tuple[Value | None, Value | None]  # in brackets: an index, or th
 # ---- views
 
 
-def viewed(w: "Writer", array: Array, offset: Value, shape: Sequence[Value]) -> Array:
+def viewed(w: ArrayLines, array: Array, offset: Value, shape: Sequence[Value]) -> Array:
     """view(array, offset, shape): the elements of a contiguous array from an offset on, in another shape."""
     if not array.dense:
         raise SubsetError(f"{w.tree.name}: a view of an array that is not contiguous")
     return Array(array.type, w.place(array, offset), tuple(shape), w.row_major(shape))
 
 
-def sliced(w: "Writer", array: Array, parts: Sequence[Part]) -> Array:
+def sliced(w: ArrayLines, array: Array, parts: Sequence[Part]) -> Array:
     """array[i], array[a:b], array[k, :, a:b], ...: the part of an array that indices and slices leave."""
     offset = number(0)
     shape: list[Value] = []
@@ -53,7 +50,7 @@ def sliced(w: "Writer", array: Array, parts: Sequence[Part]) -> Array:
     return Array(array.type, w.place(array, offset), tuple(shape), tuple(strides), dense)
 
 
-def length(w: "Writer", whole: Value, start: Value | None, stop: Value | None) -> Value:
+def length(w: ArrayLines, whole: Value, start: Value | None, stop: Value | None) -> Value:
     """The length of a slice."""
     end = whole if stop is None else stop
     return end if start is None else w.binary(ast.Sub, end, start)
@@ -69,7 +66,7 @@ def transposed(array: Array) -> Array:
 # ---- filling
 
 
-def fill(w: "Writer", array: Array, value: Value) -> None:
+def fill(w: ArrayLines, array: Array, value: Value) -> None:
     """array[:, :] = value."""
     is_clear = value.type == "literal" and value.text == 0 and math.copysign(1.0, value.text) > 0.0
     if array.dense and is_clear:
@@ -80,7 +77,7 @@ def fill(w: "Writer", array: Array, value: Value) -> None:
     fill_axes(w, array, w.converted(value, array.type, 1), number(0), 0)
 
 
-def fill_axes(w: "Writer", array: Array, text: str, offset: Value, axis: int) -> None:
+def fill_axes(w: ArrayLines, array: Array, text: str, offset: Value, axis: int) -> None:
     """Write an operand to the elements from an offset on along the axes from one on."""
     if axis == len(array.shape):
         w.lines.append(f"  store {array.type} {text}, ptr {w.place(array, offset)}, align {SIZES[array.type]}")
@@ -93,7 +90,7 @@ def fill_axes(w: "Writer", array: Array, text: str, offset: Value, axis: int) ->
     w.loop(number(0), array.shape[axis], ONE, inside)
 
 
-def product_of(w: "Writer", factors: Sequence[Value]) -> Value:
+def product_of(w: ArrayLines, factors: Sequence[Value]) -> Value:
     """The product of integers."""
     total = ONE
     for factor in factors:
@@ -104,7 +101,7 @@ def product_of(w: "Writer", factors: Sequence[Value]) -> Value:
 # ---- sums
 
 
-def folded(w: "Writer", array: Array) -> Value:
+def folded(w: ArrayLines, array: Array) -> Value:
     """fold(array): a vector is loaded, and its upper half added to the lower one until a number is left."""
     (length,), type = array.shape, array.type
     width = length.text if length.type == "literal" and array.dense else 0
@@ -122,7 +119,7 @@ def folded(w: "Writer", array: Array) -> Value:
 # ---- products
 
 
-def multiply(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
+def multiply(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
     """out = alpha*(a @ b) + beta*out."""
     if 1 not in (len(a.shape), len(b.shape)) and ONE in (a.shape[0], b.shape[1]):  # one row, one column: a vector
         if b.shape[1] == ONE:
@@ -146,7 +143,7 @@ def column(array: Array) -> Array:
     return Array(array.type, array.text, array.shape[:1], array.strides[:1], False)
 
 
-def gemm(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
+def gemm(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
     """A product of matrices. BLAS counts by columns, so a matrix by rows is the transpose of what it sees."""
     if out.strides[1] == ONE:
         out, a, b = transposed(out), transposed(b), transposed(a)
@@ -155,7 +152,7 @@ def gemm(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float)
     call(w, "gemm", out.type, by_a, by_b, *sizes, number(alpha), a, at_a, b, at_b, number(beta), out, at_out)
 
 
-def gemv(w: "Writer", out: Array, a: Array, x: Array, alpha: float, beta: float) -> None:
+def gemv(w: ArrayLines, out: Array, a: Array, x: Array, alpha: float, beta: float) -> None:
     """A product of a matrix and a vector. One without columns leaves the result as it is, so it is cleared before."""
     if beta == 0.0:
         fill(w, out, number(0.0))
@@ -165,20 +162,20 @@ def gemv(w: "Writer", out: Array, a: Array, x: Array, alpha: float, beta: float)
     call(w, "gemv", out.type, by, *sizes, number(alpha), a, at, x, steps[0], number(1.0), out, steps[1])
 
 
-def dot(w: "Writer", a: Array, b: Array) -> Value:
+def dot(w: ArrayLines, a: Array, b: Array) -> Value:
     """The product of two vectors."""
     if not (isinstance(a, Array) and isinstance(b, Array) and len(a.shape) == len(b.shape) == 1):
         raise SubsetError(f"{w.tree.name}: the value of a product of matrices; assign it to a whole array")
     return Value(a.type, 1, w.emit(called(w, "dot", a.type, a.shape[0], a, a.strides[0], b, b.strides[0])))
 
 
-def matrix(w: "Writer", m: Array) -> tuple[str, Value]:
+def matrix(w: ArrayLines, m: Array) -> tuple[str, Value]:
     """How BLAS sees a matrix: N by columns or T by rows, and its leading dimension."""
     axis = 1 if m.strides[1] == ONE else 0
     return "NT"[axis], leading(w, m, axis)
 
 
-def leading(w: "Writer", m: Array, axis: int) -> Value:
+def leading(w: ArrayLines, m: Array, axis: int) -> Value:
     """The leading dimension of a matrix whose elements lie side by side along an axis.
 
     It is no less than that axis is long, and than 1; the stride of an axis of one entry or none may say less.
@@ -193,12 +190,12 @@ def leading(w: "Writer", m: Array, axis: int) -> Value:
     return found
 
 
-def call(w: "Writer", name: str, type: str, *arguments: "str | Value | Array") -> None:
+def call(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> None:
     """Write a call of BLAS that returns nothing."""
     w.lines.append(f"  {called(w, name, type, *arguments)}")
 
 
-def called(w: "Writer", name: str, type: str, *arguments: "str | Value | Array") -> str:
+def called(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> str:
     """The call of a routine of BLAS."""
     if type not in FLOATS or any(isinstance(a, Array) and a.type != type for a in arguments):
         raise SubsetError(f"{w.tree.name}: a product of arrays that are not of one dtype, float64 or float32")
@@ -214,7 +211,7 @@ def called(w: "Writer", name: str, type: str, *arguments: "str | Value | Array")
     return f"call {type if name == 'dot' else 'void'} @{routine(w.unit, name, type)}({', '.join(given)})"
 
 
-def routine(unit: "Unit", name: str, type: str) -> str:
+def routine(unit: Declarations, name: str, type: str) -> str:
     """A function of the module that takes values, puts them into memory, and calls BLAS with their addresses."""
     from llvmlite import binding
 

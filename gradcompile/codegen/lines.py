@@ -1,21 +1,36 @@
 """Lines of LLVM IR in the making: names of results, blocks, loops."""
 
+import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from gradcompile.codegen.values import SHORT, SIZES, typed
-
-if TYPE_CHECKING:
-    from gradcompile.codegen.statements import Unit
+from gradcompile.codegen.values import SHORT, SIZES, Array, Value, typed
 
 Bounds = tuple[str | int, str | int, str | int]  # of a loop: from, to, by
 Inside = Callable[[str, Sequence[str]], Sequence[str]]  # the body of a loop: from what it carries on to what goes on
 
 
+class Declarations(Protocol):
+    """What a module of IR is asked for while its functions are written; mark: what all its names begin with."""
+
+    mark: str
+    declared: dict[str, str]
+
+    def declare(self, name: str, text: str) -> str:
+        """A function from outside, declared."""
+
+    def intrinsic(self, name: str, type: str, width: int, count: int) -> str:
+        """The name of an LLVM intrinsic of so many arguments of one type, declared."""
+
+    def mark_loop(self) -> str:
+        """The mark of one more loop that LLVM is neither to vectorise nor to unroll."""
+
+
 class Lines:
     """The lines of one function. A result has a name that no other has; a loop's results are what it carries on."""
 
-    def __init__(self, unit: "Unit") -> None:
+    def __init__(self, unit: Declarations) -> None:
         self.unit = unit
         self.lines: list[str] = []
         self.entry: list[str] = []
@@ -105,3 +120,41 @@ class Lines:
         self.loops += 1
         self.start(after)
         return carried
+
+
+class ArrayLines(Lines, ABC):
+    """The lines of a function of the subset, as what works on whole arrays and on lanes uses them.
+
+    tree: the function's text.  mask: of the lanes that are on, where some are off.  most: the most that an operand
+    is, where that is known.
+    """
+
+    tree: ast.FunctionDef
+    mask: str = ""
+    most: dict[str, int]
+
+    @abstractmethod
+    def binary(self, op: type[ast.operator], x: Value, y: Value) -> Value:
+        """An operation of two values."""
+
+    @abstractmethod
+    def bounded(self, name: str, x: Value, y: Value) -> Value:
+        """min and max of Python, and at_most and at_least, in which a NaN x stays."""
+
+    @abstractmethod
+    def converted(self, v: Value, type: str, width: int) -> str:
+        """The operand of a value in this type and width."""
+
+    @abstractmethod
+    def loop(
+        self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], is_whole: bool = False
+    ) -> None:
+        """A loop in order; one that is `is_whole` as it stands, or is around others, LLVM is to leave alone."""
+
+    @abstractmethod
+    def place(self, array: Array, offset: Value) -> str:
+        """The address of an element; of the first lane's, where lanes lie side by side."""
+
+    @abstractmethod
+    def row_major(self, lengths: Sequence[Value]) -> tuple[Value, ...]:
+        """The strides of a contiguous array."""

@@ -6,13 +6,10 @@ nothing.
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+from gradcompile.codegen.lines import ArrayLines
 from gradcompile.codegen.target import features
 from gradcompile.codegen.values import SIZES, Value
-
-if TYPE_CHECKING:
-    from gradcompile.codegen.statements import Writer
 
 
 @lru_cache(maxsize=1)
@@ -21,7 +18,7 @@ def has_masks() -> bool:
     return "+avx" in features()
 
 
-def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:
+def mask_before(writer: ArrayLines, index: Value, stop: Value, width: int) -> str:
     """The mask of the lanes from an index on that are before `stop`."""
     left = writer.emit(f"sub i64 {writer.converted(stop, 'i64', 1)}, {index.text}")
     short = Value("i32", 1, writer.emit(f"trunc i64 {left} to i32"))  # there are few
@@ -29,7 +26,7 @@ def mask_before(writer: "Writer", index: Value, stop: Value, width: int) -> str:
     return writer.emit(f"icmp slt <{width} x i32> <{steps}>, {writer.converted(short, 'i32', width)}")
 
 
-def load_lanes(writer: "Writer", type: str, width: int, place: str) -> Value:
+def load_lanes(writer: ArrayLines, type: str, width: int, place: str) -> Value:
     """Neighbours; in a lane that is off, the first."""
     first = writer.emit(f"load {type}, ptr {place}, align {SIZES[type]}")
     other = writer.spread(first, type, width)

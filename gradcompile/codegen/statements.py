@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradcompile.codegen.arrays import dot, fill, folded, multiply, product_of, sliced, transposed, viewed
-from gradcompile.codegen.lines import Lines
+from gradcompile.codegen.lines import ArrayLines
 from gradcompile.codegen.masks import has_masks, load_lanes, mask_before
 from gradcompile.codegen.parse import assigned, own_text, repeated, syntax
 from gradcompile.codegen.values import (
@@ -187,11 +187,12 @@ class Unit:
         return "\n".join(parts + self.marks())
 
 
-class Writer(Lines):
+class Writer(ArrayLines):
     """Writes one function of the subset as IR."""
 
     def __init__(self, unit: Unit, target: Callable[..., Any], made: Lowered) -> None:
         super().__init__(unit)
+        self.unit: Unit = unit
         self.made, self.globals = made, target.__globals__
         self.tree = syntax(target)
         self.names: dict[str, Value | Array] = {}

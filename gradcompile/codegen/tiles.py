@@ -10,15 +10,12 @@ bits do not depend on the tiles.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from gradcompile.codegen.lines import Lines
+from gradcompile.codegen.lines import ArrayLines, Declarations, Lines
 from gradcompile.codegen.parallel_gemm import WORTH
 from gradcompile.codegen.target import PREFIX, features
 from gradcompile.codegen.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, number, operand, typed
-
-if TYPE_CHECKING:
-    from gradcompile.codegen.statements import Unit, Writer
 
 DEPTH = 128  # terms that are added up before they meet others: a tile's part of b stays in the first-level cache
 NAMED = 500  # what a length that is not known counts as
@@ -59,7 +56,7 @@ def registers() -> tuple[int, int] | None:
     return (32, 16) if {"+avx2", "+fma"} <= features() else None
 
 
-def tiled(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float) -> bool:
+def tiled(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: float) -> bool:
     """Write out = alpha*(a @ b) + beta*out in tiles, if BLAS would take longer."""
     if out.strides[1] != ONE:
         out, a, b = (x._replace(shape=x.shape[::-1], strides=x.strides[::-1]) for x in (out, b, a))
@@ -79,7 +76,7 @@ def tiled(w: "Writer", out: Array, a: Array, b: Array, alpha: float, beta: float
     return True
 
 
-def choice(w: "Writer", out: Array, a: Array, b: Array) -> Tile | None:
+def choice(w: ArrayLines, out: Array, a: Array, b: Array) -> Tile | None:
     """The tile for a product; None where BLAS is as quick, or the matrices do not lie as BLAS takes them."""
     found = registers()
     if found is None or out.type not in FLOATS or not out.type == a.type == b.type:
@@ -110,7 +107,7 @@ def is_better(rows: int, columns: int, terms: int, turned: bool, by_rows: bool) 
     return rows >= FEW and (by_rows or terms <= NARROW)
 
 
-def extent(w: "Writer", length: Value) -> int:
+def extent(w: ArrayLines, length: Value) -> int:
     """A length, or the most that it is, or what one counts as that is not known."""
     return int(length.text) if length.type == "literal" else w.most.get(length.text, NAMED)
 
@@ -118,7 +115,7 @@ def extent(w: "Writer", length: Value) -> int:
 class Kernel(Lines):
     """The lines of a function for tiles."""
 
-    def __init__(self, unit: "Unit", tile: Tile) -> None:
+    def __init__(self, unit: Declarations, tile: Tile) -> None:
         super().__init__(unit)
         self.tile = tile
         self.type, self.lanes, self.size = tile.type, tile.lanes, SIZES[tile.type]
@@ -200,7 +197,7 @@ class Kernel(Lines):
         self.unit.declared[name] = "\n".join([head, *body, "  ret void", "}"])
 
 
-def multiplied(unit: "Unit", tile: Tile, masked: bool) -> str:
+def multiplied(unit: Declarations, tile: Tile, masked: bool) -> str:
     """The function for one tile: set if sign is 0, else added sign times.
 
     rows, left: how many rows and columns there are from the tile's first on, which may be fewer or more than it has.
@@ -241,7 +238,7 @@ def multiplied(unit: "Unit", tile: Tile, masked: bool) -> str:
     return name
 
 
-def turning(unit: "Unit", tile: Tile) -> str:
+def turning(unit: Declarations, tile: Tile) -> str:
     """The function that turns a panel: columns of b with their terms side by side become rows of a tile's columns."""
     name = f"{unit.mark}.turn.{tile.type}.{tile.vectors}"
     if name in unit.declared:
@@ -262,7 +259,7 @@ def turning(unit: "Unit", tile: Tile) -> str:
     return name
 
 
-def product(unit: "Unit", tile: Tile, exact: bool) -> str:
+def product(unit: Declarations, tile: Tile, exact: bool) -> str:
     """The function for a whole product; exact: the columns are a multiple of those of a tile."""
     name = f"{unit.mark}.product.{tile.mark}{'.exact' * exact}"
     if name in unit.declared:
@@ -302,7 +299,7 @@ def product(unit: "Unit", tile: Tile, exact: bool) -> str:
     return name
 
 
-def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
+def divided(unit: Declarations, tile: Tile, exact: bool) -> str:
     """The function for a whole product: in parts if it is large and there are helpers (`parallel_gemm`).
 
     A part is some tiles of rows, or of columns if there are more of these. Where b has to be turned, each part of rows
@@ -337,7 +334,7 @@ def divided(unit: "Unit", tile: Tile, exact: bool) -> str:
     return name
 
 
-def part(unit: "Unit", tile: Tile, exact: bool) -> str:
+def part(unit: Declarations, tile: Tile, exact: bool) -> str:
     """The function for a part of a product, by the frame that holds what `divided` was given, and the part's number."""
     whole = product(unit, tile, exact)
     name = f"{whole}.part"

@@ -8,12 +8,9 @@ falls out is freed.
 
 import ctypes
 from string import Template
-from typing import TYPE_CHECKING
 
+from gradcompile.codegen.lines import Declarations
 from gradcompile.codegen.values import REGISTER
-
-if TYPE_CHECKING:
-    from gradcompile.codegen.statements import Unit
 
 STORE = "gc_store"
 SLOTS = 8
@@ -104,7 +101,7 @@ def connect_store() -> None:
         binding.add_symbol(STORE, ctypes.addressof(slots))
 
 
-def take_lines(unit: "Unit", size: str, name: str, failed: str) -> list[str]:
+def take_lines(unit: Declarations, size: str, name: str, failed: str) -> list[str]:
     """The lines that take so many bytes, from where a vector register fits on, as `name`; the block is `name`.taken.
 
     They end the block of the code with a jump to `failed` if there is no memory, and begin one of their own.
@@ -129,6 +126,6 @@ def room(name: str) -> str:
     return f"room.{name[1:]}"
 
 
-def give_line(unit: "Unit", block: str) -> str:
+def give_line(unit: Declarations, block: str) -> str:
     """The line that gives a block back."""
     return f"  call void @{unit.mark}.give(ptr {block})"

@@ -6,19 +6,16 @@ that a reader and the generated code see that entry i of a loop is x[i + 1].
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import part_at, zeros_like
-from gradcompile.ir.core import OPS, Op, Params, apply, node, register
+from gradcompile.ir.core import OPS, Node, Op, Params, apply, node, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.shape import Tangents, again
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class Numbers:
         return f"Numbers.of({self.array().tolist()})"
 
 
-def table(values: npt.ArrayLike, dtype: str = "float64") -> "Node":
+def table(values: npt.ArrayLike, dtype: str = "float64") -> Node:
     """The node of a table of numbers, of one axis or more.
 
     >>> table([1.0, 2.0])
@@ -151,7 +148,7 @@ def row_major(start: int, shape: Shape) -> Affine:
     return Affine(start, tuple((d, prod(sizes[k + 1 :])) for k, d in enumerate(sizes)))
 
 
-def pack_vjp(g: "Node", n: "Node") -> Tangents:
+def pack_vjp(g: Node, n: Node) -> Tangents:
     """Each value gets its own entries of the adjoint."""
     parts: list[Node] = []
     offset = 0
@@ -162,7 +159,7 @@ def pack_vjp(g: "Node", n: "Node") -> Tangents:
     return tuple(parts)
 
 
-def pack_jvp(n: "Node", tangents: Tangents) -> "Node":
+def pack_jvp(n: Node, tangents: Tangents) -> Node:
     """The tangents in one vector."""
     return apply("pack", *(zeros_like(a) if t is None else t for a, t in zip(n.args, tangents, strict=True)))
 
@@ -190,12 +187,12 @@ def take_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(spec.shape, types[0].dtype)
 
 
-def take(v: "Node", spec: Spec) -> "Node":
+def take(v: Node, spec: Spec) -> Node:
     """The entries of a vector at the places of a spec."""
     return apply("take", v, params=(spec,))
 
 
-def take_vjp(g: "Node", n: "Node") -> Tangents:
+def take_vjp(g: Node, n: Node) -> Tangents:
     """Each place gets the sum of what was taken from it."""
     return (apply("scatter", g, params=(n.params[0], n.args[0].type.shape[0])),)
 
@@ -216,22 +213,22 @@ def scatter(g: Any, spec: Spec, length: int) -> Any:
     return result
 
 
-def scatter_vjp(g: "Node", n: "Node") -> Tangents:
+def scatter_vjp(g: Node, n: Node) -> Tangents:
     """Each entry gets the adjoint of its place."""
     return (take(g, n.params[0]),)
 
 
-def is_table(n: "Node") -> bool:
+def is_table(n: Node) -> bool:
     """Whether a node is an array of numbers, its param."""
     return n.op.name == "table"
 
 
-def is_take(n: "Node") -> bool:
+def is_take(n: Node) -> bool:
     """Whether a node is entries of a vector at the places of its param."""
     return n.op.name == "take"
 
 
-def is_pack(n: "Node") -> bool:
+def is_pack(n: Node) -> bool:
     """Whether a node is the entries of all arguments in one vector."""
     return n.op.name == "pack"
 

@@ -4,24 +4,21 @@ Matrix products of any rank, outer products and sums of products are this one op
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import add, astype, broadcast_to, permute, sum_over, zeros_like
-from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops import least
 from gradcompile.ops.shape import Tangents
 
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
-
 Labels = tuple[int, ...]
 
 
-def contract(a: "Node", la: Sequence[int], b: "Node", lb: Sequence[int], result: Sequence[int]) -> "Node":
+def contract(a: Node, la: Sequence[int], b: Node, lb: Sequence[int], result: Sequence[int]) -> Node:
     """The dot node of two operands whose axes bear labels; labels are numbered by first use, so that equals are one.
 
     Both get one dtype: whole numbers follow the floats beside them.
@@ -65,13 +62,13 @@ def dot(a: Any, b: Any, la: Labels, lb: Labels, result: Labels) -> Any:
     return np.einsum(a, list(la), b, list(lb), list(result))
 
 
-def dot_vjp(g: "Node", n: "Node") -> Tangents:
+def dot_vjp(g: Node, n: Node) -> Tangents:
     """The adjoint contracted with the other operand."""
     (a, b), (la, lb, result) = n.args, n.params
     return contract(g, result, b, lb, la), contract(a, la, g, result, lb)
 
 
-def dot_jvp(n: "Node", tangents: Tangents) -> "Node":
+def dot_jvp(n: Node, tangents: Tangents) -> Node:
     """The product rule."""
     (a, b), (la, lb, result) = n.args, n.params
     pairs = ((tangents[0], b), (a, tangents[1]))
@@ -79,19 +76,19 @@ def dot_jvp(n: "Node", tangents: Tangents) -> "Node":
     return found[0] if len(found) == 1 else add(*found) if found else zeros_like(n)
 
 
-def dot_reach(g: "Node", n: "Node") -> Tangents:
+def dot_reach(g: Node, n: Node) -> Tangents:
     """What of each operand an adjoint reaches: the sum of it over the axes that the operand lacks."""
     return tuple(relabelled(g, n.params[2], labels, a) for a, labels in zip(n.args, n.params, strict=False))
 
 
-def relabelled(g: "Node", own: Labels, labels: Labels, like: "Node") -> "Node":
+def relabelled(g: Node, own: Labels, labels: Labels, like: Node) -> Node:
     """g summed over the labels that `labels` lacks, in the order of `labels`, repeated over those that g lacks."""
     lost = tuple(k for k, label in enumerate(own) if label not in labels)
     x = sum_over(g, lost) if lost else g
     return spread(x, [label for label in own if label in labels], labels, like.type.shape)
 
 
-def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -> "Node":
+def spread(x: Node, own: Sequence[int], labels: Sequence[int], shape: Shape) -> Node:
     """x with axes in the order of `labels`, repeated over those that it lacks."""
     order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
     x = permute(x, order) if order != tuple(range(len(order))) else x
@@ -99,7 +96,7 @@ def spread(x: "Node", own: Sequence[int], labels: Sequence[int], shape: Shape) -
     return x if x.type.shape == shape else broadcast_to(x, shape, at)
 
 
-def is_dot(n: "Node") -> bool:
+def is_dot(n: Node) -> bool:
     """Whether a node is a contraction: its params are the labels of both operands and of the result."""
     return n.op.name == "dot"
 

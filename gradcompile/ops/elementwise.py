@@ -8,17 +8,14 @@ import importlib
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gradcompile.ir.core import Op, Params, apply, const, elementwise, predicate, register
+from gradcompile.ir.core import Node, Op, Params, apply, const, elementwise, predicate, register
 from gradcompile.ir.types import ArrayType, broadcast, promote
 from gradcompile.ops import least
 from gradcompile.ops.algebra import derivative, horner, partials
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 Value = Callable[..., Any]
 
@@ -77,7 +74,7 @@ def real(z: Any) -> Any:
 # Arithmetic
 
 
-def sum_partials(n: "Node") -> tuple["Node | None", ...]:
+def sum_partials(n: Node) -> tuple[Node | None, ...]:
     """One for each term."""
     return (const(1.0, n.type.dtype),) * len(n.args)
 
@@ -427,7 +424,7 @@ function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("l
 # Functions of an integer order, which is a parameter of the node
 
 
-def ordered(name: str, value: Value, partial: Callable[["Node"], "Node"], derivative: str, **record: Any) -> None:
+def ordered(name: str, value: Value, partial: Callable[[Node], Node], derivative: str, **record: Any) -> None:
     """Register a function of an integer order and one argument, printed as name(order, x)."""
     register(
         Op(
@@ -446,17 +443,17 @@ def ordered(name: str, value: Value, partial: Callable[["Node"], "Node"], deriva
     )
 
 
-def of_order(name: str, n: "Node", order: int) -> "Node":
+def of_order(name: str, n: Node, order: int) -> Node:
     """The function of another order at the node's argument."""
     return apply(name, n.args[0], params=(order,))
 
 
-def scaled(factor: float, x: "Node") -> "Node":
+def scaled(factor: float, x: Node) -> Node:
     """factor * x."""
     return const(factor, x.type.dtype) * x
 
 
-def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
+def bessel_slope(n: Node, lower: float, upper: float) -> Node:
     """(lower * B(k-1) + upper * B(k+1)) / 2 for order k, with B(-1) folded onto B(1)."""
     name, k = n.op.name, n.params[0]
     if k == 0:
@@ -464,7 +461,7 @@ def bessel_slope(n: "Node", lower: float, upper: float) -> "Node":
     return scaled(lower / 2, of_order(name, n, k - 1)) + scaled(upper / 2, of_order(name, n, k + 1))
 
 
-def lambert_slope(n: "Node") -> "Node":
+def lambert_slope(n: Node) -> Node:
     """exp(-w)/(1 + w), which is w/(x (1 + w)) and holds at x = 0."""
     one = const(1.0, n.type.dtype)
     return apply("exp", -n) / (one + n)
@@ -571,51 +568,51 @@ register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n:
 # Which op a node is
 
 
-def is_abs(n: "Node") -> bool:
+def is_abs(n: Node) -> bool:
     """Whether a node is |x|."""
     return n.op.name == "abs"
 
 
-def is_cosh(n: "Node") -> bool:
+def is_cosh(n: Node) -> bool:
     """Whether a node is cosh(x)."""
     return n.op.name == "cosh"
 
 
-def is_erf(n: "Node") -> bool:
+def is_erf(n: Node) -> bool:
     """Whether a node is erf(x)."""
     return n.op.name == "erf"
 
 
-def is_erfc(n: "Node") -> bool:
+def is_erfc(n: Node) -> bool:
     """Whether a node is erfc(x)."""
     return n.op.name == "erfc"
 
 
-def is_exp(n: "Node") -> bool:
+def is_exp(n: Node) -> bool:
     """Whether a node is exp(x)."""
     return n.op.name == "exp"
 
 
-def is_hypot(n: "Node") -> bool:
+def is_hypot(n: Node) -> bool:
     """Whether a node is sqrt(x**2 + y**2)."""
     return n.op.name == "hypot"
 
 
-def is_log(n: "Node") -> bool:
+def is_log(n: Node) -> bool:
     """Whether a node is log(x)."""
     return n.op.name == "log"
 
 
-def is_log1p(n: "Node") -> bool:
+def is_log1p(n: Node) -> bool:
     """Whether a node is log(1 + x)."""
     return n.op.name == "log1p"
 
 
-def is_pow(n: "Node") -> bool:
+def is_pow(n: Node) -> bool:
     """Whether a node is x to the power y."""
     return n.op.name == "pow"
 
 
-def is_sigmoid(n: "Node") -> bool:
+def is_sigmoid(n: Node) -> bool:
     """Whether a node is the logistic function of x."""
     return n.op.name == "sigmoid"

@@ -1,18 +1,15 @@
 """Places that are data: entries gathered by integer arrays, their transpose, and the orders that sorting finds."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Tangents, again
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 
 def check_indices(types: tuple[ArrayType, ...], what: str) -> Shape:
@@ -42,7 +39,7 @@ def gather(x: Any, *rest: Any) -> Any:
     return np.asarray(x)[(*[slice(None)] * axis, *whole_numbers(tuple(indices)))]
 
 
-def gather_vjp(g: "Node", n: "Node") -> Tangents:
+def gather_vjp(g: Node, n: Node) -> Tangents:
     """Each place gets the sum of what was gathered from it."""
     axis, indices = n.params[0], n.args[1:]
     lengths = n.args[0].type.shape[axis : axis + len(indices)]
@@ -67,7 +64,7 @@ def scatter_add(g: Any, *rest: Any) -> Any:
     return result
 
 
-def scatter_add_vjp(g: "Node", n: "Node") -> Tangents:
+def scatter_add_vjp(g: Node, n: Node) -> Tangents:
     """Each entry gets the adjoint of its place."""
     return (apply("gather", g, *n.args[1:], params=n.params[:1]), *[None] * (len(n.args) - 1))
 
@@ -94,27 +91,27 @@ def argmax(x: Any, axis: int) -> Any:
     return np.argmax(x, axis=axis) if np.size(x) else np.sum(x, axis=axis)  # of no entries
 
 
-def no_partial(n: "Node") -> tuple["Node | None", ...]:
+def no_partial(n: Node) -> tuple[Node | None, ...]:
     """A piecewise constant."""
     return (None,)
 
 
-def is_gather(n: "Node") -> bool:
+def is_gather(n: Node) -> bool:
     """Whether a node is entries at integer places: its param is the first of their axes."""
     return n.op.name == "gather"
 
 
-def is_argmax(n: "Node") -> bool:
+def is_argmax(n: Node) -> bool:
     """Whether a node is the place of the largest entry along an axis, its param."""
     return n.op.name == "argmax"
 
 
-def is_scatter_add(n: "Node") -> bool:
+def is_scatter_add(n: Node) -> bool:
     """Whether a node is entries added at integer places: its params are the first of their axes, and the lengths."""
     return n.op.name == "scatter_add"
 
 
-def is_argsort(n: "Node") -> bool:
+def is_argsort(n: Node) -> bool:
     """Whether a node is the order of the entries along an axis."""
     return n.op.name == "argsort"
 

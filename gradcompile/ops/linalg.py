@@ -7,7 +7,7 @@ derivative results for forward and reverse mode, 2008.
 import importlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,62 +27,59 @@ from gradcompile.ir.algebra import (
     unequal,
     zeros_like,
 )
-from gradcompile.ir.core import Op, Params, apply, const, is_const, register
+from gradcompile.ir.core import Node, Op, Params, apply, const, is_const, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.contract import contract
 from gradcompile.ops.shape import Tangents
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 Value = Callable[..., Any]
 
 # Graph algebra on the last two axes
 
 
-def matmul(a: "Node", b: "Node") -> "Node":
+def matmul(a: Node, b: Node) -> Node:
     """a @ b, of two batches of matrices of one batch shape."""
     batch = tuple(range(len(a.type.shape) - 2))
     k = len(batch)
     return contract(a, (*batch, k, k + 1), b, (*batch, k + 1, k + 2), (*batch, k, k + 2))
 
 
-def flipped(a: "Node") -> "Node":
+def flipped(a: Node) -> Node:
     """The matrices transposed."""
     k = len(a.type.shape)
     return permute(a, (*range(k - 2), k - 1, k - 2))
 
 
-def positions(shape: Shape) -> tuple["Node", "Node"]:
+def positions(shape: Shape) -> tuple[Node, Node]:
     """Row and column of each entry of an array of matrices."""
     axes = len(shape) - 2, len(shape) - 1
     row, column = (counting(shape, k) for k in axes)
     return row, column
 
 
-def zero(like: "Node") -> "Node":
+def zero(like: Node) -> Node:
     """0 of a node's dtype."""
     return const(0.0, like.type.dtype)
 
 
-def halved(x: "Node") -> "Node":
+def halved(x: Node) -> Node:
     """x/2."""
     return 0.5 * x
 
 
-def symmetric(x: "Node") -> "Node":
+def symmetric(x: Node) -> Node:
     """(x + transpose of x)/2."""
     return halved(x + flipped(x))
 
 
-def lower_half(x: "Node") -> "Node":
+def lower_half(x: Node) -> Node:
     """The lower triangle with half the diagonal."""
     row, column = positions(x.type.shape)
     diagonal = select(equal(column, row), halved(x), zero(x))
     return select(less(column, row), x, diagonal)
 
 
-def triangle(x: "Node", part: str) -> "Node":
+def triangle(x: Node, part: str) -> Node:
     """The lower or the upper triangle, or all of a full matrix."""
     if part == "full":
         return x
@@ -91,28 +88,28 @@ def triangle(x: "Node", part: str) -> "Node":
     return select(inside, x, zero(x))
 
 
-def on_diagonal(v: "Node", shape: Shape) -> "Node":
+def on_diagonal(v: Node, shape: Shape) -> Node:
     """Matrices with a batch of vectors, or of scalars, on the diagonal."""
     row, column = positions(shape)
     at = (*range(len(shape) - 2), *([len(shape) - 1] if len(v.type.shape) == len(shape) - 1 else ()))
     return select(equal(row, column), broadcast_to(v, shape, at), zero(v))
 
 
-def diagonal_of(x: "Node") -> "Node":
+def diagonal_of(x: Node) -> Node:
     """The diagonals of matrices."""
     row, column = positions(x.type.shape)
     kept = select(equal(row, column), x, zero(x))
     return sum_over(kept, (len(x.type.shape) - 2,))
 
 
-def trace(x: "Node") -> "Node":
+def trace(x: Node) -> Node:
     """The traces of matrices."""
     row, column = positions(x.type.shape)
     kept = select(equal(row, column), x, zero(x))
     return sum_over(kept, (len(x.type.shape) - 2, len(x.type.shape) - 1))
 
 
-def solve(a: "Node", b: "Node", part: str = "full") -> "Node":
+def solve(a: Node, b: Node, part: str = "full") -> Node:
     """x with a @ x = b; of a triangular matrix only the triangle is looked at."""
     return apply("solve", a, b, params=(part,))
 
@@ -248,7 +245,7 @@ def exact_log(x: Any) -> Any:
 # Derivatives
 
 
-def solve_vjp(g: "Node", n: "Node") -> Tangents:
+def solve_vjp(g: Node, n: Node) -> Tangents:
     """The transposed system for the right-hand side; minus its product with the solution for the matrix."""
     a, part = n.args[0], n.params[0]
     other = {"full": "full", "lower": "upper", "upper": "lower"}[part]
@@ -256,7 +253,7 @@ def solve_vjp(g: "Node", n: "Node") -> Tangents:
     return triangle(-matmul(b, flipped(n)), part), b
 
 
-def solve_jvp(n: "Node", tangents: Tangents) -> "Node":
+def solve_jvp(n: Node, tangents: Tangents) -> Node:
     """x' with a @ x' = b' - a' @ x."""
     da, db = tangents
     moved = None if da is None else -matmul(triangle(da, n.params[0]), n)
@@ -264,33 +261,33 @@ def solve_jvp(n: "Node", tangents: Tangents) -> "Node":
     return solve(n.args[0], add(*parts), n.params[0])
 
 
-def inverse_times(a: "Node", g: "Node") -> "Node":
+def inverse_times(a: Node, g: Node) -> Node:
     """g times the transposed inverse, for a number g a matrix."""
     return solve(flipped(a), on_diagonal(g, a.type.shape))
 
 
-def given(n: "Node", tangents: Tangents) -> "Node":
+def given(n: Node, tangents: Tangents) -> Node:
     """The tangent of the one argument."""
     return tangents[0] or zeros_like(n.args[0])
 
 
-def over_matrix(x: "Node", shape: Shape) -> "Node":
+def over_matrix(x: Node, shape: Shape) -> Node:
     """A number for each matrix, repeated over its entries."""
     return broadcast_to(x, shape, tuple(range(len(shape) - 2)))
 
 
-def det_vjp(g: "Node", n: "Node") -> Tangents:
+def det_vjp(g: Node, n: Node) -> Tangents:
     """The cofactors."""
     a = n.args[0]
     return (over_matrix(g, a.type.shape) * flipped(apply("adjugate", a)),)
 
 
-def det_jvp(n: "Node", tangents: Tangents) -> "Node":
+def det_jvp(n: Node, tangents: Tangents) -> Node:
     """The trace of the adjugate times a'."""
     return trace(matmul(apply("adjugate", n.args[0]), given(n, tangents)))
 
 
-def adjugate_vjp(g: "Node", n: "Node") -> Tangents:
+def adjugate_vjp(g: Node, n: Node) -> Tangents:
     """With C = det(a) a^-1: a^-T (tr(g^T C) - g C^T)."""
     a, shape = n.args[0], n.type.shape
     inner = sum_over(g * n, (len(shape) - 2, len(shape) - 1))
@@ -298,42 +295,42 @@ def adjugate_vjp(g: "Node", n: "Node") -> Tangents:
     return (solve(flipped(a), right),)
 
 
-def adjugate_jvp(n: "Node", tangents: Tangents) -> "Node":
+def adjugate_jvp(n: Node, tangents: Tangents) -> Node:
     """With C = det(a) a^-1: (tr(C a') - C a') a^-1."""
     moved = matmul(n, given(n, tangents))
     left = on_diagonal(trace(moved), n.type.shape) - moved
     return flipped(solve(flipped(n.args[0]), flipped(left)))
 
 
-def logabsdet_vjp(g: "Node", n: "Node") -> Tangents:
+def logabsdet_vjp(g: Node, n: Node) -> Tangents:
     """The transposed inverse."""
     return (inverse_times(n.args[0], g),)
 
 
-def logabsdet_jvp(n: "Node", tangents: Tangents) -> "Node":
+def logabsdet_jvp(n: Node, tangents: Tangents) -> Node:
     """The trace of the inverse times a'."""
     return trace(solve(n.args[0], given(n, tangents)))
 
 
-def cholesky_vjp(g: "Node", n: "Node") -> Tangents:
+def cholesky_vjp(g: Node, n: Node) -> Tangents:
     """Symmetric part of L^-T Phi(L^T g) L^-1, Phi being the lower triangle with half the diagonal."""
     upper = flipped(n)
     left = solve(upper, lower_half(matmul(upper, g)), "upper")
     return (symmetric(solve(upper, flipped(left), "upper")),)
 
 
-def cholesky_jvp(n: "Node", tangents: Tangents) -> "Node":
+def cholesky_jvp(n: Node, tangents: Tangents) -> Node:
     """L Phi(L^-1 a' L^-T)."""
     left = solve(n, symmetric(given(n, tangents)), "lower")
     return matmul(n, lower_half(solve(n, flipped(left), "lower")))
 
 
-def vectors_of(n: "Node") -> "Node":
+def vectors_of(n: Node) -> Node:
     """The eigenvectors that go with eigenvalues."""
     return apply("eigvecs", n.args[0])
 
 
-def gaps(n: "Node", touched: "Node") -> "Node":
+def gaps(n: Node, touched: Node) -> Node:
     """1/(w[j] - w[i]) for the eigenvalues, 0 on the diagonal; between equal ones NaN, or 0 if they are not touched."""
     shape, w = n.type.shape, apply("eigvals", n.args[0])
     batch = tuple(range(len(shape) - 2))
@@ -344,7 +341,7 @@ def gaps(n: "Node", touched: "Node") -> "Node":
     return select(unequal(gap, zero(n)), 1.0 / gap, of_equal)
 
 
-def touched(g: "Node", n: "Node") -> "Node":
+def touched(g: Node, n: Node) -> Node:
     """The pairs of vectors of which an adjoint reaches one: all, unless it comes from behind a branch.
 
     What is said of a vector alone does not tell how it turns within the space of equal eigenvalues.
@@ -358,31 +355,31 @@ def touched(g: "Node", n: "Node") -> "Node":
     return any_of(*(less(zero(n), side) for side in sides))
 
 
-def eigvals_vjp(g: "Node", n: "Node") -> Tangents:
+def eigvals_vjp(g: Node, n: Node) -> Tangents:
     """V diag(g) V^T."""
     v = vectors_of(n)
     return (matmul(v, matmul(on_diagonal(g, v.type.shape), flipped(v))),)
 
 
-def eigvals_jvp(n: "Node", tangents: Tangents) -> "Node":
+def eigvals_jvp(n: Node, tangents: Tangents) -> Node:
     """The diagonal of V^T a' V."""
     v = vectors_of(n)
     return diagonal_of(matmul(flipped(v), matmul(given(n, tangents), v)))
 
 
-def eigvecs_vjp(g: "Node", n: "Node") -> Tangents:
+def eigvecs_vjp(g: Node, n: Node) -> Tangents:
     """Symmetric part of V (F * (V^T g)) V^T with F[i, j] = 1/(w[j] - w[i])."""
     turned = gaps(n, touched(g, n)) * matmul(flipped(n), g)
     return (symmetric(matmul(n, matmul(turned, flipped(n)))),)
 
 
-def eigvecs_jvp(n: "Node", tangents: Tangents) -> "Node":
+def eigvecs_jvp(n: Node, tangents: Tangents) -> Node:
     """V (F * (V^T a' V))."""
     inner = matmul(flipped(n), matmul(symmetric(given(n, tangents)), n))
     return matmul(n, gaps(n, const(True, "bool")) * inner)
 
 
-def all_reached(g: "Node", n: "Node") -> Tangents:
+def all_reached(g: Node, n: Node) -> Tangents:
     """An entry of the adjoint reaches all of its matrix."""
     batch = len(n.args[0].type.shape) - 2
     inner = tuple(range(batch, len(g.type.shape)))

@@ -1,18 +1,15 @@
 """Reductions: sum and maximum over axes, and the number of entries along one, from which means are made."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.ir.algebra import equal, placed_in, select, sum_over
-from gradcompile.ir.core import Op, Params, const, register
+from gradcompile.ir.core import Node, Op, Params, const, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.shape import again
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 
 def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -20,12 +17,12 @@ def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(tuple(d for k, d in enumerate(types[0].shape) if k not in params[0]), types[0].dtype)
 
 
-def sum_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
+def sum_vjp(g: Node, n: Node) -> tuple[Node | None, ...]:
     """Every entry of the sum's argument gets the sum's adjoint."""
     return (spread(g, n),)
 
 
-def spread(x: "Node", n: "Node") -> "Node":
+def spread(x: Node, n: Node) -> Node:
     """A value of the shape of a reduction, repeated to that of the reduction's argument."""
     shape = n.args[0].type.shape
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
@@ -57,20 +54,20 @@ def amax(x: Any, axes: tuple[int, ...]) -> Any:
     return np.where(np.any(x != x, axis=axes), np.nan, np.max(x, axis=axes))[()]
 
 
-def shares(n: "Node") -> tuple["Node", "Node"]:
+def shares(n: Node) -> tuple[Node, Node]:
     """Where the argument of a maximum is largest, and in how many places that is."""
     largest = equal(n.args[0], spread(n, n))
     one, zero = (const(v, n.type.dtype) for v in (1.0, 0.0))
     return largest, sum_over(select(largest, one, zero), *n.params)
 
 
-def amax_vjp(g: "Node", n: "Node") -> tuple["Node | None", ...]:
+def amax_vjp(g: Node, n: Node) -> tuple[Node | None, ...]:
     """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
     largest, count = shares(n)
     return (select(largest, spread(g / count, n), 0.0),)
 
 
-def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
+def amax_jvp(n: Node, tangents: tuple[Node | None, ...]) -> Node:
     """The mean of the tangent's entries where the argument is largest."""
     largest, count = shares(n)
     zero = const(0.0, n.type.dtype)
@@ -78,12 +75,12 @@ def amax_jvp(n: "Node", tangents: tuple["Node | None", ...]) -> "Node":
     return sum_over(select(largest, share, zero), *n.params)
 
 
-def is_sum(n: "Node") -> bool:
+def is_sum(n: Node) -> bool:
     """Whether a node is a sum over the axes of its param."""
     return n.op.name == "sum"
 
 
-def is_amax(n: "Node") -> bool:
+def is_amax(n: Node) -> bool:
     """Whether a node is the largest entry over the axes of its param."""
     return n.op.name == "amax"
 

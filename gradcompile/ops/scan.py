@@ -7,20 +7,16 @@ graph of its own, on leaves that are numbered by their places, so that two equal
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain, count, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import assemble, astype, part_at, reshape_to
-from gradcompile.ir.core import Params, apply, is_leaf, leaf, node
-from gradcompile.ir.graph import depends_on, flatten, substitute, topological, unflatten
+from gradcompile.ir.core import Node, Params, apply, is_leaf, leaf, node
+from gradcompile.ir.graph import Flat, depends_on, flatten, substitute, topological, unflatten
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, promote
 from gradcompile.ops.shape import Span, is_broadcast, is_transpose
 
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
-    from gradcompile.ir.graph import Flat
-
-Nodes = tuple["Node", ...]
+Nodes = tuple[Node, ...]
 T = TypeVar("T")
 _numbers = count()
 
@@ -53,7 +49,7 @@ class Loop:
         """What the body computes, in the order of the scan's results."""
         return (*self.finals, *self.ys, *self.totals)
 
-    def with_roots(self, roots: "Sequence[Node]") -> "Loop":
+    def with_roots(self, roots: Sequence[Node]) -> "Loop":
         """The same loop around other formulas of the same types."""
         finals, ys, totals = self.split(roots)
         return replace(self, finals=finals, ys=ys, totals=totals)
@@ -73,7 +69,7 @@ class Loop:
         return _restore, (flatten((*self.leaves, *self.roots)), counts, self.length, self.reverse)
 
 
-def _restore(flat: "Flat", counts: tuple[int, ...], length: Dim, reverse: bool) -> Loop:
+def _restore(flat: Flat, counts: tuple[int, ...], length: Dim, reverse: bool) -> Loop:
     nodes = iter(unflatten(flat))
     carries, slices, constants, finals, ys, totals = (tuple(islice(nodes, k)) for k in counts)
     return Loop(carries, slices, constants, finals, ys, totals, length, reverse)
@@ -123,34 +119,34 @@ def result_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return parts(loop)[k].type
 
 
-def results_of(n: "Node") -> "list[Node]":
+def results_of(n: Node) -> "list[Node]":
     """The results of a scan (see `Loop.split`) as nodes of their own, without the vector."""
     return [apply("scanned", *n.args, params=(n.params[0], k)) for k in range(len(n.params[0].roots))]
 
 
-def unpacked(n: "Node") -> "list[Node]":
+def unpacked(n: Node) -> "list[Node]":
     """The results of a scan: finals, ys, totals (see `Loop.split`)."""
     return [part_of(n, p) for p in parts(n.params[0])]
 
 
-def part_of(vector: "Node", part: Part) -> "Node":
+def part_of(vector: Node, part: Part) -> Node:
     """A part of a vector, in its shape and dtype."""
     return typed(part_at(vector, (part.span,)), part.type)
 
 
-def typed(x: "Node", type: ArrayType) -> "Node":
+def typed(x: Node, type: ArrayType) -> Node:
     """The entries in a shape and dtype."""
     return astype(reshape_to(x, type.shape), type.dtype)
 
 
-def packed(values: "Sequence[Node | None]", n: "Node") -> "Node":
+def packed(values: "Sequence[Node | None]", n: Node) -> Node:
     """A vector like a scan's, of these values in the places of its results, zero where there is none."""
     pairs = [(v, p) for v, p in zip(values, parts(n.params[0]), strict=True) if v is not None]
     flat = [typed(v, ArrayType((p.span.count,), n.type.dtype)) for v, p in pairs]
     return assemble(flat, n.type.shape, tuple((p.span,) for _, p in pairs))
 
 
-def fresh(type: ArrayType, role: str = "body") -> "Node":
+def fresh(type: ArrayType, role: str = "body") -> Node:
     """A leaf for a body that is being made, unlike any other; a "carry" may hold anything, a slice is of an array."""
     return leaf(f"body.{next(_numbers)}", type, role)
 
@@ -169,7 +165,7 @@ def renewed(loop: Loop) -> Loop:
                    constants=constants)  # fmt: skip
 
 
-def make_scan(loop: Loop, inits: "Sequence[Node]", xs: "Sequence[Node]", outer: "Mapping[Node, Node]") -> "Node":
+def make_scan(loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapping[Node, Node]) -> Node:
     """The scan of a loop whose formulas hold leaves of its own and anything from outside.
 
     What does not change from step to step is computed outside, as a constant of the loop; `outer` says what a leaf
@@ -194,7 +190,7 @@ def numbered_leaves(loop: Loop) -> Nodes:
     return tuple(n for kind, like in groups for n in numbered(kind, like))
 
 
-def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable[Node]") -> Nodes:
+def captured(order: Sequence[Node], roots: "Iterable[Node]", leaves: "Iterable[Node]") -> Nodes:
     """What formulas on these leaves take from outside: the largest parts that don't depend on them, but for numbers."""
     moving = depends_on(order, leaves)
     symbolic = depends_on(order, [n for n in order if is_leaf(n)])
@@ -207,7 +203,7 @@ def captured(order: "Sequence[Node]", roots: "Iterable[Node]", leaves: "Iterable
     return tuple(found)
 
 
-def frontier(roots: "Sequence[Node]", kept: "Set[Node]") -> Nodes:
+def frontier(roots: Sequence[Node], kept: "Set[Node]") -> Nodes:
     """The nodes among the kept ones that are come upon first, on the way down from the roots."""
     found = dict.fromkeys(r for r in roots if r in kept)
     for n in topological(roots, kept.__contains__):
@@ -215,7 +211,7 @@ def frontier(roots: "Sequence[Node]", kept: "Set[Node]") -> Nodes:
     return tuple(found)
 
 
-def map_body(n: "Node", step: "Callable[[Sequence[Node]], Sequence[Node]]") -> "Node":
+def map_body(n: Node, step: "Callable[[Sequence[Node]], Sequence[Node]]") -> Node:
     """A scan with its body rewritten; any other node as it is."""
     if n.op.name != "scan":
         return n
@@ -235,11 +231,11 @@ def live_carries(loop: Loop, used: Iterable[int]) -> set[int]:
         found |= more
 
 
-def is_scan(n: "Node") -> bool:
+def is_scan(n: Node) -> bool:
     """Whether a node is a loop, its param: all results in one vector."""
     return n.op.name == "scan"
 
 
-def is_scanned(n: "Node") -> bool:
+def is_scanned(n: Node) -> bool:
     """Whether a node is one result of a loop: its params are the loop, and which one."""
     return n.op.name == "scanned"

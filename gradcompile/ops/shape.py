@@ -7,18 +7,15 @@ at even steps, or None for the whole axis. Slices, flips, padding, concatenation
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros_like
-from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 from gradcompile.ops import least
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Span:
 
 
 Index = tuple[Dim | Span | None, ...]
-Tangents = tuple["Node | None", ...]
+Tangents = tuple[Node | None, ...]
 
 
 def no_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -108,12 +105,12 @@ def item(x: Any, index: Index) -> Any:
     return np.asarray(x)[slices(index)]
 
 
-def item_vjp(g: "Node", n: "Node") -> Tangents:
+def item_vjp(g: Node, n: Node) -> Tangents:
     """Zeros, with the adjoint in the entry's place."""
     return (apply("assemble", g, params=(n.args[0].type.shape, n.params)),)
 
 
-def again(n: "Node", tangents: Tangents) -> "Node":
+def again(n: Node, tangents: Tangents) -> Node:
     """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
     return zeros_like(n) if tangent is None else apply(n.op.name, tangent, *n.args[1:], params=n.params)
@@ -139,12 +136,12 @@ def assemble(*args: Any) -> Any:
     return result
 
 
-def assemble_vjp(g: "Node", n: "Node") -> Tangents:
+def assemble_vjp(g: Node, n: Node) -> Tangents:
     """Each value gets the adjoint's entry at its place."""
     return tuple(part_at(g, index) for index in n.params[1])
 
 
-def assemble_jvp(n: "Node", tangents: Tangents) -> "Node":
+def assemble_jvp(n: Node, tangents: Tangents) -> Node:
     """The tangents in the places of the values."""
     pairs = [(t, index) for t, index in zip(tangents, n.params[1], strict=True) if t is not None]
     if not pairs:
@@ -175,7 +172,7 @@ def repeat(x: Any, shape: tuple[int, ...], at: tuple[int, ...] | None = None) ->
     return np.broadcast_to(x, shape)
 
 
-def broadcast_vjp(g: "Node", n: "Node") -> Tangents:
+def broadcast_vjp(g: Node, n: Node) -> Tangents:
     """The sum over the axes that were added; those of one entry are taken out."""
     at, shape = places(n.params, len(n.args[0].type.shape)), n.type.shape
     index = tuple(0 if d == 1 and k not in at else None for k, d in enumerate(shape))
@@ -193,7 +190,7 @@ def transpose_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(tuple(shape[k] for k in order), types[0].dtype)
 
 
-def transpose_vjp(g: "Node", n: "Node") -> Tangents:
+def transpose_vjp(g: Node, n: Node) -> Tangents:
     """The axes put back."""
     order = n.params[0]
     return (permute(g, tuple(order.index(k) for k in range(len(order)))),)
@@ -207,7 +204,7 @@ def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(shape, types[0].dtype)
 
 
-def reshape_vjp(g: "Node", n: "Node") -> Tangents:
+def reshape_vjp(g: Node, n: Node) -> Tangents:
     """The adjoint in the argument's shape."""
     return (reshape_to(g, n.args[0].type.shape),)
 
@@ -228,14 +225,14 @@ def cast(x: Any, dtype: str) -> Any:
     return x if x.dtype == object and dtype.startswith("float") else x.astype(dtype)
 
 
-def cast_vjp(g: "Node", n: "Node") -> Tangents:
+def cast_vjp(g: Node, n: Node) -> Tangents:
     """The adjoint in the argument's dtype, if both are floats."""
     back = n.args[0].type.dtype
     floats = n.type.dtype.startswith("float") and back.startswith("float")
     return (astype(g, back) if floats else None,)
 
 
-def cast_jvp(n: "Node", tangents: Tangents) -> "Node":
+def cast_jvp(n: Node, tangents: Tangents) -> Node:
     """The tangent in the node's dtype, zeros if there is none."""
     floats = n.type.dtype.startswith("float") and n.args[0].type.dtype.startswith("float")
     return again(n, tangents) if floats else zeros_like(n)
@@ -246,32 +243,32 @@ def unbound(*args: Any) -> Any:
     raise GraphError(f"no value was given for the leaf {args[0]!r}")
 
 
-def is_item(n: "Node") -> bool:
+def is_item(n: Node) -> bool:
     """Whether a node is an entry or a part of an array: its param is the index."""
     return n.op.name == "item"
 
 
-def is_assemble(n: "Node") -> bool:
+def is_assemble(n: Node) -> bool:
     """Whether a node is an array put together: its params are the shape, and an index for each part."""
     return n.op.name == "assemble"
 
 
-def is_broadcast(n: "Node") -> bool:
+def is_broadcast(n: Node) -> bool:
     """Whether a node is a value repeated: its params are the shape, and the places of its own axes in it."""
     return n.op.name == "broadcast"
 
 
-def is_transpose(n: "Node") -> bool:
+def is_transpose(n: Node) -> bool:
     """Whether a node is an array with its axes in another order, its param."""
     return n.op.name == "transpose"
 
 
-def is_reshape(n: "Node") -> bool:
+def is_reshape(n: Node) -> bool:
     """Whether a node is entries in another shape, its param."""
     return n.op.name == "reshape"
 
 
-def is_iota(n: "Node") -> bool:
+def is_iota(n: Node) -> bool:
     """Whether a node is 0, 1, 2, ...: its param is the length."""
     return n.op.name == "iota"
 

@@ -1,16 +1,13 @@
 """Ops along one axis: running sums, and windows, of which convolution and pooling are made."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, register
 from gradcompile.ir.types import ArrayType, Dim, dim_sum
 from gradcompile.ops.shape import Tangents, again
-
-if TYPE_CHECKING:
-    from gradcompile.ir.core import Node
 
 
 def cumsum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
@@ -23,7 +20,7 @@ def cumsum(x: Any, axis: int, reverse: bool) -> Any:
     return np.flip(np.cumsum(np.flip(x, axis), axis), axis) if reverse else np.cumsum(x, axis)
 
 
-def cumsum_vjp(g: "Node", n: "Node") -> Tangents:
+def cumsum_vjp(g: Node, n: Node) -> Tangents:
     """Running sums from the other end."""
     axis, reverse = n.params
     return (apply("cumsum", g, params=(axis, not reverse)),)
@@ -64,7 +61,7 @@ def window(x: Any, axis: int, size: int, stride: int, dilation: int) -> Any:
     return np.asarray(x)[(*[slice(None)] * axis, window_places(count, size, stride, dilation))]
 
 
-def window_vjp(g: "Node", n: "Node") -> Tangents:
+def window_vjp(g: Node, n: Node) -> Tangents:
     """Each entry gets the adjoints of all windows that it is in."""
     axis, _, stride, dilation = n.params
     return (apply("overlap", g, params=(axis, n.args[0].type.shape[axis], stride, dilation)),)
@@ -88,13 +85,13 @@ def overlap(g: Any, axis: int, length: int, stride: int, dilation: int) -> Any:
     return result
 
 
-def overlap_vjp(g: "Node", n: "Node") -> Tangents:
+def overlap_vjp(g: Node, n: Node) -> Tangents:
     """The windows of the adjoint."""
     axis, _, stride, dilation = n.params
     return (apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
 
 
-def is_window(n: "Node") -> bool:
+def is_window(n: Node) -> bool:
     """Whether a node is the windows along an axis."""
     return n.op.name == "window"
 

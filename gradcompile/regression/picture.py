@@ -82,7 +82,13 @@ def _draw_part(
         x = np.arange(1.0, sample.rows + 1)
     marks = {"s": 4, "alpha": 0.4} if sample.rows > MANY else {"s": 16, "alpha": 0.9}
     label = printable(str(group)) if group != "" else None
-    upper.scatter(x, sample.target, color=color, linewidths=0, rasterized=sample.rows > MANY, label=label, **marks)
+    sigma = sample.statement.sigma
+    if sigma is not None and sample.rows <= MANY:
+        bars = sample.columns[sigma.name]
+        upper.errorbar(x, sample.target, bars, fmt="none", ecolor=color, elinewidth=0.8, alpha=0.5)
+    upper.scatter(
+        x, sample.target, zorder=3, color=color, linewidths=0, rasterized=sample.rows > MANY, label=label, **marks
+    )
     _draw_curve(upper, fit, part, along, x, "C1" if color == "C0" and group == "" else color, level)
     with np.errstate(all="ignore"):
         lower.scatter(x, sample.target - predicted, color=color, linewidths=0, rasterized=sample.rows > MANY, **marks)

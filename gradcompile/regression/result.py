@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -489,6 +490,12 @@ class Fit:
 
     def _repr_html_(self) -> str:
         return summary.html(self)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """Data, curve with its band, and residuals: a figure of matplotlib, written to `path` if one is given."""
+        from gradcompile.regression.picture import draw
+
+        return draw(self, path, **options)
 
     def to_json(self) -> str:
         """The fit as JSON: params with value and stderr, converged, message, and the statistics; NaN becomes null."""

@@ -322,6 +322,10 @@ def _split(places: Sequence[Place], vector: np.ndarray) -> tuple[Any, ...]:
 
 def convert_theta(theta: Any, size: int, dtype: np.dtype[Any], name: str = "theta") -> np.ndarray:
     """A vector of all parameters, or one like it of another name, as the kernel takes it."""
+    if type(theta) is np.ndarray and theta.shape == (size,) and theta.dtype == dtype:
+        flags = theta.flags
+        if flags.c_contiguous and flags.aligned:
+            return theta
     found = _array(name, theta, dtype)
     _check_shape(name, found.shape, (size,))
     return found

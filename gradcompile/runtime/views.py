@@ -73,4 +73,6 @@ def copied(x: Any) -> Any:
         found.__dict__.update(x.__dict__)
         found.data = x.data.copy()
         return found
-    return deepcopy(x)
+    if isinstance(x, dict):
+        return {k: copied(v) for k, v in x.items()}
+    return type(x)(map(copied, x)) if type(x) in (list, tuple) else deepcopy(x)

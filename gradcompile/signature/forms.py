@@ -1,7 +1,7 @@
 """The form in which several values are given, and come back: a list, a tuple, a matrix or a mapping, nested once."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,19 @@ DEEPEST = 2  # containers in one another
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A container: its kind, what it holds (None for a value), the keys of a mapping, the shape of a matrix."""
+    """A container: its kind, what it holds (None for a value), the keys of a mapping, the shape of a matrix.
+
+    count: of the values in it.
+    """
 
     kind: str
     parts: "tuple[Form | None, ...]"
     keys: tuple[Any, ...] = ()
     shape: tuple[int, int] = (0, 0)
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", sum(1 if p is None else p.count for p in self.parts))
 
     def filled(self, values: Iterator[Any]) -> Any:
         """The container with the next values in it; a matrix is an array with its axes in front."""
@@ -29,6 +36,23 @@ class Form:
         if self.kind == "matrix":
             first = np.asarray(found)
             return first.reshape(*self.shape, *first.shape[1:])
+        return tuple(found) if self.kind == "tuple" else found
+
+    def of_rows(self, rows: np.ndarray) -> Any:
+        """The same, of values that are the rows of one array; a matrix is a view of it."""
+        if self.kind == "matrix":
+            return rows.reshape(*self.shape, *rows.shape[1:])
+        if self.count == len(self.parts) and None in self.parts:  # numbers alone
+            found = rows.tolist() if rows.ndim == 1 else list(rows)
+        else:
+            found, start = [], 0
+            for p in self.parts:
+                stop = start + (1 if p is None else p.count)
+                found.append(rows[start].item() if p is None and rows.ndim == 1 else rows[start] if p is None
+                             else p.of_rows(rows[start:stop]))  # fmt: skip
+                start = stop
+        if self.kind == "mapping":
+            return dict(zip(self.keys, found, strict=True))
         return tuple(found) if self.kind == "tuple" else found
 
     def emptied(self, container: Any) -> list[Any]:

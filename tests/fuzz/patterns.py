@@ -94,10 +94,10 @@ def of_program(case: Case) -> Read | None:
     if problem.dtype != "float64" or not 0 < sum(operators.sizes_of(problem)) <= WIDEST:
         return None
     points = []
-    for k in range(LOOKED):
+    for _ in range(LOOKED):
         own = {a.leaf: np.asarray(values[a.name]) for a in (*problem.params, *problem.inputs)}
         for n, v in own.items():
-            if v.dtype.kind == "f" and k:
+            if v.dtype.kind == "f":  # off the ties, where differences go over a kink
                 own[n] = v + numbers.normal(size=v.shape)
         points.append(own)
     return problem, points

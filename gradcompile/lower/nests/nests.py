@@ -1,7 +1,6 @@
 """Nests: the loops of one slot. Every value is computed in the outermost loop that knows it."""
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
@@ -22,12 +21,10 @@ from gradcompile.loops.ir import (
 )
 from gradcompile.lower.memory.entries import IOTA, Place, Read, flat
 from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
+from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.expression import Region, reads_memory
 from gradcompile.lower.nests.schedule import Loops
 from gradcompile.ops.constant_index import is_table
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
 
 class Nest:
@@ -38,8 +35,9 @@ class Nest:
     innermost loop.
     """
 
-    def __init__(self, stages: "Stages", loops: Loops) -> None:
+    def __init__(self, stages: Context, loops: Loops) -> None:
         self.stages, self.tasks, self.space = stages, loops.tasks, loops.space
+        self.fresh, self.partials, self.cleared = stages.naming.fresh, stages.partials, stages.cleared
         self.depth = {variable: k + 1 for k, (variable, _) in enumerate(self.space.loops)}
         roots = stages.entries.with_places([x for t in self.tasks for x in t.roots])
         order = topological(roots)

@@ -8,17 +8,57 @@ it writes it there, or adds it, or keeps the larger. All tasks of one nest have 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
-from gradcompile.loops.ir import EVERY, Assign, Expression, add, call, choice, element, group, name, operation
+from gradcompile.loops.ir import (
+    EVERY,
+    Assign,
+    Expression,
+    Statement,
+    add,
+    call,
+    choice,
+    element,
+    group,
+    name,
+    operation,
+)
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.lengths import length_of
 from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere
+from gradcompile.signature.names import Namer
 
-if TYPE_CHECKING:
-    from gradcompile.lower.nests.nests import Nest
+
+class Nest(Protocol):
+    """What a task asks of the nest that it is in.
+
+    made: the entries that tasks have computed. before, after: statements around the nest; opening, closing: around the
+    innermost loop. partials: arrays of LANES entries. cleared: arrays that sums are added to. fresh: gives new names.
+    """
+
+    made: dict[tuple[Node, Place], Node]
+    before: list[Statement]
+    after: list[Statement]
+    opening: list[Statement]
+    closing: list[Statement]
+    partials: list[str]
+    cleared: set[str]
+    fresh: Namer
+
+    @property
+    def body(self) -> list[Statement]:
+        """The statements inside all loops."""
+
+    def value(self, root: Node, named: bool = False) -> Expression:
+        """An entry in the innermost loop; what outer loops know is computed there."""
+
+    def comment_unless_repeated(self, value: Expression, comment: str) -> str:
+        """The comment, unless the line that named the value says the same."""
+
+    def is_read_again(self, n: Node | None) -> bool:
+        """Whether another task of this nest reads a node's entry where it is made."""
 
 
 @dataclass(kw_only=True)
@@ -51,7 +91,7 @@ class Task(ABC):
         return False
 
     @abstractmethod
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """Write the lines."""
 
     def here(self, names: Mapping[str, Expression] = {}) -> Expression:
@@ -78,7 +118,7 @@ class Write(Task):
         """Whether others may read it at the same place: not what is added, nor a part."""
         return self.node is not None and not self.to.add and not self.part
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """One line."""
         value = nest.value(self.value, named=nest.is_read_again(self.node))
         nest.body.append(self.finished(value, nest.comment_unless_repeated(value, self.to.comment)))
@@ -90,7 +130,7 @@ class Write(Task):
 class Value(Task):
     """Entries that only tasks of the same nest read: they have a name, and stand nowhere."""
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """Nothing but what the entry is, for who reads it."""
         if self.node is not None:
             nest.made[self.node, self.place] = self.value
@@ -111,7 +151,7 @@ class Accumulation(Task):
         """The value, and the integers in the place."""
         return (self.value, *(x for _, x in self.found))
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """One line, and one before the nest that starts from nothing."""
         names = {key: nest.value(x, named=True) for key, x in self.found}
         value = nest.value(self.value)
@@ -119,9 +159,9 @@ class Accumulation(Task):
         here, comment = self.here(names), self.to.comment
         nest.body.append(add(here, value, comment) if self.kind == "sum" else gathered(self.kind, here, value, comment))
 
-    def clear(self, nest: "Nest") -> None:
+    def clear(self, nest: Nest) -> None:
         """The line that starts a sum or a maximum, before the nest; once for each array."""
-        cleared = nest.stages.cleared
+        cleared = nest.cleared
         if self.to.add or self.to.memory.name in cleared:
             return
         cleared.add(self.to.memory.name)
@@ -143,7 +183,7 @@ def gathered(kind: str, here: Expression, value: Expression, comment: str = "") 
 class Reduction(Accumulation):
     """A sum or a maximum over axes that loops run over."""
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """One line where the innermost loop keeps the place; otherwise lanes are brought together."""
         if not self.space.loops:  # of the one entry that there is
             here, value, comment = self.here(), nest.value(self.value), self.to.comment
@@ -154,11 +194,11 @@ class Reduction(Accumulation):
         else:
             self.fold(nest)
 
-    def fold(self, nest: "Nest") -> None:
+    def fold(self, nest: Nest) -> None:
         """A value for each lane, which are brought together after the innermost loop."""
         start, preferred, fold = GATHERINGS[self.kind]
-        partial = nest.stages.naming.fresh(preferred)
-        nest.stages.partials.append(partial)
+        partial = nest.fresh(preferred)
+        nest.partials.append(partial)
         lane = operation("%", name(self.space.innermost), name("LANES"))
         nest.body.append(gathered(self.kind, element(name(partial), [lane]), nest.value(self.value)))
         opening, closing = (nest.opening, nest.closing) if self.place else (nest.before, nest.after)
@@ -183,7 +223,7 @@ class Running(Task):
         """The result, and what is carried on."""
         return self.to.memory, self.carry
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """What is carried on, and its value so far."""
         value, carried = nest.value(self.value), self.carry.at(self.rest)
         nest.before.append(Assign(everywhere(self.carry), NOTHING))
@@ -202,11 +242,11 @@ class FirstLargest(Task):
         """The result, and what is carried on."""
         return self.to.memory, self.best
 
-    def emit(self, nest: "Nest") -> None:
+    def emit(self, nest: Nest) -> None:
         """A place moves where a larger entry comes."""
         x, here, best = nest.value(self.value, named=True), self.here(), self.best.at(self.place)
         nest.before += [Assign(everywhere(self.best), LEAST), Assign(everywhere(self.to.memory), NOTHING)]
-        better = name(nest.stages.naming.fresh("better"))
+        better = name(nest.fresh("better"))
         first_nan = operation("&", group(operation("!=", x, x)), group(operation("==", best, best)))
         is_better = operation("|", group(operation(">", x, best)), group(first_nan))
         nest.body.append(Assign(better, is_better))

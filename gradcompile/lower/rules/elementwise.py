@@ -2,46 +2,27 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value
 from gradcompile.lower.memory.entries import Memory, Place, flat, splits
 from gradcompile.lower.memory.layout import Layout
 from gradcompile.lower.memory.lengths import view
+from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import Destination, Space
 from gradcompile.lower.nests.tasks import Accumulation, FirstLargest, Reduction, Running, Write
 from gradcompile.ops.shape import Index, Span
 
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
-
 FAR = 1000  # what a named dimension counts as when starts are compared that differ by numbers
 
 
-def write(stages: "Stages", n: Node, to: Destination | None, optional: bool = False) -> None:
-    """Every entry by itself; another view of what is there where that does."""
-    if to is None and (alias := stages.alias(n)) is not None:
-        stages.memory[n] = alias
-    else:
-        computed(stages, n, to, optional)
-
-
-def computed(stages: "Stages", n: Node, to: Destination | None, optional: bool = False) -> None:
-    """Every entry by itself."""
-    space, place = stages.space(n.type.shape)
-    value = stages.entries.entry(n, place)
-    del stages.entries.known[n, place]  # from now on it is read
-    made = stages.destination(n, to)
-    stages.schedule.put(Write(node=n, space=space, value=value, to=made, place=place, optional=optional))
-
-
-def reduction(stages: "Stages", n: Node, to: Destination | None) -> None:
+def reduction(stages: Context, n: Node, to: Destination | None) -> None:
     """A sum or a maximum over axes."""
     reduced(stages, n, n, to)
 
 
-def reduced(stages: "Stages", n: Node, how: Node, to: Destination | None) -> None:
+def reduced(stages: Context, n: Node, how: Node, to: Destination | None) -> None:
     """A node by way of a sum or a maximum of the same entries."""
     space, place = stages.space(how.args[0].type.shape)
     value = stages.entries.entry(how.args[0], place)
@@ -50,7 +31,7 @@ def reduced(stages: "Stages", n: Node, how: Node, to: Destination | None) -> Non
     stages.schedule.put(Reduction(node=n, space=space, value=value, to=made, place=kept, kind=how.op.name))
 
 
-def scatter(stages: "Stages", n: Node, to: Destination | None) -> None:
+def scatter(stages: Context, n: Node, to: Destination | None) -> None:
     """Entries added at places that are data: in order where lanes could meet."""
     (axis, lengths), (g, *index) = n.params, n.args
     shape, rank = g.type.shape, len(index[0].type.shape)
@@ -70,7 +51,7 @@ def scatter(stages: "Stages", n: Node, to: Destination | None) -> None:
     stages.schedule.put(Accumulation(node=n, space=space, value=value, place=whole, found=found, to=made))
 
 
-def windows(stages: "Stages", n: Node, to: Destination | None) -> None:
+def windows(stages: Context, n: Node, to: Destination | None) -> None:
     """Windows added in their places: one entry of all windows after the other, as those do not meet."""
     axis, _, stride, dilation = n.params
     shape = n.args[0].type.shape
@@ -87,7 +68,7 @@ def windows(stages: "Stages", n: Node, to: Destination | None) -> None:
 # Parts
 
 
-def assembly(stages: "Stages", n: Node, to: Destination | None) -> None:
+def assembly(stages: Context, n: Node, to: Destination | None) -> None:
     """Parts written into their places, zeros around them."""
     shape, indices = n.params
     made = stages.destination(n, to)
@@ -190,13 +171,13 @@ def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
 # Shapes
 
 
-def reshape(stages: "Stages", n: Node, to: Destination | None) -> None:
+def reshape(stages: Context, n: Node, to: Destination | None) -> None:
     """Axes that become one: another view of the same memory, or a copy."""
     if to is None and (alias := stages.alias(n)) is not None:
         stages.memory[n] = alias
         return
     if splits(n) is not None:
-        computed(stages, n, to)
+        stages.compute(n, to)
         return
     x = n.args[0]
     space, place = stages.space(x.type.shape)
@@ -214,7 +195,7 @@ def reshape(stages: "Stages", n: Node, to: Destination | None) -> None:
         stages.write_to(n, to)
 
 
-def flattened(stages: "Stages", n: Node, memory: Memory) -> Memory:
+def flattened(stages: Context, n: Node, memory: Memory) -> Memory:
     """The array of a reshape seen as one axis."""
     part = view(memory.whole_array, 0, [dim_product(*n.type.shape)])
     return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, part), (0,), memory.whole)
@@ -241,13 +222,13 @@ def merged(n: Node, place: Place) -> Place | None:
 # Along an axis
 
 
-def along(stages: "Stages", axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
+def along(stages: Context, axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
     """Loops along an axis, inside these over all others; the place, and the other axes in their order."""
     others = sorted((k for k in range(len(shape)) if k != axis), key=lambda k: k == stages.layout.last(shape))
     return *stages.ordered([axis, *others], shape, tied=(axis,)), others
 
 
-def running(stages: "Stages", n: Node, to: Destination | None) -> None:
+def running(stages: Context, n: Node, to: Destination | None) -> None:
     """Running sums: what is carried along the axis is kept for all places on the others."""
     axis, reverse = n.params
     shape = n.type.shape
@@ -261,7 +242,7 @@ def running(stages: "Stages", n: Node, to: Destination | None) -> None:
     stages.schedule.put(Running(node=n, space=space, value=value, place=whole, carry=carry, rest=rest, to=made))
 
 
-def first_largest(stages: "Stages", n: Node, to: Destination | None) -> None:
+def first_largest(stages: Context, n: Node, to: Destination | None) -> None:
     """The first place of the largest entry, or of the first NaN, along an axis."""
     axis, shape = n.params[0], n.args[0].type.shape
     space, place, _ = along(stages, axis, shape)

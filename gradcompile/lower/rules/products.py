@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from itertools import product as cartesian
 from math import prod
-from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, dim_product, dim_value
@@ -30,11 +29,9 @@ from gradcompile.loops.ir import (
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination
 from gradcompile.lower.rules.elementwise import reduced
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
 Labels = tuple[int, ...]
 Chosen = tuple[int | None, int | None, int]  # of rows, columns and sums
@@ -114,7 +111,7 @@ class Contraction:
         self.goal = self.goal and replace(self.goal, labels=joined(self.goal.labels, p, q, new))
         self.result = joined(self.result, p, q, new)
 
-    def view(self, stages: "Stages", x: Operand) -> Operand:
+    def view(self, stages: Context, x: Operand) -> Operand:
         """The array with merged axes, under a name of its own if it has any."""
         if not any(label in self.parts for label in x.labels):
             return x
@@ -126,7 +123,7 @@ def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
     return tuple(new if label == p else label for label in labels if label != q)
 
 
-def product(stages: "Stages", n: Node, to: Destination | None) -> None:
+def product(stages: Context, n: Node, to: Destination | None) -> None:
     """Plan a contraction as matrix products, or as loops where the operands do not lie right for these."""
     a, b = (operand(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
     goal = None if to is None else labelled(to.memory, n.params[2])
@@ -152,7 +149,7 @@ def labelled(memory: Memory, labels: Labels) -> Operand:
     return Operand(memory.name, tuple(labels[k] for k in memory.order), memory.dense)
 
 
-def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, int | None, int]) -> Operand:
+def made(stages: Context, n: Node, c: Contraction, chosen: tuple[int | None, int | None, int]) -> Operand:
     """A new array for the result: the axes of the matrices last, of these the one that runs in lanes."""
     matrix = [label for label in chosen[:2] if label is not None]
     last = n.params[2][stages.layout.last(n.type.shape)]
@@ -163,7 +160,7 @@ def made(stages: "Stages", n: Node, c: Contraction, chosen: tuple[int | None, in
     return Operand(memory.name, labels, memory.dense)
 
 
-def operand(stages: "Stages", x: Node, labels: Labels) -> Operand:
+def operand(stages: Context, x: Node, labels: Labels) -> Operand:
     """Where an operand stands."""
     return labelled(stages.materialized(x), labels)
 
@@ -185,7 +182,7 @@ def choice(c: Contraction) -> Chosen | None:
     return max(fitting, key=lambda found: prod(weight(label, c.size) for label in found), default=None)
 
 
-def statements(stages: "Stages", c: Contraction, chosen: Chosen, add: bool, comment: str) -> list[Statement]:
+def statements(stages: Context, c: Contraction, chosen: Chosen, add: bool, comment: str) -> list[Statement]:
     """The matrix product, in loops over the labels that are no part of it; add: to what is there."""
     a, b, goal = (c.view(stages, x) for x in c.operands)
     row, column, inner = chosen

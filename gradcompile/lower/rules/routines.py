@@ -1,21 +1,17 @@
 """Stages that are calls of routines for one matrix or row: systems, determinants, factors, orders."""
 
-from typing import TYPE_CHECKING
-
 from gradcompile.ir.core import OPS, Node
 from gradcompile.ir.types import ArrayType
 from gradcompile.loops.ir import Assign, Do, Loop, Statement, call, name, turns
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import Destination
-
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
 SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
 
 
-def routine(stages: "Stages", n: Node, to: Destination | None) -> None:
+def routine(stages: Context, n: Node, to: Destination | None) -> None:
     """A call for each matrix or row of a batch."""
     args = [stages.row_major(x) for x in n.args]
     batch = n.args[0].type.shape[: -1 if n.op.name == "argsort" else -2]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
@@ -23,16 +22,14 @@ from gradcompile.loops.ir import (
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
+from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination, Wanted, everywhere
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import live_carries
 from gradcompile.ops.shape import is_reshape
 
-if TYPE_CHECKING:
-    from gradcompile.lower.stages import Stages
 
-
-def scanned(outer: "Stages", n: Node, to: Destination | None) -> None:
+def scanned(outer: Context, n: Node, to: Destination | None) -> None:
     """Put a scan into the stages of what it stands in, when the first of its results is to be made."""
     if n in outer.schedule.made:
         return
@@ -76,10 +73,10 @@ class Steps:
     do not change from step to step.
     """
 
-    outer: "Stages"
+    outer: Context
     group: Sequence[Node]
     loop: record.Loop = field(init=False)
-    inner: "Stages" = field(init=False)
+    inner: Context = field(init=False)
     results: dict[int, Node] = field(init=False)
     step: str = field(init=False)
     count: str = field(init=False)
