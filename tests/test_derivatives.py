@@ -182,6 +182,25 @@ def test_jacobians_of_samples():
     np.testing.assert_allclose(found, slopes(lambda t: value(*parts(t), *data), theta), rtol=1e-6, atol=1e-8)
 
 
+def test_values_over_indices_that_no_sum_binds():
+    n = sp.Symbol("n", integer=True, positive=True)
+    i, j, k = sp.Idx("i", n), sp.Idx("j", 3), sp.Idx("k", (1, 6))
+    A, v, t = sp.IndexedBase("A", shape=(n, 3)), sp.IndexedBase("v", shape=(3,)), sp.IndexedBase("t", shape=(n,))
+    u, rows, at = sp.IndexedBase("u", shape=(8,)), RNG.normal(size=(6, 3)), RNG.normal(size=(3, 6))
+    residuals = t[i] - sp.Sum(A[i, j] * sp.sin(v[j]), (j, 0, 2))
+    r, found = gc.compile_jacobian(residuals, [v], inputs=[A, t])(at[:, 0], rows, rows[:, 0])
+    np.testing.assert_allclose(r, rows[:, 0] - rows @ np.sin(at[:, 0]), rtol=1e-13)
+    np.testing.assert_allclose(found, -rows * np.cos(at[:, 0]), rtol=1e-14)
+    along = RNG.normal(size=8)
+    r, found = gc.compile_jacobian(u[k + 1] - u[k] ** 2, [u], sparse=True)(along)
+    np.testing.assert_allclose(r, along[2:] - along[1:-1] ** 2, rtol=1e-13)
+    assert found.shape == (6, 8) and found.nnz == 12
+    outer = gc.compile_value(u[k] * v[j], [u, v])(along, at[:, 0])
+    np.testing.assert_array_equal(outer, at[:, :1] * along[1:7])  # the axes in the order of the indices' names
+    with pytest.raises(gc.ExpressionError, match="no sum binds the index i"):
+        gc.compile_grad(residuals, [v], inputs=[A, t])
+
+
 def test_values_come_back_in_their_form():
     given = {"M": sp.Matrix([[a * b, c], [a, sp.sin(b)]]), "f": [a * b * c, c]}
     values, rows = gc.compile_jacobian(given, [a, b, c])(1.0, 2.0, 3.0)
@@ -298,6 +317,33 @@ def test_samples_one_by_one(case):
     found = f.per_sample(*point, *data, what="moments")
     np.testing.assert_allclose(found[0], values, rtol=1e-13, atol=1e-15)
     np.testing.assert_allclose(found[1], rows.T @ rows / len(rows), rtol=1e-12, atol=1e-13)
+
+
+def program(name):
+    """A program with samples: its compiled gradient, parameters, and its inputs by name."""
+    loss, params, _ = PROGRAMS[name]
+    values = {str(n.params[0]): v for n, v in drawn(loss, params, 4).items()}
+    f = gc.compile_grad(loss, params)
+    return f, [values[p.name] for p in f.problem.params], {i.name: values[i.name] for i in f.problem.inputs}
+
+
+@pytest.mark.parametrize("name", ["embedding", "conv", "recurrent", "adjusted", "solves"])
+def test_samples_of_other_programs(name):
+    f, point, data = program(name)
+    values, rows = f.per_sample(*point, **data)
+    axes = {i.name: i.leaf.type.shape.index("n") for i in f.problem.inputs if i.is_sampled}
+    for k in range(4):
+        own = {n: np.take(v, [k], axis=axes[n]) if n in axes else v for n, v in data.items()}
+        value, grads = f(*point, **own)
+        np.testing.assert_allclose(values[k], value, rtol=1e-12)
+        np.testing.assert_allclose(rows[k], f.pack(*grads), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["sorted", "running", "neighbours", "differences"])
+def test_samples_that_look_at_others(name):
+    f, point, data = program(name)
+    with pytest.raises(gc.ExpressionError, match=r"a loss of samples is the mean, or the sum, of one value for each"):
+        f.per_sample(*point, **data)
 
 
 def test_samples_that_do_not_stand_alone():

@@ -135,7 +135,53 @@ def by_params(change: Callable[[Params, Dim], Params]) -> Callable[[Node, Pairs,
     return lambda n, pairs, length: apply(n.op.name, pairs[0][0], params=change(n.params, length))
 
 
+def gather(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """Entries at places, of stacked values or at stacked places."""
+    (x, stacked), *others = pairs
+    (first,), count = n.params, len(others)
+    if not any(s for _, s in others):
+        return apply("gather", x, *(i for i, _ in others), params=(first + 1,))
+    indices, rank = together(others, length), len(n.args[1].type.shape)
+    if not stacked:
+        found = apply("gather", x, *indices, params=(first,))
+        return permute(found, moved_to(len(found.type.shape), first, 0))
+    turned = permute(x, (0, *range(first + 1, first + 1 + count), *range(1, first + 1),
+                         *range(first + 1 + count, len(x.type.shape))))  # fmt: skip
+    found = apply("gather", turned, counting(indices[0].type.shape, 0), *indices, params=(0,))
+    rest = range(rank + first + 1, len(found.type.shape))
+    return permute(found, (0, *range(rank + 1, rank + 1 + first), *range(1, rank + 1), *rest))
+
+
+def scatter_add(n: Node, pairs: Pairs, length: Dim) -> Node:
+    """Entries added at places, of stacked values or at stacked places."""
+    (g, stacked), *others = pairs
+    (first, lengths), count = n.params, len(others)
+    if not any(s for _, s in others):
+        return apply("scatter_add", g, *(i for i, _ in others), params=(first + 1, lengths))
+    g, indices, rank = g if stacked else repeated(g, length), together(others, length), len(n.args[1].type.shape)
+    turned = permute(g, (0, *range(first + 1, first + 1 + rank), *range(1, first + 1),
+                         *range(first + 1 + rank, len(g.type.shape))))  # fmt: skip
+    places = (counting(indices[0].type.shape, 0), *indices)
+    found = apply("scatter_add", turned, *places, params=(0, (length, *lengths)))
+    rest = range(count + first + 1, len(found.type.shape))
+    return permute(found, (0, *range(count + 1, count + 1 + first), *range(1, count + 1), *rest))
+
+
+def together(indices: Pairs, length: Dim) -> list[Node]:
+    """Places of which some are stacked, all stacked."""
+    return [i if s else repeated(i, length) for i, s in indices]
+
+
+def moved_to(rank: int, axis: int, place: int) -> tuple[int, ...]:
+    """The order of axes in which one of them stands at a place."""
+    order = [k for k in range(rank) if k != axis]
+    return (*order[:place], axis, *order[place:])
+
+
 RULES: dict[str, Callable[[Node, Pairs, Dim], Node]] = {
+    "gather": gather,
+    "scatter_add": scatter_add,
+    **dict.fromkeys(("window", "overlap", "cumsum"), by_params(lambda params, _: (params[0] + 1, *params[1:]))),
     "dot": dot,
     "broadcast": broadcast,
     "assemble": assemble,

@@ -516,13 +516,13 @@ def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
 
 def own_gradients(problem: Problem, each: Node) -> list[Node]:
     """The gradient of each sample in each parameter."""
-    return samples.each(samples.distribute_samples(each, leaves_of(problem)))
+    return samples.gradients_of(each, leaves_of(problem))
 
 
 def squared_norms(problem: Problem, each: Node) -> Node:
     """The squared norm of each sample's gradient."""
     if problem.arrays:
-        return samples.squared_norms(samples.distribute_samples(each, leaves_of(problem)))
+        return samples.norms_of(each, leaves_of(problem))
     (row,) = by_sample_gradients(problem, [each])
     return add(*(d * d for d in row))
 

@@ -9,20 +9,22 @@ from typing import NamedTuple
 
 from gradcompile.diff import reverse
 from gradcompile.diff.batch import batched, fitting
+from gradcompile.diff.single import Single, refused, single
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
-    broadcast_to,
+    add,
     expand,
     is_add,
     is_div,
     is_mul,
     is_neg,
     is_select,
+    length_along,
     permute,
     sum_over,
     zeros_like,
 )
-from gradcompile.ir.core import Node, const
+from gradcompile.ir.core import Node, const, is_const
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Dim
 from gradcompile.ops.contract import contract, is_dot
@@ -45,13 +47,26 @@ def values_of(loss: Node) -> Node:
 
     Raises ExpressionError for any other.
     """
-    n = loss
-    if is_div(n) and is_sum(n.args[0]) and n.args[1].op.by_shape:
-        n = n.args[0]
+    n, count = (loss.args[0], loss.args[1]) if is_div(loss) and is_sum(loss.args[0]) else (loss, None)
     inner = n.args[0] if is_sum(n) else n
-    if not is_sum(n) or n.type.shape or not isinstance(inner.type.shape[0], str) or len(inner.type.shape) > 1:
+    is_whole = is_sum(n) and not n.type.shape and (count is None or is_count(count))
+    if not is_whole or not isinstance(inner.type.shape[0], str):
         raise ExpressionError(f"the loss is no mean of samples: {CURE}; add what they share, as a penalty, afterwards")
-    return inner
+    rest = tuple(range(1, len(inner.type.shape)))
+    if not rest:
+        return inner
+    own = sum_over(inner, rest)
+    return own if count is None else own / (count / length_along(inner, 0))
+
+
+def is_count(n: Node) -> bool:
+    """Whether a node is a number of entries: made of lengths and numbers."""
+    return all(k.op.by_shape or is_const(k) or is_mul(k) for k in topological([n], is_length)) or is_length(n)
+
+
+def is_length(n: Node) -> bool:
+    """Whether a node is a length."""
+    return n.op.by_shape
 
 
 def distribute_samples(values: Node, params: Sequence[Node]) -> Taken:
@@ -104,10 +119,57 @@ def each(taken: Taken) -> list[Node]:
     sums = first_sums(order, taken)
     moving = depends_on(order, sums)
     linear = all(n in sums or is_linear(n, moving) for n in moving)
+    sampled = depends_on(order, [n for n in order if not n.args and taken.length in n.type.shape])
+    rest = [
+        a for n in moving if n not in sums for a in n.args
+    ] + taken.gradients  # which may hold no sample but by sums
+    linear = linear and not any(a in sampled and a not in moving for a in rest)
     if not linear or not moving <= fitting(order, sums, moving):
         raise ExpressionError("the gradient of one sample can't be told from that of all here: write the loss with "
                               f"elementwise functions and products; {CURE}")  # fmt: skip
     return batched(taken.gradients, {s: own(s, taken.length) for s in sums}, {}, taken.length)
+
+
+def one_by_one(one: Single, length: Dim, params: Sequence[Node]) -> list[Node]:
+    """The gradients of samples by the formula of one of them, made one for all again; of shape (samples, *parameter).
+
+    Raises ExpressionError where that can't be done.
+    """
+    found = reverse.adjoints(one.values, params)
+    gradients = [found.get(n) or zeros_like(n) for n in params]
+    rows = {}
+    for n, row in one.leaves.items():
+        at = n.type.shape.index(length)
+        others = [k for k in range(len(n.type.shape)) if k != at]
+        rows[row] = permute(n, (at, *others)) if at else n
+    order = topological(gradients)
+    moving = depends_on(order, rows)
+    if not moving <= fitting(order, rows, moving):
+        raise refused(next(n for n in order if n in moving and n not in fitting(order, rows, moving)))
+    return batched(gradients, rows, {}, length)
+
+
+def gradients_of(values: Node, params: Sequence[Node]) -> list[Node]:
+    """The gradient of each sample: by taking sums apart, or else by the formula of one sample.
+
+    Raises ExpressionError where a sample's value depends on others.
+    """
+    (length,) = values.type.shape
+    one = single(values, length)
+    try:
+        return each(distribute_samples(values, params))
+    except ExpressionError:
+        return one_by_one(one, length, params)
+
+
+def norms_of(values: Node, params: Sequence[Node]) -> Node:
+    """The squared norm of each sample's gradient."""
+    (length,) = values.type.shape
+    one = single(values, length)
+    try:
+        return squared_norms(distribute_samples(values, params))
+    except ExpressionError:
+        return summed_squares(one_by_one(one, length, params), values)
 
 
 def first_sums(order: Sequence[Node], taken: Taken) -> list[Node]:
@@ -143,12 +205,16 @@ def squared_norms(taken: Taken) -> Node:
             plain.append(g)
         else:
             total = part if total is None else total + part
-    for x in each(taken._replace(gradients=plain)) if plain else ():
-        square = x * x
-        axes = tuple(range(1, len(x.type.shape)))
-        part = sum_over(square, axes) if axes else square
-        total = part if total is None else total + part
-    return broadcast_to(const(0.0, taken.values.type.dtype), taken.values.type.shape) if total is None else total
+    if plain or total is None:
+        more = summed_squares(each(taken._replace(gradients=plain)) if plain else [], taken.values)
+        total = more if total is None else total + more
+    return total
+
+
+def summed_squares(rows: Sequence[Node], like: Node) -> Node:
+    """The sum of the squares of each sample's entries."""
+    parts = [sum_over(x * x, axes) if (axes := tuple(range(1, len(x.type.shape)))) else x * x for x in rows]
+    return add(*parts) if parts else zeros_like(like)
 
 
 def squared_outer(g: Node, length: Dim) -> Node | None:

@@ -14,7 +14,7 @@ from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, nam
 from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.loops.python import print_module
 from gradcompile.lower.nests.expression import functions_of, literal
-from gradcompile.lower.program import Lowered, Naming
+from gradcompile.lower.program import LoweredProgram, Naming
 from gradcompile.lower.straight import lower
 from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
@@ -84,7 +84,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     return Kernel(print_module(Module(header, imports, functions, constants, extra, multiplies)), plan)
 
 
-def lines_of(made: Lowered) -> int | None:
+def lines_of(made: LoweredProgram) -> int | None:
     """The statements of a kernel that has no loops."""
     (body,) = (f.body for f in made.functions if f.name == "kernel")
     return None if any(isinstance(s, Loop) for s in body) else len(body)

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir.algebra import add, assemble, broadcast_to, select
+from gradcompile.ir.algebra import add, assemble, broadcast_to, expand, length_along, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -88,12 +88,11 @@ def assembled(n: Node) -> Node | None:
 
 
 def unit_factor(n: Node) -> Node | None:
-    """1*x = x and (-1)*x = -x."""
+    """1*x = x and (-1)*x = -x, repeated where the one is."""
     for one, other in (n.args, n.args[::-1]):
-        if is_const(one, 1.0) and other.type == n.type:
-            return other
-        if is_const(one, -1.0) and other.type == n.type:
-            return -other
+        number = one.args[0] if is_broadcast(one) else one
+        if other.type.dtype == n.type.dtype and (is_const(number, 1.0) or is_const(number, -1.0)):
+            return expand(other if is_const(number, 1.0) else simplify_node(-other), n.type.shape)
     return None
 
 
@@ -336,6 +335,20 @@ def spread_constants(n: Node) -> Node | None:
     return shaped(number, n) if is_const(number) else None
 
 
+def sum_of_numbers(n: Node) -> Node | None:
+    """A whole number added up is that number times how often, as both are exact."""
+    x, (axes,) = n.args[0], n.params
+    if not is_broadcast(x) or not x.args[0].op.is_const or len(axes) != len(x.type.shape):
+        return None
+    value = float(x.args[0].value)
+    if value == 0.0 or not value.is_integer() or not x.type.dtype.startswith("float"):
+        return None
+    result = x.args[0]
+    for k in axes:
+        result = simplify_node(result * length_along(x, k))
+    return result
+
+
 GENERAL: tuple[Rule, ...] = (fold,)  # of every op
 SPECIAL: dict[str, tuple[Rule, ...]] = {
     "add": (assembled, spread_constants, implied, one_term, doubled),
@@ -353,6 +366,7 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "reshape": (reshaped_again,),
     "cast": (same_dtype,),
     "scan": (simple_body,),
+    "sum": (sum_of_numbers,),
 }
 OF_ARRAYS = (assembled, spread_constants, implied)  # they have nothing to say of scalars
 RULES = {name: GENERAL + rules for name, rules in SPECIAL.items()}

@@ -1,6 +1,6 @@
 """value(a, b, c; x, y) = a*exp(-b*x) + c - y
 
-13 operations for the value, 17 with the Jacobian (1.3 times) a sample. Rewrites: none.
+13 operations for the value, 16 with the Jacobian (1.2 times) a sample. Rewrites: none.
 """
 
 from gradcompile.vmath import exp
@@ -21,7 +21,7 @@ def values(out, jac, start, stop, theta, x, y):
         e = exp(-b * x_i)                         # exp(-b*x)
         out[i] = c + a * e - y[i]
         jac[3 * i] = e
-        jac[3 * i + 1] = -1.0 * a * e * x_i
+        jac[3 * i + 1] = -a * e * x_i
         jac[3 * i + 2] = 1.0
 
 

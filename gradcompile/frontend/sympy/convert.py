@@ -11,6 +11,7 @@ from gradcompile.frontend.sympy import arguments
 from gradcompile.frontend.sympy import derivative as derivatives  # noqa: F401  (what becomes of a Derivative)
 from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot
+from gradcompile.frontend.sympy.flattened import unflattened
 from gradcompile.frontend.sympy.matrices import conversion, named_nodes, scalar_of
 from gradcompile.frontend.sympy.scalars import (
     RESOLVED,
@@ -94,7 +95,10 @@ def number_of(expr: Any, made: Node) -> Node:
     """The value of an expression of numbers, with all digits; the node where SymPy gives none."""
     if made.type.shape or not made.type.dtype.startswith("float") or not is_small(expr):
         return made
-    value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    try:
+        value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    except (ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):  # of SymPy's own making
+        return made
     return const(float(value), made.type.dtype) if value is not None and value.is_Float else made
 
 
@@ -157,17 +161,19 @@ def read_all(
         )
     exprs = [scalar(loss) for loss in losses]
     try:
-        tape, places, slots, bare = walked(exprs, params, inputs, data, allow_unused)
+        tape, places, slots, bare = walked(exprs, params, inputs, data, allow_unused, reduce is None)
     except ComplexError:
         exprs = [real_form(expr) for expr in exprs]
-        tape, places, slots, bare = walked(exprs, params, inputs, data, allow_unused)
+        tape, places, slots, bare = walked(exprs, params, inputs, data, allow_unused, reduce is None)
     built = arguments.build(slots, Namer(), dtype)
     entries = [e for a in built for e in arguments.elements(a)]
     symbols = {node: symbol for node, symbol, _ in entries}
     atoms = {symbol: node for node, symbol in symbols.items()} | named_nodes(tape.atoms, slots, built)
     samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
-    nodes = tape.build(Context(dtype, atoms, samples))
-    values = [scalar_of(nodes[place], expr, slots, built) for place, expr in zip(places, exprs, strict=True)]
+    context = Context(dtype, atoms, samples)
+    nodes = tape.build(context)
+    roots = unflattened(tape.steps, nodes, context, places) if isinstance(tape, Tape) else [nodes[p] for p in places]
+    values = [scalar_of(root, expr, slots, built) for root, expr in zip(roots, exprs, strict=True)]
     given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
     return Problem(
         tuple(reduced(value, expr, reduce, samples) for value, expr in zip(values, exprs, strict=True)),
@@ -213,9 +219,12 @@ def scalar(loss: Any) -> Any:
 
 
 def walked(
-    exprs: Sequence[Any], params: Any, inputs: Any, data: Any, allow_unused: bool
+    exprs: Sequence[Any], params: Any, inputs: Any, data: Any, allow_unused: bool, free: bool
 ) -> tuple[AnyTape, list[int], list[Slot], bool]:
-    """The values as a tape, their places, and the arguments, parameters first, checked against each other."""
+    """The values as a tape, their places, and the arguments, parameters first, checked against each other.
+
+    free: a value in index notation may be an array, over the indices that no sum binds.
+    """
     given, bare = arguments.slots(params, "params", "p")
     columns, _ = arguments.slots(data, "data", "data")
     others = [] if inputs is None else arguments.slots(inputs, "inputs", "input")[0]
@@ -224,7 +233,7 @@ def walked(
     arguments.check_distinct(slots)
     named = {symbol: s for s in slots for symbol in s.symbols}
     bases = {s.base for s in slots if s.base is not None}
-    tape, places = taped(exprs, named, bool(columns))
+    tape, places = taped(exprs, named, bool(columns), free)
     arguments.check_bases([*bases, *arguments.bases_in(tape.atoms)])
     dims = tape.lengths | arguments.dimensions([*bases, *arguments.bases_in(tape.atoms)], named)
     arguments.check_assumptions([*(s for slot in slots for s in slot.symbols), *tape.atoms, *dims])
@@ -239,10 +248,10 @@ def walked(
     return tape, places, [*slots, *rest], bare
 
 
-def taped(exprs: Sequence[Any], named: Mapping[Any, Slot], sampled: bool) -> tuple[AnyTape, list[int]]:
+def taped(exprs: Sequence[Any], named: Mapping[Any, Slot], sampled: bool, free: bool) -> tuple[AnyTape, list[int]]:
     """Values as a tape, and their places; a single one may be in index notation."""
     if len(exprs) == 1:
-        tape = taped_alone(exprs[0], named, sampled)
+        tape = taped_alone(exprs[0], named, sampled, free)
         return tape, [len(tape.steps) - 1]
     if any(map(index.applies, exprs)):
         raise ExpressionError("several values together can't be written in index notation; compile each by itself")
@@ -250,10 +259,12 @@ def taped(exprs: Sequence[Any], named: Mapping[Any, Slot], sampled: bool) -> tup
     return several, [several.add(expr) for expr in exprs]
 
 
-def taped_alone(expr: Any, named: Mapping[Any, Slot], sampled: bool) -> AnyTape:
+def taped_alone(expr: Any, named: Mapping[Any, Slot], sampled: bool, free: bool) -> AnyTape:
     """A loss as a tape; a large sum over several indices as arrays, if they can hold it, else written out."""
-    count = 0 if (indexed := index.applies(expr)) else index.nested_terms(expr)
-    tape: AnyTape = index.IndexTape(named) if indexed or (count >= index.NESTED and not sampled) else Tape(named)
+    indexed = index.applies(expr) or (free and any(i not in named for i in index.ranged(expr)))
+    count = 0 if indexed else index.nested_terms(expr)
+    as_arrays = indexed or (count >= index.NESTED and not sampled)
+    tape: AnyTape = index.IndexTape(named, free) if as_arrays else Tape(named)
     try:
         tape.add(expr)
     except ExpressionError:

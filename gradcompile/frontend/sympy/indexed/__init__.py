@@ -8,7 +8,7 @@ and bounds as linear forms, `reads` the entries at them, `values` the arrays ove
 given.
 """
 
-from gradcompile.frontend.sympy.indexed.survey import NESTED, SUMS, applies, limits, nested_terms, stray
+from gradcompile.frontend.sympy.indexed.survey import NESTED, SUMS, applies, limits, nested_terms, ranged, stray
 from gradcompile.frontend.sympy.indexed.tape import IndexTape
 
-__all__ = ["NESTED", "SUMS", "IndexTape", "applies", "limits", "nested_terms", "stray"]
+__all__ = ["NESTED", "SUMS", "IndexTape", "applies", "limits", "nested_terms", "ranged", "stray"]

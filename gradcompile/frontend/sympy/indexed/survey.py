@@ -86,6 +86,14 @@ def applies(root: Any) -> bool:
     return indexed or bool(lengths(sums)) or bool(placed and terms(everything(root)) >= LONG)
 
 
+def ranged(root: Any) -> list[Any]:
+    """The indices of a value that no sum binds and that have a range, as Idx("i", n), in the order of their names."""
+    if not any(i.upper is not None for i in occurring(root, (sympy.Idx,))):
+        return []
+    free = Survey(root).free(root)
+    return sorted((i for i in free if isinstance(i, sympy.Idx) and i.upper is not None), key=str)
+
+
 def nested_terms(root: Any) -> int:
     """How many terms the longest sum over several indices has.
 

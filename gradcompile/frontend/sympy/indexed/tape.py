@@ -14,7 +14,17 @@ from gradcompile.frontend.sympy.arguments import Slot, indices
 from gradcompile.frontend.sympy.indexed.forms import Axis, Form, Scope, extremes, form_of, less, never_negative
 from gradcompile.frontend.sympy.indexed.reads import Read, taken
 from gradcompile.frontend.sympy.indexed.shapes import check_named, resolve_shapes
-from gradcompile.frontend.sympy.indexed.survey import SUMS, Survey, deltas, everything, is_entry, limits, stray
+from gradcompile.frontend.sympy.indexed.survey import (
+    SUMS,
+    Survey,
+    deltas,
+    everything,
+    is_entry,
+    limits,
+    ranged,
+    stray,
+    symbols,
+)
 from gradcompile.frontend.sympy.indexed.values import (
     IndexContext,
     Reduction,
@@ -26,6 +36,7 @@ from gradcompile.frontend.sympy.indexed.values import (
     number,
     op,
     pointwise,
+    stretched,
 )
 from gradcompile.frontend.sympy.polynomials import Family, family
 from gradcompile.frontend.sympy.scalars import POLYNOMIALS, Context, between, negated, reciprocal
@@ -67,13 +78,15 @@ class IndexTape:
     """The distinct parts of a loss in index notation, parts before wholes, each with what builds its value.
 
     A part is known by its identity and by what the indices that are free in it run over, because one expression may
-    stand in several sums. `atoms`: the free symbols, and one entry of each array.
+    stand in several sums. `atoms`: the free symbols, and one entry of each array. free: a value may have indices that
+    no sum binds, if their ranges are stated: it is then an array, with an axis for each in the order of their names.
     """
 
     arrays = True  # that is what its parts become
 
-    def __init__(self, named: Mapping[Any, Slot]) -> None:
-        self.named = named
+    def __init__(self, named: Mapping[Any, Slot], free: bool = False) -> None:
+        self.named, self.free = named, free
+        self.outer: Scope = ()
         self.steps: list[tuple[Part, Step, tuple[int, ...]]] = []
         self.atoms: dict[Any, None] = {}
         self._place: dict[tuple[int, Scope, str], int] = {}
@@ -94,7 +107,8 @@ class IndexTape:
     def add(self, root: Any) -> int:
         """Walk a loss; the position of its step."""
         self.survey = Survey(root)
-        stack = [self._frame(Part(root, ()))]
+        self.outer = self._outer(root) if self.free else ()
+        stack = [self._frame(Part(root, self.outer))]
         while stack:
             part, step, parts = stack[-1]
             below = next((p for p in parts if self._key(p) not in self._place), None)
@@ -121,7 +135,17 @@ class IndexTape:
         values: list[Value] = []
         for _, step, places in self.steps:
             values.append(step.build(inside, *(values[p] for p in places)))
-        return [v.node for v in values]
+        axes = tuple(axis for _, axis in self.outer)
+        last = expand(stretched(values[-1], axes), tuple(a.length for a in axes)) if axes else values[-1].node
+        return [*(v.node for v in values[:-1]), last]
+
+    def _outer(self, root: Any) -> Scope:
+        """The indices of a value that no sum binds, and what they run over."""
+        scope: Scope = ()
+        for i in (i for i in ranged(root) if i not in self.named):
+            self.survey.lengths.update(symbols(i.lower) | symbols(i.upper))
+            scope = (*scope, (i, self._axis(root, i, i.lower, i.upper, ())))
+        return scope
 
     def _key(self, part: Part) -> tuple[int, Scope, str]:
         return id(part.expr), part.scope, part.kind
@@ -313,7 +337,7 @@ def of_degrees(c: IndexContext, *values: Value, found: Family, degree: Form, las
     nodes, axes = aligned([floating(c, v) for v in values])
     shape = tuple(a.length for a in axes)
     n = found.up_to(last, *(expand(x, shape) for x in nodes))
-    return taken(c, n, (degree, *(Form(((a, 1),), dim_product(-1, a.first)) for a in axes)), (), False)
+    return taken(c, n, (degree, *(Form(((a, 1),), dim_product(-1, a.first)) for a in axes)), (), False, True)
 
 
 def in_order(expr: Any, logarithm: bool) -> tuple[Any, Callable[..., Node]]:
