@@ -318,6 +318,11 @@ def test_show_of_samples_and_rewrites(capsys: pytest.CaptureFixture[str]) -> Non
     assert "softplus" not in capsys.readouterr().out
 
 
+def test_a_formula_may_begin_with_a_minus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "-w*x", "--params", "w"]) == 0
+    assert "loss = -w*x" in capsys.readouterr().out
+
+
 def test_show_does_not_spell_out_what_shares_too_much(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "(" * 40 + "w + x" + ")**2" * 40, "--params", "w"]) == 0
     assert "too long to print" in capsys.readouterr().out
