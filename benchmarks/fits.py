@@ -90,7 +90,8 @@ def read(path: Path) -> dict[str, Any]:
     columns = ["x"] if data.shape[1] == 2 else [f"x{k}" for k in range(1, data.shape[1])]
     squares = re.search(r"Residual Sum of Squares:\s+(\S+)", "\n".join(lines))
     assert squares is not None
-    return {"model": model, "target": "log(y)" if "log" in stated[1] else "y", "starts": numbers[:, :2].T, "certified": numbers[:, 2], "deviations": numbers[:, 3], "squares": float(squares[1]),
+    return {"model": model, "target": "log(y)" if "log" in stated[1] else "y", "starts": numbers[:, :2].T,
+            "certified": numbers[:, 2], "deviations": numbers[:, 3], "squares": float(squares[1]),
             "data": dict(zip(["y", *columns], map(np.ascontiguousarray, data.T), strict=True))}  # fmt: skip
 
 

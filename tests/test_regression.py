@@ -1,6 +1,7 @@
 """Fits: the certified values of NIST, whether a fit says that it is none, statistics against references."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import mpmath
 import numpy as np
@@ -289,3 +290,14 @@ def test_an_estimate_of_zero_is_no_plateau():
     assert found.converged
     named = fit("E*k + pi", {"E": X, "y": 2.0 * X + np.pi}, "y", start=[1])
     assert named.params["k"] == pytest.approx(2.0)
+
+
+def test_threads_share_a_fitter():
+    """Each search has memory of its own: fits side by side have the bits of fits one by one."""
+    fitter = compile_fit(MODEL, ["a", "b", "c"], target="y")
+    shifted = [{"x": X, "y": DECAY["y"] + 0.1 * k} for k in range(8)]
+    alone = [fitter(d, start=[1, 1, 0]).theta for d in shifted]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda d: [fitter(d, start=[1, 1, 0]).theta for _ in range(20)], shifted))
+    for one, many in zip(alone, together, strict=True):
+        assert all(np.array_equal(one, other) for other in many)

@@ -153,13 +153,16 @@ class Fitter:
             raise ArgumentError(f"{free} parameters can't be fitted to {rows} rows; give at least as many rows")
         if type(count) is not int or count < 1:
             raise ArgumentError(f"starts={count!r}: give a whole number from 1")
-        problem = Problem(self.terms, samples)
         self.check_range(samples)
-        if start is None or count > 1:
-            return starting.search(problem, start, count, seed)
-        found = problem.minimum(start)
-        if not isfinite(found.loss):
-            problem.check(start)
+        problem = Problem(self.terms, samples)
+        try:
+            if start is None or count > 1:
+                return starting.search(problem, start, count, seed)
+            found = problem.minimum(start)
+            if not isfinite(found.loss):
+                problem.check(start)
+        finally:
+            self.terms.give_back(problem.memory)
         return found, found.evaluations
 
     def check_range(self, samples: Sequence[Sample]) -> None:

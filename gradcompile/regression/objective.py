@@ -31,6 +31,7 @@ class Objective:
         self.fixed = [symbols[name] for name in statement.fixed]
         self.data = [symbols[name] for name in statement.columns if name in symbols]
         self.data += [statement.sigma] if statement.sigma is not None else []
+        self.has_plain_target = statement.target is not None and bool(statement.target.is_Symbol)
         self._names: dict[CompiledDerivative, list[str]] = {}
 
     @once

@@ -1,14 +1,12 @@
 """What is minimised in a fit, with its data, and how: the search, and the proof that it ended at a minimum."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from math import hypot, isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError
-from gradcompile.once import once
 from gradcompile.regression.objective import FACTOR, Objective, whitened
 from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, square_sum
 from gradcompile.regression.statement import Statement
@@ -28,44 +26,47 @@ class Terms:
         self.fixed, self.absolute_sigma = dict(fixed), absolute_sigma
         self.free = int(np.sum(lower < upper))
         self.is_bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-        self.search = Search(lower, upper)
+        self._spare: list[Search] = []
+
+    def borrow(self) -> Search:
+        """Memory for searches that nobody else uses, as several threads may fit at a time."""
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return Search(self.lower, self.upper)
+
+    def give_back(self, search: Search) -> None:
+        """The memory of a search that has ended, to be used again."""
+        self._spare.append(search)
 
 
-@dataclass(frozen=True, eq=False)
 class Sample:
-    """A data set's part of a fit with its data: the columns by name, how many rows, how many of them were left out."""
+    """A data set's part of a fit with its data: the columns by name, how many rows, how many of them were left out.
 
-    objective: Objective
-    columns: Mapping[str, Any]
-    rows: int
-    dropped: int
-    places: Any  # of its parameters among all, None where they are all
+    places: of its parameters among all, None where they are all. norm: of the target, in units of sigma, which is what
+    residuals are rounded by.
+    """
 
-    @property
-    def statement(self) -> Statement:
-        """What is fitted."""
-        return self.objective.statement
+    __slots__ = ("columns", "dropped", "norm", "objective", "places", "rows", "statement", "target")
+
+    def __init__(self, objective: Objective, columns: Mapping[str, Any], rows: int, dropped: int, places: Any) -> None:
+        self.objective, self.columns, self.rows, self.dropped, self.places = objective, columns, rows, dropped, places
+        self.statement: Statement = objective.statement
+        goal: Any = self.statement.target
+        self.target, self.norm = np.empty(0), 0.0
+        if goal is not None:
+            self.target = columns[goal.name] if objective.has_plain_target else evaluated(goal, columns)
+            self.norm = sqrt(square_sum(self.scaled_target()))
+
+    def scaled_target(self) -> Vector:
+        """The target in units of sigma."""
+        sigma = self.statement.sigma
+        scaled = self.target if sigma is None else self.target / self.columns[sigma.name]
+        return whitened(self.columns[FACTOR], scaled) if FACTOR in self.columns else scaled
 
     def with_columns(self, columns: Mapping[str, Any]) -> "Sample":
         """The same of other data."""
-        return replace(self, columns=columns)
-
-    @once
-    def target(self) -> Vector:
-        """The target's values."""
-        goal: Any = self.statement.target
-        return np.asarray(self.columns[goal.name] if goal.is_Symbol else evaluated(goal, self.columns))
-
-    @once
-    def norm(self) -> float:
-        """The norm of the target, in units of sigma: what residuals are rounded by."""
-        s = self.statement
-        if s.target is None:
-            return 0.0
-        scaled = self.target if s.sigma is None else self.target / self.columns[s.sigma.name]
-        if FACTOR in self.columns:
-            scaled = whitened(self.columns[FACTOR], scaled)
-        return sqrt(square_sum(scaled))
+        return Sample(self.objective, columns, self.rows, self.dropped, self.places)
 
 
 def evaluated(expr: Any, columns: Mapping[str, Any]) -> Vector:
@@ -85,11 +86,15 @@ class Problem:
         self.size = len(terms.params)
         self.norm = samples[0].norm if len(samples) == 1 else hypot(*(s.norm for s in samples))
         self.near = self.summed([s.objective.near_evaluation(s.columns) for s in samples])
+        self.memory = terms.borrow()
+        self._exact: Evaluate | None = None
 
-    @once
+    @property
     def exact(self) -> Evaluate:
         """Cost, gradient and the whole Hessian."""
-        return self.summed([s.objective.exact_evaluation(s.columns) for s in self.samples])
+        if self._exact is None:
+            self._exact = self.summed([s.objective.exact_evaluation(s.columns) for s in self.samples])
+        return self._exact
 
     def summed(self, parts: Sequence[Evaluate]) -> Evaluate:
         """The sum over the data sets, each in its own parameters."""
@@ -139,7 +144,7 @@ class Problem:
 
     def search(self, evaluate: Evaluate, start: Vector, radius: float = RADII[0]) -> Point:
         """One search from a start."""
-        return self.terms.search.run(evaluate, start, LIMIT * (self.size + 1), self.norm, radius)
+        return self.memory.run(evaluate, start, LIMIT * (self.size + 1), self.norm, radius)
 
     def flat(self, theta: Vector, matrix: Vector, loss: float, start: Vector) -> Any:
         """Which parameters could change by their own size, and no prediction by more than rounding.

@@ -64,7 +64,7 @@ class Candidates:
 
     def best(self, random: np.random.Generator, count: int) -> list[Vector]:
         """So many places: the better half by loss, and as many others as they come, so that not all are alike."""
-        search, terms = self.problem.terms.search, self.problem.terms
+        search, terms = self.problem.memory, self.problem.terms
         found = []
         for theta in self.draw(random, DRAWN * count if self.drawn else count):
             loss = search.projected(self.problem.near, np.clip(theta, terms.lower, terms.upper), self.held)
