@@ -9,16 +9,19 @@
 (16.0, -24.0)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from gradcompile.compile import (
     compile_grad,
     compile_hessian,
     compile_hvp,
     compile_jacobian,
     compile_jvp,
+    compile_many,
     compile_value,
 )
 from gradcompile.compiled import CompiledValue
-from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
 from gradcompile.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -31,33 +34,37 @@ from gradcompile.errors import (
 )
 from gradcompile.frontend.arrays import array, derivative, scan
 from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
-from gradcompile.frontend.nn import (
-    attention,
-    batch_norm,
-    binary_cross_entropy_with_logits,
-    conv,
-    cross_entropy,
-    dropout,
-    elu,
-    gelu,
-    huber,
-    layer_norm,
-    leaky_relu,
-    log_softmax,
-    logsumexp,
-    max_pool,
-    mean_pool,
-    mse,
-    one_hot,
-    silu,
-    softmax,
-    stop_gradient,
-)
 from gradcompile.frontend.sympy.custom import custom
 from gradcompile.gradient import CompiledGrad
-from gradcompile.optim import TrainingResult, sgd
-from gradcompile.regression.fits import compile_fit, fit
-from gradcompile.regression.result import Fit
+
+if TYPE_CHECKING:
+    from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
+    from gradcompile.frontend.nn import (
+        attention,
+        batch_norm,
+        binary_cross_entropy_with_logits,
+        conv,
+        cross_entropy,
+        dropout,
+        elu,
+        gelu,
+        huber,
+        layer_norm,
+        leaky_relu,
+        log_softmax,
+        logsumexp,
+        max_pool,
+        mean_pool,
+        mse,
+        one_hot,
+        silu,
+        softmax,
+        stop_gradient,
+    )
+    from gradcompile.many import CompiledMany
+    from gradcompile.optim import TrainingResult, sgd
+    from gradcompile.regression.fits import compile_fit, fit
+    from gradcompile.regression.result import Fit
 
 __version__ = "0.2.0"
 
@@ -69,6 +76,7 @@ __all__ = [
     "CompiledHvp",
     "CompiledJacobian",
     "CompiledJvp",
+    "CompiledMany",
     "CompiledValue",
     "CompiledValues",
     "DataError",
@@ -89,6 +97,7 @@ __all__ = [
     "compile_hvp",
     "compile_jacobian",
     "compile_jvp",
+    "compile_many",
     "compile_value",
     "conv",
     "cross_entropy",
@@ -120,3 +129,27 @@ __all__ = [
     "total",
     "where",
 ]
+
+LATE = {  # modules that not everybody needs, and what is found in them
+    "derivatives": ("CompiledHessian", "CompiledHvp", "CompiledJacobian", "CompiledJvp", "CompiledValues"),
+    "frontend.nn": (
+        "attention", "batch_norm", "binary_cross_entropy_with_logits", "conv", "cross_entropy", "dropout", "elu",
+        "gelu", "huber", "layer_norm", "leaky_relu", "log_softmax", "logsumexp", "max_pool", "mean_pool", "mse",
+        "one_hot", "silu", "softmax", "stop_gradient",
+    ),
+    "many": ("CompiledMany",),
+    "optim": ("TrainingResult", "sgd"),
+    "regression.fits": ("compile_fit", "fit"),
+    "regression.result": ("Fit",),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """What is loaded when it is asked for."""
+    home = next((module for module, names in LATE.items() if name in names), None)
+    if name in LATE:
+        return importlib.import_module(f"{__name__}.{name}")
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return found

@@ -1,29 +1,25 @@
 """From a loss to one compiled function: read, stabilise, differentiate, simplify, lower, print, compile."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sympy import MatrixBase
 
 from gradcompile.compiled import CompiledValue
-from gradcompile.derivatives import (
-    CompiledHessian,
-    CompiledHvp,
-    CompiledJacobian,
-    CompiledJvp,
-    CompiledValues,
-    with_vector,
-)
 from gradcompile.diff.operators import Layout
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend.arrays.core import Array
-from gradcompile.frontend.arrays.problem import read_arrays
 from gradcompile.frontend.sympy.convert import read_all
 from gradcompile.gradient import CompiledGrad
 from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.forms import Form, unpacked
+from gradcompile.signature.names import text
+
+if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
+    from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
+    from gradcompile.many import CompiledMany
 
 
 def compile_grad(
@@ -98,7 +94,7 @@ def compile_value(
     reroll: bool = True,
     name: str | None = None,
     allow_unused: bool = False,
-) -> CompiledValue | CompiledValues:
+) -> "CompiledValue | CompiledValues":
     """Compile a value without gradients: a prediction is one number a sample (reduce=None), else its mean or sum.
 
     Arguments and errors are those of `compile_grad`. A value of symbolic arrays has any shape and dtype. Of a list,
@@ -115,7 +111,11 @@ def compile_value(
     form, given = (None, [expr]) if is_number else unpacked(expr)
     problem = problem_of(given, params, False, data, reduce, dtype, inputs=inputs, allow_unused=allow_unused)
     options = Options(name or "", stabilize, cache, reroll, threads)
-    return CompiledValue(problem, options) if form is None else CompiledValues(problem, options, form)
+    if form is None:
+        return CompiledValue(problem, options)
+    from gradcompile.derivatives import CompiledValues
+
+    return CompiledValues(problem, options, form)
 
 
 def compile_hessian(
@@ -126,7 +126,7 @@ def compile_hessian(
     diagonal: bool = False,
     gauss_newton: bool = False,
     **options: Any,
-) -> CompiledHessian:
+) -> "CompiledHessian":
     """Compile a loss to one function that returns it with gradient and Hessian: h(*params, *inputs) -> (L, dL, d2L).
 
     Arguments, options and errors are those of `compile_grad`. The Hessian is laid out over theta as `h.pack` orders it,
@@ -152,10 +152,12 @@ def compile_hessian(
     chosen: list[Layout] = [name for name, wish in wishes.items() if wish]
     if len(chosen) > 1:
         raise ArgumentError(f"{' and '.join(chosen)}: choose one form of the Hessian")
+    from gradcompile.derivatives import CompiledHessian
+
     return CompiledHessian(*loss_of(loss, params, **options), chosen[0] if chosen else "dense", pattern)
 
 
-def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:
+def compile_hvp(loss: Any, params: Any, **options: Any) -> "CompiledHvp":
     """Compile a loss with gradient and Hessian times a vector: p(*params, *inputs, vector=v) -> (L, dL, d2L v).
 
     Arguments, options and errors are those of `compile_grad`. The vector is laid out as `p.pack` lays out the
@@ -168,10 +170,12 @@ def compile_hvp(loss: Any, params: Any, **options: Any) -> CompiledHvp:
     (0.0, Grads(a=-0.0, b=0.0), array([2., 0.]))
     """
     problem, rest = loss_of(loss, params, **options)
+    from gradcompile.derivatives import CompiledHvp, with_vector
+
     return CompiledHvp(with_vector(problem, CompiledHvp.along), rest)
 
 
-def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **options: Any) -> CompiledJacobian:
+def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **options: Any) -> "CompiledJacobian":
     """Compile values with their derivatives by the parameters: j(*params, *inputs) -> (r, J).
 
     residuals: a value a sample (with `data`), an array, or a list, tuple, Matrix or mapping of expressions, nested
@@ -191,10 +195,37 @@ def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **opti
     """
     problem, form, rest = values_of(residuals, params, **options)
     pattern = None if isinstance(sparse, bool) else sparse
+    from gradcompile.derivatives import CompiledJacobian
+
     return CompiledJacobian(problem, rest, form, "dense" if sparse is False else "sparse", pattern)
 
 
-def compile_jvp(value: Any, params: Any, **options: Any) -> CompiledJvp:
+def compile_many(losses: Sequence[Any], params: Any, **options: Any) -> "CompiledMany":
+    """Compile many losses of the same parameters and inputs to one function: m(*params, *inputs) -> (losses, grads).
+
+    losses: a sequence of k losses as `compile_grad` takes them. The first result is (k,), the second (k, size), each
+    row laid out as f.pack lays out the parameters; a parameter that a loss lacks has the gradient 0. What several
+    losses have in common is computed once. `m[i]` is loss i as `compile_grad` gives it, with the arguments of all.
+
+    The options are those of `compile_grad`.
+
+    >>> import numpy as np, sympy as sp
+    >>> from gradcompile import compile_many
+    >>> a, b, x, y = sp.symbols("a b x y")
+    >>> m = compile_many([(a*x - y)**2, (a*x + b - y)**2], [a, b], data=[x, y])
+    >>> m(2.0, 1.0, np.array([1.0, 2.0]), np.array([2.0, 5.0]))
+    (array([0.5, 0.5]), array([[-2.,  0.],
+           [ 1.,  1.]]))
+    """
+    from gradcompile.many import CompiledMany
+
+    if not isinstance(losses, list | tuple) or not losses:
+        raise ArgumentTypeError("losses is a list of losses, of one at least; for one loss there is compile_grad")
+    problem, rest = stated(losses, params, True, **options)
+    return CompiledMany(problem, rest, [text(v) for v in losses])
+
+
+def compile_jvp(value: Any, params: Any, **options: Any) -> "CompiledJvp":
     """Compile values with their derivative along a direction of theta: t(*params, *inputs, tangent=v) -> (value, dv).
 
     Arguments, options and errors are those of `compile_jacobian`; the tangent is laid out as `t.pack` lays out the
@@ -207,6 +238,8 @@ def compile_jvp(value: Any, params: Any, **options: Any) -> CompiledJvp:
     ([6.0, 4.0], [3.0, 4.0])
     """
     problem, form, rest = values_of(value, params, **options)
+    from gradcompile.derivatives import CompiledJvp, with_vector
+
     return CompiledJvp(with_vector(problem, CompiledJvp.along), rest, form)
 
 
@@ -279,6 +312,8 @@ def problem_of(
             f"{what} is for formulas of one sample; {arrays[0]!r} is written with arrays, whose shapes have the "
             "samples: take gradcompile.mean or np.sum of it"
         )
+    from gradcompile.frontend.arrays.problem import read_arrays
+
     problem = read_arrays(arrays, params, is_loss=is_loss, **rest)
     if dtype not in (problem.dtype, "float64"):  # float64 is what is asked for by default
         raise ArgumentError(f"dtype={dtype!r}: the arrays are {problem.dtype}; say array(..., dtype={dtype!r})")

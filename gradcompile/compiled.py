@@ -13,11 +13,10 @@ import sympy
 
 from gradcompile.analysis.cost import Cost
 from gradcompile.codegen import functions as jit
+from gradcompile.codegen.values import argument_type
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
 from gradcompile.errors import ArgumentTypeError, printable
-from gradcompile.export import python as standalone
-from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower.dims import Names, in_dim, renamed
@@ -100,7 +99,7 @@ class Compiled:
     @property
     def kernel_signature(self) -> Any:
         """The types the kernel is compiled for: theta, grad, and each input."""
-        return tuple(self._route.types()) if hasattr(self.kernel, "signatures") else None
+        return tuple(map(argument_type, self._route.kinds())) if hasattr(self.kernel, "signatures") else None
 
     @once
     def dtype(self) -> str:
@@ -139,6 +138,8 @@ class Compiled:
 
     def save(self, path: str | Path) -> None:
         """Write the source as a file of its own, which needs NumPy and Numba (SciPy too, if its header says so)."""
+        from gradcompile.export import python as standalone
+
         standalone.save(self.source, path)
 
     def pack(self, *params: Any) -> np.ndarray:
@@ -174,6 +175,8 @@ class Compiled:
         text = self.problem.formula
         if "..." in text or self.problem.arrays:
             return rf"$\texttt{{{text}}}$"
+        from gradcompile.frontend.sympy.to_sympy import to_sympy
+
         expr, *_ = to_sympy(self.problem.primals, self.problem.symbols)
         return f"${sympy.latex(expr)}$"
 

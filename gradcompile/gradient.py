@@ -2,18 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
-from gradcompile.derivatives import PerSample
 from gradcompile.diff import operators
 from gradcompile.errors import ArgumentError
-from gradcompile.explain import Check, Explanation, check, explain
-from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.once import once
 from gradcompile.pipeline import Options, prepared
 from gradcompile.runtime import bind
@@ -21,7 +17,9 @@ from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
 
-EARLY = 16  # calls with numbers after which a compiled function takes them: that takes as long as 10,000 early ones
+if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
+    from gradcompile.derivatives import PerSample
+    from gradcompile.explain import Check, Explanation
 
 
 class CompiledGrad(Compiled):
@@ -47,30 +45,13 @@ class CompiledGrad(Compiled):
         args: values by name, whatever the names. out: a vector of length f.size, for the gradient as `f.flat` gives it,
         which is then returned in place of grads.
         """
-        arguments = (*self.problem.params, *self.problem.inputs)
-        self.__call__ = self._early_call if bind.has_quicker_call(arguments, self._route) else self._call
+        self.__call__ = self._call
         return self.__call__(*args, **named)
 
     @once
-    def _early_call(self) -> Callable[..., Any]:
-        """The first few calls, until it pays to compile the quicker one."""
-        general, number = self._made(bind.make_early_call), count(1)
-
-        def call(*args: Any, **named: Any) -> Any:
-            if next(number) > EARLY:
-                self.__call__ = self._call
-            return general(*args, **named)
-
-        return self._described(call)
-
-    @once
     def _call(self) -> Callable[..., Any]:
-        return self._described(self._made(bind.make_call))
-
-    def _made(self, make: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:
-        return make(self.problem.params, self.problem.inputs, self._route, self._grads, self.problem.bare)
-
-    def _described(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        problem = self.problem
+        call = bind.make_call(problem.params, problem.inputs, self._route, self._grads, problem.bare)
         call.__doc__, call.__signature__ = type(self)._first_call.__doc__, self.signature  # type: ignore[attr-defined]
         return call
 
@@ -120,15 +101,17 @@ class CompiledGrad(Compiled):
         found: tuple[Any, np.ndarray] = self._samples(what)(*args, **named)
         return found
 
-    def _samples(self, what: operators.What) -> PerSample:
+    def _samples(self, what: operators.What) -> "PerSample":
         """What computes something of each sample, made once."""
+        from gradcompile.derivatives import PerSample
+
         found = self._of_samples.get(what)
         if found is None:
             found = self._of_samples[what] = PerSample(self.problem, self.options, what)
         return found
 
     @once
-    def _of_samples(self) -> dict[str, PerSample]:
+    def _of_samples(self) -> "dict[str, PerSample]":
         return {}
 
     @property
@@ -141,24 +124,30 @@ class CompiledGrad(Compiled):
                 raise ArgumentError(
                     f"gradients are expressions for scalar parameters; {a.name} has shape {a.leaf.type.shape}"
                 )
+        from gradcompile.frontend.sympy.to_sympy import to_sympy
+
         found = to_sympy(self._as_written.graphs.simplified[1:], self.problem.symbols)
         return found[0] if self.problem.bare else self._grads(*found)
 
-    def explain(self, /, *args: Any, **named: Any) -> Explanation:
+    def explain(self, /, *args: Any, **named: Any) -> "Explanation":
         """Every node with its value and its adjoint, as on the blackboard.
 
         `.rows` has name, formula, value and adjoint, which is None for an input.
         """
+        from gradcompile.explain import explain
+
         written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
         return explain(self.problem, written, self._leaf_values(args, named, "f.explain("))
 
-    def check(self, /, *args: Any, **named: Any) -> Check:
+    def check(self, /, *args: Any, **named: Any) -> "Check":
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.
 
         Returns the worst error, |x - y| / max(1, |x| + |y|), the entry it is in, and both values. Costs two
         evaluations in high precision for each entry of theta, for 32 of them and a step in all at most: call it with a
         few samples.
         """
+        from gradcompile.explain import check
+
         values = self._leaf_values(args, named, "f.check(")
         inputs = [values[a.leaf] for a in self.problem.inputs]
         theta = self.pack(*(values[a.leaf] for a in self.problem.params))

@@ -1,10 +1,9 @@
 """Run a function of vmath over arrays as generated code does: lowered from its text, in vectors and last in scalars."""
 
-import numba
 import numpy as np
 
+from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import own_text
 
 TEXT = """
 from gradcompile.codegen.functions import jit
@@ -30,6 +29,6 @@ def run(function, *arrays):
         columns=", ".join(names), elements=", ".join(f"{n}[i]" for n in names),
     )  # fmt: skip
     out = np.empty_like(rows[0])
-    types = [numba.from_dtype(out.dtype)[::1]] * (1 + len(rows))
-    jit.entry(jit.load(text, cache=False).run, types)(out, *rows)
+    kinds = [array_kind(out.dtype.name, 1)] * (1 + len(rows))
+    jit.entry(jit.load(text, cache=False).run, kinds)(out, *rows)
     return out

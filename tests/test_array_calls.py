@@ -12,7 +12,7 @@ import gradcompile as gc
 from gradcompile import ArgumentError, ArgumentTypeError, ExpressionError, compile_grad, compile_value
 from gradcompile.analysis.evaluate import evaluate
 from gradcompile.frontend.arrays.problem import read_arrays
-from gradcompile.runtime import bind, route
+from gradcompile.runtime import bind
 
 rng = np.random.default_rng(1)
 X, t = gc.array("X", ("n", 5)), gc.array("t", ("n",), dtype="int64")
@@ -212,9 +212,10 @@ def test_what_is_lost_is_refused(array, value, words):
 
 def test_the_kernel_is_told_of_integers():
     keep, m = gc.array("keep", ("n", 5), dtype="bool"), gc.array("m", (), "int64")
-    problem = read_arrays(np.sum(np.where(keep, X, m) @ W1), [W1])
-    types = [str(t) for t in route.numba_types(problem.inputs, problem.dtype)]
-    assert types == ["array(float64, 1d, C)"] * 2 + ["array(float64, 2d, C)", "array(int64, 2d, C)", "int64"]
+    f = gc.compile_grad(np.sum(np.where(keep, X, m) @ W1), [W1])
+    assert list(map(str, f.kernel_signature)) == ["array(float64, 1d, C)"] * 2 + [
+        "array(float64, 2d, C)", "array(int64, 2d, C)", "int64"
+    ]  # fmt: skip
 
 
 # Named dimensions and indices

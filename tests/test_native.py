@@ -212,7 +212,7 @@ def test_pieces_of_a_long_function_share_what_they_compute():
     whole = same(text, np.zeros(2), np.array([0.9, 0.7, -0.3]))
     assert np.isfinite(whole)
     kinds = (("double", (None,), True),) * 2
-    assert codegen.lower.__wrapped__(codegen.own_text(loaded(text + "\n").f), kinds).text.count("piece") > 10
+    assert codegen.lower(codegen.own_text(loaded(text + "\n").f), kinds).text.count("piece") > 10
 
 
 OUTSIDE = [("y = [v for v in x]", "[v for v in x]"), ("with x:\n        y = 1.0", "with x"),

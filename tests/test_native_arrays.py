@@ -61,7 +61,7 @@ def same(text, *args, exact=True):
 def lowered(text, *kinds):
     """The IR of a text's `f`."""
     module = jit.load(HEAD + textwrap.dedent(text), cache=False)
-    return codegen.lower.__wrapped__(codegen.own_text(module.f), kinds).text
+    return codegen.lower(codegen.own_text(module.f), kinds).text
 
 
 def draw(*shape, dtype=np.float64, seed=0):

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from functools import cache
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gradcompile import codegen
+from gradcompile.codegen import builtin, tiles
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import tiles
+from gradcompile.codegen.linked import Linked
 from gradcompile.export import python as standalone
 from gradcompile.runtime import helpers
 
@@ -53,8 +53,11 @@ def entry(way, op, dtype, places, machine, worth=tiles.WORTH, **sizes):
         codegen.remember(f"{name}.py", text)
         space = {"__name__": name}
         exec(compile(text, f"{name}.py", "exec"), space)
-        lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds)
-        return codegen.entry("f", codegen.machine_code(lowered, kinds)), lowered.text
+        lowered = codegen.lower(codegen.own_text(space["f"]), kinds)
+        linked = Linked(codegen.machine_code(lowered))
+        target = builtin.Target(function=linked.address)
+        text = builtin.arrays_caller(lowered.result, lowered.fails, kinds)
+        return codegen.entry("f", target, linked, jit.linked_caller(text)), lowered.text
 
 
 entry_of = cache(entry)
@@ -223,13 +226,13 @@ def test_a_length_is_no_more_than_the_text_says(block, in_tiles):
     kinds = tuple(codegen.kind_of(numba_type(np.float64)) for _ in range(3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "registers", lambda: MACHINES["wide"])
-        lowered = codegen.lower.__wrapped__(codegen.own_text(space["f"]), kinds).text
+        lowered = codegen.lower(codegen.own_text(space["f"]), kinds).text
     assert (".product." in lowered, "gemm" in lowered) == (in_tiles, not in_tiles)
 
 
 def test_a_processor_without_fused_multiplication_leaves_products_to_blas(monkeypatch):
     for features, found in [("+avx2,-fma", None), ("+avx2,+fma", (32, 16)), ("-avx,+avx512f", (64, 32)), ("", None)]:
-        monkeypatch.setattr(tiles, "settings", lambda features=features: SimpleNamespace(_tm_features=features))
+        monkeypatch.setattr(tiles, "features", lambda features=features: frozenset(features.split(",")))
         assert tiles.registers.__wrapped__() == found
 
 

@@ -4,7 +4,6 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from gradcompile.cli import options as values
 from gradcompile.cli import plot, report, saving
 from gradcompile.compile import compile_value
 from gradcompile.data.tables import Rows, Table, open_table
-from gradcompile.data.tables.entries import Column
 from gradcompile.errors import ArgumentError, GradcompileError, printable
 from gradcompile.frontend import text
 from gradcompile.regression.fits import compile_fit
@@ -219,19 +217,9 @@ def _fit(fitter: Fitter, stated: _Stated, rows: Rows, options: argparse.Namespac
         raise type(error)(f"{options.by} = {group}: {error}") from error
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """The model in every row that has what it needs, with its band; the places of these rows."""
-
-    at: Any
-    values: Column
-    low: Column | None = None
-    high: Column | None = None
-
-
 def predicted(
     options: argparse.Namespace, level: float | None, names: Sequence[str], whole: Rows, fit: Fit, group: str
-) -> Prediction:
+) -> report.Prediction:
     """Predict the rows of a group, those too in which only the target is missing."""
     has_all = np.ones(len(whole.lines), bool)
     for name in names:
@@ -241,7 +229,7 @@ def predicted(
     at = np.flatnonzero(has_all)
     data = {name: np.ascontiguousarray(whole.columns[name][at]) for name in names or list(whole.columns)[:1]}
     band = fit.band(data, level or 0.95, options.band) if options.band and fit.converged else (None, None)
-    return Prediction(at, np.broadcast_to(fit.predict(data), at.shape), *band)
+    return report.Prediction(at, np.broadcast_to(fit.predict(data), at.shape), *band)
 
 
 def _write(options: argparse.Namespace, asked: _Asked, stated: _Stated, whole: Rows, fits: dict[str, Fit]) -> None:

@@ -7,21 +7,30 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.data.tables import Rows
+from gradcompile.data.tables.entries import Column
 from gradcompile.errors import printable
 from gradcompile.regression import summary
 from gradcompile.regression.result import Fit
 
-if TYPE_CHECKING:
-    from gradcompile.cli.fit import Prediction
-
 DOUBTFUL = 1e-3  # how probable runs of residuals have to be
 ROUNDING = 1e-10  # residuals below this share of the data say nothing about the model
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The model in every row that has what it needs, with its band; the places of these rows."""
+
+    at: Any
+    values: Column
+    low: Column | None = None
+    high: Column | None = None
 
 
 def show(options: argparse.Namespace, fits: Mapping[str, Fit], rows: Rows, where: str, level: float | None) -> None:
@@ -126,7 +135,7 @@ def _cell(number: float) -> str:
     return repr(float(number)) if math.isfinite(number) else ""
 
 
-def predictions(options: argparse.Namespace, names: Sequence[str], whole: Rows, parts: Sequence["Prediction"]) -> None:
+def predictions(options: argparse.Namespace, names: Sequence[str], whole: Rows, parts: Sequence[Prediction]) -> None:
     """Write the columns of the fit with what the model says of each row, and its band."""
     at = np.concatenate([part.at for part in parts])
     columns = {name: whole.columns[name][at] for name in names}

@@ -32,31 +32,40 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
 from gradcompile.codegen.contract import check, contract_of, settled_types
 from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
-from gradcompile.codegen.statements import Unit
-from gradcompile.codegen.values import Compiled, Kind, kind_of, kind_type, overload
+from gradcompile.codegen.statements import Library, Unit
+from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
 
 __all__ = [
-    "SubsetError", "dispatcher", "entry", "kind_of", "lines_of", "lower", "machine_code", "mark_of", "own_lines",
-    "own_text", "remember", "syntax",
+    "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",
+    "machine_code", "mark_of", "own_lines", "own_text", "remember", "syntax", "target",
 ]  # fmt: skip
 
 
 NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long function that takes longer than to lower it
 
 
-@lru_cache(maxsize=4)  # Numba asks more than once
 @collector_paused()
-def lower(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Compiled:
-    """The IR of a function of the subset, and of all that it calls, for these kinds of arguments."""
-    unit = Unit(f"gc.{mark_of(function, kinds)}")
+def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Library | None = None) -> Compiled:
+    """The IR of a function of the subset, and of all that it calls, for these kinds of arguments.
+
+    library: for quick code, what finds functions of the package that are called as they are, and not written anew.
+    """
+    unit = Unit(f"gc.{mark_of(function, kinds)}", library)
     entry = unit.function(function, kinds)
-    return Compiled(unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails)
+    return Compiled(
+        unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails, entry.width, library is not None,
+        tuple(unit.helpers),
+    )  # fmt: skip
+
+
+asked_again = lru_cache(maxsize=4)(lower)  # as Numba does
 
 
 def mark_of(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> str:
@@ -92,7 +101,7 @@ def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
     contract = contract_of(function)
     arguments = settled_types(contract, arguments) if contract else taken_types(function, arguments)
     try:
-        lowered = lower(function, tuple(map(kind_of, arguments)))
+        lowered = asked_again(function, tuple(map(kind_of, arguments)))
     except (AttributeError, SubsetError) as error:
         given = ", ".join(map("{}: {}".format, function.__code__.co_varnames, arguments))
         if contract:
@@ -140,8 +149,8 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
     module.data_layout = str(library.codegen.target_data)
     library._final_module.link_in(module)  # add_llvm_module would run passes first that run again at the end
     library._final_module.get_function(lowered.name).linkage = "linkonce_odr"  # or it stays beside its copy in Numba's
-    for name, (target, kinds, _) in lowered.foreign.items():
-        link_foreign(context, builder.module, name, overload(target, kinds))
+    for name, (called, kinds, _) in lowered.foreign.items():
+        link_foreign(context, builder.module, name, overload(called, kinds))
     operands = [v for t, value in zip(given, values, strict=True) for v in unpacked(context, builder, t, value)]
     clear = ir.IntType(8)(0)
     status = cgutils.alloca_once(builder, ir.IntType(8)) if lowered.fails else None
@@ -149,8 +158,8 @@ def generate(context: Any, builder: Any, given: Sequence[Any], values: Sequence[
         builder.store(clear, status)
         operands.append(builder.bitcast(status, cgutils.voidptr_t))
     result = ir.VoidType() if lowered.result == "void" else context.get_value_type(kind_type(lowered.result))
-    called = ir.FunctionType(result, [v.type for v in operands])
-    found = builder.call(cgutils.get_or_insert_function(builder.module, called, lowered.name), operands)
+    type = ir.FunctionType(result, [v.type for v in operands])
+    found = builder.call(cgutils.get_or_insert_function(builder.module, type, lowered.name), operands)
     if status is not None:
         with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", builder.load(status), clear)):
             context.call_conv.return_user_exc(builder, MemoryError, ("there is no memory for the arrays of the loss",))

@@ -4,12 +4,16 @@ The text of a module is never read back to be run: what runs is the text in memo
 tracebacks and debuggers. Machine code is read back, so it stands in a directory of the user's own, in files that open
 with a checksum over their name and content. Owner, permissions and checksum are those of the bytes that are read, in
 the moment they are read. What is odd in any way (damaged, someone else's, a link, a folder) is as if it were not there.
+
+The directory has a size that it is kept to: what was not used for longest goes. Processes that share it may do so at
+the same time, as a file that goes while it is read stays until it is read.
 """
 
 import hashlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +22,11 @@ from typing import NamedTuple
 PREFIX = "gc_"
 _SUM = hashlib.sha256().digest_size  # bytes before the content of an entry
 _SPECIAL = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")  # no link, no waiting for a pipe; where there are such
+MOST = 512 << 20  # bytes in all; GRADCOMPILE_CACHE_MB says otherwise
+LEFT = 0.75  # the part of them that stays when some have to go
+ROUND = 200  # files that a process writes until it looks again, which takes some milliseconds
+FRESH = 3600.0  # seconds in which a second use need not be noted
+_written = 0
 _HEX = frozenset("0123456789abcdef")
 _ENTRIES = ("nbi", "nbc", "gco")
 
@@ -49,7 +58,7 @@ def location() -> Path:
 
 
 def open_directory() -> Path:
-    """The cache directory, made if need be, writable and the user's own; raises OSError with the reason if not."""
+    """The cache directory, made if need be, and the user's own; raises OSError with the reason if not."""
     path = location()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.stat()
@@ -59,8 +68,7 @@ def open_directory() -> Path:
         if not all(is_own(p.name) or p.name == "__pycache__" for p in path.iterdir()):
             raise PermissionError(f"others can write to {path}, which holds other files than the cache's")
         path.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
-    with tempfile.TemporaryFile(dir=path):  # what the permissions say and what a file system allows can differ
-        return path
+    return path
 
 
 def is_own(name: str) -> bool:
@@ -137,8 +145,10 @@ def write(path: Path, content: str | bytes) -> None:
 def write_module(name: str, source: str) -> Path:
     """The file of a generated module in the cache directory; one with other content or another owner is replaced."""
     path = open_directory() / f"{name}.py"
-    if read(path) != source.encode():
-        write(path, source)
+    if read(path) == source.encode():
+        _note_use(path)
+    else:
+        _keep(path, source)
     return path
 
 
@@ -152,12 +162,58 @@ def read_entry(name: str) -> bytes | None:
     whole = read(directory / name) if _is_ours(status) and not _others_write(status) else None
     if whole is None or whole[:_SUM] != _checksum(name, whole[_SUM:]):
         return None
+    _note_use(directory / name)
     return whole[_SUM:]
 
 
 def write_entry(name: str, content: bytes) -> None:
     """Keep an entry; OSError if that can't be."""
-    write(open_directory() / name, _checksum(name, content) + content)
+    _keep(open_directory() / name, _checksum(name, content) + content)
+
+
+def _keep(path: Path, content: str | bytes) -> None:
+    """Write a file of the cache, and now and then see to the cache's size."""
+    global _written
+    write(path, content)
+    if _written % ROUND == 0:
+        shrink(path.parent, most())
+    _written += 1
+
+
+def most() -> int:
+    """The bytes that the cache is kept to: GRADCOMPILE_CACHE_MB, or 512 MiB.
+
+    >>> most() >> 20
+    512
+    """
+    try:
+        return max(0, int(float(os.environ.get("GRADCOMPILE_CACHE_MB", "")) * (1 << 20)))
+    except (ValueError, OverflowError):
+        return MOST
+
+
+def _note_use(path: Path) -> None:
+    """Note that a file was used, by its time of change."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > FRESH:
+            os.utime(path)
+
+
+def shrink(directory: Path, limit: int) -> None:
+    """Delete what was not used for longest, if the cache is larger than the limit, until it is well below."""
+    found: list[tuple[float, int, Path]] = []
+    for path, size in _files(directory):
+        with suppress(OSError):
+            found.append((path.lstat().st_mtime, size, path))
+    total = sum(size for _, size, _ in found)
+    if total <= limit:
+        return
+    for _, size, path in sorted(found):
+        if total <= LEFT * limit:
+            break
+        with suppress(OSError):
+            path.unlink()
+            total -= size
 
 
 def _checksum(name: str, content: bytes) -> bytes:

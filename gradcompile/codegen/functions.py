@@ -1,7 +1,7 @@
 """From the text of a generated module to compiled functions: the decorator it uses, its import, its compilation."""
 
 import hashlib
-import importlib.util
+import importlib
 import linecache
 import os
 import platform
@@ -10,21 +10,26 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, update_wrapper
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
+from weakref import WeakValueDictionary, finalize
 
 from gradcompile import codegen as native
+from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
-from gradcompile.codegen import dispatcher, remember
+from gradcompile.codegen.linked import Linked, Object
+from gradcompile.codegen.parse import forget, text_of
+from gradcompile.codegen.values import Kind, argument_type, array_kind
 from gradcompile.errors import ArgumentTypeError
 from gradcompile.once import compiling, once
 
+modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that are loaded, by name
 _warned: set[str] = set()
-_entries: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = {}  # what `entry` returned; modules stay as well
 _LONG = 2000  # lines of a function from which on Python compiles only its docstring
 _PACKAGE = Path(__file__).parent.parent
+SMALL = 400  # lines of a module of which quick code is made first
+PATIENCE = 1 << 27  # processor cycles in quick code after which full code is made: about as long as that takes
 
 
 _EVERY = '''"""{name} of every entry of arrays."""
@@ -44,28 +49,19 @@ def every(out, {arguments}):
 '''
 
 
-class Deferred:
-    """A function of the subset, with all that its Numba dispatcher has, which is made when something asks for it.
+class Late:
+    """A function that goes through Numba's front end, when something asks for what its dispatcher has."""
 
-    Other functions of the subset do not: they are lowered from its text.
-
-    >>> @Deferred
-    ... def double(x):
-    ...     return 2.0 * x
-    >>> double.__name__, double.lowered_from(1.5), "dispatcher" in vars(double)
-    ('double', 3.0, False)
-    """
-
-    lowered_from: Callable[..., Any]
+    lowered_from: Callable[..., Any] | None = None
 
     def __init__(self, function: Callable[..., Any]) -> None:
         update_wrapper(self, function)
-        self.lowered_from = function
+        self.py_func = function
 
     @once
     def dispatcher(self) -> Any:
         """The Numba dispatcher."""
-        return _compiled(dispatcher, self.lowered_from, nogil=True)
+        return _compiled(_numba, self.py_func)
 
     @property
     def _numba_type_(self) -> Any:
@@ -80,7 +76,41 @@ class Deferred:
         return getattr(self.dispatcher, name)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """A call from Python: Numba finds the machine code by the types; of a module that says TAKES, on arrays too."""
+        """A call from Python: Numba finds the machine code by the types."""
+        return self.dispatcher(*args, **named)
+
+    def __reduce__(self) -> Any:
+        return self.dispatcher.__reduce__()
+
+
+class Deferred(Late):
+    """A function of the subset, with all that its Numba dispatcher has, which is made when something asks for it.
+
+    Other functions of the subset do not: they are lowered from its text.
+
+    >>> @Deferred
+    ... def double(x):
+    ...     return 2.0 * x
+    >>> double.__name__, double.lowered_from(1.5), "dispatcher" in vars(double)
+    ('double', 3.0, False)
+    """
+
+    lowered_from: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        del self.py_func  # that of its dispatcher is another one
+        self.lowered_from = function
+        self.entries: dict[tuple[Kind, ...], Any] = {}  # for calls from Python
+        self.codes: dict[tuple[Kind, ...], Code | None] = {}  # in memory; None for what needs Numba
+
+    @once
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher."""
+        return _compiled(dispatcher, self.lowered_from)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """A call from Python; of a module that says TAKES, on arrays too."""
         takes = self.lowered_from.__globals__.get("TAKES")
         return self.dispatcher(*args, **named) if named or not takes else self._on(args, takes)
 
@@ -101,7 +131,7 @@ class Deferred:
                     f"convert it, as in np.asarray(x, '{dtype}')"
                 )
         if not any(a.ndim for a in given):
-            return self.dispatcher(*(dtype.type(a) for a in given))
+            return entry(self, [array_kind(dtype.name, 0)] * len(given))(*map(float, given))
         given = list(np.broadcast_arrays(*(a.astype(dtype) for a in given)))
         names = [f"x{k}" for k in range(len(given))]
         source = _EVERY.format(
@@ -109,11 +139,9 @@ class Deferred:
             entries=", ".join(f"{name}[i]" for name in names),
         )  # fmt: skip
         out = np.empty(given[0].size, dtype)
-        load(source, "every").every(out, *(a.ravel() for a in given))
+        kinds = [array_kind(dtype.name, 1)] * (1 + len(given))
+        entry(load(source, "every").every, kinds)(out, *(a.ravel() for a in given))
         return out.reshape(given[0].shape)
-
-    def __reduce__(self) -> Any:
-        return self.dispatcher.__reduce__()
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -121,9 +149,7 @@ def jit(function: Callable[..., Any]) -> Any:
 
     With NUMBA_DISABLE_JIT=1 it is the plain function.
     """
-    import numba
-
-    return in_precision(function) if numba.config.DISABLE_JIT else Deferred(function)
+    return in_precision(function) if native.target.is_disabled() else Deferred(function)
 
 
 def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,12 +188,7 @@ def retell(module: str, space: dict[str, Any]) -> None:
 
 def njit(function: Callable[..., Any]) -> Any:
     """As `jit`, for functions that need more of Python: they go through Numba's front end."""
-    return _compiled(_numba, function, nogil=True)
-
-
-def brief(function: Callable[..., Any]) -> Any:
-    """As `njit`, for calls so short that letting go of the GIL would take longer than they do."""
-    return _compiled(_numba, function, nogil=False)
+    return function if native.target.is_disabled() else Late(function)
 
 
 def _numba(function: Callable[..., Any], **options: Any) -> Any:
@@ -176,8 +197,9 @@ def _numba(function: Callable[..., Any], **options: Any) -> Any:
     return numba.njit(**options)(function)
 
 
-def _compiled(make: Callable[..., Any], function: Callable[..., Any], nogil: bool) -> Any:
-    found = make(function, nogil=nogil, error_model="numpy")
+def _compiled(make: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    _pin(function)
+    found = make(function, nogil=True, error_model="numpy")
     found._cache = Kept(function)
     return found
 
@@ -227,18 +249,20 @@ class Kept:
         module = _kept_as(self.function)
         if module is None:
             return None
-        what = self.function.__name__, normalize_signature(signature)[0], codegen.magic_tuple()
+        import numba
+
+        what = self.function.__name__, normalize_signature(signature)[0], codegen.magic_tuple(), numba.__version__
         return f"{module}.{hashlib.sha256(repr(what).encode()).hexdigest()[:20]}.nbc"
 
 
 def _kept_as(function: Callable[..., Any]) -> str | None:
     """The name under which a module's machine code is kept, which tells all that the code depends on."""
-    module = sys.modules.get(function.__module__)
-    if module is None or function.__name__ != function.__qualname__:
+    name, file = function.__module__, function.__globals__.get("__file__")
+    if not (name and file) or function.__name__ != function.__qualname__:
         return None
-    if _is_kept(module):
-        return module.__name__
-    return _package_module(module.__name__) if module.__name__.startswith(f"{_PACKAGE.name}.") else None
+    if name.startswith(disk.PREFIX):
+        return None if _in_memory(file) else name
+    return _package_module(name) if name.startswith(f"{_PACKAGE.name}.") else None
 
 
 @cache
@@ -248,15 +272,16 @@ def _package_module(name: str) -> str | None:
 
 
 def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
-    """The module of a generated text, as `gc_<stem>_<hash>` in sys.modules; the same text gives the same module.
+    """The module of a generated text, `gc_<stem>_<hash>`, which lives as long as one of its functions.
 
-    It is a file in the cache directory, or lives in memory if `cache` is false or no directory is writable.
+    The same text gives the same module while somebody has it. It is a file in the cache directory, or lives in memory
+    if `cache` is false or no directory is writable.
     """
     name = f"{disk.PREFIX}{stem}_{module_hash(source)}" if stem else f"{disk.PREFIX}{module_hash(source)}"
     with compiling():
-        found = sys.modules.get(name)
+        found = modules.get(name)
         if found is None:
-            found = _execute(name, source, _module_file(name, source, cache))
+            found = modules[name] = _execute(name, source, _module_file(name, source, cache))
         return found
 
 
@@ -274,25 +299,26 @@ def _module_file(name: str, source: str, cache: bool) -> str:
 
 def _execute(name: str, source: str, filename: str) -> ModuleType:
     """Run the text as a module. It is compiled from memory, never from a file that somebody could have changed."""
-    module = importlib.util.module_from_spec(ModuleSpec(name, None, origin=filename))
+    module = ModuleType(name)
     module.__file__ = filename
+    module.__dict__["__module__"] = module  # a function keeps the dictionary, and so the module
     remember(filename, source)
-    code = compile(_without_long_bodies(source), filename, "exec", dont_inherit=True)
-    sys.modules[name] = module
-    try:
-        exec(code, module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
+    finalize(module, forget, filename, source).atexit = False
+    exec(compile(_without_long_bodies(source), filename, "exec", dont_inherit=True), module.__dict__)
     return module
+
+
+def _pin(function: Callable[..., Any]) -> None:
+    """Keep the module of a function for good, under its name: Numba's machine code is never freed, and refers to it."""
+    module = function.__globals__.get("__module__")
+    if module is not None:
+        sys.modules.setdefault(module.__name__, module)
 
 
 def _without_long_bodies(source: str) -> str:
     """The text with long functions cut down to their docstrings: `jit` goes by the text, and bytecode takes a while."""
-    import numba
-
     lines = source.split("\n")
-    if numba.config.DISABLE_JIT or len(lines) < _LONG:
+    if native.target.is_disabled() or len(lines) < _LONG:
         return source
     heads = [k for k, line in enumerate(lines) if line == "@jit"]
     for first in heads:
@@ -303,41 +329,138 @@ def _without_long_bodies(source: str) -> str:
     return "\n".join(lines)
 
 
-def _is_kept(module: ModuleType) -> bool:
-    """Whether this is a generated module with a file in the cache directory."""
-    return module.__name__.startswith(disk.PREFIX) and not _in_memory(str(module.__file__))
+def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
+    """As `precompile`, without Numba: for calls from Python alone.
 
-
-def entry(dispatcher: Any, types: Sequence[Any]) -> Any:
-    """As `precompile`, without the time that Numba takes to get ready: for calls from Python alone.
-
-    What calls functions that Numba compiles is left to `precompile`.
+    quick: with quick code first. What calls functions that Numba compiles is left to `precompile`.
     """
-    function = native.own_text(dispatcher)
-    if function is None:
-        return precompile(dispatcher, types)
-    key = function, tuple(map(native.kind_of, types))
+    kinds = tuple(kinds)
+    made = built_in(dispatcher, kinds, lambda f: builtin.arrays_caller(f.result, f.fails, kinds), quick)
+    return precompile(dispatcher, list(map(argument_type, kinds))) if made is None else made
+
+
+def built_in(
+    dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object], str], quick: bool = True, **objects: Any
+) -> Any:
+    """The built-in function of one of the subset, called as the text of a caller says; None of what needs Numba.
+
+    objects: what its cell holds. One that holds none is kept with the function.
+    """
+    if native.own_text(dispatcher) is None:
+        return None
     with compiling():
-        if key not in _entries:
-            code = _machine_code(*key)
-            _entries[key] = precompile(dispatcher, types) if code is None else native.entry(function.__name__, code)
-        return _entries[key]
-
-
-def _machine_code(function: Callable[..., Any], kinds: tuple[Any, ...]) -> bytes | None:
-    """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well."""
-    module = _kept_as(function)
-    name = f"{module}.{native.mark_of(function, kinds)}.gco"
-    found = None if module is None else disk.read_entry(name)
-    if found is not None:
+        found = None if objects else dispatcher.entries.get(kinds)
+        if found is None:
+            code = in_memory(dispatcher, kinds, quick)
+            if code is None:
+                return None
+            around = linked_caller(caller(code.linked[0].given))
+            found = builtin.entry(dispatcher.__name__, code.target, code, around, **objects)
+            if not objects:
+                dispatcher.entries[kinds] = found
         return found
-    lowered = native.lower(function, kinds)
+
+
+class Code:
+    """The machine code of a function of the subset, in memory: quick code first, full code once that pays.
+
+    Whoever calls the target keeps this; quick code stays, as a thread may be in it when another one replaces it.
+    """
+
+    def __init__(self, dispatcher: Deferred, kinds: tuple[Kind, ...], first: Object) -> None:
+        self.function, self.kinds = dispatcher.lowered_from, kinds
+        self.linked: list[Linked] = []
+        self.target = builtin.Target(replace=id(replaced), owner=id(self))
+        self.take(first)
+
+    def take(self, given: Object) -> None:
+        """Call this from now on."""
+        self.linked.append(link(given))
+        self.target.function = self.linked[-1].address
+        self.target.left = PATIENCE if given.is_quick else 0
+
+    def ready(self) -> None:
+        """Have the full code."""
+        if self.target.left:
+            found = _machine_code(self.function, self.kinds)
+            assert found is not None
+            self.take(found)
+
+
+def replaced(code: Code) -> None:
+    """What a call asks for that finds the time of quick code spent."""
+    with compiling():
+        code.ready()
+
+
+def in_memory(dispatcher: Deferred, kinds: tuple[Kind, ...], quick: bool) -> Code | None:
+    """The machine code of a function of the subset, in memory; None if it needs Numba's as well."""
+    if kinds not in dispatcher.codes:
+        first = _machine_code(dispatcher.lowered_from, kinds, quick and may_be_quick(dispatcher.lowered_from))
+        dispatcher.codes[kinds] = None if first is None else Code(dispatcher, kinds, first)
+    code = dispatcher.codes[kinds]
+    if code is not None and not quick:
+        code.ready()
+    return code
+
+
+def may_be_quick(function: Callable[..., Any]) -> bool:
+    """Whether there is quick code of a function: where time is counted, and of small modules without products."""
+    text = text_of(function)
+    return builtin.HAS_TICKS and text is not None and text.count("\n") <= SMALL and "connect_blas" not in text
+
+
+def link(given: Object) -> Linked:
+    """An object file in memory, with the package's functions that it calls."""
+    return Linked(given, [helper(module, name, kinds) for module, name, kinds in given.helpers])
+
+
+@cache
+def helper(module: str, name: str, kinds: tuple[Kind, ...]) -> Linked:
+    """One of the package's functions in memory: full code, compiled once per installation."""
+    code = _machine_code(getattr(importlib.import_module(module), name).lowered_from, kinds)
+    assert code is not None
+    return Linked(code)
+
+
+def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | None:
+    """The package's function that quick code calls as it stands in memory; None for any other."""
+    if not function.__module__.startswith(f"{_PACKAGE.name}.library."):
+        return None
+    known = getattr(sys.modules[function.__module__], function.__name__, None)
+    return helper(function.__module__, function.__name__, kinds).given if native.own_text(known) is function else None
+
+
+def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: bool = False) -> Object | None:
+    """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well.
+
+    quick: it may be quick code, if there is no other on the disk.
+    """
+    module = _kept_as(function)
+    names = [f"{module}.{native.mark_of(function, kinds)}.{kind}gco" for kind in (("", "quick.") if quick else ("",))]
+    for name in names if module is not None else ():
+        if (content := disk.read_entry(name)) is not None:
+            return Object.unpacked(content)
+    lowered = native.lower(function, kinds, library if quick else None)
     if lowered.foreign:
         return None
-    code = native.machine_code(lowered, kinds)
+    code = native.machine_code(lowered)
     if module is not None:
-        _keep(name, code)
+        _keep(names[-1], code.packed())
     return code
+
+
+@lru_cache(maxsize=128)
+def linked_caller(text: str) -> Linked:
+    """The machine code of a caller, from the disk if it is there: few signatures serve many functions."""
+    digest = hashlib.sha256("\n".join((*_environment(), text)).encode()).hexdigest()
+    name = f"{disk.PREFIX}caller_{digest[:20]}.{digest[20:36]}.gco"
+    found = disk.read_entry(name)
+    if found is None:
+        made = builtin.compiled(text, "call")
+        _keep(name, made.packed())
+        return Linked(made)
+    return Linked(Object.unpacked(found))
 
 
 def _keep(name: str, code: bytes) -> None:
@@ -441,11 +564,7 @@ def _imported_names(source: str) -> list[str]:
 @lru_cache(maxsize=1)
 def _environment() -> tuple[str, ...]:
     import llvmlite
-    import llvmlite.binding as llvm
-    import numba
     import numpy
 
-    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), platform.machine())
-    chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
-    versions = (sys.version, numba.__version__, llvmlite.__version__, numpy.__version__)
-    return (*versions, *processor, *chosen)
+    versions = (sys.version, llvmlite.__version__, numpy.__version__)
+    return (*versions, platform.machine(), *native.target.processor())

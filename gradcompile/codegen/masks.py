@@ -8,14 +8,14 @@ nothing.
 from functools import lru_cache
 
 from gradcompile.codegen.lines import ArrayLines
-from gradcompile.codegen.target import settings
+from gradcompile.codegen.target import features
 from gradcompile.codegen.values import SIZES, Value
 
 
 @lru_cache(maxsize=1)
 def has_masks() -> bool:
     """Whether the processor loads and stores a vector's lanes by a mask; others take a branch for each lane."""
-    return "+avx" in settings()._tm_features.split(",")
+    return "+avx" in features()
 
 
 def mask_before(writer: ArrayLines, index: Value, stop: Value, width: int) -> str:

@@ -21,6 +21,8 @@ import platform
 from string import Template
 from typing import Any
 
+from gradcompile.codegen.target import llvm
+
 # Measured on two cores with OpenBLAS in float32. A product of WORTH multiplications takes 10 us, with a helper half of
 # that; to hand out its parts takes 0.4. Cut by columns into parts of 256 and more it takes 1.0 to 1.06 times as long on
 # one thread, in parts of 128 up to 1.15, of 64 up to 1.35, since every part packs the rows anew.
@@ -350,15 +352,11 @@ def products() -> str:
 
 def routines(sgemm: int, dgemm: int) -> dict[str, int]:
     """The addresses of the routines, as machine code around BLAS's products at these addresses."""
-    import llvmlite.binding as llvm
-    from numba.core.registry import cpu_target
-
-    cpu_target.target_context.codegen()  # LLVM is ready then
-    llvm.add_symbol("blas.sgemm", sgemm)
-    llvm.add_symbol("blas.dgemm", dgemm)
+    llvm().add_symbol("blas.sgemm", sgemm)
+    llvm().add_symbol("blas.dgemm", dgemm)
     # Without optimising it compiles in half the time.
-    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(opt=0)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text()), machine)
+    machine = llvm().Target.from_triple(llvm().get_process_triple()).create_target_machine(opt=0)
+    engine = llvm().create_mcjit_compiler(llvm().parse_assembly(text()), machine)
     engine.finalize_object()
     _kept.append(engine)
     return {name: engine.get_function_address(name) for name in NAMES}

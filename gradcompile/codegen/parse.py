@@ -11,12 +11,26 @@ from gradcompile.errors import SubsetError
 
 KEPT = 1_000  # statements of a function whose tree is kept: one that is longer is lowered once
 _TEXTS: dict[str, str] = {}
-_TREES: dict[tuple[str, str], ast.FunctionDef] = {}
+_TREES: dict[str, dict[str, ast.FunctionDef]] = {}  # by file and name
 
 
 def remember(filename: str, source: str) -> None:
     """Keep the text of a module in memory: its file is not read. It is parsed when a function is compiled."""
     _TEXTS[filename] = source
+
+
+def forget(filename: str, source: str) -> None:
+    """The opposite, unless the module was loaded again meanwhile."""
+    if _TEXTS.get(filename) is source:
+        del _TEXTS[filename]
+        _TREES.pop(filename, None)
+        if filename.startswith("<"):
+            linecache.cache.pop(filename, None)
+
+
+def text_of(function: Callable[..., Any]) -> str | None:
+    """The text of the generated module that a function is of; None for any other function."""
+    return _TEXTS.get(function.__code__.co_filename)
 
 
 def lines_of(source: str) -> list[str]:
@@ -31,13 +45,13 @@ def lines_of(source: str) -> list[str]:
 @collector_paused()
 def syntax(function: Callable[..., Any]) -> ast.FunctionDef:
     """The text of a function as a tree; SubsetError if it does not stand at the top level of a file."""
-    key = function.__code__.co_filename, function.__code__.co_name
-    if key in _TREES:
-        return _TREES[key]
+    name, known = function.__code__.co_name, _TREES.setdefault(function.__code__.co_filename, {})
+    if name in known:
+        return known[name]
     (tree,) = ast.parse(own_lines(function)).body
     assert isinstance(tree, ast.FunctionDef)
     if len(tree.body) < KEPT:
-        _TREES[key] = tree
+        known[name] = tree
     return tree
 
 

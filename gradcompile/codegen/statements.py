@@ -16,6 +16,7 @@ from gradcompile.codegen.values import (
     SHORT,
     SIZES,
     Array,
+    External,
     Kind,
     Value,
     foreign_result,
@@ -51,6 +52,10 @@ COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
 INTRINSICS = {"fma": 3, "sqrt": 1, "fabs": 1, "floor": 1, "ceil": 1, "rint": 1, "trunc": 1, "copysign": 2}
 CONVERSIONS = {"to_float": "double", "to_float32": "float", "float64": "double", "float32": "float", "float": "double",
                "from_bits": "double", "from_bits32": "float"}  # fmt: skip
+
+
+Library = Callable[[Callable[..., Any], tuple[Kind, ...]], Any]  # the object file of one of the package's, or None
+Helper = tuple[str, str, tuple[Kind, ...]]
 
 
 @dataclass(slots=True)
@@ -101,6 +106,8 @@ class Unit:
     """A module of IR in the making: functions by their object and the kinds of their arguments, and what they need."""
 
     mark: str
+    library: Library | None = None
+    helpers: dict[Helper, Lowered] = field(default_factory=dict)
     functions: dict[tuple[int, tuple[Kind, ...]], Lowered] = field(default_factory=dict)
     declared: dict[str, str] = field(default_factory=dict)
     tables: dict[int, tuple[Array, str, Any]] = field(default_factory=dict)
@@ -110,11 +117,27 @@ class Unit:
 
     def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered:
         """The function of the IR for one of the subset and these kinds of arguments, made when first asked for."""
+        if self.library is not None and (helper := self.helper(target, kinds)):
+            return helper
         key = id(target), kinds
         if key not in self.functions:
             made = self.functions[key] = Lowered(f"{self.mark}.{len(self.functions)}.{target.__name__}")
             Writer(self, target, made).run(kinds)
         return self.functions[key]
+
+    def helper(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Lowered | None:
+        """One of the package's functions as it stands in memory, declared; None for any other."""
+        name = target.__module__, target.__name__, kinds
+        if name not in self.helpers:
+            found = self.library(target, kinds) if self.library else None
+            if found is None:
+                return None
+            made = Lowered(found.symbol, found.result, found.width, fails=found.fails)
+            parameters = [p for kind in kinds for p in parameter_types(kind)] + ["ptr"] * made.fails
+            result = typed(made.result, made.width)
+            self.declare(made.name, f"{result} @{made.name}({', '.join(parameters)})")
+            self.helpers[name] = made
+        return self.helpers[name]
 
     def intrinsic(self, name: str, type: str, width: int, count: int) -> str:
         """The name of an LLVM intrinsic of so many arguments of one type, declared."""
@@ -513,8 +536,11 @@ class Writer(ArrayLines):
         """
         register = REGISTER // SIZES[self.real]
         lanes = int(self.globals.get("LANES", register))
+        if self.unit.library is not None:  # sums of lanes are the same sums, whoever walks them
+            lanes = min(lanes, register)
         if has_masks():
-            return [(lanes, False), (lanes if lanes <= 2 * register else register, True)]
+            last = (lanes if lanes <= 2 * register else register, True)
+            return [last] if self.unit.library is not None else [(lanes, False), last]
         few = [(register, False)] if register < lanes and len(body) <= SHORT_LOOP else []
         return [(lanes, False), *few, (1, False)]
 
@@ -781,6 +807,8 @@ class Writer(ArrayLines):
         target = self.globals.get(name)
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, [self.value(a) for a in e.args])
+        if isinstance(target, External):
+            return self.call_external(target.symbol, [self.value(a) for a in e.args[:-1]])
         if hasattr(target, "py_func"):
             given = [self.value(a) for a in e.args]
             return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
@@ -970,6 +998,8 @@ class Writer(ArrayLines):
         is_scalar = not any(isinstance(a, Array) for a in args)
         integer = "i32" if self.real == "float" and is_scalar else "i64"  # what `bits` gives beside the other arguments
         forget = is_long(target)
+        if self.unit.library is not None and is_ours(target):
+            args = [self.general(a) if isinstance(a, Array) else a for a in args]
         given = [self.unmeasured(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
@@ -993,6 +1023,14 @@ class Writer(ArrayLines):
         if made.fails:
             self.go_on()
         return found
+
+    def general(self, array: Array) -> Array:
+        """An array of lengths and strides that are not known before, as the package's functions in memory take it."""
+        shape = tuple(Value("i64", 1, self.converted(v, "i64", 1)) for v in array.shape)
+        if array.dense:
+            return array._replace(shape=shape)
+        strides = tuple(Value("i64", 1, self.converted(v, "i64", 1)) for v in array.strides)
+        return array._replace(shape=shape, strides=strides)
 
     def unmeasured(self, array: Array, forget: bool) -> Array:
         """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
@@ -1023,6 +1061,13 @@ class Writer(ArrayLines):
         self.lines.append(f"  call void @{name}({', '.join(f'{a.type} {a.text}' for a in passed)})")
         self.go_on()
         return None
+
+    def call_external(self, symbol: str, args: Sequence[Value]) -> Value:
+        """A call of a function from outside, lane by lane, in double precision."""
+        passed = [Value("double", a.width, self.converted(a, "double", a.width)) for a in args]
+        self.unit.declare(symbol, f"double @{symbol}({', '.join(['double'] * len(args))}, i32)")
+        found = self.by_lane("double", symbol, [*passed, Value("i32", 1, "0")])
+        return Value(self.real, found.width, self.converted(found, self.real, found.width))
 
     def parts(self, a: Value | Array) -> list[Value]:
         """An argument as a function outside takes it: of an array pointer, lengths, and strides unless contiguous."""
@@ -1083,6 +1128,19 @@ def unless_failed(name: str, after: str) -> list[str]:
     """The lines that go on in a block of that name, unless what was called has found no memory."""
     ended = [f"  {name} = load i8, ptr %status", f"  {name}.bad = icmp ne i8 {name}, 0"]
     return [*ended, f"  br i1 {name}.bad, label %failed, label %{after}", f"{after}:"]
+
+
+def is_ours(target: Callable[..., Any]) -> bool:
+    """Whether a function is one that generated code finds in the package."""
+    return target.__module__.startswith("gradcompile.library.")
+
+
+def parameter_types(kind: Kind) -> list[str]:
+    """The types of the parameters that an argument of this kind becomes."""
+    if len(kind) == 2:
+        return [typed(*kind)]
+    _, shape, strides = kind
+    return ["ptr", *["i64"] * (shape.count(None) + (0 if strides is True else strides.count(None)))]
 
 
 def is_long(target: Callable[..., Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gradcompile.codegen.lines import ArrayLines, Declarations, Lines
 from gradcompile.codegen.parallel_gemm import WORTH
-from gradcompile.codegen.target import PREFIX, settings
+from gradcompile.codegen.target import PREFIX, features
 from gradcompile.codegen.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, number, operand, typed
 
 DEPTH = 128  # terms that are added up before they meet others: a tile's part of b stays in the first-level cache
@@ -51,10 +51,9 @@ class Tile(NamedTuple):
 @lru_cache(maxsize=1)
 def registers() -> tuple[int, int] | None:
     """The bytes of a vector register and how many there are; None if the processor does not fuse a*b + c."""
-    features = settings()._tm_features.split(",")
-    if "+avx512f" in features:
+    if "+avx512f" in features():
         return 64, 32
-    return (32, 16) if "+avx2" in features and "+fma" in features else None
+    return (32, 16) if {"+avx2", "+fma"} <= features() else None
 
 
 def tiled(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: float) -> bool:

@@ -49,10 +49,20 @@ class Array(NamedTuple):
         return self.type, known(self.shape), True if self.dense else known(self.strides)
 
 
+class External(NamedTuple):
+    """A function from outside that takes numbers and an integer of 32 bits, 0, and gives a number; all are doubles.
+
+    Its symbol is known to LLVM in every process that loads what calls it.
+    """
+
+    symbol: str
+
+
 class Compiled(NamedTuple):
     """The IR of a function for given argument types: its text, the name and result of its entry, what else it calls.
 
     fails: whether the entry takes the address of a byte as well, which it sets to 1 where there is no memory.
+    width: lanes of the result. helpers: the package's functions that are called by their symbols, not written anew.
     """
 
     text: str
@@ -60,6 +70,9 @@ class Compiled(NamedTuple):
     result: str
     foreign: dict[str, tuple[Any, tuple[Kind, ...], str]]
     fails: bool
+    width: int = 1
+    is_quick: bool = False
+    helpers: tuple[tuple[str, str, tuple[Kind, ...]], ...] = ()
 
 
 def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:
@@ -98,6 +111,17 @@ def operand(value: Any, type: str, width: int) -> str:
     return constant(value, type, width) if value != 0 else constant.__wrapped__(value, type, width)
 
 
+def array_kind(dtype: str, axes: int, contiguous: bool = True) -> Kind:
+    """The kind of argument that an array of a dtype is, or a number where it has no axes.
+
+    >>> array_kind("float64", 2), array_kind("int64", 0)
+    (('double', (None, None), True), ('i64', 1))
+    """
+    type = {"float64": "double", "float32": "float"}.get(dtype, "i64")  # truth values come as integers
+    unknown = (None,) * axes
+    return (type, unknown, True if contiguous else unknown) if axes else (type, 1)
+
+
 def kind_of(type: Any) -> Kind:
     """The kind of argument that a Numba type is."""
     from numba import types
@@ -133,7 +157,7 @@ def argument_type(kind: Kind) -> Any:
     if len(kind) == 2:
         return kind_type(kind[0])
     type, shape, contiguous = kind
-    return types.Array(kind_type(type), len(shape), "C" if contiguous else "A")
+    return types.Array(kind_type(type), len(shape), "C" if contiguous is True else "A")
 
 
 def kind_type(kind: str) -> Any:

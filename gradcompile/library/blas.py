@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gradcompile.codegen.parallel_gemm import routines
-from gradcompile.codegen.target import PREFIX
+from gradcompile.codegen.target import PREFIX, is_disabled
 
 ROUTINES = ("dgemm", "sgemm", "dgemv", "sgemv", "ddot", "sdot")
 _name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", ctypes.pythonapi))
@@ -30,10 +30,11 @@ def connect_blas() -> None:
 
     >>> connect_blas()
     """
-    import numba
+    if is_disabled():
+        return
     from llvmlite import binding
 
-    if numba.config.DISABLE_JIT or binding.address_of_symbol(PREFIX + ROUTINES[-1]):
+    if binding.address_of_symbol(PREFIX + ROUTINES[-1]):
         return
     found = dict(zip(ROUTINES, addresses("cython_blas", ROUTINES), strict=True))
     for name, address in (found | routines(found["sgemm"], found["dgemm"])).items():
@@ -47,9 +48,15 @@ def addresses(module: str, names: Sequence[str]) -> list[int]:
     2
     """
     try:
-        offered = alone(module).__pyx_capi__
+        found = alone(module)
     except ImportError as error:
         raise ImportError(f"matrix products need SciPy's BLAS ({error}): pip install scipy") from error
+    return addresses_in(found, names)
+
+
+def addresses_in(module: Any, names: Sequence[str]) -> list[int]:
+    """Where functions are that a module of Cython's offers to other compiled code."""
+    offered = module.__pyx_capi__
     return [_pointer(offered[n], _name(offered[n])) for n in names]
 
 

@@ -121,15 +121,7 @@ def _library_fma() -> Callable[[float, float, float], float] | None:
     return function if rounds_once else None
 
 
-_fma = getattr(math, "fma", None) or _library_fma()
-
-
-def _native_fma64(x: float, y: float, z: float) -> float:
-    """The fma of math or of the C library, with IEEE results where it raises."""
-    try:
-        return float(_fma(x, y, z))  # type: ignore[misc]
-    except (OverflowError, ValueError):
-        return _fma64(x, y, z)
+_fma = getattr(math, "fma", None) or _library_fma() or (lambda x, y, z: _fma64(float(x), float(y), float(z)))
 
 
 def fma(x: Any, y: Any, z: Any) -> Any:
@@ -142,7 +134,10 @@ def fma(x: Any, y: Any, z: Any) -> Any:
     if kind is np.float32:
         product, c = float(np.float32(x)) * float(np.float32(y)), float(np.float32(z))  # which is exact
         return _to_single(_odd_sum(product, c) if math.isfinite(product + c) else product + c)
-    return kind((_fma64 if _fma is None else _native_fma64)(float(x), float(y), float(z)))
+    try:
+        return kind(_fma(x, y, z))
+    except (OverflowError, ValueError):  # math.fma raises where IEEE has an infinity or NaN
+        return kind(_fma64(float(x), float(y), float(z)))
 
 
 def _to_single(value: float) -> np.float32:

@@ -1,8 +1,8 @@
-"""Special functions for generated code: SciPy's own compiled code, called from kernels that Numba can cache.
+"""Special functions for generated code: SciPy's own compiled code, called by names.
 
-A pointer to a Cython function would make a kernel uncacheable; a named symbol, registered at import, does not. With
-NUMBA_DISABLE_JIT=1 the same names call scipy.special. Lambert's W and polygamma, which SciPy doesn't export that way,
-are computed here.
+A pointer to a Cython function would make machine code one of this process; a named symbol, registered at import, does
+not. With NUMBA_DISABLE_JIT=1 the same names call scipy.special. Lambert's W and polygamma, which SciPy doesn't export
+that way, are computed here.
 """
 
 import math
@@ -10,42 +10,42 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.codegen.functions import njit
+from gradcompile.codegen.functions import jit, njit
+from gradcompile.codegen.target import is_disabled
+from gradcompile.codegen.values import External
+from gradcompile.library.blas import addresses_in
 
 __all__ = ["besseli", "besselj", "besselk", "bessely", "digamma", "gamma", "lambertw", "lgamma", "polygamma"]
 
 
-def external(name: str, symbol: str, arguments: int) -> Any:
-    """A function of scipy.special of so many floats as Numba can link it; it takes one more argument, which is 0.
+def external(name: str, symbol: str) -> Any:
+    """A function of scipy.special of floats, as compiled code calls it; it takes one more argument, which is 0.
 
     symbol: its name in scipy.special.cython_special.
     """
-    import numba
-
-    if numba.config.DISABLE_JIT:
+    if is_disabled():
         import scipy.special
 
         function = getattr(scipy.special, name)
         return lambda *args: function(*args[:-1])
     import llvmlite.binding
-    from numba.extending import get_cython_function_address
+    from scipy.special import cython_special
 
-    address = get_cython_function_address("scipy.special.cython_special", symbol)
+    (address,) = addresses_in(cython_special, [symbol])
     llvmlite.binding.add_symbol(f"gc_{name}", address)
-    signature = numba.types.float64(*[numba.types.float64] * arguments, numba.types.int32)
-    return numba.types.ExternalFunction(f"gc_{name}", signature)
+    return External(f"gc_{name}")
 
 
-scipy_gamma = external("gamma", "__pyx_fuse_1gamma", 1)
-scipy_gammaln = external("gammaln", "gammaln", 1)
-scipy_psi = external("psi", "__pyx_fuse_1psi", 1)
-scipy_jv = external("jv", "__pyx_fuse_1jv", 2)
-scipy_yv = external("yv", "__pyx_fuse_1yv", 2)
-scipy_iv = external("iv", "__pyx_fuse_1iv", 2)
-scipy_kv = external("kv", "__pyx_fuse_1kv", 2)
+scipy_gamma = external("gamma", "__pyx_fuse_1gamma")
+scipy_gammaln = external("gammaln", "gammaln")
+scipy_psi = external("psi", "__pyx_fuse_1psi")
+scipy_jv = external("jv", "__pyx_fuse_1jv")
+scipy_yv = external("yv", "__pyx_fuse_1yv")
+scipy_iv = external("iv", "__pyx_fuse_1iv")
+scipy_kv = external("kv", "__pyx_fuse_1kv")
 
 
-@njit
+@jit
 def gamma(x):  # type: ignore[no-untyped-def]
     """The gamma function; NaN at negative integers, an infinity of its sign at 0.
 
@@ -55,7 +55,7 @@ def gamma(x):  # type: ignore[no-untyped-def]
     return scipy_gamma(x, 0)
 
 
-@njit
+@jit
 def lgamma(x):  # type: ignore[no-untyped-def]
     """log|gamma(x)|.
 
@@ -65,7 +65,7 @@ def lgamma(x):  # type: ignore[no-untyped-def]
     return scipy_gammaln(x, 0)
 
 
-@njit
+@jit
 def digamma(x):  # type: ignore[no-untyped-def]
     """The derivative of log(gamma(x)).
 
@@ -75,7 +75,7 @@ def digamma(x):  # type: ignore[no-untyped-def]
     return scipy_psi(x, 0)
 
 
-@njit
+@jit
 def besselj(order, x):  # type: ignore[no-untyped-def]
     """The Bessel function of the first kind, of integer order.
 
@@ -85,7 +85,7 @@ def besselj(order, x):  # type: ignore[no-untyped-def]
     return scipy_jv(float(order), x, 0)
 
 
-@njit
+@jit
 def bessely(order, x):  # type: ignore[no-untyped-def]
     """The Bessel function of the second kind, of integer order; -inf at 0, NaN below.
 
@@ -95,7 +95,7 @@ def bessely(order, x):  # type: ignore[no-untyped-def]
     return scipy_yv(float(order), x, 0)
 
 
-@njit
+@jit
 def besseli(order, x):  # type: ignore[no-untyped-def]
     """The modified Bessel function of the first kind, of integer order.
 
@@ -105,7 +105,7 @@ def besseli(order, x):  # type: ignore[no-untyped-def]
     return scipy_iv(float(order), x, 0)
 
 
-@njit
+@jit
 def besselk(order, x):  # type: ignore[no-untyped-def]
     """The modified Bessel function of the second kind, of integer order; inf at 0, NaN below.
 

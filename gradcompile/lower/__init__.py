@@ -1,7 +1,7 @@
 """From a differentiated graph to the source of a module."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from types import ModuleType
 
@@ -13,9 +13,8 @@ from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
 from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.loops.python import print_module
-from gradcompile.lower.kernel import dims_of, lower_arrays
 from gradcompile.lower.nests.expression import functions_of, literal
-from gradcompile.lower.program import Lowered, Naming
+from gradcompile.lower.program import LoweredProgram, Naming
 from gradcompile.lower.straight import lower
 from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
@@ -45,13 +44,18 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     called = {name for op in ops for name in functions_of(op)}
     called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
     arrays = program.arrays
-    dims = dims_of(program) if arrays else ()
+    dims: Collection[str] = ()
+    lower_program = lower
+    if arrays:
+        from gradcompile.lower import kernel  # much that formulas have no use for
+
+        dims, lower_program = kernel.dims_of(program), kernel.lower_arrays
     own = OF_ARRAYS if arrays else OF_ROWS
     filled = [o.name for o in program.outputs]
     fresh = Namer([*RESERVED, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    made = (lower_arrays if arrays else lower)(program, Naming(program, fresh))
+    made = lower_program(program, Naming(program, fresh))
     calls = {x for f in made.functions for x in calls_in(f.body)}
     used = calls.union(*(names_in(f.body) for f in made.functions))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
@@ -80,7 +84,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     return Kernel(print_module(Module(header, imports, functions, constants, extra, multiplies)), plan)
 
 
-def lines_of(made: Lowered) -> int | None:
+def lines_of(made: LoweredProgram) -> int | None:
     """The statements of a kernel that has no loops."""
     (body,) = (f.body for f in made.functions if f.name == "kernel")
     return None if any(isinstance(s, Loop) for s in body) else len(body)

@@ -45,7 +45,7 @@ class Source:
 
 
 @dataclass(slots=True)
-class Writer:
+class FunctionWriter:
     """Writes the functions of one program."""
 
     program: Program

@@ -6,11 +6,11 @@ from gradcompile.ir.algebra import is_select
 from gradcompile.ir.types import LARGEST, Dim, names_in
 from gradcompile.lower.blocks.plan import plan
 from gradcompile.lower.blocks.prepare import prepared
-from gradcompile.lower.function import Writer
+from gradcompile.lower.function import FunctionWriter
 from gradcompile.lower.memory.storage import bounded
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.passes import PassWriter
-from gradcompile.lower.program import Constants, Lowered, Naming
+from gradcompile.lower.program import Constants, LoweredProgram, Naming
 from gradcompile.ops.gather import is_gather
 from gradcompile.signature.program import Program
 
@@ -20,7 +20,7 @@ def dims_of(program: Program) -> frozenset[str]:
     return frozenset(name for n in program.order for d in n.type.shape for name in names_in(d))
 
 
-def lower_arrays(program: Program, naming: Naming) -> Lowered:
+def lower_arrays(program: Program, naming: Naming) -> LoweredProgram:
     """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
     known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
     new = prepared([*program.roots, *known])
@@ -31,15 +31,15 @@ def lower_arrays(program: Program, naming: Naming) -> Lowered:
     own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
     if found is None:
-        writer = Writer(program, own, roots)
+        writer = FunctionWriter(program, own, roots)
         writer.whole()
         lengths = counted(own, {})
-        return Lowered(writer.functions, {**own.tables, **checked(lengths)}, counted=lengths)
+        return LoweredProgram(writer.functions, {**own.tables, **checked(lengths)}, counted=lengths)
     passes = PassWriter(program, own, roots, plan=found)
     passes.run()
     lengths = counted(own, {found.block: passes.block})
     constants: Constants = {**own.tables, "BLOCK": passes.block, "GROUP": passes.group, **checked(lengths)}
-    return Lowered(passes.functions, constants, tuple(passes.passes), passes.block, passes.group, lengths)
+    return LoweredProgram(passes.functions, constants, tuple(passes.passes), passes.block, passes.group, lengths)
 
 
 def checked(lengths: tuple[Dim, ...]) -> dict[str, tuple[Dim, ...]]:

@@ -27,8 +27,8 @@ from gradcompile.loops.ir import (
 )
 from gradcompile.lower.blocks.analysis import entries as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
-from gradcompile.lower.blocks.plan import Pass, Plan, Reduction, Rows
-from gradcompile.lower.function import Source, Writer, used
+from gradcompile.lower.blocks.plan import BlockPass, BlockPlan, BlockReduction, BlockRows
+from gradcompile.lower.function import FunctionWriter, Source, used
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE
 from gradcompile.lower.memory.lengths import THETA, ZERO, empty, length_of, view, zeros
@@ -69,7 +69,7 @@ class PassDraft:
 
 
 @dataclass(slots=True)
-class PassWriter(Writer):
+class PassWriter(FunctionWriter):
     """Writes a program as passes over blocks of samples, and what comes before and after them.
 
     places: where results that stand between functions are: the name of the array that is passed on, and the part of
@@ -80,7 +80,7 @@ class PassWriter(Writer):
     their sizes. apart: how far apart rows of a block's arrays may lie in the whole ones.
     """
 
-    plan: Plan = field(kw_only=True)
+    plan: BlockPlan = field(kw_only=True)
     places: dict[Node, tuple[str, Expression]] = field(default_factory=dict)
     direct: dict[Node, tuple[Output, Part, Dim]] = field(default_factory=dict)
     row_outputs: dict[Node, str] = field(default_factory=dict)
@@ -191,7 +191,7 @@ class PassWriter(Writer):
 
     # ---- before a pass
 
-    def needed_whole(self, p: Pass) -> list[Node]:
+    def needed_whole(self, p: BlockPass) -> list[Node]:
         """What has to be computed before a pass."""
         cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
         return list(dict.fromkeys([*(n for n in p.given if self.is_wanted(n)), *cut]))
@@ -260,7 +260,7 @@ class PassWriter(Writer):
         self.call_pass(d, whole, vectors)
         return d
 
-    def gathered(self, own: Sequence[Reduction], k: int) -> dict[str, list[Reduction]]:
+    def gathered(self, own: Sequence[BlockReduction], k: int) -> dict[str, list[BlockReduction]]:
         """The arrays that pass k gathers in, and what of: one for sums and one for maxima."""
         kinds = {kind: [r for r in own if r.kind == kind] for kind in GATHERED}
         preferred_names = ((GATHERED[kind][0], found) for kind, found in kinds.items() if found)
@@ -284,7 +284,7 @@ class PassWriter(Writer):
         stop = dim_sum(start, n.type.shape[axis])
         return [*[EVERY] * axis, span(length_of(start), length_of(stop))]
 
-    def added(self, r: Reduction, source: Source, known: dict[tuple[str, Dim], Memory]) -> Destination:
+    def added(self, r: BlockReduction, source: Source, known: dict[tuple[str, Dim], Memory]) -> Destination:
         """A sum that is added to an output where it belongs; a part that several are added to is named once."""
         output, part, offset = self.direct[r.node]
         if (output.name, offset) not in known:
@@ -292,7 +292,7 @@ class PassWriter(Writer):
             source.lines += lines
         return Destination(known[output.name, offset], True, part.label(0))
 
-    def give_rows(self, r: Rows, array: str, d: PassDraft) -> None:
+    def give_rows(self, r: BlockRows, array: str, d: PassDraft) -> None:
         """Where the rows of a node go: to the result, or to an array that later functions read."""
         shape = r.node.type.shape
         if r.node not in self.row_outputs:

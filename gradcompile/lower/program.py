@@ -18,7 +18,7 @@ Constants = Mapping[str, tuple[float | int | str, ...] | int]
 
 
 @dataclass(frozen=True, slots=True)
-class Lowered:
+class LoweredProgram:
     """The functions of a module, its constants (tables of numbers, sizes of blocks), and its passes over the samples.
 
     The module's blocks, its groups and the lengths that BLAS is given are as in a `Plan`.

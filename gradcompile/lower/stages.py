@@ -18,7 +18,7 @@ from gradcompile.lower.memory.layout import stored
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.nests import Nest
 from gradcompile.lower.nests.places import Destination, Space, Wanted
-from gradcompile.lower.nests.schedule import Call, Loops
+from gradcompile.lower.nests.schedule import CallSlot, LoopSlot
 from gradcompile.lower.nests.tasks import Value
 from gradcompile.lower.rules import elementwise, products, routines, scans
 
@@ -65,7 +65,7 @@ class Stages(Context):
         self.storage.allocate(self.bound)
         for k, slot in enumerate(self.schedule.slots):
             self.top.statements += [*([BLANK] if self.top.statements else ()), *self.storage.declared(k)]
-            if isinstance(slot, Call):
+            if isinstance(slot, CallSlot):
                 self.top.statements += slot.lines()
             else:
                 Nest(self, slot).emit()
@@ -81,7 +81,7 @@ class Stages(Context):
         if preferred:
             self.naming.known.setdefault(n, preferred)
         task = Value(node=n, space=space, value=value, to=Destination(Memory("", ())), place=())
-        return Nest(self, Loops(space, [task])).value(value, named or bool(preferred))
+        return Nest(self, LoopSlot(space, [task])).value(value, named or bool(preferred))
 
 
 def directly(order: Sequence[Node], targets: Sequence[Wanted]) -> dict[Node, Destination]:

@@ -36,8 +36,8 @@ from gradcompile.loops.ir import (
 from gradcompile.loops.kernel import Pass
 from gradcompile.lower.memory.lengths import ZERO, zeros
 from gradcompile.lower.nests.expression import Region
-from gradcompile.lower.program import Lowered, Naming, flat_index, loads, per_sample
-from gradcompile.lower.rules.constant_index import Loops, entry_of_array
+from gradcompile.lower.program import LoweredProgram, Naming, flat_index, loads, per_sample
+from gradcompile.lower.rules.constant_index import LoopWriter, entry_of_array
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.shape import is_assemble, is_broadcast, is_item
 from gradcompile.signature.names import natural
@@ -48,7 +48,7 @@ BACKWARD = Note("backward: d_v is dL/dv")
 FIRST, STOP, SPAN, LANES, TURN = (name(word) for word in ("first", "stop", "SPAN", "LANES", "i"))
 
 
-def lower(program: Program, naming: Naming) -> Lowered:
+def lower(program: Program, naming: Naming) -> LoweredProgram:
     """The functions of the generated module, in the order of their definition, and the tables of numbers they read.
 
     `kernel` computes everything. Where there are samples it calls the others, which a caller may call as well: each
@@ -56,7 +56,7 @@ def lower(program: Program, naming: Naming) -> Lowered:
     """
     scheduler = Scheduler(program, naming)
     functions = scheduler.run()
-    return Lowered(functions, scheduler.tables, tuple(scheduler.passes))
+    return LoweredProgram(functions, scheduler.tables, tuple(scheduler.passes))
 
 
 def is_sample_sum(n: Node) -> bool:
@@ -72,7 +72,7 @@ def steps(order: Iterable[Node]) -> dict[Node, int]:
     return at
 
 
-class Entry(NamedTuple):
+class OutputEntry(NamedTuple):
     """One entry of an output: its place there, its value, and what it is."""
 
     place: int
@@ -83,7 +83,7 @@ class Entry(NamedTuple):
 class Written(NamedTuple):
     """What an output is made of: single entries, and arrays by their place; an entry inside an array is added to it."""
 
-    entries: list[Entry]
+    entries: list[OutputEntry]
     arrays: list[tuple[int, Node]]
 
     @property
@@ -97,7 +97,7 @@ def written(output: Output) -> Written:
     found = Written([], [])
     for part, offset in output.placed():
         single, whole = parted(part.node)
-        found.entries.extend(Entry(offset + k, e, part.label(k)) for k, e in single)
+        found.entries.extend(OutputEntry(offset + k, e, part.label(k)) for k, e in single)
         if whole:
             found.arrays.append((offset, add(*whole)))
     return found
@@ -120,9 +120,9 @@ def parted(g: Node) -> tuple[list[tuple[int, Node]], list[Node]]:
     return sorted((dict.fromkeys(range(size_of(shape)), zero) | dict(found)).items()), []
 
 
-def runs(entries: Sequence[Entry]) -> list[list[Entry]]:
+def runs(entries: Sequence[OutputEntry]) -> list[list[OutputEntry]]:
     """Entries in runs: neighbours that are neighbours in one array."""
-    result: list[list[Entry]] = []
+    result: list[list[OutputEntry]] = []
     last: tuple[Node, int] | None = None
     for e in entries:
         entry, _ = entry_of_array(e.node)
@@ -208,7 +208,7 @@ class Scheduler:
         """The number of samples."""
         return Assign(name("n"), length(name(next(a.name for a in self.program.inputs if per_sample(a.leaf))), 0))
 
-    def region(self, roots: Sequence[Node]) -> tuple[Region, Loops]:
+    def region(self, roots: Sequence[Node]) -> tuple[Region, LoopWriter]:
         """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""
         order = topological(roots)
         given = loads(self.program, order) | self.results
@@ -219,7 +219,7 @@ class Scheduler:
             if value.kind == "element" and n not in self.results:
                 region.given[n] = name(self.naming.name(n))
                 region.statements.append(Assign(region.given[n], value))
-        loops = Loops(self.program, self.naming, self.tables)
+        loops = LoopWriter(self.program, self.naming, self.tables)
         loops.prepare(region, roots)
         return region, loops
 
@@ -337,10 +337,10 @@ class Scheduler:
         region.statements.append(Return(number("0.0") if p.value is None else region.emit(p.value)))
         return region.statements
 
-    def store(self, region: Region, loops: Loops, output: str, found: Written) -> None:
+    def store(self, region: Region, loops: LoopWriter, output: str, found: Written) -> None:
         """Write an output: whole arrays and runs of entries of one array in loops, other entries one by one."""
 
-        def place_of(e: Entry) -> Expression:
+        def place_of(e: OutputEntry) -> Expression:
             return element(name(output), [number(e.place)])
 
         for offset, array in found.arrays:
@@ -351,7 +351,7 @@ class Scheduler:
             if len(run) >= SHORTEST:
                 rest = loops.copy(region, output, [(e.place, e.node) for e in run])
                 labels = {e.place: e.label for e in run}
-                added += [Entry(k, t, labels[k]) for k, t in rest]
+                added += [OutputEntry(k, t, labels[k]) for k, t in rest]
             else:
                 for e in run:
                     region.statements.append(Assign(place_of(e), region.emit(e.node), e.label))

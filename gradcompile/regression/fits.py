@@ -32,10 +32,12 @@ def compile_fit(
 
     model: text, a SymPy expression, or a compiled value, of one sample. params: the names (or symbols) to be found; all
     others are columns of the data, but those in `fixed`. target: a column's name, or a formula of columns such as
-    "log(y)". sigma: the column of the target's standard deviations, or True where they come with the call. loss:
-    "linear", "soft_l1", "huber", "cauchy" or "arctan", as in SciPy's least_squares, of the residual in units of sigma.
-    bounds: {"a": (0, None)}. tied: {"b": "2*a"}, formulas in place of parameters. absolute_sigma: sigma is known, and
-    not only in proportion. likelihood: in place of model and target, the logarithm of a sample's likelihood.
+    "log(y)". sigma: the column of the target's standard deviations, or True where they come with the call, as an array
+    or as a covariance matrix. sigma_x: {"x": the standard deviations of that column}, a column's name, an array or a
+    number, for orthogonal distance. loss: "linear", "soft_l1", "huber", "cauchy" or "arctan", as in SciPy's
+    least_squares, of the residual in units of sigma. bounds: {"a": (0, None)}. tied: {"b": "2*a"}, formulas in place of
+    parameters. absolute_sigma: sigma is known, and not only in proportion. likelihood: in place of model and target,
+    the logarithm of a sample's likelihood.
 
     Raises ParseError and ExpressionError for formulas that can't be compiled, ArgumentError or ArgumentTypeError for
     arguments that don't fit.
@@ -50,15 +52,14 @@ def compile_fit(
     names = names_of_params(params)
     if fixed and (both := [n for n in fixed if n in names]):
         raise ArgumentError(f"{both[0]!r} is in params and in fixed; leave it out of one")
-    if sigma_x is not None:
-        raise ArgumentError("sigma_x: orthogonal distance is not there yet")
     statement = stated(
         model, target, names, None, likelihood=likelihood, sigma=sigma, loss=loss, fixed=fixed or (), tied=tied
     )
     column = sigma if isinstance(sigma, str) else None
     return Fitter(
-        [statement], statement.params, bounds=bounds, fixed=fixed, absolute_sigma=absolute_sigma, sigma=column
-    )
+        [statement], statement.params, bounds=bounds, fixed=fixed, absolute_sigma=absolute_sigma, sigma=column,
+        sigma_x=sigma_x,
+    )  # fmt: skip
 
 
 def fit(
@@ -101,8 +102,6 @@ def fit(
         parts = [(model, data, target)]
     if data is None and not isinstance(model, list | tuple):
         raise ArgumentError("data: give the columns, such as data={'x': x, 'y': y}")
-    if sigma_x is not None:
-        raise ArgumentError("sigma_x: orthogonal distance is not there yet")
     sigmas = list(sigma) if isinstance(sigma, list | tuple) and len(parts) > 1 else [sigma] * len(parts)
     columns, goals = [], []
     for m, d, t in parts:
@@ -114,7 +113,7 @@ def fit(
         for (m, _, _), d, goal, s in zip(parts, columns, goals, sigmas, strict=True)
     ]
     params = tuple(dict.fromkeys(name for s in statements for name in s.params))
-    fitter = kept(statements, params, bounds or {}, fixed or {}, absolute_sigma)
+    fitter = kept(statements, params, bounds or {}, fixed or {}, absolute_sigma, sigma_x)
     options = {"start": start, "starts": starts, "seed": seed, "missing": missing}
     if by is not None:
         if len(parts) > 1:
@@ -164,12 +163,15 @@ def kept(
     bounds: Mapping[str, Any],
     fixed: Mapping[str, float],
     known: bool,
+    sigma_x: Mapping[str, Any] | None,
 ) -> Fitter:
     """The fitter for this, compiled before or now."""
     key = (
         tuple((s.model, s.target, s.likelihood, s.sigma, s.loss, s.params, s.columns, s.fixed) for s in statements),
         params, tuple((n, tuple(b)) for n, b in bounds.items()), tuple(fixed.items()), known,
     )  # fmt: skip
+    if sigma_x:
+        return Fitter(statements, params, bounds=bounds, fixed=fixed, absolute_sigma=known, sigma_x=sigma_x)
     if key not in _known:
         if len(_known) >= KEPT:
             _known.pop(next(iter(_known)))

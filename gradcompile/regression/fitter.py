@@ -1,6 +1,7 @@
 """A fit that is compiled once and run for any data."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from gradcompile.data import frames
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
 from gradcompile.regression import starts as starting
-from gradcompile.regression.objective import Objective
+from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orthogonal
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
 from gradcompile.regression.search import Point, Vector, square_sum
@@ -31,11 +32,24 @@ class Fitter:
         fixed: Mapping[str, float] | None = None,
         absolute_sigma: bool = False,
         sigma: str | None = None,
+        sigma_x: Mapping[str, Any] | None = None,
     ) -> None:
-        self.objectives = [Objective(s) for s in statements]
+        self.sigma_x = dict(sigma_x or {})
+        self.objectives = [self.objective(s) for s in statements]
+        self.correlated: dict[Objective, Correlated] = {}
         self.params = tuple(params)
         self.terms = Terms(self.params, *limits(self.params, bounds or {}), fixed or {}, absolute_sigma)
         self.sigma = sigma
+
+    def objective(self, statement: Statement) -> Objective:
+        """What is minimised of a data set."""
+        uncertain = [name for name in self.sigma_x if name in statement.predictors]
+        unknown = next((name for name in self.sigma_x if name not in statement.columns), None)
+        if unknown is not None:
+            raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant(unknown, statement.predictors)}")
+        if uncertain and (statement.loss != "linear" or statement.likelihood is not None):
+            raise ArgumentError("sigma_x: orthogonal distance is for least squares; leave loss= out")
+        return Orthogonal(statement, uncertain) if uncertain else Objective(statement)
 
     def __call__(
         self,
@@ -73,36 +87,39 @@ class Fitter:
         if columns is None:
             columns = frames.columns(data, statement.columns)
         columns = dict(columns)
-        if statement.sigma is not None:
+        covariance = sigma if isinstance(sigma, np.ndarray) and sigma.ndim == 2 else None
+        if statement.sigma is not None and covariance is None:
             columns[statement.sigma.name] = self.deviations(sigma, data, columns)
-        elif sigma is not None:
+        elif sigma is not None and statement.sigma is None:
             raise ArgumentError("sigma: this fit was compiled without; say compile_fit(..., sigma=True)")
-        columns, dropped = complete(columns, missing)
+        if isinstance(objective, Orthogonal):
+            for name, place in objective.spreads.items():
+                columns[place] = spread_of(self.sigma_x[name], f"sigma_x[{name!r}]", data, columns)
+        columns, gone = complete(columns, missing)
         rows = len(next(iter(columns.values())))
+        if covariance is not None:
+            objective = self.with_covariance(objective)
+            columns[FACTOR] = factor_of(covariance, gone, rows)
         more = {name: float(self.terms.fixed[name]) for name in statement.fixed}
         places = None
         if statement.params != self.params:
             places = np.array([self.params.index(name) for name in statement.params])
-        return Sample(objective, {**columns, **more}, rows, dropped, places)
+        return Sample(objective, {**columns, **more}, rows, 0 if gone is None else int(gone.sum()), places)
+
+    def with_covariance(self, objective: Objective) -> Correlated:
+        """The same with correlated errors."""
+        if isinstance(objective, Orthogonal) or objective.statement.loss != "linear":
+            raise ArgumentError("sigma: a covariance is for least squares; give standard deviations or no loss=")
+        if objective not in self.correlated:
+            self.correlated[objective] = Correlated(replace(objective.statement, sigma=None))
+        return self.correlated[objective]
 
     def deviations(self, sigma: Any, data: Any, columns: Mapping[str, Vector]) -> Vector:
         """The standard deviations of the target, one a row."""
-        name = sigma if isinstance(sigma, str) else self.sigma if sigma is None else None
-        if name is not None:
-            found = frames.columns(data, [name])[name]
-        elif sigma is None:
+        sigma = self.sigma if sigma is None else sigma
+        if sigma is None:
             raise ArgumentError("sigma: give the target's standard deviations at the call, a column's name or an array")
-        else:
-            found = np.asarray(sigma, float)
-        rows = len(next(iter(columns.values())))
-        if found.ndim == 0:
-            found = np.full(rows, float(found))
-        if found.shape != (rows,):
-            raise ArgumentError(f"sigma has shape {found.shape}, the data have {rows} rows; give one number a row")
-        bad = np.flatnonzero(~(found > 0.0) & ~np.isnan(found))
-        if bad.size:
-            raise ArgumentError(f"sigma is {found[bad[0]]:g} in row {bad[0] + 1}; a standard deviation is above 0")
-        return np.ascontiguousarray(found)
+        return spread_of(sigma, "sigma", data, columns)
 
     def beginning(self, start: Any) -> Vector | None:
         """The start as a vector, None where there is none."""
@@ -165,6 +182,34 @@ def limits(params: Sequence[str], bounds: Mapping[str, Any]) -> tuple[Vector, Ve
     return lower, upper
 
 
+def spread_of(given: Any, what: str, data: Any, columns: Mapping[str, Vector]) -> Vector:
+    """Standard deviations, one a row: a column's name, an array, or one number for all."""
+    rows = len(next(iter(columns.values())))
+    found = frames.columns(data, [given])[given] if isinstance(given, str) else np.asarray(given, float)
+    if found.ndim == 0:
+        found = np.full(rows, float(found))
+    if found.shape != (rows,):
+        raise ArgumentError(f"{what} has shape {found.shape}, the data have {rows} rows; give one number a row")
+    bad = np.flatnonzero(~(found > 0.0) & ~np.isnan(found))
+    if bad.size:
+        raise ArgumentError(f"{what} is {found[bad[0]]:g} in row {bad[0] + 1}; a standard deviation is above 0")
+    return np.ascontiguousarray(found)
+
+
+def factor_of(covariance: Vector, gone: Any, rows: int) -> Vector:
+    """The lower Cholesky factor of a covariance of the target, without rows that were left out."""
+    fits = gone is not None and covariance.shape == (len(gone), len(gone))
+    kept = covariance[np.ix_(~gone, ~gone)] if fits else covariance
+    if kept.shape != (rows, rows):
+        raise ArgumentError(f"sigma has shape {covariance.shape}, which does not fit {rows} rows")
+    if not np.allclose(kept, kept.T, rtol=1e-10, atol=0.0):
+        raise ArgumentError("sigma: a covariance is symmetric")
+    try:
+        return np.asarray(np.linalg.cholesky(kept))
+    except np.linalg.LinAlgError as error:
+        raise ArgumentError("sigma: a covariance is positive definite; its eigenvalues are not all above 0") from error
+
+
 def quick_columns(data: Any, names: Sequence[str]) -> dict[str, Vector] | None:
     """The columns of a dict of float64 arrays of one length, None for anything else, which needs more care."""
     if type(data) is not dict:
@@ -182,13 +227,13 @@ def quick_columns(data: Any, names: Sequence[str]) -> dict[str, Vector] | None:
     return found
 
 
-def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], int]:
-    """The rows in which nothing is missing, and how many were left out."""
+def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], Any]:
+    """The rows in which nothing is missing, and which were left out, None if none."""
     lengths = [len(column) for column in columns.values() if isfinite(square_sum(column))]
     if len(lengths) == len(columns):
         if not lengths[0]:
             raise DataError("the data have no rows")
-        return columns, 0
+        return columns, None
     gone = np.zeros(len(next(iter(columns.values()))), bool)
     for name, column in columns.items():
         absent = np.isnan(column)
@@ -202,4 +247,4 @@ def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector
     if gone.all():
         raise DataError(f"no row is complete: {len(gone)} of {len(gone)} rows lack an entry of {', '.join(columns)}")
     kept = {name: np.ascontiguousarray(column[~gone]) for name, column in columns.items()}
-    return kept, int(gone.sum())
+    return kept, gone

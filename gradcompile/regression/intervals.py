@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError
+from gradcompile.regression.estimates import Estimates
 from gradcompile.regression.problem import Problem
 from gradcompile.regression.search import Point, Search, Vector
-
-if TYPE_CHECKING:
-    from gradcompile.regression.result import Fit
 
 DOUBLINGS = 60  # of a step outward before an interval is taken to have no end
 STEPS = 60  # of Newton's method between two ends
 CLOSE = 1e-13  # relative change of an end at which it stands
 
 
-def profile(fit: "Fit", level: float) -> dict[str, tuple[float, float]]:
+def profile(fit: Estimates, level: float) -> dict[str, tuple[float, float]]:
     """The interval of each parameter in which the loss, minimised over the others, rises by no more than it may.
 
     Of least squares it may rise by q^2 s^2, with the quantile q of t (normal where sigma is known) and s^2 the reduced
@@ -46,7 +44,7 @@ def profile(fit: "Fit", level: float) -> dict[str, tuple[float, float]]:
 class _Profile:
     """One parameter's way outward, on one side."""
 
-    def __init__(self, problem: Problem, fit: "Fit", k: int, rise: float, sign: float) -> None:
+    def __init__(self, problem: Problem, fit: Estimates, k: int, rise: float, sign: float) -> None:
         self.problem, self.fit, self.k, self.rise, self.sign = problem, fit, k, rise, sign
         self.best = float(fit.theta[k])
         self.edge = float((fit.terms.upper if sign > 0 else fit.terms.lower)[k])
@@ -97,7 +95,7 @@ class _Profile:
         return min(value, self.edge) if self.sign > 0 else max(value, self.edge)
 
 
-def bootstrap(fit: "Fit", samples: int = 1000, seed: int = 0) -> Vector:
+def bootstrap(fit: Estimates, samples: int = 1000, seed: int = 0) -> Vector:
     """The estimates from rows drawn with replacement, (samples, parameters); NaN where a search has found none."""
     if type(samples) is not int or samples < 1:
         raise ArgumentError(f"samples={samples!r}: give a whole number from 1")
@@ -111,7 +109,7 @@ def bootstrap(fit: "Fit", samples: int = 1000, seed: int = 0) -> Vector:
     return found
 
 
-def refitted(fit: "Fit") -> Callable[[np.random.Generator], Point]:
+def refitted(fit: Estimates) -> Callable[[np.random.Generator], Point]:
     """A function that draws rows and fits to them, from the estimates; the memory of the rows is used again."""
     drawn = []
     for s in fit.samples:
@@ -130,7 +128,9 @@ def refitted(fit: "Fit") -> Callable[[np.random.Generator], Point]:
     return once_more
 
 
-def bootstrap_intervals(fit: "Fit", level: float, samples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float]]:
+def bootstrap_intervals(
+    fit: Estimates, level: float, samples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """Quantiles of the estimates from rows drawn with replacement."""
     fit.quantile(level)  # checks the level
     found = bootstrap(fit, samples, seed)

@@ -5,15 +5,13 @@ import textwrap
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError, printable
 from gradcompile.regression import summary
-
-if TYPE_CHECKING:
-    from gradcompile.regression.result import Fit
+from gradcompile.regression.estimates import Estimates
 
 POINTS = 400  # of a curve
 WIDE, LINES = 76, 3  # characters of a title's line, and lines
@@ -23,7 +21,7 @@ CURE = "pip install 'gradcompile[plot]'"
 
 
 def draw(
-    fit: "Fit | Mapping[Any, Fit]",
+    fit: Estimates | Mapping[Any, Estimates],
     path: str | os.PathLike[str] | None = None,
     *,
     title: str | None = None,
@@ -65,7 +63,7 @@ def check(path: str | os.PathLike[str]) -> None:
         raise ArgumentError(f"{path}: unknown kind of picture; name the file .{', .'.join(sorted(kinds))}")
 
 
-def _along(fit: "Fit") -> str | None:
+def _along(fit: Estimates) -> str | None:
     """The column that a picture is drawn over; None if the models have several, or none."""
     columns = {sample.statement.predictors for sample in fit.samples}
     names = next(iter(columns))
@@ -73,7 +71,7 @@ def _along(fit: "Fit") -> str | None:
 
 
 def _draw_part(
-    upper: Any, lower: Any, fit: "Fit", part: int, along: str | None, color: str, group: Any, level: float
+    upper: Any, lower: Any, fit: Estimates, part: int, along: str | None, color: str, group: Any, level: float
 ) -> None:
     sample = fit.samples[part]
     predicted = np.broadcast_to(fit.predict(part=part), (sample.rows,))
@@ -94,7 +92,7 @@ def _draw_part(
         lower.scatter(x, sample.target - predicted, color=color, linewidths=0, rasterized=sample.rows > MANY, **marks)
 
 
-def _draw_curve(axes: Any, fit: "Fit", part: int, along: str | None, x: Any, color: str, level: float) -> None:
+def _draw_curve(axes: Any, fit: Estimates, part: int, along: str | None, x: Any, color: str, level: float) -> None:
     sample = fit.samples[part]
     if along is None:
         ends = np.array([np.nanmin(x), np.nanmax(x)])
@@ -116,7 +114,7 @@ def _grid(axes: Any, x: Any) -> Any:
     return np.unique(np.concatenate([np.linspace(own[0], own[-1], POINTS), own[:: max(1, len(own) // POINTS)]]))
 
 
-def _label(upper: Any, lower: Any, fits: "Mapping[Any, Fit]", along: str | None, title: str | None) -> None:
+def _label(upper: Any, lower: Any, fits: "Mapping[Any, Estimates]", along: str | None, title: str | None) -> None:
     first = next(iter(fits.values()))
     target = str(first.samples[0].statement.target)
     said = title if title is not None else "\n".join(summary.titles(first))

@@ -9,12 +9,12 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.once import once
-from gradcompile.regression.objective import Objective
+from gradcompile.regression.objective import FACTOR, Objective, whitened
 from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, square_sum
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
-RADII = (100.0, 1.0, 0.01)  # of the first step, in lengths of the start: the next where one has led to a plateau
+RADII = (100.0, 1.0, 0.01)  # of the first step, in lengths of the start: the next where one has led astray
 SADDLES = 4  # directions of negative curvature that a search follows before it is given up
 
 
@@ -63,6 +63,8 @@ class Sample:
         if s.target is None:
             return 0.0
         scaled = self.target if s.sigma is None else self.target / self.columns[s.sigma.name]
+        if FACTOR in self.columns:
+            scaled = whitened(self.columns[FACTOR], scaled)
         return sqrt(square_sum(scaled))
 
 
@@ -82,12 +84,12 @@ class Problem:
         self.terms, self.samples = terms, samples
         self.size = len(terms.params)
         self.norm = samples[0].norm if len(samples) == 1 else hypot(*(s.norm for s in samples))
-        self.near = self.summed([s.objective.evaluation(s.objective.near, s.columns) for s in samples])
+        self.near = self.summed([s.objective.near_evaluation(s.columns) for s in samples])
 
     @once
     def exact(self) -> Evaluate:
         """Cost, gradient and the whole Hessian."""
-        return self.summed([s.objective.evaluation(s.objective.exact, s.columns) for s in self.samples])
+        return self.summed([s.objective.exact_evaluation(s.columns) for s in self.samples])
 
     def summed(self, parts: Sequence[Evaluate]) -> Evaluate:
         """The sum over the data sets, each in its own parameters."""
@@ -147,11 +149,13 @@ class Problem:
         return free & ((norms == 0.0) | ((theta != 0.0) & (norms * abs(theta) <= EPS * size)))
 
     def first_search(self, start: Vector) -> Point:
-        """A search by the near matrix; again with shorter first steps where one has left the start for a plateau."""
+        """A search by the near matrix; again with shorter first steps where one has left the start for a plateau, or
+        for an edge beyond which there is no loss.
+        """
         found, evaluations = self.search(self.near, start), 0
         for radius in RADII[1:]:
             flat = self.flat(found.theta, found.matrix, found.loss)
-            if not flat.any():
+            if not (flat.any() or found.was_stuck):
                 break
             gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
             loss = self.loss(start, gradient, matrix)
@@ -159,8 +163,8 @@ class Problem:
                 break
             other = self.search(self.near, start, radius)
             evaluations += other.evaluations
-            is_flat = self.flat(other.theta, other.matrix, other.loss).any()
-            found = other if other.loss < found.loss or not is_flat else found
+            is_better = not (other.was_stuck or self.flat(other.theta, other.matrix, other.loss).any())
+            found = other if other.loss < found.loss or is_better else found
         found.evaluations += evaluations
         return found
 

@@ -21,8 +21,9 @@ EPS = float(np.finfo(np.float64).eps)
 class Point:
     """Where a search ended: theta, loss, gradient and matrix there, how often it evaluated.
 
-    start: where it began. was_stopped: the limit of evaluations was reached. is_convex: whether the matrix there
-    is positive definite on what no bound holds. near: the matrix that the search went by, where that is another one.
+    start: where it began. was_stopped: the limit of evaluations was reached. was_stuck: no step brought the decrease
+    that it promised. is_convex: whether the matrix there is positive definite on what no bound holds. near: the matrix
+    that the search went by, where that is another one.
     """
 
     theta: Vector
@@ -31,6 +32,7 @@ class Point:
     matrix: Vector
     evaluations: int
     was_stopped: bool
+    was_stuck: bool
     is_convex: bool
     start: Vector
     near: Vector | None = None
@@ -39,11 +41,9 @@ class Point:
 @cache
 def machine(name: str, *ranks: int) -> Callable[..., Any]:
     """Machine code of a function of `library.trust_region` for arrays of these ranks, numbers where a rank is 0."""
-    from numba import types
+    from gradcompile.codegen import array_kind, functions
 
-    from gradcompile.codegen import functions
-
-    kinds = [types.Array(types.float64, rank, "C") if rank else types.float64 for rank in ranks]
+    kinds = [array_kind("float64", rank) for rank in ranks]
     found: Callable[..., Any] = functions.entry(getattr(method(), name), kinds)
     return found
 
@@ -95,7 +95,8 @@ class Search:
             status = advance(code(trial, gradient, filled, *inputs), gradient, filled, rows, matrix, work, scalars)
         loss, is_convex = float(scalars[tr.LOSS]), bool(scalars[tr.FULL])
         theta, slope = rows[tr.THETA].copy(), rows[tr.GRADIENT].copy()
-        return Point(theta, loss, slope, matrix.copy(), count, status == tr.RUNNING, is_convex, np.array(start))
+        ends = status == tr.RUNNING, status == tr.STUCK, is_convex
+        return Point(theta, loss, slope, matrix.copy(), count, *ends, start=np.array(start))
 
     def projected(self, evaluate: Evaluate, theta: Vector, held: Vector) -> float:
         """The loss where parameters in which residuals are linear are at their best, others being held; see `trial`.

@@ -2,10 +2,9 @@
 
 import html as escaping
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gradcompile.regression.result import Fit
+from gradcompile.regression.estimates import Estimates
 
 
 def shown(value: float, error: float = math.nan) -> str:
@@ -18,12 +17,13 @@ def shown(value: float, error: float = math.nan) -> str:
         return "-"
     if not (error > 0.0 and math.isfinite(error)) or value == 0.0:
         return f"{value:.6g}"
-    digits = max(2, min(17, math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) + 2))
-    text = f"{value:#.{digits}g}"
-    return text.removesuffix(".")
+    last = math.floor(math.log10(error)) - 1  # the decimal place of the error's second digit
+    rounded = abs(float(f"{value:.{min(16, max(0, -last))}f}")) if last < 0 else abs(value)
+    digits = max(2, min(17, math.floor(math.log10(rounded or abs(value))) - last + 1))
+    return f"{value:#.{digits}g}".removesuffix(".")
 
 
-def rows(fit: "Fit") -> list[tuple[str, str, str, str]]:
+def rows(fit: Estimates) -> list[tuple[str, str, str, str]]:
     """Name, estimate, standard error and a remark for each parameter."""
     lost = {name for direction in fit.undetermined for name in direction}
     found = []
@@ -34,7 +34,7 @@ def rows(fit: "Fit") -> list[tuple[str, str, str, str]]:
     return found
 
 
-def statistics(fit: "Fit") -> list[tuple[str, str]]:
+def statistics(fit: Estimates) -> list[tuple[str, str]]:
     """What is left of the data, line by line."""
     left = f"{fit.rows}" + (f" ({fit.dropped} left out)" if fit.dropped else "")
     found = [("rows", left), ("degrees of freedom", str(fit.dof))]
@@ -46,7 +46,7 @@ def statistics(fit: "Fit") -> list[tuple[str, str]]:
     return [*found, ("AIC", f"{fit.aic:.6g}"), ("BIC", f"{fit.bic:.6g}"), ("evaluations", str(fit.evaluations))]
 
 
-def titles(fit: "Fit") -> list[str]:
+def titles(fit: Estimates) -> list[str]:
     """What was fitted: target = model, for each data set."""
     found = []
     for sample in fit.samples:
@@ -55,7 +55,7 @@ def titles(fit: "Fit") -> list[str]:
     return found
 
 
-def directions(fit: "Fit") -> list[str]:
+def directions(fit: Estimates) -> list[str]:
     """The directions that the data do not determine, in words."""
     found = []
     for direction in fit.undetermined:
@@ -65,7 +65,7 @@ def directions(fit: "Fit") -> list[str]:
     return found
 
 
-def text(fit: "Fit") -> str:
+def text(fit: Estimates) -> str:
     """A table of estimates and errors, what is left of the data, and what is to be known of it."""
     table = [("parameter", "estimate", "standard error", ""), *rows(fit)]
     widths = [max(len(row[k]) for row in table) for k in range(4)]
@@ -80,7 +80,7 @@ def text(fit: "Fit") -> str:
     return "\n".join([*lines, *(["", *notes, *directions(fit)] if notes or fit.undetermined else [])])
 
 
-def html(fit: "Fit") -> str:
+def html(fit: Estimates) -> str:
     """The same as HTML, for notebooks."""
     esc = escaping.escape
     head = "<br>".join(f"<code>{esc(t)}</code>" for t in titles(fit))
@@ -92,7 +92,7 @@ def html(fit: "Fit") -> str:
     return f"<div><p>{head}</p><table>{columns}{body}</table><table>{left}</table>{told}</div>"
 
 
-def record(fit: "Fit") -> dict[str, Any]:
+def record(fit: Estimates) -> dict[str, Any]:
     """The fit as numbers, texts and lists; what is not a finite number is None."""
     errors, held = fit.stderr, fit.held
     params = {n: {"value": v, "stderr": number(errors[n]), "at_bound": n in held} for n, v in fit.params.items()}

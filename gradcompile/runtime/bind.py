@@ -12,11 +12,13 @@ from weakref import ref
 
 import numpy as np
 
+from gradcompile.codegen import builtin
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.types import dim_value, dims_solved, names_in
+from gradcompile.library.header import layout_is_known
 from gradcompile.runtime.matching import RESERVED, Call
-from gradcompile.runtime.route import WHOLE, Route, numba_types
+from gradcompile.runtime.route import WHOLE, Route
 from gradcompile.signature.arguments import Argument, Problem
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
@@ -29,7 +31,6 @@ _COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicke
 _EXACT = 1 << 53  # whole numbers below are told apart in float64
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
-_MODEL = np.empty(0)  # what vectors given by address are compared with; lives as long as its address is used
 
 
 # ---- checking and converting
@@ -380,14 +381,7 @@ def make_call(
     call = _general_call(params, takes, route, grads_type, bare)
     if not has_quicker_call(takes.arguments, route):
         return call
-    return _numbers_call(params, takes, route.kernel, grads_type, bare, call)
-
-
-def make_early_call(
-    params: Sequence[Argument], inputs: Sequence[Argument], route: Route, grads_type: Any, bare: bool
-) -> Callable[..., Any]:
-    """The call of `make_call` that is there sooner, and takes longer each time."""
-    return _general_call(params, Call((*params, *inputs)), route, grads_type, bare)
+    return _numbers_call(params, takes, route, grads_type, bare, call)
 
 
 def has_quicker_call(arguments: Sequence[Argument], route: Route) -> bool:
@@ -422,25 +416,6 @@ def _general_call(
     return call
 
 
-_NUMBERS_MODULE = '''"""Loss and gradient of {module} for parameters that are numbers, without arrays in between."""
-
-import numpy as np
-
-from gradcompile.codegen.functions import brief
-from {module} import kernel
-
-
-@brief
-def call({args}):
-    """Return the loss and the tuple of its derivatives."""
-    both = np.empty({double})
-    theta = both[:{size}]
-    grad = both[{size}:]
-{stores}
-    loss = kernel(theta, grad{inputs})
-    return loss, {result}
-'''
-
 # The arguments are checked by type alone: every one a float, none missing, none extra, and it is machine code's turn.
 # Only inputs have names without an underscore in front, as names of users never have one: one may be called `type`.
 _PYTHON = {"_type": type, "_float": float, "_map": map}
@@ -460,31 +435,27 @@ def call({placed}, /, *_more{named}, **_named):
 def _numbers_call(
     params: Sequence[Argument],
     takes: Call,
-    kernel: Any,
-    grads_type: Any,
+    route: Route,
+    grads: Any,
     bare: bool,
     general: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """The call for floats, all of them scalars: one compiled function takes them and returns floats."""
-    count, others = len(params), len(takes.arguments) - len(params)
-    names = [f"p{k}" for k in range(count)] + [f"x{k}" for k in range(others)]
-    derivatives = ", ".join(f"grad[{k}]" for k in range(count))
-    source = _NUMBERS_MODULE.format(
-        module=kernel.py_func.__module__,
-        args=", ".join(names),
-        double=2 * count,
-        size=count,
-        stores="\n".join(f"    theta[{k}] = p{k}" for k in range(count)),
-        inputs="".join(f", {n}" for n in names[count:]),
-        result=derivatives if bare else f"({derivatives},)",
+    """The call for floats, all of them scalars: machine code takes them and makes the tuples of what comes out."""
+    kinds = route.kinds()
+    count, others = len(params), len(kinds) - 2
+    run = jit.built_in(
+        route.kernel,
+        tuple(kinds),
+        lambda f: builtin.numbers_caller(f.result, f.fails, count, others, bare),
+        grads=grads,
     )
-    types = numba_types(takes.arguments, "float64")[2:]
-    run = jit.precompile(jit.load(source, "call", _in_file(kernel)).call, types)
-    known = {"_run": run, "_new": tuple.__new__, "_Grads": grads_type, "_missing": _MISSING, "_general": general}
-    return _defined(_numbers_text(takes, bare), "call", known | {"_convert": convert, "_takes": takes, **_PYTHON})
+    if run is None:
+        return general
+    known = {"_run": run, "_missing": _MISSING, "_general": general}
+    return _defined(_numbers_text(takes), "call", known | {"_convert": convert, "_takes": takes, **_PYTHON})
 
 
-def _numbers_text(takes: Call, bare: bool) -> str:
+def _numbers_text(takes: Call) -> str:
     """The text of the call for floats: what is given by place has numbers for names."""
     placed = [f"_{k}" for k in range(takes.placed)]
     named = [name for name in takes.names[takes.placed :] if name not in RESERVED]
@@ -498,7 +469,7 @@ def _numbers_text(takes: Call, bare: bool) -> str:
         placed_values=", ".join(placed),
         pairs="".join(f'("{name}", {name}), ' for name in named),
         values=", ".join(values) + "," * (len(values) == 1),
-        fast=f"return {run}" if bare else f"_loss, _grads = {run}; return _loss, _new(_Grads, _grads)",
+        fast=f"return {run}",
     )
 
 
@@ -518,36 +489,14 @@ def fun(self, theta, out=None):
     return checked(theta, out)
 """
 
-_DIRECT_MODULE = '''"""Loss and gradient of {module} at vectors given by address, checked before they are read."""
-
-from gradcompile.library.header import READ, WRITE, apart, vector
-from gradcompile.codegen.functions import brief
-from {module} import kernel
-
-
-@brief
-def call(theta, grad, model{inputs}):
-    """Write the gradient and return the loss; TypeError unless theta and grad are vectors of {size} floats each."""
-    read = vector(theta, {size}, model, READ)
-    written = vector(grad, {size}, model, WRITE)
-    apart(theta, grad, {size})
-    return kernel(read, written{inputs})
-
-
-@brief
-def fresh(theta, grad{inputs}):
-    """The same where grad is a new array, and so the model of what theta must be."""
-    return kernel(vector(theta, {size}, grad, READ), vector(grad, {size}, grad, WRITE){inputs})
-'''
-
 _DIRECT = """
 def fun(self, theta, out=None):
     '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
     try:
         if out is None:
             grad = empty({size})
-            return fresh(id(theta), id(grad){inputs}), grad
-        return run(id(theta), id(out), model{inputs}), out
+            return run(theta, grad{inputs}), grad
+        return run(theta, out{inputs}), out
     except TypeError:
         return checked(theta, out)
 """
@@ -590,9 +539,9 @@ def make_bound(
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
     takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
     if takes_numbers and not route.multiplies and route.is_short:
-        direct = _direct(route.kernel, size, inputs)
+        direct = _direct(route, size)
         if direct is not None:
-            known |= {"run": direct[0], "fresh": direct[1], "model": id(_MODEL)}
+            known["run"] = direct
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
     known |= {"run": route.choose(converted_inputs), "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
     known["is_apart"] = is_apart
@@ -604,23 +553,16 @@ def fixed(values: Sequence[Any]) -> list[Any]:
     return [v.view() if isinstance(v, np.ndarray) else v for v in values]
 
 
-def _direct(kernel: Any, size: int, inputs: str) -> tuple[Callable[..., float], ...] | None:
-    """The compiled functions that take vectors by address, None where headers are not laid out as known."""
-    from numba import types
-
-    from gradcompile.library import header
-
-    if not header.layout_is_known():
+def _direct(route: Route, size: int) -> Callable[..., float] | None:
+    """Machine code that takes the vectors as they are and checks them; None where headers are laid out otherwise."""
+    if not layout_is_known():
         return None
-    source = _DIRECT_MODULE.format(module=kernel.py_func.__module__, size=size, inputs=inputs)
-    module = jit.load(source, "bound", _in_file(kernel))
-    scalars = [types.float64] * inputs.count(",")
-    functions = (module.call, [types.int64] * 3), (module.fresh, [types.int64] * 2)
-    return tuple(jit.precompile(function, addresses + scalars) for function, addresses in functions)
-
-
-def _in_file(kernel: Any) -> bool:
-    return not kernel.py_func.__code__.co_filename.startswith("<")
+    kinds, dtype = tuple(route.kinds()), _DTYPES["float64"]
+    made: Callable[..., float] | None = jit.built_in(
+        route.kernel, kinds, lambda f: builtin.vectors_caller(f.result, f.fails, len(kinds) - 2),
+        array=np.ndarray, dtype=dtype, size=size,
+    )  # fmt: skip
+    return made
 
 
 def _defined(text: str, name: str, known: dict[str, Any]) -> Callable[..., Any]:

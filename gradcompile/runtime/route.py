@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from gradcompile.analysis.cost import Growth
+from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
+from gradcompile.codegen.values import Kind
 from gradcompile.loops.kernel import Plan
 from gradcompile.once import once
 from gradcompile.runtime.helpers import Helped
@@ -36,7 +38,7 @@ class Route:
         threads: int | None,
         check: Callable[[Sequence[Any]], None],
     ) -> None:
-        from gradcompile.runtime.share import Share, Work  # loads Numba
+        from gradcompile.runtime.share import Share, Work
 
         self.kernel, self.plan, self.inputs, self.dtype, self.check = kernel, plan, inputs, dtype, check
         operations, size = cost
@@ -50,7 +52,12 @@ class Route:
     @property
     def is_short(self) -> bool:
         """Whether the kernel is machine code that is cheap to compile once more, into a function around it."""
-        return hasattr(self.kernel, "overloads") and self.plan.lines is not None and self.plan.lines <= SHORT
+        return self.is_compiled and self.plan.lines is not None and self.plan.lines <= SHORT
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether there is machine code, rather than plain Python."""
+        return own_text(self.kernel) is not None
 
     @once
     def serial(self) -> Run:
@@ -85,25 +92,25 @@ class Route:
 
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
-        if not hasattr(self.kernel, "overloads"):
+        if not self.is_compiled:
             return plain(self.kernel)
-        return self.alone(jit.entry(self.kernel, self.types(layout)))
+        return self.alone(jit.entry(self.kernel, self.kinds(layout), quick=True))
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""
         from gradcompile.runtime.share import plain_text, spread
 
         names = plain_text(self.kernel).__code__.co_varnames[1 + self.plan.outputs :]
-        types = self.types(layout)[1 + self.plan.outputs :] if hasattr(self.kernel, "overloads") else []
+        kinds = self.kinds(layout)[1 + self.plan.outputs :]
         share = self.share if self.columns else self.work
-        return self.alone(plain(spread(self.kernel, self.plan, dict(zip(names, types, strict=False)), share)))
+        return self.alone(plain(spread(self.kernel, self.plan, dict(zip(names, kinds, strict=False)), share)))
 
     def helped(self, run: Run, inputs: Sequence[Any], trains: bool = False) -> Run:
         """The function with helpers for its large products, if a call with these inputs may have some.
 
         trains: it steps from call to call by itself.
         """
-        if not self.multiplies or switch() is None or not hasattr(self.kernel, "overloads"):
+        if not self.multiplies or switch() is None or not self.is_compiled:
             return run
         time = self.work.nanoseconds(inputs)
         helpers = self.work.helpers(time, trains)
@@ -120,22 +127,13 @@ class Route:
         found = switch() if self.multiplies else None
         return found.alone(run) if found else run
 
-    def types(self, layout: str = "C") -> list[Any]:
-        """Numba's types of theta, the outputs and the inputs; the layout is that of the columns."""
-        return numba_types(self.inputs, self.dtype, layout, self.plan.outputs)
-
-
-def numba_types(inputs: Sequence[Argument], dtype: str, layout: str = "C", outputs: int = 1) -> list[Any]:
-    """Numba's types of theta, the outputs and the inputs; truth values come as integers."""
-    from numba import types
-
-    vector = types.Array(getattr(types, dtype), 1, "C")
-    found = [vector] * (1 + outputs)
-    for a in inputs:
-        shape, kind = a.leaf.type
-        scalar = types.int64 if kind in WHOLE else getattr(types, kind)
-        found.append(types.Array(scalar, len(shape), layout if a.is_column else "C") if shape else scalar)
-    return found
+    def kinds(self, layout: str = "C") -> list[Kind]:
+        """The kinds of theta, the outputs and the inputs; the layout is that of the columns."""
+        found = [array_kind(self.dtype, 1)] * (1 + self.plan.outputs)
+        for a in self.inputs:
+            shape, dtype = a.leaf.type
+            found.append(array_kind(dtype, len(shape), layout == "C" or not a.is_column))
+        return found
 
 
 def plain(kernel: Callable[..., Any]) -> Run:

@@ -3,7 +3,7 @@
 The kernel's own text is the driver. It runs as Python, and where it calls a pass over all samples, the groups are
 handed out. Of columns each is a subtree of the tree of sums (see `gradcompile.library.sums`), and the subtrees are
 carried on in their order. Of arrays the groups are those that the text itself adds up, in the same order. So the
-result has the same bits for any number of threads. This module loads Numba.
+result has the same bits for any number of threads.
 """
 
 import math
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradcompile.analysis.cost import Growth
+from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import own_text
+from gradcompile.codegen.values import Kind
 from gradcompile.ir.types import names_in
 from gradcompile.library.sums import INF, SPAN, add_parts, carry_on, group_size, raise_parts
 from gradcompile.loops.kernel import Pass, Plan
@@ -131,7 +132,7 @@ class Work:
 
 
 def spread(kernel: Any, plan: Plan, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
-    """A kernel that shares its passes over the samples with other threads; inputs: the Numba types, by name."""
+    """A kernel that shares its passes over the samples with other threads; inputs: their kinds, by name."""
     text = plain_text(kernel)
     replaced = {name: _runnable(f, inputs) for name, f in called(kernel).items()}
     for p in plan.passes:
@@ -179,7 +180,7 @@ def shared(
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
     """A function as it is called from Python."""
-    if own_text(function) is not None or hasattr(function, "compile"):
+    if own_text(function) is not None or hasattr(function, "py_func"):
         return _compiled(function, arguments_of(function), inputs)
     return _quiet(function)
 
@@ -196,18 +197,16 @@ def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) 
         if entry is None and not any(isinstance(a, np.ndarray) for a in args):
             entry = function
         elif entry is None:
-            types = [inputs[t] if t in inputs else _type_of(a) for t, a in zip(takes, args, strict=True)]
-            entry = jit.entry(function, types)
+            kinds = [inputs[t] if t in inputs else _kind_of(a) for t, a in zip(takes, args, strict=True)]
+            entry = jit.entry(function, kinds)
         return entry(*args)
 
     return call
 
 
-def _type_of(value: Any) -> Any:
-    """The Numba type of what a kernel makes itself: contiguous arrays and integers."""
-    from numba import from_dtype, types
-
-    return types.Array(from_dtype(value.dtype), value.ndim, "C") if isinstance(value, np.ndarray) else types.int64
+def _kind_of(value: Any) -> Kind:
+    """The kind of what a kernel makes itself: contiguous arrays and integers."""
+    return array_kind(value.dtype.name, value.ndim) if isinstance(value, np.ndarray) else array_kind("int64", 0)
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -51,7 +51,8 @@ def read_arrays(
     """
     values = [value] if isinstance(value, Array) else value
     if is_loss:
-        check_loss(*values)
+        for v in values:
+            check_loss(v)
     given = named(params, "params")
     order = list(topological([v.node for v in values]))
     check_sizes(order)

@@ -8,7 +8,6 @@ from operator import mul
 from typing import Any, NamedTuple
 
 import sympy
-from sympy.codegen import cfunctions, numpy_nodes
 from sympy.concrete.expr_with_limits import ExprWithLimits
 from sympy.core.function import AppliedUndef
 from sympy.core.numbers import NumberSymbol
@@ -843,9 +842,20 @@ def conversion(expr: Any, named: Mapping[Any, Any]) -> Conversion:
 
 
 def of_record(head: Any) -> Handler:
-    """What converts a function that the record of an op has as its own."""
+    """What converts a function that the record of an op has as its own, or one of SymPy's for generated code."""
+    home, _, module = head.__module__.rpartition(".")
+    if home == "sympy.codegen":
+        return CODEGEN.get((module, head.__name__)) or of_name(head.__name__ if module == "cfunctions" else "")
     name = next((op.name for op in OPS.values() if op.sympy is head), None)
     return unsupported if name is None else simple(name)
+
+
+def of_name(name: str) -> Handler:
+    """What converts a function that has the name of an op."""
+    op = OPS.get(name)
+    if op is None or not (op.emit and op.partials):
+        return unsupported
+    return with_order(name) if op.orders else simple(name)
 
 
 BINDERS = (ExprWithLimits, sympy.Subs, sympy.Lambda, sympy.Derivative)
@@ -914,10 +924,6 @@ HANDLERS: dict[Any, Handler] = {
     sympy.UnevaluatedExpr: formula(lambda c, x: x),
     sympy.Indexed: element,
     AppliedUndef: undefined,
-    cfunctions.Cbrt: simple("cbrt"),
-    cfunctions.Sqrt: simple("sqrt"),
-    cfunctions.fma: formula(lambda c, a, b, d: total(c, ratio(c, [a, b], ()), d)),
-    numpy_nodes.logaddexp: formula(lambda c, a, b: apply("log", apply("exp", a) + apply("exp", b))),
     functions.mean: over_samples(average),
     functions.total: over_samples(summed),
     functions.stop_gradient: formula(lambda c, x: stop_gradient(x)),
@@ -926,6 +932,13 @@ HANDLERS: dict[Any, Handler] = {
 }
 for _op in OPS.values():  # functions that have the name of an op
     if _op.emit and _op.partials:
-        _found = (getattr(module, _op.name, None) for module in (sympy, cfunctions, functions))
+        _found = (getattr(module, _op.name, None) for module in (sympy, functions))
         if (_head := next((f for f in _found if isinstance(f, sympy.FunctionClass)), None)) is not None:
-            HANDLERS.setdefault(_head, with_order(_op.name) if _op.orders else simple(_op.name))
+            HANDLERS.setdefault(_head, of_name(_op.name))
+# Of SymPy's functions for generated code, by module and name: who uses them has loaded them.
+CODEGEN: dict[tuple[str, str], Handler] = {
+    ("cfunctions", "Cbrt"): simple("cbrt"),
+    ("cfunctions", "Sqrt"): simple("sqrt"),
+    ("cfunctions", "fma"): formula(lambda c, a, b, d: total(c, ratio(c, [a, b], ()), d)),
+    ("numpy_nodes", "logaddexp"): formula(lambda c, a, b: apply("log", apply("exp", a) + apply("exp", b))),
+}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradcompile.analysis.cost import growth_of
-from gradcompile.lower.blocks.plan import Plan
+from gradcompile.lower.blocks.plan import BlockPlan
 from gradcompile.signature.program import Program, size_of
 
 CACHE = 3 << 19  # bytes of a block's arrays
@@ -19,7 +19,7 @@ ENOUGH = 3_000_000  # operations of a group
 MERGED = 1000  # operations of a group for each entry of its sums, so that to merge them takes a part of the time
 
 
-def block_size(program: Program, plan: Plan, entries: int) -> int:
+def block_size(program: Program, plan: BlockPlan, entries: int) -> int:
     """The samples of a block, a power of two: what they need stays in cache, matrix products have enough to do.
 
     More work than that is left for other blocks, which other threads may take. entries: of arrays, for one sample.
@@ -33,7 +33,7 @@ def block_size(program: Program, plan: Plan, entries: int) -> int:
     return 1 << min(fitting, max(LONG // work(plan), least)).bit_length() - 1
 
 
-def blocks_together(plan: Plan, block: int, sums: int) -> int:
+def blocks_together(plan: BlockPlan, block: int, sums: int) -> int:
     """The blocks of the smallest groups, a power of two; sums: the entries of all sums over samples.
 
     A group takes long enough to be handed to another thread, and longer than merging its sums with others.
@@ -42,7 +42,7 @@ def blocks_together(plan: Plan, block: int, sums: int) -> int:
     return 1 << (max(min(ENOUGH // cost, GROUPED), -(-MERGED * sums // cost), 1) - 1).bit_length()
 
 
-def work(plan: Plan) -> int:
+def work(plan: BlockPlan) -> int:
     """The operations that one sample more takes."""
     growth = growth_of(x for p in plan.passes for x in p.roots)
     return max(int(sum(c for names, c in growth.items() if plan.block in names)), 1)

@@ -24,7 +24,7 @@ SHORTEST = 256  # a number of samples, known beforehand, that may be worth block
 
 
 @dataclass(frozen=True, slots=True)
-class Reduction:
+class BlockReduction:
     """A node of the program that is reduced over the samples, and what one block adds to it, of the same type.
 
     kind: "sum", or "amax" where NaN is larger than anything.
@@ -36,7 +36,7 @@ class Reduction:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class BlockRows:
     """A node of the program that carries the samples along `axis`, and the part of it that one block computes."""
 
     node: Node
@@ -45,15 +45,15 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class BlockPass:
     """One walk over the blocks.
 
     given: the nodes of the program, constants apart, that its blocks read whole; they are computed before the pass.
     cut: the block leaves that it reads. origin: the node of the program that each node of the blocks is a part of.
     """
 
-    reductions: list[Reduction]
-    rows: list[Rows]
+    reductions: list[BlockReduction]
+    rows: list[BlockRows]
     given: list[Node]
     cut: list[Node]
     origin: dict[Node, Node]
@@ -65,7 +65,7 @@ class Pass:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BlockPlan:
     """The passes over the samples.
 
     dim: of the sample axis.  block: the name of the dimension of a block.  leaves: for each block leaf the node of the
@@ -75,12 +75,12 @@ class Plan:
 
     dim: Dim
     block: str
-    passes: list[Pass]
+    passes: list[BlockPass]
     leaves: dict[Node, tuple[Node, int]]
     first: Node
 
 
-def plan(roots: Sequence[Node], inputs: Set[Node]) -> Plan | None:
+def plan(roots: Sequence[Node], inputs: Set[Node]) -> BlockPlan | None:
     """The program, the value and then its gradients, in passes over the samples; None if no axis pays.
 
     inputs: the leaves that are no parameters. The samples are the named dimension of inputs with most work in blocks;
@@ -149,13 +149,13 @@ class Builder:
         self.first = leaf(fresh("first", self.names), ArrayType((), "int64"))
         self.place = {n: k for k, n in enumerate(self.cutting.order)}
 
-    def plan(self) -> Plan:
+    def plan(self) -> BlockPlan:
         """The passes are built from the last one on, so that each is told what later ones read."""
         c = self.cutting
         self.want(c.roots)
         passes = [self.one_pass(k) for k in reversed(range(c.depth))][::-1]
         leaves = {x: (s.node, s.axis or 0) for s, x in self.leaf_of.items()}
-        return Plan(c.dim, c.block, [p for p in passes if p.reductions or p.rows], leaves, self.first)
+        return BlockPlan(c.dim, c.block, [p for p in passes if p.reductions or p.rows], leaves, self.first)
 
     def want(self, nodes: Iterable[Node]) -> None:
         """Have the passes give what these whole nodes need of them."""
@@ -170,7 +170,7 @@ class Builder:
             else:
                 stack += self.cutting.needs[s]
 
-    def one_pass(self, k: int) -> Pass:
+    def one_pass(self, k: int) -> BlockPass:
         """The pass of that number."""
         out = sorted(self.outcome[k], key=self.place.__getitem__)
         cut: list[State] = []
@@ -182,9 +182,9 @@ class Builder:
         given = [s.node for s in body if s.axis is None and not is_const(s.node)]
         self.want([*given, *(s.node for s in cut)])
         ways = [(n, *self.cutting.choice[n]) for n in out]
-        reductions = [Reduction(n, over(n, parts, twin), kind_of(n)) for n, axis, parts in ways if axis is None]
-        rows = [Rows(n, twin[State(n, axis)], axis) for n, axis, _ in ways if axis is not None]
-        return Pass(reductions, rows, given, [twin[s] for s in cut], {x: s.node for s, x in twin.items()})
+        reductions = [BlockReduction(n, over(n, parts, twin), kind_of(n)) for n, axis, parts in ways if axis is None]
+        rows = [BlockRows(n, twin[State(n, axis)], axis) for n, axis, _ in ways if axis is not None]
+        return BlockPass(reductions, rows, given, [twin[s] for s in cut], {x: s.node for s, x in twin.items()})
 
     def body(self, out: Sequence[Node], k: int, cut: list[State]) -> list[State]:
         """What the blocks of a pass work on, arguments first; what is cut is entered into `cut`."""

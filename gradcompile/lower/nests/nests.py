@@ -23,7 +23,7 @@ from gradcompile.lower.memory.entries import IOTA, Place, Read, flat
 from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.expression import Region, reads_memory
-from gradcompile.lower.nests.schedule import Loops
+from gradcompile.lower.nests.schedule import LoopSlot
 from gradcompile.ops.constant_index import is_table
 
 
@@ -35,7 +35,7 @@ class Nest:
     innermost loop.
     """
 
-    def __init__(self, stages: Context, loops: Loops) -> None:
+    def __init__(self, stages: Context, loops: LoopSlot) -> None:
         self.stages, self.tasks, self.space = stages, loops.tasks, loops.space
         self.fresh, self.partials, self.cleared = stages.naming.fresh, stages.partials, stages.cleared
         self.depth = {variable: k + 1 for k, (variable, _) in enumerate(self.space.loops)}

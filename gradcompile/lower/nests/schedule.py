@@ -17,7 +17,7 @@ from gradcompile.lower.nests.tasks import Task, Value, Write
 
 
 @dataclass(slots=True)
-class Loops:
+class LoopSlot:
     """A slot of tasks that share their loops."""
 
     space: Space
@@ -25,7 +25,7 @@ class Loops:
 
 
 @dataclass(slots=True)
-class Call:
+class CallSlot:
     """A slot of statements of its own, written when it is due: a matrix product, a routine, a loop of steps."""
 
     lines: Callable[[], Sequence[Statement]]
@@ -41,7 +41,7 @@ class Schedule:
 
     entries: Entries
     storage: Storage
-    slots: list[Loops | Call] = field(default_factory=list)
+    slots: list[LoopSlot | CallSlot] = field(default_factory=list)
     made: dict[Node, int] = field(default_factory=dict)
     pointwise: dict[Node, tuple[Space, Place]] = field(default_factory=dict)
     readers: dict[Node, list[tuple[int, bool]]] = field(default_factory=dict)
@@ -64,19 +64,19 @@ class Schedule:
             if task.is_pointwise:
                 self.pointwise[task.node] = task.space, task.place
 
-    def nest(self, slot: int, space: Space) -> tuple[int, Loops]:
+    def nest(self, slot: int, space: Space) -> tuple[int, LoopSlot]:
         """The first nest over a space from a slot on, and its number; a new one if there is none."""
         for k in range(slot, self.end):
             found = self.slots[k]
-            if isinstance(found, Loops) and found.space == space:
+            if isinstance(found, LoopSlot) and found.space == space:
                 return k, found
-        self.slots.append(new := Loops(space))
+        self.slots.append(new := LoopSlot(space))
         return self.end - 1, new
 
     def call(self, sources: Sequence[Node], made: Mapping[Node, str], lines: Callable[[], Sequence[Statement]]) -> None:
         """A slot of statements that read arrays and make others, of which the names are given."""
         slot = self.end
-        self.slots.append(Call(lines))
+        self.slots.append(CallSlot(lines))
         for s in sources:
             self.readers.setdefault(s, []).append((slot, False))
             self.storage.touch(self.storage.memory[s].name, slot)
@@ -120,7 +120,7 @@ class Schedule:
     def drop_optional(self) -> None:
         """Values that nothing reads but their own nest need no memory."""
         for slot in self.slots:
-            if isinstance(slot, Loops):
+            if isinstance(slot, LoopSlot):
                 slot.tasks = [self.reduced(t) for t in slot.tasks]
 
     def reduced(self, t: Task) -> Task:

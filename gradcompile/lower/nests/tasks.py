@@ -31,7 +31,7 @@ from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destinati
 from gradcompile.signature.names import Namer
 
 
-class Nest(Protocol):
+class NestOfTask(Protocol):
     """What a task asks of the nest that it is in.
 
     made: the entries that tasks have computed. before, after: statements around the nest; opening, closing: around the
@@ -91,7 +91,7 @@ class Task(ABC):
         return False
 
     @abstractmethod
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """Write the lines."""
 
     def here(self, names: Mapping[str, Expression] = {}) -> Expression:
@@ -118,7 +118,7 @@ class Write(Task):
         """Whether others may read it at the same place: not what is added, nor a part."""
         return self.node is not None and not self.to.add and not self.part
 
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """One line."""
         value = nest.value(self.value, named=nest.is_read_again(self.node))
         nest.body.append(self.finished(value, nest.comment_unless_repeated(value, self.to.comment)))
@@ -130,7 +130,7 @@ class Write(Task):
 class Value(Task):
     """Entries that only tasks of the same nest read: they have a name, and stand nowhere."""
 
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """Nothing but what the entry is, for who reads it."""
         if self.node is not None:
             nest.made[self.node, self.place] = self.value
@@ -151,7 +151,7 @@ class Accumulation(Task):
         """The value, and the integers in the place."""
         return (self.value, *(x for _, x in self.found))
 
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """One line, and one before the nest that starts from nothing."""
         names = {key: nest.value(x, named=True) for key, x in self.found}
         value = nest.value(self.value)
@@ -159,7 +159,7 @@ class Accumulation(Task):
         here, comment = self.here(names), self.to.comment
         nest.body.append(add(here, value, comment) if self.kind == "sum" else gathered(self.kind, here, value, comment))
 
-    def clear(self, nest: Nest) -> None:
+    def clear(self, nest: NestOfTask) -> None:
         """The line that starts a sum or a maximum, before the nest; once for each array."""
         cleared = nest.cleared
         if self.to.add or self.to.memory.name in cleared:
@@ -183,7 +183,7 @@ def gathered(kind: str, here: Expression, value: Expression, comment: str = "") 
 class Reduction(Accumulation):
     """A sum or a maximum over axes that loops run over."""
 
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """One line where the innermost loop keeps the place; otherwise lanes are brought together."""
         if not self.space.loops:  # of the one entry that there is
             here, value, comment = self.here(), nest.value(self.value), self.to.comment
@@ -194,7 +194,7 @@ class Reduction(Accumulation):
         else:
             self.fold(nest)
 
-    def fold(self, nest: Nest) -> None:
+    def fold(self, nest: NestOfTask) -> None:
         """A value for each lane, which are brought together after the innermost loop."""
         start, preferred, fold = GATHERINGS[self.kind]
         partial = nest.fresh(preferred)
@@ -223,7 +223,7 @@ class Running(Task):
         """The result, and what is carried on."""
         return self.to.memory, self.carry
 
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """What is carried on, and its value so far."""
         value, carried = nest.value(self.value), self.carry.at(self.rest)
         nest.before.append(Assign(everywhere(self.carry), NOTHING))
@@ -242,7 +242,7 @@ class FirstLargest(Task):
         """The result, and what is carried on."""
         return self.to.memory, self.best
 
-    def emit(self, nest: Nest) -> None:
+    def emit(self, nest: NestOfTask) -> None:
         """A place moves where a larger entry comes."""
         x, here, best = nest.value(self.value, named=True), self.here(), self.best.at(self.place)
         nest.before += [Assign(everywhere(self.best), LEAST), Assign(everywhere(self.to.memory), NOTHING)]

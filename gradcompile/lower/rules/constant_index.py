@@ -48,7 +48,7 @@ def is_result(n: Node) -> bool:
 
 
 @dataclass(slots=True)
-class Loops:
+class LoopWriter:
     """Writes the loops that a region needs into it.
 
     vectors: the name of each array that stands in memory. tables: the values of module constants by name.
@@ -109,17 +109,17 @@ class Loops:
         sums, peaks, scatters = ([n for n in results if n.op.name == name] for name in RESULTS)
         targets = {n: self.vectors.pop(n) for n in scatters}
         body = self.body(region, [n.args[0] for n in results])
-        nest = Nest(shape)
+        nest = RowLoops(shape)
         self.sum_up(region, body, sums, nest)
         self.find_peaks(region, body, peaks, nest)
-        written: dict[str, list[Write]] = {}
+        written: dict[str, list[Added]] = {}
         parts: dict[Node, Expression] = {}
         here = place(contiguous(shape))
         for n in scatters:
             spec, target = n.params[0], targets[n]
             entry = element(name(target), [self.index(spec)])
             earlier = written.setdefault(target, [])
-            earlier.append(Write(spec, has_own_places(spec) and all(w.allows(spec) for w in earlier)))
+            earlier.append(Added(spec, has_own_places(spec) and all(w.allows(spec) for w in earlier)))
             if earlier[-1].at_once:
                 body.accumulate(entry, n.args[0], "")
                 continue
@@ -128,7 +128,7 @@ class Loops:
                 nest.before.append(Assign(part, empty(size_of(shape))))
                 body.statements.append(Assign(element(part, [here]), body.emit(n.args[0])))
             line = Assign(entry, element(parts[n.args[0]], [here]), how="+=")
-            nest.after += Nest(shape, in_order=not has_own_places(spec)).around([line])
+            nest.after += RowLoops(shape, in_order=not has_own_places(spec)).around([line])
         self.vectors |= targets
         region.statements += [*nest.before, *nest.around(body.statements), *nest.after]
 
@@ -140,7 +140,7 @@ class Loops:
         start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
         there, here = (place(contiguous(shape, at)) for at in (first, start))
         line = Assign(element(name(target), [there]), element(name(source), [here]))
-        region.statements += Nest(shape).around([line])
+        region.statements += RowLoops(shape).around([line])
         return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
     def store(self, region: Region, n: Node, target: str, offset: int = 0) -> None:
@@ -152,7 +152,7 @@ class Loops:
         shape = n.type.shape
         there = element(name(target), [place(contiguous(shape, offset))])
         body.statements.append(Assign(there, body.emit(n)))
-        region.statements += Nest(shape).around(body.statements)
+        region.statements += RowLoops(shape).around(body.statements)
 
     # ---- the loop itself
 
@@ -258,7 +258,7 @@ class Loops:
 
     # ---- results
 
-    def sum_up(self, region: Region, body: Region, sums: Sequence[Node], nest: "Nest") -> None:
+    def sum_up(self, region: Region, body: Region, sums: Sequence[Node], nest: "RowLoops") -> None:
         """Sums over all entries: a partial sum a lane, folded when the loop is over, or round by round into a tree."""
         if not sums:
             return
@@ -278,7 +278,7 @@ class Loops:
             body.accumulate(element(partial, [number(k), lane]), n.args[0], "")
             region.given[n] = element(total, [ZERO, number(k)] if nest.rounds == 1 else [number(k)])
 
-    def find_peaks(self, region: Region, body: Region, peaks: Sequence[Node], nest: "Nest") -> None:
+    def find_peaks(self, region: Region, body: Region, peaks: Sequence[Node], nest: "RowLoops") -> None:
         """Maxima over all entries: one a lane, and the largest of them when the loop is over."""
         for n in peaks:
             peaks_of_lanes, peak = name(self.naming.fresh("peaks")), name(self.naming.fresh("peak"))
@@ -290,7 +290,7 @@ class Loops:
 
 
 @dataclass(slots=True)
-class Nest:
+class RowLoops:
     """Loops over the axes of a shape, the last one in lanes unless `in_order`, and what stands around them."""
 
     shape: Shape
@@ -351,7 +351,7 @@ def has_own_places(spec: Spec) -> bool:
     return isinstance(spec, Affine) and spec.axes[-1][1] != 0
 
 
-class Write(NamedTuple):
+class Added(NamedTuple):
     """Places that a loop adds to, at once or when it is over."""
 
     spec: Spec

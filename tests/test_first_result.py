@@ -1,0 +1,107 @@
+"""Quick code before full code: the same bits, replaced between two calls, freed with its function; without Numba."""
+
+import gc
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from gradcompile import compile_grad
+from gradcompile.codegen import builtin, target
+from gradcompile.codegen import functions as jit
+
+pytestmark = [
+    pytest.mark.skipif(target.is_disabled(), reason="there is no machine code"),
+    pytest.mark.skipif(not builtin.HAS_TICKS, reason="full code is made at once here"),
+]
+a, b, c, x, y = sp.symbols("a b c x y")
+RNG = np.random.default_rng(0)
+XS, YS = RNG.normal(size=2600), RNG.normal(size=2600)
+LOSSES = {
+    "sums": ((a * sp.exp(-b * x) + sp.sin(c * x) - y) ** 2, "float64"),
+    "branches": (sp.Piecewise((a * x, x > 0), (sp.tanh(b * x), True)) + sp.cos(1e6 * c * x) * sp.Abs(y), "float64"),
+    "single": ((a * sp.exp(-b * x) + c - y) ** 2, "float32"),
+    "numbers": (a * sp.exp(-b) + sp.sin(c) * sp.log(1 + a**2) + sp.tan(1e5 * c), None),
+}
+
+
+def both(loss, dtype):
+    """A compiled function, a call of it, and how to have its full code."""
+    if dtype is None:
+        f = compile_grad(loss, [a, b, c], cache=False)
+        return f, lambda n: f(0.7, 0.3, 0.5)
+    f = compile_grad(loss, [a, b, c], data=[x, y], dtype=dtype, cache=False)
+    columns = XS.astype(dtype), YS.astype(dtype)
+    return f, lambda n: f(0.7, 0.3, 0.5, *(v[:n] for v in columns))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_quick_code_has_the_bits_of_full_code(name):
+    f, call = both(*LOSSES[name])
+    sizes = (1, 7, 31, 200, 1024, 2600)
+    quick = [call(n) for n in sizes]
+    codes = list(f._route.kernel.codes.values())
+    assert codes and all(code.linked[0].given.is_quick for code in codes)
+    for code in codes:
+        code.target.left = -1  # the time of quick code is spent
+    full = [call(n) for n in sizes]
+    assert all(code.target.left == 0 and len(code.linked) == 2 for code in codes)
+    for (one, slopes), (other, found) in zip(quick, full, strict=True):
+        assert np.array([one, *slopes]).tobytes() == np.array([other, *found]).tobytes()
+
+
+def test_what_is_bound_goes_on_with_full_code():
+    f, call = both(3 * LOSSES["numbers"][0], None)  # none that another test has made full code of
+    bound, theta = f.bind(), np.array([0.7, 0.3, 0.5])
+    first = bound(theta)
+    (code,) = f._route.kernel.codes.values()
+    code.target.left = -1
+    assert bound(theta)[0] == first[0] == call(0)[0]
+    assert len(code.linked) == 2
+
+
+def test_time_in_quick_code_is_counted(monkeypatch):
+    monkeypatch.setattr(jit, "PATIENCE", 1000)
+    f, call = both(3 * LOSSES["sums"][0], "float64")
+    call(2600)
+    (code,) = f._route.kernel.codes.values()
+    assert code.target.left == -1
+    call(2600)
+    assert code.target.left == 0
+
+
+def test_machine_code_text_and_module_go_with_their_function():
+    f, call = both(5 * LOSSES["sums"][0], "float64")
+    call(10)
+    bound = f.bind(XS[:10], YS[:10])
+    kept = [weakref.ref(f._module), *map(weakref.ref, f._route.kernel.codes.values())]
+    name = f._module.__name__
+    del f, call
+    gc.collect()
+    assert bound(np.ones(3))[0] > 0  # what is bound keeps its code
+    assert kept[1]() is not None
+    del bound
+    gc.collect()
+    assert [ref() for ref in kept] == [None, None] and name not in jit.modules
+
+
+NO_NUMBA = """
+import sys, numpy as np, sympy as sp
+from gradcompile import array, compile_grad, compile_hessian
+a, b, x = sp.symbols("a b x")
+f = compile_grad((a*sp.exp(-b*x) + sp.gamma(a))**2, [a, b], data=[x])
+f(1.0, 2.0, np.ones(9)), f.bind(np.ones(9))(np.ones(2))
+g = compile_grad(a*b, [a, b])
+g(1.0, 2.0), g.bind()(np.ones(2)), compile_hessian(a*b, [a, b])(1.0, 2.0)
+X, w = array("X", ("n", 3)), array("w", 3)
+compile_grad(np.mean(np.tanh(X @ w)), [w])(np.ones(3), np.ones((4, 3)))
+print("numba" in sys.modules)
+"""
+
+
+def test_nothing_of_numba_is_loaded():
+    found = subprocess.run([sys.executable, "-c", NO_NUMBA], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
