@@ -98,7 +98,7 @@ class LoopWriter:
         output = next((o.name for o in self.program.outputs if [p.node for p in o.parts] == [n]), None)
         if output is not None and not any(map(per_sample, self.program.order)):
             clear = Assign(element(name(output), [place(contiguous(n.type.shape))]), number("0.0"))
-            region.statements += Nest(n.type.shape).around([clear])
+            region.statements += RowLoops(n.type.shape).around([clear])
             return output
         known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
         region.statements.append(Assign(name(known), zeros(number(n.type.shape[0]))))
