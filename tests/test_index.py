@@ -577,3 +577,14 @@ def test_places_that_two_axes_share_need_their_lengths():
     assert f(np.full((7, 7), 2.0)) == 12.0
     with pytest.raises(ArgumentError, match=r"B\[1:4, 2:7\] needs n >= 7, and n is 6"):
         f(np.ones((6, 6)))
+
+
+def test_a_place_that_is_read_outside_in_a_branch_is_not_a_number() -> None:
+    A, c, s = IndexedBase("A"), IndexedBase("c"), sp.Symbol("s")
+    i, j = sp.symbols("i j", integer=True)
+    first = Sum(KroneckerDelta(j, c[j]), (j, 0, 3))
+    place = compile_value(first + Sum(Piecewise((s, i <= 1), (A[i, c[i]], True)), (i, 0, 4)), [])
+    entry = compile_value(first + Sum(Piecewise((s, i <= 1), (c[i], True)), (i, 0, 4)), [])
+    assert np.isnan(place(A=np.ones((5, 2)), c=np.array([0, 0, 1, 0]), s=1.0))
+    assert np.isnan(entry(c=np.array([0, 0, 1, 0]), s=1.0))
+    assert compile_value(Sum(Product(2 * j, (j, 1, -2)), (i, 1, 2)), [])() in (np.inf, -np.inf)

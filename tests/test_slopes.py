@@ -43,6 +43,11 @@ def test_half_integer_powers_of_arrays_and_of_ties_are_flat_at_zero() -> None:
     assert flat(f(2.0, u=[1.0, 2.0, 3.0])) == [pytest.approx(1 / 3), -0.5]
 
 
+def test_what_no_parameter_changes_by_little_is_a_still_factor() -> None:
+    f = compile_grad(np.sum((np.floor(X) * X) ** 0.3 + np.sqrt(gc.stop_gradient(X) * X)), [X])
+    assert flat(f([0.5, 0.0, 4.0]))[1:] == [0.5, 0.0, pytest.approx(0.3 * 16**-0.7 * 4 + 0.5)]
+
+
 MINIMA = {
     "power": ((x**2 + y**2) ** Rational(3, 4), 0.0),
     "low power": ((x**2 + y**4) ** Rational(1, 5), 0.0),

@@ -20,7 +20,7 @@ from gradcompile.diff.masks import (
     total,
     unpicked,
 )
-from gradcompile.diff.slopes import Slopes, powers
+from gradcompile.diff.slopes import Slopes, moved, powers
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import (
     astype,
@@ -77,7 +77,7 @@ def backpropagate(
     order, wanted = topological([output for output, _ in cotangents]), set(wrt)
     given, care = care, care or Care(order)
     active = depends_on(order, wanted)
-    slopes = Slopes(order, active if params is None else depends_on(order, params), None if given else care.least)
+    slopes = Slopes(order, moved(order, wanted if params is None else params), None if given else care.least)
     bases = {n: parts for n, parts in powers(order).items() if n not in wanted}
     received: dict[Node, list[Node]] = {}
     for output, cotangent in cotangents:

@@ -16,7 +16,7 @@ Nothing of this hides an infinity: where a factor is not 0, it stays.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.diff.masks import is_masked, masked, times
@@ -173,6 +173,15 @@ class Slopes:
                 return False
             pending += () if p in self.least else p.args
         return False
+
+
+def moved(order: Sequence[Node], params: Iterable[Node]) -> set[Node]:
+    """The nodes that parameters change by little where they change by little: not floor(x), or a fixed value."""
+    found = set(params)
+    for n in order:
+        if not found.isdisjoint(n.args) and n.op.derivative != "none" and not n.op.is_copy:
+            found.add(n)
+    return found
 
 
 def far_factors(order: Sequence[Node], moving: Set[Node]) -> set[Node]:

@@ -34,7 +34,7 @@ def function(name: str, names: str, rules: tuple[str | None, ...], value: Value,
             value,
             emit or f"{name}({arguments})",
             partials=partials(names, *rules),
-            derivative=derivative(name, names, *rules),
+            derivative=derivative(name, names, *rules) if any(rules) else "none",
             arity=len(rules),
             **record,
         )

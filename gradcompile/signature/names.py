@@ -114,9 +114,17 @@ def text(expr: Any, limit: int = 200) -> str:
     if isinstance(expr, sympy.MatrixBase):
         return f"a {expr.rows} x {expr.cols} Matrix"
     if not isinstance(expr, sympy.Basic) or is_small(expr):
-        full = printable(str(expr))
+        full = printable(printed(expr))
         return full if len(full) <= limit else full[: limit - 3] + "..."
     return printable(_abbreviated(expr, limit))
+
+
+def printed(expr: Any) -> str:
+    """SymPy's text; the outermost form where SymPy fails on a sign, as of cosh(exp(exp(1000)))."""
+    try:
+        return str(expr)
+    except ArithmeticError:
+        return f"{type(expr).__name__}(...)"
 
 
 def _abbreviated(expr: Any, limit: int) -> str:
@@ -124,7 +132,7 @@ def _abbreviated(expr: Any, limit: int) -> str:
     join = {sympy.Add: " + ", sympy.Mul: "*", sympy.Pow: "**"}.get(expr.func, ", ")
     parts, room = [], limit - 24
     for arg in expr.args:
-        part = str(arg) if is_small(arg) else f"{type(arg).__name__}(...)"
+        part = printed(arg) if is_small(arg) else f"{type(arg).__name__}(...)"
         part = f"({part})" if join in ("*", "**") and arg.func in (sympy.Add, sympy.Mul) and is_small(arg) else part
         room -= len(part) + len(join)
         if room < 0:

@@ -29,6 +29,7 @@ ARITHMETIC = EXACT | {"add", "mul", "div", "sum", "dot", "sqrt", "cbrt", "hypot"
 INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
 LOGARITHMS = frozenset({"log", "log1p", "log2", "log10", "xlogy"})
 EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "exp_sum", "pow", "sigmoid", "tanh", "sech", "erf", "erfc", "gamma"})
+PERIODIC = frozenset({"sin", "cos", "tan", "besselj", "bessely"})  # any value, where the argument is off by 1
 COMPARED = frozenset({"lt", "le", "eq", "ne"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
 
@@ -169,6 +170,17 @@ def moved(n: Node, a: Node, value: Any, values: Values, found: Mapping[Node, Bou
         return np.sum(error, axis=n.params[0])
     if n.op.takes_arrays:
         return evaluated(n, {b: found[b].error if b is a else found[b].error * 0 for b in n.args}, dims)
+    if n.op.name in PERIODIC and np.any(each(lambda e: e >= 1, error)):
+        return each(lambda e, v: mpmath.inf if e >= 1 else mpmath.mpf(0), error, value) + moved_little(
+            n, a, value, values, found, dims
+        )
+    return moved_little(n, a, value, values, found, dims)
+
+
+def moved_little(
+    n: Node, a: Node, value: Any, values: Values, found: Mapping[Node, Bound], dims: dict[str, int]
+) -> Any:
+    """How much a value changes between the places where rounding may have put an argument."""
     most_moved: Any = mpmath.mpf(0)
     for place in places(found[a]):
         there = clamped(evaluated(n, {**values, a: place}, dims))
@@ -277,7 +289,10 @@ def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     x, value, slopes = mpmath.mpf(float(leaves[leaf])), value_of(root, leaves, dims), []
     for power in (1, 2):
         far = sign * step(mpmath.mp.dps) ** power * scale_of(x)
-        slopes.append((value_of(root, {**leaves, leaf: x + far}, dims) - value) / far)
+        moved_by = value_of(root, {**leaves, leaf: x + far}, dims) - value
+        if not moved_by and any(n.op.accuracy == SPECIAL or n.op.name == "pow" for n in topological([root])):
+            raise Beyond  # a change that is small beside the value has no digits
+        slopes.append(moved_by / far)
     if mpmath.isfinite(slopes[1]) and abs(slopes[1]) > 1.5 * abs(slopes[0]):  # twice as large, if it is a logarithm
         return [mpmath.sign(slopes[1]) * mpmath.inf]
     return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 1.5 else [slopes[1]]

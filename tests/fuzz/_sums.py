@@ -136,7 +136,9 @@ class Loops:
         found = [self.repeated(kind, body, inner, {**at, limit[0]: k}) for k in steps]
         result = sum(found) if kind == "sum" else math.prod(found)
         self.largest = max([self.largest, *map(abs, found)])
-        return result if not swapped else -result if kind == "sum" else 1 / result
+        if not swapped or kind == "sum":
+            return -result if swapped else result
+        return 1 / result if result else math.inf
 
     def __call__(self, e: Tree, at: Mapping[str, int]) -> Any:
         """The value of a tree, with indices at places."""

@@ -11,6 +11,7 @@ from gradcompile.frontend.sympy import arguments
 from gradcompile.frontend.sympy import derivative as derivatives  # noqa: F401  (what becomes of a Derivative)
 from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot
+from gradcompile.frontend.sympy.flattened import unflattened
 from gradcompile.frontend.sympy.matrices import conversion, named_nodes, scalar_of
 from gradcompile.frontend.sympy.scalars import (
     RESOLVED,
@@ -94,7 +95,10 @@ def number_of(expr: Any, made: Node) -> Node:
     """The value of an expression of numbers, with all digits; the node where SymPy gives none."""
     if made.type.shape or not made.type.dtype.startswith("float") or not is_small(expr):
         return made
-    value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    try:
+        value = expr.evalf(DIGITS) if isinstance(expr, sympy.Expr) else None
+    except (ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):  # of SymPy's own making
+        return made
     return const(float(value), made.type.dtype) if value is not None and value.is_Float else made
 
 
@@ -166,8 +170,10 @@ def read_all(
     symbols = {node: symbol for node, symbol, _ in entries}
     atoms = {symbol: node for node, symbol in symbols.items()} | named_nodes(tape.atoms, slots, built)
     samples = next((a.leaf for a, s in zip(built, slots, strict=True) if s.role == "data"), None)
-    nodes = tape.build(Context(dtype, atoms, samples))
-    values = [scalar_of(nodes[place], expr, slots, built) for place, expr in zip(places, exprs, strict=True)]
+    context = Context(dtype, atoms, samples)
+    nodes = tape.build(context)
+    roots = unflattened(tape.steps, nodes, context, places) if isinstance(tape, Tape) else [nodes[p] for p in places]
+    values = [scalar_of(root, expr, slots, built) for root, expr in zip(roots, exprs, strict=True)]
     given = [a for a, s in zip(built, slots, strict=True) if s.role == "params"]
     return Problem(
         tuple(reduced(value, expr, reduce, samples) for value, expr in zip(values, exprs, strict=True)),

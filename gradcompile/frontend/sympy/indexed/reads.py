@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 from gradcompile.frontend.arrays.indexing import gathered
@@ -38,8 +38,7 @@ class Read:
     def __call__(self, c: IndexContext, *data: Value) -> Value:
         """The array over the indices of the places; `data` holds the places that have no form."""
         leaf: Node = c.atoms[self.base]
-        found = taken(c, leaf, self.forms, data, self.guarded)
-        return found if self.integers else floating(c, found)
+        return taken(c, leaf, self.forms, data, self.guarded, self.integers)
 
 
 class Sliding(NamedTuple):
@@ -54,11 +53,16 @@ class Sliding(NamedTuple):
     dilation: int
 
 
+NOWHERE = -(2**62)  # a place that no axis has
+
 Left = Axis | Sliding | None  # what an axis that is not taken at one place runs over; None if it is gathered from
 
 
-def taken(c: IndexContext, n: Node, forms: Sequence[Form | None], data: Sequence[Value], guarded: bool) -> Value:
-    """The entries of a node at the places."""
+def taken(
+    c: IndexContext, n: Node, forms: Sequence[Form | None], data: Sequence[Value], guarded: bool, integers: bool
+) -> Value:
+    """The entries of a node at the places: floats, unless whole ones are wanted for places themselves."""
+    wanted = partial(floating, c) if not integers else lambda v: v
     uses = Counter(a for f in forms if f is not None for a, _ in f.terms)
     uses.update(a for v in data for a in v.axes)
     found = [located(f, dim, uses, guarded) for f, dim in zip(forms, n.type.shape, strict=True)]
@@ -75,8 +79,8 @@ def taken(c: IndexContext, n: Node, forms: Sequence[Form | None], data: Sequence
             values.append(clamped(c, f, dims[k]))
             known.add(base(values[-1].node)[0])
     if not values:
-        return in_order(Value(n, tuple(a for a in axes if a is not None)))
-    result = in_order(scattered(n, axes, values, known))
+        return wanted(in_order(Value(n, tuple(a for a in axes if a is not None))))
+    result = wanted(in_order(scattered(n, axes, values, known)))
     loose = [] if not guarded else [(f, dims[k]) for k, f in enumerate(forms) if f is not None and k in kept
                                     and found[k][1] is None and not within_rectangle(f, dims[k])]  # fmt: skip
     return reduce(lambda v, place: nan_outside(c, v, *place), loose, result)
@@ -172,8 +176,11 @@ def clamped(c: IndexContext, f: Form, dim: Dim) -> Value:
 
 
 def nan_outside(c: IndexContext, v: Value, f: Form, dim: Dim) -> Value:
-    """Entries, NaN where the index is outside the axis: no condition keeps it inside if they are chosen there."""
-    nothing = const(float("nan") if v.node.type.dtype.startswith("float") else 0, v.node.type.dtype)
+    """Entries, NaN where the index is outside the axis: no condition keeps it inside if they are chosen there.
+
+    A whole entry, which is a place itself, is then one that no axis has.
+    """
+    nothing = const(float("nan") if v.node.type.dtype.startswith("float") else NOWHERE, v.node.type.dtype)
 
     def chosen(c: IndexContext, place: Node, n: Node) -> Node:
         inside = elementwise("le", const(0, "int64"), place) & elementwise("lt", place, whole(c, dim))

@@ -337,7 +337,7 @@ def of_degrees(c: IndexContext, *values: Value, found: Family, degree: Form, las
     nodes, axes = aligned([floating(c, v) for v in values])
     shape = tuple(a.length for a in axes)
     n = found.up_to(last, *(expand(x, shape) for x in nodes))
-    return taken(c, n, (degree, *(Form(((a, 1),), dim_product(-1, a.first)) for a in axes)), (), False)
+    return taken(c, n, (degree, *(Form(((a, 1),), dim_product(-1, a.first)) for a in axes)), (), False, True)
 
 
 def in_order(expr: Any, logarithm: bool) -> tuple[Any, Callable[..., Node]]:
