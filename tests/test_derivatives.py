@@ -134,6 +134,13 @@ def test_a_sparse_hessian_has_the_entries_that_formulas_tell():
     assert len(other.source.splitlines()) == len(h.source.splitlines())  # loops, whatever the length
 
 
+def test_a_factor_of_zero_has_a_derivative_under_a_root():
+    p, q, zeros, ones = array("p", 2), array("q", 2), np.array([0.0, 4.0]), np.ones(2)
+    h = gc.compile_hessian(np.sqrt(p @ q - 3), [p, q])
+    wanted = slopes(h.bind().jac, np.concatenate([zeros, ones]))
+    np.testing.assert_allclose(h(zeros, ones)[2], wanted, rtol=1e-6, atol=1e-8)
+
+
 def test_a_pattern_of_the_users_own():
     pattern = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 1]])
     h = gc.compile_hessian(a**2 * c + b**3, [a, b, c], sparse=pattern)

@@ -129,7 +129,7 @@ class Slopes:
         still, others = self.vanishing(partial)
         product = times(adjoint, partial)
         if others and steep == ROOT:
-            product = unless_zero(partial, product)
+            product = unless_lost(partial, product)
         for factor in still:
             product = masked(unequal(factor, 0.0), product)
         return product
@@ -233,6 +233,15 @@ def unless_zero(factor: Node, product: Node) -> Node:
     """
     zero = const(0.0, factor.type.dtype)
     return select(equal(factor, zero), const(0.0, product.type.dtype), product)
+
+
+def unless_lost(factor: Node, product: Node) -> Node:
+    """The product, and 0 where this factor of it is 0 and the other infinite.
+
+    Where the other is finite the product stays, as its own derivative by the factor is not 0 there.
+    """
+    lost = all_of(equal(factor, 0.0), unequal(product, product))
+    return select(lost, const(0.0, product.type.dtype), product)
 
 
 def outweighs(adjoint: Node, n: Node) -> bool:

@@ -235,7 +235,8 @@ class PassWriter(FunctionWriter):
         vectors: Vectors = {a: (rs[0].kind, self.keep([r.node for r in rs], a)) for a, rs in gathered.items()}
         d.targets += [(r.block, Destination(self.place(r.node, d.source), True)) for r in own]
         gradients = [r for r in p.reductions if r.node in self.direct]
-        d.targets += [(r.block, self.added(r, d.source)) for r in gradients]
+        places: dict[tuple[str, Dim], Memory] = {}
+        d.targets += [(r.block, self.added(r, d.source, places)) for r in gradients]
         for r, array in zip(p.rows, arrays, strict=True):
             self.give_rows(r, array, d)
         vectors |= {o.name: ("sum", o.size) for o in self.filled(r.node for r in gradients)}
@@ -269,12 +270,13 @@ class PassWriter(FunctionWriter):
         stop = dim_sum(start, n.type.shape[axis])
         return [*[EVERY] * axis, span(length_of(start), length_of(stop))]
 
-    def added(self, r: BlockReduction, source: Source) -> Destination:
-        """A sum that is added to an output where it belongs."""
+    def added(self, r: BlockReduction, source: Source, known: dict[tuple[str, Dim], Memory]) -> Destination:
+        """A sum that is added to an output where it belongs; a part that several are added to is named once."""
         output, part, offset = self.direct[r.node]
-        memory, lines = self.place_of(output, part, offset, source.naming)
-        source.lines += lines
-        return Destination(memory, True, part.label(0))
+        if (output.name, offset) not in known:
+            known[output.name, offset], lines = self.place_of(output, part, offset, source.naming)
+            source.lines += lines
+        return Destination(known[output.name, offset], True, part.label(0))
 
     def give_rows(self, r: BlockRows, array: str, d: PassDraft) -> None:
         """Where the rows of a node go: to the result, or to an array that later functions read."""

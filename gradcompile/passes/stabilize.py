@@ -673,7 +673,7 @@ def log_of_whole(x: Node) -> Scaled | None:
     found = terms(x)
     if len(found) != 2 or {t is None for _, t in found} != {True, False}:
         return None
-    if Fraction(found[0][0]) + Fraction(found[1][0]) != 1:
+    if not all(math.isfinite(c) for c, _ in found) or Fraction(found[0][0]) + Fraction(found[1][0]) != 1:
         return None
     (d, e) = next((c, t) for c, t in found if t is not None)
     if not is_exp(e):

@@ -30,7 +30,6 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
     hv_W = view(hv, 0, (3, 4))
     hv_u = view(hv, 12, (4,))
     hv_v = view(hv, 16, (4,))
-    hv_v_2 = view(hv, 16, (4,))
     work = empty(2048, theta)
     partial = zeros(LANES, theta)
     partial_2 = zeros(LANES, theta)
@@ -116,7 +115,7 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
 
         hv_v[:] += product_3 @ d_diff             # (H v) of v
 
-        hv_v_2[:] += tanh_1 @ product_6           # (H v) of v
+        hv_v[:] += tanh_1 @ product_6             # (H v) of v
 
 
 @jit

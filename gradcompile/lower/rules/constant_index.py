@@ -77,9 +77,19 @@ class LoopWriter:
         for top, found in shared.items():
             whole = sum_of(top, set(found))
             for n in [top] if whole else found:
-                known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
-                region.statements.append(Assign(name(known), zeros(number(n.type.shape[0]))))
+                known = self.target(region, n)
                 self.vectors |= dict.fromkeys(found if whole else [n], known) | {n: known}
+
+    def target(self, region: Region, n: Node) -> str:
+        """A zeroed vector: the output itself where a vector is the whole of one, of a program without samples."""
+        output = next((o.name for o in self.program.outputs if [p.node for p in o.parts] == [n]), None)
+        if output is not None and not any(map(per_sample, self.program.order)):
+            clear = Assign(element(name(output), [place(contiguous(n.type.shape))]), number("0.0"))
+            region.statements += RowLoops(n.type.shape).around([clear])
+            return output
+        known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
+        region.statements.append(Assign(name(known), zeros(number(n.type.shape[0]))))
+        return known
 
     def loop(self, region: Region, shape: Shape, results: Sequence[Node]) -> None:
         """One loop, and what follows from it."""
@@ -121,8 +131,10 @@ class LoopWriter:
         return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
     def store(self, region: Region, n: Node, target: str, offset: int = 0) -> None:
-        """A loop that writes every entry of an array, row by row from an offset on."""
+        """A loop that writes every entry of an array, row by row from an offset on, unless it was made there."""
         self.prepare(region, [n])
+        if self.vectors.get(n) == target:
+            return
         body = self.body(region, [n])
         shape = n.type.shape
         there = element(name(target), [place(contiguous(shape, offset))])
