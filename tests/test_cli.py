@@ -94,6 +94,16 @@ def test_fit_prints_saves_and_draws(sample: str, tmp_path: Path, capsys: pytest.
     assert all(float(row["low"]) < float(row["prediction"]) < float(row["high"]) for row in predicted)
 
 
+def test_columns_of_any_name_are_saved(tmp_path: Path) -> None:
+    file, saved = tmp_path / "data.csv", tmp_path / "fit.py"
+    file.write_text("theta,a b,y\n1,2,2\n2,1,4\n3,3,6.1\n")
+    assert fit(str(file), "--save", str(saved), model="model*theta + kernel*`a b`", start="model=1,kernel=1") == 0
+    module = module_of(saved)
+    estimates = module.ESTIMATES
+    expected = estimates["model"] * np.arange(1.0, 4.0) + estimates["kernel"] * np.array([2.0, 1.0, 3.0])
+    np.testing.assert_allclose(module.predict([1, 2, 3], [2, 1, 3]), expected, rtol=1e-13)
+
+
 def test_save_replaces_only_what_a_fit_wrote(sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def saved(file: str | Path, *more: str) -> int:
         return fit(sample, "--save", str(file), *more, model="c", start="c=1")

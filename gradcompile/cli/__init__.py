@@ -181,6 +181,7 @@ class _FitHelp(argparse.Action):
 
 def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = "gradcompile fit [-h] FILE --model FORMULA --target COLUMN [--start a=1,b=2] [OPTIONS]"
     parser.add_argument("-h", "--help", action=_FitHelp, nargs=0, help="show this help message and exit")
     parser.add_argument("file", help="a table: text, Excel or Parquet; - for standard input")
     add = parser.add_argument
