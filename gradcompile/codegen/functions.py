@@ -28,8 +28,9 @@ modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that 
 _warned: set[str] = set()
 _LONG = 2000  # lines of a function from which on Python compiles only its docstring
 _PACKAGE = Path(__file__).parent.parent
-SMALL = 400  # lines of a module of which quick code is made first
+SMALL = 10_000  # lines of a module of which quick code is made first
 PATIENCE = 1 << 27  # processor cycles in quick code after which full code is made: about as long as that takes
+SHORT = 200  # lines of a module for which that holds; longer ones have more in proportion
 
 
 _EVERY = '''"""{name} of every entry of arrays."""
@@ -377,7 +378,8 @@ class Code:
         """Call this from now on."""
         self.linked.append(link(given))
         self.target.function = self.linked[-1].address
-        self.target.left = PATIENCE if given.is_quick else 0
+        lines = (text_of(self.function) or "").count("\n")
+        self.target.left = PATIENCE * max(1, lines // SHORT) if given.is_quick else 0
 
     def ready(self) -> None:
         """Have the full code."""
