@@ -13,6 +13,7 @@ from gradcompile.regression.search import EPS, Point, Vector
 from gradcompile.regression.statement import formula
 
 COSINE = 1e-8  # between residual and a column of the Jacobian, at a minimum
+VAGUE = 100.0  # times an estimate: a standard error that says nothing of it
 FAR = 1e6  # times its start is out of all proportion for a parameter
 BLIND = 1e-12  # a singular value relative to the largest, of columns of norm 1, that rounding can't tell from 0
 
@@ -127,11 +128,16 @@ class Estimates:
         return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
 
     def _away(self) -> list[str]:
-        """Parameters that have grown out of all proportion to their start, in a direction that no data determine."""
-        grown = abs(self.theta) > FAR * abs(self._start)
+        """Parameters that have grown out of all proportion to their start, and that no data determine, or hardly."""
+        grown = (abs(self.theta) > FAR * abs(self._start)) & (self._start != 0.0) & ~self._held
+        if not grown.any():
+            return []
         lost = {name for direction in self.undetermined for name in direction}
-        parts = zip(self.params, grown, self._start, strict=True)
-        return [n for n, g, s in parts if g and s != 0.0 and n in lost]
+        if not self._is_likelihood and self.dof > 0:
+            errors = np.sqrt(np.diag(_normal_inverse(self._triangle)) * abs(self.loss) / self.dof)
+            free = [n for n, held in zip(self.params, self._held, strict=True) if not held]
+            lost |= {n for n, e in zip(free, errors, strict=True) if e > VAGUE * abs(self.params[n])}
+        return [n for n, g in zip(self.params, grown, strict=True) if g and n in lost]
 
     def _steep(self) -> list[str]:
         """Parameters along which the loss falls by more than rounding."""
