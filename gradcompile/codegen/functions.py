@@ -28,7 +28,7 @@ modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that 
 _warned: set[str] = set()
 _LONG = 2000  # lines of a function from which on Python compiles only its docstring
 _PACKAGE = Path(__file__).parent.parent
-SMALL = 10_000  # lines of a module of which quick code is made first
+SMALL = 100_000  # lines of a module of which quick code is made first
 PATIENCE = 1 << 27  # processor cycles in quick code after which full code is made: about as long as that takes
 SHORT = 200  # lines of a module for which that holds; longer ones have more in proportion
 
