@@ -94,6 +94,16 @@ def test_fit_prints_saves_and_draws(sample: str, tmp_path: Path, capsys: pytest.
     assert all(float(row["low"]) < float(row["prediction"]) < float(row["high"]) for row in predicted)
 
 
+def test_columns_of_any_name_are_saved(tmp_path: Path) -> None:
+    file, saved = tmp_path / "data.csv", tmp_path / "fit.py"
+    file.write_text("theta,a b,y\n1,2,2\n2,1,4\n3,3,6.1\n")
+    assert fit(str(file), "--save", str(saved), model="model*theta + kernel*`a b`", start="model=1,kernel=1") == 0
+    module = module_of(saved)
+    estimates = module.ESTIMATES
+    expected = estimates["model"] * np.arange(1.0, 4.0) + estimates["kernel"] * np.array([2.0, 1.0, 3.0])
+    np.testing.assert_allclose(module.predict([1, 2, 3], [2, 1, 3]), expected, rtol=1e-13)
+
+
 def test_save_replaces_only_what_a_fit_wrote(sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def saved(file: str | Path, *more: str) -> int:
         return fit(sample, "--save", str(file), *more, model="c", start="c=1")
@@ -306,6 +316,11 @@ def test_show_of_samples_and_rewrites(capsys: pytest.CaptureFixture[str]) -> Non
     assert "softplus" in output
     assert main(["show", "log(1 + exp(a*x))", "--params", "a", "--literal"]) == 0
     assert "softplus" not in capsys.readouterr().out
+
+
+def test_a_formula_may_begin_with_a_minus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "-w*x", "--params", "w"]) == 0
+    assert "loss = -w*x" in capsys.readouterr().out
 
 
 def test_show_does_not_spell_out_what_shares_too_much(capsys: pytest.CaptureFixture[str]) -> None:

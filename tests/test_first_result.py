@@ -98,6 +98,10 @@ g = compile_grad(a*b, [a, b])
 g(1.0, 2.0), g.bind()(np.ones(2)), compile_hessian(a*b, [a, b])(1.0, 2.0)
 X, w = array("X", ("n", 3)), array("w", 3)
 compile_grad(np.mean(np.tanh(X @ w)), [w])(np.ones(3), np.ones((4, 3)))
+Y, V = array("Y", ("n", 90)), array("V", (90, 90))
+h = compile_grad(np.sum(np.cumsum(np.tanh(Y), axis=0) @ V), [V])
+h(np.ones((90, 90)), np.ones((40, 90)))
+assert "malloc" in str([c.linked[0].given.needs for c in h._route.kernel.codes.values()])  # it takes memory
 print("numba" in sys.modules)
 """
 

@@ -8,6 +8,7 @@ import pytest
 import sympy as sp
 
 from gradcompile.analysis.evaluate import evaluate
+from gradcompile.compile import compile_grad
 from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError
 from gradcompile.frontend.sympy.convert import read
 from gradcompile.ir.core import Node
@@ -225,3 +226,14 @@ def test_drawn_expressions(seed: int) -> None:
     for root in (problem.primal, contracted([problem.primal])[0]):
         np.testing.assert_allclose(evaluate([root], env)[0], want, rtol=1e-10)
     check_grads(problem.primal, [a.leaf for a in problem.params], env, tolerance=1e-6)
+
+
+def test_an_entry_of_the_inverse_of_an_explicit_matrix_is_solved_for():
+    entries = sp.symbols("e0:16")
+    inverse = sp.Inverse(sp.ImmutableMatrix(4, 4, entries))
+    f = compile_grad(sp.matrices.expressions.matexpr.MatrixElement(inverse, 0, 1), entries)
+    M = np.random.default_rng(0).normal(size=(4, 4)) + 4 * np.eye(4)
+    value, grads = f(*M.ravel())
+    V = np.linalg.inv(M)
+    np.testing.assert_allclose(value, V[0, 1], rtol=1e-12)
+    np.testing.assert_allclose(grads, -np.outer(V[0], V[:, 1]).ravel(), rtol=1e-11)

@@ -19,7 +19,7 @@ import gradcompile as gc
 from gradcompile import passes
 from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import rebuild
-from gradcompile.loops import ir
+from gradcompile.loops import expressions, ir
 from gradcompile.lower import function as writer
 from gradcompile.lower import passes as blocks
 from gradcompile.lower.memory import entries
@@ -199,10 +199,12 @@ def for_good(right: Any, region: expression.Region) -> None:
     right(region)
 
 
-def next_block(right: Any, variable: str, turns: ir.Expression, body: Any) -> Any:
+def next_block(right: Any, variable: str, turns: expressions.Expression, body: Any) -> Any:
     """The first block is left out."""
     start, stop, step = turns.parts
-    return right(variable, ir.turns(ir.operation("+", start, step), stop, step) if start.is_name else turns, body)
+    return right(
+        variable, ir.turns(expressions.operation("+", start, step), stop, step) if start.is_name else turns, body
+    )
 
 
 PLANTS: dict[str, tuple[str, str, Plant]] = {
@@ -229,7 +231,7 @@ PLANTS: dict[str, tuple[str, str, Plant]] = {
     # printer
     "a difference is a sum": ("signs", "number", replaced(
         expression, "sum_of", lambda right, terms: right((False, x) for _, x in terms))),
-    "no parentheses": ("shifted", "number", replaced(ir, "wrapped", lambda right, x, level: x.text)),
+    "no parentheses": ("shifted", "number", replaced(expressions, "wrapped", lambda right, x, level: x.text)),
     "a view is not named": ("waits", "promise", replaced(
         writer, "used", lambda right, lines: [
             s for s in lines if not isinstance(s, ir.Assign) or not writer.is_view(s)])),

@@ -1,5 +1,8 @@
 """Fits: the certified values of NIST, whether a fit says that it is none, statistics against references."""
 
+import warnings
+
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
@@ -173,3 +176,116 @@ def test_missing_and_messages():
         fit(MODEL, DECAY, "y", start={"a": 1, "b": 1, "c": 0, "z": 1})
     with pytest.raises(ArgumentError, match=r"choose another start"):
         fit("a*log(b*x + 1)", DECAY, "y", start=[1, -1])
+
+
+def exact(held=None):
+    """The minimum of DECAY's sum of squares in 40 digits: estimates, loss, J; held: a value of b that stays."""
+    x, y = [list(map(mpmath.mpf, v)) for v in (X.tolist(), DECAY["y"].tolist())]
+    theta = mpmath.matrix([2.5, 1.3 if held is None else held, 0.5])
+    places = [0, 1, 2] if held is None else [0, 2]
+    for _ in range(60):
+        e = [mpmath.exp(-theta[1] * t) for t in x]
+        r = mpmath.matrix([v - theta[0] * d - theta[2] for v, d in zip(y, e, strict=True)])
+        jacobian = mpmath.matrix([[-d, theta[0] * t * d, -1] for t, d in zip(x, e, strict=True)])
+        own = mpmath.matrix([[row[k] for k in places] for row in jacobian.tolist()])
+        step = mpmath.lu_solve(own.T * own, -(own.T * r))
+        for k, s in zip(places, step, strict=True):
+            theta[k] += s
+        if mpmath.norm(step) < mpmath.mpf(10) ** -38:
+            break
+    return theta, (r.T * r)[0], jacobian
+
+
+def test_statistics_in_many_digits(decay):
+    """Estimates, errors, criteria, bands and both kinds of intervals."""
+    from scipy import stats
+
+    with mpmath.workdps(40):
+        theta, loss, jacobian = exact()
+        cov = (loss / 57) * (jacobian.T * jacobian) ** -1
+        found = [*decay.theta, *decay.stderr.values(), decay.chi2, decay.aic, decay.bic, decay.aicc]
+        aic = 60 * mpmath.log(loss / 60) + 6
+        bic = aic - 6 + 3 * mpmath.log(60)
+        right = [*theta, *(mpmath.sqrt(cov[k, k]) for k in range(3)), loss, aic, bic, aic + mpmath.mpf(24) / 56]
+        np.testing.assert_allclose(found, np.array(right, float), rtol=1e-9)
+        allowed = loss * (1 + mpmath.mpf(stats.t.ppf(0.95, 57)) ** 2 / 57)
+        low, high = decay.ci(0.9, method="profile")["b"]
+        for end, guess in ((low, theta[1] - 0.05), (high, theta[1] + 0.05)):
+            root = mpmath.findroot(lambda b: exact(b)[1] - allowed, (guess, guess * 1.001), tol=1e-25)
+            assert end == pytest.approx(float(root), rel=1e-9)
+        residuals = decay.residuals
+        leverage = [(row * (jacobian.T * jacobian) ** -1 * row.T)[0] for row in (jacobian[k, :] for k in (0, 30, 59))]
+        np.testing.assert_allclose(decay.leverage[[0, 30, 59]], np.array(leverage, float), rtol=1e-9)
+        middle = jacobian.T * mpmath.diag([mpmath.mpf(v) ** 2 for v in residuals.tolist()]) * jacobian
+        robust = (jacobian.T * jacobian) ** -1 * middle * (jacobian.T * jacobian) ** -1 * mpmath.mpf(60) / 57
+        np.testing.assert_allclose(decay.cov_robust, np.array(robust.tolist(), float), rtol=1e-9)
+
+
+def test_orthogonal_and_correlated():
+    """Errors in the predictor, as ODRPACK's; a covariance of the target, as SciPy's curve_fit."""
+    moved = {"x": X + 0.05 * np.sin(31 * X), "y": DECAY["y"]}
+    found = fit(MODEL, moved, "y", start=[1, 1, 0], sigma=0.05, sigma_x={"x": 0.04})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SciPy is to drop it
+        from scipy import odr
+
+        job = odr.ODR(
+            odr.RealData(moved["x"], moved["y"], sx=0.04, sy=0.05),
+            odr.Model(lambda b, x: b[0] * np.exp(-b[1] * x) + b[2]), beta0=[1, 1, 0], sstol=1e-15, partol=1e-15,
+        )  # fmt: skip
+        best = job.run()
+    np.testing.assert_allclose(found.theta, best.beta, rtol=1e-6)
+    np.testing.assert_allclose(list(found.stderr.values()), best.sd_beta, rtol=1e-5)
+    assert found.chi2 == pytest.approx(best.sum_square)
+    assert found.converged
+    covariance = 0.0025 * np.exp(-abs(X[:, None] - X[None, :]) / 0.3)
+    correlated = fit(MODEL, DECAY, "y", start=[1, 1, 0], sigma=covariance)
+    best, cov = optimize.curve_fit(
+        lambda x, a, b, c: a * np.exp(-b * x) + c, X, DECAY["y"], p0=[1, 1, 0], sigma=covariance, xtol=1e-14, ftol=1e-14
+    )
+    np.testing.assert_allclose(correlated.theta, best, rtol=1e-6)
+    np.testing.assert_allclose(correlated.cov, cov, rtol=1e-5)
+    assert correlated.converged
+
+
+def test_bootstrap_and_comparison(decay):
+    """Errors from drawn rows agree with the others; a nested model is tested by F."""
+    from scipy import stats
+
+    drawn = decay.bootstrap(200, seed=1)
+    np.testing.assert_allclose(drawn.std(axis=0), list(decay.stderr.values()), rtol=0.4)
+    np.testing.assert_array_equal(drawn, decay.bootstrap(200, seed=1))
+    line = fit("a + b*x", DECAY, "y")
+    constant = fit("a", DECAY, "y")
+    told = line.compare(constant)
+    assert told.dof == (1, 58)
+    assert told.p_value == pytest.approx(stats.linregress(X, DECAY["y"]).pvalue)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        (("a*x + b", {"x": X, "y": DECAY["y"] * 1e200}, "y"), {}, "leave the range of floats"),
+        (("a*x + b", {"x": X, "y": DECAY["y"] * 1e-200}, "y"), {}, "leave the range of floats"),
+        (("a*x + b", {"x": X, "y": DECAY["y"] - 0.6}, "log(y)"), {}, r"is nan in row \d+"),
+        (("a*x + b", DECAY, "y"), {"fixed": {"q": 1.0}}, "does not contain 'q'"),
+        (("a*x + b", DECAY, "y"), {"by": "g"}, "no column 'g'"),
+        (("a*x + b", DECAY, "y"), {"sigma": -X}, "above 0"),
+        (("a*x + b", DECAY, "y"), {"sigma": -np.eye(60)}, "positive definite"),
+        (("a*x + b", DECAY, "y"), {"tied": {"a": "b", "b": "a"}}, "circle"),
+        (("a*x + b", DECAY, "y"), {"bounds": {"a": (2, 1)}}, "lower is above the upper"),
+        (("a*x + b", DECAY, "y"), {"loss": "l1"}, "soft_l1"),
+    ],
+)
+def test_what_is_refused(arguments, options, words):
+    """Messages name what, where and a cure."""
+    with pytest.raises((ArgumentError, DataError), match=words):
+        fit(*arguments, **options)
+
+
+def test_an_estimate_of_zero_is_no_plateau():
+    """A slope of 0 is an estimate like others; a column called E is no constant."""
+    found = fit("a*x + b", {"x": X, "y": np.ones(60)}, "y", start=[1, 1])
+    assert found.converged
+    named = fit("E*k + pi", {"E": X, "y": 2.0 * X + np.pi}, "y", start=[1])
+    assert named.params["k"] == pytest.approx(2.0)

@@ -92,6 +92,12 @@ GERMAN = PLAIN.replace(",", ";").replace(".", ",")
         "x,x2,x2,y\n1,1,1,1.5\n2,2,2,2.5\n3,1,2,3.6\n",
         b"x,T(\xb0C),y\n1,\xe4,1.5\n2,\xf6,2.5\n3,\xfc,3.6\n",
         "Name,2019,x,y\nA,1,1,1.5\nB,2,2,2.5\nC,3,3,3.6\n",
+        "# x, y\n1.0e+00 1.5e+00\n2 2.5\n3 3.6\n",
+        "sep=\t\n" + PLAIN.replace(",", "\t"),
+        '"no\n(1)";x;y\n' + "".join(f"{i};{i};{y}\n" for i, y in zip((1, 2, 3), Y, strict=True)).replace(".", ","),
+        "* spice\n*\n" + PLAIN.replace(",", " "),
+        "".join(f"Setting {i}: {3 * i}\n" for i in range(1000)) + PLAIN,
+        "".join(f"Key{i}\t{i}\t\n" for i in range(20)) + "***End***\t\t\nx\ty\tComment\n1\t1.5\n2\t2.5\n3\t3.6\n",
     ],
 )
 def test_the_same_table_in_many_dialects(tmp_path: Path, content: str | bytes) -> None:
@@ -107,6 +113,7 @@ def test_the_same_table_in_many_dialects(tmp_path: Path, content: str | bytes) -
         ("x,y\ns,V\n1,2\n3,4\n", "line 2 taken for units (s, V)"),
         ("A,B\ns,V\n,run 1\n1,2\n3,4\n", "line 3 taken for a remark (run 1)"),
         ("# x y\n1 2\n3 4\n", "the names are taken from the comment in line 1"),
+        ("x\ty\n1,234\t2,345\n", "commas are taken for decimal marks: 1,234 is 1.234"),
         ("Samples,100\nx,y\n1,2\n3,4\n5,6\n", "the names are taken from line 2; what stands above it is left out"),
         ("x y\na 1 2\nb 3 4\n", "there is one name fewer than columns: the first column is taken for names of rows"),
     ],
@@ -191,6 +198,7 @@ def test_options_override_what_the_file_looks_like(tmp_path: Path) -> None:
     assert read_table(file, header=False)["c2"].tolist() == [5.0, 5.0]
     assert read_table(file, header=False, decimal=",")["c1"].tolist() == [1.5, 2.5]
     assert read_table(file, header=False, delimiter=";", decimal=",")["c1"].tolist() == [1.5, 2.5]
+    assert read_table(write(tmp_path, "made\ttoday\n1\t2\n3\t4\n"), header=False)["c2"].tolist() == [2.0, 4.0]
     assert read_table(write(tmp_path, "x:y\n1:2\n"), delimiter=":")["y"].tolist() == [2.0]
     assert read_table(write(tmp_path, "x\ty\n1\t2\n"), delimiter="tab")["y"].tolist() == [2.0]
     for wrong in ({"delimiter": "::"}, {"delimiter": '"'}, {"decimal": ";"}, {"sheet": "1"}):

@@ -155,7 +155,7 @@ BAD = {
     "not x": "comparison",
     "where(x > 0, 1)": "3 arguments",
     "where(x > 0, x > 1, 2)": "number is needed",
-    "x if x else y": "operator is missing",
+    "x if x else y": "write where",
     "x not y": "'not'",
 }
 
@@ -298,6 +298,8 @@ def test_a_name_between_backticks_may_be_anything(text: str, expected: sp.Expr) 
         ("power(a, x)", r"write a\*\*b"),
         ("arcsin(x)", r"write asin\(x\)"),
         ("if(x > 1, 2, 3)", "write where"),
+        ("a if x > 1 else 2", r"write where\(condition, a, b\)"),
+        ("exp x", r"write exp\("),
     ],
 )
 def test_what_is_wrong_with_a_name_is_said(text: str, message: str) -> None:

@@ -48,19 +48,23 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, with the value of an option taken for one also where it begins with a minus, as a formula may."""
+        """Parse, with the value of an option taken for one also where it begins with a minus, as formulas may."""
         return super().parse_known_args(self._joined(sys.argv[1:] if args is None else list(args)), namespace)
 
     def _joined(self, arguments: list[str]) -> list[str]:
         found: list[str] = []
+        formulas: list[str] = []
         rest = iter(arguments)
         for argument in rest:
             action = self._option_string_actions.get(argument)
             if action is not None and action.nargs is None and argument.startswith("--"):
                 value = next(rest, None)
                 argument = argument if value is None else f"{argument}={value}"
-            found.append(argument)
-        return found
+            is_long = argument.startswith(("--", "-h")) or argument == "-"
+            (formulas if argument.startswith("-") and not is_long else found).append(argument)
+        if self._subparsers is not None or not formulas:
+            return arguments if self._subparsers is not None else found
+        return [*found, "--", *formulas]
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.format_usage()}{self.prog}: {printable(message)}\n")
@@ -181,6 +185,7 @@ class _FitHelp(argparse.Action):
 
 def _add_fit(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.usage = "gradcompile fit [-h] FILE --model FORMULA --target COLUMN [--start a=1,b=2] [OPTIONS]"
     parser.add_argument("-h", "--help", action=_FitHelp, nargs=0, help="show this help message and exit")
     parser.add_argument("file", help="a table: text, Excel or Parquet; - for standard input")
     add = parser.add_argument

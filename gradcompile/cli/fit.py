@@ -15,6 +15,7 @@ from gradcompile.compile import compile_value
 from gradcompile.data.tables import Rows, Table, open_table
 from gradcompile.errors import ArgumentError, GradcompileError, printable
 from gradcompile.frontend import text
+from gradcompile.regression import picture
 from gradcompile.regression.fits import compile_fit
 from gradcompile.regression.fitter import Fitter
 from gradcompile.regression.result import Fit
@@ -68,8 +69,10 @@ class _Asked:
             path = getattr(options, name)
             if path and path != "-":
                 saving.check_output(f"--{name.replace('_', '-')}", path, options.file)
-        for path in filter(None, (options.plot, options.plot_loss)):
-            plot.check(path)
+        if options.plot:
+            picture.check(options.plot)
+        if options.plot_loss:
+            plot.check(options.plot_loss)
         if options.plot_loss and self.start is None:
             raise ArgumentError("--plot-loss: it draws the search from one start; give it by --start")
         if options.save:
@@ -242,14 +245,12 @@ def _write(options: argparse.Namespace, asked: _Asked, stated: _Stated, whole: R
     if options.csv:
         report.put(options.csv, report.as_csv(options, fits, asked.level or 0.95))
     if options.plot:
-        from gradcompile.regression.picture import draw
-
         title = f"{options.target} = {options.model}"
-        draw(fits if options.by else fits[""], options.plot, title=title, level=asked.level or 0.95)
+        picture.draw(fits if options.by else fits[""], options.plot, title=title, level=asked.level or 0.95)
     if options.plot_loss:
         fit = next(iter(fits.values()))
         assert asked.start is not None
         curve = report.losses(fit, [asked.start[name] for name in fit.params])
         plot.picture(options.plot_loss, curve, f"{options.target} = {options.model}", "evaluation")
     if options.save:
-        saving.write(options.save, saving.module(fits))
+        saving.write(options.save, saving.module(fits, stated.predictors))

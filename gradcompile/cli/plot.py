@@ -89,7 +89,9 @@ def _figure(path: str) -> tuple[object, object]:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     kinds = FigureCanvasAgg(figure).get_supported_filetypes()
     if Path(path).suffix.lower().lstrip(".") not in kinds:
-        raise ArgumentError(f"{path}: unknown kind of picture; name the file .svg, .{', .'.join(sorted(kinds))}")
+        raise ArgumentError(
+            f"{path}: unknown kind of picture; name the file .svg, .{', .'.join(sorted(set(kinds) - {'svg'}))}"
+        )
     return figure, figure.add_subplot()
 
 

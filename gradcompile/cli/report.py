@@ -78,8 +78,6 @@ def warn(options: argparse.Namespace, fits: Mapping[str, Fit], rows: Rows, predi
 
 def has_runs(fit: Fit, along: str) -> bool:
     """Whether residuals in the order of a column change sign too seldom to be noise: the test of Wald and Wolfowitz."""
-    from scipy import stats
-
     sample = fit.samples[0]
     if not fit.chi2 > (ROUNDING * sample.norm) ** 2:
         return False
@@ -91,7 +89,7 @@ def has_runs(fit: Fit, along: str) -> bool:
     runs = 1 + int(np.count_nonzero(signs[1:] != signs[:-1]))
     mean = 1.0 + 2.0 * above * below / total
     variance = (mean - 1.0) * (mean - 2.0) / (total - 1.0)
-    return bool(stats.norm.cdf((runs + 0.5 - mean) / math.sqrt(variance)) < DOUBTFUL)
+    return 0.5 * math.erfc((mean - runs - 0.5) / math.sqrt(2.0 * variance)) < DOUBTFUL
 
 
 def put(path: str, text: str) -> None:

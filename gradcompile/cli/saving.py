@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import ArgumentError
 from gradcompile.export import python as export
 from gradcompile.regression.result import Fit
+from gradcompile.signature.names import Namer
 
 MARK = "# Written by gradcompile fit, which may write it anew."
 
@@ -73,20 +75,23 @@ def _umask() -> int:
     return mask
 
 
-def module(fits: dict[str, Fit]) -> str:
-    """A module of its own with the loss, the model and what the fit found; `fits` by group, one under "" without."""
+def module(fits: dict[str, Fit], predictors: Sequence[str]) -> str:
+    """A module of its own with the loss, the model and what the fit found; `fits` by group, one under "" without.
+
+    predictors: the columns of the model, in the order in which its functions take them.
+    """
     fit = next(iter(fits.values()))
     statement = fit.samples[0].statement
     known = {sp.Symbol(name): sp.Float(fit.terms.fixed[name]) for name in statement.fixed}
     symbols = {s.name: s for e in (statement.cost, statement.model) if e is not None for s in e.free_symbols}
     params = [symbols[name] for name in fit.terms.params]
     weights = [] if statement.sigma is None else [statement.sigma]
-    columns = [symbols[name] for name in statement.columns]
+    columns = [symbols[name] for name in dict.fromkeys([*predictors, *statement.columns])]
     cost, model = (e.xreplace(known) if known else e for e in (statement.cost, statement.model) if e is not None)
     f = compile_grad(cost, params, data=[*columns, *weights], reduce="sum", name="fit")
-    used = [symbols[name] for name in statement.predictors]
+    used = [symbols[name] for name in predictors]
     value = compile_value(model, params, data=used, name="model")
-    names = [argument.name for argument in value.problem.inputs]
+    names = Namer(("theta", "numpy", "columns", "c", "out", "model")).all([a.name for a in value.problem.inputs])
     return export.standalone(joined(f.source, value.source)) + _found(fits, names)
 
 

@@ -532,7 +532,7 @@ def _called_digests(source: str) -> list[bytes]:
     while waiting:
         name = waiting.pop()
         if name not in digests and (path := _package_file(name)) is not None:
-            state = path.stat()
+            state = os.stat(path)
             digests[name], names = _digest(path, state.st_mtime_ns, state.st_size)
             waiting += names
     return [digests[name] for name in sorted(digests)]
@@ -546,7 +546,12 @@ def _digest(path: Path, *state: int) -> tuple[bytes, list[str]]:
 
 
 def _package_file(name: str) -> Path | None:
-    place = _PACKAGE.joinpath(*name.split("."))
+    return _file_below(_PACKAGE, name)
+
+
+@lru_cache(maxsize=512)
+def _file_below(root: Path, name: str) -> Path | None:
+    place = root.joinpath(*name.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 

@@ -338,6 +338,8 @@ class _Parser:
         elif self.names is None:
             self.operands.append(_Item(sp.Symbol(token.text)))
         else:
+            if token.word in _functions():
+                self.fail(token, f"{token.text} is a function; write {token.text}(...)")
             self.fail(token, f"unknown name {token.text!r}{_meant(token.text, self.names, quoted)}")
         return False
 
@@ -377,6 +379,15 @@ class _Parser:
             return "'=' is not part of a formula; give the right-hand side alone, or write == to compare"
         if token.text == "not":
             return "'not' stands before a condition; write 'and' or 'or' between two"
+        if token.word in ("if", "else"):
+            return "a formula has no 'if'; write where(condition, a, b)"
+        before = self.tokens[self.at - 2]
+        if (
+            before.kind == "name"
+            and before.word in _functions()
+            and (self.names is None or before.text not in self.names)
+        ):
+            return f"{before.text} is a function; write {before.text}({token.text})"
         return f"an operator is missing before {token.text!r}; write * for a product"
 
     def close(self, token: Token) -> None:

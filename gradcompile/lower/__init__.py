@@ -123,10 +123,14 @@ def ops_of(order: Iterable[Node]) -> set[Op]:
 
 def origins(called: set[str], dtype: str) -> list[ModuleType]:
     """The modules of the package that these functions come from; `special` loads SciPy, so only if it is needed."""
-    from gradcompile import vmath
-    from gradcompile.vmath import single
+    if dtype == "float32":
+        from gradcompile.vmath import single
 
-    elementary = single if dtype == "float32" else vmath
+        elementary: ModuleType = single
+    else:
+        from gradcompile import vmath
+
+        elementary = vmath
     rest = called - set(elementary.__all__)
     modules = [elementary] if rest != called else []
     if rest:

@@ -7,20 +7,8 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, dims_told
 from gradcompile.ir.types import names_in as names_of
-from gradcompile.loops.ir import (
-    Assign,
-    Expression,
-    Function,
-    Return,
-    Statement,
-    element,
-    group,
-    length,
-    name,
-    names_in,
-    number,
-    operation,
-)
+from gradcompile.loops.expressions import Expression, element, group, length, name, number, operation
+from gradcompile.loops.ir import Assign, Function, Return, Statement, names_in
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import THETA, atom_of, length_of, view
 from gradcompile.lower.nests.naming import ArrayNaming

@@ -9,22 +9,8 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.loops import kernel as plans
-from gradcompile.loops.ir import (
-    EVERY,
-    Assign,
-    Do,
-    Expression,
-    Loop,
-    Return,
-    Statement,
-    call,
-    choice,
-    element,
-    name,
-    operation,
-    span,
-    turns,
-)
+from gradcompile.loops.expressions import EVERY, Expression, call, choice, element, name, operation, span
+from gradcompile.loops.ir import Assign, Do, Loop, Return, Statement, turns
 from gradcompile.lower.blocks.analysis import entries as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import BlockPass, BlockPlan, BlockReduction, BlockRows

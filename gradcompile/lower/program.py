@@ -7,7 +7,8 @@ from gradcompile.analysis.formula import is_mean
 from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
 from gradcompile.ir.core import OPS, Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
-from gradcompile.loops.ir import Expression, Function, element, name, number
+from gradcompile.loops.expressions import Expression, element, name, number
+from gradcompile.loops.ir import Function
 from gradcompile.loops.kernel import Pass
 from gradcompile.ops.constant_index import is_pack, is_take
 from gradcompile.ops.shape import is_item

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
-from gradcompile.loops.ir import Assign, Expression, Note, Statement
+from gradcompile.loops.expressions import Expression
+from gradcompile.loops.ir import Assign, Note, Statement
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import stored
 from gradcompile.lower.nests.context import Context

@@ -13,26 +13,8 @@ from typing import NamedTuple
 from gradcompile.ir.algebra import add, is_neg
 from gradcompile.ir.core import Node, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
-from gradcompile.loops.ir import (
-    Assign,
-    Do,
-    Expression,
-    Function,
-    Loop,
-    Note,
-    Return,
-    Statement,
-    call,
-    element,
-    lanes,
-    length,
-    name,
-    names_in,
-    number,
-    operation,
-    tuple_of,
-    turns,
-)
+from gradcompile.loops.expressions import Expression, call, element, length, name, number, operation, tuple_of
+from gradcompile.loops.ir import Assign, Do, Function, Loop, Note, Return, Statement, lanes, names_in, turns
 from gradcompile.loops.kernel import Pass
 from gradcompile.lower.memory.lengths import ZERO, zeros
 from gradcompile.lower.nests.expression import Region

@@ -86,10 +86,12 @@ def of_exp(x: Node, t: float) -> Scaled:
 
 
 def of_exp_sum(x: Node, t: float) -> Scaled:
-    """exp(u + v) = exp(u + (v - m))*exp(m)."""
+    """exp(u + v) = exp((u - m) + v)*exp(m), with m a whole number and u the larger of the two: u - m is exact."""
     u, v = x.args
-    m = shift(make("add", u, v), t)
-    return Scaled(make("exp_sum", u, minus(v, m)), m)
+    m = stop_gradient(make("rint", shift(make("add", u, v), t)))
+    other = less(make("abs", u), make("abs", v))
+    larger, smaller = make("select", other, v, u), make("select", other, u, v)
+    return Scaled(make("exp_sum", minus(larger, m), smaller), m)
 
 
 def is_excess(u: Node) -> bool:

@@ -122,7 +122,8 @@ class Estimates:
     def _flat(self) -> list[str]:
         """Parameters whose own size moves no prediction by more than rounding."""
         point = self._point
-        flat = self.problem().flat(point.theta, point.matrix if point.near is None else point.near, point.loss)
+        matrix = point.matrix if point.near is None else point.near
+        flat = self.problem().flat(point.theta, matrix, point.loss, self._start)
         return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
 
     def _away(self) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from gradcompile.data import frames
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
 from gradcompile.regression.fitter import Fitter
-from gradcompile.regression.statement import formula, free_name, stated
+from gradcompile.regression.statement import formula, free_name, meant, stated
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these
@@ -108,20 +108,22 @@ def fit(
         own, goal = with_target(m, d, t, likelihood)
         columns.append(own)
         goals.append(goal)
+    options: dict[str, Any] = {"likelihood": likelihood, "loss": loss, "fixed": fixed or (), "tied": tied}
+    options["is_whole"] = len(parts) == 1
     statements = [
-        stated(m, goal, None, frames.names(d), likelihood=likelihood, sigma=s, loss=loss, fixed=fixed or (), tied=tied)
+        stated(m, goal, None, frames.names(d), sigma=s, **options)
         for (m, _, _), d, goal, s in zip(parts, columns, goals, sigmas, strict=True)
     ]
     params = tuple(dict.fromkeys(name for s in statements for name in s.params))
     fitter = kept(statements, params, bounds or {}, fixed or {}, absolute_sigma, sigma_x)
-    options = {"start": start, "starts": starts, "seed": seed, "missing": missing}
+    search = {"start": start, "starts": starts, "seed": seed, "missing": missing}
     if by is not None:
         if len(parts) > 1:
             raise ArgumentError("by: groups are of one data set; give one model, data and target")
-        return {value: fitter(d, sigma=s, **options) for value, d, s in groups(columns[0], by, fitter, sigma)}
+        return {value: fitter(d, sigma=s, **search) for value, d, s in groups(columns[0], by, fitter, sigma)}
     if len(parts) == 1:
-        return fitter(columns[0], sigma=sigma, **options)
-    return fitter(columns, sigma=sigmas, **options)
+        return fitter(columns[0], sigma=sigma, **search)
+    return fitter(columns, sigma=sigmas, **search)
 
 
 def names_of_params(params: Any) -> tuple[str, ...]:
@@ -146,15 +148,10 @@ def with_target(model: Any, data: Any, target: Any, likelihood: Any) -> tuple[An
     if callable(target):
         raise ArgumentTypeError("target is a function; give a column's name, a formula of columns, or an array")
     names = frames.names(data)
-    used = names_in_model(model)
+    used = formula(model, "model", names)[2]
     name = free_name("y", [*names, *used])
     own = {n: data[n] for n in names if n in used}
     return {**own, name: frames.floats(target, "target")}, name
-
-
-def names_in_model(model: Any) -> list[str]:
-    """The names that a model contains."""
-    return formula(model, "model")[2]
 
 
 def kept(
@@ -183,10 +180,12 @@ def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any
     """The groups of rows that have one value of a column: the value, their columns, their standard deviations."""
     needed = list(fitter.objectives[0].statement.columns)
     columns = frames.columns(data, needed)
-    labels = np.asarray(data[by])
+    if by not in frames.names(data):
+        raise DataError(f"by: the data have no column {by!r}{meant(by, frames.names(data))}")
+    labels = np.asarray(data[by], dtype=object)
     if isinstance(sigma, str):
         sigma = frames.columns(data, [sigma])[sigma]
-    for value in dict.fromkeys(labels.tolist()):
+    for value in dict.fromkeys(v for v in labels.tolist() if v is not None and v == v):  # NaN is no group
         rows = labels == value
         own = sigma[rows] if isinstance(sigma, np.ndarray) and sigma.ndim else sigma
         yield value, {n: np.ascontiguousarray(c[rows]) for n, c in columns.items()}, own

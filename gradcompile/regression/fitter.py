@@ -154,12 +154,30 @@ class Fitter:
         if type(count) is not int or count < 1:
             raise ArgumentError(f"starts={count!r}: give a whole number from 1")
         problem = Problem(self.terms, samples)
+        self.check_range(samples)
         if start is None or count > 1:
             return starting.search(problem, start, count, seed)
         found = problem.minimum(start)
         if not isfinite(found.loss):
             problem.check(start)
         return found, found.evaluations
+
+    def check_range(self, samples: Sequence[Sample]) -> None:
+        """Raise ArgumentError for a target that is not finite, or whose squares leave the range of floats."""
+        for s in samples:
+            if s.statement.target is None or 1e-280 < s.norm * s.norm < 1e300 or not s.target.any():
+                continue
+            bad = np.flatnonzero(~np.isfinite(s.target))
+            if bad.size:
+                row = int(bad[0])
+                value = s.target[row]
+                raise DataError(f"the target {s.statement.target} is {value} in row {row + 1}; leave the row out")
+            largest = float(abs(s.target).max())
+            unit = "" if s.statement.sigma is None else " in units of sigma"
+            raise ArgumentError(
+                f"the target {s.statement.target} has values about {largest:.2g}, whose squares{unit} leave the range "
+                "of floats; fit it in another unit, such as target divided by its largest value"
+            )
 
     def __repr__(self) -> str:
         return f"<Fitter({', '.join(self.params)}): {'; '.join(o.statement.title for o in self.objectives)}>"

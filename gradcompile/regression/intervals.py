@@ -113,7 +113,7 @@ def refitted(fit: Estimates) -> Callable[[np.random.Generator], Point]:
     """A function that draws rows and fits to them, from the estimates; the memory of the rows is used again."""
     drawn = []
     for s in fit.samples:
-        columns: dict[str, Any] = {n: np.empty_like(c) if np.ndim(c) else c for n, c in s.columns.items()}
+        columns: dict[str, Any] = {n: np.array(c) if np.ndim(c) else c for n, c in s.columns.items()}
         drawn.append(s.with_columns(columns))
     problem = fit.problem(drawn)
 

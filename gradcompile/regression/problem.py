@@ -141,12 +141,16 @@ class Problem:
         """One search from a start."""
         return self.terms.search.run(evaluate, start, LIMIT * (self.size + 1), self.norm, radius)
 
-    def flat(self, theta: Vector, matrix: Vector, loss: float) -> Any:
-        """Which parameters could change by their own size, and no prediction by more than rounding."""
+    def flat(self, theta: Vector, matrix: Vector, loss: float, start: Vector) -> Any:
+        """Which parameters could change by their own size, and no prediction by more than rounding.
+
+        The size is that at the start if it is larger, so that an estimate may be 0.
+        """
         norms = np.sqrt(abs(matrix.diagonal()))
         size = max(self.norm, sqrt(abs(loss)))
         free = self.terms.lower < self.terms.upper
-        return free & ((norms == 0.0) | ((theta != 0.0) & (norms * abs(theta) <= EPS * size)))
+        own = np.maximum(abs(theta), np.where(start == 0.0, 1.0, abs(start)))
+        return free & (norms * own <= EPS * size)
 
     def first_search(self, start: Vector) -> Point:
         """A search by the near matrix; again with shorter first steps where one has left the start for a plateau, or
@@ -154,16 +158,16 @@ class Problem:
         """
         found, evaluations = self.search(self.near, start), 0
         for radius in RADII[1:]:
-            flat = self.flat(found.theta, found.matrix, found.loss)
+            flat = self.flat(found.theta, found.matrix, found.loss, start)
             if not (flat.any() or found.was_stuck):
                 break
             gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
             loss = self.loss(start, gradient, matrix)
-            if not isfinite(loss) or (flat & self.flat(start, matrix.reshape(self.size, -1), loss)).any():
+            if not isfinite(loss) or (flat & self.flat(start, matrix.reshape(self.size, -1), loss, start)).any():
                 break
             other = self.search(self.near, start, radius)
             evaluations += other.evaluations
-            is_better = not (other.was_stuck or self.flat(other.theta, other.matrix, other.loss).any())
+            is_better = not (other.was_stuck or self.flat(other.theta, other.matrix, other.loss, start).any())
             found = other if other.loss < found.loss or is_better else found
         found.evaluations += evaluations
         return found

@@ -76,11 +76,15 @@ def names_of(expr: sp.Expr) -> set[str]:
     return {s.name for s in expr.free_symbols}
 
 
-def formula(given: Any, what: str, symbols: Mapping[str, sp.Symbol] | None = None) -> tuple[sp.Expr, str, list[str]]:
-    """A formula given as text, SymPy expression or compiled value: the expression, its title, its names in order."""
+def formula(given: Any, what: str, known: Iterable[str] = ()) -> tuple[sp.Expr, str, list[str]]:
+    """A formula given as text, SymPy expression or compiled value: the expression, its title, its names in order.
+
+    known: names that are no constants, whatever they are, such as a column called E.
+    """
     if isinstance(given, str):
-        names = [name for name in text.names_in(given) if not text.is_constant(name)]
-        return text.parse(given, symbols), given, names
+        known = set(known)
+        names = [name for name in text.names_in(given) if name in known or not text.is_constant(name)]
+        return text.parse(given, {name: sp.Symbol(name) for name in names}), given, names
     if isinstance(given, Compiled):
         if given.problem.arrays or len(given.problem.primals) > 1:
             raise ArgumentError(f"{what}={given!r}: give a value made of SymPy's symbols, one number a sample")
@@ -154,18 +158,26 @@ def stated(
     loss: str = "linear",
     fixed: Iterable[str] = (),
     tied: Mapping[str, Any] | None = None,
+    is_whole: bool = True,
 ) -> Statement:
-    """Read a part of a fit. Either the parameters are named, and all else is a column, or the columns are."""
+    """Read a part of a fit. Either the parameters are named, and all else is a column, or the columns are.
+
+    is_whole: it is the only part, so all numbers that are given are its own.
+    """
     if loss not in LOSSES:
         raise ArgumentError(f"loss={loss!r}{meant(str(loss), LOSSES)}")
     if (likelihood is None) == (model is None):
         raise ArgumentError("give either a model with a target, or likelihood=, the log-likelihood of a sample")
     what, given = ("model", model) if likelihood is None else ("likelihood", likelihood)
-    expr, title, names = formula(given, what)
+    known = {*(params or ()), *(columns or ()), *fixed}
+    expr, title, names = formula(given, what, known)
+    lost = next((name for name in fixed if name not in names), None)
+    if lost is not None and is_whole:
+        raise ArgumentError(f"fixed: the {what} does not contain {lost!r}{meant(lost, names)}")
     expr, names, ties = with_ties(expr, names, tied or {})
     if likelihood is None:
-        alone = sp.Symbol(target) if is_column(target) else target
-        goal, _, observed = formula(alone, "target")
+        alone = sp.Symbol(target) if is_column(target, known) else target
+        goal, _, observed = formula(alone, "target", known)
         expr, goal = unified([expr, goal])
     else:
         goal, observed = None, []
@@ -178,11 +190,11 @@ def stated(
     return found if likelihood is None else replace(found, model=None, likelihood=expr)
 
 
-def is_column(target: Any) -> bool:
-    """Whether a target is a column's name as it stands: text that is no formula, or one name alone."""
+def is_column(target: Any, known: Iterable[str]) -> bool:
+    """Whether a target is a column's name as it stands: one that is known, or text that is no formula."""
     if not isinstance(target, str):
         return False
-    return target.isidentifier() or not any(c in target for c in "+-*/^()`")
+    return target in known or target.isidentifier() or not any(c in target for c in "+-*/^()`")
 
 
 def sorted_out(

@@ -100,6 +100,9 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "1/({c} + {d}*exp({u}))",
     ),
     "product_of_exps": (
+        "exp({u})*exp({v})/cosh({w})",
+        "exp({u})*exp({v})/(exp({w}) - 1)",
+        "{v}*exp({u})/cosh({u})",
         "exp({u})*exp({v})",
         "{c}*exp({u})*exp({v})",
         "exp({u}*{u})*erfc({u})",

@@ -8,7 +8,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from gradcompile.errors import ArgumentError, DataError
 
 SAMPLE = 300  # lines by which a table is told
 LONG = 30_000  # and if its numbers begin later
+TAIL = 4  # lines at the end of these that are told by themselves
 REMEMBERED = 1000  # missing entries that can be named
 
 
@@ -188,17 +189,31 @@ SPACE_AND_TAB = dialects.SPACES
 # -- text ------------------------------------------------------------------------------------------------------
 
 
-def _of_text(where: Source, coding: str, header: bool, delimiter: str | None, decimal: str | None) -> Table:
-    def look(count: int) -> tuple[Dialect, Layout]:
+def _looked_at(
+    where: Source, coding: str, header: bool, delimiter: str | None, decimal: str | None
+) -> tuple[Dialect, Layout]:
+    """Tell dialect and layout from the first lines; from their end alone where most of them lie above the table."""
+    found, error = None, None
+    for count, tail in ((SAMPLE, None), (SAMPLE, TAIL), (LONG, TAIL)):
         lines, comments, declared = _first_lines(where, coding, count)
-        dialect = dialects.sniff([line for _, line in lines], delimiter or declared, decimal)
-        rows = _sample(lines, dialect)
-        return dialect, layout(where.where, rows, dialect, header, comments)
+        sample = [line for _, line in (lines if tail is None else lines[-tail:])]
+        dialect = dialects.sniff(sample, delimiter or declared, decimal)
+        try:
+            looked = layout(where.where, _sample(lines, dialect), dialect, header, comments, tail=tail)
+        except DataError as problem:
+            error = error if found is None and error else problem
+            continue
+        if looked.doubt <= 0.5:
+            doubtful = dialect.doubtful([line for _, line in lines])
+            return dialect, replace(looked, notes=(*looked.notes, *doubtful)) if doubtful else looked
+        found = found or (dialect, looked)
+    if found is None or error is not None:
+        raise error or DataError(where.where)
+    return found
 
-    try:
-        dialect, found = look(SAMPLE)
-    except DataError:
-        dialect, found = look(LONG)
+
+def _of_text(where: Source, coding: str, header: bool, delimiter: str | None, decimal: str | None) -> Table:
+    dialect, found = _looked_at(where, coding, header, delimiter, decimal)
 
     def read(wanted: Sequence[str], texts: Sequence[str]) -> Rows:
         collected = _Collected(where.where, found, wanted, texts, dialect.decimal, "line")
@@ -223,7 +238,7 @@ def _first_lines(
         lines = Lines(file, coding)
         both = (zip(chunk.numbers, chunk.lines, strict=True) for chunk in lines.chunks(HEAD))
         found = [(number, line) for number, line in islice(chain.from_iterable(both), count) if not line.isspace()]
-    declared = dialects.declared(readable(found[0][1])) if found else None
+    declared = dialects.declared(found[0][1].lstrip("\ufeff").rstrip("\r\n")) if found else None
     found = found[1:] if declared else found
     if not found:
         raise DataError(f"{where.where}: the file is empty; the first row names the columns, as in 'x,y'")
@@ -232,7 +247,7 @@ def _first_lines(
 
 def _sample(lines: Sequence[tuple[int, str]], dialect: Dialect) -> list[Row]:
     """The sample as rows; names between wide gaps are kept whole where that makes them as many as the columns."""
-    rows = [(line, dialect.cut(text)) for line, text in lines]
+    rows = dialect.cut_all(lines)
     if dialect.delimiter == dialects.SPACES:
         width, _ = Counter(len(words) for _, words in rows[len(rows) // 2 :]).most_common(1)[0]
         for i, (line, text) in enumerate(lines):

@@ -4,6 +4,7 @@ Each pair of them is tried on the sample. It is good where the rows come out equ
 numbers, as in "Wrangling messy CSV files by detecting row and type patterns" (van den Burg, Nazabal, Sutton 2019).
 """
 
+import contextlib
 import csv
 import itertools
 import re
@@ -24,6 +25,7 @@ NAMES = {"tab": "\t", r"\t": "\t", "space": SPACES, "comma": ",", "semicolon": "
 WORTH = {"number": 1.0, "missing": 0.9, "date": 0.9}
 SINGLE = 0.6  # a table of one column is rare, and any text looks like one
 _DECLARED = re.compile(r'"?sep=(?P<delimiter>.)"?\s*', re.IGNORECASE)
+_THOUSANDS = re.compile(r"[-+]?[1-9][0-9]{0,2},[0-9]{3}")
 _WORDS = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
 
 UNPLAIN = '"_#!/%'  # quotes, remarks, and what Python's numbers may have in them and a table's may not
@@ -44,6 +46,29 @@ class Dialect:
             return [readable(word) for word in _words(line)]
         cut = csv.reader([line], delimiter=self.delimiter, skipinitialspace=True)
         return [readable(entry) for entry in next(cut, [])]
+
+    def cut_all(self, lines: Sequence[tuple[int, str]]) -> list[Row]:
+        """The entries of some lines with their numbers; a quoted entry may go on in the next line."""
+        alone = [(number, self.cut(line)) for number, line in lines]
+        if self.delimiter == SPACES or not any(line.count('"') % 2 for _, line in lines):
+            return alone
+        reader = csv.reader((line for _, line in lines), delimiter=self.delimiter, skipinitialspace=True)
+        rows: list[Row] = []
+        opened = 0
+        with contextlib.suppress(csv.Error):
+            for entries in reader:
+                rows.append((lines[opened][0], [readable(entry) for entry in entries]))
+                opened = reader.line_num
+        return rows if 2 * len(rows) >= len(lines) else alone  # a quote that stays open takes in all the rest
+
+    def doubtful(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """What is to be said of commas that may as well separate thousands."""
+        if self.decimal != ",":
+            return ()
+        found = [entry for line in lines for entry in self.cut(line) if "," in entry and kind(entry, ",") == "number"]
+        if not found or not all(_THOUSANDS.fullmatch(entry) for entry in found):
+            return ()
+        return (f"commas are taken for decimal marks: {found[0]} is {found[0].replace(',', '.')}",)
 
     def rows(self, chunk: Chunk, where: str) -> list[Row]:
         """The line number and the entries of each row; DataError, naming the line, for a quote that stays open."""

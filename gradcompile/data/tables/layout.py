@@ -28,16 +28,18 @@ class Layout:
     names: tuple[str, ...]
     first: int
     least: int  # entries of a row; a column of remarks at the end may be left out
+    doubt: float = 0.0  # the share of the first rows below the names that are none of such columns; 1 without numbers
     notes: tuple[str, ...] = ()
 
 
 class _Sample:
     """The first rows of a table, and for each what it may be: a row of data, or one of words above them."""
 
-    def __init__(self, rows: Sequence[Row], dialect: Dialect) -> None:
+    def __init__(self, rows: Sequence[Row], dialect: Dialect, tail: int | None) -> None:
         self.rows, self.dialect = rows, dialect
+        self.middle = len(rows) // 2 if tail is None else max(0, len(rows) - tail)
         self.kinds = [[kind(entry, dialect.decimal) for entry in entries] for _, entries in rows]
-        below = self.kinds[len(rows) // 2 :]
+        below = self.kinds[self.middle :]
         self.raw, _ = Counter(map(len, below)).most_common(1)[0]
         below = [kinds for kinds in below if len(kinds) == self.raw]
         blank = [
@@ -48,7 +50,7 @@ class _Sample:
         self.is_data = [self._data(i) for i in range(len(rows))]
 
     def _is_blank(self, column: int) -> bool:
-        below = self.rows[len(self.rows) // 2 :]
+        below = self.rows[self.middle :]
         return not any(len(entries) > column and entries[column] not in ("", None) for _, entries in below)
 
     @staticmethod
@@ -64,6 +66,15 @@ class _Sample:
         kinds = self._of_numeric(i)
         fits = self.width <= len(trimmed(self.rows[i][1])) <= self.raw or self.width <= len(self.kinds[i]) <= self.raw
         return fits and "text" not in kinds and "date" not in kinds
+
+    def first_data(self) -> int:
+        """The first row of data; the first row if there is none."""
+        return self.is_data.index(True) if self.numeric and True in self.is_data else 0
+
+    def doubt(self, first: int) -> float:
+        """How much speaks against rows of these columns from row `first` on."""
+        below = self.is_data[first:]
+        return below.count(False) / max(1, len(below)) if self.numeric else 1.0
 
     def words(self, i: int) -> bool:
         """Row i has words and no numbers in the columns of numbers."""
@@ -140,21 +151,24 @@ def layout(
     header: bool = True,
     comments: Sequence[tuple[int, str]] = (),
     word: str = "line",
+    tail: int | None = None,
 ) -> Layout:
     """Tell the layout from the first rows that are not blank; `comments` are the last two directly above them.
 
-    Raises DataError where no row names the columns, or none stands below it.
+    The last `tail` of the rows say what the columns are, the second half of them if None. Raises DataError where no
+    row names the columns, or none stands below it.
     """
-    sample = _Sample(rows, dialect)
+    sample = _Sample(rows, dialect, tail)
     if not header:
-        return Layout(tuple(f"c{j + 1}" for j in range(sample.width)), rows[0][0], sample.width)
+        return _unnamed(sample, word)
     at = sample.header()
     if at is None:
         named = _from_comments(sample, comments, dialect)
         if named is None:
             raise _no_names(where, sample, dialect, word)
         line, names, notes = named
-        return Layout(names, rows[0][0], len(names), (f"the names are taken from the comment in line {line}", *notes))
+        notes = [f"the names are taken from the comment in line {line}", *notes]
+        return Layout(names, rows[0][0], len(names), sample.doubt(0), tuple(notes))
     below = sample.below(at)
     first = at + 1 + len(below)
     if first == len(rows):
@@ -163,7 +177,15 @@ def layout(
     names = _names(trimmed(rows[at][1]), sample.shift(at))
     names += ("",) * (sample.width - len(names))
     least = len(names) - (len(names) > sample.raw)
-    return Layout(names, rows[first][0], least, tuple(_notes(sample, at, below, word)))
+    return Layout(names, rows[first][0], least, sample.doubt(first), tuple(_notes(sample, at, below, word)))
+
+
+def _unnamed(sample: "_Sample", word: str) -> Layout:
+    """Columns that no row names, from the first row that has numbers."""
+    first = sample.first_data()
+    line = sample.rows[first][0]
+    notes = (f"what stands above {word} {line} is left out",) if first else ()
+    return Layout(tuple(f"c{j + 1}" for j in range(sample.width)), line, sample.width, sample.doubt(first), notes)
 
 
 def _names(entries: Sequence[Any], shift: int) -> tuple[str, ...]:
@@ -204,7 +226,9 @@ def _from_comments(
 def _cut_comment(text: str, width: int, dialect: Dialect) -> list[str] | None:
     """A comment as names: cut as the rows are, or else by any delimiter that gives as many."""
     bare = _MARKS.sub("", readable(text), count=1)
-    for delimiter in (dialect.delimiter, ",", ";", "\t", "|"):
+    for delimiter in dict.fromkeys((dialect.delimiter, ",", ";", "\t", "|")):
+        if delimiter == SPACES:
+            continue
         words = Dialect(delimiter, dialect.decimal).cut(bare)
         if fit_for_names(words, width):
             return words
@@ -229,9 +253,10 @@ def wide_cut(line: str) -> list[str]:
 
 
 def _no_names(where: str, sample: _Sample, dialect: Dialect, word: str) -> DataError:
-    line, entries = sample.rows[0]
+    first = sample.first_data()
+    line, entries = sample.rows[first]
     shown = (", " if dialect.delimiter == SPACES else dialect.delimiter).join(str(e) for e in entries[:8])
-    if sample.is_data[0] and "number" in sample.kinds[0]:
+    if sample.is_data[first] and "number" in sample.kinds[first] and (first == 0 or "number" in sample.kinds[0]):
         names = f"the first row names the columns; {NO_HEADER}"
         return DataError(f"{where}, {word} {line}: these are numbers ({shown}); {names}")
     if len(sample.rows) > 1 and "number" not in sample.kinds[0]:

@@ -50,8 +50,8 @@ ENCODINGS = {
     b"\xfe\xff": "utf-16",
 }
 # a line is a comment by how it begins; Excel's words for errors begin in the same way
-MARKS = ("#", "%", "!", "//")
-_COMMENT = re.compile(r'(?:"?#(?!N/A|NA\b|NV\b|DIV/0|VALUE|WERT|NUM|ZAHL|REF|BEZUG|NAME\?|NULL)|[%!]|//)')
+MARKS = ("#", "%", "!", "//", "*")
+_COMMENT = re.compile(r'(?:"?#(?!N/A|NA\b|NV\b|DIV/0|VALUE|WERT|NUM|ZAHL|REF|BEZUG|NAME\?|NULL)|[%!]|//|\*[\s*])')
 
 
 @dataclass(frozen=True)

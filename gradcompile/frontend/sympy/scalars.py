@@ -787,10 +787,13 @@ DEFAULT = "write it by elementary functions, or define it by gradcompile.custom(
 
 
 def rewritten(expr: Any, rewrite: Callable[[Any], Any]) -> Conversion | None:
-    """What SymPy makes of a small expression; None if that is the same again."""
+    """What SymPy makes of a small expression; None if that is the same again, or SymPy can't."""
     if not is_small(expr, RESOLVED):
         return None
-    new = rewrite(expr)
+    try:
+        new = rewrite(expr)
+    except ValueError:  # of a derivative, by the real part of what it is taken by
+        return None
     if any(type(e) is type(expr) for e in sympy.preorder_traversal(new)):
         return None
     return Conversion((new,), lambda c, n: n)

@@ -15,7 +15,7 @@ from gradcompile.ir.algebra import arange, at_most, less, select
 from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, names_in
-from gradcompile.loops.ir import Expression, element, name
+from gradcompile.loops.expressions import Expression, element, name
 from gradcompile.lower.memory.lengths import listed
 from gradcompile.ops.constant_index import is_table
 from gradcompile.ops.gather import is_gather

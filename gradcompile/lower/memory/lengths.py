@@ -3,7 +3,18 @@
 from collections.abc import Iterable, Mapping
 
 from gradcompile.ir.types import Dim, parsed
-from gradcompile.loops.ir import SUM, Expression, call, group, name, negative, number, operation, sum_of, tuple_of
+from gradcompile.loops.expressions import (
+    SUM,
+    Expression,
+    call,
+    group,
+    name,
+    negative,
+    number,
+    operation,
+    sum_of,
+    tuple_of,
+)
 
 THETA = name("theta")
 ZERO = number(0)

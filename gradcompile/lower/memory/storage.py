@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value, parsed
-from gradcompile.loops.ir import EVERY, Assign, Expression, call, span
-from gradcompile.loops.ir import name as word
+from gradcompile.loops.expressions import EVERY, Expression, call, span
+from gradcompile.loops.expressions import name as word
+from gradcompile.loops.ir import Assign
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import ZERO, empty, length_of, view, zeros
 from gradcompile.lower.memory.workspace import Workspace

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from gradcompile.ir.algebra import stop_gradient
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape
-from gradcompile.loops.ir import Assign, Expression, Statement
+from gradcompile.loops.expressions import Expression
+from gradcompile.loops.ir import Assign, Statement
 from gradcompile.lower.memory.entries import Entries, Memory, Place
 from gradcompile.lower.memory.layout import Layout, is_copy
 from gradcompile.lower.memory.storage import Storage

@@ -10,12 +10,9 @@ from typing import Any
 
 from gradcompile.ir.algebra import is_div, is_neg
 from gradcompile.ir.core import Node, Op, is_const
-from gradcompile.loops.ir import (
+from gradcompile.loops.expressions import (
     ATOM,
-    Assign,
     Expression,
-    Statement,
-    add,
     call,
     choice,
     contrary,
@@ -28,6 +25,7 @@ from gradcompile.loops.ir import (
     sum_of,
     without_minus,
 )
+from gradcompile.loops.ir import Assign, Statement, add
 from gradcompile.ops.shape import is_broadcast
 
 REPEATED = 4  # equal numbers in a row up to which each is written

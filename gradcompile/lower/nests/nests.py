@@ -5,20 +5,8 @@ from collections import Counter, defaultdict
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import names_in
-from gradcompile.loops.ir import (
-    Assign,
-    Expression,
-    Loop,
-    Statement,
-    call,
-    element,
-    group,
-    lanes,
-    name,
-    number,
-    operation,
-    turns,
-)
+from gradcompile.loops.expressions import Expression, call, element, group, name, number, operation
+from gradcompile.loops.ir import Assign, Loop, Statement, lanes, turns
 from gradcompile.lower.memory.entries import IOTA, Place, Read, flat
 from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
 from gradcompile.lower.nests.context import Context

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
-from gradcompile.loops.ir import EVERY, Expression, number
+from gradcompile.loops.expressions import EVERY, Expression, number
 from gradcompile.lower.memory.entries import Memory
 
 LEAST = number('-float("inf")')  # what a maximum starts from

@@ -12,19 +12,8 @@ from typing import Protocol
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
-from gradcompile.loops.ir import (
-    EVERY,
-    Assign,
-    Expression,
-    Statement,
-    add,
-    call,
-    choice,
-    element,
-    group,
-    name,
-    operation,
-)
+from gradcompile.loops.expressions import EVERY, Expression, call, choice, element, group, name, operation
+from gradcompile.loops.ir import Assign, Statement, add
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.lengths import length_of
 from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere

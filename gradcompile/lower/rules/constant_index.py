@@ -14,21 +14,8 @@ from typing import NamedTuple, cast
 from gradcompile.ir.algebra import is_add, is_neg
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
-from gradcompile.loops.ir import (
-    Assign,
-    Do,
-    Expression,
-    Loop,
-    Statement,
-    call,
-    element,
-    lanes,
-    name,
-    number,
-    operation,
-    tuple_of,
-    turns,
-)
+from gradcompile.loops.expressions import Expression, call, element, name, number, operation, tuple_of
+from gradcompile.loops.ir import Assign, Do, Loop, Statement, lanes, turns
 from gradcompile.lower.memory.lengths import THETA, ZERO, empty, zeros
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.places import LEAST

@@ -14,18 +14,8 @@ from math import prod
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, dim_product, dim_value
-from gradcompile.loops.ir import (
-    EVERY,
-    Assign,
-    Expression,
-    Loop,
-    Statement,
-    element,
-    name,
-    operation,
-    transposed,
-    turns,
-)
+from gradcompile.loops.expressions import EVERY, Expression, element, name, operation, transposed
+from gradcompile.loops.ir import Assign, Loop, Statement, turns
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import length_of

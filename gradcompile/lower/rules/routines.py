@@ -2,7 +2,8 @@
 
 from gradcompile.ir.core import OPS, Node
 from gradcompile.ir.types import ArrayType
-from gradcompile.loops.ir import Assign, Do, Loop, Statement, call, name, turns
+from gradcompile.loops.expressions import call, name
+from gradcompile.loops.ir import Assign, Do, Loop, Statement, turns
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.lengths import length_of
 from gradcompile.lower.nests.context import Context

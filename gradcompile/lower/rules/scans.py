@@ -6,19 +6,8 @@ from dataclasses import dataclass, field, replace
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import dim_product, dim_sum
-from gradcompile.loops.ir import (
-    EVERY,
-    Assign,
-    Expression,
-    Loop,
-    Statement,
-    lanes,
-    name,
-    number,
-    operation,
-    span,
-    turns,
-)
+from gradcompile.loops.expressions import EVERY, Expression, name, number, operation, span
+from gradcompile.loops.ir import Assign, Loop, Statement, lanes, turns
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
