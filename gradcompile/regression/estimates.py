@@ -67,7 +67,12 @@ class Estimates:
 
     def problem(self, samples: Sequence[Sample] | None = None) -> Problem:
         """What was minimised, with the data of the fit or with others."""
+        self._check_unchanged()
         return Problem(self.terms, self.samples if samples is None else samples)
+
+    def _check_unchanged(self) -> None:
+        for s in self.samples:
+            s.check_unchanged()
 
     # ---- whether it is a minimum
 
@@ -170,6 +175,7 @@ class Estimates:
 
     def _parts(self) -> Any:
         """Residuals and Jacobian over all parameters, block by block."""
+        self._check_unchanged()
         for s in self.samples:
             theta = self.theta if s.places is None else self.theta[s.places]
             for values, jacobian in s.objective.residual_rows(theta, s.columns, s.rows):
@@ -387,7 +393,9 @@ class Estimates:
         sample = self.samples[part]
         s, objective = sample.statement, sample.objective
         columns, rows = sample.columns, sample.rows
-        if data is not None:
+        if data is None:
+            sample.check_unchanged()
+        else:
             found: Mapping[str, Any] = frames.columns(data, s.predictors)
             some = found or frames.columns(data, frames.names(data)[:1])
             rows = len(next(iter(some.values())))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, DataError
 from gradcompile.regression.objective import FACTOR, Objective, whitened
-from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, square_sum
+from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
@@ -44,19 +44,29 @@ class Sample:
     """A data set's part of a fit with its data: the columns by name, how many rows, how many of them were left out.
 
     places: of its parameters among all, None where they are all. norm: of the target, in units of sigma, which is what
-    residuals are rounded by.
+    residuals are rounded by. marks: fingerprints of the columns, which are the user's own where nothing was left out.
     """
 
-    __slots__ = ("columns", "dropped", "norm", "objective", "places", "rows", "statement", "target")
+    __slots__ = ("columns", "dropped", "marks", "norm", "objective", "places", "rows", "statement", "target")
 
     def __init__(self, objective: Objective, columns: Mapping[str, Any], rows: int, dropped: int, places: Any) -> None:
         self.objective, self.columns, self.rows, self.dropped, self.places = objective, columns, rows, dropped, places
         self.statement: Statement = objective.statement
+        self.marks = {n: fingerprint(c) for n, c in columns.items() if type(c) is np.ndarray and c.ndim == 1}
         goal: Any = self.statement.target
         self.target, self.norm = np.empty(0), 0.0
         if goal is not None:
             self.target = columns[goal.name] if objective.has_plain_target else evaluated(goal, columns)
             self.norm = sqrt(square_sum(self.scaled_target()))
+
+    def check_unchanged(self) -> None:
+        """Raise DataError if somebody has written into a column since."""
+        for name, mark in self.marks.items():
+            if fingerprint(self.columns[name]) != mark:
+                raise DataError(
+                    f"column {name!r} has other values than when it was fitted; what is computed of a fit needs the data "
+                    "as they were: ask for it before, or fit a copy"
+                )
 
     def scaled_target(self) -> Vector:
         """The target in units of sigma."""
