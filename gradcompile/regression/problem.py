@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, DataError
 from gradcompile.regression.objective import FACTOR, Objective, whitened
-from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, fingerprint, square_sum
+from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, fingerprint, machine, square_sum
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
@@ -44,7 +44,7 @@ class Sample:
     """A data set's part of a fit with its data: the columns by name, how many rows, how many of them were left out.
 
     places: of its parameters among all, None where they are all. norm: of the target, in units of sigma, which is what
-    residuals are rounded by. marks: fingerprints of the columns, which are the user's own where nothing was left out.
+    residuals are rounded by. marks: fingerprints of the columns, which are the user's where nothing was left out.
     """
 
     __slots__ = ("columns", "dropped", "marks", "norm", "objective", "places", "rows", "statement", "target")
@@ -64,8 +64,8 @@ class Sample:
         for name, mark in self.marks.items():
             if fingerprint(self.columns[name]) != mark:
                 raise DataError(
-                    f"column {name!r} has other values than when it was fitted; what is computed of a fit needs the data "
-                    "as they were: ask for it before, or fit a copy"
+                    f"column {name!r} has other values than when it was fitted; what is computed of a fit needs the "
+                    "data as they were: ask for it before, or fit a copy"
                 )
 
     def scaled_target(self) -> Vector:
@@ -167,22 +167,28 @@ class Problem:
         own = np.maximum(abs(theta), np.where(start == 0.0, 1.0, abs(start)))
         return free & (norms * own <= EPS * size)
 
+    def is_on_plateau(self, point: Point, start: Vector) -> bool:
+        """Whether some parameter is flat there."""
+        effect = machine("least_effect", 1, 1, 1, 1, 2)
+        least = effect(point.theta, start, self.terms.lower, self.terms.upper, point.matrix)
+        return bool(least <= EPS * max(self.norm, sqrt(abs(point.loss))))
+
     def first_search(self, start: Vector) -> Point:
         """A search by the near matrix; again with shorter first steps where one has left the start for a plateau, or
         for an edge beyond which there is no loss.
         """
         found, evaluations = self.search(self.near, start), 0
         for radius in RADII[1:]:
-            flat = self.flat(found.theta, found.matrix, found.loss, start)
-            if not (flat.any() or found.was_stuck):
+            if not (found.was_stuck or self.is_on_plateau(found, start)):
                 break
+            flat = self.flat(found.theta, found.matrix, found.loss, start)
             gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
             loss = self.loss(start, gradient, matrix)
             if not isfinite(loss) or (flat & self.flat(start, matrix.reshape(self.size, -1), loss, start)).any():
                 break
             other = self.search(self.near, start, radius)
             evaluations += other.evaluations
-            is_better = not (other.was_stuck or self.flat(other.theta, other.matrix, other.loss, start).any())
+            is_better = not (other.was_stuck or self.is_on_plateau(other, start))
             found = other if other.loss < found.loss or is_better else found
         found.evaluations += evaluations
         return found
