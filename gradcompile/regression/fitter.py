@@ -84,7 +84,8 @@ class Fitter:
     def sample(self, objective: Objective, data: Any, sigma: Any, missing: str) -> Sample:
         """One data set with its columns."""
         statement = objective.statement
-        columns: dict[str, Any] = quick_columns(data, statement.columns) or dict(frames.columns(data, statement.columns))
+        quick = quick_columns(data, statement.columns)
+        columns: dict[str, Any] = frames.columns(data, statement.columns) if quick is None else quick
         covariance = sigma if isinstance(sigma, np.ndarray) and sigma.ndim == 2 else None
         if statement.sigma is not None and covariance is None:
             columns[statement.sigma.name] = self.deviations(sigma, data, columns)
