@@ -99,12 +99,13 @@ class Fitter:
         if covariance is not None:
             objective = self.with_covariance(objective)
             columns[FACTOR] = factor_of(covariance, gone, rows)
-        for name in statement.fixed:
-            columns[name] = float(self.terms.fixed[name])
         places = None
         if statement.params != self.params:
             places = np.array([self.params.index(name) for name in statement.params])
-        return Sample(objective, columns, rows, 0 if gone is None else int(gone.sum()), places)
+        given: dict[str, Any] = columns
+        for name in statement.fixed:
+            given[name] = float(self.terms.fixed[name])
+        return Sample(objective, given, rows, 0 if gone is None else int(gone.sum()), places)
 
     def with_covariance(self, objective: Objective) -> Correlated:
         """The same with correlated errors."""
