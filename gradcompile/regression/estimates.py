@@ -208,7 +208,7 @@ class Estimates:
     def chi2(self) -> float:
         """The sum of squares of the residuals."""
         self._no_likelihood("chi2")
-        return float(np.add.reduce(self.residuals * self.residuals))
+        return sum(float(np.add.reduce(v * v)) for _, v, _ in self._parts()) if self._is_robust else self.loss
 
     @property
     def cost(self) -> float:
@@ -226,9 +226,10 @@ class Estimates:
         self._no_likelihood("r_squared")
         total = 0.0
         for s in self.samples:
-            weight = np.ones(s.rows) if s.statement.sigma is None else s.columns[s.statement.sigma.name] ** -2.0
-            mean = float(np.sum(weight * s.target) / np.sum(weight))
-            total += float(np.sum(weight * (s.target - mean) ** 2))
+            weight = 1.0 if s.statement.sigma is None else s.columns[s.statement.sigma.name] ** -2.0
+            whole = s.rows if s.statement.sigma is None else float(np.sum(weight))
+            apart = s.target - float(np.sum(weight * s.target)) / whole
+            total += float(np.sum(weight * np.square(apart, out=apart)))
         return 1.0 - self.chi2 / total if total > 0.0 else math.nan
 
     # ---- information criteria

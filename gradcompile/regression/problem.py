@@ -181,10 +181,8 @@ class Problem:
         for radius in RADII[1:]:
             if not (found.was_stuck or self.is_on_plateau(found, start)):
                 break
-            flat = self.flat(found.theta, found.matrix, found.loss, start)
-            gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
-            loss = self.loss(start, gradient, matrix)
-            if not isfinite(loss) or (flat & self.flat(start, matrix.reshape(self.size, -1), loss, start)).any():
+            flat, begun = self.flat(found.theta, found.matrix, found.loss, start), self.at(start)
+            if not isfinite(begun.loss) or (flat & self.flat(start, begun.matrix, begun.loss, start)).any():
                 break
             other = self.search(self.near, start, radius)
             evaluations += other.evaluations
@@ -192,6 +190,20 @@ class Problem:
             found = other if other.loss < found.loss or is_better else found
         found.evaluations += evaluations
         return found
+
+    def at(self, start: Vector) -> Point:
+        """A start as it is, before any search."""
+        gradient, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
+        loss = self.loss(start, gradient, matrix.reshape(-1))
+        return Point(start, loss, gradient, matrix, 1, False, True, False, start=start, near=matrix)
+
+    def is_lost(self, near: Point, start: Vector) -> bool:
+        """Whether a search that has not ended well began where no parameter moves any prediction."""
+        if not (near.was_stopped or near.was_stuck or self.is_on_plateau(near, start)):
+            return False
+        free = self.terms.lower < self.terms.upper
+        begun = self.at(start)
+        return bool(self.flat(start, begun.matrix, begun.loss, start)[free].all())
 
     def minimum(self, start: Vector) -> Point:
         """The minimum that a search from a start comes to by the near matrix, settled and proved by the exact one.
@@ -201,6 +213,8 @@ class Problem:
         evaluations = 0
         near = self.first_search(start)
         evaluations += near.evaluations
+        if self.is_lost(near, start):
+            return self.at(start)
         for _ in range(SADDLES):
             found = self.search(self.exact, near.theta)
             evaluations += found.evaluations
