@@ -28,6 +28,14 @@ class Terms:
         self.is_bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
         self._spare: list[Search] = []
 
+    def held(self, theta: Vector, gradient: Vector) -> Any:
+        """Which parameters a bound holds: the loss falls beyond it, or there is no room between two.
+
+        One on a bound with no slope is free: its curvature says whether the loss falls inwards.
+        """
+        pressed = ((theta <= self.lower) & (gradient > 0.0)) | ((theta >= self.upper) & (gradient < 0.0))
+        return pressed | (self.lower >= self.upper)
+
     def borrow(self) -> Search:
         """Memory for searches that nobody else uses, as several threads may fit at a time."""
         try:
@@ -56,13 +64,20 @@ class Sample:
         self.target, self.norm = np.empty(0), 0.0
         if goal is not None:
             self.target = columns[goal.name] if objective.has_plain_target else evaluated(goal, columns)
-            self.norm = sqrt(square_sum(self.scaled_target()))
+            self.norm = sqrt(square_sum(self.scaled(self.target)))
 
-    def scaled_target(self) -> Vector:
-        """The target in units of sigma."""
+    def scaled(self, values: Vector) -> Vector:
+        """Values of the target's kind in units of sigma."""
         sigma = self.statement.sigma
-        scaled = self.target if sigma is None else self.target / self.columns[sigma.name]
-        return whitened(self.columns[FACTOR], scaled) if FACTOR in self.columns else scaled
+        found = values if sigma is None else values / self.columns[sigma.name]
+        return whitened(self.columns[FACTOR], found) if FACTOR in self.columns else found
+
+    def deviations(self) -> Vector:
+        """The standard deviations of the target that the fit was given, one a row."""
+        if FACTOR in self.columns:
+            return np.asarray(np.linalg.norm(self.columns[FACTOR], axis=1))
+        assert self.statement.sigma is not None
+        return np.asarray(self.columns[self.statement.sigma.name])
 
     def with_columns(self, columns: Mapping[str, Any]) -> "Sample":
         """The same of other data."""
@@ -201,7 +216,7 @@ class Problem:
 
     def downhill(self, found: Point) -> Any:
         """A point with a smaller loss along the direction of most negative curvature; None if there is none."""
-        free = (self.terms.lower < found.theta) & (found.theta < self.terms.upper)
+        free = ~self.terms.held(found.theta, found.gradient)
         if not free.any() or not np.isfinite(found.matrix).all():
             return None
         scale = np.sqrt(np.maximum(abs(np.diag(found.matrix)), np.finfo(float).tiny))
