@@ -323,6 +323,14 @@ def test_a_maximum_on_a_bound_is_left():
     assert least.params["b"] == 0.0
 
 
+def test_separable_classes_have_no_minimum():
+    """A likelihood that rises for ever is told, where its logarithm has come to 0 too."""
+    odds = "1/(1 + exp(-a*x - b))"
+    likelihood = f"k*log({odds}) + (1 - k)*log(1 - {odds})"
+    found = fit(data={"x": X, "k": (X > 2.0) * 1.0}, likelihood=likelihood, start=[1, 0])
+    assert not found.converged
+
+
 def test_names_of_constants():
     """A parameter or a column called E is one in ties and in what is derived too."""
     found = compile_fit("E*x + b", ["E", "b"], target="y")(DECAY, start=[1, 1])
@@ -347,7 +355,8 @@ def test_a_covariance_in_statistics():
 def test_groups_take_their_rows():
     """What comes with the rows is divided among the groups, whatever it is given as."""
     label, spread = np.array(["one", "two"] * 30), np.linspace(0.5, 2.0, 60)
-    data, rows = {**DECAY, "g": label, "s": spread}, label == "two"
+    data, rows = {**DECAY, "g": label.astype(object), "s": spread}, label == "two"
+    data["g"][0] = None
     alone = {"x": X[rows], "y": DECAY["y"][rows]}
     right = fit("a*x + b", alone, "y", sigma=spread[rows])
     for target in ("y", DECAY["y"]):
@@ -388,6 +397,7 @@ def test_ties_among_data_sets():
         ({"loss": ["huber"]}, "did you mean .huber"),
         ({"seed": -1}, "whole number from 0"),
         ({"tied": {"q": "a"}}, "does not contain 'q'"),
+        ({"tied": {"b": "sqrt(c)"}, "start": [1, 0]}, "derivative is not finite at the start"),
     ],
 )
 def test_arguments_of_a_wrong_kind(options, words):

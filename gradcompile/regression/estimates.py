@@ -114,7 +114,7 @@ class Estimates:
         steep = self._steep()
         if steep and not flat:
             found.append(f"the loss still falls along {', '.join(steep)}, but no step lowers it; start elsewhere")
-        if not point.is_convex and not found and not self.undetermined:
+        if not point.is_convex and not found and not (self.undetermined and self.problem().downward(point) is None):
             found.append("no minimum: the loss has a direction of negative curvature here; start elsewhere")
         return tuple(found)
 

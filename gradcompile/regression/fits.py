@@ -219,15 +219,16 @@ def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any
     count = len(next(iter(columns.values())))
     if by not in frames.names(data):
         raise DataError(f"by: the data have no column {by!r}{meant(by, frames.names(data))}")
-    labels = np.asarray(data[by], dtype=object)
+    labels = np.array(data[by], dtype=object)
     if labels.shape != (count,):
         raise DataError(f"by: column {by!r} has shape {labels.shape}, the data have {count} rows")
+    labels[[k for k, v in enumerate(labels.tolist()) if frames.is_missing(v)]] = None
     covariance = covariance_of(sigma)
     if sigma is not None and covariance is None:
         sigma = spread_of(sigma, "sigma", data, columns)
     if covariance is not None and covariance.shape != (count, count):
         raise ArgumentError(f"sigma has shape {covariance.shape}, which does not fit {count} rows")
-    for value in dict.fromkeys(v for v in labels.tolist() if v is not None and v == v):  # NaN is no group
+    for value in dict.fromkeys(v for v in labels.tolist() if v is not None):
         rows = labels == value
         own = covariance[np.ix_(rows, rows)] if covariance is not None else None if sigma is None else sigma[rows]
         yield value, {n: np.ascontiguousarray(c[rows]) for n, c in columns.items()}, own

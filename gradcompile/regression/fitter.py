@@ -156,7 +156,7 @@ class Fitter:
             if start is None or count > 1:
                 return starting.search(problem, start, count, seed)
             found = problem.minimum(start)
-            if not isfinite(found.loss):
+            if found.was_stopped or not isfinite(found.loss):
                 problem.check(start)
         finally:
             self.terms.give_back(problem.memory)

@@ -167,7 +167,8 @@ class Problem:
         The size is that at the start if it is larger, so that an estimate may be 0.
         """
         norms = np.sqrt(abs(matrix.diagonal()))
-        size = max(self.norm, sqrt(abs(loss)))
+        least = 0.0 if self.samples[0].statement.likelihood is None else 1.0  # of a logarithm, 1 is what counts
+        size = max(self.norm, sqrt(abs(loss)), least)
         free = self.terms.lower < self.terms.upper
         own = np.maximum(abs(theta), np.where(start == 0.0, 1.0, abs(start)))
         return free & (norms * own <= EPS * size)
@@ -214,8 +215,8 @@ class Problem:
         found.near, found.start = near.matrix, start
         return found
 
-    def downhill(self, found: Point) -> Any:
-        """A point with a smaller loss along the direction of most negative curvature; None if there is none."""
+    def downward(self, found: Point) -> tuple[Vector, float] | None:
+        """The direction of most negative curvature, in which it is by more than rounding, and its scaled curvature."""
         free = ~self.terms.held(found.theta, found.gradient)
         if not free.any() or not np.isfinite(found.matrix).all():
             return None
@@ -226,9 +227,17 @@ class Problem:
             return None
         direction = np.zeros(self.size)
         direction[free] = vectors[:, 0] / scale[free]
+        return direction, float(values[0])
+
+    def downhill(self, found: Point) -> Any:
+        """A point with a smaller loss along the direction of most negative curvature; None if there is none."""
+        bent = self.downward(found)
+        if bent is None:
+            return None
+        direction, curvature = bent
         gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
         best, at = found.loss - 1e-12 * abs(found.loss), None
-        length = np.sqrt(abs(found.loss) / -values[0])
+        length = np.sqrt(abs(found.loss) / -curvature)
         for k in range(40):
             for sign in (1.0, -1.0):
                 theta = np.clip(found.theta + sign * length * 0.5**k * direction, self.terms.lower, self.terms.upper)
