@@ -68,7 +68,12 @@ class Estimates:
 
     def problem(self, samples: Sequence[Sample] | None = None) -> Problem:
         """What was minimised, with the data of the fit or with others."""
+        self._check_unchanged()
         return Problem(self.terms, self.samples if samples is None else samples)
+
+    def _check_unchanged(self) -> None:
+        for s in self.samples:
+            s.check_unchanged()
 
     # ---- whether it is a minimum
 
@@ -173,6 +178,7 @@ class Estimates:
 
     def _parts(self) -> Any:
         """Residuals and Jacobian over all parameters, block by block."""
+        self._check_unchanged()
         for s in self.samples:
             theta = self.theta if s.places is None else self.theta[s.places]
             for values, jacobian in s.objective.residual_rows(theta, s.columns, s.rows):
@@ -205,7 +211,7 @@ class Estimates:
     def chi2(self) -> float:
         """The sum of squares of the residuals."""
         self._no_likelihood("chi2")
-        return float(np.add.reduce(self.residuals * self.residuals))
+        return sum(float(np.add.reduce(v * v)) for _, v, _ in self._parts()) if self._is_robust else self.loss
 
     @property
     def cost(self) -> float:
@@ -224,8 +230,8 @@ class Estimates:
         total = 0.0
         for s in self.samples:
             unit, scaled = s.scaled(np.ones(s.rows)), s.scaled(s.target)
-            mean = float(np.sum(unit * scaled) / np.sum(unit * unit))
-            total += float(np.sum((scaled - mean * unit) ** 2))
+            apart = scaled - float(np.sum(unit * scaled) / np.sum(unit * unit)) * unit
+            total += float(np.sum(np.square(apart, out=apart)))
         return 1.0 - self.chi2 / total if total > 0.0 else math.nan
 
     # ---- information criteria
@@ -392,7 +398,9 @@ class Estimates:
         sample = self.samples[part]
         s, objective = sample.statement, sample.objective
         columns, rows = sample.columns, sample.rows
-        if data is not None:
+        if data is None:
+            sample.check_unchanged()
+        else:
             found: Mapping[str, Any] = frames.columns(data, s.predictors)
             some = found or frames.columns(data, frames.names(data)[:1])
             rows = len(next(iter(some.values())))

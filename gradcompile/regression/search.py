@@ -71,6 +71,11 @@ def generator(seed: Any) -> np.random.Generator:
         raise ArgumentError(f"seed={seed!r}: give a whole number from 0") from error
 
 
+def fingerprint(x: Vector) -> float:
+    """A number by which a contiguous vector is known again."""
+    return float(machine("fingerprint", 1)(x))
+
+
 class Search:
     """The memory of a search, which serves any number of them one after the other."""
 
