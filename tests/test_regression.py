@@ -11,7 +11,7 @@ from scipy import optimize, special
 
 from gradcompile import compile_fit, fit
 from gradcompile.data import names, nist
-from gradcompile.errors import ArgumentError, DataError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
 
 RNG = np.random.default_rng(7)
 X = np.linspace(0.0, 4.0, 60)
@@ -312,3 +312,118 @@ def test_data_that_changed_since_are_told():
         found.stderr  # noqa: B018
     with pytest.raises(DataError, match="fit a copy"):
         found.predict()
+
+
+def test_ties_are_no_part_of_the_model_alone():
+    """A tie is known in its own fit, whatever was fitted before."""
+    plain, tied = fit("2*b*x + b", DECAY, "y"), fit("a*x + b", DECAY, "y", tied={"a": "2*b"})
+    assert tied.derived("a")[0] == pytest.approx(2 * plain.params["b"])
+    assert "a*x + b" in tied.summary()
+
+
+def test_a_maximum_on_a_bound_is_left():
+    """Without a slope on a bound, curvature says whether the loss falls inwards."""
+    found = fit("a + b**2*x", {"x": X, "y": 3.0 * X + 1.0}, "y", start=[1, 0], bounds={"b": (0, None)})
+    np.testing.assert_allclose(found.theta, [1.0, np.sqrt(3.0)], rtol=1e-9)
+    least = fit("a + b**2*x", {"x": X, "y": 1.0 - X}, "y", start=[1, 0], bounds={"b": (0, None)})
+    assert least.converged, least.message
+    assert least.params["b"] == 0.0
+
+
+def test_separable_classes_have_no_minimum():
+    """A likelihood that rises for ever is told, where its logarithm has come to 0 too."""
+    odds = "1/(1 + exp(-a*x - b))"
+    likelihood = f"k*log({odds}) + (1 - k)*log(1 - {odds})"
+    found = fit(data={"x": X, "k": (X > 2.0) * 1.0}, likelihood=likelihood, start=[1, 0])
+    assert not found.converged
+
+
+def test_names_of_constants():
+    """A parameter or a column called E is one in ties and in what is derived too."""
+    found = compile_fit("E*x + b", ["E", "b"], target="y")(DECAY, start=[1, 1])
+    assert found.derived("2*E") == pytest.approx((2 * found.params["E"], 2 * found.stderr["E"]))
+    tied = fit("E*k + b", {"E": X, "y": 3.0 * X**2 + 3.0 * X}, "y", start=[1], tied={"b": "k*E**2"})
+    assert tied.params["k"] == pytest.approx(3.0)
+
+
+def test_a_covariance_in_statistics():
+    """R squared about the mean that the covariance gives, bands with its diagonal; rows are not drawn one by one."""
+    deviations = np.linspace(0.5, 2.0, 60)
+    options = {"start": [1, 1, 0], "absolute_sigma": True}
+    whole = fit(MODEL, DECAY, "y", sigma=np.diag(deviations**2).tolist(), **options)
+    parts = fit(MODEL, DECAY, "y", sigma=deviations, **options)
+    assert whole.r_squared == pytest.approx(parts.r_squared)
+    for mine, right in zip(whole.band(kind="prediction"), parts.band(kind="prediction"), strict=True):
+        np.testing.assert_allclose(mine, right, rtol=1e-9)
+    with pytest.raises(ArgumentError, match="correlated"):
+        whole.bootstrap(3)
+
+
+def test_groups_take_their_rows():
+    """What comes with the rows is divided among the groups, whatever it is given as."""
+    label, spread = np.array(["one", "two"] * 30), np.linspace(0.5, 2.0, 60)
+    data, rows = {**DECAY, "g": label.astype(object), "s": spread}, label == "two"
+    data["g"][0] = None
+    alone = {"x": X[rows], "y": DECAY["y"][rows]}
+    right = fit("a*x + b", alone, "y", sigma=spread[rows])
+    for target in ("y", DECAY["y"]):
+        for sigma in ("s", spread, spread.tolist(), np.diag(spread**2)):
+            found = fit("a*x + b", data, target, sigma=sigma, by="g")["two"]
+            np.testing.assert_allclose(found.theta, right.theta, rtol=1e-9)
+    right = fit("a*x + b", alone, "y", sigma_x={"x": spread[rows]}, start=[1, 1])
+    for sigma_x in ("s", spread):
+        found = fit("a*x + b", data, "y", sigma_x={"x": sigma_x}, by="g", start=[1, 1])["two"]
+        np.testing.assert_allclose(found.theta, right.theta, rtol=1e-9)
+    with pytest.raises(ArgumentError, match=r"g = one: .* 3 parameters|g = one: 3 parameters"):
+        fit(MODEL, {"x": X[:4], "y": X[:4], "g": label[:4]}, "y", by="g")
+
+
+def test_ties_among_data_sets():
+    """A tie need not be of every model, and may be to a number that is given, or to a tied parameter."""
+    parts = [("a*x + b", {"x": X, "y": 2.0 * X + 1.0}, "y"), ("a*x + c", {"x": X, "y": 2.0 * X + 3.0}, "y")]
+    found = fit(parts, start={"a": 1, "b": 0}, tied={"c": "3*b"})
+    assert found.params == pytest.approx({"a": 2.0, "b": 1.0})
+    assert found.derived("c")[0] == pytest.approx(3.0)
+    given = fit("a*x + b", parts[0][1], "y", tied={"b": "2*c", "c": "d"}, fixed={"d": 0.5})
+    assert given.params == pytest.approx({"a": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bounds": {"a": 3}}, "give a pair"),
+        ({"bounds": {"a": ("x", 3)}}, "give a pair"),
+        ({"bounds": [(0, 1)]}, "by name"),
+        ({"fixed": {"b": "x"}}, "give a number"),
+        ({"fixed": ["b"]}, "by name"),
+        ({"start": ["q", 1]}, "one number for each"),
+        ({"start": [1j, 1]}, "one number for each"),
+        ({"sigma": ["no"] * 60}, "is text"),
+        ({"sigma_x": 0.1}, "by name"),
+        ({"sigma_x": {"y": 0.1}}, "no column 'y'"),
+        ({"loss": ["huber"]}, "did you mean .huber"),
+        ({"seed": -1}, "whole number from 0"),
+        ({"tied": {"q": "a"}}, "does not contain 'q'"),
+        ({"tied": {"b": "sqrt(c)"}, "start": [1, 0]}, "derivative is not finite at the start"),
+    ],
+)
+def test_arguments_of_a_wrong_kind(options, words):
+    """They are refused by name, with an error of the package."""
+    with pytest.raises((ArgumentError, ArgumentTypeError, DataError), match=words):
+        fit("a*x + b", DECAY, "y", **options)
+
+
+def test_data_sets_of_a_wrong_form(decay):
+    """A list is of triples; what is unknown to all of them is refused."""
+    parts = [("a*x + b", DECAY, "y"), ("a*x + c", DECAY, "y")]
+    for model, options, words in (
+        ([], {}, "a list is of"),
+        ([("a*x", DECAY)], {}, "a list is of"),
+        (parts, {"fixed": {"q": 1}}, "'q'"),
+        (parts, {"tied": {"q": "a"}}, "'q'"),
+        (parts, {"sigma": [1.0]}, "2 data sets"),
+    ):
+        with pytest.raises((ArgumentError, ArgumentTypeError), match=words):
+            fit(model, **options)
+    with pytest.raises(ArgumentError, match="part=1"):
+        decay.predict(part=1)

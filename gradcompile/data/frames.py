@@ -148,6 +148,15 @@ class _Several:
         return repr(self.entry)
 
 
+def is_missing(entry: Any) -> bool:
+    """Say whether an entry is not there: None, NaN, or pandas' own words for it.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing("")
+    (True, True, False)
+    """
+    return entry is None or type(entry).__name__ in MISSING or bool(entry != entry)
+
+
 def _number(entry: Any, name: str, row: int) -> float:
     if entry is None or type(entry).__name__ in MISSING:
         return np.nan

@@ -177,8 +177,8 @@ def propose(v, b, work, s):  # type: ignore[no-untyped-def]
     """
     n = v.shape[1]
     for k in range(n):
-        at_lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] >= 0.0)
-        at_upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] <= 0.0)
+        at_lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] > 0.0)
+        at_upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] < 0.0)
         v[HELD, k] = 1.0 if at_lower | at_upper | (v[LOWER, k] >= v[UPPER, k]) else 0.0
         v[STEP, k] = 0.0
     again = True

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.once import once
+from gradcompile.regression.objective import FACTOR
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.search import EPS, Point, Vector
 from gradcompile.regression.statement import formula
@@ -93,10 +94,7 @@ class Estimates:
 
     @once
     def _held(self) -> Any:
-        f, p = self.terms, self._point
-        fixed = f.lower >= f.upper
-        pressed = ((p.theta <= f.lower) & (p.gradient >= 0.0)) | ((p.theta >= f.upper) & (p.gradient <= 0.0))
-        return fixed | pressed
+        return self.terms.held(self._point.theta, self._point.gradient)
 
     @once
     def _troubles(self) -> tuple[str, ...]:
@@ -121,15 +119,20 @@ class Estimates:
         steep = self._steep()
         if steep and not flat:
             found.append(f"the loss still falls along {', '.join(steep)}, but no step lowers it; start elsewhere")
-        if not point.is_convex and not found and not self.undetermined:
+        if not point.is_convex and not found and not (self.undetermined and self.problem().downward(point) is None):
             found.append("no minimum: the loss has a direction of negative curvature here; start elsewhere")
         return tuple(found)
 
     def _flat(self) -> list[str]:
-        """Parameters whose own size moves no prediction by more than rounding."""
-        point = self._point
+        """Parameters whose own size moves no prediction by more than rounding.
+
+        Where the slope is exactly 0, as of b in b**2 at 0, and the Hessian bends upwards, there is a minimum.
+        """
+        point, problem = self._point, self.problem()
         matrix = point.matrix if point.near is None else point.near
-        flat = self.problem().flat(point.theta, matrix, point.loss, self._start)
+        flat = problem.flat(point.theta, matrix, point.loss, self._start)
+        if point.is_convex and flat.any():
+            flat &= (point.gradient != 0.0) | problem.flat(point.theta, point.matrix, point.loss, self._start)
         return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
 
     def _away(self) -> list[str]:
@@ -226,10 +229,9 @@ class Estimates:
         self._no_likelihood("r_squared")
         total = 0.0
         for s in self.samples:
-            weight = 1.0 if s.statement.sigma is None else s.columns[s.statement.sigma.name] ** -2.0
-            whole = s.rows if s.statement.sigma is None else float(np.sum(weight))
-            apart = s.target - float(np.sum(weight * s.target)) / whole
-            total += float(np.sum(weight * np.square(apart, out=apart)))
+            unit, scaled = s.scaled(np.ones(s.rows)), s.scaled(s.target)
+            apart = scaled - float(np.sum(unit * scaled) / np.sum(unit * unit)) * unit
+            total += float(np.sum(np.square(apart, out=apart)))
         return 1.0 - self.chi2 / total if total > 0.0 else math.nan
 
     # ---- information criteria
@@ -391,6 +393,8 @@ class Estimates:
         from gradcompile.data import frames
 
         self._no_likelihood("predict")
+        if part not in range(len(self.samples)):
+            raise ArgumentError(f"part={part!r}: choose from {', '.join(map(str, range(len(self.samples))))}")
         sample = self.samples[part]
         s, objective = sample.statement, sample.objective
         columns, rows = sample.columns, sample.rows
@@ -434,19 +438,23 @@ class Estimates:
     def _own_sigma(self, sigma: Any, data: Any, part: int, rows: int) -> Vector:
         sample = self.samples[part]
         if sigma is not None:
-            return np.broadcast_to(np.asarray(sigma, float), (rows,))
-        if sample.statement.sigma is None:
+            found = np.asarray(sigma, float)
+            if found.shape not in ((), (rows,)):
+                raise ArgumentError(f"band: sigma has shape {found.shape}, the data have {rows} rows")
+            return np.broadcast_to(found, (rows,))
+        if sample.statement.sigma is None and FACTOR not in sample.columns:
             return np.ones(rows)
         if data is None:
-            return np.asarray(sample.columns[sample.statement.sigma.name])
+            return sample.deviations()
         raise ArgumentError("band: give sigma=, the standard deviations of the new values, as the fit had them")
 
     def derived(self, expression: Any) -> tuple[float, float]:
         """A formula of the parameters, such as "a/b": its value and standard error, by the delta method."""
         from gradcompile.compile import compile_grad
 
-        expr, title, _ = formula(expression, "derived")
-        ties = {s: tie for s in expr.free_symbols for n, tie in self.samples[0].statement.tied.items() if s.name == n}
+        expr, title, _ = formula(expression, "derived", [*self.params, *self.terms.fixed])
+        tied = {n: tie for s in self.samples for n, tie in s.statement.tied.items()}
+        ties = {s: tied[s.name] for s in expr.free_symbols if s.name in tied}
         expr = expr.xreplace(ties)
         known = {**self.terms.fixed, **self.params}
         symbols = sorted(expr.free_symbols, key=lambda s: str(s.name))

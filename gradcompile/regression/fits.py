@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from gradcompile.data import frames
-from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
-from gradcompile.regression.fitter import Fitter
-from gradcompile.regression.statement import formula, free_name, meant, stated
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError
+from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, spread_of
+from gradcompile.regression.statement import check_given, formula, free_name, meant, stated
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these
@@ -96,34 +96,49 @@ def fit(
     >>> {name: round(value, 3) for name, value in found.stderr.items()}
     {'a': 0.065, 'b': 0.121}
     """
-    if isinstance(model, list | tuple):
-        parts = [(m, d, t) for m, d, t in model]
-    else:
-        parts = [(model, data, target)]
-    if data is None and not isinstance(model, list | tuple):
-        raise ArgumentError("data: give the columns, such as data={'x': x, 'y': y}")
+    parts = parts_of(model, data, target)
+    given = numbers({} if fixed is None else fixed)
     sigmas = list(sigma) if isinstance(sigma, list | tuple) and len(parts) > 1 else [sigma] * len(parts)
+    if len(sigmas) != len(parts):
+        raise ArgumentError(f"sigma: a list has one for each of the {len(parts)} data sets, not {len(sigmas)}")
     columns, goals = [], []
     for m, d, t in parts:
         own, goal = with_target(m, d, t, likelihood)
         columns.append(own)
         goals.append(goal)
-    options: dict[str, Any] = {"likelihood": likelihood, "loss": loss, "fixed": fixed or (), "tied": tied}
+    options: dict[str, Any] = {"likelihood": likelihood, "loss": loss, "fixed": given, "tied": tied}
     options["is_whole"] = len(parts) == 1
     statements = [
         stated(m, goal, None, frames.names(d), sigma=s, **options)
         for (m, _, _), d, goal, s in zip(parts, columns, goals, sigmas, strict=True)
     ]
     params = tuple(dict.fromkeys(name for s in statements for name in s.params))
-    fitter = kept(statements, params, bounds or {}, fixed or {}, absolute_sigma, sigma_x)
+    check_given("fixed", given, [name for s in statements for name in s.fixed], "model")
+    check_given("tied", tied or {}, [*params, *(name for s in statements for name in s.tied)], "model")
+    if by is not None and sigma_x:
+        columns[0], sigma_x = with_spreads(columns[0], sigma_x)
+    fitter = kept(statements, params, bounds or {}, given, absolute_sigma, sigma_x)
     search = {"start": start, "starts": starts, "seed": seed, "missing": missing}
     if by is not None:
         if len(parts) > 1:
             raise ArgumentError("by: groups are of one data set; give one model, data and target")
-        return {value: fitter(d, sigma=s, **search) for value, d, s in groups(columns[0], by, fitter, sigma)}
+        return {v: group(fitter, by, v, d, sigma=s, **search) for v, d, s in groups(columns[0], by, fitter, sigma)}
     if len(parts) == 1:
         return fitter(columns[0], sigma=sigma, **search)
     return fitter(columns, sigma=sigmas, **search)
+
+
+def parts_of(model: Any, data: Any, target: Any) -> list[tuple[Any, Any, Any]]:
+    """The data sets, each with its model and target."""
+    if not isinstance(model, list | tuple):
+        if data is None:
+            raise ArgumentError("data: give the columns, such as data={'x': x, 'y': y}")
+        return [(model, data, target)]
+    if not model or not all(isinstance(part, list | tuple) and len(part) == 3 for part in model):
+        raise ArgumentTypeError("model: a list is of (model, data, target), one for each data set")
+    if data is not None or target is not None:
+        raise ArgumentError("data, target: a list of (model, data, target) has its own; leave them out")
+    return [(m, d, t) for m, d, t in model]
 
 
 def names_of_params(params: Any) -> tuple[str, ...]:
@@ -150,8 +165,7 @@ def with_target(model: Any, data: Any, target: Any, likelihood: Any) -> tuple[An
     names = frames.names(data)
     used = formula(model, "model", names)[2]
     name = free_name("y", [*names, *used])
-    own = {n: data[n] for n in names if n in used}
-    return {**own, name: frames.floats(target, "target")}, name
+    return {**{n: data[n] for n in names}, name: frames.floats(target, "target")}, name
 
 
 def kept(
@@ -164,8 +178,11 @@ def kept(
 ) -> Fitter:
     """The fitter for this, compiled before or now."""
     key = (
-        tuple((s.model, s.target, s.likelihood, s.sigma, s.loss, s.params, s.columns, s.fixed) for s in statements),
-        params, tuple((n, tuple(b)) for n, b in bounds.items()), tuple(fixed.items()), known,
+        tuple(
+            (s.model, s.target, s.likelihood, s.sigma, s.loss, s.params, s.columns, s.fixed, s.title, *s.tied.items())
+            for s in statements
+        ),
+        params, *(limit.tobytes() for limit in limits(params, bounds)), tuple(fixed.items()), known,
     )  # fmt: skip
     if sigma_x:
         return Fitter(statements, params, bounds=bounds, fixed=fixed, absolute_sigma=known, sigma_x=sigma_x)
@@ -176,16 +193,42 @@ def kept(
     return _known[key]
 
 
+def with_spreads(data: Any, sigma_x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The data with standard deviations of predictors that are arrays among their columns, and these by name."""
+    names = frames.names(data)
+    own, found = {n: data[n] for n in names}, dict(mapping(sigma_x, "sigma_x"))
+    for name, given in found.items():
+        if not isinstance(given, str) and np.ndim(given):
+            found[name] = free_name(f"sigma_x[{name!r}]", names)
+            own[found[name]] = frames.floats(given, found[name])
+    return own, found
+
+
+def group(fitter: Fitter, by: str, value: Any, data: Any, **options: Any) -> Any:
+    """The fit of one group; an error says of which."""
+    try:
+        return fitter(data, **options)
+    except GradcompileError as error:
+        raise type(error)(f"{by} = {value}: {error}") from error
+
+
 def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any, dict[str, Any], Any]]:
     """The groups of rows that have one value of a column: the value, their columns, their standard deviations."""
-    needed = list(fitter.objectives[0].statement.columns)
+    needed = [*fitter.objectives[0].statement.columns, *(s for s in fitter.sigma_x.values() if isinstance(s, str))]
     columns = frames.columns(data, needed)
+    count = len(next(iter(columns.values())))
     if by not in frames.names(data):
         raise DataError(f"by: the data have no column {by!r}{meant(by, frames.names(data))}")
-    labels = np.asarray(data[by], dtype=object)
-    if isinstance(sigma, str):
-        sigma = frames.columns(data, [sigma])[sigma]
-    for value in dict.fromkeys(v for v in labels.tolist() if v is not None and v == v):  # NaN is no group
+    labels = np.array(data[by], dtype=object)
+    if labels.shape != (count,):
+        raise DataError(f"by: column {by!r} has shape {labels.shape}, the data have {count} rows")
+    labels[[k for k, v in enumerate(labels.tolist()) if frames.is_missing(v)]] = None
+    covariance = covariance_of(sigma)
+    if sigma is not None and covariance is None:
+        sigma = spread_of(sigma, "sigma", data, columns)
+    if covariance is not None and covariance.shape != (count, count):
+        raise ArgumentError(f"sigma has shape {covariance.shape}, which does not fit {count} rows")
+    for value in dict.fromkeys(v for v in labels.tolist() if v is not None):
         rows = labels == value
-        own = sigma[rows] if isinstance(sigma, np.ndarray) and sigma.ndim else sigma
+        own = covariance[np.ix_(rows, rows)] if covariance is not None else None if sigma is None else sigma[rows]
         yield value, {n: np.ascontiguousarray(c[rows]) for n, c in columns.items()}, own

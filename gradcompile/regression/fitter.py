@@ -34,19 +34,16 @@ class Fitter:
         sigma: str | None = None,
         sigma_x: Mapping[str, Any] | None = None,
     ) -> None:
-        self.sigma_x = dict(sigma_x or {})
+        self.sigma_x = spreads(statements, {} if sigma_x is None else sigma_x)
         self.objectives = [self.objective(s) for s in statements]
         self.correlated: dict[Objective, Correlated] = {}
         self.params = tuple(params)
-        self.terms = Terms(self.params, *limits(self.params, bounds or {}), fixed or {}, absolute_sigma)
+        self.terms = Terms(self.params, *limits(self.params, bounds or {}), numbers(fixed or {}), absolute_sigma)
         self.sigma = sigma
 
     def objective(self, statement: Statement) -> Objective:
         """What is minimised of a data set."""
         uncertain = [name for name in self.sigma_x if name in statement.predictors]
-        unknown = next((name for name in self.sigma_x if name not in statement.columns), None)
-        if unknown is not None:
-            raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant(unknown, statement.predictors)}")
         if uncertain and (statement.loss != "linear" or statement.likelihood is not None):
             raise ArgumentError("sigma_x: orthogonal distance is for least squares; leave loss= out")
         return Orthogonal(statement, uncertain) if uncertain else Objective(statement)
@@ -86,7 +83,7 @@ class Fitter:
         statement = objective.statement
         quick = quick_columns(data, statement.columns)
         columns: dict[str, Any] = frames.columns(data, statement.columns) if quick is None else quick
-        covariance = sigma if isinstance(sigma, np.ndarray) and sigma.ndim == 2 else None
+        covariance = covariance_of(sigma)
         if statement.sigma is not None and covariance is None:
             columns[statement.sigma.name] = self.deviations(sigma, data, columns)
         elif sigma is not None and statement.sigma is None:
@@ -130,12 +127,12 @@ class Fitter:
             unknown = next((name for name in start if name not in self.params), None)
             if unknown is not None:
                 raise ArgumentError(f"start: there is no parameter {unknown!r}{meant(str(unknown), self.params)}")
-            found = np.array([start.get(name, np.nan) for name in self.params], float)
+            found = vector([start.get(name, np.nan) for name in self.params])
             lacking = [name for name in self.params if name not in start]
             if lacking:
                 raise ArgumentError(f"start: add {lacking[0]}=..., or leave start out")
         else:
-            found = np.array(start, float).reshape(-1)
+            found = vector(start).reshape(-1)
         if found.shape != (len(self.params),):
             raise ArgumentError(f"start has {found.size} numbers, the parameters are {', '.join(self.params)}")
         if not isfinite(square_sum(found)):
@@ -160,7 +157,7 @@ class Fitter:
             if start is None or count > 1:
                 return starting.search(problem, start, count, seed)
             found = problem.minimum(start)
-            if not isfinite(found.loss):
+            if not isfinite(found.loss + square_sum(found.gradient)):
                 problem.check(start)
         finally:
             self.terms.give_back(problem.memory)
@@ -190,26 +187,76 @@ class Fitter:
 def limits(params: Sequence[str], bounds: Mapping[str, Any]) -> tuple[Vector, Vector]:
     """Lower and upper bounds of all parameters."""
     lower, upper = np.full(len(params), -np.inf), np.full(len(params), np.inf)
-    for name, pair in bounds.items():
+    for name, pair in mapping(bounds, "bounds").items():
         if name not in params:
             raise ArgumentError(f"bounds: there is no parameter {name!r}{meant(str(name), params)}")
         try:
             low, high = pair
+            k = params.index(name)
+            lower[k], upper[k] = -np.inf if low is None else low, np.inf if high is None else high
         except (TypeError, ValueError):
             raise ArgumentTypeError(f"bounds[{name!r}]={pair!r}: give a pair (low, high), None for no bound") from None
-        k = params.index(name)
-        lower[k], upper[k] = -np.inf if low is None else low, np.inf if high is None else high
         if not lower[k] <= upper[k]:
             raise ArgumentError(f"bounds[{name!r}]={pair!r}: the lower is above the upper")
     return lower, upper
 
 
+def mapping(given: Any, what: str) -> Mapping[str, Any]:
+    """An argument that is given by name, or ArgumentTypeError."""
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(f"{what} is of type {type(given).__name__}; give it by name: {what}={{'a': ...}}")
+    return given
+
+
+def numbers(fixed: Any) -> dict[str, float]:
+    """Numbers that are given, by name."""
+    found = {}
+    for name, value in mapping(fixed, "fixed").items():
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(f"fixed[{name!r}]={value!r}: give a number") from None
+        if not isfinite(found[name]):
+            raise ArgumentError(f"fixed[{name!r}]={value!r}: give a finite number")
+    return found
+
+
+def vector(start: Any) -> Vector:
+    """A start as an array of numbers."""
+    try:
+        return np.array(start, float)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"start={start!r}: give one number for each parameter") from None
+
+
+def spreads(statements: Sequence[Statement], sigma_x: Any) -> dict[str, Any]:
+    """The standard deviations of predictors, by name; each is in some model."""
+    known = list(dict.fromkeys(name for s in statements for name in s.predictors))
+    unknown = next((name for name in mapping(sigma_x, "sigma_x") if name not in known), None)
+    if unknown is not None:
+        raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant(str(unknown), known)}")
+    return dict(sigma_x)
+
+
+def covariance_of(sigma: Any) -> Any:
+    """The covariance of the target if that is what was given, None for all else."""
+    if isinstance(sigma, list | tuple) and sigma and isinstance(sigma[0], list | tuple):
+        try:
+            sigma = np.array(sigma, float)
+        except (TypeError, ValueError):
+            raise ArgumentTypeError("sigma: a covariance is a square array of numbers") from None
+    return sigma if isinstance(sigma, np.ndarray) and sigma.ndim == 2 else None
+
+
 def spread_of(given: Any, what: str, data: Any, columns: Mapping[str, Vector]) -> Vector:
     """Standard deviations, one a row: a column's name, an array, or one number for all."""
     rows = len(next(iter(columns.values())))
-    found = frames.columns(data, [given])[given] if isinstance(given, str) else np.asarray(given, float)
-    if found.ndim == 0:
-        found = np.full(rows, float(found))
+    if isinstance(given, str):
+        found = frames.columns(data, [given])[given]
+    elif isinstance(given, int | float | np.number) or getattr(given, "shape", None) == ():
+        found = np.full(rows, float(given))
+    else:
+        found = frames.floats(given, what)
     if found.shape != (rows,):
         raise ArgumentError(f"{what} has shape {found.shape}, the data have {rows} rows; give one number a row")
     bad = np.flatnonzero(~(found > 0.0) & ~np.isnan(found))

@@ -8,8 +8,9 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.regression.estimates import Estimates
+from gradcompile.regression.objective import FACTOR
 from gradcompile.regression.problem import Problem
-from gradcompile.regression.search import Point, Search, Vector
+from gradcompile.regression.search import Point, Search, Vector, generator
 
 DOUBLINGS = 60  # of a step outward before an interval is taken to have no end
 STEPS = 60  # of Newton's method between two ends
@@ -99,7 +100,7 @@ def bootstrap(fit: Estimates, samples: int = 1000, seed: int = 0) -> Vector:
     """The estimates from rows drawn with replacement, (samples, parameters); NaN where a search has found none."""
     if type(samples) is not int or samples < 1:
         raise ArgumentError(f"samples={samples!r}: give a whole number from 1")
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     found = np.full((samples, len(fit.theta)), np.nan)
     refit = refitted(fit)
     for k in range(samples):
@@ -113,6 +114,8 @@ def refitted(fit: Estimates) -> Callable[[np.random.Generator], Point]:
     """A function that draws rows and fits to them, from the estimates; the memory of the rows is used again."""
     drawn = []
     for s in fit.samples:
+        if FACTOR in s.columns:
+            raise ArgumentError("bootstrap: rows that are correlated can't be drawn one by one; take 'profile'")
         columns: dict[str, Any] = {n: np.array(c) if np.ndim(c) else c for n, c in s.columns.items()}
         drawn.append(s.with_columns(columns))
     problem = fit.problem(drawn)

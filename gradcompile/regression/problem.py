@@ -28,6 +28,14 @@ class Terms:
         self.is_bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
         self._spare: list[Search] = []
 
+    def held(self, theta: Vector, gradient: Vector) -> Any:
+        """Which parameters a bound holds: the loss falls beyond it, or there is no room between two.
+
+        One on a bound with no slope is free: its curvature says whether the loss falls inwards.
+        """
+        pressed = ((theta <= self.lower) & (gradient > 0.0)) | ((theta >= self.upper) & (gradient < 0.0))
+        return pressed | (self.lower >= self.upper)
+
     def borrow(self) -> Search:
         """Memory for searches that nobody else uses, as several threads may fit at a time."""
         try:
@@ -57,7 +65,7 @@ class Sample:
         self.target, self.norm = np.empty(0), 0.0
         if goal is not None:
             self.target = columns[goal.name] if objective.has_plain_target else evaluated(goal, columns)
-            self.norm = sqrt(square_sum(self.scaled_target()))
+            self.norm = sqrt(square_sum(self.scaled(self.target)))
 
     def check_unchanged(self) -> None:
         """Raise DataError if somebody has written into a column since."""
@@ -68,11 +76,18 @@ class Sample:
                     "data as they were: ask for it before, or fit a copy"
                 )
 
-    def scaled_target(self) -> Vector:
-        """The target in units of sigma."""
+    def scaled(self, values: Vector) -> Vector:
+        """Values of the target's kind in units of sigma."""
         sigma = self.statement.sigma
-        scaled = self.target if sigma is None else self.target / self.columns[sigma.name]
-        return whitened(self.columns[FACTOR], scaled) if FACTOR in self.columns else scaled
+        found = values if sigma is None else values / self.columns[sigma.name]
+        return whitened(self.columns[FACTOR], found) if FACTOR in self.columns else found
+
+    def deviations(self) -> Vector:
+        """The standard deviations of the target that the fit was given, one a row."""
+        if FACTOR in self.columns:
+            return np.asarray(np.linalg.norm(self.columns[FACTOR], axis=1))
+        assert self.statement.sigma is not None
+        return np.asarray(self.columns[self.statement.sigma.name])
 
     def with_columns(self, columns: Mapping[str, Any]) -> "Sample":
         """The same of other data."""
@@ -162,16 +177,20 @@ class Problem:
         The size is that at the start if it is larger, so that an estimate may be 0.
         """
         norms = np.sqrt(abs(matrix.diagonal()))
-        size = max(self.norm, sqrt(abs(loss)))
         free = self.terms.lower < self.terms.upper
         own = np.maximum(abs(theta), np.where(start == 0.0, 1.0, abs(start)))
-        return free & (norms * own <= EPS * size)
+        return free & (norms * own <= EPS * self.scale(loss))
+
+    def scale(self, loss: float) -> float:
+        """The size that changes of predictions are measured by; of a logarithm of likelihood, changes by 1 count."""
+        least = 0.0 if self.samples[0].statement.likelihood is None else 1.0
+        return max(self.norm, sqrt(abs(loss)), least)
 
     def is_on_plateau(self, point: Point, start: Vector) -> bool:
         """Whether some parameter is flat there."""
         effect = machine("least_effect", 1, 1, 1, 1, 2)
         least = effect(point.theta, start, self.terms.lower, self.terms.upper, point.matrix)
-        return bool(least <= EPS * max(self.norm, sqrt(abs(point.loss))))
+        return bool(least <= EPS * self.scale(point.loss))
 
     def first_search(self, start: Vector) -> Point:
         """A search by the near matrix; again with shorter first steps where one has left the start for a plateau, or
@@ -229,9 +248,9 @@ class Problem:
         found.near, found.start = near.matrix, start
         return found
 
-    def downhill(self, found: Point) -> Any:
-        """A point with a smaller loss along the direction of most negative curvature; None if there is none."""
-        free = (self.terms.lower < found.theta) & (found.theta < self.terms.upper)
+    def downward(self, found: Point) -> tuple[Vector, float] | None:
+        """The direction of most negative curvature, in which it is by more than rounding, and its scaled curvature."""
+        free = ~self.terms.held(found.theta, found.gradient)
         if not free.any() or not np.isfinite(found.matrix).all():
             return None
         scale = np.sqrt(np.maximum(abs(np.diag(found.matrix)), np.finfo(float).tiny))
@@ -241,9 +260,17 @@ class Problem:
             return None
         direction = np.zeros(self.size)
         direction[free] = vectors[:, 0] / scale[free]
+        return direction, float(values[0])
+
+    def downhill(self, found: Point) -> Any:
+        """A point with a smaller loss along the direction of most negative curvature; None if there is none."""
+        bent = self.downward(found)
+        if bent is None:
+            return None
+        direction, curvature = bent
         gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
         best, at = found.loss - 1e-12 * abs(found.loss), None
-        length = np.sqrt(abs(found.loss) / -values[0])
+        length = np.sqrt(abs(found.loss) / -curvature)
         for k in range(40):
             for sign in (1.0, -1.0):
                 theta = np.clip(found.theta + sign * length * 0.5**k * direction, self.terms.lower, self.terms.upper)

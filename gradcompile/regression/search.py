@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gradcompile.errors import ArgumentError
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -59,6 +61,14 @@ def method() -> "ModuleType":
 def square_sum(x: Vector) -> float:
     """The sum of squares of a contiguous vector; not finite where an entry is not."""
     return float(machine("square_sum", 1)(x))
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """The random numbers of a seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"seed={seed!r}: give a whole number from 0") from error
 
 
 def fingerprint(x: Vector) -> float:

@@ -13,7 +13,7 @@ import sympy as sp
 
 from gradcompile.errors import ArgumentError
 from gradcompile.regression.problem import Problem
-from gradcompile.regression.search import Point, Vector
+from gradcompile.regression.search import Point, Vector, generator
 from gradcompile.regression.statement import Statement, names_of
 
 DRAWN = 100  # candidates for each search that is to begin somewhere, and for each parameter that is drawn
@@ -38,7 +38,7 @@ def _is_linear(model: sp.Expr, names: Sequence[str]) -> bool:
 
 def search(problem: Problem, start: Vector | None, count: int, seed: int) -> tuple[Point, int]:
     """The best of several searches, from the start and from the best candidates; how many evaluations they took."""
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     candidates = Candidates(problem, start)
     wanted = max(count, LEAST) if start is None else count - 1
     begins = candidates.best(random, wanted)

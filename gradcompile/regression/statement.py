@@ -120,13 +120,19 @@ def unified(exprs: Iterable[sp.Expr]) -> list[sp.Expr]:
 
 
 def with_ties(
-    model: sp.Expr, names: Sequence[str], tied: Mapping[str, Any]
+    model: sp.Expr, names: Sequence[str], tied: Mapping[str, Any], known: Iterable[str]
 ) -> tuple[sp.Expr, list[str], dict[str, sp.Expr]]:
-    """The model with formulas in place of tied names, its names then, and these formulas in free parameters alone."""
-    formulas = {name: formula(given, f"tied[{name!r}]") for name, given in tied.items()}
-    unknown = [name for name in formulas if name not in names]
-    if unknown:
-        raise ArgumentError(f"tied: the model does not contain {unknown[0]!r}{meant(unknown[0], names)}")
+    """The model with formulas in place of tied names, its names then, and these formulas in free parameters alone.
+
+    Ties that the model does not need, as of another data set, are left out. known: names that are no constants.
+    """
+    given = {name: formula(tie, f"tied[{name!r}]", known) for name, tie in tied.items()}
+    formulas, waiting = {}, [name for name in names if name in given]
+    while waiting:
+        name = waiting.pop()
+        formulas[name] = given[name]
+        waiting += [n for n in given[name][2] if n in given and n not in formulas]
+    formulas = {name: given[name] for name in given if name in formulas}
     model, *ties = unified([model, *(f[0] for f in formulas.values())])
     symbols = {s.name: s for e in (model, *ties) for s in e.free_symbols}
     found = {symbols[name]: tie for name, tie in zip(formulas, ties, strict=True)}
@@ -164,17 +170,17 @@ def stated(
 
     is_whole: it is the only part, so all numbers that are given are its own.
     """
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise ArgumentError(f"loss={loss!r}{meant(str(loss), LOSSES)}")
     if (likelihood is None) == (model is None):
         raise ArgumentError("give either a model with a target, or likelihood=, the log-likelihood of a sample")
     what, given = ("model", model) if likelihood is None else ("likelihood", likelihood)
     known = {*(params or ()), *(columns or ()), *fixed}
     expr, title, names = formula(given, what, known)
-    lost = next((name for name in fixed if name not in names), None)
-    if lost is not None and is_whole:
-        raise ArgumentError(f"fixed: the {what} does not contain {lost!r}{meant(lost, names)}")
-    expr, names, ties = with_ties(expr, names, tied or {})
+    expr, names, ties = with_ties(expr, names, tied or {}, known)
+    if is_whole:
+        check_given("fixed", fixed, names, what)
+        check_given("tied", tied or {}, [*names, *ties], what)
     if likelihood is None:
         alone = sp.Symbol(target) if is_column(target, known) else target
         goal, _, observed = formula(alone, "target", known)
@@ -188,6 +194,13 @@ def stated(
     every = tuple(dict.fromkeys([*used, *observed]))
     found = Statement(expr, goal, None, weights, loss, tuple(free), every, tuple(held), ties, title)
     return found if likelihood is None else replace(found, model=None, likelihood=expr)
+
+
+def check_given(option: str, given: Iterable[str], names: Sequence[str], what: str) -> None:
+    """Raise ArgumentError for a name that is given something and that the formula does not contain."""
+    lost = next((name for name in given if name not in names), None)
+    if lost is not None:
+        raise ArgumentError(f"{option}: the {what} does not contain {lost!r}{meant(str(lost), names)}")
 
 
 def is_column(target: Any, known: Iterable[str]) -> bool:
