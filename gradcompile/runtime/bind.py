@@ -476,16 +476,13 @@ def _numbers_text(takes: Call) -> str:
 _BOUND = """
 def fun(self, theta, out=None):
     '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
-    try:
-        if theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
-            if out is None:
-                grad = empty(shape, dtype)
-                return run(theta, grad{inputs}), grad
-            fits = out.shape == shape and out.dtype is dtype and out.flags.carray and not overlap(out, theta)
-            if fits and is_apart(out):
-                return run(theta, out{inputs}), out
-    except (AttributeError, TypeError):
-        pass
+    if type(theta) is ndarray and theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
+        if out is None:
+            grad = empty(shape, dtype)
+            return run(theta, grad{inputs}), grad
+        fits = type(out) is ndarray and out.shape == shape and out.dtype is dtype and out.flags.carray
+        if fits and not overlap(out, theta) and is_apart(out):
+            return run(theta, out{inputs}), out
     return checked(theta, out)
 """
 
@@ -544,7 +541,7 @@ def make_bound(
             known["run"] = direct
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
     known |= {"run": route.choose(converted_inputs), "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
-    known["is_apart"] = is_apart
+    known |= {"is_apart": is_apart, "ndarray": np.ndarray}
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
 
 
