@@ -84,6 +84,25 @@ def test_full_code_is_made_once_though_a_call_in_quick_code_ends_later():
     assert code.target.left == 0 and len(code.linked) == 2
 
 
+def test_passes_that_threads_share_have_quick_code_first(monkeypatch):
+    made, take = {}, jit.Code.take
+
+    def noted(code, given):
+        made.setdefault(code, []).append(given.is_quick)
+        take(code, given)
+
+    monkeypatch.setattr(jit.Code, "take", noted)
+    f = compile_grad(11 * LOSSES["sums"][0], [a, b, c], data=[x, y], threads=2, cache=False)
+    columns = np.tile(XS, 100), np.tile(YS, 100)
+    first = f(0.7, 0.3, 0.5, *columns)
+    passes = [code for code in made if code.function.__module__.startswith("gc_")]
+    assert passes and all(made[code] == [True] for code in passes)
+    for code in passes:
+        code.target.left = -1
+    assert f(0.7, 0.3, 0.5, *columns) == first
+    assert all(made[code] == [True, False] for code in passes)
+
+
 def test_quick_code_stays_where_full_code_can_not_be_made_now(monkeypatch):
     f, call = both(9 * LOSSES["numbers"][0], None)
     first = call(0)
