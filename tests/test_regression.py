@@ -301,3 +301,14 @@ def test_threads_share_a_fitter():
         together = list(pool.map(lambda d: [fitter(d, start=[1, 1, 0]).theta for _ in range(20)], shifted))
     for one, many in zip(alone, together, strict=True):
         assert all(np.array_equal(one, other) for other in many)
+
+
+def test_data_that_changed_since_are_told():
+    """What is computed of a fit when it is asked for needs the data as they were."""
+    data = {"x": X.copy(), "y": DECAY["y"].copy()}
+    found = fit("a*x + b", data, "y", start=[1, 1])
+    data["y"][[3, 4]] = data["y"][[4, 3]]
+    with pytest.raises(DataError, match="column 'y' has other values than when it was fitted"):
+        found.stderr  # noqa: B018
+    with pytest.raises(DataError, match="fit a copy"):
+        found.predict()

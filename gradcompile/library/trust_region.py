@@ -339,3 +339,27 @@ def square_sum(x):  # type: ignore[no-untyped-def]
     for i in lanes(0, x.shape[0]):
         sums[i % LANES] += x[i] * x[i]
     return fold(sums)
+
+
+@jit
+def fingerprint(x):  # type: ignore[no-untyped-def]
+    """A number that changes where an entry does, or where two of them change places in most cases."""
+    sums = zeros(LANES, x)
+    for i in lanes(0, x.shape[0]):
+        sums[i % LANES] += x[i]
+    total = 0.0
+    for k in range(LANES):
+        total += sums[k] * (1.0 + 0.03125 * k)
+    return total
+
+
+@jit
+def least_effect(theta, start, lower, upper, b):  # type: ignore[no-untyped-def]
+    """The least that a free parameter moves predictions by, if it changes by its size, or by that at the start."""
+    least = HUGE
+    for k in range(theta.shape[0]):
+        size = fabs(start[k]) if start[k] != 0.0 else 1.0
+        effect = sqrt(fabs(b[k, k])) * max(fabs(theta[k]), size)
+        if lower[k] < upper[k]:
+            least = min(least, effect)
+    return least

@@ -67,7 +67,12 @@ class Estimates:
 
     def problem(self, samples: Sequence[Sample] | None = None) -> Problem:
         """What was minimised, with the data of the fit or with others."""
+        self._check_unchanged()
         return Problem(self.terms, self.samples if samples is None else samples)
+
+    def _check_unchanged(self) -> None:
+        for s in self.samples:
+            s.check_unchanged()
 
     # ---- whether it is a minimum
 
@@ -170,6 +175,7 @@ class Estimates:
 
     def _parts(self) -> Any:
         """Residuals and Jacobian over all parameters, block by block."""
+        self._check_unchanged()
         for s in self.samples:
             theta = self.theta if s.places is None else self.theta[s.places]
             for values, jacobian in s.objective.residual_rows(theta, s.columns, s.rows):
@@ -202,7 +208,7 @@ class Estimates:
     def chi2(self) -> float:
         """The sum of squares of the residuals."""
         self._no_likelihood("chi2")
-        return float(np.add.reduce(self.residuals * self.residuals))
+        return sum(float(np.add.reduce(v * v)) for _, v, _ in self._parts()) if self._is_robust else self.loss
 
     @property
     def cost(self) -> float:
@@ -220,9 +226,10 @@ class Estimates:
         self._no_likelihood("r_squared")
         total = 0.0
         for s in self.samples:
-            weight = np.ones(s.rows) if s.statement.sigma is None else s.columns[s.statement.sigma.name] ** -2.0
-            mean = float(np.sum(weight * s.target) / np.sum(weight))
-            total += float(np.sum(weight * (s.target - mean) ** 2))
+            weight = 1.0 if s.statement.sigma is None else s.columns[s.statement.sigma.name] ** -2.0
+            whole = s.rows if s.statement.sigma is None else float(np.sum(weight))
+            apart = s.target - float(np.sum(weight * s.target)) / whole
+            total += float(np.sum(weight * np.square(apart, out=apart)))
         return 1.0 - self.chi2 / total if total > 0.0 else math.nan
 
     # ---- information criteria
@@ -387,7 +394,9 @@ class Estimates:
         sample = self.samples[part]
         s, objective = sample.statement, sample.objective
         columns, rows = sample.columns, sample.rows
-        if data is not None:
+        if data is None:
+            sample.check_unchanged()
+        else:
             found: Mapping[str, Any] = frames.columns(data, s.predictors)
             some = found or frames.columns(data, frames.names(data)[:1])
             rows = len(next(iter(some.values())))

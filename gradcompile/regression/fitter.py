@@ -75,18 +75,17 @@ class Fitter:
         """The data of each part, checked."""
         if missing not in ("drop", "raise"):
             raise ArgumentError(f"missing={missing!r}: choose 'drop' or 'raise'")
-        several = len(self.objectives) > 1
-        given = list(data) if several else [data]
-        weights = list(sigma) if several and isinstance(sigma, list | tuple) else [sigma] * len(given)
+        if len(self.objectives) == 1:
+            return [self.sample(self.objectives[0], data, sigma, missing)]
+        given = list(data)
+        weights = list(sigma) if isinstance(sigma, list | tuple) else [sigma] * len(given)
         return [self.sample(o, d, s, missing) for o, d, s in zip(self.objectives, given, weights, strict=True)]
 
     def sample(self, objective: Objective, data: Any, sigma: Any, missing: str) -> Sample:
         """One data set with its columns."""
         statement = objective.statement
-        columns = quick_columns(data, statement.columns)
-        if columns is None:
-            columns = frames.columns(data, statement.columns)
-        columns = dict(columns)
+        quick = quick_columns(data, statement.columns)
+        columns: dict[str, Any] = frames.columns(data, statement.columns) if quick is None else quick
         covariance = sigma if isinstance(sigma, np.ndarray) and sigma.ndim == 2 else None
         if statement.sigma is not None and covariance is None:
             columns[statement.sigma.name] = self.deviations(sigma, data, columns)
@@ -100,11 +99,13 @@ class Fitter:
         if covariance is not None:
             objective = self.with_covariance(objective)
             columns[FACTOR] = factor_of(covariance, gone, rows)
-        more = {name: float(self.terms.fixed[name]) for name in statement.fixed}
         places = None
         if statement.params != self.params:
             places = np.array([self.params.index(name) for name in statement.params])
-        return Sample(objective, {**columns, **more}, rows, 0 if gone is None else int(gone.sum()), places)
+        given: dict[str, Any] = columns
+        for name in statement.fixed:
+            given[name] = float(self.terms.fixed[name])
+        return Sample(objective, given, rows, 0 if gone is None else int(gone.sum()), places)
 
     def with_covariance(self, objective: Objective) -> Correlated:
         """The same with correlated errors."""
@@ -250,9 +251,8 @@ def quick_columns(data: Any, names: Sequence[str]) -> dict[str, Vector] | None:
 
 def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], Any]:
     """The rows in which nothing is missing, and which were left out, None if none."""
-    lengths = [len(column) for column in columns.values() if isfinite(square_sum(column))]
-    if len(lengths) == len(columns):
-        if not lengths[0]:
+    if isfinite(sum([square_sum(column) for column in columns.values()])):
+        if not len(next(iter(columns.values()))):
             raise DataError("the data have no rows")
         return columns, None
     gone = np.zeros(len(next(iter(columns.values()))), bool)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, DataError
 from gradcompile.regression.objective import FACTOR, Objective, whitened
-from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, square_sum
+from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, fingerprint, machine, square_sum
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
@@ -44,19 +44,29 @@ class Sample:
     """A data set's part of a fit with its data: the columns by name, how many rows, how many of them were left out.
 
     places: of its parameters among all, None where they are all. norm: of the target, in units of sigma, which is what
-    residuals are rounded by.
+    residuals are rounded by. marks: fingerprints of the columns, which are the user's where nothing was left out.
     """
 
-    __slots__ = ("columns", "dropped", "norm", "objective", "places", "rows", "statement", "target")
+    __slots__ = ("columns", "dropped", "marks", "norm", "objective", "places", "rows", "statement", "target")
 
     def __init__(self, objective: Objective, columns: Mapping[str, Any], rows: int, dropped: int, places: Any) -> None:
         self.objective, self.columns, self.rows, self.dropped, self.places = objective, columns, rows, dropped, places
         self.statement: Statement = objective.statement
+        self.marks = {n: fingerprint(c) for n, c in columns.items() if type(c) is np.ndarray and c.ndim == 1}
         goal: Any = self.statement.target
         self.target, self.norm = np.empty(0), 0.0
         if goal is not None:
             self.target = columns[goal.name] if objective.has_plain_target else evaluated(goal, columns)
             self.norm = sqrt(square_sum(self.scaled_target()))
+
+    def check_unchanged(self) -> None:
+        """Raise DataError if somebody has written into a column since."""
+        for name, mark in self.marks.items():
+            if fingerprint(self.columns[name]) != mark:
+                raise DataError(
+                    f"column {name!r} has other values than when it was fitted; what is computed of a fit needs the "
+                    "data as they were: ask for it before, or fit a copy"
+                )
 
     def scaled_target(self) -> Vector:
         """The target in units of sigma."""
@@ -157,25 +167,43 @@ class Problem:
         own = np.maximum(abs(theta), np.where(start == 0.0, 1.0, abs(start)))
         return free & (norms * own <= EPS * size)
 
+    def is_on_plateau(self, point: Point, start: Vector) -> bool:
+        """Whether some parameter is flat there."""
+        effect = machine("least_effect", 1, 1, 1, 1, 2)
+        least = effect(point.theta, start, self.terms.lower, self.terms.upper, point.matrix)
+        return bool(least <= EPS * max(self.norm, sqrt(abs(point.loss))))
+
     def first_search(self, start: Vector) -> Point:
         """A search by the near matrix; again with shorter first steps where one has left the start for a plateau, or
         for an edge beyond which there is no loss.
         """
         found, evaluations = self.search(self.near, start), 0
         for radius in RADII[1:]:
-            flat = self.flat(found.theta, found.matrix, found.loss, start)
-            if not (flat.any() or found.was_stuck):
+            if not (found.was_stuck or self.is_on_plateau(found, start)):
                 break
-            gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
-            loss = self.loss(start, gradient, matrix)
-            if not isfinite(loss) or (flat & self.flat(start, matrix.reshape(self.size, -1), loss, start)).any():
+            flat, begun = self.flat(found.theta, found.matrix, found.loss, start), self.at(start)
+            if not isfinite(begun.loss) or (flat & self.flat(start, begun.matrix, begun.loss, start)).any():
                 break
             other = self.search(self.near, start, radius)
             evaluations += other.evaluations
-            is_better = not (other.was_stuck or self.flat(other.theta, other.matrix, other.loss, start).any())
+            is_better = not (other.was_stuck or self.is_on_plateau(other, start))
             found = other if other.loss < found.loss or is_better else found
         found.evaluations += evaluations
         return found
+
+    def at(self, start: Vector) -> Point:
+        """A start as it is, before any search."""
+        gradient, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
+        loss = self.loss(start, gradient, matrix.reshape(-1))
+        return Point(start, loss, gradient, matrix, 1, False, True, False, start=start, near=matrix)
+
+    def is_lost(self, near: Point, start: Vector) -> bool:
+        """Whether a search that has not ended well began where no parameter moves any prediction."""
+        if not (near.was_stopped or near.was_stuck or self.is_on_plateau(near, start)):
+            return False
+        free = self.terms.lower < self.terms.upper
+        begun = self.at(start)
+        return bool(self.flat(start, begun.matrix, begun.loss, start)[free].all())
 
     def minimum(self, start: Vector) -> Point:
         """The minimum that a search from a start comes to by the near matrix, settled and proved by the exact one.
@@ -185,6 +213,8 @@ class Problem:
         evaluations = 0
         near = self.first_search(start)
         evaluations += near.evaluations
+        if self.is_lost(near, start):
+            return self.at(start)
         for _ in range(SADDLES):
             found = self.search(self.exact, near.theta)
             evaluations += found.evaluations

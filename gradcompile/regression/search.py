@@ -61,6 +61,11 @@ def square_sum(x: Vector) -> float:
     return float(machine("square_sum", 1)(x))
 
 
+def fingerprint(x: Vector) -> float:
+    """A number by which a contiguous vector is known again."""
+    return float(machine("fingerprint", 1)(x))
+
+
 class Search:
     """The memory of a search, which serves any number of them one after the other."""
 

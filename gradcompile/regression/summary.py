@@ -25,7 +25,7 @@ def shown(value: float, error: float = math.nan) -> str:
 
 def rows(fit: Estimates) -> list[tuple[str, str, str, str]]:
     """Name, estimate, standard error and a remark for each parameter."""
-    lost = {name for direction in fit.undetermined for name in direction}
+    lost = {name for direction in fit.undetermined for name in direction} if fit.converged else set()
     found = []
     for name, value in fit.params.items():
         error = fit.stderr[name]
@@ -56,9 +56,9 @@ def titles(fit: Estimates) -> list[str]:
 
 
 def directions(fit: Estimates) -> list[str]:
-    """The directions that the data do not determine, in words."""
-    found = []
-    for direction in fit.undetermined:
+    """The directions that the data do not determine at a minimum, in words; elsewhere the message says more."""
+    found: list[str] = []
+    for direction in fit.undetermined if fit.converged else ():
         parts = [f"{'-' if w < 0 else '+'} {abs(w):.4g}*{n}" for n, w in direction.items()]
         text = " ".join(parts).removeprefix("+ ")
         found.append(f"the data do not determine {text if len(parts) > 1 else next(iter(direction))}")
