@@ -120,8 +120,8 @@ def test_what_looks_like_a_vector_is_none(sampled, scalar):
         assert loss == want and grad.tolist() == slopes.tolist()
         with pytest.raises(ArgumentTypeError, match="theta has masked entries"):
             fun(np.ma.MaskedArray([1.0, 0.5], [True, False]))
-        for out in (Like([0.0, 0.0]), np.ma.zeros(2)):
-            with pytest.raises(ArgumentTypeError, match="out is an array of dtype float64"):
+        for out, got in ((Like([0.0, 0.0]), "a Like"), (np.ma.zeros(2), "a MaskedArray")):
+            with pytest.raises(ArgumentTypeError, match=f"out is an array of dtype float64, got {got};"):
                 fun(np.array([1.0, 0.5]), out=out)
 
 

@@ -227,7 +227,7 @@ def check_out(out: Any, size: int, dtype: np.dtype[Any], what: str = "the gradie
     """Raise unless the gradient, or what it is, can be written into out: a writable contiguous vector."""
     cure = f"make it with np.empty({size}, '{dtype.name}')"
     if type(out) is not np.ndarray or out.dtype != dtype:
-        got = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else f"a {type(out).__name__}"
+        got = f"dtype {out.dtype}" if type(out) is np.ndarray else f"a {type(out).__name__}"
         raise ArgumentTypeError(f"out is an array of dtype {dtype.name}, got {got}; {cure}")
     if out.shape != (size,):
         raise ArgumentError(f"out has shape {out.shape}, {what} ({size},); {cure}")
