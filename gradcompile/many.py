@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class CompiledMany(CompiledJacobian):
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> CompiledGrad:
+        k = index(k)
         found = self._made.get(k % len(self)) if -len(self) <= k < len(self) else None
         if found is None:
             found = CompiledGrad(self._each[k], self.options)

@@ -102,6 +102,29 @@ def test_what_a_number_is_not(scalar, kind, message, args, named):
         scalar(*args, **named)
 
 
+class Like:
+    """No array, though it has the shape, dtype and flags of one, as arrays of other libraries have."""
+
+    def __init__(self, values):
+        self.values = np.array(values)
+        self.shape, self.dtype, self.flags = self.values.shape, self.values.dtype, self.values.flags
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_what_looks_like_a_vector_is_none(sampled, scalar):
+    for fun in (sampled.bind(X, Y), scalar.bind(3.0)):
+        want, slopes = fun([1.0, 0.5])
+        loss, grad = fun(Like([1.0, 0.5]))
+        assert loss == want and grad.tolist() == slopes.tolist()
+        with pytest.raises(ArgumentTypeError, match="theta has masked entries"):
+            fun(np.ma.MaskedArray([1.0, 0.5], [True, False]))
+        for out, got in ((Like([0.0, 0.0]), "a Like"), (np.ma.zeros(2), "a MaskedArray")):
+            with pytest.raises(ArgumentTypeError, match=f"out is an array of dtype float64, got {got};"):
+                fun(np.array([1.0, 0.5]), out=out)
+
+
 @pytest.mark.parametrize(
     ("kind", "message", "columns"),
     [

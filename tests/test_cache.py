@@ -156,6 +156,19 @@ def test_a_folder_in_the_place_of_an_entry_costs_a_warning(directory, ready):
     assert entry.is_dir()
 
 
+def test_a_directory_deleted_while_a_file_is_written_is_made_anew(directory, monkeypatch):
+    replace, name = os.replace, "gc_0123456789abcdef0123.0.gco"
+
+    def once(*paths):
+        monkeypatch.setattr(os, "replace", replace)
+        shutil.rmtree(directory)
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", once)
+    cache.write_entry(name, b"x")
+    assert cache.read_entry(name) == b"x"
+
+
 def test_an_entry_is_bound_to_its_name(directory):
     cache.write_entry("gc_a", b"content")
     assert cache.read_entry("gc_a") == b"content"

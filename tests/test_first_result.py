@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import weakref
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -71,6 +72,51 @@ def test_time_in_quick_code_is_counted(monkeypatch):
     assert code.target.left == -1
     call(2600)
     assert code.target.left == 0
+
+
+def test_full_code_is_made_once_though_a_call_in_quick_code_ends_later():
+    f, call = both(7 * LOSSES["sums"][0], "float64")
+    first = call(10)
+    (code,) = f._route.kernel.codes.values()
+    for _ in range(2):
+        code.target.left = -1  # as such a call leaves it
+        assert call(10) == first
+    assert code.target.left == 0 and len(code.linked) == 2
+
+
+def test_passes_that_threads_share_have_quick_code_first(monkeypatch):
+    made, take = {}, jit.Code.take
+
+    def noted(code, given):
+        made.setdefault(code, []).append(given.is_quick)
+        take(code, given)
+
+    monkeypatch.setattr(jit.Code, "take", noted)
+    f = compile_grad(11 * LOSSES["sums"][0], [a, b, c], data=[x, y], threads=2, cache=False)
+    columns = np.tile(XS, 100), np.tile(YS, 100)
+    first = f(0.7, 0.3, 0.5, *columns)
+    passes = [code for code in made if code.function.__module__.startswith("gc_")]
+    assert passes and all(made[code] == [True] for code in passes)
+    for code in passes:
+        code.target.left = -1
+    assert f(0.7, 0.3, 0.5, *columns) == first
+    assert all(made[code] == [True, False] for code in passes)
+
+
+def test_quick_code_stays_where_full_code_can_not_be_made_now(monkeypatch):
+    f, call = both(9 * LOSSES["numbers"][0], None)
+    first = call(0)
+    (code,) = f._route.kernel.codes.values()
+    for error in (MemoryError, RecursionError, KeyboardInterrupt):
+        with monkeypatch.context() as patch:
+            patch.setattr(jit, "_machine_code", Mock(side_effect=error))
+            code.target.left = -1
+            if error is KeyboardInterrupt:
+                with pytest.raises(error):
+                    call(0)
+            else:
+                assert call(0) == first and code.target.left > jit.PATIENCE / 2
+    assert call(0) == first and code.target.left == 0  # what was interrupted is due
 
 
 def test_machine_code_text_and_module_go_with_their_function():

@@ -47,3 +47,6 @@ def test_what_is_no_list_of_losses(many):
         gc.compile_many([gc.array("A", 3)], [])
     with pytest.raises(IndexError):
         many[3]
+    for k in (1.0, slice(2), "a"):
+        with pytest.raises(TypeError, match="integer"):
+            many[k]

@@ -174,7 +174,10 @@ def write_entry(name: str, content: bytes) -> None:
 def _keep(path: Path, content: str | bytes) -> None:
     """Write a file of the cache, and now and then see to the cache's size."""
     global _written
-    write(path, content)
+    try:
+        write(path, content)
+    except FileNotFoundError:  # another process has emptied the cache, or deleted the directory, meanwhile
+        write(open_directory() / path.name, content)
     if _written % ROUND == 0:
         shrink(path.parent, most())
     _written += 1

@@ -371,7 +371,8 @@ class Code:
     def __init__(self, dispatcher: Deferred, kinds: tuple[Kind, ...], first: Object) -> None:
         self.function, self.kinds = dispatcher.lowered_from, kinds
         self.linked: list[Linked] = []
-        self.target = builtin.Target(replace=id(replaced), owner=id(self))
+        self.replace = replaced  # the target has its address only, and a module that ends lets go of it
+        self.target = builtin.Target(replace=id(self.replace), owner=id(self))
         self.take(first)
 
     def take(self, given: Object) -> None:
@@ -379,20 +380,29 @@ class Code:
         self.linked.append(link(given))
         self.target.function = self.linked[-1].address
         lines = (text_of(self.function) or "").count("\n")
-        self.target.left = PATIENCE * max(1, lines // SHORT) if given.is_quick else 0
+        self.patience = PATIENCE * max(1, lines // SHORT) if given.is_quick else 0
+        self.target.left = self.patience
 
     def ready(self) -> None:
         """Have the full code."""
-        if self.target.left:
+        if self.patience:
             found = _machine_code(self.function, self.kinds)
             assert found is not None
             self.take(found)
+        self.target.left = 0  # a call that was in quick code until now has taken its time from it
 
 
 def replaced(code: Code) -> None:
-    """What a call asks for that finds the time of quick code spent."""
-    with compiling():
-        code.ready()
+    """What a call asks for that finds the time of quick code spent.
+
+    Where full code can't be made now, as with memory short, deep in a recursion or while Python ends, quick code goes
+    on as long again: it has the same numbers.
+    """
+    try:
+        with compiling():
+            code.ready()
+    except Exception:
+        code.target.left = code.patience
 
 
 def in_memory(dispatcher: Deferred, kinds: tuple[Kind, ...], quick: bool) -> Code | None:

@@ -227,7 +227,7 @@ def check_out(out: Any, size: int, dtype: np.dtype[Any], what: str = "the gradie
     """Raise unless the gradient, or what it is, can be written into out: a writable contiguous vector."""
     cure = f"make it with np.empty({size}, '{dtype.name}')"
     if type(out) is not np.ndarray or out.dtype != dtype:
-        got = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else f"a {type(out).__name__}"
+        got = f"dtype {out.dtype}" if type(out) is np.ndarray else f"a {type(out).__name__}"
         raise ArgumentTypeError(f"out is an array of dtype {dtype.name}, got {got}; {cure}")
     if out.shape != (size,):
         raise ArgumentError(f"out has shape {out.shape}, {what} ({size},); {cure}")
@@ -476,16 +476,13 @@ def _numbers_text(takes: Call) -> str:
 _BOUND = """
 def fun(self, theta, out=None):
     '''Loss and gradient at theta, for the inputs that are bound. out: a vector the gradient is written into.'''
-    try:
-        if theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
-            if out is None:
-                grad = empty(shape, dtype)
-                return run(theta, grad{inputs}), grad
-            fits = out.shape == shape and out.dtype is dtype and out.flags.carray and not overlap(out, theta)
-            if fits and is_apart(out):
-                return run(theta, out{inputs}), out
-    except (AttributeError, TypeError):
-        pass
+    if type(theta) is ndarray and theta.shape == shape and theta.dtype is dtype and theta.flags.c_contiguous:
+        if out is None:
+            grad = empty(shape, dtype)
+            return run(theta, grad{inputs}), grad
+        fits = type(out) is ndarray and out.shape == shape and out.dtype is dtype and out.flags.carray
+        if fits and not overlap(out, theta) and is_apart(out):
+            return run(theta, out{inputs}), out
     return checked(theta, out)
 """
 
@@ -544,7 +541,7 @@ def make_bound(
             known["run"] = direct
             return _defined(_DIRECT.format(size=size, inputs=inputs), "fun", known)
     known |= {"run": route.choose(converted_inputs), "dtype": kind, "shape": (size,), "overlap": np.may_share_memory}
-    known["is_apart"] = is_apart
+    known |= {"is_apart": is_apart, "ndarray": np.ndarray}
     return _defined(_BOUND.format(inputs=inputs), "fun", known)
 
 

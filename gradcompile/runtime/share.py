@@ -198,7 +198,7 @@ def _compiled(function: Any, takes: tuple[str, ...], inputs: Mapping[str, Any]) 
             entry = function
         elif entry is None:
             kinds = [inputs[t] if t in inputs else _kind_of(a) for t, a in zip(takes, args, strict=True)]
-            entry = jit.entry(function, kinds)
+            entry = jit.entry(function, kinds, quick=True)
         return entry(*args)
 
     return call
