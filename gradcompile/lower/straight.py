@@ -169,9 +169,9 @@ class Scheduler:
             doc = f"{p.sentence} It takes the totals of the passes."
             self.functions.append(Function("finish", args, doc, used(self.scalar_results(roots))))
             body.append(Return(call("finish", *map(name, args))))
-        else:
+        if not body:
             body = self.scalar_results(roots)
-        if any(per_sample(a.leaf) for a in p.inputs):
+        elif any(per_sample(a.leaf) for a in p.inputs):
             body.insert(0, self.count_line())
         self.functions.append(Function("kernel", ("theta", *self.outputs(), *self.inputs()), p.sentence, used(body)))
         return self.functions

@@ -763,7 +763,7 @@ def ratio_near_zero(n: Node) -> Node | None:
             continue
         x = f.args[0]
         r, rest = divided(n.args[1], x)
-        if r is None:
+        if r is None or (rest is not None and has_pole(n, x)):
             continue
         if f.op.name == "sin":
             limit, near = 1.0, make("sinc", x)
@@ -775,6 +775,13 @@ def ratio_near_zero(n: Node) -> Node | None:
             near = polynomial(coefficients, make("mul", z, z) if is_even else z)
         return near_pole(less(make("abs", x), limit), replaced_once(top, f, scaled(r, near)), rest, n)
     return None
+
+
+def has_pole(n: Node, x: Node) -> bool:
+    """Whether a quotient has a pole at x = 0, as it is divided by x more often than it has factors that are 0 there."""
+    above = [f for f in fraction(n.args[0])[1] if f.op.name in SERIES or f.op.name == "sin"]
+    zeros = sum(multiple(f.args[0], x) is not None for f in above)
+    return zeros < sum(multiple(g, x) is not None for g in factors(n.args[1])[1])
 
 
 def divided(below: Node, x: Node) -> tuple[float | None, Node | None]:
