@@ -261,6 +261,21 @@ def test_bootstrap_and_comparison(decay):
     told = line.compare(constant)
     assert told.dof == (1, 58)
     assert told.p_value == pytest.approx(stats.linregress(X, DECAY["y"]).pvalue)
+    robust = [fit(model, DECAY, "y", loss="huber") for model in ("a + b*x", "a")]
+    assert robust[0].compare(robust[1]).f is None
+    likely = fit(data=DECAY, likelihood="-(y - a)**2/2", start=[1])
+    for other in (fit("a", DECAY, "y", sigma=2.0), fit("a", DECAY, "x"), likely):
+        with pytest.raises(ArgumentError, match="the same data"):
+            line.compare(other)
+    with pytest.raises(DataError, match="no columns"):
+        constant.predict({})
+
+
+def test_names_that_orthogonal_distance_takes():
+    """Parameters may be called as the shifts of the samples are."""
+    renamed = fit("shift_x_0*x**2 + shift_x + sigma_x", DECAY, "y", sigma_x={"x": 0.1}, fixed={"shift_x": 0.0})
+    plain = fit("a*x**2 + b", DECAY, "y", sigma_x={"x": 0.1})
+    np.testing.assert_allclose(sorted(renamed.theta), sorted(plain.theta), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

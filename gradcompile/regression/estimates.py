@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, DataError
 from gradcompile.once import once
 from gradcompile.regression.objective import FACTOR
 from gradcompile.regression.problem import Problem, Sample, Terms
@@ -403,6 +403,8 @@ class Estimates:
         else:
             found: Mapping[str, Any] = frames.columns(data, s.predictors)
             some = found or frames.columns(data, frames.names(data)[:1])
+            if not some:
+                raise DataError("the data have no columns, so there are no rows to predict")
             rows = len(next(iter(some.values())))
             columns = {**found, **{n: columns[n] for n in s.fixed}}
         theta = self.theta if sample.places is None else self.theta[sample.places]

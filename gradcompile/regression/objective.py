@@ -182,7 +182,8 @@ class Orthogonal(Objective):
 
         The shift that all samples have is a parameter for the sake of its derivative, and is 0.
         """
-        zero = [sp.Symbol(f"{d.name}_0") for d in self.shifts]
+        taken = [s.name for s in [*self.params, *self.data, *self.fixed, *self.shifts]]
+        zero = [sp.Symbol(free_name(f"{d.name}_0", taken)) for d in self.shifts]
         both = {d: d + e for d, e in zip(self.shifts, zero, strict=True)}
         data = [*self.data, *self.shifts]
         return compile_jacobian(

@@ -4,6 +4,8 @@ import json
 import os
 from typing import Any
 
+import numpy as np
+
 from gradcompile.errors import ArgumentError
 from gradcompile.regression import intervals, summary
 from gradcompile.regression.estimates import Estimates
@@ -75,12 +77,23 @@ class Fit(Estimates):
 
 
 class Comparison:
-    """Two fits of the same data: `f`, `p_value` and `dof` of the F test where one is nested in the other, else None."""
+    """Two fits of the same data: `f`, `p_value` and `dof` of the F test where one is nested in the other, else None.
+
+    One is taken to be nested where the other has all its parameters and more; under a robust loss there is no F test.
+    """
 
     def __init__(self, first: Fit, second: Fit) -> None:
         if first.rows != second.rows:
             rows = f"{first.rows} and of {second.rows} rows"
             raise ArgumentError(f"compare: the fits are of {rows}; fit both to the same data")
+        same = first._is_likelihood == second._is_likelihood and all(
+            np.array_equal(a.scaled(a.target), b.scaled(b.target))
+            for a, b in zip(first.samples, second.samples, strict=False)
+        )
+        if not same:
+            raise ArgumentError(
+                "compare: the fits are of other targets, sigma or likelihoods; fit both to the same data"
+            )
         self.aic = first.aic - second.aic
         self.aicc = first.aicc - second.aicc
         self.bic = first.bic - second.bic
@@ -88,7 +101,8 @@ class Comparison:
         self.p_value: float | None = None
         self.dof: tuple[int, int] | None = None
         small, large = sorted((first, second), key=lambda fit: fit._free)
-        nested = set(small.params) < set(large.params) and not first._is_likelihood and not second._is_likelihood
+        is_tested = not any(fit._is_likelihood or fit._is_robust for fit in (first, second))
+        nested = is_tested and set(small.params) < set(large.params)
         if nested and large.dof > 0 and small.chi2 >= large.chi2:
             from scipy import stats
 
