@@ -216,9 +216,9 @@ class Problem:
         loss = self.loss(start, gradient, matrix.reshape(-1))
         return Point(start, loss, gradient, matrix, 1, False, True, False, start=start, near=matrix)
 
-    def is_lost(self, near: Point, start: Vector) -> bool:
-        """Whether a search that has not ended well began where no parameter moves any prediction."""
-        if not (near.was_stopped or near.was_stuck or self.is_on_plateau(near, start)):
+    def is_lost(self, found: Point, start: Vector) -> bool:
+        """Whether a search that has found no minimum began where no parameter moves any prediction."""
+        if found.is_convex or not self.norm:  # likelihoods predict nothing
             return False
         free = self.terms.lower < self.terms.upper
         begun = self.at(start)
@@ -232,8 +232,6 @@ class Problem:
         evaluations = 0
         near = self.first_search(start)
         evaluations += near.evaluations
-        if self.is_lost(near, start):
-            return self.at(start)
         for _ in range(SADDLES):
             found = self.search(self.exact, near.theta)
             evaluations += found.evaluations
@@ -244,8 +242,11 @@ class Problem:
                 break
             near = self.search(self.near, beyond)
             evaluations += near.evaluations
+        if self.is_lost(found, start):
+            found = self.at(start)
+        else:
+            found.near, found.start = near.matrix, start
         found.evaluations = evaluations
-        found.near, found.start = near.matrix, start
         return found
 
     def downward(self, found: Point) -> tuple[Vector, float] | None:
