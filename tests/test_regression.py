@@ -442,3 +442,14 @@ def test_data_sets_of_a_wrong_form(decay):
             fit(model, **options)
     with pytest.raises(ArgumentError, match="part=1"):
         decay.predict(part=1)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e9])
+def test_columns_that_are_alike_in_nine_digits(offset):
+    """J'J has lost what tells a and b apart; a triangle of J has not."""
+    x, noise = np.arange(50.0), 0.1 * np.sin(37.0 * np.arange(50.0))
+    found = fit("a + b*x", {"x": offset + x, "y": 3.0 + 0.5 * x + noise}, "y", start=[1, 1])
+    best, cov = np.polyfit(x, 3.0 + 0.5 * x + noise, 1, cov=True)
+    assert found.converged
+    assert found.params["b"] == pytest.approx(best[0], rel=1e-7)
+    assert found.stderr["b"] == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-5)

@@ -1,7 +1,7 @@
 """Estimates of a fit: whether they are a minimum, and the statistics, each computed when asked for."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -119,9 +119,14 @@ class Estimates:
         steep = self._steep()
         if steep and not flat:
             found.append(f"the loss still falls along {', '.join(steep)}, but no step lowers it; start elsewhere")
-        if not point.is_convex and not found and not (self.undetermined and self.problem().downward(point) is None):
+        if not point.is_convex and not found and not (self._is_proved and self.problem().downward(point) is None):
             found.append("no minimum: the loss has a direction of negative curvature here; start elsewhere")
         return tuple(found)
+
+    @property
+    def _is_proved(self) -> bool:
+        """Whether what the Hessian can't tell is known: of squares from the Jacobian, else as it is not determined."""
+        return bool(self.undetermined) or self.problem().is_squares
 
     def _flat(self) -> list[str]:
         """Parameters whose own size moves no prediction by more than rounding.
@@ -155,7 +160,8 @@ class Estimates:
         else:
             root = math.sqrt(2.0 * self.loss) if self.loss > 0.0 else np.inf
             step = abs(self._point.gradient) / np.where(self._norms > 0.0, self._norms, np.inf) / root
-            bound = np.full(len(step), max(COSINE, 10 * EPS * self._norm / math.sqrt(self.loss) if self.loss else 1.0))
+            size = max(self._norm, float(np.max(self._norms * abs(self.theta))))  # what residuals are rounded by
+            bound = np.full(len(step), max(COSINE, 10 * EPS * size / math.sqrt(self.loss) if self.loss else 1.0))
         parts = zip(self.terms.params, step, bound, self._held, strict=True)
         return [n for n, s, b, h in parts if s > b and not h]
 
@@ -176,17 +182,9 @@ class Estimates:
 
     # ---- residuals
 
-    def _parts(self) -> Any:
+    def _parts(self) -> Iterator[tuple[Sample, Vector, Vector]]:
         """Residuals and Jacobian over all parameters, block by block."""
-        self._check_unchanged()
-        for s in self.samples:
-            theta = self.theta if s.places is None else self.theta[s.places]
-            for values, jacobian in s.objective.residual_rows(theta, s.columns, s.rows):
-                if s.places is not None:
-                    whole = np.zeros((len(values), len(self.theta)))
-                    whole[:, s.places] = jacobian
-                    jacobian = whole
-                yield s, values, jacobian
+        return self.problem().rows(self.theta)
 
     @once
     def residuals(self) -> Vector:
