@@ -453,3 +453,11 @@ def test_columns_that_are_alike_in_nine_digits(offset):
     assert found.converged
     assert found.params["b"] == pytest.approx(best[0], rel=1e-7)
     assert found.stderr["b"] == pytest.approx(np.sqrt(cov[0, 0]), rel=1e-5)
+
+
+def test_what_a_bound_holds_is_known():
+    """A parameter on its bound adds nothing to the error of what is made of it; a level is a probability."""
+    found = fit(MODEL, DECAY, "y", start=[1, 1, 0], bounds={"b": (0, 1.0)})
+    assert found.derived("a*b")[1] == pytest.approx(found.stderr["a"])
+    with pytest.raises(ArgumentError, match="level='a': give a probability"):
+        found.ci("a")

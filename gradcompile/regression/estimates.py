@@ -374,7 +374,7 @@ class Estimates:
         """How many standard errors an interval of this level has on each side: of t, or of the normal distribution."""
         from scipy import stats
 
-        if not 0.0 < level < 1.0:
+        if not isinstance(level, float | np.floating) or not 0.0 < level < 1.0:
             raise ArgumentError(f"level={level!r}: give a probability between 0 and 1, such as 0.95")
         if self.terms.absolute_sigma or self._is_likelihood:
             return float(stats.norm.ppf(0.5 + 0.5 * level))
@@ -449,7 +449,10 @@ class Estimates:
         raise ArgumentError("band: give sigma=, the standard deviations of the new values, as the fit had them")
 
     def derived(self, expression: Any) -> tuple[float, float]:
-        """A formula of the parameters, such as "a/b": its value and standard error, by the delta method."""
+        """A formula of the parameters, such as "a/b": its value and standard error, by the delta method.
+
+        A parameter that a bound holds counts as known, as it does in `band`.
+        """
         from gradcompile.compile import compile_grad
 
         expr, title, _ = formula(expression, "derived", [*self.params, *self.terms.fixed])
@@ -466,8 +469,9 @@ class Estimates:
             return float(expr.xreplace({s: known[s.name] for s in symbols})), 0.0
         f = compile_grad(expr, free, inputs=[s for s in symbols if s not in free] or None)
         value, slopes = f(*(known[s.name] for s in [*free, *(s for s in symbols if s not in free)]))
-        places = [self.terms.params.index(s.name) for s in free]
-        slope = np.array(slopes)
+        moving = [k for k, s in enumerate(free) if s.name not in self.held]
+        places = [self.terms.params.index(free[k].name) for k in moving]
+        slope = np.array(slopes)[moving]
         return value, math.sqrt(slope @ self.cov[np.ix_(places, places)] @ slope)
 
 
