@@ -301,11 +301,7 @@ def solve(v, work):  # type: ignore[no-untyped-def]
     """The scaled step of the free parameters by the factor; its length. Steps of held ones stay."""
     n = v.shape[1]
     total = 0.0
-    for i in range(n):
-        rest = v[RIGHT, i]
-        for k in range(i):
-            rest -= work[i, k] * v[SCALED, k]
-        v[SCALED, i] = rest / work[i, i]
+    solve_down(v, RIGHT, work)
     for back in range(n):
         i = n - 1 - back
         rest = v[SCALED, i]
@@ -321,10 +317,16 @@ def solve(v, work):  # type: ignore[no-untyped-def]
 @jit
 def bent(v, work):  # type: ignore[no-untyped-def]
     """|L^-1 q| for the scaled step q: how fast its length changes with the damping."""
+    return solve_down(v, SCALED, work)
+
+
+@jit
+def solve_down(v, row, work):  # type: ignore[no-untyped-def]
+    """Put L^-1 x at v[SCALED] for a row x, which may be that one; its length."""
     n = v.shape[1]
     total = 0.0
     for i in range(n):
-        rest = v[SCALED, i]
+        rest = v[row, i]
         for k in range(i):
             rest -= work[i, k] * v[SCALED, k]
         v[SCALED, i] = rest / work[i, i]

@@ -9,7 +9,7 @@ import numpy as np
 from gradcompile.errors import ArgumentError, DataError
 from gradcompile.once import once
 from gradcompile.regression.objective import FACTOR
-from gradcompile.regression.problem import Problem, Sample, Terms
+from gradcompile.regression.problem import Problem, Sample, Terms, are_squares, norm_of
 from gradcompile.regression.search import EPS, Point, Vector
 from gradcompile.regression.statement import formula
 
@@ -20,17 +20,7 @@ BLIND = 1e-12  # a singular value relative to the largest, of columns of norm 1,
 
 
 class Estimates:
-    """Estimates with their statistics. Vectors and matrices are in the order of `params`; `params`, `stderr` by name.
-
-    `converged` says whether the estimates are a local minimum, `message` in words why or why not. `chi2` is the
-    weighted sum of squares, `cost` half of the sum of the loss over the samples, as in SciPy's `least_squares`; of a
-    likelihood it is minus its logarithm. `residuals` are (target - model)/sigma.
-
-    `cov` is s^2 (J'J)^-1, with J the Jacobian of the residuals and s^2 = chi2/dof, or 1 where `absolute_sigma` is true;
-    of a robust loss the sandwich H^-1 (sum of g g') H^-1 n/dof of each sample's gradient g and the Hessian H; of a
-    likelihood the inverse of the Hessian of minus its logarithm. `stderr` are the roots of its diagonal, NaN for what
-    the data do not determine and for parameters that a bound holds.
-    """
+    """What of a fit follows from its estimates and data alone; `Fit` says what each is."""
 
     def __init__(self, terms: Terms, samples: Sequence[Sample], point: Point, evaluations: int) -> None:
         self.terms, self.samples = terms, samples
@@ -68,12 +58,9 @@ class Estimates:
 
     def problem(self, samples: Sequence[Sample] | None = None) -> Problem:
         """What was minimised, with the data of the fit or with others."""
-        self._check_unchanged()
-        return Problem(self.terms, self.samples if samples is None else samples)
-
-    def _check_unchanged(self) -> None:
         for s in self.samples:
             s.check_unchanged()
+        return Problem(self.terms, self.samples if samples is None else samples)
 
     # ---- whether it is a minimum
 
@@ -126,7 +113,7 @@ class Estimates:
     @property
     def _is_proved(self) -> bool:
         """Whether what the Hessian can't tell is known: of squares from the Jacobian, else as it is not determined."""
-        return bool(self.undetermined) or self.problem().is_squares
+        return bool(self.undetermined) or are_squares(self.samples)
 
     def _flat(self) -> list[str]:
         """Parameters whose own size moves no prediction by more than rounding.
@@ -160,7 +147,8 @@ class Estimates:
         else:
             root = math.sqrt(2.0 * self.loss) if self.loss > 0.0 else np.inf
             step = abs(self._point.gradient) / np.where(self._norms > 0.0, self._norms, np.inf) / root
-            size = max(self._norm, float(np.max(self._norms * abs(self.theta))))  # what residuals are rounded by
+            effects = self._norms * abs(self.theta)
+            size = max(norm_of(self.samples), float(np.max(effects)))  # what residuals are rounded by
             bound = np.full(len(step), max(COSINE, 10 * EPS * size / math.sqrt(self.loss) if self.loss else 1.0))
         parts = zip(self.terms.params, step, bound, self._held, strict=True)
         return [n for n, s, b, h in parts if s > b and not h]
@@ -174,11 +162,6 @@ class Estimates:
         """The root of the diagonal of the matrix of the search, by which steps are measured."""
         point = self._point
         return np.sqrt(abs(np.diag(point.matrix if point.near is None else point.near)))
-
-    @once
-    def _norm(self) -> float:
-        """The norm of the data, in units of sigma."""
-        return math.sqrt(sum(s.norm**2 for s in self.samples))
 
     # ---- residuals
 
@@ -312,7 +295,7 @@ class Estimates:
         if self._is_likelihood:
             inner = _inverse_of(self._point.matrix[np.ix_(free, free)])
         elif self._is_robust:
-            inner = self._sandwich(0.5 * self._point.matrix[np.ix_(free, free)], self._influences())
+            inner = self._sandwich(_inverse_of(0.5 * self._point.matrix[np.ix_(free, free)]))
         else:
             scale = 1.0 if self.terms.absolute_sigma else self.reduced_chi2
             inner = scale * _normal_inverse(self._triangle)
@@ -327,30 +310,21 @@ class Estimates:
     def cov_robust(self) -> Vector:
         """The covariance that holds whatever the noise: (J'J)^-1 (sum of r^2 J'J by row) (J'J)^-1 n/dof (HC1)."""
         self._no_likelihood("cov_robust")
-        size, free = len(self.theta), ~self._held
-        found = np.full((size, size), np.nan)
         if self._is_robust:
             return self.cov
-        middle = np.zeros((int(free.sum()),) * 2)
-        for _, values, jacobian in self._parts():
-            weighted = values[:, None] * jacobian[:, free]
-            middle += weighted.T @ weighted
-        inverse = _normal_inverse(self._triangle)
-        found[np.ix_(free, free)] = inverse @ middle @ inverse * (self.rows / self.dof if self.dof > 0 else math.nan)
+        size, free = len(self.theta), ~self._held
+        found = np.full((size, size), np.nan)
+        found[np.ix_(free, free)] = self._sandwich(_normal_inverse(self._triangle))
         return found
 
-    def _influences(self) -> Vector:
-        """The sum of outer products of the samples' gradients, of half the loss, over what is free."""
+    def _sandwich(self, inverse: Vector) -> Vector:
+        """The outer products of the samples' gradients, of half the loss, between inverses of its Hessian."""
         free = ~self._held
         middle = np.zeros((int(free.sum()),) * 2)
         for s, values, jacobian in self._parts():
-            slopes = np.asarray(s.objective.influence(np.ascontiguousarray(values))[0])
-            weighted = (0.5 * slopes)[:, None] * jacobian[:, free]
+            slopes = 0.5 * s.objective.influence(np.ascontiguousarray(values)) if self._is_robust else values
+            weighted = slopes[:, None] * jacobian[:, free]
             middle += weighted.T @ weighted
-        return middle
-
-    def _sandwich(self, hessian: Vector, middle: Vector) -> Vector:
-        inverse = _inverse_of(hessian)
         return inverse @ middle @ inverse * (self.rows / self.dof if self.dof > 0 else math.nan)
 
     @once
@@ -405,13 +379,8 @@ class Estimates:
                 raise DataError("the data have no columns, so there are no rows to predict")
             rows = len(next(iter(some.values())))
             columns = {**found, **{n: columns[n] for n in s.fixed}}
-        theta = self.theta if sample.places is None else self.theta[sample.places]
-        values, jacobian = objective.rows(objective.prediction, theta, columns, rows)
-        if sample.places is not None:
-            whole = np.zeros((rows, len(self.theta)))
-            whole[:, sample.places] = jacobian
-            jacobian = whole
-        return values, jacobian
+        values, jacobian = objective.rows(objective.prediction, sample.own(self.theta), columns, rows)
+        return values, sample.among_all(jacobian, len(self.theta))
 
     def band(
         self, data: Any = None, level: float = 0.95, kind: str = "confidence", *, sigma: Any = None, part: int = 0

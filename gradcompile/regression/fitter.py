@@ -152,7 +152,8 @@ class Fitter:
         if type(count) is not int or count < 1:
             raise ArgumentError(f"starts={count!r}: give a whole number from 1")
         self.check_range(samples)
-        problem = Problem(self.terms, samples)
+        memory = self.terms.borrow()
+        problem = Problem(self.terms, samples, memory)
         try:
             if start is None or count > 1:
                 return starting.search(problem, start, count, seed)
@@ -160,7 +161,7 @@ class Fitter:
             if not isfinite(found.loss + square_sum(found.gradient)):
                 problem.check(start)
         finally:
-            self.terms.give_back(problem.memory)
+            self.terms.give_back(memory)
         return found, found.evaluations
 
     def check_range(self, samples: Sequence[Sample]) -> None:

@@ -71,10 +71,8 @@ class Objective:
 
     @once
     def influence(self) -> Callable[..., Any]:
-        """The first and second derivative of a robust loss in the residual, of each residual."""
-        rho = LOSSES[self.statement.loss]
-        found = [sp.diff(rho, RESIDUAL), sp.diff(rho, RESIDUAL, 2)]
-        return compile_value(found, data=[RESIDUAL])
+        """The derivative of a loss in the residual, of each residual."""
+        return compile_value(sp.diff(LOSSES[self.statement.loss], RESIDUAL), data=[RESIDUAL])
 
     def near_evaluation(self, columns: Columns) -> Evaluate:
         """Cost, gradient and the matrix of the search, with these columns."""

@@ -90,6 +90,18 @@ class Sample:
         assert self.statement.sigma is not None
         return np.asarray(self.columns[self.statement.sigma.name])
 
+    def own(self, theta: Vector) -> Vector:
+        """Its own parameters of all."""
+        return theta if self.places is None else np.asarray(theta[self.places])
+
+    def among_all(self, jacobian: Vector, size: int) -> Vector:
+        """Derivatives by its own parameters as derivatives by so many."""
+        if self.places is None:
+            return jacobian
+        whole = np.zeros((len(jacobian), size))
+        whole[:, self.places] = jacobian
+        return whole
+
     def with_columns(self, columns: Mapping[str, Any]) -> "Sample":
         """The same of other data."""
         return Sample(self.objective, columns, self.rows, self.dropped, self.places)
@@ -104,16 +116,33 @@ def evaluated(expr: Any, columns: Mapping[str, Any]) -> Vector:
     return np.asarray(found, float)
 
 
+def norm_of(samples: Sequence[Sample]) -> float:
+    """The norm of all targets, in units of sigma."""
+    return samples[0].norm if len(samples) == 1 else hypot(*(s.norm for s in samples))
+
+
+def are_squares(samples: Sequence[Sample]) -> bool:
+    """Whether a sum of squares is minimised."""
+    return all(s.statement.likelihood is None and s.statement.loss == "linear" for s in samples)
+
+
 class Problem:
     """The functions of a fit with its data."""
 
-    def __init__(self, terms: Terms, samples: Sequence[Sample]) -> None:
+    def __init__(self, terms: Terms, samples: Sequence[Sample], memory: Search | None = None) -> None:
         self.terms, self.samples = terms, samples
         self.size = len(terms.params)
-        self.norm = samples[0].norm if len(samples) == 1 else hypot(*(s.norm for s in samples))
+        self.norm = norm_of(samples)
         self.near = self.summed([s.objective.near_evaluation(s.columns) for s in samples])
-        self.memory = terms.borrow()
+        self._memory = memory
         self._exact: Evaluate | None = None
+
+    @property
+    def memory(self) -> Search:
+        """Memory for its searches: what it was given, or of its own."""
+        if self._memory is None:
+            self._memory = Search(self.terms.lower, self.terms.upper)
+        return self._memory
 
     @property
     def exact(self) -> Evaluate:
@@ -157,8 +186,7 @@ class Problem:
         for s in self.samples:
             if s.statement.model is None:
                 continue
-            theta = start if s.places is None else start[s.places]
-            values, _ = s.objective.rows(s.objective.prediction, theta, s.columns, s.rows)
+            values, _ = s.objective.rows(s.objective.prediction, s.own(start), s.columns, s.rows)
             bad = np.flatnonzero(~np.isfinite(values))
             if bad.size:
                 row = bad[0]
@@ -252,21 +280,11 @@ class Problem:
         found.evaluations = evaluations
         return found
 
-    @property
-    def is_squares(self) -> bool:
-        """Whether a sum of squares is minimised."""
-        return all(s.statement.likelihood is None and s.statement.loss == "linear" for s in self.samples)
-
     def rows(self, theta: Vector) -> Iterator[tuple[Sample, Vector, Vector]]:
         """The residuals and their Jacobian over all parameters, block by block."""
         for s in self.samples:
-            own = theta if s.places is None else theta[s.places]
-            for values, jacobian in s.objective.residual_rows(own, s.columns, s.rows):
-                if s.places is not None:
-                    whole = np.zeros((len(values), self.size))
-                    whole[:, s.places] = jacobian
-                    jacobian = whole
-                yield s, values, jacobian
+            for values, jacobian in s.objective.residual_rows(s.own(theta), s.columns, s.rows):
+                yield s, values, s.among_all(jacobian, self.size)
 
     def refine(self, found: Point) -> int:
         """Go on from a point by a triangle of the Jacobian, where J'J has lost what tells the parameters apart.
@@ -276,7 +294,7 @@ class Problem:
         """
         count = 0
         gradient, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
-        while self.is_squares and isfinite(found.loss) and count < REFINED:
+        while are_squares(self.samples) and isfinite(found.loss) and count < REFINED:
             free = ~self.terms.held(found.theta, found.gradient)
             both = np.zeros((0, int(free.sum()) + 1))
             for _, values, jacobian in self.rows(found.theta):

@@ -60,6 +60,7 @@ class Candidates:
         free = terms.lower < terms.upper
         linear = [k for k in linear_parameters([s.statement for s in problem.samples], terms.params) if free[k]]
         self.held = np.array([float(k not in linear) for k in range(problem.size)])
+        self.scales = _scales(problem)
         self.drawn = [k for k in range(problem.size) if free[k] and k not in linear]
 
     def best(self, random: np.random.Generator, count: int) -> list[Vector]:
@@ -91,7 +92,7 @@ class Candidates:
         low, high = float(self.problem.terms.lower[k]), float(self.problem.terms.upper[k])
         if math.isfinite(low) and math.isfinite(high):
             return random.uniform(low, high, count)
-        groups = _scales(self.problem)
+        groups = self.scales
         drawn = np.stack([random.choice(g, count) for g in groups])
         values = drawn[random.integers(len(groups), size=count), range(count)]
         values *= np.where(random.random(count) < EXACT, 1.0, np.exp(random.normal(0.0, WIDTH, count)))

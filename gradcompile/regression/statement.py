@@ -11,6 +11,7 @@ from gradcompile.compiled import Compiled
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.frontend import text
 from gradcompile.frontend.sympy.to_sympy import to_sympy
+from gradcompile.signature.names import natural
 
 RESIDUAL = sp.Symbol("residual")
 SQUARE = RESIDUAL**2
@@ -60,11 +61,6 @@ class Statement:
         return LOSSES[self.loss].xreplace({RESIDUAL: self.residual})
 
     @property
-    def observed(self) -> tuple[str, ...]:
-        """The columns that the target is made of."""
-        return () if self.target is None else tuple(sorted(names_of(self.target)))
-
-    @property
     def predictors(self) -> tuple[str, ...]:
         """The columns that the model is made of."""
         used = names_of(self.model) if self.model is not None else set()
@@ -99,13 +95,6 @@ def formula(given: Any, what: str, known: Iterable[str] = ()) -> tuple[sp.Expr, 
         )
     got = type(given).__name__
     raise ArgumentTypeError(f"{what} is of type {got}; give text, a SymPy expression or a compiled value")
-
-
-def natural(name: str) -> tuple[Any, ...]:
-    """An order of names in which b10 comes after b9."""
-    head = name.rstrip("0123456789")
-    tail = name[len(head) :]
-    return head, int(tail) if tail else -1
 
 
 def unified(exprs: Iterable[sp.Expr]) -> list[sp.Expr]:

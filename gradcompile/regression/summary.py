@@ -74,8 +74,9 @@ def text(fit: Estimates) -> str:
         cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3]]
         lines.append("  ".join(cells).rstrip())
     lines.append("")
-    wide = max(len(name) for name, _ in statistics(fit))
-    lines += [f"{name.ljust(wide)}  {value}" for name, value in statistics(fit)]
+    left = statistics(fit)
+    wide = max(len(name) for name, _ in left)
+    lines += [f"{name.ljust(wide)}  {value}" for name, value in left]
     notes = [] if fit.converged else [f"not converged: {fit.message}"]
     return "\n".join([*lines, *(["", *notes, *directions(fit)] if notes or fit.undetermined else [])])
 
