@@ -23,6 +23,7 @@ ELLIPSIS = "..."
 TRIES = 6  # arguments that are left out of a long text, the longest first
 
 FEW = 6  # numbers of a table that are all written
+MOST = 1000  # the exponent up to which products are read as a power
 
 Text = tuple[str, int]
 Texts = Mapping[Node, Text]
@@ -119,8 +120,9 @@ def written(n: Node, texts: Texts) -> Text:
         return sum_text(args), SUM
     if name == "neg":
         return "-" + wrap(args[0], POWER if args[0][0].startswith("-") else PRODUCT), NEGATIVE
-    if name == "mul" and n.args[0] is n.args[1]:
-        return f"{wrap(args[0], ATOM)}**2", POWER
+    base, exponent = power(n)
+    if exponent > 1:
+        return f"{wrap(texts[base], ATOM)}**{exponent}", POWER
     if name == "pow":
         return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
     if name == "mul" and is_div(n.args[1]) and is_const(n.args[1].args[0], 1.0):
@@ -224,6 +226,34 @@ def mean_text(n: Node, texts: Texts) -> str | None:
         return None
     text = f"mean({Whole(texts)[x][0]}{axes_text(axes, len(x.type.shape))})"
     return text if kept is None else broadcast_text(kept, {total: (text, ATOM)})[0]
+
+
+def power(n: Node) -> tuple[Node, int]:
+    """The base and the exponent of a whole power, as products of equal factors make it: x*x*x is x to the third.
+
+    >>> from gradcompile.ir.core import leaf
+    >>> x = leaf("x")
+    >>> power(x * x * (x * x) * x)[1], power(x * leaf("y"))[1]
+    (5, 1)
+    """
+    base, exponent, x = n, 0, n
+    for _ in range(FEW):
+        end, k = squared(x)
+        if k > 1 or not is_mul(end):
+            return (end, exponent + k) if end is base or x is n else (n, 1)
+        last, k = squared(x.args[1])
+        if exponent and last is not base:
+            break
+        base, exponent, x = last, exponent + k, x.args[0]
+    return n, 1
+
+
+def squared(x: Node) -> tuple[Node, int]:
+    """What is multiplied by itself, again and again, and how often it is a factor then."""
+    k = 1
+    while is_mul(x) and x.args[0] is x.args[1] and k < MOST:
+        x, k = x.args[0], 2 * k
+    return x, k
 
 
 def counted(n: Node) -> Dim | None:
