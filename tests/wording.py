@@ -56,7 +56,7 @@ def of_name(name: str, value: ast.expr, given: set[str]) -> Iterator[tuple[str, 
         names = {re.sub(r"_i$", "", g) for g in given}
         if primal not in names and primal + "_b" not in names:
             yield "adjoint of what is not there", name
-    varies = any(isinstance(n, ast.Name) and n.id in "ijkl" or isinstance(n, ast.Name) and n.id.endswith("_i")
+    varies = any((isinstance(n, ast.Name) and n.id in "ijkl") or (isinstance(n, ast.Name) and n.id.endswith("_i"))
                  or isinstance(n, ast.Call) for n in ast.walk(value))  # fmt: skip
     if re.search(r"_i(_\d+)?$", name) and not varies:
         yield "scalar with _i", f"{name} = {ast.unparse(value)}"
@@ -89,7 +89,11 @@ def of_expression(e: ast.expr) -> Iterator[tuple[str, str]]:
             yield "added to itself", ast.unparse(e)
         if isinstance(e.op, ast.Add) and swapped(e.left, e.right):
             yield "added to itself", ast.unparse(e)
-        if isinstance(e.op, ast.Div) and isinstance(e.left, ast.Call) and getattr(e.left.func, "id", "") in ("float64",):
+        if (
+            isinstance(e.op, ast.Div)
+            and isinstance(e.left, ast.Call)
+            and getattr(e.left.func, "id", "") in ("float64",)
+        ):
             yield "float64(number)", ast.unparse(e)
 
 

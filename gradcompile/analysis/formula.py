@@ -13,7 +13,8 @@ from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.constant_index import Affine, is_pack
 from gradcompile.ops.gather import is_gather
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.shape import Span, is_broadcast, is_iota, places
+from gradcompile.ops.scan import is_scan, is_scanned, parts
+from gradcompile.ops.shape import Span, is_broadcast, is_iota, is_item, is_reshape, places
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
@@ -108,14 +109,15 @@ class Whole(Reader):
 def written(n: Node, texts: Texts) -> Text:
     """One operation, from the texts of its arguments."""
     if n.op.takes_arrays or n.type.shape:
-        text = of_array(n, texts)
+        scan = scan_text(n)
+        text = (scan, ATOM) if scan else of_array(n, texts)
         if text is not None:
             return text
     name, args = n.op.name, [texts[a] for a in n.args]
     if name == "const":
         return number_text(n.value)
     if name == "leaf":
-        return printable(str(n.params[0])), ATOM
+        return printable(str(n.params[0]).partition(".")[0] or str(n.params[0])), ATOM
     if name == "add":
         return sum_text(args), SUM
     if name == "neg":
@@ -166,7 +168,7 @@ def call_text(n: Node, texts: Texts) -> str | None:
     name = n.op.name
     if name == "select" and is_relu(n):
         return f"relu({texts[n.args[2]][0]})"
-    found = softmax_of(n) if name in ("add", "div") and len(n.args) == 2 else None
+    found = softmax_of(n) if name in ("add", "div", "mul") and len(n.args) == 2 else None
     if found is not None:
         return f"{'log_' * (name == 'add')}softmax({texts[found[0]][0]}{last_axis_text(*found)})"
     gathered = n.args[0] if name == "neg" and is_gather(n.args[0]) else None
@@ -177,8 +179,12 @@ def call_text(n: Node, texts: Texts) -> str | None:
 
 
 def softmax_of(n: Node) -> tuple[Node, int] | None:
-    """x and the axis, if the node is the softmax of x (a division) or its logarithm (a sum); None for anything else."""
+    """x and the axis, if the node is the softmax of x (a quotient) or its logarithm (a sum); None for anything else."""
     below, total = n.args
+    if is_mul(n):  # by a reciprocal
+        if not is_div(total) or not is_const(total.args[0], 1.0):
+            return None
+        total = total.args[1]
     if is_add(n):
         total = total.args[0] if is_neg(total) else total
         below, total = (below, total.args[0]) if total.op.name == "log" else (below, below)
@@ -294,6 +300,18 @@ def along_text(n: Node, texts: Texts) -> str:
     x = n.args[0]
     more = {"cumsum": ", reverse=True" if rest and rest[0] is True else "", "window": f", {rest[0] if rest else ''}"}
     return f"{name}({texts[x][0]}{more.get(name, '')}{axes_text((first,), len(x.type.shape))})"
+
+
+def scan_text(n: Node) -> str:
+    """What a result of a loop is called; empty for what is none."""
+    if is_scanned(n):
+        return str(n.params[0].result_name(n.params[1]))
+    while is_reshape(n):
+        n = n.args[0]
+    if not is_item(n) or not is_scan(n.args[0]):
+        return ""
+    loop = n.args[0].params[0]
+    return next((loop.result_name(k) for k, p in enumerate(parts(loop)) if (p.span,) == n.params[0]), "")
 
 
 def item_text(n: Node, texts: Texts) -> str:

@@ -1,10 +1,10 @@
 """What a program is lowered to, and how its values are called and found: names of nodes, texts of inputs."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradcompile.analysis.formula import is_mean, power
+from gradcompile.analysis.formula import is_guard, is_mean, power, softmax_of
 from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg, is_select
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
@@ -68,7 +68,9 @@ DEEP = 2  # operations that such a name tells of
 POWERS = {2: "squared", 3: "cubed"}
 OTHERWISE = {"mul": "factor"}  # what is numbered, where the name for its form is not
 NUMBERED = re.compile(r"_\d+$")  # a name that tells nothing within another
-PAIRS = {"lt": "below", "le": "to", "eq": "is", "ne": "is_not", "and": "and", "or": "or"}
+OPERAND = re.compile(r"[^\W\d]\w*(?![\w(])")
+PAIRS = {"lt": "below", "le": "up_to", "eq": "is", "ne": "is_not", "and": "and", "or": "or"}
+TURNED = PAIRS | {"lt": "above", "le": "from"}  # with the other side first
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ class Naming:
     program: Program
     fresh: Namer
     known: dict[Node, str] = field(default_factory=dict)
-    roles: Mapping[Node, str] = field(default_factory=dict)
+    roles: dict[Node, str] = field(default_factory=dict)
 
     def name(self, n: Node) -> str:
         """The identifier of a node."""
@@ -105,10 +107,16 @@ class Naming:
                 return found
         return found
 
+    def origin_of(self, n: Node) -> Node:
+        """What a node is a part of, or the prepared form of; here itself."""
+        return n
+
     def of_adjoint(self, n: Node) -> str:
         """The name of the adjoint of a value that stands in the text; empty for any other."""
         primal = self.program.adjoint_of.get(n)
-        known = "" if primal is None else self.known_name(primal)
+        if primal is None:
+            return ""
+        known = self.known_name(primal) or (self.in_common(primal.args) if is_pack(primal) else "")
         return f"d_{known}" if known else ""
 
     def source(self, n: Node) -> str:
@@ -131,9 +139,10 @@ class Naming:
         if is_pack(n) and (common := self.in_common(n.args)):
             yield common
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
-        array_name = n.op.array_name if self.program.arrays else ""
-        yield from filter(None, (self.composed(n, DEEP), array_name, self.of_form(n), n.op.preferred_name))
-        yield OTHERWISE.get(n.op.name) or self.of_form(n) or n.op.preferred_name or n.op.name
+        array_name = self.origin_of(n).op.array_name if self.program.arrays else ""
+        form = self.of_form(n) or n.op.preferred_name
+        yield from filter(None, (self.composed(n, DEEP), array_name, form))
+        yield OTHERWISE.get(n.op.name) or form or n.op.name
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
@@ -142,8 +151,10 @@ class Naming:
             word = self.word(base, depth)
             return within(f"{word}_{POWERS.get(exponent, f'to_{exponent}')}" if word else "")
         args = [a for a in n.args if not (is_mul(n) and is_const(a))]
+        if is_mean(n):
+            return within(f"mean_{self.known_name(n.args[0].args[0])}".rstrip("_"))
         words = [self.word(a, depth - 1) for a in args]
-        if not all(words):
+        if not words or not all(words):
             return ""
         if n.op.reads_memory and len(n.args) == 2:
             return within("_".join(words))
@@ -151,18 +162,22 @@ class Naming:
             is_twice = any(is_const(a, 2.0) for a in n.args)
             made = "".join(words) if all(len(w) <= 3 and w.isalnum() for w in words) else "_".join(words)
             return within(made if len(args) == len(n.args) else f"{'twice' if is_twice else 'scaled'}_{made}")
+        if is_div(n) and is_const(n.args[0]):
+            return within(f"{'' if is_const(n.args[0], 1.0) else 'scaled_'}inverse_{words[1]}")
         if is_div(n):
-            return within(f"inverse_{words[1]}" if is_const(n.args[0], 1.0) else f"{words[0]}_over_{words[1]}")
-        if is_mean(n):
-            inner = self.known_name(n.args[0].args[0])
-            return f"mean_{inner}" if inner else "mean"
+            return within(f"{words[0]}_over_{words[1]}")
         if is_add(n):
             return "" if any(is_neg(a) for a in n.args) else within("_plus_".join(words))
+        if n.op.is_comparison and is_const(n.args[0]):
+            return within(f"{words[1]}_{TURNED[n.op.name]}_{words[0]}")
         if n.op.name in PAIRS:
             return within(f"_{PAIRS[n.op.name]}_".join(words))
         if is_select(n):
             return within(f"kept_{words[1]}" if is_const(n.args[2], 0.0) else "")
-        return within(f"{'minus' if is_neg(n) else n.op.name}_{words[0]}") if len(n.args) == 1 else ""
+        if n.op.is_copy:
+            return words[0]
+        is_function = n.op.is_elementwise or n.op.is_reduction
+        return within("_".join(dict.fromkeys(("minus" if is_neg(n) else n.op.name, *words)))) if is_function else ""
 
     def word(self, n: Node, depth: int) -> str:
         """What a value is called within the name of another; empty if that would tell nothing."""
@@ -170,6 +185,11 @@ class Naming:
             return "" if n not in self.program.names and NUMBERED.search(known) else known
         if is_const(n):
             return number_word(n.value)
+        if is_select(n) and is_guard(n):
+            return self.word(n.args[1], depth)
+        if n.op.by_shape:
+            dim = n.args[0].type.shape[n.params[0]]
+            return dim if isinstance(dim, str) and dim.isidentifier() else ""
         return self.composed(n, depth) if depth and n.args else ""
 
     def of_form(self, n: Node) -> str:
@@ -178,14 +198,15 @@ class Naming:
             return "diff" if any(is_neg(a) for a in n.args) else ""
         if len(n.args) == 1 and n.op.is_elementwise:
             inner = n.args[0]
-            form = "diff" if is_add(inner) and any(is_neg(a) for a in inner.args) else inner.op.preferred_name
+            form = self.of_form(inner) if is_add(inner) else ""
+            form = form or inner.op.preferred_name or ("" if inner.op.is_leaf else inner.op.name)
             return f"{'minus' if is_neg(n) else n.op.name}_{form}" if form else ""
         return ""
 
     def comment(self, n: Node) -> str:
         """What a line says of its value: which adjoint it is, or its formula."""
         formula = self.program.comments.get(n, "")
-        return self.adjoint_comment(n) or (formula if tells(formula) else "")
+        return self.adjoint_comment(n) or (formula if formula and tells(formula) else "")
 
     def adjoint_comment(self, n: Node) -> str:
         """Which adjoint the value is, empty if it is none."""
@@ -203,6 +224,29 @@ class Naming:
         return self.program.names.get(n) or self.known.get(n, "")
 
 
+def roles_of(program: Program) -> dict[Node, str]:
+    """What values are in mathematics: residuals, which are squared, and the parts of a softmax."""
+    found: dict[Node, str] = {}
+    data = {a.leaf for a in program.inputs}
+    for n in program.order:
+        if is_mul(n) and n.args[0] is n.args[1] and is_residual(n.args[0], data):
+            found.setdefault(n.args[0], "residual")
+        elif program.arrays and len(n.args) == 2 and n.type.shape and (softmax := softmax_of(n)) is not None:
+            found[n] = "log_weights" if is_add(n) else "weights"
+            scores, _ = softmax
+            found |= {x: "scores" for x in (scores, *(scores.args if is_mul(scores) else ())) if x.args}
+    return found
+
+
+def is_residual(n: Node, data: Container[Node]) -> bool:
+    """Whether a value is the difference of data and of what is computed."""
+    if not is_add(n):
+        return False
+    plain = [a.args[0] if is_neg(a) else a for a in n.args]
+    sources = [a.args[0] if is_item(a) else a for a in plain]
+    return any(a in data for a in sources) and any(a.args and not is_item(a) for a in plain)
+
+
 def within(name: str) -> str:
     """A name, unless it is long."""
     return name if len(name) <= LONGEST else ""
@@ -218,10 +262,12 @@ def number_word(value: float | int | bool) -> str:
 
 
 def tells(formula: str) -> bool:
-    """Whether a formula says more than its line: most of its operands are there.
+    """Whether a formula says more than its line: its operands are there, but for one of at least three.
 
-    >>> tells("exp(...)/a + b*c"), tells("exp(...)/..."), tells("...")
+    >>> tells("exp(...)/a + b*c"), tells("exp(...)/a"), tells("...")
     (True, False, False)
     """
     missing = formula.count("...")
-    return bool(formula.strip("(.+-*/2 )")) and 2 * missing < len(re.findall(r"\.\.\.|[^\W\d]\w*(?![\w(])", formula))
+    if not missing:
+        return not formula.isidentifier()
+    return missing == 1 and len(OPERAND.findall(formula)) > 1

@@ -50,6 +50,19 @@ class Loop:
         """What the entry that a step sees is called; empty if nobody said."""
         return self.slice_names[k] if k < len(self.slice_names) else ""
 
+    def result_name(self, k: int) -> str:
+        """What a result is called: the last carry, the carries before each step or after it, values, sums."""
+        y = k - len(self.finals)
+        if y < 0:
+            return f"{self.carry_name(k)}_last"
+        if y >= len(self.ys):
+            return "over_steps"
+        if self.ys[y] in self.carries:
+            return f"{self.carry_name(self.carries.index(self.ys[y]))}_before"
+        if self.ys[y] in self.finals:
+            return f"{self.carry_name(self.finals.index(self.ys[y]))}_after"
+        return f"step_{self.ys[y].op.array_name or self.ys[y].op.preferred_name or self.ys[y].op.name}"
+
     @property
     def leaves(self) -> Nodes:
         """The leaves of the body, in the order of the scan's arguments."""

@@ -154,7 +154,9 @@ def run(step: Step, carry: Any, x: Any) -> tuple[Any, dict[Node, str]]:
         sys.setprofile(None)
 
 
-def named_carries(step: Step, carries: Sequence[Node], new: Sequence[Node], said: Mapping[Node, str]) -> tuple[str, ...]:
+def named_carries(
+    step: Step, carries: Sequence[Node], new: Sequence[Node], said: Mapping[Node, str]
+) -> tuple[str, ...]:
     """What each carry is called: as the step's variable for the old or the new one, or as its first parameter."""
     code = getattr(step, "__code__", None)
     first = code.co_varnames[0] if code is not None and code.co_argcount else "carry"

@@ -166,10 +166,12 @@ class Context(ABC):
         read = self.entries.reads.get(scalar)
         if read is not None:
             origin, place = read.source, read.place
-        known = self.naming.known_name(origin)
+        known = self.naming.known_name(origin) or self.naming.moved(origin)
         if read is not None and not known and origin in self.memory:
             known = self.memory[origin].whole_array.text
-        return self.naming.fresh((known or self.naming.preferred_name(origin)) + self.naming.index_word(place, depth))
+            known = known.removesuffix("_b") if origin.op.is_leaf else known  # of a block
+        word = self.naming.index_word(place, origin.type.shape, depth)
+        return self.naming.fresh((known or self.naming.preferred_name(origin)) + word)
 
     def comment(self, scalar: Node) -> str:
         """What the line of an entry says; nothing if it only has a name for what is read."""

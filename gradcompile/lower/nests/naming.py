@@ -8,10 +8,10 @@ import numpy as np
 
 from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
-from gradcompile.ir.types import Dim, names_in
+from gradcompile.ir.types import Dim, Shape, names_in
 from gradcompile.lower.memory.entries import Place
 from gradcompile.lower.program import Naming
-from gradcompile.ops.scan import Loop, is_scanned
+from gradcompile.ops.scan import is_scanned
 
 LOOPS = "ijklpqrsuv"
 
@@ -25,21 +25,6 @@ def caller(formula: str) -> str:
     name, _, rest = formula.partition("(")
     depths = list(accumulate({"(": 1, ")": -1}.get(c, 0) for c in rest))
     return name if name.isidentifier() and -1 in depths and depths.index(-1) == len(rest) - 1 else ""
-
-
-def of_scan(loop: Loop, k: int) -> Iterator[str]:
-    """What a result of a scan is called: the last carry, carries of all steps, other values, sums over the steps."""
-    y = k - len(loop.finals)
-    if y < 0:
-        yield f"{loop.carry_name(k)}_last" if loop.carry_name(k) != "carry" else "last"
-    elif y >= len(loop.ys):
-        yield "over_steps"
-    elif loop.ys[y] in loop.carries:
-        yield f"{loop.carry_name(loop.carries.index(loop.ys[y]))}_before"
-    elif loop.ys[y] in loop.finals:
-        yield f"{loop.carry_name(loop.finals.index(loop.ys[y]))}_after"
-    else:
-        yield f"stored_{loop.ys[y].op.preferred_name or loop.ys[y].op.name}"
 
 
 @dataclass(slots=True)
@@ -79,7 +64,7 @@ class ArrayNaming(Naming):
             yield role
         if is_scanned(n):
             loop, k = n.params
-            yield from of_scan(loop, k)
+            yield loop.result_name(k)
             return
         if is_select(n) and n.type.dtype == "int64":
             yield from self.of_place(n)
@@ -90,6 +75,10 @@ class ArrayNaming(Naming):
             yield source
             yield f"{source}_part"
         yield from Naming.plain_names(self, n)
+
+    def origin_of(self, n: Node) -> Node:
+        """What a node is a part of, or the prepared form of."""
+        return self.origin.get(n, n)
 
     def of_place(self, n: Node) -> Iterator[str]:
         """What a place along an axis is called: by the index that it comes from."""
@@ -129,12 +118,12 @@ class ArrayNaming(Naming):
             self.loops[height] = preferred if preferred == "i" and preferred not in self.dims else self.fresh(preferred)
         return self.loops[height]
 
-    def index_word(self, place: Place, depth: int) -> str:
-        """What the name of an entry says of its place: the innermost loop that moves it, or the numbers."""
+    def index_word(self, place: Place, shape: Shape, depth: int) -> str:
+        """What the name of an entry says of its place: numbers, and the innermost loop that moves it."""
         moving = set[str]().union(*map(names_in, place))
-        if depth and (inner := next((v for _, v in sorted(self.loops.items()) if v in moving), "")):
-            return f"_{inner}"
-        return "".join(f"_{k}" for k in place if isinstance(k, int)) if not moving else ""
+        inner = next((v for _, v in sorted(self.loops.items()) if v in moving), "") if depth else ""
+        fixed = [f"_{k}" for k, d in zip(place, shape, strict=False) if isinstance(k, int) and d != 1]
+        return "".join(fixed) + (f"_{inner}" if inner else "")
 
     def table(self, n: Node) -> str:
         """The module constant that holds the numbers of a table."""

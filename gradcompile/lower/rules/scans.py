@@ -261,7 +261,7 @@ class Steps:
         if n.type.shape:
             memory = outer.storage.hold(n, outer.naming.name(n), order)
         else:
-            array = outer.storage.kept(outer.naming.name(n), ()).name
+            array = outer.naming.known[n] = outer.storage.kept(outer.naming.preferred_name(n), ()).name
             memory = outer.memory[n] = Memory(array, (), index=(ZERO,))
         return Destination(memory, comment=outer.comment_for(n, None))
 
