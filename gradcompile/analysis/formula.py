@@ -1,5 +1,6 @@
 """Nodes as conventional mathematics, arrays in NumPy's notation, of bounded length: for comments, messages, tables."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
@@ -24,6 +25,7 @@ ELLIPSIS = "..."
 TRIES = 6  # arguments that are left out of a long text, the longest first
 
 FEW = 6  # numbers of a table that are all written
+OPERAND = re.compile(r"[^\W\d]\w*(?![\w(])")  # in a formula
 MOST = 1000  # the exponent up to which products are read as a power
 
 Text = tuple[str, int]
@@ -260,6 +262,18 @@ def squared(x: Node) -> tuple[Node, int]:
     while is_mul(x) and x.args[0] is x.args[1] and k < MOST:
         x, k = x.args[0], 2 * k
     return x, k
+
+
+def tells(formula: str) -> bool:
+    """Whether a formula says more than its line: its operands are there, but for one of at least three.
+
+    >>> tells("exp(...)/a + b*c"), tells("exp(...)/a"), tells("...")
+    (True, False, False)
+    """
+    missing = formula.count("...")
+    if not missing:
+        return not formula.isidentifier()
+    return missing == 1 and len(OPERAND.findall(formula)) > 1
 
 
 def counted(n: Node) -> Dim | None:

@@ -1,10 +1,9 @@
 """What a program is lowered to, and how its values are called and found: names of nodes, texts of inputs."""
 
-import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradcompile.analysis.formula import is_guard, is_mean, power, softmax_of
+from gradcompile.analysis.formula import is_guard, is_mean, power, softmax_of, tells
 from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg, is_select
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
@@ -67,8 +66,6 @@ LONGEST = 18  # characters of a name that is made of others
 DEEP = 2  # operations that such a name tells of
 POWERS = {2: "squared", 3: "cubed"}
 OTHERWISE = {"mul": "factor"}  # what is numbered, where the name for its form is not
-NUMBERED = re.compile(r"_\d+$")  # a name that tells nothing within another
-OPERAND = re.compile(r"[^\W\d]\w*(?![\w(])")
 PAIRS = {"lt": "below", "le": "up_to", "eq": "is", "ne": "is_not", "and": "and", "or": "or"}
 TURNED = PAIRS | {"lt": "above", "le": "from"}  # with the other side first
 
@@ -116,7 +113,8 @@ class Naming:
         primal = self.program.adjoint_of.get(n)
         if primal is None:
             return ""
-        known = self.known_name(primal) or (self.in_common(primal.args) if is_pack(primal) else "")
+        known = self.known_name(primal) or self.roles.get(primal, "")
+        known = known or (self.in_common(primal.args) if is_pack(primal) else "")
         return f"d_{known}" if known else ""
 
     def source(self, n: Node) -> str:
@@ -153,6 +151,9 @@ class Naming:
         args = [a for a in n.args if not (is_mul(n) and is_const(a))]
         if is_mean(n):
             return within(f"mean_{self.known_name(n.args[0].args[0])}".rstrip("_"))
+        if is_select(n):
+            kept = [self.word(a, depth - 1) for a in n.args[1:3] if not is_const(a, 0.0)]
+            return within(f"kept_{kept[0]}") if len(kept) == 1 and kept[0] else ""
         words = [self.word(a, depth - 1) for a in args]
         if not words or not all(words):
             return ""
@@ -172,8 +173,6 @@ class Naming:
             return within(f"{words[1]}_{TURNED[n.op.name]}_{words[0]}")
         if n.op.name in PAIRS:
             return within(f"_{PAIRS[n.op.name]}_".join(words))
-        if is_select(n):
-            return within(f"kept_{words[1]}" if is_const(n.args[2], 0.0) else "")
         if n.op.is_copy:
             return words[0]
         is_function = n.op.is_elementwise or n.op.is_reduction
@@ -182,7 +181,8 @@ class Naming:
     def word(self, n: Node, depth: int) -> str:
         """What a value is called within the name of another; empty if that would tell nothing."""
         if known := self.known_name(n):
-            return "" if n not in self.program.names and NUMBERED.search(known) else known
+            tells_nothing = known.rpartition("_")[2].isdigit() and n not in self.program.names
+            return "" if tells_nothing else known
         if is_const(n):
             return number_word(n.value)
         if is_select(n) and is_guard(n):
@@ -259,15 +259,3 @@ def number_word(value: float | int | bool) -> str:
     ('2', '')
     """
     return str(int(value)) if float(value).is_integer() and 0 <= value < 100 else ""
-
-
-def tells(formula: str) -> bool:
-    """Whether a formula says more than its line: its operands are there, but for one of at least three.
-
-    >>> tells("exp(...)/a + b*c"), tells("exp(...)/a"), tells("...")
-    (True, False, False)
-    """
-    missing = formula.count("...")
-    if not missing:
-        return not formula.isidentifier()
-    return missing == 1 and len(OPERAND.findall(formula)) > 1

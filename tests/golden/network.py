@@ -107,17 +107,17 @@ def samples(total, grad, start, stop, theta, X, t):
         d_relu = view(work, 2304, (4, m))
         d_relu[:, :] = W2 @ d_diff                # dL/drelu
 
-        branch = view(work, 2816, (4, m))
+        kept_d_relu = view(work, 2816, (4, m))
         for j in range(4):
             b1_j_2 = b1[j]
             partial_3[:] = 0.0
             for i in lanes(0, m):
-                branch_i = 0.0 if X_W1[j, i] + b1_j_2 <= 0.0 else d_relu[j, i]  # dL/d(X @ W1 + b1)
-                branch[j, i] = branch_i
-                partial_3[i % LANES] += branch_i
+                kept_d_relu_i = 0.0 if X_W1[j, i] + b1_j_2 <= 0.0 else d_relu[j, i]  # dL/d(X @ W1 + b1)
+                kept_d_relu[j, i] = kept_d_relu_i
+                partial_3[i % LANES] += kept_d_relu_i
             d_b1[j] += fold(partial_3)            # dL/db1
 
-        d_W1[:, :] += X_b.T @ branch.T            # dL/dW1
+        d_W1[:, :] += X_b.T @ kept_d_relu.T       # dL/dW1
 
         d_W2[:, :] += relu @ d_diff.T             # dL/dW2
 

@@ -53,50 +53,50 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
         tanh_X_W_plus_u_v = view(work, 0, (m,))
         tanh_X_W_plus_u_v[:] = tanh_X_W_plus_u.T @ v  # tanh(X @ W + u) @ v
 
-        product = view(work, 128, (m,))
+        d_residual = view(work, 128, (m,))
         inverse_n = 1.0 / float64(n)              # dL/d(sum((tanh(X @ W + u) @ v - t)**2))
         partial[:] = 0.0
         for i in lanes(0, m):
             residual_i = tanh_X_W_plus_u_v[i] - t_b[i]  # tanh(X @ W + u) @ v - t
             partial[i % LANES] += residual_i * residual_i
-            product[i] = 2.0 * (inverse_n * residual_i)  # dL/d(tanh(X @ W + u) @ v - t)
+            d_residual[i] = 2.0 * (inverse_n * residual_i)  # dL/d(tanh(X @ W + u) @ v - t)
         total[0] += fold(partial)
 
-        factor = view(work, 1024, (4, m))
+        product = view(work, 1024, (4, m))
         for j in range(4):
             v_j = v[j]
             partial_2[:] = 0.0
             for i in lanes(0, m):
                 tanh_X_W_plus_u_i = tanh_X_W_plus_u[j, i]
-                factor_i = product[i] * v_j * (1.0 - tanh_X_W_plus_u_i * tanh_X_W_plus_u_i)  # dL/d(X @ W + u)
-                factor[j, i] = factor_i
-                partial_2[i % LANES] += factor_i
+                product_i = d_residual[i] * v_j * (1.0 - tanh_X_W_plus_u_i * tanh_X_W_plus_u_i)  # dL/d(X @ W + u)
+                product[j, i] = product_i
+                partial_2[i % LANES] += product_i
             d_u[j] += fold(partial_2)             # dL/du
 
-        d_W[:, :] += X_b.T @ factor.T             # dL/dW
+        d_W[:, :] += X_b.T @ product.T            # dL/dW
 
-        d_v[:] += tanh_X_W_plus_u @ product       # dL/dv
+        d_v[:] += tanh_X_W_plus_u @ d_residual    # dL/dv
 
         combined = view(work, 1024, (4, m))
         combined[:, :] = vector_part_2d.T @ X_b.T
 
-        factor_2 = view(work, 1536, (4, m))
+        factor = view(work, 1536, (4, m))
         for j in range(4):
             vector_j = vector[j + 12]
             for i in lanes(0, m):
                 tanh_X_W_plus_u_i_2 = tanh_X_W_plus_u[j, i]
-                factor_2_i = (combined[j, i] + vector_j) * (1.0 - tanh_X_W_plus_u_i_2 * tanh_X_W_plus_u_i_2)
-                factor_2[j, i] = factor_2_i
+                factor_i = (combined[j, i] + vector_j) * (1.0 - tanh_X_W_plus_u_i_2 * tanh_X_W_plus_u_i_2)
+                factor[j, i] = factor_i
 
-        combined_2 = view(work, 0, (m,))
-        combined_2[:] = factor_2.T @ v
+        factor_v = view(work, 0, (m,))
+        factor_v[:] = factor.T @ v
 
-        combined_3 = view(work, 256, (m,))
-        combined_3[:] = tanh_X_W_plus_u.T @ vector_part_2
+        combined_2 = view(work, 256, (m,))
+        combined_2[:] = tanh_X_W_plus_u.T @ vector_part_2
 
-        factor_3 = view(work, 384, (m,))
+        factor_2 = view(work, 384, (m,))
         for i in lanes(0, m):
-            factor_3[i] = 2.0 * ((combined_2[i] + combined_3[i]) * inverse_n)
+            factor_2[i] = 2.0 * ((factor_v[i] + combined_2[i]) * inverse_n)
 
         diff = view(work, 1024, (4, m))
         for j in range(4):
@@ -104,22 +104,22 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
             vector_j_2 = vector_part_2[j]
             partial_3[:] = 0.0
             for i in lanes(0, m):
-                product_i = product[i]
+                d_residual_i = d_residual[i]
                 tanh_X_W_plus_u_i_3 = tanh_X_W_plus_u[j, i]
                 factor_i_2 = (
-                    (factor_3[i] * v_j_2 + product_i * vector_j_2) * (1.0
+                    (factor_2[i] * v_j_2 + d_residual_i * vector_j_2) * (1.0
                     - tanh_X_W_plus_u_i_3 * tanh_X_W_plus_u_i_3)
                 )
-                diff_i = factor_i_2 - 2.0 * (factor_2[j, i] * tanh_X_W_plus_u_i_3) * (product_i * v_j_2)
+                diff_i = factor_i_2 - 2.0 * (factor[j, i] * tanh_X_W_plus_u_i_3) * (d_residual_i * v_j_2)
                 diff[j, i] = diff_i
                 partial_3[i % LANES] += diff_i
             hv_u[j] += fold(partial_3)            # (H v) of u
 
         hv_W[:, :] += X_b.T @ diff.T              # (H v) of W
 
-        hv_v[:] += factor_2 @ product             # (H v) of v
+        hv_v[:] += factor @ d_residual            # (H v) of v
 
-        hv_v[:] += tanh_X_W_plus_u @ factor_3     # (H v) of v
+        hv_v[:] += tanh_X_W_plus_u @ factor_2     # (H v) of v
 
 
 @jit
