@@ -262,7 +262,7 @@ class Scheduler:
         statements = [*head, Loop("i", lanes(name("start"), STOP), body.statements)]
         doc = "Write the values of the samples from start to stop."
         self.functions.append(Function("values", (*names, "start", "stop", *arguments), doc, used(statements)))
-        own: tuple[Meeting, ...] = ("values",) * len(outputs)
+        own = tuple[Meeting, ...]("values" for _ in outputs)
         self.passes.append(Pass("values", "values", "", own))
         given = [*map(name, names), ZERO, name("n"), *map(name, arguments)]
         return [Do(call("values", *given)), Return(name("n"))]
