@@ -74,6 +74,8 @@ class Target(ctypes.Structure):
     """The function that callers call, which may be replaced between two calls.
 
     left: processor cycles until it is; a call that finds it negative calls `replace` with `owner` first. 0: it stays.
+    runner, tape: where the function is what runs tapes, this is the tape that it takes, with the arguments' address.
+    Both stay when the function is replaced, as a thread may just have read it.
     """
 
     _fields_ = (
@@ -81,6 +83,8 @@ class Target(ctypes.Structure):
         ("left", ctypes.c_int64),
         ("replace", ctypes.c_void_p),
         ("owner", ctypes.c_void_p),
+        ("runner", ctypes.c_void_p),
+        ("tape", ctypes.c_void_p),
     )
 
 
@@ -194,7 +198,7 @@ def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
         "  store i64 %begun, ptr %clock",
         "  br label %run",
         "run:",
-        f"  {'' if result == 'void' else '%r = '}call {result} %function({given})",
+        *ran(result, fails, passed, given),
         "  br i1 %counts, label %end, label %over",
         "end:",
         f"  %ended.at = {ticks}",
@@ -208,6 +212,23 @@ def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
         "  br label %over",
         "over:",
     ]
+
+
+def ran(result: str, fails: bool, passed: Sequence[str], given: str) -> list[str]:
+    """The lines that call the function with the arguments, or with a tape and their address."""
+    if result != "double" or fails:
+        return [f"  {'' if result == 'void' else '%r = '}call {result} %function({given})"]
+    stores = [line for k, argument in enumerate(passed) for line in (
+        f"  %word{k} = getelementptr i64, ptr %words, i64 {k}", f"  store {argument}, ptr %word{k}")]  # fmt: skip
+    return [
+        *field("%tape", "%target", Target.tape.offset, "ptr"), *field("%runner", "%target", Target.runner.offset, "ptr"),
+        "  %direct = icmp ne ptr %function, %runner",
+        "  br i1 %direct, label %run.code, label %run.tape", "run.code:",
+        f"  %r.code = call double %function({given})", "  br label %has.run", "run.tape:",
+        f"  %words = alloca i64, i64 {len(passed)}", *stores,
+        "  %r.tape = call double %function(ptr %tape, ptr %words)", "  br label %has.run", "has.run:",
+        "  %r = phi double [%r.code, %run.code], [%r.tape, %run.tape]",
+    ]  # fmt: skip
 
 
 REPLACED = (
