@@ -221,7 +221,8 @@ def ran(result: str, fails: bool, passed: Sequence[str], given: str) -> list[str
     stores = [line for k, argument in enumerate(passed) for line in (
         f"  %word{k} = getelementptr i64, ptr %words, i64 {k}", f"  store {argument}, ptr %word{k}")]  # fmt: skip
     return [
-        *field("%tape", "%target", Target.tape.offset, "ptr"), *field("%runner", "%target", Target.runner.offset, "ptr"),
+        *field("%tape", "%target", Target.tape.offset, "ptr"),
+        *field("%runner", "%target", Target.runner.offset, "ptr"),
         "  %direct = icmp ne ptr %function, %runner",
         "  br i1 %direct, label %run.code, label %run.tape", "run.code:",
         f"  %r.code = call double %function({given})", "  br label %has.run", "run.tape:",

@@ -399,7 +399,7 @@ class Code:
         self.linked: list[Linked] = []
         self.replace = replaced  # the target has its address only, and a module that ends lets go of it
         self.target = builtin.Target(replace=id(self.replace), owner=id(self))
-        self.first = first or Object("", (), b"", "double")
+        self.first = first or Object("", (), b"", "double", is_quick=True)
         if first is None:
             assert isinstance(dispatcher, Taped)
             self.words = dispatcher.words

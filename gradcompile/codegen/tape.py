@@ -35,10 +35,13 @@ class Helper(NamedTuple):
     name: str
 
 
+Word = int | Step | Helper
+
+
 class Tape(NamedTuple):
     """A kernel as words; steps and functions stand where their addresses go. steps: how many there are."""
 
-    words: Sequence[int | Step | Helper]
+    words: Sequence[Word]
     steps: int
 
 
@@ -170,7 +173,7 @@ RUNNER = "\n".join([
     "  %i = phi i64 [%first, %span.do], [%i.up, %adds.over]", "  %turn.more = icmp slt i64 %i, %stop",
     "  br i1 %turn.more, label %turn.do, label %span.close",
     "turn.do:",
-    f"  %left = sub i64 %stop, %i", f"  %m = call i64 @llvm.smin.i64(i64 %left, i64 {LANES})",
+    "  %left = sub i64 %stop, %i", f"  %m = call i64 @llvm.smin.i64(i64 %left, i64 {LANES})",
     "  %m.bytes = shl i64 %m, 3", "  br label %column.next",
     "column.next:",
     "  %c = phi i64 [0, %turn.do], [%c.up, %column.end]", "  %c.more = icmp ult i64 %c, %count",

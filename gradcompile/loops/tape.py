@@ -23,6 +23,7 @@ from gradcompile.codegen.tape import (
     Helper,
     Step,
     Tape,
+    Word,
 )
 from gradcompile.codegen.values import Kind
 from gradcompile.loops.expressions import PRODUCT, Expression, negative
@@ -34,6 +35,18 @@ FEW = 64  # sums whose tree lies on the stack in machine code as well, which the
 CALLED = ("gradcompile.vmath", "gradcompile.library.primitives")  # whose functions of numbers are steps
 SAME = ("float64", "to_float")  # calls that leave a number in double precision as it is
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+
+
+class Row(NamedTuple):
+    """A step, where its result goes, and its three operands."""
+
+    step: Step
+    out: int
+    read: tuple[int, ...]
+
+    def words(self, slots: Mapping[int, int]) -> list[Word | str]:
+        """The step with vectors where they lie."""
+        return [self.step, *(slots.get(w, w) for w in (self.out, *self.read))]
 
 
 class NoTape(Exception):
@@ -66,7 +79,6 @@ class Total(NamedTuple):
 
 
 Meaning = Value | Given | Total
-Row = tuple[Step, int, int, int, int]
 Names = dict[str, Meaning]
 
 
@@ -97,7 +109,7 @@ class Taping:
         self.stored: dict[tuple[int, int], Value] = {}
         self.rows: list[Row] = []
         self.body: list[Row] = []
-        self.sections: list[int | Step | Helper] = []
+        self.sections: list[Word | str] = []  # text is a place that is known at the end
         self.vectors = 0
         self.kept: dict[int, int] = {}  # vectors by what is copied to all lanes, or by minus one less their column
         self.most = 0  # vectors at a time
@@ -134,15 +146,14 @@ class Taping:
         image = struct.unpack(f"<{begin}q", struct.pack(f"<{begin}d", *self.image))
         return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps)
 
-    def placed(self, words: Iterable[object], places: Mapping[str, int]) -> list[int | Step | Helper]:
+    def placed(self, words: Iterable[Word | str], places: Mapping[str, int]) -> list[Word]:
         """Words with the places that are known at last."""
-        found: list[int | Step | Helper] = []
+        found: list[Word] = []
         for w in words:
             if isinstance(w, str):
-                w = places[w]
-            elif isinstance(w, int) and w < 0:
-                w = places["lanes"] + LANES * (-1 - w)
-            found.append(w)  # type: ignore[arg-type]
+                found.append(places[w])
+            else:
+                found.append(places["lanes"] + LANES * (-1 - w) if isinstance(w, int) and w < 0 else w)
         return found
 
     # ---- statements
@@ -241,40 +252,49 @@ class Taping:
         if count > FEW or not columns:
             raise NoTape
         slots = self.slots(sources)
-        moved = [tuple(slots.get(w, w) for w in row) for row in self.rows]
-        self.rows = moved  # type: ignore[assignment]
-        self.flush()
+        self.flush(slots)
         closes, totals = Helper(SUMS, "close_span"), Helper(SUMS, "close_tree")
-        body = [slots.get(w, w) if isinstance(w, int) else w for row in self.body for w in row]
+        body = [w for row in self.body for w in row.words(slots)]
         self.sections += [
-            PASS, len(columns), next(iter(columns)) + 1, ADD, closes, totals, "sums", count, "tree", total, len(self.body),
-            self.width, LEVELS, SPAN, *(w for word, v in columns.items() for w in (word, 0, slots[v])),
-            *(slots[v] for v in sources), *body,
-        ]  # type: ignore[list-item]  # fmt: skip
+            PASS,
+            len(columns),
+            next(iter(columns)) + 1,
+            ADD,
+            closes,
+            totals,
+            "sums",
+            count,
+            "tree",
+            total,
+        ]
+        self.sections += [len(self.body), self.width, LEVELS, SPAN]
+        self.sections += [w for word, v in columns.items() for w in (word, 0, slots[v])]
+        self.sections += [*(slots[v] for v in sources), *body]
         self.sums = max(self.sums, count)
         self.steps += len(self.body)
         self.body, self.kept, self.vectors = [], {}, 0
 
     def slots(self, sources: Sequence[int]) -> dict[int, int]:
         """Where vectors lie: one whose last reader is past gives its place to the next."""
-        last = {w: k for k, (_, _, *read) in enumerate(self.body) for w in read if w < 0}
+        read_by = [[w for w in row.read if w < 0] for row in self.body]
+        last = {w: k for k, read in enumerate(read_by) for w in read}
         held = {*self.kept.values(), *sources}
         found = {v: -1 - k for k, v in enumerate(self.kept.values())}
         count, free = len(found), list[int]()
-        for k, (_, out, *read) in enumerate(self.body):
-            free += [found[w] for w in {w for w in read if w < 0} if last[w] == k and w not in held]
+        for k, (read, row) in enumerate(zip(read_by, self.body, strict=True)):
+            free += [found[w] for w in dict.fromkeys(read) if last[w] == k and w not in held]
             if free:
-                found[out] = free.pop()
+                found[row.out] = free.pop()
             else:
-                found[out] = -1 - count
+                found[row.out] = -1 - count
                 count += 1
         self.most = max(self.most, count)
         return found
 
-    def flush(self) -> None:
+    def flush(self, slots: Mapping[int, int] = {}) -> None:
         """The section of steps so far."""
         if self.rows:
-            self.sections += [STEPS, len(self.rows), *(w for row in self.rows for w in row)]
+            self.sections += [STEPS, len(self.rows), *(w for row in self.rows for w in row.words(slots))]
             self.steps += len(self.rows)
             self.rows = []
 
@@ -402,8 +422,7 @@ class Taping:
         else:
             out = len(self.image)
             self.image.append(0.0)
-        a, b, c = slots
-        (self.body if lanes else self.rows).append((Step(text, function, origin, lanes), out, a, b, c))
+        (self.body if lanes else self.rows).append(Row(Step(text, function, origin, lanes), out, tuple(slots)))
         return Value(out, is_truth)
 
     def in_lanes(self, v: Value) -> Value:
@@ -412,7 +431,7 @@ class Taping:
             return v
         if v.slot not in self.kept:
             self.kept[v.slot] = self.vector()
-            self.rows.append((COPY, self.kept[v.slot], v.slot, 0, 0))
+            self.rows.append(Row(COPY, self.kept[v.slot], (v.slot, 0, 0)))
         return Value(self.kept[v.slot], v.is_truth)
 
     def vector(self) -> int:
