@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcompile.analysis.cost import Growth
-from gradcompile.codegen import array_kind, own_text
+from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind
 from gradcompile.library.sums import SPAN
@@ -84,7 +84,7 @@ class Route:
     @property
     def is_compiled(self) -> bool:
         """Whether there is machine code, rather than plain Python."""
-        return isinstance(self.kernel, jit.Taped) or own_text(self.kernel) is not None
+        return jit.is_code(self.kernel)
 
     @once
     def serial(self) -> Run:
@@ -121,6 +121,13 @@ class Route:
         if not self.is_compiled:
             return plain(self.kernel)
         return self.alone(jit.entry(self.kernel, self.kinds(layout), quick=True))
+
+    def stepping(self, step: Any, state: Sequence[Kind]) -> Run | None:
+        """The serial kernel in one loop with a step, see `codegen.functions.stepping`; None where there is none."""
+        if not self.is_compiled or (self.multiplies and switch()):
+            return None
+        found: Run | None = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
+        return found
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""
