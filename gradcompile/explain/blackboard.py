@@ -1,44 +1,23 @@
 """The backpropagation of a loss as on a blackboard: every node with its value, its adjoint, and what it sends back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import numpy as np
 
 from gradcompile.analysis.formula import ATOM, Text, formulas, written
 from gradcompile.errors import ArgumentError
-from gradcompile.explain.record import Edge, Record, below, hidden, record, shown_edges
+from gradcompile.explain import writing
+from gradcompile.explain.record import Edge, Record, below, hidden, shown_edges
+from gradcompile.explain.rows import Operand, Row
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
+from gradcompile.ir.types import Dim
 from gradcompile.lower.program import Naming
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program
-
-
-class Operand(NamedTuple):
-    """What a node is made of: its name, d(node)/d(operand), the term that it gets, and how that is computed.
-
-    slope: entry by entry, None where one entry is in many of the node's.  term: None where no derivative goes.
-    """
-
-    name: str
-    slope: Any
-    term: Any
-    rule: str
-
-
-class Row(NamedTuple):
-    """One node: its name, its formula, its value, dL/d(node), None for an input, its operands, and what it is.
-
-    kind: "parameter", "input", "loss", or empty.
-    """
-
-    name: str
-    formula: str
-    value: Any
-    adjoint: Any
-    args: tuple[Operand, ...] = ()
-    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +39,6 @@ class Explanation:
 
     def to(self, form: Literal["text", "markdown", "json", "latex", "html"]) -> str:
         """The explanation for a terminal, a page of text, a program, a paper or a browser."""
-        from gradcompile.explain import writing
-
         writers = {"text": writing.text, "markdown": writing.markdown, "json": writing.as_json,
                    "latex": writing.latex, "html": writing.html}  # fmt: skip
         if form not in writers:
@@ -78,9 +55,35 @@ class Explanation:
         return self.to("html")
 
 
-def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explanation:
-    """The rows of a loss at the values of its leaves."""
-    return Explanation(rows(record(problem, loss, values)))
+def axis_of(problem: Problem) -> Dim | None:
+    """The dimension that counts samples: the first one of an input that the call gives; None if there is none."""
+    found = (d for a in problem.inputs for d in a.leaf.type.shape if isinstance(d, str))
+    return next(found, None)
+
+
+def of_sample(problem: Problem, which: Any) -> Callable[[Mapping[Node, Any]], Mapping[Node, Any]] | None:
+    """A function that leaves one sample in the values of the leaves; None where all are asked for."""
+    if which is None or which == "mean":
+        return None
+    axis = axis_of(problem)
+    if axis is None or not isinstance(which, int | np.integer):
+        wanted = "this loss has no samples" if axis is None else "give a sample's number, or 'mean'"
+        raise ArgumentError(f"sample={which!r}: {wanted}")
+
+    def one(values: Mapping[Node, Any]) -> dict[Node, Any]:
+        return {n: only(n, np.asarray(v), int(which), axis) for n, v in values.items()}
+
+    return one
+
+
+def only(n: Node, value: np.ndarray, k: int, axis: Dim) -> np.ndarray:
+    """The entries at one place along an axis, which stays."""
+    for j, d in enumerate(n.type.shape):
+        if d == axis:
+            if not -value.shape[j] <= k < value.shape[j]:
+                raise ArgumentError(f"sample={k}: there are {value.shape[j]} samples, counted from 0")
+            value = np.take(value, [k], axis=j)
+    return value
 
 
 def shown(made: Record) -> list[Node]:
@@ -96,8 +99,8 @@ def named(made: Record, nodes: Sequence[Node]) -> dict[Node, str]:
     return {n: problem.names.get(n) or naming.name(n) for n in nodes}
 
 
-def rows(made: Record) -> list[Row]:
-    """The rows, arguments first.
+def rows(made: Record, mean: bool = False) -> list[Row]:
+    """The rows, arguments first; `mean`: of values with an entry a sample their mean, and the sum of their adjoints.
 
     The adjoint of v is dL/dv, by reverse mode; that of an array is an array.
     """
@@ -111,8 +114,18 @@ def rows(made: Record) -> list[Row]:
         given = n in inputs or below(n, inputs)
         kind = "loss" if n is made.loss else "input" if given else "parameter" if is_param(n, params) else ""
         args = tuple(operand(made, n, e, names) for e in edges[n])
-        found.append(Row(names[n], texts[n], made.values[n], None if given else made.adjoint(n), args, kind))
+        adjoint = None if given else made.adjoint(n)
+        row = Row(names[n], texts[n], made.values[n], adjoint, args, kind)
+        found.append(averaged(row, n, axis_of(problem)) if mean else row)
     return found
+
+
+def averaged(row: Row, n: Node, axis: Dim | None) -> Row:
+    """A row of the mean sample: its value, and what all samples together send back."""
+    if n.type.shape[:1] != (axis,):
+        return row
+    adjoint = None if row.adjoint is None else np.sum(row.adjoint, axis=0)
+    return row._replace(value=np.mean(row.value, axis=0), adjoint=adjoint)
 
 
 def is_param(n: Node, params: set[Node]) -> bool:

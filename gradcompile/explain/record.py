@@ -19,8 +19,6 @@ from gradcompile.ops.shape import is_broadcast, is_iota, is_item
 from gradcompile.signature.arguments import Problem
 
 
-
-
 class Edge(NamedTuple):
     """From a node to one of its arguments: the local derivative, entry by entry, and the term that is sent back.
 

@@ -5,12 +5,11 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gradcompile.explain.blackboard import Operand, Row
+from gradcompile.explain.rows import Operand, Row
 
 MOST = 60  # rows at either end of a long table
 
@@ -64,7 +63,7 @@ def told(value: Any) -> str:
 # The chain rule, written out
 
 
-def senders(rows: "Sequence[Row]") -> dict[str, "list[tuple[Row, Operand]]"]:
+def senders(rows: Sequence[Row]) -> dict[str, list[tuple[Row, Operand]]]:
     """By name, the rows that send a term to it."""
     found: dict[str, list[tuple[Row, Operand]]] = defaultdict(list)
     for r in reversed(rows):
@@ -74,10 +73,9 @@ def senders(rows: "Sequence[Row]") -> dict[str, "list[tuple[Row, Operand]]"]:
     return found
 
 
-def chain_rule(row: "Row", sent: "Sequence[tuple[Row, Operand]]") -> str:
+def chain_rule(row: Row, sent: Sequence[tuple[Row, Operand]]) -> str:
     """dL/d(row) from what is sent to it: as symbols, as numbers where they are numbers, and the result.
 
-    >>> from gradcompile.explain.blackboard import Operand, Row
     >>> w = Row("w", "w", 2.0, -24.0, (), "parameter")
     >>> chain_rule(w, [(Row("wx", "w*x", 6.0, -8.0), Operand("w", 3.0, -24.0, "dL/dwx*x"))])
     'dL/dw = dL/dwx * dwx/dw = -8 * 3 = -24'
@@ -92,7 +90,7 @@ def chain_rule(row: "Row", sent: "Sequence[tuple[Row, Operand]]") -> str:
     return f"{head} = {symbols} = {numbers} = {short(row.adjoint)}"
 
 
-def backward(rows: "Sequence[Row]") -> list[str]:
+def backward(rows: Sequence[Row]) -> list[str]:
     """The chain rule of each row that has an adjoint, from the loss down."""
     sent = senders(rows)
     return [chain_rule(r, sent[r.name]) for r in reversed(rows) if r.adjoint is not None]
@@ -108,7 +106,7 @@ def folded(lines: Sequence[str], what: str) -> list[str]:
 # As text
 
 
-def text(rows: "Sequence[Row]") -> str:
+def text(rows: Sequence[Row]) -> str:
     """A table of the rows, and below it the chain rule."""
     cells = [("name", "formula", "value", "adjoint")]
     cells += [(r.name, r.formula, cell(r.value), cell(r.adjoint)) for r in rows]
@@ -123,7 +121,7 @@ def cell(value: Any) -> str:
     return short(value) if value is None or np.size(value) <= 3 else told(value)
 
 
-def markdown(rows: "Sequence[Row]") -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """The same for a page of Markdown."""
     lines = ["| name | formula | value | adjoint |", "|---|---|---|---|"]
     lines += [f"| {r.name} | `{r.formula}` | {cell(r.value)} | {cell(r.adjoint)} |" for r in rows]
@@ -131,7 +129,7 @@ def markdown(rows: "Sequence[Row]") -> str:
     return "\n".join([*lines, "", *steps])
 
 
-def as_json(rows: "Sequence[Row]") -> str:
+def as_json(rows: Sequence[Row]) -> str:
     """The rows as an array of objects; an array is its summary with its entries where they are few."""
     found = [{"name": r.name, "formula": r.formula, "kind": r.kind, "value": plain(r.value),
               "adjoint": plain(r.adjoint), "args": [{"name": o.name, "slope": plain(o.slope), "term": plain(o.term),
@@ -161,7 +159,7 @@ GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
 NAMED = {"exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "max", "min"}
 
 
-def latex(rows: "Sequence[Row]") -> str:
+def latex(rows: Sequence[Row]) -> str:
     """Equations, forward and then backward, aligned."""
     lines = [rf"{symbol(r.name)} &= {formula_latex(r)}" for r in rows]
     sent = senders(rows)
@@ -170,13 +168,13 @@ def latex(rows: "Sequence[Row]") -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
-def formula_latex(r: "Row") -> str:
+def formula_latex(r: Row) -> str:
     """The formula of a row and its value."""
     value = rf"\text{{{cell(r.value)}}}" if np.ndim(r.value) else number_latex(r.value)
     return value if r.formula == r.name else f"{mathematics(r.formula)} = {value}"
 
 
-def chain_latex(r: "Row", sent: "Sequence[tuple[Row, Operand]]") -> str:
+def chain_latex(r: Row, sent: Sequence[tuple[Row, Operand]]) -> str:
     """The chain rule of a row."""
     value = rf"\text{{{cell(r.adjoint)}}}" if np.ndim(r.adjoint) else number_latex(r.adjoint)
     if not sent:
@@ -255,7 +253,7 @@ STYLE = """<style>.gradcompile{font:14px/1.5 system-ui,sans-serif}.gradcompile t
 .gradcompile code{font-size:13px}</style>"""
 
 
-def html(rows: "Sequence[Row]") -> str:
+def html(rows: Sequence[Row]) -> str:
     """A table, and the chain rule as a list, for a notebook."""
     cells = [[f"<code>{escape(r.name)}</code>", f"<code>{escape(r.formula)}</code>", escape(cell(r.value)),
               escape(cell(r.adjoint))] for r in rows]  # fmt: skip
