@@ -20,7 +20,7 @@ from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
-    from gradcompile.explain import Check, Explanation, Record
+    from gradcompile.explain import Check, Explanation, Record, Why
 
 
 class CompiledGrad(Compiled):
@@ -144,6 +144,29 @@ class CompiledGrad(Compiled):
         which = self._word("sample", named)
         made = self._record(args, named, "f.explain(", of_sample(self.problem, which))
         return Explanation(rows(made, mean=which == "mean"))
+
+    def why(self, param: Any, /, *args: Any, **named: Any) -> "Why":
+        """Why the gradient of a parameter is zero, infinite or NaN at these arguments; `print` shows a sentence.
+
+        param: a symbol, an array, or its name. The answer has `.verdict`, `.cause`, `.node`, `.formula`, `.share` of
+        the entries there, `.sample` and `.operands` of the first bad one, and `.path`.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> w, x = sp.symbols("w x")
+        >>> f = compile_grad(sp.Max(w*x, 0)**2 + w, [w, x])
+        >>> print(f.why("x", -2.0, 3.0))
+        The gradient of x is zero: dead relu at larger_squared = max(0, w*x)**2: its argument is -6, ...
+        """
+        from gradcompile.explain import why
+
+        name = getattr(param, "name", None) or str(param)
+        leaves = {a.name: a.leaf for a in self.problem.params} | {self.problem.names[n]: n for n in self.problem.names}
+        known = {str(a.original): a.name for a in self.problem.params}
+        name = known.get(name, name)
+        if name not in leaves:
+            raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
+        return why(self._record(args, named, "f.why(param, "), name, leaves[name])
 
     def _word(self, word: str, named: dict[str, Any]) -> Any:
         """What a word of a call is given, None if nothing; a symbol of that name comes first."""

@@ -4,7 +4,9 @@ from gradcompile.explain.blackboard import Explanation, of_sample, rows
 from gradcompile.explain.check import Check, along, check, weighted
 from gradcompile.explain.record import Record, record
 from gradcompile.explain.rows import Operand, Row
+from gradcompile.explain.why import Why, why
 
 __all__ = [
-    "Check", "Explanation", "Operand", "Record", "Row", "along", "check", "of_sample", "record", "rows", "weighted",
+    "Check", "Explanation", "Operand", "Record", "Row", "Why", "along", "check", "of_sample", "record", "rows",
+    "weighted", "why",
 ]  # fmt: skip

@@ -55,6 +55,14 @@ class Record:
                 known = env_value(n, self.leaves, n.type.dtype) if is_leaf(n) else np_value(n, self.values, self.dims)
                 self.values[n] = known
 
+    def evaluate(self, n: Node, values: Mapping[Node, Any]) -> Any:
+        """The value of a node from other values of its arguments."""
+        return np_value(n, values, self.dims)
+
+    def sent(self, e: Edge) -> Any:
+        """What an edge sends back; 0 where no derivative goes."""
+        return np.zeros(()) if e.sent is None else self.values[e.sent]
+
     def adjoint(self, n: Node) -> Any:
         """dL/dn, None where none comes."""
         found = self.adjoints.get(n)
