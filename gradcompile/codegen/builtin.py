@@ -274,7 +274,7 @@ def room(passed: Sequence[str]) -> str:
 
 
 def ran(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
-    """The lines that call the function with the arguments, or with a tape and their address, for which there is room."""
+    """The lines that call the function with the arguments, or with a tape and the address of these, side by side."""
     given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
     if result != "double" or fails:
         return [f"  {'' if result == 'void' else '%r = '}call {result} %function({given})"]
