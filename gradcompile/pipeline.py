@@ -21,8 +21,8 @@ from gradcompile.ir.graph import topological
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower import lowered
 from gradcompile.lower.program import per_sample
-from gradcompile.ops.reduction import is_sum
 from gradcompile.once import once
+from gradcompile.ops.reduction import is_sum
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.program import Program
