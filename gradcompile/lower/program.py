@@ -65,9 +65,6 @@ def loads(program: Program, order: Iterable[Node]) -> dict[Node, Expression]:
 LONGEST = 18  # characters of a name that is made of others
 DEEP = 2  # operations that such a name tells of
 POWERS = {2: "squared", 3: "cubed"}
-OTHERWISE = {"mul": "factor"}  # what is numbered, where the name for its form is not
-PAIRS = {"lt": "below", "le": "up_to", "eq": "is", "ne": "is_not", "and": "and", "or": "or"}
-TURNED = PAIRS | {"lt": "above", "le": "from"}  # with the other side first
 
 
 @dataclass(slots=True)
@@ -104,9 +101,9 @@ class Naming:
                 return found
         return found
 
-    def origin_of(self, n: Node) -> Node:
-        """What a node is a part of, or the prepared form of; here itself."""
-        return n
+    def array_name(self, n: Node) -> str:
+        """What an array is called by its op; empty for a scalar."""
+        return ""
 
     def of_adjoint(self, n: Node) -> str:
         """The name of the adjoint of a value that stands in the text; empty for any other."""
@@ -137,10 +134,9 @@ class Naming:
         if is_pack(n) and (common := self.in_common(n.args)):
             yield common
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
-        array_name = self.origin_of(n).op.array_name if self.program.arrays else ""
         form = self.of_form(n) or n.op.preferred_name
-        yield from filter(None, (self.composed(n, DEEP), array_name, form))
-        yield OTHERWISE.get(n.op.name) or form or n.op.name
+        yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
+        yield "factor" if is_mul(n) else form or n.op.name
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
@@ -170,9 +166,9 @@ class Naming:
         if is_add(n):
             return "" if any(is_neg(a) for a in n.args) else within("_plus_".join(words))
         if n.op.is_comparison and is_const(n.args[0]):
-            return within(f"{words[1]}_{TURNED[n.op.name]}_{words[0]}")
-        if n.op.name in PAIRS:
-            return within(f"_{PAIRS[n.op.name]}_".join(words))
+            return within(f"{words[1]}_{n.op.between[1]}_{words[0]}")
+        if n.op.between:
+            return within(f"_{n.op.between[0]}_".join(words))
         if n.op.is_copy:
             return words[0]
         is_function = n.op.is_elementwise or n.op.is_reduction

@@ -517,23 +517,29 @@ def truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **reco
 TRUTH = (0.0, 1.0)
 truth("lt", np.less, "<", lambda x, y: x < y, "StrictLessThan",
       is_comparison=True, preferred_name="is_less",
+      between=("below", "above"),
       doc="x < y; false for NaN")  # fmt: skip
 truth("le", np.less_equal, "<=", lambda x, y: x <= y, "LessThan",
       is_comparison=True, preferred_name="is_less",
+      between=("up_to", "from"),
       doc="x <= y; false for NaN")  # fmt: skip
 truth("eq", np.equal, "==", lambda x, y: x == y, "Equality",
       is_comparison=True, is_commutative=True, preferred_name="is_equal",
+      between=("is", "is"),
       doc="x = y; false for NaN")  # fmt: skip
 truth("ne", np.not_equal, "!=", lambda x, y: x != y, "Unequality",
       is_comparison=True, is_commutative=True, preferred_name="differs",
+      between=("is_not", "is_not"),
       doc="x differs from y; true for NaN")  # fmt: skip
 truth("and", lambda *xs: reduce(np.logical_and, xs), "&", lambda *xs: all(xs), "And", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="all_hold",
+      between=("and", "and"),
       doc="all are true")  # fmt: skip
 truth("or", lambda *xs: reduce(np.logical_or, xs), "|", lambda *xs: any(xs), "Or", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="any_holds",
+      between=("or", "or"),
       doc="some are true")  # fmt: skip
 truth("xor", np.logical_xor, "^", lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True,

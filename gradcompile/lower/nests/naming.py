@@ -76,9 +76,9 @@ class ArrayNaming(Naming):
             yield f"{source}_part"
         yield from Naming.plain_names(self, n)
 
-    def origin_of(self, n: Node) -> Node:
-        """What a node is a part of, or the prepared form of."""
-        return self.origin.get(n, n)
+    def array_name(self, n: Node) -> str:
+        """What the array, or what it is a part of, is called by its op."""
+        return self.origin.get(n, n).op.array_name
 
     def of_place(self, n: Node) -> Iterator[str]:
         """What a place along an axis is called: by the index that it comes from."""
