@@ -480,3 +480,15 @@ def test_corners_of_the_loss():
     several = fit(likelihood="-Abs(y - m - b*x)", data=down, start={"m": 2, "b": 0.1})
     assert not several.converged and "the loss has a corner along m, b here" in several.message
     assert np.isfinite(several.bootstrap(20)).mean() > 0.5
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1"])
+def test_profiles_of_robust_losses(loss):
+    """Where noise is small beside the curve, the profile of a robust loss has the ends of the sandwich's errors."""
+    draw = np.random.default_rng(3).standard_normal
+    x = np.linspace(0.0, 4.0, 400)
+    y = 2.5 * np.exp(-1.3 * x) + 0.5 + 0.01 * draw(400) * np.where(np.arange(400) % 10, 1.0, 8.0)
+    found = fit(MODEL, {"x": x, "y": y}, "y", start=[2, 1, 0], sigma=np.full(400, 0.01), loss=loss)
+    for name, (low, high) in found.ci(0.95, "profile").items():
+        wald = found.ci(0.95)[name]
+        assert (low, high) == pytest.approx(wald, abs=0.02 * (wald[1] - wald[0]))
