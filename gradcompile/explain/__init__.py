@@ -8,6 +8,6 @@ from gradcompile.explain.rows import Operand, Row
 from gradcompile.explain.why import Why, why
 
 __all__ = [
-    "Check", "Drawing", "Explanation", "Operand", "Record", "Row", "Why", "along", "check", "of_sample", "record", "rows",
-    "weighted", "why",
+    "Check", "Drawing", "Explanation", "Operand", "Record", "Row", "Why", "along", "check", "of_sample", "record",
+    "rows", "weighted", "why",
 ]  # fmt: skip

@@ -16,9 +16,12 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim
 from gradcompile.lower.program import Naming
+from gradcompile.ops.shape import is_broadcast
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program
+
+LONGEST = 80  # letters of a rule that is written out
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,8 @@ def rows(made: Record, mean: bool = False) -> list[Row]:
     inputs, params = ({a.leaf for a in part} for part in (problem.inputs, problem.params))
     edges = {n: shown_edges(made, n) for n in nodes}
     made.compute(x for es in edges.values() for e in es for x in (e.slope, e.sent) if x is not None)
-    found, known = [], {n: (name, ATOM) for n, name in names.items()}
+    found, known = [], {n.args[0]: ("...", ATOM) for n in nodes if is_broadcast(n)}
+    known |= {n: (name, ATOM) for n, name in names.items()}
     for n in nodes:
         given = n in inputs or below(n, inputs)
         kind = "loss" if n is made.loss else "input" if given else "parameter" if is_param(n, params) else ""
@@ -143,12 +147,17 @@ def operand(made: Record, n: Node, e: Edge, names: Mapping[Node, str], known: Ma
     own = names[n]
     if slope is not None and not n.type.shape and not e.arg.type.shape:  # of numbers it reads as it does everywhere
         return Operand(name, slope, made.values[e.sent], f"dL/d{own} * d{own}/d{name}")
-    return Operand(name, slope, made.values[e.sent], rule_of(e.sent, made.adjoints[n], f"dL/d{own}", known))
+    rule = "" if n.op.is_loop else rule_of(e.sent, made.adjoints[n], f"dL/d{own}", known)
+    whole = rule if 0 < len(rule) <= LONGEST else f"dL/d{own} back through {n.op.name}"
+    return Operand(name, slope, made.values[e.sent], whole)
 
 
 def rule_of(sent: Node, adjoint: Node, called: str, names: Mapping[Node, Text]) -> str:
     """How a term is computed from the adjoint that it comes from, and from values."""
-    texts = ChainMap({adjoint: (called, ATOM)}, names)  # type: ignore[arg-type]  # only the first is written to
+    own = {adjoint: (called, ATOM)}
+    if is_broadcast(adjoint):  # functions that look at shapes write what it repeats
+        own[adjoint.args[0]] = called, ATOM
+    texts = ChainMap(own, names)  # type: ignore[arg-type]  # only the first is written to
     for x in topological([sent], texts.__contains__):
         texts[x] = written(x, texts)
     return texts[sent][0]

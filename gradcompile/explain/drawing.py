@@ -1,12 +1,14 @@
-"""A loss as a picture: its graph with every value and adjoint, as SVG, as a page that shows the backward pass, as DOT."""
+"""A loss as a picture: its graph with values and adjoints, as SVG, as a page that shows the backward pass, as DOT."""
 
 import base64
 import json
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from importlib import resources
+from itertools import pairwise
 from math import log10
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,20 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
-from gradcompile.explain.layout import Layout, laid_out, shares
+from gradcompile.explain.layout import Layout, laid_out
 from gradcompile.explain.layout import Place as Spot
 from gradcompile.explain.rows import Operand, Row
-from gradcompile.explain.writing import cell, short
+from gradcompile.explain.writing import cell, short, summary
 
 WIDTH, HEIGHT = 172, 58  # of a box
-STEP, GAP = 248, 84  # from layer to layer, from box to box
-LETTERS = 23  # that fit into a box
+STEP, GAP = 280, 84  # from layer to layer, from box to box
+LETTERS = 22  # that fit into a box
 LABELLED = 60  # lines that have their term written on them
 LEVELS = 9  # of colour, a decade of the adjoint each
+TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" '
+    'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>'
+)
 
 
 class Drawing:
@@ -99,7 +105,7 @@ def picture(rows: Sequence[Row], layout: Layout, title: str) -> str:
     """The SVG: lines first, then boxes; each says in its title what a pointer finds."""
     sizes = [max(size_of(rows[k].adjoint) for k in members) for members in layout.boxes]
     top = max((s for s in sizes if np.isfinite(s)), default=1.0)
-    used = shares(rows)
+    used = Counter(o.name for r in rows for o in r.args)
     corners = [point(p) for p in layout.places]
     width = max(x for x, _ in corners) + WIDTH + 20
     height = max(y for _, y in corners) + HEIGHT + 20
@@ -108,20 +114,19 @@ def picture(rows: Sequence[Row], layout: Layout, title: str) -> str:
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
             f'height="{height:.0f}" class="graph" role="group" aria-label="graph of {escape(title, True)}">'
             f"<style>{asset('graph.css')}</style><title>{escape(title)}</title>"
-            '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-            '<path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>'
+            f"{TIP}"
             f"<g>{''.join(lines)}</g><g>{''.join(boxes)}</g></svg>")  # fmt: skip
 
 
 def box(rows: Sequence[Row], members: list[int], corner: tuple[float, float], b: int, colour: str,
-        used: dict[str, int]) -> str:  # fmt: skip
+        used: Counter[str]) -> str:  # fmt: skip
     """A node, or a run of them: name and formula, value, adjoint."""
     x, y = corner
     r = rows[members[-1]]
     kind = " ".join(filter(None, ["node", colour, r.kind, "run" if len(members) > 1 else "",
-                                  "shared" if used.get(r.name, 0) > 1 else ""]))  # fmt: skip
+                                  "shared" if used[r.name] > 1 else ""]))  # fmt: skip
     head = r.name if r.formula == r.name else f"{r.name} = {r.formula}"
-    texts = [head, cell(r.value), "" if r.adjoint is None else f"dL: {cell(r.adjoint)}"]
+    texts = [head, brief(r.value), "" if r.adjoint is None else f"dL: {brief(r.adjoint)}"]
     if len(members) > 1:
         texts[0] = f"{len(members)} nodes to {r.name}"
     lines = "".join(f'<text x="{x + 8:.0f}" y="{y + 17 + 17 * k:.0f}" class="t{k}">{escape(clipped(t))}</text>'
@@ -131,11 +136,19 @@ def box(rows: Sequence[Row], members: list[int], corner: tuple[float, float], b:
             f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>{lines}</g>')  # fmt: skip
 
 
+def brief(value: Any) -> str:
+    """A value in a box: of an array its shape and norm."""
+    if np.ndim(value) == 0 or np.size(value) <= 3:
+        return cell(value)
+    found = summary(value)
+    return f"{tuple(found['shape'])} norm {found['norm']:.4g}"
+
+
 def clipped(text: str) -> str:
     """What fits into a box.
 
     >>> clipped("a"), len(clipped("a" * 90))
-    ('a', 23)
+    ('a', 22)
     """
     return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
 
@@ -162,7 +175,7 @@ def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
     points[0] = points[0][0] + WIDTH / 2, points[0][1]
     points[-1] = points[-1][0] - WIDTH / 2 - 2, points[-1][1]
     path = f"M{points[0][0]:.0f} {points[0][1]:.0f}"
-    for (x, y), (u, v) in zip(points, points[1:], strict=False):
+    for (x, y), (u, v) in pairwise(points):
         middle = (x + u) / 2
         path += f"C{middle:.0f} {y:.0f} {middle:.0f} {v:.0f} {u:.0f} {v:.0f}"
     drawn = f'<path id="e{a}-{b}" class="edge" d="{path}" marker-end="url(#tip)"/>'
@@ -194,9 +207,7 @@ def asset(name: str) -> str:
 def page(rows: Sequence[Row], layout: Layout, title: str, svg: str) -> str:
     """The SVG in a page that has every row as data, and knows the keyboard."""
     index = {r.name: k for k, r in enumerate(rows)}
-    data = {"boxes": layout.boxes, "rows": [[r.name, r.formula, cell(r.value), None if r.adjoint is None else cell(r.adjoint),
-            r.kind, [[index[o.name], slope_of(o), None if o.term is None else cell(o.term), rule_of(r, o)] for o in r.args]]
-            for r in rows]}  # fmt: skip
+    data = {"boxes": layout.boxes, "rows": [entry(r, index) for r in rows]}
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
     packed = base64.b64encode(zlib.compress(text, 9)).decode()
     parts = {"TITLE": escape(title), "STYLE": asset("page.css"), "SVG": svg, "DATA": packed, "SCRIPT": asset("page.js")}
@@ -204,6 +215,12 @@ def page(rows: Sequence[Row], layout: Layout, title: str, svg: str) -> str:
     for name, part in parts.items():
         text_of_page = text_of_page.replace(f"<!--{name}-->", part)
     return text_of_page
+
+
+def entry(r: Row, index: dict[str, int]) -> list[Any]:
+    """A row as the page has it: name, formula, value, adjoint, kind, and of each operand place, slope, term, rule."""
+    args = [[index[o.name], slope_of(o), None if o.term is None else cell(o.term), rule_of(r, o)] for o in r.args]
+    return [r.name, r.formula, cell(r.value), None if r.adjoint is None else cell(r.adjoint), r.kind, args]
 
 
 def slope_of(o: Operand) -> str | None:

@@ -1,6 +1,7 @@
 """Where the nodes of a drawing stand: long graphs are folded, then laid out in layers from the leaves to the loss."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from gradcompile.errors import ArgumentError
@@ -38,7 +39,7 @@ def folded(count: int) -> list[list[int]]:
         return [[k] for k in range(count)]
     rest, runs = count - NEAR, MOST - NEAR
     bounds = [rest * k // runs for k in range(runs + 1)]
-    return [list(range(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)] + [[k] for k in range(rest, count)]
+    return [list(range(a, b)) for a, b in pairwise(bounds)] + [[k] for k in range(rest, count)]
 
 
 def laid_out(rows: Sequence[Row]) -> Layout:
@@ -63,9 +64,7 @@ def arranged(boxes: list[list[int]], edges: Sequence[tuple[int, int]]) -> Layout
     return Layout(boxes, [places[k] for k in range(len(boxes))], lines)
 
 
-def drawn(
-    edges: Sequence[tuple[int, int]], count: int
-) -> tuple[dict[int, Place], list[tuple[int, int, list[int]]]]:
+def drawn(edges: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, Place], list[tuple[int, int, list[int]]]]:
     """Positions of vertices, and of those that stand for a line where it passes a layer; and the ways of the lines."""
     if not edges:
         return {}, []
@@ -76,7 +75,8 @@ def drawn(
     places: dict[int, Place] = {}
     ways: list[tuple[int, int, list[int]]] = []
     start = 0.0
-    for found, width, _, lines in fast_sugiyama.from_edges(edges, vertex_spacing=1, dummy_vertices=True):
+    parts: Any = fast_sugiyama.from_edges(edges, vertex_spacing=1, dummy_vertices=True)
+    for found, width, _, lines in parts:
         heights = {y: k for k, y in enumerate(sorted({y for _, (_, y) in found}, reverse=True))}
         places |= {v: Place(heights[y], start + x) for v, (x, y) in found}
         ways += traced(lines if lines is not None else edges, count)
@@ -103,13 +103,4 @@ def traced(lines: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int,
         while way[-1] >= count:
             way.append(following[way[-1]])
         found.append((a, way[-1], way))
-    return found
-
-
-def shares(rows: Sequence[Row]) -> dict[str, int]:
-    """How many rows each is an operand of."""
-    found: dict[str, Any] = {}
-    for r in rows:
-        for o in r.args:
-            found[o.name] = found.get(o.name, 0) + 1
     return found
