@@ -20,7 +20,7 @@ from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
-    from gradcompile.explain import Check, Drawing, Explanation, Record, Why
+    from gradcompile.explain import Check, Diagnosis, Drawing, Explanation, Record, Why
 
 
 class CompiledGrad(Compiled):
@@ -189,6 +189,24 @@ class CompiledGrad(Compiled):
         if name not in leaves:
             raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
         return why(self._record(args, named, "f.why(param, "), name, leaves[name])
+
+    def diagnose(self, /, *args: Any, **named: Any) -> "Diagnosis":
+        """The digits that each node of the loss loses at these arguments, as it is written and as it is compiled.
+
+        Values in floats are compared with 50 digits, so call it with a few samples. `.guilty` is the node that loses
+        most, `.rows` has all, `.rewrites` what was changed for accuracy; `print` shows a sentence and the losers.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> x = sp.symbols("x")
+        >>> print(compile_grad((1 - sp.cos(x))/x**2, [x]).diagnose(1e-7).guilty.formula)
+        1 - cos(x)
+        """
+        from gradcompile.explain import diagnose
+
+        values = self._leaf_values(args, named, "f.diagnose(")
+        literal = replace(self.options, reroll=False, stabilize=False)
+        return diagnose(self.problem, prepared(self.problem, literal)[0][0], self._terms, values, self.rewrites)
 
     def _word(self, word: str, named: dict[str, Any]) -> Any:
         """What a word of a call is given, None if nothing; a symbol of that name comes first."""
