@@ -20,7 +20,7 @@ from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
-    from gradcompile.explain import Check, Diagnosis, Drawing, Explanation, Record, Why
+    from gradcompile.explain import Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
 class CompiledGrad(Compiled):
@@ -189,6 +189,22 @@ class CompiledGrad(Compiled):
         if name not in leaves:
             raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
         return why(self._record(args, named, "f.why(param, "), name, leaves[name])
+
+    def flow(self, /, *args: Any, **named: Any) -> "Flow":
+        """How adjoints flow through the layers: their sizes, dead and saturated units, gradient by weights; a verdict.
+
+        `.verdict` is "vanishing", "exploding", "dead", "saturated" or "healthy"; `print` shows why, the source in the
+        literature, what to try, and a table of `.layers`.
+        """
+        from gradcompile.explain import flow
+
+        return flow(self._record(args, named, "f.flow("))
+
+    def watch(self, /, *inputs: Any, **named: Any) -> "Watch":
+        """A callback of `sgd` that keeps the flow after each epoch, at these inputs, in `.records`."""
+        from gradcompile.explain import Watch
+
+        return Watch(self.flow, inputs, named)
 
     def diagnose(self, /, *args: Any, **named: Any) -> "Diagnosis":
         """The digits that each node of the loss loses at these arguments, as it is written and as it is compiled.

@@ -22,7 +22,7 @@ TEXTBOOK = [
     (X - sp.sin(X), (X,), (1e-5,), "sin(x)"),
     (sp.tan(X) - X, (X,), (1e-6,), "tan(x)"),
     (X**2 - Y**2, (X, Y), (1e8 + 1, 1e8), "x**2 - y**2"),
-    (sp.sqrt(S * (S - A) * (S - B) * (S - C)), (A, B, C), (9.1, 4.3, 4.8000000000003), "a"),
+    (sp.sqrt(S * (S - A) * (S - B) * (S - C)), (A, B, C), (100000.3, 1 / 3, 99999.966667667), "a"),
     ((sp.sin(X + H) - sp.sin(X)) / H, (X, H), (1.0, 1e-12), "sin"),
     ((sp.exp(X + H) - 2 * sp.exp(X) + sp.exp(X - H)) / H**2, (X, H), (1.0, 1e-6), "exp"),
     (sp.log(X) - sp.log(Y), (X, Y), (1e10 + 1e-4, 1e10), "log"),

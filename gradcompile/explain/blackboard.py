@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gradcompile.analysis.formula import ATOM, Text, formulas, written
+from gradcompile.analysis.formula import ATOM, Text, formulas, is_relu, written
 from gradcompile.errors import ArgumentError
 from gradcompile.explain import writing
 from gradcompile.explain.record import Edge, Record, below, hidden, shown_edges
 from gradcompile.explain.rows import Operand, Row
+from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim
@@ -100,6 +101,9 @@ def named(made: Record, nodes: Sequence[Node]) -> dict[Node, str]:
     problem = made.problem
     naming = Naming(Program(made.loss, (), problem.params, problem.inputs, problem.names, {}, {}), Namer())
     naming.known[made.loss] = naming.fresh("loss")
+    for n in nodes:
+        if is_select(n) and is_relu(n) and n is not made.loss:
+            naming.known[n] = naming.fresh("relu")
     return {n: problem.names.get(n) or naming.name(n) for n in nodes}
 
 

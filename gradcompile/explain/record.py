@@ -59,6 +59,10 @@ class Record:
         """The value of a node from other values of its arguments."""
         return np_value(n, values, self.dims)
 
+    def slope(self, e: Edge) -> Any:
+        """The local derivative of an edge, None where it has none entry by entry."""
+        return None if e.slope is None else self.values[e.slope]
+
     def sent(self, e: Edge) -> Any:
         """What an edge sends back; 0 where no derivative goes."""
         return np.zeros(()) if e.sent is None else self.values[e.sent]
