@@ -424,15 +424,15 @@ def may_be_quick(function: Callable[..., Any]) -> bool:
 
 def link(given: Object) -> Linked:
     """An object file in memory, with the package's functions that it calls."""
-    return Linked(given, [helper(module, name, kinds) for module, name, kinds in given.helpers])
+    found = [helper(module, name, kinds) for module, name, kinds in given.helpers]
+    return Linked(given, [h for h in found if h is not None])
 
 
 @cache
-def helper(module: str, name: str, kinds: tuple[Kind, ...]) -> Linked:
-    """One of the package's functions in memory: full code, compiled once per installation."""
+def helper(module: str, name: str, kinds: tuple[Kind, ...]) -> Linked | None:
+    """One of the package's functions in memory: full code, compiled once per installation; None if it needs Numba."""
     code = _machine_code(getattr(importlib.import_module(module), name).lowered_from, kinds)
-    assert code is not None
-    return Linked(code)
+    return None if code is None else Linked(code)
 
 
 def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | None:
@@ -440,7 +440,8 @@ def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | N
     if not function.__module__.startswith(f"{_PACKAGE.name}.library."):
         return None
     known = getattr(sys.modules[function.__module__], function.__name__, None)
-    return helper(function.__module__, function.__name__, kinds).given if native.own_text(known) is function else None
+    found = helper(function.__module__, function.__name__, kinds) if native.own_text(known) is function else None
+    return None if found is None else found.given
 
 
 def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: bool = False) -> Object | None:

@@ -38,7 +38,7 @@ from gradcompile.passes.scaled import (
     scaled_sum,
     weighted,
 )
-from gradcompile.passes.series import cancelling, log_near_one
+from gradcompile.passes.series import cancelling, is_known, log_near_one, removable
 from gradcompile.passes.terms import (
     FEW,
     ROUNDING,
@@ -353,6 +353,8 @@ def one_less(n: Node, name: str, of: Callable[[Node, Node], Node | None], sign: 
         return None
     rest, c, f, viewed = found
     inner = of(f.args[0], f)
+    if inner is not None and inner.op.name == "neg":
+        c, inner = -c, inner.args[0]  # what looks through the view meets the function
     return None if inner is None else joined(rest, scaled(c, viewed(inner)))
 
 
@@ -365,6 +367,17 @@ def one_minus_tanh_squared(n: Node) -> Node | None:
         if squared_tanh and len(found) == 2 and (-c, None) in found:
             slope = make("sech", above[0].args[0])
             return scaled(-c, slope * slope)
+    return None
+
+
+def one_plus_sinh_squared(n: Node) -> Node | None:
+    """c + c*sinh(x)**2 = c*cosh(x)**2."""
+    found = terms(n)
+    for c, x in found if len(found) == 2 else ():
+        square = squared(x) if x is not None else None
+        if square is not None and square[1].op.name == "sinh" and (c * square[0], None) in found:
+            slope = make("cosh", square[1].args[0])
+            return scaled(c * square[0], slope * slope)
     return None
 
 
@@ -406,6 +419,8 @@ def log_of_product(n: Node) -> Node | None:
     sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
     if len(found) == 1 and c == 1 and not taken:
         return None
+    if any(is_known(y) and y.args[0] in taken for y, _ in found):
+        return None  # the factors' rounding errors cancel, as in exp(x)/tan(exp(x))
     if taken + list(sums) and len(taken) <= 1 and len(found) <= len(taken) + len(sums) + 1 and 0 < c < math.inf:
         return log_in_parts(c, found, sums)
     if any(y.op.name in FUNCTIONS for y, _ in found) or any(scaled_factor(y, LIMIT[n.type.dtype]) for y in below):
@@ -594,6 +609,35 @@ def first_found(n: Node) -> Node | None:
     return next((found for rule in LOG_RULES if (found := rule(n)) is not None), None)
 
 
+def log_of_root(n: Node) -> Node | None:
+    """log(sqrt(x)) = log(x)/2, and so of x**k for a k that is not whole: near 1 a root loses digits of x - 1."""
+    x = n.args[0]
+    k = {"sqrt": 0.5, "cbrt": 1 / 3}.get(x.op.name)
+    if x.op.name == "pow" and is_const(x.args[1]) and not float(x.args[1].value).is_integer():
+        k = float(x.args[1].value)
+    return None if k is None or is_root_of_dets(x) else scaled(k, log_of(x.args[0]))
+
+
+def other_base(n: Node) -> Node | None:
+    """log2 and log10 of what rules have a natural logarithm for."""
+    log = apply("log", n.args[0])
+    found = first_found(log) or log_of_view(log)
+    return found and scaled(1 / math.log(2.0 if n.op.name == "log2" else 10.0), found)
+
+
+def log_of_ratio(n: Node) -> Node | None:
+    """log(u/v) = log1p((u - v)/v) where that is small, if u - v is a number or one term: log((1 + x)/(1 - x))."""
+    x = n.args[0]
+    u, v = x.args if x.op.name == "div" else (x, x)
+    if u is v or u.type != v.type or not (len(parts(u)) > 1 or len(parts(v)) > 1):
+        return None
+    by, exact = differences.apart(u, v)
+    if not exact or len(parts(by)) > 1:
+        return None
+    small = make("div", by, v)
+    return make("select", less(make("abs", small), 0.5), make("log1p", small), n)
+
+
 def log_of_log1p(n: Node) -> Node | None:
     """log1p(x) by the rules for log(1 + x): log1p(exp(x)) = softplus(x), log1p(-sigmoid(x)) = -softplus(x)."""
     inside = make("add", n.args[0], number(1.0, n))
@@ -724,7 +768,22 @@ def inverse(n: Node) -> Node | None:
         return make("neg", x.args[0].args[0])
     if (n.op.name, x.op.name) == ("acosh", "cosh"):
         return make("abs", x.args[0])
-    return half_logit(x) if n.op.name == "atanh" else None
+    return half_logit(x) or atanh_near_one(x) if n.op.name == "atanh" else None
+
+
+def atanh_near_one(x: Node) -> Node | None:
+    """atanh(1 - s) = (log(2 - s) - log(s))/2 for a small s, of which 1 - s has lost the digits; atanh(-expm1(u))."""
+    c, y = split(x)
+    if c == -1 and y is not None and y.op.name == "expm1":
+        s = make("exp", y.args[0])
+    else:
+        rest, ends = ([t for t in parts(x) if is_const(t) is known] for known in (False, True))
+        if len(rest) != 1 or len(ends) != 1 or abs(float(ends[0].value)) != 1:
+            return None
+        c = -float(ends[0].value)
+        s = scaled(c, rest[0])
+    near = scaled(-0.5 * c, minus(make("log", minus(number(2.0, x), s)), log_of(s)))
+    return make("select", less(number(0.0, x), s) & less(s, 0.5), near, apply("atanh", x))
 
 
 def half_logit(x: Node) -> Node | None:
@@ -765,6 +824,8 @@ def ratio_near_zero(n: Node) -> Node | None:
         r, rest = divided(n.args[1], x)
         if r is None or (rest is not None and has_pole(n, x)):
             continue
+        if rest is not None and (whole := removable(n)) is not None:
+            return whole
         if f.op.name == "sin":
             limit, near = 1.0, make("sinc", x)
             if rest is None:
@@ -902,9 +963,12 @@ def bernoulli(n: Node) -> Node | None:
 def quotient_of_exps(n: Node) -> Node | None:
     """a/b with exponentials below the line: what of b is beyond the range of floats is taken out (see `scaled`).
 
-    exp(u)/exp(v) = exp(u - v) with the rounding error of u - v put back, and exp(-x**2)/erfc(x) = 1/erfcx(x).
+    exp(u)/exp(v) = exp(u - v) with the rounding error of u - v put back, exp(-x**2)/erfc(x) = 1/erfcx(x), and
+    1/cosh(x) = sech(x).
     """
     c, above, below = fraction(n)
+    if not above and [x.op.name for x in below] == ["cosh"] and ordinary(c, n):
+        return scaled(c, make("sech", below[0].args[0]))
     if ordinary(c, n) and len(above) == len(below) == 1:
         (a,), (b,) = above, below
         if is_exp(a) and is_exp(b):
@@ -935,16 +999,19 @@ def is_square(x: Node, u: Node) -> bool:
 
 
 def product_of_exps(n: Node) -> Node | None:
-    """exp(u)*exp(v) = exp(u + v) with the rounding error of u + v put back, exp(x**2)*erfc(x) = erfcx(x).
+    """exp(u)*exp(v) = exp(u + v) with the rounding error of u + v put back, exp(x**2)*erfc(x) = erfcx(x),
+    exp(x)*sigmoid(-x) = sigmoid(x).
 
     An exponential times other functions that may overflow or underflow against it is scaled.
     """
     c, above, below = fraction(n)
     exps = [x for x in above if is_exp(x)]
-    others = [x for x in above if x.op.name in (RISING | {"erfc"}) and not is_exp(x)]
+    others = [x for x in above if x.op.name in (RISING | FALLING) and not is_exp(x)]
     if below or not exps or (len(exps) < 2 and not others):
         return None
     if len(above) == 2 and ordinary(c, n):
+        if others and others[0].op.name == "sigmoid" and multiple(others[0].args[0], exps[0].args[0]) == -1:
+            return scaled(c, make("sigmoid", exps[0].args[0]))
         if len(exps) == 2 and exps[0] is not exps[1]:
             return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
         if others and others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
@@ -1102,16 +1169,17 @@ LESS_ONE: tuple[Rule, ...] = (
 )
 LOG_RULES: tuple[Rule, ...] = (
     *(log_one_minus_exp, log_of_asinh, log_one_less_square, log_of_twice_sigmoid),
-    *(log_of_det, log_of_factors, log_of_product, log_sum_exp),
+    *(log_of_det, log_of_root, log_of_factors, log_of_product, log_of_ratio, log_sum_exp),
 )
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *LESS_ONE,
-        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps, lgamma_difference),
-        cosh_less_sinh,
+        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, one_plus_sinh_squared, sinh_of_exps),
+        *(lgamma_difference, cosh_less_sinh),
     ),
     "log": (log_of_close_values, *LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),
+    **dict.fromkeys(("log2", "log10"), (other_base,)),
     "lgamma": (lgamma_of_exp,),
     "div": (bernoulli, ratio_near_zero, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
@@ -1125,4 +1193,5 @@ RULES: dict[str, tuple[Rule, ...]] = {
 LATE: dict[str, tuple[Rule, ...]] = {
     "add": (cancelling, inverse_less_one, one_less_square, root_less_part, close_arguments),
     "log": (log_near_one,),
+    **dict.fromkeys(("mul", "div"), (removable,)),
 }
