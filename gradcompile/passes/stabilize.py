@@ -15,7 +15,7 @@ from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.analysis.formula import formulas
-from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, unequal
+from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, sum_over, unequal
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.contract import is_dot
@@ -475,16 +475,24 @@ def log_of_factors(n: Node) -> Node | None:
     x = n.args[0]
     c, above, below = fraction(x)
     found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
-    if not any(y.op.name in FAR for y, _ in found) or (len(found) == 1 and found[0][0].op.name == "pow"):
+    views = {y: log for y, _ in found[:FEW] if (log := log_of_picked(y)) is not None}
+    if not (views or any(y.op.name in FAR for y, _ in found)) or (len(found) == 1 and (views or x.op.name == "pow")):
         return None
     small, large = (number(RANGE[n.type.dtype] ** p, n) for p in (7, -7))
-    taken = [(y, sign) for y, sign in found if y.op.name in FAR or y.op.name in LOGARITHMS]
+    taken = [(y, sign) for y, sign in found if y in views or y.op.name in FAR or y.op.name in LOGARITHMS]
     sizes = [make("abs", y) for y in dict.fromkeys([y for y, _ in taken] + [x])]
     inside = [apply(name, *pair) for s in sizes for name, pair in (("lt", (small, s)), ("lt", (s, large)))]
-    logs = [scaled(sign, log_of_factor(y)) for y, sign in taken]
+    logs = [scaled(sign, views.get(y) or log_of_factor(y)) for y, sign in taken]
     plain = quotient(c, [y for y in above if (y, 1.0) not in taken], [y for y in below if (y, -1.0) not in taken], n)
     logs += [] if is_const(plain, 1.0) else [make("log", plain)]
     return make("select", all_of(*inside), n, total(logs))
+
+
+def log_of_picked(y: Node) -> Node | None:
+    """The logarithm of a view that stands among factors, if rules speak of what it is a view of."""
+    x, viewed = unveiled(y)
+    found = None if x is y else first_found(apply("log", x))
+    return None if found is None else viewed(found)
 
 
 def log_of_factor(y: Node) -> Node:
@@ -591,6 +599,12 @@ def log_of_assembled(x: Node) -> Node | None:
     return None if new == logs else node(x.op, new, x.params)
 
 
+def exp_of_view(n: Node) -> Node | None:
+    """A view of exp(x) as exp of the view, so that what sums or divides it finds the exponential."""
+    x, viewed = unveiled(n)
+    return make("exp", viewed(x.args[0])) if is_exp(x) and x.type.shape else None
+
+
 def log_of_branches(x: Node) -> Node | None:
     """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
     branches = [astype(b, x.type.dtype) for b in x.args[1:]]
@@ -611,7 +625,7 @@ def first_found(n: Node) -> Node | None:
 
 def log_of_root(n: Node) -> Node | None:
     """log(sqrt(x)) = log(x)/2, and so of x**k for a k that is not whole: near 1 a root loses digits of x - 1."""
-    x = n.args[0]
+    x = bare(n.args[0])
     k = {"sqrt": 0.5, "cbrt": 1 / 3}.get(x.op.name)
     if x.op.name == "pow" and is_const(x.args[1]) and not float(x.args[1].value).is_integer():
         k = float(x.args[1].value)
@@ -636,6 +650,15 @@ def log_of_ratio(n: Node) -> Node | None:
         return None
     small = make("div", by, v)
     return make("select", less(make("abs", small), 0.5), make("log1p", small), n)
+
+
+def log_of_dot(n: Node) -> Node | None:
+    """The logarithm of a product of two vectors as that of a sum, of which rules may speak."""
+    x = n.args[0]
+    if not is_dot(x) or x.type.shape or any(len(a.type.shape) != 1 for a in x.args):
+        return None
+    whole = apply("log", sum_over(make("mul", *x.args), (0,)))
+    return by_rules(whole, LOG_RULES)
 
 
 def log_of_log1p(n: Node) -> Node | None:
@@ -1067,7 +1090,13 @@ def norm_of_loop(n: Node) -> Node | None:
     squares = [*others, *(t for x in loops for t in parts(x.args[0]))]
     if not loops or any(square_root(t) is None for t in squares):
         return None
-    return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
+    return or_zero(n)
+
+
+def or_zero(n: Node) -> Node | None:
+    """sqrt(s) if s != 0 else 0, and so of one that is written so already."""
+    s = n.args[0].args[0] if n.op.name == "select" else n.args[0] if n.op.name == "sqrt" else None
+    return None if s is None else select(unequal(s, number(0.0, n)), n, number(0.0, n))
 
 
 def norm_of_product(n: Node) -> Node | None:
@@ -1075,7 +1104,7 @@ def norm_of_product(n: Node) -> Node | None:
     c, x = split(n.args[0])
     if x is None or not is_dot(x) or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
         return None
-    return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
+    return or_zero(n)
 
 
 def square_root(t: Node) -> Node | None:
@@ -1100,8 +1129,8 @@ def x_log_x(n: Node) -> Node | None:
         u, logs, others = log.args[0], found.count(log), [x for x in found if x is not log]
         if log.op.name == "log" and others:
             zeros = {*zeros_with(u), *fraction(u)[1]}
-            likely = [f for f in others if f in zeros or f.op.keeps_zero or is_root_or_power(f)]
-            taken = [f for f in likely if vanishes(f, zeros)]
+            likely = [f for f in others if (g := bare(f)) in zeros or g.op.keeps_zero or is_root_or_power(g)]
+            taken = [f for f in likely if vanishes(bare(f), zeros)]
             shares = [(product(taken[k::logs]), len(range(k, logs, len(taken)))) for k in range(min(logs, len(taken)))]
             if shares:
                 rest = [f for f in others if f not in taken]
@@ -1118,6 +1147,13 @@ def x_log_x(n: Node) -> Node | None:
 def entropy(x: Node, u: Node, logs: int) -> Node:
     """x*log(u)**logs, 0 where x is 0."""
     return reduce(lambda y, _: make("xlogy", y, u), range(logs), x)
+
+
+def bare(x: Node) -> Node:
+    """The root of what is 0 where the root is, as `or_zero` writes it."""
+    while x.op.name == "select" and is_const(x.args[2], 0.0) and x is or_zero(x.args[1]):
+        x = x.args[1]
+    return x
 
 
 def zeros_with(u: Node) -> set[Node]:
@@ -1170,6 +1206,7 @@ LESS_ONE: tuple[Rule, ...] = (
 LOG_RULES: tuple[Rule, ...] = (
     *(log_one_minus_exp, log_of_asinh, log_one_less_square, log_of_twice_sigmoid),
     *(log_of_det, log_of_root, log_of_factors, log_of_product, log_of_ratio, log_sum_exp),
+    log_of_dot,
 )
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
@@ -1188,6 +1225,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"}, (inverse,)),
     "acosh": (inverse, arc_near_one),
     **dict.fromkeys(("acos", "asin"), (arc_near_one,)),
+    **dict.fromkeys(("reshape", "transpose"), (exp_of_view,)),
 }
 # What no other rule looks into: after the others
 LATE: dict[str, tuple[Rule, ...]] = {

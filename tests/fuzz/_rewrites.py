@@ -280,6 +280,9 @@ FORMULAS: dict[str, tuple[str, ...]] = {
 
 # Of arrays: X has 3 entries, M is a matrix of 2 by 2
 ARRAYS: dict[str, tuple[str, ...]] = {
+    "log_of_dot": ("np.log(gc.softmax(X) @ X)", "np.log(gc.softmax(X) @ (X * X)) * X[0]"),
+    "exp_of_view": ("np.log(np.sum(np.exp(M).reshape(4)))", "np.sum(np.exp(M).T[0] * X[0])"),
+    "log_of_factors": ("np.log(np.prod(gc.sigmoid(M)) * X[0])",),
     "other_base": ("np.sum(np.log10(np.exp(X) / np.sum(np.exp(X))))", "np.sum(np.log2(1 + np.exp(X)))"),
     "log_sum_exp": (
         "np.log(np.sum(np.exp(X)))",
