@@ -219,3 +219,7 @@ def test_entries_that_a_mask_takes_out_send_nothing() -> None:
 def test_the_logarithm_of_a_norm_of_zeros_vanishes_beside_its_square() -> None:
     for loss in (np.sum(X**2) * np.log(np.sqrt(np.sum(X**2))), np.linalg.norm(X) ** 2 * np.log(np.linalg.norm(X))):
         assert flat(compile_grad(loss, [X])(ZEROS)) == [0.0] * 4
+
+
+def test_the_square_of_a_bound_beyond_the_range_of_floats_is_infinite() -> None:
+    assert flat(compile_grad((x**2 + 1e200) ** 2, [x])(1.0)) == [math.inf, 4e200]

@@ -382,6 +382,7 @@ def stepping(kernel: Any, kinds: Sequence[Kind], outputs: int, step: Any, state:
         return None
     taken = (array_kind("float64", 0), *kinds[1 : 1 + outputs], *state)
     linked = helper(step.__module__, step.__name__, taken)
+    assert linked is not None
 
     def caller(f: Object) -> str:
         return builtin.stepping_caller(f.result, f.fails, kinds, linked.given.symbol, outputs, state)
@@ -589,7 +590,9 @@ def address_of(word: Step | Helper) -> int:
         return linked_step(word).address
     one, two, whole = array_kind("float64", 1), array_kind("float64", 2), array_kind("int64", 0)
     kinds = {"close_span": (two, two, whole), "close_tree": (two, one, whole)}[word.name]
-    return helper(word.module, word.name, kinds).address
+    found = helper(word.module, word.name, kinds)
+    assert found is not None
+    return found.address
 
 
 def _keep(name: str, code: bytes) -> None:
