@@ -408,7 +408,7 @@ class BoundDerivative(Views):
     """
 
     def __init__(self, compiled: CompiledDerivative, inputs: list[Any]) -> None:
-        super().__init__(self, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
+        super().__init__(self, inputs, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
         self.compiled, self.inputs = compiled, inputs
         along = [np.zeros(compiled.size, compiled.dtype)] if compiled.along else []
         self._run = compiled._prepared([*along, *inputs])

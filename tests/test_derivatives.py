@@ -281,6 +281,21 @@ def test_views_share_one_evaluation_and_give_copies():
     np.testing.assert_array_equal(whole.hess(theta).toarray(), hess)
 
 
+@pytest.mark.parametrize("length", [3, 200_000])
+def test_views_see_inputs_that_were_written_into(length):
+    xs, ys, theta = np.linspace(0.0, 1.0, length), np.ones(length), np.array([1.0, 2.0])
+    bound = [make((y - a * sp.exp(-b * x)) ** 2, [a, b], data=[x, y]).bind(xs, ys)
+             for make in (gc.compile_grad, gc.compile_hessian, gc.compile_hvp)]  # fmt: skip
+    for f in bound:
+        before = f.fun(theta), f.jac(theta)
+        ys[-1] += 1.0
+        assert f.jac(theta)[1] != before[1][1] and f.fun(theta) != before[0]
+        assert f.fun(theta) == f(theta)[0]
+    hess = bound[1].hess(theta)
+    xs *= 2.0
+    assert (bound[1].hess(theta) != hess)[0, 1] and np.array_equal(bound[1].jac(theta), bound[1](theta)[1])
+
+
 @pytest.mark.parametrize("case", ["data", "network", "rolled"])
 def test_checks_in_high_precision(case):
     (loss,), options, point, data = CASES[case]
