@@ -6,7 +6,6 @@ nothing is evaluated to find the pattern: it holds each entry that could be othe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from gradcompile.ir.algebra import add, astype, expand, is_add, part_at, reshape
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
-from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, take
+from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, table, take
 from gradcompile.ops.shape import Span, is_item, item
 from gradcompile.signature.program import Pattern, size_of
 
@@ -252,6 +251,13 @@ def filled_in(blocks: Sequence[Block], size: int) -> Node:
     return in_places(places, np.arange(size * size), blocks[0].values.type.dtype if blocks else "float64")
 
 
+def diagonal_of(blocks: Sequence[Block], size: int) -> Node:
+    """The diagonal of a matrix of blocks."""
+    own = [kept(b._replace(columns=np.where(b.rows == b.columns, b.columns, -1))) for b in blocks]
+    places = [(e, e.rows) for e in together(e for e in own if e is not None)]
+    return in_places(places, np.arange(size), blocks[0].values.type.dtype if blocks else "float64")
+
+
 def both_triangles(own: Sequence["Entries"]) -> list["Entries"]:
     """Entries, and those on the other side of the diagonal."""
     return [*own, *(e for e in map(above, own) if e is not None)]
@@ -260,7 +266,7 @@ def both_triangles(own: Sequence["Entries"]) -> list["Entries"]:
 def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arrays: bool) -> Sparse:
     """The blocks as one matrix, compressed by rows; if symmetric, they are its lower triangle, and columns are.
 
-    arrays: the data are computed block by block, and put in order when they are there; else each has its place.
+    arrays: the data are computed block by block, and then put in order; else each has its place.
     """
     dtype = blocks[0].values.type.dtype if blocks else "float64"
     if arrays:
@@ -274,7 +280,7 @@ def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arr
 
 
 def ordered(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, dtype: str) -> Sparse:
-    """The blocks as one matrix whose data lie block by block, and are put in order when they are there."""
+    """The blocks as one matrix whose data are computed block by block, and then put in order."""
     used = together(Entries(*b) for b in blocks if ((b.rows >= 0) & (b.columns >= 0)).any())
     sizes = [size_of(e.values.type.shape) for e in used]  # one value may be that of all entries
     starts = list(accumulate(sizes, initial=0))
@@ -290,16 +296,20 @@ def ordered(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, dt
         rows, columns = rows[at], columns[at]
     keys = keys_of(rows, columns, shape, symmetric)
     order = np.argsort(keys, kind="stable")
-    unique, first = np.unique(keys[order], return_index=True)
+    unique, slots = np.unique(keys[order], return_inverse=True)
+    pattern = pattern_of(unique, shape, symmetric)
+    if not used:
+        return Sparse(pattern, zeros(ArrayType((0,), dtype)))
     vectors = [reshape_to(e.values, (size,)) if e.values.type.shape else e.values
                for e, size in zip(used, sizes, strict=True)]  # fmt: skip
     places = tuple(
         (Span(start, size) if v.type.shape else start,) for start, size, v in zip(starts, sizes, vectors, strict=False)
     )
-    params = ((starts[-1],), places)
-    data = apply("assemble", *vectors, params=params) if vectors else zeros(ArrayType((0,), dtype))
-    sums = first if len(first) < len(keys) else None
-    return Sparse(replace(pattern_of(unique, shape, symmetric), order=source[at][order], sums=sums), data)
+    joined = apply("assemble", *vectors, params=((starts[-1],), places))
+    data = apply("gather", joined, table(source[at][order], "int64"), params=(0,))
+    if len(unique) < len(keys):
+        data = apply("scatter_add", data, table(slots, "int64"), params=(0, (len(unique),)))
+    return Sparse(pattern, data)
 
 
 def pattern_of(keys: Ints, shape: tuple[int, int], by_column: bool) -> Pattern:
