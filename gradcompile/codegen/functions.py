@@ -340,24 +340,49 @@ def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
     return precompile(dispatcher, list(map(argument_type, kinds))) if made is None else made
 
 
+def stepping(kernel: Any, kinds: Sequence[Kind], outputs: int, step: Any, state: Sequence[Kind]) -> Any:
+    """The built-in function that calls a kernel and a step in turn; None where either needs Numba or is plain Python.
+
+    kinds: of theta, the outputs (so many) and the inputs. step: one of the package's functions, which takes what the
+    kernel returned, the outputs and the state, puts down the next theta, and returns 0 to go on. The function takes the
+    kernel's arguments, the state and a number of turns, at most, and returns what the step returned last.
+    """
+    if native.own_text(kernel) is None or native.own_text(step) is None:
+        return None
+    taken = (array_kind("float64", 0), *kinds[1 : 1 + outputs], *state)
+    linked = helper(step.__module__, step.__name__, taken)
+
+    def caller(f: Object) -> str:
+        return builtin.stepping_caller(f.result, f.fails, kinds, linked.given.symbol, outputs, state)
+
+    return built_in(kernel, tuple(kinds), caller, step=linked)
+
+
 def built_in(
-    dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object], str], quick: bool = True, **objects: Any
+    dispatcher: Any,
+    kinds: tuple[Kind, ...],
+    caller: Callable[[Object], str],
+    quick: bool = True,
+    *,
+    step: Linked | None = None,
+    **objects: Any,
 ) -> Any:
     """The built-in function of one of the subset, called as the text of a caller says; None of what needs Numba.
 
-    objects: what its cell holds. One that holds none is kept with the function.
+    objects: what its cell holds. One that holds none is kept with the function. step: what the caller calls as well.
     """
     if native.own_text(dispatcher) is None:
         return None
     with compiling():
-        found = None if objects else dispatcher.entries.get(kinds)
+        is_kept = not objects and step is None
+        found = dispatcher.entries.get(kinds) if is_kept else None
         if found is None:
             code = in_memory(dispatcher, kinds, quick)
             if code is None:
                 return None
-            around = linked_caller(caller(code.linked[0].given))
+            around = linked_caller(caller(code.linked[0].given), *([step] if step else ()))
             found = builtin.entry(dispatcher.__name__, code.target, code, around, **objects)
-            if not objects:
+            if is_kept:
                 dispatcher.entries[kinds] = found
         return found
 
@@ -463,16 +488,19 @@ def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: 
 
 
 @lru_cache(maxsize=128)
-def linked_caller(text: str) -> Linked:
-    """The machine code of a caller, from the disk if it is there: few signatures serve many functions."""
+def linked_caller(text: str, *helpers: Linked) -> Linked:
+    """The machine code of a caller, from the disk if it is there: few signatures serve many functions.
+
+    helpers: what it calls by its name.
+    """
     digest = hashlib.sha256("\n".join((*_environment(), text)).encode()).hexdigest()
     name = f"{disk.PREFIX}caller_{digest[:20]}.{digest[20:36]}.gco"
     found = disk.read_entry(name)
     if found is None:
         made = builtin.compiled(text, "call")
         _keep(name, made.packed())
-        return Linked(made)
-    return Linked(Object.unpacked(found))
+        return Linked(made, helpers)
+    return Linked(Object.unpacked(found), helpers)
 
 
 def _keep(name: str, code: bytes) -> None:

@@ -96,6 +96,13 @@ class Route:
             return plain(self.kernel)
         return self.alone(jit.entry(self.kernel, self.kinds(layout), quick=True))
 
+    def stepping(self, step: Any, state: Sequence[Kind]) -> Run | None:
+        """The serial kernel in one loop with a step, see `codegen.functions.stepping`; None where there is none."""
+        if not self.is_compiled or (self.multiplies and switch()):
+            return None
+        found: Run | None = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
+        return found
+
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""
         from gradcompile.runtime.share import plain_text, spread
