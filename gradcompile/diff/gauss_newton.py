@@ -108,7 +108,7 @@ def of_blocks(problem: Problem, blocks: Sequence[Block], layout: Layout) -> Outp
         made = sparse(blocks, (size, size), True, problem.arrays)
         part = Part(made.data, "hessian", ("",))
         return Output("hess", (part,), "the entries of the Gauss-Newton matrix", pattern=made.pattern)
-    whole = filled_in(blocks, size) if layout == "dense" else diagonal_of(blocks, size)
+    whole = filled_in(blocks, size) if layout == "dense" else diagonal_of(blocks, size, problem.arrays)
     return as_output((Part(whole, "hessian" if layout == "dense" else "diagonal", ("",)),), layout)
 
 

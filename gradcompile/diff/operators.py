@@ -13,8 +13,9 @@ import numpy as np
 from gradcompile.diff import reverse, samples
 from gradcompile.diff.batch import batched, fitting, unit
 from gradcompile.diff.coloring import colors_of
+from gradcompile.diff.diagonal import diagonal
 from gradcompile.diff.reach import Pairs, Reach, within
-from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
+from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, diagonal_of, filled_in, lower, sparse
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
@@ -281,12 +282,18 @@ def hessian_diagonal(problem: Problem, loss: Node, found: Mapping[Node, Node]) -
         entries = entries_of(problem)
         (gradients,) = gradients_by([loss], entries)
         return diagonal_parts(problem, [gradients_by([g], [e])[0][0] for g, e in zip(gradients, entries, strict=True)])
+    try:
+        return (Part(diagonal_of(lower_triangle(problem, found), sum(sizes_of(problem)), True), "diagonal", ("",)),)
+    except Dense:
+        gradients = [found.get(n) or zeros_like(n) for n in leaves_of(problem)]
+        blocks = by_colors(problem, gradients)
+    if blocks:
+        return (Part(diagonal_of(blocks, sum(sizes_of(problem)), True), "diagonal", ("",)),)
     parts = []
     for a, seed in zip(problem.params, seeds(problem), strict=True):
         size = size_of(seed.type.shape)
         made = for_units(reverse.jvp([found.get(a.leaf) or zeros_like(a.leaf)], [a.leaf], [seed]), seed)
-        whole = reshape_to(made[0], (size, size)) * unit((size,), seed.type.dtype)
-        parts.append(diagonal_part(a.name, sum_over(whole, (1,))))
+        parts.append(diagonal_part(a.name, diagonal(reshape_to(made[0], (size, size)))))
     return tuple(parts)
 
 
