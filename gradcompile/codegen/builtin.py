@@ -75,6 +75,8 @@ class Target(ctypes.Structure):
     """The function that callers call, which may be replaced between two calls.
 
     left: processor cycles until it is; a call that finds it negative calls `replace` with `owner` first. 0: it stays.
+    runner, tape: where the function is what runs tapes, this is the tape that it takes, with the arguments' address.
+    Both stay when the function is replaced, as a thread may just have read it.
     """
 
     _fields_ = (
@@ -82,6 +84,8 @@ class Target(ctypes.Structure):
         ("left", ctypes.c_int64),
         ("replace", ctypes.c_void_p),
         ("owner", ctypes.c_void_p),
+        ("runner", ctypes.c_void_p),
+        ("tape", ctypes.c_void_p),
     )
 
 
@@ -163,7 +167,7 @@ def stepping_caller(
         "  store i64 0, ptr %more",
         "  br label %turn",
         "turn:",
-        f"  %r = call {result} %function({', '.join([*point, *(['ptr %status'] if fails else [])])})",
+        *ran(result, fails, point),
         *(lost if fails else ["  br label %take"]),
         "take:",
         f"  %next = call i64 @{step}({', '.join(taken)})",
@@ -177,7 +181,7 @@ def stepping_caller(
         "  br i1 %stops, label %stop, label %turn",
         "stop:",
     ]
-    lines = ["  %turns = alloca i64", "  %more = alloca i64", *lines, *without_lock(timed(loop))]
+    lines = ["  %turns = alloca i64", "  %more = alloca i64", room(point), *lines, *without_lock(timed(loop))]
     lines += [*(FAILED if fails else ()), "  %last = load i64, ptr %more"]
     declared = f"declare i64 @{step}({', '.join(operand.rpartition(' ')[0] for operand in taken)})"
     return caller(len(operands), fails, [*lines, *handed_back("PyLong_FromLongLong", "i64 %last")], declared)
@@ -235,8 +239,7 @@ def numbers_caller(result: str, fails: bool, params: int, inputs: int, bare: boo
 
 def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
     """The lines that call the target, timed."""
-    given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
-    return timed([f"  {'' if result == 'void' else '%r = '}call {result} %function({given})"])
+    return [room(passed), *timed(ran(result, fails, passed))]
 
 
 def timed(lines: Sequence[str]) -> list[str]:
@@ -263,6 +266,30 @@ def timed(lines: Sequence[str]) -> list[str]:
         "  br label %over",
         "over:",
     ]
+
+
+def room(passed: Sequence[str]) -> str:
+    """The line that has room for the arguments side by side."""
+    return f"  %words = alloca i64, i64 {len(passed)}"
+
+
+def ran(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
+    """The lines that call the function with the arguments, or with a tape and the address of these, side by side."""
+    given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
+    if result != "double" or fails:
+        return [f"  {'' if result == 'void' else '%r = '}call {result} %function({given})"]
+    stores = [line for k, argument in enumerate(passed) for line in (
+        f"  %word{k} = getelementptr i64, ptr %words, i64 {k}", f"  store {argument}, ptr %word{k}")]  # fmt: skip
+    return [
+        *field("%tape", "%target", Target.tape.offset, "ptr"),
+        *field("%runner", "%target", Target.runner.offset, "ptr"),
+        "  %direct = icmp ne ptr %function, %runner",
+        "  br i1 %direct, label %run.code, label %run.tape", "run.code:",
+        f"  %r.code = call double %function({given})", "  br label %has.run", "run.tape:",
+        *stores,
+        "  %r.tape = call double %function(ptr %tape, ptr %words)", "  br label %has.run", "has.run:",
+        "  %r = phi double [%r.code, %run.code], [%r.tape, %run.tape]",
+    ]  # fmt: skip
 
 
 REPLACED = (

@@ -12,10 +12,10 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
 from gradcompile.loops.kernel import Kernel, Plan
-from gradcompile.loops.python import print_module
 from gradcompile.lower.nests.expression import functions_of, literal
 from gradcompile.lower.program import LoweredProgram, Naming
 from gradcompile.lower.straight import lower
+from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
@@ -42,7 +42,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
     ops = ops_of(program.order)
     called = {name for op in ops for name in functions_of(op)}
-    called |= {"maximum"} if any(op.name == "amax" for op in ops) else set()
+    called |= {"maximum"} if any(map(is_amax, program.order)) else set()
     arrays = program.arrays
     dims: Collection[str] = ()
     lower_program = lower
@@ -81,7 +81,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     extra = ["@njit\n" + custom[c] for c in sorted(custom)]
     routines = not MULTIPLYING.isdisjoint(imports)
     plan = Plan(made.passes, made.block, made.group, routines, len(program.outputs), made.counted, lines_of(made))
-    return Kernel(print_module(Module(header, imports, functions, constants, extra, multiplies)), plan)
+    return Kernel(Module(header, imports, functions, constants, extra, multiplies), plan)
 
 
 def lines_of(made: LoweredProgram) -> int | None:

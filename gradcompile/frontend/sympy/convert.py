@@ -26,10 +26,11 @@ from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument, Problem
-from gradcompile.signature.names import Namer, is_small, text
+from gradcompile.signature.names import Namer, Text, is_small, text
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 
+REDUCTIONS = ("mean", "sum", None)  # over samples, as `reduce` names them
 DIGITS = 25  # of numbers that are evaluated, before they are rounded to floats
 
 
@@ -155,7 +156,7 @@ def read_all(
     Raises ExpressionError for what can't be compiled, ArgumentError and ArgumentTypeError for arguments that don't
     fit the values or each other.
     """
-    if reduce not in ("mean", "sum", None) or dtype not in ("float64", "float32"):
+    if reduce not in REDUCTIONS or dtype not in ("float64", "float32"):
         raise ArgumentError(
             f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'"
         )
@@ -181,7 +182,7 @@ def read_all(
         tuple(built[len(given) :]),
         bare,
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
-        ", ".join(map(text, exprs)),
+        Text(exprs),
         symbols,
         arrays=tape.arrays or any(s.whole for s in slots),
     )
