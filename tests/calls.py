@@ -1,7 +1,7 @@
-"""Lines that users of NumPy and SciPy write, run on symbolic arrays: python -m tests.calls [--machine] [--jax] [word ...]
+"""Lines that users of NumPy and SciPy write, run on symbolic arrays: python -m tests.calls [--machine] [word ...]
 
-Each line of calls.txt is run by NumPy and SciPy on numbers, and on symbolic arrays. It works if the value is NumPy's and
-the derivative of the sum of squares along a random direction is that of differences; it is refused if the package says
+Each line of calls.txt is run by NumPy and SciPy on numbers, and on symbolic arrays. It works if the value is NumPy's
+and the derivative of the sum of squares along a random direction is that of differences; it is refused if the package says
 why not, else it is wrong or a crash. SciPy's functions that do not take symbolic arrays are the package's of the same
 name, if the error names those.
 """
@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
-import sympy
 
 import gradcompile as gc
 from gradcompile.analysis.evaluate import evaluate
@@ -130,21 +129,25 @@ def compared(line: str, machine: bool) -> str:
     if len(got) != len(want):
         return f"{len(got)} results for {len(want)}"
     if not any(isinstance(g, Array) for g in got):
-        return "" if all(np.array_equal(g, w) if not callable(g) else True for g, w in zip(got, want)) else f"{got}"
+        return (
+            ""
+            if all(np.array_equal(g, w) if not callable(g) else True for g, w in zip(got, want, strict=True))
+            else f"{got}"
+        )
     nodes = [lift(g) for g in got]
     floats = [Array(n) for n in nodes if n.type.dtype.startswith("float")]
     loss = sum((np.sum(f * f) for f in floats), start=0.0)
     leaves = list(LEAVES)
     grads = vjp(loss.node, leaves) if floats else []
     values = computed([*nodes, *grads], machine)
-    for v, w in zip(values, want):
+    for v, w in zip(values, want, strict=False):
         if np.shape(v) != np.shape(w) or not np.allclose(
             np.asarray(v, float), np.asarray(w, float), rtol=1e-11, atol=1e-13, equal_nan=True
         ):
             return f"value {np.asarray(v).tolist()} for {np.asarray(w).tolist()}"
     if not floats:
         return ""
-    found = sum(float(np.sum(g * ALONG[n])) for n, g in zip(leaves, values[len(nodes):]))
+    found = sum(float(np.sum(g * ALONG[n])) for n, g in zip(leaves, values[len(nodes) :], strict=True))
     wanted = slope(line)
     rough = 2e-7 if all(f.dtype == np.float64 for f in floats) else 1e-2
     same = abs(found - wanted) <= rough * (1 + abs(wanted)) or (np.isnan(found) and np.isnan(wanted))

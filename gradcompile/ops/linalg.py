@@ -412,7 +412,7 @@ def times_columns(x: Node, v: Node) -> Node:
 
 
 def beyond(x: Node, u: Node) -> Node:
-    """What of columns lies outside the space of others, which are orthonormal; nothing if these are as many as can be."""
+    """What of columns lies outside the space of others, which are orthonormal; nothing if these fill it."""
     is_whole = u.type.shape[-1] == u.type.shape[-2]
     return zeros_like(x) if is_whole else x - matmul(u, matmul(flipped(u), x))
 

@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
-import numpy as np
+import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
-from gradcompile.frontend.arrays.making import arange
 from gradcompile.frontend.arrays.shapes import (
-    array_split,
     at_least,
     axes_of,
     axis_of,
@@ -26,14 +24,13 @@ from gradcompile.frontend.arrays.shapes import (
     split,
     stack,
     swapaxes,
-    transpose,
     transposed,
     with_axes,
 )
 from gradcompile.frontend.arrays.ufuncs import function
-from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import Node
-from gradcompile.ir.types import dim_product
+
+np: Any = numpy  # whose stubs know numbers alone
 
 # Ranks
 
@@ -41,7 +38,7 @@ from gradcompile.ir.types import dim_product
 def ranked(ndim: int) -> Callable[..., Any]:
     """A function that gives arrays at least so many axes; of three the array's are the middle ones."""
 
-    def one(x: Any) -> Array:
+    def one(x: Any) -> Any:
         n = lift(x)
         if ndim == 3 and len(n.type.shape) in (1, 2):
             n = with_axes(with_axes(n, [0]) if len(n.type.shape) == 1 else n, [2])
@@ -51,18 +48,19 @@ def ranked(ndim: int) -> Callable[..., Any]:
 
 
 atleast_1d, atleast_2d, atleast_3d = map(ranked, (1, 2, 3))
-for _function, _implementation in ((np.atleast_1d, atleast_1d), (np.atleast_2d, atleast_2d), (np.atleast_3d, atleast_3d)):
-    function(_function)(_implementation)
+function(np.atleast_1d)(atleast_1d)
+function(np.atleast_2d)(atleast_2d)
+function(np.atleast_3d)(atleast_3d)
 
 
 @function(np.dstack)
-def dstack(tup: Sequence[Any]) -> Array:
+def dstack(tup: Sequence[Any]) -> Any:
     """Arrays behind each other, along the third axis."""
     return Array(joined([atleast_3d(Array(n)).node for n in lift_all(*tup)], 2))
 
 
 @function(np.block)
-def block(arrays: Any) -> Array:
+def block(arrays: Any) -> Any:
     """An array of nested lists of blocks: the innermost lists are along the last axis."""
 
     def depth(x: Any) -> int:
@@ -84,12 +82,12 @@ def block(arrays: Any) -> Array:
 
 
 @function(np.append)
-def append(arr: Any, values: Any, axis: int | None = None) -> Array:
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     """Values put behind an array, both as vectors unless an axis is given."""
     return np.concatenate(lifted(arr, values), axis=axis)
 
 
-def lifted(*given: Any) -> list[Array]:
+def lifted(*given: Any) -> list[Any]:
     """Arrays, numbers and nested lists as symbolic arrays of one dtype."""
     return [Array(n) for n in lift_all(*given)]
 
@@ -97,12 +95,12 @@ def lifted(*given: Any) -> list[Array]:
 def places(dim: Any, what: str) -> int:
     """A length that has to be known."""
     if isinstance(dim, str):
-        raise ExpressionError(f"{what} along the named dimension {dim!r}: its length must be known; join slices instead")
+        raise ExpressionError(f"{what} along the named dimension {dim!r}: its length must be known; join slices")
     return int(dim)
 
 
 @function(np.delete)
-def delete(arr: Any, obj: Any, axis: int | None = None) -> Array:
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     """The array without entries at places that are known."""
     x = ravel(arr) if axis is None else Array(lift(arr))
     k = axis_of(axis or 0, x.ndim)
@@ -118,7 +116,7 @@ def known(obj: Any) -> Any:
 
 
 @function(np.insert)
-def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Array:
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """The array with values put in before places that are known."""
     x, v = lifted(ravel(arr) if axis is None else arr, values)
     k = axis_of(axis or 0, x.ndim)
@@ -136,7 +134,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Array:
 
 
 @function(np.resize)
-def resize(a: Any, new_shape: Any) -> Array:
+def resize(a: Any, new_shape: Any) -> Any:
     """The entries, row by row and again from the first, in another shape."""
     x, shape = ravel(a), [int(d) for d in given_shape(new_shape)]
     size = places(x.shape[0], "np.resize")
@@ -149,7 +147,7 @@ def resize(a: Any, new_shape: Any) -> Array:
 def splitter(axis: int, least: int) -> Callable[..., Any]:
     """A function that splits along an axis; of a vector hsplit takes the only one."""
 
-    def parts(ary: Any, indices_or_sections: Any) -> list[Array]:
+    def parts(ary: Any, indices_or_sections: Any) -> list[Any]:
         if np.ndim(ary) < least:
             raise ExpressionError(f"an array of at least {least} axes is needed, not shape {np.shape(ary)}")
         return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))
@@ -161,7 +159,7 @@ for _function, _axis, _least in ((np.hsplit, 1, 1), (np.vsplit, 0, 2), (np.dspli
     function(_function)(splitter(_axis, _least))
 
 
-def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
     """The entries along an axis."""
     return tuple(moveaxis(x, axis, 0))
 
@@ -174,13 +172,13 @@ if hasattr(np, "unstack"):  # since NumPy 2.1
 
 
 @function(np.matrix_transpose, np.linalg.matrix_transpose)
-def matrix_transpose(x: Any, /) -> Array:
+def matrix_transpose(x: Any, /) -> Any:
     """The last two axes exchanged."""
     return swapaxes(x, -1, -2)
 
 
 @function(np.rollaxis)
-def rollaxis(a: Any, axis: int, start: int = 0) -> Array:
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     """An axis moved to stand before another."""
     n = lift(a)
     ndim = len(n.type.shape)
@@ -192,7 +190,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Array:
 
 
 @function(np.rot90)
-def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Array:
+def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     """The plane of two axes turned by so many right angles."""
     i, j = (axis_of(a, np.ndim(m)) for a in axes)
     if i == j or len(axes) != 2:
@@ -203,18 +201,18 @@ def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Array:
 
 
 @function(np.fft.fftshift)
-def fftshift(x: Any, axes: Any = None) -> Array:
+def fftshift(x: Any, axes: Any = None) -> Any:
     """The middle of each axis moved to its front half: what belongs to frequency 0 goes to the middle."""
     return shifted(x, axes, lambda n: n // 2)
 
 
 @function(np.fft.ifftshift)
-def ifftshift(x: Any, axes: Any = None) -> Array:
+def ifftshift(x: Any, axes: Any = None) -> Any:
     """What `fftshift` moved, moved back."""
     return shifted(x, axes, lambda n: -(n // 2))
 
 
-def shifted(x: Any, axes: Any, by: Callable[[int], int]) -> Array:
+def shifted(x: Any, axes: Any, by: Callable[[int], int]) -> Any:
     """Axes rolled by a part of their lengths."""
     found = axes_of(axes, np.ndim(x))
     return roll(x, [by(places(np.shape(x)[k], "a shift")) for k in found], found)
@@ -224,7 +222,7 @@ def shifted(x: Any, axes: Any, by: Callable[[int], int]) -> Array:
 
 
 @function(np.meshgrid)
-def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Array]:
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> list[Any]:
     """Vectors as arrays over all of their axes; with "xy" the first two are exchanged."""
     if indexing not in ("xy", "ij"):
         raise ExpressionError(f"indexing={indexing!r}: 'xy' or 'ij' is needed")
@@ -253,16 +251,14 @@ def linspace(
 @function(np.logspace)
 def logspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
-) -> Array:
+) -> Any:
     """Powers of the base with evenly spaced exponents."""
     found: Array = base ** linspace(start, stop, num, endpoint, axis=axis)
     return found if dtype is None else found.astype(dtype)
 
 
 @function(np.geomspace)
-def geomspace(
-    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
-) -> Array:
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """Numbers from start to stop, each the same multiple of the one before; both of one sign."""
     first, last = lifted(start, stop)
     sign = np.sign(1.0 * first)
@@ -274,7 +270,7 @@ def geomspace(
 
 
 @function(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Array:
+def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
     """The array with so many entries before and after each axis, of a kind that the mode says."""
     x = Array(lift(array))
     if isinstance(pad_width, dict):
@@ -282,7 +278,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
         pad_width = [(w, w) if isinstance(w, int) else w for w in pad_width]
     widths = np.broadcast_to(np.asarray(pad_width, int), (x.ndim, 2)).tolist()
     if mode == "constant" and np.isscalar(value := options.get("constant_values", 0)) and len(options) <= 1:
-        return Array(margins(x.node, widths, float(value)))  # type: ignore[arg-type]
+        return Array(margins(x.node, widths, float(value)))
     if mode not in MARGINS:
         raise ExpressionError(f"np.pad with mode {mode!r}: one of {', '.join(sorted(MARGINS))} is needed")
     for k, (before, after) in enumerate(widths):
@@ -291,7 +287,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
     return x
 
 
-def around(x: Array, k: int, before: Any, after: Any) -> Array:
+def around(x: Array, k: int, before: Any, after: Any) -> Any:
     """An array between two others along an axis."""
     return np.concatenate([before, x, after], axis=k)
 
@@ -312,17 +308,17 @@ def strip(x: Array, k: int, width: int) -> tuple[Any, ...]:
     return (*x.shape[:k], width, *x.shape[k + 1 :])
 
 
-def constant(x: Array, k: int, widths: tuple[int, int], constant_values: Any = 0) -> Array:
+def constant(x: Array, k: int, widths: tuple[int, int], constant_values: Any = 0) -> Any:
     """One number before, and one after."""
     ends = pair_of(constant_values, k, x.ndim)
     return around(x, k, *(np.zeros_like(x, shape=strip(x, k, w)) + v if isinstance(v, Array) or v else
                           np.zeros_like(x, shape=strip(x, k, w)) for w, v in zip(widths, ends, strict=True)))  # fmt: skip
 
 
-def by_places(find: Callable[[int, int, int], Any]) -> Callable[..., Array]:
+def by_places(find: Callable[[int, int, int], Any]) -> Callable[..., Any]:
     """Margins that are entries of the array, at places found from its length and the widths."""
 
-    def made(x: Array, k: int, widths: tuple[int, int], reflect_type: str = "even") -> Array:
+    def made(x: Array, k: int, widths: tuple[int, int], reflect_type: str = "even") -> Any:
         if reflect_type != "even":
             raise ExpressionError(f"np.pad with reflect_type={reflect_type!r} is not supported; join slices instead")
         return x[(*[slice(None)] * k, find(places(x.shape[k], "margins"), *widths))]
@@ -341,7 +337,7 @@ def mirrored_places(edge: int) -> Callable[[int, int, int], Any]:
     return find
 
 
-def linear_ramp(x: Array, k: int, widths: tuple[int, int], end_values: Any = 0) -> Array:
+def linear_ramp(x: Array, k: int, widths: tuple[int, int], end_values: Any = 0) -> Any:
     """Evenly spaced numbers from the end of the array to another."""
     (low, high), (before, after) = pair_of(end_values, k, x.ndim), widths
     first, last = (x[(*[slice(None)] * k, j)] for j in (0, -1))
@@ -350,10 +346,10 @@ def linear_ramp(x: Array, k: int, widths: tuple[int, int], end_values: Any = 0) 
     return np.concatenate([*ramp, x, *tail], axis=k)
 
 
-def by_statistic(of: Callable[..., Any]) -> Callable[..., Array]:
+def by_statistic(of: Callable[..., Any]) -> Callable[..., Any]:
     """Margins of one value: a statistic of so many entries next to them, of all unless a number is given."""
 
-    def made(x: Array, k: int, widths: tuple[int, int], stat_length: Any = None) -> Array:
+    def made(x: Array, k: int, widths: tuple[int, int], stat_length: Any = None) -> Any:
         lengths = (None, None) if stat_length is None else pair_of(stat_length, k, x.ndim)
         parts = [slice(None, lengths[0]), slice(None if lengths[1] is None else -lengths[1], None)]
         values = [of(x[(*[slice(None)] * k, s)], axis=k, keepdims=True) for s in parts]
@@ -362,7 +358,7 @@ def by_statistic(of: Callable[..., Any]) -> Callable[..., Array]:
     return made
 
 
-MARGINS: dict[Any, Callable[..., Array]] = {
+MARGINS: dict[Any, Callable[..., Any]] = {
     "constant": constant,
     "empty": lambda x, k, widths: constant(x, k, widths),
     "edge": by_places(lambda n, before, after: np.clip(np.arange(-before, n + after), 0, n - 1)),
@@ -381,7 +377,7 @@ MARGINS: dict[Any, Callable[..., Array]] = {
 
 
 @function(np.apply_along_axis)
-def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Array:
+def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
     """A function of vectors, called for each along an axis of an array of known lengths."""
     x = Array(lift(arr))
     k = axis_of(axis, x.ndim)
@@ -394,10 +390,10 @@ def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any
 
 
 @function(np.apply_over_axes)
-def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Array:
+def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     """A function called along one axis after the other, which stay with one entry."""
 
-    def over(x: Array, k: int) -> Array:
+    def over(x: Array, k: int) -> Any:
         found = func(x, k)
         return found if found.ndim == x.ndim else np.expand_dims(found, k)
 
@@ -405,7 +401,7 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Array:
 
 
 @function(np.piecewise)
-def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Array:
+def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
     """Of each entry the function, or the number, of the last condition that holds; 0 or one more where none does."""
     at = Array(lift(x))
     conditions = list(condlist) if isinstance(condlist, list | tuple) else [condlist]
@@ -419,8 +415,8 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
 
 
 @function(np.choose)
-def choose(a: Any, choices: Any, mode: str = "raise") -> Array:
-    """Of each entry the choice that its number says; another one's is NaN, the nearest's, or from the front again."""
+def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
+    """Of each entry the choice that its number says; by another number NaN, the nearest, or from the front again."""
     n, given = lift(a, "int64"), list(choices) if isinstance(choices, tuple | list) else list(Array(lift(choices)))
     index, count = Array(n), len(given)
     index = {"clip": np.clip(index, 0, count - 1), "wrap": index % count}.get(mode, index)
@@ -431,7 +427,7 @@ def choose(a: Any, choices: Any, mode: str = "raise") -> Array:
 
 
 @function(np.compress)
-def compress(condition: Any, a: Any, axis: int | None = None) -> Array:
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The entries along an axis where a condition, of numbers, holds."""
     x = ravel(a) if axis is None else Array(lift(a))
     k = axis_of(axis or 0, x.ndim)
@@ -439,13 +435,13 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Array:
 
 
 @function(np.extract)
-def extract(condition: Any, arr: Any) -> Array:
+def extract(condition: Any, arr: Any) -> Any:
     """The entries where a condition, of numbers, holds."""
     return compress(np.ravel(known(condition)), ravel(arr))
 
 
 @function(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Array:
+def diagflat(v: Any, k: int = 0) -> Any:
     """A matrix with the entries on a diagonal."""
     return np.diag(ravel(v), k)
 
@@ -482,6 +478,3 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
         return False
     same = x == y
     return np.all(same | ((x != x) & (y != y)) if equal_nan else same)
-
-
-

@@ -1,9 +1,9 @@
-"""NumPy's functions of numbers that stand for a function: gradients, interpolation, places in sorted arrays, filters."""
+"""NumPy's functions of samples of a function: gradients, interpolation, places in sorted arrays, filters."""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift, lift_all
@@ -12,6 +12,8 @@ from gradcompile.frontend.arrays.shapes import Axis, axes_of, axis_of, margins, 
 from gradcompile.frontend.arrays.ufuncs import arithmetic, floating, function
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.types import Dim
+
+np: Any = numpy  # whose stubs know numbers alone
 
 # Differences
 
@@ -29,7 +31,7 @@ def gradient(f: Any, *varargs: Any, axis: Axis = None, edge_order: int = 1) -> A
     return found[0] if len(found) == 1 else tuple(found)
 
 
-def slope(x: Array, k: int, spacing: Any, edge_order: int) -> Array:
+def slope(x: Array, k: int, spacing: Any, edge_order: int) -> Any:
     """Central differences along one axis, by a spacing or by the places of the entries."""
     f = moveaxis(x, k, -1)
     if isinstance(f.shape[-1], int) and f.shape[-1] < edge_order + 1:
@@ -51,13 +53,13 @@ def slope(x: Array, k: int, spacing: Any, edge_order: int) -> Array:
     return moveaxis(np.concatenate([first[..., None], inner, last[..., None]], axis=-1), -1, k)
 
 
-def at_the_end(f: Sequence[Array], h: Any, g: Any) -> Array:
+def at_the_end(f: Sequence[Array], h: Any, g: Any) -> Any:
     """The one-sided difference of the second order, of three neighbours h and g apart."""
     return -(2.0 * h + g) / (h * (h + g)) * f[0] + (h + g) / (h * g) * f[1] - h / (g * (h + g)) * f[2]
 
 
 @function(np.ediff1d)
-def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Array:
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """Differences of neighbours, with numbers before and after them."""
     found = np.diff(ravel(ary))
     ends = [None if e is None else ravel(Array(lift(e))) for e in (to_begin, to_end)]
@@ -69,15 +71,13 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Array:
 
 
 @function(np.searchsorted)
-def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Array:
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     """Where numbers belong in a rising array, before equal ones or behind them; no derivative."""
     if side not in ("left", "right"):
         raise ExpressionError(f"side={side!r}: 'left' or 'right' is needed")
     table, value = (Array(arithmetic(n)) for n in lift_all(a, v))
     table = table if sorter is None else table[sorter]
-    count = table.shape[0]
-    if isinstance(count, str):
-        raise ExpressionError(f"np.searchsorted in the named dimension {count!r}: its length must be known")
+    count = known_length(table)
     place = np.zeros_like(value, dtype="int64")
     for step in [1 << k for k in reversed(range(count.bit_length()))]:
         probe = place + step
@@ -87,19 +87,26 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Arra
     return np.where(value != value, count, place) if value.dtype.kind == "f" else place
 
 
-def entry_at(table: Node, place: Array) -> Array:
+def known_length(table: Array) -> int:
+    """The length of a table; ExpressionError if it is named."""
+    if table.ndim != 1 or isinstance(table.shape[0], str):
+        raise ExpressionError(f"a table of shape {table.shape}: a vector of known length is needed")
+    return table.shape[0]
+
+
+def entry_at(table: Node, place: Array) -> Any:
     """Entries of a vector at places that are inside it."""
     return Array(picked(table, [place.node], 0, known={place.node}))
 
 
 @function(method="searchsorted")
-def searchsorted_method(a: Array, v: Any, side: str = "left", sorter: Any = None) -> Array:
+def searchsorted_method(a: Array, v: Any, side: str = "left", sorter: Any = None) -> Any:
     """Where numbers belong in a rising array."""
     return searchsorted(a, v, side, sorter)
 
 
 @function(np.digitize)
-def digitize(x: Any, bins: Any, right: bool = False) -> Array:
+def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     """Which interval between rising numbers, or falling ones, each entry is in; no derivative."""
     side = "left" if right else "right"
     if not isinstance(bins, Array) and len(bins) > 1 and bins[0] > bins[-1]:
@@ -108,10 +115,10 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Array:
 
 
 @function(np.interp)
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: float | None = None) -> Array:
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: float | None = None) -> Any:
     """The values at x of the line through the points (xp, fp), xp rising; beyond them those of the ends."""
     at, places, values = (Array(floating(n)) for n in lift_all(x, xp, fp))
-    count = values.shape[0]
+    count = known_length(values)
     if period is not None:
         order = np.argsort(places % period)
         places, values, at = (places % period)[order], values[order], at % period
@@ -129,12 +136,12 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 
 
 @function(np.histogram)
-def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> tuple[Array, Any]:
+def histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> tuple[Any, ...]:
     """How many entries are in each interval, or the sum of their weights, whose derivative it has; and the edges."""
     x = ravel(a)
     edges = histogram_bin_edges(x, bins, range)
     edges = Array(lift(edges))
-    count = edges.shape[0] - 1
+    count = known_length(edges) - 1
     place = np.where(x == edges[-1], count, searchsorted(edges, x, "right")) - 1
     is_in = place[:, None] == np.arange(count)
     total = np.sum(is_in if weights is None else np.where(is_in, ravel(weights)[:, None], 0.0), axis=0)
@@ -155,7 +162,7 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
 
 
 @function(np.bincount)
-def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Array:
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each number from 0 to minlength - 1 occurs, or the sum of its weights."""
     if not minlength:
         raise ExpressionError("the largest number is not known before the call; give minlength=, one more than it")
@@ -167,7 +174,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Array:
 
 
 @function(np.convolve)
-def convolve(a: Any, v: Any, mode: str = "full") -> Array:
+def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The sums of a[k - j]*v[j]: where the two overlap at all, in the middle of these, or where they do wholly."""
     x, w = vectors(a, v)
     if not isinstance(w.shape[0], int) or (isinstance(x.shape[0], int) and w.shape[0] > x.shape[0]):
@@ -176,7 +183,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Array:
 
 
 @function(np.correlate)
-def correlate(a: Any, v: Any, mode: str = "valid") -> Array:
+def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     """The sums of a[k + j]*v[j]."""
     x, w = vectors(a, v)
     if isinstance(x.shape[0], int) and isinstance(w.shape[0], int) and w.shape[0] > x.shape[0]:
@@ -184,7 +191,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Array:
     return slid(x, w, mode)
 
 
-def vectors(*given: Any) -> list[Array]:
+def vectors(*given: Any) -> list[Any]:
     """Vectors of floats; ExpressionError for other ranks, or empty ones."""
     found = [Array(floating(arithmetic(n))) for n in lift_all(*given)]
     found = [x if x.ndim else x[None] for x in found]
@@ -193,7 +200,7 @@ def vectors(*given: Any) -> list[Array]:
     return found
 
 
-def slid(x: Array, w: Array, mode: str) -> Array:
+def slid(x: Array, w: Array, mode: str) -> Any:
     """The product of a vector and each window of another."""
     size = w.shape[0]
     if isinstance(size, str):
@@ -204,20 +211,18 @@ def slid(x: Array, w: Array, mode: str) -> Array:
     return windows(margins(x.node, [widths[mode]]), 0, size) @ w
 
 
-def windows(n: Node, axis: int, size: int) -> Array:
+def windows(n: Node, axis: int, size: int) -> Any:
     """The windows of so many entries along an axis, each along the axis behind it."""
     return Array(apply("window", n, params=(axis, size, 1, 1)))
 
 
 @function(np.lib.stride_tricks.sliding_window_view)
-def sliding_window_view(x: Any, window_shape: Any, axis: Axis = None, **_: Any) -> Array:
+def sliding_window_view(x: Any, window_shape: Any, axis: Axis = None, **_: Any) -> Any:
     """The windows along axes, each along new last axes."""
     n = lift(x)
-    axes = axes_of(axis, len(n.type.shape)) if axis is None or isinstance(axis, tuple) else (axis_of(axis, len(n.type.shape)),)
+    ndim = len(n.type.shape)
+    axes = axes_of(axis, ndim) if axis is None or isinstance(axis, tuple) else (axis_of(axis, ndim),)
     sizes: Sequence[Dim] = window_shape if isinstance(window_shape, tuple | list) else [window_shape]
     for k, size in zip(axes, sizes, strict=True):
         n = moveaxis(windows(n, k, int(size)), k + 1, -1).node
     return Array(n)
-
-
-

@@ -36,13 +36,13 @@ def kron(a: Any, b: Any) -> Array:
 
 
 @function(np.cross)
-def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Array:
+def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
     """The vector product along an axis of two or three entries; of two and two the third entry alone."""
     ends = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     x, y = (moveaxis(Array(n), k, -1) for n, k in zip(lift_all(a, b), ends, strict=False))
     if {x.shape[-1], y.shape[-1]} - {2, 3}:
         raise ExpressionError("np.cross takes vectors of two or three entries along the axis")
-    (p, q, *r), (s, t, *u) = ([v[..., k] for k in range(v.shape[-1])] for v in (x, y))
+    (p, q, *r), (s, t, *u) = (list(moveaxis(v, -1, 0)) for v in (x, y))
     if not r and not u:
         return p * t - q * s
     third, other = (r[0] if r else 0.0 * p), (u[0] if u else 0.0 * s)

@@ -216,13 +216,14 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         if dtype not in (None, object, np.dtype(object)):
             raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; leave the dtype out, or "
                          "write x.astype(dtype)")  # fmt: skip
-        if not isinstance(self.size, int) or self.size > LARGEST_LISTED:
+        size, shape = self.size, [d for d in self.shape if isinstance(d, int)]
+        if not isinstance(size, int) or size > LARGEST_LISTED:
             raise placed(f"{describe(self)} can't be taken apart into its entries; write np.stack(list) in place of "
                          "np.array(list), and np.asarray(numbers, like=k)[k] in place of numbers[k]")  # fmt: skip
-        entries = np.empty(self.size, object)
-        for k, index in enumerate(np.ndindex(*self.shape)):
+        entries = np.empty(size, object)
+        for k, index in enumerate(np.ndindex(*shape)):
             entries[k] = Array(part_at(self.node, index)) if index else self
-        return entries.reshape(self.shape)
+        return entries.reshape(shape)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
@@ -474,7 +475,7 @@ def lift_numbers(x: Any, like: str) -> Node:
 
 
 def put_together(entries: Sequence[Any], shape: tuple[int, ...]) -> Node:
-    """The node of an array of numbers and symbolic numbers; that of an array that np.array took apart, if it is whole."""
+    """The node of an array of numbers and symbolic ones; that of an array that np.array took apart, if it is whole."""
     nodes = [v.node if isinstance(v, Array) else None for v in entries]
     source = nodes[0].args[0] if nodes[0] is not None and nodes[0].args else None
     if source is not None and source.type.shape == shape:

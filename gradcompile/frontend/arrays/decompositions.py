@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
+import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
@@ -15,6 +15,8 @@ from gradcompile.frontend.arrays.reductions import largest, root, total
 from gradcompile.frontend.arrays.shapes import Axis, axes_of, moveaxis, with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, function, number
 from gradcompile.ir.core import Node, apply
+
+np: Any = numpy  # whose stubs know numbers alone
 
 SQUARINGS = 16  # of exponentials of matrices: norms up to 350,000
 
@@ -38,7 +40,7 @@ class QR(NamedTuple):
 
 
 @function(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Array:
+def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
     """The norm of vectors or matrices; where it is 0 its derivative is 0."""
     n = floating(lift(x))
     axes = axes_of(axis, len(n.type.shape)) if axis is not None else tuple(range(len(n.type.shape)))
@@ -47,12 +49,12 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
     if len(axes) == 1:
         return of_vectors(n, ord, axes[0], keepdims)
     if len(axes) != 2:
-        raise ExpressionError(f"norm with ord={ord!r} of shape {n.type.shape}: give axis=, one of vectors or two of matrices")
+        raise ExpressionError(f"norm with ord={ord!r} of shape {n.type.shape}: give axis=, one, or two of matrices")
     given = (axis[0] % len(n.type.shape), axis[1] % len(n.type.shape)) if isinstance(axis, tuple | list) else axes
     return of_matrices(n, ord, given, keepdims)
 
 
-def of_vectors(n: Node, ord: Any, axis: int, keepdims: bool) -> Array:
+def of_vectors(n: Node, ord: Any, axis: int, keepdims: bool) -> Any:
     """The norm of vectors along an axis."""
     size = elementwise("abs", n)
     if ord in (math.inf, -math.inf):
@@ -60,7 +62,8 @@ def of_vectors(n: Node, ord: Any, axis: int, keepdims: bool) -> Array:
         found = largest(elementwise("mul", number(sign, n), size), axis, keepdims)
         return Array(elementwise("mul", number(sign, n), found))
     if ord == 0:
-        return Array(total(choose(elementwise("ne", n, number(0.0, n)), number(1.0, n), number(0.0, n)), axis, keepdims))
+        counted = choose(elementwise("ne", n, number(0.0, n)), number(1.0, n), number(0.0, n))
+        return Array(total(counted, axis, keepdims))
     if ord == 1:
         return Array(total(size, axis, keepdims))
     if isinstance(ord, str) or ord is None:
@@ -69,10 +72,11 @@ def of_vectors(n: Node, ord: Any, axis: int, keepdims: bool) -> Array:
     found = total(power, axis, keepdims)
     is_some = elementwise("ne", found, number(0.0, n))
     inner = choose(is_some, found, number(1.0, n))
-    return Array(choose(is_some, elementwise("pow", inner, number(1 / ord, n)), number(0.0 if ord > 0 else math.inf, n)))
+    nothing = number(0.0 if ord > 0 else math.inf, n)
+    return Array(choose(is_some, elementwise("pow", inner, number(1 / ord, n)), nothing))
 
 
-def of_matrices(n: Node, ord: Any, axes: Sequence[int], keepdims: bool) -> Array:
+def of_matrices(n: Node, ord: Any, axes: Sequence[int], keepdims: bool) -> Any:
     """The norm of matrices over two axes."""
     x = moveaxis(Array(n), axes, (-2, -1))
     if ord in (2, -2, "nuc"):
@@ -82,12 +86,14 @@ def of_matrices(n: Node, ord: Any, axes: Sequence[int], keepdims: bool) -> Array
         sums = np.sum(abs(x), axis=-2 if abs(ord) == 1 else -1)
         found = np.max(sums, axis=-1) if ord > 0 else np.min(sums, axis=-1)
     else:
-        raise ExpressionError(f"norm with ord={ord!r} of matrices: one of 1, 2, np.inf, their negatives, 'fro', 'nuc' is needed")
+        raise ExpressionError(
+            f"norm with ord={ord!r} of matrices: 1, 2, np.inf, their negatives, 'fro' or 'nuc' is needed"
+        )
     return Array(with_axes(found.node, sorted(axes))) if keepdims else found
 
 
 @function(np.linalg.vector_norm)
-def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2) -> Array:
+def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """The norm of vectors, which may lie along several axes; all unless some are given."""
     n = floating(lift(x))
     ndim = len(n.type.shape)
@@ -100,13 +106,13 @@ def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: An
 
 
 @function(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:
+def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """The norm of matrices."""
     return norm(x, ord, (-2, -1), keepdims)
 
 
 @function(np.linalg.cond)
-def cond(x: Any, p: Any = None) -> Array:
+def cond(x: Any, p: Any = None) -> Any:
     """How much a matrix may enlarge relative errors: its norm times that of its inverse."""
     if p in (None, 2, -2):
         s = svdvals(x)
@@ -125,7 +131,7 @@ def matrices(a: Any) -> Node:
     return n
 
 
-def svdvals(a: Any) -> Array:
+def svdvals(a: Any) -> Any:
     """Singular values, falling."""
     return Array(apply("svdvals", matrices(a)))
 
@@ -149,7 +155,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
 
 
 @function(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Array:
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     """The pseudoinverse. With a cutoff of its own the derivative at equal singular values is NaN."""
     least = rtol if rcond is None else rcond
     if least is None:
@@ -160,7 +166,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
 
 
 @function(np.linalg.lstsq)
-def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Array, Array, Array, Array]:
+def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, ...]:
     """The shortest x with the least |a @ x - b|, the sums of squares that are left, the rank, the singular values."""
     x, s = pinv(a) @ Array(lift(b)), svdvals(a)
     m, n = np.shape(a)
@@ -169,7 +175,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Array, Array, Array, Array
 
 
 @function(np.linalg.matrix_rank)
-def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Array:
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     """The number of singular values that are not rounding; no derivative."""
     if np.ndim(A) < 2:
         return np.any(Array(lift(A)) != 0.0).astype("int64")
@@ -182,7 +188,7 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
 
 
 @function(np.linalg.tensorsolve)
-def tensorsolve(a: Any, b: Any, axes: Any = None) -> Array:
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     """x with tensordot(a, x, x.ndim) = b."""
     x, right = Array(lift(a)), Array(lift(b))
     if axes is not None:
@@ -192,7 +198,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Array:
 
 
 @function(np.linalg.tensorinv)
-def tensorinv(a: Any, ind: int = 2) -> Array:
+def tensorinv(a: Any, ind: int = 2) -> Any:
     """The inverse of a tensor whose first axes, so many, are the rows."""
     x = Array(lift(a))
     size = math.prod(x.shape[ind:])
@@ -231,23 +237,24 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     return upper if mode == "r" else QR(q[..., :, :least], upper)
 
 
-def lu(a: Any) -> tuple[Array, Array, Array]:
+def lu(a: Any) -> tuple[Any, ...]:
     """The order of rows as a matrix of a permutation, a lower triangle with ones on its diagonal, an upper one."""
     n = matrices(a)
     rows, columns = (int(d) for d in n.type.shape)
     row, column, least = np.arange(rows), np.arange(columns), min(rows, columns)
+    below = row[:, None]
 
     def step(carry: Any, k: Any) -> Any:
         x, order = carry
         pivot = np.argmax(np.where(row >= k, abs(np.sum(np.where(column == k, x, 0.0), axis=1)), -1.0))
         turned = np.where(row == k, pivot, np.where(row == pivot, k, row))
         moves = np.where(turned[:, None] == row, 1.0, 0.0)
-        x, order = moves @ np.where(np.isfinite(x), x, 0.0), moves @ order
-        entry = np.sum(np.where((row[:, None] == k) & (column == k), x, 0.0))
-        factor = np.where(row > k, np.sum(np.where(column == k, x, 0.0), axis=1) / np.where(entry == 0.0, 1.0, entry), 0.0)
-        top = np.sum(np.where(row[:, None] == k, x, 0.0), axis=0)
-        x = np.where(column > k, x - factor[:, None] * top, np.where(
-            (column == k) & (row[:, None] > k), factor[:, None], x))  # fmt: skip
+        x, order = moves @ x, moves @ order
+        top = np.sum(np.where(below == k, x, 0.0), axis=0)
+        entry = np.sum(np.where(column == k, top, 0.0))
+        divisor = np.where(entry == 0.0, 1.0, entry)
+        factor = np.where(row > k, np.sum(np.where(column == k, x, 0.0), axis=1) / divisor, 0.0)[:, None]
+        x = np.where(column > k, x - factor * top, np.where((column == k) & (below > k), factor, x))
         return (x, order), None
 
     (x, order), _ = scan(step, (Array(n), Array(identity((rows, rows), n.type.dtype))), np.arange(least))
@@ -262,7 +269,7 @@ PADE = (64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796
 LARGEST_NORM = {"float64": 5.371920351148152, "float32": 3.925724783138660}  # up to which it has all digits
 
 
-def expm(a: Any) -> Array:
+def expm(a: Any) -> Any:
     """The exponential of matrices, by Pade's quotient and squaring (Higham 2005).
 
     >>> from gradcompile.frontend.arrays.core import array

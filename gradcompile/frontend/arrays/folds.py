@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import FUNCTIONS, UFUNCS, Array, Implementation, lift, lift_all
 from gradcompile.frontend.arrays.recurrence import scan
 from gradcompile.frontend.arrays.reductions import LINE, cumsum
-from gradcompile.frontend.arrays.shapes import axes_of, axis_of, flip, moveaxis, ravel, stack
+from gradcompile.frontend.arrays.shapes import axes_of, axis_of, moveaxis, ravel, stack
 from gradcompile.frontend.arrays.ufuncs import arithmetic, function
+
+np: Any = numpy  # whose stubs know numbers alone
 
 Step = Callable[[Any, Any], Any]
 REDUCTIONS: dict[str, Implementation] = {
@@ -30,7 +32,7 @@ def of_two(name: str) -> Implementation:
 
 @function(method="ufunc.reduce")
 def reduce_(name: str, array: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, initial: Any = None,
-            where: Any = True) -> Array:  # fmt: skip
+            where: Any = True) -> Any:  # fmt: skip
     """All entries along an axis, put together by a ufunc from the first on."""
     x = Array(lift(array))
     given = {"initial": initial, "where": where, "keepdims": keepdims}
@@ -47,7 +49,7 @@ def reduce_(name: str, array: Any, axis: Any = 0, dtype: Any = None, keepdims: b
 
 
 @function(method="ufunc.accumulate")
-def accumulate(name: str, array: Any, axis: int = 0, dtype: Any = None) -> Array:
+def accumulate(name: str, array: Any, axis: int = 0, dtype: Any = None) -> Any:
     """What a ufunc makes of all entries up to each, along an axis."""
     x = Array(lift(array)) if dtype is None else Array(lift(array)).astype(dtype)
     return cumsum(x, axis) if name == "add" else folded(of_two(name), x, axis_of(axis, x.ndim))[1]
@@ -67,7 +69,7 @@ def at(name: str, *_: Any) -> Any:
                           "place, as gradcompile.one_hot(places, length).T @ values does")  # fmt: skip
 
 
-def folded(build: Step, x: Array, axis: int, initial: Any = None) -> tuple[Array, Array]:
+def folded(build: Step, x: Array, axis: int, initial: Any = None) -> tuple[Any, ...]:
     """All entries along an axis put together, and what is there after each."""
     rows = moveaxis(x, axis, 0)
     length = rows.shape[0]
@@ -88,7 +90,7 @@ def folded(build: Step, x: Array, axis: int, initial: Any = None) -> tuple[Array
 def running(build: Step) -> Implementation:
     """A function that runs along an axis, of all entries as a vector if none is given."""
 
-    def runs(a: Any, axis: int | None = None, dtype: Any = None) -> Array:
+    def runs(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
         x = ravel(a) if axis is None else Array(lift(a))
         x = Array(arithmetic(x.node)) if dtype is None else x.astype(dtype)
         k = axis_of(axis or 0, x.ndim)
@@ -103,7 +105,7 @@ cumprod = function(np.cumprod, method="cumprod")(running(lambda so_far, x: so_fa
 def inclusive(runs: Implementation) -> Implementation:
     """The array API's form of a running sum or product."""
 
-    def cumulative(x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    def cumulative(x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
         if axis is None and np.ndim(x) != 1:
             raise ExpressionError(f"an axis is needed for shape {np.shape(x)}; give axis=")
         k = axis_of(axis or 0, np.ndim(x))
@@ -122,7 +124,7 @@ if hasattr(np, "cumulative_sum"):  # since NumPy 2.1
 
 
 @function(np.trapezoid)
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """The integral along an axis by the trapezoidal rule."""
     values = moveaxis(y, axis, -1)
     step = dx
@@ -132,7 +134,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Array:
 
 
 @function(np.unwrap)
-def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: float = 2 * np.pi) -> Array:
+def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: float = 2 * np.pi) -> Any:
     """Angles without jumps by more than half a period along an axis: whole periods are added."""
     x = Array(lift(p))
     steps, half = np.diff(x, axis=axis), period / 2
@@ -144,17 +146,14 @@ def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: floa
 
 
 @function(np.nanargmax)
-def nanargmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
+def nanargmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
     """The place of the largest entry that is not NaN."""
     x = Array(lift(a))
     return np.argmax(np.where(np.isnan(x), -np.inf, x), axis=axis, keepdims=keepdims)
 
 
 @function(np.nanargmin)
-def nanargmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Array:
+def nanargmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
     """The place of the smallest entry that is not NaN."""
     x = Array(lift(a))
     return np.argmin(np.where(np.isnan(x), np.inf, x), axis=axis, keepdims=keepdims)
-
-
-

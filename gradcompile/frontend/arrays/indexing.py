@@ -250,7 +250,7 @@ def lexsort(keys: Any, axis: int = -1) -> Array:
 
 
 @function(np.median)
-def median(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: bool = False) -> Array:
+def median(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: bool = False) -> Any:
     """The middle entry along axes of known lengths, or the mean of the middle two; NaN if an entry is."""
     x = Array(lift(a))
     axes = axes_of(axis, x.ndim)
@@ -258,7 +258,8 @@ def median(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: boo
     moved = Array(transposed(x.node, [*rest, *axes]))
     length = dim_product(*(x.node.type.shape[k] for k in axes))
     if isinstance(length, str):
-        raise ExpressionError(f"np.median needs a length that is known, not shape {x.shape}; give the dimension a number")
+        raise ExpressionError(f"np.median needs a length that is known, not shape {x.shape}; give the dimension a "
+                              "number")  # fmt: skip
     rising = sort(moved.reshape(*(x.node.type.shape[k] for k in rest), length))
     middle = np.mean(rising[..., (length - 1) // 2 : length // 2 + 1], axis=-1)
     if length:

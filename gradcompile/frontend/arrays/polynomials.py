@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import numpy as np
+import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.calculus import convolve
@@ -10,8 +10,10 @@ from gradcompile.frontend.arrays.core import Array, lift, lift_all
 from gradcompile.frontend.arrays.shapes import margins
 from gradcompile.frontend.arrays.ufuncs import floating, function
 
+np: Any = numpy  # whose stubs know numbers alone
 
-def coefficients(*given: Any) -> list[Array]:
+
+def coefficients(*given: Any) -> list[Any]:
     """Vectors of known lengths."""
     found = [Array(floating(n)) for n in lift_all(*given)]
     found = [x if x.ndim else x[None] for x in found]
@@ -21,7 +23,7 @@ def coefficients(*given: Any) -> list[Array]:
 
 
 @function(np.polyval)
-def polyval(p: Any, x: Any) -> Array:
+def polyval(p: Any, x: Any) -> Any:
     """The polynomial with these coefficients, the highest power first, by Horner's scheme."""
     numbers, at = map(Array, lift_all(p, x))
     result: Array = at * 0.0
@@ -30,7 +32,7 @@ def polyval(p: Any, x: Any) -> Array:
     return result
 
 
-def aligned(a1: Any, a2: Any) -> list[Array]:
+def aligned(a1: Any, a2: Any) -> list[Any]:
     """The coefficients of two polynomials, with zeros in front of the shorter."""
     found = coefficients(a1, a2)
     size = max(x.shape[0] for x in found)
@@ -38,27 +40,27 @@ def aligned(a1: Any, a2: Any) -> list[Array]:
 
 
 @function(np.polyadd)
-def polyadd(a1: Any, a2: Any) -> Array:
+def polyadd(a1: Any, a2: Any) -> Any:
     """The sum of two polynomials."""
     x, y = aligned(a1, a2)
     return x + y
 
 
 @function(np.polysub)
-def polysub(a1: Any, a2: Any) -> Array:
+def polysub(a1: Any, a2: Any) -> Any:
     """The difference of two polynomials."""
     x, y = aligned(a1, a2)
     return x - y
 
 
 @function(np.polymul)
-def polymul(a1: Any, a2: Any) -> Array:
+def polymul(a1: Any, a2: Any) -> Any:
     """The product of two polynomials."""
     return convolve(*coefficients(a1, a2))
 
 
 @function(np.polydiv)
-def polydiv(u: Any, v: Any) -> tuple[Array, Array]:
+def polydiv(u: Any, v: Any) -> tuple[Any, ...]:
     """The quotient of two polynomials, and the rest with all of its coefficients."""
     rest, divisor = coefficients(u, v)
     size, width = rest.shape[0] - divisor.shape[0] + 1, divisor.shape[0]
@@ -72,7 +74,7 @@ def polydiv(u: Any, v: Any) -> tuple[Array, Array]:
 
 
 @function(np.polyder)
-def polyder(p: Any, m: int = 1) -> Array:
+def polyder(p: Any, m: int = 1) -> Any:
     """The derivative of a polynomial, m times."""
     (found,) = coefficients(p)
     for _ in range(m):
@@ -81,7 +83,7 @@ def polyder(p: Any, m: int = 1) -> Array:
 
 
 @function(np.polyint)
-def polyint(p: Any, m: int = 1, k: Any = None) -> Array:
+def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     """The integral of a polynomial, m times, with constants."""
     (found,) = coefficients(p)
     constants = [0.0] * m if k is None else [k] * m if not np.ndim(k) else list(k)
@@ -92,11 +94,11 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Array:
 
 
 @function(np.poly)
-def poly(seq_of_zeros: Any) -> Array:
+def poly(seq_of_zeros: Any) -> Any:
     """The polynomial with these zeros, or the characteristic one of a symmetric matrix."""
     zeros = Array(lift(seq_of_zeros))
     if zeros.ndim == 2:
-        raise ExpressionError("the characteristic polynomial of a matrix has complex zeros; write np.linalg.det(z*I - A)")
+        raise ExpressionError("a matrix may have complex eigenvalues; write np.linalg.det(z*I - A)")
     found = np.ones_like(zeros, shape=(1,))
     for z in coefficients(zeros)[0]:
         found = convolve(found, np.stack([np.ones_like(z), -z]))
@@ -104,12 +106,12 @@ def poly(seq_of_zeros: Any) -> Array:
 
 
 @function(np.vander)
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Array:
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """The powers of each entry, from the highest on or from 0."""
     at = Array(lift(x))
     if N is None and isinstance(at.shape[0], str):
         raise ExpressionError(f"the number of powers of a vector of shape {at.shape} is not known; give N=")
-    powers, count = [np.ones_like(at)], at.shape[0] if N is None else N
+    powers, count = [np.ones_like(at)], N if N is not None else len(at)
     for _ in range(1, count):
         powers.append(powers[-1] * at)
     return np.stack(powers if increasing else powers[::-1], axis=1)

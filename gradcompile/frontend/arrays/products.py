@@ -119,13 +119,9 @@ def swapped_last(n: Node, axis: int) -> Node:
 @ufunc("vecdot")
 def vecdot(x: Node, y: Node) -> Node:
     """The sums of products along the last axis; the axes before are broadcast."""
-    return without_axes(matmul(with_axes(x, [len(x.type.shape) - 1]), with_axes(y, [len(y.type.shape)])), last_two(x, y))
-
-
-def last_two(x: Node, y: Node) -> list[int]:
-    """The last two axes of a product of rows and columns."""
-    ndim = max(len(x.type.shape), len(y.type.shape)) + 1
-    return [ndim - 2, ndim - 1]
+    found = matmul(with_axes(x, [len(x.type.shape) - 1]), with_axes(y, [len(y.type.shape)]))
+    ndim = len(found.type.shape)
+    return without_axes(found, [ndim - 2, ndim - 1])
 
 
 @ufunc("matvec")

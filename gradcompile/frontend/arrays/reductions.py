@@ -171,7 +171,8 @@ def var(
     middle = weighted_mean(Array(n), axis, where) if mean is None else Array(lift(mean))
     residual = prepared(Array(n) - middle, where, 0)
     size = Array(count(n, axis) if where is True else chosen(n, where, axis, keepdims))
-    return Array(total(elementwise("mul", residual, residual), axis, keepdims)) / (size - less)
+    squares = total(elementwise("mul", residual, residual), axis, keepdims)
+    return Array(elementwise("div", squares, (size - less).node))
 
 
 def weighted_mean(a: Any, axis: Axis, where: Any) -> Array:
@@ -203,7 +204,7 @@ def amax(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = No
 def least_where(where: Any, initial: Any, least: float) -> tuple[Any, float]:
     """The condition of a maximum, and what stands where it does not hold; ExpressionError without a beginning."""
     if where is not True and initial is None:
-        raise ExpressionError("where= of a maximum or minimum needs initial=, as in NumPy: what there is where nothing is")
+        raise ExpressionError("where= of a maximum or minimum needs initial=, what there is where nothing is")
     return where, least
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, Implementation, lift
@@ -13,6 +13,8 @@ from gradcompile.frontend.arrays.reductions import cumsum, prod, root, summed, v
 from gradcompile.frontend.arrays.shapes import Axis, axes_of, reshape
 from gradcompile.frontend.arrays.ufuncs import floating, function
 from gradcompile.ir.types import dim_product
+
+np: Any = numpy  # whose stubs know numbers alone
 
 METHODS_OF_QUANTILES: dict[str, Callable[[Any, Any], Any]] = {  # the place among n sorted entries, from 0
     "linear": lambda n, q: q * (n - 1),
@@ -29,7 +31,7 @@ METHODS_OF_QUANTILES: dict[str, Callable[[Any, Any], Any]] = {  # the place amon
 }
 
 
-def behind(x: Any, axis: Axis) -> tuple[Array, tuple[int, ...]]:
+def behind(x: Any, axis: Axis) -> tuple[Any, ...]:
     """The array as floats with some axes put together as the last one, and which they were."""
     n = Array(floating(lift(x)))
     axes = axes_of(axis, n.ndim)
@@ -43,7 +45,7 @@ def behind(x: Any, axis: Axis) -> tuple[Array, tuple[int, ...]]:
 def quantile(
     a: Any, q: Any, axis: Axis = None, *, method: str = "linear", keepdims: bool = False, overwrite_input: Any = None,
     weights: Any = None, interpolation: str | None = None
-) -> Array:  # fmt: skip
+) -> Any:  # fmt: skip
     """The numbers below which so many of all entries are, along axes of known lengths; NaN if an entry is."""
     x, axes = behind(a, axis)
     rising = sort(x)
@@ -60,13 +62,13 @@ def length_of(x: Array) -> int:
     return x.shape[-1]
 
 
-def with_kept(found: Any, axes: tuple[int, ...], keepdims: bool, before: int) -> Array:
+def with_kept(found: Any, axes: tuple[int, ...], keepdims: bool, before: int) -> Any:
     """The result with the axes that were reduced, behind those of the quantiles, if they are to be kept."""
     result = Array(lift(found))
     return np.expand_dims(result, tuple(before + k for k in axes)) if keepdims else result
 
 
-def at_quantiles(rising: Array, q: Any, count: Any, method: str, weights: Any = None) -> Array:
+def at_quantiles(rising: Array, q: Any, count: Any, method: str, weights: Any = None) -> Any:
     """Quantiles of sorted entries along the last axis, of which the first so many count, in front."""
     if weights is not None:
         raise ExpressionError("quantiles with weights are not supported; use np.average, or sort and np.interp")
@@ -85,7 +87,7 @@ def at_quantiles(rising: Array, q: Any, count: Any, method: str, weights: Any = 
     return np.where(share == 0, below, below + (above - below) * share)
 
 
-def entries(rising: Array, place: Any) -> Array:
+def entries(rising: Array, place: Any) -> Any:
     """Entries along the last axis at a number, or at each line's own."""
     if not isinstance(place, Array):
         return rising[..., int(place)]
@@ -95,16 +97,21 @@ def entries(rising: Array, place: Any) -> Array:
 
 
 @function(np.percentile)
-def percentile(a: Any, q: Any, axis: Axis = None, **options: Any) -> Array:
+def percentile(a: Any, q: Any, axis: Axis = None, **options: Any) -> Any:
     """Quantiles in percent."""
-    return quantile(a, q / 100 if isinstance(q, Array) else np.asarray(q) / 100 if np.ndim(q) else q / 100, axis, **options)
+    return quantile(a, in_hundredths(q), axis, **options)
+
+
+def in_hundredths(q: Any) -> Any:
+    """Percents as parts of 1."""
+    return (q if isinstance(q, Array) or not np.ndim(q) else np.asarray(q)) / 100
 
 
 @function(np.nanquantile)
 def nanquantile(
     a: Any, q: Any, axis: Axis = None, *, method: str = "linear", keepdims: bool = False, overwrite_input: Any = None,
     weights: Any = None, interpolation: str | None = None
-) -> Array:  # fmt: skip
+) -> Any:  # fmt: skip
     """Quantiles of what is not NaN; NaN where all is."""
     x, axes = behind(a, axis)
     length_of(x)
@@ -114,14 +121,13 @@ def nanquantile(
 
 
 @function(np.nanpercentile)
-def nanpercentile(a: Any, q: Any, axis: Axis = None, **options: Any) -> Array:
+def nanpercentile(a: Any, q: Any, axis: Axis = None, **options: Any) -> Any:
     """Quantiles in percent, of what is not NaN."""
-    return nanquantile(a, q / 100 if isinstance(q, Array) else np.asarray(q) / 100 if np.ndim(q) else q / 100, axis,
-                       **options)  # fmt: skip
+    return nanquantile(a, in_hundredths(q), axis, **options)
 
 
 @function(np.nanmedian)
-def nanmedian(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: bool = False) -> Array:
+def nanmedian(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: bool = False) -> Any:
     """The middle of the entries that are not NaN."""
     return nanquantile(a, 0.5, axis, keepdims=keepdims)
 
@@ -133,10 +139,10 @@ def nanmedian(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: 
 def cov(
     m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None, fweights: Any = None,
     aweights: Any = None, *, dtype: Any = None
-) -> Array:  # fmt: skip
+) -> Any:  # fmt: skip
     """The covariances of the rows, or of the columns."""
 
-    def rows(x: Any) -> Array:
+    def rows(x: Any) -> Any:
         found = Array(floating(lift(x)))
         found = found if found.ndim == 2 else found.reshape(1, -1) if found.ndim < 2 else found
         if found.ndim > 2:
@@ -162,7 +168,7 @@ def weights_of(fweights: Any, aweights: Any) -> Array | None:
 
 
 @function(np.corrcoef)
-def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Array:
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
     """The correlations of the rows, or of the columns."""
     c = cov(x, y, rowvar)
     if not c.ndim:
@@ -174,7 +180,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
 # What leaves NaN out
 
 
-def without(x: Any, fill: float) -> tuple[Array, Array]:
+def without(x: Any, fill: float) -> tuple[Any, ...]:
     """The array with a number in place of NaN, and where it has none."""
     n = Array(lift(x))
     there = ~np.isnan(n) if n.dtype.kind == "f" else np.ones_like(n, dtype=bool)
@@ -208,7 +214,7 @@ function(np.nanmin)(largest_there("min", np.inf))
 
 
 @function(np.nanmean)
-def nanmean(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Array:
+def nanmean(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """The mean over axes of what is not NaN; NaN where all is."""
     x, there = without(a, 0.0)
     return np.mean(x, axis=axis, dtype=dtype, keepdims=keepdims, where=there & where)
@@ -217,7 +223,7 @@ def nanmean(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = Fa
 @function(np.nanvar)
 def nanvar(
     a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True
-) -> Array:
+) -> Any:
     """The variance over axes of what is not NaN; NaN where no entry is left, less ddof."""
     x, there = without(a, 0.0)
     found = var(x, axis, dtype, ddof=ddof, keepdims=keepdims, where=there & where)
@@ -226,7 +232,7 @@ def nanvar(
 
 
 @function(np.nanstd)
-def nanstd(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
+def nanstd(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
     """The square root of the variance of what is not NaN."""
     return Array(root(nanvar(a, axis, dtype, **options).node))
 
@@ -234,12 +240,10 @@ def nanstd(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Arra
 # Sorting
 
 
-def partition(a: Any, kth: Any, axis: int | None = -1, **_: Any) -> Array:
+def partition(a: Any, kth: Any, axis: int | None = -1, **_: Any) -> Any:
     """The entries in rising order, which is one of the orders that a partition may have."""
     return sort(a, axis)
 
 
 function(np.partition)(partition)
 function(np.argpartition, method="argpartition")(lambda a, kth, axis=-1, **_: np.argsort(a, axis=axis))
-
-

@@ -287,24 +287,29 @@ def logaddexp(x: Node, y: Node) -> Node:
     return choose(is_finite, elementwise("add", high, elementwise("softplus", minus(low, high))), top)
 
 
-for _name, _op in (("and", "and"), ("or", "or"), ("xor", "xor"), ("not", "not")):
+for _name, _op in {"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "invert": "not"}.items():
 
-    def _logical(*operands: Any, op: str = _op, name: str = f"bitwise_{_name}" if _name != "not" else "invert") -> Array:
+    def _logical(*operands: Any, op: str = _op, name: str = _name) -> Array:
         nodes = lift_all(*operands)
         if any(n.type.dtype != "bool" for n in nodes):
             raise ExpressionError(f"np.{name} takes truth values; compare first, as in (x > 0) & (y > 0)")
         return Array(elementwise(op, *nodes))
 
-    UFUNCS[f"bitwise_{_name}" if _name != "not" else "invert"] = _logical
+    UFUNCS[_name] = _logical
 
 ufunc("conjugate")(lambda x: x)
-ufunc("logaddexp2")(lambda x, y: times(number(1 / LN2, x), logaddexp(times(number(LN2, x), x), times(number(LN2, y), y))))
-LN2 = math.log(2.0)
 
 
 def times(x: Node, y: Node) -> Node:
     """x*y."""
     return elementwise("mul", x, y)
+
+
+@ufunc("logaddexp2")
+def logaddexp2(x: Node, y: Node) -> Node:
+    """log2(2**x + 2**y), without overflow."""
+    two = math.log(2.0)
+    return times(number(1 / two, x), logaddexp(times(number(two, x), x), times(number(two, y), y)))
 
 
 @ufunc("signbit")
@@ -366,7 +371,7 @@ def of_several(name: str, *builds: Callable[..., Node]) -> None:
 def exponent(x: Node) -> Node:
     """The power of 2 that the size of x is below, and at least half of."""
     size = elementwise("abs", floating(x))
-    is_number = elementwise("and", elementwise("lt", number(0.0, x), size), elementwise("lt", size, number(math.inf, x)))
+    is_number = elementwise("lt", number(0.0, x), size) & elementwise("lt", size, number(math.inf, x))
     about = elementwise("floor", elementwise("log2", choose(is_number, size, number(0.5, x), own=True)))
     scaled = ldexp(size, elementwise("neg", about))
     up = choose(elementwise("le", number(2.0, x), scaled), number(1.0, x), number(0.0, x))
@@ -478,7 +483,7 @@ def fix(x: Any) -> Array:
 
 
 @function(np.isclose)
-def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Array:
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Where two arrays differ by no more than atol + rtol*|b|, or are equal."""
     x, y = (Array(floating(n)) for n in lift_all(a, b))
     near = (abs(x - y) <= atol + rtol * abs(y)) & (abs(y) < math.inf)
