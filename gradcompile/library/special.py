@@ -40,7 +40,7 @@ def external(name: str) -> Any:
 
 
 def address_of(name: str) -> int:
-    """Where a function of scipy.special of doubles is: that of the forms for several types which takes and gives them."""
+    """Where a function of scipy.special is: of its forms for several types that which takes and gives doubles."""
     from scipy.special import cython_special
 
     offered = cython_special.__pyx_capi__

@@ -22,6 +22,18 @@ def part_of(name: str, k: int) -> Any:
     return lambda x: scipy(name)(x)[k]
 
 
+def owen(x: Any, y: Any) -> Any:
+    """Owen's T in SymPy's terms."""
+    t = sp("Dummy", "t")
+    return sp("Integral", sp("exp", -(x**2) * (1 + t**2) / 2) / (1 + t**2), (t, 0, y)) / (2 * sp("acos", -1))
+
+
+def exact_inverse(of: Any, start: str, *given: Any) -> Any:
+    """The argument at which a function of mpmath has the last of the given values, from SciPy's on."""
+    first = float(scipy(start)(*map(float, given)))
+    return mp("findroot", lambda y: of(y) - given[-1], (first * (1 - 1e-9), first * (1 + 1e-9)))
+
+
 # Inverse error functions, and what is between exponentials and error functions
 
 function("erfinv", "x", (f"{1 / TWO_OVER_ROOT_PI!r}*exp(erfinv(x)*erfinv(x))",), scipy("erfinv"),
@@ -42,7 +54,7 @@ function("dawsn", "x", ("1 - 2*(x*dawsn(x))",), scipy("dawsn"),
 function("owens_t", "x y", (f"{-0.5 / ROOT_TWO_PI!r}*exp(-0.5*(x*x))*erf({math.sqrt(0.5)!r}*(x*y))",
                             f"{0.5 / math.pi!r}*exp(-0.5*((x*x)*(1 + y*y)))/(1 + y*y)"), scipy("owens_t"),
          exact=lambda x, y: mp("quad", lambda t: mp("exp", -(x * x) * (1 + t * t) / 2) / (1 + t * t), [0, y]) / (
-             2 * mp("acos", -1)), sympy=None, domain=((-2.0, 2.0), (-1.5, 1.5)), doc="Owen's T", **RECORD)  # fmt: skip
+             2 * mp("acos", -1)), sympy=owen, domain=((-2.0, 2.0), (-1.5, 1.5)), doc="Owen's T", **RECORD)  # fmt: skip
 
 # Exponential and trigonometric integrals
 
@@ -63,7 +75,8 @@ function("fresnels", "x", (f"sin({math.pi / 2!r}*(x*x))",), part_of("fresnel", 0
 function("fresnelc", "x", (f"cos({math.pi / 2!r}*(x*x))",), part_of("fresnel", 1), domain=((-2.0, 2.0),),
          doc="Fresnel's integral of the cosine", **RECORD)  # fmt: skip
 function("spence", "x", ("log(x)/(1 - x) if x != 1 else -1",), scipy("spence"), exact=lambda x: mp("polylog", 2, 1 - x),
-         sympy=lambda x: sp("polylog", 2, 1 - x), domain=((1.3, 10.0),), doc="dilogarithm of 1 - x", **RECORD)  # fmt: skip
+         sympy=lambda x: sp("polylog", 2, 1 - x), domain=((1.3, 10.0),), doc="dilogarithm of 1 - x",
+         **RECORD)  # fmt: skip
 
 
 def expint_slope(n: Node) -> Node:
@@ -79,6 +92,12 @@ ordered("expint", lambda x, k: scipy("expn")(k, x), expint_slope, "d expint(n, x
 # Incomplete gamma and beta functions, hypergeometric functions, zeta
 
 DENSITY = "exp((a - 1)*log(x) - x - lgamma(a))"
+LOG_BETA = "(lgamma(a) + lgamma(b) - lgamma(a + b))"
+OF_BETA = f"exp((a - 1)*log(x) + (b - 1)*log1p(-x) - {LOG_BETA})"
+INVERSE = "betaincinv(a, b, x)"
+OVER_BETA = f"exp((1 - a)*log({INVERSE}) + (1 - b)*log1p(-{INVERSE}) + {LOG_BETA})"
+Y = "gammaincinv(a, x)"
+OVER_GAMMA = f"exp((1 - a)*log({Y}) + {Y} + lgamma(a))"
 function("gammainc", "a x", ("gammainc_slope(a, x)", DENSITY), scipy("gammainc"),
          exact=lambda a, x: mp("gammainc", a, 0, x, True), sympy=lambda a, x: sp("lowergamma", a, x) / sp("gamma", a),
          domain=((0.5, 10.0), (0.5, 20.0)), doc="regularised lower incomplete gamma function", **RECORD)  # fmt: skip
@@ -101,21 +120,30 @@ def exact_slope(a: Any, x: Any) -> Any:
 
 
 function("gammainc_slope", "a x", (None, f"{DENSITY}*(log(x) - digamma(a))"), slope_value, exact=exact_slope,
-         sympy=None, refuses=(0,), domain=((0.5, 10.0), (0.5, 20.0)),
+         sympy=lambda a, x: sp("Derivative", sp("lowergamma", a, x) / sp("gamma", a), a), refuses=(0,),
+         domain=((0.5, 10.0), (0.5, 20.0)),
          doc="derivative of gammainc by its order", **{**RECORD, "ulps": 1e5, "tolerance": 1e-10})  # fmt: skip
-function("betainc", "a b x", (None, None, "exp((a - 1)*log(x) + (b - 1)*log1p(-x) - (lgamma(a) + lgamma(b) - lgamma(a + b)))"),
-         scipy("betainc"), exact=lambda a, b, x: mp("betainc", a, b, 0, x, True), sympy=None, refuses=(0, 1),
+function("betainc", "a b x", (None, None, OF_BETA),
+         scipy("betainc"), exact=lambda a, b, x: mp("betainc", a, b, 0, x, True),
+         sympy=lambda a, b, x: sp("betainc_regularized", a, b, 0, x), refuses=(0, 1),
          domain=((0.5, 5.0), (0.5, 5.0), (0.1, 0.9)), doc="regularised incomplete beta function", **RECORD)  # fmt: skip
-function("betaincinv", "a b x", (None, None, "exp((1 - a)*log(betaincinv(a, b, x)) + (1 - b)*log1p(-betaincinv(a, b, x)) + (lgamma(a) + lgamma(b) - lgamma(a + b)))"),
-         scipy("betaincinv"), exact=None, sympy=None, refuses=(0, 1), domain=(), doc="the y with betainc(a, b, y) = x",
+function("betaincinv", "a b x", (None, None, OVER_BETA),
+         scipy("betaincinv"),
+         exact=lambda a, b, x: exact_inverse(lambda y: mp("betainc", a, b, 0, y, True), "betaincinv", a, b, x),
+         sympy=lambda a, b, x: sp("Function", "betaincinv")(a, b, x), refuses=(0, 1),
+         domain=((0.8, 5.0), (0.8, 5.0), (0.1, 0.9)), doc="the y with betainc(a, b, y) = x",
          **RECORD)  # fmt: skip
-function("gammaincinv", "a x", ("-gammainc_slope(a, gammaincinv(a, x))*exp((1 - a)*log(gammaincinv(a, x)) + gammaincinv(a, x) + lgamma(a))",
-                                "exp((1 - a)*log(gammaincinv(a, x)) + gammaincinv(a, x) + lgamma(a))"),
-         scipy("gammaincinv"), exact=None, sympy=None, domain=(), doc="the y with gammainc(a, y) = x", **RECORD)  # fmt: skip
-function("hyp1f1", "a b x", (None, None, "(a/b)*hyp1f1(a + 1, b + 1, x)"), scipy("hyp1f1"), refuses=(0, 1), sympy=None,
-         domain=((0.5, 3.0), (1.0, 4.0), (-2.0, 2.0)), doc="confluent hypergeometric function", **RECORD)  # fmt: skip
+function("gammaincinv", "a x", (f"-gammainc_slope(a, {Y})*{OVER_GAMMA}", OVER_GAMMA),
+         scipy("gammaincinv"),
+         exact=lambda a, x: exact_inverse(lambda y: mp("gammainc", a, 0, y, True), "gammaincinv", a, x),
+         sympy=lambda a, x: sp("Function", "gammaincinv")(a, x), domain=((0.8, 10.0), (0.1, 0.9)),
+         doc="the y with gammainc(a, y) = x", **RECORD)  # fmt: skip
+function("hyp1f1", "a b x", (None, None, "(a/b)*hyp1f1(a + 1, b + 1, x)"), scipy("hyp1f1"), refuses=(0, 1),
+         sympy=lambda a, b, x: sp("hyper", [a], [b], x), domain=((0.5, 3.0), (1.0, 4.0), (-2.0, 2.0)),
+         doc="confluent hypergeometric function", **RECORD)  # fmt: skip
 function("hyp2f1", "a b c x", (None, None, None, "(a*b/c)*hyp2f1(a + 1, b + 1, c + 1, x)"), scipy("hyp2f1"),
-         refuses=(0, 1, 2), sympy=None, domain=((0.5, 2.0), (0.5, 2.0), (2.5, 4.0), (-0.8, 0.8)),
+         refuses=(0, 1, 2), sympy=lambda a, b, c, x: sp("hyper", [a, b], [c], x),
+         domain=((0.5, 2.0), (0.5, 2.0), (2.5, 4.0), (-0.8, 0.8)),
          doc="Gauss's hypergeometric function", **RECORD)  # fmt: skip
 function("zeta", "a x", (None, "-a*zeta(a + 1, x)"), scipy("zeta"), refuses=(0,), sympy=lambda a, x: sp("zeta", a, x),
          domain=((1.5, 8.0), (0.5, 8.0)), doc="Hurwitz's zeta function", **RECORD)  # fmt: skip
@@ -126,16 +154,19 @@ function("ellipk", "x", ("(ellipk(x) - ellipd(x))/(2*(1 - x))",), scipy("ellipk"
          domain=((-5.0, 0.95),), doc="complete elliptic integral of the first kind", **RECORD)  # fmt: skip
 function("ellipe", "x", ("-0.5*ellipd(x)",), scipy("ellipe"), sympy=lambda x: sp("elliptic_e", x),
          domain=((-5.0, 0.95),), doc="complete elliptic integral of the second kind", **RECORD)  # fmt: skip
-function("ellipd", "x", (f"((ellipk(x) - ellipd(x))/(2*(1 - x)) - 0.5*ellipd(x))/x if x != 0 else {3 * math.pi / 32!r}",),
+D_SLOPE = "(ellipk(x) - ellipd(x))/(2*(1 - x)) - 0.5*ellipd(x)"
+function("ellipd", "x", (f"({D_SLOPE})/x if x != 0 else {3 * math.pi / 32!r}",),
          lambda x: scipy("elliprd")(0.0, 1.0 - np.asarray(x), 1.0) / 3,
-         exact=lambda x: mp("elliprd", 0, 1 - x, 1) / 3, sympy=None, domain=((0.3, 0.9),),
+         exact=lambda x: mp("elliprd", 0, 1 - x, 1) / 3,
+         sympy=lambda x: (sp("elliptic_k", x) - sp("elliptic_e", x)) / x, domain=((0.3, 0.9),),
          doc="(K(m) - E(m))/m", **RECORD)  # fmt: skip
 ROOT = "sqrt(1 - y*(sin(x)*sin(x)))"
-function("ellipkinc", "x y", (f"1/{ROOT}", f"ellipeinc(x, y)/(2*y*(1 - y)) - ellipkinc(x, y)/(2*y) - sin(2*x)/(4*(1 - y)*{ROOT})"),
+BY_M = f"ellipeinc(x, y)/(2*y*(1 - y)) - ellipkinc(x, y)/(2*y) - sin(2*x)/(4*(1 - y)*{ROOT})"
+function("ellipkinc", "x y", (f"1/{ROOT}", BY_M),
          scipy("ellipkinc"), exact="ellipf", sympy="elliptic_f", domain=((0.1, 1.4), (0.2, 0.9)),
          doc="incomplete elliptic integral of the first kind; no derivative by m at 0 and 1", **RECORD)  # fmt: skip
 function("ellipeinc", "x y", (ROOT, "(ellipeinc(x, y) - ellipkinc(x, y))/(2*y)"), scipy("ellipeinc"), exact="ellipe",
-         sympy=None, domain=((0.1, 1.4), (0.2, 0.9)),
+         sympy=lambda x, y: sp("elliptic_e", x, y), domain=((0.1, 1.4), (0.2, 0.9)),
          doc="incomplete elliptic integral of the second kind; no derivative by m at 0", **RECORD)  # fmt: skip
 
 # Airy functions, and Bessel functions without their exponentials
@@ -144,7 +175,9 @@ AIRY: dict[str, Any] = {**RECORD, "domain": ((-2.0, 5.0),), "tolerance": 1e-11, 
 function("airyai", "x", ("airyaiprime(x)",), part_of("airy", 0), doc="Airy function Ai", **AIRY)
 function("airyaiprime", "x", ("x*airyai(x)",), part_of("airy", 1), exact=lambda x: mp("airyai", x, 1),
          doc="derivative of Ai", **AIRY)  # fmt: skip
-function("airybi", "x", ("airybiprime(x)",), part_of("airy", 2), doc="Airy function Bi", **{**AIRY, "domain": ((0.0, 5.0),)})
+function(
+    "airybi", "x", ("airybiprime(x)",), part_of("airy", 2), doc="Airy function Bi", **{**AIRY, "domain": ((0.0, 5.0),)}
+)
 function("airybiprime", "x", ("x*airybi(x)",), part_of("airy", 3), exact=lambda x: mp("airybi", x, 1),
          doc="derivative of Bi", **{**AIRY, "domain": ((0.0, 5.0),)})  # fmt: skip
 
@@ -160,9 +193,11 @@ def scaled_slope(n: Node, sign: float) -> Node:
 
 ordered("besselie", lambda x, k: scipy("ive")(k, x), lambda n: scaled_slope(n, 1.0),
         "d besselie(n, x)/dx = (besselie(n - 1, x) + besselie(n + 1, x))/2 - sign(x)*besselie(n, x)",
-        exact=lambda x, k: mp("exp", -abs(x)) * mp("besseli", k, x), sympy=None, domain=((0.1, 20.0),), orders=(0, 1, 2),
+        exact=lambda x, k: mp("exp", -abs(x)) * mp("besseli", k, x),
+        sympy=lambda x, k: sp("exp", -sp("Abs", x)) * sp("besseli", k, x), domain=((0.1, 20.0),), orders=(0, 1, 2),
         doc="exp(-|x|) times the modified Bessel function, first kind")  # fmt: skip
 ordered("besselke", lambda x, k: scipy("kve")(k, x), lambda n: scaled_slope(n, -1.0),
         "d besselke(n, x)/dx = besselke(n, x) - (besselke(n - 1, x) + besselke(n + 1, x))/2",
-        exact=lambda x, k: real(mp("exp", x) * mp("besselk", k, x)), sympy=None, domain=((0.5, 20.0),), orders=(0, 1, 2),
+        exact=lambda x, k: real(mp("exp", x) * mp("besselk", k, x)),
+        sympy=lambda x, k: sp("exp", x) * sp("besselk", k, x), domain=((0.5, 20.0),), orders=(0, 1, 2),
         doc="exp(x) times the modified Bessel function, second kind")  # fmt: skip

@@ -311,8 +311,8 @@ def strip(x: Array, k: int, width: int) -> tuple[Any, ...]:
 def constant(x: Array, k: int, widths: tuple[int, int], constant_values: Any = 0) -> Any:
     """One number before, and one after."""
     ends = pair_of(constant_values, k, x.ndim)
-    return around(x, k, *(np.zeros_like(x, shape=strip(x, k, w)) + v if isinstance(v, Array) or v else
-                          np.zeros_like(x, shape=strip(x, k, w)) for w, v in zip(widths, ends, strict=True)))  # fmt: skip
+    zeros = (np.zeros_like(x, shape=strip(x, k, w)) for w in widths)
+    return around(x, k, *(z + v if isinstance(v, Array) or v else z for z, v in zip(zeros, ends, strict=True)))
 
 
 def by_places(find: Callable[[int, int, int], Any]) -> Callable[..., Any]:

@@ -65,7 +65,7 @@ def outer(name: str, a: Any, b: Any) -> Any:
 @function(method="ufunc.at")
 def at(name: str, *_: Any) -> Any:
     """Refused: symbolic arrays do not change."""
-    raise ExpressionError(f"np.{name}.at changes an array, and symbolic ones do not change; add up what belongs to each "
+    raise ExpressionError(f"np.{name}.at changes an array, and symbolic ones do not; add up what belongs to each "
                           "place, as gradcompile.one_hot(places, length).T @ values does")  # fmt: skip
 
 
