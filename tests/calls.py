@@ -1,9 +1,9 @@
 """Lines that users of NumPy and SciPy write, run on symbolic arrays: python -m tests.calls [--machine] [word ...]
 
 Each line of calls.txt is run by NumPy and SciPy on numbers, and on symbolic arrays. It works if the value is NumPy's
-and the derivative of the sum of squares along a random direction is that of differences; it is refused if the package
-says why not, else it is wrong or a crash. SciPy's functions that do not take symbolic arrays are the package's of the same
-name, if the error names those.
+and the derivative of the sum of squares along a random direction is that of differences; it is refused if the
+package says why not, else it is wrong or a crash. SciPy's functions that do not take symbolic arrays are the package's
+of the same name, if the error names those.
 """
 
 import argparse

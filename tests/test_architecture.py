@@ -44,7 +44,7 @@ FLOORS = (
     ("cli",),
     ("",),  # gradcompile itself and __main__
 )
-FACES = ("errors", "fft", "linalg", "optim", "signal", "special", "stats", "testing", "vmath",
+FACES = ("errors", "linalg", "optim", "signal", "special", "stats", "testing", "vmath",
          "vmath.single")  # which users import: these names are here to stay  # fmt: skip
 FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
 

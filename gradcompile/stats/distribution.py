@@ -41,9 +41,7 @@ class Distribution:
     doc: str = field(default="", compare=False)
 
     def __getattr__(self, method: str) -> Any:
-        if method not in METHODS or (
-            ("pdf" in method) == self.is_discrete and method[-2:] in ("df", "mf") and "cdf" not in method
-        ):
+        if method not in self.methods():
             raise AttributeError(f"{self.name} has no {method!r}; it has {', '.join(self.methods())}")
         return partial(self.computed, method)
 
@@ -53,8 +51,8 @@ class Distribution:
 
     def methods(self) -> list[str]:
         """The functions that it has."""
-        return [m for m in METHODS if not (m in ("pdf", "logpdf") and self.is_discrete)
-                and not (m in ("pmf", "logpmf") and not self.is_discrete)]  # fmt: skip
+        others = ("pdf", "logpdf") if self.is_discrete else ("pmf", "logpmf")
+        return [m for m in METHODS if m not in others]
 
     def computed(self, method: str, x: Any, *args: Any, **named: Any) -> Any:
         """A function of the distribution; of numbers alone it is SciPy's."""

@@ -42,7 +42,7 @@ F = TypeVar("F", bound=Implementation)
 UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
 FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
 REFUSED: dict[str, str] = {}  # functions that can't be, and what to write instead
-SPACES = ("special", "stats", "linalg", "signal", "fft")  # modules of SciPy that the package has counterparts of
+SPACES = ("special", "stats", "linalg", "signal")  # modules of SciPy that the package has counterparts of
 LATE = ("arranging", "calculus", "folds", "decompositions", "polynomials", "statistics", "special", "refusals")
 PATTERNS: list[Callable[[np.ndarray, str], Node | None]] = []  # that an array of many numbers may follow
 
@@ -217,7 +217,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
             raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; leave the dtype out, or "
                          "write x.astype(dtype)")  # fmt: skip
         size, shape = self.size, [d for d in self.shape if isinstance(d, int)]
-        if not isinstance(size, int) or size > LARGEST_LISTED:
+        if not isinstance(size, int) or size > LARGEST_LISTED or self.dtype.kind != "f":
             raise placed(f"{describe(self)} can't be taken apart into its entries; write np.stack(list) in place of "
                          "np.array(list), and np.asarray(numbers, like=k)[k] in place of numbers[k]")  # fmt: skip
         entries = np.empty(size, object)

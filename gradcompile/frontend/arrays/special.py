@@ -33,7 +33,7 @@ def of_many(name: str) -> None:
     UFUNCS[name] = build
 
 
-for _name in ("betainc", "betaincinv", "hyp1f1", "hyp2f1"):
+for _name in ["betainc", "betaincinv", "hyp1f1", "hyp2f1"]:
     of_many(_name)
 
 
