@@ -15,7 +15,7 @@ from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.forms import Form, unpacked
-from gradcompile.signature.names import text
+from gradcompile.signature.names import Text
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
@@ -222,7 +222,7 @@ def compile_many(losses: Sequence[Any], params: Any, **options: Any) -> "Compile
     if not isinstance(losses, list | tuple) or not losses:
         raise ArgumentTypeError("losses is a list of losses, of one at least; for one loss there is compile_grad")
     problem, rest = stated(losses, params, True, **options)
-    return CompiledMany(problem, rest, [text(v) for v in losses])
+    return CompiledMany(problem, rest, [Text([v]) for v in losses])
 
 
 def compile_jvp(value: Any, params: Any, **options: Any) -> "CompiledJvp":

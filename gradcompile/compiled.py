@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from inspect import Parameter, Signature
@@ -11,18 +12,19 @@ from typing import Any
 import numpy as np
 import sympy
 
-from gradcompile.analysis.cost import Cost
+from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen.values import argument_type
+from gradcompile.codegen.values import Kind, argument_type
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
-from gradcompile.errors import ArgumentTypeError, printable
+from gradcompile.errors import ArgumentTypeError, SubsetError, printable
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
+from gradcompile.loops.tape import tape_of
 from gradcompile.lower.dims import Names, in_dim, renamed
 from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
-from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of
+from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of, kernel_of, may_be_taped
 from gradcompile.runtime import bind
 from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
@@ -83,14 +85,34 @@ class Compiled:
         return getattr(self._route.kernel, "dispatcher", self._route.kernel)
 
     @once
+    def _bare(self) -> Kernel:
+        """The kernel for machines alone, if it may have a tape: what is said to people comes when it is wanted."""
+        problem, derivation = self._coded[0], self._derivation
+        if not may_be_taped(problem, derivation):
+            return self._lowered
+        return kernel_of(problem, derivation, self.what, is_read=False)
+
+    @once
     def _route(self) -> Route:
-        cost = self.cost.loss_and_gradient, self.cost.bytes_per_sample
-        names = self._coded[1]
-        growth = {tuple(names.get(d, d) for d in own): t for own, t in self._derivation.growth.items()}
-        counts = tuple(Count(in_dim(d, names)) for d in self._lowered.plan.counted)
+        names, plan = self._coded[1], self._bare.plan
+        counts = tuple(Count(in_dim(d, names)) for d in plan.counted)
         checks = self._demands._replace(counts=counts).check
-        plan, threads = self._lowered.plan, self.options.threads
-        return Route(self._module.kernel, plan, self.problem.inputs, self.dtype, cost, growth, threads, checks)
+
+        def growth() -> Growth:
+            return {tuple(names.get(d, d) for d in own): t for own, t in self._derivation.growth.items()}
+
+        def cost() -> tuple[int, int]:
+            return self.cost.loss_and_gradient, self.cost.bytes_per_sample
+
+        return Route(self._kernel_of, plan, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
+
+    def _kernel_of(self, kinds: Sequence[Kind]) -> Any:
+        """The kernel: a tape for these kinds of arguments to begin with, if there is one."""
+        tape = None if "_lowered" in vars(self) and self._bare is self._lowered else tape_of(self._bare.module, kinds)
+        if tape is not None:
+            with suppress(SubsetError):
+                return jit.Taped(tape, kinds, lambda: self._module.kernel)
+        return self._module.kernel
 
     @once
     def _demands(self) -> Demands:

@@ -23,7 +23,7 @@ class CompiledMany(CompiledJacobian):
 
     what = "losses"
 
-    def __init__(self, problem: Problem, options: Options, formulas: Sequence[str]) -> None:
+    def __init__(self, problem: Problem, options: Options, formulas: Sequence[object]) -> None:
         super().__init__(problem, options)
         self.formulas = formulas
 
@@ -42,7 +42,7 @@ class CompiledMany(CompiledJacobian):
     @once
     def _each(self) -> Sequence[Problem]:
         alone = zip(self.problem.primals, self.formulas, strict=True)
-        return [replace(self.problem, primals=(p,), formula=text) for p, text in alone]
+        return [replace(self.problem, primals=(p,), said=said) for p, said in alone]
 
     def __len__(self) -> int:
         return len(self.problem.primals)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gradcompile import passes
 from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
 from gradcompile.analysis.formula import formulas, is_mean
+from gradcompile.codegen import target
 from gradcompile.collector import collector_paused
 from gradcompile.diff.gauss_newton import GaussNewton
 from gradcompile.diff.operators import Derived, Operator
@@ -20,6 +21,7 @@ from gradcompile.ir.graph import topological
 from gradcompile.loops.kernel import Kernel
 from gradcompile.lower import lowered
 from gradcompile.lower.program import per_sample
+from gradcompile.once import once
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.program import Program
@@ -59,7 +61,7 @@ class Options:
     threads: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Derivation:
     """All that follows from a problem: the graphs, the rewrites, what is computed from them, and what it costs."""
 
@@ -67,8 +69,19 @@ class Derivation:
     rewrites: list[Rewrite]
     derived: Derived
     adjoint_of: dict[Node, Node]
-    cost: Cost
-    growth: Growth
+    columns: tuple[Node, ...]
+
+    @once
+    def cost(self) -> Cost:
+        """Operations of the value, and of all."""
+        roots = self.graphs.simplified
+        alone, *_ = passes.looped(roots[:1])
+        return cost_of(alone, roots, self.columns)
+
+    @once
+    def growth(self) -> Growth:
+        """The time of a call, by the dimensions that it grows with."""
+        return growth_of(self.graphs.simplified)
 
 
 def prepared(problem: Problem, options: Options, operator: Operator | None = None) -> tuple[list[Node], list[Rewrite]]:
@@ -104,10 +117,9 @@ def derive(problem: Problem, options: Options, operator: Operator) -> Derivation
     labels = {adjoint: n for n, adjoint in reversed(list(derived.adjoints.items()))}
     # Last, as these rules move where values are rounded: weights after loops, shared reciprocals, sums as trees.
     final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
-    alone, *_ = passes.looped(final[:1])
-    cost = cost_of(alone, final, (a.leaf for a in problem.inputs if a.is_sampled))
+    columns = tuple(a.leaf for a in problem.inputs if a.is_sampled)
     graphs = Graphs(list(problem.primals), stable[: len(problem.primals)], roots, final)
-    return Derivation(graphs, rewrites, derived.with_roots(final), adjoint_of, cost, growth_of(final))
+    return Derivation(graphs, rewrites, derived.with_roots(final), adjoint_of, columns)
 
 
 def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
@@ -128,22 +140,29 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
 
 
 @collector_paused()
-def kernel_of(problem: Problem, derivation: Derivation, what: str) -> Kernel:
-    """The generated module of a problem, and how it may be run."""
+def kernel_of(problem: Problem, derivation: Derivation, what: str, is_read: bool = True) -> Kernel:
+    """The generated module of a problem, and how it may be run; is_read: with what it says to people."""
     derived, roots = derivation.derived, derivation.graphs.simplified
     order = topological(roots)
     names, forward = dict(problem.names), set(order[: order.index(roots[0]) + 1])
     adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
-    comments = formulas(roots[:1], names, 44)
+    comments = formulas(roots[:1], names, 44) if is_read else {}
     program = Program(
         derived.value, derived.outputs, problem.params, problem.inputs, names, adjoints, comments,
         order, problem.arrays, what,
     )  # fmt: skip
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
-    header = header_of(problem, derivation, what, sampled)
+    header = header_of(problem, derivation, what, sampled) if is_read else ""
     used = {n.op.name for n in order}
     custom = {name: custom_source(name) for name in used if name.startswith("custom_")}
     return lowered(program, header, custom)
+
+
+def may_be_taped(problem: Problem, derivation: Derivation) -> bool:
+    """Whether it is worth trying to lower a problem to a tape: scalars in double precision, entry by entry."""
+    if problem.arrays or problem.dtype != "float64" or target.is_disabled():
+        return False
+    return not any(n.op.name.startswith("custom_") for n in topological(derivation.graphs.simplified))
 
 
 def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 
 from gradcompile import compiled
 from gradcompile.ir.types import Dim, dim_value, names_in
+from gradcompile.loops.ir import every
 from gradcompile.loops.kernel import Kernel
 from gradcompile.pipeline import Derivation
 from gradcompile.runtime.checks import demands_of
@@ -524,10 +525,11 @@ def watch() -> None:
     """Have every module that is lowered from here on checked, each text once."""
     lowered, seen = compiled.kernel_of, set[str]()
 
-    def checked(problem: Problem, derivation: Derivation, what: str) -> Kernel:
-        kernel = lowered(problem, derivation, what)
-        if kernel.text not in seen:
-            seen.add(kernel.text)
+    def checked(problem: Problem, derivation: Derivation, what: str, is_read: bool = True) -> Kernel:
+        kernel = lowered(problem, derivation, what, is_read)
+        code = "\n".join(s.text for f in kernel.module.functions for s in every(f.body))
+        if code not in seen:
+            seen.add(code)
             check(kernel.text, problem, derivation.derived.outputs)
         return kernel
 

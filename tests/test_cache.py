@@ -325,9 +325,9 @@ def test_a_full_disk_is_a_warning(directory, monkeypatch):
     w, x = sp.symbols("w x")
     cache.open_directory()
     monkeypatch.setattr(cache, "write_entry", full)
-    f, g = (compile_grad((w * x - c) ** 2, [w], inputs=[x]) for c in (1.625, 1.125))
+    f, g = (compile_grad((w * x - c) ** 2, [w], inputs=[x], dtype="float32") for c in (1.625, 1.125))
     with pytest.warns(RuntimeWarning, match="No space left") as found:
-        values = f(1.0, 2.0)[0], g.bind(2.0)(np.ones(1))[0]
+        values = f(1.0, 2.0)[0], g.bind(2.0)(np.ones(1, "float32"))[0]
     assert (values, len(found)) == ((0.140625, 0.765625), 1)
 
 

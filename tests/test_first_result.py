@@ -1,4 +1,4 @@
-"""Quick code before full code: the same bits, replaced between two calls, freed with its function; without Numba."""
+"""Tapes and quick code before full code: the same bits, replaced between two calls, freed with its function."""
 
 import gc
 import subprocess
@@ -45,11 +45,12 @@ def test_quick_code_has_the_bits_of_full_code(name):
     sizes = (1, 7, 31, 200, 1024, 2600)
     quick = [call(n) for n in sizes]
     codes = list(f._route.kernel.codes.values())
-    assert codes and all(code.linked[0].given.is_quick for code in codes)
+    assert codes and all(code.first.is_quick for code in codes)
+    assert all(bool(code.linked) == (name == "single") for code in codes)  # others are tapes
     for code in codes:
         code.target.left = -1  # the time of quick code is spent
     full = [call(n) for n in sizes]
-    assert all(code.target.left == 0 and len(code.linked) == 2 for code in codes)
+    assert all(code.target.left == 0 and not code.linked[-1].given.is_quick for code in codes)
     for (one, slopes), (other, found) in zip(quick, full, strict=True):
         assert np.array([one, *slopes]).tobytes() == np.array([other, *found]).tobytes()
 
@@ -61,7 +62,7 @@ def test_what_is_bound_goes_on_with_full_code():
     (code,) = f._route.kernel.codes.values()
     code.target.left = -1
     assert bound(theta)[0] == first[0] == call(0)[0]
-    assert len(code.linked) == 2
+    assert len(code.linked) == 1
 
 
 def test_time_in_quick_code_is_counted(monkeypatch):
@@ -81,7 +82,7 @@ def test_full_code_is_made_once_though_a_call_in_quick_code_ends_later():
     for _ in range(2):
         code.target.left = -1  # as such a call leaves it
         assert call(10) == first
-    assert code.target.left == 0 and len(code.linked) == 2
+    assert code.target.left == 0 and len(code.linked) == 1
 
 
 def test_passes_that_threads_share_have_quick_code_first(monkeypatch):
@@ -95,7 +96,7 @@ def test_passes_that_threads_share_have_quick_code_first(monkeypatch):
     f = compile_grad(11 * LOSSES["sums"][0], [a, b, c], data=[x, y], threads=2, cache=False)
     columns = np.tile(XS, 100), np.tile(YS, 100)
     first = f(0.7, 0.3, 0.5, *columns)
-    passes = [code for code in made if code.function.__module__.startswith("gc_")]
+    passes = [code for code in made if code.of.lowered_from.__module__.startswith("gc_")]
     assert passes and all(made[code] == [True] for code in passes)
     for code in passes:
         code.target.left = -1

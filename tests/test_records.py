@@ -27,6 +27,7 @@ PLACES = {
     "ir.core": "leaves, numbers and the operators of nodes",
     "ir.algebra": "the functions beside these",
     "analysis.formula": "how each op is written as mathematics",
+    "explain.causes": "what is told of an op where its slope is 0 or its value no number",
     "diff.slopes": "rules for slopes that are infinite",
     "diff.batch": "rules for an op on rows in place of a row",
     "diff.sparsity": "rules for the entries of theta that an entry depends on",

@@ -18,6 +18,7 @@ from gradcompile.data.tables.entries import Column
 from gradcompile.errors import printable
 from gradcompile.regression import summary
 from gradcompile.regression.result import Fit
+from gradcompile.regression.search import Evaluation
 
 DOUBTFUL = 1e-3  # how probable runs of residuals have to be
 ROUNDING = 1e-10  # residuals below this share of the data say nothing about the model
@@ -155,7 +156,7 @@ def predictions(options: argparse.Namespace, names: Sequence[str], whole: Rows, 
 def losses(fit: Fit, start: Sequence[float]) -> list[float]:
     """The least loss so far at each evaluation of a search from a start."""
     problem = fit.problem()
-    code, inputs = problem.near
+    code, inputs, *_ = problem.near
     curve: list[float] = []
 
     def recorded(*arguments: Any) -> float:
@@ -163,5 +164,5 @@ def losses(fit: Fit, start: Sequence[float]) -> list[float]:
         curve.append(min([loss, *curve[-1:]]) if math.isfinite(loss) or not curve else curve[-1])
         return loss
 
-    problem.search((recorded, inputs), np.array(start, np.float64))
+    problem.search(Evaluation(recorded, inputs), np.array(start, np.float64))
     return curve

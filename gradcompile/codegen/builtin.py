@@ -2,9 +2,10 @@
 
 What the interpreter calls a built-in function is machine code around a function of the subset: a *caller*, which takes
 the arguments out of Python's objects. There is one for each signature, not one for each function: its `self` says what
-it calls. One takes arrays and lets go of the GIL; it checks the number of its arguments and no more. Two are for
-functions so short that letting go of the GIL would take longer than they do: `numbers_caller` takes floats and makes
-the gradient's tuple, `vectors_caller` takes two vectors whose headers it checks, and floats.
+it calls. One takes arrays and lets go of the GIL; it checks the number of its arguments and no more; `stepping_caller`
+is the same with a loop, in which a second function says where to call the first one next. Two are for functions so
+short that letting go of the GIL would take longer than they do: `numbers_caller` takes floats and makes the gradient's
+tuple, `vectors_caller` takes two vectors whose headers it checks, and floats.
 """
 
 import ctypes
@@ -74,6 +75,8 @@ class Target(ctypes.Structure):
     """The function that callers call, which may be replaced between two calls.
 
     left: processor cycles until it is; a call that finds it negative calls `replace` with `owner` first. 0: it stays.
+    runner, tape: where the function is what runs tapes, this is the tape that it takes, with the arguments' address.
+    Both stay when the function is replaced, as a thread may just have read it.
     """
 
     _fields_ = (
@@ -81,6 +84,8 @@ class Target(ctypes.Structure):
         ("left", ctypes.c_int64),
         ("replace", ctypes.c_void_p),
         ("owner", ctypes.c_void_p),
+        ("runner", ctypes.c_void_p),
+        ("tape", ctypes.c_void_p),
     )
 
 
@@ -138,16 +143,65 @@ def entry(name: str, target: Target, owner: Any, caller: Linked, **objects: Any)
 
 def arrays_caller(result: str, fails: bool, kinds: Sequence[Kind]) -> str:
     """The IR of a caller for arguments of any kinds."""
-    lines, passed = [], []
+    lines, passed = taken_out(kinds)
+    lines += without_lock(called(result, fails, [operand for own in passed for operand in own]))
+    return caller(len(kinds), fails, [*lines, *(FAILED if fails else ()), *returned(result)])
+
+
+def stepping_caller(
+    result: str, fails: bool, kinds: Sequence[Kind], step: str, outputs: int, state: Sequence[Kind]
+) -> str:
+    """The IR of a caller that calls the target and a step in turn, until the step returns anything but 0.
+
+    The target takes the arguments of these kinds: a point, its outputs, its inputs. Behind them come the state and a
+    number of turns, at most. The step takes the result, the outputs and the state; what it returned last is returned.
+    step: the symbol of its function.
+    """
+    lines, operands = taken_out([*kinds, *state, ("i64", 1)])
+    count = len(kinds)
+    point = [operand for own in operands[:count] for operand in own]
+    taken = [f"{result} %r", *(o for own in (*operands[1 : 1 + outputs], *operands[count:-1]) for o in own)]
+    lost = ["  %bad = load i8, ptr %status", "  %lost = icmp ne i8 %bad, 0", "  br i1 %lost, label %stop, label %take"]
+    loop = [
+        f"  store {operands[-1][0]}, ptr %turns",
+        "  store i64 0, ptr %more",
+        "  br label %turn",
+        "turn:",
+        *ran(result, fails, point),
+        *(lost if fails else ["  br label %take"]),
+        "take:",
+        f"  %next = call i64 @{step}({', '.join(taken)})",
+        "  store i64 %next, ptr %more",
+        "  %turn.now = load i64, ptr %turns",
+        "  %turns.left = sub i64 %turn.now, 1",
+        "  store i64 %turns.left, ptr %turns",
+        "  %ends = icmp ne i64 %next, 0",
+        "  %none = icmp sle i64 %turns.left, 0",
+        "  %stops = or i1 %ends, %none",
+        "  br i1 %stops, label %stop, label %turn",
+        "stop:",
+    ]
+    lines = ["  %turns = alloca i64", "  %more = alloca i64", room(point), *lines, *without_lock(timed(loop))]
+    lines += [*(FAILED if fails else ()), "  %last = load i64, ptr %more"]
+    declared = f"declare i64 @{step}({', '.join(operand.rpartition(' ')[0] for operand in taken)})"
+    return caller(len(operands), fails, [*lines, *handed_back("PyLong_FromLongLong", "i64 %last")], declared)
+
+
+def taken_out(kinds: Sequence[Kind]) -> tuple[list[str], list[list[str]]]:
+    """The lines that read arguments of these kinds, and the operands of each."""
+    lines: list[str] = []
+    passed = []
     for k, kind in enumerate(kinds):
         lines += [f"  %p{k} = getelementptr ptr, ptr %args, i64 {k}", f"  %o{k} = load ptr, ptr %p{k}"]
-        passed += number(lines, kind[0], k) if len(kind) == 2 else array(lines, kind, k)
-    lines += [
-        "  %state = call ptr @PyEval_SaveThread()",
-        *called(result, fails, passed),
-        "  call void @PyEval_RestoreThread(ptr %state)",
-    ]
-    return caller(len(kinds), fails, [*lines, *(FAILED if fails else ()), *returned(result)])
+        passed.append(number(lines, kind[0], k) if len(kind) == 2 else array(lines, kind, k))
+    return lines, passed
+
+
+def without_lock(lines: Sequence[str]) -> list[str]:
+    """The lines with the GIL let go of while they run."""
+    return [
+        "  %state = call ptr @PyEval_SaveThread()", *lines, "  call void @PyEval_RestoreThread(ptr %state)",
+    ]  # fmt: skip
 
 
 def numbers_caller(result: str, fails: bool, params: int, inputs: int, bare: bool) -> str:
@@ -184,8 +238,12 @@ def numbers_caller(result: str, fails: bool, params: int, inputs: int, bare: boo
 
 
 def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
-    """The lines that call the target, and take the cycles that it took from those that it has left."""
-    given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
+    """The lines that call the target, timed."""
+    return [room(passed), *timed(ran(result, fails, passed))]
+
+
+def timed(lines: Sequence[str]) -> list[str]:
+    """The lines that run the target, with what takes the cycles that it took from those that it has left."""
     ticks = "call i64 @llvm.readcyclecounter()" if HAS_TICKS else "add i64 0, 0"
     return [
         "  br i1 %counts, label %begin, label %run",
@@ -194,7 +252,7 @@ def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
         "  store i64 %begun, ptr %clock",
         "  br label %run",
         "run:",
-        f"  {'' if result == 'void' else '%r = '}call {result} %function({given})",
+        *lines,
         "  br i1 %counts, label %end, label %over",
         "end:",
         f"  %ended.at = {ticks}",
@@ -208,6 +266,30 @@ def called(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
         "  br label %over",
         "over:",
     ]
+
+
+def room(passed: Sequence[str]) -> str:
+    """The line that has room for the arguments side by side."""
+    return f"  %words = alloca i64, i64 {len(passed)}"
+
+
+def ran(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
+    """The lines that call the function with the arguments, or with a tape and the address of these, side by side."""
+    given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
+    if result != "double" or fails:
+        return [f"  {'' if result == 'void' else '%r = '}call {result} %function({given})"]
+    stores = [line for k, argument in enumerate(passed) for line in (
+        f"  %word{k} = getelementptr i64, ptr %words, i64 {k}", f"  store {argument}, ptr %word{k}")]  # fmt: skip
+    return [
+        *field("%tape", "%target", Target.tape.offset, "ptr"),
+        *field("%runner", "%target", Target.runner.offset, "ptr"),
+        "  %direct = icmp ne ptr %function, %runner",
+        "  br i1 %direct, label %run.code, label %run.tape", "run.code:",
+        f"  %r.code = call double %function({given})", "  br label %has.run", "run.tape:",
+        *stores,
+        "  %r.tape = call double %function(ptr %tape, ptr %words)", "  br label %has.run", "has.run:",
+        "  %r = phi double [%r.code, %run.code], [%r.tape, %run.tape]",
+    ]  # fmt: skip
 
 
 REPLACED = (

@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import warnings
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, update_wrapper
@@ -20,8 +21,9 @@ from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
 from gradcompile.codegen.linked import Linked, Object
 from gradcompile.codegen.parse import forget, text_of
+from gradcompile.codegen.tape import RUNNER, Helper, Step, Tape, text_of_step
 from gradcompile.codegen.values import Kind, argument_type, array_kind
-from gradcompile.errors import ArgumentTypeError
+from gradcompile.errors import ArgumentTypeError, SubsetError
 from gradcompile.once import compiling, once
 
 modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that are loaded, by name
@@ -143,6 +145,30 @@ class Deferred(Late):
         kinds = [array_kind(dtype.name, 1)] * (1 + len(given))
         entry(load(source, "every").every, kinds)(out, *(a.ravel() for a in given))
         return out.reshape(given[0].shape)
+
+
+class Taped:
+    """A kernel that runs as a tape first. Its module is loaded when something asks for what a function of it has.
+
+    kinds: the arguments that the tape is for.
+    """
+
+    __name__ = "kernel"
+
+    def __init__(self, tape: Tape, kinds: Sequence[Kind], load: Callable[[], Any]) -> None:
+        self.words, self.steps, self.kinds, self.load = linked_tape(tape), tape.steps, tuple(kinds), load
+        self.entries: dict[tuple[Kind, ...], Any] = {}
+        self.codes: dict[tuple[Kind, ...], Code | None] = {}
+
+    @once
+    def whole(self) -> Any:
+        """The function of the module."""
+        return self.load()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.whole, name)
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -330,6 +356,11 @@ def _without_long_bodies(source: str) -> str:
     return "\n".join(lines)
 
 
+def is_code(function: Any) -> bool:
+    """Whether there is machine code of a function, or a tape, rather than plain Python."""
+    return isinstance(function, Taped) or native.own_text(function) is not None
+
+
 def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
     """As `precompile`, without Numba: for calls from Python alone.
 
@@ -340,56 +371,91 @@ def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
     return precompile(dispatcher, list(map(argument_type, kinds))) if made is None else made
 
 
+def stepping(kernel: Any, kinds: Sequence[Kind], outputs: int, step: Any, state: Sequence[Kind]) -> Any:
+    """The built-in function that calls a kernel and a step in turn; None where either needs Numba or is plain Python.
+
+    kinds: of theta, the outputs (so many) and the inputs. step: one of the package's functions, which takes what the
+    kernel returned, the outputs and the state, puts down the next theta, and returns 0 to go on. The function takes the
+    kernel's arguments, the state and a number of turns, at most, and returns what the step returned last.
+    """
+    if not is_code(kernel) or not is_code(step):
+        return None
+    taken = (array_kind("float64", 0), *kinds[1 : 1 + outputs], *state)
+    linked = helper(step.__module__, step.__name__, taken)
+
+    def caller(f: Object) -> str:
+        return builtin.stepping_caller(f.result, f.fails, kinds, linked.given.symbol, outputs, state)
+
+    return built_in(kernel, tuple(kinds), caller, step=linked)
+
+
 def built_in(
-    dispatcher: Any, kinds: tuple[Kind, ...], caller: Callable[[Object], str], quick: bool = True, **objects: Any
+    dispatcher: Any,
+    kinds: tuple[Kind, ...],
+    caller: Callable[[Object], str],
+    quick: bool = True,
+    *,
+    step: Linked | None = None,
+    **objects: Any,
 ) -> Any:
     """The built-in function of one of the subset, called as the text of a caller says; None of what needs Numba.
 
-    objects: what its cell holds. One that holds none is kept with the function.
+    objects: what its cell holds. One that holds none is kept with the function. step: what the caller calls as well.
     """
-    if native.own_text(dispatcher) is None:
+    if not is_code(dispatcher):
         return None
     with compiling():
-        found = None if objects else dispatcher.entries.get(kinds)
+        is_kept = not objects and step is None
+        found = dispatcher.entries.get(kinds) if is_kept else None
         if found is None:
             code = in_memory(dispatcher, kinds, quick)
             if code is None:
                 return None
-            around = linked_caller(caller(code.linked[0].given))
+            around = linked_caller(caller(code.first), *([step] if step else ()))
             found = builtin.entry(dispatcher.__name__, code.target, code, around, **objects)
-            if not objects:
+            if is_kept:
                 dispatcher.entries[kinds] = found
         return found
 
 
 class Code:
-    """The machine code of a function of the subset, in memory: quick code first, full code once that pays.
+    """The machine code of a function of the subset, in memory: a tape or quick code first, full code once that pays.
 
-    Whoever calls the target keeps this; quick code stays, as a thread may be in it when another one replaces it.
+    Whoever calls the target keeps this; what came first stays, as a thread may be in it when another one replaces it.
     """
 
-    def __init__(self, dispatcher: Deferred, kinds: tuple[Kind, ...], first: Object) -> None:
-        self.function, self.kinds = dispatcher.lowered_from, kinds
+    def __init__(self, dispatcher: "Deferred | Taped", kinds: tuple[Kind, ...], first: Object | None) -> None:
+        self.of, self.kinds = dispatcher, kinds
         self.linked: list[Linked] = []
         self.replace = replaced  # the target has its address only, and a module that ends lets go of it
         self.target = builtin.Target(replace=id(self.replace), owner=id(self))
-        self.take(first)
+        self.first = first or Object("", (), b"", "double", is_quick=True)
+        if first is None:
+            assert isinstance(dispatcher, Taped)
+            self.words = dispatcher.words
+            self.target.runner = self.target.function = runner().address
+            self.target.tape = self.words.buffer_info()[0]
+            self.wait(dispatcher.steps)
+        else:
+            self.take(first)
+            self.wait((text_of(dispatcher.lowered_from) or "").count("\n") if first.is_quick else 0)
+
+    def wait(self, lines: int) -> None:
+        """Have full code once the time is spent that making it takes; without lines it is there."""
+        self.target.left = self.patience = PATIENCE * max(1, lines // SHORT) if lines else 0
 
     def take(self, given: Object) -> None:
         """Call this from now on."""
         self.linked.append(link(given))
         self.target.function = self.linked[-1].address
-        lines = (text_of(self.function) or "").count("\n")
-        self.patience = PATIENCE * max(1, lines // SHORT) if given.is_quick else 0
-        self.target.left = self.patience
 
     def ready(self) -> None:
         """Have the full code."""
         if self.patience:
-            found = _machine_code(self.function, self.kinds)
-            assert found is not None
+            found = _machine_code(self.of.lowered_from, self.kinds)
+            assert found is not None and (found.result, found.fails) == (self.first.result, self.first.fails)
             self.take(found)
-        self.target.left = 0  # a call that was in quick code until now has taken its time from it
+        self.wait(0)  # a call that was in quick code until now has taken its time from it
 
 
 def replaced(code: Code) -> None:
@@ -405,8 +471,10 @@ def replaced(code: Code) -> None:
         code.target.left = code.patience
 
 
-def in_memory(dispatcher: Deferred, kinds: tuple[Kind, ...], quick: bool) -> Code | None:
+def in_memory(dispatcher: Deferred | Taped, kinds: tuple[Kind, ...], quick: bool) -> Code | None:
     """The machine code of a function of the subset, in memory; None if it needs Numba's as well."""
+    if kinds not in dispatcher.codes and quick and isinstance(dispatcher, Taped) and kinds == dispatcher.kinds:
+        dispatcher.codes[kinds] = Code(dispatcher, kinds, None)
     if kinds not in dispatcher.codes:
         first = _machine_code(dispatcher.lowered_from, kinds, quick and may_be_quick(dispatcher.lowered_from))
         dispatcher.codes[kinds] = None if first is None else Code(dispatcher, kinds, first)
@@ -463,16 +531,64 @@ def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: 
 
 
 @lru_cache(maxsize=128)
-def linked_caller(text: str) -> Linked:
-    """The machine code of a caller, from the disk if it is there: few signatures serve many functions."""
+def linked_caller(text: str, *helpers: Linked) -> Linked:
+    """The machine code of a caller, from the disk if it is there: few signatures serve many functions.
+
+    helpers: what it calls by its name.
+    """
     digest = hashlib.sha256("\n".join((*_environment(), text)).encode()).hexdigest()
-    name = f"{disk.PREFIX}caller_{digest[:20]}.{digest[20:36]}.gco"
+    return _linked_once(f"caller_{digest[:20]}.{digest[20:36]}", lambda: builtin.compiled(text, "call"), helpers)
+
+
+def _linked_once(name: str, make: Callable[[], Object], helpers: Sequence[Linked] = ()) -> Linked:
+    """Machine code by a name that says all that it depends on, from the disk if it is there."""
+    name = f"{disk.PREFIX}{name}.gco"
     found = disk.read_entry(name)
+    made = make() if found is None else Object.unpacked(found)
     if found is None:
-        made = builtin.compiled(text, "call")
         _keep(name, made.packed())
-        return Linked(made)
-    return Linked(Object.unpacked(found))
+    return Linked(made, helpers)
+
+
+# Tapes
+
+_FRAME = (array_kind("float64", 1), *[array_kind("int64", 0)] * 4)  # what a step takes
+
+
+@cache
+def runner() -> Linked:
+    """What runs tapes."""
+    digest = hashlib.sha256("\n".join((*_environment(), RUNNER)).encode()).hexdigest()
+    return _linked_once(f"runner_{digest[:20]}.{digest[20:36]}", lambda: builtin.compiled(RUNNER, "run"))
+
+
+@cache
+def linked_step(step: Step) -> Linked:
+    """The machine code of a step, for the life of the process; compiled once per installation."""
+    text = text_of_step(step)
+
+    def make() -> Object:
+        lowered = native.lower(load(text, "step", cache=False).step.lowered_from, _FRAME)
+        if lowered.foreign or lowered.fails:
+            raise SubsetError(f"{step.value} is no step")
+        return native.machine_code(lowered)
+
+    return _linked_once(f"step_{module_hash(text)}.{'0' * 16}", make)
+
+
+def linked_tape(tape: Tape) -> "array[int]":
+    """The words of a tape, with the addresses of its steps and functions."""
+    return array("q", [w if type(w) is int else address_of(w) for w in tape.words])
+
+
+@cache
+def address_of(word: Step | Helper) -> int:
+    """Where a step or a function is."""
+    if isinstance(word, Step):
+        return linked_step(word).address
+    one, two, whole = array_kind("float64", 1), array_kind("float64", 2), array_kind("int64", 0)
+    kinds = {"close_span": (two, two, whole), "close_tree": (two, one, whole)}[word.name]
+    return helper(word.module, word.name, kinds).address
 
 
 def _keep(name: str, code: bytes) -> None:

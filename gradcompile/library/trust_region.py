@@ -31,6 +31,19 @@ POLISHES = 30  # steps within rounding, at most
 
 
 @jit
+def begin(start, norm, radius, v, s):  # type: ignore[no-untyped-def]
+    """Prepare the state for a search from a start; norm: of the data that residuals are taken from."""
+    for k in range(v.shape[1]):
+        v[TRIAL, k] = start[k]
+        v[SCALE, k] = 0.0
+    for k in range(SCALARS):
+        s[k] = 0.0
+    s[SIZE] = 4.0 * EPS
+    s[ROUNDING] = 4.0 * EPS * norm
+    s[FIRST] = radius
+
+
+@jit
 def advance(value, grad, hess, v, b, work, s):  # type: ignore[no-untyped-def]
     """Take in loss, gradient and matrix at v[TRIAL], and put the next point there.
 

@@ -1,4 +1,5 @@
-"""A kernel as it is handed over: the text of its module, and the plan that those who run it go by.
+"""A kernel as it is handed over: its module, which is printed when somebody wants its text, and the plan that those who
+run it go by.
 
 Nobody looks into the text, or at the names of functions, arguments and globals, to learn what the plan says.
 """
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gradcompile.ir.types import Dim
+from gradcompile.loops.ir import Module
+from gradcompile.loops.python import print_module
+from gradcompile.once import once
 
 Kind = Literal["tree", "values", "groups", "rows"]
 
@@ -46,9 +50,13 @@ class Plan:
     lines: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Kernel:
-    """The text of a module whose function `kernel` computes a program, and its plan."""
+    """A module whose function `kernel` computes a program, and its plan."""
 
-    text: str
-    plan: Plan
+    def __init__(self, module: Module, plan: Plan) -> None:
+        self.module, self.plan = module, plan
+
+    @once
+    def text(self) -> str:
+        """The source of the module."""
+        return print_module(self.module)

@@ -12,7 +12,6 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
 from gradcompile.loops.kernel import Kernel, Plan
-from gradcompile.loops.python import print_module
 from gradcompile.lower.nests.expression import functions_of, literal
 from gradcompile.lower.program import LoweredProgram, Naming
 from gradcompile.lower.straight import lower
@@ -82,7 +81,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     extra = ["@njit\n" + custom[c] for c in sorted(custom)]
     routines = not MULTIPLYING.isdisjoint(imports)
     plan = Plan(made.passes, made.block, made.group, routines, len(program.outputs), made.counted, lines_of(made))
-    return Kernel(print_module(Module(header, imports, functions, constants, extra, multiplies)), plan)
+    return Kernel(Module(header, imports, functions, constants, extra, multiplies), plan)
 
 
 def lines_of(made: LoweredProgram) -> int | None:

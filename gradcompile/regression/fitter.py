@@ -13,7 +13,7 @@ from gradcompile.regression import starts as starting
 from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orthogonal
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
-from gradcompile.regression.search import Point, Vector, square_sum
+from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement, meant
 
 
@@ -83,7 +83,7 @@ class Fitter:
         statement = objective.statement
         quick = quick_columns(data, statement.columns)
         columns: dict[str, Any] = frames.columns(data, statement.columns) if quick is None else quick
-        covariance = covariance_of(sigma)
+        covariance = None if sigma is None else covariance_of(sigma)
         if statement.sigma is not None and covariance is None:
             columns[statement.sigma.name] = self.deviations(sigma, data, columns)
         elif sigma is not None and statement.sigma is None:
@@ -91,7 +91,7 @@ class Fitter:
         if isinstance(objective, Orthogonal):
             for name, place in objective.spreads.items():
                 columns[place] = spread_of(self.sigma_x[name], f"sigma_x[{name!r}]", data, columns)
-        columns, gone = complete(columns, missing)
+        columns, gone, marks = complete(columns, missing)
         rows = len(next(iter(columns.values())))
         if covariance is not None:
             objective = self.with_covariance(objective)
@@ -102,7 +102,7 @@ class Fitter:
         given: dict[str, Any] = columns
         for name in statement.fixed:
             given[name] = float(self.terms.fixed[name])
-        return Sample(objective, given, rows, 0 if gone is None else int(gone.sum()), places)
+        return Sample(objective, given, rows, 0 if gone is None else int(gone.sum()), places, marks)
 
     def with_covariance(self, objective: Objective) -> Correlated:
         """The same with correlated errors."""
@@ -123,7 +123,7 @@ class Fitter:
         """The start as a vector, None where there is none."""
         if start is None:
             return None
-        if isinstance(start, Mapping):
+        if type(start) is not np.ndarray and isinstance(start, Mapping):
             unknown = next((name for name in start if name not in self.params), None)
             if unknown is not None:
                 raise ArgumentError(f"start: there is no parameter {unknown!r}{meant(str(unknown), self.params)}")
@@ -297,12 +297,13 @@ def quick_columns(data: Any, names: Sequence[str]) -> dict[str, Vector] | None:
     return found
 
 
-def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], Any]:
-    """The rows in which nothing is missing, and which were left out, None if none."""
-    if isfinite(sum([square_sum(column) for column in columns.values()])):
+def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], Any, dict[str, float]]:
+    """The rows in which nothing is missing; which were left out, None if none; and the columns' fingerprints."""
+    marks = {name: fingerprint(column) for name, column in columns.items()}
+    if isfinite(sum(marks.values())):
         if not len(next(iter(columns.values()))):
             raise DataError("the data have no rows")
-        return columns, None
+        return columns, None, marks
     gone = np.zeros(len(next(iter(columns.values()))), bool)
     for name, column in columns.items():
         absent = np.isnan(column)
@@ -313,7 +314,9 @@ def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector
         if infinite.any():
             row = int(np.flatnonzero(infinite)[0])
             raise DataError(f"column {name!r}: row {row + 1} is {column[row]}; a fit takes finite numbers")
+    if not gone.any():  # the sum alone has left the range of floats
+        return columns, None, marks
     if gone.all():
         raise DataError(f"no row is complete: {len(gone)} of {len(gone)} rows lack an entry of {', '.join(columns)}")
     kept = {name: np.ascontiguousarray(column[~gone]) for name, column in columns.items()}
-    return kept, gone
+    return kept, gone, {name: fingerprint(column) for name, column in kept.items()}

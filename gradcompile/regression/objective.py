@@ -10,7 +10,7 @@ from gradcompile.compile import compile_hessian, compile_jacobian, compile_value
 from gradcompile.derivatives import CompiledDerivative, CompiledHessian, CompiledJacobian, CompiledValues
 from gradcompile.errors import ExpressionError
 from gradcompile.once import once
-from gradcompile.regression.search import Evaluate, Vector
+from gradcompile.regression.search import Evaluation, Vector, looped
 from gradcompile.regression.statement import LOSSES, RESIDUAL, Statement, free_name
 
 Columns = Mapping[str, Any]
@@ -33,6 +33,7 @@ class Objective:
         self.data += [statement.sigma] if statement.sigma is not None else []
         self.has_plain_target = statement.target is not None and bool(statement.target.is_Symbol)
         self._names: dict[CompiledDerivative, list[str]] = {}
+        self._loops: dict[CompiledDerivative, Any] = {}
 
     @once
     def near(self) -> CompiledHessian:
@@ -74,18 +75,21 @@ class Objective:
         """The derivative of a loss in the residual, of each residual."""
         return compile_value(sp.diff(LOSSES[self.statement.loss], RESIDUAL), data=[RESIDUAL])
 
-    def near_evaluation(self, columns: Columns) -> Evaluate:
+    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
         """Cost, gradient and the matrix of the search, with these columns."""
-        return self.evaluation(self.near, columns)
+        return self.evaluation(self.near, columns, rows)
 
-    def exact_evaluation(self, columns: Columns) -> Evaluate:
+    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
         """Cost, gradient and Hessian, with these columns."""
-        return self.evaluation(self.exact, columns)
+        return self.evaluation(self.exact, columns, rows)
 
-    def evaluation(self, compiled: CompiledDerivative, columns: Columns) -> Evaluate:
+    def evaluation(self, compiled: CompiledDerivative, columns: Columns, rows: int) -> Evaluation:
         """The machine code of a compiled Hessian, and its inputs in these columns."""
-        inputs = [columns[name] for name in self.names(compiled)]
-        return compiled._route.choose(inputs), inputs
+        if compiled not in self._loops:
+            self._loops[compiled] = looped(compiled._route)
+        inputs, route = [columns[name] for name in self.names(compiled)], compiled._route
+        code = route.choose(inputs)
+        return Evaluation(code, inputs, self._loops[compiled] if code is route.serial else None, rows)
 
     def names(self, compiled: CompiledDerivative) -> list[str]:
         """The user's names of a function's inputs, in the order of the kernel."""
@@ -112,13 +116,13 @@ class Correlated(Objective):
     With C = L L' the residuals are those of L^-1 (target - model); `columns[FACTOR]` is L.
     """
 
-    def near_evaluation(self, columns: Columns) -> Evaluate:
+    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
         """The loss r'r of the whitened residuals, 2 J'r and 2 J'J."""
-        return self._evaluation(columns, exact=False)
+        return self._evaluation(columns, rows, exact=False)
 
-    def exact_evaluation(self, columns: Columns) -> Evaluate:
+    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
         """The same with the Hessian of the residuals, times L'^-1 r, in the matrix."""
-        return self._evaluation(columns, exact=True)
+        return self._evaluation(columns, rows, exact=True)
 
     @once
     def weighted(self) -> CompiledHessian:
@@ -129,9 +133,7 @@ class Correlated(Objective):
             inputs=self.fixed or None, reduce="sum",
         )  # fmt: skip
 
-    def _evaluation(self, columns: Columns, exact: bool) -> Evaluate:
-        rows = len(columns[FACTOR])
-
+    def _evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
             ((values, jacobian),) = self.residual_rows(theta, columns, rows)
             gradient[:] = 2.0 * jacobian.T @ values
@@ -144,7 +146,7 @@ class Correlated(Objective):
             matrix[:] = whole.reshape(-1)
             return float(values @ values)
 
-        return evaluate, ()
+        return Evaluation(evaluate)
 
     def residual_rows(self, theta: Vector, columns: Columns, rows: int) -> Iterator[Rows]:
         """The whitened residuals and their Jacobian, whole."""
@@ -231,17 +233,15 @@ class Orthogonal(Objective):
         whole = np.concatenate([theta, np.zeros(len(self.shifts))])
         return self.rows(self.slopes, whole, given, len(shift))
 
-    def near_evaluation(self, columns: Columns) -> Evaluate:
+    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
         """The loss with the shifts at their least, its gradient, and 2 J'J of the rows above."""
-        return self._evaluation(columns, exact=False)
+        return self._evaluation(columns, rows, exact=False)
 
-    def exact_evaluation(self, columns: Columns) -> Evaluate:
+    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
         """The same with the Hessian, from which the shifts are eliminated."""
-        return self._evaluation(columns, exact=True)
+        return self._evaluation(columns, rows, exact=True)
 
-    def _evaluation(self, columns: Columns, exact: bool) -> Evaluate:
-        rows = len(columns[self.uncertain[0].name])
-
+    def _evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
             values, by_params, by_shifts, (shift, spread) = self.settled(theta, columns, rows)
             gradient[:] = 2.0 * by_params.T @ values
@@ -253,7 +253,7 @@ class Orthogonal(Objective):
             matrix[:] = whole.reshape(-1)
             return float(values @ values + np.sum((shift / spread) ** 2))
 
-        return evaluate, ()
+        return Evaluation(evaluate)
 
     def _eliminated(self, theta: Vector, columns: Columns, shift: Vector, spread: Vector) -> Vector:
         """Half of the Hessian of the loss in the parameters."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, DataError
 from gradcompile.regression.objective import FACTOR, Objective, whitened
-from gradcompile.regression.search import EPS, Evaluate, Point, Search, Vector, fingerprint, machine, square_sum
+from gradcompile.regression.search import EPS, Evaluation, Point, Search, Vector, fingerprint, machine, square_sum
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
@@ -58,10 +58,18 @@ class Sample:
 
     __slots__ = ("columns", "dropped", "marks", "norm", "objective", "places", "rows", "statement", "target")
 
-    def __init__(self, objective: Objective, columns: Mapping[str, Any], rows: int, dropped: int, places: Any) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        columns: Mapping[str, Any],
+        rows: int,
+        dropped: int,
+        places: Any,
+        marks: Mapping[str, float],
+    ) -> None:
         self.objective, self.columns, self.rows, self.dropped, self.places = objective, columns, rows, dropped, places
         self.statement: Statement = objective.statement
-        self.marks = {n: fingerprint(c) for n, c in columns.items() if type(c) is np.ndarray and c.ndim == 1}
+        self.marks = marks
         goal: Any = self.statement.target
         self.target, self.norm = np.empty(0), 0.0
         if goal is not None:
@@ -71,7 +79,8 @@ class Sample:
     def check_unchanged(self) -> None:
         """Raise DataError if somebody has written into a column since."""
         for name, mark in self.marks.items():
-            if fingerprint(self.columns[name]) != mark:
+            found = fingerprint(self.columns[name])
+            if found != mark and (isfinite(found) or isfinite(mark)):
                 raise DataError(
                     f"column {name!r} has other values than when it was fitted; what is computed of a fit needs the "
                     "data as they were: ask for it before, or fit a copy"
@@ -103,8 +112,8 @@ class Sample:
         return whole
 
     def with_columns(self, columns: Mapping[str, Any]) -> "Sample":
-        """The same of other data."""
-        return Sample(self.objective, columns, self.rows, self.dropped, self.places)
+        """The same of other data, which are nobody else's."""
+        return Sample(self.objective, columns, self.rows, self.dropped, self.places, {})
 
 
 def evaluated(expr: Any, columns: Mapping[str, Any]) -> Vector:
@@ -133,9 +142,9 @@ class Problem:
         self.terms, self.samples = terms, samples
         self.size = len(terms.params)
         self.norm = norm_of(samples)
-        self.near = self.summed([s.objective.near_evaluation(s.columns) for s in samples])
+        self.near = self.summed([s.objective.near_evaluation(s.columns, s.rows) for s in samples])
         self._memory = memory
-        self._exact: Evaluate | None = None
+        self._exact: Evaluation | None = None
 
     @property
     def memory(self) -> Search:
@@ -145,13 +154,13 @@ class Problem:
         return self._memory
 
     @property
-    def exact(self) -> Evaluate:
+    def exact(self) -> Evaluation:
         """Cost, gradient and the whole Hessian."""
         if self._exact is None:
-            self._exact = self.summed([s.objective.exact_evaluation(s.columns) for s in self.samples])
+            self._exact = self.summed([s.objective.exact_evaluation(s.columns, s.rows) for s in self.samples])
         return self._exact
 
-    def summed(self, parts: Sequence[Evaluate]) -> Evaluate:
+    def summed(self, parts: Sequence[Evaluation]) -> Evaluation:
         """The sum over the data sets, each in its own parameters."""
         if len(parts) == 1 and self.samples[0].places is None:
             return parts[0]
@@ -163,18 +172,16 @@ class Problem:
             matrix[:] = 0.0
             total, whole = 0.0, matrix.reshape(self.size, self.size)
             for part, own, (g, m) in zip(parts, places, memory, strict=True):
-                code, inputs = part
-                total += code(theta[own], g, m, *inputs)
+                total += part.code(theta[own], g, m, *part.inputs)
                 gradient[own] += g
                 whole[np.ix_(own, own)] += m.reshape(len(own), -1)
             return total
 
-        return evaluate, ()
+        return Evaluation(evaluate)
 
     def loss(self, theta: Vector, gradient: Vector, matrix: Vector) -> float:
         """The loss at a point, with gradient and near matrix filled in."""
-        code, inputs = self.near
-        return code(theta, gradient, matrix, *inputs)
+        return self.near.code(theta, gradient, matrix, *self.near.inputs)
 
     def check(self, start: Vector) -> None:
         """Raise ArgumentError for a start at which the model or its derivative is not finite."""
@@ -196,7 +203,7 @@ class Problem:
         what = "sum of squares" if np.isnan(value) or np.isinf(value) else "derivative"
         raise ArgumentError(f"the {what} is not finite at the start ({given}); choose another start")
 
-    def search(self, evaluate: Evaluate, start: Vector, radius: float = RADII[0]) -> Point:
+    def search(self, evaluate: Evaluation, start: Vector, radius: float = RADII[0]) -> Point:
         """One search from a start."""
         return self.memory.run(evaluate, start, LIMIT * (self.size + 1), self.norm, radius)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,20 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Vector = npt.NDArray[np.float64]
-Evaluate = tuple[Callable[..., float], Sequence[Any]]  # code(theta, gradient, matrix, *inputs) -> loss; the inputs
 EPS = float(np.finfo(np.float64).eps)
+ROWS = 100_000  # that one call of machine code evaluates, about: between two of them Python hears Ctrl-C
+
+
+class Evaluation(NamedTuple):
+    """What a search minimises: code(theta, gradient, matrix, *inputs) -> loss, and the inputs.
+
+    loop: the same in turn with the method, in one call, where that can be. rows: of the inputs.
+    """
+
+    code: Callable[..., float]
+    inputs: Sequence[Any] = ()
+    loop: Callable[..., int] | None = None
+    rows: int = 1
 
 
 @dataclass(slots=True)
@@ -43,10 +55,22 @@ class Point:
 @cache
 def machine(name: str, *ranks: int) -> Callable[..., Any]:
     """Machine code of a function of `library.trust_region` for arrays of these ranks, numbers where a rank is 0."""
-    from gradcompile.codegen import array_kind, functions
+    from gradcompile.codegen import functions
 
-    kinds = [array_kind("float64", rank) for rank in ranks]
-    found: Callable[..., Any] = functions.entry(getattr(method(), name), kinds)
+    found: Callable[..., Any] = functions.entry(getattr(method(), name), kinds(*ranks))
+    return found
+
+
+def kinds(*ranks: int) -> list[Any]:
+    """The kinds of arrays of these ranks, of numbers where a rank is 0."""
+    from gradcompile.codegen import array_kind
+
+    return [array_kind("float64", rank) for rank in ranks]
+
+
+def looped(route: Any) -> Callable[..., int] | None:
+    """The kernel of a route in turn with the method, None where that can't be."""
+    found: Callable[..., int] | None = route.stepping(method().advance, kinds(2, 2, 2, 1))
     return found
 
 
@@ -60,7 +84,8 @@ def method() -> "ModuleType":
 
 def square_sum(x: Vector) -> float:
     """The sum of squares of a contiguous vector; not finite where an entry is not."""
-    return float(machine("square_sum", 1)(x))
+    found: float = machine("square_sum", 1)(x)
+    return found
 
 
 def generator(seed: Any) -> np.random.Generator:
@@ -72,8 +97,9 @@ def generator(seed: Any) -> np.random.Generator:
 
 
 def fingerprint(x: Vector) -> float:
-    """A number by which a contiguous vector is known again."""
-    return float(machine("fingerprint", 1)(x))
+    """A number by which a contiguous vector is known again; not finite where an entry is not."""
+    found: float = machine("fingerprint", 1)(x)
+    return found
 
 
 class Search:
@@ -83,46 +109,49 @@ class Search:
         size, tr = len(lower), method()
         self.rows = np.zeros((tr.ROWS, size))
         self.rows[tr.LOWER], self.rows[tr.UPPER] = lower, upper
-        self.matrix, self.work = np.zeros((size, size)), np.zeros((size, size))
-        self.scalars = np.zeros(tr.SCALARS)
+        self.state = self.rows, np.zeros((size, size)), np.zeros((size, size)), np.zeros(tr.SCALARS)
         self.gradient, self.filled = np.zeros(size), np.zeros(size * size)
         self.trial = self.rows[tr.TRIAL]
 
     def run(
-        self, evaluate: Evaluate, start: Vector, limit: int, data_norm: float = 0.0, radius: float = 100.0
+        self, evaluate: Evaluation, start: Vector, limit: int, data_norm: float = 0.0, radius: float = 100.0
     ) -> Point:
         """Minimise from a start.
 
         data_norm: the norm of the data that residuals are taken from. radius: of the first step, in lengths of the
         start, as MINPACK's `factor`.
         """
-        rows, scalars, tr, advance = self.rows, self.scalars, method(), machine("advance", 0, 1, 1, 2, 2, 2, 1)
-        trial, gradient, filled, matrix, work = self.trial, self.gradient, self.filled, self.matrix, self.work
-        rows[tr.SCALE] = 0.0
-        scalars[:] = 0.0
-        scalars[tr.SIZE], scalars[tr.ROUNDING] = 4 * EPS, 4 * EPS * data_norm
-        scalars[tr.FIRST] = radius
-        trial[:] = start
-        code, inputs = evaluate
+        trial, gradient, filled = self.trial, self.gradient, self.filled
+        rows, matrix, _, scalars = state = self.state
+        code, inputs, loop, samples = evaluate
+        tr = method()
+        machine("begin", 1, 0, 0, 2, 1)(start, data_norm, radius, rows, scalars)
+        turns = ROWS // samples + 1
         count = status = 0
         while not status and count < limit:
-            count += 1
-            status = advance(code(trial, gradient, filled, *inputs), gradient, filled, rows, matrix, work, scalars)
+            if loop is not None:
+                status = loop(trial, gradient, filled, *inputs, *state, min(turns, limit - count))
+                count = int(scalars[tr.BEGUN])
+            else:
+                count += 1
+                loss = code(trial, gradient, filled, *inputs)
+                status = machine("advance", 0, 1, 1, 2, 2, 2, 1)(loss, gradient, filled, *state)
         loss, is_convex = float(scalars[tr.LOSS]), bool(scalars[tr.FULL])
         theta, slope = rows[tr.THETA].copy(), rows[tr.GRADIENT].copy()
-        ends = status == tr.RUNNING, status == tr.STUCK, is_convex
-        return Point(theta, loss, slope, matrix.copy(), count, *ends, start=np.array(start))
+        return Point(
+            theta, loss, slope, matrix.copy(), count, status == tr.RUNNING, status == tr.STUCK, is_convex, start
+        )
 
-    def projected(self, evaluate: Evaluate, theta: Vector, held: Vector) -> float:
+    def projected(self, evaluate: Evaluation, theta: Vector, held: Vector) -> float:
         """The loss where parameters in which residuals are linear are at their best, others being held; see `trial`.
 
         NaN where loss, gradient or matrix are not finite at theta.
         """
-        code, inputs = evaluate
+        code, inputs, *_ = evaluate
         rows, gradient, filled = self.rows, self.gradient, self.filled
         rows[method().THETA] = theta
         value = code(rows[method().THETA], gradient, filled, *inputs)
         if not math.isfinite(value + square_sum(gradient) + square_sum(filled)):
             return math.nan
-        machine("solve_linear", 1, 1, 1, 2, 2, 2, 1)(gradient, filled, held, rows, self.matrix, self.work, self.scalars)
+        machine("solve_linear", 1, 1, 1, 2, 2, 2, 1)(gradient, filled, held, *self.state)
         return float(code(self.trial, gradient, filled, *inputs))

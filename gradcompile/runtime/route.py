@@ -1,19 +1,23 @@
 """Which machine code a call runs: the kernel for contiguous or for strided columns, alone or shared among threads."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradcompile.analysis.cost import Growth
-from gradcompile.codegen import array_kind, own_text
+from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind
+from gradcompile.library.sums import SPAN
 from gradcompile.loops.kernel import Plan
 from gradcompile.once import once
 from gradcompile.runtime.helpers import Helped
 from gradcompile.runtime.switch import switch
 from gradcompile.signature.arguments import Argument
+
+if TYPE_CHECKING:  # what few calls need
+    from gradcompile.runtime.share import Share, Work
 
 Run = Callable[..., float]
 SHORT = 250  # statements of a kernel up to which compiling it a second time is not felt
@@ -23,31 +27,54 @@ WHOLE = frozenset({"bool", "int64"})  # dtypes of inputs that arrive as int64
 class Route:
     """The ways through a kernel for these inputs: run(theta, *outputs, *inputs) -> loss, which checks nothing.
 
-    cost: operations and bytes of a sample. growth: the time of a call, by the dimensions it grows with. threads: the
-    most to use, None for as many as pay. check: raises for converted inputs that the kernel can't be called with.
+    made: gives the kernel, for the kinds of arguments it is called with. cost: gives operations and bytes of a sample.
+    growth: gives the time of a call, by the dimensions it grows with. threads: the most to use, None for as many as
+    pay. check: raises for converted inputs that the kernel can't be called with.
     """
 
     def __init__(
         self,
-        kernel: Any,
+        made: Callable[[Sequence[Kind]], Any],
         plan: Plan,
         inputs: Sequence[Argument],
         dtype: str,
-        cost: tuple[int, int],
-        growth: Growth,
+        cost: Callable[[], tuple[int, int]],
+        growth: Callable[[], Growth],
         threads: int | None,
         check: Callable[[Sequence[Any]], None],
     ) -> None:
-        from gradcompile.runtime.share import Share, Work
-
-        self.kernel, self.plan, self.inputs, self.dtype, self.check = kernel, plan, inputs, dtype, check
-        operations, size = cost
-        self.share = share = Share.estimated(len(plan.passes), operations * np.dtype(dtype).itemsize / 8, size, threads)
-        self.work = Work.estimated(plan, growth, inputs, dtype, threads)
+        self.made, self.plan, self.inputs, self.dtype, self.check = made, plan, inputs, dtype, check
+        self.cost, self.growth, self.threads = cost, growth, threads
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
         self.multiplies = plan.multiplies
         self.unshared = 0.0  # nanoseconds of a call up to which no product was large enough to be shared
-        self.smallest = share.smallest if self.columns and share.threads != 1 else None
+
+    @once
+    def kernel(self) -> Any:
+        """The compiled function."""
+        return self.made(self.kinds())
+
+    @once
+    def share(self) -> "Share":
+        """How passes over the samples are shared."""
+        from gradcompile.runtime.share import Share
+
+        operations, size = self.cost()
+        width = np.dtype(self.dtype).itemsize / 8
+        return Share.estimated(len(self.plan.passes), operations * width, size, self.threads)
+
+    @once
+    def work(self) -> "Work":
+        """What a call with arrays takes."""
+        from gradcompile.runtime.share import Work
+
+        return Work.estimated(self.plan, self.growth(), self.inputs, self.dtype, self.threads)
+
+    def is_shared(self, samples: int) -> bool:
+        """Whether a call with so many samples is worth sharing; few are not, whatever one costs."""
+        if samples < 2 * SPAN or self.threads == 1:
+            return False
+        return samples >= self.share.smallest and self.share.workers(samples) > 1
 
     @property
     def is_short(self) -> bool:
@@ -57,7 +84,7 @@ class Route:
     @property
     def is_compiled(self) -> bool:
         """Whether there is machine code, rather than plain Python."""
-        return own_text(self.kernel) is not None
+        return jit.is_code(self.kernel)
 
     @once
     def serial(self) -> Run:
@@ -82,9 +109,8 @@ class Route:
     def choose(self, inputs: Sequence[Any]) -> Run:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
-            return self.shared if self.work.pays(inputs) else self.helped(self.serial, inputs)
-        samples = len(inputs[self.columns[0]])
-        is_shared = self.smallest is not None and samples >= self.smallest and self.share.workers(samples) > 1
+            return self.shared if self.plan.passes and self.work.pays(inputs) else self.helped(self.serial, inputs)
+        is_shared = self.is_shared(len(inputs[self.columns[0]]))
         for k in self.columns:
             if not inputs[k].flags.c_contiguous:
                 return self.shared_strided if is_shared else self.strided
@@ -95,6 +121,13 @@ class Route:
         if not self.is_compiled:
             return plain(self.kernel)
         return self.alone(jit.entry(self.kernel, self.kinds(layout), quick=True))
+
+    def stepping(self, step: Any, state: Sequence[Kind]) -> Run | None:
+        """The serial kernel in one loop with a step, see `codegen.functions.stepping`; None where there is none."""
+        if not self.is_compiled or (self.multiplies and switch()):
+            return None
+        found: Run | None = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
+        return found
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""

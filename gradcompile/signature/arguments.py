@@ -47,9 +47,9 @@ class Problem:
     """What was read: values (a scalar, one value a sample, or an array each) and the arguments they stand on.
 
     primals: what is computed.  params, inputs: in the order of the call.  bare: the only parameter was not in a
-    sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  formula: bounded
-    text of the loss.  symbols: the SymPy symbol of each scalar leaf or entry.  arrays: written with symbolic arrays,
-    which have no symbols, rather than in SymPy.
+    sequence, so its gradient is bare.  names: identifiers of leaves and of the entries of arrays.  said: bounded text
+    of the loss, or what has that as its text.  symbols: the SymPy symbol of each scalar leaf or entry.  arrays: written
+    with symbolic arrays, which have no symbols, rather than in SymPy.
     """
 
     primals: tuple[Node, ...]
@@ -57,9 +57,14 @@ class Problem:
     inputs: tuple[Argument, ...]
     bare: bool
     names: Mapping[Node, str]
-    formula: str
+    said: object
     symbols: Mapping[Node, Any]
     arrays: bool = False
+
+    @property
+    def formula(self) -> str:
+        """Bounded text of the loss."""
+        return str(self.said)
 
     @property
     def primal(self) -> Node:

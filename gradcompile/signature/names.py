@@ -119,6 +119,25 @@ def text(expr: Any, limit: int = 200) -> str:
     return printable(_abbreviated(expr, limit))
 
 
+class Text:
+    """The text of small expressions, printed when somebody reads it; of others it is there at once.
+
+    >>> x = sympy.Symbol("x")
+    >>> str(Text([x**2, x]))
+    'x**2, x'
+    """
+
+    def __init__(self, exprs: Sequence[Any]) -> None:
+        self.parts = [e if isinstance(e, sympy.Basic) and is_small(e) else text(e) for e in exprs]
+
+    def __str__(self) -> str:
+        self.parts = [", ".join(p if isinstance(p, str) else text(p) for p in self.parts)]
+        return str(self.parts[0])
+
+    def __reduce__(self) -> Any:
+        return str, (str(self),)
+
+
 def printed(expr: Any) -> str:
     """SymPy's text; the outermost form where SymPy fails on a sign, as of cosh(exp(exp(1000)))."""
     try:

@@ -29,7 +29,7 @@ from gradcompile.ir.algebra import broadcast_to, length_along, sum_over
 from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument, Problem
-from gradcompile.signature.names import Namer, is_small, text
+from gradcompile.signature.names import Namer, Text, is_small, text
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 
@@ -184,7 +184,7 @@ def read_all(
         tuple(built[len(given) :]),
         bare,
         {a.leaf: a.name for a in built} | {node: name for node, _, name in entries},
-        ", ".join(map(text, exprs)),
+        Text(exprs),
         symbols,
         arrays=tape.arrays or any(s.whole for s in slots),
     )
