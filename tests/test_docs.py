@@ -51,7 +51,7 @@ def numpy_table() -> Iterable[str]:
     """NumPy's functions by theme, ufuncs first, and the methods."""
     found: dict[str, set[str]] = {theme: set() for theme in THEMES}
     core.found(core.FUNCTIONS, None)  # loads all of them
-    found["ufuncs"] |= set(core.UFUNCS) - {"matmul"}
+    found["ufuncs"] |= {name for name in core.UFUNCS if name[0] != "_"} - {"matmul"}
     found["products"].add("matmul")
     for function, implementation in core.FUNCTIONS.items():
         if function is not core.Array.__getitem__:

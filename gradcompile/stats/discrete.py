@@ -3,6 +3,7 @@
 from typing import Any
 
 from gradcompile.stats.both import (
+    absolute,
     betainc,
     betaln,
     exp,
@@ -62,5 +63,5 @@ TABLE: dict[str, Distribution] = dict([
            high=lambda lam, n: n - 1),
     record("planck", "lambda_", lambda k, lam: -lam * k + log(-expm1(-lam)),
            lower=lambda k, lam: -expm1(-lam * (k + 1)), upper=lambda k, lam: exp(-lam * (k + 1))),
-    record("dlaplace", "a", lambda k, a: log(expm1(a)) - log(exp(a) + 1) - a * abs(k), low=None),
+    record("dlaplace", "a", lambda k, a: log(expm1(a)) - log(exp(a) + 1) - a * absolute(k), low=None),
 ])  # fmt: skip

@@ -59,7 +59,8 @@ class Distribution:
         given = (x, *args, *named.values())
         if not any(isinstance(v, Array | sympy.Basic) for v in flattened(given)):
             return getattr(getattr(importlib.import_module("scipy.stats"), self.name), method)(x, *args, **named)
-        return called(f"stats.{self.name}.{method}", partial(self.evaluated, method), (x, *args), named)
+        function = partial(self.evaluated, method)
+        return called(f"stats.{self.name}.{method}", function, (x, *args), named)
 
     def evaluated(self, method: str, x: Any, *args: Any, **named: Any) -> Any:
         """A function of the distribution, with the arguments bound as SciPy does."""
@@ -98,7 +99,7 @@ class Distribution:
         """A place inside the support, where the formula has a value."""
         low, high = self.ends(shapes)
         if self.is_discrete:
-            return low
+            return 0 if low is None else low
         return (
             0.5 * (low + high) if low is not None and high is not None else low + 1.0 if low is not None else high - 1.0
         )
@@ -130,10 +131,7 @@ class Distribution:
             safe = np.maximum(x, low) if low is not None else x
             safe = np.minimum(safe, high) if high is not None else safe
         if method.startswith("log"):
-            if own_log is not None:
-                found = own_log(safe, *shapes)
-            else:
-                found = both.log(own(safe, *shapes)) if own is not None else both.log1p(-other(safe, *shapes))  # type: ignore[misc]
+            found = logarithm_of(own_log, own, other, (safe, *shapes))
         else:
             found = own(safe, *shapes) if own is not None else 1 - other(safe, *shapes)  # type: ignore[misc]
         nothing = minus_infinity(x, *shapes) if method.startswith("log") else 0
@@ -162,6 +160,19 @@ class Frozen:
     def __getattr__(self, method: str) -> Any:
         function = getattr(self.distribution, method)
         return lambda x: function(x, *self.args, **self.named)
+
+
+def logarithm_of(formula: Formula | None, own: Formula | None, other: Formula | None, at: tuple[Any, ...]) -> Any:
+    """The logarithm of a probability: by its own formula, or by that of two opposite ones which is small."""
+    if formula is not None:
+        return formula(*at)
+    if own is None or other is None:
+        return both.log(own(*at)) if own is not None else both.log1p(-other(*at))  # type: ignore[misc]
+    if is_expression(*at):
+        return both.log(own(*at))
+    small, rest = own(*at), other(*at)
+    is_small = small < 0.5
+    return np.where(is_small, np.log(np.where(is_small, small, 1.0)), np.log1p(-np.where(is_small, 0.0, rest)))
 
 
 def flattened(given: Any) -> list[Any]:

@@ -44,7 +44,11 @@ def ranked(ndim: int) -> Callable[..., Any]:
             n = with_axes(with_axes(n, [0]) if len(n.type.shape) == 1 else n, [2])
         return Array(at_least(n, ndim))
 
-    return lambda *arys: one(arys[0]) if len(arys) == 1 else tuple(map(one, arys))
+    def at_least_so_many(*arys: Any) -> Any:
+        """Arrays with axes of one entry put in."""
+        return one(arys[0]) if len(arys) == 1 else tuple(map(one, arys))
+
+    return at_least_so_many
 
 
 atleast_1d, atleast_2d, atleast_3d = map(ranked, (1, 2, 3))
@@ -148,6 +152,7 @@ def splitter(axis: int, least: int) -> Callable[..., Any]:
     """A function that splits along an axis; of a vector hsplit takes the only one."""
 
     def parts(ary: Any, indices_or_sections: Any) -> list[Any]:
+        """Parts along the axis."""
         if np.ndim(ary) < least:
             raise ExpressionError(f"an array of at least {least} axes is needed, not shape {np.shape(ary)}")
         return split(ary, indices_or_sections, min(axis, np.ndim(ary) - 1))

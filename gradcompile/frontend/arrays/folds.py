@@ -91,6 +91,7 @@ def running(build: Step) -> Implementation:
     """A function that runs along an axis, of all entries as a vector if none is given."""
 
     def runs(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+        """What is there after each entry along an axis."""
         x = ravel(a) if axis is None else Array(lift(a))
         x = Array(arithmetic(x.node)) if dtype is None else x.astype(dtype)
         k = axis_of(axis or 0, x.ndim)
@@ -106,6 +107,7 @@ def inclusive(runs: Implementation) -> Implementation:
     """The array API's form of a running sum or product."""
 
     def cumulative(x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
+        """What is there after each entry along an axis, and before the first, if that is asked for."""
         if axis is None and np.ndim(x) != 1:
             raise ExpressionError(f"an axis is needed for shape {np.shape(x)}; give axis=")
         k = axis_of(axis or 0, np.ndim(x))

@@ -189,7 +189,12 @@ def without(x: Any, fill: float) -> tuple[Any, ...]:
 
 def leaving_out(reduction: Implementation, fill: float) -> Implementation:
     """A reduction, or a running one, to which NaN is a number that changes nothing."""
-    return lambda a, axis=None, **options: reduction(without(a, fill)[0], axis, **options)
+
+    def left_out(a: Any, axis: Axis = None, **options: Any) -> Any:
+        """The reduction of what is not NaN."""
+        return reduction(without(a, fill)[0], axis, **options)
+
+    return left_out
 
 
 for _function, _reduction, _fill in (
@@ -201,12 +206,13 @@ for _function, _reduction, _fill in (
 def largest_there(name: str, fill: float) -> Implementation:
     """The largest or smallest entry that is not NaN; NaN where all is."""
 
-    def found(a: Any, axis: Axis = None, *, keepdims: bool = False, **options: Any) -> Any:
+    def extreme(a: Any, axis: Axis = None, *, keepdims: bool = False, **options: Any) -> Any:
+        """The extreme entry of those that are not NaN."""
         x, there = without(a, fill)
         best = getattr(np, name)(x, axis=axis, keepdims=keepdims, **options)
         return np.where(np.any(there, axis=axis, keepdims=keepdims), best, np.nan)
 
-    return found
+    return extreme
 
 
 function(np.nanmax)(largest_there("max", -np.inf))
@@ -240,10 +246,13 @@ def nanstd(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
 # Sorting
 
 
+@function(np.partition)
 def partition(a: Any, kth: Any, axis: int | None = -1, **_: Any) -> Any:
     """The entries in rising order, which is one of the orders that a partition may have."""
     return sort(a, axis)
 
 
-function(np.partition)(partition)
-function(np.argpartition, method="argpartition")(lambda a, kth, axis=-1, **_: np.argsort(a, axis=axis))
+@function(np.argpartition, method="argpartition")
+def argpartition(a: Any, kth: Any, axis: int | None = -1, **_: Any) -> Any:
+    """The order that sorts, which is one of the orders that a partition may have."""
+    return np.argsort(a, axis=axis)

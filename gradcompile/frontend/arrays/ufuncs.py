@@ -463,9 +463,22 @@ def isreal(x: Any) -> Array:
     return Array(expand(const(True, "bool"), lift(x).type.shape))
 
 
-function(np.isrealobj)(lambda x: True)
-function(np.iscomplexobj)(lambda x: False)
-function(np.imag)(lambda val: Array(val.node).imag)
+@function(np.isrealobj)
+def isrealobj(x: Any) -> bool:
+    """Whether the dtype is real: it is."""
+    return True
+
+
+@function(np.iscomplexobj)
+def iscomplexobj(x: Any) -> bool:
+    """Whether the dtype is complex: it is not."""
+    return False
+
+
+@function(np.imag)
+def imag(val: Any) -> Array:
+    """Zeros: the array is real."""
+    return Array(lift(val)).imag
 
 
 @function(np.angle)
