@@ -380,7 +380,7 @@ def instead(frame: FrameType) -> str:
     held = frame.f_locals
     function = held.get("f") if frame.f_code.co_name == "wrapper" else None
     space = (function.__module__ if function else frame.f_globals["__name__"]).split(".")[1]
-    path = [function.__name__ if function else frame.f_code.co_name]
+    path = [n for n in [function.__name__ if function else frame.f_code.co_name] if not n.startswith("__")]
     if space == "stats" and "self" in held:
         owner = getattr(held["self"], "dist", held["self"])
         path.insert(0, str(getattr(owner, "name", type(owner).__name__.removesuffix("_gen"))))

@@ -10,7 +10,8 @@ from gradcompile.frontend.arrays.core import FUNCTIONS, UFUNCS, Array, Implement
 from gradcompile.frontend.arrays.recurrence import scan
 from gradcompile.frontend.arrays.reductions import LINE, cumsum
 from gradcompile.frontend.arrays.shapes import axes_of, axis_of, moveaxis, ravel, stack
-from gradcompile.frontend.arrays.ufuncs import arithmetic, function
+from gradcompile.frontend.arrays.ufuncs import arithmetic, function, ufunc, whole
+from gradcompile.ir.core import Node
 
 np: Any = numpy  # whose stubs know numbers alone
 
@@ -145,6 +146,28 @@ def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: floa
     jumps = np.where(abs(steps) < (half if discont is None else max(discont, half)), 0.0, turned - steps)
     shape = tuple(1 if k == axis_of(axis, x.ndim) else d for k, d in enumerate(x.shape))
     return x + np.concatenate([np.zeros_like(x, shape=shape), np.cumsum(jumps, axis=axis)], axis=axis)
+
+
+STEPS = 92  # of Euclid's algorithm that two numbers of 64 bits may need
+
+
+@ufunc("gcd")
+def gcd(x: Node, y: Node) -> Node:
+    """The greatest common divisor of whole numbers."""
+    first, second = np.broadcast_arrays(*(abs(Array(whole(n))) for n in (x, y)))
+
+    def step(carry: Any, _: Any) -> Any:
+        a, b = carry
+        return (np.where(b == 0, a, b), np.where(b == 0, b, a % np.where(b == 0, 1, b))), None
+
+    return lift(scan(step, (first, second), None, length=STEPS)[0][0])
+
+
+@ufunc("lcm")
+def lcm(x: Node, y: Node) -> Node:
+    """The least common multiple of whole numbers."""
+    divisor = Array(gcd(x, y))
+    return lift(abs(Array(x)) // np.where(divisor == 0, 1, divisor) * abs(Array(y)))
 
 
 @function(np.nanargmax)

@@ -239,6 +239,12 @@ def shape_of(a: Any) -> Shape:
     return Array(lift(a)).shape
 
 
+@function(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> Any:
+    """The dtype that NumPy gives to a result."""
+    return np.result_type(*(a.dtype if isinstance(a, Array) else a for a in arrays_and_dtypes))
+
+
 @function(np.ndim)
 def ndim_of(a: Any) -> int:
     """The number of axes."""
