@@ -5,8 +5,8 @@ from tests.calls import lines, tried
 REFUSED = {
     "np.unique(x)", "np.nonzero(x)", "np.roots(x)", "np.trim_zeros(x)", "np.linalg.eig(M)[0]", "np.linalg.eigvals(M)",
     "np.fill_diagonal(M, 0.0)", "x.tolist()", "s.item()", "float(s)", "x.nonzero()", "x.sort()", "max(s, 0.5)",
-    "sorted(x)[0]", "bool(np.all(x == x))", "np.exp(x, where=onp.array([True]*5))", "np.einsum_path(\"ij,jk->ik\", M, M)",
-    "np.maximum([s, 1.0], 0.5)", "np.max([s, 1.0])",
+    "sorted(x)[0]", "bool(np.all(x == x))", "np.exp(x, where=onp.array([True]*5))",
+    "np.einsum_path(\"ij,jk->ik\", M, M)", "np.maximum([s, 1.0], 0.5)", "np.max([s, 1.0])",
     "sp.stats.gaussian_kde(x)", "np.fft.fft(x)",
 }  # fmt: skip
 OF_NUMPY = {  # what NumPy itself says, or does with objects that are not its own

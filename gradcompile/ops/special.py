@@ -13,6 +13,7 @@ from gradcompile.ir.core import Node, apply, const
 from gradcompile.ops.elementwise import SPECIAL, function, late, mp, of_order, ordered, real, scipy, sp
 
 RECORD: dict[str, Any] = {"accuracy": SPECIAL, "ulps": 64.0, "tolerance": 1e-12, "cost": 60}
+MANY = ("betainc", "betaincinv", "hyp1f1", "hyp2f1")  # that are of more than two arguments
 TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
 ROOT_TWO_PI = math.sqrt(2 * math.pi)
 

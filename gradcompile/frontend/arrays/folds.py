@@ -20,7 +20,7 @@ REDUCTIONS: dict[str, Implementation] = {
     "add": FUNCTIONS[np.sum], "multiply": FUNCTIONS[np.prod], "maximum": FUNCTIONS[np.max],
     "minimum": FUNCTIONS[np.min], "logical_and": FUNCTIONS[np.all], "logical_or": FUNCTIONS[np.any],
 }  # fmt: skip
-STARTS = {"subtract": 0.0, "divide": 1.0}  # that a ufunc with no beginning of its own has for an empty axis
+RUNNING: dict[str, Implementation] = {"add": cumsum}
 
 
 def of_two(name: str) -> Implementation:
@@ -53,7 +53,7 @@ def reduce_(name: str, array: Any, axis: Any = 0, dtype: Any = None, keepdims: b
 def accumulate(name: str, array: Any, axis: int = 0, dtype: Any = None) -> Any:
     """What a ufunc makes of all entries up to each, along an axis."""
     x = Array(lift(array)) if dtype is None else Array(lift(array)).astype(dtype)
-    return cumsum(x, axis) if name == "add" else folded(of_two(name), x, axis_of(axis, x.ndim))[1]
+    return RUNNING[name](x, axis) if name in RUNNING else folded(of_two(name), x, axis_of(axis, x.ndim))[1]
 
 
 @function(method="ufunc.outer")

@@ -10,6 +10,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import UFUNCS, Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import direct, elementwise, floating, function
 from gradcompile.ir.core import Node, apply
+from gradcompile.ops.special import MANY
 
 np: Any = numpy  # whose stubs know numbers alone
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -33,7 +34,7 @@ def of_many(name: str) -> None:
     UFUNCS[name] = build
 
 
-for _name in ["betainc", "betaincinv", "hyp1f1", "hyp2f1"]:
+for _name in MANY:
     of_many(_name)
 
 
