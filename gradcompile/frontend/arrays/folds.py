@@ -20,7 +20,7 @@ REDUCTIONS: dict[str, Implementation] = {
     "add": FUNCTIONS[np.sum], "multiply": FUNCTIONS[np.prod], "maximum": FUNCTIONS[np.max],
     "minimum": FUNCTIONS[np.min], "logical_and": FUNCTIONS[np.all], "logical_or": FUNCTIONS[np.any],
 }  # fmt: skip
-RUNNING: dict[str, Implementation] = {"add": cumsum}
+RUNNING: dict[str, Implementation] = {np.add.__name__: cumsum}
 
 
 def of_two(name: str) -> Implementation:
