@@ -157,6 +157,7 @@ class Taped:
 
     def __init__(self, tape: Tape, kinds: Sequence[Kind], load: Callable[[], Any]) -> None:
         self.words, self.steps, self.kinds, self.load = linked_tape(tape), tape.steps, tuple(kinds), load
+        self.first = Object("", (), b"", "double", fails=tape.fails, is_quick=True)
         self.entries: dict[tuple[Kind, ...], Any] = {}
         self.codes: dict[tuple[Kind, ...], Code | None] = {}
 
@@ -429,14 +430,15 @@ class Code:
         self.linked: list[Linked] = []
         self.replace = replaced  # the target has its address only, and a module that ends lets go of it
         self.target = builtin.Target(replace=id(self.replace), owner=id(self))
-        self.first = first or Object("", (), b"", "double", is_quick=True)
         if first is None:
             assert isinstance(dispatcher, Taped)
+            self.first = dispatcher.first
             self.words = dispatcher.words
             self.target.runner = self.target.function = runner().address
             self.target.tape = self.words.buffer_info()[0]
             self.wait(dispatcher.steps)
         else:
+            self.first = first._replace(code=b"")
             self.take(first)
             self.wait((text_of(dispatcher.lowered_from) or "").count("\n") if first.is_quick else 0)
 
