@@ -156,7 +156,7 @@ class Taped:
     __name__ = "kernel"
 
     def __init__(self, tape: Tape, kinds: Sequence[Kind], load: Callable[[], Any]) -> None:
-        self.words, self.steps, self.kinds, self.load = linked_tape(tape), tape.steps, tuple(kinds), load
+        self.words, self.cost, self.kinds, self.load = linked_tape(tape), tape.cost, tuple(kinds), load
         self.first = Object("", (), b"", "double", fails=tape.fails, is_quick=True)
         self.entries: dict[tuple[Kind, ...], Any] = {}
         self.codes: dict[tuple[Kind, ...], Code | None] = {}
@@ -436,15 +436,16 @@ class Code:
             self.words = dispatcher.words
             self.target.runner = self.target.function = runner().address
             self.target.tape = self.words.buffer_info()[0]
-            self.wait(dispatcher.steps)
+            self.wait(max(PATIENCE, dispatcher.cost))
         else:
             self.first = first._replace(code=b"")
             self.take(first)
-            self.wait((text_of(dispatcher.lowered_from) or "").count("\n") if first.is_quick else 0)
+            lines = (text_of(dispatcher.lowered_from) or "").count("\n")
+            self.wait(PATIENCE * max(1, lines // SHORT) if first.is_quick else 0)
 
-    def wait(self, lines: int) -> None:
-        """Have full code once the time is spent that making it takes; without lines it is there."""
-        self.target.left = self.patience = PATIENCE * max(1, lines // SHORT) if lines else 0
+    def wait(self, cycles: int) -> None:
+        """Have full code once the time is spent that making it takes; 0: it is there."""
+        self.target.left = self.patience = cycles
 
     def take(self, given: Object) -> None:
         """Call this from now on."""

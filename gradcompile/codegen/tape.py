@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 END, STEPS, LOADS, NUMBERS, LENGTHS, STORES, PASS = range(7)  # kinds of sections
 LANES = 32  # numbers side by side
+MAKING = 1 << 20  # processor cycles that full code takes to make for one step, and four times that for one in lanes
 MOST = 1 << 13  # numbers of a frame that lies on the stack
 
 
@@ -41,12 +42,12 @@ Word = int | Step | Helper
 class Tape(NamedTuple):
     """A kernel as words; steps and functions stand where their addresses go.
 
-    steps: how many there are. fails: whether it takes memory, and the address of a byte that it sets to 1 where there
+    cost: processor cycles that full code takes to make, about. fails: whether it takes memory, and the address of a byte that it sets to 1 where there
     is none.
     """
 
     words: Sequence[Word]
-    steps: int
+    cost: int
     fails: bool = False
 
 

@@ -15,6 +15,7 @@ from gradcompile.codegen.tape import (
     LANES,
     LENGTHS,
     LOADS,
+    MAKING,
     MOST,
     NUMBERS,
     PASS,
@@ -114,7 +115,7 @@ class Taping:
         self.kept: dict[int, int] = {}  # vectors by what is copied to all lanes, or by minus one less their column
         self.most = 0  # vectors at a time
         self.sums = 0  # the most sums of a pass
-        self.steps = 0
+        self.steps = 0  # those in lanes count four times
         self.fails = False  # whether machine code takes memory
 
     def run(self) -> Tape:
@@ -145,7 +146,7 @@ class Taping:
         places = {"sums": sums, "tree": tree, "lanes": lanes}
         words = [*self.placed(self.sections, places), *((STORES, len(stores) // 3, *stores) if stores else ())]
         image = struct.unpack(f"<{begin}q", struct.pack(f"<{begin}d", *self.image))
-        return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps, self.fails)
+        return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps * MAKING, self.fails)
 
     def placed(self, words: Iterable[Word | str], places: Mapping[str, int]) -> list[Word]:
         """Words with the places that are known at last."""
@@ -273,7 +274,7 @@ class Taping:
         self.sections += [w for word, v in columns.items() for w in (word, 0, slots[v])]
         self.sections += [*(slots[v] for v in sources), *body]
         self.sums = max(self.sums, count)
-        self.steps += len(self.body)
+        self.steps += 4 * len(self.body)
         self.body, self.kept, self.vectors = [], {}, 0
 
     def slots(self, sources: Sequence[int]) -> dict[int, int]:
