@@ -1,6 +1,6 @@
 """A compiled loss with its gradient: what `compile_grad` returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
 from gradcompile.errors import ArgumentError
+from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, prepared
 from gradcompile.runtime import bind
@@ -19,7 +20,7 @@ from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
-    from gradcompile.explain import Check, Explanation
+    from gradcompile.explain import Check, Explanation, Record, Why
 
 
 class CompiledGrad(Compiled):
@@ -130,14 +131,60 @@ class CompiledGrad(Compiled):
         return found[0] if self.problem.bare else self._grads(*found)
 
     def explain(self, /, *args: Any, **named: Any) -> "Explanation":
-        """Every node with its value and its adjoint, as on the blackboard.
+        """Every node with its value and its adjoint, as on the blackboard, and the chain rule written out.
 
-        `.rows` has name, formula, value and adjoint, which is None for an input.
+        `.rows` has name, formula, value, adjoint, which is None for an input, and `.args`: each operand with the local
+        derivative and the term that it gets. By name: `f.explain(2.0)["diff"].adjoint`.
+        `.to("latex" | "json" | "markdown" | "html")` writes it for other places.
+
+        sample=k: of the loss of that sample alone.  sample="mean": values averaged over the samples, adjoints summed.
         """
-        from gradcompile.explain import explain
+        from gradcompile.explain import Explanation, of_sample, rows
 
-        written = prepared(self.problem, replace(self.options, reroll=False))[0][0]
-        return explain(self.problem, written, self._leaf_values(args, named, "f.explain("))
+        which = self._word("sample", named)
+        made = self._record(args, named, "f.explain(", of_sample(self.problem, which))
+        return Explanation(rows(made, mean=which == "mean"))
+
+    def why(self, param: Any, /, *args: Any, **named: Any) -> "Why":
+        """Why the gradient of a parameter is zero, infinite or NaN at these arguments; `print` shows a sentence.
+
+        param: a symbol, an array, or its name. The answer has `.verdict`, `.cause`, `.node`, `.formula`, `.share` of
+        the entries there, `.sample` and `.operands` of the first bad one, and `.path`.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> w, x = sp.symbols("w x")
+        >>> f = compile_grad(sp.Max(w*x, 0)**2 + w, [w, x])
+        >>> print(f.why("x", -2.0, 3.0))
+        The gradient of x is zero: dead relu at larger_squared = max(0, w*x)**2: its argument is -6, ...
+        """
+        from gradcompile.explain import why
+
+        name = getattr(param, "name", None) or str(param)
+        leaves = {a.name: a.leaf for a in self.problem.params} | {self.problem.names[n]: n for n in self.problem.names}
+        known = {str(a.original): a.name for a in self.problem.params}
+        name = known.get(name, name)
+        if name not in leaves:
+            raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
+        return why(self._record(args, named, "f.why(param, "), name, leaves[name])
+
+    def _word(self, word: str, named: dict[str, Any]) -> Any:
+        """What a word of a call is given, None if nothing; a symbol of that name comes first."""
+        return None if any(a.name == word for a in self._arguments) else named.pop(word, None)
+
+    def _record(
+        self, args: Sequence[Any], named: Mapping[str, Any], head: str, change: Callable[[Any], Any] | None = None
+    ) -> "Record":
+        """Every value and adjoint at these arguments, of the loss as it is differentiated, terms written one by one."""
+        from gradcompile.explain import record
+
+        values = self._leaf_values(args, named, head)
+        return record(self.problem, self._terms, values if change is None else change(values))
+
+    @once
+    def _terms(self) -> Node:
+        """The loss as it is differentiated, without loops over similar terms."""
+        return prepared(self.problem, replace(self.options, reroll=False))[0][0]
 
     def check(self, /, *args: Any, **named: Any) -> "Check":
         """The compiled gradient against central differences of the loss as it was written, in 60 digits.

@@ -22,6 +22,7 @@ from gradcompile.loops.kernel import Kernel
 from gradcompile.lower import lowered
 from gradcompile.lower.program import per_sample
 from gradcompile.once import once
+from gradcompile.ops.reduction import is_sum
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.program import Program
@@ -188,5 +189,5 @@ def formula_of(problem: Problem) -> str:
     primal, formula = problem.primal, problem.formula
     if problem.arrays:
         return formula
-    around = "mean" if is_mean(primal) else "total" if primal.op.name == "sum" else ""
+    around = "mean" if is_mean(primal) else "total" if is_sum(primal) else ""
     return f"{around}({formula})" if around and not formula.startswith(around + "(") else formula

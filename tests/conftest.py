@@ -10,15 +10,18 @@ import importlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
+from pathlib import Path
 from types import ModuleType
 
 _CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(_CACHE, "numba")
 os.environ["MPLBACKEND"] = "Agg"
-if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # processes of the tests keep bytecode all the same, elsewhere
-    os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(_CACHE, "bytecode")
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # bytecode is kept all the same, beside what pytest keeps
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and tests send it
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
@@ -38,9 +41,10 @@ PEERS = {"jax": "jax.numpy", "torch": "torch"}  # the fixture, and what is impor
 
 
 def pytest_collection_finish() -> None:
-    """What collection made lives as long as the session: the collector need not look at it again."""
+    """What collection made lives as long as the session: the collector need not look at it, and rarely at the rest."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

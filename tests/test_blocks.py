@@ -80,7 +80,7 @@ class Walk:
         zero = np.zeros(shape, r.node.type.dtype)
         if hasattr(r, "axis"):
             return np.concatenate(column, r.axis) if column else zero
-        return np.maximum.reduce(column) if r.kind == "amax" else sum(column, zero)
+        return np.maximum.reduce(column) if r.kind == "largest" else sum(column, zero)
 
 
 def sound(found, roots):

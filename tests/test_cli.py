@@ -16,6 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import gradcompile as api
 from gradcompile.cli import main, plot
 from gradcompile.data import names, nist, path
 
@@ -92,6 +93,27 @@ def test_fit_prints_saves_and_draws(sample: str, tmp_path: Path, capsys: pytest.
     np.testing.assert_allclose(module.predict(x), theta[0] * np.exp(-theta[1] * x) + theta[2], rtol=1e-13)
     np.testing.assert_allclose([float(row["prediction"]) for row in predicted], module.predict(x), rtol=1e-13)
     assert all(float(row["low"]) < float(row["prediction"]) < float(row["high"]) for row in predicted)
+
+
+def test_intervals_by_method_and_errors_in_both(
+    sample: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--ci by each method, --sigma-x as Python's sigma_x, and the loss drawn without a start."""
+    table = dict(zip("xy", np.loadtxt(sample, delimiter=",", skiprows=1, unpack=True), strict=True))
+    expected = api.fit("a*exp(-b*x) + c", table, "y", start=[1, 2, 0.5], sigma_x={"x": 0.001 + 0.001 * table["x"]})
+    errors = ["--sigma-x", "x=0.001 + 0.001*x"]
+    for method, level in (("profile", 0.9), ("bootstrap", 0.9), ("wald", 0.95)):
+        assert fit(sample, *errors, "--ci", f"{method},{100 * level:g}", "--json", "-") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["method"], found["level"]) == (method, level)
+        for name, (low, high) in expected.ci(level, method).items():
+            assert found["params"][name]["value"] == pytest.approx(expected.params[name], rel=1e-12)
+            assert (found["params"][name]["low"], found["params"][name]["high"]) == pytest.approx((low, high), rel=1e-9)
+    drawn = tmp_path / "loss.svg"
+    arguments = ["fit", sample, "--model", "a*exp(-b*x) + c", "--target", "y", "--plot-loss", str(drawn)]
+    assert main([*arguments, "--ci", "profile"]) == 0
+    assert "95 % profile interval" in capsys.readouterr().out
+    assert ET.parse(drawn).getroot().tag.endswith("svg")
 
 
 def test_columns_of_any_name_are_saved(tmp_path: Path) -> None:
@@ -222,7 +244,10 @@ def test_fit_refuses(change: dict[str, str], message: str, sample: str, capsys: 
         (["--bounds", "z=0:"], "there is no parameter 'z'"),
         (["--fix", "z=1"], "does not contain 'z'"),
         (["--fix", "a=1"], "a"),
-        (["--ci", "high"], "no level of confidence"),
+        (["--ci", "high"], "no level of confidence, and no method; write 95 or 0.95, wald, profile or bootstrap"),
+        (["--sigma-x", "z=1"], "--sigma-x: the model has no column 'z'; it has x"),
+        (["--sigma-x", "x=dx"], "no column 'dx'"),
+        (["--sigma-x", "x=0.1", "--save", "fit.py"], "take the estimates from --json"),
         (["--starts", "0"], "whole number from 1"),
         (["--sigma", "dy"], "no column 'dy'"),
         (["--sigma", "x - 1"], "sigma is -1 in row 1"),

@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,17 @@ def write(folder: Path, content: str | bytes, name: str = "data.csv") -> Path:
 
 
 X, Y = [1.0, 2.0, 3.0], [1.5, 2.5, 3.6]
+
+
+def zipped(**files: str) -> bytes:
+    """An archive of files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
 PLAIN = "x,y\n1,1.5\n2,2.5\n3,3.6\n"
 GERMAN = PLAIN.replace(",", ";").replace(".", ",")
 
@@ -41,6 +53,7 @@ GERMAN = PLAIN.replace(",", ";").replace(".", ",")
         PLAIN.encode("utf-32"),
         gzip.compress(PLAIN.encode()),
         lzma.compress(PLAIN.encode()),
+        zipped(**{"data/": "", "data/a.csv": PLAIN, "__MACOSX/data/._a.csv": "-"}),
         GERMAN,
         gzip.compress(GERMAN.encode("utf-16")),
         "sep=;\n" + GERMAN,
@@ -159,7 +172,10 @@ def test_rows_with_a_missing_entry_are_left_out_and_said(tmp_path: Path, content
         ("x;y\n0.5;1\n1.5;2,5\n2.5;3\n", "'2,5' has a decimal comma, and others do not; --decimal , reads it"),
         ("y,x\n1,2020-01-31\n2,2020-02-01\n", "line 2, column 'x': '2020-01-31' is a date or a time; put numbers"),
         ("x,y\n12:30:05,1\n12:31,1\n", "'12:30:05' is a date or a time"),
-        ("x,x,y\n1,2,3\n", "the column name 'x' is given twice"),
+        ("x,x,y\n1,2,3\n", "the column name 'x' is given twice; write c1 or c2 for the one that is meant"),
+        ("x,y,c1,x,x\n1,2,3,4,5\n", "'x' is given 3 times; write c1_, c4 or c5 for"),
+        (zipped(**{"a.csv": PLAIN, "b.csv": PLAIN}), r"holds 2 files \(a.csv, b.csv\); unpack it, and name"),
+        (zipped(), "an empty archive"),
         ("a,y\n1,2\n", "there is no column 'x'; the columns are a, y"),
         (",y\n1,2\n", "there is no column 'x'; the columns are y"),
         ("1,2\n3,4\n", r"line 1: these are numbers \(1,2\); the first row names the columns; --no-header"),

@@ -151,12 +151,19 @@ def exact_values(roots: Sequence[Node], env: Env, dims: Dims) -> dict[Node, Any]
 def to_mpf(value: Any, mpf: Callable[..., Any]) -> Any:
     """A number, or an array of numbers, of mpmath; truth values stay."""
 
+    zero = mpf(0)  # most of what arrays of few entries are padded with
+
     def number(v: Any) -> Any:
-        if isinstance(v, bool | np.bool_):
+        if type(v) is mpf or isinstance(v, bool | np.bool_):
             return v
+        if not v:
+            return zero
         return mpf(v.item() if isinstance(v, np.generic) else v)  # mpmath takes no whole numbers of NumPy's
 
-    return np.vectorize(number, otypes=[object])(value)[()]
+    given = np.asarray(value, object)
+    result = np.empty(given.shape, object)
+    result.ravel()[:] = [number(v) for v in given.ravel()]
+    return result[()]
 
 
 def exact_value(n: Node, values: Mapping[Node, Any], dims: Dims, mpmath: Any) -> Any:

@@ -199,6 +199,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     add("--start", metavar="a=1,b=2", help="where the search starts; found where it is left out")
     add = parser.add_argument_group("the fit").add_argument
     add("--sigma", metavar="COLUMN", help="standard deviations of the target: a column, or a formula such as sqrt(y)")
+    add("--sigma-x", metavar="x=COLUMN", help="of columns of the model, for orthogonal distance: a column or a formula")
     add("--absolute-sigma", action="store_true", help="sigma is known, and not only in proportion")
     add("--bounds", metavar="a=0:,b=:5", help="where parameters have to stay, low:high, either may be missing")
     add("--fix", metavar="a=1", help="parameters that are known")
@@ -212,7 +213,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     add("--decimal", metavar="CHAR", help=". or ,")
     add("--sheet", metavar="NAME", help="of a workbook: its name, or its number from 1")
     add = parser.add_argument_group("results; FILE may be - for standard output where it is text").add_argument
-    add("--ci", metavar="LEVEL", help="confidence intervals, such as 95")
+    add("--ci", metavar="LEVEL", help="confidence intervals, such as 95; profile,95 or bootstrap,95 by another method")
     add("--json", metavar="FILE", help="write everything as JSON")
     add("--csv", metavar="FILE", help="write name, value, stderr, low, high of each parameter")
     add("--predict", metavar="FILE", help="write what the model says of each row, as CSV")

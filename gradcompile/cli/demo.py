@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     fit = compile_fit(table.model, list(table.certified), target="y")({"x": table.x, "y": table.y}, start=table.start1)
     print(f"fitted with these derivatives, from NIST's far start, in {fit.evaluations} evaluations\n")
     _compare(table.certified, fit)
-    print(f"\nloss curve  {plot.sparkline(losses(fit, start), bars=plot.fitting_bars())}")
+    print(f"\nloss curve  {plot.sparkline(losses(fit), bars=plot.fitting_bars())}")
     bound = f.bind(table.x, table.y)
     print(f"one call    {_microseconds(bound, f.pack(*start)):.1f} us: loss and {len(params)} gradients")
     _draw(options.out, table, fit)

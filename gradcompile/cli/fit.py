@@ -44,9 +44,12 @@ def run(options: argparse.Namespace) -> int:
         _say(f"{table.where}: {left_out}")
     fitter = stated.fitter(options, asked)
     fits = {group: _fit(fitter, stated, part, options, asked, group) for group, part in _groups(options.by, rows)}
-    _write(options, asked, stated, whole, fits)
+    ends = {}
+    if asked.interval or options.csv:
+        ends = {group: report.intervals(fit, asked.interval or values.Interval()) for group, fit in fits.items()}
+    _write(options, asked, stated, whole, fits, ends)
     if "-" not in (options.json, options.csv, options.predict):
-        report.show(options, fits, rows, table.where, asked.level)
+        report.show(options, fits, ends, table.where, asked.interval)
     return report.warn(options, fits, rows, stated.predictors)
 
 
@@ -61,7 +64,9 @@ class _Asked:
         self.start = values.numbers("--start", options.start) if options.start else None
         self.fixed = values.numbers("--fix", options.fix) if options.fix else {}
         self.bounds = values.bounds(options.bounds) if options.bounds else {}
-        self.level = values.level(options.ci) if options.ci else None
+        self.interval = values.interval(options.ci) if options.ci else None
+        self.level = self.interval.level if self.interval else 0.95
+        self.sigma_x = values.texts("--sigma-x", options.sigma_x) if options.sigma_x else {}
         text.parse(options.model)
         if options.starts < 1:
             raise ArgumentError(f"--starts: {options.starts} is not a whole number from 1")
@@ -73,8 +78,9 @@ class _Asked:
             picture.check(options.plot)
         if options.plot_loss:
             plot.check(options.plot_loss)
-        if options.plot_loss and self.start is None:
-            raise ArgumentError("--plot-loss: it draws the search from one start; give it by --start")
+        if options.save and self.sigma_x:
+            what = "a module holds a loss of the estimates alone, and orthogonal distance has no such"
+            raise ArgumentError(f"--save: {what}; leave it out, and take the estimates from --json")
         if options.save:
             saving.check_save(options.save, options.file, options.force)
 
@@ -101,6 +107,7 @@ class _Stated:
         self.model = text.parse(options.model, symbols)
         self.target = self._formula("--target", options.target)
         self.sigma = self._formula("--sigma", options.sigma) if options.sigma else None
+        self.spreads = {name: self._spread(name, given) for name, given in asked.sigma_x.items()}
         self.where = text.parse_condition(options.where, self._symbols()) if options.where else None
         if self.target.is_Symbol and self.target.name in names:
             what = f"it contains the target {options.target!r}, which it is to predict; leave it out"
@@ -113,7 +120,7 @@ class _Stated:
     @property
     def columns(self) -> list[str]:
         """The columns that are read as numbers."""
-        others = [e for e in (self.target, self.sigma, self.where) if e is not None]
+        others = [e for e in (self.target, self.sigma, *self.spreads.values(), self.where) if e is not None]
         return list(
             dict.fromkeys([*self.predictors, *(s.name for e in others for s in sorted(e.free_symbols, key=str))])
         )
@@ -122,8 +129,20 @@ class _Stated:
         """The compiled fit."""
         return compile_fit(
             self.model, self.params, target=self.target, sigma=True if self.sigma is not None else None,
-            loss=options.loss, bounds=asked.bounds, fixed=asked.fixed, absolute_sigma=options.absolute_sigma,
+            sigma_x={name: _place(name) for name in self.spreads}, loss=options.loss, bounds=asked.bounds,
+            fixed=asked.fixed, absolute_sigma=options.absolute_sigma,
         )  # fmt: skip
+
+    def given(self, rows: Rows) -> dict[str, Any]:
+        """The columns of the fit, with the standard deviations of predictors, which no formula can name."""
+        return {**rows.columns, **{_place(name): _evaluated(expr, rows) for name, expr in self.spreads.items()}}
+
+    def _spread(self, name: str, given: str) -> Any:
+        """The standard deviations of a predictor: a column or a formula of columns, which may be a number."""
+        if name not in self.predictors:
+            known = f"it has {', '.join(self.predictors)}" if self.predictors else "it has none"
+            raise ArgumentError(f"--sigma-x: the model has no column {name!r}; {known}")
+        return self._formula("--sigma-x", given)
 
     def _symbols(self) -> dict[str, sp.Symbol]:
         return {name: sp.Symbol(name) for name in self.known}
@@ -176,6 +195,10 @@ class _Stated:
         text.fail(self.model_text, token.start, token.end, message)
 
 
+def _place(name: str) -> str:
+    return f"--sigma-x {name}"
+
+
 def _close(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {text.quoted(close[0])!r}?" if close else ""
@@ -213,7 +236,7 @@ def _groups(by: str | None, rows: Rows) -> list[tuple[str, Rows]]:
 def _fit(fitter: Fitter, stated: _Stated, rows: Rows, options: argparse.Namespace, asked: _Asked, group: str) -> Fit:
     try:
         sigma = None if stated.sigma is None else _evaluated(stated.sigma, rows)
-        return fitter(rows.columns, start=asked.start, sigma=sigma, starts=options.starts)
+        return fitter(stated.given(rows), start=asked.start, sigma=sigma, starts=options.starts)
     except GradcompileError as error:
         if not group:
             raise
@@ -221,7 +244,7 @@ def _fit(fitter: Fitter, stated: _Stated, rows: Rows, options: argparse.Namespac
 
 
 def predicted(
-    options: argparse.Namespace, level: float | None, names: Sequence[str], whole: Rows, fit: Fit, group: str
+    options: argparse.Namespace, level: float, names: Sequence[str], whole: Rows, fit: Fit, group: str
 ) -> report.Prediction:
     """Predict the rows of a group, those too in which only the target is missing."""
     has_all = np.ones(len(whole.lines), bool)
@@ -231,26 +254,31 @@ def predicted(
         has_all &= np.array([label == group for label in whole.texts[options.by]], bool)
     at = np.flatnonzero(has_all)
     data = {name: np.ascontiguousarray(whole.columns[name][at]) for name in names or list(whole.columns)[:1]}
-    band = fit.band(data, level or 0.95, options.band) if options.band and fit.converged else (None, None)
+    band = fit.band(data, level, options.band) if options.band and fit.converged else (None, None)
     return report.Prediction(at, np.broadcast_to(fit.predict(data), at.shape), *band)
 
 
-def _write(options: argparse.Namespace, asked: _Asked, stated: _Stated, whole: Rows, fits: dict[str, Fit]) -> None:
+def _write(
+    options: argparse.Namespace,
+    asked: _Asked,
+    stated: _Stated,
+    whole: Rows,
+    fits: dict[str, Fit],
+    ends: Mapping[str, report.Ends],
+) -> None:
     """Write the files that were asked for."""
     if options.predict:
         parts = [predicted(options, asked.level, stated.predictors, whole, fit, group) for group, fit in fits.items()]
         report.predictions(options, stated.columns, whole, parts)
     if options.json:
-        report.put(options.json, report.as_json(options, fits, asked.level))
+        report.put(options.json, report.as_json(options, fits, ends, asked.interval))
     if options.csv:
-        report.put(options.csv, report.as_csv(options, fits, asked.level or 0.95))
+        report.put(options.csv, report.as_csv(options, fits, ends))
     if options.plot:
         title = f"{options.target} = {options.model}"
-        picture.draw(fits if options.by else fits[""], options.plot, title=title, level=asked.level or 0.95)
+        picture.draw(fits if options.by else fits[""], options.plot, title=title, level=asked.level)
     if options.plot_loss:
         fit = next(iter(fits.values()))
-        assert asked.start is not None
-        curve = report.losses(fit, [asked.start[name] for name in fit.params])
-        plot.picture(options.plot_loss, curve, f"{options.target} = {options.model}", "evaluation")
+        plot.picture(options.plot_loss, report.losses(fit), f"{options.target} = {options.model}", "evaluation")
     if options.save:
         saving.write(options.save, saving.module(fits, stated.predictors))

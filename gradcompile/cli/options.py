@@ -1,8 +1,9 @@
-"""The values of options: numbers by name, bounds by name, a level; what is none is refused with the option's name."""
+"""The values of options: numbers, texts and bounds by name, kinds of intervals; messages have the option's name."""
 
 import math
+import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gradcompile.errors import ArgumentError
 
@@ -42,6 +43,21 @@ def numbers(option: str, given: str) -> dict[str, float]:
     return by_name(option, given, read, "name=number, such as a=1,b=2,c=0.5")
 
 
+def texts(option: str, given: str) -> dict[str, str]:
+    """Return the texts of `x=dx,t=0.1` by name.
+
+    >>> texts("--sigma-x", "x=dx, t=0.1*t")
+    {'x': 'dx', 't': '0.1*t'}
+    """
+
+    def read(name: str, value: str) -> str:
+        if not value:
+            raise ArgumentError(f"{option}: nothing is given for {name!r}; give a column, a formula or a number")
+        return value
+
+    return by_name(option, given, read, "name=column, such as x=dx,t=0.1")
+
+
 def bounds(given: str) -> dict[str, Pair]:
     """Return the pairs of `a=0:,b=:5,c=1:2` by name, None where there is no bound.
 
@@ -61,18 +77,38 @@ def bounds(given: str) -> dict[str, Pair]:
     return by_name("--bounds", given, read, "name=low:high, such as a=0:,b=:5")
 
 
-def level(given: str) -> float:
-    """Return a level of confidence: 0.95, 95 and 95% are the same.
+METHODS = ("wald", "profile", "bootstrap")  # of intervals
 
-    >>> level("95"), level("0.9"), level("99%")
-    (0.95, 0.9, 0.99)
+
+class Interval(NamedTuple):
+    """What kind of confidence intervals is asked for."""
+
+    level: float = 0.95
+    method: str = "wald"
+
+
+def interval(given: str) -> Interval:
+    """Return a level of confidence, a method, or both: 0.95, 95 and 95% are the same.
+
+    >>> interval("95") == interval("0.95,wald"), interval("99%,bootstrap")
+    (True, Interval(level=0.99, method='bootstrap'))
     """
-    number = _number(given.strip().removesuffix("%"))
-    if number is not None and (number > 1.0 or given.strip().endswith("%")):
-        number /= 100.0
-    if number is None or not 0.0 < number < 1.0:
-        raise ArgumentError(f"--ci: {given!r} is no level of confidence; write 95 or 0.95")
-    return number
+    found = Interval()
+    for word in filter(None, re.split(r"[,:\s]+", given.strip())):
+        if word in METHODS:
+            found = found._replace(method=word)
+            continue
+        number = _number(word.removesuffix("%"))
+        if number is not None and (number > 1.0 or word.endswith("%")):
+            number /= 100.0
+        if number is None or not 0.0 < number < 1.0:
+            methods = f"{', '.join(METHODS[:-1])} or {METHODS[-1]}"
+            raise ArgumentError(
+                f"--ci: {word!r} is no level of confidence, and no method; write 95 or 0.95, {methods}, or both: "
+                "profile,95"
+            )
+        found = found._replace(level=number)
+    return found
 
 
 def _number(text: str) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.cli.options import Interval
 from gradcompile.data.tables import Rows
 from gradcompile.data.tables.entries import Column
 from gradcompile.errors import printable
@@ -34,13 +35,25 @@ class Prediction:
     high: Column | None = None
 
 
-def show(options: argparse.Namespace, fits: Mapping[str, Fit], rows: Rows, where: str, level: float | None) -> None:
+Ends = dict[str, tuple[float, float]]  # of an interval, by the parameter's name
+
+
+def intervals(fit: Fit, asked: Interval) -> Ends:
+    """The confidence interval of each parameter; NaN where these estimates are no minimum."""
+    if not fit.converged:
+        return dict.fromkeys(fit.params, (math.nan, math.nan))
+    return fit.ci(asked.level, asked.method)
+
+
+def show(
+    options: argparse.Namespace, fits: Mapping[str, Fit], ends: Mapping[str, Ends], where: str, asked: Interval | None
+) -> None:
     """Print the estimates with their errors, and what is left of the data."""
     count = sum(fit.rows for fit in fits.values())
     print(printable(f"{options.target} = {options.model}\n{where}: {count} rows", kept="\n"))
     for group, fit in fits.items():
         print(printable(f"\n{options.by} = {group}" if group else "", kept="\n"))
-        _print_table(fit, level)
+        _print_table(fit, ends[group] if asked else {}, asked or Interval())
         print()
         for name, value in summary.statistics(fit):
             print(f"{name:<20}{value}")
@@ -48,14 +61,14 @@ def show(options: argparse.Namespace, fits: Mapping[str, Fit], rows: Rows, where
             print(printable(f"\n{line}", kept="\n"))
 
 
-def _print_table(fit: Fit, level: float | None) -> None:
+def _print_table(fit: Fit, ends: Ends, asked: Interval) -> None:
     table = [["parameter", "estimate", "standard error"], *([n, e, s] for n, e, s, _ in summary.rows(fit))]
-    if level is not None:
-        intervals = fit.ci(level)
-        table[0].append(f"{100 * level:.6g} % interval")
+    if ends:
+        kind = "interval" if asked.method == "wald" else f"{asked.method} interval"
+        table[0].append(f"{100 * asked.level:.6g} % {kind}")
         for row, (name, error) in zip(table[1:], fit.stderr.items(), strict=True):
-            low, high = (summary.shown(end, error) for end in intervals[name])
-            row.append("-" if math.isnan(error) else f"{low} to {high}")
+            low, high = (summary.shown(end, error) for end in ends[name])
+            row.append("-" if math.isnan(ends[name][0]) else f"{low} to {high}")
     remarks = ["", *(remark for *_, remark in summary.rows(fit))]
     widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
     for row, remark in zip(table, remarks, strict=True):
@@ -101,30 +114,32 @@ def put(path: str, text: str) -> None:
         Path(path).write_text(text, encoding="utf-8")
 
 
-def as_json(options: argparse.Namespace, fits: Mapping[str, Fit], level: float | None) -> str:
+def as_json(
+    options: argparse.Namespace, fits: Mapping[str, Fit], ends: Mapping[str, Ends], asked: Interval | None
+) -> str:
     """The fits as JSON; with groups one record a group under "groups"."""
-    records = {group: _record(fit, level) for group, fit in fits.items()}
+    records = {group: _record(fit, ends[group], asked) for group, fit in fits.items()}
     head: dict[str, Any] = {"file": options.file, "target": options.target, "model": options.model}
     body = {"by": options.by, "groups": records} if options.by else records[""]
     return json.dumps({**body, **head}, indent=1, allow_nan=False) + "\n"
 
 
-def _record(fit: Fit, level: float | None) -> dict[str, Any]:
+def _record(fit: Fit, ends: Ends, asked: Interval | None) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(fit.to_json())
-    if level is not None:
-        found["level"] = level
-        for name, (low, high) in fit.ci(level).items():
+    if asked is not None:
+        found["level"], found["method"] = asked
+        for name, (low, high) in ends.items():
             found["params"][name].update(low=summary.number(low), high=summary.number(high))
     return found
 
 
-def as_csv(options: argparse.Namespace, fits: Mapping[str, Fit], level: float) -> str:
+def as_csv(options: argparse.Namespace, fits: Mapping[str, Fit], ends: Mapping[str, Ends]) -> str:
     """A row a parameter: name, value, stderr, low, high, blank where something is not known; groups in front."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*([options.by] if options.by else []), "name", "value", "stderr", "low", "high"])
     for group, fit in fits.items():
-        for name, (low, high) in fit.ci(level).items():
+        for name, (low, high) in ends[group].items():
             numbers = (fit.params[name], fit.stderr[name], low, high)
             writer.writerow([*([group] if options.by else []), name, *(_cell(x) for x in numbers)])
     return out.getvalue()
@@ -153,8 +168,8 @@ def predictions(options: argparse.Namespace, names: Sequence[str], whole: Rows, 
     put(options.predict, out.getvalue())
 
 
-def losses(fit: Fit, start: Sequence[float]) -> list[float]:
-    """The least loss so far at each evaluation of a search from a start."""
+def losses(fit: Fit) -> list[float]:
+    """The least loss so far at each evaluation of the search that found the estimates, from where it began."""
     problem = fit.problem()
     code, inputs, *_ = problem.near
     curve: list[float] = []
@@ -164,5 +179,5 @@ def losses(fit: Fit, start: Sequence[float]) -> list[float]:
         curve.append(min([loss, *curve[-1:]]) if math.isfinite(loss) or not curve else curve[-1])
         return loss
 
-    problem.search(Evaluation(recorded, inputs), np.array(start, np.float64))
+    problem.search(Evaluation(recorded, inputs), fit.start)
     return curve

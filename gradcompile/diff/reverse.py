@@ -4,7 +4,7 @@ Both build nodes, never numbers, so derivatives of derivatives and sharing with 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradcompile.diff.masks import (
     Care,
@@ -40,6 +40,8 @@ from gradcompile.ir.types import Shape
 from gradcompile.ops.contract import is_dot, spread
 from gradcompile.ops.shape import is_item
 
+Told = Callable[[Node, Node, Node], None]  # a node, one of its arguments, and what that receives from it
+
 
 def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> list[Node]:
     """The gradient of `output` in each node of `wrt`: cotangent * d output / d node, of the node's own type.
@@ -56,15 +58,19 @@ def vjp(output: Node, wrt: Sequence[Node], cotangent: Node | None = None) -> lis
 
 
 def adjoints(
-    output: Node, wrt: Iterable[Node], cotangent: Node | None = None, params: Iterable[Node] | None = None
+    output: Node,
+    wrt: Iterable[Node],
+    cotangent: Node | None = None,
+    params: Iterable[Node] | None = None,
+    told: Told | None = None,
 ) -> dict[Node, Node]:
     """The adjoint of every node between `wrt` and the output that receives one.
 
-    `params` are what alone changes, where that is less than `wrt`.
+    `params` are what alone changes, where that is less than `wrt`.  `told` hears what each node sends to its arguments.
     """
     if output.type.shape and cotangent is None:
         raise GraphError(f"the output has type {output.type}: a cotangent of that type is needed")
-    return backpropagate([(output, cotangent or const(1.0, output.type.dtype))], wrt, params=params)
+    return backpropagate([(output, cotangent or const(1.0, output.type.dtype))], wrt, params=params, told=told)
 
 
 def backpropagate(
@@ -72,6 +78,7 @@ def backpropagate(
     wrt: Iterable[Node],
     care: Care | None = None,
     params: Iterable[Node] | None = None,
+    told: Told | None = None,
 ) -> dict[Node, Node]:
     """The adjoints of several outputs together, each given with its cotangent."""
     order, wanted = topological([output for output, _ in cotangents]), set(wrt)
@@ -96,6 +103,8 @@ def backpropagate(
             for arg, part in sent:
                 if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
+                    if told is not None:
+                        told(n, arg, part)
     return result
 
 

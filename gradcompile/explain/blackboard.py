@@ -1,96 +1,152 @@
-"""The backpropagation of a loss as on a blackboard: every node with its value and its adjoint."""
+"""The backpropagation of a loss as on a blackboard: every node with its value, its adjoint, and what it sends back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
-from gradcompile.analysis.evaluate import evaluate
-from gradcompile.analysis.formula import formulas
-from gradcompile.diff import reverse
-from gradcompile.ir.algebra import is_neg
-from gradcompile.ir.core import Node, is_const, is_leaf
+from gradcompile.analysis.formula import ATOM, Text, formulas, written
+from gradcompile.errors import ArgumentError
+from gradcompile.explain import writing
+from gradcompile.explain.record import Edge, Record, below, hidden, shown_edges
+from gradcompile.explain.rows import Operand, Row
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
+from gradcompile.ir.types import Dim
 from gradcompile.lower.program import Naming
-from gradcompile.ops.shape import is_broadcast, is_iota, is_item
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program
 
 
-class Row(NamedTuple):
-    """One node: its name, its formula, its value, and dL/d(node), None for an input."""
-
-    name: str
-    formula: str
-    value: Any
-    adjoint: Any
-
-
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The rows from the leaves to the loss; printed as a table."""
+    """The rows from the leaves to the loss; printed as a table, and the chain rule written out below it.
+
+    By name: `e["wx"].adjoint`. In a notebook it is a table, `e.to("latex" | "json" | "markdown" | "html" | "text")` is
+    for other places.
+    """
 
     rows: list[Row]
 
+    def __getitem__(self, name: str) -> Row:
+        for r in self.rows:
+            if r.name == name:
+                return r
+        known = ", ".join(r.name for r in self.rows[-12:])
+        raise ArgumentError(f"no row is called {name!r}; the last ones are {known}")
+
+    def to(self, form: Literal["text", "markdown", "json", "latex", "html"]) -> str:
+        """The explanation for a terminal, a page of text, a program, a paper or a browser."""
+        writers = {"text": writing.text, "markdown": writing.markdown, "json": writing.as_json,
+                   "latex": writing.latex, "html": writing.html}  # fmt: skip
+        if form not in writers:
+            raise ArgumentError(f"to={form!r}: choose {', '.join(map(repr, writers))}")
+        return writers[form](self.rows)
+
     def __str__(self) -> str:
-        cells = [("name", "formula", "value", "adjoint")]
-        cells += [(r.name, r.formula, short(r.value), short(r.adjoint)) for r in self.rows]
-        widths = [max(len(row[k]) for row in cells) for k in range(4)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+        return self.to("text")
 
     def __repr__(self) -> str:
         return str(self)
 
-
-def short(value: Any) -> str:
-    """A value in a cell: a number, or the first entries of an array."""
-    if value is None:
-        return "-"
-    flat = np.ravel(value)
-    text = ", ".join(f"{float(v):.6g}" for v in flat[:3])
-    return text if np.ndim(value) == 0 else f"[{text}{', ...' if flat.size > 3 else ''}]"
+    def _repr_html_(self) -> str:
+        return self.to("html")
 
 
-def explain(problem: Problem, loss: Node, values: Mapping[Node, Any]) -> Explanation:
-    """The rows of a loss at the values of its leaves.
+def axis_of(problem: Problem) -> Dim | None:
+    """The dimension that counts samples: the first one of an input that the call gives; None if there is none."""
+    found = (d for a in problem.inputs for d in a.leaf.type.shape if isinstance(d, str))
+    return next(found, None)
+
+
+def of_sample(problem: Problem, which: Any) -> Callable[[Mapping[Node, Any]], Mapping[Node, Any]] | None:
+    """A function that leaves one sample in the values of the leaves; None where all are asked for."""
+    if which is None or which == "mean":
+        return None
+    axis = axis_of(problem)
+    if axis is None or not isinstance(which, int | np.integer):
+        wanted = "this loss has no samples" if axis is None else "give a sample's number, or 'mean'"
+        raise ArgumentError(f"sample={which!r}: {wanted}")
+
+    def one(values: Mapping[Node, Any]) -> dict[Node, Any]:
+        return {n: only(n, np.asarray(v), int(which), axis) for n, v in values.items()}
+
+    return one
+
+
+def only(n: Node, value: np.ndarray, k: int, axis: Dim) -> np.ndarray:
+    """The entries at one place along an axis, which stays."""
+    for j, d in enumerate(n.type.shape):
+        if d == axis:
+            if not -value.shape[j] <= k < value.shape[j]:
+                raise ArgumentError(f"sample={k}: there are {value.shape[j]} samples, counted from 0")
+            value = np.take(value, [k], axis=j)
+    return value
+
+
+def shown(made: Record) -> list[Node]:
+    """The nodes that have a row."""
+    return [n for n in made.order if n is made.loss or not hidden(n, made.problem)]
+
+
+def named(made: Record, nodes: Sequence[Node]) -> dict[Node, str]:
+    """What the rows are called."""
+    problem = made.problem
+    naming = Naming(Program(made.loss, (), problem.params, problem.inputs, problem.names, {}, {}), Namer())
+    naming.known[made.loss] = naming.fresh("loss")
+    return {n: problem.names.get(n) or naming.name(n) for n in nodes}
+
+
+def rows(made: Record, mean: bool = False) -> list[Row]:
+    """The rows, arguments first; `mean`: of values with an entry a sample their mean, and the sum of their adjoints.
 
     The adjoint of v is dL/dv, by reverse mode; that of an array is an array.
     """
-    nodes = [n for n in topological([loss]) if n is loss or not hidden(n, problem)]
-    inputs = {a.leaf for a in problem.inputs}
-    found = reverse.adjoints(loss, nodes, params=[a.leaf for a in problem.params])
-    wanted = [n for n in nodes if n in found and n not in inputs and not below(n, inputs)]
-    results = dict(
-        zip(
-            [*nodes, *(("adjoint", n) for n in wanted)],
-            evaluate([*nodes, *(found[n] for n in wanted)], values),
-            strict=True,
-        )
-    )
-    naming = Naming(Program(loss, (), problem.params, problem.inputs, problem.names, {}, {}), Namer())
-    naming.known[loss] = naming.fresh("loss")
-    texts = formulas(nodes, dict(problem.names), 60)
-    names = [problem.names.get(n) or naming.name(n) for n in nodes]
-    return Explanation(
-        [Row(name, texts[n], results[n], results.get(("adjoint", n))) for name, n in zip(names, nodes, strict=True)]
-    )
+    problem, nodes = made.problem, shown(made)
+    names, texts = named(made, nodes), formulas(nodes, dict(problem.names), 60)
+    inputs, params = ({a.leaf for a in part} for part in (problem.inputs, problem.params))
+    edges = {n: shown_edges(made, n) for n in nodes}
+    made.compute(x for es in edges.values() for e in es for x in (e.slope, e.sent) if x is not None)
+    found = []
+    for n in nodes:
+        given = n in inputs or below(n, inputs)
+        kind = "loss" if n is made.loss else "input" if given else "parameter" if is_param(n, params) else ""
+        args = tuple(operand(made, n, e, names) for e in edges[n])
+        adjoint = None if given else made.adjoint(n)
+        row = Row(names[n], texts[n], made.values[n], adjoint, args, kind)
+        found.append(averaged(row, n, axis_of(problem)) if mean else row)
+    return found
 
 
-def hidden(n: Node, problem: Problem) -> bool:
-    """Whether the node has no row: numbers, negatives (a difference shows them), what is shown by its entries.
-
-    Of arrays, repetitions and indices have no row either, as they read like what they are made of.
-    """
-    if is_leaf(n):
-        return n not in problem.symbols and not problem.arrays
-    if is_const(n) or is_neg(n) or n.op.by_shape:
-        return True
-    return problem.arrays and (is_broadcast(n) or is_iota(n) or n.op.entrywise)
+def averaged(row: Row, n: Node, axis: Dim | None) -> Row:
+    """A row of the mean sample: its value, and what all samples together send back."""
+    if n.type.shape[:1] != (axis,):
+        return row
+    adjoint = None if row.adjoint is None else np.sum(row.adjoint, axis=0)
+    return row._replace(value=np.mean(row.value, axis=0), adjoint=adjoint)
 
 
-def below(n: Node, inputs: Sequence[Node] | set[Node]) -> bool:
-    """Whether the node is an entry of an input."""
-    return is_item(n) and n.args[0] in inputs
+def is_param(n: Node, params: set[Node]) -> bool:
+    """Whether the node is a parameter, or an entry of one."""
+    return n in params or below(n, params)
+
+
+def operand(made: Record, n: Node, e: Edge, names: Mapping[Node, str]) -> Operand:
+    """An edge as a row shows it."""
+    name = names[e.arg]
+    if e.sent is None:
+        return Operand(name, None, None, "")
+    slope = None if e.slope is None else made.values[e.slope]
+    return Operand(name, slope, made.values[e.sent], rule_of(e.sent, made.adjoints[n], f"dL/d{names[n]}", names))
+
+
+def rule_of(sent: Node, adjoint: Node, called: str, names: Mapping[Node, str]) -> str:
+    """How a term is computed from the adjoint that it comes from, and from values."""
+    known: dict[Node, Text] = {n: (name, ATOM) for n, name in names.items()}
+    known[adjoint] = called, ATOM
+    for x in topological([sent], known.__contains__):
+        if x not in known:
+            known[x] = written(x, known)
+    return known[sent][0]

@@ -92,6 +92,11 @@ def is_ne(n: Node) -> bool:
     return n.op.name == "ne"
 
 
+def is_remainder(n: Node) -> bool:
+    """Whether a node is what a division with a whole quotient leaves."""
+    return n.op.name == "mod"
+
+
 def is_lt(n: Node) -> bool:
     """Whether a node is x < y."""
     return n.op.name == "lt"

@@ -13,6 +13,7 @@ from gradcompile.loops.python import print_module
 from gradcompile.once import once
 
 Kind = Literal["tree", "values", "groups", "rows"]
+Meeting = Literal["added", "largest", "values"]  # how what was gathered of some samples meets that of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,13 @@ class Pass:
     kind: "tree" adds the samples to a tree of sums, the first argument; "values" writes values of each sample to the
     first arguments; "groups" adds them to vectors, the first arguments, group by group through the function `inner`;
     "rows" writes rows of arrays.
-    vectors: how each of those first arguments meets that of another group: "sum", "amax" or "values", of each its own.
+    vectors: how each of those first arguments meets that of another group; "values" are of each sample its own.
     """
 
     name: str
     kind: Kind
     inner: str = ""
-    vectors: tuple[str, ...] = ()
+    vectors: tuple[Meeting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

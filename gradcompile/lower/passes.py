@@ -24,12 +24,12 @@ from gradcompile.lower.stages import Stages
 from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part
 
-GATHERED: dict[str, tuple[str, Callable[[Expression], Expression]]] = {  # across blocks
-    "sum": ("total", zeros),
-    "amax": ("highest", lambda size: call("full", size, LEAST, THETA)),
+GATHERED: dict[plans.Meeting, tuple[str, Callable[[Expression], Expression]]] = {  # across blocks
+    "added": ("total", zeros),
+    "largest": ("highest", lambda size: call("full", size, LEAST, THETA)),
 }
 FIRST, START, STOP, BLOCK = map(name, ("first", "start", "stop", "BLOCK"))
-Vectors = dict[str, tuple[str, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
+Vectors = dict[str, tuple[plans.Meeting, Dim]]  # arrays that a pass gathers in: the kind of reductions, and the size
 HEAVY = 16384  # entries for one sample from which on it is not run over in lanes
 
 
@@ -98,7 +98,7 @@ class PassWriter(FunctionWriter):
     def find_direct(self) -> None:
         """Where passes write to outputs: rows, and parts that are a sum over the samples and nothing else reads."""
         uses = use_counts(self.roots, topological(self.roots))
-        sums = {r.node for p in self.plan.passes for r in p.reductions if r.kind == "sum"}
+        sums = {r.node for p in self.plan.passes for r in p.reductions if r.kind == "added"}
         rows = {r.node for p in self.plan.passes for r in p.rows}
         self.row_outputs |= {p.node: o.name for o, p, _ in self.parts() if len(o.parts) == 1 and p.node in rows}
         for place in self.parts() if self.value is not None else ():
@@ -239,7 +239,7 @@ class PassWriter(FunctionWriter):
         d.targets += [(r.block, self.added(r, d.source, places)) for r in gradients]
         for r, array in zip(p.rows, arrays, strict=True):
             self.give_rows(r, array, d)
-        vectors |= {o.name: ("sum", o.size) for o in self.filled(r.node for r in gradients)}
+        vectors |= {o.name: ("added", o.size) for o in self.filled(r.node for r in gradients)}
         d.arguments = [*vectors, "start", "stop", "theta", *passed_arrays, *arrays, *self.inputs]
         scalars = d.source.scalars | self.sizes(p.roots) | {self.plan.first: FIRST}
         d.stages = self.staged(d, scalars)
@@ -324,7 +324,7 @@ class PassWriter(FunctionWriter):
 
     def define_sums(self, whole: str, d: PassDraft, vectors: Vectors) -> None:
         """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
-        sizes = {array: size for array, (kind, size) in vectors.items() if kind == "sum"}
+        sizes = {array: size for array, (kind, size) in vectors.items() if kind == "added"}
         fresh = self.naming.scope().fresh
         part, lost = ({a: name(fresh(f"{a}_{what}")) for a in sizes} for what in ("part", "lost"))
         group = name("group")

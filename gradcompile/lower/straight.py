@@ -15,7 +15,7 @@ from gradcompile.ir.core import Node, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
 from gradcompile.loops.expressions import Expression, call, element, length, name, number, operation, tuple_of
 from gradcompile.loops.ir import Assign, Do, Function, Loop, Note, Return, Statement, lanes, names_in, turns
-from gradcompile.loops.kernel import Pass
+from gradcompile.loops.kernel import Meeting, Pass
 from gradcompile.lower.memory.lengths import ZERO, zeros
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import LoweredProgram, Naming, flat_index, loads, per_sample
@@ -262,7 +262,8 @@ class Scheduler:
         statements = [*head, Loop("i", lanes(name("start"), STOP), body.statements)]
         doc = "Write the values of the samples from start to stop."
         self.functions.append(Function("values", (*names, "start", "stop", *arguments), doc, used(statements)))
-        self.passes.append(Pass("values", "values", "", ("values",) * len(outputs)))
+        own = tuple[Meeting, ...]("values" for _ in outputs)
+        self.passes.append(Pass("values", "values", "", own))
         given = [*map(name, names), ZERO, name("n"), *map(name, arguments)]
         return [Do(call("values", *given)), Return(name("n"))]
 

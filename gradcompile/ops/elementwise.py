@@ -80,7 +80,7 @@ def sum_partials(n: Node) -> tuple[Node | None, ...]:
 
 
 register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", sum_partials,
-            exact=lambda *xs: sum(xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
+            exact=lambda *xs: mp("fsum", xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
             keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
             is_commutative=True, least=least.of_sum, keeps_literals=True, ends_functions=True,

@@ -26,7 +26,7 @@ class Estimates:
         self.terms, self.samples = terms, samples
         self.theta, self.loss = point.theta, point.loss
         self.evaluations = evaluations
-        self._point, self._start = point, point.start
+        self._point, self.start = point, point.start
 
     # ---- the estimates
 
@@ -122,14 +122,14 @@ class Estimates:
         """
         point, problem = self._point, self.problem()
         matrix = point.matrix if point.near is None else point.near
-        flat = problem.flat(point.theta, matrix, point.loss, self._start)
+        flat = problem.flat(point.theta, matrix, point.loss, self.start)
         if point.is_convex and flat.any():
-            flat &= (point.gradient != 0.0) | problem.flat(point.theta, point.matrix, point.loss, self._start)
+            flat &= (point.gradient != 0.0) | problem.flat(point.theta, point.matrix, point.loss, self.start)
         return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
 
     def _away(self) -> list[str]:
         """Parameters that have grown out of all proportion to their start, and that no data determine, or hardly."""
-        grown = (abs(self.theta) > FAR * abs(self._start)) & (self._start != 0.0) & ~self._held
+        grown = (abs(self.theta) > FAR * abs(self.start)) & (self.start != 0.0) & ~self._held
         if not grown.any():
             return []
         lost = {name for direction in self.undetermined for name in direction}

@@ -18,6 +18,7 @@ Rows = tuple[Vector, Vector]  # one value a row, and its derivatives by the para
 FACTOR = "factor of the covariance"  # under which columns have it: no formula can contain that name
 ROUNDS, HALVINGS = 50, 20  # steps of the shifts, and of one that is too long, at most
 CLOSE = 1e-10  # of sigma_x, a step at which a shift stands
+SMALL = 1e-6  # of sigma_x, a step that changes the distance by no more than rounding may
 BLOCK = 1 << 16  # rows whose Jacobian is in memory at a time
 
 
@@ -208,21 +209,23 @@ class Orthogonal(Objective):
         size = len(self.params)
         values, jacobian = self._at(theta, columns, shift)
         least = values**2
+        stands = np.zeros(rows, bool)  # samples of which no step has lowered the distance
         for _ in range(ROUNDS):
             slope = jacobian[:, size:] * spread
             target = values - np.sum(jacobian[:, size:] * shift, axis=1)
             step = -slope * spread * (target / (1.0 + np.sum(slope**2, axis=1)))[:, None] - shift
-            step[np.max(np.abs(step) / spread, axis=1) <= CLOSE] = 0.0
+            step[stands | (np.max(np.abs(step) / spread, axis=1) <= CLOSE)] = 0.0
             if not step.any():
                 break
             for _ in range(HALVINGS):
                 trial = self._at(theta, columns, shift + step)
                 cost = trial[0] ** 2 + np.sum(((shift + step) / spread) ** 2, axis=1)
-                worse = ~(cost <= least) & step.any(axis=1)
+                worse = ~(cost <= least) & (np.max(np.abs(step) / spread, axis=1) > SMALL)
                 if not worse.any():
                     break
                 step[worse] *= 0.5
             step[worse] = 0.0
+            stands |= worse
             shift, least = shift + step, np.where(worse, least, cost)
             values, jacobian = self._at(theta, columns, shift) if worse.any() else trial
         return values, jacobian[:, :size], jacobian[:, size:] * spread, [shift, spread]

@@ -371,7 +371,7 @@ class Groups:
     def group(self, into: Sequence[np.ndarray], k: int, size: int, stop: int, rest: Sequence[Any]) -> None:
         """One group, from nothing; the first begins with what is there, which is nothing."""
         for vector, kind in zip(into, self.kinds, strict=True) if k else ():
-            vector[:] = 0.0 if kind == "sum" else -INF
+            vector[:] = 0.0 if kind == "added" else -INF
         self.samples(*into, k * size, min(stop, (k + 1) * size), *rest)
 
     def merge(
@@ -386,7 +386,7 @@ class Groups:
         def task(p: int) -> None:
             k, start = pieces[p]
             stop = min(start + PIECE, totals[k].size)
-            if self.kinds[k] == "amax":
+            if self.kinds[k] == "largest":
                 self.raises(totals[k], sums.parts[k][rows], start, stop)
                 return
             total, lost = totals[k][start:stop], sums.lost[k][start:stop]

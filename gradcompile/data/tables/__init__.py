@@ -7,7 +7,7 @@ the columns that are asked for, and no other. What can't be read is named by fil
 import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -80,18 +80,20 @@ class Rows:
 class Table:
     """A table that has been looked at: its name in messages, its columns, and what is to be said about it.
 
-    A column without a name has the name "" and can't be read.
+    A column without a name has the name "" and can't be read. Columns of one name are called by their number, c1, c2,
+    ...; shared: these, by the name they share.
     """
 
     where: str
     names: tuple[str, ...]
     notes: tuple[str, ...]
     reader: Callable[[Sequence[str], Sequence[str]], Rows] = field(repr=False)
+    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def read(self, wanted: Iterable[str] | None = None, texts: Iterable[str] = ()) -> Rows:
         """Read the columns `wanted` as numbers (all that have a name, if None) and the columns `texts` as they are.
 
-        Raises DataError for a column that is not there or there twice, and for what can't be read in it.
+        Raises DataError for a column that is not there, for a name that several have, and for what can't be read in it.
         """
         numeric = [name for name in self.names if name] if wanted is None else list(dict.fromkeys(wanted))
         asked = [*numeric, *texts]
@@ -105,11 +107,13 @@ class Table:
 
     def check(self, name: str) -> None:
         """Raise DataError, with the names there are, unless there is one column `name`."""
-        count = self.names.count(name) if name else 0
-        if count == 1:
+        if name and name in self.names:
             return
-        if count:
-            raise DataError(f"{self.where}: the column name {name!r} is given twice; rename one of the columns")
+        if name in self.shared:
+            *others, last = self.shared[name]
+            times = "twice" if len(others) == 1 else f"{len(others) + 1} times"
+            which = f"write {', '.join(others)} or {last} for the one that is meant"
+            raise DataError(f"{self.where}: the column name {name!r} is given {times}; {which}, or rename all but one")
         close = difflib.get_close_matches(name, filter(None, self.names), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         known = ", ".join(filter(None, self.names))
@@ -214,6 +218,7 @@ def _looked_at(
 
 def _of_text(where: Source, coding: str, header: bool, delimiter: str | None, decimal: str | None) -> Table:
     dialect, found = _looked_at(where, coding, header, delimiter, decimal)
+    found, shared = _told_apart(found)
 
     def read(wanted: Sequence[str], texts: Sequence[str]) -> Rows:
         collected = _Collected(where.where, found, wanted, texts, dialect.decimal, "line")
@@ -227,7 +232,21 @@ def _of_text(where: Source, coding: str, header: bool, delimiter: str | None, de
                     collected.take(chunk.numbers, numbers)
         return collected.rows()
 
-    return Table(where.where, found.names, found.notes, read)
+    return Table(where.where, found.names, found.notes, read, shared)
+
+
+def _told_apart(found: Layout) -> tuple[Layout, dict[str, list[str]]]:
+    """The layout with columns of one name called by their numbers, as without a header; these by that name."""
+    counts = Counter(found.names)
+    names, shared = list(found.names), dict[str, list[str]]()
+    for k, name in enumerate(found.names):
+        if name and counts[name] > 1:
+            own = f"c{k + 1}"
+            while own in names:
+                own += "_"
+            names[k] = own
+            shared.setdefault(name, []).append(own)
+    return replace(found, names=tuple(names)), shared
 
 
 def _first_lines(
@@ -264,14 +283,14 @@ def _of_workbook(where: Source, sheet: str | None, header: bool) -> Table:
     rows = [row for row in rows if trimmed(row[1])]
     if not rows:
         raise DataError(f"{where.where}: the sheet is empty; name one that is not by --sheet")
-    found = layout(where.where, rows[:SAMPLE], Dialect(",", "."), header, word="row")
+    found, shared = _told_apart(layout(where.where, rows[:SAMPLE], Dialect(",", "."), header, word="row"))
 
     def read(wanted: Sequence[str], texts: Sequence[str]) -> Rows:
         collected = _Collected(where.where, found, wanted, texts, ".", "row")
         collected.add([row for row in rows if row[0] >= found.first])
         return collected.rows()
 
-    return Table(where.where, found.names, (*notes, *found.notes), read)
+    return Table(where.where, found.names, (*notes, *found.notes), read, shared)
 
 
 def _of_frame(where: str, frame: sheets.Frame) -> Table:

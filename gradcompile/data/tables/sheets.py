@@ -56,7 +56,11 @@ def _parquet_by_polars(where: Source) -> Frame:
 
 
 def _given(where: Source) -> Any:
-    return str(where.path) if where.path else io.BytesIO(where.content)
+    """The path for a library that reads it, the bytes where there is none or it is packed."""
+    if where.path is not None and not where.is_packed():
+        return str(where.path)
+    with where.opened() as file:
+        return io.BytesIO(file.read())
 
 
 def workbook(where: Source, sheet: str | None) -> tuple[list[Row], list[str]]:

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import sys
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +26,11 @@ PACKED: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     b"\x1f\x8b": lambda file: cast(BinaryIO, gzip.GzipFile(fileobj=file)),
     b"BZh": lambda file: cast(BinaryIO, bz2.BZ2File(file)),
     b"\xfd7zXZ\x00": lambda file: cast(BinaryIO, lzma.LZMAFile(file)),  # noqa: SIM115 - the source closes it,
+    b"PK\x03\x04": lambda file: _member(file),
 }
-BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)  # what unpacking raises for a damaged file
+BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # for a damaged file
+WORKBOOK = re.compile(r"mimetype|\[Content_Types\]\.xml|xl/")  # what one has in it, which is an archive too
+BESIDE = re.compile(r"__MACOSX/|(.*/)?(\.DS_Store|Thumbs\.db)$|.*/$")  # in an archive, and no file of somebody's
 EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 PARQUET = b"PAR1"
 FOREIGN = {
@@ -39,6 +43,7 @@ FOREIGN = {
     b"ARROW1": "an Arrow file",
     b"MATLAB 5.0": "a file of MATLAB",
     b"RDX": "a file of R",
+    b"PK\x05\x06": "an empty archive",
     b"{": "JSON",
     b"<": "a web page or XML",
 }
@@ -71,13 +76,41 @@ class Source:
                 file.seek(0)
                 unpack = next((unpack for mark, unpack in PACKED.items() if magic.startswith(mark)), None)
                 yield unpack(cast(BinaryIO, file)) if unpack else cast(BinaryIO, file)
+        except DataError as error:
+            raise DataError(f"{self.where}: {error}") from error
         except BROKEN as error:
             raise DataError(f"{self.where}: the packed file is damaged or cut off ({error}); get it again") from error
+
+    def is_packed(self) -> bool:
+        """Whether what `opened` gives is not the file itself."""
+        with self.opened() as file, self.path.open("rb") if self.path else io.BytesIO(self.content) as outer:
+            return file.read(HEAD) != outer.read(HEAD)
 
     def head(self) -> bytes:
         """The first bytes, by which the kind of file is told."""
         with self.opened() as file:
             return file.read(HEAD)
+
+
+def _member(file: BinaryIO) -> BinaryIO:
+    """The only file in an archive; the archive itself if it is a workbook, or can't be read."""
+    try:
+        archive = zipfile.ZipFile(file)
+    except zipfile.BadZipFile:
+        file.seek(0)
+        return file
+    names = archive.namelist()
+    if any(WORKBOOK.match(name) for name in names):
+        file.seek(0)
+        return file
+    inside = [name for name in names if not BESIDE.match(name)]
+    if len(inside) != 1:
+        shown = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
+        raise DataError(f"the archive holds {len(inside)} files ({shown}); unpack it, and name the one with the table")
+    try:
+        return cast(BinaryIO, archive.open(inside[0]))
+    except (RuntimeError, NotImplementedError) as error:  # it needs a password, or a way of packing of its own
+        raise DataError(f"{inside[0]} in the archive can't be read: {error}; unpack it") from error
 
 
 def source(path: str | os.PathLike[str]) -> Source:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradcompile.frontend.arrays.shapes import with_axes
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise
-from gradcompile.ir.algebra import astype, length_along
+from gradcompile.ir.algebra import astype, is_remainder, length_along
 from gradcompile.ir.core import Node, apply, const, is_const, is_leaf
 from gradcompile.ir.types import Dim
 from gradcompile.ops.constant_index import is_table
@@ -59,7 +59,7 @@ def is_inside(index: Node, length: Dim, known: Container[Node] = ()) -> bool:
         return source.params[1] != "carry" and not (source.params[1] == "body" and is_part)
     if source.op.gives_places:
         return source.args[0].type.shape[source.params[0]] == length
-    return source.op.name == "mod" and is_at_most(source.args[1], length)
+    return is_remainder(source) and is_at_most(source.args[1], length)
 
 
 def is_at_most(divisor: Node, length: Dim) -> bool:

@@ -339,8 +339,8 @@ def rounded(a: Any, decimals: int = 0) -> Array:
     if decimals == 0:
         return Array(elementwise("rint", n))
     scale = number(10.0 ** abs(decimals), n)
-    there, back = ("mul", "div") if decimals > 0 else ("div", "mul")
-    return Array(elementwise(back, elementwise("rint", elementwise(there, n, scale)), scale))
+    whole = elementwise("rint", elementwise("mul" if decimals > 0 else "div", n, scale))
+    return Array(elementwise("div" if decimals > 0 else "mul", whole, scale))
 
 
 @function(np.sinc)

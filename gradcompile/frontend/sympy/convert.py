@@ -30,6 +30,7 @@ from gradcompile.signature.names import Namer, Text, is_small, text
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 
+REDUCTIONS = ("mean", "sum", None)  # over samples, as `reduce` names them
 DIGITS = 25  # of numbers that are evaluated, before they are rounded to floats
 
 
@@ -155,7 +156,7 @@ def read_all(
     Raises ExpressionError for what can't be compiled, ArgumentError and ArgumentTypeError for arguments that don't
     fit the values or each other.
     """
-    if reduce not in ("mean", "sum", None) or dtype not in ("float64", "float32"):
+    if reduce not in REDUCTIONS or dtype not in ("float64", "float32"):
         raise ArgumentError(
             f"reduce={reduce!r}, dtype={dtype!r}: reduce is 'mean' or 'sum', dtype is 'float64' or 'float32'"
         )

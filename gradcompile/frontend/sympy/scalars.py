@@ -240,7 +240,7 @@ def power(c: Context, base: Node, exponent: Any) -> Node:
         if base.op.name == "abs" and exponent == sympy.Rational(1, 3):
             return apply("cbrt", base)
         return apply("pow", base, c.const(nearest(exponent)))
-    whole, odd = divmod(int(2 * abs(exponent)), 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
+    whole, odd = divmod(2 * abs(exponent.p) // exponent.q, 2) if exponent.is_Rational else divmod(abs(int(halves)), 2)
     if exponent.is_negative and whole > 1 and not odd:
         base, exponent = c.const(1.0) / base, -exponent
     if not whole and not odd:

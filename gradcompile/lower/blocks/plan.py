@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from gradcompile.ir.core import Node, is_const, is_leaf, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim, parsed
+from gradcompile.loops.kernel import Meeting
 from gradcompile.lower.blocks.analysis import BlockAnalysis
 from gradcompile.lower.blocks.pointwise import put
 from gradcompile.lower.blocks.states import State, ordered, over
-from gradcompile.ops.reduction import is_amax
+from gradcompile.lower.nests.places import meeting
 from gradcompile.ops.shape import is_iota
 
 SHORTEST = 256  # a number of samples, known beforehand, that may be worth blocks
@@ -27,12 +28,12 @@ SHORTEST = 256  # a number of samples, known beforehand, that may be worth block
 class BlockReduction:
     """A node of the program that is reduced over the samples, and what one block adds to it, of the same type.
 
-    kind: "sum", or "amax" where NaN is larger than anything.
+    kind: "added", or "largest" where NaN is larger than anything.
     """
 
     node: Node
     block: Node
-    kind: str
+    kind: Meeting
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class Builder:
         given = [s.node for s in body if s.axis is None and not is_const(s.node)]
         self.want([*given, *(s.node for s in cut)])
         ways = [(n, *self.cutting.choice[n]) for n in out]
-        reductions = [BlockReduction(n, over(n, parts, twin), kind_of(n)) for n, axis, parts in ways if axis is None]
+        reductions = [BlockReduction(n, over(n, parts, twin), meeting(n)) for n, axis, parts in ways if axis is None]
         rows = [BlockRows(n, twin[State(n, axis)], axis) for n, axis, _ in ways if axis is not None]
         return BlockPass(reductions, rows, given, [twin[s] for s in cut], {x: s.node for s, x in twin.items()})
 
@@ -216,8 +217,3 @@ class Builder:
             assert part is not None
             self.leaf_of[s] = leaf(name, ArrayType(put(n.type.shape, axis, part), n.type.dtype))
         return self.leaf_of[s]
-
-
-def kind_of(n: Node) -> str:
-    """How the shares of the blocks in a reduction are put together."""
-    return "amax" if is_amax(n) else "sum"

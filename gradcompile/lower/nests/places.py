@@ -6,7 +6,9 @@ from typing import NamedTuple
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
 from gradcompile.loops.expressions import EVERY, Expression, number
+from gradcompile.loops.kernel import Meeting
 from gradcompile.lower.memory.entries import Memory
+from gradcompile.ops.reduction import is_amax
 
 LEAST = number('-float("inf")')  # what a maximum starts from
 NOTHING = number("0.0")  # what a sum starts from
@@ -20,7 +22,15 @@ class Gathering(NamedTuple):
     fold: str
 
 
-GATHERINGS = {"sum": Gathering(NOTHING, "partial", "fold"), "amax": Gathering(LEAST, "peaks", "largest")}
+GATHERINGS: dict[Meeting, Gathering] = {
+    "added": Gathering(NOTHING, "partial", "fold"),
+    "largest": Gathering(LEAST, "peaks", "largest"),
+}
+
+
+def meeting(n: Node) -> Meeting:
+    """How the shares in a reduction of parts of its entries are put together."""
+    return "largest" if is_amax(n) else "added"
 
 
 @dataclass(frozen=True, slots=True)

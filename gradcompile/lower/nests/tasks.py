@@ -14,6 +14,7 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim
 from gradcompile.loops.expressions import EVERY, Expression, call, choice, element, group, name, operation
 from gradcompile.loops.ir import Assign, Statement, add
+from gradcompile.loops.kernel import Meeting
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.lengths import length_of
 from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere
@@ -127,12 +128,12 @@ class Value(Task):
 
 @dataclass(kw_only=True)
 class Accumulation(Task):
-    """Entries added to places that may be met more than once; kind: "sum", or "amax" for the larger.
+    """Entries added to places that may be met more than once; kind: "added", or "largest" for the larger.
 
     found: for names in the place that stand for integers the nodes.
     """
 
-    kind: str = "sum"
+    kind: Meeting = "added"
     found: tuple[tuple[str, Node], ...] = ()
 
     @property
@@ -146,7 +147,9 @@ class Accumulation(Task):
         value = nest.value(self.value)
         self.clear(nest)
         here, comment = self.here(names), self.to.comment
-        nest.body.append(add(here, value, comment) if self.kind == "sum" else gathered(self.kind, here, value, comment))
+        nest.body.append(
+            add(here, value, comment) if self.kind == "added" else gathered(self.kind, here, value, comment)
+        )
 
     def clear(self, nest: NestOfTask) -> None:
         """The line that starts a sum or a maximum, before the nest; once for each array."""
@@ -158,14 +161,16 @@ class Accumulation(Task):
             nest.before.append(Assign(everywhere(self.to.memory), GATHERINGS[self.kind].start))
 
 
-def gathered(kind: str, here: Expression, value: Expression, comment: str = "") -> Assign:
+def gathered(kind: Meeting, here: Expression, value: Expression, comment: str = "") -> Assign:
     """The statement that adds a value to an entry, or makes it the larger of both.
 
     >>> s, x = name("s"), name("x")
-    >>> gathered("sum", s, operation("*", x, x)).text, gathered("amax", s, x).text
+    >>> gathered("added", s, operation("*", x, x)).text, gathered("largest", s, x).text
     ('s += x * x', 's = maximum(s, x)')
     """
-    return Assign(here, call("maximum", here, value), comment) if kind == "amax" else Assign(here, value, comment, "+=")
+    return (
+        Assign(here, call("maximum", here, value), comment) if kind == "largest" else Assign(here, value, comment, "+=")
+    )
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from gradcompile.lower.memory.entries import Memory, Place, flat, splits
 from gradcompile.lower.memory.layout import Layout
 from gradcompile.lower.memory.lengths import view
 from gradcompile.lower.nests.context import Context
-from gradcompile.lower.nests.places import Destination, Space
+from gradcompile.lower.nests.places import Destination, Space, meeting
 from gradcompile.lower.nests.tasks import Accumulation, FirstLargest, Reduction, Running, Write
 from gradcompile.ops.shape import Index, Span
 
@@ -28,7 +28,7 @@ def reduced(stages: Context, n: Node, how: Node, to: Destination | None) -> None
     value = stages.entries.entry(how.args[0], place)
     kept = tuple(p for k, p in enumerate(place) if k not in how.params[0])
     made = stages.destination(n, to)
-    stages.schedule.put(Reduction(node=n, space=space, value=value, to=made, place=kept, kind=how.op.name))
+    stages.schedule.put(Reduction(node=n, space=space, value=value, to=made, place=kept, kind=meeting(how)))
 
 
 def scatter(stages: Context, n: Node, to: Destination | None) -> None:
