@@ -42,8 +42,8 @@ Word = int | Step | Helper
 class Tape(NamedTuple):
     """A kernel as words; steps and functions stand where their addresses go.
 
-    cost: processor cycles that full code takes to make, about. fails: whether it takes memory, and the address of a byte that it sets to 1 where there
-    is none.
+    cost: processor cycles that full code takes to make, about. fails: whether it takes memory, and the address of a
+    byte that it sets to 1 where there is none.
     """
 
     words: Sequence[Word]
