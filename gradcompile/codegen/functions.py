@@ -476,7 +476,8 @@ def replaced(code: Code) -> None:
 
 def in_memory(dispatcher: Deferred | Taped, kinds: tuple[Kind, ...], quick: bool) -> Code | None:
     """The machine code of a function of the subset, in memory; None if it needs Numba's as well."""
-    if kinds not in dispatcher.codes and quick and isinstance(dispatcher, Taped) and kinds == dispatcher.kinds:
+    is_taped = quick and builtin.HAS_TICKS and isinstance(dispatcher, Taped) and kinds == dispatcher.kinds
+    if is_taped and kinds not in dispatcher.codes:
         dispatcher.codes[kinds] = Code(dispatcher, kinds, None)
     if kinds not in dispatcher.codes:
         first = _machine_code(dispatcher.lowered_from, kinds, quick and may_be_quick(dispatcher.lowered_from))
