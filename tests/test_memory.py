@@ -6,8 +6,8 @@ import pytest
 
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
+from gradcompile.codegen import frame, statements, workspace
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import statements, workspace
 
 x, v = gc.array("x", "n"), gc.array("v", 3)
 HUGE = 1 << 40
@@ -98,7 +98,7 @@ def test_what_was_taken_is_given_back_and_nothing_more_is_done(piece, monkeypatc
 def test_a_frame_that_does_not_fit(monkeypatch) -> None:
     """What many pieces share is memory too."""
     monkeypatch.setattr(statements, "PIECE", 2)
-    monkeypatch.setattr(statements, "STACK", 64)
+    monkeypatch.setattr(frame, "STACK", 64)
     body = "".join(f"    y{k} = x[{k % 3}] + {k}.0\n" for k in range(30))
     total = " + ".join(f"y{k}" for k in range(30))
     text = "\n@jit\ndef f(x, n):\n    z = empty(n, x)\n    {}[0] = 1.0\n" + body + f"    return z[0] + {total}\n"

@@ -41,7 +41,7 @@ from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
 
 if TYPE_CHECKING:  # what writes IR is loaded when some has to be written
-    from gradcompile.codegen.statements import Library
+    from gradcompile.codegen.unit import Library
 
 __all__ = [
     "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",
@@ -58,9 +58,10 @@ def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: "Libra
 
     library: for quick code, what finds functions of the package that are called as they are, and not written anew.
     """
-    from gradcompile.codegen.statements import Unit
+    from gradcompile.codegen.statements import write
+    from gradcompile.codegen.unit import Unit
 
-    unit = Unit(f"gc.{mark_of(function, kinds)}", library)
+    unit = Unit(f"gc.{mark_of(function, kinds)}", write, library)
     entry = unit.function(function, kinds)
     return Compiled(
         unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails, entry.width, library is not None,
