@@ -30,18 +30,18 @@ in Python.
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
+from gradcompile.codegen.contract import check, contract_of, settled_types
 from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
+from gradcompile.codegen.statements import write
+from gradcompile.codegen.unit import Library, Unit
 from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
-
-if TYPE_CHECKING:  # what writes IR is loaded when some has to be written
-    from gradcompile.codegen.unit import Library
 
 __all__ = [
     "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",
@@ -53,14 +53,11 @@ NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long fun
 
 
 @collector_paused()
-def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: "Library | None" = None) -> Compiled:
+def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Library | None = None) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments.
 
     library: for quick code, what finds functions of the package that are called as they are, and not written anew.
     """
-    from gradcompile.codegen.statements import write
-    from gradcompile.codegen.unit import Unit
-
     unit = Unit(f"gc.{mark_of(function, kinds)}", write, library)
     entry = unit.function(function, kinds)
     return Compiled(
@@ -102,8 +99,6 @@ def dispatcher(function: Callable[..., Any], **options: Any) -> Any:
 
 def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
     """What an intrinsic has to say: the signature of the function for these Numba types, and its code generator."""
-    from gradcompile.codegen.contract import check, contract_of, settled_types
-
     contract = contract_of(function)
     arguments = settled_types(contract, arguments) if contract else taken_types(function, arguments)
     try:
