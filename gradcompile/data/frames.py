@@ -4,7 +4,6 @@ No library of frames is imported: what a column can do is asked of the column. M
 number is refused, and the message names column and row. Rows are counted from 0, as all of these count them.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gradcompile.errors import ArgumentTypeError, DataError
+from gradcompile.errors import ArgumentTypeError, DataError, meant
 
 Column = npt.NDArray[np.float64]
 
@@ -99,8 +98,7 @@ def _names(data: Any) -> Iterable[Any] | None:
 
 def _column(data: Any, name: str, known: tuple[str, ...]) -> Any:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = meant(name, known)
         raise DataError(f"the data have no column {name!r}; the columns are {', '.join(known) or 'none'}{hint}")
     if known.count(name) > 1:
         raise DataError(f"the data have {known.count(name)} columns {name!r}; rename all but one")

@@ -69,7 +69,8 @@ class Op:
     emit: Python source with {0}, {1} for arguments and {p0} for params; functions in it are names of
     `gradcompile.vmath` or `gradcompile.library.special`.  emit_whole: the same of whole numbers, where it differs.
     keeps_literals: of Python's own floats plain Python makes one, in double precision.
-    preferred_name, array_name: what a value, or an array, is called where nothing better offers itself.
+    preferred_name, array_name: what a value, or an array, is called where nothing better offers itself.  between: what
+    its name has between those of the arguments, and where these are the other way round.
     ends_functions: what is a function to the user ends in it, so that its value has the function's name.
     in_memory: the result stands in memory as a whole.  reads_memory: so do its arguments.
     in_floats: integers as well are gathered as floats.
@@ -134,6 +135,7 @@ class Op:
     keeps_literals: bool = False
     preferred_name: str = ""
     array_name: str = ""
+    between: tuple[str, ...] = ()
     ends_functions: bool = False
     in_memory: bool = False
     reads_memory: bool = False

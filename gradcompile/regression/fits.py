@@ -8,7 +8,7 @@ import numpy as np
 from gradcompile.data import frames
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError
 from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, spread_of
-from gradcompile.regression.statement import check_given, formula, free_name, meant, stated
+from gradcompile.regression.statement import check_given, formula, free_name, meant_or_known, stated
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these
@@ -218,7 +218,7 @@ def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any
     columns = frames.columns(data, needed)
     count = len(next(iter(columns.values())))
     if by not in frames.names(data):
-        raise DataError(f"by: the data have no column {by!r}{meant(by, frames.names(data))}")
+        raise DataError(f"by: the data have no column {by!r}{meant_or_known(by, frames.names(data))}")
     labels = np.array(data[by], dtype=object)
     if labels.shape != (count,):
         raise DataError(f"by: column {by!r} has shape {labels.shape}, the data have {count} rows")

@@ -14,7 +14,7 @@ from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orth
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
-from gradcompile.regression.statement import Statement, meant
+from gradcompile.regression.statement import Statement, meant_or_known
 
 
 class Fitter:
@@ -126,7 +126,8 @@ class Fitter:
         if type(start) is not np.ndarray and isinstance(start, Mapping):
             unknown = next((name for name in start if name not in self.params), None)
             if unknown is not None:
-                raise ArgumentError(f"start: there is no parameter {unknown!r}{meant(str(unknown), self.params)}")
+                hint = meant_or_known(str(unknown), self.params)
+                raise ArgumentError(f"start: there is no parameter {unknown!r}{hint}")
             found = vector([start.get(name, np.nan) for name in self.params])
             lacking = [name for name in self.params if name not in start]
             if lacking:
@@ -172,8 +173,8 @@ class Fitter:
             bad = np.flatnonzero(~np.isfinite(s.target))
             if bad.size:
                 row = int(bad[0])
-                value = s.target[row]
-                raise DataError(f"the target {s.statement.target} is {value} in row {row + 1}; leave the row out")
+                what = f"the target {s.statement.target} is {s.target[row]} in row {row}"
+                raise DataError(f"{what}; leave the row out").about(row)
             largest = float(abs(s.target).max())
             unit = "" if s.statement.sigma is None else " in units of sigma"
             raise ArgumentError(
@@ -190,7 +191,7 @@ def limits(params: Sequence[str], bounds: Mapping[str, Any]) -> tuple[Vector, Ve
     lower, upper = np.full(len(params), -np.inf), np.full(len(params), np.inf)
     for name, pair in mapping(bounds, "bounds").items():
         if name not in params:
-            raise ArgumentError(f"bounds: there is no parameter {name!r}{meant(str(name), params)}")
+            raise ArgumentError(f"bounds: there is no parameter {name!r}{meant_or_known(str(name), params)}")
         try:
             low, high = pair
             k = params.index(name)
@@ -235,7 +236,7 @@ def spreads(statements: Sequence[Statement], sigma_x: Any) -> dict[str, Any]:
     known = list(dict.fromkeys(name for s in statements for name in s.predictors))
     unknown = next((name for name in mapping(sigma_x, "sigma_x") if name not in known), None)
     if unknown is not None:
-        raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant(str(unknown), known)}")
+        raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant_or_known(str(unknown), known)}")
     return dict(sigma_x)
 
 
@@ -262,7 +263,8 @@ def spread_of(given: Any, what: str, data: Any, columns: Mapping[str, Vector]) -
         raise ArgumentError(f"{what} has shape {found.shape}, the data have {rows} rows; give one number a row")
     bad = np.flatnonzero(~(found > 0.0) & ~np.isnan(found))
     if bad.size:
-        raise ArgumentError(f"{what} is {found[bad[0]]:g} in row {bad[0] + 1}; a standard deviation is above 0")
+        row = int(bad[0])
+        raise ArgumentError(f"{what} is {found[row]:g} in row {row}; a standard deviation is above 0").about(row)
     return np.ascontiguousarray(found)
 
 
@@ -308,12 +310,12 @@ def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector
     for name, column in columns.items():
         absent = np.isnan(column)
         if absent.any() and missing == "raise":
-            raise DataError(f"column {name!r}: row {int(np.flatnonzero(absent)[0]) + 1} is missing")
+            raise DataError(f"column {name!r}: row {int(np.flatnonzero(absent)[0])} is missing")
         gone |= absent
         infinite = np.isinf(column)
         if infinite.any():
             row = int(np.flatnonzero(infinite)[0])
-            raise DataError(f"column {name!r}: row {row + 1} is {column[row]}; a fit takes finite numbers")
+            raise DataError(f"column {name!r}: row {row} is {column[row]}; a fit takes finite numbers").about(row)
     if not gone.any():  # the sum alone has left the range of floats
         return columns, None, marks
     if gone.all():
