@@ -289,7 +289,7 @@ class Bound(NamedTuple):
         f = self.compiled
         function = bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype)
         method = MethodType(function, self)
-        views = Views(lambda theta, _: method(theta))
+        views = Views(lambda theta, _: method(theta), self.inputs)
         for name in NAMES:
             setattr(function, name, getattr(views, name))
         return method
