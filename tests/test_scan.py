@@ -273,5 +273,5 @@ def test_the_results_are_arrays():
 def test_a_maximum_that_stands_in_a_loop_alone() -> None:
     x = array("x", 3)
     f = compile_grad(np.sum(scan(lambda c, _: (c - np.max(c) / 2, None), x, None, length=2)[0]), [x])
-    loss, grad = f([1.0, 2.0, 4.0])
+    loss, (grad,) = f([1.0, 2.0, 4.0])
     assert loss == -2.0 and grad.tolist() == [1.0, 1.0, -1.25]
