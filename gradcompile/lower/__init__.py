@@ -15,7 +15,6 @@ from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.lower.nests.expression import functions_of, literal
 from gradcompile.lower.program import LoweredProgram, Naming, per_sample, roles_of
 from gradcompile.lower.straight import lower
-from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
@@ -42,7 +41,6 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
     ops = ops_of(program.order)
     called = {name for op in ops for name in functions_of(op)}
-    called |= {"maximum"} if any(map(is_amax, program.order)) else set()
     arrays = program.arrays
     dims: Collection[str] = ()
     lower_program = lower
