@@ -335,7 +335,7 @@ def test_nothing_is_left_of_a_write_that_fails(directory, monkeypatch):
     cache.open_directory()
     monkeypatch.setattr(os, "replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cache.write(directory / "gc_a", "text")
+        cache.write_private(directory / "gc_a", "text")
     assert not list(directory.iterdir())
 
 

@@ -18,7 +18,7 @@ from gradcompile.ir.types import ArrayType
 from gradcompile.library.primitives import empty, lanes, view, zeros
 from gradcompile.loops.ir import every
 from gradcompile.loops.python import block
-from gradcompile.lower.blocks.prepare import prepared
+from gradcompile.lower.blocks.prepare import prepared_roots
 from gradcompile.lower.memory import workspace
 from gradcompile.lower.memory.entries import IOTA, Entries, Memory
 from gradcompile.lower.memory.layout import Layout, stored
@@ -26,8 +26,8 @@ from gradcompile.lower.memory.storage import Buffer, Storage
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.lower.nests.naming import ArrayNaming, caller
 from gradcompile.lower.nests.places import Destination
-from gradcompile.lower.rules.elementwise import covered, merged
-from gradcompile.lower.rules.products import product
+from gradcompile.lower.rules.elementwise import covered, merged_place
+from gradcompile.lower.rules.products import plan_contraction
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.shape import Span
 from gradcompile.signature.names import Namer
@@ -196,8 +196,8 @@ def test_parts_that_fill_a_shape():
 
 def test_neighbouring_axes_become_one():
     x = leaf("x", ArrayType((2, 3, 4)))
-    assert merged(apply("reshape", x, params=((6, 4),)), ("i", "j", "k")) == ("3*i+j", "k")
-    assert merged(apply("reshape", x, params=((8, 3),)), ("i", "j", "k")) is None
+    assert merged_place(apply("reshape", x, params=((6, 4),)), ("i", "j", "k")) == ("3*i+j", "k")
+    assert merged_place(apply("reshape", x, params=((8, 3),)), ("i", "j", "k")) is None
 
 
 # Matrix products
@@ -253,7 +253,7 @@ def test_contractions_as_statements(labels, add):
 def test_a_product_takes_matrices_as_they_lie(turned):
     A, B = leaf("A", ArrayType((20, 30))), leaf("B", ArrayType((30, 40)))
     stages = stages_of({A: Memory("A", turned, dense=True), B: Memory.plain("B", B, dense=True)})
-    product(stages, apply("dot", A, B, params=((0, 1), (1, 2), (0, 2))), None)
+    plan_contraction(stages, apply("dot", A, B, params=((0, 1), (1, 2), (0, 2))), None)
     (line,) = [s.text for s in every(stages.emit()) if "@" in s.text]
     assert line == f"product[:, :] = {'A.T' if turned == (1, 0) else 'A'} @ B"
 
@@ -261,7 +261,7 @@ def test_a_product_takes_matrices_as_they_lie(turned):
 def test_axes_that_lie_together_are_one_in_a_product():
     A, B = leaf("A", ArrayType((7, 20, 30))), leaf("B", ArrayType((30, 40)))
     stages = stages_of({A: Memory.plain("A", A, dense=True), B: Memory.plain("B", B, dense=True)})
-    product(stages, apply("dot", A, B, params=((0, 1, 2), (2, 3), (0, 1, 3))), None)
+    plan_contraction(stages, apply("dot", A, B, params=((0, 1, 2), (2, 3), (0, 1, 3))), None)
     (line,) = [s.text for s in every(stages.emit()) if "@" in s.text]
     assert line == "product_2d[:, :] = A_2d @ B"
 
@@ -270,7 +270,7 @@ def test_axes_that_lie_together_are_one_in_a_product():
 
 
 def same_value(n, env):
-    (m,) = prepared([n])
+    (m,) = prepared_roots([n])
     np.testing.assert_allclose(evaluate([m], env)[0], evaluate([n], env)[0], rtol=1e-13)
     return m
 

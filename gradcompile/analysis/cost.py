@@ -60,9 +60,9 @@ def operations_of(n: Node) -> int:
     if n.op.by_argument:
         return n.op.cost * entries(n.args[0])
     if is_dot(n):
-        return n.op.cost * products(n)
+        return n.op.cost * contraction_products(n)
     if n.op.is_loop:
-        return steps(n.params[0]) // (1 if is_scan(n) else len(n.params[0].roots))
+        return scan_operations(n.params[0]) // (1 if is_scan(n) else len(n.params[0].roots))
     return n.op.cost * entries(n) if n.args else 0
 
 
@@ -83,7 +83,7 @@ def growth_of(roots: Iterable[Node]) -> Growth:
         if n.op.is_loop:
             loops.add((n.args, n.params[0]))
         else:
-            names = names_of(extent(n))
+            names = growing_dims(looped_dims(n))
             found[names] = found.get(names, 0.0) + time_of(n)
     for _, loop in loops:
         for names, count in growth_of_steps(loop).items():
@@ -91,14 +91,14 @@ def growth_of(roots: Iterable[Node]) -> Growth:
     return {names: count for names, count in found.items() if count}
 
 
-def names_of(shape: Iterable[Dim]) -> tuple[str, ...]:
+def growing_dims(shape: Iterable[Dim]) -> tuple[str, ...]:
     """The named dimensions that a number of entries grows with."""
     return tuple(sorted(name for d in shape for name in max(parsed(d), key=lambda m: len(m[0]))[0]))
 
 
 def growth_of_steps(loop: Loop) -> Growth:
     """The time that all steps of a loop take."""
-    more, times = names_of([loop.length]), loop.length if isinstance(loop.length, int) else 1
+    more, times = growing_dims([loop.length]), loop.length if isinstance(loop.length, int) else 1
     return {tuple(sorted((*names, *more))): times * count for names, count in growth_of(loop.roots).items()}
 
 
@@ -116,20 +116,20 @@ def time_of(n: Node) -> float:
     return operations_of(n) * (2.0 if any(set(axes) == every for axes in n.params[: len(n.args)]) else 0.5)
 
 
-def extent(n: Node) -> Sequence[Dim]:
+def looped_dims(n: Node) -> Sequence[Dim]:
     """The dimensions whose entries a node goes through."""
     if is_dot(n):
         return tuple(axes_of(n).values())
     return max((n, *n.args), key=lambda a: len(a.type.shape)).type.shape
 
 
-def steps(loop: Loop) -> int:
+def scan_operations(loop: Loop) -> int:
     """The operations of all steps, of one if their number is named."""
     each = operations(loop.roots) + sum(entries(q) for q in loop.totals)
     return each * (loop.length if isinstance(loop.length, int) else 1)
 
 
-def products(n: Node) -> int:
+def contraction_products(n: Node) -> int:
     """The products that a contraction sums, those of one sample."""
     return prod(d for d in axes_of(n).values() if isinstance(d, int))
 

@@ -61,8 +61,8 @@ def bind(env: Env, dims: Dims) -> None:
     dims |= dims_solved([axis for n, v in env.items() for axis in zip(n.type.shape, np.shape(v), strict=True)])
     for n, value in env.items():
         for dim, found in zip(n.type.shape, np.shape(value), strict=True):
-            if length(dim, dims, n.type) != found:
-                expected = f"{dim} is {length(dim, dims, n.type)} here, not {found}"
+            if dim_length(dim, dims, n.type) != found:
+                expected = f"{dim} is {dim_length(dim, dims, n.type)} here, not {found}"
                 raise ArgumentError(f"the leaf {leaf_name(n)!r} has type {n.type}: {expected}")
 
 
@@ -91,19 +91,19 @@ def bound(n: Node, dims: Dims) -> tuple[Any, ...]:
         return *n.params, dims
     if not n.op.has_dims:
         return n.params
-    return tuple(lengths(p, dims, n.type) for p in n.params)
+    return tuple(param_lengths(p, dims, n.type) for p in n.params)
 
 
-def lengths(param: Any, dims: Dims, type: ArrayType) -> Any:
+def param_lengths(param: Any, dims: Dims, type: ArrayType) -> Any:
     """A param, which is a dimension or nested tuples of them, with lengths for names."""
     if isinstance(param, Span):
-        return Span(length(param.start, dims, type), length(param.count, dims, type), param.step)
+        return Span(dim_length(param.start, dims, type), dim_length(param.count, dims, type), param.step)
     if isinstance(param, tuple):
-        return tuple(lengths(p, dims, type) for p in param)
-    return length(param, dims, type) if isinstance(param, str) else param
+        return tuple(param_lengths(p, dims, type) for p in param)
+    return dim_length(param, dims, type) if isinstance(param, str) else param
 
 
-def length(dim: Dim, dims: Dims, type: ArrayType) -> int:
+def dim_length(dim: Dim, dims: Dims, type: ArrayType) -> int:
     """The length of a dimension."""
     try:
         found = dim_value(dim, dims)

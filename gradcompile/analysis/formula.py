@@ -14,7 +14,7 @@ from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.constant_index import Affine, is_pack
 from gradcompile.ops.gather import is_gather
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import is_scan, is_scanned, parts
+from gradcompile.ops.scan import is_scan, is_scanned, result_places
 from gradcompile.ops.shape import Span, is_broadcast, is_iota, is_item, is_reshape, places
 
 # Binding strength, weakest first.
@@ -325,7 +325,7 @@ def scan_text(n: Node) -> str:
     if not is_item(n) or not is_scan(n.args[0]):
         return ""
     loop = n.args[0].params[0]
-    return next((loop.result_name(k) for k, p in enumerate(parts(loop)) if (p.span,) == n.params[0]), "")
+    return next((loop.result_name(k) for k, p in enumerate(result_places(loop)) if (p.span,) == n.params[0]), "")
 
 
 def item_text(n: Node, texts: Texts) -> str:

@@ -34,9 +34,9 @@ from typing import Any
 
 from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
-from gradcompile.codegen.contract import check, contract_of, settled_types
+from gradcompile.codegen.contract import contract_of, settled_types, write_checks
 from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
-from gradcompile.codegen.statements import write
+from gradcompile.codegen.statements import write_function
 from gradcompile.codegen.unit import Library, Unit
 from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
@@ -58,7 +58,7 @@ def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Librar
 
     library: for quick code, what finds functions of the package that are called as they are, and not written anew.
     """
-    unit = Unit(f"gc.{mark_of(function, kinds)}", write, library)
+    unit = Unit(f"gc.{mark_of(function, kinds)}", write_function, library)
     entry = unit.function(function, kinds)
     return Compiled(
         unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails, entry.width, library is not None,
@@ -114,7 +114,7 @@ def resolve(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[A
 
     def generated(context: Any, builder: Any, _: Any, values: Sequence[Any]) -> Any:
         if contract:
-            check(context, builder, contract, arguments, values)
+            write_checks(context, builder, contract, arguments, values)
         return generate(context, builder, arguments, values, lowered)
 
     return signature, generated

@@ -21,7 +21,7 @@ Part = Value | tuple[Value | None, Value | None]  # in brackets: an index, or th
 # ---- views
 
 
-def viewed(w: ArrayLines, array: Array, offset: Value, shape: Sequence[Value]) -> Array:
+def view_of(w: ArrayLines, array: Array, offset: Value, shape: Sequence[Value]) -> Array:
     """view(array, offset, shape): the elements of a contiguous array from an offset on, in another shape."""
     if not array.dense:
         raise SubsetError(f"{w.tree.name}: a view of an array that is not contiguous")
@@ -45,18 +45,18 @@ def sliced(w: ArrayLines, array: Array, parts: Sequence[Part]) -> Array:
             dense = dense and not shape
             continue
         dense = dense and (part == full or not shape)
-        shape.append(length(w, array.shape[k], *part))
+        shape.append(slice_length(w, array.shape[k], *part))
         strides.append(array.strides[k])
     return Array(array.type, w.place(array, offset), tuple(shape), tuple(strides), dense)
 
 
-def length(w: ArrayLines, whole: Value, start: Value | None, stop: Value | None) -> Value:
+def slice_length(w: ArrayLines, whole: Value, start: Value | None, stop: Value | None) -> Value:
     """The length of a slice."""
     end = whole if stop is None else stop
     return end if start is None else w.binary(ast.Sub, end, start)
 
 
-def transposed(array: Array) -> Array:
+def transposed_array(array: Array) -> Array:
     """array.T."""
     if len(array.shape) < 2:
         return array
@@ -71,7 +71,7 @@ def fill(w: ArrayLines, array: Array, value: Value) -> None:
     is_clear = value.type == "literal" and value.text == 0 and math.copysign(1.0, value.text) > 0.0
     if array.dense and is_clear:
         clear = w.unit.declare("llvm.memset.p0.i64", "void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-        size = w.converted(product_of(w, [*array.shape, number(SIZES[array.type])]), "i64", 1)
+        size = w.converted(integer_product(w, [*array.shape, number(SIZES[array.type])]), "i64", 1)
         w.lines.append(f"  call void @{clear}(ptr {array.text}, i8 0, i64 {size}, i1 false)")
         return
     fill_axes(w, array, w.converted(value, array.type, 1), number(0), 0)
@@ -90,7 +90,7 @@ def fill_axes(w: ArrayLines, array: Array, text: str, offset: Value, axis: int) 
     w.loop(number(0), array.shape[axis], ONE, inside)
 
 
-def product_of(w: ArrayLines, factors: Sequence[Value]) -> Value:
+def integer_product(w: ArrayLines, factors: Sequence[Value]) -> Value:
     """The product of integers."""
     total = ONE
     for factor in factors:
@@ -125,7 +125,7 @@ def multiply(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: 
         if b.shape[1] == ONE:
             out, b = column(out), column(b)
         else:
-            out, a = column(transposed(out)), column(transposed(a))
+            out, a = column(transposed_array(out)), column(transposed_array(a))
     ranks = len(a.shape), len(b.shape), len(out.shape)
     if ranks == (2, 2, 2):
         if not tiled(w, out, a, b, alpha, beta):
@@ -133,7 +133,7 @@ def multiply(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: 
     elif ranks == (2, 1, 1):
         gemv(w, out, a, b, alpha, beta)
     elif ranks == (1, 2, 1):
-        gemv(w, out, transposed(b), a, alpha, beta)
+        gemv(w, out, transposed_array(b), a, alpha, beta)
     else:
         raise SubsetError(f"{w.tree.name}: a product of {ranks[0]} by {ranks[1]} axes for {ranks[2]}")
 
@@ -146,10 +146,10 @@ def column(array: Array) -> Array:
 def gemm(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
     """A product of matrices. BLAS counts by columns, so a matrix by rows is the transpose of what it sees."""
     if out.strides[1] == ONE:
-        out, a, b = transposed(out), transposed(b), transposed(a)
+        out, a, b = transposed_array(out), transposed_array(b), transposed_array(a)
     (by_a, at_a), (by_b, at_b) = matrix(w, a), matrix(w, b)
     sizes, at_out = (out.shape[0], out.shape[1], a.shape[1]), leading(w, out, 0)
-    call(w, "gemm", out.type, by_a, by_b, *sizes, number(alpha), a, at_a, b, at_b, number(beta), out, at_out)
+    call_blas(w, "gemm", out.type, by_a, by_b, *sizes, number(alpha), a, at_a, b, at_b, number(beta), out, at_out)
 
 
 def gemv(w: ArrayLines, out: Array, a: Array, x: Array, alpha: float, beta: float) -> None:
@@ -159,14 +159,14 @@ def gemv(w: ArrayLines, out: Array, a: Array, x: Array, alpha: float, beta: floa
     by, at = matrix(w, a)
     sizes = a.shape if by == "N" else a.shape[::-1]
     steps = x.strides[0], out.strides[0]
-    call(w, "gemv", out.type, by, *sizes, number(alpha), a, at, x, steps[0], number(1.0), out, steps[1])
+    call_blas(w, "gemv", out.type, by, *sizes, number(alpha), a, at, x, steps[0], number(1.0), out, steps[1])
 
 
-def dot(w: ArrayLines, a: Array, b: Array) -> Value:
+def dot_product(w: ArrayLines, a: Array, b: Array) -> Value:
     """The product of two vectors."""
     if not (isinstance(a, Array) and isinstance(b, Array) and len(a.shape) == len(b.shape) == 1):
         raise SubsetError(f"{w.tree.name}: the value of a product of matrices; assign it to a whole array")
-    return Value(a.type, 1, w.emit(called(w, "dot", a.type, a.shape[0], a, a.strides[0], b, b.strides[0])))
+    return Value(a.type, 1, w.emit(blas_result(w, "dot", a.type, a.shape[0], a, a.strides[0], b, b.strides[0])))
 
 
 def matrix(w: ArrayLines, m: Array) -> tuple[str, Value]:
@@ -190,12 +190,12 @@ def leading(w: ArrayLines, m: Array, axis: int) -> Value:
     return found
 
 
-def call(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> None:
+def call_blas(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> None:
     """Write a call of BLAS that returns nothing."""
-    w.lines.append(f"  {called(w, name, type, *arguments)}")
+    w.lines.append(f"  {blas_result(w, name, type, *arguments)}")
 
 
-def called(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> str:
+def blas_result(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> str:
     """The call of a routine of BLAS."""
     if type not in FLOATS or any(isinstance(a, Array) and a.type != type for a in arguments):
         raise SubsetError(f"{w.tree.name}: a product of arrays that are not of one dtype, float64 or float32")
@@ -208,10 +208,10 @@ def called(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array
             given.append(f"{own} {w.converted(a, own, 1)}")
         else:
             given.append(f"i8 {ord(a)}")
-    return f"call {type if name == 'dot' else 'void'} @{routine(w.unit, name, type)}({', '.join(given)})"
+    return f"call {type if name == 'dot' else 'void'} @{blas_wrapper(w.unit, name, type)}({', '.join(given)})"
 
 
-def routine(unit: Declarations, name: str, type: str) -> str:
+def blas_wrapper(unit: Declarations, name: str, type: str) -> str:
     """A function of the module that takes values, puts them into memory, and calls BLAS with their addresses."""
     from llvmlite import binding
 

@@ -129,7 +129,7 @@ def _opened(path: str, flags: int) -> int:
     return os.open(path, flags)
 
 
-def write(path: Path, content: str | bytes) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file in one step, readable and writable by its owner alone: readers see all of it or none."""
     handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
     try:
@@ -175,9 +175,9 @@ def _keep(path: Path, content: str | bytes) -> None:
     """Write a file of the cache, and now and then see to the cache's size."""
     global _written
     try:
-        write(path, content)
+        write_private(path, content)
     except FileNotFoundError:  # another process has emptied the cache, or deleted the directory, meanwhile
-        write(open_directory() / path.name, content)
+        write_private(open_directory() / path.name, content)
     if _written % ROUND == 0:
         shrink(path.parent, most())
     _written += 1

@@ -70,7 +70,7 @@ def settled_type(name: str, kind: ArrayType, is_written: bool, given: Any) -> An
     return given
 
 
-def check(context: Any, builder: Any, contract: Contract, given: Sequence[Any], values: Sequence[Any]) -> None:
+def write_checks(context: Any, builder: Any, contract: Contract, given: Sequence[Any], values: Sequence[Any]) -> None:
     """Write the comparisons of a call; what does not hold raises ArgumentError there."""
     from numba.core import cgutils
 
@@ -97,12 +97,12 @@ def disagreements(
     tellers = dims_told(dims)
     for name, c, rest, at in tellers:
         own, axis = places[at]
-        left = builder.sub(lengths[own][axis], size_of(builder, rest, sizes))
+        left = builder.sub(lengths[own][axis], length_in_call(builder, rest, sizes))
         sizes[name] = left if c == 1 else builder.sdiv(left, left.type(c))
     told = {at for _, c, rest, at in tellers if c == 1 and rest == 0}
     for at, ((name, axis), dim) in enumerate(zip(places, dims, strict=True)):
         if at not in told and names_in(dim) <= sizes.keys():
-            is_wrong = builder.icmp_signed("!=", lengths[name][axis], size_of(builder, dim, sizes))
+            is_wrong = builder.icmp_signed("!=", lengths[name][axis], length_in_call(builder, dim, sizes))
             whose = ", ".join(
                 f"{d} is {places[k][0]}.shape[{places[k][1]}]" for d, _, _, k in tellers if d in names_in(dim)
             )
@@ -113,7 +113,7 @@ def disagreements(
             )
 
 
-def size_of(builder: Any, dim: Dim, sizes: Mapping[str, Any]) -> Any:
+def length_in_call(builder: Any, dim: Dim, sizes: Mapping[str, Any]) -> Any:
     """The length that a dimension has."""
     from llvmlite import ir
 
@@ -135,7 +135,7 @@ def overlaps(
 ) -> Iterator[tuple[str, Any, str]]:
     """Of the last output: that its entries meet, or are those of another array; outputs before it were compared."""
     written = outputs[-1]
-    ranges = {name: extent(builder, *arrays[name], lengths[name]) for name in arrays}
+    ranges = {name: ends_of(builder, *arrays[name], lengths[name]) for name in arrays}
     kind, array = arrays[written]
     if kind.layout not in "CF":
         from numba.core import cgutils
@@ -163,7 +163,7 @@ def overlaps(
             )
 
 
-def extent(builder: Any, kind: Any, array: Any, lengths: Sequence[Any]) -> tuple[Any, Any]:
+def ends_of(builder: Any, kind: Any, array: Any, lengths: Sequence[Any]) -> tuple[Any, Any]:
     """The first address of an array and the one behind its last; the same if it has no entries."""
     from numba.core import cgutils
 

@@ -7,7 +7,7 @@ from typing import Any
 from gradcompile.codegen.lines import ArrayLines, Declarations
 from gradcompile.codegen.masks import load_lanes
 from gradcompile.codegen.parse import syntax
-from gradcompile.codegen.values import FLOATS, SHORT, SIZES, Array, Value, number, operand, typed
+from gradcompile.codegen.values import FLOATS, SHORT, SIZES, Array, Value, immediate, number, typed
 from gradcompile.errors import SubsetError
 
 ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
@@ -49,7 +49,7 @@ class Emitter(ArrayLines):
         if x.type == "literal" and y.type == "literal":
             if op in FOLDED:
                 return number(FOLDED[op](x.text, y.text))
-            x = Value(self.real, 1, operand(x.text, self.real, 1))
+            x = Value(self.real, 1, immediate(x.text, self.real, 1))
         if (x.type == "lane" or y.type == "lane") and (moved := self.of_lane(op, x, y)) is not None:
             return moved
         if op not in (ast.BitAnd, ast.BitOr, ast.BitXor):
@@ -96,12 +96,14 @@ class Emitter(ArrayLines):
     def converted(self, v: Value, type: str, width: int) -> str:
         """The operand of a value in this type and width."""
         if v.type == "literal":
-            return operand(v.text, type, width)
+            return immediate(v.text, type, width)
         if v.type == "lane":
             v = self.spread_lane(v)
         text, own = v.text, v.type
         if own != type:
-            text = self.emit(f"{conversion(own, type)} {typed(own, v.width)} {text} to {typed(type, v.width)}")
+            text = self.emit(
+                f"{conversion_instruction(own, type)} {typed(own, v.width)} {text} to {typed(type, v.width)}"
+            )
         if v.width == width:
             return str(text)
         return self.spread(text, type, width)
@@ -120,7 +122,7 @@ class Emitter(ArrayLines):
         """A value with a type of its own, also if it was a number of the text."""
         if v.type == "literal":
             type = self.real if isinstance(v.text, float) else integer
-            return Value(type, 1, operand(v.text, type, 1))
+            return Value(type, 1, immediate(v.text, type, 1))
         return self.spread_lane(v) if v.type == "lane" else v
 
     def unary(self, op: ast.unaryop, x: Value) -> Value:
@@ -130,11 +132,11 @@ class Emitter(ArrayLines):
         x = self.settled(x)
         whole = typed(x.type, x.width)
         if isinstance(op, ast.Not):
-            text = f"xor {whole} {x.text}, {operand(True, 'i1', x.width)}"
+            text = f"xor {whole} {x.text}, {immediate(True, 'i1', x.width)}"
         elif x.type in FLOATS:
             text = f"fneg {whole} {x.text}"
         else:
-            text = f"sub {whole} {operand(0, x.type, x.width)}, {x.text}"
+            text = f"sub {whole} {immediate(0, x.type, x.width)}, {x.text}"
         return Value(x.type, x.width, self.emit(text))
 
     def compare(self, op: type[ast.cmpop], x: Value, y: Value) -> Value:
@@ -295,7 +297,7 @@ class Emitter(ArrayLines):
         return array, self.offset(array, indices)
 
 
-def conversion(own: str, type: str) -> str:
+def conversion_instruction(own: str, type: str) -> str:
     """The instruction that makes one type of another."""
     if own in FLOATS and type not in FLOATS:
         raise SubsetError("a float where an integer is needed; write to_int(x)")

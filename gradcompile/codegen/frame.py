@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradcompile.codegen.arrays import fill, product_of
+from gradcompile.codegen.arrays import fill, integer_product
 from gradcompile.codegen.emit import Emitter
 from gradcompile.codegen.unit import Lowered, Piece, Unit
-from gradcompile.codegen.values import ATTRIBUTES, SIZES, Array, Value, number, operand, typed
+from gradcompile.codegen.values import ATTRIBUTES, SIZES, Array, Value, immediate, number, typed
 from gradcompile.codegen.workspace import give_line, room, take_lines
 from gradcompile.errors import SubsetError
 
@@ -163,7 +163,7 @@ class Frame(Emitter):
 
     def memory(self, type: str, lengths: Sequence[Value]) -> str:
         """Memory for an array, for as long as the function runs; where a length is not known before, from the heap."""
-        count = product_of(self, lengths)
+        count = integer_product(self, lengths)
         if count.type == "literal":
             return self.local(type, count.text, self.fresh())
         if self.depth:
@@ -174,9 +174,9 @@ class Frame(Emitter):
 
     def bytes_of(self, type: str, lengths: Sequence[Value]) -> str:
         """The bytes of an array, more than there are in the world where 64 bits do not hold their number."""
-        size = self.converted(product_of(self, [*lengths, number(SIZES[type])]), "i64", 1)
-        about = product_of(self, [Value("double", 1, self.converted(v, "double", 1)) for v in lengths])
-        fits = self.emit(f"fcmp ole double {about.text}, {operand(TOO_MUCH / SIZES[type], 'double', 1)}")
+        size = self.converted(integer_product(self, [*lengths, number(SIZES[type])]), "i64", 1)
+        about = integer_product(self, [Value("double", 1, self.converted(v, "double", 1)) for v in lengths])
+        fits = self.emit(f"fcmp ole double {about.text}, {immediate(TOO_MUCH / SIZES[type], 'double', 1)}")
         return self.emit(f"select i1 {fits}, i64 {size}, i64 {TOO_MUCH}")
 
     def take(self, lines: list[str], size: str, name: str) -> None:

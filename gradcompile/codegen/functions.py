@@ -20,7 +20,7 @@ from gradcompile import codegen as native
 from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
 from gradcompile.codegen.linked import Linked, Object
-from gradcompile.codegen.parse import forget, text_of
+from gradcompile.codegen.parse import forget_text, text_of
 from gradcompile.codegen.tape import RUNNER, Helper, Step, Tape, text_of_step
 from gradcompile.codegen.values import Kind, argument_type, array_kind
 from gradcompile.errors import ArgumentTypeError, SubsetError
@@ -331,7 +331,7 @@ def _execute(name: str, source: str, filename: str) -> ModuleType:
     module.__file__ = filename
     module.__dict__["__module__"] = module  # a function keeps the dictionary, and so the module
     remember(filename, source)
-    finalize(module, forget, filename, source).atexit = False
+    finalize(module, forget_text, filename, source).atexit = False
     exec(compile(_without_long_bodies(source), filename, "exec", dont_inherit=True), module.__dict__)
     return module
 

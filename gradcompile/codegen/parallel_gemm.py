@@ -316,10 +316,10 @@ def text() -> str:
     pause = f"call void {PAUSES[kind]}" if kind in PAUSES else ""
     offer, nap = ("call i32 @sched_yield()", f"call i32 @usleep(i32 {NAP})") if os.name == "posix" else ("", "")
     waiting = {"patience": PATIENCE, "between": BETWEEN - 1, "pause": pause, "offer": offer, "nap": nap}
-    return Template(TEAM).substitute(waiting) + products()
+    return Template(TEAM).substitute(waiting) + product_parts()
 
 
-def products() -> str:
+def product_parts() -> str:
     """The products in parts. The arguments of gemm: two letters, rows, columns, sums, alpha, a, b, beta, c."""
     arguments = [f"ptr %x{k}" for k in range(13)]
     changed = {2: "ptr %m.place", 3: "ptr %n.place", 6: "ptr %a", 8: "ptr %b", 11: "ptr %c"}

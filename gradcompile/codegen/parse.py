@@ -19,7 +19,7 @@ def remember(filename: str, source: str) -> None:
     _TEXTS[filename] = source
 
 
-def forget(filename: str, source: str) -> None:
+def forget_text(filename: str, source: str) -> None:
     """The opposite, unless the module was loaded again meanwhile."""
     if _TEXTS.get(filename) is source:
         del _TEXTS[filename]
@@ -72,7 +72,7 @@ def own_text(target: Any) -> Callable[..., Any] | None:
     return getattr(target, "lowered_from", None)
 
 
-def repeated(body: list[ast.stmt]) -> list[str]:
+def names_in_memory(body: list[ast.stmt]) -> list[str]:
     """Names that need a place in memory: those that a branch assigns, and those that a loop in order assigns and that
     live outside of it as well.
     """

@@ -4,11 +4,11 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-from gradcompile.codegen.arrays import dot, fill, folded, multiply, sliced, transposed, viewed
+from gradcompile.codegen.arrays import dot_product, fill, folded, multiply, sliced, transposed_array, view_of
 from gradcompile.codegen.calls import Caller
 from gradcompile.codegen.emit import INTRINSICS
 from gradcompile.codegen.masks import has_masks, mask_before
-from gradcompile.codegen.parse import assigned, own_text, repeated
+from gradcompile.codegen.parse import assigned, names_in_memory, own_text
 from gradcompile.codegen.unit import FEW_CALLS, Lowered, Unit
 from gradcompile.codegen.values import (
     FLOATS,
@@ -51,7 +51,7 @@ class Writer(Caller):
         body = [s for s in self.tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         last = body.pop() if body and isinstance(body[-1], ast.Return) else None
         result = last.value if isinstance(last, ast.Return) else None
-        self.variables = dict.fromkeys(repeated(body), Value("", 1, ""))
+        self.variables = dict.fromkeys(names_in_memory(body), Value("", 1, ""))
         self.many = len(body) > PIECE
         for k, statement in enumerate(body):
             if k and k % PIECE == 0:
@@ -121,7 +121,7 @@ class Writer(Caller):
             return
         self.names[name] = value
         if self.many:
-            for v in operands(value):
+            for v in operands_of_value(value):
                 if not v.startswith("%a"):  # every piece has the parameters
                     self.home.setdefault(v, len(self.pieces) - 1)
 
@@ -257,7 +257,7 @@ class Writer(Caller):
             return self.name(e.id)
         if type(e) is ast.BinOp:
             if type(e.op) is ast.MatMult:
-                return dot(self, self.value(e.left), self.value(e.right))
+                return dot_product(self, self.value(e.left), self.value(e.right))
             return self.binary(type(e.op), self.value(e.left), self.value(e.right))
         match e:
             case ast.Constant(value=bool() as truth):
@@ -269,7 +269,7 @@ class Writer(Caller):
             case ast.Subscript():
                 return self.subscript(e)
             case ast.Attribute(value=owner, attr="T"):
-                return transposed(self.value(owner))
+                return transposed_array(self.value(owner))
             case ast.Tuple(elts=parts):
                 return [self.value(part) for part in parts]
             case ast.UnaryOp(op=op, operand=inner):
@@ -293,7 +293,7 @@ class Writer(Caller):
                 return found
             raise SubsetError(f"{self.tree.name}: {name!r} is no number")
         here = len(self.pieces) - 1
-        if self.many and any(self.home.get(v, here) != here for v in operands(found)):
+        if self.many and any(self.home.get(v, here) != here for v in operands_of_value(found)):
             return self.fetched(name, found)
         return found
 
@@ -373,7 +373,7 @@ class Writer(Caller):
         if name == "horner":
             return self.polynomial(args[0], args[1])
         if name == "view":
-            return viewed(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
+            return view_of(self, args[0], args[1], args[2] if isinstance(args[2], list) else [args[2]])
         if name == "fold":
             return folded(self, args[0])
         if name == "integers":
@@ -424,12 +424,12 @@ class Writer(Caller):
         return Value(fast.type, fast.width, joined)
 
 
-def write(unit: Unit, target: Callable[..., Any], made: Lowered, kinds: tuple[Kind, ...]) -> None:
+def write_function(unit: Unit, target: Callable[..., Any], made: Lowered, kinds: tuple[Kind, ...]) -> None:
     """Write a function of the subset for these kinds of arguments."""
     Writer(unit, target, made).run(kinds)
 
 
-def operands(found: Value | Array) -> list[str]:
+def operands_of_value(found: Value | Array) -> list[str]:
     """The operands of the IR that a value is, or that an array consists of."""
     if isinstance(found, Value):
         return [] if found.type == "literal" else [found.text]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gradcompile.codegen.lines import ArrayLines, Declarations, Lines
 from gradcompile.codegen.parallel_gemm import WORTH
 from gradcompile.codegen.target import PREFIX, features
-from gradcompile.codegen.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, number, operand, typed
+from gradcompile.codegen.values import ATTRIBUTES, FLOATS, SIZES, Array, Value, immediate, number, typed
 
 DEPTH = 128  # terms that are added up before they meet others: a tile's part of b stays in the first-level cache
 NAMED = 500  # what a length that is not known counts as
@@ -60,23 +60,23 @@ def tiled(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: flo
     """Write out = alpha*(a @ b) + beta*out in tiles, if BLAS would take longer."""
     if out.strides[1] != ONE:
         out, a, b = (x._replace(shape=x.shape[::-1], strides=x.strides[::-1]) for x in (out, b, a))
-    tile = choice(w, out, a, b)
+    tile = tile_for(w, out, a, b)
     if tile is None:
         return False
     places = out.strides[0], *a.strides, b.strides[1 if tile.turned else 0]
     sizes = *out.shape, a.shape[1]
     cs, ar, ak, bs, *counts = (f"i64 {w.converted(v, 'i64', 1)}" for v in (*places, *sizes))
-    sign = operand(alpha if beta else 0.0, tile.type, 1)
+    sign = immediate(alpha if beta else 0.0, tile.type, 1)
     exact = out.shape[1].type == "literal" and out.shape[1].text % tile.columns == 0
     given = [f"ptr {out.text}", cs, f"ptr {a.text}", ar, ak, f"ptr {b.text}", bs, *counts, f"{tile.type} {sign}"]
     known = [v.text for v in (*out.shape, a.shape[1]) if v.type == "literal"]
     is_small = len(known) == 3 and math.prod(map(int, known)) < WORTH
-    name = (product if is_small else divided)(w.unit, tile, exact)
+    name = (product_function if is_small else product_in_parts)(w.unit, tile, exact)
     w.lines.append(f"  call void @{name}({', '.join(given)})")
     return True
 
 
-def choice(w: ArrayLines, out: Array, a: Array, b: Array) -> Tile | None:
+def tile_for(w: ArrayLines, out: Array, a: Array, b: Array) -> Tile | None:
     """The tile for a product; None where BLAS is as quick, or the matrices do not lie as BLAS takes them."""
     found = registers()
     if found is None or out.type not in FLOATS or not out.type == a.type == b.type:
@@ -84,8 +84,8 @@ def choice(w: ArrayLines, out: Array, a: Array, b: Array) -> Tile | None:
     if out.strides[1] != ONE or ONE not in a.strides or ONE not in b.strides:
         return None
     turned, by_rows = b.strides[1] != ONE, a.strides[1] == ONE
-    rows, columns = (extent(w, n) for n in out.shape)
-    terms = min(extent(w, n) for n in (a.shape[1], b.shape[0]))  # an input may not say
+    rows, columns = (most_of(w, n) for n in out.shape)
+    terms = min(most_of(w, n) for n in (a.shape[1], b.shape[0]))  # an input may not say
     if not is_better(rows, columns, terms, turned, by_rows):
         return None
     lanes, many = found[0] // SIZES[out.type], found[1] > 16
@@ -107,7 +107,7 @@ def is_better(rows: int, columns: int, terms: int, turned: bool, by_rows: bool) 
     return rows >= FEW and (by_rows or terms <= NARROW)
 
 
-def extent(w: ArrayLines, length: Value) -> int:
+def most_of(w: ArrayLines, length: Value) -> int:
     """A length, or the most that it is, or what one counts as that is not known."""
     return int(length.text) if length.type == "literal" else w.most.get(length.text, NAMED)
 
@@ -197,7 +197,7 @@ class Kernel(Lines):
         self.unit.declared[name] = "\n".join([head, *body, "  ret void", "}"])
 
 
-def multiplied(unit: Declarations, tile: Tile, masked: bool) -> str:
+def tile_function(unit: Declarations, tile: Tile, masked: bool) -> str:
     """The function for one tile: set if sign is 0, else added sign times.
 
     rows, left: how many rows and columns there are from the tile's first on, which may be fewer or more than it has.
@@ -223,7 +223,7 @@ def multiplied(unit: Declarations, tile: Tile, masked: bool) -> str:
     sums = w.carry((0, "%terms", 1), w.whole, ["zeroinitializer"] * (tile.rows * tile.vectors), term, True)
     rows = [w.row("%c", r, "%cs") for r in row]
     places = [(w.at(c, k), mask) for c in rows for k, mask in zip(offsets, masks, strict=True)]
-    sets, adding, writing = w.emit(f"fcmp oeq {w.type} %sign, {operand(0.0, w.type, 1)}"), "adding", "writing"
+    sets, adding, writing = w.emit(f"fcmp oeq {w.type} %sign, {immediate(0.0, w.type, 1)}"), "adding", "writing"
     w.lines.append(f"  br i1 {sets}, label %{writing}, label %{adding}")
     before = w.block
     w.start(adding)
@@ -259,7 +259,7 @@ def turning(unit: Declarations, tile: Tile) -> str:
     return name
 
 
-def product(unit: Declarations, tile: Tile, exact: bool) -> str:
+def product_function(unit: Declarations, tile: Tile, exact: bool) -> str:
     """The function for a whole product; exact: the columns are a multiple of those of a tile."""
     name = f"{unit.mark}.product.{tile.mark}{'.exact' * exact}"
     if name in unit.declared:
@@ -267,7 +267,7 @@ def product(unit: Declarations, tile: Tile, exact: bool) -> str:
     w = Kernel(unit, tile)
     if tile.turned:
         w.entry.append(f"  %panel = alloca [{DEPTH * tile.columns} x {tile.type}], align 64")
-    own = multiplied(unit, tile, not exact)
+    own = tile_function(unit, tile, not exact)
 
     def panel(j: str, k: str, terms: str, sign: str) -> None:
         c, a, bs = w.at("%c", j), w.row("%a", k, "%ak"), "%bs"
@@ -287,7 +287,7 @@ def product(unit: Declarations, tile: Tile, exact: bool) -> str:
         w.repeat((0, "%rows", tile.rows), one, True)
 
     def part(k: str) -> None:
-        zero, one = (operand(x, tile.type, 1) for x in (0.0, 1.0))
+        zero, one = (immediate(x, tile.type, 1) for x in (0.0, 1.0))
         later, sets = w.emit(f"icmp sgt i64 {k}, 0"), w.emit(f"fcmp oeq {tile.type} %sign, {zero}")
         adds = w.emit(f"and i1 {later}, {sets}")
         sign = w.emit(f"select i1 {adds}, {tile.type} {one}, {tile.type} %sign")
@@ -299,13 +299,13 @@ def product(unit: Declarations, tile: Tile, exact: bool) -> str:
     return name
 
 
-def divided(unit: Declarations, tile: Tile, exact: bool) -> str:
+def product_in_parts(unit: Declarations, tile: Tile, exact: bool) -> str:
     """The function for a whole product: in parts if it is large and there are helpers (`parallel_gemm`).
 
     A part is some tiles of rows, or of columns if there are more of these. Where b has to be turned, each part of rows
     turns all of it, so columns are taken sooner, and a part has many rows. No entry depends on it.
     """
-    whole = product(unit, tile, exact)
+    whole = product_function(unit, tile, exact)
     name = f"{whole}.divided"
     if name in unit.declared:
         return name
@@ -335,8 +335,8 @@ def divided(unit: Declarations, tile: Tile, exact: bool) -> str:
 
 
 def part(unit: Declarations, tile: Tile, exact: bool) -> str:
-    """The function for a part of a product, by the frame that holds what `divided` was given, and the part's number."""
-    whole = product(unit, tile, exact)
+    """The function for a part of a product, by the frame with what `product_in_parts` was given, and its number."""
+    whole = product_function(unit, tile, exact)
     name = f"{whole}.part"
     w = Kernel(unit, tile)
     types = [v.split()[0] for v in given(tile)]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradcompile.codegen.values import ATTRIBUTES, SHORT, Array, Kind, number, operand, typed
+from gradcompile.codegen.values import ATTRIBUTES, SHORT, Array, Kind, immediate, number, typed
 
 FEW_CALLS = 24  # calls of a function up to which each gets a copy of its code
 LONG = 300  # lines of code from which on a second call gets none
@@ -131,7 +131,7 @@ class Unit:
         if id(values) not in self.tables:
             type = real if any(isinstance(v, float) for v in values) else "i64"
             name = f"@{self.mark}.table.{len(self.tables)}"
-            entries = ", ".join(f"{type} {operand(v, type, 1)}" for v in values)
+            entries = ", ".join(f"{type} {immediate(v, type, 1)}" for v in values)
             text = f"{name} = internal constant [{len(values)} x {type}] [{entries}], align 64"
             self.tables[id(values)] = Array(type, name, (number(len(values)),), (number(1),)), text, values
         return self.tables[id(values)][0]

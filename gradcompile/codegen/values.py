@@ -46,7 +46,7 @@ class Array(NamedTuple):
         """What a function that takes it is made for: lengths that are known, and strides that are, or True where all
         follow from the lengths.
         """
-        return self.type, known(self.shape), True if self.dense else known(self.strides)
+        return self.type, known_numbers(self.shape), True if self.dense else known_numbers(self.strides)
 
 
 class External(NamedTuple):
@@ -75,7 +75,7 @@ class Compiled(NamedTuple):
     helpers: tuple[tuple[str, str, tuple[Kind, ...]], ...] = ()
 
 
-def known(values: tuple[Value, ...]) -> tuple[int | None, ...]:
+def known_numbers(values: tuple[Value, ...]) -> tuple[int | None, ...]:
     """The numbers among lengths or strides, None for the others."""
     return tuple(v.text if v.type == "literal" else None for v in values)
 
@@ -91,7 +91,7 @@ def typed(type: str, width: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def constant(value: Any, type: str, width: int) -> str:
+def constant_text(value: Any, type: str, width: int) -> str:
     """The operand of a number; floats in hexadecimal, so that no digit is lost. The sign of zero counts."""
     if type in FLOATS:
         value = float(value)
@@ -106,9 +106,9 @@ def constant(value: Any, type: str, width: int) -> str:
     return f"<{', '.join([f'{type} {text}'] * width)}>" if width > 1 else text
 
 
-def operand(value: Any, type: str, width: int) -> str:
-    """As `constant`; 0.0 and -0.0 are equal keys, so they go around its memory."""
-    return constant(value, type, width) if value != 0 else constant.__wrapped__(value, type, width)
+def immediate(value: Any, type: str, width: int) -> str:
+    """As `constant_text`; 0.0 and -0.0 are equal keys, so they go around its memory."""
+    return constant_text(value, type, width) if value != 0 else constant_text.__wrapped__(value, type, width)
 
 
 def array_kind(dtype: str, axes: int, contiguous: bool = True) -> Kind:

@@ -39,7 +39,7 @@ from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops.constant_index import is_pack, table
 from gradcompile.ops.contract import contract
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import Loop, fresh, make_scan, unpacked
+from gradcompile.ops.scan import Loop, fresh, make_scan, scan_results
 from gradcompile.ops.shape import Span
 from gradcompile.signature.arguments import Problem, entry_names
 from gradcompile.signature.program import Output, Part, size_of
@@ -163,7 +163,7 @@ def for_values(outputs: Sequence[Node], seeds: Mapping[Node, Node], length: int)
         return batched(outputs, seeds, {}, length)
     rows = {seed: fresh(seed.type) for seed in seeds}
     loop = Loop((), tuple(rows.values()), (), (), tuple(substitute(outputs, rows)), (), length)
-    return unpacked(make_scan(loop, (), tuple(seeds.values()), {}))
+    return scan_results(make_scan(loop, (), tuple(seeds.values()), {}))
 
 
 def columns(output: Node, problem: Problem) -> list[Node]:

@@ -39,7 +39,7 @@ from gradcompile.ir.algebra import (
 )
 from gradcompile.ir.core import Node, apply, is_const, is_leaf
 from gradcompile.ir.graph import rebuild, substitute, topological
-from gradcompile.ops.contract import is_dot, spread
+from gradcompile.ops.contract import is_dot, spread_labels
 from gradcompile.ops.elementwise import (
     is_abs,
     is_cosh,
@@ -462,7 +462,9 @@ class Walk:
         if is_mul(n):
             return self.add(n, number(2.0, n), a, b)
         _, labels, own = n.params
-        self.found.append(Function(n, number(2.0, n), a, b, lambda adjoint: spread(adjoint, own, labels, a.type.shape)))
+        self.found.append(
+            Function(n, number(2.0, n), a, b, lambda adjoint: spread_labels(adjoint, own, labels, a.type.shape))
+        )
         self.outputs.update((a, b))
         return True
 

@@ -37,7 +37,7 @@ from gradcompile.ir.algebra import (
 from gradcompile.ir.core import Node, Vjp, const, is_const, node
 from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Shape
-from gradcompile.ops.contract import is_dot, spread
+from gradcompile.ops.contract import is_dot, spread_labels
 from gradcompile.ops.shape import is_item
 
 Told = Callable[[Node, Node, Node], None]  # a node, one of its arguments, and what that receives from it
@@ -211,7 +211,7 @@ def contracted_steep(adjoint: Node, n: Node, slopes: Slopes) -> Sequence[Node | 
     for other, labels, others in ((b, la, lb), (a, lb, la)):
         axes = [*labels, *(label for label in lr if label not in labels)]
         shape = tuple(sizes[label] for label in axes)
-        parts = [spread(x, k, axes, shape) for x, k in ((adjoint, lr), (other, others))]
+        parts = [spread_labels(x, k, axes, shape) for x, k in ((adjoint, lr), (other, others))]
         product = slopes.times(parts[0], parts[1], slopes.steep(n))
         lost = tuple(range(len(labels), len(axes)))
         found.append(sum_over(product, lost) if lost else product)
@@ -223,7 +223,7 @@ def behind(adjoint: Node, n: Node, k: int) -> Node | None:
     labels, own = n.params[k], n.params[2]
     lost = [j for j, label in enumerate(own) if label not in labels]
     found = anywhere(adjoint.args[0], n.type.shape, lost, adjoint.type.dtype)
-    return found and spread(found, [label for label in own if label in labels], labels, n.args[k].type.shape)
+    return found and spread_labels(found, [label for label in own if label in labels], labels, n.args[k].type.shape)
 
 
 def copied(rule: Vjp, condition: Node, n: Node) -> Sequence[Node | None]:

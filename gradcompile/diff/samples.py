@@ -29,7 +29,7 @@ from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Dim
 from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import Loop, make_scan, unpacked
+from gradcompile.ops.scan import Loop, make_scan, scan_results
 from gradcompile.ops.shape import is_assemble
 
 CURE = "a loss of samples is the mean, or the sum, of one value for each of them"
@@ -148,7 +148,7 @@ def one_by_one(one: Single, length: Dim, params: Sequence[Node]) -> list[Node]:
     if moving <= fitting(order, rows, moving):
         return batched(gradients, rows, {}, length)
     loop = Loop((), tuple(rows), (), (), tuple(gradients), (), length)
-    return unpacked(make_scan(loop, (), tuple(rows.values()), {}))
+    return scan_results(make_scan(loop, (), tuple(rows.values()), {}))
 
 
 def gradients_of(values: Node, params: Sequence[Node]) -> list[Node]:

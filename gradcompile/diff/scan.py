@@ -27,14 +27,14 @@ from gradcompile.ops.scan import (
     fresh,
     frontier,
     make_scan,
-    packed,
+    packed_results,
     part_of,
-    parts,
     renewed,
+    result_places,
     result_type,
+    scan_results,
     scan_type,
     typed,
-    unpacked,
 )
 from gradcompile.ops.shape import Span, Tangents, is_assemble, is_item
 
@@ -115,7 +115,7 @@ def store_values(step: Step, wanted: Sequence[Node]) -> list[Node]:
     extra = [w for w in dict.fromkeys(wanted) if w not in loop.ys]
     whole = replace(loop, ys=(*loop.ys, *extra)) if extra else loop
     n = make_scan(whole, inits, xs, dict(zip(loop.constants, constants, strict=True)))
-    found = dict(zip(whole.ys, unpacked(n)[first:], strict=False))
+    found = dict(zip(whole.ys, scan_results(n)[first:], strict=False))
     return [found[w] for w in wanted]
 
 
@@ -278,7 +278,7 @@ def transposed_step(
     inits += [reach_of(finals[k], c) for k, c in told.items()]
     if not back.roots:
         return (None,) * len(step.args)
-    results = unpacked(linearized_scan(step, back, inits, list(rows.values()), outer))
+    results = scan_results(linearized_scan(step, back, inits, list(rows.values()), outer))
     found, reached = dict[Node, Node](), dict[Node, Node]()
     for leaves, some in (
         ([loop.carries[k] for k in carried], [loop.carries[k] for k in told]),
@@ -306,7 +306,7 @@ def behind(adjoint: Node | None, reach: Node | None) -> Node | None:
 
 def cotangents(g: Node, loop: Loop) -> list[Node | None]:
     """What of a scan's adjoint belongs to each of its results, None where that is known to be nothing."""
-    found = parts(loop)
+    found = result_places(loop)
     spans = frozenset(p.span for p in found)
     pieces = [piece(g, p, spans) if p.type.dtype.startswith("float") else None for p in found]
     return [None if x is None else as_part(x, p.type) for x, p in zip(pieces, found, strict=True)]
@@ -380,9 +380,9 @@ def pushed_step(
     inits = [given[c] or zeros_like(c) for c, _ in pairs]
     outer = {moved[c]: t for c in loop.constants if (t := given[c]) is not None}
     xs = [t for s in slices if (t := given[s]) is not None]
-    results = iter(unpacked(linearized_scan(step, onward, inits, xs, outer)) if onward.roots else ())
+    results = iter(scan_results(linearized_scan(step, onward, inits, xs, outer)) if onward.roots else ())
     carried = [next(results) if c in moved else None for c in loop.carries]
-    return packed([*carried, *(None if r is None else next(results) for r in (*ys, *totals))], step.scan)
+    return packed_results([*carried, *(None if r is None else next(results) for r in (*ys, *totals))], step.scan)
 
 
 register(

@@ -15,7 +15,7 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.gather import is_gather
-from gradcompile.ops.scan import Loop, fresh, is_scan, make_scan, parts, unpacked
+from gradcompile.ops.scan import Loop, fresh, is_scan, make_scan, result_places, scan_results
 from gradcompile.ops.shape import is_assemble, is_broadcast, is_iota, is_item, is_reshape, is_transpose, places
 
 
@@ -86,7 +86,7 @@ def result_place(n: Node) -> tuple[Node, int] | None:
     scan, span = (inner.args[0], inner.params[0][0]) if is_item(inner) else (inner, None)
     if not is_scan(scan):
         return None
-    own = parts(scan.params[0])
+    own = result_places(scan.params[0])
     found = [k for k, p in enumerate(own) if span in (p.span, None) and p.type.shape == n.type.shape]
     return (scan, found[0]) if len(found) == 1 and (span is not None or len(own) == 1) else None
 
@@ -108,7 +108,7 @@ def looped(n: Node, args: Sequence[One], length: Dim) -> list[One]:
     carries, slices, constants = loop.arguments([found[a].node for a in loop.leaves])
     new = replace(loop.with_roots([r.node for r in roots]), carries=carries, slices=slices, constants=constants)
     inits, xs, outer = loop.arguments([a.node for a in args])
-    results = unpacked(make_scan(new, inits, xs, dict(zip(constants, outer, strict=True))))
+    results = scan_results(make_scan(new, inits, xs, dict(zip(constants, outer, strict=True))))
     axes = [f.axis for f in finals] + [y.axis if y.axis is None else y.axis + 1 for y in ys] + [q.axis for q in totals]
     return [One(r, axis) for r, axis in zip(results, axes, strict=True)]
 

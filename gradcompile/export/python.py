@@ -65,7 +65,7 @@ def save(source: str, path: str | Path) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}, make it first", str(target))
     try:
-        cache.write(target, standalone(source))
+        cache.write_private(target, standalone(source))
         target.chmod(0o644)
     except OSError as error:  # of the file that is written first, and then gets this name
         raise type(error)(error.errno, error.strerror, str(target)) from None

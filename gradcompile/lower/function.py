@@ -10,7 +10,7 @@ from gradcompile.ir.types import names_in as names_of
 from gradcompile.loops.expressions import Expression, element, group, length, name, number, operation
 from gradcompile.loops.ir import Assign, Function, Return, Statement, names_in
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.lengths import THETA, atom_of, length_of, view
+from gradcompile.lower.memory.lengths import THETA, atom_of, dim_expression, view
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import Destination, Wanted
 from gradcompile.lower.stages import Stages
@@ -79,7 +79,7 @@ class FunctionWriter:
                 found.memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True, dense=True)
             else:
                 value = name(a.name)
-                found.scalars[a.leaf] = truth(value) if a.leaf.type.dtype == "bool" else value
+                found.scalars[a.leaf] = truth_as_number(value) if a.leaf.type.dtype == "bool" else value
         return found
 
     def sizes(self, roots: Sequence[Node]) -> dict[Node, Expression]:
@@ -99,7 +99,7 @@ class FunctionWriter:
             value = axes[at][0]
             if rest != 0:
                 less = rest if isinstance(rest, str) else abs(rest)
-                value = operation("-" if isinstance(rest, str) or rest > 0 else "+", value, length_of(less))
+                value = operation("-" if isinstance(rest, str) or rest > 0 else "+", value, dim_expression(less))
             if dim in used:
                 lines.append(Assign(name(dim), value if c == 1 else operation("//", value, number(c))))
         return lines
@@ -134,7 +134,7 @@ class FunctionWriter:
         """Where a part of an output goes, and the line that names it."""
         shape = part.node.type.shape
         if not shape:
-            return Memory(o.name, (), index=(length_of(offset),)), []
+            return Memory(o.name, (), index=(dim_expression(offset),)), []
         memory = Memory.plain(naming.fresh(part.name), part.node, dense=True)
         return memory, [Assign(memory.whole_array, view(name(o.name), offset, shape))]
 
@@ -159,6 +159,6 @@ def is_view(s: Assign) -> bool:
     return s.target.is_name and (is_part or (s.value.kind == "element" and s.value.parts[0] == THETA))
 
 
-def truth(x: Expression) -> Expression:
+def truth_as_number(x: Expression) -> Expression:
     """Where a number stands for a truth value."""
     return group(operation("!=", x, number(0)))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gradcompile.ir.algebra import is_select
 from gradcompile.ir.types import LARGEST, Dim, names_in
 from gradcompile.lower.blocks.plan import plan
-from gradcompile.lower.blocks.prepare import prepared
+from gradcompile.lower.blocks.prepare import prepared_roots
 from gradcompile.lower.function import FunctionWriter
 from gradcompile.lower.memory.storage import bounded
 from gradcompile.lower.nests.naming import ArrayNaming
@@ -23,7 +23,7 @@ def dims_of(program: Program) -> frozenset[str]:
 def lower_arrays(program: Program, naming: Naming) -> LoweredProgram:
     """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
     known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
-    new = prepared([*program.roots, *known])
+    new = prepared_roots([*program.roots, *known])
     roots = new[: len(new) - len(known)]
     origin = dict(zip(new[len(roots) :], known, strict=True))
     guarded = {n: o for n, o in origin.items() if is_gather(o) and is_select(n)}
@@ -33,21 +33,21 @@ def lower_arrays(program: Program, naming: Naming) -> LoweredProgram:
     if found is None:
         writer = FunctionWriter(program, own, roots)
         writer.whole()
-        lengths = counted(own, {})
-        return LoweredProgram(writer.functions, {**own.tables, **checked(lengths)}, counted=lengths)
+        lengths = blas_lengths(own, {})
+        return LoweredProgram(writer.functions, {**own.tables, **lengths_constant(lengths)}, counted=lengths)
     passes = PassWriter(program, own, roots, plan=found)
     passes.run()
-    lengths = counted(own, {found.block: passes.block})
-    constants: Constants = {**own.tables, "BLOCK": passes.block, "GROUP": passes.group, **checked(lengths)}
+    lengths = blas_lengths(own, {found.block: passes.block})
+    constants: Constants = {**own.tables, "BLOCK": passes.block, "GROUP": passes.group, **lengths_constant(lengths)}
     return LoweredProgram(passes.functions, constants, tuple(passes.passes), passes.block, passes.group, lengths)
 
 
-def checked(lengths: tuple[Dim, ...]) -> dict[str, tuple[Dim, ...]]:
+def lengths_constant(lengths: tuple[Dim, ...]) -> dict[str, tuple[Dim, ...]]:
     """The constant by which a saved file knows the lengths that it has to check."""
     return {"COUNTED": lengths} if lengths else {}
 
 
-def counted(naming: ArrayNaming, bound: Mapping[str, Dim]) -> tuple[Dim, ...]:
+def blas_lengths(naming: ArrayNaming, bound: Mapping[str, Dim]) -> tuple[Dim, ...]:
     """The lengths that BLAS is given, as far as they may be too large for it; bound: what a dimension is at most."""
     dims = dict.fromkeys(bounded(d, bound) for d in naming.counted)
     return tuple(d for d in dims if isinstance(d, str) or d > LARGEST)

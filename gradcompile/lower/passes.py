@@ -11,13 +11,13 @@ from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.loops import kernel as plans
 from gradcompile.loops.expressions import EVERY, Expression, call, choice, element, name, operation, span
 from gradcompile.loops.ir import Assign, Do, Loop, Return, Statement, turns
-from gradcompile.lower.blocks.analysis import entries as volume
+from gradcompile.lower.blocks.analysis import entries_counted as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
 from gradcompile.lower.blocks.plan import BlockPass, BlockPlan, BlockReduction, BlockRows
 from gradcompile.lower.function import FunctionWriter, Source, used
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE
-from gradcompile.lower.memory.lengths import THETA, ZERO, empty, length_of, view, zeros
+from gradcompile.lower.memory.lengths import THETA, ZERO, dim_expression, empty, view, zeros_of_size
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import LEAST, NOTHING, Destination, Wanted
 from gradcompile.lower.stages import Stages
@@ -25,7 +25,7 @@ from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part
 
 GATHERED: dict[plans.Meeting, tuple[str, Callable[[Expression], Expression]]] = {  # across blocks
-    "added": ("total", zeros),
+    "added": ("total", zeros_of_size),
     "largest": ("highest", lambda size: call("full", size, LEAST, THETA)),
 }
 FIRST, START, STOP, BLOCK = map(name, ("first", "start", "stop", "BLOCK"))
@@ -160,7 +160,7 @@ class PassWriter(FunctionWriter):
         size: Dim = 0
         for n in nodes:
             shape, whole = n.type.shape, name(array)
-            self.places[n] = array, view(whole, size, shape) if shape else element(whole, [length_of(size)])
+            self.places[n] = array, view(whole, size, shape) if shape else element(whole, [dim_expression(size)])
             size = dim_sum(size, dim_product(*shape))
         if nodes:
             self.passed_arrays.append(array)
@@ -268,7 +268,7 @@ class PassWriter(FunctionWriter):
         (_, each), *_ = parsed(n.type.shape[axis])
         start = dim_product(each, "first")
         stop = dim_sum(start, n.type.shape[axis])
-        return [*[EVERY] * axis, span(length_of(start), length_of(stop))]
+        return [*[EVERY] * axis, span(dim_expression(start), dim_expression(stop))]
 
     def added(self, r: BlockReduction, source: Source, known: dict[tuple[str, Dim], Memory]) -> Destination:
         """A sum that is added to an output where it belongs; a part that several are added to is named once."""
@@ -313,13 +313,13 @@ class PassWriter(FunctionWriter):
 
     def call_pass(self, d: PassDraft, whole: str, vectors: Vectors) -> None:
         """The lines of the kernel that run a pass over all samples."""
-        self.steps += [Assign(name(array), GATHERED[kind][1](length_of(size)))
+        self.steps += [Assign(name(array), GATHERED[kind][1](dim_expression(size)))
                        for array, (kind, size) in vectors.items() if array not in self.outputs]  # fmt: skip
         kinds = tuple(kind for kind, _ in vectors.values())
         self.passes.append(plans.Pass(whole, "groups", d.name, kinds) if vectors else plans.Pass(d.name, "rows"))
         if vectors:
             self.define_sums(whole, d, vectors)
-        everything = {"start": ZERO, "stop": length_of(self.plan.dim)}
+        everything = {"start": ZERO, "stop": dim_expression(self.plan.dim)}
         self.steps.append(Do(d.call(everything, whole if vectors else d.name)))
 
     def define_sums(self, whole: str, d: PassDraft, vectors: Vectors) -> None:
@@ -332,7 +332,7 @@ class PassWriter(FunctionWriter):
         size_of_group = call("group_size", operation("-", STOP, START), name("GROUP"))
         body: list[Statement] = [Assign(group, size_of_group), Do(d.call({"stop": call("min", second, STOP)}))]
         for array, size in sizes.items():
-            space = zeros(choice(operation(">", STOP, second), length_of(size), ZERO))
+            space = zeros_of_size(choice(operation(">", STOP, second), dim_expression(size), ZERO))
             body += [Assign(part[array], space), Assign(lost[array], space)]
         inner: list[Statement] = [Assign(element(part[array], [EVERY]), NOTHING) for array in sizes]
         inner.append(Do(d.call({"start": FIRST, "stop": call("min", after, STOP)} | part)))

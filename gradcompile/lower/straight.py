@@ -17,7 +17,7 @@ from gradcompile.ir.graph import operands, topological, use_counts
 from gradcompile.loops.expressions import Expression, call, element, length, name, number, operation, tuple_of
 from gradcompile.loops.ir import Assign, Do, Function, Loop, Note, Return, Statement, lanes, names_in, turns
 from gradcompile.loops.kernel import Meeting, Pass
-from gradcompile.lower.memory.lengths import ZERO, zeros
+from gradcompile.lower.memory.lengths import ZERO, zeros_of_size
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import LoweredProgram, Naming, flat_index, loads, per_sample
 from gradcompile.lower.rules.constant_index import LoopWriter, entry_of_array, vector_of
@@ -245,8 +245,8 @@ class Scheduler:
         tree, total, n, count = name("tree" + suffix), name(self.totals[-1]), name("n"), number(len(sums))
         self.results |= {s: element(total, [number(k)]) for k, s in enumerate(sums)}
         return [
-            Assign(tree, zeros(tuple_of([name("LEVELS"), count]))),
-            Assign(total, zeros(count)),
+            Assign(tree, zeros_of_size(tuple_of([name("LEVELS"), count]))),
+            Assign(total, zeros_of_size(count)),
             Do(call("samples" + suffix, tree, ZERO, n, *map(name, arguments))),
             Do(call("close_tree", tree, total, n)),
         ]
@@ -262,7 +262,7 @@ class Scheduler:
         end = call("min", operation("+", FIRST, SPAN), STOP)
         closing = call("close_span", summed, name("tree"), operation("//", operation("-", FIRST, start), SPAN))
         spans = Loop("first", turns(start, STOP, SPAN), [Loop("i", lanes(FIRST, end), body.statements), Do(closing)])
-        statements = [*head, Assign(summed, zeros(tuple_of([number(len(sums)), LANES]))), spans]
+        statements = [*head, Assign(summed, zeros_of_size(tuple_of([number(len(sums)), LANES]))), spans]
         doc = "Add the samples from start to stop to the tree of sums, span by span."
         self.functions.append(Function(what, ("tree", "start", "stop", *arguments), doc, used(statements)))
         self.passes.append(Pass(what, "tree"))

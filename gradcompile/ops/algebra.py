@@ -23,7 +23,7 @@ def partials(names: str, *rules: str | None) -> Partials:
     (<add float64[]>,)
     """
     letters = names.split()
-    built = [None if r is None else build(ast.parse(r, mode="eval").body) for r in rules]
+    built = [None if r is None else rule_function(ast.parse(r, mode="eval").body) for r in rules]
 
     def rule(n: "Node") -> tuple["Node | None", ...]:
         scope = dict(zip(letters, n.args, strict=True))
@@ -32,10 +32,10 @@ def partials(names: str, *rules: str | None) -> Partials:
     return rule
 
 
-def derivative(name: str, names: str, *rules: str | None) -> str:
+def rules_text(name: str, names: str, *rules: str | None) -> str:
     """The rules as text.
 
-    >>> derivative("mul", "x y", "y", "x")
+    >>> rules_text("mul", "x y", "y", "x")
     'd mul(x, y)/dx = y; d mul(x, y)/dy = x'
     """
     letters = names.split()
@@ -43,7 +43,7 @@ def derivative(name: str, names: str, *rules: str | None) -> str:
     return "; ".join(f"d {call}/d{a} = {r or '0'}" for a, r in zip(letters, rules, strict=True))
 
 
-def build(rule: ast.expr) -> Build:
+def rule_function(rule: ast.expr) -> Build:
     """A function that makes the nodes of one rule. Rules are a few symbols long, so this may recurse."""
     match rule:
         case ast.Constant(value=int() | float() as value):
@@ -53,24 +53,26 @@ def build(rule: ast.expr) -> Build:
         case ast.Name(id=name):
             return lambda scope, dtype: scope[name]
         case ast.BinOp(left=left, op=ast.Sub(), right=right):
-            return call("add", build(left), call("neg", build(right)))
+            return op_call("add", rule_function(left), op_call("neg", rule_function(right)))
         case ast.BinOp(left=left, op=op, right=right):
-            return call(_BINARY[type(op)], build(left), build(right))
+            return op_call(_BINARY[type(op)], rule_function(left), rule_function(right))
         case ast.UnaryOp(op=op, operand=operand):
-            return negated(build(operand)) if isinstance(op, ast.USub) else call("not", build(operand))
+            return (
+                negated(rule_function(operand)) if isinstance(op, ast.USub) else op_call("not", rule_function(operand))
+            )
         case ast.Compare(left=left, ops=[op], comparators=[right]):
-            sides = [build(left), build(right)]
-            return call(_COMPARISON[type(op)], *(sides[::-1] if isinstance(op, ast.Gt | ast.GtE) else sides))
+            sides = [rule_function(left), rule_function(right)]
+            return op_call(_COMPARISON[type(op)], *(sides[::-1] if isinstance(op, ast.Gt | ast.GtE) else sides))
         case ast.IfExp(test=test, body=body, orelse=orelse):
-            return call("select", build(test), build(body), build(orelse))
+            return op_call("select", rule_function(test), rule_function(body), rule_function(orelse))
         case ast.Call(func=ast.Name(id=name), args=args):
-            return call(name, *map(build, args))
+            return op_call(name, *map(rule_function, args))
         case ast.Call(func=ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int() as order)), args=args):
-            return call(name, *map(build, args), params=(order,))
+            return op_call(name, *map(rule_function, args), params=(order,))
     raise ValueError(f"a derivative rule can't contain {ast.unparse(rule)!r}")
 
 
-def call(name: str, *args: Build, params: Params = ()) -> Build:
+def op_call(name: str, *args: Build, params: Params = ()) -> Build:
     """The op of that name applied to what the parts of a rule make."""
     return lambda scope, dtype: apply(name, *(a(scope, dtype) for a in args), params=params)
 

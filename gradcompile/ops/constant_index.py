@@ -117,7 +117,7 @@ def no_table_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     raise GraphError("a table needs its type given: use ops.gather.table")
 
 
-def whole(type: ArrayType, what: str) -> tuple[int, ...]:
+def unnamed_shape(type: ArrayType, what: str) -> tuple[int, ...]:
     """The shape of an array that has no named dimension; GraphError for one that has."""
     sizes = tuple(d for d in type.shape if isinstance(d, int))
     if len(sizes) < len(type.shape):
@@ -129,7 +129,7 @@ def pack_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """A vector with room for all entries."""
     if not types:
         raise GraphError("pack got no values; it takes at least one")
-    length = len(types) if all(not t.shape for t in types) else sum(prod(whole(t, "pack got")) for t in types)
+    length = len(types) if all(not t.shape for t in types) else sum(prod(unnamed_shape(t, "pack got")) for t in types)
     return ArrayType((length,), promote(*{t.dtype for t in types}))
 
 
@@ -168,7 +168,7 @@ def vector_length(type: ArrayType, what: str) -> int:
     """The length of a vector; GraphError for anything else."""
     if len(type.shape) != 1:
         raise GraphError(f"{what} a value of type {type}: a vector of known length is needed")
-    return whole(type, what)[0]
+    return unnamed_shape(type, what)[0]
 
 
 def check_inside(spec: Spec, length: int, what: str) -> None:

@@ -85,10 +85,10 @@ def relabelled(g: Node, own: Labels, labels: Labels, like: Node) -> Node:
     """g summed over the labels that `labels` lacks, in the order of `labels`, repeated over those that g lacks."""
     lost = tuple(k for k, label in enumerate(own) if label not in labels)
     x = sum_over(g, lost) if lost else g
-    return spread(x, [label for label in own if label in labels], labels, like.type.shape)
+    return spread_labels(x, [label for label in own if label in labels], labels, like.type.shape)
 
 
-def spread(x: Node, own: Sequence[int], labels: Sequence[int], shape: Shape) -> Node:
+def spread_labels(x: Node, own: Sequence[int], labels: Sequence[int], shape: Shape) -> Node:
     """x with axes in the order of `labels`, repeated over those that it lacks."""
     order = tuple(sorted(range(len(own)), key=lambda k: labels.index(own[k])))
     x = permute(x, order) if order != tuple(range(len(order))) else x

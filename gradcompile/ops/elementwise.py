@@ -15,7 +15,7 @@ import numpy as np
 from gradcompile.ir.core import Node, Op, Params, apply, const, elementwise, predicate, register
 from gradcompile.ir.types import ArrayType, broadcast, promote
 from gradcompile.ops import least
-from gradcompile.ops.algebra import derivative, horner, partials
+from gradcompile.ops.algebra import horner, partials, rules_text
 
 Value = Callable[..., Any]
 
@@ -34,14 +34,14 @@ def function(name: str, names: str, rules: tuple[str | None, ...], value: Value,
             value,
             emit or f"{name}({arguments})",
             partials=partials(names, *rules),
-            derivative=derivative(name, names, *rules) if any(rules) else "none",
+            derivative=rules_text(name, names, *rules) if any(rules) else "none",
             arity=len(rules),
             **record,
         )
     )
 
 
-def at_most(bound: float, value: float = 2.0) -> dict[str, Any]:
+def accurate(bound: float, value: float = 2.0) -> dict[str, Any]:
     """The accuracy of a function of vmath; NumPy's or SciPy's, which the value is here, may be less."""
     return {"accuracy": f"at most {bound} ulp", "ulps": max(bound, value)}
 
@@ -107,7 +107,7 @@ function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y !=
          "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=16, domain=((0.01, 8.0), (-5.0, 5.0)),
          steep=0, tolerance=1e-13, convention="d/dx is 0 where y = 0; d/dy is 0 where x**y = 0",
          overflows=True, is_algebraic=True,
-         doc="x to the power y; NaN for x < 0 unless y is an integer", **at_most(2))  # fmt: skip
+         doc="x to the power y; NaN for x < 0 unless y is an integer", **accurate(2))  # fmt: skip
 function("sqrt", "x", ("0.5/sqrt(x)",), np.sqrt, exact=lambda x: real(mp("sqrt", x)), domain=(POSITIVE,),
          steep=0, convention="the derivative at 0 is infinite",
          pole_at_zero=True, never_negative=True, keeps_zero="any", least=least.of_root, preferred_name="root", time=6,
@@ -117,13 +117,13 @@ function("cbrt", "x", ("1/(3*cbrt(x)*cbrt(x))",), scipy("cbrt"), exact=lambda x:
          steep=0, convention="real for x < 0; the derivative at 0 is infinite",
          keeps_zero="any",
          monotone=1, doc="real cube root",
-         **at_most(0.7))  # fmt: skip
+         **accurate(0.7))  # fmt: skip
 function("hypot", "x y", ("x/hypot(x, y) if hypot(x, y) != 0 else 0", "y/hypot(x, y) if hypot(x, y) != 0 else 0"),
          np.hypot, sympy=lambda x, y: sp("sqrt", x * x + y * y), cost=4, domain=(ANY, ANY),
          convention="the derivative at (0, 0) is 0",
          never_negative=True, keeps_zero="all",
          doc="sqrt(x**2 + y**2) without overflow",
-         **at_most(1.3))  # fmt: skip
+         **accurate(1.3))  # fmt: skip
 function("mod", "x y", ("1", "-rint((x - mod(x, y))/y)"), np.mod, cost=4,
          exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", domain=(ANY, POSITIVE),
          convention="the sign of the divisor; the jumps have no derivative",
@@ -181,73 +181,73 @@ LOG: dict[str, Any] = {"cost": 8, "domain": (POSITIVE,), "convention": "log(0) =
 
 function("exp", "x", ("exp(x)",), np.exp, cost=8, domain=(ANY,),
          overflows=True, settles=True, never_negative=True, least=least.zero, preferred_name="e",
-         curvature=1, monotone=1, doc="exponential", **at_most(0.9))  # fmt: skip
+         curvature=1, monotone=1, doc="exponential", **accurate(0.9))  # fmt: skip
 function("expm1", "x", ("exp(x)",), np.expm1, sympy=lambda x: sp("exp", x) - 1, cost=8, domain=(ANY,),
          overflows=True, settles=True,
-         curvature=1, monotone=1, doc="exp(x) - 1, exact near 0", **at_most(0.95))  # fmt: skip
+         curvature=1, monotone=1, doc="exp(x) - 1, exact near 0", **accurate(0.95))  # fmt: skip
 function("exp2", "x", (f"exp2(x)*{math.log(2.0)!r}",), np.exp2, exact=lambda x: mp("mpf", 2) ** x, sympy=lambda x: 2**x,
          cost=8, domain=(ANY,),
          overflows=True, settles=True, never_negative=True, least=least.zero,
-         curvature=1, monotone=1, doc="2 to the power x", **at_most(0.95))  # fmt: skip
+         curvature=1, monotone=1, doc="2 to the power x", **accurate(0.95))  # fmt: skip
 function("log", "x", ("1/x",), np.log, exact=lambda x: real(mp("log", x)),
          pole_at_zero=True,
          curvature=-1, monotone=1, doc="natural logarithm", **LOG,
-         **at_most(0.95))  # fmt: skip
+         **accurate(0.95))  # fmt: skip
 function("log1p", "x", ("1/(1 + x)",), np.log1p, exact=lambda x: real(mp("log1p", x)), sympy=lambda x: sp("log", 1 + x),
          cost=8, domain=((-0.99, 20.0),), convention="log1p(-1) = -inf, NaN below",
-         curvature=-1, monotone=1, doc="log(1 + x), exact near 0", **at_most(0.95))  # fmt: skip
+         curvature=-1, monotone=1, doc="log(1 + x), exact near 0", **accurate(0.95))  # fmt: skip
 function("log2", "x", (f"{1 / math.log(2.0)!r}/x",), np.log2, exact=lambda x: real(mp("log", x, 2)),
          sympy=lambda x: sp("log", x, 2), curvature=-1, monotone=1,
-         doc="logarithm to base 2", **LOG, **at_most(1.9))  # fmt: skip
+         doc="logarithm to base 2", **LOG, **accurate(1.9))  # fmt: skip
 function("log10", "x", (f"{1 / math.log(10.0)!r}/x",), np.log10, exact=lambda x: real(mp("log", x, 10)),
          sympy=lambda x: sp("log", x, 10), curvature=-1, monotone=1,
-         doc="logarithm to base 10", **LOG, **at_most(2))  # fmt: skip
+         doc="logarithm to base 10", **LOG, **accurate(2))  # fmt: skip
 function("xlogy", "x y", ("log(y)", "x/y if x != 0 else 0"), scipy("xlogy"),
          exact=lambda x, y: x if x == 0 else real(x * mp("log", y)), sympy=lambda x, y: x * sp("log", y), cost=9,
-         domain=(ANY, POSITIVE), steep=1, convention="0 where x = 0", doc="x log(y)", **at_most(1.8))  # fmt: skip
+         domain=(ANY, POSITIVE), steep=1, convention="0 where x = 0", doc="x log(y)", **accurate(1.8))  # fmt: skip
 
 # Trigonometric and hyperbolic functions
 
 UNIT = (-0.99, 0.99)
 function("sin", "x", ("cos(x)",), np.sin, cost=8, domain=(ANY,),
          keeps_finite=True,
-         doc="sine", **at_most(0.85))  # fmt: skip
+         doc="sine", **accurate(0.85))  # fmt: skip
 function("cos", "x", ("-sin(x)",), np.cos, cost=8, domain=(ANY,),
          keeps_finite=True,
-         doc="cosine", **at_most(0.85))  # fmt: skip
+         doc="cosine", **accurate(0.85))  # fmt: skip
 function("tan", "x", ("1 + tan(x)*tan(x)",), np.tan, cost=12, domain=((-1.5, 1.5),), tolerance=1e-13,
-         doc="tangent", **at_most(2.3))  # fmt: skip
+         doc="tangent", **accurate(2.3))  # fmt: skip
 function("asin", "x", ("1/sqrt((1 - x)*(1 + x))",), np.arcsin, exact=lambda x: real(mp("asin", x)), cost=12,
          domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse sine",
-         **at_most(2.5))  # fmt: skip
+         **accurate(2.5))  # fmt: skip
 function("acos", "x", ("-(1/sqrt((1 - x)*(1 + x)))",), np.arccos, exact=lambda x: real(mp("acos", x)), cost=12,
          domain=(UNIT,), steep=-1, tolerance=1e-13, convention="NaN for |x| > 1", doc="inverse cosine",
-         **at_most(1.3))  # fmt: skip
+         **accurate(1.3))  # fmt: skip
 function("atan", "x", ("1/(1 + x*x)",), np.arctan, cost=12, domain=(ANY,),
          keeps_finite=True,
-         monotone=1, doc="inverse tangent", **at_most(1.6))  # fmt: skip
+         monotone=1, doc="inverse tangent", **accurate(1.6))  # fmt: skip
 function("atan2", "y x", ("x/hypot(x, y)/hypot(x, y)", "-(y/hypot(x, y)/hypot(x, y))"), np.arctan2, cost=16,
          domain=(ANY, ANY), convention="the derivative at (0, 0) is NaN", doc="angle of the point (x, y)",
-         **at_most(1.6))  # fmt: skip
+         **accurate(1.6))  # fmt: skip
 function("sinh", "x", ("cosh(x)",), np.sinh, cost=12, domain=(ANY,),
          overflows=True,
-         monotone=1, doc="hyperbolic sine", **at_most(2.3))  # fmt: skip
+         monotone=1, doc="hyperbolic sine", **accurate(2.3))  # fmt: skip
 function("cosh", "x", ("sinh(x)",), np.cosh, cost=12, domain=(ANY,),
          overflows=True, never_negative=True,
-         curvature=1, doc="hyperbolic cosine", **at_most(1.9))  # fmt: skip
+         curvature=1, doc="hyperbolic cosine", **accurate(1.9))  # fmt: skip
 function("tanh", "x", ("1 - tanh(x)*tanh(x)",), np.tanh, cost=12, domain=(ANY,),
          convention="the derivative loses digits far from 0: half of them at 10",
          keeps_finite=True, settles=True,
          monotone=1, doc="hyperbolic tangent",
-         **at_most(0.75))  # fmt: skip
+         **accurate(0.75))  # fmt: skip
 function("asinh", "x", ("1/hypot(1, x)",), np.arcsinh, cost=12, domain=(ANY,),
-         monotone=1, doc="inverse hyperbolic sine", **at_most(2.5))  # fmt: skip
+         monotone=1, doc="inverse hyperbolic sine", **accurate(2.5))  # fmt: skip
 function("acosh", "x", ("1/(sqrt(x - 1)*sqrt(x + 1))",), np.arccosh, exact=lambda x: real(mp("acosh", x)), cost=12,
          domain=((1.1, 50.0),), steep=-1, convention="NaN for x < 1", doc="inverse hyperbolic cosine",
-         **at_most(2.3))  # fmt: skip
+         **accurate(2.3))  # fmt: skip
 function("atanh", "x", ("1/((1 - x)*(1 + x))",), np.arctanh, exact=lambda x: real(mp("atanh", x)), cost=12,
          domain=(UNIT,), tolerance=1e-13, convention="infinite at -1 and 1, NaN beyond",
-         doc="inverse hyperbolic tangent", **at_most(2.2))  # fmt: skip
+         doc="inverse hyperbolic tangent", **accurate(2.2))  # fmt: skip
 
 # Smooth steps and quotients
 
@@ -352,32 +352,32 @@ FAR = f"(1 if {NEAR} else x)"  # the closed form's argument, kept off the place 
 function("sigmoid", "x", ("sigmoid(x)*sigmoid(-x)",), sigmoid, exact=lambda x: 1 / (1 + mp("exp", -x)),
          sympy=lambda x: 1 / (1 + sp("exp", -x)), cost=10, domain=((-40.0, 40.0),),
          keeps_finite=True, settles=True, never_negative=True, least=least.zero,
-         monotone=1, doc="logistic function 1/(1 + exp(-x))", **at_most(0.8))  # fmt: skip
+         monotone=1, doc="logistic function 1/(1 + exp(-x))", **accurate(0.8))  # fmt: skip
 function("softplus", "x", ("sigmoid(x)",), softplus, exact=lambda x: mp("log1p", mp("exp", x)),
          sympy=lambda x: sp("log", 1 + sp("exp", x)), cost=18, domain=((-40.0, 40.0),),
          keeps_finite=True, settles=True, never_negative=True, least=least.zero,
          curvature=1, monotone=1, doc="log(1 + exp(x))",
-         **at_most(1.9))  # fmt: skip
+         **accurate(1.9))  # fmt: skip
 function("sinc", "x", (f"x*({SINC_SLOPE}) if {NEAR} else (cos({FAR}) - sinc({FAR}))/{FAR}",), sinc, cost=9,
-         domain=(ANY,), convention="1 at 0", doc="sin(x)/x", **at_most(1.7))  # fmt: skip
+         domain=(ANY,), convention="1 at 0", doc="sin(x)/x", **accurate(1.7))  # fmt: skip
 RATIO_FAR = f"(1 - x_over_expm1(-{FAR}))*(x_over_expm1({FAR})/{FAR})"  # in range as far as the function is
 function("x_over_expm1", "x", (f"-0.5 + x*({RATIO_SLOPE}) if {NEAR} else {RATIO_FAR}",),
          x_over_expm1, exact=exact_ratio, sympy=lambda x: x / (sp("exp", x) - 1), cost=9, domain=((-40.0, 40.0),),
-         convention="1 at 0", doc="x/(exp(x) - 1)", **at_most(3))  # fmt: skip
+         convention="1 at 0", doc="x/(exp(x) - 1)", **accurate(3))  # fmt: skip
 
 function("sech", "x", ("-(sech(x)*tanh(x))",), sech, cost=10, domain=(ANY,),
          settles=True, never_negative=True,
          doc="1/cosh(x), without overflow",
-         **at_most(2.3))  # fmt: skip
+         **accurate(2.3))  # fmt: skip
 function("log_cosh", "x", ("tanh(x)",), log_cosh, exact=lambda x: mp("log1p", 2 * mp("sinh", x / 2) ** 2),
          sympy=lambda x: sp("log", sp("cosh", x)), cost=30, domain=(ANY,), curvature=1,
          doc="log(cosh(x)), without overflow",
-         **at_most(4))  # fmt: skip
+         **accurate(4))  # fmt: skip
 function("exp_sum", "x y", ("exp_sum(x, y)", "exp_sum(x, y)"), exp_sum, exact=lambda x, y: mp("exp", x + y),
          sympy=lambda x, y: sp("exp", x + y), cost=14, domain=(ANY, ANY),
          overflows=True, settles=True,
          doc="exp(x + y), as if x + y were exact",
-         **at_most(1.5, 4.0))  # fmt: skip
+         **accurate(1.5, 4.0))  # fmt: skip
 PARTS: dict[str, Any] = {"cost": 8, "domain": ((0.75, 1.4),), "convention": "the two parts add up to log(x) everywhere"}
 function("log_high", "x", (None,), log_high, exact=exact_log_high, sympy=lambda x: sp("Integer", 0),
          doc="the multiple of 0.693145751953125 in log(x), no derivative", **PARTS, **EXACT)  # fmt: skip
@@ -399,19 +399,19 @@ ERFCX_FAR = f"({horner(list(ERFCX_SLOPE), '(1 - 8/(x + 4))')})/(x + 4)/(x + 4)" 
 function("erf", "x", (f"exp(-(x*x))*{2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erf"), cost=12,
          domain=((-6.0, 6.0),),
          keeps_finite=True, settles=True,
-         monotone=1, doc="error function", **at_most(1))  # fmt: skip
+         monotone=1, doc="error function", **accurate(1))  # fmt: skip
 function("erfc", "x", (f"exp(-(x*x))*{-2 / math.sqrt(math.pi)!r} {TAIL}",), scipy("erfc"), cost=12,
          domain=((-5.0, 5.0),),
          keeps_finite=True, settles=True, never_negative=True,
-         monotone=-1, doc="1 - erf(x), accurate for large x", **at_most(3, 32.0))  # fmt: skip
+         monotone=-1, doc="1 - erf(x), accurate for large x", **accurate(3, 32.0))  # fmt: skip
 function("erfcx", "x", (f"{ERFCX_FAR} if x > 0.5 else 2*x*erfcx(x) - {2 / math.sqrt(math.pi)!r}",), scipy("erfcx"),
          exact=lambda x: mp("exp", x * x) * mp("erfc", x), sympy=lambda x: sp("exp", x * x) * sp("erfc", x), cost=16,
          domain=((-3.0, 30.0),), tolerance=1e-13, curvature=1, monotone=-1, doc="exp(x**2) erfc(x), without underflow",
-         **at_most(3, 8.0))  # fmt: skip
+         **accurate(3, 8.0))  # fmt: skip
 function("log_erfc", "x", (f"{-2 / math.sqrt(math.pi)!r}/erfcx(x) if x > -30 else 0",), log_erfc,
          exact=lambda x: mp("log1p", -mp("erf", x)) if x < 0.5 else mp("log", mp("erfc", x)),
          sympy=lambda x: sp("log", sp("erfc", x)), cost=40, domain=((-5.0, 50.0),), tolerance=1e-13,
-         curvature=-1, monotone=-1, doc="log(erfc(x)), accurate in both tails", **at_most(4.5, 8.0))  # fmt: skip
+         curvature=-1, monotone=-1, doc="log(erfc(x)), accurate in both tails", **accurate(4.5, 8.0))  # fmt: skip
 function("gamma", "x", ("gamma(x)*digamma(x)",), scipy("gamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, convention="NaN at negative integers",
          overflows=True,
@@ -424,7 +424,7 @@ function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("l
 # Functions of an integer order, which is a parameter of the node
 
 
-def ordered(name: str, value: Value, partial: Callable[[Node], Node], derivative: str, **record: Any) -> None:
+def register_ordered(name: str, value: Value, partial: Callable[[Node], Node], derivative: str, **record: Any) -> None:
     """Register a function of an integer order and one argument, printed as name(order, x)."""
     register(
         Op(
@@ -475,23 +475,24 @@ def lambertw(x: Any, branch: int) -> Any:
 
 function("digamma", "x", ("polygamma[1](x)",), scipy("digamma"), cost=40, domain=((0.1, 20.0),), accuracy=SPECIAL,
          ulps=16.0, tolerance=1e-13, doc="derivative of log(gamma(x))")  # fmt: skip
-ordered("polygamma", lambda x, k: scipy("polygamma")(k, x), lambda n: of_order("polygamma", n, n.params[0] + 1),
+register_ordered("polygamma", lambda x, k: scipy("polygamma")(k, x),
+        lambda n: of_order("polygamma", n, n.params[0] + 1),
         "d polygamma(n, x)/dx = polygamma(n + 1, x)", exact=lambda x, k: mp("psi", k, x),
         sympy=lambda x, k: sp("polygamma", k, x), domain=((0.5, 20.0),), orders=(1, 2, 3),
         doc="derivative of digamma, n times")  # fmt: skip
-ordered("besselj", lambda x, k: scipy("jv")(k, x), lambda n: bessel_slope(n, 1.0, -1.0),
+register_ordered("besselj", lambda x, k: scipy("jv")(k, x), lambda n: bessel_slope(n, 1.0, -1.0),
         "d besselj(n, x)/dx = (besselj(n - 1, x) - besselj(n + 1, x))/2", exact=lambda x, k: mp("besselj", k, x),
         sympy=lambda x, k: sp("besselj", k, x), domain=((0.1, 20.0),), orders=(0, 1, 2, 5),
         doc="Bessel function, first kind")  # fmt: skip
-ordered("bessely", lambda x, k: scipy("yv")(k, x), lambda n: bessel_slope(n, 1.0, -1.0),
+register_ordered("bessely", lambda x, k: scipy("yv")(k, x), lambda n: bessel_slope(n, 1.0, -1.0),
         "d bessely(n, x)/dx = (bessely(n - 1, x) - bessely(n + 1, x))/2", exact=lambda x, k: real(mp("bessely", k, x)),
         sympy=lambda x, k: sp("bessely", k, x), domain=((0.5, 20.0),), orders=(0, 1, 2, 5),
         convention="-inf at 0, NaN below", doc="Bessel function, second kind")  # fmt: skip
-ordered("besseli", lambda x, k: scipy("iv")(k, x), lambda n: bessel_slope(n, 1.0, 1.0),
+register_ordered("besseli", lambda x, k: scipy("iv")(k, x), lambda n: bessel_slope(n, 1.0, 1.0),
         "d besseli(n, x)/dx = (besseli(n - 1, x) + besseli(n + 1, x))/2", exact=lambda x, k: mp("besseli", k, x),
         sympy=lambda x, k: sp("besseli", k, x), domain=((0.1, 20.0),), orders=(0, 1, 2, 5),
         doc="modified Bessel function, first kind")  # fmt: skip
-ordered("besselk", lambda x, k: scipy("kv")(k, x), lambda n: bessel_slope(n, -1.0, -1.0),
+register_ordered("besselk", lambda x, k: scipy("kv")(k, x), lambda n: bessel_slope(n, -1.0, -1.0),
         "d besselk(n, x)/dx = -(besselk(n - 1, x) + besselk(n + 1, x))/2", exact=lambda x, k: real(mp("besselk", k, x)),
         sympy=lambda x, k: sp("besselk", k, x), domain=((0.5, 20.0),), orders=(0, 1, 2, 5),
         convention="inf at 0, NaN below", doc="modified Bessel function, second kind")  # fmt: skip
@@ -507,7 +508,7 @@ register(Op("lambertw", elementwise, lambertw, "lambertw({0}, {p0})", partials=l
 TRUTH_RECORD: dict[str, Any] = {"derivative": "none", "accuracy": "exact", "ulps": 0.0, "keeps_finite": True}
 
 
-def truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **record: Any) -> None:
+def register_truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **record: Any) -> None:
     """Register an op that gives a truth value, which has no derivative."""
     record = {"arity": 2, "domain": (ANY, ANY), **TRUTH_RECORD, **record}
     emit = f"{{0}} {symbol} {{1}}" if record["arity"] != 1 else f"{symbol} {{0}}"
@@ -515,36 +516,36 @@ def truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **reco
 
 
 TRUTH = (0.0, 1.0)
-truth("lt", np.less, "<", lambda x, y: x < y, "StrictLessThan",
+register_truth("lt", np.less, "<", lambda x, y: x < y, "StrictLessThan",
       is_comparison=True, preferred_name="is_less",
       between=("below", "above"),
       doc="x < y; false for NaN")  # fmt: skip
-truth("le", np.less_equal, "<=", lambda x, y: x <= y, "LessThan",
+register_truth("le", np.less_equal, "<=", lambda x, y: x <= y, "LessThan",
       is_comparison=True, preferred_name="is_less",
       between=("up_to", "from"),
       doc="x <= y; false for NaN")  # fmt: skip
-truth("eq", np.equal, "==", lambda x, y: x == y, "Equality",
+register_truth("eq", np.equal, "==", lambda x, y: x == y, "Equality",
       is_comparison=True, is_commutative=True, preferred_name="is_equal",
       between=("is", "is"),
       doc="x = y; false for NaN")  # fmt: skip
-truth("ne", np.not_equal, "!=", lambda x, y: x != y, "Unequality",
+register_truth("ne", np.not_equal, "!=", lambda x, y: x != y, "Unequality",
       is_comparison=True, is_commutative=True, preferred_name="differs",
       between=("is_not", "is_not"),
       doc="x differs from y; true for NaN")  # fmt: skip
-truth("and", lambda *xs: reduce(np.logical_and, xs), "&", lambda *xs: all(xs), "And", arity=None,
+register_truth("and", lambda *xs: reduce(np.logical_and, xs), "&", lambda *xs: all(xs), "And", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="all_hold",
       between=("and", "and"),
       doc="all are true")  # fmt: skip
-truth("or", lambda *xs: reduce(np.logical_or, xs), "|", lambda *xs: any(xs), "Or", arity=None,
+register_truth("or", lambda *xs: reduce(np.logical_or, xs), "|", lambda *xs: any(xs), "Or", arity=None,
       domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True, preferred_name="any_holds",
       between=("or", "or"),
       doc="some are true")  # fmt: skip
-truth("xor", np.logical_xor, "^", lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
+register_truth("xor", np.logical_xor, "^", lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True,
       doc="one is true")  # fmt: skip
-truth("not", np.logical_not, "not", lambda x: not x, "Not", arity=1, domain=(TRUTH,),
+register_truth("not", np.logical_not, "not", lambda x: not x, "Not", arity=1, domain=(TRUTH,),
       is_connective=True, preferred_name="fails",
       doc="x is false")  # fmt: skip
 

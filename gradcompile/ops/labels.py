@@ -22,7 +22,7 @@ class Labelled(NamedTuple):
     labels: Labels
 
 
-def summed(x: Labelled, needed: set[int]) -> Labelled:
+def summed_operand(x: Labelled, needed: set[int]) -> Labelled:
     """An operand summed over what nothing else needs."""
     lost = tuple(k for k, label in enumerate(x.labels) if label not in needed)
     if not lost:
@@ -33,7 +33,7 @@ def summed(x: Labelled, needed: set[int]) -> Labelled:
 
 def pair(a: Labelled, b: Labelled, needed: set[int]) -> Labelled:
     """The product of two operands, summed over what nothing else needs."""
-    a, b = summed(a, needed | set(b.labels)), summed(b, needed | set(a.labels))
+    a, b = summed_operand(a, needed | set(b.labels)), summed_operand(b, needed | set(a.labels))
     labels = tuple(label for label in dict.fromkeys((*a.labels, *b.labels)) if label in needed)
     if not set(a.labels) or not set(b.labels) or set(labels) == set(a.labels) == set(b.labels):
         return elementwise_pair(a, b, labels)
@@ -42,23 +42,23 @@ def pair(a: Labelled, b: Labelled, needed: set[int]) -> Labelled:
 
 def elementwise_pair(a: Labelled, b: Labelled, labels: Labels) -> Labelled:
     """The product of two operands of which nothing is summed."""
-    return Labelled(ordered(a, labels) * ordered(b, labels), labels)
+    return Labelled(ordered_axes(a, labels) * ordered_axes(b, labels), labels)
 
 
-def ordered(x: Labelled, labels: Labels) -> Node:
+def ordered_axes(x: Labelled, labels: Labels) -> Node:
     """The axes in the order of the labels; a scalar as it is."""
     order = tuple(x.labels.index(label) for label in labels if x.labels)
     return x.node if order == tuple(range(len(order))) else permute(x.node, order)
 
 
-def product_of(operands: Sequence[Labelled], result: Labels, sizes: Mapping[int, Dim]) -> Labelled:
+def product_of_operands(operands: Sequence[Labelled], result: Labels, sizes: Mapping[int, Dim]) -> Labelled:
     """All operands multiplied, in the cheapest order."""
     if len(operands) == 1:
-        return summed(operands[0], set(result))
+        return summed_operand(operands[0], set(result))
     left, right = cheapest(operands, result, sizes)
     outside = set(result)
-    a = product_of([operands[k] for k in left], needed_by(operands, right, outside), sizes)
-    b = product_of([operands[k] for k in right], needed_by(operands, left, outside), sizes)
+    a = product_of_operands([operands[k] for k in left], needed_by(operands, right, outside), sizes)
+    b = product_of_operands([operands[k] for k in right], needed_by(operands, left, outside), sizes)
     return pair(a, b, outside)
 
 
@@ -90,18 +90,18 @@ def plans(operands: Sequence[Labelled], result: Labels, sizes: Mapping[int, Dim]
             choices = []
             for half in (h for m in range(1, size) for h in combinations(group, m) if h[0] == group[0]):
                 other = tuple(k for k in group if k not in half)
-                cost = work(left_of(half) | left_of(other), sizes)
+                cost = contraction_work(left_of(half) | left_of(other), sizes)
                 choices.append((best[half][0] + best[other][0] + cost, half))
             best[group] = min(choices, key=lambda c: c[0])
     return best
 
 
-def work(labels: Iterable[int], sizes: Mapping[int, Dim]) -> int:
+def contraction_work(labels: Iterable[int], sizes: Mapping[int, Dim]) -> int:
     """The products of a contraction over these axes."""
     return prod(d if isinstance(d := sizes[label], int) else NAMED for label in labels)
 
 
-def turned(x: Labelled) -> Labelled:
+def without_transposes(x: Labelled) -> Labelled:
     """An operand without transposes, which are an order of its labels."""
     inner, labels = x
     while inner.op.name == "transpose":

@@ -119,7 +119,7 @@ def solve(a: Node, b: Node, part: str = "full") -> Node:
 # Types
 
 
-def square(type: ArrayType, what: str) -> Shape:
+def square_shape(type: ArrayType, what: str) -> Shape:
     """The shape of a batch of square matrices; GraphError for anything else."""
     if len(type.shape) < 2 or type.shape[-1] != type.shape[-2]:
         raise GraphError(f"{what} of a value of type {type}: square matrices are needed")
@@ -128,17 +128,17 @@ def square(type: ArrayType, what: str) -> Shape:
 
 def matrix_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """Matrices of the argument's type."""
-    return ArrayType(square(types[0], "a factor"), types[0].dtype)
+    return ArrayType(square_shape(types[0], "a factor"), types[0].dtype)
 
 
 def number_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """A number for each matrix."""
-    return ArrayType(square(types[0], "a determinant")[:-2], types[0].dtype)
+    return ArrayType(square_shape(types[0], "a determinant")[:-2], types[0].dtype)
 
 
 def vector_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """A vector for each matrix."""
-    return ArrayType(square(types[0], "eigenvalues")[:-1], types[0].dtype)
+    return ArrayType(square_shape(types[0], "eigenvalues")[:-1], types[0].dtype)
 
 
 def least_side(shape: Shape) -> Shape:
@@ -170,7 +170,7 @@ def transposed_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 def solve_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """The type of the right-hand side."""
     a, b = types
-    if len(b.shape) != len(square(a, "solve")) or a.shape[:-1] != b.shape[:-1]:
+    if len(b.shape) != len(square_shape(a, "solve")) or a.shape[:-1] != b.shape[:-1]:
         raise GraphError(f"solve of {a} and {b}: the batches and the numbers of rows must be equal")
     return ArrayType(b.shape, promote(a.dtype, b.dtype))
 
@@ -210,14 +210,14 @@ def part_of(a: Any, part: str) -> Any:
     return a if part == "full" else np.tril(a) if part == "lower" else np.triu(a)
 
 
-def mirrored(a: Any) -> Any:
+def symmetric_of_lower(a: Any) -> Any:
     """The symmetric matrix with this lower triangle."""
     return np.where(np.tri(*a.shape) > 0, a, a.T)
 
 
 def eigen(a: Any) -> tuple[Any, Any]:
     """Eigenvalues in rising order, and eigenvectors whose largest component is positive."""
-    return oriented(*np.linalg.eigh(mirrored(a)))
+    return oriented(*np.linalg.eigh(symmetric_of_lower(a)))
 
 
 def oriented(values: Any, vectors: Any) -> tuple[Any, Any]:
@@ -271,7 +271,7 @@ def exact_solve(a: Any, b: Any, part: str) -> Any:
 
 def exact_eigen(a: Any) -> tuple[Any, Any]:
     """Jacobi's method, in rising order."""
-    values, vectors = of_mpmath("eigsy", mirrored(a))
+    values, vectors = of_mpmath("eigsy", symmetric_of_lower(a))
     return oriented(np.array(list(values), object), to_array(vectors))
 
 
@@ -578,8 +578,8 @@ register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0
             convention="0 for a singular matrix",
             in_memory=True, reads_memory=True, routine_axes=0,
             doc="sign of the determinant"))  # fmt: skip
-algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(mirrored(a)),
-        lambda a: to_array(of_mpmath("cholesky", mirrored(a))), cholesky_vjp, cholesky_jvp, 2,
+algebra("cholesky", matrix_type, lambda a: np.linalg.cholesky(symmetric_of_lower(a)),
+        lambda a: to_array(of_mpmath("cholesky", symmetric_of_lower(a))), cholesky_vjp, cholesky_jvp, 2,
         "lower triangular L with L L^T = a", derivative="L^-T Phi(L^T g) L^-1", convention=SYMMETRIC)  # fmt: skip
 algebra("eigvals", vector_type, lambda a: eigen(a)[0], lambda a: exact_eigen(a)[0], eigvals_vjp, eigvals_jvp, 1,
         "eigenvalues of a symmetric matrix, rising", derivative="V diag(g) V^T", convention=SYMMETRIC)  # fmt: skip

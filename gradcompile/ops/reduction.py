@@ -19,10 +19,10 @@ def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 
 def sum_vjp(g: Node, n: Node) -> tuple[Node | None, ...]:
     """Every entry of the sum's argument gets the sum's adjoint."""
-    return (spread(g, n),)
+    return (spread_back(g, n),)
 
 
-def spread(x: Node, n: Node) -> Node:
+def spread_back(x: Node, n: Node) -> Node:
     """A value of the shape of a reduction, repeated to that of the reduction's argument."""
     shape = n.args[0].type.shape
     left = tuple(k for k in range(len(shape)) if k not in n.params[0])
@@ -56,7 +56,7 @@ def amax(x: Any, axes: tuple[int, ...]) -> Any:
 
 def shares(n: Node) -> tuple[Node, Node]:
     """Where the argument of a maximum is largest, and in how many places that is."""
-    largest = equal(n.args[0], spread(n, n))
+    largest = equal(n.args[0], spread_back(n, n))
     one, zero = (const(v, n.type.dtype) for v in (1.0, 0.0))
     return largest, sum_over(select(largest, one, zero), *n.params)
 
@@ -64,14 +64,14 @@ def shares(n: Node) -> tuple[Node, Node]:
 def amax_vjp(g: Node, n: Node) -> tuple[Node | None, ...]:
     """The places of the largest entry share the adjoint; the others are behind a branch not taken."""
     largest, count = shares(n)
-    return (select(largest, spread(g / count, n), 0.0),)
+    return (select(largest, spread_back(g / count, n), 0.0),)
 
 
 def amax_jvp(n: Node, tangents: tuple[Node | None, ...]) -> Node:
     """The mean of the tangent's entries where the argument is largest."""
     largest, count = shares(n)
     zero = const(0.0, n.type.dtype)
-    share = (tangents[0] or zero) / spread(count, n)
+    share = (tangents[0] or zero) / spread_back(count, n)
     return sum_over(select(largest, share, zero), *n.params)
 
 

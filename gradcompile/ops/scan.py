@@ -112,7 +112,7 @@ def stacked(type: ArrayType, length: Dim) -> ArrayType:
     return ArrayType((length, *type.shape), type.dtype)
 
 
-def parts(loop: Loop) -> list[Part]:
+def result_places(loop: Loop) -> list[Part]:
     """The places of the finals, the ys and the totals, one after the other."""
     types = [*(f.type for f in loop.finals), *(stacked(y.type, loop.length) for y in loop.ys)]
     found, offset = list[Part](), dim_sum(0)
@@ -132,7 +132,7 @@ def scan_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
         raise GraphError(f"scan of {', '.join(map(str, types))}: its body needs {', '.join(map(str, wanted))}")
     if [f.type for f in loop.finals] != [c.type for c in loop.carries]:
         raise GraphError("scan: a new carry has not the type of the carry")
-    found = parts(loop)
+    found = result_places(loop)
     size = dim_sum(*(p.span.count for p in found))
     return ArrayType((size,), promote(*(p.type.dtype for p in found)))
 
@@ -141,7 +141,7 @@ def result_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """One result of a scan, by its place among all."""
     loop, k = params
     scan_type(types, (loop,))
-    return parts(loop)[k].type
+    return result_places(loop)[k].type
 
 
 def results_of(n: Node) -> "list[Node]":
@@ -149,9 +149,9 @@ def results_of(n: Node) -> "list[Node]":
     return [apply("scanned", *n.args, params=(n.params[0], k)) for k in range(len(n.params[0].roots))]
 
 
-def unpacked(n: Node) -> "list[Node]":
+def scan_results(n: Node) -> "list[Node]":
     """The results of a scan: finals, ys, totals (see `Loop.split`)."""
-    return [part_of(n, p) for p in parts(n.params[0])]
+    return [part_of(n, p) for p in result_places(n.params[0])]
 
 
 def part_of(vector: Node, part: Part) -> Node:
@@ -164,9 +164,9 @@ def typed(x: Node, type: ArrayType) -> Node:
     return astype(reshape_to(x, type.shape), type.dtype)
 
 
-def packed(values: "Sequence[Node | None]", n: Node) -> Node:
+def packed_results(values: "Sequence[Node | None]", n: Node) -> Node:
     """A vector like a scan's, of these values in the places of its results, zero where there is none."""
-    pairs = [(v, p) for v, p in zip(values, parts(n.params[0]), strict=True) if v is not None]
+    pairs = [(v, p) for v, p in zip(values, result_places(n.params[0]), strict=True) if v is not None]
     flat = [typed(v, ArrayType((p.span.count,), n.type.dtype)) for v, p in pairs]
     return assemble(flat, n.type.shape, tuple((p.span,) for _, p in pairs))
 

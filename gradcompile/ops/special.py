@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.ir.core import Node, apply, const
-from gradcompile.ops.elementwise import SPECIAL, function, late, mp, of_order, ordered, real, scipy, sp
+from gradcompile.ops.elementwise import SPECIAL, function, late, mp, of_order, real, register_ordered, scipy, sp
 
 RECORD: dict[str, Any] = {"accuracy": SPECIAL, "ulps": 64.0, "tolerance": 1e-12, "cost": 60}
 MANY = ("betainc", "betaincinv", "hyp1f1", "hyp2f1")  # that are of more than two arguments
@@ -86,7 +86,7 @@ def expint_slope(n: Node) -> Node:
     return -of_order("expint", n, k - 1) if k > 1 else -(apply("exp", -x) / x)
 
 
-ordered("expint", lambda x, k: scipy("expn")(k, x), expint_slope, "d expint(n, x)/dx = -expint(n - 1, x)",
+register_ordered("expint", lambda x, k: scipy("expn")(k, x), expint_slope, "d expint(n, x)/dx = -expint(n - 1, x)",
         exact=lambda x, k: real(mp("expint", k, x)), sympy=lambda x, k: sp("expint", k, x), domain=((0.1, 20.0),),
         orders=(1, 2, 5), doc="generalised exponential integral")  # fmt: skip
 
@@ -196,12 +196,12 @@ def scaled_slope(n: Node, sign: float) -> Node:
     return half * (lower + of_order(name, n, k + 1)) - const(sign, x.type.dtype) * own
 
 
-ordered("besselie", lambda x, k: scipy("ive")(k, x), lambda n: scaled_slope(n, 1.0),
+register_ordered("besselie", lambda x, k: scipy("ive")(k, x), lambda n: scaled_slope(n, 1.0),
         "d besselie(n, x)/dx = (besselie(n - 1, x) + besselie(n + 1, x))/2 - sign(x)*besselie(n, x)",
         exact=lambda x, k: mp("exp", -abs(x)) * mp("besseli", k, x),
         sympy=lambda x, k: sp("exp", -sp("Abs", x)) * sp("besseli", k, x), domain=((0.1, 20.0),), orders=(0, 1, 2),
         doc="exp(-|x|) times the modified Bessel function, first kind")  # fmt: skip
-ordered("besselke", lambda x, k: scipy("kve")(k, x), lambda n: scaled_slope(n, -1.0),
+register_ordered("besselke", lambda x, k: scipy("kve")(k, x), lambda n: scaled_slope(n, -1.0),
         "d besselke(n, x)/dx = besselke(n, x) - (besselke(n - 1, x) + besselke(n + 1, x))/2",
         exact=lambda x, k: real(mp("exp", x) * mp("besselk", k, x)),
         sympy=lambda x, k: sp("exp", x) * sp("besselk", k, x), domain=((0.5, 20.0),), orders=(0, 1, 2),

@@ -11,7 +11,16 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import rebuild, topological, use_counts, with_new
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.ops.contract import contract, is_dot
-from gradcompile.ops.labels import EXHAUSTIVE, Labelled, Labels, ordered, plans, product_of, turned, work
+from gradcompile.ops.labels import (
+    EXHAUSTIVE,
+    Labelled,
+    Labels,
+    contraction_work,
+    ordered_axes,
+    plans,
+    product_of_operands,
+    without_transposes,
+)
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import map_body
 from gradcompile.ops.shape import is_broadcast, is_transpose, places
@@ -38,7 +47,7 @@ def contracted(roots: Sequence[Node], others: Sequence[Node] = ()) -> list[Node]
 def found(n: Node) -> Node | None:
     """A contraction in place of a sum of products, or of a contraction of transposes."""
     if is_dot(n) and any(is_transpose(a) for a in n.args):
-        a, b = (turned(Labelled(x, labels)) for x, labels in zip(n.args, n.params, strict=False))
+        a, b = (without_transposes(Labelled(x, labels)) for x, labels in zip(n.args, n.params, strict=False))
         return contract(a.node, a.labels, b.node, b.labels, n.params[2])
     if is_sum(n) and is_mul(n.args[0]):
         return sum_of_products(n)
@@ -47,10 +56,10 @@ def found(n: Node) -> Node | None:
 
 def stripped(x: Labelled) -> Labelled:
     """A factor without transposes, and without repetitions, whose labels go."""
-    inner, labels = turned(x)
+    inner, labels = without_transposes(x)
     while is_broadcast(inner) and inner.args[0].type.shape:
         at = places(inner.params, len(inner.args[0].type.shape))
-        inner, labels = turned(Labelled(inner.args[0], tuple(labels[k] for k in at)))
+        inner, labels = without_transposes(Labelled(inner.args[0], tuple(labels[k] for k in at)))
     return Labelled(inner, labels)
 
 
@@ -71,7 +80,7 @@ def sum_of_products(n: Node) -> Node | None:
         return None
     kept = [k for k in range(len(shape)) if k not in lost]
     result = tuple(k for k in kept if k in held)
-    x = ordered(product_of(operands, result, dict(enumerate(shape))), result)
+    x = ordered_axes(product_of_operands(operands, result, dict(enumerate(shape))), result)
     at = tuple(kept.index(k) for k in result)
     return x if x.type.shape == n.type.shape else broadcast_to(x, n.type.shape, at)
 
@@ -120,7 +129,7 @@ def flattened(n: Node, uses: Mapping[Node, int]) -> Chain | None:
             for label, dim in zip(labels, a.type.shape, strict=True):
                 sizes.setdefault(own.setdefault(label, len(sizes)), dim)
         stack += [Labelled(a, tuple(own[k] for k in p)) for a, p in zip(x.node.args, x.node.params, strict=False)][::-1]
-        cost += work(own.values(), sizes)
+        cost += contraction_work(own.values(), sizes)
     return Chain(operands, result, sizes, cost) if 2 < len(operands) <= EXHAUSTIVE else None
 
 
@@ -130,4 +139,4 @@ def in_order(chain: Chain, new: Mapping[Node, Node]) -> Node | None:
     if plans(operands, result, sizes)[tuple(range(len(operands)))][0] >= cost:
         return None
     rebuilt = [Labelled(new.get(x.node, x.node), x.labels) for x in operands]
-    return ordered(product_of(rebuilt, result, sizes), result)
+    return ordered_axes(product_of_operands(rebuilt, result, sizes), result)

@@ -18,7 +18,7 @@ from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.ir.graph import depends_on, rebuild, substitute, topological, with_new
 from gradcompile.ir.types import ArrayType
 from gradcompile.ops.contract import contract, is_dot
-from gradcompile.ops.labels import Labelled, turned
+from gradcompile.ops.labels import Labelled, without_transposes
 from gradcompile.ops.scan import (
     Loop,
     Nodes,
@@ -28,9 +28,9 @@ from gradcompile.ops.scan import (
     live_carries,
     make_scan,
     map_body,
-    packed,
-    parts,
-    unpacked,
+    packed_results,
+    result_places,
+    scan_results,
 )
 from gradcompile.ops.shape import is_broadcast, is_item, places
 from gradcompile.passes.simplify import simplify
@@ -101,10 +101,12 @@ def merged(a: Step, b: Step) -> dict[Node, Node]:
     outer = fixed(a) | fixed(b)
     ys, totals = (tuple(dict.fromkeys(p)) for p in ((*a.loop.ys, *b.loop.ys), (*a.loop.totals, *b.loop.totals)))
     whole = replace(a.loop, slices=tuple(xs), ys=ys, totals=totals)
-    finals, rows, sums = whole.split(unpacked(make_scan(whole, inits, list(xs.values()), outer)))
+    finals, rows, sums = whole.split(scan_results(make_scan(whole, inits, list(xs.values()), outer)))
     row, total = dict(zip(ys, rows, strict=True)), dict(zip(totals, sums, strict=True))
     return {
-        step.scan: packed([*finals, *(row[y] for y in step.loop.ys), *(total[q] for q in step.loop.totals)], step.scan)
+        step.scan: packed_results(
+            [*finals, *(row[y] for y in step.loop.ys), *(total[q] for q in step.loop.totals)], step.scan
+        )
         for step in (a, b)
     }
 
@@ -243,13 +245,13 @@ def after(n: Node) -> Node:
     totals = tuple(dict.fromkeys(r for q in loop.totals if (r := rests.get(q, q)) is not None))
     whole = replace(loop, ys=ys, totals=totals)
     inits, xs, _ = loop.arguments(step.args)
-    finals, rows, sums = whole.split(unpacked(make_scan(whole, inits, xs, fixed(step))) if whole.roots else [])
+    finals, rows, sums = whole.split(scan_results(make_scan(whole, inits, xs, fixed(step))) if whole.roots else [])
     known = dict(zip(loop.slices, xs, strict=True)) | dict(zip(ys, rows, strict=True))
     row = dict(zip(loop.ys, batched(loop.ys, known, fixed(step), loop.length), strict=True))
     left = dict(zip(totals, sums, strict=True))
     total = [added(products.get(q, ()), None if (r := rests.get(q, q)) is None else left[r], known, step)
              for q in loop.totals]  # fmt: skip
-    return packed([*finals, *(row[y] for y in loop.ys), *total], n)
+    return packed_results([*finals, *(row[y] for y in loop.ys), *total], n)
 
 
 def begins(y: Node, body: Body) -> Nodes | None:
@@ -277,7 +279,7 @@ def moving_products(q: Node, body: Body) -> list[Node]:
 
 def core(t: Node) -> Node:
     """A term without transposes."""
-    return turned(Labelled(t, tuple(range(len(t.type.shape))))).node
+    return without_transposes(Labelled(t, tuple(range(len(t.type.shape))))).node
 
 
 def operands(t: Node, body: Body) -> list[Node]:
@@ -300,7 +302,7 @@ def added(found: Sequence[Node], rest: Node | None, known: Mapping[Node, Node], 
 
 def across(t: Node, known: Mapping[Node, Node], step: Step) -> Node:
     """The sum over the steps of a contraction."""
-    m, own = turned(Labelled(t, tuple(range(len(t.type.shape)))))
+    m, own = without_transposes(Labelled(t, tuple(range(len(t.type.shape)))))
     a, b = batched(m.args, known, fixed(step), step.loop.length)
     la, lb, result = m.params
     label = 1 + max((*la, *lb), default=0)
@@ -337,7 +339,7 @@ def pruned(roots: Sequence[Node]) -> list[Node]:
 
 def note(reader: Node, n: Node, kept: dict[Node, set[int]]) -> bool:
     """Note which result of a scan is read; False if that can't be said."""
-    found = {k for k, p in enumerate(parts(n.params[0])) if is_item(reader) and reader.params[0] == (p.span,)}
+    found = {k for k, p in enumerate(result_places(n.params[0])) if is_item(reader) and reader.params[0] == (p.span,)}
     kept.setdefault(n, set()).update(found)
     return bool(found)
 
@@ -375,8 +377,8 @@ def trimmed(n: Node, kept: set[int]) -> Node:
     new = make_scan(whole, [inits[k] for k in carried], xs, outer) if whole.roots else n
     if None not in left:
         return new
-    results = iter(unpacked(new))
-    return packed([still.get(k) if r is None else next(results) for k, r in enumerate(left)], n)
+    results = iter(scan_results(new))
+    return packed_results([still.get(k) if r is None else next(results) for k, r in enumerate(left)], n)
 
 
 def present(nodes: Iterable[Node | None]) -> Nodes:

@@ -21,7 +21,7 @@ from gradcompile.diff import reverse
 from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
-from gradcompile.ops.algebra import build
+from gradcompile.ops.algebra import rule_function
 from gradcompile.passes import simplified, stabilized
 from tests.fuzz._rewrites import ARRAYS, FORMULAS
 
@@ -95,7 +95,7 @@ def formula(text: str, dtype: str) -> tuple[Node, list[Node]]:
         )
     else:
         leaves = {name: leaf(name, ArrayType((), dtype)) for name in LEAVES}
-        n = build(ast.parse(text, mode="eval").body)(leaves, dtype)
+        n = rule_function(ast.parse(text, mode="eval").body)(leaves, dtype)
     used = set(topological([n]))
     return n, [x for x in leaves.values() if x in used]
 

@@ -12,7 +12,7 @@ from gradcompile.frontend.arrays.shapes import axis_of, ravel, transposed, with_
 from gradcompile.frontend.arrays.ufuncs import arithmetic, cast, elementwise, function, ufunc
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, promote
-from gradcompile.ops.labels import Labelled, Labels, ordered, product_of
+from gradcompile.ops.labels import Labelled, Labels, ordered_axes, product_of_operands
 
 
 def products(given: Sequence[Labelled], result: Labels) -> Node:
@@ -25,7 +25,7 @@ def products(given: Sequence[Labelled], result: Labels) -> Node:
     stretched = [narrowed(x, sizes) for x in operands]
     held = {label for x in stretched for label in x.labels}
     order = tuple(label for label in result if label in held)
-    found = ordered(product_of(stretched, order, sizes), order)
+    found = ordered_axes(product_of_operands(stretched, order, sizes), order)
     found = with_axes(found, [k for k, label in enumerate(result) if label not in held])
     return cast(found, promote(*(x.node.type.dtype for x in given)))
 

@@ -17,7 +17,7 @@ from gradcompile.frontend.arrays.shapes import joined, part
 from gradcompile.ir.algebra import reshape_to
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import ArrayType, Dim
-from gradcompile.ops.scan import Loop, fresh, make_scan, unpacked
+from gradcompile.ops.scan import Loop, fresh, make_scan, scan_results
 from gradcompile.ops.shape import Span
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
@@ -98,7 +98,7 @@ def scan(
     if checkpoint and isinstance(count, int) and count >= FEW:
         return in_segments(step, start.filled(start.nodes), walked, count, reverse)
     loop, out = traced(step, start, walked, count, reverse)
-    results = unpacked(make_scan(loop, start.nodes, walked.nodes, {})) if loop.roots else []
+    results = scan_results(make_scan(loop, start.nodes, walked.nodes, {})) if loop.roots else []
     finals, ys, _ = loop.split(results)
     return start.filled(finals), out.filled(ys)
 

@@ -44,7 +44,7 @@ from gradcompile.ir.graph import depends_on, substitute, topological
 from gradcompile.ir.types import ArrayType, Dim, Shape, broadcast, dim_product, dim_sum, dims_told, parsed
 from gradcompile.ops.constant_index import table
 from gradcompile.ops.labels import NAMED, Labelled
-from gradcompile.ops.labels import turned as upright
+from gradcompile.ops.labels import without_transposes as upright
 from gradcompile.ops.linalg import flipped, on_diagonal, positions
 from gradcompile.ops.shape import Span, is_broadcast, is_transpose
 from gradcompile.signature.arguments import Argument

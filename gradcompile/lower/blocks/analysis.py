@@ -22,7 +22,7 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_value, parsed
 from gradcompile.lower.blocks.bodies import Block, Body
 from gradcompile.lower.blocks.pointwise import REDUCED, Along, along, reduced
-from gradcompile.lower.blocks.states import SUMMED, State, ordered, parts_of
+from gradcompile.lower.blocks.states import SUMMED, State, ordered, parts_of_way
 from gradcompile.ops.contract import is_dot
 from gradcompile.ops.labels import NAMED
 from gradcompile.ops.reduction import is_amax
@@ -80,7 +80,7 @@ class BlockAnalysis:
     def part(self, dim: Dim) -> Dim | None:
         """What a block has of a dimension, m*t of n*t; None unless it is a multiple of the number of samples."""
         if dim not in self.dims:
-            self.dims[dim] = self.block if dim == self.dim else replaced(dim, self.dim, self.block)
+            self.dims[dim] = self.block if dim == self.dim else other_multiple(dim, self.dim, self.block)
         return self.dims[dim]
 
     def carries(self, n: Node, axis: int) -> bool:
@@ -173,7 +173,7 @@ class BlockAnalysis:
             choice = self.choice.get(n)
             single = choice is not None and choice.axis is not None
             parts = self.parts[s] = self.along(n, s.axis) if single else None
-            found = [State(n, None)] if parts is None else parts_of(n, parts)
+            found = [State(n, None)] if parts is None else parts_of_way(n, parts)
         elif self.passed(s):
             found = self.in_block(n)
         else:
@@ -184,7 +184,7 @@ class BlockAnalysis:
     def in_block(self, n: Node) -> list[State]:
         """What a block computes of a node that comes out of a pass."""
         axis, parts = self.choice[n]
-        return parts_of(n, parts) if axis is None else [State(n, axis)]
+        return parts_of_way(n, parts) if axis is None else [State(n, axis)]
 
     def is_kept(self, s: State, k: int) -> bool:
         """Whether pass k finds the whole node of a twin: what an earlier pass gives anyway, or had better give."""
@@ -224,7 +224,7 @@ class BlockAnalysis:
 
     def shrinks(self, n: Node) -> bool:
         """Whether a node has fewer entries than an argument that carries the samples."""
-        return any(self.axes(a) and entries(a.type.shape) > entries(n.type.shape) for a in n.args)
+        return any(self.axes(a) and entries_counted(a.type.shape) > entries_counted(n.type.shape) for a in n.args)
 
     # ---- what it is worth
 
@@ -241,7 +241,7 @@ class BlockAnalysis:
     @property
     def work(self) -> int:
         """The operations in blocks."""
-        return sum(work(n) for n in self.inside | {s.node for s in self.needs if self.passed(s)})
+        return sum(node_work(n) for n in self.inside | {s.node for s in self.needs if self.passed(s)})
 
     def pays(self, params: Iterable[Node]) -> bool:
         """Whether an axis of known length is worth it: blocks spare large intermediates, and do much of the work.
@@ -250,8 +250,11 @@ class BlockAnalysis:
         unless it is one of pairs.
         """
         spared = {n for n in self.inside if not n.op.is_view and State(n, None) not in self.level}
-        everything = sum(work(n) for n in self.order)
-        if sum(entries(n.type.shape) for n in spared) < LARGEST or SHARE * sum(map(work, spared)) < everything:
+        everything = sum(node_work(n) for n in self.order)
+        if (
+            sum(entries_counted(n.type.shape) for n in spared) < LARGEST
+            or SHARE * sum(map(node_work, spared)) < everything
+        ):
             return False
         return self.depth == 1 or self.in_pairs(spared) or not any(map(self.axes, params))
 
@@ -261,10 +264,10 @@ class BlockAnalysis:
         return max(len(self.axes(n)) for n in nodes) > 1 >= max(len(self.axes(n)) for n in leaves)
 
 
-def replaced(dim: Dim, name: Dim, other: str) -> Dim | None:
+def other_multiple(dim: Dim, name: Dim, other: str) -> Dim | None:
     """A multiple of a named dimension as the same multiple of another; None for anything else.
 
-    >>> replaced("2*n*t", "n", "m"), replaced("n-1", "n", "m"), replaced("n*n", "n", "m")
+    >>> other_multiple("2*n*t", "n", "m"), other_multiple("n-1", "n", "m"), other_multiple("n*n", "n", "m")
     ('2*m*t', None, None)
     """
     products = parsed(dim)
@@ -277,7 +280,7 @@ def replaced(dim: Dim, name: Dim, other: str) -> Dim | None:
 # What it costs
 
 
-def entries(shape: Shape) -> int:
+def entries_counted(shape: Shape) -> int:
     """The number of entries, where a named dimension counts as some number."""
     sizes = defaultdict[str, int](lambda: NAMED)
     found: Iterable[int] = (dim_value(d, sizes) for d in shape)
@@ -299,11 +302,11 @@ def reduces(n: Node) -> bool:
     return not {*n.params[0], *n.params[1]} <= {*n.params[2]}
 
 
-def work(n: Node) -> int:
+def node_work(n: Node) -> int:
     """About how many operations a node takes."""
     if is_dot(n):
         (la, lb, _), (a, b) = n.params, n.args
-        return 2 * entries(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
+        return 2 * entries_counted(tuple(dict(zip((*la, *lb), (*a.type.shape, *b.type.shape), strict=True)).values()))
     if n.op.is_loop:
         return operations_of(n)
-    return n.op.cost * entries(max((a.type.shape for a in (n, *n.args)), key=entries))
+    return n.op.cost * entries_counted(max((a.type.shape for a in (n, *n.args)), key=entries_counted))

@@ -14,7 +14,7 @@ from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.lower.blocks.pointwise import Along, put
-from gradcompile.lower.blocks.states import SUMMED, State, ordered, over, parts_of
+from gradcompile.lower.blocks.states import SUMMED, State, ordered, over, parts_of_way
 from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import Loop
 from gradcompile.ops.shape import is_iota
@@ -81,7 +81,7 @@ class Body:
             return [] if n.op.by_shape else [State(a, None) for a in n.args]
         self.parts[s] = way = self.summed(n) if axis == SUMMED else self.along(n, axis)
         self.is_cut &= way is not None and not is_iota(n)
-        return [] if way is None else parts_of(n, way)
+        return [] if way is None else parts_of_way(n, way)
 
     def summed(self, n: Node) -> Along | None:
         """How a node is a sum over samples: it sums itself, or is linear in what is one."""

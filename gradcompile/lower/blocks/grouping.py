@@ -28,9 +28,9 @@ def block_size(program: Program, plan: BlockPlan, entries: int) -> int:
     size = entries * item
     parameters = item * sum(size_of(a.leaf.type.shape) for a in program.params)
     is_large = parameters > LARGE and size * FEW <= SPILLED * CACHE
-    least, most = (FEW, FEW) if is_large else (SMALLEST if work(plan) < MUCH else FEWEST, LARGEST)
+    least, most = (FEW, FEW) if is_large else (SMALLEST if work_a_sample(plan) < MUCH else FEWEST, LARGEST)
     fitting = min(max(CACHE // max(size, 1), least), most)
-    return 1 << min(fitting, max(LONG // work(plan), least)).bit_length() - 1
+    return 1 << min(fitting, max(LONG // work_a_sample(plan), least)).bit_length() - 1
 
 
 def blocks_together(plan: BlockPlan, block: int, sums: int) -> int:
@@ -38,11 +38,11 @@ def blocks_together(plan: BlockPlan, block: int, sums: int) -> int:
 
     A group takes long enough to be handed to another thread, and longer than merging its sums with others.
     """
-    cost = block * work(plan)
+    cost = block * work_a_sample(plan)
     return 1 << (max(min(ENOUGH // cost, GROUPED), -(-MERGED * sums // cost), 1) - 1).bit_length()
 
 
-def work(plan: BlockPlan) -> int:
+def work_a_sample(plan: BlockPlan) -> int:
     """The operations that one sample more takes."""
     growth = growth_of(x for p in plan.passes for x in p.roots)
     return max(int(sum(c for names, c in growth.items() if plan.block in names)), 1)

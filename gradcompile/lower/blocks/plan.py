@@ -96,7 +96,7 @@ def plan(roots: Sequence[Node], inputs: Set[Node]) -> BlockPlan | None:
     """
     order = topological(roots)
     leaves = [n for n in order if is_leaf(n)]
-    named, taken = dims_of(n for n in leaves if n in inputs), {name for n in order for name in names_of(n)}
+    named, taken = dims_of(n for n in leaves if n in inputs), {name for n in order for name in dim_names(n)}
     cuttings = [BlockAnalysis(roots, order, d, fresh("m", taken)) for d in named if isinstance(d, str)]
     found = [c for c in cuttings if c.depth]
     if not found:
@@ -115,7 +115,7 @@ def dims_of(leaves: Iterable[Node]) -> list[Dim]:
     return [d for d in dims if isinstance(d, int) or d.isidentifier()]
 
 
-def names_of(n: Node) -> set[str]:
+def dim_names(n: Node) -> set[str]:
     """The names in a node's dimensions."""
     return {name for d in n.type.shape for names, _ in parsed(d) for name in names}
 

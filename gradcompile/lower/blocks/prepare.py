@@ -24,10 +24,10 @@ from gradcompile.ir.core import Node, apply, const
 from gradcompile.ir.graph import rebuild
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.lower.memory.entries import from_end
-from gradcompile.ops.contract import spread
+from gradcompile.ops.contract import spread_labels
 from gradcompile.ops.gather import is_scatter_add
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.scan import is_scan, is_scanned, map_body, packed, parts, results_of, typed
+from gradcompile.ops.scan import is_scan, is_scanned, map_body, packed_results, result_places, results_of, typed
 from gradcompile.ops.shape import Index, is_assemble, is_broadcast, is_iota, is_reshape, places
 
 CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
@@ -35,11 +35,11 @@ FEW = 4  # entries up to which a sum has no loop
 SMALL = 32  # products up to which a contraction is a loop where others would be many matrix products
 
 
-def prepared(roots: Sequence[Node]) -> list[Node]:
+def prepared_roots(roots: Sequence[Node]) -> list[Node]:
     """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
     roots = rebuild(roots, lambda n: gathered_again(n) if is_sum(n) else n)
     roots = rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
-    return rebuild(roots, lambda n: packed(results_of(n), n) if is_scan(n) else n)
+    return rebuild(roots, lambda n: packed_results(results_of(n), n) if is_scan(n) else n)
 
 
 def gathered_again(n: Node) -> Node:
@@ -48,14 +48,14 @@ def gathered_again(n: Node) -> Node:
     if not is_scatter_add(x):
         return n
     (axis, lengths), (g, *index) = x.params, x.args
-    k = picked(index, lengths)
+    k = data_index(index, lengths)
     return g if k is not None and n.params[0] == (axis + k,) else n
 
 
 # Entries picked along an axis
 
 
-def along(index: Node) -> int | None:
+def counting_axis(index: Node) -> int | None:
     """The axis along which an index array is 0, 1, 2, ...; None if it is something else."""
     if is_iota(index):
         return 0
@@ -64,9 +64,9 @@ def along(index: Node) -> int | None:
     return None
 
 
-def picked(index: Sequence[Node], lengths: Shape) -> int | None:
+def data_index(index: Sequence[Node], lengths: Shape) -> int | None:
     """Which of the index arrays is data, if all others say that every entry is taken from its own place; else None."""
-    axes = [along(i) for i in index]
+    axes = [counting_axis(i) for i in index]
     data = [k for k, axis in enumerate(axes) if axis is None]
     rest = [axis for axis in axes if axis is not None]
     if len(data) != 1 or rest != list(range(len(index[0].type.shape))):
@@ -87,28 +87,28 @@ def chosen(index: Node, shape: Shape, axis: int, place: int) -> Node:
     return equal(broadcast_to(right, shape, at), counted)
 
 
-def within(index: Node, length: Dim) -> Node:
+def place_inside(index: Node, length: Dim) -> Node:
     """Where an index is inside an axis of known length, counted from either end."""
     low, high = (const(k * int(length), "int64") for k in (-1, 1))
     return at_most(low, index) & less(index, high)
 
 
-def gathered(n: Node) -> Node:
+def gather_by_comparison(n: Node) -> Node:
     """x[i, t[i]] as the sum of x over the classes with all but one left out."""
     (axis,), (x, *index) = n.params, n.args
-    k = picked(index, x.type.shape[axis : axis + len(index)])
+    k = data_index(index, x.type.shape[axis : axis + len(index)])
     if k is None:
         return n
     here = chosen(index[k], x.type.shape, axis, axis + k)
     found = sum_over(select(here, x, 0.0), (axis + k,))
-    inside, behind = within(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
+    inside, behind = place_inside(index[k], x.type.shape[axis + k]), range(axis + len(index) - 1, len(found.type.shape))
     return select(with_axes(inside, [*range(axis), *behind]), found, nothing(n.type.dtype))
 
 
 def scattered(n: Node) -> Node:
     """Zeros with g[i] at [i, t[i]] as a choice at every place."""
     (axis, lengths), (g, *index) = n.params, n.args
-    k = picked(index, lengths)
+    k = data_index(index, lengths)
     if k is None:
         return n
     shape = n.type.shape
@@ -143,7 +143,7 @@ def sizes(n: Node) -> dict[int, Dim]:
     return {label: d for a, labels in pairs for label, d in zip(labels, a.type.shape, strict=True)}
 
 
-def without(x: Node, own: Sequence[int], lost: set[int]) -> tuple[Node, list[int]]:
+def without_units(x: Node, own: Sequence[int], lost: set[int]) -> tuple[Node, list[int]]:
     """An operand and its labels without those whose axes have one entry and are to go."""
     kept = [label for label in own if label not in lost]
     index = tuple(0 if label in lost else None for label in own)
@@ -158,8 +158,8 @@ def as_loops(n: Node) -> Node:
     summed = [label for label in size if label not in result and label not in lost]
     labels = (*result, *summed)
     shape = tuple(size[label] for label in labels)
-    left, right = (without(x, own, lost) for x, own in zip(n.args, (la, lb), strict=True))
-    product = spread(*left, labels, shape) * spread(*right, labels, shape)
+    left, right = (without_units(x, own, lost) for x, own in zip(n.args, (la, lb), strict=True))
+    product = spread_labels(*left, labels, shape) * spread_labels(*right, labels, shape)
     return sum_over(product, tuple(range(len(result), len(labels)))) if summed else product
 
 
@@ -182,7 +182,7 @@ def contraction(n: Node) -> Node:
 # Integers
 
 
-def whole(n: Node) -> Node:
+def integer_choices(n: Node) -> Node:
     """An op of integers, whose text is for floats, as choices."""
     if n.type.dtype != "int64":
         return n
@@ -214,7 +214,7 @@ def order(n: Node) -> Node:
 # Arrays put together
 
 
-def added(n: Node) -> Node:
+def assembled_sum(n: Node) -> Node:
     """A sum of arrays that are each zero but for a part, as one array of all parts."""
     parts = [a for a in n.args if is_assemble(a) and a.type.shape == n.type.shape]
     if len(parts) < 2:
@@ -226,15 +226,15 @@ def added(n: Node) -> Node:
     return add(whole, *rest) if rest else whole
 
 
-def inside(n: Node) -> Node:
+def prepared_scan(n: Node) -> Node:
     """A scan with its body prepared."""
-    return map_body(n, prepared)
+    return map_body(n, prepared_roots)
 
 
 def result(n: Node) -> Node:
     """A part of a scan's vector as the result that it is."""
     (x,) = n.args
-    found = parts(x.params[0]) if is_scan(x) else []
+    found = result_places(x.params[0]) if is_scan(x) else []
     same = [k for k, part in enumerate(found) if n.params[0] == (part.span,)]
     return typed(results_of(x)[same[0]], n.type) if same else n
 
@@ -250,6 +250,6 @@ def reshaped(n: Node) -> Node:
     return typed(x.args[0], n.type) if is_reshape(x) and is_scanned(x.args[0]) else n
 
 
-RULES = {"add": added, "argsort": order, "dot": contraction, "gather": gathered, "item": result, "reshape": reshaped,
-         "scan": inside, "scatter_add": scattered, "sum": short,
-         **dict.fromkeys(("abs", "sign", "max", "min"), whole)}  # fmt: skip
+RULES = {"add": assembled_sum, "argsort": order, "dot": contraction, "gather": gather_by_comparison, "item": result,
+         "reshape": reshaped, "scan": prepared_scan, "scatter_add": scattered, "sum": short,
+         **dict.fromkeys(("abs", "sign", "max", "min"), integer_choices)}  # fmt: skip

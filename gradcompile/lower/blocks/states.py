@@ -16,7 +16,7 @@ class State(NamedTuple):
     axis: int | None
 
 
-def parts_of(n: Node, parts: Along) -> list[State]:
+def parts_of_way(n: Node, parts: Along) -> list[State]:
     """The arguments as a way to compute a node takes them."""
     pairs = zip(n.args, parts.args, strict=True)
     return [State(a, k) for a, k in pairs if not isinstance(k, Node)]

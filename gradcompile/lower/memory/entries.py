@@ -125,7 +125,7 @@ class Entries:
             raise GraphError(f"{n.op.name} of type {n.type} has to stand in memory before an entry is read")
         parts = []
         for a in n.args:
-            parts.append((yield a, aligned(a, place)))
+            parts.append((yield a, aligned_place(a, place)))
         return node(n.op, parts, n.params)
 
     def read(self, n: Node, place: Place) -> Node:
@@ -217,7 +217,7 @@ def from_end(place: Node, index: Node, end: Node) -> Node:
     return select(less(place, const(0, "int64")), place + end, place)
 
 
-def aligned(a: Node, place: Place) -> Place:
+def aligned_place(a: Node, place: Place) -> Place:
     """The place in an argument of an elementwise op: axes from the last, the only entry where there is one."""
     own = place[len(place) - len(a.type.shape) :]
     return tuple(0 if d == 1 else k for k, d in zip(own, a.type.shape, strict=True))
@@ -279,10 +279,10 @@ MOVES = {"broadcast": of_broadcast, "item": of_item, "transpose": of_transpose, 
          "reshape": of_reshape}  # fmt: skip
 
 
-def flat(place: Place, shape: Sequence[Dim]) -> Dim:
+def flat_place(place: Place, shape: Sequence[Dim]) -> Dim:
     """The position of an entry among all, row by row.
 
-    >>> flat(("i", 2), ("n", 3))
+    >>> flat_place(("i", 2), ("n", 3))
     '3*i+2'
     """
     result: Dim = 0

@@ -105,7 +105,7 @@ def spread_out(order: Iterable[Node]) -> set[Node]:
         for a in n.args:
             repeated = is_broadcast(n) or (not n.op.takes_arrays and a.type.shape != n.type.shape)
             if repeated and a.type.shape and any(d != 1 for d in added_axes(n, a)):
-                found |= {a, *behind(a)}
+                found |= {a, *shown_array(a)}
     return found
 
 
@@ -118,7 +118,7 @@ def added_axes(n: Node, a: Node) -> list[Dim]:
     return left
 
 
-def behind(n: Node) -> list[Node]:
+def shown_array(n: Node) -> list[Node]:
     """What an array shows entries of."""
     found = []
     while n.op.shows_entries and n.args:

@@ -14,7 +14,7 @@ from gradcompile.loops.expressions import EVERY, Expression, call, span
 from gradcompile.loops.expressions import name as word
 from gradcompile.loops.ir import Assign
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.lengths import ZERO, empty, length_of, view, zeros
+from gradcompile.lower.memory.lengths import ZERO, dim_expression, empty, view, zeros_of_size
 from gradcompile.lower.memory.workspace import Workspace
 from gradcompile.ops.shape import Span, is_item, is_transpose
 from gradcompile.signature.names import Namer
@@ -114,8 +114,8 @@ class Storage:
         parts = {source for source, _ in self.views.values()}  # an array without entries is a part as well
         lines = [Assign(word(self.work), empty(self.workspace.size))] if self.work in parts else []
         if (whole := f"{self.work}_whole") in parts:
-            lines.append(Assign(word(whole), call("integers", length_of(self.integers.size))))
-        return [*lines, *(Assign(word(name), zeros(word("LANES"))) for name in partials)]
+            lines.append(Assign(word(whole), call("integers", dim_expression(self.integers.size))))
+        return [*lines, *(Assign(word(name), zeros_of_size(word("LANES"))) for name in partials)]
 
     # ---- views
 
@@ -170,8 +170,8 @@ def subscript(k: object) -> Expression:
     [':', 'n - 1:n + 1', '3']
     """
     if isinstance(k, Span):
-        return span(length_of(k.start), length_of(dim_sum(k.start, k.count)))
-    return EVERY if k is None else length_of(k)  # type: ignore[arg-type]
+        return span(dim_expression(k.start), dim_expression(dim_sum(k.start, k.count)))
+    return EVERY if k is None else dim_expression(k)  # type: ignore[arg-type]
 
 
 def bounded(dim: Dim, bound: Mapping[str, Dim]) -> Dim:

@@ -8,8 +8,8 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import names_in
 from gradcompile.loops.expressions import Expression, call, element, group, name, number, operation
 from gradcompile.loops.ir import Assign, Loop, Statement, lanes, turns
-from gradcompile.lower.memory.entries import IOTA, Place, Read, flat
-from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
+from gradcompile.lower.memory.entries import IOTA, Place, Read, flat_place
+from gradcompile.lower.memory.lengths import ZERO, atom_of, dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.expression import Region, reads_memory
 from gradcompile.lower.nests.schedule import LoopSlot
@@ -63,7 +63,7 @@ class Nest:
         """The body in its loops."""
         statements, innermost = self.body, len(self.space.loops) - 1
         for k, (variable, dim) in reversed(list(enumerate(self.space.loops))):
-            stop = length_of(dim)
+            stop = dim_expression(dim)
             how = lanes(ZERO, stop) if k == innermost and self.space.lanes else turns(stop)
             statements = [Loop(variable, how, statements)]
             if k == innermost:
@@ -161,7 +161,7 @@ class Nest:
         if source is IOTA:
             return atom_of(place[0], names)
         if is_table(source):
-            at = length_of(flat(place, source.type.shape), names)
+            at = dim_expression(flat_place(place, source.type.shape), names)
             value, is_whole = element(name(self.stages.naming.table(source)), [at]), True
         else:
             memory = self.stages.memory[source]

@@ -16,7 +16,7 @@ from gradcompile.loops.expressions import EVERY, Expression, call, choice, eleme
 from gradcompile.loops.ir import Assign, Statement, add
 from gradcompile.loops.kernel import Meeting
 from gradcompile.lower.memory.entries import Memory, Place
-from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.memory.lengths import dim_expression
 from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere
 from gradcompile.signature.names import Namer
 
@@ -244,5 +244,5 @@ class FirstLargest(Task):
         first_nan = operation("&", group(operation("!=", x, x)), group(operation("==", best, best)))
         is_better = operation("|", group(operation(">", x, best)), group(first_nan))
         nest.body.append(Assign(better, is_better))
-        nest.body.append(Assign(here, choice(better, length_of(self.along), here), self.to.comment))
+        nest.body.append(Assign(here, choice(better, dim_expression(self.along), here), self.to.comment))
         nest.body.append(Assign(best, choice(better, x, best)))

@@ -16,7 +16,7 @@ from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
 from gradcompile.loops.expressions import Expression, call, element, name, number, operation, tuple_of
 from gradcompile.loops.ir import Assign, Do, Loop, Statement, lanes, turns
-from gradcompile.lower.memory.lengths import THETA, ZERO, empty, zeros
+from gradcompile.lower.memory.lengths import THETA, ZERO, empty, zeros_of_size
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.places import LEAST
 from gradcompile.lower.program import Naming, per_sample
@@ -90,7 +90,7 @@ class LoopWriter:
             region.statements += RowLoops(n.type.shape).around([clear])
             return output
         known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
-        region.statements.append(Assign(name(known), zeros(number(n.type.shape[0]))))
+        region.statements.append(Assign(name(known), zeros_of_size(number(n.type.shape[0]))))
         return known
 
     def loop(self, region: Region, shape: Shape, results: Sequence[Node]) -> None:
@@ -210,7 +210,7 @@ class LoopWriter:
         known = self.naming.fresh("packed" if is_pack(n) else "vector")
         vector, size = name(known), n.type.shape[0]
         if is_assemble(n):
-            region.statements.append(Assign(vector, zeros(number(size))))
+            region.statements.append(Assign(vector, zeros_of_size(number(size))))
             for value, (k,) in zip(n.args, n.params[1], strict=True):
                 region.statements.append(Assign(element(vector, [number(k)]), region.emit(value), how="+="))
             return known
@@ -254,13 +254,13 @@ class LoopWriter:
             return
         partial, total = name(self.naming.fresh("partial")), name(self.naming.fresh("totals"))
         count, lane = number(len(sums)), operation("%", TURN, LANES)
-        nest.before.append(Assign(partial, zeros(tuple_of([count, LANES]))))
+        nest.before.append(Assign(partial, zeros_of_size(tuple_of([count, LANES]))))
         if nest.rounds == 1:
-            nest.before.append(Assign(total, zeros(tuple_of([number(1), count]))))
+            nest.before.append(Assign(total, zeros_of_size(tuple_of([number(1), count]))))
             nest.after.append(Do(call("close_span", partial, total, ZERO)))
         else:
             tree = name(self.naming.fresh("spans"))
-            nest.before += [Assign(tree, zeros(tuple_of([LEVELS, count]))), Assign(total, zeros(count))]
+            nest.before += [Assign(tree, zeros_of_size(tuple_of([LEVELS, count]))), Assign(total, zeros_of_size(count))]
             nest.closing.append(Do(call("close_span", partial, tree, nest.round)))
             length = operation("*", number(nest.rounds), SPAN_NAME)
             nest.after.append(Do(call("close_tree", tree, total, length)))

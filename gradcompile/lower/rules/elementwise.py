@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum, dim_value
-from gradcompile.lower.memory.entries import Memory, Place, flat, splits
+from gradcompile.lower.memory.entries import Memory, Place, flat_place, splits
 from gradcompile.lower.memory.layout import Layout
 from gradcompile.lower.memory.lengths import view
 from gradcompile.lower.nests.context import Context
@@ -19,10 +19,10 @@ FAR = 1000  # what a named dimension counts as when starts are compared that dif
 
 def reduction(stages: Context, n: Node, to: Destination | None) -> None:
     """A sum or a maximum over axes."""
-    reduced(stages, n, n, to)
+    reduce_entries(stages, n, n, to)
 
 
-def reduced(stages: Context, n: Node, how: Node, to: Destination | None) -> None:
+def reduce_entries(stages: Context, n: Node, how: Node, to: Destination | None) -> None:
     """A node by way of a sum or a maximum of the same entries."""
     space, place = stages.space(how.args[0].type.shape)
     value = stages.entries.entry(how.args[0], place)
@@ -78,7 +78,7 @@ def assembly(stages: Context, n: Node, to: Destination | None) -> None:
         order = stages.layout.order(part.shape)
         space, place = stages.ordered(order, part.shape, range(len(order)) if part.in_turn_only else ())
         scalar = stages.entries.entry(part.value, place if part.value.type.shape else ())
-        at = tuple(placed(part.place, iter(place)))
+        at = tuple(place_in_whole(part.place, iter(place)))
         if is_covered or made.add:
             stages.schedule.put(Write(node=n, space=space, value=scalar, place=at, part=True, to=made))
         else:
@@ -142,7 +142,7 @@ def turn(lane: Span) -> int:
     return -start if lane.step > 0 else start
 
 
-def placed(index: Sequence[object], inner: Iterator[Dim]) -> Iterator[Dim]:
+def place_in_whole(index: Sequence[object], inner: Iterator[Dim]) -> Iterator[Dim]:
     """A place in a part as a place in the whole."""
     for k in index:
         if isinstance(k, Span):
@@ -171,7 +171,7 @@ def covered(shape: Shape, indices: Sequence[tuple[object, ...]]) -> bool:
 # Shapes
 
 
-def reshape(stages: Context, n: Node, to: Destination | None) -> None:
+def reshape_entries(stages: Context, n: Node, to: Destination | None) -> None:
     """Axes that become one: another view of the same memory, or a copy."""
     if to is None and (alias := stages.alias(n)) is not None:
         stages.memory[n] = alias
@@ -182,14 +182,14 @@ def reshape(stages: Context, n: Node, to: Destination | None) -> None:
     x = n.args[0]
     space, place = stages.space(x.type.shape)
     value = stages.entries.entry(x, place)
-    whole = merged(n, place)
+    whole = merged_place(n, place)
     if whole is not None:
         made = stages.destination(n, to)
     else:
         axes, is_whole = range(len(n.type.shape)), n.type.dtype in ("int64", "bool")
         memory = stages.storage.hold(n, stages.naming.name(n), axes, is_whole)
         made = Destination(flattened(stages, n, memory), comment=stages.comment_for(n, None))
-        whole = (flat(place, x.type.shape),)
+        whole = (flat_place(place, x.type.shape),)
     stages.schedule.put(Write(node=n, space=space, value=value, place=whole, part=True, to=made))
     if to is not None and made.memory is not to.memory:
         stages.write_to(n, to)
@@ -201,7 +201,7 @@ def flattened(stages: Context, n: Node, memory: Memory) -> Memory:
     return Memory(stages.storage.name_view(f"{memory.name}_flat", memory.name, part), (0,), memory.whole)
 
 
-def merged(n: Node, place: Place) -> Place | None:
+def merged_place(n: Node, place: Place) -> Place | None:
     """The place in a reshape that only merges neighbouring axes; None if it does more."""
     own, shape = n.args[0].type.shape, n.type.shape
     result: list[Dim] = []
@@ -222,7 +222,7 @@ def merged(n: Node, place: Place) -> Place | None:
 # Along an axis
 
 
-def along(stages: Context, axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
+def loops_along(stages: Context, axis: int, shape: Shape) -> tuple[Space, Place, list[int]]:
     """Loops along an axis, inside these over all others; the place, and the other axes in their order."""
     others = sorted((k for k in range(len(shape)) if k != axis), key=lambda k: k == stages.layout.last(shape))
     return *stages.ordered([axis, *others], shape, tied=(axis,)), others
@@ -232,7 +232,7 @@ def running(stages: Context, n: Node, to: Destination | None) -> None:
     """Running sums: what is carried along the axis is kept for all places on the others."""
     axis, reverse = n.params
     shape = n.type.shape
-    space, place, others = along(stages, axis, shape)
+    space, place, others = loops_along(stages, axis, shape)
     at = dim_sum(shape[axis], -1, dim_product(-1, place[axis])) if reverse else place[axis]
     whole = (*place[:axis], at, *place[axis + 1 :])
     value = stages.entries.entry(n.args[0], whole)
@@ -245,7 +245,7 @@ def running(stages: Context, n: Node, to: Destination | None) -> None:
 def first_largest(stages: Context, n: Node, to: Destination | None) -> None:
     """The first place of the largest entry, or of the first NaN, along an axis."""
     axis, shape = n.params[0], n.args[0].type.shape
-    space, place, _ = along(stages, axis, shape)
+    space, place, _ = loops_along(stages, axis, shape)
     value = stages.entries.entry(n.args[0], place)
     rest = tuple(p for k, p in enumerate(place) if k != axis)
     best = stages.storage.kept("best", n.type.shape)
@@ -260,4 +260,4 @@ def first_largest(stages: Context, n: Node, to: Destination | None) -> None:
 
 
 MAKERS = {"sum": reduction, "amax": reduction, "scatter_add": scatter, "assemble": assembly, "overlap": windows,
-          "reshape": reshape, "cumsum": running, "argmax": first_largest}  # fmt: skip
+          "reshape": reshape_entries, "cumsum": running, "argmax": first_largest}  # fmt: skip

@@ -18,10 +18,10 @@ from gradcompile.loops.expressions import EVERY, Expression, element, name, oper
 from gradcompile.loops.ir import Assign, Loop, Statement, turns
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.memory.lengths import dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination
-from gradcompile.lower.rules.elementwise import reduced
+from gradcompile.lower.rules.elementwise import reduce_entries
 
 Labels = tuple[int, ...]
 Chosen = tuple[int | None, int | None, int]  # of rows, columns and sums
@@ -97,9 +97,9 @@ class Contraction:
         new = max(self.size) + 1
         self.size[new] = dim_product(self.size.pop(p), self.size.pop(q))
         self.parts[new] = (*self.parts.pop(p, (p,)), *self.parts.pop(q, (q,)))
-        self.a, self.b = (replace(x, labels=joined(x.labels, p, q, new)) for x in (self.a, self.b))
-        self.goal = self.goal and replace(self.goal, labels=joined(self.goal.labels, p, q, new))
-        self.result = joined(self.result, p, q, new)
+        self.a, self.b = (replace(x, labels=joined_labels(x.labels, p, q, new)) for x in (self.a, self.b))
+        self.goal = self.goal and replace(self.goal, labels=joined_labels(self.goal.labels, p, q, new))
+        self.result = joined_labels(self.result, p, q, new)
 
     def view(self, stages: Context, x: Operand) -> Operand:
         """The array with merged axes, under a name of its own if it has any."""
@@ -108,21 +108,21 @@ class Contraction:
         return replace(x, name=stages.storage.reshaped(x.name, tuple(self.size[label] for label in x.labels)))
 
 
-def joined(labels: Labels, p: int, q: int, new: int) -> Labels:
+def joined_labels(labels: Labels, p: int, q: int, new: int) -> Labels:
     """Labels with one for two."""
     return tuple(new if label == p else label for label in labels if label != q)
 
 
-def product(stages: Context, n: Node, to: Destination | None) -> None:
+def plan_contraction(stages: Context, n: Node, to: Destination | None) -> None:
     """Plan a contraction as matrix products, or as loops where the operands do not lie right for these."""
-    a, b = (operand(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
-    goal = None if to is None else labelled(to.memory, n.params[2])
+    a, b = (operand_place(stages, x, labels) for x, labels in zip(n.args, n.params, strict=False))
+    goal = None if to is None else labelled_array(to.memory, n.params[2])
     c = Contraction(a, b, goal, n.params[2], sizes(n), {})
     while (found := c.pair()) is not None:
         c.merge(*found)
-    chosen = choice(c)
+    chosen = best_labels(c)
     if chosen is None:
-        reduced(stages, n, as_loops(n), to)
+        reduce_entries(stages, n, as_loops(n), to)
         return
     if c.goal is None:
         c.goal = made(stages, n, c, chosen)
@@ -134,7 +134,7 @@ def product(stages: Context, n: Node, to: Destination | None) -> None:
     stages.schedule.call(sources, {n: made_in}, lambda: lines)
 
 
-def labelled(memory: Memory, labels: Labels) -> Operand:
+def labelled_array(memory: Memory, labels: Labels) -> Operand:
     """An array with labels for the axes of the node that it holds."""
     return Operand(memory.name, tuple(labels[k] for k in memory.order), memory.dense)
 
@@ -150,9 +150,9 @@ def made(stages: Context, n: Node, c: Contraction, chosen: tuple[int | None, int
     return Operand(memory.name, labels, memory.dense)
 
 
-def operand(stages: Context, x: Node, labels: Labels) -> Operand:
+def operand_place(stages: Context, x: Node, labels: Labels) -> Operand:
     """Where an operand stands."""
-    return labelled(stages.materialized(x), labels)
+    return labelled_array(stages.materialized(x), labels)
 
 
 def weight(label: int | None, size: dict[int, Dim]) -> int:
@@ -160,7 +160,7 @@ def weight(label: int | None, size: dict[int, Dim]) -> int:
     return 1 if label is None else dim_value(size[label], defaultdict(lambda: NAMED))
 
 
-def choice(c: Contraction) -> Chosen | None:
+def best_labels(c: Contraction) -> Chosen | None:
     """The labels of rows, columns and sums of the matrix products that do most at once; None if none fits memory."""
     rows: list[int | None] = [x for x in c.a.labels if x in c.result and x not in c.b.labels]
     columns: list[int | None] = [x for x in c.b.labels if x in c.result and x not in c.a.labels]
@@ -187,9 +187,9 @@ def statements(stages: Context, c: Contraction, chosen: Chosen, add: bool, comme
     value = operation("@", a.matrix(left, variables), b.matrix(right, variables))
     body: list[Statement] = [Assign(place, value, comment, "+=" if adds or add else "=")]
     for label in reversed([*(x for x in rest if x not in adds), *adds]):
-        body = [Loop(variables[label].word, turns(length_of(c.size[label])), body)]
+        body = [Loop(variables[label].word, turns(dim_expression(c.size[label])), body)]
     everything = element(name(goal.name), [EVERY] * len(goal.labels))
     return [*([Assign(everything, NOTHING)] if adds and not add else []), *body]
 
 
-MAKERS = {"dot": product}
+MAKERS = {"dot": plan_contraction}

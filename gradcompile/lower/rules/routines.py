@@ -5,14 +5,14 @@ from gradcompile.ir.types import ArrayType
 from gradcompile.loops.expressions import call, name
 from gradcompile.loops.ir import Assign, Do, Loop, Statement, turns
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.lengths import length_of
+from gradcompile.lower.memory.lengths import dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import Destination
 
 SINGLE = ArrayType((), "float32")  # a number, which plain Python holds in double precision unless told
 
 
-def routine(stages: Context, n: Node, to: Destination | None) -> None:
+def call_routine(stages: Context, n: Node, to: Destination | None) -> None:
     """A call for each matrix or row of a batch."""
     args = [stages.row_major(x) for x in n.args]
     batch = n.args[0].type.shape[: -1 if n.op.name == "argsort" else -2]
@@ -33,10 +33,10 @@ def routine(stages: Context, n: Node, to: Destination | None) -> None:
         value = call(function, *given)
         body = [Assign(place, call("float32", value) if n.type == SINGLE else value, comment)]
     for variable, d in reversed(list(zip(variables, batch, strict=True))):
-        body = [Loop(variable, turns(length_of(d)), body)]
+        body = [Loop(variable, turns(dim_expression(d)), body)]
     stages.schedule.call(args, {n: result}, lambda: body)
     if to is not None and n.type.shape:
         stages.write_to(n, to)
 
 
-MAKERS = {name: routine for name, op in OPS.items() if op.routine_axes is not None}
+MAKERS = {name: call_routine for name, op in OPS.items() if op.routine_axes is not None}

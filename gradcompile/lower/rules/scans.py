@@ -10,7 +10,7 @@ from gradcompile.loops.expressions import EVERY, Expression, name, number, opera
 from gradcompile.loops.ir import Assign, Loop, Statement, lanes, turns
 from gradcompile.lower.memory.entries import Memory, Place
 from gradcompile.lower.memory.layout import is_copy
-from gradcompile.lower.memory.lengths import ZERO, atom_of, length_of
+from gradcompile.lower.memory.lengths import ZERO, atom_of, dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination, Wanted, everywhere
 from gradcompile.ops import scan as record
@@ -117,10 +117,10 @@ class Steps:
         else:
             rows = outer.storage.kept(loop_name, (dim_sum(length, 1), *leaf.type.shape), order)
             step = name(self.step)
-            ends = (length_of(length), operation("+", step, number(1)), step, ZERO)
+            ends = (dim_expression(length), operation("+", step, number(1)), step, ZERO)
             carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
             for stack, first in stacks.items():
-                self.see(stack, rows, span(number(first), length_of(dim_sum(length, first))), order)
+                self.see(stack, rows, span(number(first), dim_expression(dim_sum(length, first))), order)
         target = None if final is None else outer.direct.get(final)
         if final is not None and target is None:
             self.see(final, rows, carry.last, carry.memory("").order)
@@ -228,7 +228,7 @@ class Steps:
         if not is_segment:
             return name(self.step)
         start = dim_product(leaf.type.shape[0], self.step)
-        return span(length_of(start), length_of(dim_sum(start, leaf.type.shape[0])))
+        return span(dim_expression(start), dim_expression(dim_sum(start, leaf.type.shape[0])))
 
     # ---- what a step makes
 
@@ -273,7 +273,7 @@ class Steps:
         for leaf, x in self.scalars.items():
             inner.top.given[leaf] = outer.scalar(x, named=not is_const(x))
         inner.bound = outer.bound
-        length = length_of(self.loop.length)
+        length = dim_expression(self.loop.length)
         before = operation("-", length, number(1), name(self.count))
         place = [Assign(name(self.step), before)] if self.loop.reverse else []
         loop = Loop(self.count, turns(length), [*place, *self.head, *inner.emit()])
@@ -298,7 +298,7 @@ class Steps:
         comment, how = self.outer.comment_for(n, to), "+=" if to.add else "="
         body: list[Statement] = [Assign(to.memory.at(place), source.at(place), comment, how)]
         for depth, k in reversed(list(enumerate(source.order))):
-            stop = length_of(shape[k])
+            stop = dim_expression(shape[k])
             body = [Loop(names[k], lanes(ZERO, stop) if depth == len(shape) - 1 else turns(stop), body)]
         return body
 
