@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, Op
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
@@ -41,9 +41,9 @@ FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-lev
 
 def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
-    nodes = with_bodies(program.order)
-    called = {name for op in {n.op for n in nodes} for name in functions_of(op)}
-    called |= {"maximum"} if any(map(is_amax, nodes)) else set()
+    ops = ops_of(program.order)
+    called = {name for op in ops for name in functions_of(op)}
+    called |= {"maximum"} if any(map(is_amax, program.order)) else set()
     arrays = program.arrays
     dims: Collection[str] = ()
     lower_program = lower
@@ -113,12 +113,12 @@ def annotated(kernel: Function, program: Program) -> Function:
     return replace(kernel, kinds=tuple(types))
 
 
-def with_bodies(order: Iterable[Node]) -> list[Node]:
-    """Nodes, and those of the bodies of scans among them."""
-    pending, found = list(order), list[Node]()
+def ops_of(order: Iterable[Node]) -> set[Op]:
+    """The ops of nodes, and of the bodies of scans among them."""
+    pending, found = list(order), set[Op]()
     while pending:
         n = pending.pop()
-        found.append(n)
+        found.add(n.op)
         if is_scan(n):
             pending += topological(n.params[0].roots)
     return found
