@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         stop_gradient,
     )
     from gradcompile.many import CompiledMany
-    from gradcompile.optim import TrainingResult, sgd
+    from gradcompile.optim import TrainingResult, minimize, sgd
     from gradcompile.regression.fits import compile_fit, fit
     from gradcompile.regression.result import Fit
 
@@ -116,6 +116,7 @@ __all__ = [
     "max_pool",
     "mean",
     "mean_pool",
+    "minimize",
     "mse",
     "one_hot",
     "relu",
@@ -138,7 +139,7 @@ LATE = {  # modules that not everybody needs, and what is found in them
         "one_hot", "silu", "softmax", "stop_gradient",
     ),
     "many": ("CompiledMany",),
-    "optim": ("TrainingResult", "sgd"),
+    "optim": ("TrainingResult", "minimize", "sgd"),
     "regression.fits": ("compile_fit", "fit"),
     "regression.result": ("Fit",),
 }  # fmt: skip
