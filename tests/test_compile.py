@@ -269,7 +269,7 @@ def test_single_precision() -> None:
 
 def test_source_is_what_runs(curve: CompiledGrad) -> None:
     assert curve.source.startswith('"""loss(a, rate, c; x, y) = mean((a*exp(-rate*x) + c - y)**2)')
-    assert re.search(r"d_diff = 2.0 \* diff +# dL/ddiff", curve.source)
+    assert re.search(r"d_residual = 2.0 \* residual +# dL/dresidual", curve.source)
     file = Path(inspect.getsourcefile(getattr(curve.kernel, "py_func", curve.kernel)) or "")
     assert file.read_text() == curve.source
     assert "operations for the loss" in curve.source and "Rewrites: none." in curve.source

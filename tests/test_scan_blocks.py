@@ -198,20 +198,21 @@ def test_memory_does_not_grow_with_the_samples():
 
 def test_a_carry_is_written_where_the_next_step_reads_it():
     source = compiled("all").source
-    assert "carry_now = carry[step]" in source and "carry_new = carry[step + 1]" in source  # what is stacked
-    assert "_now = carry_2[count % 2]" in source  # what is not
-    assert not re.search(r"carry\w*\[[^]]*\] = \w*carry\w*\[[^]]*\]$", source, re.MULTILINE)
+    assert "h_2_now = h_2[step]" in source and "h_2_new = h_2[step + 1]" in source  # what is stacked
+    assert "_now = d_h[count % 2]" in source  # what is not
+    assert not re.search(r"\bh_2\w*\[[^]]*\] = \w*h_2\w*\[[^]]*\]$", source, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("name", "before", "after"), [("all", "0:5", "1:6"), ("reverse", "1:6", "0:5")])
 def test_what_steps_find_and_what_they_leave_are_rows_of_one_array(name, before, after):
-    source = compiled(name).source
-    assert all(re.search(rf"stacked\w* = carry\[{rows}\]", source) for rows in (before, after))
+    source, rows_by_time = compiled(name).source, (("before", before), ("after", after))
+    found = [re.search(rf"(\w+)_{when} = \1(_2)?\[{rows}\]", source) for when, rows in rows_by_time]
+    assert all(found)
 
 
 def test_a_sum_over_steps_goes_into_the_gradient():
     source = compiled("last").source
-    assert re.search(r"d_b\[\w\] \+= .*\n", source) and "summed" not in source.split("def sums")[0]
+    assert re.search(r"d_b\[\w\] \+= .*\n", source) and "over_steps" not in source.split("def sums")[0]
 
 
 def test_a_scan_along_the_samples_runs_once():
@@ -242,4 +243,4 @@ def test_a_long_sequence_is_worth_a_block_of_its_own(monkeypatch):
 
 def test_segments_of_what_is_walked_are_not_copied():
     source = compiled("checkpoint").source
-    assert re.search(r"_now = X\w*\[3 \* step:3 \* step \+ 3\]", source) and "(1, 3, 17, m)" not in source
+    assert re.search(r"(_now|x\w*) = X\w*\[3 \* step:3 \* step \+ 3\]", source) and "(1, 3, 17, m)" not in source

@@ -1,5 +1,6 @@
 """The parts of lowering arrays: entries, layout, storage, matrix products, preparation, names."""
 
+import re
 from itertools import pairwise
 from string import ascii_lowercase
 
@@ -328,7 +329,7 @@ def source(loss, params):
 def test_a_contraction_over_one_entry_is_computed_where_it_is_read():
     x, W, v = array("x", ("n", 4)), array("W", (4, 6)), array("v", (6, 1))
     text = source(np.mean((np.tanh(x @ W) @ v) ** 2), [W, v])
-    assert " * v_i * (1.0 - " in text and "[:, :] = 0.0" not in text
+    assert re.search(r" \* v_\w \* \(1.0 - ", text) and "[:, :] = 0.0" not in text
 
 
 def test_values_are_called_after_functions_of_the_formula():

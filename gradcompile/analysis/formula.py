@@ -1,5 +1,6 @@
 """Nodes as conventional mathematics, arrays in NumPy's notation, of bounded length: for comments, messages, tables."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
@@ -13,7 +14,8 @@ from gradcompile.ir.types import Dim, dim_product, dim_sum
 from gradcompile.ops.constant_index import Affine, is_pack
 from gradcompile.ops.gather import is_gather
 from gradcompile.ops.reduction import is_sum
-from gradcompile.ops.shape import Span, is_broadcast, is_iota, places
+from gradcompile.ops.scan import is_scan, is_scanned, parts
+from gradcompile.ops.shape import Span, is_broadcast, is_iota, is_item, is_reshape, places
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
@@ -23,6 +25,8 @@ ELLIPSIS = "..."
 TRIES = 6  # arguments that are left out of a long text, the longest first
 
 FEW = 6  # numbers of a table that are all written
+OPERAND = re.compile(r"[^\W\d]\w*(?![\w(])")  # in a formula
+MOST = 1000  # the exponent up to which products are read as a power
 
 Text = tuple[str, int]
 Texts = Mapping[Node, Text]
@@ -107,20 +111,22 @@ class Whole(Reader):
 def written(n: Node, texts: Texts) -> Text:
     """One operation, from the texts of its arguments."""
     if n.op.takes_arrays or n.type.shape:
-        text = of_array(n, texts)
+        scan = scan_text(n)
+        text = (scan, ATOM) if scan else of_array(n, texts)
         if text is not None:
             return text
     name, args = n.op.name, [texts[a] for a in n.args]
     if name == "const":
         return number_text(n.value)
     if name == "leaf":
-        return printable(str(n.params[0])), ATOM
+        return printable(str(n.params[0]).partition(".")[0] or str(n.params[0])), ATOM
     if name == "add":
         return sum_text(args), SUM
     if name == "neg":
         return "-" + wrap(args[0], POWER if args[0][0].startswith("-") else PRODUCT), NEGATIVE
-    if name == "mul" and n.args[0] is n.args[1]:
-        return f"{wrap(args[0], ATOM)}**2", POWER
+    base, exponent = power(n)
+    if exponent > 1:
+        return f"{wrap(texts[base], ATOM)}**{exponent}", POWER
     if name == "pow":
         return f"{wrap(args[0], ATOM)}**{wrap(args[1], ATOM)}", POWER
     if name == "mul" and is_div(n.args[1]) and is_const(n.args[1].args[0], 1.0):
@@ -164,7 +170,7 @@ def call_text(n: Node, texts: Texts) -> str | None:
     name = n.op.name
     if name == "select" and is_relu(n):
         return f"relu({texts[n.args[2]][0]})"
-    found = softmax_of(n) if name in ("add", "div") and len(n.args) == 2 else None
+    found = softmax_of(n) if name in ("add", "div", "mul") and len(n.args) == 2 else None
     if found is not None:
         return f"{'log_' * (name == 'add')}softmax({texts[found[0]][0]}{last_axis_text(*found)})"
     gathered = n.args[0] if name == "neg" and is_gather(n.args[0]) else None
@@ -175,8 +181,12 @@ def call_text(n: Node, texts: Texts) -> str | None:
 
 
 def softmax_of(n: Node) -> tuple[Node, int] | None:
-    """x and the axis, if the node is the softmax of x (a division) or its logarithm (a sum); None for anything else."""
+    """x and the axis, if the node is the softmax of x (a quotient) or its logarithm (a sum); None for anything else."""
     below, total = n.args
+    if is_mul(n):  # by a reciprocal
+        if not is_div(total) or not is_const(total.args[0], 1.0):
+            return None
+        total = total.args[1]
     if is_add(n):
         total = total.args[0] if is_neg(total) else total
         below, total = (below, total.args[0]) if total.op.name == "log" else (below, below)
@@ -226,6 +236,46 @@ def mean_text(n: Node, texts: Texts) -> str | None:
     return text if kept is None else broadcast_text(kept, {total: (text, ATOM)})[0]
 
 
+def power(n: Node) -> tuple[Node, int]:
+    """The base and the exponent of a whole power, as products of equal factors make it: x*x*x is x to the third.
+
+    >>> from gradcompile.ir.core import leaf
+    >>> x = leaf("x")
+    >>> power(x * x * (x * x) * x)[1], power(x * leaf("y"))[1]
+    (5, 1)
+    """
+    base, exponent, x = n, 0, n
+    for _ in range(FEW):
+        end, k = squared(x)
+        if k > 1 or not is_mul(end):
+            return (end, exponent + k) if end is base or x is n else (n, 1)
+        last, k = squared(x.args[1])
+        if exponent and last is not base:
+            break
+        base, exponent, x = last, exponent + k, x.args[0]
+    return n, 1
+
+
+def squared(x: Node) -> tuple[Node, int]:
+    """What is multiplied by itself, again and again, and how often it is a factor then."""
+    k = 1
+    while is_mul(x) and x.args[0] is x.args[1] and k < MOST:
+        x, k = x.args[0], 2 * k
+    return x, k
+
+
+def tells(formula: str) -> bool:
+    """Whether a formula says more than its line: its operands are there, but for one of at least three.
+
+    >>> tells("exp(...)/a + b*c"), tells("exp(...)/a"), tells("...")
+    (True, False, False)
+    """
+    missing = formula.count("...")
+    if not missing:
+        return not formula.isidentifier()
+    return missing == 1 and len(OPERAND.findall(formula)) > 1
+
+
 def counted(n: Node) -> Dim | None:
     """The number of entries that a product of sizes and numbers stands for; None for anything else."""
     found: Dim = 1
@@ -264,6 +314,18 @@ def along_text(n: Node, texts: Texts) -> str:
     x = n.args[0]
     more = {"cumsum": ", reverse=True" if rest and rest[0] is True else "", "window": f", {rest[0] if rest else ''}"}
     return f"{name}({texts[x][0]}{more.get(name, '')}{axes_text((first,), len(x.type.shape))})"
+
+
+def scan_text(n: Node) -> str:
+    """What a result of a loop is called; empty for what is none."""
+    if is_scanned(n):
+        return str(n.params[0].result_name(n.params[1]))
+    while is_reshape(n):
+        n = n.args[0]
+    if not is_item(n) or not is_scan(n.args[0]):
+        return ""
+    loop = n.args[0].params[0]
+    return next((loop.result_name(k) for k, p in enumerate(parts(loop)) if (p.span,) == n.params[0]), "")
 
 
 def item_text(n: Node, texts: Texts) -> str:

@@ -272,6 +272,7 @@ def transposed_step(
         (*(received[c] for c in constants), *(reach_of(received[c], c) for c in constants if c in kept)),
         loop.length,
         not loop.reverse,
+        (*(f"d_{loop.carry_name(k)}" for k in carried), *(f"{loop.carry_name(k)}_counts" for k in told)),
     )
     inits = [finals[k] or zeros_like(c.value) for k, c in carried.items()]
     inits += [reach_of(finals[k], c) for k, c in told.items()]
@@ -374,6 +375,7 @@ def pushed_step(
         tuple(q for q in totals if q is not None),
         loop.length,
         loop.reverse,
+        tuple(f"{loop.carry_name(k)}_tangent" for k, c in enumerate(loop.carries) if c in moved),
     )
     inits = [given[c] or zeros_like(c) for c, _ in pairs]
     outer = {moved[c]: t for c in loop.constants if (t := given[c]) is not None}

@@ -37,6 +37,7 @@ class Op:
 
     Its values:
     least: what it is never below, from what its arguments are never below, and its params; None if that is unknown.
+    refuses: arguments by which no derivative is known: where they move, differentiation raises ExpressionError.
     keeps_finite: value and partials are finite where the arguments are, overflow apart.
     pole_at_zero: they are not, but only where the last argument is 0.
     overflows: value and slope grow beyond all numbers at arguments of ordinary size, as those of exp do.
@@ -69,7 +70,8 @@ class Op:
     emit: Python source with {0}, {1} for arguments and {p0} for params; functions in it are names of
     `gradcompile.vmath` or `gradcompile.library.special`.  emit_whole: the same of whole numbers, where it differs.
     keeps_literals: of Python's own floats plain Python makes one, in double precision.
-    preferred_name, array_name: what a value, or an array, is called where nothing better offers itself.
+    preferred_name, array_name: what a value, or an array, is called where nothing better offers itself.  between: what
+    its name has between those of the arguments, and where these are the other way round.
     ends_functions: what is a function to the user ends in it, so that its value has the function's name.
     in_memory: the result stands in memory as a whole.  reads_memory: so do its arguments.
     in_floats: integers as well are gathered as floats.
@@ -95,6 +97,7 @@ class Op:
     steep: int | None = None
     careful: Callable[["Node", "Node", Any], tuple["Node | None", ...]] | None = None
     least: Callable[[Sequence[float], Params], float] | None = None
+    refuses: tuple[int, ...] = ()
     keeps_finite: bool = False
     pole_at_zero: bool = False
     overflows: bool = False
@@ -134,6 +137,7 @@ class Op:
     keeps_literals: bool = False
     preferred_name: str = ""
     array_name: str = ""
+    between: tuple[str, ...] = ()
     ends_functions: bool = False
     in_memory: bool = False
     reads_memory: bool = False

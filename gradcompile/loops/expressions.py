@@ -91,7 +91,9 @@ def sum_of(terms: Iterable[tuple[bool, Expression]]) -> Expression:
 
 
 def negative(x: Expression) -> Expression:
-    """-x."""
+    """-x; of what begins with a minus that without it, which is the same number."""
+    if x.level >= PRODUCT and (positive := without_minus(x)) is not None:
+        return positive
     return Expression("negative", "-", (x,), "-" + wrapped(x, PRODUCT), PRODUCT)
 
 
@@ -102,6 +104,9 @@ def contrary(x: Expression) -> Expression:
 
 def choice(condition: Expression, x: Expression, y: Expression) -> Expression:
     """x where the condition holds, else y."""
+    if condition.kind == "not" or (condition.kind == "group" and condition.parts[0].kind == "not"):
+        inner = condition if condition.kind == "not" else condition.parts[0]
+        return choice(inner.parts[0], y, x)
     text = f"{wrapped(x, COMPARE)} if {wrapped(condition, COMPARE)} else {wrapped(y, COMPARE)}"
     return Expression("choice", "if", (condition, x, y), text, CONDITIONAL)
 

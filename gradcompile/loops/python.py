@@ -1,6 +1,5 @@
 """Loop IR to Python source: the text that a person reads is the text that runs."""
 
-import textwrap
 from collections.abc import Iterator
 from operator import add
 
@@ -10,6 +9,8 @@ COMMENT_COLUMN = 48
 FEW_LINES = 4  # of a constant that still stands before the functions
 WIDTH = 116
 KEPT = "\0"  # a space at which no line breaks
+TERMS = (" + ", " - ", " if ", " else ", " | ", " & ")  # what a line may begin with
+DEEPEST = 20  # brackets in one another that are looked into
 WIDEST = 120  # with a comment; one that goes further stands on a line of its own
 
 
@@ -86,11 +87,37 @@ def long_line(statement: Line, text: str, depth: int) -> Iterator[str]:
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Text as lines that break before a term or after a comma, never inside a product."""
-    for operator, kept in ((" + ", " +\0"), (" - ", " -\0"), (" * ", "\0*\0"), (" / ", "\0/\0")):
-        text = text.replace(operator, kept)
-    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return [piece.replace(KEPT, " ") for piece in lines]
+    """Text as lines that break before a term or after a comma; inside brackets only what does not fit otherwise.
+
+    >>> wrapped("a + f(b, c) if d else e", 12)
+    ['a + f(b, c)', 'if d else e']
+    """
+    lines = [""]
+    for piece in pieces(text, width - len(indent)):
+        if len(lines[-1]) + len(piece) > width and lines[-1].strip():
+            lines.append(indent)
+        lines[-1] += piece if lines[-1].strip() else piece.lstrip()
+    return [line.rstrip().replace(KEPT, " ") for line in lines]
+
+
+def pieces(text: str, width: int) -> list[str]:
+    """Text in pieces of this width, as far as it can be cut: outside of brackets first, then inside of them."""
+    found, depth = [text], 0
+    while depth < DEEPEST and any(len(piece) > width for piece in found):
+        found = [p for piece in found for p in (cut(piece, depth) if len(piece) > width else [piece])]
+        depth += 1
+    return found
+
+
+def cut(text: str, deepest: int) -> list[str]:
+    """Text cut before each term, or after each comma, in no more brackets than this, counted from where it begins."""
+    found, begun, depth = list[str](), 0, 0
+    for k, c in enumerate(text):
+        depth += (c in "([") - (c in ")]")
+        if c == " " and k > begun and depth <= deepest and (text[k - 1] == "," or text.startswith(TERMS, k)):
+            found.append(text[begun:k])
+            begun = k
+    return [*found, text[begun:]]
 
 
 def line(text: str, comment: str, depth: int) -> str:

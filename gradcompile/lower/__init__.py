@@ -13,7 +13,7 @@ from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
 from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.lower.nests.expression import functions_of, literal
-from gradcompile.lower.program import LoweredProgram, Naming
+from gradcompile.lower.program import LoweredProgram, Naming, per_sample, roles_of
 from gradcompile.lower.straight import lower
 from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
@@ -29,7 +29,8 @@ HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "a
            "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
            "gradcompile.library.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
-                                            "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+                                            "logabsdet", "pinv", "solve_full", "solve_lower", "solve_upper",
+                                            "svdvals", "svdvecs")}  # fmt: skip
 MEANING = {"BLOCK": "samples whose arrays are at hand at a time",
            "COUNTED": "lengths that BLAS counts in 32 bits",
            "GROUP": "samples, at least, that are added up before their sums meet others"}  # fmt: skip
@@ -52,10 +53,12 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
         dims, lower_program = kernel.dims_of(program), kernel.lower_arrays
     own = OF_ARRAYS if arrays else OF_ROWS
     filled = [o.name for o in program.outputs]
-    fresh = Namer([*RESERVED, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
+    is_sampled = any(per_sample(n) for n in program.order if n.op.is_leaf)
+    reserved = {*RESERVED} - ({"m"} if not dims else set()) - ({"n"} if not dims and not is_sampled else set())
+    fresh = Namer([*reserved, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    made = lower_program(program, Naming(program, fresh))
+    made = lower_program(program, Naming(program, fresh, roles=roles_of(program)))
     calls = {x for f in made.functions for x in calls_in(f.body)}
     used = calls.union(*(names_in(f.body) for f in made.functions))
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
@@ -73,7 +76,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     imports["gradcompile.codegen.functions"] = ["jit", "njit"] if custom else ["jit"]
     size = WIDE if derivatives(program) <= FEW else NARROW
     lanes = size // np.dtype(dtype).itemsize
-    what = "entries" if arrays else "samples"
+    what = "samples" if not arrays and made.passes else "entries"
     of_lanes = Constant("LANES", str(lanes), f"{what} that are computed side by side")
     constants = [of_lanes] if "lanes" in calls else []
     constants += [Constant(name, literal(values), MEANING.get(name, "")) for name, values in made.constants.items()]

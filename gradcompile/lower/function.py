@@ -72,7 +72,8 @@ class FunctionWriter:
             if a.leaf.type.shape:
                 found.add(a.leaf, a.name, view(THETA, offset, a.leaf.type.shape))
             else:
-                found.scalars[a.leaf] = element(THETA, [number(offset)])
+                found.scalars[a.leaf] = name(found.naming.fresh(a.name))
+                found.lines.append(Assign(found.scalars[a.leaf], element(THETA, [number(offset)])))
         for a in self.program.inputs:
             if a.leaf.type.shape:
                 found.memory[a.leaf] = Memory.plain(a.name, a.leaf, whole=True, dense=True)
@@ -97,7 +98,8 @@ class FunctionWriter:
         for dim, c, rest, at in sorted(told, key=lambda t: (t[1:3] != (1, 0), t[0] if t[1:3] == (1, 0) else "")):
             value = axes[at][0]
             if rest != 0:
-                value = group(operation("-", value, group(length_of(rest)._replace(level=0))))
+                less = rest if isinstance(rest, str) else abs(rest)
+                value = operation("-" if isinstance(rest, str) or rest > 0 else "+", value, length_of(less))
             if dim in used:
                 lines.append(Assign(name(dim), value if c == 1 else operation("//", value, number(c))))
         return lines
@@ -154,7 +156,7 @@ def used(statements: list[Statement]) -> list[Statement]:
 def is_view(s: Assign) -> bool:
     """Whether a statement names a part of an array, or a length."""
     is_part = s.value.kind == "length" or (s.value.kind == "call" and s.value.word == "view")
-    return is_part and s.target.is_name
+    return s.target.is_name and (is_part or (s.value.kind == "element" and s.value.parts[0] == THETA))
 
 
 def truth(x: Expression) -> Expression:

@@ -28,7 +28,7 @@ def lower_arrays(program: Program, naming: Naming) -> LoweredProgram:
     origin = dict(zip(new[len(roots) :], known, strict=True))
     guarded = {n: o for n, o in origin.items() if is_gather(o) and is_select(n)}
     origin |= {n.args[1]: o for n, o in guarded.items() if n.args[1] not in origin}  # the entries, outside NaN
-    own = ArrayNaming(program, naming.fresh, dims=dims_of(program), origin=origin)
+    own = ArrayNaming(program, naming.fresh, roles=naming.roles, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
     if found is None:
         writer = FunctionWriter(program, own, roots)

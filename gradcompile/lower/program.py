@@ -1,11 +1,11 @@
 """What a program is lowered to, and how its values are called and found: names of nodes, texts of inputs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gradcompile.analysis.formula import is_mean
-from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg
-from gradcompile.ir.core import OPS, Node, is_const, is_leaf
+from gradcompile.analysis.formula import is_guard, is_mean, power, softmax_of, tells
+from gradcompile.ir.algebra import is_add, is_div, is_mul, is_neg, is_select
+from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.loops.expressions import Expression, element, name, number
 from gradcompile.loops.ir import Function
@@ -62,23 +62,28 @@ def loads(program: Program, order: Iterable[Node]) -> dict[Node, Expression]:
     return found
 
 
+LONGEST = 18  # characters of a name that is made of others
+DEEP = 2  # operations that such a name tells of
+POWERS = {2: "squared", 3: "cubed"}
+
+
 @dataclass(slots=True)
 class Naming:
-    """Identifiers of nodes, the same in every function, and the comments of their lines."""
+    """Identifiers of nodes, the same in every function, and the comments of their lines.
+
+    A value has the user's name; else that of its part in mathematics (`roles`), else one that is made of the names of
+    what it is computed from, else one for its form.
+    """
 
     program: Program
     fresh: Namer
     known: dict[Node, str] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
+    roles: dict[Node, str] = field(default_factory=dict)
 
     def name(self, n: Node) -> str:
         """The identifier of a node."""
         if n not in self.known:
-            preferred = self.preferred_name(n)
-            if (base := preferred.removesuffix("_1")) in OPS:
-                self.numbers[base] = self.numbers.get(base, 0) + 1
-                preferred = f"{base}_{self.numbers[base]}"
-            self.known[n] = self.fresh(preferred)
+            self.known[n] = self.fresh(self.preferred_name(n))
         return self.known[n]
 
     def preferred_name(self, n: Node) -> str:
@@ -87,8 +92,27 @@ class Naming:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
         if is_take(n) and (source := self.source(n)):
             return f"{source}_i"
+        return self.of_adjoint(n) or self.first_free(self.plain_names(n))
+
+    def first_free(self, names: Iterable[str]) -> str:
+        """The first name that nothing has yet, else the last, which gets a number."""
+        for found in names:
+            if self.fresh.is_free(found):
+                return found
+        return found
+
+    def array_name(self, n: Node) -> str:
+        """What an array is called by its op; empty for a scalar."""
+        return ""
+
+    def of_adjoint(self, n: Node) -> str:
+        """The name of the adjoint of a value that stands in the text; empty for any other."""
         primal = self.program.adjoint_of.get(n)
-        return self.plain_name(n) if primal is None else "d_" + (self.known_name(primal) or self.plain_name(primal))
+        if primal is None:
+            return ""
+        known = self.known_name(primal) or self.roles.get(primal, "")
+        known = known or (self.in_common(primal.args) if is_pack(primal) else "")
+        return f"d_{known}" if known else ""
 
     def source(self, n: Node) -> str:
         """What the entries that a loop takes have in common in their names; empty if nothing."""
@@ -103,30 +127,82 @@ class Naming:
         names = {self.program.names.get(a, "").rstrip("0123456789_") for a in nodes}
         return names.pop() if len(names) == 1 else ""
 
-    def plain_name(self, n: Node) -> str:
-        """What the value is called by what computes it."""
+    def plain_names(self, n: Node) -> Iterator[str]:
+        """What the value may be called, best first: by its part in mathematics, by what it is made of, by its form."""
+        if role := self.roles.get(n):
+            yield role
         if is_pack(n) and (common := self.in_common(n.args)):
-            return common
-        texts = [self.known_name(a) for a in n.args]
-        if is_mul(n) and n.args[0] is n.args[1]:
-            return f"{texts[0]}_squared" if texts[0] else "square"
-        if is_mul(n) and all(len(t) <= 3 and t.isalnum() for t in texts):
-            return "".join(texts)
+            yield common
+        yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
+        form = self.of_form(n) or n.op.preferred_name
+        yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
+        yield "factor" if is_mul(n) else form or n.op.name
+
+    def composed(self, n: Node, depth: int) -> str:
+        """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
+        base, exponent = power(n)
+        if exponent > 1:
+            word = self.word(base, depth)
+            return within(f"{word}_{POWERS.get(exponent, f'to_{exponent}')}" if word else "")
+        args = [a for a in n.args if not (is_mul(n) and is_const(a))]
         if is_mean(n):
-            inner = self.known_name(n.args[0].args[0])
-            return f"mean_{inner}" if inner else "mean"
-        if is_div(n) and is_const(n.args[0], 1.0):
-            return f"inverse_{texts[1]}" if texts[1] else "inverse"
+            return within(f"mean_{self.known_name(n.args[0].args[0])}".rstrip("_"))
+        if is_select(n):
+            kept = [self.word(a, depth - 1) for a in n.args[1:3] if not is_const(a, 0.0)]
+            return within(f"kept_{kept[0]}") if len(kept) == 1 and kept[0] else ""
+        words = [self.word(a, depth - 1) for a in args]
+        if not words or not all(words):
+            return ""
+        if n.op.reads_memory and len(n.args) == 2:
+            return within("_".join(words))
+        if is_mul(n):
+            is_twice = any(is_const(a, 2.0) for a in n.args)
+            made = "".join(words) if all(len(w) <= 3 and w.isalnum() for w in words) else "_".join(words)
+            return within(made if len(args) == len(n.args) else f"{'twice' if is_twice else 'scaled'}_{made}")
+        if is_div(n) and is_const(n.args[0]):
+            return within(f"{'' if is_const(n.args[0], 1.0) else 'scaled_'}inverse_{words[1]}")
+        if is_div(n):
+            return within(f"{words[0]}_over_{words[1]}")
         if is_add(n):
-            return "diff" if any(is_neg(a) for a in n.args) else "total"
-        if len(n.args) == 1 and texts[0]:
-            return f"{n.op.name}_{texts[0]}"
-        return n.op.preferred_name or n.op.name + "_1"
+            return "" if any(is_neg(a) for a in n.args) else within("_plus_".join(words))
+        if n.op.is_comparison and is_const(n.args[0]):
+            return within(f"{words[1]}_{n.op.between[1]}_{words[0]}")
+        if n.op.between:
+            return within(f"_{n.op.between[0]}_".join(words))
+        if n.op.is_copy:
+            return words[0]
+        is_function = n.op.is_elementwise or n.op.is_reduction
+        return within("_".join(dict.fromkeys(("minus" if is_neg(n) else n.op.name, *words)))) if is_function else ""
+
+    def word(self, n: Node, depth: int) -> str:
+        """What a value is called within the name of another; empty if that would tell nothing."""
+        if known := self.known_name(n):
+            tells_nothing = known.rpartition("_")[2].isdigit() and n not in self.program.names
+            return "" if tells_nothing else known
+        if is_const(n):
+            return number_word(n.value)
+        if is_select(n) and is_guard(n):
+            return self.word(n.args[1], depth)
+        if n.op.by_shape:
+            dim = n.args[0].type.shape[n.params[0]]
+            return dim if isinstance(dim, str) and dim.isidentifier() else ""
+        return self.composed(n, depth) if depth and n.args else ""
+
+    def of_form(self, n: Node) -> str:
+        """A name for the form of a value, with the form of its argument where it is a function of one."""
+        if is_add(n):
+            return "diff" if any(is_neg(a) for a in n.args) else ""
+        if len(n.args) == 1 and n.op.is_elementwise:
+            inner = n.args[0]
+            form = self.of_form(inner) if is_add(inner) else ""
+            form = form or inner.op.preferred_name or ("" if inner.op.is_leaf else inner.op.name)
+            return f"{'minus' if is_neg(n) else n.op.name}_{form}" if form else ""
+        return ""
 
     def comment(self, n: Node) -> str:
         """What a line says of its value: which adjoint it is, or its formula."""
         formula = self.program.comments.get(n, "")
-        return self.adjoint_comment(n) or (formula if formula.strip("(.+-*/2 )") else "")
+        return self.adjoint_comment(n) or (formula if formula and tells(formula) else "")
 
     def adjoint_comment(self, n: Node) -> str:
         """Which adjoint the value is, empty if it is none."""
@@ -142,3 +218,40 @@ class Naming:
     def known_name(self, n: Node) -> str:
         """What the reader knows a value by, empty if it stands nowhere under a name."""
         return self.program.names.get(n) or self.known.get(n, "")
+
+
+def roles_of(program: Program) -> dict[Node, str]:
+    """What values are in mathematics: residuals, which are squared, and the parts of a softmax."""
+    found: dict[Node, str] = {}
+    data = {a.leaf for a in program.inputs}
+    for n in program.order:
+        if is_mul(n) and n.args[0] is n.args[1] and is_residual(n.args[0], data):
+            found.setdefault(n.args[0], "residual")
+        elif program.arrays and len(n.args) == 2 and n.type.shape and (softmax := softmax_of(n)) is not None:
+            found[n] = "log_weights" if is_add(n) else "weights"
+            scores, _ = softmax
+            found |= {x: "scores" for x in (scores, *(scores.args if is_mul(scores) else ())) if x.args}
+    return found
+
+
+def is_residual(n: Node, data: Container[Node]) -> bool:
+    """Whether a value is the difference of data and of what is computed."""
+    if not is_add(n):
+        return False
+    plain = [a.args[0] if is_neg(a) else a for a in n.args]
+    sources = [a.args[0] if is_item(a) else a for a in plain]
+    return any(a in data for a in sources) and any(a.args and not is_item(a) for a in plain)
+
+
+def within(name: str) -> str:
+    """A name, unless it is long."""
+    return name if len(name) <= LONGEST else ""
+
+
+def number_word(value: float | int | bool) -> str:
+    """A small whole number as part of a name; empty for any other.
+
+    >>> number_word(2.0), number_word(0.5)
+    ('2', '')
+    """
+    return str(int(value)) if float(value).is_integer() and 0 <= value < 100 else ""

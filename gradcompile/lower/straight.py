@@ -6,11 +6,12 @@ ranges may run on several threads; it takes the totals of earlier passes, and co
 it needs. Per-sample values that a later pass needs again are recomputed, so memory does not grow with the data.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gradcompile.ir.algebra import add, is_neg
+from gradcompile.ir.algebra import add, is_neg, is_not
 from gradcompile.ir.core import Node, const, is_const, is_leaf
 from gradcompile.ir.graph import operands, topological, use_counts
 from gradcompile.loops.expressions import Expression, call, element, length, name, number, operation, tuple_of
@@ -19,7 +20,7 @@ from gradcompile.loops.kernel import Meeting, Pass
 from gradcompile.lower.memory.lengths import ZERO, zeros
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import LoweredProgram, Naming, flat_index, loads, per_sample
-from gradcompile.lower.rules.constant_index import LoopWriter, entry_of_array
+from gradcompile.lower.rules.constant_index import LoopWriter, entry_of_array, vector_of
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.shape import is_assemble, is_broadcast, is_item
 from gradcompile.signature.names import natural
@@ -39,6 +40,9 @@ def lower(program: Program, naming: Naming) -> LoweredProgram:
     scheduler = Scheduler(program, naming)
     functions = scheduler.run()
     return LoweredProgram(functions, scheduler.tables, tuple(scheduler.passes))
+
+
+WORDS = str.maketrans({"/": "_", "(": None, ")": None, " ": "_"})  # of an entry's label a name
 
 
 def is_sample_sum(n: Node) -> bool:
@@ -117,6 +121,18 @@ def runs(entries: Sequence[OutputEntry]) -> list[list[OutputEntry]]:
     return result
 
 
+def beginning(found: Written, uses: Mapping[Node, int]) -> list[Node]:
+    """The array that an output begins with, entry by entry, if nothing else reads it."""
+    whole = [vector_of(array) for place, array in found.arrays if place == 0 and uses[array] <= 1]
+    whole = [vector for vector in whole if uses[vector] <= 1]
+    for run in runs(found.entries)[:1]:
+        item, _ = entry_of_array(run[0].node)
+        if item is not None and run[0].place == item.params[0][0] == 0:
+            array = item.args[0]
+            whole += [array] if array.type.shape == (len(run),) and uses[array] == len(run) else []
+    return whole
+
+
 def used(statements: list[Statement]) -> list[Statement]:
     """The statements without loads that nothing reads."""
     read = names_in(statements)
@@ -135,7 +151,8 @@ class Scheduler:
 
     tables: the values of module constants. results: where the sums of the passes so far are found. totals: the arrays
     that they are in.
-    written: what goes where.  parts: a sum, and the entry of an output that it is part of.
+    written: what goes where.  homes: of an array that an output begins with, that output.
+    parts: a sum, and the entry of an output that it is part of.
     """
 
     program: Program
@@ -147,16 +164,22 @@ class Scheduler:
     totals: list[str] = field(default_factory=list)
     parts: dict[Node, str] = field(default_factory=dict)
     written: list[Written] = field(default_factory=list)
+    homes: dict[Node, str] = field(default_factory=dict)
 
     def run(self) -> list[Function]:
         """All functions; the kernel calls the others."""
         p = self.program
         by_sample = [o for o in p.outputs if o.by_sample]
         self.written = [written(o) for o in p.outputs if not o.by_sample]
+        uses = Counter([a for n in p.order for a in n.args])
+        for o, w in zip([o for o in p.outputs if not o.by_sample], self.written, strict=True):
+            self.homes |= dict.fromkeys(beginning(w, uses), o.name)
         roots = [*([] if p.value is None else [p.value]), *(n for w in self.written for n in w.roots)]
         for e in (e for w in self.written for e in w.entries):
             for part in (e.node, *e.node.args, *(b for a in e.node.args for b in a.args)):
                 self.parts.setdefault(part, e.label)
+            if e.label.startswith("d2"):
+                self.naming.roles.setdefault(e.node, e.label.translate(WORDS))
         sums = [n for n in p.order if is_sample_sum(n)]
         at = steps(p.order) if sums else {}
         body: list[Statement] = []
@@ -190,18 +213,22 @@ class Scheduler:
         """The number of samples."""
         return Assign(name("n"), length(name(next(a.name for a in self.program.inputs if per_sample(a.leaf))), 0))
 
+    def new_region(self, roots: Sequence[Node], order: Sequence[Node], given: dict[Node, Expression]) -> Region:
+        """A straight piece of code; there is at least one sample wherever samples are counted."""
+        return Region(use_counts(roots, order), given, self.naming.name, self.naming.comment, are_samples=True)
+
     def region(self, roots: Sequence[Node]) -> tuple[Region, LoopWriter]:
         """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""
         order = topological(roots)
         given = loads(self.program, order) | self.results
-        region = Region(use_counts(roots, order), given, self.naming.name, self.naming.comment)
+        region = self.new_region(roots, order, given)
         if any(per_sample(a.leaf) for a in self.program.inputs):
             region.statements.append(self.count_line())
         for n, value in sorted(given.items(), key=lambda pair: natural(pair[1].text)):
             if value.kind == "element" and n not in self.results:
                 region.given[n] = name(self.naming.name(n))
                 region.statements.append(Assign(region.given[n], value))
-        loops = LoopWriter(self.program, self.naming, self.tables)
+        loops = LoopWriter(self.program, self.naming, self.tables, self.homes)
         loops.prepare(region, roots)
         return region, loops
 
@@ -273,7 +300,7 @@ class Scheduler:
         scalars = self.scalars(inside)
         head, _ = self.region(scalars)
         given = {n: head.emit(n, named=True) for n in scalars if not is_const(n)}
-        body = Region(use_counts(roots, topological(roots)), given, self.naming.name, self.naming.comment)
+        body = self.new_region(roots, topological(roots), given)
         names = {a.leaf: a.name for a in self.program.inputs}
         for n in inside:
             if is_leaf(n) and len(n.type.shape) == 1:
@@ -283,9 +310,9 @@ class Scheduler:
         return head.statements, body
 
     def scalars(self, inside: Sequence[Node]) -> list[Node]:
-        """The scalars that per-sample nodes use; the negative of a number is taken on the spot."""
+        """The scalars that per-sample nodes use; the negative of a number, or of a condition, is taken on the spot."""
         found = (a for n in inside for a in n.args if not per_sample(a))
-        return list(dict.fromkeys(a.args[0] if is_neg(a) else a for a in found))
+        return list(dict.fromkeys(a.args[0] if is_neg(a) or is_not(a) else a for a in found))
 
     def sample_nodes(self, roots: Sequence[Node]) -> list[Node]:
         """The per-sample nodes below the roots that don't lie behind a sum."""
@@ -313,10 +340,11 @@ class Scheduler:
         if p.value is not None:
             self.naming.known.setdefault(p.value, self.naming.fresh(p.what))
             region.emit(p.value, named=True)
-        if any(w.roots for w in self.written):
-            region.statements.append(BACKWARD)
+        begun = len(region.statements)
         for output, found in zip(p.outputs, self.written, strict=True):
             self.store(region, loops, output.name, found)
+        if len(region.statements) > begun:
+            region.statements.insert(begun, BACKWARD)
         region.statements.append(Return(number("0.0") if p.value is None else region.emit(p.value)))
         return region.statements
 

@@ -104,5 +104,5 @@ def is_dot(n: Node) -> bool:
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,
             derivative="the adjoint contracted with the other operand", accuracy="the error grows with the axes summed",
             adds=True, is_expensive=True, keeps_finite=True, least=least.of_entries, array_name="product",
-            in_memory=True, reads_memory=True, in_floats=True,
+            preferred_name="combined", in_memory=True, reads_memory=True, in_floats=True,
             doc="sum of products over the axes that both have and the result lacks"))  # fmt: skip

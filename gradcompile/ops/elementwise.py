@@ -83,7 +83,7 @@ register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", sum
             exact=lambda *xs: mp("fsum", xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
             keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
-            is_commutative=True, least=least.of_sum, keeps_literals=True, ends_functions=True,
+            is_commutative=True, least=least.of_sum, keeps_literals=True, preferred_name="terms", ends_functions=True,
             doc="x + y + ..., added from left to right"))  # fmt: skip
 EXACT: dict[str, Any] = {"accuracy": "correctly rounded", "ulps": 0.5}
 function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", exact=lambda x, y: x * y,
@@ -101,7 +101,7 @@ function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}",
 function("neg", "x", ("-1",), np.negative, "-{0}", exact=lambda x: -x, sympy=lambda x: -x,
          domain=(ANY,),
          keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
-         keeps_literals=True, array_name="negative", ends_functions=True,
+         keeps_literals=True, preferred_name="opposite", ends_functions=True,
          doc="-x", **EXACT)  # fmt: skip
 function("pow", "x y", ("y*x**(y - 1) if y != 0 else 0", "x**y*log(x) if x**y != 0 else 0"), np.power,
          "power({0}, {1})", exact=lambda x, y: real(x**y), sympy="Pow", cost=16, domain=((0.01, 8.0), (-5.0, 5.0)),
@@ -516,30 +516,36 @@ def truth(name: str, value: Value, symbol: str, exact: Value, sympy: str, **reco
 
 TRUTH = (0.0, 1.0)
 truth("lt", np.less, "<", lambda x, y: x < y, "StrictLessThan",
-      is_comparison=True, preferred_name="below",
+      is_comparison=True, preferred_name="is_less",
+      between=("below", "above"),
       doc="x < y; false for NaN")  # fmt: skip
 truth("le", np.less_equal, "<=", lambda x, y: x <= y, "LessThan",
-      is_comparison=True, preferred_name="below",
+      is_comparison=True, preferred_name="is_less",
+      between=("up_to", "from"),
       doc="x <= y; false for NaN")  # fmt: skip
 truth("eq", np.equal, "==", lambda x, y: x == y, "Equality",
-      is_comparison=True, is_commutative=True,
+      is_comparison=True, is_commutative=True, preferred_name="is_equal",
+      between=("is", "is"),
       doc="x = y; false for NaN")  # fmt: skip
 truth("ne", np.not_equal, "!=", lambda x, y: x != y, "Unequality",
-      is_comparison=True, is_commutative=True,
+      is_comparison=True, is_commutative=True, preferred_name="differs",
+      between=("is_not", "is_not"),
       doc="x differs from y; true for NaN")  # fmt: skip
 truth("and", lambda *xs: reduce(np.logical_and, xs), "&", lambda *xs: all(xs), "And", arity=None,
       domain=(TRUTH, TRUTH),
-      is_connective=True, is_commutative=True, preferred_name="both",
+      is_connective=True, is_commutative=True, preferred_name="all_hold",
+      between=("and", "and"),
       doc="all are true")  # fmt: skip
 truth("or", lambda *xs: reduce(np.logical_or, xs), "|", lambda *xs: any(xs), "Or", arity=None,
       domain=(TRUTH, TRUTH),
-      is_connective=True, is_commutative=True, preferred_name="either",
+      is_connective=True, is_commutative=True, preferred_name="any_holds",
+      between=("or", "or"),
       doc="some are true")  # fmt: skip
 truth("xor", np.logical_xor, "^", lambda x, y: bool(x) != bool(y), "Xor", domain=(TRUTH, TRUTH),
       is_connective=True, is_commutative=True,
       doc="one is true")  # fmt: skip
 truth("not", np.logical_not, "not", lambda x: not x, "Not", arity=1, domain=(TRUTH,),
-      is_connective=True,
+      is_connective=True, preferred_name="fails",
       doc="x is false")  # fmt: skip
 
 
@@ -555,7 +561,7 @@ register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{
             accuracy="exact",
             derivative="d select(c, x, y)/dx = 1 if c else 0; d select(c, x, y)/dy = 1 if not c else 0",
             convention="nothing, NaN included, comes back from the branch not taken",
-            keeps_finite=True, hands_on=True, is_algebraic=True, least=least.of_chosen, preferred_name="chosen",
+            keeps_finite=True, hands_on=True, is_algebraic=True, least=least.of_chosen, preferred_name="branch",
             ends_functions=True,
             doc="x where c is true, else y"))  # fmt: skip
 register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n: (None,), exact=lambda x: x,

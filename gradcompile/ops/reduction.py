@@ -88,12 +88,12 @@ def is_amax(n: Node) -> bool:
 register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, is_linear=True, sympy="Sum",
             derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
             is_reduction=True, adds=True, transpose_copies=True, along_axes=True, keeps_finite=True,
-            least=least.of_entries, array_name="summed", in_memory=True, in_floats=True,
+            least=least.of_entries, array_name="summed", preferred_name="part_sum", in_memory=True, in_floats=True,
             doc="sum over the axes"))  # fmt: skip
 register(Op("amax", sum_type, amax, vjp=amax_vjp, jvp=amax_jvp, cost=3, derivative="1/ties where largest, else 0",
             convention="ties are split equally; NaN if an entry is, with derivative 0", accuracy="exact",
-            is_reduction=True, along_axes=True, keeps_finite=True, least=least.of_first, array_name="peak",
-            in_memory=True, in_floats=True,
+            is_reduction=True, along_axes=True, keeps_finite=True, least=least.of_first, array_name="row_max",
+            preferred_name="peak", in_memory=True, in_floats=True,
             doc="the largest entry over the axes"))  # fmt: skip
 register(Op("size", size_type, size, partials=lambda n: (None,), cost=0, derivative="none", accuracy="exact",
             by_shape=True, keeps_finite=True,

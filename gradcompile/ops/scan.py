@@ -5,7 +5,7 @@ graph of its own, on leaves that are numbered by their places, so that two equal
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,6 +28,7 @@ class Loop:
     carries, slices, constants: leaves of the body; they stand for what the last step left, for the entries at the
     step's place of the arrays that are walked, and for what is the same in all steps.
     finals: the new carries.  ys: what each step gives, stacked by place.  totals: what is added up over the steps.
+    carry_names, slice_names: what the user calls the first of these; they say nothing about the value.
     """
 
     carries: Nodes
@@ -38,6 +39,29 @@ class Loop:
     totals: Nodes
     length: Dim
     reverse: bool = False
+    carry_names: tuple[str, ...] = field(default=(), compare=False)
+    slice_names: tuple[str, ...] = field(default=(), compare=False)
+
+    def carry_name(self, k: int) -> str:
+        """What a carry is called; "carry" if nobody said."""
+        return (self.carry_names[k] if k < len(self.carry_names) else "") or "carry"
+
+    def slice_name(self, k: int) -> str:
+        """What the entry that a step sees is called; empty if nobody said."""
+        return self.slice_names[k] if k < len(self.slice_names) else ""
+
+    def result_name(self, k: int) -> str:
+        """What a result is called: the last carry, the carries before each step or after it, values, sums."""
+        y = k - len(self.finals)
+        if y < 0:
+            return f"{self.carry_name(k)}_last"
+        if y >= len(self.ys):
+            return "over_steps"
+        if self.ys[y] in self.carries:
+            return f"{self.carry_name(self.carries.index(self.ys[y]))}_before"
+        if self.ys[y] in self.finals:
+            return f"{self.carry_name(self.finals.index(self.ys[y]))}_after"
+        return f"step_{self.ys[y].op.array_name or self.ys[y].op.preferred_name or self.ys[y].op.name}"
 
     @property
     def leaves(self) -> Nodes:
@@ -66,13 +90,14 @@ class Loop:
 
     def __reduce__(self) -> tuple[Callable[..., "Loop"], tuple[Any, ...]]:
         counts = tuple(map(len, (self.carries, self.slices, self.constants, self.finals, self.ys, self.totals)))
-        return _restore, (flatten((*self.leaves, *self.roots)), counts, self.length, self.reverse)
+        rest = (self.length, self.reverse, self.carry_names, self.slice_names)
+        return _restore, (flatten((*self.leaves, *self.roots)), counts, *rest)
 
 
-def _restore(flat: Flat, counts: tuple[int, ...], length: Dim, reverse: bool) -> Loop:
+def _restore(flat: Flat, counts: tuple[int, ...], *rest: Any) -> Loop:
     nodes = iter(unflatten(flat))
     carries, slices, constants, finals, ys, totals = (tuple(islice(nodes, k)) for k in counts)
-    return Loop(carries, slices, constants, finals, ys, totals, length, reverse)
+    return Loop(carries, slices, constants, finals, ys, totals, *rest)
 
 
 class Part(NamedTuple):
@@ -175,8 +200,9 @@ def make_scan(loop: Loop, inits: Sequence[Node], xs: Sequence[Node], outer: Mapp
     below = set(order)
     used = [(s, x) for s, x in zip(loop.slices, xs, strict=True) if s in below]
     slices = tuple(s for s, _ in used)
+    names = tuple(loop.slice_name(k) for k, s in enumerate(loop.slices) if s in below)
     constants = captured(order, loop.roots, (*loop.carries, *slices))
-    whole = replace(loop, slices=slices, constants=constants)
+    whole = replace(loop, slices=slices, constants=constants, slice_names=names)
     known = dict(zip(whole.leaves, numbered_leaves(whole), strict=True))
     carries, slices, leaves = whole.arguments(tuple(known.values()))
     body = replace(whole, carries=carries, slices=slices, constants=leaves)

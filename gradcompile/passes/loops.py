@@ -369,7 +369,8 @@ def trimmed(n: Node, kept: set[int]) -> Node:
     finals, ys, totals = map(present, loop.split(left))
     carried = [k for k in range(len(inits)) if left[k] is not None]
     carries = tuple(loop.carries[k] for k in carried)
-    whole = Loop(carries, loop.slices, (), finals, ys, totals, loop.length, loop.reverse)
+    names = tuple(loop.carry_name(k) for k in carried), loop.slice_names
+    whole = Loop(carries, loop.slices, (), finals, ys, totals, loop.length, loop.reverse, *names)
     outer = fixed(step) | {loop.carries[k]: x for k, x in still.items()}
     new = make_scan(whole, [inits[k] for k in carried], xs, outer) if whole.roots else n
     if None not in left:

@@ -56,6 +56,14 @@ class Namer:
         self._taken.add(name)
         return name
 
+    def is_free(self, name: str) -> bool:
+        """Whether nothing is called so yet.
+
+        >>> Namer({"x"}).is_free("x"), Namer({"x"}).is_free("y")
+        (False, True)
+        """
+        return name not in self._taken
+
     def copy(self) -> "Namer":
         """One that knows what this one has given, and goes on by itself.
 

@@ -10,8 +10,8 @@ from gradcompile.codegen.functions import jit
 def kernel(theta: "float64[1]", grad: "float64[1]", x: "float64", y: "float64"):
     """Write the gradient to grad and return the loss."""
     w = theta[0]
-    diff = w * x - y                              # w*x - y
-    loss = diff * diff                            # (w*x - y)**2
+    residual = w * x - y                          # w*x - y
+    loss = residual * residual                    # (w*x - y)**2
     # backward: d_v is dL/dv
-    grad[0] = 2.0 * diff * x                      # dL/dw
+    grad[0] = 2.0 * residual * x                  # dL/dw
     return loss

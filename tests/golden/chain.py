@@ -8,7 +8,7 @@ from gradcompile.library.sums import close_span
 from gradcompile.library.primitives import empty, lanes, zeros
 from gradcompile.codegen.functions import jit
 
-LANES = 16  # samples that are computed side by side
+LANES = 16  # entries that are computed side by side
 
 
 @jit
@@ -22,18 +22,16 @@ def kernel(theta: "float64[60]", grad: "float64[60]"):
         diff_2 = theta[i + 1] - x_i * x_i         # x[i + 1] - x[i]**2
         partial[0, i % LANES] += diff * diff + 100.0 * (diff_2 * diff_2)
     close_span(partial, totals, 0)
-    d_x = zeros(60, theta)
-    d_sum_1 = 1.0 / totals[0, 0]
+    for i in lanes(0, 60):
+        grad[i] = 0.0
+    ratio = 1.0 / totals[0, 0]
     part = empty(59, theta)
     for i in lanes(0, 59):
         x_i = theta[i]
-        d_diff_2 = 200.0 * d_sum_1 * (theta[i + 1] - x_i * x_i)  # dL/ddiff_2
-        d_x[i] += -2.0 * (d_diff_2 * x_i) - 2.0 * (d_sum_1 * (1.0 - x_i))
+        d_diff_2 = 200.0 * ratio * (theta[i + 1] - x_i * x_i)  # dL/ddiff_2
+        grad[i] += -2.0 * (d_diff_2 * x_i) - 2.0 * (ratio * (1.0 - x_i))
         part[i] = d_diff_2
     for i in lanes(0, 59):
-        d_x[i + 1] += part[i]
-    loss = log(totals[0, 0])                      # log(sum(... + 100*...**2))
-    # backward: d_v is dL/dv
-    for i in lanes(0, 60):
-        grad[i] = d_x[i]
+        grad[i + 1] += part[i]
+    loss = log(totals[0, 0])
     return loss

@@ -7,7 +7,7 @@ from gradcompile.library.sums import close_span
 from gradcompile.library.primitives import empty, lanes, zeros
 from gradcompile.codegen.functions import jit
 
-LANES = 16  # samples that are computed side by side
+LANES = 16  # entries that are computed side by side
 
 
 @jit
@@ -15,7 +15,8 @@ def kernel(theta: "float64[60]", grad: "float64[60]", hess: "out float64[178]"):
     """Write the gradient to grad and the entries of the Hessian to hess and return the loss."""
     for i in lanes(0, 178):
         hess[i] = 0.0
-    d_z = zeros(60, theta)
+    for i in lanes(0, 60):
+        grad[i] = 0.0
     partial = zeros((1, LANES), theta)
     totals = zeros((1, 1), theta)
     part = empty(59, theta)
@@ -25,20 +26,17 @@ def kernel(theta: "float64[60]", grad: "float64[60]", hess: "out float64[178]"):
         diff = 1.0 - z_i                          # 1 - z[i]
         diff_2 = theta[i + 1] - z_i * z_i         # z[i + 1] - z[i]**2
         partial[0, i % LANES] += diff * diff + 100.0 * (diff_2 * diff_2)
-        product = 400.0 * z_i
-        hess[3 * i + 2] -= product
-        hess[3 * i + 1] -= product
+        scaled_z_i = 400.0 * z_i
+        hess[3 * i + 2] -= scaled_z_i
+        hess[3 * i + 1] -= scaled_z_i
         hess[3 * i + 3] += 200.0
         d_diff_2 = 200.0 * diff_2                 # dL/ddiff_2
-        part[i] = 2.0 + 2.0 * (product * z_i - d_diff_2)
-        d_z[i] += -400.0 * diff_2 * z_i - 2.0 * diff
+        part[i] = 2.0 + 2.0 * (scaled_z_i * z_i - d_diff_2)
+        grad[i] += -400.0 * diff_2 * z_i - 2.0 * diff
         part_2[i] = d_diff_2
     close_span(partial, totals, 0)
     for i in lanes(0, 59):
         hess[3 * i] += part[i]
     for i in lanes(0, 59):
-        d_z[i + 1] += part_2[i]
-    # backward: d_v is dL/dv
-    for i in lanes(0, 60):
-        grad[i] = d_z[i]
+        grad[i + 1] += part_2[i]
     return totals[0, 0]

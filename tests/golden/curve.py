@@ -22,13 +22,13 @@ def samples(tree, start, stop, theta, x, y):
         for i in lanes(first, min(first + SPAN, stop)):
             x_i = x[i]
             e = exp(-b * x_i)                     # exp(-b*x)
-            diff = c + a * e - y[i]               # c + a*exp(-b*x) - y
-            sums[0, i % LANES] += diff * diff
+            residual = c + a * e - y[i]           # c + a*exp(-b*x) - y
+            sums[0, i % LANES] += residual * residual
             # backward: d_v is dL/dv
-            d_diff = 2.0 * diff                   # dL/ddiff
-            sums[1, i % LANES] += d_diff * e      # for dL/da
-            sums[2, i % LANES] -= d_diff * a * e * x_i  # for dL/db
-            sums[3, i % LANES] += d_diff          # for dL/dc
+            d_residual = 2.0 * residual           # dL/dresidual
+            sums[1, i % LANES] += d_residual * e  # for dL/da
+            sums[2, i % LANES] -= d_residual * a * e * x_i  # for dL/db
+            sums[3, i % LANES] += d_residual      # for dL/dc
         close_span(sums, tree, (first - start) // SPAN)
 
 

@@ -27,40 +27,40 @@ def samples(total, grad, start, stop, theta, row, column, value):
         column_b = column[first:first + m]
         value_b = value[first:first + m]
         picked = view(work, 0, (2, m))
-        picked_2 = view(work, 256, (2, m))
+        gather = view(work, 256, (2, m))
         for j in range(2):
             for i in lanes(0, m):
-                row_b_i = row_b[i]
-                place = row_b_i + 5 if row_b_i < 0 else row_b_i
-                both = (0 <= place) & (place < 5)
-                place_2 = place if both else 0
-                picked[j, i] = U[place_2, j] if both else float("nan")  # U[row]
-                column_b_i = column_b[i]
-                place_3 = column_b_i + 4 if column_b_i < 0 else column_b_i
-                both_2 = (0 <= place_3) & (place_3 < 4)
-                place_4 = place_3 if both_2 else 0
-                picked_2[j, i] = V[place_4, j] if both_2 else float("nan")  # V[column]
+                row_i = row_b[i]
+                place = row_i + 5 if row_i < 0 else row_i
+                all_hold = (0 <= place) & (place < 5)
+                branch = place if all_hold else 0
+                picked[j, i] = U[branch, j] if all_hold else float("nan")  # U[row]
+                column_i = column_b[i]
+                branch_2 = column_i + 4 if column_i < 0 else column_i
+                all_hold_2 = (0 <= branch_2) & (branch_2 < 4)
+                branch_3 = branch_2 if all_hold_2 else 0
+                gather[j, i] = V[branch_3, j] if all_hold_2 else float("nan")  # V[column]
 
-        d_diff = view(work, 512, (m,))
+        d_residual = view(work, 512, (m,))
         partial[:] = 0.0
         for i in lanes(0, m):
             # sum(U[row]*V[column], axis=1) - value
-            diff_i = picked[0, i] * picked_2[0, i] + picked[1, i] * picked_2[1, i] - value_b[i]
-            partial[i % LANES] += diff_i * diff_i
-            d_diff[i] = 2.0 * diff_i              # dL/ddiff
+            residual_i = picked[0, i] * gather[0, i] + picked[1, i] * gather[1, i] - value_b[i]
+            partial[i % LANES] += residual_i * residual_i
+            d_residual[i] = 2.0 * residual_i      # dL/dresidual
         total[0] += fold(partial)
 
         for j in range(2):
             for i in range(m):
-                row_b_i_2 = row_b[i]
-                place_5 = row_b_i_2 + 5 if row_b_i_2 < 0 else row_b_i_2
-                place_6 = place_5 if (0 <= place_5) & (place_5 < 5) else 0
-                d_diff_i = d_diff[i]
-                d_U[place_6, j] += d_diff_i * picked_2[j, i]  # dL/dU
-                column_b_i_2 = column_b[i]
-                place_7 = column_b_i_2 + 4 if column_b_i_2 < 0 else column_b_i_2
-                place_8 = place_7 if (0 <= place_7) & (place_7 < 4) else 0
-                d_V[place_8, j] += d_diff_i * picked[j, i]  # dL/dV
+                row_i_2 = row_b[i]
+                branch_4 = row_i_2 + 5 if row_i_2 < 0 else row_i_2
+                branch_5 = branch_4 if (0 <= branch_4) & (branch_4 < 5) else 0
+                d_residual_i = d_residual[i]
+                d_U[branch_5, j] += d_residual_i * gather[j, i]  # dL/dU
+                column_i_2 = column_b[i]
+                branch_6 = column_i_2 + 4 if column_i_2 < 0 else column_i_2
+                branch_7 = branch_6 if (0 <= branch_6) & (branch_6 < 4) else 0
+                d_V[branch_7, j] += d_residual_i * picked[j, i]  # dL/dV
 
 
 @jit

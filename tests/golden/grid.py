@@ -7,14 +7,15 @@ from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
 from gradcompile.library.primitives import empty, lanes, zeros
 from gradcompile.codegen.functions import jit
 
-LANES = 16  # samples that are computed side by side
+LANES = 16  # entries that are computed side by side
 
 
 @jit
 def kernel(theta: "float64[72]", grad: "float64[72]"):
     """Write the gradient to grad and return the loss."""
     U_0_0 = theta[0]
-    d_U = zeros(72, theta)
+    for i in lanes(0, 72):
+        grad[i] = 0.0
     partial = zeros((1, LANES), theta)
     spans = zeros((LEVELS, 1), theta)
     totals = zeros(1, theta)
@@ -22,34 +23,31 @@ def kernel(theta: "float64[72]", grad: "float64[72]"):
     part_2 = empty(42, theta)
     for row in range(6):
         for i in lanes(0, 7):
-            diff = (                              # U[i, j + 1] + U[i + 1, j] + ... + ... - ...
+            diff = (
                 theta[9 * row + i + 1] + theta[9 * row + i + 9] + theta[9 * row + i + 11] + theta[9 * row + i + 19]
                 - 4.0 * theta[9 * row + i + 10]
             )
             partial[0, i % LANES] += diff * diff
             d_diff = 2.0 * diff                   # dL/ddiff
-            d_U[9 * row + i + 1] += d_diff
+            grad[9 * row + i + 1] += d_diff
             part[7 * row + i] = d_diff
             part_2[7 * row + i] = -8.0 * diff
         close_span(partial, spans, row)
     close_tree(spans, totals, 6 * SPAN)
     for row in range(6):
         for i in lanes(0, 7):
-            d_U[9 * row + i + 9] += part[7 * row + i]
+            grad[9 * row + i + 9] += part[7 * row + i]
     for row in range(6):
         for i in lanes(0, 7):
-            d_U[9 * row + i + 11] += part[7 * row + i]
+            grad[9 * row + i + 11] += part[7 * row + i]
     for row in range(6):
         for i in lanes(0, 7):
-            d_U[9 * row + i + 19] += part[7 * row + i]
+            grad[9 * row + i + 19] += part[7 * row + i]
     for row in range(6):
         for i in lanes(0, 7):
-            d_U[9 * row + i + 10] += part_2[7 * row + i]
-    total_2 = -1.0 + U_0_0                        # -1 + U_0_0
-    loss = totals[0] + total_2 * total_2          # sum(...**2) + (-1 + U_0_0)**2
+            grad[9 * row + i + 10] += part_2[7 * row + i]
+    terms = -1.0 + U_0_0                          # -1 + U_0_0
+    loss = totals[0] + terms * terms
     # backward: d_v is dL/dv
-    for row in range(8):
-        for i in lanes(0, 9):
-            grad[9 * row + i] = d_U[9 * row + i]
-    grad[0] += 2.0 * total_2                      # for dL/dU_0_0
+    grad[0] += 2.0 * terms                        # for dL/dU_0_0
     return loss

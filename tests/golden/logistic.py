@@ -31,15 +31,15 @@ def samples(tree, start, stop, theta, X, y):
             x0_i = X[i, 0]
             x1_i = X[i, 1]
             x2_i = X[i, 2]
-            total_2 = b + w0 * x0_i + w1 * x1_i + w2 * x2_i  # b + w0*x0 + w1*x1 + w2*x2
+            terms = b + w0 * x0_i + w1 * x1_i + w2 * x2_i  # b + w0*x0 + w1*x1 + w2*x2
             diff = 1.0 - y_i                      # 1 - y
-            sums[0, i % LANES] += y_i * softplus(-total_2) + diff * softplus(total_2)
+            sums[0, i % LANES] += y_i * softplus(-terms) + diff * softplus(terms)
             # backward: d_v is dL/dv
-            d_total_2 = diff * sigmoid(total_2) - y_i * sigmoid(-total_2)  # dL/dtotal_2
-            sums[1, i % LANES] += d_total_2 * x2_i  # for dL/dw2
-            sums[2, i % LANES] += d_total_2 * x1_i  # for dL/dw1
-            sums[3, i % LANES] += d_total_2 * x0_i  # for dL/dw0
-            sums[4, i % LANES] += d_total_2       # for dL/db
+            d_terms = diff * sigmoid(terms) - y_i * sigmoid(-terms)  # dL/dterms
+            sums[1, i % LANES] += d_terms * x2_i  # for dL/dw2
+            sums[2, i % LANES] += d_terms * x1_i  # for dL/dw1
+            sums[3, i % LANES] += d_terms * x0_i  # for dL/dw0
+            sums[4, i % LANES] += d_terms         # for dL/db
         close_span(sums, tree, (first - start) // SPAN)
 
 
@@ -47,7 +47,7 @@ def samples(tree, start, stop, theta, X, y):
 def finish(grad, theta, total, X, y):
     """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = X.shape[0]
-    loss = total[0] / n                           # mean(y*softplus(-...) + (1 - y)*...)
+    loss = total[0] / n
     # backward: d_v is dL/dv
     grad[0] = total[3] / n                        # dL/dw0
     grad[1] = total[2] / n                        # dL/dw1

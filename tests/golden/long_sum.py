@@ -22,7 +22,7 @@ def kernel(theta: "float64[1]", grad: "float64[1]", x0: "float64", x1: "float64"
     wx6 = w * x6                                  # w*x6
     wx7 = w * x7                                  # w*x7
     wx8 = w * x8                                  # w*x8
-    total_2 = (                                   # 2*sin(w*x1) + 3*sin(w*x2) + ...
+    terms = (                                     # 2*sin(w*x1) + 3*sin(w*x2) + ...
         2.0 * sin(wx1) + 3.0 * sin(wx2) + 4.0 * sin(wx3) + 5.0 * sin(wx4) + 6.0 * sin(wx5) + 7.0 * sin(wx6)
         + 8.0 * sin(wx7) + 9.0 * sin(wx8)
     )
@@ -34,7 +34,7 @@ def kernel(theta: "float64[1]", grad: "float64[1]", x0: "float64", x1: "float64"
     wx14 = w * x14                                # w*x14
     wx15 = w * x15                                # w*x15
     wx16 = w * x16                                # w*x16
-    total_3 = (                                   # 10*sin(w*x9) + 11*sin(w*x10) + ...
+    terms_2 = (                                   # 10*sin(w*x9) + 11*sin(w*x10) + ...
         10.0 * sin(wx9) + 11.0 * sin(wx10) + 12.0 * sin(wx11) + 13.0 * sin(wx12) + 14.0 * sin(wx13)
         + 15.0 * sin(wx14) + 16.0 * sin(wx15) + 17.0 * sin(wx16)
     )
@@ -42,22 +42,22 @@ def kernel(theta: "float64[1]", grad: "float64[1]", x0: "float64", x1: "float64"
     wx18 = w * x18                                # w*x18
     wx19 = w * x19                                # w*x19
     wx0 = w * x0                                  # w*x0
-    total_4 = total_2 + total_3 + (18.0 * sin(wx17) + 19.0 * sin(wx18) + 20.0 * sin(wx19) + sin(wx0))
-    loss = total_4 * total_4
+    terms_3 = terms + terms_2 + (18.0 * sin(wx17) + 19.0 * sin(wx18) + 20.0 * sin(wx19) + sin(wx0))
+    loss = terms_3 * terms_3
     # backward: d_v is dL/dv
-    total_5 = (
-        2.0 * total_4 * cos(wx0) * x0 + 40.0 * total_4 * cos(wx19) * x19 + 38.0 * total_4 * cos(wx18) * x18
-        + 36.0 * total_4 * cos(wx17) * x17 + 34.0 * total_4 * cos(wx16) * x16 + 32.0 * total_4 * cos(wx15) * x15
-        + 30.0 * total_4 * cos(wx14) * x14 + 28.0 * total_4 * cos(wx13) * x13
+    terms_4 = (
+        2.0 * terms_3 * cos(wx0) * x0 + 40.0 * terms_3 * cos(wx19) * x19 + 38.0 * terms_3 * cos(wx18) * x18
+        + 36.0 * terms_3 * cos(wx17) * x17 + 34.0 * terms_3 * cos(wx16) * x16 + 32.0 * terms_3 * cos(wx15) * x15
+        + 30.0 * terms_3 * cos(wx14) * x14 + 28.0 * terms_3 * cos(wx13) * x13
     )
-    total_6 = (
-        26.0 * total_4 * cos(wx12) * x12 + 24.0 * total_4 * cos(wx11) * x11 + 22.0 * total_4 * cos(wx10) * x10
-        + 20.0 * total_4 * cos(wx9) * x9 + 18.0 * total_4 * cos(wx8) * x8 + 16.0 * total_4 * cos(wx7) * x7
-        + 14.0 * total_4 * cos(wx6) * x6 + 12.0 * total_4 * cos(wx5) * x5
+    terms_5 = (
+        26.0 * terms_3 * cos(wx12) * x12 + 24.0 * terms_3 * cos(wx11) * x11 + 22.0 * terms_3 * cos(wx10) * x10
+        + 20.0 * terms_3 * cos(wx9) * x9 + 18.0 * terms_3 * cos(wx8) * x8 + 16.0 * terms_3 * cos(wx7) * x7
+        + 14.0 * terms_3 * cos(wx6) * x6 + 12.0 * terms_3 * cos(wx5) * x5
     )
-    total_7 = (
-        10.0 * total_4 * cos(wx4) * x4 + 8.0 * total_4 * cos(wx3) * x3 + 6.0 * total_4 * cos(wx2) * x2
-        + 4.0 * total_4 * cos(wx1) * x1
+    terms_6 = (
+        10.0 * terms_3 * cos(wx4) * x4 + 8.0 * terms_3 * cos(wx3) * x3 + 6.0 * terms_3 * cos(wx2) * x2
+        + 4.0 * terms_3 * cos(wx1) * x1
     )
-    grad[0] = total_5 + total_6 + total_7         # dL/dw
+    grad[0] = terms_4 + terms_5 + terms_6         # dL/dw
     return loss

@@ -33,61 +33,59 @@ def samples(total, grad, start, stop, theta, points):
         points_2 = view(work, 0, (2, m))
         for j in range(2):
             for i in lanes(0, m):
-                points_2[j, i] = points_b[i, j]   # points
+                points_2[j, i] = points_b[i, j]
 
         diff = view(work, 256, (3, 2, m))
         for k in range(3):
             for j in range(2):
-                centres_i = centres[k, j]
+                centres_j = centres[k, j]
                 for i in lanes(0, m):
-                    diff[k, j, i] = points_2[j, i] - centres_i  # points[:, None, :] - centres
+                    diff[k, j, i] = points_2[j, i] - centres_j  # points[:, None, :] - centres
 
         diff_2 = view(work, 1024, (3, m))
-        amax_diff_2 = view(work, 0, (m,))
-        amax_diff_2[:] = -float("inf")
+        row_max = view(work, 0, (m,))
+        row_max[:] = -float("inf")
         for j in range(3):
-            heights_i = heights[j]
+            heights_j = heights[j]
             for i in lanes(0, m):
-                diff_i = diff[j, 0, i]
-                diff_i_2 = diff[j, 1, i]
+                diff_0_i = diff[j, 0, i]
+                diff_1_i = diff[j, 1, i]
                 # heights - 0.5*sum(...**2, axis=2)
-                diff_i_3 = heights_i - 0.5 * (diff_i * diff_i + diff_i_2 * diff_i_2)
-                diff_2[j, i] = diff_i_3
-                amax_diff_2[i] = maximum(amax_diff_2[i], diff_i_3)  # max(heights - 0.5*..., axis=1)
+                diff_2_i = heights_j - 0.5 * (diff_0_i * diff_0_i + diff_1_i * diff_1_i)
+                diff_2[j, i] = diff_2_i
+                row_max[i] = maximum(row_max[i], diff_2_i)  # max(heights - 0.5*..., axis=1)
 
-        negative = view(work, 128, (1, m))
+        minus_branch = view(work, 128, (1, m))
         for i in lanes(0, m):
-            amax_diff_i = amax_diff_2[i]
+            row_max_i = row_max[i]
             # -max(heights - 0.5*..., axis=1)[:, None]
-            negative[0, i] = -(amax_diff_i if fabs(amax_diff_i) < float("inf") else 0.0)
+            minus_branch[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)
 
         e = view(work, 1408, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                e[j, i] = exp(diff_2[j, i] + negative[0, i])  # exp(heights - 0.5*... - ...[:, None])
+                e[j, i] = exp(diff_2[j, i] + minus_branch[0, i])
 
-        d_repeated = view(work, 128, (1, m))
-        d_repeated_part = d_repeated[0, :]
-        d_summed_2 = float64(-1.0) / n
+        ratio = view(work, 128, (1, m))
+        ratio_part = ratio[0, :]
+        ratio_2 = -1.0 / float64(n)
         partial[:] = 0.0
         for i in lanes(0, m):
-            sum_i = e[0, i] + e[1, i] + e[2, i]   # sum(exp(... + ...), axis=1)
-            amax_diff_i_2 = amax_diff_2[i]
-            # log(...[:, None]) + ...[:, None]
-            total_i = log(sum_i) + (amax_diff_i_2 if fabs(amax_diff_i_2) < float("inf") else 0.0)
-            partial[i % LANES] += total_i
-            d_repeated[0, i] = d_summed_2 / sum_i
+            sum_i = e[0, i] + e[1, i] + e[2, i]
+            row_max_i_2 = row_max[i]
+            partial[i % LANES] += log(sum_i) + (row_max_i_2 if fabs(row_max_i_2) < float("inf") else 0.0)
+            ratio[0, i] = ratio_2 / sum_i
         total[0] += fold(partial)
 
-        d_summed = view(work, 1024, (3, m))
+        minus_product = view(work, 1024, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                d_summed[j, i] = -0.5 * (d_repeated[0, i] * e[j, i])
+                minus_product[j, i] = -0.5 * (ratio[0, i] * e[j, i])
 
         for j in range(3):
-            product[j, :] += d_summed[j] @ diff[j].T
+            product[j, :] += minus_product[j] @ diff[j].T
 
-        d_heights[:] += d_repeated_part @ e.T     # dL/dheights
+        d_heights[:] += ratio_part @ e.T          # dL/dheights
 
 
 @jit
@@ -118,8 +116,8 @@ def finish(grad, theta, total, points):
     for j in range(3):
         for i in lanes(0, 2):
             d_centres[j, i] = -2.0 * product[j, i]  # dL/dcentres
-    negative = -total[0] / n                      # -mean(sum(... + ..., axis=1))
-    return negative
+    loss = -total[0] / n
+    return loss
 
 
 @jit

@@ -21,12 +21,12 @@ def samples(tree, start, stop, theta, n_2, grad_2):
         for i in lanes(first, min(first + SPAN, stop)):
             n_i = n_2[i]
             e = exp(-lambda_1 * n_i)              # exp(-lambda_1*n)
-            diff = theta_2 * e - grad_2[i]        # theta*exp(-lambda_1*n) - grad
-            sums[0, i % LANES] += diff * diff
+            residual = theta_2 * e - grad_2[i]    # theta*exp(-lambda_1*n) - grad
+            sums[0, i % LANES] += residual * residual
             # backward: d_v is dL/dv
-            d_diff = 2.0 * diff                   # dL/ddiff
-            sums[1, i % LANES] += d_diff * e      # for dL/dtheta
-            sums[2, i % LANES] -= d_diff * theta_2 * e * n_i  # for dL/dlambda_1
+            d_residual = 2.0 * residual           # dL/dresidual
+            sums[1, i % LANES] += d_residual * e  # for dL/dtheta
+            sums[2, i % LANES] -= d_residual * theta_2 * e * n_i  # for dL/dlambda_1
         close_span(sums, tree, (first - start) // SPAN)
 
 

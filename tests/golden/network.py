@@ -40,50 +40,50 @@ def samples(total, grad, start, stop, theta, X, t):
         X_b = X[first:first + m]
         place = view(work_whole, 0, (m,))
         for i in lanes(0, m):
-            t_b_i = t_b[i]
-            place[i] = t_b_i + 2 if t_b_i < 0 else t_b_i
+            t_i = t_b[i]
+            place[i] = t_i + 2 if t_i < 0 else t_i
 
         X_W1 = view(work, 0, (4, m))
         X_W1[:, :] = W1.T @ X_b.T                 # X @ W1
 
         relu = view(work, 512, (4, m))
         for j in range(4):
-            b1_i = b1[j]
+            b1_j = b1[j]
             for i in lanes(0, m):
-                total_i = X_W1[j, i] + b1_i       # X @ W1 + b1
-                relu[j, i] = 0.0 if total_i <= 0.0 else total_i  # relu(X @ W1 + b1)
+                X_W1_plus_b1_i = X_W1[j, i] + b1_j  # X @ W1 + b1
+                relu[j, i] = 0.0 if X_W1_plus_b1_i <= 0.0 else X_W1_plus_b1_i  # relu(X @ W1 + b1)
 
-        product = view(work, 1024, (2, m))
-        product[:, :] = W2.T @ relu               # relu(X @ W1 + b1) @ W2
+        relu_W2 = view(work, 1024, (2, m))
+        relu_W2[:, :] = W2.T @ relu               # relu(X @ W1 + b1) @ W2
 
-        peak = view(work, 1280, (m,))
-        peak[:] = -float("inf")
+        row_max = view(work, 1280, (m,))
+        row_max[:] = -float("inf")
         for j in range(2):
-            b2_i = b2[j]
+            b2_j = b2[j]
             for i in lanes(0, m):
-                peak[i] = maximum(peak[i], product[j, i] + b2_i)  # max(relu(X @ W1 + b1) @ W2 + b2, axis=1)
+                row_max[i] = maximum(row_max[i], relu_W2[j, i] + b2_j)  # max(relu(X @ W1 + b1) @ W2 + b2, axis=1)
 
-        negative = view(work, 1408, (1, m))
+        minus_branch = view(work, 1408, (1, m))
         for i in lanes(0, m):
-            peak_i = peak[i]
-            negative[0, i] = -(peak_i if fabs(peak_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
+            row_max_i = row_max[i]
+            minus_branch[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
 
         diff = view(work, 1536, (2, m))
-        exp_diff = view(work, 1792, (2, m))
+        e = view(work, 1792, (2, m))
         for j in range(2):
-            b2_i_2 = b2[j]
+            b2_j_2 = b2[j]
             for i in lanes(0, m):
-                diff_i = product[j, i] + b2_i_2 + negative[0, i]  # ... @ W2 + b2 - ...[:, None]
+                diff_i = relu_W2[j, i] + b2_j_2 + minus_branch[0, i]
                 diff[j, i] = diff_i
-                exp_diff[j, i] = exp(diff_i)      # exp(... @ W2 + b2 - ...[:, None])
+                e[j, i] = exp(diff_i)
 
-        negative_2 = view(work, 1280, (1, m))
-        d_sum = view(work, 1408, (1, m))
-        d_picked_i = -float64(1.0) / n            # dL/dpicked
+        minus_log = view(work, 1280, (1, m))
+        minus_ratio = view(work, 1408, (1, m))
+        d_picked = -1.0 / float64(n)              # dL/dpicked
         for i in lanes(0, m):
-            sum_i = exp_diff[0, i] + exp_diff[1, i]  # sum(exp(... + ...), axis=1)
-            negative_2[0, i] = -log(sum_i)        # -log(sum(exp(... + ...), axis=1)[:, None])
-            d_sum[0, i] = -d_picked_i / sum_i
+            sum_i = e[0, i] + e[1, i]
+            minus_log[0, i] = -log(sum_i)
+            minus_ratio[0, i] = -d_picked / sum_i
 
         picked = view(work, 1024, (m,))
         d_diff = view(work, 2048, (2, m))
@@ -91,33 +91,33 @@ def samples(total, grad, start, stop, theta, X, t):
         for j in range(2):
             partial[:] = 0.0
             for i in lanes(0, m):
-                eq_i = place[i] == j
-                picked[i] += diff[j, i] + negative_2[0, i] if eq_i else 0.0  # log_softmax(...)[arange(n), t]
-                d_diff_i = (d_picked_i if eq_i else 0.0) + d_sum[0, i] * exp_diff[j, i]  # dL/ddiff
+                is_equal_i = place[i] == j
+                picked[i] += diff[j, i] + minus_log[0, i] if is_equal_i else 0.0  # log_softmax(...)[arange(n), t]
+                d_diff_i = (d_picked if is_equal_i else 0.0) + minus_ratio[0, i] * e[j, i]  # dL/ddiff
                 d_diff[j, i] = d_diff_i
                 partial[i % LANES] += d_diff_i
             d_b2[j] += fold(partial)              # dL/db2
 
         partial_2[:] = 0.0
         for i in lanes(0, m):
-            t_b_i_2 = t_b[i]
-            partial_2[i % LANES] += -(picked[i] if (-2 <= t_b_i_2) & (t_b_i_2 < 2) else float("nan"))
+            t_i_2 = t_b[i]
+            partial_2[i % LANES] += -(picked[i] if (-2 <= t_i_2) & (t_i_2 < 2) else float("nan"))
         total[0] += fold(partial_2)
 
         d_relu = view(work, 2304, (4, m))
         d_relu[:, :] = W2 @ d_diff                # dL/drelu
 
-        d_total = view(work, 2816, (4, m))
+        kept_d_relu = view(work, 2816, (4, m))
         for j in range(4):
-            b1_i_2 = b1[j]
+            b1_j_2 = b1[j]
             partial_3[:] = 0.0
             for i in lanes(0, m):
-                d_total_i = d_relu[j, i] if not (X_W1[j, i] + b1_i_2 <= 0.0) else 0.0  # dL/d(X @ W1 + b1)
-                d_total[j, i] = d_total_i
-                partial_3[i % LANES] += d_total_i
+                kept_d_relu_i = 0.0 if X_W1[j, i] + b1_j_2 <= 0.0 else d_relu[j, i]  # dL/d(X @ W1 + b1)
+                kept_d_relu[j, i] = kept_d_relu_i
+                partial_3[i % LANES] += kept_d_relu_i
             d_b1[j] += fold(partial_3)            # dL/db1
 
-        d_W1[:, :] += X_b.T @ d_total.T           # dL/dW1
+        d_W1[:, :] += X_b.T @ kept_d_relu.T       # dL/dW1
 
         d_W2[:, :] += relu @ d_diff.T             # dL/dW2
 
@@ -145,8 +145,8 @@ def sums(total, grad, start, stop, theta, X, t):
 def finish(grad, theta, total, X, t):
     """Write the gradient to grad and return the loss."""
     n = X.shape[0]
-    mean = total[0] / n                           # mean(cross_entropy(... @ W2 + b2, t))
-    return mean
+    loss = total[0] / n                           # mean(cross_entropy(... @ W2 + b2, t))
+    return loss
 
 
 @jit

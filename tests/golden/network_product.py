@@ -44,78 +44,82 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
         vector_part_2d = view(vector_part, 0, (3, 4))
         X_W[:, :] = W.T @ X_b.T                   # X @ W
 
-        tanh_1 = view(work, 512, (4, m))
+        tanh_X_W_plus_u = view(work, 512, (4, m))
         for j in range(4):
-            u_i = u[j]
+            u_j = u[j]
             for i in lanes(0, m):
-                tanh_1[j, i] = tanh(X_W[j, i] + u_i)  # tanh(X @ W + u)
+                tanh_X_W_plus_u[j, i] = tanh(X_W[j, i] + u_j)  # tanh(X @ W + u)
 
-        product = view(work, 0, (m,))
-        product[:] = tanh_1.T @ v                 # tanh(X @ W + u) @ v
+        tanh_X_W_plus_u_v = view(work, 0, (m,))
+        tanh_X_W_plus_u_v[:] = tanh_X_W_plus_u.T @ v  # tanh(X @ W + u) @ v
 
-        d_diff = view(work, 128, (m,))
-        d_summed = float64(1.0) / n               # dL/d(sum((tanh(X @ W + u) @ v - t)**2))
+        d_residual = view(work, 128, (m,))
+        inverse_n = 1.0 / float64(n)              # dL/d(sum((tanh(X @ W + u) @ v - t)**2))
         partial[:] = 0.0
         for i in lanes(0, m):
-            diff_i = product[i] - t_b[i]          # tanh(X @ W + u) @ v - t
-            partial[i % LANES] += diff_i * diff_i
-            d_diff[i] = 2.0 * (d_summed * diff_i)  # dL/d(tanh(X @ W + u) @ v - t)
+            residual_i = tanh_X_W_plus_u_v[i] - t_b[i]  # tanh(X @ W + u) @ v - t
+            partial[i % LANES] += residual_i * residual_i
+            d_residual[i] = 2.0 * (inverse_n * residual_i)  # dL/d(tanh(X @ W + u) @ v - t)
         total[0] += fold(partial)
 
-        d_total = view(work, 1024, (4, m))
+        product = view(work, 1024, (4, m))
         for j in range(4):
-            v_i = v[j]
+            v_j = v[j]
             partial_2[:] = 0.0
             for i in lanes(0, m):
-                tanh_1_i = tanh_1[j, i]
-                d_total_i = d_diff[i] * v_i * (1.0 - tanh_1_i * tanh_1_i)  # dL/d(X @ W + u)
-                d_total[j, i] = d_total_i
-                partial_2[i % LANES] += d_total_i
+                tanh_X_W_plus_u_i = tanh_X_W_plus_u[j, i]
+                product_i = d_residual[i] * v_j * (1.0 - tanh_X_W_plus_u_i * tanh_X_W_plus_u_i)  # dL/d(X @ W + u)
+                product[j, i] = product_i
+                partial_2[i % LANES] += product_i
             d_u[j] += fold(partial_2)             # dL/du
 
-        d_W[:, :] += X_b.T @ d_total.T            # dL/dW
+        d_W[:, :] += X_b.T @ product.T            # dL/dW
 
-        d_v[:] += tanh_1 @ d_diff                 # dL/dv
+        d_v[:] += tanh_X_W_plus_u @ d_residual    # dL/dv
 
-        product_2 = view(work, 1024, (4, m))
-        product_2[:, :] = vector_part_2d.T @ X_b.T
+        combined = view(work, 1024, (4, m))
+        combined[:, :] = vector_part_2d.T @ X_b.T
 
-        product_3 = view(work, 1536, (4, m))
+        factor = view(work, 1536, (4, m))
         for j in range(4):
-            vector_i = vector[j + 12]
+            vector_j = vector[j + 12]
             for i in lanes(0, m):
-                tanh_1_i_2 = tanh_1[j, i]
-                product_3[j, i] = (product_2[j, i] + vector_i) * (1.0 - tanh_1_i_2 * tanh_1_i_2)
+                tanh_X_W_plus_u_i_2 = tanh_X_W_plus_u[j, i]
+                factor_i = (combined[j, i] + vector_j) * (1.0 - tanh_X_W_plus_u_i_2 * tanh_X_W_plus_u_i_2)
+                factor[j, i] = factor_i
 
-        product_4 = view(work, 0, (m,))
-        product_4[:] = product_3.T @ v
+        factor_v = view(work, 0, (m,))
+        factor_v[:] = factor.T @ v
 
-        product_5 = view(work, 256, (m,))
-        product_5[:] = tanh_1.T @ vector_part_2
+        combined_2 = view(work, 256, (m,))
+        combined_2[:] = tanh_X_W_plus_u.T @ vector_part_2
 
-        product_6 = view(work, 384, (m,))
+        factor_2 = view(work, 384, (m,))
         for i in lanes(0, m):
-            product_6[i] = 2.0 * ((product_4[i] + product_5[i]) * d_summed)
+            factor_2[i] = 2.0 * ((factor_v[i] + combined_2[i]) * inverse_n)
 
         diff = view(work, 1024, (4, m))
         for j in range(4):
-            v_i_2 = v[j]
-            vector_part_2_i = vector_part_2[j]
+            v_j_2 = v[j]
+            vector_j_2 = vector_part_2[j]
             partial_3[:] = 0.0
             for i in lanes(0, m):
-                d_diff_i = d_diff[i]
-                tanh_1_i_3 = tanh_1[j, i]
-                product_i = (product_6[i] * v_i_2 + d_diff_i * vector_part_2_i) * (1.0 - tanh_1_i_3 * tanh_1_i_3)
-                diff_i_2 = product_i - 2.0 * (product_3[j, i] * tanh_1_i_3) * (d_diff_i * v_i_2)
-                diff[j, i] = diff_i_2
-                partial_3[i % LANES] += diff_i_2
+                d_residual_i = d_residual[i]
+                tanh_X_W_plus_u_i_3 = tanh_X_W_plus_u[j, i]
+                factor_i_2 = (
+                    (factor_2[i] * v_j_2 + d_residual_i * vector_j_2) * (1.0
+                    - tanh_X_W_plus_u_i_3 * tanh_X_W_plus_u_i_3)
+                )
+                diff_i = factor_i_2 - 2.0 * (factor[j, i] * tanh_X_W_plus_u_i_3) * (d_residual_i * v_j_2)
+                diff[j, i] = diff_i
+                partial_3[i % LANES] += diff_i
             hv_u[j] += fold(partial_3)            # (H v) of u
 
         hv_W[:, :] += X_b.T @ diff.T              # (H v) of W
 
-        hv_v[:] += product_3 @ d_diff             # (H v) of v
+        hv_v[:] += factor @ d_residual            # (H v) of v
 
-        hv_v[:] += tanh_1 @ product_6             # (H v) of v
+        hv_v[:] += tanh_X_W_plus_u @ factor_2     # (H v) of v
 
 
 @jit
@@ -146,8 +150,8 @@ def sums(total, grad, hv, start, stop, theta, vector, X, t):
 def finish(grad, hv, theta, total, vector, X, t):
     """Write the gradient to grad and the product to hv and return the loss."""
     n = X.shape[0]
-    mean = total[0] / n                           # mean((tanh(X @ W + u) @ v - t)**2)
-    return mean
+    loss = total[0] / n                           # mean((tanh(X @ W + u) @ v - t)**2)
+    return loss
 
 
 @jit

@@ -19,12 +19,12 @@ def samples(tree, start, stop, theta, x, y):
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
             x_i = x[i]
-            diff = b + w * x_i - y[i]             # b + w*x - y
-            sums[0, i % LANES] += diff * diff
+            residual = b + w * x_i - y[i]         # b + w*x - y
+            sums[0, i % LANES] += residual * residual
             # backward: d_v is dL/dv
-            d_diff = 2.0 * diff                   # dL/ddiff
-            sums[1, i % LANES] += d_diff * x_i    # for dL/dw
-            sums[2, i % LANES] += d_diff          # for dL/db
+            d_residual = 2.0 * residual           # dL/dresidual
+            sums[1, i % LANES] += d_residual * x_i  # for dL/dw
+            sums[2, i % LANES] += d_residual      # for dL/db
         close_span(sums, tree, (first - start) // SPAN)
 
 

@@ -13,16 +13,16 @@ def kernel(theta: "float64[2]", grad: "float64[2]"):
     """Write the gradient to grad and return the loss."""
     w = theta[0]
     x = theta[1]
-    below = 0.0 < x                               # 0 < x
-    xlogy_1 = xlogy(x, x)                         # xlogy(x, x)
-    below_2 = 0.0 < w                             # 0 < w
-    below_3 = -1.0 < x                            # -1 < x
-    loss = w * xlogy_1 if below else (w * w if below_2 & below_3 else 0.0)  # where(0 < x, w*xlogy(x, x), ...)
+    x_above_0 = 0.0 < x                           # 0 < x
+    xlogy_x = xlogy(x, x)                         # xlogy(x, x)
+    w_above_0 = 0.0 < w                           # 0 < w
+    is_less = -1.0 < x                            # -1 < x
+    loss = w * xlogy_x if x_above_0 else (w * w if w_above_0 & is_less else 0.0)  # where(0 < x, w*xlogy(x, x), ...)
     # backward: d_v is dL/dv
-    both = below_2 & below_3 & (not below)
-    d_w = (2.0 * w if both else 0.0) + (xlogy_1 if below else 0.0) if both | below else 0.0  # dL/dw
+    all_hold = w_above_0 & is_less & (not x_above_0)
+    d_w = (2.0 * w if all_hold else 0.0) + (xlogy_x if x_above_0 else 0.0) if all_hold | x_above_0 else 0.0  # dL/dw
     grad[0] = d_w                                 # dL/dw
-    both_2 = (x != 0.0) & below
-    d_x = (w * log(x) if below else 0.0) + (w * (x / x) if both_2 else 0.0) if below | both_2 else 0.0  # dL/dx
-    grad[1] = d_x                                 # dL/dx
+    all_hold_2 = (x != 0.0) & x_above_0
+    terms = (w * log(x) if x_above_0 else 0.0) + (w * (x / x) if all_hold_2 else 0.0)
+    grad[1] = terms if x_above_0 | all_hold_2 else 0.0  # dL/dx
     return loss

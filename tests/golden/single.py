@@ -22,10 +22,10 @@ def samples(tree, start, stop, theta, x, y):
         for i in lanes(first, min(first + SPAN, stop)):
             x_i = x[i]
             diff = w * x_i - y[i]                 # w*x - y
-            hypot_1 = hypot(float32(1.0), diff)   # hypot(1, w*x - y)
-            sums[0, i % LANES] += hypot_1
+            hypot_1_diff = hypot(float32(1.0), diff)  # hypot(1, w*x - y)
+            sums[0, i % LANES] += hypot_1_diff
             # backward: d_v is dL/dv
-            sums[1, i % LANES] += diff / hypot_1 * x_i if hypot_1 != 0.0 else 0.0  # for dL/dw
+            sums[1, i % LANES] += diff / hypot_1_diff * x_i if hypot_1_diff != 0.0 else 0.0  # for dL/dw
         close_span(sums, tree, (first - start) // SPAN)
 
 

@@ -18,8 +18,8 @@ def kernel(theta: "float64[2]", grad: "float64[2]"):
     erf_b = erf(b)                                # erf(b)
     loss = besselj_ab * erf_b + lgamma(a)         # besselj(0, a*b)*erf(b) + lgamma(a)
     # backward: d_v is dL/dv
-    product = erf_b * besselj(1, ab)
-    grad[0] = digamma(a) - product * b            # dL/da
-    chosen = besselj_ab * (1.1283791670955126 * exp(-b * b)) if fabs(b) < 30.0 else 0.0
-    grad[1] = chosen - product * a                # dL/db
+    erf_b_besselj_ab = erf_b * besselj(1, ab)
+    grad[0] = digamma(a) - erf_b_besselj_ab * b   # dL/da
+    branch = besselj_ab * (1.1283791670955126 * exp(-b * b)) if fabs(b) < 30.0 else 0.0
+    grad[1] = branch - erf_b_besselj_ab * a       # dL/db
     return loss

@@ -5,7 +5,9 @@ many are made.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 from gradcompile.diff import scan as recurrence  # noqa: F401  (the op)
@@ -124,12 +126,41 @@ def traced(step: Step, start: Tree, walked: Tree, count: Dim, reverse: bool) -> 
     """The loop around a step, and the structure of what it gives."""
     carries = [fresh(n.type, "carry") for n in start.nodes]
     slices = [fresh(ArrayType(n.type.shape[1:], n.type.dtype)) for n in walked.nodes]
-    result = step(start.filled(carries), walked.filled(slices))
+    result, said = run(step, start.filled(carries), walked.filled(slices))
     if not isinstance(result, tuple) or len(result) != 2:
         raise placed(f"scan: the step returns a pair (carry, y), not {result!r:.80}")
     new, out = tree(result[0], "carry"), tree(result[1], "y")
     check(start, new)
-    return Loop(tuple(carries), tuple(slices), (), tuple(new.nodes), tuple(out.nodes), (), count, reverse), out
+    names = named_carries(step, carries, new.nodes, said), tuple(said.get(s, "") for s in slices)
+    return Loop(tuple(carries), tuple(slices), (), tuple(new.nodes), tuple(out.nodes), (), count, reverse, *names), out
+
+
+def run(step: Step, carry: Any, x: Any) -> tuple[Any, dict[Node, str]]:
+    """What the step returns, and what its variables were called when it did."""
+    code, names = getattr(step, "__code__", None), dict[Node, str]()
+    if code is None or sys.getprofile() is not None:
+        return step(carry, x), names
+
+    def look(frame: FrameType, event: str, arg: object) -> None:
+        if event == "return" and frame.f_code is code:
+            for name, value in frame.f_locals.items():
+                if isinstance(value, Array):
+                    names.setdefault(value.node, name)
+
+    sys.setprofile(look)
+    try:
+        return step(carry, x), names
+    finally:
+        sys.setprofile(None)
+
+
+def named_carries(
+    step: Step, carries: Sequence[Node], new: Sequence[Node], said: Mapping[Node, str]
+) -> tuple[str, ...]:
+    """What each carry is called: as the step's variable for the old or the new one, or as its first parameter."""
+    code = getattr(step, "__code__", None)
+    first = code.co_varnames[0] if code is not None and code.co_argcount else "carry"
+    return tuple(said.get(old) or said.get(made) or first for old, made in zip(carries, new, strict=True))
 
 
 def check(start: Tree, new: Tree) -> None:

@@ -71,12 +71,13 @@ class Read:
 class Entries:
     """Makes entries of nodes. memory: what is read rather than computed. reads: what the leaves of entries stand for.
 
-    found: integer entries that places refer to, by names like "@0@". origin: the array whose entry a scalar is.
+    found: integer entries that places refer to, by names like "@0@". origin: the array whose entry a scalar is, and
+    where.
     """
 
     memory: Mapping[Node, object]
     reads: dict[Node, Read] = field(default_factory=dict)
-    origin: dict[Node, Node] = field(default_factory=dict)
+    origin: dict[Node, tuple[Node, Place]] = field(default_factory=dict)
     known: dict[tuple[Node, Place], Node] = field(default_factory=dict)
     found: dict[Node, str] = field(default_factory=dict)
 
@@ -99,7 +100,7 @@ class Entries:
                 wanted = next(request) if answer is None else request.send(answer)
             except StopIteration as stop:
                 self.known[key] = answer = stop.value
-                self.origin.setdefault(stop.value, key[0])
+                self.origin.setdefault(stop.value, key)
                 stack.pop()
                 wanted = None
                 if not stack:

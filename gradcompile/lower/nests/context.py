@@ -160,19 +160,22 @@ class Context(ABC):
 
     # ---- statements
 
-    def name(self, scalar: Node) -> str:
-        """What an entry is called."""
-        origin = self.entries.origin.get(scalar, scalar)
-        if scalar in self.entries.reads:
-            read = self.entries.reads[scalar]
-            preferred = self.memory[read.source].whole_array.text if read.source in self.memory else "x"
-        else:
-            preferred = self.naming.preferred_name(origin).removesuffix("_1")
-        return self.naming.fresh(preferred if not origin.type.shape else preferred.removesuffix("_i") + "_i")
+    def name(self, scalar: Node, depth: int = 0) -> str:
+        """What an entry is called: as its array, and by where it is there; depth: the loops that it depends on."""
+        origin, place = self.entries.origin.get(scalar, (scalar, ()))
+        read = self.entries.reads.get(scalar)
+        if read is not None:
+            origin, place = read.source, read.place
+        known = self.naming.known_name(origin) or self.naming.moved(origin)
+        if read is not None and not known and origin in self.memory:
+            known = self.memory[origin].whole_array.text
+            known = known.removesuffix("_b") if origin.op.is_leaf else known  # of a block
+        word = self.naming.index_word(place, origin.type.shape, depth)
+        return self.naming.fresh((known or self.naming.preferred_name(origin)) + word)
 
     def comment(self, scalar: Node) -> str:
         """What the line of an entry says; nothing if it only has a name for what is read."""
-        origin = self.entries.origin.get(scalar)
+        origin, _ = self.entries.origin.get(scalar, (None, ()))
         return "" if origin is None or self.naming.moved(origin) else self.naming.comment(origin)
 
     def entries_a_sample(self) -> int:

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from gradcompile.ir.algebra import is_div, is_neg
+from gradcompile.ir.algebra import is_div, is_neg, is_not
 from gradcompile.ir.core import Node, Op, is_const
 from gradcompile.loops.expressions import (
     ATOM,
@@ -37,7 +37,8 @@ class Region:
     """A straight piece of code: the names that hold in it and its statements so far.
 
     uses: how often each node is an argument. given: nodes that need no statement (arguments, elements, results of a
-    pass). name, comment: the identifier of a new intermediate, and what its line says.
+    pass). name, comment: the identifier of a new intermediate, and what its line says. are_samples: whether lengths are
+    those of samples, of which there are some.
     """
 
     uses: Mapping[Node, int]
@@ -48,6 +49,7 @@ class Region:
     known: dict[Node, Expression] = field(default_factory=dict)
     literal: set[Node] = field(default_factory=set)  # values that plain Python may hold as its own floats
     unnamed: list[Node] = field(default_factory=list)  # what is several operations, and has no name
+    are_samples: bool = False
     lent: list[Node] = field(default_factory=list)  # what is given for now only: it reads memory, and is no name
 
     def emit(self, root: Node, named: bool = False) -> Expression:
@@ -85,8 +87,10 @@ class Region:
             n = stack[-1]
             if n in self.given:
                 given = self.given[n]
-                self.known[n] = given if given.level == ATOM else given._replace(level=ATOM)
-                if n.op.hands_on or n.op.keeps_literals or n.op.by_shape:
+                is_open = given.level != ATOM and given.kind != "not"
+                self.known[n] = given._replace(level=ATOM) if is_open else group(given)
+                is_length = n.op.by_shape and not (self.are_samples and n.type.dtype == "float64")
+                if n.op.hands_on or n.op.keeps_literals or is_length:
                     self.literal.add(n)
             pending = [] if n in self.known else [a for a in n.args if a not in self.known]
             stack.extend(reversed(pending))
@@ -98,7 +102,9 @@ class Region:
     def quotient(self, n: Node) -> Expression:
         """A division of literals: without the JIT Python's own floats would raise where the divisor is zero."""
         first, second = (self.known[a] for a in n.args)
-        return operation("/", call(n.type.dtype, first), second)
+        if n.type.dtype == "float32":
+            return operation("/", call("float32", first), second)
+        return operation("/", first, call("float64", second))
 
     def singles(self, n: Node) -> Mapping[Node, Expression]:
         """The arguments. In single precision whole numbers, and Python's own floats in calls, say so."""
@@ -111,7 +117,7 @@ class Region:
 
     def is_free(self, n: Node) -> bool:
         """Whether writing it twice costs nothing: a literal, or a name, also its negative."""
-        return is_const(n) or ((is_neg(n) or is_broadcast(n)) and self.known[n.args[0]].level == ATOM)
+        return is_const(n) or ((is_neg(n) or is_not(n) or is_broadcast(n)) and self.known[n.args[0]].level == ATOM)
 
     def assign(self, n: Node, value: Expression) -> Expression:
         """A statement that names the value."""
@@ -174,8 +180,7 @@ def total(n: Node, known: Mapping[Node, Expression]) -> Expression:
     """A sum, left to right; a negated term is subtracted, which is the same operation."""
     terms: list[tuple[bool, Expression]] = []
     for a in n.args:
-        inner = a.args[0] if is_broadcast(a) else a
-        positive = without_minus(known[a]) if terms and (is_neg(inner) or is_const(inner)) else None
+        positive = without_minus(known[a]) if terms else None
         terms.append((False, known[a]) if positive is None else (True, positive))
     return sum_of(terms)
 

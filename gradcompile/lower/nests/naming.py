@@ -1,5 +1,6 @@
 """Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -7,14 +8,12 @@ import numpy as np
 
 from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
-from gradcompile.ir.types import Dim
+from gradcompile.ir.types import Dim, Shape, names_in
+from gradcompile.lower.memory.entries import Place
 from gradcompile.lower.program import Naming
-from gradcompile.ops.contract import is_dot
 from gradcompile.ops.scan import is_scanned
 
 LOOPS = "ijklpqrsuv"
-
-LONGEST = 20  # characters of a name that is made of others
 
 
 def caller(formula: str) -> str:
@@ -47,11 +46,10 @@ class ArrayNaming(Naming):
 
     def preferred_name(self, n: Node) -> str:
         """What a person would call the value, or what it is a part of."""
-        n0 = self.origin.get(n, n)
-        if n0 in self.program.names:
-            return self.program.names[n0]
-        primal = self.program.adjoint_of.get(n0)
-        return self.plain_name(n) if primal is None else "d_" + (self.known_name(primal) or self.plain_name(primal))
+        origin = self.origin.get(n, n)
+        if origin in self.program.names:
+            return self.program.names[origin]
+        return self.of_adjoint(origin) or self.first_free(self.plain_names(n))
 
     def name(self, n: Node) -> str:
         """The identifier of a node, by which what it is a part of is known from here on."""
@@ -59,29 +57,33 @@ class ArrayNaming(Naming):
         self.known_names.setdefault(self.origin.get(n, n), name)
         return name
 
-    def plain_name(self, n: Node) -> str:
-        """What the value is called by what computes it: the function that its formula calls, or the op."""
+    def plain_names(self, n: Node) -> Iterator[str]:
+        """What the value may be called, best first; of a function of the user's, that function's name."""
         origin = self.origin.get(n, n)
-        texts = [self.known_name(a) for a in n.args]
+        if role := self.roles.get(origin):
+            yield role
         if is_scanned(n):
             loop, k = n.params
-            return "last" if k < len(loop.finals) else "stacked" if k < len(loop.finals) + len(loop.ys) else "summed"
-        if is_dot(n) and all(0 < len(t) <= 3 and t.isalnum() for t in texts):
-            return "_".join(texts)
+            yield loop.result_name(k)
+            return
         if is_select(n) and n.type.dtype == "int64":
-            return "place"
+            yield from self.of_place(n)
         called = caller(self.program.comments.get(origin, ""))
         if n.op.ends_functions and called not in ("", "where", "mean"):
-            return called
+            yield called
         if source := self.moved(n):
-            preferred, _, last = source.rpartition("_")  # it gets a number of its own
-            return preferred if last.isdigit() else source
-        preferred = Naming.plain_name(self, n)
-        return (
-            (origin.op.array_name or preferred)
-            if preferred == n.op.name + "_1" or len(preferred) > LONGEST
-            else preferred
-        )
+            yield source
+            yield f"{source}_part"
+        yield from Naming.plain_names(self, n)
+
+    def array_name(self, n: Node) -> str:
+        """What the array, or what it is a part of, is called by its op."""
+        return self.origin.get(n, n).op.array_name
+
+    def of_place(self, n: Node) -> Iterator[str]:
+        """What a place along an axis is called: by the index that it comes from."""
+        index = self.known_name(n.args[2]) or self.known_name(n.args[1])
+        yield from ("place", f"{index}_place", f"safe_{index}") if index else ("place",)
 
     def moved(self, n: Node) -> str:
         """What the reader knows the array by whose entries these are at other places; empty if they are computed."""
@@ -100,7 +102,7 @@ class ArrayNaming(Naming):
 
     def scope(self) -> "ArrayNaming":
         """Names for one function, or for another try at the same: its own, beside those that there are."""
-        return replace(self, fresh=self.fresh.copy(), known={}, known_names={}, numbers={}, loops={})
+        return replace(self, fresh=self.fresh.copy(), known={}, known_names={}, loops={})
 
     def inside(self) -> "ArrayNaming":
         """Names for the body of a loop in the same function, each of them new.
@@ -115,6 +117,13 @@ class ArrayNaming(Naming):
             preferred = LOOPS[height]
             self.loops[height] = preferred if preferred == "i" and preferred not in self.dims else self.fresh(preferred)
         return self.loops[height]
+
+    def index_word(self, place: Place, shape: Shape, depth: int) -> str:
+        """What the name of an entry says of its place: numbers, and the innermost loop that moves it."""
+        moving = set[str]().union(*map(names_in, place))
+        inner = next((v for _, v in sorted(self.loops.items()) if v in moving), "") if depth else ""
+        fixed = [f"_{k}" for k, d in zip(place, shape, strict=False) if isinstance(k, int) and d != 1]
+        return "".join(fixed) + (f"_{inner}" if inner else "")
 
     def table(self, n: Node) -> str:
         """The module constant that holds the numbers of a table."""

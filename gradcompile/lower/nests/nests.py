@@ -1,6 +1,7 @@
 """Nests: the loops of one slot. Every value is computed in the outermost loop that knows it."""
 
 from collections import Counter, defaultdict
+from functools import partial
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
@@ -37,7 +38,8 @@ class Nest:
                 self.deepest_use[a] = max(self.deepest_use[a], self.level_of(n))
         stages.uses.update(self.uses)
         stages.top.forget()
-        inner = (Region(self.uses, dict(stages.top.given), stages.name, stages.comment) for _ in self.space.loops)
+        inner = (Region(self.uses, dict(stages.top.given), partial(stages.name, depth=k), stages.comment)
+                 for k in self.depth.values())  # fmt: skip
         self.regions = [stages.top, *inner]
         self.made: dict[tuple[Node, Place], Node] = {}
         self.before: list[Statement] = [] if self.space.loops else stages.top.statements
@@ -147,7 +149,7 @@ class Nest:
         value = self.entry(read)
         often = self.uses[n] > 1 or level < len(self.space.loops)
         if often and read.source is not IOTA and reads_memory(value):
-            known = name(self.stages.name(n))
+            known = name(self.stages.name(n, level))
             self.regions[level].statements.append(Assign(known, value))
             value = known
         self.give(n, value, level)

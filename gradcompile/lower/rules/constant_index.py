@@ -38,12 +38,14 @@ def is_result(n: Node) -> bool:
 class LoopWriter:
     """Writes the loops that a region needs into it.
 
-    vectors: the name of each array that stands in memory. tables: the values of module constants by name.
+    vectors: the name of each array that stands in memory. tables: the values of module constants by name. homes: the
+    output that begins with an array.
     """
 
     program: Program
     naming: Naming
     tables: dict[str, tuple[float | int, ...]]
+    homes: Mapping[Node, str]
     vectors: dict[Node, str] = field(default_factory=dict)
 
     def prepare(self, region: Region, roots: Sequence[Node]) -> None:
@@ -81,8 +83,8 @@ class LoopWriter:
                 self.vectors |= dict.fromkeys(found if whole else [n], known) | {n: known}
 
     def target(self, region: Region, n: Node) -> str:
-        """A zeroed vector: the output itself where a vector is the whole of one, of a program without samples."""
-        output = next((o.name for o in self.program.outputs if [p.node for p in o.parts] == [n]), None)
+        """A zeroed vector: the output itself that begins with it, of a program without samples."""
+        output = self.homes.get(n)
         if output is not None and not any(map(per_sample, self.program.order)):
             clear = Assign(element(name(output), [place(contiguous(n.type.shape))]), number("0.0"))
             region.statements += RowLoops(n.type.shape).around([clear])
@@ -126,14 +128,15 @@ class LoopWriter:
         assert item is not None
         start, source, shape = item.params[0][0], self.vector(region, item.args[0]), (len(run),)
         there, here = (place(contiguous(shape, at)) for at in (first, start))
-        line = Assign(element(name(target), [there]), element(name(source), [here]))
-        region.statements += RowLoops(shape).around([line])
+        if (source, start) != (target, first):
+            line = Assign(element(name(target), [there]), element(name(source), [here]))
+            region.statements += RowLoops(shape).around([line])
         return [(k, t) for k, e in run for t in entry_of_array(e)[1]]
 
     def store(self, region: Region, n: Node, target: str, offset: int = 0) -> None:
         """A loop that writes every entry of an array, row by row from an offset on, unless it was made there."""
         self.prepare(region, [n])
-        if self.vectors.get(n) == target:
+        if offset == 0 and self.vectors.get(vector_of(n)) == target:
             return
         body = self.body(region, [n])
         shape = n.type.shape
@@ -403,6 +406,13 @@ def place(spec: Affine, rows: bool = False) -> Expression:
     terms = [x if stride == 1 else operation("*", number(stride), x) for stride, x in strides]
     terms += [number(spec.start)] if spec.start or not terms else []
     return operation("+", *terms) if len(terms) > 1 else terms[0]
+
+
+def vector_of(n: Node) -> Node:
+    """The vector of whose entries, all of them in their order, an array is made; the array itself if of none."""
+    shape = n.type.shape
+    is_whole = is_take(n) and n.params[0] == contiguous(shape) and n.args[0].type.shape == (size_of(shape),)
+    return n.args[0] if is_whole else n
 
 
 def entry_of_array(n: Node) -> tuple[Node | None, list[Node]]:

@@ -106,15 +106,16 @@ class Steps:
     def carry(self, k: int) -> Carry:
         """Where a carry stands: in what is stacked of it, with a row for the last value, or in two rows by turns."""
         leaf, length, outer = self.loop.carries[k], self.loop.length, self.outer
+        loop_name = self.inner.naming.known[leaf] = self.loop.carry_name(k)
         final, stacks = self.results.get(k), self.stacks_of(k)
         order = (0, *(1 + axis for axis in self.inner.layout.order(leaf.type.shape)))
         if not stacks or not outer.direct.keys().isdisjoint({*stacks, final}):
-            rows = outer.storage.kept("carry", (2, *leaf.type.shape), order)
+            rows = outer.storage.kept(loop_name, (2, *leaf.type.shape), order)
             two, count = number(2), name(self.count)
             turn = [operation("%", k, two) for k in (count, operation("+", count, number(1)), atom_of(length))]
             carry = Carry(rows, ZERO, *turn)
         else:
-            rows = outer.storage.kept("carry", (dim_sum(length, 1), *leaf.type.shape), order)
+            rows = outer.storage.kept(loop_name, (dim_sum(length, 1), *leaf.type.shape), order)
             step = name(self.step)
             ends = (length_of(length), operation("+", step, number(1)), step, ZERO)
             carry = Carry(rows, *(ends if self.loop.reverse else ends[::-1]))
@@ -178,7 +179,9 @@ class Steps:
             self.outer.materialized(x)
         for leaf, x in pairs:
             if leaf in self.loop.slices:
-                self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)])
+                said = self.loop.slice_name(self.loop.slices.index(leaf))
+                self.inner.naming.known |= {leaf: said} if said else {}
+                self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)], said)
             else:
                 self.give(leaf, x)
         return [self.source(x) for _, x in pairs if x.type.shape]
@@ -204,15 +207,18 @@ class Steps:
         self.inner.scalars[leaf] = NOTHING  # for now: `lines` knows it
         self.outer.schedule.note_reads([self.outer.entries.entry(x, ())], self.outer.schedule.end)
 
-    def entry(self, leaf: Node, memory: Memory) -> Memory:
-        """The entry of an array at this step's place, under a name; leaf: what it stands for in a step."""
+    def entry(self, leaf: Node, memory: Memory, said: str = "") -> Memory:
+        """The entry of an array at this step's place, under a name; leaf: what it stands for in a step.
+
+        said: what the user calls it.
+        """
         is_segment = len(leaf.type.shape) == len(memory.order)
         index = [self.place(leaf, is_segment) if axis == 0 else EVERY for axis in memory.order]
         while index[-1] == EVERY:
             index.pop()
         if not leaf.type.shape:
             return Memory(memory.name, (), memory.whole, index=tuple(index))
-        known = self.outer.naming.fresh(f"{memory.name}_now")
+        known = self.outer.naming.fresh(said or f"{memory.name}_now")
         self.head.append(Assign(name(known), memory.row(*index)))
         order = memory.order if is_segment else tuple(axis - 1 for axis in memory.order if axis)
         return Memory(known, order, memory.whole, memory.order[0] == 0 and (memory.dense or len(order) == 1))
@@ -255,7 +261,7 @@ class Steps:
         if n.type.shape:
             memory = outer.storage.hold(n, outer.naming.name(n), order)
         else:
-            array = outer.storage.kept(outer.naming.name(n), ()).name
+            array = outer.naming.known[n] = outer.storage.kept(outer.naming.preferred_name(n), ()).name
             memory = outer.memory[n] = Memory(array, (), index=(ZERO,))
         return Destination(memory, comment=outer.comment_for(n, None))
 
