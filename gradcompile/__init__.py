@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from gradcompile.frontend.sympy.custom import custom
     from gradcompile.gradient import CompiledGrad
     from gradcompile.many import CompiledMany
-    from gradcompile.optim import TrainingResult, sgd
+    from gradcompile.optim import TrainingResult, minimize, sgd
     from gradcompile.regression.fits import compile_fit, fit
     from gradcompile.regression.result import Fit
 
@@ -116,6 +116,7 @@ __all__ = [
     "max_pool",
     "mean",
     "mean_pool",
+    "minimize",
     "mse",
     "one_hot",
     "relu",
@@ -151,7 +152,7 @@ LATE = {  # what is found in which module, all of them loaded when something of 
     "frontend.sympy.custom": ("custom",),
     "gradient": ("CompiledGrad",),
     "many": ("CompiledMany",),
-    "optim": ("TrainingResult", "sgd"),
+    "optim": ("TrainingResult", "minimize", "sgd"),
     "regression.fits": ("compile_fit", "fit"),
     "regression.result": ("Fit",),
 }  # fmt: skip

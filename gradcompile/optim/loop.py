@@ -129,9 +129,9 @@ class Training:
     def __post_init__(self) -> None:
         self.params: Sequence[Argument] = self.f.problem.params
         arguments: Sequence[Argument] = self.f.problem.inputs
-        self.inputs = bind.fixed(bind.convert_all(arguments, _in_order(self.data, Call(arguments), "data")))
+        self.inputs = bind.fixed(bind.convert_all(arguments, in_order(self.data, Call(arguments), "data")))
         self.f._route.check(self.inputs)
-        self.theta = bind.pack(self.params, _in_order(self.given, Call(self.params), "params"), self.f.dtype)
+        self.theta = bind.pack(self.params, in_order(self.given, Call(self.params), "params"), self.f.dtype)
         samples = batches.axis_of_samples(arguments, self.batch_axis, self.batch_size)
         self.is_column = [samples is not None and a.leaf.type.shape[:1] == (samples,) for a in arguments]
         self.samples = next((len(v) for v, c in zip(self.inputs, self.is_column, strict=True) if c), 1)
@@ -226,14 +226,7 @@ class Training:
         return types.int64 if isinstance(value, int) else from_dtype(self.theta.dtype)
 
     def _shaped(self, theta: Vector) -> Any:
-        """Parameters in the arrangement that they were given in."""
-        parts = bind.unpack(self.params, theta, self.f.dtype)
-        if isinstance(self.given, Mapping):
-            by_name = dict(zip((a.name for a in self.params), parts, strict=True))
-            return {key: by_name[name] for key, name in Call(self.params).identifiers(self.given, "params").items()}
-        if not _is_sequence(self.given, self.params):
-            return parts[0]
-        return parts if isinstance(self.given, tuple) else list(parts)
+        return shaped(self.f, self.given, theta)
 
     def _error(self, status: int) -> TrainingError:
         """What was not finite: at which step, in which parameter, from which subexpression on."""
@@ -275,6 +268,18 @@ class Training:
         return TrainingResult(self._shaped(self.theta), history, self.completed, interrupted)
 
 
+def shaped(f: Any, given: Any, theta: Vector) -> Any:
+    """Parameters in the arrangement that they were given in."""
+    params: Sequence[Argument] = f.problem.params
+    parts = bind.unpack(params, theta, f.dtype)
+    if isinstance(given, Mapping):
+        by_name = dict(zip((a.name for a in params), parts, strict=True))
+        return {key: by_name[name] for key, name in Call(params).identifiers(given, "params").items()}
+    if not _is_sequence(given, params):
+        return parts[0]
+    return parts if isinstance(given, tuple) else list(parts)
+
+
 def _entry(argument: Argument, k: int) -> str:
     """The name of an entry of a parameter."""
     shape = argument.leaf.type.shape
@@ -296,7 +301,7 @@ def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
     return isinstance(given, Sequence) and not isinstance(given, str)
 
 
-def _in_order(given: Any, takes: Call, what: str) -> list[Any]:
+def in_order(given: Any, takes: Call, what: str) -> list[Any]:
     """The values in the function's order, from a sequence or from a mapping by name."""
     if isinstance(given, Mapping):
         return takes.in_order(given, what)

@@ -47,6 +47,7 @@ class Route:
         self.cost, self.growth, self.threads = cost, growth, threads
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
         self.multiplies = plan.multiplies
+        self.loops: dict[Any, Run | None] = {}  # with a step, by the step and the kinds of its state
         self.unshared = 0.0  # nanoseconds of a call up to which no product was large enough to be shared
 
     @once
@@ -126,8 +127,10 @@ class Route:
         """The serial kernel in one loop with a step, see `codegen.functions.stepping`; None where there is none."""
         if not self.is_compiled or (self.multiplies and switch()):
             return None
-        found: Run | None = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
-        return found
+        key = step, tuple(state)
+        if key not in self.loops:
+            self.loops[key] = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
+        return self.loops[key]
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""

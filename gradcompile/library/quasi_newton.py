@@ -1,0 +1,195 @@
+"""L-BFGS between bounds, in the subset, one evaluation at a time: whoever calls it evaluates, by whatever means.
+
+The direction is that of Nocedal, "Updating quasi-Newton matrices with limited storage" (1980), over the parameters that
+no bound holds; steps are projected on the bounds, and their length is searched for until the loss falls as Armijo asks
+and, unless a bound cut the step, the slope has risen as Wolfe asks.
+
+The state is memory of the caller's: `v`, of shape (ROWS, n), the rows below; `steps` and `changes`, of shape
+(pairs, n), the last steps and what the gradient changed by in them; `both`, of shape (2, pairs), for the recursion;
+`s`, the scalars below. `v[TRIAL]` is where to evaluate next.
+"""
+
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import fabs, fold, lanes, sqrt, to_int, zeros
+
+THETA, TRIAL, GRADIENT, DIRECTION, LOWER, UPPER, FREE = range(7)
+ROWS = 7
+LOSS, LENGTH, SHORT, LONG, SLOPE, COUNT, FIRST, TRIES, STEPS, TOLERANCE, BEGUN, LEFT = range(12)
+SCALARS = 12
+RUNNING, FLAT, SETTLED, STUCK, BAD = range(5)
+
+LANES = 32
+EPS = 2.0**-52
+DECREASE = 1e-4  # of the slope's promise, which a step has to bring
+CURVED = 0.9  # of the slope, at most, that may be left behind a step
+TRIED = 60  # lengths of one step, at most
+HUGE = 2.0**1000
+
+
+@jit
+def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
+    """Take in loss and gradient at v[TRIAL], and put the next point there.
+
+    RUNNING; FLAT where no free slope exceeds s[TOLERANCE]; SETTLED where what a step promises is below rounding of the
+    loss; STUCK where no length of a step lowers the loss; BAD where the first loss or gradient is not finite.
+    """
+    status = RUNNING
+    s[BEGUN] += 1.0
+    good = (value + dot(grad, grad)) * 0.0 == 0.0
+    if s[BEGUN] == 1.0:
+        if good:
+            take(value, grad, v, s)
+            status = set_out(v, steps, changes, both, s)
+        else:
+            status = BAD
+    else:
+        s[TRIES] += 1.0
+        promised = 0.0
+        slope = 0.0
+        whole = True
+        for k in range(v.shape[1]):
+            promised += v[GRADIENT, k] * (v[TRIAL, k] - v[THETA, k])
+            slope += grad[k] * v[DIRECTION, k]
+            whole = whole & (v[TRIAL, k] > v[LOWER, k]) & (v[TRIAL, k] < v[UPPER, k])
+        if good & (value <= s[LOSS] + DECREASE * promised) & (promised < 0.0):
+            if (slope < CURVED * s[SLOPE]) & whole & (s[TRIES] < TRIED):
+                s[SHORT] = s[LENGTH]
+                s[LENGTH] = 2.0 * s[LENGTH] if s[LONG] >= HUGE else 0.5 * (s[SHORT] + s[LONG])
+                move(v, s)
+            else:
+                remember(grad, v, steps, changes, both, s)
+                take(value, grad, v, s)
+                s[STEPS] += 1.0
+                status = set_out(v, steps, changes, both, s)
+        else:
+            s[LONG] = s[LENGTH]
+            s[LENGTH] = between(value, good, s)
+            move(v, s)
+            if (s[TRIES] >= TRIED) | same_point(v):
+                status = STUCK
+                if -s[SLOPE] <= 1e6 * EPS * fabs(s[LOSS]):
+                    status = SETTLED
+    return status
+
+
+@jit
+def between(value, good, s):  # type: ignore[no-untyped-def]
+    """A length between one that is too short and one that is too long: the parabola's least, not too near either."""
+    length = 0.5 * (s[SHORT] + s[LONG])
+    if good & (s[SHORT] == 0.0):
+        rise = value - s[LOSS] - s[LONG] * s[SLOPE]
+        least = -0.5 * s[SLOPE] * s[LONG] * s[LONG] / rise if rise > 0.0 else length
+        length = min(max(least, 0.1 * s[LONG]), 0.5 * s[LONG])
+    return length if good else 0.1 * s[LONG] + 0.9 * s[SHORT]
+
+
+@jit
+def dot(x, y):  # type: ignore[no-untyped-def]
+    """The inner product."""
+    sums = zeros(LANES, x)
+    for i in lanes(0, x.shape[0]):
+        sums[i % LANES] += x[i] * y[i]
+    return fold(sums)
+
+
+@jit
+def add(out, factor, x):  # type: ignore[no-untyped-def]
+    """Add a multiple of x."""
+    for i in lanes(0, out.shape[0]):
+        out[i] += factor * x[i]
+
+
+@jit
+def take(value, grad, v, s):  # type: ignore[no-untyped-def]
+    """Go to v[TRIAL]."""
+    s[LOSS] = value
+    for k in lanes(0, v.shape[1]):
+        v[THETA, k] = v[TRIAL, k]
+        v[GRADIENT, k] = grad[k]
+
+
+@jit
+def remember(grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
+    """Keep the step to v[TRIAL], unless the gradient did not rise along it."""
+    pairs = steps.shape[0]
+    at = to_int(s[COUNT]) % pairs
+    for k in lanes(0, v.shape[1]):
+        steps[at, k] = v[TRIAL, k] - v[THETA, k]
+        changes[at, k] = grad[k] - v[GRADIENT, k]
+    along = dot(steps[at], changes[at])
+    if along > EPS * dot(changes[at], changes[at]):
+        both[0, at] = 1.0 / along
+        s[COUNT] += 1.0
+
+
+@jit
+def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
+    """The direction from v[THETA], and the first point along it."""
+    n = v.shape[1]
+    steepest = 0.0
+    for k in range(n):
+        lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] >= 0.0)
+        upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] <= 0.0)
+        v[FREE, k] = 0.0 if lower | upper else 1.0
+        v[DIRECTION, k] = -v[GRADIENT, k] * v[FREE, k]
+        steepest = max(steepest, fabs(v[DIRECTION, k]))
+    status = FLAT if steepest <= s[TOLERANCE] else RUNNING
+    if status == RUNNING:
+        length = bend(v, steps, changes, both, s)
+        s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
+        if s[SLOPE] >= 0.0:
+            s[COUNT] = 0.0
+            for k in range(n):
+                v[DIRECTION, k] = -v[GRADIENT, k] * v[FREE, k]
+            s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
+            length = 1.0 / sqrt(-s[SLOPE])
+        s[LENGTH] = length
+        s[SHORT] = 0.0
+        s[LONG] = HUGE
+        s[TRIES] = 0.0
+        move(v, s)
+        if same_point(v):
+            status = SETTLED
+    return status
+
+
+@jit
+def bend(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
+    """Multiply the direction by the inverse of the Hessian as the pairs have it; the first length to try."""
+    pairs = steps.shape[0]
+    count = min(to_int(s[COUNT]), pairs)
+    for back in range(count):
+        at = (to_int(s[COUNT]) - 1 - back) % pairs
+        both[1, at] = both[0, at] * dot(steps[at], v[DIRECTION])
+        add(v[DIRECTION], -both[1, at], changes[at])
+    length = 1.0
+    if count == 0:
+        length = min(1.0, 1.0 / sqrt(dot(v[DIRECTION], v[DIRECTION])))
+    else:
+        last = (to_int(s[COUNT]) - 1) % pairs
+        scale = 1.0 / (both[0, last] * dot(changes[last], changes[last]))
+        for k in lanes(0, v.shape[1]):
+            v[DIRECTION, k] = v[DIRECTION, k] * scale
+    for forth in range(count):
+        at = (to_int(s[COUNT]) - count + forth) % pairs
+        add(v[DIRECTION], both[1, at] - both[0, at] * dot(changes[at], v[DIRECTION]), steps[at])
+    for k in lanes(0, v.shape[1]):
+        v[DIRECTION, k] = v[DIRECTION, k] * v[FREE, k]
+    return length
+
+
+@jit
+def move(v, s):  # type: ignore[no-untyped-def]
+    """Put v[TRIAL] the length along the direction, not beyond a bound."""
+    length = s[LENGTH]
+    for k in lanes(0, v.shape[1]):
+        v[TRIAL, k] = min(max(v[THETA, k] + length * v[DIRECTION, k], v[LOWER, k]), v[UPPER, k])
+
+
+@jit
+def same_point(v):  # type: ignore[no-untyped-def]
+    """Whether the step leaves all parameters as they are."""
+    same = True
+    for k in range(v.shape[1]):
+        same = same & (v[TRIAL, k] == v[THETA, k])
+    return same

@@ -1,0 +1,81 @@
+"""`minimize`: SciPy's minima with and without bounds, the bits of one evaluation at a time, what ends a search."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from scipy import optimize
+
+import gradcompile as gc
+from gradcompile.codegen import functions as jit
+from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.library import quasi_newton
+from gradcompile.optim import minimizer as module
+
+X = gc.array("x", (10,))
+START = np.tile([-1.2, 1.0], 5)
+
+
+@pytest.fixture(scope="module")
+def rosenbrock():
+    """Rosenbrock's function of ten parameters."""
+    return gc.compile_grad(np.sum(100 * (X[1:] - X[:-1] ** 2) ** 2 + (1 - X[:-1]) ** 2), [X])
+
+
+@pytest.mark.parametrize("bounds", [None, [(None, None)] * 4 + [(0.2, 0.8)] + [(-1.5, 0.9)] * 5, [(1.1, 2.0)] * 10])
+def test_minima_of_scipy(rosenbrock, bounds):
+    """The same minimum, in the form of the start; a parameter on its bound has a slope that presses it there."""
+    found = gc.minimize(rosenbrock, START, bounds=bounds)
+    bound = rosenbrock.bind()
+    expected = optimize.minimize(
+        bound.value_and_grad, START, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-9, "ftol": 0}
+    )
+    assert found.success, found.message
+    assert found.fun == pytest.approx(expected.fun, rel=1e-10, abs=1e-14)
+    np.testing.assert_allclose(found.x, expected.x, atol=1e-7)
+    assert found.nfev < 2 * expected.nfev
+    lower, upper = np.array([(-np.inf, np.inf)] * 10 if bounds is None else bounds, float).T
+    free = (found.x > np.nan_to_num(lower, nan=-np.inf)) & (found.x < np.nan_to_num(upper, nan=np.inf))
+    assert abs(found.jac[free]).max(initial=0.0) < 1e-7
+
+
+def test_bits_and_callbacks(rosenbrock):
+    """One evaluation at a time has the bits of the loop; a callback sees each step, and stops."""
+    search = module.Search(rosenbrock, START, (), None, 1e-8)
+    search.loop, search.step = None, jit.entry(quasi_newton.advance, [*module.TAKEN, *module.STATE])
+    slow, quick = search.run(1000, None), gc.minimize(rosenbrock, START)
+    np.testing.assert_array_equal(slow.x, quick.x)
+    assert (slow.fun, slow.nfev, slow.nit) == (quick.fun, quick.nfev, quick.nit)
+    seen = []
+    stopped = gc.minimize(rosenbrock, START, callback=lambda r: seen.append(r.fun) or len(seen) == 5)
+    assert stopped.nit == 5 and not stopped.success and seen == sorted(seen, reverse=True)
+
+    def interrupts(_):
+        raise KeyboardInterrupt
+
+    assert gc.minimize(rosenbrock, START, callback=interrupts).message == "interrupted"
+    few = gc.minimize(rosenbrock, START, limit=7)
+    assert few.nfev == 7 and not few.success and "limit" in few.message
+    on = gc.minimize(rosenbrock, few.x)
+    assert on.success and on.fun < 1e-14
+
+
+def test_forms_and_ends():
+    """Parameters and bounds by name, data, starts without a slope, losses that are not finite."""
+    a, b, x, y = sp.symbols("a b x y")
+    f = gc.compile_grad((a * sp.exp(-b * x) - y) ** 2, [a, b], data=[x, y])
+    t = np.linspace(0.0, 4.0, 50)
+    found = gc.minimize(f, {"a": 1.0, "b": 0.5}, {"x": t, "y": 2.5 * np.exp(-1.3 * t)}, bounds={"b": (None, 1.0)})
+    assert found.success and found.x["b"] == 1.0 and found.jac["b"] < 0.0
+    saddle = gc.compile_grad(a**2 - b**2, [a, b])
+    assert not gc.minimize(saddle, [0.0, 0.0]).success
+    assert not gc.minimize(saddle, [1.0, 1e-3]).success
+    assert "not finite at the start" in gc.minimize(gc.compile_grad(sp.log(a), [a]), [-1.0]).message
+    edge = gc.minimize(gc.compile_grad(a - sp.log(a), [a]), [30.0])
+    assert edge.success and edge.x[0] == pytest.approx(1.0, abs=1e-7)
+    for options, words in (({"method": "Powell"}, "choose 'L-BFGS'"), ({"bounds": {"c": (0, 1)}}, "no parameter 'c'")):
+        with pytest.raises(ArgumentError, match=words):
+            gc.minimize(saddle, [1.0, 1.0], **options)
+    with pytest.raises(ArgumentTypeError, match="give a pair"):
+        gc.minimize(saddle, [1.0, 1.0], bounds={"a": 1.0})
+    with pytest.raises(ArgumentTypeError, match="compile_grad"):
+        gc.minimize(lambda v: v, [1.0])
