@@ -32,8 +32,8 @@ ROUNDING = 8.0  # units of the last place of what was added, below which a sum c
 class Why:
     """What became of the gradient of a parameter; `str` of it is a sentence.
 
-    verdict: "healthy", "zero", "next to zero", "partly zero", "infinite", "NaN".
-    cause: a short name, empty if healthy.  node, formula: where.  share: of the entries there that matter.  sample, place: of the first bad entry.
+    verdict: "healthy", "zero", "next to zero", "partly zero", "infinite", "NaN".  cause: a short name, or empty.
+    node, formula: where.  share: of the entries there that matter.  sample, place: of the first bad entry.
     operands: its operands.  path: names from the loss to there, and on to the parameter.  others: further causes.
     """
 
