@@ -83,7 +83,16 @@ PLANTED = [
     ("condition only", scalar(sp.Piecewise((X**2, W > 0), (X, True)), W, X), "w", (2.0, 3.0)),
     ("step", scalar(sp.floor(W) * X, W, X), "w", (2.5, 3.0)),
     ("underflow", scalar(X / sp.exp(W) + B, W, X, B), "x", (800.0, 3.0, 1.0)),
+    ("saturated sigmoid", scalar(1 / (1 + sp.exp(-W * X)), W, X), "w", (50.0, 1.0)),
+    ("saturated expm1", lambda: compile_grad(np.sum(gc.elu(B1) * W2), [B1, W2]), "B1", (np.full(4, -1e3), SMALL[2])),
+    ("kink", lambda: compile_grad(np.linalg.norm(B1) + np.sum(W2), [B1, W2]), "B1", (np.zeros(4), SMALL[2])),
+    ("step", lambda: compile_grad(np.sum(W2 * np.argmax(B1)), [B1, W2]), "B1", SMALL[1:]),
+    ("not picked", lambda: compile_grad(np.max(np.concatenate([B1, W2])), [B1, W2]), "B1", (-np.ones(4), np.ones(4))),
+    ("lost in a loop", lambda: compile_grad(gc.scan(lambda h, z: (0.0 * h + z, None), W1[0, 0], B1)[0], [W1, B1]), "W1",
+     SMALL[:2]),
     # no number
+    ("log of a negative", lambda: compile_grad(gc.scan(lambda h, z: (np.log(h) + z, None), W2[0], B1)[0], [W2, B1]),
+     "W2", (np.ones(4), np.array([1.0, -9.0, 1.0, 1.0]))),
     ("log of 0", scalar(sp.log(W * X) * B, W, X, B), "w", (0.0, 3.0, 1.0)),
     ("log of 0", sampled(W * sp.log(X) + B, W, B, data=(X,)), "w", (1.0, 2.0, [1.0, 0.0])),
     ("log of a negative", scalar(B * sp.log(W - X), W, X, B), "b", (1.0, 3.0, 1.0)),
@@ -143,7 +152,7 @@ def test_a_planted_cause_is_named(case):
     cause, make, param, args = case
     found = make().why(param, *args)
     assert found.fault and found.cause == cause, str(found)
-    assert found.verdict in ("zero", "NaN", "infinite") and cause in str(found)
+    assert found.verdict in ("zero", "next to zero", "NaN", "infinite") and cause in str(found)
 
 
 @pytest.mark.parametrize("k", range(len(HEALTHY)))

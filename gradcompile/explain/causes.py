@@ -1,13 +1,14 @@
 """Why nothing comes back along an edge, and why a value or a slope is no number: told from the op and its operands."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gradcompile.explain.record import Edge, Record
-from gradcompile.ir.algebra import is_div, is_mul, is_select
+from gradcompile.explain.steps import places, walked
+from gradcompile.ir.algebra import is_div, is_mul, is_ne, is_select
 from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.graph import topological
 
@@ -42,7 +43,7 @@ def located(made: Record, told: Told, n: Node, where: Any, among: Any) -> Cause:
 
 def first_of(where: Any) -> Place:
     """The index of the first entry that is true."""
-    return tuple(int(k) for k in np.argwhere(where)[0]) if np.ndim(where) else ()
+    return tuple(int(k) for k in np.argwhere(where)[0]) if np.ndim(where) and np.any(where) else (0,) * np.ndim(where)
 
 
 def operands_at(made: Record, n: Node, place: Place) -> dict[Node, float]:
@@ -70,10 +71,24 @@ def why_zero(made: Record, n: Node, e: Edge) -> Cause:
     if e.slope is None:
         return of_whole(made, n, e)
     live, slope = np.broadcast_arrays(adjoint != 0, made.values[e.slope])
-    flat, lost = live & (slope == 0), live & (adjoint * slope == 0)
+    flat, lost = live & is_flat(n, slope), live & (adjoint * slope == 0)
     if flat.any():
         return located(made, flat_told(made, n, e.arg, first_of(flat)), n, flat, live)
     return located(made, LOST, n, lost, live) if lost.any() else Cause(*CANCELLED, n)
+
+
+def is_flat(n: Node, slope: Any) -> Any:
+    """Where a slope is 0; of what settles on both sides, where its value would not change in the last digit."""
+    bound = np.finfo(n.type.dtype).eps if n.op.settles and n.op.keeps_finite else 0.0
+    return np.abs(slope) <= bound
+
+
+def is_dead(made: Record, n: Node, e: Edge) -> bool:
+    """Whether nothing comes back along an edge, or nothing but what a flat function lets through."""
+    if not np.any(made.sent(e)):
+        return True
+    slope = made.slope(e)
+    return slope is not None and bool(np.all(is_flat(n, slope) | (np.asarray(made.adjoint(n)) == 0)))
 
 
 CANCELLED: Told = ("cancelled", "the terms that it gets add up to 0")
@@ -81,6 +96,8 @@ CANCELLED: Told = ("cancelled", "the terms that it gets add up to 0")
 
 def no_slope(n: Node, e: Edge) -> Told:
     """An op without a derivative in an argument."""
+    if e.arg.type.dtype.startswith("int"):
+        return "step", f"{e.arg.op.name} gives whole numbers, which have no derivative"
     if n.op.is_copy:
         return "stop_gradient", "stop_gradient takes it for a constant"
     if is_select(n) or n.op.is_comparison or n.op.is_connective or e.arg.type.dtype == "bool":
@@ -95,6 +112,8 @@ def of_whole(made: Record, n: Node, e: Edge) -> Cause:
     others = [a for a in n.args if a is not e.arg and a.type.dtype.startswith("float")]
     if not others or n.op.is_linear or n.op.hands_on:
         return Cause("not picked", "the loss depends on none of the entries that come from it", n)
+    if n.op.is_loop:
+        return Cause("lost in a loop", "its steps hand nothing of it on", n)
     name, why = factor_told(made, others[0], first_of(np.asarray(made.values[others[0]]) == 0))
     return Cause(name, why, n)
 
@@ -136,8 +155,8 @@ def flat_told(made: Record, n: Node, arg: Node, place: Place) -> Told:
         others = [a for a in n.args if a is not arg]
         return factor_told(made, others[0] if others else arg, place)
     if (n.op.overflows and x < 0) or (n.op.never_negative and not n.op.curvature and x and not made_of(made, n, place)):
-        if n.op.keeps_finite:
-            return f"saturated {n.op.name}", f"{n.op.name} of {x:.6g} is 0, and flat"
+        if n.op.keeps_finite or made_of(made, n, place):
+            return f"saturated {n.op.name}", f"{n.op.name} of {x:.6g} is flat to the last digit"
         return "underflow", f"{n.op.name} of {x:.6g} is smaller than any number, and so is its slope"
     if n.op.settles and abs(x) > 1:
         return f"saturated {n.op.name}", f"{n.op.name} of {x:.6g} is flat to the last digit"
@@ -160,6 +179,8 @@ def branch_told(n: Node, arg: Node) -> Told:
     """A selection that took the other value."""
     condition, chosen, other = n.args
     taken = other if arg is chosen else chosen
+    if is_ne(condition) and is_const(condition.args[1], 0.0):
+        return "kink", "it has a kink at 0, where its slope is taken for 0"
     if condition.op.is_comparison and arg in condition.args and is_const(taken):
         if taken.value == 0:
             return "dead relu", "its argument is at most 0, where relu is 0 and flat"
@@ -250,12 +271,29 @@ def first_bad(made: Record, n: Node) -> Node | None:
 
 
 def of_value(made: Record, n: Node) -> Cause:
-    """Why a node is no number where its arguments are."""
+    """Why a node is no number where its arguments are; of a loop, by its first step that gives one."""
+    if n.op.is_loop and (found := in_steps(made, n)) is not None:
+        return found
     where = np.asarray(bad(made.values[n]))
     place = first_of(where)
     values = [float(x) for x in operands_at(made, n, place).values()]
     told = value_told(n, values, float(np.asarray(made.values[n])[place]))
     return located(made, told, n, where, np.ones_like(where))
+
+
+def in_steps(made: Record, n: Node) -> Cause | None:
+    """The first value in a loop's body that is no number, in the order of its steps."""
+    loop = n.params[0]
+    order = topological(loop.roots)
+    steps = walked(made, n, loop, order)
+    for k in places(loop, len(steps)):
+        at_step = replace(made, values=steps[k])
+        for x in order:
+            is_source = x.args and x.type.dtype.startswith("float") and bad(steps[k][x]).any()
+            if is_source and not any(bad(steps[k][a]).any() for a in x.args if a.type.dtype.startswith("float")):
+                found = of_value(at_step, x)
+                return Cause(found.name, f"{found.sentence}, in step {k}", n)
+    return None
 
 
 def value_told(n: Node, x: list[float], value: float) -> Told:

@@ -7,12 +7,24 @@ import numpy as np
 
 from gradcompile.analysis.formula import formulas
 from gradcompile.explain.blackboard import axis_of, named, shown
-from gradcompile.explain.causes import CANCELLED, Cause, Place, bad, first_bad, gross, of_value, why_bad, why_zero
+from gradcompile.explain.causes import (
+    CANCELLED,
+    Cause,
+    Place,
+    bad,
+    first_bad,
+    gross,
+    is_dead,
+    of_value,
+    why_bad,
+    why_zero,
+)
 from gradcompile.explain.record import Edge, Record
 from gradcompile.explain.writing import told
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import depends_on
 
+LAST = {"branch not taken": 1, "step": 2, "condition only": 3}  # causes that are told where there is no other
 ROUNDING = 8.0  # units of the last place of what was added, below which a sum counts as 0
 
 
@@ -20,7 +32,7 @@ ROUNDING = 8.0  # units of the last place of what was added, below which a sum c
 class Why:
     """What became of the gradient of a parameter; `str` of it is a sentence.
 
-    verdict: "healthy", "zero", "partly zero", "infinite", "NaN".  cause: a short name, empty if healthy.
+    verdict: "healthy", "zero", "next to zero", "partly zero", "infinite", "NaN".  cause: a short name, or empty.
     node, formula: where.  share: of the entries there that matter.  sample, place: of the first bad entry.
     operands: its operands.  path: names from the loss to there, and on to the parameter.  others: further causes.
     """
@@ -98,7 +110,7 @@ def walk(made: Record, below: set[Node]) -> tuple[set[Node], dict[Node, Node]]:
     received: dict[Node, list[tuple[Node, Edge]]] = {}
     for n in reversed(made.order):
         if n is not made.loss and n in below:
-            sent = [(u, e) for u, e in received.get(n, ()) if u in alive and np.any(made.sent(e))]
+            sent = [(u, e) for u, e in received.get(n, ()) if u in alive and not is_dead(made, u, e)]
             if sent and not vanishes(made, n, sent):
                 alive.add(n)
                 senders[n] = sent[0][0]
@@ -128,15 +140,16 @@ def why_all_zero(
         if n in alive and n in below:
             for e in made.edges[n]:
                 if e.arg in below and e.arg not in alive:
-                    dead = not np.any(made.sent(e))
+                    dead = is_dead(made, n, e)
                     found.append((n, e.arg, why_zero(made, n, e) if dead else Cause(*CANCELLED, e.arg)))
     if not found:
         return Why(name, "zero", "unused", "the loss does not depend on it")
-    found.sort(key=lambda item: item[2].name in ("condition only", "step"))
+    found.sort(key=lambda item: LAST.get(item[2].name, 0))
     n, arg, cause = found[0]
     others = dict.fromkeys(c.name for _, _, c in found[1:] if c.name != cause.name)
     path = [*path_to(n, senders), *path_down(arg, param, below)]
-    return report(made, name, "zero", cause, path, tuple(others))
+    verdict = "zero" if not np.any(made.adjoint(param)) else "next to zero"
+    return report(made, name, verdict, cause, path, tuple(others))
 
 
 def dead_unit(made: Record, below: set[Node]) -> tuple[Node, Cause] | None:
