@@ -32,7 +32,7 @@ from gradcompile.errors import (
     ParseError,
     TrainingError,
 )
-from gradcompile.frontend.arrays import array, derivative, scan
+from gradcompile.frontend.arrays import array, derivative, scan, while_loop
 from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
 from gradcompile.frontend.sympy.custom import custom
 from gradcompile.gradient import CompiledGrad
@@ -128,6 +128,7 @@ __all__ = [
     "stop_gradient",
     "total",
     "where",
+    "while_loop",
 ]
 
 LATE = {  # modules that not everybody needs, and what is found in them
