@@ -492,3 +492,32 @@ def test_profiles_of_robust_losses(loss):
     for name, (low, high) in found.ci(0.95, "profile").items():
         wald = found.ci(0.95)[name]
         assert (low, high) == pytest.approx(wald, abs=0.02 * (wald[1] - wald[0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bounds": {"c": (0, 1)}, "fixed": {"c": 0.5}}, "bounds: 'c' is fixed; leave it out of one of the two"),
+        ({"bounds": {"c": (0, 1)}, "tied": {"c": "a/5"}}, "bounds: 'c' is tied to a/5"),
+        ({"start": [1, 1, 0], "sigma": np.full((60, 60), np.nan)}, r"the covariance is nan at \[0, 0\]"),
+        ({"fixed": {"c": 0.5}, "tied": {"c": "a"}}, "'c' is in fixed and in tied"),
+        ({"fixed": {"c": 0.5}, "start": {"a": 1, "b": 1, "c": 0}}, "start: 'c' is fixed"),
+    ],
+)
+def test_names_that_are_settled(options, words):
+    """What is given for a name that is fixed or tied, and a covariance that is none, is refused with what is wrong."""
+    with pytest.raises(ArgumentError, match=words):
+        fit(MODEL, DECAY, "y", **options)
+
+
+def test_columns_whose_labels_differ():
+    """Series that pandas would align are not taken row by row; names that are no text are said to be none."""
+    pandas = pytest.importorskip("pandas")
+    x, y = pandas.Series([1.0, 2.0, 3.0], index=[2, 1, 0]), pandas.Series([1.0, 2.0, 2.5])
+    for data, target in (({"x": x, "y": y}, "y"), (pandas.DataFrame({"x": x}, index=x.index), y)):
+        with pytest.raises(DataError, match="different labels of rows"):
+            fit("a*x + b", data, target)
+    found = fit("a*x + b", pandas.DataFrame({"x": x, "y": y}), "y")
+    assert found.params == fit("a*x + b", {"x": x.sort_index().to_numpy(), "y": y}, "y").params
+    with pytest.raises(DataError, match="none that have a text as a name"):
+        fit("a*x", pandas.DataFrame(np.eye(3)), "y")

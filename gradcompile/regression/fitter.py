@@ -38,7 +38,9 @@ class Fitter:
         self.objectives = [self.objective(s) for s in statements]
         self.correlated: dict[Objective, Correlated] = {}
         self.params = tuple(params)
-        self.terms = Terms(self.params, *limits(self.params, bounds or {}), numbers(fixed or {}), absolute_sigma)
+        self.settled = settled(statements)
+        ends = limits(self.params, bounds or {}, self.settled)
+        self.terms = Terms(self.params, *ends, numbers(fixed or {}), absolute_sigma)
         self.sigma = sigma
 
     def objective(self, statement: Statement) -> Objective:
@@ -126,8 +128,7 @@ class Fitter:
         if type(start) is not np.ndarray and isinstance(start, Mapping):
             unknown = next((name for name in start if name not in self.params), None)
             if unknown is not None:
-                hint = meant_or_known(str(unknown), self.params)
-                raise ArgumentError(f"start: there is no parameter {unknown!r}{hint}")
+                raise no_parameter("start", unknown, self.params, self.settled)
             found = vector([start.get(name, np.nan) for name in self.params])
             lacking = [name for name in self.params if name not in start]
             if lacking:
@@ -186,12 +187,25 @@ class Fitter:
         return f"<Fitter({', '.join(self.params)}): {'; '.join(o.statement.title for o in self.objectives)}>"
 
 
-def limits(params: Sequence[str], bounds: Mapping[str, Any]) -> tuple[Vector, Vector]:
-    """Lower and upper bounds of all parameters."""
+def settled(statements: Sequence[Statement]) -> dict[str, str]:
+    """What is said of names that look like parameters and are none."""
+    found = {name: "is fixed" for s in statements for name in s.fixed}
+    return {**found, **{name: f"is tied to {tie}" for s in statements for name, tie in s.tied.items()}}
+
+
+def no_parameter(option: str, name: Any, params: Sequence[str], others: Mapping[str, str]) -> ArgumentError:
+    """The error for something that is given for no parameter; others: what is said of names that might be some."""
+    if name in others:
+        return ArgumentError(f"{option}: {name!r} {others[name]}; leave it out of one of the two")
+    return ArgumentError(f"{option}: there is no parameter {name!r}{meant_or_known(str(name), params)}")
+
+
+def limits(params: Sequence[str], bounds: Mapping[str, Any], others: Mapping[str, str]) -> tuple[Vector, Vector]:
+    """Lower and upper bounds of all parameters; others: what is said of names that are none."""
     lower, upper = np.full(len(params), -np.inf), np.full(len(params), np.inf)
     for name, pair in mapping(bounds, "bounds").items():
         if name not in params:
-            raise ArgumentError(f"bounds: there is no parameter {name!r}{meant_or_known(str(name), params)}")
+            raise no_parameter("bounds", name, params, others)
         try:
             low, high = pair
             k = params.index(name)
@@ -274,6 +288,9 @@ def factor_of(covariance: Vector, gone: Any, rows: int) -> Vector:
     kept = covariance[np.ix_(~gone, ~gone)] if fits else covariance
     if kept.shape != (rows, rows):
         raise ArgumentError(f"sigma has shape {covariance.shape}, which does not fit {rows} rows")
+    if not np.isfinite(kept).all():
+        row, column = map(int, np.argwhere(~np.isfinite(kept))[0])
+        raise ArgumentError(f"sigma: the covariance is {kept[row, column]} at [{row}, {column}]; give finite numbers")
     if not np.allclose(kept, kept.T, rtol=1e-10, atol=0.0):
         raise ArgumentError("sigma: a covariance is symmetric")
     try:

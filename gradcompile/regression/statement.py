@@ -165,6 +165,9 @@ def stated(
     known = {*(params or ()), *(columns or ()), *fixed}
     expr, title, names = formula(given, what, known)
     expr, names, ties = with_ties(expr, names, tied or {}, known)
+    both = next((name for name in fixed if name in (tied or {})), None)
+    if both is not None:
+        raise ArgumentError(f"{both!r} is in fixed and in tied; leave it out of one")
     if is_whole:
         check_given("fixed", fixed, names, what)
         check_given("tied", tied or {}, [*names, *ties], what)
