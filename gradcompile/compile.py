@@ -40,12 +40,12 @@ def compile_grad(
 ) -> CompiledGrad:
     """Compile a loss to one function that returns it with its gradient: f(*params, *inputs) -> (L, dL/dparams).
 
-    loss: a real scalar SymPy expression, its text, or a scalar made of symbolic arrays (see `array`). params: a symbol,
-    or a sequence or mapping of symbols and of arrays of symbols; one that is not in a sequence gives a bare gradient.
-    data: symbols that arrive as columns, one entry a sample; the loss is then that of one sample and its `reduce`
-    ("mean" or "sum") is compiled. inputs: the order of everything else; of two or more symbols that neither data nor
-    inputs puts in order, each is given by name. dtype: "float64" or "float32". A loss of arrays takes dtype and samples from these;
-    a dimension that has a name gets its length at the call, from the inputs.
+    loss: a real scalar SymPy expression, its text, or a scalar made of symbolic arrays (see `array`). params: a
+    symbol, or a sequence or mapping of symbols and of arrays of symbols; one that is not in a sequence gives a bare
+    gradient. data: symbols that arrive as columns, one entry a sample; the loss is then that of one sample and its
+    `reduce` ("mean" or "sum") is compiled. inputs: the order of everything else; of two or more symbols that neither
+    data nor inputs puts in order, each is given by name. dtype: "float64" or "float32". A loss of arrays takes dtype
+    and samples from these; a dimension that has a name gets its length at the call, from the inputs.
     threads: the most that a call may use, as many as pay if left out; the result has the same bits for any number.
     cache: keep the machine code on disk. stabilize: rewrite formulas that lose precision (see `f.rewrites`).
     reroll: compile sums of 32 or more similar terms, as a loop over symbols makes them, as loops. name: of the
