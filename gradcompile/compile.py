@@ -1,9 +1,10 @@
 """From a loss to one compiled function: read, stabilise, differentiate, simplify, lower, print, compile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import isroutine
 from typing import TYPE_CHECKING, Any
 
-from sympy import MatrixBase
+from sympy import MatrixBase, Symbol
 
 from gradcompile.compiled import CompiledValue
 from gradcompile.diff.operators import Layout
@@ -39,12 +40,12 @@ def compile_grad(
 ) -> CompiledGrad:
     """Compile a loss to one function that returns it with its gradient: f(*params, *inputs) -> (L, dL/dparams).
 
-    loss: a real scalar SymPy expression, or a scalar made of symbolic arrays (see `array`). params: a symbol, or a
-    sequence or mapping of symbols and of arrays of symbols; one that is not in a sequence gives a bare gradient. data:
-    symbols that arrive as columns, one entry a sample; the loss is then that of one sample and its `reduce` ("mean" or
-    "sum") is compiled. inputs: the order of everything else; of two or more symbols that neither data nor inputs puts
-    in order, each is given by name. dtype: "float64" or "float32". A loss of arrays takes dtype and samples from these;
-    a dimension that has a name gets its length at the call, from the inputs.
+    loss: a real scalar SymPy expression, its text, or a scalar made of symbolic arrays (see `array`). params: a
+    symbol, or a sequence or mapping of symbols and of arrays of symbols; one that is not in a sequence gives a bare
+    gradient. data: symbols that arrive as columns, one entry a sample; the loss is then that of one sample and its
+    `reduce` ("mean" or "sum") is compiled. inputs: the order of everything else; of two or more symbols that neither
+    data nor inputs puts in order, each is given by name. dtype: "float64" or "float32". A loss of arrays takes dtype
+    and samples from these; a dimension that has a name gets its length at the call, from the inputs.
     threads: the most that a call may use, as many as pay if left out; the result has the same bits for any number.
     cache: keep the machine code on disk. stabilize: rewrite formulas that lose precision (see `f.rewrites`).
     reroll: compile sums of 32 or more similar terms, as a loop over symbols makes them, as loops. name: of the
@@ -300,6 +301,16 @@ def problem_of(
 ) -> Problem:
     """The problem that SymPy expressions state, or symbolic arrays, which say themselves what options say elsewhere."""
     arrays = [v for v in values if isinstance(v, Array)]
+    if any(isinstance(v, str) for v in values):
+        values, params, data, rest["inputs"] = spelled(values, params, data, rest.get("inputs"))
+    routine = next((v for v in values if isroutine(v)), None)
+    if routine is not None:
+        name = routine.__name__
+        call = "its value" if name == "<lambda>" else f"{name}(w, x)"
+        raise ArgumentTypeError(
+            f"{name} is a Python function, not what it computes: call it on symbols of SymPy, or on arrays as "
+            f'gradcompile.array("w", 3), and pass {call}'
+        )
     if not arrays:
         return read_all(values, params, data=data, reduce=reduce, dtype=dtype, **rest)
     if len(arrays) < len(values):
@@ -317,6 +328,21 @@ def problem_of(
     if dtype not in (problem.dtype, "float64"):  # float64 is what is asked for by default
         raise ArgumentError(f"dtype={dtype!r}: the arrays are {problem.dtype}; say array(..., dtype={dtype!r})")
     return problem
+
+
+def spelled(values: Sequence[Any], params: Any, data: Any, inputs: Any) -> tuple[list[Any], Any, Any, Any]:
+    """Formulas that are text as expressions, and names of symbols as symbols."""
+    from gradcompile.frontend.text import parse
+
+    def symbols(given: Any) -> Any:
+        if isinstance(given, str):
+            return Symbol(given)
+        if isinstance(given, Mapping):
+            return {key: symbols(entry) for key, entry in given.items()}
+        return type(given)(map(symbols, given)) if isinstance(given, list | tuple) else given
+
+    expressions = [parse(v) if isinstance(v, str) else v for v in values]
+    return expressions, symbols(params), symbols(data), symbols(inputs)
 
 
 def check_options(reduce: str, dtype: str, threads: int | None) -> None:

@@ -298,11 +298,24 @@ def logsumexp(x: Any, *args: Any, **options: Any) -> Any:
 
 def eigh(a: Any, UPLO: str = "L") -> Any:
     """NumPy's, with vectors of the package's sign: that of LAPACK depends on its build."""
+    a = (a + np.swapaxes(a, -1, -2)) / 2  # differences move all entries, and the derivative is of both triangles
     values, vectors = np.linalg.eigh(a, UPLO)
     if isinstance(a, Array):
         return values, vectors
     largest = np.argmax(np.abs(vectors), axis=-2, keepdims=True)
     return values, np.where(np.take_along_axis(vectors, largest, axis=-2).real < 0, -vectors, vectors)
+
+
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """NumPy's, with vectors of the package's sign."""
+    found = np.linalg.svd(a, full_matrices, compute_uv)
+    if isinstance(a, Array) or not compute_uv:
+        return found
+    u, s, vh = found
+    k = s.shape[-1]
+    largest = np.argmax(np.abs(u[..., :k]), axis=-2, keepdims=True)
+    sign = np.where(np.take_along_axis(u[..., :k], largest, axis=-2) < 0, -1.0, 1.0)
+    return u[..., :k] * sign, s, vh[..., :k, :] * np.swapaxes(sign, -1, -2)
 
 
 def install() -> None:
@@ -316,7 +329,7 @@ def install() -> None:
     special = Adapter("special", scipy.special, logsumexp=logsumexp)
     scipy_ = Adapter("scipy", scipy, special=special, linalg=scipy.linalg, stats=scipy.stats, signal=scipy.signal,
                      integrate=scipy.integrate)  # fmt: skip
-    linalg = Adapter("linalg", np.linalg, eigh=eigh)
+    linalg = Adapter("linalg", np.linalg, eigh=eigh, svd=svd)
     numpy_ = Adapter("numpy", np, array=stacked, random=np.random, linalg=linalg, fft=np.fft)
     util = Adapter("test_util", check_grads=check_grads, combo_check=combo_check, check_equivalent=check_equivalent)
     own = Adapter("builtins", builtins)

@@ -20,7 +20,7 @@ from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
 
 RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "sums", "total", "jit", "njit", "kernel",
-            "finish", "samples", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
+            "finish", "samples", "max", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
 MULTIPLYING = frozenset({"gradcompile.library.blas", "gradcompile.library.routines"})  # modules that call BLAS
 HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "add_part", "close_span",

@@ -19,7 +19,7 @@ from gradcompile.frontend.arrays import (
 )
 from gradcompile.frontend.arrays.core import Array, array
 from gradcompile.frontend.arrays.derivative import derivative
-from gradcompile.frontend.arrays.recurrence import scan
+from gradcompile.frontend.arrays.recurrence import scan, while_loop
 
 __all__ = [
     "Array",
@@ -35,4 +35,5 @@ __all__ = [
     "scan",
     "shapes",
     "ufuncs",
+    "while_loop",
 ]

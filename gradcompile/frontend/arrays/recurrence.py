@@ -14,7 +14,7 @@ from gradcompile.diff import scan as recurrence  # noqa: F401  (the op)
 from gradcompile.errors import GradcompileError
 from gradcompile.frontend.arrays.core import Array, lift, placed
 from gradcompile.frontend.arrays.shapes import joined, part
-from gradcompile.ir.algebra import reshape_to
+from gradcompile.ir.algebra import reshape_to, select
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.ops.scan import Loop, fresh, make_scan, scan_results
@@ -22,6 +22,34 @@ from gradcompile.ops.shape import Span
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 FEW = 4  # steps that are not cut into segments
+
+
+def while_loop(
+    cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, max_steps: int, *, checkpoint: bool = False
+) -> Any:
+    """Repeat a step while a condition holds, at most so many times: what the last step left.
+
+    In plain Python: `while cond(value): value = body(value)`. cond: of the value, a truth value; body: of the value,
+    the next one, like it in structure, shapes and dtypes; max_steps: all of these are computed, and those after the end
+    have no part in the value and its derivatives, be they NaN.
+
+    Raises ExpressionError where something does not fit.
+
+    >>> from gradcompile.frontend.arrays import array
+    >>> while_loop(lambda x: x > 1.0, lambda x: x / 2.0, array("x"), 60).shape
+    ()
+    """
+
+    def step(carry: Any, _: Any) -> Any:
+        value, on = carry
+        old, go = tree(value, "value"), lift(on) & lift(cond(value))
+        new = tree(body(value), "body(value)")
+        check(old, new)
+        kept = [select(go, b, a) for a, b in zip(old.nodes, new.nodes, strict=True)]
+        return (old.filled(kept), Array(go)), None
+
+    (value, _), _ = scan(step, (init, True), None, length=max_steps, checkpoint=checkpoint)
+    return value
 
 
 class Tree(NamedTuple):

@@ -1,0 +1,139 @@
+"""Special functions in formulas and of arrays: values against mpmath and SciPy, gradients against differences."""
+
+import numpy as np
+import pytest
+import scipy.special
+import sympy as sp
+
+import gradcompile as gc
+from gradcompile import linalg, signal, special
+from gradcompile.errors import ExpressionError
+
+w, v = sp.symbols("w v")
+FORMULAS = {
+    sp.Ei(w): [0.7, 30.0], sp.expint(1, w): [0.2, 40.0], sp.expint(3, w): [0.2, 40.0], sp.li(w + 1): [0.7, 1e6],
+    sp.Si(w): [0.3, 200.0], sp.Ci(w): [0.3, 20.0], sp.Shi(w): [0.3, 20.0], sp.Chi(w): [0.9, 20.0],
+    sp.erfinv(w / 30): [0.3, 29.99], sp.erfi(w): [0.3, 5.0],
+    sp.lowergamma(2.5, w): [0.3, 40.0], sp.uppergamma(2.5, w): [0.3, 40.0],
+    sp.lowergamma(w, 2): [0.7, 9.0], sp.fresnels(w): [0.3, 3.0], sp.fresnelc(w): [0.3, 3.0],
+    sp.elliptic_k(w / 10): [0.3, 9.0], sp.elliptic_e(w / 10): [0.3, 9.0], sp.elliptic_f(w / 10, 0.4): [0.3, 9.0],
+    sp.elliptic_e(w / 10, 0.4): [0.3, 9.0], sp.airyai(w): [0.3, 9.0], sp.airybi(w): [0.3, 9.0],
+    sp.jn(2, w): [0.5, 9.0], sp.yn(1, w): [0.5, 9.0], sp.zeta(w + 1): [0.5, 30.0], sp.zeta(3, w): [0.5, 30.0],
+    sp.polylog(2, w / 20 - 1): [0.5, 9.0], sp.harmonic(w): [0.5, 90.0], sp.harmonic(w, 2): [0.5, 90.0],
+    sp.hyper((1, 2), (3.5,), w / 20): [0.5, 9.0], sp.hyper((1.5,), (2.5,), w / 20): [0.5, 9.0],
+    sp.betainc_regularized(2, 3, 0, w / 10): [0.5, 9.0], sp.dirichlet_eta(w + 1): [0.5, 9.0],
+}  # fmt: skip
+
+
+def test_formulas():
+    """One compiled function has them all."""
+    f = gc.compile_value(list(FORMULAS), [w])
+    at = {x for places in FORMULAS.values() for x in places}
+    found = {x: f(x) for x in at}
+    for k, (e, places) in enumerate(FORMULAS.items()):
+        for x in places:
+            want = float(sp.N(e.subs(w, sp.Float(x, 40)), 20))
+            assert found[x][k] == pytest.approx(want, rel=2e-12, abs=1e-300), (e, x)
+
+
+@pytest.mark.parametrize("e", [e for e in FORMULAS if not e.has(sp.lowergamma(w, 2))], ids=str)
+def test_gradients(e):
+    x = FORMULAS[e][0]
+    up, down = (e.subs(w, sp.Float(x + step, 40)) for step in (1e-9, -1e-9))
+    want = float(sp.N((up - down) / sp.Float((x + 1e-9) - (x - 1e-9), 40), 20))
+    assert gc.compile_grad(e, [w])(x)[1][0] == pytest.approx(want, rel=1e-6)
+
+
+def test_what_has_no_derivative_is_refused():
+    with pytest.raises(ExpressionError, match=r"betainc .* has no derivative by its argument 1"):
+        gc.compile_grad(sp.betainc_regularized(w, 3, 0, 0.5), [w])(2.0)
+    with pytest.raises(ExpressionError, match="polylog"):
+        gc.compile_grad(sp.polylog(3, w), [w])
+
+
+UNARY = "erfcx erfinv dawsn exprel logit entr log_ndtr ndtri rgamma cosm1 i1e k0e ellipk expi spence gammasgn zetac"
+BINARY = "betaln beta kl_div rel_entr xlog1py boxcox poch binom gammainc gammaincc huber pseudo_huber"
+x, S, L = gc.array("x", 4), gc.array("S", (4, 4)), gc.array("L", (4, 4))
+AT = np.array([0.2, 0.7, 1.3, 2.9])
+
+
+def test_functions_of_scipy_on_arrays():
+    small = x / 4
+    ours = {
+        "logsumexp": (
+            special.logsumexp(x, b=[1.0, 2.0, 0.5, 1.0]),
+            scipy.special.logsumexp(AT, b=[1.0, 2.0, 0.5, 1.0]),
+        ),
+        "softmax": (special.softmax(x), scipy.special.softmax(AT)),
+        "multigammaln": (special.multigammaln(x + 3, 2), [scipy.special.multigammaln(a + 3, 2) for a in AT]),
+        "polygamma": (special.polygamma(2, x), scipy.special.polygamma(2, AT)),
+        "comb": (special.comb(x + 5, 2), scipy.special.comb(AT + 5, 2)),
+        "perm": (special.perm(x + 5, 2), scipy.special.perm(AT + 5, 2)),
+        "jn": (special.spherical_jn(2, x), scipy.special.spherical_jn(2, AT)),
+        "lambertw": (special.lambertw(x), scipy.special.lambertw(AT).real),
+        "factorial": (special.factorial(x), scipy.special.factorial(AT)),
+        "zeta": (special.zeta(x + 1), scipy.special.zeta(AT + 1)),
+    }
+    for name in UNARY.split():
+        ufunc, at = getattr(scipy.special, name), AT + 1 if name == "zetac" else AT / 4
+        ours[name] = ufunc(x + 1 if name == "zetac" else small), ufunc(at)
+    for name in BINARY.split():
+        ufunc = getattr(scipy.special, name)
+        ours[name] = ufunc(x, small + 1), ufunc(AT, AT / 4 + 1)
+    ours["far betaln"] = scipy.special.betaln(1e8 * x, small), scipy.special.betaln(1e8 * AT, AT / 4)
+    f = gc.compile_value([o for o, _ in ours.values()], [x])
+    for (name, (_, want)), got in zip(ours.items(), f(AT), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-13, atol=1e-15, err_msg=name)
+    total = sum(np.sum(o) for name, (o, _) in ours.items() if name not in ("gammasgn", "far betaln", "rgamma"))
+    assert gc.compile_grad(total, [x]).check(AT).error < 1e-9
+
+
+def test_linear_algebra_and_filters():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(4, 4)), rng.normal(size=4)
+    s, low = a @ a.T + np.eye(4), np.tril(a) + 3 * np.eye(4)
+    import scipy.linalg
+    import scipy.signal
+
+    pairs = [
+        (
+            linalg.solve_triangular(L, x, lower=True, trans=1),
+            scipy.linalg.solve_triangular(low, b, lower=True, trans=1),
+        ),
+        (linalg.cho_solve(linalg.cho_factor(S), x), np.linalg.solve(s, b)),
+        (linalg.eigh(S, S + np.eye(4))[0], scipy.linalg.eigh(s, s + np.eye(4))[0]),
+        (linalg.toeplitz(x, 2 * x), scipy.linalg.toeplitz(b, 2 * b)),
+        (linalg.hankel(x, x), scipy.linalg.hankel(b, b)),
+        (linalg.circulant(x), scipy.linalg.circulant(b)),
+        (linalg.solve_discrete_lyapunov(0.1 * L, S), scipy.linalg.solve_discrete_lyapunov(0.1 * low, s)),
+        (linalg.qr(L, mode="economic")[1], scipy.linalg.qr(low, mode="economic")[1]),
+        (signal.convolve2d(S, L[:2, :3], "same"), scipy.signal.convolve2d(s, low[:2, :3], "same")),
+        (signal.correlate2d(S, L[:3, :3], boundary="wrap"), scipy.signal.correlate2d(s, low[:3, :3], boundary="wrap")),
+        (signal.detrend(x), scipy.signal.detrend(b)),
+    ]
+    f = gc.compile_value([o for o, _ in pairs], (), inputs=[x, S, L])
+    for k, (got, (_, want)) in enumerate(zip(f(b, s, low), pairs, strict=True)):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11, err_msg=str(k))
+
+
+def test_text_and_functions_in_place_of_a_loss():
+    f = gc.compile_grad("(a*t - y)**2 + exp(-b)", ["a", "b"], data=["t", "y"])
+    assert f(2.0, 0.0, [1.0, 2.0], [0.0, 1.0])[0] == pytest.approx(7.5)
+    assert gc.compile_value("a + 1", "a")(2.0) == 3.0
+    with pytest.raises(
+        gc.ArgumentTypeError, match=r"residual is a Python function.*gradcompile.array.*residual\(w, x\)"
+    ):
+        gc.compile_grad(residual, ["w"])
+
+
+def residual(w, x):
+    return w - x
+
+
+def test_a_loop_that_ends_by_itself():
+    y = gc.array("y")
+    halved, count = gc.while_loop(lambda c: c[0] > 1.0, lambda c: (c[0] / 2.0, c[1] + 1), (y, 0), 40)
+    f = gc.compile_grad(halved**2 + 0.0 * count, [y])
+    assert f(12.0) == (0.5625, (0.09375,)) and f(0.5) == (0.25, (1.0,))
+    rooted = gc.compile_grad(gc.while_loop(lambda c: c > 0.5, lambda c: np.sqrt(c - 0.5), y, 9), [y])
+    assert np.isfinite(rooted(3.0)[1][0])
