@@ -138,7 +138,7 @@ def compile_hessian(
     diagonal: only the diagonal is computed, a vector. gauss_newton: J'H J, with the Jacobian J of the
     outputs that the loss is a convex function of and its curvature H in them: 2w J'J of squares w r**2, 2 rho' J'J of
     robust losses rho(r**2), the likelihood's curvature in what an exponential family or a softmax is given; J is never
-    stored. ExpressionError for a loss that is none of these.
+    stored. ExpressionError for a loss that is none of these. It may be sparse, or its diagonal alone.
 
     >>> import sympy as sp
     >>> a, b = sp.symbols("a b")
@@ -148,13 +148,12 @@ def compile_hessian(
            [-400.,  200.]]))
     """
     pattern = None if isinstance(sparse, bool) else sparse
-    wishes: dict[Layout, bool] = {"sparse": sparse is not False, "diagonal": diagonal, "gauss-newton": gauss_newton}
-    chosen: list[Layout] = [name for name, wish in wishes.items() if wish]
-    if len(chosen) > 1:
-        raise ArgumentError(f"{' and '.join(chosen)}: choose one form of the Hessian")
+    if sparse is not False and diagonal:
+        raise ArgumentError("sparse and diagonal: choose one form of the Hessian")
+    layout: Layout = "diagonal" if diagonal else "dense" if sparse is False else "sparse"
     from gradcompile.derivatives import CompiledHessian
 
-    return CompiledHessian(*loss_of(loss, params, **options), chosen[0] if chosen else "dense", pattern)
+    return CompiledHessian(*loss_of(loss, params, **options), layout, pattern, gauss_newton)
 
 
 def compile_hvp(loss: Any, params: Any, **options: Any) -> "CompiledHvp":

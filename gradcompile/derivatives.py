@@ -211,11 +211,16 @@ class CompiledHessian(Patterned):
     """A compiled loss with gradient and Hessian: h(*params, *inputs) -> (loss, grads, hess)."""
 
     def __init__(
-        self, problem: Problem, options: Options, layout: operators.Layout = "dense", pattern: Any = None
+        self,
+        problem: Problem,
+        options: Options,
+        layout: operators.Layout = "dense",
+        pattern: Any = None,
+        gauss_newton: bool = False,
     ) -> None:
         super().__init__(problem, options)
-        self.layout, self.pattern = layout, pattern
-        self.operator = GaussNewton() if layout == "gauss-newton" else partial(operators.hessian, layout=layout)
+        self.layout, self.pattern, self.gauss_newton = layout, pattern, gauss_newton
+        self.operator = GaussNewton(layout) if gauss_newton else partial(operators.hessian, layout=layout)
 
     def _formed(self, found: Found, flat: bool = False) -> Any:
         grad, hess = found.arrays
@@ -228,7 +233,7 @@ class CompiledHessian(Patterned):
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         hess = found[2]
-        if self.layout == "gauss-newton":
+        if self.gauss_newton:
             raise ArgumentError(
                 "a Gauss-Newton matrix is no derivative to check against; check the Jacobian of the residuals, "
                 "compile_jacobian(...).check(...)"
@@ -243,7 +248,7 @@ class CompiledHessian(Patterned):
         return max(checks, key=lambda c: c.error)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.layout, self.pattern)
+        return type(self), (self.problem, self.options, self.layout, self.pattern, self.gauss_newton)
 
 
 class CompiledHvp(CompiledDerivative):
@@ -408,7 +413,7 @@ class BoundDerivative(Views):
     """
 
     def __init__(self, compiled: CompiledDerivative, inputs: list[Any]) -> None:
-        super().__init__(self, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
+        super().__init__(self, inputs, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
         self.compiled, self.inputs = compiled, inputs
         along = [np.zeros(compiled.size, compiled.dtype)] if compiled.along else []
         self._run = compiled._prepared([*along, *inputs])

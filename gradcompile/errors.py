@@ -1,6 +1,22 @@
 """The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
 
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Self
+
 import sympy
+
+
+def meant(name: str, known: Iterable[str], spelled: Callable[[str], str] = str) -> str:
+    """What may have been meant by a name that is not known, as the end of a message; "" where none is like it.
+
+    spelled: how a name is written where the reader is to write it.
+
+    >>> meant("thta", ["x", "theta"]), meant("q", ["x", "theta"])
+    ("; did you mean 'theta'?", '')
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {spelled(close[0])!r}?" if close else ""
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -17,7 +33,17 @@ def printable(text: str, kept: str = "") -> str:
 
 
 class GradcompileError(Exception):
-    """Base of every error that the package raises on purpose. What it quotes of the user's is escaped."""
+    """Base of every error that the package raises on purpose. What it quotes of the user's is escaped.
+
+    row: of the data, counted from 0, that it is about, if it is about one.
+    """
+
+    row: int | None = None
+
+    def about(self, row: int) -> Self:
+        """The same error, about a row."""
+        self.row = row
+        return self
 
     def __str__(self) -> str:
         return printable(super().__str__(), kept="\n")

@@ -12,7 +12,7 @@ from gradcompile.diff import operators
 from gradcompile.errors import ArgumentError
 from gradcompile.ir.core import Node
 from gradcompile.once import once
-from gradcompile.pipeline import Options, prepared
+from gradcompile.pipeline import Options, formula_of, prepared
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
@@ -20,7 +20,7 @@ from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
-    from gradcompile.explain import Check, Explanation, Record, Why
+    from gradcompile.explain import Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
 class CompiledGrad(Compiled):
@@ -139,11 +139,33 @@ class CompiledGrad(Compiled):
 
         sample=k: of the loss of that sample alone.  sample="mean": values averaged over the samples, adjoints summed.
         """
+        return self._explained(args, named, "f.explain(")
+
+    def _explained(self, args: Sequence[Any], named: dict[str, Any], head: str) -> "Explanation":
+        """The rows of all samples, of one, or of their mean."""
         from gradcompile.explain import Explanation, of_sample, rows
 
         which = self._word("sample", named)
-        made = self._record(args, named, "f.explain(", of_sample(self.problem, which))
+        made = self._record(args, named, head, of_sample(self.problem, which))
         return Explanation(rows(made, mean=which == "mean"))
+
+    def draw(self, /, *args: Any, **named: Any) -> "Drawing":
+        """The graph at these arguments with every value and adjoint; it shows itself in a notebook.
+
+        to="graph.svg": a picture.  to="graph.html": a page of its own in which arrow keys go through the backward pass
+        and a click shows the paths to the loss.  to="graph.dot": for Graphviz.  sample: as in `explain`.
+        Colour is the size of the adjoint, a decade a shade; a box with a thick frame is used more than once. Above 400
+        nodes runs of them are folded into one box.
+
+        The layout needs fast-sugiyama: pip install 'gradcompile[pictures]'.
+        """
+        from gradcompile.explain import Drawing
+
+        to = self._word("to", named)
+        found = Drawing(self._explained(args, named, "f.draw(").rows, formula_of(self.problem))
+        if to is not None:
+            found.save(to)
+        return found
 
     def why(self, param: Any, /, *args: Any, **named: Any) -> "Why":
         """Why the gradient of a parameter is zero, infinite or NaN at these arguments; `print` shows a sentence.
@@ -167,6 +189,40 @@ class CompiledGrad(Compiled):
         if name not in leaves:
             raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
         return why(self._record(args, named, "f.why(param, "), name, leaves[name])
+
+    def flow(self, /, *args: Any, **named: Any) -> "Flow":
+        """How adjoints flow through the layers: their sizes, dead and saturated units, gradient by weights; a verdict.
+
+        `.verdict` is "vanishing", "exploding", "dead", "saturated" or "healthy"; `print` shows why, the source in the
+        literature, what to try, and a table of `.layers`.
+        """
+        from gradcompile.explain import flow
+
+        return flow(self._record(args, named, "f.flow("))
+
+    def watch(self, /, *inputs: Any, **named: Any) -> "Watch":
+        """A callback of `sgd` that keeps the flow after each epoch, at these inputs, in `.records`."""
+        from gradcompile.explain import Watch
+
+        return Watch(self.flow, inputs, named)
+
+    def diagnose(self, /, *args: Any, **named: Any) -> "Diagnosis":
+        """The digits that each node of the loss loses at these arguments, as it is written and as it is compiled.
+
+        Values in floats are compared with 50 digits, so call it with a few samples. `.guilty` is the node that loses
+        most, `.rows` has all, `.rewrites` what was changed for accuracy; `print` shows a sentence and the losers.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> x = sp.symbols("x")
+        >>> print(compile_grad((1 - sp.cos(x))/x**2, [x]).diagnose(1e-7).guilty.formula)
+        1 - cos(x)
+        """
+        from gradcompile.explain import diagnose
+
+        values = self._leaf_values(args, named, "f.diagnose(")
+        literal = replace(self.options, reroll=False, stabilize=False)
+        return diagnose(self.problem, prepared(self.problem, literal)[0][0], self._terms, values, self.rewrites)
 
     def _word(self, word: str, named: dict[str, Any]) -> Any:
         """What a word of a call is given, None if nothing; a symbol of that name comes first."""
@@ -214,7 +270,7 @@ class Bound(NamedTuple):
         f = self.compiled
         function = bind.make_bound(f._route, f.problem.params, self.inputs, f.size, f.dtype)
         method = MethodType(function, self)
-        views = Views(lambda theta, _: method(theta))
+        views = Views(lambda theta, _: method(theta), self.inputs)
         for name in NAMES:
             setattr(function, name, getattr(views, name))
         return method

@@ -28,6 +28,7 @@ FLOORS = (
     ("frontend.arrays",),
     ("frontend.functions",),
     ("frontend",),
+    ("special", "linalg", "signal", "fft", "stats"),
     ("loops",),
     ("lower",),
     ("runtime", "export"),
@@ -43,7 +44,8 @@ FLOORS = (
     ("cli",),
     ("",),  # gradcompile itself and __main__
 )
-FACES = ("errors", "optim", "testing", "vmath", "vmath.single")  # which users import: these names are here to stay
+FACES = ("errors", "linalg", "optim", "signal", "special", "stats", "testing", "vmath",
+         "vmath.single")  # which users import: these names are here to stay  # fmt: skip
 FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 

@@ -435,3 +435,10 @@ def test_a_saved_file_gives_the_same_bits(tmp_path):
     loss, want = f.flat(theta, *DATA)
     assert module.kernel(theta, gradient, *DATA) == loss
     assert gradient.tolist() == want.tolist()
+
+
+def test_values_that_call_lapack_alone():
+    """A routine that is no text of the subset, called by a function that may have quick code."""
+    matrix = gc.array("M", (2, 2))
+    f = gc.compile_value(np.linalg.eigvalsh(matrix), [matrix])
+    np.testing.assert_allclose(f([[4.0, 9.0], [1.0, 3.0]]), np.linalg.eigvalsh([[4.0, 9.0], [1.0, 3.0]]))

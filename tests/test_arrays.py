@@ -296,7 +296,7 @@ def test_many_operands_are_multiplied_in_their_order():
         ("float(s)", "keep it inside"),
         ("len(X)", "no length known"),
         ("[entry for entry in v]", "no length known .* a recurrence with gradcompile.scan"),
-        ("np.array([s, s])", r"write np.stack\(list\)"),
+        ("np.array([v, v])", r"write np.stack\(list\)"),
         ("np.asarray([1.0, 2.0])[k]", r"np.asarray\(numbers, like=k\)\[k\]"),
         ("np.eye(X.shape[0])", r"the length n is not known before the call; write .*np.eye\(n, like=x\)"),
         ("np.ones(X.shape)", "the length n is not known before the call"),
@@ -306,19 +306,17 @@ def test_many_operands_are_multiplied_in_their_order():
         ("sympy.exp(v)", "can't stand in an expression of SymPy: write np.exp"),
         ("sympy.Symbol('a') * v", "a of type Symbol is neither a number"),
         ("np.select([X > 0], [])", "1 conditions and 0 choices"),
-        ("np.cross(W, A)", "three entries along the last axis"),
-        ("np.kron(A, X[0])", "2 and 1 axes"),
-        ("np.interp(v, A[0], A[1])", "np.interp does not take symbolic arrays.*near ones are"),
-        ("np.linalg.qr(A)", "np.linalg.qr does not take"),
-        ("np.add.reduce(X)", "np.add.reduce does not take"),
+        ("np.cross(W, A)", "two or three entries along the axis"),
+        ("np.linalg.eig(A)", "np.linalg.eig does not take symbolic arrays"),
+        ("np.add.at(X, 0, 1.0)", "np.add.at changes an array"),
         ("np.exp(X, where=X > 0)", "np.exp with where="),
-        ("np.frexp(X)", "np.frexp does not take"),
-        ("np.sum(X, 0, 'float32')", "keepdims|sum of X"),
+        ("np.nextafter(X, X)", "np.nextafter does not take"),
+        ("np.sum(X, 0, out=W)", "unexpected keyword argument 'out'"),
         ("X[5:3:0]", "indexing of X"),
         ("W[7]", "index 7 is outside an axis of 3"),
         ("W[0, 0, 0]", "3 indices for shape"),
         ("W[[0, 9]]", "an index from 0 to 9 is outside an axis of 3"),
-        ("X[X > 0]", "a boolean mask .* use np.where"),
+        ("X[X > 0]", "a symbolic mask .* use np.where"),
         ("X[v]", "an index has dtype float64"),
         ("v[::2]", "steps of 2 along the named dimension 'n'"),
         ("X.reshape(7, -1)", r"-1 can't be worked out"),
@@ -339,10 +337,10 @@ def test_many_operands_are_multiplied_in_their_order():
         ("np.max(W[:0])", "no entry along axis 0"),
         ("np.argmin(W[:, :0], axis=1)", "no entry along axis 1"),
         ("np.split(v, 2)", "split by slices"),
-        ("np.pad(X, 1, mode='reflect')", "mode 'reflect'"),
+        ("np.pad(X, 1, mode='reflect')", "its length must be known"),
         ("np.squeeze(X, 0)", "has not one entry"),
         ("np.median(v)", "a length that is known"),
-        ("np.linalg.norm(A, 2)", "ord=2"),
+        ("np.linalg.norm(A, 5)", "ord=5"),
         ("np.diagonal(X)", "a length that is not known"),
         ("X @ 2", "use \\* for a number"),
         ("np.linalg.multi_dot([X, A, W[0, 0]])", "matrices, and vectors at the ends, not 2 and 2 and 0 axes"),
@@ -362,7 +360,7 @@ def test_an_assignment_is_refused():
 
 
 def test_conversion_by_a_function_without_the_protocol_is_refused():
-    with pytest.raises(ExpressionError, match="can't become an array of numbers"):
+    with pytest.raises(ExpressionError, match="can't be taken apart into its entries"):
         np.asarray(S["X"])
 
 

@@ -250,7 +250,7 @@ def test_fit_refuses(change: dict[str, str], message: str, sample: str, capsys: 
         (["--sigma-x", "x=0.1", "--save", "fit.py"], "take the estimates from --json"),
         (["--starts", "0"], "whole number from 1"),
         (["--sigma", "dy"], "no column 'dy'"),
-        (["--sigma", "x - 1"], "sigma is -1 in row 1"),
+        (["--sigma", "x - 1"], "sigma is -1 in row 0; a standard deviation is above 0 (row 0 is line 2)"),
         (["--where", "x + 1"], "a condition is needed"),
         (["--where", "x > 100"], "no row meets"),
         (["--by", "g"], "no column 'g'"),

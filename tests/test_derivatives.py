@@ -11,6 +11,7 @@ from scipy.sparse import csc_array
 
 import gradcompile as gc
 from gradcompile import array
+from gradcompile.ir.graph import topological
 from tests.cases_blocks import PROGRAMS, drawn
 
 a, b, c, x, y = sp.symbols("a b c x y")
@@ -281,6 +282,21 @@ def test_views_share_one_evaluation_and_give_copies():
     np.testing.assert_array_equal(whole.hess(theta).toarray(), hess)
 
 
+@pytest.mark.parametrize("length", [3, 200_000])
+def test_views_see_inputs_that_were_written_into(length):
+    xs, ys, theta = np.linspace(0.0, 1.0, length), np.ones(length), np.array([1.0, 2.0])
+    bound = [make((y - a * sp.exp(-b * x)) ** 2, [a, b], data=[x, y]).bind(xs, ys)
+             for make in (gc.compile_grad, gc.compile_hessian, gc.compile_hvp)]  # fmt: skip
+    for f in bound:
+        before = f.fun(theta), f.jac(theta)
+        ys[-1] += 1.0
+        assert f.jac(theta)[1] != before[1][1] and f.fun(theta) != before[0]
+        assert f.fun(theta) == f(theta)[0]
+    hess = bound[1].hess(theta)
+    xs *= 2.0
+    assert (bound[1].hess(theta) != hess)[0, 1] and np.array_equal(bound[1].jac(theta), bound[1](theta)[1])
+
+
 @pytest.mark.parametrize("case", ["data", "network", "rolled"])
 def test_checks_in_high_precision(case):
     (loss,), options, point, data = CASES[case]
@@ -344,6 +360,43 @@ def test_samples_of_other_programs(name):
         value, grads = f(*point, **own)
         np.testing.assert_allclose(values[k], value, rtol=1e-12)
         np.testing.assert_allclose(rows[k], f.pack(*grads), rtol=1e-11, atol=1e-13)
+
+
+def test_samples_of_loops():
+    X, t, w, v = array("X", ("n", 5)), array("t", "n"), array("w", (2, 2)), array("v", 2)
+
+    def step(state, x):
+        state = np.tanh(state @ w + x[:, None] * v)
+        return state, state
+
+    last, states = gc.scan(step, t[:, None] * np.zeros(2), X.T)
+    _, growth = gc.scan(lambda u, x: (np.sin(u + x),) * 2, 0.0, v)
+    residual = np.sum(last * v, axis=1) + np.sum(states[:, :, 0] ** 2, axis=0) + X[:, :2] @ growth - t
+    f = gc.compile_grad(np.mean(residual**2), [w, v], inputs=[X, t])
+    point, data = [RNG.normal(size=(2, 2)), RNG.normal(size=2)], [RNG.normal(size=(4, 5)), RNG.normal(size=4)]
+    values, rows = f.per_sample(*point, *data)
+    for k in range(4):
+        value, grads = f(*point, *(d[k : k + 1] for d in data))
+        np.testing.assert_allclose(values[k], value, rtol=1e-13)
+        np.testing.assert_allclose(rows[k], f.pack(*grads), rtol=1e-12, atol=1e-14)
+    moments = f.per_sample(*point, *data, what="moments")[1]
+    np.testing.assert_allclose(moments, rows.T @ rows / 4, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("loss", ["contraction", "colours", "terms"])
+def test_the_diagonal_of_arrays_without_the_whole(loss):
+    v, X, t = array("v", 40), array("X", ("n", 40)), array("t", "n")
+    losses = {"contraction": (np.mean(np.log1p(np.exp(X @ v)) - t * (X @ v)), [X, t]),
+              "colours": (np.sum((np.tril(np.triu(np.ones((40, 40)), -1), 1) @ v) ** 3), []),
+              "terms": (np.sum((v[1:] - v[:-1] ** 2) ** 2), [])}  # fmt: skip
+    value, inputs = losses[loss]
+    data = [RNG.normal(size=(3, 40)), RNG.uniform(size=3)][: len(inputs)]
+    h, whole = (gc.compile_hessian(value, [v], inputs=inputs, **how) for how in ({"diagonal": True}, {}))
+    point = RNG.normal(size=40)
+    np.testing.assert_allclose(h(point, *data)[2], np.diag(whole(point, *data)[2]), rtol=1e-12, atol=1e-14)
+    sizes = [np.prod([d for d in n.type.shape if isinstance(d, int)]) for n in topological(h.graph.simplified)]
+    constants = 1600 if loss == "colours" else 0  # the matrix that was given
+    assert max(sizes) <= max(constants, 240)
 
 
 @pytest.mark.parametrize("name", ["sorted", "running", "neighbours", "differences"])

@@ -22,9 +22,16 @@ THEMES = {
     "ufuncs": "entry by entry",
     "reductions": "over axes",
     "shapes": "arranging",
+    "arranging": "putting together",
     "indexing": "picking, sorting",
+    "folds": "running",
+    "statistics": "statistics",
+    "calculus": "samples of functions",
+    "polynomials": "polynomials",
     "products": "products",
     "linalg": "linear algebra",
+    "decompositions": "norms and factors",
+    "special": "Bessel functions",
     "composed": "of these",
     "making": "with `like=`",
 }
@@ -43,7 +50,8 @@ def spelled(function: Callable[..., object]) -> str:
 def numpy_table() -> Iterable[str]:
     """NumPy's functions by theme, ufuncs first, and the methods."""
     found: dict[str, set[str]] = {theme: set() for theme in THEMES}
-    found["ufuncs"] |= set(core.UFUNCS) - {"matmul"}
+    core.found(core.FUNCTIONS, None)  # loads all of them
+    found["ufuncs"] |= {name for name in core.UFUNCS if name[0] != "_"} - {"matmul"}
     found["products"].add("matmul")
     for function, implementation in core.FUNCTIONS.items():
         if function is not core.Array.__getitem__:
@@ -52,7 +60,7 @@ def numpy_table() -> Iterable[str]:
     yield "|---|---|"
     for theme, title in THEMES.items():
         yield f"| {title} | {', '.join(f'`{name}`' for name in sorted(found[theme]))} |"
-    yield f"| methods | {', '.join(f'`{name}`' for name in sorted(core.METHODS))} |"
+    yield f"| methods | {', '.join(f'`{name}`' for name in sorted(m for m in core.METHODS if '.' not in m))} |"
 
 
 def network_table() -> Iterable[str]:

@@ -36,6 +36,8 @@ CASES = {
     "huber_delta": (gc.huber(MODEL, y, 0.2), [(sp.Min(1, 0.2 / sp.Abs(R)), R)]),
     "arctan": (sp.atan(Z), [(2 / (1 + Z**2) / s**2, R)]),
     "welsch": (1 - sp.exp(-Z), [(2 * sp.exp(-Z) / s**2, R)]),
+    "geman_mcclure": (Z / (1 + Z), [(2 / (1 + Z) ** 2 / s**2, R)]),
+    "geman_mcclure_scaled": (w * R**2 / (s**2 + R**2), [(2 * w * s**2 / (s**2 + R**2) ** 2, R)]),
     "student": ((s + 1) / 2 * sp.log(1 + R**2 / s), [((s + 1) / s / (1 + R**2 / s), R)]),
     "size": (sp.Abs(R), [(1 / sp.Abs(R), R)]),
     "power": (sp.Abs(R) ** 1.5, [(1.5 / sp.sqrt(sp.Abs(R)), R)]),
@@ -176,3 +178,28 @@ def test_long_sums_of_terms_stay_loops():
         wanted[k, k] += 2 / (1 + (1 - point[k]) ** 2)
     np.testing.assert_allclose(h(*point, 1.5)[2], wanted, rtol=1e-12, atol=1e-14)
     assert len(h.source.splitlines()) < 120
+
+
+Z40, V3, W34 = sp.symbols("z0:40"), array("v", 3), array("W", (4, 3))
+X4, T = array("X", ("n", 4)), array("t", "n")
+LAYOUTS = {
+    "samples": ((y - a * sp.exp(-b * x)) ** 2 + c**2, [a, b, c], {"data": [x, y]}, 5),
+    "chain": (sum((Z40[k + 1] - Z40[k] ** 2) ** 2 for k in range(39)), Z40, {}, 118),
+    "grid": (np.sum((V3[1:] - V3[:-1] ** 2) ** 2) + np.sum(np.log1p(V3**2)), [V3], {}, 7),
+    "network": (np.mean((np.tanh(X4 @ W34) @ V3 - T) ** 2), [W34, V3], {"inputs": [X4, T]}, 225),
+    "apart": (np.mean((X4[:, :3] * V3 - T[:, None]) ** 2), [V3], {"inputs": [X4, T]}, 3),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_sparse_and_diagonal_are_parts_of_the_whole(case):
+    loss, params, options, count = LAYOUTS[case]
+    whole, part, diagonal = (gc.compile_hessian(loss, params, gauss_newton=True, **options, **how)
+                             for how in ({}, {"sparse": True}, {"diagonal": True}))  # fmt: skip
+    rng = np.random.default_rng(1)
+    point = [rng.normal(size=p.leaf.type.shape) for p in whole.problem.params]
+    data = [rng.uniform(size=(7, 4)[: len(i.leaf.type.shape)]) for i in whole.problem.inputs]
+    matrix, held = whole(*point, *data)[2], part(*point, *data)[2]
+    assert held.format == "csc" and held.nnz == count == np.count_nonzero(matrix)
+    np.testing.assert_allclose(held.toarray(), matrix, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(diagonal(*point, *data)[2], np.diag(matrix), rtol=1e-12, atol=1e-14)

@@ -104,7 +104,7 @@ def digits_lost(op, params):
     leaves, n = graph(op, params)
     for row in far_points(op):
         for k, rule in enumerate(op.partials(n)):
-            if rule is None:
+            if rule is None or k in op.refuses:
                 continue
             with np.errstate(all="ignore"):
                 got = float(evaluate([rule], dict(zip(leaves, row, strict=True)))[0])
@@ -139,7 +139,7 @@ def test_partials_are_within_their_bound(op, params):
         return
     for row in points(op, 12):
         for k in range(len(row)):
-            if not (op.name == "heaviside" and k == 1):
+            if not (op.name == "heaviside" and k == 1) and k not in op.refuses:
                 assert partial_error(op, params, row, k) <= max(op.tolerance, 1e-15), (row, k)
 
 

@@ -73,6 +73,7 @@ CASES = [
     (op("scatter_add", real("g", N, N, 3), near, other, params=[0, (4, N)]), {1, 2}),
     (op("solve", square, right, params=["full"]), {0, 2}),
     *((op(n, square), {0}) for n in ("det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs")),
+    *((op(n, real("a", N, 3, 3)), {0}) for n in ("svdvals", "svdvecs", "pinv")),
 ]
 NAMES = [f"{k}_{n.op.name}" for k, (n, _) in enumerate(CASES)]
 

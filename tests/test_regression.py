@@ -169,7 +169,7 @@ def test_missing_and_messages():
     gaps["y"][3] = np.nan
     found = fit(MODEL, gaps, "y", start=[1, 1, 0])
     assert (found.rows, found.dropped) == (59, 1)
-    with pytest.raises(DataError, match="row 4 is missing"):
+    with pytest.raises(DataError, match="row 3 is missing"):
         fit(MODEL, gaps, "y", start=[1, 1, 0], missing="raise")
     with pytest.raises(ArgumentError, match="contains the target"):
         fit("a*x + y", DECAY, "y")
@@ -461,3 +461,63 @@ def test_what_a_bound_holds_is_known():
     assert found.derived("a*b")[1] == pytest.approx(found.stderr["a"])
     with pytest.raises(ArgumentError, match="level='a': give a probability"):
         found.ci("a")
+
+
+def test_corners_of_the_loss():
+    """A minimum where the slope jumps along one parameter has no error of that one; along several it is told."""
+    x, noise = np.linspace(0.0, 10.0, 21), np.random.default_rng(0).standard_normal(21)
+    laplace = fit(likelihood="-Abs(y - m)/s - log(2*s)", data={"y": noise}, start={"m": 0.2, "s": 1})
+    assert laplace.converged and laplace.corner == "m"
+    assert laplace.params["m"] == pytest.approx(np.median(noise), abs=1e-12)
+    assert laplace.params["s"] == pytest.approx(abs(noise - np.median(noise)).mean(), rel=1e-9)
+    assert np.isnan(laplace.stderr["m"]) and laplace.stderr["s"] == pytest.approx(laplace.params["s"] / np.sqrt(21))
+    assert "at a corner of the loss" in laplace.summary()
+    down = {"x": x, "y": 3 - 0.3 * x + 0.1 * noise}
+    found = fit("Abs(a)*x + c", down, "y", start={"a": 1, "c": 1})
+    assert found.converged and abs(found.params["a"]) < 1e-12
+    assert found.params["c"] == pytest.approx(down["y"].mean(), rel=1e-12)
+    assert found.derived("a + c")[1] == found.stderr["c"]
+    several = fit(likelihood="-Abs(y - m - b*x)", data=down, start={"m": 2, "b": 0.1})
+    assert not several.converged and "the loss has a corner along m, b here" in several.message
+    assert np.isfinite(several.bootstrap(20)).mean() > 0.5
+
+
+@pytest.mark.parametrize("loss", ["huber", "soft_l1"])
+def test_profiles_of_robust_losses(loss):
+    """Where noise is small beside the curve, the profile of a robust loss has the ends of the sandwich's errors."""
+    draw = np.random.default_rng(3).standard_normal
+    x = np.linspace(0.0, 4.0, 400)
+    y = 2.5 * np.exp(-1.3 * x) + 0.5 + 0.01 * draw(400) * np.where(np.arange(400) % 10, 1.0, 8.0)
+    found = fit(MODEL, {"x": x, "y": y}, "y", start=[2, 1, 0], sigma=np.full(400, 0.01), loss=loss)
+    for name, (low, high) in found.ci(0.95, "profile").items():
+        wald = found.ci(0.95)[name]
+        assert (low, high) == pytest.approx(wald, abs=0.02 * (wald[1] - wald[0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"bounds": {"c": (0, 1)}, "fixed": {"c": 0.5}}, "bounds: 'c' is fixed; leave it out of one of the two"),
+        ({"bounds": {"c": (0, 1)}, "tied": {"c": "a/5"}}, "bounds: 'c' is tied to a/5"),
+        ({"start": [1, 1, 0], "sigma": np.full((60, 60), np.nan)}, r"the covariance is nan at \[0, 0\]"),
+        ({"fixed": {"c": 0.5}, "tied": {"c": "a"}}, "'c' is in fixed and in tied"),
+        ({"fixed": {"c": 0.5}, "start": {"a": 1, "b": 1, "c": 0}}, "start: 'c' is fixed"),
+    ],
+)
+def test_names_that_are_settled(options, words):
+    """What is given for a name that is fixed or tied, and a covariance that is none, is refused with what is wrong."""
+    with pytest.raises(ArgumentError, match=words):
+        fit(MODEL, DECAY, "y", **options)
+
+
+def test_columns_whose_labels_differ():
+    """Series that pandas would align are not taken row by row; names that are no text are said to be none."""
+    pandas = pytest.importorskip("pandas")
+    x, y = pandas.Series([1.0, 2.0, 3.0], index=[2, 1, 0]), pandas.Series([1.0, 2.0, 2.5])
+    for data, target in (({"x": x, "y": y}, "y"), (pandas.DataFrame({"x": x}, index=x.index), y)):
+        with pytest.raises(DataError, match="different labels of rows"):
+            fit("a*x + b", data, target)
+    found = fit("a*x + b", pandas.DataFrame({"x": x, "y": y}), "y")
+    assert found.params == fit("a*x + b", {"x": x.sort_index().to_numpy(), "y": y}, "y").params
+    with pytest.raises(DataError, match="none that have a text as a name"):
+        fit("a*x", pandas.DataFrame(np.eye(3)), "y")

@@ -25,6 +25,9 @@ FILLED = {  # routines with the shape of what they fill
     "cholesky": np.zeros_like,
     "eigvals": lambda a: np.zeros(len(a), a.dtype),
     "eigvecs": np.zeros_like,
+    "svdvals": lambda a: np.zeros(min(a.shape), a.dtype),
+    "svdvecs": lambda a: np.zeros((sum(a.shape), min(a.shape)), a.dtype),
+    "pinv": lambda a: np.zeros(a.shape[::-1], a.dtype),
     "argsort": lambda x: np.zeros(len(x), np.int64),
 }
 NUMBERS = ("det", "logabsdet", "detsign")
@@ -102,7 +105,7 @@ def test_values(name, n, dtype):
     assert found.shape == exact.shape and all(map(same_bits, args, kept))
     size = max(1.0, float(np.max(np.abs(exact), initial=0.0)))
     steps = 30 * (n + 1)
-    if name == "eigvecs":  # as close as the eigenvalues allow
+    if name in ("eigvecs", "svdvecs"):  # as close as the values allow
         steps *= 100
     np.testing.assert_allclose(found, exact, rtol=0, atol=steps * float(np.finfo(dtype).eps) * size)
 
@@ -163,7 +166,7 @@ def test_matrices_without_a_cholesky_factor(diagonal, dtype):
 
 @pytest.mark.parametrize("a", NOT_FINITE)
 def test_entries_that_are_not_finite(a):
-    for name in ("eigvals", "eigvecs", "cholesky"):
+    for name in ("eigvals", "eigvecs", "cholesky", "svdvals", "svdvecs", "pinv"):
         assert np.isnan(compiled(name, a)).all()
     for name in (*NUMBERS, "solve_full"):
         args = (a, np.ones((2, 1))) if name == "solve_full" else (a,)

@@ -119,6 +119,10 @@ STILL = {
     "two terms": (a * u + b * u**2) ** Rational(3, 10),
     "quotient": (a * u / (b + u)) ** b,
     "nested": sqrt(sqrt(a) * u) * (1 + b),
+    "Hill, inverse": 1 / (1 + (a / u) ** b),
+    "Langmuir": b / (1 + a / u),
+    "Arrhenius": exp(-a / u) + exp(-b / u**2),
+    "weighted root": u * sqrt(a - 2) + u * cbrt(b - Rational(7, 10)),
 }
 
 
@@ -129,6 +133,9 @@ def test_a_sample_that_no_parameter_changes_sends_nothing(name: str) -> None:
     f = compile_grad(loss, params, data=[u], reduce="sum")
     at = {"a": 2.0, "b": 0.7}
     given = {str(s): at[str(s)] for s in params}
+    if name == "weighted root":  # whose slope is infinite wherever its weight is not 0
+        assert flat(f(**given, u=[0.0, 0.0])) == [0.0, 0.0, 0.0]
+        return
     with_zero, without = (flat(f(**given, u=rows)) for rows in ([0.0, 1.0, 3.0], [1.0, 3.0]))
     without[0] += 1.0 if name == "stretched" else 0.0
     assert with_zero == pytest.approx(without, rel=1e-13) and f.check(**given, u=[1.0, 3.0]).error < 1e-12
@@ -201,3 +208,18 @@ def test_a_mask_of_minus_infinity_may_be_scaled() -> None:
     masked, left = f([0.1, 0.2, 0.3], [1.0, 2.0, 3.0], mask), np.exp([0.1, 0.4]) / np.exp([0.1, 0.4]).sum()
     pull = left * (np.array([1.0, 2.0]) - left @ [1.0, 2.0])
     assert flat(masked) == pytest.approx([left @ [1.0, 2.0], pull[0], 2 * pull[1], 0, 0.1 * pull[0], 0.2 * pull[1], 0])
+
+
+def test_entries_that_a_mask_takes_out_send_nothing() -> None:
+    for loss in (np.sum(np.sqrt(X) * W), np.sqrt(X) @ W, np.sum(np.sqrt(X) * np.array([0.0, 1.0, 1.0]))):
+        f = compile_grad(loss, [X], inputs=[W], allow_unused=True)
+        assert flat(f([0.0, 1.0, 4.0], [0.0, 1.0, 1.0])) == [3.0, 0.0, 0.5, 0.25]
+
+
+def test_the_logarithm_of_a_norm_of_zeros_vanishes_beside_its_square() -> None:
+    for loss in (np.sum(X**2) * np.log(np.sqrt(np.sum(X**2))), np.linalg.norm(X) ** 2 * np.log(np.linalg.norm(X))):
+        assert flat(compile_grad(loss, [X])(ZEROS)) == [0.0] * 4
+
+
+def test_the_square_of_a_bound_beyond_the_range_of_floats_is_infinite() -> None:
+    assert flat(compile_grad((x**2 + 1e200) ** 2, [x])(1.0)) == [math.inf, 4e200]

@@ -285,6 +285,8 @@ REAL_FORMS = [
     (sp.besselk(sp.Rational(1, 2), x), np.sqrt(np.pi / 2 / 1.3) * np.exp(-1.3)),
     (sp.real_root(x - 9.3, 3), -2.0),
     (x**200 / sp.factorial(200), 0.0),
+    ((100 * x) ** 200 / sp.factorial(200), float(mpmath.mpf(130) ** 200 / mpmath.factorial(200))),
+    (sp.factorial(200) / (99 * x) ** 200 - x, float(mpmath.factorial(200) / (99 * mpmath.mpf(1.3)) ** 200) - 1.3),
     (sp.log(x**200 / sp.factorial(200)), 200 * np.log(1.3) - float(mpmath.loggamma(201))),
     (sp.log(sp.factorial(200) * x), np.log(1.3) + float(mpmath.loggamma(201))),
 ]

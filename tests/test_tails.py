@@ -77,6 +77,29 @@ FORMULAS = [
     (a / (b * (sp.exp(a * x) - 1)), [a, b, x], [(1e-9, 2, 1e-3), (3, 2, 0.1), (3, 2, 1)]),
     (x * sp.sinh(a) / (a * b), [a, b, x], [(1e-9, 2, 3), (0.2, 1, 3), (4, 1, 3)]),
     (sp.sin(a) / (sp.sqrt(b) * a), [a, b], [(1e-9, 2), (3, 2)]),
+    (b * sp.tan(x) / x, [b, x], [(2, 1e-9), (2, 0.2)]),
+    (x / sp.sin(x), [x], [(1e-9,), (0.3,)]),
+    (x / sp.tanh(x), [x], [(1e-9,), (0.3,), (2,)]),
+    (x / sp.log(1 + x), [x], [(1e-9,)]),
+    ((1 - sp.cos(x)) / x**2, [x], [(1e-9,), (0.1,), (2,)]),
+    ((x - sp.sin(x)) / x**3, [x], [(1e-9,), (0.4,)]),
+    ((sp.exp(x) - 1 - x) / x**2, [x], [(1e-9,), (0.4,)]),
+    ((sp.sqrt(1 + x) - 1) / x, [x], [(1e-9,), (0.01,), (3,)]),
+    ((2**x - 1) / x, [x], [(1e-9,)]),
+    (1 - 1 / sp.cosh(x), [x], [(1e-9,), (0.2,), (3,), (720,)]),
+    (sp.log(1 + sp.exp(x)) - sp.log(2), [x], [(1e-18,), (-0.1,), (3,)]),
+    (1 / (sp.exp(x) - 1) - 1 / x, [x], [(1e-9,), (0.3,), (720,)]),
+    (sp.log(sp.tan(x) / x), [x], [(1e-9,), (0.1,)]),
+    (sp.log(sp.sqrt(1 + x)), [x], [(1e-18,), (0.3,)]),
+    (sp.log((1 + x) ** 0.3), [x], [(1e-18,), (0.3,)]),
+    (sp.log((1 + x) / (1 - x)), [x], [(1e-18,), (0.3,), (-0.9,)]),
+    (sp.log(x) - sp.log(x + 1), [x], [(1e18,), (0.3,)]),
+    (sp.log(1 + sp.sinh(x) ** 2), [x], [(400,), (1e-9,)]),
+    (sp.log(sp.sech(x) ** 2), [x], [(800,), (20,)]),
+    (sp.exp(-x) * sp.log(1 + sp.exp(x)), [x], [(720,), (1,)]),
+    ((1 - sp.tanh(x)) * sp.exp(2 * x), [x], [(100,), (10,)]),
+    (sp.atanh(1 - sp.exp(-x)), [x], [(60,), (0.1,)]),
+    (sp.atanh(1 - x), [x], [(1e-18,), (1.5,)]),
 ]
 
 
@@ -108,6 +131,9 @@ CLOSED = [
     (-sp.log(a**n * sp.exp(-a) / sp.gamma(n + 1)), {a: 1000.0, n: 990.0}, None, 0.01),
     (sp.sinh(x) / sp.cosh(x), {x: 800.0}, 1.0, 0.0),
     (sp.atan(x) / x, {x: 0.0}, 1.0, 0.0),
+    ((1 - sp.cos(x)) / x**2, {x: 0.0}, 0.5, 0.0),
+    (a * x / sp.log(1 + x), {x: 0.0, a: 2.0}, 2.0, 1.0),
+    (sp.exp(-x) * sp.log(1 + sp.exp(x)), {x: -720.0}, 1.0, 0.0),
     (x * sp.log(x) ** 2, {x: 0.0}, 0.0, math.inf),
     (a * x * sp.log(2 * x) ** 3, {x: 0.0, a: 2.0}, 0.0, -math.inf),
     (x**2 * sp.log(x) ** 3, {x: 0.0}, 0.0, 0.0),
@@ -163,6 +189,11 @@ ARRAYS = [
     np.log(np.cosh(X)),
     np.log(np.sum(np.exp(X))).reshape(1),
     np.sqrt(np.exp(X)),
+    np.log10(gc.softmax(X)),
+    np.log(np.prod(gc.sigmoid(X))).reshape(1),
+    np.log(gc.softmax(X) @ np.array([0.0, 1.0, 1.0, 0.0])).reshape(1),
+    np.log(np.sum(np.exp(X).reshape(2, 2), axis=0)),
+    np.log(1 - gc.sigmoid(X)[0]).reshape(1),
 ]
 WANT = [
     [0, -1800, -math.log1p(math.exp(3)), -math.log1p(math.exp(-3))],
@@ -174,6 +205,11 @@ WANT = [
     [900 - math.log(2), 900 - math.log(2), 0, math.log(math.cosh(3))],
     [900],
     [math.exp(450), math.exp(-450), 1, math.exp(1.5)],
+    [0, *(v / math.log(10) for v in (-1800, -900, -897))],
+    [-900 - math.log(2) - math.log1p(math.exp(-3))],
+    [-900],
+    [900, math.log1p(math.exp(-903)) + 3],
+    [-900],
 ]
 
 

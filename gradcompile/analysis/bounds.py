@@ -59,7 +59,8 @@ def bound(n: Node, least: Sequence[float]) -> float:
     if n.op.by_shape:
         return of_length(n.args[0].type.shape[n.params[0]])
     if is_square(n):
-        return max(0.0, least[0]) ** 2 if is_mul(n) else 0.0
+        size = max(0.0, least[0])
+        return size * size if is_mul(n) else 0.0
     if is_add(n) and is_variance(n):
         return 0.0
     return NONE if n.op.least is None else n.op.least(least, n.params)

@@ -18,6 +18,8 @@ Command = Callable[[argparse.Namespace], int | None]
 EPILOG = """examples:
   gradcompile demo
   gradcompile show "(w*x - y)**2" --params w
+  gradcompile explain "(w*x - y)**2" --at w=2,x=3,y=10
+  gradcompile draw "(w*x - y)**2" --at w=2,x=3,y=10 --to graph.html
   gradcompile fit data.csv --model "a*exp(-b*x) + c" --target y
 """
 FIT_EPILOG = """examples:
@@ -142,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_late("demo"))
 
     _add_show(commands.add_parser("show", help="gradient, cost and generated source of a formula"))
+    _add_explain(commands.add_parser("explain", help="every value and adjoint of a formula, and the chain rule"))
+    _add_draw(commands.add_parser("draw", help="the graph of a formula with every value and adjoint"))
     _add_fit(commands.add_parser("fit", help="fit a formula to the columns of a table", add_help=False))
 
     ops = commands.add_parser("ops", help="the op table: function, derivative, convention, accuracy")
@@ -167,6 +171,27 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float64", choices=("float64", "float32"))
     parser.add_argument("--literal", action="store_true", help="keep the formula as it is: no stabilisation")
     parser.set_defaults(command=_late("show"))
+
+
+def _add_at(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("formula", help='the loss, such as "(w*x - y)**2"')
+    parser.add_argument("--at", required=True, metavar="w=2,x=3", help="the value of each name")
+    parser.add_argument("--params", type=_names, metavar="w,b", help="names to differentiate by (all of them)")
+    parser.add_argument("--literal", action="store_true", help="keep the formula as it is: no stabilisation")
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    forms = ("text", "markdown", "json", "latex", "html")
+    parser.add_argument("--to", default="text", choices=forms, help="the form (text)")
+    parser.add_argument("--why", metavar="w", help="why the gradient of this name is zero, infinite or NaN, instead")
+    parser.set_defaults(command=_late("explain"))
+
+
+def _add_draw(parser: argparse.ArgumentParser) -> None:
+    _add_at(parser)
+    parser.add_argument("--to", required=True, metavar="FILE", help="a .svg, .html or .dot file")
+    parser.set_defaults(command=_late("explain", "draw"))
 
 
 class _FitHelp(argparse.Action):

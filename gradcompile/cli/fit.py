@@ -13,7 +13,7 @@ from gradcompile.cli import options as values
 from gradcompile.cli import plot, report, saving
 from gradcompile.compile import compile_value
 from gradcompile.data.tables import Rows, Table, open_table
-from gradcompile.errors import ArgumentError, GradcompileError, printable
+from gradcompile.errors import ArgumentError, GradcompileError, meant, printable
 from gradcompile.frontend import text
 from gradcompile.regression import picture
 from gradcompile.regression.fits import compile_fit
@@ -156,8 +156,8 @@ class _Stated:
             self.table.check(given)
         for name, token in names.items():
             if name not in self.known and (token.is_quoted or not text.is_constant(name)):
-                meant = _close(name, self.known)
-                known = f"the columns are {', '.join(self.known)}{meant}"
+                hint = meant(name, self.known, text.quoted)
+                known = f"the columns are {', '.join(self.known)}{hint}"
                 text.fail(given, token.start, token.end, f"{option}: there is no column {name!r}; {known}")
         return text.parse(given, self._symbols())
 
@@ -182,9 +182,9 @@ class _Stated:
             base = plain.rstrip("0123456789")
             self._fail(token, f"{name!r} is no column; write {base}**{plain[len(base) :]} for a power")
         if all_given:
-            meant = _close(name, [*self.known, *given])
+            hint = meant(name, [*self.known, *given], text.quoted)
             cure = f"(a parameter needs a start: add {name}=1; the columns are {', '.join(self.known)})"
-            message = f"{name!r} is neither a column of {self.table.where} nor in --start{meant}\n{cure}"
+            message = f"{name!r} is neither a column of {self.table.where} nor in --start{hint}\n{cure}"
             self._fail(token, message)
         close = difflib.get_close_matches(name, [n for n in self.known if len(n) > 2], n=1, cutoff=0.8)
         if close:
@@ -197,11 +197,6 @@ class _Stated:
 
 def _place(name: str) -> str:
     return f"--sigma-x {name}"
-
-
-def _close(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {text.quoted(close[0])!r}?" if close else ""
 
 
 def _evaluated(expr: Any, rows: Rows) -> Any:
@@ -238,9 +233,9 @@ def _fit(fitter: Fitter, stated: _Stated, rows: Rows, options: argparse.Namespac
         sigma = None if stated.sigma is None else _evaluated(stated.sigma, rows)
         return fitter(stated.given(rows), start=asked.start, sigma=sigma, starts=options.starts)
     except GradcompileError as error:
-        if not group:
-            raise
-        raise type(error)(f"{options.by} = {group}: {error}") from error
+        label = f"{options.by} = {group}: " if group else ""
+        place = "" if error.row is None else f" (row {error.row} is {rows.word} {rows.lines[error.row]})"
+        raise type(error)(f"{label}{error}{place}") from error
 
 
 def predicted(

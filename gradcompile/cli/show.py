@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from gradcompile.errors import ArgumentError, printable
+from gradcompile.errors import ArgumentError, meant, printable
 
 LONGEST = 400  # nodes of a gradient, each counted as often as it would be printed
 
@@ -90,14 +90,12 @@ def highlighted(source: str) -> str:
 
 def ops(options: argparse.Namespace) -> None:
     """`gradcompile ops`: the op table, or one op of it."""
-    import difflib
 
     from gradcompile.frontend.text import function_names
     from gradcompile.ops import OPS
 
     if options.name and options.name not in OPS:
-        close = difflib.get_close_matches(options.name, OPS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = meant(options.name, OPS)
         raise ArgumentError(f"there is no op {options.name!r}{hint}; gradcompile ops lists them all")
     called = set(function_names())
     names = [options.name] if options.name else sorted(OPS, key=lambda name: (name not in called, name))

@@ -382,6 +382,7 @@ def stepping(kernel: Any, kinds: Sequence[Kind], outputs: int, step: Any, state:
         return None
     taken = (array_kind("float64", 0), *kinds[1 : 1 + outputs], *state)
     linked = helper(step.__module__, step.__name__, taken)
+    assert linked is not None
 
     def caller(f: Object) -> str:
         return builtin.stepping_caller(f.result, f.fails, kinds, linked.given.symbol, outputs, state)
@@ -492,15 +493,15 @@ def may_be_quick(function: Callable[..., Any]) -> bool:
 
 def link(given: Object) -> Linked:
     """An object file in memory, with the package's functions that it calls."""
-    return Linked(given, [helper(module, name, kinds) for module, name, kinds in given.helpers])
+    found = [helper(module, name, kinds) for module, name, kinds in given.helpers]
+    return Linked(given, [h for h in found if h is not None])
 
 
 @cache
-def helper(module: str, name: str, kinds: tuple[Kind, ...]) -> Linked:
-    """One of the package's functions in memory: full code, compiled once per installation."""
+def helper(module: str, name: str, kinds: tuple[Kind, ...]) -> Linked | None:
+    """One of the package's functions in memory: full code, compiled once per installation; None if it needs Numba."""
     code = _machine_code(getattr(importlib.import_module(module), name).lowered_from, kinds)
-    assert code is not None
-    return Linked(code)
+    return None if code is None else Linked(code)
 
 
 def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | None:
@@ -508,7 +509,8 @@ def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | N
     if not function.__module__.startswith(f"{_PACKAGE.name}.library."):
         return None
     known = getattr(sys.modules[function.__module__], function.__name__, None)
-    return helper(function.__module__, function.__name__, kinds).given if native.own_text(known) is function else None
+    found = helper(function.__module__, function.__name__, kinds) if native.own_text(known) is function else None
+    return None if found is None else found.given
 
 
 def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: bool = False) -> Object | None:
@@ -588,7 +590,9 @@ def address_of(word: Step | Helper) -> int:
         return linked_step(word).address
     one, two, whole = array_kind("float64", 1), array_kind("float64", 2), array_kind("int64", 0)
     kinds = {"close_span": (two, two, whole), "close_tree": (two, one, whole)}[word.name]
-    return helper(word.module, word.name, kinds).address
+    found = helper(word.module, word.name, kinds)
+    assert found is not None
+    return found.address
 
 
 def _keep(name: str, code: bytes) -> None:

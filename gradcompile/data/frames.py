@@ -4,7 +4,6 @@ No library of frames is imported: what a column can do is asked of the column. M
 number is refused, and the message names column and row. Rows are counted from 0, as all of these count them.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gradcompile.errors import ArgumentTypeError, DataError
+from gradcompile.errors import ArgumentTypeError, DataError, meant
 
 Column = npt.NDArray[np.float64]
 
@@ -57,8 +56,10 @@ def columns(data: Any, wanted: Iterable[str]) -> dict[str, Column]:
     {'t': array([0., 1., 2.]), 'v': array([2.5, nan, 3.5])}
     """
     known = names(data)
-    found = {name: floats(_column(data, name, known), name) for name in wanted}
+    given = {name: _column(data, name, known) for name in wanted}
+    found = {name: floats(column, name) for name, column in given.items()}
     _check_lengths(found)
+    _check_indices(given)
     return found
 
 
@@ -99,9 +100,9 @@ def _names(data: Any) -> Iterable[Any] | None:
 
 def _column(data: Any, name: str, known: tuple[str, ...]) -> Any:
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DataError(f"the data have no column {name!r}; the columns are {', '.join(known) or 'none'}{hint}")
+        hint = meant(name, known)
+        shown = ", ".join(known) or "none that have a text as a name; rename them"
+        raise DataError(f"the data have no column {name!r}; the columns are {shown}{hint}")
     if known.count(name) > 1:
         raise DataError(f"the data have {known.count(name)} columns {name!r}; rename all but one")
     if hasattr(data, "collect"):  # a lazy frame
@@ -170,6 +171,20 @@ def _number(entry: Any, name: str, row: int) -> float:
     except (TypeError, ValueError, OverflowError) as error:
         cure = "a column has one real number a row"
         raise DataError(f"column {name!r}, row {row}: {entry!r} is no number; {cure}") from error
+
+
+def has_index(column: Any) -> bool:
+    """Whether rows of a column have labels, as in pandas, so that it may be in another order than others are."""
+    return hasattr(getattr(column, "index", None), "equals")
+
+
+def _check_indices(given: Mapping[str, Any]) -> None:
+    labelled = {name: column for name, column in given.items() if has_index(column)}
+    for name, column in labelled.items():
+        first = next(iter(labelled))
+        if column.index is not labelled[first].index and not column.index.equals(labelled[first].index):
+            cure = "put them into one DataFrame, which aligns them, or pass .to_numpy() of each"
+            raise DataError(f"columns {first!r} and {name!r} have different labels of rows (.index); {cure}")
 
 
 def _check_lengths(found: Mapping[str, Column]) -> None:

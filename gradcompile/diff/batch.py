@@ -8,6 +8,7 @@ from gradcompile.ir.core import Node, Params, apply, const, node
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import Dim, Shape
 from gradcompile.ops.contract import contract
+from gradcompile.ops.linalg import OF_MATRICES
 from gradcompile.ops.shape import left_axes, places
 
 Pairs = Sequence[tuple[Node, bool]]  # arguments, and whether each is stacked
@@ -191,7 +192,5 @@ RULES: dict[str, Callable[[Node, Pairs, Dim], Node]] = {
     "transpose": by_params(lambda params, _: ((0, *shifted(params[0])),)),
     "sum": by_params(lambda params, _: (shifted(params[0]),)),
     "amax": by_params(lambda params, _: (shifted(params[0]),)),
-    **dict.fromkeys(
-        ("solve", "det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs"), stacked_all
-    ),
+    **dict.fromkeys(("solve", *OF_MATRICES), stacked_all),
 }

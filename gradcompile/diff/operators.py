@@ -13,8 +13,9 @@ import numpy as np
 from gradcompile.diff import reverse, samples
 from gradcompile.diff.batch import batched, fitting, unit
 from gradcompile.diff.coloring import colors_of
+from gradcompile.diff.diagonal import diagonal
 from gradcompile.diff.reach import Pairs, Reach, within
-from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, filled_in, lower, sparse
+from gradcompile.diff.sparsity import Block, Dense, Term, Terms, blocks_of, diagonal_of, filled_in, lower, sparse
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
@@ -72,7 +73,7 @@ class Derived:
 
 
 What = Literal["gradients", "norms", "moments", "values"]
-Layout = Literal["dense", "sparse", "diagonal", "gauss-newton"]
+Layout = Literal["dense", "sparse", "diagonal"]
 Operator = Callable[[Problem, Sequence[Node]], Derived]
 
 
@@ -247,15 +248,18 @@ def sparse_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> 
 def dense_lower(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> list[Block]:
     """The lower triangle of a Hessian, entry by entry, or block by block of arrays."""
     if problem.arrays:
-        parts = hessian_blocks(problem, found)
-        starts = np.cumsum([0, *(int(p.node.type.shape[0]) for p in parts)])
-        grids = [np.indices([int(d) for d in p.node.type.shape]) for p in parts]
-        blocks = [Block(grid[0] + start, grid[1], p.node) for p, grid, start in zip(parts, grids, starts, strict=False)]
-        return lower(blocks)
+        return lower_of(hessian_blocks(problem, found))
     entries = entries_of(problem)
     (gradients,) = gradients_by([loss], entries)
     return [Block(np.array(j), np.array(k), n) for k, g in enumerate(gradients)
             for j, n in enumerate(gradients_by([g], entries[k:])[0], k) if not is_const(n, 0.0)]  # fmt: skip
+
+
+def lower_of(parts: Sequence[Part]) -> list[Block]:
+    """The lower triangle of a matrix that is whole, a row of blocks for each parameter."""
+    starts = np.cumsum([0, *(int(p.node.type.shape[0]) for p in parts)])
+    grids = [np.indices([int(d) for d in p.node.type.shape]) for p in parts]
+    return lower(Block(grid[0] + k, grid[1], p.node) for p, grid, k in zip(parts, grids, starts, strict=False))
 
 
 def hessian_entries(problem: Problem, loss: Node) -> tuple[Part, ...]:
@@ -275,17 +279,33 @@ def square(problem: Problem, rows: Sequence[Sequence[Node]]) -> tuple[Part, ...]
 def hessian_diagonal(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> tuple[Part, ...]:
     """The diagonal of the Hessian: a part for each parameter."""
     if not problem.arrays:
-        entries, names = entries_of(problem), entry_names(problem)
+        entries = entries_of(problem)
         (gradients,) = gradients_by([loss], entries)
-        own = [gradients_by([g], [e])[0][0] for g, e in zip(gradients, entries, strict=True)]
-        return tuple(Part(n, "diagonal", (f"d2L/d{name}2",)) for n, name in zip(own, names, strict=True))
+        return diagonal_parts(problem, [gradients_by([g], [e])[0][0] for g, e in zip(gradients, entries, strict=True)])
+    try:
+        return (Part(diagonal_of(lower_triangle(problem, found), sum(sizes_of(problem)), True), "diagonal", ("",)),)
+    except Dense:
+        gradients = [found.get(n) or zeros_like(n) for n in leaves_of(problem)]
+        blocks = by_colors(problem, gradients)
+    if blocks:
+        return (Part(diagonal_of(blocks, sum(sizes_of(problem)), True), "diagonal", ("",)),)
     parts = []
     for a, seed in zip(problem.params, seeds(problem), strict=True):
         size = size_of(seed.type.shape)
         made = for_units(reverse.jvp([found.get(a.leaf) or zeros_like(a.leaf)], [a.leaf], [seed]), seed)
-        whole = reshape_to(made[0], (size, size)) * unit((size,), seed.type.dtype)
-        parts.append(Part(sum_over(whole, (1,)), f"h_{a.name}", (f"d2L/d{a.name}2",)))
+        parts.append(diagonal_part(a.name, diagonal(reshape_to(made[0], (size, size)))))
     return tuple(parts)
+
+
+def diagonal_parts(problem: Problem, entries: Sequence[Node]) -> tuple[Part, ...]:
+    """The parts of a diagonal, entry by entry."""
+    labels = [f"d2L/d{name}2" for name in entry_names(problem)]
+    return tuple(Part(n, "diagonal", (label,)) for n, label in zip(entries, labels, strict=True))
+
+
+def diagonal_part(name: str, diagonal: Node) -> Part:
+    """The part of a diagonal that belongs to a parameter."""
+    return Part(diagonal, f"h_{name}", (f"d2L/d{name}2",))
 
 
 def hessian_blocks(problem: Problem, found: Mapping[Node, Node]) -> tuple[Part, ...]:

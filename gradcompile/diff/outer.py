@@ -8,8 +8,8 @@ applied to is an *output*: its first derivatives go into the matrix, below it no
   that which makes the term convex.
 * A convex function, or minus a concave one, has the curvature H of its second derivative. A square is one of them, and
   so are a product r'A r, and the logarithm of a sum of exponentials, whose curvature is the covariance of the softmax.
-* Of a monotone function of squares, as of the robust loss rho(r**2), the slope counts alone: 2 rho' J'J. The absolute
-  value is the root of a square.
+* Of a monotone function of squares, as of the robust loss rho(r**2), the slope counts alone: 2 rho' J'J, whether rho
+  is convex or not. The absolute value is the root of a square.
 * What one function takes for its output is an output wherever else it stands.
 
 What reaches a node that no rule is about has no Gauss-Newton matrix, and is refused.
@@ -26,6 +26,7 @@ from gradcompile.diff import reverse
 from gradcompile.diff.masks import is_masked, times
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
+    add,
     expand,
     is_add,
     is_div,
@@ -116,7 +117,8 @@ def adjoints_above(loss: Node, wanted: Sequence[Node], held: Iterable[Node]) -> 
 def likelihoods(loss: Node, params: Sequence[Node]) -> Node:
     """A loss with the logarithms of exponentials, of logistic functions and of quotients taken.
 
-    So a likelihood that is written by its probabilities has the outputs that these are made of.
+    So a likelihood that is written by its probabilities has the outputs that these are made of; and a share s/(1 + s)
+    is 1 - 1/(1 + s), a function of the one square s.
     """
     order = topological([loss])
     moving = moved(order, params)
@@ -127,6 +129,8 @@ def likelihoods(loss: Node, params: Sequence[Node]) -> Node:
         if is_div(n) and (z := logistic(n)) is not None:
             whole = apply("sigmoid", z)
             return whole if is_exp(n.args[0]) else times(n.args[0], whole)
+        if is_div(n):
+            return share(n, still) or n
         return logarithm(n.args[0], still, least) or n if is_log(n) else n
 
     return rebuild([loss], rule, settled=still.__contains__)[0]
@@ -141,6 +145,48 @@ def logistic(n: Node) -> Node | None:
     if raised is None:
         return None
     return raised.args[0] if above is raised else -raised.args[0] if not is_exp(above) else None
+
+
+def share(n: Node, still: Collection[Node]) -> Node | None:
+    """A quotient c*u/(k + d*u) as c/d - (c/d)*k/(k + d*u), in which u stands once; None of any other.
+
+    still: the nodes that hold no parameter, as c, d and k have to.
+    """
+    whole, below = (factored(a, still) for a in n.args)
+    ((total, power),) = below.core if len(below.core) == 1 else ((n, 0),)
+    if power != 1 or not is_add(total) or not whole.core:
+        return None
+    moving = [a for a in total.args if a not in still]
+    part = factored(moving[0], still)
+    if len(moving) != 1 or len(total.args) == 1 or part.core != whole.core:
+        return None
+    level = whole.factor / (below.factor * part.factor)
+    return level - level * add(*(a for a in total.args if a in still)) / total
+
+
+class Factored(NamedTuple):
+    """A product: a factor that holds no parameter, and the powers of what the parameters move."""
+
+    factor: Node
+    core: frozenset[tuple[Node, int]]
+
+
+def factored(n: Node, still: Collection[Node]) -> Factored:
+    """A node as a product."""
+    factor, powers, pending = number(1.0, n), Counter[Node](), [(n, 1)]
+    while pending:
+        top, power = pending.pop()
+        if top in still or is_const(top):
+            factor = factor * top if power > 0 else factor / top
+        elif is_mul(top):
+            pending += [(a, power) for a in top.args]
+        elif is_div(top):
+            pending += [(top.args[0], power), (top.args[1], -power)]
+        elif is_neg(top):
+            factor, pending = -factor, [*pending, (top.args[0], power)]
+        else:
+            powers[top] += power
+    return Factored(factor, frozenset((u, k) for u, k in powers.items() if k))
 
 
 def logarithm(u: Node, still: Collection[Node], least: Mapping[Node, float]) -> Node | None:
@@ -238,6 +284,7 @@ class Walk:
         self.moving = moved(self.order, params)
         self.least = lower_bounds(self.order)
         self.factors = signs(self.order, self.moving, self.least)
+        self.positive = self.never_negative()
         self.of_squares = self.made_of_squares()
         self.sign: dict[Node, int | None] = {loss: 1}
         self.outputs: set[Node] = set()
@@ -279,6 +326,15 @@ class Walk:
         if is_mul(n) or is_dot(n):
             return len(own) == 1
         return is_div(n) and own == [n.args[0]]
+
+    def never_negative(self) -> set[Node]:
+        """The nodes that are not negative wherever they have a value."""
+        found: set[Node] = set()
+        for n in self.order:
+            made_of_such = (is_add(n) or is_mul(n) or is_div(n)) and found.issuperset(n.args)
+            if self.least[n] >= 0 or self.factors.get(n, 0) > 0 or made_of_such:
+                found.add(n)
+        return found
 
     def factor(self, n: Node) -> int:
         """The sign of what a linear node multiplies by."""
@@ -337,11 +393,11 @@ class Walk:
 
     def is_fraction(self, n: Node) -> bool:
         """Whether a node is what holds no parameter divided by what is not negative."""
-        return is_div(n) and n.args[0] not in self.moving and self.least[n.args[1]] >= 0
+        return is_div(n) and n.args[0] not in self.moving and n.args[1] in self.positive
 
     def is_power(self, n: Node) -> bool:
         """Whether a node is a fixed power of what is not negative."""
-        return is_pow(n) and is_const(n.args[1]) and self.least[n.args[0]] >= 0
+        return is_pow(n) and is_const(n.args[1]) and n.args[0] in self.positive
 
     def direction(self, n: Node) -> int:
         """1 if a node rises with the arguments that move, -1 if it falls; 0 if that is unknown."""

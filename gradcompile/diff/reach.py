@@ -41,6 +41,14 @@ def within(blocks: Iterable[Block], pairs: Pairs) -> list[Block]:
     ]
 
 
+def products(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
+    """The columns of a pair of entries whose rows are the same, of places that are sorted by rows."""
+    first = np.searchsorted(right[0], left[0])
+    counts = np.searchsorted(right[0], left[0], side="right") - first
+    at = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+    return np.repeat(left[1], counts), right[1][at]
+
+
 class Reach:
     """What the entries of nodes depend on, of width entries of theta; pairs are numbers entry*width + column."""
 

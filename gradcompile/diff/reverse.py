@@ -4,7 +4,7 @@ Both build nodes, never numbers, so derivatives of derivatives and sharing with 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from gradcompile.diff.masks import (
     Care,
@@ -21,7 +21,7 @@ from gradcompile.diff.masks import (
     unpicked,
 )
 from gradcompile.diff.slopes import Slopes, moved, powers
-from gradcompile.errors import GraphError
+from gradcompile.errors import ExpressionError, GraphError
 from gradcompile.ir.algebra import (
     astype,
     broadcast_to,
@@ -100,12 +100,21 @@ def backpropagate(
                 sent = [(n.args[0], parts[0]), *slopes.to_bases(n, adjoint, bases[n.args[1]])]
             else:
                 sent = list(zip(n.args, parts, strict=True))
+            check_known(n, active)
             for arg, part in sent:
                 if part is not None and arg in active and arg.type.dtype.startswith("float"):
                     received.setdefault(arg, []).append(part)
                     if told is not None:
                         told(n, arg, part)
     return result
+
+
+def check_known(n: Node, moving: Container[Node]) -> None:
+    """Raise ExpressionError where an argument moves by which the derivative has no formula."""
+    for k in n.op.refuses:
+        if n.args[k] in moving:
+            raise ExpressionError(f"{n.op.name} ({n.op.doc}) has no derivative by its argument {k + 1} here; "
+                                  "gradcompile.stop_gradient holds it fixed")  # fmt: skip
 
 
 def contributions(n: Node, adjoint: Node, care: Care, slopes: Slopes) -> Sequence[Node | None]:
@@ -297,6 +306,7 @@ def tangent_of(n: Node, tangents: Mapping[Node, Node]) -> Node | None:
         return n.op.jvp(n, tuple(t and expand(t, a.type.shape) for t, a in zip(given, n.args, strict=True)))
     if n.op.partials is None:
         return None
+    check_known(n, tangents)
     parts = [
         times(tangents[a], p) for a, p in zip(n.args, n.op.partials(n), strict=True) if p is not None and a in tangents
     ]

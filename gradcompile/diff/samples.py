@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from gradcompile.diff import reverse
 from gradcompile.diff.batch import batched, fitting
-from gradcompile.diff.single import Single, refused, single
+from gradcompile.diff.single import Single, single
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import (
     add,
@@ -29,6 +29,7 @@ from gradcompile.ir.graph import depends_on, topological
 from gradcompile.ir.types import Dim
 from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.scan import Loop, make_scan, unpacked
 from gradcompile.ops.shape import is_assemble
 
 CURE = "a loss of samples is the mean, or the sum, of one value for each of them"
@@ -131,9 +132,9 @@ def each(taken: Taken) -> list[Node]:
 
 
 def one_by_one(one: Single, length: Dim, params: Sequence[Node]) -> list[Node]:
-    """The gradients of samples by the formula of one of them, made one for all again; of shape (samples, *parameter).
+    """The gradients of samples by the formula of one of them; of shape (samples, *parameter).
 
-    Raises ExpressionError where that can't be done.
+    All at once, or one after the other where the formula holds a loop.
     """
     found = reverse.adjoints(one.values, params)
     gradients = [found.get(n) or zeros_like(n) for n in params]
@@ -144,9 +145,10 @@ def one_by_one(one: Single, length: Dim, params: Sequence[Node]) -> list[Node]:
         rows[row] = permute(n, (at, *others)) if at else n
     order = topological(gradients)
     moving = depends_on(order, rows)
-    if not moving <= fitting(order, rows, moving):
-        raise refused(next(n for n in order if n in moving and n not in fitting(order, rows, moving)))
-    return batched(gradients, rows, {}, length)
+    if moving <= fitting(order, rows, moving):
+        return batched(gradients, rows, {}, length)
+    loop = Loop((), tuple(rows), (), (), tuple(gradients), (), length)
+    return unpacked(make_scan(loop, (), tuple(rows.values()), {}))
 
 
 def gradients_of(values: Node, params: Sequence[Node]) -> list[Node]:

@@ -4,7 +4,8 @@ What looks across samples, as a sum over them or a sort, has no rule and is refu
 that of its own formula, and `batch` makes it again one for all samples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from gradcompile.errors import ExpressionError
@@ -14,7 +15,7 @@ from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.ops.contract import contract, is_dot
 from gradcompile.ops.gather import is_gather
-from gradcompile.ops.scan import fresh
+from gradcompile.ops.scan import Loop, fresh, is_scan, make_scan, parts, unpacked
 from gradcompile.ops.shape import is_assemble, is_broadcast, is_iota, is_item, is_reshape, is_transpose, places
 
 
@@ -41,21 +42,75 @@ def single(values: Node, length: Dim) -> Single:
 
     Raises ExpressionError where a sample's value depends on other samples, or in a way that can't be followed.
     """
-    known: dict[Node, One] = {}
-    leaves: dict[Node, Node] = {}
-    for n in topological([values]):
-        if (is_leaf(n) or is_iota(n)) and length in n.type.shape:
-            if n.type.shape.count(length) > 1:
-                raise refused(n)
-            axis = n.type.shape.index(length)
-            leaves[n] = fresh(ArrayType(without(n.type.shape, axis), n.type.dtype))
-            known[n] = One(leaves[n], axis, is_iota(n))
-        else:
-            known[n] = of_node(n, [known[a] for a in n.args], length)
-    found = known[values]
+    leaves = {n: of_leaf(n, length) for n in topological([values])
+              if (is_leaf(n) or is_iota(n)) and length in n.type.shape}  # fmt: skip
+    found = of_all([values], leaves, length)[values]
     if found.axis != 0:
         raise refused(values)
-    return Single(found.node, leaves)
+    return Single(found.node, {n: one.node for n, one in leaves.items()})
+
+
+def of_leaf(n: Node, length: Dim) -> One:
+    """What stands for a sample's entries of a leaf."""
+    if n.type.shape.count(length) != 1:
+        raise refused(n)
+    axis = n.type.shape.index(length)
+    return One(fresh(ArrayType(without(n.type.shape, axis), n.type.dtype)), axis, is_iota(n))
+
+
+def of_all(roots: Sequence[Node], leaves: Mapping[Node, One], length: Dim) -> dict[Node, One]:
+    """The nodes below some roots for one sample, from some leaves."""
+    known = dict(leaves)
+    loops: dict[Node, list[One]] = {}
+    for n in topological(roots):
+        if n in known:
+            continue
+        place = result_place(n)
+        if is_scan(n) and any(known[a].axis is not None for a in n.args):
+            loops[n] = looped(n, [known[a] for a in n.args], length)
+        if place is not None and place[0] in loops:
+            known[n] = loops[place[0]][place[1]]
+        elif n not in loops and not (is_item(n) and n.args[0] in loops):
+            known[n] = of_node(n, [known.get(a) or whole(a) for a in n.args], length)
+    return known
+
+
+def whole(n: Node) -> One:
+    """Raise ExpressionError: all results of a loop in a row have no place for a sample."""
+    raise refused(n)
+
+
+def result_place(n: Node) -> tuple[Node, int] | None:
+    """The scan that a node is a result of, and which; None of any other."""
+    inner = n.args[0] if is_reshape(n) else n
+    scan, span = (inner.args[0], inner.params[0][0]) if is_item(inner) else (inner, None)
+    if not is_scan(scan):
+        return None
+    own = parts(scan.params[0])
+    found = [k for k, p in enumerate(own) if span in (p.span, None) and p.type.shape == n.type.shape]
+    return (scan, found[0]) if len(found) == 1 and (span is not None or len(own) == 1) else None
+
+
+def looped(n: Node, args: Sequence[One], length: Dim) -> list[One]:
+    """The results of a scan whose carries, slices or constants have samples along another axis than the steps."""
+    loop: Loop = n.params[0]
+    leaves = {a: of_leaf(a, length) for a in loop.leaves if length in a.type.shape}
+    for k, (a, one) in enumerate(zip(loop.leaves, args, strict=True)):
+        is_walked = len(loop.carries) <= k < len(loop.carries) + len(loop.slices)
+        own = leaves.get(a, One(a, None)).axis
+        if one.axis != (own if own is None else own + is_walked):
+            raise refused(n)
+    found = of_all(loop.roots, {a: leaves.get(a, One(a, None)) for a in loop.leaves}, length)
+    roots = [found[r] for r in loop.roots]
+    finals, ys, totals = loop.split(roots)
+    if loop.length == length or any(f.axis != found[c].axis for f, c in zip(finals, loop.carries, strict=True)):
+        raise refused(n)
+    carries, slices, constants = loop.arguments([found[a].node for a in loop.leaves])
+    new = replace(loop.with_roots([r.node for r in roots]), carries=carries, slices=slices, constants=constants)
+    inits, xs, outer = loop.arguments([a.node for a in args])
+    results = unpacked(make_scan(new, inits, xs, dict(zip(constants, outer, strict=True))))
+    axes = [f.axis for f in finals] + [y.axis if y.axis is None else y.axis + 1 for y in ys] + [q.axis for q in totals]
+    return [One(r, axis) for r, axis in zip(results, axes, strict=True)]
 
 
 def refused(n: Node) -> ExpressionError:

@@ -3,8 +3,8 @@
 At 0 the square root of s rises infinitely fast, and 0 times that is NaN, where the derivative is 0 or known by
 convention. Four things are known from the graph:
 
-* A parameter whose factor is a 0 that no parameter changes, as u in (a*u)**v, has no part in the value: its derivative
-  is an exact 0, whatever comes from outside.
+* A parameter whose factor is a 0 that no parameter changes, as u in (a*u)**v or in u*sqrt(a), has no part in the value:
+  its derivative is an exact 0, whatever comes from outside.
 * A root or power of what is never negative, as |x| or x**2 + y**2, has a minimum where that is 0. If there is a
   derivative it is 0; if there is none, 0 is chosen, as for `abs`.
 * Where a value no longer changes, as exp(a*u) at a*u = -inf, its adjoint is 0, and so is what an infinite input u sends
@@ -100,6 +100,8 @@ class Slopes:
         if self.at_minimum(n, k):
             partial = masked(self.off_minimum(n), partial)
         result = self.settled(n, adjoint, self.times(adjoint, partial, self.steep(n)))
+        for factor in self.vanishing(adjoint)[0] if k == 0 and not is_const(partial) and self._own(n, k) else ():
+            result = masked(unequal(factor, 0.0), result)
         return unless_zero(n.args[0], result) if k == 0 and outweighs(adjoint, n) else result
 
     def settled(self, n: Node, adjoint: Node, product: Node) -> Node:
@@ -114,7 +116,9 @@ class Slopes:
         if is_const(adjoint):
             return product
         is_zero = equal(adjoint, 0.0)
-        if n.op.name in ("div", "pow"):
+        if n.op.name == "div" and n.args[1] not in self.moving:
+            is_zero = all_of(is_zero, equal(n.args[1], 0.0))
+        elif n.op.name in ("div", "pow"):
             is_zero = all_of(is_zero, equal(apply("abs", n.args[0]), math.inf))
         return select(is_zero, const(0.0, product.type.dtype), product)
 
@@ -185,8 +189,12 @@ def moved(order: Sequence[Node], params: Iterable[Node]) -> set[Node]:
 
 
 def far_factors(order: Sequence[Node], moving: Set[Node]) -> set[Node]:
-    """Products and powers whose slopes an infinite input makes infinite, below a function that may have settled."""
+    """Products and powers whose slopes an infinite input makes infinite, below a function that may have settled.
+
+    A quotient by data is infinite where they are 0, as (a/u)**b of a first row at time 0.
+    """
     far = {n for n in order if n.op.name == "leaf" and n.params[1] == "input" and n.type.dtype.startswith("float")}
+    far |= {n for n in order if n in moving and is_by_data(n, moving)}
     if not far:
         return far
     for n in order:
@@ -214,11 +222,17 @@ def is_factored(n: Node, far: Set[Node], moving: Set[Node]) -> bool:
     """
     if n.op.name not in ("mul", "div", "pow", "hypot") or n not in far:
         return False
-    if not n.type.shape:
+    if not n.type.shape or is_by_data(n, moving):
         return not moving.isdisjoint(n.args)
     a, b = n.args
     pairs = ((b, a),) if n.op.name == "div" else ((a, b), (b, a))
     return a is not b and any(x in moving and y in far and x.type.shape in ((), n.type.shape) for x, y in pairs)
+
+
+def is_by_data(n: Node, moving: Set[Node]) -> bool:
+    """Whether this is a quotient by a leaf that no parameter changes, or by a power of one."""
+    below = set(operands(n.args[1], "mul")) if n.op.name == "div" else set()
+    return len(below) == 1 and all(x.op.is_leaf and x not in moving for x in below)
 
 
 def is_step(p: Node) -> bool:

@@ -6,7 +6,6 @@ nothing is evaluated to find the pattern: it holds each entry that could be othe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from gradcompile.ir.algebra import add, astype, expand, is_add, part_at, reshape
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import ArrayType
-from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, take
+from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, table, take
 from gradcompile.ops.shape import Span, is_item, item
 from gradcompile.signature.program import Pattern, size_of
 
@@ -252,6 +251,16 @@ def filled_in(blocks: Sequence[Block], size: int) -> Node:
     return in_places(places, np.arange(size * size), blocks[0].values.type.dtype if blocks else "float64")
 
 
+def diagonal_of(blocks: Sequence[Block], size: int, arrays: bool) -> Node:
+    """The diagonal of a matrix of blocks."""
+    own = [b._replace(columns=np.where(b.rows == b.columns, b.columns, -1)) for b in blocks]
+    dtype = blocks[0].values.type.dtype if blocks else "float64"
+    if arrays:
+        return added(joined(own, False), size, dtype)
+    places = [(e, e.rows) for e in together(e for e in map(kept, own) if e is not None)]
+    return in_places(places, np.arange(size), dtype)
+
+
 def both_triangles(own: Sequence["Entries"]) -> list["Entries"]:
     """Entries, and those on the other side of the diagonal."""
     return [*own, *(e for e in map(above, own) if e is not None)]
@@ -260,7 +269,7 @@ def both_triangles(own: Sequence["Entries"]) -> list["Entries"]:
 def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arrays: bool) -> Sparse:
     """The blocks as one matrix, compressed by rows; if symmetric, they are its lower triangle, and columns are.
 
-    arrays: the data are computed block by block, and put in order when they are there; else each has its place.
+    arrays: the data are computed block by block, and then put in order; else each has its place.
     """
     dtype = blocks[0].values.type.dtype if blocks else "float64"
     if arrays:
@@ -274,32 +283,51 @@ def sparse(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, arr
 
 
 def ordered(blocks: Sequence[Block], shape: tuple[int, int], symmetric: bool, dtype: str) -> Sparse:
-    """The blocks as one matrix whose data lie block by block, and are put in order when they are there."""
+    """The blocks as one matrix whose data are computed block by block, and then put in order."""
+    found = joined(blocks, symmetric)
+    keys = keys_of(found.rows, found.columns, shape, symmetric)
+    order = np.argsort(keys, kind="stable")
+    unique, slots = np.unique(keys[order], return_inverse=True)
+    sorted_ones = Joined(slots, found.columns[order], found.source[order], found.values)
+    return Sparse(pattern_of(unique, shape, symmetric), added(sorted_ones, len(unique), dtype))
+
+
+class Joined(NamedTuple):
+    """Entries of a matrix one by one: their rows and columns, and where each is in a vector of values."""
+
+    rows: Ints
+    columns: Ints
+    source: Ints
+    values: Node
+
+
+def joined(blocks: Sequence[Block], symmetric: bool) -> Joined:
+    """The entries of blocks; if symmetric, of both triangles."""
     used = together(Entries(*b) for b in blocks if ((b.rows >= 0) & (b.columns >= 0)).any())
     sizes = [size_of(e.values.type.shape) for e in used]  # one value may be that of all entries
     starts = list(accumulate(sizes, initial=0))
     rows, columns = flat([e.rows for e in used]), flat([e.columns for e in used])
     source = flat([start + np.broadcast_to(np.arange(size).reshape(shape_of(e.values)), e.rows.shape)
                    for start, size, e in zip(starts, sizes, used, strict=False)])  # fmt: skip
-    at = np.flatnonzero((rows >= 0) & (columns >= 0))
-    if symmetric:
-        off = at[rows[at] != columns[at]]
-        rows, columns = np.concatenate([rows[at], columns[off]]), np.concatenate([columns[at], rows[off]])
-        at = np.concatenate([at, off])
-    else:
-        rows, columns = rows[at], columns[at]
-    keys = keys_of(rows, columns, shape, symmetric)
-    order = np.argsort(keys, kind="stable")
-    unique, first = np.unique(keys[order], return_index=True)
     vectors = [reshape_to(e.values, (size,)) if e.values.type.shape else e.values
                for e, size in zip(used, sizes, strict=True)]  # fmt: skip
-    places = tuple(
-        (Span(start, size) if v.type.shape else start,) for start, size, v in zip(starts, sizes, vectors, strict=False)
-    )
-    params = ((starts[-1],), places)
-    data = apply("assemble", *vectors, params=params) if vectors else zeros(ArrayType((0,), dtype))
-    sums = first if len(first) < len(keys) else None
-    return Sparse(replace(pattern_of(unique, shape, symmetric), order=source[at][order], sums=sums), data)
+    places = tuple((Span(start, size) if v.type.shape else start,)
+                   for start, size, v in zip(starts, sizes, vectors, strict=False))  # fmt: skip
+    values = apply("assemble", *vectors, params=((starts[-1],), places)) if used else zeros(ArrayType((0,)))
+    at = np.flatnonzero((rows >= 0) & (columns >= 0))
+    off = at[rows[at] != columns[at]] if symmetric else at[:0]
+    source = np.concatenate([source[at], source[off]])
+    return Joined(np.concatenate([rows[at], columns[off]]), np.concatenate([columns[at], rows[off]]), source, values)
+
+
+def added(entries: Joined, size: int, dtype: str) -> Node:
+    """A vector of a size with the values of entries added up in their rows."""
+    if not len(entries.rows):
+        return zeros(ArrayType((size,), dtype))
+    data = apply("gather", entries.values, table(entries.source, "int64"), params=(0,))
+    if np.array_equal(entries.rows, np.arange(size)):
+        return data
+    return apply("scatter_add", data, table(entries.rows, "int64"), params=(0, (size,)))
 
 
 def pattern_of(keys: Ints, shape: tuple[int, int], by_column: bool) -> Pattern:

@@ -2,11 +2,14 @@
 
 from gradcompile.explain.blackboard import Explanation, of_sample, rows
 from gradcompile.explain.check import Check, along, check, weighted
+from gradcompile.explain.diagnose import Diagnosis, diagnose
+from gradcompile.explain.drawing import Drawing
+from gradcompile.explain.flow import Flow, Watch, flow
 from gradcompile.explain.record import Record, record
 from gradcompile.explain.rows import Operand, Row
 from gradcompile.explain.why import Why, why
 
 __all__ = [
-    "Check", "Explanation", "Operand", "Record", "Row", "Why", "along", "check", "of_sample", "record", "rows",
-    "weighted", "why",
+    "Check", "Diagnosis", "Drawing", "Explanation", "Flow", "Operand", "Record", "Row", "Watch", "Why", "along",
+    "check", "diagnose", "flow", "of_sample", "record", "rows", "weighted", "why",
 ]  # fmt: skip

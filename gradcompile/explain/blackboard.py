@@ -1,23 +1,28 @@
 """The backpropagation of a loss as on a blackboard: every node with its value, its adjoint, and what it sends back."""
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from gradcompile.analysis.formula import ATOM, Text, formulas, written
+from gradcompile.analysis.formula import ATOM, Text, formulas, is_relu, written
 from gradcompile.errors import ArgumentError
 from gradcompile.explain import writing
 from gradcompile.explain.record import Edge, Record, below, hidden, shown_edges
 from gradcompile.explain.rows import Operand, Row
+from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import Dim
 from gradcompile.lower.program import Naming
+from gradcompile.ops.shape import is_broadcast
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program
+
+LONGEST = 80  # letters of a rule that is written out
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,9 @@ def named(made: Record, nodes: Sequence[Node]) -> dict[Node, str]:
     problem = made.problem
     naming = Naming(Program(made.loss, (), problem.params, problem.inputs, problem.names, {}, {}), Namer())
     naming.known[made.loss] = naming.fresh("loss")
+    for n in nodes:
+        if is_select(n) and is_relu(n) and n is not made.loss:
+            naming.known[n] = naming.fresh("relu")
     return {n: problem.names.get(n) or naming.name(n) for n in nodes}
 
 
@@ -109,11 +117,12 @@ def rows(made: Record, mean: bool = False) -> list[Row]:
     inputs, params = ({a.leaf for a in part} for part in (problem.inputs, problem.params))
     edges = {n: shown_edges(made, n) for n in nodes}
     made.compute(x for es in edges.values() for e in es for x in (e.slope, e.sent) if x is not None)
-    found = []
+    found, known = [], {n.args[0]: ("...", ATOM) for n in nodes if is_broadcast(n)}
+    known |= {n: (name, ATOM) for n, name in names.items()}
     for n in nodes:
         given = n in inputs or below(n, inputs)
         kind = "loss" if n is made.loss else "input" if given else "parameter" if is_param(n, params) else ""
-        args = tuple(operand(made, n, e, names) for e in edges[n])
+        args = tuple(operand(made, n, e, names, known) for e in edges[n])
         adjoint = None if given else made.adjoint(n)
         row = Row(names[n], texts[n], made.values[n], adjoint, args, kind)
         found.append(averaged(row, n, axis_of(problem)) if mean else row)
@@ -133,20 +142,26 @@ def is_param(n: Node, params: set[Node]) -> bool:
     return n in params or below(n, params)
 
 
-def operand(made: Record, n: Node, e: Edge, names: Mapping[Node, str]) -> Operand:
+def operand(made: Record, n: Node, e: Edge, names: Mapping[Node, str], known: Mapping[Node, Text]) -> Operand:
     """An edge as a row shows it."""
     name = names[e.arg]
     if e.sent is None:
         return Operand(name, None, None, "")
     slope = None if e.slope is None else made.values[e.slope]
-    return Operand(name, slope, made.values[e.sent], rule_of(e.sent, made.adjoints[n], f"dL/d{names[n]}", names))
+    own = names[n]
+    if slope is not None and not n.type.shape and not e.arg.type.shape:  # of numbers it reads as it does everywhere
+        return Operand(name, slope, made.values[e.sent], f"dL/d{own} * d{own}/d{name}")
+    rule = "" if n.op.is_loop else rule_of(e.sent, made.adjoints[n], f"dL/d{own}", known)
+    whole = rule if 0 < len(rule) <= LONGEST else f"dL/d{own} back through {n.op.name}"
+    return Operand(name, slope, made.values[e.sent], whole)
 
 
-def rule_of(sent: Node, adjoint: Node, called: str, names: Mapping[Node, str]) -> str:
+def rule_of(sent: Node, adjoint: Node, called: str, names: Mapping[Node, Text]) -> str:
     """How a term is computed from the adjoint that it comes from, and from values."""
-    known: dict[Node, Text] = {n: (name, ATOM) for n, name in names.items()}
-    known[adjoint] = called, ATOM
-    for x in topological([sent], known.__contains__):
-        if x not in known:
-            known[x] = written(x, known)
-    return known[sent][0]
+    own = {adjoint: (called, ATOM)}
+    if is_broadcast(adjoint):  # functions that look at shapes write what it repeats
+        own[adjoint.args[0]] = called, ATOM
+    texts = ChainMap(own, names)  # type: ignore[arg-type]  # only the first is written to
+    for x in topological([sent], texts.__contains__):
+        texts[x] = written(x, texts)
+    return texts[sent][0]

@@ -59,6 +59,10 @@ class Record:
         """The value of a node from other values of its arguments."""
         return np_value(n, values, self.dims)
 
+    def slope(self, e: Edge) -> Any:
+        """The local derivative of an edge, None where it has none entry by entry."""
+        return None if e.slope is None else self.values[e.slope]
+
     def sent(self, e: Edge) -> Any:
         """What an edge sends back; 0 where no derivative goes."""
         return np.zeros(()) if e.sent is None else self.values[e.sent]
@@ -122,13 +126,13 @@ def fitted(part: Node, arg: Node) -> Node:
 
 
 def hidden(n: Node, problem: Problem) -> bool:
-    """Whether the node has no row: numbers, negatives (a difference shows them), what is shown by its entries.
+    """Whether the node has no row: numbers, conditions, negatives (a difference shows them), what its entries show.
 
     Of arrays, repetitions and indices have no row either, as they read like what they are made of.
     """
     if is_leaf(n):
         return n not in problem.symbols and not problem.arrays
-    if is_const(n) or is_neg(n) or n.op.by_shape:
+    if is_const(n) or is_neg(n) or n.op.by_shape or n.op.is_comparison or n.op.is_connective:
         return True
     return problem.arrays and (is_broadcast(n) or is_iota(n) or n.op.entrywise)
 
@@ -146,13 +150,14 @@ def shown_edges(made: Record, n: Node) -> list[Edge]:
         e = pending.pop()
         if not hidden(e.arg, made.problem):
             found.setdefault(e.arg, []).append(e)
-        elif not is_const(e.arg):
+        elif not e.arg.op.by_shape:
             pending += [passed(e, a) for a in e.arg.args][::-1]
     return [es[0] if len(es) == 1 else joined(es) for es in found.values()]
 
 
 def joined(edges: list[Edge]) -> Edge:
     """Edges to one argument as one."""
+    edges = [e for e in edges if e.sent is not None] or edges
     slopes, sent = ([x for e in edges if (x := e[k]) is not None] for k in (1, 2))
     return Edge(edges[0].arg, added(slopes) if len(slopes) == len(edges) else None, added(sent) if sent else None)
 

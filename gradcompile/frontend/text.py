@@ -5,7 +5,6 @@ while these are small and in checked floats otherwise, so that no text can ask S
 contains a name is built unevaluated, which is linear in the text and keeps the formula as it was written.
 """
 
-import difflib
 import math
 import operator
 import re
@@ -19,7 +18,7 @@ from typing import Any, NoReturn
 import sympy as sp
 from sympy.codegen import cfunctions
 
-from gradcompile.errors import ParseError
+from gradcompile.errors import ParseError, meant
 
 MAX_LENGTH = 10_000
 MAX_NESTING = 100  # printing and hashing in SymPy recurse several frames a level
@@ -603,10 +602,8 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Number]] = {
 
 
 def _meant(name: str, known: Mapping[str, Any], spelled: Callable[[str], str] = str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"; did you mean {spelled(close[0])!r}?"
-    return f"; the names are {', '.join(known)}" if 0 < len(known) <= 20 else ""
+    listed = f"; the names are {', '.join(known)}" if 0 < len(known) <= 20 else ""
+    return meant(name, known, spelled) or listed
 
 
 def _arity(function: _Function) -> str:

@@ -37,6 +37,7 @@ class Op:
 
     Its values:
     least: what it is never below, from what its arguments are never below, and its params; None if that is unknown.
+    refuses: arguments by which no derivative is known: where they move, differentiation raises ExpressionError.
     keeps_finite: value and partials are finite where the arguments are, overflow apart.
     pole_at_zero: they are not, but only where the last argument is 0.
     overflows: value and slope grow beyond all numbers at arguments of ordinary size, as those of exp do.
@@ -96,6 +97,7 @@ class Op:
     steep: int | None = None
     careful: Callable[["Node", "Node", Any], tuple["Node | None", ...]] | None = None
     least: Callable[[Sequence[float], Params], float] | None = None
+    refuses: tuple[int, ...] = ()
     keeps_finite: bool = False
     pole_at_zero: bool = False
     overflows: bool = False

@@ -60,6 +60,11 @@ def addresses_in(module: Any, names: Sequence[str]) -> list[int]:
     return [_pointer(offered[n], _name(offered[n])) for n in names]
 
 
+def signature(function: Any) -> str:
+    """The types of a function of Cython's, as C writes them."""
+    return str(_name(function).decode())
+
+
 def alone(module: str) -> Any:
     """A module of scipy.linalg without the package around it, which takes a hundred times as long to import.
 

@@ -17,8 +17,8 @@ from gradcompile.library.primitives import copysign, empty, fabs, integers, lane
 from gradcompile.library.vmath.double import log
 
 __all__ = [
-    "adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet", "solve_full", "solve_lower",
-    "solve_upper",
+    "adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs", "logabsdet", "pinv", "solve_full",
+    "solve_lower", "solve_upper", "svdvals", "svdvecs",
 ]  # fmt: skip
 
 connect_blas()
@@ -522,6 +522,117 @@ def spectrum(values, matrix, has_vectors):  # type: ignore[no-untyped-def]
     if info[0] != 0:
         values[:] = np.nan
         matrix[:, :] = np.nan
+
+
+# ---- singular values
+
+dgesdd, sgesdd = lapack("dgesdd", 14), lapack("sgesdd", 14)
+
+
+@jit
+def svdvals(out, a):  # type: ignore[no-untyped-def]
+    """The singular values of a matrix, falling; NaN where an entry is not finite.
+
+    >>> out = np.zeros(2)
+    >>> svdvals(out, np.array([[0.0, 3.0, 0.0], [4.0, 0.0, 0.0]]))
+    >>> out.tolist()
+    [4.0, 3.0]
+    """
+    k = min(a.shape[0], a.shape[1])
+    singular(out, empty((a.shape[0], k), a), empty((k, a.shape[1]), a), a, False)
+
+
+@jit
+def svdvecs(out, a):  # type: ignore[no-untyped-def]
+    """The left singular vectors as columns, the largest component of each positive, and below them the right ones.
+
+    >>> out = np.zeros((4, 2))
+    >>> svdvecs(out, np.array([[0.0, 3.0], [4.0, 0.0]]))
+    >>> out.tolist()
+    [[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    """
+    m = a.shape[0]
+    k = min(m, a.shape[1])
+    right = empty((k, a.shape[1]), a)
+    left = empty((m, k), a)
+    singular(empty(k, a), left, right, a, True)
+    for i in range(m):
+        for c in lanes(0, k):
+            out[i, c] = left[i, c]
+    for c in range(k):
+        for i in range(a.shape[1]):
+            out[m + i, c] = right[c, i]
+    for c in range(k):
+        orient_column(out, c, m)
+
+
+@jit
+def orient_column(x, c, count):  # type: ignore[no-untyped-def]
+    """Give a column the sign that makes the largest of its first components positive."""
+    best = x[0, c]
+    for i in range(1, count):
+        best = x[i, c] if fabs(x[i, c]) > fabs(best) else best
+    for i in range(x.shape[0]):
+        x[i, c] = -x[i, c] if best < 0.0 else x[i, c]
+
+
+@jit
+def pinv(out, a):  # type: ignore[no-untyped-def]
+    """The pseudoinverse; singular values that are rounding beside the largest count as 0.
+
+    >>> out = np.zeros((2, 2))
+    >>> pinv(out, np.array([[2.0, 0.0], [0.0, 0.0]]))
+    >>> out.tolist()
+    [[0.5, 0.0], [0.0, 0.0]]
+    """
+    k = min(a.shape[0], a.shape[1])
+    values = empty(k, a)
+    left = empty((a.shape[0], k), a)
+    right = empty((k, a.shape[1]), a)
+    singular(values, left, right, a, True)
+    least = cutoff(values)
+    for c in range(k):
+        divide_row(right, c, values[c] if not values[c] <= least else 1.0, 0)
+        if values[c] <= least:
+            for i in lanes(0, a.shape[1]):
+                right[c, i] = 0.0
+    out[:, :] = right.T @ left.T
+
+
+@njit
+def cutoff(values):  # type: ignore[no-untyped-def]
+    """Up to where singular values count as 0."""
+    return values[0] * np.finfo(values.dtype).eps * 4.5 if len(values) else 0.0
+
+
+@njit
+def singular(values, left, right, a, has_vectors):  # type: ignore[no-untyped-def]
+    """The singular values of a matrix; left vectors as columns, right ones as rows, if these are wanted.
+
+    LAPACK is given the rows as columns, and so the transposed matrix. NaN if an entry is not finite.
+    """
+    m, n = a.shape
+    least = min(m, n)
+    info = np.ones(1, np.int32)
+    if least == 0:
+        info[0] = 0
+    elif np.isfinite(a).all():
+        copy = a.copy()
+        sizes = np.array([n, m, least, 5 * least * least + 12 * least + 4 * max(m, n)], np.int32)
+        what = np.array([ord("S") if has_vectors else ord("N")], np.uint8)
+        work, places = np.empty(sizes[3], a.dtype), np.empty(8 * least, np.int32)
+        pointers = (
+            what.ctypes, sizes.ctypes, sizes[1:].ctypes, copy.ctypes, sizes.ctypes, values.ctypes, right.ctypes,
+            sizes.ctypes, left.ctypes, sizes[2:].ctypes, work.ctypes, sizes[3:].ctypes, places.ctypes, info.ctypes,
+        )  # fmt: skip
+        if a.itemsize == 8:
+            dgesdd(*pointers)
+        else:
+            sgesdd(*pointers)
+    if info[0] != 0:
+        values[:] = np.nan
+        left[:, :] = np.nan
+        right[:, :] = np.nan
 
 
 # ---- orders

@@ -5,7 +5,9 @@ not. With NUMBA_DISABLE_JIT=1 the same names call scipy.special. Lambert's W and
 that way, are computed here.
 """
 
+import ctypes
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -13,36 +15,65 @@ import numpy as np
 from gradcompile.codegen.functions import jit, njit
 from gradcompile.codegen.target import is_disabled
 from gradcompile.codegen.values import External
-from gradcompile.library.blas import addresses_in
+from gradcompile.library.blas import addresses_in, signature
 
-__all__ = ["besseli", "besselj", "besselk", "bessely", "digamma", "gamma", "lambertw", "lgamma", "polygamma"]
+__all__ = [
+    "airyai", "airyaiprime", "airybi", "airybiprime", "besseli", "besselie", "besselj", "besselk", "besselke",
+    "bessely", "betainc", "betaincinv", "chi", "ci", "dawsn", "digamma", "ellipd", "ellipe", "ellipeinc", "ellipk",
+    "ellipkinc", "erfcinv", "erfi", "erfinv", "exp1", "expi", "expint", "fresnelc", "fresnels", "gamma", "gammainc",
+    "gammainc_slope", "gammaincc", "gammaincinv", "hyp1f1", "hyp2f1", "lambertw", "lgamma", "ndtri", "owens_t",
+    "polygamma", "shi", "si", "spence", "zeta", "zeta_slope",
+]  # fmt: skip
 
 
-def external(name: str, symbol: str) -> Any:
-    """A function of scipy.special of floats, as compiled code calls it; it takes one more argument, which is 0.
-
-    symbol: its name in scipy.special.cython_special.
-    """
+def external(name: str) -> Any:
+    """A function of scipy.special of doubles, as compiled code calls it; it takes one more argument, which is 0."""
     if is_disabled():
         import scipy.special
 
         function = getattr(scipy.special, name)
         return lambda *args: function(*args[:-1])
     import llvmlite.binding
-    from scipy.special import cython_special
 
-    (address,) = addresses_in(cython_special, [symbol])
-    llvmlite.binding.add_symbol(f"gc_{name}", address)
+    llvmlite.binding.add_symbol(f"gc_{name}", address_of(name))
     return External(f"gc_{name}")
 
 
-scipy_gamma = external("gamma", "__pyx_fuse_1gamma")
-scipy_gammaln = external("gammaln", "gammaln")
-scipy_psi = external("psi", "__pyx_fuse_1psi")
-scipy_jv = external("jv", "__pyx_fuse_1jv")
-scipy_yv = external("yv", "__pyx_fuse_1yv")
-scipy_iv = external("iv", "__pyx_fuse_1iv")
-scipy_kv = external("kv", "__pyx_fuse_1kv")
+def address_of(name: str) -> int:
+    """Where a function of scipy.special is: of its forms for several types that which takes and gives doubles."""
+    from scipy.special import cython_special
+
+    offered: Any = cython_special.__pyx_capi__
+    found = [n for n in (name, *(f"__pyx_fuse_{k}{name}" for k in range(3))) if n in offered]
+    doubles = [n for n in found if not {"float", "complex", "long"} & set(re.findall("[a-z]+", signature(offered[n])))]
+    return addresses_in(cython_special, doubles[:1])[0]
+
+
+def several(name: str, results: int) -> Any:
+    """A function of scipy.special of one double that puts several numbers where pointers say."""
+    kinds = [ctypes.c_double, *[ctypes.c_void_p] * results]
+    if is_disabled():
+        return ctypes.CFUNCTYPE(None, *kinds)(address_of(name))
+    import llvmlite.binding
+    import numba
+
+    llvmlite.binding.add_symbol(f"gc_{name}", address_of(name))
+    given = [numba.types.float64, *[numba.types.voidptr] * results]
+    return numba.types.ExternalFunction(f"gc_{name}", numba.types.void(*given))
+
+
+scipy_gamma = external("gamma")
+scipy_gammaln = external("gammaln")
+scipy_psi = external("psi")
+scipy_jv = external("jv")
+scipy_yv = external("yv")
+scipy_iv = external("iv")
+scipy_kv = external("kv")
+scipy_ive = external("ive")
+scipy_kve = external("kve")
+scipy_expn = external("expn")
+scipy_sici, scipy_shichi, scipy_fresnel = several("sici", 2), several("shichi", 2), several("fresnel", 2)
+scipy_airy = several("airy", 4)
 
 
 @jit
@@ -115,6 +146,389 @@ def besselk(order, x):  # type: ignore[no-untyped-def]
     return scipy_kv(float(order), x, 0)
 
 
+scipy_erfinv = external("erfinv")
+
+
+@jit
+def erfinv(x):  # type: ignore[no-untyped-def]
+    """The y with erf(y) = x.
+
+    >>> float(erfinv(0.0))
+    0.0
+    """
+    return scipy_erfinv(x, 0)
+
+
+scipy_erfcinv = external("erfcinv")
+
+
+@jit
+def erfcinv(x):  # type: ignore[no-untyped-def]
+    """The y with erfc(y) = x.
+
+    >>> float(erfcinv(1.0)) + 0.0
+    0.0
+    """
+    return scipy_erfcinv(x, 0)
+
+
+scipy_ndtri = external("ndtri")
+
+
+@jit
+def ndtri(x):  # type: ignore[no-untyped-def]
+    """The quantile of the normal distribution.
+
+    >>> float(ndtri(0.5))
+    0.0
+    """
+    return scipy_ndtri(x, 0)
+
+
+scipy_erfi = external("erfi")
+
+
+@jit
+def erfi(x):  # type: ignore[no-untyped-def]
+    """-i erf(i x).
+
+    >>> float(erfi(0.0))
+    0.0
+    """
+    return scipy_erfi(x, 0)
+
+
+scipy_dawsn = external("dawsn")
+
+
+@jit
+def dawsn(x):  # type: ignore[no-untyped-def]
+    """Dawson's integral.
+
+    >>> float(dawsn(0.0))
+    0.0
+    """
+    return scipy_dawsn(x, 0)
+
+
+scipy_owens_t = external("owens_t")
+
+
+@jit
+def owens_t(x, y):  # type: ignore[no-untyped-def]
+    """Owen's T.
+
+    >>> float(owens_t(1.0, 0.0))
+    0.0
+    """
+    return scipy_owens_t(x, y, 0)
+
+
+scipy_expi = external("expi")
+
+
+@jit
+def expi(x):  # type: ignore[no-untyped-def]
+    """The exponential integral Ei.
+
+    >>> float(expi(-800.0))
+    -0.0
+    """
+    return scipy_expi(x, 0)
+
+
+scipy_exp1 = external("exp1")
+
+
+@jit
+def exp1(x):  # type: ignore[no-untyped-def]
+    """The exponential integral E1; NaN below 0.
+
+    >>> float(exp1(800.0))
+    0.0
+    """
+    return scipy_exp1(x, 0)
+
+
+scipy_spence = external("spence")
+
+
+@jit
+def spence(x):  # type: ignore[no-untyped-def]
+    """The dilogarithm of 1 - x; NaN below 0.
+
+    >>> float(spence(1.0))
+    0.0
+    """
+    return scipy_spence(x, 0)
+
+
+scipy_gammainc = external("gammainc")
+
+
+@jit
+def gammainc(a, x):  # type: ignore[no-untyped-def]
+    """The regularised lower incomplete gamma function.
+
+    >>> float(gammainc(1.0, 0.0))
+    0.0
+    """
+    return scipy_gammainc(a, x, 0)
+
+
+scipy_gammaincc = external("gammaincc")
+
+
+@jit
+def gammaincc(a, x):  # type: ignore[no-untyped-def]
+    """The regularised upper incomplete gamma function.
+
+    >>> float(gammaincc(1.0, 0.0))
+    1.0
+    """
+    return scipy_gammaincc(a, x, 0)
+
+
+scipy_gammaincinv = external("gammaincinv")
+
+
+@jit
+def gammaincinv(a, x):  # type: ignore[no-untyped-def]
+    """The y with gammainc(a, y) = x.
+
+    >>> float(gammaincinv(1.0, 0.0))
+    0.0
+    """
+    return scipy_gammaincinv(a, x, 0)
+
+
+scipy_betainc = external("betainc")
+
+
+@jit
+def betainc(a, b, x):  # type: ignore[no-untyped-def]
+    """The regularised incomplete beta function.
+
+    >>> float(betainc(1.0, 1.0, 0.5))
+    0.5
+    """
+    return scipy_betainc(a, b, x, 0)
+
+
+scipy_betaincinv = external("betaincinv")
+
+
+@jit
+def betaincinv(a, b, x):  # type: ignore[no-untyped-def]
+    """The y with betainc(a, b, y) = x.
+
+    >>> float(betaincinv(1.0, 1.0, 0.5))
+    0.5
+    """
+    return scipy_betaincinv(a, b, x, 0)
+
+
+scipy_hyp1f1 = external("hyp1f1")
+
+
+@jit
+def hyp1f1(a, b, x):  # type: ignore[no-untyped-def]
+    """The confluent hypergeometric function.
+
+    >>> float(hyp1f1(1.0, 1.0, 0.0))
+    1.0
+    """
+    return scipy_hyp1f1(a, b, x, 0)
+
+
+scipy_hyp2f1 = external("hyp2f1")
+
+
+@jit
+def hyp2f1(a, b, c, x):  # type: ignore[no-untyped-def]
+    """Gauss's hypergeometric function.
+
+    >>> float(hyp2f1(1.0, 1.0, 1.0, 0.0))
+    1.0
+    """
+    return scipy_hyp2f1(a, b, c, x, 0)
+
+
+scipy_ellipk = external("ellipk")
+
+
+@jit
+def ellipk(x):  # type: ignore[no-untyped-def]
+    """The complete elliptic integral of the first kind, of m.
+
+    >>> float(ellipk(1.0))
+    inf
+    """
+    return scipy_ellipk(x, 0)
+
+
+scipy_ellipe = external("ellipe")
+
+
+@jit
+def ellipe(x):  # type: ignore[no-untyped-def]
+    """The complete elliptic integral of the second kind, of m.
+
+    >>> float(ellipe(1.0))
+    1.0
+    """
+    return scipy_ellipe(x, 0)
+
+
+scipy_ellipkinc = external("ellipkinc")
+
+
+@jit
+def ellipkinc(x, y):  # type: ignore[no-untyped-def]
+    """The incomplete elliptic integral of the first kind.
+
+    >>> float(ellipkinc(0.0, 0.5))
+    0.0
+    """
+    return scipy_ellipkinc(x, y, 0)
+
+
+scipy_ellipeinc = external("ellipeinc")
+
+
+@jit
+def ellipeinc(x, y):  # type: ignore[no-untyped-def]
+    """The incomplete elliptic integral of the second kind.
+
+    >>> float(ellipeinc(0.0, 0.5))
+    0.0
+    """
+    return scipy_ellipeinc(x, y, 0)
+
+
+@njit
+def si(x):  # type: ignore[no-untyped-def]
+    """The sine integral."""
+    found = np.empty(2)
+    scipy_sici(x, found.ctypes, found[1:].ctypes)
+    return found[0]
+
+
+@njit
+def ci(x):  # type: ignore[no-untyped-def]
+    """The cosine integral; NaN below 0."""
+    found = np.empty(2)
+    scipy_sici(x, found.ctypes, found[1:].ctypes)
+    return NAN if x < 0 else found[1]
+
+
+@njit
+def shi(x):  # type: ignore[no-untyped-def]
+    """The hyperbolic sine integral."""
+    found = np.empty(2)
+    scipy_shichi(x, found.ctypes, found[1:].ctypes)
+    return found[0]
+
+
+@njit
+def chi(x):  # type: ignore[no-untyped-def]
+    """The hyperbolic cosine integral; NaN below 0."""
+    found = np.empty(2)
+    scipy_shichi(x, found.ctypes, found[1:].ctypes)
+    return NAN if x < 0 else found[1]
+
+
+@njit
+def fresnels(x):  # type: ignore[no-untyped-def]
+    """Fresnel's integral of the sine."""
+    found = np.empty(2)
+    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
+    return found[0]
+
+
+@njit
+def fresnelc(x):  # type: ignore[no-untyped-def]
+    """Fresnel's integral of the cosine."""
+    found = np.empty(2)
+    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
+    return found[1]
+
+
+@njit
+def airyai(x):  # type: ignore[no-untyped-def]
+    """The Airy function Ai."""
+    found = np.empty(4)
+    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
+    return found[0]
+
+
+@njit
+def airyaiprime(x):  # type: ignore[no-untyped-def]
+    """The derivative of Ai."""
+    found = np.empty(4)
+    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
+    return found[1]
+
+
+@njit
+def airybi(x):  # type: ignore[no-untyped-def]
+    """The Airy function Bi."""
+    found = np.empty(4)
+    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
+    return found[2]
+
+
+@njit
+def airybiprime(x):  # type: ignore[no-untyped-def]
+    """The derivative of Bi."""
+    found = np.empty(4)
+    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
+    return found[3]
+
+
+scipy_elliprd = external("elliprd")
+
+
+@jit
+def ellipd(x):  # type: ignore[no-untyped-def]
+    """(K(m) - E(m))/m, without a difference.
+
+    >>> round(float(ellipd(0.0)), 12) == round(math.pi / 4, 12)
+    True
+    """
+    return scipy_elliprd(0.0, 1.0 - x, 1.0, 0) / 3.0
+
+
+@jit
+def expint(order, x):  # type: ignore[no-untyped-def]
+    """The generalised exponential integral.
+
+    >>> float(expint(2, 0.0))
+    1.0
+    """
+    return scipy_expn(float(order), x, 0)
+
+
+@jit
+def besselie(order, x):  # type: ignore[no-untyped-def]
+    """exp(-|x|) times the modified Bessel function of the first kind.
+
+    >>> float(besselie(0, 0.0))
+    1.0
+    """
+    return scipy_ive(float(order), x, 0)
+
+
+@jit
+def besselke(order, x):  # type: ignore[no-untyped-def]
+    """exp(x) times the modified Bessel function of the second kind.
+
+    >>> float(besselke(0, 0.0))
+    inf
+    """
+    return scipy_kve(float(order), x, 0)
+
+
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 ZERO, INFINITE, NAN = np.float64(0.0), np.float64(np.inf), np.float64(np.nan)  # which plain Python divides by as well
 POLYGAMMA_FROM = 20.0  # where the asymptotic series has full precision for any order up to 10
@@ -149,6 +563,126 @@ def polygamma(order, x):  # type: ignore[no-untyped-def]
         total += BERNOULLI[k] / math.gamma(2.0 * k + 3.0) * rising * term
         rising *= (s + 2.0 * k + 1.0) * (s + 2.0 * k + 2.0) / (at * at)
     return (1.0 if order % 2 == 1 else -1.0) * math.gamma(s) * total
+
+
+@njit
+def zeta(s, x):  # type: ignore[no-untyped-def]
+    """Hurwitz's zeta function: the sum of 1/(x + k)**s from k = 0 on, for s > 1 and x > 0; NaN elsewhere.
+
+    >>> round(float(zeta(2.0, 1.0)), 12)
+    1.644934066848
+    """
+    if not ((s > 1) & (x > 0)):
+        return INFINITE if (s == 1) & (x > 0) else NAN
+    total = 0.0
+    at = float(x)
+    while at < POLYGAMMA_FROM + s:
+        total += np.power(at, -s)
+        at += 1.0
+    term = np.power(at, -s)
+    total += at * term / (s - 1.0) + 0.5 * term
+    rising = s / at
+    for k in range(len(BERNOULLI)):
+        total += BERNOULLI[k] / math.gamma(2.0 * k + 3.0) * rising * term
+        rising *= (s + 2.0 * k + 1.0) * (s + 2.0 * k + 2.0) / (at * at)
+    return total
+
+
+@njit
+def zeta_slope(s, x):  # type: ignore[no-untyped-def]
+    """The derivative of zeta(s, x) by s, term by term.
+
+    >>> round(float(zeta_slope(2.0, 1.0)), 12)
+    -0.937548254316
+    """
+    if not ((s > 1) & (x > 0)):
+        return NAN
+    total = 0.0
+    at = float(x)
+    while at < POLYGAMMA_FROM + s:
+        total -= np.log(at) * np.power(at, -s)
+        at += 1.0
+    term, logarithm = np.power(at, -s), np.log(at)
+    total -= at * term / (s - 1.0) * (logarithm + 1.0 / (s - 1.0)) + 0.5 * logarithm * term
+    rising, inverses = s / at, 1.0 / s
+    for k in range(len(BERNOULLI)):
+        total += BERNOULLI[k] / math.gamma(2.0 * k + 3.0) * rising * term * (inverses - logarithm)
+        first, second = s + 2.0 * k + 1.0, s + 2.0 * k + 2.0
+        rising *= first * second / (at * at)
+        inverses += 1.0 / first + 1.0 / second
+    return total
+
+
+LONGEST = 100_000  # terms of a series or fraction
+
+
+@njit
+def gammainc_slope(a, x):  # type: ignore[no-untyped-def]
+    """The derivative of gammainc(a, x) by a: of its series up to a + 1, of the continued fraction of the rest above.
+
+    R. Moore, Algorithm AS 187: Derivatives of the incomplete gamma integral, 1982.
+
+    >>> round(float(gammainc_slope(1.0, 1.0)), 10)
+    -0.4317297106
+    """
+    if (a <= 0) | (x < 0) | (a != a) | (x != x):
+        return NAN
+    if (x == 0) | (x == np.inf):
+        return ZERO
+    power = math.exp(a * math.log(x) - x - math.lgamma(a + 1.0))
+    order = digamma_of(a + 1.0)
+    if x <= a + 1.0:
+        term, total = 1.0, math.log(x) - order
+        for n in range(1, LONGEST):
+            term *= x / (a + n)
+            order += 1.0 / (a + n)
+            step = term * (math.log(x) - order)
+            total += step
+            if (n > x) & (math.fabs(step) <= 1e-17 * math.fabs(total)) & (term < 1e-17):
+                break
+        return power * total
+    return -power * a * fraction_slope(a, x, math.log(x) - (order - 1.0 / a))
+
+
+@njit
+def fraction_slope(a, x, factor):  # type: ignore[no-untyped-def]
+    """The derivative by a of the continued fraction that follows exp(-x)*x**a/gamma(a), whose own is the factor."""
+    b = x + 1.0 - a
+    above, above_slope, value, slope = 1.0, 0.0, 1.0 / b, 1.0 / (b * b)
+    d, d_slope = 1.0 / b, 1.0 / (b * b)
+    c, c_slope = b, 0.0
+    for n in range(1, LONGEST):
+        numerator, numerator_slope = n * (a - n), float(n)
+        b += 2.0
+        under = numerator * d + b
+        d_slope = -(numerator_slope * d + numerator * d_slope - 1.0) / (under * under)
+        d = 1.0 / under
+        if n == 1:
+            c, c_slope = b, -1.0
+        else:
+            c_slope = -1.0 + (numerator_slope - numerator * c_slope / c) / c
+            c = b + numerator / c
+        above, above_slope = c * d, c_slope * d + c * d_slope
+        slope = slope * above + value * above_slope
+        value *= above
+        if (math.fabs(above - 1.0) < 1e-16) & (math.fabs(above_slope * value) <= 1e-16 * math.fabs(slope)):
+            break
+    return factor * value + slope
+
+
+@njit
+def digamma_of(x):  # type: ignore[no-untyped-def]
+    """The derivative of log(gamma(x)) for x > 0."""
+    total = 0.0
+    while x < POLYGAMMA_FROM:
+        total -= 1.0 / x
+        x += 1.0
+    square = 1.0 / (x * x)
+    rest, power = 0.0, square
+    for k in range(len(BERNOULLI)):
+        rest += BERNOULLI[k] / (2.0 * k + 2.0) * power
+        power *= square
+    return total + math.log(x) - 0.5 / x - rest
 
 
 INVERSE_E = 0.36787944117144233

@@ -332,7 +332,9 @@ class Taping:
         raise NoTape
 
     def number(self, word: str) -> Value:
-        """A constant."""
+        """A constant number."""
+        if word in ("True", "False"):
+            raise NoTape
         if word not in self.numbers:
             self.numbers[word] = Value(len(self.image))
             self.image.append(float(word.replace('float("', "").replace('")', "")))

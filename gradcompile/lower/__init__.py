@@ -29,7 +29,8 @@ HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "a
            "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
            "gradcompile.library.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
-                                            "logabsdet", "solve_full", "solve_lower", "solve_upper")}  # fmt: skip
+                                            "logabsdet", "pinv", "solve_full", "solve_lower", "solve_upper",
+                                            "svdvals", "svdvecs")}  # fmt: skip
 MEANING = {"BLOCK": "samples whose arrays are at hand at a time",
            "COUNTED": "lengths that BLAS counts in 32 bits",
            "GROUP": "samples, at least, that are added up before their sums meet others"}  # fmt: skip

@@ -10,6 +10,7 @@ from gradcompile.ops import (
     reduction,
     scan,
     shape,
+    special,
     window,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "reduction",
     "scan",
     "shape",
+    "special",
     "window",
 ]

@@ -15,12 +15,14 @@ from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import (
     add,
     any_of,
+    assemble,
     at_most,
     broadcast_to,
     counting,
     equal,
     expand,
     less,
+    part_at,
     permute,
     select,
     sum_over,
@@ -28,9 +30,9 @@ from gradcompile.ir.algebra import (
     zeros_like,
 )
 from gradcompile.ir.core import Node, Op, Params, apply, const, is_const, register
-from gradcompile.ir.types import ArrayType, Shape, promote
+from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops.contract import contract
-from gradcompile.ops.shape import Tangents
+from gradcompile.ops.shape import Span, Tangents
 
 Value = Callable[..., Any]
 
@@ -139,6 +141,32 @@ def vector_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(square(types[0], "eigenvalues")[:-1], types[0].dtype)
 
 
+def least_side(shape: Shape) -> Shape:
+    """The batch and the smaller side of matrices; GraphError where which is smaller is not known."""
+    if len(shape) < 2 or not all(isinstance(d, int) for d in shape[-2:]):
+        raise GraphError(f"singular values of matrices of shape {shape}: both sides need known lengths")
+    return (*shape[:-2], min(int(d) for d in shape[-2:]))
+
+
+def singular_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """A vector for each matrix, as long as its smaller side."""
+    return ArrayType(least_side(types[0].shape), types[0].dtype)
+
+
+def pair_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """The left vectors, below them the right ones, as columns."""
+    *batch, k = least_side(types[0].shape)
+    rows, columns = types[0].shape[-2:]
+    return ArrayType((*batch, int(rows) + int(columns), k), types[0].dtype)
+
+
+def transposed_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
+    """Matrices of the transposed shape."""
+    shape = types[0].shape
+    least_side(shape)
+    return ArrayType((*shape[:-2], shape[-1], shape[-2]), types[0].dtype)
+
+
 def solve_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """The type of the right-hand side."""
     a, b = types
@@ -150,14 +178,18 @@ def solve_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
 # Values
 
 
-def batched(function: Value, axes: int) -> Value:
-    """A function of matrices for batches of them, with results of so many axes; NaN where it breaks down."""
+def batched(function: Value, axes: int, own: Value | None = None) -> Value:
+    """A function of matrices for batches of them, with results of so many axes; NaN where it breaks down.
+
+    own: the shape of a result by that of a matrix, if it is not the last argument's.
+    """
 
     def value(*args: Any) -> Any:
         arrays = [a for a in args if isinstance(a, np.ndarray)]
         params = args[len(arrays) :]
-        batch = arrays[0].shape[:-2]
-        result = np.empty((*batch, *arrays[-1].shape[-2:][:axes]), arrays[0].dtype)
+        batch, rest = arrays[0].shape[:-2], arrays[-1].shape[-2:][:axes]
+        shape = (*batch, *(rest if own is None else own(*arrays[0].shape[-2:])))
+        result = np.empty(shape, arrays[0].dtype)
         for k in np.ndindex(*batch):
             result[k] = attempt(function, [a[k] for a in arrays], params)
         return result[()]
@@ -193,6 +225,31 @@ def oriented(values: Any, vectors: Any) -> tuple[Any, Any]:
     largest = np.argmax(np.abs(vectors), axis=0)[None] if vectors.size else np.zeros((1, 0), np.int64)
     lead = np.take_along_axis(vectors, largest, axis=0)
     return values, np.where(lead < 0, -vectors, vectors)
+
+
+def singular(a: Any) -> tuple[Any, Any, Any]:
+    """Left vectors, values and right vectors as columns; the largest component of each left one is positive."""
+    return both_oriented(*np.linalg.svd(a, full_matrices=False)) if np.isfinite(a).all() else (a * np.nan,) * 3
+
+
+def both_oriented(u: Any, s: Any, vt: Any) -> tuple[Any, Any, Any]:
+    """Pairs of singular vectors with the sign that makes the largest component of each left one positive."""
+    k = len(s)
+    largest = np.argmax(np.abs(u[:, :k]), axis=0)[None] if u.size else np.zeros((1, 0), np.int64)
+    sign = np.where(np.take_along_axis(u[:, :k], largest, axis=0) < 0, -1, 1)
+    return u[:, :k] * sign, s, vt[:k].T * sign
+
+
+def exact_singular(a: Any) -> tuple[Any, Any, Any]:
+    """The same in high precision."""
+    u, s, vt = of_mpmath("svd_r", a)
+    return both_oriented(to_array(u), np.array(list(s), object), to_array(vt))
+
+
+def inverted(u: Any, s: Any, v: Any, least: float) -> Any:
+    """The pseudoinverse by singular values; those that are small beside the largest count as 0."""
+    high = max(s, default=0)
+    return (v * np.array([1 / x if x > least * high else 0 * x for x in s])) @ u.T
 
 
 def of_mpmath(name: str, *matrices: Any) -> Any:
@@ -325,31 +382,121 @@ def cholesky_jvp(n: Node, tangents: Tangents) -> Node:
     return matmul(n, lower_half(solve(n, flipped(left), "lower")))
 
 
+def rows_of(n: Node, first: int, count: Dim) -> Node:
+    """So many rows of matrices."""
+    return part_at(n, (*[None] * (len(n.type.shape) - 2), Span(first, count), None))
+
+
+def halves(x: Node, a: Node) -> tuple[Node, Node]:
+    """What belongs to the left singular vectors of a matrix, and what to the right ones."""
+    rows, columns = a.type.shape[-2:]
+    return rows_of(x, 0, rows), rows_of(x, int(rows), columns)
+
+
+def svdvals_vjp(g: Node, n: Node) -> Tangents:
+    """U diag(g) V^T."""
+    u, v = halves(apply("svdvecs", n.args[0]), n.args[0])
+    return (matmul(times_columns(u, g), flipped(v)),)
+
+
+def svdvals_jvp(n: Node, tangents: Tangents) -> Node:
+    """The diagonal of U^T a' V."""
+    u, v = halves(apply("svdvecs", n.args[0]), n.args[0])
+    return diagonal_of(matmul(flipped(u), matmul(given(n, tangents), v)))
+
+
+def times_columns(x: Node, v: Node) -> Node:
+    """Each column times a number of its own."""
+    last = len(x.type.shape) - 1
+    return x * broadcast_to(v, x.type.shape, (*range(last - 1), last))
+
+
+def beyond(x: Node, u: Node) -> Node:
+    """What of columns lies outside the space of others, which are orthonormal; nothing if these fill it."""
+    is_whole = u.type.shape[-1] == u.type.shape[-2]
+    return zeros_like(x) if is_whole else x - matmul(u, matmul(flipped(u), x))
+
+
+def svdvecs_vjp(g: Node, n: Node) -> Tangents:
+    """U (F * skew(U^T gu)) S V^T + U S (F * skew(V^T gv)) V^T, and what leaves the spaces, divided by S."""
+    a = n.args[0]
+    (u, v), (gu, gv), s = halves(n, a), halves(g, a), apply("svdvals", a)
+    left, right = (matmul(flipped(x), gx) for x, gx in ((u, gu), (v, gv)))
+    shape = left.type.shape
+    turns = gaps_of(s * s, shape, touched(g, n, shape))
+    inner = times_columns(turns * (left - flipped(left)), s)
+    inner = inner + flipped(times_columns(flipped(turns * (right - flipped(right))), s))
+    found = matmul(u, matmul(inner, flipped(v)))
+    if u.type.shape[-2] != u.type.shape[-1]:
+        found = found + matmul(times_columns(beyond(gu, u), 1.0 / s), flipped(v))
+    if v.type.shape[-2] != v.type.shape[-1]:
+        found = found + matmul(u, flipped(times_columns(beyond(gv, v), 1.0 / s)))
+    return (found,)
+
+
+def svdvecs_jvp(n: Node, tangents: Tangents) -> Node:
+    """U (F * (P S + S P^T)) and V (F * (S P + P^T S)) with P = U^T a' V, and what leaves the spaces, divided by S."""
+    a, tangent = n.args[0], given(n, tangents)
+    (u, v), s = halves(n, a), apply("svdvals", a)
+    p = matmul(flipped(u), matmul(tangent, v))
+    turns = gaps_of(s * s, p.type.shape, const(True, "bool"))
+    right, left = times_columns(p, s), times_columns(flipped(p), s)
+    du, dv = matmul(u, turns * (right + flipped(right))), matmul(v, turns * (flipped(left) + left))
+    if u.type.shape[-2] != u.type.shape[-1]:
+        du = du + times_columns(beyond(matmul(tangent, v), u), 1.0 / s)
+    if v.type.shape[-2] != v.type.shape[-1]:
+        dv = dv + times_columns(beyond(matmul(flipped(tangent), u), v), 1.0 / s)
+    rows, columns = a.type.shape[-2:]
+    before = (None,) * (len(n.type.shape) - 2)
+    return assemble([du, dv], n.type.shape, ((*before, Span(0, rows), None), (*before, Span(int(rows), columns), None)))
+
+
+def pinv_vjp(g: Node, n: Node) -> Tangents:
+    """-P^T g P^T + (1 - a P) g^T P P^T + P^T P g^T (1 - P a): right as long as the rank stays."""
+    a, turned, back = n.args[0], flipped(n), flipped(g)
+    inner = matmul(turned, matmul(g, turned))
+    left, right = matmul(back, matmul(n, turned)), matmul(turned, matmul(n, back))
+    return (left - matmul(a, matmul(n, left)) + right - matmul(matmul(right, n), a) - inner,)
+
+
+def pinv_jvp(n: Node, tangents: Tangents) -> Node:
+    """-P a' P + P P^T a'^T (1 - a P) + (1 - P a) a'^T P^T P."""
+    a, tangent = n.args[0], given(n, tangents)
+    turned, back = flipped(n), flipped(tangent)
+    left, right = matmul(n, matmul(turned, back)), matmul(matmul(back, turned), n)
+    inner = matmul(n, matmul(tangent, n))
+    return left - matmul(matmul(left, a), n) + right - matmul(n, matmul(a, right)) - inner
+
+
 def vectors_of(n: Node) -> Node:
     """The eigenvectors that go with eigenvalues."""
     return apply("eigvecs", n.args[0])
 
 
 def gaps(n: Node, touched: Node) -> Node:
-    """1/(w[j] - w[i]) for the eigenvalues, 0 on the diagonal; between equal ones NaN, or 0 if they are not touched."""
-    shape, w = n.type.shape, apply("eigvals", n.args[0])
+    """1/(w[j] - w[i]) for the eigenvalues of a matrix whose vectors are given."""
+    return gaps_of(apply("eigvals", n.args[0]), n.type.shape, touched)
+
+
+def gaps_of(w: Node, shape: Shape, touched: Node) -> Node:
+    """1/(w[j] - w[i]), 0 on the diagonal; between equal ones NaN, or 0 if they are not touched."""
     batch = tuple(range(len(shape) - 2))
     row, column = (broadcast_to(w, shape, (*batch, k)) for k in (len(shape) - 2, len(shape) - 1))
     gap = column - row
     is_pair = apply("ne", *positions(shape)) & touched
-    of_equal = select(is_pair, const(math.nan, n.type.dtype), zero(n))
-    return select(unequal(gap, zero(n)), 1.0 / gap, of_equal)
+    of_equal = select(is_pair, const(math.nan, w.type.dtype), zero(w))
+    return select(unequal(gap, zero(w)), 1.0 / gap, of_equal)
 
 
-def touched(g: Node, n: Node) -> Node:
+def touched(g: Node, n: Node, pairs: Shape = ()) -> Node:
     """The pairs of vectors of which an adjoint reaches one: all, unless it comes from behind a branch.
 
     What is said of a vector alone does not tell how it turns within the space of equal eigenvalues.
     """
     if g.op.name != "select" or not is_const(g.args[2], 0.0):
         return const(True, "bool")
-    shape, one = n.type.shape, const(1.0, n.type.dtype)
-    count = sum_over(expand(select(g.args[0], one, zero(n)), shape), (len(shape) - 2,))
+    shape, one = pairs or n.type.shape, const(1.0, n.type.dtype)
+    count = sum_over(expand(select(g.args[0], one, zero(n)), n.type.shape), (len(shape) - 2,))
     batch = tuple(range(len(shape) - 2))
     sides = [broadcast_to(count, shape, (*batch, k)) for k in (len(shape) - 2, len(shape) - 1)]
     return any_of(*(less(zero(n), side) for side in sides))
@@ -387,6 +534,7 @@ def all_reached(g: Node, n: Node) -> Tangents:
     return tuple(broadcast_to(some, a.type.shape, tuple(range(batch))) for a in n.args)
 
 
+OF_MATRICES = ["detsign"]  # ops of one matrix, which a batch is a stack of
 SYMMETRIC = "the lower triangle alone is looked at; the derivative is split equally between both"
 
 
@@ -395,15 +543,17 @@ def algebra(
 ) -> None:
     """Register an op on batches of matrices."""
     record = {"accuracy": "backward stable", "cost": 16, "arity": 1, **record}
+    own = record.pop("own", None)
+    OF_MATRICES.extend([name] if record["arity"] == 1 else [])
     register(
         Op(
             name,
             infer,
-            batched(value, axes),
+            batched(value, axes, own),
             vjp=vjp,
             jvp=jvp,
             reach=all_reached,
-            exact=batched(exact, axes),
+            exact=batched(exact, axes, own),
             is_expensive=True,
             in_memory=True,
             reads_memory=True,
@@ -437,3 +587,16 @@ algebra("eigvecs", matrix_type, lambda a: eigen(a)[1], lambda a: exact_eigen(a)[
         "eigenvectors of a symmetric matrix, the largest component of each positive",
         derivative="V (F * (V^T g)) V^T, F = 1/(w[j] - w[i])",
         convention=f"{SYMMETRIC}; NaN where the vectors of equal eigenvalues have an adjoint")  # fmt: skip
+algebra("svdvals", singular_type, lambda a: singular(a)[1], lambda a: exact_singular(a)[1], svdvals_vjp, svdvals_jvp, 1,
+        "singular values, falling", derivative="U diag(g) V^T", own=lambda m, n: (min(m, n),))  # fmt: skip
+algebra("svdvecs", pair_type, lambda a: np.concatenate(singular(a)[::2]),
+        lambda a: np.concatenate(exact_singular(a)[::2]), svdvecs_vjp, svdvecs_jvp, 2,
+        "left singular vectors as columns, the largest component of each positive, and below them the right ones",
+        derivative="U (F * skew(U^T g)) S V^T + ..., F = 1/(s[j]^2 - s[i]^2)", own=lambda m, n: (m + n, min(m, n)),
+        convention="NaN where the vectors of equal singular values have an adjoint, or, of a matrix that is not "
+                   "square, those of 0")  # fmt: skip
+algebra("pinv", transposed_type, lambda a: inverted(*singular(a), np.finfo(a.dtype).eps * 4.5),
+        lambda a: inverted(*exact_singular(a), 1e-15), pinv_vjp, pinv_jvp, 2,
+        "pseudoinverse; singular values below 1e-15 of the largest count as 0, in single precision below 5e-7",
+        derivative="-P^T g P^T + (1 - a P) g^T P P^T + P^T P g^T (1 - P a)", own=lambda m, n: (n, m),
+        convention="that of matrices of one rank")  # fmt: skip

@@ -95,8 +95,9 @@ def closer(n: Node, forms: Forms, always: bool = False) -> Node | None:
     """A sum with its first difference of a function that a rule has another form for, u - v being exact or always."""
     each = parts(n)
     found = [(t, f) for t in each if (f := function_of(t)) is not None and f[1] in forms] if len(each) <= FEW else []
-    for k, (a, (c, name, u)) in enumerate(found):
-        for b, (d, other, v) in found[k + 1 :]:
+    for k, (a, first) in enumerate(found):
+        for b, second in found[k + 1 :]:
+            (c, name, u), (d, other, v) = alike(first, second)
             if c != -d or c == 0 or name != other or u.type != v.type:
                 continue
             u, v = (u, v) if c > 0 else (v, u)
@@ -108,6 +109,13 @@ def closer(n: Node, forms: Forms, always: bool = False) -> Node | None:
                 form = scaled(abs(c), new[1])
                 return joined(rest, form if new[0] is None else make("select", new[0], form, written))
     return None
+
+
+def alike(f: tuple[float, str, Node], g: tuple[float, str, Node]) -> tuple[tuple[float, str, Node], ...]:
+    """Two functions as they are; of log(u) and log1p(v) the latter as log(1 + v), which it was."""
+    if {f[1], g[1]} != {"log", "log1p"}:
+        return f, g
+    return tuple((c, "log", plus(u, 1.0) if name == "log1p" else u) for c, name, u in (f, g))
 
 
 def below(x: Node, limit: Node | float) -> Node:
@@ -228,6 +236,8 @@ def root_less_part(n: Node) -> Node | None:
         rest = beside_square(root, k / c, b)
         if rest is None or rest.type != root.type:
             continue
+        if b is None and k * c > 0:
+            continue  # a sum of positive numbers
         side = number(-k / c, n) if b is None else scaled(-k / c, b)
         positive = less(number(0.0, n), side) & less(root, number(math.inf, n))
         ratio = make("div", rest, make("add", root, side))

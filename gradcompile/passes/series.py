@@ -1,8 +1,10 @@
-"""Sums whose terms cancel near 0, as x - sin(x): there they are given as their power series.
+"""Sums whose terms cancel near 0, as x - sin(x), and quotients whose derivatives do, as tan(x)/x: there they are given
+as their power series.
 
 Each term that is a product of known functions of multiples of one x, and of powers of x, has a Laurent series with
 rational coefficients. They are added up exactly; where the leading ones cancel, so do digits of the formula as it is
-written, and the series takes its place up to where it has all digits.
+written, and the series takes its place up to where it and its derivative have all digits. A quotient that is finite at
+0 though its denominator vanishes there has a derivative of terms that cancel, and no value at 0 itself.
 """
 
 import math
@@ -12,11 +14,13 @@ from functools import cache
 from typing import NamedTuple
 
 from gradcompile.ir.algebra import less, number
-from gradcompile.ir.core import Node
-from gradcompile.passes.terms import factors, fraction, is_exp, make, parts, split, without
+from gradcompile.ir.core import Node, is_const
+from gradcompile.passes.scaled import is_excess
+from gradcompile.passes.terms import factors, fraction, is_exp, make, parts, quotient, split, without
 
-TERMS = 32  # of a series
-LONGEST = 20  # coefficients that are printed
+TERMS = 40  # of a series
+LONGEST = 28  # coefficients that are printed, zeros among them
+DEPTH = 3  # how often sums may stand in each other
 MOST = 6  # terms of a sum, and factors of a term
 RADII = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 ROUNDING = {"float64": 1e-17, "float32": 1e-9}  # of the value, what is left out may be
@@ -77,6 +81,36 @@ def arc(k: int) -> Fraction:
     return Fraction(math.comb(2 * k, k), 4**k * (2 * k + 1))
 
 
+def integrated(coefficients: Sequence[Fraction | int]) -> tuple[Fraction, ...]:
+    """The coefficients from the first power on of the integral of a power series."""
+    return tuple(Fraction(c) / (k + 1) for k, c in enumerate(coefficients))[: TERMS - 1]
+
+
+def bessel_series(order: int, sign: int) -> Series:
+    """Of J_k (sign -1) and I_k: the sum of sign**j*(x/2)**(2*j + k)/j!/(j + k)!."""
+    found = [Fraction()] * TERMS
+    for j in range(0, TERMS, 2):
+        found[j] = Fraction(
+            sign ** (j // 2), math.factorial(j // 2) * math.factorial(j // 2 + order) * 2 ** (j + order)
+        )
+    return Series(order, tuple(found))
+
+
+def power(s: Series, p: Fraction) -> Series | None:
+    """The series of f**p where f(0) = 1."""
+    a = s.coefficients
+    if s.order != 0 or a[0] != 1:
+        return None
+    found = [Fraction(1)]
+    for k in range(1, len(a)):
+        found.append(sum(((p * j - (k - j)) * a[j] * found[k - j] for j in range(1, k + 1)), Fraction()) / k)
+    return Series(0, tuple(found))
+
+
+ROOTS = {"sqrt": Fraction(1, 2), "cbrt": Fraction(1, 3)}
+BESSEL = {"besselj": -1, "besseli": 1}
+
+
 @cache
 def known(count: int = TERMS) -> dict[str, Series]:
     """The series of elementary functions, so many coefficients of each."""
@@ -88,29 +122,73 @@ def elementary() -> dict[str, Series]:
     """The series of elementary functions."""
     sin, cos = factorial_series(1, 2, -1), factorial_series(0, 2, -1)
     sinh, cosh = factorial_series(1, 2, 1), factorial_series(0, 2, 1)
+    tanh = times(sinh, inverse(cosh))
+    half_tanh, slope = tanh.at_multiple(Fraction(1, 2)), Fraction(2 / math.sqrt(math.pi))
+    sigmoid = (Fraction(1, 2), *(c / 2 for c in half_tanh.coefficients[:-1]))
     return {
         "sin": sin, "cos": cos, "sinh": sinh, "cosh": cosh,
-        "tan": times(sin, inverse(cos)), "tanh": times(sinh, inverse(cosh)), "sech": inverse(cosh),
+        "tan": times(sin, inverse(cos)), "tanh": tanh, "sech": inverse(cosh),
+        "sigmoid": Series(0, sigmoid), "softplus": Series(0, (Fraction(math.log(2.0)), *integrated(sigmoid))),
+        "log_cosh": Series(2, integrated((0, *tanh.coefficients))[1:]),
         "exp": factorial_series(0, 1, 1), "expm1": factorial_series(1, 1, 1),
         "sinc": Series(0, sin.coefficients), "x_over_expm1": inverse(Series(0, factorial_series(1, 1, 1).coefficients)),
         "log1p": Series(1, tuple(Fraction((-1) ** k, k + 1) for k in range(TERMS))),
         "atan": odd_powers(lambda k: Fraction((-1) ** k, 2 * k + 1)),
         "atanh": odd_powers(lambda k: Fraction(1, 2 * k + 1)),
+        "erf": odd_powers(lambda k: slope * Fraction((-1) ** k, math.factorial(k) * (2 * k + 1))),
         "asin": odd_powers(arc), "asinh": odd_powers(lambda k: (-1) ** k * arc(k)),
     }  # fmt: skip
 
 
-def argument_of(xs: Sequence[Node]) -> Node | None:
-    """The x of the first known function, without its number."""
+def argument_of(xs: Sequence[Node], depth: int = DEPTH) -> Node | None:
+    """The x of the first known function, without its number; functions within sums and roots count if no other does."""
+    inside = list[Node]()
     for t in xs:
         for side in fraction(t)[1:]:
             for f in side:
-                if f.op.name in known():
-                    return split(f.args[0])[1]
-    return None
+                if is_known(f) and not is_excess(f.args[0]):
+                    return split(near_argument(f.args[0]))[1]
+                if f.op.name == "select" and (limits := limits_of(f.args[0])):
+                    return split(limits[0])[1]
+                inside += parts(f) if f.op.name == "add" else parts(f.args[0]) if f.op.name in ROOTS else ()
+    found = argument_of(inside, depth - 1) if depth and 0 < len(inside) <= MOST else None
+    sums = [f.args[0] for t in xs for f in fraction(t)[1] if f.op.name in ROOTS]
+    return found or next((x for f in sums if (x := beside_one(f)) is not None), None)
 
 
-def series_of(t: Node, x: Node, count: int = TERMS, depth: int = 1) -> Series | None:
+def beside_one(s: Node) -> Node | None:
+    """x of 1 + r*x."""
+    each = [split(t)[1] for t in parts(s)]
+    others = [x for x in each if x is not None]
+    return others[0] if len(others) == 1 and len(each) == 2 and others[0].op.name != "select" else None
+
+
+def is_known(f: Node) -> bool:
+    """Whether this is a function of one argument with a series."""
+    return f.op.name in known() or f.op.name in BESSEL
+
+
+def limits_of(condition: Node) -> list[Node]:
+    """What a condition demands to be below a number in size, as rules for small arguments do."""
+    pending, found = [condition], list[Node]()
+    while pending:
+        c = pending.pop()
+        pending += c.args if c.op.name == "and" else ()
+        if c.op.name == "lt" and c.args[0].op.name == "abs" and is_const(c.args[1]):
+            found.append(c.args[0].args[0])
+    return found
+
+
+def near_argument(u: Node) -> Node:
+    """An argument without the limits that are put to it far from 0."""
+    while u.op.name in ("min", "max") and is_const(u.args[1]):
+        if not float(u.args[1].value) * (1 if u.op.name == "min" else -1) >= 2 * RADII[0]:
+            break
+        u = u.args[0]
+    return u
+
+
+def series_of(t: Node, x: Node, count: int = TERMS, depth: int = DEPTH) -> Series | None:
     """The series of a product in x, so many coefficients of it; None if it has other factors, or too many.
 
     depth: how often sums may stand in each other.
@@ -139,15 +217,60 @@ def series_of(t: Node, x: Node, count: int = TERMS, depth: int = 1) -> Series | 
 
 def factor_series(f: Node, x: Node, count: int, depth: int) -> Callable[[], Series | None] | None:
     """What makes the series of a known function of a multiple of x, or of a short sum or quotient; None of others."""
-    if f.op.name in known(count):
-        r, y = split(f.args[0])
-        return (lambda: known(count)[f.op.name].at_multiple(Fraction(r))) if is_multiple(r, y, x) else None
+    if is_exp(f) and is_excess(f.args[0]):
+        return lambda: Series(0, (Fraction(1), *[Fraction()] * (count - 1)))
+    if is_known(f):
+        r, y = split(near_argument(f.args[0]))
+        return (lambda: function_series(f, count).at_multiple(Fraction(r))) if is_multiple(r, y, x) else None
+    if f.op.name == "select":
+        near = depth and any(is_multiple(*split(u), x) for u in limits_of(f.args[0]))
+        return (lambda: branch_series(f, x, count, depth - 1)) if near else None
+    if f.op.name in ROOTS:
+        inner = factor_series(f.args[0], x, count, depth)
+        return None if inner is None else (lambda: root_series(inner(), ROOTS[f.op.name]))
     each = parts(f) if f.op.name in ("add", "div") else []
     if depth == 0 or not 0 < len(each) <= MOST:
         return None
     terms = [series_of(a, x, count, depth - 1) for a in each]
     known_terms = [a for a in terms if a is not None]
     return (lambda: added(known_terms)) if len(known_terms) == len(terms) else None
+
+
+def function_series(f: Node, count: int) -> Series:
+    """The series of a known function of x, so many coefficients of it."""
+    if f.op.name in BESSEL:
+        whole = bessel_series(int(f.params[0]), BESSEL[f.op.name])
+        return Series(whole.order, whole.coefficients[:count])
+    return known(count)[f.op.name]
+
+
+def root_series(s: Series | None, p: Fraction) -> Series | None:
+    """The series of a root of a series that is 1 at 0."""
+    return None if s is None else power(s, p)
+
+
+def branch_series(f: Node, x: Node, count: int, depth: int) -> Series | None:
+    """The series of a selection with a branch for small x: of what was written, if a rule of this file made it."""
+    whole = series_of(f.args[2], x, TERMS, depth)
+    close = None if whole is None else near_zero(whole, x)
+    if whole is None or close is None or close[1] is not f.args[1]:
+        return series_of(f.args[1], x, count, depth)
+    return Series(whole.order, whole.coefficients[:count])
+
+
+def reach(roots: Sequence[Node], x: Node) -> float:
+    """Up to which |x| the branches for small x hold that selections among a few nodes have."""
+    pending, seen, least = list(roots), set[Node](), math.inf
+    while pending and len(seen) < 64:
+        n = pending.pop()
+        if n in seen:
+            continue
+        seen.add(n)
+        pending += n.args
+        if n.op.name == "lt" and n.args[0].op.name == "abs" and is_const(n.args[1]):
+            r, y = split(n.args[0].args[0])
+            least = min(least, float(n.args[1].value) / abs(r)) if is_multiple(r, y, x) else least
+    return least
 
 
 def is_multiple(r: float, y: Node | None, x: Node) -> bool:
@@ -184,12 +307,17 @@ def leading(each: Sequence[Node], x: Node) -> tuple[int, Fraction] | None:
     return order, sum((c for at, c in firsts if at == order), Fraction())
 
 
-def near_zero(s: Series, x: Node) -> tuple[float, Node] | None:
-    """Up to which |x| a series with few terms has all digits, and its value there; None if that is nowhere."""
-    lead = abs(s.coefficients[0])
-    for radius in RADII:
+def near_zero(s: Series, x: Node, most: float = math.inf) -> tuple[float, Node] | None:
+    """Up to which |x|, at most, a series with few terms has all digits, as has its derivative, and its value there."""
+    lead, digits = abs(s.coefficients[0]), ROUNDING[x.type.dtype]
+    for radius in (r for r in RADII if r <= most):
         sizes = [float(abs(c) / lead) * radius**k for k, c in enumerate(s.coefficients)]
-        count = next((k for k in range(1, LONGEST + 1) if sum(sizes[k:]) < ROUNDING[x.type.dtype]), None)
+        slopes = [abs(s.order + k) * size for k, size in enumerate(sizes)]
+        steepest = next((slope for slope in slopes if slope), 1.0)
+        enough = (
+            k for k in range(1, LONGEST + 1) if sum(sizes[k:]) < digits and sum(slopes[k:]) < 10 * digits * steepest
+        )
+        count = next(enough, None)
         if count is not None and sum(sizes[1:]) < 8:  # the terms of the series do not cancel either
             return radius, value_of(Series(s.order, s.coefficients[:count]), x)
     return None
@@ -210,9 +338,11 @@ def value_of(s: Series, x: Node) -> Node:
 
 def is_plain(each: Sequence[Node]) -> bool:
     """Whether this is a function and a number, of which other rules speak: exp(x) - 1, 1 - cos(x)."""
-    kinds = [split(t) for t in each]
-    functions = [x for _, x in kinds if x is not None]
-    return len(each) == 2 and len(functions) == 1 and len(functions[0].args) == 1
+    functions = [x for _, x in map(split, each) if x is not None]
+    return len(each) == 2 and len(functions) == 1 and functions[0].op.name in SPOKEN_OF
+
+
+SPOKEN_OF = frozenset({"exp", "cos", "cosh", "sqrt", "cbrt", "sigmoid", "erf", "tanh"})
 
 
 def cancelling(n: Node) -> Node | None:
@@ -231,8 +361,34 @@ def cancelling(n: Node) -> Node | None:
     whole = added(known_series)
     if whole is None or whole.order <= min(s.order for s in known_series):
         return None
-    close = near_zero(whole, x)
+    close = near_zero(whole, x, reach(each, x))
     return close and make("select", less(make("abs", x), close[0]), close[1], n)
+
+
+def removable(n: Node) -> Node | None:
+    """A quotient that is finite at x = 0 though its denominator is 0 there: the functions of x by their series."""
+    c, above, below = fraction(n)
+    x = argument_of([n]) if below and len(above) + len(below) <= MOST else None
+    if x is None or x.type != n.type or not any(vanishes(f, x) for f in below):
+        return None
+    tops, bottoms = ([f for f in side if f in factors(x)[1] or series_of(f, x, 1)] for side in (above, below))
+    known_part = quotient(c, tops, bottoms, n)
+    first = series_of(known_part, x, 1)
+    whole = series_of(known_part, x) if first is not None and first.order >= 0 else None
+    close = near_zero(whole, x, reach([n], x)) if whole is not None else None
+    if close is None:
+        return None
+    rest = quotient(1.0, [f for f in above if f not in tops], [f for f in below if f not in bottoms], n)
+    near = close[1] if is_const(rest, 1.0) else make("mul", rest, close[1])
+    return make("select", less(make("abs", x), close[0]), near, n)
+
+
+def vanishes(f: Node, x: Node) -> bool:
+    """Whether a factor is 0 at x = 0: x itself, or a function of it."""
+    if f is x or f in factors(x)[1]:
+        return True
+    found = series_of(f, x, 1)
+    return found is not None and found.order > 0
 
 
 def log_near_one(n: Node) -> Node | None:
@@ -250,7 +406,7 @@ def log_near_one(n: Node) -> Node | None:
     if whole is None or whole.order != 0 or whole.coefficients[0] != 1:
         return None
     rest = series(1, whole.coefficients[1:])
-    close = near_zero(rest, x) if rest is not None else None
+    close = near_zero(rest, x, reach(each, x)) if rest is not None else None
     if close is None:
         return None
     return make("select", less(make("abs", x), min(close[0], 1.0)), make("log1p", close[1]), n)

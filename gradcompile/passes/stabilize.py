@@ -15,7 +15,7 @@ from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.analysis.formula import formulas
-from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, unequal
+from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, sum_over, unequal
 from gradcompile.ir.core import Node, apply, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.contract import is_dot
@@ -38,7 +38,7 @@ from gradcompile.passes.scaled import (
     scaled_sum,
     weighted,
 )
-from gradcompile.passes.series import cancelling, log_near_one
+from gradcompile.passes.series import cancelling, is_known, log_near_one, removable
 from gradcompile.passes.terms import (
     FEW,
     ROUNDING,
@@ -353,6 +353,8 @@ def one_less(n: Node, name: str, of: Callable[[Node, Node], Node | None], sign: 
         return None
     rest, c, f, viewed = found
     inner = of(f.args[0], f)
+    if inner is not None and inner.op.name == "neg":
+        c, inner = -c, inner.args[0]  # what looks through the view meets the function
     return None if inner is None else joined(rest, scaled(c, viewed(inner)))
 
 
@@ -365,6 +367,17 @@ def one_minus_tanh_squared(n: Node) -> Node | None:
         if squared_tanh and len(found) == 2 and (-c, None) in found:
             slope = make("sech", above[0].args[0])
             return scaled(-c, slope * slope)
+    return None
+
+
+def one_plus_sinh_squared(n: Node) -> Node | None:
+    """c + c*sinh(x)**2 = c*cosh(x)**2."""
+    found = terms(n)
+    for c, x in found if len(found) == 2 else ():
+        square = squared(x) if x is not None else None
+        if square is not None and square[1].op.name == "sinh" and (c * square[0], None) in found:
+            slope = make("cosh", square[1].args[0])
+            return scaled(c * square[0], slope * slope)
     return None
 
 
@@ -406,6 +419,8 @@ def log_of_product(n: Node) -> Node | None:
     sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
     if len(found) == 1 and c == 1 and not taken:
         return None
+    if any(is_known(y) and y.args[0] in taken for y, _ in found):
+        return None  # the factors' rounding errors cancel, as in exp(x)/tan(exp(x))
     if taken + list(sums) and len(taken) <= 1 and len(found) <= len(taken) + len(sums) + 1 and 0 < c < math.inf:
         return log_in_parts(c, found, sums)
     if any(y.op.name in FUNCTIONS for y, _ in found) or any(scaled_factor(y, LIMIT[n.type.dtype]) for y in below):
@@ -460,16 +475,24 @@ def log_of_factors(n: Node) -> Node | None:
     x = n.args[0]
     c, above, below = fraction(x)
     found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
-    if not any(y.op.name in FAR for y, _ in found) or (len(found) == 1 and found[0][0].op.name == "pow"):
+    views = {y: log for y, _ in found[:FEW] if (log := log_of_picked(y)) is not None}
+    if not (views or any(y.op.name in FAR for y, _ in found)) or (len(found) == 1 and (views or x.op.name == "pow")):
         return None
     small, large = (number(RANGE[n.type.dtype] ** p, n) for p in (7, -7))
-    taken = [(y, sign) for y, sign in found if y.op.name in FAR or y.op.name in LOGARITHMS]
+    taken = [(y, sign) for y, sign in found if y in views or y.op.name in FAR or y.op.name in LOGARITHMS]
     sizes = [make("abs", y) for y in dict.fromkeys([y for y, _ in taken] + [x])]
     inside = [apply(name, *pair) for s in sizes for name, pair in (("lt", (small, s)), ("lt", (s, large)))]
-    logs = [scaled(sign, log_of_factor(y)) for y, sign in taken]
+    logs = [scaled(sign, views.get(y) or log_of_factor(y)) for y, sign in taken]
     plain = quotient(c, [y for y in above if (y, 1.0) not in taken], [y for y in below if (y, -1.0) not in taken], n)
     logs += [] if is_const(plain, 1.0) else [make("log", plain)]
     return make("select", all_of(*inside), n, total(logs))
+
+
+def log_of_picked(y: Node) -> Node | None:
+    """The logarithm of a view that stands among factors, if rules speak of what it is a view of."""
+    x, viewed = unveiled(y)
+    found = None if x is y else first_found(apply("log", x))
+    return None if found is None else viewed(found)
 
 
 def log_of_factor(y: Node) -> Node:
@@ -576,6 +599,12 @@ def log_of_assembled(x: Node) -> Node | None:
     return None if new == logs else node(x.op, new, x.params)
 
 
+def exp_of_view(n: Node) -> Node | None:
+    """A view of exp(x) as exp of the view, so that what sums or divides it finds the exponential."""
+    x, viewed = unveiled(n)
+    return make("exp", viewed(x.args[0])) if is_exp(x) and x.type.shape else None
+
+
 def log_of_branches(x: Node) -> Node | None:
     """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
     branches = [astype(b, x.type.dtype) for b in x.args[1:]]
@@ -592,6 +621,44 @@ def log_of(x: Node) -> Node:
 def first_found(n: Node) -> Node | None:
     """What the first rule that speaks of a logarithm of a formula, not of a view, makes of it."""
     return next((found for rule in LOG_RULES if (found := rule(n)) is not None), None)
+
+
+def log_of_root(n: Node) -> Node | None:
+    """log(sqrt(x)) = log(x)/2, and so of x**k for a k that is not whole: near 1 a root loses digits of x - 1."""
+    x = bare(n.args[0])
+    k = {"sqrt": 0.5, "cbrt": 1 / 3}.get(x.op.name)
+    if x.op.name == "pow" and is_const(x.args[1]) and not float(x.args[1].value).is_integer():
+        k = float(x.args[1].value)
+    return None if k is None or is_root_of_dets(x) else scaled(k, log_of(x.args[0]))
+
+
+def other_base(n: Node) -> Node | None:
+    """log2 and log10 of what rules have a natural logarithm for."""
+    log = apply("log", n.args[0])
+    found = first_found(log) or log_of_view(log)
+    return found and scaled(1 / math.log(2.0 if n.op.name == "log2" else 10.0), found)
+
+
+def log_of_ratio(n: Node) -> Node | None:
+    """log(u/v) = log1p((u - v)/v) where that is small, if u - v is a number or one term: log((1 + x)/(1 - x))."""
+    x = n.args[0]
+    u, v = x.args if x.op.name == "div" else (x, x)
+    if u is v or u.type != v.type or not (len(parts(u)) > 1 or len(parts(v)) > 1):
+        return None
+    by, exact = differences.apart(u, v)
+    if not exact or len(parts(by)) > 1:
+        return None
+    small = make("div", by, v)
+    return make("select", less(make("abs", small), 0.5), make("log1p", small), n)
+
+
+def log_of_dot(n: Node) -> Node | None:
+    """The logarithm of a product of two vectors as that of a sum, of which rules may speak."""
+    x = n.args[0]
+    if not is_dot(x) or x.type.shape or any(len(a.type.shape) != 1 for a in x.args):
+        return None
+    whole = apply("log", sum_over(make("mul", *x.args), (0,)))
+    return by_rules(whole, LOG_RULES)
 
 
 def log_of_log1p(n: Node) -> Node | None:
@@ -724,7 +791,22 @@ def inverse(n: Node) -> Node | None:
         return make("neg", x.args[0].args[0])
     if (n.op.name, x.op.name) == ("acosh", "cosh"):
         return make("abs", x.args[0])
-    return half_logit(x) if n.op.name == "atanh" else None
+    return half_logit(x) or atanh_near_one(x) if n.op.name == "atanh" else None
+
+
+def atanh_near_one(x: Node) -> Node | None:
+    """atanh(1 - s) = (log(2 - s) - log(s))/2 for a small s, of which 1 - s has lost the digits; atanh(-expm1(u))."""
+    c, y = split(x)
+    if c == -1 and y is not None and y.op.name == "expm1":
+        s = make("exp", y.args[0])
+    else:
+        rest, ends = ([t for t in parts(x) if is_const(t) is known] for known in (False, True))
+        if len(rest) != 1 or len(ends) != 1 or abs(float(ends[0].value)) != 1:
+            return None
+        c = -float(ends[0].value)
+        s = scaled(c, rest[0])
+    near = scaled(-0.5 * c, minus(make("log", minus(number(2.0, x), s)), log_of(s)))
+    return make("select", less(number(0.0, x), s) & less(s, 0.5), near, apply("atanh", x))
 
 
 def half_logit(x: Node) -> Node | None:
@@ -765,6 +847,8 @@ def ratio_near_zero(n: Node) -> Node | None:
         r, rest = divided(n.args[1], x)
         if r is None or (rest is not None and has_pole(n, x)):
             continue
+        if rest is not None and (whole := removable(n)) is not None:
+            return whole
         if f.op.name == "sin":
             limit, near = 1.0, make("sinc", x)
             if rest is None:
@@ -902,9 +986,12 @@ def bernoulli(n: Node) -> Node | None:
 def quotient_of_exps(n: Node) -> Node | None:
     """a/b with exponentials below the line: what of b is beyond the range of floats is taken out (see `scaled`).
 
-    exp(u)/exp(v) = exp(u - v) with the rounding error of u - v put back, and exp(-x**2)/erfc(x) = 1/erfcx(x).
+    exp(u)/exp(v) = exp(u - v) with the rounding error of u - v put back, exp(-x**2)/erfc(x) = 1/erfcx(x), and
+    1/cosh(x) = sech(x).
     """
     c, above, below = fraction(n)
+    if not above and [x.op.name for x in below] == ["cosh"] and ordinary(c, n):
+        return scaled(c, make("sech", below[0].args[0]))
     if ordinary(c, n) and len(above) == len(below) == 1:
         (a,), (b,) = above, below
         if is_exp(a) and is_exp(b):
@@ -935,16 +1022,19 @@ def is_square(x: Node, u: Node) -> bool:
 
 
 def product_of_exps(n: Node) -> Node | None:
-    """exp(u)*exp(v) = exp(u + v) with the rounding error of u + v put back, exp(x**2)*erfc(x) = erfcx(x).
+    """exp(u)*exp(v) = exp(u + v) with the rounding error of u + v put back, exp(x**2)*erfc(x) = erfcx(x),
+    exp(x)*sigmoid(-x) = sigmoid(x).
 
     An exponential times other functions that may overflow or underflow against it is scaled.
     """
     c, above, below = fraction(n)
     exps = [x for x in above if is_exp(x)]
-    others = [x for x in above if x.op.name in (RISING | {"erfc"}) and not is_exp(x)]
+    others = [x for x in above if x.op.name in (RISING | FALLING) and not is_exp(x)]
     if below or not exps or (len(exps) < 2 and not others):
         return None
     if len(above) == 2 and ordinary(c, n):
+        if others and others[0].op.name == "sigmoid" and multiple(others[0].args[0], exps[0].args[0]) == -1:
+            return scaled(c, make("sigmoid", exps[0].args[0]))
         if len(exps) == 2 and exps[0] is not exps[1]:
             return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
         if others and others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
@@ -1000,7 +1090,13 @@ def norm_of_loop(n: Node) -> Node | None:
     squares = [*others, *(t for x in loops for t in parts(x.args[0]))]
     if not loops or any(square_root(t) is None for t in squares):
         return None
-    return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
+    return or_zero(n)
+
+
+def or_zero(n: Node) -> Node | None:
+    """sqrt(s) if s != 0 else 0, and so of one that is written so already."""
+    s = n.args[0].args[0] if n.op.name == "select" else n.args[0] if n.op.name == "sqrt" else None
+    return None if s is None else select(unequal(s, number(0.0, n)), n, number(0.0, n))
 
 
 def norm_of_product(n: Node) -> Node | None:
@@ -1008,7 +1104,7 @@ def norm_of_product(n: Node) -> Node | None:
     c, x = split(n.args[0])
     if x is None or not is_dot(x) or x.args[0] is not x.args[1] or x.params[:2] != x.params[:1] * 2 or c <= 0:
         return None
-    return select(unequal(n.args[0], number(0.0, n)), n, number(0.0, n))
+    return or_zero(n)
 
 
 def square_root(t: Node) -> Node | None:
@@ -1033,8 +1129,8 @@ def x_log_x(n: Node) -> Node | None:
         u, logs, others = log.args[0], found.count(log), [x for x in found if x is not log]
         if log.op.name == "log" and others:
             zeros = {*zeros_with(u), *fraction(u)[1]}
-            likely = [f for f in others if f in zeros or f.op.keeps_zero or is_root_or_power(f)]
-            taken = [f for f in likely if vanishes(f, zeros)]
+            likely = [f for f in others if (g := bare(f)) in zeros or g.op.keeps_zero or is_root_or_power(g)]
+            taken = [f for f in likely if vanishes(bare(f), zeros)]
             shares = [(product(taken[k::logs]), len(range(k, logs, len(taken)))) for k in range(min(logs, len(taken)))]
             if shares:
                 rest = [f for f in others if f not in taken]
@@ -1051,6 +1147,13 @@ def x_log_x(n: Node) -> Node | None:
 def entropy(x: Node, u: Node, logs: int) -> Node:
     """x*log(u)**logs, 0 where x is 0."""
     return reduce(lambda y, _: make("xlogy", y, u), range(logs), x)
+
+
+def bare(x: Node) -> Node:
+    """The root of what is 0 where the root is, as `or_zero` writes it."""
+    while x.op.name == "select" and is_const(x.args[2], 0.0) and x is or_zero(x.args[1]):
+        x = x.args[1]
+    return x
 
 
 def zeros_with(u: Node) -> set[Node]:
@@ -1102,16 +1205,18 @@ LESS_ONE: tuple[Rule, ...] = (
 )
 LOG_RULES: tuple[Rule, ...] = (
     *(log_one_minus_exp, log_of_asinh, log_one_less_square, log_of_twice_sigmoid),
-    *(log_of_det, log_of_factors, log_of_product, log_sum_exp),
+    *(log_of_det, log_of_root, log_of_factors, log_of_product, log_of_ratio, log_sum_exp),
+    log_of_dot,
 )
 RULES: dict[str, tuple[Rule, ...]] = {
     "add": (
         *LESS_ONE,
-        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, sinh_of_exps, lgamma_difference),
-        cosh_less_sinh,
+        *(sigmoid_less_half, softplus_less_argument, one_minus_tanh_squared, one_plus_sinh_squared, sinh_of_exps),
+        *(lgamma_difference, cosh_less_sinh),
     ),
     "log": (log_of_close_values, *LOG_RULES, log_one_plus, log_of_view),
     "log1p": (log_of_log1p,),
+    **dict.fromkeys(("log2", "log10"), (other_base,)),
     "lgamma": (lgamma_of_exp,),
     "div": (bernoulli, ratio_near_zero, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
@@ -1120,9 +1225,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"}, (inverse,)),
     "acosh": (inverse, arc_near_one),
     **dict.fromkeys(("acos", "asin"), (arc_near_one,)),
+    **dict.fromkeys(("reshape", "transpose"), (exp_of_view,)),
 }
 # What no other rule looks into: after the others
 LATE: dict[str, tuple[Rule, ...]] = {
     "add": (cancelling, inverse_less_one, one_less_square, root_less_part, close_arguments),
     "log": (log_near_one,),
+    **dict.fromkeys(("mul", "div"), (removable,)),
 }

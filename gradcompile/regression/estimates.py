@@ -77,11 +77,17 @@ class Estimates:
     @once
     def held(self) -> tuple[str, ...]:
         """Parameters on a bound that the loss presses them against."""
-        return tuple(n for n, h in zip(self.terms.params, self._held, strict=True) if h)
+        pressed = self.terms.held(self._point.theta, self._point.gradient)
+        return tuple(n for n, h in zip(self.terms.params, pressed, strict=True) if h)
+
+    @property
+    def corner(self) -> str | None:
+        """The parameter along which the loss has a corner at its least value, so that it has no standard error."""
+        return None if self._point.corner is None else self.terms.params[self._point.corner]
 
     @once
     def _held(self) -> Any:
-        return self.terms.held(self._point.theta, self._point.gradient)
+        return np.array([n in self.held or n == self.corner for n in self.terms.params])
 
     @once
     def _troubles(self) -> tuple[str, ...]:
@@ -105,7 +111,14 @@ class Estimates:
             )
         steep = self._steep()
         if steep and not flat:
-            found.append(f"the loss still falls along {', '.join(steep)}, but no step lowers it; start elsewhere")
+            places = [self.terms.params.index(name) for name in steep]
+            corners = [self.terms.params[k] for k in self.problem().corners(point, places)]
+            rises = "it rises on both sides, but no derivative proves a minimum, and there are no standard errors"
+            found.append(
+                f"the loss has a corner along {', '.join(corners)} here: {rises}; smooth it, or take bootstrap()"
+                if corners
+                else f"the loss still falls along {', '.join(steep)}, but no step lowers it; start elsewhere"
+            )
         if not point.is_convex and not found and not (self._is_proved and self.problem().downward(point) is None):
             found.append("no minimum: the loss has a direction of negative curvature here; start elsewhere")
         return tuple(found)
@@ -123,6 +136,8 @@ class Estimates:
         point, problem = self._point, self.problem()
         matrix = point.matrix if point.near is None else point.near
         flat = problem.flat(point.theta, matrix, point.loss, self.start)
+        if self._is_likelihood:  # a straight slope has no curvature either
+            flat &= abs(point.gradient) * np.maximum(abs(self.theta), 1.0) <= COSINE * problem.scale(point.loss)
         if point.is_convex and flat.any():
             flat &= (point.gradient != 0.0) | problem.flat(point.theta, point.matrix, point.loss, self.start)
         return [n for n, f, h in zip(self.params, flat, self._held, strict=True) if f and not h]
@@ -420,7 +435,7 @@ class Estimates:
     def derived(self, expression: Any) -> tuple[float, float]:
         """A formula of the parameters, such as "a/b": its value and standard error, by the delta method.
 
-        A parameter that a bound holds counts as known, as it does in `band`.
+        A parameter that a bound holds, or a corner of the loss, counts as known, as it does in `band`.
         """
         from gradcompile.compile import compile_grad
 
@@ -438,7 +453,7 @@ class Estimates:
             return float(expr.xreplace({s: known[s.name] for s in symbols})), 0.0
         f = compile_grad(expr, free, inputs=[s for s in symbols if s not in free] or None)
         value, slopes = f(*(known[s.name] for s in [*free, *(s for s in symbols if s not in free)]))
-        moving = [k for k, s in enumerate(free) if s.name not in self.held]
+        moving = [k for k, s in enumerate(free) if s.name not in self.held and s.name != self.corner]
         places = [self.terms.params.index(free[k].name) for k in moving]
         slope = np.array(slopes)[moving]
         return value, math.sqrt(slope @ self.cov[np.ix_(places, places)] @ slope)

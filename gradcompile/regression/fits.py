@@ -7,8 +7,8 @@ import numpy as np
 
 from gradcompile.data import frames
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError
-from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, spread_of
-from gradcompile.regression.statement import check_given, formula, free_name, meant, stated
+from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, settled, spread_of
+from gradcompile.regression.statement import check_given, formula, free_name, meant_or_known, stated
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these
@@ -165,7 +165,8 @@ def with_target(model: Any, data: Any, target: Any, likelihood: Any) -> tuple[An
     names = frames.names(data)
     used = formula(model, "model", names)[2]
     name = free_name("y", [*names, *used])
-    return {**{n: data[n] for n in names}, name: frames.floats(target, "target")}, name
+    values = target if frames.has_index(target) else frames.floats(target, "target")
+    return {**{n: data[n] for n in names}, name: values}, name
 
 
 def kept(
@@ -177,12 +178,13 @@ def kept(
     sigma_x: Mapping[str, Any] | None,
 ) -> Fitter:
     """The fitter for this, compiled before or now."""
+    ends = limits(params, bounds, settled(statements))
     key = (
         tuple(
             (s.model, s.target, s.likelihood, s.sigma, s.loss, s.params, s.columns, s.fixed, s.title, *s.tied.items())
             for s in statements
         ),
-        params, *(limit.tobytes() for limit in limits(params, bounds)), tuple(fixed.items()), known,
+        params, *(limit.tobytes() for limit in ends), tuple(fixed.items()), known,
     )  # fmt: skip
     if sigma_x:
         return Fitter(statements, params, bounds=bounds, fixed=fixed, absolute_sigma=known, sigma_x=sigma_x)
@@ -218,7 +220,7 @@ def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any
     columns = frames.columns(data, needed)
     count = len(next(iter(columns.values())))
     if by not in frames.names(data):
-        raise DataError(f"by: the data have no column {by!r}{meant(by, frames.names(data))}")
+        raise DataError(f"by: the data have no column {by!r}{meant_or_known(by, frames.names(data))}")
     labels = np.array(data[by], dtype=object)
     if labels.shape != (count,):
         raise DataError(f"by: column {by!r} has shape {labels.shape}, the data have {count} rows")

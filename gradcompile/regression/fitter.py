@@ -14,7 +14,7 @@ from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orth
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
-from gradcompile.regression.statement import Statement, meant
+from gradcompile.regression.statement import Statement, meant_or_known
 
 
 class Fitter:
@@ -38,7 +38,9 @@ class Fitter:
         self.objectives = [self.objective(s) for s in statements]
         self.correlated: dict[Objective, Correlated] = {}
         self.params = tuple(params)
-        self.terms = Terms(self.params, *limits(self.params, bounds or {}), numbers(fixed or {}), absolute_sigma)
+        self.settled = settled(statements)
+        ends = limits(self.params, bounds or {}, self.settled)
+        self.terms = Terms(self.params, *ends, numbers(fixed or {}), absolute_sigma)
         self.sigma = sigma
 
     def objective(self, statement: Statement) -> Objective:
@@ -126,7 +128,7 @@ class Fitter:
         if type(start) is not np.ndarray and isinstance(start, Mapping):
             unknown = next((name for name in start if name not in self.params), None)
             if unknown is not None:
-                raise ArgumentError(f"start: there is no parameter {unknown!r}{meant(str(unknown), self.params)}")
+                raise no_parameter("start", unknown, self.params, self.settled)
             found = vector([start.get(name, np.nan) for name in self.params])
             lacking = [name for name in self.params if name not in start]
             if lacking:
@@ -172,8 +174,8 @@ class Fitter:
             bad = np.flatnonzero(~np.isfinite(s.target))
             if bad.size:
                 row = int(bad[0])
-                value = s.target[row]
-                raise DataError(f"the target {s.statement.target} is {value} in row {row + 1}; leave the row out")
+                what = f"the target {s.statement.target} is {s.target[row]} in row {row}"
+                raise DataError(f"{what}; leave the row out").about(row)
             largest = float(abs(s.target).max())
             unit = "" if s.statement.sigma is None else " in units of sigma"
             raise ArgumentError(
@@ -185,12 +187,25 @@ class Fitter:
         return f"<Fitter({', '.join(self.params)}): {'; '.join(o.statement.title for o in self.objectives)}>"
 
 
-def limits(params: Sequence[str], bounds: Mapping[str, Any]) -> tuple[Vector, Vector]:
-    """Lower and upper bounds of all parameters."""
+def settled(statements: Sequence[Statement]) -> dict[str, str]:
+    """What is said of names that look like parameters and are none."""
+    found = {name: "is fixed" for s in statements for name in s.fixed}
+    return {**found, **{name: f"is tied to {tie}" for s in statements for name, tie in s.tied.items()}}
+
+
+def no_parameter(option: str, name: Any, params: Sequence[str], others: Mapping[str, str]) -> ArgumentError:
+    """The error for something that is given for no parameter; others: what is said of names that might be some."""
+    if name in others:
+        return ArgumentError(f"{option}: {name!r} {others[name]}; leave it out of one of the two")
+    return ArgumentError(f"{option}: there is no parameter {name!r}{meant_or_known(str(name), params)}")
+
+
+def limits(params: Sequence[str], bounds: Mapping[str, Any], others: Mapping[str, str]) -> tuple[Vector, Vector]:
+    """Lower and upper bounds of all parameters; others: what is said of names that are none."""
     lower, upper = np.full(len(params), -np.inf), np.full(len(params), np.inf)
     for name, pair in mapping(bounds, "bounds").items():
         if name not in params:
-            raise ArgumentError(f"bounds: there is no parameter {name!r}{meant(str(name), params)}")
+            raise no_parameter("bounds", name, params, others)
         try:
             low, high = pair
             k = params.index(name)
@@ -235,7 +250,7 @@ def spreads(statements: Sequence[Statement], sigma_x: Any) -> dict[str, Any]:
     known = list(dict.fromkeys(name for s in statements for name in s.predictors))
     unknown = next((name for name in mapping(sigma_x, "sigma_x") if name not in known), None)
     if unknown is not None:
-        raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant(str(unknown), known)}")
+        raise ArgumentError(f"sigma_x: the model has no column {unknown!r}{meant_or_known(str(unknown), known)}")
     return dict(sigma_x)
 
 
@@ -262,7 +277,8 @@ def spread_of(given: Any, what: str, data: Any, columns: Mapping[str, Vector]) -
         raise ArgumentError(f"{what} has shape {found.shape}, the data have {rows} rows; give one number a row")
     bad = np.flatnonzero(~(found > 0.0) & ~np.isnan(found))
     if bad.size:
-        raise ArgumentError(f"{what} is {found[bad[0]]:g} in row {bad[0] + 1}; a standard deviation is above 0")
+        row = int(bad[0])
+        raise ArgumentError(f"{what} is {found[row]:g} in row {row}; a standard deviation is above 0").about(row)
     return np.ascontiguousarray(found)
 
 
@@ -272,6 +288,9 @@ def factor_of(covariance: Vector, gone: Any, rows: int) -> Vector:
     kept = covariance[np.ix_(~gone, ~gone)] if fits else covariance
     if kept.shape != (rows, rows):
         raise ArgumentError(f"sigma has shape {covariance.shape}, which does not fit {rows} rows")
+    if not np.isfinite(kept).all():
+        row, column = map(int, np.argwhere(~np.isfinite(kept))[0])
+        raise ArgumentError(f"sigma: the covariance is {kept[row, column]} at [{row}, {column}]; give finite numbers")
     if not np.allclose(kept, kept.T, rtol=1e-10, atol=0.0):
         raise ArgumentError("sigma: a covariance is symmetric")
     try:
@@ -308,12 +327,12 @@ def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector
     for name, column in columns.items():
         absent = np.isnan(column)
         if absent.any() and missing == "raise":
-            raise DataError(f"column {name!r}: row {int(np.flatnonzero(absent)[0]) + 1} is missing")
+            raise DataError(f"column {name!r}: row {int(np.flatnonzero(absent)[0])} is missing")
         gone |= absent
         infinite = np.isinf(column)
         if infinite.any():
             row = int(np.flatnonzero(infinite)[0])
-            raise DataError(f"column {name!r}: row {row + 1} is {column[row]}; a fit takes finite numbers")
+            raise DataError(f"column {name!r}: row {row} is {column[row]}; a fit takes finite numbers").about(row)
     if not gone.any():  # the sum alone has left the range of floats
         return columns, None, marks
     if gone.all():

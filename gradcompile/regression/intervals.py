@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
-from gradcompile.regression.estimates import Estimates
+from gradcompile.regression.estimates import Estimates, _inverse_of
 from gradcompile.regression.objective import FACTOR
 from gradcompile.regression.problem import Problem
 from gradcompile.regression.search import Point, Search, Vector, generator
@@ -22,24 +22,36 @@ def profile(fit: Estimates, level: float) -> dict[str, tuple[float, float]]:
 
     Of least squares it may rise by q^2 s^2, with the quantile q of t (normal where sigma is known) and s^2 the reduced
     chi2 (1 where sigma is known): Bates and Watts, "Nonlinear regression analysis" (1988), chapter 6. Of a likelihood
-    minus its logarithm may rise by q^2/2.
+    minus its logarithm may rise by q^2/2. Of a robust loss it may rise by q^2 V/W, with V of the parameter the variance
+    that `cov` has, and W what the Hessian of half the loss alone would give: near the minimum that is Wald's interval.
     """
     quantile = fit.quantile(level)
     if not fit.converged:
         raise ArgumentError(f"ci: these estimates are no minimum: {fit.message}")
-    if fit._is_likelihood:
-        rise = 0.5 * quantile**2
-    else:
-        rise = quantile**2 * (1.0 if fit.terms.absolute_sigma else fit.loss / fit.dof if fit.dof > 0 else math.nan)
+    rises = quantile**2 * allowed(fit)
     problem = fit.problem()
     found = {}
     for k, name in enumerate(fit.params):
+        rise = float(rises[k])
         if math.isnan(fit.stderr[name]) or math.isnan(rise):
             found[name] = (math.nan, math.nan)
         else:
             low, high = (_Profile(problem, fit, k, rise, sign).end() for sign in (-1.0, 1.0))
             found[name] = low, high
     return found
+
+
+def allowed(fit: Estimates) -> Vector:
+    """How much the loss rises one standard error away from each estimate, the others at their least."""
+    size = len(fit.theta)
+    if fit._is_likelihood:
+        return np.full(size, 0.5)
+    if fit._is_robust:
+        rises = np.full(size, math.nan)
+        free = ~fit._held
+        rises[free] = np.diag(fit.cov)[free] / np.diag(_inverse_of(0.5 * fit._point.matrix[np.ix_(free, free)]))
+        return rises
+    return np.full(size, 1.0 if fit.terms.absolute_sigma else fit.loss / fit.dof if fit.dof > 0 else math.nan)
 
 
 class _Profile:

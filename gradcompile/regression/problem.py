@@ -14,6 +14,7 @@ from gradcompile.regression.statement import Statement
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
 RADII = (100.0, 1.0, 0.01)  # of the first step, in lengths of the start: the next where one has led astray
 REFINED = 100  # steps by a triangle of the Jacobian, at most
+NEARBY = (1e-3, 1e-6, 1e-8)  # of a parameter's size: how far off a corner may be, and where its two slopes are compared
 SADDLES = 4  # directions of negative curvature that a search follows before it is given up
 
 
@@ -196,10 +197,10 @@ class Problem:
             values, _ = s.objective.rows(s.objective.prediction, s.own(start), s.columns, s.rows)
             bad = np.flatnonzero(~np.isfinite(values))
             if bad.size:
-                row = bad[0]
+                row, kept = int(bad[0]), " of those that are complete" if s.dropped else ""
                 raise ArgumentError(
-                    f"the model is {values[row]} at the start ({given}) for data row {row + 1}; choose another start"
-                )
+                    f"the model is {values[row]} at the start ({given}) in row {row}{kept}; choose another start"
+                ).about(row)
         what = "sum of squares" if np.isnan(value) or np.isinf(value) else "derivative"
         raise ArgumentError(f"the {what} is not finite at the start ({given}); choose another start")
 
@@ -221,6 +222,48 @@ class Problem:
         """The size that changes of predictions are measured by; of a logarithm of likelihood, changes by 1 count."""
         least = 0.0 if self.samples[0].statement.likelihood is None else 1.0
         return max(self.norm, sqrt(abs(loss)), least)
+
+    def corners(self, found: Point, places: Sequence[int]) -> dict[int, float]:
+        """Of these parameters, those along which the slope jumps from falling to rising close by, and where it does."""
+        gradient, matrix = np.zeros(self.size), np.zeros(self.size**2)
+
+        def slope(k: int, value: float) -> float:
+            theta = found.theta.copy()
+            theta[k] = min(max(value, self.terms.lower[k]), self.terms.upper[k])
+            self.loss(theta, gradient, matrix)
+            return float(gradient[k])
+
+        jumps = {}
+        for k in places:
+            at, size = float(found.theta[k]), max(abs(found.theta[k]), abs(found.start[k]) or 1.0)
+            low, high = at - NEARBY[0] * size, at + NEARBY[0] * size
+            if slope(k, low) < 0.0 < slope(k, high):
+                while low < (at := 0.5 * (low + high)) < high:
+                    low, high = (at, high) if slope(k, at) < 0.0 else (low, at)
+                below, above = ([slope(k, high + sign * h * size) for h in NEARBY[1:]] for sign in (-1.0, 1.0))
+                if below[1] < 0.5 * below[0] < 0.0 < 0.5 * above[0] < above[1]:
+                    jumps[k] = high
+        return jumps
+
+    def settle_at_corner(self, found: Point) -> int:
+        """Where one parameter has the search stuck at a corner of the loss, find the minimum over the others.
+
+        It is a minimum of all if the corner is one there too: the loss rises on both sides, and the others have no
+        slope. How many evaluations that took.
+        """
+        places = self.corners(found, np.flatnonzero(~self.terms.held(found.theta, found.gradient)).tolist())
+        if len(places) != 1:
+            return 0
+        ((k, value),) = places.items()
+        lower, upper, start = self.terms.lower.copy(), self.terms.upper.copy(), found.theta.copy()
+        start[k] = lower[k] = upper[k] = value
+        point = Search(lower, upper).run(self.exact, start, LIMIT * (self.size + 1), self.norm)
+        if point.loss <= found.loss:
+            found.theta, found.loss, found.gradient = point.theta, point.loss, point.gradient
+            found.matrix, found.near = point.matrix, self.at(point.theta).matrix
+            found.is_convex, found.was_stopped = point.is_convex, point.was_stopped
+            found.corner = next(iter(self.corners(found, [k])), None)
+        return point.evaluations
 
     def is_on_plateau(self, point: Point, start: Vector) -> bool:
         """Whether some parameter is flat there."""
@@ -284,6 +327,8 @@ class Problem:
             found.near, found.start = near.matrix, start
             if not found.is_convex or found.was_stopped:
                 evaluations += self.refine(found)
+            if found.was_stuck or found.was_stopped:
+                evaluations += self.settle_at_corner(found)
         found.evaluations = evaluations
         return found
 

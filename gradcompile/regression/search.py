@@ -37,7 +37,8 @@ class Point:
 
     start: where it began. was_stopped: the limit of evaluations was reached. was_stuck: no step brought the decrease
     that it promised. is_convex: whether the matrix there is positive definite on what no bound holds. near: the matrix
-    that the search went by, where that is another one.
+    that the search went by, where that is another one. corner: the place of a parameter along which the loss has a
+    corner there, and its least value.
     """
 
     theta: Vector
@@ -50,6 +51,7 @@ class Point:
     is_convex: bool
     start: Vector
     near: Vector | None = None
+    corner: int | None = None
 
 
 @cache

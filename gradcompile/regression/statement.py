@@ -1,6 +1,5 @@
 """What a fit is asked for, read: the model, what it is to match, which names are parameters and which are columns."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import sympy as sp
 
 from gradcompile.compiled import Compiled
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.frontend import text
 from gradcompile.frontend.sympy.to_sympy import to_sympy
 from gradcompile.signature.names import natural
@@ -135,11 +134,10 @@ def with_ties(
     return model.xreplace(found), list(rest), {s.name: tie for s, tie in found.items()}
 
 
-def meant(name: str, known: Iterable[str]) -> str:
-    """What may have been meant by a name that is not known, as the end of a message."""
+def meant_or_known(name: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known, or all that are, as the end of a message."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}" if known else ""
+    return meant(name, known) or (f"; there are {', '.join(known)}" if known else "")
 
 
 def stated(
@@ -160,13 +158,16 @@ def stated(
     is_whole: it is the only part, so all numbers that are given are its own.
     """
     if not isinstance(loss, str) or loss not in LOSSES:
-        raise ArgumentError(f"loss={loss!r}{meant(str(loss), LOSSES)}")
+        raise ArgumentError(f"loss={loss!r}{meant_or_known(str(loss), LOSSES)}")
     if (likelihood is None) == (model is None):
         raise ArgumentError("give either a model with a target, or likelihood=, the log-likelihood of a sample")
     what, given = ("model", model) if likelihood is None else ("likelihood", likelihood)
     known = {*(params or ()), *(columns or ()), *fixed}
     expr, title, names = formula(given, what, known)
     expr, names, ties = with_ties(expr, names, tied or {}, known)
+    both = next((name for name in fixed if name in (tied or {})), None)
+    if both is not None:
+        raise ArgumentError(f"{both!r} is in fixed and in tied; leave it out of one")
     if is_whole:
         check_given("fixed", fixed, names, what)
         check_given("tied", tied or {}, [*names, *ties], what)
@@ -189,7 +190,7 @@ def check_given(option: str, given: Iterable[str], names: Sequence[str], what: s
     """Raise ArgumentError for a name that is given something and that the formula does not contain."""
     lost = next((name for name in given if name not in names), None)
     if lost is not None:
-        raise ArgumentError(f"{option}: the {what} does not contain {lost!r}{meant(str(lost), names)}")
+        raise ArgumentError(f"{option}: the {what} does not contain {lost!r}{meant_or_known(str(lost), names)}")
 
 
 def is_column(target: Any, known: Iterable[str]) -> bool:
@@ -206,7 +207,7 @@ def sorted_out(
     if params is not None:
         unknown = next((name for name in params if name not in names), None)
         if unknown is not None:
-            raise ArgumentError(f"params: the {what} does not contain {unknown!r}{meant(unknown, names)}")
+            raise ArgumentError(f"params: the {what} does not contain {unknown!r}{meant_or_known(unknown, names)}")
         return list(params), [name for name in names if name not in params and name not in held]
     known = set(columns or ())
     free = [name for name in names if name not in known and name not in held]

@@ -29,7 +29,8 @@ def rows(fit: Estimates) -> list[tuple[str, str, str, str]]:
     found = []
     for name, value in fit.params.items():
         error = fit.stderr[name]
-        remark = "at a bound" if name in fit.held else "not determined" if name in lost else ""
+        remark = "at a bound" if name in fit.held else "at a corner of the loss" if name == fit.corner else ""
+        remark = remark or ("not determined" if name in lost else "")
         found.append((name, shown(value, error), shown(error), remark))
     return found
 

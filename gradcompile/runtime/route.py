@@ -175,6 +175,7 @@ def plain(kernel: Callable[..., Any]) -> Run:
     def run(theta: np.ndarray, *rest: Any) -> float:
         scalar = theta.dtype.type
         with np.errstate(all="ignore"):
-            return float(kernel(theta, *(scalar(v) if type(v) is float else v for v in rest)))
+            found = kernel(theta, *(scalar(v) if type(v) is float else v for v in rest))
+            return float(theta.dtype.type(found))  # a number that stands in the text has more digits than float32
 
     return run

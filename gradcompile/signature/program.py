@@ -33,21 +33,13 @@ class Part:
 class Pattern:
     """The places of a sparse matrix in the order of its data: which minor index each has, and where each major begins.
 
-    by_row: rows are major, as SciPy's csr has them, else columns, as csc.  order: where each is in the output, None if
-    they lie there in their order.  sums: where those of one place begin in that order, if some have several.
+    by_row: rows are major, as SciPy's csr has them, else columns, as csc.
     """
 
     shape: tuple[int, int]
     indices: np.ndarray
     starts: np.ndarray
     by_row: bool
-    order: np.ndarray | None = None
-    sums: np.ndarray | None = None
-
-    def arranged(self, output: np.ndarray) -> np.ndarray:
-        """The data, from an output."""
-        found: np.ndarray = output if self.order is None else output.take(self.order)
-        return found if self.sums is None else np.add.reduceat(found, self.sums)
 
 
 @dataclass(frozen=True, slots=True)

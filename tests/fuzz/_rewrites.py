@@ -109,6 +109,8 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "exp({v})*erfc({u})",
         "exp({u})*cosh({v})",
         "exp(-{u})*sinh({u})",
+        "{c}*exp({u})*sigmoid(-{u})",
+        "exp({v})*softplus({u})",
     ),
     "root_of_exps": (
         "sqrt(exp({u}))",
@@ -131,6 +133,9 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "sinh(asinh({u}))",
         "atanh(-tanh({u}))",
         "atanh(1 - 2*sigmoid({u}))",
+        "atanh(1 - exp({u}))",
+        "atanh(1 - {u})",
+        "atanh({u} - 1)",
     ),
     "power_minus_one": ("pow({u}, {v}) - 1", "{c}*exp2({u}) - {c}", "(pow({u}, {v}) - 1)/{v}"),
     "root_minus_one": ("sqrt(1 + {u}) - 1", "{c}*sqrt(1 + {u}*{u}) - {c}", "sqrt(1 + {u}*{u}) - 1 + {v}"),
@@ -253,6 +258,21 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "sin({u})*cos({u}) - {u}",
         "{u} - tanh({u})",
         "{c}*{u} - {c}*asinh({u})",
+        "1 - 1/cosh({u})",
+        "1/(exp({u}) - 1) - 1/{u}",
+    ),
+    "log_of_root": ("log(sqrt(1 + {u}))", "log(cbrt({u}))", "log(pow(1 + {u}, 0.3))", "log(pow({u}, -2.5))"),
+    "log_of_ratio": ("log((1 + {u})/(1 - {u}))", "log(({u} + 1)/{u})", "log(({v} + {u})/{v})", "log({v}/({v} - {c}))"),
+    "one_plus_sinh_squared": ("1 + sinh({u})*sinh({u})", "{c} + {c}*sinh({u})*sinh({u})"),
+    "removable": (
+        "tan({u})/{u}",
+        "{v}*{u}/tan({u})/{w}",
+        "(1 - cos({u}))/{u}/{u}",
+        "({u} - sin({u}))/({u}*{u}*{u})",
+        "(sqrt(1 + {u}) - 1)/{u}",
+        "{u}/log(1 + {u})*{v}",
+        "({u}*cos({u}) - sin({u}))/({u}*{u})",
+        "sin({u})*{v}/tan({u})",
     ),
     "log_near_one": ("log(cos({u}))", "log(sin({u})/{u})", "log(sinh({u})/{u})", "log({u}/tan({u}))"),
     "log_of_factors": ("log(pow({u}, {v})/{w})", "log(pow({u}, {v})*exp(-{u})/gamma({v} + 1))", "log({c}/gamma({u}))"),
@@ -260,6 +280,10 @@ FORMULAS: dict[str, tuple[str, ...]] = {
 
 # Of arrays: X has 3 entries, M is a matrix of 2 by 2
 ARRAYS: dict[str, tuple[str, ...]] = {
+    "log_of_dot": ("np.log(gc.softmax(X) @ X)", "np.log(gc.softmax(X) @ (X * X)) * X[0]"),
+    "exp_of_view": ("np.log(np.sum(np.exp(M).reshape(4)))", "np.sum(np.exp(M).T[0] * X[0])"),
+    "log_of_factors": ("np.log(np.prod(gc.sigmoid(M)) * X[0])",),
+    "other_base": ("np.sum(np.log10(np.exp(X) / np.sum(np.exp(X))))", "np.sum(np.log2(1 + np.exp(X)))"),
     "log_sum_exp": (
         "np.log(np.sum(np.exp(X)))",
         "np.log(np.sum(np.exp(M), axis=1) + 1)[0]",

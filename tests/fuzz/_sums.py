@@ -75,7 +75,11 @@ class Sympy:
         kind, *rest = e
         if kind in ("sum", "product"):
             limits = [(self.index[v], self.place(a), self.place(b)) for v, a, b in rest[1]]
-            return (sp.Sum if kind == "sum" else sp.Product)(self(rest[0]), *limits)
+            body = self(rest[0])
+            if isinstance(body, sp.Sum | sp.Product) and isinstance(body.function, sp.Piecewise):
+                if not {v for v, *_ in limits}.isdisjoint(body.variables):
+                    raise ValueError("SymPy takes a branch out of a sum, and its index for that of the outer one")
+            return (sp.Sum if kind == "sum" else sp.Product)(body, *limits)
         if kind in ("add", "mul"):
             return (sp.Add if kind == "add" else sp.Mul)(*map(self, rest))
         if kind == "if":

@@ -6,7 +6,7 @@ is 0 by a branch that is not taken, or as terms cancel; or it comes by an op who
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,16 +109,16 @@ def wrong_with(problem: Problem, points: Sequence[Mapping[Node, Any]]) -> str | 
     leaves = [p.leaf for p in problem.params]
     found = reverse.adjoints(loss, leaves)
     gradients = [found.get(n) or zeros_like(n) for n in leaves]
-    held, arranged, (output, *blocks) = pattern_and_values(problem, loss, found)
+    held, (output, *blocks) = pattern_and_values(problem, loss, found)
     seen, looked = np.zeros_like(held), np.zeros_like(held)
     for k, env in enumerate(points):
         with np.errstate(all="ignore"):
             data, *whole = evaluate([output, *blocks], env)
             exact = np.concatenate([np.ravel(b) for b in whole]).reshape(held.shape)
             own = exact.T[held.T]  # by column
-            near = np.allclose(arranged(data), own, rtol=1e-9, atol=1e-9 * np.abs(own).max(initial=1))
+            near = np.allclose(data, own, rtol=1e-9, atol=1e-9 * np.abs(own).max(initial=1))
             if np.isfinite(own).all() and not near:
-                return f"the entries are {arranged(data).tolist()}, those of the Hessian {own.tolist()}"
+                return f"the entries are {data.tolist()}, those of the Hessian {own.tolist()}"
             looked |= exact != 0
             if k < SEEN:
                 seen |= differences(gradients, leaves, env)
@@ -134,10 +134,8 @@ def wrong_with(problem: Problem, points: Sequence[Mapping[Node, Any]]) -> str | 
     return None
 
 
-def pattern_and_values(
-    problem: Problem, loss: Node, found: Mapping[Node, Node]
-) -> tuple[Matrix, Callable[[Any], Any], list[Node]]:
-    """Where the sparse Hessian has entries, how its data are put in order, and the nodes of these and the dense one."""
+def pattern_and_values(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> tuple[Matrix, list[Node]]:
+    """Where the sparse Hessian has entries, and the nodes of its data and of the dense one."""
     output = operators.sparse_hessian(problem, loss, found)
     pattern = output.pattern
     assert pattern is not None
@@ -145,7 +143,7 @@ def pattern_and_values(
     columns = np.repeat(np.arange(pattern.shape[1]), np.diff(pattern.starts))
     held[pattern.indices, columns] = True
     dense = operators.dense_hessian(problem, loss, found)
-    return held, pattern.arranged, [output.parts[0].node, *(p.node for p in dense)]
+    return held, [output.parts[0].node, *(p.node for p in dense)]
 
 
 def differences(gradients: Sequence[Node], leaves: Sequence[Node], env: Mapping[Node, Any]) -> Matrix:

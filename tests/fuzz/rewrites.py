@@ -14,6 +14,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
+import gradcompile
 from gradcompile import array
 from gradcompile.analysis.evaluate import evaluate, exact
 from gradcompile.diff import reverse
@@ -88,7 +89,10 @@ def formula(text: str, dtype: str) -> tuple[Node, list[Node]]:
     """The graph of a text, and its leaves that it depends on."""
     if any(name in text for name in ENTRIES):
         arrays = {name: array(name, shape, dtype=dtype) for name, shape in ENTRIES.items()}
-        n, leaves = eval(text, {"np": np, **arrays}).node, {name: a.node for name, a in arrays.items()}
+        n, leaves = (
+            eval(text, {"np": np, "gc": gradcompile, **arrays}).node,
+            {name: a.node for name, a in arrays.items()},
+        )
     else:
         leaves = {name: leaf(name, ArrayType((), dtype)) for name in LEAVES}
         n = build(ast.parse(text, mode="eval").body)(leaves, dtype)

@@ -57,7 +57,7 @@ def of_formula(case: Case) -> str | None:
     inner = case["case"]
     try:
         expr = formulas.read(inner["formula"])
-    except (TypeError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         return None
     names = [s.name for s in expr.free_symbols]
     params = [formulas.SYMBOLS[n] for n in inner["points"][0] if n in formulas.PARAMS and n in names]

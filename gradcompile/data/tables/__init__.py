@@ -4,7 +4,6 @@
 the columns that are asked for, and no other. What can't be read is named by file, line, column and entry.
 """
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from gradcompile.data.tables.dialect import Dialect, Row
 from gradcompile.data.tables.entries import Column, NotANumberError, number, numbers
 from gradcompile.data.tables.layout import Layout, fit_for_names, layout, ragged, trimmed, wide_cut
 from gradcompile.data.tables.source import EXCEL, HEAD, PARQUET, Lines, Source, encoding, readable, source
-from gradcompile.errors import ArgumentError, DataError
+from gradcompile.errors import ArgumentError, DataError, meant
 
 SAMPLE = 300  # lines by which a table is told
 LONG = 30_000  # and if its numbers begin later
@@ -114,10 +113,9 @@ class Table:
             times = "twice" if len(others) == 1 else f"{len(others) + 1} times"
             which = f"write {', '.join(others)} or {last} for the one that is meant"
             raise DataError(f"{self.where}: the column name {name!r} is given {times}; {which}, or rename all but one")
-        close = difflib.get_close_matches(name, filter(None, self.names), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(filter(None, self.names))
-        raise DataError(f"{self.where}: there is no column {name!r}; the columns are {known}{hint}")
+        known = [name for name in self.names if name]
+        columns = f"the columns are {', '.join(known)}{meant(name, known)}"
+        raise DataError(f"{self.where}: there is no column {name!r}; {columns}")
 
 
 def open_table(

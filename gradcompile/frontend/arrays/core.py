@@ -4,6 +4,7 @@ What a NumPy function does to it stands in the tables UFUNCS and FUNCTIONS, whic
 """
 
 import difflib
+import importlib
 import inspect
 import linecache
 import operator
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce, wraps
 from operator import mul
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -21,22 +23,27 @@ import sympy
 from gradcompile.analysis.evaluate import evaluate
 from gradcompile.analysis.formula import formulas
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError, GradcompileError, NoSympyError
-from gradcompile.ir.algebra import arange, astype, length_along, permute
+from gradcompile.ir.algebra import arange, astype, length_along, part_at, permute, reshape_to
 from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
 from gradcompile.ops.constant_index import table
 
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
+LARGEST_LISTED = 10_000  # entries that np.array may take apart
 MANY = 64  # numbers from which on a pattern is looked for
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
-OURS = tuple(str(Path(file).parent) for file in PACKAGES)  # frames of these are not the user's
+SCIPY = str(Path(np.__file__).parents[1] / "scipy")
+OURS = (*(str(Path(file).parent) for file in PACKAGES), SCIPY)  # frames of these are not the user's
 
 Implementation = Callable[..., Any]
 F = TypeVar("F", bound=Implementation)
 UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
 FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
+REFUSED: dict[str, str] = {}  # functions that can't be, and what to write instead
+SPACES = ("special", "stats", "linalg", "signal")  # modules of SciPy that the package has counterparts of
+LATE = ("arranging", "calculus", "folds", "decompositions", "polynomials", "statistics", "special", "refusals")
 PATTERNS: list[Callable[[np.ndarray, str], Node | None]] = []  # that an array of many numbers may follow
 
 
@@ -162,6 +169,16 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self.shape)
 
     @property
+    def real(self) -> "Array":
+        """The array itself: it is real."""
+        return self
+
+    @property
+    def imag(self) -> "Array":
+        """Zeros: it is real."""
+        return cast("Array", FUNCTIONS[np.zeros_like](self))
+
+    @property
     def T(self) -> "Array":
         """The axes in reverse order."""
         return swapped(self, range(self.ndim)[::-1])
@@ -192,10 +209,21 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         raise NoSympyError(str(placed(f"{describe(self)} can't stand in an expression of SymPy: write np.exp, not "
                                       "sympy.exp, and arrays in place of SymPy's symbols")))  # fmt: skip
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; a function was called that "
-                     "does not take symbolic arrays (in place of np.array(list) write np.stack(list), in place of "
-                     "numbers[k] np.asarray(numbers, like=k)[k])")  # fmt: skip
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        """An array of objects, each an entry: what np.array makes of lists of symbolic arrays."""
+        if (foreign := frame_of_scipy()) is not None:
+            raise placed(f"{instead(foreign)} ({describe(self)} is symbolic)")
+        if dtype not in (None, object, np.dtype(object)):
+            raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; leave the dtype out, or "
+                         "write x.astype(dtype)")  # fmt: skip
+        size, shape = self.size, [d for d in self.shape if isinstance(d, int)]
+        if not isinstance(size, int) or size > LARGEST_LISTED or self.dtype.kind != "f":
+            raise placed(f"{describe(self)} can't be taken apart into its entries; write np.stack(list) in place of "
+                         "np.array(list), and np.asarray(numbers, like=k)[k] in place of numbers[k]")  # fmt: skip
+        entries = np.empty(size, object)
+        for k, index in enumerate(np.ndindex(*shape)):
+            entries[k] = Array(part_at(self.node, index)) if index else self
+        return entries.reshape(shape)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise placed(f"{describe(self)} can't be assigned to; build the result with np.where or np.concatenate")
@@ -220,17 +248,19 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if list(kwargs) == ["out"] and kwargs["out"][0] is inputs[0]:  # x += y, which gives the name x another meaning
             kwargs = {}
-        if method != "__call__" or kwargs:
-            given = f".{method}" if method != "__call__" else f" with {', '.join(kwargs)}="
-            raise placed(f"np.{ufunc.__name__}{given} does not take symbolic arrays; call it plainly, or use np.sum, "
-                         "np.cumsum, np.where")  # fmt: skip
-        function = UFUNCS.get(ufunc.__name__)
-        return called(ufunc.__name__ if function else f"np.{ufunc.__name__}", function, inputs, {})
+        name = full_name(ufunc)
+        if method != "__call__":
+            return called(f"{name}.{method}", found(METHODS, f"ufunc.{method}"), (ufunc.__name__, *inputs), kwargs)
+        if kwargs.keys() - {"dtype"}:
+            raise placed(f"{name} with {', '.join(kwargs)}= does not take symbolic arrays; call it plainly, and choose "
+                         "by np.where(condition, result, other)")  # fmt: skip
+        function = found(UFUNCS, ufunc.__name__)
+        result = called(ufunc.__name__ if function else name, function, inputs, {})
+        return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        function = FUNCTIONS.get(func)
-        full = f"{func.__module__}.{func.__name__}".replace("numpy.", "np.", 1)
-        return called(func.__name__ if function else full, function, args, kwargs)
+        function = found(FUNCTIONS, func)
+        return called(func.__name__ if function else full_name(func), function, args, kwargs)
 
     def __getitem__(self, key: Any) -> "Array":
         result: Array = called("indexing", FUNCTIONS[Array.__getitem__], (self, key), {})
@@ -239,13 +269,14 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     # Methods: NumPy's functions of the same name
 
     def __getattr__(self, name: str) -> Any:
-        function = METHODS.get(name)
-        if function is None:
+        function = found(METHODS, name) if not name.startswith("_") else None
+        if function is None and f"Array.{name}" not in REFUSED:
             raise AttributeError(f"a symbolic array has no attribute {name!r}{near(name, METHODS)}")
-        return lambda *args, **kwargs: called(name, function, (self, *args), kwargs)
+        full = name if function else f"Array.{name}"
+        return lambda *args, **kwargs: called(full, function, (self, *args), kwargs)
 
     def __dir__(self) -> list[str]:
-        return [*object.__dir__(self), *METHODS]
+        return [*object.__dir__(self), *(m for m in METHODS if "." not in m)]
 
 
 def swapped(x: Array, order: Sequence[int]) -> Array:
@@ -259,8 +290,8 @@ METHODS: dict[str, Implementation] = {}  # by name; those whose arguments differ
 def called(name: str, function: Implementation | None, args: Any, kwargs: Any) -> Any:
     """An implementation called; its errors name the function, the operands with their shapes, and the user's line."""
     if function is None:
-        close = near(name.rpartition(".")[2], known())
-        raise placed(f"{name} does not take symbolic arrays{close}; docs/arrays.md lists what does")
+        cure = REFUSED.get(name, "docs/arrays.md lists what does")
+        raise placed(f"{name} does not take symbolic arrays; {cure}")
     try:
         inspect.signature(function).bind(*args, **kwargs)
     except TypeError as error:
@@ -319,9 +350,46 @@ def flat(args: Any) -> Iterator[Any]:
             yield a
 
 
-def known() -> list[str]:
-    """The names of what takes symbolic arrays."""
-    return [*UFUNCS, *(f.__name__ for f in FUNCTIONS)]
+def found(entries: dict[Any, Implementation], key: Any) -> Implementation | None:
+    """What a table has, or has once the functions are loaded that not every loss needs."""
+    if key not in entries:
+        for name in LATE:
+            importlib.import_module(f"gradcompile.frontend.arrays.{name}")
+    return entries.get(key)
+
+
+def full_name(function: Any) -> str:
+    """A function of NumPy or SciPy as users write it."""
+    name = function.__name__
+    if isinstance(function, np.ufunc):
+        return f"np.{name}" if getattr(np, name, None) is function else f"scipy.special.{name}"
+    return f"{function.__module__}.{name}".replace("numpy.", "np.", 1)
+
+
+def frame_of_scipy() -> FrameType | None:
+    """The function of SciPy that was called by the user's code, if one is being run."""
+    outermost, frame = None, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS):
+        outermost = frame if frame.f_code.co_filename.startswith(SCIPY) else outermost
+        frame = frame.f_back
+    return outermost
+
+
+def instead(frame: FrameType) -> str:
+    """What to write in place of a function of SciPy: the package's of the same name, if it has one."""
+    held = frame.f_locals
+    function = held.get("f") if frame.f_code.co_name == "wrapper" else None
+    space = (function.__module__ if function else frame.f_globals["__name__"]).split(".")[1]
+    path = [n for n in [function.__name__ if function else frame.f_code.co_name] if not n.startswith("__")]
+    if space == "stats" and "self" in held:
+        owner = getattr(held["self"], "dist", held["self"])
+        path.insert(0, str(getattr(owner, "name", type(owner).__name__.removesuffix("_gen"))))
+    name = ".".join([space, *path])
+    ours: Any = importlib.import_module(f"gradcompile.{space}") if space in SPACES else None
+    for part in path:
+        ours = getattr(ours, part, None)
+    cure = f"write gradcompile.{name}" if ours else REFUSED.get(f"scipy.{name}", "docs/arrays.md lists what does")
+    return f"scipy.{name} does not take symbolic arrays; {cure}"
 
 
 def near(name: str, names: Any) -> str:
@@ -387,6 +455,8 @@ def lift_numbers(x: Any, like: str) -> Node:
         stacked: Array = FUNCTIONS[np.stack](x)
         return stacked.node
     numbers = np.asarray(x)
+    if numbers.dtype == object and any(isinstance(v, Array) for v in numbers.flat):
+        return put_together(list(numbers.flat), numbers.shape)
     if numbers.dtype.kind not in "biuf":
         raise ExpressionError(f"{x!r:.60} of type {type(x).__name__} is neither a number nor an array of numbers; what "
                               'is to be an argument is made by gradcompile.array("name", shape)')  # fmt: skip
@@ -402,6 +472,17 @@ def lift_numbers(x: Any, like: str) -> Node:
             'gradcompile.array("name", shape)'
         )
     return table(numbers, dtype)
+
+
+def put_together(entries: Sequence[Any], shape: tuple[int, ...]) -> Node:
+    """The node of an array of numbers and symbolic ones; that of an array that np.array took apart, if it is whole."""
+    nodes = [v.node if isinstance(v, Array) else None for v in entries]
+    source = nodes[0].args[0] if nodes[0] is not None and nodes[0].args else None
+    if source is not None and source.type.shape == shape:
+        if all(n is part_at(source, index) for n, index in zip(nodes, np.ndindex(*shape), strict=True)):
+            return source
+    stacked: Array = FUNCTIONS[np.stack](entries)
+    return reshape_to(stacked.node, shape)
 
 
 def lift_all(*operands: Any) -> list[Node]:

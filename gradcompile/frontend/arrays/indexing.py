@@ -1,7 +1,7 @@
 """Indexing as NumPy's, by numbers, slices, new axes and integer arrays; and the functions that are made of it."""
 
 from collections.abc import Container, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,7 +9,15 @@ from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.reductions import total
-from gradcompile.frontend.arrays.shapes import axis_of, column_and_row, ravel, transposed, with_axes
+from gradcompile.frontend.arrays.shapes import (
+    Axis,
+    axes_of,
+    axis_of,
+    column_and_row,
+    ravel,
+    transposed,
+    with_axes,
+)
 from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, mirrored, number
 from gradcompile.ir.algebra import arange, counting, expand, part_at
 from gradcompile.ir.core import Node, apply, const
@@ -19,12 +27,21 @@ from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
 
 NEW = object()  # a new axis
+
+
+class Mask(NamedTuple):
+    """Places where a mask of numbers holds, and the length of the mask there."""
+
+    places: Node
+    length: int
+
+
 Entry = Any  # of an index: an int, a slice, a node of integers, or NEW
 
 
 def entries_of(key: Any, shape: Shape) -> list[Entry]:
     """An index with one entry an axis, and new axes between."""
-    given = [entry(k) for k in (key if isinstance(key, tuple) else (key,))]
+    given = [e for k in (key if isinstance(key, tuple) else (key,)) for e in entries_at(k)]
     missing = len(shape) - sum(k is not NEW and k is not Ellipsis for k in given)
     if missing < 0:
         raise ExpressionError(f"{len(shape) - missing} indices for shape {shape}")
@@ -32,6 +49,15 @@ def entries_of(key: Any, shape: Shape) -> list[Entry]:
         raise ExpressionError("an index can have one ellipsis")
     at = next((j for j, k in enumerate(given) if k is Ellipsis), len(given))
     return [*given[:at], *[slice(None)] * missing, *given[at + 1 :]]
+
+
+def entries_at(k: Any) -> list[Entry]:
+    """The entries that a user writes as one: a mask of numbers is the places where it holds, along all of its axes."""
+    if isinstance(k, list | np.ndarray) and not any(isinstance(v, Array) for v in np.ravel(np.asarray(k, object))):
+        mask = np.asarray(k)
+        if mask.dtype == bool and mask.ndim:
+            return [Mask(entry(places), length) for places, length in zip(np.nonzero(mask), mask.shape, strict=True)]
+    return [entry(k)]
 
 
 def entry(k: Any) -> Entry:
@@ -45,7 +71,7 @@ def entry(k: Any) -> Entry:
     node = lift(k, "int64")
     if node.type.dtype == "bool":
         raise ExpressionError(
-            "a boolean mask picks a number of entries that is not known before the call; use np.where(mask, x, 0)"
+            "a symbolic mask picks a number of entries that is not known before the call; use np.where(mask, x, 0)"
         )
     if node.type.dtype != "int64":
         raise ExpressionError(f"an index has dtype {node.type.dtype}; integers are needed: x.astype('int64')")
@@ -90,6 +116,8 @@ def getitem(x: Array, key: Any) -> Array:
     """x[key]."""
     n, given = x.node, entries_of(key, x.shape)
     axes = [k for k in given if k is not NEW]
+    check_masks(axes, x.shape)
+    given, axes = ([k.places if isinstance(k, Mask) else k for k in ks] for ks in (given, axes))
     index = tuple(static(k, d) for k, d in zip(axes, n.type.shape, strict=True))
     if any(i is not None for i in index):
         n = part_at(n, index)
@@ -101,6 +129,13 @@ def getitem(x: Array, key: Any) -> Array:
     if arrays:
         n = gathered(n, [j for j, k in enumerate(left) if isinstance(k, Node)], arrays, together)
     return Array(with_axes(n, new_axes(given, advanced, together, arrays)))
+
+
+def check_masks(axes: Sequence[Entry], shape: Shape) -> None:
+    """Raise ExpressionError if a mask of numbers does not have the shape of what it picks from."""
+    for k, dim in zip(axes, shape, strict=True):
+        if isinstance(k, Mask) and k.length != dim:
+            raise ExpressionError(f"a mask of {k.length} along an axis of {dim}: as many are needed")
 
 
 def static(k: Entry, dim: Dim) -> Dim | Span | None:
@@ -153,11 +188,17 @@ def new_axes(given: Sequence[Entry], advanced: Sequence[int], together: bool, ar
 
 
 @function(np.take, method="take")
-def take(a: Any, indices: Any, axis: int | None = None) -> Array:
-    """Entries at places along an axis."""
+def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Array:
+    """Entries at places along an axis; beyond it those of the ends ("clip"), or from the front again ("wrap")."""
     x = Array(lift(a)) if axis is not None else ravel(a)
     k = axis_of(axis or 0, x.ndim)
-    return x[(*[slice(None)] * k, indices)]
+    if mode in ("clip", "wrap"):
+        length = x.shape[k]
+        if isinstance(length, str):
+            raise ExpressionError(f"mode={mode!r} along the named dimension {length!r}: its length must be known")
+        places = indices if isinstance(indices, Array) else np.asarray(indices)
+        indices = places % length if mode == "wrap" else np.clip(places, 0, length - 1)
+    return x[(*[slice(None)] * k, indices if isinstance(indices, Array | int) else np.asarray(indices))]
 
 
 @function(np.take_along_axis)
@@ -182,36 +223,50 @@ def along(n: Node, index: Node, axis: int) -> Node:
 
 
 @function(np.argsort, method="argsort")
-def argsort(a: Any, axis: int | None = -1) -> Array:
+def argsort(
+    a: Any, axis: int | None = -1, kind: Any = None, order: None = None, *, stable: Any = None, descending: bool = False
+) -> Array:
     """The order that sorts along an axis; equal entries keep theirs."""
     n = arithmetic(lift(a)) if axis is not None else arithmetic(ravel(a).node)
     return Array(apply("argsort", n, params=(axis_of(-1 if axis is None else axis, len(n.type.shape)),)))
 
 
 @function(np.sort)
-def sort(a: Any, axis: int | None = -1) -> Array:
+def sort(a: Any, axis: int | None = -1, kind: Any = None, order: None = None, *, stable: Any = None) -> Array:
     """The entries in rising order along an axis; NaN goes last."""
     n = lift(a if axis is not None else ravel(a))
     k = axis_of(-1 if axis is None else axis, len(n.type.shape))
     return Array(along(n, apply("argsort", arithmetic(n), params=(k,)), k))
 
 
+@function(np.lexsort)
+def lexsort(keys: Any, axis: int = -1) -> Array:
+    """The order that sorts by the last key, among equals by the one before, and so on."""
+    rows = [Array(lift(key)) for key in keys]
+    order = argsort(rows[0], axis)
+    for row in rows[1:]:
+        order = take_along_axis(order, argsort(take_along_axis(row, order, axis), axis), axis)
+    return order
+
+
 @function(np.median)
-def median(a: Any, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The middle entry along an axis of known length, or the mean of the middle two."""
-    x = ravel(a) if axis is None else Array(lift(a))
-    k = axis_of(axis or 0, x.ndim)
-    length = x.shape[k]
-    if isinstance(length, str) or (keepdims and axis is None):
-        raise ExpressionError(f"np.median needs a length that is known, along one axis, not shape {x.shape}; give "
-                              "the dimension a number")  # fmt: skip
-    rising, before = sort(x, k), [slice(None)] * k
-    middle = np.mean(rising[(*before, slice((length - 1) // 2, length // 2 + 1))], axis=k, keepdims=keepdims)
-    last = rising[(*before, slice(length - 1, None) if keepdims else length - 1)]
-    if not length:
-        return Array(middle.node)
-    missing = choose(elementwise("ne", last.node, last.node), number(np.nan, middle.node), number(-0.0, middle.node))
-    return Array(elementwise("add", middle.node, missing))
+def median(a: Any, axis: Axis = None, overwrite_input: Any = None, keepdims: bool = False) -> Any:
+    """The middle entry along axes of known lengths, or the mean of the middle two; NaN if an entry is."""
+    x = Array(lift(a))
+    axes = axes_of(axis, x.ndim)
+    rest = [k for k in range(x.ndim) if k not in axes]
+    moved = Array(transposed(x.node, [*rest, *axes]))
+    length = dim_product(*(x.node.type.shape[k] for k in axes))
+    if isinstance(length, str):
+        raise ExpressionError(f"np.median needs a length that is known, not shape {x.shape}; give the dimension a "
+                              "number")  # fmt: skip
+    rising = sort(moved.reshape(*(x.node.type.shape[k] for k in rest), length))
+    middle = np.mean(rising[..., (length - 1) // 2 : length // 2 + 1], axis=-1)
+    if length:
+        last = rising[..., -1].node
+        missing = choose(elementwise("ne", last, last), number(np.nan, middle.node), number(-0.0, middle.node))
+        middle = Array(elementwise("add", middle.node, missing))
+    return np.expand_dims(middle, axes) if keepdims else middle
 
 
 @function(np.argmax, method="argmax")
@@ -256,6 +311,18 @@ def triu(m: Any, k: int = 0) -> Array:
     return triangle(m, k, False)
 
 
+@function(np.linalg.diagonal)
+def matrix_diagonal(x: Any, /, *, offset: int = 0) -> Array:
+    """The diagonals of matrices."""
+    return diagonal(x, offset, -2, -1)
+
+
+@function(np.linalg.trace)
+def matrix_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Array:
+    """The traces of matrices."""
+    return trace(x, offset, -2, -1)
+
+
 @function(np.diagonal, method="diagonal")
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The diagonal over two axes, as a last axis."""
@@ -281,7 +348,7 @@ def diagonal_length(rows: Dim, columns: Dim, offset: int) -> Dim:
 
 
 @function(np.trace, method="trace")
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Array:
     """The sum of a diagonal."""
     return Array(total(diagonal(a, offset, axis1, axis2).node, -1))
 

@@ -11,6 +11,7 @@ from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, fu
 from gradcompile.ir.algebra import counting, expand
 from gradcompile.ir.core import Node, apply
 from gradcompile.ir.types import Shape, broadcast
+from gradcompile.ops.linalg import flipped
 
 
 class Slogdet(NamedTuple):
@@ -77,22 +78,33 @@ def slogdet(a: Any) -> Slogdet:
 
 
 @function(np.linalg.cholesky)
-def cholesky(a: Any) -> Array:
-    """The lower triangular L with L @ L.T = a, by the lower triangle of a; NaN if it is not positive definite."""
-    return Array(apply("cholesky", square(a)))
+def cholesky(a: Any, /, *, upper: bool = False) -> Array:
+    """The lower triangular L with L @ L.T = a, by the lower triangle of a; NaN if it is not positive definite.
+
+    upper: U with U.T @ U = a, by the upper triangle.
+    """
+    n = square(a)
+    return Array(flipped(apply("cholesky", flipped(n)))) if upper else Array(apply("cholesky", n))
 
 
 @function(np.linalg.eigh)
-def eigh(a: Any) -> Eigh:
-    """Eigenvalues, rising, and eigenvectors, by the lower triangle; the largest component of each is positive."""
-    n = square(a)
+def eigh(a: Any, UPLO: str = "L") -> Eigh:
+    """Eigenvalues, rising, and eigenvectors, by one triangle; the largest component of each is positive."""
+    n = of_triangle(a, UPLO)
     return Eigh(Array(apply("eigvals", n)), Array(apply("eigvecs", n)))
 
 
 @function(np.linalg.eigvalsh)
-def eigvalsh(a: Any) -> Array:
-    """Eigenvalues, rising, of a symmetric matrix, by its lower triangle."""
-    return Array(apply("eigvals", square(a)))
+def eigvalsh(a: Any, UPLO: str = "L") -> Array:
+    """Eigenvalues, rising, of a symmetric matrix, by one triangle."""
+    return Array(apply("eigvals", of_triangle(a, UPLO)))
+
+
+def of_triangle(a: Any, UPLO: str) -> Node:
+    """A batch of square matrices whose lower triangle is the one that counts."""
+    if UPLO.upper() not in ("L", "U"):
+        raise ExpressionError(f"UPLO={UPLO!r}: 'L' or 'U' is needed")
+    return square(a) if UPLO.upper() == "L" else flipped(square(a))
 
 
 @function(np.linalg.matrix_power)

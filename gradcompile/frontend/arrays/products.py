@@ -8,7 +8,7 @@ import numpy as np
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift_all
 from gradcompile.frontend.arrays.indexing import diagonal
-from gradcompile.frontend.arrays.shapes import axis_of, ravel, with_axes, without_axes
+from gradcompile.frontend.arrays.shapes import axis_of, ravel, transposed, with_axes, without_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, cast, elementwise, function, ufunc
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, promote
@@ -103,6 +103,47 @@ def dot(a: Any, b: Any) -> Array:
     return tensordot(Array(x), Array(y), ([-1], [-min(len(y.type.shape), 2)]))
 
 
+@function(np.linalg.vecdot)
+def vecdot_linalg(x1: Any, x2: Any, /, *, axis: int = -1) -> Array:
+    """The sums of products along an axis."""
+    x, y = (swapped_last(n, axis) for n in lift_all(x1, x2))
+    return Array(vecdot(x, y))
+
+
+def swapped_last(n: Node, axis: int) -> Node:
+    """An axis moved to the end."""
+    k = axis_of(axis, len(n.type.shape))
+    return transposed(n, [*(j for j in range(len(n.type.shape)) if j != k), k])
+
+
+@ufunc("vecdot")
+def vecdot(x: Node, y: Node) -> Node:
+    """The sums of products along the last axis; the axes before are broadcast."""
+    found = matmul(with_axes(x, [len(x.type.shape) - 1]), with_axes(y, [len(y.type.shape)]))
+    ndim = len(found.type.shape)
+    return without_axes(found, [ndim - 2, ndim - 1])
+
+
+@ufunc("matvec")
+def matvec(x: Node, y: Node) -> Node:
+    """Matrices times vectors along the last axis."""
+    found = matmul(x, with_axes(y, [len(y.type.shape)]))
+    return without_axes(found, [len(found.type.shape) - 1])
+
+
+@ufunc("vecmat")
+def vecmat(x: Node, y: Node) -> Node:
+    """Vectors along the last axis times matrices."""
+    found = matmul(with_axes(x, [len(x.type.shape) - 1]), y)
+    return without_axes(found, [len(found.type.shape) - 2])
+
+
+@function(np.linalg.matmul)
+def matmul_linalg(x1: Any, x2: Any, /) -> Array:
+    """x1 @ x2."""
+    return Array(matmul(*lift_all(x1, x2)))
+
+
 @function(np.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Array:
     """The sum over axes of a and b that are given in pairs, or the last of a and first of b."""
@@ -127,6 +168,18 @@ def inner(a: Any, b: Any) -> Array:
 def vdot(a: Any, b: Any) -> Array:
     """The sum of the products of all entries."""
     return dot(ravel(a), ravel(b))
+
+
+@function(np.linalg.tensordot)
+def tensordot_linalg(x1: Any, x2: Any, /, *, axes: Any = 2) -> Array:
+    """The sum over axes that are given in pairs."""
+    return tensordot(x1, x2, axes)
+
+
+@function(np.linalg.outer)
+def outer_linalg(x1: Any, x2: Any, /) -> Array:
+    """The products of each entry of one vector with each of another."""
+    return outer(x1, x2)
 
 
 @function(np.outer)
@@ -155,8 +208,10 @@ def multi_dot(arrays: Sequence[Any]) -> Array:
 
 
 @function(np.einsum)
-def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Array:
+def einsum(subscripts: Any, *operands: Any, optimize: Any = True) -> Array:
     """Products summed over the letters that the result lacks, as in "ij,jk->ik", in the cheapest order."""
+    if not isinstance(subscripts, str):
+        subscripts, operands = lettered([subscripts, *operands])
     nodes = lift_all(*operands)
     text = subscripts.replace(" ", "") if isinstance(subscripts, str) else ""
     before, arrow, after = text.partition("->")
@@ -171,6 +226,17 @@ def einsum(subscripts: str, *operands: Any, optimize: Any = True) -> Array:
     if len(set(result)) < len(result) or not set(result) <= {label for x in labelled for label in x.labels}:
         raise ExpressionError(f"einsum {subscripts!r}: the result names a letter twice, or one that no operand has")
     return Array(products(labelled, result))
+
+
+def lettered(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+    """The letters for operands and lists of numbers in turn, and the operands."""
+
+    def letters(numbers: Any) -> str:
+        return "".join("..." if k is Ellipsis else chr(ord("A") + k + (6 if k > 25 else 0)) for k in numbers)
+
+    count = len(given) // 2
+    terms = ",".join(letters(given[2 * k + 1]) for k in range(count))
+    return terms + (f"->{letters(given[-1])}" if len(given) % 2 else ""), tuple(given[: 2 * count : 2])
 
 
 def labels_of(term: str, ndim: int, subscripts: str) -> Labels:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend.arrays.core import Array, lift
+from gradcompile.frontend.arrays.core import Array, dtype_name, lift, lift_all
 from gradcompile.frontend.arrays.recurrence import scan
 from gradcompile.frontend.arrays.shapes import (
     Axis,
     axes_of,
     axis_of,
     filled,
+    joined,
     part,
     transposed,
     with_axes,
@@ -31,9 +32,9 @@ from gradcompile.frontend.arrays.ufuncs import (
     number,
     truth,
 )
-from gradcompile.ir.algebra import broadcast_to, length_along, reshape_to
+from gradcompile.ir.algebra import expand, length_along, reshape_to
 from gradcompile.ir.core import Node, apply, const, is_const
-from gradcompile.ir.types import Dim, dim_product, dim_sum
+from gradcompile.ir.types import Dim, broadcast, dim_product, dim_sum
 from gradcompile.ops.reduction import none_missing
 from gradcompile.ops.shape import Span
 
@@ -94,72 +95,143 @@ def root(n: Node) -> Node:
 # NumPy's functions
 
 
+def prepared(a: Any, where: Any, fill: float, dtype: Any = None) -> Node:
+    """What is reduced: in a dtype, if one is asked for, and with a number where a condition does not hold."""
+    n = lift(a) if dtype is None else cast(lift(a), dtype_name(dtype))
+    if where is True:
+        return n
+    condition, n = truth(lift(where)), arithmetic(n)
+    shape = broadcast(condition.type.shape, n.type.shape)
+    return choose(condition, expand(n, shape), number(fill, n) if is_float(n) else const(int(fill), "int64"))
+
+
+def is_float(n: Node) -> bool:
+    """Whether a node has floats."""
+    return n.type.dtype.startswith("float")
+
+
+def begun(op: str, found: Node, initial: Any) -> Array:
+    """A reduction and where it begins, if that is given."""
+    return Array(found if initial is None else elementwise(op, *lift_all(Array(found), initial)))
+
+
 @function(np.sum, method="sum")
-def summed(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def summed(
+    a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Array:
     """The sum over axes."""
-    return Array(total(lift(a), axis, keepdims))
+    return begun("add", total(prepared(a, where, 0, dtype), axis, keepdims), initial)
 
 
 @function(np.mean, method="mean")
-def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def mean(a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True) -> Array:
     """The mean over axes."""
-    return Array(average(lift(a), axis, keepdims))
+    n = prepared(a, True, 0, dtype)
+    if where is True:
+        return Array(average(n, axis, keepdims))
+    n = prepared(Array(floating(n)), where, 0)
+    return Array(elementwise("div", total(n, axis, keepdims), chosen(n, where, axis, keepdims)))
+
+
+def chosen(n: Node, where: Any, axis: Axis, keepdims: bool) -> Node:
+    """The number of entries of a node over axes for which a condition holds."""
+    condition = expand(truth(lift(where)), n.type.shape)
+    return total(cast(condition, n.type.dtype), axis, keepdims)
 
 
 @function(np.average)
-def weighted_average(a: Any, axis: Axis = None, weights: Any = None) -> Array:
-    """The mean over axes, or the weighted mean; the weights have the array's shape, or that of the one axis."""
+def weighted_average(
+    a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
+    """The mean over axes, or the weighted mean; the weights have the array's shape, or that of the axes."""
     n = floating(lift(a))
     if weights is None:
-        return Array(average(n, axis))
-    w = floating(lift(weights))
-    if len(w.type.shape) != len(n.type.shape):
-        k = axis_of(axis, len(n.type.shape))
-        w = with_axes(w, [j for j in range(len(n.type.shape)) if j != k])
-    spread = broadcast_to(number(0.0, n), n.type.shape)
-    return Array(elementwise("div", total(elementwise("mul", n, w), axis), total(elementwise("add", w, spread), axis)))
+        found, size = average(n, axis, keepdims), count(n, axis)
+        return (Array(found), Array(expand(size, found.type.shape))) if returned else Array(found)
+    w = floating(lift_all(a, weights)[1])
+    if w.type.shape != n.type.shape:
+        axes = axes_of(axis, len(n.type.shape))
+        if len(w.type.shape) != len(axes):
+            raise ExpressionError(f"weights of shape {w.type.shape} for shape {n.type.shape}: give axis=")
+        w = with_axes(w, [j for j in range(len(n.type.shape)) if j not in axes])
+    size = total(expand(w, broadcast(w.type.shape, n.type.shape)), axis, keepdims)
+    found = elementwise("div", total(elementwise("mul", n, w), axis, keepdims), size)
+    return (Array(found), Array(size)) if returned else Array(found)
 
 
 @function(np.var, method="var")
-def var(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """The variance over axes, divided by their entries less ddof."""
-    return Array(spread_of(lift(a), axis, keepdims, ddof))
+def var(
+    a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True,
+    mean: Any = None, correction: float | None = None
+) -> Array:  # fmt: skip
+    """The variance over axes, divided by their entries less ddof, or less the correction."""
+    n, less = floating(prepared(a, True, 0, dtype)), ddof if correction is None else correction
+    if where is True and mean is None:
+        return Array(spread_of(n, axis, keepdims, less))
+    middle = weighted_mean(Array(n), axis, where) if mean is None else Array(lift(mean))
+    residual = prepared(Array(n) - middle, where, 0)
+    size = Array(count(n, axis) if where is True else chosen(n, where, axis, keepdims))
+    squares = total(elementwise("mul", residual, residual), axis, keepdims)
+    return Array(elementwise("div", squares, (size - less).node))
+
+
+def weighted_mean(a: Any, axis: Axis, where: Any) -> Array:
+    """The mean of what a condition holds for, with its axes kept."""
+    return mean(a, axis, keepdims=True, where=where)
 
 
 @function(np.std, method="std")
-def std(a: Any, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
+def std(
+    a: Any, axis: Axis = None, dtype: Any = None, *, ddof: float = 0, keepdims: bool = False, where: Any = True,
+    mean: Any = None, correction: float | None = None
+) -> Array:  # fmt: skip
     """The square root of the variance; its derivative at 0 is 0."""
-    return Array(root(spread_of(lift(a), axis, keepdims, ddof)))
+    options: dict[str, Any] = {"keepdims": keepdims, "where": where, "mean": mean, "correction": correction}
+    return Array(root(var(a, axis, dtype, ddof=ddof, **options).node))
 
 
 @function(np.max, np.amax, method="max")
-def amax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def amax(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Array:
     """The largest entry over axes; ties share the derivative."""
-    n = lift(a)
-    return Array(cast(largest(n, axis, keepdims), n.type.dtype))
+    n = prepared(a, *least_where(where, initial, -math.inf))
+    axes, shape = axes_of(axis, len(n.type.shape)), n.type.shape
+    if initial is not None and 0 in [shape[k] for k in axes]:
+        kept = tuple(1 if k in axes else d for k, d in enumerate(shape) if keepdims or k not in axes)
+        return Array(expand(lift(initial), kept))
+    return begun("max", cast(largest(n, axis, keepdims), n.type.dtype), initial)
+
+
+def least_where(where: Any, initial: Any, least: float) -> tuple[Any, float]:
+    """The condition of a maximum, and what stands where it does not hold; ExpressionError without a beginning."""
+    if where is not True and initial is None:
+        raise ExpressionError("where= of a maximum or minimum needs initial=, what there is where nothing is")
+    return where, least
 
 
 @function(np.min, np.amin, method="min")
-def amin(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def amin(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None, where: Any = True) -> Array:
     """The smallest entry over axes; ties share the derivative."""
     n = lift(a)
-    found = mirrored(largest(mirrored(arithmetic(n)), axis, keepdims))
-    return Array(cast(found, n.type.dtype))
+    start = None if initial is None else Array(mirrored(lift_all(a, initial)[1]))
+    turned = amax(Array(mirrored(arithmetic(n))), axis, keepdims=keepdims, initial=start, where=where)
+    return Array(cast(mirrored(turned.node), n.type.dtype))
 
 
-@function(np.ptp)
+@function(np.ptp, method="ptp")
 def ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest less the smallest."""
     return Array(minus(amax(a, axis, keepdims=keepdims).node, amin(a, axis, keepdims=keepdims).node))
 
 
 @function(np.prod, method="prod")
-def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def prod(
+    a: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Array:
     """The product over axes, without a division in its derivative, which holds where entries are 0."""
-    n = arithmetic(lift(a))
+    n = arithmetic(prepared(a, where, 1, dtype))
     axes = axes_of(axis, len(n.type.shape))
     n = product_over(n, axes) if axes else n
-    return Array(with_axes(n, axes) if keepdims else n)
+    return begun("mul", with_axes(n, axes) if keepdims else n, initial)
 
 
 def product_over(n: Node, axes: Sequence[int]) -> Node:
@@ -175,15 +247,17 @@ def product_over(n: Node, axes: Sequence[int]) -> Node:
 
 
 @function(np.any, method="any")
-def some(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def some(a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = True) -> Array:
     """Whether some entry is true."""
-    return Array(elementwise("lt", const(0, "int64"), total(truth(lift(a)), axis, keepdims)))
+    n = prepared(Array(truth(lift(a))), where, 0)
+    return Array(elementwise("lt", const(0, "int64"), total(n, axis, keepdims)))
 
 
 @function(np.all, method="all")
-def every(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def every(a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = True) -> Array:
     """Whether all entries are true."""
-    return Array(elementwise("not", some(Array(elementwise("not", lift(a))), axis, keepdims=keepdims).node))
+    opposite = Array(elementwise("not", lift(a)))
+    return Array(elementwise("not", some(opposite, axis, keepdims=keepdims, where=where).node))
 
 
 @function(np.count_nonzero)
@@ -200,9 +274,9 @@ def size(a: Any, axis: int | None = None) -> Any:
 
 
 @function(np.cumsum, method="cumsum")
-def cumsum(a: Any, axis: int | None = None) -> Array:
+def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Array:
     """Running sums along an axis, of the entries as a vector if none is given."""
-    n = arithmetic(lift(a))
+    n = arithmetic(prepared(a, True, 0, dtype))
     if axis is None:
         axis, n = 0, reshape_to(n, (flat_length(n),))
     return Array(apply("cumsum", n, params=(axis_of(axis, len(n.type.shape)), False)))
@@ -214,27 +288,17 @@ def flat_length(n: Node) -> Dim:
 
 
 @function(np.diff)
-def diff(a: Any, n: int = 1, axis: int = -1) -> Array:
-    """Differences of neighbours along an axis, n times."""
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Array:
+    """Differences of neighbours along an axis, n times, of what is put in front and behind as well."""
     x = arithmetic(lift(a))
     k = axis_of(axis, len(x.type.shape))
+    ends = [None if e is None else arithmetic(lift_all(a, e)[1]) for e in (prepend, append)]
+    one = (*x.type.shape[:k], 1, *x.type.shape[k + 1 :])
+    before, after = (None if e is None else e if e.type.shape else expand(e, one) for e in ends)
+    x = joined([p for p in (before, x, after) if p is not None], k)
     for _ in range(n):
         if x.type.shape[k] == 0:
             break
         rest = dim_sum(x.type.shape[k], -1)
         x = minus(part(x, k, Span(1, rest)), part(x, k, Span(0, rest)))
     return Array(x)
-
-
-@function(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The norm of vectors or, with "fro", of matrices; its derivative at 0 is 0. ord is None, 1, 2, inf or "fro"."""
-    n = floating(lift(x))
-    matrix = len(axes_of(axis, len(n.type.shape))) == 2 if axis is not None else len(n.type.shape) == 2
-    if ord is None or ord == "fro" or (ord == 2 and not matrix):
-        return Array(root(total(elementwise("mul", n, n), axis, keepdims)))
-    if ord == 1 and not matrix:
-        return Array(total(elementwise("abs", n), axis, keepdims))
-    if ord == math.inf and not matrix:
-        return Array(largest(elementwise("abs", n), axis, keepdims))
-    raise ExpressionError(f"norm with ord={ord!r} is not supported here; use 1, 2, np.inf of vectors, or 'fro'")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend.arrays.core import Array, lift, lift_all
-from gradcompile.frontend.arrays.ufuncs import arithmetic, choose, elementwise, function, number
+from gradcompile.frontend.arrays.core import Array, dtype_name, lift, lift_all
+from gradcompile.frontend.arrays.ufuncs import arithmetic, cast, choose, elementwise, function, number
 from gradcompile.ir import algebra
 from gradcompile.ir.algebra import assemble, counting, expand, part_at, permute, reshape_to, unequal
 from gradcompile.ir.core import Node, apply, const
@@ -234,44 +234,61 @@ def broadcast_arrays(*args: Any) -> tuple[Array, ...]:
 
 
 @function(np.shape)
-def shape_of(a: Array) -> Shape:
+def shape_of(a: Any) -> Shape:
     """The shape."""
-    return a.shape
+    return Array(lift(a)).shape
+
+
+@function(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> Any:
+    """The dtype that NumPy gives to a result."""
+    return np.result_type(*(a.dtype if isinstance(a, Array) else a for a in arrays_and_dtypes))
 
 
 @function(np.ndim)
-def ndim_of(a: Array) -> int:
+def ndim_of(a: Any) -> int:
     """The number of axes."""
-    return a.ndim
+    return len(lift(a).type.shape)
 
 
-@function(np.zeros_like)
-def zeros_like(a: Array, dtype: Any = None) -> Array:
-    """Zeros of an array's shape."""
-    return full_like(a, 0, dtype)
+@function(np.zeros_like, np.empty_like)
+def zeros_like(
+    a: Array, dtype: Any = None, order: Any = None, subok: Any = True, shape: Any = None, *, device: Any = None
+) -> Array:
+    """Zeros of an array's shape, or of another."""
+    return full_like(a, 0, dtype, shape=shape)
 
 
 @function(np.ones_like)
-def ones_like(a: Array, dtype: Any = None) -> Array:
-    """Ones of an array's shape."""
-    return full_like(a, 1, dtype)
+def ones_like(
+    a: Array, dtype: Any = None, order: Any = None, subok: Any = True, shape: Any = None, *, device: Any = None
+) -> Array:
+    """Ones of an array's shape, or of another."""
+    return full_like(a, 1, dtype, shape=shape)
 
 
 @function(np.full_like)
-def full_like(a: Array, fill_value: Any, dtype: Any = None) -> Array:
-    """One number in an array's shape."""
-    name = a.node.type.dtype if dtype is None else np.dtype(dtype).name
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: Any = None, subok: Any = True, shape: Any = None, *,
+    device: Any = None,
+) -> Array:  # fmt: skip
+    """One number, or an array that is repeated, in an array's shape, or in another."""
+    n = lift(a)
+    name = n.type.dtype if dtype is None else dtype_name(dtype)
+    wanted = n.type.shape if shape is None else tuple(given_shape(shape))
+    if isinstance(fill_value, Array) or np.ndim(fill_value):
+        return Array(expand(cast(lift(fill_value), name), wanted))
     kind = {"bool": bool, "int64": int}.get(name, float)
-    return Array(filled(kind(fill_value), a.node.type.shape, name))
+    return Array(filled(kind(fill_value), wanted, name))
 
 
 # Putting together and taking apart
 
 
 @function(np.concatenate)
-def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Array:
+def concatenate(arrays: Any, axis: int | None = 0, *, dtype: Any = None, casting: Any = None) -> Array:
     """Arrays one after the other along an axis."""
-    nodes = lift_all(*arrays)
+    nodes = [n if dtype is None else cast(n, dtype_name(dtype)) for n in lift_all(*arrays)]
     if axis is None:
         nodes, axis = [ravel(Array(n)).node for n in nodes], 0
     return Array(joined(nodes, axis_of(axis, len(nodes[0].type.shape))))
@@ -338,24 +355,17 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array
     return [Array(part(n, k, Span(int(p[0]) if len(p) else 0, len(p)))) for p in pieces]
 
 
-@function(np.pad)
-def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0.0) -> Array:
+def margins(n: Node, widths: Sequence[Sequence[int]], value: float = 0.0) -> Node:
     """The array with so many entries of a number before and after each axis."""
-    n = lift(array)
-    if mode != "constant":
-        raise ExpressionError(
-            f"np.pad with mode {mode!r} is not supported; use 'constant', or np.concatenate of slices"
-        )
     if not n.type.shape:
-        return Array(n)
-    widths = np.broadcast_to(np.asarray(pad_width, int), (len(n.type.shape), 2)).tolist()
+        return n
     index = tuple(Span(before, d) for d, (before, _) in zip(n.type.shape, widths, strict=True))
     shape = tuple(dim_sum(d, *w) for d, w in zip(n.type.shape, widths, strict=True))
     result = assemble([n], shape, (index,))
-    if constant_values == 0:
-        return Array(result)
+    if value == 0:
+        return result
     inside = assemble([filled(1, n.type.shape, "int64")], shape, (index,))
-    return Array(choose(elementwise("lt", const(0, "int64"), inside), result, number(constant_values, n)))
+    return choose(elementwise("lt", const(0, "int64"), inside), result, number(value, n))
 
 
 @function(np.flip)

@@ -287,15 +287,102 @@ def logaddexp(x: Node, y: Node) -> Node:
     return choose(is_finite, elementwise("add", high, elementwise("softplus", minus(low, high))), top)
 
 
-for _ufunc, _build in {"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "invert": "not"}.items():
+for _name, _op in {"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "invert": "not"}.items():
 
-    def _logical(*operands: Any, op: str = _build, name: str = _ufunc) -> Array:
+    def _logical(*operands: Any, op: str = _op, name: str = _name) -> Array:
         nodes = lift_all(*operands)
         if any(n.type.dtype != "bool" for n in nodes):
             raise ExpressionError(f"np.{name} takes truth values; compare first, as in (x > 0) & (y > 0)")
         return Array(elementwise(op, *nodes))
 
-    UFUNCS[_ufunc] = _logical
+    UFUNCS[_name] = _logical
+
+ufunc("conjugate")(lambda x: x)
+
+
+def times(x: Node, y: Node) -> Node:
+    """x*y."""
+    return elementwise("mul", x, y)
+
+
+@ufunc("logaddexp2")
+def logaddexp2(x: Node, y: Node) -> Node:
+    """log2(2**x + 2**y), without overflow."""
+    two = math.log(2.0)
+    return times(number(1 / two, x), logaddexp(times(number(two, x), x), times(number(two, y), y)))
+
+
+@ufunc("signbit")
+def signbit(x: Node) -> Node:
+    """Whether x is negative, -0 included."""
+    x = floating(x)
+    below = elementwise("lt", x, number(0.0, x))
+    is_zero = elementwise("eq", x, number(0.0, x))
+    return elementwise("or", below, elementwise("and", is_zero, elementwise("lt", elementwise(
+        "div", number(1.0, x), choose(is_zero, x, number(1.0, x), own=True)), number(0.0, x))))  # fmt: skip
+
+
+@ufunc("copysign")
+def copysign(x: Node, y: Node) -> Node:
+    """|x| with the sign of y."""
+    size = elementwise("abs", floating(x))
+    return choose(signbit(y), elementwise("neg", size), size)
+
+
+@ufunc("fmod")
+def fmod(x: Node, y: Node) -> Node:
+    """The remainder with the sign of x."""
+    size = elementwise("mod", elementwise("abs", arithmetic(x)), elementwise("abs", arithmetic(y)))
+    return choose(elementwise("lt", arithmetic(x), const(0, "int64")), elementwise("neg", size), size)
+
+
+@ufunc("left_shift")
+def left_shift(x: Node, y: Node) -> Node:
+    """x*2**y of whole numbers."""
+    return times(x, power(const(2, "int64"), whole(y)))
+
+
+@ufunc("right_shift")
+def right_shift(x: Node, y: Node) -> Node:
+    """x/2**y of whole numbers, rounded down."""
+    return whole_quotient(whole(x), power(const(2, "int64"), whole(y)))
+
+
+def whole(x: Node) -> Node:
+    """A node of whole numbers; ExpressionError for floats."""
+    if x.type.dtype.startswith("float"):
+        raise ExpressionError("whole numbers are needed; write x.astype('int64')")
+    return arithmetic(x)
+
+
+@ufunc("ldexp")
+def ldexp(x: Node, y: Node) -> Node:
+    """x*2**y, in two halves that do not overflow."""
+    half = elementwise("floor", elementwise("div", floating(y), number(2.0, x)))
+    rest = minus(floating(y), half)
+    return times(times(floating(x), elementwise("exp2", half)), elementwise("exp2", rest))
+
+
+def of_several(name: str, *builds: Callable[..., Node]) -> None:
+    """A ufunc of several results."""
+    UFUNCS[name] = lambda *operands: tuple(Array(build(*lift_all(*operands))) for build in builds)
+
+
+def exponent(x: Node) -> Node:
+    """The power of 2 that the size of x is below, and at least half of."""
+    size = elementwise("abs", floating(x))
+    is_number = elementwise("lt", number(0.0, x), size) & elementwise("lt", size, number(math.inf, x))
+    about = elementwise("floor", elementwise("log2", choose(is_number, size, number(0.5, x), own=True)))
+    scaled = ldexp(size, elementwise("neg", about))
+    up = choose(elementwise("le", number(2.0, x), scaled), number(1.0, x), number(0.0, x))
+    down = choose(elementwise("lt", scaled, number(1.0, x)), number(1.0, x), number(0.0, x))
+    found = minus(elementwise("add", elementwise("add", about, up), number(1.0, x)), down)
+    return stop_gradient(choose(is_number, found, number(0.0, x)))
+
+
+of_several("divmod", lambda x, y: floor_divide(x, y), lambda x, y: elementwise("mod", x, y))
+of_several("modf", lambda x: minus(floating(x), trunc(floating(x))), lambda x: trunc(floating(x)))
+of_several("frexp", lambda x: ldexp(x, elementwise("neg", exponent(x))), lambda x: cast(exponent(x), "int64"))
 
 
 # Elementwise functions that are no ufuncs
@@ -322,12 +409,19 @@ def where(condition: Any, x: Any, y: Any) -> Array:
     return Array(choose(chosen, a, b))
 
 
-@function(np.clip, method="clip")
-def clip(a: Any, a_min: Any = None, a_max: Any = None) -> Array:
+@function(np.clip)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Array:
     """a, kept between two bounds; at a bound half the derivative, as of a maximum."""
+    a_min, a_max = (min if a_min is None else a_min), (max if a_max is None else a_max)
     n, low, high = lift_all(a, *(0.0 if bound is None else bound for bound in (a_min, a_max)))
     n = n if a_min is None else elementwise("max", n, low)
     return Array(n if a_max is None else elementwise("min", n, high))
+
+
+@function(method="clip")
+def clip_method(a: Array, min: Any = None, max: Any = None) -> Array:
+    """The array, kept between two bounds."""
+    return clip(a, min, max)
 
 
 @function(np.round, np.around, method="round")
@@ -341,6 +435,79 @@ def rounded(a: Any, decimals: int = 0) -> Array:
     scale = number(10.0 ** abs(decimals), n)
     whole = elementwise("rint", elementwise("mul" if decimals > 0 else "div", n, scale))
     return Array(elementwise("div" if decimals > 0 else "mul", whole, scale))
+
+
+@function(np.isposinf)
+def isposinf(x: Any) -> Array:
+    """Where x is the positive infinity."""
+    n = floating(lift(x))
+    return Array(elementwise("eq", n, number(math.inf, n)))
+
+
+@function(np.isneginf)
+def isneginf(x: Any) -> Array:
+    """Where x is the negative infinity."""
+    n = floating(lift(x))
+    return Array(elementwise("eq", n, number(-math.inf, n)))
+
+
+@function(np.iscomplex)
+def iscomplex(x: Any) -> Array:
+    """Where x has an imaginary part: nowhere."""
+    return Array(expand(const(False, "bool"), lift(x).type.shape))
+
+
+@function(np.isreal)
+def isreal(x: Any) -> Array:
+    """Where x has no imaginary part: everywhere."""
+    return Array(expand(const(True, "bool"), lift(x).type.shape))
+
+
+@function(np.isrealobj)
+def isrealobj(x: Any) -> bool:
+    """Whether the dtype is real: it is."""
+    return True
+
+
+@function(np.iscomplexobj)
+def iscomplexobj(x: Any) -> bool:
+    """Whether the dtype is complex: it is not."""
+    return False
+
+
+@function(np.imag)
+def imag(val: Any) -> Array:
+    """Zeros: the array is real."""
+    return Array(lift(val)).imag
+
+
+@function(np.angle)
+def angle(z: Any, deg: bool = False) -> Array:
+    """0, or pi where x is negative."""
+    n = floating(lift(z))
+    half = number(180.0 if deg else math.pi, n)
+    return Array(choose(signbit(n), half, choose(elementwise("eq", n, n), number(0.0, n), n)))
+
+
+@function(np.fix)
+def fix(x: Any) -> Array:
+    """x toward zero."""
+    return Array(trunc(floating(lift(x))))
+
+
+@function(np.isclose)
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Where two arrays differ by no more than atol + rtol*|b|, or are equal."""
+    x, y = (Array(floating(n)) for n in lift_all(a, b))
+    near = (abs(x - y) <= atol + rtol * abs(y)) & (abs(y) < math.inf)
+    near = near | (x == y)
+    return near | ((x != x) & (y != y)) if equal_nan else near
+
+
+@function(np.allclose)
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether they are close everywhere."""
+    return np.all(isclose(a, b, rtol, atol, equal_nan))
 
 
 @function(np.sinc)
@@ -364,10 +531,11 @@ def nan_to_num(
     return Array(found)
 
 
-@function(np.real)
-def real(val: Any) -> Array:
-    """The array itself: it is real."""
-    return Array(lift(val))
+@function(np.real, np.real_if_close, method="conj")
+@function(np.copy, method="conjugate")
+def itself(a: Any, *_: Any, **__: Any) -> Array:
+    """The array itself: it is real, and never changes."""
+    return Array(lift(a))
 
 
 @function(method="astype")

@@ -7,7 +7,10 @@ import sympy
 
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
-from gradcompile.frontend.sympy import arguments
+from gradcompile.frontend.sympy import (
+    arguments,
+    special,  # noqa: F401  (more functions)
+)
 from gradcompile.frontend.sympy import derivative as derivatives  # noqa: F401  (what becomes of a Derivative)
 from gradcompile.frontend.sympy import indexed as index
 from gradcompile.frontend.sympy.arguments import Slot

@@ -72,6 +72,8 @@ Handler = Callable[[Any], Conversion]
 
 # Numbers
 
+FAR = 300  # bits of a coefficient whose powers beside it may leave the range of floats
+
 
 def number(expr: Any) -> Conversion:
     """A constant, correctly rounded."""
@@ -192,13 +194,27 @@ def product(expr: Any) -> Conversion:
     """A product; factors of negative powers go below the line."""
     parts: list[Any] = []
     powers: list[Any] = []
-    for f in expr.args:
+    for f in within_range(expr.args):
         below = isinstance(f, sympy.Pow) and f.args[1].is_Number and f.args[1].is_negative
         if below:
             real_power(f)
         parts.append(f.args[0] if below else f)
         powers.append(-f.args[1] if below else None)
     return Conversion(parts, partial(split, powers=powers))
+
+
+def within_range(factors: Sequence[Any]) -> Sequence[Any]:
+    """c*x**n with a very large or small number as c/2**(k*n)*(2**k*x)**n: x**200/factorial(200)."""
+    c, *others = factors
+    powers = [f for f in others if f.is_Pow and f.args[1].is_Integer and abs(f.args[1]) > 1]
+    bits = c.p.bit_length() - c.q.bit_length() if c.is_Rational else 0
+    if abs(bits) < FAR or not powers:
+        return factors
+    steepest = max(powers, key=lambda f: abs(f.args[1]))
+    x, n = steepest.args
+    k = int(bits / int(n))
+    near = sympy.Pow(sympy.Mul(sympy.Integer(2) ** k, x, evaluate=False), n, evaluate=False)
+    return [c / sympy.Integer(2) ** (k * n), *(near if f is steepest else f for f in others)]
 
 
 def split(c: Context, *nodes: Node, powers: Sequence[Any]) -> Node:

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from gradcompile.ir.algebra import counting
 from gradcompile.ir.core import Node, Params
 from gradcompile.ir.types import Dim, dim_product
+from gradcompile.ops.linalg import OF_MATRICES
 from gradcompile.ops.shape import Index, Span, is_broadcast, is_iota, places
 
 T = TypeVar("T")
@@ -265,7 +266,7 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "scatter_add": scatter_add,
     "solve": solve,
-    **dict.fromkeys(("det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs"), moved(batch)),
+    **dict.fromkeys(OF_MATRICES, moved(batch)),
 }
 
 

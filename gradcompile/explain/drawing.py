@@ -1,0 +1,256 @@
+"""A loss as a picture: its graph with values and adjoints, as SVG, as a page that shows the backward pass, as DOT."""
+
+import base64
+import json
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from html import escape
+from importlib import resources
+from itertools import pairwise
+from math import log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradcompile.errors import ArgumentError
+from gradcompile.explain.layout import Layout, laid_out
+from gradcompile.explain.layout import Place as Spot
+from gradcompile.explain.rows import Operand, Row
+from gradcompile.explain.writing import cell, short, summary
+
+WIDTH, HEIGHT = 172, 58  # of a box
+STEP, GAP = 280, 84  # from layer to layer, from box to box
+LETTERS = 22  # that fit into a box
+LABELLED = 60  # lines that have their term written on them
+LEVELS = 9  # of colour, a decade of the adjoint each
+TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" '
+    'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>'
+)
+
+
+class Drawing:
+    """The graph of a loss at some arguments; in a notebook it shows itself.
+
+    svg, html, dot: as text. `save(path)` writes the form that the name ends in.
+    """
+
+    def __init__(self, rows: Sequence[Row], title: str) -> None:
+        self.rows, self.title = rows, title
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where everything stands, found once."""
+        return laid_out(self.rows)
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture by itself."""
+        return picture(self.rows, self.layout, self.title)
+
+    @cached_property
+    def html(self) -> str:
+        """A page of its own, without network: arrow keys go through the backward pass, a click shows paths."""
+        return page(self.rows, self.layout, self.title, self.svg)
+
+    @property
+    def dot(self) -> str:
+        """The graph for Graphviz, laid out there."""
+        return as_dot(self.rows)
+
+    def save(self, path: str | Path) -> None:
+        """Write the drawing as .svg, .html or .dot."""
+        kind = Path(path).suffix
+        if kind not in (".svg", ".html", ".dot"):
+            raise ArgumentError(f"to={str(path)!r}: a drawing is written as .svg, .html or .dot")
+        Path(path).write_text({".svg": lambda: self.svg, ".html": lambda: self.html, ".dot": lambda: self.dot}[kind](),
+                              "utf-8")  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self.html)}" style="width:100%;height:560px;border:0"></iframe>'
+
+    def __repr__(self) -> str:
+        return f"<drawing of {self.title}: {len(self.rows)} nodes>"
+
+
+# The picture
+
+
+def size_of(x: Any) -> float:
+    """The size of an adjoint: its largest entry; infinite for what is no number."""
+    if x is None or not np.size(x):
+        return 0.0
+    top = float(np.max(np.abs(x)))
+    return top if np.isfinite(top) else np.inf
+
+
+def level(size: float, top: float) -> str:
+    """The class of a box by the size of its adjoint: a decade a level, below the largest."""
+    if not np.isfinite(size):
+        return "bad"
+    if size == 0:
+        return "zero"
+    return f"l{max(0, min(LEVELS, LEVELS + round(log10(size) - log10(top))))}"
+
+
+def point(p: Spot) -> tuple[float, float]:
+    """The left upper corner of a box."""
+    return 20 + STEP * p.layer, 20 + GAP * p.at
+
+
+def picture(rows: Sequence[Row], layout: Layout, title: str) -> str:
+    """The SVG: lines first, then boxes; each says in its title what a pointer finds."""
+    sizes = [max(size_of(rows[k].adjoint) for k in members) for members in layout.boxes]
+    top = max((s for s in sizes if np.isfinite(s)), default=1.0)
+    used = Counter(o.name for r in rows for o in r.args)
+    corners = [point(p) for p in layout.places]
+    width = max(x for x, _ in corners) + WIDTH + 20
+    height = max(y for _, y in corners) + HEIGHT + 20
+    lines = [line(rows, layout, k) for k in range(len(layout.lines))]
+    boxes = [box(rows, members, corners[b], b, level(sizes[b], top), used) for b, members in enumerate(layout.boxes)]
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+            f'height="{height:.0f}" class="graph" role="group" aria-label="graph of {escape(title, True)}">'
+            f"<style>{asset('graph.css')}</style><title>{escape(title)}</title>"
+            f"{TIP}"
+            f"<g>{''.join(lines)}</g><g>{''.join(boxes)}</g></svg>")  # fmt: skip
+
+
+def box(rows: Sequence[Row], members: list[int], corner: tuple[float, float], b: int, colour: str,
+        used: Counter[str]) -> str:  # fmt: skip
+    """A node, or a run of them: name and formula, value, adjoint."""
+    x, y = corner
+    r = rows[members[-1]]
+    kind = " ".join(filter(None, ["node", colour, r.kind, "run" if len(members) > 1 else "",
+                                  "shared" if used[r.name] > 1 else ""]))  # fmt: skip
+    head = r.name if r.formula == r.name else f"{r.name} = {r.formula}"
+    texts = [head, brief(r.value), "" if r.adjoint is None else f"dL: {brief(r.adjoint)}"]
+    if len(members) > 1:
+        texts[0] = f"{len(members)} nodes to {r.name}"
+    lines = "".join(f'<text x="{x + 8:.0f}" y="{y + 17 + 17 * k:.0f}" class="t{k}">{escape(clipped(t))}</text>'
+                    for k, t in enumerate(texts) if t)  # fmt: skip
+    return (f'<g class="{kind}" id="b{b}" role="button" tabindex="-1" aria-label="{escape(said(r, members), True)}">'
+            f"<title>{escape(hover(r))}</title>"
+            f'<rect x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>{lines}</g>')  # fmt: skip
+
+
+def brief(value: Any) -> str:
+    """A value in a box: of an array its shape and norm."""
+    if np.ndim(value) == 0 or np.size(value) <= 3:
+        return cell(value)
+    found = summary(value)
+    return f"{tuple(found['shape'])} norm {found['norm']:.4g}"
+
+
+def clipped(text: str) -> str:
+    """What fits into a box.
+
+    >>> clipped("a"), len(clipped("a" * 90))
+    ('a', 22)
+    """
+    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+
+
+def said(r: Row, members: list[int]) -> str:
+    """A box for who hears it."""
+    many = f"{len(members)} nodes up to " if len(members) > 1 else ""
+    adjoint = "" if r.adjoint is None else f", adjoint {cell(r.adjoint)}"
+    return f"{many}{r.name}, {r.kind + ', ' if r.kind else ''}value {cell(r.value)}{adjoint}"
+
+
+def hover(r: Row) -> str:
+    """What a pointer finds: formula, value, adjoint, local derivatives."""
+    lines = [f"{r.name} = {r.formula}", f"value {cell(r.value)}"]
+    lines += [] if r.adjoint is None else [f"adjoint {cell(r.adjoint)}"]
+    lines += [f"d{r.name}/d{o.name} = {cell(o.slope)}" for o in r.args if o.slope is not None]
+    return "\n".join(lines)
+
+
+def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
+    """A line from operand to node, with the term that comes back along it where there is room."""
+    a, b, way = layout.lines[k]
+    points = [(x + WIDTH / 2, y + HEIGHT / 2) for x, y in map(point, way)]
+    points[0] = points[0][0] + WIDTH / 2, points[0][1]
+    points[-1] = points[-1][0] - WIDTH / 2 - 2, points[-1][1]
+    path = f"M{points[0][0]:.0f} {points[0][1]:.0f}"
+    for (x, y), (u, v) in pairwise(points):
+        middle = (x + u) / 2
+        path += f"C{middle:.0f} {y:.0f} {middle:.0f} {v:.0f} {u:.0f} {v:.0f}"
+    drawn = f'<path id="e{a}-{b}" class="edge" d="{path}" marker-end="url(#tip)"/>'
+    if len(layout.lines) > LABELLED or len(layout.boxes[a]) + len(layout.boxes[b]) > 2:
+        return drawn
+    found = next((o for o in rows[layout.boxes[b][0]].args if o.name == rows[layout.boxes[a][0]].name), None)
+    text = "" if found is None else term(rows[layout.boxes[b][0]], found)
+    (x, y), (u, v) = points[0], points[1]
+    return drawn + (f'<text class="term" x="{(x + u) / 2:.0f}" y="{(y + v) / 2 - 5:.0f}">{escape(text)}</text>'
+                    if text else "")  # fmt: skip
+
+
+def term(r: Row, o: Operand) -> str:
+    """A term of the chain rule in numbers, where it is one."""
+    if o.slope is None or np.ndim(o.slope) or np.ndim(o.term) or np.ndim(r.adjoint) or r.adjoint is None:
+        return ""
+    adjoint, slope, sent = (f"{float(v):.4g}" for v in (r.adjoint, o.slope, o.term))
+    return f"{adjoint} · {slope} = {sent}"
+
+
+# The page
+
+
+def asset(name: str) -> str:
+    """A file of the page."""
+    return (resources.files("gradcompile.explain") / "page" / name).read_text("utf-8")
+
+
+def page(rows: Sequence[Row], layout: Layout, title: str, svg: str) -> str:
+    """The SVG in a page that has every row as data, and knows the keyboard."""
+    index = {r.name: k for k, r in enumerate(rows)}
+    data = {"boxes": layout.boxes, "rows": [entry(r, index) for r in rows]}
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
+    packed = base64.b64encode(zlib.compress(text, 9)).decode()
+    parts = {"TITLE": escape(title), "STYLE": asset("page.css"), "SVG": svg, "DATA": packed, "SCRIPT": asset("page.js")}
+    text_of_page = asset("page.html")
+    for name, part in parts.items():
+        text_of_page = text_of_page.replace(f"<!--{name}-->", part)
+    return text_of_page
+
+
+def entry(r: Row, index: dict[str, int]) -> list[Any]:
+    """A row as the page has it: name, formula, value, adjoint, kind, and of each operand place, slope, term, rule."""
+    args = [[index[o.name], slope_of(o), None if o.term is None else cell(o.term), rule_of(r, o)] for o in r.args]
+    return [r.name, r.formula, cell(r.value), None if r.adjoint is None else cell(r.adjoint), r.kind, args]
+
+
+def slope_of(o: Operand) -> str | None:
+    """A local derivative as the page shows it."""
+    return None if o.slope is None else cell(o.slope)
+
+
+def rule_of(r: Row, o: Operand) -> str | int:
+    """How a term is computed, of arrays; the page writes that of numbers itself."""
+    return 0 if o.slope is not None and not np.ndim(o.slope) and not np.ndim(o.term) else o.rule
+
+
+# DOT
+
+
+def as_dot(rows: Sequence[Row]) -> str:
+    """A digraph with a box a row."""
+    index = {r.name: k for k, r in enumerate(rows)}
+    lines = ["digraph loss {", "  rankdir=LR;", "  node [shape=box, fontname=monospace];"]
+    for k, r in enumerate(rows):
+        adjoint = [] if r.adjoint is None else [f"dL/d{r.name} = {cell(r.adjoint)}"]
+        label = "\\n".join(quoted(t) for t in [f"{r.name} = {r.formula}", cell(r.value), *adjoint])
+        lines.append(f'  n{k} [label="{label}"];')
+    for k, r in enumerate(rows):
+        for o in r.args:
+            label = "" if o.slope is None or np.ndim(o.slope) else f' [label="{short(o.slope)}"]'
+            lines.append(f"  n{index[o.name]} -> n{k}{label};")
+    return "\n".join([*lines, "}"])
+
+
+def quoted(text: str) -> str:
+    """A text inside a label."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,158 @@
+"""How adjoints flow through a loss: of each layer its size, dead and saturated units, and a verdict with its source."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradcompile.explain.blackboard import axis_of, named, shown
+from gradcompile.explain.record import Record
+from gradcompile.ir.core import Node
+from gradcompile.ir.graph import depends_on
+
+FAR = 1e-3  # from the last layer to the first an adjoint may shrink by this, or grow by its inverse
+FLAT = 1e-3  # of the steepest slope of its layer, below which a unit counts as saturated
+MOST = 0.95  # share of its units that makes a layer dead or saturated
+MANY = 0.5  # the same of all layers together
+
+SOURCES = {
+    "vanishing": ("Hochreiter 1991; Glorot and Bengio 2010",
+                  "use ReLU or its kin, residual connections, normalisation, or He's initial weights (He et al. 2015)"),
+    "exploding": ("Pascanu, Mikolov and Bengio 2013",
+                  "clip the gradient's norm, normalise, or begin with smaller weights"),
+    "dead": ("Lu et al. 2019, Dying ReLU", "use a leaky ReLU, a smaller rate, or begin with other biases"),
+    "saturated": ("LeCun et al. 1998, Efficient BackProp; Glorot and Bengio 2010",
+                  "scale inputs and initial weights, normalise, or use ReLU"),
+    "healthy": ("", ""),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A parameter of two or more axes, or what a function gives entry by entry for every sample and unit.
+
+    kind: "weights" or "units".  size, adjoint: root mean squares.  ratio: the gradient's norm by the weights'.
+    dead: share of units to which nothing comes back for any sample.  saturated: share of entries with hardly any slope.
+    """
+
+    name: str
+    kind: str
+    size: float
+    adjoint: float
+    ratio: float | None = None
+    dead: float = 0.0
+    saturated: float = 0.0
+    verdict: str = "healthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The layers from the input to the loss, and what is to be said of all of them; `str` of it is a table."""
+
+    layers: tuple[Layer, ...]
+    verdict: str
+    reason: str
+    source: str = field(default="")
+    cure: str = field(default="")
+
+    def __str__(self) -> str:
+        head = f"{self.verdict}: {self.reason}"
+        head += f" ({self.source}). Try: {self.cure}." if self.source else "."
+        lines = [f"{'layer':<24}{'size':>10}{'adjoint':>12}{'d/weights':>12}{'dead':>8}{'flat':>8}  verdict"]
+        for x in self.layers:
+            ratio = "-" if x.ratio is None else f"{x.ratio:.2g}"
+            shares = f"{100 * x.dead:>6.0f} %{100 * x.saturated:>6.0f} %"
+            lines.append(f"{x.name:<24}{x.size:>10.3g}{x.adjoint:>12.3g}{ratio:>12}{shares}  {x.verdict}")
+        return "\n".join([head, *lines])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Watch:
+    """A callback that keeps the flow of each epoch in `.records`; for `sgd`, and for any that hands over parameters."""
+
+    def __init__(self, flow: Callable[..., Flow], inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self.flow, self.inputs, self.named = flow, inputs, named
+        self.records: list[tuple[int, Flow]] = []
+
+    def __call__(self, epoch: Any, params: Any = None, *_: Any) -> None:
+        """Keep the flow at these parameters."""
+        if params is None:  # one record that has both
+            epoch, params = epoch.epoch, epoch.params
+        values = params if isinstance(params, tuple | list) else (params,)
+        self.records.append((int(epoch), self.flow(*values, *self.inputs, **self.named)))
+
+    @property
+    def verdicts(self) -> list[str]:
+        """What was said, epoch by epoch."""
+        return [f.verdict for _, f in self.records]
+
+
+def flow(made: Record) -> Flow:
+    """The layers of a loss at some arguments, and a verdict."""
+    nodes, params = shown(made), {a.leaf for a in made.problem.params}
+    names, moving = named(made, nodes), depends_on(made.order, params)
+    users = {e.arg: n for n in made.order for e in made.edges[n]}
+    found = []
+    for n in nodes:
+        if n in made.adjoints and n in moving:
+            if n in params and len(n.type.shape) > 1:
+                found.append(weights(made, n, names[n]))
+            elif is_units(made, n) and n in users:
+                found.append(units(made, n, names[n]))
+    layers = tuple(found)
+    verdict, reason = judged(layers)
+    return Flow(layers, verdict, reason, *SOURCES[verdict])
+
+
+def is_units(made: Record, n: Node) -> bool:
+    """Whether a node is what a function, as of a layer of a network, gives for every sample and unit."""
+    bends = not n.op.is_arithmetic and n.op.partials is not None and (n.op.settles or n.op.curvature or n.op.hands_on)
+    return bool(bends) and len(n.type.shape) > 1 and axis_of(made.problem) in n.type.shape
+
+
+def rms(x: Any) -> float:
+    """The root of the mean square."""
+    flat = np.ravel(np.asarray(x, float))
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(np.mean(flat**2))) if flat.size else 0.0
+
+
+def weights(made: Record, n: Node, name: str) -> Layer:
+    """A parameter: its size, its gradient's, and how one compares with the other."""
+    size, adjoint = rms(made.values[n]), rms(made.adjoint(n))
+    return Layer(name, "weights", size, adjoint, adjoint / size if size else None)
+
+
+def units(made: Record, n: Node, name: str) -> Layer:
+    """A layer's units: which of them nothing comes through, and which hardly bend any more."""
+    edges = [e for e in made.edges[n] if e.slope is not None and e.arg.type.shape == n.type.shape]
+    dead = flat = 0.0
+    if edges:
+        slope = np.abs(np.broadcast_to(made.slope(edges[0]), np.shape(made.values[n])))
+        axis = n.type.shape.index(axis_of(made.problem))
+        dead = float(np.mean(np.all(slope == 0, axis=axis)))
+        flat = float(np.mean(slope < FLAT)) if n.op.settles else 0.0
+    verdict = "dead" if dead > MOST else "saturated" if flat > MOST else "healthy"
+    return Layer(name, "units", rms(made.values[n]), rms(made.adjoint(n)), None, dead, flat, verdict)
+
+
+def judged(layers: tuple[Layer, ...]) -> tuple[str, str]:
+    """A verdict on all layers: what is wrong with single ones first, then how the adjoint changes on its way."""
+    rows = [x for x in layers if x.kind == "units"]
+    for kind, what in (("dead", "let nothing back for any sample"), ("saturated", "have hardly any slope")):
+        bad = [x.name for x in rows if x.verdict == kind]
+        shares = [x.dead if kind == "dead" else x.saturated for x in rows]
+        if bad or (rows and np.mean(shares) > MANY):
+            return kind, f"{100 * np.mean(shares):.0f} % of all units {what}" + (f", all of {bad[0]}" if bad else "")
+    chain = [x.adjoint for x in rows] or [x.adjoint for x in layers if x.kind == "weights"]
+    if len(chain) < 2:
+        return "healthy", "there are no layers between which an adjoint could change"
+    first, last = chain[0], chain[-1]
+    if not np.isfinite(first) or (last and first / last > 1 / FAR):
+        return "exploding", f"the adjoint grows from {last:.2g} at the last layer to {first:.2g} at the first"
+    if last and first / last < FAR:
+        return "vanishing", f"the adjoint shrinks from {last:.2g} at the last layer to {first:.2g} at the first"
+    return "healthy", f"the adjoint is {last:.2g} at the last layer and {first:.2g} at the first"

@@ -1,0 +1,106 @@
+"""Where the nodes of a drawing stand: long graphs are folded, then laid out in layers from the leaves to the loss."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from gradcompile.errors import ArgumentError
+from gradcompile.explain.rows import Row
+
+MOST = 400  # boxes that one looks at together
+NEAR = 40  # rows at the loss that are never folded
+CURE = "pip install 'gradcompile[pictures]', or write a .dot file, which needs nothing"
+
+
+class Place(NamedTuple):
+    """Where a box stands: its layer from the leaves, and where in it, in widths of a box."""
+
+    layer: int
+    at: float
+
+
+class Layout(NamedTuple):
+    """Boxes and lines: of each box its rows, of each line the two boxes and the places that it goes through."""
+
+    boxes: list[list[int]]
+    places: list[Place]
+    lines: list[tuple[int, int, list[Place]]]
+
+
+def folded(count: int) -> list[list[int]]:
+    """The rows of each box: one, or a run of rows where there are too many.
+
+    Runs of an order in which arguments come first are subexpressions, and no two of them need each other.
+
+    >>> folded(3), len(folded(10_000)), sum(map(len, folded(10_000)))
+    ([[0], [1], [2]], 400, 10000)
+    """
+    if count <= MOST:
+        return [[k] for k in range(count)]
+    rest, runs = count - NEAR, MOST - NEAR
+    bounds = [rest * k // runs for k in range(runs + 1)]
+    return [list(range(a, b)) for a, b in pairwise(bounds)] + [[k] for k in range(rest, count)]
+
+
+def laid_out(rows: Sequence[Row]) -> Layout:
+    """The layout of the rows of an explanation."""
+    boxes = folded(len(rows))
+    box_of = {r: b for b, members in enumerate(boxes) for r in members}
+    index = {r.name: k for k, r in enumerate(rows)}
+    edges = {(box_of[index[o.name]], box_of[k]) for k, r in enumerate(rows) for o in r.args}
+    return arranged(boxes, sorted((a, b) for a, b in edges if a != b))
+
+
+def arranged(boxes: list[list[int]], edges: Sequence[tuple[int, int]]) -> Layout:
+    """Places by layers, with few crossings; a line that passes layers has a place in each."""
+    linked = sorted({k for edge in edges for k in edge})
+    number = {k: j for j, k in enumerate(linked)}
+    positions, parts = drawn([(number[a], number[b]) for a, b in edges], len(linked))
+    alone = [k for k in range(len(boxes)) if k not in number]
+    bottom = max((p.at for p in positions.values()), default=-1.0)
+    places = {k: Place(0, bottom + 1 + j) for j, k in enumerate(alone)}
+    places |= {k: positions[j] for k, j in number.items()}
+    lines = [(linked[a], linked[b], [positions[v] for v in way]) for a, b, way in parts]
+    return Layout(boxes, [places[k] for k in range(len(boxes))], lines)
+
+
+def drawn(edges: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, Place], list[tuple[int, int, list[int]]]]:
+    """Positions of vertices, and of those that stand for a line where it passes a layer; and the ways of the lines."""
+    if not edges:
+        return {}, []
+    try:
+        import fast_sugiyama
+    except ImportError:
+        raise ArgumentError(f"a drawing needs fast-sugiyama, which is not installed: {CURE}") from None
+    places: dict[int, Place] = {}
+    ways: list[tuple[int, int, list[int]]] = []
+    start = 0.0
+    parts: Any = fast_sugiyama.from_edges(edges, vertex_spacing=1, dummy_vertices=True)
+    for found, width, _, lines in parts:
+        heights = {y: k for k, y in enumerate(sorted({y for _, (_, y) in found}, reverse=True))}
+        places |= {v: Place(heights[y], start + x) for v, (x, y) in found}
+        ways += traced(lines if lines is not None else edges, count)
+        start += width + 1
+    return places, ways
+
+
+def traced(lines: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int, list[int]]]:
+    """Each line from vertex to vertex, with what it passes.
+
+    >>> traced([(0, 5), (5, 6), (6, 1), (0, 1)], 2)
+    [(0, 1, [0, 5, 6, 1]), (0, 1, [0, 1])]
+    """
+    following: dict[int, int] = {}
+    starts = []
+    for a, b in lines:
+        if a < count:
+            starts.append((a, b))
+        else:
+            following[a] = b
+    found: list[tuple[int, int, list[int]]] = []
+    for a, b in sorted(starts):
+        way = [a, b]
+        while way[-1] >= count:
+            way.append(following[way[-1]])
+        found.append((a, way[-1], way))
+    return found

@@ -1,0 +1,44 @@
+"""Functions that symbolic arrays can't have, with the reason, and what to write instead."""
+
+from gradcompile.frontend.arrays.core import REFUSED
+
+UNKNOWN = "how many entries the result has is not known before the call; "
+COMPLEX = "the result is complex, and there are no complex numbers here; "
+FIXED = "a symbolic array does not change; "
+BITS = "symbolic integers have no bits here; "
+TEXT = "a symbolic array has no numbers to write; call a function that gradcompile.compile_value makes of it first"
+
+REFUSED.update({
+    **dict.fromkeys(("np.unique", "np.unique_values", "np.unique_counts", "np.unique_all", "np.unique_inverse"),
+                    UNKNOWN + "write np.sort(x), and np.diff of it for where an entry is a new one"),
+    **dict.fromkeys(("np.nonzero", "np.flatnonzero", "np.argwhere", "Array.nonzero"),
+                    UNKNOWN + "write np.where(condition, x, 0)"),
+    **dict.fromkeys(("np.union1d", "np.intersect1d", "np.setdiff1d", "np.setxor1d"),
+                    UNKNOWN + "write (x[:, None] == y).any(axis=1) for where an entry of x is one of y"),
+    "np.trim_zeros": UNKNOWN + "slice at places that are numbers",
+    **dict.fromkeys(("np.linalg.eig", "np.linalg.eigvals"),
+                    COMPLEX + "write np.linalg.eigh for a symmetric matrix, and traces of powers for functions of any"),
+    "np.roots": COMPLEX + "np.polyval is the polynomial itself",
+    **dict.fromkeys(("scipy.linalg.eig", "scipy.linalg.eigvals", "scipy.linalg.schur", "scipy.linalg.sqrtm",
+                     "scipy.linalg.logm"), COMPLEX + "write gradcompile.linalg.eigh for a symmetric matrix"),
+    **dict.fromkeys(("np.put", "np.place", "np.copyto", "np.putmask", "np.fill_diagonal", "Array.fill", "Array.put",
+                     "Array.itemset", "Array.partition"), FIXED + "write np.where(mask, values, x)"),
+    "Array.sort": FIXED + "write np.sort(x)",
+    "Array.resize": FIXED + "write np.resize(x, shape)",
+    **dict.fromkeys(("Array.tolist", "Array.item", "Array.tobytes", "Array.tofile", "Array.dump", "Array.dumps"),
+                    "a symbolic array has no numbers; x[0] is an entry, list(x) are all of a known number"),
+    "Array.view": "how a symbolic array lies in memory is the compiler's business; write x.astype(dtype)",
+    **dict.fromkeys(("np.save", "np.savetxt", "np.savez", "np.savez_compressed", "np.array2string", "np.array_repr",
+                     "np.array_str"), TEXT),
+    **dict.fromkeys(("np.nextafter", "np.spacing"), "it has no derivative; np.finfo(x.dtype).eps*abs(x) is about that"),
+    **dict.fromkeys(("np.packbits", "np.unpackbits", "np.bitwise_count"), BITS + "write them as numbers"),
+    "np.polyfit": "write np.linalg.lstsq(np.vander(x, degree + 1), y)[0], or gradcompile.fit",
+    **dict.fromkeys(("np.histogram2d", "np.histogramdd"), "write np.histogram of each, or sums of masks"),
+    **dict.fromkeys(("np.einsum_path", "np.shares_memory", "np.may_share_memory", "np.can_cast", "np.min_scalar_type"),
+                    "it is of arrays in memory; a compiled function chooses orders and places itself"),
+    **dict.fromkeys(("np.isin", "np.in1d"), "write (x[..., None] == values).any(axis=-1)"),
+    **dict.fromkeys(("np.ix_", "np.ravel_multi_index", "np.unravel_index"),
+                    "write the arithmetic of the places: k // columns, k % columns"),
+    "np.sort_complex": COMPLEX + "write np.sort(x)",
+    "scipy.stats.gaussian_kde": "write np.mean(gradcompile.stats.norm.pdf(x[:, None], data, width), axis=1)",
+})  # fmt: skip

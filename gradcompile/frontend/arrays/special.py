@@ -1,0 +1,305 @@
+"""scipy.special's functions on symbolic arrays: those that are ops, and those that are written in others."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend.arrays.core import UFUNCS, Array, lift, lift_all
+from gradcompile.frontend.arrays.ufuncs import direct, elementwise, floating, function
+from gradcompile.ir.core import Node, apply
+from gradcompile.ops.special import MANY
+
+np: Any = numpy  # whose stubs know numbers alone
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+ROOT_HALF = math.sqrt(0.5)
+
+UNARY = "erfcx erfinv erfcinv ndtri erfi dawsn expi exp1 spence ellipk ellipe"
+BINARY = "owens_t gammainc gammaincc gammaincinv ellipkinc ellipeinc"
+OTHERS = {"loggamma": "lgamma", "_zeta": "zeta"}
+for _name in UNARY.split():
+    direct(_name, _name)
+for _name, _op in {**{_n: _n for _n in BINARY.split()}, **OTHERS}.items():
+    direct(_name, _op)
+
+
+def of_many(name: str) -> None:
+    """A ufunc of more than two arguments that is an op."""
+
+    def build(*operands: Any) -> Array:
+        return Array(elementwise(name, *map(floating, lift_all(*operands))))
+
+    UFUNCS[name] = build
+
+
+for _name in MANY:
+    of_many(_name)
+
+
+def written(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a ufunc that is written with NumPy's functions on symbolic arrays."""
+
+    def enter(build: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*operands: Any) -> Any:
+            return build(*(Array(floating(n)) for n in lift_all(*operands)))
+
+        UFUNCS.update(dict.fromkeys(names, made))
+        return build
+
+    return enter
+
+
+# Normal distribution, logistic function
+
+
+@written("ndtr")
+def ndtr(x: Any) -> Any:
+    """The normal distribution function."""
+    return 0.5 * of("erfc", -ROOT_HALF * x)
+
+
+@written("log_ndtr")
+def log_ndtr(x: Any) -> Any:
+    """Its logarithm, accurate in both tails."""
+    low = of("log_erfc", -ROOT_HALF * np.where(x > 0.0, 0.0, x)) - math.log(2.0)
+    high = np.log1p(-0.5 * of("erfc", ROOT_HALF * np.where(x > 0.0, x, 0.0)))
+    return np.where(x > 0.0, high, low)
+
+
+def of(name: str, *operands: Any) -> Any:
+    """An op of arrays."""
+    return Array(elementwise(name, *(x.node for x in operands)))
+
+
+@written("logit")
+def logit(x: Any) -> Any:
+    """log(x/(1 - x))."""
+    return np.log(x) - np.log1p(-x)
+
+
+@written("cosm1")
+def cosm1(x: Any) -> Any:
+    """cos(x) - 1, accurate near 0."""
+    return -2.0 * np.sin(0.5 * x) ** 2
+
+
+@written("exprel")
+def exprel(x: Any) -> Any:
+    """(exp(x) - 1)/x, 1 at 0."""
+    return 1.0 / of("x_over_expm1", x)
+
+
+@written("log1pmx")
+def log1pmx(x: Any) -> Any:
+    """log(1 + x) - x."""
+    return np.log1p(x) - x
+
+
+@written("exp10")
+def exp10(x: Any) -> Any:
+    """10**x."""
+    return 10.0**x
+
+
+# Entropies
+
+
+@written("entr")
+def entr(x: Any) -> Any:
+    """-x*log(x), 0 at 0, -inf below."""
+    return np.where(x < 0.0, -np.inf, -of("xlogy", x, x))
+
+
+@written("rel_entr")
+def rel_entr(x: Any, y: Any) -> Any:
+    """x*log(x/y)."""
+    inside = (x > 0.0) & (y > 0.0)
+    ratio = np.where(inside, x, 1.0) / np.where(inside, y, 1.0)
+    outside = np.where((x == 0.0) & (y >= 0.0), 0.0, np.where(np.isnan(x) | np.isnan(y), np.nan, np.inf))
+    return np.where(inside, x * np.log(ratio), outside)
+
+
+@written("kl_div")
+def kl_div(x: Any, y: Any) -> Any:
+    """x*log(x/y) - x + y."""
+    return rel_entr(x, y) - x + y
+
+
+@written("xlog1py")
+def xlog1py(x: Any, y: Any) -> Any:
+    """x*log(1 + y), 0 where x is."""
+    is_zero = (x == 0.0) & ~np.isnan(y)
+    return np.where(is_zero, x * 0.0, x * np.log1p(np.where(is_zero, 0.0, y)))
+
+
+@written("huber")
+def huber(delta: Any, r: Any) -> Any:
+    """r*r/2 where |r| is at most delta, delta*(|r| - delta/2) beyond."""
+    return np.where(abs(r) <= delta, 0.5 * r * r, delta * (abs(r) - 0.5 * delta))
+
+
+@written("pseudo_huber")
+def pseudo_huber(delta: Any, r: Any) -> Any:
+    """delta**2*(sqrt(1 + (r/delta)**2) - 1)."""
+    ratio = r / delta
+    return r * ratio * delta / (1.0 + np.sqrt(1.0 + ratio * ratio))
+
+
+@written("boxcox")
+def boxcox(x: Any, lmbda: Any) -> Any:
+    """(x**lmbda - 1)/lmbda, log(x) at 0."""
+    logarithm = np.log(x)
+    return logarithm * exprel(lmbda * logarithm)
+
+
+@written("boxcox1p")
+def boxcox1p(x: Any, lmbda: Any) -> Any:
+    """((1 + x)**lmbda - 1)/lmbda, log(1 + x) at 0."""
+    logarithm = np.log1p(x)
+    return logarithm * exprel(lmbda * logarithm)
+
+
+# Gamma functions
+
+
+@written("rgamma")
+def rgamma(x: Any) -> Any:
+    """1/gamma(x), 0 at 0, -1, -2, ...; the derivative is NaN there."""
+    is_pole = (x <= 0.0) & (x == np.floor(x))
+    return np.where(is_pole, 0.0, 1.0 / of("gamma", np.where(is_pole, 1.0, x)))
+
+
+@written("gammasgn")
+def gammasgn(x: Any) -> Any:
+    """The sign of gamma(x)."""
+    down = np.floor(np.minimum(x, 0.0))
+    sign = np.where(np.mod(down, 2.0) == 1.0, -1.0, 1.0)
+    return np.where((x < 0.0) & (x == down), np.nan, np.where(np.isnan(x), np.nan, sign))
+
+
+@written("betaln")
+def betaln(a: Any, b: Any) -> Any:
+    """log|beta(a, b)|; where one argument is large, by Stirling's series of the difference."""
+    small, large = np.minimum(a, b), np.maximum(a, b)
+    is_far = large > 20.0
+    far = np.where(is_far, large, 20.0)
+    near = np.where(is_far, 1.0, large)
+    difference = stirling_rest(far) - stirling_rest(far + small)
+    difference = difference + small - small * np.log(far + small) - (far - 0.5) * np.log1p(small / far)
+    direct_ = of("lgamma", near) - of("lgamma", near + small)
+    return of("lgamma", small) + np.where(is_far, difference, direct_)
+
+
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
+
+
+def stirling_rest(x: Any) -> Any:
+    """log(gamma(x)) - ((x - 1/2) log(x) - x + log(2 pi)/2) for x of 10 and more."""
+    inverse = 1.0 / (x * x)
+    total = 0.0
+    for c in reversed(STIRLING):
+        total = total * inverse + c
+    return total / x
+
+
+@written("beta")
+def beta(a: Any, b: Any) -> Any:
+    """gamma(a)*gamma(b)/gamma(a + b)."""
+    sign = gammasgn(a) * gammasgn(b) * gammasgn(a + b)
+    return sign * np.exp(betaln(a, b))
+
+
+@written("poch")
+def poch(z: Any, m: Any) -> Any:
+    """gamma(z + m)/gamma(z)."""
+    return gammasgn(z) * gammasgn(z + m) * np.exp(of("lgamma", z + m) - of("lgamma", z))
+
+
+@written("binom")
+def binom(n: Any, k: Any) -> Any:
+    """The binomial coefficient of real numbers."""
+    return 1.0 / ((n + 1.0) * beta(1.0 + n - k, 1.0 + k))
+
+
+@written("betaincc")
+def betaincc(a: Any, b: Any, x: Any) -> Any:
+    """1 - betainc(a, b, x)."""
+    return of("betainc", b, a, 1.0 - x)
+
+
+@written("gammainccinv")
+def gammainccinv(a: Any, y: Any) -> Any:
+    """The x with gammaincc(a, x) = y."""
+    return of("gammaincinv", a, 1.0 - y)
+
+
+@written("zetac")
+def zetac(s: Any) -> Any:
+    """zeta(s) - 1."""
+    return of("zeta", s, 2.0 + 0.0 * s)
+
+
+# Bessel functions, by their order, which is a number; several results
+
+
+def of_order(name: str, order: float) -> Callable[[Node], Node]:
+    """A Bessel function of one order."""
+    return lambda x: apply(name, floating(x), params=(order,))
+
+
+for _name, _op, _order in (
+    ("i0", "besseli", 0), ("i1", "besseli", 1), ("i0e", "besselie", 0), ("i1e", "besselie", 1), ("j0", "besselj", 0),
+    ("j1", "besselj", 1), ("y0", "bessely", 0), ("y1", "bessely", 1), ("k0", "besselk", 0), ("k1", "besselk", 1),
+    ("k0e", "besselke", 0), ("k1e", "besselke", 1),
+):  # fmt: skip
+
+    def _bessel(x: Any, op: str = _op, order: int = _order) -> Array:
+        return Array(apply(op, floating(lift(x)), params=(order,)))
+
+    UFUNCS[_name] = _bessel
+
+
+@function(numpy.i0)
+def i0(x: Any) -> Array:
+    """The modified Bessel function of order 0."""
+    return Array(apply("besseli", floating(lift(x)), params=(0,)))
+
+
+def with_order(op: str) -> Callable[..., Array]:
+    """A Bessel function whose order is a number."""
+
+    def build(v: Any, z: Any) -> Array:
+        if isinstance(v, Array) or np.ndim(v):
+            raise ExpressionError("the order of a Bessel function is one number, which is known before the call")
+        order = float(v)
+        if order < 0:
+            raise ExpressionError(f"the order {order} is negative; write the function of a positive order")
+        return Array(apply(op, floating(lift(z)), params=(int(order) if order.is_integer() else order,)))
+
+    return build
+
+
+for _name, _op in {"jv": "besselj", "yv": "bessely", "iv": "besseli", "kv": "besselk", "ive": "besselie",
+                   "kve": "besselke", "jn": "besselj", "kn": "besselk", "yn": "bessely"}.items():  # fmt: skip
+    UFUNCS[_name] = with_order(_op)
+
+
+def expn(n: Any, x: Any) -> Array:
+    """The generalised exponential integral of a whole order from 1 on."""
+    if isinstance(n, Array) or int(n) != n or n < 1:
+        raise ExpressionError("the order of expn is one whole number from 1 on, which is known before the call")
+    return Array(apply("expint", floating(lift(x)), params=(int(n),)))
+
+
+def several(*ops: str) -> Callable[[Any], tuple[Array, ...]]:
+    """A function of several results."""
+    return lambda x: tuple(Array(apply(op, floating(lift(x)))) for op in ops)
+
+
+UFUNCS["expn"] = expn
+UFUNCS["sici"] = several("si", "ci")
+UFUNCS["shichi"] = several("shi", "chi")
+UFUNCS["fresnel"] = several("fresnels", "fresnelc")
+UFUNCS["airy"] = several("airyai", "airyaiprime", "airybi", "airybiprime")

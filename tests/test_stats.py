@@ -1,0 +1,142 @@
+"""Distributions against SciPy's, and their derivatives against differences of many digits."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import sympy
+
+import gradcompile as gc
+from gradcompile import stats
+from gradcompile.analysis.evaluate import evaluate
+from gradcompile.diff.testing import check_grads
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend.arrays.core import lift
+
+SHAPES = {
+    "gamma": [2.5], "chi2": [3.5], "chi": [3.0], "invgamma": [2.5], "gengamma": [2.0, 1.5], "erlang": [3.0],
+    "beta": [2.0, 3.5], "betaprime": [2.0, 3.5], "t": [4.5], "f": [5.0, 7.0], "lognorm": [0.8],
+    "truncnorm": [-1.0, 2.0],
+    "skewnorm": [1.5], "gennorm": [1.5], "exponnorm": [1.2], "loguniform": [0.5, 3.0], "reciprocal": [0.5, 3.0],
+    "triang": [0.3], "powerlaw": [1.7], "pareto": [2.5], "lomax": [2.5], "genpareto": [0.3], "weibull_min": [1.7],
+    "weibull_max": [1.7], "invgauss": [0.8], "fisk": [2.2], "burr12": [2.0, 1.5], "nakagami": [1.3], "vonmises": [2.0],
+    "wrapcauchy": [0.4], "poisson": [3.5], "bernoulli": [0.3], "binom": [9.0, 0.3], "nbinom": [3.5, 0.4],
+    "geom": [0.3], "betabinom": [9.0, 2.0, 3.0], "hypergeom": [20.0, 7.0, 12.0], "randint": [2.0, 9.0], "zipf": [2.5],
+    "logser": [0.6], "boltzmann": [0.4, 9.0], "planck": [0.4], "dlaplace": [0.7],
+}  # fmt: skip
+LOOSE = {"burr12": 1e-5, "truncnorm": 1e-4}  # SciPy's own digits next to 0
+FLAT = {"randint", "hypergeom", "bernoulli", "boltzmann"}  # of counts that are no parameters
+UNIVARIATE = [name for name, d in stats.DISTRIBUTIONS.items() if isinstance(d, stats.Distribution)]
+PROBABILITIES = [1e-12, 0.01, 0.3, 0.6, 0.99, 1 - 1e-9]
+METHODS = ("cdf", "sf", "logcdf", "logsf")
+
+
+def places(name, shapes):
+    """Arguments in the body, in both tails, and outside the support."""
+    own = getattr(scipy.stats, name)
+    low, high = (0.03, 0.97) if name in ("vonmises", "wrapcauchy") else (0, 1)
+    x = own.ppf(np.clip(PROBABILITIES, low, high), *shapes)
+    return np.unique(
+        np.concatenate([x, np.array([-3.5, 250.0]) if stats.DISTRIBUTIONS[name].is_discrete else x[:1] - 40])
+    )
+
+
+def value(result, leaves):
+    """The numbers of a symbolic array."""
+    return evaluate([lift(result)], leaves)[0]
+
+
+@pytest.mark.parametrize("name", UNIVARIATE)
+def test_a_distribution(name):
+    shapes, own, ours = SHAPES.get(name, []), getattr(scipy.stats, name), getattr(stats, name)
+    at = places(name, shapes)
+    x, args = gc.array("x", at.shape), [gc.array(f"a{k}") for k in range(len(shapes))]
+    leaves = {x.node: at, **{a.node: np.float64(v) for a, v in zip(args, shapes, strict=True)}}
+    more = (0.5,) if ours.is_discrete else (0.5, 1.5)
+    density = "logpmf" if ours.is_discrete else "logpdf"
+    moved = at + 0.5 if ours.is_discrete else 0.5 + 1.5 * at
+    with np.errstate(all="ignore"):
+        got = value(getattr(ours, density)(x, *args, *more), {**leaves, x.node: moved})
+        want = getattr(own, density)(moved, *shapes, *more)
+        got, want = (np.where(v < -1e5, -np.inf, v) for v in (got, want))
+        np.testing.assert_allclose(got, want, rtol=2e-10, atol=1e-12)
+        for method in METHODS if ours.lower or ours.upper else ():
+            got, want = value(getattr(ours, method)(x, *args), leaves), getattr(own, method)(at, *shapes)
+            tiny = 1e-300 if method in ("cdf", "sf") and not (ours.lower and ours.upper) else 0
+            sure = np.abs(want) > max(tiny, 1e-13)  # of what is next to 0 SciPy may have lost the digits
+            np.testing.assert_allclose(got[sure], want[sure], rtol=LOOSE.get(name, 2e-7), err_msg=method)
+        if ours.quantile is not None:
+            q = np.array([1e-9, 0.2, 0.5, 0.9])
+            got = value(ours.ppf(gc.array("x", 4), *args), {**leaves, gc.array("x", 4).node: q})
+            np.testing.assert_allclose(got, own.ppf(q, *shapes), rtol=1e-8, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", UNIVARIATE)
+def test_the_derivatives_of_a_density(name):
+    shapes, ours = SHAPES.get(name, []), getattr(stats, name)
+    inside = getattr(scipy.stats, name).ppf([0.2, 0.65, 0.9], *shapes)
+    x, args = gc.array("x", 3), [gc.array(f"a{k}") for k in range(len(shapes))]
+    leaves = {x.node: inside, **{a.node: np.float64(v) for a, v in zip(args, shapes, strict=True)}}
+    if ours.is_discrete:
+        loss = np.sum(ours.logpmf(inside, *args))
+        wrt = [] if name in FLAT else [a.node for a, v in zip(args, shapes, strict=True) if not float(v).is_integer()]
+    else:
+        loss, wrt = np.sum(ours.logpdf(x, *args)), [x.node, *(a.node for a in args)]
+    if wrt:
+        check_grads(loss.node, wrt, leaves, order=1, tolerance=1e-9)
+
+
+def test_vectors():
+    rng = np.random.default_rng(0)
+    a, x, mean = rng.normal(size=(3, 3)), rng.normal(size=(4, 3)), rng.normal(size=3)
+    cov, alpha, shares = a @ a.T + np.eye(3), np.array([0.5, 2.0, 3.0]), np.array([0.2, 0.3, 0.5])
+    X, R, M, A = gc.array("X", (4, 3)), gc.array("R", (3, 3)), gc.array("M", 3), gc.array("A", 3)
+    S = R @ R.T + np.eye(3)
+    leaves = {X.node: x, R.node: a, M.node: mean, A.node: alpha}
+    for result, want in (
+        (stats.multivariate_normal.logpdf(X, M, S), scipy.stats.multivariate_normal.logpdf(x, mean, cov)),
+        (stats.multivariate_normal(M, S).pdf(X[0]), scipy.stats.multivariate_normal.pdf(x[0], mean, cov)),
+        (stats.multivariate_t.logpdf(X, M, S, 4.0), scipy.stats.multivariate_t.logpdf(x, mean, cov, 4.0)),
+        (stats.dirichlet.logpdf(shares, A), scipy.stats.dirichlet.logpdf(shares, alpha)),
+        (stats.multinomial.logpmf([1, 2, 3], 6, A / 5.5), scipy.stats.multinomial.logpmf([1, 2, 3], 6, alpha / 5.5)),
+    ):
+        np.testing.assert_allclose(value(result, leaves), want, rtol=1e-12)
+    check_grads(
+        np.sum(stats.multivariate_normal.logpdf(X, M, S)).node, list(leaves)[:3], leaves, order=1, tolerance=1e-9
+    )
+
+
+def test_expressions_of_sympy():
+    x, mu, s, n = sympy.symbols("x mu s n")
+    f = gc.compile_grad(-stats.norm.logpdf(x, mu, s), [mu, s], data=[x])
+    at = np.array([0.1, -2.0, 3.0])
+    loss, _ = f(0.3, 1.2, at)
+    assert loss == pytest.approx(-np.mean(scipy.stats.norm.logpdf(at, 0.3, 1.2)), rel=1e-14)
+    g = gc.compile_grad(-stats.gamma.logpdf(x, s, 0, mu), [s, mu], data=[x])
+    assert g(2.5, 1.5, abs(at))[0] == pytest.approx(-np.mean(scipy.stats.gamma.logpdf(abs(at), 2.5, 0, 1.5)), rel=1e-13)
+    h = gc.compile_grad(-stats.norm.logcdf(mu), [mu])
+    assert h(-30.0)[0] == pytest.approx(-scipy.stats.norm.logcdf(-30.0), rel=1e-13)
+    counts = gc.compile_grad(-stats.poisson.logpmf(n, mu), [mu], data=[n])
+    assert counts(165.0, [150.0, 1000.0])[0] == pytest.approx(-np.mean(scipy.stats.poisson.logpmf([150, 1000], 165.0)))
+
+
+def test_machine_code_in_both_precisions():
+    for dtype, digits in (("float64", 1e-12), ("float32", 2e-5)):
+        x, a = gc.array("x", 3, dtype), gc.array("a", (), dtype)
+        f = gc.compile_grad(np.sum(stats.t.logpdf(x, a)) + np.sum(stats.gamma.logsf(abs(x), a)), [x, a])
+        at = np.array([0.5, -1.5, 3.0], dtype)
+        want = np.sum(scipy.stats.t.logpdf(at, 2.5)) + np.sum(scipy.stats.gamma.logsf(abs(at), 2.5))
+        assert f(at, 2.5)[0] == pytest.approx(want, rel=digits)
+        assert f.check(at, 2.5).error < 100 * digits
+
+
+def test_what_is_refused():
+    x, s = gc.array("x", 3), gc.array("s")
+    with pytest.raises(ExpressionError, match="takes x, a, loc, scale: a missing"):
+        stats.gamma.logpdf(x)
+    with pytest.raises(ExpressionError, match="no closed form"):
+        stats.skewnorm.ppf(x, s)
+    with pytest.raises(ExpressionError, match=r"betainc .* has no derivative by its argument 1"):
+        gc.compile_grad(np.sum(stats.t.cdf(x, s)), [s])(2.0, np.ones(3))
+    with pytest.raises(AttributeError, match="it has pmf"):
+        _ = stats.poisson.logpdf
+    assert stats.norm.cdf(0.0) == 0.5
