@@ -136,7 +136,8 @@ class Naming:
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
         form = self.of_form(n) or n.op.preferred_name
         yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
-        yield "factor" if is_mul(n) else form or n.op.name
+        yield from () if form else (n.op.name,)
+        yield "factor" if is_mul(n) else form or f"{n.op.name}_value"
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
