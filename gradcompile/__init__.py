@@ -10,35 +10,33 @@
 """
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from gradcompile.compile import (
-    compile_grad,
-    compile_hessian,
-    compile_hvp,
-    compile_jacobian,
-    compile_jvp,
-    compile_many,
-    compile_value,
-)
-from gradcompile.compiled import CompiledValue
-from gradcompile.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    DataError,
-    ExpressionError,
-    GradcompileError,
-    GraphError,
-    ParseError,
-    TrainingError,
-)
-from gradcompile.frontend.arrays import array, derivative, scan
-from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
-from gradcompile.frontend.sympy.custom import custom
-from gradcompile.gradient import CompiledGrad
-
 if TYPE_CHECKING:
+    from gradcompile.compile import (
+        compile_grad,
+        compile_hessian,
+        compile_hvp,
+        compile_jacobian,
+        compile_jvp,
+        compile_many,
+        compile_value,
+    )
+    from gradcompile.compiled import CompiledValue
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
+    from gradcompile.errors import (
+        ArgumentError,
+        ArgumentTypeError,
+        DataError,
+        ExpressionError,
+        GradcompileError,
+        GraphError,
+        ParseError,
+        TrainingError,
+    )
+    from gradcompile.frontend.arrays import array, derivative, scan
+    from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
     from gradcompile.frontend.nn import (
         attention,
         batch_norm,
@@ -61,6 +59,8 @@ if TYPE_CHECKING:
         softmax,
         stop_gradient,
     )
+    from gradcompile.frontend.sympy.custom import custom
+    from gradcompile.gradient import CompiledGrad
     from gradcompile.many import CompiledMany
     from gradcompile.optim import TrainingResult, sgd
     from gradcompile.regression.fits import compile_fit, fit
@@ -130,13 +130,26 @@ __all__ = [
     "where",
 ]
 
-LATE = {  # modules that not everybody needs, and what is found in them
+LATE = {  # what is found in which module, all of them loaded when something of theirs is asked for
+    "compile": (
+        "compile_grad", "compile_hessian", "compile_hvp", "compile_jacobian", "compile_jvp", "compile_many",
+        "compile_value",
+    ),
+    "compiled": ("CompiledValue",),
     "derivatives": ("CompiledHessian", "CompiledHvp", "CompiledJacobian", "CompiledJvp", "CompiledValues"),
+    "errors": (
+        "ArgumentError", "ArgumentTypeError", "DataError", "ExpressionError", "GradcompileError", "GraphError",
+        "ParseError", "TrainingError",
+    ),
+    "frontend.arrays": ("array", "derivative", "scan"),
+    "frontend.functions": ("log_sigmoid", "mean", "relu", "sigmoid", "softplus", "total", "where"),
     "frontend.nn": (
         "attention", "batch_norm", "binary_cross_entropy_with_logits", "conv", "cross_entropy", "dropout", "elu",
         "gelu", "huber", "layer_norm", "leaky_relu", "log_softmax", "logsumexp", "max_pool", "mean_pool", "mse",
         "one_hot", "silu", "softmax", "stop_gradient",
     ),
+    "frontend.sympy.custom": ("custom",),
+    "gradient": ("CompiledGrad",),
     "many": ("CompiledMany",),
     "optim": ("TrainingResult", "sgd"),
     "regression.fits": ("compile_fit", "fit"),
@@ -145,11 +158,18 @@ LATE = {  # modules that not everybody needs, and what is found in them
 
 
 def __getattr__(name: str) -> Any:
-    """What is loaded when it is asked for."""
+    """What is loaded when it is asked for: what the package offers, and its modules."""
     home = next((module for module, names in LATE.items() if name in names), None)
-    if name in LATE:
-        return importlib.import_module(f"{__name__}.{name}")
-    if home is None:
+    if home is None and (name.startswith("_") or find_spec(f"{__name__}.{name}") is None):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    from gradcompile.collector import collector_paused
+
+    with collector_paused():
+        if home is None:
+            return importlib.import_module(f"{__name__}.{name}")
+        found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

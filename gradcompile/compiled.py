@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
+from html import escape
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
@@ -196,11 +197,20 @@ class Compiled:
     def _repr_latex_(self) -> str:
         text = self.problem.formula
         if "..." in text or self.problem.arrays:
-            return rf"$\texttt{{{text}}}$"
+            from gradcompile.explain.writing import typewriter
+
+            return f"${typewriter(text)}$"
         from gradcompile.frontend.sympy.to_sympy import to_sympy
 
         expr, *_ = to_sympy(self.problem.primals, self.problem.symbols)
         return f"${sympy.latex(expr)}$"
+
+    def _repr_html_(self) -> str:
+        """The call beside the formula, for a notebook."""
+        call = f"{printable(self.options.name) or 'f'}{self.signature}"
+        plain = self.problem.arrays or "..." in self.problem.formula
+        shown = f"<code>{escape(self.problem.formula)}</code>" if plain else self._repr_latex_()
+        return f"<div><code>{escape(call)}</code> = {shown}</div>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
-from gradcompile.errors import ArgumentError
+from gradcompile.errors import ArgumentError, ExpressionError
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
@@ -20,7 +20,7 @@ from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
-    from gradcompile.explain import Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
+    from gradcompile.explain import Blame, Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
 class CompiledGrad(Compiled):
@@ -143,11 +143,11 @@ class CompiledGrad(Compiled):
 
     def _explained(self, args: Sequence[Any], named: dict[str, Any], head: str) -> "Explanation":
         """The rows of all samples, of one, or of their mean."""
-        from gradcompile.explain import Explanation, of_sample, rows
+        from gradcompile.explain import Explanation, of_sample, rows, steps
 
         which = self._word("sample", named)
         made = self._record(args, named, head, of_sample(self.problem, which))
-        return Explanation(rows(made, mean=which == "mean"))
+        return Explanation(rows(made, mean=which == "mean"), steps(made))
 
     def draw(self, /, *args: Any, **named: Any) -> "Drawing":
         """The graph at these arguments with every value and adjoint; it shows itself in a notebook.
@@ -205,6 +205,25 @@ class CompiledGrad(Compiled):
         from gradcompile.explain import Watch
 
         return Watch(self.flow, inputs, named)
+
+    def blame(self, /, *args: Any, **named: Any) -> "Blame":
+        """What the loss is made of here: its terms, the samples whose gradients are largest, sensitivity by parameter.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> w, x, y = sp.symbols("w x y")
+        >>> f = compile_grad((w*x - y)**2, [w], data=[x, y])
+        >>> f.blame(1.0, [1.0, 2.0, 3.0], [1.0, 2.0, 9.0]).samples[0]
+        (2, 1.0)
+        """
+        from gradcompile.explain import blame
+
+        made = self._record(args, named, "f.blame(")
+        try:
+            norms = self.per_sample(*args, what="norms", **named)[1] if self.problem.is_sampled else None
+        except ExpressionError:  # of no mean or sum of samples
+            norms = None
+        return blame(made, norms)
 
     def diagnose(self, /, *args: Any, **named: Any) -> "Diagnosis":
         """The digits that each node of the loss loses at these arguments, as it is written and as it is compiled.

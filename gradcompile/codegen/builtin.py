@@ -276,7 +276,8 @@ def room(passed: Sequence[str]) -> str:
 def ran(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
     """The lines that call the function with the arguments, or with a tape and the address of these, side by side."""
     given = ", ".join([*passed, *(["ptr %status"] if fails else [])])
-    if result != "double" or fails:
+    status = "%status" if fails else "null"
+    if result != "double":
         return [f"  {'' if result == 'void' else '%r = '}call {result} %function({given})"]
     stores = [line for k, argument in enumerate(passed) for line in (
         f"  %word{k} = getelementptr i64, ptr %words, i64 {k}", f"  store {argument}, ptr %word{k}")]  # fmt: skip
@@ -287,7 +288,7 @@ def ran(result: str, fails: bool, passed: Sequence[str]) -> list[str]:
         "  br i1 %direct, label %run.code, label %run.tape", "run.code:",
         f"  %r.code = call double %function({given})", "  br label %has.run", "run.tape:",
         *stores,
-        "  %r.tape = call double %function(ptr %tape, ptr %words)", "  br label %has.run", "has.run:",
+        f"  %r.tape = call double %function(ptr %tape, ptr %words, ptr {status})", "  br label %has.run", "has.run:",
         "  %r = phi double [%r.code, %run.code], [%r.tape, %run.tape]",
     ]  # fmt: skip
 

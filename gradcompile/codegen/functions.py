@@ -156,7 +156,8 @@ class Taped:
     __name__ = "kernel"
 
     def __init__(self, tape: Tape, kinds: Sequence[Kind], load: Callable[[], Any]) -> None:
-        self.words, self.steps, self.kinds, self.load = linked_tape(tape), tape.steps, tuple(kinds), load
+        self.words, self.cost, self.kinds, self.load = linked_tape(tape), tape.cost, tuple(kinds), load
+        self.first = Object("", (), b"", "double", fails=tape.fails, is_quick=True)
         self.entries: dict[tuple[Kind, ...], Any] = {}
         self.codes: dict[tuple[Kind, ...], Code | None] = {}
 
@@ -430,20 +431,22 @@ class Code:
         self.linked: list[Linked] = []
         self.replace = replaced  # the target has its address only, and a module that ends lets go of it
         self.target = builtin.Target(replace=id(self.replace), owner=id(self))
-        self.first = first or Object("", (), b"", "double", is_quick=True)
         if first is None:
             assert isinstance(dispatcher, Taped)
+            self.first = dispatcher.first
             self.words = dispatcher.words
             self.target.runner = self.target.function = runner().address
             self.target.tape = self.words.buffer_info()[0]
-            self.wait(dispatcher.steps)
+            self.wait(max(PATIENCE, dispatcher.cost))
         else:
+            self.first = first._replace(code=b"")
             self.take(first)
-            self.wait((text_of(dispatcher.lowered_from) or "").count("\n") if first.is_quick else 0)
+            lines = (text_of(dispatcher.lowered_from) or "").count("\n")
+            self.wait(PATIENCE * max(1, lines // SHORT) if first.is_quick else 0)
 
-    def wait(self, lines: int) -> None:
-        """Have full code once the time is spent that making it takes; without lines it is there."""
-        self.target.left = self.patience = PATIENCE * max(1, lines // SHORT) if lines else 0
+    def wait(self, cycles: int) -> None:
+        """Have full code once the time is spent that making it takes; 0: it is there."""
+        self.target.left = self.patience = cycles
 
     def take(self, given: Object) -> None:
         """Call this from now on."""
@@ -474,7 +477,8 @@ def replaced(code: Code) -> None:
 
 def in_memory(dispatcher: Deferred | Taped, kinds: tuple[Kind, ...], quick: bool) -> Code | None:
     """The machine code of a function of the subset, in memory; None if it needs Numba's as well."""
-    if kinds not in dispatcher.codes and quick and isinstance(dispatcher, Taped) and kinds == dispatcher.kinds:
+    is_taped = quick and builtin.HAS_TICKS and isinstance(dispatcher, Taped) and kinds == dispatcher.kinds
+    if is_taped and kinds not in dispatcher.codes:
         dispatcher.codes[kinds] = Code(dispatcher, kinds, None)
     if kinds not in dispatcher.codes:
         first = _machine_code(dispatcher.lowered_from, kinds, quick and may_be_quick(dispatcher.lowered_from))

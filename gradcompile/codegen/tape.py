@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 END, STEPS, LOADS, NUMBERS, LENGTHS, STORES, PASS = range(7)  # kinds of sections
 LANES = 32  # numbers side by side
-MOST = 1 << 13  # numbers of a frame: it lies on the stack
+MAKING = 1 << 20  # processor cycles that full code takes to make for one step, and four times that for one in lanes
+MOST = 1 << 13  # numbers of a frame that lies on the stack
 
 
 class Step(NamedTuple):
@@ -39,10 +40,15 @@ Word = int | Step | Helper
 
 
 class Tape(NamedTuple):
-    """A kernel as words; steps and functions stand where their addresses go. steps: how many there are."""
+    """A kernel as words; steps and functions stand where their addresses go.
+
+    cost: processor cycles that full code takes to make, about. fails: whether it takes memory, and the address of a
+    byte that it sets to 1 where there is none.
+    """
 
     words: Sequence[Word]
-    steps: int
+    cost: int
+    fails: bool = False
 
 
 ADD = Step("")  # adds as many of 32 numbers as `b` says to others
@@ -109,7 +115,7 @@ WORDS = ("n", "adds", "closes", "totals", "sums", "many", "tree", "total", "step
 RUNNER = "\n".join([
     "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
     "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-    "declare i64 @llvm.smin.i64(i64, i64)",
+    "declare i64 @llvm.smin.i64(i64, i64)", "declare ptr @malloc(i64)", "declare void @free(ptr)",
     "define internal void @steps(ptr %first, i64 %count, ptr %frame, i64 %size) nounwind {",
     "entry:", "  br label %next", "next:",
     "  %k = phi i64 [0, %entry], [%up, %do]", "  %at = phi ptr [%first, %entry], [%after, %do]",
@@ -120,15 +126,25 @@ RUNNER = "\n".join([
     "  call void %step(ptr %frame, i64 %size, i64 %out, i64 %a, i64 %b, i64 %c)",
     "  %after = getelementptr i64, ptr %at, i64 5", "  %up = add i64 %k, 1", "  br label %next",
     "over:", "  ret void", "}",
-    "define double @run(ptr %tape, ptr %args) nounwind {",
+    "define double @run(ptr %tape, ptr %args, ptr %status) nounwind {",
     "entry:",
-    "  %size = load i64, ptr %tape", "  %frame = alloca double, i64 %size, align 64",
+    "  %size = load i64, ptr %tape", "  %size.bytes = shl i64 %size, 3",
+    f"  %large = icmp ugt i64 %size, {MOST}", "  br i1 %large, label %take, label %here",
+    "here:",
+    "  %frame.here = alloca double, i64 %size, align 64", "  br label %begins",
+    "take:",
+    "  %frame.taken = call ptr @malloc(i64 %size.bytes)", "  %lacks = icmp eq ptr %frame.taken, null",
+    "  br i1 %lacks, label %lacking, label %begins",
+    "lacking:",
+    "  store i8 1, ptr %status", "  ret double 0.0",
+    "begins:",
+    "  %frame = phi ptr [%frame.here, %here], [%frame.taken, %take]",
     "  %begin.at = getelementptr i64, ptr %tape, i64 1", "  %begin = load i64, ptr %begin.at",
     "  %numbered = getelementptr i64, ptr %tape, i64 2", "  %bytes = shl i64 %begin, 3",
-    "  call void @llvm.memcpy.p0.p0.i64(ptr align 64 %frame, ptr align 8 %numbered, i64 %bytes, i1 false)",
+    "  call void @llvm.memcpy.p0.p0.i64(ptr align 8 %frame, ptr align 8 %numbered, i64 %bytes, i1 false)",
     "  %sections = getelementptr i64, ptr %numbered, i64 %begin", "  br label %next",
     "next:",
-    "  %at = phi ptr [%sections, %entry], [%steps.after, %stepped], [%loads.after, %loads.over], "
+    "  %at = phi ptr [%sections, %begins], [%steps.after, %stepped], [%loads.after, %loads.over], "
     "[%numbers.after, %numbers.over], [%lengths.after, %lengths.over], [%stores.after, %stores.over], "
     "[%pass.after, %pass.over]",
     "  %kind = load i64, ptr %at", "  %count.at = getelementptr i64, ptr %at, i64 1",
@@ -137,6 +153,7 @@ RUNNER = "\n".join([
     f"%numbers i64 {LENGTHS}, label %lengths i64 {STORES}, label %stores i64 {PASS}, label %pass]",
     "end:",
     "  %result.at = getelementptr double, ptr %frame, i64 %count", "  %result = load double, ptr %result.at",
+    "  br i1 %large, label %give, label %ends", "give:", "  call void @free(ptr %frame)", "  br label %ends", "ends:",
     "  ret double %result",
     "stepped:",
     "  call void @steps(ptr %body, i64 %count, ptr %frame, i64 %size)",
@@ -205,9 +222,9 @@ RUNNER = "\n".join([
     "  %off = phi i64 [0, %adds.do], [%off.up, %part.do]", "  %part.more = icmp slt i64 %off, %m",
     "  br i1 %part.more, label %part.do, label %part.over",
     "part.do:",
-    "  %here = add i64 %source, %off", "  %rest = sub i64 %m, %off",
+    "  %from.here = add i64 %source, %off", "  %rest = sub i64 %m, %off",
     "  %part = call i64 @llvm.smin.i64(i64 %rest, i64 %width)",
-    "  call void %adds(ptr %frame, i64 %size, i64 %sum, i64 %here, i64 %part, i64 0)",
+    "  call void %adds(ptr %frame, i64 %size, i64 %sum, i64 %from.here, i64 %part, i64 0)",
     "  %off.up = add i64 %off, %width", "  br label %part.next",
     "part.over:", "  %s.up = add i64 %s, 1", "  br label %adds.next",
     "adds.over:", f"  %i.up = add i64 %i, {LANES}", "  br label %turn.next",

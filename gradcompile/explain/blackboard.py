@@ -2,7 +2,7 @@
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -30,10 +30,11 @@ class Explanation:
     """The rows from the leaves to the loss; printed as a table, and the chain rule written out below it.
 
     By name: `e["wx"].adjoint`. In a notebook it is a table, `e.to("latex" | "json" | "markdown" | "html" | "text")` is
-    for other places.
+    for other places. `steps` has what is inside each scan, by its name, with the steps along axis 0.
     """
 
     rows: list[Row]
+    steps: Mapping[str, list[Row]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Row:
         for r in self.rows:
@@ -51,7 +52,8 @@ class Explanation:
         return writers[form](self.rows)
 
     def __str__(self) -> str:
-        return self.to("text")
+        inside = [f"\ninside {name}, steps along axis 0\n{writing.table(r)}" for name, r in self.steps.items()]
+        return "\n".join([self.to("text"), *inside])
 
     def __repr__(self) -> str:
         return str(self)

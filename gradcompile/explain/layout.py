@@ -27,27 +27,41 @@ class Layout(NamedTuple):
     lines: list[tuple[int, int, list[Place]]]
 
 
-def folded(count: int) -> list[list[int]]:
+def folded(order: Sequence[int]) -> list[list[int]]:
     """The rows of each box: one, or a run of rows where there are too many.
 
-    Runs of an order in which arguments come first are subexpressions, and no two of them need each other.
+    Runs of an order in which operands come first are subexpressions, and no two of them need each other.
 
-    >>> folded(3), len(folded(10_000)), sum(map(len, folded(10_000)))
+    >>> folded(range(3)), len(folded(range(10_000))), sum(map(len, folded(range(10_000))))
     ([[0], [1], [2]], 400, 10000)
     """
-    if count <= MOST:
-        return [[k] for k in range(count)]
-    rest, runs = count - NEAR, MOST - NEAR
+    if len(order) <= MOST:
+        return [[k] for k in order]
+    rest, runs = len(order) - NEAR, MOST - NEAR
     bounds = [rest * k // runs for k in range(runs + 1)]
-    return [list(range(a, b)) for a, b in pairwise(bounds)] + [[k] for k in range(rest, count)]
+    return [list(order[a:b]) for a, b in pairwise(bounds)] + [[k] for k in order[rest:]]
+
+
+def by_use(operands: Sequence[Sequence[int]]) -> list[int]:
+    """The rows in order, but what has no operands just before the first row that it is one of.
+
+    >>> by_use([[], [], [1], [0, 2]])
+    [1, 2, 0, 3]
+    """
+    found: dict[int, None] = {}
+    for k, own in enumerate(operands):
+        if own:
+            found |= dict.fromkeys([*(j for j in own if not operands[j]), k])
+    return [*found, *(k for k in range(len(operands)) if k not in found)]
 
 
 def laid_out(rows: Sequence[Row]) -> Layout:
     """The layout of the rows of an explanation."""
-    boxes = folded(len(rows))
-    box_of = {r: b for b, members in enumerate(boxes) for r in members}
     index = {r.name: k for k, r in enumerate(rows)}
-    edges = {(box_of[index[o.name]], box_of[k]) for k, r in enumerate(rows) for o in r.args}
+    operands = [[index[o.name] for o in r.args] for r in rows]
+    boxes = folded(by_use(operands))
+    box_of = {r: b for b, members in enumerate(boxes) for r in members}
+    edges = {(box_of[j], box_of[k]) for k, own in enumerate(operands) for j in own}
     return arranged(boxes, sorted((a, b) for a, b in edges if a != b))
 
 
@@ -88,7 +102,7 @@ def traced(lines: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int,
     """Each line from vertex to vertex, with what it passes.
 
     >>> traced([(0, 5), (5, 6), (6, 1), (0, 1)], 2)
-    [(0, 1, [0, 5, 6, 1]), (0, 1, [0, 1])]
+    [(0, 1, [0, 1]), (0, 1, [0, 5, 6, 1])]
     """
     following: dict[int, int] = {}
     starts = []

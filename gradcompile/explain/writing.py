@@ -108,12 +108,16 @@ def folded(lines: Sequence[str], what: str) -> list[str]:
 
 def text(rows: Sequence[Row]) -> str:
     """A table of the rows, and below it the chain rule."""
+    return "\n".join([table(rows), "", "backward", *folded(backward(rows), "steps")])
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows with aligned columns."""
     cells = [("name", "formula", "value", "adjoint")]
     cells += [(r.name, r.formula, cell(r.value), cell(r.adjoint)) for r in rows]
     widths = [max(len(row[k]) for row in cells) for k in range(4)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-    table = [lines[0], "  ".join("-" * w for w in widths), *folded(lines[1:], "rows")]
-    return "\n".join([*table, "", "backward", *folded(backward(rows), "steps")])
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *folded(lines[1:], "rows")])
 
 
 def cell(value: Any) -> str:
@@ -210,7 +214,16 @@ def mathematics(formula: str) -> str:
     try:
         return math_of(ast.parse(formula, mode="eval").body)
     except (SyntaxError, ValueError):
-        return r"\texttt{" + "".join("\\" + c if c in "_#$%&{}" else c for c in formula) + "}"
+        return typewriter(formula)
+
+
+def typewriter(text: str) -> str:
+    r"""A text as LaTeX shows it letter by letter.
+
+    >>> typewriter("w_1")
+    '\\texttt{w\\_1}'
+    """
+    return r"\texttt{" + "".join("\\" + c if c in "_#$%&{}" else c for c in text) + "}"
 
 
 def math_of(e: ast.expr) -> str:
@@ -258,8 +271,8 @@ def html(rows: Sequence[Row]) -> str:
     cells = [[f"<code>{escape(r.name)}</code>", f"<code>{escape(r.formula)}</code>", escape(cell(r.value)),
               escape(cell(r.adjoint))] for r in rows]  # fmt: skip
     lines = ["<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in cells]
-    table = f"<table><thead><tr>{''.join(f'<th scope=col>{c}</th>' for c in ('name', 'formula', 'value', 'adjoint'))}"
+    head = f"<table><thead><tr>{''.join(f'<th scope=col>{c}</th>' for c in ('name', 'formula', 'value', 'adjoint'))}"
     steps = "".join(f"<li><code>{escape(line)}</code></li>" for line in folded(backward(rows), "steps"))
     body = "\n".join(folded(lines, "rows"))
-    return (f'{STYLE}<div class="gradcompile">{table}</tr></thead><tbody>\n{body}\n</tbody></table>'
+    return (f'{STYLE}<div class="gradcompile">{head}</tr></thead><tbody>\n{body}\n</tbody></table>'
             f"<p>backward</p><ol>{steps}</ol></div>")  # fmt: skip

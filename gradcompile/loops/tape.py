@@ -15,6 +15,7 @@ from gradcompile.codegen.tape import (
     LANES,
     LENGTHS,
     LOADS,
+    MAKING,
     MOST,
     NUMBERS,
     PASS,
@@ -31,7 +32,7 @@ from gradcompile.loops.ir import Assign, Do, Function, Loop, Module, Note, Retur
 
 SUMS = "gradcompile.library.sums"
 LEVELS, SPAN = 32, 1024  # of `library.sums`; a test holds them to it
-FEW = 64  # sums whose tree lies on the stack in machine code as well, which then can't fail for want of memory
+FEW = 64  # sums whose tree lies on the stack in machine code; with more of them it takes memory
 CALLED = ("gradcompile.vmath", "gradcompile.library.primitives")  # whose functions of numbers are steps
 SAME = ("float64", "to_float")  # calls that leave a number in double precision as it is
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
@@ -114,7 +115,8 @@ class Taping:
         self.kept: dict[int, int] = {}  # vectors by what is copied to all lanes, or by minus one less their column
         self.most = 0  # vectors at a time
         self.sums = 0  # the most sums of a pass
-        self.steps = 0
+        self.steps = 0  # those in lanes count four times
+        self.fails = False  # whether machine code takes memory
 
     def run(self) -> Tape:
         """The words."""
@@ -137,14 +139,14 @@ class Taping:
         sums = lanes + LANES * self.most
         tree = sums + LANES * self.sums
         size = tree + LEVELS * self.sums
-        if size > MOST:
-            raise NoTape
+        if size > MOST and not self.fails:
+            raise NoTape  # machine code needs no memory
         stores = [w for (word, place), v in self.stored.items() for w in (word, place, v.slot)]
         inputs = [w for kind, found in self.inputs.items() if found for w in (kind, len(found) // 3, *found)]
         places = {"sums": sums, "tree": tree, "lanes": lanes}
         words = [*self.placed(self.sections, places), *((STORES, len(stores) // 3, *stores) if stores else ())]
         image = struct.unpack(f"<{begin}q", struct.pack(f"<{begin}d", *self.image))
-        return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps)
+        return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps * MAKING, self.fails)
 
     def placed(self, words: Iterable[Word | str], places: Mapping[str, int]) -> list[Word]:
         """Words with the places that are known at last."""
@@ -249,8 +251,9 @@ class Taping:
     def close(self, columns: Mapping[int, int], sources: Sequence[int], total: int) -> None:
         """The section of a pass; its vectors get their slots."""
         count = len(sources)
-        if count > FEW or not columns:
+        if not columns:
             raise NoTape
+        self.fails |= count > FEW
         slots = self.slots(sources)
         self.flush(slots)
         closes, totals = Helper(SUMS, "close_span"), Helper(SUMS, "close_tree")
@@ -271,7 +274,7 @@ class Taping:
         self.sections += [w for word, v in columns.items() for w in (word, 0, slots[v])]
         self.sections += [*(slots[v] for v in sources), *body]
         self.sums = max(self.sums, count)
-        self.steps += len(self.body)
+        self.steps += 4 * len(self.body)
         self.body, self.kept, self.vectors = [], {}, 0
 
     def slots(self, sources: Sequence[int]) -> dict[int, int]:

@@ -1,0 +1,94 @@
+"""What is inside a scan: values and adjoints of its body, step by step along an axis of time."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gradcompile.analysis.evaluate import length, np_value, np_values
+from gradcompile.analysis.formula import formulas
+from gradcompile.diff import reverse
+from gradcompile.explain.blackboard import named, shown
+from gradcompile.explain.record import Record, hidden
+from gradcompile.explain.rows import Row
+from gradcompile.ir.core import Node, is_leaf, leaf
+from gradcompile.ir.graph import topological
+from gradcompile.ops.scan import Loop, parts
+from gradcompile.signature.names import Namer
+
+Values = dict[Node, Any]
+
+
+def steps(made: Record) -> dict[str, list[Row]]:
+    """By the name of each scan, the rows of its body, with the steps along axis 0."""
+    scans = [n for n in shown(made) if n.op.is_loop and n in made.adjoints]
+    names = named(made, shown(made)) if scans else {}
+    return {names[n]: body_rows(made, n) for n in scans}
+
+
+def body_rows(made: Record, n: Node) -> list[Row]:
+    """The rows of one body."""
+    loop: Loop = n.params[0]
+    order = topological(loop.roots)
+    forward = walked(made, n, loop, order)
+    backward = back(made, n, loop, order, forward)
+    fresh, called = Namer(), dict[Node, str]()
+    for kind, leaves in (("carry", loop.carries), ("slice", loop.slices), ("constant", loop.constants)):
+        called |= {x: fresh(f"{kind}_{k}") for k, x in enumerate(leaves)}
+    texts = formulas(loop.roots, called, 60)
+    roots = {x: f"next_carry_{k}" for k, x in enumerate(loop.finals)} | {x: f"y_{k}" for k, x in enumerate(loop.ys)}
+    rows = []
+    for x in order if forward else ():
+        if not hidden(x, made.problem) and x not in loop.constants and x.type.dtype.startswith("float"):
+            name = called[x] if is_leaf(x) else fresh(roots.get(x, x.op.preferred_name or x.op.name))
+            stacked = np.stack([step[x] for step in backward]) if x in backward[0] else None
+            rows.append(Row(name, texts[x], np.stack([step[x] for step in forward]), stacked))
+    return rows
+
+
+def walked(made: Record, n: Node, loop: Loop, order: Iterable[Node]) -> list[Values]:
+    """The values of the body at each step, in the order of the places."""
+    carries, slices, constants = loop.arguments([made.values[a] for a in n.args])
+    count = length(loop.length, made.dims, n.type)
+    found: list[Values] = [{} for _ in range(count)]
+    for k in places(loop, count):
+        held = (*carries, *(x[k] for x in slices), *constants)
+        found[k] = np_values(list(order), dict(zip(loop.leaves, held, strict=True)), made.dims)
+        carries = tuple(found[k][x] for x in loop.finals)
+    return found
+
+
+def places(loop: Loop, count: int) -> range:
+    """The places in the order in which the loop goes through them."""
+    return range(count - 1, -1, -1) if loop.reverse else range(count)
+
+
+def back(made: Record, n: Node, loop: Loop, order: list[Node], forward: list[Values]) -> list[Values]:
+    """The adjoints of the body at each step: from the last one back, by one reverse sweep of the body."""
+    cotangents = [leaf(f"cotangent.{k}", x.type) for k, x in enumerate(loop.roots)]
+    adjoints = reverse.backpropagate(list(zip(loop.roots, cotangents, strict=True)), order)
+    finals, ys, totals = loop.split(received(made, n))
+    found: list[Values] = [{} for _ in forward]
+    for k in reversed(places(loop, len(forward))):
+        sent = (*finals, *(y[k] for y in ys), *totals)
+        found[k] = swept(made, adjoints, forward[k] | dict(zip(cotangents, sent, strict=True)))
+        finals = tuple(found[k].get(c, np.zeros_like(forward[k][c])) for c in loop.carries)
+    return found
+
+
+def swept(made: Record, adjoints: Mapping[Node, Node], values: Values) -> Values:
+    """The adjoints at one step."""
+    with np.errstate(all="ignore"):
+        for x in topological(adjoints.values(), values.__contains__):
+            values[x] = np_value(x, values, made.dims)
+    return {n: values[a] for n, a in adjoints.items()}
+
+
+def received(made: Record, n: Node) -> list[Any]:
+    """The adjoints of a scan's results, from that of its vector."""
+    vector, found = np.asarray(made.adjoint(n)), []
+    for p in parts(n.params[0]):
+        start, count = (length(d, made.dims, n.type) for d in (p.span.start, p.span.count))
+        shape = tuple(length(d, made.dims, n.type) for d in p.type.shape)
+        found.append(vector[start : start + count].reshape(shape))
+    return found
