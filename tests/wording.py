@@ -32,7 +32,7 @@ def offences(source: str) -> Iterator[Offence]:
 
 def bare(name: str) -> str:
     """A name without what says that it is a block, a part or an entry of what is called so."""
-    return re.sub(r"(_(b|part|now|new|first|[ijk]|\d+))+$", "", name)
+    return re.sub(r"(_(b|part|now|new|first|last|before|after|step|[ijk]|\d+))+$", "", name)
 
 
 def names_of(f: ast.FunctionDef) -> set[str]:

@@ -11,7 +11,7 @@ from gradcompile.loops.expressions import Expression, element, name, number
 from gradcompile.loops.ir import Function
 from gradcompile.loops.kernel import Pass
 from gradcompile.ops.constant_index import is_pack, is_take
-from gradcompile.ops.shape import is_item
+from gradcompile.ops.shape import is_broadcast, is_item
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program
 
@@ -136,7 +136,8 @@ class Naming:
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
         form = self.of_form(n) or n.op.preferred_name
         yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
-        yield "factor" if is_mul(n) else form or n.op.name
+        yield from () if form else (n.op.name,)
+        yield "factor" if is_mul(n) else form or f"{n.op.name}_value"
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
@@ -171,7 +172,7 @@ class Naming:
             return within(f"_{n.op.between[0]}_".join(words))
         if n.op.is_copy:
             return words[0]
-        is_function = n.op.is_elementwise or n.op.is_reduction
+        is_function = n.op.is_elementwise or n.op.adds
         return within("_".join(dict.fromkeys(("minus" if is_neg(n) else n.op.name, *words)))) if is_function else ""
 
     def word(self, n: Node, depth: int) -> str:
@@ -181,8 +182,8 @@ class Naming:
             return "" if tells_nothing else known
         if is_const(n):
             return number_word(n.value)
-        if is_select(n) and is_guard(n):
-            return self.word(n.args[1], depth)
+        if is_broadcast(n) or (is_select(n) and is_guard(n)):
+            return self.word(n.args[is_select(n)], depth)
         if n.op.by_shape:
             dim = n.args[0].type.shape[n.params[0]]
             return dim if isinstance(dim, str) and dim.isidentifier() else ""

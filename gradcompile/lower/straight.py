@@ -343,7 +343,7 @@ class Scheduler:
         begun = len(region.statements)
         for output, found in zip(p.outputs, self.written, strict=True):
             self.store(region, loops, output.name, found)
-        if len(region.statements) > begun:
+        if len(region.statements) > begun and p.value is not None:
             region.statements.insert(begun, BACKWARD)
         region.statements.append(Return(number("0.0") if p.value is None else region.emit(p.value)))
         return region.statements

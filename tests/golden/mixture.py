@@ -55,16 +55,16 @@ def samples(total, grad, start, stop, theta, points):
                 diff_2[j, i] = diff_2_i
                 row_max[i] = maximum(row_max[i], diff_2_i)  # max(heights - 0.5*..., axis=1)
 
-        minus_branch = view(work, 128, (1, m))
+        minus_row_max = view(work, 128, (1, m))
         for i in lanes(0, m):
             row_max_i = row_max[i]
             # -max(heights - 0.5*..., axis=1)[:, None]
-            minus_branch[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)
+            minus_row_max[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)
 
         e = view(work, 1408, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                e[j, i] = exp(diff_2[j, i] + minus_branch[0, i])
+                e[j, i] = exp(diff_2[j, i] + minus_row_max[0, i])
 
         ratio = view(work, 128, (1, m))
         ratio_part = ratio[0, :]

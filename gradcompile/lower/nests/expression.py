@@ -8,7 +8,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-from gradcompile.ir.algebra import is_div, is_neg, is_not
+from gradcompile.ir.algebra import is_div, is_mul, is_neg, is_not
 from gradcompile.ir.core import Node, Op, is_const
 from gradcompile.loops.expressions import (
     ATOM,
@@ -60,7 +60,7 @@ class Region:
             if is_literal(n, self.literal):
                 self.literal.add(n)
             often = self.uses[n] > 1 or (named and n is root)
-            if len(found.text) > LONGEST or (often and not self.is_free(n)):
+            if len(found.text) > LONGEST or (often and not found.is_name and not self.is_free(n)):
                 found = self.assign(n, found)
             elif found.level != ATOM:
                 self.unnamed.append(n)
@@ -156,10 +156,19 @@ def compose(n: Node, known: Mapping[Node, Expression]) -> Expression:
         return cast(n, known[n.args[0]])
     if n.type.dtype == "int64" and n.op.emit_whole:
         return template(n.op.emit_whole)({f"_{k}": group(known[a]) for k, a in enumerate(n.args)})
+    if is_mul(n) and len(rest := [a for a in n.args if not is_const(unrepeated(a), 1.0)]) == 1:
+        return known[rest[0]]
+    if is_mul(n) and len(rest := [a for a in n.args if not is_const(unrepeated(a), -1.0)]) == 1:
+        return negative(known[rest[0]])
     if symbol := symbol_of(n.op.emit):
         return operation(symbol, *(known[a] for a in n.args))
     scope = {f"_p{k}": number(p) for k, p in enumerate(n.params)}
     return template(n.op.emit)(scope | {f"_{k}": known[a] for k, a in enumerate(n.args)})
+
+
+def unrepeated(n: Node) -> Node:
+    """What a value repeats."""
+    return n.args[0] if is_broadcast(n) else n
 
 
 def cast(n: Node, x: Expression) -> Expression:

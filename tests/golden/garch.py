@@ -1,0 +1,155 @@
+"""loss(omega, alpha, beta; returns) = sum(log(variance_before) + returns**2/variance_before)
+
+20 operations for the loss, 62 with the gradient (3.1 times) a sample. Rewrites: none.
+"""
+
+from gradcompile.vmath import log
+from gradcompile.library.sums import add_compensation, add_part, group_size
+from gradcompile.library.primitives import empty, fold, integers, lanes, view, zeros
+from gradcompile.codegen.functions import jit
+
+LANES = 32  # entries that are computed side by side
+BLOCK = 128  # samples whose arrays are at hand at a time
+GROUP = 2048  # samples, at least, that are added up before their sums meet others
+
+
+@jit
+def before(shared, theta, returns):
+    """Compute what the samples share."""
+    days = returns.shape[0]
+    omega = theta[0]
+    alpha = theta[1]
+    beta = theta[2]
+    variance_before = view(shared, 0, (days,))
+    work = empty(16, theta)
+    variance = view(work, 0, (2,))
+    variance[0] = omega * (1.0 / (1.0 - alpha - beta))
+
+    for step in range(days):
+        change = returns[step]
+        variance[(step + 1) % 2] = omega + alpha * (change * change) + beta * variance[step % 2]
+        variance_before[step] = variance[step % 2]
+
+
+@jit
+def samples(total, start, stop, theta, shared, returns):
+    """Add the samples from start to stop, block by block."""
+    days = returns.shape[0]
+    variance_before = view(shared, 0, (days,))
+    partial = zeros(LANES, theta)
+    for first in range(start, stop, BLOCK):
+        m = min(BLOCK, stop - first)
+        variance_before_b = variance_before[first:first + m]
+        returns_b = returns[first:first + m]
+        partial[:] = 0.0
+        for i in lanes(0, m):
+            variance_before_i = variance_before_b[i]
+            returns_i = returns_b[i]
+            terms_i = log(variance_before_i) + returns_i * returns_i * (1.0 / variance_before_i)
+            partial[i % LANES] += terms_i
+        total[0] += fold(partial)
+
+
+@jit
+def sums(total, start, stop, theta, shared, returns):
+    """Add the samples from start to stop, group by group, each from zero."""
+    group = group_size(stop - start, GROUP)
+    samples(total, start, min(start + group, stop), theta, shared, returns)
+    total_part = zeros(1 if stop > start + group else 0, theta)
+    total_lost = zeros(1 if stop > start + group else 0, theta)
+    for first in range(start + group, stop, group):
+        total_part[:] = 0.0
+        samples(total_part, first, min(first + group, stop), theta, shared, returns)
+        add_part(total, total_part, total_lost)
+    add_compensation(total, total_lost)
+
+
+@jit
+def finish(grad, theta, shared, total, returns):
+    """Write the gradient to grad and return the loss."""
+    days = returns.shape[0]
+    omega = theta[0]
+    alpha = theta[1]
+    beta = theta[2]
+    variance_before = view(shared, 0, (days,))
+    work = empty(2 * days + 81, theta)
+    work_whole = integers(days + 1)
+    partial = zeros(LANES, theta)
+    joined = view(work, 0, (days + 1,))
+    diff = view(work, days + 1, (days,))
+    joined[:] = 0.0
+    for i in lanes(0, days):
+        joined[i + 1] += 1.0
+        returns_i = returns[i]
+        ratio_i = 1.0 / variance_before[i]        # 1/variance_before
+        diff[i] = -returns_i * returns_i * ratio_i * ratio_i + ratio_i
+
+    joined_above_0 = view(work_whole, 0, (days + 1,))
+    joined_above_0_part = joined_above_0[1:days + 1]
+    partial[:] = 0.0
+    for i in lanes(0, days + 1):
+        joined_above_0_i = 0.0 < joined[i]
+        joined_above_0[i] = joined_above_0_i
+        partial[i % LANES] += 1.0 if joined_above_0_i else 0.0
+    sum_kept_1 = fold(partial)
+
+    d_variance = view(work, 2 * days + 1, (2,))
+    variance_counts = view(work, 2 * days + 17, (2,))
+    d_variance[0] = 0.0
+    variance_counts[0] = 0.0
+
+    over_steps = view(work, 2 * days + 33, (1,))
+    over_steps_2 = view(work, 2 * days + 49, (1,))
+    over_steps_3 = view(work, 2 * days + 65, (1,))
+    over_steps[:] = 0.0
+    over_steps_2[:] = 0.0
+    over_steps_3[:] = 0.0
+    for count in range(days):
+        step = days - 1 - count
+        joined_above_0_part_step = (joined_above_0_part[step] != 0)
+        is_less = 0.0 < variance_counts[count % 2]
+        terms = (
+            (diff[step] if joined_above_0_part_step else 0.0) + (d_variance[count % 2] * beta if is_less else 0.0)
+        )
+        d_variance[(count + 1) % 2] = terms if joined_above_0_part_step | is_less else 0.0
+        any_holds = joined_above_0_part_step | is_less
+        variance_counts[(count + 1) % 2] = 1.0 if any_holds else 0.0
+        returns_step = returns[step]
+        branch = d_variance[count % 2] * (returns_step * returns_step) if is_less else 0.0
+        over_steps[0] += branch
+        over_steps_2[0] += d_variance[count % 2] if is_less else 0.0
+        over_steps_3[0] += d_variance[count % 2] * variance_before[step] if is_less else 0.0
+    is_less_2 = 0.0 < sum_kept_1
+    all_hold = is_less_2 & (0.0 < variance_counts[days % 2])
+    terms_2 = (
+        (over_steps_2[0] if is_less_2 else 0.0)
+        + (d_variance[days % 2] * (1.0 / (1.0 - alpha - beta)) if all_hold else 0.0)
+    )
+    grad[0] = terms_2 if is_less_2 | all_hold else 0.0  # dL/domega
+    any_holds_2 = is_less_2 | all_hold
+    diff_2 = 1.0 - alpha                          # 1 - alpha
+    diff_3 = diff_2 - beta                        # 1 - alpha - beta
+    ratio = 1.0 / diff_3                          # 1/(1 - alpha - beta)
+    terms_3 = (
+        (over_steps[0] if is_less_2 else 0.0)
+        + (d_variance[days % 2] * (omega * ratio * ratio) if all_hold else 0.0)
+    )
+    grad[1] = terms_3 if any_holds_2 else 0.0     # dL/dalpha
+    product = omega * ratio                       # omega/(1 - alpha - beta)
+    factor = product * ratio
+    factor_2 = d_variance[days % 2] * factor
+    branch_2 = factor_2 if all_hold else 0.0
+    branch_3 = (over_steps_3[0] if is_less_2 else 0.0) + branch_2 if any_holds_2 else 0.0
+    grad[2] = branch_3                            # dL/dbeta
+    return total[0]
+
+
+@jit
+def kernel(theta: "float64[3]", grad: "float64[3]", returns: "float64[days]"):
+    """Write the gradient to grad and return the loss."""
+    days = returns.shape[0]
+    shared = empty(days, theta)
+    before(shared, theta, returns)
+    total = zeros(1, theta)
+    sums(total, 0, days, theta, shared, returns)
+    return finish(grad, theta, shared, total, returns)
