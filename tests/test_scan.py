@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from gradcompile import scan
+from gradcompile import compile_grad, scan
 from gradcompile.analysis.evaluate import evaluate
 from gradcompile.diff.reverse import vjp
 from gradcompile.errors import ExpressionError
@@ -268,3 +268,10 @@ def test_the_results_are_arrays():
     last, nothing = scan(lambda c, _: (c, None), np.zeros(2), length="T")
     assert isinstance(last, Array)
     assert nothing is None
+
+
+def test_a_maximum_that_stands_in_a_loop_alone() -> None:
+    x = array("x", 3)
+    f = compile_grad(np.sum(scan(lambda c, _: (c - np.max(c) / 2, None), x, None, length=2)[0]), [x])
+    loss, (grad,) = f([1.0, 2.0, 4.0])
+    assert loss == -2.0 and grad.tolist() == [1.0, 1.0, -1.25]

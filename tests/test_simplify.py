@@ -141,9 +141,11 @@ def test_the_weight_of_a_mean_leaves_the_loop() -> None:
         apply("size", col, params=(0,)),
     )
     (gradient,) = reverse.vjp(loss, [x])
-    (hoisted,), _ = hoist([gradient], {})
-    assert hoisted.op.name == "div"
-    assert not any(n.op.name in ("size", "broadcast") for n in topological([hoisted.args[0]]))
+    again = apply("sum", apply("mul", apply("broadcast", y, params=(("n",),)), gradient.args[0]), params=((0,),))
+    for weighted in (gradient, again):  # by one weight, and by another as well
+        (hoisted,), _ = hoist([weighted], {})
+        assert hoisted.op.name == "div"
+        assert not any(n.op.name in ("size", "broadcast") for n in topological([hoisted.args[0]]))
 
 
 def test_overlapping_places_of_an_array_are_added_not_chosen() -> None:

@@ -42,8 +42,15 @@ def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
     return times(weight, total)
 
 
+def product(left: Split, right: Split) -> Split:
+    """The split of a product of two: where one weight is a division by the number of samples, the whole is."""
+    (v, core), (w, other) = (left, right) if is_div(left[0]) else (right, left)
+    weight = times(v.args[0], w) / v.args[1] if is_div(v) else times(v, w)
+    return weight, times(core, other)
+
+
 def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -> Split | None:
-    """weight and core of a per-sample node that is linear in one broadcast cotangent."""
+    """weight and core of a per-sample node that is linear in one broadcast cotangent, or in a product of two."""
     name = n.op.name
     if name == "broadcast" and not n.args[0].type.shape and not is_const(n.args[0]):
         return new.get(n.args[0], n.args[0]), const(1.0, n.type.dtype)
@@ -53,6 +60,8 @@ def split_node(n: Node, split: Mapping[Node, Split], new: Mapping[Node, Node]) -
     weight = found[0][0]
     if name == "add" and len(found) == len(n.args) and all(f[0] is weight for f in found):
         return weight, add(*(core for _, core in found))
+    if name == "mul" and len(found) == 2:
+        return product(*found)
     if len(found) > 1:
         return None
     cores = [split[a][1] if a in split else new.get(a, a) for a in n.args]

@@ -352,11 +352,19 @@ def compared(case: Case, text: str, f: Any, values: Values) -> str | None:
     scale = 1.0 + (abs(want) if math.isfinite(want) else 0.0)
     single = case["dtype"] == "float32"
     if not same(loss, want, (2e-3 if single else 1e-9) * scale):
-        return f"loss {loss!r}, NumPy {want!r}"
+        return None if is_at_random(text, values, want) else f"loss {loss!r}, NumPy {want!r}"
     if not math.isfinite(want):
         return None
     wide = {name: x.astype("float64") if x.dtype.kind == "f" else x for name, x in values.items()}
     return unlike(text, wide, np.concatenate([np.ravel(g) for g in grads]), case["ties"], 2e-2 if single else 2e-5)
+
+
+def is_at_random(text: str, values: Values, want: float) -> bool:
+    """Whether rounding errors of the values change NumPy's own result by far more, as that of a singular system."""
+    with np.errstate(all="ignore"):
+        near = {name: x * (1 + 1e-15 * np.cos(np.arange(x.size)).reshape(x.shape)) if x.dtype.kind == "f" else x
+                for name, x in values.items()}  # fmt: skip
+    return not same(loss_of(text, near), want, 1e-11 * (1.0 + abs(want)))
 
 
 def unlike(text: str, values: Values, got: Floats, ties: bool, tolerance: float) -> str | None:

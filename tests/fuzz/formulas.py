@@ -87,6 +87,11 @@ OTHERS = (  # what SymPy has beside the ops
     "{}*exp(-{})*{}**2", "log(gamma({})) - log(gamma({}))", "gamma({})/gamma({})", "tanh({})/{}", "sin({})/{0}",
     "Abs({})**{}", "root({}, 5)", "{}**2*log({0})", "({}*{})**(1/2)*{}",
     "Piecewise((0, Eq({}, 0)), ({0}*log({0}), True))",
+    "{}/tan({0})", "(1 - cos({}))/{0}**2", "({} - sin({0}))/{0}**3", "(sqrt(1 + {}) - 1)/{0}*{}", "{}*{}/log(1 + {0})",
+    "log((1 + {})/(1 - {0}))", "log(sqrt(1 + {}))", "log({} + 1) - log({0})", "atanh(1 - {})",
+    "1/(exp({}) - 1) - 1/{0}",
+    "1 - 1/cosh({})", "{}**150/factorial(150)*{}", "(-{}**2)**3", "1/(1 + ({}/{})**{})", "exp(-{}/{})", "{}*sqrt({})",
+    "log(exp({})*{}/tan({0}))", "exp(2*{})*(1 - tanh({0}))", "log(1 + sinh({})**2)",
     "Piecewise((1, Eq({}, 0)), (sin({0})/{0}, True))", "Piecewise((0, {} <= 0), (exp(-1/{0}), True))",
 )  # fmt: skip
 
@@ -229,11 +234,11 @@ def judge(case: Case) -> str | None:
         given = {name: value for name, value in point.items() if SYMBOLS[name] in (*params, *columns)}
         leaves = f._leaf_values([], given)
         try:
-            with mpmath.workdps(_bounds.digits_for(leaves)):
-                wrong = judge_point(f, given, leaves)
-            if wrong is not None and _bounds.digits_for(leaves) < _bounds.MANY:  # beside 1e-300, 1 needs more of them
-                with mpmath.workdps(_bounds.MANY):
+            for digits in (_bounds.digits_for(leaves), *_bounds.MORE):  # beside 1e-300, 1 needs more of them
+                with mpmath.workdps(digits):
                     wrong = judge_point(f, given, leaves)
+                if wrong is None:
+                    break
         except _bounds.Beyond:
             continue
         if wrong is not None:
