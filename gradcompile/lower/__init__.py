@@ -15,6 +15,7 @@ from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.lower.nests.expression import functions_of, literal
 from gradcompile.lower.program import LoweredProgram, Naming, per_sample, roles_of
 from gradcompile.lower.straight import lower
+from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
@@ -40,14 +41,9 @@ FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-lev
 
 def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
-<<<<<<< HEAD
-    ops = ops_of(program.order)
-    called = {name for op in ops for name in functions_of(op)}
-=======
     nodes = with_bodies(program.order)
     called = {name for op in {n.op for n in nodes} for name in functions_of(op)}
     called |= {"maximum"} if any(map(is_amax, nodes)) else set()
->>>>>>> main
     arrays = program.arrays
     dims: Collection[str] = ()
     lower_program = lower
