@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.analysis.evaluate import length, np_value, np_values
+from gradcompile.analysis.evaluate import dim_length, np_value, np_values
 from gradcompile.analysis.formula import formulas
 from gradcompile.diff import reverse
 from gradcompile.explain.blackboard import named, shown
@@ -13,7 +13,7 @@ from gradcompile.explain.record import Record, hidden
 from gradcompile.explain.rows import Row
 from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import topological
-from gradcompile.ops.scan import Loop, parts
+from gradcompile.ops.scan import Loop, result_places
 from gradcompile.signature.names import Namer
 
 Values = dict[Node, Any]
@@ -49,7 +49,7 @@ def body_rows(made: Record, n: Node) -> list[Row]:
 def walked(made: Record, n: Node, loop: Loop, order: Iterable[Node]) -> list[Values]:
     """The values of the body at each step, in the order of the places."""
     carries, slices, constants = loop.arguments([made.values[a] for a in n.args])
-    count = length(loop.length, made.dims, n.type)
+    count = dim_length(loop.length, made.dims, n.type)
     found: list[Values] = [{} for _ in range(count)]
     for k in places(loop, count):
         held = (*carries, *(x[k] for x in slices), *constants)
@@ -87,8 +87,8 @@ def swept(made: Record, adjoints: Mapping[Node, Node], values: Values) -> Values
 def received(made: Record, n: Node) -> list[Any]:
     """The adjoints of a scan's results, from that of its vector."""
     vector, found = np.asarray(made.adjoint(n)), []
-    for p in parts(n.params[0]):
-        start, count = (length(d, made.dims, n.type) for d in (p.span.start, p.span.count))
-        shape = tuple(length(d, made.dims, n.type) for d in p.type.shape)
+    for p in result_places(n.params[0]):
+        start, count = (dim_length(d, made.dims, n.type) for d in (p.span.start, p.span.count))
+        shape = tuple(dim_length(d, made.dims, n.type) for d in p.type.shape)
         found.append(vector[start : start + count].reshape(shape))
     return found

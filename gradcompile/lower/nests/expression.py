@@ -257,9 +257,7 @@ def build(part: ast.expr) -> Template:
 
 @cache
 def functions_of(op: Op) -> frozenset[str]:
-    """The functions that an op's text calls, or the loop that finds its largest entry."""
-    if op.name == "amax":
-        return frozenset({"maximum"})
+    """The functions that an op's text calls."""
     calls = (x for x in ast.walk(tree(op.emit)) if isinstance(x, ast.Call)) if op.emit else ()
     return frozenset(x.func.id for x in calls if isinstance(x.func, ast.Name))
 
