@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from gradcompile.ir.core import Node, Op
+from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import WRITTEN, ArrayType
 from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
@@ -15,6 +15,7 @@ from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.lower.nests.expression import functions_of, literal
 from gradcompile.lower.program import LoweredProgram, Naming, per_sample, roles_of
 from gradcompile.lower.straight import lower
+from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
@@ -40,8 +41,9 @@ FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-lev
 
 def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
-    ops = ops_of(program.order)
-    called = {name for op in ops for name in functions_of(op)}
+    nodes = with_bodies(program.order)
+    called = {name for op in {n.op for n in nodes} for name in functions_of(op)}
+    called |= {"maximum"} if any(map(is_amax, nodes)) else set()
     arrays = program.arrays
     dims: Collection[str] = ()
     lower_program = lower
@@ -111,12 +113,12 @@ def annotated(kernel: Function, program: Program) -> Function:
     return replace(kernel, kinds=tuple(types))
 
 
-def ops_of(order: Iterable[Node]) -> set[Op]:
-    """The ops of nodes, and of the bodies of scans among them."""
-    pending, found = list(order), set[Op]()
+def with_bodies(order: Iterable[Node]) -> list[Node]:
+    """Nodes, and those of the bodies of scans among them."""
+    pending, found = list(order), list[Node]()
     while pending:
         n = pending.pop()
-        found.add(n.op)
+        found.append(n)
         if is_scan(n):
             pending += topological(n.params[0].roots)
     return found
