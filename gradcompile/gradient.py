@@ -178,7 +178,7 @@ class CompiledGrad(Compiled):
         >>> w, x = sp.symbols("w x")
         >>> f = compile_grad(sp.Max(w*x, 0)**2 + w, [w, x])
         >>> print(f.why("x", -2.0, 3.0))
-        The gradient of x is zero: dead relu at larger_squared = max(0, w*x)**2: its argument is -6, ...
+        The gradient of x is zero: dead relu at max_0_wx_squared = max(0, w*x)**2: its argument is -6, ...
         """
         from gradcompile.explain import why
 

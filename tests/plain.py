@@ -6,7 +6,7 @@ from typing import Any
 
 from gradcompile.codegen import own_text
 from gradcompile.codegen.functions import in_precision
-from gradcompile.library import special
+from gradcompile.library import joint, special
 from gradcompile.library.vmath import double as vmath_double
 from gradcompile.library.vmath import single as vmath_single
 
@@ -32,7 +32,8 @@ def undecorated(value: Any, made: dict[int, dict[str, Any]]) -> Any:
     """The plain function behind a compiled one of the subset, in a copy of its module in which all are plain."""
     text: Callable[..., Any] | None = own_text(value)
     if text is None:  # what SciPy computes stays machine code: Python can't call it by its symbol
-        return value if getattr(value, "__module__", None) == special.__name__ else getattr(value, "py_func", value)
+        own = getattr(value, "__module__", None) in (special.__name__, joint.__name__)
+        return value if own else getattr(value, "py_func", value)
     home = text.__globals__
     if id(home) not in made:
         copy = made[id(home)] = dict(home)

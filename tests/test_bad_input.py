@@ -24,7 +24,6 @@ COMPILATIONS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (sp.I * w, [w], {}, ExpressionError, "I, which is no real number"),
     (sp.Matrix([w, x]), [w], {}, ExpressionError, "a loss is a scalar"),
     (w > x, [w], {}, ExpressionError, "where"),
-    ("w*x", [w], {}, ArgumentTypeError, "the loss is text"),
     (None, [w], {}, ArgumentTypeError, "NoneType"),
     (w * sp.Symbol("w", positive=True), [w], {}, ArgumentError, "two different symbols are called 'w'.*positive"),
     (w * x, "w", {}, ArgumentTypeError, "name the symbols in a list"),

@@ -118,7 +118,7 @@ def as_json(
     options: argparse.Namespace, fits: Mapping[str, Fit], ends: Mapping[str, Ends], asked: Interval | None
 ) -> str:
     """The fits as JSON; with groups one record a group under "groups"."""
-    records = {group: _record(fit, ends[group], asked) for group, fit in fits.items()}
+    records = {group: _record(fit, ends.get(group, {}), asked) for group, fit in fits.items()}
     head: dict[str, Any] = {"file": options.file, "target": options.target, "model": options.model}
     body = {"by": options.by, "groups": records} if options.by else records[""]
     return json.dumps({**body, **head}, indent=1, allow_nan=False) + "\n"

@@ -51,6 +51,7 @@ TITLES = {
     "gradcompile.library.sums": "sums over samples",
     "gradcompile.library.routines": "routines on one matrix or row",
     "gradcompile.library.special": "special functions",
+    "gradcompile.library.joint": "special functions",
     "gradcompile.library.blas": "matrix products",
     SELF: "the generated functions",
 }

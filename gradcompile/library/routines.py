@@ -548,7 +548,7 @@ def svdvecs(out, a):  # type: ignore[no-untyped-def]
 
     >>> out = np.zeros((4, 2))
     >>> svdvecs(out, np.array([[0.0, 3.0], [4.0, 0.0]]))
-    >>> out.tolist()
+    >>> (out + 0.0).tolist()
     [[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
     """
     m = a.shape[0]

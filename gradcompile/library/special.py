@@ -5,7 +5,6 @@ not. With NUMBA_DISABLE_JIT=1 the same names call scipy.special. Lambert's W and
 that way, are computed here.
 """
 
-import ctypes
 import math
 import re
 from typing import Any
@@ -18,11 +17,10 @@ from gradcompile.codegen.values import External
 from gradcompile.library.blas import addresses_in, signature
 
 __all__ = [
-    "airyai", "airyaiprime", "airybi", "airybiprime", "besseli", "besselie", "besselj", "besselk", "besselke",
-    "bessely", "betainc", "betaincinv", "chi", "ci", "dawsn", "digamma", "ellipd", "ellipe", "ellipeinc", "ellipk",
-    "ellipkinc", "erfcinv", "erfi", "erfinv", "exp1", "expi", "expint", "fresnelc", "fresnels", "gamma", "gammainc",
-    "gammainc_slope", "gammaincc", "gammaincinv", "hyp1f1", "hyp2f1", "lambertw", "lgamma", "ndtri", "owens_t",
-    "polygamma", "shi", "si", "spence", "zeta", "zeta_slope",
+    "besseli", "besselie", "besselj", "besselk", "besselke", "bessely", "betainc", "betaincinv", "dawsn", "digamma",
+    "ellipd", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "erfcinv", "erfi", "erfinv", "exp1", "expi", "expint",
+    "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammaincinv", "hyp1f1", "hyp2f1", "lambertw", "lgamma",
+    "ndtri", "owens_t", "polygamma", "spence", "zeta", "zeta_slope",
 ]  # fmt: skip
 
 
@@ -49,19 +47,6 @@ def address_of(name: str) -> int:
     return addresses_in(cython_special, doubles[:1])[0]
 
 
-def several(name: str, results: int) -> Any:
-    """A function of scipy.special of one double that puts several numbers where pointers say."""
-    kinds = [ctypes.c_double, *[ctypes.c_void_p] * results]
-    if is_disabled():
-        return ctypes.CFUNCTYPE(None, *kinds)(address_of(name))
-    import llvmlite.binding
-    import numba
-
-    llvmlite.binding.add_symbol(f"gc_{name}", address_of(name))
-    given = [numba.types.float64, *[numba.types.voidptr] * results]
-    return numba.types.ExternalFunction(f"gc_{name}", numba.types.void(*given))
-
-
 scipy_gamma = external("gamma")
 scipy_gammaln = external("gammaln")
 scipy_psi = external("psi")
@@ -72,8 +57,6 @@ scipy_kv = external("kv")
 scipy_ive = external("ive")
 scipy_kve = external("kve")
 scipy_expn = external("expn")
-scipy_sici, scipy_shichi, scipy_fresnel = several("sici", 2), several("shichi", 2), several("fresnel", 2)
-scipy_airy = several("airy", 4)
 
 
 @jit
@@ -404,86 +387,6 @@ def ellipeinc(x, y):  # type: ignore[no-untyped-def]
     0.0
     """
     return scipy_ellipeinc(x, y, 0)
-
-
-@njit
-def si(x):  # type: ignore[no-untyped-def]
-    """The sine integral."""
-    found = np.empty(2)
-    scipy_sici(x, found.ctypes, found[1:].ctypes)
-    return found[0]
-
-
-@njit
-def ci(x):  # type: ignore[no-untyped-def]
-    """The cosine integral; NaN below 0."""
-    found = np.empty(2)
-    scipy_sici(x, found.ctypes, found[1:].ctypes)
-    return NAN if x < 0 else found[1]
-
-
-@njit
-def shi(x):  # type: ignore[no-untyped-def]
-    """The hyperbolic sine integral."""
-    found = np.empty(2)
-    scipy_shichi(x, found.ctypes, found[1:].ctypes)
-    return found[0]
-
-
-@njit
-def chi(x):  # type: ignore[no-untyped-def]
-    """The hyperbolic cosine integral; NaN below 0."""
-    found = np.empty(2)
-    scipy_shichi(x, found.ctypes, found[1:].ctypes)
-    return NAN if x < 0 else found[1]
-
-
-@njit
-def fresnels(x):  # type: ignore[no-untyped-def]
-    """Fresnel's integral of the sine."""
-    found = np.empty(2)
-    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
-    return found[0]
-
-
-@njit
-def fresnelc(x):  # type: ignore[no-untyped-def]
-    """Fresnel's integral of the cosine."""
-    found = np.empty(2)
-    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
-    return found[1]
-
-
-@njit
-def airyai(x):  # type: ignore[no-untyped-def]
-    """The Airy function Ai."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[0]
-
-
-@njit
-def airyaiprime(x):  # type: ignore[no-untyped-def]
-    """The derivative of Ai."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[1]
-
-
-@njit
-def airybi(x):  # type: ignore[no-untyped-def]
-    """The Airy function Bi."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[2]
-
-
-@njit
-def airybiprime(x):  # type: ignore[no-untyped-def]
-    """The derivative of Bi."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[3]
 
 
 scipy_elliprd = external("elliprd")

@@ -125,7 +125,7 @@ def with_bodies(order: Iterable[Node]) -> list[Node]:
 
 
 def origins(called: set[str], dtype: str) -> list[ModuleType]:
-    """The modules of the package that these functions come from; `special` loads SciPy, so only if it is needed."""
+    """The modules of the package that these functions come from; what loads SciPy or Numba only if it is needed."""
     if dtype == "float32":
         from gradcompile.vmath import single
 
@@ -139,5 +139,9 @@ def origins(called: set[str], dtype: str) -> list[ModuleType]:
     if rest:
         from gradcompile.library import special
 
-        modules.insert(0, special)
+        modules = [special, *modules] if rest & set(special.__all__) else modules
+    if rest and not rest <= set(special.__all__):
+        from gradcompile.library import joint
+
+        modules = [joint, *modules]
     return modules

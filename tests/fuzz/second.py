@@ -8,6 +8,7 @@ gradient a row of the Hessian.
 """
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -228,7 +229,7 @@ def of_sample(n: Node, k: int) -> Node:
 
 def unlike_python(f: Any, given: Mapping[str, Any]) -> str | None:
     """How machine code differs from its own text as plain Python."""
-    if "gradcompile.library.special" in f.source or not hasattr(f, "_at"):
+    if {"special", "joint"} & set(re.findall(r"gradcompile.library.(\w+)", f.source)) or not hasattr(f, "_at"):
         return None
     values = [np.asarray(given[a.name], a.leaf.type.dtype) for a in (*f.problem.params, *f.problem.inputs)]
     count = len(f.problem.params)
