@@ -79,3 +79,31 @@ def test_forms_and_ends():
         gc.minimize(saddle, [1.0, 1.0], bounds={"a": 1.0})
     with pytest.raises(ArgumentTypeError, match="compile_grad"):
         gc.minimize(lambda v: v, [1.0])
+
+
+def test_losses_that_fall_for_ever():
+    """They have no minimum: no success, however the fall ends; x is the lowest place that was seen."""
+    a, b = sp.symbols("a b")
+    for loss in (a + 0 * b, b**2 - a**2, -sp.exp(a), a**3 + a, sp.sqrt(1 + a**2) - 2 * a):
+        f = gc.compile_grad(loss + b**2, [a, b])
+        found = gc.minimize(f, [0.5, 1.5])
+        assert not found.success and "falls" in found.message and np.isfinite(found.fun)
+        assert found.fun <= f(0.5, 1.5)[0] and found.fun == f(*found.x)[0]
+    steep = gc.compile_grad(1e8 * (a - 1) ** 2 + 1e-8 * (b - 2) ** 2, [a, b])
+    assert gc.minimize(steep, [5.0, 50.0]).x == pytest.approx([1.0, 2.0])
+
+
+def test_what_is_said_of_the_start():
+    """A start that has no loss is given back; slopes whose squares overflow are slopes; a corner of bounds is one."""
+    a, b, x = sp.symbols("a b x")
+    bad = gc.minimize(gc.compile_grad(sp.log(a), [a]), {"a": -1.0})
+    assert bad.x == {"a": -1.0} and np.isnan(bad.fun) and not bad.success
+    assert np.isnan(gc.minimize(gc.compile_grad((a - x) ** 2, [a], data=[x]), [2.0], [np.array([1.0, np.nan])]).fun)
+    f = gc.compile_grad(1e200 * (a - 3) ** 2 + (b + 1) ** 2, [a, b])
+    assert gc.minimize(f, [9.0, 9.0]).x[0] == pytest.approx(3.0)
+    corner = gc.minimize(f, [50.0, -80.0], bounds=[(0, 1), (0, 5)])
+    assert corner.success and list(corner.x) == [1.0, 0.0] and "bounds hold" in corner.message
+    assert not gc.minimize(f, [3.0, -1.0]).success
+    for options in ({"limit": 0}, {"limit": 1.5}, {"tolerance": np.nan}, {"tolerance": -1.0}, {"bounds": [(0, 1)]}):
+        with pytest.raises(ArgumentError):
+            gc.minimize(f, [1.0, 1.0], **options)

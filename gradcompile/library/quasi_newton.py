@@ -16,13 +16,14 @@ THETA, TRIAL, GRADIENT, DIRECTION, LOWER, UPPER, FREE = range(7)
 ROWS = 7
 LOSS, LENGTH, SHORT, LONG, SLOPE, COUNT, FIRST, TRIES, STEPS, TOLERANCE, BEGUN, LEFT = range(12)
 SCALARS = 12
-RUNNING, FLAT, SETTLED, STUCK, BAD = range(5)
+RUNNING, FLAT, SETTLED, STUCK, BAD, FALLING = range(6)
 
 LANES = 32
 EPS = 2.0**-52
 DECREASE = 1e-4  # of the slope's promise, which a step has to bring
 CURVED = 0.9  # of the slope, at most, that may be left behind a step
 TRIED = 60  # lengths of one step, at most
+DOUBLED = 50  # times that a step is made longer, at most
 HUGE = 2.0**1000
 
 
@@ -31,17 +32,18 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
     """Take in loss and gradient at v[TRIAL], and put the next point there.
 
     RUNNING; FLAT where no free slope exceeds s[TOLERANCE]; SETTLED where what a step promises is below rounding of the
-    loss; STUCK where no length of a step lowers the loss; BAD where the first loss or gradient is not finite.
+    loss; STUCK where no length of a step lowers the loss; BAD where the first loss or gradient is not finite; FALLING
+    where the loss falls as steeply however long a step is made, or to minus infinity.
     """
     status = RUNNING
     s[BEGUN] += 1.0
-    good = (value + dot(grad, grad)) * 0.0 == 0.0
+    nothing = value * 0.0
+    for k in lanes(0, v.shape[1]):
+        nothing += grad[k] * 0.0
+    good = nothing == 0.0
     if s[BEGUN] == 1.0:
-        if good:
-            take(value, grad, v, s)
-            status = set_out(v, steps, changes, both, s)
-        else:
-            status = BAD
+        take(value, grad, v, s)
+        status = set_out(v, steps, changes, both, s) if good else BAD
     else:
         s[TRIES] += 1.0
         promised = 0.0
@@ -52,23 +54,31 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
             slope += grad[k] * v[DIRECTION, k]
             whole = whole & (v[TRIAL, k] > v[LOWER, k]) & (v[TRIAL, k] < v[UPPER, k])
         if good & (value <= s[LOSS] + DECREASE * promised) & (promised < 0.0):
-            if (slope < CURVED * s[SLOPE]) & whole & (s[TRIES] < TRIED):
+            steep = (slope < CURVED * s[SLOPE]) & whole
+            endless = steep & (s[LONG] >= HUGE) & (s[TRIES] >= DOUBLED)
+            if endless & (s[COUNT] == 0.0):
+                take(value, grad, v, s)
+                s[STEPS] += 1.0
+                status = FALLING
+            elif steep & (not endless) & (s[TRIES] < TRIED):
                 s[SHORT] = s[LENGTH]
                 s[LENGTH] = 2.0 * s[LENGTH] if s[LONG] >= HUGE else 0.5 * (s[SHORT] + s[LONG])
                 move(v, s)
             else:
+                if endless:
+                    s[COUNT] = 0.0  # the pairs are of another place
                 remember(grad, v, steps, changes, both, s)
                 take(value, grad, v, s)
                 s[STEPS] += 1.0
                 status = set_out(v, steps, changes, both, s)
+        elif (value < 0.0) & (value * 0.0 != 0.0):
+            status = FALLING
         else:
             s[LONG] = s[LENGTH]
             s[LENGTH] = between(value, good, s)
             move(v, s)
             if (s[TRIES] >= TRIED) | same_point(v):
-                status = STUCK
-                if -s[SLOPE] <= 1e6 * EPS * fabs(s[LOSS]):
-                    status = SETTLED
+                status = failed(s)
     return status
 
 
@@ -135,47 +145,60 @@ def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
         steepest = max(steepest, fabs(v[DIRECTION, k]))
     status = FLAT if steepest <= s[TOLERANCE] else RUNNING
     if status == RUNNING:
-        length = bend(v, steps, changes, both, s)
-        s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
-        if s[SLOPE] >= 0.0:
-            s[COUNT] = 0.0
-            for k in range(n):
-                v[DIRECTION, k] = -v[GRADIENT, k] * v[FREE, k]
+        if s[COUNT] > 0.0:
+            bend(v, steps, changes, both, s)
             s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
-            length = 1.0 / sqrt(-s[SLOPE])
-        s[LENGTH] = length
+            if not (s[SLOPE] < 0.0):
+                s[COUNT] = 0.0
+        if s[COUNT] == 0.0:
+            descend(v, steepest)
+            s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
+        s[LENGTH] = 1.0
         s[SHORT] = 0.0
         s[LONG] = HUGE
         s[TRIES] = 0.0
         move(v, s)
         if same_point(v):
-            status = SETTLED
+            status = SETTLED if s[COUNT] > 0.0 else failed(s)
     return status
 
 
 @jit
+def failed(s):  # type: ignore[no-untyped-def]
+    """What it means that no step goes down: whether one of length one promises more than rounding of the loss."""
+    return SETTLED if -s[SLOPE] <= 1e6 * EPS * fabs(s[LOSS]) else STUCK
+
+
+@jit
+def descend(v, steepest):  # type: ignore[no-untyped-def]
+    """The direction of steepest descent, no longer than one; squares of large slopes overflow, and so are scaled."""
+    squares = 0.0
+    for k in range(v.shape[1]):
+        part = v[GRADIENT, k] * v[FREE, k] / steepest
+        squares += part * part
+    scale = min(1.0, 1.0 / steepest / sqrt(squares))
+    for k in lanes(0, v.shape[1]):
+        v[DIRECTION, k] = -v[GRADIENT, k] * v[FREE, k] * scale
+
+
+@jit
 def bend(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
-    """Multiply the direction by the inverse of the Hessian as the pairs have it; the first length to try."""
+    """Multiply the direction by the inverse of the Hessian as the pairs have it."""
     pairs = steps.shape[0]
     count = min(to_int(s[COUNT]), pairs)
     for back in range(count):
         at = (to_int(s[COUNT]) - 1 - back) % pairs
         both[1, at] = both[0, at] * dot(steps[at], v[DIRECTION])
         add(v[DIRECTION], -both[1, at], changes[at])
-    length = 1.0
-    if count == 0:
-        length = min(1.0, 1.0 / sqrt(dot(v[DIRECTION], v[DIRECTION])))
-    else:
-        last = (to_int(s[COUNT]) - 1) % pairs
-        scale = 1.0 / (both[0, last] * dot(changes[last], changes[last]))
-        for k in lanes(0, v.shape[1]):
-            v[DIRECTION, k] = v[DIRECTION, k] * scale
+    last = (to_int(s[COUNT]) - 1) % pairs
+    scale = 1.0 / (both[0, last] * dot(changes[last], changes[last]))
+    for k in lanes(0, v.shape[1]):
+        v[DIRECTION, k] = v[DIRECTION, k] * scale
     for forth in range(count):
         at = (to_int(s[COUNT]) - count + forth) % pairs
         add(v[DIRECTION], both[1, at] - both[0, at] * dot(changes[at], v[DIRECTION]), steps[at])
     for k in lanes(0, v.shape[1]):
         v[DIRECTION, k] = v[DIRECTION, k] * v[FREE, k]
-    return length
 
 
 @jit

@@ -26,6 +26,7 @@ MESSAGES = {
     quasi_newton.SETTLED: "no step promises more than rounding",
     quasi_newton.STUCK: "the loss still falls, but no step lowers it: it may have a corner here; start elsewhere",
     quasi_newton.BAD: "loss or gradient is not finite at the start; choose another",
+    quasi_newton.FALLING: "the loss falls along a line as far as was looked; bound the parameters, or scale the loss",
     INTERRUPTED: "interrupted",
 }
 STATE = [array_kind("float64", rank) for rank in (2, 2, 2, 2, 1)]
@@ -52,8 +53,8 @@ def minimize(
     slope that no bound holds. limit: of evaluations. callback(result) is called after each step; the search ends where
     it returns True or raises StopIteration. Ctrl-C ends it too, and what was reached is returned.
 
-    `success` is true where no slope is left, or no step promises more than rounding, and the search has moved there: it
-    goes down and does not prove that a Hessian is positive definite, as `fit` does.
+    `success` is true where no slope is left, or no step promises more than rounding, and the search has moved there, or
+    where bounds hold all parameters: it goes down, and does not prove a Hessian positive definite, as `fit` does.
 
     >>> import sympy as sp
     >>> from gradcompile import compile_grad
@@ -66,6 +67,10 @@ def minimize(
         raise ArgumentError(f"method={method!r}: choose {' or '.join(map(repr, METHODS))}{meant(str(method), METHODS)}")
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback={callback!r}: give a function of the result so far")
+    if type(limit) is not int or limit < 1:
+        raise ArgumentError(f"limit={limit!r}: give a whole number of evaluations from 1")
+    if not (isinstance(tolerance, int | float) and tolerance >= 0.0):
+        raise ArgumentError(f"tolerance={tolerance!r}: give a number from 0")
     if not hasattr(f, "problem") or f.dtype != "float64":
         raise ArgumentTypeError("minimize takes what compile_grad returns, in float64")
     return Search(f, params, data, bounds, tolerance).run(limit, callback)
@@ -132,9 +137,13 @@ class Search:
         from scipy.optimize import OptimizeResult
 
         steps = int(self.scalars[quasi_newton.STEPS])
+        if status == quasi_newton.SETTLED and not self.is_rounding():
+            status = quasi_newton.STUCK
         message, success = MESSAGES[status], status in (quasi_newton.FLAT, quasi_newton.SETTLED) and steps > 0
         if status == quasi_newton.FLAT and not steps:
             message = "no slope at the start, which may be a minimum, a maximum or a saddle; start elsewhere"
+        if status == quasi_newton.FLAT and self.is_held():
+            message, success = "bounds hold all parameters", True
         theta, gradient = (self.rows[k].copy() for k in (quasi_newton.THETA, quasi_newton.GRADIENT))
         made: Any = OptimizeResult  # its fields are a dictionary's
         return made(
@@ -143,11 +152,32 @@ class Search:
             status=status, message=message,
         )  # fmt: skip
 
+    def is_rounding(self) -> bool:
+        """Whether the slopes are rounding of the loss, or the loss is rounding of the parameters.
+
+        What a step promises is said by pairs of past slopes, which may be of another place.
+        """
+        theta, gradient, free = (self.rows[k] for k in (quasi_newton.THETA, quasi_newton.GRADIENT, quasi_newton.FREE))
+        loss = abs(self.scalars[quasi_newton.LOSS])
+        change = np.abs(theta * gradient * free)
+        return bool(((change <= 1e-4 * loss) | (1e3 * quasi_newton.EPS * change >= loss)).all())
+
+    def is_held(self) -> bool:
+        """Whether each parameter is on a bound that a slope presses it to."""
+        theta, gradient, lower, upper = (
+            self.rows[k] for k in (quasi_newton.THETA, quasi_newton.GRADIENT, quasi_newton.LOWER, quasi_newton.UPPER)
+        )
+        small = self.scalars[quasi_newton.TOLERANCE]
+        is_low, is_high = (theta <= lower) & (gradient > small), (theta >= upper) & (gradient < -small)
+        return bool((is_low | is_high | (lower == upper)).all())
+
 
 def limits(params: Sequence[Any], bounds: Any, size: int) -> tuple[Vector, Vector]:
     """Lower and upper bounds of all entries of theta."""
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
     places = {a.name: slice(first, last) for a, (first, last, _) in zip(params, bind.places_of(params), strict=True)}
+    if not isinstance(bounds, Mapping) and len(bounds) != size:
+        raise ArgumentError(f"bounds holds {len(bounds)} values; theta has {size} entries, each of which takes a pair")
     pairs = bounds.items() if isinstance(bounds, Mapping) else enumerate(bounds)
     for key, pair in pairs:
         name = getattr(key, "name", key)
@@ -162,5 +192,5 @@ def limits(params: Sequence[Any], bounds: Any, size: int) -> tuple[Vector, Vecto
         except (TypeError, ValueError):
             raise ArgumentTypeError(f"bounds[{name!r}]={pair!r}: give a pair (low, high), None for no bound") from None
     if not (lower <= upper).all():
-        raise ArgumentError("bounds: a lower one is above the upper")
+        raise ArgumentError("bounds: a lower one is above the upper, or not a number")
     return lower, upper
