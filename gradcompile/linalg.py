@@ -26,12 +26,32 @@ def array(x: Any) -> Any:
     return found if found.dtype.kind == "f" else found.astype("float64")
 
 
-def inv(a: Any, **_: Any) -> Any:
+def assumed(a: Any, structure: Any, lower: bool) -> Any:
+    """The matrix of which a structure is assumed: SciPy does not look at the other entries."""
+    x = array(a)
+    if structure in SYMMETRIC:
+        return symmetric(x, lower)
+    if structure not in PARTS:
+        raise ExpressionError(f"assume_a={structure!r}: one of {', '.join(map(repr, (*PARTS, *SYMMETRIC)))} is needed")
+    return PARTS[structure](x)
+
+
+SYMMETRIC = ("symmetric", "sym", "hermitian", "her", "positive definite", "pos")
+PARTS: dict[Any, Any] = {
+    **dict.fromkeys((None, "general", "gen", "banded"), lambda x: x),
+    "diagonal": lambda x: np.tril(np.triu(x)),
+    "tridiagonal": lambda x: np.tril(np.triu(x, -1), 1),
+    "upper triangular": np.triu,
+    "lower triangular": np.tril,
+}
+
+
+def inv(a: Any, overwrite_a: Any = None, check_finite: Any = None, *, assume_a: Any = None, lower: bool = False) -> Any:
     """The inverse."""
-    return np.linalg.inv(array(a))
+    return np.linalg.inv(assumed(a, assume_a, lower))
 
 
-def det(a: Any, **_: Any) -> Any:
+def det(a: Any, overwrite_a: Any = None, check_finite: Any = None) -> Any:
     """The determinant."""
     return np.linalg.det(array(a))
 
@@ -43,8 +63,8 @@ def solve(
     """x with a @ x = b, or a.T @ x = b; of a positive definite matrix by its Cholesky factor."""
     if assume_a in ("pos", "positive definite"):
         return cho_solve(cho_factor(a, lower), b)
-    matrix = array(a).mT if transposed else array(a)
-    return np.linalg.solve(matrix, array(b))
+    matrix = assumed(a, assume_a, lower)
+    return np.linalg.solve(matrix.mT if transposed else matrix, array(b))
 
 
 def solve_triangular(
@@ -122,21 +142,25 @@ def svd(
     return tuple(found) if compute_uv else found
 
 
-def svdvals(a: Any, **_: Any) -> Any:
+def svdvals(a: Any, overwrite_a: Any = None, check_finite: Any = None) -> Any:
     """Singular values, falling."""
     return decompositions.svdvals(array(a))
 
 
-def pinv(a: Any, *, atol: Any = None, rtol: Any = None, **_: Any) -> Any:
+def pinv(a: Any, *, atol: Any = None, rtol: Any = None, return_rank: bool = False, check_finite: Any = None) -> Any:
     """The pseudoinverse."""
     if atol is not None:
         raise ExpressionError("linalg.pinv takes rtol=, a part of the largest singular value")
-    return np.linalg.pinv(array(a), rcond=rtol)
+    found = np.linalg.pinv(array(a), rcond=rtol)
+    return (found, np.linalg.matrix_rank(array(a), rtol=rtol)) if return_rank else found
 
 
-def lstsq(a: Any, b: Any, **_: Any) -> Any:
+def lstsq(
+    a: Any, b: Any, cond: Any = None, overwrite_a: Any = None, overwrite_b: Any = None, check_finite: Any = None,
+    lapack_driver: Any = None
+) -> Any:  # fmt: skip
     """The shortest least-squares solution, squares that are left, rank, singular values."""
-    return np.linalg.lstsq(array(a), array(b))
+    return np.linalg.lstsq(array(a), array(b), cond)
 
 
 def norm(a: Any, ord: Any = None, axis: Any = None, keepdims: bool = False, check_finite: Any = None) -> Any:

@@ -29,16 +29,32 @@ def correlate(in1: Any, in2: Any, mode: str = "full", method: Any = None) -> Any
     return slid(in1, in2, mode)
 
 
-fftconvolve = oaconvolve = convolve
+def fftconvolve(in1: Any, in2: Any, mode: str = "full", axes: Any = None) -> Any:
+    """The same along all axes."""
+    if axes is not None:
+        raise ExpressionError("signal.fftconvolve with axes=: write np.stack of convolutions of rows, or np.einsum of "
+                              "np.lib.stride_tricks.sliding_window_view")  # fmt: skip
+    return convolve(in1, in2, mode)
+
+
+oaconvolve = fftconvolve
 
 
 def convolve2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: float = 0) -> Any:
     """The same of matrices, beyond whose edges a number stands, or the matrix again, or its mirror image."""
-    return correlate2d(in1, np.flip(Array(lift(in2))), mode, boundary, fillvalue)
+    return windowed(in1, np.flip(Array(lift(in2))), mode, boundary, fillvalue)
 
 
 def correlate2d(in1: Any, in2: Any, mode: str = "full", boundary: str = "fill", fillvalue: float = 0) -> Any:
     """The sums of in1[k + j]*in2[j] of matrices."""
+    if mode == "same":  # whose middle entry of an even number is another one than that of `correlate`
+        odd = [(1 - int(d) % 2, 0) for d in numpy.shape(in2)]
+        in2 = np.pad(Array(lift(in2)), odd)
+    return windowed(in1, in2, mode, boundary, fillvalue)
+
+
+def windowed(in1: Any, in2: Any, mode: str, boundary: str, fillvalue: float) -> Any:
+    """The product of each window of a matrix and another, with something beyond its edges."""
     kinds = {"fill": "constant", "wrap": "wrap", "symm": "symmetric"}
     if boundary not in kinds:
         raise ExpressionError(f"boundary={boundary!r}: one of {', '.join(kinds)} is needed")

@@ -72,8 +72,8 @@ def polygamma(n: Any, x: Any) -> Any:
     """The derivative of digamma, n times."""
     if not is_symbolic(n, x):
         return sc.polygamma(n, x)
-    if is_symbolic(n) or int(n) != n or n < 0:
-        raise ExpressionError(f"polygamma of the order {n!r}: a whole number from 0 on is needed")
+    if is_symbolic(n) or np.ndim(n) or int(n) != n or n < 0:
+        raise ExpressionError(f"polygamma of the order {n!r}: one whole number from 0 on is needed")
     node = floating(lift(x))
     return Array(elementwise("digamma", node) if n == 0 else apply("polygamma", node, params=(int(n),)))
 
@@ -120,19 +120,34 @@ def perm(N: Any, k: Any, exact: bool = False) -> Any:
     return np.where(there, sc.poch(np.where(there, N - k, 0.0) + 1.0, np.where(there, k, 0.0)), 0.0)
 
 
-def spherical(of: Any, sign: float) -> Any:
-    """A spherical Bessel function, by the Bessel function of half an order more; derivatives by differentiation."""
+def spherical(name: str, of: Any, sign: float = 0.0) -> Any:
+    """A spherical Bessel function, by the Bessel function of half an order more; derivatives by differentiation.
+
+    sign: of the second term of its series at 0, beside the first; 0 if it is infinite there.
+    """
 
     def build(n: int, z: Any, derivative: bool = False) -> Any:
         if derivative:
             raise ArgumentError("derivative=True: differentiate the function itself, by gradcompile.derivative")
-        return np.sqrt(0.5 * math.pi / z) * of(n + 0.5, z)
+        if not is_symbolic(z):
+            return getattr(sc, name)(n, z)
+        return ends(n, z) if sign else np.sqrt(0.5 * math.pi / z) * of(n + 0.5, z)
+
+    def ends(n: int, z: Any) -> Any:
+        """Those that are even or odd, and finite at 0, where two terms of the series are what there is of digits."""
+        is_near = abs(z) < 2e-4
+        size = np.where(is_near, 1.0, abs(z))
+        far = np.sqrt(0.5 * math.pi / size) * of(n + 0.5, size)
+        first = 1.0 / math.prod(range(1, 2 * n + 2, 2))
+        near = np.where(is_near, z, 0.0)
+        return np.where(is_near, first * near**n * (1.0 + sign * near * near / (4 * n + 6)),
+                        far * np.sign(z) if n % 2 else far)  # fmt: skip
 
     return build
 
 
-spherical_jn, spherical_yn = spherical(sc.jv, 1.0), spherical(sc.yv, 1.0)
-spherical_in, spherical_kn = spherical(sc.iv, 1.0), spherical(sc.kv, 1.0)
+spherical_jn, spherical_yn = spherical("spherical_jn", sc.jv, -1.0), spherical("spherical_yn", sc.yv)
+spherical_in, spherical_kn = spherical("spherical_in", sc.iv, 1.0), spherical("spherical_kn", sc.kv)
 
 
 @of_numbers

@@ -8,6 +8,7 @@ import sympy as sp
 import gradcompile as gc
 from gradcompile import linalg, signal, special
 from gradcompile.errors import ExpressionError
+from tests import calls
 
 w, v = sp.symbols("w v")
 FORMULAS = {
@@ -114,6 +115,53 @@ def test_linear_algebra_and_filters():
     f = gc.compile_value([o for o, _ in pairs], (), inputs=[x, S, L])
     for k, (got, (_, want)) in enumerate(zip(f(b, s, low), pairs, strict=True)):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11, err_msg=str(k))
+
+
+def test_bessel_functions_of_half_orders():
+    """Beside a quotient they have no series in whole powers; spherical ones go through 0."""
+    at = np.array([-0.9, -1e-5, 0.0, 1e-5, 0.3, 1.9, 7.0])
+    z, q = gc.array("z", len(at)), gc.array("q", 2)
+    names = [(name, n) for name in ("spherical_jn", "spherical_in") for n in (0, 1, 2)]
+    losses = [np.sum(getattr(special, name)(n, z) ** 2) for name, n in names]
+    f = gc.compile_value([gc.derivative(loss, z) for loss in losses], [z])
+    for (name, n), row in zip(names, f(at), strict=True):
+        ufunc = getattr(scipy.special, name)
+        want = 2 * ufunc(n, at) * ufunc(n, at, derivative=True)
+        np.testing.assert_allclose(row, want, rtol=1e-10, atol=1e-18, err_msg=f"{name} {n}")
+    squares = np.sqrt(2.0 / q) * scipy.special.jv(2.5, q)
+    g = gc.compile_value([squares, gc.derivative(np.sum(squares * squares), q)], [q])
+    h = np.array([0.2, 0.9])
+    j, slope = scipy.special.jv(2.5, h), scipy.special.jvp(2.5, h)
+    np.testing.assert_allclose(g(h)[1], 4 * j * slope / h - 2 * j * j / h**2, rtol=1e-12)
+    with pytest.raises(ExpressionError, match="one whole number"):
+        special.polygamma(np.array([1, 2]), z)
+    with pytest.raises(AttributeError, match=r"it has scipy\.special's ufuncs and comb"):
+        special.nothing  # noqa: B018
+
+
+LINES = """sp.linalg.solve(L + L.T/3, b, lower=True, assume_a="sym")
+sp.linalg.solve(S - L/9, b, assume_a="upper triangular")
+sp.linalg.solve(S - L/9, b, assume_a="tridiagonal", transposed=True)
+sp.linalg.inv(S + L, assume_a="lower triangular")
+sp.linalg.lstsq(M, b, cond=0.5)[0]
+np.linalg.lstsq(M, b, rcond=0.5)[0]
+sp.linalg.pinv(M, rtol=0.5, return_rank=True)
+sp.signal.correlate2d(M, B[:2, :2], mode="same", boundary="fill", fillvalue=1.5)
+sp.signal.correlate2d(M, B[:3, :4], mode="same", boundary="wrap")
+sp.signal.correlate2d(M, B[:2, :3], mode="same")
+sp.special.sici(x)
+sp.special.shichi(x)
+np.polyval(sp.special.legendre(3).coef, x)
+np.geomspace(u, 2.0, 3, axis=1)
+np.linalg.cross(t3[:, None]*B, w3[:, None]*B, axis=0)
+sp.special.spherical_jn(1, x)
+sp.special.zeta(2.0 + u)"""
+
+
+@pytest.mark.parametrize("line", LINES.splitlines())
+def test_a_line_with_other_arguments(line):
+    found = calls.tried(line)
+    assert found.what == "works", found.why
 
 
 def test_text_and_functions_in_place_of_a_loss():

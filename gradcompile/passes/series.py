@@ -164,8 +164,8 @@ def beside_one(s: Node) -> Node | None:
 
 
 def is_known(f: Node) -> bool:
-    """Whether this is a function of one argument with a series."""
-    return f.op.name in known() or f.op.name in BESSEL
+    """Whether this is a function of one argument with a series: a Bessel function of half an order has none."""
+    return f.op.name in known() or (f.op.name in BESSEL and float(f.params[0]).is_integer())
 
 
 def limits_of(condition: Node) -> list[Node]:

@@ -267,7 +267,9 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     """Numbers from start to stop, each the same multiple of the one before; both of one sign."""
     first, last = lifted(start, stop)
     sign = np.sign(1.0 * first)
-    found = sign * np.exp(linspace(np.log(first * sign), np.log(last * sign), num, endpoint, axis=axis))
+    signs = sign * np.ones_like(last)
+    signs = np.expand_dims(signs, axis) if signs.ndim else signs
+    found = signs * np.exp(linspace(np.log(first * sign), np.log(last * sign), num, endpoint, axis=axis))
     return found if dtype is None else found.astype(dtype)
 
 

@@ -35,6 +35,14 @@ def kron(a: Any, b: Any) -> Array:
     return Array(reshape_to(pairs.node, shape))
 
 
+@function(np.linalg.cross)
+def vector_product(x1: Any, x2: Any, *, axis: int = -1) -> Any:
+    """The vector product along an axis of three entries."""
+    if {np.shape(x)[axis] for x in (x1, x2)} != {3}:
+        raise ExpressionError("np.linalg.cross takes vectors of three entries along the axis")
+    return cross(x1, x2, axis=axis)
+
+
 @function(np.cross)
 def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
     """The vector product along an axis of two or three entries; of two and two the third entry alone."""

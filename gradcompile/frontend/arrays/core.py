@@ -31,6 +31,7 @@ from gradcompile.ops.constant_index import table
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
 LARGEST_LISTED = 10_000  # entries that np.array may take apart
+IN_MEMORY = ", since it has no memory; write np.lib.stride_tricks.sliding_window_view, gradcompile.linalg.circulant"
 MANY = 64  # numbers from which on a pattern is looked for
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
@@ -252,8 +253,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         if method != "__call__":
             return called(f"{name}.{method}", found(METHODS, f"ufunc.{method}"), (ufunc.__name__, *inputs), kwargs)
         if kwargs.keys() - {"dtype"}:
-            raise placed(f"{name} with {', '.join(kwargs)}= does not take symbolic arrays; call it plainly, and choose "
-                         "by np.where(condition, result, other)")  # fmt: skip
+            cure = ("move the axes by np.moveaxis" if kwargs.keys() & {"axis", "axes"} else
+                    "call it plainly, and choose by np.where(condition, result, other)")  # fmt: skip
+            raise placed(f"{name} with {', '.join(kwargs)}= does not take symbolic arrays; {cure}")
         function = found(UFUNCS, ufunc.__name__)
         result = called(ufunc.__name__ if function else name, function, inputs, {})
         return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
@@ -271,7 +273,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         function = found(METHODS, name) if not name.startswith("_") else None
         if function is None and f"Array.{name}" not in REFUSED:
-            raise AttributeError(f"a symbolic array has no attribute {name!r}{near(name, METHODS)}")
+            cure = IN_MEMORY if name in ("strides", "ctypes", "data", "base", "flags") else near(name, METHODS)
+            raise AttributeError(f"a symbolic array has no attribute {name!r}{cure}")
         full = name if function else f"Array.{name}"
         return lambda *args, **kwargs: called(full, function, (self, *args), kwargs)
 
@@ -378,7 +381,7 @@ def frame_of_scipy() -> FrameType | None:
 def instead(frame: FrameType) -> str:
     """What to write in place of a function of SciPy: the package's of the same name, if it has one."""
     held = frame.f_locals
-    function = held.get("f") if frame.f_code.co_name == "wrapper" else None
+    function = held.get("f", held.get("fun")) if frame.f_code.co_name == "wrapper" else None
     space = (function.__module__ if function else frame.f_globals["__name__"]).split(".")[1]
     path = [n for n in [function.__name__ if function else frame.f_code.co_name] if not n.startswith("__")]
     if space == "stats" and "self" in held:

@@ -168,10 +168,12 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
 @function(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, ...]:
     """The shortest x with the least |a @ x - b|, the sums of squares that are left, the rank, the singular values."""
-    x, s = pinv(a) @ Array(lift(b)), svdvals(a)
+    cut = {} if rcond is None else {"rcond": max(rcond, 0.0)}
+    x, s = pinv(a, **cut) @ Array(lift(b)), svdvals(a)
+    rank = np.sum(s > cut["rcond"] * s[0]) if cut else matrix_rank(a)
     m, n = np.shape(a)
     rest = np.sum((Array(lift(a)) @ x - b) ** 2, axis=0)
-    return x, (rest if np.ndim(b) > 1 else rest[None]) if m > n else np.zeros_like(x, shape=(0,)), matrix_rank(a), s
+    return x, (rest if np.ndim(b) > 1 else rest[None]) if m > n else np.zeros_like(x, shape=(0,)), rank, s
 
 
 @function(np.linalg.matrix_rank)

@@ -43,5 +43,28 @@ REFUSED.update({
     **dict.fromkeys(("np.ix_", "np.ravel_multi_index", "np.unravel_index"),
                     "write the arithmetic of the places: k // columns, k % columns"),
     "np.sort_complex": COMPLEX + "write np.sort(x)",
+    **{f"scipy.special._{name}": f"write gradcompile.special.{ours}"
+       for name, ours in (("riemann_zeta", "zeta"), ("lambertw", "lambertw"))},
+    **{f"scipy.special.{name}": f"write gradcompile.stats.{ours}"
+       for name, ours in (("chdtr", "chi2.cdf(x, df)"), ("chdtrc", "chi2.sf(x, df)"), ("chdtri", "chi2.isf(q, df)"),
+                          ("pdtr", "poisson.cdf(k, mu)"), ("pdtrc", "poisson.sf(k, mu)"),
+                          ("bdtr", "binom.cdf(k, n, p)"), ("bdtrc", "binom.sf(k, n, p)"),
+                          ("nbdtr", "nbinom.cdf(k, n, p)"), ("nbdtrc", "nbinom.sf(k, n, p)"),
+                          ("fdtr", "f.cdf(x, dfn, dfd)"), ("fdtrc", "f.sf(x, dfn, dfd)"),
+                          ("gdtr", "gamma.cdf(x, b, scale=1/a)"), ("gdtrc", "gamma.sf(x, b, scale=1/a)"))},
+    **{f"scipy.special.eval_{name}": f"write np.polyval(scipy.special.{ours}.coef, x)"
+       for name, ours in (("legendre", "legendre(n)"), ("chebyt", "chebyt(n)"), ("chebyu", "chebyu(n)"),
+                          ("hermite", "hermite(n)"), ("hermitenorm", "hermitenorm(n)"), ("laguerre", "laguerre(n)"),
+                          ("genlaguerre", "genlaguerre(n, alpha)"), ("jacobi", "jacobi(n, alpha, beta)"),
+                          ("gegenbauer", "gegenbauer(n, alpha)"))},
+    "scipy.special.inv_boxcox": "write np.exp(np.log1p(lmbda*y)/lmbda)",
+    "scipy.special.inv_boxcox1p": "write np.expm1(np.log1p(lmbda*y)/lmbda)",
+    "scipy.special.ellipkm1": "write scipy.special.ellipk(1 - p)",
+    "scipy.special.powm1": "write np.expm1(y*np.log(x))",
+    "scipy.linalg.pinvh": "write np.linalg.pinv(a, hermitian=True)",
+    **dict.fromkeys(("scipy.linalg.lu_factor", "scipy.linalg.lu_solve", "scipy.linalg.solve_toeplitz",
+                     "scipy.linalg.solve_banded", "scipy.linalg.solveh_banded"),
+                    "write gradcompile.linalg.solve of the whole matrix"),
+    **dict.fromkeys(("scipy.signal.lfilter", "scipy.signal.sosfilt"), "write gradcompile.scan of the recurrence"),
     "scipy.stats.gaussian_kde": "write np.mean(gradcompile.stats.norm.pdf(x[:, None], data, width), axis=1)",
 })  # fmt: skip

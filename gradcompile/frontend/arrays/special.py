@@ -282,7 +282,7 @@ for _name, _op in {"jv": "besselj", "yv": "bessely", "iv": "besseli", "kv": "bes
 
 def expn(n: Any, x: Any) -> Array:
     """The generalised exponential integral of a whole order from 1 on."""
-    if isinstance(n, Array) or int(n) != n or n < 1:
+    if isinstance(n, Array) or np.ndim(n) or int(n) != n or n < 1:
         raise ExpressionError("the order of expn is one whole number from 1 on, which is known before the call")
     return Array(apply("expint", floating(lift(x)), params=(int(n),)))
 
@@ -293,7 +293,12 @@ def several(*ops: str) -> Callable[[Any], tuple[Array, ...]]:
 
 
 UFUNCS["expn"] = expn
-UFUNCS["sici"] = several("si", "ci")
-UFUNCS["shichi"] = several("shi", "chi")
+def with_cosine(sine: str, cosine: str) -> Callable[[Any], tuple[Array, ...]]:
+    """Sine and cosine integrals, the latter of |x|, as SciPy has it."""
+    return lambda x: (of(sine, x), of(cosine, abs(x)))
+
+
+UFUNCS["sici"] = with_cosine("si", "ci")
+UFUNCS["shichi"] = with_cosine("shi", "chi")
 UFUNCS["fresnel"] = several("fresnels", "fresnelc")
 UFUNCS["airy"] = several("airyai", "airyaiprime", "airybi", "airybiprime")
