@@ -20,13 +20,17 @@ from gradcompile.ir.core import apply
 
 np: Any = numpy  # whose stubs know numbers alone, as SciPy's do
 sc: Any = special
+OWN = ("comb", "factorial", "lambertw", "log_softmax", "logsumexp", "multigammaln", "perm", "polygamma", "softmax",
+       "spherical_in", "spherical_jn", "spherical_kn", "spherical_yn", "zeta")  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """A ufunc of scipy.special: it takes symbolic arrays, or says that there is no such function for them."""
     found = getattr(sc, name, None)
     if name.startswith("_") or not isinstance(found, numpy.ufunc):
-        raise AttributeError(f"gradcompile.special has no {name!r}; docs/scipy.md lists what it has")
+        raise AttributeError(
+            f"gradcompile.special has no {name!r}; it has scipy.special's ufuncs and {', '.join(OWN)}"
+        )
     return found
 
 

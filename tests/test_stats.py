@@ -85,6 +85,55 @@ def test_the_derivatives_of_a_density(name):
         check_grads(loss.node, wrt, leaves, order=1, tolerance=1e-9)
 
 
+QUANTILES = [name for name in UNIVARIATE if stats.DISTRIBUTIONS[name].upper_quantile]
+
+
+def test_quantiles_of_small_probabilities_and_back():
+    """isf does not go by 1 - q, whose digits are lost; the derivatives are those of the inverse function."""
+    q, loss, found = gc.array("q", 3), 0.0, []
+    at = np.array([1e-20, 1e-9, 0.3])
+    for name in QUANTILES:
+        ours, shapes = getattr(stats, name), SHAPES.get(name, [])
+        quantiles = ours.isf(q, *shapes)
+        found.append(quantiles)
+        loss += np.sum(ours.sf(quantiles, *shapes) / at)
+        assert not np.isinf(value(quantiles, {q.node: at})).any(), name
+    is_near_one = {"beta", "powerlaw", "loguniform", "reciprocal", "uniform", "arcsine"}  # whose isf has no such digits
+    for name, quantiles in zip(QUANTILES, found, strict=True):
+        got = value(getattr(stats, name).sf(quantiles, *SHAPES.get(name, [])), {q.node: at})
+        places = slice(2, None) if name in is_near_one else slice(None)
+        np.testing.assert_allclose(got[places], at[places], rtol=1e-10, err_msg=name)
+    f = gc.compile_grad(np.sum(stats.norm.isf(q)), [q])
+    np.testing.assert_allclose(f(at)[1][0], -1 / scipy.stats.norm.pdf(scipy.stats.norm.isf(at)), rtol=1e-11)
+
+
+def test_tails_and_middles():
+    """Values and derivatives that other ways of writing lose."""
+    a, b = gc.array("a"), gc.array("b")
+    cases = [  # of a function of a, b: places, value, derivatives
+        (stats.t.cdf(a, 3.0), (0.0, 0.0), 0.5, (0.36755259694786135, 0.0)),
+        (stats.t.cdf(a, 3.0), (1e-9, 0.0), 0.50000000036755259695, (0.36755259694786135, 0.0)),
+        (stats.t.ppf(a, 3.0), (0.5, 0.0), 0.0, (2.720699046351327, 0.0)),
+        (stats.halfnorm.ppf(a), (1e-20, 0.0), 1.2533141373155002e-20, (1.2533141373155002, 0.0)),
+        (stats.cauchy.ppf(a), (1 - 1e-12, 0.0), 318316927901.77966, (3.1832396977554706e23, 0.0)),
+        (stats.halfcauchy.ppf(a), (1 - 1e-12, 0.0), 636633855803.5593, (6.366479395510941e23, 0.0)),
+        (stats.genpareto.logpdf(a, b), (5.0, 0.0), -5.0, (-1.0, 7.5)),
+        (stats.genpareto.logpdf(a, b), (5.0, 1e-9), -4.9999999925, (-0.999999996, 7.499999941666667)),
+        (stats.genpareto.sf(a, b), (5.0, -0.5), 0.0, (0.0, 0.0)),
+        (stats.genpareto.logpdf(a, b), (5.0, -0.5), -np.inf, (0.0, 0.0)),
+        (stats.exponnorm.logpdf(a, b), (0.3, 1e-4), -0.9639085427552635, (-0.29989999700191017, 0.29980898227892955)),
+        (stats.gamma.isf(a, b), (1e-20, 2.5), 51.71448861887899, (-1.0292832126885093e20, 3.3576175139072593)),
+        (scipy.special.gammainc(1.0, a / 2), (0.0, 0.0), 0.0, (0.5, 0.0)),
+        (scipy.special.xlog1py(a, b), (0.0, 2.0), 0.0, (np.log(3.0), 0.0)),
+        (scipy.special.xlog1py(a, b), (0.0, -1.0), 0.0, (0.0, 0.0)),
+        (np.heaviside(a, b), (0.0, 0.7), 0.7, (0.0, 1.0)),
+    ]  # fmt: skip
+    f = gc.compile_value([d for v, *_ in cases for d in (v, gc.derivative(v, a), gc.derivative(v, b))], [a, b])
+    for k, (_, at, *want) in enumerate(cases):
+        got = f(*at)[3 * k : 3 * k + 3]
+        np.testing.assert_allclose(got, [want[0], *want[1]], rtol=1e-10, err_msg=str(k))
+
+
 def test_vectors():
     rng = np.random.default_rng(0)
     a, x, mean = rng.normal(size=(3, 3)), rng.normal(size=(4, 3)), rng.normal(size=3)
@@ -135,7 +184,7 @@ def test_what_is_refused():
         stats.gamma.logpdf(x)
     with pytest.raises(ExpressionError, match="no closed form"):
         stats.skewnorm.ppf(x, s)
-    with pytest.raises(ExpressionError, match=r"betainc .* has no derivative by its argument 1"):
+    with pytest.raises(ExpressionError, match=r"stdtr .* has no derivative by its argument 1"):
         gc.compile_grad(np.sum(stats.t.cdf(x, s)), [s])(2.0, np.ones(3))
     with pytest.raises(AttributeError, match="it has pmf"):
         _ = stats.poisson.logpdf

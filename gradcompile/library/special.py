@@ -19,8 +19,8 @@ from gradcompile.library.blas import addresses_in, signature
 __all__ = [
     "besseli", "besselie", "besselj", "besselk", "besselke", "bessely", "betainc", "betaincinv", "dawsn", "digamma",
     "ellipd", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "erfcinv", "erfi", "erfinv", "exp1", "expi", "expint",
-    "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammaincinv", "hyp1f1", "hyp2f1", "lambertw", "lgamma",
-    "ndtri", "owens_t", "polygamma", "spence", "zeta", "zeta_slope",
+    "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammainccinv", "gammaincinv", "hyp1f1", "hyp2f1",
+    "lambertw", "lgamma", "ndtri", "owens_t", "polygamma", "spence", "stdtr", "stdtrit", "zeta", "zeta_slope",
 ]  # fmt: skip
 
 
@@ -283,6 +283,45 @@ def gammaincinv(a, x):  # type: ignore[no-untyped-def]
     0.0
     """
     return scipy_gammaincinv(a, x, 0)
+
+
+scipy_gammainccinv = external("gammainccinv")
+
+
+@jit
+def gammainccinv(a, x):  # type: ignore[no-untyped-def]
+    """The y with gammaincc(a, y) = x.
+
+    >>> float(gammainccinv(1.0, 1.0))
+    0.0
+    """
+    return scipy_gammainccinv(a, x, 0)
+
+
+scipy_stdtr = external("stdtr")
+
+
+@jit
+def stdtr(v, x):  # type: ignore[no-untyped-def]
+    """The distribution function of Student's t.
+
+    >>> float(stdtr(3.0, 0.0))
+    0.5
+    """
+    return scipy_stdtr(v, x, 0)
+
+
+scipy_stdtrit = external("stdtrit")
+
+
+@jit
+def stdtrit(v, x):  # type: ignore[no-untyped-def]
+    """The y with stdtr(v, y) = x.
+
+    >>> float(stdtrit(3.0, 0.5))
+    0.0
+    """
+    return scipy_stdtrit(v, x, 0)
 
 
 scipy_betainc = external("betainc")

@@ -167,9 +167,9 @@ function("rint", "x", (None,), np.rint, exact="nint", domain=(ANY,),
          sympy=lambda x: sp("floor", (2 * x + 1) / 4) + sp("ceiling", (2 * x - 1) / 4), convention="no derivative",
          keeps_finite=True,
          doc="the nearest integer, of two the even one", **EXACT)  # fmt: skip
-function("heaviside", "x h", (None, None), np.heaviside,
+function("heaviside", "x h", (None, "1 if x == 0 else 0"), np.heaviside,
          exact=lambda x, h: h if x == 0 else mp("mpf", int(x > 0)) if x == x else x,
-         sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative",
+         sympy="Heaviside", domain=(ANY, ANY), convention="h at 0; no derivative by x",
          keeps_finite=True, hands_on=True,
          doc="0 below 0, 1 above, h at 0",
          **EXACT)  # fmt: skip

@@ -35,6 +35,12 @@ def exact_inverse(of: Any, start: str, *given: Any) -> Any:
     return mp("findroot", lambda y: of(y) - given[-1], (first * (1 - 1e-9), first * (1 + 1e-9)))
 
 
+def exact_student(v: Any, x: Any) -> Any:
+    """Student's t distribution function, by the incomplete beta function in high precision."""
+    tail = mp("betainc", v / 2, 0.5, 0, v / (v + x * x), True) / 2
+    return tail if x < 0 else 1 - tail
+
+
 # Inverse error functions, and what is between exponentials and error functions
 
 function("erfinv", "x", (f"{1 / TWO_OVER_ROOT_PI!r}*exp(erfinv(x)*erfinv(x))",), scipy("erfinv"),
@@ -92,13 +98,17 @@ register_ordered("expint", lambda x, k: scipy("expn")(k, x), expint_slope, "d ex
 
 # Incomplete gamma and beta functions, hypergeometric functions, zeta
 
-DENSITY = "exp((a - 1)*log(x) - x - lgamma(a))"
+DENSITY = "exp(xlogy(a - 1, x) - x - lgamma(a))"
 LOG_BETA = "(lgamma(a) + lgamma(b) - lgamma(a + b))"
 OF_BETA = f"exp((a - 1)*log(x) + (b - 1)*log1p(-x) - {LOG_BETA})"
 INVERSE = "betaincinv(a, b, x)"
 OVER_BETA = f"exp((1 - a)*log({INVERSE}) + (1 - b)*log1p(-{INVERSE}) + {LOG_BETA})"
 Y = "gammaincinv(a, x)"
-OVER_GAMMA = f"exp((1 - a)*log({Y}) + {Y} + lgamma(a))"
+FAR_Y = "gammainccinv(a, x)"
+OVER_GAMMA, OVER_FAR_GAMMA = (f"exp((1 - a)*log({y}) + {y} + lgamma(a))" for y in (Y, FAR_Y))
+LOG_STUDENT = "(lgamma(0.5*(v + 1)) - lgamma(0.5*v) - 0.5*log(v) - {half_log_pi!r} - 0.5*(v + 1)*log1p({x}*{x}/v))"
+STUDENT = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="x")
+STUDENT_OF_QUANTILE = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="stdtrit(v, x)")
 function("gammainc", "a x", ("gammainc_slope(a, x)", DENSITY), scipy("gammainc"),
          exact=lambda a, x: mp("gammainc", a, 0, x, True), sympy=lambda a, x: sp("lowergamma", a, x) / sp("gamma", a),
          domain=((0.5, 10.0), (0.5, 20.0)), doc="regularised lower incomplete gamma function", **RECORD)  # fmt: skip
@@ -137,6 +147,18 @@ function("gammaincinv", "a x", (f"-gammainc_slope(a, {Y})*{OVER_GAMMA}", OVER_GA
          exact=lambda a, x: exact_inverse(lambda y: mp("gammainc", a, 0, y, True), "gammaincinv", a, x),
          sympy=lambda a, x: sp("Function", "gammaincinv")(a, x), domain=((0.8, 10.0), (0.1, 0.9)),
          doc="the y with gammainc(a, y) = x", **RECORD)  # fmt: skip
+function("gammainccinv", "a x", (f"-gammainc_slope(a, {FAR_Y})*{OVER_FAR_GAMMA}", f"-{OVER_FAR_GAMMA}"),
+         scipy("gammainccinv"),
+         exact=lambda a, x: exact_inverse(lambda y: mp("gammainc", a, y, mp("mpf", "inf"), True), "gammainccinv", a, x),
+         sympy=lambda a, x: sp("Function", "gammainccinv")(a, x), domain=((0.8, 10.0), (0.1, 0.9)),
+         doc="the y with gammaincc(a, y) = x", **RECORD)  # fmt: skip
+function("stdtr", "v x", (None, f"exp({STUDENT})"), scipy("stdtr"), exact=lambda v, x: exact_student(v, x),
+         sympy=lambda v, x: sp("Function", "stdtr")(v, x), refuses=(0,), domain=((0.8, 9.0), (-5.0, 5.0)),
+         doc="Student's t distribution function", **RECORD)  # fmt: skip
+function("stdtrit", "v x", (None, f"exp(-{STUDENT_OF_QUANTILE})"), scipy("stdtrit"),
+         exact=lambda v, x: exact_inverse(lambda y: exact_student(v, y), "stdtrit", v, x),
+         sympy=lambda v, x: sp("Function", "stdtrit")(v, x), refuses=(0,), domain=((0.8, 9.0), (0.05, 0.95)),
+         doc="the y with stdtr(v, y) = x", **{**RECORD, "ulps": 256.0})  # fmt: skip
 function("hyp1f1", "a b x", (None, None, "(a/b)*hyp1f1(a + 1, b + 1, x)"), scipy("hyp1f1"), refuses=(0, 1),
          sympy=lambda a, b, x: sp("hyper", [a], [b], x), domain=((0.5, 3.0), (1.0, 4.0), (-2.0, 2.0)),
          doc="confluent hypergeometric function", **RECORD)  # fmt: skip

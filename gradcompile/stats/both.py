@@ -36,6 +36,12 @@ def log_beta(a: Any, b: Any) -> Any:
     return sympy.loggamma(a) + sympy.loggamma(b) - sympy.loggamma(a + b)
 
 
+def student(df: Any, x: Any) -> Any:
+    """The distribution function of Student's t in SymPy's terms, by the tail on the side of x."""
+    tail = sympy.betainc_regularized(df / 2, 0.5, 0, df / (df + x * x)) / 2
+    return functions.where(x < 0, tail, 1 - tail)
+
+
 root_half = math.sqrt(0.5)
 log = both(np.log, sympy.log)
 log1p = both(np.log1p, lambda x: sympy.log(1 + x))
@@ -63,7 +69,11 @@ xlogy = both(special("xlogy"), lambda x, y: x * sympy.log(y))
 xlog1py = both(special("xlog1py"), lambda x, y: x * sympy.log(1 + y))
 gammainc = both(special("gammainc"), lambda a, x: sympy.lowergamma(a, x) / sympy.gamma(a))
 gammaincc = both(special("gammaincc"), lambda a, x: sympy.uppergamma(a, x) / sympy.gamma(a))
-gammaincinv = special("gammaincinv")
+gammaincinv, gammainccinv = special("gammaincinv"), special("gammainccinv")
+erfcx = special("erfcx")
+erfinv = both(special("erfinv"), sympy.erfinv)
+stdtr = both(special("stdtr"), student)
+stdtrit = special("stdtrit")
 betainc = both(special("betainc"), lambda a, b, x: sympy.betainc_regularized(a, b, 0, x))
 betaincinv = special("betaincinv")
 i0e = both(special("i0e"), lambda x: sympy.exp(-sympy.Abs(x)) * sympy.besseli(0, x))

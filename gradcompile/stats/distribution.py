@@ -24,7 +24,7 @@ class Distribution:
 
     name: SciPy's.  shapes: names of the arguments before loc and scale.  density: the logarithm of the density, or of
     the probability.  low, high: the ends of the support, numbers or functions of the shapes.  upper, lower: sf and cdf.
-    log_upper, log_lower: their logarithms, where these have better formulas.  quantile: ppf.
+    log_upper, log_lower: their logarithms, where these have better formulas.  quantile, upper_quantile: ppf, isf.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Distribution:
     log_lower: Formula | None = None
     log_upper: Formula | None = None
     quantile: Formula | None = None
+    upper_quantile: Formula | None = None
     is_discrete: bool = False
     doc: str = field(default="", compare=False)
 
@@ -100,9 +101,9 @@ class Distribution:
         low, high = self.ends(shapes)
         if self.is_discrete:
             return 0 if low is None else low
-        return (
-            0.5 * (low + high) if low is not None and high is not None else low + 1.0 if low is not None else high - 1.0
-        )
+        if low is None or high is None:
+            return low + 1.0 if low is not None else high - 1.0
+        return np.minimum(0.5 * (low + high), low + 1.0)
 
     def ends(self, shapes: list[Any]) -> tuple[Any, Any]:
         """The ends of the support."""
@@ -146,7 +147,9 @@ class Distribution:
             raise ExpressionError(
                 f"stats.{self.name}.{method} has no closed form; solve cdf(x) = q by a compiled function"
             )
-        return self.quantile(lifted(q) if method == "ppf" else 1 - lifted(q), *shapes)
+        formula = self.quantile if method == "ppf" else self.upper_quantile or self.quantile
+        is_far = method == "isf" and self.upper_quantile is None
+        return formula(1 - lifted(q) if is_far else lifted(q), *shapes)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 ROOT_HALF = math.sqrt(0.5)
 
 UNARY = "erfcx erfinv erfcinv ndtri erfi dawsn expi exp1 spence ellipk ellipe"
-BINARY = "owens_t gammainc gammaincc gammaincinv ellipkinc ellipeinc"
+BINARY = "owens_t gammainc gammaincc gammaincinv gammainccinv stdtr stdtrit ellipkinc ellipeinc"
 OTHERS = {"loggamma": "lgamma", "_zeta": "zeta"}
 for _name in UNARY.split():
     direct(_name, _name)
@@ -129,9 +129,9 @@ def kl_div(x: Any, y: Any) -> Any:
 
 @written("xlog1py")
 def xlog1py(x: Any, y: Any) -> Any:
-    """x*log(1 + y), 0 where x is."""
-    is_zero = (x == 0.0) & ~np.isnan(y)
-    return np.where(is_zero, x * 0.0, x * np.log1p(np.where(is_zero, 0.0, y)))
+    """x*log(1 + y), 0 where x is, whose derivative by x is log(1 + y) there as well."""
+    is_pole = (x == 0.0) & ((y <= -1.0) | (y == np.inf))
+    return np.where(is_pole, x * 0.0, x * np.log1p(np.where(is_pole, 0.0, y)))
 
 
 @written("huber")
@@ -227,12 +227,6 @@ def binom(n: Any, k: Any) -> Any:
 def betaincc(a: Any, b: Any, x: Any) -> Any:
     """1 - betainc(a, b, x)."""
     return of("betainc", b, a, 1.0 - x)
-
-
-@written("gammainccinv")
-def gammainccinv(a: Any, y: Any) -> Any:
-    """The x with gammaincc(a, x) = y."""
-    return of("gammaincinv", a, 1.0 - y)
 
 
 @written("zetac")
