@@ -125,3 +125,10 @@ def test_what_no_step_does_has_machine_code():
     f = compile_grad(sp.gamma(a) * b, [a, b], cache=False)  # SciPy's
     assert f(3.0, 2.0)[0] == 4.0 and not isinstance(f._route.kernel, jit.Taped)
     assert next(islice(f._route.kernel.codes.values(), 1)) is not None
+
+
+def test_powers_of_many_factors_take_no_time():
+    """The products that a whole power is made of share their parts, and are looked at once."""
+    for e in (a ** -(2**31) * b, b * x / a ** (2**40), a ** (2**31) * b * x):
+        f = compile_grad(e + a, [a, b], data=[x] if x in e.free_symbols else [], cache=False)
+        assert np.isfinite(f(1.0, 2.0, *([XS] if x in e.free_symbols else []))[0])

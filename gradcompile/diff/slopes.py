@@ -22,7 +22,7 @@ from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.diff.masks import is_masked, masked, times
 from gradcompile.ir.algebra import all_of, equal, less, select, unequal
 from gradcompile.ir.core import Node, apply, const, is_const
-from gradcompile.ir.graph import operands
+from gradcompile.ir.graph import operands, topological
 
 FEW = 16  # factors of a product that are looked at
 ROOT, ANY = 1, 2  # how an adjoint may be infinite: as that of a square root, or otherwise
@@ -231,8 +231,12 @@ def is_factored(n: Node, far: Set[Node], moving: Set[Node]) -> bool:
 
 def is_by_data(n: Node, moving: Set[Node]) -> bool:
     """Whether this is a quotient by a leaf that no parameter changes, or by a power of one."""
-    below = set(operands(n.args[1], "mul")) if n.op.name == "div" else set()
-    return len(below) == 1 and all(x.op.is_leaf and x not in moving for x in below)
+    if n.op.name != "div":
+        return False
+    below = n.args[1]
+    products = topological([below], lambda m: m.op.name != "mul")  # each once: those of high powers share their parts
+    factors = {a for m in products for a in m.args if a.op.name != "mul"} or {below}
+    return len(factors) == 1 and all(x.op.is_leaf and x not in moving for x in factors)
 
 
 def is_step(p: Node) -> bool:

@@ -130,7 +130,8 @@ class Search:
             return int(self.loop(trial, self.gradient, *self.inputs, *self.state, turns))
         assert self.step is not None
         loss = self.code(trial, self.gradient, *self.inputs)
-        return int(self.step(float(loss), self.gradient, *self.state))
+        with np.errstate(all="ignore"):  # without machine code it says what it finds not finite
+            return int(self.step(float(loss), self.gradient, *self.state))
 
     def result(self, status: int) -> Any:
         """What was reached."""
