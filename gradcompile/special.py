@@ -28,9 +28,7 @@ def __getattr__(name: str) -> Any:
     """A ufunc of scipy.special: it takes symbolic arrays, or says that there is no such function for them."""
     found = getattr(sc, name, None)
     if name.startswith("_") or not isinstance(found, numpy.ufunc):
-        raise AttributeError(
-            f"gradcompile.special has no {name!r}; it has scipy.special's ufuncs and {', '.join(OWN)}"
-        )
+        raise AttributeError(f"gradcompile.special has no {name!r}; it has scipy.special's ufuncs and {', '.join(OWN)}")
     return found
 
 

@@ -145,6 +145,7 @@ def test_vectors():
         (stats.multivariate_normal.logpdf(X, M, S), scipy.stats.multivariate_normal.logpdf(x, mean, cov)),
         (stats.multivariate_normal(M, S).pdf(X[0]), scipy.stats.multivariate_normal.pdf(x[0], mean, cov)),
         (stats.multivariate_t.logpdf(X, M, S, 4.0), scipy.stats.multivariate_t.logpdf(x, mean, cov, 4.0)),
+        (stats.multivariate_normal.logpdf(M, 0.0, 2.0), scipy.stats.multivariate_normal.logpdf(mean, 0.0, 2.0)),
         (stats.dirichlet.logpdf(shares, A), scipy.stats.dirichlet.logpdf(shares, alpha)),
         (stats.multinomial.logpmf([1, 2, 3], 6, A / 5.5), scipy.stats.multinomial.logpmf([1, 2, 3], 6, alpha / 5.5)),
     ):

@@ -65,7 +65,9 @@ def spread(cov: Any, size: int) -> Any:
 def distance(x: Any, mean: Any, cov: Any) -> tuple[Any, Any, int]:
     """The squared distance from the mean by the covariance, the logarithm of its root determinant, the dimension."""
     at = array(x)
+    is_single = all(v is None or numpy.ndim(v) == 0 for v in (mean, cov))  # of one dimension: samples, not entries
     at = at if at.ndim else at[None]
+    at = at[:, None] if is_single and at.ndim == 1 and numpy.shape(x) else at
     size = next((int(d) for d in (at.shape[-1], *numpy.shape(cov)[-1:]) if isinstance(d, int)), 1)
     residual = at - (0.0 if mean is None else array(mean))
     factor = np.linalg.cholesky(spread(1.0 if cov is None else cov, size))

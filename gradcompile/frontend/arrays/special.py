@@ -293,6 +293,8 @@ def several(*ops: str) -> Callable[[Any], tuple[Array, ...]]:
 
 
 UFUNCS["expn"] = expn
+
+
 def with_cosine(sine: str, cosine: str) -> Callable[[Any], tuple[Array, ...]]:
     """Sine and cosine integrals, the latter of |x|, as SciPy has it."""
     return lambda x: (of(sine, x), of(cosine, abs(x)))
