@@ -474,6 +474,7 @@ def besselke(order, x):  # type: ignore[no-untyped-def]
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
 ZERO, INFINITE, NAN = np.float64(0.0), np.float64(np.inf), np.float64(np.nan)  # which plain Python divides by as well
 POLYGAMMA_FROM = 20.0  # where the asymptotic series has full precision for any order up to 10
+NOTHING = 1e-18  # of a sum: less than its rounding
 POLYGAMMA_LEAST = -1e4  # below it the recurrence up to there is too long to walk
 
 
@@ -516,10 +517,15 @@ def zeta(s, x):  # type: ignore[no-untyped-def]
     """
     if not ((s > 1) & (x > 0)):
         return INFINITE if (s == 1) & (x > 0) else NAN
+    if x == np.inf:
+        return ZERO
     total = 0.0
     at = float(x)
     while at < POLYGAMMA_FROM + s:
-        total += np.power(at, -s)
+        term = np.power(at, -s)
+        total += term
+        if not at * term > NOTHING * (s - 1.0) * total:  # as much as the rest, which large orders lack
+            return total
         at += 1.0
     term = np.power(at, -s)
     total += at * term / (s - 1.0) + 0.5 * term
@@ -539,10 +545,15 @@ def zeta_slope(s, x):  # type: ignore[no-untyped-def]
     """
     if not ((s > 1) & (x > 0)):
         return NAN
+    if x == np.inf:
+        return ZERO
     total = 0.0
     at = float(x)
     while at < POLYGAMMA_FROM + s:
-        total -= np.log(at) * np.power(at, -s)
+        term = np.log(at) * np.power(at, -s)
+        total -= term
+        if (at > x) & (not at * math.fabs(term) > NOTHING * (s - 1.0) * math.fabs(total)):
+            return total
         at += 1.0
     term, logarithm = np.power(at, -s), np.log(at)
     total -= at * term / (s - 1.0) * (logarithm + 1.0 / (s - 1.0)) + 0.5 * logarithm * term
