@@ -11,7 +11,7 @@ from gradcompile.library.special import NAN, address_of
 
 __all__ = [
     "airyai", "airyaiprime", "airybi", "airybiprime", "chi", "ci", "fresnelc", "fresnels", "shi", "si",
-]
+]  # fmt: skip
 
 
 def several(name: str, results: int) -> Any:
@@ -32,80 +32,92 @@ scipy_airy = several("airy", 4)
 
 
 @njit
-def si(x):  # type: ignore[no-untyped-def]
-    """The sine integral."""
+def sici(x):  # type: ignore[no-untyped-def]
+    """The sine integral and the cosine integral."""
     found = np.empty(2)
     scipy_sici(x, found.ctypes, found[1:].ctypes)
-    return found[0]
+    return found
+
+
+@njit
+def si(x):  # type: ignore[no-untyped-def]
+    """The sine integral."""
+    return sici(x)[0]
 
 
 @njit
 def ci(x):  # type: ignore[no-untyped-def]
     """The cosine integral; NaN below 0."""
+    return NAN if x < 0 else sici(x)[1]
+
+
+@njit
+def shichi(x):  # type: ignore[no-untyped-def]
+    """The hyperbolic sine integral and cosine integral."""
     found = np.empty(2)
-    scipy_sici(x, found.ctypes, found[1:].ctypes)
-    return NAN if x < 0 else found[1]
+    scipy_shichi(x, found.ctypes, found[1:].ctypes)
+    return found
 
 
 @njit
 def shi(x):  # type: ignore[no-untyped-def]
     """The hyperbolic sine integral."""
-    found = np.empty(2)
-    scipy_shichi(x, found.ctypes, found[1:].ctypes)
-    return found[0]
+    return shichi(x)[0]
 
 
 @njit
 def chi(x):  # type: ignore[no-untyped-def]
     """The hyperbolic cosine integral; NaN below 0."""
+    return NAN if x < 0 else shichi(x)[1]
+
+
+@njit
+def fresnel(x):  # type: ignore[no-untyped-def]
+    """Fresnel's integrals of the sine and of the cosine."""
     found = np.empty(2)
-    scipy_shichi(x, found.ctypes, found[1:].ctypes)
-    return NAN if x < 0 else found[1]
+    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
+    return found
 
 
 @njit
 def fresnels(x):  # type: ignore[no-untyped-def]
     """Fresnel's integral of the sine."""
-    found = np.empty(2)
-    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
-    return found[0]
+    return fresnel(x)[0]
 
 
 @njit
 def fresnelc(x):  # type: ignore[no-untyped-def]
     """Fresnel's integral of the cosine."""
-    found = np.empty(2)
-    scipy_fresnel(x, found.ctypes, found[1:].ctypes)
-    return found[1]
+    return fresnel(x)[1]
+
+
+@njit
+def airy(x):  # type: ignore[no-untyped-def]
+    """The Airy functions: Ai, its derivative, Bi, its derivative."""
+    found = np.empty(4)
+    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
+    return found
 
 
 @njit
 def airyai(x):  # type: ignore[no-untyped-def]
     """The Airy function Ai."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[0]
+    return airy(x)[0]
 
 
 @njit
 def airyaiprime(x):  # type: ignore[no-untyped-def]
     """The derivative of Ai."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[1]
+    return airy(x)[1]
 
 
 @njit
 def airybi(x):  # type: ignore[no-untyped-def]
     """The Airy function Bi."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[2]
+    return airy(x)[2]
 
 
 @njit
 def airybiprime(x):  # type: ignore[no-untyped-def]
     """The derivative of Bi."""
-    found = np.empty(4)
-    scipy_airy(x, found.ctypes, found[1:].ctypes, found[2:].ctypes, found[3:].ctypes)
-    return found[3]
+    return airy(x)[3]

@@ -11,6 +11,7 @@ The state is memory of the caller's: `v`, of shape (ROWS, n), the rows below; `s
 
 from gradcompile.codegen.functions import jit
 from gradcompile.library.primitives import fabs, fold, lanes, sqrt, to_int, zeros
+from gradcompile.library.trust_region import same_rows
 
 THETA, TRIAL, GRADIENT, DIRECTION, LOWER, UPPER, FREE = range(7)
 ROWS = 7
@@ -77,7 +78,7 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
             s[LONG] = s[LENGTH]
             s[LENGTH] = between(value, good, s)
             move(v, s)
-            if (s[TRIES] >= TRIED) | same_point(v):
+            if (s[TRIES] >= TRIED) | same_rows(v, TRIAL, THETA):
                 status = failed(s)
     return status
 
@@ -158,7 +159,7 @@ def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
         s[LONG] = HUGE
         s[TRIES] = 0.0
         move(v, s)
-        if same_point(v):
+        if same_rows(v, TRIAL, THETA):
             status = SETTLED if s[COUNT] > 0.0 else failed(s)
     return status
 
@@ -207,12 +208,3 @@ def move(v, s):  # type: ignore[no-untyped-def]
     length = s[LENGTH]
     for k in lanes(0, v.shape[1]):
         v[TRIAL, k] = min(max(v[THETA, k] + length * v[DIRECTION, k], v[LOWER, k]), v[UPPER, k])
-
-
-@jit
-def same_point(v):  # type: ignore[no-untyped-def]
-    """Whether the step leaves all parameters as they are."""
-    same = True
-    for k in range(v.shape[1]):
-        same = same & (v[TRIAL, k] == v[THETA, k])
-    return same

@@ -96,7 +96,7 @@ def polish(before, v, s):  # type: ignore[no-untyped-def]
     status = RUNNING
     if s[FULL] == 0.0:
         status = STUCK
-    elif (s[PREDICTED] <= ENOUGH * fabs(s[LOSS])) | same_point(v):
+    elif (s[PREDICTED] <= ENOUGH * fabs(s[LOSS])) | same_rows(v, TRIAL, THETA):
         status = ENDED
     elif (s[POLISHED] > 0.0) & (s[PREDICTED] > 0.25 * before):
         status = ENDED
@@ -110,11 +110,11 @@ def polish(before, v, s):  # type: ignore[no-untyped-def]
 
 
 @jit
-def same_point(v):  # type: ignore[no-untyped-def]
-    """Whether the step leaves all parameters as they are."""
+def same_rows(v, first, second):  # type: ignore[no-untyped-def]
+    """Whether two rows are the same, as before and after a step that leaves all parameters as they are."""
     same = True
     for k in range(v.shape[1]):
-        same = same & (v[TRIAL, k] == v[THETA, k])
+        same = same & (v[first, k] == v[second, k])
     return same
 
 
