@@ -137,8 +137,8 @@ def _first(marks: Any) -> int | None:
 def _as_it_is(column: Any, name: str) -> Any:
     """A column as what a call takes: numbers as they are, objects as numbers."""
     found = np.asarray(column) if hasattr(column, "to_numpy") else column
-    is_object = isinstance(found, np.ndarray) and found.dtype.kind == "O" and found.ndim == 1
-    return floats(found, name) if is_object else found
+    is_other = isinstance(found, np.ndarray) and found.dtype.kind in "OUST" and found.ndim == 1
+    return floats(found, name) if is_other else found
 
 
 def _names(data: Any) -> Iterable[Any] | None:
