@@ -26,7 +26,8 @@ def forward(z, x):
 def backward(z, x):
     dft_backward(z, x)
 '''
-SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 30, 49, 60, 61, 64, 67, 97, 100, 134)
+SIZES = (1, 2, 3, 4, 6, 7, 12, 15, 30, 49, 61, 64, 67, 134)
+IN_PYTHON = (1, 2, 12, 15, 67)
 rng = np.random.default_rng(3)
 H = rng.normal(size=9) + 1j * rng.normal(size=9)
 ONES = np.ones((3, 2)) + 2j
@@ -74,8 +75,9 @@ def test_transforms_of_any_length(dtype):
         want = np.fft.fft(x[0].astype(float) + 1j * x[1]), n * np.fft.ifft(x[0].astype(float) + 1j * x[1])
         for way, wanted in zip(WAYS, want, strict=True):
             getattr(machine, way)(z, x)
-            python[way](same, x)
-            assert same.tobytes() == z.tobytes()
+            if n in IN_PYTHON:
+                python[way](same, x)
+                assert same.tobytes() == z.tobytes()
             assert np.linalg.norm(z[0] + 1j * z[1] - wanted) <= 4 * np.finfo(dtype).eps * np.linalg.norm(wanted)
 
 
