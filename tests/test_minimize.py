@@ -10,6 +10,7 @@ from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.library import quasi_newton
 from gradcompile.optim import minimizer as module
+from gradcompile.optim.losses import loss_of
 
 X = gc.array("x", (10,))
 START = np.tile([-1.2, 1.0], 5)
@@ -40,7 +41,7 @@ def test_minima_of_scipy(rosenbrock, bounds):
 
 def test_bits_and_callbacks(rosenbrock):
     """One evaluation at a time has the bits of the loop; a callback sees each step, and stops."""
-    search = module.Search(rosenbrock, START, (), None, 1e-8)
+    search = module.Search(loss_of(rosenbrock, ()), START, None, 1e-8)
     search.loop, search.step = None, jit.entry(quasi_newton.advance, [*module.TAKEN, *module.STATE])
     slow, quick = search.run(1000, None), gc.minimize(rosenbrock, START)
     np.testing.assert_array_equal(slow.x, quick.x)
