@@ -77,15 +77,15 @@ class Form:
         is_mapping = self.kind == "mapping"
         if not isinstance(given, Mapping if is_mapping else Sequence) or isinstance(given, str):
             raise ArgumentTypeError(f"{what} is a {self.kind}, got one of type {type(given).__name__}")
-        places = self.keys if is_mapping else range(len(self.parts))
-        held = {str(k): v for k, v in given.items()} if is_mapping else dict(enumerate(given))
-        wanted = [str(k) if is_mapping else k for k in places]
+        held = {str(k): v for k, v in (given.items() if isinstance(given, Mapping) else enumerate(given))}
+        wanted = [str(k) for k in (self.keys if is_mapping else range(len(self.parts)))]
         if held.keys() != set(wanted):
-            missing, more = (sorted(map(str, own)) for own in (set(wanted) - held.keys(), held.keys() - set(wanted)))
+            missing, more = (sorted(own) for own in (set(wanted) - held.keys(), held.keys() - set(wanted)))
             said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(more)} beside"] * bool(more)
-            hint = meant(more[0], list(map(str, wanted))) if more else ""
-            raise ArgumentTypeError(f"{what} holds {', '.join(map(str, wanted))}; the {self.kind} given "
-                                    f"{' and '.join(said)}{hint}")  # fmt: skip
+            hint = meant(more[0], wanted) if more else ""
+            raise ArgumentTypeError(
+                f"{what} holds {', '.join(wanted)}; the {self.kind} given {' and '.join(said)}{hint}"
+            )
         pairs = [(p, k, held[k]) for p, k in zip(self.parts, wanted, strict=True)]
         return [v for p, k, own in pairs for v in ([own] if p is None else p.values_in(own, f"{what}[{k!r}]"))]
 
