@@ -26,7 +26,7 @@ def stacked(params: Sequence[Argument], given: Any, dtype: str) -> np.ndarray:
         found = bind.floats("thetas", given, kind)
         if found.ndim != 2 or found.shape[1] != places[-1][1]:
             raise ArgumentError(
-                f"thetas has shape {found.shape}, expected (m, {places[-1][1]}), a row for each point as f.pack lays out "
+                f"thetas has shape {found.shape}, expected (m, {places[-1][1]}), a row a point, as f.pack lays out "
                 "the parameters; or give a mapping of parameters, each with an axis in front"
             )
         return found
