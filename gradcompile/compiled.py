@@ -16,6 +16,7 @@ import sympy
 from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind, argument_type
+from gradcompile.coloured import Source
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
 from gradcompile.errors import ArgumentError, ArgumentTypeError, SubsetError, printable
@@ -69,8 +70,8 @@ class Compiled:
 
     @property
     def source(self) -> str:
-        """The complete generated module as text: the code that runs."""
-        return self._lowered.text
+        """The complete generated module as text: the code that runs. A notebook shows it in colours."""
+        return Source(self._lowered.text)
 
     @once
     def _module(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.charts import of_history
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
 from gradcompile.optim import batches, rules
@@ -37,6 +38,10 @@ class TrainingResult:
     history: dict[str, Vector]
     epochs: int
     interrupted: bool
+
+    def _repr_html_(self) -> str:
+        """The curves of the run, for a notebook."""
+        return of_history(self.history)
 
 
 def sgd(
