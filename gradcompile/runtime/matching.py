@@ -6,6 +6,7 @@ An error prints the call to write.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
@@ -45,17 +46,35 @@ class Call:
             raise ArgumentTypeError(f"no value for {missing}: it takes {self.takes}, {count}") from None
 
     def spread(self, placed: int, named: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        """The named values with those of `args` among them; a reserved word that is a symbol's name is refused."""
+        """The named values with those of `args` and of the frame in `data` among them.
+
+        A reserved word that is a symbol's name is refused, unless `args` has that symbol's value.
+        """
         rest = dict(named)
         more = rest.pop("args") if isinstance(rest.get("args"), Mapping) else {}
-        for word in sorted(RESERVED & rest.keys() & self.known):
+        found = self.keyed(more, "args")
+        for word in sorted((RESERVED & rest.keys() & self.known) - found.keys()):
             raise ArgumentError(
                 f"{word}= is a word of calls, so the value of {word} is given in args: write {self.text(placed)}"
             )
         if "args" in rest:
             got = type(rest["args"]).__name__
             raise ArgumentTypeError(f"args is a mapping from names to values, got one of type {got}")
-        return [*rest.items(), *self.keyed(more, "args").items()]
+        columns = self.columns(rest.pop("data"), {*self.names[:placed], *rest, *found}) if "data" in rest else {}
+        return [*rest.items(), *found.items(), *columns.items()]
+
+    def columns(self, frame: Any, given: Collection[str]) -> dict[str, Any]:
+        """The inputs that nobody has given, from the columns of a frame that have their names.
+
+        An input of several symbols may be in as many columns.
+        """
+        from gradcompile.runtime import frames
+
+        known = frames.names(frame)
+        inputs = [a for a in self.arguments if a.leaf.params[1] != "param" and a.name not in given]
+        sources = {a.name: columns_of(a, known) for a in inputs}
+        values = frames.values(frame, dict.fromkeys(name for names in sources.values() for name in names))
+        return {a.name: joined(a, {name: values[name] for name in sources[a.name]}) for a in inputs}
 
     def keyed(self, given: Mapping[Any, Any], what: str) -> dict[str, Any]:
         """The values of a mapping by identifier; its keys are symbols, their names, or the identifiers."""
@@ -130,6 +149,21 @@ def mapping(names: Sequence[str]) -> str:
     '{"x": x, "out": out}'
     """
     return f"{{{', '.join(f'{chr(34)}{name}{chr(34)}: {name}' for name in names)}}}"
+
+
+def columns_of(a: Argument, known: Collection[str]) -> list[str]:
+    """The columns that hold an input: the one of its name, or one for each of its symbols."""
+    whole, parts = [str(a.original), a.name], [str(s) for s in a.symbols]
+    if a.is_column and not {*whole} & {*known} and all(name in known for name in parts):
+        return parts
+    return [next((name for name in whole if name in known), whole[0])]
+
+
+def joined(a: Argument, columns: Mapping[str, Any]) -> Any:
+    """An input of columns: the one of its name, or those of its symbols side by side."""
+    if len(columns) == 1 and (str(a.original) in columns or a.name in columns):
+        return next(iter(columns.values()))
+    return np.stack(list(columns.values()), axis=-1).reshape(-1, *a.leaf.type.shape[1:])
 
 
 def spoken(a: Argument) -> str:

@@ -3,7 +3,6 @@
 What a NumPy function does to it stands in the tables UFUNCS and FUNCTIONS, which the other modules here fill.
 """
 
-import difflib
 import importlib
 import inspect
 import linecache
@@ -397,6 +396,8 @@ def instead(frame: FrameType) -> str:
 
 def near(name: str, names: Any) -> str:
     """A hint at names like this one."""
+    import difflib  # not on the way to a first result
+
     close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], n=3, cutoff=0.6)
     return f"; near ones are {', '.join(dict.fromkeys(close))}" if close else ""
 
