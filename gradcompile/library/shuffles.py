@@ -20,7 +20,7 @@ def mixed(x, key):  # type: ignore[no-untyped-def]
 
 @jit
 def fill(out, keys, samples, first, left_bits, right_bits):  # type: ignore[no-untyped-def]
-    """Where samples first, first + 1, ... are. A number of left_bits + right_bits bits is (left << right_bits) + right."""
+    """Where samples first, first + 1, ... are. A number of all bits is (left << right_bits) + right."""
     top = (1 << left_bits) - 1
     bottom = (1 << right_bits) - 1
     for i in range(out.shape[0]):
