@@ -16,9 +16,10 @@ import sympy
 from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind, argument_type
+from gradcompile.coloured import Source
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
-from gradcompile.errors import ArgumentTypeError, SubsetError, printable
+from gradcompile.errors import ArgumentError, ArgumentTypeError, SubsetError, printable
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.loops.tape import tape_of
@@ -69,8 +70,8 @@ class Compiled:
 
     @property
     def source(self) -> str:
-        """The complete generated module as text: the code that runs."""
-        return self._lowered.text
+        """The complete generated module as text: the code that runs. A notebook shows it in colours."""
+        return Source(self._lowered.text)
 
     @once
     def _module(self) -> Any:
@@ -190,9 +191,13 @@ class Compiled:
         """The parameters as one vector theta."""
         return bind.pack(self.problem.params, params, self.dtype)
 
-    def unpack(self, theta: Any) -> Any:
-        """The parameters from a vector theta, in the shape that a call takes them in."""
-        return bind.unpack(self.problem.params, theta, self.dtype)
+    def unpack(self, theta: Any, mapping: bool = False) -> Any:
+        """The parameters from a vector theta, in their shapes: a tuple, or the mapping that params was given as."""
+        parts = bind.unpack(self.problem.params, theta, self.dtype)
+        form = Call(self.problem.params).form if mapping else None
+        if mapping and form is None:
+            raise ArgumentError("params was given as no mapping; f.unpack(theta) is a tuple of them")
+        return parts if form is None else form.filled(iter(parts))
 
     @property
     def _numba_type_(self) -> Any:

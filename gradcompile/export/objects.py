@@ -146,12 +146,11 @@ def outside_blas() -> list[str]:
     """IR in which the routines of BLAS are those that a linker finds."""
     found = []
     for letter, type in TYPES.items():
-        for name in BLAS:
-            result = type if name == "dot" else "void"
-            count = {"gemm": 13, "gemv": 11, "dot": 5}[name]
+        for name, (count, is_value) in {"gemm": (13, False), "gemv": (11, False), "dot": (5, True)}.items():
+            result = type if is_value else "void"
             given = ", ".join(f"ptr %a{k}" for k in range(count))
-            end = [f"  %r = call {result} @{letter}{name}_({given})", f"  ret {result} %r"]
-            end = end if name == "dot" else [end[0].replace("%r = ", ""), "  ret void"]
+            call = f"call {result} @{letter}{name}_({given})"
+            end = [f"  %r = {call}", f"  ret {result} %r"] if is_value else [f"  {call}", "  ret void"]
             found += [
                 f"declare {result} @{letter}{name}_({', '.join(['ptr'] * count)})",
                 f"define {result} @{PREFIX}{letter}{name}({given}) {{", *end, "}",
