@@ -1,6 +1,5 @@
 """The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Self
 
@@ -15,6 +14,8 @@ def meant(name: str, known: Iterable[str], spelled: Callable[[str], str] = str) 
     >>> meant("thta", ["x", "theta"]), meant("q", ["x", "theta"])
     ("; did you mean 'theta'?", '')
     """
+    import difflib  # not on the way to a first result
+
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {spelled(close[0])!r}?" if close else ""
 

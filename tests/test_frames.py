@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy as sp
 
-from gradcompile.data import frames
-from gradcompile.errors import ArgumentTypeError, DataError
+from gradcompile import array, compile_grad, compile_hessian, compile_hvp, compile_many, compile_value
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
+from gradcompile.runtime import frames
 
 TABLE: dict[str, list[Any]] = {
     "t": [1, 2, 3],
@@ -56,6 +58,31 @@ FRAMES: dict[str, Callable[[], Any]] = {
     "polars lazy": lambda: polars_frame().lazy(),
     "pyarrow": arrow_table,
     "pyarrow batch": lambda: arrow_table().combine_chunks().to_batches()[0],
+}
+
+A, B, X, Y, SCALE, DATA = sp.symbols("a b x y scale data")
+T = np.linspace(0.0, 1.0, 50)
+V = np.exp(-T)
+
+
+def dataset() -> Any:
+    return pytest.importorskip("xarray").Dataset({"y": ("x", V)}, coords={"x": T})
+
+
+CALLED: dict[str, Callable[[], Any]] = {
+    "mapping": lambda: {"x": T, "y": V, "who": ["a"] * 50},
+    "structured": lambda: np.rec.fromarrays([T, V], names="x,y"),
+    "pandas": lambda: pytest.importorskip("pandas").DataFrame({"y": V, "x": T}),
+    "pandas strided": lambda: pytest.importorskip("pandas").DataFrame(np.stack([T, V], axis=1), columns=["x", "y"]),
+    "pandas arrow": lambda: CALLED["pandas"]().convert_dtypes(dtype_backend="pyarrow"),
+    "polars": lambda: pytest.importorskip("polars").DataFrame({"y": V, "x": T}),
+    "polars lazy": lambda: CALLED["polars"]().lazy(),
+    "pyarrow": lambda: CALLED["polars"]().to_arrow(),
+    "pyarrow chunks": lambda: pytest.importorskip("pyarrow").concat_tables(
+        [CALLED["pyarrow"]().slice(0, 7), CALLED["pyarrow"]().slice(7)]
+    ),
+    "pyarrow batch": lambda: CALLED["pyarrow"]().to_batches()[0],
+    "xarray": dataset,
 }
 
 
@@ -120,3 +147,71 @@ def test_two_columns_of_one_name_are_refused() -> None:
     pandas = pytest.importorskip("pandas")
     with pytest.raises(DataError, match="2 columns 'v'"):
         frames.columns(pandas.DataFrame(np.ones((2, 2)), columns=["v", "v"]), ["v"])
+
+
+# ---- calls
+
+
+@pytest.fixture(scope="module")
+def f() -> Any:
+    return compile_grad((A * sp.exp(-B * X) - SCALE * Y) ** 2, [A, B], data=[X, Y])
+
+
+@pytest.mark.parametrize("kind", CALLED)
+def test_a_call_takes_its_columns_from_every_kind_of_frame(kind: str, f: Any) -> None:
+    frame, expected = CALLED[kind](), f(1.0, 2.0, x=T, y=V, scale=0.5)
+    assert f(1.0, 2.0, data=frame, scale=0.5) == expected
+    assert f.bind(data=frame, scale=0.5)([1.0, 2.0])[0] == expected[0]
+
+
+def test_every_compiled_function_takes_a_frame() -> None:
+    residual, frame = (A * X - B - Y) ** 2, {"x": T, "y": V}
+    names = {"x": T, "y": V}
+    h = compile_hessian(residual, [A, B], data=[X, Y])
+    np.testing.assert_array_equal(h(1.0, 2.0, data=frame)[2], h(1.0, 2.0, **names)[2])
+    p = compile_hvp(residual, [A, B], data=[X, Y])
+    assert p(1.0, 2.0, data=frame, vector=[1.0, 0.0])[0] == p(1.0, 2.0, **names, vector=[1.0, 0.0])[0]
+    m = compile_many([residual, residual * 2], [A, B], data=[X, Y])
+    np.testing.assert_array_equal(m(1.0, 2.0, data=frame)[1], m(1.0, 2.0, **names)[1])
+    g = compile_grad(residual, [A, B], data=[X, Y])
+    assert g.loss(1.0, 2.0, data=frame) == g(1.0, 2.0, **names)[0] == g.flat([1.0, 2.0], data=frame)[0]
+    assert g.per_sample(1.0, 2.0, data=frame)[0].shape == (50,)
+    np.testing.assert_array_equal(compile_value(A * X, [A], data=[X])(2.0, data=frame), 2.0 * T)
+
+
+def test_whole_numbers_matrices_and_symbols_side_by_side() -> None:
+    table, k = array("table", ("m",)), array("k", ("n",), dtype="int64")
+    w = array("w", ())
+    g = compile_grad(np.mean((w * table[k]) ** 2), w)
+    frame = {"k": [0, 1, 1], "table": [1.0, 2.0]}
+    assert g(1.0, data=frame) == g(1.0, **frame)
+    p, q = sp.symbols("p q")
+    f = compile_grad((A * p + B * q) ** 2, [A, B], data={"P": [p, q]})
+    columns = pytest.importorskip("pandas").DataFrame({"p": T, "q": V})
+    assert f(1.0, 2.0, data=columns) == f(1.0, 2.0, np.stack([T, V], axis=1)) == f(1.0, 2.0, data={"P": columns})
+
+
+def test_a_symbol_called_data_comes_in_args() -> None:
+    f = compile_grad((A * X - DATA) ** 2, [A], data=[X])
+    expected = f(1.0, x=T, args={"data": 0.5})
+    assert f(1.0, data={"x": T}, args={"data": 0.5}) == expected
+    with pytest.raises(ArgumentError, match=r'args=\{"data": data\}'):
+        f(1.0, data={"x": T})
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: {"x": T}, "no column 'y'; the columns are x"),
+        (lambda: {"x": T, "y": [1.0, None]}, "column 'y', row 1 is missing; fill it, or leave the row out"),
+        (lambda: {"x": T, "y": np.array([1.0, None], object)}, "column 'y', row 1 is missing"),
+        (lambda: {"x": T, "y": np.ma.masked_greater(V, 0.5)}, "column 'y', row 0 is missing"),
+        (lambda: pytest.importorskip("pandas").DataFrame({"x": T, "y": [*V[:-1], np.nan]}), "row 49 is missing"),
+        (lambda: pytest.importorskip("polars").DataFrame({"x": [1.0, None], "y": [1.0, 2.0]}), "'x', row 1 is missing"),
+        (lambda: pytest.importorskip("pyarrow").table({"x": [1.0, 2.0], "y": [None, 1]}), "'y', row 0 is missing"),
+        (lambda: pytest.importorskip("polars").DataFrame({"x": ["one"], "y": [1.0]}), "row 0: 'one' is text"),
+    ],
+)
+def test_what_a_call_can_not_take_is_named_by_column_and_row(made: Callable[[], Any], message: str, f: Any) -> None:
+    with pytest.raises(DataError, match=message):
+        f(1.0, 2.0, data=made(), scale=0.5)

@@ -17,9 +17,9 @@ from gradcompile.lower.blocks.plan import BlockPass, BlockPlan, BlockReduction, 
 from gradcompile.lower.function import FunctionWriter, Source, used
 from gradcompile.lower.memory.entries import Memory
 from gradcompile.lower.memory.layout import EXPENSIVE
-from gradcompile.lower.memory.lengths import THETA, ZERO, dim_expression, empty, view, zeros_of_size
+from gradcompile.lower.memory.lengths import LEAST, THETA, ZERO, dim_expression, empty, view, zeros_of_size
 from gradcompile.lower.nests.naming import ArrayNaming
-from gradcompile.lower.nests.places import LEAST, NOTHING, Destination, Wanted
+from gradcompile.lower.nests.places import NOTHING, Destination, Wanted
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.scan import is_scanned
 from gradcompile.signature.program import Output, Part

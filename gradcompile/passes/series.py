@@ -121,32 +121,36 @@ BESSEL = {"besselj": -1, "besseli": 1}
 
 
 @cache
-def known(count: int = TERMS) -> dict[str, Series]:
-    """The series of elementary functions, so many coefficients of each."""
-    return {name: Series(s.order, s.coefficients[:count]) for name, s in elementary().items()}
+def elementary(name: str) -> Series:
+    """The series of an elementary function, made when it is first wanted."""
+    return ELEMENTARY[name]()
 
 
-@cache
-def elementary() -> dict[str, Series]:
-    """The series of elementary functions."""
-    sin, cos = factorial_series(1, 2, -1), factorial_series(0, 2, -1)
-    sinh, cosh = factorial_series(1, 2, 1), factorial_series(0, 2, 1)
-    tanh = times(sinh, inverse(cosh))
-    half_tanh, slope = tanh.at_multiple(Fraction(1, 2)), Fraction(2 / math.sqrt(math.pi))
-    sigmoid = (Fraction(1, 2), *(c / 2 for c in half_tanh.coefficients[:-1]))
-    return {
-        "sin": sin, "cos": cos, "sinh": sinh, "cosh": cosh,
-        "tan": times(sin, inverse(cos)), "tanh": tanh, "sech": inverse(cosh),
-        "sigmoid": Series(0, sigmoid), "softplus": Series(0, (Fraction(math.log(2.0)), *integrated(sigmoid))),
-        "log_cosh": Series(2, integrated((0, *tanh.coefficients))[1:]),
-        "exp": factorial_series(0, 1, 1), "expm1": factorial_series(1, 1, 1),
-        "sinc": Series(0, sin.coefficients), "x_over_expm1": inverse(Series(0, factorial_series(1, 1, 1).coefficients)),
-        "log1p": Series(1, tuple(Fraction((-1) ** k, k + 1) for k in range(TERMS))),
-        "atan": odd_powers(lambda k: Fraction((-1) ** k, 2 * k + 1)),
-        "atanh": odd_powers(lambda k: Fraction(1, 2 * k + 1)),
-        "erf": odd_powers(lambda k: slope * Fraction((-1) ** k, math.factorial(k) * (2 * k + 1))),
-        "asin": odd_powers(arc), "asinh": odd_powers(lambda k: (-1) ** k * arc(k)),
-    }  # fmt: skip
+def sigmoid_series() -> tuple[Fraction, ...]:
+    """The coefficients of 1/(1 + exp(-x)) = 1/2 + tanh(x/2)/2."""
+    half = elementary("tanh").at_multiple(Fraction(1, 2))
+    return (Fraction(1, 2), *(c / 2 for c in half.coefficients[:-1]))
+
+
+SLOPE_OF_ERF = Fraction(2 / math.sqrt(math.pi))
+ELEMENTARY: dict[str, Callable[[], Series]] = {
+    "sin": lambda: factorial_series(1, 2, -1), "cos": lambda: factorial_series(0, 2, -1),
+    "sinh": lambda: factorial_series(1, 2, 1), "cosh": lambda: factorial_series(0, 2, 1),
+    "tan": lambda: times(elementary("sin"), inverse(elementary("cos"))),
+    "tanh": lambda: times(elementary("sinh"), inverse(elementary("cosh"))),
+    "sech": lambda: inverse(elementary("cosh")),
+    "sigmoid": lambda: Series(0, sigmoid_series()),
+    "softplus": lambda: Series(0, (Fraction(math.log(2.0)), *integrated(sigmoid_series()))),
+    "log_cosh": lambda: Series(2, integrated((0, *elementary("tanh").coefficients))[1:]),
+    "exp": lambda: factorial_series(0, 1, 1), "expm1": lambda: factorial_series(1, 1, 1),
+    "sinc": lambda: Series(0, elementary("sin").coefficients),
+    "x_over_expm1": lambda: inverse(Series(0, elementary("expm1").coefficients)),
+    "log1p": lambda: Series(1, tuple(Fraction((-1) ** k, k + 1) for k in range(TERMS))),
+    "atan": lambda: odd_powers(lambda k: Fraction((-1) ** k, 2 * k + 1)),
+    "atanh": lambda: odd_powers(lambda k: Fraction(1, 2 * k + 1)),
+    "erf": lambda: odd_powers(lambda k: SLOPE_OF_ERF * Fraction((-1) ** k, math.factorial(k) * (2 * k + 1))),
+    "asin": lambda: odd_powers(arc), "asinh": lambda: odd_powers(lambda k: (-1) ** k * arc(k)),
+}  # fmt: skip
 
 
 def argument_of(xs: Sequence[Node], depth: int = DEPTH) -> Node | None:
@@ -174,7 +178,7 @@ def beside_one(s: Node) -> Node | None:
 
 def is_known(f: Node) -> bool:
     """Whether this is a function of one argument with a series: a Bessel function of half an order has none."""
-    return f.op.name in known() or (f.op.name in BESSEL and float(f.params[0]).is_integer())
+    return f.op.name in ELEMENTARY or (f.op.name in BESSEL and float(f.params[0]).is_integer())
 
 
 def limits_of(condition: Node) -> list[Node]:
@@ -261,10 +265,9 @@ def line_of(f: Node, x: Node) -> tuple[Fraction, Fraction] | None:
 
 def function_series(f: Node, count: int) -> Series:
     """The series of a known function of x, so many coefficients of it."""
-    if f.op.name in BESSEL:
-        whole = bessel_series(int(f.params[0]), BESSEL[f.op.name])
-        return Series(whole.order, whole.coefficients[:count])
-    return known(count)[f.op.name]
+    is_bessel = f.op.name in BESSEL
+    whole = bessel_series(int(f.params[0]), BESSEL[f.op.name]) if is_bessel else elementary(f.op.name)
+    return Series(whole.order, whole.coefficients[:count])
 
 
 def branch_series(f: Node, x: Node, count: int, depth: int) -> Series | None:

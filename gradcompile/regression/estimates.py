@@ -377,7 +377,7 @@ class Estimates:
 
     def _predicted(self, data: Any, part: int) -> tuple[Vector, Vector]:
         """Values and Jacobian over all parameters."""
-        from gradcompile.data import frames
+        from gradcompile.runtime import frames
 
         self._no_likelihood("predict")
         if part not in range(len(self.samples)):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.data import frames
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError
 from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, settled, spread_of
 from gradcompile.regression.statement import check_given, formula, free_name, meant_or_known, stated
+from gradcompile.runtime import frames
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.data import frames
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
 from gradcompile.regression import starts as starting
 from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orthogonal
@@ -15,6 +14,7 @@ from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement, meant_or_known
+from gradcompile.runtime import frames
 
 
 class Fitter:

@@ -6,10 +6,13 @@ An error prints the call to write.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.once import once
 from gradcompile.signature.arguments import Argument
+from gradcompile.signature.forms import Form, form_of
 
 RESERVED = frozenset(("args", "data", "out", "tangent", "to", "vector"))  # words of calls, never taken for symbols
 MOST = 40  # arguments that a printed call shows one by one
@@ -24,8 +27,38 @@ class Call:
         self.placed = sum(not a.by_name for a in arguments)
         self.known = frozenset(self.names)
 
+    @once
+    def form(self) -> Form | None:
+        """The form of the parameters, where they were given as a mapping."""
+        paths = [a.path for a in self.arguments if a.path]
+        return form_of(paths) if paths else None
+
+    def is_formed(self, args: Sequence[Any]) -> bool:
+        """Whether these are the arguments of a call that begins with a mapping of all parameters."""
+        return len(args) > 0 and isinstance(args[0], Mapping) and self.form is not None
+
+    def parameters(self, given: Mapping[Any, Any]) -> list[Any]:
+        """The values of the parameters in a mapping of their form, or in one by their names."""
+        form = self.form
+        if form is not None and not form.is_nested and tuple(given) == form.keys:
+            return list(given.values())
+        takes = Call([a for a in self.arguments if a.path] or self.arguments, self.head)
+        if form is None or not form.is_nested or takes.known.issuperset(map(str, given)):
+            return takes.in_order(given, "params")
+        return form.values_in(given, "params")
+
+    def arranged(self, values: Sequence[Any], given: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Values in the order of the arguments as a mapping like one that was given."""
+        form = self.form
+        if form is not None and (tuple(given) == form.keys or not self.known.issuperset(map(str, given))):
+            return form.filled(iter(values))  # type: ignore[no-any-return]
+        by_name = dict(zip(self.names, values, strict=True))
+        return {key: by_name[name] for key, name in self.identifiers(given, "params").items()}
+
     def match(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """The values in the order of the arguments, some given by place and some by name."""
+        if self.is_formed(args):
+            args = [*self.parameters(args[0]), *args[1:]]
         if len(args) > self.placed:
             self.refuse_places(len(args))
         if not named and len(args) == len(self.names):
@@ -45,17 +78,35 @@ class Call:
             raise ArgumentTypeError(f"no value for {missing}: it takes {self.takes}, {count}") from None
 
     def spread(self, placed: int, named: Mapping[str, Any]) -> list[tuple[str, Any]]:
-        """The named values with those of `args` among them; a reserved word that is a symbol's name is refused."""
+        """The named values with those of `args` and of the frame in `data` among them.
+
+        A reserved word that is a symbol's name is refused, unless `args` has that symbol's value.
+        """
         rest = dict(named)
         more = rest.pop("args") if isinstance(rest.get("args"), Mapping) else {}
-        for word in sorted(RESERVED & rest.keys() & self.known):
+        found = self.keyed(more, "args")
+        for word in sorted((RESERVED & rest.keys() & self.known) - found.keys()):
             raise ArgumentError(
                 f"{word}= is a word of calls, so the value of {word} is given in args: write {self.text(placed)}"
             )
         if "args" in rest:
             got = type(rest["args"]).__name__
             raise ArgumentTypeError(f"args is a mapping from names to values, got one of type {got}")
-        return [*rest.items(), *self.keyed(more, "args").items()]
+        columns = self.columns(rest.pop("data"), {*self.names[:placed], *rest, *found}) if "data" in rest else {}
+        return [*rest.items(), *found.items(), *columns.items()]
+
+    def columns(self, frame: Any, given: Collection[str]) -> dict[str, Any]:
+        """The inputs that nobody has given, from the columns of a frame that have their names.
+
+        An input of several symbols may be in as many columns.
+        """
+        from gradcompile.runtime import frames
+
+        known = frames.names(frame)
+        inputs = [a for a in self.arguments if a.leaf.params[1] != "param" and a.name not in given]
+        sources = {a.name: columns_of(a, known) for a in inputs}
+        values = frames.values(frame, dict.fromkeys(name for names in sources.values() for name in names))
+        return {a.name: joined(a, {name: values[name] for name in sources[a.name]}) for a in inputs}
 
     def keyed(self, given: Mapping[Any, Any], what: str) -> dict[str, Any]:
         """The values of a mapping by identifier; its keys are symbols, their names, or the identifiers."""
@@ -130,6 +181,21 @@ def mapping(names: Sequence[str]) -> str:
     '{"x": x, "out": out}'
     """
     return f"{{{', '.join(f'{chr(34)}{name}{chr(34)}: {name}' for name in names)}}}"
+
+
+def columns_of(a: Argument, known: Collection[str]) -> list[str]:
+    """The columns that hold an input: the one of its name, or one for each of its symbols."""
+    whole, parts = [str(a.original), a.name], [str(s) for s in a.symbols]
+    if a.is_column and not {*whole} & {*known} and all(name in known for name in parts):
+        return parts
+    return [next((name for name in whole if name in known), whole[0])]
+
+
+def joined(a: Argument, columns: Mapping[str, Any]) -> Any:
+    """An input of columns: the one of its name, or those of its symbols side by side."""
+    if len(columns) == 1 and (str(a.original) in columns or a.name in columns):
+        return next(iter(columns.values()))
+    return np.stack(list(columns.values()), axis=-1).reshape(-1, *a.leaf.type.shape[1:])
 
 
 def spoken(a: Argument) -> str:

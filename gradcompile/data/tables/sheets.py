@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gradcompile.data import frames
 from gradcompile.data.tables.dialect import Row
 from gradcompile.data.tables.source import Source
 from gradcompile.errors import ArgumentError, DataError
+from gradcompile.runtime import frames
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ A product is contracted in the cheapest order. Diagonal matrices, identities and
 but say which axes are one, or summed; an inverse solves for what stands beside it, and is never worked out for that.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -632,6 +631,8 @@ def constant(value: float) -> scalars.Handler:
 def unsupported(expr: Any) -> Conversion:
     """The error for a matrix expression that has no nodes: what there is of nearly that name, or at all."""
     names = sorted(k.__name__ for k in MATRICES if k not in (sympy.MatrixExpr, sympy.MatrixBase))
+    import difflib  # not on the way to a first result
+
     close = difflib.get_close_matches(type(expr).__name__, names, n=3, cutoff=0.5)
     raise ExpressionError(
         f"{text(expr)}: {type(expr).__name__} of matrices can't be compiled; "

@@ -18,6 +18,7 @@ from gradcompile.loops.expressions import (
 
 THETA = name("theta")
 ZERO = number(0)
+LEAST = number('-float("inf")')  # what a maximum starts from
 Names = Mapping[str, Expression]
 
 

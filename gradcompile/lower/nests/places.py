@@ -8,9 +8,9 @@ from gradcompile.ir.types import Dim
 from gradcompile.loops.expressions import EVERY, Expression, number
 from gradcompile.loops.kernel import Meeting
 from gradcompile.lower.memory.entries import Memory
+from gradcompile.lower.memory.lengths import LEAST
 from gradcompile.ops.reduction import is_amax
 
-LEAST = number('-float("inf")')  # what a maximum starts from
 NOTHING = number("0.0")  # what a sum starts from
 
 

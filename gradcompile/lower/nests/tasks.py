@@ -16,8 +16,8 @@ from gradcompile.loops.expressions import EVERY, Expression, call, choice, eleme
 from gradcompile.loops.ir import Assign, Statement, add
 from gradcompile.loops.kernel import Meeting
 from gradcompile.lower.memory.entries import Memory, Place
-from gradcompile.lower.memory.lengths import dim_expression
-from gradcompile.lower.nests.places import GATHERINGS, LEAST, NOTHING, Destination, Space, everywhere
+from gradcompile.lower.memory.lengths import LEAST, dim_expression
+from gradcompile.lower.nests.places import GATHERINGS, NOTHING, Destination, Space, everywhere
 from gradcompile.signature.names import Namer
 
 

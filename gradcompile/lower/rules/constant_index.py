@@ -16,9 +16,8 @@ from gradcompile.ir.core import Node, is_const, is_leaf
 from gradcompile.ir.types import Shape
 from gradcompile.loops.expressions import Expression, call, element, name, number, operation, tuple_of
 from gradcompile.loops.ir import Assign, Do, Loop, Statement, lanes, turns
-from gradcompile.lower.memory.lengths import THETA, ZERO, empty, zeros_of_size
+from gradcompile.lower.memory.lengths import LEAST, THETA, ZERO, empty, zeros_of_size
 from gradcompile.lower.nests.expression import Region
-from gradcompile.lower.nests.places import LEAST
 from gradcompile.lower.program import Naming, per_sample
 from gradcompile.ops.constant_index import Affine, Places, Spec, is_pack, is_table, is_take
 from gradcompile.ops.shape import is_assemble, is_item

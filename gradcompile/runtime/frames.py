@@ -1,6 +1,7 @@
-"""Columns of a frame in memory as float64 arrays: mappings, structured arrays, pandas, polars, pyarrow and their like.
+"""Columns of a frame in memory: mappings, structured arrays, pandas, polars, pyarrow, xarray and their like.
 
-No library of frames is imported: what a column can do is asked of the column. Missing entries become NaN; what is no
+No library of frames is imported: what a column can do is asked of the column. `columns`, for fits, makes float64 arrays
+in which missing entries are NaN; `values`, for calls, leaves a column as it is and refuses missing entries. What is no
 number is refused, and the message names column and row. Rows are counted from 0, as all of these count them.
 """
 
@@ -15,7 +16,8 @@ from gradcompile.errors import ArgumentTypeError, DataError, meant
 
 Column = npt.NDArray[np.float64]
 
-KINDS = "a mapping of names to arrays, a structured array, or a frame of pandas, polars or pyarrow"
+KINDS = "a mapping of names to arrays, a structured array, or a frame of pandas, polars, pyarrow or xarray"
+ROWS = 1 << 18  # that are looked at at a time for missing entries
 MISSING = ("NAType", "NaTType")  # pandas' own words for an entry that is not there; None and NaN are known by value
 DATES = "dates; use numbers, such as the seconds since the first: (t - t[0]) / numpy.timedelta64(1, 's')"
 
@@ -83,8 +85,66 @@ def floats(column: Any, name: str) -> Column:
     return np.array([_number(entry, name, row) for row, entry in enumerate(array.tolist())], dtype=np.float64)
 
 
+def values(data: Any, wanted: Iterable[str]) -> dict[str, Any]:
+    """Return what a frame has under the names `wanted`, arrays in the dtype and the memory that they are in there.
+
+    A column in one piece of memory is not copied. A mapping may hold numbers and arrays of any shape as well.
+
+    Raises ArgumentTypeError for what is no frame, DataError for a column that is missing or there twice, and for an
+    entry that is missing: the message names column and row. NaN is a missing entry to pandas and xarray alone.
+
+    >>> values({"t": [0, 1, 2], "scale": 2.5, "who": ["a", "b", "c"]}, ["t", "scale"])
+    {'t': [0, 1, 2], 'scale': 2.5}
+    """
+    known, wanted = names(data), list(wanted)
+    if hasattr(data, "collect") and set(wanted) <= {*known}:  # a lazy frame
+        data = data.select(wanted).collect()
+    given = {name: _column(data, name, known) for name in wanted}
+    _check_indices(given)
+    for name, column in given.items():
+        row = _missing_row(column)
+        if row is not None:
+            cure = "fill it, or leave the row out"
+            raise DataError(f"column {name!r}, row {row} is missing; {cure}").about(row)
+    return {name: _as_it_is(column, name) for name, column in given.items()}
+
+
+def _missing_row(column: Any) -> int | None:
+    """The first row in which something is missing, None if nothing is."""
+    if isinstance(column, list | tuple):
+        return next((k for k, entry in enumerate(column) if entry is None), None)
+    if isinstance(column, np.ma.MaskedArray):
+        return _first(np.ma.getmaskarray(column))
+    count = getattr(column, "null_count", None)  # of polars and pyarrow
+    if count is not None:
+        return _first(column.is_null()) if (count() if callable(count) else count) else None
+    if isinstance(column, np.ndarray) and column.dtype == object and column.ndim == 1:
+        return _missing_row(column.tolist())
+    if not hasattr(column, "isnull"):  # of pandas and xarray
+        return None
+    at = getattr(column, "iloc", column)
+    found = ((start, _first(at[start : start + ROWS].isnull())) for start in range(0, len(column), ROWS))
+    return next((start + row for start, row in found if row is not None), None)
+
+
+def _first(marks: Any) -> int | None:
+    """The first row with a mark."""
+    marks = np.asarray(marks)
+    found = np.flatnonzero(marks.reshape(len(marks), -1).any(axis=1))
+    return int(found[0]) if len(found) else None
+
+
+def _as_it_is(column: Any, name: str) -> Any:
+    """A column as what a call takes: numbers as they are, objects as numbers."""
+    found = np.asarray(column) if hasattr(column, "to_numpy") else column
+    is_other = isinstance(found, np.ndarray) and found.dtype.kind in "OUST" and found.ndim == 1
+    return floats(found, name) if is_other else found
+
+
 def _names(data: Any) -> Iterable[Any] | None:
     """The names of the columns, None for what is no frame."""
+    if hasattr(data, "data_vars"):  # a Dataset of xarray, a mapping whose coordinates are no keys
+        return tuple(data.variables)
     if isinstance(data, Mapping):
         return data.keys()
     if isinstance(data, np.ndarray | np.void):
