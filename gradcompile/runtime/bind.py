@@ -394,7 +394,7 @@ def _general_call(
     params: Sequence[Argument], takes: Call, route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
-    arguments, count, places = takes.arguments, len(params), places_of(params)
+    arguments, count, places = takes.taken, len(params), places_of(params)
     dtype, size = _DTYPES[params[0].leaf.type.dtype], places[-1][1]
     is_symbol, names = "out" in takes.known, [a.name for a in arguments[count:]]
 

@@ -8,11 +8,13 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, is_sequence
+from gradcompile.frontend.arrays.sparse import SparseArray
 from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import parsed
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.names import Namer, natural, text
+from gradcompile.signature.sparse import Part
 
 LONGEST = 200  # characters of the loss in headers
 COUNTABLE = 1 << 60  # entries of an array that 64 bits can count in bytes
@@ -106,6 +108,10 @@ def named(given: Any, role: str) -> list[Named]:
         key, entry = stack.pop()
         if isinstance(entry, Array):
             found.append(checked(key, entry, role))
+        elif isinstance(entry, SparseArray):
+            if role == "params":
+                raise ArgumentError(f"params: {entry!r} is an input: there are no derivatives by sparse matrices")
+            found += [Named(name_of(n), n) for n in entry.parts]
         elif isinstance(entry, Mapping):
             stack += [(f"{key}_{k}" if key else str(k), e) for k, e in entry.items()][::-1]
         elif is_sequence(entry):
@@ -123,6 +129,12 @@ def checked(key: str, x: Array, role: str) -> Named:
     if not is_leaf(x.node):
         raise ArgumentError(f"{role}: {x!r} is an expression, no argument; name arrays that gradcompile.array made")
     return Named(key or str(x.node.params[0]), x.node)
+
+
+def name_of(n: Node) -> str:
+    """The name of a leaf."""
+    name = n.params[0]
+    return name if isinstance(name, Part) else str(name)
 
 
 def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused: bool) -> None:
@@ -148,7 +160,7 @@ def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused
 def ordered(inputs: Any, rest: Sequence[Node]) -> list[Named]:
     """The inputs: those given, which must be all of the rest, else the rest in natural order."""
     if inputs is None:
-        return sorted((Named(str(n.params[0]), n) for n in rest), key=lambda a: natural(a.preferred))
+        return sorted((Named(name_of(n), n) for n in rest), key=lambda a: natural(a.preferred))
     found = named(inputs, "inputs")
     missing = [str(n.params[0]) for n in rest if n not in {a.node for a in found}]
     if missing:
