@@ -50,6 +50,7 @@ class Outside:
     by name. A search over it has the bits of one over a kernel, if v has them.
     """
 
+    f = None  # there is no compiled loss
     inputs: Sequence[Any] = ()
 
     def __init__(self, v: Any) -> None:

@@ -162,22 +162,25 @@ class Search:
         """What was reached."""
         method, status = self.method, INTERRUPTED if interrupted and self.is_running else self.status
         steps, count, products = self.counts
-        gradient = method.gradient.copy()
+        theta, gradient = method.theta.copy(), method.gradient.copy()
         gradient[gradient >= quasi_newton.LARGEST] = np.inf
         gradient[gradient <= -quasi_newton.LARGEST] = -np.inf
-        return result_type()(
-            x=shaped(self.loss.params, self.given, method.theta), fun=method.loss,
+        found = result_type()(
+            x=shaped(self.loss.params, self.given, theta), fun=method.loss,
             jac=shaped(self.loss.params, self.given, gradient), nit=steps, nfev=count, njev=count, nhev=products,
             success=status in MINIMA, status=status, message=MESSAGES[status],
         )  # fmt: skip
+        lower, upper = self.bounds
+        object.__setattr__(found, "_made_of", (self.loss.f, self.loss.inputs, theta, (lower < theta) & (theta < upper)))
+        return found
 
 
 @cache
 def result_type() -> Any:
-    """SciPy's OptimizeResult."""
-    from scipy.optimize import OptimizeResult
+    """SciPy's result with what it can tell; SciPy's optimisers are loaded when there is one."""
+    from gradcompile.optim.minimum import Minimum
 
-    return OptimizeResult
+    return Minimum
 
 
 def advance(searches: Sequence[Search], turns: int, k: int) -> None:
