@@ -8,7 +8,7 @@ from functools import lru_cache
 from html import escape
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
@@ -16,6 +16,7 @@ import sympy
 from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind, argument_type
+from gradcompile.coloured import Source
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
 from gradcompile.errors import ArgumentError, ArgumentTypeError, SubsetError, printable
@@ -32,6 +33,9 @@ from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
+
+if TYPE_CHECKING:  # what few ask for
+    from gradcompile.export.native import Exported
 
 
 class Compiled:
@@ -66,8 +70,8 @@ class Compiled:
 
     @property
     def source(self) -> str:
-        """The complete generated module as text: the code that runs."""
-        return self._lowered.text
+        """The complete generated module as text: the code that runs. A notebook shows it in colours."""
+        return Source(self._lowered.text)
 
     @once
     def _module(self) -> Any:
@@ -165,6 +169,24 @@ class Compiled:
 
         standalone.save(self.source, path)
 
+    def export(self, path: str | Path, *, name: str | None = None, blas: bool = False) -> None:
+        """Write a function for C, and beside it a header that says how it is called.
+
+        path: ends in `.o`, for an object file, or `.c`, for source in C99. name: of the function, if it is not that of
+        the file. blas: products of matrices in an object file are calls of the BLAS that the program is linked with;
+        else they are made in it, and the last bits may differ from those of a call from Python.
+        """
+        from gradcompile.export.native import write
+
+        write(self._exported(Path(path).stem if name is None else name), path, blas)
+
+    def _exported(self, name: str) -> "Exported":
+        """What C gets under a name."""
+        from gradcompile.export.native import exported
+
+        said = formula_of(self.problem), theta_of(self.problem.params)
+        return exported(name, self._lowered, self._module.kernel, self._route.kinds(), self._coded[1], *said)
+
     def pack(self, *params: Any) -> np.ndarray:
         """The parameters as one vector theta."""
         return bind.pack(self.problem.params, params, self.dtype)
@@ -256,6 +278,12 @@ def grads_type(names: tuple[str, ...]) -> Any:
 def grads_of(names: tuple[str, ...], values: Sequence[Any]) -> Any:
     """Gradients by the names of their parameters."""
     return grads_type(names)(*values)
+
+
+def theta_of(params: Sequence[Argument]) -> str:
+    """What theta holds, in its order."""
+    shapes = [f"{a.name}{list(a.leaf.type.shape) or ''}" for a in params]
+    return ", ".join(shapes)
 
 
 def stem(name: str) -> str:

@@ -48,7 +48,7 @@ def logistic():
     return gc.compile_grad(np.mean(np.log1p(np.exp(-T * (V @ W)))) + k * np.sum(W**2), [W])
 
 
-@pytest.mark.parametrize("made, start, data", [(curve, [1.0, 1.0], CURVE), (table, [0.0, 0.0], TABLE),
+@pytest.mark.parametrize(("made", "start", "data"), [(curve, [1.0, 1.0], CURVE), (table, [0.0, 0.0], TABLE),
                                                (logistic, [np.zeros(3)], LABELLED)])  # fmt: skip
 def test_against_searches(made, start, data):
     """In every input, whatever its shape; by name and by symbol; of a pickled result; held parameters do not move."""

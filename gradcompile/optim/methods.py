@@ -10,7 +10,7 @@ from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
 from gradcompile.library import newton_cg, quasi_newton, saddles, trust_region
 from gradcompile.optim.losses import Kernel, Outside
-from gradcompile.optim.rules import Vector
+from gradcompile.optim.parts import Vector
 
 PAIRS = 10  # steps that the inverse of the Hessian is made of
 RADIUS = 1.0  # of the first step of trust-exact, in lengths of the start

@@ -12,7 +12,7 @@ from gradcompile.library import quasi_newton
 from gradcompile.optim.loop import in_order, shaped
 from gradcompile.optim.losses import Kernel, Outside, loss_of
 from gradcompile.optim.methods import METHODS, Look
-from gradcompile.optim.rules import Vector
+from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.rows import stacked

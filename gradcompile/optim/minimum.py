@@ -7,14 +7,14 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from gradcompile.errors import ArgumentError, SingularHessianError
-from gradcompile.optim.rules import Vector
+from gradcompile.optim.parts import Vector
 from gradcompile.runtime.matching import Call
 from gradcompile.signature.arguments import entry_names
 
 EPS = float(np.finfo(np.float64).eps)
 
 
-class Minimum(OptimizeResult):  # type: ignore[misc]  # SciPy ships no types
+class Minimum(OptimizeResult):
     """SciPy's result of a search, which can tell how its x depends on the data."""
 
     _made_of: tuple[Any, Sequence[Any], Vector, Vector]  # the loss, its inputs, theta, and which of it is free
