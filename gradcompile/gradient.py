@@ -203,10 +203,13 @@ class CompiledGrad(Compiled):
         return flow(self._record(args, named, "f.flow("))
 
     def watch(self, /, *inputs: Any, **named: Any) -> "Watch":
-        """A callback of `sgd` that keeps the flow after each epoch, at these inputs, in `.records`."""
+        """A callback of `sgd` and `train` that keeps the flow after each epoch, at these inputs, in `.records`.
+
+        `.verdicts` has what was said, `.plot("flow.svg")` draws it; several runs: gradcompile.explain.side_by_side.
+        """
         from gradcompile.explain import Watch
 
-        return Watch(self.flow, inputs, named)
+        return Watch(self.flow, self.problem.params, inputs, named)
 
     def blame(self, /, *args: Any, **named: Any) -> "Blame":
         """What the loss is made of here: its terms, the samples whose gradients are largest, sensitivity by parameter.
