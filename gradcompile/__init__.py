@@ -62,7 +62,9 @@ if TYPE_CHECKING:
     from gradcompile.frontend.sympy.custom import custom
     from gradcompile.gradient import CompiledGrad
     from gradcompile.many import CompiledMany
-    from gradcompile.optim import TrainingResult, minimize, sgd
+    from gradcompile.optim.minimizer import minimize
+    from gradcompile.optim.result import TrainingResult
+    from gradcompile.optim.training import sgd, train
     from gradcompile.regression.fits import compile_fit, fit
     from gradcompile.regression.result import Fit
 
@@ -128,6 +130,7 @@ __all__ = [
     "softplus",
     "stop_gradient",
     "total",
+    "train",
     "where",
     "while_loop",
 ]
@@ -153,7 +156,9 @@ LATE = {  # what is found in which module, all of them loaded when something of 
     "frontend.sympy.custom": ("custom",),
     "gradient": ("CompiledGrad",),
     "many": ("CompiledMany",),
-    "optim": ("TrainingResult", "minimize", "sgd"),
+    "optim.minimizer": ("minimize",),
+    "optim.result": ("TrainingResult",),
+    "optim.training": ("sgd", "train"),
     "regression.fits": ("compile_fit", "fit"),
     "regression.result": ("Fit",),
 }  # fmt: skip

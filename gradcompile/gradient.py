@@ -15,7 +15,7 @@ from gradcompile.errors import ArgumentError, ExpressionError, printable
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
-from gradcompile.runtime import bind
+from gradcompile.runtime import bind, rows
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
@@ -62,6 +62,26 @@ class CompiledGrad(Compiled):
         """The loss and its gradient as one vector."""
         values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
         return bind.flat(self._route, values, theta, self.size)
+
+    def many(self, thetas: Any, /, *inputs: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (m,) and gradients (m, size) at m points in one call that threads share: chains, ensembles, starts.
+
+        thetas: an array (m, size) whose rows are laid out as f.pack lays out the parameters, or a mapping of them, each
+        with an axis of m in front; the inputs are the same for all. Each row has the bits of a call of its own.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> a, b, x = sp.symbols("a b x")
+        >>> f = compile_grad((a - x)**2 + b, [a, b])
+        >>> f.many([[1.0, 0.0], [2.0, 5.0]], 3.0)
+        (array([4., 6.]), array([[-4.,  1.],
+               [-2.,  1.]]))
+        """
+        values = Call(self.problem.inputs, "f.many(thetas, ").match(inputs, named)
+        points = rows.stacked(self.problem.params, thetas, self.dtype)
+        converted = bind.convert_all(self.problem.inputs, values)
+        self._route.check(converted)
+        return rows.evaluate(self._route, points, converted)
 
     def bind(self, /, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
