@@ -1,8 +1,7 @@
 """Where does the gradient go? The same deep network with sigmoid, relu, residual connections, batch normalisation.
 
 Twelve layers read handwritten digits. With sigmoid the gradient of the first layers is nearly nothing: they do not
-learn. Each cure is one line of the network. Every run is watched: deep.svg shows the four side by side, layers over
-epochs, coloured by the size of the adjoint.
+learn. Each cure is one line of the network. deep.svg shows the runs side by side: layers by epochs, colour by adjoint.
 
 Run it with: python examples/deep.py (needs scikit-learn: pip install "gradcompile[examples]")
 """

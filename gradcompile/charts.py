@@ -292,9 +292,10 @@ def panel_of(panel: Tiles, top: float, x: float, y: float, across: str) -> str:
 
 
 def of_history(history: Mapping[str, Any]) -> str:
-    """The curves of a training run, with an entry an epoch: what is a loss in one chart, the rest below."""
-    losses = [name for name in history if "loss" in name or "validation" in name]
-    groups = [losses, *([name] for name in history if name not in (*losses, "epoch", "step"))]
+    """The curves of a training run: what is a loss in one chart, the rest below; what stays the same is left out."""
+    moving = [name for name, v in history.items() if len(v) and (np.asarray(v) != v[0]).any()]
+    losses = [name for name in moving if "loss" in name or "validation" in name]
+    groups = [losses, *([name] for name in moving if name not in (*losses, "epoch", "step"))]
     return "".join(
         chart([Series(range(1, len(history[n]) + 1), history[n], "line", n if len(own) > 1 else "", colour=k)
                for k, n in enumerate(own)],

@@ -212,6 +212,12 @@ class CompiledGrad(Compiled):
             raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
         return why(self._record(args, named, "f.why(param, "), name, leaves[name])
 
+    def _trouble(self, args: Mapping[str, Any]) -> str:
+        """What is not finite at these arguments, and why, in a sentence; empty if all is."""
+        from gradcompile.explain import trouble
+
+        return trouble(self._record((), {"args": args}, "f.why(param, "))
+
     def flow(self, /, *args: Any, **named: Any) -> "Flow":
         """How adjoints flow through the layers: their sizes, dead and saturated units, gradient by weights; a verdict.
 

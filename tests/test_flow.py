@@ -51,6 +51,8 @@ def test_weights_that_are_too_large_explode_and_relus_that_are_too_low_die():
     assert found.verdict == "saturated"
     low = deep(lambda h, w: gc.relu(h @ w - 1e3)).flow(*THETA, OUT, *DATA)
     assert low.verdict == "dead" and low.layers[1].dead == 1.0
+    leaky = deep(lambda h, w: gc.leaky_relu(h @ w - 1e3)).flow(*THETA, OUT, *DATA)
+    assert all(x.dead == 0.0 for x in leaky.layers)
 
 
 class Seen(NamedTuple):

@@ -11,10 +11,10 @@ from gradcompile.explain.report import Subject, report
 from gradcompile.explain.rows import Operand, Row
 from gradcompile.explain.steps import steps
 from gradcompile.explain.watch import Watch, side_by_side
-from gradcompile.explain.why import Why, why
+from gradcompile.explain.why import Why, trouble, why
 
 __all__ = [
     "Blame", "Check", "Diagnosis", "Drawing", "Explanation", "Flow", "Operand", "Record", "Row", "Subject", "Watch",
     "Why", "along", "blame", "check", "diagnose", "flow", "of_sample", "record", "report", "rows", "side_by_side",
-    "steps", "weighted", "why",
+    "steps", "trouble", "weighted", "why",
 ]  # fmt: skip

@@ -15,7 +15,8 @@ from gradcompile.explain.blackboard import axis_of, named, shown
 from gradcompile.explain.record import Record, hidden, slope
 from gradcompile.explain.steps import body_of, places
 from gradcompile.ir.algebra import is_select
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_const
+from gradcompile.ops.shape import is_broadcast
 from gradcompile.signature.names import Namer
 
 FAR = 1e-3  # from the last layer to the first an adjoint may shrink by this, or grow by its inverse
@@ -102,13 +103,13 @@ def flow(made: Record) -> Flow:
     nodes, params = shown(made), {a.leaf for a in made.problem.params}
     names, inner = named(made, nodes), hidden_layers(made.order, params)
     found: list[Layer] = []
+    made.compute(s for n in nodes if n in inner and is_units(made, n) for s in slopes_of(n))
     for n in nodes:
         if n in made.adjoints and n in params and len(n.type.shape) > 1:
             found.append(weights(made, n, names[n]))
         elif n in made.adjoints and n in inner and is_units(made, n):
-            own = (e for e in made.edges[n] if e.slope is not None and e.arg.type.shape == n.type.shape)
-            steep = next(map(made.slope, own), None)
-            found.append(units(made, n, names[n], made.values[n], made.adjoint(n), steep))
+            slopes = [made.values[s] for s in slopes_of(n)]
+            found.append(units(made, n, names[n], made.values[n], made.adjoint(n), slopes))
         elif n in made.adjoints and n.op.is_loop:
             found += units_of_steps(made, n)
     layers = tuple(found)
@@ -133,10 +134,9 @@ def units_of_steps(made: Record, n: Node) -> list[Layer]:
     body, fresh = body_of(made, n), Namer()
     kept = [x for x in body.order if is_units(made, x) and not hidden(x, made.problem)]
     names = {x: fresh("relu" if is_select(x) and is_relu(x) else x.op.preferred_name or x.op.name) for x in kept}
-    slopes = {x: next((s for a in x.args if a.type.shape == x.type.shape and (s := slope(x, a))), None) for x in kept}
     return [
         units(made, x, f"{names[x]}[{k}]", body.forward[k][x], body.backward[k][x],
-              None if (steep := slopes[x]) is None else body.at(steep, k, made.dims))
+              [body.at(s, k, made.dims) for s in slopes_of(x)])
         for k in places(body.loop, len(body.forward)) for x in kept if x in body.backward[k]
     ]  # fmt: skip
 
@@ -160,11 +160,17 @@ def weights(made: Record, n: Node, name: str) -> Layer:
     return Layer(name, "weights", size, adjoint, adjoint / size if size else None)
 
 
-def units(made: Record, n: Node, name: str, value: Any, adjoint: Any, slope: Any) -> Layer:
+def slopes_of(n: Node) -> list[Node]:
+    """The derivatives of a function of what comes in, unit by unit."""
+    own = (a for a in dict.fromkeys(n.args) if a.type.shape == n.type.shape and not is_const(a) and not is_broadcast(a))
+    return [s for a in own if (s := slope(n, a)) is not None]
+
+
+def units(made: Record, n: Node, name: str, value: Any, adjoint: Any, slopes: Sequence[Any]) -> Layer:
     """A layer's units: which of them nothing comes through, and which hardly bend any more."""
     dead = flat = 0.0
-    if slope is not None:
-        steep = np.abs(np.broadcast_to(slope, np.shape(value)))
+    if slopes:
+        steep = reduce(np.maximum, (np.abs(np.broadcast_to(s, np.shape(value))) for s in slopes))
         dead = float(np.mean(np.all(steep == 0, axis=n.type.shape.index(axis_of(made.problem)))))
         flat = float(np.mean(steep < FLAT)) if n.op.settles else 0.0
     verdict = "dead" if dead > MOST else "saturated" if flat > MOST else "healthy"
