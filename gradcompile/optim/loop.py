@@ -78,6 +78,8 @@ class Training:
         self.state = rows if self.factors is None else np.vstack([rows, self.factors])
         self.pair = None if isinstance(rule, Rule) else rule.init(self.theta.copy())
         self.history: dict[str, list[float]] = {"loss": [], "grad_norm": [], "scale": [], "validation": []}
+        self.best = self.theta.copy()  # parameters by validation
+        self.lowest = np.array([np.inf, 0.0])  # of the validation, and entries of the history since
         self.plateau = np.array([1.0, np.inf, 0.0, 0.0])  # scale of the rates, best loss, epochs without, to let pass
         self.table, self.numbers_from = np.empty((0, 1), f.dtype), -1
         self.limit, self.message = 1, ""

@@ -46,6 +46,11 @@ class Columns:
         self.staged = [np.empty((0, *v.shape[1:]), b.dtype) for v, b in zip(self.columns, self.buffers, strict=True)]
         self.stages = not all(v.flags.c_contiguous for v in self.columns)
 
+    def described(self) -> dict[str, Any]:
+        """What decides which samples come when."""
+        own = self.orders
+        return {"samples": self.samples, "batch_size": self.batch, "shuffle": own.shuffled, "seed": own.seed}
+
     @property
     def pairs(self) -> list[Vector]:
         """For each column that is cut where it is gathered from, and where to, as matrices or vectors."""
