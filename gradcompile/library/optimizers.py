@@ -9,7 +9,7 @@ for each parameter: its first entry, how many it has, and its rows and columns, 
 """
 
 from gradcompile.codegen.functions import jit
-from gradcompile.library.primitives import copysign, fabs, fold, lanes, sqrt, to_float, zeros
+from gradcompile.library.primitives import copysign, fabs, fold, lanes, sqrt, to_float, view, zeros
 
 LEFT, COUNT, NEXT, ROW, LOGGED, TURN, INTERVAL, STEP, EVERY = range(9)  # of the counters
 COUNTERS = 9

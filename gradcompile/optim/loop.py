@@ -174,7 +174,7 @@ class Training:
 
     def shaped(self, theta: Vector) -> Any:
         """Parameters as they were given."""
-        return shaped(self.f, self.given, theta)
+        return shaped(self.params, self.given, theta)
 
     @property
     def used(self) -> Vector:
@@ -253,13 +253,11 @@ def factors_of(
     return found
 
 
-def shaped(f: Any, given: Any, theta: Vector) -> Any:
+def shaped(params: Sequence[Argument], given: Any, theta: Vector) -> Any:
     """Parameters in the arrangement that they were given in."""
-    params: Sequence[Argument] = f.problem.params
-    parts = bind.unpack(params, theta, f.dtype)
+    parts = bind.split(params, theta.copy())
     if isinstance(given, Mapping):
-        by_name = dict(zip((a.name for a in params), parts, strict=True))
-        return {key: by_name[name] for key, name in Call(params).identifiers(given, "params").items()}
+        return Call(params).arranged(parts, given)
     if not _is_sequence(given, params):
         return parts[0]
     return parts if isinstance(given, tuple) else list(parts)
@@ -289,7 +287,7 @@ def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
 def in_order(given: Any, takes: Call, what: str) -> list[Any]:
     """The values in the function's order, from a sequence or from a mapping by name."""
     if isinstance(given, Mapping):
-        return takes.in_order(given, what)
+        return takes.parameters(given) if takes.form else takes.in_order(given, what)
     if takes.placed < len(takes.names):
         raise ArgumentError(f"{takes.unordered()}: pass {what}={takes.mapping()}, or {takes.cure()}")
     values = list(given) if not takes.names or _is_sequence(given, takes.arguments) else [given]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.charts import of_history
 from gradcompile.errors import ArgumentError
 
 Vector = np.ndarray[Any, np.dtype[Any]]
@@ -49,6 +50,10 @@ class TrainingResult:
     def __repr__(self) -> str:
         last = f", loss {self.history['loss'][-1]:.6g}" if len(self.history["loss"]) else ""
         return f"TrainingResult({self.epochs} epochs, {self.steps} steps{last}: {self.message})"
+
+    def _repr_html_(self) -> str:
+        """The curves of the run, for a notebook."""
+        return of_history({k: v for k, v in self.history.items() if k not in ("step", "epoch")})
 
     def summary(self) -> str:
         """What was reached, as a few lines of text with a table of the history."""
