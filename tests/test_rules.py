@@ -13,6 +13,7 @@ START = RANDOM.normal(size=SIZE)
 SHAPES = {"A": (2, 3), "b": (4,), "c": (2,)}
 
 # ours, and the name and options of theirs
+IN_ORDER = {"epochs": 1, "batch_size": 1, "shuffle": False, "progress": False}
 RULES = [
     (optim.sgd(0.01), "sgd", {}),
     (optim.sgd(0.01, momentum=0.9), "sgd", {"momentum": 0.9}),
@@ -67,8 +68,11 @@ def optax(jax):
 def test_on_a_recorded_sequence_of_gradients_the_parameters_are_optax_s(recorded, jax, optax, rule, name, options):
     f, rows = recorded
     kept = []
-    gc.train(f, list(split(START).values()), rows, optimizer=rule, epochs=1, batch_size=1, shuffle=False, every=250,
-             progress=False, callback=lambda seen: kept.append(joined(dict(zip(SHAPES, seen.params, strict=True)))))  # fmt: skip
+
+    def keep(seen):
+        kept.append(joined(dict(zip(SHAPES, seen.params, strict=True))))
+
+    gc.train(f, list(split(START).values()), rows, optimizer=rule, callback=keep, every=250, **IN_ORDER)
     owner = optax.contrib if name.startswith("contrib.") else optax
     theirs = getattr(owner, name.rpartition(".")[2])(learning_rate=0.01, **options)
     params = {k: jax.numpy.asarray(v) for k, v in split(START).items()}

@@ -11,8 +11,8 @@ for each parameter: its first entry, how many it has, and its rows and columns, 
 from gradcompile.codegen.functions import jit
 from gradcompile.library.primitives import copysign, fabs, fold, lanes, sqrt, to_float, view, zeros
 
-LEFT, COUNT, NEXT, ROW, LOGGED, TURN, INTERVAL, STEP, EVERY = range(9)  # of the counters
-COUNTERS = 9
+LEFT, COUNT, NEXT, ROW, LOGGED, TURN, INTERVAL, STEP, EVERY, EPOCH, INSIDE = range(11)  # of the counters
+COUNTERS = 11
 GOES_ON, ENDED, BAD_LOSS, BAD_GRADIENT = range(4)
 LANES = 32
 A, B, C = 3.4445, -4.7750, 2.0315  # of Newton and Schulz's polynomial, as Jordan chose them
@@ -307,7 +307,7 @@ def orthogonal(updates, state, h, first, rows, columns):  # type: ignore[no-unty
     for i in range(n):
         for j in range(m):
             x[i, j] = (g[j, i] if rows > columns else g[i, j]) / length
-    for step in range(5):
+    for _ in range(5):
         products(gram, x)
         products(square, gram)
         for i in range(n):

@@ -35,7 +35,7 @@ class Checkpoints:
         places = {a.name: list(map(int, a.leaf.type.shape)) for a in run.params}
         return {
             "version": VERSION, "loss": digest, "parameters": places, "optimizer": repr(run.rule),
-            "every": run.interval, **run.source.described(),
+            **run.source.described(), "every": run.interval,
         }  # fmt: skip
 
     def due(self, is_epoch: bool) -> bool:

@@ -10,7 +10,7 @@ from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
-from gradcompile.optim.loop import in_order, shaped
+from gradcompile.optim.given import in_order, shaped
 from gradcompile.optim.losses import Kernel, Outside, loss_of
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
