@@ -170,10 +170,11 @@ class Compiled:
         standalone.save(self.source, path)
 
     def export(self, path: str | Path, *, name: str | None = None, blas: bool = False) -> None:
-        """Write a function for C as an object file, and beside it a header that says how it is called.
+        """Write a function for C, and beside it a header that says how it is called.
 
-        path: ends in `.o`. name: of the function; the file's if there is none. blas: products of matrices are calls of
-        the BLAS that the program is linked with; else they are made here, and the last bits may differ from a call's.
+        path: ends in `.o`, for an object file, or `.c`, for source in C99. name: of the function, if it is not that of
+        the file. blas: products of matrices in an object file are calls of the BLAS that the program is linked with;
+        else they are made in it, and the last bits may differ from those of a call from Python.
         """
         from gradcompile.export.native import write
 
@@ -183,8 +184,8 @@ class Compiled:
         """What C gets under a name."""
         from gradcompile.export.native import exported
 
-        said = self._lowered.module.functions[-1].doc, formula_of(self.problem), theta_of(self.problem.params)
-        return exported(name, self._module.kernel, self._route.kinds(), self._coded[1], *said)
+        said = formula_of(self.problem), theta_of(self.problem.params)
+        return exported(name, self._lowered, self._module.kernel, self._route.kinds(), self._coded[1], *said)
 
     def pack(self, *params: Any) -> np.ndarray:
         """The parameters as one vector theta."""
