@@ -9,7 +9,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
-from gradcompile.optim.loop import in_order, shaped
+from gradcompile.optim.given import in_order, shaped
 from gradcompile.optim.losses import Kernel, Outside, loss_of
 from gradcompile.optim.methods import METHODS, Look
 from gradcompile.optim.parts import Vector
