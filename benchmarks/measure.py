@@ -1,7 +1,8 @@
 """One peer on one workload, in this process: python -m benchmarks.measure WORKLOAD PEER; prints a line of JSON.
 
 The first result is the time from the expression to a loss and gradient, compiling included, imports apart. Then, after
-a warm-up, rounds of calls with parameters that differ from call to call; then one call under a memory meter.
+a warm-up that lasts until calls get no quicker, rounds of calls with parameters that differ from call to call; then one
+call under a memory meter.
 """
 
 import gc
@@ -20,6 +21,7 @@ from benchmarks.record import Runner, Workload
 POINTS = 8  # different parameters, in turn
 ROUNDS, ROUND = 15, 0.02  # how many rounds, and how many seconds each takes at least
 QUICK = (3, 0.002)
+FASTER = 0.9  # of the least time so far: a call that takes less is not noise
 STATUS = Path("/proc/self/status")
 
 
@@ -60,15 +62,22 @@ def measure(workload: Workload, peer: str, quick: bool) -> Result:
 
 def rounds(runner: Runner, points: Sequence[Any], count: int, seconds: float) -> list[float]:
     """Seconds a call, the mean of each round; a round is one call or, if that is too short, all points some times."""
-    until = time.perf_counter() + 10 * seconds
     taken = [call_time(runner.call, points[k : k + 1], 1) for k in range(3)]
-    while time.perf_counter() < until:
-        taken.append(call_time(runner.call, points, 1))
+    warm_up(runner, points, 10 * seconds, taken)
     cycles = round(seconds / (POINTS * min(taken)))
     with collector_off():
         if cycles:
             return [call_time(runner.call, points, cycles) for _ in range(count)]
         return [call_time(runner.call, [points[k % POINTS]], 1) for k in range(count)]
+
+
+def warm_up(runner: Runner, points: Sequence[Any], seconds: float, taken: list[float]) -> None:
+    """Calls until as many seconds again have made none of them quicker: quick code of a peer is replaced by then."""
+    least, until = min(taken), time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        taken.append(call_time(runner.call, points, 1))
+        if taken[-1] < FASTER * least:
+            least, until = taken[-1], time.perf_counter() + seconds
 
 
 def call_time(call: Callable[[Any], Any], points: Sequence[Any], cycles: int) -> float:

@@ -8,8 +8,8 @@ from sympy import MatrixBase, Symbol
 
 from gradcompile.compiled import CompiledValue
 from gradcompile.diff.operators import Layout
-from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.frontend.arrays.core import Array
+from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
+from gradcompile.frontend.arrays.core import Array, is_complex
 from gradcompile.frontend.sympy.convert import read_all
 from gradcompile.gradient import CompiledGrad
 from gradcompile.once import compiling
@@ -311,6 +311,8 @@ def problem_of(
             f"{name} is a Python function, not what it computes: call it on symbols of SymPy, or on arrays as "
             f'gradcompile.array("w", 3), and pass {call}'
         )
+    if any(map(is_complex, values)):
+        raise ExpressionError("what is compiled is real, and this is complex; write np.abs(z)**2, or z.real and z.imag")
     if not arrays:
         return read_all(values, params, data=data, reduce=reduce, dtype=dtype, **rest)
     if len(arrays) < len(values):

@@ -8,7 +8,7 @@ from functools import lru_cache
 from html import escape
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
@@ -16,9 +16,10 @@ import sympy
 from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind, argument_type
+from gradcompile.coloured import Source
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
-from gradcompile.errors import ArgumentTypeError, SubsetError, printable
+from gradcompile.errors import ArgumentError, ArgumentTypeError, SubsetError, printable
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.loops.tape import tape_of
@@ -32,6 +33,9 @@ from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
+
+if TYPE_CHECKING:  # what few ask for
+    from gradcompile.export.native import Exported
 
 
 class Compiled:
@@ -66,8 +70,8 @@ class Compiled:
 
     @property
     def source(self) -> str:
-        """The complete generated module as text: the code that runs."""
-        return self._lowered.text
+        """The complete generated module as text: the code that runs. A notebook shows it in colours."""
+        return Source(self._lowered.text)
 
     @once
     def _module(self) -> Any:
@@ -165,13 +169,34 @@ class Compiled:
 
         standalone.save(self.source, path)
 
+    def export(self, path: str | Path, *, name: str | None = None, blas: bool = False) -> None:
+        """Write a function for C as an object file, and beside it a header that says how it is called.
+
+        path: ends in `.o`. name: of the function; the file's if there is none. blas: products of matrices are calls of
+        the BLAS that the program is linked with; else they are made here, and the last bits may differ from a call's.
+        """
+        from gradcompile.export.native import write
+
+        write(self._exported(Path(path).stem if name is None else name), path, blas)
+
+    def _exported(self, name: str) -> "Exported":
+        """What C gets under a name."""
+        from gradcompile.export.native import exported
+
+        said = self._lowered.module.functions[-1].doc, formula_of(self.problem), theta_of(self.problem.params)
+        return exported(name, self._module.kernel, self._route.kinds(), self._coded[1], *said)
+
     def pack(self, *params: Any) -> np.ndarray:
         """The parameters as one vector theta."""
         return bind.pack(self.problem.params, params, self.dtype)
 
-    def unpack(self, theta: Any) -> Any:
-        """The parameters from a vector theta, in the shape that a call takes them in."""
-        return bind.unpack(self.problem.params, theta, self.dtype)
+    def unpack(self, theta: Any, mapping: bool = False) -> Any:
+        """The parameters from a vector theta, in their shapes: a tuple, or the mapping that params was given as."""
+        parts = bind.unpack(self.problem.params, theta, self.dtype)
+        form = Call(self.problem.params).form if mapping else None
+        if mapping and form is None:
+            raise ArgumentError("params was given as no mapping; f.unpack(theta) is a tuple of them")
+        return parts if form is None else form.filled(iter(parts))
 
     @property
     def _numba_type_(self) -> Any:
@@ -252,6 +277,12 @@ def grads_type(names: tuple[str, ...]) -> Any:
 def grads_of(names: tuple[str, ...], values: Sequence[Any]) -> Any:
     """Gradients by the names of their parameters."""
     return grads_type(names)(*values)
+
+
+def theta_of(params: Sequence[Argument]) -> str:
+    """What theta holds, in its order."""
+    shapes = [f"{a.name}{list(a.leaf.type.shape) or ''}" for a in params]
+    return ", ".join(shapes)
 
 
 def stem(name: str) -> str:

@@ -27,6 +27,7 @@ from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Output, size_of
 
+FLAT = object()  # a gradient as one vector
 CHECKED = 32  # entries of a diagonal that are checked
 
 
@@ -79,7 +80,8 @@ class CompiledDerivative(Compiled):
     def __call__(self, /, *args: Any, out: Sequence[np.ndarray] | None = None, **named: Any) -> Any:
         """All outputs at these arguments. out: a tuple of vectors or arrays that they are written into."""
         values, vector = self._given(args, named)
-        return self._formed(self._at(self._packed(values), [*vector, *values[len(self.problem.params) :]], out))
+        found = self._at(self._packed(values), [*vector, *values[len(self.problem.params) :]], out)
+        return self._formed(found, args[0] if self._takes.is_formed(args) else None)
 
     def _given(self, args: Sequence[Any], named: dict[str, Any]) -> tuple[list[Any], list[np.ndarray]]:
         """The arguments of a call, converted, and its vector if it takes one."""
@@ -105,7 +107,8 @@ class CompiledDerivative(Compiled):
         if isinstance(given, np.ndarray) and given.ndim == 1 and len(given) == self.size:
             return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
         if isinstance(given, Mapping):
-            return self.pack(*Call(self.problem.params).match((), given))
+            takes = Call(self.problem.params)
+            return self.pack(*(takes.parameters(given) if takes.form else takes.match((), given)))
         if isinstance(given, list | tuple) and len(given) == len(self.problem.params):
             return self.pack(*given)
         if self.problem.bare:
@@ -137,19 +140,21 @@ class CompiledDerivative(Compiled):
     def _sizes(self) -> list[tuple[str, Dim]]:
         return [(o.name, o.size) for o in self._outputs]
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
-        """What a call returns; flat: the gradient as one vector."""
+    def _formed(self, found: Found, like: Any = None) -> Any:
+        """What a call returns; like: a mapping of parameters, as which the gradient comes, or FLAT for one vector."""
         raise NotImplementedError
 
     @once
     def _grads(self) -> Any:
         return grads_type(tuple(a.name for a in self.problem.params))
 
-    def _by_parameter(self, vector: np.ndarray, flat: bool) -> Any:
-        """A vector laid out as theta, by parameter unless it is to be flat."""
-        if flat:
+    def _by_parameter(self, vector: np.ndarray, like: Any) -> Any:
+        """A vector laid out as theta, by parameter: as a mapping that was given, as a named tuple, or as it is."""
+        if like is FLAT:
             return vector
         parts = bind.split(self.problem.params, vector)
+        if like is not None:
+            return Call(self.problem.params).arranged(parts, like)
         return parts[0] if self.problem.bare else self._grads(*parts)
 
     @property
@@ -166,7 +171,7 @@ class CompiledDerivative(Compiled):
         given, vector = self._given(args, named)
         found = self._at(self._packed(given), [*vector, *given[len(self.problem.params) :]])
         values = {a.leaf: v for a, v in zip(self._arguments, given, strict=True)}
-        return self._checked(self._formed(found, flat=True), values, vector)
+        return self._checked(self._formed(found, like=FLAT), values, vector)
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         """The worst entry of what was found."""
@@ -222,12 +227,12 @@ class CompiledHessian(Patterned):
         self.layout, self.pattern, self.gauss_newton = layout, pattern, gauss_newton
         self.operator = GaussNewton(layout) if gauss_newton else partial(operators.hessian, layout=layout)
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         grad, hess = found.arrays
-        grads = self._by_parameter(grad, flat)
+        grads = self._by_parameter(grad, like)
         if self.layout == "sparse":
             return found.value, grads, self._sparse.holding(hess)
-        if self._is_number and not flat:
+        if self._is_number and like is None:
             return found.value, grads, float(hess[0])
         return found.value, grads, hess if self.layout == "diagonal" else hess.reshape(self.size, self.size)
 
@@ -257,9 +262,9 @@ class CompiledHvp(CompiledDerivative):
     operator = staticmethod(operators.hessian_product)
     along = "vector"
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         grad, hv = found.arrays
-        return found.value, self._by_parameter(grad, flat), float(hv[0]) if self._is_number and not flat else hv
+        return found.value, self._by_parameter(grad, like), float(hv[0]) if self._is_number and like is None else hv
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         return self._check_gradient(found[2], vector[0], values)
@@ -331,7 +336,7 @@ class CompiledValues(CompiledForm):
 
     operator = staticmethod(operators.value)
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         (out,) = found.arrays
         return self._in_form(out if len(out) else np.array([found.value]), found.lengths)
 
@@ -353,11 +358,11 @@ class CompiledJacobian(Patterned, CompiledForm):
         self.layout, self.pattern = layout, pattern
         self.operator = partial(operators.jacobian, layout=layout)
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         out, jac = found.arrays
         if self.layout == "sparse":
             return self._in_form(out, found.lengths), self._sparse.holding(jac)
-        more = () if self._is_number and not flat else (self.size,)
+        more = () if self._is_number and like is None else (self.size,)
         return self._in_form(out, found.lengths), self._in_form(jac, found.lengths, more)
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
@@ -375,7 +380,7 @@ class CompiledJvp(CompiledForm):
     operator = staticmethod(operators.tangent)
     along = "tangent"
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         out, tangent = found.arrays
         values = out if len(out) else np.array([found.value])
         return self._in_form(values, found.lengths), self._in_form(tangent, found.lengths)
@@ -394,7 +399,7 @@ class PerSample(CompiledDerivative):
         self.kind = what
         self.operator = partial(operators.per_sample, what=what)
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         if self.kind == "moments":
             return found.value, found.arrays[0].reshape(self.size, self.size)
         values, *more = found.arrays
@@ -422,10 +427,12 @@ class BoundDerivative(Views):
     def __call__(self, theta: Any, vector: Any = None) -> Any:
         """All outputs at theta; vector: that of a product, zeros if left out."""
         f = self.compiled
-        theta = bind.convert_theta(theta, f.size, self._dtype)
+        is_formed = Call(f.problem.params).is_formed([theta])
+        like = theta if is_formed else FLAT
+        theta = f.pack(theta) if is_formed else bind.convert_theta(theta, f.size, self._dtype)
         along = [f._as_vector(np.zeros(f.size, f.dtype) if vector is None else vector)] if f.along else []
         arrays = [np.empty(size, self._dtype) for _, size in self._run.sizes]
-        return f._formed(self._run(theta, arrays, [*along, *self.inputs]), flat=True)
+        return f._formed(self._run(theta, arrays, [*along, *self.inputs]), like)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.compiled, self.inputs)

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gradcompile.analysis.formula import formulas
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
-from gradcompile.errors import ArgumentError, ExpressionError
+from gradcompile.errors import ArgumentError, ExpressionError, printable
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
-from gradcompile.runtime import bind
+from gradcompile.runtime import bind, rows
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
@@ -60,6 +62,26 @@ class CompiledGrad(Compiled):
         """The loss and its gradient as one vector."""
         values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
         return bind.flat(self._route, values, theta, self.size)
+
+    def many(self, thetas: Any, /, *inputs: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Losses (m,) and gradients (m, size) at m points in one call that threads share: chains, ensembles, starts.
+
+        thetas: an array (m, size) whose rows are laid out as f.pack lays out the parameters, or a mapping of them, each
+        with an axis of m in front; the inputs are the same for all. Each row has the bits of a call of its own.
+
+        >>> import sympy as sp
+        >>> from gradcompile import compile_grad
+        >>> a, b, x = sp.symbols("a b x")
+        >>> f = compile_grad((a - x)**2 + b, [a, b])
+        >>> f.many([[1.0, 0.0], [2.0, 5.0]], 3.0)
+        (array([4., 6.]), array([[-4.,  1.],
+               [-2.,  1.]]))
+        """
+        values = Call(self.problem.inputs, "f.many(thetas, ").match(inputs, named)
+        points = rows.stacked(self.problem.params, thetas, self.dtype)
+        converted = bind.convert_all(self.problem.inputs, values)
+        self._route.check(converted)
+        return rows.evaluate(self._route, points, converted)
 
     def bind(self, /, *inputs: Any, **named: Any) -> Callable[..., tuple[float, np.ndarray]]:
         """Check and convert the inputs once; the result is called as fun(theta) -> (loss, grad), as SciPy wants it.
@@ -224,6 +246,32 @@ class CompiledGrad(Compiled):
         except ExpressionError:  # of no mean or sum of samples
             norms = None
         return blame(made, norms)
+
+    def report(self, /, *args: Any, **named: Any) -> str:
+        """A page of its own, without network: formula, gradient, graph, flow, fit, training and source of the loss.
+
+        to="loss.html": where it is written.  fit, training: results to show on it, one or several by name.
+        A click on a part of the formula, a box of the graph or a comment of the source shows it in all of them.
+        """
+        from gradcompile.explain import Explanation, Subject, flow, report, rows
+
+        to, fit, training = (self._word(word, named) for word in ("to", "fit", "training"))
+        made = self._record(args, named, "f.report(")
+        known, cost = dict(self.problem.names), self.cost
+        per = " a sample" if cost.bytes_per_sample else ""
+        grads = self._as_written.graphs.simplified[1:]
+        texts = formulas([made.loss, *grads], known, 400)
+        page = report(
+            Subject(
+                f"{printable(self.options.name) or 'loss'}{self.signature}", texts[made.loss],
+                Explanation(rows(made)), {a.name: texts[g] for a, g in zip(self.problem.params, grads, strict=True)},
+                self.source,
+                f"{cost.loss} operations for the loss, {cost.loss_and_gradient} with the gradient{per}.", flow(made),
+            ), fit, training,
+        )  # fmt: skip
+        if to is not None:
+            Path(to).write_text(page, "utf-8")
+        return page
 
     def diagnose(self, /, *args: Any, **named: Any) -> "Diagnosis":
         """The digits that each node of the loss loses at these arguments, as it is written and as it is compiled.

@@ -27,7 +27,7 @@ class CompiledMany(CompiledJacobian):
         super().__init__(problem, options)
         self.formulas = formulas
 
-    def _formed(self, found: Found, flat: bool = False) -> Any:
+    def _formed(self, found: Found, like: Any = None) -> Any:
         losses, grads = found.arrays
         return losses, grads.reshape(len(losses), self.size)
 

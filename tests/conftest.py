@@ -12,8 +12,10 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
@@ -27,7 +29,7 @@ atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import pytest
 
-from tests import lowered
+from tests import lowered, pages
 
 lowered.watch()
 
@@ -59,6 +61,12 @@ def peer(request: pytest.FixtureRequest, name: str) -> ModuleType:
         pytest.importorskip(PEERS[name])
     importlib.import_module(PEERS[name])
     return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, headless."""
+    yield from pages.chromium()
 
 
 @pytest.fixture

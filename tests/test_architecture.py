@@ -18,6 +18,7 @@ FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
 # the modules under the same name, and nothing else of the package.
 FLOORS = (
     ("errors", "collector", "once", "library.primitives"),
+    ("charts", "coloured"),
     ("ir",),
     ("codegen",),
     ("ops", "library"),

@@ -78,6 +78,7 @@ CASES = {
     "pinv": apply("pinv", B),
     "pinv_of_columns": apply("pinv", Q),
     "pinv_of_rows": apply("pinv", linalg.flipped(Q)),
+    "dft": apply("dft", apply("item", B, params=((None, Span(0, 2), None),)), params=("forward",)),
     "argsort": apply("gather", Y, apply("argsort", apply("item", Y, params=((None, 0),)), params=(0,)), params=(0,)),
     "argmax": apply("gather", Y, apply("argmax", Y, params=(1,)), params=(1,)),
     "iota": apply("mul", apply("iota", params=(3,)), X),

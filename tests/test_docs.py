@@ -32,6 +32,7 @@ THEMES = {
     "linalg": "linear algebra",
     "decompositions": "norms and factors",
     "special": "Bessel functions",
+    "fourier": "transforms",
     "composed": "of these",
     "making": "with `like=`",
 }

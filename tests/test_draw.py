@@ -1,9 +1,7 @@
 """The graph as SVG, as a page and as DOT; the page in a real browser; the commands that explain and draw."""
 
 import json
-import os
 import re
-import shutil
 import zlib
 from base64 import b64decode
 from xml.etree import ElementTree
@@ -19,6 +17,7 @@ from gradcompile.errors import ArgumentError
 from gradcompile.explain import Drawing, Row
 from gradcompile.explain.layout import laid_out
 from gradcompile.explain.rows import Operand
+from tests.pages import opened, violations
 
 pytest.importorskip("fast_sugiyama")
 W, X, Y = sp.symbols("w x y")
@@ -117,31 +116,10 @@ def test_the_commands(tmp_path, capsys):
 # The page in a browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, headless; what has to run in CI fails there where it is not installed."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        chromium = None
-    if chromium is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("the page needs chromium and playwright")
-    with sync_playwright() as player:
-        found = player.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_goes_through_the_backward_pass_and_shows_paths(browser, tmp_path, scheme):
     BOARD.save(tmp_path / "graph.html")
-    page = browser.new_context(color_scheme=scheme).new_page()
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto((tmp_path / "graph.html").as_uri())
-    page.wait_for_selector("body[data-ready]")
+    page, complaints = opened(browser, tmp_path / "graph.html", scheme)
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     assert "dL/dw = dL/dwx * dwx/dw = -8 * 3 = -24" in page.inner_text("#told")
@@ -155,4 +133,4 @@ def test_the_page_goes_through_the_backward_pass_and_shows_paths(browser, tmp_pa
     assert page.locator(".node.path").count() == 4
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (back == "rgb(255, 255, 255)") == (scheme == "light")
-    assert not complaints
+    assert not complaints and not violations(page)

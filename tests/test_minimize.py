@@ -10,6 +10,7 @@ from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.library import quasi_newton
 from gradcompile.optim import minimizer as module
+from gradcompile.optim.losses import loss_of
 
 X = gc.array("x", (10,))
 START = np.tile([-1.2, 1.0], 5)
@@ -40,7 +41,7 @@ def test_minima_of_scipy(rosenbrock, bounds):
 
 def test_bits_and_callbacks(rosenbrock):
     """One evaluation at a time has the bits of the loop; a callback sees each step, and stops."""
-    search = module.Search(rosenbrock, START, (), None, 1e-8)
+    search = module.Search(loss_of(rosenbrock, ()), START, None, 1e-8)
     search.loop, search.step = None, jit.entry(quasi_newton.advance, [*module.TAKEN, *module.STATE])
     slow, quick = search.run(1000, None), gc.minimize(rosenbrock, START)
     np.testing.assert_array_equal(slow.x, quick.x)
@@ -107,3 +108,23 @@ def test_what_is_said_of_the_start():
     for options in ({"limit": 0}, {"limit": 1.5}, {"tolerance": np.nan}, {"tolerance": -1.0}, {"bounds": [(0, 1)]}):
         with pytest.raises(ArgumentError):
             gc.minimize(f, [1.0, 1.0], **options)
+
+
+def test_a_loss_that_python_evaluates(rosenbrock):
+    """The same loop, whoever evaluates: the same bits; its shapes say how theta is cut."""
+
+    class Outside:
+        """The loss behind a call of Python's."""
+
+        def __init__(self):
+            self.shapes = {"x": (10,)}
+
+        def __call__(self, x):
+            loss, grads = rosenbrock(x)
+            return np.float64(loss), list(grads)
+
+    slow, quick = gc.minimize(Outside(), {"x": START}), gc.minimize(rosenbrock, {"x": START})
+    np.testing.assert_array_equal(slow.x["x"], quick.x["x"])
+    assert slow.success and slow.nfev == quick.nfev and slow.message == quick.message
+    with pytest.raises(ArgumentError, match="has its data"):
+        gc.minimize(Outside(), START, [1.0])

@@ -74,6 +74,7 @@ CASES = [
     (op("solve", square, right, params=["full"]), {0, 2}),
     *((op(n, square), {0}) for n in ("det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs")),
     *((op(n, real("a", N, 3, 3)), {0}) for n in ("svdvals", "svdvecs", "pinv")),
+    (op("dft", real("a", N, 2, 3), params=("forward",)), {0}),
 ]
 NAMES = [f"{k}_{n.op.name}" for k, (n, _) in enumerate(CASES)]
 

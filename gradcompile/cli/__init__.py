@@ -21,6 +21,7 @@ EPILOG = """examples:
   gradcompile explain "(w*x - y)**2" --at w=2,x=3,y=10
   gradcompile draw "(w*x - y)**2" --at w=2,x=3,y=10 --to graph.html
   gradcompile fit data.csv --model "a*exp(-b*x) + c" --target y
+  gradcompile report data.csv --model "a*exp(-b*x) + c" --target y --to report.html
 """
 FIT_EPILOG = """examples:
   gradcompile fit decay.csv --model "a*exp(-t/tau)" --target V --start a=1,tau=2 --plot decay.png
@@ -147,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands.add_parser("explain", help="every value and adjoint of a formula, and the chain rule"))
     _add_draw(commands.add_parser("draw", help="the graph of a formula with every value and adjoint"))
     _add_fit(commands.add_parser("fit", help="fit a formula to the columns of a table", add_help=False))
+    about = "fit a formula, and write a page with formula, gradient, graph, fit, residuals and source"
+    _add_report(commands.add_parser("report", help=about, add_help=False))
 
     ops = commands.add_parser("ops", help="the op table: function, derivative, convention, accuracy")
     ops.add_argument("name", nargs="?", help="one op alone")
@@ -208,9 +211,17 @@ class _FitHelp(argparse.Action):
         parser.exit()
 
 
-def _add_fit(parser: argparse.ArgumentParser) -> None:
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    _add_fitting(parser, "report")
+    parser.add_argument("--to", default="report.html", metavar="FILE", help="the page (report.html)")
+    results = ("ci", "json", "csv", "predict", "band", "plot", "plot_loss", "save")
+    parser.set_defaults(command=_late("fit", "page"), force=False, **dict.fromkeys(results))
+
+
+def _add_fitting(parser: argparse.ArgumentParser, command: str) -> None:
+    """The table, the formula, and how it is fitted."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.usage = "gradcompile fit [-h] FILE --model FORMULA --target COLUMN [--start a=1,b=2] [OPTIONS]"
+    parser.usage = f"gradcompile {command} [-h] FILE --model FORMULA --target COLUMN [--start a=1,b=2] [OPTIONS]"
     parser.add_argument("-h", "--help", action=_FitHelp, nargs=0, help="show this help message and exit")
     parser.add_argument("file", help="a table: text, Excel or Parquet; - for standard input")
     add = parser.add_argument
@@ -237,6 +248,10 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     add("--delimiter", metavar="CHAR", help="one character, or tab or space")
     add("--decimal", metavar="CHAR", help=". or ,")
     add("--sheet", metavar="NAME", help="of a workbook: its name, or its number from 1")
+
+
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    _add_fitting(parser, "fit")
     add = parser.add_argument_group("results; FILE may be - for standard output where it is text").add_argument
     add("--ci", metavar="LEVEL", help="confidence intervals, such as 95; profile,95 or bootstrap,95 by another method")
     add("--json", metavar="FILE", help="write everything as JSON")

@@ -4,7 +4,7 @@ import argparse
 import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -25,8 +25,45 @@ OUTPUTS = ("predict", "json", "csv", "plot", "plot_loss")
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
+class Fitted(NamedTuple):
+    """What was asked for, the table, all its rows and those of the fit, and a fit a group, under "" without groups."""
+
+    asked: "_Asked"
+    table: Table
+    stated: "_Stated"
+    whole: Rows
+    rows: Rows
+    fits: dict[str, Fit]
+
+
 def run(options: argparse.Namespace) -> int:
     """Read, compile, minimise, print and write what was asked for; the exit status says whether it is a minimum."""
+    asked, table, stated, whole, rows, fits = fitted(options)
+    ends = {}
+    if asked.interval or options.csv:
+        ends = {group: report.intervals(fit, asked.interval or values.Interval()) for group, fit in fits.items()}
+    _write(options, asked, stated, whole, fits, ends)
+    if "-" not in (options.json, options.csv, options.predict):
+        report.show(options, fits, ends, table.where, asked.interval)
+    return report.warn(options, fits, rows, stated.predictors)
+
+
+def page(options: argparse.Namespace) -> int:
+    """`gradcompile report`: the same, as a page with the loss at the estimates: formula, gradient, graph and source."""
+    if options.sigma_x:
+        raise ArgumentError("--sigma-x: a page shows a loss of the estimates alone; leave it out, or take `fit`")
+    saving.check_output("--to", options.to, options.file)
+    _, table, stated, _, rows, fits = fitted(options)
+    first = next(iter(fits.values()))
+    f, given = saving.loss(first, stated.predictors), {**first.params, **first.samples[0].columns}
+    f.report(args={a.name: given[str(a.original)] for a in (*f.problem.params, *f.problem.inputs)}, to=options.to,
+             fit=fits if options.by else first)  # fmt: skip
+    print(printable(f"{options.target} = {options.model}, {table.where}: report written to {options.to}"))
+    return report.warn(options, fits, rows, stated.predictors)
+
+
+def fitted(options: argparse.Namespace) -> Fitted:
+    """Read, compile and minimise."""
     asked = _Asked(options)
     table = open_table(
         options.file,
@@ -44,13 +81,7 @@ def run(options: argparse.Namespace) -> int:
         _say(f"{table.where}: {left_out}")
     fitter = stated.fitter(options, asked)
     fits = {group: _fit(fitter, stated, part, options, asked, group) for group, part in _groups(options.by, rows)}
-    ends = {}
-    if asked.interval or options.csv:
-        ends = {group: report.intervals(fit, asked.interval or values.Interval()) for group, fit in fits.items()}
-    _write(options, asked, stated, whole, fits, ends)
-    if "-" not in (options.json, options.csv, options.predict):
-        report.show(options, fits, ends, table.where, asked.interval)
-    return report.warn(options, fits, rows, stated.predictors)
+    return Fitted(asked, table, stated, whole, rows, fits)
 
 
 def _say(line: str) -> None:

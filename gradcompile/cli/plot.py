@@ -1,11 +1,11 @@
 """Curves of losses, as a line of text, as SVG or by matplotlib; data and fit as SVG. An SVG needs no library."""
 
-import html
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from gradcompile.charts import Series, chart
 from gradcompile.errors import ArgumentError, printable
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -47,28 +47,16 @@ def picture(path: str, values: Sequence[float], title: str, across: str) -> None
     Raises ArgumentError when matplotlib is needed and missing, or doesn't know the kind of file.
     """
     if Path(path).suffix.lower() == ".svg":
-        Path(path).write_text(_svg(values, title, across), encoding="utf-8")
+        found = [Series(range(len(values)), values)]
+        Path(path).write_text(chart(found, title=title, across=across, up="loss", log=True), encoding="utf-8")
     else:
         _by_matplotlib(path, values, title, across)
 
 
 def picture_of_fit(path: str, x: Sequence[float], y: Sequence[float], curve: Sequence[float], title: str) -> None:
     """Write an SVG, without any library, of points and of a curve through the same places, which are in order."""
-    across, up = _axis(x, 80.0, 620.0), _axis([*y, *curve], 340.0, 50.0)
-    dots = "".join(f'<circle cx="{across(a):.1f}" cy="{up(b):.1f}" r="2"/>' for a, b in zip(x, y, strict=True))
-    points = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in zip(x, curve, strict=True))
-    low, high = min([*y, *curve]), max([*y, *curve])
-    rows = "".join(_row(up(t), f"{t:.3g}") for t in (low + (high - low) * k / 4 for k in range(5)))
-    line = f'<polyline points="{points}" fill="none" stroke="#ff7f0e" stroke-width="1.5"/>'
-    body = f'{rows}<g fill="#1f77b4">{dots}</g>{line}'
-    Path(path).write_text(_frame(body, title, (f"{x[0]:.3g}", f"{x[-1]:.3g}"), "x", "y"), encoding="utf-8")
-
-
-def _axis(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:
-    """Where values stand between two places of a picture."""
-    low, high = min(values), max(values)
-    span = high - low or 1.0
-    return lambda value: start + (end - start) * (value - low) / span
+    found = [Series(x, y, "points"), Series(x, curve, colour=1)]
+    Path(path).write_text(chart(found, title=title, across="x", up="y"), encoding="utf-8")
 
 
 def check(path: str) -> None:
@@ -113,37 +101,3 @@ def _log(values: Sequence[float]) -> list[float]:
     known = [math.log10(v) for v in values if 0.0 < v < math.inf]
     lowest = min(known, default=0.0)
     return [math.log10(v) if 0.0 < v < math.inf else lowest for v in values]
-
-
-def _svg(values: Sequence[float], title: str, across: str) -> str:
-    heights = _log(values)
-    low, high = min(heights, default=0.0), max(heights, default=0.0)
-    low, high = (low, high) if high - low > 1e-3 else (low - 0.5, high + 0.5)
-    last = max(len(heights) - 1, 1)
-
-    def y(height: float) -> float:
-        return 340 - 290 * (height - low) / (high - low)
-
-    points = " ".join(f"{80 + 540 * k / last:.1f},{y(h):.1f}" for k, h in enumerate(heights))
-    ticks = [low + (high - low) * k / 4 for k in range(5)]
-    rows = "".join(_row(y(t), f"{10**t:.3g}") for t in ticks)
-    line = f'<polyline points="{points}" fill="none" stroke="#1f77b4" stroke-width="1.5"/>'
-    return _frame(rows + line, title, ("0", str(len(heights) - 1)), across, "loss")
-
-
-def _row(y: float, label: str) -> str:
-    """A line across a picture with what it stands for."""
-    return f'<path d="M80 {y:.1f}H620" stroke="#ddd"/><text x="74" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
-
-
-def _frame(body: str, title: str, ends: tuple[str, str], across: str, up: str) -> str:
-    """A picture with its title, which is cut where it is too long, and the words at its axes."""
-    shown = title if len(title) <= 80 else f"{title[:77]}..."
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 400" font-family="sans-serif" font-size="12">'
-        f'<rect width="640" height="400" fill="#fff"/>{body}'
-        f'<text x="350" y="28" text-anchor="middle" font-size="14">{html.escape(printable(shown))}</text>'
-        f'<text x="80" y="360">{ends[0]}</text><text x="620" y="360" text-anchor="end">{ends[1]}</text>'
-        f'<text x="350" y="384" text-anchor="middle">{html.escape(across)}</text>'
-        f'<text x="16" y="195" transform="rotate(-90 16 195)" text-anchor="middle">{html.escape(up)}</text></svg>\n'
-    )

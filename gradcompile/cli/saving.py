@@ -81,18 +81,30 @@ def module(fits: dict[str, Fit], predictors: Sequence[str]) -> str:
     predictors: the columns of the model, in the order in which its functions take them.
     """
     fit = next(iter(fits.values()))
+    f, written = loss(fit, predictors), fit.samples[0].statement.model
+    assert written is not None, "the command line fits models, not likelihoods"
+    model = written.xreplace(settled(fit))
+    symbols = {s.name: s for s in model.free_symbols}
+    params = [symbols.get(name, sp.Symbol(name)) for name in fit.terms.params]
+    value = compile_value(model, params, data=[symbols[name] for name in predictors], name="model")
+    names = Namer(("theta", "numpy", "columns", "c", "out", "model")).all([a.name for a in value.problem.inputs])
+    return export.standalone(joined(f.source, value.source)) + _found(fits, names)
+
+
+def settled(fit: Fit) -> dict[Any, Any]:
+    """The values of parameters that are known."""
+    return {sp.Symbol(name): sp.Float(fit.terms.fixed[name]) for name in fit.samples[0].statement.fixed}
+
+
+def loss(fit: Fit, predictors: Sequence[str]) -> Any:
+    """What a fit minimised, compiled as a sum over the rows; a function of the estimates and of columns."""
     statement = fit.samples[0].statement
-    known = {sp.Symbol(name): sp.Float(fit.terms.fixed[name]) for name in statement.fixed}
     symbols = {s.name: s for e in (statement.cost, statement.model) if e is not None for s in e.free_symbols}
     params = [symbols[name] for name in fit.terms.params]
     weights = [] if statement.sigma is None else [statement.sigma]
     columns = [symbols[name] for name in dict.fromkeys([*predictors, *statement.columns])]
-    cost, model = (e.xreplace(known) if known else e for e in (statement.cost, statement.model) if e is not None)
-    f = compile_grad(cost, params, data=[*columns, *weights], reduce="sum", name="fit")
-    used = [symbols[name] for name in predictors]
-    value = compile_value(model, params, data=used, name="model")
-    names = Namer(("theta", "numpy", "columns", "c", "out", "model")).all([a.name for a in value.problem.inputs])
-    return export.standalone(joined(f.source, value.source)) + _found(fits, names)
+    cost = statement.cost.xreplace(settled(fit))
+    return compile_grad(cost, params, data=[*columns, *weights], reduce="sum", name="fit")
 
 
 def joined(loss: str, value: str) -> str:

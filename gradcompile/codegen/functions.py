@@ -381,7 +381,7 @@ def stepping(kernel: Any, kinds: Sequence[Kind], outputs: int, step: Any, state:
     """
     if not is_code(kernel) or not is_code(step):
         return None
-    taken = (array_kind("float64", 0), *kinds[1 : 1 + outputs], *state)
+    taken = ((kinds[0][0], 1), *kinds[1 : 1 + outputs], *state)
     linked = helper(step.__module__, step.__name__, taken)
     assert linked is not None
 

@@ -118,7 +118,7 @@ def likelihoods(loss: Node, params: Sequence[Node]) -> Node:
     """A loss with the logarithms of exponentials, of logistic functions and of quotients taken.
 
     So a likelihood that is written by its probabilities has the outputs that these are made of; and a share s/(1 + s)
-    is 1 - 1/(1 + s), a function of the one square s.
+    is 1 - 1/(1 + s), a function of the one square s, and a product of squares the square of a product.
     """
     order = topological([loss])
     moving = moved(order, params)
@@ -130,7 +130,9 @@ def likelihoods(loss: Node, params: Sequence[Node]) -> Node:
             whole = apply("sigmoid", z)
             return whole if is_exp(n.args[0]) else times(n.args[0], whole)
         if is_div(n):
-            return share(n, still) or n
+            return share(n, still) or square_of_all(n, still) or n
+        if is_mul(n):
+            return square_of_all(n, still) or n
         return logarithm(n.args[0], still, least) or n if is_log(n) else n
 
     return rebuild([loss], rule, settled=still.__contains__)[0]
@@ -162,6 +164,31 @@ def share(n: Node, still: Collection[Node]) -> Node | None:
         return None
     level = whole.factor / (below.factor * part.factor)
     return level - level * add(*(a for a in total.args if a in still)) / total
+
+
+def square_of_all(n: Node, still: set[Node]) -> Node | None:
+    """A product or quotient of squares, as a**2*exp(2*u)/b**2, as the square of one output; None of any other."""
+    parts = [weight_and_root(a, still) for a in n.args]
+    roots = [r for _, r in filter(None, parts) if r is not None]
+    if None in parts or all(map(is_exp, roots)) or not still.isdisjoint(n.args[is_div(n) :]):
+        return None
+    one = number(1.0, n)
+    (v, left), (w, right) = ((w, one if r is None else r) for w, r in filter(None, parts))
+    weight, output = (times(v, w), left * right) if is_mul(n) else (v / w, left / right)
+    still.add(weight)
+    return times(weight, output * output)
+
+
+def weight_and_root(n: Node, still: Collection[Node]) -> tuple[Node, Node | None] | None:
+    """The w and r of w*r*r, w without a parameter and r with some, if with any; None of what is no square."""
+    if n in still or is_const(n):
+        return n, None
+    weight, inner = number(1.0, n), n
+    if is_mul(n) and (n.args[0] in still or n.args[1] in still):
+        weight, inner = n.args if n.args[0] in still else n.args[::-1]
+    if is_exp(inner):
+        return weight, apply("exp", 0.5 * inner.args[0])
+    return (weight, inner.args[0]) if is_mul(inner) and inner.args[0] is inner.args[1] else None
 
 
 class Factored(NamedTuple):

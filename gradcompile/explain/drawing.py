@@ -2,15 +2,17 @@
 
 import base64
 import json
+import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from importlib import resources
 from itertools import pairwise
 from math import log10
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -204,17 +206,15 @@ def asset(name: str) -> str:
     return (resources.files("gradcompile.explain") / "page" / name).read_text("utf-8")
 
 
-def page(rows: Sequence[Row], layout: Layout, title: str, svg: str) -> str:
-    """The SVG in a page that has every row as data, and knows the keyboard."""
+def page(rows: Sequence[Row], layout: Layout, title: str, svg: str, form: str = "page.html",
+         more: Mapping[str, str] = MappingProxyType({})) -> str:  # fmt: skip
+    """The SVG in a page that has every row as data, and knows the keyboard; `more`: what else stands in its form."""
     index = {r.name: k for k, r in enumerate(rows)}
     data = {"boxes": layout.boxes, "rows": [entry(r, index) for r in rows]}
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
     packed = base64.b64encode(zlib.compress(text, 9)).decode()
     parts = {"TITLE": escape(title), "STYLE": asset("page.css"), "SVG": svg, "DATA": packed, "SCRIPT": asset("page.js")}
-    text_of_page = asset("page.html")
-    for name, part in parts.items():
-        text_of_page = text_of_page.replace(f"<!--{name}-->", part)
-    return text_of_page
+    return re.sub("<!--([A-Z]+)-->", lambda place: {**parts, **more}[place[1]], asset(form))
 
 
 def entry(r: Row, index: dict[str, int]) -> list[Any]:

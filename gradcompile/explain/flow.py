@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import numpy as np
 
+from gradcompile.charts import Series, chart
 from gradcompile.explain.blackboard import axis_of, named, shown
 from gradcompile.explain.record import Record
 from gradcompile.ir.core import Node
@@ -68,6 +70,26 @@ class Flow:
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        head, _, table = str(self).partition("\n")
+        return f"<p>{escape(head)}</p>{self.picture()}<pre tabindex=0>{escape(table)}</pre>"
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether there are layers between which an adjoint can change."""
+        return any(sum(x.kind == kind for x in self.layers) > 1 for kind in ("weights", "units"))
+
+    def picture(self) -> str:
+        """An SVG of the adjoint's size from layer to layer."""
+        kinds = [(k, [x for x in self.layers if x.kind == k]) for k in ("weights", "units")]
+        found = [
+            Series(range(1, len(own) + 1), [x.adjoint for x in own], "both", kind, colour=k)
+            for k, (kind, own) in enumerate(kinds)
+            if len(own) > 1
+        ]
+        return chart(found, title=f"{self.verdict}: the adjoint's size, layer by layer", across="layer, from the input",
+                     up="root mean square of dL/d(layer)", log=True)  # fmt: skip
 
 
 class Watch:

@@ -58,7 +58,12 @@ TITLES = {
 
 
 def save(source: str, path: str | Path) -> None:
-    """Write a generated module as a file that needs no gradcompile. Written in one step; replaces what was there.
+    """Write a generated module as a file that needs no gradcompile; see `write_file`."""
+    write_file(path, standalone(source))
+
+
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write a file for others to read, in one step; replaces what was there.
 
     Raises OSError, with the path, where it can't be written.
     """
@@ -66,7 +71,7 @@ def save(source: str, path: str | Path) -> None:
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {target.parent}, make it first", str(target))
     try:
-        cache.write_private(target, standalone(source))
+        cache.write_private(target, content)
         target.chmod(0o644)
     except OSError as error:  # of the file that is written first, and then gets this name
         raise type(error)(error.errno, error.strerror, str(target)) from None

@@ -28,6 +28,7 @@ HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "a
                                       "close_tree", "group_size", "largest"),
            "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
+           "gradcompile.library.fourier": ("dft_backward", "dft_forward"),
            "gradcompile.library.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
                                             "logabsdet", "pinv", "solve_full", "solve_lower", "solve_upper",
                                             "svdvals", "svdvecs")}  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.charts import of_history
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
 from gradcompile.optim import batches, rules
@@ -37,6 +38,10 @@ class TrainingResult:
     history: dict[str, Vector]
     epochs: int
     interrupted: bool
+
+    def _repr_html_(self) -> str:
+        """The curves of the run, for a notebook."""
+        return of_history(self.history)
 
 
 def sgd(
@@ -226,7 +231,7 @@ class Training:
         return types.int64 if isinstance(value, int) else from_dtype(self.theta.dtype)
 
     def _shaped(self, theta: Vector) -> Any:
-        return shaped(self.f, self.given, theta)
+        return shaped(self.params, self.given, theta)
 
     def _error(self, status: int) -> TrainingError:
         """What was not finite: at which step, in which parameter, from which subexpression on."""
@@ -268,13 +273,11 @@ class Training:
         return TrainingResult(self._shaped(self.theta), history, self.completed, interrupted)
 
 
-def shaped(f: Any, given: Any, theta: Vector) -> Any:
+def shaped(params: Sequence[Argument], given: Any, theta: Vector) -> Any:
     """Parameters in the arrangement that they were given in."""
-    params: Sequence[Argument] = f.problem.params
-    parts = bind.unpack(params, theta, f.dtype)
+    parts = bind.split(params, theta.copy())
     if isinstance(given, Mapping):
-        by_name = dict(zip((a.name for a in params), parts, strict=True))
-        return {key: by_name[name] for key, name in Call(params).identifiers(given, "params").items()}
+        return Call(params).arranged(parts, given)
     if not _is_sequence(given, params):
         return parts[0]
     return parts if isinstance(given, tuple) else list(parts)
@@ -304,7 +307,7 @@ def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
 def in_order(given: Any, takes: Call, what: str) -> list[Any]:
     """The values in the function's order, from a sequence or from a mapping by name."""
     if isinstance(given, Mapping):
-        return takes.in_order(given, what)
+        return takes.parameters(given) if takes.form else takes.in_order(given, what)
     if takes.placed < len(takes.names):
         raise ArgumentError(f"{takes.unordered()}: pass {what}={takes.mapping()}, or {takes.cure()}")
     values = list(given) if not takes.names or _is_sequence(given, takes.arguments) else [given]

@@ -11,6 +11,7 @@ from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
 from gradcompile.optim.loop import in_order, shaped
+from gradcompile.optim.losses import Kernel, Outside, loss_of
 from gradcompile.optim.rules import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
@@ -71,21 +72,15 @@ def minimize(
         raise ArgumentError(f"limit={limit!r}: give a whole number of evaluations from 1")
     if not (isinstance(tolerance, int | float) and tolerance >= 0.0):
         raise ArgumentError(f"tolerance={tolerance!r}: give a number from 0")
-    if not hasattr(f, "problem") or f.dtype != "float64":
-        raise ArgumentTypeError("minimize takes what compile_grad returns, in float64")
-    return Search(f, params, data, bounds, tolerance).run(limit, callback)
+    return Search(loss_of(f, data), params, bounds, tolerance).run(limit, callback)
 
 
 class Search:
     """A search: where it stands, and the compiled code that takes it further."""
 
-    def __init__(self, f: Any, params: Any, data: Any, bounds: Any, tolerance: float) -> None:
-        self.f, self.given = f, params
-        arguments = f.problem.inputs
-        self.inputs = bind.fixed(bind.convert_all(arguments, in_order(data, Call(arguments), "data")))
-        route = f._route
-        route.check(self.inputs)
-        theta = bind.pack(f.problem.params, in_order(params, Call(f.problem.params), "params"), f.dtype)
+    def __init__(self, f: Kernel | Outside, params: Any, bounds: Any, tolerance: float) -> None:
+        self.f, self.given, self.inputs = f, params, f.inputs
+        theta = bind.pack(f.params, in_order(params, Call(f.params), "params"), "float64")
         size = len(theta)
         self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
         memory = (np.zeros((PAIRS, size)), np.zeros((PAIRS, size)), np.zeros((2, PAIRS)))
@@ -93,13 +88,12 @@ class Search:
         self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = -np.inf, np.inf
         self.rows[quasi_newton.TRIAL] = theta
         if bounds is not None:
-            lower, upper = limits(f.problem.params, bounds, size)
+            lower, upper = limits(f.params, bounds, size)
             self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = lower, upper
             self.rows[quasi_newton.TRIAL] = np.clip(theta, lower, upper)
         self.scalars[quasi_newton.TOLERANCE] = tolerance
         self.gradient = np.zeros(size)
-        self.code = route.choose(self.inputs)
-        self.loop = route.stepping(quasi_newton.advance, STATE) if self.code is route.serial else None
+        self.loop = f.loop(quasi_newton.advance, STATE)
         self.step = None if self.loop is not None else jit.entry(quasi_newton.advance, [*TAKEN, *STATE])
 
     def run(self, limit: int, callback: Callable[[Any], Any] | None) -> Any:
@@ -129,7 +123,7 @@ class Search:
         if self.loop is not None:
             return int(self.loop(trial, self.gradient, *self.inputs, *self.state, turns))
         assert self.step is not None
-        loss = self.code(trial, self.gradient, *self.inputs)
+        loss = self.f.code(trial, self.gradient, *self.inputs)
         with np.errstate(all="ignore"):  # without machine code it says what it finds not finite
             return int(self.step(float(loss), self.gradient, *self.state))
 
@@ -148,9 +142,9 @@ class Search:
         theta, gradient = (self.rows[k].copy() for k in (quasi_newton.THETA, quasi_newton.GRADIENT))
         made: Any = OptimizeResult  # its fields are a dictionary's
         return made(
-            x=shaped(self.f, self.given, theta), fun=float(self.scalars[quasi_newton.LOSS]),
-            jac=shaped(self.f, self.given, gradient), nit=steps, nfev=self.count, njev=self.count, success=success,
-            status=status, message=message,
+            x=shaped(self.f.params, self.given, theta), fun=float(self.scalars[quasi_newton.LOSS]),
+            jac=shaped(self.f.params, self.given, gradient), nit=steps, nfev=self.count, njev=self.count,
+            success=success, status=status, message=message,
         )  # fmt: skip
 
     def is_rounding(self) -> bool:

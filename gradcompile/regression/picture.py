@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.charts import Series, chart
 from gradcompile.errors import ArgumentError, printable
 from gradcompile.regression import summary
 from gradcompile.regression.estimates import Estimates
@@ -49,6 +50,35 @@ def draw(
         if path is not None:
             _write(figure, path)
     return figure
+
+
+def charts(fit: Estimates) -> str:
+    """The same of one fit as SVG, without any library: what was observed with the curve, and residuals below."""
+    if fit._is_likelihood:
+        return ""
+    along, found = _along(fit), []
+    for part, sample in enumerate(fit.samples):
+        predicted = np.broadcast_to(fit.predict(part=part), (sample.rows,))
+        x = np.asarray(sample.columns[along]) if along is not None else predicted
+        points, across = Series(x, sample.target, "points"), along or "the model"
+        found.append(chart([*_curve(fit, part, along, x), points], across=across, up=str(sample.statement.target)))
+        zero = Series([np.min(x), np.max(x)], [0, 0], colour=1)
+        rest = Series(x, sample.target - predicted, "points")
+        found.append(chart([zero, rest], across=across, up="residual", size=(640, 220)))
+    return "".join(found)
+
+
+def _curve(fit: Estimates, part: int, along: str | None, x: Any) -> list[Series]:
+    """The model, with its band where the fit converged."""
+    if along is None:
+        ends = [np.min(x), np.max(x)]
+        return [Series(ends, ends, colour=1)]
+    grid = _grid(x)
+    curve = Series(grid, np.broadcast_to(fit.predict({along: grid}, part=part), grid.shape), colour=1)
+    if not (fit.converged and fit.dof > 0):
+        return [curve]
+    low, high = fit.band({along: grid}, part=part)
+    return [Series(grid, low, "band", top=high, colour=1), curve]
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -99,7 +129,7 @@ def _draw_curve(axes: Any, fit: Estimates, part: int, along: str | None, x: Any,
         constant = not sample.statement.predictors
         axes.plot(ends, np.broadcast_to(fit.predict(part=part), (sample.rows,))[[0, -1]] if constant else ends, color)
         return
-    grid = _grid(axes, x)
+    grid = _grid(x)
     data = {along: grid}
     with np.errstate(all="ignore"):
         axes.plot(grid, np.broadcast_to(fit.predict(data, part=part), grid.shape), color=color, linewidth=1.5)
@@ -108,7 +138,7 @@ def _draw_curve(axes: Any, fit: Estimates, part: int, along: str | None, x: Any,
             axes.fill_between(grid, low, high, color=color, alpha=0.25, linewidth=0)
 
 
-def _grid(axes: Any, x: Any) -> Any:
+def _grid(x: Any) -> Any:
     """Points from the first to the last, and those of the data, where a kink or a pole may be."""
     own = np.unique(x)
     return np.unique(np.concatenate([np.linspace(own[0], own[-1], POINTS), own[:: max(1, len(own) // POINTS)]]))

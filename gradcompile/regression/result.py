@@ -63,7 +63,9 @@ class Fit(Estimates):
         return f"<Fit({found}): {self.message}>"
 
     def _repr_html_(self) -> str:
-        return summary.html(self)
+        from gradcompile.regression.picture import charts
+
+        return summary.html(self) + charts(self)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Data, curve with its band, and residuals: a figure of matplotlib, written to `path` if one is given."""

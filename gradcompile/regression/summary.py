@@ -90,7 +90,7 @@ def html(fit: Estimates) -> str:
     left = "".join(f"<tr><td>{esc(n)}</td><td>{esc(v)}</td></tr>" for n, v in statistics(fit))
     notes = [] if fit.converged else [f"not converged: {fit.message}"]
     told = "".join(f"<p>{esc(note)}</p>" for note in [*notes, *directions(fit)])
-    columns = "<tr><th>parameter</th><th>estimate</th><th>standard error</th><th></th></tr>"
+    columns = "<tr><th>parameter</th><th>estimate</th><th>standard error</th><td></td></tr>"
     return f"<div><p>{head}</p><table>{columns}{body}</table><table>{left}</table>{told}</div>"
 
 

@@ -169,6 +169,11 @@ def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = Non
     return converted.reshape(found.shape)
 
 
+def floats(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
+    """Numbers of any shape, as compiled code takes them: the same array where it fits."""
+    return _array(name, value, dtype)
+
+
 def _numbers(name: str, value: Any) -> np.ndarray:
     """An array of real numbers or truth values, of whatever dtype."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
@@ -394,7 +399,7 @@ def _general_call(
     params: Sequence[Argument], takes: Call, route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
-    arguments, count, places = takes.arguments, len(params), places_of(params)
+    arguments, count, places, own = takes.arguments, len(params), places_of(params), Call(params)
     dtype, size = _DTYPES[params[0].leaf.type.dtype], places[-1][1]
     is_symbol, names = "out" in takes.known, [a.name for a in arguments[count:]]
 
@@ -411,6 +416,8 @@ def _general_call(
         if out is not None:
             return loss, out
         parts = _split(places, grad)
+        if takes.is_formed(args):
+            return loss, own.arranged(parts, args[0])
         return loss, parts[0] if bare else grads_type(*parts)
 
     return call
@@ -425,7 +432,7 @@ def call({placed}, /, *_more{named}, **_named):
         {fast}
     _given = [_v for _v in ({placed_values},) if _v is not _missing]
     _named |= {{_k: _v for _k, _v in ({pairs}) if _v is not _missing}}
-    if _more or "out" in _named:
+    if _more or "out" in _named or _takes.is_formed(_given):
         return _general(*_given, *_more, **_named)
     {values} = _map(_convert, _takes.arguments, _takes.match(_given, _named))
     {fast}
@@ -514,7 +521,7 @@ def make_bound(
     """fun(theta, out=None) -> (loss, gradient) at inputs that are converted already; theta is any vector of numbers."""
     converted_inputs = fixed(converted_inputs)
     route.check(converted_inputs)
-    kind, names = _DTYPES[dtype], [a.name for a in route.inputs]
+    kind, names, own = _DTYPES[dtype], [a.name for a in route.inputs], Call(params)
     last = ref(np.empty(0))  # the vector that was found to be apart from the inputs
 
     def is_apart(out: np.ndarray) -> bool:
@@ -524,7 +531,10 @@ def make_bound(
             last = ref(out)
         return True
 
-    def checked(theta: Any, out: Any) -> tuple[float, np.ndarray]:
+    def checked(theta: Any, out: Any) -> tuple[float, Any]:
+        if own.is_formed([theta]):
+            loss, grad = checked(pack(params, [theta], dtype), out)
+            return loss, own.arranged(split(params, grad), theta)
         theta = convert_theta(theta, size, kind)
         if out is not None:
             check_out(out, size, kind)

@@ -10,7 +10,9 @@ import numpy as np
 import sympy
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.once import once
 from gradcompile.signature.arguments import Argument
+from gradcompile.signature.forms import Form, form_of
 
 RESERVED = frozenset(("args", "data", "out", "tangent", "to", "vector"))  # words of calls, never taken for symbols
 MOST = 40  # arguments that a printed call shows one by one
@@ -25,8 +27,38 @@ class Call:
         self.placed = sum(not a.by_name for a in arguments)
         self.known = frozenset(self.names)
 
+    @once
+    def form(self) -> Form | None:
+        """The form of the parameters, where they were given as a mapping."""
+        paths = [a.path for a in self.arguments if a.path]
+        return form_of(paths) if paths else None
+
+    def is_formed(self, args: Sequence[Any]) -> bool:
+        """Whether these are the arguments of a call that begins with a mapping of all parameters."""
+        return len(args) > 0 and isinstance(args[0], Mapping) and self.form is not None
+
+    def parameters(self, given: Mapping[Any, Any]) -> list[Any]:
+        """The values of the parameters in a mapping of their form, or in one by their names."""
+        form = self.form
+        if form is not None and not form.is_nested and tuple(given) == form.keys:
+            return list(given.values())
+        takes = Call([a for a in self.arguments if a.path] or self.arguments, self.head)
+        if form is None or not form.is_nested or takes.known.issuperset(map(str, given)):
+            return takes.in_order(given, "params")
+        return form.values_in(given, "params")
+
+    def arranged(self, values: Sequence[Any], given: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Values in the order of the arguments as a mapping like one that was given."""
+        form = self.form
+        if form is not None and (tuple(given) == form.keys or not self.known.issuperset(map(str, given))):
+            return form.filled(iter(values))  # type: ignore[no-any-return]
+        by_name = dict(zip(self.names, values, strict=True))
+        return {key: by_name[name] for key, name in self.identifiers(given, "params").items()}
+
     def match(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """The values in the order of the arguments, some given by place and some by name."""
+        if self.is_formed(args):
+            args = [*self.parameters(args[0]), *args[1:]]
         if len(args) > self.placed:
             self.refuse_places(len(args))
         if not named and len(args) == len(self.names):

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradcompile.ir.core import Node
 from gradcompile.ops.shape import is_item
+from gradcompile.signature.forms import Path
 
 Entries = str | tuple["Entries", ...]
 LEAF_ROLES = {"params": "param", "inputs": "input", "data": "data"}
@@ -21,7 +22,7 @@ class Argument:
     an array, [n] for a data symbol and [n, k] for several.  entries: identifiers of an array's entries, nested as the
     shape is (without n), None for a scalar and for an array used whole.  symbols: the SymPy symbols it holds, in the
     order of the entries; none for an array used whole.  by_name: it is one of two or more inputs whose order nobody
-    stated, so a call gives it by name.
+    stated, so a call gives it by name.  path: of a parameter that was given in a mapping, where in that it is.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Argument:
     entries: Entries | None
     symbols: tuple[Any, ...]
     by_name: bool = False
+    path: Path = ()
 
     @property
     def is_column(self) -> bool:

@@ -72,13 +72,26 @@ function show(k, move = true) {
   box.tabIndex = 0;
   if (move) {
     box.focus({ preventScroll: true });
-    box.scrollIntoView({ block: "nearest", inline: "center" });
+    brought(box);
   }
+  document.dispatchEvent(new CustomEvent("row", { detail: k }));
 }
 
 function step(by) {
   at = Math.min(steps.length - 1, Math.max(0, at + by));
   show(steps[at]);
+}
+
+function choose(k) {
+  at = steps.indexOf(k);
+  show(k, false);
+  brought(document.getElementById(`b${boxOf[k]}`));
+}
+
+// The graph scrolls to a box, the page around it stays.
+function brought(box) {
+  const view = document.getElementById("view"), outer = view.getBoundingClientRect(), inner = box.getBoundingClientRect();
+  view.scrollBy(inner.x + inner.width / 2 - outer.x - outer.width / 2, inner.y + inner.height / 2 - outer.y - outer.height / 2);
 }
 
 // All that lies between a row and the loss: whatever uses it, and what uses that.
@@ -131,7 +144,7 @@ function listen() {
   }
   document.getElementById("next").addEventListener("click", () => step(1));
   document.getElementById("back").addEventListener("click", () => step(-1));
-  document.addEventListener("keydown", (event) => {
+  (document.getElementById("drawing") ?? document).addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
     event.preventDefault();
     KEYS[event.key]();

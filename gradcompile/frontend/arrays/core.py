@@ -43,7 +43,8 @@ UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of 
 FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
 REFUSED: dict[str, str] = {}  # functions that can't be, and what to write instead
 SPACES = ("special", "stats", "linalg", "signal")  # modules of SciPy that the package has counterparts of
-LATE = ("arranging", "calculus", "folds", "decompositions", "polynomials", "statistics", "special", "refusals")
+LATE = ("arranging", "calculus", "folds", "decompositions", "polynomials", "statistics", "special", "fourier",
+        "refusals")  # fmt: skip
 PATTERNS: list[Callable[[np.ndarray, str], Node | None]] = []  # that an array of many numbers may follow
 
 
@@ -248,6 +249,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if list(kwargs) == ["out"] and kwargs["out"][0] is inputs[0]:  # x += y, which gives the name x another meaning
             kwargs = {}
+        if any(map(is_complex, inputs)):
+            return complex_arrays().Complex.__array_ufunc__(inputs[0], ufunc, method, *inputs, **kwargs)
         name = full_name(ufunc)
         if method != "__call__":
             return called(f"{name}.{method}", found(METHODS, f"ufunc.{method}"), (ufunc.__name__, *inputs), kwargs)
@@ -260,6 +263,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        if any(map(is_complex, flat(args))):
+            return complex_arrays().dispatched(func, found(FUNCTIONS, func), args, kwargs)
         function = found(FUNCTIONS, func)
         return called(func.__name__ if function else full_name(func), function, args, kwargs)
 
@@ -341,6 +346,16 @@ def is_numeric(value: Any) -> bool:
 def signature(function: Implementation) -> str:
     """The names of the arguments."""
     return ", ".join(map(str, inspect.signature(function).parameters))
+
+
+def is_complex(value: Any) -> bool:
+    """Whether this is a complex number, or an array of them."""
+    return isinstance(value, complex) or getattr(getattr(value, "dtype", None), "kind", "") == "c"
+
+
+def complex_arrays() -> Any:
+    """The module of complex arrays, which few losses have."""
+    return importlib.import_module("gradcompile.frontend.arrays.complex")
 
 
 def flat(args: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 """Symbolic arrays to a problem: a loss that is one, and what of its leaves is a parameter and what an input."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from gradcompile.analysis.formula import formulas
@@ -12,6 +12,7 @@ from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import parsed
 from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.signature.forms import Path, joined, spread
 from gradcompile.signature.names import Namer, natural, text
 
 LONGEST = 200  # characters of the loss in headers
@@ -19,10 +20,11 @@ COUNTABLE = 1 << 60  # entries of an array that 64 bits can count in bytes
 
 
 class Named(NamedTuple):
-    """An array that is to be an argument: its own name or the key that named it, and its leaf."""
+    """An array that is to be an argument: its own name or the key that named it, its leaf, its path in a mapping."""
 
     preferred: str
     node: Node
+    path: Path = ()
 
 
 @collector_paused()
@@ -61,7 +63,8 @@ def read_arrays(
     others = ordered(inputs, [n for n in leaves if n not in {p.node for p in given}])
     check_together([*given, *others], order)
     names = dict(zip((*given, *others), Namer().all([a.preferred for a in (*given, *others)]), strict=True))
-    first = [Argument(names[a], a.preferred, leaf(names[a], a.node.type, "param"), None, ()) for a in given]
+    leaves_of = {a: leaf(names[a], a.node.type, "param") for a in given}
+    first = [Argument(names[a], a.preferred, leaves_of[a], None, (), path=a.path) for a in given]
     by_name = inputs is None and len(others) > 1
     rest = [Argument(names[a], a.preferred, a.node, None, (), by_name) for a in others]
     primals = substitute([v.node for v in values], {a.node: b.leaf for a, b in zip(given, first, strict=True)})
@@ -100,29 +103,20 @@ def named(given: Any, role: str) -> list[Named]:
     if isinstance(given, str | set | frozenset):
         kind = "text" if isinstance(given, str) else "a set, which has no order"
         raise ArgumentTypeError(f"{role}: {given!r} is {kind}; name the arrays in a list, as in [W, b]")
-    found: list[Named] = []
-    stack: list[tuple[str, Any]] = [("", given)]
-    while stack:
-        key, entry = stack.pop()
-        if isinstance(entry, Array):
-            found.append(checked(key, entry, role))
-        elif isinstance(entry, Mapping):
-            stack += [(f"{key}_{k}" if key else str(k), e) for k, e in entry.items()][::-1]
-        elif is_sequence(entry):
-            stack += [(f"{key}_{k}" if key else "", e) for k, e in enumerate(entry)][::-1]
-        else:
-            raise ArgumentTypeError(
-                f"{role}: {text(entry)!r} of type {type(entry).__name__} can't be an argument of a loss that is "
-                "written with arrays; name arrays that gradcompile.array made"
-            )
-    return found
+    return [checked(path, entry, role) for path, entry in spread(given, is_sequence)]
 
 
-def checked(key: str, x: Array, role: str) -> Named:
-    """One array as an argument; ArgumentError for an expression."""
+def checked(path: Path, x: Any, role: str) -> Named:
+    """One array as an argument; ArgumentTypeError for anything else, ArgumentError for an expression."""
+    if not isinstance(x, Array):
+        raise ArgumentTypeError(
+            f"{role}: {text(x)!r} of type {type(x).__name__} can't be an argument of a loss that is "
+            "written with arrays; name arrays that gradcompile.array made"
+        )
     if not is_leaf(x.node):
         raise ArgumentError(f"{role}: {x!r} is an expression, no argument; name arrays that gradcompile.array made")
-    return Named(key or str(x.node.params[0]), x.node)
+    in_mapping = role == "params" and path and path[0][0] == "mapping"
+    return Named(joined(path) or str(x.node.params[0]), x.node, path if in_mapping else ())
 
 
 def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused: bool) -> None:

@@ -18,9 +18,6 @@ REFUSED.update({
     "np.trim_zeros": UNKNOWN + "slice at places that are numbers",
     **dict.fromkeys(("np.linalg.eig", "np.linalg.eigvals"),
                     COMPLEX + "write np.linalg.eigh for a symmetric matrix, and traces of powers for functions of any"),
-    **dict.fromkeys((f"np.fft.{kind}{name}{axes}" for kind in ("", "r", "i", "ir") for name in ("fft",)
-                     for axes in ("", "2", "n")), COMPLEX + "write its real and imaginary part, x @ np.cos(t) and "
-                    "-x @ np.sin(t) with t = 2*np.pi/n*np.outer(np.arange(n), np.arange(n))"),
     "np.roots": COMPLEX + "np.polyval is the polynomial itself",
     **dict.fromkeys(("scipy.linalg.eig", "scipy.linalg.eigvals", "scipy.linalg.schur", "scipy.linalg.sqrtm",
                      "scipy.linalg.logm"), COMPLEX + "write gradcompile.linalg.eigh for a symmetric matrix"),

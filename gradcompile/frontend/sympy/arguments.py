@@ -15,6 +15,7 @@ from gradcompile.ir.algebra import part_at
 from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum
 from gradcompile.signature.arguments import LEAF_ROLES, Argument, Entries
+from gradcompile.signature.forms import Path, joined, spread
 from gradcompile.signature.names import Namer, natural, text
 
 BASES = (sympy.IndexedBase, sympy.MatrixSymbol)
@@ -25,7 +26,8 @@ class Slot:
     """An argument before its leaf is made: symbols in row-major order, and the shape they are arranged in.
 
     whole: it is an array that the loss uses whole, or whose shape has names, so that no symbol stands for an entry.
-    dtype: its own, if it differs from that of the loss. by_name: nobody stated its place.
+    dtype: its own, if it differs from that of the loss. by_name: nobody stated its place. path: in a mapping of
+    parameters.
     """
 
     preferred: str
@@ -37,6 +39,7 @@ class Slot:
     whole: bool = False
     dtype: str | None = None
     by_name: bool = False
+    path: Path = ()
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -89,7 +92,11 @@ def slots(given: Any, role: str, prefix: str) -> tuple[list[Slot], bool]:
         kind = "text" if isinstance(given, str) else "a set, which has no order"
         raise ArgumentTypeError(f"{role}: {given!r} is {kind}; name the symbols in a list, as in [w, b]")
     if isinstance(given, Mapping):
-        return [slot(entry, role, str(key), key) for key, entry in given.items()], False
+        found = spread(given, lambda _: False)
+        named = [slot(e, role, joined(path), path[0][1] if len(path) == 1 else joined(path)) for path, e in found]
+        for s, (path, _) in zip(named, found, strict=True):
+            s.path = path if role == "params" else ()
+        return named, False
     if is_sequence(given):
         return [slot(entry, role, f"{prefix}{k}") for k, entry in enumerate(given)], False
     return [slot(given, role, f"{prefix}0")], True
@@ -337,7 +344,7 @@ def build(found: Sequence[Slot], fresh: Namer, dtype: str) -> list[Argument]:
         node = leaf(name, ArrayType((*rows, *(s.shape or ())), s.dtype or dtype), LEAF_ROLES[s.role])
         names = fresh.all([symbol_name(e) for e in s.symbols]) if s.shape else []
         entries = nested(names, s.shape) if s.shape and not s.whole else None
-        built.append(Argument(name, s.original, node, entries, tuple(s.symbols), s.by_name))
+        built.append(Argument(name, s.original, node, entries, tuple(s.symbols), s.by_name, s.path))
     return built
 
 

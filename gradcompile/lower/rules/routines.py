@@ -1,4 +1,4 @@
-"""Stages that are calls of routines for one matrix or row: systems, determinants, factors, orders."""
+"""Stages that are calls of routines for one matrix or row: systems, determinants, factors, transforms, orders."""
 
 from gradcompile.ir.core import OPS, Node
 from gradcompile.ir.types import ArrayType
@@ -24,7 +24,7 @@ def call_routine(stages: Context, n: Node, to: Destination | None) -> None:
     else:
         stages.memory[n] = Memory(result, ())
     given = [stages.memory[x].row(*at) for x in args]
-    function = f"solve_{n.params[0]}" if n.op.name == "solve" else n.op.name
+    function = "_".join([n.op.name, *(p for p in n.params if isinstance(p, str))])
     place, comment = stages.memory[n].row(*at), stages.comment_for(n, to)
     body: list[Statement]
     if n.op.routine_axes:

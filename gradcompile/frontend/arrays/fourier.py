@@ -1,0 +1,151 @@
+"""numpy.fft on symbolic arrays: what is complex there is a pair of real arrays, as what comes of it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from gradcompile.errors import ExpressionError
+from gradcompile.frontend.arrays.complex import OWN, Complex, as_complex
+from gradcompile.frontend.arrays.core import FUNCTIONS, Array, Implementation, is_complex, lift
+from gradcompile.frontend.arrays.shapes import axis_of
+from gradcompile.frontend.arrays.ufuncs import floating
+from gradcompile.ir.core import apply
+
+np: Any = numpy  # whose stubs know numbers alone
+NORMS = ("backward", "ortho", "forward")  # which way is divided by the length, or both by its root
+
+
+def entered(function: Any) -> Callable[[Implementation], Implementation]:
+    """Enter a function of numpy.fft, which takes real arrays as well as complex ones."""
+
+    def enter(implementation: Implementation) -> Implementation:
+        FUNCTIONS[function] = OWN[function] = implementation
+        return implementation
+
+    return enter
+
+
+def transformed(z: Complex, way: str, norm: str | None) -> Complex:
+    """The transform along the last axis, one way or the other, divided as `norm` says."""
+    norm, length = norm or "backward", z.shape[-1]
+    if norm not in NORMS:
+        raise ExpressionError(f"norm={norm!r} of a transform: one of 'backward', 'ortho' and 'forward' is needed")
+    pair = np.stack([z.real, z.imag], axis=-2)
+    found = Array(apply("dft", floating(pair.node), params=(way,)))
+    if norm in (way, "ortho"):
+        found = found * (1.0 / (length if norm == way else np.sqrt(length)))
+    return Complex(found[..., 0, :], found[..., 1, :])
+
+
+def resized(x: Any, n: Any) -> Any:
+    """The last axis cut to a length, or filled up with zeros."""
+    length = x.shape[-1]
+    if n is None or n == length:
+        return x
+    if isinstance(n, str) or isinstance(length, str):
+        raise ExpressionError(f"n={n} along an axis of {length}: a length that has a name is neither cut nor filled up")
+    if n < 1:
+        raise ExpressionError(f"n={n}: a transform has at least one entry")
+    more = np.zeros_like(x.real, shape=(*x.shape[:-1], max(n - length, 0)))
+    return x[..., :n] if n <= length else np.concatenate([x, more], axis=-1)
+
+
+def along(axis: int, run: Callable[[Any], Any], a: Any) -> Any:
+    """What is done to the last axis, done to another one."""
+    x = a if isinstance(a, Complex) else as_complex(a) if is_complex(a) else Array(floating(lift(a)))
+    if not x.ndim or x.shape[-1] == 0:
+        raise ExpressionError(f"an array of shape {x.shape} has no entries to transform; at least one is needed")
+    k = axis_of(axis, x.ndim)
+    return np.moveaxis(run(np.moveaxis(x, k, -1)), -1, k)
+
+
+def two_sided(way: str) -> Implementation:
+    """fft or ifft."""
+
+    def transform(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
+        """The discrete Fourier transform along an axis."""
+        return along(axis, lambda x: transformed(as_complex(resized(x, n)), way, norm), a)
+
+    return transform
+
+
+fft = entered(np.fft.fft)(two_sided("forward"))
+ifft = entered(np.fft.ifft)(two_sided("backward"))
+
+
+def known(length: Any) -> int:
+    """A length that is a number; ExpressionError for a name."""
+    if isinstance(length, str):
+        raise ExpressionError(f"half of the named dimension {length!r} is no dimension; write np.fft.fft(x), or give "
+                              "it a number")  # fmt: skip
+    return int(length)
+
+
+@entered(np.fft.rfft)
+def rfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
+    """The first half of the transform of real numbers, of which the second is the mirror image."""
+    if is_complex(a):
+        raise ExpressionError("np.fft.rfft takes real arrays; write np.fft.fft(z)")
+
+    def half(x: Any) -> Any:
+        x = resized(x, n)
+        return transformed(as_complex(x), "forward", norm)[..., : known(x.shape[-1]) // 2 + 1]
+
+    return along(axis, half, a)
+
+
+@entered(np.fft.irfft)
+def irfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
+    """The real numbers whose transform begins with this half."""
+
+    def whole(z: Any) -> Any:
+        z = as_complex(z)
+        length = known(2 * (known(z.shape[-1]) - 1) if n is None else n)
+        half = resized(z, length // 2 + 1)
+        mirror = np.flip(half[..., 1 : length - length // 2], axis=-1).conj()
+        return transformed(np.concatenate([half, mirror], axis=-1), "backward", norm).real
+
+    return along(axis, whole, a)
+
+
+@entered(np.fft.hfft)
+def hfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
+    """The transform, which is real, of what is its own conjugate mirror image, given half of it."""
+    return irfft(np.conj(a), n, axis, SWAPPED[norm])
+
+
+@entered(np.fft.ihfft)
+def ihfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
+    """The inverse of `hfft`."""
+    return rfft(a, n, axis, SWAPPED[norm]).conj()
+
+
+SWAPPED = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
+
+
+def over(last: Implementation, others: Implementation, real_last: bool, both: bool) -> Implementation:
+    """A transform over several axes, the last of which may be of real numbers; both: the last two unless given."""
+
+    def transform(a: Any, s: Any = None, axes: Any = None, norm: str | None = None, out: None = None) -> Any:
+        """The discrete Fourier transform over axes."""
+        ndim = np.ndim(a)
+        if axes is None:
+            axes = (-2, -1) if both else range(ndim) if s is None else range(-len(s), 0)
+        lengths = [None] * len(axes) if s is None else [None if d == -1 else d for d in s]
+        if len(lengths) != len(axes) or not axes:
+            raise ExpressionError(f"s={s} and axes={axes} of a transform: as many of both are needed, and at least one")
+        steps = list(zip(axes, lengths, strict=True))
+        first, rest = ([], steps) if real_last else ([(others, *p) for p in steps[:-1]], [])
+        run = [*first, (last, *steps[-1]), *((others, *p) for p in rest[:-1][::-1])]
+        for function, axis, length in run:
+            a = function(a, length, axis, norm)
+        return a
+
+    return transform
+
+
+for _name, _last, _others, _real in (("fft", fft, fft, False), ("ifft", ifft, ifft, False), ("rfft", rfft, fft, True),
+                                     ("irfft", irfft, ifft, False)):  # fmt: skip
+    for _end in ("2", "n"):
+        entered(getattr(np.fft, _name + _end))(over(_last, _others, _real, _end == "2"))

@@ -1,0 +1,73 @@
+"""What an optimiser's loop evaluates: the kernel of a compiled loss with its data, or a loss that Python evaluates."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradcompile.codegen.values import Kind
+from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.ir.core import leaf
+from gradcompile.ir.types import ArrayType
+from gradcompile.optim.loop import in_order
+from gradcompile.optim.rules import Vector
+from gradcompile.runtime import bind
+from gradcompile.runtime.matching import Call
+from gradcompile.signature.arguments import Argument
+
+Loop = Callable[..., int]
+
+
+class Kernel:
+    """A compiled loss with its data: code(theta, *outputs, *inputs) -> loss."""
+
+    def __init__(self, f: Any, inputs: Sequence[Any]) -> None:
+        self.params: Sequence[Argument] = f.problem.params
+        self.inputs, self.route = inputs, f._route
+        self.route.check(inputs)
+        self.code: Callable[..., float] = self.route.choose(inputs)
+
+    def loop(self, step: Any, state: Sequence[Kind]) -> Loop | None:
+        """The kernel in turn with a step in one call of machine code, where that can be."""
+        return self.route.stepping(step, state) if self.code is self.route.serial else None
+
+
+class Outside:
+    """A loss that Python evaluates: v(*params) -> (loss, grads), and v.shapes, the parameters' shapes by name.
+
+    Parameters come as floats, or as arrays of their shape, in the order of `v.shapes`; so do the gradients go back, or
+    by name. A search over it has the bits of one over a kernel, if v has them.
+    """
+
+    inputs: Sequence[Any] = ()
+
+    def __init__(self, v: Any) -> None:
+        self.v = v
+        self.params = [
+            Argument(name, name, leaf(name, ArrayType(tuple(map(int, shape)), "float64"), "param"), None, ())
+            for name, shape in v.shapes.items()
+        ]
+        if not self.params:
+            raise ArgumentError("v.shapes is empty: a loss needs a parameter at least")
+
+    def code(self, theta: Vector, gradient: Vector) -> float:
+        """Loss and gradient, as a kernel gives them."""
+        loss, grads = self.v(*bind.split(self.params, theta.copy()))
+        gradient[:] = bind.pack(self.params, in_order(grads, Call(self.params), "the gradients"), "float64")
+        return float(np.asarray(loss).item())
+
+    def loop(self, step: Any, state: Sequence[Kind]) -> None:
+        """There is none."""
+
+
+def loss_of(f: Any, data: Any) -> Kernel | Outside:
+    """What evaluates a loss with its data; ArgumentTypeError for what is none that can be minimised."""
+    if hasattr(f, "shapes") and callable(f):
+        if len(data):
+            raise ArgumentError("data: this loss is evaluated by Python, and has its data; leave it out")
+        return Outside(f)
+    if not hasattr(f, "flat") or f.dtype != "float64":
+        raise ArgumentTypeError("minimize takes what compile_grad returns, in float64, or a loss that Python "
+                                "evaluates: v(*params) -> (loss, grads) with v.shapes")  # fmt: skip
+    takes = f.problem.inputs
+    return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))))

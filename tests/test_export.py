@@ -1,0 +1,83 @@
+"""Functions for C: object files and sources that run without Python, with the kernel's bits."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from gradcompile import ArgumentError, ExpressionError, compile_grad
+from tests.exported import PLAIN, STRICT, called, from_kernel, library, needs_cc, run, same
+from tests.test_golden import CASES, DERIVATIVES
+
+pytestmark = needs_cc
+GOLDEN = [*((make, args, {}) for make, args in CASES), *DERIVATIVES]
+OUTSIDE = {"special"}  # calls functions of SciPy
+BLAS = {"network", "network_product", "attention", "mixture", "recurrent", "convolution", "kernel_matrix"}
+
+
+@pytest.mark.parametrize(("make", "args", "named"), GOLDEN, ids=[make.__name__ for make, *_ in GOLDEN])
+def test_all_golden_losses(
+    make: Callable[[], Any], args: tuple[Any, ...], named: dict[str, Any], tmp_path: Path
+) -> None:
+    f = make()
+    if make.__name__ in OUTSIDE:
+        return
+    count = len(f.problem.params)
+    theta, inputs = f.pack(*args[:count]), [*named.values(), *args[count:]]
+    f.export(tmp_path / "loss.o")
+    p = f._exported("loss").prototype
+    found = called(library(tmp_path / "loss.o", p), p, theta, inputs)
+    wanted = from_kernel(f, p, theta, inputs)
+    if not f._lowered.plan.multiplies:
+        assert same(found, wanted)
+    else:
+        assert found[0] == pytest.approx(wanted[0], rel=1e-13)
+        for u, v in zip(found[1], wanted[1], strict=True):
+            np.testing.assert_allclose(u, v, rtol=1e-10, atol=1e-13)
+
+
+MAIN = """
+#include <stdio.h>
+#include "decay.h"
+
+int main(void) {
+  const double theta[3] = {2.0, 1.3, 0.5}, t[4] = {0.0, 1.0, 2.0, 3.0}, v[4] = {2.4, 1.1, 0.6, 0.5};
+  double grad[3];
+  const double loss = decay(theta, grad, t, v, 4);
+  printf("%a %a %a %a\\n", loss, grad[0], grad[1], grad[2]);
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("kind", [".o"])
+def test_a_program_in_c(kind: str, tmp_path: Path) -> None:
+    t, v, a, b, c = sp.symbols("t v a b c")
+    f = compile_grad((a * sp.exp(-b * t) + c - v) ** 2, [a, b, c], data=[t, v])
+    f.export(tmp_path / f"decay{kind}")
+    (tmp_path / "main.c").write_text(MAIN)
+    header, empty = tmp_path / "decay.h", tmp_path / "empty.c"
+    empty.write_text("typedef int nothing;\n")
+    for compiler, language in (("cc", "c99"), ("c++", "c++11")):
+        run(compiler, "-x", language[:-2], f"-std={language}", *STRICT, "-fsyntax-only", "-include", header, empty)
+    run("cc", *PLAIN, "-o", tmp_path / "main", tmp_path / "main.c", tmp_path / f"decay{kind}", "-lm")
+    loss, grads = f(2.0, 1.3, 0.5, np.arange(4.0), np.array([2.4, 1.1, 0.6, 0.5]))
+    assert [float.fromhex(x) for x in run(tmp_path / "main").split()] == [loss, *grads]
+    assert "python" not in run("ldd", tmp_path / "main").lower()
+    assert not [s for s in run("nm", "-u", tmp_path / "main").split() if s.startswith(("Py", "_Py"))]
+
+
+def test_what_cannot_be_exported_is_refused_with_a_cure(tmp_path: Path) -> None:
+    x = sp.Symbol("x")
+    f = compile_grad(sp.loggamma(x) ** 2, [x])
+    with pytest.raises(ExpressionError, match=r"gammaln.*f\.cfunc"):
+        f.export(tmp_path / "loss.o")
+    for path, message in (("loss.so", "ends in .o"), ("new.o", "name='new_'"), ("2.o", "name='f2'")):
+        with pytest.raises(ArgumentError, match=message):
+            f.export(tmp_path / path)
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        compile_grad(x**2, [x]).export(tmp_path / "none" / "loss.o")
+    assert not list(tmp_path.iterdir())
