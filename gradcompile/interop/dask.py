@@ -31,7 +31,8 @@ try:
 except ImportError as error:
     raise ImportError("gradcompile.interop.dask needs Dask: pip install 'gradcompile[dask]'") from error
 
-FAN = 16  # results that are added up in one task, once there are more
+FAN = 16  # results that are added up in one task
+HEAVY = 1 << 20  # bytes of results from which on they are added up by tasks
 KINDS = "a Dask array, DataFrame or bag, a mapping of names to Dask arrays, or a list of files"
 
 
@@ -160,7 +161,7 @@ class Distributed:
         """What a pass makes of all partitions."""
         tasks = self._tasks(_sums, self._places, asked=asked, before=list(before))
         kinds = self._passes.plan.passes[asked.number].vectors or ("added",)
-        while len(tasks) > FAN:
+        while len(tasks) > FAN and 8 * sum(asked.sizes) * len(tasks) > HEAVY:
             tasks = [
                 self._client.submit(_joined, kinds, *tasks[k : k + FAN], pure=False) for k in range(0, len(tasks), FAN)
             ]
