@@ -33,6 +33,7 @@ from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
+from gradcompile.signature.sparse import outer
 
 if TYPE_CHECKING:  # what few ask for
     from gradcompile.export.native import Exported
@@ -157,7 +158,7 @@ class Compiled:
     def signature(self) -> Signature:
         """The call's signature, as `inspect.signature` gives it: inputs whose order nobody stated are keyword-only."""
         kinds = {False: Parameter.POSITIONAL_OR_KEYWORD, True: Parameter.KEYWORD_ONLY}
-        return Signature([Parameter(a.name, kinds[a.by_name]) for a in self._arguments])
+        return Signature([Parameter(a.name, kinds[a.by_name]) for a in outer(self._arguments)])
 
     @property
     def __signature__(self) -> Signature:
@@ -170,10 +171,11 @@ class Compiled:
         standalone.save(self.source, path)
 
     def export(self, path: str | Path, *, name: str | None = None, blas: bool = False) -> None:
-        """Write a function for C as an object file, and beside it a header that says how it is called.
+        """Write a function for C, and beside it a header that says how it is called.
 
-        path: ends in `.o`. name: of the function; the file's if there is none. blas: products of matrices are calls of
-        the BLAS that the program is linked with; else they are made here, and the last bits may differ from a call's.
+        path: ends in `.o`, for an object file, or `.c`, for source in C99. name: of the function, if it is not that of
+        the file. blas: products of matrices in an object file are calls of the BLAS that the program is linked with;
+        else they are made in it, and the last bits may differ from those of a call from Python.
         """
         from gradcompile.export.native import write
 
@@ -183,8 +185,8 @@ class Compiled:
         """What C gets under a name."""
         from gradcompile.export.native import exported
 
-        said = self._lowered.module.functions[-1].doc, formula_of(self.problem), theta_of(self.problem.params)
-        return exported(name, self._module.kernel, self._route.kinds(), self._coded[1], *said)
+        said = formula_of(self.problem), theta_of(self.problem.params)
+        return exported(name, self._lowered, self._module.kernel, self._route.kinds(), self._coded[1], *said)
 
     def pack(self, *params: Any) -> np.ndarray:
         """The parameters as one vector theta."""

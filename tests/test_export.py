@@ -27,9 +27,11 @@ def test_all_golden_losses(
         return
     count = len(f.problem.params)
     theta, inputs = f.pack(*args[:count]), [*named.values(), *args[count:]]
-    f.export(tmp_path / "loss.o")
     p = f._exported("loss").prototype
+    f.export(tmp_path / "loss.o")
     found = called(library(tmp_path / "loss.o", p), p, theta, inputs)
+    f.export(tmp_path / "loss.c")
+    assert same(called(library(tmp_path / "loss.c", p, *PLAIN), p, theta, inputs), found)
     wanted = from_kernel(f, p, theta, inputs)
     if not f._lowered.plan.multiplies:
         assert same(found, wanted)
@@ -53,7 +55,7 @@ int main(void) {
 """
 
 
-@pytest.mark.parametrize("kind", [".o"])
+@pytest.mark.parametrize("kind", [".o", ".c"])
 def test_a_program_in_c(kind: str, tmp_path: Path) -> None:
     t, v, a, b, c = sp.symbols("t v a b c")
     f = compile_grad((a * sp.exp(-b * t) + c - v) ** 2, [a, b, c], data=[t, v])

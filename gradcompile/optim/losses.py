@@ -10,7 +10,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType
 from gradcompile.optim.loop import in_order
-from gradcompile.optim.rules import Vector
+from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 from gradcompile.signature.arguments import Argument

@@ -12,7 +12,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
 from gradcompile.optim.loop import in_order, shaped
 from gradcompile.optim.losses import Kernel, Outside, loss_of
-from gradcompile.optim.rules import Vector
+from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 
