@@ -11,6 +11,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.
 EXPECTED = {
     "blackboard": ["loss  = 16\n", "dL/dw = -24 "],
     "chain": ["for i in lanes(0, 399):", "denoised"],
+    "cluster": ["262,144 rows in 4 files", "tau 1.80", "the bits of one call with all rows: True"],
     "convolution": ["1,370 parameters", "new pictures are read right"],
     "deep": ["sigmoid ", "%  vanishing", "relu ", "residual ", "batch norm ", "%  healthy"],
     "digits": ["4,810 parameters", "new pictures are read right"],
