@@ -42,12 +42,13 @@ def exported(
 def write(given: Exported, path: str | Path, blas: bool) -> None:
     """Write an object file or a source file of C, and the header beside it."""
     target = Path(path)
+    header_file = target.with_suffix(".h")
     dispatcher, kinds, seen, told = given
     kernel = dispatcher.lowered_from
     note = "Link it with -lm."
     content: str | bytes
     if target.suffix == ".c" and not blas:
-        content, outside = c_source(kernel, kinds, seen, told)
+        content, outside = c_source(kernel, kinds, seen, told, header_file.name)
         refuse(outside)
     elif target.suffix == ".o":
         content = object_code(kernel, kinds, seen, blas)
@@ -56,4 +57,4 @@ def write(given: Exported, path: str | Path, blas: bool) -> None:
         cure = "blas=True is for .o" if blas else "the name ends in .o, for an object file, or in .c, for source"
         raise ArgumentError(f"{str(path)!r} can't be exported: {cure}")
     write_file(target, content)
-    write_file(target.with_suffix(".h"), header(seen, note))
+    write_file(header_file, header(seen, note))
