@@ -25,9 +25,13 @@ def run(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """`gradcompile export`: a function for C, and its header."""
-    from gradcompile import compile
+    from gradcompile.compile import compile_grad, compile_hessian, compile_value
 
-    makers = {"value": compile.compile_value, "gradient": compile.compile_grad, "hessian": compile.compile_hessian}
+    makers: dict[str, Callable[..., Any]] = {
+        "value": compile_value,
+        "gradient": compile_grad,
+        "hessian": compile_hessian,
+    }
     compiled(options, makers[options.what]).export(options.to, name=options.name)
     print(f"{options.to} and {Path(options.to).with_suffix('.h')} written")
 

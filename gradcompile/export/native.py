@@ -52,7 +52,7 @@ def write(given: Exported, path: str | Path, blas: bool) -> None:
         refuse(outside)
     elif target.suffix == ".o":
         content = object_code(kernel, kinds, seen, blas)
-        note = f"Made for processors that have all that a {processor()[0]} has. {note[:-1]}{' and a BLAS' * blas}."
+        note = f"Made for the processor {processor()[0]}, and those that have all of its instructions. {note[:-1]}{' and a BLAS' * blas}."
     else:
         cure = "blas=True is for .o" if blas else "the name ends in .o, for an object file, or in .c, for source"
         raise ArgumentError(f"{str(path)!r} can't be exported: {cure}")
