@@ -33,6 +33,7 @@ from gradcompile.runtime.matching import Call
 from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
+from gradcompile.signature.sparse import outer
 
 if TYPE_CHECKING:  # what few ask for
     from gradcompile.export.cfunction import CFunction
@@ -159,7 +160,7 @@ class Compiled:
     def signature(self) -> Signature:
         """The call's signature, as `inspect.signature` gives it: inputs whose order nobody stated are keyword-only."""
         kinds = {False: Parameter.POSITIONAL_OR_KEYWORD, True: Parameter.KEYWORD_ONLY}
-        return Signature([Parameter(a.name, kinds[a.by_name]) for a in self._arguments])
+        return Signature([Parameter(a.name, kinds[a.by_name]) for a in outer(self._arguments)])
 
     @property
     def __signature__(self) -> Signature:

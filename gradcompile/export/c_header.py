@@ -54,12 +54,8 @@ class Prototype(NamedTuple):
     @property
     def text(self) -> str:
         """The declaration, without its semicolon."""
-        return self.declared(self.name)
-
-    def declared(self, name: str) -> str:
-        """The declaration under another name, or of a pointer."""
         given = [p.c_type + p.name for p in self.passed] + [f"int64_t {name}" for name in self.lengths.values()]
-        return f"{self.result} {name}({', '.join(given)})"
+        return f"{self.result} {self.name}({', '.join(given)})"
 
     def length(self, dim: Dim) -> str:
         """A dimension as C writes it.

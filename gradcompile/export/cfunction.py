@@ -56,7 +56,7 @@ class CFunction:
             raise ImportError("f.cfunc.cffi needs cffi: pip install cffi") from error
         ffi = cffi.FFI()
         p = self._given.prototype
-        return ffi.cast(p.declared("(*)"), self.address)
+        return ffi.cast(p._replace(name="(*)").text, self.address)
 
     def __repr__(self) -> str:
         return f"<CFunction at {self.address:#x}: {self.prototype}>"

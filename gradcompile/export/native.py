@@ -52,7 +52,8 @@ def write(given: Exported, path: str | Path, blas: bool) -> None:
         refuse(outside)
     elif target.suffix == ".o":
         content = object_code(kernel, kinds, seen, blas)
-        note = f"Made for the processor {processor()[0]}, and those that have all of its instructions. {note[:-1]}{' and a BLAS' * blas}."
+        needs = "Link it with -lm and a BLAS." if blas else note
+        note = f"Made for the processor {processor()[0]}, and those that have all of its instructions. {needs}"
     else:
         cure = "blas=True is for .o" if blas else "the name ends in .o, for an object file, or in .c, for source"
         raise ArgumentError(f"{str(path)!r} can't be exported: {cure}")
