@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType
 from gradcompile.once import once
-from gradcompile.optim.loop import in_order
+from gradcompile.optim.loop import arranged, in_order
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
@@ -19,12 +20,26 @@ from gradcompile.signature.arguments import Argument
 Loop = Callable[..., int]
 
 
+class Parameters:
+    """The parameters of a loss: how they lie in theta, and how they are given."""
+
+    def __init__(self, params: Sequence[Argument]) -> None:
+        self.params, self.takes, self.places = params, Call(params, "params("), bind.places_of(params)
+
+    def packed(self, given: Any) -> Vector:
+        """Theta, from what was given."""
+        return bind.packed(self.params, bind.convert_all(self.params, in_order(given, self.takes, "params")), "float64")
+
+    def arranged(self, given: Any, theta: Vector) -> Any:
+        """Theta, in the arrangement of what was given; it shares its memory."""
+        return arranged(self.takes, given, bind.split_at(self.places, theta))
+
+
 class Kernel:
     """A compiled loss with its data: code(theta, *outputs, *inputs) -> loss."""
 
-    def __init__(self, f: Any, inputs: Sequence[Any]) -> None:
-        self.f, self.inputs, self.route = f, inputs, f._route
-        self.params: Sequence[Argument] = f.problem.params
+    def __init__(self, f: Any, inputs: Sequence[Any], parameters: Parameters) -> None:
+        self.f, self.inputs, self.route, self.parameters = f, inputs, f._route, parameters
 
     @once
     def code(self) -> Callable[..., float]:
@@ -36,7 +51,7 @@ class Kernel:
 
     def curved(self, what: str) -> "Kernel":
         """The same with the Hessian, or with its products, the direction of which is the kernel's first input."""
-        return Kernel(getattr(self.f, what), self.inputs)
+        return Kernel(getattr(self.f, what), self.inputs, self.parameters)
 
     def loop(self, step: Any, state: Sequence[Kind]) -> Loop | None:
         """The kernel in turn with a step in one call of machine code, where that can be."""
@@ -55,17 +70,18 @@ class Outside:
 
     def __init__(self, v: Any) -> None:
         self.v = v
-        self.params = [
+        params = [
             Argument(name, name, leaf(name, ArrayType(tuple(map(int, shape)), "float64"), "param"), None, ())
             for name, shape in v.shapes.items()
         ]
-        if not self.params:
+        self.parameters = Parameters(params)
+        if not params:
             raise ArgumentError("v.shapes is empty: a loss needs a parameter at least")
 
     def code(self, theta: Vector, gradient: Vector) -> float:
         """Loss and gradient, as a kernel gives them."""
-        loss, grads = self.v(*bind.split(self.params, theta.copy()))
-        gradient[:] = bind.pack(self.params, in_order(grads, Call(self.params), "the gradients"), "float64")
+        loss, grads = self.v(*bind.split_at(self.parameters.places, theta.copy()))
+        gradient[:] = self.parameters.packed(grads)
         return float(np.asarray(loss).item())
 
     def curved(self, what: str) -> Kernel:
@@ -87,5 +103,18 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
     if not hasattr(f, "flat") or f.dtype != "float64":
         raise ArgumentTypeError("minimize takes what compile_grad returns, in float64, or a loss that Python "
                                 "evaluates: v(*params) -> (loss, grads) with v.shapes")  # fmt: skip
-    takes = f.problem.inputs
-    return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))))
+    takes, parameters = f.problem.inputs, parameters_of(f)
+    if not takes and len(data) == 0:
+        return Kernel(f, (), parameters)
+    return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))), parameters)
+
+
+_known: "WeakKeyDictionary[Any, Parameters]" = WeakKeyDictionary()
+
+
+def parameters_of(f: Any) -> Parameters:
+    """Those of a compiled loss, made once."""
+    found = _known.get(f)
+    if found is None:
+        found = _known[f] = Parameters(f.problem.params)
+    return found
