@@ -274,19 +274,40 @@ def bend(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
     """Multiply the direction by the inverse of the Hessian as the pairs have it."""
     pairs = steps.shape[0]
     count = min(to_int(s[COUNT]), pairs)
+    newest = (to_int(s[COUNT]) - 1) % pairs
+    product = dot(steps[newest], v[DIRECTION])
     for back in range(count):
         at = (to_int(s[COUNT]) - 1 - back) % pairs
-        both[1, at] = both[0, at] * dot(steps[at], v[DIRECTION])
-        add(v[DIRECTION], -both[1, at], changes[at])
-    last = (to_int(s[COUNT]) - 1) % pairs
-    scale = 1.0 / (both[0, last] * dot(changes[last], changes[last]))
+        older = (to_int(s[COUNT]) - 2 - back) % pairs if back + 1 < count else at
+        both[1, at] = both[0, at] * product
+        product = add_and_dot(v[DIRECTION], -both[1, at], changes[at], steps[older])
+    scale = 1.0 / (both[0, newest] * dot(changes[newest], changes[newest]))
     for k in lanes(0, v.shape[1]):
         v[DIRECTION, k] = v[DIRECTION, k] * scale
+    product = dot(changes[(to_int(s[COUNT]) - count) % pairs], v[DIRECTION])
     for forth in range(count):
         at = (to_int(s[COUNT]) - count + forth) % pairs
-        add(v[DIRECTION], both[1, at] - both[0, at] * dot(changes[at], v[DIRECTION]), steps[at])
+        newer = (to_int(s[COUNT]) - count + forth + 1) % pairs if forth + 1 < count else at
+        product = add_and_dot(v[DIRECTION], both[1, at] - both[0, at] * product, steps[at], changes[newer])
     for k in lanes(0, v.shape[1]):
         v[DIRECTION, k] = v[DIRECTION, k] * v[FREE, k]
+
+
+@jit
+def add_and_dot(out, factor, x, y):  # type: ignore[no-untyped-def]
+    """Add a multiple of x, and the inner product of the sum with y."""
+    found = 0.0
+    if x.shape[0] < SMALL:
+        for i in range(x.shape[0]):
+            out[i] += factor * x[i]
+            found += out[i] * y[i]
+    else:
+        sums = zeros(LANES, x)
+        for i in lanes(0, x.shape[0]):
+            out[i] += factor * x[i]
+            sums[i % LANES] += out[i] * y[i]
+        found = fold(sums)
+    return found
 
 
 @jit

@@ -20,6 +20,10 @@ from gradcompile.signature.arguments import Argument
 Loop = Callable[..., int]
 
 
+MANY = 256
+ENTRIES = 1_000_000  # of theta and data that one call of machine code walks at first
+
+
 class Parameters:
     """The parameters of a loss: how they lie in theta, and how they are given."""
 
@@ -40,6 +44,12 @@ class Kernel:
 
     def __init__(self, f: Any, inputs: Sequence[Any], parameters: Parameters) -> None:
         self.f, self.inputs, self.route, self.parameters = f, inputs, f._route, parameters
+
+    @property
+    def turns(self) -> int:
+        """Evaluations that one call of machine code may take at first: few where there are much data."""
+        entries = sum(x.size for x in self.inputs if isinstance(x, np.ndarray)) + self.f.size
+        return max(1, min(MANY, ENTRIES // entries))
 
     @once
     def code(self) -> Callable[..., float]:
@@ -66,6 +76,7 @@ class Outside:
     """
 
     f = None  # there is no compiled loss
+    turns = 1
     inputs: Sequence[Any] = ()
 
     def __init__(self, v: Any) -> None:

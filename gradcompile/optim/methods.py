@@ -76,7 +76,7 @@ class QuasiNewton:
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
-        self.scalars[:] = 0.0
+        self.scalars[:], self.look[:] = 0.0, 0.0
         self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.kept
         self.rows[quasi_newton.TRIAL] = theta
 

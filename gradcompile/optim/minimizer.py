@@ -18,7 +18,6 @@ from gradcompile.runtime.threads import pool, processors
 
 CHUNK_SECONDS = 0.05  # between two looks at Ctrl-C
 LIMIT = 15_000  # evaluations, as in SciPy
-BEGIN = 64  # evaluations before the first look
 INTERRUPTED, HELD, PROVED, PLATEAU = -1, -2, -3, -4  # beside the statuses of `quasi_newton`
 MESSAGES = {
     quasi_newton.RUNNING: "the limit of evaluations is reached; go on from x, or give a larger limit",
@@ -115,17 +114,27 @@ class Search:
     @property
     def is_running(self) -> bool:
         """Whether it goes on."""
-        return self.status == quasi_newton.RUNNING and self.counts[1] < self.limit
+        return self.status == quasi_newton.RUNNING and self.left > 0
 
     @property
-    def counts(self) -> list[int]:
+    def left(self) -> int:
+        """How many evaluations it may still take."""
+        return self.limit - self.past[1] - self.method.count
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return self.past[0] + self.method.steps
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
         """Steps, evaluations, products."""
-        now = self.method.steps, self.method.count, self.method.products
-        return [a + b for a, b in zip(self.past, now, strict=True)]
+        steps, count, products = self.past
+        return steps + self.method.steps, count + self.method.count, products + self.method.products
 
     def advance(self, turns: int) -> None:
         """So many evaluations at most."""
-        self.status = self.method.advance(min(turns, self.limit - self.counts[1]))
+        self.status = self.method.advance(min(turns, self.left))
         if self.status in ENDS:
             self.settle()
 
@@ -194,17 +203,17 @@ def advance(searches: Sequence[Search], turns: int, k: int) -> None:
 
 def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -> list[Any]:
     """Go on to the ends, several searches side by side; their bits do not depend on each other."""
-    turns, interrupted = 1 if callback is not None else BEGIN, False
+    turns, interrupted = 1 if callback is not None else searches[0].loss.turns, False
     try:
         while running := [s for s in searches if s.is_running]:
             began = time.perf_counter()
-            before = [s.counts[0] for s in running]
+            before = [s.steps for s in running] if callback is not None else []
             if len(running) == 1:
                 running[0].advance(turns)
             else:
                 pool.run(partial(advance, running, turns), len(running), processors())
             if callback is not None:
-                new = [s for s, steps in zip(running, before, strict=True) if s.counts[0] > steps]
+                new = [s for s, steps in zip(running, before, strict=True) if s.steps > steps]
                 answers = [callback(s.result()) for s in new]
                 if any(answer is True for answer in answers):
                     raise StopIteration
