@@ -48,7 +48,7 @@ class Kernel:
     @property
     def turns(self) -> int:
         """Evaluations that one call of machine code may take at first: few where there are much data."""
-        entries = sum(x.size for x in self.inputs if isinstance(x, np.ndarray)) + self.f.size
+        entries = int(self.f.size) + sum(x.size for x in self.inputs if isinstance(x, np.ndarray))
         return max(1, min(MANY, ENTRIES // entries))
 
     @once

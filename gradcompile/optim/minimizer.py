@@ -119,12 +119,12 @@ class Search:
     @property
     def left(self) -> int:
         """How many evaluations it may still take."""
-        return self.limit - self.past[1] - self.method.count
+        return int(self.limit - self.past[1] - self.method.count)
 
     @property
     def steps(self) -> int:
         """Steps that were taken."""
-        return self.past[0] + self.method.steps
+        return int(self.past[0] + self.method.steps)
 
     @property
     def counts(self) -> tuple[int, int, int]:
