@@ -1,8 +1,8 @@
 """Minimisers beside SciPy's L-BFGS-B: `python -m benchmarks.minimizers [PARAMETERS ...]`.
 
 Rosenbrock's chain from its usual start; both take the same compiled loss, and BLAS has one thread. They take turns in
-one process, and the smallest and the median time of an evaluation is told: that of a whole search by its evaluations. That
-both end at the same minimum is checked before. `many` is one call for 1,000 points beside 1,000 calls.
+one process, and the smallest and the median time of an evaluation is told: that of a whole search by its evaluations.
+That both end at the same minimum is checked before. `many` is one call for 1,000 points beside 1,000 calls.
 """
 
 import os
@@ -52,9 +52,8 @@ def compared(n: int) -> None:
     for name, own in times.items():
         print(f"rosenbrock {n:6} {name:8} {min(own) * 1e6:10.2f} us least {median(own) * 1e6:10.2f} us median")
     least, middle = (of(times["SciPy"]) / of(times["ours"]) for of in (min, median))
-    print(
-        f"rosenbrock {n:6} {'ratio':8} {least:10.1f} of the least {middle:5.1f} of the medians; wanted {REACH.get(n, '-')}"
-    )
+    wanted = REACH.get(n, "-")
+    print(f"rosenbrock {n:6} {'ratio':8} {least:10.1f} of the least {middle:5.1f} of the medians; wanted {wanted}")
     points = np.random.default_rng(0).normal(size=(1000, n))
     calls = {"many": lambda: f.many(points), "calls": lambda: [bound(p) for p in points]}
     for name, call in calls.items():

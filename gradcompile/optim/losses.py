@@ -32,7 +32,13 @@ class Parameters:
 
     def packed(self, given: Any) -> Vector:
         """Theta, from what was given."""
-        return bind.packed(self.params, bind.convert_all(self.params, in_order(given, self.takes, "params")), "float64")
+        theta = np.empty(self.places[-1][1])
+        for a, v, (start, stop, shape) in zip(
+            self.params, in_order(given, self.takes, "params"), self.places, strict=True
+        ):
+            value = bind.convert(a, v)
+            theta[start:stop] = value.ravel() if shape else value
+        return theta
 
     def arranged(self, given: Any, theta: Vector) -> Any:
         """Theta, in the arrangement of what was given; it shares its memory."""
