@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ParseError,
         TrainingError,
     )
-    from gradcompile.frontend.arrays import array, derivative, scan, while_loop
+    from gradcompile.frontend.arrays import array, derivative, scan, sparse_array, while_loop
     from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
     from gradcompile.frontend.nn import (
         attention,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from gradcompile.frontend.sympy.custom import custom
     from gradcompile.gradient import CompiledGrad
     from gradcompile.many import CompiledMany
+    from gradcompile.optim.masks import random_mask
     from gradcompile.optim.minimizer import minimize
     from gradcompile.optim.result import TrainingResult
     from gradcompile.optim.training import sgd, train
@@ -121,6 +122,7 @@ __all__ = [
     "minimize",
     "mse",
     "one_hot",
+    "random_mask",
     "relu",
     "scan",
     "sgd",
@@ -128,6 +130,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "sparse_array",
     "stop_gradient",
     "total",
     "train",
@@ -146,7 +149,7 @@ LATE = {  # what is found in which module, all of them loaded when something of 
         "ArgumentError", "ArgumentTypeError", "DataError", "ExpressionError", "GradcompileError", "GraphError",
         "ParseError", "TrainingError",
     ),
-    "frontend.arrays": ("array", "derivative", "scan", "while_loop"),
+    "frontend.arrays": ("array", "derivative", "scan", "sparse_array", "while_loop"),
     "frontend.functions": ("log_sigmoid", "mean", "relu", "sigmoid", "softplus", "total", "where"),
     "frontend.nn": (
         "attention", "batch_norm", "binary_cross_entropy_with_logits", "conv", "cross_entropy", "dropout", "elu",
@@ -156,6 +159,7 @@ LATE = {  # what is found in which module, all of them loaded when something of 
     "frontend.sympy.custom": ("custom",),
     "gradient": ("CompiledGrad",),
     "many": ("CompiledMany",),
+    "optim.masks": ("random_mask",),
     "optim.minimizer": ("minimize",),
     "optim.result": ("TrainingResult",),
     "optim.training": ("sgd", "train"),

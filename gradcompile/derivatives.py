@@ -26,6 +26,7 @@ from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Output, size_of
+from gradcompile.signature.sparse import outer
 
 FLAT = object()  # a gradient as one vector
 CHECKED = 32  # entries of a diagonal that are checked
@@ -70,7 +71,7 @@ class CompiledDerivative(Compiled):
     def signature(self) -> Signature:
         """The call's signature; the vector and `out` are given by name."""
         kinds = {False: Parameter.POSITIONAL_OR_KEYWORD, True: Parameter.KEYWORD_ONLY}
-        own = [Parameter(a.name, kinds[a.by_name]) for a in self._arguments]
+        own = [Parameter(a.name, kinds[a.by_name]) for a in outer(self._arguments)]
         return Signature([*own, *([Parameter(self.along, Parameter.KEYWORD_ONLY)] if self.along else [])])
 
     @once

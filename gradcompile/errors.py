@@ -1,7 +1,7 @@
 """The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
 
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self
 
 import sympy
 
@@ -87,7 +87,16 @@ class DataError(GradcompileError, ValueError):
 
 
 class TrainingError(GradcompileError, ValueError):
-    """A loss or gradient that is not finite: the message names step, parameter and subexpression."""
+    """A loss or gradient that is not finite: the message names step, parameter and subexpression.
+
+    result: what was reached until then, as `train` would have returned it.
+    """
+
+    result: Any = None
+
+
+class TrainingMemoryError(TrainingError, MemoryError):
+    """Training that found no memory: the message names the step. `result` is what was reached."""
 
 
 class GraphError(GradcompileError, ValueError):

@@ -240,6 +240,12 @@ class CompiledGrad(Compiled):
             raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
         return why(self._record(args, named, "f.why(param, "), name, leaves[name])
 
+    def _trouble(self, args: Mapping[str, Any]) -> str:
+        """What is not finite at these arguments, and why, in a sentence; empty if all is."""
+        from gradcompile.explain import trouble
+
+        return trouble(self._record((), {"args": args}, "f.why(param, "))
+
     def flow(self, /, *args: Any, **named: Any) -> "Flow":
         """How adjoints flow through the layers: their sizes, dead and saturated units, gradient by weights; a verdict.
 
@@ -251,10 +257,13 @@ class CompiledGrad(Compiled):
         return flow(self._record(args, named, "f.flow("))
 
     def watch(self, /, *inputs: Any, **named: Any) -> "Watch":
-        """A callback of `sgd` that keeps the flow after each epoch, at these inputs, in `.records`."""
+        """A callback of `sgd` and `train` that keeps the flow after each epoch, at these inputs, in `.records`.
+
+        `.verdicts` has what was said, `.plot("flow.svg")` draws it; several runs: gradcompile.explain.side_by_side.
+        """
         from gradcompile.explain import Watch
 
-        return Watch(self.flow, inputs, named)
+        return Watch(self.flow, self.problem.params, inputs, named)
 
     def blame(self, /, *args: Any, **named: Any) -> "Blame":
         """What the loss is made of here: its terms, the samples whose gradients are largest, sensitivity by parameter.

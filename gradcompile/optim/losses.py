@@ -1,6 +1,7 @@
 """What an optimiser's loop evaluates: the kernel of a compiled loss with its data, or a loss that Python evaluates."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType
 from gradcompile.once import once
-from gradcompile.optim.loop import arranged, in_order
+from gradcompile.optim.given import arranged, in_order
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
@@ -109,6 +110,39 @@ class Outside:
 
     def loop(self, step: Any, state: Sequence[Kind]) -> None:
         """There is none."""
+
+
+class Evaluated:
+    """A loss that Python evaluates, as `train` asks a compiled one."""
+
+    dtype, is_compiled = "float64", False
+
+    def __init__(self, v: Any) -> None:
+        self.outside = Outside(v)
+        self.problem = SimpleNamespace(params=self.outside.parameters.params, inputs=[])
+        self._route = self
+
+    @staticmethod
+    def around(f: Any) -> Any:
+        """The loss as it is, or one that Python evaluates as a compiled one."""
+        if hasattr(f, "problem") and hasattr(f, "_route"):
+            return f
+        if not (hasattr(f, "shapes") and callable(f)):
+            raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"
+                                    f" -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
+        return Evaluated(f)
+
+    def choose(self, _: Sequence[Any]) -> Callable[..., float]:
+        """What evaluates it."""
+        return self.outside.code
+
+    def check(self, _: Sequence[Any]) -> None:
+        """It checks what it is given."""
+
+    def bind(self, **_: Any) -> Callable[[Vector], tuple[float, Vector]]:
+        """Loss and gradient of theta."""
+        gradient = np.empty(sum(map(bind.size_of, self.problem.params)))
+        return lambda theta: (self.outside.code(theta, gradient), gradient)
 
 
 def loss_of(f: Any, data: Any) -> Kernel | Outside:

@@ -405,7 +405,7 @@ def _general_call(
     params: Sequence[Argument], takes: Call, route: Route, grads_type: Any, bare: bool
 ) -> Callable[..., Any]:
     """The call for any arguments."""
-    arguments, count, places, own = takes.arguments, len(params), places_of(params), Call(params)
+    arguments, count, places, own = takes.taken, len(params), places_of(params), Call(params)
     dtype, size = _DTYPES[params[0].leaf.type.dtype], places[-1][1]
     is_symbol, names = "out" in takes.known, [a.name for a in arguments[count:]]
 
