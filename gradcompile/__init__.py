@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ParseError,
         TrainingError,
     )
-    from gradcompile.frontend.arrays import array, derivative, scan, while_loop
+    from gradcompile.frontend.arrays import array, derivative, scan, sparse_array, while_loop
     from gradcompile.frontend.functions import log_sigmoid, mean, relu, sigmoid, softplus, total, where
     from gradcompile.frontend.nn import (
         attention,
@@ -130,6 +130,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "sparse_array",
     "stop_gradient",
     "total",
     "train",
@@ -148,7 +149,7 @@ LATE = {  # what is found in which module, all of them loaded when something of 
         "ArgumentError", "ArgumentTypeError", "DataError", "ExpressionError", "GradcompileError", "GraphError",
         "ParseError", "TrainingError",
     ),
-    "frontend.arrays": ("array", "derivative", "scan", "while_loop"),
+    "frontend.arrays": ("array", "derivative", "scan", "sparse_array", "while_loop"),
     "frontend.functions": ("log_sigmoid", "mean", "relu", "sigmoid", "softplus", "total", "where"),
     "frontend.nn": (
         "attention", "batch_norm", "binary_cross_entropy_with_logits", "conv", "cross_entropy", "dropout", "elu",

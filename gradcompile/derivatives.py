@@ -26,6 +26,7 @@ from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Output, size_of
+from gradcompile.signature.sparse import outer
 
 FLAT = object()  # a gradient as one vector
 CHECKED = 32  # entries of a diagonal that are checked
@@ -70,7 +71,7 @@ class CompiledDerivative(Compiled):
     def signature(self) -> Signature:
         """The call's signature; the vector and `out` are given by name."""
         kinds = {False: Parameter.POSITIONAL_OR_KEYWORD, True: Parameter.KEYWORD_ONLY}
-        own = [Parameter(a.name, kinds[a.by_name]) for a in self._arguments]
+        own = [Parameter(a.name, kinds[a.by_name]) for a in outer(self._arguments)]
         return Signature([*own, *([Parameter(self.along, Parameter.KEYWORD_ONLY)] if self.along else [])])
 
     @once
@@ -268,6 +269,24 @@ class CompiledHvp(CompiledDerivative):
 
     def _checked(self, found: Any, values: Mapping[Node, Any], vector: list[np.ndarray]) -> Check:
         return self._check_gradient(found[2], vector[0], values)
+
+
+class CompiledMixed(CompiledDerivative):
+    """The derivative of the gradient's product with a vector in an input: c(*args, vector=v) -> an array like that."""
+
+    along = "vector"
+
+    def __init__(self, problem: Problem, options: Options, position: int) -> None:
+        super().__init__(problem, options)
+        self.position = position
+        self.operator = partial(operators.mixed_product, position=position)
+
+    def _formed(self, found: Found, like: Any = None) -> Any:
+        shape = self.problem.inputs[self.position].leaf.type.shape
+        return found.arrays[0].reshape([dim_value(d, found.lengths) for d in shape])
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self.position)
 
 
 class CompiledForm(CompiledDerivative):

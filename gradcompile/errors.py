@@ -78,6 +78,10 @@ class ParseError(GradcompileError, ValueError):
     """Text that is not a formula: the message points at the position."""
 
 
+class SingularHessianError(GradcompileError, ValueError):
+    """An optimum that is no single point: the message names the parameters along which the loss is flat."""
+
+
 class DataError(GradcompileError, ValueError):
     """Data that can't be read: the message names file, column and line or row."""
 

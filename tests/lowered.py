@@ -44,6 +44,8 @@ NEVER, ANYONE = 0, 1  # who wrote an entry: nobody, somebody who is no tenant of
 WRITES = {"close_span": (0, 1), "close_tree": (1,), "add_part": (0, 2),
           **dict.fromkeys(("add_compensation", "adjugate", "argsort", "cholesky", "dft_backward", "dft_forward",
                            "eigvals", "eigvecs", "pinv", "svdvals", "svdvecs"), (0,)),
+          **dict.fromkeys(("sparse_dot_columns_matrix", "sparse_dot_columns_vector", "sparse_dot_rows_matrix",
+                           "sparse_dot_rows_vector"), (0,)),
           **dict.fromkeys(("solve_full", "solve_lower", "solve_upper"), (0,))}  # fmt: skip
 GROWING = ("close_span", "add_part", "add_compensation")  # which read what they write
 

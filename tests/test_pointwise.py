@@ -27,6 +27,7 @@ i, j = whole("i", N, 2), whole("j", N, 2)
 line = apply("iota", params=(N,))
 count, other = (apply("broadcast", line, params=((N, N), (k,))) for k in (0, 1))
 near = whole("near", N, N)
+SPARSE = whole("columns", 9), real("data", 9), whole("starts", N), whole("stops", N)
 
 
 def op(name, *args, **kwargs):
@@ -74,6 +75,10 @@ CASES = [
     (op("solve", square, right, params=["full"]), {0, 2}),
     *((op(n, square), {0}) for n in ("det", "logabsdet", "detsign", "adjugate", "cholesky", "eigvals", "eigvecs")),
     *((op(n, real("a", N, 3, 3)), {0}) for n in ("svdvals", "svdvecs", "pinv")),
+    (op("sparse_dot_rows_vector", real("a", 4), *SPARSE), {0}),
+    (op("sparse_dot_columns_vector", real("a", N), *SPARSE, params=(4,)), set()),
+    (op("sparse_dot_rows_matrix", real("a", 4, 3), *SPARSE), {0, 1}),
+    (op("sparse_dot_columns_matrix", real("a", N, 3), *SPARSE, params=(4,)), {1}),
     (op("dft", real("a", N, 2, 3), params=("forward",)), {0}),
 ]
 NAMES = [f"{k}_{n.op.name}" for k, (n, _) in enumerate(CASES)]

@@ -16,6 +16,7 @@ from gradcompile.ops.gather import is_gather
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import is_scan, is_scanned, result_places
 from gradcompile.ops.shape import Span, is_broadcast, is_iota, is_item, is_reshape, places
+from gradcompile.ops.sparse import is_sparse_dot
 
 # Binding strength, weakest first.
 WHERE, OR, AND, COMPARE, SUM, NEGATIVE, PRODUCT, SIGN, POWER, ATOM = range(10)
@@ -155,6 +156,9 @@ def of_array(n: Node, texts: Texts) -> Text | None:
         return (f"int64({x[0]})", ATOM) if is_cut(n) else x
     if name == "dot":
         return dot_text(n, Whole(texts))
+    if is_sparse_dot(n):
+        matrix = texts[n.args[1]][0].removesuffix("_columns") + ".T" * len(n.params)
+        return f"{matrix} @ {wrap(texts[n.args[0]], SIGN)}", PRODUCT
     if name in ARRAYS:
         return ARRAYS[name](n, Whole(texts)), ATOM
     if name in ("max", "min") and n.type.shape:

@@ -17,6 +17,7 @@ from gradcompile.lower.program import LoweredProgram, Naming, per_sample, roles_
 from gradcompile.lower.straight import lower
 from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
+from gradcompile.ops.sparse import NAMES as SPARSE
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Program, entries, size_of
 
@@ -29,6 +30,7 @@ HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "a
            "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
            "gradcompile.library.fourier": ("dft_backward", "dft_forward"),
+           "gradcompile.library.sparse": SPARSE,
            "gradcompile.library.routines": ("adjugate", "argsort", "cholesky", "det", "detsign", "eigvals", "eigvecs",
                                             "logabsdet", "pinv", "solve_full", "solve_lower", "solve_upper",
                                             "svdvals", "svdvecs")}  # fmt: skip

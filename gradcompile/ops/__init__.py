@@ -11,6 +11,7 @@ from gradcompile.ops import (
     reduction,
     scan,
     shape,
+    sparse,
     special,
     window,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "reduction",
     "scan",
     "shape",
+    "sparse",
     "special",
     "window",
 ]

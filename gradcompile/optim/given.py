@@ -53,4 +53,4 @@ def in_order(given: Any, takes: Call, what: str) -> list[Any]:
     if len(values) != len(takes.names):
         count = len(takes.names)
         raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {count}: {takes.takes[1:-1]}")
-    return values
+    return takes.apart(values)

@@ -266,23 +266,17 @@ class Training:
         what = f"loss {loss:.6g}" if status == subset.BAD_LOSS else "gradient"
         largest = int(np.argmax(np.abs(self.theta)))
         return TrainingError(
-            f"step {self.step + 1} (epoch {self.epoch + 1}): {', '.join([what, *bad[:4]])}, not finite"
-            f"{self._origin(chunk.inputs)}; the largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
+            f"step {self.step + 1} (epoch {self.epoch + 1}): {', '.join([what, *bad[:4]])}, not finite. "
+            f"{self._trouble(chunk.inputs)}The largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
             "Take a smaller learning_rate, set clip_norm, or start closer"
         )
 
-    def _origin(self, batch: Sequence[Any]) -> str:
-        """The first subexpression that is not finite there, in value or in adjoint."""
-        if not hasattr(self.f, "explain"):
+    def _trouble(self, batch: Sequence[Any]) -> str:
+        """What `why` says of it."""
+        if not hasattr(self.f, "why"):
             return ""
-        theta = bind.unpack(self.params, self.theta, self.f.dtype)
-        rows = self.f.explain(*theta, **by_name(self.f.problem.inputs, batch)).rows
-        for kind, found in (("value", rows), ("adjoint", reversed(rows))):
-            for row in found:
-                number = getattr(row, kind)
-                if number is not None and not np.all(np.isfinite(number)):
-                    return f", from the {kind} of {row.formula} on"
-        return ""
+        values = [*bind.unpack(self.params, self.theta, self.f.dtype), *batch]
+        return f"{self.f._trouble(dict(zip(self.f.signature.parameters, values, strict=True)))} "
 
     def result(self, interrupted: bool, best: Vector | None = None) -> TrainingResult:
         """What was reached."""

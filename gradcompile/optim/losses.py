@@ -10,6 +10,7 @@ from gradcompile.codegen.values import Kind
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType
+from gradcompile.once import once
 from gradcompile.optim.given import in_order
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
@@ -23,10 +24,20 @@ class Kernel:
     """A compiled loss with its data: code(theta, *outputs, *inputs) -> loss."""
 
     def __init__(self, f: Any, inputs: Sequence[Any]) -> None:
+        self.f, self.inputs, self.route = f, inputs, f._route
         self.params: Sequence[Argument] = f.problem.params
-        self.inputs, self.route = inputs, f._route
-        self.route.check(inputs)
-        self.code: Callable[..., float] = self.route.choose(inputs)
+
+    @once
+    def code(self) -> Callable[..., float]:
+        """code(theta, *outputs, *inputs) -> loss."""
+        along = [np.zeros(self.f.size)] * (len(self.route.inputs) - len(self.inputs))
+        self.route.check([*along, *self.inputs])
+        found: Callable[..., float] = self.route.choose([*along, *self.inputs])
+        return found
+
+    def curved(self, what: str) -> "Kernel":
+        """The same with the Hessian, or with its products, the direction of which is the kernel's first input."""
+        return Kernel(getattr(self.f, what), self.inputs)
 
     def loop(self, step: Any, state: Sequence[Kind]) -> Loop | None:
         """The kernel in turn with a step in one call of machine code, where that can be."""
@@ -40,6 +51,7 @@ class Outside:
     by name. A search over it has the bits of one over a kernel, if v has them.
     """
 
+    f = None  # there is no compiled loss
     inputs: Sequence[Any] = ()
 
     def __init__(self, v: Any) -> None:
@@ -56,6 +68,12 @@ class Outside:
         loss, grads = self.v(*bind.split(self.params, theta.copy()))
         gradient[:] = bind.pack(self.params, in_order(grads, Call(self.params), "the gradients"), "float64")
         return float(np.asarray(loss).item())
+
+    def curved(self, what: str) -> Kernel:
+        """It has no second derivatives."""
+        raise ArgumentError(
+            "Newton-CG and trust-exact need second derivatives, which this loss has not: choose 'L-BFGS'"
+        )
 
     def loop(self, step: Any, state: Sequence[Kind]) -> None:
         """There is none."""

@@ -21,6 +21,7 @@ from gradcompile.ops.gather import is_argmax, is_gather, is_scatter_add
 from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import Loop, is_scan
 from gradcompile.ops.shape import Span, is_assemble, is_iota, is_item
+from gradcompile.ops.sparse import is_sparse_dot
 from gradcompile.signature.arguments import Argument, Problem
 
 Around = Mapping[Node, "View"]  # of the leaves of a loop's body: what they are views of outside
@@ -203,6 +204,10 @@ def indexed(n: Node) -> list[tuple[Node, Dim]]:
 
 def indices_in(n: Node, around: Around, position: Mapping[Node, int], names: Mapping[Node, str]) -> Iterator[Index]:
     """The integer inputs that index in a node, as they are or as views."""
+    if is_sparse_dot(n) and n.args[1] in position:
+        name = str(n.args[1].params[0]).removesuffix("_columns")
+        columns = n.params[0] if n.params else n.args[0].type.shape[0]
+        yield Index(position[n.args[1]], (), columns, f"{name} has {{}} columns")
     if not (is_gather(n) or is_scatter_add(n)):
         return
     for k, (index, length) in enumerate(indexed(n)):

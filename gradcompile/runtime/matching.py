@@ -13,6 +13,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.once import once
 from gradcompile.signature.arguments import Argument
 from gradcompile.signature.forms import Form, form_of
+from gradcompile.signature.sparse import Part, arrays_of, outer, owner_of
 
 RESERVED = frozenset(("args", "data", "out", "tangent", "to", "vector"))  # words of calls, never taken for symbols
 MOST = 40  # arguments that a printed call shows one by one
@@ -22,9 +23,10 @@ class Call:
     """What a call takes, in its order; head is how the call begins, "f(" or "f.flat(theta, "."""
 
     def __init__(self, arguments: Sequence[Argument], head: str = "f(") -> None:
-        self.arguments, self.head = arguments, head
-        self.names = [a.name for a in arguments]
-        self.placed = sum(not a.by_name for a in arguments)
+        self.taken, self.head = arguments, head
+        self.arguments = outer(arguments)
+        self.names = [a.name for a in self.arguments]
+        self.placed = sum(not a.by_name for a in self.arguments)
         self.known = frozenset(self.names)
 
     @once
@@ -62,7 +64,7 @@ class Call:
         if len(args) > self.placed:
             self.refuse_places(len(args))
         if not named and len(args) == len(self.names):
-            return list(args)
+            return self.apart(args)
         values = dict(zip(self.names, args, strict=False))
         for name, value in named.items() if RESERVED.isdisjoint(named) else self.spread(len(args), named):
             if name in values:
@@ -71,7 +73,7 @@ class Call:
                 raise ArgumentTypeError(f"there is no argument {name!r}; it takes {self.takes}")
             values[name] = value
         try:
-            return [values[name] for name in self.names]
+            return self.apart([values[name] for name in self.names])
         except KeyError:
             missing = ", ".join(name for name in self.names if name not in values)
             count = f"{len(values)} of {len(self.names)} given"
@@ -135,7 +137,18 @@ class Call:
             if name not in values:
                 held = ", ".join(map(str, given))
                 raise ArgumentTypeError(f"{what} has no {name!r}: it takes {self.takes}, holds {held}")
-        return [values[name] for name in self.names]
+        return self.apart([values[name] for name in self.names])
+
+    def apart(self, values: Sequence[Any]) -> list[Any]:
+        """The values that compiled code takes: in place of a sparse matrix its arrays."""
+        if len(self.arguments) == len(self.taken):
+            return list(values)
+        found: dict[str, Any] = dict(zip(self.names, values, strict=True))
+        for a in self.arguments:
+            if isinstance(a.original, Part):
+                found[a.name] = arrays_of(a.original, found[a.name])
+        return [found[owner_of(a)][a.original.what] if isinstance(a.original, Part) else found[a.name]
+                for a in self.taken]  # fmt: skip
 
     @property
     def takes(self) -> str:
@@ -200,4 +213,4 @@ def joined(a: Argument, columns: Mapping[str, Any]) -> Any:
 
 def spoken(a: Argument) -> str:
     """An input that nobody named as its user writes it: an identifier; the symbol may have a name that is none."""
-    return a.name if isinstance(a.original, sympy.Symbol) else str(a.original)
+    return a.name if isinstance(a.original, sympy.Symbol | Part) else str(a.original)

@@ -20,6 +20,7 @@ from gradcompile.frontend.arrays import (
 from gradcompile.frontend.arrays.core import Array, array
 from gradcompile.frontend.arrays.derivative import derivative
 from gradcompile.frontend.arrays.recurrence import scan, while_loop
+from gradcompile.frontend.arrays.sparse import sparse_array
 
 __all__ = [
     "Array",
@@ -34,6 +35,7 @@ __all__ = [
     "reductions",
     "scan",
     "shapes",
+    "sparse_array",
     "ufuncs",
     "while_loop",
 ]

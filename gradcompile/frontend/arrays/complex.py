@@ -15,6 +15,7 @@ from gradcompile.frontend.arrays.core import (
     FUNCTIONS,
     METHODS,
     Array,
+    Own,
     found,
     full_name,
     is_complex,
@@ -40,7 +41,7 @@ BILINEAR = {np.multiply, np.matmul, np.dot, np.tensordot, np.inner, np.outer, np
 KEPT = ("shape", "ndim", "size")
 
 
-class Complex(numpy.lib.mixins.NDArrayOperatorsMixin):
+class Complex(Own, numpy.lib.mixins.NDArrayOperatorsMixin):
     """A complex array: a real part and an imaginary one, symbolic arrays of one shape."""
 
     __slots__ = ("imag", "real")

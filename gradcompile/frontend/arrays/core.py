@@ -138,6 +138,12 @@ def length(dim: str) -> Node:
     return reduce(operator.add, terms)
 
 
+class Own:
+    """Operands beside which arrays leave it to them what NumPy's functions do."""
+
+    __slots__ = ()
+
+
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
     """A symbolic array: an expression with a shape and a dtype, and no value. See `array`."""
 
@@ -249,6 +255,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if list(kwargs) == ["out"] and kwargs["out"][0] is inputs[0]:  # x += y, which gives the name x another meaning
             kwargs = {}
+        if any(isinstance(x, Own) for x in inputs):
+            return NotImplemented
         if any(map(is_complex, inputs)):
             return complex_arrays().Complex.__array_ufunc__(inputs[0], ufunc, method, *inputs, **kwargs)
         name = full_name(ufunc)
@@ -263,6 +271,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         return result.astype(kwargs["dtype"]) if kwargs.get("dtype") is not None else result
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        if any(issubclass(t, Own) for t in types):
+            return NotImplemented
         if any(map(is_complex, flat(args))):
             return complex_arrays().dispatched(func, found(FUNCTIONS, func), args, kwargs)
         function = found(FUNCTIONS, func)

@@ -8,12 +8,14 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, is_sequence
+from gradcompile.frontend.arrays.sparse import SparseArray
 from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ir.types import parsed
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.forms import Path, joined, spread
 from gradcompile.signature.names import Namer, natural, text
+from gradcompile.signature.sparse import Part
 
 LONGEST = 200  # characters of the loss in headers
 COUNTABLE = 1 << 60  # entries of an array that 64 bits can count in bytes
@@ -103,11 +105,19 @@ def named(given: Any, role: str) -> list[Named]:
     if isinstance(given, str | set | frozenset):
         kind = "text" if isinstance(given, str) else "a set, which has no order"
         raise ArgumentTypeError(f"{role}: {given!r} is {kind}; name the arrays in a list, as in [W, b]")
-    return [checked(path, entry, role) for path, entry in spread(given, is_sequence)]
+    found = list[Named]()
+    for path, entry in spread(given, is_sequence):
+        if isinstance(entry, SparseArray) and role == "inputs":
+            found += [Named(name_of(n), n) for n in entry.parts]
+        else:
+            found.append(checked(path, entry, role))
+    return found
 
 
 def checked(path: Path, x: Any, role: str) -> Named:
     """One array as an argument; ArgumentTypeError for anything else, ArgumentError for an expression."""
+    if isinstance(x, SparseArray):
+        raise ArgumentError(f"params: {x!r} is an input: there are no derivatives by sparse matrices")
     if not isinstance(x, Array):
         raise ArgumentTypeError(
             f"{role}: {text(x)!r} of type {type(x).__name__} can't be an argument of a loss that is "
@@ -117,6 +127,12 @@ def checked(path: Path, x: Any, role: str) -> Named:
         raise ArgumentError(f"{role}: {x!r} is an expression, no argument; name arrays that gradcompile.array made")
     in_mapping = role == "params" and path and path[0][0] == "mapping"
     return Named(joined(path) or str(x.node.params[0]), x.node, path if in_mapping else ())
+
+
+def name_of(n: Node) -> str:
+    """The name of a leaf."""
+    name = n.params[0]
+    return name if isinstance(name, Part) else str(name)
 
 
 def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused: bool) -> None:
@@ -142,7 +158,7 @@ def check_params(params: Sequence[Named], leaves: Collection[Node], allow_unused
 def ordered(inputs: Any, rest: Sequence[Node]) -> list[Named]:
     """The inputs: those given, which must be all of the rest, else the rest in natural order."""
     if inputs is None:
-        return sorted((Named(str(n.params[0]), n) for n in rest), key=lambda a: natural(a.preferred))
+        return sorted((Named(name_of(n), n) for n in rest), key=lambda a: natural(a.preferred))
     found = named(inputs, "inputs")
     missing = [str(n.params[0]) for n in rest if n not in {a.node for a in found}]
     if missing:

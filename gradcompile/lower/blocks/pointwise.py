@@ -16,6 +16,7 @@ from gradcompile.ir.core import Node, Params
 from gradcompile.ir.types import Dim, dim_product
 from gradcompile.ops.linalg import OF_MATRICES
 from gradcompile.ops.shape import Index, Span, is_broadcast, is_iota, places
+from gradcompile.ops.sparse import NAMES as SPARSE
 
 T = TypeVar("T")
 
@@ -247,6 +248,13 @@ def solve(n: Node, axis: int, dim: Dim) -> Along | None:
     return None if axis == last - 1 else Along((None if axis == last else axis, axis), n.params)
 
 
+def sparse_dot(n: Node, axis: int, dim: Dim) -> Along | None:
+    """The rows of a matrix, or the columns of what it is multiplied by."""
+    if axis == 1:
+        return Along((1, None, None, None, None), n.params)
+    return Along((None, None, None, 0, 0), n.params) if not n.params else None
+
+
 RULES: dict[str, Rule] = {
     "item": item,
     "assemble": assemble,
@@ -266,6 +274,7 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "scatter_add": scatter_add,
     "solve": solve,
+    **dict.fromkeys(SPARSE, sparse_dot),
     **dict.fromkeys(OF_MATRICES, moved(batch)),
 }
 
