@@ -2,9 +2,9 @@
 
 digits: a step of SGD and of Adam, 784-128-10, float32, batch 50, beside the products of matrices that it needs, by BLAS
 on as many threads, with a flat update. small: of Adam, 64-32-10, batch 32. Both beside jax with optax, a whole epoch in
-`lax.scan`, and torch. update: Adam's alone, on 105 and 101,770 parameters, beside a flat loop compiled by Numba. first:
-the first call of `train` in a fresh process, with the kernel in the cache and without. memory: anonymous memory of a run
-over 10^8 samples from a file.
+`lax.scan`, and torch. update: Adam's alone, on 105 and 101,770 parameters, beside a flat loop compiled by Numba, all on
+one thread. first: the first call of `train` in a fresh process, with the kernel in the cache and without. memory:
+anonymous memory of a run over 10^8 samples from files.
 
 Who takes turns is timed in one process, round by round; the least time of each counts.
 """
@@ -46,7 +46,8 @@ class Network:
     def __init__(self, inputs: int, hidden: int, batch: int, batches: int) -> None:
         random = np.random.default_rng(0)
         self.batch, self.batches = batch, batches
-        self.data = [random.normal(size=(batch * batches, inputs)).astype("f4"), random.integers(0, 10, batch * batches)]
+        rows = batch * batches
+        self.data = [random.normal(size=(rows, inputs)).astype("f4"), random.integers(0, 10, rows)]
         shapes = (inputs, hidden), (hidden,), (hidden, 10), (10,)
         self.start = [(0.05 * random.normal(size=s)).astype("f4") for s in shapes]
 
@@ -57,8 +58,9 @@ class Network:
         X, t = gc.array("X", ("n", self.data[0].shape[1]), dtype="float32"), gc.array("t", ("n",), dtype="int64")
         W, b, V, c = (gc.array(n, w.shape, dtype="float32") for n, w in zip("WbVc", self.start, strict=True))
         loss = np.mean(gc.cross_entropy(np.maximum(X @ W + b, 0) @ V + c, t))
-        f = gc.compile_grad(loss, [W, b, V, c], inputs=[X, t], dtype="float32")
-        return lambda: gc.train(f, self.start, self.data, optimizer=rule, epochs=2, batch_size=self.batch, progress=False)
+        self.f = gc.compile_grad(loss, [W, b, V, c], inputs=[X, t], dtype="float32")
+        options: Any = {"optimizer": rule, "epochs": 2, "batch_size": self.batch, "progress": False}
+        return lambda: gc.train(self.f, self.start, self.data, **options)
 
     def products(self, update: Callable[[], Any]) -> Callable[[], Any]:
         """The five products of a step by NumPy's BLAS, into arrays that are there, and a flat update."""
@@ -162,8 +164,10 @@ def small() -> None:
     from gradcompile import optim
 
     net = Network(64, 32, 32, 500)
-    told("small, a step of adam", {"train": (net.ours(optim.adam(1e-3)), 2 * net.batches),
-                                   "jax": (net.jax("adam"), net.batches), "torch": (net.torch("adam"), 20)})  # fmt: skip
+    told("small, a step of adam", {
+        "train": (net.ours(optim.adam(1e-3)), 2 * net.batches), "jax": (net.jax("adam"), net.batches),
+        "torch": (net.torch("adam"), 20),
+    })  # fmt: skip
 
 
 def update() -> None:
@@ -214,9 +218,8 @@ from gradcompile import optim
 import gradcompile.optim.training
 net = Network(784, 128, 50, 4)
 run = net.ours(optim.adam(1e-3))
-f = run.__closure__[0].cell_contents if hasattr(run.__closure__[0].cell_contents, "problem") else run.__closure__[1].cell_contents
 began = time.perf_counter()
-f(*net.start, *[d[:50] for d in net.data]) if {kernel} else None
+net.f(*net.start, *[d[:50] for d in net.data]) if {kernel} else None
 middle = time.perf_counter()
 run()
 print(middle - began, time.perf_counter() - middle)
@@ -266,11 +269,12 @@ def memory(rows: int = 100_000_000, steps: int = 2000) -> None:
             most = max(most, anonymous())
             return bool(seen.step >= steps)
 
+        options: Any = {"optimizer": optim.adam(0.01), "epochs": 1, "batch_size": 1000, "every": 100, "progress": False}
         began = time.perf_counter()
-        gc.train(f, [0.0, 0.0], readonly, optimizer=optim.adam(0.01), epochs=1, batch_size=1000, every=100, callback=look,
-                 progress=False)  # fmt: skip
+        gc.train(f, [0.0, 0.0], readonly, callback=look, **options)
         each = 1e9 * (time.perf_counter() - began) / steps / 1000
-        print(f"memory: {rows:,} samples, {most:.0f} MB anonymous, {most - before:.0f} MB of them by train; {each:.0f} ns a sample")
+        shown = f"{most:.0f} MB anonymous, {most - before:.0f} MB of them by train; {each:.0f} ns a sample"
+        print(f"memory: {rows:,} samples, {shown}")
 
 
 if __name__ == "__main__":
