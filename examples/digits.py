@@ -1,7 +1,7 @@
 """Handwritten digits with a network of one hidden layer: ordinary NumPy code is the definition of the loss.
 
-1,797 pictures of 8 x 8 points come with scikit-learn. The network learns from 1,200 by Adam, until the loss on 200 others
-has not been lower for ten epochs, and is tested on the rest.
+1,797 pictures of 8 x 8 points come with scikit-learn. The network learns from 1,200 by Adam, until the loss on 200
+others has not been lower for ten epochs, and is tested on the rest.
 
 Run it with: python examples/digits.py (needs scikit-learn: pip install "gradcompile[examples]")
 """

@@ -31,7 +31,7 @@ def adam_numpy(fun: Callable[..., Any], theta: np.ndarray) -> np.ndarray:
 
 
 def adam(updates, theta, state, h):  # type: ignore[no-untyped-def]
-    """The same as a rule in the package's subset, without the corrections for its start; h[0] is the rate of the step."""
+    """The same as a rule in the package's subset, without the corrections for its start; h[0] is the step's rate."""
     rest1 = 1.0 - DECAY1
     rest2 = 1.0 - DECAY2
     for k in range(updates.shape[0]):
