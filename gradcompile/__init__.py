@@ -62,7 +62,10 @@ if TYPE_CHECKING:
     from gradcompile.frontend.sympy.custom import custom
     from gradcompile.gradient import CompiledGrad
     from gradcompile.many import CompiledMany
-    from gradcompile.optim import TrainingResult, minimize, sgd
+    from gradcompile.optim.masks import random_mask
+    from gradcompile.optim.minimizer import minimize
+    from gradcompile.optim.result import TrainingResult
+    from gradcompile.optim.training import sgd, train
     from gradcompile.regression.fits import compile_fit, fit
     from gradcompile.regression.result import Fit
 
@@ -119,6 +122,7 @@ __all__ = [
     "minimize",
     "mse",
     "one_hot",
+    "random_mask",
     "relu",
     "scan",
     "sgd",
@@ -129,6 +133,7 @@ __all__ = [
     "sparse_array",
     "stop_gradient",
     "total",
+    "train",
     "where",
     "while_loop",
 ]
@@ -154,7 +159,10 @@ LATE = {  # what is found in which module, all of them loaded when something of 
     "frontend.sympy.custom": ("custom",),
     "gradient": ("CompiledGrad",),
     "many": ("CompiledMany",),
-    "optim": ("TrainingResult", "minimize", "sgd"),
+    "optim.masks": ("random_mask",),
+    "optim.minimizer": ("minimize",),
+    "optim.result": ("TrainingResult",),
+    "optim.training": ("sgd", "train"),
     "regression.fits": ("compile_fit", "fit"),
     "regression.result": ("Fit",),
 }  # fmt: skip

@@ -42,6 +42,7 @@ FLOORS = (
     ("compile",),
     ("data",),
     ("regression",),
+    ("interop",),
     ("cli",),
     ("",),  # gradcompile itself and __main__
 )

@@ -41,6 +41,8 @@ def log(u: Node) -> Node:
     return apply("log", u)
 
 
+square = apply("mul", x, x)
+cube = apply("mul", square, x)
 CASES = [
     ("log_sum_exp", log(add(1.0, exp(x))), (800.0, -800.0, 1.0, -40.0)),
     ("log_sum_exp", log(add(times(2.0, exp(x)), 2.0)), (800.0, -800.0)),
@@ -79,6 +81,22 @@ CASES = [
     ("sinh_of_exps", add(exp(x), neg(exp(neg(x)))), (1e-12,)),
     ("norm", apply("sqrt", add(1.0, apply("mul", x, x))), (1e200, 1e-3)),
     ("x_log_x", apply("mul", times(3.0, x), log(x)), (1e-5, 2.0)),
+    ("removable", div(log(x), add(x, -1.0)), (1 + 1e-9, 0.97, 1.2, 2.5)),
+    ("removable", div(add(cube, -1.0), add(x, -1.0)), (1 + 1e-9, 0.97, 1.2, 2.5)),
+    ("removable", div(add(apply("sqrt", x), -1.0), add(times(3.0, x), -3.0)), (1 + 1e-9, 0.97, 2.5)),
+    ("removable", div(add(x, -1.0), log(x)), (1 + 1e-9, 0.97, 2.5)),
+    ("removable", div(add(square, -4.0), add(times(-1.0, x), 2.0)), (2 + 1e-9, 1.97, 5.0)),
+    ("removable", div(log(div(x, const(2.0))), add(x, -2.0)), (2 + 1e-9, 1.97, 5.0)),
+    ("cancelling", add(x, -1.0, neg(log(x))), (1 + 1e-9, 0.97, 2.5)),
+    ("cancelling", add(apply("mul", x, log(x)), neg(x), 1.0), (1 + 1e-5, 0.97, 2.5)),
+    ("cancelling", add(div(1.0, log(x)), neg(div(1.0, add(x, -1.0)))), (1 + 1e-5, 0.97, 2.5)),
+    ("inverse_less_one", add(1.0, neg(div(x, apply("sqrt", add(1.0, square))))), (1e9, 1e3, 0.3)),
+    ("inverse_less_one", add(2.0, times(2.0, div(x, apply("sqrt", add(3.0, square))))), (-1e9, -1e3, 0.3)),
+    ("log_one_less_square", log(add(1.0, neg(div(x, apply("sqrt", add(1.0, square)))))), (1e9, 1e3, 0.3)),
+    ("log_of_asinh", log(add(apply("sqrt", add(1.0, div(square, const(9.0)))), neg(div(x, const(3.0))))), (1e9, 1e-9)),
+    ("power_of_inverse", apply("pow", div(3.0, x), const(-1.05)), (1e250, 1e-250, 2.0)),
+    ("product_of_exps", apply("mul", exp(neg(x)), apply("sqrt", add(exp(times(2.0, x)), 1.0))), (720.0, 360.0, 0.1)),
+    ("log_of_log1p", apply("log1p", apply("mul", exp(x), exp(times(0.5, x)))), (-480.0, 480.0, 1.0)),
 ]  # fmt: skip
 
 
@@ -144,6 +162,8 @@ def test_rewrites_say_what_changed() -> None:
         (div(add(x, 40.0), add(1.0, neg(exp(add(times(-0.1, x), -4.0))))), -40.0, 10.0, 0.5),
         (log(add(exp(x), exp(apply("mul", x, x)))), math.inf, math.inf, math.nan),
         (apply("sqrt", apply("mul", x, x)), 0.0, 0.0, 0.0),
+        (div(log(x), add(x, -1.0)), 1.0, 1.0, -0.5),
+        (div(add(cube, -1.0), add(x, -1.0)), 1.0, 3.0, 3.0),
     ],
 )
 def test_limits(formula: Node, at: float, expected: float, slope: float) -> None:

@@ -158,3 +158,14 @@ def test_a_logarithm_sees_through_arrays_that_were_put_together() -> None:
     np.testing.assert_allclose(grad, want, rtol=1e-14)
     padded = gc.compile_grad(np.sum(np.exp(np.log(np.pad(p, 1)))), x)  # whose logarithm is -inf at the ends
     assert padded(np.zeros(4))[0] == 1.0
+    filled = np.log(np.pad(p, 1, constant_values=0.5))[:-1] + np.log(np.pad(p, 1))[1:]
+    value, grad = gc.compile_grad(np.sum(filled[1:-1]) + filled[0], x)([0.0, -800.0, 3.0, -900.0])
+    assert np.isclose(value, -2494 - 7 * (3 + np.log1p(np.exp(-3.0))) + np.log(0.5), rtol=1e-15)
+    np.testing.assert_allclose(grad, [2 - 7 * shares[0], 2, 2 - 7 * shares[1], 1], rtol=1e-14)
+
+
+def test_a_picked_part_of_an_outer_product_is_one_of_parts() -> None:
+    x = gc.array("x", 3)
+    w = np.array([0.0, 2.0, 3.0])
+    for picked, want in (((slice(None), 0), [0, 0, 0]), ((slice(1, None),), [0, 2.5, 1.25]), ((2, 1), [0, 0, 0.5])):
+        np.testing.assert_array_equal(gc.compile_grad(np.sum(np.outer(np.sqrt(x), w)[picked]), x)([0.0, 1, 4])[1], want)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from gradcompile import compile_grad, compile_value
-from gradcompile.optim import sgd
+from gradcompile import compile_grad, compile_value, sgd
 from gradcompile.runtime import bind
 from gradcompile.runtime.route import Route
 

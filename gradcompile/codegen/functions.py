@@ -375,20 +375,30 @@ def entry(dispatcher: Any, kinds: Sequence[Kind], quick: bool = False) -> Any:
 def stepping(kernel: Any, kinds: Sequence[Kind], outputs: int, step: Any, state: Sequence[Kind]) -> Any:
     """The built-in function that calls a kernel and a step in turn; None where either needs Numba or is plain Python.
 
-    kinds: of theta, the outputs (so many) and the inputs. step: one of the package's functions, which takes what the
-    kernel returned, the outputs and the state, puts down the next theta, and returns 0 to go on. The function takes the
-    kernel's arguments, the state and a number of turns, at most, and returns what the step returned last.
+    kinds: of theta, the outputs (so many) and the inputs. step: a function of the package or of a generated module,
+    which takes what the kernel returned, the outputs and the state, puts down the next theta, and returns 0 to go on.
+    The function takes the kernel's arguments, the state and a number of turns, at most, and returns what the step
+    returned last.
     """
     if not is_code(kernel) or not is_code(step):
         return None
-    taken = ((kinds[0][0], 1), *kinds[1 : 1 + outputs], *state)
-    linked = helper(step.__module__, step.__name__, taken)
-    assert linked is not None
+    linked = step_code(step, ((kinds[0][0], 1), *kinds[1 : 1 + outputs], *state))
+    if linked is None:
+        return None
 
     def caller(f: Object) -> str:
         return builtin.stepping_caller(f.result, f.fails, kinds, linked.given.symbol, outputs, state)
 
     return built_in(kernel, tuple(kinds), caller, step=linked)
+
+
+def step_code(step: Any, taken: tuple[Kind, ...]) -> Linked | None:
+    """The machine code of a step; None if it needs Numba's as well."""
+    if not step.__module__.startswith(disk.PREFIX):
+        return helper(step.__module__, step.__name__, taken)
+    with compiling():
+        code = _machine_code(step.lowered_from, taken)
+        return None if code is None else link(code)
 
 
 def built_in(
@@ -418,6 +428,19 @@ def built_in(
             if is_kept:
                 dispatcher.entries[kinds] = found
         return found
+
+
+def for_c(dispatcher: Any, kinds: tuple[Kind, ...], around: Callable[[Object], str], symbol: str) -> Linked | None:
+    """The function of that symbol in IR around one of the subset, in memory with it; None of what needs Numba.
+
+    around: its text, by what it calls.
+    """
+    with compiling():
+        code = in_memory(dispatcher, kinds, quick=False)
+        if code is None:
+            return None
+        kernel = code.linked[-1]
+        return Linked(builtin.compiled(around(kernel.given), symbol), [kernel])
 
 
 class Code:

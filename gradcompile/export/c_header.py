@@ -1,6 +1,5 @@
 """What C sees of a compiled function: its prototype, and the header that says how it is called."""
 
-import keyword
 import textwrap
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,22 +7,11 @@ from typing import NamedTuple
 from gradcompile.codegen.contract import Contract
 from gradcompile.errors import ArgumentError
 from gradcompile.ir.types import ArrayType, Dim, names_in, parsed
+from gradcompile.loops.c import RESERVED, distinct, identifier
 
 WIDTH = 112
 UNREAD = "_"  # the length of an output that a kernel does not fill
 C_TYPES = {"float64": "double", "float32": "float"}
-RESERVED = frozenset((
-    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch",
-    "char", "class", "compl", "concept", "const", "const_cast", "constexpr", "continue", "decltype", "default",
-    "delete", "do", "double", "dynamic_cast", "else", "enum", "explicit", "export", "extern", "false", "float",
-    "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new", "noexcept", "not",
-    "not_eq", "nullptr", "operator", "or", "or_eq", "private", "protected", "public", "register",
-    "reinterpret_cast", "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert",
-    "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try", "typedef",
-    "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while",
-    "xor", "xor_eq", "NULL", "NAN", "INFINITY", "EOF", "errno", "stdin", "stdout", "stderr", "linux", "unix",
-    "main",
-))  # fmt: skip
 
 
 class Parameter(NamedTuple):
@@ -101,29 +89,6 @@ def check_symbol(name: str) -> None:
     if not (name.isascii() and name.isidentifier()) or name[0] == "_" or name in RESERVED:
         shown = identifier(name)
         raise ArgumentError(f"{name!r} can't be the name of a function in C; pass another, as name={shown!r}")
-
-
-def identifier(name: str) -> str:
-    """A name that C and C++ take, as near as can be.
-
-    >>> identifier("new"), identifier("θ"), identifier("2d loss")
-    ('new_', 'u3b8', 'f2d_loss')
-    """
-    ascii_only = "".join(
-        c if c.isascii() and (c.isalnum() or c == "_") else f"u{ord(c):x}" if c.isalpha() else "_" for c in name
-    )
-    found = ascii_only.strip("_") or "f"
-    found = f"f{found}" if found[0].isdigit() else found
-    return found + "_" * (found in RESERVED or keyword.iskeyword(found))
-
-
-def distinct(wish: str, taken: set[str]) -> str:
-    """A name of C that is not taken yet, and is from now on."""
-    name = identifier(wish)
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def header(p: Prototype, *notes: str) -> str:

@@ -10,33 +10,50 @@ from gradcompile.codegen.target import processor
 from gradcompile.codegen.values import Kind
 from gradcompile.errors import ArgumentError, printable
 from gradcompile.export.c_header import Prototype, header, prototype
-from gradcompile.export.objects import object_code
+from gradcompile.export.objects import object_code, refuse
 from gradcompile.export.python import write_file
+from gradcompile.export.source import c_source
+from gradcompile.loops.ir import Function
+from gradcompile.loops.kernel import Kernel
 
 
 class Exported(NamedTuple):
-    """What is exported: a kernel, the kinds of its arguments, and what C sees of it."""
+    """What is exported: a kernel, the kinds of its arguments, what C sees of it, and what its functions say."""
 
-    kernel: Any
+    dispatcher: Any
     kinds: tuple[Kind, ...]
     prototype: Prototype
+    told: Mapping[str, Function]
 
 
-def exported(name: str, kernel: Any, kinds: Sequence[Kind], known_as: Mapping[str, str], *said: str) -> Exported:
-    """A kernel under a name; known_as: what its lengths are called by the user. said: see `Prototype`."""
-    function = own_text(kernel)
-    if function is None:
+def exported(
+    name: str, made: Kernel, function: Any, kinds: Sequence[Kind], known_as: Mapping[str, str], *said: str
+) -> Exported:
+    """A kernel under a name, and its function; known_as: the user's names of lengths.  said: see `Prototype`."""
+    text = own_text(function)
+    if text is None:
         raise ArgumentError("there is no machine code to export: unset NUMBA_DISABLE_JIT")
-    seen = prototype(name, contract_of(function), known_as, *map(printable, said))
-    return Exported(function, tuple(kinds), seen)
+    told = {f.name: f for f in made.module.functions}
+    does = told["kernel"].doc
+    seen = prototype(name, contract_of(text), known_as, *map(printable, (does, *said)))
+    return Exported(function, tuple(kinds), seen, told)
 
 
 def write(given: Exported, path: str | Path, blas: bool) -> None:
     """Write an object file or a source file of C, and the header beside it."""
     target = Path(path)
-    if target.suffix != ".o":
-        raise ArgumentError(f"{str(path)!r} can't be exported; the name ends in .o, as an object file, or in .c")
-    name, _ = processor()
-    made = f"Made for processors that have all that a {name} has; link it with -lm."
-    write_file(target, object_code(given.kernel, given.kinds, given.prototype, blas))
-    write_file(target.with_suffix(".h"), header(given.prototype, made))
+    dispatcher, kinds, seen, told = given
+    kernel = dispatcher.lowered_from
+    note = "Link it with -lm."
+    content: str | bytes
+    if target.suffix == ".c" and not blas:
+        content, outside = c_source(kernel, kinds, seen, told)
+        refuse(outside)
+    elif target.suffix == ".o":
+        content = object_code(kernel, kinds, seen, blas)
+        note = f"Made for processors that have all that a {processor()[0]} has. {note[:-1]}{' and a BLAS' * blas}."
+    else:
+        cure = "blas=True is for .o" if blas else "the name ends in .o, for an object file, or in .c, for source"
+        raise ArgumentError(f"{str(path)!r} can't be exported: {cure}")
+    write_file(target, content)
+    write_file(target.with_suffix(".h"), header(seen, note))

@@ -1,133 +1,192 @@
-"""Update rules: init(params) -> state, update(grads, state, params) -> (updates, state); updates are added to params.
+"""What an optimiser is: `init(params) -> state`, `update(grads, state, params) -> (updates, state)`, as in optax.
 
-Each rule exists twice: here out of place in NumPy, which is its definition, and under the same name in `steps`, in
-place, which is what the training loop compiles. A test holds the two together.
+A rule of the package is a chain of parts, each a function of the subset (`library/optimizers.py`) with its numbers for
+a step. The same text is machine code in `train` and what `update` runs on NumPy's arrays. A rule of your own is a
+part too (`rule`), or any object with these two methods.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError
+from gradcompile.codegen import array_kind, own_text
+from gradcompile.codegen import functions as jit
+from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.optim.parts import PARAMS, Part, Vector
+from gradcompile.optim.schedules import Plateau, scheduled
+from gradcompile.optim.steps import module_of
 
-Vector = np.ndarray[Any, np.dtype[Any]]
-Update = Callable[[Vector, Vector, Vector, tuple[float, ...]], tuple[Vector, Vector]]
+
+class State(NamedTuple):
+    """What a rule remembers: rows of the length of theta, and how many steps there were."""
+
+    rows: Vector
+    steps: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
-    """One step of an optimiser on vectors of the length of theta.
+    """An optimiser: parts one after another. shown: how it was written. every: gradients whose mean is one step's.
 
-    name: of the function in `steps`.  hyper: its hyperparameters.  rows: how many vectors of state it keeps.
-    """
-
-    name: str
-    hyper: tuple[float, ...]
-    rows: int
-    step: Update
-
-    def init(self, params: Vector) -> Vector:
-        """The state before the first step: zeros, of shape (rows, size)."""
-        return np.zeros((self.rows, params.size), params.dtype)
-
-    def update(self, grads: Vector, state: Vector, params: Vector) -> tuple[Vector, Vector]:
-        """What is added to the parameters, and the next state."""
-        return self.step(grads, state, params, self.hyper)
-
-
-def clip_by_norm(limit: float) -> Rule:
-    """Scale all gradients together so that their norm is at most `limit`: g min(1, limit/|g|).
-
-    >>> rule = clip_by_norm(1.0)
-    >>> rule.update(np.array([3.0, 4.0]), rule.init(np.zeros(2)), np.zeros(2))[0]
-    array([0.6, 0.8])
-    """
-    if not limit > 0.0:
-        raise ArgumentError(f"clip_norm={limit!r}: give a positive number, or None for no clipping")
-
-    def step(grads: Vector, state: Vector, params: Vector, hyper: tuple[float, ...]) -> tuple[Vector, Vector]:
-        length = float(np.linalg.norm(grads))
-        return (grads * (hyper[0] / length) if length > hyper[0] else grads), state
-
-    return Rule("clip_by_norm", (float(limit),), 0, step)
-
-
-def momentum(decay: float) -> Rule:
-    """Heavy ball: m = decay m + g, from m = 0, instead of g.
-
-    >>> rule = momentum(0.5)
-    >>> rule.update(np.array([1.0]), np.array([[4.0]]), np.zeros(1))[0]
-    array([3.])
-    """
-    if not 0.0 <= decay < 1.0:
-        raise ArgumentError(f"momentum={decay!r}: give a number from 0 to below 1")
-
-    def step(grads: Vector, state: Vector, params: Vector, hyper: tuple[float, ...]) -> tuple[Vector, Vector]:
-        following = hyper[0] * state + grads
-        return following[0], following
-
-    return Rule("momentum", (float(decay),), 1, step)
-
-
-def scale(factor: float) -> Rule:
-    """Multiply by a factor: minus the learning rate goes downhill.
-
-    >>> rule = scale(-0.1)
-    >>> rule.update(np.array([2.0]), rule.init(np.zeros(1)), np.zeros(1))[0]
-    array([-0.2])
-    """
-    if not np.isfinite(factor):
-        raise ArgumentError(f"a scale of {factor!r}: give a finite number")
-
-    def step(grads: Vector, state: Vector, params: Vector, hyper: tuple[float, ...]) -> tuple[Vector, Vector]:
-        return hyper[0] * grads, state
-
-    return Rule("scale", (float(factor),), 0, step)
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Rules one after another: each takes what the one before gives. Itself an optimiser."""
-
-    rules: tuple[Rule, ...]
-
-    def init(self, params: Vector) -> Vector:
-        """The states of all rules, row below row."""
-        return np.concatenate([np.zeros((0, params.size), params.dtype), *(r.init(params) for r in self.rules)])
-
-    def update(self, grads: Vector, state: Vector, params: Vector) -> tuple[Vector, Vector]:
-        """What is added to the parameters, and the next state."""
-        following, row = [state[:0]], 0
-        for rule in self.rules:
-            grads, after = rule.update(grads, state[row : row + rule.rows], params)
-            following.append(after)
-            row += rule.rows
-        return grads, np.concatenate(following)
-
-    @property
-    def hyper(self) -> Vector:
-        """All hyperparameters, in the order of the rules: an array, so that other values need no recompilation."""
-        return np.array([h for rule in self.rules for h in rule.hyper])
-
-    def calls(self) -> list[str]:
-        """The calls, in generated code, that turn `grad` into what is added to `theta`."""
-        lines, row, place = [], 0, 0
-        for rule in self.rules:
-            state, hyper = f"state[{row}:{row + rule.rows}]", f"hyper[{place}:{place + len(rule.hyper)}]"
-            lines.append(f"{rule.name}(grad, {state}, theta, {hyper})")
-            row += rule.rows
-            place += len(rule.hyper)
-        return lines
-
-
-def chain(*rules: Rule) -> Chain:
-    """Rules one after another.
-
-    >>> descent = chain(clip_by_norm(1.0), scale(-0.1))
-    >>> updates, state = descent.update(np.array([30.0, 40.0]), descent.init(np.zeros(2)), np.zeros(2))
+    >>> import numpy as np
+    >>> from gradcompile import optim
+    >>> rule = optim.chain(optim.clip_by_global_norm(1.0), optim.sgd(0.1))
+    >>> rule
+    chain(clip_by_global_norm(1.0), sgd(0.1))
+    >>> updates, state = rule.update(np.array([3.0, 4.0]), rule.init(np.zeros(2)), np.zeros(2))
     >>> print(updates)
     [-0.06 -0.08]
     """
-    return Chain(rules)
+
+    parts: tuple[Part, ...]
+    shown: str = field(default="", compare=False)
+    every: int = 1
+    factors: tuple[tuple[str, float], ...] = ()
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    def init(self, params: Any) -> State:
+        """The state before the first step, for a vector of parameters."""
+        theta = np.asarray(params, float if not hasattr(params, "dtype") else None).ravel()
+        rows = [theta if start == PARAMS else np.full_like(theta, start) for p in self.parts for start in p.starts]
+        return State(np.stack(rows) if rows else np.empty((0, theta.size), theta.dtype), 0)
+
+    def update(self, grads: Any, state: State, params: Any) -> tuple[Vector, State]:
+        """What is added to the parameters, and the next state. Arrays of any shape; a norm is of all entries."""
+        if self.every > 1 or self.factors:
+            raise ArgumentError(f"{self}: what is said by name or of several gradients takes place in train")
+        theta = np.ascontiguousarray(params).ravel()
+        updates, rows = np.array(grads, theta.dtype).ravel(), state.rows.copy()
+        code = jit_entry(module_of(self.parts, None).update, UPDATED(theta.dtype.name))
+        with np.errstate(all="ignore"):
+            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, WHOLE(theta.size))
+        return updates.reshape(np.shape(params)), State(rows, state.steps + 1)
+
+    def table(self, first: int, count: int, dtype: Any, scale: float = 1.0) -> Vector:
+        """The numbers of all parts for so many updates, from one on; scale: of the rates."""
+        steps = np.arange(first, first + count, dtype=float)
+        found = np.zeros((count, max(1, sum(p.width for p in self.parts))))
+        column = 0
+        for part in self.parts:
+            rates = np.ones(count) if part.rate is None else scale * part.rate.values(steps)
+            for k, values in enumerate(part.numbers(steps + 1.0, rates)):
+                found[:, column + k] = values
+            column += part.width
+        return found.astype(dtype)
+
+    def rates(self, updates: Vector) -> Vector:
+        """The rate of each of these updates, 0, 1, ...; of the first part that has one."""
+        found = next((p.rate for p in self.parts if p.rate is not None), scheduled(1.0))
+        return found.values(np.asarray(updates, float))
+
+    @property
+    def plateau(self) -> Plateau | None:
+        """The schedule that waits for the loss, if one does."""
+        return next((p.rate for p in self.parts if isinstance(p.rate, Plateau)), None)
+
+    @property
+    def row(self) -> int | None:
+        """The row of the state that holds the parameters to be used; None: theta itself does."""
+        row, found = 0, None
+        for part in self.parts:
+            found = found if part.shown is None else row + part.shown
+            row += part.rows
+        return found
+
+
+def UPDATED(dtype: str) -> list[Any]:
+    """The kinds of what `update` takes."""
+    return [array_kind(dtype, 1), array_kind(dtype, 1), *(array_kind(dtype, 2),) * 2, array_kind("int64", 0),
+            array_kind("int64", 2)]  # fmt: skip
+
+
+def WHOLE(size: int) -> Vector:
+    """The places of one parameter that is all of theta."""
+    return np.array([[0, size, 0, 0]])
+
+
+def jit_entry(function: Any, kinds: Sequence[Any]) -> Any:
+    """The machine code of a function, or itself where there is none."""
+    return jit.entry(function, kinds) if jit.is_code(function) else function
+
+
+def chain(*rules: Rule) -> Rule:
+    """Rules one after another: each takes what the one before gives.
+
+    >>> from gradcompile import optim
+    >>> optim.chain(optim.clip(1.0), optim.adam(1e-3))
+    chain(clip(1.0), adam(0.001))
+    """
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise ArgumentTypeError(f"chain({rule!r}): give rules of gradcompile.optim")
+        if rule.every > 1 and rule is not rules[-1]:
+            raise ArgumentError(f"chain: {rule} stands outermost, as in accumulate(chain(...), {rule.every})")
+    every = rules[-1].every if rules else 1
+    if every > 1 and len(rules) > 1:
+        raise ArgumentError(f"chain: write accumulate(chain(...), {every})")
+    shown = f"chain({', '.join(map(repr, rules))})"
+    return Rule(tuple(p for r in rules for p in r.parts), shown, every, tuple(f for r in rules for f in r.factors))
+
+
+def accumulate(rule: Rule, every: int) -> Rule:
+    """One step for the mean of so many gradients: batches that many times as large, without their memory.
+
+    g = (g_1 + ... + g_k)/k. It is `optax.MultiSteps`. Schedules and bias corrections count the steps, not the batches.
+
+    >>> from gradcompile import optim
+    >>> optim.accumulate(optim.sgd(0.1), 4)
+    accumulate(sgd(0.1), 4)
+    """
+    if type(every) is not int or every < 1:
+        raise ArgumentError(f"every={every!r}: give a whole number from 1")
+    return Rule(rule.parts, f"accumulate({rule!r}, {every})", every, rule.factors)
+
+
+def per_parameter(rule: Rule, rates: dict[Any, float]) -> Rule:
+    """Multiply what a rule does to single parameters, by their names: 0.1 is a tenth of its rate, 0 keeps them.
+
+    >>> from gradcompile import optim
+    >>> optim.per_parameter(optim.adam(1e-3), {"w": 0.1})
+    per_parameter(adam(0.001), {'w': 0.1})
+    """
+    for name, value in rates.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise ArgumentError(f"per_parameter: {name!r}: {value!r}; give a number that the rate is multiplied by")
+    if rule.row is not None:
+        raise ArgumentError(f"per_parameter({rule!r}): the parameters to be used are not where the rule goes; give it "
+                            "to the rule inside of average")  # fmt: skip
+    named = tuple((str(k), float(v)) for k, v in rates.items())
+    return Rule(rule.parts, f"per_parameter({rule!r}, {rates!r})", rule.every, (*rule.factors, *named))
+
+
+def rule(function: Any, *, learning_rate: Any = 1.0, hyper: Sequence[float] = (), rows: int = 0) -> Rule:
+    """A rule of your own in the package's subset of Python, at the speed of the others.
+
+    function(updates, theta, state, h), at the top level of a file, ends with one loop `for k in range(0,
+    updates.shape[0])`, written with `lanes` for `range` or not, that replaces `updates[k]`, the gradient, by what is
+    added to theta[k]. state, of shape (rows, n), begins as zeros. h: the rate of this step, its number (1, 2, ...),
+    then `hyper`. Its turns do not meet; conditions are `a if c else b`; functions are those of
+    `gradcompile.library.primitives` and `gradcompile.vmath`.
+
+        def heavy_ball(updates, theta, state, h):
+            for k in lanes(0, updates.shape[0]):
+                state[0, k] = h[2]*state[0, k] - h[0]*updates[k]
+                updates[k] = state[0, k]
+
+        optimizer = optim.rule(heavy_ball, learning_rate=0.01, hyper=[0.9], rows=1)
+    """
+    if not callable(function):
+        raise ArgumentTypeError(f"rule({function!r}): give a function of updates, theta, state and h")
+    taken = (own_text(function) or function).__code__
+    if taken.co_varnames[: taken.co_argcount] != ("updates", "theta", "state", "h"):
+        raise ArgumentTypeError(f"rule: {taken.co_name} takes (updates, theta, state, h), under these names")
+    fixed = tuple(map(float, hyper))
+    made = Part(
+        function, 2 + len(fixed), lambda steps, rates: (rates, steps, *fixed), (0.0,) * rows, scheduled(learning_rate),
+        is_own=False,
+    )  # fmt: skip
+    return Rule((made,), f"rule({taken.co_name})")

@@ -85,10 +85,10 @@ def of_exp(x: Node, t: float) -> Scaled:
     return Scaled(make("exp", minus(u, m)), m)
 
 
-def of_exp_sum(x: Node, t: float) -> Scaled:
+def of_exp_sum(x: Node, t: float, low: bool = True) -> Scaled:
     """exp(u + v) = exp((u - m) + v)*exp(m), with m a whole number and u the larger of the two: u - m is exact."""
     u, v = x.args
-    m = stop_gradient(make("rint", shift(make("add", u, v), t)))
+    m = stop_gradient(make("rint", shift(make("add", u, v), t, low=low)))
     other = less(make("abs", u), make("abs", v))
     larger, smaller = make("select", other, v, u), make("select", other, u, v)
     return Scaled(make("exp_sum", minus(larger, m), smaller), m)
@@ -325,8 +325,9 @@ def with_one_function(n: Node, plain: Sequence[Node], t: float) -> Scaled | None
         return None
     if not hides_numbers(number(c, n), t):
         return None
-    mantissa, m = FUNCTIONS[above[0].op.name](above[0], t)
-    return Scaled(replaced(n, {term: replaced(term, {above[0]: mantissa}, PRODUCT)}, SUM), m)
+    grown = above[0]  # where it is small the numbers are what counts
+    mantissa, m = of_exp_sum(grown, t, low=False) if grown.op.name == "exp_sum" else FUNCTIONS[grown.op.name](grown, t)
+    return Scaled(replaced(n, {term: replaced(term, {grown: mantissa}, PRODUCT)}, SUM), m)
 
 
 # Products
@@ -344,6 +345,8 @@ def scaled_product(n: Node, limits: Mapping[str, float] = SQUARE) -> Scaled | No
 
     The limit is shared among the factors above the line, and among those below it, as their product has to be finite.
     """
+    if n.type.dtype not in limits:  # of whole numbers
+        return None
     _, above, below = fraction(n)
     limit = limits[n.type.dtype]
     most = MANY[n.type.dtype]

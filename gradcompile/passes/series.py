@@ -10,17 +10,18 @@ written, and the series takes its place up to where it and its derivative have a
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from gradcompile.ir.algebra import less, number
-from gradcompile.ir.core import Node, is_const
+from gradcompile.ir.core import Node, apply, is_const
 from gradcompile.passes.scaled import is_excess
-from gradcompile.passes.terms import factors, fraction, is_exp, make, parts, quotient, split, without
+from gradcompile.passes.terms import factors, fraction, is_exp, make, parts, plus, quotient, split, without
 
 TERMS = 40  # of a series
 LONGEST = 28  # coefficients that are printed, zeros among them
 DEPTH = 3  # how often sums may stand in each other
+FIRST = 3  # terms of a series that tell of what order it is, where numbers in it cancel
 MOST = 6  # terms of a sum, and factors of a term
 RADII = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 ROUNDING = {"float64": 1e-17, "float32": 1e-9}  # of the value, what is left out may be
@@ -105,6 +106,14 @@ def power(s: Series, p: Fraction) -> Series | None:
     for k in range(1, len(a)):
         found.append(sum(((p * j - (k - j)) * a[j] * found[k - j] for j in range(1, k + 1)), Fraction()) / k)
     return Series(0, tuple(found))
+
+
+def logarithm(s: Series) -> Series | None:
+    """The series of log(f) where f(0) = 1: the integral of f'/f."""
+    slopes = [k * c for k, c in enumerate(s.coefficients)][1:]
+    if s.order != 0 or s.coefficients[0] != 1 or not slopes:
+        return None
+    return series(1, integrated(times(Series(0, tuple(slopes)), inverse(s)).coefficients))
 
 
 ROOTS = {"sqrt": Fraction(1, 2), "cbrt": Fraction(1, 3)}
@@ -226,13 +235,18 @@ def factor_series(f: Node, x: Node, count: int, depth: int) -> Callable[[], Seri
     if is_known(f):
         r, y = split(near_argument(f.args[0]))
         return (lambda: function_series(f, count).at_multiple(Fraction(r))) if is_multiple(r, y, x) else None
+    if (line := line_of(f, x)) is not None:
+        return lambda: Series(0, (*line, *[Fraction()] * count)[:count])
     if f.op.name == "select":
         near = depth and any(is_multiple(*split(u), x) for u in limits_of(f.args[0]))
         return (lambda: branch_series(f, x, count, depth - 1)) if near else None
-    if f.op.name in ROOTS:
-        inner = factor_series(f.args[0], x, count, depth)
-        return None if inner is None else (lambda: root_series(inner(), ROOTS[f.op.name]))
-    each = parts(f) if f.op.name in ("add", "div") else []
+    if f.op.name in ROOTS or f.op.name == "log":
+        inner = series_of(f.args[0], x, count, depth) if depth else None
+        of = logarithm if f.op.name == "log" else partial(power, p=ROOTS[f.op.name])
+        return None if inner is None else (lambda: of(inner))
+    if f.op.name == "xlogy":
+        return factor_series(make("mul", f.args[0], apply("log", f.args[1])), x, count, depth)
+    each = parts(f) if f.op.name in ("add", "div", "mul") else []
     if depth == 0 or not 0 < len(each) <= MOST:
         return None
     terms = [series_of(a, x, count, depth - 1) for a in each]
@@ -240,16 +254,20 @@ def factor_series(f: Node, x: Node, count: int, depth: int) -> Callable[[], Seri
     return (lambda: added(known_terms)) if len(known_terms) == len(terms) else None
 
 
+def line_of(f: Node, x: Node) -> tuple[Fraction, Fraction] | None:
+    """a and b of f = a + b*x, where x is written as a multiple of f and a number."""
+    each = [split(t) for t in x.args] if x.op.name == "add" and len(x.args) == 2 else []
+    for (r, y), (c, other) in (each, each[::-1]) if each else ():
+        if y is f and other is None and r != 0 and math.isfinite(c / r):
+            return Fraction(-c) / Fraction(r), 1 / Fraction(r)
+    return None
+
+
 def function_series(f: Node, count: int) -> Series:
     """The series of a known function of x, so many coefficients of it."""
     is_bessel = f.op.name in BESSEL
     whole = bessel_series(int(f.params[0]), BESSEL[f.op.name]) if is_bessel else elementary(f.op.name)
     return Series(whole.order, whole.coefficients[:count])
-
-
-def root_series(s: Series | None, p: Fraction) -> Series | None:
-    """The series of a root of a series that is 1 at 0."""
-    return None if s is None else power(s, p)
 
 
 def branch_series(f: Node, x: Node, count: int, depth: int) -> Series | None:
@@ -298,11 +316,11 @@ def added(found: Sequence[Series]) -> Series | None:
     return series(first, [sum(column, Fraction()) for column in zip(*each, strict=True)])
 
 
-def leading(each: Sequence[Node], x: Node) -> tuple[int, Fraction] | None:
+def leading(each: Sequence[Node], x: Node, few: int = 1) -> tuple[int, Fraction] | None:
     """The lowest order of terms in x, and what their coefficients of it add up to; None if a term has no series."""
     firsts: list[tuple[int, Fraction]] = []
     for t in each:
-        found = series_of(t, x, 1)
+        found = series_of(t, x, few)
         if found is None:
             return None
         firsts.append((found.order, found.coefficients[0]))
@@ -349,12 +367,18 @@ SPOKEN_OF = frozenset({"exp", "cos", "cosh", "sqrt", "cbrt", "sigmoid", "erf", "
 
 
 def cancelling(n: Node) -> Node | None:
-    """A sum of functions of x that is of a higher order at 0 than its terms: its series near 0."""
+    """A sum of functions of x that is of a higher order at 0 than its terms: its series near 0.
+
+    So for functions of x - 1 where a logarithm of x cancels with powers: x - 1 - log(x).
+    """
     each = parts(n)
     if not 1 < len(each) <= MOST or is_plain(each):
         return None
     x = argument_of(each)
     first = None if x is None or x.type != n.type else leading(each, x)
+    if x is None or first is None:
+        x = less_one_in_logs(each)
+        first = None if x is None or x.type != n.type else leading(each, x, FIRST)
     if x is None or first is None or first[1] != 0:
         return None
     found = [series_of(t, x) for t in each]
@@ -369,28 +393,49 @@ def cancelling(n: Node) -> Node | None:
 
 
 def removable(n: Node) -> Node | None:
-    """A quotient that is finite at x = 0 though its denominator is 0 there: the functions of x by their series."""
-    c, above, below = fraction(n)
-    x = argument_of([n]) if below and len(above) + len(below) <= MOST else None
-    if x is None or x.type != n.type or not any(vanishes(f, x) for f in below):
+    """A quotient that is finite at x = 0 though its denominator is 0 there: the functions of x by their series.
+
+    So where a sum of x and a number is 0, as of log(x)/(x - 1) and (x**3 - 1)/(x - 1): no more than a constant there.
+    """
+    _, above, below = fraction(n)
+    if not below or len(above) + len(below) > MOST:
         return None
-    tops, bottoms = ([f for f in side if f in factors(x)[1] or series_of(f, x, 1)] for side in (above, below))
+    x = argument_of([n])
+    if x is not None and x.type == n.type and any(vanishes(f, x) for f in below):
+        return by_series(n, x, 1)
+    lines = [f for f in below if f.op.name == "add" and any(line_of(split(t)[1] or t, f) for t in f.args)]
+    for x in [*lines, less_one_in_logs([n])] if above else ():
+        if x is not None and x.type == n.type and all(any(vanishes(f, x, FIRST) for f in s) for s in (above, below)):
+            return by_series(n, x, FIRST)
+    return None
+
+
+def less_one_in_logs(xs: Sequence[Node]) -> Node | None:
+    """x - 1 of the x of which logarithms are factors; None if there are several, or none."""
+    found = {f.args[-1] for t in xs for side in fraction(t)[1:] for f in side if f.op.name in ("log", "xlogy")}
+    return plus(found.pop(), -1.0) if len(found) == 1 else None
+
+
+def by_series(n: Node, x: Node, few: int) -> Node | None:
+    """A quotient with its functions of x by their series near 0, if those have no pole; few: terms looked at first."""
+    c, above, below = fraction(n)
+    tops, bottoms = ([f for f in side if f in factors(x)[1] or series_of(f, x, few)] for side in (above, below))
     known_part = quotient(c, tops, bottoms, n)
-    first = series_of(known_part, x, 1)
+    first = series_of(known_part, x, few)
     whole = series_of(known_part, x) if first is not None and first.order >= 0 else None
     close = near_zero(whole, x, reach([n], x)) if whole is not None else None
-    if close is None:
+    if close is None or (few > 1 and whole is not None and whole.order > 0):
         return None
     rest = quotient(1.0, [f for f in above if f not in tops], [f for f in below if f not in bottoms], n)
     near = close[1] if is_const(rest, 1.0) else make("mul", rest, close[1])
     return make("select", less(make("abs", x), close[0]), near, n)
 
 
-def vanishes(f: Node, x: Node) -> bool:
-    """Whether a factor is 0 at x = 0: x itself, or a function of it."""
+def vanishes(f: Node, x: Node, few: int = 1) -> bool:
+    """Whether a factor is 0 at x = 0: x itself, or a function of it, as its first few terms tell."""
     if f is x or f in factors(x)[1]:
         return True
-    found = series_of(f, x, 1)
+    found = series_of(f, x, few)
     return found is not None and found.order > 0
 
 

@@ -14,6 +14,7 @@ from gradcompile.ir.algebra import add, assemble, broadcast_to, expand, length_a
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.scan import is_scan, map_body
 from gradcompile.ops.shape import Index, Span, is_assemble, is_broadcast, is_item, is_reshape
 
@@ -261,6 +262,27 @@ def entry_of_assembled(n: Node) -> Node | None:
     return found[0] if len(found) == 1 and index in a.params[1] and found[0].type == n.type else None
 
 
+def part_of_outer(n: Node) -> Node | None:
+    """A part of an outer product is that of parts: what is not picked is not computed, nor differentiated."""
+    product = n.args[0]
+    if not is_dot(product) or not set(product.params[0] + product.params[1]) <= set(product.params[2]):
+        return None
+    index = dict(zip(product.params[2], n.params[0], strict=True))
+    left = [tuple(label for label in labels if not is_place(index[label])) for labels in product.params]
+    if len(left[2]) == len(n.params[0]):
+        return None
+    args = [
+        a if all(index[k] is None for k in labels) else apply("item", a, params=(tuple(index[k] for k in labels),))
+        for a, labels in zip(product.args, product.params, strict=False)
+    ]
+    return apply("dot", *args, params=tuple(left)) if left[2] else apply("mul", *args)
+
+
+def is_place(k: Dim | Span | None) -> bool:
+    """Whether this part of an index is one place, so that its axis goes."""
+    return k is not None and not isinstance(k, Span)
+
+
 def whole_vector(n: Node) -> Node | None:
     """A vector that is put together from all entries of another, in their order, is that."""
     first = n.args[0]
@@ -360,7 +382,7 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "not": (double_not,),
     "and": (flat_logic,),
     "or": (flat_logic,),
-    "item": (entry_of_assembled,),
+    "item": (entry_of_assembled, part_of_outer),
     "pack": (whole_vector,),
     "broadcast": (same_shape,),
     "reshape": (reshaped_again,),

@@ -15,8 +15,8 @@ from functools import reduce
 from typing import NamedTuple
 
 from gradcompile.analysis.formula import formulas
-from gradcompile.ir.algebra import all_of, astype, at_most, greater, less, number, select, sum_over, unequal
-from gradcompile.ir.core import Node, apply, is_const, node
+from gradcompile.ir.algebra import all_of, astype, at_most, expand, greater, less, number, select, sum_over, unequal
+from gradcompile.ir.core import Node, apply, const, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.contract import is_dot
 from gradcompile.ops.elementwise import BERNOULLI
@@ -31,6 +31,7 @@ from gradcompile.passes.scaled import (
     RISING,
     SQUARE,
     Scaled,
+    is_excess,
     is_loop,
     overflows,
     scaled_factor,
@@ -211,15 +212,21 @@ def one_less_square(n: Node) -> Node | None:
 
 
 def inverse_less_one(n: Node) -> Node | None:
-    """c/s - c = c*(1 - s)/s where s is near 1, with 1 - s by the rules for such differences: 1/(1 + x) - 1."""
+    """c/s - c = c*(1 - s)/s where s is near 1, with 1 - s by the rules for such differences: 1/(1 + x) - 1.
+
+    So c*u/s - c with u - s by another of these rules: 1 - x/sqrt(1 + x**2).
+    """
     found = terms(n)
     for (c, x), (d, y) in (found, found[::-1]) if len(found) == 2 else ():
-        if y is None and x is not None and x.op.name == "div" and c * value_of(x.args[0]) == -d and d != 0:
-            s = x.args[1]
-            rest = one_taken(s)
-            if rest is not None:
-                near = less(make("abs", rest), 0.5)
-                return make("select", near, scaled(d, make("div", rest, s)), n)
+        if y is None and x is not None and x.op.name == "div" and d != 0:
+            top, s = x.args
+            if c * value_of(top) == -d:
+                rest = one_taken(s)
+                if rest is not None:
+                    near = less(make("abs", rest), 0.5)
+                    return make("select", near, scaled(d, make("div", rest, s)), n)
+            elif (part := root_less_part(make("add", s, scaled(c / d, top)))) is not None and part.op.name == "select":
+                return make("select", part.args[0], scaled(d, make("div", part.args[1], s)), n)
     return None
 
 
@@ -445,16 +452,15 @@ def log_of_asinh(n: Node) -> Node | None:
     found = terms(n.args[0])
     for (c, root), (d, x) in (found, found[::-1]) if len(found) == 2 else ():
         if root is not None and root.op.name == "hypot" and c == 1 and x is not None:
-            sides = [make("abs", a) for a in root.args]
-            side = make("abs", scaled(d, x))
-            if side in sides and is_const(sides[1 - sides.index(side)], 1.0):
+            sides = [(abs(k), y) for k, y in map(split, root.args)]
+            if (abs(d), x) in sides and sides[1 - sides.index((abs(d), x))] == (1.0, None):
                 return make("asinh", scaled(d, x))
     return None
 
 
 def log_one_less_square(n: Node) -> Node | None:
-    """log(1 - x**2): of (1 - x)*(1 + x) where that is small, else log1p(-x**2)."""
-    found = one_less_square(n.args[0])
+    """log(1 - x**2): of (1 - x)*(1 + x) where that is small, else log1p(-x**2); and so log(1 - x/sqrt(1 + x**2))."""
+    found = by_rules(n.args[0], (one_less_square, inverse_less_one))
     if found is None:
         return None
     return make("select", found.args[0], log_of(found.args[1]), log_one_plus(n) or n)
@@ -583,10 +589,13 @@ def log_of_view(n: Node) -> Node | None:
     return log_of_branches(x) if x.op.name == "select" else found
 
 
-def log_of_assembled(x: Node) -> Node | None:
-    """The logarithm of what fills an array, part by part, if rules speak of one of the parts."""
+def log_of_assembled(x: Node, filled: bool = False) -> Node | None:
+    """The logarithm of what fills an array, part by part, if rules speak of one of the parts.
+
+    filled: whether entries without a part are not looked at.
+    """
     met = coverage(*x.params)
-    if met is None or not (met == 1).all():
+    if met is None or not (met <= 1).all():
         return None
     logs = [
         apply("log", a if a.type.dtype == x.type.dtype else apply("cast", a, params=(x.type.dtype,))) for a in x.args
@@ -596,7 +605,13 @@ def log_of_assembled(x: Node) -> Node | None:
         part, viewed = unveiled(log.args[0])
         found = first_found(apply("log", part))
         new.append(log if found is None else viewed(found))
-    return None if new == logs else node(x.op, new, x.params)
+    if new == logs:
+        return None
+    result = node(x.op, new, x.params)
+    if filled or (met == 1).all():
+        return result
+    places = node(x.op, [expand(const(1, "int64"), a.type.shape) for a in x.args], x.params)
+    return make("select", apply("lt", const(0, "int64"), places), result, number(-math.inf, result))
 
 
 def exp_of_view(n: Node) -> Node | None:
@@ -609,7 +624,16 @@ def log_of_branches(x: Node) -> Node | None:
     """The logarithm of a selection as one of logarithms, if rules speak of one of these."""
     branches = [astype(b, x.type.dtype) for b in x.args[1:]]
     new = [log_of(b) for b in branches]
+    if is_covered(branches[0], x.args[0]):
+        new[0] = log_of_assembled(branches[0], filled=True) or new[0]
     return None if new == [apply("log", b) for b in branches] else make("select", x.args[0], *new)
+
+
+def is_covered(x: Node, condition: Node) -> bool:
+    """Whether a condition holds where an array has been put together of parts, as `np.pad` fills the rest."""
+    places = condition.args[1] if condition.op.name == "lt" and is_const(condition.args[0], 0) else x
+    of_ones = places.op is x.op and all(is_broadcast(a) and is_const(a.args[0], 1) for a in places.args)
+    return x.op.name == "assemble" and of_ones and places.params == x.params
 
 
 def log_of(x: Node) -> Node:
@@ -619,8 +643,8 @@ def log_of(x: Node) -> Node:
 
 
 def first_found(n: Node) -> Node | None:
-    """What the first rule that speaks of a logarithm of a formula, not of a view, makes of it."""
-    return next((found for rule in LOG_RULES if (found := rule(n)) is not None), None)
+    """What the first rule that speaks of a logarithm of a formula, not of a view or whole numbers, makes of it."""
+    return by_rules(n, LOG_RULES) if n.args[0].type.dtype in RANGE else None
 
 
 def log_of_root(n: Node) -> Node | None:
@@ -1039,7 +1063,7 @@ def product_of_exps(n: Node) -> Node | None:
             return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
         if others and others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
             return scaled(c, make("erfcx", others[0].args[0]))
-    found = scaled_product(n) if others else None
+    found = scaled_product(n) if others or any(is_excess(x.args[0]) for x in exps) else None
     return found and found.value()
 
 
@@ -1052,6 +1076,14 @@ def root_of_exps(n: Node) -> Node | None:
         return make("exp_sum", *(scaled(0.5, u) for u in x.args))
     found = scaled_product(x, LIMIT)
     return found and Scaled(make("sqrt", found.mantissa), scaled(0.5, found.excess)).value()
+
+
+def power_of_inverse(n: Node) -> Node | None:
+    """(c/x)**y = (x/c)**-y: the derivative of c/x leaves the range long before the power does."""
+    base, y = n.args
+    if base.op.name != "div" or not is_const(base.args[0]) or not float(base.args[0].value) > 0:
+        return None
+    return make("pow", make("div", base.args[1], base.args[0]), make("neg", y))
 
 
 def power_of_exps(n: Node) -> Node | None:
@@ -1221,7 +1253,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "div": (bernoulli, ratio_near_zero, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
     "mul": (x_log_x, product_of_exps),
-    "pow": (power_of_exps,),
+    "pow": (power_of_exps, power_of_inverse),
     **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"}, (inverse,)),
     "acosh": (inverse, arc_near_one),
     **dict.fromkeys(("acos", "asin"), (arc_near_one,)),

@@ -36,6 +36,10 @@ class Objective:
         self._names: dict[CompiledDerivative, list[str]] = {}
         self._loops: dict[CompiledDerivative, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without machine code, which is made again."""
+        return {**vars(self), "_loops": {}}
+
     @once
     def near(self) -> CompiledHessian:
         """Cost, gradient, and the matrix of the search: Gauss-Newton's, the Hessian where a likelihood has none."""

@@ -30,6 +30,10 @@ class Terms:
         self.is_bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
         self._spare: list[Search] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without memory for searches, which is made again."""
+        return {**vars(self), "_spare": []}
+
     def held(self, theta: Vector, gradient: Vector) -> Any:
         """Which parameters a bound holds: the loss falls beyond it, or there is no room between two.
 

@@ -117,20 +117,32 @@ class Route:
                 return self.shared_strided if is_shared else self.strided
         return self.shared if is_shared else self.serial
 
+    def is_serial(self, inputs: Sequence[Any]) -> bool:
+        """Whether a call with these inputs is the kernel's own, for contiguous columns, and not shared."""
+        if not self.columns:
+            return not (self.plan.passes and self.work.pays(inputs))
+        is_shared = self.is_shared(len(inputs[self.columns[0]]))
+        return not is_shared and all(inputs[k].flags.c_contiguous for k in self.columns)
+
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
         if not self.is_compiled:
             return plain(self.kernel)
         return self.alone(jit.entry(self.kernel, self.kinds(layout), quick=True))
 
-    def stepping(self, step: Any, state: Sequence[Kind]) -> Run | None:
-        """The serial kernel in one loop with a step, see `codegen.functions.stepping`; None where there is none."""
-        if not self.is_compiled or (self.multiplies and switch()):
+    def stepping(self, step: Any, state: Sequence[Kind], inputs: Sequence[Any] | None = None) -> Run | None:
+        """The serial kernel in one loop with a step, see `codegen.functions.stepping`; None where there is none.
+
+        inputs: of one turn, for a kernel that multiplies matrices, whose large products are shared among threads.
+        """
+        if not self.is_compiled or (self.multiplies and inputs is None and switch()):
             return None
         key = step, tuple(state)
         if key not in self.loops:
-            self.loops[key] = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
-        return self.loops[key]
+            found = jit.stepping(self.kernel, self.kinds(), self.plan.outputs, step, state)
+            self.loops[key] = None if found is None else self.alone(found)
+        run = self.loops[key]
+        return run if run is None or inputs is None else self.helped(run, inputs, trains=True)
 
     def spread(self, layout: str) -> Run:
         """The kernel's text with its passes over the samples shared."""

@@ -30,6 +30,7 @@ ARITHMETIC = EXACT | {"add", "mul", "div", "sum", "dot", "sqrt", "cbrt", "hypot"
 INVERSES = frozenset({"log", "log1p", "log2", "log10", "softplus", "asinh", "acosh", "pow", "sqrt", "cbrt", "xlogy"})
 LOGARITHMS = frozenset({"log", "log1p", "log2", "log10", "xlogy"})
 EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "exp_sum", "pow", "sigmoid", "tanh", "sech", "erf", "erfc", "gamma"})
+REAL_ONLY = frozenset({"ellipkinc", "ellipeinc"})  # SciPy has no values above m = 1 (docs/limits.md)
 PERIODIC = frozenset({"sin", "cos", "tan", "besselj", "bessely"})  # any value, where the argument is off by 1
 COMPARED = frozenset({"lt", "le", "eq", "ne"})
 FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
@@ -61,11 +62,16 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
             return value
         except (OverflowError, mpmath.libmp.NoConvergence):
             raise Beyond from None
-    low, high = n.op.domain[0]
-    if not np.all(each(lambda x: low <= x <= high, values[n.args[0]])):
-        raise Beyond
+    for k, (low, high) in enumerate(n.op.domain[: len(n.args)]):
+        if (k == 0 or n.op.name in REAL_ONLY) and not np.all(
+            each(lambda x, a=low, b=high: a <= x <= b, values[n.args[k]])
+        ):
+            raise Beyond
     with mpmath.workdps(FEW):
-        return exact_value(n, values, dims, mpmath)
+        value = exact_value(n, values, dims, mpmath)
+    if np.any(each(lambda x: isinstance(x, mpmath.mpc), value)):
+        raise Beyond  # mpmath goes on where the function of real numbers ends
+    return value
 
 
 def is_of_exps(n: Node) -> bool:

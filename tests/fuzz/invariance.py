@@ -29,7 +29,7 @@ LARGE = 1e150  # a part that is larger may overflow in what the whole computes o
 
 COLUMNS = ("t", "x")
 PARAMS = ("a", "b")
-OTHER = {"a": "theta_a", "b": "theta_bb", "x": "xs", "t": "stop", "n": "start"}  # in the same order
+OTHER = {"a": "rows", "b": "samples", "x": "xs", "t": "stop", "n": "start"}  # SymPy sorts by name: the same order
 UNARY = ["sin({})", "cos({})", "tanh({})", "exp(-({})**2)", "log(1 + ({})**2)", "sqrt(1 + ({})**2)", "atan({})",
          "1/(1 + exp(-({})))", "Abs({})", "({})**2", "({})**3", "erf({})", "exp(sin({}))",
          "log(1 + exp({}))"]  # fmt: skip

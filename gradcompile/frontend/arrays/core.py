@@ -286,6 +286,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getattr__(self, name: str) -> Any:
         function = found(METHODS, name) if not name.startswith("_") else None
+        if function is None and not self.shape:  # as NumPy calls it for each entry of an array of objects
+            function = found(UFUNCS, name)
         if function is None and f"Array.{name}" not in REFUSED:
             cure = IN_MEMORY if name in ("strides", "ctypes", "data", "base", "flags") else near(name, METHODS)
             raise AttributeError(f"a symbolic array has no attribute {name!r}{cure}")

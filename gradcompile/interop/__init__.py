@@ -1,0 +1,1 @@
+"""Other libraries, by their public interfaces: each module imports its own, and nothing else imports these."""

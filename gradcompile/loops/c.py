@@ -1,0 +1,879 @@
+"""Functions of the subset to C99: a second reading of what LLVM gets, with the comments of the generated module.
+
+A writer of C goes through a function's text as that of LLVM IR does (`codegen/statements.py`), with the same rules for
+types, and for which kinds of arguments a function is made. It writes expressions where that one writes instructions;
+loops over lanes are loops. Nothing is reassociated, so the bits are the same if the compiler contracts nothing either.
+"""
+
+import ast
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from re import findall
+from typing import Any
+
+import numpy as np
+
+from gradcompile.codegen.arrays import column, transposed_array
+from gradcompile.codegen.calls import is_long
+from gradcompile.codegen.emit import FOLDED
+from gradcompile.codegen.frame import STACK
+from gradcompile.codegen.parse import names_in_memory, own_text
+from gradcompile.codegen.statements import Writer, fits, has_slice
+from gradcompile.codegen.unit import Lowered, Unit
+from gradcompile.codegen.values import FLOATS, SIZES, Array, Kind, Value, number
+from gradcompile.errors import SubsetError
+from gradcompile.library import products
+from gradcompile.loops.ir import Function, Loop, Note, Statement
+from gradcompile.loops.python import wrapped as broken
+
+C_TYPES = {"double": "double", "float": "float", "i64": "int64_t", "i32": "int32_t", "i1": "bool", "void": "void"}
+WIDTH, COLUMN = 110, 56
+BITS = {"bits", "from_bits", "from_bits32", "to_int"}  # functions that call these compute with the bits of numbers
+ONE = number(1)
+LEAVE = ((1, "goto end;"), (0, "}"))
+
+
+class Level(IntEnum):
+    """How strongly an expression of C binds, weakest first. Bits and shifts are always in parentheses."""
+
+    CHOICE = 0
+    BITWISE = 1
+    EQUAL = 2
+    COMPARE = 3
+    SUM = 4
+    PRODUCT = 5
+    UNARY = 6
+    ATOM = 7
+
+
+OPERATORS: dict[type[ast.operator], tuple[str, Level]] = {
+    ast.Add: ("+", Level.SUM), ast.Sub: ("-", Level.SUM), ast.Mult: ("*", Level.PRODUCT),
+    ast.Div: ("/", Level.PRODUCT), ast.BitAnd: ("&", Level.BITWISE), ast.BitOr: ("|", Level.BITWISE),
+    ast.BitXor: ("^", Level.BITWISE), ast.LShift: ("<<", Level.BITWISE), ast.RShift: (">>", Level.BITWISE),
+}  # fmt: skip
+COMPARED: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+WRAPPING = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.LShift: "<<"}
+
+
+@dataclass(eq=False)
+class Pointer:
+    """Where an array is: whether something is written there, which makes what it was made of no constant either."""
+
+    parent: "Pointer | None" = None
+    is_written: bool = False
+
+    def write(self) -> None:
+        """Note that something is written there."""
+        at: Pointer | None = self
+        while at is not None:
+            at.is_written = True
+            at = at.parent
+
+
+class Code(str):
+    """The text of an expression, how strongly it binds, whether its value stays, and of a pointer where it points."""
+
+    level: Level
+    is_fixed: bool
+    root: Pointer | None
+
+    def __new__(
+        cls, text: str, level: Level = Level.ATOM, is_fixed: bool = False, root: Pointer | None = None
+    ) -> "Code":
+        """The text with what is known of it."""
+        made = super().__new__(cls, text)
+        made.level, made.is_fixed, made.root = level, is_fixed, root
+        return made
+
+    def inside(self, level: Level) -> str:
+        """The text, in parentheses if it binds weaker than the level."""
+        return self if self.level >= level else f"({self})"
+
+
+@dataclass
+class Line:
+    """A line of a function: its depth, its code, a comment, the name that it declares and the pointer, if it does.
+
+    space: of an array that has nothing in it yet.
+    """
+
+    depth: int
+    code: str = ""
+    comment: str = ""
+    declares: str = ""
+    pointer: Pointer | None = None
+    space: Pointer | None = None
+
+    def text(self) -> Iterator[str]:
+        """As it is printed."""
+        constant = "const " if self.pointer is not None and not self.pointer.is_written else ""
+        empty = self.space is not None and not self.space.is_written  # nothing reads it, which not all compilers see
+        indent = "  " * self.depth
+        lines = (
+            broken(constant + (self.code.replace("]", "] = {0}") if empty else self.code), WIDTH - len(indent), "    ")
+            if self.code
+            else [""]
+        )
+        comment = (
+            f"// {self.comment}{'.' * self.comment.endswith(chr(92))}" if self.comment else ""
+        )  # not to be continued
+        if len(lines) == 1 and lines[0] and comment and len(comment) + max(len(indent + lines[0]), COLUMN) <= WIDTH + 8:
+            yield f"{indent + lines[0]:<{COLUMN}}  {comment}"
+            return
+        yield from [indent + comment] if comment else []
+        yield from [(indent + line).rstrip() for line in lines if line or not comment]
+
+
+@dataclass(slots=True)
+class Made(Lowered):
+    """A function of C. used: which of its parameters it has; roots: of those that are pointers where they point."""
+
+    used: list[bool] = field(default_factory=list)
+    roots: list[Pointer | None] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Source(Unit):
+    """A file of C in the making; mark: its function's name.
+
+    comments: what the loop IR says of the generated functions, by their names. space: their module.  texts: complete
+    functions, each after those that it calls.  outside: functions that no file of C can hold.
+    """
+
+    comments: Mapping[str, Function] = field(default_factory=dict)
+    space: Mapping[str, Any] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+    def function(self, target: Callable[..., Any], kinds: tuple[Kind, ...]) -> Made:
+        """The function for these kinds of arguments, written when first asked for."""
+        key = id(target), kinds
+        made = self.functions.get(key)
+        if made is None:
+            name = distinct(f"{self.mark}_{target.__name__.strip('_')}", self.taken)
+            made = self.functions[key] = Made(name)
+            CWriter(self, target, made).run(kinds)
+        assert isinstance(made, Made)
+        return made
+
+    def table(self, values: tuple[Any, ...], real: str) -> Array:
+        """A tuple of numbers of the module as an array."""
+        if id(values) not in self.tables:
+            type = real if any(isinstance(v, float) for v in values) else "i64"
+            name = Code(f"{self.mark}_table_{len(self.tables)}", is_fixed=True)
+            entries = ", ".join(constant(v, type) for v in values)
+            lines = broken(f"static const {C_TYPES[type]} {name}[{len(values)}] = {{{entries}}};", WIDTH, "    ")
+            self.tables[id(values)] = Array(type, name, (number(len(values)),), (ONE,)), "\n".join(lines), values
+        return self.tables[id(values)][0]
+
+    def define(self, name: str, text: str) -> str:
+        """A small function that C does not have, defined once."""
+        self.declared.setdefault(name, text)
+        return name
+
+    def complete(self) -> str:
+        """All that stands before the function itself."""
+        tables = [text for _, text, _ in self.tables.values()]
+        return "\n\n".join([*self.declared.values(), *tables, *self.texts])
+
+
+class CWriter(Writer):
+    """Writes one function of the subset as C."""
+
+    unit: Source
+    made: Made
+
+    def __init__(self, unit: Source, target: Callable[..., Any], made: Made) -> None:
+        super().__init__(unit, target, made)
+        self.text: list[Line] = []
+        self.tops: list[Line] = []  # what is declared before all else
+        self.heap: list[str] = []
+        self.parameters: list[tuple[Line, str]] = []  # their declarations and names
+        self.taken = {*RESERVED, *FUNCTIONS, *unit.taken}
+        self.variable_names: dict[str, str] = {}
+        self.indent, self.wish, self.comment = 1, "", ""
+        self.wraps = any(isinstance(n, ast.Name) and n.id in BITS for n in ast.walk(self.tree))
+        told = unit.comments.get(self.tree.name) if target.__globals__ is unit.space else None
+        self.told = dict(told_of(self.tree.body[1:], told.body)) if told else {}
+        self.doc = told.doc if told else (ast.get_docstring(self.tree) or "").partition("\n")[0]
+
+    # ---- lines
+
+    def put(self, code: str, **more: Any) -> None:
+        """Write a line; the comment of the statement goes with its first."""
+        comment, self.comment = self.comment, ""
+        self.text.append(Line(self.indent, code, comment, **more))
+
+    def distinct(self, wish: str) -> str:
+        """A name that nothing has here."""
+        return distinct(wish, self.taken)
+
+    def declare(self, type: str, wish: str, code: str, pointer: Pointer | None = None) -> Code:
+        """Give a value a name of its own; the name."""
+        name = self.distinct(wish)
+        head = C_TYPES[type] + (" *" if pointer else " ")
+        self.put(f"{head if pointer else 'const ' + head}{name} = {code};", declares=name, pointer=pointer)
+        return Code(name, is_fixed=True, root=pointer)
+
+    def bind(self, name: str, kind: Kind, text: str) -> list[str]:
+        """A parameter, and of an array its lengths and strides where they are not known."""
+        own = self.distinct(name)
+        if len(kind) == 2:
+            self.names[name] = Value(kind[0], 1, self.parameter(kind[0], own))
+            return []
+        type, shape, known = kind
+        pointer = Pointer()
+        place = self.parameter(type, own, pointer)
+        lengths = [self.size(n, f"{own}_len{k if len(shape) > 1 else ''}") for k, n in enumerate(shape)]
+        if known is True:
+            strides = self.row_major(lengths)
+        else:
+            strides = tuple(self.size(n, f"{own}_step{k if len(shape) > 1 else ''}") for k, n in enumerate(known))
+        self.names[name] = Array(type, place, tuple(lengths), strides, known is True)
+        return []
+
+    def size(self, known: int | None, wish: str) -> Value:
+        """A length or a stride: a number, or a parameter."""
+        return Value("i64", 1, self.parameter("i64", self.distinct(wish))) if known is None else number(known)
+
+    def parameter(self, type: str, name: str, pointer: Pointer | None = None) -> Code:
+        """One more parameter."""
+        self.parameters.append((Line(0, f"{C_TYPES[type]} {'*' if pointer else ''}{name}", pointer=pointer), name))
+        return Code(name, is_fixed=True, root=pointer)
+
+    def next_piece(self) -> None:
+        """A function of C is not cut."""
+
+    def run(self, kinds: tuple[Kind, ...]) -> None:
+        """Write the function for these kinds of arguments."""
+        for name in names_in_memory(self.tree.body):
+            self.variable_names[name] = self.distinct(name)
+        super().run(kinds)
+
+    def finish(self, result: Value | None) -> None:
+        """The whole function."""
+        made = self.made
+        if result is not None:
+            made.result = result.type
+        if made.fails:
+            if result is not None:
+                self.tops.append(Line(1, f"{C_TYPES[result.type]} result = 0;"))
+                self.put(f"result = {result.text};")
+            self.text.append(Line(0, "end:"))
+            self.text += [Line(1, f"free({name});") for name in self.heap]
+            self.parameters.append((Line(0, "int *failed"), "failed"))
+            self.text.append(Line(1, "return;" if result is None else "return result;"))
+        elif result is not None:
+            self.put(f"return {result.text};")
+        lines, words = without_unused([*self.tops, *self.text])
+        made.used = [name in words for _, name in self.parameters]
+        made.roots = [line.pointer for line, _ in self.parameters]
+        made.body = "\n".join(t for line in lines for t in line.text())
+        given = [next(line.text()) for (line, _), used in zip(self.parameters, made.used, strict=True) if used]
+        head = f"static {C_TYPES[made.result]} {made.name}({', '.join(given) or 'void'})"
+        doc = [f"/* {line}" if k == 0 else f"   {line}" for k, line in enumerate(broken(self.doc, WIDTH - 6))]
+        self.unit.texts.append(
+            "\n".join([*doc[:-1], f"{doc[-1]} */", *broken(head, WIDTH, "    "), "{", made.body, "}"])
+        )
+
+    # ---- statements
+
+    def statement(self, s: ast.stmt) -> None:
+        """Write one statement, with what the generated module says of it."""
+        notes, self.comment = self.told.get(id(s), ((), ""))
+        self.text += [Line(self.indent * bool(note.comment), comment=note.comment) for note in notes]
+        match s:
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                self.wish = name
+            case ast.AugAssign(target=ast.Subscript() as target, op=op, value=value) if not has_slice(target):
+                if self.changed(target, op, self.value(value)):
+                    return
+        super().statement(s)
+        self.comment = ""
+
+    def changed(self, target: ast.Subscript, op: ast.operator, value: Value) -> bool:
+        """Write x[i] += y and the like, if that is one operation of the array's own type."""
+        array, offset = self.located(self.value(target.value), self.indices(target))
+        kind = self.unified(Value(array.type, 1, Code("x")), value)[1]
+        if kind != array.type or kind not in FLOATS or type(op) not in (ast.Add, ast.Sub, ast.Mult, ast.Div):
+            return False
+        self.write(array)
+        self.put(f"{self.element(array, offset)} {OPERATORS[type(op)][0]}= {self.converted(value, kind, 1)};")
+        return True
+
+    def assign(self, name: str, value: Any) -> None:
+        """Give a name a value: a constant of C, or a variable."""
+        if isinstance(value, Array):
+            self.names[name] = self.named(name, value)
+        elif name in self.variables:
+            self.assign_variable(name, value)
+        elif isinstance(value, Value) and value.type != "literal" and not (value.text.is_fixed and is_word(value.text)):
+            self.names[name] = Value(value.type, 1, self.declare(value.type, name, value.text))
+        else:
+            self.names[name] = value
+
+    def assign_variable(self, name: str, value: Value) -> None:
+        """Write a variable, which has the type of its first value."""
+        if not self.variables[name].text:
+            type, own = self.settled(value).type, self.variable_names[name]
+            self.variables[name] = Value(type, 1, Code(own))
+            self.tops.append(Line(1, f"{C_TYPES[type]} {own} = 0;"))
+        place = self.variables[name]
+        if not fits(value, place.type):
+            raise SubsetError(f"{self.tree.name}: {name!r} is a {place.type} at first, and a {value.type} in a loop")
+        self.put(f"{place.text} = {self.converted(value, place.type, 1)};")
+
+    def named(self, wish: str, array: Array) -> Array:
+        """An array under a name, its lengths and strides as they are now."""
+        text = code_of(array)
+        if not (text.is_fixed and is_word(text)):
+            text = self.declare(array.type, wish, text, Pointer(text.root))
+        shape = tuple(self.kept(v, f"{wish}_len{k}") for k, v in enumerate(array.shape))
+        strides = self.row_major(shape) if array.dense else array.strides
+        strides = tuple(self.kept(v, f"{wish}_step{k}") for k, v in enumerate(strides))
+        return array._replace(text=text, shape=shape, strides=strides)
+
+    def kept(self, v: Value, wish: str) -> Value:
+        """A value that does not change any more, under a name if need be."""
+        if v.type == "literal" or (v.text.is_fixed and is_word(v.text)):
+            return v
+        return Value(v.type, 1, self.declare(v.type, wish, v.text))
+
+    def repeating(
+        self, name: str, body: list[ast.stmt], width: int = 1, stop: Value | None = None
+    ) -> Callable[[Value], None]:
+        """What a loop does with its index."""
+        self.wish = name
+        return super().repeating(name, body)
+
+    def loop_body(self, body: list[ast.stmt]) -> None:
+        """The statements of a loop, whose names are known in it alone."""
+        taken = set(self.taken)
+        self.indent += 1
+        super().loop_body(body)
+        self.indent -= 1
+        self.taken = taken
+        self.put("}")
+
+    def loop(
+        self, start: Value, stop: Value, step: Value, inside: Callable[[Value], None], is_whole: bool = False
+    ) -> None:
+        """A loop in order."""
+        self.made.repeats = True
+        first, by = (self.converted(v, "i64", 1) for v in (start, step))
+        last = self.converted(
+            stop if stop.type == "literal" or stop.text.is_fixed else self.kept(stop, "stop"), "i64", 1
+        )
+        taken, name = set(self.taken), self.distinct(self.wish)
+        step_text = f"++{name}" if by == "1" else f"{name} += {by}"
+        self.put(f"for (int64_t {name} = {first}; {name} < {last}; {step_text}) {{")
+        inside(Value("i64", 1, Code(name, is_fixed=True)))
+        self.taken = taken
+
+    def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
+        """A loop over lanes, which is one in order."""
+        if any(isinstance(s, ast.If) for s in body):
+            raise SubsetError(f"{self.tree.name}: a branch in a loop over lanes; write `a if c else b`")
+        self.loop(start, stop, ONE, self.repeating(name, body))
+
+    def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
+        """A loop as long as a condition holds."""
+        self.made.repeats = True
+        self.put(f"while ({self.value(test).text}) {{")
+        self.loop_body(body)
+
+    def branch(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
+        """One of two runs of statements."""
+        self.put(f"if ({self.value(test).text}) {{")
+        self.loop_body(body)
+        if orelse:
+            self.text[-1].code = "} else {"
+            self.loop_body(orelse)
+
+    def store(self, target: ast.Subscript, value: Value) -> None:
+        """Write an element."""
+        array, offset = self.located(self.value(target.value), self.indices(target))
+        self.write(array)
+        self.put(f"{self.element(array, offset)} = {self.converted(value, array.type, 1)};")
+
+    def write(self, array: Array) -> None:
+        """Note that something is written to an array."""
+        root = code_of(array).root
+        if root is not None:
+            root.write()
+
+    # ---- whole arrays
+
+    def whole(self, out: Array, op: type[ast.operator] | None, e: ast.expr) -> None:
+        """out[:, :] = a number or a product; a product may be added or subtracted as well."""
+        if isinstance(e, ast.BinOp) and isinstance(e.op, ast.MatMult):
+            alpha, beta = -1.0 if op is ast.Sub else 1.0, 0.0 if op is None else 1.0
+            self.product(out, self.value(e.left), self.value(e.right), alpha, beta)
+        else:
+            self.fill(out, self.value(e))
+
+    def product(self, out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
+        """out = alpha*(a @ b) + beta*out, with the sums of `library.products`, by the rules of `codegen.arrays`."""
+        if 1 not in (len(a.shape), len(b.shape)) and ONE in (a.shape[0], b.shape[1]):
+            if b.shape[1] == ONE:
+                out, b = column(out), column(b)
+            else:
+                out, a, b = column(transposed_array(out)), transposed_array(b), column(transposed_array(a))
+        elif len(a.shape) == 1:
+            a, b = transposed_array(b), a
+        sign = Value(out.type, 1, Code(constant(alpha, out.type)))
+        if len(b.shape) == 1:
+            if beta == 0.0:
+                self.fill(out, number(0.0))
+            self.call_own(products.apply.lowered_from, [general(v) for v in (out, a, b)] + [sign])
+            return
+        if out.strides[1] != ONE:
+            out, a, b = (transposed_array(v) for v in (out, b, a))
+        known = Value(out.type, 1, Code(constant(beta, out.type)))
+        self.call_own(products.multiply.lowered_from, [*map(general, (out, a, b)), sign, known])
+
+    def fill(self, array: Array, value: Value) -> None:
+        """array[:, :] = value."""
+        self.write(array)
+        text = self.converted(value, array.type, 1)
+        if not text.is_fixed:
+            text = self.declare(array.type, "value", text)
+        self.fill_axes(array, text, [])
+
+    def fill_axes(self, array: Array, text: str, indices: list[Value]) -> None:
+        """Write a value to what is left of the axes."""
+        if array.dense and not indices and len(array.shape) > 1:
+            count = ONE
+            for n in array.shape:
+                count = self.binary(ast.Mult, count, n)
+            array = Array(array.type, array.text, (count,), (ONE,))
+        self.wish = "k"
+
+        def inside(index: Value) -> None:
+            self.indent += 1
+            if len(indices) + 1 < len(array.shape):
+                self.fill_axes(array, text, [*indices, index])
+            else:
+                place = self.element(array, self.offset(array, [*indices, index]))
+                self.put(f"{place} = {text};")
+            self.indent -= 1
+            self.put("}")
+
+        self.loop(number(0), array.shape[len(indices)], ONE, inside)
+
+    def array(self, shape: Any, type: str, value: Value | None) -> Array:
+        """A local array, filled with a number unless there is none."""
+        lengths = tuple(self.kept(v, "count") for v in (shape if isinstance(shape, list) else (shape,)))
+        count = ONE
+        for n in lengths:
+            count = self.binary(ast.Mult, count, n)
+        pointer, name = Pointer(), self.distinct(self.wish)
+        is_local = count.type == "literal" and count.text * SIZES[type] <= STACK
+        is_clear = value is not None and value.type == "literal" and str(value.text) in ("0", "0.0")
+        made = Array(type, Code(name, is_fixed=True, root=pointer), lengths, self.row_major(lengths))
+        if is_local:
+            zero = " = {0}" if is_clear else ""
+            space = None if zero else pointer
+            self.put(f"{C_TYPES[type]} {name}[{max(count.text, 1)}]{zero};", declares=name, space=space)
+        else:
+            self.reserve(name, type, lengths, count.type == "literal")
+        if value is not None and not (is_clear and (is_local or not self.depth)):
+            self.fill(made, value)
+        return made
+
+    def reserve(self, name: str, type: str, lengths: Sequence[Value], is_early: bool) -> None:
+        """Write what takes memory from the heap: at the beginning if the size is known before."""
+        if self.depth and not is_early:
+            raise SubsetError(f"{self.tree.name}: memory in a loop, of a size that is not known before")
+        self.unit.define("take", TAKE)
+        kind = C_TYPES[type]
+        counts = " * ".join(f"(double){self.converted(v, 'i64', 1).inside(Level.UNARY)}" for v in lengths)
+        taken = f"take({counts} * sizeof({kind}))"
+        self.heap.append(name)
+        self.made.fails = True
+        self.tops.append(Line(1, f"{kind} *{name} = {taken if is_early else 'NULL'};"))
+        lines, depth = (self.tops, 1) if is_early else (self.text, self.indent)
+        if not is_early:
+            self.put(f"{name} = {taken};")
+        lines += [Line(depth + d, x) for d, x in ((0, f"if (!{name}) {{"), (1, "*failed = 1;"), *LEAVE)]
+
+    # ---- expressions
+
+    def value(self, e: ast.expr) -> Any:
+        """The value of an expression."""
+        match e:
+            case ast.Constant(value=bool() as truth):
+                return Value("i1", 1, Code(str(truth).lower(), is_fixed=True))
+            case ast.BinOp(op=ast.MatMult(), left=left, right=right):
+                pair = [general(self.value(left)), general(self.value(right))]
+                return self.call_own(products.inner.lowered_from, pair)
+        return super().value(e)
+
+    def name(self, name: str) -> Any:
+        """What a name stands for: here, or in the module."""
+        place = self.variables.get(name)
+        return place if place is not None and place.text else super().name(name)
+
+    def binary(self, op: type[ast.operator], x: Value, y: Value) -> Value:
+        """An operation of two values."""
+        if x.type == "literal" and y.type == "literal" and op in FOLDED:
+            return number(FOLDED[op](x.text, y.text))
+        if op in (ast.Add, ast.Mult) and (simple := without_neutral(op, x, y)) is not None:
+            return simple
+        if op not in (ast.BitAnd, ast.BitOr, ast.BitXor):
+            x, y = self.counted(x), self.counted(y)
+        divisor = y.text if y.type == "literal" else 0
+        (x, y), type, _ = self.unified(x, y)
+        if op is ast.Div and type not in FLOATS:
+            type = self.real
+            x, y = (Value(type, 1, self.converted(v, type, 1)) for v in (x, y))
+        if op in (ast.FloorDiv, ast.Mod):
+            return self.floored(op, x, y, divisor)
+        symbol, level = OPERATORS[op]
+        fixed = x.text.is_fixed and y.text.is_fixed
+        if op is ast.LShift or (self.wraps and type not in FLOATS and op in WRAPPING):
+            signed, word = C_TYPES[type], f"u{C_TYPES[type]}"
+            left, right = (f"({word}){v.text.inside(Level.UNARY)}" for v in (x, y))
+            return Value(type, 1, Code(f"({signed})({left} {symbol} {right})", Level.UNARY, fixed))
+        inner = Level.UNARY if level is Level.BITWISE else level
+        text = f"{x.text.inside(inner)} {symbol} {y.text.inside(Level(inner + (level is not Level.BITWISE)))}"
+        return Value(type, 1, Code(text, level, fixed))
+
+    def floored(self, op: type[ast.operator], x: Value, y: Value, known: int) -> Value:
+        """x // y or x % y of integers, rounded down as in Python; known: the divisor if the text has it, else 0."""
+        return super().floored(op, x, y, known)
+
+    def quotient(self, x: Value, y: Value) -> Value:
+        """The quotient of integers, rounded down."""
+        return self.called(self.unit.define("quotient", QUOTIENT), "i64", x, y)
+
+    def remainder(self, x: Value, y: Value) -> Value:
+        """The remainder of integers with the sign of the divisor."""
+        return self.called(self.unit.define("remainder_of", REMAINDER), "i64", x, y)
+
+    def called(self, function: str, type: str, *args: Value) -> Value:
+        """A call of a function of C with numbers of a type."""
+        texts = [self.converted(a, type, 1) for a in args]
+        return Value(type, 1, Code(f"{function}({', '.join(texts)})", is_fixed=all(t.is_fixed for t in texts)))
+
+    def converted(self, v: Value, type: str, width: int) -> Code:
+        """The text of a value in this type."""
+        if v.type == "literal":
+            text = constant(v.text, type)
+            return Code(text, Level.UNARY if text[0] == "-" else Level.ATOM, True)
+        if v.type == type:
+            return v.text if isinstance(v.text, Code) else Code(v.text)
+        if v.type in FLOATS and type not in FLOATS:
+            raise SubsetError("a float where an integer is needed; write to_int(x)")
+        return Code(f"({C_TYPES[type]}){v.text.inside(Level.UNARY)}", Level.UNARY, v.text.is_fixed)
+
+    def settled(self, v: Value, integer: str = "i64") -> Value:
+        """A value with a type of its own, also if it was a number of the text."""
+        if v.type != "literal":
+            return v
+        type = self.real if isinstance(v.text, float) else integer
+        return Value(type, 1, self.converted(v, type, 1))
+
+    def unary(self, op: ast.unaryop, x: Value) -> Value:
+        """-x and not x."""
+        if x.type == "literal":
+            return number(-x.text)
+        if self.wraps and x.type not in FLOATS and not isinstance(op, ast.Not):
+            return self.binary(ast.Sub, number(0), x)
+        symbol = "!" if isinstance(op, ast.Not) else "-"
+        inner = x.text.inside(Level.UNARY)
+        return Value(
+            x.type, 1, Code(symbol + (f"({inner})" if inner[0] == "-" else inner), Level.UNARY, x.text.is_fixed)
+        )
+
+    def compare(self, op: type[ast.cmpop], x: Value, y: Value) -> Value:
+        """A comparison, false where an operand is NaN but for `!=`."""
+        (x, y), _, _ = self.unified(x, y)
+        text = f"{x.text.inside(Level.SUM)} {COMPARED[op]} {y.text.inside(Level.SUM)}"
+        return Value("i1", 1, Code(text, Level.COMPARE, x.text.is_fixed and y.text.is_fixed))
+
+    def select(self, c: Value, x: Value, y: Value) -> Value:
+        """x where c is true, else y."""
+        (x, y), type, _ = self.unified(x, y)
+        text = f"{c.text.inside(Level.EQUAL)} ? {x.text.inside(Level.COMPARE)} : {y.text.inside(Level.COMPARE)}"
+        return Value(type, 1, Code(text, Level.CHOICE, all(v.text.is_fixed for v in (c, x, y))))
+
+    def of_floats(self, name: str, args: Sequence[Value]) -> Value:
+        """An operation that C knows by name, on floats of one type."""
+        type = self.unified(*args)[1]
+        type = type if type in FLOATS else self.real
+        return self.called(name + ("f" if type == "float" else ""), type, *args)
+
+    def bounded(self, name: str, x: Value, y: Value) -> Value:
+        """min and max of Python, and at_most and at_least, in which a NaN x stays."""
+        type = self.unified(x, y)[1]
+        own = f"{name}_{C_TYPES[type].removesuffix('_t')}"
+        text = BOUNDED.format(type=C_TYPES[type], name=own, choice=CHOICES[name])
+        return self.called(self.unit.define(own, text), type, x, y)
+
+    def integral(self, x: Value) -> Value:
+        """A float's integral part as an integer, saturated; 0 of NaN."""
+        type, signed = ("i64", "int64_t") if x.type == "double" else ("i32", "int32_t")
+        limits = {"int64_t": ("INT64", "63"), "int32_t": ("INT32", "31")}[signed]
+        text = INTEGRAL.format(type=C_TYPES[x.type], whole=signed, limit=limits[0], power=f"0x1p{limits[1]}")
+        name = self.unit.define(f"integral_{C_TYPES[x.type]}", text)
+        return Value(type, 1, Code(f"{name}({x.text})", is_fixed=x.text.is_fixed))
+
+    def primitive(self, name: str, args: list[Any]) -> Any:
+        """A call of a primitive."""
+        if name == "fold":
+            width, type = args[0].shape[0].text, args[0].type
+            own = self.unit.define(f"fold{width}_{type}", FOLD.format(type=type, width=width, half=width // 2))
+            return Value(type, 1, Code(f"{own}({args[0].text})"))
+        if name == "bits" or name.startswith("from_bits"):
+            x = self.settled(args[0])
+            type = {"bits": "i64" if x.type == "double" else "i32", "from_bits": "double"}.get(name, "float")
+            if SIZES[type] != SIZES[x.type]:
+                raise SubsetError(f"{self.tree.name}: {name} of {8 * SIZES[x.type]} bits")
+            own = f"{name.rstrip('32')}_{C_TYPES[x.type].removesuffix('_t')}"
+            self.unit.define(own, BITCAST.format(name=own, given=C_TYPES[x.type], found=C_TYPES[type]))
+            return Value(type, 1, Code(f"{own}({x.text})", is_fixed=x.text.is_fixed))
+        return super().primitive(name, args)
+
+    def place(self, array: Array, offset: Value) -> Code:
+        """The address of an element."""
+        at, start = self.converted(offset, "i64", 1), code_of(array)
+        if at == "0":
+            return start
+        text = f"{start.inside(Level.SUM)} + {at.inside(Level.PRODUCT)}"
+        return Code(text, Level.SUM, start.is_fixed and at.is_fixed, start.root)
+
+    def element(self, array: Array, offset: Value) -> str:
+        """An element."""
+        return f"{code_of(array).inside(Level.ATOM)}[{self.converted(offset, 'i64', 1)}]"
+
+    def load(self, array: Array, offset: Value) -> Value:
+        """An element, as it is now."""
+        return Value(array.type, 1, Code(self.element(array, offset)))
+
+    # ---- calls
+
+    def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
+        """A call of a function of the subset, which is made for these kinds of arguments."""
+        is_scalar = not any(isinstance(a, Array) for a in args)
+        integer = "i32" if self.real == "float" and is_scalar else "i64"
+        forget = is_long(target)
+        given = [forgotten(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
+        made = self.unit.function(target, tuple(a.kind if isinstance(a, Array) else (a.type, 1) for a in given))
+        passed: list[tuple[str, Pointer | None]] = []
+        for a in given:
+            text = code_of(a) if isinstance(a, Array) else a.text
+            passed.append((text, text.root))
+            if isinstance(a, Array):
+                known = [*a.shape, *(() if a.dense else a.strides)]
+                passed += [(self.converted(v, "i64", 1), None) for v in known if v.type != "literal"]
+        passed += [("failed", None)] if made.fails else []
+        for (_, root), own in zip(passed, made.roots, strict=True):
+            if root is not None and own is not None and own.is_written:
+                root.write()
+        text = f"{made.name}({', '.join(t for (t, _), used in zip(passed, made.used, strict=True) if used)})"
+        found = None if made.result == "void" else Value(made.result, 1, Code(text))
+        if found is None:
+            self.put(f"{text};")
+        elif made.fails:
+            found = Value(made.result, 1, self.declare(made.result, "found", text))
+        if made.fails:
+            self.made.fails = True
+            self.text += [Line(self.indent + d, x) for d, x in ((0, "if (*failed) {"), *LEAVE)]
+        return found
+
+    def call_foreign(self, target: Any, args: Sequence[Value | Array]) -> Value:
+        """A function that Numba compiles: no file of C can hold it."""
+        self.unit.outside.append(target.__name__)
+        return Value(self.real, 1, Code("0"))
+
+    def call_external(self, symbol: str, args: Sequence[Value]) -> Value:
+        """A function of SciPy: no file of C can hold it."""
+        self.unit.outside.append(symbol.removeprefix("gc_"))
+        return Value(self.real, 1, Code("0"))
+
+    def rarely(self, e: ast.Call) -> Value:
+        """rarely(slow, condition, fast, x, ...): slow(x, ...) where the condition holds, which few values fulfil."""
+        assert isinstance(e.args[0], ast.Name)
+        slow = own_text(self.globals[e.args[0].id])
+        assert slow is not None
+        condition, fast, *args = (self.settled(self.value(a)) for a in e.args[1:])
+        return self.select(condition, self.call_own(slow, args), fast)
+
+
+# ---- what it is made of
+
+
+def code_of(array: Array) -> Code:
+    """Where an array is."""
+    return array.text if isinstance(array.text, Code) else Code(array.text)
+
+
+def general(array: Array) -> Array:
+    """An array of which neither lengths nor strides are known before."""
+    return array._replace(dense=False, shape=unknown(array.shape), strides=unknown(array.strides))
+
+
+def unknown(values: Sequence[Value]) -> tuple[Value, ...]:
+    """Lengths or strides as values that are not known before."""
+    return tuple(Value("i64", 1, Code(str(v.text), is_fixed=True)) if v.type == "literal" else v for v in values)
+
+
+def forgotten(array: Array, forget: bool) -> Array:
+    """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
+    return array._replace(shape=(*unknown(array.shape[:1]), *array.shape[1:])) if forget and array.dense else array
+
+
+def without_neutral(op: type[ast.operator], x: Value, y: Value) -> Value | None:
+    """Of integers x + 0 and x*1 as x, and 0*x as 0; None for all else."""
+    for one, other in ((x, y), (y, x)):
+        if one.type == "literal" and isinstance(one.text, int) and other.type == "i64":
+            if one.text == (op is ast.Mult):
+                return other
+            if op is ast.Mult and one.text == 0:
+                return one
+    return None
+
+
+def constant(value: Any, type: str) -> str:
+    """A number as C writes it.
+
+    >>> constant(0.1, "double"), constant(0.1, "float"), constant(2, "double"), constant(float("inf"), "double")
+    ('0.1', '0.1f', '2.0', 'INFINITY')
+    """
+    if type == "i1":
+        return str(bool(value)).lower()
+    if type not in FLOATS:
+        bits = 8 * SIZES[type]
+        value = (int(value) + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+        return f"({value + 1} - 1)" if value == -1 << bits - 1 else str(value)
+    value = float(value)
+    if type == "float":
+        with np.errstate(all="ignore"):
+            value = np.float32(value)
+    if not math.isfinite(value):
+        return "NAN" if value != value else "INFINITY" if value > 0 else "-INFINITY"
+    return f"{value!s}{'f' * (type == 'float')}"
+
+
+def told_of(statements: Sequence[ast.stmt], known: Sequence[Statement]) -> Iterator[tuple[int, tuple[Any, str]]]:
+    """For the statements of a text the notes before each and its comment, from the loop IR that it was printed from."""
+    pending = [(list(statements), list(known))]
+    while pending:
+        own, said = pending.pop()
+        notes: list[Note] = []
+        waiting = iter(own)
+        for s in said:
+            if isinstance(s, Note):
+                notes.append(s)
+                continue
+            found = next(waiting)
+            yield id(found), (tuple(notes), "" if isinstance(s, Loop) else s.comment)
+            notes = []
+            if isinstance(s, Loop):
+                assert isinstance(found, ast.For)
+                pending.append((found.body, s.body))
+
+
+def without_unused(lines: Sequence[Line]) -> tuple[list[Line], set[str]]:
+    """The lines without constants that nothing reads, and the words of those that are left."""
+    words: set[str] = set()
+    kept = []
+    for line in reversed(lines):
+        if not line.declares or line.declares in words:
+            words |= set(findall(r"\w+", line.code)) - ({line.declares} if line.declares else set())
+            kept.append(line)
+    return kept[::-1], words
+
+
+def is_word(text: str) -> bool:
+    """Whether a text is a name."""
+    return text.isidentifier()
+
+
+def identifier(name: str) -> str:
+    """A name that C and C++ take, as near as can be.
+
+    >>> identifier("new"), identifier("θ"), identifier("2d loss")
+    ('new_', 'u3b8', 'f2d_loss')
+    """
+    letters = (c if c.isascii() and (c.isalnum() or c == "_") else f"u{ord(c):x}" if c.isalpha() else "_" for c in name)
+    found = "".join(letters).strip("_") or "f"
+    found = f"f{found}" if found[0].isdigit() else found
+    return found + "_" * (found in RESERVED)
+
+
+def distinct(wish: str, taken: set[str]) -> str:
+    """A name of C that is not taken yet, and is from now on."""
+    name = own = identifier(wish)
+    k = 2
+    while name in taken:
+        name, k = f"{own}_{k}", k + 1
+    taken.add(name)
+    return name
+
+
+# ---- texts
+
+TAKE = """/* Memory of so many bytes, all 0; NULL if there is none. */
+static void *take(double bytes)
+{
+  return bytes < 0x1p62 ? calloc(bytes > 0.0 ? (size_t)bytes : 1, 1) : NULL;
+}"""
+QUOTIENT = """/* x/y, rounded down; 0 for a divisor of 0. */
+static inline int64_t quotient(int64_t x, int64_t y)
+{
+  return y == 0 ? 0 : x / y - (x % y != 0 && (x < 0) != (y < 0));
+}"""
+REMAINDER = """/* The remainder of x/y with the sign of y; 0 for a divisor of 0. */
+static inline int64_t remainder_of(int64_t x, int64_t y)
+{
+  return y == 0 || y == -1 ? 0 : x % y != 0 && (x < 0) != (y < 0) ? x % y + y : x % y;
+}"""
+CHOICES = {"min": "x <= y ? x : y", "max": "x >= y ? x : y", "at_most": "x > y ? y : x", "at_least": "x < y ? y : x"}
+BOUNDED = """static inline {type} {name}({type} x, {type} y)
+{{
+  return {choice};
+}}"""
+INTEGRAL = """/* The integral part, or what comes nearest to it; 0 of NaN. */
+static inline {whole} integral_{type}({type} x)
+{{
+  return x != x ? 0 : x >= {power} ? {limit}_MAX : x < -{power} ? {limit}_MIN : ({whole})x;
+}}"""
+BITCAST = """static inline {found} {name}({given} x)
+{{
+  {found} y;
+  memcpy(&y, &x, sizeof y);
+  return y;
+}}"""
+FOLD = """/* The sum of a vector, half onto half. */
+static {type} fold{width}_{type}(const {type} *x)
+{{
+  {type} s[{width}];
+  memcpy(s, x, sizeof s);
+  for (int half = {half}; half > 0; half /= 2) {{
+    for (int k = 0; k < half; ++k) {{
+      s[k] += s[half + k];
+    }}
+  }}
+  return s[0];
+}}"""
+FUNCTIONS = {"fma", "sqrt", "fabs", "floor", "ceil", "rint", "trunc", "copysign", "fmod", "take", "free", "calloc",
+             "memcpy", "quotient", "remainder_of", "failed", "result", "end"}  # fmt: skip
+RESERVED = frozenset((
+    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch",
+    "char", "class", "compl", "concept", "const", "const_cast", "constexpr", "continue", "decltype", "default",
+    "delete", "do", "double", "dynamic_cast", "else", "enum", "explicit", "export", "extern", "false", "float",
+    "for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new", "noexcept", "not",
+    "not_eq", "nullptr", "operator", "or", "or_eq", "private", "protected", "public", "register",
+    "reinterpret_cast", "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert",
+    "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try", "typedef",
+    "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while",
+    "xor", "xor_eq", "NULL", "NAN", "INFINITY", "EOF", "errno", "stdin", "stdout", "stderr", "linux", "unix",
+    "main",
+))  # fmt: skip
