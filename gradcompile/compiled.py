@@ -19,7 +19,7 @@ from gradcompile.codegen.values import Kind, argument_type
 from gradcompile.coloured import Source
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
-from gradcompile.errors import ArgumentError, ArgumentTypeError, SubsetError, printable
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError, SubsetError, printable
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.loops.tape import tape_of
@@ -34,11 +34,13 @@ from gradcompile.runtime.route import Route
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
 from gradcompile.signature.sparse import outer
+from gradcompile.tracebacks import shorten, with_entries
 
 if TYPE_CHECKING:  # what few ask for
     from gradcompile.export.native import Exported
 
 
+@with_entries
 class Compiled:
     """What a compiled value and a compiled gradient share: problem, source, kernel, arguments."""
 
@@ -262,7 +264,11 @@ class CompiledValue(Compiled):
 
     def __call__(self, /, *args: Any, **named: Any) -> Any:
         """The value at these arguments."""
-        return self._call(*args, **named)
+        try:
+            return self._call(*args, **named)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self._head)

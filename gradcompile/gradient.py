@@ -11,7 +11,7 @@ import numpy as np
 from gradcompile.analysis.formula import formulas
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
-from gradcompile.errors import ArgumentError, ExpressionError, printable
+from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError, printable
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
@@ -19,12 +19,14 @@ from gradcompile.runtime import bind, rows
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
+from gradcompile.tracebacks import entry, shorten, with_entries
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import PerSample
     from gradcompile.explain import Blame, Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
+@with_entries
 class CompiledGrad(Compiled):
     """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
 
@@ -42,6 +44,7 @@ class CompiledGrad(Compiled):
         self._grads = grads_type(tuple(a.name for a in problem.params))
         self.__call__ = self._first_call
 
+    @entry
     def _first_call(self, /, *args: Any, **named: Any) -> Any:
         """Loss and gradient: f(*params, *inputs) -> (loss, grads), also by name; see `f.signature`.
 
@@ -60,8 +63,12 @@ class CompiledGrad(Compiled):
 
     def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
-        return bind.flat(self._route, values, theta, self.size)
+        try:
+            values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
+            return bind.flat(self._route, values, theta, self.size)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def many(self, thetas: Any, /, *inputs: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
         """Losses (m,) and gradients (m, size) at m points in one call that threads share: chains, ensembles, starts.

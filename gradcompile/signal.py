@@ -15,6 +15,7 @@ from gradcompile.frontend.arrays.calculus import windows
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.shapes import margins
 from gradcompile.frontend.arrays.ufuncs import floating
+from gradcompile.tracebacks import entries
 
 np: Any = numpy  # whose stubs know numbers alone
 
@@ -101,3 +102,6 @@ def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0, overwr
         t = numpy.arange(x.shape[-1]) - (x.shape[-1] - 1) / 2
         rest = rest - np.sum(rest * t, axis=-1, keepdims=True) / numpy.sum(t * t) * t
     return np.moveaxis(rest, -1, axis)
+
+
+entries(globals())

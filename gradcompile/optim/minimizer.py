@@ -15,6 +15,7 @@ from gradcompile.optim.losses import Kernel, Outside, loss_of
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
+from gradcompile.tracebacks import entries
 
 METHODS = ("L-BFGS", "L-BFGS-B")  # one algorithm: with bounds or without
 PAIRS = 10  # steps that the inverse of the Hessian is made of
@@ -189,3 +190,6 @@ def limits(params: Sequence[Any], bounds: Any, size: int) -> tuple[Vector, Vecto
     if not (lower <= upper).all():
         raise ArgumentError("bounds: a lower one is above the upper, or not a number")
     return lower, upper
+
+
+entries(globals())

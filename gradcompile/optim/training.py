@@ -13,6 +13,7 @@ from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
 from gradcompile.optim.sources import Columns
 from gradcompile.runtime.matching import Call
+from gradcompile.tracebacks import entries
 
 
 def train(
@@ -217,3 +218,6 @@ def bar_of(epochs: int, progress: bool) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=epochs, unit="epoch")
+
+
+entries(globals())

@@ -13,6 +13,7 @@ import sympy
 from gradcompile.errors import ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, called
 from gradcompile.stats import both
+from gradcompile.tracebacks import entry
 
 Formula = Callable[..., Any]
 METHODS = ("pdf", "logpdf", "pmf", "logpmf", "cdf", "logcdf", "sf", "logsf", "ppf", "isf")
@@ -44,7 +45,7 @@ class Distribution:
     def __getattr__(self, method: str) -> Any:
         if method not in self.methods():
             raise AttributeError(f"{self.name} has no {method!r}; it has {', '.join(self.methods())}")
-        return partial(self.computed, method)
+        return entry(partial(self.computed, method))
 
     def __call__(self, *args: Any, **named: Any) -> "Frozen":
         """The distribution with its arguments."""
