@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy
 
 from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
@@ -224,21 +223,14 @@ class Compiled:
         return f"<{title}{self.signature}: {formula_of(self.problem)}>"
 
     def _repr_latex_(self) -> str:
-        text = self.problem.formula
-        if "..." in text or self.problem.arrays:
-            from gradcompile.explain.writing import typewriter
+        from gradcompile.explain.writing import mathematics
 
-            return f"${typewriter(text)}$"
-        from gradcompile.frontend.sympy.to_sympy import to_sympy
-
-        expr, *_ = to_sympy(self.problem.primals, self.problem.symbols)
-        return f"${sympy.latex(expr)}$"
+        return f"${mathematics(formula_of(self.problem))}$"
 
     def _repr_html_(self) -> str:
         """The call beside the formula, for a notebook."""
-        call = f"{printable(self.options.name) or 'f'}{self.signature}"
-        plain = self.problem.arrays or "..." in self.problem.formula
-        shown = f"<code>{escape(self.problem.formula)}</code>" if plain else self._repr_latex_()
+        call, formula = f"{printable(self.options.name) or 'f'}{self.signature}", self._repr_latex_()
+        shown = f"<code>{escape(formula_of(self.problem))}</code>" if "texttt" in formula else formula
         return f"<div><code>{escape(call)}</code> = {shown}</div>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:

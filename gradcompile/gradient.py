@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gradcompile.analysis.formula import formulas
+from gradcompile.collector import collector_paused
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
 from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError, printable
@@ -175,8 +176,9 @@ class CompiledGrad(Compiled):
         from gradcompile.explain import Explanation, of_sample, rows, steps
 
         which = self._word("sample", named)
-        made = self._record(args, named, head, of_sample(self.problem, which))
-        return Explanation(rows(made, mean=which == "mean"), steps(made))
+        with collector_paused():
+            made = self._record(args, named, head, of_sample(self.problem, which))
+            return Explanation(rows(made, mean=which == "mean"), steps(made))
 
     def draw(self, /, *args: Any, **named: Any) -> "Drawing":
         """The graph at these arguments with every value and adjoint; it shows itself in a notebook.
@@ -193,7 +195,8 @@ class CompiledGrad(Compiled):
         to = self._word("to", named)
         found = Drawing(self._explained(args, named, "f.draw(").rows, formula_of(self.problem))
         if to is not None:
-            found.save(to)
+            with collector_paused():
+                found.save(to)
         return found
 
     def why(self, param: Any, /, *args: Any, **named: Any) -> "Why":
