@@ -23,7 +23,7 @@ from gradcompile.signature.arguments import Problem
 from gradcompile.tracebacks import entry, shorten, with_entries
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
-    from gradcompile.derivatives import PerSample
+    from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledMixed, PerSample
     from gradcompile.explain import Blame, Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
@@ -107,6 +107,34 @@ class CompiledGrad(Compiled):
     def loss(self) -> CompiledValue:
         """The loss alone, from a kernel that computes nothing else; called as the function itself."""
         return CompiledValue(self.problem, self.options, "f.loss(")
+
+    @once
+    def hessian(self) -> "CompiledHessian":
+        """The loss with gradient and Hessian, as `compile_hessian` gives it."""
+        from gradcompile.derivatives import CompiledHessian
+
+        return CompiledHessian(self.problem, self.options)
+
+    @once
+    def hvp(self) -> "CompiledHvp":
+        """The loss with gradient and products of the Hessian, as `compile_hvp` gives it."""
+        from gradcompile.derivatives import CompiledHvp, with_vector
+
+        return CompiledHvp(with_vector(self.problem, CompiledHvp.along), self.options)
+
+    def _mixed(self, position: int) -> "CompiledMixed":
+        """The derivative of the gradient's products in an input, made once."""
+        from gradcompile.derivatives import CompiledMixed, with_vector
+
+        found = self._of_inputs.get(position)
+        if found is None:
+            problem = with_vector(self.problem, CompiledMixed.along)
+            found = self._of_inputs[position] = CompiledMixed(problem, self.options, position + 1)
+        return found
+
+    @once
+    def _of_inputs(self) -> "dict[int, CompiledMixed]":
+        return {}
 
     def per_sample(self, /, *args: Any, what: operators.What = "gradients", **named: Any) -> tuple[Any, np.ndarray]:
         """The loss of each sample, and of its gradient what is asked for; of a loss that is a mean or sum of samples.

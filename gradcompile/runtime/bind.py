@@ -125,11 +125,12 @@ def _integers(name: str, value: Any) -> np.ndarray:
 
 
 def _scalar(argument: Argument, value: Any, dtype: np.dtype[Any]) -> float:
-    """A single number as a float: Python's and NumPy's numbers and arrays without axes."""
+    """A single number as a float: numbers of Python and NumPy, and arrays without axes, of any library."""
     name = argument.name
     if type(value) is int and -_ALL_EXACT <= value <= _ALL_EXACT:
         return float(value)
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+        value = np.asanyarray(value)
         if value.ndim:
             more = "name it in data for one value a sample" if argument.symbols else f"give the symbolic {name} a shape"
             cure = f"pass {name}.item(), the number" if value.size == 1 else more
@@ -293,6 +294,11 @@ def packed(params: Sequence[Argument], converted: Sequence[Any], dtype: str) -> 
 def split(params: Sequence[Argument], vector: np.ndarray) -> tuple[Any, ...]:
     """A vector's parts by parameter: floats for scalars, views in the shape of the parameter otherwise."""
     return _split(places_of(params), vector)
+
+
+def split_at(places: Sequence[Place], vector: np.ndarray) -> tuple[Any, ...]:
+    """The same, where the places are known."""
+    return _split(places, vector)
 
 
 def outputs(sizes: Sequence[tuple[str, int]], dtype: str, out: Any) -> list[np.ndarray]:
