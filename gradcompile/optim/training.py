@@ -18,6 +18,7 @@ from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
 from gradcompile.optim.sources import source_of
 from gradcompile.runtime import bind
+from gradcompile.tracebacks import entries
 
 Callback = Callable[[Progress], Any]
 
@@ -315,3 +316,6 @@ def bar_of(total: int, done: int, progress: bool) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=None if total == UNKNOWN else total, initial=done, unit="step")
+
+
+entries(globals())
