@@ -194,23 +194,25 @@ def expm(A: Any) -> Any:
 
 
 def block_diag(*arrs: Any) -> Any:
-    """Matrices along the diagonal of one."""
+    """Matrices along the diagonal of one; of stacks of matrices as many."""
     blocks = [np.atleast_2d(array(a)) for a in arrs]
-    width = sum(b.shape[1] for b in blocks)
+    lead = numpy.broadcast_shapes(*(b.shape[:-2] for b in blocks))
+    width = sum(b.shape[-1] for b in blocks)
     rows, before = [], 0
     for b in blocks:
-        rows.append(np.pad(b, ((0, 0), (before, width - before - b.shape[1]))))
-        before += b.shape[1]
-    return np.concatenate(rows)
+        sides = [(0, 0)] * (len(lead) + 1) + [(before, width - before - b.shape[-1])]
+        rows.append(np.pad(np.broadcast_to(b, (*lead, *b.shape[-2:])), sides))
+        before += b.shape[-1]
+    return np.concatenate(rows, axis=-2)
 
 
 def toeplitz(c: Any, r: Any = None) -> Any:
-    """A matrix whose diagonals are the entries of its first column and row."""
-    column = np.ravel(array(c))
-    row = column if r is None else np.ravel(array(r))
-    m, n = column.shape[0], row.shape[0]
+    """A matrix whose diagonals are the entries of its first column and row; of rows of them as many matrices."""
+    column = np.atleast_1d(array(c))
+    row = column if r is None else np.atleast_1d(array(r))
+    m, n = column.shape[-1], row.shape[-1]
     places = numpy.arange(m)[:, None] - numpy.arange(n) + n - 1
-    return np.concatenate([np.flip(row[1:]), column])[places]
+    return np.concatenate([np.flip(row[..., 1:], axis=-1), column], axis=-1)[..., places]
 
 
 def hankel(c: Any, r: Any = None) -> Any:
@@ -223,7 +225,7 @@ def hankel(c: Any, r: Any = None) -> Any:
 
 def circulant(c: Any) -> Any:
     """A matrix whose columns are one another, moved by one place."""
-    column = array(c)
+    column = np.atleast_1d(array(c))
     n = column.shape[-1]
     return column[..., (numpy.arange(n)[:, None] - numpy.arange(n)) % n]
 

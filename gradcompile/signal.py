@@ -81,6 +81,10 @@ def slid(x: Any, kernel: Any, mode: str) -> Any:
         raise ExpressionError(
             f"shapes {n.type.shape} and {sizes}: as many axes, of known lengths in the second, are needed"
         )
+    if not sizes:
+        return Array(n) * w
+    if 0 in (*n.type.shape, *sizes):
+        raise ExpressionError(f"shapes {n.type.shape} and {sizes}: an empty array has no windows; leave the term out")
     if mode == "valid" and all(isinstance(d, int) and d < s for d, s in zip(n.type.shape, sizes, strict=True)):
         return np.flip(slid(w, Array(n), mode))
     node = margins(n, [around(mode, int(s)) for s in sizes])
@@ -98,6 +102,8 @@ def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0, overwr
     x = np.moveaxis(Array(lift(data)), axis, -1)
     rest = x - np.mean(x, axis=-1, keepdims=True)
     if type in ("linear", "l"):
-        t = numpy.arange(x.shape[-1]) - (x.shape[-1] - 1) / 2
-        rest = rest - np.sum(rest * t, axis=-1, keepdims=True) / numpy.sum(t * t) * t
+        t = np.cumsum(np.ones_like(x), axis=-1)
+        t = t - np.mean(t, axis=-1, keepdims=True)
+        size = np.maximum(np.sum(t * t, axis=-1, keepdims=True), 0.5)  # as of two entries; through one a line is level
+        rest = rest - np.sum(rest * t, axis=-1, keepdims=True) / size * t
     return np.moveaxis(rest, -1, axis)

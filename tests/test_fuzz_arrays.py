@@ -1,11 +1,13 @@
 """The fuzzer of NumPy programs finds faults that are planted: in a value, in a gradient, behind a branch, a crash."""
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+import gradcompile as gc
 from gradcompile.diff.masks import Care
 from gradcompile.frontend.arrays import core
 from gradcompile.frontend.arrays.core import Array
@@ -22,11 +24,16 @@ def case(*lines: str) -> dict[str, Any]:
 
 FLIPPED = case("v0 = np.flip(p) * np.array([1.0, 2.0, 3.0])", "loss = np.sum(v0 * v0)")
 PRODUCT = case("v0 = p @ q", "loss = np.sum(np.multiply(v0, v0))")
+OF_SCIPY = case(
+    "v0 = stats.t.logpdf(p, np.abs(p) + 1.5) + signal.detrend(p) + special.expit(p)",
+    "v1 = while_loop(lambda v: np.sum(v**2) > 1.0, lambda v: v * 0.7, v0, 40) + np.sum(linalg.toeplitz(q))",
+    "loss = np.sum(v1 * v1)",
+)
 TIED = case("v0 = np.maximum(p[:, None], q)", "loss = np.sum(v0 * 3.0)") | {"ties": True, "named": False, "seed": 4}
 MISSING = case("v0 = h @ p", "v1 = np.where(np.isfinite(v0), v0, 0.0)", "loss = np.sum(v1 * 0.7)")
 
 
-@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING, TIED])
+@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING, TIED, OF_SCIPY])
 def test_what_is_right_is_not_reported(program: dict[str, Any]) -> None:
     assert arrays.judge(program) is None
 
@@ -47,6 +54,16 @@ def test_planted_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
             except IndexError as error:
                 said = repr(error)
         assert said is not None and said.startswith(found)
+    for name, fault in (
+        ("stats", SimpleNamespace(t=SimpleNamespace(logpdf=lambda x, df: gc.stats.t.logpdf(x, stop_gradient(df))))),
+        ("signal", SimpleNamespace(detrend=lambda x: gc.signal.detrend(x, type="constant"))),
+        ("while_loop", lambda cond, body, init, most: gc.while_loop(cond, body, init, 1)),
+        ("special", SimpleNamespace(expit=lambda x: stop_gradient(gc.sigmoid(x)))),
+        ("linalg", SimpleNamespace(toeplitz=lambda c: gc.linalg.toeplitz(np.ravel(c)[:2])[None])),
+    ):
+        with monkeypatch.context() as planted:
+            planted.setitem(arrays.OF_SYMBOLS, name, fault)
+            assert judged("arrays", OF_SCIPY) is not None, name
     monkeypatch.setattr(Care, "keeps", lambda *args: False)
     for ties in (False, True):  # where entries tie JAX is asked, whose gradient of what is masked is NaN as well
         assert judged("arrays", MISSING | {"ties": ties}) is not None

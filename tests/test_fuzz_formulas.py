@@ -1,18 +1,21 @@
 """The fuzzers of formulas and of exact rules find what is planted: a wrong partial, coefficient, or rule."""
 
+import math
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from numba.core import config
 
 from gradcompile.ir.core import OPS, Node, apply, const
 from gradcompile.ops.algebra import partials
 from gradcompile.passes.simplify import SCALAR_RULES
-from tests.fuzz import formulas, simplified
+from tests.fuzz import _numbers, formulas, simplified
 from tests.fuzz.run import ROOT
 
 AT = [{"a": 0.7, "b": 1.3}]
@@ -68,3 +71,12 @@ def test_a_wrong_coefficient_is_found(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert "value is" in done.stdout
+
+
+@pytest.mark.skipif(config.DISABLE_JIT, reason="there is no machine code")
+def test_full_code_with_other_bits_than_what_came_before_is_found() -> None:
+    given = [1.0]
+    code = SimpleNamespace(ready=lambda: given.append(math.nextafter(1.0, 2.0)))
+    f: Any = SimpleNamespace(_route=SimpleNamespace(kernel=SimpleNamespace(codes={(): code, (1,): None})))
+    assert "full code gives" in (_numbers.unlike_full(f, lambda: (given[-1], (0.5,))) or "")
+    assert _numbers.unlike_full(f, lambda: (math.nan, (given[0],))) is None

@@ -111,10 +111,21 @@ def test_linear_algebra_and_filters():
         (signal.convolve2d(S, L[:2, :3], "same"), scipy.signal.convolve2d(s, low[:2, :3], "same")),
         (signal.correlate2d(S, L[:3, :3], boundary="wrap"), scipy.signal.correlate2d(s, low[:3, :3], boundary="wrap")),
         (signal.detrend(x), scipy.signal.detrend(b)),
+        (signal.detrend(S[:1], axis=0), np.zeros((1, 4))),
+        (linalg.toeplitz(S), np.stack([scipy.linalg.toeplitz(row) for row in s])),
+        (linalg.block_diag(np.stack([S, L]), x), np.stack([scipy.linalg.block_diag(m, b) for m in (s, low)])),
+        (linalg.circulant(x[0]), b[:1, None]),
+        (signal.correlate(x[0], x[1], mode="valid"), b[0] * b[1]),
     ]
     f = gc.compile_value([o for o, _ in pairs], (), inputs=[x, S, L])
     for k, (got, (_, want)) in enumerate(zip(f(b, s, low), pairs, strict=True)):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11, err_msg=str(k))
+    n = gc.array("n", ("n", 2))
+    line = gc.compile_value(signal.detrend(n, axis=0), (), inputs=[n])
+    for rows in (a[:1, :2], a[:, :2]):
+        np.testing.assert_allclose(line(rows), scipy.signal.detrend(rows, axis=0), atol=1e-13)
+    with pytest.raises(ExpressionError, match="an empty array has no windows"):
+        signal.convolve(x[:0], x)
 
 
 def test_bessel_functions_of_half_orders():

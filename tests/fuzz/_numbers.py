@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numba.core import config
 
 from tests.plain import plain
 
@@ -45,6 +46,28 @@ def wrong(f: Any, loss: Callable[..., Any], at: Sequence[Any]) -> str | None:
         else:
             return f"gradient {k} is {np.asarray(g).tolist()}, differences are {found.tolist()}"
     return None
+
+
+def unlike_full(f: Any, *calls: Callable[[], Any]) -> str | None:
+    """How full machine code differs from the tape or quick code that runs before it; None if all bits are the same."""
+    if config.DISABLE_JIT:
+        return None
+    before = [bits(call()) for call in calls]
+    for code in (c for c in f._route.kernel.codes.values() if c is not None):
+        code.ready()
+    for call, first in zip(calls, before, strict=True):
+        full = bits(call())
+        if full.tobytes() != first.tobytes():
+            return f"full code gives {full.tolist()}, what came before it {first.tolist()}"
+    return None
+
+
+def bits(found: Any) -> Any:
+    """Value and gradients as one vector; NaN is NaN, whichever operand it was."""
+    value, gradients = found
+    parts = gradients if isinstance(gradients, tuple) else (gradients,)
+    flat = np.concatenate([np.ravel(x) for x in (value, *parts)])
+    return np.where(np.isnan(flat), np.nan, flat)
 
 
 def unlike_python(f: Any, at: Sequence[Any]) -> str | None:

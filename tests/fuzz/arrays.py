@@ -16,9 +16,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
+import scipy.signal
+import scipy.special
+import scipy.stats
 
 import gradcompile as gc
 from gradcompile.errors import GradcompileError
+from tests.fuzz import _numbers
 from tests.fuzz.run import refuse
 
 BRIEF = 12
@@ -30,6 +35,31 @@ TIES = (-1.0, -0.5, 0.0, 0.5, 0.5, 1.0, 2.0)
 Case = dict[str, Any]
 Values = dict[str, Any]
 Floats = npt.NDArray[np.float64]
+
+
+class Both:
+    """A module's names, and of those that it lacks another's: SciPy's functions that hand symbolic arrays on."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first, self.second = first, second
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.first, name, None) or getattr(self.second, name)
+
+
+def repeated(cond: Callable[[Any], Any], body: Callable[[Any], Any], value: Any, most: int) -> Any:
+    """What `while_loop` means."""
+    for _ in range(most):
+        if not cond(value):
+            break
+        value = body(value)
+    return value
+
+
+OF_NUMBERS: Values = {"np": np, "stats": scipy.stats, "special": scipy.special, "linalg": scipy.linalg,
+                      "signal": scipy.signal, "while_loop": repeated}  # fmt: skip
+OF_SYMBOLS: Values = {"np": np, "stats": gc.stats, "special": Both(gc.special, scipy.special), "linalg": gc.linalg,
+                      "signal": gc.signal, "while_loop": gc.while_loop}  # fmt: skip
 
 ENTRIES = """
 np.tanh({f}) | np.sin({f}) | np.exp(-np.abs({f})) | np.expm1({f} * 0.3) | np.arctan({f}) | np.abs({f}) | -{f}
@@ -184,13 +214,60 @@ np.where(np.isnan({l}), 0.0, np.tanh({l})) | np.where({l} > 0, {l} ** 2, 0.1) | 
 np.where(np.isfinite({l}), {l} * {f}, {f}) | np.sum(np.where(np.isfinite({l}), {l}, 0), axis={axis})
 """
 
+OF_SCIPY = """
+special.expit({f}) | special.erf({f}) | special.erfc({f}) | special.gammaln(np.abs({f}) + 0.5)
+special.log_expit({f}) | special.digamma(np.abs({f}) + 0.5) | special.logsumexp({f}, axis={axis})
+special.softmax({f}, axis={axis}) | special.log_softmax({f}, axis={axis}) | special.xlogy({i}, np.abs({f}) + 0.1)
+special.entr(np.abs({f}) + 0.1) | special.rel_entr(np.abs({f}) + 0.1, np.abs({f}) + 0.2)
+special.kl_div(np.abs({f}) + 0.1, np.abs({f}) + 0.2) | special.i0e({f}) | special.i1({f} * 0.3) | special.jv(1, {f})
+special.ndtr({f}) | special.log_ndtr({f} * 3) | special.erfcx({f}) | special.gammainc(2.0, np.abs({f}) + 0.1)
+special.gammaincc(1.5, np.abs({f}) + 0.1) | special.betaln(np.abs({f}) + 0.5, np.abs({f}) + 0.5)
+special.beta(np.abs({f}) + 0.5, 2.0) | special.dawsn({f}) | special.spherical_jn(1, np.abs({f}) + 0.1)
+special.polygamma(1, np.abs({f}) + 0.5) | special.expi(np.abs({f}) + 0.2) | special.zeta(np.abs({f}) + 1.5)
+special.exp1(np.abs({f}) + 0.2) | special.huber(1.0, {f}) | special.erfi({f} * 0.4) | special.pseudo_huber(1.0, {f})
+special.sici({f})[{bit}] | special.fresnel({f})[{bit}] | special.xlog1py({f}, {f} ** 2)
+special.ellipk(np.tanh({f}) ** 2 * 0.9) | special.ellipe(np.tanh({f}) ** 2 * 0.9) | special.spence(np.abs({f}) + 0.2)
+special.multigammaln(np.abs({f}) + 1.5, 2) | special.boxcox(np.abs({f}) + 0.5, {f})
+special.erfinv(np.tanh({f}) * 0.9) | special.logit(special.expit({f})) | special.ndtri(special.ndtr({f}))
+special.hyp1f1(0.5, 1.5, {f}) | special.k0e(1 + {f} ** 2) | stats.norm.logpdf({f}, {f}, np.abs({f}) + 0.5)
+stats.norm.logcdf({f} * 3, 0.1, 0.7) | stats.norm.sf({f}) | stats.norm.cdf({f})
+stats.t.logpdf({f}, np.abs({f}) + 1.5, {f}) | stats.gamma.logpdf(np.abs({f}) + 0.1, np.abs({f}) + 0.5)
+stats.cauchy.logpdf({f}) | stats.gamma.cdf(np.abs({f}) + 0.1, 2.5)
+stats.beta.logpdf(special.expit({f}), 1.5, np.abs({f}) + 0.6) | stats.expon.logsf(np.abs({f}))
+stats.laplace.logpdf({f}, 0.3) | stats.logistic.logcdf({f}, {f}) | stats.poisson.logpmf({i}, np.abs({f}) + 0.3)
+stats.binom.logpmf({i}, 3, special.expit({f})) | stats.nbinom.logpmf({i}, 2.5, special.expit({f}))
+stats.gumbel_r.logpdf({f}) | stats.lognorm.logpdf(np.abs({f}) + 0.1, 0.8)
+stats.weibull_min.logpdf(np.abs({f}) + 0.1, 1.5) | stats.pareto.logpdf(np.abs({f}) + 1.1, 2.0)
+stats.vonmises.logpdf({f}, np.abs({f}) + 0.2) | stats.invgamma.logpdf(np.abs({f}) + 0.2, 2.0)
+stats.truncnorm.logpdf(np.tanh({f}), -1.5, 2.0) | stats.skewnorm.logpdf({f}, {f}) | stats.halfnorm.logpdf(np.abs({f}))
+stats.chi2.logpdf(np.abs({f}) + 0.1, 3.0) | stats.uniform.logpdf({f}, -9, 99)
+stats.multivariate_normal.logpdf({f}, np.zeros({n}), np.eye({n}) * 1.5)
+stats.dirichlet.logpdf(special.softmax({f}), np.ones({n}) * 1.5) | linalg.expm({f} * 0.3) | linalg.toeplitz({f})
+linalg.block_diag({f}, {f}) | linalg.circulant({f}) | linalg.hankel({f})
+linalg.solve_triangular(np.tril({f}) + 3 * np.eye({n}), {f}, lower=True) | linalg.det({f})
+linalg.inv({f} + 4 * np.eye({n})) | linalg.cholesky({f} @ np.swapaxes({s}, -1, -2) + np.eye({n}), lower=True)
+linalg.solve({f} + 4 * np.eye({n}), {f}) | linalg.svdvals({f} + 3 * np.eye({n})) | linalg.pinv({f} + 4 * np.eye({n}))
+linalg.norm({f}) | linalg.cho_solve(linalg.cho_factor({f} @ np.swapaxes({s}, -1, -2) + np.eye({n})), {f})
+linalg.solve_sylvester({f} + 4 * np.eye({n}), {f} + 4 * np.eye({n}), {f}) | signal.convolve({f}, {f})
+signal.convolve({f}, {f}, mode="same") | signal.correlate({f}, {f}, mode="valid") | signal.detrend({f}, axis={axis})
+signal.fftconvolve({f}, {f}) | signal.convolve2d({f}, {f}, mode="same") | signal.correlate2d({f}, {f})
+signal.oaconvolve({f}, {f}, mode="same") | while_loop(lambda v: np.sum(v**2) > 1.0, lambda v: v * 0.7, {f}, 40)
+while_loop(lambda v: v < 3, lambda v: v * 1.3 + 0.2, np.sum(np.abs({f})), 40)
+while_loop(lambda v: v[0] < 4, lambda v: (v[0] + 1, np.tanh(v[1]) + v[1] * 0.1), (0, {f}), 9)[1]
+while_loop(lambda v: np.max(v) > 0.5, lambda v: np.sqrt(np.abs(v)) - 0.6 + v * 0.1, {f}, 20)
+"""
+
 
 def templates(text: str) -> list[str]:
     """The templates of a table."""
     return [t.strip() for line in text.strip().splitlines() for t in line.split(" | ")]
 
 
-FLOATS = (*(ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED) * 4, MORE)
+FLOATS = (
+    *(ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED) * 4,
+    MORE,
+    *[OF_SCIPY] * 4,
+)
 OTHERS = ((WHOLE, "i"), (TRUTHS, "b"), (LOOSE, "l"))
 KINDS = [(templates(text), kind) for text, kind in (*((text, "f") for text in FLOATS), *OTHERS * 4)]
 
@@ -249,7 +326,7 @@ def add_line(rng: random.Random, case: Case, values: Values, kinds: dict[str, st
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                x = np.asarray(eval(filled, {"np": np} | values))
+                x = np.asarray(eval(filled, OF_NUMBERS | values))
         except Exception:  # whatever NumPy says, the line is none
             continue
         own = kind_of(x)
@@ -312,7 +389,7 @@ def wrong_with(case: Case) -> str | None:
     symbols = {name: gc.array(name, shape_of(case, name), value_dtype(case, name)) for name in case["inputs"]}
     params = [symbols[name] for name in ("p", "q") if name in symbols]
     inputs = [x for name, x in symbols.items() if name not in "pq"]
-    space: Values = {"np": np} | symbols
+    space: Values = OF_SYMBOLS | symbols
     try:
         exec(text, space)
         f = gc.compile_grad(space["loss"], params, inputs=inputs, allow_unused=True)
@@ -324,7 +401,7 @@ def wrong_with(case: Case) -> str | None:
         wrong = compared(case, text, f, drawn(case, lead))
         if wrong is not None:
             return f"{wrong}{'' if lead is None else f' with n = {lead}'}"
-    return None
+    return _numbers.unlike_full(f, lambda: f(*drawn(case).values()))
 
 
 def value_dtype(case: Case, name: str) -> str:
@@ -391,7 +468,7 @@ def unlike(text: str, values: Values, got: Floats, ties: bool, tolerance: float)
 
 def loss_of(text: str, values: Values) -> float:
     """NumPy's value."""
-    space: Values = {"np": np} | values
+    space: Values = OF_NUMBERS | values
     with np.errstate(all="ignore"):
         exec(code_of(text), space)
     return float(space["loss"])
@@ -439,11 +516,13 @@ def by_jax(text: str, values: Values) -> npt.NDArray[np.float64]:
     names = [name for name in ("p", "q") if name in values]
     try:
         import jax
+        import jax.scipy
 
         jax.config.update("jax_enable_x64", True)
 
         def loss(*params: Any) -> Any:
-            space: Values = {"np": jax.numpy} | values | dict(zip(names, params, strict=True))
+            of_jax = {"special": jax.scipy.special, "stats": jax.scipy.stats, "linalg": jax.scipy.linalg}
+            space: Values = OF_NUMBERS | of_jax | {"np": jax.numpy} | values | dict(zip(names, params, strict=True))
             exec(text, space)
             return space["loss"]
 

@@ -9,6 +9,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import mpmath
@@ -244,7 +245,7 @@ def judge(case: Case) -> str | None:
             continue
         if wrong is not None:
             return f"at {given}: {wrong}"
-    return None
+    return _numbers.unlike_full(f, *(partial(f, *in_order(f, point)) for point in case["points"]))
 
 
 def judge_point(f: CompiledGrad, point: Mapping[str, Any], leaves: Mapping[Node, Any]) -> str | None:

@@ -14,6 +14,7 @@ import sympy as sp
 
 from gradcompile.compile import compile_grad, compile_value
 from gradcompile.errors import GradcompileError
+from tests.fuzz import _numbers
 from tests.fuzz._sums import FUNCTIONS, Loops, Sympy, Tree, names
 from tests.fuzz.run import refuse
 
@@ -238,7 +239,11 @@ def judged_with(case: Any, lengths: Mapping[str, Any], compiled: Any) -> tuple[s
         if "loss.subs" not in str(error):
             refuse(error)
         return f"refused: {error}", None
-    return "compared", compared(case, f, values, float(value), list(grads))
+    inputs = {a.name: values[a.name] for a in f.problem.inputs}
+    unlike = (
+        _numbers.unlike_full(f, lambda: f(*(values[a.name] for a in f.problem.params), **inputs)) if symbols else None
+    )
+    return "compared", unlike or compared(case, f, values, float(value), list(grads))
 
 
 def named(to_sympy: Sympy, param: list[Any]) -> Any:

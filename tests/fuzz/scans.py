@@ -192,4 +192,5 @@ def judge(case: Any) -> str | None:
     lowered.check(f.source, f.problem, f._derivation.derived.outputs)
     rng = np.random.default_rng(case["seed"])
     at = [rng.normal(size=shape).astype(dtype) for _ in params]
-    return _numbers.wrong(f, whole, at) or (_numbers.unlike_python(f, at) if case["python"] else None)
+    wrong = _numbers.wrong(f, whole, at) or _numbers.unlike_full(f, lambda: f(*at))
+    return wrong or (_numbers.unlike_python(f, at) if case["python"] else None)
