@@ -18,6 +18,8 @@ EXPECTED = {
     "factorisation": ["76,709 known entries"],
     "formulas": ["best: exp(-b1*distance)/(b2 + b3*distance)", "b1 = 0.166577 +- 0.038303"],
     "heat": ["48 parameters", "exact [0.    0.707 1.    0.707 0.   ]"],
+    "hyperparameters": ["round  0   error on new data 2.5024", "round 60   error on new data 1.98"],
+    "in_c": ["new pictures are read right, by a program in C", "the same as here: True"],
     "laplace": ["intercept  Laplace -0.991 +- 0.527   exact -1.075 +- 0.556", "at 31 degrees"],
     "logistic": ["intercept 15.04", "at 31 degrees: 99."],
     "logistic_matrix": ["worst texture", "loss 37.758946"],
