@@ -107,7 +107,7 @@ def test_a_function_of_this_process() -> None:
     assert same(found, from_kernel(outside, p, theta, []))
 
 
-USER = '''from numba import float64, njit
+USER = """from numba import float64, njit
 
 
 def made(kernel_type):
@@ -118,7 +118,7 @@ def made(kernel_type):
         return loss
 
     return step
-'''
+"""
 
 
 def test_a_users_function_finds_its_machine_code_again(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from gradcompile.optim.parts import Vector
 
 Bounds = tuple[Vector, Vector] | None  # lower and upper ones
 PAIRS = 10  # steps that the inverse of the Hessian is made of
+MANY = 256  # evaluations at first
+ENTRIES = 1_000_000  # of data and memory that one call of machine code walks at first
 RADIUS = 1.0  # of the first step of trust-exact, in lengths of the start
 
 
@@ -42,6 +44,12 @@ class Stepping:
         self.inputs = [*given, *loss.inputs]
         self.loop = loss.loop(step, kinds_of(*[v.ndim for v in state]))
         self.step: Any = None if self.loop else machine(step, (0, *(v.ndim for v in (*outputs, *state))))
+
+    @property
+    def turns(self) -> int:
+        """Evaluations that one call of machine code may take at first: few where there are many entries to walk."""
+        entries = sum(x.size for x in (*self.state, *self.inputs) if isinstance(x, np.ndarray))
+        return max(1, min(MANY, ENTRIES // entries))
 
     def advance(self, turns: int) -> int:
         """So many evaluations at most; what the step says."""
