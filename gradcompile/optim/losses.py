@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -26,6 +25,8 @@ class Parameters:
 
     def __init__(self, params: Sequence[Argument]) -> None:
         self.params, self.takes, self.places = params, Call(params, "params("), bind.places_of(params)
+        self.kept: list[Any] = []  # memory of searches that have ended, for others to come
+        self.alone: Kernel | None = None  # the kernel, where it has no data
 
     def packed(self, given: Any) -> Vector:
         """Theta, from what was given."""
@@ -39,7 +40,8 @@ class Parameters:
 
     def arranged(self, given: Any, theta: Vector) -> Any:
         """Theta, in the arrangement of what was given; it shares its memory."""
-        return arranged(self.takes, given, bind.split_at(self.places, theta))
+        parts = bind.split_at(self.places, theta)
+        return list(parts) if type(given) is list else arranged(self.takes, given, parts)
 
 
 class Kernel:
@@ -149,16 +151,15 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
                                 f"evaluates: v(*params) -> (loss, grads) with v.shapes; got {got}")  # fmt: skip
     takes, parameters = f.problem.inputs, parameters_of(f)
     if not takes and len(data) == 0:
-        return Kernel(f, (), parameters)
+        parameters.alone = parameters.alone or Kernel(f, (), parameters)
+        return parameters.alone
     return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))), parameters)
-
-
-_known: "WeakKeyDictionary[Any, Parameters]" = WeakKeyDictionary()
 
 
 def parameters_of(f: Any) -> Parameters:
     """Those of a compiled loss, made once."""
-    found = _known.get(f)
+    kept: dict[str, Parameters] = f._kept
+    found = kept.get("parameters")
     if found is None:
-        found = _known[f] = Parameters(f.problem.params)
+        found = kept["parameters"] = Parameters(f.problem.params)
     return found

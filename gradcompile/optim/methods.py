@@ -16,6 +16,7 @@ from gradcompile.optim.parts import Vector
 Bounds = tuple[Vector, Vector] | None  # lower and upper ones
 PAIRS = 10  # steps that the inverse of the Hessian is made of
 MANY = 256  # evaluations at first
+KEPT = 10_000  # entries of rows up to which memory is kept from search to search
 ENTRIES = 1_000_000  # of data and memory that one call of machine code walks at first
 RADIUS = 1.0  # of the first step of trust-exact, in lengths of the start
 
@@ -60,6 +61,33 @@ class Stepping:
             return int(self.step(float(loss), *self.outputs, *self.state))
 
 
+class Memory:
+    """What a search by BFGS or L-BFGS works on; whatever is in it, one begins anew."""
+
+    def __init__(self, size: int, dense: bool) -> None:
+        self.dense, pairs = dense, min(PAIRS, size + 2)
+        shapes = [(size, size), (1, size), (2, 1)] if dense else [(pairs, size), (pairs, size), (2, pairs)]
+        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
+        self.look, self.outputs = np.zeros(saddles.SCALARS), [np.zeros(size)]
+        self.state = [self.rows, *map(np.zeros, shapes), self.scalars, self.look]
+        self.stepping: Stepping | None = None
+
+    def around(self, loss: Kernel | Outside) -> Stepping:
+        """The step on this memory in turn with a loss."""
+        if self.stepping is None or self.stepping.loss is not loss:
+            self.stepping = Stepping(loss, descent.advance, self.outputs, [], self.state)
+        return self.stepping
+
+
+def lent(kept: list[Memory], dense: bool) -> Memory | None:
+    """Memory that a search has given back, None if there is none."""
+    try:
+        found = kept.pop()
+    except IndexError:
+        return None
+    return found if found.dense == dense else None
+
+
 class QuasiNewton:
     """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated; saddles are left on the way."""
 
@@ -68,14 +96,19 @@ class QuasiNewton:
     leaves_saddles = True
 
     def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float, dense: bool) -> None:
-        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
+        self.memory = lent(loss.parameters.kept, dense) or Memory(size, dense)
+        self.rows, self.scalars, self.look = self.memory.rows, self.memory.scalars, self.memory.look
         self.bound(bounds)
-        self.kept = tolerance, float(dense)
-        self.look = np.zeros(saddles.SCALARS)
-        pairs = min(PAIRS, size + 2)
-        shapes = [(size, size), (1, size), (2, 1)] if dense else [(pairs, size), (pairs, size), (2, pairs)]
-        state = [self.rows, *map(np.zeros, shapes), self.scalars, self.look]
-        self.stepping = Stepping(loss, descent.advance, [np.zeros(size)], [], state)
+        self.tolerance, self.dense = tolerance, float(dense)
+        self.stepping = self.memory.around(loss)
+
+    def end(self) -> None:
+        """Give the memory back, which nothing refers to any more."""
+        parameters = self.stepping.loss.parameters
+        if self.stepping.loss is not parameters.alone:
+            self.memory.stepping = None  # it refers to data, which are the user's
+        if self.rows.size < KEPT and len(parameters.kept) < MANY:
+            parameters.kept.append(self.memory)
 
     def bound(self, bounds: Bounds) -> None:
         """Write down the bounds."""
@@ -85,7 +118,7 @@ class QuasiNewton:
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
         self.scalars[:], self.look[:] = 0.0, 0.0
-        self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.kept
+        self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.tolerance, self.dense
         self.rows[quasi_newton.TRIAL] = theta
 
     @property
@@ -161,6 +194,9 @@ class NewtonCG(QuasiNewton):
         outputs, along = [np.zeros(size), np.zeros(size)], [self.rows[newton_cg.ALONG]]
         self.stepping = Stepping(loss.curved("hvp"), newton_cg.advance, outputs, along, [self.rows, self.scalars])
 
+    def end(self) -> None:
+        """Its memory is not kept."""
+
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
         self.scalars[:] = 0.0
@@ -191,6 +227,9 @@ class TrustExact(QuasiNewton):
         state = [self.rows, np.zeros((size, size)), np.zeros((size, size)), self.scalars]
         outputs = [np.zeros(size), np.zeros(size * size)]
         self.stepping = Stepping(loss.curved("hessian"), trust_region.advance, outputs, [], state)
+
+    def end(self) -> None:
+        """Its memory is not kept."""
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""

@@ -233,7 +233,10 @@ def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -
                 turns *= 2
     except (KeyboardInterrupt, StopIteration):
         interrupted = True
-    return [s.result(interrupted) for s in searches]
+    found = [s.result(interrupted) for s in searches]
+    for s in searches:
+        s.method.end()
+    return found
 
 
 def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vector]:
