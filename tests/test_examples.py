@@ -11,6 +11,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.
 EXPECTED = {
     "blackboard": ["loss  = 16\n", "dL/dw = -24 "],
     "chain": ["for i in lanes(0, 399):", "denoised"],
+    "cluster": ["262,144 rows in 4 files", "tau 1.80", "the bits of one call with all rows: True"],
     "convolution": ["1,370 parameters", "new pictures are read right"],
     "deep": ["sigmoid ", "%  vanishing", "relu ", "residual ", "batch norm ", "%  healthy"],
     "digits": ["4,810 parameters", "new pictures are read right"],
@@ -18,6 +19,7 @@ EXPECTED = {
     "formulas": ["best: exp(-b1*distance)/(b2 + b3*distance)", "b1 = 0.166577 +- 0.038303"],
     "heat": ["48 parameters", "exact [0.    0.707 1.    0.707 0.   ]"],
     "hyperparameters": ["round  0   error on new data 2.5024", "round 60   error on new data 1.98"],
+    "in_c": ["new pictures are read right, by a program in C", "the same as here: True"],
     "laplace": ["intercept  Laplace -0.991 +- 0.527   exact -1.075 +- 0.556", "at 31 degrees"],
     "logistic": ["intercept 15.04", "at 31 degrees: 99."],
     "logistic_matrix": ["worst texture", "loss 37.758946"],
