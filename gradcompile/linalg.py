@@ -68,6 +68,19 @@ def solve(
     return np.linalg.solve(matrix.mT if transposed else matrix, array(b))
 
 
+def solve_banded(
+    l_and_u: tuple[int, int], ab: Any, b: Any, overwrite_ab: Any = None, overwrite_b: Any = None,
+    check_finite: Any = None
+) -> Any:  # fmt: skip
+    """x with a @ x = b for a matrix that is given by its diagonals, the highest first, as one system."""
+    bands, upper = array(ab), l_and_u[1]
+    n = bands.shape[-1]
+    matrix = sum(
+        np.diag(bands[k, max(upper - k, 0) : n - max(k - upper, 0)], upper - k) for k in range(sum(l_and_u) + 1)
+    )
+    return np.linalg.solve(matrix, array(b))
+
+
 def solve_triangular(
     a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False, overwrite_b: Any = None,
     check_finite: Any = None
