@@ -60,9 +60,9 @@ class Rule:
             raise ArgumentError(f"{self}: what is said by name or of several gradients takes place in train")
         theta = np.ascontiguousarray(params).ravel()
         updates, rows = np.array(grads, theta.dtype).ravel(), state.rows.copy()
-        code = jit_entry(module_of(self.parts, None).update, UPDATED(theta.dtype.name))
+        code = jit_entry(module_of(self.parts, None).update, kinds_of(theta.dtype.name))
         with np.errstate(all="ignore"):
-            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, WHOLE(theta.size))
+            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, whole_places(theta.size))
         return updates.reshape(np.shape(params)), State(rows, state.steps + 1)
 
     def table(self, first: int, count: int, dtype: Any, scale: float = 1.0) -> Vector:
@@ -97,13 +97,13 @@ class Rule:
         return found
 
 
-def UPDATED(dtype: str) -> list[Any]:
+def kinds_of(dtype: str) -> list[Any]:
     """The kinds of what `update` takes."""
     return [array_kind(dtype, 1), array_kind(dtype, 1), *(array_kind(dtype, 2),) * 2, array_kind("int64", 0),
             array_kind("int64", 2)]  # fmt: skip
 
 
-def WHOLE(size: int) -> Vector:
+def whole_places(size: int) -> Vector:
     """The places of one parameter that is all of theta."""
     return np.array([[0, size, 0, 0]])
 

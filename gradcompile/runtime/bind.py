@@ -295,6 +295,11 @@ def split(params: Sequence[Argument], vector: np.ndarray) -> tuple[Any, ...]:
     return _split(places_of(params), vector)
 
 
+def split_at(places: Sequence[Place], vector: np.ndarray) -> tuple[Any, ...]:
+    """The same, where the places are known."""
+    return _split(places, vector)
+
+
 def outputs(sizes: Sequence[tuple[str, int]], dtype: str, out: Any) -> list[np.ndarray]:
     """New vectors for the outputs of these names and lengths, or those given in `out`, as vectors."""
     kind = _DTYPES[dtype]
