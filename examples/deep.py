@@ -1,7 +1,7 @@
 """Where does the gradient go? The same deep network with sigmoid, relu, residual connections, batch normalisation.
 
 Twelve layers read handwritten digits. With sigmoid the gradient of the first layers is nearly nothing: they do not
-learn. Each cure is one line of the network.
+learn. Each cure is one line of the network. deep.svg shows the runs side by side: layers by epochs, colour by adjoint.
 
 Run it with: python examples/deep.py (needs scikit-learn: pip install "gradcompile[examples]")
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import gradcompile as gc
+from gradcompile.explain import Watch, side_by_side
 
 try:
     from sklearn.datasets import load_digits
@@ -52,7 +53,8 @@ def main() -> None:
     X, t = gc.array("X", ("n", 64)), gc.array("t", ("n",), dtype="int64")
     shown = [0, 3, 6, 9, DEPTH - 1]
     print("norm of the gradient, layer" + "".join(f"{k + 1:>9}" for k in shown) + "   right after 10 epochs")
-    reached = {}
+    reached: dict[str, float] = {}
+    watches: dict[str, Watch] = {}
     for kind in KINDS:
         values = start(kind, np.random.default_rng(1))
         params = {name: gc.array(name, value.shape) for name, value in values.items()}
@@ -62,10 +64,14 @@ def main() -> None:
         norms = [np.linalg.norm(grads.W[k]) for k in shown]
 
         data = [pictures[first], labels[first]]
-        fit = gc.sgd(f, values, data, learning_rate=0.02, momentum=0.9, epochs=10, batch_size=100, progress=False)
+        watches[kind] = f.watch(pictures[:200], labels[:200])
+        options = {"epochs": 10, "batch_size": 100, "progress": False, "callback": watches[kind]}
+        fit = gc.sgd(f, values, data, learning_rate=0.02, momentum=0.9, **options)
         predict = gc.compile_value(np.argmax(scores, axis=1), params)
         reached[kind] = np.mean(predict(*fit.params.values(), pictures[last]) == labels[last])
-        print(f"{kind:<27}" + "".join(f"{norm:>9.1e}" for norm in norms) + f"{reached[kind]:>10.1%}")
+        found = f"{reached[kind]:>10.1%}  {watches[kind].verdicts[-1]}"
+        print(f"{kind:<27}" + "".join(f"{norm:>9.1e}" for norm in norms) + found)
+    side_by_side(watches, to="deep.svg")
     assert reached["sigmoid"] < 0.3 and min(reached["residual"], reached["batch norm"]) > 0.9
 
 

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from gradcompile.frontend.sympy.custom import custom
     from gradcompile.gradient import CompiledGrad
     from gradcompile.many import CompiledMany
+    from gradcompile.optim.masks import random_mask
     from gradcompile.optim.minimizer import minimize
     from gradcompile.optim.result import TrainingResult
     from gradcompile.optim.training import sgd, train
@@ -121,6 +122,7 @@ __all__ = [
     "minimize",
     "mse",
     "one_hot",
+    "random_mask",
     "relu",
     "scan",
     "sgd",
@@ -157,6 +159,7 @@ LATE = {  # what is found in which module, all of them loaded when something of 
     "frontend.sympy.custom": ("custom",),
     "gradient": ("CompiledGrad",),
     "many": ("CompiledMany",),
+    "optim.masks": ("random_mask",),
     "optim.minimizer": ("minimize",),
     "optim.result": ("TrainingResult",),
     "optim.training": ("sgd", "train"),

@@ -36,6 +36,7 @@ from gradcompile.signature.program import size_of
 from gradcompile.signature.sparse import outer
 
 if TYPE_CHECKING:  # what few ask for
+    from gradcompile.export.cfunction import CFunction
     from gradcompile.export.native import Exported
 
 
@@ -86,7 +87,8 @@ class Compiled:
         outside its axis gives NaN. Numba does not tell arrays of the other byte order from misaligned ones, of which
         it may have met one: convert them before, np.asarray(x, float).
 
-        In a function with cache=True pass it as an argument: Numba does not notice that a global callee has changed.
+        In a function with cache=True pass it as an argument of the type `f.kernel_type`: Numba does not notice that a
+        global callee has changed.
         """
         return getattr(self._route.kernel, "dispatcher", self._route.kernel)
 
@@ -180,6 +182,31 @@ class Compiled:
         from gradcompile.export.native import write
 
         write(self._exported(Path(path).stem if name is None else name), path, blas)
+
+    @once
+    def cfunc(self) -> "CFunction":
+        """A function for C in this process: `.address`, its `.prototype`, and callables of `.ctypes` and `.cffi`.
+
+        It runs what a call from Python runs, with its bits, on the caller's thread. Keep it while C has the address.
+        """
+        from gradcompile.export.cfunction import CFunction
+
+        return CFunction(self._exported(stem(self.options.name) or "f"), lambda: self.kernel)
+
+    @once
+    def kernel_type(self) -> Any:
+        """The Numba type of `f.kernel` by its signature, for a function of yours that takes it as an argument.
+
+        With it in an explicit signature, `@njit(float64(f.kernel_type, float64[::1], ...), cache=True)`, Numba finds
+        the machine code again in the next process; by the argument alone it does not.
+        """
+        from numba import types
+
+        taken = self.kernel_signature
+        if taken is None:
+            raise ArgumentError("there is no machine code that has a type: unset NUMBA_DISABLE_JIT")
+        self.kernel.compile(taken)
+        return types.FunctionType(self.kernel.overloads[taken].signature)
 
     def _exported(self, name: str) -> "Exported":
         """What C gets under a name."""

@@ -271,6 +271,24 @@ class CompiledHvp(CompiledDerivative):
         return self._check_gradient(found[2], vector[0], values)
 
 
+class CompiledMixed(CompiledDerivative):
+    """The derivative of the gradient's product with a vector in an input: c(*args, vector=v) -> an array like that."""
+
+    along = "vector"
+
+    def __init__(self, problem: Problem, options: Options, position: int) -> None:
+        super().__init__(problem, options)
+        self.position = position
+        self.operator = partial(operators.mixed_product, position=position)
+
+    def _formed(self, found: Found, like: Any = None) -> Any:
+        shape = self.problem.inputs[self.position].leaf.type.shape
+        return found.arrays[0].reshape([dim_value(d, found.lengths) for d in shape])
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return type(self), (self.problem, self.options, self.position)
+
+
 class CompiledForm(CompiledDerivative):
     """Values in the form they were given in, each with something beside it."""
 

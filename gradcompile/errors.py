@@ -1,7 +1,7 @@
 """The package's errors: each says what is wrong, where, with which shapes or dtypes, and the cure."""
 
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self
 
 import sympy
 
@@ -78,12 +78,25 @@ class ParseError(GradcompileError, ValueError):
     """Text that is not a formula: the message points at the position."""
 
 
+class SingularHessianError(GradcompileError, ValueError):
+    """An optimum that is no single point: the message names the parameters along which the loss is flat."""
+
+
 class DataError(GradcompileError, ValueError):
     """Data that can't be read: the message names file, column and line or row."""
 
 
 class TrainingError(GradcompileError, ValueError):
-    """A loss or gradient that is not finite: the message names step, parameter and subexpression."""
+    """A loss or gradient that is not finite: the message names step, parameter and subexpression.
+
+    result: what was reached until then, as `train` would have returned it.
+    """
+
+    result: Any = None
+
+
+class TrainingMemoryError(TrainingError, MemoryError):
+    """Training that found no memory: the message names the step. `result` is what was reached."""
 
 
 class GraphError(GradcompileError, ValueError):

@@ -21,7 +21,7 @@ from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
-    from gradcompile.derivatives import PerSample
+    from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledMixed, PerSample
     from gradcompile.explain import Blame, Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
@@ -99,6 +99,34 @@ class CompiledGrad(Compiled):
     def loss(self) -> CompiledValue:
         """The loss alone, from a kernel that computes nothing else; called as the function itself."""
         return CompiledValue(self.problem, self.options, "f.loss(")
+
+    @once
+    def hessian(self) -> "CompiledHessian":
+        """The loss with gradient and Hessian, as `compile_hessian` gives it."""
+        from gradcompile.derivatives import CompiledHessian
+
+        return CompiledHessian(self.problem, self.options)
+
+    @once
+    def hvp(self) -> "CompiledHvp":
+        """The loss with gradient and products of the Hessian, as `compile_hvp` gives it."""
+        from gradcompile.derivatives import CompiledHvp, with_vector
+
+        return CompiledHvp(with_vector(self.problem, CompiledHvp.along), self.options)
+
+    def _mixed(self, position: int) -> "CompiledMixed":
+        """The derivative of the gradient's products in an input, made once."""
+        from gradcompile.derivatives import CompiledMixed, with_vector
+
+        found = self._of_inputs.get(position)
+        if found is None:
+            problem = with_vector(self.problem, CompiledMixed.along)
+            found = self._of_inputs[position] = CompiledMixed(problem, self.options, position + 1)
+        return found
+
+    @once
+    def _of_inputs(self) -> "dict[int, CompiledMixed]":
+        return {}
 
     def per_sample(self, /, *args: Any, what: operators.What = "gradients", **named: Any) -> tuple[Any, np.ndarray]:
         """The loss of each sample, and of its gradient what is asked for; of a loss that is a mean or sum of samples.
@@ -212,6 +240,12 @@ class CompiledGrad(Compiled):
             raise ArgumentError(f"{name!r} is no parameter; they are {', '.join(a.name for a in self.problem.params)}")
         return why(self._record(args, named, "f.why(param, "), name, leaves[name])
 
+    def _trouble(self, args: Mapping[str, Any]) -> str:
+        """What is not finite at these arguments, and why, in a sentence; empty if all is."""
+        from gradcompile.explain import trouble
+
+        return trouble(self._record((), {"args": args}, "f.why(param, "))
+
     def flow(self, /, *args: Any, **named: Any) -> "Flow":
         """How adjoints flow through the layers: their sizes, dead and saturated units, gradient by weights; a verdict.
 
@@ -223,10 +257,13 @@ class CompiledGrad(Compiled):
         return flow(self._record(args, named, "f.flow("))
 
     def watch(self, /, *inputs: Any, **named: Any) -> "Watch":
-        """A callback of `sgd` that keeps the flow after each epoch, at these inputs, in `.records`."""
+        """A callback of `sgd` and `train` that keeps the flow after each epoch, at these inputs, in `.records`.
+
+        `.verdicts` has what was said, `.plot("flow.svg")` draws it; several runs: gradcompile.explain.side_by_side.
+        """
         from gradcompile.explain import Watch
 
-        return Watch(self.flow, inputs, named)
+        return Watch(self.flow, self.problem.params, inputs, named)
 
     def blame(self, /, *args: Any, **named: Any) -> "Blame":
         """What the loss is made of here: its terms, the samples whose gradients are largest, sensitivity by parameter.

@@ -12,7 +12,7 @@ EXPECTED = {
     "blackboard": ["loss  = 16\n", "dL/dw = -24 "],
     "chain": ["for i in lanes(0, 399):", "denoised"],
     "convolution": ["1,370 parameters", "new pictures are read right"],
-    "deep": ["sigmoid ", "relu ", "residual ", "batch norm "],
+    "deep": ["sigmoid ", "%  vanishing", "relu ", "residual ", "batch norm ", "%  healthy"],
     "digits": ["4,810 parameters", "new pictures are read right"],
     "factorisation": ["76,709 known entries"],
     "formulas": ["best: exp(-b1*distance)/(b2 + b3*distance)", "b1 = 0.166577 +- 0.038303"],

@@ -1,16 +1,18 @@
 """Functions for C: object files and sources that run without Python, with the kernel's bits."""
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cffi
 import numpy as np
 import pytest
 import sympy as sp
 
 from gradcompile import ArgumentError, ExpressionError, compile_grad
 from tests.exported import PLAIN, STRICT, called, from_kernel, library, needs_cc, run, same
-from tests.test_golden import CASES, DERIVATIVES
+from tests.test_golden import CASES, DERIVATIVES, X, Y, curve, imported, special
 
 pytestmark = needs_cc
 GOLDEN = [*((make, args, {}) for make, args in CASES), *DERIVATIVES]
@@ -83,3 +85,47 @@ def test_what_cannot_be_exported_is_refused_with_a_cure(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="make it first"):
         compile_grad(x**2, [x]).export(tmp_path / "none" / "loss.o")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_function_of_this_process() -> None:
+    f = curve()
+    theta, grad = np.array([2.0, 1.3, 0.5]), np.zeros(3)
+    loss, grads = f(*theta, X, Y)
+    doubles = ctypes.POINTER(ctypes.c_double)
+    found = f.cfunc.ctypes(*(v.ctypes.data_as(doubles) for v in (theta, grad, X, Y)), len(X))
+    assert (found, *grad) == (loss, *grads)
+    grad[:] = 0.0
+    ffi = cffi.FFI()
+    assert f.cfunc.cffi(*(ffi.from_buffer("double[]", v) for v in (theta, grad, X, Y)), len(X)) == loss
+    assert tuple(grad) == tuple(grads)
+    p = f._exported("f").prototype
+    assert f.cfunc.prototype == f"{p.text};" and hex(f.cfunc.address) in repr(f.cfunc)
+    outside = special()  # calls SciPy's functions, one of them through Numba
+    theta = np.array([1.7, 0.6])
+    p = outside._exported("f").prototype
+    found = called(ctypes.CFUNCTYPE(ctypes.c_double)(outside.cfunc.address), p, theta, [])
+    assert same(found, from_kernel(outside, p, theta, []))
+
+
+USER = '''from numba import float64, njit
+
+
+def made(kernel_type):
+    @njit(float64(kernel_type, float64[::1], float64[::1], float64[::1], float64[::1]), cache=True)
+    def step(kernel, theta, grad, x, y):
+        loss = kernel(theta, grad, x, y)
+        theta -= 0.1 * grad
+        return loss
+
+    return step
+'''
+
+
+def test_a_users_function_finds_its_machine_code_again(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    for hits in (0, 1):
+        f = curve()
+        step = imported(tmp_path / "user.py").made(f.kernel_type)
+        theta, grad = np.array([2.0, 1.3, 0.5]), np.zeros(3)
+        assert step(f.kernel, theta, grad, X, Y) == f(2.0, 1.3, 0.5, X, Y)[0]
+        assert sum(step.stats.cache_hits.values()) == hits

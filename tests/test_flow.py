@@ -1,10 +1,15 @@
 """How adjoints flow through deep networks: verdicts, dead and saturated units, and a run that is watched."""
 
+from typing import NamedTuple
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
 import gradcompile as gc
 from gradcompile import compile_grad
+from gradcompile.errors import ArgumentError
+from gradcompile.explain import side_by_side
 
 DEPTH, WIDTH = 12, 24
 X, Y = gc.array("x", ("n", WIDTH)), gc.array("y", ("n",))
@@ -46,11 +51,42 @@ def test_weights_that_are_too_large_explode_and_relus_that_are_too_low_die():
     assert found.verdict == "saturated"
     low = deep(lambda h, w: gc.relu(h @ w - 1e3)).flow(*THETA, OUT, *DATA)
     assert low.verdict == "dead" and low.layers[1].dead == 1.0
+    leaky = deep(lambda h, w: gc.leaky_relu(h @ w - 1e3)).flow(*THETA, OUT, *DATA)
+    assert all(x.dead == 0.0 for x in leaky.layers)
 
 
-def test_a_run_is_watched():
+class Seen(NamedTuple):
+    """What `train` hands over."""
+
+    epoch: int
+    params: object
+
+
+def test_a_run_is_watched_and_drawn(tmp_path):
     f = deep(LAYERS["residual"][0])
     watch = f.watch(*DATA)
     for epoch in range(2):
         watch(epoch, [*THETA, OUT], 1.0, 1.0)
-    assert watch.verdicts == ["healthy"] * 2 and [epoch for epoch, _ in watch.records] == [0, 1]
+    watch(Seen(2, {a.original: v for a, v in zip(f.problem.params, [*THETA, OUT], strict=True)}))
+    assert watch.verdicts == ["healthy"] * 3 and [epoch for epoch, _ in watch.records] == [0, 1, 2]
+    picture = side_by_side({"residual": watch, "a < b": watch}, tmp_path / "flow.svg")
+    assert picture == (tmp_path / "flow.svg").read_text("utf-8") and watch.plot() in watch._repr_html_()
+    said = ElementTree.fromstring(picture).get("aria-label")
+    assert said == "residual: healthy; a < b: healthy" and len(repr(picture)) < 40
+    with pytest.raises(ArgumentError, match="this picture is written as"):
+        picture.save(tmp_path / "flow.png")
+    with pytest.raises(ArgumentError, match="nothing was watched of 'new'"):
+        side_by_side({"new": f.watch(*DATA)})
+
+
+def test_layers_inside_a_scan_are_seen_step_by_step_and_the_loss_is_no_layer():
+    w, t = gc.array("W", (DEPTH, WIDTH, WIDTH)), gc.array("t", ("n",), dtype="int64")
+    h, _ = gc.scan(lambda h, w: (gc.sigmoid(h @ w), None), X, w)
+    f = compile_grad(np.mean(gc.cross_entropy(h * V, t)), [w, V], inputs=[X, t])
+    found = f.flow(np.stack(THETA), OUT, DATA[0], np.zeros(40, int))
+    layers = [x for x in found.layers if x.kind == "units"]
+    assert [x.name for x in layers] == [f"sigmoid[{k}]" for k in range(DEPTH)] and found.verdict == "vanishing"
+    one = compile_grad(np.mean(gc.cross_entropy(gc.sigmoid(gc.sigmoid(X @ WS[0]) @ WS[1]) * V, t)), [*WS[:2], V],
+                       inputs=[X, t]).flow(*THETA[:2], OUT, DATA[0], np.zeros(40, int))  # fmt: skip
+    apart = [x for x in one.layers if x.kind == "units"]
+    assert len(apart) == 2 and apart[0].size == pytest.approx(layers[0].size)

@@ -132,7 +132,7 @@ def test_training_takes_them_by_name(square):
         assert gc.sgd(square, {"w": 2.0}, given, **options).params == pytest.approx({"w": 4.4})
     ordered = gc.compile_grad((W * X - Y) ** 2, [W], inputs=inputs_of(message, x=X, y=Y))
     assert gc.sgd(ordered, [2.0], [3.0, 10.0], **options).params == pytest.approx([4.4])
-    with pytest.raises(gc.TrainingError, match="from the value of y on"):
+    with pytest.raises(gc.TrainingError, match="bad input at y: it is given as inf"):
         gc.sgd(square, [2.0], {"x": 3.0, "y": np.inf}, **options)
     with pytest.raises(gc.ArgumentTypeError, match=r"holds z, which is no argument; it takes \(\*, x, y\)"):
         gc.sgd(square, [2.0], {"x": 3.0, "y": 1.0, "z": 2.0}, **options)

@@ -1,4 +1,4 @@
-"""`minimize`: SciPy's minima with and without bounds, the bits of one evaluation at a time, what ends a search."""
+"""`minimize`: known minima by each method, with and without bounds, the bits of one evaluation at a time, ends."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,11 @@ import sympy as sp
 from scipy import optimize
 
 import gradcompile as gc
-from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.library import quasi_newton
-from gradcompile.optim import minimizer as module
-from gradcompile.optim.losses import loss_of
+from gradcompile.optim import losses
+from tests.problems import PROBLEMS
 
+METHODS = ("L-BFGS", "BFGS", "Newton-CG", "trust-exact")
 X = gc.array("x", (10,))
 START = np.tile([-1.2, 1.0], 5)
 
@@ -39,13 +38,35 @@ def test_minima_of_scipy(rosenbrock, bounds):
     assert abs(found.jac[free]).max(initial=0.0) < 1e-7
 
 
-def test_bits_and_callbacks(rosenbrock):
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
+def test_known_minima(problem):
+    """More, Garbow and Hillstrom's problems from their starts: each method ends at a minimum, and says so."""
+    f = gc.compile_grad(problem.loss, problem.symbols)
+    for method in METHODS:
+        found = gc.minimize(f, problem.start, method=method)
+        assert found.success, (method, found.message)
+        assert any(found.fun == pytest.approx(v, rel=1e-5, abs=2e-9) for v in problem.minima), (method, found.fun)
+        assert abs(np.array(found.jac)).max() <= 1e-5 * max(1.0, found.fun) and found.nfev < 700
+    hess = np.array(f.hessian(*found.x)[2])
+    assert np.linalg.eigvalsh(hess)[0] > -1e-6 * abs(hess).max()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bits_and_callbacks(rosenbrock, monkeypatch, method):
     """One evaluation at a time has the bits of the loop; a callback sees each step, and stops."""
-    search = module.Search(loss_of(rosenbrock, ()), START, None, 1e-8)
-    search.loop, search.step = None, jit.entry(quasi_newton.advance, [*module.TAKEN, *module.STATE])
-    slow, quick = search.run(1000, None), gc.minimize(rosenbrock, START)
+    quick = gc.minimize(rosenbrock, START, method=method)
+    with monkeypatch.context() as patch:
+        patch.setattr(losses.Kernel, "loop", lambda *_: None)
+        slow = gc.minimize(rosenbrock, START, method=method)
     np.testing.assert_array_equal(slow.x, quick.x)
-    assert (slow.fun, slow.nfev, slow.nit) == (quick.fun, quick.nfev, quick.nit)
+    assert (slow.fun, slow.nfev, slow.nit, slow.nhev) == (quick.fun, quick.nfev, quick.nit, quick.nhev)
+    seen = []
+    gc.minimize(rosenbrock, START, method=method, callback=lambda r: seen.append(r.fun))
+    assert len(seen) == quick.nit and seen == sorted(seen, reverse=True) and seen[-1] == quick.fun
+
+
+def test_callbacks_stop(rosenbrock):
+    """By what they return or raise, as a limit does; what was reached is returned, and goes on."""
     seen = []
     stopped = gc.minimize(rosenbrock, START, callback=lambda r: seen.append(r.fun) or len(seen) == 5)
     assert stopped.nit == 5 and not stopped.success and seen == sorted(seen, reverse=True)
@@ -104,7 +125,7 @@ def test_what_is_said_of_the_start():
     assert gc.minimize(f, [9.0, 9.0]).x[0] == pytest.approx(3.0)
     corner = gc.minimize(f, [50.0, -80.0], bounds=[(0, 1), (0, 5)])
     assert corner.success and list(corner.x) == [1.0, 0.0] and "bounds hold" in corner.message
-    assert not gc.minimize(f, [3.0, -1.0]).success
+    assert gc.minimize(f, [3.0, -1.0]).success
     for options in ({"limit": 0}, {"limit": 1.5}, {"tolerance": np.nan}, {"tolerance": -1.0}, {"bounds": [(0, 1)]}):
         with pytest.raises(ArgumentError):
             gc.minimize(f, [1.0, 1.0], **options)
@@ -128,3 +149,54 @@ def test_a_loss_that_python_evaluates(rosenbrock):
     assert slow.success and slow.nfev == quick.nfev and slow.message == quick.message
     with pytest.raises(ArgumentError, match="has its data"):
         gc.minimize(Outside(), START, [1.0])
+
+
+def test_starts(rosenbrock):
+    """Each search has the bits of one alone; the least is returned, with all."""
+    random = np.random.default_rng(1)
+    starts = random.normal(size=(6, 10))
+    found = gc.minimize(rosenbrock, START, starts=starts)
+    assert len(found.starts) == 7 and found.fun == min(r.fun for r in found.starts)
+    for start, one in zip([START, *starts], found.starts, strict=True):
+        np.testing.assert_array_equal(one.x, gc.minimize(rosenbrock, start).x)
+    some = gc.minimize(rosenbrock, {"x": START}, starts={"x": starts[:2]}, method="trust-exact", bounds={"x": (0, 3)})
+    assert some.success and all((r.x["x"] >= 0.0).all() for r in some.starts)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_no_minimum(method):
+    """From saddles, maxima and inflections a search goes on; a plateau, and a fall for ever, are no success."""
+    a, b = sp.symbols("a b")
+    f = gc.compile_grad((a**2 - 1) ** 2 + (b**2 - 4) ** 2 * (1 + a**2 / 9), [a, b])
+    for start in ([0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.7, 0.0]):
+        found = gc.minimize(f, start, method=method)
+        assert found.success and found.fun == pytest.approx(0.0, abs=1e-12), (start, found)
+    assert not gc.minimize(gc.compile_grad(a**3 + b**2, [a, b]), [0.0, 1.0], method=method, limit=500).success
+    quartic = gc.minimize(gc.compile_grad(a**4 + b**4 / 3, [a, b]), [1.0, 2.0], method=method)
+    assert quartic.success and abs(np.array(quartic.x)).max() < 0.01
+    flat = gc.minimize(gc.compile_grad(sp.Max(a, 0) + sp.Max(b, 0), [a, b]), [-1.0, -1.0], method=method)
+    assert flat.success == (method == "trust-exact") or "neither slope" in flat.message
+
+
+def test_infinite_slopes():
+    """One that presses a parameter to its bound holds it there; one in the other direction is no minimum."""
+    a, b = sp.symbols("a b")
+    f = gc.compile_grad(a + sp.sqrt(a) + (b - 2) ** 2, [a, b])
+    found = gc.minimize(f, [1.0, 0.0], bounds={"a": (0, None)})
+    assert found.success and list(found.x) == pytest.approx([0.0, 2.0]) and found.jac[0] == np.inf
+    down = gc.minimize(gc.compile_grad(a - sp.sqrt(a), [a]), [0.0], bounds=[(0, None)])
+    assert not down.success and "not finite" in down.message
+
+
+def test_methods_need_what_they_need(rosenbrock):
+    """Bounds, and second derivatives."""
+    with pytest.raises(ArgumentError, match="takes no bounds"):
+        gc.minimize(rosenbrock, START, method="Newton-CG", bounds={"x": (0, 1)})
+
+    def outside(x):
+        return rosenbrock(x)
+
+    outside.shapes = {"x": (10,)}
+    assert gc.minimize(outside, [START], method="BFGS").success
+    with pytest.raises(ArgumentError, match="need second derivatives"):
+        gc.minimize(outside, [START], method="trust-exact")

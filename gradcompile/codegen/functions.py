@@ -430,6 +430,19 @@ def built_in(
         return found
 
 
+def for_c(dispatcher: Any, kinds: tuple[Kind, ...], around: Callable[[Object], str], symbol: str) -> Linked | None:
+    """The function of that symbol in IR around one of the subset, in memory with it; None of what needs Numba.
+
+    around: its text, by what it calls.
+    """
+    with compiling():
+        code = in_memory(dispatcher, kinds, quick=False)
+        if code is None:
+            return None
+        kernel = code.linked[-1]
+        return Linked(builtin.compiled(around(kernel.given), symbol), [kernel])
+
+
 class Code:
     """The machine code of a function of the subset, in memory: a tape or quick code first, full code once that pays.
 

@@ -367,6 +367,19 @@ def hessian_product(problem: Problem, values: Sequence[Node]) -> Derived:
     return Derived(values[0], (output, Output("hv", parts, "the product")), found, "gradient and product")
 
 
+def mixed_product(problem: Problem, values: Sequence[Node], position: int) -> Derived:
+    """The derivative of the gradient's product with a vector in one of the inputs, which may be columns."""
+    n = problem.inputs[position].leaf
+    (along,) = reverse.jvp(values, *tangents_of(problem))
+    found = reverse.adjoints(along, [n]).get(n) or zeros_like(n)
+    by_sample = not problem.arrays and n.type.shape[:1] == ("n",)
+    is_table = by_sample and len(n.type.shape) > 1
+    rows = [part_at(found, (None, *k)) for k in np.ndindex(*map(int, n.type.shape[1:]))] if is_table else [found]
+    name = problem.inputs[position].name
+    parts = tuple(Part(row, f"d_{name}", ("",)) for row in rows)
+    return Derived(None, (Output("mixed", parts, "the product's derivative", by_sample),), {}, "the mixed product")
+
+
 def tangent(problem: Problem, values: Sequence[Node]) -> Derived:
     """Values and their derivative along a vector, by forward mode."""
     pushed = reverse.jvp(values, *tangents_of(problem))

@@ -10,13 +10,13 @@ from functools import cached_property
 from html import escape
 from importlib import resources
 from itertools import pairwise
-from math import log10
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from gradcompile.charts import Picture, level, shades
 from gradcompile.errors import ArgumentError
 from gradcompile.explain.layout import Layout, laid_out
 from gradcompile.explain.layout import Place as Spot
@@ -27,7 +27,6 @@ WIDTH, HEIGHT = 172, 58  # of a box
 STEP, GAP = 280, 84  # from layer to layer, from box to box
 LETTERS = 22  # that fit into a box
 LABELLED = 60  # lines that have their term written on them
-LEVELS = 9  # of colour, a decade of the adjoint each
 TIP = (
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" '
     'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>'
@@ -49,7 +48,7 @@ class Drawing:
         return laid_out(self.rows)
 
     @cached_property
-    def svg(self) -> str:
+    def svg(self) -> Picture:
         """The picture by itself."""
         return picture(self.rows, self.layout, self.title)
 
@@ -68,8 +67,7 @@ class Drawing:
         kind = Path(path).suffix
         if kind not in (".svg", ".html", ".dot"):
             raise ArgumentError(f"to={str(path)!r}: a drawing is written as .svg, .html or .dot")
-        Path(path).write_text({".svg": lambda: self.svg, ".html": lambda: self.html, ".dot": lambda: self.dot}[kind](),
-                              "utf-8")  # fmt: skip
+        Path(path).write_text(getattr(self, kind[1:]), "utf-8")
 
     def _repr_html_(self) -> str:
         return f'<iframe srcdoc="{escape(self.html)}" style="width:100%;height:560px;border:0"></iframe>'
@@ -89,21 +87,12 @@ def size_of(x: Any) -> float:
     return top if np.isfinite(top) else np.inf
 
 
-def level(size: float, top: float) -> str:
-    """The class of a box by the size of its adjoint: a decade a level, below the largest."""
-    if not np.isfinite(size):
-        return "bad"
-    if size == 0:
-        return "zero"
-    return f"l{max(0, min(LEVELS, LEVELS + round(log10(size) - log10(top))))}"
-
-
 def point(p: Spot) -> tuple[float, float]:
     """The left upper corner of a box."""
     return 20 + STEP * p.layer, 20 + GAP * p.at
 
 
-def picture(rows: Sequence[Row], layout: Layout, title: str) -> str:
+def picture(rows: Sequence[Row], layout: Layout, title: str) -> Picture:
     """The SVG: lines first, then boxes; each says in its title what a pointer finds."""
     sizes = [max(size_of(rows[k].adjoint) for k in members) for members in layout.boxes]
     top = max((s for s in sizes if np.isfinite(s)), default=1.0)
@@ -113,9 +102,10 @@ def picture(rows: Sequence[Row], layout: Layout, title: str) -> str:
     height = max(y for _, y in corners) + HEIGHT + 20
     lines = [line(rows, layout, k) for k in range(len(layout.lines))]
     boxes = [box(rows, members, corners[b], b, level(sizes[b], top), used) for b, members in enumerate(layout.boxes)]
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-            f'height="{height:.0f}" class="graph" role="group" aria-label="graph of {escape(title, True)}">'
-            f"<style>{asset('graph.css')}</style><title>{escape(title)}</title>"
+    return Picture(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+            f'width="{width:.0f}" height="{height:.0f}" class="graph" role="group" '
+            f'aria-label="graph of {escape(title, True)}">'
+            f"<style>{asset('graph.css')}{shades('.graph .l{} rect')}</style><title>{escape(title)}</title>"
             f"{TIP}"
             f"<g>{''.join(lines)}</g><g>{''.join(boxes)}</g></svg>")  # fmt: skip
 

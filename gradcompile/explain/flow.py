@@ -1,17 +1,23 @@
 """How adjoints flow through a loss: of each layer its size, dead and saturated units, and a verdict with its source."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from html import escape
+from operator import or_
 from typing import Any
 
 import numpy as np
 
-from gradcompile.charts import Series, chart
+from gradcompile.analysis.formula import is_relu
+from gradcompile.charts import Picture, Series, chart
 from gradcompile.explain.blackboard import axis_of, named, shown
-from gradcompile.explain.record import Record
-from gradcompile.ir.core import Node
-from gradcompile.ir.graph import depends_on
+from gradcompile.explain.record import Record, hidden, slope
+from gradcompile.explain.steps import body_of, places
+from gradcompile.ir.algebra import is_select
+from gradcompile.ir.core import Node, is_const
+from gradcompile.ops.shape import is_broadcast
+from gradcompile.signature.names import Namer
 
 FAR = 1e-3  # from the last layer to the first an adjoint may shrink by this, or grow by its inverse
 FLAT = 1e-3  # of the steepest slope of its layer, below which a unit counts as saturated
@@ -76,57 +82,63 @@ class Flow:
         return f"<p>{escape(head)}</p>{self.picture()}<pre tabindex=0>{escape(table)}</pre>"
 
     @property
-    def is_deep(self) -> bool:
-        """Whether there are layers between which an adjoint can change."""
-        return any(sum(x.kind == kind for x in self.layers) > 1 for kind in ("weights", "units"))
-
-    def picture(self) -> str:
-        """An SVG of the adjoint's size from layer to layer."""
-        kinds = [(k, [x for x in self.layers if x.kind == k]) for k in ("weights", "units")]
-        found = [
-            Series(range(1, len(own) + 1), [x.adjoint for x in own], "both", kind, colour=k)
-            for k, (kind, own) in enumerate(kinds)
-            if len(own) > 1
-        ]
-        return chart(found, title=f"{self.verdict}: the adjoint's size, layer by layer", across="layer, from the input",
-                     up="root mean square of dL/d(layer)", log=True)  # fmt: skip
-
-
-class Watch:
-    """A callback that keeps the flow of each epoch in `.records`; for `sgd`, and for any that hands over parameters."""
-
-    def __init__(self, flow: Callable[..., Flow], inputs: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        self.flow, self.inputs, self.named = flow, inputs, named
-        self.records: list[tuple[int, Flow]] = []
-
-    def __call__(self, epoch: Any, params: Any = None, *_: Any) -> None:
-        """Keep the flow at these parameters."""
-        if params is None:  # one record that has both
-            epoch, params = epoch.epoch, epoch.params
-        values = params if isinstance(params, tuple | list) else (params,)
-        self.records.append((int(epoch), self.flow(*values, *self.inputs, **self.named)))
+    def chain(self) -> list[Layer]:
+        """The layers along which the adjoint comes back."""
+        return chain_of(self.layers)
 
     @property
-    def verdicts(self) -> list[str]:
-        """What was said, epoch by epoch."""
-        return [f.verdict for _, f in self.records]
+    def is_deep(self) -> bool:
+        """Whether there are layers between which an adjoint can change."""
+        return len(self.chain) > 1
+
+    def picture(self) -> Picture:
+        """An SVG of the adjoint's size from layer to layer."""
+        found = [Series(range(1, len(self.chain) + 1), [x.adjoint for x in self.chain], "both")]
+        return chart(found, title=f"{self.verdict}: the adjoint's size, layer by layer", across="layer, from the input",
+                     up="root mean square of dL/d(layer)", log=True)  # fmt: skip
 
 
 def flow(made: Record) -> Flow:
     """The layers of a loss at some arguments, and a verdict."""
     nodes, params = shown(made), {a.leaf for a in made.problem.params}
-    names, moving = named(made, nodes), depends_on(made.order, params)
-    users = {e.arg: n for n in made.order for e in made.edges[n]}
-    found = []
+    names, inner = named(made, nodes), hidden_layers(made.order, params)
+    found: list[Layer] = []
+    made.compute(s for n in nodes if n in inner and is_units(made, n) for s in slopes_of(n))
     for n in nodes:
-        if n in made.adjoints and n in moving:
-            if n in params and len(n.type.shape) > 1:
-                found.append(weights(made, n, names[n]))
-            elif is_units(made, n) and n in users:
-                found.append(units(made, n, names[n]))
+        if n in made.adjoints and n in params and len(n.type.shape) > 1:
+            found.append(weights(made, n, names[n]))
+        elif n in made.adjoints and n in inner and is_units(made, n):
+            slopes = [made.values[s] for s in slopes_of(n)]
+            found.append(units(made, n, names[n], made.values[n], made.adjoint(n), slopes))
+        elif n in made.adjoints and n.op.is_loop:
+            found += units_of_steps(made, n)
     layers = tuple(found)
     verdict, reason = judged(layers)
     return Flow(layers, verdict, reason, *SOURCES[verdict])
+
+
+def hidden_layers(order: Sequence[Node], params: set[Node]) -> set[Node]:
+    """The nodes below which there are parameters, and further ones join above: what comes later is the loss itself."""
+    bits = {p: 1 << k for k, p in enumerate(n for n in order if n in params)}
+    held: dict[Node, int] = {}
+    for n in order:
+        held[n] = reduce(or_, (held[a] for a in n.args), bits.get(n, 0))
+    found: set[Node] = set()
+    for n in reversed(order):
+        found |= {a for a in n.args if held[a] and (n in found or held[a] != held[n])}
+    return found
+
+
+def units_of_steps(made: Record, n: Node) -> list[Layer]:
+    """The units inside a scan, step by step in the order in which they are computed."""
+    body, fresh = body_of(made, n), Namer()
+    kept = [x for x in body.order if is_units(made, x) and not hidden(x, made.problem)]
+    names = {x: fresh("relu" if is_select(x) and is_relu(x) else x.op.preferred_name or x.op.name) for x in kept}
+    return [
+        units(made, x, f"{names[x]}[{k}]", body.forward[k][x], body.backward[k][x],
+              [body.at(s, k, made.dims) for s in slopes_of(x)])
+        for k in places(body.loop, len(body.forward)) for x in kept if x in body.backward[k]
+    ]  # fmt: skip
 
 
 def is_units(made: Record, n: Node) -> bool:
@@ -148,17 +160,26 @@ def weights(made: Record, n: Node, name: str) -> Layer:
     return Layer(name, "weights", size, adjoint, adjoint / size if size else None)
 
 
-def units(made: Record, n: Node, name: str) -> Layer:
+def slopes_of(n: Node) -> list[Node]:
+    """The derivatives of a function of what comes in, unit by unit."""
+    own = (a for a in dict.fromkeys(n.args) if a.type.shape == n.type.shape and not is_const(a) and not is_broadcast(a))
+    return [s for a in own if (s := slope(n, a)) is not None]
+
+
+def units(made: Record, n: Node, name: str, value: Any, adjoint: Any, slopes: Sequence[Any]) -> Layer:
     """A layer's units: which of them nothing comes through, and which hardly bend any more."""
-    edges = [e for e in made.edges[n] if e.slope is not None and e.arg.type.shape == n.type.shape]
     dead = flat = 0.0
-    if edges:
-        slope = np.abs(np.broadcast_to(made.slope(edges[0]), np.shape(made.values[n])))
-        axis = n.type.shape.index(axis_of(made.problem))
-        dead = float(np.mean(np.all(slope == 0, axis=axis)))
-        flat = float(np.mean(slope < FLAT)) if n.op.settles else 0.0
+    if slopes:
+        steep = reduce(np.maximum, (np.abs(np.broadcast_to(s, np.shape(value))) for s in slopes))
+        dead = float(np.mean(np.all(steep == 0, axis=n.type.shape.index(axis_of(made.problem)))))
+        flat = float(np.mean(steep < FLAT)) if n.op.settles else 0.0
     verdict = "dead" if dead > MOST else "saturated" if flat > MOST else "healthy"
-    return Layer(name, "units", rms(made.values[n]), rms(made.adjoint(n)), None, dead, flat, verdict)
+    return Layer(name, "units", rms(value), rms(adjoint), None, dead, flat, verdict)
+
+
+def chain_of(layers: tuple[Layer, ...]) -> list[Layer]:
+    """The layers along which an adjoint comes back: units, or weights where there are no units."""
+    return [x for x in layers if x.kind == "units"] or [x for x in layers if x.kind == "weights"]
 
 
 def judged(layers: tuple[Layer, ...]) -> tuple[str, str]:
@@ -169,7 +190,7 @@ def judged(layers: tuple[Layer, ...]) -> tuple[str, str]:
         shares = [x.dead if kind == "dead" else x.saturated for x in rows]
         if bad or (rows and np.mean(shares) > MANY):
             return kind, f"{100 * np.mean(shares):.0f} % of all units {what}" + (f", all of {bad[0]}" if bad else "")
-    chain = [x.adjoint for x in rows] or [x.adjoint for x in layers if x.kind == "weights"]
+    chain = [x.adjoint for x in chain_of(layers)]
     if len(chain) < 2:
         return "healthy", "there are no layers between which an adjoint could change"
     first, last = chain[0], chain[-1]

@@ -1,6 +1,7 @@
 """What is inside a scan: values and adjoints of its body, step by step along an axis of time."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,26 +20,48 @@ from gradcompile.signature.names import Namer
 Values = dict[Node, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of a scan with its values and its adjoints at each step, by place."""
+
+    loop: Loop
+    order: list[Node]
+    forward: list[Values]
+    backward: list[Values]
+
+    def at(self, n: Node, k: int, dims: dict[str, int]) -> Any:
+        """The value at a step of what is computed from the body's."""
+        values = self.forward[k]
+        for x in topological([n], values.__contains__):
+            values[x] = np_value(x, values, dims)
+        return values[n]
+
+
+def body_of(made: Record, n: Node) -> Body:
+    """The body of a scan."""
+    loop: Loop = n.params[0]
+    order = topological(loop.roots)
+    forward = walked(made, n, loop, order)
+    return Body(loop, order, forward, back(made, n, loop, order, forward))
+
+
 def steps(made: Record) -> dict[str, list[Row]]:
     """By the name of each scan, the rows of its body, with the steps along axis 0."""
     scans = [n for n in shown(made) if n.op.is_loop and n in made.adjoints]
     names = named(made, shown(made)) if scans else {}
-    return {names[n]: body_rows(made, n) for n in scans}
+    return {names[n]: body_rows(made, body_of(made, n)) for n in scans}
 
 
-def body_rows(made: Record, n: Node) -> list[Row]:
+def body_rows(made: Record, body: Body) -> list[Row]:
     """The rows of one body."""
-    loop: Loop = n.params[0]
-    order = topological(loop.roots)
-    forward = walked(made, n, loop, order)
-    backward = back(made, n, loop, order, forward)
+    loop, forward, backward = body.loop, body.forward, body.backward
     fresh, called = Namer(), dict[Node, str]()
     for kind, leaves in (("carry", loop.carries), ("slice", loop.slices), ("constant", loop.constants)):
         called |= {x: fresh(f"{kind}_{k}") for k, x in enumerate(leaves)}
     texts = formulas(loop.roots, called, 60)
     roots = {x: f"next_carry_{k}" for k, x in enumerate(loop.finals)} | {x: f"y_{k}" for k, x in enumerate(loop.ys)}
     rows = []
-    for x in order if forward else ():
+    for x in body.order if forward else ():
         if not hidden(x, made.problem) and x not in loop.constants and x.type.dtype.startswith("float"):
             name = called[x] if is_leaf(x) else fresh(roots.get(x, x.op.preferred_name or x.op.name))
             stacked = np.stack([step[x] for step in backward]) if x in backward[0] else None

@@ -240,7 +240,15 @@ def report(made: Record, name: str, verdict: str, cause: Cause, path: Sequence[N
                operands, tuple(brief), others)  # fmt: skip
 
 
-def bad_loss(made: Record) -> Cause | None:
-    """Where a loss that is no number comes from; None of one that is."""
+def trouble(made: Record) -> str:
+    """What is not finite, in a sentence: the gradient of the first parameter of which it is so, else the loss."""
+    for a in made.problem.params:
+        adjoint = made.adjoint(a.leaf) if a.leaf in made.values else None
+        if adjoint is not None and bad(adjoint).any():
+            return str(why(made, a.name, a.leaf))
     source = first_bad(made, made.loss) if bad(made.values[made.loss]).any() else None
-    return None if source is None else of_value(made, source)
+    if source is None:
+        return ""
+    cause, value = of_value(made, source), float(made.values[made.loss])
+    answer = report(made, "loss", "", cause, (), ())
+    return f"The loss is {value:.4g}: {cause.name} at {answer.node} = {answer.formula}: {cause.sentence}."

@@ -1,6 +1,6 @@
 """Files for C: a compiled function as an object file or as source, and the header beside it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from gradcompile.loops.kernel import Kernel
 class Exported(NamedTuple):
     """What is exported: a kernel, the kinds of its arguments, what C sees of it, and what its functions say."""
 
-    kernel: Callable[..., Any]
+    dispatcher: Any
     kinds: tuple[Kind, ...]
     prototype: Prototype
     told: Mapping[str, Function]
@@ -35,15 +35,15 @@ def exported(
         raise ArgumentError("there is no machine code to export: unset NUMBA_DISABLE_JIT")
     told = {f.name: f for f in made.module.functions}
     does = told["kernel"].doc
-    return Exported(
-        text, tuple(kinds), prototype(name, contract_of(text), known_as, *map(printable, (does, *said))), told
-    )
+    seen = prototype(name, contract_of(text), known_as, *map(printable, (does, *said)))
+    return Exported(function, tuple(kinds), seen, told)
 
 
 def write(given: Exported, path: str | Path, blas: bool) -> None:
     """Write an object file or a source file of C, and the header beside it."""
     target = Path(path)
-    kernel, kinds, seen, told = given
+    dispatcher, kinds, seen, told = given
+    kernel = dispatcher.lowered_from
     note = "Link it with -lm."
     content: str | bytes
     if target.suffix == ".c" and not blas:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradcompile.codegen import lower
 from gradcompile.codegen.target import PREFIX, machine, optimise, parsed, pass_builder
-from gradcompile.codegen.values import ATTRIBUTES, Compiled, Kind
+from gradcompile.codegen.values import ATTRIBUTES, Kind
 from gradcompile.codegen.workspace import SLOTS, STORE
 from gradcompile.errors import ExpressionError
 from gradcompile.export.c_header import Prototype
@@ -49,7 +49,8 @@ def object_code(function: Callable[..., Any], kinds: Sequence[Kind], p: Prototyp
     """
     lowered = lower(function, tuple(kinds))
     refuse([called.__name__ for called, *_ in lowered.foreign.values()])
-    module = parsed(f"{lowered.text}\n{entry_text(p, lowered, kinds)}")
+    text = entry_text(p, kinds, lowered.name, lowered.result, lowered.fails)
+    module = parsed(f"{lowered.text}\n{text}")
     for text in (ALONE, *(outside_blas() if blas else own_products())):
         module.link_in(parsed(text))
     for part in (module.functions, module.global_variables):
@@ -85,8 +86,8 @@ def without_unused(module: Any) -> None:
 # ---- the function that C calls
 
 
-def entry_text(p: Prototype, lowered: Compiled, kinds: Sequence[Kind]) -> str:
-    """The IR of the function that C calls."""
+def entry_text(p: Prototype, kinds: Sequence[Kind], kernel: str, result: str, fails: bool) -> str:
+    """The IR of the function that C calls; kernel: the symbol of what it calls, with what that returns."""
     lines: list[str] = []
     taken: list[str] = []
     given: list[str] = []
@@ -97,18 +98,18 @@ def entry_text(p: Prototype, lowered: Compiled, kinds: Sequence[Kind]) -> str:
         given += [f"i64 {length_in_ir(lines, d) if q.is_passed else 0}" for d in q.type.shape]
     taken += [f"i64 %n.{name}" for name in p.lengths]
     real = p.result
-    if lowered.fails:
+    if fails:
         lines[:0] = ["  %status = alloca i8", "  store i8 0, ptr %status"]
         given.append("ptr %status")
-    returned = "" if lowered.result == "void" else "%r = "
-    lines.append(f"  {returned}call {lowered.result} @{lowered.name}({', '.join(given)})")
-    lines += as_real(lowered.result, real)
-    if lowered.fails:
+    returned = "" if result == "void" else "%r = "
+    lines.append(f"  {returned}call {result} @{kernel}({', '.join(given)})")
+    lines += as_real(result, real)
+    if fails:
         lines += [
             "  %ended = load i8, ptr %status", "  %bad = icmp ne i8 %ended, 0",
             f"  %value = select i1 %bad, {real} {NAN}, {real} %found",
         ]  # fmt: skip
-    lines.append(f"  ret {real} {'%value' if lowered.fails else '%found'}")
+    lines.append(f"  ret {real} {'%value' if fails else '%found'}")
     return "\n".join([f"define {real} @{p.name}({', '.join(taken)}) {ATTRIBUTES} {{", "entry:", *lines, "}"])
 
 

@@ -1,22 +1,25 @@
-"""L-BFGS between bounds, in the subset, one evaluation at a time: whoever calls it evaluates, by whatever means.
+"""BFGS and L-BFGS between bounds, in the subset, one evaluation at a time: whoever calls it evaluates.
 
 The direction is that of Nocedal, "Updating quasi-Newton matrices with limited storage" (1980), over the parameters that
-no bound holds; steps are projected on the bounds, and their length is searched for until the loss falls as Armijo asks
-and, unless a bound cut the step, the slope has risen as Wolfe asks.
+no bound holds, or, where s[DENSE] is not 0, by a whole matrix as Broyden, Fletcher, Goldfarb and Shanno have it (1970),
+scaled before its first update. Steps are projected on the bounds, and their length is searched for until the loss falls
+as Armijo asks and, unless a bound cut the step, the slope has risen as Wolfe asks.
 
 The state is memory of the caller's: `v`, of shape (ROWS, n), the rows below; `steps` and `changes`, of shape
-(pairs, n), the last steps and what the gradient changed by in them; `both`, of shape (2, pairs), for the recursion;
-`s`, the scalars below. `v[TRIAL]` is where to evaluate next.
+(pairs, n), the last steps and what the gradient changed by in them, or the matrix (n, n) and one row; `both`, of shape
+(2, pairs), for the recursion; `s`, the scalars below. `v[TRIAL]` is where to evaluate next.
+
+A slope that presses a parameter to the bound that it is on may be infinite; it is kept as LARGEST.
 """
 
 from gradcompile.codegen.functions import jit
 from gradcompile.library.primitives import fabs, fold, lanes, sqrt, to_int, zeros
 from gradcompile.library.trust_region import same_rows
 
-THETA, TRIAL, GRADIENT, DIRECTION, LOWER, UPPER, FREE = range(7)
-ROWS = 7
-LOSS, LENGTH, SHORT, LONG, SLOPE, COUNT, FIRST, TRIES, STEPS, TOLERANCE, BEGUN, LEFT = range(12)
-SCALARS = 12
+THETA, TRIAL, GRADIENT, DIRECTION, LOWER, UPPER, FREE, MASKED = range(8)
+ROWS = 8
+LOSS, LENGTH, SHORT, LONG, SLOPE, COUNT, FIRST, TRIES, STEPS, TOLERANCE, BEGUN, LEFT, DENSE = range(13)
+SCALARS = 13
 RUNNING, FLAT, SETTLED, STUCK, BAD, FALLING = range(6)
 
 LANES = 32
@@ -26,6 +29,7 @@ CURVED = 0.9  # of the slope, at most, that may be left behind a step
 TRIED = 60  # lengths of one step, at most
 DOUBLED = 50  # times that a step is made longer, at most
 HUGE = 2.0**1000
+LARGEST = 2.0**1023
 
 
 @jit
@@ -38,10 +42,7 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
     """
     status = RUNNING
     s[BEGUN] += 1.0
-    nothing = value * 0.0
-    for k in lanes(0, v.shape[1]):
-        nothing += grad[k] * 0.0
-    good = nothing == 0.0
+    good = usable(value, grad, v)
     if s[BEGUN] == 1.0:
         take(value, grad, v, s)
         status = set_out(v, steps, changes, both, s) if good else BAD
@@ -84,6 +85,17 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
 
 
 @jit
+def usable(value, grad, v):  # type: ignore[no-untyped-def]
+    """Whether loss and gradient are finite, but for slopes that press a parameter to the bound that it is on."""
+    sums = zeros(LANES, grad)
+    for k in lanes(0, v.shape[1]):
+        low = (v[TRIAL, k] <= v[LOWER, k]) & (grad[k] > 0.0)
+        high = (v[TRIAL, k] >= v[UPPER, k]) & (grad[k] < 0.0)
+        sums[k % LANES] += 0.0 if low | high else grad[k] * 0.0
+    return value * 0.0 + fold(sums) == 0.0
+
+
+@jit
 def between(value, good, s):  # type: ignore[no-untyped-def]
     """A length between one that is too short and one that is too long: the parabola's least, not too near either."""
     length = 0.5 * (s[SHORT] + s[LONG])
@@ -116,12 +128,53 @@ def take(value, grad, v, s):  # type: ignore[no-untyped-def]
     s[LOSS] = value
     for k in lanes(0, v.shape[1]):
         v[THETA, k] = v[TRIAL, k]
-        v[GRADIENT, k] = grad[k]
+        v[GRADIENT, k] = min(max(grad[k], -LARGEST), LARGEST) if value == value else grad[k]
 
 
 @jit
 def remember(grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
     """Keep the step to v[TRIAL], unless the gradient did not rise along it."""
+    if s[DENSE] > 0.0:
+        update(grad, v, steps, changes, s)
+    else:
+        keep(grad, v, steps, changes, both, s)
+
+
+@jit
+def update(grad, v, inverse, work, s):  # type: ignore[no-untyped-def]
+    """The inverse of the Hessian after the step to v[TRIAL]."""
+    n = v.shape[1]
+    along = 0.0
+    squares = 0.0
+    for k in range(n):
+        change = grad[k] - v[GRADIENT, k]
+        along += (v[TRIAL, k] - v[THETA, k]) * change
+        squares += change * change
+    if along > EPS * squares:
+        if s[COUNT] == 0.0:
+            for i in range(n):
+                for j in lanes(0, n):
+                    inverse[i, j] = 0.0
+                inverse[i, i] = along / squares
+        bent = 0.0
+        for i in range(n):
+            product = 0.0
+            for j in range(n):
+                product += inverse[i, j] * (grad[j] - v[GRADIENT, j])
+            work[0, i] = product
+            bent += product * (grad[i] - v[GRADIENT, i])
+        scale = (1.0 + bent / along) / along
+        for i in range(n):
+            step = v[TRIAL, i] - v[THETA, i]
+            for j in lanes(0, n):
+                other = v[TRIAL, j] - v[THETA, j]
+                inverse[i, j] += scale * step * other - (work[0, i] * other + step * work[0, j]) / along
+        s[COUNT] += 1.0
+
+
+@jit
+def keep(grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
+    """The step to v[TRIAL] among the last."""
     pairs = steps.shape[0]
     at = to_int(s[COUNT]) % pairs
     for k in lanes(0, v.shape[1]):
@@ -142,12 +195,16 @@ def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
         lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] >= 0.0)
         upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] <= 0.0)
         v[FREE, k] = 0.0 if lower | upper else 1.0
-        v[DIRECTION, k] = -v[GRADIENT, k] * v[FREE, k]
+        v[MASKED, k] = v[GRADIENT, k] * v[FREE, k]
+        v[DIRECTION, k] = -v[MASKED, k]
         steepest = max(steepest, fabs(v[DIRECTION, k]))
     status = FLAT if steepest <= s[TOLERANCE] else RUNNING
     if status == RUNNING:
         if s[COUNT] > 0.0:
-            bend(v, steps, changes, both, s)
+            if s[DENSE] > 0.0:
+                multiply(v, steps)
+            else:
+                bend(v, steps, changes, both, s)
             s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
             if not (s[SLOPE] < 0.0):
                 s[COUNT] = 0.0
@@ -180,6 +237,13 @@ def descend(v, steepest):  # type: ignore[no-untyped-def]
     scale = min(1.0, 1.0 / steepest / sqrt(squares))
     for k in lanes(0, v.shape[1]):
         v[DIRECTION, k] = -v[GRADIENT, k] * v[FREE, k] * scale
+
+
+@jit
+def multiply(v, inverse):  # type: ignore[no-untyped-def]
+    """Multiply the direction by the inverse of the Hessian, over the parameters that are free."""
+    for i in range(v.shape[1]):
+        v[DIRECTION, i] = -dot(inverse[i], v[MASKED]) * v[FREE, i]
 
 
 @jit

@@ -15,8 +15,8 @@ from gradcompile.library.primitives import fabs, fold, lanes, sqrt, zeros
 
 THETA, TRIAL, GRADIENT, SCALE, LOWER, UPPER, STEP, RIGHT, HELD, BEST, SCALED = range(11)
 ROWS = 11
-LOSS, RADIUS, DAMPING, PREDICTED, LENGTH, ROUNDING, SIZE, BEGUN, POLISHED, FULL, FIRST = range(11)
-SCALARS = 11
+LOSS, RADIUS, DAMPING, PREDICTED, LENGTH, ROUNDING, SIZE, BEGUN, POLISHED, FULL, FIRST, TAKEN, TOLERANCE = range(13)
+SCALARS = 13
 RUNNING, ENDED, STUCK = range(3)
 
 LANES = 32
@@ -50,7 +50,7 @@ def advance(value, grad, hess, v, b, work, s):  # type: ignore[no-untyped-def]
     RUNNING; ENDED where no step promises a decrease above rounding; STUCK where no step brings the decrease that it
     promises. v[THETA] has the best point then, s[LOSS] its loss. s[ROUNDING] times the root of the loss is what
     rounding of the data's size does to the loss, s[SIZE] times the loss its own rounding; s[FIRST] is the first radius,
-    in lengths of the start.
+    in lengths of the start. Slopes that no bound holds and that are below s[TOLERANCE] are an end too.
     """
     n = v.shape[1]
     status = RUNNING
@@ -78,13 +78,26 @@ def advance(value, grad, hess, v, b, work, s):  # type: ignore[no-untyped-def]
         before = s[PREDICTED]
         propose(v, b, work, s)
         noise = s[SIZE] * fabs(s[LOSS]) + s[ROUNDING] * sqrt(fabs(s[LOSS]))
-        if s[PREDICTED] <= noise:
+        if steepest(v) < s[TOLERANCE]:
+            status = ENDED
+        elif s[PREDICTED] <= noise:
             status = polish(before, v, s)
         elif s[RADIUS] <= EPS * max(length_of(v, THETA), s[LENGTH]):
             status = STUCK
         elif s[POLISHED] > 0.0:
             s[POLISHED] = 0.0
     return status
+
+
+@jit
+def steepest(v):  # type: ignore[no-untyped-def]
+    """The largest slope that no bound holds."""
+    found = 0.0
+    for k in range(v.shape[1]):
+        lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] > 0.0)
+        upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] < 0.0)
+        found = max(found, 0.0 if lower | upper else fabs(v[GRADIENT, k]))
+    return found
 
 
 @jit
@@ -134,6 +147,7 @@ def take(value, grad, hess, v, b, s):  # type: ignore[no-untyped-def]
     """Go to v[TRIAL]."""
     n = v.shape[1]
     s[LOSS] = value
+    s[TAKEN] += 1.0
     for i in range(n):
         v[THETA, i] = v[TRIAL, i]
         v[GRADIENT, i] = grad[i]

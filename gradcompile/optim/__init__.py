@@ -13,6 +13,7 @@ from gradcompile.optim.family import (
     clip_by_global_norm,
     lamb,
     lion,
+    muon,
     nadam,
     radam,
     rmsprop,
@@ -35,7 +36,7 @@ from gradcompile.optim.schedules import (
 __all__ = [
     "Rule", "accumulate", "adadelta", "adagrad", "adam", "adamw", "add_decayed_weights", "amsgrad", "average", "chain",
     "clip", "clip_by_block_norm", "clip_by_global_norm", "constant_schedule", "cosine_decay_schedule",
-    "cosine_onecycle_schedule", "exponential_decay", "lamb", "linear_schedule", "lion", "nadam", "per_parameter",
-    "piecewise_constant_schedule", "radam", "reduce_on_plateau", "rmsprop", "rule", "scale", "schedule_free_adamw",
-    "sgd", "warmup_cosine_decay_schedule",
+    "cosine_onecycle_schedule", "exponential_decay", "lamb", "linear_schedule", "lion", "muon", "nadam",
+    "per_parameter", "piecewise_constant_schedule", "radam", "reduce_on_plateau", "rmsprop", "rule", "scale",
+    "schedule_free_adamw", "sgd", "warmup_cosine_decay_schedule",
 ]  # fmt: skip

@@ -267,6 +267,29 @@ def lamb(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1
     return made("lamb(RATE)", learning_rate, direction, *decayed(weight_decay), ratio)
 
 
+def muon(
+    learning_rate: Rate, beta: float = 0.95, eps: float = 1e-8, weight_decay: float = 0.0, *, adam_b1: float = 0.9,
+    adam_b2: float = 0.999, adam_eps_root: float = 0.0,
+) -> Rule:  # fmt: skip
+    """Muon for matrices, Nadam for all else (Jordan 2024, https://kellerjordan.github.io/posts/muon).
+
+    m = b m + (1 - b) g; theta -= r (sqrt(max(1, columns/rows)) O(m ahead) + decay theta), where O(U S V') is U V',
+    about: five steps X = a X + b X X'X + c (X X')^2 X from X = M/|M|.
+
+    >>> muon(0.02)
+    muon(0.02)
+    """
+    b = between("beta", beta)
+    adam = nadam_moments(adam_b1, adam_b2, eps, adam_eps_root)
+
+    def numbers(steps: Vector, rates: Vector) -> Sequence[Any]:
+        ahead = b / (1.0 - b ** (steps + 1.0)), (1.0 - b) / (1.0 - b**steps)
+        return [b, 1.0 - b, *ahead, eps, 0.0, 0.0, *adam(steps, rates)]
+
+    step = part(subset.scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
+    return made("muon(RATE)", learning_rate, step, *decayed(weight_decay))
+
+
 def schedule_free_adamw(
     learning_rate: float = 0.0025, warmup_steps: int | None = None, b1: float = 0.9, b2: float = 0.999,
     eps: float = 1e-8, weight_decay: float = 0.0, weight_lr_power: float = 2.0,

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,9 +11,15 @@ import numpy as np
 
 from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
-from gradcompile.errors import ArgumentError, ArgumentTypeError, TrainingError
+from gradcompile.errors import (
+    DataError,
+    GradcompileError,
+    TrainingError,
+    TrainingMemoryError,
+)
 from gradcompile.library import optimizers as subset
 from gradcompile.optim import steps
+from gradcompile.optim.given import by_name, entry_name, in_order, shaped
 from gradcompile.optim.parts import Vector
 from gradcompile.optim.result import TrainingResult
 from gradcompile.optim.rules import Rule
@@ -25,6 +31,7 @@ from gradcompile.signature.arguments import Argument
 CHUNK_SECONDS = 0.05  # between two looks at Ctrl-C
 TABLE = 1 << 12  # updates whose numbers are computed at a time
 LOG = 1 << 12  # rows of the history that machine code writes at a time
+UNKNOWN = 1 << 62  # steps
 
 
 class Interrupts(AbstractContextManager["Interrupts"]):
@@ -33,8 +40,10 @@ class Interrupts(AbstractContextManager["Interrupts"]):
     outside: while code of the user's runs, in which it is an exception at once.
     """
 
+    pressed = outside = False
+    before: Any = None
+
     def __enter__(self) -> "Interrupts":
-        self.pressed, self.outside = False, False
         mine = threading.current_thread() is threading.main_thread()
         self.before = signal.getsignal(signal.SIGINT) if mine else None
         if self.before is signal.default_int_handler:
@@ -65,8 +74,9 @@ class Training:
         self.params: Sequence[Argument] = f.problem.params
         self.theta = bind.pack(self.params, in_order(params, Call(self.params), "params"), f.dtype)
         self.own = rule if isinstance(rule, Rule) else Rule((), repr(rule))
-        self.steps, self.epochs = source.steps, epochs
-        self.interval = every or self.steps
+        self.steps, self.epochs = source.steps, epochs  # in an epoch, None where nobody knows
+        self.interval = every or self.steps or UNKNOWN
+        self.interrupts = Interrupts()
         self.at = np.zeros(subset.COUNTERS, np.int64)
         self.at[subset.INTERVAL], self.at[subset.EVERY] = self.interval, self.own.every
         self.sums, self.log = np.zeros(3), np.zeros((LOG, 2))
@@ -77,7 +87,11 @@ class Training:
         rows = self.own.init(self.theta).rows
         self.state = rows if self.factors is None else np.vstack([rows, self.factors])
         self.pair = None if isinstance(rule, Rule) else rule.init(self.theta.copy())
-        self.history: dict[str, list[float]] = {"loss": [], "grad_norm": [], "scale": [], "validation": []}
+        self.history: dict[str, list[float]] = {
+            "step": [], "epoch": [], "loss": [], "grad_norm": [], "scale": [], "validation": [],
+        }  # fmt: skip
+        self.best = self.theta.copy()  # parameters by validation
+        self.lowest = np.array([np.inf, 0.0])  # of the validation, and entries of the history since
         self.plateau = np.array([1.0, np.inf, 0.0, 0.0])  # scale of the rates, best loss, epochs without, to let pass
         self.table, self.numbers_from = np.empty((0, 1), f.dtype), -1
         self.limit, self.message = 1, ""
@@ -91,9 +105,20 @@ class Training:
         return int(self.at[subset.STEP])
 
     @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return int(self.at[subset.EPOCH]) if self.steps is None else self.step // self.steps
+
+    @property
     def total(self) -> int:
-        """Steps at the end."""
-        return int(self.steps * self.epochs)
+        """Steps at the end, if that is known."""
+        return UNKNOWN if self.steps is None else int(self.steps * self.epochs)
+
+    @property
+    def where(self) -> str:
+        """The place of the next step, for messages."""
+        inside = self.at[subset.INSIDE] if self.steps is None else self.step % self.steps
+        return f"step {self.step + 1} (epoch {self.epoch + 1}, batch {int(inside) + 1})"
 
     # ---- chunks
 
@@ -101,22 +126,60 @@ class Training:
         """One chunk, not beyond a step; whether entries of the history came."""
         most = min(self.limit, until - self.step, 1 if self.pair is not None else self.limit)
         most = min(most, self.numbers(), (LOG - 1) * self.interval)
-        chunk = self.source.chunk(self.step, most, self.at)
+        chunk = self.read(most)
+        if chunk is None:
+            return self.end_epoch()
         self.at[subset.LEFT], self.at[subset.COUNT], self.at[subset.LOGGED] = chunk.turns, chunk.rows, 0
         self.at[subset.ROW] = self.step // self.own.every - max(self.numbers_from, 0)
-        began = time.perf_counter()
-        status = self.run(chunk)
+        began, before = time.perf_counter(), self.step
+        try:
+            status = self.run(chunk)
+        except MemoryError as error:
+            raise TrainingMemoryError(f"{self.where}: there is no memory for a batch of {chunk.rows}; take a smaller "
+                                      "batch_size") from error  # fmt: skip
+        self.at[subset.INSIDE] += self.steps is None
         if time.perf_counter() - began >= CHUNK_SECONDS:
             self.limit = max(1, chunk.turns // 2)
         elif chunk.turns == self.limit:
             self.limit *= 2
         logged = int(self.at[subset.LOGGED])
-        self.history["loss"] += self.log[:logged, 0].tolist()
-        self.history["grad_norm"] += self.log[:logged, 1].tolist()
-        self.history["scale"] += [float(self.plateau[0])] * logged
+        first = before // self.interval + 1
+        self.write([self.interval * (first + k) for k in range(logged)], self.log[:logged])
         if status in (subset.BAD_LOSS, subset.BAD_GRADIENT):
             raise self.error(status, chunk)
         return logged > 0
+
+    def read(self, most: int) -> Chunk | None:
+        """The next steps' batches; None at the end of an epoch whose length nobody knew. An error says where."""
+        self.interrupts.outside = True
+        try:
+            return self.source.chunk(self.step, most, self.at)  # type: ignore[no-any-return]
+        except GradcompileError as error:
+            raise type(error)(f"{self.where}: {error}") from error
+        except Exception as error:
+            raise DataError(f"{self.where} can't be read: {type(error).__name__}: {error}") from error
+        finally:
+            self.interrupts.outside = False
+
+    def end_epoch(self) -> bool:
+        """The end of an epoch whose length nobody knew, an entry of the history unless these come by steps."""
+        if self.at[subset.INSIDE] == 0:
+            raise DataError(f"{self.where}: data gives no batches; if it is an iterator, it can be gone through once")
+        self.at[subset.EPOCH] += 1
+        self.at[subset.INSIDE] = 0
+        if self.interval != UNKNOWN:
+            return False
+        self.write([self.step], self.sums[np.newaxis, :2] / self.sums[2])
+        self.sums[:] = self.at[subset.TURN] = 0
+        return True
+
+    def write(self, steps: Sequence[int], rows: Vector) -> None:
+        """Entries of the history, at these steps."""
+        self.history["step"] += steps
+        self.history["epoch"] += [self.epoch if self.steps is None else s / self.steps for s in steps]
+        self.history["loss"] += rows[:, 0].tolist()
+        self.history["grad_norm"] += rows[:, 1].tolist()
+        self.history["scale"] += [float(self.plateau[0])] * len(steps)
 
     def numbers(self) -> int:
         """Have the rules' numbers for the next steps; how many steps these are good for."""
@@ -164,7 +227,7 @@ class Training:
     def taken(self, state: Sequence[Vector]) -> Any:
         """The step alone."""
         step = self.step_of(state)
-        if not self.f._route.is_compiled or not jit.is_code(step):
+        if not jit.is_code(step):
             return step
         return jit.entry(step, [array_kind(self.f.dtype, 0), kind_of(self.grad), *map(kind_of, state)])
 
@@ -184,42 +247,38 @@ class Training:
         """The history as arrays."""
         found = {k: np.array(v) for k, v in self.history.items() if k != "validation" or v}
         scale = found.pop("scale")
-        found["step"] = self.interval * np.arange(1, len(scale) + 1)
-        found["epoch"] = found["step"] / self.steps if self.interval % self.steps else found["step"] // self.steps
-        last = (found["step"] - 1) // self.own.every
-        found["rate"] = np.array([self.own.rates(int(k), 1)[0] for k in last]) * scale if self.own.parts else scale
+        found["step"] = found["step"].astype(np.int64)
+        if (found["epoch"] == np.rint(found["epoch"])).all():
+            found["epoch"] = found["epoch"].astype(np.int64)
+        found["rate"] = scale * self.own.rates((found["step"] - 1) // self.own.every)
         return found
 
     def error(self, status: int, chunk: Chunk) -> TrainingError:
         """What was not finite: at which step, in which parameter, from which subexpression on."""
-        loss, grad = self.f.bind(**_by_name(self.f.problem.inputs, chunk.inputs))(self.theta)
-        names = [_entry(a, k) for a in self.params for k in range(bind.size_of(a))]
+        loss, grad = self.f.bind(**by_name(self.f.problem.inputs, chunk.inputs))(self.theta)
+        names = [entry_name(a, k) for a in self.params for k in range(bind.size_of(a))]
         bad = [f"d/d{name} = {g:.4g}" for name, g in zip(names, grad, strict=True) if not np.isfinite(g)]
         what = f"loss {loss:.6g}" if status == subset.BAD_LOSS else "gradient"
         largest = int(np.argmax(np.abs(self.theta)))
         return TrainingError(
-            f"step {self.step + 1} (epoch {self.step // self.steps + 1}): {', '.join([what, *bad[:4]])}, not finite"
-            f"{self._origin(chunk.inputs)}; the largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
+            f"step {self.step + 1} (epoch {self.epoch + 1}): {', '.join([what, *bad[:4]])}, not finite. "
+            f"{self._trouble(chunk.inputs)}The largest parameter is {names[largest]} = {self.theta[largest]:.4g}. "
             "Take a smaller learning_rate, set clip_norm, or start closer"
         )
 
-    def _origin(self, batch: Sequence[Any]) -> str:
-        """The first subexpression that is not finite there, in value or in adjoint."""
-        theta = bind.unpack(self.params, self.theta, self.f.dtype)
-        rows = self.f.explain(*theta, **_by_name(self.f.problem.inputs, batch)).rows
-        for kind, found in (("value", rows), ("adjoint", reversed(rows))):
-            for row in found:
-                number = getattr(row, kind)
-                if number is not None and not np.all(np.isfinite(number)):
-                    return f", from the {kind} of {row.formula} on"
-        return ""
+    def _trouble(self, batch: Sequence[Any]) -> str:
+        """What `why` says of it."""
+        if not hasattr(self.f, "why"):
+            return ""
+        values = [*bind.unpack(self.params, self.theta, self.f.dtype), *batch]
+        return f"{self.f._trouble(dict(zip(self.f.signature.parameters, values, strict=True)))} "
 
     def result(self, interrupted: bool, best: Vector | None = None) -> TrainingResult:
         """What was reached."""
         last = self.shaped(self.used)
         params = last if best is None else self.shaped(best)
         message = self.message or ("interrupted" if interrupted else "all epochs are done")
-        return TrainingResult(params, self.columns(), self.step // self.steps, interrupted, last, self.step, message)
+        return TrainingResult(params, self.columns(), self.epoch, interrupted, last, self.step, message)
 
 
 def kind_of(v: Vector) -> Any:
@@ -249,47 +308,3 @@ def factors_of(
             start, stop, _ = where[name]
             found[start:stop] *= given[key]
     return found
-
-
-def shaped(params: Sequence[Argument], given: Any, theta: Vector) -> Any:
-    """Parameters in the arrangement that they were given in."""
-    parts = bind.split(params, theta.copy())
-    if isinstance(given, Mapping):
-        return Call(params).arranged(parts, given)
-    if not _is_sequence(given, params):
-        return parts[0]
-    return parts if isinstance(given, tuple) else list(parts)
-
-
-def _entry(argument: Argument, k: int) -> str:
-    """The name of an entry of a parameter."""
-    shape = argument.leaf.type.shape
-    if not shape:
-        return argument.name
-    index = np.unravel_index(k, [int(d) for d in shape])
-    return f"{argument.name}[{', '.join(map(str, index))}]"
-
-
-def _by_name(arguments: Sequence[Argument], values: Sequence[Any]) -> dict[str, Any]:
-    """The keyword of a call that gives arguments their values whatever their names."""
-    return {"args": dict(zip((a.name for a in arguments), values, strict=True))}
-
-
-def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
-    """Whether this holds the arguments, or is the only one itself."""
-    if isinstance(given, np.ndarray):
-        return len(arguments) != 1 or given.ndim != len(arguments[0].leaf.type.shape)
-    return isinstance(given, Sequence) and not isinstance(given, str)
-
-
-def in_order(given: Any, takes: Call, what: str) -> list[Any]:
-    """The values in the function's order, from a sequence or from a mapping by name."""
-    if isinstance(given, Mapping):
-        return takes.parameters(given) if takes.form else takes.in_order(given, what)
-    if takes.placed < len(takes.names):
-        raise ArgumentError(f"{takes.unordered()}: pass {what}={takes.mapping()}, or {takes.cure()}")
-    values = list(given) if not takes.names or _is_sequence(given, takes.arguments) else [given]
-    if len(values) != len(takes.names):
-        count = len(takes.names)
-        raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {count}: {takes.takes[1:-1]}")
-    return takes.apart(values)

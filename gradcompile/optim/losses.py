@@ -1,6 +1,7 @@
 """What an optimiser's loop evaluates: the kernel of a compiled loss with its data, or a loss that Python evaluates."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from gradcompile.codegen.values import Kind
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType
-from gradcompile.optim.loop import in_order
+from gradcompile.once import once
+from gradcompile.optim.given import in_order
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
@@ -22,10 +24,20 @@ class Kernel:
     """A compiled loss with its data: code(theta, *outputs, *inputs) -> loss."""
 
     def __init__(self, f: Any, inputs: Sequence[Any]) -> None:
+        self.f, self.inputs, self.route = f, inputs, f._route
         self.params: Sequence[Argument] = f.problem.params
-        self.inputs, self.route = inputs, f._route
-        self.route.check(inputs)
-        self.code: Callable[..., float] = self.route.choose(inputs)
+
+    @once
+    def code(self) -> Callable[..., float]:
+        """code(theta, *outputs, *inputs) -> loss."""
+        along = [np.zeros(self.f.size)] * (len(self.route.inputs) - len(self.inputs))
+        self.route.check([*along, *self.inputs])
+        found: Callable[..., float] = self.route.choose([*along, *self.inputs])
+        return found
+
+    def curved(self, what: str) -> "Kernel":
+        """The same with the Hessian, or with its products, the direction of which is the kernel's first input."""
+        return Kernel(getattr(self.f, what), self.inputs)
 
     def loop(self, step: Any, state: Sequence[Kind]) -> Loop | None:
         """The kernel in turn with a step in one call of machine code, where that can be."""
@@ -39,6 +51,7 @@ class Outside:
     by name. A search over it has the bits of one over a kernel, if v has them.
     """
 
+    f = None  # there is no compiled loss
     inputs: Sequence[Any] = ()
 
     def __init__(self, v: Any) -> None:
@@ -56,8 +69,47 @@ class Outside:
         gradient[:] = bind.pack(self.params, in_order(grads, Call(self.params), "the gradients"), "float64")
         return float(np.asarray(loss).item())
 
+    def curved(self, what: str) -> Kernel:
+        """It has no second derivatives."""
+        raise ArgumentError(
+            "Newton-CG and trust-exact need second derivatives, which this loss has not: choose 'L-BFGS'"
+        )
+
     def loop(self, step: Any, state: Sequence[Kind]) -> None:
         """There is none."""
+
+
+class Evaluated:
+    """A loss that Python evaluates, as `train` asks a compiled one."""
+
+    dtype, is_compiled = "float64", False
+
+    def __init__(self, v: Any) -> None:
+        self.outside = Outside(v)
+        self.problem = SimpleNamespace(params=self.outside.params, inputs=[])
+        self._route = self
+
+    @staticmethod
+    def around(f: Any) -> Any:
+        """The loss as it is, or one that Python evaluates as a compiled one."""
+        if hasattr(f, "problem") and hasattr(f, "_route"):
+            return f
+        if not (hasattr(f, "shapes") and callable(f)):
+            raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"
+                                    f" -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
+        return Evaluated(f)
+
+    def choose(self, _: Sequence[Any]) -> Callable[..., float]:
+        """What evaluates it."""
+        return self.outside.code
+
+    def check(self, _: Sequence[Any]) -> None:
+        """It checks what it is given."""
+
+    def bind(self, **_: Any) -> Callable[[Vector], tuple[float, Vector]]:
+        """Loss and gradient of theta."""
+        gradient = np.empty(sum(map(bind.size_of, self.problem.params)))
+        return lambda theta: (self.outside.code(theta, gradient), gradient)
 
 
 def loss_of(f: Any, data: Any) -> Kernel | Outside:

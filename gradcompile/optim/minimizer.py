@@ -1,38 +1,42 @@
-"""`minimize`: the least value of a compiled loss by L-BFGS, in machine code around the kernel."""
+"""`minimize`: the least value of a compiled loss, by a method in machine code around the kernel."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from gradcompile.codegen import array_kind
-from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
-from gradcompile.optim.loop import in_order, shaped
+from gradcompile.optim.given import in_order, shaped
 from gradcompile.optim.losses import Kernel, Outside, loss_of
+from gradcompile.optim.methods import METHODS, Look
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
+from gradcompile.runtime.rows import stacked
+from gradcompile.runtime.threads import pool, processors
 
-METHODS = ("L-BFGS", "L-BFGS-B")  # one algorithm: with bounds or without
-PAIRS = 10  # steps that the inverse of the Hessian is made of
 CHUNK_SECONDS = 0.05  # between two looks at Ctrl-C
 LIMIT = 15_000  # evaluations, as in SciPy
-INTERRUPTED = -1
+BEGIN = 64  # evaluations before the first look
+SADDLES = 20  # points without a slope, and with a way down, that one search leaves
+INTERRUPTED, HELD, PROVED, PLATEAU = -1, -2, -3, -4  # beside the statuses of `quasi_newton`
 MESSAGES = {
     quasi_newton.RUNNING: "the limit of evaluations is reached; go on from x, or give a larger limit",
-    quasi_newton.FLAT: "no slope is left",
-    quasi_newton.SETTLED: "no step promises more than rounding",
+    quasi_newton.FLAT: "no slope is left, and no way down was found",
+    quasi_newton.SETTLED: "no step promises more than rounding, and no way down was found",
     quasi_newton.STUCK: "the loss still falls, but no step lowers it: it may have a corner here; start elsewhere",
     quasi_newton.BAD: "loss or gradient is not finite at the start; choose another",
     quasi_newton.FALLING: "the loss falls along a line as far as was looked; bound the parameters, or scale the loss",
     INTERRUPTED: "interrupted",
+    HELD: "bounds hold all parameters",
+    PROVED: "no slope is left, and the Hessian is positive definite",
+    PLATEAU: "the start has neither slope nor curvature; start elsewhere",
 }
-STATE = [array_kind("float64", rank) for rank in (2, 2, 2, 2, 1)]
-TAKEN = [array_kind("float64", rank) for rank in (0, 1)]  # by a step, before the state
-BEGIN = 16  # evaluations before the first look
+ENDS = (quasi_newton.FLAT, quasi_newton.SETTLED, quasi_newton.STUCK)  # from which there may be a way down
+MINIMA = (quasi_newton.FLAT, quasi_newton.SETTLED, HELD, PROVED)
 
 
 def minimize(
@@ -44,18 +48,24 @@ def minimize(
     bounds: Any = None,
     tolerance: float = 1e-8,
     limit: int = LIMIT,
+    starts: Any = None,
     callback: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Minimise a compiled loss from a start: SciPy's OptimizeResult, with x in the form of `params`.
 
     params: where to start; data: the other arguments of f; each a sequence in the function's order, or a mapping by
-    name. method: "L-BFGS", with bounds L-BFGS-B. bounds: by the parameters' names, pairs (low, high) of numbers or of
-    arrays in their shape, None for no bound; or one pair for each entry of theta, in order. tolerance: of the largest
-    slope that no bound holds. limit: of evaluations. callback(result) is called after each step; the search ends where
+    name, of params also in the form they were compiled with. method: "L-BFGS", with bounds L-BFGS-B; "BFGS", for up to
+    some hundred parameters; "Newton-CG", with products of the Hessian, for many; "trust-exact", with the whole Hessian.
+    bounds (not of Newton-CG): by the parameters' names, pairs (low, high) of numbers or of arrays in their shape, None
+    for no bound; or one pair for each entry of theta, in order. tolerance: of the largest slope that no bound holds.
+    limit: of evaluations. starts: further starts, as `f.many` takes points; the least of what they come to is returned,
+    with all in its `starts`, the first from `params`. callback(result) is called after each step; the search ends where
     it returns True or raises StopIteration. Ctrl-C ends it too, and what was reached is returned.
 
-    `success` is true where no slope is left, or no step promises more than rounding, and the search has moved there, or
-    where bounds hold all parameters: it goes down, and does not prove a Hessian positive definite, as `fit` does.
+    `success` is true at a minimum alone: no slope is left, or no step promises more than rounding, and no way down was
+    found, for which products of the Hessian, and places along its directions of least curvature, are looked at; or the
+    Hessian is positive definite (trust-exact); or bounds hold all parameters, where a slope may be infinite. From a
+    saddle or a maximum the search goes on.
 
     >>> import sympy as sp
     >>> from gradcompile import compile_grad
@@ -64,112 +74,148 @@ def minimize(
     >>> [round(v, 6) for v in found.x], found.success
     ([1.0, 1.0], True)
     """
+    check_options(method, tolerance, limit, callback)
+    loss = loss_of(f, data)
+    params_of = loss.params
+    theta = bind.pack(params_of, in_order(params, Call(params_of), "params"), "float64")
+    lower, upper = limits(params_of, bounds, len(theta))
+    thetas = [theta] if starts is None else [theta, *stacked(params_of, starts, "float64")]
+    made = partial(Search, loss, method, params, (lower, upper), tolerance, limit)
+    searches = [made(start if bounds is None else np.clip(start, lower, upper)) for start in thetas]
+    if bounds is not None and not searches[0].method.takes_bounds:
+        raise ArgumentError(f"method={method!r} takes no bounds; choose 'L-BFGS-B' or 'trust-exact'")
+    found = run_all(searches, callback)
+    if starts is None:
+        return found[0]
+    best = min(found, key=lambda r: (not r.success, r.fun if r.fun == r.fun else np.inf))
+    best["starts"] = found
+    return best
+
+
+def check_options(method: str, tolerance: float, limit: int, callback: Any) -> None:
+    """Raise for an option that has no such value."""
     if method not in METHODS:
-        raise ArgumentError(f"method={method!r}: choose {' or '.join(map(repr, METHODS))}{meant(str(method), METHODS)}")
+        known = list(METHODS)
+        raise ArgumentError(f"method={method!r}: choose {' or '.join(map(repr, known))}{meant(str(method), known)}")
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback={callback!r}: give a function of the result so far")
     if type(limit) is not int or limit < 1:
         raise ArgumentError(f"limit={limit!r}: give a whole number of evaluations from 1")
     if not (isinstance(tolerance, int | float) and tolerance >= 0.0):
         raise ArgumentError(f"tolerance={tolerance!r}: give a number from 0")
-    return Search(loss_of(f, data), params, bounds, tolerance).run(limit, callback)
 
 
 class Search:
-    """A search: where it stands, and the compiled code that takes it further."""
+    """A search from one start: its method, and what ended.
 
-    def __init__(self, f: Kernel | Outside, params: Any, bounds: Any, tolerance: float) -> None:
-        self.f, self.given, self.inputs = f, params, f.inputs
-        theta = bind.pack(f.params, in_order(params, Call(f.params), "params"), "float64")
-        size = len(theta)
-        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
-        memory = (np.zeros((PAIRS, size)), np.zeros((PAIRS, size)), np.zeros((2, PAIRS)))
-        self.state = self.rows, *memory, self.scalars
-        self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = -np.inf, np.inf
-        self.rows[quasi_newton.TRIAL] = theta
-        if bounds is not None:
-            lower, upper = limits(f.params, bounds, size)
-            self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = lower, upper
-            self.rows[quasi_newton.TRIAL] = np.clip(theta, lower, upper)
-        self.scalars[quasi_newton.TOLERANCE] = tolerance
-        self.gradient = np.zeros(size)
-        self.loop = f.loop(quasi_newton.advance, STATE)
-        self.step = None if self.loop is not None else jit.entry(quasi_newton.advance, [*TAKEN, *STATE])
+    past: steps, evaluations and products of searches that have ended at saddles.
+    """
 
-    def run(self, limit: int, callback: Callable[[Any], Any] | None) -> Any:
-        """Go on to the end."""
-        status, turns = quasi_newton.RUNNING, 1 if callback is not None else BEGIN
-        try:
-            while status == quasi_newton.RUNNING and self.count < limit:
-                began, steps = time.perf_counter(), self.scalars[quasi_newton.STEPS]
-                status = self.advance(min(turns, limit - self.count))
-                if callback is not None:
-                    if self.scalars[quasi_newton.STEPS] > steps and callback(self.result(status)) is True:
-                        status = INTERRUPTED
-                elif time.perf_counter() - began < CHUNK_SECONDS:
-                    turns *= 2
-        except (KeyboardInterrupt, StopIteration):
-            status = INTERRUPTED
-        return self.result(status)
+    def __init__(self, loss: Kernel | Outside, name: str, given: Any, bounds: tuple[Vector, Vector], tolerance: float,
+                 limit: int, theta: Vector) -> None:  # fmt: skip
+        self.loss, self.given, self.bounds, self.tolerance, self.limit = loss, given, bounds, tolerance, limit
+        self.method = METHODS[name](loss, *bounds, tolerance)
+        self.method.begin(theta)
+        self.status, self.past, self.saddles = quasi_newton.RUNNING, (0, 0, 0), 0
 
     @property
-    def count(self) -> int:
-        """How many evaluations there were."""
-        return int(self.scalars[quasi_newton.BEGUN])
+    def is_running(self) -> bool:
+        """Whether it goes on."""
+        return self.status == quasi_newton.RUNNING and self.counts[1] < self.limit
 
-    def advance(self, turns: int) -> int:
-        """So many evaluations, at most."""
-        trial = self.rows[quasi_newton.TRIAL]
-        if self.loop is not None:
-            return int(self.loop(trial, self.gradient, *self.inputs, *self.state, turns))
-        assert self.step is not None
-        loss = self.f.code(trial, self.gradient, *self.inputs)
-        with np.errstate(all="ignore"):  # without machine code it says what it finds not finite
-            return int(self.step(float(loss), self.gradient, *self.state))
+    @property
+    def counts(self) -> list[int]:
+        """Steps, evaluations, products."""
+        now = self.method.steps, self.method.count, self.method.products
+        return [a + b for a, b in zip(self.past, now, strict=True)]
 
-    def result(self, status: int) -> Any:
+    def advance(self, turns: int) -> None:
+        """So many evaluations at most."""
+        self.status = self.method.advance(min(turns, self.limit - self.counts[1]))
+        if self.status in ENDS:
+            self.settle()
+
+    def settle(self) -> None:
+        """Tell a minimum from what only has no slope, and go on from that."""
+        method, (lower, upper) = self.method, self.bounds
+        theta, gradient = method.theta, method.gradient
+        is_low, is_high = (theta <= lower) & (gradient > 0.0), (theta >= upper) & (gradient < 0.0)
+        steep = abs(gradient) > self.tolerance
+        if ((is_low | is_high) & steep | (lower == upper)).all():
+            self.status = HELD
+        elif method.is_proved and self.status != quasi_newton.STUCK:
+            self.status = PROVED
+        elif self.saddles < SADDLES:
+            look = Look(self.loss, lower, upper)
+            below = look.below(theta, method.loss, gradient, np.where(is_low | is_high | (lower == upper), 0.0, 1.0))
+            steps, count, products = self.counts
+            if below is not None:
+                self.past, self.saddles = (steps, count + look.count, products), self.saddles + 1
+                method.begin(below)
+                self.status = quasi_newton.RUNNING
+                return
+            self.past = (self.past[0], self.past[1] + look.count, self.past[2])
+            if not steps and look.is_plateau:
+                self.status = PLATEAU
+
+    def result(self, interrupted: bool = False) -> Any:
         """What was reached."""
-        from scipy.optimize import OptimizeResult
-
-        steps = int(self.scalars[quasi_newton.STEPS])
-        if status == quasi_newton.SETTLED and not self.is_rounding():
-            status = quasi_newton.STUCK
-        message, success = MESSAGES[status], status in (quasi_newton.FLAT, quasi_newton.SETTLED) and steps > 0
-        if status == quasi_newton.FLAT and not steps:
-            message = "no slope at the start, which may be a minimum, a maximum or a saddle; start elsewhere"
-        if status == quasi_newton.FLAT and self.is_held():
-            message, success = "bounds hold all parameters", True
-        theta, gradient = (self.rows[k].copy() for k in (quasi_newton.THETA, quasi_newton.GRADIENT))
-        made: Any = OptimizeResult  # its fields are a dictionary's
-        return made(
-            x=shaped(self.f.params, self.given, theta), fun=float(self.scalars[quasi_newton.LOSS]),
-            jac=shaped(self.f.params, self.given, gradient), nit=steps, nfev=self.count, njev=self.count,
-            success=success, status=status, message=message,
+        method, status = self.method, INTERRUPTED if interrupted and self.is_running else self.status
+        steps, count, products = self.counts
+        theta, gradient = method.theta.copy(), method.gradient.copy()
+        gradient[gradient >= quasi_newton.LARGEST] = np.inf
+        gradient[gradient <= -quasi_newton.LARGEST] = -np.inf
+        found = result_type()(
+            x=shaped(self.loss.params, self.given, theta), fun=method.loss,
+            jac=shaped(self.loss.params, self.given, gradient), nit=steps, nfev=count, njev=count, nhev=products,
+            success=status in MINIMA, status=status, message=MESSAGES[status],
         )  # fmt: skip
+        lower, upper = self.bounds
+        object.__setattr__(found, "_made_of", (self.loss.f, self.loss.inputs, theta, (lower < theta) & (theta < upper)))
+        return found
 
-    def is_rounding(self) -> bool:
-        """Whether the slopes are rounding of the loss, or the loss is rounding of the parameters.
 
-        What a step promises is said by pairs of past slopes, which may be of another place.
-        """
-        theta, gradient, free = (self.rows[k] for k in (quasi_newton.THETA, quasi_newton.GRADIENT, quasi_newton.FREE))
-        loss = abs(self.scalars[quasi_newton.LOSS])
-        change = np.abs(theta * gradient * free)
-        return bool(((change <= 1e-4 * loss) | (1e3 * quasi_newton.EPS * change >= loss)).all())
+@cache
+def result_type() -> Any:
+    """SciPy's result with what it can tell; SciPy's optimisers are loaded when there is one."""
+    from gradcompile.optim.minimum import Minimum
 
-    def is_held(self) -> bool:
-        """Whether each parameter is on a bound that a slope presses it to."""
-        theta, gradient, lower, upper = (
-            self.rows[k] for k in (quasi_newton.THETA, quasi_newton.GRADIENT, quasi_newton.LOWER, quasi_newton.UPPER)
-        )
-        small = self.scalars[quasi_newton.TOLERANCE]
-        is_low, is_high = (theta <= lower) & (gradient > small), (theta >= upper) & (gradient < -small)
-        return bool((is_low | is_high | (lower == upper)).all())
+    return Minimum
+
+
+def advance(searches: Sequence[Search], turns: int, k: int) -> None:
+    """So many evaluations at most of one of the searches."""
+    searches[k].advance(turns)
+
+
+def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -> list[Any]:
+    """Go on to the ends, several searches side by side; their bits do not depend on each other."""
+    turns, interrupted = 1 if callback is not None else BEGIN, False
+    try:
+        while running := [s for s in searches if s.is_running]:
+            began = time.perf_counter()
+            before = [s.counts[0] for s in running]
+            if len(running) == 1:
+                running[0].advance(turns)
+            else:
+                pool.run(partial(advance, running, turns), len(running), processors())
+            if callback is not None:
+                new = [s for s, steps in zip(running, before, strict=True) if s.counts[0] > steps]
+                answers = [callback(s.result()) for s in new]
+                if any(answer is True for answer in answers):
+                    raise StopIteration
+            elif time.perf_counter() - began < CHUNK_SECONDS:
+                turns *= 2
+    except (KeyboardInterrupt, StopIteration):
+        interrupted = True
+    return [s.result(interrupted) for s in searches]
 
 
 def limits(params: Sequence[Any], bounds: Any, size: int) -> tuple[Vector, Vector]:
     """Lower and upper bounds of all entries of theta."""
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
+    if bounds is None:
+        return lower, upper
     places = {a.name: slice(first, last) for a, (first, last, _) in zip(params, bind.places_of(params), strict=True)}
     if not isinstance(bounds, Mapping) and len(bounds) != size:
         raise ArgumentError(f"bounds holds {len(bounds)} values; theta has {size} entries, each of which takes a pair")

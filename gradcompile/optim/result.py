@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,9 @@ class TrainingResult:
         return f"TrainingResult({self.epochs} epochs, {self.steps} steps{last}: {self.message})"
 
     def _repr_html_(self) -> str:
-        """The curves of the run, for a notebook."""
-        return of_history(self.history)
+        """The run and its curves, for a notebook."""
+        shown = {k: v for k, v in self.history.items() if k not in ("step", "epoch")}
+        return f"<p>{escape(repr(self))}</p>{of_history(shown)}"
 
     def summary(self) -> str:
         """What was reached, as a few lines of text with a table of the history."""

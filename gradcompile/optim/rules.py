@@ -77,10 +77,10 @@ class Rule:
             column += part.width
         return found.astype(dtype)
 
-    def rates(self, first: int, count: int, scale: float = 1.0) -> Vector:
-        """The rate of each of so many updates; of the first part that has one."""
+    def rates(self, updates: Vector) -> Vector:
+        """The rate of each of these updates, 0, 1, ...; of the first part that has one."""
         found = next((p.rate for p in self.parts if p.rate is not None), scheduled(1.0))
-        return scale * found.values(np.arange(first, first + count, dtype=float))
+        return found.values(np.asarray(updates, float))
 
     @property
     def plateau(self) -> Plateau | None:

@@ -18,6 +18,8 @@ from gradcompile.optim.parts import Part
 
 TAKES = ("updates", "theta", "state", "h")  # of a rule; one may take `places` as well
 
+PASSES = [f"{name}({start}updates.shape[0])" for name in ("lanes", "range") for start in ("0, ", "")]
+
 HEAD = '''"""A step of training: {names}."""
 
 {imports}
@@ -88,7 +90,7 @@ def parsed(part: Part) -> tuple[list[ast.stmt], ast.For | None]:
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         del body[0]
     *before, last = body
-    is_pass = isinstance(last, ast.For) and ast.unparse(last.iter) == "lanes(0, updates.shape[0])"
+    is_pass = isinstance(last, ast.For) and ast.unparse(last.iter) in PASSES
     if not is_pass or not all(isinstance(s, ast.Assign) for s in before):
         return body, None
     assert isinstance(last, ast.For)

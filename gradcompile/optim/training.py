@@ -1,24 +1,31 @@
 """`train`, and `sgd`, a thin call of it."""
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError
+from gradcompile.library.optimizers import COUNT
 from gradcompile.optim import family
-from gradcompile.optim.loop import Interrupts, Training, in_order
+from gradcompile.optim.checkpoints import Checkpoints
+from gradcompile.optim.given import by_name
+from gradcompile.optim.loop import UNKNOWN, Training
+from gradcompile.optim.losses import Evaluated
 from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
-from gradcompile.optim.sources import Columns
-from gradcompile.runtime.matching import Call
+from gradcompile.optim.sources import source_of
+from gradcompile.runtime import bind
+
+Callback = Callable[[Progress], Any]
 
 
 def train(
     f: Any,
     params: Any,
-    data: Any,
+    data: Any = (),
     *,
     optimizer: Any,
     epochs: int,
@@ -30,16 +37,38 @@ def train(
     validation: Any = None,
     patience: int | None = None,
     frozen: Sequence[Any] = (),
+    checkpoint: Any = None,
+    checkpoint_every: float = 30.0,
+    resume: bool = False,
     every: int | None = None,
     progress: bool = True,
-    callback: Callable[[Progress], Any] | None = None,
+    callback: Callback | None = None,
 ) -> TrainingResult:
     """Train a compiled loss with a rule of `gradcompile.optim`, or one of your own.
 
     params: where to start; data: the other arguments of f; each a sequence in the function's order, or a mapping by
     name. Columns are cut into batches of `batch_size` samples, all of them if None, in an order drawn anew for each
     epoch from `seed` (as they come if `shuffle` is false); the last batch may be smaller. Of a loss over arrays those
-    are cut whose first axis is the only dimension that has a name, or is called `batch_axis`. Other inputs pass whole.
+    are cut whose first axis is the only dimension that has a name, or is called `batch_axis`. Other inputs pass whole;
+    one that is a function of the step (0, 1, ...) is asked at each.
+
+    data may also be a frame, Parquet files by their paths, or what gives batches: an iterable, such as a DataLoader of
+    torch, gone through once an epoch, a function that gives one, or an iterator, for one epoch. Files mapped to memory
+    stay where they are, and what is large and of another dtype is converted batch by batch.
+
+    optimizer: a rule, or any object with init(theta) -> state and update(grads, state, theta) -> (updates, state) on
+    vectors. epochs: in all, resumed or not. clip_norm: the gradient is scaled down to this norm where it is longer.
+    frozen: names of parameters that stay. validation: data of the same form, on which the loss is computed after each
+    epoch. patience: so many times without a lower one end the run, and `params` are those of the lowest.
+
+    every: entries of the history, validations and callbacks come after so many steps in place of an epoch's.
+    callback(seen): gets one record (step, epoch, loss, validation, grad_norm, rate, params as copies), and ends the run
+    by returning True. Ctrl-C ends it too, and what was reached is returned.
+
+    checkpoint: a file, .npz, written whole after epochs, at Ctrl-C, at the end, and every `checkpoint_every` seconds.
+    resume: go on from it, if it is there, with the bits of a run that was never interrupted.
+
+    Raises TrainingError where loss or gradient is not finite; its `result` has the parameters before that step.
 
     >>> import sympy as sp
     >>> from gradcompile import compile_grad, optim, train
@@ -49,18 +78,37 @@ def train(
     >>> {str(k): round(v, 6) for k, v in fit.params.items()}
     {'a': 2.0, 'b': 1.0}
     """
-    check_numbers(seed=seed, clip_norm=1.0 if clip_norm is None else clip_norm)
+    check_numbers(seed=seed, clip_norm=1.0 if clip_norm is None else clip_norm, checkpoint_every=checkpoint_every)
     check_whole(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
+    check_options(optimizer, callback, patience, validation, resume, checkpoint)
+    if clip_norm is not None:
+        optimizer = clipped(optimizer, clip_norm)
+    f = Evaluated.around(f)
+    source = source_of(f, data, batch_size, batch_axis, shuffle, seed)
+    if getattr(source, "is_once", False) and (epochs > 1 or resume):
+        raise ArgumentError("data is an iterator, which can be gone through once: epochs=1 and no resume; for more, "
+                            "give a function that makes one")  # fmt: skip
+    run = Training(f, params, source, optimizer, epochs, every, frozen)
+    held = None if validation is None else source_of(f, validation, None, batch_axis, False, 0)
+    saved = None if checkpoint is None else Checkpoints(run, checkpoint, float(checkpoint_every))
+    if resume and saved is not None:
+        saved.read()
+    return Session(run, held, patience, callback, saved, progress).run()
+
+
+def check_options(
+    optimizer: Any, callback: Any, patience: int | None, validation: Any, resume: bool, checkpoint: Any
+) -> None:
+    """Raise for options that do not fit, or not together."""
     if callback is not None and not callable(callback):
-        raise ArgumentTypeError(f"callback={callback!r}: give a function")
+        raise ArgumentTypeError(f"callback={callback!r}: give a function of one record")
     if not isinstance(optimizer, Rule) and not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ArgumentTypeError(f"optimizer={optimizer!r}: give a rule, as gradcompile.optim.adam(1e-3), or an object "
                                 "with init and update")  # fmt: skip
-    if clip_norm is not None:
-        optimizer = clipped(optimizer, clip_norm)
-    source = Columns(f, in_order(data, Call(f.problem.inputs), "data"), batch_size, batch_axis, shuffle, seed)
-    run = Training(f, params, source, optimizer, epochs, every, frozen)
-    return Session(run, callback, progress).run()
+    if patience is not None and validation is None:
+        raise ArgumentError("patience: give validation=, the data that the loss is to fall on")
+    if resume and checkpoint is None:
+        raise ArgumentError("resume: give checkpoint=, the file to go on from")
 
 
 def clipped(optimizer: Any, limit: float) -> Any:
@@ -69,59 +117,109 @@ def clipped(optimizer: Any, limit: float) -> Any:
         raise ArgumentError(f"clip_norm={limit!r}: give a positive number, or None for no clipping")
     if not isinstance(optimizer, Rule):
         raise ArgumentTypeError("clip_norm: an optimizer of your own clips by itself")
-    first = family.clip_by_global_norm(limit).parts
-    return Rule((*first, *optimizer.parts), optimizer.shown, optimizer.every, optimizer.factors)
+    first = family.clip_by_global_norm(limit)
+    return Rule((*first.parts, *optimizer.parts), f"chain({first}, {optimizer})", optimizer.every, optimizer.factors)
 
 
 class Session:
-    """What goes on around a run: callbacks, progress, Ctrl-C."""
+    """What goes on around a run: validation, patience, callbacks, checkpoints, progress, Ctrl-C."""
 
-    def __init__(self, run: Training, callback: Callable[[Progress], Any] | None, progress: bool) -> None:
-        self.training, self.callback = run, callback
-        self.bar = bar_of(run.epochs, progress)
-        self.looks = callback is not None
+    def __init__(
+        self, run: Training, held: Any, patience: int | None, callback: Callback | None, saved: Checkpoints | None,
+        progress: bool,
+    ) -> None:  # fmt: skip
+        self.training, self.held, self.patience, self.callback, self.saved = run, held, patience, callback, saved
+        self.bar = bar_of(run.total, run.step, progress)
+        self.looks = callback is not None or held is not None or run.own.plateau is not None
 
     def run(self) -> TrainingResult:
         """All epochs, or up to where it stops."""
-        run, interrupted = self.training, False
-        with self.bar, Interrupts() as interrupts:
+        run = self.training
+        interrupted = False
+        with self.bar, run.interrupts:
             try:
-                while run.step < run.total and not interrupts.pressed:
-                    until = run.total if not self.looks else run.step + run.interval - run.step % run.interval
-                    done = run.step // run.steps
-                    logged = run.advance(min(until, run.total))
-                    if logged:
-                        self.show(run.step // run.steps - done)
-                    if logged and self.looks:
-                        interrupts.outside = True
-                        if self.ends():
-                            run.message = "the callback said so"
-                            break
-                        interrupts.outside = False
-                interrupted = interrupts.pressed
+                while run.epoch < run.epochs and not run.interrupts.pressed and not self.is_over:
+                    self.go_on()
+                interrupted = run.interrupts.pressed
             except KeyboardInterrupt:
                 interrupted = True
-        return run.result(interrupted)
+            except GradcompileError as error:
+                error.result = self.result(False)  # type: ignore[attr-defined]
+                raise
+            if self.saved is not None:
+                self.saved.write()
+        return self.result(interrupted)
 
-    def ends(self) -> bool:
-        """Whether the callback says so."""
-        assert self.callback is not None
-        return self.callback(self.record()) is True
+    def result(self, interrupted: bool) -> TrainingResult:
+        """What was reached."""
+        run = self.training
+        if self.is_over and not run.message:
+            run.message = f"no lower validation in {self.patience}"
+        return run.result(interrupted, run.best if self.patience and np.isfinite(run.lowest[0]) else None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether patience is at its end, or the callback said so."""
+        return bool(self.training.message) or (self.patience is not None and self.training.lowest[1] >= self.patience)
+
+    def go_on(self) -> None:
+        """One chunk, and what follows on it."""
+        run = self.training
+        step, epoch, began = run.step, run.epoch, time.perf_counter()
+        until = run.total if not self.looks else run.step + run.interval - run.step % run.interval
+        logged = run.advance(min(until, run.total))
+        self.show(run.step - step, time.perf_counter() - began)
+        if logged and self.looks:
+            self.look()
+        if self.saved is not None and self.saved.due(run.epoch > epoch):
+            self.saved.write()
+
+    def look(self) -> None:
+        """Validation, what depends on it, and the callback."""
+        run = self.training
+        loss = run.history["loss"][-1]
+        if self.held is not None:
+            loss = self.validated()
+            run.history["validation"].append(loss)
+            if loss < run.lowest[0]:
+                run.lowest[:], run.best[:] = (loss, 0.0), run.used
+            else:
+                run.lowest[1] += 1.0
+        if run.own.plateau is not None:
+            run.own.plateau.seen(run.plateau, loss)
+            run.numbers_from = -1
+        if self.callback is not None:
+            run.interrupts.outside = True
+            if self.callback(self.record()) is True:
+                run.message = "the callback said so"
+            run.interrupts.outside = False
+
+    def validated(self) -> float:
+        """The loss on the data for it, the mean of all batches weighted by their samples."""
+        f, theta = self.training.f, bind.split(self.training.params, self.training.used)
+        found = [(float(f.loss(*theta, **by_name(f.problem.inputs, v))), rows) for v, rows in self.held.whole()]
+        return float(sum(loss * rows for loss, rows in found) / max(1, sum(rows for _, rows in found)))
 
     def record(self) -> Progress:
         """Where the run stands."""
-        run = self.training
-        h = run.history
-        rate = float(run.own.rates((run.step - 1) // run.own.every, 1, float(run.plateau[0]))[0])
+        run, h = self.training, self.training.history
+        rate = float(run.own.rates(np.array([(run.step - 1) // run.own.every]))[0]) * h["scale"][-1]
         validation = h["validation"][-1] if h["validation"] else None
-        epoch = run.step // run.steps
-        return Progress(run.step, epoch, h["loss"][-1], validation, h["grad_norm"][-1], rate, run.shaped(run.used))
+        return Progress(run.step, run.epoch, h["loss"][-1], validation, h["grad_norm"][-1], rate, run.shaped(run.used))
 
-    def show(self, epochs: int) -> None:
+    def show(self, steps: int, seconds: float) -> None:
         """Progress."""
-        h = self.training.history
-        self.bar.set_postfix_str(f"loss {h['loss'][-1]:.4g}, gradient {h['grad_norm'][-1]:.2g}", refresh=False)
-        self.bar.update(epochs)
+        run = self.training
+        if isinstance(self.bar, Silent) or not steps:
+            return
+        h, samples = run.history, steps * int(run.at[COUNT])
+        if h["loss"]:
+            parts = [f"loss {h['loss'][-1]:.4g}", f"gradient {h['grad_norm'][-1]:.2g}"]
+            parts += [f"validation {h['validation'][-1]:.4g}"] if h["validation"] else []
+            rate = run.own.rates(np.array([(run.step - 1) // run.own.every]))[0] * h["scale"][-1]
+            parts += [f"rate {rate:.3g}", f"{samples / max(seconds, 1e-9):.3g} samples/s"]
+            self.bar.set_postfix_str(", ".join(parts), refresh=False)
+        self.bar.update(steps)
 
 
 def sgd(
@@ -210,10 +308,10 @@ class Silent:
         """Nothing to show."""
 
 
-def bar_of(epochs: int, progress: bool) -> Any:
-    """A bar, unless there is nowhere to show it, as in a service."""
+def bar_of(total: int, done: int, progress: bool) -> Any:
+    """A bar over the steps, unless there is nowhere to show it, as in a service."""
     if not progress or sys.stderr is None or sys.stderr.closed:
         return Silent()
     from tqdm.auto import tqdm
 
-    return tqdm(total=epochs, unit="epoch")
+    return tqdm(total=None if total == UNKNOWN else total, initial=done, unit="step")

@@ -124,11 +124,12 @@ def _integers(name: str, value: Any) -> np.ndarray:
 
 
 def _scalar(argument: Argument, value: Any, dtype: np.dtype[Any]) -> float:
-    """A single number as a float: Python's and NumPy's numbers and arrays without axes."""
+    """A single number as a float: numbers of Python and NumPy, and arrays without axes, of any library."""
     name = argument.name
     if type(value) is int and -_ALL_EXACT <= value <= _ALL_EXACT:
         return float(value)
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__"):
+        value = np.asanyarray(value)
         if value.ndim:
             more = "name it in data for one value a sample" if argument.symbols else f"give the symbolic {name} a shape"
             cure = f"pass {name}.item(), the number" if value.size == 1 else more

@@ -38,6 +38,15 @@ def names(data: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in found if isinstance(name, str))
 
 
+def is_frame(data: Any) -> bool:
+    """Say whether this has columns with names.
+
+    >>> is_frame({"t": [0.0]}), is_frame([0.0])
+    (True, False)
+    """
+    return _names(data) is not None
+
+
 def columns(data: Any, wanted: Iterable[str]) -> dict[str, Column]:
     """Return the columns `wanted` of a frame by name: contiguous float64 arrays of one length, missing entries NaN.
 

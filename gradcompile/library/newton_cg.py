@@ -1,0 +1,131 @@
+"""A truncated Newton method in the subset, one evaluation at a time: whoever calls it evaluates, by whatever means.
+
+Steps are those of Steihaug, "The conjugate gradient method and trust regions in large scale optimization" (1983):
+conjugate gradients on the Hessian's products, to the edge of the trust region where they reach it or the curvature is
+negative, until the residual is below min(1/2, sqrt|g|) |g|. The radius follows Nocedal and Wright, Algorithm 4.1.
+
+Each evaluation gives loss, gradient, and the Hessian's product with `v[ALONG]`, of which either the first two or the
+last is wanted. The state is memory of the caller's: `v`, of shape (ROWS, n), the rows below; `s`, the scalars below.
+`v[TRIAL]` is where to evaluate next. What it returns is what `quasi_newton` returns.
+"""
+
+from gradcompile.codegen.functions import jit
+from gradcompile.library.primitives import fabs, lanes, sqrt
+from gradcompile.library.quasi_newton import BAD, EPS, FALLING, FLAT, HUGE, RUNNING, SETTLED, STUCK, add, dot
+from gradcompile.library.trust_region import same_rows
+
+THETA, TRIAL, GRADIENT, ALONG, STEP, RESIDUAL = range(6)
+ROWS = 6
+LOSS, RADIUS, PREDICTED, MULTIPLIES, SQUARES, TARGET, PRODUCTS, MULTIPLIED, STEPS, TOLERANCE, BEGUN = range(11)
+STEEPEST, TRIES = range(11, 13)
+SCALARS = 13
+SUFFICIENT = 1e-4  # of the predicted decrease, which a step has to bring
+TRIED = 200  # products for one step at most
+POLISHES = 10  # steps within rounding, at most
+
+
+@jit
+def advance(value, grad, product, v, s):  # type: ignore[no-untyped-def]
+    """Take in an evaluation at v[TRIAL], and put down what to evaluate next."""
+    status = RUNNING
+    if s[MULTIPLIES] > 0.0:
+        s[MULTIPLIED] += 1.0
+        status = multiplied(product, v, s)
+    else:
+        s[BEGUN] += 1.0
+        status = stepped(value, grad, v, s)
+    return status
+
+
+@jit
+def stepped(value, grad, v, s):  # type: ignore[no-untyped-def]
+    """Take the step to v[TRIAL] if it brings enough, and begin the next."""
+    status = RUNNING
+    nothing = value * 0.0
+    steepest = 0.0
+    for k in range(v.shape[1]):
+        nothing += grad[k] * 0.0
+        steepest = max(steepest, fabs(grad[k]))
+    good = nothing == 0.0
+    noise = 8.0 * EPS * fabs(s[LOSS])
+    takes = good
+    if s[BEGUN] == 1.0:
+        s[RADIUS] = max(1.0, sqrt(dot(v[TRIAL], v[TRIAL])))
+        status = RUNNING if good else BAD
+        takes = True
+    elif (value < 0.0) & (value * 0.0 != 0.0):
+        status = FALLING
+    elif s[PREDICTED] <= noise:
+        s[TRIES] += 1.0
+        takes = good & (steepest < s[STEEPEST]) & (value <= s[LOSS] + noise)
+        status = RUNNING if takes & (s[TRIES] < POLISHES) else SETTLED
+    else:
+        s[TRIES] = 0.0
+        actual = s[LOSS] - value
+        length = sqrt(dot(v[STEP], v[STEP]))
+        takes = good & (actual >= SUFFICIENT * s[PREDICTED])
+        if not good:
+            s[RADIUS] = 0.1 * length
+        elif actual < 0.25 * s[PREDICTED]:
+            s[RADIUS] = 0.25 * length
+        elif (actual > 0.75 * s[PREDICTED]) & (length >= 0.9 * s[RADIUS]):
+            s[RADIUS] = 2.0 * s[RADIUS]
+        if s[RADIUS] >= HUGE:
+            status = FALLING
+    if takes:
+        s[LOSS] = value
+        s[STEEPEST] = steepest
+        s[STEPS] += 1.0 if s[BEGUN] > 1.0 else 0.0
+        for k in lanes(0, v.shape[1]):
+            v[THETA, k] = v[TRIAL, k]
+            v[GRADIENT, k] = grad[k]
+    if status == RUNNING:
+        status = set_out(v, s)
+    return status
+
+
+@jit
+def set_out(v, s):  # type: ignore[no-untyped-def]
+    """The first product of a step from v[THETA]."""
+    for k in lanes(0, v.shape[1]):
+        v[STEP, k] = 0.0
+        v[RESIDUAL, k] = v[GRADIENT, k]
+        v[ALONG, k] = -v[GRADIENT, k]
+        v[TRIAL, k] = v[THETA, k]
+    s[SQUARES] = dot(v[GRADIENT], v[GRADIENT])
+    length = sqrt(s[SQUARES])
+    s[TARGET] = min(0.5, sqrt(length)) * length
+    s[PRODUCTS] = 0.0
+    s[MULTIPLIES] = 1.0
+    return FLAT if s[STEEPEST] <= s[TOLERANCE] else RUNNING
+
+
+@jit
+def multiplied(product, v, s):  # type: ignore[no-untyped-def]
+    """Take in the Hessian's product with v[ALONG]: the next one, or the end of the step."""
+    s[PRODUCTS] += 1.0
+    curved = dot(v[ALONG], product)
+    length = dot(v[ALONG], v[ALONG])
+    inside = dot(v[STEP], v[ALONG])
+    room = s[RADIUS] * s[RADIUS] - dot(v[STEP], v[STEP])
+    root = sqrt(max(inside * inside + length * room, 0.0))
+    edge = room / (inside + root) if inside > 0.0 else (root - inside) / length
+    factor = s[SQUARES] / curved if curved > 0.0 else edge
+    ended = (not (curved > 0.0)) | (not (factor < edge))
+    factor = edge if ended else factor
+    add(v[STEP], factor, v[ALONG])
+    add(v[RESIDUAL], factor, product)
+    squares = dot(v[RESIDUAL], v[RESIDUAL])
+    status = RUNNING
+    if ended | (sqrt(squares) <= s[TARGET]) | (s[PRODUCTS] >= min(2.0 * v.shape[1] + 1.0, TRIED)):
+        s[MULTIPLIES] = 0.0
+        s[PREDICTED] = -0.5 * (dot(v[GRADIENT], v[STEP]) + dot(v[RESIDUAL], v[STEP]))
+        for k in lanes(0, v.shape[1]):
+            v[TRIAL, k] = v[THETA, k] + v[STEP, k]
+        if same_rows(v, TRIAL, THETA):
+            status = SETTLED if -dot(v[GRADIENT], v[STEP]) <= 1e6 * EPS * fabs(s[LOSS]) else STUCK
+    else:
+        for k in lanes(0, v.shape[1]):
+            v[ALONG, k] = squares / s[SQUARES] * v[ALONG, k] - v[RESIDUAL, k]
+        s[SQUARES] = squares
+    return status

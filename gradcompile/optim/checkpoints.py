@@ -1,0 +1,127 @@
+"""A run as one .npz, written beside and then renamed, so that the file is whole whatever happens meanwhile."""
+
+import hashlib
+import json
+import os
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradcompile.errors import ArgumentError, DataError
+from gradcompile.optim.loop import Training
+from gradcompile.optim.parts import Vector
+
+VERSION = 1
+ARRAYS = ("theta", "state", "mean", "at", "sums", "plateau", "best", "lowest")  # attributes of a run
+SHARE = 20  # of the time between two checkpoints, at most the 20th part is spent with writing
+
+
+class Checkpoints:
+    """Writes a run to a file, and reads it from there. every: seconds, at most, between two."""
+
+    def __init__(self, run: Training, path: Any, every: float) -> None:
+        self.run, self.path, self.every = run, Path(path), every
+        self.written, self.took = time.monotonic(), 0.0
+
+    def described(self) -> dict[str, Any]:
+        """What a run has to have in common with a checkpoint that it goes on from."""
+        run = self.run
+        source = getattr(run.f, "source", None)
+        digest = hashlib.sha256(source.encode()).hexdigest() if source is not None else ""
+        places = {a.name: list(map(int, a.leaf.type.shape)) for a in run.params}
+        return {
+            "version": VERSION, "loss": digest, "parameters": places, "optimizer": repr(run.rule),
+            **run.source.described(), "every": run.interval,
+        }  # fmt: skip
+
+    def due(self, is_epoch: bool) -> bool:
+        """Whether to write now."""
+        since = time.monotonic() - self.written
+        return since >= self.every or (is_epoch and since >= SHARE * self.took)
+
+    def write(self) -> None:
+        """Write the file: all of it, or nothing."""
+        began, run = time.monotonic(), self.run
+        arrays = {name: getattr(run, name) for name in ARRAYS}
+        arrays |= {f"history_{k}": np.array(v) for k, v in run.history.items()}
+        arrays |= {f"pair_{k}": np.asarray(v) for k, v in enumerate(leaves(run.pair))}
+        arrays |= {a.name: part for a, part in zip(run.params, parts_of(run), strict=True) if a.name not in arrays}
+        beside = self.path.with_name(f".{self.path.name}.part")
+        with open(beside, "wb") as file:
+            np.savez(file, about=np.array(json.dumps(self.described())), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, self.path)
+        self.written = time.monotonic()
+        self.took = self.written - began
+
+    def read(self) -> bool:
+        """Take the run to where the file has it; false where there is no file."""
+        if not self.path.exists():
+            return False
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                self.check(about)
+                self.restore({name: file[name] for name in file.files})
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, ArgumentError):
+                raise
+            raise DataError(f"{self.path} is no checkpoint of gradcompile.train ({error}); remove it, or name another "
+                            "file") from error  # fmt: skip
+        return True
+
+    def check(self, about: Mapping[str, Any]) -> None:
+        """Raise where the checkpoint is of another run."""
+        for name, own in self.described().items():
+            if about.get(name) != own:
+                what = "another loss" if name == "loss" else f"{name}={about.get(name)!r}, and this run has {own!r}"
+                raise ArgumentError(f"{self.path} is a checkpoint of {what}; name another file, or go on as it was")
+
+    def restore(self, found: Mapping[str, Any]) -> None:
+        """Give the run what was read."""
+        run = self.run
+        for name in ARRAYS:
+            own = getattr(run, name)
+            if own.shape != found[name].shape or own.dtype != found[name].dtype:
+                raise ValueError(f"{name} has shape {found[name].shape}, not {own.shape}")
+            own[...] = found[name]
+        for name in run.history:
+            run.history[name] = found[f"history_{name}"].tolist()
+        run.pair = rebuilt(run.pair, iter([found[f"pair_{k}"] for k in range(len(list(leaves(run.pair))))]))
+
+
+def parts_of(run: Training) -> list[Any]:
+    """The parameters to be used, in their shapes, for those who open the file elsewhere."""
+    from gradcompile.runtime import bind
+
+    return [np.asarray(p) for p in bind.unpack(run.params, run.used, run.f.dtype)]
+
+
+def leaves(state: Any) -> Iterator[Any]:
+    """The arrays and numbers of a state: what tuples, lists and mappings hold, in their order."""
+    if isinstance(state, Mapping):
+        for key in state:
+            yield from leaves(state[key])
+    elif isinstance(state, tuple | list):
+        for entry in state:
+            yield from leaves(entry)
+    elif state is not None:
+        yield state
+
+
+def rebuilt(like: Any, found: Iterator[Vector]) -> Any:
+    """A state of the same form with these arrays and numbers."""
+    if isinstance(like, Mapping):
+        return type(like)({key: rebuilt(like[key], found) for key in like})  # type: ignore[call-arg]
+    if isinstance(like, tuple | list):
+        entries: Sequence[Any] = [rebuilt(entry, found) for entry in like]
+        return type(like)(*entries) if hasattr(like, "_fields") else type(like)(entries)
+    if like is None:
+        return None
+    value = next(found)
+    return value if value.ndim or not isinstance(like, int | float) else type(like)(value)

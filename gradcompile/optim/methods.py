@@ -1,0 +1,238 @@
+"""The methods of `minimize`: each a step in machine code with its memory, and what evaluates for it."""
+
+from collections.abc import Sequence
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from gradcompile.codegen import array_kind
+from gradcompile.codegen import functions as jit
+from gradcompile.library import newton_cg, quasi_newton, saddles, trust_region
+from gradcompile.optim.losses import Kernel, Outside
+from gradcompile.optim.parts import Vector
+
+PAIRS = 10  # steps that the inverse of the Hessian is made of
+RADIUS = 1.0  # of the first step of trust-exact, in lengths of the start
+
+
+@cache
+def machine(step: Any, ranks: tuple[int, ...]) -> Any:
+    """Machine code of a step for arrays of these ranks, numbers where a rank is 0."""
+    return jit.entry(step, [array_kind("float64", rank) for rank in ranks])
+
+
+class Stepping:
+    """A step that takes in evaluations, and what it works on: in one loop with the kernel, or called by Python.
+
+    outputs: that the kernel fills. given: inputs before those of the loss. state: what the step works on.
+    """
+
+    def __init__(self, loss: Kernel | Outside, step: Any, outputs: Sequence[Vector], given: Sequence[Vector],
+                 state: Sequence[Vector]) -> None:  # fmt: skip
+        self.loss, self.outputs, self.state, self.trial = loss, outputs, state, state[0][quasi_newton.TRIAL]
+        self.inputs = [*given, *loss.inputs]
+        self.loop = loss.loop(step, [array_kind("float64", v.ndim) for v in state])
+        self.step: Any = None if self.loop else machine(step, (0, *(v.ndim for v in (*outputs, *state))))
+
+    def advance(self, turns: int) -> int:
+        """So many evaluations at most; what the step says."""
+        if self.loop is not None:
+            return int(self.loop(self.trial, *self.outputs, *self.inputs, *self.state, turns))
+        loss = self.loss.code(self.trial, *self.outputs, *self.inputs)
+        with np.errstate(all="ignore"):  # without machine code it says what it finds not finite
+            return int(self.step(float(loss), *self.outputs, *self.state))
+
+
+class QuasiNewton:
+    """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated."""
+
+    names: Any = quasi_newton  # its rows and scalars
+    takes_bounds = True
+
+    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector, tolerance: float, dense: bool) -> None:
+        size = len(lower)
+        self.rows, self.scalars = np.zeros((self.names.ROWS, size)), np.zeros(self.names.SCALARS)
+        self.rows[self.names.LOWER], self.rows[self.names.UPPER] = lower, upper
+        self.scalars[self.names.TOLERANCE], self.scalars[self.names.DENSE] = tolerance, dense
+        shapes = [(size, size), (1, size), (2, 1)] if dense else [(PAIRS, size), (PAIRS, size), (2, PAIRS)]
+        state = [self.rows, *map(np.zeros, shapes), self.scalars]
+        self.stepping = Stepping(loss, quasi_newton.advance, [np.zeros(size)], [], state)
+
+    def begin(self, theta: Vector) -> None:
+        """Begin a search there."""
+        keeps = self.scalars[[self.names.TOLERANCE, self.names.DENSE]]
+        self.scalars[:] = 0.0
+        self.scalars[[self.names.TOLERANCE, self.names.DENSE]] = keeps
+        self.rows[self.names.TRIAL] = theta
+
+    def advance(self, turns: int) -> int:
+        """So many evaluations at most; a status of `quasi_newton`."""
+        status = self.stepping.advance(turns)
+        return self.checked(status)
+
+    def checked(self, status: int) -> int:
+        """SETTLED is said by pairs of past slopes, which may be of another place: STUCK where it is not rounding.
+
+        It is rounding where the slopes are rounding of the loss, or the loss is rounding of the parameters.
+        """
+        if status != quasi_newton.SETTLED:
+            return status
+        theta, gradient, free = (self.rows[k] for k in (self.names.THETA, self.names.GRADIENT, self.names.FREE))
+        loss, change = abs(self.loss), np.abs(theta * gradient * free)
+        small = (change <= 1e-4 * loss) | (1e3 * quasi_newton.EPS * change >= loss)
+        return quasi_newton.SETTLED if small.all() else quasi_newton.STUCK
+
+    @property
+    def loss(self) -> float:
+        """The loss at theta."""
+        return float(self.scalars[self.names.LOSS])
+
+    @property
+    def theta(self) -> Vector:
+        """The best point."""
+        found: Vector = self.rows[self.names.THETA]
+        return found
+
+    @property
+    def gradient(self) -> Vector:
+        """The gradient there."""
+        found: Vector = self.rows[self.names.GRADIENT]
+        return found
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return int(self.scalars[self.names.STEPS])
+
+    @property
+    def count(self) -> int:
+        """How many evaluations of the loss there were."""
+        return int(self.scalars[self.names.BEGUN])
+
+    @property
+    def products(self) -> int:
+        """How many evaluations of the Hessian, or of its products, there were."""
+        return 0
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the Hessian is known to be positive definite."""
+        return False
+
+
+class NewtonCG(QuasiNewton):
+    """The truncated Newton method: the Hessian's products with vectors are evaluated too."""
+
+    names = newton_cg
+    takes_bounds = False
+
+    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector, tolerance: float) -> None:
+        size = len(lower)
+        self.rows, self.scalars = np.zeros((newton_cg.ROWS, size)), np.zeros(newton_cg.SCALARS)
+        self.tolerance = tolerance
+        outputs, along = [np.zeros(size), np.zeros(size)], [self.rows[newton_cg.ALONG]]
+        self.stepping = Stepping(loss.curved("hvp"), newton_cg.advance, outputs, along, [self.rows, self.scalars])
+
+    def begin(self, theta: Vector) -> None:
+        """Begin a search there."""
+        self.scalars[:] = 0.0
+        self.scalars[newton_cg.TOLERANCE] = self.tolerance
+        self.rows[newton_cg.TRIAL] = theta
+        self.rows[newton_cg.ALONG] = 0.0
+
+    def checked(self, status: int) -> int:
+        """What it says is so."""
+        return status
+
+    @property
+    def products(self) -> int:
+        """How many of the Hessian's products there were."""
+        return int(self.scalars[newton_cg.MULTIPLIED])
+
+
+class TrustExact(QuasiNewton):
+    """The trust-region method on the whole Hessian, which proves its minima."""
+
+    names = trust_region
+
+    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector, tolerance: float) -> None:
+        size = len(lower)
+        self.rows, self.scalars = np.zeros((trust_region.ROWS, size)), np.zeros(trust_region.SCALARS)
+        self.rows[trust_region.LOWER], self.rows[trust_region.UPPER] = lower, upper
+        self.tolerance = tolerance
+        state = [self.rows, np.zeros((size, size)), np.zeros((size, size)), self.scalars]
+        outputs = [np.zeros(size), np.zeros(size * size)]
+        self.stepping = Stepping(loss.curved("hessian"), trust_region.advance, outputs, [], state)
+
+    def begin(self, theta: Vector) -> None:
+        """Begin a search there."""
+        machine(trust_region.begin, (1, 0, 0, 2, 1))(theta, 0.0, RADIUS, self.rows, self.scalars)
+        self.scalars[trust_region.TOLERANCE] = self.tolerance
+
+    def checked(self, status: int) -> int:
+        """Of the method's own words those of `quasi_newton`."""
+        if not np.isfinite(self.loss + self.gradient.sum()):
+            return quasi_newton.BAD
+        held = self.rows[trust_region.HELD] > 0.0
+        steepest = abs(self.gradient[~held]).max(initial=0.0)
+        if status == trust_region.RUNNING:
+            return quasi_newton.RUNNING
+        if steepest <= self.tolerance:
+            return quasi_newton.FLAT
+        return quasi_newton.SETTLED if status == trust_region.ENDED else quasi_newton.STUCK
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken; the start is none."""
+        return max(0, int(self.scalars[trust_region.TAKEN]) - 1)
+
+    @property
+    def products(self) -> int:
+        """Each evaluation has a Hessian."""
+        return self.count
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the Hessian is positive definite, by more than rounding, on what no bound holds."""
+        _, matrix, work, _ = self.stepping.state
+        return bool(machine(trust_region.factored, (2, 2, 2, 0))(self.rows, matrix, work, 0.0))
+
+
+class Look:
+    """Whether there is a way down from where a search has ended."""
+
+    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector) -> None:
+        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, len(lower))), np.zeros(saddles.SCALARS)
+        self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = lower, upper
+        state = [self.rows, self.scalars]
+        self.stepping = Stepping(loss, saddles.advance, [np.zeros(len(lower))], [], state)
+
+    def below(self, theta: Vector, loss: float, gradient: Vector, free: Vector) -> Vector | None:
+        """A point with a lower loss, None where none was found."""
+        rows = self.rows
+        rows[quasi_newton.THETA], rows[quasi_newton.GRADIENT], rows[quasi_newton.FREE] = theta, gradient, free
+        self.scalars[saddles.LOSS] = loss
+        status = machine(saddles.begin, (2, 1))(rows, self.scalars)
+        while status == saddles.LOOKING:
+            status = self.stepping.advance(1000)
+        return rows[quasi_newton.TRIAL].copy() if status == saddles.LOWER_FOUND else None
+
+    @property
+    def is_plateau(self) -> bool:
+        """Whether the gradient was the same everywhere."""
+        return bool(self.scalars[saddles.LARGEST] == 0.0)
+
+    @property
+    def count(self) -> int:
+        """How many evaluations the last one took."""
+        return int(self.scalars[saddles.BEGUN])
+
+
+METHODS: dict[str, Any] = {
+    "L-BFGS": partial(QuasiNewton, dense=False),
+    "L-BFGS-B": partial(QuasiNewton, dense=False),
+    "BFGS": partial(QuasiNewton, dense=True),
+    "Newton-CG": NewtonCG,
+    "trust-exact": TrustExact,
+}

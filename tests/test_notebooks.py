@@ -1,0 +1,43 @@
+"""Notebooks: the lesson runs from its first cell to its last, as it stands there, and has its pictures with it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+pytest.importorskip("fast_sugiyama")
+LESSON = Path(__file__).resolve().parent.parent / "examples" / "lesson.ipynb"
+SAID = ["(16.0, -24.0)", "g = 24.7041   dg/da = 138.8338   dg/db = 645.5773", "dead relu", "vanishing - the adjoint",
+        "exploding: the adjoint", "overflow at scan", "sigmoid      vanishing", "relu         healthy",
+        "residual     healthy", "batch norm   healthy"]  # fmt: skip
+
+
+def executed(cells, where):
+    """A notebook of these cells, run by a kernel of its own."""
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(where)}})
+    return client.execute()
+
+
+def outputs(notebook, kind):
+    """What the cells gave, of one kind; `text/plain` has what they printed too."""
+    found = [o for c in notebook.cells for o in c.get("outputs", ())]
+    return [o["data"][kind] if "data" in o else o["text"] for o in found
+            if kind in o.get("data", {}) or (kind == "text/plain" and o.output_type == "stream")]  # fmt: skip
+
+
+def test_the_lesson_runs_and_says_what_it_says_in_the_file(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(LESSON.parent.parent))
+    kept = nbformat.read(LESSON, as_version=4)
+    fresh = executed([c.copy() for c in kept.cells], LESSON.parent)
+    for notebook in (kept, fresh):
+        told = "\n".join(outputs(notebook, "text/plain"))
+        assert not [text for text in SAID if text not in told]
+        assert [c.execution_count for c in notebook.cells if c.cell_type == "code"] == list(range(1, 19))
+        pictures = outputs(notebook, "image/svg+xml")
+        assert len(pictures) == 7 and "-8 · 3 = -24" in pictures[0]
+        verdicts = "sigmoid: vanishing; relu: healthy; residual: healthy; batch norm: healthy"
+        assert verdicts in pictures[-1] and "<table>" in outputs(notebook, "text/html")[0]
+    text = LESSON.read_text("utf-8")
+    assert len(text) < 300_000 and not re.search(r"/(?:home|root|tmp)/", text)
