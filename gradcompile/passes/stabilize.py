@@ -226,7 +226,8 @@ def inverse_less_one(n: Node) -> Node | None:
                     near = less(make("abs", rest), 0.5)
                     return make("select", near, scaled(d, make("div", rest, s)), n)
             elif (part := root_less_part(make("add", s, scaled(c / d, top)))) is not None and part.op.name == "select":
-                return make("select", part.args[0], scaled(d, make("div", part.args[1], s)), n)
+                near = part.args[0] & less(make("abs", n), 0.5 * abs(d))
+                return make("select", near, scaled(d, make("div", part.args[1], s)), n)
     return None
 
 
