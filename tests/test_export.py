@@ -11,8 +11,10 @@ import pytest
 import sympy as sp
 
 from gradcompile import ArgumentError, ExpressionError, compile_grad
-from tests.exported import PLAIN, STRICT, called, from_kernel, library, needs_cc, run, same
-from tests.test_golden import CASES, DERIVATIVES, X, Y, curve, imported, special
+from gradcompile.cli import main
+from gradcompile.export.c_header import Prototype
+from tests.exported import PLAIN, STRICT, call_of, called, from_kernel, library, needs_cc, run, same
+from tests.test_golden import CASES, DERIVATIVES, X, Y, curve, garch, imported, network, special
 
 pytestmark = needs_cc
 GOLDEN = [*((make, args, {}) for make, args in CASES), *DERIVATIVES]
@@ -107,7 +109,7 @@ def test_a_function_of_this_process() -> None:
     assert same(found, from_kernel(outside, p, theta, []))
 
 
-USER = '''from numba import float64, njit
+USER = """from numba import float64, njit
 
 
 def made(kernel_type):
@@ -118,7 +120,7 @@ def made(kernel_type):
         return loss
 
     return step
-'''
+"""
 
 
 def test_a_users_function_finds_its_machine_code_again(tmp_path: Path) -> None:
@@ -129,3 +131,64 @@ def test_a_users_function_finds_its_machine_code_again(tmp_path: Path) -> None:
         theta, grad = np.array([2.0, 1.3, 0.5]), np.zeros(3)
         assert step(f.kernel, theta, grad, X, Y) == f(2.0, 1.3, 0.5, X, Y)[0]
         assert sum(step.stats.cache_hits.values()) == hits
+
+
+def test_the_command_line_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    formula = ["export", "(w*x - y)**2", "--params", "w", "--data", "x,y", "--to"]
+    assert main([*formula, str(tmp_path / "loss.c"), "--what", "hessian", "--name", "quadratic"]) == 0
+    assert "loss.h written" in capsys.readouterr().out
+    declared = "double quadratic(const double *theta, double *grad, double *hess, const double *x, const double *y,"
+    assert declared in (tmp_path / "loss.h").read_text()
+    run("cc", *PLAIN, "-c", "-o", tmp_path / "loss.o", tmp_path / "loss.c")
+    assert main([*formula, str(tmp_path / "loss.so")]) == 2
+    assert "ends in .o" in capsys.readouterr().err
+
+
+SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+
+def test_sources_run_under_sanitizers(tmp_path: Path) -> None:
+    """Exact bounds, no leak, no undefined shift or overflow, at ordinary and extreme arguments."""
+    cases = [
+        (curve(), [np.array([2.0, 1.3, 0.5]), np.array([np.nan, 800.0, -np.inf])], [X[:3], Y[:3]]),
+        (network(), [np.linspace(-1.0, 1.0, 26)], [np.ones((5, 3)), np.arange(5) - 2]),
+        (garch(), [np.array([0.1, 0.2, 0.5])], [X]),
+    ]
+    sources, calls = [tmp_path / "main.c"], []
+    for k, (f, thetas, inputs) in enumerate(cases):
+        f.export(tmp_path / f"loss{k}.c")
+        sources.append(tmp_path / f"loss{k}.c")
+        calls += [in_c(f._exported(f"loss{k}").prototype, theta, inputs) for theta in thetas]
+        empty = [np.zeros((0, *np.shape(v)[1:])) for v in inputs]
+        calls.append(in_c(f._exported(f"loss{k}").prototype, thetas[0], empty))
+    includes = "".join(f'#include "loss{k}.h"\n' for k in range(len(cases)))
+    program = f"#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <math.h>\n{includes}{HEAP}"
+    (tmp_path / "main.c").write_text(f"{program}int main(void) {{\n{''.join(calls)}  return 0;\n}}\n")
+    run("cc", *PLAIN, *SANITIZED, "-o", tmp_path / "main", *sources, "-lm")
+    found = run(tmp_path / "main").split()
+    assert float.fromhex(found[0]) == cases[0][0](2.0, 1.3, 0.5, X[:3], Y[:3])[0]
+    assert len(found) == 7 and found[1] == found[2].replace("-", "") == "nan"
+
+
+HEAP = """
+static void *copied(const void *numbers, size_t bytes) {
+  void *found = malloc(bytes);
+  memcpy(found, numbers, bytes);
+  return found;
+}
+"""
+
+
+def in_c(p: Prototype, theta: np.ndarray, inputs: list[np.ndarray]) -> str:
+    """A call in C whose arrays end where their memory does."""
+    call = call_of(p, theta, inputs)
+    waiting, made, names = iter(call.values), [], []
+    for k, q in enumerate(p.passed):
+        v = theta if k == 0 else call.outs[0] if q.is_written else next(waiting)
+        type = "double" if v.dtype == np.float64 else "int64_t"
+        numbers = ", ".join(str(x).replace("inf", "INFINITY").replace("nan", "NAN") for x in v.ravel().tolist())
+        made.append(f"    const {type} v{k}[] = {{{numbers or 0}}};\n    {type} *p{k} = copied(v{k}, {v.nbytes});\n")
+        names.append(f"p{k}")
+    given = ", ".join([*names, *(str(call.sizes[n]) for n in p.lengths)])
+    freed = "".join(f"    free({name});\n" for name in names)
+    return f'  {{\n{"".join(made)}    printf("%a\\n", {p.name}({given}));\n{freed}  }}\n'

@@ -147,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands.add_parser("show", help="gradient, cost and generated source of a formula"))
     _add_explain(commands.add_parser("explain", help="every value and adjoint of a formula, and the chain rule"))
     _add_draw(commands.add_parser("draw", help="the graph of a formula with every value and adjoint"))
+    _add_export(commands.add_parser("export", help="a function for C: an object file or source, and its header"))
     _add_fit(commands.add_parser("fit", help="fit a formula to the columns of a table", add_help=False))
     about = "fit a formula, and write a page with formula, gradient, graph, fit, residuals and source"
     _add_report(commands.add_parser("report", help=about, add_help=False))
@@ -174,6 +175,14 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float64", choices=("float64", "float32"))
     parser.add_argument("--literal", action="store_true", help="keep the formula as it is: no stabilisation")
     parser.set_defaults(command=_late("show"))
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    _add_show(parser)
+    parser.add_argument("--to", required=True, metavar="FILE", help="a .o file, or a .c file")
+    parser.add_argument("--name", metavar="NAME", help="of the function, if not the file's")
+    parser.add_argument("--what", default="gradient", choices=("value", "gradient", "hessian"), help="(gradient)")
+    parser.set_defaults(command=_late("show", "export"))
 
 
 def _add_at(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from gradcompile.errors import ArgumentError, meant, printable
@@ -13,9 +15,31 @@ LONGEST = 400  # nodes of a gradient, each counted as often as it would be print
 
 def run(options: argparse.Namespace) -> None:
     """`gradcompile show`: gradient, cost and generated source of a formula."""
+    from gradcompile.compile import compile_grad
+
+    f = compiled(options, compile_grad)
+    print(f"loss = {printable(options.formula)}\n")
+    print_derivation(f)
+    print(f"\n{highlighted(f.source)}")
+
+
+def export(options: argparse.Namespace) -> None:
+    """`gradcompile export`: a function for C, and its header."""
+    from gradcompile.compile import compile_grad, compile_hessian, compile_value
+
+    makers: dict[str, Callable[..., Any]] = {
+        "value": compile_value,
+        "gradient": compile_grad,
+        "hessian": compile_hessian,
+    }
+    compiled(options, makers[options.what]).export(options.to, name=options.name)
+    print(f"{options.to} and {Path(options.to).with_suffix('.h')} written")
+
+
+def compiled(options: argparse.Namespace, maker: Callable[..., Any]) -> Any:
+    """What `maker` compiles of the formula."""
     import sympy as sp
 
-    from gradcompile.compile import compile_grad
     from gradcompile.frontend.text import is_constant, names_in, parse
 
     listed = [*options.params, *options.data]
@@ -25,10 +49,7 @@ def run(options: argparse.Namespace) -> None:
     _check_lists(options, symbols.keys() & names_in(options.formula).keys())
     params, data = ([symbols[name] for name in names] for names in (options.params, options.data))
     settings = {"reduce": options.reduce, "dtype": options.dtype, "stabilize": not options.literal}
-    f = compile_grad(loss, params, data=data, **settings)
-    print(f"loss = {printable(options.formula)}\n")
-    print_derivation(f)
-    print(f"\n{highlighted(f.source)}")
+    return maker(loss, params, data=data, **settings)
 
 
 def _check_lists(options: argparse.Namespace, used: set[str]) -> None:

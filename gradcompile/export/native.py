@@ -42,18 +42,20 @@ def exported(
 def write(given: Exported, path: str | Path, blas: bool) -> None:
     """Write an object file or a source file of C, and the header beside it."""
     target = Path(path)
+    header_file = target.with_suffix(".h")
     dispatcher, kinds, seen, told = given
     kernel = dispatcher.lowered_from
     note = "Link it with -lm."
     content: str | bytes
     if target.suffix == ".c" and not blas:
-        content, outside = c_source(kernel, kinds, seen, told)
+        content, outside = c_source(kernel, kinds, seen, told, header_file.name)
         refuse(outside)
     elif target.suffix == ".o":
         content = object_code(kernel, kinds, seen, blas)
-        note = f"Made for processors that have all that a {processor()[0]} has. {note[:-1]}{' and a BLAS' * blas}."
+        needs = "Link it with -lm and a BLAS." if blas else note
+        note = f"Made for the processor {processor()[0]}, and those that have all of its instructions. {needs}"
     else:
         cure = "blas=True is for .o" if blas else "the name ends in .o, for an object file, or in .c, for source"
         raise ArgumentError(f"{str(path)!r} can't be exported: {cure}")
     write_file(target, content)
-    write_file(target.with_suffix(".h"), header(seen, note))
+    write_file(header_file, header(seen, note))

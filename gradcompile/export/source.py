@@ -29,14 +29,14 @@ END = """#ifdef PUSHED
 
 
 def c_source(
-    function: Callable[..., object], kinds: Sequence[Kind], p: Prototype, told: Mapping[str, Function]
+    function: Callable[..., object], kinds: Sequence[Kind], p: Prototype, told: Mapping[str, Function], header: str
 ) -> tuple[str, list[str]]:
-    """The text of a source file, and the functions that it can't hold."""
+    """The text of a source file, which includes a header, and the functions that it can't hold."""
     unit = Source(p.name, write_function, comments=told, space=function.__globals__, taken={p.name})
     kernel = unit.function(function, tuple(kinds))
     parts = [
         comment(p, CARE), "\n".join(f"#include <{name}.h>" for name in HEADERS),
-        f'#include "{p.name}.h"', FUSED, unit.complete(), entry(p, kernel), END,
+        f'#include "{header}"', FUSED, unit.complete(), entry(p, kernel), END,
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n", unit.outside
 

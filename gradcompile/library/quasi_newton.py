@@ -23,6 +23,7 @@ SCALARS = 13
 RUNNING, FLAT, SETTLED, STUCK, BAD, FALLING = range(6)
 
 LANES = 32
+SMALL = 8  # entries of vectors that are not worth lanes
 EPS = 2.0**-52
 DECREASE = 1e-4  # of the slope's promise, which a step has to bring
 CURVED = 0.9  # of the slope, at most, that may be left behind a step
@@ -48,13 +49,9 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
         status = set_out(v, steps, changes, both, s) if good else BAD
     else:
         s[TRIES] += 1.0
-        promised = 0.0
-        slope = 0.0
-        whole = True
-        for k in range(v.shape[1]):
-            promised += v[GRADIENT, k] * (v[TRIAL, k] - v[THETA, k])
-            slope += grad[k] * v[DIRECTION, k]
-            whole = whole & (v[TRIAL, k] > v[LOWER, k]) & (v[TRIAL, k] < v[UPPER, k])
+        promised = promise(v)
+        slope = dot(grad, v[DIRECTION])
+        whole = inside(v)
         if good & (value <= s[LOSS] + DECREASE * promised) & (promised < 0.0):
             steep = (slope < CURVED * s[SLOPE]) & whole
             endless = steep & (s[LONG] >= HUGE) & (s[TRIES] >= DOUBLED)
@@ -96,6 +93,24 @@ def usable(value, grad, v):  # type: ignore[no-untyped-def]
 
 
 @jit
+def promise(v):  # type: ignore[no-untyped-def]
+    """What the slope promises of the step to v[TRIAL]."""
+    sums = zeros(LANES, v)
+    for k in lanes(0, v.shape[1]):
+        sums[k % LANES] += v[GRADIENT, k] * (v[TRIAL, k] - v[THETA, k])
+    return fold(sums)
+
+
+@jit
+def inside(v):  # type: ignore[no-untyped-def]
+    """Whether v[TRIAL] touches no bound."""
+    sums = zeros(LANES, v)
+    for k in lanes(0, v.shape[1]):
+        sums[k % LANES] += 0.0 if (v[TRIAL, k] > v[LOWER, k]) & (v[TRIAL, k] < v[UPPER, k]) else 1.0
+    return fold(sums) == 0.0
+
+
+@jit
 def between(value, good, s):  # type: ignore[no-untyped-def]
     """A length between one that is too short and one that is too long: the parabola's least, not too near either."""
     length = 0.5 * (s[SHORT] + s[LONG])
@@ -109,10 +124,16 @@ def between(value, good, s):  # type: ignore[no-untyped-def]
 @jit
 def dot(x, y):  # type: ignore[no-untyped-def]
     """The inner product."""
-    sums = zeros(LANES, x)
-    for i in lanes(0, x.shape[0]):
-        sums[i % LANES] += x[i] * y[i]
-    return fold(sums)
+    found = 0.0
+    if x.shape[0] < SMALL:
+        for i in range(x.shape[0]):
+            found += x[i] * y[i]
+    else:
+        sums = zeros(LANES, x)
+        for i in lanes(0, x.shape[0]):
+            sums[i % LANES] += x[i] * y[i]
+        found = fold(sums)
+    return found
 
 
 @jit
@@ -189,16 +210,15 @@ def keep(grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
 @jit
 def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
     """The direction from v[THETA], and the first point along it."""
-    n = v.shape[1]
-    steepest = 0.0
-    for k in range(n):
+    sums = zeros(LANES, v)
+    for k in lanes(0, v.shape[1]):
         lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] >= 0.0)
         upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] <= 0.0)
         v[FREE, k] = 0.0 if lower | upper else 1.0
         v[MASKED, k] = v[GRADIENT, k] * v[FREE, k]
         v[DIRECTION, k] = -v[MASKED, k]
-        steepest = max(steepest, fabs(v[DIRECTION, k]))
-    status = FLAT if steepest <= s[TOLERANCE] else RUNNING
+        sums[k % LANES] += 1.0 if fabs(v[DIRECTION, k]) > s[TOLERANCE] else 0.0
+    status = FLAT if fold(sums) == 0.0 else RUNNING
     if status == RUNNING:
         if s[COUNT] > 0.0:
             if s[DENSE] > 0.0:
@@ -209,7 +229,7 @@ def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
             if not (s[SLOPE] < 0.0):
                 s[COUNT] = 0.0
         if s[COUNT] == 0.0:
-            descend(v, steepest)
+            descend(v)
             s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
         s[LENGTH] = 1.0
         s[SHORT] = 0.0
@@ -228,8 +248,11 @@ def failed(s):  # type: ignore[no-untyped-def]
 
 
 @jit
-def descend(v, steepest):  # type: ignore[no-untyped-def]
+def descend(v):  # type: ignore[no-untyped-def]
     """The direction of steepest descent, no longer than one; squares of large slopes overflow, and so are scaled."""
+    steepest = 0.0
+    for k in range(v.shape[1]):
+        steepest = max(steepest, fabs(v[GRADIENT, k] * v[FREE, k]))
     squares = 0.0
     for k in range(v.shape[1]):
         part = v[GRADIENT, k] * v[FREE, k] / steepest
@@ -251,19 +274,40 @@ def bend(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
     """Multiply the direction by the inverse of the Hessian as the pairs have it."""
     pairs = steps.shape[0]
     count = min(to_int(s[COUNT]), pairs)
+    newest = (to_int(s[COUNT]) - 1) % pairs
+    product = dot(steps[newest], v[DIRECTION])
     for back in range(count):
         at = (to_int(s[COUNT]) - 1 - back) % pairs
-        both[1, at] = both[0, at] * dot(steps[at], v[DIRECTION])
-        add(v[DIRECTION], -both[1, at], changes[at])
-    last = (to_int(s[COUNT]) - 1) % pairs
-    scale = 1.0 / (both[0, last] * dot(changes[last], changes[last]))
+        older = (to_int(s[COUNT]) - 2 - back) % pairs if back + 1 < count else at
+        both[1, at] = both[0, at] * product
+        product = add_and_dot(v[DIRECTION], -both[1, at], changes[at], steps[older])
+    scale = 1.0 / (both[0, newest] * dot(changes[newest], changes[newest]))
     for k in lanes(0, v.shape[1]):
         v[DIRECTION, k] = v[DIRECTION, k] * scale
+    product = dot(changes[(to_int(s[COUNT]) - count) % pairs], v[DIRECTION])
     for forth in range(count):
         at = (to_int(s[COUNT]) - count + forth) % pairs
-        add(v[DIRECTION], both[1, at] - both[0, at] * dot(changes[at], v[DIRECTION]), steps[at])
+        newer = (to_int(s[COUNT]) - count + forth + 1) % pairs if forth + 1 < count else at
+        product = add_and_dot(v[DIRECTION], both[1, at] - both[0, at] * product, steps[at], changes[newer])
     for k in lanes(0, v.shape[1]):
         v[DIRECTION, k] = v[DIRECTION, k] * v[FREE, k]
+
+
+@jit
+def add_and_dot(out, factor, x, y):  # type: ignore[no-untyped-def]
+    """Add a multiple of x, and the inner product of the sum with y."""
+    found = 0.0
+    if x.shape[0] < SMALL:
+        for i in range(x.shape[0]):
+            out[i] += factor * x[i]
+            found += out[i] * y[i]
+    else:
+        sums = zeros(LANES, x)
+        for i in lanes(0, x.shape[0]):
+            out[i] += factor * x[i]
+            sums[i % LANES] += out[i] * y[i]
+        found = fold(sums)
+    return found
 
 
 @jit

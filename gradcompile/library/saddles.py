@@ -14,13 +14,14 @@ from gradcompile.library.primitives import fabs, sqrt, to_float, to_int
 from gradcompile.library.quasi_newton import EPS, FREE, GRADIENT, LOWER, THETA, TRIAL, UPPER, dot
 
 ALONG, RESIDUAL = 3, 7  # rows that a search has for directions
-LOSS, LENGTH, SQUARES, FIRST, PRODUCTS, TRIES, BEGUN, CURVED, LARGEST = range(9)
-SCALARS = 9
+LOSS, LENGTH, SQUARES, FIRST, PRODUCTS, TRIES, BEGUN, LARGEST, ENDED, SADDLES = range(10)
+SCALARS = 10
 LOOKING, MINIMUM, LOWER_FOUND = range(3)
 
 REACH = 1e-6  # of a parameter's size that a difference spans
 PROBED = 30  # products at most
 ENOUGH = 1e-8  # of the first residual's square: what is left of it tells nothing more
+MOST = 20  # points without a slope that one search leaves
 LEAST = 1e-5  # curvature, of the largest, that is taken for none
 FAR = 0.01  # of a parameter's size at which the loss is looked at first; each second time a tenth of it
 

@@ -32,6 +32,8 @@ C_TYPES = {"double": "double", "float": "float", "i64": "int64_t", "i32": "int32
 WIDTH, COLUMN = 110, 56
 BITS = {"bits", "from_bits", "from_bits32", "to_int"}  # functions that call these compute with the bits of numbers
 ONE = number(1)
+LONG = 1_000  # lines of straight code from which on a function comes in pieces of half as many
+SMALL = 30  # lines of a function of numbers that compilers are asked to copy to where it is called
 LEAVE = ((1, "goto end;"), (0, "}"))
 
 
@@ -98,7 +100,7 @@ class Code(str):
 class Line:
     """A line of a function: its depth, its code, a comment, the name that it declares and the pointer, if it does.
 
-    space: of an array that has nothing in it yet.
+    space: of an array that has nothing in it yet.  type: of a number that it declares.
     """
 
     depth: int
@@ -107,6 +109,7 @@ class Line:
     declares: str = ""
     pointer: Pointer | None = None
     space: Pointer | None = None
+    type: str = ""
 
     def text(self) -> Iterator[str]:
         """As it is printed."""
@@ -192,6 +195,7 @@ class CWriter(Writer):
         super().__init__(unit, target, made)
         self.text: list[Line] = []
         self.tops: list[Line] = []  # what is declared before all else
+        self.first: list[Line] = []  # what is done then: memory is taken
         self.heap: list[str] = []
         self.parameters: list[tuple[Line, str]] = []  # their declarations and names
         self.taken = {*RESERVED, *FUNCTIONS, *unit.taken}
@@ -217,7 +221,8 @@ class CWriter(Writer):
         """Give a value a name of its own; the name."""
         name = self.distinct(wish)
         head = C_TYPES[type] + (" *" if pointer else " ")
-        self.put(f"{head if pointer else 'const ' + head}{name} = {code};", declares=name, pointer=pointer)
+        about = {"declares": name, "pointer": pointer, "type": "" if pointer else C_TYPES[type]}
+        self.put(f"{head if pointer else 'const ' + head}{name} = {code};", **about)
         return Code(name, is_fixed=True, root=pointer)
 
     def bind(self, name: str, kind: Kind, text: str) -> list[str]:
@@ -256,10 +261,12 @@ class CWriter(Writer):
         super().run(kinds)
 
     def finish(self, result: Value | None) -> None:
-        """The whole function."""
+        """The whole function; one that is long comes in pieces, as compilers take long for it."""
         made = self.made
         if result is not None:
             made.result = result.type
+        if len(self.text) > LONG and not self.tops and all(line.depth == 1 for line in self.text):
+            result = self.cut(result)
         if made.fails:
             if result is not None:
                 self.tops.append(Line(1, f"{C_TYPES[result.type]} result = 0;"))
@@ -270,16 +277,66 @@ class CWriter(Writer):
             self.text.append(Line(1, "return;" if result is None else "return result;"))
         elif result is not None:
             self.put(f"return {result.text};")
-        lines, words = without_unused([*self.tops, *self.text])
+        lines, words = without_unused([*self.tops, *self.first, *self.text])
         made.used = [name in words for _, name in self.parameters]
         made.roots = [line.pointer for line, _ in self.parameters]
-        made.body = "\n".join(t for line in lines for t in line.text())
-        given = [next(line.text()) for (line, _), used in zip(self.parameters, made.used, strict=True) if used]
-        head = f"static {C_TYPES[made.result]} {made.name}({', '.join(given) or 'void'})"
-        doc = [f"/* {line}" if k == 0 else f"   {line}" for k, line in enumerate(broken(self.doc, WIDTH - 6))]
-        self.unit.texts.append(
-            "\n".join([*doc[:-1], f"{doc[-1]} */", *broken(head, WIDTH, "    "), "{", made.body, "}"])
-        )
+        self.define(made.name, self.doc, made.result, [line for line, name in self.parameters if name in words], lines)
+
+    def define(self, name: str, doc: str, result: str, given: Sequence[Line], lines: Sequence[Line]) -> None:
+        """Add a function to the file."""
+        parameters = ", ".join(next(line.text()) for line in given)
+        small = "inline " if given and not any(line.pointer for line in given) and len(lines) < SMALL else ""
+        head = broken(f"static {small}{C_TYPES[result]} {name}({parameters or 'void'})", WIDTH, "    ")
+        about = [f"/* {line}" if k == 0 else f"   {line}" for k, line in enumerate(broken(doc, WIDTH - 6))]
+        body = [text for line in lines for text in line.text()]
+        self.unit.texts.append("\n".join([*about[:-1], f"{about[-1]} */", *head, "{", *body, "}"]))
+
+    def cut(self, result: Value | None) -> Value | None:
+        """Make functions of pieces of straight code: what a later one reads is kept. What is returned then."""
+        if result is not None:
+            self.put(f"return {result.text};")
+        lines, _ = without_unused(self.text)
+        pieces = [lines[k : k + LONG // 2] for k in range(0, len(lines), LONG // 2)]
+        spaces: dict[str, dict[str, int]] = {}  # of each type of numbers the places of those that are kept
+        later: set[str] = set()
+        for piece in reversed(pieces):
+            for line in piece:
+                if line.type and line.declares in later:
+                    own = spaces.setdefault(line.type, {})
+                    own[line.declares] = len(own)
+            later |= words_of(piece)
+        self.text = []
+        for type, places in spaces.items():
+            kind = next(k for k, v in C_TYPES.items() if v == type)
+            self.reserve(f"kept_{type}", kind, [number(len(places))], True)
+        found = None
+        for k, piece in enumerate(pieces):
+            is_last = k == len(pieces) - 1 and result is not None
+            name = f"{self.made.name}_{k}"
+            given = self.define_piece(name, piece, spaces, self.made.result if is_last else "void")
+            text = f"{name}({', '.join(given)})"
+            if is_last:
+                found = Value(self.made.result, 1, Code(text))
+            else:
+                self.put(f"{text};")
+        return found
+
+    def define_piece(
+        self, name: str, piece: Sequence[Line], spaces: Mapping[str, Mapping[str, int]], result: str
+    ) -> list[str]:
+        """Write one piece as a function; the names of what it is given."""
+        own, words, body = {line.declares for line in piece}, words_of(piece), list[Line]()
+        taken = [(line, p) for line, p in self.parameters if p in words]
+        for type, places in spaces.items():
+            body += [Line(1, f"const {type} {w} = kept_{type}[{places[w]}];") for w in places if w in words - own]
+        for line in piece:
+            body.append(line)
+            if line.declares in spaces.get(line.type, ()):
+                body.append(Line(1, f"kept_{line.type}[{spaces[line.type][line.declares]}] = {line.declares};"))
+        read = words_of(body)
+        taken += [(Line(0, f"{type} *kept_{type}"), f"kept_{type}") for type in spaces if f"kept_{type}" in read]
+        self.define(name, f"A part of {self.made.name}.", result, [line for line, _ in taken], body)
+        return [p for _, p in taken]
 
     # ---- statements
 
@@ -496,11 +553,10 @@ class CWriter(Writer):
         taken = f"take({counts} * sizeof({kind}))"
         self.heap.append(name)
         self.made.fails = True
-        self.tops.append(Line(1, f"{kind} *{name} = {taken if is_early else 'NULL'};"))
-        lines, depth = (self.tops, 1) if is_early else (self.text, self.indent)
-        if not is_early:
-            self.put(f"{name} = {taken};")
-        lines += [Line(depth + d, x) for d, x in ((0, f"if (!{name}) {{"), (1, "*failed = 1;"), *LEAVE)]
+        self.tops.append(Line(1, f"{kind} *{name} = NULL;"))
+        lines, depth = (self.first, 1) if is_early else (self.text, self.indent)
+        given = [(0, f"{name} = {taken};"), (0, f"if (!{name}) {{"), (1, "*failed = 1;"), *LEAVE]
+        lines += [Line(depth + d, x) for d, x in given]
 
     # ---- expressions
 
@@ -789,6 +845,11 @@ def without_unused(lines: Sequence[Line]) -> tuple[list[Line], set[str]]:
             words |= set(findall(r"\w+", line.code)) - ({line.declares} if line.declares else set())
             kept.append(line)
     return kept[::-1], words
+
+
+def words_of(lines: Sequence[Line]) -> set[str]:
+    """The words of the code."""
+    return {w for line in lines for w in findall(r"\w+", line.code)}
 
 
 def is_word(text: str) -> bool:

@@ -14,10 +14,14 @@ from gradcompile.signature.arguments import Argument
 
 def shaped(params: Sequence[Argument], given: Any, theta: Vector) -> Any:
     """Parameters in the arrangement that they were given in."""
-    parts = bind.split(params, theta.copy())
+    return arranged(Call(params), given, bind.split(params, theta.copy()))
+
+
+def arranged(takes: Call, given: Any, parts: tuple[Any, ...]) -> Any:
+    """The values of parameters in the arrangement of what was given."""
     if isinstance(given, Mapping):
-        return Call(params).arranged(parts, given)
-    if not _is_sequence(given, params):
+        return takes.arranged(parts, given)
+    if not _is_sequence(given, takes.arguments):
         return parts[0]
     return parts if isinstance(given, tuple) else list(parts)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType
 from gradcompile.once import once
-from gradcompile.optim.given import in_order
+from gradcompile.optim.given import arranged, in_order
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
@@ -20,12 +21,42 @@ from gradcompile.signature.arguments import Argument
 Loop = Callable[..., int]
 
 
+MANY = 256
+ENTRIES = 1_000_000  # of theta and data that one call of machine code walks at first
+
+
+class Parameters:
+    """The parameters of a loss: how they lie in theta, and how they are given."""
+
+    def __init__(self, params: Sequence[Argument]) -> None:
+        self.params, self.takes, self.places = params, Call(params, "params("), bind.places_of(params)
+
+    def packed(self, given: Any) -> Vector:
+        """Theta, from what was given."""
+        theta = np.empty(self.places[-1][1])
+        for a, v, (start, stop, shape) in zip(
+            self.params, in_order(given, self.takes, "params"), self.places, strict=True
+        ):
+            value = bind.convert(a, v)
+            theta[start:stop] = value.ravel() if shape else value
+        return theta
+
+    def arranged(self, given: Any, theta: Vector) -> Any:
+        """Theta, in the arrangement of what was given; it shares its memory."""
+        return arranged(self.takes, given, bind.split_at(self.places, theta))
+
+
 class Kernel:
     """A compiled loss with its data: code(theta, *outputs, *inputs) -> loss."""
 
-    def __init__(self, f: Any, inputs: Sequence[Any]) -> None:
-        self.f, self.inputs, self.route = f, inputs, f._route
-        self.params: Sequence[Argument] = f.problem.params
+    def __init__(self, f: Any, inputs: Sequence[Any], parameters: Parameters) -> None:
+        self.f, self.inputs, self.route, self.parameters = f, inputs, f._route, parameters
+
+    @property
+    def turns(self) -> int:
+        """Evaluations that one call of machine code may take at first: few where there are much data."""
+        entries = int(self.f.size) + sum(x.size for x in self.inputs if isinstance(x, np.ndarray))
+        return max(1, min(MANY, ENTRIES // entries))
 
     @once
     def code(self) -> Callable[..., float]:
@@ -37,7 +68,7 @@ class Kernel:
 
     def curved(self, what: str) -> "Kernel":
         """The same with the Hessian, or with its products, the direction of which is the kernel's first input."""
-        return Kernel(getattr(self.f, what), self.inputs)
+        return Kernel(getattr(self.f, what), self.inputs, self.parameters)
 
     def loop(self, step: Any, state: Sequence[Kind]) -> Loop | None:
         """The kernel in turn with a step in one call of machine code, where that can be."""
@@ -52,21 +83,23 @@ class Outside:
     """
 
     f = None  # there is no compiled loss
+    turns = 1
     inputs: Sequence[Any] = ()
 
     def __init__(self, v: Any) -> None:
         self.v = v
-        self.params = [
+        params = [
             Argument(name, name, leaf(name, ArrayType(tuple(map(int, shape)), "float64"), "param"), None, ())
             for name, shape in v.shapes.items()
         ]
-        if not self.params:
+        self.parameters = Parameters(params)
+        if not params:
             raise ArgumentError("v.shapes is empty: a loss needs a parameter at least")
 
     def code(self, theta: Vector, gradient: Vector) -> float:
         """Loss and gradient, as a kernel gives them."""
-        loss, grads = self.v(*bind.split(self.params, theta.copy()))
-        gradient[:] = bind.pack(self.params, in_order(grads, Call(self.params), "the gradients"), "float64")
+        loss, grads = self.v(*bind.split_at(self.parameters.places, theta.copy()))
+        gradient[:] = self.parameters.packed(grads)
         return float(np.asarray(loss).item())
 
     def curved(self, what: str) -> Kernel:
@@ -86,13 +119,13 @@ class Evaluated:
 
     def __init__(self, v: Any) -> None:
         self.outside = Outside(v)
-        self.problem = SimpleNamespace(params=self.outside.params, inputs=[])
+        self.problem = SimpleNamespace(params=self.outside.parameters.params, inputs=[])
         self._route = self
 
     @staticmethod
     def around(f: Any) -> Any:
         """The loss as it is, or one that Python evaluates as a compiled one."""
-        if hasattr(f, "problem") and hasattr(f, "_route"):
+        if hasattr(f, "flat"):
             return f
         if not (hasattr(f, "shapes") and callable(f)):
             raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"
@@ -121,5 +154,18 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
     if not hasattr(f, "flat") or f.dtype != "float64":
         raise ArgumentTypeError("minimize takes what compile_grad returns, in float64, or a loss that Python "
                                 "evaluates: v(*params) -> (loss, grads) with v.shapes")  # fmt: skip
-    takes = f.problem.inputs
-    return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))))
+    takes, parameters = f.problem.inputs, parameters_of(f)
+    if not takes and len(data) == 0:
+        return Kernel(f, (), parameters)
+    return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))), parameters)
+
+
+_known: "WeakKeyDictionary[Any, Parameters]" = WeakKeyDictionary()
+
+
+def parameters_of(f: Any) -> Parameters:
+    """Those of a compiled loss, made once."""
+    found = _known.get(f)
+    if found is None:
+        found = _known[f] = Parameters(f.problem.params)
+    return found

@@ -8,18 +8,26 @@ import numpy as np
 
 from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
-from gradcompile.library import newton_cg, quasi_newton, saddles, trust_region
+from gradcompile.codegen.values import Kind
+from gradcompile.library import descent, newton_cg, quasi_newton, saddles, trust_region
 from gradcompile.optim.losses import Kernel, Outside
 from gradcompile.optim.parts import Vector
 
+Bounds = tuple[Vector, Vector] | None  # lower and upper ones
 PAIRS = 10  # steps that the inverse of the Hessian is made of
 RADIUS = 1.0  # of the first step of trust-exact, in lengths of the start
 
 
 @cache
+def kinds_of(*ranks: int) -> list[Kind]:
+    """The kinds of arrays of these ranks, of numbers where a rank is 0."""
+    return [array_kind("float64", rank) for rank in ranks]
+
+
+@cache
 def machine(step: Any, ranks: tuple[int, ...]) -> Any:
     """Machine code of a step for arrays of these ranks, numbers where a rank is 0."""
-    return jit.entry(step, [array_kind("float64", rank) for rank in ranks])
+    return jit.entry(step, kinds_of(*ranks))
 
 
 class Stepping:
@@ -32,7 +40,7 @@ class Stepping:
                  state: Sequence[Vector]) -> None:  # fmt: skip
         self.loss, self.outputs, self.state, self.trial = loss, outputs, state, state[0][quasi_newton.TRIAL]
         self.inputs = [*given, *loss.inputs]
-        self.loop = loss.loop(step, [array_kind("float64", v.ndim) for v in state])
+        self.loop = loss.loop(step, kinds_of(*[v.ndim for v in state]))
         self.step: Any = None if self.loop else machine(step, (0, *(v.ndim for v in (*outputs, *state))))
 
     def advance(self, turns: int) -> int:
@@ -45,26 +53,37 @@ class Stepping:
 
 
 class QuasiNewton:
-    """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated."""
+    """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated; saddles are left on the way."""
 
     names: Any = quasi_newton  # its rows and scalars
     takes_bounds = True
+    leaves_saddles = True
 
-    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector, tolerance: float, dense: bool) -> None:
-        size = len(lower)
-        self.rows, self.scalars = np.zeros((self.names.ROWS, size)), np.zeros(self.names.SCALARS)
-        self.rows[self.names.LOWER], self.rows[self.names.UPPER] = lower, upper
-        self.scalars[self.names.TOLERANCE], self.scalars[self.names.DENSE] = tolerance, dense
-        shapes = [(size, size), (1, size), (2, 1)] if dense else [(PAIRS, size), (PAIRS, size), (2, PAIRS)]
-        state = [self.rows, *map(np.zeros, shapes), self.scalars]
-        self.stepping = Stepping(loss, quasi_newton.advance, [np.zeros(size)], [], state)
+    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float, dense: bool) -> None:
+        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
+        self.bound(bounds)
+        self.kept = tolerance, float(dense)
+        self.look = np.zeros(saddles.SCALARS)
+        pairs = min(PAIRS, size + 2)
+        shapes = [(size, size), (1, size), (2, 1)] if dense else [(pairs, size), (pairs, size), (2, pairs)]
+        state = [self.rows, *map(np.zeros, shapes), self.scalars, self.look]
+        self.stepping = Stepping(loss, descent.advance, [np.zeros(size)], [], state)
+
+    def bound(self, bounds: Bounds) -> None:
+        """Write down the bounds."""
+        low, high = bounds if bounds is not None else (-np.inf, np.inf)
+        self.rows[self.names.LOWER], self.rows[self.names.UPPER] = low, high
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
-        keeps = self.scalars[[self.names.TOLERANCE, self.names.DENSE]]
-        self.scalars[:] = 0.0
-        self.scalars[[self.names.TOLERANCE, self.names.DENSE]] = keeps
-        self.rows[self.names.TRIAL] = theta
+        self.scalars[:], self.look[:] = 0.0, 0.0
+        self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.kept
+        self.rows[quasi_newton.TRIAL] = theta
+
+    @property
+    def is_plateau(self) -> bool:
+        """Whether the search ended where it began, and the gradient was the same all around."""
+        return not self.steps and bool(self.look[saddles.LARGEST] == 0.0)
 
     def advance(self, turns: int) -> int:
         """So many evaluations at most; a status of `quasi_newton`."""
@@ -126,9 +145,9 @@ class NewtonCG(QuasiNewton):
 
     names = newton_cg
     takes_bounds = False
+    leaves_saddles = False
 
-    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector, tolerance: float) -> None:
-        size = len(lower)
+    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float) -> None:
         self.rows, self.scalars = np.zeros((newton_cg.ROWS, size)), np.zeros(newton_cg.SCALARS)
         self.tolerance = tolerance
         outputs, along = [np.zeros(size), np.zeros(size)], [self.rows[newton_cg.ALONG]]
@@ -155,11 +174,11 @@ class TrustExact(QuasiNewton):
     """The trust-region method on the whole Hessian, which proves its minima."""
 
     names = trust_region
+    leaves_saddles = False
 
-    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector, tolerance: float) -> None:
-        size = len(lower)
+    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float) -> None:
         self.rows, self.scalars = np.zeros((trust_region.ROWS, size)), np.zeros(trust_region.SCALARS)
-        self.rows[trust_region.LOWER], self.rows[trust_region.UPPER] = lower, upper
+        self.bound(bounds)
         self.tolerance = tolerance
         state = [self.rows, np.zeros((size, size)), np.zeros((size, size)), self.scalars]
         outputs = [np.zeros(size), np.zeros(size * size)]
@@ -200,13 +219,13 @@ class TrustExact(QuasiNewton):
 
 
 class Look:
-    """Whether there is a way down from where a search has ended."""
+    """Whether there is a way down from where a search has ended, for those that do not look themselves."""
 
-    def __init__(self, loss: Kernel | Outside, lower: Vector, upper: Vector) -> None:
-        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, len(lower))), np.zeros(saddles.SCALARS)
-        self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = lower, upper
-        state = [self.rows, self.scalars]
-        self.stepping = Stepping(loss, saddles.advance, [np.zeros(len(lower))], [], state)
+    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int) -> None:
+        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(saddles.SCALARS)
+        low, high = bounds if bounds is not None else (-np.inf, np.inf)
+        self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = low, high
+        self.stepping = Stepping(loss, saddles.advance, [np.zeros(size)], [], [self.rows, self.scalars])
 
     def below(self, theta: Vector, loss: float, gradient: Vector, free: Vector) -> Vector | None:
         """A point with a lower loss, None where none was found."""

@@ -9,19 +9,16 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
-from gradcompile.optim.given import in_order, shaped
-from gradcompile.optim.losses import Kernel, Outside, loss_of
-from gradcompile.optim.methods import METHODS, Look
+from gradcompile.library.saddles import MOST
+from gradcompile.optim.losses import Kernel, Outside, Parameters, loss_of
+from gradcompile.optim.methods import METHODS, Bounds, Look
 from gradcompile.optim.parts import Vector
-from gradcompile.runtime import bind
-from gradcompile.runtime.matching import Call
 from gradcompile.runtime.rows import stacked
 from gradcompile.runtime.threads import pool, processors
+from gradcompile.tracebacks import entries
 
 CHUNK_SECONDS = 0.05  # between two looks at Ctrl-C
 LIMIT = 15_000  # evaluations, as in SciPy
-BEGIN = 64  # evaluations before the first look
-SADDLES = 20  # points without a slope, and with a way down, that one search leaves
 INTERRUPTED, HELD, PROVED, PLATEAU = -1, -2, -3, -4  # beside the statuses of `quasi_newton`
 MESSAGES = {
     quasi_newton.RUNNING: "the limit of evaluations is reached; go on from x, or give a larger limit",
@@ -76,15 +73,12 @@ def minimize(
     """
     check_options(method, tolerance, limit, callback)
     loss = loss_of(f, data)
-    params_of = loss.params
-    theta = bind.pack(params_of, in_order(params, Call(params_of), "params"), "float64")
-    lower, upper = limits(params_of, bounds, len(theta))
-    thetas = [theta] if starts is None else [theta, *stacked(params_of, starts, "float64")]
-    made = partial(Search, loss, method, params, (lower, upper), tolerance, limit)
-    searches = [made(start if bounds is None else np.clip(start, lower, upper)) for start in thetas]
-    if bounds is not None and not searches[0].method.takes_bounds:
+    theta = loss.parameters.packed(params)
+    between = None if bounds is None else limits(loss.parameters, bounds, len(theta))
+    if bounds is not None and method == "Newton-CG":
         raise ArgumentError(f"method={method!r} takes no bounds; choose 'L-BFGS-B' or 'trust-exact'")
-    found = run_all(searches, callback)
+    thetas = [theta] if starts is None else [theta, *stacked(loss.parameters.params, starts, "float64")]
+    found = run_all([Search(loss, method, params, between, tolerance, limit, t) for t in thetas], callback)
     if starts is None:
         return found[0]
     best = min(found, key=lambda r: (not r.success, r.fun if r.fun == r.fun else np.inf))
@@ -111,67 +105,87 @@ class Search:
     past: steps, evaluations and products of searches that have ended at saddles.
     """
 
-    def __init__(self, loss: Kernel | Outside, name: str, given: Any, bounds: tuple[Vector, Vector], tolerance: float,
-                 limit: int, theta: Vector) -> None:  # fmt: skip
+    def __init__(self, loss: Kernel | Outside, name: str, given: Any, bounds: Bounds, tolerance: float, limit: int,
+                 theta: Vector) -> None:  # fmt: skip
         self.loss, self.given, self.bounds, self.tolerance, self.limit = loss, given, bounds, tolerance, limit
-        self.method = METHODS[name](loss, *bounds, tolerance)
-        self.method.begin(theta)
+        self.method = METHODS[name](loss, bounds, len(theta), tolerance)
+        self.method.begin(theta if bounds is None else np.clip(theta, *bounds))
         self.status, self.past, self.saddles = quasi_newton.RUNNING, (0, 0, 0), 0
 
     @property
     def is_running(self) -> bool:
         """Whether it goes on."""
-        return self.status == quasi_newton.RUNNING and self.counts[1] < self.limit
+        return self.status == quasi_newton.RUNNING and self.left > 0
 
     @property
-    def counts(self) -> list[int]:
+    def left(self) -> int:
+        """How many evaluations it may still take."""
+        return int(self.limit - self.past[1] - self.method.count)
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return int(self.past[0] + self.method.steps)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
         """Steps, evaluations, products."""
-        now = self.method.steps, self.method.count, self.method.products
-        return [a + b for a, b in zip(self.past, now, strict=True)]
+        steps, count, products = self.past
+        return steps + self.method.steps, count + self.method.count, products + self.method.products
 
     def advance(self, turns: int) -> None:
         """So many evaluations at most."""
-        self.status = self.method.advance(min(turns, self.limit - self.counts[1]))
+        self.status = self.method.advance(min(turns, self.left))
         if self.status in ENDS:
             self.settle()
 
     def settle(self) -> None:
         """Tell a minimum from what only has no slope, and go on from that."""
-        method, (lower, upper) = self.method, self.bounds
-        theta, gradient = method.theta, method.gradient
-        is_low, is_high = (theta <= lower) & (gradient > 0.0), (theta >= upper) & (gradient < 0.0)
-        steep = abs(gradient) > self.tolerance
-        if ((is_low | is_high) & steep | (lower == upper)).all():
+        if self.bounds is not None and self.held.all():
             self.status = HELD
-        elif method.is_proved and self.status != quasi_newton.STUCK:
+        elif self.method.leaves_saddles:
+            self.status = PLATEAU if self.method.is_plateau else self.status
+        elif self.method.is_proved and self.status != quasi_newton.STUCK:
             self.status = PROVED
-        elif self.saddles < SADDLES:
-            look = Look(self.loss, lower, upper)
-            below = look.below(theta, method.loss, gradient, np.where(is_low | is_high | (lower == upper), 0.0, 1.0))
-            steps, count, products = self.counts
-            if below is not None:
-                self.past, self.saddles = (steps, count + look.count, products), self.saddles + 1
-                method.begin(below)
-                self.status = quasi_newton.RUNNING
-                return
+        elif self.saddles < MOST:
+            self.leave()
+
+    @property
+    def held(self) -> Vector:
+        """Which parameters are on a bound that a slope presses them to."""
+        theta, gradient = self.method.theta, self.method.gradient
+        lower, upper = self.bounds or (-np.inf, np.inf)
+        pressed = (theta <= lower) & (gradient > self.tolerance) | (theta >= upper) & (gradient < -self.tolerance)
+        return np.asarray(pressed | np.equal(lower, upper))
+
+    def leave(self) -> None:
+        """Begin again from a lower place, if one is found."""
+        method, (steps, count, products) = self.method, self.counts
+        look = Look(self.loss, self.bounds, len(method.theta))
+        below = look.below(method.theta, method.loss, method.gradient, np.where(self.held, 0.0, 1.0))
+        if below is None:
             self.past = (self.past[0], self.past[1] + look.count, self.past[2])
             if not steps and look.is_plateau:
                 self.status = PLATEAU
+        else:
+            self.past, self.saddles = (steps, count + look.count, products), self.saddles + 1
+            method.begin(below)
+            self.status = quasi_newton.RUNNING
 
     def result(self, interrupted: bool = False) -> Any:
         """What was reached."""
         method, status = self.method, INTERRUPTED if interrupted and self.is_running else self.status
         steps, count, products = self.counts
         theta, gradient = method.theta.copy(), method.gradient.copy()
-        gradient[gradient >= quasi_newton.LARGEST] = np.inf
-        gradient[gradient <= -quasi_newton.LARGEST] = -np.inf
+        if self.bounds is not None:
+            gradient[gradient >= quasi_newton.LARGEST] = np.inf
+            gradient[gradient <= -quasi_newton.LARGEST] = -np.inf
+        arranged = self.loss.parameters.arranged
         found = result_type()(
-            x=shaped(self.loss.params, self.given, theta), fun=method.loss,
-            jac=shaped(self.loss.params, self.given, gradient), nit=steps, nfev=count, njev=count, nhev=products,
-            success=status in MINIMA, status=status, message=MESSAGES[status],
+            x=arranged(self.given, theta), fun=method.loss, jac=arranged(self.given, gradient), nit=steps, nfev=count,
+            njev=count, nhev=products, success=status in MINIMA, status=status, message=MESSAGES[status],
         )  # fmt: skip
-        lower, upper = self.bounds
-        object.__setattr__(found, "_made_of", (self.loss.f, self.loss.inputs, theta, (lower < theta) & (theta < upper)))
+        object.__setattr__(found, "_made_of", (self.loss.f, self.loss.inputs, theta.copy(), self.bounds))
         return found
 
 
@@ -190,17 +204,17 @@ def advance(searches: Sequence[Search], turns: int, k: int) -> None:
 
 def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -> list[Any]:
     """Go on to the ends, several searches side by side; their bits do not depend on each other."""
-    turns, interrupted = 1 if callback is not None else BEGIN, False
+    turns, interrupted = 1 if callback is not None else searches[0].loss.turns, False
     try:
         while running := [s for s in searches if s.is_running]:
             began = time.perf_counter()
-            before = [s.counts[0] for s in running]
+            before = [s.steps for s in running] if callback is not None else []
             if len(running) == 1:
                 running[0].advance(turns)
             else:
                 pool.run(partial(advance, running, turns), len(running), processors())
             if callback is not None:
-                new = [s for s, steps in zip(running, before, strict=True) if s.counts[0] > steps]
+                new = [s for s, steps in zip(running, before, strict=True) if s.steps > steps]
                 answers = [callback(s.result()) for s in new]
                 if any(answer is True for answer in answers):
                     raise StopIteration
@@ -211,12 +225,11 @@ def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -
     return [s.result(interrupted) for s in searches]
 
 
-def limits(params: Sequence[Any], bounds: Any, size: int) -> tuple[Vector, Vector]:
+def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vector]:
     """Lower and upper bounds of all entries of theta."""
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-    if bounds is None:
-        return lower, upper
-    places = {a.name: slice(first, last) for a, (first, last, _) in zip(params, bind.places_of(params), strict=True)}
+    names = parameters.takes.names
+    places = {name: slice(first, last) for name, (first, last, _) in zip(names, parameters.places, strict=True)}
     if not isinstance(bounds, Mapping) and len(bounds) != size:
         raise ArgumentError(f"bounds holds {len(bounds)} values; theta has {size} entries, each of which takes a pair")
     pairs = bounds.items() if isinstance(bounds, Mapping) else enumerate(bounds)
@@ -235,3 +248,6 @@ def limits(params: Sequence[Any], bounds: Any, size: int) -> tuple[Vector, Vecto
     if not (lower <= upper).all():
         raise ArgumentError("bounds: a lower one is above the upper, or not a number")
     return lower, upper
+
+
+entries(globals())

@@ -17,7 +17,7 @@ EPS = float(np.finfo(np.float64).eps)
 class Minimum(OptimizeResult):
     """SciPy's result of a search, which can tell how its x depends on the data."""
 
-    _made_of: tuple[Any, Sequence[Any], Vector, Vector]  # the loss, its inputs, theta, and which of it is free
+    _made_of: tuple[Any, Sequence[Any], Vector, Any]  # the loss, its inputs, theta, and its bounds, if it has some
 
     def sensitivity(self, wrt: Any) -> Vector:
         """The derivative of the optimum in an input: (size, *shape of the input), a row for each entry of theta.
@@ -34,11 +34,13 @@ class Minimum(OptimizeResult):
         >>> minimize(compile_grad((a - x)**2, [a], data=[x]), [0.0], [[1.0, 2.0, 6.0]]).sensitivity(x).round(6)
         array([[0.333333, 0.333333, 0.333333]])
         """
-        f, inputs, theta, free = self._made_of
+        f, inputs, theta, bounds = self._made_of
         if f is None:
             raise ArgumentError("this loss is evaluated by Python, which gives no second derivatives")
         if not self.success:
             raise ArgumentError(f"x is no minimum: {self.message}")
+        lower, upper = bounds or (-np.inf, np.inf)
+        free = (lower < theta) & (theta < upper)
         arguments = f.problem.inputs
         takes = Call(arguments)
         position = takes.names.index(takes.identifiers([wrt if isinstance(wrt, str) else known(wrt, takes)], "wrt")

@@ -78,7 +78,7 @@ class Index(NamedTuple):
     length: Dim
     what: str
 
-    def check(self, values: Sequence[Any], lengths: Mapping[str, int], name: str) -> None:
+    def check(self, values: Sequence[Any] | Mapping[int, Any], lengths: Mapping[str, int], name: str) -> None:
         """Raise ArgumentError if an entry is outside the axis, counted from either end."""
         x = values[self.position]
         for n in self.views:
