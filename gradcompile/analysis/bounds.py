@@ -14,7 +14,7 @@ from gradcompile.ir.types import Dim
 from gradcompile.ops.constant_index import is_table
 from gradcompile.ops.contract import is_dot
 from gradcompile.ops.least import NONE
-from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.reduction import is_amax, is_sum
 
 SMALL = 1e-15  # of a value that is not below, the inverse and its square are finite in float32 as well
 
@@ -61,7 +61,7 @@ def bound(n: Node, least: Sequence[float]) -> float:
     if is_square(n):
         size = max(0.0, least[0])
         return size * size if is_mul(n) else 0.0
-    if is_add(n) and is_variance(n):
+    if is_add(n) and (is_variance(n) or is_range(n)):
         return 0.0
     return NONE if n.op.least is None else n.op.least(least, n.params)
 
@@ -81,6 +81,23 @@ def is_square(n: Node) -> bool:
     if not (is_mul(n) or is_dot(n)) or n.args[0] is not n.args[1]:
         return False
     return is_mul(n) or n.params[0] == n.params[1]
+
+
+def is_range(n: Node) -> bool:
+    """Whether a sum is x - x, or max(x) - min(x), which is max(x) + max(-x).
+
+    >>> from gradcompile.ir.core import apply, leaf
+    >>> from gradcompile.ir.types import ArrayType
+    >>> x = leaf("x", ArrayType((3,)))
+    >>> is_range(apply("add", *(apply("amax", y, params=((0,),)) for y in (x, apply("neg", x)))))
+    True
+    """
+    if len(n.args) != 2:
+        return False
+    x, y = n.args
+    if is_amax(x) and is_amax(y) and x.params == y.params:
+        x, y = x.args[0], y.args[0]
+    return (is_neg(y) and y.args[0] is x) or (is_neg(x) and x.args[0] is y)
 
 
 def is_variance(n: Node) -> bool:

@@ -306,9 +306,10 @@ def log_cosh(x: Any) -> Any:
 
 def log_erfc(x: Any) -> Any:
     """log(erfc(x)), where erfc(x) underflows and where it is near 1."""
-    far = np.maximum(x, 0.25)
-    near = np.log1p(-scipy("erf")(np.minimum(x, 0.25)))
-    return np.where(np.asarray(x) < 0.25, near, np.log(scipy("erfcx")(far)) - far * far)
+    x = np.asarray(x)
+    near, middle, far = np.minimum(x, 0.25), np.clip(x, 0.25, 3), np.maximum(x, 3)
+    beyond = np.where(x < 3, np.log(scipy("erfc")(middle)), np.log(scipy("erfcx")(far)) - far * far)
+    return np.where(x < 0.25, np.log1p(-scipy("erf")(near)), beyond)
 
 
 LN2_STEP = 0.693145751953125  # the first 16 bits of log(2): its multiples up to 2,000 are exact in any precision

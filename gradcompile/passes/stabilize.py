@@ -226,7 +226,8 @@ def inverse_less_one(n: Node) -> Node | None:
                     near = less(make("abs", rest), 0.5)
                     return make("select", near, scaled(d, make("div", rest, s)), n)
             elif (part := root_less_part(make("add", s, scaled(c / d, top)))) is not None and part.op.name == "select":
-                return make("select", part.args[0], scaled(d, make("div", part.args[1], s)), n)
+                near = part.args[0] & less(make("abs", n), 0.5 * abs(d))
+                return make("select", near, scaled(d, make("div", part.args[1], s)), n)
     return None
 
 
@@ -1078,14 +1079,6 @@ def root_of_exps(n: Node) -> Node | None:
     return found and Scaled(make("sqrt", found.mantissa), scaled(0.5, found.excess)).value()
 
 
-def power_of_inverse(n: Node) -> Node | None:
-    """(c/x)**y = (x/c)**-y: the derivative of c/x leaves the range long before the power does."""
-    base, y = n.args
-    if base.op.name != "div" or not is_const(base.args[0]) or not float(base.args[0].value) > 0:
-        return None
-    return make("pow", make("div", base.args[1], base.args[0]), make("neg", y))
-
-
 def power_of_exps(n: Node) -> Node | None:
     """s**y with exponentials in s: that of the mantissa, times exp(y*excess)."""
     x, y = n.args
@@ -1253,7 +1246,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "div": (bernoulli, ratio_near_zero, logistic, quotient_of_exps),
     "sqrt": (norm, norm_of_loop, norm_of_product, root_of_exps),
     "mul": (x_log_x, product_of_exps),
-    "pow": (power_of_exps, power_of_inverse),
+    "pow": (power_of_exps,),
     **dict.fromkeys({f for f, _ in INVERSES} - {"log1p"}, (inverse,)),
     "acosh": (inverse, arc_near_one),
     **dict.fromkeys(("acos", "asin"), (arc_near_one,)),

@@ -33,7 +33,7 @@ EXPONENTIALS = frozenset({"exp", "exp2", "expm1", "exp_sum", "pow", "sigmoid", "
 REAL_ONLY = frozenset({"ellipkinc", "ellipeinc"})  # SciPy has no values above m = 1 (docs/limits.md)
 PERIODIC = frozenset({"sin", "cos", "tan", "besselj", "bessely"})  # any value, where the argument is off by 1
 COMPARED = frozenset({"lt", "le", "eq", "ne"})
-FLAT = frozenset({"sign", "floor", "ceil", "rint", "heaviside", "stop_gradient", "size"})  # without a derivative
+FLAT = frozenset({"sign", "floor", "ceil", "rint", "stop_gradient", "size"})  # without a derivative
 
 Values = dict[Node, Any]
 
@@ -324,6 +324,9 @@ def chained(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, 
 
 def tangent(n: Node, values: Values, tangents: Values, dims: dict[str, int]) -> Any:
     """The derivative of one node from those of its arguments."""
+    if n.op.name == "heaviside":  # which is its second argument where the first is 0
+        own = tangents.get(n.args[1], mpmath.mpf(0))
+        return each(lambda x, t: mpmath.mpf(0) if x else t, values[n.args[0]], own) + values[n] * 0
     if n.op.vjp is not None:
         return n.op.value(tangents[n.args[0]], *bound(n, dims))
     if n.op.name == "select":

@@ -280,7 +280,6 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "{c} + {c}*log({u}) - {c}*{u}",
         "1/log({u}) - 1/({u} - 1)",
     ),
-    "power_of_inverse": ("pow(1/{u}, {v})", "pow({c}/{u}, {v})", "pow({c}/{u}, 1.7)"),
     "log_of_root": ("log(sqrt(1 + {u}))", "log(cbrt({u}))", "log(pow(1 + {u}, 0.3))", "log(pow({u}, -2.5))"),
     "log_of_ratio": ("log((1 + {u})/(1 - {u}))", "log(({u} + 1)/{u})", "log(({v} + {u})/{v})", "log({v}/({v} - {c}))"),
     "one_plus_sinh_squared": ("1 + sinh({u})*sinh({u})", "{c} + {c}*sinh({u})*sinh({u})"),
