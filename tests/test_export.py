@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import sympy as sp
 
+import gradcompile as gc
 from gradcompile import ArgumentError, ExpressionError, compile_grad
 from gradcompile.cli import main
+from gradcompile.compiled import Compiled
 from gradcompile.export.c_header import Prototype
 from tests.exported import PLAIN, STRICT, call_of, called, from_kernel, library, needs_cc, run, same
 from tests.test_golden import CASES, DERIVATIVES, X, Y, curve, garch, imported, network, special
@@ -192,3 +194,27 @@ def in_c(p: Prototype, theta: np.ndarray, inputs: list[np.ndarray]) -> str:
     given = ", ".join([*names, *(str(call.sizes[n]) for n in p.lengths)])
     freed = "".join(f"    free({name});\n" for name in names)
     return f'  {{\n{"".join(made)}    printf("%a\\n", {p.name}({given}));\n{freed}  }}\n'
+
+
+def names_of_c() -> Compiled:
+    new, double, n, exit_ = sp.symbols("new double n fma")
+    return compile_grad((new * sp.exp(-double * new) + n * exit_) ** 2, [new], data=[double, n], inputs=[exit_])
+
+
+def systems() -> Compiled:
+    A, B = gc.array("A", (3, 3)), gc.array("B", 3)
+    loss = np.sum(np.linalg.solve(A, B) ** 2) + np.log(np.linalg.det(A @ A.T)) + np.sum(np.sort(B) * A[0])
+    return compile_grad(loss, [A], inputs=[B])
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [(names_of_c, [X, Y, 0.5]), (systems, [np.array([1.0, -2.0, 0.5])])],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_names_that_c_keeps_and_routines(make: Callable[[], Compiled], inputs: list[Any], tmp_path: Path) -> None:
+    f = make()
+    theta = np.linspace(0.5, 2.0, f.size) ** 2
+    p = f._exported("loss").prototype
+    f.export(tmp_path / "loss.c")
+    assert same(called(library(tmp_path / "loss.c", p, *PLAIN), p, theta, inputs), from_kernel(f, p, theta, inputs))

@@ -100,7 +100,8 @@ class Code(str):
 class Line:
     """A line of a function: its depth, its code, a comment, the name that it declares and the pointer, if it does.
 
-    space: of an array that has nothing in it yet.  type: of a number that it declares.
+    space: of an array that has nothing in it yet.  type: of a number that it declares.  acts: a call that is made for
+    more than the number that it gives.
     """
 
     depth: int
@@ -110,6 +111,7 @@ class Line:
     pointer: Pointer | None = None
     space: Pointer | None = None
     type: str = ""
+    acts: str = ""
 
     def text(self) -> Iterator[str]:
         """As it is printed."""
@@ -217,11 +219,11 @@ class CWriter(Writer):
         """A name that nothing has here."""
         return distinct(wish, self.taken)
 
-    def declare(self, type: str, wish: str, code: str, pointer: Pointer | None = None) -> Code:
+    def declare(self, type: str, wish: str, code: str, pointer: Pointer | None = None, acts: str = "") -> Code:
         """Give a value a name of its own; the name."""
         name = self.distinct(wish)
         head = C_TYPES[type] + (" *" if pointer else " ")
-        about = {"declares": name, "pointer": pointer, "type": "" if pointer else C_TYPES[type]}
+        about = {"declares": name, "pointer": pointer, "type": "" if pointer else C_TYPES[type], "acts": acts}
         self.put(f"{head if pointer else 'const ' + head}{name} = {code};", **about)
         return Code(name, is_fixed=True, root=pointer)
 
@@ -428,7 +430,7 @@ class CWriter(Writer):
         )
         taken, name = set(self.taken), self.distinct(self.wish)
         step_text = f"++{name}" if by == "1" else f"{name} += {by}"
-        self.put(f"for (int64_t {name} = {first}; {name} < {last}; {step_text}) {{")
+        self.put(f"for (int64_t {name} = {first}; {name} < {last.inside(Level.SUM)}; {step_text}) {{")
         inside(Value("i64", 1, Code(name, is_fixed=True)))
         self.taken = taken
 
@@ -729,15 +731,18 @@ class CWriter(Writer):
                 known = [*a.shape, *(() if a.dense else a.strides)]
                 passed += [(self.converted(v, "i64", 1), None) for v in known if v.type != "literal"]
         passed += [("failed", None)] if made.fails else []
-        for (_, root), own in zip(passed, made.roots, strict=True):
-            if root is not None and own is not None and own.is_written:
+        written = [
+            root for (_, root), own in zip(passed, made.roots, strict=True) if own is not None and own.is_written
+        ]
+        for root in written:
+            if root is not None:
                 root.write()
         text = f"{made.name}({', '.join(t for (t, _), used in zip(passed, made.used, strict=True) if used)})"
         found = None if made.result == "void" else Value(made.result, 1, Code(text))
         if found is None:
             self.put(f"{text};")
-        elif made.fails:
-            found = Value(made.result, 1, self.declare(made.result, "found", text))
+        elif made.fails or written:
+            found = Value(made.result, 1, self.declare(made.result, "found", text, acts=text))
         if made.fails:
             self.made.fails = True
             self.text += [Line(self.indent + d, x) for d, x in ((0, "if (*failed) {"), *LEAVE)]
@@ -841,6 +846,8 @@ def without_unused(lines: Sequence[Line]) -> tuple[list[Line], set[str]]:
     words: set[str] = set()
     kept = []
     for line in reversed(lines):
+        if line.acts and line.declares not in words:
+            line = Line(line.depth, f"(void){line.acts};", line.comment)
         if not line.declares or line.declares in words:
             words |= set(findall(r"\w+", line.code)) - ({line.declares} if line.declares else set())
             kept.append(line)
