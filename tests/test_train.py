@@ -237,9 +237,10 @@ def test_frames_and_files(line, tmp_path):
 
 def test_a_loader_of_torch(line, torch):
     data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
-    assert run(line, torch.utils.data.DataLoader(data, batch_size=10), batch_size=None).params == run(
-        line, shuffle=False
-    ).params
+    assert (
+        run(line, torch.utils.data.DataLoader(data, batch_size=10), batch_size=None).params
+        == run(line, shuffle=False).params
+    )
 
 
 def test_inputs_that_change_from_step_to_step(tmp_path):

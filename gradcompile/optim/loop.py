@@ -19,7 +19,7 @@ from gradcompile.errors import (
 )
 from gradcompile.library import optimizers as subset
 from gradcompile.optim import steps
-from gradcompile.optim.given import by_name, entry_name, in_order, shaped
+from gradcompile.optim.given import entry_name, in_order, shaped
 from gradcompile.optim.parts import Vector
 from gradcompile.optim.result import TrainingResult
 from gradcompile.optim.rules import Rule
@@ -260,7 +260,8 @@ class Training:
 
     def error(self, status: int, chunk: Chunk) -> TrainingError:
         """What was not finite: at which step, in which parameter, from which subexpression on."""
-        loss, grad = self.f.bind(**by_name(self.f.problem.inputs, chunk.inputs))(self.theta)
+        grad = np.empty(self.theta.size, self.theta.dtype)
+        loss = self.f._route.choose(chunk.inputs)(self.theta, grad, *chunk.inputs)
         names = [entry_name(a, k) for a in self.params for k in range(bind.size_of(a))]
         bad = [f"d/d{name} = {g:.4g}" for name, g in zip(names, grad, strict=True) if not np.isfinite(g)]
         what = f"loss {loss:.6g}" if status == subset.BAD_LOSS else "gradient"
@@ -273,8 +274,8 @@ class Training:
 
     def _trouble(self, batch: Sequence[Any]) -> str:
         """What `why` says of it."""
-        if not hasattr(self.f, "why"):
-            return ""
+        if not hasattr(self.f, "why") or len(self.f.signature.parameters) != len(self.params) + len(batch):
+            return ""  # evaluated by Python, or by parts of a sparse matrix
         values = [*bind.unpack(self.params, self.theta, self.f.dtype), *batch]
         return f"{self.f._trouble(dict(zip(self.f.signature.parameters, values, strict=True)))} "
 

@@ -19,6 +19,7 @@ from gradcompile.optim.rules import Rule
 from gradcompile.optim.schedules import spelled
 from gradcompile.optim.sources import source_of
 from gradcompile.runtime import bind
+from gradcompile.tracebacks import entries
 
 Callback = Callable[[Progress], Any]
 
@@ -316,3 +317,6 @@ def bar_of(total: int, done: int, progress: bool) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=None if total == UNKNOWN else total, initial=done, unit="step")
+
+
+entries(globals())
