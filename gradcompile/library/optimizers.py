@@ -10,6 +10,7 @@ for each parameter: its first entry, how many it has, and its rows and columns, 
 
 from gradcompile.codegen.functions import jit
 from gradcompile.library.primitives import copysign, fabs, fold, lanes, sqrt, to_float, view, zeros
+from gradcompile.library.quasi_newton import add, dot
 
 LEFT, COUNT, NEXT, ROW, LOGGED, TURN, INTERVAL, STEP, EVERY, EPOCH, INSIDE = range(11)  # of the counters
 COUNTERS = 11
@@ -186,19 +187,10 @@ def scale_by_adadelta(updates, theta, state, h):  # type: ignore[no-untyped-def]
 
 @jit
 def scale_by_adam(updates, theta, state, h):  # type: ignore[no-untyped-def]
-    """The first moment by the root of the second, both corrected for their start: (m a + g b) / (sqrt(v c + d) + e)."""
-    for k in lanes(0, updates.shape[0]):
-        g = updates[k]
-        m = h[0] * state[0, k] + h[1] * g
-        v = h[2] * state[1, k] + h[3] * (g * g)
-        state[0, k] = m
-        state[1, k] = v
-        updates[k] = m * h[4] / (sqrt(v * h[5] + h[6]) + h[7])
+    """The first moment by the root of the second, both corrected for their start: (m a + g b) / (sqrt(v c + d) + e).
 
-
-@jit
-def scale_by_nadam(updates, theta, state, h):  # type: ignore[no-untyped-def]
-    """The same with a step of Nesterov's ahead."""
+    Nesterov's step ahead is in b, which is 0 without.
+    """
     for k in lanes(0, updates.shape[0]):
         g = updates[k]
         m = h[0] * state[0, k] + h[1] * g
@@ -280,7 +272,7 @@ def scale_by_muon(updates, theta, state, h, places):  # type: ignore[no-untyped-
             orthogonal(updates, state, h, first, places[p, 2], places[p, 3])
         else:
             part = state[0:2, first : first + count]
-            scale_by_nadam(updates[first : first + count], theta, part, h[7:16])
+            scale_by_adam(updates[first : first + count], theta, part, h[7:16])
 
 
 @jit
@@ -317,7 +309,7 @@ def orthogonal(updates, state, h, first, rows, columns):  # type: ignore[no-unty
             for j in lanes(0, m):
                 other[i, j] = A * x[i, j]
             for k in range(n):
-                add_row(other[i], square[i, k], x[k])
+                add(other[i], square[i, k], x[k])
         for i in range(n):
             for j in lanes(0, m):
                 x[i, j] = other[i, j]
@@ -335,22 +327,6 @@ def products(out, x):  # type: ignore[no-untyped-def]
             value = dot(x[i], x[j])
             out[i, j] = value
             out[j, i] = value
-
-
-@jit
-def dot(x, y):  # type: ignore[no-untyped-def]
-    """The inner product."""
-    sums = zeros(LANES, x)
-    for i in lanes(0, x.shape[0]):
-        sums[i % LANES] += x[i] * y[i]
-    return fold(sums)
-
-
-@jit
-def add_row(out, factor, x):  # type: ignore[no-untyped-def]
-    """Add a multiple of x."""
-    for i in lanes(0, out.shape[0]):
-        out[i] += factor * x[i]
 
 
 # ---- what is made of the parameters

@@ -129,7 +129,7 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6, wei
 
 
 def moments(b1: float, b2: float, eps: float, eps_root: float) -> Any:
-    """The numbers of `scale_by_adam`: (b1, 1 - b1, b2, 1 - b2, 1/(1 - b1^t), 1/(1 - b2^t), eps_root, eps)."""
+    """What Adam and its kin have in common: (b1, 1 - b1, b2, 1 - b2, 1/(1 - b1^t), 1/(1 - b2^t), eps_root, eps)."""
     b1, b2 = between("b1", b1), between("b2", b2)
 
     def numbers(steps: Vector, rates: Vector) -> Sequence[Any]:
@@ -138,13 +138,14 @@ def moments(b1: float, b2: float, eps: float, eps_root: float) -> Any:
     return numbers
 
 
-def nadam_moments(b1: float, b2: float, eps: float, eps_root: float) -> Any:
-    """The numbers of `scale_by_nadam`: the same, with a step of Nesterov's."""
+def ahead(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool) -> Any:
+    """The numbers of `scale_by_adam`: these, and what the gradient itself has in the mean, as Nesterov's step has."""
     first = moments(b1, b2, eps, eps_root)
 
     def numbers(steps: Vector, rates: Vector) -> Sequence[Any]:
-        found = [*first(steps, rates), (1.0 - b1) / (1.0 - b1**steps)]
-        found[4] = b1 / (1.0 - b1 ** (steps + 1.0))
+        found = [*first(steps, rates), (1.0 - b1) / (1.0 - b1**steps) if nesterov else 0.0]
+        if nesterov:
+            found[4] = b1 / (1.0 - b1 ** (steps + 1.0))
         return found
 
     return numbers
@@ -168,9 +169,7 @@ def adam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1
 
 def adaptive(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool = False) -> Part:
     """Adam's direction, or Nadam's."""
-    if nesterov:
-        return part(subset.scale_by_nadam, nadam_moments(b1, b2, eps, eps_root), 9, starts=(0.0, 0.0))
-    return part(subset.scale_by_adam, moments(b1, b2, eps, eps_root), 8, starts=(0.0, 0.0))
+    return part(subset.scale_by_adam, ahead(b1, b2, eps, eps_root, nesterov), 9, starts=(0.0, 0.0))
 
 
 @spelled
@@ -271,7 +270,7 @@ def lamb(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1
     array([-0.353553, -0.353553])
     """
     ratio = part(subset.scale_by_trust_ratio, takes_places=True)
-    direction = part(subset.scale_by_adam, moments(b1, b2, eps, eps_root), 8, starts=(0.0, 0.0))
+    direction = adaptive(b1, b2, eps, eps_root)
     return made(learning_rate, direction, *decayed(weight_decay), ratio)
 
 
@@ -289,11 +288,11 @@ def muon(
     muon(0.02)
     """
     b = between("beta", beta)
-    adam = nadam_moments(adam_b1, adam_b2, eps, adam_eps_root)
+    adam = ahead(adam_b1, adam_b2, eps, adam_eps_root, True)
 
     def numbers(steps: Vector, rates: Vector) -> Sequence[Any]:
-        ahead = b / (1.0 - b ** (steps + 1.0)), (1.0 - b) / (1.0 - b**steps)
-        return [b, 1.0 - b, *ahead, eps, 0.0, 0.0, *adam(steps, rates)]
+        nesterov = b / (1.0 - b ** (steps + 1.0)), (1.0 - b) / (1.0 - b**steps)
+        return [b, 1.0 - b, *nesterov, eps, 0.0, 0.0, *adam(steps, rates)]
 
     step = part(subset.scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
     return made(learning_rate, step, *decayed(weight_decay))
