@@ -29,7 +29,7 @@ from gradcompile.pipeline import Derivation, Graphs, Options, derive, formula_of
 from gradcompile.runtime import bind
 from gradcompile.runtime.checks import Count, Demands, demands_of
 from gradcompile.runtime.matching import Call
-from gradcompile.runtime.route import Route
+from gradcompile.runtime.route import Route, Run
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
 from gradcompile.signature.sparse import outer
@@ -113,7 +113,16 @@ class Compiled:
         def cost() -> tuple[int, int]:
             return self.cost.loss_and_gradient, self.cost.bytes_per_sample
 
-        return Route(self._kernel_of, plan, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks)
+        return Route(
+            self._kernel_of, plan, self.problem.inputs, self.dtype, cost, growth, self.options.threads, checks,
+            self._in_pieces,
+        )  # fmt: skip
+
+    def _in_pieces(self) -> Run:
+        """The kernel over blocks of its columns."""
+        from gradcompile.runtime.pieces import InBlocks
+
+        return InBlocks(self)
 
     def _kernel_of(self, kinds: Sequence[Kind]) -> Any:
         """The kernel: a tape for these kinds of arguments to begin with, if there is one."""

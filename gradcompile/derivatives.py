@@ -82,17 +82,17 @@ class CompiledDerivative(Compiled):
     def __call__(self, /, *args: Any, out: Sequence[np.ndarray] | None = None, **named: Any) -> Any:
         """All outputs at these arguments. out: a tuple of vectors or arrays that they are written into."""
         try:
-            values, vector = self._given(args, named)
+            values, vector = self._given(args, named, bind.COPIED)
             found = self._at(self._packed(values), [*vector, *values[len(self.problem.params) :]], out)
             return self._formed(found, args[0] if self._takes.is_formed(args) else None)
         except GradcompileError as error:
             shorten(error)
             raise
 
-    def _given(self, args: Sequence[Any], named: dict[str, Any]) -> tuple[list[Any], list[np.ndarray]]:
+    def _given(self, args: Sequence[Any], named: dict[str, Any], copied: int = 0) -> tuple[list[Any], list[np.ndarray]]:
         """The arguments of a call, converted, and its vector if it takes one."""
         vector = self._given_vector(named)
-        return bind.convert_all(self._arguments, self._takes.match(args, named)), vector
+        return bind.convert_all(self._arguments, self._takes.match(args, named), copied), vector
 
     def _packed(self, values: Sequence[Any]) -> np.ndarray:
         """Theta, of converted arguments."""

@@ -133,6 +133,11 @@ class CompiledGrad(Compiled):
         return found
 
     @once
+    def _kept(self) -> dict[str, Any]:
+        """What searches keep for the next."""
+        return {}
+
+    @once
     def _of_inputs(self) -> "dict[int, CompiledMixed]":
         return {}
 

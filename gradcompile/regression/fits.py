@@ -9,6 +9,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, Grad
 from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, settled, spread_of
 from gradcompile.regression.statement import check_given, formula, free_name, meant_or_known, stated
 from gradcompile.runtime import frames
+from gradcompile.signature.choices import Missing, RobustLoss
 from gradcompile.tracebacks import entries
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
@@ -22,7 +23,7 @@ def compile_fit(
     target: Any = None,
     sigma: Any = None,
     sigma_x: Any = None,
-    loss: str = "linear",
+    loss: RobustLoss = "linear",
     bounds: Mapping[str, Any] | None = None,
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, Any] | None = None,
@@ -74,13 +75,13 @@ def fit(
     bounds: Mapping[str, Any] | None = None,
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, Any] | None = None,
-    loss: str = "linear",
+    loss: RobustLoss = "linear",
     absolute_sigma: bool = False,
     likelihood: Any = None,
     by: str | None = None,
     starts: int = 1,
     seed: int = 0,
-    missing: str = "drop",
+    missing: Missing = "drop",
 ) -> Any:
     """Fit a model to a target: the parameters are the names in the model that are no column and not in `fixed`.
 

@@ -17,6 +17,7 @@ from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError
 from gradcompile.ir.types import dim_value, dims_solved, names_in
 from gradcompile.library.header import layout_is_known
+from gradcompile.runtime.blocks import Blocks
 from gradcompile.runtime.matching import RESERVED, Call
 from gradcompile.runtime.route import WHOLE, Route
 from gradcompile.signature.arguments import Argument, Problem
@@ -28,7 +29,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": 
 _INT64 = np.dtype("int64")
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
+COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
 _EXACT = 1 << 53  # whole numbers below are told apart in float64
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
@@ -153,11 +154,13 @@ def _integer(name: str, value: int, dtype: np.dtype[Any]) -> float:
     raise ArgumentError(f"{name}: the integer {_short(value)} does not fit {dtype.name} exactly; {cure}")
 
 
-def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = None) -> np.ndarray:
+def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = None) -> Any:
     """An array as native, aligned, C-contiguous dtype; refused where that would lose something.
 
     copied: bytes from which on an array need not be contiguous, as the data may be larger than memory.
     """
+    if copied and (blocks := _in_blocks(name, value, dtype, copied)) is not None:
+        return blocks
     found = _numbers(name, value)
     if copied is not None and found.nbytes >= copied and _fits(found, dtype):
         return found
@@ -173,7 +176,20 @@ def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = Non
 
 def floats(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """Numbers of any shape, as compiled code takes them: the same array where it fits."""
-    return _array(name, value, dtype)
+    found: np.ndarray = _array(name, value, dtype)
+    return found
+
+
+def _in_blocks(name: str, value: Any, dtype: np.dtype[Any], least: int) -> Any:
+    """A long column that is converted block by block, None for any other; only what keeps its values is."""
+    if type(value) is np.ndarray and value.dtype != dtype and value.ndim == 1 and value.size * dtype.itemsize >= least:
+        value = Blocks([value])
+    is_long = isinstance(value, Blocks) and value.shape[0] * dtype.itemsize >= least
+    if not is_long or not np.can_cast(value.own, dtype, "safe"):
+        return None
+    for chunk in value.chunks if value.own.kind in "iu" else ():  # those of 64 bits may not fit
+        _check_exact(name, np.asarray(chunk), dtype)
+    return value.read_as(dtype)
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
@@ -338,7 +354,7 @@ def convert_theta(theta: Any, size: int, dtype: np.dtype[Any], name: str = "thet
         flags = theta.flags
         if flags.c_contiguous and flags.aligned:
             return theta
-    found = _array(name, theta, dtype)
+    found: np.ndarray = _array(name, theta, dtype)
     _check_shape(name, found.shape, (size,))
     return found
 
@@ -360,7 +376,7 @@ def make_value(
 
     def call(*args: Any, **named: Any) -> Any:
         try:
-            values = convert_all(arguments, takes.match(args, named), _COPIED)
+            values = convert_all(arguments, takes.match(args, named), COPIED)
             theta, inputs = _packed(places, values[:count], dtype), values[count:]
             route.check(inputs)
             shape = () if scalar else shape_of(inputs)
@@ -418,7 +434,7 @@ def _general_call(
         try:
             if is_symbol and out is not None:
                 named["out"] = out  # to be refused
-            values = convert_all(arguments, takes.match(args, named), _COPIED)
+            values = convert_all(arguments, takes.match(args, named), COPIED)
             route.check(values[count:])
             if out is not None:
                 check_out(out, size, dtype)
@@ -536,7 +552,7 @@ def fun(self, theta, out=None):
 
 def flat(route: Route, inputs: Sequence[Any], theta: Any, size: int) -> tuple[float, np.ndarray]:
     """The loss and its gradient as one vector, for once: without what a bound function prepares for many calls."""
-    converted = convert_all(route.inputs, inputs, _COPIED)
+    converted = convert_all(route.inputs, inputs, COPIED)
     route.check(converted)
     kind = _DTYPES[route.dtype]
     grad = np.empty(size, kind)
