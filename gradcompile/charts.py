@@ -142,8 +142,9 @@ def mark(s: Series, x: Axis, y: Axis, colour: str) -> str:
     places = np.stack([x.place(s.x), y.place(s.y)], axis=1)
     line = f'<path class="line {colour}" d="{path(thinned(places))}"/>'
     if s.kind in ("points", "both"):
-        held = np.unique(places[np.isfinite(places).all(axis=1)].round(1), axis=0)
-        many = " many" if len(held) > MANY else ""
+        known = places[np.isfinite(places).all(axis=1)]
+        held = np.unique(known.round(1) if len(known) <= MANY else 2 * (known / 2).round(), axis=0)  # one a spot
+        many = " many" if len(known) > MANY else ""
         points = f'<path class="points{many} {colour}" d="{"".join(f"M{a:g} {b:g}h0" for a, b in held)}"/>'
         return line + points if s.kind == "both" else points
     if s.kind == "band":

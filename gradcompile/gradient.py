@@ -309,6 +309,8 @@ class CompiledGrad(Compiled):
         from gradcompile.explain import Explanation, Subject, flow, report, rows, steps
 
         to, fit, training = (self._word(word, named) for word in ("to", "fit", "training"))
+        if to is not None and Path(to).suffix.lower() not in (".html", ".htm"):
+            raise ArgumentError(f"to={str(to)!r}: a report is written as .html")
         made = self._record(args, named, "f.report(")
         known, cost = dict(self.problem.names), self.cost
         per = " a sample" if cost.bytes_per_sample else ""

@@ -69,6 +69,7 @@ def test_a_run_is_watched_and_drawn(tmp_path):
         watch(epoch, [*THETA, OUT], 1.0, 1.0)
     watch(Seen(2, {a.original: v for a, v in zip(f.problem.params, [*THETA, OUT], strict=True)}))
     assert watch.verdicts == ["healthy"] * 3 and [epoch for epoch, _ in watch.records] == [0, 1, 2]
+    assert repr(watch) == "<watch of 3 epochs: healthy>"
     picture = side_by_side({"residual": watch, "a < b": watch}, tmp_path / "flow.svg")
     assert picture == (tmp_path / "flow.svg").read_text("utf-8") and watch.plot() in watch._repr_html_()
     said = ElementTree.fromstring(picture).get("aria-label")

@@ -10,7 +10,7 @@ import sympy as sp
 import gradcompile as gc
 from gradcompile.cli import main
 from gradcompile.coloured import Source, coloured
-from gradcompile.errors import ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.explain import Row
 from gradcompile.explain.source import linked_formula
 from tests.pages import opened, violations
@@ -70,7 +70,10 @@ def test_what_the_report_can_not_show_is_refused(tmp_path):
     f = gc.compile_grad((w - x) ** 2, [w], inputs=[x])
     with pytest.raises(ArgumentTypeError, match="fit=3: give the result of fit, or several by name"):
         f.report(1.0, 2.0, fit=3)
-    assert "<h2>Flow</h2>" not in f.report(1.0, 2.0)
+    page = f.report(1.0, 2.0)
+    assert "<h2>Flow</h2>" not in page and repr(page).startswith("<page of") and "<iframe" in page._repr_html_()
+    with pytest.raises(ArgumentError, match="a report is written as"):
+        f.report(1.0, 2.0, to=tmp_path / "loss.pdf")
 
 
 def test_marks_nest_and_letters_of_all_kinds_stay():

@@ -34,6 +34,18 @@ TIP = (
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+class Page(str):
+    """A page of its own as text, which a notebook shows in a frame."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{escape(self)}" style="width:100%;height:560px;border:0"></iframe>'
+
+    def __repr__(self) -> str:
+        return f"<page of {len(self) / 1000:.1f} kB>"
+
+
 class Drawing:
     """The graph of a loss at some arguments; in a notebook it shows itself.
 
@@ -72,7 +84,7 @@ class Drawing:
         Path(path).write_text(getattr(self, kind[1:]), "utf-8")
 
     def _repr_html_(self) -> str:
-        return f'<iframe srcdoc="{escape(self.html)}" style="width:100%;height:560px;border:0"></iframe>'
+        return Page(self.html)._repr_html_()
 
     def __repr__(self) -> str:
         return f"<drawing of {self.title}: {len(self.rows)} nodes>"

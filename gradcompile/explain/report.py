@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gradcompile.errors import ArgumentTypeError
 from gradcompile.explain.blackboard import Explanation
-from gradcompile.explain.drawing import Drawing, asset, page
+from gradcompile.explain.drawing import Drawing, Page, asset, page
 from gradcompile.explain.flow import Flow
 from gradcompile.explain.source import linked_formula, linked_source
 from gradcompile.explain.writing import backward, cell, folded
@@ -27,7 +27,7 @@ class Subject(NamedTuple):
     flow: Flow
 
 
-def report(subject: Subject, fit: Any = None, training: Any = None) -> str:
+def report(subject: Subject, fit: Any = None, training: Any = None) -> Page:
     """The page; fit and training: what shows itself in a notebook, or several of it, by name or in a row."""
     drawing = Drawing(subject.explanation.rows, subject.formula, subject.explanation.steps)
     rows = drawing.rows
@@ -41,7 +41,7 @@ def report(subject: Subject, fit: Any = None, training: Any = None) -> str:
         "FIT": section("Fit", shown("fit", fit)), "TRAINING": section("Training", shown("training", training)),
         "MORE": asset("report.css"), "LINKS": asset("report.js"),
     }  # fmt: skip
-    return page(rows, drawing.layout, subject.formula, drawing.svg, "report.html", parts)
+    return Page(page(rows, drawing.layout, subject.formula, drawing.svg, "report.html", parts))
 
 
 def section(title: str, body: str) -> str:

@@ -43,6 +43,10 @@ class Watch:
         """What was said, epoch by epoch."""
         return [f.verdict for _, f in self.records]
 
+    def __repr__(self) -> str:
+        told = f": {headline('', self.verdicts)}" if self.records else ""
+        return f"<watch of {len(self.records)} epochs{told}>"
+
     def plot(self, to: str | Path | None = None) -> Picture:
         """Layers over epochs, coloured by the adjoint's size, as SVG; written to a file if one is named."""
         return side_by_side({"": self}, to)
@@ -55,8 +59,8 @@ def side_by_side(watches: Mapping[str, Watch], to: str | Path | None = None) -> 
     """Several runs by name in one picture, on one scale of colour, each with what was said of it."""
     empty = [name for name, w in watches.items() if not w.records]
     if empty or not watches:
-        raise ArgumentError(f"nothing was watched of {', '.join(map(repr, empty)) or 'any run'}: pass callback=f.watch("
-                            "...) to a training run first")  # fmt: skip
+        which = f" of {', '.join(map(repr, empty))}" if any(empty) else ""
+        raise ArgumentError(f"nothing was watched{which}: pass callback=f.watch(...) to a training run first")
     panels = [Tiles(np.array([sizes(f) for _, f in w.records]).T, headline(name, w.verdicts), span(w))
               for name, w in watches.items()]  # fmt: skip
     picture = tiled(panels, across="epoch", up="layer, from the input", legend="adjoint")
