@@ -17,6 +17,7 @@ from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.forms import Form, unpacked
 from gradcompile.signature.names import Text
+from gradcompile.tracebacks import entries
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
@@ -355,3 +356,6 @@ def check_options(reduce: str, dtype: str, threads: int | None) -> None:
         raise ArgumentError(f"dtype={dtype!r}: choose 'float64' or 'float32'")
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ArgumentError(f"threads={threads!r}: give a whole number from 1, or None for as many as pay")
+
+
+entries(globals())

@@ -80,7 +80,7 @@ def with_tables(text: str) -> str:
     return TABLE.sub(lambda m: f"{m['marker']}\n{chr(10).join(tables[m['name']]())}\n\n", text)
 
 
-@pytest.mark.parametrize("name", ["arrays", "c", "derivatives", "fit", "interop", "minimize"])
+@pytest.mark.parametrize("name", ["arrays", "c", "derivatives", "fit", "interop", "minimize", "train"])
 def test_tables_and_snippets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / f"{name}.md"

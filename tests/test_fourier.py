@@ -67,6 +67,16 @@ LOSSES = {  # of an array of this shape
 }  # fmt: skip
 
 
+ELEMENTARY = (
+    np.log, np.log1p, np.expm1, np.sqrt, np.sinh, np.cosh, np.tanh, np.log2, np.log10, np.exp2, np.sin, np.cos, np.tan,
+    np.arcsinh, np.arccosh, np.arctanh, np.var, np.std, np.prod, np.square, np.reciprocal,
+)  # fmt: skip
+LOSSES["elementary"] = (
+    (4,),
+    lambda x: sum(np.sum((f(x[:3] + (0.5 - 1j) * x[1:]) * (0.3 - 0.7j)).real) for f in ELEMENTARY),
+)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_transforms_of_any_length(dtype):
     machine, python = jit.load(TEXT, cache=False), plain(TEXT)

@@ -119,7 +119,7 @@ class Evaluated:
     @staticmethod
     def around(f: Any) -> Any:
         """The loss as it is, or one that Python evaluates as a compiled one."""
-        if hasattr(f, "problem") and hasattr(f, "_route"):
+        if hasattr(f, "flat"):
             return f
         if not (hasattr(f, "shapes") and callable(f)):
             raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"

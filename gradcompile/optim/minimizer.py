@@ -15,6 +15,7 @@ from gradcompile.optim.methods import METHODS, Bounds, Look
 from gradcompile.optim.parts import Vector
 from gradcompile.runtime.rows import stacked
 from gradcompile.runtime.threads import pool, processors
+from gradcompile.tracebacks import entries
 
 CHUNK_SECONDS = 0.05  # between two looks at Ctrl-C
 LIMIT = 15_000  # evaluations, as in SciPy
@@ -262,3 +263,6 @@ def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vect
     if not (lower <= upper).all():
         raise ArgumentError("bounds: a lower one is above the upper, or not a number")
     return lower, upper
+
+
+entries(globals())

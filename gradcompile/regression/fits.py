@@ -9,6 +9,7 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, Grad
 from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, settled, spread_of
 from gradcompile.regression.statement import check_given, formula, free_name, meant_or_known, stated
 from gradcompile.runtime import frames
+from gradcompile.tracebacks import entries
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these
@@ -234,3 +235,6 @@ def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any
         rows = labels == value
         own = covariance[np.ix_(rows, rows)] if covariance is not None else None if sigma is None else sigma[rows]
         yield value, {n: np.ascontiguousarray(c[rows]) for n, c in columns.items()}, own
+
+
+entries(globals())

@@ -15,8 +15,10 @@ from gradcompile.regression.result import Fit
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement, meant_or_known
 from gradcompile.runtime import frames
+from gradcompile.tracebacks import entry, with_entries
 
 
+@with_entries
 class Fitter:
     """A compiled fit: fitter(data, start=...) -> Fit.
 
@@ -50,6 +52,7 @@ class Fitter:
             raise ArgumentError("sigma_x: orthogonal distance is for least squares; leave loss= out")
         return Orthogonal(statement, uncertain) if uncertain else Objective(statement)
 
+    @entry
     def __call__(
         self,
         data: Any,

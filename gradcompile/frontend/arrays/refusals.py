@@ -60,7 +60,7 @@ REFUSED.update({
     "scipy.special.powm1": "write np.expm1(y*np.log(x))",
     "scipy.linalg.pinvh": "write np.linalg.pinv(a, hermitian=True)",
     **dict.fromkeys(("scipy.linalg.lu_factor", "scipy.linalg.lu_solve", "scipy.linalg.solve_toeplitz",
-                     "scipy.linalg.solve_banded", "scipy.linalg.solveh_banded"),
+                     "scipy.linalg.solveh_banded"),
                     "write gradcompile.linalg.solve of the whole matrix"),
     **dict.fromkeys(("scipy.signal.lfilter", "scipy.signal.sosfilt"), "write gradcompile.scan of the recurrence"),
     "scipy.stats.gaussian_kde": "write np.mean(gradcompile.stats.norm.pdf(x[:, None], data, width), axis=1)",
