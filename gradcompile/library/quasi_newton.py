@@ -164,33 +164,29 @@ def remember(grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
 
 @jit
 def update(grad, v, inverse, work, s):  # type: ignore[no-untyped-def]
-    """The inverse of the Hessian after the step to v[TRIAL]."""
+    """The inverse of the Hessian after the step to v[TRIAL]; the rows for directions are made anew after it."""
     n = v.shape[1]
-    along = 0.0
-    squares = 0.0
-    for k in range(n):
-        change = grad[k] - v[GRADIENT, k]
-        along += (v[TRIAL, k] - v[THETA, k]) * change
-        squares += change * change
+    for k in lanes(0, n):
+        v[MASKED, k] = grad[k] - v[GRADIENT, k]
+        v[DIRECTION, k] = v[TRIAL, k] - v[THETA, k]
+    along = dot(v[DIRECTION], v[MASKED])
+    squares = dot(v[MASKED], v[MASKED])
     if along > EPS * squares:
         if s[COUNT] == 0.0:
             for i in range(n):
                 for j in lanes(0, n):
                     inverse[i, j] = 0.0
                 inverse[i, i] = along / squares
-        bent = 0.0
         for i in range(n):
-            product = 0.0
-            for j in range(n):
-                product += inverse[i, j] * (grad[j] - v[GRADIENT, j])
-            work[0, i] = product
-            bent += product * (grad[i] - v[GRADIENT, i])
-        scale = (1.0 + bent / along) / along
+            work[0, i] = dot(inverse[i], v[MASKED])
+        scale = (1.0 + dot(work[0], v[MASKED]) / along) / along
         for i in range(n):
-            step = v[TRIAL, i] - v[THETA, i]
+            step = v[DIRECTION, i] / along
+            bent = work[0, i] / along
             for j in lanes(0, n):
-                other = v[TRIAL, j] - v[THETA, j]
-                inverse[i, j] += scale * step * other - (work[0, i] * other + step * work[0, j]) / along
+                inverse[i, j] += scale * v[DIRECTION, i] * v[DIRECTION, j] - (
+                    bent * v[DIRECTION, j] + step * work[0, j]
+                )
         s[COUNT] += 1.0
 
 

@@ -92,7 +92,6 @@ class QuasiNewton:
     """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated; saddles are left on the way."""
 
     names: Any = quasi_newton  # its rows and scalars
-    takes_bounds = True
     leaves_saddles = True
 
     def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float, dense: bool) -> None:
@@ -185,7 +184,6 @@ class NewtonCG(QuasiNewton):
     """The truncated Newton method: the Hessian's products with vectors are evaluated too."""
 
     names = newton_cg
-    takes_bounds = False
     leaves_saddles = False
 
     def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float) -> None:
