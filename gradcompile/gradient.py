@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gradcompile.analysis.formula import formulas
+from gradcompile.collector import collector_paused
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
-from gradcompile.errors import ArgumentError, ExpressionError, printable
+from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError, printable
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
@@ -19,12 +20,14 @@ from gradcompile.runtime import bind, rows
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
+from gradcompile.tracebacks import entry, shorten, with_entries
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledMixed, PerSample
     from gradcompile.explain import Blame, Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
+@with_entries
 class CompiledGrad(Compiled):
     """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
 
@@ -42,6 +45,7 @@ class CompiledGrad(Compiled):
         self._grads = grads_type(tuple(a.name for a in problem.params))
         self.__call__ = self._first_call
 
+    @entry
     def _first_call(self, /, *args: Any, **named: Any) -> Any:
         """Loss and gradient: f(*params, *inputs) -> (loss, grads), also by name; see `f.signature`.
 
@@ -60,8 +64,12 @@ class CompiledGrad(Compiled):
 
     def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
-        return bind.flat(self._route, values, theta, self.size)
+        try:
+            values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
+            return bind.flat(self._route, values, theta, self.size)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def many(self, thetas: Any, /, *inputs: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
         """Losses (m,) and gradients (m, size) at m points in one call that threads share: chains, ensembles, starts.
@@ -123,6 +131,11 @@ class CompiledGrad(Compiled):
             problem = with_vector(self.problem, CompiledMixed.along)
             found = self._of_inputs[position] = CompiledMixed(problem, self.options, position + 1)
         return found
+
+    @once
+    def _kept(self) -> dict[str, Any]:
+        """What searches keep for the next."""
+        return {}
 
     @once
     def _of_inputs(self) -> "dict[int, CompiledMixed]":
@@ -196,8 +209,9 @@ class CompiledGrad(Compiled):
         from gradcompile.explain import Explanation, of_sample, rows, steps
 
         which = self._word("sample", named)
-        made = self._record(args, named, head, of_sample(self.problem, which))
-        return Explanation(rows(made, mean=which == "mean"), steps(made))
+        with collector_paused():
+            made = self._record(args, named, head, of_sample(self.problem, which))
+            return Explanation(rows(made, mean=which == "mean"), steps(made))
 
     def draw(self, /, *args: Any, **named: Any) -> "Drawing":
         """The graph at these arguments with every value and adjoint; it shows itself in a notebook.
@@ -214,7 +228,8 @@ class CompiledGrad(Compiled):
         to = self._word("to", named)
         found = Drawing(self._explained(args, named, "f.draw(").rows, formula_of(self.problem))
         if to is not None:
-            found.save(to)
+            with collector_paused():
+                found.save(to)
         return found
 
     def why(self, param: Any, /, *args: Any, **named: Any) -> "Why":

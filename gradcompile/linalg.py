@@ -16,6 +16,7 @@ from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import apply
 from gradcompile.ir.types import broadcast
+from gradcompile.tracebacks import entries
 
 np: Any = numpy  # whose stubs know numbers alone
 
@@ -261,3 +262,6 @@ def solve_discrete_lyapunov(a: Any, q: Any, method: Any = None) -> Any:
     matrix, right = array(a), array(q)
     n = matrix.shape[0]
     return np.linalg.solve(numpy.eye(n * n) - np.kron(matrix, matrix), right.reshape(-1)).reshape(n, n)
+
+
+entries(globals())

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import fractions
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -215,3 +216,49 @@ def test_a_symbol_called_data_comes_in_args() -> None:
 def test_what_a_call_can_not_take_is_named_by_column_and_row(made: Callable[[], Any], message: str, f: Any) -> None:
     with pytest.raises(DataError, match=message):
         f(1.0, 2.0, data=made(), scale=0.5)
+
+
+LONG = 200_000
+LONG_T = np.linspace(0.0, 1.0, LONG).astype("float32")
+
+
+def halves(library: str) -> Any:
+    """A frame of two chunks."""
+    parts = [{"x": LONG_T[k], "y": LONG_T[k]} for k in (slice(70_001), slice(70_001, None))]
+    module = pytest.importorskip(library)
+    if library == "polars":
+        return module.concat([module.DataFrame(p) for p in parts], rechunk=False)
+    return module.concat_tables([module.table(p) for p in parts])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: halves("pyarrow"),
+        lambda: halves("polars"),
+        lambda: pytest.importorskip("pandas").DataFrame({"x": LONG_T, "y": LONG_T}),
+        lambda: {"x": LONG_T[::-1][::-1], "y": LONG_T.astype(">f4")},
+    ],
+)
+def test_a_long_column_is_converted_block_by_block(made: Callable[[], Any], f: Any) -> None:
+    frame, whole = made(), LONG_T.astype(float)
+    expected = f(1.0, 2.0, x=whole, y=whole, scale=0.5)
+    f(1.0, 2.0, data=frame, scale=0.5)
+    tracemalloc.start()
+    assert f(1.0, 2.0, data=frame, scale=0.5) == expected
+    assert tracemalloc.get_traced_memory()[1] < 1.3e6 < 2 * whole.nbytes
+    tracemalloc.stop()
+    assert f.loss(1.0, 2.0, data=frame, scale=0.5) == expected[0] == f.bind(data=frame, scale=0.5)([1.0, 2.0])[0]
+    value = compile_value(A * X, [A], data=[X])  # has no sums: the column is converted whole
+    np.testing.assert_array_equal(value(2.0, data=frame), 2.0 * whole)
+
+
+def test_long_columns_of_what_is_more_than_numbers_are_checked(f: Any) -> None:
+    h = compile_hessian((A * X - B) ** 2, [A, B], data=[X])
+    np.testing.assert_array_equal(h(1.0, 2.0, LONG_T)[2], h(1.0, 2.0, LONG_T.astype(float))[2])
+    integers = np.arange(LONG)
+    assert h(1.0, 2.0, integers)[0] == h(1.0, 2.0, integers.astype(float))[0]
+    with pytest.raises(ArgumentError, match="does not fit float64 exactly"):
+        h(1.0, 2.0, integers + 2**53)
+    with pytest.raises(ArgumentError, match="200000 samples and y has 3"):
+        f(1.0, 2.0, x=LONG_T, y=[1.0, 2.0, 3.0], scale=0.5)

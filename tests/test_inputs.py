@@ -208,7 +208,7 @@ def test_args_is_checked(square):
         (lambda: square(2.0, args={"z": 3.0}), r"args holds z, which is no argument; it takes \(w, \*, x, y\)"),
         (lambda: square(2.0, args={"x": 3.0, X: 3.0}), "args holds 'x' twice"),
         (lambda: square(2.0, x=1.0, args={"x": 3.0}), "'x' is given twice"),
-        (lambda: square(2.0, data=3.0), "there is no argument 'data'"),
+        (lambda: square(2.0, data=3.0), "data is of type float; give a mapping of names to arrays"),
         (lambda: square(2.0, args={"x": 3.0}), "no value for y"),
         (lambda: square(2.0, 3.0, 4.0, 5.0), r"4 arguments given, 3 taken: \(w, \*, x, y\)"),
     ):

@@ -53,7 +53,7 @@ def test_the_bits_are_those_of_a_copy(f, layout, monkeypatch):
         assert all(np.array_equal(*pair) for pair in zip(given, (rows, column), strict=True))
         loss, grad = f.bind(*given)(np.array([0.7, -0.3], f.dtype))
         assert (loss, grad.tobytes()) == (expected_loss, expected.tobytes())
-        monkeypatch.setattr(bind, "_COPIED", 0)
+        monkeypatch.setattr(bind, "COPIED", 0)
         loss, grads = f(0.7, -0.3, *given)
         assert (loss, *grads) == (expected_loss, *expected.tolist())
 
@@ -77,7 +77,7 @@ def test_a_single_call_copies_what_is_small(f, monkeypatch):
     rows, column = spaced(ROWS.astype(f.dtype)), COLUMN.astype(f.dtype)
     f(0.7, -0.3, rows, column)
     f.loss(0.7, -0.3, rows, column)
-    monkeypatch.setattr(bind, "_COPIED", 1000)
+    monkeypatch.setattr(bind, "COPIED", 1000)
     f(0.7, -0.3, rows, column)
     f.loss(0.7, -0.3, rows, column)
     assert [any(v is rows for v in inputs) for inputs in used] == [False, False, True, True]

@@ -81,9 +81,9 @@ class Drawing:
 
 def size_of(x: Any) -> float:
     """The size of an adjoint: its largest entry; infinite for what is no number."""
-    if x is None or not np.size(x):
+    if x is None or (not isinstance(x, float) and not np.size(x)):
         return 0.0
-    top = float(np.max(np.abs(x)))
+    top = abs(x) if isinstance(x, float) else float(np.max(np.abs(x)))
     return top if np.isfinite(top) else np.inf
 
 
@@ -169,7 +169,7 @@ def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
     path = f"M{points[0][0]:.0f} {points[0][1]:.0f}"
     for (x, y), (u, v) in pairwise(points):
         middle = (x + u) / 2
-        path += f"C{middle:.0f} {y:.0f} {middle:.0f} {v:.0f} {u:.0f} {v:.0f}"
+        path += f"H{u:.0f}" if y == v else f"C{middle:.0f} {y:.0f} {middle:.0f} {v:.0f} {u:.0f} {v:.0f}"
     drawn = f'<path id="e{a}-{b}" class="edge" d="{path}" marker-end="url(#tip)"/>'
     if len(layout.lines) > LABELLED or len(layout.boxes[a]) + len(layout.boxes[b]) > 2:
         return drawn
@@ -220,7 +220,8 @@ def slope_of(o: Operand) -> str | None:
 
 def rule_of(r: Row, o: Operand) -> str | int:
     """How a term is computed, of arrays; the page writes that of numbers itself."""
-    return 0 if o.slope is not None and not np.ndim(o.slope) and not np.ndim(o.term) else o.rule
+    plain = isinstance(o.slope, float) and isinstance(o.term, float)
+    return 0 if plain or (o.slope is not None and not np.ndim(o.slope) and not np.ndim(o.term)) else o.rule
 
 
 # DOT

@@ -74,7 +74,7 @@ def arranged(boxes: list[list[int]], edges: Sequence[tuple[int, int]]) -> Layout
     bottom = max((p.at for p in positions.values()), default=-1.0)
     places = {k: Place(0, bottom + 1 + j) for j, k in enumerate(alone)}
     places |= {k: positions[j] for k, j in number.items()}
-    lines = [(linked[a], linked[b], [positions[v] for v in way]) for a, b, way in parts]
+    lines = [(linked[a], linked[b], bends([positions[v] for v in way])) for a, b, way in parts]
     return Layout(boxes, [places[k] for k in range(len(boxes))], lines)
 
 
@@ -96,6 +96,16 @@ def drawn(edges: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, Place
         ways += traced(lines if lines is not None else edges, count)
         start += width + 1
     return places, ways
+
+
+def bends(way: Sequence[Place]) -> list[Place]:
+    """Where a line begins, turns and ends: of what it passes straight on, only the ends.
+
+    >>> [p.layer for p in bends([Place(0, 0.0), Place(1, 1.0), Place(2, 1.0), Place(3, 1.0), Place(4, 0.0)])]
+    [0, 1, 3, 4]
+    """
+    inner = [p for before, p, after in zip(way, way[1:], way[2:]) if not before.at == p.at == after.at]  # noqa: B905
+    return [way[0], *inner, way[-1]]
 
 
 def traced(lines: Iterable[tuple[int, int]], count: int) -> list[tuple[int, int, list[int]]]:

@@ -73,7 +73,7 @@ class Training:
         self.f, self.given, self.source, self.rule = f, params, source, rule
         self.params: Sequence[Argument] = f.problem.params
         self.theta = bind.pack(self.params, in_order(params, Call(self.params), "params"), f.dtype)
-        self.own = rule if isinstance(rule, Rule) else Rule((), repr(rule))
+        self.own = rule if isinstance(rule, Rule) else Rule(())
         self.steps, self.epochs = source.steps, epochs  # in an epoch, None where nobody knows
         self.interval = every or self.steps or UNKNOWN
         self.interrupts = Interrupts()

@@ -15,8 +15,11 @@ from gradcompile.regression.result import Fit
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement, meant_or_known
 from gradcompile.runtime import frames
+from gradcompile.signature.choices import Missing
+from gradcompile.tracebacks import entry, with_entries
 
 
+@with_entries
 class Fitter:
     """A compiled fit: fitter(data, start=...) -> Fit.
 
@@ -50,6 +53,7 @@ class Fitter:
             raise ArgumentError("sigma_x: orthogonal distance is for least squares; leave loss= out")
         return Orthogonal(statement, uncertain) if uncertain else Objective(statement)
 
+    @entry
     def __call__(
         self,
         data: Any,
@@ -58,7 +62,7 @@ class Fitter:
         sigma: Any = None,
         starts: int = 1,
         seed: int = 0,
-        missing: str = "drop",
+        missing: Missing = "drop",
     ) -> Fit:
         """Fit to data: a mapping of names to columns, a structured array, or a frame of pandas, polars or pyarrow.
 
@@ -70,7 +74,7 @@ class Fitter:
         found, count = self.best(samples, self.beginning(start), starts, seed)
         return Fit(self.terms, samples, found, count)
 
-    def samples(self, data: Any, sigma: Any = None, missing: str = "drop") -> list[Sample]:
+    def samples(self, data: Any, sigma: Any = None, missing: Missing = "drop") -> list[Sample]:
         """The data of each part, checked."""
         if missing not in ("drop", "raise"):
             raise ArgumentError(f"missing={missing!r}: choose 'drop' or 'raise'")

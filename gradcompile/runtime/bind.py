@@ -14,12 +14,14 @@ import numpy as np
 
 from gradcompile.codegen import builtin
 from gradcompile.codegen import functions as jit
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError
 from gradcompile.ir.types import dim_value, dims_solved, names_in
 from gradcompile.library.header import layout_is_known
+from gradcompile.runtime.blocks import Blocks
 from gradcompile.runtime.matching import RESERVED, Call
 from gradcompile.runtime.route import WHOLE, Route
 from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.tracebacks import shorten
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
 
@@ -27,7 +29,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"float64": np.dtype("float64"), "float32": 
 _INT64 = np.dtype("int64")
 _KINDS = {"U": "text", "S": "text", "O": "objects", "c": "complex numbers", "M": "dates", "m": "durations"}
 _SCALAR_CALL_LIMIT = 16  # arguments of a function that is called with bare numbers; more of them gain nothing
-_COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
+COPIED = 1 << 20  # bytes of a strided column that a single call copies: quicker than to compile for its strides
 _EXACT = 1 << 53  # whole numbers below are told apart in float64
 _ALL_EXACT = 1 << 24  # integers up to here fit either floating-point type
 _MISSING = object()
@@ -152,11 +154,13 @@ def _integer(name: str, value: int, dtype: np.dtype[Any]) -> float:
     raise ArgumentError(f"{name}: the integer {_short(value)} does not fit {dtype.name} exactly; {cure}")
 
 
-def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = None) -> np.ndarray:
+def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = None) -> Any:
     """An array as native, aligned, C-contiguous dtype; refused where that would lose something.
 
     copied: bytes from which on an array need not be contiguous, as the data may be larger than memory.
     """
+    if copied and (blocks := _in_blocks(name, value, dtype, copied)) is not None:
+        return blocks
     found = _numbers(name, value)
     if copied is not None and found.nbytes >= copied and _fits(found, dtype):
         return found
@@ -172,7 +176,20 @@ def _array(name: str, value: Any, dtype: np.dtype[Any], copied: int | None = Non
 
 def floats(name: str, value: Any, dtype: np.dtype[Any]) -> np.ndarray:
     """Numbers of any shape, as compiled code takes them: the same array where it fits."""
-    return _array(name, value, dtype)
+    found: np.ndarray = _array(name, value, dtype)
+    return found
+
+
+def _in_blocks(name: str, value: Any, dtype: np.dtype[Any], least: int) -> Any:
+    """A long column that is converted block by block, None for any other; only what keeps its values is."""
+    if type(value) is np.ndarray and value.dtype != dtype and value.ndim == 1 and value.size * dtype.itemsize >= least:
+        value = Blocks([value])
+    is_long = isinstance(value, Blocks) and value.shape[0] * dtype.itemsize >= least
+    if not is_long or not np.can_cast(value.own, dtype, "safe"):
+        return None
+    for chunk in value.chunks if value.own.kind in "iu" else ():  # those of 64 bits may not fit
+        _check_exact(name, np.asarray(chunk), dtype)
+    return value.read_as(dtype)
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
@@ -337,7 +354,7 @@ def convert_theta(theta: Any, size: int, dtype: np.dtype[Any], name: str = "thet
         flags = theta.flags
         if flags.c_contiguous and flags.aligned:
             return theta
-    found = _array(name, theta, dtype)
+    found: np.ndarray = _array(name, theta, dtype)
     _check_shape(name, found.shape, (size,))
     return found
 
@@ -358,15 +375,19 @@ def make_value(
     number, takes = {"b": bool, "i": int}.get(kind.kind, float), Call(arguments, head)
 
     def call(*args: Any, **named: Any) -> Any:
-        values = convert_all(arguments, takes.match(args, named), _COPIED)
-        theta, inputs = _packed(places, values[:count], dtype), values[count:]
-        route.check(inputs)
-        shape = () if scalar else shape_of(inputs)
-        out = np.empty(0 if scalar else math.prod(shape), dtype)
-        value = route.choose(inputs)(theta, out, *inputs)
-        if kind.kind == "i":
-            check_whole(value if scalar else out)
-        return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
+        try:
+            values = convert_all(arguments, takes.match(args, named), COPIED)
+            theta, inputs = _packed(places, values[:count], dtype), values[count:]
+            route.check(inputs)
+            shape = () if scalar else shape_of(inputs)
+            out = np.empty(0 if scalar else math.prod(shape), dtype)
+            value = route.choose(inputs)(theta, out, *inputs)
+            if kind.kind == "i":
+                check_whole(value if scalar else out)
+            return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     return call
 
@@ -410,38 +431,46 @@ def _general_call(
     is_symbol, names = "out" in takes.known, [a.name for a in arguments[count:]]
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
-        if is_symbol and out is not None:
-            named["out"] = out  # to be refused
-        values = convert_all(arguments, takes.match(args, named), _COPIED)
-        route.check(values[count:])
-        if out is not None:
-            check_out(out, size, dtype)
-            check_apart(out, names, values[count:])
-        grad = np.empty(size, dtype) if out is None else out
-        loss = route.choose(values[count:])(_packed(places, values[:count], dtype), grad, *values[count:])
-        if out is not None:
-            return loss, out
-        parts = _split(places, grad)
-        if takes.is_formed(args):
-            return loss, own.arranged(parts, args[0])
-        return loss, parts[0] if bare else grads_type(*parts)
+        try:
+            if is_symbol and out is not None:
+                named["out"] = out  # to be refused
+            values = convert_all(arguments, takes.match(args, named), COPIED)
+            route.check(values[count:])
+            if out is not None:
+                check_out(out, size, dtype)
+                check_apart(out, names, values[count:])
+            grad = np.empty(size, dtype) if out is None else out
+            loss = route.choose(values[count:])(_packed(places, values[:count], dtype), grad, *values[count:])
+            if out is not None:
+                return loss, out
+            parts = _split(places, grad)
+            if takes.is_formed(args):
+                return loss, own.arranged(parts, args[0])
+            return loss, parts[0] if bare else grads_type(*parts)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     return call
 
 
 # The arguments are checked by type alone: every one a float, none missing, none extra, and it is machine code's turn.
 # Only inputs have names without an underscore in front, as names of users never have one: one may be called `type`.
-_PYTHON = {"_type": type, "_float": float, "_map": map}
+_PYTHON = {"_type": type, "_float": float, "_map": map, "_Error": GradcompileError, "_shorten": shorten}
 _NUMBERS_CALL = """
 def call({placed}, /, *_more{named}, **_named):
-    if {is_floats} and not _more and not _named:
+    try:
+        if {is_floats} and not _more and not _named:
+            {fast}
+        _given = [_v for _v in ({placed_values},) if _v is not _missing]
+        _named |= {{_k: _v for _k, _v in ({pairs}) if _v is not _missing}}
+        if _more or "out" in _named or _takes.is_formed(_given):
+            return _general(*_given, *_more, **_named)
+        {values} = _map(_convert, _takes.arguments, _takes.match(_given, _named))
         {fast}
-    _given = [_v for _v in ({placed_values},) if _v is not _missing]
-    _named |= {{_k: _v for _k, _v in ({pairs}) if _v is not _missing}}
-    if _more or "out" in _named or _takes.is_formed(_given):
-        return _general(*_given, *_more, **_named)
-    {values} = _map(_convert, _takes.arguments, _takes.match(_given, _named))
-    {fast}
+    except _Error as _error:
+        _shorten(_error)
+        raise
 """
 
 
@@ -496,7 +525,11 @@ def fun(self, theta, out=None):
         fits = type(out) is ndarray and out.shape == shape and out.dtype is dtype and out.flags.carray
         if fits and not overlap(out, theta) and is_apart(out):
             return run(theta, out{inputs}), out
-    return checked(theta, out)
+    try:
+        return checked(theta, out)
+    except Error as error:
+        shorten(error)
+        raise
 """
 
 _DIRECT = """
@@ -508,13 +541,18 @@ def fun(self, theta, out=None):
             return run(theta, grad{inputs}), grad
         return run(theta, out{inputs}), out
     except TypeError:
+        pass
+    try:
         return checked(theta, out)
+    except Error as error:
+        shorten(error)
+        raise
 """
 
 
 def flat(route: Route, inputs: Sequence[Any], theta: Any, size: int) -> tuple[float, np.ndarray]:
     """The loss and its gradient as one vector, for once: without what a bound function prepares for many calls."""
-    converted = convert_all(route.inputs, inputs, _COPIED)
+    converted = convert_all(route.inputs, inputs, COPIED)
     route.check(converted)
     kind = _DTYPES[route.dtype]
     grad = np.empty(size, kind)
@@ -550,6 +588,7 @@ def make_bound(
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
+    known |= {"Error": GradcompileError, "shorten": shorten}
     takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
     if takes_numbers and not route.multiplies and route.is_short:
         direct = _direct(route, size)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gradcompile.errors import ArgumentTypeError, DataError, meant
+from gradcompile.runtime.blocks import Blocks
 
 Column = npt.NDArray[np.float64]
 
@@ -145,9 +146,17 @@ def _first(marks: Any) -> int | None:
 
 def _as_it_is(column: Any, name: str) -> Any:
     """A column as what a call takes: numbers as they are, objects as numbers."""
+    chunks = column.chunks if hasattr(column, "num_chunks") else _chunks_of_polars(column)
+    if len(chunks) > 1 and np.asarray(chunks[0][:0]).dtype.kind in "biuf":
+        return Blocks(chunks)
     found = np.asarray(column) if hasattr(column, "to_numpy") else column
     is_other = isinstance(found, np.ndarray) and found.dtype.kind in "OUST" and found.ndim == 1
     return floats(found, name) if is_other else found
+
+
+def _chunks_of_polars(column: Any) -> list[Any]:
+    """The chunks of a Series, none of what has no such thing."""
+    return list(column.get_chunks()) if hasattr(column, "n_chunks") and column.n_chunks() > 1 else []
 
 
 def _names(data: Any) -> Iterable[Any] | None:

@@ -10,6 +10,7 @@ long as the whole, of which nothing else is in memory.
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from threading import Lock
 from types import FunctionType
 from typing import Any, NamedTuple, TypeGuard
@@ -21,9 +22,11 @@ from gradcompile.library.sums import INF, SPAN, group_size
 from gradcompile.loops.expressions import Expression, parts_of
 from gradcompile.loops.ir import Assign, Do, Loop, Module, Statement, every, read_by
 from gradcompile.loops.kernel import Pass
+from gradcompile.runtime.blocks import ROWS, Blocks
 from gradcompile.runtime.route import plain
 from gradcompile.runtime.share import _runnable, called, plain_text
 from gradcompile.runtime.switch import switch
+from gradcompile.runtime.threads import pool
 
 Vectors = list[np.ndarray]
 
@@ -330,8 +333,8 @@ class Driver:
         self.known = dict(constants)
         for k in passes.columns:  # nobody reads more than the shape
             t = passes.compiled.problem.inputs[k].leaf.type
-            empty = np.zeros((), t.dtype if t.dtype.startswith("float") else "int64")
-            self.known[k] = np.broadcast_to(empty, (samples, *t.shape[1:]))
+            one = np.zeros((1, *map(int, t.shape[1:])), t.dtype if t.dtype.startswith("float") else "int64")
+            self.known[k] = np.asarray(Placed(one, 0, samples))
         self.before: list[Asked] = []
         space = {**passes.text.__globals__, **inner, **{name: self.pass_of(k) for name, k in names.items()}}
         self.code = plain(FunctionType(passes.text.__code__, space, "kernel"))
@@ -377,3 +380,39 @@ class Driver:
             return
         tree[:] = 0.0
         tree[spans.bit_length() - 1] = whole(sums, ("added",))[0]
+
+
+class InBlocks:
+    """A kernel over columns in this process, which are looked at block by block: run(theta, *outputs, *inputs)."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.passes, self.route = Passes(compiled), compiled._route
+
+    def __call__(self, theta: np.ndarray, *rest: Any) -> float:
+        """Loss, or what the value is."""
+        outputs, inputs = rest[: self.passes.plan.outputs], rest[self.passes.plan.outputs :]
+        columns = self.passes.columns
+        samples = len(inputs[next(iter(columns))])
+        count, workers = -(-samples // ROWS), self.route.share.workers(samples)
+        wholes = {k: x for k, x in enumerate(inputs) if k not in columns}
+
+        def piece(k: int) -> Piece:
+            first, last = k * ROWS, min((k + 1) * ROWS, samples)
+            blocks = {j: block_of(inputs[j], first, last) for j in columns}
+            return Piece(first, first // SPAN, last - first, samples, {**wholes, **blocks})
+
+        def ask(asked: Asked, before: Sequence[Asked]) -> Iterator[Sum]:
+            found: list[list[Sum]] = [[] for _ in range(count)]
+
+            def task(k: int) -> None:
+                found[k] = self.passes.sums(asked, before, piece(k))
+
+            pool.run(task, count, workers)
+            return chain.from_iterable(found)
+
+        return Driver(self.passes, samples, wholes, ask)(theta, *outputs)
+
+
+def block_of(column: Any, start: int, stop: int) -> np.ndarray:
+    """Some rows of a column, next to each other in memory."""
+    return column.block(start, stop) if isinstance(column, Blocks) else np.ascontiguousarray(column[start:stop])

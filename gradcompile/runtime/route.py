@@ -12,6 +12,7 @@ from gradcompile.codegen.values import Kind
 from gradcompile.library.sums import SPAN
 from gradcompile.loops.kernel import Plan
 from gradcompile.once import once
+from gradcompile.runtime.blocks import Blocks
 from gradcompile.runtime.helpers import Helped
 from gradcompile.runtime.switch import switch
 from gradcompile.signature.arguments import Argument
@@ -29,7 +30,8 @@ class Route:
 
     made: gives the kernel, for the kinds of arguments it is called with. cost: gives operations and bytes of a sample.
     growth: gives the time of a call, by the dimensions it grows with. threads: the most to use, None for as many as
-    pay. check: raises for converted inputs that the kernel can't be called with.
+    pay. check: raises for converted inputs that the kernel can't be called with. pieces: gives the way for columns that
+    are converted block by block.
     """
 
     def __init__(
@@ -42,9 +44,10 @@ class Route:
         growth: Callable[[], Growth],
         threads: int | None,
         check: Callable[[Sequence[Any]], None],
+        pieces: Callable[[], Run],
     ) -> None:
         self.made, self.plan, self.inputs, self.dtype, self.check = made, plan, inputs, dtype, check
-        self.cost, self.growth, self.threads = cost, growth, threads
+        self.cost, self.growth, self.threads, self.pieces = cost, growth, threads, pieces
         self.columns = [k for k, a in enumerate(inputs) if a.is_column]
         self.multiplies = plan.multiplies
         self.loops: dict[Any, Run | None] = {}  # with a step, by the step and the kinds of its state
@@ -114,8 +117,22 @@ class Route:
         is_shared = self.is_shared(len(inputs[self.columns[0]]))
         for k in self.columns:
             if not inputs[k].flags.c_contiguous:
+                if any(isinstance(inputs[k], Blocks) for k in self.columns):
+                    return self.in_pieces
                 return self.shared_strided if is_shared else self.strided
         return self.shared if is_shared else self.serial
+
+    @once
+    def in_pieces(self) -> Run:
+        """The kernel for columns that are converted block by block; whole where it is more than sums over samples."""
+        if {p.kind for p in self.plan.passes} == {"tree"}:
+            return self.pieces()
+
+        def run(theta: np.ndarray, *rest: Any) -> float:
+            given = [np.asarray(x) if isinstance(x, Blocks) else x for x in rest]
+            return self.choose(given[self.plan.outputs :])(theta, *given)
+
+        return run
 
     def is_serial(self, inputs: Sequence[Any]) -> bool:
         """Whether a call with these inputs is the kernel's own, for contiguous columns, and not shared."""

@@ -15,11 +15,12 @@ from gradcompile.frontend.arrays.core import Array, called, lift
 from gradcompile.ir.core import apply
 from gradcompile.stats.both import lgamma, log, log1p, xlogy
 from gradcompile.stats.distribution import Frozen, flattened
+from gradcompile.tracebacks import entry
 
 np: Any = numpy  # whose stubs know numbers alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Multivariate:
     """A distribution of vectors: SciPy's name, and the logarithm of its density, or of its probability."""
 
@@ -28,10 +29,13 @@ class Multivariate:
     kind: str = "pdf"
     others: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<stats.{self.name}>"
+
     def __getattr__(self, method: str) -> Any:
         if method not in (self.kind, f"log{self.kind}", *self.others):
             raise AttributeError(f"{self.name} has no {method!r}; it has {self.kind} and log{self.kind}")
-        return partial(self.computed, method)
+        return entry(partial(self.computed, method))
 
     def __call__(self, *args: Any, **named: Any) -> Frozen:
         """The distribution with its arguments."""

@@ -26,6 +26,7 @@ from gradcompile.ir.algebra import arange, astype, length_along, part_at, permut
 from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, dim_sum, parsed
 from gradcompile.ops.constant_index import table
+from gradcompile.tracebacks import entry, with_entries
 
 DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
@@ -49,6 +50,7 @@ LATE = ("arranging", "calculus", "folds", "decompositions", "polynomials", "stat
 PATTERNS: list[Callable[[np.ndarray, str], Node | None]] = []  # that an array of many numbers may follow
 
 
+@entry
 def array(name: str, shape: Dim | tuple[Dim, ...] = (), dtype: npt.DTypeLike = "float64") -> "Array":
     """A symbolic array, to be used as a NumPy array is.
 
@@ -145,6 +147,7 @@ class Own:
     __slots__ = ()
 
 
+@with_entries
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
     """A symbolic array: an expression with a shape and a dtype, and no value. See `array`."""
 
@@ -296,7 +299,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
             cure = IN_MEMORY if name in ("strides", "ctypes", "data", "base", "flags") else near(name, METHODS)
             raise AttributeError(f"a symbolic array has no attribute {name!r}{cure}")
         full = name if function else f"Array.{name}"
-        return lambda *args, **kwargs: called(full, function, (self, *args), kwargs)
+        return entry(lambda *args, **kwargs: called(full, function, (self, *args), kwargs))
 
     def __dir__(self) -> list[str]:
         return [*object.__dir__(self), *(m for m in METHODS if "." not in m)]
