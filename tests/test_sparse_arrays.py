@@ -77,6 +77,18 @@ def test_same_bits_for_any_number_of_threads_and_in_python():
     np.testing.assert_allclose(float(exact([LOGISTIC.node], env)[0]), value, rtol=1e-14)
 
 
+def test_in_a_step_of_a_loop_and_on_the_blackboard():
+    last, _ = gc.scan(lambda c, _: (c - 0.1 * (X.T @ (X @ c - r)), None), w, None, length=3)
+    f, at = gc.compile_grad(np.sum(last**2), [w]), AT
+    for _ in range(3):
+        at = at - 0.1 * (M.T @ (M @ at - R))
+    value, (grad,) = f(AT, X=M, r=R)
+    step = np.linalg.matrix_power(np.eye(20) - 0.1 * (M.T @ M).toarray(), 3)
+    np.testing.assert_allclose(value, at @ at)
+    np.testing.assert_allclose(grad, 2 * step @ at, rtol=1e-10)
+    assert "X @ w" in str(gc.compile_grad(np.sum((X @ w) ** 2), [w]).explain(AT, X=M[:4]))
+
+
 def test_minimize_takes_one():
     f = gc.compile_grad(LOGISTIC, [w])
     result = gc.minimize(f, [np.zeros(20)], {"X": M, "y": SIGNS})

@@ -64,7 +64,7 @@ def is_sparse_dot(n: Node) -> bool:
 NAMES = tuple(f"sparse_dot_{way}_{kind}" for way in ("rows", "columns") for kind in ("vector", "matrix"))
 for _name in NAMES:
     register(Op(_name, sparse_dot_type, value_of, vjp=sparse_dot_vjp, jvp=again, reach=sparse_dot_reach, arity=5,
-                refuses=(2,), is_expensive=True, keeps_finite=True, has_dims=True, in_memory=True, reads_memory=True,
-                routine_axes=1, cost=8, derivative="the product with the transposed matrix",
+                is_expensive=True, keeps_finite=True, has_dims=True, in_memory=True, reads_memory=True,
+                routine_axes=1, cost=8, derivative="the product with the transposed matrix; its entries are inputs",
                 accuracy="correctly rounded, term by term", convention="a column that there is not gives NaN",
                 array_name="product", doc="a sparse matrix, or its transpose, times a vector or a matrix"))  # fmt: skip
