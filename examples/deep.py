@@ -65,7 +65,7 @@ def main() -> None:
 
         data = [pictures[first], labels[first]]
         watches[kind] = f.watch(pictures[:200], labels[:200])
-        options = {"epochs": 10, "batch_size": 100, "progress": False, "callback": watches[kind]}
+        options: dict[str, Any] = {"epochs": 10, "batch_size": 100, "progress": False, "callback": watches[kind]}
         fit = gc.sgd(f, values, data, learning_rate=0.02, momentum=0.9, **options)
         predict = gc.compile_value(np.argmax(scores, axis=1), params)
         reached[kind] = np.mean(predict(*fit.params.values(), pictures[last]) == labels[last])

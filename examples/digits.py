@@ -1,6 +1,7 @@
 """Handwritten digits with a network of one hidden layer: ordinary NumPy code is the definition of the loss.
 
-1,797 pictures of 8 x 8 points come with scikit-learn; the network learns from 1,400 and is tested on the others.
+1,797 pictures of 8 x 8 points come with scikit-learn. The network learns from 1,200 by Adam, until the loss on 200
+others has not been lower for ten epochs, and is tested on the rest.
 
 Run it with: python examples/digits.py (needs scikit-learn: pip install "gradcompile[examples]")
 """
@@ -8,13 +9,14 @@ Run it with: python examples/digits.py (needs scikit-learn: pip install "gradcom
 import numpy as np
 
 import gradcompile as gc
+from gradcompile import optim
 
 try:
     from sklearn.datasets import load_digits
 except ModuleNotFoundError as error:
     raise SystemExit('this example needs data of scikit-learn: pip install "gradcompile[examples]"') from error
 
-TRAINED, HIDDEN = 1400, 64
+LEARNT, TRAINED, HIDDEN = 1200, 1400, 64
 
 
 def main() -> None:
@@ -35,10 +37,13 @@ def main() -> None:
         rng.normal(scale=np.sqrt(2 / 64), size=(64, HIDDEN)), np.zeros(HIDDEN),
         rng.normal(scale=np.sqrt(2 / HIDDEN), size=(HIDDEN, 10)), np.zeros(10),
     ]  # fmt: skip
-    fit = gc.sgd(
-        f, start, [pictures[:TRAINED], labels[:TRAINED]], learning_rate=0.1, momentum=0.9, epochs=40, batch_size=32
-    )
-    print(f"{f.size:,} parameters; loss {fit.history['loss'][0]:.3f} -> {fit.history['loss'][-1]:.5f}")
+    held = [pictures[LEARNT:TRAINED], labels[LEARNT:TRAINED]]
+    fit = gc.train(
+        f, start, [pictures[:LEARNT], labels[:LEARNT]], optimizer=optim.adam(3e-3), epochs=200, batch_size=32,
+        validation=held, patience=10,
+    )  # fmt: skip
+    print(f"{f.size:,} parameters; {fit.message} entries")
+    print(fit.summary())
 
     right = predict(*fit.params, pictures[TRAINED:]) == labels[TRAINED:]
     print(f"{right.mean():.1%} of {len(right)} new pictures are read right")

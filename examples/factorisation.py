@@ -21,7 +21,7 @@ RANK = 12
 
 
 def main() -> None:
-    table = load_digits().data / 16
+    table = load_digits(return_X_y=True)[0] / 16
     rng = np.random.default_rng(0)
     known = rng.uniform(size=table.shape) < 2 / 3
     where = dict(zip(("row", "column"), np.nonzero(known), strict=True))

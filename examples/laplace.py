@@ -28,9 +28,10 @@ def main() -> None:
     energy = total(sp.log(1 + sp.exp(z)) - y * z) + (a**2 + b**2) / (2 * PRIOR**2)  # minus the log of the posterior
     fun = compile_hessian(energy, [a, b], data=[t, y]).bind((temperature - centre) / scale, damaged)
     theta = np.zeros(2)
+    least, gradient, hessian = fun(theta)
     for _ in range(10):
-        least, gradient, hessian = fun(theta)
         theta = theta - np.linalg.solve(hessian, gradient)
+        least, gradient, hessian = fun(theta)
     covariance = np.linalg.inv(hessian)
     bars = np.sqrt(np.diag(covariance))
 

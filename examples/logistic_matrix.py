@@ -5,6 +5,8 @@
 Run it with: python examples/logistic_matrix.py (needs scikit-learn: pip install "gradcompile[examples]")
 """
 
+from typing import Any
+
 import numpy as np
 
 import gradcompile as gc
@@ -17,7 +19,7 @@ except ModuleNotFoundError as error:
 
 
 def main() -> None:
-    cells = load_breast_cancer()
+    cells: Any = load_breast_cancer()
     features = (cells.data - cells.data.mean(axis=0)) / cells.data.std(axis=0)
     labels = cells.target.astype(float)
 

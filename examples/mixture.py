@@ -6,6 +6,8 @@ a mixture, and a general optimiser can have them.
 Run it with: python examples/mixture.py (needs scikit-learn: pip install "gradcompile[examples]")
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -20,7 +22,7 @@ K, D = 3, 4
 
 
 def main() -> None:
-    flowers = load_iris()
+    flowers: Any = load_iris()
     values = (flowers.data - flowers.data.mean(axis=0)) / flowers.data.std(axis=0)
 
     X = gc.array("X", ("n", D))
@@ -35,7 +37,8 @@ def main() -> None:
     f = gc.compile_grad(-np.sum(likelihood) + penalty, [weight, centre, Q])
     responsible = gc.compile_value(gc.softmax(terms, axis=1), [weight, centre, Q])
 
-    fun, best = f.bind(values), None
+    fun = f.bind(values)
+    best: Any = None
     for seed in range(5):
         rng = np.random.default_rng(seed)
         start = f.pack(np.zeros(K), values[rng.choice(len(values), K, replace=False)], np.zeros((K, D, D)))

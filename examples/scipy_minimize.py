@@ -5,6 +5,8 @@ The model is NIST's Chwirut2, y = exp(-b1*x) / (b2 + b3*x), the response of an u
 Run it with: python examples/scipy_minimize.py
 """
 
+from typing import Any
+
 import numpy as np
 import sympy as sp
 from scipy.optimize import minimize
@@ -19,8 +21,9 @@ def main() -> None:
     f = compile_grad((y - sp.exp(-b1 * x) / (b2 + b3 * x)) ** 2, [b1, b2, b3], data=[x, y])
 
     fun = f.bind(table.x, table.y)  # checked and converted once; called thousands of times
-    for method, options in ("L-BFGS-B", {"ftol": 1e-15}), ("trust-constr", {}):
-        result = minimize(fun, f.pack(*table.start2.values()), jac=True, method=method, options=options)
+    ways: list[tuple[Any, Any]] = [("L-BFGS-B", {"ftol": 1e-15}), ("trust-constr", {})]
+    for method, options in ways:
+        result: Any = minimize(fun, f.pack(*table.start2.values()), jac=True, method=method, options=options)
         print(f"\n{method}: {result.nfev} calls, residual sum of squares {result.fun * len(table.x):.10g}")
         for found, (name, certified) in zip(result.x, table.certified.items(), strict=True):
             print(f"{name}  fitted {found:.10g}  certified {certified:.10g}")

@@ -7,6 +7,8 @@ iteration too, from products alone, as it is for networks whose Hessian would fi
 Run it with: python examples/spectrum.py (needs scikit-learn: pip install "gradcompile[examples]")
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -21,7 +23,7 @@ DECAY = 1e-3
 
 
 def main() -> None:
-    flowers = load_iris()
+    flowers: Any = load_iris()
     values = (flowers.data - flowers.data.mean(axis=0)) / flowers.data.std(axis=0)
 
     X, species = gc.array("X", ("n", 4)), gc.array("species", "n", "int64")

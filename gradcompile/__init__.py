@@ -168,6 +168,9 @@ LATE = {  # what is found in which module, all of them loaded when something of 
 }  # fmt: skip
 
 
+MODULES = ("errors", "interop", "linalg", "optim", "signal", "special", "stats", "testing", "vmath")  # for users too
+
+
 def __getattr__(name: str) -> Any:
     """What is loaded when it is asked for: what the package offers, and its modules."""
     home = next((module for module, names in LATE.items() if name in names), None)
@@ -183,4 +186,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *MODULES, "__doc__", "__version__"])

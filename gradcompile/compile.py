@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from inspect import isroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from sympy import MatrixBase, Symbol
 
@@ -15,8 +15,10 @@ from gradcompile.gradient import CompiledGrad
 from gradcompile.once import compiling
 from gradcompile.pipeline import Options
 from gradcompile.signature.arguments import Problem
+from gradcompile.signature.choices import Dtype, LossOptions, Reduce, ValueOptions
 from gradcompile.signature.forms import Form, unpacked
 from gradcompile.signature.names import Text
+from gradcompile.tracebacks import entries
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledJacobian, CompiledJvp, CompiledValues
@@ -29,8 +31,8 @@ def compile_grad(
     *,
     inputs: Any = None,
     data: Any = (),
-    reduce: str = "mean",
-    dtype: str = "float64",
+    reduce: Reduce = "mean",
+    dtype: Dtype = "float64",
     threads: int | None = None,
     cache: bool = True,
     stabilize: bool = True,
@@ -87,8 +89,8 @@ def compile_value(
     *,
     inputs: Any = None,
     data: Any = (),
-    reduce: str | None = None,
-    dtype: str = "float64",
+    reduce: Reduce | None = None,
+    dtype: Dtype = "float64",
     threads: int | None = None,
     cache: bool = True,
     stabilize: bool = True,
@@ -126,7 +128,7 @@ def compile_hessian(
     sparse: Any = False,
     diagonal: bool = False,
     gauss_newton: bool = False,
-    **options: Any,
+    **options: Unpack[LossOptions],
 ) -> "CompiledHessian":
     """Compile a loss to one function that returns it with gradient and Hessian: h(*params, *inputs) -> (L, dL, d2L).
 
@@ -157,7 +159,7 @@ def compile_hessian(
     return CompiledHessian(*loss_of(loss, params, **options), layout, pattern, gauss_newton)
 
 
-def compile_hvp(loss: Any, params: Any, **options: Any) -> "CompiledHvp":
+def compile_hvp(loss: Any, params: Any, **options: Unpack[LossOptions]) -> "CompiledHvp":
     """Compile a loss with gradient and Hessian times a vector: p(*params, *inputs, vector=v) -> (L, dL, d2L v).
 
     Arguments, options and errors are those of `compile_grad`. The vector is laid out as `p.pack` lays out the
@@ -175,7 +177,9 @@ def compile_hvp(loss: Any, params: Any, **options: Any) -> "CompiledHvp":
     return CompiledHvp(with_vector(problem, CompiledHvp.along), rest)
 
 
-def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **options: Any) -> "CompiledJacobian":
+def compile_jacobian(
+    residuals: Any, params: Any, *, sparse: Any = False, **options: Unpack[ValueOptions]
+) -> "CompiledJacobian":
     """Compile values with their derivatives by the parameters: j(*params, *inputs) -> (r, J).
 
     residuals: a value a sample (with `data`), an array, or a list, tuple, Matrix or mapping of expressions, nested
@@ -200,7 +204,7 @@ def compile_jacobian(residuals: Any, params: Any, *, sparse: Any = False, **opti
     return CompiledJacobian(problem, rest, form, "dense" if sparse is False else "sparse", pattern)
 
 
-def compile_many(losses: Sequence[Any], params: Any, **options: Any) -> "CompiledMany":
+def compile_many(losses: Sequence[Any], params: Any, **options: Unpack[LossOptions]) -> "CompiledMany":
     """Compile many losses of the same parameters and inputs to one function: m(*params, *inputs) -> (losses, grads).
 
     losses: a sequence of k losses as `compile_grad` takes them. The first result is (k,), the second (k, size), each
@@ -225,7 +229,7 @@ def compile_many(losses: Sequence[Any], params: Any, **options: Any) -> "Compile
     return CompiledMany(problem, rest, [Text([v]) for v in losses])
 
 
-def compile_jvp(value: Any, params: Any, **options: Any) -> "CompiledJvp":
+def compile_jvp(value: Any, params: Any, **options: Unpack[ValueOptions]) -> "CompiledJvp":
     """Compile values with their derivative along a direction of theta: t(*params, *inputs, tangent=v) -> (value, dv).
 
     Arguments, options and errors are those of `compile_jacobian`; the tangent is laid out as `t.pack` lays out the
@@ -355,3 +359,6 @@ def check_options(reduce: str, dtype: str, threads: int | None) -> None:
         raise ArgumentError(f"dtype={dtype!r}: choose 'float64' or 'float32'")
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ArgumentError(f"threads={threads!r}: give a whole number from 1, or None for as many as pay")
+
+
+entries(globals())

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sympy
 
 from gradcompile.analysis.cost import Cost, Growth
 from gradcompile.codegen import functions as jit
@@ -19,7 +18,7 @@ from gradcompile.codegen.values import Kind, argument_type
 from gradcompile.coloured import Source
 from gradcompile.diff import operators
 from gradcompile.diff.operators import Operator
-from gradcompile.errors import ArgumentError, ArgumentTypeError, SubsetError, printable
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError, SubsetError, printable
 from gradcompile.ir.core import Node
 from gradcompile.loops.kernel import Kernel
 from gradcompile.loops.tape import tape_of
@@ -34,12 +33,14 @@ from gradcompile.runtime.route import Route, Run
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.program import size_of
 from gradcompile.signature.sparse import outer
+from gradcompile.tracebacks import shorten, with_entries
 
 if TYPE_CHECKING:  # what few ask for
     from gradcompile.export.cfunction import CFunction
     from gradcompile.export.native import Exported
 
 
+@with_entries
 class Compiled:
     """What a compiled value and a compiled gradient share: problem, source, kernel, arguments."""
 
@@ -258,21 +259,14 @@ class Compiled:
         return f"<{title}{self.signature}: {formula_of(self.problem)}>"
 
     def _repr_latex_(self) -> str:
-        text = self.problem.formula
-        if "..." in text or self.problem.arrays:
-            from gradcompile.explain.writing import typewriter
+        from gradcompile.explain.writing import mathematics
 
-            return f"${typewriter(text)}$"
-        from gradcompile.frontend.sympy.to_sympy import to_sympy
-
-        expr, *_ = to_sympy(self.problem.primals, self.problem.symbols)
-        return f"${sympy.latex(expr)}$"
+        return f"${mathematics(formula_of(self.problem))}$"
 
     def _repr_html_(self) -> str:
         """The call beside the formula, for a notebook."""
-        call = f"{printable(self.options.name) or 'f'}{self.signature}"
-        plain = self.problem.arrays or "..." in self.problem.formula
-        shown = f"<code>{escape(self.problem.formula)}</code>" if plain else self._repr_latex_()
+        call, formula = f"{printable(self.options.name) or 'f'}{self.signature}", self._repr_latex_()
+        shown = f"<code>{escape(formula_of(self.problem))}</code>" if "texttt" in formula else formula
         return f"<div><code>{escape(call)}</code> = {shown}</div>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -298,7 +292,11 @@ class CompiledValue(Compiled):
 
     def __call__(self, /, *args: Any, **named: Any) -> Any:
         """The value at these arguments."""
-        return self._call(*args, **named)
+        try:
+            return self._call(*args, **named)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return type(self), (self.problem, self.options, self._head)

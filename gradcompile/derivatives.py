@@ -12,7 +12,7 @@ import numpy as np
 from gradcompile.compiled import Compiled, grads_type
 from gradcompile.diff import operators, reverse
 from gradcompile.diff.gauss_newton import GaussNewton
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError
 from gradcompile.explain import Check, along, check, weighted
 from gradcompile.ir.core import Node, leaf
 from gradcompile.ir.types import ArrayType, Dim, dim_value
@@ -27,6 +27,7 @@ from gradcompile.signature.forms import Form
 from gradcompile.signature.names import Namer
 from gradcompile.signature.program import Output, size_of
 from gradcompile.signature.sparse import outer
+from gradcompile.tracebacks import shorten, with_entries
 
 FLAT = object()  # a gradient as one vector
 CHECKED = 32  # entries of a diagonal that are checked
@@ -80,9 +81,13 @@ class CompiledDerivative(Compiled):
 
     def __call__(self, /, *args: Any, out: Sequence[np.ndarray] | None = None, **named: Any) -> Any:
         """All outputs at these arguments. out: a tuple of vectors or arrays that they are written into."""
-        values, vector = self._given(args, named, bind.COPIED)
-        found = self._at(self._packed(values), [*vector, *values[len(self.problem.params) :]], out)
-        return self._formed(found, args[0] if self._takes.is_formed(args) else None)
+        try:
+            values, vector = self._given(args, named, bind.COPIED)
+            found = self._at(self._packed(values), [*vector, *values[len(self.problem.params) :]], out)
+            return self._formed(found, args[0] if self._takes.is_formed(args) else None)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def _given(self, args: Sequence[Any], named: dict[str, Any], copied: int = 0) -> tuple[list[Any], list[np.ndarray]]:
         """The arguments of a call, converted, and its vector if it takes one."""
@@ -213,6 +218,7 @@ class Patterned(CompiledDerivative):
         return self._sparse.ones
 
 
+@with_entries
 class CompiledHessian(Patterned):
     """A compiled loss with gradient and Hessian: h(*params, *inputs) -> (loss, grads, hess)."""
 
@@ -257,6 +263,7 @@ class CompiledHessian(Patterned):
         return type(self), (self.problem, self.options, self.layout, self.pattern, self.gauss_newton)
 
 
+@with_entries
 class CompiledHvp(CompiledDerivative):
     """A compiled loss with gradient and Hessian times a vector: p(*args, vector=v) -> (loss, grads, hv)."""
 
@@ -350,6 +357,7 @@ class CompiledForm(CompiledDerivative):
         return type(self), (self.problem, self.options, self.form)
 
 
+@with_entries
 class CompiledValues(CompiledForm):
     """Several compiled values: f(*params, *inputs) -> the values in the form in which they were given."""
 
@@ -360,6 +368,7 @@ class CompiledValues(CompiledForm):
         return self._in_form(out if len(out) else np.array([found.value]), found.lengths)
 
 
+@with_entries
 class CompiledJacobian(Patterned, CompiledForm):
     """Compiled values with their Jacobian in theta: j(*params, *inputs) -> (r, J)."""
 
@@ -393,6 +402,7 @@ class CompiledJacobian(Patterned, CompiledForm):
         return type(self), (self.problem, self.options, self.form, self.layout, self.pattern)
 
 
+@with_entries
 class CompiledJvp(CompiledForm):
     """Compiled values with their derivative along a tangent: t(*args, tangent=v) -> (value, tangent)."""
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gradcompile.analysis.formula import formulas
+from gradcompile.collector import collector_paused
 from gradcompile.compiled import Compiled, CompiledValue, grads_type
 from gradcompile.diff import operators
-from gradcompile.errors import ArgumentError, ExpressionError, printable
+from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError, printable
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
@@ -19,12 +20,14 @@ from gradcompile.runtime import bind, rows
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
+from gradcompile.tracebacks import entry, shorten, with_entries
 
 if TYPE_CHECKING:  # what not every loss needs is loaded when it is asked for
     from gradcompile.derivatives import CompiledHessian, CompiledHvp, CompiledMixed, PerSample
     from gradcompile.explain import Blame, Check, Diagnosis, Drawing, Explanation, Flow, Record, Watch, Why
 
 
+@with_entries
 class CompiledGrad(Compiled):
     """A compiled loss with its gradient: f(*params, *inputs) -> (loss, grads)."""
 
@@ -42,6 +45,7 @@ class CompiledGrad(Compiled):
         self._grads = grads_type(tuple(a.name for a in problem.params))
         self.__call__ = self._first_call
 
+    @entry
     def _first_call(self, /, *args: Any, **named: Any) -> Any:
         """Loss and gradient: f(*params, *inputs) -> (loss, grads), also by name; see `f.signature`.
 
@@ -60,8 +64,12 @@ class CompiledGrad(Compiled):
 
     def flat(self, theta: Any, /, *inputs: Any, **named: Any) -> tuple[float, np.ndarray]:
         """The loss and its gradient as one vector."""
-        values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
-        return bind.flat(self._route, values, theta, self.size)
+        try:
+            values = Call(self.problem.inputs, "f.flat(theta, ").match(inputs, named)
+            return bind.flat(self._route, values, theta, self.size)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def many(self, thetas: Any, /, *inputs: Any, **named: Any) -> tuple[np.ndarray, np.ndarray]:
         """Losses (m,) and gradients (m, size) at m points in one call that threads share: chains, ensembles, starts.
@@ -123,6 +131,11 @@ class CompiledGrad(Compiled):
             problem = with_vector(self.problem, CompiledMixed.along)
             found = self._of_inputs[position] = CompiledMixed(problem, self.options, position + 1)
         return found
+
+    @once
+    def _kept(self) -> dict[str, Any]:
+        """What searches keep for the next."""
+        return {}
 
     @once
     def _of_inputs(self) -> "dict[int, CompiledMixed]":
@@ -196,8 +209,9 @@ class CompiledGrad(Compiled):
         from gradcompile.explain import Explanation, of_sample, rows, steps
 
         which = self._word("sample", named)
-        made = self._record(args, named, head, of_sample(self.problem, which))
-        return Explanation(rows(made, mean=which == "mean"), steps(made))
+        with collector_paused():
+            made = self._record(args, named, head, of_sample(self.problem, which))
+            return Explanation(rows(made, mean=which == "mean"), steps(made))
 
     def draw(self, /, *args: Any, **named: Any) -> "Drawing":
         """The graph at these arguments with every value and adjoint; it shows itself in a notebook.
@@ -205,16 +219,18 @@ class CompiledGrad(Compiled):
         to="graph.svg": a picture.  to="graph.html": a page of its own in which arrow keys go through the backward pass
         and a click shows the paths to the loss.  to="graph.dot": for Graphviz.  sample: as in `explain`.
         Colour is the size of the adjoint, a decade a shade; a box with a thick frame is used more than once. Above 400
-        nodes runs of them are folded into one box.
+        nodes runs of them are folded into one box. What is inside a scan is framed below, with the steps along axis 0.
 
         The layout needs fast-sugiyama: pip install 'gradcompile[pictures]'.
         """
         from gradcompile.explain import Drawing
 
         to = self._word("to", named)
-        found = Drawing(self._explained(args, named, "f.draw(").rows, formula_of(self.problem))
+        made = self._explained(args, named, "f.draw(")
+        found = Drawing(made.rows, formula_of(self.problem), made.steps)
         if to is not None:
-            found.save(to)
+            with collector_paused():
+                found.save(to)
         return found
 
     def why(self, param: Any, /, *args: Any, **named: Any) -> "Why":
@@ -290,7 +306,7 @@ class CompiledGrad(Compiled):
         to="loss.html": where it is written.  fit, training: results to show on it, one or several by name.
         A click on a part of the formula, a box of the graph or a comment of the source shows it in all of them.
         """
-        from gradcompile.explain import Explanation, Subject, flow, report, rows
+        from gradcompile.explain import Explanation, Subject, flow, report, rows, steps
 
         to, fit, training = (self._word(word, named) for word in ("to", "fit", "training"))
         made = self._record(args, named, "f.report(")
@@ -301,8 +317,8 @@ class CompiledGrad(Compiled):
         page = report(
             Subject(
                 f"{printable(self.options.name) or 'loss'}{self.signature}", texts[made.loss],
-                Explanation(rows(made)), {a.name: texts[g] for a, g in zip(self.problem.params, grads, strict=True)},
-                self.source,
+                Explanation(rows(made), steps(made)),
+                {a.name: texts[g] for a, g in zip(self.problem.params, grads, strict=True)}, self.source,
                 f"{cost.loss} operations for the loss, {cost.loss_and_gradient} with the gradient{per}.", flow(made),
             ), fit, training,
         )  # fmt: skip

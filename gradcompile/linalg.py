@@ -16,6 +16,7 @@ from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import apply
 from gradcompile.ir.types import broadcast
+from gradcompile.tracebacks import entries
 
 np: Any = numpy  # whose stubs know numbers alone
 
@@ -65,6 +66,19 @@ def solve(
         return cho_solve(cho_factor(a, lower), b)
     matrix = assumed(a, assume_a, lower)
     return np.linalg.solve(matrix.mT if transposed else matrix, array(b))
+
+
+def solve_banded(
+    l_and_u: tuple[int, int], ab: Any, b: Any, overwrite_ab: Any = None, overwrite_b: Any = None,
+    check_finite: Any = None
+) -> Any:  # fmt: skip
+    """x with a @ x = b for a matrix that is given by its diagonals, the highest first, as one system."""
+    bands, upper = array(ab), l_and_u[1]
+    n = bands.shape[-1]
+    matrix = sum(
+        np.diag(bands[k, max(upper - k, 0) : n - max(k - upper, 0)], upper - k) for k in range(sum(l_and_u) + 1)
+    )
+    return np.linalg.solve(matrix, array(b))
 
 
 def solve_triangular(
@@ -248,3 +262,6 @@ def solve_discrete_lyapunov(a: Any, q: Any, method: Any = None) -> Any:
     matrix, right = array(a), array(q)
     n = matrix.shape[0]
     return np.linalg.solve(numpy.eye(n * n) - np.kron(matrix, matrix), right.reshape(-1)).reshape(n, n)
+
+
+entries(globals())

@@ -23,6 +23,7 @@ from gradcompile.lower import lowered
 from gradcompile.lower.program import per_sample
 from gradcompile.once import once
 from gradcompile.ops.reduction import is_sum
+from gradcompile.ops.ruled import unruled
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
 from gradcompile.signature.program import Program
@@ -129,6 +130,9 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
     The transpose of a loop has work that needs no loop, which leaves it first. Sums over samples are taken apart where
     that saves a pass over them, and only then are contractions found: they would hide those sums.
     """
+    plain = iter(unruled([*roots, *labels, *labels.values()]))  # derivatives that users state have been taken
+    roots, keys = [next(plain) for _ in roots], [next(plain) for _ in labels]
+    labels = dict(zip(keys, plain, strict=True))
     roots = passes.looped(roots)
     live = set(topological(roots))  # of the gradient's loops, only what needs a loop stays in them
     keys = [adjoint for adjoint in labels if adjoint in live]

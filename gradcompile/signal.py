@@ -15,6 +15,7 @@ from gradcompile.frontend.arrays.calculus import windows
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.frontend.arrays.shapes import margins
 from gradcompile.frontend.arrays.ufuncs import floating
+from gradcompile.tracebacks import entries
 
 np: Any = numpy  # whose stubs know numbers alone
 
@@ -107,3 +108,6 @@ def detrend(data: Any, axis: int = -1, type: str = "linear", bp: Any = 0, overwr
         size = np.maximum(np.sum(t * t, axis=-1, keepdims=True), 0.5)  # as of two entries; through one a line is level
         rest = rest - np.sum(rest * t, axis=-1, keepdims=True) / size * t
     return np.moveaxis(rest, -1, axis)
+
+
+entries(globals())

@@ -17,6 +17,7 @@ from gradcompile.frontend import nn
 from gradcompile.frontend.arrays.core import Array, called, lift, of_numbers
 from gradcompile.frontend.arrays.ufuncs import elementwise, floating
 from gradcompile.ir.core import apply
+from gradcompile.tracebacks import entries
 
 np: Any = numpy  # whose stubs know numbers alone, as SciPy's do
 sc: Any = special
@@ -154,3 +155,6 @@ def lambertw(z: Any, k: int = 0) -> Any:
     if k not in (0, -1):
         raise ArgumentError(f"branch {k} of lambertw is not real; the real ones are 0 and -1")
     return Array(apply("lambertw", floating(lift(z)), params=(k,)))
+
+
+entries(globals())

@@ -21,6 +21,7 @@ _CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(_CACHE, "numba")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["GRADCOMPILE_TRACEBACK"] = "full"  # who tests the package wants its frames
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # bytecode is kept all the same, beside what pytest keeps
     sys.dont_write_bytecode = False
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")

@@ -18,7 +18,7 @@ FILES = sorted((ROOT / "gradcompile").rglob("*.py"))
 # the modules under the same name, and nothing else of the package.
 FLOORS = (
     ("errors", "collector", "once", "library.primitives"),
-    ("charts", "coloured"),
+    ("charts", "coloured", "tracebacks"),
     ("ir",),
     ("codegen",),
     ("ops", "library"),

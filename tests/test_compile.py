@@ -335,8 +335,8 @@ def test_how_it_presents_itself(curve: CompiledGrad, board: CompiledGrad) -> Non
     assert repr(board) == "<board(w, x, y): (w*x - y)**2>"
     assert repr(curve) == "<curve(a, rate, c, x, y): mean((a*exp(-rate*x) + c - y)**2)>"
     assert "CompiledGrad(w)" in repr(fresh(w**2, [w]))
-    assert board._repr_latex_() == r"$\left(w x - y\right)^{2}$"
-    assert curve._repr_latex_().startswith("$")
+    assert board._repr_latex_() == r"$\left(w \, x - y\right)^{2}$"
+    assert curve._repr_latex_().startswith(r"$\operatorname{mean}\left(\left(a \, \exp")
     assert str(inspect.signature(board)) == "(w, x, y)"
     assert inspect.signature(curve) == curve.signature
 

@@ -80,7 +80,7 @@ def with_tables(text: str) -> str:
     return TABLE.sub(lambda m: f"{m['marker']}\n{chr(10).join(tables[m['name']]())}\n\n", text)
 
 
-@pytest.mark.parametrize("name", ["arrays", "c", "derivatives", "fit", "interop", "minimize"])
+@pytest.mark.parametrize("name", ["arrays", "c", "derivatives", "fit", "interop", "minimize", "train"])
 def test_tables_and_snippets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update_golden: bool) -> None:
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / f"{name}.md"
@@ -94,6 +94,14 @@ def test_tables_and_snippets(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     else:
         assert made == text
         assert not found, "\n".join(f"the page says:\n{said}\nit prints:\n{actual}" for _, said, actual in found)
+
+
+@pytest.mark.peers
+def test_the_page_of_all_functions_is_made_of_the_tables(jax: object) -> None:
+    from tools import functions
+
+    made = functions.page()
+    assert "`fft.rfft`" in made and "| `argwhere`" in made and "`gammaln`" in made and "`norm`" in made
 
 
 def test_a_table_that_lacks_a_function_is_found() -> None:

@@ -117,6 +117,10 @@ def test_the_steps_of_a_scan_lie_along_an_axis(reverse):
 def test_a_compiled_loss_shows_its_call_and_formula_in_a_notebook():
     f = compile_grad((W * X - Y) ** 2, [W], inputs=[X, Y])
     assert "<code>f(w, x, y)</code> = $" in f._repr_html_()
-    v = gc.array("v_1", (3,))
-    g = compile_grad(np.sum(v**2), [v])
-    assert g._repr_latex_() == r"$\texttt{sum(v\_1**2)}$" and "<code>sum(v_1**2)</code>" in g._repr_html_()
+    v, named = gc.array("v_1", (3,)), sp.Symbol("w_1")
+    g = compile_grad(np.sum(gc.sigmoid(v) ** 2), [v])
+    assert g._repr_latex_() == r"$\operatorname{sum}\left(\operatorname{sigmoid}\left(v_{1}\right)^{2}\right)$"
+    h = compile_grad(gc.softplus(named * X), [named], data=[X])
+    assert h._repr_latex_() == r"$\operatorname{mean}\left(\operatorname{softplus}\left(w_{1} \, x\right)\right)$"
+    cut = compile_grad(np.sum(v[1:] * v[:2]), [v])
+    assert cut._repr_latex_().startswith(r"$\texttt{") and "<code>sum(v_1[1:]" in cut._repr_html_()

@@ -41,3 +41,33 @@ def test_the_lesson_runs_and_says_what_it_says_in_the_file(monkeypatch):
         assert verdicts in pictures[-1] and "<table>" in outputs(notebook, "text/html")[0]
     text = LESSON.read_text("utf-8")
     assert len(text) < 300_000 and not re.search(r"/(?:home|root|tmp)/", text)
+
+
+CELLS = [
+    "import numpy as np, gradcompile as gc",
+    "x, w_1 = gc.array('x', ('n', 3)), gc.array('w_1', (3,))",
+    "f = gc.compile_grad(np.mean(gc.softplus(x @ w_1)), [w_1], inputs=[x]); f",
+    "f.explain(np.ones(3), np.ones((4, 3)))",
+    "f.flow(np.ones(3), np.ones((4, 3)))",
+    "f.draw(np.ones(3), np.ones((4, 3)))",
+    "f.source",
+    "gc.fit('a*x', {'x': [1.0, 2.0, 3.0], 'y': [1.0, 2.0, 3.5]}, 'y')",
+    "gc.train(f, [np.ones(3)], [np.ones((4, 3))], optimizer=gc.optim.sgd(0.1), epochs=3)",
+]
+SHOWN = [
+    r"$\operatorname{mean}\left(\operatorname{softplus}\left(x \, w_{1}\right)\right)$", "dL/dw_1", "healthy",
+    "<iframe", 'class="source"', "standard error", "TrainingResult(3 epochs",
+]  # fmt: skip
+
+
+def test_results_show_themselves_and_an_error_ends_at_its_cell(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(LESSON.parent.parent))
+    monkeypatch.delenv("GRADCOMPILE_TRACEBACK")
+    wrong = nbformat.v4.new_code_cell("f(np.ones(3), np.ones((4, 2)))", metadata={"tags": ["raises-exception"]})
+    done = executed([*map(nbformat.v4.new_code_cell, CELLS), wrong], tmp_path)
+    pages = outputs(done, "text/html")
+    assert len(pages) == len(SHOWN) and not [s for s, page in zip(SHOWN, pages, strict=True) if s not in page]
+    (error,) = (o for o in done.cells[-1].outputs if o.output_type == "error")
+    told = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    assert error.ename == "ArgumentError" and "x has shape (4, 2)" in error.evalue
+    assert told.count("Cell In") == 1 and "gradcompile/" not in told

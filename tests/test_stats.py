@@ -190,3 +190,9 @@ def test_what_is_refused():
     with pytest.raises(AttributeError, match="it has pmf"):
         _ = stats.poisson.logpdf
     assert stats.norm.cdf(0.0) == 0.5
+
+
+def test_a_distribution_prints_in_one_line():
+    assert repr(stats.norm) == "<stats.norm(loc, scale)>" and repr(stats.poisson) == "<stats.poisson(mu, loc)>"
+    assert repr(stats.multivariate_normal) == "<stats.multivariate_normal>"
+    assert repr(stats.gamma(2.0, scale=3.0)) == "<stats.gamma(2.0, scale=3.0)>"

@@ -1,6 +1,7 @@
 """Runs of `train`: what they are fed with, what stops them, and that they go on as if nothing had."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -127,9 +128,13 @@ def test_a_rule_of_ones_own_in_the_subset_and_in_numpy(line, tmp_path):
     own = optim.rule(heavy_ball, learning_rate=0.01, hyper=[0.9], rows=1)
     assert run(line, optimizer=own).params == pytest.approx(expected, rel=1e-13)
     assert run(line, optimizer=HeavyBall()).params == pytest.approx(expected, rel=1e-13)
-    options = {"optimizer": HeavyBall(), "checkpoint": tmp_path / "run.npz"}
-    run(line, epochs=2, **options)
-    assert bits(run(line, resume=True, **options)) == bits(run(line, optimizer=HeavyBall()))
+    path = tmp_path / "run.npz"
+    run(line, epochs=2, optimizer=HeavyBall(), checkpoint=path)
+    whole = run(line, optimizer=HeavyBall())
+    assert bits(run(line, resume=True, optimizer=HeavyBall(), checkpoint=path)) == bits(whole)
+    rules = optim.chain(optim.clip(1.0), own, optim.adam(optim.cosine_decay_schedule(0.1, 9)))
+    shown = "rule(heavy_ball, learning_rate=0.01, hyper=[0.9], rows=1), adam(cosine_decay_schedule(0.1, 9)))"
+    assert repr(pickle.loads(pickle.dumps(rules))) == f"chain(clip(1.0), {shown}"
 
 
 # ---- data

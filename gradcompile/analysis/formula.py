@@ -140,6 +140,8 @@ def written(n: Node, texts: Texts) -> Text:
         return symbol.join(wrap(a, level if k == 0 else tight) for k, a in enumerate(args)), level
     if name == "stop_gradient":
         return args[0]
+    if name == "ruled":
+        return f"{n.params[0].name}({', '.join(a[0] for a in args[1:])})", ATOM
     if name == "select":
         return f"where({', '.join(a[0] for a in args)})", ATOM
     orders = [str(p) for p in n.params if isinstance(p, int)]

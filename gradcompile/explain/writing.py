@@ -22,6 +22,8 @@ def short(value: Any) -> str:
     """
     if value is None:
         return "-"
+    if isinstance(value, float):  # of which a long graph has a hundred thousand
+        return f"{value:.6g}"
     flat = np.ravel(value)
     text = ", ".join(f"{float(v):.6g}" for v in flat[:3])
     return text if np.ndim(value) == 0 else f"[{text}{', ...' if flat.size > 3 else ''}]"
@@ -122,7 +124,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def cell(value: Any) -> str:
     """A value in a table: the entries of a short array, else its summary."""
-    return short(value) if value is None or np.size(value) <= 3 else told(value)
+    is_short = value is None or isinstance(value, float) or np.size(value) <= 3
+    return short(value) if is_short else told(value)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -213,7 +216,7 @@ def mathematics(formula: str) -> str:
     """A formula of Python as LaTeX; as it is, in typewriter, where it is no formula or too deep."""
     try:
         return math_of(ast.parse(formula, mode="eval").body)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return typewriter(formula)
 
 
@@ -227,7 +230,7 @@ def typewriter(text: str) -> str:
 
 
 def math_of(e: ast.expr) -> str:
-    """An expression, of sixty characters at most, so this may recurse."""
+    """An expression, of a text that is bounded, so this may recurse."""
     match e:
         case ast.Name(id=name):
             return symbol(name)
@@ -239,11 +242,13 @@ def math_of(e: ast.expr) -> str:
             return rf"\frac{{{math_of(a)}}}{{{math_of(b)}}}"
         case ast.BinOp(left=a, op=ast.Pow(), right=b):
             return f"{grouped(a, (ast.operator,), power=True)}^{{{math_of(b)}}}"
-        case ast.BinOp(left=a, op=ast.Mult(), right=b):
+        case ast.BinOp(left=a, op=ast.Mult() | ast.MatMult(), right=b):
             return rf"{grouped(a, (ast.Add, ast.Sub))} \, {grouped(b, (ast.Add, ast.Sub))}"
         case ast.BinOp(left=a, op=ast.Add() | ast.Sub() as op, right=b):
             sign = "+" if isinstance(op, ast.Add) else "-"
             return f"{math_of(a)} {sign} {grouped(b, (ast.Add, ast.Sub) if sign == '-' else ())}"
+        case ast.Attribute(value=x, attr="T"):
+            return rf"{grouped(x, (ast.operator,))}^{{\top}}"
         case ast.Call(func=ast.Name(id="sqrt"), args=[x]):
             return rf"\sqrt{{{math_of(x)}}}"
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):

@@ -11,6 +11,7 @@ from gradcompile.frontend.arrays.reductions import total as summed
 from gradcompile.frontend.arrays.shapes import Axis
 from gradcompile.frontend.arrays.ufuncs import choose, elementwise, floating, number
 from gradcompile.ir.core import apply
+from gradcompile.tracebacks import entries
 
 
 class _OfBoth(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
@@ -186,3 +187,6 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     if any(isinstance(v, Array) or is_numeric(v) for v in (condition, a, b)):
         return np.where(condition, a, b)
     return sympy.Piecewise((a, condition), (b, True), evaluate=False)
+
+
+entries(globals())

@@ -26,6 +26,7 @@ from gradcompile.ir.core import Node, apply
 from gradcompile.ir.types import Dim, Shape, dim_sum
 from gradcompile.ops.labels import Labelled
 from gradcompile.ops.shape import Span
+from gradcompile.tracebacks import entries
 
 MASKED = -1e30  # a score that no softmax sees, though a row of nothing else is still a row of numbers
 SQRT_HALF = math.sqrt(0.5)
@@ -533,3 +534,6 @@ __all__ = [
     "softmax",
     "stop_gradient",
 ]
+
+
+entries(globals())

@@ -19,6 +19,7 @@ from gradcompile.regression.fits import compile_fit
 from gradcompile.regression.result import Fit
 from gradcompile.regression.statement import formula as read
 from gradcompile.regression.statement import free_name, unified
+from gradcompile.signature.choices import RobustLoss
 from gradcompile.special import logsumexp, softmax
 
 try:
@@ -125,7 +126,7 @@ class FormulaRegressor(RegressorMixin, _Formula):  # type: ignore[misc]
         *,
         start: Any = None,
         bounds: Any = None,
-        loss: str = "linear",
+        loss: RobustLoss = "linear",
         starts: int = 1,
         random_state: int = 0,
     ) -> None:
@@ -174,7 +175,7 @@ class FormulaRegressor(RegressorMixin, _Formula):  # type: ignore[misc]
 
 @lru_cache(maxsize=256)
 def _fitter(
-    model: sp.Expr, params: tuple[str, ...], target: str, is_weighted: bool, loss: str, bounds: tuple[Any, ...]
+    model: sp.Expr, params: tuple[str, ...], target: str, is_weighted: bool, loss: RobustLoss, bounds: tuple[Any, ...]
 ) -> Any:
     """The compiled fit of a formula."""
     sigma = True if is_weighted else None

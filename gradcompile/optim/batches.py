@@ -7,6 +7,7 @@ from gradcompile.errors import ArgumentError
 from gradcompile.ir.types import names_in
 from gradcompile.runtime.checks import demands_of
 from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.signature.sparse import Part
 
 
 def axis_of_samples(arguments: Sequence[Argument], given: str | None, batch_size: int | None) -> str | None:
@@ -21,6 +22,9 @@ def axis_of_samples(arguments: Sequence[Argument], given: str | None, batch_size
     >>> axis_of_samples(read_arrays(np.mean(X @ w), [w]).inputs, None, 10)
     'n'
     """
+    if batch_size is not None and any(isinstance(a.original, Part) for a in arguments):
+        raise ArgumentError("batch_size: a sparse matrix is not cut; leave it out, or give batches as data, each with "
+                            "the matrix of its rows")  # fmt: skip
     names = dimensions(arguments)
     if given is not None and given not in names:
         raise ArgumentError(

@@ -14,6 +14,8 @@ import numpy as np
 from gradcompile.errors import ArgumentError, DataError
 from gradcompile.optim.loop import Training
 from gradcompile.optim.parts import Vector
+from gradcompile.optim.rules import Rule
+from gradcompile.runtime import bind
 
 VERSION = 1
 ARRAYS = ("theta", "state", "mean", "at", "sums", "plateau", "best", "lowest")  # attributes of a run
@@ -25,6 +27,8 @@ class Checkpoints:
 
     def __init__(self, run: Training, path: Any, every: float) -> None:
         self.run, self.path, self.every = run, Path(path), every
+        if not self.path.parent.is_dir():
+            raise ArgumentError(f"checkpoint={str(path)!r}: there is no directory {self.path.parent}; make it first")
         self.written, self.took = time.monotonic(), 0.0
 
     def described(self) -> dict[str, Any]:
@@ -34,7 +38,7 @@ class Checkpoints:
         digest = hashlib.sha256(source.encode()).hexdigest() if source is not None else ""
         places = {a.name: list(map(int, a.leaf.type.shape)) for a in run.params}
         return {
-            "version": VERSION, "loss": digest, "parameters": places, "optimizer": repr(run.rule),
+            "version": VERSION, "loss": digest, "parameters": places, "optimizer": named(run.rule),
             **run.source.described(), "every": run.interval,
         }  # fmt: skip
 
@@ -95,10 +99,13 @@ class Checkpoints:
         run.pair = rebuilt(run.pair, iter([found[f"pair_{k}"] for k in range(len(list(leaves(run.pair))))]))
 
 
+def named(rule: Any) -> str:
+    """How a rule was written; of one of the user's the class, as what it shows may have an address in it."""
+    return repr(rule) if isinstance(rule, Rule) else type(rule).__qualname__
+
+
 def parts_of(run: Training) -> list[Any]:
     """The parameters to be used, in their shapes, for those who open the file elsewhere."""
-    from gradcompile.runtime import bind
-
     return [np.asarray(p) for p in bind.unpack(run.params, run.used, run.f.dtype)]
 
 

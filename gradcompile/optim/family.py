@@ -9,16 +9,15 @@ from gradcompile.errors import ArgumentError
 from gradcompile.library import optimizers as subset
 from gradcompile.optim.parts import PARAMS, Part, Vector, part
 from gradcompile.optim.rules import Rule
-from gradcompile.optim.schedules import Schedule, linear_schedule, scheduled
+from gradcompile.optim.schedules import Schedule, linear_schedule, scheduled, spelled
 
 Rate = Any  # a number, a schedule, or a function of the step
 
 
-def made(shown: str, learning_rate: Rate, *parts: Part) -> Rule:
+def made(learning_rate: Rate, *parts: Part) -> Rule:
     """The parts, then downhill by the rate."""
-    rate = scheduled(learning_rate)
-    down = part(subset.scale, lambda steps, rates: (-rates,), 1, rate=rate)
-    return Rule((*parts, down), f"{shown.replace('RATE', repr(rate))}")
+    down = part(subset.scale, lambda steps, rates: (-rates,), 1, rate=scheduled(learning_rate))
+    return Rule((*parts, down))
 
 
 def between(name: str, value: float, low: float = 0.0, high: float = 1.0) -> float:
@@ -40,6 +39,7 @@ def decayed(weight_decay: float) -> tuple[Part, ...]:
 # ---- plain descent
 
 
+@spelled
 def sgd(learning_rate: Rate, momentum: float | None = None, nesterov: bool = False) -> Rule:
     """Gradient descent (Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586), with momentum (Polyak 1964,
     https://doi.org/10.1016/0041-5553(64)90137-5) or Nesterov's (1983).
@@ -53,15 +53,15 @@ def sgd(learning_rate: Rate, momentum: float | None = None, nesterov: bool = Fal
     (array([-0.1, -0.1]), array([-0.19, -0.19]))
     """
     if not momentum:
-        return made("sgd(RATE)", learning_rate)
+        return made(learning_rate)
     step = subset.nesterov if nesterov else subset.trace
-    shown = f"sgd(RATE, momentum={momentum!r}{', nesterov=True' if nesterov else ''})"
-    return made(shown, learning_rate, part(step, [between("momentum", momentum)], starts=(0.0,)))
+    return made(learning_rate, part(step, [between("momentum", momentum)], starts=(0.0,)))
 
 
 # ---- by the size of past gradients
 
 
+@spelled
 def adagrad(learning_rate: Rate, initial_accumulator_value: float = 0.1, eps: float = 1e-7) -> Rule:
     """AdaGrad (Duchi, Hazan and Singer 2011, https://jmlr.org/papers/v12/duchi11a.html).
 
@@ -73,9 +73,10 @@ def adagrad(learning_rate: Rate, initial_accumulator_value: float = 0.1, eps: fl
     array([-0.0994])
     """
     start = between("initial_accumulator_value", initial_accumulator_value, 0.0, np.inf)
-    return made("adagrad(RATE)", learning_rate, part(subset.scale_by_rss, [eps], starts=(start,)))
+    return made(learning_rate, part(subset.scale_by_rss, [eps], starts=(start,)))
 
 
+@spelled
 def rmsprop(
     learning_rate: Rate, decay: float = 0.9, eps: float = 1e-8, initial_scale: float = 0.0, eps_in_sqrt: bool = True,
     momentum: float | None = None, nesterov: bool = False,
@@ -92,12 +93,11 @@ def rmsprop(
     """
     d = between("decay", decay)
     scaled = part(subset.scale_by_rms, rms(d, eps, eps_in_sqrt), 5, starts=(float(initial_scale),))
-    rule = made(f"rmsprop(RATE, decay={decay!r})", learning_rate, scaled)
+    rule = made(learning_rate, scaled)
     if not momentum:
         return rule
     step = subset.nesterov if nesterov else subset.trace
-    return Rule((*rule.parts, part(step, [between("momentum", momentum)], starts=(0.0,))),
-                f"{rule.shown[:-1]}, momentum={momentum!r})")  # fmt: skip
+    return Rule((*rule.parts, part(step, [between("momentum", momentum)], starts=(0.0,))))
 
 
 def rms(decay: float, eps: float, eps_in_sqrt: bool, corrects: bool = False) -> Any:
@@ -110,6 +110,7 @@ def rms(decay: float, eps: float, eps_in_sqrt: bool, corrects: bool = False) -> 
     return numbers
 
 
+@spelled
 def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0) -> Rule:
     """Adadelta (Zeiler 2012, https://arxiv.org/abs/1212.5701).
 
@@ -121,7 +122,7 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6, wei
     array([-0.00316])
     """
     step = part(subset.scale_by_adadelta, [between("rho", rho), 1.0 - rho, eps], starts=(0.0, 0.0))
-    return made("adadelta(RATE)", learning_rate, *decayed(weight_decay), step)
+    return made(learning_rate, *decayed(weight_decay), step)
 
 
 # ---- Adam and its kin
@@ -149,6 +150,7 @@ def nadam_moments(b1: float, b2: float, eps: float, eps_root: float) -> Any:
     return numbers
 
 
+@spelled
 def adam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0,
          nesterov: bool = False) -> Rule:  # fmt: skip
     """Adam (Kingma and Ba 2015, https://arxiv.org/abs/1412.6980).
@@ -161,7 +163,7 @@ def adam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1
     >>> rule.update(np.array([3.0, -0.1]), rule.init(np.zeros(2)), np.zeros(2))[0].round(6)
     array([-0.001,  0.001])
     """
-    return made("adam(RATE)", learning_rate, adaptive(b1, b2, eps, eps_root, nesterov))
+    return made(learning_rate, adaptive(b1, b2, eps, eps_root, nesterov))
 
 
 def adaptive(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool = False) -> Part:
@@ -171,6 +173,7 @@ def adaptive(b1: float, b2: float, eps: float, eps_root: float, nesterov: bool =
     return part(subset.scale_by_adam, moments(b1, b2, eps, eps_root), 8, starts=(0.0, 0.0))
 
 
+@spelled
 def adamw(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0,
           weight_decay: float = 1e-4, nesterov: bool = False) -> Rule:  # fmt: skip
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101).
@@ -183,9 +186,10 @@ def adamw(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 
     array([-0.2])
     """
     direction = adaptive(b1, b2, eps, eps_root, nesterov)
-    return made(f"adamw(RATE, weight_decay={weight_decay!r})", learning_rate, direction, *decayed(weight_decay))
+    return made(learning_rate, direction, *decayed(weight_decay))
 
 
+@spelled
 def nadam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0) -> Rule:
     """Adam with Nesterov's momentum (Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ).
 
@@ -196,9 +200,10 @@ def nadam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 
     >>> rule.update(np.array([1.0]), rule.init(np.zeros(1)), np.zeros(1))[0].round(6)
     array([-0.147368])
     """
-    return made("nadam(RATE)", learning_rate, adaptive(b1, b2, eps, eps_root, nesterov=True))
+    return made(learning_rate, adaptive(b1, b2, eps, eps_root, nesterov=True))
 
 
+@spelled
 def radam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0,
           threshold: float = 5.0) -> Rule:  # fmt: skip
     """Rectified Adam (Liu et al. 2020, https://arxiv.org/abs/1908.03265).
@@ -220,9 +225,10 @@ def radam(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 
             factor = np.sqrt((q - 4.0) * (q - 2.0) * most / ((most - 4.0) * (most - 2.0) * q))
         return [*first(steps, rates), np.where(q >= threshold, factor, 0.0)]
 
-    return made("radam(RATE)", learning_rate, part(subset.scale_by_radam, numbers, 9, starts=(0.0, 0.0)))
+    return made(learning_rate, part(subset.scale_by_radam, numbers, 9, starts=(0.0, 0.0)))
 
 
+@spelled
 def amsgrad(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, eps_root: float = 0.0) -> Rule:
     """AMSGrad (Reddi, Kale and Kumar 2018, https://arxiv.org/abs/1904.09237), with both corrections, as optax has it.
 
@@ -234,9 +240,10 @@ def amsgrad(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float 
     array([-0.1])
     """
     step = part(subset.scale_by_amsgrad, moments(b1, b2, eps, eps_root), 8, starts=(0.0, 0.0, 0.0))
-    return made("amsgrad(RATE)", learning_rate, step)
+    return made(learning_rate, step)
 
 
+@spelled
 def lion(learning_rate: Rate, b1: float = 0.9, b2: float = 0.99, weight_decay: float = 1e-3) -> Rule:
     """Lion (Chen et al. 2023, https://arxiv.org/abs/2302.06675).
 
@@ -248,9 +255,10 @@ def lion(learning_rate: Rate, b1: float = 0.9, b2: float = 0.99, weight_decay: f
     array([-0.1,  0.1])
     """
     fixed = [between("b1", b1), 1.0 - b1, between("b2", b2), 1.0 - b2]
-    return made("lion(RATE)", learning_rate, part(subset.scale_by_lion, fixed, starts=(0.0,)), *decayed(weight_decay))
+    return made(learning_rate, part(subset.scale_by_lion, fixed, starts=(0.0,)), *decayed(weight_decay))
 
 
+@spelled
 def lamb(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6, eps_root: float = 0.0,
          weight_decay: float = 0.0) -> Rule:  # fmt: skip
     """LAMB (You et al. 2020, https://arxiv.org/abs/1904.00962).
@@ -264,9 +272,10 @@ def lamb(learning_rate: Rate, b1: float = 0.9, b2: float = 0.999, eps: float = 1
     """
     ratio = part(subset.scale_by_trust_ratio, takes_places=True)
     direction = part(subset.scale_by_adam, moments(b1, b2, eps, eps_root), 8, starts=(0.0, 0.0))
-    return made("lamb(RATE)", learning_rate, direction, *decayed(weight_decay), ratio)
+    return made(learning_rate, direction, *decayed(weight_decay), ratio)
 
 
+@spelled
 def muon(
     learning_rate: Rate, beta: float = 0.95, eps: float = 1e-8, weight_decay: float = 0.0, *, adam_b1: float = 0.9,
     adam_b2: float = 0.999, adam_eps_root: float = 0.0,
@@ -287,9 +296,10 @@ def muon(
         return [b, 1.0 - b, *ahead, eps, 0.0, 0.0, *adam(steps, rates)]
 
     step = part(subset.scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
-    return made("muon(RATE)", learning_rate, step, *decayed(weight_decay))
+    return made(learning_rate, step, *decayed(weight_decay))
 
 
+@spelled
 def schedule_free_adamw(
     learning_rate: float = 0.0025, warmup_steps: int | None = None, b1: float = 0.9, b2: float = 0.999,
     eps: float = 1e-8, weight_decay: float = 0.0, weight_lr_power: float = 2.0,
@@ -317,8 +327,8 @@ def schedule_free_adamw(
         return b1, share, 1.0 - share, 1.0 - b1
 
     free = part(subset.schedule_free, numbers, 4, starts=(PARAMS, PARAMS), shown=1)
-    rule = made("schedule_free_adamw(RATE)", rate, scaled, *decayed(weight_decay))
-    return Rule((*rule.parts, free), rule.shown)
+    rule = made(rate, scaled, *decayed(weight_decay))
+    return Rule((*rule.parts, free))
 
 
 class Weights:
@@ -342,6 +352,7 @@ class Weights:
 # ---- what stands around a rule
 
 
+@spelled
 def clip(max_delta: float) -> Rule:
     """Clip each entry of the gradient: g = min(max(g, -c), c).
 
@@ -349,9 +360,10 @@ def clip(max_delta: float) -> Rule:
     >>> clip(1.0).update(np.array([3.0, -0.5]), clip(1.0).init(np.zeros(2)), np.zeros(2))[0]
     array([ 1. , -0.5])
     """
-    return Rule((part(subset.clip, [positive("clip", max_delta)]),), f"clip({max_delta!r})")
+    return Rule((part(subset.clip, [positive("clip", max_delta)]),))
 
 
+@spelled
 def clip_by_global_norm(max_norm: float) -> Rule:
     """Scale the whole gradient down to a norm (Pascanu, Mikolov and Bengio 2013, https://arxiv.org/abs/1211.5063).
 
@@ -363,9 +375,10 @@ def clip_by_global_norm(max_norm: float) -> Rule:
     array([0.6, 0.8])
     """
     limit = positive("clip_by_global_norm", max_norm)
-    return Rule((part(subset.clip_by_global_norm, [limit]),), f"clip_by_global_norm({max_norm!r})")
+    return Rule((part(subset.clip_by_global_norm, [limit]),))
 
 
+@spelled
 def clip_by_block_norm(max_norm: float) -> Rule:
     """Scale the gradient of each parameter down to a norm: g_p min(1, c/|g_p|).
 
@@ -373,19 +386,21 @@ def clip_by_block_norm(max_norm: float) -> Rule:
     clip_by_block_norm(1.0)
     """
     limit = positive("clip_by_block_norm", max_norm)
-    return Rule((part(subset.clip_by_block_norm, [limit], takes_places=True),), f"clip_by_block_norm({max_norm!r})")
+    return Rule((part(subset.clip_by_block_norm, [limit], takes_places=True),))
 
 
+@spelled
 def add_decayed_weights(weight_decay: float = 0.0) -> Rule:
     """Add the parameters times a number to the gradient: g + c theta, the gradient of c |theta|^2/2.
 
     >>> from gradcompile.optim import chain
     >>> chain(add_decayed_weights(1e-4), sgd(0.1))
-    chain(add_decayed_weights(0.0001), sgd(0.1))
+    chain(add_decayed_weights(weight_decay=0.0001), sgd(0.1))
     """
-    return Rule(decayed(weight_decay), f"add_decayed_weights({weight_decay!r})")
+    return Rule(decayed(weight_decay))
 
 
+@spelled
 def scale(step_size: float) -> Rule:
     """Multiply by a number: c g; of minus the rate it goes downhill.
 
@@ -395,9 +410,10 @@ def scale(step_size: float) -> Rule:
     """
     if isinstance(step_size, bool) or not isinstance(step_size, int | float) or not np.isfinite(step_size):
         raise ArgumentError(f"scale({step_size!r}): give a finite number")
-    return Rule((part(subset.scale, [step_size]),), f"scale({step_size!r})")
+    return Rule((part(subset.scale, [step_size]),))
 
 
+@spelled
 def average(rule: Rule, decay: float = 0.999) -> Rule:
     """Use a running mean of the parameters (Polyak and Juditsky 1992, https://doi.org/10.1137/0330046).
 
@@ -405,7 +421,7 @@ def average(rule: Rule, decay: float = 0.999) -> Rule:
     the plain mean of all. It is what `train` returns and validates; theta goes on as the rule has it.
 
     >>> average(adam(1e-3), 0.99)
-    average(adam(0.001), 0.99)
+    average(adam(0.001), decay=0.99)
     """
     d = between("decay", decay)
 
@@ -414,7 +430,7 @@ def average(rule: Rule, decay: float = 0.999) -> Rule:
         return own, 1.0 - own
 
     last = part(subset.average, numbers, 2, starts=(PARAMS,), shown=0)
-    return Rule((*rule.parts, last), f"average({rule!r}, {decay!r})", rule.every, rule.factors)
+    return Rule((*rule.parts, last), rule.every, rule.factors)
 
 
 def positive(name: str, value: float) -> float:

@@ -19,7 +19,7 @@ from gradcompile.errors import (
 )
 from gradcompile.library import optimizers as subset
 from gradcompile.optim import steps
-from gradcompile.optim.given import by_name, entry_name, in_order, shaped
+from gradcompile.optim.given import entry_name, in_order, shaped
 from gradcompile.optim.parts import Vector
 from gradcompile.optim.result import TrainingResult
 from gradcompile.optim.rules import Rule
@@ -73,7 +73,7 @@ class Training:
         self.f, self.given, self.source, self.rule = f, params, source, rule
         self.params: Sequence[Argument] = f.problem.params
         self.theta = bind.pack(self.params, in_order(params, Call(self.params), "params"), f.dtype)
-        self.own = rule if isinstance(rule, Rule) else Rule((), repr(rule))
+        self.own = rule if isinstance(rule, Rule) else Rule(())
         self.steps, self.epochs = source.steps, epochs  # in an epoch, None where nobody knows
         self.interval = every or self.steps or UNKNOWN
         self.interrupts = Interrupts()
@@ -96,6 +96,8 @@ class Training:
         self.table, self.numbers_from = np.empty((0, 1), f.dtype), -1
         self.limit, self.message = 1, ""
         self.places = places_of(self.params)
+        self.loops: dict[Any, Any] = {}  # of kernel and step, by the shapes of the inputs
+        self.alone: Any = None  # the step
 
     # ---- where it stands
 
@@ -218,18 +220,21 @@ class Training:
         return steps.module_of(self.own.parts, ranks, self.own.every, scales, self.freezes, in_file).advance
 
     def looped(self, chunk: Chunk, state: Sequence[Vector]) -> Any:
-        """The kernel and the step in one loop of machine code; None where that can't be."""
-        route = self.f._route
-        if not route.is_compiled or not route.is_serial(chunk.inputs):
-            return None
-        return route.stepping(self.step_of(state), list(map(kind_of, state)), chunk.inputs)
+        """The kernel and the step in one loop of machine code, found once for each size; None where that can't be."""
+        sizes, route = tuple(map(np.shape, chunk.inputs)), self.f._route
+        if sizes not in self.loops:
+            is_one = route.is_compiled and route.is_serial(chunk.inputs)
+            kinds = list(map(kind_of, state)) if is_one else []
+            self.loops[sizes] = route.stepping(self.step_of(state), kinds, chunk.inputs) if is_one else None
+        return self.loops[sizes]
 
     def taken(self, state: Sequence[Vector]) -> Any:
         """The step alone."""
-        step = self.step_of(state)
-        if not jit.is_code(step):
-            return step
-        return jit.entry(step, [array_kind(self.f.dtype, 0), kind_of(self.grad), *map(kind_of, state)])
+        if self.alone is None:
+            step = self.step_of(state)
+            kinds = [array_kind(self.f.dtype, 0), kind_of(self.grad), *map(kind_of, state)] if jit.is_code(step) else []
+            self.alone = jit.entry(step, kinds) if kinds else step
+        return self.alone
 
     # ---- what is told of it
 
@@ -255,7 +260,8 @@ class Training:
 
     def error(self, status: int, chunk: Chunk) -> TrainingError:
         """What was not finite: at which step, in which parameter, from which subexpression on."""
-        loss, grad = self.f.bind(**by_name(self.f.problem.inputs, chunk.inputs))(self.theta)
+        grad = np.empty(self.theta.size, self.theta.dtype)
+        loss = self.f._route.choose(chunk.inputs)(self.theta, grad, *chunk.inputs)
         names = [entry_name(a, k) for a in self.params for k in range(bind.size_of(a))]
         bad = [f"d/d{name} = {g:.4g}" for name, g in zip(names, grad, strict=True) if not np.isfinite(g)]
         what = f"loss {loss:.6g}" if status == subset.BAD_LOSS else "gradient"
@@ -268,8 +274,8 @@ class Training:
 
     def _trouble(self, batch: Sequence[Any]) -> str:
         """What `why` says of it."""
-        if not hasattr(self.f, "why"):
-            return ""
+        if not hasattr(self.f, "why") or len(self.f.signature.parameters) != len(self.params) + len(batch):
+            return ""  # evaluated by Python, or by parts of a sparse matrix
         values = [*bind.unpack(self.params, self.theta, self.f.dtype), *batch]
         return f"{self.f._trouble(dict(zip(self.f.signature.parameters, values, strict=True)))} "
 

@@ -24,7 +24,10 @@ class Parquet:
             raise ArgumentError("a Parquet file is read by pyarrow: pip install pyarrow") from None
         self.names, self.batch, self.shuffle, self.seed = list(names), batch, shuffle, seed
         self.paths = [os.fspath(p) for p in (paths if isinstance(paths, list | tuple) else [paths])]
-        self.files = [parquet.ParquetFile(path) for path in self.paths]
+        try:
+            self.files = [parquet.ParquetFile(path) for path in self.paths]
+        except (OSError, ValueError) as error:
+            raise DataError(f"a Parquet file can't be opened: {error}") from error
         for path, file in zip(self.paths, self.files, strict=True):
             missing = [n for n in self.names if n not in file.schema_arrow.names]
             if missing:

@@ -6,7 +6,7 @@ part too (`rule`), or any object with these two methods.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.optim.parts import PARAMS, Part, Vector
-from gradcompile.optim.schedules import Plateau, scheduled
+from gradcompile.optim.schedules import Plateau, Spelled, scheduled, spelled
 from gradcompile.optim.steps import module_of
 
 
@@ -26,9 +26,9 @@ class State(NamedTuple):
     steps: int
 
 
-@dataclass(frozen=True)
-class Rule:
-    """An optimiser: parts one after another. shown: how it was written. every: gradients whose mean is one step's.
+@dataclass(frozen=True, repr=False)
+class Rule(Spelled):
+    """An optimiser: parts one after another. every: gradients whose mean is one step's. factors: of rates, by name.
 
     >>> import numpy as np
     >>> from gradcompile import optim
@@ -41,12 +41,8 @@ class Rule:
     """
 
     parts: tuple[Part, ...]
-    shown: str = field(default="", compare=False)
     every: int = 1
     factors: tuple[tuple[str, float], ...] = ()
-
-    def __repr__(self) -> str:
-        return self.shown
 
     def init(self, params: Any) -> State:
         """The state before the first step, for a vector of parameters."""
@@ -60,9 +56,9 @@ class Rule:
             raise ArgumentError(f"{self}: what is said by name or of several gradients takes place in train")
         theta = np.ascontiguousarray(params).ravel()
         updates, rows = np.array(grads, theta.dtype).ravel(), state.rows.copy()
-        code = jit_entry(module_of(self.parts, None).update, UPDATED(theta.dtype.name))
+        code = jit_entry(module_of(self.parts, None).update, kinds_of(theta.dtype.name))
         with np.errstate(all="ignore"):
-            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, WHOLE(theta.size))
+            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, whole_places(theta.size))
         return updates.reshape(np.shape(params)), State(rows, state.steps + 1)
 
     def table(self, first: int, count: int, dtype: Any, scale: float = 1.0) -> Vector:
@@ -97,13 +93,13 @@ class Rule:
         return found
 
 
-def UPDATED(dtype: str) -> list[Any]:
+def kinds_of(dtype: str) -> list[Any]:
     """The kinds of what `update` takes."""
     return [array_kind(dtype, 1), array_kind(dtype, 1), *(array_kind(dtype, 2),) * 2, array_kind("int64", 0),
             array_kind("int64", 2)]  # fmt: skip
 
 
-def WHOLE(size: int) -> Vector:
+def whole_places(size: int) -> Vector:
     """The places of one parameter that is all of theta."""
     return np.array([[0, size, 0, 0]])
 
@@ -113,6 +109,7 @@ def jit_entry(function: Any, kinds: Sequence[Any]) -> Any:
     return jit.entry(function, kinds) if jit.is_code(function) else function
 
 
+@spelled
 def chain(*rules: Rule) -> Rule:
     """Rules one after another: each takes what the one before gives.
 
@@ -128,10 +125,10 @@ def chain(*rules: Rule) -> Rule:
     every = rules[-1].every if rules else 1
     if every > 1 and len(rules) > 1:
         raise ArgumentError(f"chain: write accumulate(chain(...), {every})")
-    shown = f"chain({', '.join(map(repr, rules))})"
-    return Rule(tuple(p for r in rules for p in r.parts), shown, every, tuple(f for r in rules for f in r.factors))
+    return Rule(tuple(p for r in rules for p in r.parts), every, tuple(f for r in rules for f in r.factors))
 
 
+@spelled
 def accumulate(rule: Rule, every: int) -> Rule:
     """One step for the mean of so many gradients: batches that many times as large, without their memory.
 
@@ -143,9 +140,10 @@ def accumulate(rule: Rule, every: int) -> Rule:
     """
     if type(every) is not int or every < 1:
         raise ArgumentError(f"every={every!r}: give a whole number from 1")
-    return Rule(rule.parts, f"accumulate({rule!r}, {every})", every, rule.factors)
+    return Rule(rule.parts, every, rule.factors)
 
 
+@spelled
 def per_parameter(rule: Rule, rates: dict[Any, float]) -> Rule:
     """Multiply what a rule does to single parameters, by their names: 0.1 is a tenth of its rate, 0 keeps them.
 
@@ -160,9 +158,10 @@ def per_parameter(rule: Rule, rates: dict[Any, float]) -> Rule:
         raise ArgumentError(f"per_parameter({rule!r}): the parameters to be used are not where the rule goes; give it "
                             "to the rule inside of average")  # fmt: skip
     named = tuple((str(k), float(v)) for k, v in rates.items())
-    return Rule(rule.parts, f"per_parameter({rule!r}, {rates!r})", rule.every, (*rule.factors, *named))
+    return Rule(rule.parts, rule.every, (*rule.factors, *named))
 
 
+@spelled
 def rule(function: Any, *, learning_rate: Any = 1.0, hyper: Sequence[float] = (), rows: int = 0) -> Rule:
     """A rule of your own in the package's subset of Python, at the speed of the others.
 
@@ -189,4 +188,4 @@ def rule(function: Any, *, learning_rate: Any = 1.0, hyper: Sequence[float] = ()
         function, 2 + len(fixed), lambda steps, rates: (rates, steps, *fixed), (0.0,) * rows, scheduled(learning_rate),
         is_own=False,
     )  # fmt: skip
-    return Rule((made,), f"rule({taken.co_name})")
+    return Rule((made,))

@@ -2,25 +2,65 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from inspect import BoundArguments, Parameter, signature
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 
 Vector = np.ndarray[Any, np.dtype[Any]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Spelled:
+    """What a call made, which is how it shows itself, and how it is pickled."""
+
+    call: tuple[Callable[..., Any], dict[str, Any]]
+
+    def __repr__(self) -> str:
+        function, given = self.call
+        kinds = signature(function).parameters
+        parts: list[str] = []
+        for name, value in given.items():
+            kind = kinds[name]
+            shown = getattr(value, "__name__", None) or repr(value)
+            if kind.kind is Parameter.VAR_POSITIONAL:
+                parts += map(repr, value)
+            elif value != kind.default:
+                parts.append(shown if kind.default is Parameter.empty else f"{name}={shown}")
+        return f"{function.__name__}({', '.join(parts)})"
+
+    def __reduce__(self) -> Any:
+        return made_again, self.call
+
+
+def made_again(function: Callable[..., Any], given: dict[str, Any]) -> Any:
+    """What the call makes."""
+    bound = BoundArguments(signature(function), given)
+    return function(*bound.args, **bound.kwargs)
+
+
+def spelled(function: F) -> F:
+    """A function that gives what it made the call that made it."""
+    known = signature(function)
+
+    @wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        made = function(*args, **named)
+        object.__setattr__(made, "call", (call, dict(known.bind(*args, **named).arguments)))
+        return made
+
+    return call  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, repr=False)
-class Schedule:
-    """A rate for each step. formula: of steps as an array, or, if `is_own` is false, of one step. shown: its call."""
+class Schedule(Spelled):
+    """A rate for each step. formula: of steps as an array, or, if `is_own` is false, of one step."""
 
     formula: Callable[[Any], Any]
-    shown: str
     is_own: bool = True
-
-    def __repr__(self) -> str:
-        return self.shown
 
     def __call__(self, step: Any) -> Any:
         """The rate of a step, or of several."""
@@ -42,24 +82,26 @@ def scheduled(rate: Any) -> Schedule:
     if isinstance(rate, Schedule):
         return rate
     if callable(rate):
-        return Schedule(rate, getattr(rate, "__name__", repr(rate)), is_own=False)
+        return Schedule(rate, is_own=False)
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
         raise ArgumentTypeError(f"learning_rate={rate!r}: give a number, or a schedule")
     if not 0.0 <= rate < np.inf:
         raise ArgumentError(f"learning_rate={rate!r}: give a number from 0")
     value = float(rate)
-    return Schedule(lambda steps: value, repr(rate))
+    return Schedule(lambda steps: value)
 
 
+@spelled
 def constant_schedule(value: float) -> Schedule:
     """Always the same: r(t) = value.
 
     >>> constant_schedule(0.1)(7)
     0.1
     """
-    return Schedule(lambda t: value, f"constant_schedule({value!r})")
+    return Schedule(lambda t: value)
 
 
+@spelled
 def linear_schedule(init_value: float, end_value: float, transition_steps: int) -> Schedule:
     """A straight line, then its end: r(t) = a + (b - a) min(t/T, 1).
 
@@ -67,10 +109,10 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int) 
     0.5
     """
     steps = _positive("transition_steps", transition_steps)
-    shown = f"linear_schedule({init_value!r}, {end_value!r}, {transition_steps!r})"
-    return Schedule(lambda t: end_value + (init_value - end_value) * (1.0 - np.minimum(t / steps, 1.0)), shown)
+    return Schedule(lambda t: end_value + (init_value - end_value) * (1.0 - np.minimum(t / steps, 1.0)))
 
 
+@spelled
 def exponential_decay(
     init_value: float, transition_steps: int, decay_rate: float, *, staircase: bool = False, end_value: float = 0.0
 ) -> Schedule:
@@ -80,15 +122,15 @@ def exponential_decay(
     0.25
     """
     steps = _positive("transition_steps", transition_steps)
-    shown = f"exponential_decay({init_value!r}, {transition_steps!r}, {decay_rate!r})"
 
     def formula(t: Any) -> Any:
         power = np.floor(t / steps) if staircase else t / steps
         return np.maximum(init_value * decay_rate**power, end_value)
 
-    return Schedule(formula, shown)
+    return Schedule(formula)
 
 
+@spelled
 def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mapping[int, float]) -> Schedule:
     """Steps down: the rate is multiplied by each scale from its boundary on.
 
@@ -104,9 +146,10 @@ def piecewise_constant_schedule(init_value: float, boundaries_and_scales: Mappin
             found = np.where(t >= boundary, found * scale, found)
         return found
 
-    return Schedule(formula, f"piecewise_constant_schedule({init_value!r}, {dict(boundaries_and_scales)!r})")
+    return Schedule(formula)
 
 
+@spelled
 def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
     """Half a cosine from the rate to alpha times it (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983).
 
@@ -116,15 +159,15 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
     0.5
     """
     steps = _positive("decay_steps", decay_steps)
-    shown = f"cosine_decay_schedule({init_value!r}, {decay_steps!r}, alpha={alpha!r})"
 
     def formula(t: Any) -> Any:
         half = 0.5 * (1.0 + np.cos(np.pi * np.minimum(t / steps, 1.0)))
         return init_value * ((1.0 - alpha) * half**exponent + alpha)
 
-    return Schedule(formula, shown)
+    return Schedule(formula)
 
 
+@spelled
 def warmup_cosine_decay_schedule(
     init_value: float, peak_value: float, warmup_steps: int, decay_steps: int, end_value: float = 0.0
 ) -> Schedule:
@@ -138,10 +181,10 @@ def warmup_cosine_decay_schedule(
         raise ArgumentError("warmup_cosine_decay_schedule: give a peak other than 0, decay_steps above warmup_steps")
     up = linear_schedule(init_value, peak_value, warmup_steps) if warmup_steps else constant_schedule(peak_value)
     down = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, end_value / peak_value)
-    shown = f"warmup_cosine_decay_schedule({init_value!r}, {peak_value!r}, {warmup_steps!r}, {decay_steps!r})"
-    return Schedule(lambda t: np.where(t < warmup_steps, up.formula(t), down.formula(t - warmup_steps)), shown)
+    return Schedule(lambda t: np.where(t < warmup_steps, up.formula(t), down.formula(t - warmup_steps)))
 
 
+@spelled
 def cosine_onecycle_schedule(
     transition_steps: int, peak_value: float, pct_start: float = 0.3, div_factor: float = 25.0,
     final_div_factor: float = 1e4,
@@ -162,7 +205,7 @@ def cosine_onecycle_schedule(
         falling = peak_value + (last - peak_value) * (1.0 - np.cos(np.pi * down)) / 2.0
         return np.where(t < middle, rising, falling)
 
-    return Schedule(formula, f"cosine_onecycle_schedule({transition_steps!r}, {peak_value!r})")
+    return Schedule(formula)
 
 
 @dataclass(frozen=True, repr=False)
@@ -186,6 +229,7 @@ class Plateau(Schedule):
             memory[:] = max(memory[0] * self.factor, self.min_scale), memory[1], 0.0, self.cooldown
 
 
+@spelled
 def reduce_on_plateau(
     rate: float, factor: float = 0.1, patience: int = 10, rtol: float = 1e-4, atol: float = 0.0, cooldown: int = 0,
     min_scale: float = 0.0,
@@ -195,13 +239,12 @@ def reduce_on_plateau(
     Better: loss < (1 - rtol) best - atol. After that, `cooldown` epochs are let pass.
 
     >>> reduce_on_plateau(0.1, patience=3)
-    reduce_on_plateau(0.1, factor=0.1, patience=3)
+    reduce_on_plateau(0.1, patience=3)
     """
     scheduled(rate)
     if not 0.0 < factor < 1.0 or patience < 1:
         raise ArgumentError("reduce_on_plateau: give a factor between 0 and 1, and a patience from 1")
-    shown = f"reduce_on_plateau({rate!r}, factor={factor!r}, patience={patience!r})"
-    return Plateau(lambda t: rate, shown, True, factor, patience, rtol, atol, cooldown, min_scale)
+    return Plateau(lambda t: rate, True, factor, patience, rtol, atol, cooldown, min_scale)
 
 
 def _positive(name: str, value: Any) -> int:

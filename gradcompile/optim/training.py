@@ -16,8 +16,10 @@ from gradcompile.optim.loop import UNKNOWN, Training
 from gradcompile.optim.losses import Evaluated
 from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
+from gradcompile.optim.schedules import spelled
 from gradcompile.optim.sources import source_of
 from gradcompile.runtime import bind
+from gradcompile.tracebacks import entries
 
 Callback = Callable[[Progress], Any]
 
@@ -88,7 +90,7 @@ def train(
     if getattr(source, "is_once", False) and (epochs > 1 or resume):
         raise ArgumentError("data is an iterator, which can be gone through once: epochs=1 and no resume; for more, "
                             "give a function that makes one")  # fmt: skip
-    run = Training(f, params, source, optimizer, epochs, every, frozen)
+    run = Training(f, params, source, optimizer, epochs, every, [frozen] if isinstance(frozen, str) else frozen)
     held = None if validation is None else source_of(f, validation, None, batch_axis, False, 0)
     saved = None if checkpoint is None else Checkpoints(run, checkpoint, float(checkpoint_every))
     if resume and saved is not None:
@@ -111,14 +113,14 @@ def check_options(
         raise ArgumentError("resume: give checkpoint=, the file to go on from")
 
 
+@spelled
 def clipped(optimizer: Any, limit: float) -> Any:
     """The rule behind a clip of the whole gradient."""
     if not limit > 0.0:
         raise ArgumentError(f"clip_norm={limit!r}: give a positive number, or None for no clipping")
     if not isinstance(optimizer, Rule):
         raise ArgumentTypeError("clip_norm: an optimizer of your own clips by itself")
-    first = family.clip_by_global_norm(limit)
-    return Rule((*first.parts, *optimizer.parts), f"chain({first}, {optimizer})", optimizer.every, optimizer.factors)
+    return Rule((*family.clip_by_global_norm(limit).parts, *optimizer.parts), optimizer.every, optimizer.factors)
 
 
 class Session:
@@ -315,3 +317,6 @@ def bar_of(total: int, done: int, progress: bool) -> Any:
     from tqdm.auto import tqdm
 
     return tqdm(total=None if total == UNKNOWN else total, initial=done, unit="step")
+
+
+entries(globals())

@@ -9,6 +9,8 @@ from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, Grad
 from gradcompile.regression.fitter import Fitter, covariance_of, limits, mapping, numbers, settled, spread_of
 from gradcompile.regression.statement import check_given, formula, free_name, meant_or_known, stated
 from gradcompile.runtime import frames
+from gradcompile.signature.choices import Missing, RobustLoss
+from gradcompile.tracebacks import entries
 
 _known: dict[Any, Fitter] = {}  # compiled fitters by what was asked for
 KEPT = 256  # of these
@@ -21,7 +23,7 @@ def compile_fit(
     target: Any = None,
     sigma: Any = None,
     sigma_x: Any = None,
-    loss: str = "linear",
+    loss: RobustLoss = "linear",
     bounds: Mapping[str, Any] | None = None,
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, Any] | None = None,
@@ -73,13 +75,13 @@ def fit(
     bounds: Mapping[str, Any] | None = None,
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, Any] | None = None,
-    loss: str = "linear",
+    loss: RobustLoss = "linear",
     absolute_sigma: bool = False,
     likelihood: Any = None,
     by: str | None = None,
     starts: int = 1,
     seed: int = 0,
-    missing: str = "drop",
+    missing: Missing = "drop",
 ) -> Any:
     """Fit a model to a target: the parameters are the names in the model that are no column and not in `fixed`.
 
@@ -234,3 +236,6 @@ def groups(data: Any, by: str, fitter: Fitter, sigma: Any) -> Iterable[tuple[Any
         rows = labels == value
         own = covariance[np.ix_(rows, rows)] if covariance is not None else None if sigma is None else sigma[rows]
         yield value, {n: np.ascontiguousarray(c[rows]) for n, c in columns.items()}, own
+
+
+entries(globals())

@@ -16,8 +16,11 @@ from gradcompile.regression.scattered import Scattered, ScatteredSample, is_scat
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement, meant_or_known
 from gradcompile.runtime import frames
+from gradcompile.signature.choices import Missing
+from gradcompile.tracebacks import entry, with_entries
 
 
+@with_entries
 class Fitter:
     """A compiled fit: fitter(data, start=...) -> Fit.
 
@@ -51,6 +54,7 @@ class Fitter:
             raise ArgumentError("sigma_x: orthogonal distance is for least squares; leave loss= out")
         return Orthogonal(statement, uncertain) if uncertain else Objective(statement)
 
+    @entry
     def __call__(
         self,
         data: Any,
@@ -59,7 +63,7 @@ class Fitter:
         sigma: Any = None,
         starts: int = 1,
         seed: int = 0,
-        missing: str = "drop",
+        missing: Missing = "drop",
     ) -> Fit:
         """Fit to data: a mapping of names to columns, a structured array, or a frame of pandas, polars or pyarrow.
 
@@ -85,7 +89,7 @@ class Fitter:
         objective = Scattered(statement, data, self.sigma if sigma is None else sigma, fixed)
         return ScatteredSample(objective, start, None)
 
-    def samples(self, data: Any, sigma: Any = None, missing: str = "drop") -> list[Sample]:
+    def samples(self, data: Any, sigma: Any = None, missing: Missing = "drop") -> list[Sample]:
         """The data of each part, checked."""
         if missing not in ("drop", "raise"):
             raise ArgumentError(f"missing={missing!r}: choose 'drop' or 'raise'")

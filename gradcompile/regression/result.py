@@ -10,8 +10,10 @@ from gradcompile.errors import ArgumentError
 from gradcompile.regression import intervals, summary
 from gradcompile.regression.estimates import Estimates
 from gradcompile.regression.search import Vector
+from gradcompile.tracebacks import with_entries
 
 
+@with_entries
 class Fit(Estimates):
     """What a fit found. Vectors and matrices are in the order of `params`; `params` and `stderr` are by name.
 

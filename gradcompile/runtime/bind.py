@@ -14,13 +14,14 @@ import numpy as np
 
 from gradcompile.codegen import builtin
 from gradcompile.codegen import functions as jit
-from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError
 from gradcompile.ir.types import dim_value, dims_solved, names_in
 from gradcompile.library.header import layout_is_known
 from gradcompile.runtime.blocks import Blocks
 from gradcompile.runtime.matching import RESERVED, Call
 from gradcompile.runtime.route import WHOLE, Route
 from gradcompile.signature.arguments import Argument, Problem
+from gradcompile.tracebacks import shorten
 
 Place = tuple[int, int, tuple[int, ...]]  # of a parameter in theta: its first entry, where the next begins, its shape
 
@@ -374,15 +375,19 @@ def make_value(
     number, takes = {"b": bool, "i": int}.get(kind.kind, float), Call(arguments, head)
 
     def call(*args: Any, **named: Any) -> Any:
-        values = convert_all(arguments, takes.match(args, named), COPIED)
-        theta, inputs = _packed(places, values[:count], dtype), values[count:]
-        route.check(inputs)
-        shape = () if scalar else shape_of(inputs)
-        out = np.empty(0 if scalar else math.prod(shape), dtype)
-        value = route.choose(inputs)(theta, out, *inputs)
-        if kind.kind == "i":
-            check_whole(value if scalar else out)
-        return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
+        try:
+            values = convert_all(arguments, takes.match(args, named), COPIED)
+            theta, inputs = _packed(places, values[:count], dtype), values[count:]
+            route.check(inputs)
+            shape = () if scalar else shape_of(inputs)
+            out = np.empty(0 if scalar else math.prod(shape), dtype)
+            value = route.choose(inputs)(theta, out, *inputs)
+            if kind.kind == "i":
+                check_whole(value if scalar else out)
+            return number(value) if scalar else out.reshape(shape).astype(kind, copy=False)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     return call
 
@@ -426,38 +431,46 @@ def _general_call(
     is_symbol, names = "out" in takes.known, [a.name for a in arguments[count:]]
 
     def call(*args: Any, out: np.ndarray | None = None, **named: Any) -> Any:
-        if is_symbol and out is not None:
-            named["out"] = out  # to be refused
-        values = convert_all(arguments, takes.match(args, named), COPIED)
-        route.check(values[count:])
-        if out is not None:
-            check_out(out, size, dtype)
-            check_apart(out, names, values[count:])
-        grad = np.empty(size, dtype) if out is None else out
-        loss = route.choose(values[count:])(_packed(places, values[:count], dtype), grad, *values[count:])
-        if out is not None:
-            return loss, out
-        parts = _split(places, grad)
-        if takes.is_formed(args):
-            return loss, own.arranged(parts, args[0])
-        return loss, parts[0] if bare else grads_type(*parts)
+        try:
+            if is_symbol and out is not None:
+                named["out"] = out  # to be refused
+            values = convert_all(arguments, takes.match(args, named), COPIED)
+            route.check(values[count:])
+            if out is not None:
+                check_out(out, size, dtype)
+                check_apart(out, names, values[count:])
+            grad = np.empty(size, dtype) if out is None else out
+            loss = route.choose(values[count:])(_packed(places, values[:count], dtype), grad, *values[count:])
+            if out is not None:
+                return loss, out
+            parts = _split(places, grad)
+            if takes.is_formed(args):
+                return loss, own.arranged(parts, args[0])
+            return loss, parts[0] if bare else grads_type(*parts)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     return call
 
 
 # The arguments are checked by type alone: every one a float, none missing, none extra, and it is machine code's turn.
 # Only inputs have names without an underscore in front, as names of users never have one: one may be called `type`.
-_PYTHON = {"_type": type, "_float": float, "_map": map}
+_PYTHON = {"_type": type, "_float": float, "_map": map, "_Error": GradcompileError, "_shorten": shorten}
 _NUMBERS_CALL = """
 def call({placed}, /, *_more{named}, **_named):
-    if {is_floats} and not _more and not _named:
+    try:
+        if {is_floats} and not _more and not _named:
+            {fast}
+        _given = [_v for _v in ({placed_values},) if _v is not _missing]
+        _named |= {{_k: _v for _k, _v in ({pairs}) if _v is not _missing}}
+        if _more or "out" in _named or _takes.is_formed(_given):
+            return _general(*_given, *_more, **_named)
+        {values} = _map(_convert, _takes.arguments, _takes.match(_given, _named))
         {fast}
-    _given = [_v for _v in ({placed_values},) if _v is not _missing]
-    _named |= {{_k: _v for _k, _v in ({pairs}) if _v is not _missing}}
-    if _more or "out" in _named or _takes.is_formed(_given):
-        return _general(*_given, *_more, **_named)
-    {values} = _map(_convert, _takes.arguments, _takes.match(_given, _named))
-    {fast}
+    except _Error as _error:
+        _shorten(_error)
+        raise
 """
 
 
@@ -512,7 +525,11 @@ def fun(self, theta, out=None):
         fits = type(out) is ndarray and out.shape == shape and out.dtype is dtype and out.flags.carray
         if fits and not overlap(out, theta) and is_apart(out):
             return run(theta, out{inputs}), out
-    return checked(theta, out)
+    try:
+        return checked(theta, out)
+    except Error as error:
+        shorten(error)
+        raise
 """
 
 _DIRECT = """
@@ -524,7 +541,12 @@ def fun(self, theta, out=None):
             return run(theta, grad{inputs}), grad
         return run(theta, out{inputs}), out
     except TypeError:
+        pass
+    try:
         return checked(theta, out)
+    except Error as error:
+        shorten(error)
+        raise
 """
 
 
@@ -566,6 +588,7 @@ def make_bound(
 
     inputs = "".join(f", x{k}" for k in range(len(converted_inputs)))
     known = {f"x{k}": v for k, v in enumerate(converted_inputs)} | {"empty": np.empty, "checked": checked}
+    known |= {"Error": GradcompileError, "shorten": shorten}
     takes_numbers = dtype == "float64" and all(type(v) is float for v in converted_inputs)
     if takes_numbers and not route.multiplies and route.is_short:
         direct = _direct(route, size)

@@ -124,7 +124,7 @@ class Call:
         table: dict[Any, str] = {}
         for known in ([str(a.original) for a in self.arguments], self.names, [a.original for a in self.arguments]):
             table |= dict(zip(known, self.names, strict=True))
-        found = {key: table.get(key) or table.get(str(key)) for key in keys}
+        found = {key: table.get(key) or table.get(str(key)) or table.get(getattr(key, "name", "")) for key in keys}
         for key, name in found.items():
             if name is None:
                 raise ArgumentTypeError(f"{what} holds {key}, which is no argument; it takes {self.takes}")

@@ -13,12 +13,13 @@ import sympy
 from gradcompile.errors import ArgumentTypeError, ExpressionError
 from gradcompile.frontend.arrays.core import Array, called
 from gradcompile.stats import both
+from gradcompile.tracebacks import entry
 
 Formula = Callable[..., Any]
 METHODS = ("pdf", "logpdf", "pmf", "logpmf", "cdf", "logcdf", "sf", "logsf", "ppf", "isf")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Distribution:
     """A distribution with its formulas, of x (or the probability q) and the shapes, at loc 0 and scale 1.
 
@@ -41,10 +42,13 @@ class Distribution:
     is_discrete: bool = False
     doc: str = field(default="", compare=False)
 
+    def __repr__(self) -> str:
+        return f"<stats.{self.name}({', '.join([*self.shapes, 'loc', *([] if self.is_discrete else ['scale'])])})>"
+
     def __getattr__(self, method: str) -> Any:
         if method not in self.methods():
             raise AttributeError(f"{self.name} has no {method!r}; it has {', '.join(self.methods())}")
-        return partial(self.computed, method)
+        return entry(partial(self.computed, method))
 
     def __call__(self, *args: Any, **named: Any) -> "Frozen":
         """The distribution with its arguments."""
@@ -152,13 +156,17 @@ class Distribution:
         return formula(1 - lifted(q) if is_far else lifted(q), *shapes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Frozen:
     """A distribution with its arguments."""
 
     distribution: Any
     args: tuple[Any, ...]
     named: dict[str, Any]
+
+    def __repr__(self) -> str:
+        given = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.named.items())]
+        return f"<stats.{self.distribution.name}({', '.join(given)})>"
 
     def __getattr__(self, method: str) -> Any:
         function = getattr(self.distribution, method)

@@ -2,8 +2,8 @@
 
 import importlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,38 +15,44 @@ from gradcompile.frontend.arrays.core import Array, called, lift
 from gradcompile.ir.core import apply
 from gradcompile.stats.both import lgamma, log, log1p, xlogy
 from gradcompile.stats.distribution import Frozen, flattened
+from gradcompile.tracebacks import entry
 
 np: Any = numpy  # whose stubs know numbers alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Multivariate:
     """A distribution of vectors: SciPy's name, and the logarithm of its density, or of its probability."""
 
     name: str
     density: Callable[..., Any]
     kind: str = "pdf"
+    others: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<stats.{self.name}>"
 
     def __getattr__(self, method: str) -> Any:
-        if method not in (self.kind, f"log{self.kind}"):
+        if method not in (self.kind, f"log{self.kind}", *self.others):
             raise AttributeError(f"{self.name} has no {method!r}; it has {self.kind} and log{self.kind}")
-        return partial(self.computed, method)
+        return entry(partial(self.computed, method))
 
     def __call__(self, *args: Any, **named: Any) -> Frozen:
         """The distribution with its arguments."""
         return Frozen(self, args, named)
 
-    def computed(self, method: str, x: Any, *args: Any, **named: Any) -> Any:
+    def computed(self, method: str, *args: Any, **named: Any) -> Any:
         """The density or its logarithm; of numbers alone SciPy's."""
-        given = flattened((x, *args, *named.values()))
+        given = flattened((*args, *named.values()))
         if not any(isinstance(v, Array | sympy.Basic) for v in given):
-            return getattr(getattr(importlib.import_module("scipy.stats"), self.name), method)(x, *args, **named)
+            return getattr(getattr(importlib.import_module("scipy.stats"), self.name), method)(*args, **named)
         if any(isinstance(v, sympy.Basic) for v in given):
             raise ExpressionError(
                 f"stats.{self.name} takes symbolic arrays; write the density of matrices of SymPy out"
             )
-        found = called(f"stats.{self.name}.{method}", self.density, (x, *args), named)
-        return found if method.startswith("log") else np.exp(found)
+        own = self.others.get(method)
+        found = called(f"stats.{self.name}.{method}", own or self.density, args, named)
+        return found if own or method.startswith("log") else np.exp(found)
 
 
 def array(x: Any) -> Any:
@@ -78,10 +84,38 @@ def distance(x: Any, mean: Any, cov: Any) -> tuple[Any, Any, int]:
     return (squares if residual.ndim > 1 else squares[0]), np.sum(np.log(np.diag(factor))), size
 
 
+SMALL = 2.2e-10  # of the largest eigenvalue, below which others count as 0, as in SciPy
+
+
+def singular(x: Any, mean: Any, cov: Any) -> Any:
+    """The normal density within the space in which samples vary, -inf outside, by the pseudoinverse.
+
+    NaN where an eigenvalue is neither large nor, to rounding, 0.
+    """
+    at, matrix = array(x), array(cov)
+    residual = at - (0.0 if mean is None else array(mean))
+    values = np.linalg.eigvalsh(matrix)
+    largest = np.max(values)
+    counts, between = values > SMALL * largest, (values > 1e-15 * largest) & (values <= SMALL * largest)
+    solved = residual @ np.linalg.pinv(matrix)
+    outside = np.sum((residual - solved @ matrix) ** 2, axis=-1) > (1e3 * SMALL) ** 2
+    root = np.sum(np.log(np.where(counts, values, 1.0))) + np.sum(counts) * math.log(2 * math.pi)
+    found = np.where(outside, -np.inf, -0.5 * (np.sum(solved * residual, axis=-1) + root))
+    return np.where(np.any(between), np.nan, found)
+
+
 def normal(x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
     """The normal density, by the Cholesky factor of the covariance."""
+    if allow_singular and numpy.ndim(cov) == 2:
+        return singular(x, mean, cov)
     squares, root, size = distance(x, mean, cov)
     return -0.5 * squares - root - 0.5 * size * math.log(2 * math.pi)
+
+
+def entropy(mean: Any = None, cov: Any = 1) -> Any:
+    """The entropy of the normal density: of the logarithm of the determinant of the covariance."""
+    matrix = spread(cov, 1 if mean is None else int(numpy.size(mean)))
+    return 0.5 * (np.linalg.slogdet(matrix)[1] + matrix.shape[-1] * (1.0 + math.log(2 * math.pi)))
 
 
 def student(x: Any, loc: Any = None, shape: Any = 1, df: Any = 1, allow_singular: bool = False) -> Any:
@@ -122,7 +156,7 @@ def von_mises_fisher(x: Any, mu: Any, kappa: Any) -> Any:
 
 
 TABLE: dict[str, Multivariate] = {
-    "multivariate_normal": Multivariate("multivariate_normal", normal),
+    "multivariate_normal": Multivariate("multivariate_normal", normal, others={"entropy": entropy}),
     "multivariate_t": Multivariate("multivariate_t", student),
     "dirichlet": Multivariate("dirichlet", dirichlet),
     "multinomial": Multivariate("multinomial", multinomial, "pmf"),

@@ -5,6 +5,7 @@ is written with the parts, `z.real` and `z.imag`, or with `np.abs(z)` and `np.an
 """
 
 from collections.abc import Callable
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -204,6 +205,73 @@ def exp(x: Any) -> Complex:
     return Complex(size * np.cos(x.imag), size * np.sin(x.imag))
 
 
+def log(x: Any) -> Complex:
+    """log|x| + i*angle(x), the branch whose imaginary part is at most pi."""
+    return Complex(np.log(abs(x)), np.arctan2(x.imag, x.real))
+
+
+def log1p(x: Any) -> Complex:
+    """log(1 + x), accurate near 0."""
+    return Complex(0.5 * np.log1p(2.0 * x.real + x.real**2 + x.imag**2), np.arctan2(x.imag, 1.0 + x.real))
+
+
+def expm1(x: Any) -> Complex:
+    """exp(x) - 1, accurate near 0."""
+    more = np.expm1(x.real)
+    return Complex(more * np.cos(x.imag) - 2.0 * np.sin(0.5 * x.imag) ** 2, (more + 1.0) * np.sin(x.imag))
+
+
+def sqrt(x: Any) -> Complex:
+    """The root whose real part is not negative."""
+    size, half = np.sqrt(abs(x)), 0.5 * np.arctan2(x.imag, x.real)
+    return Complex(size * np.cos(half), size * np.sin(half))
+
+
+def sinh(x: Any) -> Complex:
+    """(exp(x) - exp(-x))/2."""
+    return Complex(np.sinh(x.real) * np.cos(x.imag), np.cosh(x.real) * np.sin(x.imag))
+
+
+def cosh(x: Any) -> Complex:
+    """(exp(x) + exp(-x))/2."""
+    return Complex(np.cosh(x.real) * np.cos(x.imag), np.sinh(x.real) * np.sin(x.imag))
+
+
+def tanh(x: Any) -> Complex:
+    """sinh(x)/cosh(x), without overflow."""
+    t, s, c = np.tanh(x.real), np.sin(x.imag), np.cos(x.imag)
+    below = c * c + t * t * s * s
+    return Complex(t / below, s * c * (1.0 - t * t) / below)
+
+
+def arctanh(x: Any) -> Any:
+    """log((1 + x)/(1 - x))/2."""
+    return 0.5 * (log1p(x) - log1p(-x))
+
+
+def turned(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """f(i*x)/i for a hyperbolic function f: the function of angles."""
+    return lambda x: -1j * function(1j * x)
+
+
+def mean_square(x: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0, **options: Any) -> Any:
+    """The mean squared distance from the mean."""
+    rest = x - np.mean(x, axis=axis, keepdims=True)
+    squares = rest.real**2 + rest.imag**2
+    entries = np.size(x) if axis is None else np.size(x.real, axis) if isinstance(axis, int) else squares[0].size
+    return np.mean(squares, axis=axis, **options) * (entries / (entries - ddof) if ddof else 1.0)
+
+
+def prod(x: Any, axis: Any = None, **options: Any) -> Any:
+    """The product of all entries along an axis of known length."""
+    if options or isinstance(axis, tuple):
+        raise ExpressionError(
+            "products of complex arrays are along one axis, or of all entries; write np.prod(z, axis=0)"
+        )
+    rows = np.ravel(x) if axis is None else np.moveaxis(x, axis, 0)
+    return reduce(np.multiply, [rows[k] for k in range(len(rows))])
+
+
 def where(condition: Any, x: Any, y: Any) -> Complex:
     """x where the condition holds, else y."""
     return Complex(*(np.where(condition, part(x, name), part(y, name)) for name in ("real", "imag")))
@@ -211,8 +279,8 @@ def where(condition: Any, x: Any, y: Any) -> Complex:
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """A norm of magnitudes."""
-    if isinstance(axis, tuple) or (axis is None and x.ndim == 2 and ord not in (None, "fro")):
-        raise ExpressionError("norms of complex matrices are those of vectors alone; write np.linalg.norm of z.ravel()")
+    if (isinstance(axis, tuple) or (axis is None and x.ndim == 2)) and ord in (2, -2, "nuc"):
+        raise ExpressionError(f"ord={ord!r} of a complex matrix needs its singular values; write np.linalg.norm(z)")
     return np.linalg.norm(abs(x), ord, axis, keepdims)
 
 
@@ -221,6 +289,14 @@ OWN: dict[Any, Callable[..., Any]] = {
     np.angle: lambda z, deg=False: np.arctan2(z.imag, z.real) * (180 / np.pi if deg else 1.0),
     np.divide: divide, np.power: power, np.square: lambda z: z * z, np.exp: exp, np.where: where,
     np.reciprocal: lambda z: divide(1.0, z), np.vdot: lambda x, y: np.dot(np.conj(np.ravel(x)), np.ravel(y)),
+    np.log: log, np.log1p: log1p, np.expm1: expm1, np.sqrt: sqrt, np.sinh: sinh, np.cosh: cosh, np.tanh: tanh,
+    np.log2: lambda z: log(z) / np.log(2.0), np.log10: lambda z: log(z) / np.log(10.0),
+    np.exp2: lambda z: exp(z * np.log(2.0)), np.sin: turned(sinh), np.cos: lambda z: cosh(1j * z), np.tan: turned(tanh),
+    np.arcsinh: lambda z: log(z + sqrt(z * z + 1.0)), np.arccosh: lambda z: log(z + sqrt(z + 1.0) * sqrt(z - 1.0)),
+    np.arctanh: arctanh, np.var: mean_square, np.prod: prod, np.real_if_close: lambda z, tol=100: z,
+    np.std: lambda z, *args, **options: np.sqrt(mean_square(z, *args, **options)),
+    np.iscomplex: lambda z: z.imag != 0.0, np.isreal: lambda z: z.imag == 0.0,
+    np.isnan: lambda z: np.isnan(z.real) | np.isnan(z.imag), np.isfinite: lambda z: np.isfinite(abs(z)),
     np.linalg.norm: norm, np.iscomplexobj: lambda z: True,
     **{f: lambda z, f=f: f(z.real) for f in (np.shape, np.ndim, np.size)},
 }  # fmt: skip

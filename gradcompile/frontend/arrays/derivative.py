@@ -10,6 +10,7 @@ from gradcompile.frontend.arrays.core import Array, describe, line, placed
 from gradcompile.ir.algebra import zeros_like
 from gradcompile.ir.core import is_leaf
 from gradcompile.ir.graph import topological
+from gradcompile.tracebacks import entries
 
 
 def derivative(value: Array, wrt: Array) -> Array:
@@ -73,3 +74,6 @@ def check_wrt(wrt: Any) -> None:
     if not any(is_leaf(n) for n in topological([wrt.node])):
         raise placed(f"derivative: wrt is {describe(wrt)}, made of numbers alone; name an array that gradcompile.array "
                      "made")  # fmt: skip
+
+
+entries(globals())

@@ -19,6 +19,7 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.types import ArrayType, Dim
 from gradcompile.ops.scan import Loop, fresh, make_scan, scan_results
 from gradcompile.ops.shape import Span
+from gradcompile.tracebacks import entries
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 FEW = 4  # steps that are not cut into segments
@@ -221,3 +222,6 @@ def in_segments(step: Step, init: Any, walked: Tree, count: int, reverse: bool) 
     segments, tail = found[:: -1 if reverse else 1]
     whole = [reshape_to(n, (cut, *n.type.shape[2:])) for n in segments.nodes]
     return carry, tail.filled([joined(pair, 0) for pair in zip(whole, tail.nodes, strict=True)])
+
+
+entries(globals())

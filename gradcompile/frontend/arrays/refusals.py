@@ -3,7 +3,7 @@
 from gradcompile.frontend.arrays.core import REFUSED
 
 UNKNOWN = "how many entries the result has is not known before the call; "
-COMPLEX = "the result is complex, and there are no complex numbers here; "
+COMPLEX = "the result is complex, which only transforms and products are here; "
 FIXED = "a symbolic array does not change; "
 BITS = "symbolic integers have no bits here; "
 TEXT = "a symbolic array has no numbers to write; call a function that gradcompile.compile_value makes of it first"
@@ -60,7 +60,7 @@ REFUSED.update({
     "scipy.special.powm1": "write np.expm1(y*np.log(x))",
     "scipy.linalg.pinvh": "write np.linalg.pinv(a, hermitian=True)",
     **dict.fromkeys(("scipy.linalg.lu_factor", "scipy.linalg.lu_solve", "scipy.linalg.solve_toeplitz",
-                     "scipy.linalg.solve_banded", "scipy.linalg.solveh_banded"),
+                     "scipy.linalg.solveh_banded"),
                     "write gradcompile.linalg.solve of the whole matrix"),
     **dict.fromkeys(("scipy.signal.lfilter", "scipy.signal.sosfilt"), "write gradcompile.scan of the recurrence"),
     "scipy.stats.gaussian_kde": "write np.mean(gradcompile.stats.norm.pdf(x[:, None], data, width), axis=1)",

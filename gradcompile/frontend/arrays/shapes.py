@@ -285,19 +285,24 @@ def full_like(
 # Putting together and taking apart
 
 
+def together(arrays: Sequence[Any], dtype: Any) -> list[Node]:
+    """The nodes of arrays that become one, of a dtype if one is given."""
+    return [n if dtype is None else cast(n, dtype_name(dtype)) for n in lift_all(*arrays)]
+
+
 @function(np.concatenate)
 def concatenate(arrays: Any, axis: int | None = 0, *, dtype: Any = None, casting: Any = None) -> Array:
     """Arrays one after the other along an axis."""
-    nodes = [n if dtype is None else cast(n, dtype_name(dtype)) for n in lift_all(*arrays)]
+    nodes = together(arrays, dtype)
     if axis is None:
         nodes, axis = [ravel(Array(n)).node for n in nodes], 0
     return Array(joined(nodes, axis_of(axis, len(nodes[0].type.shape))))
 
 
 @function(np.stack)
-def stack(arrays: Sequence[Any], axis: int = 0) -> Array:
+def stack(arrays: Sequence[Any], axis: int = 0, *, dtype: Any = None, casting: Any = None) -> Array:
     """Arrays of one shape, side by side along a new axis."""
-    nodes = lift_all(*(Array(lift(a)) if isinstance(a, tuple | list) else a for a in arrays))
+    nodes = together([Array(lift(a)) if isinstance(a, tuple | list) else a for a in arrays], dtype)
     shape = nodes[0].type.shape
     if any(n.type.shape != shape for n in nodes):
         raise ExpressionError(f"shapes {', '.join(str(n.type.shape) for n in nodes)} differ; np.stack needs equal ones")
@@ -314,15 +319,15 @@ def at_least(n: Node, ndim: int) -> Node:
 
 
 @function(np.vstack)
-def vstack(tup: Sequence[Any]) -> Array:
+def vstack(tup: Sequence[Any], *, dtype: Any = None, casting: Any = None) -> Array:
     """Arrays below each other; vectors are rows."""
-    return Array(joined([at_least(n, 2) for n in lift_all(*tup)], 0))
+    return Array(joined([at_least(n, 2) for n in together(tup, dtype)], 0))
 
 
 @function(np.hstack)
-def hstack(tup: Sequence[Any]) -> Array:
+def hstack(tup: Sequence[Any], *, dtype: Any = None, casting: Any = None) -> Array:
     """Arrays beside each other."""
-    nodes = [at_least(n, 1) for n in lift_all(*tup)]
+    nodes = [at_least(n, 1) for n in together(tup, dtype)]
     return Array(joined(nodes, min(len(nodes[0].type.shape) - 1, 1)))
 
 

@@ -11,11 +11,13 @@ from gradcompile.ir.core import leaf
 from gradcompile.ir.types import ArrayType, Dim, Shape
 from gradcompile.ops.sparse import sparse_dot
 from gradcompile.signature.sparse import PARTS, Part
+from gradcompile.tracebacks import entry
 
 CURE = ("a sparse matrix is multiplied, as in X @ w and X.T @ r; for anything else pass X.toarray() to a "
         "gradcompile.array")  # fmt: skip
 
 
+@entry
 def sparse_array(name: str, shape: tuple[Dim, int], dtype: npt.DTypeLike = "float64") -> "SparseArray":
     """A sparse matrix among the inputs, for X @ w and X.T @ r; a call takes any matrix of scipy.sparse for it.
 

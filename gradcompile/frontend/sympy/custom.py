@@ -37,21 +37,37 @@ HANDLERS[CustomFunction] = lambda expr: Conversion(expr.args, call(expr.func.op_
 _SOURCES: dict[str, str] = {}
 
 
-def custom(name: str, value: Callable[..., float], partials: Sequence[Callable[..., Any]]) -> Any:
-    """Define a function of your own for use in any loss: its value as Python, its derivatives as SymPy.
+def custom(
+    name: str, value: Callable[..., Any], partials: Sequence[Callable[..., Any]] | None = None, *,
+    vjp: Callable[..., Any] | None = None
+) -> Any:  # fmt: skip
+    """Define a function of your own for use in any loss: its value as Python, its derivatives as SymPy; or of arrays.
 
     name: how it is printed.  value: a function of floats, in Numba's subset of Python, that uses nothing but its
     arguments, `math`, `np` and numbers; its source becomes part of generated modules.  partials: for each argument a
     function of SymPy arguments that returns the partial derivative, in which the function itself may occur.
 
-    Returns a SymPy function class. Raises ArgumentError and ArgumentTypeError, with the cure, when the source is out
-    of reach or uses another name, or when the number of partials differs from that of the arguments.
+    vjp: in place of partials, for a function of symbolic arrays, whose value is NumPy on such arrays: vjp(cotangent,
+    *args) gives one cotangent an argument, NumPy as well; None for one that has no derivative. From it come forward
+    mode and second derivatives too.
+
+    Returns a SymPy function class, or a function of arrays. Raises ArgumentError and ArgumentTypeError, with the cure,
+    when the source is out of reach or uses another name, or when the number of partials differs from that of the
+    arguments.
 
     Example (in a file, since the source must be found)::
 
         cube = custom("cube", lambda x: x*x*x, [lambda x: 3*x**2])
         f = compile_grad(cube(w), [w])
+        clipped = custom("clipped", lambda x: x, vjp=lambda g, x: np.clip(g, -1, 1))  # limits gradients
     """
+    if (partials is None) == (vjp is None):
+        raise ArgumentError(f"custom {name!r}: give partials, of a function of numbers, or vjp, of one of arrays")
+    if vjp is not None:
+        from gradcompile.frontend.arrays.custom import with_vjp
+
+        return with_vjp(name, value, vjp)
+    assert partials is not None
     if not isinstance(value, FunctionType):
         raise ArgumentTypeError(
             f"custom {name!r}: value is a {type(value).__name__}; give a Python function or a lambda"
