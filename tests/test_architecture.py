@@ -41,6 +41,7 @@ FLOORS = (
     ("many",),
     ("compile",),
     ("data",),
+    ("interop.dask",),
     ("regression",),
     ("interop",),
     ("cli",),

@@ -25,6 +25,7 @@ from gradcompile import (
     compile_jacobian,
     compile_many,
     compile_value,
+    fit,
     minimize,
 )
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, ExpressionError
@@ -182,3 +183,20 @@ def test_what_can_not_be_summed_in_pieces_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         made(f)
+
+
+def test_a_fit_takes_a_collection_as_its_data(client: Client) -> None:
+    model, start = "a*exp(-b*x) + c", {"a": 1, "b": 1, "c": 0}
+    whole = {"x": T, "y": V, "s": np.full(ROWS, 0.1)}
+    there = {n: da.from_array(v, chunks=4096) for n, v in whole.items()}
+    found, alone = (fit(model, d, "y", start=start, sigma="s") for d in (there, whole))
+    assert found.converged and found.params == alone.params and found.rows == ROWS
+    for name in start:
+        assert found.stderr[name] == pytest.approx(alone.stderr[name], rel=1e-9)
+    assert found.r_squared == pytest.approx(alone.r_squared, rel=1e-9) and found.chi2 == alone.chi2
+    np.testing.assert_array_equal(found.predict({"x": [1.0]}), alone.predict({"x": [1.0]}))
+    for ask in (lambda: found.residuals, found.bootstrap):
+        with pytest.raises(ArgumentError, match="on a cluster"):
+            ask()
+    with pytest.raises(ArgumentError, match="start: over a cluster"):
+        fit(model, there, "y")

@@ -143,6 +143,11 @@ class Distributed:
         where = f"{self.samples:,} samples in {self.partitions} partitions"
         return f"<{type(self._here).__name__}{self._here.signature} over {where}>"
 
+    def each(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        """function(columns, *args) of each partition that has samples: its columns by name, as a kernel has them."""
+        found = self._gathered(self._tasks(_applied, [p[2] for p in self._places], function=function, args=args))
+        return [x for x in found if x is not None]
+
     # ---- tasks
 
     def _check(self, f: Compiled, whole: Mapping[int, Any]) -> None:
@@ -371,6 +376,13 @@ def _sums(
     if any(len(c) != rows for c in columns.values()):
         raise DataError(f"a partition has {len(next(iter(columns.values())))} rows now, and had {rows} before")
     return passes.sums(asked, before, Piece(first, group, rows, samples, {**whole, **columns}))
+
+
+def _applied(part: Any, rows: int, work: bytes, read: Callable[[Any], Any], function: Any, args: Any) -> Any:
+    """What a function gives for a partition."""
+    passes, _ = _work_of(work)
+    inputs = passes.compiled.problem.inputs
+    return function({inputs[k].name: c for k, c in _columns(passes, read(part)).items()}, *args) if rows else None
 
 
 def _joined(kinds: Sequence[str], *parts: list[Sum]) -> list[Sum]:

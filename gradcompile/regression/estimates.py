@@ -188,6 +188,8 @@ class Estimates:
     def residuals(self) -> Vector:
         """(target - model)/sigma of each row, one data set after the other."""
         self._no_likelihood("residuals")
+        for s in self.samples:
+            s.check_rows()
         return np.concatenate([values for _, values, _ in self._parts()])
 
     def _no_likelihood(self, what: str) -> None:
@@ -225,7 +227,7 @@ class Estimates:
         self._no_likelihood("r_squared")
         total = 0.0
         for s in self.samples:
-            unit, scaled = s.scaled(np.ones(s.rows)), s.scaled(s.target)
+            unit, scaled = s.spread()
             apart = scaled - float(np.sum(unit * scaled) / np.sum(unit * unit)) * unit
             total += float(np.sum(np.square(apart, out=apart)))
         return 1.0 - self.chi2 / total if total > 0.0 else math.nan

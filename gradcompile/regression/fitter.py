@@ -12,6 +12,7 @@ from gradcompile.regression import starts as starting
 from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orthogonal
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
+from gradcompile.regression.scattered import Scattered, ScatteredSample, is_scattered
 from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
 from gradcompile.regression.statement import Statement, meant_or_known
 from gradcompile.runtime import frames
@@ -70,9 +71,23 @@ class Fitter:
         standard deviations of the target, a column's name or an array. starts: how many places to search from; seed: of
         those that are drawn. missing: rows in which something is missing are left out ("drop") or an error ("raise").
         """
-        samples = self.samples(data, sigma, missing)
-        found, count = self.best(samples, self.beginning(start), starts, seed)
+        first = self.beginning(start)
+        samples = [self.scattered(data, sigma, first)] if is_scattered(data) else self.samples(data, sigma, missing)
+        found, count = self.best(samples, first, starts, seed)
+        for s in samples:
+            s.settle(found.theta)
         return Fit(self.terms, samples, found, count)
+
+    def scattered(self, data: Any, sigma: Any, start: Vector | None) -> Sample:
+        """One data set on a cluster."""
+        if len(self.objectives) > 1 or self.sigma_x:
+            raise ArgumentError("data: over a cluster there is one data set, without sigma_x")
+        if start is None:
+            raise ArgumentError("start: over a cluster give where the search begins, such as that of a fit to a sample")
+        statement = self.objectives[0].statement
+        fixed = [float(self.terms.fixed[name]) for name in statement.fixed]
+        objective = Scattered(statement, data, self.sigma if sigma is None else sigma, fixed)
+        return ScatteredSample(objective, start, None)
 
     def samples(self, data: Any, sigma: Any = None, missing: Missing = "drop") -> list[Sample]:
         """The data of each part, checked."""

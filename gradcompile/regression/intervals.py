@@ -112,6 +112,8 @@ def bootstrap(fit: Estimates, samples: int = 1000, seed: int = 0) -> Vector:
     """The estimates from rows drawn with replacement, (samples, parameters); NaN where a search has found none."""
     if type(samples) is not int or samples < 1:
         raise ArgumentError(f"samples={samples!r}: give a whole number from 1")
+    for s in fit.samples:
+        s.check_rows()
     random = generator(seed)
     found = np.full((samples, len(fit.theta)), np.nan)
     refit = refitted(fit)

@@ -97,6 +97,16 @@ class Sample:
         found = values if sigma is None else values / self.columns[sigma.name]
         return whitened(self.columns[FACTOR], found) if FACTOR in self.columns else found
 
+    def check_rows(self) -> None:
+        """Raise ArgumentError where the rows are not at hand."""
+
+    def settle(self, theta: Vector) -> None:
+        """Have what statistics at an estimate need, where that is not at hand."""
+
+    def spread(self) -> tuple[Vector, Vector]:
+        """1 and the target in units of sigma, a row each."""
+        return self.scaled(np.ones(self.rows)), self.scaled(self.target)
+
     def deviations(self) -> Vector:
         """The standard deviations of the target that the fit was given, one a row."""
         if FACTOR in self.columns:
