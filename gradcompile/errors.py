@@ -79,7 +79,7 @@ class ParseError(GradcompileError, ValueError):
 
 
 class SingularHessianError(GradcompileError, ValueError):
-    """An optimum that is no single point: the message names the parameters along which the loss is flat."""
+    """An optimum without a derivative in the data: the message names the parameters along which the loss is flat."""
 
 
 class DataError(GradcompileError, ValueError):

@@ -133,6 +133,11 @@ class CompiledGrad(Compiled):
         return found
 
     @once
+    def _kept(self) -> dict[str, Any]:
+        """What searches keep for the next."""
+        return {}
+
+    @once
     def _of_inputs(self) -> "dict[int, CompiledMixed]":
         return {}
 
@@ -214,14 +219,15 @@ class CompiledGrad(Compiled):
         to="graph.svg": a picture.  to="graph.html": a page of its own in which arrow keys go through the backward pass
         and a click shows the paths to the loss.  to="graph.dot": for Graphviz.  sample: as in `explain`.
         Colour is the size of the adjoint, a decade a shade; a box with a thick frame is used more than once. Above 400
-        nodes runs of them are folded into one box.
+        nodes runs of them are folded into one box. What is inside a scan is framed below, with the steps along axis 0.
 
         The layout needs fast-sugiyama: pip install 'gradcompile[pictures]'.
         """
         from gradcompile.explain import Drawing
 
         to = self._word("to", named)
-        found = Drawing(self._explained(args, named, "f.draw(").rows, formula_of(self.problem))
+        made = self._explained(args, named, "f.draw(")
+        found = Drawing(made.rows, formula_of(self.problem), made.steps)
         if to is not None:
             with collector_paused():
                 found.save(to)
@@ -300,7 +306,7 @@ class CompiledGrad(Compiled):
         to="loss.html": where it is written.  fit, training: results to show on it, one or several by name.
         A click on a part of the formula, a box of the graph or a comment of the source shows it in all of them.
         """
-        from gradcompile.explain import Explanation, Subject, flow, report, rows
+        from gradcompile.explain import Explanation, Subject, flow, report, rows, steps
 
         to, fit, training = (self._word(word, named) for word in ("to", "fit", "training"))
         made = self._record(args, named, "f.report(")
@@ -311,8 +317,8 @@ class CompiledGrad(Compiled):
         page = report(
             Subject(
                 f"{printable(self.options.name) or 'loss'}{self.signature}", texts[made.loss],
-                Explanation(rows(made)), {a.name: texts[g] for a, g in zip(self.problem.params, grads, strict=True)},
-                self.source,
+                Explanation(rows(made), steps(made)),
+                {a.name: texts[g] for a, g in zip(self.problem.params, grads, strict=True)}, self.source,
                 f"{cost.loss} operations for the loss, {cost.loss_and_gradient} with the gradient{per}.", flow(made),
             ), fit, training,
         )  # fmt: skip

@@ -442,3 +442,14 @@ def test_values_that_call_lapack_alone():
     matrix = gc.array("M", (2, 2))
     f = gc.compile_value(np.linalg.eigvalsh(matrix), [matrix])
     np.testing.assert_allclose(f([[4.0, 9.0], [1.0, 3.0]]), np.linalg.eigvalsh([[4.0, 9.0], [1.0, 3.0]]))
+
+
+def test_a_list_of_symbols_in_linear_algebra_says_what_to_write():
+    p, q = gc.array("p"), gc.array("q")
+    rows = [[p, 1.0], [q, p]]
+    for name in ("det", "inv", "solve", "slogdet"):
+        more = ([1.0, 2.0],) if name == "solve" else ()
+        with pytest.raises(gc.ExpressionError, match=rf"write np.linalg.{name}\(np.asarray\(rows, like=x\)\)"):
+            getattr(np.linalg, name)(rows, *more)
+    f = gc.compile_grad(np.linalg.det(np.asarray(rows, like=p)), [p, q])
+    assert f(2.0, 3.0)[0] == pytest.approx(1.0)

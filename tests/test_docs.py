@@ -96,6 +96,14 @@ def test_tables_and_snippets(name: str, tmp_path: Path, monkeypatch: pytest.Monk
         assert not found, "\n".join(f"the page says:\n{said}\nit prints:\n{actual}" for _, said, actual in found)
 
 
+@pytest.mark.peers
+def test_the_page_of_all_functions_is_made_of_the_tables(jax: object) -> None:
+    from tools import functions
+
+    made = functions.page()
+    assert "`fft.rfft`" in made and "| `argwhere`" in made and "`gammaln`" in made and "`norm`" in made
+
+
 def test_a_table_that_lacks_a_function_is_found() -> None:
     text = PAGE.read_text("utf-8")
     assert with_tables(text.replace("`tril`, ", "")) == with_tables(text)

@@ -73,6 +73,19 @@ def test_networks_are_drawn(make):
     assert all(places[a].layer < places[b].layer for a, b, _ in drawing.layout.lines)
 
 
+def test_what_is_inside_a_scan_is_framed_apart():
+    drawing = lstm()
+    (frame,) = drawing.layout.frames
+    inside = [r for r in drawing.rows if r.name.startswith("scan.")]
+    assert frame.title == "inside scan, step by step" and len(inside) >= 4
+    new = next(r for r in inside if r.name == "scan.next_carry_0")
+    assert new.value.shape[0] == 6 and [o.name for o in new.args] == ["scan.terms"]
+    assert next(r for r in inside if r.name == "scan.slice_0").args[0].name == "x_W"
+    assert drawing.rows.index(new) < [r.name for r in drawing.rows].index("scan")
+    apart = {b for b, members in enumerate(drawing.layout.boxes) if drawing.rows[members[0]] in inside}
+    assert all((a in apart) == (b in apart) for a, b, _ in drawing.layout.lines) and frame.title in drawing.svg
+
+
 def test_a_long_chain_is_folded_and_the_page_has_all_of_it():
     drawing = chain(10_000)
     assert len(drawing.layout.boxes) == 400 and len(drawing.html) < 1e6
@@ -123,6 +136,8 @@ def test_the_page_goes_through_the_backward_pass_and_shows_paths(browser, tmp_pa
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     assert "dL/dw = dL/dwx * dwx/dw = -8 * 3 = -24" in page.inner_text("#told")
+    width = page.evaluate("document.querySelector('.graph').getBoundingClientRect().width")
+    assert width <= page.evaluate("document.getElementById('view').clientWidth")
     page.keyboard.press("Home")
     assert "dL/dloss = 1" in page.inner_text("#told")
     page.click(".node.parameter")

@@ -200,3 +200,23 @@ def test_methods_need_what_they_need(rosenbrock):
     assert gc.minimize(outside, [START], method="BFGS").success
     with pytest.raises(ArgumentError, match="need second derivatives"):
         gc.minimize(outside, [START], method="trust-exact")
+
+
+def test_ends_before_it_began(rosenbrock):
+    """Interrupted at the first evaluation the start is given back; one slope of many that is not finite is seen."""
+
+    def interrupted(a):
+        raise KeyboardInterrupt
+
+    interrupted.shapes = {"a": (2,)}
+    found = gc.minimize(interrupted, {"a": np.ones(2)}, method="bfgs")
+    assert found.message == "interrupted" and np.isnan(found.fun) and list(found.x["a"]) == [1.0, 1.0]
+    V = gc.array("v", (40,))
+    edge = gc.minimize(gc.compile_grad(np.sum(V**2 - np.sqrt(V)), [V]), [np.where(np.arange(40) == 3, 0.0, 1.0)])
+    assert "not finite at the start" in edge.message
+    interrupted.shapes = {}
+    for wrong, words in ((rosenbrock.loss, "got a CompiledValue"), (rosenbrock.hvp, "got a CompiledHvp")):
+        with pytest.raises(ArgumentTypeError, match=words):
+            gc.minimize(wrong, START)
+    with pytest.raises(ArgumentError, match="is empty"):
+        gc.minimize(interrupted, [])

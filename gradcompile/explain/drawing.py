@@ -18,19 +18,20 @@ import numpy as np
 
 from gradcompile.charts import Picture, level, shades
 from gradcompile.errors import ArgumentError
-from gradcompile.explain.layout import Layout, laid_out
+from gradcompile.explain.layout import Frame, Layout, laid_out
 from gradcompile.explain.layout import Place as Spot
 from gradcompile.explain.rows import Operand, Row
 from gradcompile.explain.writing import cell, short, summary
 
 WIDTH, HEIGHT = 172, 58  # of a box
-STEP, GAP = 280, 84  # from layer to layer, from box to box
+STEP, GAP = 320, 92  # from layer to layer, from box to box
 LETTERS = 22  # that fit into a box
 LABELLED = 60  # lines that have their term written on them
 TIP = (
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" '
     'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" class="tip"/></marker></defs>'
 )
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Drawing:
@@ -39,13 +40,14 @@ class Drawing:
     svg, html, dot: as text. `save(path)` writes the form that the name ends in.
     """
 
-    def __init__(self, rows: Sequence[Row], title: str) -> None:
-        self.rows, self.title = rows, title
+    def __init__(self, rows: Sequence[Row], title: str, steps: Mapping[str, Sequence[Row]] = NOTHING) -> None:
+        self.title = title
+        self.rows, self.groups = merged(rows, steps)
 
     @cached_property
     def layout(self) -> Layout:
         """Where everything stands, found once."""
-        return laid_out(self.rows)
+        return laid_out(self.rows, self.groups)
 
     @cached_property
     def svg(self) -> Picture:
@@ -76,6 +78,24 @@ class Drawing:
         return f"<drawing of {self.title}: {len(self.rows)} nodes>"
 
 
+def merged(rows: Sequence[Row], steps: Mapping[str, Sequence[Row]]) -> tuple[list[Row], dict[str, range]]:
+    """The rows with those inside each scan just before it, and where these are."""
+    found: list[Row] = []
+    groups = {}
+    for r in rows:
+        body = steps.get(r.name, ())
+        inside = {b.name: f"{r.name}.{b.name}" for b in body}
+        first = len(found)
+        for b in body:
+            args = tuple(o._replace(name=inside.get(o.name, o.name)) for o in b.args)
+            found.append(b._replace(name=inside[b.name], args=args))
+        if body:
+            groups[f"inside {r.name}, step by step"] = range(first, len(found))
+        found.append(r)
+    known = {r.name for r in found}
+    return [r._replace(args=tuple(o for o in r.args if o.name in known)) for r in found] if groups else found, groups
+
+
 # The picture
 
 
@@ -98,7 +118,7 @@ def picture(rows: Sequence[Row], layout: Layout, title: str) -> Picture:
     top = max((s for s in sizes if np.isfinite(s)), default=1.0)
     used = Counter(o.name for r in rows for o in r.args)
     corners = [point(p) for p in layout.places]
-    width = max(x for x, _ in corners) + WIDTH + 20
+    width = max(x for x, _ in corners) + WIDTH + 20 + 12 * bool(layout.frames)
     height = max(y for _, y in corners) + HEIGHT + 20
     lines = [line(rows, layout, k) for k in range(len(layout.lines))]
     boxes = [box(rows, members, corners[b], b, level(sizes[b], top), used) for b, members in enumerate(layout.boxes)]
@@ -106,8 +126,16 @@ def picture(rows: Sequence[Row], layout: Layout, title: str) -> Picture:
             f'width="{width:.0f}" height="{height:.0f}" class="graph" role="group" '
             f'aria-label="graph of {escape(title, True)}">'
             f"<style>{asset('graph.css')}{shades('.graph .l{} rect')}</style><title>{escape(title)}</title>"
-            f"{TIP}"
+            f"{TIP}{''.join(map(frame, layout.frames))}"
             f"<g>{''.join(lines)}</g><g>{''.join(boxes)}</g></svg>")  # fmt: skip
+
+
+def frame(f: Frame) -> str:
+    """What stands around the body of a scan."""
+    (x, y), (u, v) = point(f.first), point(f.last)
+    return (f'<rect class="frame" x="{x - 12:.0f}" y="{y - 30:.0f}" width="{u - x + WIDTH + 24:.0f}" '
+            f'height="{v - y + HEIGHT + 42:.0f}" rx="8"/><text x="{x:.0f}" y="{y - 12:.0f}">{escape(f.title)}'
+            "</text>")  # fmt: skip
 
 
 def box(rows: Sequence[Row], members: list[int], corner: tuple[float, float], b: int, colour: str,
@@ -175,9 +203,19 @@ def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
         return drawn
     found = next((o for o in rows[layout.boxes[b][0]].args if o.name == rows[layout.boxes[a][0]].name), None)
     text = "" if found is None else term(rows[layout.boxes[b][0]], found)
-    (x, y), (u, v) = points[0], points[1]
-    return drawn + (f'<text class="term" x="{(x + u) / 2:.0f}" y="{(y + v) / 2 - 5:.0f}">{escape(text)}</text>'
-                    if text else "")  # fmt: skip
+    if not text:
+        return drawn
+    leaving, coming = (sum(end == own for *ends, _ in layout.lines for end in ends[j : j + 1])
+                       for j, own in enumerate((a, b)))  # fmt: skip
+    return drawn + (label(text, points[-1], points[-2], "end") if leaving > coming else
+                    label(text, points[0], points[1], "start"))  # fmt: skip
+
+
+def label(text: str, here: tuple[float, float], there: tuple[float, float], side: str) -> str:
+    """A term beside that end of its line where fewer lines meet, on the side to which the line does not turn."""
+    (x, y), (u, v) = here, there
+    left, anchor = ((x + u) / 2, "middle") if v == y else (x + (6 if side == "start" else -12), side)
+    return f'<text class="term {anchor}" x="{left:.0f}" y="{y - 6 if v >= y else y + 14:.0f}">{escape(text)}</text>'
 
 
 def term(r: Row, o: Operand) -> str:

@@ -1,7 +1,8 @@
 """Where the nodes of a drawing stand: long graphs are folded, then laid out in layers from the leaves to the loss."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gradcompile.errors import ArgumentError
@@ -19,12 +20,21 @@ class Place(NamedTuple):
     at: float
 
 
+class Frame(NamedTuple):
+    """What is drawn apart, as the body of a scan: its title, and the places of its left upper and right lower box."""
+
+    title: str
+    first: Place
+    last: Place
+
+
 class Layout(NamedTuple):
     """Boxes and lines: of each box its rows, of each line the two boxes and the places that it goes through."""
 
     boxes: list[list[int]]
     places: list[Place]
     lines: list[tuple[int, int, list[Place]]]
+    frames: list[Frame]
 
 
 def folded(order: Sequence[int]) -> list[list[int]]:
@@ -55,10 +65,29 @@ def by_use(operands: Sequence[Sequence[int]]) -> list[int]:
     return [*found, *(k for k in range(len(operands)) if k not in found)]
 
 
-def laid_out(rows: Sequence[Row]) -> Layout:
-    """The layout of the rows of an explanation."""
+def laid_out(rows: Sequence[Row], groups: Mapping[str, range] = MappingProxyType({})) -> Layout:
+    """The layout of the rows of an explanation; the rows of each group are framed below the others."""
+    framed = {k for own in groups.values() for k in own}
+    found = Layout([], [], [], [])
+    for title, own in {"": [k for k in range(len(rows)) if k not in framed], **groups}.items():
+        part = part_of([rows[k] for k in own])
+        down = max((p.at for p in found.places), default=-1.0) + (1.9 if title else 1.0)
+        moved = [Place(p.layer, p.at + down) for p in part.places]
+        start = len(found.boxes)
+        found.boxes.extend([[own[k] for k in members] for members in part.boxes])
+        found.lines.extend((a + start, b + start, [Place(p.layer, p.at + down) for p in way])
+                           for a, b, way in part.lines)  # fmt: skip
+        found.places.extend(moved)
+        if title and moved:
+            ends = [Place(f(p.layer for p in moved), f(p.at for p in moved)) for f in (min, max)]
+            found.frames.append(Frame(title, *ends))
+    return found
+
+
+def part_of(rows: Sequence[Row]) -> Layout:
+    """The layout of rows by themselves."""
     index = {r.name: k for k, r in enumerate(rows)}
-    operands = [[index[o.name] for o in r.args] for r in rows]
+    operands = [[index[o.name] for o in r.args if o.name in index] for r in rows]
     boxes = folded(by_use(operands))
     box_of = {r: b for b, members in enumerate(boxes) for r in members}
     edges = {(box_of[j], box_of[k]) for k, own in enumerate(operands) for j in own}
@@ -75,7 +104,7 @@ def arranged(boxes: list[list[int]], edges: Sequence[tuple[int, int]]) -> Layout
     places = {k: Place(0, bottom + 1 + j) for j, k in enumerate(alone)}
     places |= {k: positions[j] for k, j in number.items()}
     lines = [(linked[a], linked[b], bends([positions[v] for v in way])) for a, b, way in parts]
-    return Layout(boxes, [places[k] for k in range(len(boxes))], lines)
+    return Layout(boxes, [places[k] for k in range(len(boxes))], lines, [])
 
 
 def drawn(edges: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, Place], list[tuple[int, int, list[int]]]]:

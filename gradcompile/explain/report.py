@@ -29,12 +29,13 @@ class Subject(NamedTuple):
 
 def report(subject: Subject, fit: Any = None, training: Any = None) -> str:
     """The page; fit and training: what shows itself in a notebook, or several of it, by name or in a row."""
-    rows, drawing = subject.explanation.rows, Drawing(subject.explanation.rows, subject.formula)
+    drawing = Drawing(subject.explanation.rows, subject.formula, subject.explanation.steps)
+    rows = drawing.rows
     boxes = {k: b for b, members in enumerate(drawing.layout.boxes) for k in members}
     parts = {
         "CALL": escape(subject.call), "COST": escape(subject.cost),
         "FORMULA": f"<code>{linked_formula(subject.formula, rows)}</code>",
-        "GRADIENT": gradient_table(subject, boxes), "CHAIN": chain(rows),
+        "GRADIENT": gradient_table(subject, rows, boxes), "CHAIN": chain(subject.explanation.rows),
         "SOURCE": linked_source(subject.source, rows, lambda k: f"b{boxes[k]}"),
         "FLOW": section("Flow", subject.flow._repr_html_()) if subject.flow.is_deep else "",
         "FIT": section("Fit", shown("fit", fit)), "TRAINING": section("Training", shown("training", training)),
@@ -61,10 +62,10 @@ def shown(word: str, given: Any) -> str:
     return str(given._repr_html_())
 
 
-def gradient_table(subject: Subject, boxes: Mapping[int, int]) -> str:
+def gradient_table(subject: Subject, rows: Sequence[Any], boxes: Mapping[int, int]) -> str:
     """A line a parameter: its value, its gradient, the formula of that."""
     head = "".join(f"<th scope=col>{t}</th>" for t in ("parameter", "value", "gradient", "formula of the gradient"))
-    found = {r.name: (k, r) for k, r in enumerate(subject.explanation.rows)}
+    found = {r.name: (k, r) for k, r in enumerate(rows)}
     lines = []
     for name, formula in subject.gradients.items():
         k, r = found.get(name, (None, None))

@@ -11,7 +11,7 @@ from gradcompile.analysis.formula import formulas
 from gradcompile.diff import reverse
 from gradcompile.explain.blackboard import named, shown
 from gradcompile.explain.record import Record, hidden
-from gradcompile.explain.rows import Row
+from gradcompile.explain.rows import Operand, Row
 from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import topological
 from gradcompile.ops.scan import Loop, result_places
@@ -49,24 +49,41 @@ def steps(made: Record) -> dict[str, list[Row]]:
     """By the name of each scan, the rows of its body, with the steps along axis 0."""
     scans = [n for n in shown(made) if n.op.is_loop and n in made.adjoints]
     names = named(made, shown(made)) if scans else {}
-    return {names[n]: body_rows(made, body_of(made, n)) for n in scans}
+    return {names[n]: body_rows(made, body_of(made, n), [names.get(a, "") for a in n.args]) for n in scans}
 
 
-def body_rows(made: Record, body: Body) -> list[Row]:
-    """The rows of one body."""
+def body_rows(made: Record, body: Body, given: list[str]) -> list[Row]:
+    """The rows of one body; `given`: what the scan's arguments are called, constants likewise."""
     loop, forward, backward = body.loop, body.forward, body.backward
     fresh, called = Namer(), dict[Node, str]()
     for kind, leaves in (("carry", loop.carries), ("slice", loop.slices), ("constant", loop.constants)):
         called |= {x: fresh(f"{kind}_{k}") for k, x in enumerate(leaves)}
+    outer = dict(zip(loop.leaves, given, strict=True))
+    called |= {x: outer[x] for x in loop.constants if outer[x]}
     texts = formulas(loop.roots, called, 60)
     roots = {x: f"next_carry_{k}" for k, x in enumerate(loop.finals)} | {x: f"y_{k}" for k, x in enumerate(loop.ys)}
-    rows = []
+    rows, names = [], {x: called[x] for x in loop.constants}
     for x in body.order if forward else ():
         if not hidden(x, made.problem) and x not in loop.constants and x.type.dtype.startswith("float"):
             name = called[x] if is_leaf(x) else fresh(roots.get(x, x.op.preferred_name or x.op.name))
+            args = [outer[x]] if is_leaf(x) else [names[a] for a in seen_below(x, made) if a in names]
+            names[x] = name
             stacked = np.stack([step[x] for step in backward]) if x in backward[0] else None
-            rows.append(Row(name, texts[x], np.stack([step[x] for step in forward]), stacked))
+            operands = tuple(Operand(a, None, None, "") for a in args if a)
+            rows.append(Row(name, texts[x], np.stack([step[x] for step in forward]), stacked, operands))
     return rows
+
+
+def seen_below(n: Node, made: Record) -> list[Node]:
+    """What a node is made of, through what has no row."""
+    found, pending = dict[Node, None](), [*n.args][::-1]
+    while pending:
+        a = pending.pop()
+        if not hidden(a, made.problem) or is_leaf(a):
+            found[a] = None
+        elif not a.op.by_shape:
+            pending += a.args[::-1]
+    return list(found)
 
 
 def walked(made: Record, n: Node, loop: Loop, order: Iterable[Node]) -> list[Values]:

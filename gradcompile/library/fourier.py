@@ -7,7 +7,7 @@ along arrays. A length with a large prime factor is a convolution of a length th
 import math
 
 from gradcompile.codegen.functions import jit
-from gradcompile.library.primitives import empty, lanes, to_float
+from gradcompile.library.primitives import empty, lanes, to_float, zeros
 from gradcompile.library.vmath.double import cos, sin
 
 __all__ = ["dft_backward", "dft_forward"]
@@ -82,8 +82,30 @@ def largest_factor(n):  # type: ignore[no-untyped-def]
 
 @jit
 def roots(table, n):  # type: ignore[no-untyped-def]
-    """exp(-2*pi*i*k/n) for each k, by an angle of at most an eighth of a turn from a whole quarter."""
-    for k in lanes(0, table.shape[1]):
+    """exp(-2*pi*i*k/n) for each k, as products of few: a transform takes hardly longer than so many sines."""
+    width = 1
+    while width * width < n:
+        width = 2 * width
+    near = empty((2, width), table)
+    far = zeros((2, n // width + 1), table)
+    turns(near, 1, n)
+    turns(far, width, n)
+    for j in range(far.shape[1]):
+        c = far[0, j]
+        d = far[1, j]
+        first = j * width
+        for k in lanes(first, min(first + width, n)):
+            e = near[0, k - first]
+            f = near[1, k - first]
+            table[0, k] = c * e - d * f
+            table[1, k] = c * f + d * e
+
+
+@jit
+def turns(table, step, n):  # type: ignore[no-untyped-def]
+    """exp(-2*pi*i*step*k/n) for each k, by an angle of at most an eighth of a turn from a whole quarter."""
+    for j in lanes(0, table.shape[1] if n > 0 else 0):
+        k = j * step
         quarter = (8 * k + n) // (2 * n)
         angle = QUARTER * (to_float(4 * k - quarter * n) / to_float(n))
         c = cos(angle)
@@ -91,9 +113,9 @@ def roots(table, n):  # type: ignore[no-untyped-def]
         odd = quarter % 2 == 1
         below = (quarter % 4 == 1) | (quarter % 4 == 2)
         real = s if odd else c
-        table[0, k] = -real if below else real
+        table[0, j] = -real if below else real
         imaginary = c if odd else s
-        table[1, k] = imaginary if quarter % 4 >= 2 else -imaginary
+        table[1, j] = imaginary if quarter % 4 >= 2 else -imaginary
 
 
 @jit

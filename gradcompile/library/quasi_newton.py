@@ -51,9 +51,10 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
         s[TRIES] += 1.0
         promised = promise(v)
         slope = dot(grad, v[DIRECTION])
-        whole = inside(v)
         if good & (value <= s[LOSS] + DECREASE * promised) & (promised < 0.0):
-            steep = (slope < CURVED * s[SLOPE]) & whole
+            steep = slope < CURVED * s[SLOPE]
+            if steep:
+                steep = inside(v)
             endless = steep & (s[LONG] >= HUGE) & (s[TRIES] >= DOUBLED)
             if endless & (s[COUNT] == 0.0):
                 take(value, grad, v, s)

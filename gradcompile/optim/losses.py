@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,15 +20,13 @@ from gradcompile.signature.arguments import Argument
 Loop = Callable[..., int]
 
 
-MANY = 256
-ENTRIES = 1_000_000  # of theta and data that one call of machine code walks at first
-
-
 class Parameters:
     """The parameters of a loss: how they lie in theta, and how they are given."""
 
     def __init__(self, params: Sequence[Argument]) -> None:
         self.params, self.takes, self.places = params, Call(params, "params("), bind.places_of(params)
+        self.kept: list[Any] = []  # memory of searches that have ended, for others to come
+        self.alone: Kernel | None = None  # the kernel, where it has no data
 
     def packed(self, given: Any) -> Vector:
         """Theta, from what was given."""
@@ -43,7 +40,8 @@ class Parameters:
 
     def arranged(self, given: Any, theta: Vector) -> Any:
         """Theta, in the arrangement of what was given; it shares its memory."""
-        return arranged(self.takes, given, bind.split_at(self.places, theta))
+        parts = bind.split_at(self.places, theta)
+        return list(parts) if type(given) is list else arranged(self.takes, given, parts)
 
 
 class Kernel:
@@ -51,12 +49,6 @@ class Kernel:
 
     def __init__(self, f: Any, inputs: Sequence[Any], parameters: Parameters) -> None:
         self.f, self.inputs, self.route, self.parameters = f, inputs, f._route, parameters
-
-    @property
-    def turns(self) -> int:
-        """Evaluations that one call of machine code may take at first: few where there are much data."""
-        entries = int(self.f.size) + sum(x.size for x in self.inputs if isinstance(x, np.ndarray))
-        return max(1, min(MANY, ENTRIES // entries))
 
     @once
     def code(self) -> Callable[..., float]:
@@ -83,7 +75,6 @@ class Outside:
     """
 
     f = None  # there is no compiled loss
-    turns = 1
     inputs: Sequence[Any] = ()
 
     def __init__(self, v: Any) -> None:
@@ -98,7 +89,10 @@ class Outside:
 
     def code(self, theta: Vector, gradient: Vector) -> float:
         """Loss and gradient, as a kernel gives them."""
-        loss, grads = self.v(*bind.split_at(self.parameters.places, theta.copy()))
+        found = self.v(*bind.split_at(self.parameters.places, theta.copy()))
+        if not (isinstance(found, tuple | list) and len(found) == 2):
+            raise ArgumentTypeError(f"a loss that Python evaluates returns (loss, grads), got a {type(found).__name__}")
+        loss, grads = found
         gradient[:] = self.parameters.packed(grads)
         return float(np.asarray(loss).item())
 
@@ -152,20 +146,20 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
             raise ArgumentError("data: this loss is evaluated by Python, and has its data; leave it out")
         return Outside(f)
     if not hasattr(f, "flat") or f.dtype != "float64":
+        got = f"one in {f.dtype}" if hasattr(f, "flat") else f"a {type(f).__name__}"
         raise ArgumentTypeError("minimize takes what compile_grad returns, in float64, or a loss that Python "
-                                "evaluates: v(*params) -> (loss, grads) with v.shapes")  # fmt: skip
+                                f"evaluates: v(*params) -> (loss, grads) with v.shapes; got {got}")  # fmt: skip
     takes, parameters = f.problem.inputs, parameters_of(f)
     if not takes and len(data) == 0:
-        return Kernel(f, (), parameters)
+        parameters.alone = parameters.alone or Kernel(f, (), parameters)
+        return parameters.alone
     return Kernel(f, bind.fixed(bind.convert_all(takes, in_order(data, Call(takes), "data"))), parameters)
-
-
-_known: "WeakKeyDictionary[Any, Parameters]" = WeakKeyDictionary()
 
 
 def parameters_of(f: Any) -> Parameters:
     """Those of a compiled loss, made once."""
-    found = _known.get(f)
+    kept: dict[str, Parameters] = f._kept
+    found = kept.get("parameters")
     if found is None:
-        found = _known[f] = Parameters(f.problem.params)
+        found = kept["parameters"] = Parameters(f.problem.params)
     return found

@@ -15,6 +15,9 @@ from gradcompile.optim.parts import Vector
 
 Bounds = tuple[Vector, Vector] | None  # lower and upper ones
 PAIRS = 10  # steps that the inverse of the Hessian is made of
+MANY = 256  # evaluations at first
+KEPT = 10_000  # entries of rows up to which memory is kept from search to search
+ENTRIES = 1_000_000  # of data and memory that one call of machine code walks at first
 RADIUS = 1.0  # of the first step of trust-exact, in lengths of the start
 
 
@@ -43,6 +46,12 @@ class Stepping:
         self.loop = loss.loop(step, kinds_of(*[v.ndim for v in state]))
         self.step: Any = None if self.loop else machine(step, (0, *(v.ndim for v in (*outputs, *state))))
 
+    @property
+    def turns(self) -> int:
+        """Evaluations that one call of machine code may take at first: few where there are many entries to walk."""
+        entries = sum(x.size for x in (*self.state, *self.inputs) if isinstance(x, np.ndarray))
+        return max(1, min(MANY, ENTRIES // entries))
+
     def advance(self, turns: int) -> int:
         """So many evaluations at most; what the step says."""
         if self.loop is not None:
@@ -50,6 +59,33 @@ class Stepping:
         loss = self.loss.code(self.trial, *self.outputs, *self.inputs)
         with np.errstate(all="ignore"):  # without machine code it says what it finds not finite
             return int(self.step(float(loss), *self.outputs, *self.state))
+
+
+class Memory:
+    """What a search by BFGS or L-BFGS works on; whatever is in it, one begins anew."""
+
+    def __init__(self, size: int, dense: bool) -> None:
+        self.dense, pairs = dense, min(PAIRS, size + 2)
+        shapes = [(size, size), (1, size), (2, 1)] if dense else [(pairs, size), (pairs, size), (2, pairs)]
+        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
+        self.look, self.outputs = np.zeros(saddles.SCALARS), [np.zeros(size)]
+        self.state = [self.rows, *map(np.zeros, shapes), self.scalars, self.look]
+        self.stepping: Stepping | None = None
+
+    def around(self, loss: Kernel | Outside) -> Stepping:
+        """The step on this memory in turn with a loss."""
+        if self.stepping is None or self.stepping.loss is not loss:
+            self.stepping = Stepping(loss, descent.advance, self.outputs, [], self.state)
+        return self.stepping
+
+
+def lent(kept: list[Memory], dense: bool) -> Memory | None:
+    """Memory that a search has given back, None if there is none."""
+    try:
+        found = kept.pop()
+    except IndexError:
+        return None
+    return found if found.dense == dense else None
 
 
 class QuasiNewton:
@@ -60,14 +96,19 @@ class QuasiNewton:
     leaves_saddles = True
 
     def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float, dense: bool) -> None:
-        self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(quasi_newton.SCALARS)
+        self.memory = lent(loss.parameters.kept, dense) or Memory(size, dense)
+        self.rows, self.scalars, self.look = self.memory.rows, self.memory.scalars, self.memory.look
         self.bound(bounds)
-        self.kept = tolerance, float(dense)
-        self.look = np.zeros(saddles.SCALARS)
-        pairs = min(PAIRS, size + 2)
-        shapes = [(size, size), (1, size), (2, 1)] if dense else [(pairs, size), (pairs, size), (2, pairs)]
-        state = [self.rows, *map(np.zeros, shapes), self.scalars, self.look]
-        self.stepping = Stepping(loss, descent.advance, [np.zeros(size)], [], state)
+        self.tolerance, self.dense = tolerance, float(dense)
+        self.stepping = self.memory.around(loss)
+
+    def end(self) -> None:
+        """Give the memory back, which nothing refers to any more."""
+        parameters = self.stepping.loss.parameters
+        if self.stepping.loss is not parameters.alone:
+            self.memory.stepping = None  # it refers to data, which are the user's
+        if self.rows.size < KEPT and len(parameters.kept) < MANY:
+            parameters.kept.append(self.memory)
 
     def bound(self, bounds: Bounds) -> None:
         """Write down the bounds."""
@@ -77,7 +118,7 @@ class QuasiNewton:
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
         self.scalars[:], self.look[:] = 0.0, 0.0
-        self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.kept
+        self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.tolerance, self.dense
         self.rows[quasi_newton.TRIAL] = theta
 
     @property
@@ -153,6 +194,9 @@ class NewtonCG(QuasiNewton):
         outputs, along = [np.zeros(size), np.zeros(size)], [self.rows[newton_cg.ALONG]]
         self.stepping = Stepping(loss.curved("hvp"), newton_cg.advance, outputs, along, [self.rows, self.scalars])
 
+    def end(self) -> None:
+        """Its memory is not kept."""
+
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
         self.scalars[:] = 0.0
@@ -183,6 +227,9 @@ class TrustExact(QuasiNewton):
         state = [self.rows, np.zeros((size, size)), np.zeros((size, size)), self.scalars]
         outputs = [np.zeros(size), np.zeros(size * size)]
         self.stepping = Stepping(loss.curved("hessian"), trust_region.advance, outputs, [], state)
+
+    def end(self) -> None:
+        """Its memory is not kept."""
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""

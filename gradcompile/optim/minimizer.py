@@ -71,7 +71,8 @@ def minimize(
     >>> [round(v, 6) for v in found.x], found.success
     ([1.0, 1.0], True)
     """
-    check_options(method, tolerance, limit, callback)
+    method = named(method)
+    check_options(tolerance, limit, callback)
     loss = loss_of(f, data)
     theta = loss.parameters.packed(params)
     between = None if bounds is None else limits(loss.parameters, bounds, len(theta))
@@ -86,11 +87,19 @@ def minimize(
     return best
 
 
-def check_options(method: str, tolerance: float, limit: int, callback: Any) -> None:
+def named(method: Any) -> str:
+    """The method of a name, capital letters or not, as SciPy has it."""
+    if method in METHODS:
+        return str(method)
+    known = {name.lower(): name for name in METHODS}
+    if str(method).lower() not in known:
+        hint = meant(str(method), METHODS)
+        raise ArgumentError(f"method={method!r}: choose {' or '.join(map(repr, METHODS))}{hint}")
+    return known[str(method).lower()]
+
+
+def check_options(tolerance: float, limit: int, callback: Any) -> None:
     """Raise for an option that has no such value."""
-    if method not in METHODS:
-        known = list(METHODS)
-        raise ArgumentError(f"method={method!r}: choose {' or '.join(map(repr, known))}{meant(str(method), known)}")
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback={callback!r}: give a function of the result so far")
     if type(limit) is not int or limit < 1:
@@ -109,7 +118,8 @@ class Search:
                  theta: Vector) -> None:  # fmt: skip
         self.loss, self.given, self.bounds, self.tolerance, self.limit = loss, given, bounds, tolerance, limit
         self.method = METHODS[name](loss, bounds, len(theta), tolerance)
-        self.method.begin(theta if bounds is None else np.clip(theta, *bounds))
+        self.start = theta if bounds is None else np.clip(theta, *bounds)
+        self.method.begin(self.start)
         self.status, self.past, self.saddles = quasi_newton.RUNNING, (0, 0, 0), 0
 
     @property
@@ -176,13 +186,15 @@ class Search:
         """What was reached."""
         method, status = self.method, INTERRUPTED if interrupted and self.is_running else self.status
         steps, count, products = self.counts
-        theta, gradient = method.theta.copy(), method.gradient.copy()
+        theta, gradient, loss = method.theta.copy(), method.gradient.copy(), method.loss
+        if not count:  # stopped while it was compiled
+            theta, loss, gradient[:] = self.start, np.nan, np.nan
         if self.bounds is not None:
             gradient[gradient >= quasi_newton.LARGEST] = np.inf
             gradient[gradient <= -quasi_newton.LARGEST] = -np.inf
         arranged = self.loss.parameters.arranged
         found = result_type()(
-            x=arranged(self.given, theta), fun=method.loss, jac=arranged(self.given, gradient), nit=steps, nfev=count,
+            x=arranged(self.given, theta), fun=loss, jac=arranged(self.given, gradient), nit=steps, nfev=count,
             njev=count, nhev=products, success=status in MINIMA, status=status, message=MESSAGES[status],
         )  # fmt: skip
         object.__setattr__(found, "_made_of", (self.loss.f, self.loss.inputs, theta.copy(), self.bounds))
@@ -204,7 +216,7 @@ def advance(searches: Sequence[Search], turns: int, k: int) -> None:
 
 def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -> list[Any]:
     """Go on to the ends, several searches side by side; their bits do not depend on each other."""
-    turns, interrupted = 1 if callback is not None else searches[0].loss.turns, False
+    turns, interrupted = 1 if callback is not None else searches[0].method.stepping.turns, False
     try:
         while running := [s for s in searches if s.is_running]:
             began = time.perf_counter()
@@ -222,7 +234,10 @@ def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -
                 turns *= 2
     except (KeyboardInterrupt, StopIteration):
         interrupted = True
-    return [s.result(interrupted) for s in searches]
+    found = [s.result(interrupted) for s in searches]
+    for s in searches:
+        s.method.end()
+    return found
 
 
 def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vector]:

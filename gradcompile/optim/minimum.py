@@ -89,7 +89,7 @@ def inverted(hessian: Vector, names: Vector) -> Vector:
         part = abs(vectors[:, 0])
         most = [str(n) for n in names[part > 0.1 * part.max()]][:5]
         raise SingularHessianError(
-            f"the loss is flat along {', '.join(most)} at the optimum, which is no single point: fix one of them, or "
-            "add a penalty"
+            f"the Hessian is singular along {', '.join(most)} at the optimum, which is no single point, or moves "
+            "without a derivative: fix one of them, or add a penalty"
         )
     return np.asarray((vectors / values) @ vectors.T / np.outer(scale, scale))

@@ -90,7 +90,7 @@ def train(
     if getattr(source, "is_once", False) and (epochs > 1 or resume):
         raise ArgumentError("data is an iterator, which can be gone through once: epochs=1 and no resume; for more, "
                             "give a function that makes one")  # fmt: skip
-    run = Training(f, params, source, optimizer, epochs, every, frozen)
+    run = Training(f, params, source, optimizer, epochs, every, [frozen] if isinstance(frozen, str) else frozen)
     held = None if validation is None else source_of(f, validation, None, batch_axis, False, 0)
     saved = None if checkpoint is None else Checkpoints(run, checkpoint, float(checkpoint_every))
     if resume and saved is not None:

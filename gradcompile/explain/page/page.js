@@ -126,10 +126,18 @@ function scale(by) {
   graph.setAttribute("height", view.height * zoom);
 }
 
+// The whole graph in the window where its boxes can still be read; else as small as that, at the loss.
+function fitted() {
+  const view = document.getElementById("view"), size = graph.viewBox.baseVal;
+  zoom = 1;
+  scale(Math.min(1, Math.max(0.4, Math.min(view.clientWidth / size.width, view.clientHeight / size.height))));
+  if (size.width * zoom > view.clientWidth) brought(document.getElementById(`b${boxOf[rows.length - 1]}`));
+}
+
 const KEYS = {
   ArrowRight: () => step(1), ArrowLeft: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
   Home: () => step(-steps.length), End: () => step(steps.length), Escape: clear,
-  "+": () => scale(1.25), "-": () => scale(0.8),
+  "0": fitted, "+": () => scale(1.25), "-": () => scale(0.8),
 };
 
 function listen() {
@@ -160,5 +168,6 @@ unpacked().then((data) => {
   steps = [...rows.keys()].filter((k) => rows[k][ADJOINT] !== null).reverse();
   document.getElementById(`b${boxOf[rows.length - 1]}`).tabIndex = 0;
   listen();
+  fitted();
   document.body.dataset.ready = "yes";
 });

@@ -35,6 +35,7 @@ IN_MEMORY = ", since it has no memory; write np.lib.stride_tricks.sliding_window
 MANY = 64  # numbers from which on a pattern is looked for
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
+LINALG = np.linalg.det.__module__ + "._linalg"  # where its functions are
 SCIPY = str(Path(np.__file__).parents[1] / "scipy")
 OURS = (*(str(Path(file).parent) for file in PACKAGES), SCIPY)  # frames of these are not the user's
 
@@ -223,6 +224,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         """An array of objects, each an entry: what np.array makes of lists of symbolic arrays."""
         if (foreign := frame_of_scipy()) is not None:
             raise placed(f"{instead(foreign)} ({describe(self)} is symbolic)")
+        if (function := function_of_numpy()) is not None:
+            raise placed(f"{function} takes no list of symbolic numbers; write {function}(np.asarray(rows, like=x)) "
+                         f"with one of them as x ({describe(self)} is symbolic)")  # fmt: skip
         if dtype not in (None, object, np.dtype(object)):
             raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; leave the dtype out, or "
                          "write x.astype(dtype)")  # fmt: skip
@@ -405,6 +409,14 @@ def frame_of_scipy() -> FrameType | None:
         outermost = frame if frame.f_code.co_filename.startswith(SCIPY) else outermost
         frame = frame.f_back
     return outermost
+
+
+def function_of_numpy() -> str | None:
+    """The function of numpy.linalg that was called by the user's code with a list, if one is being run."""
+    name, frame = None, sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS[1]):
+        name, frame = frame.f_code.co_name if frame.f_globals["__name__"] == LINALG else name, frame.f_back
+    return f"np.linalg.{name}" if name else None
 
 
 def instead(frame: FrameType) -> str:

@@ -103,8 +103,9 @@ def irfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: N
         z = as_complex(z)
         length = known(2 * (known(z.shape[-1]) - 1) if n is None else n)
         half = resized(z, length // 2 + 1)
-        mirror = np.flip(half[..., 1 : length - length // 2], axis=-1).conj()
-        return transformed(np.concatenate([half, mirror], axis=-1), "backward", norm).real
+        k = np.arange(length // 2 + 1, like=half.real)
+        twice = np.where((k == 0) | (2 * k == length), 1.0, 2.0)  # as the mirror image adds the same real numbers
+        return transformed(resized(half * twice, length), "backward", norm).real
 
     return along(axis, whole, a)
 

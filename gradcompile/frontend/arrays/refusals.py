@@ -3,7 +3,7 @@
 from gradcompile.frontend.arrays.core import REFUSED
 
 UNKNOWN = "how many entries the result has is not known before the call; "
-COMPLEX = "the result is complex, and there are no complex numbers here; "
+COMPLEX = "the result is complex, which only transforms and products are here; "
 FIXED = "a symbolic array does not change; "
 BITS = "symbolic integers have no bits here; "
 TEXT = "a symbolic array has no numbers to write; call a function that gradcompile.compile_value makes of it first"
