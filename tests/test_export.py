@@ -16,7 +16,7 @@ from gradcompile.cli import main
 from gradcompile.compiled import Compiled
 from gradcompile.export.c_header import Prototype
 from tests.exported import PLAIN, STRICT, call_of, called, from_kernel, library, needs_cc, run, same
-from tests.test_golden import CASES, DERIVATIVES, X, Y, curve, garch, imported, network, special
+from tests.test_golden import CASES, DERIVATIVES, X, Y, curve, garch, imported, long_sum, network, special
 
 pytestmark = needs_cc
 GOLDEN = [*((make, args, {}) for make, args in CASES), *DERIVATIVES]
@@ -217,4 +217,14 @@ def test_names_that_c_keeps_and_routines(make: Callable[[], Compiled], inputs: l
     theta = np.linspace(0.5, 2.0, f.size) ** 2
     p = f._exported("loss").prototype
     f.export(tmp_path / "loss.c")
+    assert same(called(library(tmp_path / "loss.c", p, *PLAIN), p, theta, inputs), from_kernel(f, p, theta, inputs))
+
+
+def test_long_functions_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradcompile.loops.c.LONG", 20)
+    f = long_sum()
+    theta, inputs = np.array([0.3]), list(np.linspace(-1.0, 1.0, 20))
+    p = f._exported("loss").prototype
+    f.export(tmp_path / "loss.c")
+    assert "/* A part of loss_" in (tmp_path / "loss.c").read_text()
     assert same(called(library(tmp_path / "loss.c", p, *PLAIN), p, theta, inputs), from_kernel(f, p, theta, inputs))

@@ -330,7 +330,8 @@ class CWriter(Writer):
         own, words, body = {line.declares for line in piece}, words_of(piece), list[Line]()
         taken = [(line, p) for line, p in self.parameters if p in words]
         for type, places in spaces.items():
-            body += [Line(1, f"const {type} {w} = kept_{type}[{places[w]}];") for w in places if w in words - own]
+            wanted = sorted(words & places.keys() - own, key=places.__getitem__)
+            body += [Line(1, f"const {type} {w} = kept_{type}[{places[w]}];") for w in wanted]
         for line in piece:
             body.append(line)
             if line.declares in spaces.get(line.type, ()):
