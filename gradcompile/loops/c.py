@@ -32,7 +32,7 @@ C_TYPES = {"double": "double", "float": "float", "i64": "int64_t", "i32": "int32
 WIDTH, COLUMN = 110, 56
 BITS = {"bits", "from_bits", "from_bits32", "to_int"}  # functions that call these compute with the bits of numbers
 ONE = number(1)
-LONG = 1_000  # lines of straight code from which on a function comes in pieces of half as many
+LONG = 4_000  # lines of straight code from which on a function comes in pieces of half as many
 SMALL = 30  # lines of a function of numbers that compilers are asked to copy to where it is called
 LEAVE = ((1, "goto end;"), (0, "}"))
 
