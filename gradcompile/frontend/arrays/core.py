@@ -414,7 +414,7 @@ def frame_of_scipy() -> FrameType | None:
 def function_of_numpy() -> str | None:
     """The function of numpy.linalg that was called by the user's code with a list, if one is being run."""
     name, frame = None, sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS[1]):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS[:2]):
         name, frame = frame.f_code.co_name if frame.f_globals["__name__"] == LINALG else name, frame.f_back
     return f"np.linalg.{name}" if name else None
 
