@@ -92,6 +92,13 @@ def test_forms_and_ends():
     assert not gc.minimize(saddle, [0.0, 0.0]).success
     assert not gc.minimize(saddle, [1.0, 1e-3]).success
     assert "not finite at the start" in gc.minimize(gc.compile_grad(sp.log(a), [a]), [-1.0]).message
+    corner = gc.compile_grad(a + sp.sqrt(a), [a])  # with no number below 0, and a slope that rises without end
+    for method in ("L-BFGS", "BFGS"):
+        assert gc.minimize(corner, [3.0], method=method).fun < 1e-9
+    held = gc.minimize(gc.compile_grad((a - 3) ** 2 + (b + 1) ** 2, [a, b]), [0, 0], bounds=optimize.Bounds([0, 0], 2))
+    assert held.success and held.x == [2.0, 0.0]
+    with pytest.raises(ArgumentError, match="no parameter -1"):
+        gc.minimize(saddle, [0.0, 0.0], bounds={-1: (0, 1)})
     edge = gc.minimize(gc.compile_grad(a - sp.log(a), [a]), [30.0])
     assert edge.success and edge.x[0] == pytest.approx(1.0, abs=1e-7)
     for options, words in (({"method": "Powell"}, "choose 'L-BFGS'"), ({"bounds": {"c": (0, 1)}}, "no parameter 'c'")):

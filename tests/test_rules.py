@@ -155,3 +155,10 @@ def test_the_rules_as_plain_python_have_the_bits_of_machine_code():
         for off in ("0", "1")
     ]  # fmt: skip
     assert found[0] == found[1] and found[0].count("\n") == 26
+
+
+def test_a_rate_that_grows_has_its_end_above_as_in_optax():
+    ours = optim.exponential_decay(0.01, 7, 1.5, end_value=0.05)
+    assert [ours(0), ours(7), ours(99)] == pytest.approx([0.01, 0.015, 0.05]) and optim.exponential_decay(1, 1, 2)(
+        5
+    ) == 32

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sympy as sp
+from scipy import sparse
 
 import gradcompile as gc
 from gradcompile import optim
@@ -75,6 +76,51 @@ def test_a_callback_ends_a_run_and_its_parameters_are_copies(line):
 
     fit = run(line, callback=stop)
     assert fit.epochs == 2 and fit.params == run(line, epochs=2).params and not fit.interrupted
+
+
+def test_scalars_of_numpy_are_numbers_and_answers(line):
+    assert run(line, callback=lambda seen: np.bool_(True)).epochs == 1
+    assert gc.minimize(line, [0.0, 0.0], [X, Y], callback=lambda found: np.bool_(True)).nit == 1
+    assert gc.minimize(line, [0.0, 0.0], [X, Y], limit=np.int64(50), tolerance=np.float32(1e-6)).success
+    rule = optim.per_parameter(optim.accumulate(optim.adam(0.05), np.int64(2)), {b: np.float32(0.5)})
+    same = optim.per_parameter(optim.accumulate(optim.adam(0.05), 2), {"b": 0.5})
+    assert run(line, optimizer=rule).params == run(line, optimizer=same).params
+    assert run(line, frozen=b).params == run(line, frozen=["b"]).params
+    for wrong in (0.0, -1):
+        with pytest.raises(ArgumentError, match="seed"):
+            run(line, seed=wrong)
+
+
+def test_numbers_at_the_edges(line):
+    assert run(line, clip_norm=np.inf).params == run(line).params
+    rates = list(np.linspace(0.1, 0.01, 33))
+    assert run(line, optimizer=optim.sgd(lambda step: rates[step])).steps == 33
+    wait = optim.reduce_on_plateau(optim.linear_schedule(0.1, 0.0, 66), patience=100)
+    expected = run(line, optimizer=optim.sgd(optim.linear_schedule(0.1, 0.0, 66)))
+    assert run(line, optimizer=optim.sgd(wait)).params == expected.params
+    with pytest.raises(ArgumentError, match="step 0 has none that is finite"):
+        run(line, optimizer=optim.sgd(optim.linear_schedule(np.nan, 0.0, 9)))
+    with pytest.raises(TrainingError, match="step 1: its update is not finite") as caught:
+        run(line, [1e3 * X, 1e3 * Y], optimizer=optim.sgd(1e308), epochs=1, batch_size=None)
+    assert caught.value.result.steps == 1
+
+
+def test_validation_of_a_sparse_input_and_of_a_loss_in_python():
+    S, w, t = gc.sparse_array("S", ("n", 5)), gc.array("w", 5), gc.array("t", "n")
+    f = gc.compile_grad(np.mean((S @ w - t) ** 2), [w], inputs=[S, t])
+    matrix = sparse.random_array((40, 5), density=0.5, rng=1, format="csr")
+    options = {"optimizer": optim.sgd(0.1), "epochs": 5, "progress": False}
+    fit = gc.train(f, np.zeros(5), [matrix, X[:40]], validation=[matrix[:7], X[:7]], **options)
+    assert fit.history["validation"][-1] == pytest.approx(np.mean((matrix[:7] @ fit.params - X[:7]) ** 2), rel=1e-13)
+
+    def outside(a):
+        return (a - 3.0) ** 2, {"a": 2.0 * (a - 3.0)}
+
+    outside.shapes = {"a": ()}
+    fit = gc.train(outside, [0.0], validation=(), **options)
+    assert fit.history["validation"][-1] == (fit.params[0] - 3.0) ** 2
+    with pytest.raises(ArgumentError, match="evaluated by Python, and has its data"):
+        gc.train(outside, [0.0], [X], **options)
 
 
 def test_frozen_parameters_stay_and_rates_are_multiplied(line):
@@ -204,6 +250,10 @@ def test_batches_from_whoever_gives_them(line, tmp_path):
         run(line, iter(batches()), batch_size=None)
     with pytest.raises(DataError, match="gives no batches"):
         run(line, lambda: iter(()), batch_size=None)
+    with pytest.raises(ArgumentError, match="validation is an iterator"):
+        run(line, validation=iter(batches()))
+    with pytest.raises(DataError, match="validation gives no batches"):
+        run(line, validation=lambda: ())
 
 
 def test_a_batch_that_cannot_be_read_says_where(line):
@@ -318,10 +368,19 @@ def test_a_run_goes_on_from_any_step_with_the_same_bits(line, tmp_path, rule):
     assert bits(run(line, resume=True, **options)) == expected  # one that was at its end
 
 
+def test_parameters_of_any_name_are_in_a_checkpoint(tmp_path):
+    for names in (("theta", "state"), ("file", "about"), ("history_loss", "pair_0"), ("allow_pickle", "best")):
+        p, q = sp.symbols(names)
+        path = tmp_path / f"{names[0]}.npz"
+        fit = run(gc.compile_grad((p * x + q - y) ** 2, [p, q], data=[x, y]), checkpoint=path)
+        with np.load(path) as file:
+            assert [float(file[name]) for name in names] == fit.params
+
+
 def test_a_checkpoint_of_another_run_is_refused(line, tmp_path):
     path = tmp_path / "run.npz"
     run(line, checkpoint=path)
-    assert set(np.load(path)["theta"].shape) == {2} and float(np.load(path)["a"]) == run(line).params[0]
+    assert np.load(path)[".theta"].shape == (2,) and float(np.load(path)["a"]) == run(line).params[0]
     other = gc.compile_grad((a * x + b - y) ** 4, [a, b], data=[x, y])
     with pytest.raises(ArgumentError, match="another loss"):
         run(other, checkpoint=path, resume=True)

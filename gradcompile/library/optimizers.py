@@ -103,7 +103,7 @@ def clip(updates, theta, state, h):  # type: ignore[no-untyped-def]
 def clip_by_global_norm(updates, theta, state, h):  # type: ignore[no-untyped-def]
     """All together no longer than a limit."""
     length = norm(updates)
-    factor = h[0] / length if length > h[0] else 1.0 + 0.0 * h[0]
+    factor = h[0] / length if length > h[0] else 1.0 + 0.0 * length
     for k in lanes(0, updates.shape[0]):
         updates[k] = factor * updates[k]
 
@@ -114,7 +114,7 @@ def clip_by_block_norm(updates, theta, state, h, places):  # type: ignore[no-unt
     for p in range(places.shape[0]):
         part = updates[places[p, 0] : places[p, 0] + places[p, 1]]
         length = norm(part)
-        factor = h[0] / length if length > h[0] else 1.0 + 0.0 * h[0]
+        factor = h[0] / length if length > h[0] else 1.0 + 0.0 * length
         scale_part(part, factor)
 
 

@@ -75,10 +75,12 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
             status = FALLING
         else:
             s[LONG] = s[LENGTH]
-            s[LENGTH] = between(value, good, s)
+            last = s[TRIES] >= TRIED  # then the longest that was short, if one was
+            s[LENGTH] = s[SHORT] if last else between(value, good, s)
             move(v, s)
-            if (s[TRIES] >= TRIED) | same_rows(v, TRIAL, THETA):
-                status = failed(s)
+            end = failed(s)
+            if (last & ((s[LONG] == s[SHORT]) | (end == SETTLED))) | same_rows(v, TRIAL, THETA):
+                status = end
     return status
 
 

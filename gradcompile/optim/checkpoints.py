@@ -17,7 +17,7 @@ from gradcompile.optim.parts import Vector
 from gradcompile.optim.rules import Rule
 from gradcompile.runtime import bind
 
-VERSION = 1
+VERSION = 2
 ARRAYS = ("theta", "state", "mean", "at", "sums", "plateau", "best", "lowest")  # attributes of a run
 SHARE = 20  # of the time between two checkpoints, at most the 20th part is spent with writing
 
@@ -50,13 +50,13 @@ class Checkpoints:
     def write(self) -> None:
         """Write the file: all of it, or nothing."""
         began, run = time.monotonic(), self.run
-        arrays = {name: getattr(run, name) for name in ARRAYS}
-        arrays |= {f"history_{k}": np.array(v) for k, v in run.history.items()}
-        arrays |= {f"pair_{k}": np.asarray(v) for k, v in enumerate(leaves(run.pair))}
-        arrays |= {a.name: part for a, part in zip(run.params, parts_of(run), strict=True) if a.name not in arrays}
+        arrays = {f".{name}": getattr(run, name) for name in ARRAYS}
+        arrays |= {f".history_{k}": np.array(v) for k, v in run.history.items()}
+        arrays |= {f".pair_{k}": np.asarray(v) for k, v in enumerate(leaves(run.pair))}
+        arrays |= {a.name: part for a, part in zip(run.params, parts_of(run), strict=True)}
         beside = self.path.with_name(f".{self.path.name}.part")
         with open(beside, "wb") as file:
-            np.savez(file, about=np.array(json.dumps(self.described())), **arrays)
+            write_arrays(file, arrays | {".about": np.array(json.dumps(self.described()))})
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, self.path)
@@ -69,7 +69,7 @@ class Checkpoints:
             return False
         try:
             with np.load(self.path, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
+                about = json.loads(str(file[".about"]))
                 self.check(about)
                 self.restore({name: file[name] for name in file.files})
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -91,12 +91,21 @@ class Checkpoints:
         run = self.run
         for name in ARRAYS:
             own = getattr(run, name)
-            if own.shape != found[name].shape or own.dtype != found[name].dtype:
-                raise ValueError(f"{name} has shape {found[name].shape}, not {own.shape}")
-            own[...] = found[name]
+            value = found[f".{name}"]
+            if own.shape != value.shape or own.dtype != value.dtype:
+                raise ValueError(f"{name} has shape {value.shape}, not {own.shape}")
+            own[...] = value
         for name in run.history:
-            run.history[name] = found[f"history_{name}"].tolist()
-        run.pair = rebuilt(run.pair, iter([found[f"pair_{k}"] for k in range(len(list(leaves(run.pair))))]))
+            run.history[name] = found[f".history_{name}"].tolist()
+        run.pair = rebuilt(run.pair, iter([found[f".pair_{k}"] for k in range(len(list(leaves(run.pair))))]))
+
+
+def write_arrays(file: Any, arrays: Mapping[str, Vector]) -> None:
+    """An .npz of arrays of any names, of which `numpy.savez` takes some for its own."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(value), allow_pickle=False)
 
 
 def named(rule: Any) -> str:

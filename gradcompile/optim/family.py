@@ -7,6 +7,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.library import optimizers as subset
+from gradcompile.optim.answers import is_number
 from gradcompile.optim.parts import PARAMS, Part, Vector, part
 from gradcompile.optim.rules import Rule
 from gradcompile.optim.schedules import Schedule, linear_schedule, scheduled, spelled
@@ -22,7 +23,7 @@ def made(learning_rate: Rate, *parts: Part) -> Rule:
 
 def between(name: str, value: float, low: float = 0.0, high: float = 1.0) -> float:
     """A number from low to below high, or an error."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+    if not is_number(value):
         raise ArgumentError(f"{name}={value!r}: give a number")
     if not low <= value < high:
         below = f" to below {high:g}" if high < np.inf else ""
@@ -407,7 +408,7 @@ def scale(step_size: float) -> Rule:
     >>> scale(-0.1).update(np.array([2.0]), scale(-0.1).init(np.zeros(1)), np.zeros(1))[0]
     array([-0.2])
     """
-    if isinstance(step_size, bool) or not isinstance(step_size, int | float) or not np.isfinite(step_size):
+    if not is_number(step_size) or not np.isfinite(step_size):
         raise ArgumentError(f"scale({step_size!r}): give a finite number")
     return Rule((part(subset.scale, [step_size]),))
 
@@ -434,6 +435,6 @@ def average(rule: Rule, decay: float = 0.999) -> Rule:
 
 def positive(name: str, value: float) -> float:
     """A number above 0, or an error."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer) or not value > 0.0:
+    if not is_number(value) or not value > 0.0:
         raise ArgumentError(f"{name}={value!r}: give a positive number")
     return float(value)

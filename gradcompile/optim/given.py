@@ -35,11 +35,6 @@ def entry_name(argument: Argument, k: int) -> str:
     return f"{argument.name}[{', '.join(map(str, index))}]"
 
 
-def by_name(arguments: Sequence[Argument], values: Sequence[Any]) -> dict[str, Any]:
-    """The keyword of a call that gives arguments their values whatever their names."""
-    return {"args": dict(zip((a.name for a in arguments), values, strict=True))}
-
-
 def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
     """Whether this holds the arguments, or is the only one itself."""
     if isinstance(given, np.ndarray):

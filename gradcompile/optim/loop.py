@@ -188,7 +188,8 @@ class Training:
         update, every = self.step // self.own.every, self.own.every
         first = update // TABLE * TABLE
         if first != self.numbers_from:
-            self.table = self.own.table(first, TABLE, self.f.dtype, float(self.plateau[0]))
+            count = min(TABLE, max(1, -(-self.total // every) - first))  # no rate is known beyond the end
+            self.table = self.own.table(first, count, self.f.dtype, float(self.plateau[0]))
             self.numbers_from = first
         return int((first + TABLE) * every - self.step)
 
@@ -236,7 +237,18 @@ class Training:
             self.alone = jit.entry(step, kinds) if kinds else step
         return self.alone
 
+    def loss(self, theta: Vector, inputs: Sequence[Any]) -> float:
+        """The loss alone, where there is code for that."""
+        alone = getattr(self.f, "loss", None)
+        grad = np.empty(theta.size if alone is None else 0, theta.dtype)
+        return float((self.f if alone is None else alone)._route.choose(inputs)(theta, grad, *inputs))
+
     # ---- what is told of it
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all parameters are."""
+        return bool(np.isfinite(self.theta).all())
 
     def shaped(self, theta: Vector) -> Any:
         """Parameters as they were given."""

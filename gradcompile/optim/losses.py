@@ -117,13 +117,14 @@ class Evaluated:
         self._route = self
 
     @staticmethod
-    def around(f: Any) -> Any:
-        """The loss as it is, or one that Python evaluates as a compiled one."""
+    def around(f: Any, data: Any) -> Any:
+        """The loss as it is, or one that Python evaluates, which has its data, as a compiled one."""
         if hasattr(f, "flat"):
             return f
         if not (hasattr(f, "shapes") and callable(f)):
             raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"
                                     f" -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
+        without_data(data)
         return Evaluated(f)
 
     def choose(self, _: Sequence[Any]) -> Callable[..., float]:
@@ -139,11 +140,16 @@ class Evaluated:
         return lambda theta: (self.outside.code(theta, gradient), gradient)
 
 
+def without_data(data: Any) -> None:
+    """Raise unless nothing is given."""
+    if not (hasattr(data, "__len__") and len(data) == 0):
+        raise ArgumentError("data: this loss is evaluated by Python, and has its data; leave it out")
+
+
 def loss_of(f: Any, data: Any) -> Kernel | Outside:
     """What evaluates a loss with its data; ArgumentTypeError for what is none that can be minimised."""
     if hasattr(f, "shapes") and callable(f):
-        if len(data):
-            raise ArgumentError("data: this loss is evaluated by Python, and has its data; leave it out")
+        without_data(data)
         return Outside(f)
     if not hasattr(f, "flat") or f.dtype != "float64":
         got = f"one in {f.dtype}" if hasattr(f, "flat") else f"a {type(f).__name__}"

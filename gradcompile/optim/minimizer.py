@@ -10,6 +10,7 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
 from gradcompile.library.saddles import MOST
+from gradcompile.optim.answers import is_number, is_whole, is_yes
 from gradcompile.optim.losses import Kernel, Outside, Parameters, loss_of
 from gradcompile.optim.methods import METHODS, Bounds, Look
 from gradcompile.optim.parts import Vector
@@ -54,10 +55,10 @@ def minimize(
     name, of params also in the form they were compiled with. method: "L-BFGS", with bounds L-BFGS-B; "BFGS", for up to
     some hundred parameters; "Newton-CG", with products of the Hessian, for many; "trust-exact", with the whole Hessian.
     bounds (not of Newton-CG): by the parameters' names, pairs (low, high) of numbers or of arrays in their shape, None
-    for no bound; or one pair for each entry of theta, in order. tolerance: of the largest slope that no bound holds.
-    limit: of evaluations. starts: further starts, as `f.many` takes points; the least of what they come to is returned,
-    with all in its `starts`, the first from `params`. callback(result) is called after each step; the search ends where
-    it returns True or raises StopIteration. Ctrl-C ends it too, and what was reached is returned.
+    for no bound; or one pair for each entry of theta, in order, or SciPy's `Bounds`. tolerance: of the largest slope
+    that no bound holds. limit: of evaluations. starts: further starts, as `f.many` takes points; the least of what they
+    come to is returned, with all in its `starts`, the first from `params`. callback(result) is called after each step;
+    the search ends where it returns True or raises StopIteration. Ctrl-C ends it too, and what was reached is returned.
 
     `success` is true at a minimum alone: no slope is left, or no step promises more than rounding, and no way down was
     found, for which products of the Hessian, and places along its directions of least curvature, are looked at; or the
@@ -102,9 +103,9 @@ def check_options(tolerance: float, limit: int, callback: Any) -> None:
     """Raise for an option that has no such value."""
     if callback is not None and not callable(callback):
         raise ArgumentTypeError(f"callback={callback!r}: give a function of the result so far")
-    if type(limit) is not int or limit < 1:
+    if not is_whole(limit):
         raise ArgumentError(f"limit={limit!r}: give a whole number of evaluations from 1")
-    if not (isinstance(tolerance, int | float) and tolerance >= 0.0):
+    if not (is_number(tolerance) and tolerance >= 0.0):
         raise ArgumentError(f"tolerance={tolerance!r}: give a number from 0")
 
 
@@ -228,7 +229,7 @@ def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -
             if callback is not None:
                 new = [s for s, steps in zip(running, before, strict=True) if s.steps > steps]
                 answers = [callback(s.result()) for s in new]
-                if any(answer is True for answer in answers):
+                if any(map(is_yes, answers)):
                     raise StopIteration
             elif time.perf_counter() - began < CHUNK_SECONDS:
                 turns *= 2
@@ -245,12 +246,14 @@ def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vect
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
     names = parameters.takes.names
     places = {name: slice(first, last) for name, (first, last, _) in zip(names, parameters.places, strict=True)}
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):  # SciPy's
+        bounds = list(zip(np.broadcast_to(bounds.lb, size), np.broadcast_to(bounds.ub, size), strict=True))
     if not isinstance(bounds, Mapping) and len(bounds) != size:
         raise ArgumentError(f"bounds holds {len(bounds)} values; theta has {size} entries, each of which takes a pair")
     pairs = bounds.items() if isinstance(bounds, Mapping) else enumerate(bounds)
     for key, pair in pairs:
         name = getattr(key, "name", key)
-        if name not in places and not (type(name) is int and name < size):
+        if name not in places and not (type(name) is int and 0 <= name < size):
             hint = meant(str(name), places)
             raise ArgumentError(f"bounds: there is no parameter {name!r}{hint}")
         try:

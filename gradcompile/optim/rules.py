@@ -14,6 +14,7 @@ import numpy as np
 from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.optim.answers import is_number, is_whole
 from gradcompile.optim.parts import PARAMS, Part, Vector
 from gradcompile.optim.schedules import Plateau, Spelled, scheduled, spelled
 from gradcompile.optim.steps import module_of
@@ -138,9 +139,9 @@ def accumulate(rule: Rule, every: int) -> Rule:
     >>> optim.accumulate(optim.sgd(0.1), 4)
     accumulate(sgd(0.1), 4)
     """
-    if type(every) is not int or every < 1:
+    if not is_whole(every):
         raise ArgumentError(f"every={every!r}: give a whole number from 1")
-    return Rule(rule.parts, every, rule.factors)
+    return Rule(rule.parts, int(every), rule.factors)
 
 
 @spelled
@@ -152,7 +153,7 @@ def per_parameter(rule: Rule, rates: dict[Any, float]) -> Rule:
     per_parameter(adam(0.001), {'w': 0.1})
     """
     for name, value in rates.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        if not is_number(value) or not np.isfinite(value):
             raise ArgumentError(f"per_parameter: {name!r}: {value!r}; give a number that the rate is multiplied by")
     if rule.row is not None:
         raise ArgumentError(f"per_parameter({rule!r}): the parameters to be used are not where the rule goes; give it "

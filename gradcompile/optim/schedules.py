@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
+from gradcompile.optim.answers import is_number, is_whole
 
 Vector = np.ndarray[Any, np.dtype[Any]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,8 +71,10 @@ class Schedule(Spelled):
     def values(self, steps: Vector) -> Vector:
         """The rate of each of these steps."""
         if self.is_own:
-            return np.broadcast_to(np.asarray(self.formula(steps), float), steps.shape)
-        found = np.array([float(self.formula(int(s))) for s in steps])
+            with np.errstate(all="ignore"):
+                found = np.broadcast_to(np.asarray(self.formula(steps), float), steps.shape)
+        else:
+            found = np.array([float(self.formula(int(s))) for s in steps])
         if not np.isfinite(found).all():
             raise ArgumentError(f"learning_rate: step {int(steps[~np.isfinite(found)][0])} has none that is finite")
         return found
@@ -83,7 +86,7 @@ def scheduled(rate: Any) -> Schedule:
         return rate
     if callable(rate):
         return Schedule(rate, is_own=False)
-    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+    if not is_number(rate):
         raise ArgumentTypeError(f"learning_rate={rate!r}: give a number, or a schedule")
     if not 0.0 <= rate < np.inf:
         raise ArgumentError(f"learning_rate={rate!r}: give a number from 0")
@@ -114,9 +117,14 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int) 
 
 @spelled
 def exponential_decay(
-    init_value: float, transition_steps: int, decay_rate: float, *, staircase: bool = False, end_value: float = 0.0
+    init_value: float,
+    transition_steps: int,
+    decay_rate: float,
+    *,
+    staircase: bool = False,
+    end_value: float | None = None,
 ) -> Schedule:
-    """r(t) = a d^(t/T), in whole powers if `staircase`, not below `end_value`.
+    """r(t) = a d^(t/T), in whole powers if `staircase`, not beyond `end_value` (above it if d < 1, else below).
 
     >>> exponential_decay(1.0, 10, 0.5)(20)
     0.25
@@ -125,7 +133,10 @@ def exponential_decay(
 
     def formula(t: Any) -> Any:
         power = np.floor(t / steps) if staircase else t / steps
-        return np.maximum(init_value * decay_rate**power, end_value)
+        rates = init_value * decay_rate**power
+        if end_value is None:
+            return rates
+        return np.maximum(rates, end_value) if decay_rate < 1.0 else np.minimum(rates, end_value)
 
     return Schedule(formula)
 
@@ -231,23 +242,23 @@ class Plateau(Schedule):
 
 @spelled
 def reduce_on_plateau(
-    rate: float, factor: float = 0.1, patience: int = 10, rtol: float = 1e-4, atol: float = 0.0, cooldown: int = 0,
+    rate: Any, factor: float = 0.1, patience: int = 10, rtol: float = 1e-4, atol: float = 0.0, cooldown: int = 0,
     min_scale: float = 0.0,
 ) -> Plateau:  # fmt: skip
     """Multiply the rate by `factor` where the loss was no better in `patience` epochs; that of the validation, if any.
 
-    Better: loss < (1 - rtol) best - atol. After that, `cooldown` epochs are let pass.
+    rate: a number, or a schedule. Better: loss < (1 - rtol) best - atol. After that, `cooldown` epochs are let pass.
 
     >>> reduce_on_plateau(0.1, patience=3)
     reduce_on_plateau(0.1, patience=3)
     """
-    scheduled(rate)
+    from_step = scheduled(rate)
     if not 0.0 < factor < 1.0 or patience < 1:
         raise ArgumentError("reduce_on_plateau: give a factor between 0 and 1, and a patience from 1")
-    return Plateau(lambda t: rate, True, factor, patience, rtol, atol, cooldown, min_scale)
+    return Plateau(from_step.formula, from_step.is_own, factor, patience, rtol, atol, cooldown, min_scale)
 
 
 def _positive(name: str, value: Any) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+    if not is_whole(value):
         raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
     return int(value)

@@ -2,23 +2,22 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError, ArgumentTypeError, GradcompileError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError, TrainingError
 from gradcompile.library.optimizers import COUNT
 from gradcompile.optim import family
+from gradcompile.optim.answers import is_number, is_whole, is_yes
 from gradcompile.optim.checkpoints import Checkpoints
-from gradcompile.optim.given import by_name
 from gradcompile.optim.loop import UNKNOWN, Training
 from gradcompile.optim.losses import Evaluated
 from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
 from gradcompile.optim.schedules import spelled
 from gradcompile.optim.sources import source_of
-from gradcompile.runtime import bind
 from gradcompile.tracebacks import entries
 
 Callback = Callable[[Progress], Any]
@@ -38,7 +37,7 @@ def train(
     clip_norm: float | None = None,
     validation: Any = None,
     patience: int | None = None,
-    frozen: Sequence[Any] = (),
+    frozen: Any = (),
     checkpoint: Any = None,
     checkpoint_every: float = 30.0,
     resume: bool = False,
@@ -85,17 +84,25 @@ def train(
     check_options(optimizer, callback, patience, validation, resume, checkpoint)
     if clip_norm is not None:
         optimizer = clipped(optimizer, clip_norm)
-    f = Evaluated.around(f)
+    f = Evaluated.around(f, data)
     source = source_of(f, data, batch_size, batch_axis, shuffle, seed)
     if getattr(source, "is_once", False) and (epochs > 1 or resume):
         raise ArgumentError("data is an iterator, which can be gone through once: epochs=1 and no resume; for more, "
                             "give a function that makes one")  # fmt: skip
-    run = Training(f, params, source, optimizer, epochs, every, [frozen] if isinstance(frozen, str) else frozen)
+    run = Training(f, params, source, optimizer, epochs, every, alone_or_all(frozen))
     held = None if validation is None else source_of(f, validation, None, batch_axis, False, 0)
+    if getattr(held, "is_once", False):
+        raise ArgumentError("validation is an iterator, gone through once; give a function that makes one, "
+                            "or one of a list, as lambda: batches")  # fmt: skip
     saved = None if checkpoint is None else Checkpoints(run, checkpoint, float(checkpoint_every))
     if resume and saved is not None:
         saved.read()
     return Session(run, held, patience, callback, saved, progress).run()
+
+
+def alone_or_all(named: Any) -> list[Any]:
+    """One name, or one symbol, as a list of it."""
+    return [named] if isinstance(named, str) or hasattr(named, "name") else list(named)
 
 
 def check_options(
@@ -148,9 +155,18 @@ class Session:
             except GradcompileError as error:
                 error.result = self.result(False)  # type: ignore[attr-defined]
                 raise
-            if self.saved is not None:
+            if self.saved is not None and run.is_finite:
                 self.saved.write()
+        if not run.is_finite:
+            raise self.lost()
         return self.result(interrupted)
+
+    def lost(self) -> TrainingError:
+        """What to raise where the last step left the range of floats."""
+        step = self.training.step
+        error = TrainingError(f"step {step}: its update is not finite. Take a smaller learning_rate, or set clip_norm")
+        error.result = self.result(False)
+        return error
 
     def result(self, interrupted: bool) -> TrainingResult:
         """What was reached."""
@@ -192,15 +208,17 @@ class Session:
             run.numbers_from = -1
         if self.callback is not None:
             run.interrupts.outside = True
-            if self.callback(self.record()) is True:
+            if is_yes(self.callback(self.record())):
                 run.message = "the callback said so"
             run.interrupts.outside = False
 
     def validated(self) -> float:
         """The loss on the data for it, the mean of all batches weighted by their samples."""
-        f, theta = self.training.f, bind.split(self.training.params, self.training.used)
-        found = [(float(f.loss(*theta, **by_name(f.problem.inputs, v))), rows) for v, rows in self.held.whole()]
-        return float(sum(loss * rows for loss, rows in found) / max(1, sum(rows for _, rows in found)))
+        run, theta = self.training, self.training.used
+        found = [(run.loss(theta, inputs), rows) for inputs, rows in self.held.whole()]
+        if not found:
+            raise DataError("validation gives no batches; a function that makes an iterator has to make a new one")
+        return float(sum(loss * rows for loss, rows in found) / sum(rows for _, rows in found))
 
     def record(self) -> Progress:
         """Where the run stands."""
@@ -278,10 +296,10 @@ def sgd(
 def check_numbers(**options: Any) -> None:
     """Raise unless each option is a number, and the seed a whole one from 0."""
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        if not is_number(value):
             raise ArgumentTypeError(f"{name}={value!r}: give a number")
     seed = options.get("seed", 0)
-    if seed < 0 or seed != int(seed):
+    if not is_whole(seed, 0):
         raise ArgumentError(f"seed={seed!r}: give a whole number from 0")
 
 
@@ -290,7 +308,7 @@ def check_whole(epochs: Any, **options: Any) -> None:
     for name, value in {"epochs": epochs, **options}.items():
         if value is None and name != "epochs":
             continue
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        if not is_whole(value):
             raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
 
 

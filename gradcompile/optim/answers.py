@@ -1,0 +1,28 @@
+"""What counts as a number, a whole number, and a yes: Python's own and NumPy's scalars alike."""
+
+from typing import Any
+
+import numpy as np
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a real number, a truth value not.
+
+    >>> is_number(np.float32(1.0)), is_number(True)
+    (True, False)
+    """
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether this is an integer from the least on."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+
+def is_yes(answer: Any) -> bool:
+    """Whether a callback says that it is enough: nothing but a truth value does.
+
+    >>> is_yes(np.float64(0.1) < 1.0), is_yes(None), is_yes(1)
+    (True, False, False)
+    """
+    return isinstance(answer, bool | np.bool_) and bool(answer)
