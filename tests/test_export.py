@@ -83,7 +83,8 @@ def test_what_cannot_be_exported_is_refused_with_a_cure(tmp_path: Path) -> None:
     f = compile_grad(sp.loggamma(x) ** 2, [x])
     with pytest.raises(ExpressionError, match=r"gammaln.*f\.cfunc"):
         f.export(tmp_path / "loss.o")
-    for path, message in (("loss.so", "ends in .o"), ("new.o", "name='new_'"), ("2.o", "name='f2'")):
+    for path, message in (("loss.so", "ends in .o"), ("new.o", "name='new_'"), ("2.o", "name='f2'"),
+                          ("exp.o", "name='exp_loss'"), ("int64_t.c", "name='int64_t_'")):  # fmt: skip
         with pytest.raises(ArgumentError, match=message):
             f.export(tmp_path / path)
     with pytest.raises(FileNotFoundError, match="make it first"):
@@ -197,7 +198,7 @@ def in_c(p: Prototype, theta: np.ndarray, inputs: list[np.ndarray]) -> str:
 
 
 def names_of_c() -> Compiled:
-    new, double, n, exit_ = sp.symbols("new double n fma")
+    new, double, n, exit_ = sp.symbols("int64_t I n INT64_MAX")
     return compile_grad((new * sp.exp(-double * new) + n * exit_) ** 2, [new], data=[double, n], inputs=[exit_])
 
 
