@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.codegen.arrays import column, transposed_array
-from gradcompile.codegen.calls import is_long
+from gradcompile.codegen.calls import integer_beside, is_long
 from gradcompile.codegen.emit import FOLDED
 from gradcompile.codegen.frame import STACK
 from gradcompile.codegen.parse import names_in_memory, own_text
@@ -719,8 +719,7 @@ class CWriter(Writer):
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        is_scalar = not any(isinstance(a, Array) for a in args)
-        integer = "i32" if self.real == "float" and is_scalar else "i64"
+        integer = integer_beside(args, self.real)
         forget = is_long(target)
         given = [forgotten(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
         made = self.unit.function(target, tuple(a.kind if isinstance(a, Array) else (a.type, 1) for a in given))

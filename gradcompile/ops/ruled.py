@@ -74,8 +74,10 @@ def ruled_jvp(n: Node, tangents: Tangents) -> Node:
     """The transpose of what the rule says."""
     rule: Rule = n.params[0]
     if rule.cotangent in topological([rule.pushed]):
-        raise ExpressionError(f"custom {rule.name!r}: vjp is not linear in the cotangent, as np.clip is not, so forward "
-                              "mode and second derivatives do not follow from it; compile_grad takes it")  # fmt: skip
+        raise ExpressionError(
+            f"custom {rule.name!r}: vjp is not linear in the cotangent, as np.clip is not: forward mode and second "
+            "derivatives do not follow from it; compile_grad takes it"
+        )
     known = dict(zip(rule.arguments, n.args[1:], strict=True))
     for k, leaf in zip(rule.places, rule.tangents, strict=True):
         known[leaf] = tangents[1 + k] or zeros_like(n.args[1 + k])
