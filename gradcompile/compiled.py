@@ -200,8 +200,9 @@ class Compiled:
         It runs what a call from Python runs, with its bits, on the caller's thread. Keep it while C has the address.
         """
         from gradcompile.export.cfunction import CFunction
+        from gradcompile.loops.c import identifier
 
-        return CFunction(self._exported(stem(self.options.name) or "f"), lambda: self.kernel)
+        return CFunction(self._exported(identifier(stem(self.options.name))), lambda: self.kernel)
 
     @once
     def kernel_type(self) -> Any:

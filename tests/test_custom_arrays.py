@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import gradcompile as gc
 
@@ -49,6 +50,27 @@ def test_in_a_step_of_a_loop_and_behind_a_branch():
     f = gc.compile_grad(np.sum(np.where(x > 1.0, root(x - 1.0), 0.0)), [x])
     at = AT - 0.2
     np.testing.assert_allclose(f(at)[1][0], np.where(at > 1, 0.5 / np.sqrt(np.maximum(at - 1, 1e-9)), 0))
+
+
+def test_arrays_that_are_used_without_being_taken():
+    """Those of the value have the derivative of what is written; those of vjp are inputs like others."""
+    X, y = gc.sparse_array("X", ("n", 5)), gc.array("y", 5)
+    own = gc.custom("own", lambda v: X @ (v * y), vjp=lambda g, v: 2 * y * (X.T @ g))
+    f = gc.compile_grad(np.sum(own(x) ** 2), [x, y])
+    data = sparse.csr_array(A.T)
+    grads = f(AT, 2 * AT, X=data)[1]
+    want = 2 * A @ (A.T @ (2 * AT**2))
+    np.testing.assert_allclose(grads, [4 * AT * want, AT * want])
+    weight = gc.array("weight", 5)
+    late = gc.compile_grad(np.sum(gc.custom("late", lambda v: v, vjp=lambda g, v: g * weight)(x)), [x])
+    np.testing.assert_array_equal(late(AT, AT)[1][0], AT)
+
+
+def test_none_for_the_only_argument_and_what_is_not_linear():
+    f = gc.compile_grad(np.sum(gc.custom("held", lambda v: v * v, vjp=lambda g, v: None)(x) * x), [x])
+    np.testing.assert_allclose(f(AT)[1][0], AT**2)
+    with pytest.raises(gc.ExpressionError, match="custom 'limited': vjp is not linear in the cotangent"):
+        gc.compile_hessian(np.sum(limited(x) ** 2), [x])(AT)
 
 
 def test_integers_have_no_cotangent():

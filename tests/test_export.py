@@ -83,7 +83,8 @@ def test_what_cannot_be_exported_is_refused_with_a_cure(tmp_path: Path) -> None:
     f = compile_grad(sp.loggamma(x) ** 2, [x])
     with pytest.raises(ExpressionError, match=r"gammaln.*f\.cfunc"):
         f.export(tmp_path / "loss.o")
-    for path, message in (("loss.so", "ends in .o"), ("new.o", "name='new_'"), ("2.o", "name='f2'")):
+    for path, message in (("loss.so", "ends in .o"), ("new.o", "name='new_'"), ("2.o", "name='f2'"),
+                          ("exp.o", "name='exp_loss'"), ("int64_t.c", "name='int64_t_'")):  # fmt: skip
         with pytest.raises(ArgumentError, match=message):
             f.export(tmp_path / path)
     with pytest.raises(FileNotFoundError, match="make it first"):
@@ -197,7 +198,7 @@ def in_c(p: Prototype, theta: np.ndarray, inputs: list[np.ndarray]) -> str:
 
 
 def names_of_c() -> Compiled:
-    new, double, n, exit_ = sp.symbols("new double n fma")
+    new, double, n, exit_ = sp.symbols("int64_t I n INT64_MAX")
     return compile_grad((new * sp.exp(-double * new) + n * exit_) ** 2, [new], data=[double, n], inputs=[exit_])
 
 
@@ -207,17 +208,24 @@ def systems() -> Compiled:
     return compile_grad(loss, [A], inputs=[B])
 
 
+def spectrum() -> Compiled:
+    x = gc.array("x", 3, "float32")
+    return compile_grad(np.sum(np.abs(np.fft.rfft(x)) ** 3), [x])
+
+
 @pytest.mark.parametrize(
     ("make", "inputs"),
-    [(names_of_c, [X, Y, 0.5]), (systems, [np.array([1.0, -2.0, 0.5])])],
+    [(spectrum, []), (names_of_c, [X, Y, 0.5]), (systems, [np.array([1.0, -2.0, 0.5])])],
     ids=lambda v: getattr(v, "__name__", ""),
 )
 def test_names_that_c_keeps_and_routines(make: Callable[[], Compiled], inputs: list[Any], tmp_path: Path) -> None:
     f = make()
-    theta = np.linspace(0.5, 2.0, f.size) ** 2
+    theta = (np.linspace(0.5, 2.0, f.size) ** 2).astype(f.dtype)
     p = f._exported("loss").prototype
-    f.export(tmp_path / "loss.c")
-    assert same(called(library(tmp_path / "loss.c", p, *PLAIN), p, theta, inputs), from_kernel(f, p, theta, inputs))
+    wanted = from_kernel(f, p, theta, inputs)
+    for kind, options in ((".c", PLAIN), (".o", ())):
+        f.export(tmp_path / f"loss{kind}")
+        assert same(called(library(tmp_path / f"loss{kind}", p, *options), p, theta, inputs), wanted)
 
 
 def test_long_functions_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

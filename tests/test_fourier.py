@@ -50,6 +50,10 @@ LOSSES = {  # of an array of this shape
         (2, 3, 4),
         lambda x: np.sum(np.fft.ifftn(np.fft.fftn(x, None, None, "ortho") * np.fft.rfftn(x)[..., :1]).real ** 2),
     ),
+    "an axis twice, and a length of -1": (
+        (3, 4, 3),
+        lambda x: np.sum(np.fft.irfft2(x, s=(3, -1)) ** 3) + np.sum(np.abs(np.fft.rfftn(x, axes=(0, 0))) ** 3),
+    ),
     "quotient": ((7,), lambda x: np.sum(np.real(np.fft.ifft(np.fft.fft(x) / (2 + 1j * x))) ** 3)),
     "angle": ((7,), lambda x: np.sum(np.angle(np.fft.rfft(x, n=10))[1:-1])),
     "powers": ((7,), lambda x: np.sum(np.abs(np.fft.rfft(x, n=4) ** 3 + (1 + 2j) * np.fft.rfft(x, n=4) ** -1))),

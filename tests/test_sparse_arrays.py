@@ -103,6 +103,17 @@ WRITTEN = {
     "shape (3,) does not fit": lambda: X @ w[:3],
     "both are of one dtype": lambda: X @ gc.array("v", 20, "float32"),
     "a known number of columns is needed": lambda: gc.sparse_array("X", ("n", "p")),
+    "'X': a matrix with a known number of columns is needed, not 6": lambda: gc.sparse_array("X", 6),
+    "'X' of dtype int64: float64 or float32 is needed": lambda: gc.sparse_array("X", ("n", 3), int),
+    "an array and a sparse array are called 'X'": lambda: gc.compile_grad(
+        np.sum(X @ w * y) + np.sum(gc.array("X", 3)), [w]
+    ),
+    "two different arrays are called 'X_data'": lambda: gc.compile_grad(
+        np.sum(X @ w) + np.sum(gc.array("X_data", 3)), [w]
+    ),
+    "two different arrays are called 'X_": lambda: gc.compile_grad(
+        np.sum(X @ w) + np.sum(gc.sparse_array("X", ("m", 20)) @ w), [w]
+    ),
     "a sparse array is no array of numbers": lambda: np.asarray(X),
     "there are no derivatives by sparse matrices": lambda: gc.compile_grad(LOGISTIC, [w, X]),
 }
@@ -122,6 +133,7 @@ def test_what_is_given_and_refused():
     for given, message in (
         ({"X": M.toarray()}, "X is a sparse matrix, got a value of type ndarray; pass scipy.sparse.csr_array(X)"),
         ({"X": M[:, :9]}, "X has shape (300, 9), expected (n, 20)"),
+        ({"X": sp.csr_array(np.ones(20))}, "X has shape (20,), expected (n, 20)"),
         ({"X": M[:9]}, "the dimension 'n' is 9"),
         ({"X": M.astype(complex)}, "X_data holds complex numbers"),
         ({"X": outside}, "X has 20 columns"),

@@ -15,8 +15,7 @@ class Caller(Frame):
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        is_scalar = not any(isinstance(a, Array) for a in args)
-        integer = "i32" if self.real == "float" and is_scalar else "i64"  # what `bits` gives beside the other arguments
+        integer = integer_beside(args, self.real)
         forget = is_long(target)
         if self.unit.library is not None and is_ours(target):
             args = [self.general(a) if isinstance(a, Array) else a for a in args]
@@ -100,6 +99,12 @@ class Caller(Frame):
 def is_ours(target: Callable[..., Any]) -> bool:
     """Whether a function is one that generated code finds in the package."""
     return target.__module__.startswith("gradcompile.library.")
+
+
+def integer_beside(args: Sequence[Any], real: str) -> str:
+    """The type of whole numbers that are known, as arguments: beside numbers that of their `bits`."""
+    is_of_numbers = all(isinstance(a, Value) for a in args) and any(a.type != "literal" for a in args)
+    return "i32" if real == "float" and is_of_numbers else "i64"
 
 
 def is_long(target: Callable[..., Any]) -> bool:

@@ -1,5 +1,6 @@
 """What C sees of a compiled function: its prototype, and the header that says how it is called."""
 
+import ctypes
 import textwrap
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 from gradcompile.codegen.contract import Contract
 from gradcompile.errors import ArgumentError
 from gradcompile.ir.types import ArrayType, Dim, names_in, parsed
-from gradcompile.loops.c import RESERVED, distinct, identifier
+from gradcompile.loops.c import distinct, identifier, is_reserved
 
 WIDTH = 112
 UNREAD = "_"  # the length of an output that a kernel does not fill
@@ -73,7 +74,6 @@ class Prototype(NamedTuple):
 
 def prototype(name: str, contract: Contract, known_as: Mapping[str, str], *said: str) -> Prototype:
     """The prototype of a kernel; known_as: what its dimensions are called by the user. said: see there."""
-    check_symbol(name)
     taken: set[str] = {name}
     parameters = tuple(
         Parameter(distinct(own, taken), a.type, a.is_written, a.type.shape != (UNREAD,)) for own, a in contract.items()
@@ -86,9 +86,19 @@ def prototype(name: str, contract: Contract, known_as: Mapping[str, str], *said:
 
 def check_symbol(name: str) -> None:
     """Raise ArgumentError for what can't be the name of a function in C and C++."""
-    if not (name.isascii() and name.isidentifier()) or name[0] == "_" or name in RESERVED:
+    if not (name.isascii() and name.isidentifier()) or name[0] == "_" or is_reserved(name):
         shown = identifier(name)
         raise ArgumentError(f"{name!r} can't be the name of a function in C; pass another, as name={shown!r}")
+    if is_in_library(name):
+        raise ArgumentError(f"the C library has a function {name!r}; pass another name, as name='{name}_loss'")
+
+
+def is_in_library(name: str) -> bool:
+    """Whether the C library has a function of this name, which a program that is linked with ours would lose."""
+    try:
+        return hasattr(ctypes.CDLL(None), name)
+    except (OSError, TypeError):  # where a process has no table of names
+        return False
 
 
 def header(p: Prototype, *notes: str) -> str:

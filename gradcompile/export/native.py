@@ -9,7 +9,7 @@ from gradcompile.codegen.parse import own_text
 from gradcompile.codegen.target import processor
 from gradcompile.codegen.values import Kind
 from gradcompile.errors import ArgumentError, printable
-from gradcompile.export.c_header import Prototype, header, prototype
+from gradcompile.export.c_header import Prototype, check_symbol, header, prototype
 from gradcompile.export.objects import object_code, refuse
 from gradcompile.export.python import write_file
 from gradcompile.export.source import c_source
@@ -44,6 +44,7 @@ def write(given: Exported, path: str | Path, blas: bool) -> None:
     target = Path(path)
     header_file = target.with_suffix(".h")
     dispatcher, kinds, seen, told = given
+    check_symbol(seen.name)
     kernel = dispatcher.lowered_from
     note = "Link it with -lm."
     content: str | bytes

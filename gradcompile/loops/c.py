@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from re import findall
+from re import compile, findall
 from typing import Any
 
 import numpy as np
 
 from gradcompile.codegen.arrays import column, transposed_array
-from gradcompile.codegen.calls import is_long
+from gradcompile.codegen.calls import integer_beside, is_long
 from gradcompile.codegen.emit import FOLDED
 from gradcompile.codegen.frame import STACK
 from gradcompile.codegen.parse import names_in_memory, own_text
@@ -719,8 +719,7 @@ class CWriter(Writer):
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        is_scalar = not any(isinstance(a, Array) for a in args)
-        integer = "i32" if self.real == "float" and is_scalar else "i64"
+        integer = integer_beside(args, self.real)
         forget = is_long(target)
         given = [forgotten(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
         made = self.unit.function(target, tuple(a.kind if isinstance(a, Array) else (a.type, 1) for a in given))
@@ -870,11 +869,18 @@ def identifier(name: str) -> str:
 
     >>> identifier("new"), identifier("θ"), identifier("2d loss")
     ('new_', 'u3b8', 'f2d_loss')
+    >>> identifier("int64_t"), identifier("M_PI")
+    ('int64_t_', 'M_PI_')
     """
     letters = (c if c.isascii() and (c.isalnum() or c == "_") else f"u{ord(c):x}" if c.isalpha() else "_" for c in name)
     found = "".join(letters).strip("_") or "f"
     found = f"f{found}" if found[0].isdigit() else found
-    return found + "_" * (found in RESERVED)
+    return found + "_" * is_reserved(found)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether C or C++ keep a name for themselves, or their headers define it."""
+    return name in RESERVED or DEFINED.fullmatch(name) is not None
 
 
 def distinct(wish: str, taken: set[str]) -> str:
@@ -934,6 +940,8 @@ static {type} fold{width}_{type}(const {type} *x)
 }}"""
 FUNCTIONS = {"fma", "sqrt", "fabs", "floor", "ceil", "rint", "trunc", "copysign", "fmod", "take", "free", "calloc",
              "memcpy", "quotient", "remainder_of", "failed", "result", "end"}  # fmt: skip
+# Types and macros of the headers that are included, and what C's own headers define beside those.
+DEFINED = compile(r"\w+_t|[A-Z]\w*_(MAX|MIN|C|DIG|EXP|EPSILON|RADIX|BIT)|M_\w+|FP_\w+|HUGE_VAL\w?|EXIT_\w+|SEEK_\w+")
 RESERVED = frozenset((
     "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch",
     "char", "class", "compl", "concept", "const", "const_cast", "constexpr", "continue", "decltype", "default",
@@ -944,5 +952,5 @@ RESERVED = frozenset((
     "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try", "typedef",
     "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while",
     "xor", "xor_eq", "NULL", "NAN", "INFINITY", "EOF", "errno", "stdin", "stdout", "stderr", "linux", "unix",
-    "main",
+    "main", "I", "complex", "imaginary", "BUFSIZ",
 ))  # fmt: skip

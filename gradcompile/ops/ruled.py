@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import broadcast_to, sum_over, zeros_like
 from gradcompile.ir.core import Node, Op, Params, apply, register
 from gradcompile.ir.graph import Flat, depends_on, flatten, rebuild, substitute, topological, unflatten
@@ -72,6 +73,11 @@ def ruled_vjp(g: Node, n: Node) -> Tangents:
 def ruled_jvp(n: Node, tangents: Tangents) -> Node:
     """The transpose of what the rule says."""
     rule: Rule = n.params[0]
+    if rule.cotangent in topological([rule.pushed]):
+        raise ExpressionError(
+            f"custom {rule.name!r}: vjp is not linear in the cotangent, as np.clip is not: forward mode and second "
+            "derivatives do not follow from it; compile_grad takes it"
+        )
     known = dict(zip(rule.arguments, n.args[1:], strict=True))
     for k, leaf in zip(rule.places, rule.tangents, strict=True):
         known[leaf] = tangents[1 + k] or zeros_like(n.args[1 + k])

@@ -55,7 +55,7 @@ def arrays_of(part: Part, value: Any) -> dict[str, Any]:
         cure = f"pass scipy.sparse.csr_array({name}), or make it with gradcompile.array for arrays of NumPy"
         raise ArgumentTypeError(f"{name} is a sparse matrix, got a value of type {type(value).__name__}; {cure}")
     matrix = value.tocsr()
-    if any(isinstance(w, int) and d != w for d, w in zip(matrix.shape, wanted, strict=True)):
+    if len(matrix.shape) != 2 or any(isinstance(w, int) and d != w for d, w in zip(matrix.shape, wanted, strict=True)):
         raise ArgumentError(f"{name} has shape {matrix.shape}, expected ({', '.join(map(str, wanted))})")
     found = matrix.indices, matrix.data, matrix.indptr[:-1], matrix.indptr[1:]
     return dict(zip(PARTS, found, strict=True))

@@ -133,9 +133,13 @@ def over(last: Implementation, others: Implementation, real_last: bool, both: bo
         ndim = np.ndim(a)
         if axes is None:
             axes = (-2, -1) if both else range(ndim) if s is None else range(-len(s), 0)
-        lengths = [None] * len(axes) if s is None else [None if d == -1 else d for d in s]
-        if len(lengths) != len(axes) or not axes:
+        if not axes or (s is not None and len(s) != len(axes)):
             raise ExpressionError(f"s={s} and axes={axes} of a transform: as many of both are needed, and at least one")
+        shape = np.shape(a)
+        own = [shape[axis_of(k, ndim)] for k in axes]
+        lengths = own if s is None else [known if d == -1 else d for d, known in zip(s, own, strict=True)]
+        if s is None and last is irfft:
+            lengths = [*own[:-1], None]
         steps = list(zip(axes, lengths, strict=True))
         first, rest = ([], steps) if real_last else ([(others, *p) for p in steps[:-1]], [])
         run = [*first, (last, *steps[-1]), *((others, *p) for p in rest[:-1][::-1])]

@@ -174,7 +174,9 @@ def check_together(found: Sequence[Named], order: Sequence[Node]) -> None:
     for a in found:
         if holder.setdefault(a.node, a) is not a:
             raise ArgumentError(f"{a.node.params[0]} is given twice in params and inputs; name it once")
-        other = holder.setdefault(a.preferred, a)
+        other, owner = holder.setdefault(str(a.preferred), a), getattr(a.preferred, "owner", None)
+        if owner is not None and other is a and not isinstance(holder.setdefault(owner, a).preferred, Part):
+            raise ArgumentError(f"an array and a sparse array are called {owner!r}; give one of them another name")
         if other is not a:
             raise ArgumentError(
                 f"two different arrays are called {a.preferred!r}, {other.node.type} and {a.node.type}; create the "

@@ -29,10 +29,14 @@ def sparse_array(name: str, shape: tuple[Dim, int], dtype: npt.DTypeLike = "floa
     >>> (X @ w).shape
     ('n',)
     """
-    dims = tuple(checked(d, name) for d in shape)
-    if len(dims) != 2 or isinstance(dims[1], str):
+    given: Any = shape
+    if not isinstance(given, tuple | list) or len(given) != 2 or isinstance(given[1], str):
         raise ArgumentError(f"sparse array {name!r}: a matrix with a known number of columns is needed, not {shape}")
-    return SparseArray(name, dims, dtype_name(dtype))
+    kind = dtype_name(dtype)
+    if not kind.startswith("float"):
+        raise ArgumentError(f"sparse array {name!r} of dtype {kind}: float64 or float32 is needed; matrices of whole "
+                            "numbers are converted at each call")  # fmt: skip
+    return SparseArray(name, tuple(checked(d, name) for d in given), kind)
 
 
 class SparseArray(Own, np.lib.mixins.NDArrayOperatorsMixin):
