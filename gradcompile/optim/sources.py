@@ -256,8 +256,8 @@ class Stream:
 class InParts:
     """A loss whose samples lie in partitions elsewhere, as `train` asks a compiled one: over all, or over one of them.
 
-    It has `rows`, how many samples each partition has, and `partition(k)`, the kernel over the k-th; k is the last of the
-    inputs then.
+    It has `rows`, how many samples each partition has, and `partition(k)`, the kernel over the k-th; k is the last
+    of the inputs then.
     """
 
     is_compiled = False
