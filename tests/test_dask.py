@@ -27,6 +27,8 @@ from gradcompile import (
     compile_value,
     fit,
     minimize,
+    optim,
+    train,
 )
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, ExpressionError
 from gradcompile.interop.dask import value_and_grad
@@ -150,6 +152,29 @@ def test_minimize_takes_it_in_place_of_a_loss(client: Client, f: Any) -> None:
     assert found.x == alone.x and found.success
     fun = v.bind()
     assert fun.fun([1.5, 1.2]) == v.flat([1.5, 1.2])[0]
+    nested = compile_grad(np.mean((array("u", "n") - (w := array("w"))) ** 2), {"of": {"w": w}})
+    found = minimize(value_and_grad(nested, {"u": da.from_array(V, chunks=5000)}), {"of": {"w": 0.0}})
+    assert found.x["of"]["w"] == pytest.approx(np.mean(V), rel=1e-9)
+
+
+def test_training_takes_partitions_as_batches(client: Client, f: Any, tmp_path: Path) -> None:
+    data = {"x": da.from_array(T, chunks=(3000, 0, 1000, ROWS - 4000)), "y": da.from_array(V, chunks=1024 * 3)}
+    v = value_and_grad(f, {**data, "c": 0.5})
+    options: dict[str, Any] = {"optimizer": optim.adam(0.05), "epochs": 3, "shuffle": False, "progress": False}
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for first, last in ((0, 3000), (3000, 4000), (4000, ROWS)):
+            yield {"x": T[first:last], "y": V[first:last], "c": 0.5}
+
+    found, alone = train(v, [1.0, 1.0], validation=(), **options), train(f, [1.0, 1.0], batches, **options)
+    assert found.params == pytest.approx(alone.params, rel=1e-12) and found.steps == alone.steps == 9
+    assert found.history["validation"][-1] == pytest.approx(f.loss(*found.params, x=T, y=V, c=0.5), rel=1e-12)
+    options |= {"shuffle": True, "checkpoint": tmp_path / "run.npz"}
+    whole = train(v, [1.0, 1.0], **options)
+    train(v, [1.0, 1.0], **options | {"epochs": 2})
+    assert train(v, [1.0, 1.0], resume=True, **options).params == whole.params != found.params
+    with pytest.raises(ArgumentError, match="each partition of the loss is a batch"):
+        train(v, [1.0, 1.0], batch_size=10, **options)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +186,11 @@ def test_minimize_takes_it_in_place_of_a_loss(client: Client, f: Any) -> None:
         (lambda f: value_and_grad(len, arrays(2048)), ArgumentTypeError, "give what compile_grad"),
         (lambda f: value_and_grad(f, {"x": da.zeros(5), "y": da.zeros(6)}), ArgumentError, "different lengths"),
         (lambda f: value_and_grad(f, {"x": da.zeros(5)}), DataError, "no column 'y'"),
+        (
+            lambda f: value_and_grad(f, {"x": (u := da.zeros(5))[u > 0], "y": u[u > 0]}),
+            ArgumentError,
+            r"call its compute_chunk_sizes\(\) first",
+        ),
         (lambda f: value_and_grad(f, da.zeros(5)), ArgumentError, "one array is given for x, y"),
         (lambda f: value_and_grad(f, db.from_sequence([1, 2])), ArgumentTypeError, "give records"),
         (lambda f: value_and_grad(f, {"x": da.zeros(0), "y": da.zeros(0)}), ArgumentError, "no samples"),

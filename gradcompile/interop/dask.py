@@ -81,7 +81,7 @@ class Distributed:
         self._is_lazy = any(map(is_dask_collection, one if isinstance(one, list) else [one]))
         if not self._parts:
             raise ArgumentError(f"the collection is empty; give {KINDS}")
-        rows = self._gathered(self._tasks(_rows, [()] * len(self._parts)))
+        rows = self._gathered(self._tasks(_rows, [()] * len(self._parts), self._parts))
         self.samples, self.partitions = sum(rows), len(rows)
         if not self.samples:
             raise ArgumentError("the collection has no samples; a loss over samples needs at least one")
@@ -90,6 +90,7 @@ class Distributed:
         groups = accumulate((-(-n // self.group) for n in rows), initial=0)
         self._places = [(i, g, n, self.samples) for i, g, n in zip(firsts, groups, rows)]  # noqa: B905 - and the ends
         self._check(f, whole)
+        self._whole, self._alone = whole, dict[int, Driver]()
         driver = Driver(passes, self.samples, whole, self._ask)
         rest = tuple(a for k, a in enumerate(inputs) if k not in passes.columns and k not in whole)
         self._here: Any = _over(f, rest, Remote(driver, rest, self.dtype))
@@ -145,8 +146,25 @@ class Distributed:
 
     def each(self, function: Callable[..., Any], *args: Any) -> list[Any]:
         """function(columns, *args) of each partition that has samples: its columns by name, as a kernel has them."""
-        found = self._gathered(self._tasks(_applied, [p[2] for p in self._places], function=function, args=args))
+        found = self._gathered(self._tasks(_applied, self.rows, self._parts, function=function, args=args))
         return [x for x in found if x is not None]
+
+    @property
+    def rows(self) -> list[int]:
+        """How many samples each partition has; to `train` each is a batch, unless it is empty."""
+        return [rows for _, _, rows, _ in self._places]
+
+    def partition(self, k: int) -> Driver:
+        """The kernel over one partition, as a route gives it over all."""
+        if k not in self._alone:
+            rows, part = self.rows[k], [self._parts[k]]
+
+            def ask(asked: Asked, before: Sequence[Asked]) -> list[Sum]:
+                tasks = self._tasks(_sums, [(0, 0, rows, rows)], part, asked=asked, before=list(before))
+                return [s for sums in self._gathered(tasks) for s in sums]
+
+            self._alone[k] = Driver(self._passes, rows, self._whole, ask)
+        return self._alone[k]
 
     # ---- tasks
 
@@ -164,7 +182,7 @@ class Distributed:
 
     def _ask(self, asked: Asked, before: Sequence[Asked]) -> list[Sum]:
         """What a pass makes of all partitions."""
-        tasks = self._tasks(_sums, self._places, asked=asked, before=list(before))
+        tasks = self._tasks(_sums, self._places, self._parts, asked=asked, before=list(before))
         kinds = self._passes.plan.passes[asked.number].vectors or ("added",)
         while len(tasks) > FAN and 8 * sum(asked.sizes) * len(tasks) > HEAVY:
             tasks = [
@@ -172,17 +190,17 @@ class Distributed:
             ]
         return [s for sums in self._gathered(tasks) for s in sums]
 
-    def _tasks(self, task: Callable[..., Any], places: Sequence[Any], **options: Any) -> list[Any]:
-        """A task for each partition."""
+    def _tasks(self, task: Callable[..., Any], places: Sequence[Any], parts: list[Any], **options: Any) -> list[Any]:
+        """A task for each of these partitions."""
         options |= {"work": self._work, "read": self._read}
         if self._is_lazy:  # not persisted: what makes a partition is a part of the graph
             run = delayed(task, pure=False)
-            made = [run(part, place, **options) for part, place in zip(self._parts, places, strict=True)]
+            made = [run(part, place, **options) for part, place in zip(parts, places, strict=True)]
             found: list[Any] = self._client.compute(made)
             return found
         key = f"{task.__name__[1:]}-{uuid4().hex}"
         keys = [f"{key}-{k}" for k in range(len(places))]
-        tasks: list[Any] = self._client.map(task, self._parts, list(places), key=keys, **options)
+        tasks: list[Any] = self._client.map(task, parts, list(places), key=keys, **options)
         return tasks
 
     def _gathered(self, tasks: list[Any]) -> list[Any]:
@@ -248,6 +266,9 @@ def parts_of_arrays(arrays: Mapping[Any, Any]) -> tuple[list[Any], Callable[[Any
     if not whole:
         raise ArgumentError(f"no value of the mapping is a Dask array; give {KINDS}")
     first = whole[0].chunks[0]
+    unknown = next((n for n, a in zip(names, whole, strict=True) if a.shape[0] != a.shape[0]), None)
+    if unknown is not None:
+        raise ArgumentError(f"{unknown}: nobody knows its length yet; call its compute_chunk_sizes() first")
     if any(a.shape[0] != whole[0].shape[0] for a in whole):
         shapes = ", ".join(f"{n} {a.shape}" for n, a in zip(names, whole, strict=True))
         raise ArgumentError(f"the arrays have different lengths: {shapes}; columns need one length")

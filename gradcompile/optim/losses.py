@@ -13,6 +13,7 @@ from gradcompile.ir.types import ArrayType
 from gradcompile.once import once
 from gradcompile.optim.given import arranged, in_order
 from gradcompile.optim.parts import Vector
+from gradcompile.optim.sources import InParts
 from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 from gradcompile.signature.arguments import Argument
@@ -79,10 +80,14 @@ class Outside:
 
     def __init__(self, v: Any) -> None:
         self.v = v
-        params = [
-            Argument(name, name, leaf(name, ArrayType(tuple(map(int, shape)), "float64"), "param"), None, ())
-            for name, shape in v.shapes.items()
-        ]
+        params = (
+            v.problem.params
+            if hasattr(v, "partition")
+            else [
+                Argument(name, name, leaf(name, ArrayType(tuple(map(int, shape)), "float64"), "param"), None, ())
+                for name, shape in v.shapes.items()
+            ]
+        )
         self.parameters = Parameters(params)
         if not params:
             raise ArgumentError("v.shapes is empty: a loss needs a parameter at least")
@@ -119,6 +124,8 @@ class Evaluated:
     @staticmethod
     def around(f: Any, data: Any) -> Any:
         """The loss as it is, or one that Python evaluates, which has its data, as a compiled one."""
+        if hasattr(f, "partition"):
+            return InParts(f)
         if hasattr(f, "flat"):
             return f
         if not (hasattr(f, "shapes") and callable(f)):

@@ -33,9 +33,13 @@ class Chunk(NamedTuple):
 
 def source_of(
     f: Any, data: Any, batch_size: int | None, batch_axis: str | None, shuffle: bool, seed: int
-) -> "Columns | Stream":
+) -> "Columns | Stream | Parts":
     """What gives the batches of data in any form."""
     takes = Call(f.problem.inputs)
+    if isinstance(f, InParts):
+        if batch_size is not None:
+            raise ArgumentError("batch_size: each partition of the loss is a batch; cut the collection otherwise")
+        return Parts(f, bind.fixed(bind.convert_all(takes.arguments, in_order(data, takes, "data"))), shuffle, seed)
     if is_file(data):
         from gradcompile.optim.parquet import Parquet
 
@@ -247,6 +251,56 @@ class Stream:
         """All batches, for a validation."""
         for batch in self.open(0):
             yield self.taken(batch)
+
+
+class InParts:
+    """A loss whose samples lie in partitions elsewhere, as `train` asks a compiled one: over all, or over one of them.
+
+    It has `rows`, how many samples each partition has, and `partition(k)`, the kernel over the k-th; k is the last
+    of the inputs then.
+    """
+
+    is_compiled = False
+
+    def __init__(self, v: Any) -> None:
+        self.v, self.problem, self.dtype, self._route = v, v.problem, v.dtype, self
+
+    def choose(self, inputs: Sequence[Any]) -> Any:
+        """What evaluates it with these inputs."""
+        if len(inputs) == len(self.problem.inputs):
+            return self.v._route.choose(inputs)
+        run = self.v.partition(int(inputs[-1]))
+        return lambda theta, grad, *given: run(theta, grad, *given[:-1])
+
+    def check(self, _: Sequence[Any]) -> None:
+        """Partitions are checked where they are."""
+
+
+class Parts:
+    """Batches that are partitions of the loss; data are the inputs beside."""
+
+    order = np.empty(0, np.int64)
+    pairs: Sequence[Vector] = ()
+
+    def __init__(self, f: InParts, inputs: Sequence[Any], shuffle: bool, seed: int) -> None:
+        self.inputs, self.rows = list(inputs), f.v.rows
+        self.places = [k for k, rows in enumerate(self.rows) if rows]
+        self.steps: int | None = len(self.places)
+        self.orders = Order(len(self.places), shuffle, seed)
+
+    def described(self) -> dict[str, Any]:
+        """What decides which samples come when."""
+        return {"partitions": self.rows, "shuffle": self.orders.shuffled, "seed": self.orders.seed}
+
+    def chunk(self, step: int, most: int, at: Vector) -> Chunk:
+        """The next step's."""
+        epoch, turn = divmod(step, len(self.places))
+        place = self.places[self.orders.rows(epoch, turn, 1)[0]]
+        return Chunk([*self.inputs, place], self.rows[place], 1)
+
+    def whole(self) -> Iterator[tuple[list[Any], int]]:
+        """All samples, for a validation."""
+        yield self.inputs, sum(self.rows)
 
 
 def is_late(argument: Argument, value: Any) -> bool:
