@@ -221,7 +221,7 @@ class FormulaClassifier(ClassifierMixin, _Formula):  # type: ignore[misc]
         self.classes_, labels = np.unique(y, return_inverse=True)
         count = len(self.classes_)
         if count < 2:
-            raise ArgumentError(f"y has 1 class, {self.classes_[0]!r}; a classifier needs two at least")
+            raise ArgumentError(f"y has 1 class, {self.classes_.tolist()[0]!r}; a classifier needs two at least")
         if not self.alpha >= 0.0:
             raise ArgumentError(f"alpha={self.alpha!r}: give a number from 0")
         names, given = self._names(X.shape[1]), X.T

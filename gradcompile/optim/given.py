@@ -51,5 +51,6 @@ def in_order(given: Any, takes: Call, what: str) -> list[Any]:
     values = list(given) if not takes.names or _is_sequence(given, takes.arguments) else [given]
     if len(values) != len(takes.names):
         count = len(takes.names)
-        raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {count}: {takes.takes[1:-1]}")
+        taken = f"{count}: {takes.takes[1:-1]}" if count else "none"
+        raise ArgumentTypeError(f"{what} holds {len(values)} values, the function takes {taken}")
     return takes.apart(values)
