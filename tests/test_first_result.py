@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from gradcompile import compile_grad, compiled
-from gradcompile.codegen import builtin, target
+from gradcompile import array, compile_grad, compiled
+from gradcompile import codegen as native
+from gradcompile.codegen import builtin, frame, statements, target
 from gradcompile.codegen import functions as jit
 from gradcompile.loops import tape
 
@@ -126,6 +127,46 @@ def test_quick_code_stays_where_full_code_can_not_be_made_now(monkeypatch):
             else:
                 assert call(0) == first and code.target.left > jit.PATIENCE / 2
     assert call(0) == first and code.target.left == 0  # what was interrupted is due
+
+
+def solved():
+    m, v = array("m", (3, 3)), array("v", (3,))
+    f = compile_grad(np.linalg.solve(m, v).sum(), [m, v], cache=False)
+    return f, (np.eye(3) + 0.1, np.ones(3))
+
+
+def chained():
+    t = sp.symbols("t:12")
+    loss = value = t[0]
+    for other in t[1:]:
+        value = sp.sin(value + other)
+        loss += (value - other) ** 2
+    return compile_grad(loss, t, cache=False), (0.3,) * 12
+
+
+@pytest.mark.parametrize(("made", "is_first", "is_full"), [(solved, True, False), (chained, False, True)])
+def test_full_code_replaces_what_takes_memory_where_it_does_not(made, is_first, is_full, monkeypatch):
+    if is_full:  # in pieces, which share more values than there is room for
+        for owner, name, least in ((statements, "WHOLE", 10), (statements, "PIECE", 10), (frame, "STACK", 128)):
+            monkeypatch.setattr(owner, name, least)
+    f, args = made()
+    first = f(*args)
+    (code,) = f._route.kernel.codes.values()
+    takes = is_first and native.lower(code.of.lowered_from, code.kinds, jit.library).fails
+    assert takes == is_first and native.lower(code.of.lowered_from, code.kinds).fails == is_full
+    code.target.left = -1
+    assert np.array_equal(f(*args)[0], first[0]) and code.target.left == 0
+    assert not code.linked[-1].given.is_quick and code.linked[-1].given.fails
+
+
+def test_an_error_of_the_compiler_is_not_hidden(monkeypatch):
+    f, call = both(13 * LOSSES["numbers"][0], None)
+    call(0)
+    (code,) = f._route.kernel.codes.values()
+    monkeypatch.setattr(jit, "_machine_code", Mock(side_effect=AssertionError))
+    code.target.left = -1
+    with pytest.raises(AssertionError):
+        call(0)
 
 
 def test_machine_code_text_and_module_go_with_their_function():

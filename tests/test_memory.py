@@ -80,6 +80,7 @@ def f(x, n):
 
 def test_pieces_know_the_lengths_of_the_arguments(monkeypatch) -> None:
     """A length that arrays of one piece have is known in the next, though no piece has made it."""
+    monkeypatch.setattr(statements, "WHOLE", 1)
     monkeypatch.setattr(statements, "PIECE", 1)
     body, values = OUTER.replace("n * n * n", "n * 3").replace("empty", "zeros"), np.zeros(3)
     assert jit.load(HEAD + body, cache=False).f(values, 5000) == 0.0 and values[0] == 3.0
@@ -87,6 +88,7 @@ def test_pieces_know_the_lengths_of_the_arguments(monkeypatch) -> None:
 
 @pytest.mark.parametrize("piece", [1, 2_000])
 def test_what_was_taken_is_given_back_and_nothing_more_is_done(piece, monkeypatch) -> None:
+    monkeypatch.setattr(statements, "WHOLE", piece)
     monkeypatch.setattr(statements, "PIECE", piece)
     values, n = np.zeros(3), 1 << 15
     workspace.slots[:] = [None] * workspace.SLOTS
@@ -97,6 +99,7 @@ def test_what_was_taken_is_given_back_and_nothing_more_is_done(piece, monkeypatc
 
 def test_a_frame_that_does_not_fit(monkeypatch) -> None:
     """What many pieces share is memory too."""
+    monkeypatch.setattr(statements, "WHOLE", 2)
     monkeypatch.setattr(statements, "PIECE", 2)
     monkeypatch.setattr(frame, "STACK", 64)
     body = "".join(f"    y{k} = x[{k % 3}] + {k}.0\n" for k in range(30))

@@ -199,6 +199,7 @@ def test_a_foreign_function_is_called_lane_by_lane():
 
 @pytest.fixture
 def short_pieces(monkeypatch):
+    monkeypatch.setattr(statements, "WHOLE", 5)
     monkeypatch.setattr(statements, "PIECE", 5)
 
 
@@ -224,6 +225,51 @@ def test_what_is_not_of_the_subset_is_named(line, what):
     module = loaded(f"@jit\ndef f(x):\n    {line}\n    return x[0]\n")
     with pytest.raises(codegen.SubsetError, match=re.escape(what)):
         codegen.lower(codegen.own_text(module.f), (("double", (None,), True),))
+
+
+LOST = [
+    ("t = 0.0\n    for k in lanes(0, 8):\n        t += x[k]", "s[i % LANES] += ..., and fold(s)"),
+    ("for k in range(3):\n        t = 0.0\n        for i in lanes(0, 8):\n            t = x[i]", "'t' has a value"),
+    ("for i in lanes(0, 8):\n        t = 0.0\n        for k in range(3):\n            t += x[i]", "in one over lanes"),
+    ("for k in range(3):\n        a = a * x[k]", "a_now = a"),
+]
+
+
+@pytest.mark.parametrize(("lines", "what"), LOST)
+def test_what_a_loop_does_not_carry_on_is_refused_with_a_cure(lines, what):
+    text = f"@jit\ndef f(x, a):\n    {lines}\n    return x[0]\n"
+    with pytest.raises(codegen.SubsetError, match=re.escape(what)):
+        codegen.lower(codegen.own_text(loaded(text).f), (("double", (None,), True), ("double", 1)))
+
+
+def test_plain_python_refuses_what_a_loop_over_lanes_does_not_carry_on(monkeypatch):
+    monkeypatch.setattr(codegen.target, "is_disabled", lambda: True)
+    with pytest.raises(codegen.SubsetError, match="zeros"):
+        loaded(f"@jit\ndef f(x):\n    {LOST[0][0]}\n    return t\n")
+
+
+SUMMED = """
+from gradcompile.library.primitives import fold
+
+@jit
+def f(x, a):
+    a_now = a
+    for k in range(3):
+        a_now = a_now * x[k]
+    s = zeros(LANES, x)
+    for i in lanes({}, x.shape[0]):
+        s[i % LANES] += x[i]
+    t = zeros(LANES, x)
+    for i in lanes(0, 8):
+        t[(i + 3) % LANES] += x[i]
+    return a_now + fold(s) + t[3]
+"""
+
+
+@pytest.mark.parametrize("start", [0, 3, 8])
+def test_the_cures_compute_what_was_meant(start):
+    x = np.arange(1.0, 30.0)
+    assert same(SUMMED.format(start), x, 0.5) == 3.0 + sum(x[start:]) + x[0]
 
 
 NAMES = ("a", "b", "c")

@@ -8,8 +8,9 @@ The subset. Values are floats, integers, truth values, and arrays of floats or i
 and elements, also augmented, calls, one `return` at the end, branches and loops. `for i in range(...)` and `while`
 run in order, and may hold `if`, `elif` and `else`, as a function may. `for i in lanes(start, stop)` promises that
 neighbouring turns may take each statement together, before any of them takes the next, as nothing meets what a later
-turn did; but for sums in `s[i % LANES]`. It becomes vector code for LANES turns at a time (each name a vector), and
-once more for the rest, with lanes that are off.
+turn did; but for sums in `s[i % LANES]`, where a start that is no number of the text is a multiple of LANES. A name
+that has a value before such a loop is not assigned in it. It becomes vector code for LANES turns at a time (each name
+a vector), and once more for the rest, with lanes that are off.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
 negative. Literals take the dtype of what they meet.
@@ -53,13 +54,18 @@ NO_LINE = 1 << 30  # Numba looks up the lines of what it compiles; of a long fun
 
 
 @collector_paused()
-def lower(function: Callable[..., Any], kinds: tuple[Kind, ...], library: Library | None = None) -> Compiled:
+def lower(
+    function: Callable[..., Any], kinds: tuple[Kind, ...], library: Library | None = None, may_fail: bool = False
+) -> Compiled:
     """The IR of a function of the subset, and of all that it calls, for these kinds of arguments.
 
     library: for quick code, what finds functions of the package that are called as they are, and not written anew.
+    may_fail: the entry takes the address of the byte that says so, whether or not it takes memory.
     """
     unit = Unit(f"gc.{mark_of(function, kinds)}", write_function, library)
     entry = unit.function(function, kinds)
+    if may_fail and not entry.fails:
+        entry.fails, entry.parameters = True, f"{entry.parameters}, ptr noalias %status".removeprefix(", ")
     return Compiled(
         unit.text(entry), entry.name, entry.result, unit.foreign, entry.fails, entry.width, library is not None,
         tuple(unit.helpers),

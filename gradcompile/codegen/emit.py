@@ -38,6 +38,8 @@ class Emitter(ArrayLines):
         self.tree, self.globals = syntax(target), target.__globals__
         self.most: dict[str, int] = {}  # the most that an operand is, where `min` says it
         self.mask = ""  # of the lanes that are on, in a loop where some are off
+        self.even = True  # whether the loop over lanes begins at a multiple of their number
+        self.turn = ""  # its index, if so
         self.real = "double"
 
     # ---- values
@@ -77,7 +79,8 @@ class Emitter(ArrayLines):
         if x.type != "lane" or y.width > 1 or y.type in FLOATS or isinstance(y.text, float):
             return None
         base, step = x.text
-        is_own = y.type == "literal" and (op is ast.Mult or (op is ast.Mod and y.text == self.globals["LANES"]))
+        is_lane = x.text == (self.turn, 1) and y.text == self.globals.get("LANES")
+        is_own = y.type == "literal" and (op is ast.Mult or (op is ast.Mod and is_lane))
         if op in (ast.Add, ast.Sub) or is_own:
             moved = self.binary(op, Value("i64", 1, base), y)
             return Value("lane", x.width, (moved.text, step * y.text if op is ast.Mult else step))

@@ -20,7 +20,7 @@ from gradcompile import codegen as native
 from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
 from gradcompile.codegen.linked import Linked, Object
-from gradcompile.codegen.parse import forget_text, text_of
+from gradcompile.codegen.parse import check_loops, forget_text, text_of
 from gradcompile.codegen.tape import RUNNER, Helper, Step, Tape, text_of_step
 from gradcompile.codegen.values import Kind, argument_type, array_kind
 from gradcompile.errors import ArgumentTypeError, SubsetError
@@ -157,7 +157,7 @@ class Taped:
 
     def __init__(self, tape: Tape, kinds: Sequence[Kind], load: Callable[[], Any]) -> None:
         self.words, self.cost, self.kinds, self.load = linked_tape(tape), tape.cost, tuple(kinds), load
-        self.first = Object("", (), b"", "double", fails=tape.fails, is_quick=True)
+        self.first = Object("", (), b"", "double", fails=True, is_quick=True)  # as what replaces it may
         self.entries: dict[tuple[Kind, ...], Any] = {}
         self.codes: dict[tuple[Kind, ...], Code | None] = {}
 
@@ -175,9 +175,13 @@ class Taped:
 def jit(function: Callable[..., Any]) -> Any:
     """Compile a function of the subset that `native` describes from its own text: IEEE arithmetic, no GIL, cached.
 
-    With NUMBA_DISABLE_JIT=1 it is the plain function.
+    With NUMBA_DISABLE_JIT=1 it is the plain function; what loops over lanes do not carry on, Python would.
     """
-    return in_precision(function) if native.target.is_disabled() else Deferred(function)
+    if not native.target.is_disabled():
+        return Deferred(function)
+    if "lanes" in function.__code__.co_names and not function.__module__.startswith(f"{_PACKAGE.name}."):
+        check_loops(native.syntax(function))
+    return in_precision(function)
 
 
 def in_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -479,8 +483,8 @@ class Code:
     def ready(self) -> None:
         """Have the full code."""
         if self.patience:
-            found = _machine_code(self.of.lowered_from, self.kinds)
-            assert found is not None and (found.result, found.fails) == (self.first.result, self.first.fails)
+            found = _machine_code(self.of.lowered_from, self.kinds, may_fail=True)
+            assert found is not None and found.result == self.first.result
             self.take(found)
         self.wait(0)  # a call that was in quick code until now has taken its time from it
 
@@ -488,13 +492,15 @@ class Code:
 def replaced(code: Code) -> None:
     """What a call asks for that finds the time of quick code spent.
 
-    Where full code can't be made now, as with memory short, deep in a recursion or while Python ends, quick code goes
-    on as long again: it has the same numbers.
+    Where full code can't be made now, as with memory or files short, deep in a recursion or while Python ends, quick
+    code goes on as long again: it has the same numbers. Any other error is the caller's to see.
     """
     try:
         with compiling():
             code.ready()
-    except Exception:
+    except Exception as error:
+        if not (isinstance(error, MemoryError | OSError | RecursionError) or sys.is_finalizing()):
+            raise
         code.target.left = code.patience
 
 
@@ -540,17 +546,22 @@ def library(function: Callable[..., Any], kinds: tuple[Kind, ...]) -> Object | N
     return None if found is None else found.given
 
 
-def _machine_code(function: Callable[..., Any], kinds: tuple[Kind, ...], quick: bool = False) -> Object | None:
+def _machine_code(
+    function: Callable[..., Any], kinds: tuple[Kind, ...], quick: bool = False, may_fail: bool = False
+) -> Object | None:
     """The machine code of a function of the subset, from the disk if it is there; None if it needs Numba's as well.
 
-    quick: it may be quick code, if there is no other on the disk.
+    quick: it may be quick code, if there is no other on the disk. may_fail: it takes the address of the byte that says
+    so. Quick code always does, and what replaces it: which of the two takes memory depends on what is inlined.
     """
     module = _kept_as(function)
     names = [f"{module}.{native.mark_of(function, kinds)}.{kind}gco" for kind in (("", "quick.") if quick else ("",))]
     for name in names if module is not None else ():
         if (content := disk.read_entry(name)) is not None:
-            return Object.unpacked(content)
-    lowered = native.lower(function, kinds, library if quick else None)
+            found = Object.unpacked(content)
+            if found.fails or not may_fail:
+                return found
+    lowered = native.lower(function, kinds, library if quick else None, quick or may_fail)
     if lowered.foreign:
         return None
     code = native.machine_code(lowered)

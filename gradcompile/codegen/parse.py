@@ -112,6 +112,39 @@ def assigned(body: Sequence[ast.stmt]) -> Iterator[str]:
             yield from assigned([*s.body, *s.orelse])
 
 
+def check_loops(function: ast.FunctionDef) -> None:
+    """Raise for a name that a loop gives another meaning, which turns of lanes, or later ones, would not see."""
+    known = {a.arg for a in function.args.args}
+    for name, loop, in_lanes in carried(function.body, known, set(names_in_memory(function.body))):
+        cure = f"begin with a name of its own, as {name}_now = {name}"
+        if in_lanes:
+            kind = "a loop over lanes" if is_lanes(loop) else "a loop in one over lanes"
+            cure = f"{kind} carries nothing on: write s = zeros(LANES, x), s[i % LANES] += ..., and fold(s) after it"
+        what = f"{name!r} has a value before the loop that assigns it"
+        raise SubsetError(f"{function.name}, line {loop.lineno}: {what}; {cure}")
+
+
+Carried = tuple[str, ast.For | ast.While, bool]
+
+
+def carried(body: Sequence[ast.stmt], known: set[str], kept: set[str], in_lanes: bool = False) -> Iterator[Carried]:
+    """Names known around a loop that it assigns, but those that are kept in memory; the loop, and whether in lanes."""
+    known = set(known)
+    for s in body:
+        if isinstance(s, ast.For | ast.While):
+            vector = in_lanes or is_lanes(s)
+            lost = known if vector else known - kept
+            yield from ((name, s, vector) for name in assigned(s.body) if name in lost)
+            yield from carried(s.body, known, kept, vector)
+            known.update(n for n in assigned([s]) if n in kept)
+        elif isinstance(s, ast.If):
+            for part in (s.body, s.orelse):
+                yield from carried(part, known, kept, in_lanes)
+            known.update(assigned([s]))
+        else:
+            known.update(assigned([s]))
+
+
 def is_lanes(loop: ast.For | ast.While) -> bool:
     """Whether this is a loop over lanes."""
     call = loop.iter if isinstance(loop, ast.For) else None

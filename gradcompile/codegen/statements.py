@@ -8,7 +8,7 @@ from gradcompile.codegen.arrays import dot_product, fill, folded, multiply, slic
 from gradcompile.codegen.calls import Caller
 from gradcompile.codegen.emit import INTRINSICS
 from gradcompile.codegen.masks import has_masks, mask_before
-from gradcompile.codegen.parse import assigned, names_in_memory, own_text
+from gradcompile.codegen.parse import assigned, check_loops, names_in_memory, own_text
 from gradcompile.codegen.unit import FEW_CALLS, Lowered, Unit
 from gradcompile.codegen.values import (
     FLOATS,
@@ -23,7 +23,8 @@ from gradcompile.codegen.values import (
 )
 from gradcompile.errors import SubsetError
 
-PIECE = 2_000  # statements of a straight function that stay together in one function of machine code
+WHOLE = 2_000  # statements of a straight function up to which it is one function of machine code
+PIECE = 500  # of a longer one that stay together: LLVM's schedulers take time in the square of a piece
 SHORT_LOOP = 300  # statements of a loop over lanes up to which it gets code for one register, and for scalars
 
 CONVERSIONS = {"to_float": "double", "to_float32": "float", "float64": "double", "float32": "float", "float": "double",
@@ -51,10 +52,11 @@ class Writer(Caller):
         body = [s for s in self.tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         last = body.pop() if body and isinstance(body[-1], ast.Return) else None
         result = last.value if isinstance(last, ast.Return) else None
+        check_loops(self.tree)
         self.variables = dict.fromkeys(names_in_memory(body), Value("", 1, ""))
-        self.many = len(body) > PIECE
+        self.many = len(body) > WHOLE
         for k, statement in enumerate(body):
-            if k and k % PIECE == 0:
+            if self.many and k and k % PIECE == 0:
                 self.next_piece()
             self.statement(statement)
         self.finish(None if result is None else self.settled(self.value(result)))
@@ -156,6 +158,8 @@ class Writer(Caller):
         def inside(index: Value) -> None:
             self.names[name] = index if width == 1 else Value("lane", width, (index.text, 1))
             self.mask = "" if stop is None else mask_before(self, index, stop, width)
+            if width > 1:
+                self.turn = index.text if self.even else ""
             self.loop_body(body)
             self.mask = ""
 
@@ -210,7 +214,7 @@ class Writer(Caller):
         """
         if any(isinstance(s, ast.If) for s in body):
             raise SubsetError(f"{self.tree.name}: a branch in a loop over lanes; write `a if c else b`")
-        before = 0
+        before, self.even = 0, start.type != "literal" or start.text % int(self.globals.get("LANES", 1)) == 0
         for width, is_masked in self.widths(body):
             count = self.binary(ast.Sub, stop, start)
             full = count if is_masked else self.binary(ast.BitAnd, count, number(-width))

@@ -42,13 +42,11 @@ Word = int | Step | Helper
 class Tape(NamedTuple):
     """A kernel as words; steps and functions stand where their addresses go.
 
-    cost: processor cycles that full code takes to make, about. fails: whether it takes memory, and the address of a
-    byte that it sets to 1 where there is none.
+    cost: processor cycles that full code takes to make, about.
     """
 
     words: Sequence[Word]
     cost: int
-    fails: bool = False
 
 
 ADD = Step("")  # adds as many of 32 numbers as `b` says to others

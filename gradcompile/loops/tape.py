@@ -146,7 +146,7 @@ class Taping:
         places = {"sums": sums, "tree": tree, "lanes": lanes}
         words = [*self.placed(self.sections, places), *((STORES, len(stores) // 3, *stores) if stores else ())]
         image = struct.unpack(f"<{begin}q", struct.pack(f"<{begin}d", *self.image))
-        return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps * MAKING, self.fails)
+        return Tape([size, begin, *image, *inputs, *words, END, result.slot], self.steps * MAKING)
 
     def placed(self, words: Iterable[Word | str], places: Mapping[str, int]) -> list[Word]:
         """Words with the places that are known at last."""
