@@ -282,7 +282,7 @@ FLOATS = (
     *(ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED) * 4,
     MORE,
     *[OF_SCIPY] * 4,
-    *[TRANSFORMS] * 3,
+    TRANSFORMS,
 )
 OTHERS = ((WHOLE, "i"), (TRUTHS, "b"), (LOOSE, "l"))
 KINDS = [(templates(text), kind) for text, kind in (*((text, "f") for text in FLOATS), *OTHERS * 4)]
