@@ -9,7 +9,7 @@ import pytest
 
 import gradcompile as gc
 from gradcompile.diff.masks import Care
-from gradcompile.frontend.arrays import core
+from gradcompile.frontend.arrays import core, fourier
 from gradcompile.frontend.arrays.core import Array
 from gradcompile.frontend.functions import stop_gradient
 from tests.fuzz import arrays
@@ -29,11 +29,12 @@ OF_SCIPY = case(
     "v1 = while_loop(lambda v: np.sum(v**2) > 1.0, lambda v: v * 0.7, v0, 40) + np.sum(linalg.toeplitz(q))",
     "loss = np.sum(v1 * v1)",
 )
+WAVES = case("v0 = stated(np.fft.irfft(np.fft.rfft(p), n=3) * p + np.fft.fft(p).real)", "loss = np.sum(v0 * v0)")
 TIED = case("v0 = np.maximum(p[:, None], q)", "loss = np.sum(v0 * 3.0)") | {"ties": True, "named": False, "seed": 4}
 MISSING = case("v0 = h @ p", "v1 = np.where(np.isfinite(v0), v0, 0.0)", "loss = np.sum(v1 * 0.7)")
 
 
-@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING, TIED, OF_SCIPY])
+@pytest.mark.parametrize("program", [FLIPPED, PRODUCT, MISSING, TIED, OF_SCIPY, WAVES])
 def test_what_is_right_is_not_reported(program: dict[str, Any]) -> None:
     assert arrays.judge(program) is None
 
@@ -46,6 +47,8 @@ def test_planted_faults_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         (core.FUNCTIONS, np.flip, lambda m, axis=None: m, FLIPPED, "loss"),
         (core.FUNCTIONS, np.flip, lambda m, axis=None: m.shape[7], FLIPPED, "IndexError"),
         (core.UFUNCS, "multiply", half, PRODUCT, "gradient"),
+        (core.FUNCTIONS, np.fft.rfft, lambda m: fourier.fft(m)[:2].conj(), WAVES, "loss"),
+        (arrays.OF_SYMBOLS, "stated", gc.custom("s", arrays.cooled, vjp=lambda g, x: g), WAVES, "gradient"),
     ):
         with monkeypatch.context() as planted:
             planted.setitem(table, key, wrong)

@@ -56,10 +56,16 @@ def repeated(cond: Callable[[Any], Any], body: Callable[[Any], Any], value: Any,
     return value
 
 
+def cooled(x: Any) -> Any:
+    """A function whose derivative `stated` states."""
+    return x * np.tanh(x)
+
+
+STATED = gc.custom("stated", cooled, vjp=lambda g, x: g * (np.tanh(x) + x * (1 - np.tanh(x) ** 2)))
 OF_NUMBERS: Values = {"np": np, "stats": scipy.stats, "special": scipy.special, "linalg": scipy.linalg,
-                      "signal": scipy.signal, "while_loop": repeated}  # fmt: skip
+                      "signal": scipy.signal, "while_loop": repeated, "stated": cooled}  # fmt: skip
 OF_SYMBOLS: Values = {"np": np, "stats": gc.stats, "special": Both(gc.special, scipy.special), "linalg": gc.linalg,
-                      "signal": gc.signal, "while_loop": gc.while_loop}  # fmt: skip
+                      "signal": gc.signal, "while_loop": gc.while_loop, "stated": STATED}  # fmt: skip
 
 ENTRIES = """
 np.tanh({f}) | np.sin({f}) | np.exp(-np.abs({f})) | np.expm1({f} * 0.3) | np.arctan({f}) | np.abs({f}) | -{f}
@@ -257,6 +263,15 @@ while_loop(lambda v: v[0] < 4, lambda v: (v[0] + 1, np.tanh(v[1]) + v[1] * 0.1),
 while_loop(lambda v: np.max(v) > 0.5, lambda v: np.sqrt(np.abs(v)) - 0.6 + v * 0.1, {f}, 20)
 """
 
+TRANSFORMS = """
+np.fft.irfft(np.fft.rfft({f}), n=3) | np.fft.fft({f}).real | np.fft.fft({f}, axis={axis}).imag
+np.abs(np.fft.fft({f}, n=5) + 9) | np.fft.ifft({f}, norm="ortho").imag | np.fft.ifftn(np.fft.fftn({f}) * 2).real
+np.fft.rfft({f}, n=4, axis={axis}).imag | np.fft.irfft({f}, n=5, axis={axis}) | np.fft.hfft({f}, n=4)
+np.fft.ihfft({f}).imag | np.fft.fft2({f}).real | np.fft.irfft2({f}, s=(3, 2)) | np.fft.fft(np.tanh({f}) * 1j).imag
+np.fft.fftshift(np.fft.fft({f})).real | (np.fft.fft({f}) * np.fft.fft({f})).imag | np.fft.rfftn({f}).real | stated({f})
+stated({f}) * {f} | np.sum(stated({f}), axis={axis})
+"""
+
 
 def templates(text: str) -> list[str]:
     """The templates of a table."""
@@ -267,6 +282,7 @@ FLOATS = (
     *(ENTRIES, PICKS, SHAPES, SUMS, PRODUCTS, ENTRIES, PICKS, MASKED, MASKED, MENDED, MENDED) * 4,
     MORE,
     *[OF_SCIPY] * 4,
+    TRANSFORMS,
 )
 OTHERS = ((WHOLE, "i"), (TRUTHS, "b"), (LOOSE, "l"))
 KINDS = [(templates(text), kind) for text, kind in (*((text, "f") for text in FLOATS), *OTHERS * 4)]
