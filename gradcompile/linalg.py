@@ -12,6 +12,7 @@ import numpy
 
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays import decompositions
+from gradcompile.frontend.arrays.arranging import places
 from gradcompile.frontend.arrays.core import Array, lift
 from gradcompile.ir.algebra import expand
 from gradcompile.ir.core import apply
@@ -220,34 +221,40 @@ def block_diag(*arrs: Any) -> Any:
     return np.concatenate(rows, axis=-2)
 
 
+def length(x: Any, axis: int, name: str) -> int:
+    """The length of an axis, which has to be known."""
+    return places(x.shape[axis], f"gradcompile.linalg.{name}", "give the array a length there")
+
+
 def toeplitz(c: Any, r: Any = None) -> Any:
     """A matrix whose diagonals are the entries of its first column and row; of rows of them as many matrices."""
     column = np.atleast_1d(array(c))
     row = column if r is None else np.atleast_1d(array(r))
-    m, n = column.shape[-1], row.shape[-1]
-    places = numpy.arange(m)[:, None] - numpy.arange(n) + n - 1
-    return np.concatenate([np.flip(row[..., 1:], axis=-1), column], axis=-1)[..., places]
+    m, n = (length(x, -1, "toeplitz") for x in (column, row))
+    diagonals = numpy.arange(m)[:, None] - numpy.arange(n) + n - 1
+    return np.concatenate([np.flip(row[..., 1:], axis=-1), column], axis=-1)[..., diagonals]
 
 
 def hankel(c: Any, r: Any = None) -> Any:
     """A matrix whose diagonals from right to left are the entries of its first column and last row."""
     column = np.ravel(array(c))
     row = np.zeros_like(column) if r is None else np.ravel(array(r))
-    places = numpy.arange(column.shape[0])[:, None] + numpy.arange(row.shape[0])
-    return np.concatenate([column, row[1:]])[places]
+    m, n = (length(x, 0, "hankel") for x in (column, row))
+    diagonals = numpy.arange(m)[:, None] + numpy.arange(n)
+    return np.concatenate([column, row[1:]])[diagonals]
 
 
 def circulant(c: Any) -> Any:
     """A matrix whose columns are one another, moved by one place."""
     column = np.atleast_1d(array(c))
-    n = column.shape[-1]
+    n = length(column, -1, "circulant")
     return column[..., (numpy.arange(n)[:, None] - numpy.arange(n)) % n]
 
 
 def solve_sylvester(a: Any, b: Any, q: Any) -> Any:
     """x with a @ x + x @ b = q, as one system."""
     first, second, right = array(a), array(b), array(q)
-    m, n = first.shape[0], second.shape[0]
+    m, n = (length(x, 0, "solve_sylvester") for x in (first, second))
     system = np.kron(first, numpy.eye(n)) + np.kron(numpy.eye(m), second.T)
     return np.linalg.solve(system, right.reshape(-1)).reshape(m, n)
 
@@ -260,7 +267,7 @@ def solve_continuous_lyapunov(a: Any, q: Any) -> Any:
 def solve_discrete_lyapunov(a: Any, q: Any, method: Any = None) -> Any:
     """x with a @ x @ a.T - x + q = 0, as one system."""
     matrix, right = array(a), array(q)
-    n = matrix.shape[0]
+    n = length(matrix, 0, "solve_discrete_lyapunov")
     return np.linalg.solve(numpy.eye(n * n) - np.kron(matrix, matrix), right.reshape(-1)).reshape(n, n)
 
 

@@ -453,3 +453,10 @@ def test_a_list_of_symbols_in_linear_algebra_says_what_to_write():
             getattr(np.linalg, name)(rows, *more)
     f = gc.compile_grad(np.linalg.det(np.asarray(rows, like=p)), [p, q])
     assert f(2.0, 3.0)[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["toeplitz", "hankel", "circulant"])
+def test_matrices_of_entries_need_a_length(name):
+    with pytest.raises(gc.ExpressionError, match="the named dimension 'n': its length must be known; give the array"):
+        getattr(gc.linalg, name)(gc.array("x", ("n",)))
+    assert getattr(gc.linalg, name)(gc.array("x", (3,))).shape == (3, 3)

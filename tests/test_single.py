@@ -31,3 +31,11 @@ def test_columns_and_arrays() -> None:
     v = gc.array("v", 3, dtype="float32")
     h = compile_grad(np.sum(np.exp(scipy.special.gammaln(v))), v)
     assert h(points[:3])[0] == pytest.approx(scipy.special.gamma(points[:3].astype(float)).sum(), rel=1e-5)
+
+
+def test_whole_numbers_in_single_precision() -> None:
+    x = gc.array("x", (5,), "float32")
+    f = compile_grad(np.sum(np.log(np.argsort(x) + 1.0) * x), x)
+    values = np.array([0.3, -0.2, 1.5, 0.9, 0.1], np.float32)
+    expected = np.log(np.argsort(values) + 1.0)
+    np.testing.assert_allclose(f(values)[1], expected, rtol=1e-6)

@@ -350,6 +350,15 @@ class Writer(Caller):
 
     # ---- calls
 
+    def in_its_precision(self, target: Callable[..., Any], args: list[Any]) -> list[Any]:
+        """Whole numbers in the precision that a function of vmath takes, as plain Python gives them to it."""
+        takes = target.__globals__.get("TAKES", ())
+        if len(takes) != 1 or target.__name__.startswith("_"):
+            return args
+        real = "float" if takes[0] == "float32" else "double"
+        return [Value(real, a.width, self.converted(a, real, a.width))
+                if isinstance(a, Value) and a.type in ("i64", "lane") else a for a in args]  # fmt: skip
+
     def call(self, e: ast.Call) -> Any:
         """A call: of a primitive, of a function of the subset, or of any other compiled function."""
         if not isinstance(e.func, ast.Name):
@@ -357,7 +366,7 @@ class Writer(Caller):
         name = e.func.id
         target = self.globals.get(name)
         if (inner := own_text(target)) is not None:
-            return self.call_own(inner, [self.value(a) for a in e.args])
+            return self.call_own(inner, self.in_its_precision(inner, [self.value(a) for a in e.args]))
         if isinstance(target, External):
             return self.call_external(target.symbol, [self.value(a) for a in e.args[:-1]])
         if hasattr(target, "py_func"):

@@ -51,7 +51,7 @@ def wrong(f: Any, loss: Callable[..., Any], at: Sequence[Any]) -> str | None:
 
 def unlike_full(f: Any, *calls: Callable[[], Any]) -> str | None:
     """How full machine code differs from the tape or quick code that runs before it; None if all bits are the same."""
-    if config.DISABLE_JIT:
+    if config.DISABLE_JIT or not hasattr(f, "_route"):  # a planted fault is a function of Python
         return None
     before = [bits(call()) for call in calls]
     for code in (c for c in f._route.kernel.codes.values() if c is not None):

@@ -86,7 +86,7 @@ def of_program(case: Case) -> Read | None:
     """The loss of a program, and points around its own."""
     symbols = {n: gc.array(n, arrays.shape_of(case, n), arrays.value_dtype(case, n)) for n in case["inputs"]}
     params = [symbols[n] for n in ("p", "q") if n in symbols]
-    space: dict[str, Any] = {"np": np} | symbols
+    space: dict[str, Any] = arrays.OF_SYMBOLS | symbols
     exec("\n".join(case["lines"]), space)
     others = [x for n, x in symbols.items() if n not in "pq"]
     problem, _ = loss_of(space["loss"], params, inputs=others, allow_unused=True)

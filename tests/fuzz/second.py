@@ -250,7 +250,7 @@ def of_program(case: Case) -> str | None:
     inner = case["case"]
     symbols = {n: gc.array(n, arrays.shape_of(inner, n), arrays.value_dtype(inner, n)) for n in inner["inputs"]}
     params = [symbols[n] for n in ("p", "q") if n in symbols]
-    space: dict[str, Any] = {"np": np} | symbols
+    space: dict[str, Any] = arrays.OF_SYMBOLS | symbols
     options = {"inputs": [x for n, x in symbols.items() if n not in "pq"], "allow_unused": True, "cache": False}
     try:
         exec("\n".join(inner["lines"]), space)

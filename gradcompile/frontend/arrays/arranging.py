@@ -96,10 +96,10 @@ def lifted(*given: Any) -> list[Any]:
     return [Array(n) for n in lift_all(*given)]
 
 
-def places(dim: Any, what: str) -> int:
+def places(dim: Any, what: str, cure: str = "join slices") -> int:
     """A length that has to be known."""
     if isinstance(dim, str):
-        raise ExpressionError(f"{what} along the named dimension {dim!r}: its length must be known; join slices")
+        raise ExpressionError(f"{what} along the named dimension {dim!r}: its length must be known; {cure}")
     return int(dim)
 
 
