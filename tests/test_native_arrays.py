@@ -230,6 +230,7 @@ def test_kept_memory_serves_again():
 
 def test_pieces_of_a_long_function_share_arrays(monkeypatch):
     monkeypatch.setattr(statements, "PIECE", 3)
+    monkeypatch.setattr(statements, "WHOLE", 3)
     lines = ["m = n - 1", "work = zeros((m, 3), x)", "part = x[1:m]", "tall = view(x, 0, (m, 2)).T"]
     lines += [f"work[{k % 3}, {k % 2}] += part[{k}] + tall[1, {k}]" for k in range(8)]
     lines += ["for i in lanes(0, m):\n        work[i, 2] = part[i // 2]", "total = 0.0", "more = empty(m, x)"]

@@ -36,6 +36,7 @@ MANY = 64  # numbers from which on a pattern is looked for
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
 LINALG = np.linalg.det.__module__ + "._linalg"  # where its functions are
+TAKE_OBJECTS = ("norm", "vector_norm", "multi_dot", "matrix_power", "outer", "cross")  # as they are sums of products
 SCIPY = str(Path(np.__file__).parents[1] / "scipy")
 OURS = (*(str(Path(file).parent) for file in PACKAGES), SCIPY)  # frames of these are not the user's
 
@@ -412,11 +413,11 @@ def frame_of_scipy() -> FrameType | None:
 
 
 def function_of_numpy() -> str | None:
-    """The function of numpy.linalg that was called by the user's code with a list, if one is being run."""
+    """The function of numpy.linalg that was called with a list, if one is being run that takes no array of objects."""
     name, frame = None, sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS[:2]):
         name, frame = frame.f_code.co_name if frame.f_globals["__name__"] == LINALG else name, frame.f_back
-    return f"np.linalg.{name}" if name else None
+    return f"np.linalg.{name}" if name and name not in TAKE_OBJECTS else None
 
 
 def instead(frame: FrameType) -> str:
