@@ -27,19 +27,20 @@ def main() -> None:
     training = gc.compile_grad(errors + np.sum(np.exp(penalty) * w**2), [w], inputs=[X, y, penalty])
     validation = gc.compile_grad(errors, [w], inputs=[X, y])
 
-    penalties = np.full(FEATURES, -3.0)
+    penalties, weights = np.full(FEATURES, -3.0), np.zeros(FEATURES)
     for round in range(61):
         best = gc.minimize(
             training, [np.zeros(FEATURES)], [table[train], target[train], penalties], method="trust-exact"
         )
-        loss, (slope,) = validation(best.x[0], table[held], target[held])
+        weights = best.x[0]
+        loss, (slope,) = validation(weights, table[held], target[held])
         gradient = slope @ best.sensitivity("penalty")  # of the error on data that were held back
         if round % 20 == 0:
             print(f"round {round:2}   error on new data {loss:.4f}   slope {np.linalg.norm(gradient):.4f}")
         penalties = np.clip(penalties - 10.0 * gradient, -6.0, 3.0)
 
     print(f"{'true weight':>12}{'found':>10}{'penalty':>10}")
-    for row in zip(truth, best.x[0], np.exp(penalties), strict=True):
+    for row in zip(truth, weights, np.exp(penalties), strict=True):
         print(f"{row[0]:12.3f}{row[1]:10.3f}{row[2]:10.3f}")
 
 
