@@ -23,6 +23,21 @@ def test_what_is_right_is_not_reported() -> None:
     )
 
 
+TRANSFORMED = [
+    "np.sum(np.fft.fft(q).real ** 2)",
+    "np.sum(np.fft.rfft(p, n=4).imag ** 3) * q[1]",
+    "np.sum(np.fft.irfft(np.fft.rfft(np.outer(p, q)), n=3) ** 3)",
+    "np.sum(np.linalg.inv(np.outer(q, q) + np.diag(p[:3])))",
+    "np.sum(np.linalg.det(np.eye(3) * p[:, None, None]) ** 2)",
+    "np.sum(np.cumsum(p)[::-1] ** 3)",
+]
+
+
+def test_what_a_transform_mixes_is_in_the_pattern() -> None:
+    for loss in TRANSFORMED:
+        assert patterns.judge({"way": "arrays", "case": {**PROGRAM, "lines": [f"loss = {loss}"]}}) is None, loss
+
+
 def lacking(self: Any, a: Any, source: Any, at: Any, own: Any = reach.Reach.selected) -> Any:
     """Pairs without the last one, so that columns get a colour that meets in a row."""
     return own(self, a, source, at)[:-1]

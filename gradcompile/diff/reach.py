@@ -81,9 +81,11 @@ class Reach:
             return self.whole
         if is_assemble(n) or is_pack(n):
             return self.put_together
-        if n.op.is_reduction or (n.op.is_linear and not n.op.along_axes):
+        if n.op.is_reduction or moves_entries(n):
             return self.moved
-        return self.running if n.op.is_linear else self.whole
+        if n.op.is_linear and n.op.along_axes:
+            return self.running
+        return self.each_matrix if n.op.routine_axes is not None and len(n.args) == 1 else self.whole
 
     # ---- rules
 
@@ -91,6 +93,15 @@ class Reach:
         """Each entry depends on all that the arguments depend on."""
         columns = np.unique(np.concatenate([self.known[a] % self.width for a in n.args if a in self.known]))
         return pairs_of(np.repeat(np.arange(entries(n)), columns.size), np.tile(columns, entries(n)), self.width)
+
+    def each_matrix(self, n: Node) -> Ints:
+        """Each entry of what a routine makes of a matrix or a row depends on all of that one."""
+        axes = n.op.routine_axes
+        assert axes is not None
+        leading = shape_of(n)[: len(shape_of(n)) - axes]
+        own, made = (places(x).reshape(prod(leading), -1) for x in (n.args[0], n))
+        pairs = np.broadcast_arrays(own[:, None, :], made[:, :, None])
+        return self.selected(n.args[0], *(p.ravel() for p in pairs))
 
     def entry_by_entry(self, n: Node) -> Ints:
         """Each entry depends on what the same entry of an argument depends on, unless its slope is 0."""
@@ -179,6 +190,12 @@ class Reach:
         first = np.repeat(starts[source] - np.cumsum(counts) + counts, counts)
         columns = pairs[first + np.arange(counts.sum())] % self.width
         return np.unique(pairs_of(np.repeat(at, counts), columns, self.width))
+
+
+def moves_entries(n: Node) -> bool:
+    """Whether an op moves entries of its argument to other places, and computes nothing but sums of them."""
+    op = n.op
+    return op.shows_entries or op.picks_entries or op.transpose_copies or is_take(n)
 
 
 def without_leaves(order: Iterable[Node]) -> set[Node]:

@@ -242,7 +242,7 @@ register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vj
             derivative="the transpose is scatter", accuracy="exact",
             keeps_finite=True,
             doc="entries of a vector, by a static index"))  # fmt: skip
-register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, is_linear=True,
+register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, is_linear=True, transpose_copies=True,
             derivative="the transpose is take",
             accuracy="correctly rounded, term by term",
             by_argument=True, keeps_finite=True,

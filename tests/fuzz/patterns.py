@@ -205,7 +205,8 @@ def pushed(
         return sum([*parts, *([n.op.value(size[a], known[b], *n.params)] if b in known else [])], zero)
     if n.op.is_reduction:
         return np.sum(known[n.args[0]], axis=n.params[0])
-    if not n.op.is_linear or any(a not in fixed for a in n.args[1:] if a.type.dtype == "int64"):
+    is_dense = not n.op.is_linear or n.op.routine_axes is not None
+    if is_dense or any(a not in fixed for a in n.args[1:] if a.type.dtype == "int64"):
         return None
     given = [known.get(a, values[a] if a.type.dtype == "int64" else np.zeros(np.shape(values[a]))) for a in n.args]
     try:
