@@ -29,8 +29,10 @@ def doubled(outputs: Any, *rest: Any, push: Any = reverse.jvp) -> list[Node]:
 
 def turned(*args: Any, place: Any = operators.tangents_of) -> Any:
     """What is moved, along the vector the other way round."""
-    moved, parts = place(*args)
-    return moved, parts[::-1] if len({p.type for p in parts}) == 1 else [-p for p in parts]
+    moved = place(*args)
+    parts = list(moved.values())
+    other = parts[::-1] if len({p.type for p in parts}) == 1 else [-p for p in parts]
+    return dict(zip(moved, other, strict=True))
 
 
 def summed(n: Node, x: Node, check: Any) -> Node:
