@@ -21,10 +21,11 @@ def rosenbrock():
     return gc.compile_grad(np.sum(100 * (X[1:] - X[:-1] ** 2) ** 2 + (1 - X[:-1]) ** 2), [X])
 
 
+@pytest.mark.parametrize("method", ["L-BFGS", "Newton-CG"])
 @pytest.mark.parametrize("bounds", [None, [(None, None)] * 4 + [(0.2, 0.8)] + [(-1.5, 0.9)] * 5, [(1.1, 2.0)] * 10])
-def test_minima_of_scipy(rosenbrock, bounds):
+def test_minima_of_scipy(rosenbrock, bounds, method):
     """The same minimum, in the form of the start; a parameter on its bound has a slope that presses it there."""
-    found = gc.minimize(rosenbrock, START, bounds=bounds)
+    found = gc.minimize(rosenbrock, START, bounds=bounds, method=method)
     bound = rosenbrock.bind()
     expected = optimize.minimize(
         bound.value_and_grad, START, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-9, "ftol": 0}
@@ -106,6 +107,18 @@ def test_forms_and_ends():
             gc.minimize(saddle, [1.0, 1.0], **options)
     with pytest.raises(ArgumentTypeError, match="give a pair"):
         gc.minimize(saddle, [1.0, 1.0], bounds={"a": 1.0})
+    with pytest.raises(ArgumentTypeError, match="give pairs"):
+        gc.minimize(saddle, [1.0, 1.0], bounds=3)
+    deep = gc.compile_grad((a - 3) ** 2 + (b + 1) ** 2 + x**2, {"layer": {"w": a, "v": b}, "c": x})
+    start = {"layer": {"w": 1.0, "v": 1.0}, "c": 1.0}
+    for bounds in (
+        {"layer": (0.5, 2.0)},
+        {"layer": {"w": (0, 2), "v": (0.5, None)}},
+        {("layer", "w"): (None, 2), 1: (0.5, 9)},
+    ):
+        assert gc.minimize(deep, start, bounds=bounds).x["layer"] == {"w": 2.0, "v": 0.5}
+    frame = np.rec.fromarrays([t, 2.5 * np.exp(-1.3 * t)], names="x,y")
+    assert gc.minimize(f, [1.0, 0.5], frame, bounds=((0, 9) for _ in range(2))).x == pytest.approx([2.5, 1.3])
     with pytest.raises(ArgumentTypeError, match="compile_grad"):
         gc.minimize(lambda v: v, [1.0])
 
@@ -196,9 +209,11 @@ def test_infinite_slopes():
 
 
 def test_methods_need_what_they_need(rosenbrock):
-    """Bounds, and second derivatives."""
-    with pytest.raises(ArgumentError, match="takes no bounds"):
-        gc.minimize(rosenbrock, START, method="Newton-CG", bounds={"x": (0, 1)})
+    """Second derivatives, and float64, as the cure of the refusal says."""
+    a = sp.symbols("a")
+    with pytest.raises(ArgumentTypeError, match="dtype='float64'"):
+        gc.minimize(gc.compile_grad((a - 1) ** 2, [a], dtype="float32"), [0.0])
+    assert gc.minimize(gc.compile_grad((a - 1) ** 2, [a], dtype="float64"), [0.0]).success
 
     def outside(x):
         return rosenbrock(x)

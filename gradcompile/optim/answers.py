@@ -1,5 +1,6 @@
 """What counts as a number, a whole number, and a yes: Python's own and NumPy's scalars alike."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,3 +27,15 @@ def is_yes(answer: Any) -> bool:
     (True, False, False)
     """
     return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+def ends(callback: Callable[[Any], Any], seen: Any) -> bool:
+    """Whether a callback says of what it sees that it is enough: it answers so, or raises StopIteration.
+
+    >>> ends(lambda seen: seen > 2, 3), ends(lambda seen: next(iter(())), 3)
+    (True, True)
+    """
+    try:
+        return is_yes(callback(seen))
+    except StopIteration:
+        return True

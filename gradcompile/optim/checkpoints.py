@@ -6,7 +6,10 @@ import os
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from inspect import isfunction, ismethod
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,12 @@ from gradcompile.errors import ArgumentError, DataError
 from gradcompile.optim.loop import Training
 from gradcompile.optim.parts import Vector
 from gradcompile.optim.rules import Rule
+from gradcompile.optim.schedules import Spelled
 from gradcompile.runtime import bind
 
 VERSION = 2
 ARRAYS = ("theta", "state", "mean", "at", "sums", "plateau", "best", "lowest")  # attributes of a run
+OTHERS = {"loss": "another loss", "functions": "a rule, a rate or an input that is another function of this name"}
 SHARE = 20  # of the time between two checkpoints, at most the 20th part is spent with writing
 
 
@@ -37,9 +42,11 @@ class Checkpoints:
         source = getattr(run.f, "source", None)
         digest = hashlib.sha256(source.encode()).hexdigest() if source is not None else ""
         places = {a.name: list(map(int, a.leaf.type.shape)) for a in run.params}
+        functions = marks((run.rule, list(getattr(run.source, "called", {}).values())), set())
         return {
             "version": VERSION, "loss": digest, "parameters": places, "optimizer": named(run.rule),
             **run.source.described(), "every": run.interval,
+            **({"functions": hashlib.sha256(repr(functions).encode()).hexdigest()} if functions else {}),
         }  # fmt: skip
 
     def due(self, is_epoch: bool) -> bool:
@@ -83,7 +90,7 @@ class Checkpoints:
         """Raise where the checkpoint is of another run."""
         for name, own in self.described().items():
             if about.get(name) != own:
-                what = "another loss" if name == "loss" else f"{name}={about.get(name)!r}, and this run has {own!r}"
+                what = OTHERS.get(name) or f"{name}={about.get(name)!r}, and this run has {own!r}"
                 raise ArgumentError(f"{self.path} is a checkpoint of {what}; name another file, or go on as it was")
 
     def restore(self, found: Mapping[str, Any]) -> None:
@@ -111,6 +118,51 @@ def write_arrays(file: Any, arrays: Mapping[str, Vector]) -> None:
 def named(rule: Any) -> str:
     """How a rule was written; of one of the user's the class, as what it shows may have an address in it."""
     return repr(rule) if isinstance(rule, Rule) else type(rule).__qualname__
+
+
+def marks(value: Any, seen: set[int]) -> list[Any]:
+    """What tells functions of a user's apart that have one name: their code, and the numbers that it refers to.
+
+    value: a rule, a function, or what holds some; other objects are known by their types.
+    """
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, Spelled):
+        return marks(value.call[1], seen)
+    if isinstance(value, Mapping):
+        return [mark for key in value for mark in marks(value[key], seen)]
+    if isinstance(value, list | tuple):
+        return [mark for entry in value for mark in marks(entry, seen)]
+    if isinstance(value, partial):
+        return marks(value.func, seen) + constants((value.args, value.keywords), seen)
+    if ismethod(value):
+        return marks(value.__func__, seen) + constants(vars(value.__self__), seen)
+    if isfunction(value):
+        code, cells = value.__code__, [c.cell_contents for c in value.__closure__ or ()]
+        named = [value.__globals__[n] for n in code.co_names if n in value.__globals__]
+        return [written(code), *constants((value.__defaults__, value.__kwdefaults__, cells, named), seen)]
+    methods = [getattr(value, n, None) for n in ("init", "update", "__call__")]
+    return [mark for m in methods if ismethod(m) for mark in marks(m, seen)]
+
+
+def constants(value: Any, seen: set[int]) -> list[Any]:
+    """The numbers, texts and arrays in a value, and the marks of functions."""
+    if isinstance(value, int | float | str | bytes | np.generic):
+        return [repr(value)]
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+    if isinstance(value, Mapping):
+        return [part for key in value for part in (str(key), *constants(value[key], seen))]
+    if isinstance(value, list | tuple):
+        return [part for entry in value for part in constants(entry, seen)]
+    return marks(value, seen) if callable(value) else []
+
+
+def written(code: CodeType) -> str:
+    """A function's code with its constants."""
+    inner = [written(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return repr((code.co_code.hex(), code.co_names, code.co_varnames, inner))
 
 
 def parts_of(run: Training) -> list[Any]:

@@ -159,9 +159,11 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
         without_data(data)
         return Outside(f)
     if not hasattr(f, "flat") or f.dtype != "float64":
-        got = f"one in {f.dtype}" if hasattr(f, "flat") else f"a {type(f).__name__}"
-        raise ArgumentTypeError("minimize takes what compile_grad returns, in float64, or a loss that Python "
-                                f"evaluates: v(*params) -> (loss, grads) with v.shapes; got {got}")  # fmt: skip
+        if hasattr(f, "flat"):
+            raise ArgumentTypeError(f"minimize searches in float64, and this loss is in {f.dtype}, in which small "
+                                    "steps are lost; compile it with dtype='float64', or train it")  # fmt: skip
+        raise ArgumentTypeError("minimize takes what compile_grad returns, or a loss that Python evaluates: "
+                                f"v(*params) -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
     takes, parameters = f.problem.inputs, parameters_of(f)
     if not takes and len(data) == 0:
         parameters.alone = parameters.alone or Kernel(f, (), parameters)

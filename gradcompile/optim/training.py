@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError, TrainingError
 from gradcompile.library.optimizers import COUNT
 from gradcompile.optim import family
-from gradcompile.optim.answers import is_number, is_whole, is_yes
+from gradcompile.optim.answers import ends, is_number, is_whole
 from gradcompile.optim.checkpoints import Checkpoints
 from gradcompile.optim.loop import UNKNOWN, Training
 from gradcompile.optim.losses import Evaluated
@@ -59,12 +59,13 @@ def train(
 
     optimizer: a rule, or any object with init(theta) -> state and update(grads, state, theta) -> (updates, state) on
     vectors. epochs: in all, resumed or not. clip_norm: the gradient is scaled down to this norm where it is longer.
-    frozen: names of parameters that stay. validation: data of the same form, on which the loss is computed after each
-    epoch. patience: so many times without a lower one end the run, and `params` are those of the lowest.
+    frozen: names of parameters that stay; of parameters in nested mappings the name of one means all in it.
+    validation: data of the same form, on which the loss is computed after each epoch. patience: so many times without
+    a lower one end the run, and `params` are those of the lowest.
 
     every: entries of the history, validations and callbacks come after so many steps in place of an epoch's.
     callback(seen): gets one record (step, epoch, loss, validation, grad_norm, rate, params as copies), and ends the run
-    by returning True. Ctrl-C ends it too, and what was reached is returned.
+    by returning True or raising StopIteration. Ctrl-C ends it too, and what was reached is returned.
 
     checkpoint: a file, .npz, written whole after epochs, at Ctrl-C, at the end, and every `checkpoint_every` seconds.
     resume: go on from it, if it is there, with the bits of a run that was never interrupted.
@@ -102,7 +103,11 @@ def train(
 
 def alone_or_all(named: Any) -> list[Any]:
     """One name, or one symbol, as a list of it."""
-    return [named] if isinstance(named, str) or hasattr(named, "name") else list(named)
+    if isinstance(named, str) or hasattr(named, "name"):
+        return [named]
+    if not isinstance(named, Iterable):
+        raise ArgumentTypeError(f"frozen={named!r}: give names of parameters")
+    return list(named)
 
 
 def check_options(
@@ -153,6 +158,7 @@ class Session:
             except KeyboardInterrupt:
                 interrupted = True
             except GradcompileError as error:
+                run.message = f"ended by {type(error).__name__}"
                 error.result = self.result(False)  # type: ignore[attr-defined]
                 raise
             if self.saved is not None and run.is_finite:
@@ -163,7 +169,7 @@ class Session:
 
     def lost(self) -> TrainingError:
         """What to raise where the last step left the range of floats."""
-        step = self.training.step
+        step, self.training.message = self.training.step, "ended by TrainingError"
         error = TrainingError(f"step {step}: its update is not finite. Take a smaller learning_rate, or set clip_norm")
         error.result = self.result(False)
         return error
@@ -208,7 +214,7 @@ class Session:
             run.numbers_from = -1
         if self.callback is not None:
             run.interrupts.outside = True
-            if is_yes(self.callback(self.record())):
+            if ends(self.callback, self.record()):
                 run.message = "the callback said so"
             run.interrupts.outside = False
 
