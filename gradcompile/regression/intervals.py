@@ -49,7 +49,7 @@ def allowed(fit: Estimates) -> Vector:
     if fit._is_robust:
         rises = np.full(size, math.nan)
         free = ~fit._held
-        rises[free] = np.diag(fit.cov)[free] / np.diag(_inverse_of(0.5 * fit._point.matrix[np.ix_(free, free)]))
+        rises[free] = np.diag(fit.cov)[free] / np.diag(_inverse_of(0.5 * fit._curvature))
         return rises
     return np.full(size, 1.0 if fit.terms.absolute_sigma else fit.loss / fit.dof if fit.dof > 0 else math.nan)
 

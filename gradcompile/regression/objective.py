@@ -80,16 +80,9 @@ class Objective:
         """The derivative of a loss in the residual, of each residual."""
         return compile_value(sp.diff(LOSSES[self.statement.loss], RESIDUAL), data=[RESIDUAL])
 
-    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """Cost, gradient and the matrix of the search, with these columns."""
-        return self.evaluation(self.near, columns, rows)
-
-    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """Cost, gradient and Hessian, with these columns."""
-        return self.evaluation(self.exact, columns, rows)
-
-    def evaluation(self, compiled: CompiledDerivative, columns: Columns, rows: int) -> Evaluation:
-        """The machine code of a compiled Hessian, and its inputs in these columns."""
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+        """Cost, gradient and the matrix of the search, or the Hessian, with these columns."""
+        compiled = self.exact if exact else self.near
         if compiled not in self._loops:
             self._loops[compiled] = looped(compiled._route)
         inputs, route = [columns[name] for name in self.names(compiled)], compiled._route
@@ -121,14 +114,6 @@ class Correlated(Objective):
     With C = L L' the residuals are those of L^-1 (target - model); `columns[FACTOR]` is L.
     """
 
-    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The loss r'r of the whitened residuals, 2 J'r and 2 J'J."""
-        return self._evaluation(columns, rows, exact=False)
-
-    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The same with the Hessian of the residuals, times L'^-1 r, in the matrix."""
-        return self._evaluation(columns, rows, exact=True)
-
     @once
     def weighted(self) -> CompiledHessian:
         """The sum of residuals with a weight each, which is a column."""
@@ -138,7 +123,9 @@ class Correlated(Objective):
             inputs=self.fixed or None, reduce="sum",
         )  # fmt: skip
 
-    def _evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+        """r'r of the whitened residuals, 2 J'r and 2 J'J; exact: with the Hessian of the residuals, times L'^-1 r."""
+
         def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
             ((values, jacobian),) = self.residual_rows(theta, columns, rows)
             gradient[:] = 2.0 * jacobian.T @ values
@@ -240,15 +227,12 @@ class Orthogonal(Objective):
         whole = np.concatenate([theta, np.zeros(len(self.shifts))])
         return self.rows(self.slopes, whole, given, len(shift))
 
-    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The loss with the shifts at their least, its gradient, and 2 J'J of the rows above."""
-        return self._evaluation(columns, rows, exact=False)
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+        """The loss with the shifts at their least, its gradient, and 2 J'J of the rows above.
 
-    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The same with the Hessian, from which the shifts are eliminated."""
-        return self._evaluation(columns, rows, exact=True)
+        exact: with the Hessian, from which the shifts are eliminated.
+        """
 
-    def _evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
             values, by_params, by_shifts, (shift, spread) = self.settled(theta, columns, rows)
             gradient[:] = 2.0 * by_params.T @ values

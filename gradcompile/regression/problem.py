@@ -157,7 +157,7 @@ class Problem:
         self.terms, self.samples = terms, samples
         self.size = len(terms.params)
         self.norm = norm_of(samples)
-        self.near = self.summed([s.objective.near_evaluation(s.columns, s.rows) for s in samples])
+        self.near = self.summed([s.objective.evaluation(s.columns, s.rows, exact=False) for s in samples])
         self._memory = memory
         self._exact: Evaluation | None = None
 
@@ -172,7 +172,7 @@ class Problem:
     def exact(self) -> Evaluation:
         """Cost, gradient and the whole Hessian."""
         if self._exact is None:
-            self._exact = self.summed([s.objective.exact_evaluation(s.columns, s.rows) for s in self.samples])
+            self._exact = self.summed([s.objective.evaluation(s.columns, s.rows, exact=True) for s in self.samples])
         return self._exact
 
     def summed(self, parts: Sequence[Evaluation]) -> Evaluation:

@@ -57,9 +57,9 @@ class Scattered(Objective):
             self.functions[compiled] = value_and_grad(compiled, self.data_there)
         return self.functions[compiled]
 
-    def evaluation(self, compiled: CompiledDerivative, columns: Columns, rows: int) -> Evaluation:
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         """What sums over the partitions, and the inputs that no partition has."""
-        return Evaluation(self.over(compiled)._route.driver, self.given, None, rows)
+        return Evaluation(self.over(self.exact if exact else self.near)._route.driver, self.given, None, rows)
 
     @once
     def whole(self) -> Any:
