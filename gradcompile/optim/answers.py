@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from gradcompile.errors import ArgumentError
+
 
 def is_number(value: Any) -> bool:
     """Whether this is a real number, a truth value not.
@@ -18,6 +20,13 @@ def is_number(value: Any) -> bool:
 def is_whole(value: Any, least: int = 1) -> bool:
     """Whether this is an integer from the least on."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """An option that is a whole number from the least on, or an error."""
+    if not is_whole(value, least):
+        raise ArgumentError(f"{name}={value!r}: give a whole number from {least}")
+    return int(value)
 
 
 def is_yes(answer: Any) -> bool:

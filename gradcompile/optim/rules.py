@@ -14,7 +14,7 @@ import numpy as np
 from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.optim.answers import is_number, is_whole
+from gradcompile.optim.answers import is_number, whole
 from gradcompile.optim.given import flattened
 from gradcompile.optim.parts import PARAMS, Part, Vector
 from gradcompile.optim.schedules import Plateau, Spelled, scheduled, spelled
@@ -140,9 +140,7 @@ def accumulate(rule: Rule, every: int) -> Rule:
     >>> optim.accumulate(optim.sgd(0.1), 4)
     accumulate(sgd(0.1), 4)
     """
-    if not is_whole(every):
-        raise ArgumentError(f"every={every!r}: give a whole number from 1")
-    return Rule(rule.parts, int(every), rule.factors)
+    return Rule(rule.parts, whole("every", every), rule.factors)
 
 
 @spelled

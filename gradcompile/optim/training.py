@@ -10,10 +10,10 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError, TrainingError
 from gradcompile.library.optimizers import COUNT
 from gradcompile.optim import family
-from gradcompile.optim.answers import ends, is_number, is_whole
+from gradcompile.optim.answers import ends, is_number, whole
 from gradcompile.optim.checkpoints import Checkpoints
 from gradcompile.optim.loop import UNKNOWN, Training
-from gradcompile.optim.losses import Evaluated
+from gradcompile.optim.losses import around
 from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
 from gradcompile.optim.schedules import spelled
@@ -81,11 +81,14 @@ def train(
     {'a': 2.0, 'b': 1.0}
     """
     check_numbers(seed=seed, clip_norm=1.0 if clip_norm is None else clip_norm, checkpoint_every=checkpoint_every)
-    check_whole(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
+    whole("epochs", epochs)
+    for name, value in {"batch_size": batch_size, "every": every, "patience": patience}.items():
+        if value is not None:
+            whole(name, value)
     check_options(optimizer, callback, patience, validation, resume, checkpoint)
     if clip_norm is not None:
         optimizer = clipped(optimizer, clip_norm)
-    f = Evaluated.around(f, data)
+    f = around(f, data)
     source = source_of(f, data, batch_size, batch_axis, shuffle, seed)
     if getattr(source, "is_once", False) and (epochs > 1 or resume):
         raise ArgumentError("data is an iterator, which can be gone through once: epochs=1 and no resume; for more, "
@@ -299,23 +302,12 @@ def sgd(
     )  # fmt: skip
 
 
-def check_numbers(**options: Any) -> None:
+def check_numbers(seed: Any = 0, **options: Any) -> None:
     """Raise unless each option is a number, and the seed a whole one from 0."""
-    for name, value in options.items():
+    for name, value in {**options, "seed": seed}.items():
         if not is_number(value):
             raise ArgumentTypeError(f"{name}={value!r}: give a number")
-    seed = options.get("seed", 0)
-    if not is_whole(seed, 0):
-        raise ArgumentError(f"seed={seed!r}: give a whole number from 0")
-
-
-def check_whole(epochs: Any, **options: Any) -> None:
-    """Raise unless these are whole numbers from 1; None is one of the others."""
-    for name, value in {"epochs": epochs, **options}.items():
-        if value is None and name != "epochs":
-            continue
-        if not is_whole(value):
-            raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
+    whole("seed", seed, 0)
 
 
 class Silent:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
+from gradcompile.optim.answers import whole
 from gradcompile.regression import starts as starting
 from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orthogonal
 from gradcompile.regression.problem import Problem, Sample, Terms
@@ -170,8 +171,7 @@ class Fitter:
         free = self.terms.free
         if rows < free and samples[0].statement.likelihood is None:
             raise ArgumentError(f"{free} parameters can't be fitted to {rows} rows; give at least as many rows")
-        if type(count) is not int or count < 1:
-            raise ArgumentError(f"starts={count!r}: give a whole number from 1")
+        whole("starts", count)
         self.check_range(samples)
         memory = self.terms.borrow()
         problem = Problem(self.terms, samples, memory)
