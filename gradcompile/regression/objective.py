@@ -12,6 +12,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.once import once
 from gradcompile.regression.search import Evaluation, Vector, looped
 from gradcompile.regression.statement import LOSSES, RESIDUAL, Statement, free_name
+from gradcompile.runtime.route import Route
 
 Columns = Mapping[str, Any]
 Rows = tuple[Vector, Vector]  # one value a row, and its derivatives by the parameters
@@ -33,12 +34,11 @@ class Objective:
         self.data = [symbols[name] for name in statement.columns if name in symbols]
         self.data += [statement.sigma] if statement.sigma is not None else []
         self.has_plain_target = statement.target is not None and bool(statement.target.is_Symbol)
-        self._names: dict[CompiledDerivative, list[str]] = {}
-        self._loops: dict[CompiledDerivative, Any] = {}
+        self._ways: dict[CompiledDerivative, tuple[list[str], Route, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without machine code, which is made again."""
-        return {**vars(self), "_loops": {}}
+        return {**vars(self), "_ways": {}}
 
     @once
     def near(self) -> CompiledHessian:
@@ -83,17 +83,16 @@ class Objective:
     def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         """Cost, gradient and the matrix of the search, or the Hessian, with these columns."""
         compiled = self.exact if exact else self.near
-        if compiled not in self._loops:
-            self._loops[compiled] = looped(compiled._route)
-        inputs, route = [columns[name] for name in self.names(compiled)], compiled._route
+        if compiled not in self._ways:
+            self._ways[compiled] = self.names(compiled), compiled._route, looped(compiled._route)
+        names, route, loop = self._ways[compiled]
+        inputs = [columns[name] for name in names]
         code = route.choose(inputs)
-        return Evaluation(code, inputs, self._loops[compiled] if code is route.serial else None, rows)
+        return Evaluation(code, inputs, loop if code is route.serial else None, rows)
 
     def names(self, compiled: CompiledDerivative) -> list[str]:
         """The user's names of a function's inputs, in the order of the kernel."""
-        if compiled not in self._names:
-            self._names[compiled] = [a.symbols[0].name for a in compiled.problem.inputs]
-        return self._names[compiled]
+        return [a.symbols[0].name for a in compiled.problem.inputs]
 
     def residual_rows(self, theta: Vector, columns: Columns, rows: int) -> Iterator[Rows]:
         """The residuals and their Jacobian, block by block."""

@@ -24,8 +24,11 @@ from gradcompile.regression.statement import Statement
 
 def is_scattered(data: Any) -> bool:
     """Whether data are a collection of Dask's, or arrays of Dask's by name."""
-    values = data.values() if isinstance(data, Mapping) and not hasattr(data, "__dask_graph__") else [data]
-    return any(hasattr(v, "__dask_graph__") for v in values)
+    is_table = type(data) is dict or (isinstance(data, Mapping) and not hasattr(data, "__dask_graph__"))
+    for v in data.values() if is_table else [data]:
+        if type(v) is not np.ndarray and hasattr(v, "__dask_graph__"):
+            return True
+    return False
 
 
 class Scattered(Objective):
