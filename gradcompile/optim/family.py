@@ -291,6 +291,8 @@ def muon(
     >>> muon(0.02)
     muon(0.02)
     """
+    from gradcompile.library.muon import scale_by_muon  # with BLAS, which no other rule needs
+
     b = between("beta", beta)
     adam = ahead(adam_b1, adam_b2, eps, adam_eps_root, True)
 
@@ -298,7 +300,7 @@ def muon(
         nesterov = b / (1.0 - b ** (steps + 1.0)), (1.0 - b) / (1.0 - b**steps)
         return [b, 1.0 - b, *nesterov, eps, 0.0, 0.0, *adam(steps, rates)]
 
-    step = part(subset.scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
+    step = part(scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
     return made(learning_rate, step, *decayed(weight_decay))
 
 
