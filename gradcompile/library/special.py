@@ -104,7 +104,7 @@ POLYGAMMA_LEAST = -1e4  # below it the recurrence up to there is too long to wal
 def polygamma(order, x):  # type: ignore[no-untyped-def]
     """The derivative of digamma, order >= 1 times; inf or NaN at 0, -1, -2, ..., NaN for x below -10000.
 
-    (-1)**(n+1) n! sum 1/(x+k)**(n+1): term by term up to where the Euler-Maclaurin series takes over.
+    (-1)**(n+1) n! sum 1/(x+k)**(n+1).
 
     >>> round(float(polygamma(1, 1.0)), 12)
     1.644934066848
@@ -115,19 +115,7 @@ def polygamma(order, x):  # type: ignore[no-untyped-def]
         return NAN
     if x == np.inf:
         return ZERO
-    s = order + 1.0
-    total = 0.0
-    at = float(x)
-    while at < POLYGAMMA_FROM + order:
-        total += np.power(at, -s)
-        at += 1.0
-    term = np.power(at, -s)
-    total += at * term / order + 0.5 * term
-    rising = s / at
-    for k in range(len(BERNOULLI)):
-        total += BERNOULLI[k] / math.gamma(2.0 * k + 3.0) * rising * term
-        rising *= (s + 2.0 * k + 1.0) * (s + 2.0 * k + 2.0) / (at * at)
-    return (1.0 if order % 2 == 1 else -1.0) * math.gamma(s) * total
+    return (1.0 if order % 2 == 1 else -1.0) * math.gamma(order + 1.0) * powers(order + 1.0, x)
 
 
 @njit
@@ -139,14 +127,18 @@ def zeta(s, x):  # type: ignore[no-untyped-def]
     """
     if not ((s > 1) & (x > 0)):
         return INFINITE if (s == 1) & (x > 0) else NAN
-    if x == np.inf:
-        return ZERO
+    return ZERO if x == np.inf else powers(s, x)
+
+
+@njit
+def powers(s, x):  # type: ignore[no-untyped-def]
+    """The sum of 1/(x + k)**s: term by term up to where the Euler-Maclaurin series takes over."""
     total = 0.0
     at = float(x)
     while at < POLYGAMMA_FROM + s:
         term = np.power(at, -s)
         total += term
-        if not at * term > NOTHING * (s - 1.0) * total:  # as much as the rest, which large orders lack
+        if (at > 0.0) & (not at * term > NOTHING * (s - 1.0) * total):  # as much as the rest, which large orders lack
             return total
         at += 1.0
     term = np.power(at, -s)
