@@ -62,7 +62,7 @@ def show(
 
 
 def _print_table(fit: Fit, ends: Ends, asked: Interval) -> None:
-    table = [("parameter", "estimate", "standard error", ""), *summary.rows(fit)]
+    table: list[tuple[str, ...]] = [("parameter", "estimate", "standard error", ""), *summary.rows(fit)]
     if ends:
         kind = "interval" if asked.method == "wald" else f"{asked.method} interval"
         column = [f"{100 * asked.level:.6g} % {kind}"]
