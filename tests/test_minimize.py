@@ -198,12 +198,31 @@ def test_what_is_no_minimum(method):
     assert flat.success == (method == "trust-exact") or "neither slope" in flat.message
 
 
+def test_minima_between_bounds():
+    """Of losses that are not convex: no slope is left but where a bound holds it, by any method."""
+    v, A, q = gc.array("v", (12,)), gc.array("A", (12, 12)), gc.array("q", (12,))
+    f = gc.compile_grad(0.5 * v @ (A @ v) - q @ v + 0.05 * np.sum(v**4), [v], inputs=[A, q])
+    rng = np.random.default_rng(3)
+    for k in range(116):
+        B = rng.normal(size=(12, 12))
+        data, low = [B + B.T if k % 2 else B @ B.T / 12, 3 * rng.normal(size=12)], rng.normal(size=12) - 1
+        high = low + 2 * abs(rng.normal(size=12))
+        low[rng.random(12) < 0.3], high[rng.random(12) < 0.3] = -np.inf, np.inf
+        start = np.clip(rng.normal(size=12), low, high)
+        for method in ("L-BFGS", "Newton-CG", "trust-exact") if k % 23 == 0 else ():
+            found = gc.minimize(f, start, data, method=method, bounds=optimize.Bounds(low, high))
+            x, slope = np.array(found.x), np.array(found.jac)
+            assert found.success and (x >= low).all() and (x <= high).all()
+            assert np.where(x > low, slope, 0.0).max() < 1e-6 and np.where(x < high, slope, 0.0).min() > -1e-6
+
+
 def test_infinite_slopes():
     """One that presses a parameter to its bound holds it there; one in the other direction is no minimum."""
     a, b = sp.symbols("a b")
     f = gc.compile_grad(a + sp.sqrt(a) + (b - 2) ** 2, [a, b])
-    found = gc.minimize(f, [1.0, 0.0], bounds={"a": (0, None)})
-    assert found.success and list(found.x) == pytest.approx([0.0, 2.0]) and found.jac[0] == np.inf
+    for method in ("L-BFGS", "Newton-CG"):
+        found = gc.minimize(f, [1.0, 0.0], bounds={"a": (0, None)}, method=method)
+        assert found.success and list(found.x) == pytest.approx([0.0, 2.0]) and found.jac[0] == np.inf
     down = gc.minimize(gc.compile_grad(a - sp.sqrt(a), [a]), [0.0], bounds=[(0, None)])
     assert not down.success and "not finite" in down.message
 

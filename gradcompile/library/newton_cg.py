@@ -12,13 +12,36 @@ last is wanted. The state is memory of the caller's: `v`, of shape (ROWS, n), th
 
 from gradcompile.codegen.functions import jit
 from gradcompile.library.primitives import fabs, lanes, sqrt
-from gradcompile.library.quasi_newton import BAD, EPS, FALLING, FLAT, HUGE, RUNNING, SETTLED, STUCK, add, dot
+from gradcompile.library.quasi_newton import (
+    BAD,
+    BEGUN,
+    EPS,
+    FALLING,
+    FLAT,
+    FREE,
+    GRADIENT,
+    HUGE,
+    LOSS,
+    LOWER,
+    RUNNING,
+    SETTLED,
+    STEPS,
+    STUCK,
+    THETA,
+    TOLERANCE,
+    TRIAL,
+    UPPER,
+    add,
+    dot,
+    take,
+    usable,
+)
 from gradcompile.library.trust_region import same_rows
 
-THETA, TRIAL, GRADIENT, ALONG, LOWER, UPPER, FREE, STEP, RESIDUAL = range(9)
+ALONG, STEP, RESIDUAL = 3, 7, 8  # beside the rows of `quasi_newton`
 ROWS = 9
-LOSS, RADIUS, PREDICTED, MULTIPLIES, SQUARES, TARGET, PRODUCTS, MULTIPLIED, STEPS, TOLERANCE, BEGUN = range(11)
-STEEPEST, TRIES = range(11, 13)
+RADIUS, PREDICTED, MULTIPLIES, SQUARES, TARGET, PRODUCTS, MULTIPLIED = range(1, 8)  # beside its scalars
+STEEPEST, TRIES = 11, 12
 SCALARS = 13
 SUFFICIENT = 1e-4  # of the predicted decrease, which a step has to bring
 TRIED = 200  # products for one step at most
@@ -42,12 +65,10 @@ def advance(value, grad, product, v, s):  # type: ignore[no-untyped-def]
 def stepped(value, grad, v, s):  # type: ignore[no-untyped-def]
     """Take the step to v[TRIAL] if it brings enough, and begin the next."""
     status = RUNNING
-    nothing = value * 0.0
     steepest = 0.0
     for k in range(v.shape[1]):
-        nothing += grad[k] * 0.0
-        steepest = max(steepest, fabs(grad[k]) * is_free(v, TRIAL, grad[k], k))
-    good = nothing == 0.0
+        steepest = max(steepest, fabs(grad[k]) if is_free(v, TRIAL, grad[k], k) > 0.0 else 0.0)
+    good = usable(value, grad, v)
     noise = 8.0 * EPS * fabs(s[LOSS])
     takes = good
     if s[BEGUN] == 1.0:
@@ -74,12 +95,9 @@ def stepped(value, grad, v, s):  # type: ignore[no-untyped-def]
         if s[RADIUS] >= HUGE:
             status = FALLING
     if takes:
-        s[LOSS] = value
+        take(value, grad, v, s)
         s[STEEPEST] = steepest
         s[STEPS] += 1.0 if s[BEGUN] > 1.0 else 0.0
-        for k in lanes(0, v.shape[1]):
-            v[THETA, k] = v[TRIAL, k]
-            v[GRADIENT, k] = grad[k]
     if status == RUNNING:
         status = set_out(v, s)
     return status
@@ -139,6 +157,9 @@ def walk(v, factor):  # type: ignore[no-untyped-def]
 def multiplied(product, v, s):  # type: ignore[no-untyped-def]
     """Take in the Hessian's product with v[ALONG]: the next one, or the end of the step."""
     s[PRODUCTS] += 1.0
+    for k in lanes(0, v.shape[1]):  # of a slope that is infinite on a bound there is no product
+        known = (v[FREE, k] > 0.0) | (v[STEP, k] != 0.0)
+        product[k] = product[k] if known else 0.0
     curved = dot(v[ALONG], product)
     length = dot(v[ALONG], v[ALONG])
     inside = dot(v[STEP], v[ALONG])

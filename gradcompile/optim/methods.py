@@ -117,8 +117,15 @@ class Method:
         return self.checked(self.stepping.advance(turns))
 
     def checked(self, status: int) -> int:
-        """What the step says, in the words of `quasi_newton`."""
-        return status
+        """SETTLED is said by what a model promises, which may be of another place: STUCK where it is not rounding.
+
+        It is rounding where the slopes are rounding of the loss, or the loss is rounding of the parameters.
+        """
+        if status != quasi_newton.SETTLED:
+            return status
+        loss, change = abs(self.loss), np.abs(self.theta * self.gradient * self.rows[quasi_newton.FREE])
+        small = (change <= 1e-4 * loss) | (1e3 * quasi_newton.EPS * change >= loss)
+        return quasi_newton.SETTLED if small.all() else quasi_newton.STUCK
 
     @property
     def loss(self) -> float:
@@ -182,17 +189,6 @@ class QuasiNewton(Method):
         """Whether the search ended where it began, and the gradient was the same all around."""
         return not self.steps and bool(self.look[saddles.LARGEST] == 0.0)
 
-    def checked(self, status: int) -> int:
-        """SETTLED is said by pairs of past slopes, which may be of another place: STUCK where it is not rounding.
-
-        It is rounding where the slopes are rounding of the loss, or the loss is rounding of the parameters.
-        """
-        if status != quasi_newton.SETTLED:
-            return status
-        loss, change = abs(self.loss), np.abs(self.theta * self.gradient * self.rows[quasi_newton.FREE])
-        small = (change <= 1e-4 * loss) | (1e3 * quasi_newton.EPS * change >= loss)
-        return quasi_newton.SETTLED if small.all() else quasi_newton.STUCK
-
 
 class NewtonCG(Method):
     """The truncated Newton method: the Hessian's products with vectors are evaluated too."""
@@ -237,11 +233,9 @@ class TrustExact(Method):
         """Of the method's own words those of `quasi_newton`."""
         if not np.isfinite(self.loss + self.gradient.sum()):
             return quasi_newton.BAD
-        held = self.rows[trust_region.HELD] > 0.0
-        steepest = abs(self.gradient[~held]).max(initial=0.0)
         if status == trust_region.RUNNING:
             return quasi_newton.RUNNING
-        if steepest <= self.tolerance:
+        if machine(trust_region.steepest, (2,))(self.rows) <= self.tolerance:
             return quasi_newton.FLAT
         return quasi_newton.SETTLED if status == trust_region.ENDED else quasi_newton.STUCK
 
@@ -259,6 +253,9 @@ class TrustExact(Method):
     def is_proved(self) -> bool:  # type: ignore[override]
         """By more than rounding, on what no bound holds."""
         _, matrix, work, _ = self.stepping.state
+        lower, upper = (self.rows[k] for k in (trust_region.LOWER, trust_region.UPPER))
+        pressed = (self.theta <= lower) & (self.gradient > 0.0) | (self.theta >= upper) & (self.gradient < 0.0)
+        self.rows[trust_region.HELD] = pressed | (lower >= upper)
         return bool(machine(trust_region.factored, (2, 2, 2, 0))(self.rows, matrix, work, 0.0))
 
 
