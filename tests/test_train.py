@@ -130,6 +130,11 @@ def test_frozen_parameters_stay_and_rates_are_multiplied(line):
     slow = run(line, optimizer=optim.per_parameter(optim.sgd(0.05), {"b": 0.5}), epochs=1, batch_size=None).params
     fast = run(line, optimizer=optim.sgd(0.05), epochs=1, batch_size=None).params
     assert slow == pytest.approx([fast[0], 0.5 * fast[1]], rel=1e-15)
+    with pytest.raises(ArgumentTypeError, match="step 0 has None"):
+        run(line, optimizer=optim.sgd(lambda step: None))
+    with pytest.raises(ArgumentError, match="eps='x': give a number"):
+        optim.adam(0.1, eps="x")
+    assert run(line, callback=lambda seen: next(iter(()))).epochs == 1
     for wrong, words in ((["c"], "frozen holds c"), (3, "names of parameters")):
         with pytest.raises(ArgumentTypeError, match=words):
             run(line, frozen=wrong)

@@ -35,6 +35,8 @@ class Checkpoints:
         if not self.path.parent.is_dir():
             raise ArgumentError(f"checkpoint={str(path)!r}: there is no directory {self.path.parent}; make it first")
         self.written, self.took = time.monotonic(), 0.0
+        found = marks((run.rule, list(getattr(run.source, "called", {}).values())), set())  # as they are at the start
+        self.functions = {"functions": hashlib.sha256(repr(found).encode()).hexdigest()} if found else {}
 
     def described(self) -> dict[str, Any]:
         """What a run has to have in common with a checkpoint that it goes on from."""
@@ -42,11 +44,10 @@ class Checkpoints:
         source = getattr(run.f, "source", None)
         digest = hashlib.sha256(source.encode()).hexdigest() if source is not None else ""
         places = {a.name: list(map(int, a.leaf.type.shape)) for a in run.params}
-        functions = marks((run.rule, list(getattr(run.source, "called", {}).values())), set())
         return {
             "version": VERSION, "loss": digest, "parameters": places, "optimizer": named(run.rule),
             **run.source.described(), "every": run.interval,
-            **({"functions": hashlib.sha256(repr(functions).encode()).hexdigest()} if functions else {}),
+            **self.functions,
         }  # fmt: skip
 
     def due(self, is_epoch: bool) -> bool:
@@ -120,48 +121,42 @@ def named(rule: Any) -> str:
     return repr(rule) if isinstance(rule, Rule) else type(rule).__qualname__
 
 
-def marks(value: Any, seen: set[int]) -> list[Any]:
+def marks(value: Any, seen: set[int], inside: bool = False) -> list[Any]:
     """What tells functions of a user's apart that have one name: their code, and the numbers that it refers to.
 
-    value: a rule, a function, or what holds some; other objects are known by their types.
+    value: a rule, a function, or what holds some. inside: of a function, where numbers, texts and arrays count as well;
+    other objects are known by their types alone.
     """
+    if isinstance(value, int | float | str | bytes | np.generic):
+        return [repr(value)] if inside else []
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()] if inside else []
+    if isinstance(value, Mapping):
+        return [mark for key in value for mark in (*marks(str(key), seen, inside), *marks(value[key], seen, inside))]
+    if isinstance(value, list | tuple):
+        return [mark for entry in value for mark in marks(entry, seen, inside)]
     if id(value) in seen:
         return []
     seen.add(id(value))
     if isinstance(value, Spelled):
-        return marks(value.call[1], seen)
-    if isinstance(value, Mapping):
-        return [mark for key in value for mark in marks(value[key], seen)]
-    if isinstance(value, list | tuple):
-        return [mark for entry in value for mark in marks(entry, seen)]
+        return marks(value.call[1], seen, inside)
     if isinstance(value, partial):
-        return marks(value.func, seen) + constants((value.args, value.keywords), seen)
+        return marks((value.func, value.args, value.keywords), seen, True)
     if ismethod(value):
-        return marks(value.__func__, seen) + constants(vars(value.__self__), seen)
+        return marks((value.__func__, vars(value.__self__)), seen, True)
     if isfunction(value):
         code, cells = value.__code__, [c.cell_contents for c in value.__closure__ or ()]
         named = [value.__globals__[n] for n in code.co_names if n in value.__globals__]
-        return [written(code), *constants((value.__defaults__, value.__kwdefaults__, cells, named), seen)]
+        named = [v for v in named if not isfunction(v) or v.__module__ == value.__module__]  # not of all libraries
+        return [written(code), *marks((value.__defaults__, value.__kwdefaults__, cells, named), seen, True)]
     methods = [getattr(value, n, None) for n in ("init", "update", "__call__")]
-    return [mark for m in methods if ismethod(m) for mark in marks(m, seen)]
-
-
-def constants(value: Any, seen: set[int]) -> list[Any]:
-    """The numbers, texts and arrays in a value, and the marks of functions."""
-    if isinstance(value, int | float | str | bytes | np.generic):
-        return [repr(value)]
-    if isinstance(value, np.ndarray):
-        return [value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
-    if isinstance(value, Mapping):
-        return [part for key in value for part in (str(key), *constants(value[key], seen))]
-    if isinstance(value, list | tuple):
-        return [part for entry in value for part in constants(entry, seen)]
-    return marks(value, seen) if callable(value) else []
+    return [mark for m in methods if ismethod(m) for mark in marks(m, seen, True)]
 
 
 def written(code: CodeType) -> str:
     """A function's code with its constants."""
-    inner = [written(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    inner = [written(c) if isinstance(c, CodeType) else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
+             for c in code.co_consts]  # fmt: skip
     return repr((code.co_code.hex(), code.co_names, code.co_varnames, inner))
 
 

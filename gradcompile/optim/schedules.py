@@ -74,10 +74,18 @@ class Schedule(Spelled):
             with np.errstate(all="ignore"):
                 found = np.broadcast_to(np.asarray(self.formula(steps), float), steps.shape)
         else:
-            found = np.array([float(self.formula(int(s))) for s in steps])
+            found = np.array([self.one(int(s)) for s in steps])
         if not np.isfinite(found).all():
             raise ArgumentError(f"learning_rate: step {int(steps[~np.isfinite(found)][0])} has none that is finite")
         return found
+
+    def one(self, step: int) -> float:
+        """The rate of one step by a function of the user's."""
+        found = self.formula(step)
+        try:
+            return float(found)
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(f"learning_rate: step {step} has {found!r}; give a number") from error
 
 
 def scheduled(rate: Any) -> Schedule:
