@@ -11,7 +11,7 @@ last is wanted. The state is memory of the caller's: `v`, of shape (ROWS, n), th
 """
 
 from gradcompile.codegen.functions import jit
-from gradcompile.library.primitives import fabs, lanes, sqrt
+from gradcompile.library.primitives import fabs, fold, lanes, sqrt, zeros
 from gradcompile.library.quasi_newton import (
     BAD,
     BEGUN,
@@ -21,6 +21,7 @@ from gradcompile.library.quasi_newton import (
     FREE,
     GRADIENT,
     HUGE,
+    LANES,
     LOSS,
     LOWER,
     RUNNING,
@@ -41,8 +42,8 @@ from gradcompile.library.trust_region import same_rows
 ALONG, STEP, RESIDUAL = 3, 7, 8  # beside the rows of `quasi_newton`
 ROWS = 9
 RADIUS, PREDICTED, MULTIPLIES, SQUARES, TARGET, PRODUCTS, MULTIPLIED = range(1, 8)  # beside its scalars
-STEEPEST, TRIES = 11, 12
-SCALARS = 13
+STEEPEST, TRIES, BOUNDED = range(11, 14)
+SCALARS = 14
 SUFFICIENT = 1e-4  # of the predicted decrease, which a step has to bring
 TRIED = 200  # products for one step at most
 POLISHES = 10  # steps within rounding, at most
@@ -73,6 +74,8 @@ def stepped(value, grad, v, s):  # type: ignore[no-untyped-def]
     takes = good
     if s[BEGUN] == 1.0:
         s[RADIUS] = max(1.0, sqrt(dot(v[TRIAL], v[TRIAL])))
+        for k in range(v.shape[1]):
+            s[BOUNDED] = max(s[BOUNDED], 1.0 if (v[LOWER, k] > -HUGE) | (v[UPPER, k] < HUGE) else 0.0)
         status = RUNNING if good else BAD
         takes = True
     elif (value < 0.0) & (value * 0.0 != 0.0):
@@ -114,7 +117,7 @@ def is_free(v, row, slope, k):  # type: ignore[no-untyped-def]
 @jit
 def set_out(v, s):  # type: ignore[no-untyped-def]
     """The first product of a step from v[THETA]."""
-    for k in range(v.shape[1]):
+    for k in lanes(0, v.shape[1]):
         v[FREE, k] = is_free(v, THETA, v[GRADIENT, k], k)
         v[STEP, k] = 0.0
         v[RESIDUAL, k] = v[GRADIENT, k]
@@ -133,6 +136,16 @@ def turn(v, s):  # type: ignore[no-untyped-def]
     for k in lanes(0, v.shape[1]):
         v[ALONG, k] = -v[RESIDUAL, k] * v[FREE, k]
     s[SQUARES] = dot(v[ALONG], v[ALONG])
+
+
+@jit
+def leaves(v, factor):  # type: ignore[no-untyped-def]
+    """Whether so far along v[ALONG] something is beyond its bounds."""
+    sums = zeros(LANES, v)
+    for k in lanes(0, v.shape[1]):
+        moved = v[THETA, k] + v[STEP, k] + factor * v[ALONG, k]
+        sums[k % LANES] += 1.0 if (moved < v[LOWER, k]) | (moved > v[UPPER, k]) else 0.0
+    return fold(sums) > 0.0
 
 
 @jit
@@ -157,9 +170,10 @@ def walk(v, factor):  # type: ignore[no-untyped-def]
 def multiplied(product, v, s):  # type: ignore[no-untyped-def]
     """Take in the Hessian's product with v[ALONG]: the next one, or the end of the step."""
     s[PRODUCTS] += 1.0
-    for k in lanes(0, v.shape[1]):  # of a slope that is infinite on a bound there is no product
-        known = (v[FREE, k] > 0.0) | (v[STEP, k] != 0.0)
-        product[k] = product[k] if known else 0.0
+    if s[BOUNDED] > 0.0:
+        for k in lanes(0, v.shape[1]):  # of a slope that is infinite on a bound there is no product
+            known = (v[FREE, k] > 0.0) | (v[STEP, k] != 0.0)
+            product[k] = product[k] if known else 0.0
     curved = dot(v[ALONG], product)
     length = dot(v[ALONG], v[ALONG])
     inside = dot(v[STEP], v[ALONG])
@@ -169,20 +183,21 @@ def multiplied(product, v, s):  # type: ignore[no-untyped-def]
     factor = s[SQUARES] / curved if curved > 0.0 else edge
     ended = (not (curved > 0.0)) | (not (factor < edge))
     factor = edge if ended else factor
-    wall = HUGE
-    for k in range(v.shape[1]):
-        wall = min(wall, room(v, k))
-    meets = (wall <= factor) & (wall < HUGE)
+    meets = s[BOUNDED] > 0.0
+    if meets:
+        meets = leaves(v, factor)
     if meets:
         ended = False
-        factor = wall
+        for k in range(v.shape[1]):
+            factor = min(factor, room(v, k))
         walk(v, factor)
     else:
         add(v[STEP], factor, v[ALONG])
     add(v[RESIDUAL], factor, product)
-    squares = 0.0
-    for k in range(v.shape[1]):
-        squares += v[FREE, k] * v[RESIDUAL, k] * v[RESIDUAL, k]
+    sums = zeros(LANES, v)
+    for k in lanes(0, v.shape[1]):
+        sums[k % LANES] += v[FREE, k] * v[RESIDUAL, k] * v[RESIDUAL, k]
+    squares = fold(sums)
     status = RUNNING
     if ended | (sqrt(squares) <= s[TARGET]) | (s[PRODUCTS] >= min(2.0 * v.shape[1] + 1.0, TRIED)):
         s[MULTIPLIES] = 0.0
