@@ -368,7 +368,7 @@ class Writer(Caller):
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, self.in_its_precision(inner, [self.value(a) for a in e.args]))
         if isinstance(target, External):
-            return self.call_external(target.symbol, [self.value(a) for a in e.args[:-1]])
+            return self.call_external(target.symbol, [self.value(a) for a in e.args])
         if hasattr(target, "py_func"):
             given = [self.value(a) for a in e.args]
             return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
