@@ -1,6 +1,6 @@
 """Compiled programs over arrays against the interpreter: values and gradients, in many shapes.
 
-A few are compiled to machine code; all run as plain Python, in a process without the JIT, and some other files with them.
+A few are compiled to machine code; all run as plain Python, in a process without the JIT, and files of `OTHERS` too.
 """
 
 import contextlib

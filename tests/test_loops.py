@@ -19,7 +19,7 @@ N = 40
 x = sp.symbols(f"x:{N}")
 M = 8  # rows of a matrix: the code that is not rolled holds a line for each entry, and is compiled as well
 u, V = sp.IndexedBase("u", shape=(N,)), sp.IndexedBase("V", shape=(M, M))
-W = sp.IndexedBase("W", shape=(9, 33))
+W = sp.IndexedBase("W", shape=(33, 33))
 grid = [(i, j) for i in range(M - 1) for j in range(M - 1)]
 
 LOSSES = {
@@ -34,7 +34,7 @@ LOSSES = {
     "grid with a corner": lambda: (
         added((V[i, j] - V[i + 1, j]) ** 2 + sp.cos(V[i, j + 1]) for i, j in grid) + V[0, 0] ** 4, V
     ),
-    "layer": lambda: (added(sp.tanh(added(W[i, j] * u[j] for j in range(33))) ** 2 for i in range(9)), W),
+    "layer": lambda: (added(sp.tanh(added(W[i, j] * u[j] for j in range(33))) ** 2 for i in range(33)), W),
     "irregular places": lambda: (added((x[7 * k % N] - x[(k * k) % N] * 0.1 * k) ** 2 for k in range(N)), x),
     "numbers baked in": lambda: (added((x[k % 20] * 0.3 * k - k * k * 0.01) ** 2 for k in range(4 * N)), x[:20]),
     "branches": lambda: (added(sp.Piecewise((a * sp.log(a), a > 1), (0, True)) for a in x), x),
