@@ -126,8 +126,11 @@ def circles(needs: Mapping[str, Set[str]]) -> list[set[str]]:
     >>> circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [{"b", "c"}]
     True
     """
-    below = {m: reached(m, needs) for m in needs}
-    found = {frozenset(n for n in below[m] if m in below[n]) for m in needs if m in below[m]}
+    left = {m: needs[m] & needs.keys() for m in needs}
+    while free := {m for m, below in left.items() if not below}:  # what needs nobody is in no circle
+        left = {m: below - free for m, below in left.items() if m not in free}
+    below = {m: reached(m, left) for m in left}
+    found = {frozenset(n for n in below[m] if m in below[n]) for m in left if m in below[m]}
     return [set(c) for c in found]
 
 
