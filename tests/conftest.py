@@ -22,6 +22,7 @@ _CACHE = os.environ["GRADCOMPILE_CACHE_DIR"] if _IS_WORKER else tempfile.mkdtemp
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(_CACHE, "numba")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # small problems: others would wait, busily
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # of JAX numbers are wanted, each of them once
 os.environ["GRADCOMPILE_TRACEBACK"] = "full"  # who tests the package wants its frames
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # bytecode is kept all the same, beside what pytest keeps
