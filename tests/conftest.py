@@ -17,16 +17,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_CACHE = tempfile.mkdtemp(prefix="gradcompile-tests-")
+_IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # one of several processes: they share what the first one made
+_CACHE = os.environ["GRADCOMPILE_CACHE_DIR"] if _IS_WORKER else tempfile.mkdtemp(prefix="gradcompile-tests-")
 os.environ["GRADCOMPILE_CACHE_DIR"] = _CACHE
 os.environ["NUMBA_CACHE_DIR"] = os.path.join(_CACHE, "numba")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # small problems: others would wait, busily
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # of JAX numbers are wanted, each of them once
 os.environ["GRADCOMPILE_TRACEBACK"] = "full"  # who tests the package wants its frames
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):  # bytecode is kept all the same, beside what pytest keeps
     sys.dont_write_bytecode = False
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and tests send it
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+if not _IS_WORKER:
+    atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 import pytest
 
@@ -38,6 +42,15 @@ lowered.watch()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files in tests/golden")
     parser.addoption("--peers", action="store_true", help="a peer that is missing is an error")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
+    """With `-n`, a file is run by one process: its tests share fixtures, and what they compile."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # files that take longest are not those with most tests
+    return LoadFileScheduling(config, log)
 
 
 PEERS = {"jax": "jax.numpy", "torch": "torch"}  # the fixture, and what is imported

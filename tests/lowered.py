@@ -90,6 +90,8 @@ class Own:
 class Turn(np.ndarray):
     """The index of a loop over lanes: all its values side by side."""
 
+    ends: tuple[int, int] | None = None  # the least and the largest, once they were asked for
+
     def __mod__(self, other: Any) -> Any:
         return Own(np.asarray(self) % int(other)) if isinstance(other, Lanes) else np.asarray(self) % other
 
@@ -100,7 +102,7 @@ class Root:
     def __init__(self, size: int, owner: int) -> None:
         self.owner = np.full(size, owner, np.int32)
         self.touched, self.wrote = np.full((2, size), -1)  # the last turn of the loop over lanes that did
-        self.is_workspace = owner == NEVER
+        self.is_workspace = owner == NEVER  # of other memory every entry is written already, by nobody in particular
         self.tenants = itertools.count(2)
 
 
@@ -144,11 +146,12 @@ class Array:
 
     def located(self, key: Any) -> "tuple[tuple[Any, ...], Array | None]":
         """The indices, or the part that slices leave."""
-        key = key if isinstance(key, tuple) else (key,)
-        if len(key) > len(self.shape):
-            raise Fault(f"{len(key)} indices for {len(self.shape)} axes")
-        full = (*key, *[slice(None)] * (len(self.shape) - len(key)))
-        if not any(isinstance(k, slice) for k in full):
+        full = key if type(key) is tuple else (key,)
+        if len(full) > len(self.shape):
+            raise Fault(f"{len(full)} indices for {len(self.shape)} axes")
+        if len(full) < len(self.shape):
+            full = (*full, *[slice(None)] * (len(self.shape) - len(full)))
+        if slice not in map(type, full):
             for k, d in zip(full, self.shape, strict=True):
                 self.inside(k, d)
             return full, None
@@ -174,8 +177,15 @@ class Array:
         k = k.places if isinstance(k, Own) else k
         if isinstance(k, int):
             is_inside = 0 <= k < d
+        elif isinstance(k, Unknown) or not k.size:
+            return
         else:
-            is_inside = isinstance(k, Unknown) or not k.size or bool(k.min() >= 0 and k.max() < d)
+            ends = getattr(k, "ends", None)
+            if ends is None:
+                ends = int(k.min()), int(k.max())
+                if isinstance(k, Turn):
+                    k.ends = ends
+            is_inside = ends[0] >= 0 and ends[1] < d
         if not is_inside:
             raise Fault(f"the index {k} of an axis of {d}")
 
@@ -219,12 +229,16 @@ class Access:
 
     def __init__(self, array: Array, index: tuple[Any, ...], is_write: bool) -> None:
         self.array, self.index, self.is_write = array, index, is_write
-        self.is_own = any(isinstance(k, Own) for k in index)
         self.line = sys._getframe(3).f_lineno
-        parts = [k.places if isinstance(k, Own) else k for k in index]
-        self.places = None
-        if not any(isinstance(k, Unknown) for k in parts):
-            self.places = sum((k * s for k, s in zip(parts, array.strides, strict=True)), array.offset)
+        self.is_own = False
+        self.places: Any = array.offset
+        for k, stride in zip(index, array.strides, strict=True):
+            if isinstance(k, Own):
+                self.is_own, k = True, k.places
+            if isinstance(k, Unknown):
+                self.places = None
+            elif self.places is not None:
+                self.places = self.places + k * stride
 
 
 class Run:
@@ -323,15 +337,18 @@ class Run:
 
     def check(self, array: Array, places: Any) -> None:
         """What is read has been written, by the array's own tenant."""
+        if not array.root.is_workspace:
+            return
         owner = array.root.owner[places]
         is_other = (owner != array.tenant) & (owner != ANYONE) if array.tenant > ANYONE else owner == NEVER
-        if np.any(is_other):
+        if is_other.any():
             raise Fault("is read before it is written" if np.any(owner[is_other] == NEVER) else
                         "is read after another array was written there")  # fmt: skip
 
     def mark(self, array: Array, places: Any) -> None:
         """What is written belongs to the array's tenant."""
-        array.root.owner[array.home if self.skipped else places] = max(array.tenant, ANYONE)
+        if array.root.is_workspace:
+            array.root.owner[array.home if self.skipped else places] = max(array.tenant, ANYONE)
 
     def apart(self, accesses: Sequence[Access], count: int) -> None:
         """Neighbouring turns may take each statement together: none meets what a later turn did before."""
@@ -346,7 +363,7 @@ class Run:
         """Of two that meet, of which one writes, the earlier one in the text is of the earlier turn, or of the same."""
         for number, a in enumerate(accesses):
             is_one = np.size(a.places) < len(turns)  # for all turns
-            if np.any((root.touched if a.is_write else root.wrote)[a.places] > (0 if is_one else turns)):
+            if ((root.touched if a.is_write else root.wrote)[a.places] > (0 if is_one else turns)).any():
                 self.collision(next(x for x in accesses[:number] if np.any(np.isin(x.places, a.places))), a)
             np.maximum.at(root.touched, a.places, turns[-1] if is_one else turns)
             if a.is_write:

@@ -18,6 +18,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, product
 from pathlib import Path
 from types import ModuleType
@@ -415,7 +416,7 @@ def run_here(path: Path, report: Path) -> None:
 
 def run_apart(path: Path, plant: str, plain: bool) -> list[dict[str, str]]:
     """Run a file of tests in a process of its own, whose end is a crash of its own."""
-    environment = os.environ | ({"NUMBA_DISABLE_JIT": "1"} if plain else {})
+    environment = os.environ | ({"NUMBA_DISABLE_JIT": "1"} if plain else {}) | {"OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "tests.peer_autograd", "--file", str(path), "--report", str(report)]
@@ -475,7 +476,9 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = options.source or fetched(Path(folder))
         files = [p for p in sorted(source.glob("test_*.py")) if p.stem not in LEFT_OUT and options.only in p.stem]
-        results = [entry for path in files for entry in run_apart(path, options.plant, options.plain)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            runs = pool.map(lambda path: run_apart(path, options.plant, options.plain), files)
+            results = [entry for run in runs for entry in run]
     shown = {"wrong", "crash"} | ({"refused", "not ours"} if options.refused else set())
     for entry in results:
         if entry["what"] in shown:

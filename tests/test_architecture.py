@@ -5,7 +5,7 @@ import importlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cache
 from pathlib import Path
 
@@ -113,25 +113,28 @@ def longest_module(name: str) -> str:
     return name if name in MODULES else name.rpartition(".")[0]
 
 
-def upward(tree: ast.Module, module: str, is_package: bool = False) -> list[str]:
+def upward(imports: Iterable[str], module: str) -> list[str]:
     """The imports of a module that do not point down."""
     own = holder(module)
-    targets = {holder(t) if t else "" for t in imported(tree, module, is_package)}
+    targets = {holder(t) if t else "" for t in imports}
     return sorted(t or "gradcompile" for t in targets if t != own and FLOOR_OF[t] >= FLOOR_OF[own])
 
 
-def circles(needs: Mapping[str, set[str]]) -> list[set[str]]:
+def circles(needs: Mapping[str, Set[str]]) -> list[set[str]]:
     """The sets of modules that need each other in a circle, at the top of the file or inside a function.
 
     >>> circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [{"b", "c"}]
     True
     """
-    below = {m: reached(m, needs) for m in needs}
-    found = {frozenset(n for n in below[m] if m in below[n]) for m in needs if m in below[m]}
+    left = {m: needs[m] & needs.keys() for m in needs}
+    while free := {m for m, below in left.items() if not below}:  # what needs nobody is in no circle
+        left = {m: below - free for m, below in left.items() if m not in free}
+    below = {m: reached(m, left) for m in left}
+    found = {frozenset(n for n in below[m] if m in below[n]) for m in left if m in below[m]}
     return [set(c) for c in found]
 
 
-def reached(start: str, needs: Mapping[str, set[str]]) -> set[str]:
+def reached(start: str, needs: Mapping[str, Set[str]]) -> set[str]:
     """The modules that one needs, and those that these need."""
     found: set[str] = set()
     pending = [start]
@@ -142,13 +145,14 @@ def reached(start: str, needs: Mapping[str, set[str]]) -> set[str]:
     return found
 
 
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """The modules of the package that a file imports."""
+    return frozenset(imported(tree_of(path), module_name(path), path.name == "__init__.py"))
+
+
 def test_no_files_import_each_other_in_a_circle():
-    needs = {}
-    for path in FILES:
-        module = module_name(path)
-        found = imported(tree_of(path), module, path.name == "__init__.py")
-        needs[module] = set(found) - {module}
-    assert not circles(needs)
+    assert not circles({module_name(p): imports_of(p) - {module_name(p)} for p in FILES})
 
 
 @pytest.mark.parametrize("name", FACES)
@@ -175,7 +179,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_imports_point_down():
-    found = {module_name(p): upward(tree_of(p), module_name(p), p.name == "__init__.py") for p in FILES}
+    found = {module_name(p): upward(imports_of(p), module_name(p)) for p in FILES}
     wrong = {name: imports for name, imports in found.items() if imports}
     assert not wrong, "these modules import the same floor or a higher one"
 
@@ -196,7 +200,7 @@ def test_imports_point_down():
 )
 def test_an_import_that_points_up_is_found(source, module, is_package, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "MODULES", MODULES | {"compile", "cli", "explain"})
-    assert upward(ast.parse(source), module, is_package)
+    assert upward(imported(ast.parse(source), module, is_package), module)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,7 @@ def test_an_import_that_points_up_is_found(source, module, is_package, monkeypat
     ],
 )
 def test_an_import_that_points_down_is_not(source):
-    assert not upward(ast.parse(source), "ir")
+    assert not upward(imported(ast.parse(source), "ir", False), "ir")
 
 
 def test_every_module_says_what_it_is_for():

@@ -468,13 +468,6 @@ def test_inputs_are_not_changed_and_nothing_warns(curve: CompiledGrad, recwarn: 
     assert not recwarn.list
 
 
-def test_the_same_holds_without_the_jit() -> None:
-    here = Path(__file__).resolve().parent
-    files = [str(here / name) for name in ("test_compile.py", "test_golden.py", "test_bad_input.py")]
-    options = ["-q", "-p", "no:cacheprovider", "-k", "not process and not the_jit and not saved", *files]
-    run("import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))", *options, NUMBA_DISABLE_JIT="1")
-
-
 @pytest.mark.parametrize(("power", "point"), [(-20, 1e10), (-20, 1e-8), (-3, 1e60), (-3, 1e-60), (-2, 3.0)])
 def test_negative_powers_have_gradients_over_their_whole_range(power: int, point: float) -> None:
     x = sp.Symbol("x")

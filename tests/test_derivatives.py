@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,18 +44,22 @@ def stencil(n=5):
     return cells, u, RNG.normal(size=(n, n))
 
 
+def chain(q):
+    """Terms of neighbours, which become a loop."""
+    return sp.Add(*[(v - u**2) ** 2 + sp.sin(u) for u, v in pairwise(q)])
+
+
 def losses():
     """Losses, with what they are compiled with, a point, and data."""
     residual, params, inputs, point, data = network()
     rolled = sp.symbols("q0:40")
-    chain = sp.Add(*[(rolled[k + 1] - rolled[k] ** 2) ** 2 + sp.sin(rolled[k]) for k in range(39)])
     z = array("z", 6)
     return {
         "data": ((CURVE**2,), {"params": [a, b, c], "data": [x, y]}, list(THETA), [XS, YS]),
         "numbers": ((a**2 * sp.sin(b) + a * c**3,), {"params": [a, b, c]}, list(THETA), []),
         "branch": ((sp.Piecewise((sp.sqrt(a), a > 0), (b**2, True)) * c,), {"params": [a, b, c]}, [-1.0, 2.0, 3.0], []),
         "network": ((np.mean(residual**2),), {"params": params, "inputs": inputs}, point, data),
-        "rolled": ((chain,), {"params": rolled}, list(RNG.normal(size=40)), []),
+        "rolled": ((chain(rolled),), {"params": rolled}, list(RNG.normal(size=40)), []),
         "vector": ((np.sum((z[1:] - z[:-1] ** 2) ** 2) + z[0] * z[5],), {"params": [z]}, [RNG.normal(size=6)], []),
     }
 
@@ -130,8 +135,7 @@ def test_a_sparse_hessian_has_the_entries_that_formulas_tell():
     near = np.abs(np.subtract.outer(np.arange(40), np.arange(40))) <= 1
     np.testing.assert_array_equal(h.sparsity.toarray() != 0, near)
     longer = sp.symbols("q0:80")
-    chain = sp.Add(*[(longer[k + 1] - longer[k] ** 2) ** 2 + sp.sin(longer[k]) for k in range(79)])
-    other = gc.compile_hessian(chain, longer, sparse=True)
+    other = gc.compile_hessian(chain(longer), longer, sparse=True)
     assert len(other.source.splitlines()) == len(h.source.splitlines())  # loops, whatever the length
 
 

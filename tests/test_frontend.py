@@ -267,8 +267,8 @@ def test_a_deep_expression_is_read_in_linear_time() -> None:
         return lambda: read(deep, [x])
 
     assert growth(job, 300) < 5
-    problem = read(nested(10_000), [x])
-    assert len(topological([problem.primal])) > 14_000 and len(problem.formula) <= 200
+    problem = read(nested(3_000), [x])
+    assert len(topological([problem.primal])) > 4_200 and len(problem.formula) <= 200
 
 
 def test_sharing_is_read_once() -> None:

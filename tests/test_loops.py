@@ -17,7 +17,7 @@ def added(terms):
 
 N = 40
 x = sp.symbols(f"x:{N}")
-M = 12  # rows of a matrix: the code that is not rolled holds a line for each entry, and is compiled as well
+M = 8  # rows of a matrix: the code that is not rolled holds a line for each entry, and is compiled as well
 u, V = sp.IndexedBase("u", shape=(N,)), sp.IndexedBase("V", shape=(M, M))
 W = sp.IndexedBase("W", shape=(33, 33))
 grid = [(i, j) for i in range(M - 1) for j in range(M - 1)]

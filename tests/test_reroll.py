@@ -102,7 +102,7 @@ def test_a_chain_of_four_forms_is_one_sum() -> None:
 
 def test_the_graph_does_not_grow_with_the_number_of_terms() -> None:
     sizes = []
-    for count in (100, 1_000):
+    for count in (100, 400):
         x = sp.symbols(f"x0:{count}")
         case = Case(chain(x), list(x))
         sizes.append(sum(n.op.name not in ("leaf", "pack") for n in topological([case.rolled])))

@@ -271,17 +271,24 @@ def in_another_process(path, program=CHILD, **environment):
     return done.stdout.splitlines()
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="there is no cache without compilation")
-def test_arrays_reach_functions_of_numba_from_the_disk_too(tmp_path):
-    path = tmp_path / "eigen.txt"
+@pytest.fixture(scope="module")
+def eigen(tmp_path_factory):
+    """What three processes with a cache of their own write: the first two in machine code, the last as plain Python."""
+    folder = tmp_path_factory.mktemp("eigen")
+    path = folder / "eigen.txt"
     path.write_text(EIGEN)
-    own = {"GRADCOMPILE_CACHE_DIR": str(tmp_path / "cache"), "NUMBA_CACHE_DIR": str(tmp_path / "numba")}
-    first, second, python = (in_another_process(path, **own, **more) for more in ({}, {}, {"NUMBA_DISABLE_JIT": "1"}))
+    own = {"GRADCOMPILE_CACHE_DIR": str(folder / "cache"), "NUMBA_CACHE_DIR": str(folder / "numba")}
+    return [in_another_process(path, **own, **more) for more in ({}, {}, {"NUMBA_DISABLE_JIT": "1"})]
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="there is no cache without compilation")
+def test_arrays_reach_functions_of_numba_from_the_disk_too(eigen):
+    first, second, python = eigen
     assert first[:2] == second[:2] == python[:2]
     assert (first[2], second[2]) == ("0", "2")
 
 
-def test_a_saved_file_calls_routines(tmp_path):
+def test_a_saved_file_calls_routines(tmp_path, eigen):
     text = EIGEN.replace("import eigvals", "import cholesky, det, eigvals, logabsdet, solve_full")
     text += "        cholesky(vectors, a)\n        solve_full(vectors, a, vectors)\n        eigvecs(vectors, a)\n"
     text += "    values[0] = values[0] + 0.0*(det(a) + logabsdet(a))\n"
@@ -294,9 +301,7 @@ def test_a_saved_file_calls_routines(tmp_path):
     program = program.replace("jit.precompile", "(lambda *_: None)").replace(
         'jit.load(open(sys.argv[1]).read(), "eigen").f', "__import__('saved').f"
     )
-    path_of_text = tmp_path / "eigen.txt"
-    path_of_text.write_text(EIGEN)
-    assert in_another_process(path, program)[:2] == in_another_process(path_of_text)[:2]
+    assert in_another_process(path, program)[:2] == eigen[0][:2]
 
 
 def test_strided_and_whole_number_arrays_reach_functions_of_numba():

@@ -430,7 +430,7 @@ random = np.random.default_rng(0)
 data = [random.normal(size=(1000, 60)), random.integers(0, 5, 1000)]
 start = [0.1*random.normal(size=(60, 40)), 0.1*random.normal(size=(40, 5))]
 print("ready", flush=True)
-fit = gc.train(f, start, data, optimizer=optim.adam(1e-3), epochs=200, batch_size=30, checkpoint=sys.argv[1],
+fit = gc.train(f, start, data, optimizer=optim.adam(1e-3), epochs=100, batch_size=30, checkpoint=sys.argv[1],
                checkpoint_every=0.001, resume=True, progress=False, every=13)
 print(fit.params[0].tobytes().hex()[:4000], fit.params[1].tobytes().hex(), fit.history["loss"].tobytes().hex())
 """

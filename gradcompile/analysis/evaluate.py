@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,8 @@ def to_mpf(value: Any, mpf: Callable[..., Any]) -> Any:
             return zero
         return mpf(v.item() if isinstance(v, np.generic) else v)  # mpmath takes no whole numbers of NumPy's
 
+    if not isinstance(value, np.ndarray | list | tuple):
+        return number(value)
     given = np.asarray(value, object)
     result = np.empty(given.shape, object)
     result.ravel()[:] = [number(v) for v in given.ravel()]
@@ -180,10 +183,13 @@ def exact_value(n: Node, values: Mapping[Node, Any], dims: Dims, mpmath: Any) ->
         except (ZeroDivisionError, ValueError):  # mpmath's way to say that there is a pole
             return to_mpf(in_doubles(n, numbers), mpmath.mpf)
 
-    shape = np.broadcast_shapes(*map(np.shape, args))
-    columns = [np.broadcast_to(np.asarray(a, object), shape).ravel() for a in args]
+    arrays = [a for a in args if isinstance(a, np.ndarray)]
+    if not arrays:
+        return number(*args)
+    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    columns = [np.broadcast_to(a, shape).ravel() if isinstance(a, np.ndarray) else repeat(a) for a in args]
     result = np.empty(shape, object)  # not np.vectorize, which takes no more than 63 arguments
-    result.ravel()[:] = [number(*row) for row in zip(*columns, strict=True)]
+    result.ravel()[:] = [number(*row) for row in zip(*columns, strict=False)]
     return result[()]
 
 

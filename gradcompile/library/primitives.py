@@ -111,9 +111,12 @@ def _special(x: float, y: float, z: float) -> float:
 
 
 def _library_fma() -> Callable[[float, float, float], float] | None:
-    """The fma of the C library, where there is one that rounds once."""
+    """The fma of the C library, where there is one that rounds once.
+
+    It keeps the GIL, as letting go of it would take longer than the function does.
+    """
     try:
-        function = ctypes.CDLL(None).fma
+        function = ctypes.PyDLL(None).fma
     except (AttributeError, OSError, TypeError):
         return None
     function.argtypes, function.restype = [ctypes.c_double] * 3, ctypes.c_double
