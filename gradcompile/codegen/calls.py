@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradcompile.codegen.frame import Frame
-from gradcompile.codegen.parse import syntax
 from gradcompile.codegen.values import FLOATS, Array, Kind, Value, foreign_result, typed
+from gradcompile.loops.ir import every
+from gradcompile.loops.reading import function_of
 
-LONG_TEXT = 18  # lines of a function's text from which on it is not made once more for arrays of another length
+LONG_TEXT = 17  # lines of a function and its docstring up to which it is made once more for arrays of another length
 
 
 class Caller(Frame):
@@ -109,8 +110,8 @@ def integer_beside(args: Sequence[Any], real: str) -> str:
 
 def is_long(target: Callable[..., Any]) -> bool:
     """Whether a function is too long to be made once more for arrays of other lengths."""
-    tree = syntax(target)
-    return (tree.end_lineno or 0) - tree.lineno > LONG_TEXT
+    function = function_of(target)
+    return len(function.doc.splitlines()) + sum(1 for _ in every(function.body)) > LONG_TEXT
 
 
 def foreign_kind(a: Value | Array) -> Kind:
