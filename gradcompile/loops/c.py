@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from gradcompile.codegen.arrays import column, transposed_array
-from gradcompile.codegen.calls import integer_beside, is_long
 from gradcompile.codegen.emit import FOLDED
 from gradcompile.codegen.frame import STACK
 from gradcompile.codegen.scopes import names_in_memory
@@ -711,9 +710,7 @@ class CWriter(Writer):
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        integer = integer_beside(args, self.real)
-        forget = is_long(target)
-        given = [forgotten(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
+        given = self.handed_over(target, args)
         made = self.unit.function(target, tuple(a.kind if isinstance(a, Array) else (a.type, 1) for a in given))
         passed: list[tuple[str, Pointer | None]] = []
         for a in given:
@@ -774,11 +771,6 @@ def general(array: Array) -> Array:
 def unknown(values: Sequence[Value]) -> tuple[Value, ...]:
     """Lengths or strides as values that are not known before."""
     return tuple(Value("i64", 1, Code(str(v.text), is_fixed=True)) if v.type == "literal" else v for v in values)
-
-
-def forgotten(array: Array, forget: bool) -> Array:
-    """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
-    return array._replace(shape=(*unknown(array.shape[:1]), *array.shape[1:])) if forget and array.dense else array
 
 
 def without_neutral(op: str, x: Value, y: Value) -> Value | None:
