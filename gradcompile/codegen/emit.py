@@ -45,14 +45,14 @@ class Emitter(ArrayLines):
 
     def binary(self, op: str, x: Value, y: Value) -> Value:
         """An operation of two values."""
-        if x.type == y.type == self.real and x.width == y.width == 1 and op in ARITHMETIC:  # nearly always
-            return Value(self.real, 1, self.emit(f"{ARITHMETIC[op][0]} {self.real} {x.text}, {y.text}"))
+        if x.type == y.type == self.real and x.width == y.width == 1:  # nearly always in straight-line code
+            return self.arithmetic(op, x, y, self.real, 1)
         if x.type == "literal" and y.type == "literal":
             if op in FOLDED:
                 return number(FOLDED[op](x.text, y.text))
-            x = Value(self.real, 1, immediate(x.text, self.real, 1))
-        if (x.type == "lane" or y.type == "lane") and (moved := self.of_lane(op, x, y)) is not None:
-            return moved
+            x = Value(self.real, 1, self.converted(x, self.real, 1))
+        if (known := self.without_operation(op, x, y)) is not None:
+            return known
         if op not in ("&", "|", "^"):
             x, y = self.counted(x), self.counted(y)
         divisor = y.text if y.type == "literal" else 0
@@ -62,16 +62,20 @@ class Emitter(ArrayLines):
             type = self.real
         if op in ("//", "%") and type not in FLOATS:
             return self.floored(op, x, y, divisor)
+        return self.arithmetic(op, x, y, type, width)
+
+    def arithmetic(self, op: str, x: Value, y: Value, type: str, width: int) -> Value:
+        """An operation of two values that have one type and one width."""
         name = ARITHMETIC.get(op, ("", ""))[type not in FLOATS]
         if not name:
-            raise self.error(f"{op} of {x.type}s, which the subset has not")
+            raise self.error(f"{op} of {type}s, which the subset has not")
         return Value(type, width, self.emit(f"{name} {typed(type, width)} {x.text}, {y.text}"))
 
     def counted(self, v: Value) -> Value:
         """A truth value as the integer that it is in arithmetic; any other value as it is."""
         return Value("i64", v.width, self.converted(v, "i64", v.width)) if v.type == "i1" else v
 
-    def of_lane(self, op: str, x: Value, y: Value) -> Value | None:
+    def without_operation(self, op: str, x: Value, y: Value) -> Value | None:
         """Arithmetic of a lane's index that leaves it one: i + k, k + i, i - k, i*3, i % LANES; None for any other."""
         if y.type == "lane" and op in ("+", "*"):
             x, y = y, x
@@ -124,7 +128,7 @@ class Emitter(ArrayLines):
         """A value with a type of its own, also if it was a number of the text."""
         if v.type == "literal":
             type = self.real if isinstance(v.text, float) else integer
-            return Value(type, 1, immediate(v.text, type, 1))
+            return Value(type, 1, self.converted(v, type, 1))
         return self.spread_lane(v) if v.type == "lane" else v
 
     def unary(self, op: str, x: Value) -> Value:

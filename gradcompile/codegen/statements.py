@@ -95,6 +95,8 @@ class Writer(Caller):
             bounds = [self.value(a) for a in s.turns.parts]
             start, stop, step = [*([number(0)] if len(bounds) == 1 else []), *bounds, number(1)][:3]
             if s.turns.word == "lanes":
+                if any(isinstance(inner, If) for inner in s.body):
+                    raise self.error("a branch in a loop over lanes; write `a if c else b`")
                 self.lanes(s.variable, start, stop, s.body)
             else:
                 self.loop(start, stop, step, self.repeating(s.variable, s.body))
@@ -136,14 +138,22 @@ class Writer(Caller):
         """Write a variable, whose place has the type of its first value: what does not fit there is refused."""
         if not self.variables[name].text:
             type = self.settled(value).type
-            self.variables[name] = Value(type, 1, f"%{name}.place")
-            self.entry.append(f"  %{name}.place = alloca {type}")
+            self.variables[name] = Value(type, 1, self.variable(name, type))
         place = self.variables[name]
         if value.width > 1 or not fits(value, place.type):
             kind = "many lanes" if value.width > 1 else value.type
             raise self.error(f"{name!r} is a {place.type} at first, and a {kind} in a loop; begin "
                               "with a value of that type, as float64(0.0)")  # fmt: skip
-        self.lines.append(f"  store {place.type} {self.converted(value, place.type, 1)}, ptr {place.text}")
+        self.write_variable(place, self.converted(value, place.type, 1))
+
+    def variable(self, name: str, type: str) -> str:
+        """A place for a variable; its operand."""
+        self.entry.append(f"  %{name}.place = alloca {type}")
+        return f"%{name}.place"
+
+    def write_variable(self, place: Value, text: str) -> None:
+        """Give a variable a value."""
+        self.lines.append(f"  store {place.type} {text}, ptr {place.text}")
 
     def whole(self, out: Array, how: str, x: Expression) -> None:
         """out[:, :] = a number or a product; a product may be added or subtracted as well."""
@@ -218,8 +228,6 @@ class Writer(Caller):
 
         That is one step with lanes that are off, or several of one register, or vectors of one register and scalars.
         """
-        if any(isinstance(s, If) for s in body):
-            raise self.error("a branch in a loop over lanes; write `a if c else b`")
         before, self.even = 0, start.type != "literal" or start.text % int(self.globals.get("LANES", 1)) == 0
         for width, is_masked in self.widths(body):
             count = self.binary("-", stop, start)
@@ -408,8 +416,7 @@ class Writer(Caller):
             if SIZES[kind] != SIZES[x.type]:
                 raise self.error(f"{name} of {8 * SIZES[x.type]} bits; functions of float32 are in "
                                   "gradcompile.vmath.single")  # fmt: skip
-            text = f"bitcast {typed(x.type, x.width)} {x.text} to {typed(kind, x.width)}"
-            return Value(kind, x.width, self.emit(text))
+            return self.recast(x, kind)
         if name in CONVERSIONS:
             return Value(CONVERSIONS[name], args[0].width, self.converted(args[0], CONVERSIONS[name], args[0].width))
         if name == "remainder":
@@ -422,7 +429,15 @@ class Writer(Caller):
         """rarely(slow, condition, fast, x, ...): slow(x, ...) where the condition holds, which few values fulfil."""
         slow = own_text(self.globals[function.word])
         assert slow is not None
-        condition, fast, *args = (self.settled(self.value(a)) for a in given)
+        return self.seldom(slow, *(self.settled(self.value(a)) for a in given))
+
+    def recast(self, x: Value, type: str) -> Value:
+        """The bits of a value as one of another type."""
+        text = f"bitcast {typed(x.type, x.width)} {x.text} to {typed(type, x.width)}"
+        return Value(type, x.width, self.emit(text))
+
+    def seldom(self, slow: Callable[..., Any], condition: Value, fast: Value, *args: Value) -> Value:
+        """slow(x, ...) where the condition holds, else what is known."""
         some = condition.text
         if condition.width > 1:
             whole = typed("i1", condition.width)

@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 
 from gradcompile.codegen.arrays import column, transposed_array
-from gradcompile.codegen.emit import FOLDED
 from gradcompile.codegen.frame import STACK
 from gradcompile.codegen.scopes import names_in_memory
-from gradcompile.codegen.statements import Writer, fits, has_slice
+from gradcompile.codegen.statements import Writer, has_slice
 from gradcompile.codegen.unit import Lowered, Unit
 from gradcompile.codegen.values import FLOATS, SIZES, Array, Kind, Value, number
 from gradcompile.errors import SubsetError
 from gradcompile.library import products
 from gradcompile.loops.expressions import Expression
-from gradcompile.loops.ir import If, Loop, Note, Statement, calls_in
+from gradcompile.loops.ir import Loop, Note, Statement, calls_in
 from gradcompile.loops.python import wrapped as broken
-from gradcompile.loops.reading import own_text
 
 C_TYPES = {"double": "double", "float": "float", "i64": "int64_t", "i32": "int32_t", "i1": "bool", "void": "void"}
 WIDTH, COLUMN = 110, 56
@@ -370,16 +368,15 @@ class CWriter(Writer):
         else:
             self.names[name] = value
 
-    def assign_variable(self, name: str, value: Value) -> None:
-        """Write a variable, which has the type of its first value."""
-        if not self.variables[name].text:
-            type, own = self.settled(value).type, self.variable_names[name]
-            self.variables[name] = Value(type, 1, Code(own))
-            self.tops.append(Line(1, f"{C_TYPES[type]} {own} = 0;"))
-        place = self.variables[name]
-        if not fits(value, place.type):
-            raise self.error(f"{name!r} is a {place.type} at first, and a {value.type} in a loop")
-        self.put(f"{place.text} = {self.converted(value, place.type, 1)};")
+    def variable(self, name: str, type: str) -> Code:
+        """A variable, declared."""
+        own = self.variable_names[name]
+        self.tops.append(Line(1, f"{C_TYPES[type]} {own} = 0;"))
+        return Code(own)
+
+    def write_variable(self, place: Value, text: str) -> None:
+        """Give a variable a value."""
+        self.put(f"{place.text} = {text};")
 
     def named(self, wish: str, array: Array) -> Array:
         """An array under a name, its lengths and strides as they are now."""
@@ -430,8 +427,6 @@ class CWriter(Writer):
 
     def lanes(self, name: str, start: Value, stop: Value, body: list[Statement]) -> None:
         """A loop over lanes, which is one in order."""
-        if any(isinstance(s, If) for s in body):
-            raise self.error("a branch in a loop over lanes; write `a if c else b`")
         self.loop(start, stop, ONE, self.repeating(name, body))
 
     def while_loop(self, test: Expression, body: list[Statement]) -> None:
@@ -573,21 +568,18 @@ class CWriter(Writer):
         place = self.variables.get(name)
         return place if place is not None and place.text else super().name(name)
 
-    def binary(self, op: str, x: Value, y: Value) -> Value:
-        """An operation of two values."""
-        if x.type == "literal" and y.type == "literal" and op in FOLDED:
-            return number(FOLDED[op](x.text, y.text))
-        if op in ("+", "*") and (simple := without_neutral(op, x, y)) is not None:
-            return simple
-        if op not in ("&", "|", "^"):
-            x, y = self.counted(x), self.counted(y)
-        divisor = y.text if y.type == "literal" else 0
-        (x, y), type, _ = self.unified(x, y)
-        if op == "/" and type not in FLOATS:
-            type = self.real
-            x, y = (Value(type, 1, self.converted(v, type, 1)) for v in (x, y))
-        if op in ("//", "%"):
-            return self.floored(op, x, y, divisor)
+    def without_operation(self, op: str, x: Value, y: Value) -> Value | None:
+        """Of integers x + 0 and x*1 as x, and 0*x as 0; None for all else."""
+        for one, other in ((x, y), (y, x)) if op in ("+", "*") else ():
+            if one.type == "literal" and isinstance(one.text, int) and other.type == "i64":
+                if one.text == (op == "*"):
+                    return other
+                if op == "*" and one.text == 0:
+                    return one
+        return None
+
+    def arithmetic(self, op: str, x: Value, y: Value, type: str, width: int) -> Value:
+        """An operation of two values of one type."""
         level = OPERATORS[op]
         fixed = x.text.is_fixed and y.text.is_fixed
         if op == "<<" or (self.wraps and type not in FLOATS and op in WRAPPING):
@@ -621,13 +613,6 @@ class CWriter(Writer):
         if v.type in FLOATS and type not in FLOATS:
             raise SubsetError("a float where an integer is needed; write to_int(x)")
         return Code(f"({C_TYPES[type]}){v.text.inside(Level.UNARY)}", Level.UNARY, v.text.is_fixed)
-
-    def settled(self, v: Value, integer: str = "i64") -> Value:
-        """A value with a type of its own, also if it was a number of the text."""
-        if v.type != "literal":
-            return v
-        type = self.real if isinstance(v.text, float) else integer
-        return Value(type, 1, self.converted(v, type, 1))
 
     def unary(self, op: str, x: Value) -> Value:
         """-x and not x."""
@@ -680,15 +665,13 @@ class CWriter(Writer):
             width, type = args[0].shape[0].text, args[0].type
             own = self.unit.define(f"fold{width}_{type}", FOLD.format(type=type, width=width, half=width // 2))
             return Value(type, 1, Code(f"{own}({args[0].text})"))
-        if name == "bits" or name.startswith("from_bits"):
-            x = self.settled(args[0])
-            type = {"bits": "i64" if x.type == "double" else "i32", "from_bits": "double"}.get(name, "float")
-            if SIZES[type] != SIZES[x.type]:
-                raise self.error(f"{name} of {8 * SIZES[x.type]} bits")
-            own = f"{name.rstrip('32')}_{C_TYPES[x.type].removesuffix('_t')}"
-            self.unit.define(own, BITCAST.format(name=own, given=C_TYPES[x.type], found=C_TYPES[type]))
-            return Value(type, 1, Code(f"{own}({x.text})", is_fixed=x.text.is_fixed))
         return super().primitive(name, args)
+
+    def recast(self, x: Value, type: str) -> Value:
+        """The bits of a value as one of another type."""
+        own = f"{'from_bits' if type in FLOATS else 'bits'}_{C_TYPES[x.type].removesuffix('_t')}"
+        self.unit.define(own, BITCAST.format(name=own, given=C_TYPES[x.type], found=C_TYPES[type]))
+        return Value(type, 1, Code(f"{own}({x.text})", is_fixed=x.text.is_fixed))
 
     def place(self, array: Array, offset: Value) -> Code:
         """The address of an element."""
@@ -747,11 +730,8 @@ class CWriter(Writer):
         self.unit.outside.append(symbol.removeprefix("gc_"))
         return Value(self.real, 1, Code("0"))
 
-    def rarely(self, function: Expression, *given: Expression) -> Value:
-        """rarely(slow, condition, fast, x, ...): slow(x, ...) where the condition holds, which few values fulfil."""
-        slow = own_text(self.globals[function.word])
-        assert slow is not None
-        condition, fast, *args = (self.settled(self.value(a)) for a in given)
+    def seldom(self, slow: Callable[..., Any], condition: Value, fast: Value, *args: Value) -> Value:
+        """slow(x, ...) where the condition holds, else what is known."""
         return self.select(condition, self.call_own(slow, args), fast)
 
 
@@ -771,17 +751,6 @@ def general(array: Array) -> Array:
 def unknown(values: Sequence[Value]) -> tuple[Value, ...]:
     """Lengths or strides as values that are not known before."""
     return tuple(Value("i64", 1, Code(str(v.text), is_fixed=True)) if v.type == "literal" else v for v in values)
-
-
-def without_neutral(op: str, x: Value, y: Value) -> Value | None:
-    """Of integers x + 0 and x*1 as x, and 0*x as 0; None for all else."""
-    for one, other in ((x, y), (y, x)):
-        if one.type == "literal" and isinstance(one.text, int) and other.type == "i64":
-            if one.text == (op == "*"):
-                return other
-            if op == "*" and one.text == 0:
-                return one
-    return None
 
 
 def constant(value: Any, type: str) -> str:
