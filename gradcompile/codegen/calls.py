@@ -22,6 +22,10 @@ class Caller(Frame):
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
         made.calls += 1
+        for k, lanes in made.even.items():
+            if not self.is_even(args[k], lanes):
+                what = f"{target.__name__} sums in lanes from its argument {function_of(target).args[k]!r} on"
+                raise self.error(f"{what}; pass a multiple of {lanes}, or the turn of a range with such steps")
         passed: list[str] = []
         for a in given:
             if isinstance(a, Value):
@@ -41,6 +45,19 @@ class Caller(Frame):
         if made.fails:
             self.go_on()
         return found
+
+    def is_even(self, v: Value, lanes: int) -> bool:
+        """Whether a value is a multiple: a number, the turn of a loop, or an argument, to which calls are held."""
+        while v.text in self.turns:
+            v, step = self.turns[v.text]
+            if step.type != "literal" or step.text % lanes:
+                return False
+        if v.type == "literal":
+            return bool(v.text % lanes == 0)
+        known = next((k for k, a in enumerate(self.function.args) if v.text == f"%a{k}"), None)
+        if known is not None:
+            self.made.even[known] = lanes
+        return known is not None
 
     def handed_over(self, target: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
         """The arguments of a function as it is made for them: the longer it is, the less it is told of lengths."""

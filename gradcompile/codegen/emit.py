@@ -1,5 +1,6 @@
 """Instructions of LLVM IR for what a function computes: arithmetic, comparisons, conversions, elements of arrays."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,8 +38,9 @@ class Emitter(ArrayLines):
         self.function, self.globals = function_of(target), target.__globals__
         self.most: dict[str, int] = {}  # the most that an operand is, where `min` says it
         self.mask = ""  # of the lanes that are on, in a loop where some are off
-        self.even = True  # whether the loop over lanes begins at a multiple of their number
-        self.turn = ""  # its index, if so
+        self.turn = ""  # the index of a loop over lanes
+        self.begins = number(0)  # where it begins
+        self.turns: dict[str, tuple[Value, Value]] = {}  # of the indices of loops in order the first, and their step
         self.real = "double"
 
     # ---- values
@@ -82,12 +84,16 @@ class Emitter(ArrayLines):
         if x.type != "lane" or y.width > 1 or y.type in FLOATS or isinstance(y.text, float):
             return None
         base, step = x.text
-        is_lane = x.text == (self.turn, 1) and y.text == self.globals.get("LANES")
-        is_own = y.type == "literal" and (op == "*" or (op == "%" and is_lane))
+        is_lane = op == "%" and x.text == (self.turn, 1) and y.text == self.globals.get("LANES")
+        is_own = y.type == "literal" and (op == "*" or (is_lane and self.is_even(self.begins, y.text)))
         if op in ("+", "-") or is_own:
             moved = self.binary(op, Value("i64", 1, base), y)
             return Value("lane", x.width, (moved.text, step * y.text if op == "*" else step))
         return None
+
+    @abstractmethod
+    def is_even(self, v: Value, lanes: int) -> bool:
+        """Whether a loop that begins there begins at a multiple of its lanes."""
 
     def unified(self, *values: Value) -> tuple[list[Value], str, int]:
         """The values with one type and one width."""

@@ -175,7 +175,7 @@ class Writer(Caller):
             self.names[name] = index if width == 1 else Value("lane", width, (index.text, 1))
             self.mask = "" if stop is None else mask_before(self, index, stop, width)
             if width > 1:
-                self.turn = index.text if self.even else ""
+                self.turn = index.text
             self.loop_body(body)
             self.mask = ""
 
@@ -199,7 +199,12 @@ class Writer(Caller):
         """A loop in order; one that is `is_whole` as it stands, or is around others, LLVM is to leave alone."""
         self.made.repeats = True
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
-        self.repeat((first, last, by), lambda index: inside(Value("i64", 1, index)), is_whole)
+
+        def body(index: str) -> None:
+            self.turns[index] = start, step
+            inside(Value("i64", 1, index))
+
+        self.repeat((first, last, by), body, is_whole)
 
     def while_loop(self, test: Expression, body: list[Statement]) -> None:
         """A loop as long as a condition holds."""
@@ -228,7 +233,7 @@ class Writer(Caller):
 
         That is one step with lanes that are off, or several of one register, or vectors of one register and scalars.
         """
-        before, self.even = 0, start.type != "literal" or start.text % int(self.globals.get("LANES", 1)) == 0
+        before, self.begins = 0, start
         for width, is_masked in self.widths(body):
             count = self.binary("-", stop, start)
             full = count if is_masked else self.binary("&", count, number(-width))
