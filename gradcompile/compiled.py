@@ -47,9 +47,8 @@ class Compiled:
     what = "value"
     operator: Operator = staticmethod(operators.value)
 
-    def __init__(self, problem: Problem, options: Options) -> None:
-        self.problem = problem
-        self.options = options
+    def __init__(self, problem: Problem, options: Options, *more: Any) -> None:
+        self.problem, self.options, self._more = problem, options, more
 
     @once
     def _coded(self) -> tuple[Problem, Names]:
@@ -271,7 +270,7 @@ class Compiled:
         return f"<div><code>{escape(call)}</code> = {shown}</div>"
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options)
+        return type(self), (self.problem, self.options, *self._more)
 
     def __copy__(self) -> "Compiled":
         return self
@@ -284,7 +283,7 @@ class CompiledValue(Compiled):
     """A compiled value: f(*params, *inputs) -> a float, or one value a sample."""
 
     def __init__(self, problem: Problem, options: Options, head: str = "f(") -> None:
-        super().__init__(problem, options)
+        super().__init__(problem, options, head)
         self._head = head  # how its call begins in messages
 
     @once
@@ -298,9 +297,6 @@ class CompiledValue(Compiled):
         except GradcompileError as error:
             shorten(error)
             raise
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self._head)
 
 
 @lru_cache(maxsize=256)

@@ -230,7 +230,7 @@ class CompiledHessian(Patterned):
         pattern: Any = None,
         gauss_newton: bool = False,
     ) -> None:
-        super().__init__(problem, options)
+        super().__init__(problem, options, layout, pattern, gauss_newton)
         self.layout, self.pattern, self.gauss_newton = layout, pattern, gauss_newton
         self.operator = GaussNewton(layout) if gauss_newton else partial(operators.hessian, layout=layout)
 
@@ -259,9 +259,6 @@ class CompiledHessian(Patterned):
             checks.append(along(primal, self.problem.params, {**values, **more}, float(hess[k]), unit))
         return max(checks, key=lambda c: c.error)
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.layout, self.pattern, self.gauss_newton)
-
 
 @with_entries
 class CompiledHvp(CompiledDerivative):
@@ -284,7 +281,7 @@ class CompiledMixed(CompiledDerivative):
     along = "vector"
 
     def __init__(self, problem: Problem, options: Options, position: int) -> None:
-        super().__init__(problem, options)
+        super().__init__(problem, options, position)
         self.position = position
         self.operator = partial(operators.mixed_product, position=position)
 
@@ -292,17 +289,14 @@ class CompiledMixed(CompiledDerivative):
         shape = self.problem.inputs[self.position].leaf.type.shape
         return found.arrays[0].reshape([dim_value(d, found.lengths) for d in shape])
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.position)
-
 
 class CompiledForm(CompiledDerivative):
     """Values in the form they were given in, each with something beside it."""
 
     what = "value"
 
-    def __init__(self, problem: Problem, options: Options, form: Form | None = None) -> None:
-        super().__init__(problem, options)
+    def __init__(self, problem: Problem, options: Options, form: Form | None = None, *more: Any) -> None:
+        super().__init__(problem, options, form, *more)
         self.form = form
 
     def _in_form(self, vector: np.ndarray, lengths: Mapping[str, int], more: tuple[int, ...] = ()) -> Any:
@@ -353,9 +347,6 @@ class CompiledForm(CompiledDerivative):
         own = [s.reshape(p.shape) for s, p in zip(np.split(signs, ends), parts, strict=True)]
         return *weighted(self.problem.primals, own), signs
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.form)
-
 
 @with_entries
 class CompiledValues(CompiledForm):
@@ -382,7 +373,7 @@ class CompiledJacobian(Patterned, CompiledForm):
         layout: operators.Layout = "dense",
         pattern: Any = None,
     ) -> None:
-        CompiledForm.__init__(self, problem, options, form)
+        super().__init__(problem, options, form, layout, pattern)
         self.layout, self.pattern = layout, pattern
         self.operator = partial(operators.jacobian, layout=layout)
 
@@ -397,9 +388,6 @@ class CompiledJacobian(Patterned, CompiledForm):
         primal, more, signs = self._signed(found[0])
         whole = found[1].T @ signs if self.layout == "sparse" else self._flat(found[1], self.size).T @ signs
         return check(whole, primal, self.problem.params, {**values, **more})
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.form, self.layout, self.pattern)
 
 
 @with_entries
@@ -424,7 +412,7 @@ class PerSample(CompiledDerivative):
     """What a loss gives for each sample: values, and gradients, their norms, or the mean of their outer products."""
 
     def __init__(self, problem: Problem, options: Options, what: operators.What) -> None:
-        super().__init__(problem, options)
+        super().__init__(problem, options, what)
         self.kind = what
         self.operator = partial(operators.per_sample, what=what)
 
@@ -435,9 +423,6 @@ class PerSample(CompiledDerivative):
         if self.kind == "values":
             return (values,)
         return values, more[0].reshape(-1, self.size) if self.kind == "gradients" else more[0]
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return type(self), (self.problem, self.options, self.kind)
 
 
 class BoundDerivative(Views):

@@ -126,19 +126,14 @@ class CompiledGrad(Compiled):
         """The derivative of the gradient's products in an input, made once."""
         from gradcompile.derivatives import CompiledMixed, with_vector
 
-        found = self._of_inputs.get(position)
-        if found is None:
+        if position not in self._kept:
             problem = with_vector(self.problem, CompiledMixed.along)
-            found = self._of_inputs[position] = CompiledMixed(problem, self.options, position + 1)
-        return found
+            self._kept[position] = CompiledMixed(problem, self.options, position + 1)
+        return self._kept[position]  # type: ignore[no-any-return]
 
     @once
-    def _kept(self) -> dict[str, Any]:
-        """What searches keep for the next."""
-        return {}
-
-    @once
-    def _of_inputs(self) -> "dict[int, CompiledMixed]":
+    def _kept(self) -> dict[Any, Any]:
+        """What was made of it, and what searches keep for the next."""
         return {}
 
     def per_sample(self, /, *args: Any, what: operators.What = "gradients", **named: Any) -> tuple[Any, np.ndarray]:
@@ -169,14 +164,9 @@ class CompiledGrad(Compiled):
         """What computes something of each sample, made once."""
         from gradcompile.derivatives import PerSample
 
-        found = self._of_samples.get(what)
-        if found is None:
-            found = self._of_samples[what] = PerSample(self.problem, self.options, what)
-        return found
-
-    @once
-    def _of_samples(self) -> "dict[str, PerSample]":
-        return {}
+        if what not in self._kept:
+            self._kept[what] = PerSample(self.problem, self.options, what)
+        return self._kept[what]  # type: ignore[no-any-return]
 
     @property
     def gradients(self) -> Any:

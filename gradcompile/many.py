@@ -25,7 +25,7 @@ class CompiledMany(CompiledJacobian):
 
     def __init__(self, problem: Problem, options: Options, formulas: Sequence[object]) -> None:
         super().__init__(problem, options)
-        self.formulas = formulas
+        self.formulas, self._more = formulas, (formulas,)
 
     def _formed(self, found: Found, like: Any = None) -> Any:
         losses, grads = found.arrays
@@ -61,6 +61,3 @@ class CompiledMany(CompiledJacobian):
     @once
     def _made(self) -> dict[int, CompiledGrad]:
         return {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.problem, self.options, self.formulas)

@@ -21,10 +21,11 @@ def rosenbrock():
     return gc.compile_grad(np.sum(100 * (X[1:] - X[:-1] ** 2) ** 2 + (1 - X[:-1]) ** 2), [X])
 
 
+@pytest.mark.parametrize("method", ["L-BFGS", "Newton-CG"])
 @pytest.mark.parametrize("bounds", [None, [(None, None)] * 4 + [(0.2, 0.8)] + [(-1.5, 0.9)] * 5, [(1.1, 2.0)] * 10])
-def test_minima_of_scipy(rosenbrock, bounds):
+def test_minima_of_scipy(rosenbrock, bounds, method):
     """The same minimum, in the form of the start; a parameter on its bound has a slope that presses it there."""
-    found = gc.minimize(rosenbrock, START, bounds=bounds)
+    found = gc.minimize(rosenbrock, START, bounds=bounds, method=method)
     bound = rosenbrock.bind()
     expected = optimize.minimize(
         bound.value_and_grad, START, jac=True, method="L-BFGS-B", bounds=bounds, options={"gtol": 1e-9, "ftol": 0}
@@ -106,6 +107,18 @@ def test_forms_and_ends():
             gc.minimize(saddle, [1.0, 1.0], **options)
     with pytest.raises(ArgumentTypeError, match="give a pair"):
         gc.minimize(saddle, [1.0, 1.0], bounds={"a": 1.0})
+    with pytest.raises(ArgumentTypeError, match="give pairs"):
+        gc.minimize(saddle, [1.0, 1.0], bounds=3)
+    deep = gc.compile_grad((a - 3) ** 2 + (b + 1) ** 2 + x**2, {"layer": {"w": a, "v": b}, "c": x})
+    start = {"layer": {"w": 1.0, "v": 1.0}, "c": 1.0}
+    for bounds in (
+        {"layer": (0.5, 2.0)},
+        {"layer": {"w": (0, 2), "v": (0.5, None)}},
+        {("layer", "w"): (None, 2), 1: (0.5, 9)},
+    ):
+        assert gc.minimize(deep, start, bounds=bounds).x["layer"] == {"w": 2.0, "v": 0.5}
+    frame = np.rec.fromarrays([t, 2.5 * np.exp(-1.3 * t)], names="x,y")
+    assert gc.minimize(f, [1.0, 0.5], frame, bounds=((0, 9) for _ in range(2))).x == pytest.approx([2.5, 1.3])
     with pytest.raises(ArgumentTypeError, match="compile_grad"):
         gc.minimize(lambda v: v, [1.0])
 
@@ -185,20 +198,41 @@ def test_what_is_no_minimum(method):
     assert flat.success == (method == "trust-exact") or "neither slope" in flat.message
 
 
+def test_minima_between_bounds():
+    """Of losses that are not convex: no slope is left but where a bound holds it, by any method."""
+    v, A, q = gc.array("v", (12,)), gc.array("A", (12, 12)), gc.array("q", (12,))
+    f = gc.compile_grad(0.5 * v @ (A @ v) - q @ v + 0.05 * np.sum(v**4), [v], inputs=[A, q])
+    rng = np.random.default_rng(3)
+    for k in range(116):
+        B = rng.normal(size=(12, 12))
+        data, low = [B + B.T if k % 2 else B @ B.T / 12, 3 * rng.normal(size=12)], rng.normal(size=12) - 1
+        high = low + 2 * abs(rng.normal(size=12))
+        low[rng.random(12) < 0.3], high[rng.random(12) < 0.3] = -np.inf, np.inf
+        start = np.clip(rng.normal(size=12), low, high)
+        for method in ("L-BFGS", "Newton-CG", "trust-exact") if k % 23 == 0 else ():
+            found = gc.minimize(f, start, data, method=method, bounds=optimize.Bounds(low, high))
+            x, slope = np.array(found.x), np.array(found.jac)
+            assert found.success and (x >= low).all() and (x <= high).all()
+            assert np.where(x > low, slope, 0.0).max() < 1e-6 and np.where(x < high, slope, 0.0).min() > -1e-6
+
+
 def test_infinite_slopes():
     """One that presses a parameter to its bound holds it there; one in the other direction is no minimum."""
     a, b = sp.symbols("a b")
     f = gc.compile_grad(a + sp.sqrt(a) + (b - 2) ** 2, [a, b])
-    found = gc.minimize(f, [1.0, 0.0], bounds={"a": (0, None)})
-    assert found.success and list(found.x) == pytest.approx([0.0, 2.0]) and found.jac[0] == np.inf
+    for method in ("L-BFGS", "Newton-CG"):
+        found = gc.minimize(f, [1.0, 0.0], bounds={"a": (0, None)}, method=method)
+        assert found.success and list(found.x) == pytest.approx([0.0, 2.0]) and found.jac[0] == np.inf
     down = gc.minimize(gc.compile_grad(a - sp.sqrt(a), [a]), [0.0], bounds=[(0, None)])
     assert not down.success and "not finite" in down.message
 
 
 def test_methods_need_what_they_need(rosenbrock):
-    """Bounds, and second derivatives."""
-    with pytest.raises(ArgumentError, match="takes no bounds"):
-        gc.minimize(rosenbrock, START, method="Newton-CG", bounds={"x": (0, 1)})
+    """Second derivatives, and float64, as the cure of the refusal says."""
+    a = sp.symbols("a")
+    with pytest.raises(ArgumentTypeError, match="dtype='float64'"):
+        gc.minimize(gc.compile_grad((a - 1) ** 2, [a], dtype="float32"), [0.0])
+    assert gc.minimize(gc.compile_grad((a - 1) ** 2, [a], dtype="float64"), [0.0]).success
 
     def outside(x):
         return rosenbrock(x)

@@ -130,8 +130,20 @@ def test_frozen_parameters_stay_and_rates_are_multiplied(line):
     slow = run(line, optimizer=optim.per_parameter(optim.sgd(0.05), {"b": 0.5}), epochs=1, batch_size=None).params
     fast = run(line, optimizer=optim.sgd(0.05), epochs=1, batch_size=None).params
     assert slow == pytest.approx([fast[0], 0.5 * fast[1]], rel=1e-15)
-    with pytest.raises(ArgumentTypeError, match="frozen holds c"):
-        run(line, frozen=["c"])
+    with pytest.raises(ArgumentTypeError, match="step 0 has None"):
+        run(line, optimizer=optim.sgd(lambda step: None))
+    with pytest.raises(ArgumentError, match="eps='x': give a number"):
+        optim.adam(0.1, eps="x")
+    assert run(line, callback=lambda seen: next(iter(()))).epochs == 1
+    for wrong, words in ((["c"], "frozen holds c"), (3, "names of parameters")):
+        with pytest.raises(ArgumentTypeError, match=words):
+            run(line, frozen=wrong)
+    deep = gc.compile_grad((a - 3) ** 2 + (b + 1) ** 2 + x**2, {"layer": {"w": a, "v": b}, "c": x})
+    start, free = {"layer": {"w": 1.0, "v": 1.0}, "c": 1.0}, []
+    for frozen, rates in ((["layer"], {"c": 1.0}), ([("layer", "w")], {"layer": {"v": 0.0}}), ([], {"layer": 0.0})):
+        rule = optim.per_parameter(optim.sgd(0.1), rates)
+        free.append(gc.train(deep, start, optimizer=rule, epochs=1, frozen=frozen, progress=False).params)
+    assert free == [{"layer": {"w": 1.0, "v": 1.0}, "c": 0.8}] * 3
 
 
 def test_accumulated_gradients_are_those_of_the_larger_batch(line):
@@ -387,6 +399,15 @@ def test_a_checkpoint_of_another_run_is_refused(line, tmp_path):
     for change in ({"batch_size": 20}, {"seed": 3}, {"optimizer": optim.sgd(0.1)}, {"every": 2}):
         with pytest.raises(ArgumentError, match=f"checkpoint of {next(iter(change))}"):
             run(line, checkpoint=path, resume=True, **change)
+
+    def rate(scale):
+        return lambda step: scale / (1 + step)
+
+    again, named = {"checkpoint": tmp_path / "rates.npz", "resume": True}, optim.sgd(rate(0.1))
+    for same in (named, optim.sgd(rate(0.1))):
+        assert bits(run(line, optimizer=same, **again)) == bits(run(line, optimizer=named))
+    with pytest.raises(ArgumentError, match="another function of this name"):
+        run(line, optimizer=optim.sgd(rate(0.2)), **again)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match="no checkpoint"):
         run(line, checkpoint=path, resume=True)

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from gradcompile.cli.options import by_name
 from gradcompile.errors import ArgumentError
 
 
@@ -26,7 +27,7 @@ def compiled(options: argparse.Namespace) -> tuple[Any, dict[str, float]]:
     from gradcompile.frontend.text import is_constant, names_in, parse
 
     used = [name for name in names_in(options.formula) if not is_constant(name)]
-    values = numbers(options.at)
+    values = by_name("--at", options.at, value, "name=number, such as w=2,x=3")
     for what, names in (("--at", [n for n in used if n not in values]), ("--params", options.params or [])):
         missing = names if what == "--at" else [n for n in names if n not in used]
         if missing:
@@ -39,17 +40,9 @@ def compiled(options: argparse.Namespace) -> tuple[Any, dict[str, float]]:
     return f, {name: values[name] for name in used}
 
 
-def numbers(text: str) -> dict[str, float]:
-    """Names and their values.
-
-    >>> numbers("w=2,x=-1e3")
-    {'w': 2.0, 'x': -1000.0}
-    """
-    found = {}
-    for part in filter(None, text.split(",")):
-        name, _, value = part.partition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError:
-            raise ArgumentError(f"--at: {part.strip()!r} is no name with a number, as in w=2,x=3") from None
-    return found
+def value(name: str, text: str) -> float:
+    """A number, infinities and NaN too."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ArgumentError(f"--at: {name}={text} is no name with a number, as in w=2,x=3") from None

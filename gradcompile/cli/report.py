@@ -62,18 +62,16 @@ def show(
 
 
 def _print_table(fit: Fit, ends: Ends, asked: Interval) -> None:
-    table = [["parameter", "estimate", "standard error"], *([n, e, s] for n, e, s, _ in summary.rows(fit))]
+    table: list[tuple[str, ...]] = [("parameter", "estimate", "standard error", ""), *summary.rows(fit)]
     if ends:
         kind = "interval" if asked.method == "wald" else f"{asked.method} interval"
-        table[0].append(f"{100 * asked.level:.6g} % {kind}")
-        for row, (name, error) in zip(table[1:], fit.stderr.items(), strict=True):
+        column = [f"{100 * asked.level:.6g} % {kind}"]
+        for name, error in fit.stderr.items():
             low, high = (summary.shown(end, error) for end in ends[name])
-            row.append("-" if math.isnan(ends[name][0]) else f"{low} to {high}")
-    remarks = ["", *(remark for *_, remark in summary.rows(fit))]
-    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
-    for row, remark in zip(table, remarks, strict=True):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)), remark]
-        print(printable("   ".join(cells).rstrip()))
+            column.append("-" if math.isnan(ends[name][0]) else f"{low} to {high}")
+        table = [(*row[:-1], cell, row[-1]) for row, cell in zip(table, column, strict=True)]
+    for line in summary.padded(table, "   "):
+        print(printable(line))
 
 
 def warn(options: argparse.Namespace, fits: Mapping[str, Fit], rows: Rows, predictors: Sequence[str]) -> int:

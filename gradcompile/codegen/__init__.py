@@ -42,11 +42,11 @@ from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
-from gradcompile.loops.reading import lines_of, own_lines, own_text, remember, syntax
+from gradcompile.loops.reading import lines_of, own_lines, own_text, remember
 
 __all__ = [
     "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",
-    "machine_code", "mark_of", "own_lines", "own_text", "remember", "syntax", "target",
+    "machine_code", "mark_of", "own_lines", "own_text", "remember", "target",
 ]  # fmt: skip
 
 

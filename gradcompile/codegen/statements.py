@@ -390,7 +390,7 @@ class Writer(Caller):
         target = self.globals.get(x.word)
         if x.word == "rarely":
             return self.rarely(*x.parts)
-        given = [self.value(a) for a in x.parts[: -1 if isinstance(target, External) else None]]
+        given = [self.value(a) for a in x.parts]
         if (inner := own_text(target)) is not None:
             return self.call_own(inner, self.in_its_precision(inner, given))
         if isinstance(target, External):

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gradcompile.errors import SubsetError
+from gradcompile.once import once
 
 SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
 REGISTER = 64  # bytes of a vector register
@@ -49,13 +50,38 @@ class Array(NamedTuple):
         return self.type, known_numbers(self.shape), True if self.dense else known_numbers(self.strides)
 
 
-class External(NamedTuple):
-    """A function from outside that takes numbers and an integer of 32 bits, 0, and gives a number; all are doubles.
+class External:
+    """A function from outside that takes so many doubles, and gives one: other functions call it by its symbol.
 
-    Its symbol is known to LLVM in every process that loads what calls it.
+    The symbol is known to LLVM in every process that loads what calls it. What it names takes one argument more, an
+    integer of 32 bits, which is 0.
     """
 
-    symbol: str
+    def __init__(self, symbol: str, arguments: int) -> None:
+        self.symbol, self.arguments, self.__name__ = symbol, arguments, symbol.removeprefix("gc_")
+
+    @once
+    def dispatcher(self) -> Any:
+        """The Numba dispatcher, for calls from Python and from functions that Numba compiles."""
+        import numba
+
+        real = numba.types.float64
+        outside = numba.types.ExternalFunction(self.symbol, real(*[real] * self.arguments, numba.types.int32))
+        taken = ", ".join(f"x{k}" for k in range(self.arguments))
+        space: dict[str, Any] = {"outside": outside}
+        exec(f"def {self.symbol}({taken}): return outside({taken}, 0)", space)
+        return numba.njit(nogil=True)(space[self.symbol])
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What Numba takes it for, in a function that calls it."""
+        from numba import typeof
+
+        return typeof(self.dispatcher)
+
+    def __call__(self, *args: float) -> Any:
+        """Its value."""
+        return self.dispatcher(*args)
 
 
 class Compiled(NamedTuple):

@@ -24,17 +24,17 @@ __all__ = [
 ]  # fmt: skip
 
 
-def external(name: str) -> Any:
-    """A function of scipy.special of doubles, as compiled code calls it; it takes one more argument, which is 0."""
+def external(name: str, arguments: int) -> Any:
+    """A function of scipy.special of so many doubles; whole numbers become such."""
     if is_disabled():
         import scipy.special
 
         function = getattr(scipy.special, name)
-        return lambda *args: function(*args[:-1])
+        return lambda *args: function(*map(float, args))
     import llvmlite.binding
 
     llvmlite.binding.add_symbol(f"gc_{name}", address_of(name))
-    return External(f"gc_{name}")
+    return External(f"gc_{name}", arguments)
 
 
 def address_of(name: str) -> int:
@@ -47,388 +47,40 @@ def address_of(name: str) -> int:
     return addresses_in(cython_special, doubles[:1])[0]
 
 
-scipy_gamma = external("gamma")
-scipy_gammaln = external("gammaln")
-scipy_psi = external("psi")
-scipy_jv = external("jv")
-scipy_yv = external("yv")
-scipy_iv = external("iv")
-scipy_kv = external("kv")
-scipy_ive = external("ive")
-scipy_kve = external("kve")
-scipy_expn = external("expn")
-
-
-@jit
-def gamma(x):  # type: ignore[no-untyped-def]
-    """The gamma function; NaN at negative integers, an infinity of its sign at 0.
-
-    >>> float(gamma(5.0))
-    24.0
-    """
-    return scipy_gamma(x, 0)
-
-
-@jit
-def lgamma(x):  # type: ignore[no-untyped-def]
-    """log|gamma(x)|.
-
-    >>> float(lgamma(1.0))
-    0.0
-    """
-    return scipy_gammaln(x, 0)
-
-
-@jit
-def digamma(x):  # type: ignore[no-untyped-def]
-    """The derivative of log(gamma(x)).
-
-    >>> round(float(digamma(1.0)), 12)
-    -0.577215664902
-    """
-    return scipy_psi(x, 0)
-
-
-@jit
-def besselj(order, x):  # type: ignore[no-untyped-def]
-    """The Bessel function of the first kind, of integer order.
-
-    >>> float(besselj(0, 0.0))
-    1.0
-    """
-    return scipy_jv(float(order), x, 0)
-
-
-@jit
-def bessely(order, x):  # type: ignore[no-untyped-def]
-    """The Bessel function of the second kind, of integer order; -inf at 0, NaN below.
-
-    >>> float(bessely(0, 0.0))
-    -inf
-    """
-    return scipy_yv(float(order), x, 0)
-
-
-@jit
-def besseli(order, x):  # type: ignore[no-untyped-def]
-    """The modified Bessel function of the first kind, of integer order.
-
-    >>> float(besseli(0, 0.0))
-    1.0
-    """
-    return scipy_iv(float(order), x, 0)
-
-
-@jit
-def besselk(order, x):  # type: ignore[no-untyped-def]
-    """The modified Bessel function of the second kind, of integer order; inf at 0, NaN below.
-
-    >>> float(besselk(0, 0.0))
-    inf
-    """
-    return scipy_kv(float(order), x, 0)
-
-
-scipy_erfinv = external("erfinv")
-
-
-@jit
-def erfinv(x):  # type: ignore[no-untyped-def]
-    """The y with erf(y) = x.
-
-    >>> float(erfinv(0.0))
-    0.0
-    """
-    return scipy_erfinv(x, 0)
-
-
-scipy_erfcinv = external("erfcinv")
-
-
-@jit
-def erfcinv(x):  # type: ignore[no-untyped-def]
-    """The y with erfc(y) = x.
-
-    >>> float(erfcinv(1.0)) + 0.0
-    0.0
-    """
-    return scipy_erfcinv(x, 0)
-
-
-scipy_ndtri = external("ndtri")
-
-
-@jit
-def ndtri(x):  # type: ignore[no-untyped-def]
-    """The quantile of the normal distribution.
-
-    >>> float(ndtri(0.5))
-    0.0
-    """
-    return scipy_ndtri(x, 0)
-
-
-scipy_erfi = external("erfi")
-
-
-@jit
-def erfi(x):  # type: ignore[no-untyped-def]
-    """-i erf(i x).
-
-    >>> float(erfi(0.0))
-    0.0
-    """
-    return scipy_erfi(x, 0)
-
-
-scipy_dawsn = external("dawsn")
-
-
-@jit
-def dawsn(x):  # type: ignore[no-untyped-def]
-    """Dawson's integral.
-
-    >>> float(dawsn(0.0))
-    0.0
-    """
-    return scipy_dawsn(x, 0)
-
-
-scipy_owens_t = external("owens_t")
-
-
-@jit
-def owens_t(x, y):  # type: ignore[no-untyped-def]
-    """Owen's T.
-
-    >>> float(owens_t(1.0, 0.0))
-    0.0
-    """
-    return scipy_owens_t(x, y, 0)
-
-
-scipy_expi = external("expi")
-
-
-@jit
-def expi(x):  # type: ignore[no-untyped-def]
-    """The exponential integral Ei.
-
-    >>> float(expi(-800.0))
-    -0.0
-    """
-    return scipy_expi(x, 0)
-
-
-scipy_exp1 = external("exp1")
-
-
-@jit
-def exp1(x):  # type: ignore[no-untyped-def]
-    """The exponential integral E1; NaN below 0.
-
-    >>> float(exp1(800.0))
-    0.0
-    """
-    return scipy_exp1(x, 0)
-
-
-scipy_spence = external("spence")
-
-
-@jit
-def spence(x):  # type: ignore[no-untyped-def]
-    """The dilogarithm of 1 - x; NaN below 0.
-
-    >>> float(spence(1.0))
-    0.0
-    """
-    return scipy_spence(x, 0)
-
-
-scipy_gammainc = external("gammainc")
-
-
-@jit
-def gammainc(a, x):  # type: ignore[no-untyped-def]
-    """The regularised lower incomplete gamma function.
-
-    >>> float(gammainc(1.0, 0.0))
-    0.0
-    """
-    return scipy_gammainc(a, x, 0)
-
-
-scipy_gammaincc = external("gammaincc")
-
-
-@jit
-def gammaincc(a, x):  # type: ignore[no-untyped-def]
-    """The regularised upper incomplete gamma function.
-
-    >>> float(gammaincc(1.0, 0.0))
-    1.0
-    """
-    return scipy_gammaincc(a, x, 0)
-
-
-scipy_gammaincinv = external("gammaincinv")
-
-
-@jit
-def gammaincinv(a, x):  # type: ignore[no-untyped-def]
-    """The y with gammainc(a, y) = x.
-
-    >>> float(gammaincinv(1.0, 0.0))
-    0.0
-    """
-    return scipy_gammaincinv(a, x, 0)
-
-
-scipy_gammainccinv = external("gammainccinv")
-
-
-@jit
-def gammainccinv(a, x):  # type: ignore[no-untyped-def]
-    """The y with gammaincc(a, y) = x.
-
-    >>> float(gammainccinv(1.0, 1.0))
-    0.0
-    """
-    return scipy_gammainccinv(a, x, 0)
-
-
-scipy_stdtr = external("stdtr")
-
-
-@jit
-def stdtr(v, x):  # type: ignore[no-untyped-def]
-    """The distribution function of Student's t.
-
-    >>> float(stdtr(3.0, 0.0))
-    0.5
-    """
-    return scipy_stdtr(v, x, 0)
-
-
-scipy_stdtrit = external("stdtrit")
-
-
-@jit
-def stdtrit(v, x):  # type: ignore[no-untyped-def]
-    """The y with stdtr(v, y) = x.
-
-    >>> float(stdtrit(3.0, 0.5))
-    0.0
-    """
-    return scipy_stdtrit(v, x, 0)
-
-
-scipy_betainc = external("betainc")
-
-
-@jit
-def betainc(a, b, x):  # type: ignore[no-untyped-def]
-    """The regularised incomplete beta function.
-
-    >>> float(betainc(1.0, 1.0, 0.5))
-    0.5
-    """
-    return scipy_betainc(a, b, x, 0)
-
-
-scipy_betaincinv = external("betaincinv")
-
-
-@jit
-def betaincinv(a, b, x):  # type: ignore[no-untyped-def]
-    """The y with betainc(a, b, y) = x.
-
-    >>> float(betaincinv(1.0, 1.0, 0.5))
-    0.5
-    """
-    return scipy_betaincinv(a, b, x, 0)
-
-
-scipy_hyp1f1 = external("hyp1f1")
-
-
-@jit
-def hyp1f1(a, b, x):  # type: ignore[no-untyped-def]
-    """The confluent hypergeometric function.
-
-    >>> float(hyp1f1(1.0, 1.0, 0.0))
-    1.0
-    """
-    return scipy_hyp1f1(a, b, x, 0)
-
-
-scipy_hyp2f1 = external("hyp2f1")
-
-
-@jit
-def hyp2f1(a, b, c, x):  # type: ignore[no-untyped-def]
-    """Gauss's hypergeometric function.
-
-    >>> float(hyp2f1(1.0, 1.0, 1.0, 0.0))
-    1.0
-    """
-    return scipy_hyp2f1(a, b, c, x, 0)
-
-
-scipy_ellipk = external("ellipk")
-
-
-@jit
-def ellipk(x):  # type: ignore[no-untyped-def]
-    """The complete elliptic integral of the first kind, of m.
-
-    >>> float(ellipk(1.0))
-    inf
-    """
-    return scipy_ellipk(x, 0)
-
-
-scipy_ellipe = external("ellipe")
-
-
-@jit
-def ellipe(x):  # type: ignore[no-untyped-def]
-    """The complete elliptic integral of the second kind, of m.
-
-    >>> float(ellipe(1.0))
-    1.0
-    """
-    return scipy_ellipe(x, 0)
-
-
-scipy_ellipkinc = external("ellipkinc")
-
-
-@jit
-def ellipkinc(x, y):  # type: ignore[no-untyped-def]
-    """The incomplete elliptic integral of the first kind.
-
-    >>> float(ellipkinc(0.0, 0.5))
-    0.0
-    """
-    return scipy_ellipkinc(x, y, 0)
-
-
-scipy_ellipeinc = external("ellipeinc")
-
-
-@jit
-def ellipeinc(x, y):  # type: ignore[no-untyped-def]
-    """The incomplete elliptic integral of the second kind.
-
-    >>> float(ellipeinc(0.0, 0.5))
-    0.0
-    """
-    return scipy_ellipeinc(x, y, 0)
-
-
-scipy_elliprd = external("elliprd")
+gamma = external("gamma", 1)  # the gamma function; NaN at negative integers, an infinity of its sign at 0
+lgamma = external("gammaln", 1)  # log|gamma(x)|
+digamma = external("psi", 1)  # the derivative of log(gamma(x))
+besselj = external("jv", 2)  # the Bessel function of the first kind, of integer order
+bessely = external("yv", 2)  # the Bessel function of the second kind, of integer order; -inf at 0, NaN below
+besseli = external("iv", 2)  # the modified Bessel function of the first kind, of integer order
+besselk = external("kv", 2)  # the modified Bessel function of the second kind, of integer order; inf at 0, NaN below
+erfinv = external("erfinv", 1)  # the y with erf(y) = x
+erfcinv = external("erfcinv", 1)  # the y with erfc(y) = x
+ndtri = external("ndtri", 1)  # the quantile of the normal distribution
+erfi = external("erfi", 1)  # -i erf(i x)
+dawsn = external("dawsn", 1)  # Dawson's integral
+owens_t = external("owens_t", 2)  # Owen's T
+expi = external("expi", 1)  # the exponential integral Ei
+exp1 = external("exp1", 1)  # the exponential integral E1; NaN below 0
+spence = external("spence", 1)  # the dilogarithm of 1 - x; NaN below 0
+gammainc = external("gammainc", 2)  # the regularised lower incomplete gamma function
+gammaincc = external("gammaincc", 2)  # the regularised upper incomplete gamma function
+gammaincinv = external("gammaincinv", 2)  # the y with gammainc(a, y) = x
+gammainccinv = external("gammainccinv", 2)  # the y with gammaincc(a, y) = x
+stdtr = external("stdtr", 2)  # the distribution function of Student's t
+stdtrit = external("stdtrit", 2)  # the y with stdtr(v, y) = x
+betainc = external("betainc", 3)  # the regularised incomplete beta function
+betaincinv = external("betaincinv", 3)  # the y with betainc(a, b, y) = x
+hyp1f1 = external("hyp1f1", 3)  # the confluent hypergeometric function
+hyp2f1 = external("hyp2f1", 4)  # Gauss's hypergeometric function
+ellipk = external("ellipk", 1)  # the complete elliptic integral of the first kind, of m
+ellipe = external("ellipe", 1)  # the complete elliptic integral of the second kind, of m
+ellipkinc = external("ellipkinc", 2)  # the incomplete elliptic integral of the first kind
+ellipeinc = external("ellipeinc", 2)  # the incomplete elliptic integral of the second kind
+expint = external("expn", 2)  # the generalised exponential integral
+besselie = external("ive", 2)  # exp(-|x|) times the modified Bessel function of the first kind
+besselke = external("kve", 2)  # exp(x) times the modified Bessel function of the second kind
+scipy_elliprd = external("elliprd", 3)
 
 
 @jit
@@ -438,37 +90,7 @@ def ellipd(x):  # type: ignore[no-untyped-def]
     >>> round(float(ellipd(0.0)), 12) == round(math.pi / 4, 12)
     True
     """
-    return scipy_elliprd(0.0, 1.0 - x, 1.0, 0) / 3.0
-
-
-@jit
-def expint(order, x):  # type: ignore[no-untyped-def]
-    """The generalised exponential integral.
-
-    >>> float(expint(2, 0.0))
-    1.0
-    """
-    return scipy_expn(float(order), x, 0)
-
-
-@jit
-def besselie(order, x):  # type: ignore[no-untyped-def]
-    """exp(-|x|) times the modified Bessel function of the first kind.
-
-    >>> float(besselie(0, 0.0))
-    1.0
-    """
-    return scipy_ive(float(order), x, 0)
-
-
-@jit
-def besselke(order, x):  # type: ignore[no-untyped-def]
-    """exp(x) times the modified Bessel function of the second kind.
-
-    >>> float(besselke(0, 0.0))
-    inf
-    """
-    return scipy_kve(float(order), x, 0)
+    return scipy_elliprd(0.0, 1.0 - x, 1.0) / 3.0
 
 
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330)
@@ -482,7 +104,7 @@ POLYGAMMA_LEAST = -1e4  # below it the recurrence up to there is too long to wal
 def polygamma(order, x):  # type: ignore[no-untyped-def]
     """The derivative of digamma, order >= 1 times; inf or NaN at 0, -1, -2, ..., NaN for x below -10000.
 
-    (-1)**(n+1) n! sum 1/(x+k)**(n+1): term by term up to where the Euler-Maclaurin series takes over.
+    (-1)**(n+1) n! sum 1/(x+k)**(n+1).
 
     >>> round(float(polygamma(1, 1.0)), 12)
     1.644934066848
@@ -493,19 +115,7 @@ def polygamma(order, x):  # type: ignore[no-untyped-def]
         return NAN
     if x == np.inf:
         return ZERO
-    s = order + 1.0
-    total = 0.0
-    at = float(x)
-    while at < POLYGAMMA_FROM + order:
-        total += np.power(at, -s)
-        at += 1.0
-    term = np.power(at, -s)
-    total += at * term / order + 0.5 * term
-    rising = s / at
-    for k in range(len(BERNOULLI)):
-        total += BERNOULLI[k] / math.gamma(2.0 * k + 3.0) * rising * term
-        rising *= (s + 2.0 * k + 1.0) * (s + 2.0 * k + 2.0) / (at * at)
-    return (1.0 if order % 2 == 1 else -1.0) * math.gamma(s) * total
+    return (1.0 if order % 2 == 1 else -1.0) * math.gamma(order + 1.0) * powers(order + 1.0, x)
 
 
 @njit
@@ -517,14 +127,18 @@ def zeta(s, x):  # type: ignore[no-untyped-def]
     """
     if not ((s > 1) & (x > 0)):
         return INFINITE if (s == 1) & (x > 0) else NAN
-    if x == np.inf:
-        return ZERO
+    return ZERO if x == np.inf else powers(s, x)
+
+
+@njit
+def powers(s, x):  # type: ignore[no-untyped-def]
+    """The sum of 1/(x + k)**s: term by term up to where the Euler-Maclaurin series takes over."""
     total = 0.0
     at = float(x)
     while at < POLYGAMMA_FROM + s:
         term = np.power(at, -s)
         total += term
-        if not at * term > NOTHING * (s - 1.0) * total:  # as much as the rest, which large orders lack
+        if (at > 0.0) & (not at * term > NOTHING * (s - 1.0) * total):  # as much as the rest, which large orders lack
             return total
         at += 1.0
     term = np.power(at, -s)

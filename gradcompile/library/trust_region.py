@@ -26,6 +26,7 @@ HUGE = 2.0**500
 SUFFICIENT = 1e-4  # of the predicted decrease that a step has to bring to be taken
 CLOSE = 0.1  # relative difference of a step's length and the radius at which the search for the damping ends
 STEPS = 40  # of this search, at most
+SHORTER = 20  # steps between bounds that are tried, each a tenth of the one before, until the model falls
 ENOUGH = 1e-20  # of the loss: a predicted decrease below it is a step of 1e-10 standard errors and less
 POLISHES = 30  # steps within rounding, at most
 
@@ -199,10 +200,26 @@ def update(value, s):  # type: ignore[no-untyped-def]
 def propose(v, b, work, s):  # type: ignore[no-untyped-def]
     """The step from v[THETA], and the decrease that the model predicts.
 
+    Cut at the bounds, a long step may lead to where the model is higher; a shorter one does not.
+    """
+    tries = 0
+    while tries < SHORTER:
+        tries += 1
+        if propose_within(v, b, work, s) & (s[PREDICTED] <= 0.0):
+            s[RADIUS] = 0.1 * min(s[RADIUS], s[LENGTH])
+        else:
+            tries = SHORTER
+
+
+@jit
+def propose_within(v, b, work, s):  # type: ignore[no-untyped-def]
+    """The same by the present radius; whether bounds cut it.
+
     Parameters on a bound that the gradient presses against stay there; those that the step takes beyond a bound go as
     far as that, and the others are solved for again.
     """
     n = v.shape[1]
+    is_cut = False
     for k in range(n):
         at_lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] > 0.0)
         at_upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] < 0.0)
@@ -220,6 +237,7 @@ def propose(v, b, work, s):  # type: ignore[no-untyped-def]
                     v[STEP, k] = edge - v[THETA, k]
                     v[HELD, k] = 1.0
                     again = True
+        is_cut = is_cut | again
     predicted = 0.0
     for i in range(n):
         slope = v[GRADIENT, i]
@@ -229,6 +247,7 @@ def propose(v, b, work, s):  # type: ignore[no-untyped-def]
         v[TRIAL, i] = min(max(v[THETA, i] + v[STEP, i], v[LOWER, i]), v[UPPER, i])
     s[PREDICTED] = predicted
     s[LENGTH] = length_of(v, STEP)
+    return is_cut
 
 
 @jit

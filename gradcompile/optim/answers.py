@@ -1,8 +1,11 @@
 """What counts as a number, a whole number, and a yes: Python's own and NumPy's scalars alike."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from gradcompile.errors import ArgumentError
 
 
 def is_number(value: Any) -> bool:
@@ -19,6 +22,13 @@ def is_whole(value: Any, least: int = 1) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """An option that is a whole number from the least on, or an error."""
+    if not is_whole(value, least):
+        raise ArgumentError(f"{name}={value!r}: give a whole number from {least}")
+    return int(value)
+
+
 def is_yes(answer: Any) -> bool:
     """Whether a callback says that it is enough: nothing but a truth value does.
 
@@ -26,3 +36,15 @@ def is_yes(answer: Any) -> bool:
     (True, False, False)
     """
     return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
+def ends(callback: Callable[[Any], Any], seen: Any) -> bool:
+    """Whether a callback says of what it sees that it is enough: it answers so, or raises StopIteration.
+
+    >>> ends(lambda seen: seen > 2, 3), ends(lambda seen: next(iter(())), 3)
+    (True, True)
+    """
+    try:
+        return is_yes(callback(seen))
+    except StopIteration:
+        return True

@@ -6,7 +6,10 @@ import os
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from inspect import isfunction, ismethod
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,12 @@ from gradcompile.errors import ArgumentError, DataError
 from gradcompile.optim.loop import Training
 from gradcompile.optim.parts import Vector
 from gradcompile.optim.rules import Rule
+from gradcompile.optim.schedules import Spelled
 from gradcompile.runtime import bind
 
 VERSION = 2
 ARRAYS = ("theta", "state", "mean", "at", "sums", "plateau", "best", "lowest")  # attributes of a run
+OTHERS = {"loss": "another loss", "functions": "a rule, a rate or an input that is another function of this name"}
 SHARE = 20  # of the time between two checkpoints, at most the 20th part is spent with writing
 
 
@@ -30,6 +35,8 @@ class Checkpoints:
         if not self.path.parent.is_dir():
             raise ArgumentError(f"checkpoint={str(path)!r}: there is no directory {self.path.parent}; make it first")
         self.written, self.took = time.monotonic(), 0.0
+        found = marks((run.rule, list(getattr(run.source, "called", {}).values())), set())  # as they are at the start
+        self.functions = {"functions": hashlib.sha256(repr(found).encode()).hexdigest()} if found else {}
 
     def described(self) -> dict[str, Any]:
         """What a run has to have in common with a checkpoint that it goes on from."""
@@ -40,6 +47,7 @@ class Checkpoints:
         return {
             "version": VERSION, "loss": digest, "parameters": places, "optimizer": named(run.rule),
             **run.source.described(), "every": run.interval,
+            **self.functions,
         }  # fmt: skip
 
     def due(self, is_epoch: bool) -> bool:
@@ -83,7 +91,7 @@ class Checkpoints:
         """Raise where the checkpoint is of another run."""
         for name, own in self.described().items():
             if about.get(name) != own:
-                what = "another loss" if name == "loss" else f"{name}={about.get(name)!r}, and this run has {own!r}"
+                what = OTHERS.get(name) or f"{name}={about.get(name)!r}, and this run has {own!r}"
                 raise ArgumentError(f"{self.path} is a checkpoint of {what}; name another file, or go on as it was")
 
     def restore(self, found: Mapping[str, Any]) -> None:
@@ -111,6 +119,45 @@ def write_arrays(file: Any, arrays: Mapping[str, Vector]) -> None:
 def named(rule: Any) -> str:
     """How a rule was written; of one of the user's the class, as what it shows may have an address in it."""
     return repr(rule) if isinstance(rule, Rule) else type(rule).__qualname__
+
+
+def marks(value: Any, seen: set[int], inside: bool = False) -> list[Any]:
+    """What tells functions of a user's apart that have one name: their code, and the numbers that it refers to.
+
+    value: a rule, a function, or what holds some. inside: of a function, where numbers, texts and arrays count as well;
+    other objects are known by their types alone.
+    """
+    if isinstance(value, int | float | str | bytes | np.generic):
+        return [repr(value)] if inside else []
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()] if inside else []
+    if isinstance(value, Mapping):
+        return [mark for key in value for mark in (*marks(str(key), seen, inside), *marks(value[key], seen, inside))]
+    if isinstance(value, list | tuple):
+        return [mark for entry in value for mark in marks(entry, seen, inside)]
+    if id(value) in seen:
+        return []
+    seen.add(id(value))
+    if isinstance(value, Spelled):
+        return marks(value.call[1], seen, inside)
+    if isinstance(value, partial):
+        return marks((value.func, value.args, value.keywords), seen, True)
+    if ismethod(value):
+        return marks((value.__func__, vars(value.__self__)), seen, True)
+    if isfunction(value):
+        code, cells = value.__code__, [c.cell_contents for c in value.__closure__ or ()]
+        named = [value.__globals__[n] for n in code.co_names if n in value.__globals__]
+        named = [v for v in named if not isfunction(v) or v.__module__ == value.__module__]  # not of all libraries
+        return [written(code), *marks((value.__defaults__, value.__kwdefaults__, cells, named), seen, True)]
+    methods = [getattr(value, n, None) for n in ("init", "update", "__call__")]
+    return [mark for m in methods if ismethod(m) for mark in marks(m, seen, True)]
+
+
+def written(code: CodeType) -> str:
+    """A function's code with its constants."""
+    inner = [written(c) if isinstance(c, CodeType) else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
+             for c in code.co_consts]  # fmt: skip
+    return repr((code.co_code.hex(), code.co_names, code.co_varnames, inner))
 
 
 def parts_of(run: Training) -> list[Any]:

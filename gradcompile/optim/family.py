@@ -74,7 +74,7 @@ def adagrad(learning_rate: Rate, initial_accumulator_value: float = 0.1, eps: fl
     array([-0.0994])
     """
     start = between("initial_accumulator_value", initial_accumulator_value, 0.0, np.inf)
-    return made(learning_rate, part(subset.scale_by_rss, [eps], starts=(start,)))
+    return made(learning_rate, part(subset.scale_by_rss, [between("eps", eps, high=np.inf)], starts=(start,)))
 
 
 @spelled
@@ -103,6 +103,7 @@ def rmsprop(
 
 def rms(decay: float, eps: float, eps_in_sqrt: bool, corrects: bool = False) -> Any:
     """The numbers of `scale_by_rms`."""
+    eps = between("eps", eps, high=np.inf)
 
     def numbers(steps: Vector, rates: Vector) -> Sequence[Any]:
         correction = 1.0 / (1.0 - decay**steps) if corrects else 1.0
@@ -122,7 +123,8 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6, wei
     >>> rule.update(np.array([1.0]), rule.init(np.zeros(1)), np.zeros(1))[0].round(5)
     array([-0.00316])
     """
-    step = part(subset.scale_by_adadelta, [between("rho", rho), 1.0 - rho, eps], starts=(0.0, 0.0))
+    fixed = [between("rho", rho), 1.0 - rho, between("eps", eps, high=np.inf)]
+    step = part(subset.scale_by_adadelta, fixed, starts=(0.0, 0.0))
     return made(learning_rate, *decayed(weight_decay), step)
 
 
@@ -132,6 +134,7 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6, wei
 def moments(b1: float, b2: float, eps: float, eps_root: float) -> Any:
     """What Adam and its kin have in common: (b1, 1 - b1, b2, 1 - b2, 1/(1 - b1^t), 1/(1 - b2^t), eps_root, eps)."""
     b1, b2 = between("b1", b1), between("b2", b2)
+    eps, eps_root = between("eps", eps, high=np.inf), between("eps_root", eps_root, high=np.inf)
 
     def numbers(steps: Vector, rates: Vector) -> Sequence[Any]:
         return b1, 1.0 - b1, b2, 1.0 - b2, 1.0 / (1.0 - b1**steps), 1.0 / (1.0 - b2**steps), eps_root, eps
@@ -288,6 +291,8 @@ def muon(
     >>> muon(0.02)
     muon(0.02)
     """
+    from gradcompile.library.muon import scale_by_muon  # with BLAS, which no other rule needs
+
     b = between("beta", beta)
     adam = ahead(adam_b1, adam_b2, eps, adam_eps_root, True)
 
@@ -295,7 +300,7 @@ def muon(
         nesterov = b / (1.0 - b ** (steps + 1.0)), (1.0 - b) / (1.0 - b**steps)
         return [b, 1.0 - b, *nesterov, eps, 0.0, 0.0, *adam(steps, rates)]
 
-    step = part(subset.scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
+    step = part(scale_by_muon, numbers, 16, starts=(0.0,) * 6, takes_places=True)
     return made(learning_rate, step, *decayed(weight_decay))
 
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
 from gradcompile.optim.parts import Vector
-from gradcompile.runtime import bind
+from gradcompile.runtime import bind, frames
 from gradcompile.runtime.matching import Call
 from gradcompile.signature.arguments import Argument
+from gradcompile.signature.forms import spread
 
 
 def shaped(params: Sequence[Argument], given: Any, theta: Vector) -> Any:
@@ -24,6 +25,23 @@ def arranged(takes: Call, given: Any, parts: tuple[Any, ...]) -> Any:
     if not _is_sequence(given, takes.arguments):
         return parts[0]
     return parts if isinstance(given, tuple) else list(parts)
+
+
+def named(takes: Call, key: Any, what: str) -> list[str]:
+    """The parameters that a key is for: the one of a symbol or a name, or all in a container of that name.
+
+    In nested mappings a tuple of keys leads to one. ArgumentTypeError where there is none.
+    """
+    path = tuple(str(getattr(k, "name", k)) for k in (key if isinstance(key, tuple) else (key,)))
+    paths = {a.name: tuple(str(k) for _, k in a.path) for a in takes.arguments}
+    found = [name for name, own in paths.items() if own[: len(path)] == path]
+    return found or list(takes.identifiers([key], what).values())
+
+
+def flattened(given: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The entries of nested mappings, by their key or by the tuple of keys that leads there."""
+    entries = spread(given, lambda _: False)
+    return {path[0][1] if len(path) == 1 else tuple(k for _, k in path): value for path, value in entries}
 
 
 def entry_name(argument: Argument, k: int) -> str:
@@ -43,7 +61,9 @@ def _is_sequence(given: Any, arguments: Sequence[Argument]) -> bool:
 
 
 def in_order(given: Any, takes: Call, what: str) -> list[Any]:
-    """The values in the function's order, from a sequence or from a mapping by name."""
+    """The values in the function's order, from a sequence, from a mapping by name or from a frame."""
+    if what != "params" and not isinstance(given, Mapping | list | tuple) and frames.is_frame(given):
+        given = frames.values(given, [str(a.original) for a in takes.arguments])
     if isinstance(given, Mapping):
         return takes.parameters(given) if takes.form else takes.in_order(given, what)
     if takes.placed < len(takes.names):

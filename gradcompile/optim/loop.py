@@ -19,7 +19,7 @@ from gradcompile.errors import (
 )
 from gradcompile.library import optimizers as subset
 from gradcompile.optim import steps
-from gradcompile.optim.given import entry_name, in_order, shaped
+from gradcompile.optim.given import entry_name, in_order, named, shaped
 from gradcompile.optim.parts import Vector
 from gradcompile.optim.result import TrainingResult
 from gradcompile.optim.rules import Rule
@@ -313,16 +313,17 @@ def places_of(params: Sequence[Argument]) -> Vector:
 
 
 def factors_of(
-    params: Sequence[Argument], named: Sequence[tuple[str, float]], frozen: Sequence[Any], theta: Vector
+    params: Sequence[Argument], rates: Sequence[tuple[Any, float]], frozen: Sequence[Any], theta: Vector
 ) -> Any:
     """What each entry's update is multiplied by; None where none is."""
-    if not named and not frozen:
+    if not rates and not frozen:
         return None
     where = dict(zip((a.name for a in params), bind.places_of(params), strict=True))
     table = Call(params)
     found = np.ones_like(theta)
-    for what, given in (("per_parameter", dict(named)), ("frozen", dict.fromkeys(frozen, 0.0))):
-        for key, name in table.identifiers(given, what).items():
-            start, stop, _ = where[name]
-            found[start:stop] *= given[key]
+    for what, given in (("per_parameter", dict(rates)), ("frozen", dict.fromkeys(frozen, 0.0))):
+        for key, factor in given.items():
+            for name in named(table, key, what):
+                start, stop, _ = where[name]
+                found[start:stop] *= factor
     return found

@@ -77,9 +77,10 @@ class Outside:
 
     f = None  # there is no compiled loss
     inputs: Sequence[Any] = ()
+    dtype, is_compiled = "float64", False
 
     def __init__(self, v: Any) -> None:
-        self.v = v
+        self.v, self._route = v, self
         params = (
             v.problem.params
             if hasattr(v, "partition")
@@ -91,6 +92,7 @@ class Outside:
         self.parameters = Parameters(params)
         if not params:
             raise ArgumentError("v.shapes is empty: a loss needs a parameter at least")
+        self.problem = SimpleNamespace(params=params, inputs=[])
 
     def code(self, theta: Vector, gradient: Vector) -> float:
         """Loss and gradient, as a kernel gives them."""
@@ -110,41 +112,30 @@ class Outside:
     def loop(self, step: Any, state: Sequence[Kind]) -> None:
         """There is none."""
 
-
-class Evaluated:
-    """A loss that Python evaluates, as `train` asks a compiled one."""
-
-    dtype, is_compiled = "float64", False
-
-    def __init__(self, v: Any) -> None:
-        self.outside = Outside(v)
-        self.problem = SimpleNamespace(params=self.outside.parameters.params, inputs=[])
-        self._route = self
-
-    @staticmethod
-    def around(f: Any, data: Any) -> Any:
-        """The loss as it is, or one that Python evaluates, which has its data, as a compiled one."""
-        if hasattr(f, "partition"):
-            return InParts(f)
-        if hasattr(f, "flat"):
-            return f
-        if not (hasattr(f, "shapes") and callable(f)):
-            raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"
-                                    f" -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
-        without_data(data)
-        return Evaluated(f)
-
     def choose(self, _: Sequence[Any]) -> Callable[..., float]:
         """What evaluates it."""
-        return self.outside.code
+        return self.code
 
     def check(self, _: Sequence[Any]) -> None:
         """It checks what it is given."""
 
     def bind(self, **_: Any) -> Callable[[Vector], tuple[float, Vector]]:
         """Loss and gradient of theta."""
-        gradient = np.empty(sum(map(bind.size_of, self.problem.params)))
-        return lambda theta: (self.outside.code(theta, gradient), gradient)
+        gradient = np.empty(self.parameters.places[-1][1])
+        return lambda theta: (self.code(theta, gradient), gradient)
+
+
+def around(f: Any, data: Any) -> Any:
+    """The loss as `train` asks it, be it compiled, in partitions, or evaluated by Python, with data of its own."""
+    if hasattr(f, "partition"):
+        return InParts(f)
+    if hasattr(f, "flat"):
+        return f
+    if not (hasattr(f, "shapes") and callable(f)):
+        raise ArgumentTypeError("train takes what compile_grad returns, or a loss that Python evaluates: v(*params)"
+                                f" -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
+    without_data(data)
+    return Outside(f)
 
 
 def without_data(data: Any) -> None:
@@ -159,9 +150,11 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
         without_data(data)
         return Outside(f)
     if not hasattr(f, "flat") or f.dtype != "float64":
-        got = f"one in {f.dtype}" if hasattr(f, "flat") else f"a {type(f).__name__}"
-        raise ArgumentTypeError("minimize takes what compile_grad returns, in float64, or a loss that Python "
-                                f"evaluates: v(*params) -> (loss, grads) with v.shapes; got {got}")  # fmt: skip
+        if hasattr(f, "flat"):
+            raise ArgumentTypeError(f"minimize searches in float64, and this loss is in {f.dtype}, in which small "
+                                    "steps are lost; compile it with dtype='float64', or train it")  # fmt: skip
+        raise ArgumentTypeError("minimize takes what compile_grad returns, or a loss that Python evaluates: "
+                                f"v(*params) -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
     takes, parameters = f.problem.inputs, parameters_of(f)
     if not takes and len(data) == 0:
         parameters.alone = parameters.alone or Kernel(f, (), parameters)

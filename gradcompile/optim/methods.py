@@ -88,57 +88,42 @@ def lent(kept: list[Memory], dense: bool) -> Memory | None:
     return found if found.dense == dense else None
 
 
-class QuasiNewton:
-    """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated; saddles are left on the way."""
+class Method:
+    """A step with its memory, as a search asks it; names: of the rows and scalars, which is the step's module."""
 
-    names: Any = quasi_newton  # its rows and scalars
-    leaves_saddles = True
+    names: Any = quasi_newton
+    leaves_saddles = False  # by itself
+    is_proved = False  # whether the Hessian is known to be positive definite
+    stepping: Stepping
+    rows: Vector
+    scalars: Vector
 
-    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float, dense: bool) -> None:
-        self.memory = lent(loss.parameters.kept, dense) or Memory(size, dense)
-        self.rows, self.scalars, self.look = self.memory.rows, self.memory.scalars, self.memory.look
-        self.bound(bounds)
-        self.tolerance, self.dense = tolerance, float(dense)
-        self.stepping = self.memory.around(loss)
-
-    def end(self) -> None:
-        """Give the memory back, which nothing refers to any more."""
-        parameters = self.stepping.loss.parameters
-        if self.stepping.loss is not parameters.alone:
-            self.memory.stepping = None  # it refers to data, which are the user's
-        if self.rows.size < KEPT and len(parameters.kept) < MANY:
-            parameters.kept.append(self.memory)
-
-    def bound(self, bounds: Bounds) -> None:
+    def bound(self, bounds: Bounds, tolerance: float) -> None:
         """Write down the bounds."""
-        low, high = bounds if bounds is not None else (-np.inf, np.inf)
-        self.rows[self.names.LOWER], self.rows[self.names.UPPER] = low, high
+        self.tolerance = tolerance
+        self.rows[self.names.LOWER], self.rows[self.names.UPPER] = bounds or (-np.inf, np.inf)
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
-        self.scalars[:], self.look[:] = 0.0, 0.0
-        self.scalars[quasi_newton.TOLERANCE], self.scalars[quasi_newton.DENSE] = self.tolerance, self.dense
-        self.rows[quasi_newton.TRIAL] = theta
+        self.scalars[:] = 0.0
+        self.scalars[self.names.TOLERANCE] = self.tolerance
+        self.rows[self.names.TRIAL] = theta
 
-    @property
-    def is_plateau(self) -> bool:
-        """Whether the search ended where it began, and the gradient was the same all around."""
-        return not self.steps and bool(self.look[saddles.LARGEST] == 0.0)
+    def end(self) -> None:
+        """Give back memory that is used again; most methods have none."""
 
     def advance(self, turns: int) -> int:
         """So many evaluations at most; a status of `quasi_newton`."""
-        status = self.stepping.advance(turns)
-        return self.checked(status)
+        return self.checked(self.stepping.advance(turns))
 
     def checked(self, status: int) -> int:
-        """SETTLED is said by pairs of past slopes, which may be of another place: STUCK where it is not rounding.
+        """SETTLED is said by what a model promises, which may be of another place: STUCK where it is not rounding.
 
         It is rounding where the slopes are rounding of the loss, or the loss is rounding of the parameters.
         """
         if status != quasi_newton.SETTLED:
             return status
-        theta, gradient, free = (self.rows[k] for k in (self.names.THETA, self.names.GRADIENT, self.names.FREE))
-        loss, change = abs(self.loss), np.abs(theta * gradient * free)
+        loss, change = abs(self.loss), np.abs(self.theta * self.gradient * self.rows[quasi_newton.FREE])
         small = (change <= 1e-4 * loss) | (1e3 * quasi_newton.EPS * change >= loss)
         return quasi_newton.SETTLED if small.all() else quasi_newton.STUCK
 
@@ -174,37 +159,52 @@ class QuasiNewton:
         """How many evaluations of the Hessian, or of its products, there were."""
         return 0
 
-    @property
-    def is_proved(self) -> bool:
-        """Whether the Hessian is known to be positive definite."""
-        return False
 
+class QuasiNewton(Method):
+    """BFGS, L-BFGS and L-BFGS-B: the loss and its gradient are all that is evaluated; saddles are left on the way."""
 
-class NewtonCG(QuasiNewton):
-    """The truncated Newton method: the Hessian's products with vectors are evaluated too."""
+    leaves_saddles = True
 
-    names = newton_cg
-    leaves_saddles = False
-
-    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float) -> None:
-        self.rows, self.scalars = np.zeros((newton_cg.ROWS, size)), np.zeros(newton_cg.SCALARS)
-        self.tolerance = tolerance
-        outputs, along = [np.zeros(size), np.zeros(size)], [self.rows[newton_cg.ALONG]]
-        self.stepping = Stepping(loss.curved("hvp"), newton_cg.advance, outputs, along, [self.rows, self.scalars])
+    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float, dense: bool) -> None:
+        self.memory = lent(loss.parameters.kept, dense) or Memory(size, dense)
+        self.rows, self.scalars, self.look = self.memory.rows, self.memory.scalars, self.memory.look
+        self.bound(bounds, tolerance)
+        self.stepping = self.memory.around(loss)
 
     def end(self) -> None:
-        """Its memory is not kept."""
+        """Give the memory back, which nothing refers to any more."""
+        parameters = self.stepping.loss.parameters
+        if self.stepping.loss is not parameters.alone:
+            self.memory.stepping = None  # it refers to data, which are the user's
+        if self.rows.size < KEPT and len(parameters.kept) < MANY:
+            parameters.kept.append(self.memory)
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
-        self.scalars[:] = 0.0
-        self.scalars[newton_cg.TOLERANCE] = self.tolerance
-        self.rows[newton_cg.TRIAL] = theta
-        self.rows[newton_cg.ALONG] = 0.0
+        super().begin(theta)
+        self.look[:], self.scalars[quasi_newton.DENSE] = 0.0, float(self.memory.dense)
 
-    def checked(self, status: int) -> int:
-        """What it says is so."""
-        return status
+    @property
+    def is_plateau(self) -> bool:
+        """Whether the search ended where it began, and the gradient was the same all around."""
+        return not self.steps and bool(self.look[saddles.LARGEST] == 0.0)
+
+
+class NewtonCG(Method):
+    """The truncated Newton method: the Hessian's products with vectors are evaluated too."""
+
+    names = newton_cg
+
+    def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float) -> None:
+        self.rows, self.scalars = np.zeros((newton_cg.ROWS, size)), np.zeros(newton_cg.SCALARS)
+        self.bound(bounds, tolerance)
+        outputs, along = [np.zeros(size), np.zeros(size)], [self.rows[newton_cg.ALONG]]
+        self.stepping = Stepping(loss.curved("hvp"), newton_cg.advance, outputs, along, [self.rows, self.scalars])
+
+    def begin(self, theta: Vector) -> None:
+        """Begin a search there."""
+        super().begin(theta)
+        self.rows[newton_cg.ALONG] = 0.0
 
     @property
     def products(self) -> int:
@@ -212,22 +212,17 @@ class NewtonCG(QuasiNewton):
         return int(self.scalars[newton_cg.MULTIPLIED])
 
 
-class TrustExact(QuasiNewton):
+class TrustExact(Method):
     """The trust-region method on the whole Hessian, which proves its minima."""
 
     names = trust_region
-    leaves_saddles = False
 
     def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int, tolerance: float) -> None:
         self.rows, self.scalars = np.zeros((trust_region.ROWS, size)), np.zeros(trust_region.SCALARS)
-        self.bound(bounds)
-        self.tolerance = tolerance
+        self.bound(bounds, tolerance)
         state = [self.rows, np.zeros((size, size)), np.zeros((size, size)), self.scalars]
         outputs = [np.zeros(size), np.zeros(size * size)]
         self.stepping = Stepping(loss.curved("hessian"), trust_region.advance, outputs, [], state)
-
-    def end(self) -> None:
-        """Its memory is not kept."""
 
     def begin(self, theta: Vector) -> None:
         """Begin a search there."""
@@ -238,11 +233,9 @@ class TrustExact(QuasiNewton):
         """Of the method's own words those of `quasi_newton`."""
         if not np.isfinite(self.loss + self.gradient.sum()):
             return quasi_newton.BAD
-        held = self.rows[trust_region.HELD] > 0.0
-        steepest = abs(self.gradient[~held]).max(initial=0.0)
         if status == trust_region.RUNNING:
             return quasi_newton.RUNNING
-        if steepest <= self.tolerance:
+        if machine(trust_region.steepest, (2,))(self.rows) <= self.tolerance:
             return quasi_newton.FLAT
         return quasi_newton.SETTLED if status == trust_region.ENDED else quasi_newton.STUCK
 
@@ -257,26 +250,28 @@ class TrustExact(QuasiNewton):
         return self.count
 
     @property
-    def is_proved(self) -> bool:
-        """Whether the Hessian is positive definite, by more than rounding, on what no bound holds."""
+    def is_proved(self) -> bool:  # type: ignore[override]
+        """By more than rounding, on what no bound holds."""
         _, matrix, work, _ = self.stepping.state
+        lower, upper = (self.rows[k] for k in (trust_region.LOWER, trust_region.UPPER))
+        pressed = (self.theta <= lower) & (self.gradient > 0.0) | (self.theta >= upper) & (self.gradient < 0.0)
+        self.rows[trust_region.HELD] = pressed | (lower >= upper)
         return bool(machine(trust_region.factored, (2, 2, 2, 0))(self.rows, matrix, work, 0.0))
 
 
-class Look:
+class Look(Method):
     """Whether there is a way down from where a search has ended, for those that do not look themselves."""
 
     def __init__(self, loss: Kernel | Outside, bounds: Bounds, size: int) -> None:
         self.rows, self.scalars = np.zeros((quasi_newton.ROWS, size)), np.zeros(saddles.SCALARS)
-        low, high = bounds if bounds is not None else (-np.inf, np.inf)
-        self.rows[quasi_newton.LOWER], self.rows[quasi_newton.UPPER] = low, high
+        self.bound(bounds, 0.0)
         self.stepping = Stepping(loss, saddles.advance, [np.zeros(size)], [], [self.rows, self.scalars])
 
-    def below(self, theta: Vector, loss: float, gradient: Vector, free: Vector) -> Vector | None:
+    def below(self, ended: Method, free: Vector) -> Vector | None:
         """A point with a lower loss, None where none was found."""
         rows = self.rows
-        rows[quasi_newton.THETA], rows[quasi_newton.GRADIENT], rows[quasi_newton.FREE] = theta, gradient, free
-        self.scalars[saddles.LOSS] = loss
+        rows[quasi_newton.THETA], rows[quasi_newton.GRADIENT] = ended.theta, ended.gradient
+        rows[quasi_newton.FREE], self.scalars[saddles.LOSS] = free, ended.loss
         status = machine(saddles.begin, (2, 1))(rows, self.scalars)
         while status == saddles.LOOKING:
             status = self.stepping.advance(1000)

@@ -1,7 +1,7 @@
 """`minimize`: the least value of a compiled loss, by a method in machine code around the kernel."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -10,10 +10,13 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError, meant
 from gradcompile.library import quasi_newton
 from gradcompile.library.saddles import MOST
-from gradcompile.optim.answers import is_number, is_whole, is_yes
+from gradcompile.optim.answers import ends, is_number, is_whole
+from gradcompile.optim.given import flattened
+from gradcompile.optim.given import named as parameters_named
 from gradcompile.optim.losses import Kernel, Outside, Parameters, loss_of
 from gradcompile.optim.methods import METHODS, Bounds, Look
 from gradcompile.optim.parts import Vector
+from gradcompile.runtime.matching import Call
 from gradcompile.runtime.rows import stacked
 from gradcompile.runtime.threads import pool, processors
 from gradcompile.tracebacks import entries
@@ -52,13 +55,14 @@ def minimize(
     """Minimise a compiled loss from a start: SciPy's OptimizeResult, with x in the form of `params`.
 
     params: where to start; data: the other arguments of f; each a sequence in the function's order, or a mapping by
-    name, of params also in the form they were compiled with. method: "L-BFGS", with bounds L-BFGS-B; "BFGS", for up to
-    some hundred parameters; "Newton-CG", with products of the Hessian, for many; "trust-exact", with the whole Hessian.
-    bounds (not of Newton-CG): by the parameters' names, pairs (low, high) of numbers or of arrays in their shape, None
-    for no bound; or one pair for each entry of theta, in order, or SciPy's `Bounds`. tolerance: of the largest slope
-    that no bound holds. limit: of evaluations. starts: further starts, as `f.many` takes points; the least of what they
-    come to is returned, with all in its `starts`, the first from `params`. callback(result) is called after each step;
-    the search ends where it returns True or raises StopIteration. Ctrl-C ends it too, and what was reached is returned.
+    name, of params also in the form they were compiled with; data may be a frame. method: "L-BFGS", with bounds
+    L-BFGS-B; "BFGS", for up to some hundred parameters; "Newton-CG", with products of the Hessian, for many;
+    "trust-exact", with the whole Hessian. bounds: by the parameters' names, pairs (low, high) of numbers or of arrays
+    in their shape, None for no bound, nested as params may be, where one pair may stand for a mapping; or one pair for
+    each entry of theta, in order, or SciPy's `Bounds`. tolerance: of the largest slope that no bound holds. limit: of
+    evaluations. starts: further starts, as `f.many` takes points; the least of what they come to is returned, with all
+    in its `starts`, the first from `params`. callback(result) is called after each step; the search ends where it
+    returns True or raises StopIteration. Ctrl-C ends it too, and what was reached is returned.
 
     `success` is true at a minimum alone: no slope is left, or no step promises more than rounding, and no way down was
     found, for which products of the Hessian, and places along its directions of least curvature, are looked at; or the
@@ -77,8 +81,6 @@ def minimize(
     loss = loss_of(f, data)
     theta = loss.parameters.packed(params)
     between = None if bounds is None else limits(loss.parameters, bounds, len(theta))
-    if bounds is not None and method == "Newton-CG":
-        raise ArgumentError(f"method={method!r} takes no bounds; choose 'L-BFGS-B' or 'trust-exact'")
     thetas = [theta] if starts is None else [theta, *stacked(loss.parameters.params, starts, "float64")]
     found = run_all([Search(loss, method, params, between, tolerance, limit, t) for t in thetas], callback)
     if starts is None:
@@ -173,7 +175,7 @@ class Search:
         """Begin again from a lower place, if one is found."""
         method, (steps, count, products) = self.method, self.counts
         look = Look(self.loss, self.bounds, len(method.theta))
-        below = look.below(method.theta, method.loss, method.gradient, np.where(self.held, 0.0, 1.0))
+        below = look.below(method, np.where(self.held, 0.0, 1.0))
         if below is None:
             self.past = (self.past[0], self.past[1] + look.count, self.past[2])
             if not steps and look.is_plateau:
@@ -228,12 +230,13 @@ def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -
                 pool.run(partial(advance, running, turns), len(running), processors())
             if callback is not None:
                 new = [s for s, steps in zip(running, before, strict=True) if s.steps > steps]
-                answers = [callback(s.result()) for s in new]
-                if any(map(is_yes, answers)):
-                    raise StopIteration
+                answers = [ends(callback, s.result()) for s in new]
+                if any(answers):
+                    interrupted = True
+                    break
             elif time.perf_counter() - began < CHUNK_SECONDS:
                 turns *= 2
-    except (KeyboardInterrupt, StopIteration):
+    except KeyboardInterrupt:
         interrupted = True
     found = [s.result(interrupted) for s in searches]
     for s in searches:
@@ -244,28 +247,39 @@ def run_all(searches: Sequence[Search], callback: Callable[[Any], Any] | None) -
 def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vector]:
     """Lower and upper bounds of all entries of theta."""
     lower, upper = np.full(size, -np.inf), np.full(size, np.inf)
-    names = parameters.takes.names
-    places = {name: slice(first, last) for name, (first, last, _) in zip(names, parameters.places, strict=True)}
+    takes = parameters.takes
+    places = {name: slice(first, last) for name, (first, last, _) in zip(takes.names, parameters.places, strict=True)}
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):  # SciPy's
         bounds = list(zip(np.broadcast_to(bounds.lb, size), np.broadcast_to(bounds.ub, size), strict=True))
-    if not isinstance(bounds, Mapping) and len(bounds) != size:
-        raise ArgumentError(f"bounds holds {len(bounds)} values; theta has {size} entries, each of which takes a pair")
-    pairs = bounds.items() if isinstance(bounds, Mapping) else enumerate(bounds)
-    for key, pair in pairs:
-        name = getattr(key, "name", key)
-        if name not in places and not (type(name) is int and 0 <= name < size):
-            hint = meant(str(name), places)
-            raise ArgumentError(f"bounds: there is no parameter {name!r}{hint}")
+    if not isinstance(bounds, Mapping):
+        if not isinstance(bounds, Iterable):
+            raise ArgumentTypeError(f"bounds={bounds!r}: give pairs (low, high), by name or one for each entry")
+        bounds = dict(enumerate(bounds))
+        if len(bounds) != size:
+            raise ArgumentError(f"bounds holds {len(bounds)} values; theta has {size} entries, each of which takes a "
+                                "pair")  # fmt: skip
+    for key, pair in flattened(bounds).items():
+        is_entry = type(key) is int and 0 <= key < size
+        wanted = [slice(key, key + 1)] if is_entry else [places[name] for name in named_in(takes, key)]
         try:
             low, high = pair
-            place = places[name] if name in places else slice(name, name + 1)
-            lower[place] = -np.inf if low is None else np.ravel(low)
-            upper[place] = np.inf if high is None else np.ravel(high)
+            for place in wanted:
+                lower[place] = -np.inf if low is None else np.ravel(low)
+                upper[place] = np.inf if high is None else np.ravel(high)
         except (TypeError, ValueError):
-            raise ArgumentTypeError(f"bounds[{name!r}]={pair!r}: give a pair (low, high), None for no bound") from None
+            raise ArgumentTypeError(f"bounds[{key!r}]={pair!r}: give a pair (low, high), None for no bound") from None
     if not (lower <= upper).all():
         raise ArgumentError("bounds: a lower one is above the upper, or not a number")
     return lower, upper
+
+
+def named_in(takes: Call, key: Any) -> list[str]:
+    """The parameters that a key of bounds is for."""
+    try:
+        return parameters_named(takes, key, "bounds")
+    except ArgumentTypeError:
+        name = getattr(key, "name", key)
+        raise ArgumentError(f"bounds: there is no parameter {name!r}{meant(str(name), takes.names)}") from None
 
 
 entries(globals())

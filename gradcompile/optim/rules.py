@@ -14,7 +14,8 @@ import numpy as np
 from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.optim.answers import is_number, is_whole
+from gradcompile.optim.answers import is_number, whole
+from gradcompile.optim.given import flattened
 from gradcompile.optim.parts import PARAMS, Part, Vector
 from gradcompile.optim.schedules import Plateau, Spelled, scheduled, spelled
 from gradcompile.optim.steps import module_of
@@ -43,7 +44,7 @@ class Rule(Spelled):
 
     parts: tuple[Part, ...]
     every: int = 1
-    factors: tuple[tuple[str, float], ...] = ()
+    factors: tuple[tuple[Any, float], ...] = ()
 
     def init(self, params: Any) -> State:
         """The state before the first step, for a vector of parameters."""
@@ -139,27 +140,28 @@ def accumulate(rule: Rule, every: int) -> Rule:
     >>> optim.accumulate(optim.sgd(0.1), 4)
     accumulate(sgd(0.1), 4)
     """
-    if not is_whole(every):
-        raise ArgumentError(f"every={every!r}: give a whole number from 1")
-    return Rule(rule.parts, int(every), rule.factors)
+    return Rule(rule.parts, whole("every", every), rule.factors)
 
 
 @spelled
 def per_parameter(rule: Rule, rates: dict[Any, float]) -> Rule:
     """Multiply what a rule does to single parameters, by their names: 0.1 is a tenth of its rate, 0 keeps them.
 
+    Of parameters in nested mappings the name of a container means all in it, as do nested mappings of rates.
+
     >>> from gradcompile import optim
     >>> optim.per_parameter(optim.adam(1e-3), {"w": 0.1})
     per_parameter(adam(0.001), {'w': 0.1})
     """
+    rates = flattened(rates)
     for name, value in rates.items():
         if not is_number(value) or not np.isfinite(value):
             raise ArgumentError(f"per_parameter: {name!r}: {value!r}; give a number that the rate is multiplied by")
     if rule.row is not None:
         raise ArgumentError(f"per_parameter({rule!r}): the parameters to be used are not where the rule goes; give it "
                             "to the rule inside of average")  # fmt: skip
-    named = tuple((str(k), float(v)) for k, v in rates.items())
-    return Rule(rule.parts, rule.every, (*rule.factors, *named))
+    own = tuple((k if isinstance(k, tuple) else str(k), float(v)) for k, v in rates.items())
+    return Rule(rule.parts, rule.every, (*rule.factors, *own))
 
 
 @spelled

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradcompile.errors import ArgumentError, ArgumentTypeError
-from gradcompile.optim.answers import is_number, is_whole
+from gradcompile.optim.answers import is_number, whole
 
 Vector = np.ndarray[Any, np.dtype[Any]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,10 +74,18 @@ class Schedule(Spelled):
             with np.errstate(all="ignore"):
                 found = np.broadcast_to(np.asarray(self.formula(steps), float), steps.shape)
         else:
-            found = np.array([float(self.formula(int(s))) for s in steps])
+            found = np.array([self.one(int(s)) for s in steps])
         if not np.isfinite(found).all():
             raise ArgumentError(f"learning_rate: step {int(steps[~np.isfinite(found)][0])} has none that is finite")
         return found
+
+    def one(self, step: int) -> float:
+        """The rate of one step by a function of the user's."""
+        found = self.formula(step)
+        try:
+            return float(found)
+        except (TypeError, ValueError) as error:
+            raise ArgumentTypeError(f"learning_rate: step {step} has {found!r}; give a number") from error
 
 
 def scheduled(rate: Any) -> Schedule:
@@ -111,7 +119,7 @@ def linear_schedule(init_value: float, end_value: float, transition_steps: int) 
     >>> linear_schedule(1.0, 0.0, 10)(5)
     0.5
     """
-    steps = _positive("transition_steps", transition_steps)
+    steps = whole("transition_steps", transition_steps)
     return Schedule(lambda t: end_value + (init_value - end_value) * (1.0 - np.minimum(t / steps, 1.0)))
 
 
@@ -129,7 +137,7 @@ def exponential_decay(
     >>> exponential_decay(1.0, 10, 0.5)(20)
     0.25
     """
-    steps = _positive("transition_steps", transition_steps)
+    steps = whole("transition_steps", transition_steps)
 
     def formula(t: Any) -> Any:
         power = np.floor(t / steps) if staircase else t / steps
@@ -169,7 +177,7 @@ def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.
     >>> round(cosine_decay_schedule(1.0, 10)(5), 12)
     0.5
     """
-    steps = _positive("decay_steps", decay_steps)
+    steps = whole("decay_steps", decay_steps)
 
     def formula(t: Any) -> Any:
         half = 0.5 * (1.0 + np.cos(np.pi * np.minimum(t / steps, 1.0)))
@@ -206,7 +214,7 @@ def cosine_onecycle_schedule(
     >>> round(rate(0), 12), rate(30)
     (0.04, 1.0)
     """
-    steps, middle = _positive("transition_steps", transition_steps), int(pct_start * transition_steps)
+    steps, middle = whole("transition_steps", transition_steps), int(pct_start * transition_steps)
     low, last = peak_value / div_factor, peak_value / (div_factor * final_div_factor)
 
     def formula(t: Any) -> Any:
@@ -256,9 +264,3 @@ def reduce_on_plateau(
     if not 0.0 < factor < 1.0 or patience < 1:
         raise ArgumentError("reduce_on_plateau: give a factor between 0 and 1, and a patience from 1")
     return Plateau(from_step.formula, from_step.is_own, factor, patience, rtol, atol, cooldown, min_scale)
-
-
-def _positive(name: str, value: Any) -> int:
-    if not is_whole(value):
-        raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
-    return int(value)

@@ -48,8 +48,6 @@ def source_of(
         if batch_size is not None:
             raise ArgumentError("batch_size: data hands over batches as they are; leave it out")
     else:
-        if not isinstance(data, Mapping | list | tuple) and frames.is_frame(data):
-            data = frames.values(data, [str(a.original) for a in takes.arguments])
         return Columns(f, in_order(data, takes, "data"), batch_size, batch_axis, shuffle, seed)
     return Stream(f, data, batch_axis)
 
@@ -239,8 +237,6 @@ class Stream:
 
     def taken(self, batch: Any) -> tuple[list[Any], int]:
         """A batch as the kernel takes it, and how many samples it has."""
-        if not isinstance(batch, Mapping | list | tuple) and frames.is_frame(batch):
-            batch = frames.values(batch, [str(a.original) for a in self.arguments])
         inputs = bind.convert_all(self.arguments, in_order(batch, self.takes, "a batch"))
         self.check(inputs)
         inputs = [v if not isinstance(v, np.ndarray) else np.ascontiguousarray(v) for v in inputs]

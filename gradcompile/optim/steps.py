@@ -6,12 +6,11 @@ It is a module of the subset like those of kernels. Machine code calls it in tur
 
 import ast
 from collections.abc import Sequence
-from copy import deepcopy
 from functools import lru_cache
 from types import ModuleType
 
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import own_text, syntax
+from gradcompile.codegen import own_lines, own_text
 from gradcompile.errors import SubsetError
 from gradcompile.library import primitives
 from gradcompile.optim.parts import Part
@@ -86,7 +85,7 @@ class Renamed(ast.NodeTransformer):
 def parsed(part: Part) -> tuple[list[ast.stmt], ast.For | None]:
     """The statements of a rule before its loop, and that loop, if it is the last and the only one, over all entries."""
     function = own_text(part.function) or getattr(part.function, "__wrapped__", part.function)
-    body = deepcopy(syntax(function)).body
+    body = ast.parse(own_lines(function)).body[0].body  # type: ignore[attr-defined]
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         del body[0]
     *before, last = body

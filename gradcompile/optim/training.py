@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import numpy as np
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError, TrainingError
 from gradcompile.library.optimizers import COUNT
 from gradcompile.optim import family
-from gradcompile.optim.answers import is_number, is_whole, is_yes
+from gradcompile.optim.answers import ends, is_number, whole
 from gradcompile.optim.checkpoints import Checkpoints
 from gradcompile.optim.loop import UNKNOWN, Training
-from gradcompile.optim.losses import Evaluated
+from gradcompile.optim.losses import around
 from gradcompile.optim.result import Progress, TrainingResult
 from gradcompile.optim.rules import Rule
 from gradcompile.optim.schedules import spelled
@@ -59,12 +59,13 @@ def train(
 
     optimizer: a rule, or any object with init(theta) -> state and update(grads, state, theta) -> (updates, state) on
     vectors. epochs: in all, resumed or not. clip_norm: the gradient is scaled down to this norm where it is longer.
-    frozen: names of parameters that stay. validation: data of the same form, on which the loss is computed after each
-    epoch. patience: so many times without a lower one end the run, and `params` are those of the lowest.
+    frozen: names of parameters that stay; of parameters in nested mappings the name of one means all in it.
+    validation: data of the same form, on which the loss is computed after each epoch. patience: so many times without
+    a lower one end the run, and `params` are those of the lowest.
 
     every: entries of the history, validations and callbacks come after so many steps in place of an epoch's.
     callback(seen): gets one record (step, epoch, loss, validation, grad_norm, rate, params as copies), and ends the run
-    by returning True. Ctrl-C ends it too, and what was reached is returned.
+    by returning True or raising StopIteration. Ctrl-C ends it too, and what was reached is returned.
 
     checkpoint: a file, .npz, written whole after epochs, at Ctrl-C, at the end, and every `checkpoint_every` seconds.
     resume: go on from it, if it is there, with the bits of a run that was never interrupted.
@@ -80,11 +81,14 @@ def train(
     {'a': 2.0, 'b': 1.0}
     """
     check_numbers(seed=seed, clip_norm=1.0 if clip_norm is None else clip_norm, checkpoint_every=checkpoint_every)
-    check_whole(epochs=epochs, batch_size=batch_size, every=every, patience=patience)
+    whole("epochs", epochs)
+    for name, value in {"batch_size": batch_size, "every": every, "patience": patience}.items():
+        if value is not None:
+            whole(name, value)
     check_options(optimizer, callback, patience, validation, resume, checkpoint)
     if clip_norm is not None:
         optimizer = clipped(optimizer, clip_norm)
-    f = Evaluated.around(f, data)
+    f = around(f, data)
     source = source_of(f, data, batch_size, batch_axis, shuffle, seed)
     if getattr(source, "is_once", False) and (epochs > 1 or resume):
         raise ArgumentError("data is an iterator, which can be gone through once: epochs=1 and no resume; for more, "
@@ -102,7 +106,11 @@ def train(
 
 def alone_or_all(named: Any) -> list[Any]:
     """One name, or one symbol, as a list of it."""
-    return [named] if isinstance(named, str) or hasattr(named, "name") else list(named)
+    if isinstance(named, str) or hasattr(named, "name"):
+        return [named]
+    if not isinstance(named, Iterable):
+        raise ArgumentTypeError(f"frozen={named!r}: give names of parameters")
+    return list(named)
 
 
 def check_options(
@@ -153,6 +161,7 @@ class Session:
             except KeyboardInterrupt:
                 interrupted = True
             except GradcompileError as error:
+                run.message = f"ended by {type(error).__name__}"
                 error.result = self.result(False)  # type: ignore[attr-defined]
                 raise
             if self.saved is not None and run.is_finite:
@@ -163,7 +172,7 @@ class Session:
 
     def lost(self) -> TrainingError:
         """What to raise where the last step left the range of floats."""
-        step = self.training.step
+        step, self.training.message = self.training.step, "ended by TrainingError"
         error = TrainingError(f"step {step}: its update is not finite. Take a smaller learning_rate, or set clip_norm")
         error.result = self.result(False)
         return error
@@ -208,7 +217,7 @@ class Session:
             run.numbers_from = -1
         if self.callback is not None:
             run.interrupts.outside = True
-            if is_yes(self.callback(self.record())):
+            if ends(self.callback, self.record()):
                 run.message = "the callback said so"
             run.interrupts.outside = False
 
@@ -293,23 +302,12 @@ def sgd(
     )  # fmt: skip
 
 
-def check_numbers(**options: Any) -> None:
+def check_numbers(seed: Any = 0, **options: Any) -> None:
     """Raise unless each option is a number, and the seed a whole one from 0."""
-    for name, value in options.items():
+    for name, value in {**options, "seed": seed}.items():
         if not is_number(value):
             raise ArgumentTypeError(f"{name}={value!r}: give a number")
-    seed = options.get("seed", 0)
-    if not is_whole(seed, 0):
-        raise ArgumentError(f"seed={seed!r}: give a whole number from 0")
-
-
-def check_whole(epochs: Any, **options: Any) -> None:
-    """Raise unless these are whole numbers from 1; None is one of the others."""
-    for name, value in {"epochs": epochs, **options}.items():
-        if value is None and name != "epochs":
-            continue
-        if not is_whole(value):
-            raise ArgumentError(f"{name}={value!r}: give a whole number from 1")
+    whole("seed", seed, 0)
 
 
 class Silent:

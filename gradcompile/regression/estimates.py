@@ -293,8 +293,7 @@ class Estimates:
     def _curved(self) -> tuple[Vector, float]:
         """What curvature is read from, with the relative size at which it is rounding: R, or the Hessian."""
         if self._is_likelihood or self._is_robust:
-            free = ~self._held
-            return self._point.matrix[np.ix_(free, free)], len(self.theta) * 1e-14
+            return self._curvature, len(self.theta) * 1e-14
         return self._triangle, BLIND
 
     @property
@@ -304,15 +303,13 @@ class Estimates:
     @once
     def cov(self) -> Vector:
         """The covariance of the estimates; NaN in the rows of what is not determined."""
-        size = len(self.theta)
-        found = np.full((size, size), np.nan)
         free = ~self._held
         if not free.any() or not self.converged:
-            return found
+            return self._among_all(np.full((int(free.sum()),) * 2, np.nan))
         if self._is_likelihood:
-            inner = _inverse_of(self._point.matrix[np.ix_(free, free)])
+            inner = _inverse_of(self._curvature)
         elif self._is_robust:
-            inner = self._sandwich(_inverse_of(0.5 * self._point.matrix[np.ix_(free, free)]))
+            inner = self._sandwich(_inverse_of(0.5 * self._curvature))
         else:
             scale = 1.0 if self.terms.absolute_sigma else self.reduced_chi2
             inner = scale * _normal_inverse(self._triangle)
@@ -320,18 +317,23 @@ class Estimates:
         lost = [k for k, n in enumerate(names) if any(n in d for d in self.undetermined)]
         inner[lost, :] = np.nan
         inner[:, lost] = np.nan
-        found[np.ix_(free, free)] = inner
-        return found
+        return self._among_all(inner)
 
     @once
     def cov_robust(self) -> Vector:
         """The covariance that holds whatever the noise: (J'J)^-1 (sum of r^2 J'J by row) (J'J)^-1 n/dof (HC1)."""
         self._no_likelihood("cov_robust")
-        if self._is_robust:
-            return self.cov
-        size, free = len(self.theta), ~self._held
-        found = np.full((size, size), np.nan)
-        found[np.ix_(free, free)] = self._sandwich(_normal_inverse(self._triangle))
+        return self.cov if self._is_robust else self._among_all(self._sandwich(_normal_inverse(self._triangle)))
+
+    @property
+    def _curvature(self) -> Vector:
+        """The Hessian over what is free."""
+        return np.asarray(self._point.matrix[np.ix_(~self._held, ~self._held)])
+
+    def _among_all(self, inner: Vector) -> Vector:
+        """A matrix over what is free as one over all parameters, NaN elsewhere."""
+        found = np.full((len(self.theta),) * 2, np.nan)
+        found[np.ix_(~self._held, ~self._held)] = inner
         return found
 
     def _sandwich(self, inverse: Vector) -> Vector:

@@ -7,20 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
+from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, GradcompileError
+from gradcompile.optim.answers import whole
 from gradcompile.regression import starts as starting
 from gradcompile.regression.objective import FACTOR, Correlated, Objective, Orthogonal
 from gradcompile.regression.problem import Problem, Sample, Terms
 from gradcompile.regression.result import Fit
 from gradcompile.regression.scattered import Scattered, ScatteredSample, is_scattered
-from gradcompile.regression.search import Point, Vector, fingerprint, square_sum
+from gradcompile.regression.search import Point, Vector, machine
 from gradcompile.regression.statement import Statement, meant_or_known
 from gradcompile.runtime import frames
 from gradcompile.signature.choices import Missing
-from gradcompile.tracebacks import entry, with_entries
+from gradcompile.tracebacks import shorten
+
+FLOAT = np.dtype(float)
 
 
-@with_entries
 class Fitter:
     """A compiled fit: fitter(data, start=...) -> Fit.
 
@@ -54,7 +56,6 @@ class Fitter:
             raise ArgumentError("sigma_x: orthogonal distance is for least squares; leave loss= out")
         return Orthogonal(statement, uncertain) if uncertain else Objective(statement)
 
-    @entry
     def __call__(
         self,
         data: Any,
@@ -71,12 +72,16 @@ class Fitter:
         standard deviations of the target, a column's name or an array. starts: how many places to search from; seed: of
         those that are drawn. missing: rows in which something is missing are left out ("drop") or an error ("raise").
         """
-        first = self.beginning(start)
-        samples = [self.scattered(data, sigma, first)] if is_scattered(data) else self.samples(data, sigma, missing)
-        found, count = self.best(samples, first, starts, seed)
-        for s in samples:
-            s.settle(found.theta)
-        return Fit(self.terms, samples, found, count)
+        try:
+            first = self.beginning(start)
+            samples = [self.scattered(data, sigma, first)] if is_scattered(data) else self.samples(data, sigma, missing)
+            found, count = self.best(samples, first, starts, seed)
+            for s in samples:
+                s.settle(found.theta)
+            return Fit(self.terms, samples, found, count)
+        except GradcompileError as error:
+            shorten(error)
+            raise
 
     def scattered(self, data: Any, sigma: Any, start: Vector | None) -> Sample:
         """One data set on a cluster."""
@@ -153,10 +158,11 @@ class Fitter:
             if lacking:
                 raise ArgumentError(f"start: add {lacking[0]}=..., or leave start out")
         else:
-            found = vector(start).reshape(-1)
+            found = vector(start)
+            found = found if found.ndim == 1 else found.reshape(-1)
         if found.shape != (len(self.params),):
             raise ArgumentError(f"start has {found.size} numbers, the parameters are {', '.join(self.params)}")
-        if not isfinite(square_sum(found)):
+        if not isfinite(machine.square_sum(found)):
             name = self.params[int(np.flatnonzero(~np.isfinite(found))[0])]
             raise ArgumentError(f"start: {name} is not a finite number")
         terms = self.terms
@@ -170,8 +176,7 @@ class Fitter:
         free = self.terms.free
         if rows < free and samples[0].statement.likelihood is None:
             raise ArgumentError(f"{free} parameters can't be fitted to {rows} rows; give at least as many rows")
-        if type(count) is not int or count < 1:
-            raise ArgumentError(f"starts={count!r}: give a whole number from 1")
+        whole("starts", count)
         self.check_range(samples)
         memory = self.terms.borrow()
         problem = Problem(self.terms, samples, memory)
@@ -179,7 +184,7 @@ class Fitter:
             if start is None or count > 1:
                 return starting.search(problem, start, count, seed)
             found = problem.minimum(start)
-            if not isfinite(found.loss + square_sum(found.gradient)):
+            if not isfinite(found.loss + machine.square_sum(found.gradient)):
                 problem.check(start)
         finally:
             self.terms.give_back(memory)
@@ -326,18 +331,19 @@ def quick_columns(data: Any, names: Sequence[str]) -> dict[str, Vector] | None:
     length = -1
     for name in names:
         column = data.get(name)
-        if type(column) is not np.ndarray or column.dtype != np.float64 or column.ndim != 1:
+        if type(column) is not np.ndarray or column.dtype is not FLOAT or not column.flags.c_contiguous:
             return None
-        if length not in (-1, len(column)) or not column.flags.c_contiguous:
+        shape = column.shape
+        if len(shape) != 1 or length not in (-1, shape[0]):
             return None
-        length = len(column)
+        (length,) = shape
         found[name] = column
     return found
 
 
 def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector], Any, dict[str, float]]:
     """The rows in which nothing is missing; which were left out, None if none; and the columns' fingerprints."""
-    marks = {name: fingerprint(column) for name, column in columns.items()}
+    marks = {name: machine.fingerprint(column) for name, column in columns.items()}
     if isfinite(sum(marks.values())):
         if not len(next(iter(columns.values()))):
             raise DataError("the data have no rows")
@@ -357,4 +363,4 @@ def complete(columns: dict[str, Vector], missing: str) -> tuple[dict[str, Vector
     if gone.all():
         raise DataError(f"no row is complete: {len(gone)} of {len(gone)} rows lack an entry of {', '.join(columns)}")
     kept = {name: np.ascontiguousarray(column[~gone]) for name, column in columns.items()}
-    return kept, gone, {name: fingerprint(column) for name, column in kept.items()}
+    return kept, gone, {name: machine.fingerprint(column) for name, column in kept.items()}

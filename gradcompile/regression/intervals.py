@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import ArgumentError
+from gradcompile.optim.answers import whole
 from gradcompile.regression.estimates import Estimates, _inverse_of
 from gradcompile.regression.objective import FACTOR
 from gradcompile.regression.problem import Problem
@@ -49,7 +50,7 @@ def allowed(fit: Estimates) -> Vector:
     if fit._is_robust:
         rises = np.full(size, math.nan)
         free = ~fit._held
-        rises[free] = np.diag(fit.cov)[free] / np.diag(_inverse_of(0.5 * fit._point.matrix[np.ix_(free, free)]))
+        rises[free] = np.diag(fit.cov)[free] / np.diag(_inverse_of(0.5 * fit._curvature))
         return rises
     return np.full(size, 1.0 if fit.terms.absolute_sigma else fit.loss / fit.dof if fit.dof > 0 else math.nan)
 
@@ -110,12 +111,10 @@ class _Profile:
 
 def bootstrap(fit: Estimates, samples: int = 1000, seed: int = 0) -> Vector:
     """The estimates from rows drawn with replacement, (samples, parameters); NaN where a search has found none."""
-    if type(samples) is not int or samples < 1:
-        raise ArgumentError(f"samples={samples!r}: give a whole number from 1")
+    found = np.full((whole("samples", samples), len(fit.theta)), np.nan)
     for s in fit.samples:
         s.check_rows()
     random = generator(seed)
-    found = np.full((samples, len(fit.theta)), np.nan)
     refit = refitted(fit)
     for k in range(samples):
         point = refit(random)

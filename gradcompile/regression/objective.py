@@ -12,6 +12,7 @@ from gradcompile.errors import ExpressionError
 from gradcompile.once import once
 from gradcompile.regression.search import Evaluation, Vector, looped
 from gradcompile.regression.statement import LOSSES, RESIDUAL, Statement, free_name
+from gradcompile.runtime.route import Route
 
 Columns = Mapping[str, Any]
 Rows = tuple[Vector, Vector]  # one value a row, and its derivatives by the parameters
@@ -33,12 +34,11 @@ class Objective:
         self.data = [symbols[name] for name in statement.columns if name in symbols]
         self.data += [statement.sigma] if statement.sigma is not None else []
         self.has_plain_target = statement.target is not None and bool(statement.target.is_Symbol)
-        self._names: dict[CompiledDerivative, list[str]] = {}
-        self._loops: dict[CompiledDerivative, Any] = {}
+        self._ways: dict[CompiledDerivative, tuple[list[str], Route, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without machine code, which is made again."""
-        return {**vars(self), "_loops": {}}
+        return {**vars(self), "_ways": {}}
 
     @once
     def near(self) -> CompiledHessian:
@@ -80,27 +80,19 @@ class Objective:
         """The derivative of a loss in the residual, of each residual."""
         return compile_value(sp.diff(LOSSES[self.statement.loss], RESIDUAL), data=[RESIDUAL])
 
-    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """Cost, gradient and the matrix of the search, with these columns."""
-        return self.evaluation(self.near, columns, rows)
-
-    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """Cost, gradient and Hessian, with these columns."""
-        return self.evaluation(self.exact, columns, rows)
-
-    def evaluation(self, compiled: CompiledDerivative, columns: Columns, rows: int) -> Evaluation:
-        """The machine code of a compiled Hessian, and its inputs in these columns."""
-        if compiled not in self._loops:
-            self._loops[compiled] = looped(compiled._route)
-        inputs, route = [columns[name] for name in self.names(compiled)], compiled._route
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+        """Cost, gradient and the matrix of the search, or the Hessian, with these columns."""
+        compiled = self.exact if exact else self.near
+        if compiled not in self._ways:
+            self._ways[compiled] = self.names(compiled), compiled._route, looped(compiled._route)
+        names, route, loop = self._ways[compiled]
+        inputs = [columns[name] for name in names]
         code = route.choose(inputs)
-        return Evaluation(code, inputs, self._loops[compiled] if code is route.serial else None, rows)
+        return Evaluation(code, inputs, loop if code is route.serial else None, rows)
 
     def names(self, compiled: CompiledDerivative) -> list[str]:
         """The user's names of a function's inputs, in the order of the kernel."""
-        if compiled not in self._names:
-            self._names[compiled] = [a.symbols[0].name for a in compiled.problem.inputs]
-        return self._names[compiled]
+        return [a.symbols[0].name for a in compiled.problem.inputs]
 
     def residual_rows(self, theta: Vector, columns: Columns, rows: int) -> Iterator[Rows]:
         """The residuals and their Jacobian, block by block."""
@@ -121,14 +113,6 @@ class Correlated(Objective):
     With C = L L' the residuals are those of L^-1 (target - model); `columns[FACTOR]` is L.
     """
 
-    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The loss r'r of the whitened residuals, 2 J'r and 2 J'J."""
-        return self._evaluation(columns, rows, exact=False)
-
-    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The same with the Hessian of the residuals, times L'^-1 r, in the matrix."""
-        return self._evaluation(columns, rows, exact=True)
-
     @once
     def weighted(self) -> CompiledHessian:
         """The sum of residuals with a weight each, which is a column."""
@@ -138,7 +122,9 @@ class Correlated(Objective):
             inputs=self.fixed or None, reduce="sum",
         )  # fmt: skip
 
-    def _evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+        """r'r of the whitened residuals, 2 J'r and 2 J'J; exact: with the Hessian of the residuals, times L'^-1 r."""
+
         def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
             ((values, jacobian),) = self.residual_rows(theta, columns, rows)
             gradient[:] = 2.0 * jacobian.T @ values
@@ -240,15 +226,12 @@ class Orthogonal(Objective):
         whole = np.concatenate([theta, np.zeros(len(self.shifts))])
         return self.rows(self.slopes, whole, given, len(shift))
 
-    def near_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The loss with the shifts at their least, its gradient, and 2 J'J of the rows above."""
-        return self._evaluation(columns, rows, exact=False)
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
+        """The loss with the shifts at their least, its gradient, and 2 J'J of the rows above.
 
-    def exact_evaluation(self, columns: Columns, rows: int) -> Evaluation:
-        """The same with the Hessian, from which the shifts are eliminated."""
-        return self._evaluation(columns, rows, exact=True)
+        exact: with the Hessian, from which the shifts are eliminated.
+        """
 
-    def _evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         def evaluate(theta: Vector, gradient: Vector, matrix: Vector) -> float:
             values, by_params, by_shifts, (shift, spread) = self.settled(theta, columns, rows)
             gradient[:] = 2.0 * by_params.T @ values

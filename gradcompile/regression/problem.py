@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError, DataError
 from gradcompile.regression.objective import FACTOR, Objective, whitened
-from gradcompile.regression.search import EPS, Evaluation, Point, Search, Vector, fingerprint, machine, square_sum
+from gradcompile.regression.search import EPS, Evaluation, Point, Search, Vector, machine
 from gradcompile.regression.statement import Statement
 
 LIMIT = 500  # evaluations for each parameter and one more, before a search is given up
@@ -79,12 +79,12 @@ class Sample:
         self.target, self.norm = np.empty(0), 0.0
         if goal is not None:
             self.target = columns[goal.name] if objective.has_plain_target else evaluated(goal, columns)
-            self.norm = sqrt(square_sum(self.scaled(self.target)))
+            self.norm = sqrt(machine.square_sum(self.scaled(self.target)))
 
     def check_unchanged(self) -> None:
         """Raise DataError if somebody has written into a column since."""
         for name, mark in self.marks.items():
-            found = fingerprint(self.columns[name])
+            found = machine.fingerprint(self.columns[name])
             if found != mark and (isfinite(found) or isfinite(mark)):
                 raise DataError(
                     f"column {name!r} has other values than when it was fitted; what is computed of a fit needs the "
@@ -157,7 +157,7 @@ class Problem:
         self.terms, self.samples = terms, samples
         self.size = len(terms.params)
         self.norm = norm_of(samples)
-        self.near = self.summed([s.objective.near_evaluation(s.columns, s.rows) for s in samples])
+        self.near = self.summed([s.objective.evaluation(s.columns, s.rows, exact=False) for s in samples])
         self._memory = memory
         self._exact: Evaluation | None = None
 
@@ -172,7 +172,7 @@ class Problem:
     def exact(self) -> Evaluation:
         """Cost, gradient and the whole Hessian."""
         if self._exact is None:
-            self._exact = self.summed([s.objective.exact_evaluation(s.columns, s.rows) for s in self.samples])
+            self._exact = self.summed([s.objective.evaluation(s.columns, s.rows, exact=True) for s in self.samples])
         return self._exact
 
     def summed(self, parts: Sequence[Evaluation]) -> Evaluation:
@@ -281,8 +281,7 @@ class Problem:
 
     def is_on_plateau(self, point: Point, start: Vector) -> bool:
         """Whether some parameter is flat there."""
-        effect = machine("least_effect", 1, 1, 1, 1, 2)
-        least = effect(point.theta, start, self.terms.lower, self.terms.upper, point.matrix)
+        least = machine.least_effect(point.theta, start, self.terms.lower, self.terms.upper, point.matrix)
         return bool(least <= EPS * self.scale(point.loss))
 
     def first_search(self, start: Vector) -> Point:

@@ -24,8 +24,11 @@ from gradcompile.regression.statement import Statement
 
 def is_scattered(data: Any) -> bool:
     """Whether data are a collection of Dask's, or arrays of Dask's by name."""
-    values = data.values() if isinstance(data, Mapping) and not hasattr(data, "__dask_graph__") else [data]
-    return any(hasattr(v, "__dask_graph__") for v in values)
+    is_table = type(data) is dict or (isinstance(data, Mapping) and not hasattr(data, "__dask_graph__"))
+    for v in data.values() if is_table else [data]:
+        if type(v) is not np.ndarray and hasattr(v, "__dask_graph__"):
+            return True
+    return False
 
 
 class Scattered(Objective):
@@ -57,9 +60,9 @@ class Scattered(Objective):
             self.functions[compiled] = value_and_grad(compiled, self.data_there)
         return self.functions[compiled]
 
-    def evaluation(self, compiled: CompiledDerivative, columns: Columns, rows: int) -> Evaluation:
+    def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         """What sums over the partitions, and the inputs that no partition has."""
-        return Evaluation(self.over(compiled)._route.driver, self.given, None, rows)
+        return Evaluation(self.over(self.exact if exact else self.near)._route.driver, self.given, None, rows)
 
     @once
     def whole(self) -> Any:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,13 +54,30 @@ class Point:
     corner: int | None = None
 
 
-@cache
-def machine(name: str, *ranks: int) -> Callable[..., Any]:
-    """Machine code of a function of `library.trust_region` for arrays of these ranks, numbers where a rank is 0."""
-    from gradcompile.codegen import functions
+class Machine:
+    """Machine code of functions of `library.trust_region`, each made when it is first asked for.
 
-    found: Callable[..., Any] = functions.entry(getattr(method(), name), kinds(*ranks))
-    return found
+    ranks: of the arrays that they take, 0 of a number.  `square_sum` is not finite where an entry is not, nor is
+    `fingerprint`, a number by which a contiguous vector is known again.
+    """
+
+    ranks: ClassVar = {
+        "begin": (1, 0, 0, 2, 1), "advance": (0, 1, 1, 2, 2, 2, 1), "solve_linear": (1, 1, 1, 2, 2, 2, 1),
+        "least_effect": (1, 1, 1, 1, 2), "square_sum": (1,), "fingerprint": (1,),
+    }  # fmt: skip
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Not called again for what is there."""
+        if name not in self.ranks:
+            raise AttributeError(name)
+        from gradcompile.codegen import functions
+
+        found: Callable[..., Any] = functions.entry(getattr(method(), name), kinds(*self.ranks[name]))
+        setattr(self, name, found)
+        return found
+
+
+machine = Machine()
 
 
 def kinds(*ranks: int) -> list[Any]:
@@ -84,24 +101,12 @@ def method() -> "ModuleType":
     return trust_region
 
 
-def square_sum(x: Vector) -> float:
-    """The sum of squares of a contiguous vector; not finite where an entry is not."""
-    found: float = machine("square_sum", 1)(x)
-    return found
-
-
 def generator(seed: Any) -> np.random.Generator:
     """The random numbers of a seed."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"seed={seed!r}: give a whole number from 0") from error
-
-
-def fingerprint(x: Vector) -> float:
-    """A number by which a contiguous vector is known again; not finite where an entry is not."""
-    found: float = machine("fingerprint", 1)(x)
-    return found
 
 
 class Search:
@@ -113,7 +118,8 @@ class Search:
         self.rows[tr.LOWER], self.rows[tr.UPPER] = lower, upper
         self.state = self.rows, np.zeros((size, size)), np.zeros((size, size)), np.zeros(tr.SCALARS)
         self.gradient, self.filled = np.zeros(size), np.zeros(size * size)
-        self.trial = self.rows[tr.TRIAL]
+        self.trial, self.theta, self.slope = (self.rows[k] for k in (tr.TRIAL, tr.THETA, tr.GRADIENT))
+        self.method = tr
 
     def run(
         self, evaluate: Evaluation, start: Vector, limit: int, data_norm: float = 0.0, radius: float = 100.0
@@ -126,8 +132,8 @@ class Search:
         trial, gradient, filled = self.trial, self.gradient, self.filled
         rows, matrix, _, scalars = state = self.state
         code, inputs, loop, samples = evaluate
-        tr = method()
-        machine("begin", 1, 0, 0, 2, 1)(start, data_norm, radius, rows, scalars)
+        tr = self.method
+        machine.begin(start, data_norm, radius, rows, scalars)
         turns = ROWS // samples + 1
         count = status = 0
         while not status and count < limit:
@@ -137,12 +143,12 @@ class Search:
             else:
                 count += 1
                 loss = code(trial, gradient, filled, *inputs)
-                status = machine("advance", 0, 1, 1, 2, 2, 2, 1)(loss, gradient, filled, *state)
-        loss, is_convex = float(scalars[tr.LOSS]), bool(scalars[tr.FULL])
-        theta, slope = rows[tr.THETA].copy(), rows[tr.GRADIENT].copy()
+                status = machine.advance(loss, gradient, filled, *state)
+        found = scalars.tolist()
         return Point(
-            theta, loss, slope, matrix.copy(), count, status == tr.RUNNING, status == tr.STUCK, is_convex, start
-        )
+            self.theta.copy(), found[tr.LOSS], self.slope.copy(), matrix.copy(), count, status == tr.RUNNING,
+            status == tr.STUCK, found[tr.FULL] > 0.0, start,
+        )  # fmt: skip
 
     def projected(self, evaluate: Evaluation, theta: Vector, held: Vector) -> float:
         """The loss where parameters in which residuals are linear are at their best, others being held; see `trial`.
@@ -150,10 +156,10 @@ class Search:
         NaN where loss, gradient or matrix are not finite at theta.
         """
         code, inputs, *_ = evaluate
-        rows, gradient, filled = self.rows, self.gradient, self.filled
-        rows[method().THETA] = theta
-        value = code(rows[method().THETA], gradient, filled, *inputs)
-        if not math.isfinite(value + square_sum(gradient) + square_sum(filled)):
+        gradient, filled = self.gradient, self.filled
+        self.theta[:] = theta
+        value = code(self.theta, gradient, filled, *inputs)
+        if not math.isfinite(value + machine.square_sum(gradient) + machine.square_sum(filled)):
             return math.nan
-        machine("solve_linear", 1, 1, 1, 2, 2, 2, 1)(gradient, filled, held, *self.state)
+        machine.solve_linear(gradient, filled, held, *self.state)
         return float(code(self.trial, gradient, filled, *inputs))

@@ -2,6 +2,7 @@
 
 import html as escaping
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from gradcompile.regression.estimates import Estimates
@@ -66,15 +67,23 @@ def directions(fit: Estimates) -> list[str]:
     return found
 
 
+def padded(table: Sequence[Sequence[str]], gap: str) -> list[str]:
+    """A table as lines: names to the left, numbers to the right, and remarks behind.
+
+    >>> padded([("a", "estimate", ""), ("beta", "1.5", "at a bound")], " ")
+    ['a    estimate', 'beta      1.5 at a bound']
+    """
+    first, *middle, _ = (max(map(len, column)) for column in zip(*table, strict=True))
+    lines = []
+    for name, *cells, remark in table:
+        numbers = [cell.rjust(width) for cell, width in zip(cells, middle, strict=True)]
+        lines.append(gap.join([name.ljust(first), *numbers, remark]).rstrip())
+    return lines
+
+
 def text(fit: Estimates) -> str:
     """A table of estimates and errors, what is left of the data, and what is to be known of it."""
-    table = [("parameter", "estimate", "standard error", ""), *rows(fit)]
-    widths = [max(len(row[k]) for row in table) for k in range(4)]
-    lines = [*titles(fit), ""]
-    for row in table:
-        cells = [row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3]]
-        lines.append("  ".join(cells).rstrip())
-    lines.append("")
+    lines = [*titles(fit), "", *padded([("parameter", "estimate", "standard error", ""), *rows(fit)], "  "), ""]
     left = statistics(fit)
     wide = max(len(name) for name, _ in left)
     lines += [f"{name.ljust(wide)}  {value}" for name, value in left]

@@ -75,9 +75,11 @@ class Source:
                 magic = file.read(8)
                 file.seek(0)
                 unpack = next((unpack for mark, unpack in PACKED.items() if magic.startswith(mark)), None)
-                yield unpack(cast(BinaryIO, file)) if unpack else cast(BinaryIO, file)
-        except DataError as error:
-            raise DataError(f"{self.where}: {error}") from error
+                try:
+                    found = unpack(cast(BinaryIO, file)) if unpack else cast(BinaryIO, file)
+                except DataError as error:
+                    raise DataError(f"{self.where}: {error}") from error
+                yield found
         except BROKEN as error:
             raise DataError(f"{self.where}: the packed file is damaged or cut off ({error}); get it again") from error
 
