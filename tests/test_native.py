@@ -249,7 +249,7 @@ def test_plain_python_refuses_what_a_loop_over_lanes_does_not_carry_on(monkeypat
 
 
 SUMMED = """
-from gradcompile.library.primitives import fold
+from gradcompile.library.primitives import fold, to_int
 
 @jit
 def f(x, a):
@@ -266,10 +266,36 @@ def f(x, a):
 """
 
 
-@pytest.mark.parametrize("start", [0, 3, 8])
+@pytest.mark.parametrize("start", ["0", "3", "8", "to_int(a * 6.0)"])
 def test_the_cures_compute_what_was_meant(start):
     x = np.arange(1.0, 30.0)
-    assert same(SUMMED.format(start), x, 0.5) == 3.0 + sum(x[start:]) + x[0]
+    first = 3 if "a" in start else int(start)
+    assert same(SUMMED.format(start), x, 0.5) == 3.0 + sum(x[first:]) + x[0]
+
+
+@pytest.mark.parametrize(("first", "step", "is_right"), [("0", "LANES", 1), ("LANES", "64", 1), ("0", "3", 0)])
+def test_those_who_call_a_sum_in_lanes_begin_at_a_multiple(first, step, is_right):
+    text = f"""
+from gradcompile.library.primitives import fold
+
+@jit
+def part(x, start):
+    s = zeros(LANES, x)
+    for i in lanes(start, x.shape[0]):
+        s[i % LANES] += x[i]
+    return fold(s)
+
+@jit
+def f(out, x):
+    for k in range({first}, x.shape[0], {step}):
+        out[k] = part(x, k)
+    return out[0]
+"""
+    if is_right:
+        same(text, np.zeros(99), np.arange(99.0))
+        return
+    with pytest.raises(codegen.SubsetError, match="pass a multiple of"):
+        codegen.lower(codegen.own_text(loaded(text).f), (("double", (None,), True),) * 2)
 
 
 NAMES = ("a", "b", "c")

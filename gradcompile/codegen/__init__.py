@@ -8,9 +8,9 @@ The subset. Values are floats, integers, truth values, and arrays of floats or i
 and elements, also augmented, calls, one `return` at the end, branches and loops. `for i in range(...)` and `while`
 run in order, and may hold `if`, `elif` and `else`, as a function may. `for i in lanes(start, stop)` promises that
 neighbouring turns may take each statement together, before any of them takes the next, as nothing meets what a later
-turn did; but for sums in `s[i % LANES]`, where a start that is no number of the text is a multiple of LANES. A name
-that has a value before such a loop is not assigned in it. It becomes vector code for LANES turns at a time (each name
-a vector), and once more for the rest, with lanes that are off.
+turn did; but for sums in `s[i % LANES]`, where a start that is an argument is a multiple of LANES: calls in the subset
+are held to it. A name that has a value before such a loop is not assigned in it. It becomes vector code for LANES turns
+at a time (each name a vector), and once more for the rest, with lanes that are off.
 Expressions: arithmetic, comparisons, `& | ^ << >>`, `a if c else b` (both sides are computed), `x.shape[k]`, module
 constants and tuples of them, functions of the subset, and the primitives; `//` and `%` of integers that are not
 negative. Literals take the dtype of what they meet.
@@ -36,17 +36,17 @@ from typing import Any
 from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
 from gradcompile.codegen.contract import contract_of, settled_types, write_checks
-from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
 from gradcompile.codegen.statements import write_function
 from gradcompile.codegen.unit import Library, Unit
 from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
+from gradcompile.loops.reading import lines_of, own_lines, own_text, remember
 
 __all__ = [
     "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",
-    "machine_code", "mark_of", "own_lines", "own_text", "remember", "syntax", "target",
+    "machine_code", "mark_of", "own_lines", "own_text", "remember", "target",
 ]  # fmt: skip
 
 

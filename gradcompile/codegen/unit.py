@@ -19,7 +19,7 @@ class Lowered:
     """A function of the IR: its name, what it returns, its parameters, its text, and how often it is called.
 
     fails: whether it takes memory, or calls what does. Where there is none it ends at once, and sets the byte to 1
-    whose address is its last parameter.
+    whose address is its last parameter. even: numbers that arguments have to be multiples of, as loops begin there.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Lowered:
     calls: int = 0
     repeats: bool = False
     fails: bool = False
+    even: dict[int, int] = field(default_factory=dict)
 
     @property
     def is_copied(self) -> bool:

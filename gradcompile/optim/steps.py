@@ -10,8 +10,7 @@ from functools import lru_cache
 from types import ModuleType
 
 from gradcompile.codegen import functions as jit
-from gradcompile.codegen import own_text
-from gradcompile.codegen.parse import own_lines
+from gradcompile.codegen import own_lines, own_text
 from gradcompile.errors import SubsetError
 from gradcompile.library import primitives
 from gradcompile.optim.parts import Part
