@@ -5,7 +5,7 @@ said in `passes`; here is why it comes when it does.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from gradcompile import passes
@@ -72,6 +72,11 @@ class Derivation:
     derived: Derived
     adjoint_of: dict[Node, Node]
     columns: tuple[Node, ...]
+
+    @once
+    def order(self) -> list[Node]:
+        """All nodes that are computed, arguments first."""
+        return topological(self.graphs.simplified)
 
     @once
     def cost(self) -> Cost:
@@ -147,27 +152,25 @@ def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Nod
 @collector_paused()
 def kernel_of(problem: Problem, derivation: Derivation, what: str, is_read: bool = True) -> Kernel:
     """The generated module of a problem, and how it may be run; is_read: with what it says to people."""
-    derived, roots = derivation.derived, derivation.graphs.simplified
-    order = topological(roots)
-    names, forward = dict(problem.names), set(order[: order.index(roots[0]) + 1])
-    adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
-    comments = formulas(roots[:1], names, 44) if is_read else {}
+    derived, root, order = derivation.derived, derivation.graphs.simplified[0], derivation.order
     program = Program(
-        derived.value, derived.outputs, problem.params, problem.inputs, names, adjoints, comments,
-        order, problem.arrays, what,
-    )  # fmt: skip
+        derived.value, derived.outputs, problem.params, problem.inputs, order=order, arrays=problem.arrays, what=what
+    )
+    if not is_read:
+        return lowered(program)
+    names, forward = dict(problem.names), set(order[: order.index(root) + 1])
+    adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
+    program = replace(program, names=names, adjoint_of=adjoints, comments=formulas([root], names, 44))
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
-    header = header_of(problem, derivation, what, sampled) if is_read else ""
-    used = {n.op.name for n in order}
-    custom = {name: custom_source(name) for name in used if name.startswith("custom_")}
-    return lowered(program, header, custom)
+    custom = {name: custom_source(name) for name in {n.op.name for n in order} if name.startswith("custom_")}
+    return lowered(program, header_of(problem, derivation, what, sampled), custom)
 
 
 def may_be_taped(problem: Problem, derivation: Derivation) -> bool:
     """Whether it is worth trying to lower a problem to a tape: scalars in double precision, entry by entry."""
     if problem.arrays or problem.dtype != "float64" or target.is_disabled():
         return False
-    return not any(n.op.name.startswith("custom_") for n in topological(derivation.graphs.simplified))
+    return not any(n.op.name.startswith("custom_") for n in derivation.order)
 
 
 def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:

@@ -88,9 +88,9 @@ class Program:
     outputs: Sequence[Output]
     params: Sequence[Argument]
     inputs: Sequence[Argument]
-    names: Mapping[Node, str]
-    adjoint_of: Mapping[Node, Node]
-    comments: Mapping[Node, str]
+    names: Mapping[Node, str] = field(default_factory=dict)
+    adjoint_of: Mapping[Node, Node] = field(default_factory=dict)
+    comments: Mapping[Node, str] = field(default_factory=dict)
     order: Sequence[Node] = ()
     arrays: bool = False
     what: str = "loss"
