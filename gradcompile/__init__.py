@@ -179,12 +179,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from gradcompile.collector import collector_paused
 
+    is_collecting = gc.isenabled()
     with collector_paused():
         found = importlib.import_module(f"{__name__}.{home or name}")
         if home is not None:
             found = globals()[name] = getattr(found, name)
-    if gc.isenabled():
-        gc.collect(1)  # what is loaded stays: it is looked at once, and not again as it grows older
+        if is_collecting:
+            gc.collect(1)  # what is loaded stays: it is looked at once, and not again as it grows older
     return found
 
 

@@ -13,7 +13,6 @@ from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
 from gradcompile.analysis.formula import formulas, is_mean
 from gradcompile.codegen import target
 from gradcompile.collector import collector_paused
-from gradcompile.diff.gauss_newton import GaussNewton
 from gradcompile.diff.operators import Derived, Operator
 from gradcompile.frontend.sympy.custom import custom_source
 from gradcompile.ir.core import Node
@@ -104,8 +103,9 @@ def prepared(problem: Problem, options: Options, operator: Operator | None = Non
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
     # Of the formula as it stands: what rewrites make of it may be no sum of squares any more.
-    if isinstance(operator, GaussNewton):
-        primal = [*primal, *passes.simplified(operator.beside(problem, primal))]
+    beside = getattr(operator, "beside", None)
+    if beside is not None:
+        primal = [*primal, *passes.simplified(beside(problem, primal))]
     # Before differentiation, so that the gradient is stable as well.
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
     # What needs no loop leaves it, and its derivative needs none either; products are found first, as they leave too.
