@@ -25,7 +25,7 @@ from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.ruled import unruled
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
-from gradcompile.signature.program import Program
+from gradcompile.signature.program import Label, Program
 
 SHOWN = 8  # rewrites that a header lists
 BREAK = "\n        "
@@ -69,7 +69,7 @@ class Derivation:
     graphs: Graphs
     rewrites: list[Rewrite]
     derived: Derived
-    adjoint_of: dict[Node, Node]
+    labels: dict[Node, Label]
     columns: tuple[Node, ...]
 
     @once
@@ -121,32 +121,29 @@ def derive(problem: Problem, options: Options, operator: Operator) -> Derivation
     stable, rewrites = prepared(problem, options, operator)
     derived = operator(problem, stable)
     roots = derived.roots
-    labels = {adjoint: n for n, adjoint in reversed(list(derived.adjoints.items()))}
+    labels = {t: Label(n, is_tangent=True) for n, t in reversed(list(derived.tangents.items()))}
+    labels |= {adjoint: Label(n) for n, adjoint in reversed(list(derived.adjoints.items()))}
     # Last, as these rules move where values are rounded: weights after loops, shared reciprocals, sums as trees.
-    final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
+    final, labels = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     columns = tuple(a.leaf for a in problem.inputs if a.is_sampled)
     graphs = Graphs(list(problem.primals), stable[: len(problem.primals)], roots, final)
-    return Derivation(graphs, rewrites, derived.with_roots(final), adjoint_of, columns)
+    return Derivation(graphs, rewrites, derived.with_roots(final), labels, columns)
 
 
-def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+def contracted(roots: list[Node], labels: Mapping[Node, Label]) -> tuple[list[Node], dict[Node, Label]]:
     """The roots with contractions and lean loops, and the labels of what they stand on, carried over.
 
     The transpose of a loop has work that needs no loop, which leaves it first. Sums over samples are taken apart where
     that saves a pass over them, and only then are contractions found: they would hide those sums.
     """
-    plain = iter(unruled([*roots, *labels, *labels.values()]))  # derivatives that users state have been taken
-    roots, keys = [next(plain) for _ in roots], [next(plain) for _ in labels]
-    labels = dict(zip(keys, plain, strict=True))
+    roots, labels = passes.labelled(unruled, roots, labels)  # derivatives that users state have been taken
     roots = passes.looped(roots)
     live = set(topological(roots))  # of the gradient's loops, only what needs a loop stays in them
-    keys = [adjoint for adjoint in labels if adjoint in live]
+    labels = {n: label for n, label in labels.items() if n in live}
+    count = len(roots)
     # Before contractions are found again: a sum that waits for another sum needs one more pass over the samples.
-    found = passes.distribute_sums(roots, roots[0], [*keys, *(labels[k] for k in keys)])
-    new = iter(passes.contracted(found[: len(roots)], found[len(roots) :]))
-    result = [next(new) for _ in roots]
-    adjoints = [next(new) for _ in keys]
-    return result, dict(zip(adjoints, new, strict=True))
+    roots, labels = passes.labelled(lambda r: passes.distribute_sums(r[:count], r[0], r[count:]), roots, labels)
+    return passes.labelled(lambda r: passes.contracted(r[:count], r[count:]), roots, labels)
 
 
 @collector_paused()
@@ -159,8 +156,8 @@ def kernel_of(problem: Problem, derivation: Derivation, what: str, is_read: bool
     if not is_read:
         return lowered(program)
     names, forward = dict(problem.names), set(order[: order.index(root) + 1])
-    adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
-    program = replace(program, names=names, adjoint_of=adjoints, comments=formulas([root], names, 44))
+    labels = {n: label for n, label in derivation.labels.items() if n not in forward}
+    program = replace(program, names=names, labels=labels, comments=formulas([root], names, 44))
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     custom = {name: custom_source(name) for name in {n.op.name for n in order} if name.startswith("custom_")}
     return lowered(program, header_of(problem, derivation, what, sampled), custom)
