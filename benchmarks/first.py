@@ -155,7 +155,7 @@ STAGES = {
     "cost": ("gradcompile.analysis.cost:cost_of", "gradcompile.analysis.cost:growth_of"),
     "lower, text": ("gradcompile.pipeline:kernel_of",),
     "load": ("gradcompile.codegen.functions:load",),
-    "parse": ("gradcompile.codegen.parse:syntax",),
+    "parse": ("gradcompile.loops.reading:function_of",),
     "LLVM IR": ("gradcompile.codegen:lower",),
     "optimise": ("gradcompile.codegen.target:optimise",),
     "code generation": ("gradcompile.codegen.builtin:machine_code",),

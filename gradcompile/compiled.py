@@ -78,7 +78,7 @@ class Compiled:
 
     @once
     def _module(self) -> Any:
-        return jit.load(self.source, stem(self.options.name), self.options.cache)
+        return jit.load(self.source, stem(self.options.name), self.options.cache, self._lowered.module.functions)
 
     @once
     def kernel(self) -> Any:

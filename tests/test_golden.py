@@ -15,7 +15,9 @@ import pytest
 import sympy as sp
 
 import gradcompile as gc
-from gradcompile import compile_grad, compile_value, mean, sigmoid
+from gradcompile import codegen, compile_grad, compile_value, mean, sigmoid
+from gradcompile.codegen.contract import contract_of
+from gradcompile.codegen.values import array_kind
 from gradcompile.compiled import Compiled
 from gradcompile.derivatives import CompiledDerivative
 
@@ -290,6 +292,20 @@ def imported(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def llvm_of(module: Any) -> str:
+    """The LLVM IR of a module's kernel, for arrays as its signature says."""
+    function = module.kernel.lowered_from
+    kinds = tuple(array_kind(a.type.dtype, len(a.type.shape)) for a in contract_of(function).values())
+    return codegen.lower(function, kinds).text.replace(codegen.mark_of(function, kinds), "")
+
+
+@pytest.mark.skipif(codegen.target.is_disabled(), reason="there is no machine code")
+@pytest.mark.parametrize("make", [make for make, *_ in (*CASES, *DERIVATIVES)], ids=lambda make: make.__name__)
+def test_the_text_says_what_is_compiled(make: Callable[[], Any]) -> None:
+    """Code is made of the loop IR that the text was printed from: what is read in the text gives the same LLVM IR."""
+    assert llvm_of(make()._module) == llvm_of(imported(GOLDEN / f"{make.__name__}.py"))
 
 
 def test_every_golden_file_has_its_case() -> None:

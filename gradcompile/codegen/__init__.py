@@ -36,13 +36,13 @@ from typing import Any
 from gradcompile.codegen import target
 from gradcompile.codegen.builtin import entry, machine_code
 from gradcompile.codegen.contract import contract_of, settled_types, write_checks
-from gradcompile.codegen.parse import lines_of, own_lines, own_text, remember, syntax
 from gradcompile.codegen.statements import write_function
 from gradcompile.codegen.unit import Library, Unit
 from gradcompile.codegen.values import Compiled, Kind, array_kind, kind_of, kind_type, overload
 from gradcompile.codegen.workspace import connect_store
 from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentTypeError, SubsetError
+from gradcompile.loops.reading import lines_of, own_lines, own_text, remember, syntax
 
 __all__ = [
     "SubsetError", "array_kind", "dispatcher", "entry", "kind_of", "lines_of", "lower",

@@ -1,6 +1,5 @@
 """Arrays as a whole in the lowering: views without a copy, filling with a number, and products, which BLAS computes."""
 
-import ast
 import math
 from collections.abc import Sequence
 
@@ -24,7 +23,7 @@ Part = Value | tuple[Value | None, Value | None]  # in brackets: an index, or th
 def view_of(w: ArrayLines, array: Array, offset: Value, shape: Sequence[Value]) -> Array:
     """view(array, offset, shape): the elements of a contiguous array from an offset on, in another shape."""
     if not array.dense:
-        raise SubsetError(f"{w.tree.name}: a view of an array that is not contiguous")
+        raise w.error("a view of an array that is not contiguous")
     return Array(array.type, w.place(array, offset), tuple(shape), w.row_major(shape))
 
 
@@ -39,8 +38,8 @@ def sliced(w: ArrayLines, array: Array, parts: Sequence[Part]) -> Array:
         index = part if isinstance(part, Value) else part[0]
         if index is not None:
             if index.width > 1:
-                raise SubsetError(f"{w.tree.name}: a part of an array that differs by lane")
-            offset = w.binary(ast.Add, offset, w.binary(ast.Mult, index, array.strides[k]))
+                raise w.error("a part of an array that differs by lane")
+            offset = w.binary("+", offset, w.binary("*", index, array.strides[k]))
         if isinstance(part, Value):
             dense = dense and not shape
             continue
@@ -53,7 +52,7 @@ def sliced(w: ArrayLines, array: Array, parts: Sequence[Part]) -> Array:
 def slice_length(w: ArrayLines, whole: Value, start: Value | None, stop: Value | None) -> Value:
     """The length of a slice."""
     end = whole if stop is None else stop
-    return end if start is None else w.binary(ast.Sub, end, start)
+    return end if start is None else w.binary("-", end, start)
 
 
 def transposed_array(array: Array) -> Array:
@@ -84,8 +83,8 @@ def fill_axes(w: ArrayLines, array: Array, text: str, offset: Value, axis: int) 
         return
 
     def inside(index: Value) -> None:
-        step = w.binary(ast.Mult, index, array.strides[axis])
-        fill_axes(w, array, text, w.binary(ast.Add, offset, step), axis + 1)
+        step = w.binary("*", index, array.strides[axis])
+        fill_axes(w, array, text, w.binary("+", offset, step), axis + 1)
 
     w.loop(number(0), array.shape[axis], ONE, inside)
 
@@ -94,7 +93,7 @@ def integer_product(w: ArrayLines, factors: Sequence[Value]) -> Value:
     """The product of integers."""
     total = ONE
     for factor in factors:
-        total = factor if total == ONE else total if factor == ONE else w.binary(ast.Mult, total, factor)
+        total = factor if total == ONE else total if factor == ONE else w.binary("*", total, factor)
     return total
 
 
@@ -106,7 +105,7 @@ def folded(w: ArrayLines, array: Array) -> Value:
     (length,), type = array.shape, array.type
     width = length.text if length.type == "literal" and array.dense else 0
     if width.bit_count() != 1 or type not in FLOATS:
-        raise SubsetError(f"{w.tree.name}: fold of an array that is no vector of floats of length 1, 2, 4, ...")
+        raise w.error("fold of an array that is no vector of floats of length 1, 2, 4, ...")
     text = w.emit(f"load <{width} x {type}>, ptr {array.text}, align {SIZES[type]}")
     while width > 1:
         whole, width = f"<{width} x {type}>", width // 2
@@ -135,7 +134,7 @@ def multiply(w: ArrayLines, out: Array, a: Array, b: Array, alpha: float, beta: 
     elif ranks == (1, 2, 1):
         gemv(w, out, transposed_array(b), a, alpha, beta)
     else:
-        raise SubsetError(f"{w.tree.name}: a product of {ranks[0]} by {ranks[1]} axes for {ranks[2]}")
+        raise w.error(f"a product of {ranks[0]} by {ranks[1]} axes for {ranks[2]}")
 
 
 def column(array: Array) -> Array:
@@ -165,7 +164,7 @@ def gemv(w: ArrayLines, out: Array, a: Array, x: Array, alpha: float, beta: floa
 def dot_product(w: ArrayLines, a: Array, b: Array) -> Value:
     """The product of two vectors."""
     if not (isinstance(a, Array) and isinstance(b, Array) and len(a.shape) == len(b.shape) == 1):
-        raise SubsetError(f"{w.tree.name}: the value of a product of matrices; assign it to a whole array")
+        raise w.error("the value of a product of matrices; assign it to a whole array")
     return Value(a.type, 1, w.emit(blas_result(w, "dot", a.type, a.shape[0], a, a.strides[0], b, b.strides[0])))
 
 
@@ -181,7 +180,7 @@ def leading(w: ArrayLines, m: Array, axis: int) -> Value:
     It is no less than that axis is long, and than 1; the stride of an axis of one entry or none may say less.
     """
     if m.strides[axis] != ONE:
-        raise SubsetError(f"{w.tree.name}: a product with a matrix of which neither rows nor columns are known to be "
+        raise w.error("a product with a matrix of which neither rows nor columns are known to be "
                           "contiguous; pass np.ascontiguousarray(x)")  # fmt: skip
     found = m.strides[1 - axis]
     for least in (m.shape[axis], ONE):
@@ -198,7 +197,7 @@ def call_blas(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Ar
 def blas_result(w: ArrayLines, name: str, type: str, *arguments: "str | Value | Array") -> str:
     """The call of a routine of BLAS."""
     if type not in FLOATS or any(isinstance(a, Array) and a.type != type for a in arguments):
-        raise SubsetError(f"{w.tree.name}: a product of arrays that are not of one dtype, float64 or float32")
+        raise w.error("a product of arrays that are not of one dtype, float64 or float32")
     given = []
     for kind, a in zip(BLAS[name], arguments, strict=True):
         if isinstance(a, Array):

@@ -1,13 +1,16 @@
 """Calls in LLVM IR: of functions of the subset, of what Numba compiles, of what a library brings."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from gradcompile.codegen.frame import Frame
-from gradcompile.codegen.parse import syntax
 from gradcompile.codegen.values import FLOATS, Array, Kind, Value, foreign_result, typed
+from gradcompile.loops.ir import calls_in, every
+from gradcompile.loops.reading import function_of, own_text
 
-LONG_TEXT = 18  # lines of a function's text from which on it is not made once more for arrays of another length
+LONG_TEXT = 17  # lines of a function and its docstring up to which it is made once more for arrays of another length
+LARGE = 100  # statements of a function and of what it calls up to which it is
 
 
 class Caller(Frame):
@@ -15,11 +18,7 @@ class Caller(Frame):
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        integer = integer_beside(args, self.real)
-        forget = is_long(target)
-        if self.unit.library is not None and is_ours(target):
-            args = [self.general(a) if isinstance(a, Array) else a for a in args]
-        given = [self.unmeasured(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
+        given = self.handed_over(target, args)
         kinds = tuple(a.kind if isinstance(a, Array) else (a.type, a.width) for a in given)
         made = self.unit.function(target, kinds)
         made.calls += 1
@@ -43,6 +42,13 @@ class Caller(Frame):
             self.go_on()
         return found
 
+    def handed_over(self, target: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
+        """The arguments of a function as it is made for them: the longer it is, the less it is told of lengths."""
+        integer = integer_beside(args, self.real)
+        is_shared = is_ours(target) and (self.unit.library is not None or is_large(target))
+        told = self.general if is_shared else self.unmeasured if is_long(target) else lambda array: array
+        return [told(a) if isinstance(a, Array) else self.settled(a, integer) for a in args]
+
     def general(self, array: Array) -> Array:
         """An array of lengths and strides that are not known before, as the package's functions in memory take it."""
         shape = tuple(Value("i64", 1, self.converted(v, "i64", 1)) for v in array.shape)
@@ -51,9 +57,9 @@ class Caller(Frame):
         strides = tuple(Value("i64", 1, self.converted(v, "i64", 1)) for v in array.strides)
         return array._replace(shape=shape, strides=strides)
 
-    def unmeasured(self, array: Array, forget: bool) -> Array:
-        """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
-        if not (forget and array.dense):
+    def unmeasured(self, array: Array) -> Array:
+        """An array with a first length that is not known before, if strides don't need it."""
+        if not array.dense:
             return array
         return array._replace(shape=(Value("i64", 1, self.converted(array.shape[0], "i64", 1)), *array.shape[1:]))
 
@@ -109,8 +115,21 @@ def integer_beside(args: Sequence[Any], real: str) -> str:
 
 def is_long(target: Callable[..., Any]) -> bool:
     """Whether a function is too long to be made once more for arrays of other lengths."""
-    tree = syntax(target)
-    return (tree.end_lineno or 0) - tree.lineno > LONG_TEXT
+    function = function_of(target)
+    return len(function.doc.splitlines()) + sum(1 for _ in every(function.body)) > LONG_TEXT
+
+
+@cache
+def is_large(target: Callable[..., Any]) -> bool:
+    """Whether a function of the package is so large, with all that it calls, that one is made for arrays of any length.
+
+    Two calls of it, as of a transform and its inverse, are then calls of one function, and neither gets a copy.
+    """
+    found = [target]
+    for f in found:
+        called = (own_text(f.__globals__.get(word)) for word in sorted(calls_in(function_of(f).body)))
+        found += [g for g in called if g is not None and g not in found]
+    return sum(1 for f in found for _ in every(function_of(f).body)) > LARGE
 
 
 def foreign_kind(a: Value | Array) -> Kind:

@@ -1,28 +1,27 @@
 """Instructions of LLVM IR for what a function computes: arithmetic, comparisons, conversions, elements of arrays."""
 
-import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradcompile.codegen.lines import ArrayLines, Declarations
 from gradcompile.codegen.masks import load_lanes
-from gradcompile.codegen.parse import syntax
 from gradcompile.codegen.values import FLOATS, SHORT, SIZES, Array, Value, immediate, number, typed
 from gradcompile.errors import SubsetError
+from gradcompile.loops.reading import function_of
 
-ARITHMETIC: dict[type[ast.operator], tuple[str, str]] = {
-    ast.Add: ("fadd", "add"), ast.Sub: ("fsub", "sub"), ast.Mult: ("fmul", "mul"), ast.Div: ("fdiv", ""),
-    ast.BitAnd: ("", "and"), ast.BitOr: ("", "or"), ast.BitXor: ("", "xor"), ast.LShift: ("", "shl"),
-    ast.RShift: ("", "ashr"),
+ARITHMETIC: dict[str, tuple[str, str]] = {
+    "+": ("fadd", "add"), "-": ("fsub", "sub"), "*": ("fmul", "mul"), "/": ("fdiv", ""),
+    "&": ("", "and"), "|": ("", "or"), "^": ("", "xor"), "<<": ("", "shl"),
+    ">>": ("", "ashr"),
 }  # fmt: skip
-FOLDED: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda x, y: x + y, ast.Sub: lambda x, y: x - y, ast.Mult: lambda x, y: x * y,
-    ast.FloorDiv: lambda x, y: x // y, ast.Mod: lambda x, y: x % y, ast.LShift: lambda x, y: x << y,
-    ast.RShift: lambda x, y: x >> y, ast.BitAnd: lambda x, y: x & y, ast.BitOr: lambda x, y: x | y,
+FOLDED: dict[str, Callable[[Any, Any], Any]] = {
+    "+": lambda x, y: x + y, "-": lambda x, y: x - y, "*": lambda x, y: x * y,
+    "//": lambda x, y: x // y, "%": lambda x, y: x % y, "<<": lambda x, y: x << y,
+    ">>": lambda x, y: x >> y, "&": lambda x, y: x & y, "|": lambda x, y: x | y,
 }  # fmt: skip
-COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
-    ast.Lt: ("olt", "slt"), ast.LtE: ("ole", "sle"), ast.Gt: ("ogt", "sgt"), ast.GtE: ("oge", "sge"),
-    ast.Eq: ("oeq", "eq"), ast.NotEq: ("une", "ne"),
+COMPARISONS: dict[str, tuple[str, str]] = {
+    "<": ("olt", "slt"), "<=": ("ole", "sle"), ">": ("ogt", "sgt"), ">=": ("oge", "sge"),
+    "==": ("oeq", "eq"), "!=": ("une", "ne"),
 }  # fmt: skip
 INTRINSICS = {"fma": 3, "sqrt": 1, "fabs": 1, "floor": 1, "ceil": 1, "rint": 1, "trunc": 1, "copysign": 2}
 
@@ -35,7 +34,7 @@ class Emitter(ArrayLines):
 
     def __init__(self, unit: Declarations, target: Callable[..., Any]) -> None:
         super().__init__(unit)
-        self.tree, self.globals = syntax(target), target.__globals__
+        self.function, self.globals = function_of(target), target.__globals__
         self.most: dict[str, int] = {}  # the most that an operand is, where `min` says it
         self.mask = ""  # of the lanes that are on, in a loop where some are off
         self.even = True  # whether the loop over lanes begins at a multiple of their number
@@ -44,9 +43,9 @@ class Emitter(ArrayLines):
 
     # ---- values
 
-    def binary(self, op: type[ast.operator], x: Value, y: Value) -> Value:
+    def binary(self, op: str, x: Value, y: Value) -> Value:
         """An operation of two values."""
-        if x.type == y.type == self.real and x.width == y.width == 1:  # nearly always in straight-line code
+        if x.type == y.type == self.real and x.width == y.width == 1 and op in ARITHMETIC:  # nearly always
             return Value(self.real, 1, self.emit(f"{ARITHMETIC[op][0]} {self.real} {x.text}, {y.text}"))
         if x.type == "literal" and y.type == "literal":
             if op in FOLDED:
@@ -54,36 +53,36 @@ class Emitter(ArrayLines):
             x = Value(self.real, 1, immediate(x.text, self.real, 1))
         if (x.type == "lane" or y.type == "lane") and (moved := self.of_lane(op, x, y)) is not None:
             return moved
-        if op not in (ast.BitAnd, ast.BitOr, ast.BitXor):
+        if op not in ("&", "|", "^"):
             x, y = self.counted(x), self.counted(y)
         divisor = y.text if y.type == "literal" else 0
         (x, y), type, width = self.unified(x, y)
-        if op is ast.Div and type not in FLOATS:
+        if op == "/" and type not in FLOATS:
             x, y = (Value(self.real, width, self.converted(v, self.real, width)) for v in (x, y))
             type = self.real
-        if op in (ast.FloorDiv, ast.Mod) and type not in FLOATS:
+        if op in ("//", "%") and type not in FLOATS:
             return self.floored(op, x, y, divisor)
         name = ARITHMETIC.get(op, ("", ""))[type not in FLOATS]
         if not name:
-            raise SubsetError(f"{self.tree.name}: {op.__name__} of {x.type}s, which the subset has not")
+            raise self.error(f"{op} of {x.type}s, which the subset has not")
         return Value(type, width, self.emit(f"{name} {typed(type, width)} {x.text}, {y.text}"))
 
     def counted(self, v: Value) -> Value:
         """A truth value as the integer that it is in arithmetic; any other value as it is."""
         return Value("i64", v.width, self.converted(v, "i64", v.width)) if v.type == "i1" else v
 
-    def of_lane(self, op: type[ast.operator], x: Value, y: Value) -> Value | None:
+    def of_lane(self, op: str, x: Value, y: Value) -> Value | None:
         """Arithmetic of a lane's index that leaves it one: i + k, k + i, i - k, i*3, i % LANES; None for any other."""
-        if y.type == "lane" and op in (ast.Add, ast.Mult):
+        if y.type == "lane" and op in ("+", "*"):
             x, y = y, x
         if x.type != "lane" or y.width > 1 or y.type in FLOATS or isinstance(y.text, float):
             return None
         base, step = x.text
         is_lane = x.text == (self.turn, 1) and y.text == self.globals.get("LANES")
-        is_own = y.type == "literal" and (op is ast.Mult or (op is ast.Mod and is_lane))
-        if op in (ast.Add, ast.Sub) or is_own:
+        is_own = y.type == "literal" and (op == "*" or (op == "%" and is_lane))
+        if op in ("+", "-") or is_own:
             moved = self.binary(op, Value("i64", 1, base), y)
-            return Value("lane", x.width, (moved.text, step * y.text if op is ast.Mult else step))
+            return Value("lane", x.width, (moved.text, step * y.text if op == "*" else step))
         return None
 
     def unified(self, *values: Value) -> tuple[list[Value], str, int]:
@@ -128,13 +127,13 @@ class Emitter(ArrayLines):
             return Value(type, 1, immediate(v.text, type, 1))
         return self.spread_lane(v) if v.type == "lane" else v
 
-    def unary(self, op: ast.unaryop, x: Value) -> Value:
+    def unary(self, op: str, x: Value) -> Value:
         """-x and not x."""
         if x.type == "literal":
             return number(-x.text)
         x = self.settled(x)
         whole = typed(x.type, x.width)
-        if isinstance(op, ast.Not):
+        if op == "not":
             text = f"xor {whole} {x.text}, {immediate(True, 'i1', x.width)}"
         elif x.type in FLOATS:
             text = f"fneg {whole} {x.text}"
@@ -142,7 +141,7 @@ class Emitter(ArrayLines):
             text = f"sub {whole} {immediate(0, x.type, x.width)}, {x.text}"
         return Value(x.type, x.width, self.emit(text))
 
-    def compare(self, op: type[ast.cmpop], x: Value, y: Value) -> Value:
+    def compare(self, op: str, x: Value, y: Value) -> Value:
         """A comparison, false where an operand is NaN but for `!=`."""
         (x, y), type, width = self.unified(x, y)
         integer = type not in FLOATS
@@ -180,8 +179,8 @@ class Emitter(ArrayLines):
     def bounded(self, name: str, x: Value, y: Value) -> Value:
         """min and max of Python, and at_most and at_least, in which a NaN x stays."""
         if name in ("at_most", "at_least"):
-            return self.select(self.compare(ast.Gt if name == "at_most" else ast.Lt, x, y), y, x)
-        found = self.select(self.compare(ast.LtE if name == "min" else ast.GtE, x, y), x, y)
+            return self.select(self.compare(">" if name == "at_most" else "<", x, y), y, x)
+        found = self.select(self.compare("<=" if name == "min" else ">=", x, y), x, y)
         if name == "min" and x.type == "literal":
             self.most[found.text] = x.text
         return found
@@ -190,30 +189,30 @@ class Emitter(ArrayLines):
         """The remainder of integers with the sign of the divisor; processors trap where that is 0 or, of one k, -1."""
         (x, y), _, _ = self.unified(x, y)
         zero, (safe, _, left) = number(0), self.divided(x, y)
-        crossed = self.compare(ast.Lt, self.binary(ast.BitXor, left, safe), zero)
-        moved = self.select(crossed, self.binary(ast.Add, left, safe), left)
-        return self.select(self.compare(ast.Eq, left, zero), zero, moved)
+        crossed = self.compare("<", self.binary("^", left, safe), zero)
+        moved = self.select(crossed, self.binary("+", left, safe), left)
+        return self.select(self.compare("==", left, zero), zero, moved)
 
-    def floored(self, op: type[ast.operator], x: Value, y: Value, known: int) -> Value:
+    def floored(self, op: str, x: Value, y: Value, known: int) -> Value:
         """x // y or x % y of integers, rounded down as in Python; known: the divisor if the text has it, else 0."""
         if known > 0 and known & (known - 1) == 0:  # a power of two
-            of_bits = (ast.BitAnd, known - 1) if op is ast.Mod else (ast.RShift, known.bit_length() - 1)
+            of_bits = ("&", known - 1) if op == "%" else (">>", known.bit_length() - 1)
             return self.binary(of_bits[0], x, number(of_bits[1]))
-        return self.remainder(x, y) if op is ast.Mod else self.quotient(x, y)
+        return self.remainder(x, y) if op == "%" else self.quotient(x, y)
 
     def quotient(self, x: Value, y: Value) -> Value:
         """The quotient of integers, rounded down; 0 for a divisor of 0, -x for -1, where processors may trap."""
         safe, traps, left = self.divided(x, y)
         whole = Value(x.type, x.width, self.emit(f"sdiv {typed(x.type, x.width)} {x.text}, {safe.text}"))
-        crossed = self.compare(ast.Lt, self.binary(ast.BitXor, left, safe), number(0))
-        crossed = self.binary(ast.BitAnd, crossed, self.compare(ast.NotEq, left, number(0)))
-        found = self.select(crossed, self.binary(ast.Sub, whole, number(1)), whole)
-        return self.select(traps, self.binary(ast.Mult, x, y), found)
+        crossed = self.compare("<", self.binary("^", left, safe), number(0))
+        crossed = self.binary("&", crossed, self.compare("!=", left, number(0)))
+        found = self.select(crossed, self.binary("-", whole, number(1)), whole)
+        return self.select(traps, self.binary("*", x, y), found)
 
     def divided(self, x: Value, y: Value) -> tuple[Value, Value, Value]:
         """A divisor that no processor traps at, whether it had to be 1 instead of y, and the remainder by it."""
         zero, one = number(0), number(1)
-        traps = self.compare(ast.Eq, self.binary(ast.Mult, y, self.binary(ast.Add, y, one)), zero)  # of 0 and -1 alone
+        traps = self.compare("==", self.binary("*", y, self.binary("+", y, one)), zero)  # of 0 and -1 alone
         safe = self.select(traps, one, y)
         left = self.emit(f"srem {typed(x.type, x.width)} {x.text}, {safe.text}")
         return safe, traps, Value(x.type, x.width, left)
@@ -249,15 +248,15 @@ class Emitter(ArrayLines):
         """The strides of a contiguous array."""
         strides = [number(1)]
         for length in reversed(lengths[1:]):
-            strides.append(self.binary(ast.Mult, length, strides[-1]))
+            strides.append(self.binary("*", length, strides[-1]))
         return tuple(reversed(strides))
 
     def offset(self, array: Array, indices: Sequence[Value]) -> Value:
         """The place of an element, in elements from the first."""
         total = number(0)
         for index, stride in zip(indices, array.strides, strict=True):
-            part = index if stride == number(1) else self.binary(ast.Mult, index, stride)
-            total = part if total == number(0) else self.binary(ast.Add, total, part)
+            part = index if stride == number(1) else self.binary("*", index, stride)
+            total = part if total == number(0) else self.binary("+", total, part)
         return total
 
     def place(self, array: Array, offset: Value) -> str:

@@ -8,7 +8,6 @@ from gradcompile.codegen.emit import Emitter
 from gradcompile.codegen.unit import Lowered, Piece, Unit
 from gradcompile.codegen.values import ATTRIBUTES, SIZES, Array, Value, immediate, number, typed
 from gradcompile.codegen.workspace import give_line, room, take_lines
-from gradcompile.errors import SubsetError
 
 TOO_MUCH = 1 << 62  # bytes that no machine has
 STACK = 1 << 14  # bytes of a local array that still lives on the stack
@@ -167,7 +166,7 @@ class Frame(Emitter):
         if count.type == "literal":
             return self.local(type, count.text, self.fresh())
         if self.depth:
-            raise SubsetError(f"{self.tree.name}: memory in a loop, of a size that is not known before")
+            raise self.error("memory in a loop, of a size that is not known before")
         pointer = self.fresh()
         self.take(self.lines, self.bytes_of(type, lengths), pointer)
         return pointer

@@ -20,10 +20,12 @@ from gradcompile import codegen as native
 from gradcompile.codegen import builtin, dispatcher, remember
 from gradcompile.codegen import cache as disk
 from gradcompile.codegen.linked import Linked, Object
-from gradcompile.codegen.parse import check_loops, forget_text, text_of
+from gradcompile.codegen.scopes import check_loops
 from gradcompile.codegen.tape import RUNNER, Helper, Step, Tape, text_of_step
 from gradcompile.codegen.values import Kind, argument_type, array_kind
 from gradcompile.errors import ArgumentTypeError, SubsetError
+from gradcompile.loops.ir import Function
+from gradcompile.loops.reading import forget_text, function_of, remember_functions, text_of
 from gradcompile.once import compiling, once
 
 modules: "WeakValueDictionary[str, ModuleType]" = WeakValueDictionary()  # that are loaded, by name
@@ -180,7 +182,7 @@ def jit(function: Callable[..., Any]) -> Any:
     if not native.target.is_disabled():
         return Deferred(function)
     if "lanes" in function.__code__.co_names and not function.__module__.startswith(f"{_PACKAGE.name}."):
-        check_loops(native.syntax(function))
+        check_loops(function_of(function))
     return in_precision(function)
 
 
@@ -303,17 +305,19 @@ def _package_module(name: str) -> str | None:
     return None if text is None else f"{disk.PREFIX}{name.rpartition('.')[2]}_{module_hash(text)}"
 
 
-def load(source: str, stem: str = "", cache: bool = True) -> ModuleType:
+def load(source: str, stem: str = "", cache: bool = True, functions: Sequence[Function] = ()) -> ModuleType:
     """The module of a generated text, `gc_<stem>_<hash>`, which lives as long as one of its functions.
 
     The same text gives the same module while somebody has it. It is a file in the cache directory, or lives in memory
-    if `cache` is false or no directory is writable.
+    if `cache` is false or no directory is writable.  functions: what the text was printed from, or some of it; all
+    others are read.
     """
     name = f"{disk.PREFIX}{stem}_{module_hash(source)}" if stem else f"{disk.PREFIX}{module_hash(source)}"
     with compiling():
         found = modules.get(name)
         if found is None:
             found = modules[name] = _execute(name, source, _module_file(name, source, cache))
+        remember_functions(str(found.__file__), functions)
         return found
 
 

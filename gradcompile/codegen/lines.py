@@ -1,11 +1,12 @@
 """Lines of LLVM IR in the making: names of results, blocks, loops."""
 
-import ast
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gradcompile.codegen.values import SHORT, SIZES, Array, Value, typed
+from gradcompile.errors import SubsetError
+from gradcompile.loops.ir import Function
 
 Bounds = tuple[str | int, str | int, str | int]  # of a loop: from, to, by
 Inside = Callable[[str, Sequence[str]], Sequence[str]]  # the body of a loop: from what it carries on to what goes on
@@ -125,16 +126,20 @@ class Lines:
 class ArrayLines(Lines, ABC):
     """The lines of a function of the subset, as what works on whole arrays and on lanes uses them.
 
-    tree: the function's text.  mask: of the lanes that are on, where some are off.  most: the most that an operand
+    function: what is written.  mask: of the lanes that are on, where some are off.  most: the most that an operand
     is, where that is known.
     """
 
-    tree: ast.FunctionDef
+    function: Function
     mask: str = ""
     most: dict[str, int]
 
+    def error(self, what: str) -> SubsetError:
+        """What is not of the subset, in this function."""
+        return SubsetError(f"{self.function.name}: {what}")
+
     @abstractmethod
-    def binary(self, op: type[ast.operator], x: Value, y: Value) -> Value:
+    def binary(self, op: str, x: Value, y: Value) -> Value:
         """An operation of two values."""
 
     @abstractmethod

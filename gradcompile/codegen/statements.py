@@ -1,14 +1,13 @@
-"""From the tree of a function to LLVM IR, as text; everything that it calls comes along in one module."""
+"""From loop IR to LLVM IR, as text; everything that a function calls comes along in one module."""
 
-import ast
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradcompile.codegen.arrays import dot_product, fill, folded, multiply, sliced, transposed_array, view_of
 from gradcompile.codegen.calls import Caller
-from gradcompile.codegen.emit import INTRINSICS
+from gradcompile.codegen.emit import COMPARISONS, INTRINSICS
 from gradcompile.codegen.masks import has_masks, mask_before
-from gradcompile.codegen.parse import assigned, check_loops, names_in_memory, own_text
+from gradcompile.codegen.scopes import assigned, check_loops, names_in_memory
 from gradcompile.codegen.unit import FEW_CALLS, Lowered, Unit
 from gradcompile.codegen.values import (
     FLOATS,
@@ -20,8 +19,12 @@ from gradcompile.codegen.values import (
     Value,
     number,
     typed,
+    written,
 )
 from gradcompile.errors import SubsetError
+from gradcompile.loops.expressions import ABSENT, Expression
+from gradcompile.loops.ir import Assign, Do, If, Loop, Note, Return, Statement, While
+from gradcompile.loops.reading import own_text
 
 WHOLE = 2_000  # statements of a straight function up to which it is one function of machine code
 PIECE = 500  # of a longer one that stay together: LLVM's schedulers take time in the square of a piece
@@ -42,24 +45,25 @@ class Writer(Caller):
 
     def run(self, kinds: tuple[Kind, ...]) -> None:
         """Lower the function for these kinds of arguments."""
-        arguments = [a.arg for a in self.tree.args.args]
+        arguments = self.function.args
         if len(arguments) != len(kinds):
-            raise SubsetError(f"{self.tree.name} takes {len(arguments)} arguments, got {len(kinds)}")
+            raise SubsetError(f"{self.function.name} takes {len(arguments)} arguments, got {len(kinds)}")
         given = [self.bind(a, k, f"%a{i}") for i, (a, k) in enumerate(zip(arguments, kinds, strict=True))]
         self.made.parameters = ", ".join(p for parameters in given for p in parameters)
         single = any(k[0] == "i32" for k in kinds)  # the bits of a float
         self.real = next((k[0] for k in kinds if k[0] in FLOATS), "float" if single else "double")
-        body = [s for s in self.tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-        last = body.pop() if body and isinstance(body[-1], ast.Return) else None
-        result = last.value if isinstance(last, ast.Return) else None
-        check_loops(self.tree)
+        body = list(self.function.body)
+        last = body.pop() if body and isinstance(body[-1], Return) else None
+        check_loops(self.function)
         self.variables = dict.fromkeys(names_in_memory(body), Value("", 1, ""))
-        self.many = len(body) > WHOLE
-        for k, statement in enumerate(body):
-            if self.many and k and k % PIECE == 0:
+        self.many = count(body) > WHOLE
+        k = 0
+        for statement in body:
+            if self.many and k and k % PIECE == 0 and not isinstance(statement, Note):
                 self.next_piece()
             self.statement(statement)
-        self.finish(None if result is None else self.settled(self.value(result)))
+            k += not isinstance(statement, Note)
+        self.finish(self.settled(self.value(last.value)) if isinstance(last, Return) else None)
 
     def bind(self, name: str, kind: Kind, text: str) -> list[str]:
         """Give a parameter its value; the parameters of the IR that it takes."""
@@ -83,38 +87,39 @@ class Writer(Caller):
 
     # ---- statements
 
-    def statement(self, s: ast.stmt) -> None:
+    def statement(self, s: Statement) -> None:
         """Write one statement."""
-        match s:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                self.assign(name, self.value(value))
-            case ast.Assign(targets=[ast.Subscript() as target], value=value) if has_slice(target):
-                self.whole(self.value(target), None, value)
-            case ast.AugAssign(target=ast.Subscript() as target, op=op, value=value) if has_slice(target):
-                self.whole(self.value(target), type(op), value)
-            case ast.Assign(targets=[ast.Subscript() as target], value=value):
-                self.store(target, self.value(value))
-            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
-                self.assign(name, self.binary(type(op), self.name(name), self.value(value)))
-            case ast.AugAssign(target=ast.Subscript() as target, op=op, value=value):
-                right = self.value(value)
-                self.store(target, self.binary(type(op), self.subscript(target), right))
-            case ast.For(target=ast.Name(id=name), iter=ast.Call(func=ast.Name(id=kind), args=args), body=body):
-                bounds = [self.value(a) for a in args]
-                bounds = bounds if len(bounds) > 1 else [number(0), *bounds]
-                if kind == "lanes":
-                    self.lanes(name, bounds[0], bounds[1], body)
-                else:
-                    step = bounds[2] if len(bounds) > 2 else number(1)
-                    self.loop(bounds[0], bounds[1], step, self.repeating(name, body))
-            case ast.While(test=test, body=body):
-                self.while_loop(test, body)
-            case ast.If(test=test, body=body, orelse=orelse):
-                self.branch(test, body, orelse)
-            case ast.Expr(value=ast.Call() as call):
-                self.call(call)
-            case _:
-                raise SubsetError(f"{self.tree.name}, line {s.lineno}: {ast.unparse(s).splitlines()[0]!r}")
+        if isinstance(s, Assign):
+            self.assignment(s.target, s.how, s.value)
+        elif isinstance(s, Loop):
+            bounds = [self.value(a) for a in s.turns.parts]
+            start, stop, step = [*([number(0)] if len(bounds) == 1 else []), *bounds, number(1)][:3]
+            if s.turns.word == "lanes":
+                self.lanes(s.variable, start, stop, s.body)
+            else:
+                self.loop(start, stop, step, self.repeating(s.variable, s.body))
+        elif isinstance(s, While):
+            self.while_loop(s.test, s.body)
+        elif isinstance(s, If):
+            self.branch(s.test, s.body, s.orelse)
+        elif isinstance(s, Do) and s.value.kind == "call":
+            self.call(s.value)
+        elif not isinstance(s, Note):
+            raise self.error(repr(s.text))
+
+    def assignment(self, target: Expression, how: str, x: Expression) -> None:
+        """Write what gives a name or elements a value, or changes theirs by it."""
+        if target.is_name:
+            before = None if how == "=" else self.name(target.word)
+            value = self.value(x)
+            self.assign(target.word, value if before is None else self.binary(how[:-1], before, value))
+        elif target.kind != "element":
+            raise self.error(repr(target.text))
+        elif has_slice(target):
+            self.whole(self.value(target), how, x)
+        else:
+            value = self.value(x)
+            self.store(target, value if how == "=" else self.binary(how[:-1], self.subscript(target), value))
 
     def assign(self, name: str, value: Any) -> None:
         """Give a name a value."""
@@ -136,22 +141,23 @@ class Writer(Caller):
         place = self.variables[name]
         if value.width > 1 or not fits(value, place.type):
             kind = "many lanes" if value.width > 1 else value.type
-            raise SubsetError(f"{self.tree.name}: {name!r} is a {place.type} at first, and a {kind} in a loop; begin "
+            raise self.error(f"{name!r} is a {place.type} at first, and a {kind} in a loop; begin "
                               "with a value of that type, as float64(0.0)")  # fmt: skip
         self.lines.append(f"  store {place.type} {self.converted(value, place.type, 1)}, ptr {place.text}")
 
-    def whole(self, out: Array, op: type[ast.operator] | None, e: ast.expr) -> None:
+    def whole(self, out: Array, how: str, x: Expression) -> None:
         """out[:, :] = a number or a product; a product may be added or subtracted as well."""
-        signs = {None: (1.0, 0.0), ast.Add: (1.0, 1.0), ast.Sub: (-1.0, 1.0)}
-        if isinstance(e, ast.BinOp) and isinstance(e.op, ast.MatMult) and op in signs:
-            multiply(self, out, self.value(e.left), self.value(e.right), *signs[op])
-        elif op is None and isinstance(value := self.value(e), Value) and value.width == 1:
+        signs = {"=": (1.0, 0.0), "+=": (1.0, 1.0), "-=": (-1.0, 1.0)}
+        if x.word == "@" and how in signs:
+            a, b = x.parts
+            multiply(self, out, self.value(a), self.value(b), *signs[how])
+        elif how == "=" and isinstance(value := self.value(x), Value) and value.width == 1:
             fill(self, out, value)
         else:
-            raise SubsetError(f"{self.tree.name}, line {e.lineno}: {ast.unparse(e)!r} for a whole array")
+            raise self.error(f"{x.text!r} for a whole array")
 
     def repeating(
-        self, name: str, body: list[ast.stmt], width: int = 1, stop: Value | None = None
+        self, name: str, body: list[Statement], width: int = 1, stop: Value | None = None
     ) -> Callable[[Value], None]:
         """What a loop does with its index, or with the first of as many lanes; those from `stop` on are off."""
 
@@ -165,12 +171,12 @@ class Writer(Caller):
 
         return inside
 
-    def loop_body(self, body: list[ast.stmt]) -> None:
+    def loop_body(self, body: list[Statement]) -> None:
         """The statements of a loop. What they name is known in it alone, but for variables."""
         kept = dict(self.names)
         for name in assigned(body):
             if isinstance(kept.get(name), Array):
-                raise SubsetError(f"{self.tree.name}: {name!r} means an array outside of a loop and another one inside")
+                raise self.error(f"{name!r} means an array outside of a loop and another one inside")
         self.depth += 1
         for s in body:
             self.statement(s)
@@ -185,7 +191,7 @@ class Writer(Caller):
         first, last, by = (self.converted(v, "i64", 1) for v in (start, stop, step))
         self.repeat((first, last, by), lambda index: inside(Value("i64", 1, index)), is_whole)
 
-    def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
+    def while_loop(self, test: Expression, body: list[Statement]) -> None:
         """A loop as long as a condition holds."""
         head, inside, after = self.label("head"), self.label("body"), self.label("after")
         self.made.repeats = True
@@ -197,7 +203,7 @@ class Writer(Caller):
         self.jump(head)
         self.start(after)
 
-    def branch(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
+    def branch(self, test: Expression, body: list[Statement], orelse: list[Statement]) -> None:
         """One of two runs of statements. Names that either assigns have a place in memory, as those of loops have."""
         inside, otherwise, after = self.label("then"), self.label("else"), self.label("after")
         self.lines.append(f"  br i1 {self.value(test).text}, label %{inside}, label %{otherwise}")
@@ -207,18 +213,18 @@ class Writer(Caller):
             self.jump(after)
         self.start(after)
 
-    def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
+    def lanes(self, name: str, start: Value, stop: Value, body: list[Statement]) -> None:
         """A loop over lanes: vectors of LANES as long as they are full, and what is left.
 
         That is one step with lanes that are off, or several of one register, or vectors of one register and scalars.
         """
-        if any(isinstance(s, ast.If) for s in body):
-            raise SubsetError(f"{self.tree.name}: a branch in a loop over lanes; write `a if c else b`")
+        if any(isinstance(s, If) for s in body):
+            raise self.error("a branch in a loop over lanes; write `a if c else b`")
         before, self.even = 0, start.type != "literal" or start.text % int(self.globals.get("LANES", 1)) == 0
         for width, is_masked in self.widths(body):
-            count = self.binary(ast.Sub, stop, start)
-            full = count if is_masked else self.binary(ast.BitAnd, count, number(-width))
-            middle = self.binary(ast.Add, start, full)
+            count = self.binary("-", stop, start)
+            full = count if is_masked else self.binary("&", count, number(-width))
+            middle = self.binary("+", start, full)
             if full != number(0):
                 is_masked &= count.type != "literal" or count.text % width > 0
                 inside = self.repeating(name, body, width, stop if is_masked else None)
@@ -238,7 +244,7 @@ class Writer(Caller):
         self.jump(after)
         self.start(after)
 
-    def widths(self, body: list[ast.stmt]) -> list[tuple[int, bool]]:
+    def widths(self, body: list[Statement]) -> list[tuple[int, bool]]:
         """How many lanes the loops have that a loop over lanes becomes, and whether some of these may be off.
 
         A module may set the first of them, LANES.
@@ -250,39 +256,51 @@ class Writer(Caller):
         if has_masks():
             last = (lanes if lanes <= 2 * register else register, True)
             return [last] if self.unit.library is not None else [(lanes, False), last]
-        few = [(register, False)] if register < lanes and len(body) <= SHORT_LOOP else []
+        few = [(register, False)] if register < lanes and count(body) <= SHORT_LOOP else []
         return [(lanes, False), *few, (1, False)]
 
     # ---- expressions
 
-    def value(self, e: ast.expr) -> Any:
+    def value(self, x: Expression) -> Any:
         """The value of an expression; the kinds that long functions are full of come first."""
-        if type(e) is ast.Name:
-            return self.name(e.id)
-        if type(e) is ast.BinOp:
-            if type(e.op) is ast.MatMult:
-                return dot_product(self, self.value(e.left), self.value(e.right))
-            return self.binary(type(e.op), self.value(e.left), self.value(e.right))
-        match e:
-            case ast.Constant(value=bool() as truth):
-                return Value("i1", 1, str(truth).lower())
-            case ast.Constant(value=int() | float() as value):
-                return number(value)
-            case ast.Call():
-                return self.call(e)
-            case ast.Subscript():
-                return self.subscript(e)
-            case ast.Attribute(value=owner, attr="T"):
-                return transposed_array(self.value(owner))
-            case ast.Tuple(elts=parts):
-                return [self.value(part) for part in parts]
-            case ast.UnaryOp(op=op, operand=inner):
-                return self.unary(op, self.value(inner))
-            case ast.IfExp(test=test, body=body, orelse=orelse):
-                return self.select(self.value(test), self.value(body), self.value(orelse))
-            case ast.Compare(left=left, ops=[op], comparators=[right]):
-                return self.compare(type(op), self.value(left), self.value(right))
-        raise SubsetError(f"{self.tree.name}, line {e.lineno}: {ast.unparse(e)!r}")
+        match x.kind:
+            case "name":
+                return self.name(x.word)
+            case "operation":
+                return self.operation(x.word, x.parts)
+            case "call":
+                return self.call(x)
+            case "element":
+                return self.subscript(x)
+            case "number":
+                return written(x.word)
+            case "group":
+                return self.value(x.parts[0])
+            case "negative" | "not":
+                return self.unary(x.word, self.value(x.parts[0]))
+            case "choice":
+                return self.select(*map(self.value, x.parts))
+            case "length":
+                return self.value(x.parts[0]).shape[int(x.parts[1].word)]
+            case "transposed":
+                return transposed_array(self.value(x.parts[0]))
+            case "tuple":
+                return list(map(self.value, x.parts))
+        raise self.error(repr(x.text))
+
+    def operation(self, symbol: str, parts: Sequence[Expression]) -> Any:
+        """Operations of one symbol, from left to right; of a sum some terms may be subtracted."""
+        found = self.value(parts[0])
+        for part in parts[1:]:
+            if part.kind == "less":
+                found = self.binary("-", found, self.value(part.parts[0]))
+            elif symbol == "@":
+                found = dot_product(self, found, self.value(part))
+            elif symbol in COMPARISONS:
+                found = self.compare(symbol, found, self.value(part))
+            else:
+                found = self.binary(symbol, found, self.value(part))
+        return found
 
     def name(self, name: str) -> Any:
         """What a name stands for: here, or in the module."""
@@ -295,7 +313,7 @@ class Writer(Caller):
                 return number(found)
             if isinstance(found, tuple):
                 return found
-            raise SubsetError(f"{self.tree.name}: {name!r} is no number")
+            raise self.error(f"{name!r} is no number")
         here = len(self.pieces) - 1
         if self.many and any(self.home.get(v, here) != here for v in operands_of_value(found)):
             return self.fetched(name, found)
@@ -303,39 +321,34 @@ class Writer(Caller):
 
     # ---- elements of arrays
 
-    def subscript(self, e: ast.Subscript) -> Any:
-        """x.shape[k], an entry of a tuple of the module, an element, or a part of an array."""
-        indices = self.indices(e)
-        if isinstance(e.value, ast.Attribute) and e.value.attr == "shape":
-            owner = self.value(e.value.value)
-            return owner.shape[indices[0].text]
-        owner = self.value(e.value)
+    def subscript(self, x: Expression) -> Any:
+        """An entry of a tuple of the module, an element, or a part of an array."""
+        indices, owner = self.indices(x), self.value(x.parts[0])
         if isinstance(owner, Value):
-            raise SubsetError(f"{self.tree.name}: {ast.unparse(e)!r} of a number")
+            raise self.error(f"{x.text!r} of a number")
         if not isinstance(owner, Array):
             if indices[0].type == "literal":
                 return number(owner[indices[0].text])
             owner = self.unit.table(owner, self.real)
-        if len(indices) < len(owner.shape) or has_slice(e):
+        if len(indices) < len(owner.shape) or has_slice(x):
             return sliced(self, owner, indices)
         return self.load(*self.located(owner, indices))
 
-    def indices(self, e: ast.Subscript) -> list[Any]:
+    def indices(self, x: Expression) -> list[Any]:
         """The values in the brackets; of a slice its bounds."""
-        return [self.bounds(i) if isinstance(i, ast.Slice) else self.value(i) for i in brackets(e)]
+        return [self.bounds(*k.parts) if k.kind == "slice" else self.value(k) for k in x.parts[1:]]
 
-    def bounds(self, s: ast.Slice) -> tuple[Value | None, Value | None]:
+    def bounds(self, start: Expression = ABSENT, stop: Expression = ABSENT) -> tuple[Value | None, Value | None]:
         """The bounds of a slice."""
-        if s.step is not None:
-            raise SubsetError(f"{self.tree.name}: the slice {ast.unparse(s)!r} has a step")
-        return None if s.lower is None else self.value(s.lower), None if s.upper is None else self.value(s.upper)
+        first, last = (None if x.kind == "absent" else self.value(x) for x in (start, stop))
+        return first, last
 
-    def store(self, target: ast.Subscript, value: Value) -> None:
+    def store(self, target: Expression, value: Value) -> None:
         """Write elements: one, neighbours, or one by one."""
-        array, offset = self.located(self.value(target.value), self.indices(target))
+        array, offset = self.located(self.value(target.parts[0]), self.indices(target))
         type, width, align = array.type, offset.width, SIZES[array.type]
         if value.width > width:
-            raise SubsetError(f"{self.tree.name}: {ast.unparse(target)!r} is one element for the values of many lanes")
+            raise self.error(f"{target.text!r} is one element for the values of many lanes")
         text = self.converted(value, type, width)
         if width == 1 or (offset.type == "lane" and offset.text[1] == 1):
             at = self.place(array, offset)
@@ -359,25 +372,19 @@ class Writer(Caller):
         return [Value(real, a.width, self.converted(a, real, a.width))
                 if isinstance(a, Value) and a.type in ("i64", "lane") else a for a in args]  # fmt: skip
 
-    def call(self, e: ast.Call) -> Any:
+    def call(self, x: Expression) -> Any:
         """A call: of a primitive, of a function of the subset, or of any other compiled function."""
-        if not isinstance(e.func, ast.Name):
-            raise SubsetError(f"{self.tree.name}, line {e.lineno}: {ast.unparse(e)!r}")
-        name = e.func.id
-        target = self.globals.get(name)
+        target = self.globals.get(x.word)
+        if x.word == "rarely":
+            return self.rarely(*x.parts)
+        given = [self.value(a) for a in x.parts[: -1 if isinstance(target, External) else None]]
         if (inner := own_text(target)) is not None:
-            return self.call_own(inner, self.in_its_precision(inner, [self.value(a) for a in e.args]))
+            return self.call_own(inner, self.in_its_precision(inner, given))
         if isinstance(target, External):
-            return self.call_external(target.symbol, [self.value(a) for a in e.args[:-1]])
+            return self.call_external(target.symbol, given)
         if hasattr(target, "py_func"):
-            given = [self.value(a) for a in e.args]
             return self.call_foreign(target, [a if isinstance(a, Array) else self.settled(a) for a in given])
-        if name == "rarely":
-            return self.rarely(e)
-        if name == "float" and isinstance(e.args[0], ast.Constant):
-            return number(float(str(e.args[0].value)))
-        primitive = getattr(target, "__name__", name)
-        return self.primitive(primitive, [self.value(a) for a in e.args])
+        return self.primitive(getattr(target, "__name__", x.word), given)
 
     def primitive(self, name: str, args: list[Any]) -> Any:
         """A call of a primitive."""
@@ -399,7 +406,7 @@ class Writer(Caller):
             x = self.settled(args[0])
             kind = CONVERSIONS.get(name) or ("i64" if x.type == "double" else "i32")
             if SIZES[kind] != SIZES[x.type]:
-                raise SubsetError(f"{self.tree.name}: {name} of {8 * SIZES[x.type]} bits; functions of float32 are in "
+                raise self.error(f"{name} of {8 * SIZES[x.type]} bits; functions of float32 are in "
                                   "gradcompile.vmath.single")  # fmt: skip
             text = f"bitcast {typed(x.type, x.width)} {x.text} to {typed(kind, x.width)}"
             return Value(kind, x.width, self.emit(text))
@@ -409,14 +416,13 @@ class Writer(Caller):
             return self.remainder(*args)
         if name == "to_int":
             return self.integral(self.settled(args[0]))
-        raise SubsetError(f"{self.tree.name}: a call of {name!r}")
+        raise self.error(f"a call of {name!r}")
 
-    def rarely(self, e: ast.Call) -> Value:
+    def rarely(self, function: Expression, *given: Expression) -> Value:
         """rarely(slow, condition, fast, x, ...): slow(x, ...) where the condition holds, which few values fulfil."""
-        assert isinstance(e.args[0], ast.Name)
-        slow = own_text(self.globals[e.args[0].id])
+        slow = own_text(self.globals[function.word])
         assert slow is not None
-        condition, fast, *args = (self.settled(self.value(a)) for a in e.args[1:])
+        condition, fast, *args = (self.settled(self.value(a)) for a in given)
         some = condition.text
         if condition.width > 1:
             whole = typed("i1", condition.width)
@@ -449,14 +455,14 @@ def operands_of_value(found: Value | Array) -> list[str]:
     return [found.text, *(v.text for v in (*found.shape, *found.strides) if v.type != "literal")]
 
 
-def brackets(e: ast.Subscript) -> list[ast.expr]:
-    """What stands in the brackets."""
-    return e.slice.elts if isinstance(e.slice, ast.Tuple) else [e.slice]
+def has_slice(x: Expression) -> bool:
+    """Whether it is a part of an array, with a slice in it."""
+    return any(k.kind == "slice" for k in x.parts[1:])
 
 
-def has_slice(e: ast.Subscript) -> bool:
-    """Whether a subscript is a part of an array, with a slice in it."""
-    return any(isinstance(i, ast.Slice) for i in brackets(e))
+def count(body: Sequence[Statement]) -> int:
+    """How many statements there are, without what is only said."""
+    return sum(not isinstance(s, Note) for s in body)
 
 
 def fits(value: Value, type: str) -> bool:

@@ -85,6 +85,21 @@ def number(value: float) -> Value:
     return Value("literal", 1, value)
 
 
+@lru_cache(maxsize=4096)
+def written(word: str) -> Value:
+    """A number or a truth value as Python writes it.
+
+    >>> [written(word).text for word in ("2", '-float("inf")', "True")]
+    [2, -inf, 'true']
+    """
+    if word in ("True", "False"):
+        return Value("i1", 1, word.lower())
+    try:
+        return number(int(word))
+    except ValueError:
+        return number(float(word.replace('float("', "").replace('")', "")))
+
+
 def typed(type: str, width: int) -> str:
     """The LLVM type of a value."""
     return f"<{width} x {type}>" if width > 1 else type

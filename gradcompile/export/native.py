@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gradcompile.codegen.contract import contract_of
-from gradcompile.codegen.parse import own_text
 from gradcompile.codegen.target import processor
 from gradcompile.codegen.values import Kind
 from gradcompile.errors import ArgumentError, printable
@@ -13,17 +12,16 @@ from gradcompile.export.c_header import Prototype, check_symbol, header, prototy
 from gradcompile.export.objects import object_code, refuse
 from gradcompile.export.python import write_file
 from gradcompile.export.source import c_source
-from gradcompile.loops.ir import Function
 from gradcompile.loops.kernel import Kernel
+from gradcompile.loops.reading import own_text
 
 
 class Exported(NamedTuple):
-    """What is exported: a kernel, the kinds of its arguments, what C sees of it, and what its functions say."""
+    """What is exported: a kernel, the kinds of its arguments, and what C sees of it."""
 
     dispatcher: Any
     kinds: tuple[Kind, ...]
     prototype: Prototype
-    told: Mapping[str, Function]
 
 
 def exported(
@@ -33,23 +31,22 @@ def exported(
     text = own_text(function)
     if text is None:
         raise ArgumentError("there is no machine code to export: unset NUMBA_DISABLE_JIT")
-    told = {f.name: f for f in made.module.functions}
-    does = told["kernel"].doc
+    (does,) = (f.doc for f in made.module.functions if f.name == "kernel")
     seen = prototype(name, contract_of(text), known_as, *map(printable, (does, *said)))
-    return Exported(function, tuple(kinds), seen, told)
+    return Exported(function, tuple(kinds), seen)
 
 
 def write(given: Exported, path: str | Path, blas: bool) -> None:
     """Write an object file or a source file of C, and the header beside it."""
     target = Path(path)
     header_file = target.with_suffix(".h")
-    dispatcher, kinds, seen, told = given
+    dispatcher, kinds, seen = given
     check_symbol(seen.name)
     kernel = dispatcher.lowered_from
     note = "Link it with -lm."
     content: str | bytes
     if target.suffix == ".c" and not blas:
-        content, outside = c_source(kernel, kinds, seen, told, header_file.name)
+        content, outside = c_source(kernel, kinds, seen, header_file.name)
         refuse(outside)
     elif target.suffix == ".o":
         content = object_code(kernel, kinds, seen, blas)

@@ -1,12 +1,11 @@
 """Source files of C99: a kernel and all that it calls as text, behind a function that C can call."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from gradcompile.codegen.statements import write_function
 from gradcompile.codegen.values import Kind
 from gradcompile.export.c_header import Prototype, comment
 from gradcompile.loops.c import WIDTH, Made, Source, distinct
-from gradcompile.loops.ir import Function
 from gradcompile.loops.python import wrapped
 
 CARE = "Compile it with -ffp-contract=off and without -ffast-math: then its bits are those of the Python function."
@@ -29,10 +28,10 @@ END = """#ifdef PUSHED
 
 
 def c_source(
-    function: Callable[..., object], kinds: Sequence[Kind], p: Prototype, told: Mapping[str, Function], header: str
+    function: Callable[..., object], kinds: Sequence[Kind], p: Prototype, header: str
 ) -> tuple[str, list[str]]:
     """The text of a source file, which includes a header, and the functions that it can't hold."""
-    unit = Source(p.name, write_function, comments=told, space=function.__globals__, taken={p.name})
+    unit = Source(p.name, write_function, taken={p.name})
     kernel = unit.function(function, tuple(kinds))
     parts = [
         comment(p, CARE), "\n".join(f"#include <{name}.h>" for name in HEADERS),

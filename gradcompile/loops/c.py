@@ -5,7 +5,6 @@ types, and for which kinds of arguments a function is made. It writes expression
 loops over lanes are loops. Nothing is reassociated, so the bits are the same if the compiler contracts nothing either.
 """
 
-import ast
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from gradcompile.codegen.arrays import column, transposed_array
-from gradcompile.codegen.calls import integer_beside, is_long
 from gradcompile.codegen.emit import FOLDED
 from gradcompile.codegen.frame import STACK
-from gradcompile.codegen.parse import names_in_memory, own_text
+from gradcompile.codegen.scopes import names_in_memory
 from gradcompile.codegen.statements import Writer, fits, has_slice
 from gradcompile.codegen.unit import Lowered, Unit
 from gradcompile.codegen.values import FLOATS, SIZES, Array, Kind, Value, number
 from gradcompile.errors import SubsetError
 from gradcompile.library import products
-from gradcompile.loops.ir import Function, Loop, Note, Statement
+from gradcompile.loops.expressions import Expression
+from gradcompile.loops.ir import If, Loop, Note, Statement, calls_in
 from gradcompile.loops.python import wrapped as broken
+from gradcompile.loops.reading import own_text
 
 C_TYPES = {"double": "double", "float": "float", "i64": "int64_t", "i32": "int32_t", "i1": "bool", "void": "void"}
 WIDTH, COLUMN = 110, 56
@@ -50,15 +50,11 @@ class Level(IntEnum):
     ATOM = 7
 
 
-OPERATORS: dict[type[ast.operator], tuple[str, Level]] = {
-    ast.Add: ("+", Level.SUM), ast.Sub: ("-", Level.SUM), ast.Mult: ("*", Level.PRODUCT),
-    ast.Div: ("/", Level.PRODUCT), ast.BitAnd: ("&", Level.BITWISE), ast.BitOr: ("|", Level.BITWISE),
-    ast.BitXor: ("^", Level.BITWISE), ast.LShift: ("<<", Level.BITWISE), ast.RShift: (">>", Level.BITWISE),
+OPERATORS = {
+    "+": Level.SUM, "-": Level.SUM, "*": Level.PRODUCT, "/": Level.PRODUCT, "&": Level.BITWISE, "|": Level.BITWISE,
+    "^": Level.BITWISE, "<<": Level.BITWISE, ">>": Level.BITWISE,
 }  # fmt: skip
-COMPARED: dict[type[ast.cmpop], str] = {
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
-}  # fmt: skip
-WRAPPING = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.LShift: "<<"}
+WRAPPING = ("+", "-", "*", "<<")
 
 
 @dataclass(eq=False)
@@ -145,12 +141,9 @@ class Made(Lowered):
 class Source(Unit):
     """A file of C in the making; mark: its function's name.
 
-    comments: what the loop IR says of the generated functions, by their names. space: their module.  texts: complete
-    functions, each after those that it calls.  outside: functions that no file of C can hold.
+    texts: complete functions, each after those that it calls.  outside: functions that no file of C can hold.
     """
 
-    comments: Mapping[str, Function] = field(default_factory=dict)
-    space: Mapping[str, Any] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
@@ -203,10 +196,7 @@ class CWriter(Writer):
         self.taken = {*RESERVED, *FUNCTIONS, *unit.taken}
         self.variable_names: dict[str, str] = {}
         self.indent, self.wish, self.comment = 1, "", ""
-        self.wraps = any(isinstance(n, ast.Name) and n.id in BITS for n in ast.walk(self.tree))
-        told = unit.comments.get(self.tree.name) if target.__globals__ is unit.space else None
-        self.told = dict(told_of(self.tree.body[1:], told.body)) if told else {}
-        self.doc = told.doc if told else (ast.get_docstring(self.tree) or "").partition("\n")[0]
+        self.wraps = not BITS.isdisjoint(calls_in(self.function.body))
 
     # ---- lines
 
@@ -258,7 +248,7 @@ class CWriter(Writer):
 
     def run(self, kinds: tuple[Kind, ...]) -> None:
         """Write the function for these kinds of arguments."""
-        for name in names_in_memory(self.tree.body):
+        for name in names_in_memory(self.function.body):
             self.variable_names[name] = self.distinct(name)
         super().run(kinds)
 
@@ -282,7 +272,8 @@ class CWriter(Writer):
         lines, words = without_unused([*self.tops, *self.first, *self.text])
         made.used = [name in words for _, name in self.parameters]
         made.roots = [line.pointer for line, _ in self.parameters]
-        self.define(made.name, self.doc, made.result, [line for line, name in self.parameters if name in words], lines)
+        doc, _, _ = self.function.doc.partition("\n")
+        self.define(made.name, doc, made.result, [line for line, name in self.parameters if name in words], lines)
 
     def define(self, name: str, doc: str, result: str, given: Sequence[Line], lines: Sequence[Line]) -> None:
         """Add a function to the file."""
@@ -343,27 +334,29 @@ class CWriter(Writer):
 
     # ---- statements
 
-    def statement(self, s: ast.stmt) -> None:
-        """Write one statement, with what the generated module says of it."""
-        notes, self.comment = self.told.get(id(s), ((), ""))
-        self.text += [Line(self.indent * bool(note.comment), comment=note.comment) for note in notes]
-        match s:
-            case ast.Assign(targets=[ast.Name(id=name)]):
-                self.wish = name
-            case ast.AugAssign(target=ast.Subscript() as target, op=op, value=value) if not has_slice(target):
-                if self.changed(target, op, self.value(value)):
-                    return
+    def statement(self, s: Statement) -> None:
+        """Write one statement, with its comment."""
+        self.comment = "" if isinstance(s, Loop | Note) else getattr(s, "comment", "")
+        if isinstance(s, Note):
+            self.text.append(Line(self.indent * bool(s.comment), comment=s.comment))
         super().statement(s)
         self.comment = ""
 
-    def changed(self, target: ast.Subscript, op: ast.operator, value: Value) -> bool:
-        """Write x[i] += y and the like, if that is one operation of the array's own type."""
-        array, offset = self.located(self.value(target.value), self.indices(target))
+    def assignment(self, target: Expression, how: str, x: Expression) -> None:
+        """Write what gives a name or elements a value, or changes theirs by it."""
+        self.wish = target.word if target.is_name else self.wish
+        is_change = how != "=" and target.kind == "element" and not has_slice(target)
+        if not (is_change and self.is_changed(target, how, self.value(x))):
+            super().assignment(target, how, x)
+
+    def is_changed(self, target: Expression, how: str, value: Value) -> bool:
+        """Write x[i] += y and the like, if that is one operation of the array's own type; whether it is."""
+        array, offset = self.located(self.value(target.parts[0]), self.indices(target))
         kind = self.unified(Value(array.type, 1, Code("x")), value)[1]
-        if kind != array.type or kind not in FLOATS or type(op) not in (ast.Add, ast.Sub, ast.Mult, ast.Div):
+        if kind != array.type or kind not in FLOATS or how not in ("+=", "-=", "*=", "/="):
             return False
         self.write(array)
-        self.put(f"{self.element(array, offset)} {OPERATORS[type(op)][0]}= {self.converted(value, kind, 1)};")
+        self.put(f"{self.element(array, offset)} {how} {self.converted(value, kind, 1)};")
         return True
 
     def assign(self, name: str, value: Any) -> None:
@@ -385,7 +378,7 @@ class CWriter(Writer):
             self.tops.append(Line(1, f"{C_TYPES[type]} {own} = 0;"))
         place = self.variables[name]
         if not fits(value, place.type):
-            raise SubsetError(f"{self.tree.name}: {name!r} is a {place.type} at first, and a {value.type} in a loop")
+            raise self.error(f"{name!r} is a {place.type} at first, and a {value.type} in a loop")
         self.put(f"{place.text} = {self.converted(value, place.type, 1)};")
 
     def named(self, wish: str, array: Array) -> Array:
@@ -405,13 +398,13 @@ class CWriter(Writer):
         return Value(v.type, 1, self.declare(v.type, wish, v.text))
 
     def repeating(
-        self, name: str, body: list[ast.stmt], width: int = 1, stop: Value | None = None
+        self, name: str, body: list[Statement], width: int = 1, stop: Value | None = None
     ) -> Callable[[Value], None]:
         """What a loop does with its index."""
         self.wish = name
         return super().repeating(name, body)
 
-    def loop_body(self, body: list[ast.stmt]) -> None:
+    def loop_body(self, body: list[Statement]) -> None:
         """The statements of a loop, whose names are known in it alone."""
         taken = set(self.taken)
         self.indent += 1
@@ -435,19 +428,19 @@ class CWriter(Writer):
         inside(Value("i64", 1, Code(name, is_fixed=True)))
         self.taken = taken
 
-    def lanes(self, name: str, start: Value, stop: Value, body: list[ast.stmt]) -> None:
+    def lanes(self, name: str, start: Value, stop: Value, body: list[Statement]) -> None:
         """A loop over lanes, which is one in order."""
-        if any(isinstance(s, ast.If) for s in body):
-            raise SubsetError(f"{self.tree.name}: a branch in a loop over lanes; write `a if c else b`")
+        if any(isinstance(s, If) for s in body):
+            raise self.error("a branch in a loop over lanes; write `a if c else b`")
         self.loop(start, stop, ONE, self.repeating(name, body))
 
-    def while_loop(self, test: ast.expr, body: list[ast.stmt]) -> None:
+    def while_loop(self, test: Expression, body: list[Statement]) -> None:
         """A loop as long as a condition holds."""
         self.made.repeats = True
         self.put(f"while ({self.value(test).text}) {{")
         self.loop_body(body)
 
-    def branch(self, test: ast.expr, body: list[ast.stmt], orelse: list[ast.stmt]) -> None:
+    def branch(self, test: Expression, body: list[Statement], orelse: list[Statement]) -> None:
         """One of two runs of statements."""
         self.put(f"if ({self.value(test).text}) {{")
         self.loop_body(body)
@@ -455,9 +448,9 @@ class CWriter(Writer):
             self.text[-1].code = "} else {"
             self.loop_body(orelse)
 
-    def store(self, target: ast.Subscript, value: Value) -> None:
+    def store(self, target: Expression, value: Value) -> None:
         """Write an element."""
-        array, offset = self.located(self.value(target.value), self.indices(target))
+        array, offset = self.located(self.value(target.parts[0]), self.indices(target))
         self.write(array)
         self.put(f"{self.element(array, offset)} = {self.converted(value, array.type, 1)};")
 
@@ -469,13 +462,14 @@ class CWriter(Writer):
 
     # ---- whole arrays
 
-    def whole(self, out: Array, op: type[ast.operator] | None, e: ast.expr) -> None:
+    def whole(self, out: Array, how: str, x: Expression) -> None:
         """out[:, :] = a number or a product; a product may be added or subtracted as well."""
-        if isinstance(e, ast.BinOp) and isinstance(e.op, ast.MatMult):
-            alpha, beta = -1.0 if op is ast.Sub else 1.0, 0.0 if op is None else 1.0
-            self.product(out, self.value(e.left), self.value(e.right), alpha, beta)
+        if x.word == "@":
+            alpha, beta = -1.0 if how == "-=" else 1.0, 0.0 if how == "=" else 1.0
+            a, b = map(self.value, x.parts)
+            self.product(out, a, b, alpha, beta)
         else:
-            self.fill(out, self.value(e))
+            self.fill(out, self.value(x))
 
     def product(self, out: Array, a: Array, b: Array, alpha: float, beta: float) -> None:
         """out = alpha*(a @ b) + beta*out, with the sums of `library.products`, by the rules of `codegen.arrays`."""
@@ -510,7 +504,7 @@ class CWriter(Writer):
         if array.dense and not indices and len(array.shape) > 1:
             count = ONE
             for n in array.shape:
-                count = self.binary(ast.Mult, count, n)
+                count = self.binary("*", count, n)
             array = Array(array.type, array.text, (count,), (ONE,))
         self.wish = "k"
 
@@ -531,7 +525,7 @@ class CWriter(Writer):
         lengths = tuple(self.kept(v, "count") for v in (shape if isinstance(shape, list) else (shape,)))
         count = ONE
         for n in lengths:
-            count = self.binary(ast.Mult, count, n)
+            count = self.binary("*", count, n)
         pointer, name = Pointer(), self.distinct(self.wish)
         is_local = count.type == "literal" and count.text * SIZES[type] <= STACK
         is_clear = value is not None and value.type == "literal" and str(value.text) in ("0", "0.0")
@@ -549,7 +543,7 @@ class CWriter(Writer):
     def reserve(self, name: str, type: str, lengths: Sequence[Value], is_early: bool) -> None:
         """Write what takes memory from the heap: at the beginning if the size is known before."""
         if self.depth and not is_early:
-            raise SubsetError(f"{self.tree.name}: memory in a loop, of a size that is not known before")
+            raise self.error("memory in a loop, of a size that is not known before")
         self.unit.define("take", TAKE)
         kind = C_TYPES[type]
         counts = " * ".join(f"(double){self.converted(v, 'i64', 1).inside(Level.UNARY)}" for v in lengths)
@@ -563,49 +557,46 @@ class CWriter(Writer):
 
     # ---- expressions
 
-    def value(self, e: ast.expr) -> Any:
+    def value(self, x: Expression) -> Any:
         """The value of an expression."""
-        match e:
-            case ast.Constant(value=bool() as truth):
-                return Value("i1", 1, Code(str(truth).lower(), is_fixed=True))
-            case ast.BinOp(op=ast.MatMult(), left=left, right=right):
-                pair = [general(self.value(left)), general(self.value(right))]
-                return self.call_own(products.inner.lowered_from, pair)
-        return super().value(e)
+        found = super().value(x)
+        return found._replace(text=Code(found.text, is_fixed=True)) if x.word in ("True", "False") else found
+
+    def operation(self, symbol: str, parts: Sequence[Expression]) -> Any:
+        """Operations of one symbol, from left to right."""
+        if symbol == "@":
+            return self.call_own(products.inner.lowered_from, [general(self.value(x)) for x in parts])
+        return super().operation(symbol, parts)
 
     def name(self, name: str) -> Any:
         """What a name stands for: here, or in the module."""
         place = self.variables.get(name)
         return place if place is not None and place.text else super().name(name)
 
-    def binary(self, op: type[ast.operator], x: Value, y: Value) -> Value:
+    def binary(self, op: str, x: Value, y: Value) -> Value:
         """An operation of two values."""
         if x.type == "literal" and y.type == "literal" and op in FOLDED:
             return number(FOLDED[op](x.text, y.text))
-        if op in (ast.Add, ast.Mult) and (simple := without_neutral(op, x, y)) is not None:
+        if op in ("+", "*") and (simple := without_neutral(op, x, y)) is not None:
             return simple
-        if op not in (ast.BitAnd, ast.BitOr, ast.BitXor):
+        if op not in ("&", "|", "^"):
             x, y = self.counted(x), self.counted(y)
         divisor = y.text if y.type == "literal" else 0
         (x, y), type, _ = self.unified(x, y)
-        if op is ast.Div and type not in FLOATS:
+        if op == "/" and type not in FLOATS:
             type = self.real
             x, y = (Value(type, 1, self.converted(v, type, 1)) for v in (x, y))
-        if op in (ast.FloorDiv, ast.Mod):
+        if op in ("//", "%"):
             return self.floored(op, x, y, divisor)
-        symbol, level = OPERATORS[op]
+        level = OPERATORS[op]
         fixed = x.text.is_fixed and y.text.is_fixed
-        if op is ast.LShift or (self.wraps and type not in FLOATS and op in WRAPPING):
+        if op == "<<" or (self.wraps and type not in FLOATS and op in WRAPPING):
             signed, word = C_TYPES[type], f"u{C_TYPES[type]}"
             left, right = (f"({word}){v.text.inside(Level.UNARY)}" for v in (x, y))
-            return Value(type, 1, Code(f"({signed})({left} {symbol} {right})", Level.UNARY, fixed))
+            return Value(type, 1, Code(f"({signed})({left} {op} {right})", Level.UNARY, fixed))
         inner = Level.UNARY if level is Level.BITWISE else level
-        text = f"{x.text.inside(inner)} {symbol} {y.text.inside(Level(inner + (level is not Level.BITWISE)))}"
+        text = f"{x.text.inside(inner)} {op} {y.text.inside(Level(inner + (level is not Level.BITWISE)))}"
         return Value(type, 1, Code(text, level, fixed))
-
-    def floored(self, op: type[ast.operator], x: Value, y: Value, known: int) -> Value:
-        """x // y or x % y of integers, rounded down as in Python; known: the divisor if the text has it, else 0."""
-        return super().floored(op, x, y, known)
 
     def quotient(self, x: Value, y: Value) -> Value:
         """The quotient of integers, rounded down."""
@@ -638,22 +629,22 @@ class CWriter(Writer):
         type = self.real if isinstance(v.text, float) else integer
         return Value(type, 1, self.converted(v, type, 1))
 
-    def unary(self, op: ast.unaryop, x: Value) -> Value:
+    def unary(self, op: str, x: Value) -> Value:
         """-x and not x."""
         if x.type == "literal":
             return number(-x.text)
-        if self.wraps and x.type not in FLOATS and not isinstance(op, ast.Not):
-            return self.binary(ast.Sub, number(0), x)
-        symbol = "!" if isinstance(op, ast.Not) else "-"
+        if self.wraps and x.type not in FLOATS and op == "-":
+            return self.binary("-", number(0), x)
+        symbol = "!" if op == "not" else "-"
         inner = x.text.inside(Level.UNARY)
         return Value(
             x.type, 1, Code(symbol + (f"({inner})" if inner[0] == "-" else inner), Level.UNARY, x.text.is_fixed)
         )
 
-    def compare(self, op: type[ast.cmpop], x: Value, y: Value) -> Value:
+    def compare(self, op: str, x: Value, y: Value) -> Value:
         """A comparison, false where an operand is NaN but for `!=`."""
         (x, y), _, _ = self.unified(x, y)
-        text = f"{x.text.inside(Level.SUM)} {COMPARED[op]} {y.text.inside(Level.SUM)}"
+        text = f"{x.text.inside(Level.SUM)} {op} {y.text.inside(Level.SUM)}"
         return Value("i1", 1, Code(text, Level.COMPARE, x.text.is_fixed and y.text.is_fixed))
 
     def select(self, c: Value, x: Value, y: Value) -> Value:
@@ -693,7 +684,7 @@ class CWriter(Writer):
             x = self.settled(args[0])
             type = {"bits": "i64" if x.type == "double" else "i32", "from_bits": "double"}.get(name, "float")
             if SIZES[type] != SIZES[x.type]:
-                raise SubsetError(f"{self.tree.name}: {name} of {8 * SIZES[x.type]} bits")
+                raise self.error(f"{name} of {8 * SIZES[x.type]} bits")
             own = f"{name.rstrip('32')}_{C_TYPES[x.type].removesuffix('_t')}"
             self.unit.define(own, BITCAST.format(name=own, given=C_TYPES[x.type], found=C_TYPES[type]))
             return Value(type, 1, Code(f"{own}({x.text})", is_fixed=x.text.is_fixed))
@@ -719,9 +710,7 @@ class CWriter(Writer):
 
     def call_own(self, target: Callable[..., Any], args: Sequence[Any]) -> Any:
         """A call of a function of the subset, which is made for these kinds of arguments."""
-        integer = integer_beside(args, self.real)
-        forget = is_long(target)
-        given = [forgotten(a, forget) if isinstance(a, Array) else self.settled(a, integer) for a in args]
+        given = self.handed_over(target, args)
         made = self.unit.function(target, tuple(a.kind if isinstance(a, Array) else (a.type, 1) for a in given))
         passed: list[tuple[str, Pointer | None]] = []
         for a in given:
@@ -758,12 +747,11 @@ class CWriter(Writer):
         self.unit.outside.append(symbol.removeprefix("gc_"))
         return Value(self.real, 1, Code("0"))
 
-    def rarely(self, e: ast.Call) -> Value:
+    def rarely(self, function: Expression, *given: Expression) -> Value:
         """rarely(slow, condition, fast, x, ...): slow(x, ...) where the condition holds, which few values fulfil."""
-        assert isinstance(e.args[0], ast.Name)
-        slow = own_text(self.globals[e.args[0].id])
+        slow = own_text(self.globals[function.word])
         assert slow is not None
-        condition, fast, *args = (self.settled(self.value(a)) for a in e.args[1:])
+        condition, fast, *args = (self.settled(self.value(a)) for a in given)
         return self.select(condition, self.call_own(slow, args), fast)
 
 
@@ -785,18 +773,13 @@ def unknown(values: Sequence[Value]) -> tuple[Value, ...]:
     return tuple(Value("i64", 1, Code(str(v.text), is_fixed=True)) if v.type == "literal" else v for v in values)
 
 
-def forgotten(array: Array, forget: bool) -> Array:
-    """An array with a first length that is not known before, if it is to be forgotten: strides don't need it."""
-    return array._replace(shape=(*unknown(array.shape[:1]), *array.shape[1:])) if forget and array.dense else array
-
-
-def without_neutral(op: type[ast.operator], x: Value, y: Value) -> Value | None:
+def without_neutral(op: str, x: Value, y: Value) -> Value | None:
     """Of integers x + 0 and x*1 as x, and 0*x as 0; None for all else."""
     for one, other in ((x, y), (y, x)):
         if one.type == "literal" and isinstance(one.text, int) and other.type == "i64":
-            if one.text == (op is ast.Mult):
+            if one.text == (op == "*"):
                 return other
-            if op is ast.Mult and one.text == 0:
+            if op == "*" and one.text == 0:
                 return one
     return None
 
@@ -820,25 +803,6 @@ def constant(value: Any, type: str) -> str:
     if not math.isfinite(value):
         return "NAN" if value != value else "INFINITY" if value > 0 else "-INFINITY"
     return f"{value!s}{'f' * (type == 'float')}"
-
-
-def told_of(statements: Sequence[ast.stmt], known: Sequence[Statement]) -> Iterator[tuple[int, tuple[Any, str]]]:
-    """For the statements of a text the notes before each and its comment, from the loop IR that it was printed from."""
-    pending = [(list(statements), list(known))]
-    while pending:
-        own, said = pending.pop()
-        notes: list[Note] = []
-        waiting = iter(own)
-        for s in said:
-            if isinstance(s, Note):
-                notes.append(s)
-                continue
-            found = next(waiting)
-            yield id(found), (tuple(notes), "" if isinstance(s, Loop) else s.comment)
-            notes = []
-            if isinstance(s, Loop):
-                assert isinstance(found, ast.For)
-                pending.append((found.body, s.body))
 
 
 def without_unused(lines: Sequence[Line]) -> tuple[list[Line], set[str]]:

@@ -20,19 +20,20 @@ class Level(IntEnum):
     OR = 2
     XOR = 3
     AND = 4
-    SUM = 5
-    PRODUCT = 6
-    UNARY = 7
-    ATOM = 8
+    SHIFT = 5
+    SUM = 6
+    PRODUCT = 7
+    UNARY = 8
+    ATOM = 9
 
 
-CONDITIONAL, COMPARE, OR, XOR, AND, SUM, PRODUCT, UNARY, ATOM = Level
+CONDITIONAL, COMPARE, OR, XOR, AND, SHIFT, SUM, PRODUCT, UNARY, ATOM = Level
 LEVELS = {"<": COMPARE, "<=": COMPARE, ">": COMPARE, ">=": COMPARE, "==": COMPARE, "!=": COMPARE, "|": OR, "^": XOR,
-          "&": AND, "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT, "%": PRODUCT,
-          "@": PRODUCT}  # fmt: skip
+          "&": AND, "<<": SHIFT, ">>": SHIFT, "+": SUM, "-": SUM, "*": PRODUCT, "/": PRODUCT, "//": PRODUCT,
+          "%": PRODUCT, "@": PRODUCT}  # fmt: skip
 
-Kind = Literal["name", "number", "call", "operation", "negative", "not", "choice", "element", "slice", "transposed",
-               "length", "tuple", "group"]  # fmt: skip
+Kind = Literal["name", "number", "call", "operation", "less", "negative", "not", "choice", "element", "slice", "absent",
+               "transposed", "length", "tuple", "group"]  # fmt: skip
 
 
 class Expression(NamedTuple):
@@ -87,14 +88,22 @@ def sum_of(terms: Iterable[tuple[bool, Expression]]) -> Expression:
     text = wrapped(first, SUM)
     for is_subtracted, x in rest:
         text += (" - " if is_subtracted else " + ") + wrapped(x, PRODUCT)
-    return Expression("operation", "+", (first, *(negative(x) if less else x for less, x in rest)), text, SUM)
+    parts = (Expression("less", "-", (x,), x.text) if is_subtracted else x for is_subtracted, x in rest)
+    return Expression("operation", "+", (first, *parts), text, SUM)
 
 
 def negative(x: Expression) -> Expression:
-    """-x; of what begins with a minus that without it, which is the same number."""
+    """-x; of what begins with a minus that without it; of x*y (-x)*y, as Python reads -x*y. The same number all."""
     if x.level >= PRODUCT and (positive := without_minus(x)) is not None:
         return positive
-    return Expression("negative", "-", (x,), "-" + wrapped(x, PRODUCT), PRODUCT)
+    if x.kind == "operation" and x.level == PRODUCT:
+        return operation(x.word, negative(x.parts[0]), *x.parts[1:])
+    return minus(x)
+
+
+def minus(x: Expression) -> Expression:
+    """-x, whatever x is."""
+    return Expression("negative", "-", (x,), "-" + wrapped(x, PRODUCT if x.kind != "operation" else UNARY), PRODUCT)
 
 
 def contrary(x: Expression) -> Expression:
@@ -124,6 +133,7 @@ def span(start: Expression, stop: Expression) -> Expression:
 
 
 EVERY = Expression("slice", ":", (), ":")  # in an index: a whole axis
+ABSENT = Expression("absent", "", (), "")  # a bound of a span that is the axis's own
 
 
 def transposed(array: Expression) -> Expression:

@@ -80,8 +80,35 @@ class Loop:
         return f"for {self.variable} in {self.turns.text}:"
 
 
+@dataclass(frozen=True, slots=True)
+class While:
+    """`while test:` and what it repeats."""
+
+    test: Expression
+    body: list["Statement"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The line that it begins with."""
+        return f"while {self.test.text}:"
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    """`if test:` with one of two runs of statements."""
+
+    test: Expression
+    body: list["Statement"] = field(default_factory=list)
+    orelse: list["Statement"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The line that it begins with."""
+        return f"if {self.test.text}:"
+
+
 Line = Assign | Do | Return | Note
-Statement = Line | Loop
+Statement = Line | Loop | While | If
 
 
 def lanes(start: Expression, stop: Expression) -> Expression:
@@ -109,11 +136,16 @@ def every(statements: Iterable[Statement]) -> Iterator[Statement]:
     while pending:
         for s in pending[-1]:
             yield s
-            if isinstance(s, Loop):
-                pending.append(iter(s.body))
+            if inner := inside(s):
+                pending.append(iter(inner))
                 break
         else:
             pending.pop()
+
+
+def inside(s: Statement) -> list[Statement]:
+    """The statements that a loop repeats or a branch has; none of any other."""
+    return [*s.body, *s.orelse] if isinstance(s, If) else s.body if isinstance(s, Loop | While) else []
 
 
 def read_by(s: Statement) -> list[Expression]:
@@ -122,6 +154,8 @@ def read_by(s: Statement) -> list[Expression]:
         return []
     if isinstance(s, Loop):
         return [s.turns]
+    if isinstance(s, While | If):
+        return [s.test]
     if isinstance(s, Assign):
         return [s.value, *(s.target.parts[1:] if s.how == "=" else (s.target,))]
     return [s.value]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from operator import add
 
-from gradcompile.loops.ir import Assign, Constant, Function, Line, Loop, Module, Statement
+from gradcompile.loops.ir import Assign, Constant, Function, If, Line, Loop, Module, Statement, While
 
 COMMENT_COLUMN = 48
 FEW_LINES = 4  # of a constant that still stands before the functions
@@ -66,9 +66,12 @@ def block(statements: list[Statement], depth: int) -> Iterator[str]:
     """The lines of nested statements."""
     for s in statements:
         text = s.text
-        if isinstance(s, Loop):
+        if isinstance(s, Loop | While | If):
             yield "    " * depth + text
             yield from block(s.body, depth + 1)
+            if isinstance(s, If) and s.orelse:
+                yield "    " * depth + "else:"
+                yield from block(s.orelse, depth + 1)
         elif len(text) + 4 * depth > WIDTH:
             yield from long_line(s, text, depth)
         else:

@@ -27,7 +27,7 @@ from gradcompile.codegen.tape import (
     Word,
 )
 from gradcompile.codegen.values import Kind
-from gradcompile.loops.expressions import PRODUCT, Expression, negative
+from gradcompile.loops.expressions import Expression
 from gradcompile.loops.ir import Assign, Do, Function, Loop, Module, Note, Return, Statement
 
 SUMS = "gradcompile.library.sums"
@@ -321,7 +321,7 @@ class Taping:
                 if isinstance(array, Given) and x.parts[1].word == "0":
                     return self.brought(LENGTHS, array.word + 1)
             case "negative":
-                return self.negative(x.parts[0], names, columns)
+                return self.apply("-{0}", [self.value(x.parts[0], names, columns)])
             case "not":
                 return self.apply("0.0 if {0} != 0.0 else 1.0", [self.value(x.parts[0], names, columns)], True)
             case "operation":
@@ -367,20 +367,13 @@ class Taping:
             return Value(columns[source.word])
         raise NoTape
 
-    def negative(self, x: Expression, names: Names, columns: dict[int, int] | None) -> Value:
-        """Minus a value; of a product, as it is printed, minus its first factor."""
-        if x.kind == "operation" and x.level == PRODUCT:
-            first, *rest = x.parts
-            return self.operation(x.word, (negative(first), *rest), names, columns)
-        return self.apply("-{0}", [self.value(x, names, columns)])
-
     def operation(
         self, symbol: str, parts: Sequence[Expression], names: Names, columns: dict[int, int] | None
     ) -> Value:
         """Operations of one symbol, from left to right."""
         found = self.value(parts[0], names, columns)
         for part in parts[1:]:
-            if symbol == "+" and part.kind == "negative":
+            if part.kind == "less":
                 found = self.apply("{0} - {1}", [found, self.value(part.parts[0], names, columns)])
                 continue
             both = [found, self.value(part, names, columns)]
