@@ -170,6 +170,12 @@ def names_in(statements: Iterable[Statement]) -> set[str]:
     return found
 
 
+def calls_in(statements: Iterable[Statement]) -> set[str]:
+    """The functions that statements call, and "@" if they multiply matrices."""
+    whole = parts_of(x for s in every(statements) for x in read_by(s))
+    return {x.word for x in whole if x.kind == "call" or (x.kind == "operation" and x.word == "@")}
+
+
 def words_in(statements: Iterable[Statement]) -> set[str]:
     """The names that statements read, the functions that they call, and their operators."""
     whole = parts_of(x for s in every(statements) for x in read_by(s))
