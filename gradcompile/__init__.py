@@ -9,6 +9,7 @@
 (16.0, -24.0)
 """
 
+import gc
 import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -178,10 +179,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from gradcompile.collector import collector_paused
 
+    is_collecting = gc.isenabled()
     with collector_paused():
-        if home is None:
-            return importlib.import_module(f"{__name__}.{name}")
-        found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        found = importlib.import_module(f"{__name__}.{home or name}")
+        if home is not None:
+            found = globals()[name] = getattr(found, name)
+        if is_collecting:
+            gc.collect(1)  # what is loaded stays: it is looked at once, and not again as it grows older
     return found
 
 

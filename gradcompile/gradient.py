@@ -16,7 +16,7 @@ from gradcompile.errors import ArgumentError, ExpressionError, GradcompileError,
 from gradcompile.ir.core import Node
 from gradcompile.once import once
 from gradcompile.pipeline import Options, formula_of, prepared
-from gradcompile.runtime import bind, rows
+from gradcompile.runtime import bind
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.views import NAMES, Views
 from gradcompile.signature.arguments import Problem
@@ -85,6 +85,8 @@ class CompiledGrad(Compiled):
         (array([4., 6.]), array([[-4.,  1.],
                [-2.,  1.]]))
         """
+        from gradcompile.runtime import rows
+
         values = Call(self.problem.inputs, "f.many(thetas, ").match(inputs, named)
         points = rows.stacked(self.problem.params, thetas, self.dtype)
         converted = bind.convert_all(self.problem.inputs, values)

@@ -5,7 +5,7 @@ said in `passes`; here is why it comes when it does.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from gradcompile import passes
@@ -13,7 +13,6 @@ from gradcompile.analysis.cost import Cost, Growth, cost_of, growth_of
 from gradcompile.analysis.formula import formulas, is_mean
 from gradcompile.codegen import target
 from gradcompile.collector import collector_paused
-from gradcompile.diff.gauss_newton import GaussNewton
 from gradcompile.diff.operators import Derived, Operator
 from gradcompile.frontend.sympy.custom import custom_source
 from gradcompile.ir.core import Node
@@ -74,6 +73,11 @@ class Derivation:
     columns: tuple[Node, ...]
 
     @once
+    def order(self) -> list[Node]:
+        """All nodes that are computed, arguments first."""
+        return topological(self.graphs.simplified)
+
+    @once
     def cost(self) -> Cost:
         """Operations of the value, and of all."""
         roots = self.graphs.simplified
@@ -99,8 +103,9 @@ def prepared(problem: Problem, options: Options, operator: Operator | None = Non
     if options.reroll and not problem.arrays:
         primal = passes.rerolled(primal, [a.leaf for a in problem.params], [a.leaf for a in problem.inputs])
     # Of the formula as it stands: what rewrites make of it may be no sum of squares any more.
-    if isinstance(operator, GaussNewton):
-        primal = [*primal, *passes.simplified(operator.beside(problem, primal))]
+    beside = getattr(operator, "beside", None)
+    if beside is not None:
+        primal = [*primal, *passes.simplified(beside(problem, primal))]
     # Before differentiation, so that the gradient is stable as well.
     stable, rewrites = passes.stabilized(primal) if options.stabilize else (primal, [])
     # What needs no loop leaves it, and its derivative needs none either; products are found first, as they leave too.
@@ -144,27 +149,25 @@ def contracted(roots: list[Node], labels: Mapping[Node, Label]) -> tuple[list[No
 @collector_paused()
 def kernel_of(problem: Problem, derivation: Derivation, what: str, is_read: bool = True) -> Kernel:
     """The generated module of a problem, and how it may be run; is_read: with what it says to people."""
-    derived, roots = derivation.derived, derivation.graphs.simplified
-    order = topological(roots)
-    names, forward = dict(problem.names), set(order[: order.index(roots[0]) + 1])
-    labels = {n: label for n, label in derivation.labels.items() if n not in forward}
-    comments = formulas(roots[:1], names, 44) if is_read else {}
+    derived, root, order = derivation.derived, derivation.graphs.simplified[0], derivation.order
     program = Program(
-        derived.value, derived.outputs, problem.params, problem.inputs, names, labels, comments,
-        order, problem.arrays, what,
-    )  # fmt: skip
+        derived.value, derived.outputs, problem.params, problem.inputs, order=order, arrays=problem.arrays, what=what
+    )
+    if not is_read:
+        return lowered(program)
+    names, forward = dict(problem.names), set(order[: order.index(root) + 1])
+    labels = {n: label for n, label in derivation.labels.items() if n not in forward}
+    program = replace(program, names=names, labels=labels, comments=formulas([root], names, 44))
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
-    header = header_of(problem, derivation, what, sampled) if is_read else ""
-    used = {n.op.name for n in order}
-    custom = {name: custom_source(name) for name in used if name.startswith("custom_")}
-    return lowered(program, header, custom)
+    custom = {name: custom_source(name) for name in {n.op.name for n in order} if name.startswith("custom_")}
+    return lowered(program, header_of(problem, derivation, what, sampled), custom)
 
 
 def may_be_taped(problem: Problem, derivation: Derivation) -> bool:
     """Whether it is worth trying to lower a problem to a tape: scalars in double precision, entry by entry."""
     if problem.arrays or problem.dtype != "float64" or target.is_disabled():
         return False
-    return not any(n.op.name.startswith("custom_") for n in topological(derivation.graphs.simplified))
+    return not any(n.op.name.startswith("custom_") for n in derivation.order)
 
 
 def header_of(problem: Problem, derivation: Derivation, what: str, sampled: bool) -> str:

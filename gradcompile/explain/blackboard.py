@@ -101,7 +101,7 @@ def shown(made: Record) -> list[Node]:
 def named(made: Record, nodes: Sequence[Node]) -> dict[Node, str]:
     """What the rows are called."""
     problem = made.problem
-    naming = Naming(Program(made.loss, (), problem.params, problem.inputs, problem.names, {}, {}), Namer())
+    naming = Naming(Program(made.loss, (), problem.params, problem.inputs, problem.names), Namer())
     naming.known[made.loss] = naming.fresh("loss")
     for n in nodes:
         if is_select(n) and is_relu(n) and n is not made.loss:

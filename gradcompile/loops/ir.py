@@ -5,8 +5,8 @@ What a function calls, reads or names is found in the expressions of its stateme
 >>> from gradcompile.loops.expressions import name, operation
 >>> x, y = name("x"), name("y")
 >>> line = Assign(y, operation("*", x, call("exp", x)))
->>> line.text, names_in([line]), calls_in([line])
-('y = x * exp(x)', {'x'}, {'exp'})
+>>> line.text, names_in([line]), sorted(words_in([line]))
+('y = x * exp(x)', {'x'}, ['*', 'exp', 'x'])
 """
 
 from collections.abc import Iterable, Iterator
@@ -174,6 +174,12 @@ def calls_in(statements: Iterable[Statement]) -> set[str]:
     """The functions that statements call, and "@" if they multiply matrices."""
     whole = parts_of(x for s in every(statements) for x in read_by(s))
     return {x.word for x in whole if x.kind == "call" or (x.kind == "operation" and x.word == "@")}
+
+
+def words_in(statements: Iterable[Statement]) -> set[str]:
+    """The names that statements read, the functions that they call, and their operators."""
+    whole = parts_of(x for s in every(statements) for x in read_by(s))
+    return {x.word for x in whole if x.kind in ("name", "call", "operation")}
 
 
 # Functions and modules

@@ -1,7 +1,7 @@
 """From a differentiated graph to the source of a module."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from types import ModuleType
 
@@ -10,10 +10,10 @@ import numpy as np
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ir.types import WRITTEN, ArrayType
-from gradcompile.loops.ir import Constant, Function, Loop, Module, calls_in, names_in
+from gradcompile.loops.ir import Constant, Function, Loop, Module, words_in
 from gradcompile.loops.kernel import Kernel, Plan
 from gradcompile.lower.nests.expression import functions_of, literal
-from gradcompile.lower.program import LoweredProgram, Naming, per_sample, roles_of
+from gradcompile.lower.program import LoweredProgram, Naming, Numbering, per_sample, roles_of
 from gradcompile.lower.straight import lower
 from gradcompile.ops.reduction import is_amax
 from gradcompile.ops.scan import is_scan
@@ -42,8 +42,11 @@ WIDE, NARROW = 256, 128  # bytes of the lanes of a loop: several vectors at a ti
 FEW = 16  # derivatives up to which the sums of wide lanes stay in the first-level cache
 
 
-def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
-    """The kernel that computes a program; custom maps the op names of users' functions to their texts."""
+def lowered(program: Program, header: str | None = None, custom: Mapping[str, str] = {}) -> Kernel:
+    """The kernel that computes a program; custom maps the op names of users' functions to their texts.
+
+    Without a header nobody reads it, and values have numbers for names.
+    """
     nodes = with_bodies(program.order)
     called = {name for op in {n.op for n in nodes} for name in functions_of(op)}
     called |= {"maximum"} if any(map(is_amax, nodes)) else set()
@@ -61,11 +64,11 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     fresh = Namer([*reserved, *filled, *own, *(h for found in HELPERS.values() for h in found), *called, *dims])
     names = fresh.all([a.name for a in program.inputs])
     program = replace(program, inputs=[replace(a, name=name) for a, name in zip(program.inputs, names, strict=True)])
-    made = lower_program(program, Naming(program, fresh, roles=roles_of(program)))
-    calls = {x for f in made.functions for x in calls_in(f.body)}
-    used = calls.union(*(names_in(f.body) for f in made.functions))
+    naming = Numbering(program, fresh) if header is None else Naming(program, fresh, roles=roles_of(program))
+    made = lower_program(program, naming)
+    used = words_in(s for f in made.functions for s in f.body)
     imports: dict[str, list[str]] = {"math": [], "numpy as np": []} if custom else {}
-    if kinds := [kind for kind in WIDTHS if kind in calls]:
+    if kinds := [kind for kind in WIDTHS if kind in used]:
         imports["numpy"] = kinds
     dtype = program.dtype
     for module in origins(called - set(custom), dtype):
@@ -73,7 +76,7 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     for origin, helpers in HELPERS.items():
         if found := [h for h in helpers if h in used]:
             imports[origin] = found
-    multiplies = "@" in calls
+    multiplies = "@" in used
     if multiplies:
         imports["gradcompile.library.blas"] = ["connect_blas"]
     imports["gradcompile.codegen.functions"] = ["jit", "njit"] if custom else ["jit"]
@@ -81,13 +84,13 @@ def lowered(program: Program, header: str, custom: dict[str, str]) -> Kernel:
     lanes = size // np.dtype(dtype).itemsize
     what = "samples" if not arrays and made.passes else "entries"
     of_lanes = Constant("LANES", str(lanes), f"{what} that are computed side by side")
-    constants = [of_lanes] if "lanes" in calls else []
+    constants = [of_lanes] if "lanes" in used else []
     constants += [Constant(name, literal(values), MEANING.get(name, "")) for name, values in made.constants.items()]
     functions = [annotated(f, program) if f.name == "kernel" else f for f in made.functions]
     extra = ["@njit\n" + custom[c] for c in sorted(custom)]
     routines = not MULTIPLYING.isdisjoint(imports)
     plan = Plan(made.passes, made.block, made.group, routines, len(program.outputs), made.counted, lines_of(made))
-    return Kernel(Module(header, imports, functions, constants, extra, multiplies), plan)
+    return Kernel(Module(header or "", imports, functions, constants, extra, multiplies), plan)
 
 
 def lines_of(made: LoweredProgram) -> int | None:

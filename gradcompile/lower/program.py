@@ -224,6 +224,18 @@ class Naming:
         return self.program.names.get(n) or self.known.get(n, "")
 
 
+class Numbering(Naming):
+    """Numbers behind an underscore, as no argument is called, where nobody reads what values are called."""
+
+    def name(self, n: Node) -> str:
+        """The number of a node."""
+        return self.known.setdefault(n, f"_{len(self.known)}")
+
+    def comment(self, n: Node) -> str:
+        """Nothing."""
+        return ""
+
+
 def roles_of(program: Program) -> dict[Node, str]:
     """What values are in mathematics: residuals, which are squared, and the parts of a softmax."""
     found: dict[Node, str] = {}

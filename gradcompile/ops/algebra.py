@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from gradcompile.ir.core import Node, Params, Partials, apply, const
 
@@ -23,13 +24,18 @@ def partials(names: str, *rules: str | None) -> Partials:
     (<add float64[]>,)
     """
     letters = names.split()
-    built = [None if r is None else rule_function(ast.parse(r, mode="eval").body) for r in rules]
 
     def rule(n: "Node") -> tuple["Node | None", ...]:
         scope = dict(zip(letters, n.args, strict=True))
-        return tuple(None if b is None else b(scope, n.type.dtype) for b in built)
+        return tuple(None if r is None else parsed(r)(scope, n.type.dtype) for r in rules)
 
     return rule
+
+
+@cache
+def parsed(rule: str) -> Build:
+    """A function that makes the nodes of one rule, from its text: most rules of most ops are never needed."""
+    return rule_function(ast.parse(rule, mode="eval").body)
 
 
 def rules_text(name: str, names: str, *rules: str | None) -> str:

@@ -96,9 +96,9 @@ class Program:
     outputs: Sequence[Output]
     params: Sequence[Argument]
     inputs: Sequence[Argument]
-    names: Mapping[Node, str]
-    labels: Mapping[Node, Label]
-    comments: Mapping[Node, str]
+    names: Mapping[Node, str] = field(default_factory=dict)
+    labels: Mapping[Node, Label] = field(default_factory=dict)
+    comments: Mapping[Node, str] = field(default_factory=dict)
     order: Sequence[Node] = ()
     arrays: bool = False
     what: str = "loss"

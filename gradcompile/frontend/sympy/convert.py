@@ -1,7 +1,7 @@
 """SymPy to graph: a loss is walked once, without recursion, and its arguments are matched with what it contains."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sympy
 
@@ -9,6 +9,7 @@ from gradcompile.collector import collector_paused
 from gradcompile.errors import ArgumentError, ArgumentTypeError, ExpressionError
 from gradcompile.frontend.sympy import (
     arguments,
+    polynomials,  # noqa: F401  (more functions)
     special,  # noqa: F401  (more functions)
 )
 from gradcompile.frontend.sympy import derivative as derivatives  # noqa: F401  (what becomes of a Derivative)
@@ -30,6 +31,9 @@ from gradcompile.ir.core import Node, const
 from gradcompile.ir.graph import topological
 from gradcompile.signature.arguments import Argument, Problem
 from gradcompile.signature.names import Namer, Text, is_small, text
+
+if TYPE_CHECKING:
+    from gradcompile.frontend.sympy.indexed.tape import IndexTape
 
 __all__ = ["Argument", "Problem", "Tape", "convert", "read"]
 
@@ -106,7 +110,7 @@ def number_of(expr: Any, made: Node) -> Node:
     return const(float(value), made.type.dtype) if value is not None and value.is_Float else made
 
 
-AnyTape = Tape | index.IndexTape
+AnyTape: TypeAlias = "Tape | IndexTape"
 
 
 def convert(expressions: Sequence[Any], atoms: Mapping[Any, Node], dtype: str = "float64") -> list[Node]:
@@ -268,7 +272,7 @@ def taped_alone(expr: Any, named: Mapping[Any, Slot], sampled: bool, free: bool)
     indexed = index.applies(expr) or (free and any(i not in named for i in index.ranged(expr)))
     count = 0 if indexed else index.nested_terms(expr)
     as_arrays = indexed or (count >= index.NESTED and not sampled)
-    tape: AnyTape = index.IndexTape(named, free) if as_arrays else Tape(named)
+    tape: AnyTape = in_arrays(named, free) if as_arrays else Tape(named)
     try:
         tape.add(expr)
     except ExpressionError:
@@ -277,6 +281,13 @@ def taped_alone(expr: Any, named: Mapping[Any, Slot], sampled: bool, free: bool)
         tape = Tape(named)
         tape.add(expr)
     return tape
+
+
+def in_arrays(named: Mapping[Any, Slot], free: bool) -> "IndexTape":
+    """The tape of a loss in index notation, which most formulas do not need loaded."""
+    from gradcompile.frontend.sympy.indexed.tape import IndexTape
+
+    return IndexTape(named, free)
 
 
 def check_used(slots: Sequence[Slot], tape: AnyTape, allow_unused: bool) -> None:

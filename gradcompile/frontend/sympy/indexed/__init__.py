@@ -9,6 +9,5 @@ given.
 """
 
 from gradcompile.frontend.sympy.indexed.survey import NESTED, SUMS, applies, limits, nested_terms, ranged, stray
-from gradcompile.frontend.sympy.indexed.tape import IndexTape
 
-__all__ = ["NESTED", "SUMS", "IndexTape", "applies", "limits", "nested_terms", "ranged", "stray"]
+__all__ = ["NESTED", "SUMS", "applies", "limits", "nested_terms", "ranged", "stray"]
