@@ -360,7 +360,10 @@ def f(parts, total, tree):
 def added(parts, module=None):
     """The sum of parts."""
     module = module or vars(jit.load(SUMS, cache=False))
-    total, tree = np.zeros(parts.shape[1], parts.dtype), np.zeros((len(parts).bit_length(), parts.shape[1]), parts.dtype)
+    total, tree = (
+        np.zeros(parts.shape[1], parts.dtype),
+        np.zeros((len(parts).bit_length(), parts.shape[1]), parts.dtype),
+    )
     with np.errstate(all="ignore"):
         module["f"](parts, total, tree)
     return total

@@ -13,9 +13,9 @@ import pytest
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
 from gradcompile.library.sums import GROUPS, group_size
+from gradcompile.loops.kernel import Pass, Plan
 from gradcompile.lower.blocks import grouping
 from gradcompile.runtime import route, share, threads
-from gradcompile.loops.kernel import Pass, Plan
 from gradcompile.runtime.share import Shared, Work, plain_text
 from gradcompile.runtime.switch import Switch, switch
 from gradcompile.runtime.threads import Pool

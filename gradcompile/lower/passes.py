@@ -323,7 +323,7 @@ class PassWriter(FunctionWriter):
         self.steps.append(Do(d.call(everything, whole if vectors else d.name)))
 
     def define_sums(self, whole: str, d: PassDraft, vectors: Vectors) -> None:
-        """The function that runs a pass over samples group by group: sums meet in a tree, maxima are found on and on."""
+        """The function that runs a pass over samples group by group: sums meet in a tree, maxima go on."""
         fresh = self.naming.scope().fresh
         many, last, group = name(fresh("many")), name(fresh("last")), name("group")
         trees = {array: (name(fresh(f"{array}_tree")), size)

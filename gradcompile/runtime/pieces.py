@@ -23,7 +23,7 @@ from gradcompile.loops.ir import Assign, Do, Loop, Module, Statement, every, rea
 from gradcompile.loops.kernel import Plan
 from gradcompile.runtime.blocks import ROWS, Blocks
 from gradcompile.runtime.route import plain
-from gradcompile.runtime.share import EMPTY, _runnable, called, group_of, plain_text, put
+from gradcompile.runtime.share import EMPTY, Share, _runnable, called, group_of, plain_text, put
 from gradcompile.runtime.switch import switch
 from gradcompile.runtime.threads import pool
 
@@ -126,8 +126,8 @@ def cut_of(module: Module, plan: Plan, sampled: Iterable[str]) -> Cut:
             continue
         is_pass = f.name in inner
         found = reads_of(unviewed(f.body, rows) if is_pass else f.body, ours)
-        found = [word for word, k in found if not (is_pass and is_own(k, plan))]
-        whole = [word for word in found if word in cut | rows | viewed(f.body, rows)]
+        known = cut | rows | viewed(f.body, rows)
+        whole = [word for word, k in found if word in known and not (is_pass and is_own(k, plan))]
         if whole:
             raise ExpressionError(f"{whole[0]} is needed whole, not sample by sample, so it can't come in pieces; call "
                                   "the compiled function itself with all samples")  # fmt: skip
@@ -386,7 +386,8 @@ class InBlocks:
 
     def workers(self, samples: int, inputs: Sequence[Any]) -> int:
         """How many threads take part."""
-        return self.route.work.share(samples, inputs, self.passes.group(samples)).workers(samples)
+        share: Share = self.route.work.share(samples, inputs, self.passes.group(samples))
+        return share.workers(samples)
 
 
 def block_of(column: Any, start: int, stop: int) -> np.ndarray:
