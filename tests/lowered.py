@@ -41,13 +41,13 @@ OTHERS = 3  # one kernel of so many has machine code from its first call
 FEW = 4  # turns of a loop in order up to which each is taken
 FILE = "<lowered>"
 NEVER, ANYONE = 0, 1  # who wrote an entry: nobody, somebody who is no tenant of a workspace
-WRITES = {"close_span": (0, 1), "close_tree": (1,), "add_part": (0, 2),
-          **dict.fromkeys(("add_compensation", "adjugate", "argsort", "cholesky", "dft_backward", "dft_forward",
+WRITES = {"carry": (0, 1), "close_span": (0, 1), "close_tree": (1,),
+          **dict.fromkeys(("adjugate", "argsort", "cholesky", "dft_backward", "dft_forward",
                            "eigvals", "eigvecs", "pinv", "svdvals", "svdvecs"), (0,)),
           **dict.fromkeys(("sparse_dot_columns_matrix", "sparse_dot_columns_vector", "sparse_dot_rows_matrix",
                            "sparse_dot_rows_vector"), (0,)),
           **dict.fromkeys(("solve_full", "solve_lower", "solve_upper"), (0,))}  # fmt: skip
-GROWING = ("close_span", "add_part", "add_compensation")  # which read what they write
+GROWING = ("carry", "close_span", "close_tree")  # which read what they write
 
 
 class Fault(AssertionError):
@@ -267,7 +267,8 @@ class Run:
             **dict.fromkeys(("fold", "largest", "det", "logabsdet", "detsign"), lambda x: x.read()),
             "min": partial(extreme, min), "max": partial(extreme, max), "choose": choose, "inverted": inverted,
             "jit": self.function, "njit": lambda function: unknown, "range": self.turns, "lanes": self.lanes,
-            "view": self.view, "group_size": lambda samples, least: least, "LEVELS": 32, "SPAN": 1024,
+            "view": self.view, "group_size": lambda samples, least: least,
+            "levels": int.bit_length, "LEVELS": 32, "SPAN": 1024,
         }  # fmt: skip
 
     def function(self, made: Callable[..., Any]) -> Callable[..., Any]:

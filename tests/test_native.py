@@ -108,7 +108,7 @@ def test_sums_by_lane():
                 sums[0, i % LANES] += x[i]
                 sums[1, i % LANES] -= x[i] * x[i]
             close_span(sums, tree, first // SPAN)
-        close_tree(tree, totals, n)
+        close_tree(tree, totals, (n + SPAN - 1) // SPAN)
         return totals[0] / totals[1]
     """
     for n in (1, 100, 1024, 5000):

@@ -347,35 +347,40 @@ def test_threads_share_routines():
 
 # ---- sums of parts
 
-SUMS = f"""{HEAD}from gradcompile.library.sums import add_part, add_compensation
+SUMS = f"""{HEAD}from gradcompile.library.sums import carry, close_tree
 
 
 @jit
-def f(parts, total, part, lost):
-    for i in range(parts.shape[0]):
+def f(parts, total, tree):
+    last = parts.shape[0] - 1
+    for i in range(last + 1):
         for k in range(parts.shape[1]):
-            part[k] = parts[i, k]
-        add_part(total, part, lost)
-    add_compensation(total, lost)
+            total[k] = parts[i, k]
+        if i < last:
+            carry(total, tree, i)
+    close_tree(tree, total, last)
 """
 
 
 def added(parts, module=None):
     """The sum of parts."""
     module = module or vars(jit.load(SUMS, cache=False))
-    total, part, lost = (np.zeros(parts.shape[1], parts.dtype) for _ in range(3))
+    total, tree = (
+        np.zeros(parts.shape[1], parts.dtype),
+        np.zeros((len(parts).bit_length(), parts.shape[1]), parts.dtype),
+    )
     with np.errstate(all="ignore"):
-        module["f"](parts, total, part, lost)
+        module["f"](parts, total, tree)
     return total
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_many_parts_lose_nothing(dtype):
+def test_many_parts_lose_next_to_nothing(dtype):
     parts = np.random.default_rng(0).lognormal(size=(2000, 41)).astype(dtype)
     total = added(parts)
     for k in range(41):
         exact = sum(map(Fraction, parts[:, k].tolist()))
-        assert abs(Fraction(float(total[k])) - exact) <= Fraction(float(np.spacing(total[k])))
+        assert abs(Fraction(float(total[k])) - exact) <= 2 * Fraction(float(np.spacing(total[k])))
     assert same_bits(total[:5], added(parts[:, :5].copy(), plain(SUMS)))
 
 

@@ -114,8 +114,9 @@ def test_every_way_to_call(shared):
 def test_small_work_stays_on_the_callers_thread(monkeypatch, shared):
     monkeypatch.undo()
     f = one_pass()
-    assert 50_000 < f._route.share.smallest < 1_000_000
-    assert f._route.share.cost > max(g()._route.share.cost for g in (single, two_passes, value))
+    own, *others = (g._route.work.share(1000, [X[:1000]] * 2, 1024) for g in (f, single(), two_passes(), value()))
+    assert 50_000 < own.smallest < 1_000_000
+    assert own.cost > max(s.cost for s in others)
     f(1.5, 0.7, X[:1000], Y[:1000])
     assert not shared
 
@@ -124,7 +125,7 @@ def test_small_work_stays_on_the_callers_thread(monkeypatch, shared):
 @pytest.mark.parametrize("workers", [2, 3, 64])
 def test_groups_are_worth_a_thread_and_not_too_long(monkeypatch, cost, workers):
     monkeypatch.undo()
-    made = Share(cost, None)
+    made = Share(cost, SPAN)
     for n in (made.smallest, 10**6, 10**9):
         group = SPAN << made.level(-(-n // SPAN), workers)
         assert group * cost >= share.TASK
@@ -137,11 +138,11 @@ def test_as_many_threads_as_have_enough_to_do(monkeypatch):
     monkeypatch.undo()
     for module in (share, threads):
         monkeypatch.setattr(module, "processors", lambda: 64)
-    made = Share(1.0)
+    made = Share(1.0, SPAN)
     assert made.workers(made.smallest) == 2
     assert made.workers(10 * made.smallest) == 20
     assert made.workers(10**9) == 64
-    assert Share(1.0, 3).workers(10**9) == 3
+    assert Share(1.0, SPAN, 3).workers(10**9) == 3
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "2"])

@@ -13,9 +13,10 @@ import pytest
 import gradcompile as gc
 from gradcompile import compile_grad, compile_value
 from gradcompile.library.sums import GROUPS, group_size
+from gradcompile.loops.kernel import Pass, Plan
 from gradcompile.lower.blocks import grouping
 from gradcompile.runtime import route, share, threads
-from gradcompile.runtime.share import Groups, Work, plain_text
+from gradcompile.runtime.share import Shared, Work, plain_text
 from gradcompile.runtime.switch import Switch, switch
 from gradcompile.runtime.threads import Pool
 
@@ -119,28 +120,6 @@ def test_the_same_bits_however_sums_wait_and_are_merged(make, parts, piece, task
     assert shared
 
 
-def test_parts_are_added_in_their_order(monkeypatch):
-    monkeypatch.setattr(share, "PARTS", 1)
-    added, total = [], np.zeros(1)
-
-    def add(total, parts, lost, *_):
-        added.extend(parts[:, 0])
-        lost += 1.0
-
-    groups = Groups(
-        whole=lambda *_: None,
-        samples=lambda into, start, stop, x: into.__setitem__(0, start),
-        add=add,
-        raises=lambda *_: None,
-        work=Work(((1e6, ((0, 0),)),), 1, 1, 256, threads=3),
-        kinds=("sum",),
-    )
-    monkeypatch.setattr(share, "TASKS", 1)  # three at a time
-    groups(total, 0, 2500, np.zeros(2500))
-    assert added == [*range(256, 2500, 256)]
-    assert total == 4.0  # what four times of adding have lost is put back
-
-
 @pytest.mark.parametrize("make", MADE)
 def test_tasks_of_several_groups(make, monkeypatch):
     monkeypatch.setattr(share, "TASK", 1e6)
@@ -183,24 +162,33 @@ def test_many_threads_call_one_function():
 def test_small_work_stays_on_the_callers_thread(monkeypatch, shared):
     monkeypatch.undo()
     work = network()._route.work
-    for n, pays in ((1, False), (100, False), (max(10**5, 2 * work.least), True)):
+    for n, pays in ((1, False), (100, False), (max(10**5, 2 * work.plan.group), True)):
         inputs = np.empty((n, 6)), np.empty(n, "int64")
         assert work.pays(inputs) == pays
     assert not network(threads=1)._route.work.pays(inputs)
 
 
-def test_no_thread_for_a_few_samples_of_a_second_group():
+def test_tasks_are_ranges_of_groups_and_meet_in_a_tree(monkeypatch):
+    monkeypatch.setattr(share, "processors", lambda: 3)
+    monkeypatch.setattr(share, "PARTS", 1)
     called = []
-    work = Work(((1e6, ((0, 0),)),), 1, 1, 256)
-    whole, samples = (lambda *args, name=name: called.append(name) for name in ("whole", "samples"))
-    groups = Groups(whole, samples, *[lambda *_: None] * 2, work, ("sum",))
-    for n in (256, 383, 384, 512):
-        groups(np.zeros(1), 0, n, np.zeros(n))
-    assert called == ["whole", "whole", "samples", "samples", "samples", "samples"]
+
+    def run(into, start, stop, x):
+        called.append((start, stop))
+        into[0] = x[start]
+
+    work = Work(((1e6, ((0, 0),)),), 1, Plan((Pass("", ("added",)),), 128, 256), threads=3)
+    x, total = np.array([1.0] * 1024 + [2.0**-53] * 2000), np.zeros(1)
+    for n, tasks in ((256, 1), (383, 1), (384, 2), (512, 2), (2500, 3)):  # the last of 512 samples a group
+        called.clear()
+        Shared(run, work.plan.passes[0], work)(total, 0, n, x[:n])
+        assert len(called) == tasks
+    assert sorted(called) == [(0, 1024), (1024, 2048), (2048, 2500)]
+    assert total == 1.0  # (1 + u) + u, of which a sum of both small ones first would make more
 
 
 def test_time_grows_with_every_dimension():
-    work = Work(((2.0, ((0, 0), (1, 0))), (3.0, ((0, 1),)), (5.0, ())), 2, 1, 1)
+    work = Work(((2.0, ((0, 0), (1, 0))), (3.0, ((0, 1),)), (5.0, ())), 2, Plan())
     assert work.nanoseconds([np.empty((7, 11)), np.empty(13)]) == 2 * 7 * 13 + 3 * 11 + 5
 
 

@@ -230,7 +230,7 @@ RUNNER = "\n".join([
     "  call void %closes(ptr %sums.to, i64 %many, i64 %width, ptr %tree.to, i64 %levels, i64 %many, i64 %number)",
     "  %number.up = add i64 %number, 1", "  br label %span.next",
     "pass.over:",
-    "  call void %totals(ptr %tree.to, i64 %levels, i64 %many, ptr %total.to, i64 %many, i64 %length)",
+    "  call void %totals(ptr %tree.to, i64 %levels, i64 %many, ptr %total.to, i64 %many, i64 %number)",
     "  br label %next",
     "}",
 ])  # fmt: skip

@@ -183,7 +183,7 @@ class Distributed:
     def _ask(self, asked: Asked, before: Sequence[Asked]) -> list[Sum]:
         """What a pass makes of all partitions."""
         tasks = self._tasks(_sums, self._places, self._parts, asked=asked, before=list(before))
-        kinds = self._passes.plan.passes[asked.number].vectors or ("added",)
+        kinds = self._passes.plan.passes[asked.number].vectors
         while len(tasks) > FAN and 8 * sum(asked.sizes) * len(tasks) > HEAVY:
             tasks = [
                 self._client.submit(_joined, kinds, *tasks[k : k + FAN], pure=False) for k in range(0, len(tasks), FAN)

@@ -12,24 +12,25 @@ from gradcompile.loops.ir import Module
 from gradcompile.loops.python import print_module
 from gradcompile.once import once
 
-Kind = Literal["tree", "values", "groups", "rows"]
 Meeting = Literal["added", "largest", "values"]  # how what was gathered of some samples meets that of others
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A function that runs over a range of samples, whose bounds are two arguments.
+    """A function that runs over a range of samples: the vectors that it fills, the range's two bounds, and the rest.
 
-    kind: "tree" adds the samples to a tree of sums, the first argument; "values" writes values of each sample to the
-    first arguments; "groups" adds them to vectors, the first arguments, group by group through the function `inner`;
-    "rows" writes rows of arrays.
-    vectors: how each of those first arguments meets that of another group; "values" are of each sample its own.
+    vectors: how each of these meets that of other samples; "values" are of each sample its own. Without any the pass
+    writes rows of arrays.  inner: the function that it runs for each group of samples, if that is another.
     """
 
     name: str
-    kind: Kind
-    inner: str = ""
     vectors: tuple[Meeting, ...] = ()
+    inner: str = ""
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it adds samples up, or finds the largest."""
+        return bool(self.vectors) and "values" not in self.vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Plan:
     """How a kernel may be run.
 
     passes: over the samples, in their order.  block: samples whose arrays are at hand at a time, 0 without arrays.
-    group: samples of the smallest group that sums are taken of, 0 without.  multiplies: whether BLAS or LAPACK is
+    group: samples of the smallest group that sums are taken of, of which those without arrays have just so many; the
+    groups meet in a tree (`library.sums`).  multiplies: whether BLAS or LAPACK is
     called.  outputs: how many vectors are filled, which stand between theta and the inputs.  counted: lengths that BLAS
     counts in 32 bits.  lines: statements of a kernel without loops, None of others.
     """

@@ -25,8 +25,8 @@ RESERVED = ("theta", "grad", "out", "n", "m", "i", "first", "start", "stop", "su
             "finish", "samples", "max", "min", "range", "float64", "float32", "float", "LANES")  # fmt: skip
 OF_ROWS, OF_ARRAYS = ("row", "tree", "values"), ("BLOCK", "GROUP", "group", "highest", "work", "work_whole")
 MULTIPLYING = frozenset({"gradcompile.library.blas", "gradcompile.library.routines"})  # modules that call BLAS
-HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "add_compensation", "add_part", "close_span",
-                                      "close_tree", "group_size", "largest"),
+HELPERS = {"gradcompile.library.sums": ("LEVELS", "SPAN", "carry", "close_span", "close_tree", "group_size", "largest",
+                                      "levels"),
            "gradcompile.library.primitives": ("empty", "fold", "full", "integers", "lanes", "remainder", "to_float",
                                               "to_float32", "to_int", "view", "zeros"),
            "gradcompile.library.fourier": ("dft_backward", "dft_forward"),

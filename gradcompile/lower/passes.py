@@ -9,7 +9,7 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import substitute, topological, use_counts
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
 from gradcompile.loops import kernel as plans
-from gradcompile.loops.expressions import EVERY, Expression, call, choice, element, name, operation, span
+from gradcompile.loops.expressions import EVERY, Expression, call, element, name, number, operation, span, tuple_of
 from gradcompile.loops.ir import Assign, Do, Loop, Return, Statement, turns
 from gradcompile.lower.blocks.analysis import entries_counted as volume
 from gradcompile.lower.blocks.grouping import block_size, blocks_together
@@ -316,30 +316,32 @@ class PassWriter(FunctionWriter):
         self.steps += [Assign(name(array), GATHERED[kind][1](dim_expression(size)))
                        for array, (kind, size) in vectors.items() if array not in self.outputs]  # fmt: skip
         kinds = tuple(kind for kind, _ in vectors.values())
-        self.passes.append(plans.Pass(whole, "groups", d.name, kinds) if vectors else plans.Pass(d.name, "rows"))
+        self.passes.append(plans.Pass(whole, kinds, d.name) if vectors else plans.Pass(d.name))
         if vectors:
             self.define_sums(whole, d, vectors)
         everything = {"start": ZERO, "stop": dim_expression(self.plan.dim)}
         self.steps.append(Do(d.call(everything, whole if vectors else d.name)))
 
     def define_sums(self, whole: str, d: PassDraft, vectors: Vectors) -> None:
-        """The function that runs a pass over all samples, group by group: sums each from zero, maxima as they are."""
-        sizes = {array: size for array, (kind, size) in vectors.items() if kind == "added"}
+        """The function that runs a pass over samples group by group: sums meet in a tree, maxima go on."""
         fresh = self.naming.scope().fresh
-        part, lost = ({a: name(fresh(f"{a}_{what}")) for a in sizes} for what in ("part", "lost"))
-        group = name("group")
-        second, after = operation("+", START, group), operation("+", FIRST, group)
-        size_of_group = call("group_size", operation("-", STOP, START), name("GROUP"))
-        body: list[Statement] = [Assign(group, size_of_group), Do(d.call({"stop": call("min", second, STOP)}))]
-        for array, size in sizes.items():
-            space = zeros_of_size(choice(operation(">", STOP, second), dim_expression(size), ZERO))
-            body += [Assign(part[array], space), Assign(lost[array], space)]
-        inner: list[Statement] = [Assign(element(part[array], [EVERY]), NOTHING) for array in sizes]
-        inner.append(Do(d.call({"start": FIRST, "stop": call("min", after, STOP)} | part)))
-        inner += [Do(call("add_part", name(array), part[array], lost[array])) for array in sizes]
-        body.append(Loop("first", turns(second, STOP, group), inner))
-        body += [Do(call("add_compensation", name(array), lost[array])) for array in sizes]
-        doc = "Add the samples from start to stop, group by group, each from zero."
+        many, last, group = name(fresh("many")), name(fresh("last")), name("group")
+        trees = {array: (name(fresh(f"{array}_tree")), size)
+                 for array, (kind, size) in vectors.items() if kind == "added"}  # fmt: skip
+        before = call("max", operation("-", STOP, START, number(1)), ZERO)
+        body: list[Statement] = [
+            Assign(group, call("group_size", dim_expression(self.plan.dim), name("GROUP"))),
+            Assign(many, operation("//", before, group), "groups before the last"),
+            Assign(last, operation("+", START, operation("*", many, group))),
+        ]
+        for tree, size in trees.values():
+            body.append(Assign(tree, zeros_of_size(tuple_of([call("levels", many), dim_expression(size)]))))
+        inner: list[Statement] = [Do(d.call({"start": FIRST, "stop": operation("+", FIRST, group)}))]
+        index = operation("//", operation("-", FIRST, START), group)
+        inner += [Do(call("carry", name(array), tree, index)) for array, (tree, _) in trees.items()]
+        body += [Loop("first", turns(START, last, group), inner), Do(d.call({"start": last}))]
+        body += [Do(call("close_tree", tree, name(array), many)) for array, (tree, _) in trees.items()]
+        doc = "Add the samples from start to stop, group by group; the sums of groups meet in a tree."
         self.later.append((whole, d.arguments, doc, body))
 
     def write_pass(self, d: PassDraft) -> None:

@@ -7,7 +7,7 @@ it needs. Per-sample values that a later pass needs again are recomputed, so mem
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from gradcompile.loops.kernel import Meeting, Pass
 from gradcompile.lower.memory.lengths import ZERO, zeros_of_size
 from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.program import LoweredProgram, Naming, flat_index, loads, per_sample
+from gradcompile.lower.rules.constant_index import SPAN as GROUP
 from gradcompile.lower.rules.constant_index import LoopWriter, entry_of_array, vector_of
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.shape import is_assemble, is_broadcast, is_item
@@ -39,7 +40,7 @@ def lower(program: Program, naming: Naming) -> LoweredProgram:
     """
     scheduler = Scheduler(program, naming)
     functions = scheduler.run()
-    return LoweredProgram(functions, scheduler.tables, tuple(scheduler.passes))
+    return LoweredProgram(functions, scheduler.tables, tuple(scheduler.passes), group=GROUP)
 
 
 WORDS = str.maketrans({"/": "_", "(": None, ")": None, " ": "_"})  # of an entry's label a name
@@ -240,32 +241,34 @@ class Scheduler:
         sums = [s for s in sums if s in forward] + [s for s in sums if s not in forward]
         suffix = self.naming.fresh("samples")[len("samples") :] if self.functions else ""
         arguments = ["theta", *self.totals, *self.inputs()]
-        self.sum_function("samples" + suffix, arguments, sums, sum(s in forward for s in sums))
         self.totals.append(self.naming.fresh("total") if suffix else "total")
-        tree, total, n, count = name("tree" + suffix), name(self.totals[-1]), name("n"), number(len(sums))
+        self.sum_function("samples" + suffix, [self.totals[-1], "start", "stop", *arguments], sums, forward)
+        total, n, count = name(self.totals[-1]), name("n"), number(len(sums))
         self.results |= {s: element(total, [number(k)]) for k, s in enumerate(sums)}
-        return [
-            Assign(tree, zeros_of_size(tuple_of([name("LEVELS"), count]))),
-            Assign(total, zeros_of_size(count)),
-            Do(call("samples" + suffix, tree, ZERO, n, *map(name, arguments))),
-            Do(call("close_tree", tree, total, n)),
-        ]
+        run = call("samples" + suffix, total, ZERO, n, *map(name, arguments))
+        return [Assign(total, zeros_of_size(count)), Do(run)]
 
-    def sum_function(self, what: str, arguments: Sequence[str], sums: Sequence[Node], forward: int) -> None:
-        """Define the function that adds a range of samples to a tree of sums."""
+    def sum_function(self, what: str, arguments: Sequence[str], sums: Sequence[Node], forward: Set[Node]) -> None:
+        """Define the function that adds a range of samples to sums: spans, which meet in a tree."""
         head, body = self.sample_region([s.args[0] for s in sums])
-        summed, start, lane = name("sums"), name("start"), operation("%", TURN, LANES)
+        summed, tree, start, lane = name("sums"), name("tree"), name("start"), operation("%", TURN, LANES)
+        begins = next((k for k, s in enumerate(sums) if s not in forward), None)
         for k, s in enumerate(sums):
-            if k == forward:
-                body.statements.append(BACKWARD)
+            body.statements += [BACKWARD] if k == begins else []
             body.accumulate(element(summed, [number(k), lane]), s.args[0], self.sum_comment(s))
-        end = call("min", operation("+", FIRST, SPAN), STOP)
-        closing = call("close_span", summed, name("tree"), operation("//", operation("-", FIRST, start), SPAN))
-        spans = Loop("first", turns(start, STOP, SPAN), [Loop("i", lanes(FIRST, end), body.statements), Do(closing)])
-        statements = [*head, Assign(summed, zeros_of_size(tuple_of([number(len(sums)), LANES]))), spans]
-        doc = "Add the samples from start to stop to the tree of sums, span by span."
-        self.functions.append(Function(what, ("tree", "start", "stop", *arguments), doc, used(statements)))
-        self.passes.append(Pass(what, "tree"))
+        end, count = call("min", operation("+", FIRST, SPAN), STOP), number(len(sums))
+        closing = Do(call("close_span", summed, tree, operation("//", operation("-", FIRST, start), SPAN)))
+        spans = operation("//", operation("-", operation("+", STOP, SPAN), start, number(1)), SPAN)
+        statements = [
+            *head,
+            Assign(tree, zeros_of_size(tuple_of([name("LEVELS"), count]))),
+            Assign(summed, zeros_of_size(tuple_of([count, LANES]))),
+            Loop("first", turns(start, STOP, SPAN), [Loop("i", lanes(FIRST, end), body.statements), closing]),
+            Do(call("close_tree", tree, name(arguments[0]), spans)),
+        ]
+        doc = "Add the samples from start to stop, span by span; the sums of spans meet in a tree."
+        self.functions.append(Function(what, tuple(arguments), doc, used(statements)))
+        self.passes.append(Pass(what, ("added",)))
 
     def sum_comment(self, s: Node) -> str:
         """Which adjoint a sum is, or becomes after the loop."""
@@ -290,7 +293,7 @@ class Scheduler:
         doc = "Write the values of the samples from start to stop."
         self.functions.append(Function("values", (*names, "start", "stop", *arguments), doc, used(statements)))
         own = tuple[Meeting, ...]("values" for _ in outputs)
-        self.passes.append(Pass("values", "values", "", own))
+        self.passes.append(Pass("values", own))
         given = [*map(name, names), ZERO, name("n"), *map(name, arguments)]
         return [Do(call("values", *given)), Return(name("n"))]
 

@@ -1,9 +1,9 @@
 """Calls over samples that are in pieces: each piece gives sums of its groups, and a fixed tree adds them up.
 
 The kernel's own text is the driver, as it is for threads (see `gradcompile.runtime.share`): it runs as Python, and
-where it calls a pass over the samples, the pieces are asked for their sums. Groups are added in a binary tree whose
+where it calls a pass over the samples, the pieces are asked for their sums. These meet in the kernel's own tree, whose
 leaves are numbered from the first sample on, so where pieces begin does not matter, as long as each begins with a
-group. Over columns that tree is the kernel's own.
+group.
 
 A pass reads no samples but its own, and these at their own places: so a piece is handed to it as a part of an array as
 long as the whole, of which nothing else is in memory.
@@ -18,13 +18,12 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 
 from gradcompile.errors import ExpressionError
-from gradcompile.library.sums import INF, SPAN, group_size
 from gradcompile.loops.expressions import Expression, parts_of
 from gradcompile.loops.ir import Assign, Do, Loop, Module, Statement, every, read_by
-from gradcompile.loops.kernel import Pass
+from gradcompile.loops.kernel import Plan
 from gradcompile.runtime.blocks import ROWS, Blocks
 from gradcompile.runtime.route import plain
-from gradcompile.runtime.share import _runnable, called, plain_text
+from gradcompile.runtime.share import EMPTY, Share, _runnable, called, group_of, plain_text, put
 from gradcompile.runtime.switch import switch
 from gradcompile.runtime.threads import pool
 
@@ -73,23 +72,24 @@ def met(sums: Iterable[Sum], kinds: Sequence[str]) -> list[Sum]:
     for right in sums:
         while found and found[-1].level == right.level and right.number & 1:
             left = found.pop()
-            both = [put(x, y, kind) for x, y, kind in zip(left.vectors, right.vectors, kinds, strict=True)]
-            right = Sum(right.level + 1, right.number >> 1, both)
+            vectors = list(map(both, left.vectors, right.vectors, kinds))
+            right = Sum(right.level + 1, right.number >> 1, vectors)
         found.append(right)
     return found
 
 
-def put(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
-    """The sum of two vectors, or their larger entries: of equals the first, NaN where one is."""
-    with np.errstate(all="ignore"):
-        return x + y if kind == "added" else np.where((x >= y) | (x != x), x, y)
+def both(x: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
+    """What two vectors have together."""
+    found = x.copy()
+    put(found, y, kind)
+    return found
 
 
 def whole(sums: Sequence[Sum], kinds: Sequence[str]) -> Vectors:
     """All of it, from the last to the first, as `close_tree` adds them."""
     *others, last = [s.vectors for s in sums]
     for vectors in reversed(others):
-        last = [put(x, y, kind) for x, y, kind in zip(vectors, last, kinds, strict=True)]
+        last = list(map(both, vectors, last, kinds))
     return last
 
 
@@ -106,38 +106,34 @@ class Cut(NamedTuple):
     given: list[list[str]]
 
 
-def cut_of(module: Module, passes: Sequence[Pass], sampled: Iterable[str]) -> Cut:
+def cut_of(module: Module, plan: Plan, sampled: Iterable[str]) -> Cut:
     """How a kernel may be cut; sampled: the inputs whose lengths are known at the call only.
 
     Raises ExpressionError where something but the passes looks at samples, or a pass at those of others.
     """
     ours = {f.name: f for f in module.functions}
-    inner = {p.inner or p.name: p.kind for p in passes}
+    inner = {p.inner or p.name for p in plan.passes}
     main = ours["kernel"].body
-    own = {word for name, kind in inner.items() for word, k in reads_of(ours[name].body, ours) if is_own(k, kind)}
+    own = {word for name in inner for word, k in reads_of(ours[name].body, ours) if is_own(k, plan)}
     cut = frozenset(own & {*sampled})
     rows = frozenset(kept_rows(main, cut))
-    if not cut or any(p.kind in ("values", "rows") or "values" in p.vectors for p in passes):
+    if not cut or not all(p.gathers for p in plan.passes):
         raise ExpressionError("in pieces there are sums over the samples alone, and this is none: compile a loss "
                               "that is a mean or a sum over samples, or made of such")  # fmt: skip
-    around = {p.name for p in passes if p.inner}
+    around = {p.name for p in plan.passes if p.inner}
     for f in module.functions:
         if f.name in around:
             continue
-        kind = inner.get(f.name, "")
-        found = list(reads_of(unviewed(f.body, rows), ours)) if kind else list(reads_of(f.body, ours))
-        whole = [word for word, k in found if word in cut | rows | viewed(f.body, rows) and not is_own(k, kind)]
+        is_pass = f.name in inner
+        found = reads_of(unviewed(f.body, rows) if is_pass else f.body, ours)
+        known = cut | rows | viewed(f.body, rows)
+        whole = [word for word, k in found if word in known and not (is_pass and is_own(k, plan))]
         if whole:
             raise ExpressionError(f"{whole[0]} is needed whole, not sample by sample, so it can't come in pieces; call "
                                   "the compiled function itself with all samples")  # fmt: skip
     calls = {s.value.word: s.value.parts for s in every(main) if isinstance(s, Do) and s.value.kind == "call"}
-    given = [[x.word if x.is_name else "" for x in calls[p.name][vectors_of(p) + 2 :]] for p in passes]
+    given = [[x.word if x.is_name else "" for x in calls[p.name][len(p.vectors) + 2 :]] for p in plan.passes]
     return Cut(cut, rows, given)
-
-
-def vectors_of(p: Pass) -> int:
-    """How many vectors a pass adds to."""
-    return 1 if p.kind == "tree" else len(p.vectors)
 
 
 def reads_of(body: Iterable[Statement], ours: Container[str]) -> Iterator[tuple[str, Expression | None]]:
@@ -164,9 +160,9 @@ def is_written(s: Statement) -> TypeGuard[Assign]:
     return isinstance(s, Assign) and not s.target.is_name
 
 
-def is_own(index: Expression | None, kind: str) -> bool:
+def is_own(index: Expression | None, plan: Plan) -> bool:
     """Whether an index is that of samples of a pass: i of a loop over them, or a block that begins with `first`."""
-    if index is None or kind == "tree":
+    if index is None or not plan.block:
         return index is not None and index.is_name and index.word == "i"
     return index.kind == "slice" and bool(index.parts) and index.parts[0].is_name and index.parts[0].word == "first"
 
@@ -243,7 +239,7 @@ class Passes:
         names = next(f for f in kernel.module.functions if f.name == "kernel").args[1 + self.plan.outputs :]
         self.places = {name: k for k, name in enumerate(names)}
         sampled = [name for name, a in zip(names, inputs, strict=True) if a.is_sampled]
-        self.cut = cut_of(kernel.module, self.plan.passes, sampled)
+        self.cut = cut_of(kernel.module, self.plan, sampled)
         self.columns = {self.places[name] for name in self.cut.inputs}
         dims = {inputs[k].leaf.type.shape[0] for k in self.columns}
         other = [a for k, a in enumerate(inputs) if k not in self.columns and dims & {*a.leaf.type.shape}]
@@ -260,24 +256,22 @@ class Passes:
 
     def group(self, samples: int) -> int:
         """How many samples a group has: each piece is to begin with one."""
-        if self.plan.passes[0].kind == "tree":
-            return SPAN
-        return int(plain_text(group_size)(samples, self.plan.group))
+        return group_of(self.plan, samples)
 
     def run(self, k: int) -> Callable[..., Any]:
         """The function that adds samples to vectors, of the k-th pass."""
         if k not in self.runs:
             p = self.plan.passes[k]
-            found = plain(_runnable(self.text.__globals__[p.inner or p.name], self.kinds))
+            found = plain(_runnable(self.text.__globals__[p.name], self.kinds))
             library = switch() if self.plan.multiplies else None
             self.runs[k] = library.alone(found) if library else found
         return self.runs[k]
 
     def sums(self, asked: Asked, before: Sequence[Asked], piece: Piece) -> list[Sum]:
         """What a pass makes of a piece; before: the passes that keep values of samples for it, which are run again."""
-        p, dtype, size = self.plan.passes[asked.number], np.dtype(self.compiled.dtype), self.group(piece.samples)
+        dtype, size = np.dtype(self.compiled.dtype), self.group(piece.samples)
         # lanes are counted from the first span on; values of samples may be their numbers
-        first = piece.group * size if p.kind == "tree" else piece.first
+        first = piece.first if self.plan.block else piece.group * size
         last, rows = first + piece.rows, dict[str, np.ndarray]()
         memory = {k: np.asarray(Placed(piece.inputs[k], first, piece.samples)) for k in self.columns}
         inputs = {**piece.inputs, **memory}
@@ -287,29 +281,20 @@ class Passes:
                 rows[x.name] = np.empty(x.size, dtype)
             return inputs[x.place] if isinstance(x, Input) else rows[x.name] if isinstance(x, Rows) else x
 
-        def run(a: Asked, start: int, stop: int, level: int = 0) -> Vectors:
-            vectors = self.empty(a, level)
+        def run(a: Asked, start: int, stop: int) -> Vectors:
+            kinds = self.plan.passes[a.number].vectors
+            vectors = [np.full(n, EMPTY[kind], dtype) for n, kind in zip(a.sizes, kinds, strict=True)]
             self.run(a.number)(*vectors, start, stop, *map(found, a.given))
             return vectors
 
         def sum_of(level: int, number: int) -> Sum:
             start = first + ((number << level) - piece.group) * size
-            vectors = run(asked, start, min(start + (size << level), last), level)
-            return Sum(level, number, vectors if p.kind != "tree" else [vectors[0][level].copy()])
+            return Sum(level, number, run(asked, start, min(start + (size << level), last)))
 
         for a in before:
             run(a, first, last)
-        groups = -(-piece.rows // size)
-        trees = subtrees(piece.group, groups) if p.kind == "tree" else ((0, piece.group + k) for k in range(groups))
-        return met((sum_of(*tree) for tree in trees), p.vectors or ("added",))
-
-    def empty(self, asked: Asked, level: int) -> Vectors:
-        """What a pass adds to, with nothing in it; a tree of so many levels."""
-        p, dtype = self.plan.passes[asked.number], np.dtype(self.compiled.dtype)
-        if p.kind == "tree":
-            return [np.empty((level + 1, asked.sizes[0]), dtype)]
-        starts = [0.0 if kind == "added" else -INF for kind in p.vectors]
-        return [np.full(n, start, dtype) for n, start in zip(asked.sizes, starts, strict=True)]
+        trees = subtrees(piece.group, -(-piece.rows // size))
+        return met((sum_of(*tree) for tree in trees), self.plan.passes[asked.number].vectors)
 
 
 class Driver:
@@ -350,7 +335,7 @@ class Driver:
     def pass_of(self, k: int) -> Callable[..., None]:
         """What the text calls in place of the k-th pass."""
         p, cut, places = self.passes.plan.passes[k], self.passes.cut, self.passes.places
-        at = vectors_of(p)
+        at = len(p.vectors)
 
         def stands(name: str, x: Any) -> Any:
             if name in cut.rows:
@@ -360,26 +345,13 @@ class Driver:
         def total(*args: Any) -> None:
             targets, given = args[:at], [stands(*pair) for pair in zip(cut.given[k], args[at + 2 :], strict=True)]
             asked = Asked(k, [t.shape[-1] for t in targets], given)
-            sums = met(self.ask(asked, self.before), p.vectors or ("added",))
+            sums = met(self.ask(asked, self.before), p.vectors)
             if cut.rows & {*cut.given[k]}:
                 self.before.append(asked)
-            if p.kind == "tree":
-                self.fill(targets[0], sums)
-                return
             for target, vector in zip(targets, whole(sums, p.vectors), strict=True):
                 target[:] = vector
 
         return total
-
-    def fill(self, tree: np.ndarray, sums: Sequence[Sum]) -> None:
-        """Have a kernel's tree of sums, whose spans are those of the samples if pieces begin with a group each."""
-        spans, found = -(-self.samples // SPAN), sum(1 << s.level for s in sums)
-        if spans == found:
-            for s in sums:
-                tree[s.level] = s.vectors[0]
-            return
-        tree[:] = 0.0
-        tree[spans.bit_length() - 1] = whole(sums, ("added",))[0]
 
 
 class InBlocks:
@@ -393,13 +365,13 @@ class InBlocks:
         outputs, inputs = rest[: self.passes.plan.outputs], rest[self.passes.plan.outputs :]
         columns = self.passes.columns
         samples = len(inputs[next(iter(columns))])
-        count, workers = -(-samples // ROWS), self.route.share.workers(samples)
+        count, workers = -(-samples // ROWS), self.workers(samples, inputs)
         wholes = {k: x for k, x in enumerate(inputs) if k not in columns}
 
         def piece(k: int) -> Piece:
             first, last = k * ROWS, min((k + 1) * ROWS, samples)
             blocks = {j: block_of(inputs[j], first, last) for j in columns}
-            return Piece(first, first // SPAN, last - first, samples, {**wholes, **blocks})
+            return Piece(first, first // self.passes.plan.group, last - first, samples, {**wholes, **blocks})
 
         def ask(asked: Asked, before: Sequence[Asked]) -> Iterator[Sum]:
             found: list[list[Sum]] = [[] for _ in range(count)]
@@ -411,6 +383,11 @@ class InBlocks:
             return chain.from_iterable(found)
 
         return Driver(self.passes, samples, wholes, ask)(theta, *outputs)
+
+    def workers(self, samples: int, inputs: Sequence[Any]) -> int:
+        """How many threads take part."""
+        share: Share = self.route.work.share(samples, inputs, self.passes.group(samples))
+        return share.workers(samples)
 
 
 def block_of(column: Any, start: int, stop: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from gradcompile.analysis.cost import Growth
 from gradcompile.codegen import array_kind
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind
-from gradcompile.library.sums import SPAN
 from gradcompile.loops.kernel import Plan
 from gradcompile.once import once
 from gradcompile.runtime.blocks import Blocks
@@ -18,7 +17,7 @@ from gradcompile.runtime.switch import switch
 from gradcompile.signature.arguments import Argument
 
 if TYPE_CHECKING:  # what few calls need
-    from gradcompile.runtime.share import Share, Work
+    from gradcompile.runtime.share import Work
 
 Run = Callable[..., float]
 SHORT = 250  # statements of a kernel up to which compiling it a second time is not felt
@@ -59,26 +58,21 @@ class Route:
         return self.made(self.kinds())
 
     @once
-    def share(self) -> "Share":
-        """How passes over the samples are shared."""
-        from gradcompile.runtime.share import Share
-
-        operations, size = self.cost()
-        width = np.dtype(self.dtype).itemsize / 8
-        return Share.estimated(len(self.plan.passes), operations * width, size, self.threads)
-
-    @once
     def work(self) -> "Work":
-        """What a call with arrays takes."""
+        """What a call takes, and how it is shared."""
         from gradcompile.runtime.share import Work
 
+        if self.columns:
+            return Work.of_columns(self.plan, self.cost(), self.inputs, self.dtype, self.threads)
         return Work.estimated(self.plan, self.growth(), self.inputs, self.dtype, self.threads)
 
-    def is_shared(self, samples: int) -> bool:
-        """Whether a call with so many samples is worth sharing; few are not, whatever one costs."""
-        if samples < 2 * SPAN or self.threads == 1:
+    def is_shared(self, inputs: Sequence[Any]) -> bool:
+        """Whether a call with these inputs is worth sharing; few samples are not, whatever one costs."""
+        if not self.plan.passes or self.threads == 1:
             return False
-        return samples >= self.share.smallest and self.share.workers(samples) > 1
+        if self.columns and len(inputs[self.columns[0]]) < 2 * self.plan.group:
+            return False
+        return self.work.pays(inputs)
 
     @property
     def is_short(self) -> bool:
@@ -113,8 +107,8 @@ class Route:
     def choose(self, inputs: Sequence[Any]) -> Run:
         """The way for these inputs, by their size and layout."""
         if not self.columns:
-            return self.shared if self.plan.passes and self.work.pays(inputs) else self.helped(self.serial, inputs)
-        is_shared = self.is_shared(len(inputs[self.columns[0]]))
+            return self.shared if self.is_shared(inputs) else self.helped(self.serial, inputs)
+        is_shared = self.is_shared(inputs)
         for k in self.columns:
             if not inputs[k].flags.c_contiguous:
                 if any(isinstance(inputs[k], Blocks) for k in self.columns):
@@ -125,7 +119,7 @@ class Route:
     @once
     def in_pieces(self) -> Run:
         """The kernel for columns that are converted block by block; whole where it is more than sums over samples."""
-        if {p.kind for p in self.plan.passes} == {"tree"}:
+        if all(p.gathers for p in self.plan.passes):
             return self.pieces()
 
         def run(theta: np.ndarray, *rest: Any) -> float:
@@ -136,10 +130,7 @@ class Route:
 
     def is_serial(self, inputs: Sequence[Any]) -> bool:
         """Whether a call with these inputs is the kernel's own, for contiguous columns, and not shared."""
-        if not self.columns:
-            return not (self.plan.passes and self.work.pays(inputs))
-        is_shared = self.is_shared(len(inputs[self.columns[0]]))
-        return not is_shared and all(inputs[k].flags.c_contiguous for k in self.columns)
+        return not self.is_shared(inputs) and all(inputs[k].flags.c_contiguous for k in self.columns)
 
     def entry(self, layout: str) -> Run:
         """The compiled kernel; as plain Python where there is no JIT."""
@@ -167,8 +158,7 @@ class Route:
 
         names = plain_text(self.kernel).__code__.co_varnames[1 + self.plan.outputs :]
         kinds = self.kinds(layout)[1 + self.plan.outputs :]
-        share = self.share if self.columns else self.work
-        return self.alone(plain(spread(self.kernel, self.plan, dict(zip(names, kinds, strict=False)), share)))
+        return self.alone(plain(spread(self.kernel, dict(zip(names, kinds, strict=False)), self.work)))
 
     def helped(self, run: Run, inputs: Sequence[Any], trains: bool = False) -> Run:
         """The function with helpers for its large products, if a call with these inputs may have some.

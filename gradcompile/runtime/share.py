@@ -1,9 +1,8 @@
-"""Calls whose work is shared: a kernel's passes over the samples, cut into groups, which the threads share.
+"""Calls whose work is shared: a kernel's passes over the samples, cut into ranges of groups, which the threads share.
 
-The kernel's own text is the driver. It runs as Python, and where it calls a pass over all samples, the groups are
-handed out. Of columns each is a subtree of the tree of sums (see `gradcompile.library.sums`), and the subtrees are
-carried on in their order. Of arrays the groups are those that the text itself adds up, in the same order. So the
-result has the same bits for any number of threads.
+The kernel's own text is the driver. It runs as Python, and where it calls a pass over all samples, the ranges are
+handed out. Each is a subtree of the tree of sums (see `gradcompile.library.sums`), and what these give meets as the
+rest of the tree. So the result has the same bits for any number of threads.
 """
 
 import math
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from gradcompile.codegen import array_kind, own_text
 from gradcompile.codegen import functions as jit
 from gradcompile.codegen.values import Kind
 from gradcompile.ir.types import names_in
-from gradcompile.library.sums import INF, SPAN, add_parts, carry_on, group_size, raise_parts
+from gradcompile.library.sums import group_size
 from gradcompile.loops.kernel import Pass, Plan
 from gradcompile.runtime.threads import pool, processors
 from gradcompile.signature.arguments import Argument
@@ -31,63 +30,71 @@ CREW = 4  # threads at most that do
 TASK = 25e3  # nanoseconds of the shortest task; one costs two thousand
 LONGEST = 5e6  # nanoseconds of a task up to which Ctrl-C and a slower thread are not felt
 TASKS = 4  # tasks a thread, so that none waits long for the last
-PARTS = 32 << 20  # bytes of sums that may wait for others
+PARTS = 32 << 20  # bytes of sums that may wait for others, but for one a thread
 PIECE = 1 << 17  # entries of sums that are merged at once
 NS_PER_OPERATION, NS_PER_BYTE = 0.03, 0.03  # of vector code, of memory in cache; what is too low only shares later
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How a call may be shared: nanoseconds that one sample takes in one pass, and the largest number of threads.
+    """How a pass may be shared: nanoseconds of one sample, samples of a group, and the largest number of threads.
 
-    >>> share = Share(1.0, 2)
+    >>> share = Share(1.0, 1024, 2)
     >>> share.smallest, share.level(1000, 2)
     (300000, 6)
     """
 
     cost: float
+    group: int
     threads: int | None = None
-
-    @classmethod
-    def estimated(cls, passes: int, operations: float, size: int, threads: int | None) -> "Share":
-        """From the operations of a sample in double precision and its bytes: what takes longer, in one pass of many."""
-        return cls(max(operations * NS_PER_OPERATION / max(passes, 1), size * NS_PER_BYTE, 0.1), threads)
 
     @property
     def least(self) -> int:
-        """The smallest groups have 2**least spans."""
-        return max(0, math.ceil(math.log2(TASK / (self.cost * SPAN))))
+        """A task has 2**least groups at least."""
+        return max(0, math.ceil(math.log2(TASK / (self.cost * self.group))))
 
     @property
     def smallest(self) -> int:
-        """Samples from which on the work is shared; two groups at least."""
-        return max(int(WORTH / self.cost), 2 * SPAN << self.least)
+        """Samples from which on the work is shared; two tasks at least."""
+        return max(int(WORTH / self.cost), 2 * self.group << self.least)
 
     def workers(self, samples: int) -> int:
         """The number of threads that take part: as many as there are processors, if each has enough to do."""
         available = processors()
         return min(self.threads or available, available, max(1, int(2 * samples * self.cost / WORTH)))
 
-    def level(self, spans: int, workers: int) -> int:
-        """Groups have 2**level spans: a few groups a thread, neither too short nor too long."""
-        few = (spans // (TASKS * workers)).bit_length() - 1
-        longest = int(math.log2(max(1.0, LONGEST / (self.cost * SPAN))))
+    def level(self, groups: int, workers: int) -> int:
+        """Tasks have 2**level groups: a few tasks a thread, neither too short nor too long."""
+        few = (groups // (TASKS * workers)).bit_length() - 1
+        longest = int(math.log2(max(1.0, LONGEST / (self.cost * self.group))))
         return max(self.least, min(few, longest))
+
+
+def group_of(plan: Plan, samples: int) -> int:
+    """The samples of a group: of columns always as many."""
+    return int(plain_text(group_size)(samples, plan.group)) if plan.block else plan.group
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a call with arrays takes, and how it may be shared.
+    """What a call takes, and how it may be shared.
 
-    terms: nanoseconds, and the inputs and their axes whose lengths multiply them.  inputs: how many there are.  passes:
-    over the samples.  least: samples of the smallest group.
+    terms: nanoseconds, and the inputs and their axes whose lengths multiply them.  inputs: how many there are.
     """
 
     terms: tuple[tuple[float, tuple[tuple[int, int], ...]], ...]
     inputs: int
-    passes: int
-    least: int
+    plan: Plan
     threads: int | None = None
+
+    @classmethod
+    def of_columns(cls, plan: Plan, cost: tuple[int, int], inputs: Sequence[Argument], dtype: str,
+                   threads: int | None) -> "Work":  # fmt: skip
+        """From the operations of a sample in double precision and its bytes: what takes longer, in one pass of many."""
+        (operations, size), passes = cost, max(len(plan.passes), 1)
+        time = operations * NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
+        column = next(k for k, a in enumerate(inputs) if a.is_column)
+        return cls(((max(time, passes * size * NS_PER_BYTE), ((column, 0),)),), len(inputs), plan, threads)
 
     @classmethod
     def estimated(
@@ -99,7 +106,7 @@ class Work:
         axes = composed | {d: (k, axis) for k, axis, d in shapes}
         each = NS_PER_OPERATION * np.dtype(dtype).itemsize / 8
         terms = tuple((each * count, tuple(axes[d] for d in names)) for names, count in growth.items())
-        return cls(terms, len(inputs), len(plan.passes), plan.group, threads)
+        return cls(terms, len(inputs), plan, threads)
 
     def nanoseconds(self, inputs: Sequence[Any]) -> float:
         """The time that these inputs take."""
@@ -113,11 +120,12 @@ class Work:
     def pays(self, inputs: Sequence[Any]) -> bool:
         """Whether it may pay to share a call: some dimension has a group and a half, and the work is enough.
 
-        That is more than for columns, as there are more sums to merge.
+        With arrays that is more than for columns, as there are more sums to merge.
         """
         named = {place for _, axes in self.terms for place in axes}
-        long = not named or any(2 * inputs[k].shape[axis] >= 3 * self.least for k, axis in named)
-        return bool(self.passes) and self.threads != 1 and long and self.nanoseconds(inputs) >= 2 * WORTH
+        long = not named or any(2 * inputs[k].shape[axis] >= 3 * self.plan.group for k, axis in named)
+        least = 2 * WORTH if self.plan.block else WORTH * len(self.plan.passes)
+        return bool(self.plan.passes) and self.threads != 1 and long and self.nanoseconds(inputs) >= least
 
     def helpers(self, nanoseconds: float, trains: bool) -> int:
         """How many helpers a call of so many nanoseconds should have for its large products, or a training's step."""
@@ -125,19 +133,18 @@ class Work:
         each = WORTH if trains else HELPED
         return max(0, min(self.threads or available, available, int(nanoseconds / each)) - 1)
 
-    def share(self, samples: int, rest: Sequence[Any]) -> Share:
+    def share(self, samples: int, rest: Sequence[Any], group: int) -> Share:
         """How one pass over so many samples may be shared; the inputs are the last of its arguments."""
         inputs = rest[len(rest) - self.inputs :]
-        return Share(max(self.nanoseconds(inputs) / self.passes / max(samples, 1), 0.1), self.threads)
+        each = self.nanoseconds(inputs) / max(len(self.plan.passes), 1) / max(samples, 1)
+        return Share(max(each, 0.1), group, self.threads)
 
 
-def spread(kernel: Any, plan: Plan, inputs: Mapping[str, Any], share: Share | Work) -> Callable[..., Any]:
+def spread(kernel: Any, inputs: Mapping[str, Any], work: Work) -> Callable[..., Any]:
     """A kernel that shares its passes over the samples with other threads; inputs: their kinds, by name."""
     text = plain_text(kernel)
     replaced = {name: _runnable(f, inputs) for name, f in called(kernel).items()}
-    for p in plan.passes:
-        inner = _runnable(text.__globals__[p.inner], inputs) if p.inner else None
-        replaced[p.name] = shared(replaced[p.name], p, inner, plan.block, share)
+    replaced |= {p.name: Shared(replaced[p.name], p, work) for p in work.plan.passes}
     kept: list[Memory] = []
 
     def run(*args: Any) -> Any:
@@ -164,18 +171,6 @@ def arguments_of(function: Any) -> tuple[str, ...]:
     """The names of a function's arguments."""
     code = plain_text(function).__code__
     return tuple(code.co_varnames[: code.co_argcount])
-
-
-def shared(
-    run: Callable[..., Any], p: Pass, inner: Callable[..., Any] | None, block: int, share: Share | Work
-) -> Callable[..., Any]:
-    """What the driver calls in place of a pass `run`; inner: the function that runs it for one group."""
-    if isinstance(share, Share):
-        return _shared_sums(run, share) if p.kind == "tree" else _shared_values(run, share, len(p.vectors))
-    if inner is None:
-        return _shared_rows(run, share, block)
-    add, raises = (_runnable(f, {}) for f in (add_parts, raise_parts))
-    return Groups(run, inner, add, raises, share, p.vectors)
 
 
 def _runnable(function: Any, inputs: Mapping[str, Any]) -> Callable[..., Any]:
@@ -217,50 +212,6 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args)
 
     return call
-
-
-def _shared_sums(run: Callable[..., Any], share: Share) -> Callable[..., None]:
-    """The pass `run`, which adds samples to a tree of sums, shared."""
-    carry = _runnable(carry_on, {})
-
-    def sums(tree: np.ndarray, start: int, stop: int, *rest: Any) -> None:
-        spans, workers = -(-stop // SPAN), share.workers(stop)
-        level = share.level(spans, workers)
-        groups, size = -(-spans >> level), SPAN << level
-        parts = np.empty((groups, level + 1, tree.shape[1]), tree.dtype)
-        pool.run(lambda k: run(parts[k], k * size, min(stop, (k + 1) * size), *rest), groups, workers)
-        whole = spans >> level
-        for k in range(whole):
-            carry(tree, parts[k], level, k)
-        if whole < groups:
-            tree[:level] = parts[whole, :level]
-
-    return sums
-
-
-def _shared_values(run: Callable[..., Any], share: Share, outputs: int) -> Callable[..., None]:
-    """The pass `run`, which writes values of each sample, shared."""
-
-    def values(*args: Any) -> None:
-        outs, stop, rest = args[:outputs], args[outputs + 1], args[outputs + 2 :]
-        spans, workers = -(-stop // SPAN), share.workers(stop)
-        size = SPAN << share.level(spans, workers)
-        pool.run(lambda k: run(*outs, k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
-
-    return values
-
-
-def _shared_rows(run: Callable[..., Any], work: Work, block: int) -> Callable[..., None]:
-    """The pass `run` over arrays, which writes rows, shared: ranges of whole blocks."""
-
-    def rows(start: int, stop: int, *rest: Any) -> None:
-        share = work.share(stop, rest)
-        workers = share.workers(stop)
-        few = max(stop // (TASKS * workers), TASK / share.cost)
-        size = block * max(1, int(min(few, LONGEST / share.cost) / block))
-        pool.run(lambda k: run(k * size, min(stop, (k + 1) * size), *rest), -(-stop // size), workers)
-
-    return rows
 
 
 class Memory:
@@ -320,80 +271,88 @@ def lent(kept: list[Memory]) -> Iterator[Memory]:
         kept.append(memory)
 
 
-class Sums(NamedTuple):
-    """Memory for sums of groups that wait, a row each, and for what is lost as they are merged; of each vector."""
-
-    parts: list[np.ndarray]
-    lost: list[np.ndarray]
-
-
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """What is called in place of a function that adds up a pass over arrays, group by group.
+class Shared:
+    """What is called in place of a pass: ranges of its samples are tasks, and what they gather meets in a tree.
 
-    whole: that function, for what is not worth sharing.  samples: the pass.  add: how sums are merged, and raises:
-    maxima.  kinds: of the vectors that are added to, which come first, or whose entries are maxima.  kept: memory of
-    calls that are over.
+    run: the pass.  kept: memory of calls that are over.
     """
 
-    whole: Callable[..., Any]
-    samples: Callable[..., Any]
-    add: Callable[..., Any]
-    raises: Callable[..., Any]
+    run: Callable[..., Any]
+    made: Pass
     work: Work
-    kinds: tuple[str, ...]
     kept: list[Memory] = field(default_factory=list)
 
     def __call__(self, *args: Any) -> None:
-        """Add the samples of all groups."""
-        at = len(self.kinds)
-        totals, stop, rest = args[:at], args[at + 1], args[at + 2 :]
-        share = self.work.share(stop, rest)
-        size, workers = plain_text(group_size)(stop, self.work.least), share.workers(stop)
+        """All samples."""
+        at = len(self.made.vectors)
+        vectors, stop, rest = args[:at], args[at + 1], args[at + 2 :]
+        group = group_of(self.work.plan, stop) if vectors else self.work.plan.block
+        share = self.work.share(stop, rest, group)
+        workers, groups = share.workers(stop), -(-stop // group)
+        level = share.level(groups, workers)
+        if self.made.gathers:
+            most = max(workers, PARTS // max(sum(v.nbytes for v in vectors), 1))
+            while -(-groups >> level) > most:
+                level += 1
+        size = group << level
+        tasks = -(-stop // size)
         if workers < 2 or 2 * stop < 3 * size:
-            self.whole(*args)
-            return
-        groups, each = -(-stop // size), math.ceil(TASK / (share.cost * size))
-        wave = min(groups, max(workers * each, PARTS // max(sum(t.nbytes for t in totals), 1)))
-        with lent(self.kept) as memory:
-            sums = Sums([memory.empty((wave, t.size), t) for t in totals], [memory.empty(t.size, t) for t in totals])
-            for first in range(0, groups, wave):
-                count = min(wave, groups - first)
+            self.run(*args)
+        elif self.made.gathers:
+            self.gather(vectors, tasks, workers, lambda k, into: self.run(*into, *bounds(k, size, stop), *rest))
+        else:
+            pool.run(lambda k: self.run(*vectors, *bounds(k, size, stop), *rest), tasks, workers)
 
-                def task(k: int, first: int = first, count: int = count) -> None:
-                    for g in range(k * each, min((k + 1) * each, count)):
-                        into = totals if first + g == 0 else [p[g] for p in sums.parts]
-                        self.group(into, first + g, size, stop, rest)
-
-                pool.run(task, -(-count // each), workers)
-                self.merge(totals, sums, slice(first == 0, count), (first == 0, first + count == groups), workers)
-
-    def group(self, into: Sequence[np.ndarray], k: int, size: int, stop: int, rest: Sequence[Any]) -> None:
-        """One group, from nothing; the first begins with what is there, which is nothing."""
-        for vector, kind in zip(into, self.kinds, strict=True) if k else ():
-            vector[:] = 0.0 if kind == "added" else -INF
-        self.samples(*into, k * size, min(stop, (k + 1) * size), *rest)
-
-    def merge(
-        self, totals: Sequence[np.ndarray], sums: Sums, rows: slice, ends: tuple[bool, bool], workers: int
+    def gather(
+        self, vectors: Sequence[np.ndarray], tasks: int, workers: int, run: Callable[[int, Sequence[np.ndarray]], None]
     ) -> None:
-        """Put the rows together, in their order; long vectors piece by piece.
+        """What the tasks gather, put together; the first begins with what is there, which is nothing."""
+        with lent(self.kept) as memory:
+            rows = [[v, *memory.empty((tasks - 1, v.size), v)] for v in vectors]
 
-        ends: whether these are the first, the last.
-        """
-        pieces = [(k, at) for k, t in enumerate(totals) for at in range(0, t.size, PIECE)]
+            def task(k: int) -> None:
+                for row, kind in zip(rows, self.made.vectors, strict=True) if k else ():
+                    row[k][:] = EMPTY[kind]
+                run(k, [row[k] for row in rows])
 
-        def task(p: int) -> None:
-            k, start = pieces[p]
-            stop = min(start + PIECE, totals[k].size)
-            if self.kinds[k] == "largest":
-                self.raises(totals[k], sums.parts[k][rows], start, stop)
-                return
-            total, lost = totals[k][start:stop], sums.lost[k][start:stop]
-            if ends[0]:
-                lost[:] = 0.0
-            self.add(totals[k], sums.parts[k][rows], sums.lost[k], start, stop)
-            if ends[1]:
-                total += lost  # as `add_compensation` does, of which no machine code is made for this alone
+            pool.run(task, tasks, workers)
+            pieces = [(k, at) for k, v in enumerate(vectors) for at in range(0, v.size, PIECE)]
 
-        pool.run(task, len(pieces), min(workers, 1 + sum(t.size for t in totals) // PIECE))
+            def meet(p: int) -> None:
+                k, at = pieces[p]
+                meet_in_tree([row[at : at + PIECE] for row in rows[k]], self.made.vectors[k])
+
+            pool.run(meet, len(pieces), min(workers, 1 + sum(v.size for v in vectors) // PIECE))
+
+
+def bounds(k: int, size: int, stop: int) -> tuple[int, int]:
+    """Where the k-th range of so many begins and ends."""
+    return k * size, min(stop, (k + 1) * size)
+
+
+EMPTY = {"added": 0.0, "largest": -math.inf}  # what is gathered of nothing
+
+
+def meet_in_tree(rows: Sequence[np.ndarray], kind: str) -> None:
+    """Put rows together in the first, two neighbours at a time, then two of these, as `library.sums` does.
+
+    >>> rows = list(np.array([[1.0], [2.0], [4.0]]))
+    >>> meet_in_tree(rows, "added")
+    >>> float(rows[0][0])
+    7.0
+    """
+    step = 1
+    while step < len(rows):
+        for k in range(0, len(rows) - step, 2 * step):
+            put(rows[k], rows[k + step], kind)
+        step *= 2
+
+
+def put(x: np.ndarray, y: np.ndarray, kind: str) -> None:
+    """Add a vector to another, or keep the larger entries: of equals the first, NaN where one is."""
+    with np.errstate(all="ignore"):
+        if kind == "added":
+            x += y
+        else:
+            np.copyto(x, y, where=~((x >= y) | (x != x)))

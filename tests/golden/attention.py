@@ -5,7 +5,7 @@
 
 from numpy import float64
 from gradcompile.vmath import exp, fabs, maximum
-from gradcompile.library.sums import add_compensation, add_part, group_size
+from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
 from gradcompile.codegen.functions import jit
@@ -139,36 +139,35 @@ def samples_3(total_3, start, stop, theta, shared, rows, total_2, X, target):
 
 @jit
 def sums_2(total_2, grad, start, stop, theta, shared, rows, X, target):
-    """Add the samples from start to stop, group by group, each from zero."""
+    """Add the samples from start to stop, group by group; the sums of groups meet in a tree."""
     n = X.shape[0]
-    group = group_size(stop - start, GROUP)
-    samples_2(total_2, grad, start, min(start + group, stop), theta, shared, rows, X, target)
-    total_2_part = zeros(3 * n + 1 if stop > start + group else 0, theta)
-    total_2_lost = zeros(3 * n + 1 if stop > start + group else 0, theta)
-    grad_part = zeros(36 if stop > start + group else 0, theta)
-    grad_lost = zeros(36 if stop > start + group else 0, theta)
-    for first in range(start + group, stop, group):
-        total_2_part[:] = 0.0
-        grad_part[:] = 0.0
-        samples_2(total_2_part, grad_part, first, min(first + group, stop), theta, shared, rows, X, target)
-        add_part(total_2, total_2_part, total_2_lost)
-        add_part(grad, grad_part, grad_lost)
-    add_compensation(total_2, total_2_lost)
-    add_compensation(grad, grad_lost)
+    group = group_size(n, GROUP)
+    many = max(stop - start - 1, 0) // group      # groups before the last
+    last = start + many * group
+    total_2_tree = zeros((levels(many), 3 * n + 1), theta)
+    grad_tree = zeros((levels(many), 36), theta)
+    for first in range(start, last, group):
+        samples_2(total_2, grad, first, first + group, theta, shared, rows, X, target)
+        carry(total_2, total_2_tree, (first - start) // group)
+        carry(grad, grad_tree, (first - start) // group)
+    samples_2(total_2, grad, last, stop, theta, shared, rows, X, target)
+    close_tree(total_2_tree, total_2, many)
+    close_tree(grad_tree, grad, many)
 
 
 @jit
 def sums_3(total_3, start, stop, theta, shared, rows, total_2, X, target):
-    """Add the samples from start to stop, group by group, each from zero."""
-    group = group_size(stop - start, GROUP)
-    samples_3(total_3, start, min(start + group, stop), theta, shared, rows, total_2, X, target)
-    total_3_part = zeros(9 if stop > start + group else 0, theta)
-    total_3_lost = zeros(9 if stop > start + group else 0, theta)
-    for first in range(start + group, stop, group):
-        total_3_part[:] = 0.0
-        samples_3(total_3_part, first, min(first + group, stop), theta, shared, rows, total_2, X, target)
-        add_part(total_3, total_3_part, total_3_lost)
-    add_compensation(total_3, total_3_lost)
+    """Add the samples from start to stop, group by group; the sums of groups meet in a tree."""
+    n = X.shape[0]
+    group = group_size(n, GROUP)
+    many = max(stop - start - 1, 0) // group      # groups before the last
+    last = start + many * group
+    total_3_tree = zeros((levels(many), 9), theta)
+    for first in range(start, last, group):
+        samples_3(total_3, first, first + group, theta, shared, rows, total_2, X, target)
+        carry(total_3, total_3_tree, (first - start) // group)
+    samples_3(total_3, last, stop, theta, shared, rows, total_2, X, target)
+    close_tree(total_3_tree, total_3, many)
 
 
 @jit

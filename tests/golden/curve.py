@@ -12,11 +12,12 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, x, y):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, x, y):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     a = theta[0]
     b = theta[1]
     c = theta[2]
+    tree = zeros((LEVELS, 4), theta)
     sums = zeros((4, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -30,6 +31,7 @@ def samples(tree, start, stop, theta, x, y):
             sums[2, i % LANES] -= d_residual * a * e * x_i  # for dL/db
             sums[3, i % LANES] += d_residual      # for dL/dc
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -48,8 +50,6 @@ def finish(grad, theta, total, x, y):
 def kernel(theta: "float64[3]", grad: "float64[3]", x: "float64[n]", y: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
-    tree = zeros((LEVELS, 4), theta)
     total = zeros(4, theta)
-    samples(tree, 0, n, theta, x, y)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, x, y)
     return finish(grad, theta, total, x, y)

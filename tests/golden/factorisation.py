@@ -3,7 +3,7 @@
 6 operations for the loss, 15 with the gradient (2.5 times) a sample. Rewrites: none.
 """
 
-from gradcompile.library.sums import add_compensation, add_part, group_size
+from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
 from gradcompile.codegen.functions import jit
 
@@ -65,21 +65,20 @@ def samples(total, grad, start, stop, theta, row, column, value):
 
 @jit
 def sums(total, grad, start, stop, theta, row, column, value):
-    """Add the samples from start to stop, group by group, each from zero."""
-    group = group_size(stop - start, GROUP)
-    samples(total, grad, start, min(start + group, stop), theta, row, column, value)
-    total_part = zeros(1 if stop > start + group else 0, theta)
-    total_lost = zeros(1 if stop > start + group else 0, theta)
-    grad_part = zeros(18 if stop > start + group else 0, theta)
-    grad_lost = zeros(18 if stop > start + group else 0, theta)
-    for first in range(start + group, stop, group):
-        total_part[:] = 0.0
-        grad_part[:] = 0.0
-        samples(total_part, grad_part, first, min(first + group, stop), theta, row, column, value)
-        add_part(total, total_part, total_lost)
-        add_part(grad, grad_part, grad_lost)
-    add_compensation(total, total_lost)
-    add_compensation(grad, grad_lost)
+    """Add the samples from start to stop, group by group; the sums of groups meet in a tree."""
+    n = row.shape[0]
+    group = group_size(n, GROUP)
+    many = max(stop - start - 1, 0) // group      # groups before the last
+    last = start + many * group
+    total_tree = zeros((levels(many), 1), theta)
+    grad_tree = zeros((levels(many), 18), theta)
+    for first in range(start, last, group):
+        samples(total, grad, first, first + group, theta, row, column, value)
+        carry(total, total_tree, (first - start) // group)
+        carry(grad, grad_tree, (first - start) // group)
+    samples(total, grad, last, stop, theta, row, column, value)
+    close_tree(total_tree, total, many)
+    close_tree(grad_tree, grad, many)
 
 
 @jit

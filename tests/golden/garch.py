@@ -4,7 +4,7 @@
 """
 
 from gradcompile.vmath import log
-from gradcompile.library.sums import add_compensation, add_part, group_size
+from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, integers, lanes, view, zeros
 from gradcompile.codegen.functions import jit
 
@@ -52,16 +52,17 @@ def samples(total, start, stop, theta, shared, returns):
 
 @jit
 def sums(total, start, stop, theta, shared, returns):
-    """Add the samples from start to stop, group by group, each from zero."""
-    group = group_size(stop - start, GROUP)
-    samples(total, start, min(start + group, stop), theta, shared, returns)
-    total_part = zeros(1 if stop > start + group else 0, theta)
-    total_lost = zeros(1 if stop > start + group else 0, theta)
-    for first in range(start + group, stop, group):
-        total_part[:] = 0.0
-        samples(total_part, first, min(first + group, stop), theta, shared, returns)
-        add_part(total, total_part, total_lost)
-    add_compensation(total, total_lost)
+    """Add the samples from start to stop, group by group; the sums of groups meet in a tree."""
+    days = returns.shape[0]
+    group = group_size(days, GROUP)
+    many = max(stop - start - 1, 0) // group      # groups before the last
+    last = start + many * group
+    total_tree = zeros((levels(many), 1), theta)
+    for first in range(start, last, group):
+        samples(total, first, first + group, theta, shared, returns)
+        carry(total, total_tree, (first - start) // group)
+    samples(total, last, stop, theta, shared, returns)
+    close_tree(total_tree, total, many)
 
 
 @jit

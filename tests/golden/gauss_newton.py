@@ -13,11 +13,12 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, x, y):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, x, y):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     a = theta[0]
     b = theta[1]
     c = theta[2]
+    tree = zeros((LEVELS, 10), theta)
     sums = zeros((10, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -41,6 +42,7 @@ def samples(tree, start, stop, theta, x, y):
             sums[8, i % LANES] -= product_b * product_diff  # for d2L/(db dc)
             sums[9, i % LANES] += product_b * product_b  # for d2L/(dc dc)
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -74,8 +76,6 @@ def finish(grad, hess, theta, total, x, y):
 def kernel(theta: "float64[3]", grad: "float64[3]", hess: "out float64[9]", x: "float64[n]", y: "float64[n]"):
     """Write the gradient to grad and the Gauss-Newton matrix to hess and return the loss."""
     n = x.shape[0]
-    tree = zeros((LEVELS, 10), theta)
     total = zeros(10, theta)
-    samples(tree, 0, n, theta, x, y)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, x, y)
     return finish(grad, hess, theta, total, x, y)

@@ -3,7 +3,7 @@
 296 operations for the loss, 993 with the gradient (3.4 times). Rewrites: none.
 """
 
-from gradcompile.library.sums import LEVELS, SPAN, close_span, close_tree
+from gradcompile.library.sums import LEVELS, close_span, close_tree
 from gradcompile.library.primitives import empty, lanes, zeros
 from gradcompile.codegen.functions import jit
 
@@ -33,7 +33,7 @@ def kernel(theta: "float64[72]", grad: "float64[72]"):
             part[7 * row + i] = d_diff
             part_2[7 * row + i] = -8.0 * diff
         close_span(partial, spans, row)
-    close_tree(spans, totals, 6 * SPAN)
+    close_tree(spans, totals, 6)
     for row in range(6):
         for i in lanes(0, 7):
             grad[9 * row + i + 9] += part[7 * row + i]

@@ -13,13 +13,14 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, T, y):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, T, y):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     a = theta[0]
     b = theta[1]
     c = theta[2]
     s = theta[3]
     w = theta[4]
+    tree = zeros((LEVELS, 6), theta)
     sums = zeros((6, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -39,6 +40,7 @@ def samples(tree, start, stop, theta, T, y):
             sums[4, i % LANES] += d_residual * xlogy_T  # for dL/ds
             sums[5, i % LANES] += d_residual * inverse_T_to_9  # for dL/dw
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -59,8 +61,6 @@ def finish(grad, theta, total, T, y):
 def kernel(theta: "float64[5]", grad: "float64[5]", T: "float64[n]", y: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = T.shape[0]
-    tree = zeros((LEVELS, 6), theta)
     total = zeros(6, theta)
-    samples(tree, 0, n, theta, T, y)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, T, y)
     return finish(grad, theta, total, T, y)

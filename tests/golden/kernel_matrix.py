@@ -4,7 +4,7 @@
 """
 
 from gradcompile.vmath import exp
-from gradcompile.library.sums import add_compensation, add_part, group_size
+from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
 from gradcompile.codegen.functions import jit
@@ -63,21 +63,20 @@ def samples(total, grad, start, stop, theta, points, y):
 
 @jit
 def sums(total, grad, start, stop, theta, points, y):
-    """Add the samples from start to stop, group by group, each from zero."""
-    group = group_size(stop - start, GROUP)
-    samples(total, grad, start, min(start + group, stop), theta, points, y)
-    total_part = zeros(1 if stop > start + group else 0, theta)
-    total_lost = zeros(1 if stop > start + group else 0, theta)
-    grad_part = zeros(1 if stop > start + group else 0, theta)
-    grad_lost = zeros(1 if stop > start + group else 0, theta)
-    for first in range(start + group, stop, group):
-        total_part[:] = 0.0
-        grad_part[:] = 0.0
-        samples(total_part, grad_part, first, min(first + group, stop), theta, points, y)
-        add_part(total, total_part, total_lost)
-        add_part(grad, grad_part, grad_lost)
-    add_compensation(total, total_lost)
-    add_compensation(grad, grad_lost)
+    """Add the samples from start to stop, group by group; the sums of groups meet in a tree."""
+    n = points.shape[0]
+    group = group_size(n, GROUP)
+    many = max(stop - start - 1, 0) // group      # groups before the last
+    last = start + many * group
+    total_tree = zeros((levels(many), 1), theta)
+    grad_tree = zeros((levels(many), 1), theta)
+    for first in range(start, last, group):
+        samples(total, grad, first, first + group, theta, points, y)
+        carry(total, total_tree, (first - start) // group)
+        carry(grad, grad_tree, (first - start) // group)
+    samples(total, grad, last, stop, theta, points, y)
+    close_tree(total_tree, total, many)
+    close_tree(grad_tree, grad, many)
 
 
 @jit

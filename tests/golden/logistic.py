@@ -18,12 +18,13 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, X, y):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, X, y):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     w0 = theta[0]
     w1 = theta[1]
     w2 = theta[2]
     b = theta[3]
+    tree = zeros((LEVELS, 5), theta)
     sums = zeros((5, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -41,6 +42,7 @@ def samples(tree, start, stop, theta, X, y):
             sums[3, i % LANES] += d_terms * x0_i  # for dL/dw0
             sums[4, i % LANES] += d_terms         # for dL/db
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -60,8 +62,6 @@ def finish(grad, theta, total, X, y):
 def kernel(theta: "float64[4]", grad: "float64[4]", X: "float64[n, 3]", y: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = X.shape[0]
-    tree = zeros((LEVELS, 5), theta)
     total = zeros(5, theta)
-    samples(tree, 0, n, theta, X, y)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, X, y)
     return finish(grad, theta, total, X, y)

@@ -12,10 +12,11 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, n_2, grad_2):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, n_2, grad_2):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     theta_2 = theta[0]
     lambda_1 = theta[1]
+    tree = zeros((LEVELS, 3), theta)
     sums = zeros((3, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -28,6 +29,7 @@ def samples(tree, start, stop, theta, n_2, grad_2):
             sums[1, i % LANES] += d_residual * e  # for dL/dtheta
             sums[2, i % LANES] -= d_residual * theta_2 * e * n_i  # for dL/dlambda_1
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -45,8 +47,6 @@ def finish(grad, theta, total, n_2, grad_2):
 def kernel(theta: "float64[2]", grad: "float64[2]", n_2: "float64[n]", grad_2: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = n_2.shape[0]
-    tree = zeros((LEVELS, 3), theta)
     total = zeros(3, theta)
-    samples(tree, 0, n, theta, n_2, grad_2)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, n_2, grad_2)
     return finish(grad, theta, total, n_2, grad_2)

@@ -11,10 +11,11 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, x, y):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, x, y):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     w = theta[0]
     b = theta[1]
+    tree = zeros((LEVELS, 3), theta)
     sums = zeros((3, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -26,6 +27,7 @@ def samples(tree, start, stop, theta, x, y):
             sums[1, i % LANES] += d_residual * x_i  # for dL/dw
             sums[2, i % LANES] += d_residual      # for dL/db
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -45,8 +47,6 @@ def finish(grad, theta, total, x, y):
 def kernel(theta: "float64[2]", grad: "float64[2]", x: "float64[n]", y: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
-    tree = zeros((LEVELS, 3), theta)
     total = zeros(3, theta)
-    samples(tree, 0, n, theta, x, y)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, x, y)
     return finish(grad, theta, total, x, y)

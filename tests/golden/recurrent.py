@@ -4,7 +4,7 @@
 """
 
 from gradcompile.vmath import sigmoid, tanh
-from gradcompile.library.sums import add_compensation, add_part, group_size
+from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
 from gradcompile.codegen.functions import jit
@@ -183,16 +183,17 @@ def samples_2(grad, start, stop, theta, rows, shared, steps):
 
 @jit
 def sums_2(grad, start, stop, theta, rows, shared, steps):
-    """Add the samples from start to stop, group by group, each from zero."""
-    group = group_size(stop - start, GROUP)
-    samples_2(grad, start, min(start + group, stop), theta, rows, shared, steps)
-    grad_part = zeros(63 if stop > start + group else 0, theta)
-    grad_lost = zeros(63 if stop > start + group else 0, theta)
-    for first in range(start + group, stop, group):
-        grad_part[:] = 0.0
-        samples_2(grad_part, first, min(first + group, stop), theta, rows, shared, steps)
-        add_part(grad, grad_part, grad_lost)
-    add_compensation(grad, grad_lost)
+    """Add the samples from start to stop, group by group; the sums of groups meet in a tree."""
+    n = steps.shape[0]
+    group = group_size(n, GROUP)
+    many = max(stop - start - 1, 0) // group      # groups before the last
+    last = start + many * group
+    grad_tree = zeros((levels(many), 63), theta)
+    for first in range(start, last, group):
+        samples_2(grad, first, first + group, theta, rows, shared, steps)
+        carry(grad, grad_tree, (first - start) // group)
+    samples_2(grad, last, stop, theta, rows, shared, steps)
+    close_tree(grad_tree, grad, many)
 
 
 @jit

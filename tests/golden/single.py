@@ -14,9 +14,10 @@ LANES = 64  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, x, y):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, x, y):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     w = theta[0]
+    tree = zeros((LEVELS, 2), theta)
     sums = zeros((2, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -27,6 +28,7 @@ def samples(tree, start, stop, theta, x, y):
             # backward: d_v is dL/dv
             sums[1, i % LANES] += diff / hypot_1_diff * x_i if hypot_1_diff != 0.0 else 0.0  # for dL/dw
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -43,8 +45,6 @@ def finish(grad, theta, total, x, y):
 def kernel(theta: "float32[1]", grad: "float32[1]", x: "float32[n]", y: "float32[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
-    tree = zeros((LEVELS, 2), theta)
     total = zeros(2, theta)
-    samples(tree, 0, n, theta, x, y)
-    close_tree(tree, total, n)
+    samples(total, 0, n, theta, x, y)
     return finish(grad, theta, total, x, y)

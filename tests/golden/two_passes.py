@@ -11,22 +11,25 @@ LANES = 32  # samples that are computed side by side
 
 
 @jit
-def samples(tree, start, stop, theta, x):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples(total, start, stop, theta, x):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     w = theta[0]
+    tree = zeros((LEVELS, 1), theta)
     sums = zeros((1, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
             sums[0, i % LANES] += w * x[i]
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
-def samples_2(tree, start, stop, theta, total, x):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples_2(total_2, start, stop, theta, total, x):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     n = x.shape[0]
     w = theta[0]
     mean = total[0] / n                           # mean(w*x)
+    tree = zeros((LEVELS, 2), theta)
     sums = zeros((2, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -37,16 +40,18 @@ def samples_2(tree, start, stop, theta, total, x):
             # backward: d_v is dL/dv
             sums[1, i % LANES] += 2.0 * diff      # for dL/d(-mean)
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total_2, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
-def samples_3(tree, start, stop, theta, total, total_2, x):
-    """Add the samples from start to stop to the tree of sums, span by span."""
+def samples_3(total_3, start, stop, theta, total, total_2, x):
+    """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     n = x.shape[0]
     w = theta[0]
     inverse_n = 1.0 / n                           # dL/d(sum((w*x - mean(w*x))**2))
     mean = total[0] / n                           # mean(w*x)
     mean_over_n = total_2[1] / n / n
+    tree = zeros((LEVELS, 1), theta)
     sums = zeros((1, LANES), theta)
     for first in range(start, stop, SPAN):
         for i in lanes(first, min(first + SPAN, stop)):
@@ -56,6 +61,7 @@ def samples_3(tree, start, stop, theta, total, total_2, x):
             diff = wx - mean                      # w*x - mean(w*x)
             sums[0, i % LANES] += (2.0 * (inverse_n * diff) - mean_over_n) * x_i  # for dL/dw
         close_span(sums, tree, (first - start) // SPAN)
+    close_tree(tree, total_3, (stop + SPAN - start - 1) // SPAN)
 
 
 @jit
@@ -72,16 +78,10 @@ def finish(grad, theta, total, total_2, total_3, x):
 def kernel(theta: "float64[1]", grad: "float64[1]", x: "float64[n]"):
     """Write the gradient to grad and return the loss."""
     n = x.shape[0]
-    tree = zeros((LEVELS, 1), theta)
     total = zeros(1, theta)
-    samples(tree, 0, n, theta, x)
-    close_tree(tree, total, n)
-    tree_2 = zeros((LEVELS, 2), theta)
+    samples(total, 0, n, theta, x)
     total_2 = zeros(2, theta)
-    samples_2(tree_2, 0, n, theta, total, x)
-    close_tree(tree_2, total_2, n)
-    tree_3 = zeros((LEVELS, 1), theta)
+    samples_2(total_2, 0, n, theta, total, x)
     total_3 = zeros(1, theta)
-    samples_3(tree_3, 0, n, theta, total, total_2, x)
-    close_tree(tree_3, total_3, n)
+    samples_3(total_3, 0, n, theta, total, total_2, x)
     return finish(grad, theta, total, total_2, total_3, x)

@@ -261,8 +261,7 @@ class LoopWriter:
             tree = name(self.naming.fresh("spans"))
             nest.before += [Assign(tree, zeros_of_size(tuple_of([LEVELS, count]))), Assign(total, zeros_of_size(count))]
             nest.closing.append(Do(call("close_span", partial, tree, nest.round)))
-            length = operation("*", number(nest.rounds), SPAN_NAME)
-            nest.after.append(Do(call("close_tree", tree, total, length)))
+            nest.after.append(Do(call("close_tree", tree, total, number(nest.rounds))))
         for k, n in enumerate(sums):
             body.accumulate(element(partial, [number(k), lane]), n.args[0], "")
             region.given[n] = element(total, [ZERO, number(k)] if nest.rounds == 1 else [number(k)])
