@@ -35,11 +35,12 @@ STYLE = (
     ".chart .frame{fill:none;stroke:#57606a}.chart .tile{stroke:#57606a;stroke-width:.5}.chart .zero{fill:#fff}"
     ".chart .bad{fill:#ffcecb}.chart rect{shape-rendering:crispEdges}"
     ".chart .c0{stroke:#0550ae;fill:#0550ae}.chart .c1{stroke:#bc4c00;fill:#bc4c00}.chart .c2{stroke:#116329;"
-    "fill:#116329}.chart .c3{stroke:#8250df;fill:#8250df}.chart .line,.chart .points{fill:none}"
+    "fill:#116329}.chart .c3{stroke:#8250df;fill:#8250df}"
     "@media(prefers-color-scheme:dark){.chart{background:#0d1117}.chart text{fill:#f0f6fc}.chart .grid{stroke:#30363d}"
     ".chart .frame,.chart .tile{stroke:#8b949e}.chart .zero{fill:#000}.chart .bad{fill:#67060c}"
     ".chart .c0{stroke:#79c0ff;fill:#79c0ff}.chart .c1{stroke:#ffa657;fill:#ffa657}.chart .c2{stroke:#56d364;"
-    "fill:#56d364}.chart .c3{stroke:#d2a8ff;fill:#d2a8ff}.chart .line,.chart .points{fill:none}}"
+    "fill:#56d364}.chart .c3{stroke:#d2a8ff;fill:#d2a8ff}}"
+    ".chart .line,.chart .points{fill:none}"
 )
 
 

@@ -27,6 +27,18 @@ def compiling() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Let go of the lock while other threads work for this one, as they may need it."""
+    lock: Any = _lock  # a condition's wait does the same
+    held = lock._release_save() if lock._is_owned() else None
+    try:
+        yield
+    finally:
+        if held is not None:
+            lock._acquire_restore(held)
+
+
 class once(Generic[T]):
     """An attribute that is computed when it is first read, under the lock of all that compiles.
 

@@ -32,6 +32,7 @@ from gradcompile import (
 )
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError, ExpressionError
 from gradcompile.interop.dask import value_and_grad
+from gradcompile.once import compiling
 
 A, B, C, X, Y = sp.symbols("a b c x y")
 RNG = np.random.default_rng(0)
@@ -155,6 +156,20 @@ def test_minimize_takes_it_in_place_of_a_loss(client: Client, f: Any) -> None:
     nested = compile_grad(np.mean((array("u", "n") - (w := array("w"))) ** 2), {"of": {"w": w}})
     found = minimize(value_and_grad(nested, {"u": da.from_array(V, chunks=5000)}), {"of": {"w": 0.0}})
     assert found.x["of"]["w"] == pytest.approx(np.mean(V), rel=1e-9)
+
+
+def locked(columns: Any) -> int:
+    with compiling():
+        return len(columns)
+
+
+def test_workers_that_are_threads_compile_while_the_caller_waits(client: Client, f: Any) -> None:
+    columns = {k: da.ones(4, chunks=2) for k in "xy"}
+    kind = {"processes": False, "n_workers": 1, "dashboard_address": ":0"}
+    with LocalCluster(**kind) as cluster, Client(cluster, set_as_default=False) as here:
+        v = value_and_grad(f, columns, client=here)
+        with compiling():
+            assert v.each(locked) == [2, 2]
 
 
 def test_training_takes_partitions_as_batches(client: Client, f: Any, tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def in_c(p: Prototype, theta: np.ndarray, inputs: list[np.ndarray]) -> str:
 
 
 def names_of_c() -> Compiled:
-    new, double, n, exit_ = sp.symbols("int64_t I n INT64_MAX")
+    new, double, n, exit_ = sp.symbols("int64_t I math_errhandling INT64_MAX")
     return compile_grad((new * sp.exp(-double * new) + n * exit_) ** 2, [new], data=[double, n], inputs=[exit_])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.explain.record import Edge, Record
+from gradcompile.explain.record import Edge, Record, slope
 from gradcompile.explain.steps import places, walked
 from gradcompile.ir.algebra import is_div, is_mul, is_ne, is_select
 from gradcompile.ir.core import Node, is_const, is_leaf
@@ -71,7 +71,8 @@ def why_zero(made: Record, n: Node, e: Edge) -> Cause:
     if e.slope is None:
         return of_whole(made, n, e)
     live, slope = np.broadcast_arrays(adjoint != 0, made.values[e.slope])
-    flat, lost = live & is_flat(n, slope), live & (adjoint * slope == 0)
+    with np.errstate(invalid="ignore"):  # an infinite adjoint, as above a logarithm of 0
+        flat, lost = live & is_flat(n, slope), live & (adjoint * slope == 0)
     if flat.any():
         return located(made, flat_told(made, n, e.arg, first_of(flat)), n, flat, live)
     return located(made, LOST, n, lost, live) if lost.any() else Cause(*CANCELLED, n)
@@ -81,6 +82,15 @@ def is_flat(n: Node, slope: Any) -> Any:
     """Where a slope is 0; of what settles on both sides, where its value would not change in the last digit."""
     bound = np.finfo(n.type.dtype).eps if n.op.settles and n.op.keeps_finite else 0.0
     return np.abs(slope) <= bound
+
+
+def is_level(made: Record, n: Node, arg: Node, place: Place) -> bool:
+    """Whether the slope at a place is 0, of a node that no derivative may come to."""
+    found = slope(n, arg)
+    if found is None:
+        return False
+    made.compute([found])
+    return bool(is_flat(n, entry(made.values[found], place)))
 
 
 def is_dead(made: Record, n: Node, e: Edge) -> bool:
@@ -217,7 +227,7 @@ def factor_told(made: Record, other: Node, place: Place) -> Told:
         spot = first_of(np.asarray(made.values[source]) == 0)
         if is_select(source) or source.op.hands_on or (source.op.curvature and source.op.is_algebraic):
             return branch_told(source, source.args[2]) if is_select(source) else kink_told(made, source, arg, spot)
-        if not source.op.keeps_zero and entry(made.values[arg], spot) != 0:
+        if not source.op.keeps_zero and entry(made.values[arg], spot) != 0 and is_level(made, source, arg, spot):
             return flat_told(made, source, arg, spot)
     return "zero factor", "it is multiplied with 0"
 

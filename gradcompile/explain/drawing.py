@@ -220,11 +220,11 @@ def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
     leaving, coming = (sum(end == own for *ends, _ in layout.lines for end in ends[j : j + 1])
                        for j, own in enumerate((a, b)))  # fmt: skip
     return drawn + (label(text, points[-1], points[-2], "end") if leaving > coming else
-                    label(text, points[0], points[1], "start"))  # fmt: skip
+                    label(text, points[-2], points[-1], "start"))  # fmt: skip
 
 
 def label(text: str, here: tuple[float, float], there: tuple[float, float], side: str) -> str:
-    """A term beside that end of its line where fewer lines meet, on the side to which the line does not turn."""
+    """A term beside that end of its own piece where fewer lines meet, on the side to which the line does not turn."""
     (x, y), (u, v) = here, there
     left, anchor = ((x + u) / 2, "middle") if v == y else (x + (6 if side == "start" else -12), side)
     return f'<text class="term {anchor}" x="{left:.0f}" y="{y - 6 if v >= y else y + 14:.0f}">{escape(text)}</text>'

@@ -98,31 +98,61 @@ def arranged(boxes: list[list[int]], edges: Sequence[tuple[int, int]]) -> Layout
     """Places by layers, with few crossings; a line that passes layers has a place in each."""
     linked = sorted({k for edge in edges for k in edge})
     number = {k: j for j, k in enumerate(linked)}
-    positions, parts = drawn([(number[a], number[b]) for a, b in edges], len(linked))
+    ways, count = trunks([(number[a], number[b]) for a, b in edges], len(linked))
+    positions, parts = drawn(sorted({e for way in ways for e in pairwise(way)}), count)
     alone = [k for k in range(len(boxes)) if k not in number]
     bottom = max((p.at for p in positions.values()), default=-1.0)
     places = {k: Place(0, bottom + 1 + j) for j, k in enumerate(alone)}
     places |= {k: positions[j] for k, j in number.items()}
-    lines = [(linked[a], linked[b], bends([positions[v] for v in way])) for a, b, way in parts]
+    lines = []
+    for a, b, way in zip(*zip(*edges, strict=True), ways, strict=True) if edges else ():
+        passed = [way[0], *(v for e in pairwise(way) for v in parts[e][1:])]
+        lines.append((a, b, bends([positions[v] for v in passed])))
     return Layout(boxes, [places[k] for k in range(len(boxes))], lines, [])
 
 
-def drawn(edges: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, Place], list[tuple[int, int, list[int]]]]:
+def trunks(edges: Sequence[tuple[int, int]], count: int) -> tuple[list[list[int]], int]:
+    """What each line goes through, and the number of vertices with these: lines from one vertex run together.
+
+    They leave a trunk, which has a vertex a layer, one layer before they end. So a parameter that a thousand nodes use
+    has as many vertices as there are layers, not as many for each line.
+
+    >>> trunks([(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)], 4)
+    ([[0, 1], [0, 4, 2], [0, 4, 5, 3], [1, 2], [2, 3]], 6)
+    """
+    ends: dict[int, list[int]] = {}
+    for a, b in edges:
+        ends.setdefault(a, []).append(b)
+    layer = [0] * count
+    for a, b in sorted(edges):  # operands come before what is made of them
+        layer[b] = max(layer[b], layer[a] + 1)
+    made = {b for _, b in edges}
+    trunk: dict[int, list[int]] = {}
+    for a, own in ends.items():
+        start = layer[a] if a in made else min(layer[b] for b in own) - 1
+        layer[a] = start
+        length = max(layer[b] for b in own) - start - 1 if len(own) > 1 else 0
+        trunk[a] = list(range(count, count + length))
+        count += length
+    return [[a, *trunk[a][: layer[b] - layer[a] - 1], b] for a, b in edges], count
+
+
+def drawn(edges: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, Place], dict[tuple[int, int], list[int]]]:
     """Positions of vertices, and of those that stand for a line where it passes a layer; and the ways of the lines."""
     if not edges:
-        return {}, []
+        return {}, {}
     try:
         import fast_sugiyama
     except ImportError:
         raise ArgumentError(f"a drawing needs fast-sugiyama, which is not installed: {CURE}") from None
     places: dict[int, Place] = {}
-    ways: list[tuple[int, int, list[int]]] = []
+    ways: dict[tuple[int, int], list[int]] = {}
     start = 0.0
     parts: Any = fast_sugiyama.from_edges(edges, vertex_spacing=1, dummy_vertices=True)
     for found, width, _, lines in parts:
         heights = {y: k for k, y in enumerate(sorted({y for _, (_, y) in found}, reverse=True))}
         places |= {v: Place(heights[y], start + x) for v, (x, y) in found}
-        ways += traced(lines if lines is not None else edges, count)
+        ways |= {(a, b): way for a, b, way in traced(lines if lines is not None else edges, count)}
         start += width + 1
     return places, ways
 

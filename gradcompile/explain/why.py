@@ -128,7 +128,7 @@ def vanishes(made: Record, n: Node, sent: Sequence[tuple[Node, Edge]]) -> bool:
         return True
     whole = sum(np.asarray(gross(made, u, e)) for u, e in sent)
     eps = np.finfo(n.type.dtype).eps
-    return bool(np.all(adjoint <= ROUNDING * eps * whole))
+    return bool(np.all((adjoint <= ROUNDING * eps * whole) & np.isfinite(whole)))
 
 
 def why_all_zero(

@@ -19,6 +19,7 @@ from gradcompile.compiled import Compiled
 from gradcompile.data.tables import open_table
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
 from gradcompile.ir.types import dims_solved, names_in
+from gradcompile.once import waiting
 from gradcompile.runtime import bind, frames
 from gradcompile.runtime.matching import Call
 from gradcompile.runtime.pieces import Asked, Driver, Passes, Piece, Sum, met
@@ -206,7 +207,8 @@ class Distributed:
     def _gathered(self, tasks: list[Any]) -> list[Any]:
         """The results; what waits is not computed if somebody has interrupted."""
         try:
-            found: list[Any] = self._client.gather(tasks)
+            with waiting():  # workers may be threads of this process
+                found: list[Any] = self._client.gather(tasks)
         except BaseException:
             self._client.cancel(tasks)
             raise

@@ -874,7 +874,8 @@ static {type} fold{width}_{type}(const {type} *x)
 FUNCTIONS = {"fma", "sqrt", "fabs", "floor", "ceil", "rint", "trunc", "copysign", "fmod", "take", "free", "calloc",
              "memcpy", "quotient", "remainder_of", "failed", "result", "end"}  # fmt: skip
 # Types and macros of the headers that are included, and what C's own headers define beside those.
-DEFINED = compile(r"\w+_t|[A-Z]\w*_(MAX|MIN|C|DIG|EXP|EPSILON|RADIX|BIT)|M_\w+|FP_\w+|HUGE_VAL\w?|EXIT_\w+|SEEK_\w+")
+DEFINED = compile(r"\w+_t|[A-Z]\w*_(MAX|MIN|C|DIG|EXP|EPSILON|RADIX|BIT|WIDTH|ENDIAN|SETSIZE)|SNAN\w*|HUGE_VAL\w*|"
+                  r"(M|FP|EXIT|SEEK|RENAME|MATH)_\w+")  # fmt: skip
 RESERVED = frozenset((
     "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break", "case", "catch",
     "char", "class", "compl", "concept", "const", "const_cast", "constexpr", "continue", "decltype", "default",
@@ -885,5 +886,6 @@ RESERVED = frozenset((
     "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try", "typedef",
     "typeid", "typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "wchar_t", "while",
     "xor", "xor_eq", "NULL", "NAN", "INFINITY", "EOF", "errno", "stdin", "stdout", "stderr", "linux", "unix",
-    "main", "I", "complex", "imaginary", "BUFSIZ",
+    "main", "I", "complex", "imaginary", "BUFSIZ", "math_errhandling", "MAXFLOAT", "BYTE_ORDER", "NFDBITS", "P_tmpdir",
+    "L_ctermid", "L_cuserid", "L_tmpnam", "WCONTINUED", "WEXITED", "WNOHANG", "WNOWAIT", "WSTOPPED", "WUNTRACED",
 ))  # fmt: skip
