@@ -26,7 +26,7 @@ from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.ruled import unruled
 from gradcompile.passes.stabilize import Rewrite
 from gradcompile.signature.arguments import Problem
-from gradcompile.signature.program import Program
+from gradcompile.signature.program import Label, Program
 
 SHOWN = 8  # rewrites that a header lists
 BREAK = "\n        "
@@ -70,7 +70,7 @@ class Derivation:
     graphs: Graphs
     rewrites: list[Rewrite]
     derived: Derived
-    adjoint_of: dict[Node, Node]
+    labels: dict[Node, Label]
     columns: tuple[Node, ...]
 
     @once
@@ -116,32 +116,29 @@ def derive(problem: Problem, options: Options, operator: Operator) -> Derivation
     stable, rewrites = prepared(problem, options, operator)
     derived = operator(problem, stable)
     roots = derived.roots
-    labels = {adjoint: n for n, adjoint in reversed(list(derived.adjoints.items()))}
+    labels = {t: Label(n, is_tangent=True) for n, t in reversed(list(derived.tangents.items()))}
+    labels |= {adjoint: Label(n) for n, adjoint in reversed(list(derived.adjoints.items()))}
     # Last, as these rules move where values are rounded: weights after loops, shared reciprocals, sums as trees.
-    final, adjoint_of = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
+    final, labels = passes.finished(*(contracted(roots, labels) if problem.arrays else (roots, labels)))
     columns = tuple(a.leaf for a in problem.inputs if a.is_sampled)
     graphs = Graphs(list(problem.primals), stable[: len(problem.primals)], roots, final)
-    return Derivation(graphs, rewrites, derived.with_roots(final), adjoint_of, columns)
+    return Derivation(graphs, rewrites, derived.with_roots(final), labels, columns)
 
 
-def contracted(roots: list[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+def contracted(roots: list[Node], labels: Mapping[Node, Label]) -> tuple[list[Node], dict[Node, Label]]:
     """The roots with contractions and lean loops, and the labels of what they stand on, carried over.
 
     The transpose of a loop has work that needs no loop, which leaves it first. Sums over samples are taken apart where
     that saves a pass over them, and only then are contractions found: they would hide those sums.
     """
-    plain = iter(unruled([*roots, *labels, *labels.values()]))  # derivatives that users state have been taken
-    roots, keys = [next(plain) for _ in roots], [next(plain) for _ in labels]
-    labels = dict(zip(keys, plain, strict=True))
+    roots, labels = passes.labelled(unruled, roots, labels)  # derivatives that users state have been taken
     roots = passes.looped(roots)
     live = set(topological(roots))  # of the gradient's loops, only what needs a loop stays in them
-    keys = [adjoint for adjoint in labels if adjoint in live]
+    labels = {n: label for n, label in labels.items() if n in live}
+    count = len(roots)
     # Before contractions are found again: a sum that waits for another sum needs one more pass over the samples.
-    found = passes.distribute_sums(roots, roots[0], [*keys, *(labels[k] for k in keys)])
-    new = iter(passes.contracted(found[: len(roots)], found[len(roots) :]))
-    result = [next(new) for _ in roots]
-    adjoints = [next(new) for _ in keys]
-    return result, dict(zip(adjoints, new, strict=True))
+    roots, labels = passes.labelled(lambda r: passes.distribute_sums(r[:count], r[0], r[count:]), roots, labels)
+    return passes.labelled(lambda r: passes.contracted(r[:count], r[count:]), roots, labels)
 
 
 @collector_paused()
@@ -150,10 +147,10 @@ def kernel_of(problem: Problem, derivation: Derivation, what: str, is_read: bool
     derived, roots = derivation.derived, derivation.graphs.simplified
     order = topological(roots)
     names, forward = dict(problem.names), set(order[: order.index(roots[0]) + 1])
-    adjoints = {adjoint: n for adjoint, n in derivation.adjoint_of.items() if adjoint not in forward}
+    labels = {n: label for n, label in derivation.labels.items() if n not in forward}
     comments = formulas(roots[:1], names, 44) if is_read else {}
     program = Program(
-        derived.value, derived.outputs, problem.params, problem.inputs, names, adjoints, comments,
+        derived.value, derived.outputs, problem.params, problem.inputs, names, labels, comments,
         order, problem.arrays, what,
     )  # fmt: skip
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))

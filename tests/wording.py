@@ -51,7 +51,8 @@ def of_names(f: ast.FunctionDef, known: set[str]) -> Iterator[Offence]:
             yield "an op with a number", line
         if "_squared_squared" in name:
             yield "a power of powers", line
-        if name.startswith("d_") and bare(name[2:]) not in known and name[2:] not in known:
+        of = bare(name).removesuffix("_tangent").removeprefix("d_")
+        if name.startswith("d_") and of not in known and name[2:] not in known:
             yield "an adjoint of what is not there", line
         if not read[name]:
             yield "a name that nobody reads", line

@@ -51,13 +51,15 @@ _numbers = count()
 class Derived:
     """What is computed: the value that is returned, None if there is none, and the outputs.
 
-    adjoints: of nodes of the value.  beside: what is computed beside the value, in a sentence.
+    adjoints: of nodes of the value.  beside: what is computed beside the value, in a sentence.  tangents: of nodes of
+    the value, and of adjoints.
     """
 
     value: Node | None
     outputs: tuple[Output, ...]
     adjoints: Mapping[Node, Node] = field(default_factory=dict)
     beside: str = ""
+    tangents: Mapping[Node, Node] = field(default_factory=dict)
 
     @property
     def roots(self) -> list[Node]:
@@ -342,35 +344,34 @@ def rows_of(problem: Problem, blocks: Mapping[tuple[int, int], Node]) -> tuple[P
 # ---- products with a vector, which is the first input
 
 
-def tangents_of(problem: Problem) -> tuple[list[Node], list[Node]]:
+def tangents_of(problem: Problem) -> dict[Node, Node]:
     """What is moved, and along what: entries of theta or whole parameters, and as much of the vector."""
     vector = problem.inputs[0].leaf
     if not problem.arrays:
-        moved = entries_of(problem)
-        return moved, [part_at(vector, (k,)) for k in range(len(moved))]
-    found, at = [], 0
+        return {n: part_at(vector, (k,)) for k, n in enumerate(entries_of(problem))}
+    found, at = {}, 0
     for n in leaves_of(problem):
         k = size_of(n.type.shape)
         part = part_at(vector, (Span(at, k) if n.type.shape else at,))
-        found.append(reshape_to(part, n.type.shape))
+        found[n] = reshape_to(part, n.type.shape)
         at += k
-    return leaves_of(problem), found
+    return found
 
 
 def hessian_product(problem: Problem, values: Sequence[Node]) -> Derived:
     """A loss, its gradient, and the Hessian times a vector: the gradient, pushed forward along it."""
     found = reverse.adjoints(values[0], leaves_of(problem))
     output = gradient_output(problem, found)
-    pushed = reverse.jvp([p.node for p in output.parts], *tangents_of(problem))
+    pushed, tangents = reverse.pushed([p.node for p in output.parts], tangents_of(problem))
     parts = tuple(Part(n, p.name.replace("d_", "hv_", 1), tuple(f"(H v) of {t[4:]}" for t in p.labels))
                   for n, p in zip(pushed, output.parts, strict=True))  # fmt: skip
-    return Derived(values[0], (output, Output("hv", parts, "the product")), found, "gradient and product")
+    return Derived(values[0], (output, Output("hv", parts, "the product")), found, "gradient and product", tangents)
 
 
 def mixed_product(problem: Problem, values: Sequence[Node], position: int) -> Derived:
     """The derivative of the gradient's product with a vector in one of the inputs, which may be columns."""
     n = problem.inputs[position].leaf
-    (along,) = reverse.jvp(values, *tangents_of(problem))
+    ((along,), _) = reverse.pushed(values, tangents_of(problem))
     found = reverse.adjoints(along, [n]).get(n) or zeros_like(n)
     by_sample = not problem.arrays and n.type.shape[:1] == ("n",)
     is_table = by_sample and len(n.type.shape) > 1
@@ -382,10 +383,11 @@ def mixed_product(problem: Problem, values: Sequence[Node], position: int) -> De
 
 def tangent(problem: Problem, values: Sequence[Node]) -> Derived:
     """Values and their derivative along a vector, by forward mode."""
-    pushed = reverse.jvp(values, *tangents_of(problem))
+    pushed, tangents = reverse.pushed(values, tangents_of(problem))
     made, by_sample = value(problem, values), is_by_sample(problem, values)
     parts = tuple(Part(p, "tangent", ("along the tangent",)) for p in pushed)
-    return Derived(made.value, (*made.outputs, Output("d_out", parts, "the tangent", by_sample)), {}, "the tangent")
+    outputs = (*made.outputs, Output("d_out", parts, "the tangent", by_sample))
+    return Derived(made.value, outputs, {}, "the tangent", tangents)
 
 
 # ---- Jacobians

@@ -284,8 +284,13 @@ def jvp(outputs: Sequence[Node], primals: Sequence[Node], tangents: Sequence[Nod
 
     Each result has the type of its output.
     """
-    known = pushforward(outputs, dict(zip(primals, tangents, strict=True)))
-    return [expand(known[o], o.type.shape) if o in known else zeros_like(o) for o in outputs]
+    return pushed(outputs, dict(zip(primals, tangents, strict=True)))[0]
+
+
+def pushed(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+    """The tangents of the outputs, each of its output's type, and of every node below that has one."""
+    known = pushforward(outputs, tangents)
+    return [expand(known[o], o.type.shape) if o in known else zeros_like(o) for o in outputs], known
 
 
 def pushforward(outputs: Sequence[Node], tangents: Mapping[Node, Node]) -> dict[Node, Node]:

@@ -22,7 +22,7 @@ def dims_of(program: Program) -> frozenset[str]:
 
 def lower_arrays(program: Program, naming: Naming) -> LoweredProgram:
     """The functions of a program over arrays, and constants: tables of numbers, sizes of blocks, lengths to check."""
-    known = [n for n in program.order if n in program.comments or n in program.adjoint_of]
+    known = [n for n in program.order if n in program.comments or n in program.labels]
     new = prepared_roots([*program.roots, *known])
     roots = new[: len(new) - len(known)]
     origin = dict(zip(new[len(roots) :], known, strict=True))

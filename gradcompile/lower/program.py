@@ -92,7 +92,7 @@ class Naming:
             return self.program.names[n] + ("_i" if per_sample(n) else "")
         if is_take(n) and (source := self.source(n)):
             return f"{source}_i"
-        return self.of_adjoint(n) or self.first_free(self.plain_names(n))
+        return self.of_label(n) or self.first_free(self.plain_names(n))
 
     def first_free(self, names: Iterable[str]) -> str:
         """The first name that nothing has yet, else the last, which gets a number."""
@@ -105,14 +105,14 @@ class Naming:
         """What an array is called by its op; empty for a scalar."""
         return ""
 
-    def of_adjoint(self, n: Node) -> str:
-        """The name of the adjoint of a value that stands in the text; empty for any other."""
-        primal = self.program.adjoint_of.get(n)
-        if primal is None:
+    def of_label(self, n: Node) -> str:
+        """The name of the adjoint or the tangent of a value that stands in the text; empty for any other."""
+        label = self.program.labels.get(n)
+        if label is None:
             return ""
-        known = self.known_name(primal) or self.roles.get(primal, "")
-        known = known or (self.in_common(primal.args) if is_pack(primal) else "")
-        return f"d_{known}" if known else ""
+        known = self.known_name(label.of) or self.roles.get(label.of, "")
+        known = known or (self.in_common(label.of.args) if is_pack(label.of) else "")
+        return known and (f"{known}_tangent" if label.is_tangent else f"d_{known}")
 
     def source(self, n: Node) -> str:
         """What the entries that a loop takes have in common in their names; empty if nothing."""
@@ -201,15 +201,18 @@ class Naming:
         return ""
 
     def comment(self, n: Node) -> str:
-        """What a line says of its value: which adjoint it is, or its formula."""
+        """What a line says of its value: which adjoint or tangent it is, or its formula."""
         formula = self.program.comments.get(n, "")
-        return self.adjoint_comment(n) or (formula if formula and tells(formula) else "")
+        return self.label_comment(n) or (formula if formula and tells(formula) else "")
 
-    def adjoint_comment(self, n: Node) -> str:
-        """Which adjoint the value is, empty if it is none."""
-        primal = self.program.adjoint_of.get(n)
-        if primal is None:
+    def label_comment(self, n: Node) -> str:
+        """Which adjoint or tangent the value is, empty if it is none."""
+        label = self.program.labels.get(n)
+        if label is None:
             return ""
+        primal = label.of
+        if label.is_tangent:
+            return f"tangent of {of}" if (of := self.comment(primal)) else ""
         if is_neg(primal) and (inner := self.known_name(primal.args[0])):
             return f"dL/d(-{inner})"
         name = self.known_name(primal)

@@ -271,9 +271,9 @@ class Scheduler:
         """Which adjoint a sum is, or becomes after the loop."""
         if s in self.parts:
             return f"for {self.parts[s]}"
-        for adjoint in self.program.adjoint_of:
-            if adjoint is s or s in adjoint.args:
-                return f"for {comment}" if (comment := self.naming.adjoint_comment(adjoint)) else ""
+        for n in self.program.labels:
+            if n is s or s in n.args:
+                return f"for {comment}" if (comment := self.naming.label_comment(n)) else ""
         return ""
 
     def values(self, outputs: Sequence[Output]) -> list[Statement]:

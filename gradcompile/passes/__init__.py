@@ -1,6 +1,6 @@
 """The passes in their order, each followed by a check of the graph that it gives."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological, verify
@@ -12,6 +12,7 @@ from gradcompile.passes.reroll import reroll
 from gradcompile.passes.simplify import balance, roots_of_powers, share_reciprocals, simplify
 from gradcompile.passes.stabilize import Rewrite, stabilize
 from gradcompile.passes.terms import forget
+from gradcompile.signature.program import Label
 
 __all__ = ["Rewrite", "contracted", "distribute_sums", "finished", "looped", "rerolled", "simplified", "stabilized"]
 
@@ -61,18 +62,22 @@ def distribute_sums(roots: Sequence[Node], primal: Node, others: Sequence[Node] 
     return result
 
 
-def finished(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
-    """The roots after differentiation, ready to be lowered; labels (adjoint -> its primal) follow what they label."""
-    count, keys = len(roots), list(labels)
-    everything = roots_of_powers(simplified([*roots, *keys, *labels.values()]))
-    current = dict(zip(everything[count : count + len(keys)], everything[count + len(keys) :], strict=True))
-    result, current = hoist(everything[:count], current)
+def labelled(
+    step: Callable[[list[Node]], list[Node]], roots: Sequence[Node], labels: Mapping[Node, Label]
+) -> tuple[list[Node], dict[Node, Label]]:
+    """The roots after a step, and the labels of what the labelled nodes have become."""
+    new = iter(step([*roots, *labels, *(label.of for label in labels.values())]))
+    result, keys = [next(new) for _ in roots], [next(new) for _ in labels]
+    return result, {n: label._replace(of=of) for n, label, of in zip(keys, labels.values(), new, strict=True)}
+
+
+def finished(roots: Sequence[Node], labels: Mapping[Node, Label]) -> tuple[list[Node], dict[Node, Label]]:
+    """The roots after differentiation, ready to be lowered; labels follow what they label."""
+    result, current = labelled(lambda nodes: roots_of_powers(simplified(nodes)), roots, labels)
+    result, current = hoist(result, current)
     live = set(topological(result))
-    current = {adjoint: primal for adjoint, primal in current.items() if adjoint in live}
+    current = {n: label for n, label in current.items() if n in live}
     for step in (simplified, share_reciprocals, balance):
-        keys = list(current)
-        everything = step([*result, *keys, *current.values()])
-        result = everything[:count]
-        current = dict(zip(everything[count : count + len(keys)], everything[count + len(keys) :], strict=True))
+        result, current = labelled(step, result, current)
         verify(result, step.__name__)
     return result, current

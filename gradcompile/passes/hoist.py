@@ -11,11 +11,12 @@ from gradcompile.ir.algebra import add, expand, is_div, sum_over, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
 from gradcompile.ops.reduction import is_sum
+from gradcompile.signature.program import Label
 
 Split = tuple[Node, Node]  # a scalar weight and what it multiplies
 
 
-def hoist(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node], dict[Node, Node]]:
+def hoist(roots: Sequence[Node], labels: Mapping[Node, Label]) -> tuple[list[Node], dict[Node, Label]]:
     """The roots with weighted sums rewritten, and the labels carried over to what the weights were taken from."""
     new: dict[Node, Node] = {}  # what has changed
     split: dict[Node, Split] = {}
@@ -26,8 +27,11 @@ def hoist(roots: Sequence[Node], labels: Mapping[Node, Node]) -> tuple[list[Node
         result = summed(n, split) or with_new(n, new)
         if result is not n:
             new[n] = result
-    carried = {new.get(n, n): new.get(primal, primal) for n, primal in labels.items()}
-    carried |= {split[n][1]: new.get(primal, primal) for n, primal in labels.items() if n in split}
+    moved = {n: label._replace(of=new.get(label.of, label.of)) for n, label in labels.items()}
+    carried = {new.get(n, n): label for n, label in moved.items()}
+    for n, label in labels.items():
+        if n in split:  # the tangent of an adjoint is that of what the adjoint is without the same weight
+            carried[split[n][1]] = Label(split[label.of][1], True) if label.of in split else moved[n]
     return [new.get(r, r) for r in roots], carried
 
 

@@ -4,12 +4,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, dim_product, dim_sum
 from gradcompile.signature.arguments import Argument
+
+
+class Label(NamedTuple):
+    """What a node is to another: its adjoint, or its tangent along the vector of a product."""
+
+    of: Node
+    is_tangent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class Output:
 class Program:
     """What is compiled: the value that is returned, None if there is none, and the outputs that are filled.
 
-    names: of leaves and of entries of arrays.  adjoint_of: maps an adjoint to the node whose adjoint it is.  comments:
+    names: of leaves and of entries of arrays.  labels: of adjoints and tangents of other nodes.  comments:
     maps a node to its formula.  order: the nodes below value and outputs, arguments first.  arrays: it is lowered as
     one over arrays, not of symbols alone.  what: the value is called.  offsets: where each parameter begins in theta.
     """
@@ -89,7 +97,7 @@ class Program:
     params: Sequence[Argument]
     inputs: Sequence[Argument]
     names: Mapping[Node, str]
-    adjoint_of: Mapping[Node, Node]
+    labels: Mapping[Node, Label]
     comments: Mapping[Node, str]
     order: Sequence[Node] = ()
     arrays: bool = False

@@ -77,28 +77,31 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
 
         d_v[:] += tanh_X_W_plus_u @ d_residual    # dL/dv
 
-        combined = view(work, 1024, (4, m))
-        combined[:, :] = vector_part_2d.T @ X_b.T
+        X_W_tangent = view(work, 1024, (4, m))
+        X_W_tangent[:, :] = vector_part_2d.T @ X_b.T  # tangent of X @ W
 
-        factor = view(work, 1536, (4, m))
+        tanh_X_W_plus_u_tangent = view(work, 1536, (4, m))
         for j in range(4):
             vector_j = vector[j + 12]
             for i in lanes(0, m):
                 tanh_X_W_plus_u_i_2 = tanh_X_W_plus_u[j, i]
-                factor_i = (combined[j, i] + vector_j) * (1.0 - tanh_X_W_plus_u_i_2 * tanh_X_W_plus_u_i_2)
-                factor[j, i] = factor_i
+                tanh_X_W_plus_u_tangent_i = (     # tangent of tanh(X @ W + u)
+                    (X_W_tangent[j, i] + vector_j) * (1.0 - tanh_X_W_plus_u_i_2 * tanh_X_W_plus_u_i_2)
+                )
+                tanh_X_W_plus_u_tangent[j, i] = tanh_X_W_plus_u_tangent_i
 
-        factor_v = view(work, 0, (m,))
-        factor_v[:] = factor.T @ v
+        combined = view(work, 0, (m,))
+        combined[:] = tanh_X_W_plus_u_tangent.T @ v
 
         combined_2 = view(work, 256, (m,))
         combined_2[:] = tanh_X_W_plus_u.T @ vector_part_2
 
-        factor_2 = view(work, 384, (m,))
+        d_residual_tangent = view(work, 384, (m,))
         for i in lanes(0, m):
-            factor_2[i] = 2.0 * ((factor_v[i] + combined_2[i]) * inverse_n)
+            # tangent of dL/d(tanh(X @ W + u) @ v - t)
+            d_residual_tangent[i] = 2.0 * ((combined[i] + combined_2[i]) * inverse_n)
 
-        diff = view(work, 1024, (4, m))
+        product_tangent = view(work, 1024, (4, m))
         for j in range(4):
             v_j_2 = v[j]
             vector_j_2 = vector_part_2[j]
@@ -106,20 +109,21 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
             for i in lanes(0, m):
                 d_residual_i = d_residual[i]
                 tanh_X_W_plus_u_i_3 = tanh_X_W_plus_u[j, i]
-                factor_i_2 = (
-                    (factor_2[i] * v_j_2 + d_residual_i * vector_j_2) * (1.0
+                factor_i = (
+                    (d_residual_tangent[i] * v_j_2 + d_residual_i * vector_j_2) * (1.0
                     - tanh_X_W_plus_u_i_3 * tanh_X_W_plus_u_i_3)
                 )
-                diff_i = factor_i_2 - 2.0 * (factor[j, i] * tanh_X_W_plus_u_i_3) * (d_residual_i * v_j_2)
-                diff[j, i] = diff_i
-                partial_3[i % LANES] += diff_i
+                factor_i_2 = 2.0 * (tanh_X_W_plus_u_tangent[j, i] * tanh_X_W_plus_u_i_3) * (d_residual_i * v_j_2)
+                product_tangent_i = factor_i - factor_i_2  # tangent of dL/d(X @ W + u)
+                product_tangent[j, i] = product_tangent_i
+                partial_3[i % LANES] += product_tangent_i
             hv_u[j] += fold(partial_3)            # (H v) of u
 
-        hv_W[:, :] += X_b.T @ diff.T              # (H v) of W
+        hv_W[:, :] += X_b.T @ product_tangent.T   # (H v) of W
 
-        hv_v[:] += factor @ d_residual            # (H v) of v
+        hv_v[:] += tanh_X_W_plus_u_tangent @ d_residual  # (H v) of v
 
-        hv_v[:] += tanh_X_W_plus_u @ factor_2     # (H v) of v
+        hv_v[:] += tanh_X_W_plus_u @ d_residual_tangent  # (H v) of v
 
 
 @jit

@@ -49,7 +49,7 @@ class ArrayNaming(Naming):
         origin = self.origin.get(n, n)
         if origin in self.program.names:
             return self.program.names[origin]
-        return self.of_adjoint(origin) or self.first_free(self.plain_names(n))
+        return self.of_label(origin) or self.first_free(self.plain_names(n))
 
     def name(self, n: Node) -> str:
         """The identifier of a node, by which what it is a part of is known from here on."""

@@ -88,7 +88,7 @@ class LoopWriter:
             clear = Assign(element(name(output), [place(contiguous(n.type.shape))]), number("0.0"))
             region.statements += RowLoops(n.type.shape).around([clear])
             return output
-        known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.adjoint_of else "added")
+        known = self.naming.fresh(self.naming.preferred_name(n) if n in self.program.labels else "added")
         region.statements.append(Assign(name(known), zeros_of_size(number(n.type.shape[0]))))
         return known
 
