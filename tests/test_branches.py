@@ -112,6 +112,7 @@ def known(r: Any, m: Any) -> Any:
         (lambda w, x, m: known(np.cumsum(x * w, axis=1)[:, -1], m), [10, 20]),
         (lambda w, x, m: known(np.tensordot(x, w, axes=1), m), [10, 20]),
         (lambda w, x, m: known(np.kron(x, w[None])[:, ::3] @ np.ones(2), m), [10, 20]),
+        (lambda w, x, m: np.sum(np.where(1.0 * m > 0, (x @ w) ** 2, 0.0)), [10, 20]),
     ],
 )
 def test_missing_data_behind_a_mask(loss: Callable[..., Any], slopes: list[float]) -> None:

@@ -78,7 +78,9 @@ def is_selection(n: Node) -> bool:
     if not is_select(n) or n.params:
         return False
     condition, _, other = n.args
-    return not (condition.op.is_comparison and not is_ne(condition) and other in condition.args)
+    number = other.args[0] if is_broadcast(other) else other
+    hands_on = condition.op.is_comparison and not is_ne(condition) and other in condition.args and not is_const(number)
+    return not hands_on
 
 
 def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
@@ -91,7 +93,7 @@ def settling(order: Sequence[Node], least: Mapping[Node, float]) -> set[Node]:
         is_pole = is_div(n) and not n.type.shape and -SMALL < least[n.args[1]] < SMALL
         if is_pole or is_steep(n, least) or (n.op.is_arithmetic and not found.isdisjoint(n.args)):
             found.add(n)
-    return {n for n in order if n.op.settles and n.args[0] in found}
+    return {n for n in order if n.op.settles and not found.isdisjoint(n.args)}
 
 
 def is_steep(n: Node, least: Mapping[Node, float]) -> bool:

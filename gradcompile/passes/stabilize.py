@@ -9,7 +9,7 @@ formula as written.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
@@ -65,6 +65,7 @@ from gradcompile.passes.terms import (
     terms,
     total,
     unveiled,
+    whole_powers,
     without,
 )
 
@@ -477,22 +478,42 @@ def log_of_half_erfc(u: Node) -> Node:
 def log_of_factors(n: Node) -> Node | None:
     """log(b**y*exp(u)/gamma(x)*...) = y*log(b) + u - lgamma(x) + ... where a factor leaves the range of floats.
 
-    Within it the formula stays, since large logarithms lose the digits that the product has.
+    So for whole powers above 2, and for products of many factors. Within the range the formula stays, since large
+    logarithms lose the digits that the product has.
     """
     x = n.args[0]
-    c, above, below = fraction(x)
-    found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
+    c, found = whole_powers(x)
     views = {y: log for y, _ in found[:FEW] if (log := log_of_picked(y)) is not None}
-    if not (views or any(y.op.name in FAR for y, _ in found)) or (len(found) == 1 and (views or x.op.name == "pow")):
+    special = [(y, k) for y, k in found if y in views or y.op.name in FAR or y.op.name in LOGARITHMS]
+    high = [(y, k - int(math.fmod(k, 2))) for y, k in found if abs(k) > 2 and (y, k) not in special]
+    if not (views or high or len(found) > FEW or any(y.op.name in FAR for y, _ in found)):
         return None
-    small, large = (number(RANGE[n.type.dtype] ** p, n) for p in (7, -7))
-    taken = [(y, sign) for y, sign in found if y in views or y.op.name in FAR or y.op.name in LOGARITHMS]
-    sizes = [make("abs", y) for y in dict.fromkeys([y for y, _ in taken] + [x])]
-    inside = [apply(name, *pair) for s in sizes for name, pair in (("lt", (small, s)), ("lt", (s, large)))]
-    logs = [scaled(sign, views.get(y) or log_of_factor(y)) for y, sign in taken]
-    plain = quotient(c, [y for y in above if (y, 1.0) not in taken], [y for y in below if (y, -1.0) not in taken], n)
-    logs += [] if is_const(plain, 1.0) else [make("log", plain)]
-    return make("select", all_of(*inside), n, total(logs))
+    if not 0 < abs(c) < math.inf or (len(found) == 1 and not high and (views or x.op.name == "pow")):
+        return None
+    sizes = [(y, 7.0) for y in dict.fromkeys([*(y for y, _ in special), x])] + [(y, 7 / abs(k)) for y, k in high]
+    inside = [
+        apply("lt", *pair)
+        for y, power in sizes
+        for small, large in [[number(RANGE[n.type.dtype] ** p, n) for p in (power, -power)]]
+        for pair in ((small, make("abs", y)), (make("abs", y), large))
+    ]
+    logs = [scaled(float(k), views.get(y) or log_of_factor(y)) for y, k in special]
+    logs += [scaled(float(k), make("log", make("abs", y))) for y, k in high]
+    rest = Counter({y: k for y, k in found if (y, k) not in special})
+    rest.subtract(dict(high))
+    return make("select", all_of(*inside), n, total(logs + logs_of_rest(c, rest, n)))
+
+
+def logs_of_rest(c: float, rest: Mapping[Node, int], n: Node) -> list[Node]:
+    """The logarithm of a product of ordinary factors; of many that of their signs, and those of a few at a time."""
+    above, below = ([y for y, k in rest.items() for _ in range(sign * k)] for sign in (1, -1))
+    if len(above) + len(below) <= FEW:
+        plain = quotient(c, above, below, n)
+        return [] if is_const(plain, 1.0) else [make("log", plain)]
+    few = [(sign, product(side[k : k + 8]) or n) for sign, side in ((1.0, above), (-1.0, below))
+           for k in range(0, len(side), 8)]  # fmt: skip
+    signs = [scaled(c, make("sign", few[0][1])), *(make("sign", x) for _, x in few[1:])]
+    return [make("log", product(signs) or n), *(scaled(sign, make("log", make("abs", x))) for sign, x in few)]
 
 
 def log_of_picked(y: Node) -> Node | None:

@@ -18,6 +18,7 @@ Value = TypeVar("Value")
 MEMORIES: list["_lru_cache_wrapper[Any]"] = []
 Term = tuple[float, Node | None]  # a numeric factor, and what it multiplies (None: the number alone)
 FEW = 16  # factors of a product, or terms of a nested sum, that are looked at
+LONG = 1024  # parts of a product that is taken apart to its last factor
 SUM, PRODUCT = frozenset({"add"}), frozenset({"mul", "div", "neg"})
 ROUNDING = 1e-15  # numbers that SymPy or a user multiplied out may differ by so much, relatively
 
@@ -130,6 +131,27 @@ def known_fraction(n: Node) -> tuple[float, Sequence[Node], Sequence[Node]]:
             return number, [*above, x], below
         number, above, below = number * a / b, above + top, below + bottom
     return number, above, below
+
+
+@remembered
+def whole_powers(n: Node) -> tuple[float, Sequence[tuple[Node, int]]]:
+    """A product of up to a thousand factors as a number and whole powers of its other factors, positive ones first."""
+    number, counts, stack = 1.0, Counter[Node](), [(n, 1)]
+    for _ in range(LONG):
+        if not stack:
+            break
+        m, k = stack.pop()
+        c, x = split(m)
+        if x is None and c == 0:
+            c, x = 1.0, m
+        number *= c if k > 0 else 1 / c
+        if x is not None and x.op.name in ("mul", "div"):
+            stack += [(x.args[1], k if x.op.name == "mul" else -k), (x.args[0], k)]
+        elif x is not None:
+            counts[x] += k
+    for m, k in stack:
+        counts[m] += k
+    return number, sorted(counts.items(), key=lambda found: found[1] < 0)
 
 
 def squared(t: Node) -> tuple[float, Node] | None:

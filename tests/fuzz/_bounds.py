@@ -19,9 +19,9 @@ from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ops.elementwise import SPECIAL
 
+FEW = 90  # digits of special functions, which take long, and of all where the arguments are of ordinary size
 DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308
-MORE = (MANY, 3600)  # if those do not agree: of x - sin(x) three times as many cancel as x has zeros
-FEW = 90  # digits of special functions, which take long
+MORE = (DIGITS, MANY, 3600)  # if those do not agree: of x - sin(x) three times as many cancel as x has zeros
 LONG = 20_000  # bits of a whole part
 HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
 EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
@@ -45,7 +45,25 @@ class Beyond(Exception):
 def digits_for(leaves: Mapping[Node, Any]) -> int:
     """The digits that arguments need."""
     sizes = np.concatenate([np.abs(np.ravel(np.asarray(v, float))) for v in leaves.values()])
-    return MANY if np.any((sizes > 150) | ((sizes < 1e-50) & (sizes > 0))) else DIGITS
+    if np.any((sizes > 150) | ((sizes < 1e-50) & (sizes > 0))):
+        return MANY
+    return DIGITS if np.any((sizes > 20) | ((sizes < 1e-4) & (sizes > 0))) else FEW
+
+
+def settled(judge: Callable[[], str | None], leaves: Mapping[Node, Any]) -> str | None:
+    """What is wrong in as many digits as it takes; None where nothing can be said."""
+    first, wrong = digits_for(leaves), None
+    for digits in (first, *(d for d in MORE if d > first)):  # beside 1e-300, 1 needs more of them
+        try:
+            with mpmath.workdps(digits):
+                wrong = judge()
+        except Beyond:
+            if digits > FEW:
+                return None
+            continue
+        if wrong is None:
+            return None
+    return wrong
 
 
 def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
@@ -273,18 +291,25 @@ def clamp(v: Any) -> Any:
 
 def value_of(root: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:
     """The value of a root."""
+    return values_of(root, leaves, dims)[root]
+
+
+def values_of(root: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Values:
+    """The values of a root and of all below it."""
     values: Values = {}
     with np.errstate(all="ignore"):
         for n in topological([root]):
             if n.op.name in COMPARED and any(np.any(each(mpmath.isnan, values[a])) for a in n.args):
                 raise Beyond  # an infinity that is a number with too many digits, times 0, would choose the branch
             values[n] = clamped(evaluated(n, values, dims)) if n.args else leaf_bound(n, leaves).value
-    return values[root]
+    return values
 
 
-def slopes_of(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> list[Any]:
+def slopes_of(
+    root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int], values: Values | None = None
+) -> list[Any]:
     """The derivative of a scalar root by a scalar leaf; both one-sided ones at a kink, none where it has no value."""
-    found = chained(root, leaf, leaves, dims)
+    found = chained(root, leaf, values_of(root, leaves, dims) if values is None else values, dims)
     if mpmath.isfinite(found):
         return [found]
     sides = [s for sign in (1, -1) for s in one_sided(root, leaf, leaves, dims, sign)]
@@ -305,19 +330,12 @@ def one_sided(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str
     return [slopes[1], mpmath.mpf(0)] if abs(slopes[1]) < abs(slopes[0]) / 1.5 else [slopes[1]]
 
 
-def chained(root: Node, leaf: Node, leaves: Mapping[Node, Any], dims: dict[str, int]) -> Any:
+def chained(root: Node, leaf: Node, values: Values, dims: dict[str, int]) -> Any:
     """The derivative by the chain rule; NaN where the slope of an op is infinite, or there is none."""
-    values: Values = {}
-    tangents: Values = {}
+    tangents: Values = {leaf: mpmath.mpf(1)}
     with np.errstate(all="ignore"):
         for n in topological([root]):
-            if not n.args:
-                values[n] = leaf_bound(n, leaves).value
-            else:
-                values[n] = clamped(evaluated(n, values, dims))
-            if n is leaf:
-                tangents[n] = mpmath.mpf(1)
-            elif any(a in tangents for a in n.args) and n.type.dtype != "bool" and n.op.name not in FLAT:
+            if any(a in tangents for a in n.args) and n.type.dtype != "bool" and n.op.name not in FLAT:
                 tangents[n] = tangent(n, values, tangents, dims)
     return tangents.get(root, mpmath.mpf(0))
 

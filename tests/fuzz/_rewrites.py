@@ -301,7 +301,13 @@ FORMULAS: dict[str, tuple[str, ...]] = {
         "{u}*log({u})/({u} - 1)",
     ),
     "log_near_one": ("log(cos({u}))", "log(sin({u})/{u})", "log(sinh({u})/{u})", "log({u}/tan({u}))"),
-    "log_of_factors": ("log(pow({u}, {v})/{w})", "log(pow({u}, {v})*exp(-{u})/gamma({v} + 1))", "log({c}/gamma({u}))"),
+    "log_of_factors": (
+        "log(pow({u}, {v})/{w})",
+        "log(pow({u}, {v})*exp(-{u})/gamma({v} + 1))",
+        "log({c}/gamma({u}))",
+        "log(pow({u}, 5)*{v})",
+        "log(pow({u}, 4)/pow({v}, 3)*{w})",
+    ),
 }
 
 # Of arrays: X has 3 entries, M is a matrix of 2 by 2

@@ -235,14 +235,7 @@ def judge(case: Case) -> str | None:
     for point in case["points"]:
         given = {name: value for name, value in point.items() if SYMBOLS[name] in (*params, *columns)}
         leaves = f._leaf_values([], given)
-        try:
-            for digits in (_bounds.digits_for(leaves), *_bounds.MORE):  # beside 1e-300, 1 needs more of them
-                with mpmath.workdps(digits):
-                    wrong = judge_point(f, given, leaves)
-                if wrong is None:
-                    break
-        except _bounds.Beyond:
-            continue
+        wrong = _bounds.settled(partial(judge_point, f, given, leaves), leaves)
         if wrong is not None:
             return f"at {given}: {wrong}"
     return _numbers.unlike_full(f, *(partial(f, *in_order(f, point)) for point in case["points"]))
@@ -258,10 +251,11 @@ def judge_point(f: CompiledGrad, point: Mapping[str, Any], leaves: Mapping[Node,
         unlike = _numbers.unlike_python(f, in_order(f, point))
         if unlike is not None:
             return unlike
-    true = _bounds.value_of(f.problem.primal, leaves, dims)
+    values = _bounds.values_of(f.problem.primal, leaves, dims)
+    true = values[f.problem.primal]
     if not mpmath.isfinite(true):
         return None
-    truths = [[true], *(_bounds.slopes_of(f.problem.primal, a.leaf, leaves, dims) for a in f.problem.params)]
+    truths = [[true], *(_bounds.slopes_of(f.problem.primal, a.leaf, leaves, dims, values) for a in f.problem.params)]
     if all(
         not slopes or any(is_near(number, s, f.dtype) for s in slopes)
         for number, slopes in zip(got, truths, strict=True)
