@@ -64,7 +64,9 @@ def operations(problem):
 
 
 @pytest.mark.parametrize(
-    ("model", "steps"), [(euler, 24), (pendulum, 8), (logistic, 24), (survival, 24), (trend, 10)], ids=lambda m: str(m)
+    ("model", "steps"),
+    [(euler, 24), (pendulum, 8), (logistic, 24), (survival, 24), (trend, 10)],
+    ids=lambda m: getattr(m, "__name__", str(m)),
 )
 def test_a_loop_has_as_many_operations_as_it_was_written_with(model, steps):
     formula, params = model(steps)

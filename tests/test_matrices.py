@@ -119,7 +119,7 @@ def test_elements_alone_stay_scalars() -> None:
 # For each sample
 
 
-@pytest.mark.parametrize(("loss", "want"), EACH, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("loss", "want"), EACH, ids=lambda v: getattr(v, "__name__", str(v))[:40])
 def test_the_loss_of_one_sample(loss: Any, want: Callable[..., Any]) -> None:
     rng, given = np.random.default_rng(1), values()
     data = {"M": rng.uniform(0.5, 1.0, (4, 3, 3)) + 2 * np.eye(3), "u": rng.uniform(0.5, 1, (4, 3, 1)), "w": np.ones(4)}
