@@ -273,7 +273,7 @@ def test_branches_are_masks(name):
 
 def test_a_rule_says_what_it_can_not_be():
     with pytest.raises(ValueError, match="lambda"):
-        partials("x", "lambda: x")
+        partials("x", "lambda: x")(apply("neg", leaf("x")))
 
 
 # The tests of the tests: a wrong rule must be caught.

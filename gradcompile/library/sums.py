@@ -64,7 +64,7 @@ def levels(groups):  # type: ignore[no-untyped-def]
     [0, 1, 2, 2, 3]
     """
     level = 0
-    while groups >> level > 0:
+    while 1 << level <= groups:
         level += 1
     return level
 
@@ -73,7 +73,7 @@ def levels(groups):  # type: ignore[no-untyped-def]
 def close_tree(tree, total, groups):  # type: ignore[no-untyped-def]
     """Add what the tree of so many groups still holds apart to what came after them."""
     level = 0
-    while groups >> level > 0:
+    while 1 << level <= groups:
         if (groups >> level) & 1 == 1:
             for k in lanes(0, total.shape[0]):
                 total[k] = tree[level, k] + total[k]
