@@ -220,10 +220,8 @@ def propose_within(v, b, work, s):  # type: ignore[no-untyped-def]
     """
     n = v.shape[1]
     is_cut = False
+    hold(v)
     for k in range(n):
-        at_lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] > 0.0)
-        at_upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] < 0.0)
-        v[HELD, k] = 1.0 if at_lower | at_upper | (v[LOWER, k] >= v[UPPER, k]) else 0.0
         v[STEP, k] = 0.0
     again = True
     while again:
@@ -248,6 +246,15 @@ def propose_within(v, b, work, s):  # type: ignore[no-untyped-def]
     s[PREDICTED] = predicted
     s[LENGTH] = length_of(v, STEP)
     return is_cut
+
+
+@jit
+def hold(v):  # type: ignore[no-untyped-def]
+    """Hold what is on a bound that the gradient presses it to, and what has nowhere to go."""
+    for k in range(v.shape[1]):
+        at_lower = (v[THETA, k] <= v[LOWER, k]) & (v[GRADIENT, k] > 0.0)
+        at_upper = (v[THETA, k] >= v[UPPER, k]) & (v[GRADIENT, k] < 0.0)
+        v[HELD, k] = 1.0 if at_lower | at_upper | (v[LOWER, k] >= v[UPPER, k]) else 0.0
 
 
 @jit

@@ -171,15 +171,18 @@ def names_in(statements: Iterable[Statement]) -> set[str]:
 
 
 def calls_in(statements: Iterable[Statement]) -> set[str]:
-    """The functions that statements call, and "@" if they multiply matrices."""
-    whole = parts_of(x for s in every(statements) for x in read_by(s))
-    return {x.word for x in whole if x.kind == "call" or (x.kind == "operation" and x.word == "@")}
+    """The functions that statements call."""
+    return {x.word for x in read_in(statements) if x.kind == "call"}
 
 
 def words_in(statements: Iterable[Statement]) -> set[str]:
     """The names that statements read, the functions that they call, and their operators."""
-    whole = parts_of(x for s in every(statements) for x in read_by(s))
-    return {x.word for x in whole if x.kind in ("name", "call", "operation")}
+    return {x.word for x in read_in(statements) if x.kind in ("name", "call", "operation")}
+
+
+def read_in(statements: Iterable[Statement]) -> Iterator[Expression]:
+    """All parts of what statements read."""
+    return parts_of(x for s in every(statements) for x in read_by(s))
 
 
 # Functions and modules

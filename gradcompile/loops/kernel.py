@@ -39,9 +39,9 @@ class Plan:
 
     passes: over the samples, in their order.  block: samples whose arrays are at hand at a time, 0 without arrays.
     group: samples of the smallest group that sums are taken of, of which those without arrays have just so many; the
-    groups meet in a tree (`library.sums`).  multiplies: whether BLAS or LAPACK is
-    called.  outputs: how many vectors are filled, which stand between theta and the inputs.  counted: lengths that BLAS
-    counts in 32 bits.  lines: statements of a kernel without loops, None of others.
+    groups meet in a tree (`library.sums`).  multiplies: whether BLAS or LAPACK is called.  outputs: how many vectors
+    are filled, which stand between theta and the inputs.  counted: lengths that BLAS counts in 32 bits.  lines:
+    statements of a kernel without loops, None of others.
     """
 
     passes: tuple[Pass, ...] = ()

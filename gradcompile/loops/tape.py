@@ -220,9 +220,11 @@ class Taping:
         names: Names = {}
         for argument, part in zip(function.args[3:], call.parts[3:], strict=True):
             names[argument] = self.meaning(part, outer)
-        *head, spans, last = function.body if len(function.body) > 1 else (None, None)
-        if not isinstance(spans, Loop) or not isinstance(last, Do) or last.value.word != "close_tree":
-            raise NoTape
+        match function.body:
+            case [*head, Loop() as spans, Do(value=Expression(word="close_tree"))]:
+                pass
+            case _:
+                raise NoTape
         for s in head:
             if not (isinstance(s, Assign) and s.value.kind == "call" and s.value.word == "zeros"):
                 self.statement(s, names)

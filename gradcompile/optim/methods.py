@@ -253,9 +253,7 @@ class TrustExact(Method):
     def is_proved(self) -> bool:  # type: ignore[override]
         """By more than rounding, on what no bound holds."""
         _, matrix, work, _ = self.stepping.state
-        lower, upper = (self.rows[k] for k in (trust_region.LOWER, trust_region.UPPER))
-        pressed = (self.theta <= lower) & (self.gradient > 0.0) | (self.theta >= upper) & (self.gradient < 0.0)
-        self.rows[trust_region.HELD] = pressed | (lower >= upper)
+        machine(trust_region.hold, (2,))(self.rows)
         return bool(machine(trust_region.factored, (2, 2, 2, 0))(self.rows, matrix, work, 0.0))
 
 

@@ -14,7 +14,10 @@ from gradcompile.passes.stabilize import Rewrite, stabilize
 from gradcompile.passes.terms import forget
 from gradcompile.signature.program import Label
 
-__all__ = ["Rewrite", "contracted", "distribute_sums", "finished", "looped", "rerolled", "simplified", "stabilized"]
+__all__ = [
+    "Rewrite", "contracted", "distribute_sums", "finished", "labelled", "looped", "rerolled", "simplified",
+    "stabilized",
+]  # fmt: skip
 
 
 def simplified(roots: Sequence[Node]) -> list[Node]:

@@ -106,9 +106,9 @@ class Route:
 
     def choose(self, inputs: Sequence[Any]) -> Run:
         """The way for these inputs, by their size and layout."""
-        if not self.columns:
-            return self.shared if self.is_shared(inputs) else self.helped(self.serial, inputs)
         is_shared = self.is_shared(inputs)
+        if not self.columns:
+            return self.shared if is_shared else self.helped(self.serial, inputs)
         for k in self.columns:
             if not inputs[k].flags.c_contiguous:
                 if any(isinstance(inputs[k], Blocks) for k in self.columns):
