@@ -73,6 +73,24 @@ def test_networks_are_drawn(make):
     assert all(places[a].layer < places[b].layer for a, b, _ in drawing.layout.lines)
 
 
+def test_terms_stand_beside_boxes_and_each_other_however_long():
+    """Numbers of four digits with signs, several lines to and from one node, straight and bent ones to one end."""
+    a, b, c = sp.symbols("a b c")
+    formula = (a * sp.exp(b * c) + b**3 - sp.tanh(a + b)) ** 2 / (1 + sp.exp(-a * c)) + sp.Max(0, a - b * c)
+    rows = ElementTree.fromstring(gc.compile_grad(formula, [a, b, c]).draw(-0.31234, 1.21e-5, -2345.6).svg)
+    boxes = [tuple(float(r.get(k)) for k in ("x", "y", "width", "height")) for r in rows.iter(f"{SVG}rect")]
+    terms = []
+    for t in rows.iter(f"{SVG}text"):
+        if "term" in t.get("class", "").split():
+            width = 6.62 * len(t.text)  # of eleven pixels' DejaVu Sans Mono
+            left = float(t.get("x")) - {"start": 0, "middle": width / 2, "end": width}[t.get("class").split()[1]]
+            terms.append((left, float(t.get("y")) - 8, width, 9))
+    assert len(terms) > 15 and max(t[2] for t in terms) > 170
+    apart = [p[0] + p[2] < q[0] or q[0] + q[2] < p[0] or p[1] + p[3] < q[1] or q[1] + q[3] < p[1]
+             for k, p in enumerate(terms) for q in boxes + terms[:k]]  # fmt: skip
+    assert all(apart)
+
+
 def test_what_is_inside_a_scan_is_framed_apart():
     drawing = lstm()
     (frame,) = drawing.layout.frames

@@ -24,8 +24,9 @@ from gradcompile.explain.rows import Operand, Row
 from gradcompile.explain.writing import cell, short, summary
 
 WIDTH, HEIGHT = 172, 58  # of a box
-STEP, GAP = 320, 92  # from layer to layer, from box to box
+BETWEEN, GAP = 148, 92  # least room between layers, from box to box
 LETTERS = 22  # that fit into a box
+LETTER = 6.7  # width of one in a term
 LABELLED = 60  # lines that have their term written on them
 TIP = (
     '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" '
@@ -119,9 +120,9 @@ def size_of(x: Any) -> float:
     return top if np.isfinite(top) else np.inf
 
 
-def point(p: Spot) -> tuple[float, float]:
-    """The left upper corner of a box."""
-    return 20 + STEP * p.layer, 20 + GAP * p.at
+def point(p: Spot, step: float) -> tuple[float, float]:
+    """The left upper corner of a box; step is from layer to layer."""
+    return 20 + step * p.layer, 20 + GAP * p.at
 
 
 def picture(rows: Sequence[Row], layout: Layout, title: str) -> Picture:
@@ -129,22 +130,26 @@ def picture(rows: Sequence[Row], layout: Layout, title: str) -> Picture:
     sizes = [max(size_of(rows[k].adjoint) for k in members) for members in layout.boxes]
     top = max((s for s in sizes if np.isfinite(s)), default=1.0)
     used = Counter(o.name for r in rows for o in r.args)
-    corners = [point(p) for p in layout.places]
+    terms = [written(rows, layout, k) for k in range(len(layout.lines))]
+    step = WIDTH + max(BETWEEN, LETTER * max(map(len, terms), default=0) + 24)
+    corners = [point(p, step) for p in layout.places]
     width = max(x for x, _ in corners) + WIDTH + 20 + 12 * bool(layout.frames)
     height = max(y for _, y in corners) + HEIGHT + 20
-    lines = [line(rows, layout, k) for k in range(len(layout.lines))]
+    taken: list[tuple[float, float, float]] = []
+    drawn = [line(layout, k, text, step, taken) for k, text in enumerate(terms)]
+    lines, labels = ("".join(d[j] for d in drawn) for j in range(2))
     boxes = [box(rows, members, corners[b], b, level(sizes[b], top), used) for b, members in enumerate(layout.boxes)]
     return Picture(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
             f'width="{width:.0f}" height="{height:.0f}" class="graph" role="group" '
             f'aria-label="graph of {escape(title, True)}">'
             f"<style>{asset('graph.css')}{shades('.graph .l{} rect')}</style><title>{escape(title)}</title>"
-            f"{TIP}{''.join(map(frame, layout.frames))}"
-            f"<g>{''.join(lines)}</g><g>{''.join(boxes)}</g></svg>")  # fmt: skip
+            f"{TIP}{''.join(frame(f, step) for f in layout.frames)}"
+            f"<g>{lines}{labels}</g><g>{''.join(boxes)}</g></svg>")  # fmt: skip
 
 
-def frame(f: Frame) -> str:
+def frame(f: Frame, step: float) -> str:
     """What stands around the body of a scan."""
-    (x, y), (u, v) = point(f.first), point(f.last)
+    (x, y), (u, v) = point(f.first, step), point(f.last, step)
     return (f'<rect class="frame" x="{x - 12:.0f}" y="{y - 30:.0f}" width="{u - x + WIDTH + 24:.0f}" '
             f'height="{v - y + HEIGHT + 42:.0f}" rx="8"/><text x="{x:.0f}" y="{y - 12:.0f}">{escape(f.title)}'
             "</text>")  # fmt: skip
@@ -200,10 +205,20 @@ def hover(r: Row) -> str:
     return "\n".join(lines)
 
 
-def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
-    """A line from operand to node, with the term that comes back along it where there is room."""
+def written(rows: Sequence[Row], layout: Layout, k: int) -> str:
+    """The term written on a line: the one that comes back along it, where there is room and it is one number."""
+    a, b, _ = layout.lines[k]
+    if len(layout.lines) > LABELLED or len(layout.boxes[a]) + len(layout.boxes[b]) > 2:
+        return ""
+    r, name = rows[layout.boxes[b][0]], rows[layout.boxes[a][0]].name
+    return next((term(r, o) for o in r.args if o.name == name), "")
+
+
+def line(layout: Layout, k: int, text: str, step: float,
+         taken: list[tuple[float, float, float]]) -> tuple[str, str]:  # fmt: skip
+    """A line from operand to node, and its term, which stands above all lines."""
     a, b, way = layout.lines[k]
-    points = [(x + WIDTH / 2, y + HEIGHT / 2) for x, y in map(point, way)]
+    points = [(x + WIDTH / 2, y + HEIGHT / 2) for x, y in (point(p, step) for p in way)]
     points[0] = points[0][0] + WIDTH / 2, points[0][1]
     points[-1] = points[-1][0] - WIDTH / 2 - 2, points[-1][1]
     path = f"M{points[0][0]:.0f} {points[0][1]:.0f}"
@@ -211,23 +226,33 @@ def line(rows: Sequence[Row], layout: Layout, k: int) -> str:
         middle = (x + u) / 2
         path += f"H{u:.0f}" if y == v else f"C{middle:.0f} {y:.0f} {middle:.0f} {v:.0f} {u:.0f} {v:.0f}"
     drawn = f'<path id="e{a}-{b}" class="edge" d="{path}" marker-end="url(#tip)"/>'
-    if len(layout.lines) > LABELLED or len(layout.boxes[a]) + len(layout.boxes[b]) > 2:
-        return drawn
-    found = next((o for o in rows[layout.boxes[b][0]].args if o.name == rows[layout.boxes[a][0]].name), None)
-    text = "" if found is None else term(rows[layout.boxes[b][0]], found)
     if not text:
-        return drawn
+        return drawn, ""
     leaving, coming = (sum(end == own for *ends, _ in layout.lines for end in ends[j : j + 1])
                        for j, own in enumerate((a, b)))  # fmt: skip
-    return drawn + (label(text, points[-1], points[-2], "end") if leaving > coming else
-                    label(text, points[-2], points[-1], "start"))  # fmt: skip
+    backward = leaving > coming
+    here, there = (points[-1], points[-2]) if backward else (points[-2], points[-1])
+    return drawn, label(text, here, there, min(leaving, coming) > 1, taken)
 
 
-def label(text: str, here: tuple[float, float], there: tuple[float, float], side: str) -> str:
-    """A term beside that end of its own piece where fewer lines meet, on the side to which the line does not turn."""
+def label(text: str, here: tuple[float, float], there: tuple[float, float], shared: bool,
+          taken: list[tuple[float, float, float]]) -> str:  # fmt: skip
+    """A term beside that end of its own piece where fewer lines meet, where no other term stands.
+
+    It stands on the side to which the line does not turn; where several meet, on that to which it does, as its own.
+    """
     (x, y), (u, v) = here, there
-    left, anchor = ((x + u) / 2, "middle") if v == y else (x + (6 if side == "start" else -12), side)
-    return f'<text class="term {anchor}" x="{left:.0f}" y="{y - 6 if v >= y else y + 14:.0f}">{escape(text)}</text>'
+    side = "start" if u > x else "end"
+    at, anchor = ((x + u) / 2, "middle") if v == y else (x + (6 if side == "start" else -12), side)
+    width = LETTER * len(text)
+    left = at - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+    above, below = (y - 6, y - 20), (y + 14, y + 28)
+    first, second = (above, below) if v == y or (v > y) != shared else (below, above)
+    heights = [h for pair in zip(first, second, strict=True) for h in pair]
+    height = next((h for h in heights if not any(abs(h - t) < 12 and left < r and left + width > q
+                                                 for q, r, t in taken)), heights[0])  # fmt: skip
+    taken.append((left, left + width, height))
+    return f'<text class="term {anchor}" x="{at:.0f}" y="{height:.0f}">{escape(text)}</text>'
 
 
 def term(r: Row, o: Operand) -> str:
