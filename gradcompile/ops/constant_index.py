@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import part_at, zeros_like
-from gradcompile.ir.core import OPS, Node, Op, Params, apply, node, register
+from gradcompile.ir.core import OPS, Node, Op, Params, apply, named, node, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.shape import Tangents, again
 
@@ -218,19 +218,9 @@ def scatter_vjp(g: Node, n: Node) -> Tangents:
     return (take(g, n.params[0]),)
 
 
-def is_table(n: Node) -> bool:
-    """Whether a node is an array of numbers, its param."""
-    return n.op.name == "table"
-
-
-def is_take(n: Node) -> bool:
-    """Whether a node is entries of a vector at the places of its param."""
-    return n.op.name == "take"
-
-
-def is_pack(n: Node) -> bool:
-    """Whether a node is the entries of all arguments in one vector."""
-    return n.op.name == "pack"
+is_table = named("table")  # an array of numbers, its param
+is_take = named("take")  # entries of a vector at the places of its param
+is_pack = named("pack")  # the entries of all arguments in one vector
 
 
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, is_linear=True, cost=0, arity=None,

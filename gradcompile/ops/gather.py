@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.reduction import none_missing
@@ -96,24 +96,10 @@ def no_partial(n: Node) -> tuple[Node | None, ...]:
     return (None,)
 
 
-def is_gather(n: Node) -> bool:
-    """Whether a node is entries at integer places: its param is the first of their axes."""
-    return n.op.name == "gather"
-
-
-def is_argmax(n: Node) -> bool:
-    """Whether a node is the place of the largest entry along an axis, its param."""
-    return n.op.name == "argmax"
-
-
-def is_scatter_add(n: Node) -> bool:
-    """Whether a node is entries added at integer places: its params are the first of their axes, and the lengths."""
-    return n.op.name == "scatter_add"
-
-
-def is_argsort(n: Node) -> bool:
-    """Whether a node is the order of the entries along an axis."""
-    return n.op.name == "argsort"
+is_gather = named("gather")  # entries at integer places: its param is their first axis
+is_argmax = named("argmax")  # the place of the largest entry along an axis, its param
+is_scatter_add = named("scatter_add")  # entries added at integer places: its params are their first axis, and lengths
+is_argsort = named("argsort")  # the order of the entries along an axis
 
 
 register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, is_linear=True, arity=None, cost=0,

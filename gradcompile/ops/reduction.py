@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.ir.algebra import equal, placed_in, select, sum_over
-from gradcompile.ir.core import Node, Op, Params, const, register
+from gradcompile.ir.core import Node, Op, Params, const, named, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.shape import again
@@ -75,14 +75,8 @@ def amax_jvp(n: Node, tangents: tuple[Node | None, ...]) -> Node:
     return sum_over(select(largest, share, zero), *n.params)
 
 
-def is_sum(n: Node) -> bool:
-    """Whether a node is a sum over the axes of its param."""
-    return n.op.name == "sum"
-
-
-def is_amax(n: Node) -> bool:
-    """Whether a node is the largest entry over the axes of its param."""
-    return n.op.name == "amax"
+is_sum = named("sum")  # a sum over the axes of its param
+is_amax = named("amax")  # the largest entry over the axes of its param
 
 
 register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, is_linear=True, sympy="Sum",

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros_like
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 from gradcompile.ops import least
 
@@ -243,34 +243,12 @@ def unbound(*args: Any) -> Any:
     raise GraphError(f"no value was given for the leaf {args[0]!r}")
 
 
-def is_item(n: Node) -> bool:
-    """Whether a node is an entry or a part of an array: its param is the index."""
-    return n.op.name == "item"
-
-
-def is_assemble(n: Node) -> bool:
-    """Whether a node is an array put together: its params are the shape, and an index for each part."""
-    return n.op.name == "assemble"
-
-
-def is_broadcast(n: Node) -> bool:
-    """Whether a node is a value repeated: its params are the shape, and the places of its own axes in it."""
-    return n.op.name == "broadcast"
-
-
-def is_transpose(n: Node) -> bool:
-    """Whether a node is an array with its axes in another order, its param."""
-    return n.op.name == "transpose"
-
-
-def is_reshape(n: Node) -> bool:
-    """Whether a node is entries in another shape, its param."""
-    return n.op.name == "reshape"
-
-
-def is_iota(n: Node) -> bool:
-    """Whether a node is 0, 1, 2, ...: its param is the length."""
-    return n.op.name == "iota"
+is_item = named("item")  # an entry or a part of an array: its param is the index
+is_assemble = named("assemble")  # an array put together: its params are the shape, and an index for each part
+is_broadcast = named("broadcast")  # a value repeated: its params are the shape, and the places of its own axes in it
+is_transpose = named("transpose")  # an array with its axes in another order, its param
+is_reshape = named("reshape")  # entries in another shape, its param
+is_iota = named("iota")  # 0, 1, 2, ...: its param is the length
 
 
 register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself", accuracy="exact",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Dim, dim_sum
 from gradcompile.ops.shape import Tangents, again
 
@@ -91,9 +91,7 @@ def overlap_vjp(g: Node, n: Node) -> Tangents:
     return (apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
 
 
-def is_window(n: Node) -> bool:
-    """Whether a node is the windows along an axis."""
-    return n.op.name == "window"
+is_window = named("window")  # the windows along an axis
 
 
 register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, is_linear=True,
