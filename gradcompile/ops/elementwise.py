@@ -74,12 +74,8 @@ def real(z: Any) -> Any:
 # Arithmetic
 
 
-def sum_partials(n: Node) -> tuple[Node | None, ...]:
-    """One for each term."""
-    return (const(1.0, n.type.dtype),) * len(n.args)
-
-
-register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", sum_partials,
+register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}",
+            lambda n: (const(1.0, n.type.dtype),) * len(n.args),
             exact=lambda *xs: mp("fsum", xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
             keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,

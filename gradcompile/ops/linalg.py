@@ -32,6 +32,7 @@ from gradcompile.ir.algebra import (
 from gradcompile.ir.core import Node, Op, Params, apply, const, is_const, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops.contract import contract
+from gradcompile.ops.elementwise import mp
 from gradcompile.ops.shape import Span, Tangents
 
 Value = Callable[..., Any]
@@ -289,16 +290,6 @@ def exact_adjugate(a: Any) -> Any:
     return np.array([[(-1) ** (i + j) * minors[i][j] for j in rows] for i in rows], object)
 
 
-def sign_of(x: Any) -> Any:
-    """The sign of a number."""
-    return importlib.import_module("mpmath").sign(x)
-
-
-def exact_log(x: Any) -> Any:
-    """log|x|."""
-    return importlib.import_module("mpmath").log(abs(x))
-
-
 # Derivatives
 
 
@@ -545,23 +536,9 @@ def algebra(
     record = {"accuracy": "backward stable", "cost": 16, "arity": 1, **record}
     own = record.pop("own", None)
     OF_MATRICES.extend([name] if record["arity"] == 1 else [])
-    register(
-        Op(
-            name,
-            infer,
-            batched(value, axes, own),
-            vjp=vjp,
-            jvp=jvp,
-            reach=all_reached,
-            exact=batched(exact, axes, own),
-            is_expensive=True,
-            in_memory=True,
-            reads_memory=True,
-            routine_axes=axes,
-            doc=doc,
-            **record,
-        )
-    )
+    register(Op(name, infer, batched(value, axes, own), vjp=vjp, jvp=jvp, reach=all_reached,
+                exact=batched(exact, axes, own), is_expensive=True, in_memory=True, reads_memory=True,
+                routine_axes=axes, doc=doc, **record))  # fmt: skip
 
 
 algebra("solve", solve_type, lambda a, b, part: np.linalg.solve(part_of(a, part), b), exact_solve, solve_vjp, solve_jvp,
@@ -571,10 +548,10 @@ algebra("det", number_type, np.linalg.det, lambda a: of_mpmath("det", a), det_vj
 algebra("adjugate", matrix_type, lambda a: adjugate(a), exact_adjugate, adjugate_vjp, adjugate_jvp, 2,
         "transposed cofactors, det(a) a^-1", derivative="a^-T (tr(g^T C) - g C^T)",
         convention="the derivative is NaN where the determinant is 0")  # fmt: skip
-algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: exact_log(of_mpmath("det", a)),
+algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: mp("log", abs(of_mpmath("det", a))),
         logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
-            exact=batched(lambda a: sign_of(of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
+            exact=batched(lambda a: mp("sign", of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
             convention="0 for a singular matrix",
             in_memory=True, reads_memory=True, routine_axes=0,
             doc="sign of the determinant"))  # fmt: skip

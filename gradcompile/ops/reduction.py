@@ -17,11 +17,6 @@ def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(tuple(d for k, d in enumerate(types[0].shape) if k not in params[0]), types[0].dtype)
 
 
-def sum_vjp(g: Node, n: Node) -> tuple[Node | None, ...]:
-    """Every entry of the sum's argument gets the sum's adjoint."""
-    return (spread_back(g, n),)
-
-
 def spread_back(x: Node, n: Node) -> Node:
     """A value of the shape of a reduction, repeated to that of the reduction's argument."""
     shape = n.args[0].type.shape
@@ -79,8 +74,9 @@ is_sum = named("sum")  # a sum over the axes of its param
 is_amax = named("amax")  # the largest entry over the axes of its param
 
 
-register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, is_linear=True, sympy="Sum",
-            derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
+register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=lambda g, n: (spread_back(g, n),),
+            jvp=again, is_linear=True, sympy="Sum", accuracy="the error grows with log n",
+            derivative="the transpose repeats the adjoint over the axes",
             is_reduction=True, adds=True, transpose_copies=True, along_axes=True, keeps_finite=True,
             least=least.of_entries, array_name="summed", preferred_name="part_sum", in_memory=True, in_floats=True,
             doc="sum over the axes"))  # fmt: skip
