@@ -309,25 +309,15 @@ def solve_jvp(n: Node, tangents: Tangents) -> Node:
     return solve(n.args[0], add(*parts), n.params[0])
 
 
-def inverse_times(a: Node, g: Node) -> Node:
-    """g times the transposed inverse, for a number g a matrix."""
-    return solve(flipped(a), on_diagonal(g, a.type.shape))
-
-
 def given(n: Node, tangents: Tangents) -> Node:
     """The tangent of the one argument."""
     return tangents[0] or zeros_like(n.args[0])
 
 
-def over_matrix(x: Node, shape: Shape) -> Node:
-    """A number for each matrix, repeated over its entries."""
-    return broadcast_to(x, shape, tuple(range(len(shape) - 2)))
-
-
 def det_vjp(g: Node, n: Node) -> Tangents:
     """The cofactors."""
-    a = n.args[0]
-    return (over_matrix(g, a.type.shape) * flipped(apply("adjugate", a)),)
+    a, shape = n.args[0], n.args[0].type.shape
+    return (broadcast_to(g, shape, tuple(range(len(shape) - 2))) * flipped(apply("adjugate", a)),)
 
 
 def det_jvp(n: Node, tangents: Tangents) -> Node:
@@ -351,8 +341,8 @@ def adjugate_jvp(n: Node, tangents: Tangents) -> Node:
 
 
 def logabsdet_vjp(g: Node, n: Node) -> Tangents:
-    """The transposed inverse."""
-    return (inverse_times(n.args[0], g),)
+    """g times the transposed inverse."""
+    return (solve(flipped(n.args[0]), on_diagonal(g, n.args[0].type.shape)),)
 
 
 def logabsdet_jvp(n: Node, tangents: Tangents) -> Node:
