@@ -416,7 +416,8 @@ def test_all_of_these_as_plain_python():
     files = [str(here), *(str(here.with_name(name)) for name in OTHERS)]
     options = ["-q", "-p", "no:cacheprovider", "-x", "-k", "not another_process and not saved"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *files], env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        [sys.executable, "-m", "pytest", *options, *files],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "LOWERED_ELSEWHERE": "1"},
         capture_output=True, text=True, cwd=here.parent.parent,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]

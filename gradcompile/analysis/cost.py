@@ -60,7 +60,7 @@ def operations_of(n: Node) -> int:
     if n.op.by_argument:
         return n.op.cost * entries(n.args[0])
     if is_dot(n):
-        return n.op.cost * contraction_products(n)
+        return n.op.cost * prod(d for d in axes_of(n).values() if isinstance(d, int))
     if n.op.is_loop:
         return scan_operations(n.params[0]) // (1 if is_scan(n) else len(n.params[0].roots))
     return n.op.cost * entries(n) if n.args else 0
@@ -127,11 +127,6 @@ def scan_operations(loop: Loop) -> int:
     """The operations of all steps, of one if their number is named."""
     each = operations(loop.roots) + sum(entries(q) for q in loop.totals)
     return each * (loop.length if isinstance(loop.length, int) else 1)
-
-
-def contraction_products(n: Node) -> int:
-    """The products that a contraction sums, those of one sample."""
-    return prod(d for d in axes_of(n).values() if isinstance(d, int))
 
 
 def axes_of(n: Node) -> dict[int, Dim]:

@@ -11,7 +11,6 @@ from gradcompile.once import once
 SIZES = {"double": 8, "float": 4, "i64": 8, "i32": 4, "i1": 1}
 REGISTER = 64  # bytes of a vector register
 SHORT = {"double": "f64", "float": "f32", "i64": "i64", "i32": "i32", "i1": "i1"}
-PACKED = {"double": "<d", "float": "<f"}
 FLOATS = ("double", "float")
 ATTRIBUTES = 'nounwind "prefer-vector-width"="512"'  # of functions
 

@@ -17,6 +17,7 @@ Nothing of this hides an infinity: where a factor is not 0, it stays.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
 
 from gradcompile.analysis.bounds import SMALL, lower_bounds
 from gradcompile.diff.masks import is_masked, masked, times
@@ -273,12 +274,8 @@ def outweighs(adjoint: Node, n: Node) -> bool:
     if n.op.name == "sqrt":
         halves = {n: 1.0, n.args[0]: 2.0}
         return len(found) <= FEW and all(weight(t, lambda x: halves.get(x, 0.0)) > 1 for t in found)
-    return len(found) <= FEW and all(weight(t, lambda x: float(is_like(x, n))) > 0 for t in found)
-
-
-def is_like(x: Node, n: Node) -> bool:
-    """Whether two nodes are of the same op, as x*log(y) and z*log(y)."""
-    return x.op is n.op and x.args[1] is n.args[1]
+    alike = partial(weight, of=lambda x: float(x.op is n.op and x.args[1] is n.args[1]))  # as x*log(y) and z*log(y)
+    return len(found) <= FEW and all(alike(t) > 0 for t in found)
 
 
 def weight(term: Node, of: Callable[[Node], float]) -> float:

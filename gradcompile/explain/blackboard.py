@@ -123,7 +123,8 @@ def rows(made: Record, mean: bool = False) -> list[Row]:
     known |= {n: (name, ATOM) for n, name in names.items()}
     for n in nodes:
         given = n in inputs or below(n, inputs)
-        kind = "loss" if n is made.loss else "input" if given else "parameter" if is_param(n, params) else ""
+        is_param = n in params or below(n, params)  # or an entry of one
+        kind = "loss" if n is made.loss else "input" if given else "parameter" if is_param else ""
         args = tuple(operand(made, n, e, names, known) for e in edges[n])
         adjoint = None if given else made.adjoint(n)
         row = Row(names[n], texts[n], made.values[n], adjoint, args, kind)
@@ -137,11 +138,6 @@ def averaged(row: Row, n: Node, axis: Dim | None) -> Row:
         return row
     adjoint = None if row.adjoint is None else np.sum(row.adjoint, axis=0)
     return row._replace(value=np.mean(row.value, axis=0), adjoint=adjoint)
-
-
-def is_param(n: Node, params: set[Node]) -> bool:
-    """Whether the node is a parameter, or an entry of one."""
-    return n in params or below(n, params)
 
 
 def operand(made: Record, n: Node, e: Edge, names: Mapping[Node, str], known: Mapping[Node, Text]) -> Operand:

@@ -284,13 +284,13 @@ def page(rows: Sequence[Row], layout: Layout, title: str, svg: str, form: str = 
 
 def entry(r: Row, index: dict[str, int]) -> list[Any]:
     """A row as the page has it: name, formula, value, adjoint, kind, and of each operand place, slope, term, rule."""
-    args = [[index[o.name], slope_of(o), None if o.term is None else cell(o.term), rule_of(r, o)] for o in r.args]
-    return [r.name, r.formula, cell(r.value), None if r.adjoint is None else cell(r.adjoint), r.kind, args]
+    args = [[index[o.name], shown(o.slope), shown(o.term), rule_of(r, o)] for o in r.args]
+    return [r.name, r.formula, cell(r.value), shown(r.adjoint), r.kind, args]
 
 
-def slope_of(o: Operand) -> str | None:
-    """A local derivative as the page shows it."""
-    return None if o.slope is None else cell(o.slope)
+def shown(value: Any) -> str | None:
+    """A value as the page shows it, if there is one."""
+    return None if value is None else cell(value)
 
 
 def rule_of(r: Row, o: Operand) -> str | int:

@@ -51,7 +51,8 @@ def object_code(function: Callable[..., Any], kinds: Sequence[Kind], p: Prototyp
     refuse([called.__name__ for called, *_ in lowered.foreign.values()])
     text = entry_text(p, kinds, lowered.name, lowered.result, lowered.fails)
     module = parsed(f"{lowered.text}\n{text}")
-    for text in (ALONE, *(outside_blas() if blas else own_products())):
+    routines = outside_blas() if blas else [text for pair in TYPES.items() for text in own_products(*pair)]
+    for text in (ALONE, *routines):
         module.link_in(parsed(text))
     for part in (module.functions, module.global_variables):
         for v in part:
@@ -159,14 +160,9 @@ def outside_blas() -> list[str]:
     return ["\n".join(found)]
 
 
-def own_products() -> list[str]:
-    """IR in which the routines of BLAS are functions of the package: under their names, as far as they are called."""
-    return [text for letter, type in TYPES.items() for text in own_products_of(letter, type)]
-
-
 @lru_cache(maxsize=2)
-def own_products_of(letter: str, type: str) -> list[str]:
-    """The same for one type of numbers."""
+def own_products(letter: str, type: str) -> list[str]:
+    """IR in which the routines of BLAS are functions of the package: under their names, as far as they are called."""
     matrix, vector = (type, (None, None), (None, None)), (type, (None,), (None,))
     number = (type, 1)
     made = {

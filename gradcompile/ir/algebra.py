@@ -7,7 +7,7 @@
 
 from collections.abc import Iterable
 
-from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted
+from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted, named
 from gradcompile.ir.types import ArrayType, Dim, Shape
 
 __all__ = [
@@ -57,49 +57,15 @@ def times(x: Node, y: Node) -> Node:
     return y if is_const(x, 1.0) else x if is_const(y, 1.0) else x * y
 
 
-def is_add(n: Node) -> bool:
-    """Whether a node is a sum of terms."""
-    return n.op.name == "add"
-
-
-def is_neg(n: Node) -> bool:
-    """Whether a node is -x."""
-    return n.op.name == "neg"
-
-
-def is_mul(n: Node) -> bool:
-    """Whether a node is x * y."""
-    return n.op.name == "mul"
-
-
-def is_div(n: Node) -> bool:
-    """Whether a node is x / y."""
-    return n.op.name == "div"
-
-
-def is_select(n: Node) -> bool:
-    """Whether a node is one of two values, by a condition."""
-    return n.op.name == "select"
-
-
-def is_not(n: Node) -> bool:
-    """Whether a node is the contrary of a condition."""
-    return n.op.name == "not"
-
-
-def is_ne(n: Node) -> bool:
-    """Whether a node says that two values differ."""
-    return n.op.name == "ne"
-
-
-def is_remainder(n: Node) -> bool:
-    """Whether a node is what a division with a whole quotient leaves."""
-    return n.op.name == "mod"
-
-
-def is_lt(n: Node) -> bool:
-    """Whether a node is x < y."""
-    return n.op.name == "lt"
+is_add = named("add")  # a sum of terms
+is_neg = named("neg")  # -x
+is_mul = named("mul")  # x * y
+is_div = named("div")  # x / y
+is_select = named("select")  # one of two values, by a condition
+is_not = named("not")  # of a condition
+is_ne = named("ne")  # x != y
+is_remainder = named("mod")  # what a division with a whole quotient leaves
+is_lt = named("lt")  # x < y
 
 
 # Truth values

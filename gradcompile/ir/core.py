@@ -341,6 +341,11 @@ def is_leaf(n: Node) -> bool:
     return n.op.is_leaf
 
 
+def named(name: str) -> Callable[[Node], bool]:
+    """What tells whether a node is of the op of this name."""
+    return lambda n: n.op.name == name
+
+
 def is_const(n: Node, value: float | None = None) -> bool:
     """Whether the node is a constant, and that one if a value is given (0.0 does not match -0.0)."""
     if not n.op.is_const or value is None:

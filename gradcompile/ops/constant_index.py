@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import part_at, zeros_like
-from gradcompile.ir.core import OPS, Node, Op, Params, apply, node, register
+from gradcompile.ir.core import OPS, Node, Op, Params, apply, named, node, register
 from gradcompile.ir.types import ArrayType, Shape, promote
 from gradcompile.ops.shape import Tangents, again
 
@@ -192,11 +192,6 @@ def take(v: Node, spec: Spec) -> Node:
     return apply("take", v, params=(spec,))
 
 
-def take_vjp(g: Node, n: Node) -> Tangents:
-    """Each place gets the sum of what was taken from it."""
-    return (apply("scatter", g, params=(n.params[0], n.args[0].type.shape[0])),)
-
-
 def scatter_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """A vector of the given length."""
     spec, length = params
@@ -213,39 +208,22 @@ def scatter(g: Any, spec: Spec, length: int) -> Any:
     return result
 
 
-def scatter_vjp(g: Node, n: Node) -> Tangents:
-    """Each entry gets the adjoint of its place."""
-    return (take(g, n.params[0]),)
-
-
-def is_table(n: Node) -> bool:
-    """Whether a node is an array of numbers, its param."""
-    return n.op.name == "table"
-
-
-def is_take(n: Node) -> bool:
-    """Whether a node is entries of a vector at the places of its param."""
-    return n.op.name == "take"
-
-
-def is_pack(n: Node) -> bool:
-    """Whether a node is the entries of all arguments in one vector."""
-    return n.op.name == "pack"
+is_table = named("table")  # an array of numbers, its param
+is_take = named("take")  # entries of a vector at the places of its param
+is_pack = named("pack")  # the entries of all arguments in one vector
 
 
 register(Op("pack", pack_type, pack, vjp=pack_vjp, jvp=pack_jvp, is_linear=True, cost=0, arity=None,
             derivative="the transpose takes the entries apart", accuracy="exact",
             transpose_copies=True, keeps_finite=True,
             doc="the entries of all values in one vector"))  # fmt: skip
-register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], vjp=take_vjp, jvp=again, is_linear=True,
-            cost=0,
-            derivative="the transpose is scatter", accuracy="exact",
-            keeps_finite=True,
+register(Op("take", take_type, lambda v, spec: np.asarray(v)[spec.indices()], jvp=again, is_linear=True, cost=0,
+            vjp=lambda g, n: (apply("scatter", g, params=(n.params[0], n.args[0].type.shape[0])),),
+            derivative="the transpose is scatter", accuracy="exact", keeps_finite=True,
             doc="entries of a vector, by a static index"))  # fmt: skip
-register(Op("scatter", scatter_type, scatter, vjp=scatter_vjp, jvp=again, is_linear=True, transpose_copies=True,
-            derivative="the transpose is take",
-            accuracy="correctly rounded, term by term",
-            by_argument=True, keeps_finite=True,
+register(Op("scatter", scatter_type, scatter, vjp=lambda g, n: (take(g, n.params[0]),), jvp=again, is_linear=True,
+            derivative="the transpose is take", accuracy="correctly rounded, term by term",
+            transpose_copies=True, by_argument=True, keeps_finite=True,
             doc="a vector of zeros, with entries added at a static index"))  # fmt: skip
 register(Op("table", no_table_type, lambda numbers: numbers.array(), arity=0, cost=0, derivative="0", accuracy="exact",
             typed=True, keeps_finite=True, array_name="numbers",

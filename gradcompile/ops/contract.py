@@ -10,7 +10,7 @@ import numpy as np
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import add, astype, broadcast_to, permute, sum_over, zeros_like
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops import least
 from gradcompile.ops.shape import Tangents
@@ -96,9 +96,7 @@ def spread_labels(x: Node, own: Sequence[int], labels: Sequence[int], shape: Sha
     return x if x.type.shape == shape else broadcast_to(x, shape, at)
 
 
-def is_dot(n: Node) -> bool:
-    """Whether a node is a contraction: its params are the labels of both operands and of the result."""
-    return n.op.name == "dot"
+is_dot = named("dot")  # a contraction: its params are the labels of both operands and of the result
 
 
 register(Op("dot", dot_type, dot, vjp=dot_vjp, jvp=dot_jvp, reach=dot_reach, arity=2, cost=2,

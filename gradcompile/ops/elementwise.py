@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcompile.ir.core import Node, Op, Params, apply, const, elementwise, predicate, register
+from gradcompile.ir.core import Node, Op, Params, apply, const, elementwise, named, predicate, register
 from gradcompile.ir.types import ArrayType, broadcast, promote
 from gradcompile.ops import least
 from gradcompile.ops.algebra import horner, partials, rules_text
@@ -74,12 +74,8 @@ def real(z: Any) -> Any:
 # Arithmetic
 
 
-def sum_partials(n: Node) -> tuple[Node | None, ...]:
-    """One for each term."""
-    return (const(1.0, n.type.dtype),) * len(n.args)
-
-
-register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}", sum_partials,
+register(Op("add", elementwise, lambda *xs: reduce(np.add, xs), "{0} + {1}",
+            lambda n: (const(1.0, n.type.dtype),) * len(n.args),
             exact=lambda *xs: mp("fsum", xs), sympy="Add", arity=None, domain=(ANY, ANY, ANY),
             derivative="d add(x, y, ...)/dx = 1", accuracy="correctly rounded, term by term", ulps=4.0, tolerance=0.0,
             keeps_finite=True, keeps_zero="all", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
@@ -95,9 +91,9 @@ function("mul", "x y", ("y", "x"), np.multiply, "{0} * {1}", exact=lambda x, y: 
 function("div", "x y", ("1/y", "-(x/y/y)"), np.divide, "{0} / {1}",
          exact=lambda x, y: x / y, sympy=lambda x, y: x / y, domain=(ANY, POSITIVE),
          convention="x/0 is an infinity, 0/0 is NaN",
-         pole_at_zero=True, keeps_zero="any", is_arithmetic=True, is_algebraic=True, least=least.of_quotient,
-         preferred_name="ratio", ends_functions=True, time=4,
-         doc="x/y", **EXACT)  # fmt: skip
+         pole_at_zero=True, keeps_zero="any", is_arithmetic=True, is_algebraic=True,
+         least=lambda x, _: 0.0 if x[0] >= 0 and x[1] > 0 else least.NONE, preferred_name="ratio", ends_functions=True,
+         time=4, doc="x/y", **EXACT)  # fmt: skip
 function("neg", "x", ("-1",), np.negative, "-{0}", exact=lambda x: -x, sympy=lambda x: -x,
          domain=(ANY,),
          keeps_finite=True, keeps_zero="any", keeps_whole=True, is_arithmetic=True, is_algebraic=True,
@@ -128,7 +124,7 @@ function("mod", "x y", ("1", "-rint((x - mod(x, y))/y)"), np.mod, cost=4,
          exact=lambda x, y: x - y * mp("floor", x / y), sympy="Mod", domain=(ANY, POSITIVE),
          convention="the sign of the divisor; the jumps have no derivative",
          accuracy="correctly rounded", ulps=4.0,
-         keeps_whole=True, least=least.of_remainder, emit_whole="remainder({0}, {1})",
+         keeps_whole=True, least=lambda x, _: 0.0 if x[1] > 0 else least.NONE, emit_whole="remainder({0}, {1})",
          doc="x - y*floor(x/y)")  # fmt: skip
 
 # Kinks and steps
@@ -146,14 +142,14 @@ function("max", "x y", ("(0.5 if x == y else 1) if x >= y else 0", "(0.5 if x ==
          np.maximum, "maximum({0}, {1})", exact=lambda x, y: x if x >= y or x != x else y, sympy="Max",
          domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
          keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
-         least=least.of_largest, emit_whole="{0} if {0} >= {1} else {1}", preferred_name="larger",
+         least=lambda x, _: max(x), emit_whole="{0} if {0} >= {1} else {1}", preferred_name="larger",
          curvature=1, monotone=1, doc="the larger of two",
          cost=3, **EXACT)  # fmt: skip
 function("min", "x y", ("(0.5 if x == y else 1) if x <= y else 0", "(0.5 if x == y else 1) if y <= x else 0"),
          np.minimum, "minimum({0}, {1})", exact=lambda x, y: x if x <= y or x != x else y, sympy="Min",
          domain=(ANY, ANY), convention="a tie is split equally; NaN if either is",
          keeps_finite=True, keeps_whole=True, hands_on=True, is_algebraic=True, is_commutative=True,
-         least=least.of_smallest, emit_whole="{0} if {0} <= {1} else {1}", preferred_name="smaller",
+         least=lambda x, _: min(x), emit_whole="{0} if {0} <= {1} else {1}", preferred_name="smaller",
          curvature=-1, monotone=1, doc="the smaller of two",
          cost=3, **EXACT)  # fmt: skip
 function("floor", "x", (None,), np.floor, domain=(ANY,), convention="no derivative",
@@ -563,7 +559,7 @@ register(Op("select", select_type, lambda c, x, y, *marks: np.where(c, x, y), "{
             accuracy="exact",
             derivative="d select(c, x, y)/dx = 1 if c else 0; d select(c, x, y)/dy = 1 if not c else 0",
             convention="nothing, NaN included, comes back from the branch not taken",
-            keeps_finite=True, hands_on=True, is_algebraic=True, least=least.of_chosen, preferred_name="branch",
+            keeps_finite=True, hands_on=True, is_algebraic=True, least=lambda x, _: min(x[1:]), preferred_name="branch",
             ends_functions=True,
             doc="x where c is true, else y"))  # fmt: skip
 register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n: (None,), exact=lambda x: x,
@@ -575,52 +571,13 @@ register(Op("stop_gradient", elementwise, lambda x: x, "{0}", partials=lambda n:
 
 # Which op a node is
 
-
-def is_abs(n: Node) -> bool:
-    """Whether a node is |x|."""
-    return n.op.name == "abs"
-
-
-def is_cosh(n: Node) -> bool:
-    """Whether a node is cosh(x)."""
-    return n.op.name == "cosh"
-
-
-def is_erf(n: Node) -> bool:
-    """Whether a node is erf(x)."""
-    return n.op.name == "erf"
-
-
-def is_erfc(n: Node) -> bool:
-    """Whether a node is erfc(x)."""
-    return n.op.name == "erfc"
-
-
-def is_exp(n: Node) -> bool:
-    """Whether a node is exp(x)."""
-    return n.op.name == "exp"
-
-
-def is_hypot(n: Node) -> bool:
-    """Whether a node is sqrt(x**2 + y**2)."""
-    return n.op.name == "hypot"
-
-
-def is_log(n: Node) -> bool:
-    """Whether a node is log(x)."""
-    return n.op.name == "log"
-
-
-def is_log1p(n: Node) -> bool:
-    """Whether a node is log(1 + x)."""
-    return n.op.name == "log1p"
-
-
-def is_pow(n: Node) -> bool:
-    """Whether a node is x to the power y."""
-    return n.op.name == "pow"
-
-
-def is_sigmoid(n: Node) -> bool:
-    """Whether a node is the logistic function of x."""
-    return n.op.name == "sigmoid"
+is_abs = named("abs")  # |x|
+is_cosh = named("cosh")
+is_erf = named("erf")
+is_erfc = named("erfc")
+is_exp = named("exp")
+is_hypot = named("hypot")  # sqrt(x**2 + y**2)
+is_log = named("log")
+is_log1p = named("log1p")  # log(1 + x)
+is_pow = named("pow")  # x**y
+is_sigmoid = named("sigmoid")  # the logistic function of x

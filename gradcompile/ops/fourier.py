@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Op, Params, apply, register
 from gradcompile.ir.types import ArrayType
 from gradcompile.ops.linalg import OF_MATRICES, all_reached, batched
-from gradcompile.ops.shape import Tangents, again
+from gradcompile.ops.shape import again
 
 OTHER_WAY = {"forward": "backward", "backward": "forward"}
 
@@ -40,13 +40,9 @@ def exact_dft(x: Any, way: str) -> Any:
     return np.array([[v.real for v in found], [v.imag for v in found]], object).reshape(x.shape)
 
 
-def dft_vjp(g: Node, n: Node) -> Tangents:
-    """The transform the other way."""
-    return (apply("dft", g, params=(OTHER_WAY[n.params[0]],)),)
-
-
 OF_MATRICES.append("dft")
-register(Op("dft", dft_type, batched(dft, 2), vjp=dft_vjp, jvp=again, reach=all_reached, exact=batched(exact_dft, 2),
+register(Op("dft", dft_type, batched(dft, 2), jvp=again, reach=all_reached, exact=batched(exact_dft, 2),
+            vjp=lambda g, n: (apply("dft", g, params=(OTHER_WAY[n.params[0]],)),),
             is_linear=True, is_expensive=True, keeps_finite=True, in_memory=True, reads_memory=True, routine_axes=2,
             cost=16, derivative="the transpose is the transform the other way", accuracy="relative to the norm of x",
             array_name="spectrum", doc="the discrete Fourier transform of real and imaginary parts"))  # fmt: skip

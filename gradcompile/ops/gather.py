@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.reduction import none_missing
@@ -64,16 +64,6 @@ def scatter_add(g: Any, *rest: Any) -> Any:
     return result
 
 
-def scatter_add_vjp(g: Node, n: Node) -> Tangents:
-    """Each entry gets the adjoint of its place."""
-    return (apply("gather", g, *n.args[1:], params=n.params[:1]), *[None] * (len(n.args) - 1))
-
-
-def order_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """The argument's shape, of integers."""
-    return ArrayType(types[0].shape, "int64")
-
-
 def place_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """The argument's shape without the axis, of integers."""
     shape = types[0].shape
@@ -96,24 +86,10 @@ def no_partial(n: Node) -> tuple[Node | None, ...]:
     return (None,)
 
 
-def is_gather(n: Node) -> bool:
-    """Whether a node is entries at integer places: its param is the first of their axes."""
-    return n.op.name == "gather"
-
-
-def is_argmax(n: Node) -> bool:
-    """Whether a node is the place of the largest entry along an axis, its param."""
-    return n.op.name == "argmax"
-
-
-def is_scatter_add(n: Node) -> bool:
-    """Whether a node is entries added at integer places: its params are the first of their axes, and the lengths."""
-    return n.op.name == "scatter_add"
-
-
-def is_argsort(n: Node) -> bool:
-    """Whether a node is the order of the entries along an axis."""
-    return n.op.name == "argsort"
+is_gather = named("gather")  # entries at integer places: its param is their first axis
+is_argmax = named("argmax")  # the place of the largest entry along an axis, its param
+is_scatter_add = named("scatter_add")  # entries added at integer places: its params are their first axis, and lengths
+is_argsort = named("argsort")  # the order of the entries along an axis
 
 
 register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, is_linear=True, arity=None, cost=0,
@@ -122,14 +98,15 @@ register(Op("gather", gather_type, gather, vjp=gather_vjp, jvp=again, is_linear=
             picks_entries=True, keeps_finite=True, least=least.of_first, array_name="picked", ends_functions=True,
             time=8,
             doc="entries at integer places along axes"))  # fmt: skip
-register(Op("scatter_add", scatter_add_type, scatter_add, vjp=scatter_add_vjp, jvp=again, is_linear=True, arity=None,
+register(Op("scatter_add", scatter_add_type, scatter_add, jvp=again, is_linear=True, arity=None,
+            vjp=lambda g, n: (apply("gather", g, *n.args[1:], params=n.params[:1]), *[None] * (len(n.args) - 1)),
             derivative="the transpose is gather", accuracy="correctly rounded, term by term",
             convention="an index below 0 counts from the end",
             has_dims=True, places_entries=True, adds=True, by_argument=True, transpose_copies=True, keeps_finite=True,
             array_name="scattered", in_memory=True, in_floats=True,
             doc="zeros, with entries added at integer places"))  # fmt: skip
-register(Op("argsort", order_type, argsort, partials=no_partial, cost=8, derivative="none", accuracy="exact",
-            convention="equal entries keep their order; NaN goes last",
+register(Op("argsort", lambda types, _: ArrayType(types[0].shape, "int64"), argsort, partials=no_partial, cost=8,
+            derivative="none", accuracy="exact", convention="equal entries keep their order; NaN goes last",
             is_expensive=True, along_axes=True, gives_places=True, keeps_finite=True, least=least.zero,
             array_name="order", in_memory=True, reads_memory=True, routine_axes=1,
             doc="the order that sorts an axis"))  # fmt: skip

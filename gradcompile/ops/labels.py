@@ -36,13 +36,8 @@ def pair(a: Labelled, b: Labelled, needed: set[int]) -> Labelled:
     a, b = summed_operand(a, needed | set(b.labels)), summed_operand(b, needed | set(a.labels))
     labels = tuple(label for label in dict.fromkeys((*a.labels, *b.labels)) if label in needed)
     if not set(a.labels) or not set(b.labels) or set(labels) == set(a.labels) == set(b.labels):
-        return elementwise_pair(a, b, labels)
+        return Labelled(ordered_axes(a, labels) * ordered_axes(b, labels), labels)
     return Labelled(contract(a.node, a.labels, b.node, b.labels, labels), labels)
-
-
-def elementwise_pair(a: Labelled, b: Labelled, labels: Labels) -> Labelled:
-    """The product of two operands of which nothing is summed."""
-    return Labelled(ordered_axes(a, labels) * ordered_axes(b, labels), labels)
 
 
 def ordered_axes(x: Labelled, labels: Labels) -> Node:

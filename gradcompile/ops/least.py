@@ -23,34 +23,9 @@ def of_entries(least: Sequence[float], params: Params) -> float:
     return 0.0 if min(least) >= 0 else NONE
 
 
-def of_quotient(least: Sequence[float], params: Params) -> float:
-    """Not negative, divided by what is positive."""
-    return 0.0 if least[0] >= 0 and least[1] > 0 else NONE
-
-
-def of_remainder(least: Sequence[float], params: Params) -> float:
-    """The remainder has the sign of the divisor."""
-    return 0.0 if least[1] > 0 else NONE
-
-
 def of_root(least: Sequence[float], params: Params) -> float:
     """A root keeps the order."""
     return math.sqrt(least[0]) if least[0] >= 0 else NONE
-
-
-def of_smallest(least: Sequence[float], params: Params) -> float:
-    """The smallest of all."""
-    return min(least)
-
-
-def of_largest(least: Sequence[float], params: Params) -> float:
-    """The largest of all."""
-    return max(least)
-
-
-def of_chosen(least: Sequence[float], params: Params) -> float:
-    """One of the values after a condition."""
-    return min(least[1:])
 
 
 def of_first(least: Sequence[float], params: Params) -> float:

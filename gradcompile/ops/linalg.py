@@ -32,6 +32,7 @@ from gradcompile.ir.algebra import (
 from gradcompile.ir.core import Node, Op, Params, apply, const, is_const, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, promote
 from gradcompile.ops.contract import contract
+from gradcompile.ops.elementwise import mp
 from gradcompile.ops.shape import Span, Tangents
 
 Value = Callable[..., Any]
@@ -289,16 +290,6 @@ def exact_adjugate(a: Any) -> Any:
     return np.array([[(-1) ** (i + j) * minors[i][j] for j in rows] for i in rows], object)
 
 
-def sign_of(x: Any) -> Any:
-    """The sign of a number."""
-    return importlib.import_module("mpmath").sign(x)
-
-
-def exact_log(x: Any) -> Any:
-    """log|x|."""
-    return importlib.import_module("mpmath").log(abs(x))
-
-
 # Derivatives
 
 
@@ -318,25 +309,15 @@ def solve_jvp(n: Node, tangents: Tangents) -> Node:
     return solve(n.args[0], add(*parts), n.params[0])
 
 
-def inverse_times(a: Node, g: Node) -> Node:
-    """g times the transposed inverse, for a number g a matrix."""
-    return solve(flipped(a), on_diagonal(g, a.type.shape))
-
-
 def given(n: Node, tangents: Tangents) -> Node:
     """The tangent of the one argument."""
     return tangents[0] or zeros_like(n.args[0])
 
 
-def over_matrix(x: Node, shape: Shape) -> Node:
-    """A number for each matrix, repeated over its entries."""
-    return broadcast_to(x, shape, tuple(range(len(shape) - 2)))
-
-
 def det_vjp(g: Node, n: Node) -> Tangents:
     """The cofactors."""
-    a = n.args[0]
-    return (over_matrix(g, a.type.shape) * flipped(apply("adjugate", a)),)
+    a, shape = n.args[0], n.args[0].type.shape
+    return (broadcast_to(g, shape, tuple(range(len(shape) - 2))) * flipped(apply("adjugate", a)),)
 
 
 def det_jvp(n: Node, tangents: Tangents) -> Node:
@@ -360,8 +341,8 @@ def adjugate_jvp(n: Node, tangents: Tangents) -> Node:
 
 
 def logabsdet_vjp(g: Node, n: Node) -> Tangents:
-    """The transposed inverse."""
-    return (inverse_times(n.args[0], g),)
+    """g times the transposed inverse."""
+    return (solve(flipped(n.args[0]), on_diagonal(g, n.args[0].type.shape)),)
 
 
 def logabsdet_jvp(n: Node, tangents: Tangents) -> Node:
@@ -545,23 +526,9 @@ def algebra(
     record = {"accuracy": "backward stable", "cost": 16, "arity": 1, **record}
     own = record.pop("own", None)
     OF_MATRICES.extend([name] if record["arity"] == 1 else [])
-    register(
-        Op(
-            name,
-            infer,
-            batched(value, axes, own),
-            vjp=vjp,
-            jvp=jvp,
-            reach=all_reached,
-            exact=batched(exact, axes, own),
-            is_expensive=True,
-            in_memory=True,
-            reads_memory=True,
-            routine_axes=axes,
-            doc=doc,
-            **record,
-        )
-    )
+    register(Op(name, infer, batched(value, axes, own), vjp=vjp, jvp=jvp, reach=all_reached,
+                exact=batched(exact, axes, own), is_expensive=True, in_memory=True, reads_memory=True,
+                routine_axes=axes, doc=doc, **record))  # fmt: skip
 
 
 algebra("solve", solve_type, lambda a, b, part: np.linalg.solve(part_of(a, part), b), exact_solve, solve_vjp, solve_jvp,
@@ -571,10 +538,10 @@ algebra("det", number_type, np.linalg.det, lambda a: of_mpmath("det", a), det_vj
 algebra("adjugate", matrix_type, lambda a: adjugate(a), exact_adjugate, adjugate_vjp, adjugate_jvp, 2,
         "transposed cofactors, det(a) a^-1", derivative="a^-T (tr(g^T C) - g C^T)",
         convention="the derivative is NaN where the determinant is 0")  # fmt: skip
-algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: exact_log(of_mpmath("det", a)),
+algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: mp("log", abs(of_mpmath("det", a))),
         logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
-            exact=batched(lambda a: sign_of(of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
+            exact=batched(lambda a: mp("sign", of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
             convention="0 for a singular matrix",
             in_memory=True, reads_memory=True, routine_axes=0,
             doc="sign of the determinant"))  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 from gradcompile.ir.algebra import equal, placed_in, select, sum_over
-from gradcompile.ir.core import Node, Op, Params, const, register
+from gradcompile.ir.core import Node, Op, Params, const, named, register
 from gradcompile.ir.types import ArrayType, Shape
 from gradcompile.ops import least
 from gradcompile.ops.shape import again
@@ -15,11 +15,6 @@ from gradcompile.ops.shape import again
 def sum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """The axes that are left."""
     return ArrayType(tuple(d for k, d in enumerate(types[0].shape) if k not in params[0]), types[0].dtype)
-
-
-def sum_vjp(g: Node, n: Node) -> tuple[Node | None, ...]:
-    """Every entry of the sum's argument gets the sum's adjoint."""
-    return (spread_back(g, n),)
 
 
 def spread_back(x: Node, n: Node) -> Node:
@@ -75,18 +70,13 @@ def amax_jvp(n: Node, tangents: tuple[Node | None, ...]) -> Node:
     return sum_over(select(largest, share, zero), *n.params)
 
 
-def is_sum(n: Node) -> bool:
-    """Whether a node is a sum over the axes of its param."""
-    return n.op.name == "sum"
+is_sum = named("sum")  # a sum over the axes of its param
+is_amax = named("amax")  # the largest entry over the axes of its param
 
 
-def is_amax(n: Node) -> bool:
-    """Whether a node is the largest entry over the axes of its param."""
-    return n.op.name == "amax"
-
-
-register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=sum_vjp, jvp=again, is_linear=True, sympy="Sum",
-            derivative="the transpose repeats the adjoint over the axes", accuracy="the error grows with log n",
+register(Op("sum", sum_type, lambda x, axes: np.sum(x, axis=axes), vjp=lambda g, n: (spread_back(g, n),),
+            jvp=again, is_linear=True, sympy="Sum", accuracy="the error grows with log n",
+            derivative="the transpose repeats the adjoint over the axes",
             is_reduction=True, adds=True, transpose_copies=True, along_axes=True, keeps_finite=True,
             least=least.of_entries, array_name="summed", preferred_name="part_sum", in_memory=True, in_floats=True,
             doc="sum over the axes"))  # fmt: skip

@@ -10,9 +10,8 @@ from typing import Any
 
 from gradcompile.errors import ExpressionError
 from gradcompile.ir.algebra import broadcast_to, sum_over, zeros_like
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, apply, register
 from gradcompile.ir.graph import Flat, depends_on, flatten, rebuild, substitute, topological, unflatten
-from gradcompile.ir.types import ArrayType
 from gradcompile.ops.scan import is_scan
 from gradcompile.ops.shape import Tangents
 
@@ -55,11 +54,6 @@ def restored(flat: Flat, count: int, places: tuple[int, ...]) -> Rule:
 def ruled(value: Node, args: Sequence[Node], rule: Rule) -> Node:
     """The value, which sends to the arguments what the rule says."""
     return apply("ruled", value, *args, params=(rule,))
-
-
-def ruled_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """The value's type."""
-    return types[0]
 
 
 def ruled_vjp(g: Node, n: Node) -> Tangents:
@@ -113,6 +107,7 @@ def unruled(roots: Sequence[Node]) -> list[Node]:
     return rebuild(roots, without)
 
 
-register(Op("ruled", ruled_type, lambda value, *_: value, vjp=ruled_vjp, jvp=ruled_jvp, reach=ruled_reach, arity=None,
+register(Op("ruled", lambda types, _: types[0], lambda value, *_: value, vjp=ruled_vjp, jvp=ruled_jvp,
+            reach=ruled_reach, arity=None,
             has_dims=True, exact=lambda value, *_: value, cost=0, derivative="as given", accuracy="exact",
             doc="a value whose derivative a user states"))  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import assemble, astype, part_at, reshape_to
-from gradcompile.ir.core import Node, Params, apply, is_leaf, leaf, node
+from gradcompile.ir.core import Node, Params, apply, is_leaf, leaf, named, node
 from gradcompile.ir.graph import Flat, depends_on, flatten, substitute, topological, unflatten
 from gradcompile.ir.types import ArrayType, Dim, dim_product, dim_sum, promote
 from gradcompile.ops.shape import Span, is_broadcast, is_transpose
@@ -257,11 +257,5 @@ def live_carries(loop: Loop, used: Iterable[int]) -> set[int]:
         found |= more
 
 
-def is_scan(n: Node) -> bool:
-    """Whether a node is a loop, its param: all results in one vector."""
-    return n.op.name == "scan"
-
-
-def is_scanned(n: Node) -> bool:
-    """Whether a node is one result of a loop: its params are the loop, and which one."""
-    return n.op.name == "scanned"
+is_scan = named("scan")  # a loop, its param: all results in one vector
+is_scanned = named("scanned")  # one result of a loop: its params are the loop, and which one

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradcompile.errors import GraphError
 from gradcompile.ir.algebra import astype, part_at, permute, reshape_to, sum_over, zeros_like
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Dim, Shape, dim_product, promote
 from gradcompile.ops import least
 
@@ -105,11 +105,6 @@ def item(x: Any, index: Index) -> Any:
     return np.asarray(x)[slices(index)]
 
 
-def item_vjp(g: Node, n: Node) -> Tangents:
-    """Zeros, with the adjoint in the entry's place."""
-    return (apply("assemble", g, params=(n.args[0].type.shape, n.params)),)
-
-
 def again(n: Node, tangents: Tangents) -> Node:
     """The pushforward of an op that is linear in its first argument alone: the same op, of the tangent."""
     tangent = tangents[0]
@@ -134,11 +129,6 @@ def assemble(*args: Any) -> Any:
     for value, index in zip(values, indices, strict=True):
         result[slices(index)] += value
     return result
-
-
-def assemble_vjp(g: Node, n: Node) -> Tangents:
-    """Each value gets the adjoint's entry at its place."""
-    return tuple(part_at(g, index) for index in n.params[1])
 
 
 def assemble_jvp(n: Node, tangents: Tangents) -> Node:
@@ -204,16 +194,6 @@ def reshape_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     return ArrayType(shape, types[0].dtype)
 
 
-def reshape_vjp(g: Node, n: Node) -> Tangents:
-    """The adjoint in the argument's shape."""
-    return (reshape_to(g, n.args[0].type.shape),)
-
-
-def iota_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """A vector of integers."""
-    return ArrayType((params[0],), "int64")
-
-
 def cast_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
     """The same shape in another dtype."""
     return ArrayType(types[0].shape, params[0])
@@ -243,34 +223,12 @@ def unbound(*args: Any) -> Any:
     raise GraphError(f"no value was given for the leaf {args[0]!r}")
 
 
-def is_item(n: Node) -> bool:
-    """Whether a node is an entry or a part of an array: its param is the index."""
-    return n.op.name == "item"
-
-
-def is_assemble(n: Node) -> bool:
-    """Whether a node is an array put together: its params are the shape, and an index for each part."""
-    return n.op.name == "assemble"
-
-
-def is_broadcast(n: Node) -> bool:
-    """Whether a node is a value repeated: its params are the shape, and the places of its own axes in it."""
-    return n.op.name == "broadcast"
-
-
-def is_transpose(n: Node) -> bool:
-    """Whether a node is an array with its axes in another order, its param."""
-    return n.op.name == "transpose"
-
-
-def is_reshape(n: Node) -> bool:
-    """Whether a node is entries in another shape, its param."""
-    return n.op.name == "reshape"
-
-
-def is_iota(n: Node) -> bool:
-    """Whether a node is 0, 1, 2, ...: its param is the length."""
-    return n.op.name == "iota"
+is_item = named("item")  # an entry or a part of an array: its param is the index
+is_assemble = named("assemble")  # an array put together: its params are the shape, and an index for each part
+is_broadcast = named("broadcast")  # a value repeated: its params are the shape, and the places of its own axes in it
+is_transpose = named("transpose")  # an array with its axes in another order, its param
+is_reshape = named("reshape")  # entries in another shape, its param
+is_iota = named("iota")  # 0, 1, 2, ...: its param is the length
 
 
 register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself", accuracy="exact",
@@ -279,13 +237,14 @@ register(Op("leaf", no_type, unbound, arity=0, cost=0, derivative="1 in itself",
 register(Op("const", no_type, lambda value: value, arity=0, cost=0, derivative="0", accuracy="exact",
             is_const=True, typed=True, keeps_finite=True,
             doc="a number"))  # fmt: skip
-register(Op("item", item_type, item, vjp=item_vjp, jvp=again, is_linear=True,
-            cost=0, derivative="the transpose is assemble",
-            accuracy="exact",
+register(Op("item", item_type, item, is_linear=True, cost=0, jvp=again,
+            vjp=lambda g, n: (apply("assemble", g, params=(n.args[0].type.shape, n.params)),),
+            derivative="the transpose is assemble", accuracy="exact",
             has_dims=True, is_view=True, is_alias=True, shows_entries=True, picks_entries=True, keeps_finite=True,
             least=least.of_first, array_name="part",
             doc="an entry or a part of an array; for each axis a place, a span, or None for all"))  # fmt: skip
-register(Op("assemble", assemble_type, assemble, vjp=assemble_vjp, jvp=assemble_jvp, is_linear=True, cost=0, arity=None,
+register(Op("assemble", assemble_type, assemble, vjp=lambda g, n: tuple(part_at(g, index) for index in n.params[1]),
+            jvp=assemble_jvp, is_linear=True, cost=0, arity=None,
             derivative="the transpose takes the items", accuracy="exact",
             has_dims=True, places_entries=True, transpose_copies=True, keeps_finite=True, array_name="joined",
             in_memory=True, in_floats=True,
@@ -300,13 +259,13 @@ register(Op("transpose", transpose_type, np.transpose, vjp=transpose_vjp, jvp=ag
             is_view=True, is_alias=True, shows_entries=True, transpose_copies=True, keeps_finite=True,
             least=least.of_first, array_name="turned",
             doc="the axes in another order: axis k was axis order[k]"))  # fmt: skip
-register(Op("reshape", reshape_type, np.reshape, vjp=reshape_vjp, jvp=again, is_linear=True, cost=0,
-            derivative="the transpose reshapes back", accuracy="exact",
+register(Op("reshape", reshape_type, np.reshape, vjp=lambda g, n: (reshape_to(g, n.args[0].type.shape),), jvp=again,
+            is_linear=True, cost=0, derivative="the transpose reshapes back", accuracy="exact",
             has_dims=True, is_view=True, is_alias=True, shows_entries=True, transpose_copies=True, keeps_finite=True,
             least=least.of_first, array_name="reshaped",
             doc="the entries, row by row, in another shape"))  # fmt: skip
-register(Op("iota", iota_type, np.arange, partials=lambda n: (), arity=0, cost=0, derivative="0", accuracy="exact",
-            has_dims=True, keeps_finite=True, least=least.zero,
+register(Op("iota", lambda _, params: ArrayType((params[0],), "int64"), np.arange, partials=lambda n: (), arity=0,
+            cost=0, derivative="0", accuracy="exact", has_dims=True, keeps_finite=True, least=least.zero,
             doc="0, 1, 2, ... along an axis of the given length"))  # fmt: skip
 register(Op("cast", cast_type, cast, vjp=cast_vjp, jvp=cast_jvp, is_linear=True, derivative="1 between floats, else 0",
             accuracy="correctly rounded",

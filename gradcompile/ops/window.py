@@ -5,25 +5,14 @@ from typing import Any
 import numpy as np
 
 from gradcompile.errors import GraphError
-from gradcompile.ir.core import Node, Op, Params, apply, register
+from gradcompile.ir.core import Node, Op, Params, apply, named, register
 from gradcompile.ir.types import ArrayType, Dim, dim_sum
 from gradcompile.ops.shape import Tangents, again
-
-
-def cumsum_type(types: tuple[ArrayType, ...], params: Params) -> ArrayType:
-    """The argument's type."""
-    return types[0]
 
 
 def cumsum(x: Any, axis: int, reverse: bool) -> Any:
     """Running sums along an axis, from its end if reversed."""
     return np.flip(np.cumsum(np.flip(x, axis), axis), axis) if reverse else np.cumsum(x, axis)
-
-
-def cumsum_vjp(g: Node, n: Node) -> Tangents:
-    """Running sums from the other end."""
-    axis, reverse = n.params
-    return (apply("cumsum", g, params=(axis, not reverse)),)
 
 
 def window_count(length: Dim, size: int, stride: int, dilation: int) -> Dim:
@@ -91,14 +80,12 @@ def overlap_vjp(g: Node, n: Node) -> Tangents:
     return (apply("window", g, params=(axis, n.args[0].type.shape[axis + 1], stride, dilation)),)
 
 
-def is_window(n: Node) -> bool:
-    """Whether a node is the windows along an axis."""
-    return n.op.name == "window"
+is_window = named("window")  # the windows along an axis
 
 
-register(Op("cumsum", cumsum_type, cumsum, vjp=cumsum_vjp, jvp=again, is_linear=True,
-            derivative="the transpose runs the other way",
-            accuracy="the error grows with n",
+register(Op("cumsum", lambda types, _: types[0], cumsum, jvp=again, is_linear=True,
+            vjp=lambda g, n: (apply("cumsum", g, params=(n.params[0], not n.params[1])),),
+            derivative="the transpose runs the other way", accuracy="the error grows with n",
             along_axes=True, keeps_finite=True, array_name="running_sum", in_memory=True, in_floats=True,
             doc="running sums along an axis"))  # fmt: skip
 register(Op("window", window_type, window, vjp=window_vjp, jvp=again, is_linear=True,

@@ -61,7 +61,8 @@ class Checkpoints:
         arrays = {f".{name}": getattr(run, name) for name in ARRAYS}
         arrays |= {f".history_{k}": np.array(v) for k, v in run.history.items()}
         arrays |= {f".pair_{k}": np.asarray(v) for k, v in enumerate(leaves(run.pair))}
-        arrays |= {a.name: part for a, part in zip(run.params, parts_of(run), strict=True)}
+        used = bind.unpack(run.params, run.used, run.f.dtype)  # for those who open the file elsewhere
+        arrays |= {a.name: np.asarray(p) for a, p in zip(run.params, used, strict=True)}
         beside = self.path.with_name(f".{self.path.name}.part")
         with open(beside, "wb") as file:
             write_arrays(file, arrays | {".about": np.array(json.dumps(self.described()))})
@@ -158,11 +159,6 @@ def written(code: CodeType) -> str:
     inner = [written(c) if isinstance(c, CodeType) else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
              for c in code.co_consts]  # fmt: skip
     return repr((code.co_code.hex(), code.co_names, code.co_varnames, inner))
-
-
-def parts_of(run: Training) -> list[Any]:
-    """The parameters to be used, in their shapes, for those who open the file elsewhere."""
-    return [np.asarray(p) for p in bind.unpack(run.params, run.used, run.f.dtype)]
 
 
 def leaves(state: Any) -> Iterator[Any]:

@@ -232,9 +232,8 @@ class Training:
     def taken(self, state: Sequence[Vector]) -> Any:
         """The step alone."""
         if self.alone is None:
-            step = self.step_of(state)
-            kinds = [array_kind(self.f.dtype, 0), kind_of(self.grad), *map(kind_of, state)] if jit.is_code(step) else []
-            self.alone = jit.entry(step, kinds) if kinds else step
+            kinds = [array_kind(self.f.dtype, 0), *map(kind_of, [self.grad, *state])]
+            self.alone = jit.entry(self.step_of(state), kinds)
         return self.alone
 
     def loss(self, theta: Vector, inputs: Sequence[Any]) -> float:

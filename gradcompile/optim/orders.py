@@ -62,7 +62,6 @@ def places(keys: Vector, samples: int, first: int, count: int) -> Vector:
     """
     bits = max(2, (samples - 1).bit_length())
     kinds = [*(array_kind("int64", 1),) * 2, *(array_kind("int64", 0),) * 4]
-    run = jit.entry(shuffles.fill, kinds) if jit.is_code(shuffles.fill) else shuffles.fill
     out = np.empty(count, np.int64)
-    run(out, np.asarray(keys, np.int64), samples, first, bits // 2, bits - bits // 2)
+    jit.entry(shuffles.fill, kinds)(out, np.asarray(keys, np.int64), samples, first, bits // 2, bits - bits // 2)
     return out

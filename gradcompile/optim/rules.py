@@ -58,9 +58,11 @@ class Rule(Spelled):
             raise ArgumentError(f"{self}: what is said by name or of several gradients takes place in train")
         theta = np.ascontiguousarray(params).ravel()
         updates, rows = np.array(grads, theta.dtype).ravel(), state.rows.copy()
-        code = jit_entry(module_of(self.parts, None).update, kinds_of(theta.dtype.name))
+        kinds = [array_kind(theta.dtype.name, rank) for rank in (1, 1, 2, 2)]
+        code = jit.entry(module_of(self.parts, None).update, [*kinds, array_kind("int64", 0), array_kind("int64", 2)])
+        whole_places = np.array([[0, theta.size, 0, 0]])  # of one parameter that is all of theta
         with np.errstate(all="ignore"):
-            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, whole_places(theta.size))
+            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, whole_places)
         return updates.reshape(np.shape(params)), State(rows, state.steps + 1)
 
     def table(self, first: int, count: int, dtype: Any, scale: float = 1.0) -> Vector:
@@ -93,22 +95,6 @@ class Rule(Spelled):
             found = found if part.shown is None else row + part.shown
             row += part.rows
         return found
-
-
-def kinds_of(dtype: str) -> list[Any]:
-    """The kinds of what `update` takes."""
-    return [array_kind(dtype, 1), array_kind(dtype, 1), *(array_kind(dtype, 2),) * 2, array_kind("int64", 0),
-            array_kind("int64", 2)]  # fmt: skip
-
-
-def whole_places(size: int) -> Vector:
-    """The places of one parameter that is all of theta."""
-    return np.array([[0, size, 0, 0]])
-
-
-def jit_entry(function: Any, kinds: Sequence[Any]) -> Any:
-    """The machine code of a function, or itself where there is none."""
-    return jit.entry(function, kinds) if jit.is_code(function) else function
 
 
 @spelled

@@ -15,8 +15,6 @@ from gradcompile.errors import SubsetError
 from gradcompile.library import primitives
 from gradcompile.optim.parts import Part
 
-TAKES = ("updates", "theta", "state", "h")  # of a rule; one may take `places` as well
-
 PASSES = [f"{name}({start}updates.shape[0])" for name in ("lanes", "range") for start in ("0, ", "")]
 
 HEAD = '''"""A step of training: {names}."""
@@ -96,15 +94,9 @@ def parsed(part: Part) -> tuple[list[ast.stmt], ast.For | None]:
     return before, last
 
 
-def assigned(statements: Sequence[ast.stmt]) -> set[str]:
-    """The names that these statements assign."""
-    nodes = [n for s in statements for n in ast.walk(s)]
-    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-
-
-def mentions(statements: Sequence[ast.stmt], name: str) -> bool:
-    """Whether a name stands in these statements."""
-    return any(isinstance(n, ast.Name) and n.id == name for s in statements for n in ast.walk(s))
+def names_in(statements: Sequence[ast.stmt], use: type[ast.expr_context]) -> set[str]:
+    """The names that these statements load, or store."""
+    return {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, use)}
 
 
 def joined(parts: Sequence[Part], last: str) -> list[str]:
@@ -127,7 +119,7 @@ def joined(parts: Sequence[Part], last: str) -> list[str]:
             given = [f"    h_{i} = table[row, {column}:{column + part.width}]"] if part.width else []
         given += [f"    state_{i} = state[{row}:{row + part.rows}]"] if part.rows else []
         row, column = row + part.rows, column + part.width
-        if over is None or mentions(before, "updates"):
+        if over is None or "updates" in names_in(before, ast.Load):
             end("grad[k] = u")
         lines += given
         if over is None:
@@ -135,7 +127,7 @@ def joined(parts: Sequence[Part], last: str) -> list[str]:
             state = names["state"] if part.rows else "state"
             lines.append(f"    {part.name}(grad, theta, {state}, {names['h'] if part.width else 'grad'}{extra})")
             continue
-        names |= {name: f"{name}_{i}" for name in assigned([*before, *over.body])}
+        names |= {name: f"{name}_{i}" for name in names_in([*before, *over.body], ast.Store)}
         lines += [f"    {ast.unparse(Renamed(names).visit(s))}" for s in before]
         loop += [ast.unparse(Renamed(names).visit(s)) for s in over.body]
     end(last)

@@ -175,17 +175,11 @@ def of_sines(d: Difference) -> Form:
     The derivative of the formula as it is written has all digits.
     """
     half = make("sin", scaled(0.5, d.by))
-    across, along = (
-        (make("cos", d.v), make("sin", d.v)) if d.name == "sin" else (minus_of("sin", d.v), make("cos", d.v))
-    )
+    sin, cos = make("sin", d.v), make("cos", d.v)
+    across, along = (cos, sin) if d.name == "sin" else (make("neg", sin), cos)
     form = minus(make("mul", across, make("sin", d.by)), make("mul", scaled(2.0, make("mul", half, half)), along))
     written = minus(make(d.name, d.u), make(d.name, d.v))
     return below(d.by, 1.0), make("add", written, stop_gradient(minus(form, written)))
-
-
-def minus_of(name: str, x: Node) -> Node:
-    """-f(x)."""
-    return make("neg", make(name, x))
 
 
 def of_sigmoids(d: Difference) -> Form:

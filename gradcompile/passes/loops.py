@@ -7,7 +7,6 @@ product instead of many small ones. Functions of numbers are computed for all st
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
@@ -168,16 +167,12 @@ def entry_of(x: Node, found: Entry, depth: int) -> Node:
     if is_broadcast(x) and (at := places(x.params, len(x.args[0].type.shape)))[:1] != (0,):
         constant = held(x.args[0], x.args[0].type, found.constants)
         return broadcast_to(constant, rest, tuple(k - 1 for k in at)) if rest else constant
-    if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(map(partial(is_walked_like, x), x.args)):
+    walked = [len(a.type.shape) < len(x.type.shape) or a.type.shape[0] == x.type.shape[0] for a in x.args]  # as x is
+    if rest and depth and x.op.emit and x.args and x.op.cost < COSTLY and all(walked):
         entries = [entry_of(a, found, depth - 1) if len(a.type.shape) > len(rest)
                    else held(a, a.type, found.constants) for a in x.args]  # fmt: skip
         return apply(x.op.name, *entries, params=x.params)
     return held(x, ArrayType(rest, x.type.dtype), found.slices)
-
-
-def is_walked_like(x: Node, a: Node) -> bool:
-    """Whether an operand has an entry for each of x's, or is the same for all."""
-    return len(a.type.shape) < len(x.type.shape) or a.type.shape[0] == x.type.shape[0]
 
 
 def held(x: Node, type: ArrayType, table: dict[Node, Node]) -> Node:

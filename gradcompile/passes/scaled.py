@@ -112,36 +112,23 @@ def is_limited(u: Node) -> bool:
     return bool(numbers) or any(x is not None and x.op.is_copy for _, x in terms(u))
 
 
-def of_rising(name: str) -> Callable[[Node, float], Scaled]:
+def of_rising(x: Node, t: float) -> Scaled:
     """f(u) = f(min(u, t))*exp(u - t) above t: expm1."""
-
-    def rule(x: Node, t: float) -> Scaled:
-        u = x.args[0]
-        near = clip(u, None, t)
-        return Scaled(make(name, near), make("max", minus(u, number(t, u)), number(0.0, u)))
-
-    return rule
+    u = x.args[0]
+    return Scaled(make(x.op.name, clip(u, None, t)), make("max", minus(u, number(t, u)), number(0.0, u)))
 
 
-def of_falling(name: str) -> Callable[[Node, float], Scaled]:
+def of_falling(x: Node, t: float) -> Scaled:
     """f(u) = f(max(u, -t))*exp(u + t) below -t: sigmoid, softplus."""
-
-    def rule(x: Node, t: float) -> Scaled:
-        u = x.args[0]
-        return Scaled(make(name, clip(u, -t, None)), make("min", minus(u, number(-t, u)), number(0.0, u)))
-
-    return rule
+    u = x.args[0]
+    return Scaled(make(x.op.name, clip(u, -t, None)), make("min", minus(u, number(-t, u)), number(0.0, u)))
 
 
-def of_hyperbolic(name: str, sign: float) -> Callable[[Node, float], Scaled]:
-    """f(u) = f(t)*exp(sign*(|u| - t)) beyond t on either side: cosh and sinh, and sech with the other sign."""
-
-    def rule(x: Node, t: float) -> Scaled:
-        u = x.args[0]
-        excess = make("max", minus(make("abs", u), number(t, u)), number(0.0, u))
-        return Scaled(make(name, clip(u, -t, t)), scaled(sign, excess))
-
-    return rule
+def of_hyperbolic(x: Node, t: float) -> Scaled:
+    """f(u) = f(t)*exp(|u| - t) beyond t on either side: cosh and sinh; sech with the other sign."""
+    u = x.args[0]
+    excess = make("max", minus(make("abs", u), number(t, u)), number(0.0, u))
+    return Scaled(make(x.op.name, clip(u, -t, t)), scaled(1.0 if x.op.name in RISING else -1.0, excess))
 
 
 def of_erfc(x: Node, t: float) -> Scaled:
@@ -155,12 +142,9 @@ def of_erfc(x: Node, t: float) -> Scaled:
 FUNCTIONS: dict[str, Callable[[Node, float], Scaled]] = {
     "exp": of_exp,
     "exp_sum": of_exp_sum,
-    "expm1": of_rising("expm1"),
-    "sinh": of_hyperbolic("sinh", 1.0),
-    "cosh": of_hyperbolic("cosh", 1.0),
-    "sech": of_hyperbolic("sech", -1.0),
-    "sigmoid": of_falling("sigmoid"),
-    "softplus": of_falling("softplus"),
+    "expm1": of_rising,
+    **dict.fromkeys(("sinh", "cosh", "sech"), of_hyperbolic),
+    **dict.fromkeys(("sigmoid", "softplus"), of_falling),
     "erfc": of_erfc,
 }
 RISING = frozenset({"exp", "exp_sum", "expm1", "sinh", "cosh"})  # these overflow
@@ -382,11 +366,6 @@ def overflows(x: Node) -> bool:
         and x.type.dtype in SQUARE
         and scaled_sum(core, SQUARE[x.type.dtype]) is not None
     )
-
-
-def is_one(x: Node) -> bool:
-    """Whether this is the number 1."""
-    return is_const(x, 1.0)
 
 
 def weighted(t: Node) -> tuple[Node, Node] | None:

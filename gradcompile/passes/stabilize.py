@@ -1182,7 +1182,7 @@ def x_log_x(n: Node) -> Node | None:
                 rest = [f for f in others if f not in taken]
                 return quotient(c, [*rest, *(entropy(x or n, u, count) for x, count in shares)], (), n)
         elif log.op.name == "log1p":
-            x = next((x for x in others if is_one_plus(x, u)), None)
+            x = next((x for x in others if x.op.name == "add" and multiple(x, plus(u, 1.0)) == 1), None)
             if x is not None:
                 near = product([x, *[log] * logs]) or n
                 new = make("select", make("lt", number(-0.5, n), u), near, entropy(x, x, logs))
@@ -1239,11 +1239,6 @@ def vanishes(n: Node, zeros: Set[Node]) -> bool:
         if is_zero:
             gone.add(x)
     return n in gone
-
-
-def is_one_plus(x: Node, u: Node) -> bool:
-    """Whether x = 1 + u."""
-    return x.op.name == "add" and multiple(x, plus(u, 1.0)) == 1
 
 
 LESS_ONE: tuple[Rule, ...] = (

@@ -66,60 +66,60 @@ PI_WORDS = (
     3195225570766134.0, 4461702110328553.0, 8190251822055336.0, 6397593724909042.0, 8751785341853560.0,
     5811081437509311.0, 3456741467624832.0, 7180050975382879.0,
 )  # fmt: skip
-EXP = (
+EXP = (  # (exp(r) - 1 - r)/r**2
     0.5, 0.16666666666666677, 0.0416666666666667, 0.008333333333321627, 0.0013888888888867322, 0.00019841269886124882,
     2.4801587359596224e-05, 2.755724421972472e-06, 2.75572435979006e-07, 2.5109030500735157e-08, 2.092417616804098e-09,
 )  # fmt: skip
-LOG = (
+LOG = (  # (log(1 + f) - f)/f**2
     -0.5000000000000004, 0.3333333333333318, -0.2499999999997278, 0.2000000000003488, -0.16666666671617203,
     0.14285714285430645, -0.1249999959196559, 0.11111110769891615, -0.10000018107301104, 0.09090937820346255,
     -0.08332870135114998, 0.07691243512403063, -0.07149667497972066, 0.06687885751355555, -0.06198663454152613,
     0.05649314308943549, -0.056461556894829686, 0.06536958245347955, -0.060987860987459064, 0.026926120453954,
 )  # fmt: skip
-ATANH = (
+ATANH = (  # 2*(atanh(s) - s - s**3/3)/s**5, in s**2
     0.40000000000002256, 0.2857142857009975, 0.22222222519854606, 0.1818178437632851, 0.15386756771364796,
     0.13256833600145287, 0.13196158385972137,
 )  # fmt: skip
-SIN = (
+SIN = (  # (sin(r) - r)/r**3, in r**2
     -0.16666666666666632, 0.008333333333322491, -0.00019841269829860587, 2.7557313708371547e-06,
     -2.5050760507305972e-08, 1.5896927100230442e-10,
 )  # fmt: skip
-COS = (
+COS = (  # (cos(r) - 1 + r**2/2)/r**4, in r**2
     0.0416666666666666, -0.0013888888888874476, 2.4801587289674054e-05, -2.755731440204564e-07, 2.0875729452763493e-09,
     -1.1359944628581884e-11,
 )  # fmt: skip
-SINH = (
+SINH = (  # (sinh(r) - r)/r**3, in r**2
     0.16666666666666677, 0.008333333333321388, 0.00019841269886733883, 2.755724362662544e-06, 2.5109228208472335e-08,
 )  # fmt: skip
-COSH = (
+COSH = (  # (cosh(r) - 1 - r**2/2)/r**4, in r**2
     0.041666666666666685, 0.0013888888888873286, 2.4801587349166846e-05, 2.7557251885868314e-07, 2.0921737340827667e-09,
 )  # fmt: skip
 TANH = (
     -0.3333333333333249, 0.1333333333278492, -0.053968252783996584, 0.021869370864692907, -0.008857313878753915,
     0.0034449016614675563,
 )  # fmt: skip
-ATAN = (
+ATAN = (  # (atan(t) - t)/t**3, in t**2
     -0.33333333333333093, 0.1999999999995546, -0.14285714282802522, 0.11111111013617378, -0.09090907117738535,
     0.07692281156296069, -0.06666414629199954, 0.05880589565856525, -0.052537883162285255, 0.04723220239059123,
     -0.04221484747882709, 0.036687875738947696, -0.02997509136228212, 0.02207031508688534, -0.013979089431059695,
     0.007250694011240791, -0.002912079582685784, 0.0008406523025889199, -0.00015412489585246066, 1.3416053673493494e-05,
 )  # fmt: skip
-ASIN = (
+ASIN = (  # (asin(t) - t)/t**3, in t**2
     0.16666666666665383, 0.07500000000342953, 0.04464285682352562, 0.030381959330521922, 0.0223717535201845,
     0.017359771424263645, 0.013884592887173332, 0.012173331347029191, 0.006510563029705025, 0.019574879012051672,
     -0.016295883783604623, 0.031960405543947856,
 )  # fmt: skip
-ASINH = (
+ASINH = (  # (asinh(t) - t)/t**3, in t**2
     -0.1666666666666661, 0.07499999999984398, -0.044642857127798356, 0.030381943714241355, -0.022372138286873712,
     0.017352385566681804, -0.013960215308438427, 0.011512850428896186, -0.009533462214118837, 0.007463441476325528,
     -0.004743632719695593, 0.0017150666892588548,
 )  # fmt: skip
-ERF = (
+ERF = (  # erf(x)/x - 1, in x**2
     0.1283791670955126, -0.3761263890318411, 0.11283791670972067, -0.0268661706482819, 0.00522397765569551,
     -0.0008548328735958339, 0.00012055394355427296, -1.492709543720001e-05, 1.6484738940786628e-06,
     -1.6598423706941273e-07, 1.6304337243060018e-08, -1.7635060662009035e-09, 1.6389967866377628e-10,
 )  # fmt: skip
-ERFC = (
+ERFC = (  # (x + 4)*exp(x**2)*erfc(x), in (x - 4)/(x + 4)
     1.095995661000491, -0.976548729080882, 0.7732087022652373, -0.5408538313132348, 0.33085158787799573,
     -0.17401093723993674, 0.07638151490981801, -0.026370053340378705, 0.006112055647929061, -0.00028095886466064044,
     -0.00045505261710126186, 0.0001768128157202102, -3.6355253028443765e-06, -1.886090162675821e-05,
@@ -127,7 +127,7 @@ ERFC = (
     1.2792352194208488e-07, 1.8439940662289424e-09, -1.8515712519509996e-08, -8.319272755662341e-10,
     2.072849568341688e-09, 4.056609379630601e-10,
 )  # fmt: skip
-CBRT = (
+CBRT = (  # about 1/cbrt(m) for 1 <= m < 2
     1.781069598958707, -1.5660721816742356, 1.243848280581029, -0.5979174769943887, 0.15608724798460033,
     -0.017021205388115572,
 )  # fmt: skip
@@ -152,12 +152,6 @@ def _reduced(k, x):  # type: ignore[no-untyped-def]
 def _reduced_low(k, x, r):  # type: ignore[no-untyped-def]
     """What the rounded x - k*ln(2) lacks."""
     return fma(-k, LN2[1], fma(-k, LN2[0], x) - r)
-
-
-@jit
-def _exp_polynomial(r):  # type: ignore[no-untyped-def]
-    """(exp(r) - 1 - r)/r**2."""
-    return horner(r, EXP)
 
 
 @jit
@@ -197,14 +191,14 @@ def exp(x):  # type: ignore[no-untyped-def]
     high = fma(-k, LN2[0], x)
     low = k * LN2[1]
     r = high - low
-    m = high + fma(_exp_polynomial(r), r * r, -low) + 1.0
+    m = high + fma(horner(r, EXP), r * r, -low) + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
 @jit
 def _exp_of_sum(r, low, k, shifted):  # type: ignore[no-untyped-def]
     """2**k*exp(r + low) for a small r and a tiny low."""
-    m = fma(_exp_polynomial(r), r * r, low) + r + 1.0
+    m = fma(horner(r, EXP), r * r, low) + r + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -223,7 +217,7 @@ def exp_sum(x, y):  # type: ignore[no-untyped-def]
     shifted = fma(s, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, s)
-    m = r + fma(_exp_polynomial(r), r * r, _reduced_low(k, s, r)) + 1.0
+    m = r + fma(horner(r, EXP), r * r, _reduced_low(k, s, r)) + 1.0
     return fma(m, lost, m) * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -260,7 +254,7 @@ def expm1(x):  # type: ignore[no-untyped-def]
     high = fma(s, r, one)
     r_low = _reduced_low(k, y, r)
     rest = fma(s, fma(r, r_low, r_low), fma(s, r, one - high)) + (s - one - 0.5)
-    low = fma(_exp_polynomial(r), s * r * r, rest)
+    low = fma(horner(r, EXP), s * r * r, rest)
     return x if fabs(x) < TINY else 2.0 * (high + low)
 
 
@@ -292,7 +286,7 @@ def _fall(x):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    m = r + fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r)) + 1.0
+    m = r + fma(horner(r, EXP), r * r, _reduced_low(k, y, r)) + 1.0
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -303,7 +297,7 @@ def _fall_low(x):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y)
-    t = fma(_exp_polynomial(r), r * r, _reduced_low(k, y, r))
+    t = fma(horner(r, EXP), r * r, _reduced_low(k, y, r))
     low = (r - ((r + t + 1.0) - 1.0)) + t
     return low * (_half_scale(k) * _other_half_scale(k, shifted))
 
@@ -329,18 +323,6 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _sinh_polynomial(z):  # type: ignore[no-untyped-def]
-    """(sinh(r) - r)/r**3 for z = r**2."""
-    return horner(z, SINH)
-
-
-@jit
-def _cosh_polynomial(z):  # type: ignore[no-untyped-def]
-    """(cosh(r) - 1 - r**2/2)/r**4 for z = r**2."""
-    return horner(z, COSH)
-
-
-@jit
 def sinh(x):  # type: ignore[no-untyped-def]
     """Hyperbolic sine, at most 2.3 ulp.
 
@@ -356,8 +338,8 @@ def sinh(x):  # type: ignore[no-untyped-def]
     z = r * r
     up = _quarter_power(shifted)
     down = _quarter_power(SHIFT - at_most(k, 100.0))
-    odd = fma(_sinh_polynomial(z) * z, r, r)
-    even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
+    odd = fma(horner(z, SINH) * z, r, r)
+    even = fma(horner(z, COSH) * z, z, 0.5 * z)
     y = 2.0 * ((up - down) + fma(up - down, even, (up + down) * odd))
     return x if fabs(x) < SMALL else copysign(y, x)
 
@@ -376,8 +358,8 @@ def cosh(x):  # type: ignore[no-untyped-def]
     z = r * r
     up = _quarter_power(shifted)
     down = _quarter_power(SHIFT - at_most(k, 100.0))
-    odd = fma(_sinh_polynomial(z) * z, r, r)
-    even = fma(_cosh_polynomial(z) * z, z, 0.5 * z)
+    odd = fma(horner(z, SINH) * z, r, r)
+    even = fma(horner(z, COSH) * z, z, 0.5 * z)
     return 2.0 * ((up + down) + fma(up + down, even, (up - down) * odd))
 
 
@@ -396,12 +378,6 @@ def sech(x):  # type: ignore[no-untyped-def]
 
 ROOT_HALF_BITS = 0x3FE6A09E667F3BCD
 ROOT2_LESS_1 = 0.4142135623730951
-
-
-@jit
-def _log_polynomial(f):  # type: ignore[no-untyped-def]
-    """(log(1 + f) - f)/f**2."""
-    return horner(f, LOG)
 
 
 @jit
@@ -440,7 +416,7 @@ def _log_sum(k, f, low):  # type: ignore[no-untyped-def]
     """k*LN2[0] + log(1 + f) + low; the sum of the two leading terms carries its error along."""
     high = fma(k, LN2[0], f)
     rest = fma(k, LN2[0], -high) + f
-    return high + fma(f * f, _log_polynomial(f), rest + low)
+    return high + fma(f * f, horner(f, LOG), rest + low)
 
 
 @jit
@@ -483,7 +459,7 @@ def log_low(x):  # type: ignore[no-untyped-def]
     0.0
     """
     f = _fraction(_lifted(x))
-    y = f + fma(f * f, _log_polynomial(f), _lifted_exponent(x) * LN2_STEP[1])
+    y = f + fma(f * f, horner(f, LOG), _lifted_exponent(x) * LN2_STEP[1])
     return y if (x > 0.0) & (x < INF) else (0.0 if x >= 0.0 else NAN)
 
 
@@ -513,7 +489,7 @@ def log2(x):  # type: ignore[no-untyped-def]
     3.0
     """
     f = _fraction(_lifted(x))
-    return _log_edges(x, fma(fma(f * f, _log_polynomial(f), f), LOG2E, _lifted_exponent(x)))
+    return _log_edges(x, fma(fma(f * f, horner(f, LOG), f), LOG2E, _lifted_exponent(x)))
 
 
 @jit
@@ -525,7 +501,7 @@ def log10(x):  # type: ignore[no-untyped-def]
     """
     f = _fraction(_lifted(x))
     k = _lifted_exponent(x)
-    y = k * LOG10_2[0] + fma(fma(f * f, _log_polynomial(f), f), LOG10E, k * LOG10_2[1])
+    y = k * LOG10_2[0] + fma(fma(f * f, horner(f, LOG), f), LOG10E, k * LOG10_2[1])
     return _log_edges(x, y)
 
 
@@ -578,7 +554,7 @@ def x_over_expm1(x):  # type: ignore[no-untyped-def]
     shifted = fma(-a, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, -a)
-    m = fma(_exp_polynomial(r), r * r, r) + 1.0
+    m = fma(horner(r, EXP), r * r, r) + 1.0
     above = a * m * _half_scale(k) if x > 0.0 else fabs(x)
     after = _other_half_scale(k, shifted) if x > 0.0 else 1.0
     return 1.0 if x == 0.0 else above / -expm1(-a) * after
@@ -615,22 +591,10 @@ def _angle_low(k, x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _sin_polynomial(z):  # type: ignore[no-untyped-def]
-    """(sin(r) - r)/r**3 for z = r**2."""
-    return horner(z, SIN)
-
-
-@jit
-def _cos_polynomial(z):  # type: ignore[no-untyped-def]
-    """(cos(r) - 1 + r**2/2)/r**4 for z = r**2."""
-    return horner(z, COS)
-
-
-@jit
 def _sin_near(r, low):  # type: ignore[no-untyped-def]
     """sin(r + low) for |r| <= pi/4; the sign of zero is that of r."""
     z = r * r
-    return copysign(r + fma(z * r, _sin_polynomial(z), fma(-0.5 * z, low, low)), r)
+    return copysign(r + fma(z * r, horner(z, SIN), fma(-0.5 * z, low, low)), r)
 
 
 @jit
@@ -639,7 +603,7 @@ def _cos_near(r, low):  # type: ignore[no-untyped-def]
     z = r * r
     w = fma(z, -0.5, 1.0)
     rest = fma(z, -0.5, 1.0 - w)
-    return w + fma(z * z, _cos_polynomial(z), fma(-r, low, rest))
+    return w + fma(z * z, horner(z, COS), fma(-r, low, rest))
 
 
 @jit
@@ -838,16 +802,10 @@ def sinc(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _atan_polynomial(z):  # type: ignore[no-untyped-def]
-    """(atan(t) - t)/t**3 for z = t**2."""
-    return horner(z, ATAN)
-
-
-@jit
 def _atan_unit(t):  # type: ignore[no-untyped-def]
     """atan(t) for 0 <= t <= 1."""
     z = t * t
-    return fma(t * z, _atan_polynomial(z), t)
+    return fma(t * z, horner(z, ATAN), t)
 
 
 @jit
@@ -882,12 +840,6 @@ def atan2(y, x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _asin_polynomial(z):  # type: ignore[no-untyped-def]
-    """(asin(t) - t)/t**3 for z = t**2."""
-    return horner(z, ASIN)
-
-
-@jit
 def asin(x):  # type: ignore[no-untyped-def]
     """Inverse sine, at most 2.5 ulp; NaN outside -1 to 1; by pi/2 - 2*asin(sqrt((1 - x)/2)) above 1/2.
 
@@ -898,7 +850,7 @@ def asin(x):  # type: ignore[no-untyped-def]
     far = a > 0.5
     z = fma(a, -0.5, 0.5) if far else a * a
     t = sqrt(z) if far else a
-    u = fma(t * z, _asin_polynomial(z), t)
+    u = fma(t * z, horner(z, ASIN), t)
     return copysign(HALF_PI[0] - (2.0 * u - HALF_PI[1]) if far else u, x)
 
 
@@ -913,7 +865,7 @@ def acos(x):  # type: ignore[no-untyped-def]
     far = a > 0.5
     z = fma(a, -0.5, 0.5) if far else a * a
     t = sqrt(z) if far else a
-    u = fma(t * z, _asin_polynomial(z), t)
+    u = fma(t * z, horner(z, ASIN), t)
     near = HALF_PI[0] - (copysign(u, x) - HALF_PI[1])
     v = 2.0 * u
     beyond = 2.0 * HALF_PI[0] - (v - 2.0 * HALF_PI[1]) if x < 0.0 else v
@@ -926,12 +878,6 @@ HUGE = 2.0**28  # beyond, 1 is nothing beside the square
 
 
 @jit
-def _asinh_polynomial(z):  # type: ignore[no-untyped-def]
-    """(asinh(t) - t)/t**3 for z = t**2."""
-    return horner(z, ASINH)
-
-
-@jit
 def asinh(x):  # type: ignore[no-untyped-def]
     """Inverse hyperbolic sine, at most 2.5 ulp: a polynomial to 1/2, log(x + sqrt(x**2 + 1)) beyond.
 
@@ -940,7 +886,7 @@ def asinh(x):  # type: ignore[no-untyped-def]
     """
     a = fabs(x)
     z = a * a
-    near = fma(a * z, _asinh_polynomial(z), a)
+    near = fma(a * z, horner(z, ASINH), a)
     s = sqrt(fma(a, a, 1.0))
     u = a if a > HUGE else a + s
     k = _as_float(_exponent(u)) + (1.0 if a > HUGE else a - a)
@@ -978,18 +924,6 @@ def atanh(x):  # type: ignore[no-untyped-def]
 # Error functions
 
 
-@jit
-def _erf_polynomial(z):  # type: ignore[no-untyped-def]
-    """erf(x)/x - 1 for z = x**2."""
-    return horner(z, ERF)
-
-
-@jit
-def _erfc_polynomial(t):  # type: ignore[no-untyped-def]
-    """(x + 4)*exp(x**2)*erfc(x) for t = (x - 4)/(x + 4)."""
-    return horner(t, ERFC)
-
-
 ERFC_FAR = 28.0  # beyond, erfc is 0
 SQUARE_HIGH = 40.0  # beyond, exp of the square is infinite
 ERFC_SLOPE = (-0.95, 0.75)  # roughly, the logarithmic derivative of the polynomial
@@ -1004,7 +938,7 @@ def _erfcx_near(a):  # type: ignore[no-untyped-def]
     above = a - 4.0
     t = above * inverse
     t_low = (fma(-t, below, above) + fma(-t, below_low, a - (above + 4.0))) * inverse
-    q = _erfc_polynomial(t)
+    q = horner(t, ERFC)
     p = q * inverse
     rest = (fma(-p, below, q) - p * below_low) * inverse
     return p + fma(p * t_low, fma(t, ERFC_SLOPE[1], ERFC_SLOPE[0]), rest)
@@ -1020,7 +954,7 @@ def _erfc_positive(a):  # type: ignore[no-untyped-def]
     shifted = fma(y, LOG2E, SHIFT)
     k = shifted - SHIFT
     r = _reduced(k, y) - fma(a, a, -square)
-    m = fma(fma(_exp_polynomial(r), r * r, r), p, p)
+    m = fma(fma(horner(r, EXP), r * r, r), p, p)
     return m * _half_scale(k) * _other_half_scale(k, shifted)
 
 
@@ -1033,7 +967,7 @@ def erf(x):  # type: ignore[no-untyped-def]
     """
     a = fabs(x)
     far = copysign(1.0 - _erfc_positive(a), x)
-    return fma(x, _erf_polynomial(a * a), x) if a < 1.0 else far
+    return fma(x, horner(a * a, ERF), x) if a < 1.0 else far
 
 
 @jit
@@ -1092,12 +1026,6 @@ TO_THREES, ROOT_BIAS = 0, 682  # makes the bias a multiple of 3; of a root's exp
 
 
 @jit
-def _cbrt_polynomial(m):  # type: ignore[no-untyped-def]
-    """About 1/cbrt(m) for 1 <= m < 2."""
-    return horner(m, CBRT)
-
-
-@jit
 def _inverse_root(y, m):  # type: ignore[no-untyped-def]
     """1/cbrt(m) from a y that is near it: a step of third order."""
     h = fma(-m * y, y * y, 1.0)
@@ -1118,7 +1046,7 @@ def cbrt(x):  # type: ignore[no-untyped-def]
     n = (biased * 21846) >> 16
     j = biased - 3 * n
     m = from_bits((bits(a) & MANTISSA) | ONE)
-    y = _cbrt_polynomial(m)
+    y = horner(m, CBRT)
     y = y if j == 0 else (y * ROOTS[0] if j == 1 else y * ROOTS[1])
     m = from_bits(bits(m) + (j << PLACES))
     y = _inverse_root(y, m)
@@ -1155,12 +1083,6 @@ def hypot(x, y):  # type: ignore[no-untyped-def]
     return INF if (a == INF) | (b == INF) else h
 
 
-@jit
-def _atanh_polynomial(z):  # type: ignore[no-untyped-def]
-    """2*(atanh(s) - s - s**3/3)/s**5 for z = s**2."""
-    return horner(z, ATANH)
-
-
 POWER_HIGH = 1100.0  # beyond, 2 to the power of it is infinite, and below its negative 0
 
 
@@ -1182,7 +1104,7 @@ def _power(a, y):  # type: ignore[no-untyped-def]
     q_low = fma(z, s, -q) + fma(z_low, s, z * s_low)
     c = q * TWO_THIRDS[0]
     c_low = fma(q, TWO_THIRDS[0], -c) + fma(q_low, TWO_THIRDS[0], q * TWO_THIRDS[1])
-    c_low = fma(q * z, _atanh_polynomial(z), c_low)
+    c_low = fma(q * z, horner(z, ATANH), c_low)
     log_ = 2.0 * s + c
     log_low = (2.0 * s - log_) + c + fma(2.0, s_low, c_low)
     p = log_ * LOG2E_FULL[0]
