@@ -98,7 +98,8 @@ def joined(nodes: Sequence[Node], axis: int) -> Node:
 
 def given_shape(shape: Any) -> list[Any]:
     """A shape as a user writes it, as a list."""
-    return [str(d) if isinstance(d, str) else d for d in (shape if isinstance(shape, tuple | list) else [shape])]
+    dims = shape if isinstance(shape, tuple | list | range) else [shape]
+    return [str(d) if isinstance(d, str) else d for d in dims]
 
 
 def inferred(shape: Shape, wanted: Sequence[Any]) -> Shape:
