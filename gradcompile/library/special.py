@@ -17,9 +17,10 @@ from gradcompile.codegen.values import External
 from gradcompile.library.blas import addresses_in, signature
 
 __all__ = [
-    "besseli", "besselie", "besselj", "besselk", "besselke", "bessely", "betainc", "betaincinv", "dawsn", "digamma",
+    "besseli", "besselie", "besselj", "besselk", "besselke", "bessely", "betainc", "betainc_slope", "betaincinv",
+    "dawsn", "digamma",
     "ellipd", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "erfcinv", "erfi", "erfinv", "exp1", "expi", "expint",
-    "betainc_slope", "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammainccinv", "gammaincinv", "hyp1f1", "hyp2f1",
+    "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammainccinv", "gammaincinv", "hyp1f1", "hyp2f1",
     "lambertw", "lgamma", "ndtri", "owens_t", "polygamma", "spence", "stdtr", "stdtrit", "zeta", "zeta_slope",
 ]  # fmt: skip
 

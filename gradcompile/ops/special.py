@@ -146,14 +146,15 @@ def exact_slope(a: Any, x: Any) -> Any:
     return mp("diff", lambda order: mp("gammainc", order, 0, x, True), a)
 
 
-function("gammainc_slope", "a x", (None, f"{DENSITY}*(log(x) - digamma(a))"), computed("gammainc_slope"), exact=exact_slope,
-         sympy=lambda a, x: sp("Derivative", sp("lowergamma", a, x) / sp("gamma", a), a), refuses=(0,),
-         domain=((0.5, 10.0), (0.5, 20.0)),
+function("gammainc_slope", "a x", (None, f"{DENSITY}*(log(x) - digamma(a))"), computed("gammainc_slope"),
+         exact=exact_slope, sympy=lambda a, x: sp("Derivative", sp("lowergamma", a, x) / sp("gamma", a), a),
+         refuses=(0,), domain=((0.5, 10.0), (0.5, 20.0)),
          doc="derivative of gammainc by its order", **{**RECORD, "ulps": 1e5, "tolerance": 1e-10})  # fmt: skip
 function("betainc_slope", "a b x f", (None, None, BY_SHAPE_AND_X, "0"), computed("betainc_slope"),
          exact=lambda a, b, x, f: exact_beta_slope(a, b, x, f), refuses=(0, 1), sympy=slope_of_beta,
          domain=((0.5, 5.0), (0.5, 5.0), (0.1, 0.9), (0.0, 0.0)),
-         doc="derivative of betainc by a, or by b where the last argument is 0", **{**RECORD, "ulps": 1e4})  # fmt: skip
+         doc="derivative of betainc by a, or by b where the last argument is 0",
+         **{**RECORD, "ulps": 1e4})  # fmt: skip
 function("betainc", "a b x", ("betainc_slope(a, b, x, 1)", "betainc_slope(a, b, x, 0)", OF_BETA),
          scipy("betainc"), exact=lambda a, b, x: mp("betainc", a, b, 0, x, True),
          sympy=lambda a, b, x: sp("betainc_regularized", a, b, 0, x),
@@ -175,9 +176,9 @@ function("gammainccinv", "a x", (f"-gammainc_slope(a, {FAR_Y})*{OVER_FAR_GAMMA}"
          exact=lambda a, x: exact_inverse(lambda y: mp("gammainc", a, y, mp("mpf", "inf"), True), "gammainccinv", a, x),
          sympy=lambda a, x: sp("Function", "gammainccinv")(a, x), domain=((0.8, 10.0), (0.1, 0.9)),
          doc="the y with gammaincc(a, y) = x", **RECORD)  # fmt: skip
-function("stdtr", "v x", (BY_FREEDOM.format(x="x", density=f"exp({STUDENT})"), f"exp({STUDENT})"), scipy("stdtr"),
-         exact=lambda v, x: exact_student(v, x), sympy=lambda v, x: sp("Function", "stdtr")(v, x), domain=((0.8, 9.0), (-5.0, 5.0)),
-         doc="Student's t distribution function", **RECORD)  # fmt: skip
+function("stdtr", "v x", (BY_FREEDOM.format(x="x", density=f"exp({STUDENT})"), f"exp({STUDENT})"),
+         scipy("stdtr"), exact=exact_student, sympy=lambda v, x: sp("Function", "stdtr")(v, x),
+         domain=((0.8, 9.0), (-5.0, 5.0)), doc="Student's t distribution function", **RECORD)  # fmt: skip
 T = "stdtrit(v, x)"
 function("stdtrit", "v x", (f"-({BY_FREEDOM.format(x=T, density=f'exp({STUDENT_OF_QUANTILE})')})"
                             f"*exp(-{STUDENT_OF_QUANTILE})", f"exp(-{STUDENT_OF_QUANTILE})"), scipy("stdtrit"),
