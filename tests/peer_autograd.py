@@ -240,9 +240,9 @@ def pulled(out: Any, params: list[Array], elementwise: bool = False) -> list[Arr
     if not isinstance(out, Array):
         raise NotOurs("a value that does not depend on its arguments")
     total = np.sum(out) if elementwise else out
-    if total.shape:
+    if total.size != 1:
         raise NotOurs("the gradient of an array")
-    return [Array(n) for n in reverse.vjp(total.node, [p.node for p in params])]
+    return [Array(n) for n in reverse.vjp(np.sum(total).node, [p.node for p in params])]
 
 
 def rows_of(out: Any, params: list[Array]) -> Array:

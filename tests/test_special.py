@@ -1,8 +1,10 @@
 """Special functions in formulas and of arrays: values against mpmath and SciPy, gradients against differences."""
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 import sympy as sp
 
 import gradcompile as gc
@@ -46,10 +48,40 @@ def test_gradients(e):
 
 
 def test_what_has_no_derivative_is_refused():
-    with pytest.raises(ExpressionError, match=r"betainc .* has no derivative by its argument 1"):
-        gc.compile_grad(sp.betainc_regularized(w, 3, 0, 0.5), [w])(2.0)
+    with pytest.raises(ExpressionError, match=r"hyp1f1 .* has no derivative by its argument 1"):
+        gc.compile_grad(sp.hyper((w,), (3,), 0.5), [w])(2.0)
     with pytest.raises(ExpressionError, match="polylog"):
         gc.compile_grad(sp.polylog(3, w), [w])
+
+
+BETA = [(2.0, 3.0, 0.4), (0.3, 0.2, 0.999), (40.0, 25.0, 0.6), (1e-3, 2.0, 1e-5), (700.0, 0.4, 0.9997),
+        (3.0, 5.0, 1e-9), (2.0, 4000.0, 2e-4), (5.0, 1.0, 1 - 1e-12)]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", BETA)
+def test_the_incomplete_beta_function_has_derivatives_by_its_shapes(at):
+    a, b, x = gc.array("a"), gc.array("b"), gc.array("x")
+    f = gc.compile_grad(scipy.special.betainc(a, b, x), [a, b, x])
+    with mpmath.workdps(90):
+        p, q, y = map(mpmath.mpf, at)
+        h = mpmath.mpf(10) ** -25
+        by_a = (mpmath.betainc(p + p * h, q, 0, y, True) - mpmath.betainc(p - p * h, q, 0, y, True)) / (2 * p * h)
+        by_b = (mpmath.betainc(p, q + q * h, 0, y, True) - mpmath.betainc(p, q - q * h, 0, y, True)) / (2 * q * h)
+    np.testing.assert_allclose(f(*at)[1][:2], [float(by_a), float(by_b)], rtol=5e-12)
+
+
+@pytest.mark.parametrize(("v", "t"), [(3.0, -0.7), (3.0, 1e-6), (0.4, 50.0), (1e3, 2.0), (7.0, 1e5), (2.5, 0.0)])
+def test_students_distribution_has_a_derivative_by_its_degrees_of_freedom(v, t):
+    d, x = gc.array("d"), gc.array("x")
+    found = gc.compile_grad(scipy.special.stdtr(d, x), [d])(v, t)[1][0]
+    with mpmath.workdps(60):
+        u, h = mpmath.mpf(t), mpmath.mpf(v) * mpmath.mpf(10) ** -20
+        tail = [mpmath.betainc(w / 2, 0.5, 0, w / (w + u * u), True) / 2 for w in (v + h, v - h)]
+        want = float(-mpmath.sign(u) * (tail[0] - tail[1]) / (2 * h))
+    assert found == pytest.approx(want, rel=1e-10, abs=1e-300)
+    q = scipy.special.stdtr(v, -t)
+    back = gc.compile_grad(scipy.special.stdtrit(d, x), [d])(v, q)[1][0]
+    assert back == pytest.approx(want / scipy.stats.t.pdf(t, v), rel=1e-8, abs=1e-12)
 
 
 UNARY = "erfcx erfinv dawsn exprel logit entr log_ndtr ndtri rgamma cosm1 i1e k0e ellipk expi spence gammasgn zetac"

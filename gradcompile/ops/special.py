@@ -109,6 +109,24 @@ OVER_GAMMA, OVER_FAR_GAMMA = (f"exp((1 - a)*log({y}) + {y} + lgamma(a))" for y i
 LOG_STUDENT = "(lgamma(0.5*(v + 1)) - lgamma(0.5*v) - 0.5*log(v) - {half_log_pi!r} - 0.5*(v + 1)*log1p({x}*{x}/v))"
 STUDENT = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="x")
 STUDENT_OF_QUANTILE = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="stdtrit(v, x)")
+BY_SHAPE_AND_X = f"{OF_BETA}*((log(x) - digamma(a) if f != 0 else log1p(-x) - digamma(b)) + digamma(a + b))"
+# of Student's t by its degrees of freedom: of the beta function by the nearer end, and of its argument v/(v + x*x)
+BY_FREEDOM = (
+    "-0.25*sign({x})*(betainc_slope(0.5*v, 0.5, v/(v + {x}*{x}), 1) if v < {x}*{x} else "
+    "-betainc_slope(0.5, 0.5*v, {x}*{x}/(v + {x}*{x}), 0)) - 0.5*{x}/v*{density}"
+)
+
+
+def exact_beta_slope(a: Any, b: Any, x: Any, f: Any) -> Any:
+    """The derivative of betainc by one of its shapes, by differences in high precision."""
+    return mp("diff", lambda p: mp("betainc", *((p, b) if f else (a, p)), 0, x, True), a if f else b)
+
+
+def slope_of_beta(a: Any, b: Any, x: Any, f: Any) -> Any:
+    """The derivative of betainc in SymPy's terms."""
+    return sp("Derivative", sp("betainc_regularized", a, b, 0, x), b if f == 0 else a)
+
+
 function("gammainc", "a x", ("gammainc_slope(a, x)", DENSITY), scipy("gammainc"),
          exact=lambda a, x: mp("gammainc", a, 0, x, True), sympy=lambda a, x: sp("lowergamma", a, x) / sp("gamma", a),
          domain=((0.5, 10.0), (0.5, 20.0)), doc="regularised lower incomplete gamma function", **RECORD)  # fmt: skip
@@ -118,9 +136,9 @@ function("gammaincc", "a x", ("-gammainc_slope(a, x)", f"-{DENSITY}"), scipy("ga
          doc="regularised upper incomplete gamma function", **RECORD)  # fmt: skip
 
 
-def slope_value(a: Any, x: Any) -> Any:
-    """The derivative of gammainc by its order, as machine code computes it."""
-    return np.vectorize(late("gradcompile.library.special", "gammainc_slope"), otypes=[float])(a, x)
+def computed(name: str) -> Any:
+    """A function that the library computes, of arrays."""
+    return lambda *args: np.vectorize(late("gradcompile.library.special", name), otypes=[float])(*args)
 
 
 def exact_slope(a: Any, x: Any) -> Any:
@@ -128,18 +146,24 @@ def exact_slope(a: Any, x: Any) -> Any:
     return mp("diff", lambda order: mp("gammainc", order, 0, x, True), a)
 
 
-function("gammainc_slope", "a x", (None, f"{DENSITY}*(log(x) - digamma(a))"), slope_value, exact=exact_slope,
-         sympy=lambda a, x: sp("Derivative", sp("lowergamma", a, x) / sp("gamma", a), a), refuses=(0,),
-         domain=((0.5, 10.0), (0.5, 20.0)),
+function("gammainc_slope", "a x", (None, f"{DENSITY}*(log(x) - digamma(a))"), computed("gammainc_slope"),
+         exact=exact_slope, sympy=lambda a, x: sp("Derivative", sp("lowergamma", a, x) / sp("gamma", a), a),
+         refuses=(0,), domain=((0.5, 10.0), (0.5, 20.0)),
          doc="derivative of gammainc by its order", **{**RECORD, "ulps": 1e5, "tolerance": 1e-10})  # fmt: skip
-function("betainc", "a b x", (None, None, OF_BETA),
+function("betainc_slope", "a b x f", (None, None, BY_SHAPE_AND_X, "0"), computed("betainc_slope"),
+         exact=lambda a, b, x, f: exact_beta_slope(a, b, x, f), refuses=(0, 1), sympy=slope_of_beta,
+         domain=((0.5, 5.0), (0.5, 5.0), (0.1, 0.9), (0.0, 0.0)),
+         doc="derivative of betainc by a, or by b where the last argument is 0",
+         **{**RECORD, "ulps": 1e4})  # fmt: skip
+function("betainc", "a b x", ("betainc_slope(a, b, x, 1)", "betainc_slope(a, b, x, 0)", OF_BETA),
          scipy("betainc"), exact=lambda a, b, x: mp("betainc", a, b, 0, x, True),
-         sympy=lambda a, b, x: sp("betainc_regularized", a, b, 0, x), refuses=(0, 1),
+         sympy=lambda a, b, x: sp("betainc_regularized", a, b, 0, x),
          domain=((0.5, 5.0), (0.5, 5.0), (0.1, 0.9)), doc="regularised incomplete beta function", **RECORD)  # fmt: skip
-function("betaincinv", "a b x", (None, None, OVER_BETA),
+function("betaincinv", "a b x", (f"-betainc_slope(a, b, {INVERSE}, 1)*{OVER_BETA}",
+                                 f"-betainc_slope(a, b, {INVERSE}, 0)*{OVER_BETA}", OVER_BETA),
          scipy("betaincinv"),
          exact=lambda a, b, x: exact_inverse(lambda y: mp("betainc", a, b, 0, y, True), "betaincinv", a, b, x),
-         sympy=lambda a, b, x: sp("Function", "betaincinv")(a, b, x), refuses=(0, 1),
+         sympy=lambda a, b, x: sp("Function", "betaincinv")(a, b, x),
          domain=((0.8, 5.0), (0.8, 5.0), (0.1, 0.9)), doc="the y with betainc(a, b, y) = x",
          **RECORD)  # fmt: skip
 function("gammaincinv", "a x", (f"-gammainc_slope(a, {Y})*{OVER_GAMMA}", OVER_GAMMA),
@@ -152,12 +176,14 @@ function("gammainccinv", "a x", (f"-gammainc_slope(a, {FAR_Y})*{OVER_FAR_GAMMA}"
          exact=lambda a, x: exact_inverse(lambda y: mp("gammainc", a, y, mp("mpf", "inf"), True), "gammainccinv", a, x),
          sympy=lambda a, x: sp("Function", "gammainccinv")(a, x), domain=((0.8, 10.0), (0.1, 0.9)),
          doc="the y with gammaincc(a, y) = x", **RECORD)  # fmt: skip
-function("stdtr", "v x", (None, f"exp({STUDENT})"), scipy("stdtr"), exact=lambda v, x: exact_student(v, x),
-         sympy=lambda v, x: sp("Function", "stdtr")(v, x), refuses=(0,), domain=((0.8, 9.0), (-5.0, 5.0)),
-         doc="Student's t distribution function", **RECORD)  # fmt: skip
-function("stdtrit", "v x", (None, f"exp(-{STUDENT_OF_QUANTILE})"), scipy("stdtrit"),
+function("stdtr", "v x", (BY_FREEDOM.format(x="x", density=f"exp({STUDENT})"), f"exp({STUDENT})"),
+         scipy("stdtr"), exact=exact_student, sympy=lambda v, x: sp("Function", "stdtr")(v, x),
+         domain=((0.8, 9.0), (-5.0, 5.0)), doc="Student's t distribution function", **RECORD)  # fmt: skip
+T = "stdtrit(v, x)"
+function("stdtrit", "v x", (f"-({BY_FREEDOM.format(x=T, density=f'exp({STUDENT_OF_QUANTILE})')})"
+                            f"*exp(-{STUDENT_OF_QUANTILE})", f"exp(-{STUDENT_OF_QUANTILE})"), scipy("stdtrit"),
          exact=lambda v, x: exact_inverse(lambda y: exact_student(v, y), "stdtrit", v, x),
-         sympy=lambda v, x: sp("Function", "stdtrit")(v, x), refuses=(0,), domain=((0.8, 9.0), (0.05, 0.95)),
+         sympy=lambda v, x: sp("Function", "stdtrit")(v, x), domain=((0.8, 9.0), (0.05, 0.95)),
          doc="the y with stdtr(v, y) = x", **{**RECORD, "ulps": 256.0})  # fmt: skip
 function("hyp1f1", "a b x", (None, None, "(a/b)*hyp1f1(a + 1, b + 1, x)"), scipy("hyp1f1"), refuses=(0, 1),
          sympy=lambda a, b, x: sp("hyper", [a], [b], x), domain=((0.5, 3.0), (1.0, 4.0), (-2.0, 2.0)),
@@ -170,7 +196,7 @@ function("zeta", "a x", ("zeta_slope(a, x)", "-a*zeta(a + 1, x)"), scipy("zeta")
          domain=((1.5, 8.0), (0.5, 8.0)), doc="Hurwitz's zeta function for a > 1, x > 0",
          **RECORD)  # fmt: skip
 function("zeta_slope", "a x", (None, "-zeta(a + 1, x) - a*zeta_slope(a + 1, x)"),
-         lambda a, x: np.vectorize(late("gradcompile.library.special", "zeta_slope"), otypes=[float])(a, x),
+         computed("zeta_slope"),
          exact=lambda a, x: mp("zeta", a, x, 1), sympy=lambda a, x: sp("Derivative", sp("zeta", a, x), a), refuses=(0,),
          domain=((1.5, 8.0), (0.5, 8.0)), doc="derivative of zeta by its first argument",
          **{**RECORD, "ulps": 1e4})  # fmt: skip

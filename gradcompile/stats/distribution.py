@@ -59,13 +59,18 @@ class Distribution:
         others = ("pdf", "logpdf") if self.is_discrete else ("pmf", "logpmf")
         return [m for m in METHODS if m not in others]
 
-    def computed(self, method: str, x: Any, *args: Any, **named: Any) -> Any:
+    def computed(self, method: str, *args: Any, **named: Any) -> Any:
         """A function of the distribution; of numbers alone it is SciPy's."""
-        given = (x, *args, *named.values())
+        first = "q" if method in ("ppf", "isf") else "k" if self.is_discrete else "x"
+        if not args and first not in named:
+            takes = ", ".join([first, *self.shapes])
+            raise ArgumentTypeError(f"stats.{self.name}.{method}({takes}, ...): {first} is missing")
+        x, *rest = args or (named.pop(first),)
+        given = (x, *rest, *named.values())
         if not any(isinstance(v, Array | sympy.Basic) for v in flattened(given)):
-            return getattr(getattr(importlib.import_module("scipy.stats"), self.name), method)(x, *args, **named)
+            return getattr(getattr(importlib.import_module("scipy.stats"), self.name), method)(x, *rest, **named)
         function = partial(self.evaluated, method)
-        return called(f"stats.{self.name}.{method}", function, (x, *args), named)
+        return called(f"stats.{self.name}.{method}", function, (x, *rest), named)
 
     def evaluated(self, method: str, x: Any, *args: Any, **named: Any) -> Any:
         """A function of the distribution, with the arguments bound as SciPy does."""

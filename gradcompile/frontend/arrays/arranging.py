@@ -433,6 +433,12 @@ def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
     return Array(lift(result))
 
 
+@function(method="compress")
+def compress_method(a: Array, condition: Any, axis: int | None = None) -> Any:
+    """The entries along an axis where a condition, of numbers, holds."""
+    return compress(condition, a, axis)
+
+
 @function(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The entries along an axis where a condition, of numbers, holds."""
@@ -475,6 +481,17 @@ def triu_indices_from(arr: Any, k: int = 0) -> Any:
 def diag_indices_from(arr: Any) -> Any:
     """The places on the diagonal."""
     return np.diag_indices(places(arr.shape[0], "places"), arr.ndim)
+
+
+@function(np.unravel_index)
+def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Any, ...]:
+    """The places along axes of entries that are counted row by row."""
+    found, rest = [], Array(lift(indices, "int64"))
+    dims = given_shape(shape)
+    for d in dims[::-1] if order == "C" else dims:
+        found.append(rest % d)
+        rest = rest // d
+    return tuple(found[::-1] if order == "C" else found)
 
 
 @function(np.array_equal, np.array_equiv)

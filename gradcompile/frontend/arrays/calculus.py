@@ -164,7 +164,9 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
 @function(np.bincount)
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each number from 0 to minlength - 1 occurs, or the sum of its weights."""
-    if not minlength:
+    if not isinstance(x, Array):
+        minlength = max(minlength, int(np.max(x, initial=-1)) + 1)
+    elif not minlength:
         raise ExpressionError("the largest number is not known before the call; give minlength=, one more than it")
     is_it = Array(lift(x, "int64"))[:, None] == np.arange(minlength)
     return np.sum(is_it if weights is None else np.where(is_it, ravel(weights)[:, None], 0.0), axis=0)

@@ -36,15 +36,18 @@ MANY = 64  # numbers from which on a pattern is looked for
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
 LINALG = np.linalg.det.__module__ + "._linalg"  # where its functions are
-TAKE_OBJECTS = ("norm", "vector_norm", "multi_dot", "matrix_power", "outer", "cross")  # as they are sums of products
+TAKE_OBJECTS = {f"np.linalg.{name}" for name in ("norm", "vector_norm", "multi_dot", "matrix_power", "outer", "cross")}
+TAKE_NUMBERS = {"np.mean", "np.var", "np.std"}  # as their last step is a conversion
 SCIPY = str(Path(np.__file__).parents[1] / "scipy")
 OURS = (*(str(Path(file).parent) for file in PACKAGES), SCIPY)  # frames of these are not the user's
 
 Implementation = Callable[..., Any]
 F = TypeVar("F", bound=Implementation)
+T = TypeVar("T")
 UFUNCS: dict[str, Implementation] = {}  # by the ufunc's name, so that those of scipy.special are found as well
 FUNCTIONS: dict[Callable[..., Any], Implementation] = {}
 REFUSED: dict[str, str] = {}  # functions that can't be, and what to write instead
+ELSEWHERE = "docs/arrays.md lists what does"
 SPACES = ("special", "stats", "linalg", "signal")  # modules of SciPy that the package has counterparts of
 LATE = ("arranging", "calculus", "folds", "decompositions", "polynomials", "statistics", "special", "fourier",
         "refusals")  # fmt: skip
@@ -209,6 +212,8 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
     # What it can't be, having no value
 
     def __bool__(self) -> bool:
+        if (function := function_of_numpy()) is not None:
+            raise placed(listed(function, self))
         raise placed(f"{describe(self)} has no truth value: it is symbolic; use np.where(condition, a, b)")
 
     def __float__(self) -> float:
@@ -225,9 +230,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         """An array of objects, each an entry: what np.array makes of lists of symbolic arrays."""
         if (foreign := frame_of_scipy()) is not None:
             raise placed(f"{instead(foreign)} ({describe(self)} is symbolic)")
-        if (function := function_of_numpy()) is not None:
-            raise placed(f"{function} takes no list of symbolic numbers; write {function}(np.asarray(rows, like=x)) "
-                         f"with one of them as x ({describe(self)} is symbolic)")  # fmt: skip
+        function = function_of_numpy() or ""
+        if function in TAKE_NUMBERS or (function.startswith("np.linalg") and function not in TAKE_OBJECTS):
+            raise placed(listed(function, self))
         if dtype not in (None, object, np.dtype(object)):
             raise placed(f"{describe(self)} is symbolic: it can't become an array of numbers; leave the dtype out, or "
                          "write x.astype(dtype)")  # fmt: skip
@@ -270,6 +275,9 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
         name = full_name(ufunc)
         if method != "__call__":
             return called(f"{name}.{method}", found(METHODS, f"ufunc.{method}"), (ufunc.__name__, *inputs), kwargs)
+        if isinstance(axis := kwargs.get("axis"), int) and ufunc.signature == "(n),(n)->()":
+            inputs = tuple(np.moveaxis(x, axis, -1) for x in inputs)
+            kwargs = {key: value for key, value in kwargs.items() if key != "axis"}
         if kwargs.keys() - {"dtype"}:
             cure = ("move the axes by np.moveaxis" if kwargs.keys() & {"axis", "axes"} else
                     "call it plainly, and choose by np.where(condition, result, other)")  # fmt: skip
@@ -317,7 +325,7 @@ METHODS: dict[str, Implementation] = {}  # by name; those whose arguments differ
 def called(name: str, function: Implementation | None, args: Any, kwargs: Any) -> Any:
     """An implementation called; its errors name the function, the operands with their shapes, and the user's line."""
     if function is None:
-        cure = REFUSED.get(name, "docs/arrays.md lists what does")
+        cure = found(REFUSED, name) or ELSEWHERE
         raise placed(f"{name} does not take symbolic arrays; {cure}")
     try:
         inspect.signature(function).bind(*args, **kwargs)
@@ -387,7 +395,7 @@ def flat(args: Any) -> Iterator[Any]:
             yield a
 
 
-def found(entries: dict[Any, Implementation], key: Any) -> Implementation | None:
+def found(entries: dict[Any, T], key: Any) -> T | None:
     """What a table has, or has once the functions are loaded that not every loss needs."""
     if key not in entries:
         for name in LATE:
@@ -413,17 +421,26 @@ def frame_of_scipy() -> FrameType | None:
 
 
 def function_of_numpy() -> str | None:
-    """The function of numpy.linalg that was called with a list, if one is being run that takes no array of objects."""
+    """The function of NumPy that the user's code called, with a list of symbolic numbers, if one is being run."""
     name, frame = None, sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS[:2]):
-        name, frame = frame.f_code.co_name if frame.f_globals["__name__"] == LINALG else name, frame.f_back
-    return f"np.linalg.{name}" if name and name not in TAKE_OBJECTS else None
+        if not frame.f_code.co_filename.startswith(OURS[0]):
+            name = f"np.{'linalg.' * (frame.f_globals['__name__'] == LINALG)}{frame.f_code.co_name}"
+        frame = frame.f_back
+    return name
+
+
+def listed(function: str, entry: Array) -> str:
+    """What is wrong with a list of symbolic numbers."""
+    return (f"{function} takes no list of symbolic numbers; write {function}(np.asarray(rows, like=x)) with one of "
+            f"them as x ({describe(entry)} is symbolic)")  # fmt: skip
 
 
 def instead(frame: FrameType) -> str:
     """What to write in place of a function of SciPy: the package's of the same name, if it has one."""
     held = frame.f_locals
-    function = held.get("f", held.get("fun")) if frame.f_code.co_name == "wrapper" else None
+    wrapped = {"wrapper": held.get("f", held.get("fun")), "axis_nan_policy_wrapper": held.get("hypotest_fun_in")}
+    function = wrapped.get(frame.f_code.co_name)
     space = (function.__module__ if function else frame.f_globals["__name__"]).split(".")[1]
     path = [n for n in [function.__name__ if function else frame.f_code.co_name] if not n.startswith("__")]
     if space == "stats" and "self" in held:
@@ -433,7 +450,7 @@ def instead(frame: FrameType) -> str:
     ours: Any = importlib.import_module(f"gradcompile.{space}") if space in SPACES else None
     for part in path:
         ours = getattr(ours, part, None)
-    cure = f"write gradcompile.{name}" if ours else REFUSED.get(f"scipy.{name}", "docs/arrays.md lists what does")
+    cure = f"write gradcompile.{name}" if ours else found(REFUSED, f"scipy.{name}") or ELSEWHERE
     return f"scipy.{name} does not take symbolic arrays; {cure}"
 
 

@@ -93,6 +93,27 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     return found
 
 
+@function(np.polyfit)
+def polyfit(x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = False, w: Any = None,
+            cov: Any = False) -> Any:  # fmt: skip
+    """The polynomial that is nearest to points, by the sum of squares; w: what each residual is multiplied by."""
+    powers, values = vander(x, deg + 1), Array(lift_all(x, y)[1])
+    if w is not None:
+        weights = Array(lift(w))[:, None]
+        powers, values = powers * weights, values * (weights if values.ndim == 2 else weights[:, 0])
+    size = np.sqrt(np.sum(powers * powers, axis=0))
+    least = len(powers) * np.finfo(powers.dtype).eps if rcond is None else rcond
+    found, rest, rank, singular = np.linalg.lstsq(powers / size, values, least)
+    found = (found.T / size).T
+    if full:
+        return found, rest, rank, singular, least
+    if not cov:
+        return found
+    spread = np.linalg.inv((powers / size).T @ (powers / size)) / np.outer(size, size)
+    spread = spread if values.ndim == 1 else spread[:, :, None]
+    return found, spread if cov == "unscaled" else spread * np.squeeze(rest / (len(powers) - deg - 1))
+
+
 @function(np.poly)
 def poly(seq_of_zeros: Any) -> Any:
     """The polynomial with these zeros, or the characteristic one of a symmetric matrix."""

@@ -98,7 +98,8 @@ def joined(nodes: Sequence[Node], axis: int) -> Node:
 
 def given_shape(shape: Any) -> list[Any]:
     """A shape as a user writes it, as a list."""
-    return [str(d) if isinstance(d, str) else d for d in (shape if isinstance(shape, tuple | list) else [shape])]
+    dims = shape if isinstance(shape, tuple | list | range) else [shape]
+    return [str(d) if isinstance(d, str) else d for d in dims]
 
 
 def inferred(shape: Shape, wanted: Sequence[Any]) -> Shape:
@@ -135,9 +136,9 @@ def reshape(a: Any, shape: Any, order: str = "C") -> Array:
     return Array(reshape_to(n, wanted))
 
 
-def is_by_columns(order: str) -> bool:
+def is_by_columns(order: str | None) -> bool:
     """Whether entries are taken with the first axis changing fastest; ExpressionError if it depends on memory."""
-    if order not in ("C", "F"):
+    if order not in ("C", "F", None):
         raise ExpressionError(f"order={order!r} depends on how an array lies in memory; use order='C' or order='F'")
     return order == "F"
 

@@ -281,10 +281,15 @@ def floor_divide(x: Node, y: Node) -> Node:
 @ufunc("logaddexp")
 def logaddexp(x: Node, y: Node) -> Node:
     """log(exp(x) + exp(y)) as y + softplus(x - y), from the larger: no overflow."""
+    for one, other in ((x, y), (y, x)):
+        if is_const(one) and one.value == 0:
+            return elementwise("softplus", other)
     first = elementwise("lt", x, y)
-    high, low, top = choose(first, y, x), choose(first, x, y), elementwise("max", x, y)
-    is_finite = elementwise("lt", elementwise("abs", top), number(math.inf, top))  # infinities have no difference
-    return choose(is_finite, elementwise("add", high, elementwise("softplus", minus(low, high))), top)
+    high, low = choose(first, y, x, own=True), choose(first, x, y, own=True)
+    are_equal = elementwise("eq", x, y)  # infinities as well, which have no difference
+    is_far = elementwise("and", are_equal, elementwise("eq", elementwise("abs", x), number(math.inf, x)))
+    rest = choose(is_far, number(-math.inf, x), minus(low, high), own=True)
+    return elementwise("add", choose(is_far, elementwise("max", x, y), high, own=True), elementwise("softplus", rest))
 
 
 for _name, _op in {"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor", "invert": "not"}.items():
@@ -538,8 +543,8 @@ def itself(a: Any, *_: Any, **__: Any) -> Array:
     return Array(lift(a))
 
 
-@function(method="astype")
-def astype(x: Array, dtype: Any) -> Array:
+@function(*([np.astype] if hasattr(np, "astype") else []), method="astype")  # since NumPy 2.1
+def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
     """x in another dtype; between floats the derivative is 1, else 0."""
     name = dtype_name(dtype)
     if (x.node.type.dtype, name) == ("float32", "float64"):
