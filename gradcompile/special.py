@@ -14,7 +14,7 @@ from scipy import special
 
 from gradcompile.errors import ArgumentError, ExpressionError
 from gradcompile.frontend import nn
-from gradcompile.frontend.arrays.core import Array, called, lift, of_numbers
+from gradcompile.frontend.arrays.core import Array, lift, of_numbers
 from gradcompile.frontend.arrays.ufuncs import elementwise, floating
 from gradcompile.ir.core import apply
 from gradcompile.tracebacks import entries
@@ -84,15 +84,12 @@ def multigammaln(a: Any, d: int) -> Any:
     return 0.25 * d * (d - 1) * math.log(math.pi) + sum(sc.gammaln(a - 0.5 * k) for k in range(d))
 
 
+@of_numbers
 def zeta(x: Any, q: Any = None) -> Any:
     """Hurwitz's zeta function, Riemann's for q = 1."""
     if not is_symbolic(x, q):
         return sc.zeta(x, q)
-    return called("special.zeta", _zeta, (x, 1.0 if q is None else q), {})
-
-
-def _zeta(x: Any, q: Any) -> Array:
-    return Array(elementwise("zeta", floating(lift(x)), floating(lift(q))))
+    return Array(elementwise("zeta", floating(lift(x)), floating(lift(1.0 if q is None else q))))
 
 
 def factorial(n: Any, exact: bool = False) -> Any:

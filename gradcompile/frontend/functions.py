@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from gradcompile.frontend.arrays.core import Array, called, is_numeric, of_numbers
+from gradcompile.frontend.arrays.core import Array, is_numeric, of_numbers
 from gradcompile.frontend.arrays.reductions import average
 from gradcompile.frontend.arrays.reductions import total as summed
 from gradcompile.frontend.arrays.shapes import Axis
@@ -27,7 +27,7 @@ class _OfBoth(sympy.Function):  # type: ignore[misc]  # SymPy ships no types
     @classmethod
     def of_arrays(cls, *args: Any, **options: Any) -> Any:
         """The function of a symbolic array, or of one of numbers."""
-        return of_numbers(lambda *given, **named: called(cls.__name__, cls.of_array, given, named))(*args, **options)
+        return of_numbers(cls.of_array, cls.__name__)(*args, **options)
 
     @staticmethod
     def of_array(x: Array) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 import sympy
 
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend.arrays.core import Array, called, lift, lift_all, of_numbers
+from gradcompile.frontend.arrays.core import Array, lift, lift_all, of_numbers
 from gradcompile.frontend.arrays.places import picked
 from gradcompile.frontend.arrays.products import matmul, products
 from gradcompile.frontend.arrays.reductions import average, largest, spread_of, total
@@ -115,22 +115,18 @@ def binary_cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
     t*softplus(-x) + (1 - t)*softplus(x)
     """
     if is_array(logits):
-        return called("binary_cross_entropy_with_logits", _binary_cross_entropy, (logits, targets), {})
+        n, t = lift_all(logits, targets)
+        n, t = floating(n), floating(t)
+        size = elementwise("abs", n)
+        is_finite = elementwise("lt", size, number(math.inf, n))
+        safe = choose(is_finite, n, number(0.0, n), own=True)  # of an infinite logit the loss is 0 or infinite
+        one, zero = number(1.0, n), number(0.0, n)
+        against = elementwise("mul", minus(one, t), elementwise("softplus", safe))
+        found = elementwise("add", elementwise("mul", t, elementwise("softplus", elementwise("neg", safe))), against)
+        is_right = elementwise("eq", t, choose(elementwise("lt", zero, n), one, zero))
+        is_right = elementwise("and", is_right, elementwise("eq", n, n))
+        return Array(choose(is_finite, found, choose(is_right, zero, size, own=True), own=True))
     return targets * softplus(-logits) + (1 - targets) * softplus(logits)
-
-
-def _binary_cross_entropy(logits: Array, targets: Any) -> Array:
-    n, t = lift_all(logits, targets)
-    n, t = floating(n), floating(t)
-    size = elementwise("abs", n)
-    is_finite = elementwise("lt", size, number(math.inf, n))
-    safe = choose(is_finite, n, number(0.0, n), own=True)  # of an infinite logit the loss is 0 or infinite
-    one, zero = number(1.0, n), number(0.0, n)
-    against = elementwise("mul", minus(one, t), elementwise("softplus", safe))
-    found = elementwise("add", elementwise("mul", t, elementwise("softplus", elementwise("neg", safe))), against)
-    is_right = elementwise("eq", t, choose(elementwise("lt", zero, n), one, zero))
-    is_right = elementwise("and", is_right, elementwise("eq", n, n))
-    return Array(choose(is_finite, found, choose(is_right, zero, size, own=True), own=True))
 
 
 @of_numbers
@@ -178,10 +174,6 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """
     if not is_array(x):
         return sympy.log(sympy.Add(*map(sympy.exp, x)))
-    return called("logsumexp", _logsumexp, (x, axis, keepdims), {})
-
-
-def _logsumexp(x: Array, axis: Axis, keepdims: bool) -> Array:
     below, top = exponents(x.node, axis)
     result = elementwise("add", elementwise("log", total(elementwise("exp", below), axis, True)), top)
     return Array(result if keepdims else total(result, axis))
@@ -196,10 +188,6 @@ def softmax(x: Any, axis: int = -1) -> Any:
     """
     if not is_array(x):
         return [sympy.exp(e) / sympy.Add(*map(sympy.exp, x)) for e in x]
-    return called("softmax", _softmax, (x, axis), {})
-
-
-def _softmax(x: Array, axis: int) -> Array:
     raised = elementwise("exp", exponents(x.node, axis)[0])
     return Array(elementwise("div", raised, total(raised, axis, True)))
 
@@ -213,10 +201,6 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     """
     if not is_array(x):
         return [e - logsumexp(x) for e in x]
-    return called("log_softmax", _log_softmax, (x, axis), {})
-
-
-def _log_softmax(x: Array, axis: int) -> Array:
     below, _ = exponents(x.node, axis)
     return Array(minus(below, elementwise("log", total(elementwise("exp", below), axis, True))))
 
@@ -235,12 +219,7 @@ def cross_entropy(logits: Array, labels: Any, axis: int = -1) -> Array:
     >>> cross_entropy(array("z", ("n", 10)), array("t", "n", dtype="int64")).shape
     ('n',)
     """
-    result: Array = called("cross_entropy", _cross_entropy, (logits, labels, axis), {})
-    return result
-
-
-def _cross_entropy(logits: Array, labels: Any, axis: int) -> Array:
-    logs, (n, right) = _log_softmax(logits, axis).node, lift_all(logits, labels)
+    logs, (n, right) = log_softmax(logits, axis).node, lift_all(logits, labels)
     k = axis_of(axis, len(n.type.shape))
     if right.type.dtype != "int64":
         if right.type.shape != n.type.shape:
@@ -288,8 +267,7 @@ def layer_norm(x: Array, gain: Any = None, bias: Any = None, axis: Axis = -1, ep
     >>> layer_norm(array("x", ("n", 8)), array("gain", 8)).shape
     ('n', 8)
     """
-    result: Array = called("layer_norm", _normalised, (x, gain, bias, axis, epsilon, None, None), {})
-    return result
+    return normalised(x, gain, bias, axis, epsilon, None, None)
 
 
 @of_numbers
@@ -314,11 +292,10 @@ def batch_norm(
     >>> batch_norm(array("x", ("n", 3, 28, 28)), axis=(0, 2, 3)).shape
     ('n', 3, 28, 28)
     """
-    result: Array = called("batch_norm", _normalised, (x, gain, bias, axis, epsilon, mean, variance), {})
-    return result
+    return normalised(x, gain, bias, axis, epsilon, mean, variance)
 
 
-def _normalised(x: Array, gain: Any, bias: Any, axis: Axis, epsilon: float, mean: Any, variance: Any) -> Array:
+def normalised(x: Array, gain: Any, bias: Any, axis: Axis, epsilon: float, mean: Any, variance: Any) -> Array:
     n = floating(x.node)
     centre = average(n, axis, True) if mean is None else lift(mean, n.type.dtype)
     width = spread_of(n, axis, True) if variance is None else lift(variance, n.type.dtype)
@@ -342,11 +319,6 @@ def dropout(x: Array, mask: Any, rate: float) -> Array:
     >>> dropout(array("x", ("n", 8)), array("mask", ("n", 8), dtype="bool"), 0.5).shape
     ('n', 8)
     """
-    result: Array = called("dropout", _dropout, (x, mask, rate), {})
-    return result
-
-
-def _dropout(x: Any, mask: Any, rate: Any) -> Array:
     if not isinstance(x, Array) or not isinstance(rate, int | float | np.number):
         raise ExpressionError("dropout takes an array, its mask and a number, in this order: dropout(x, mask, 0.5)")
     if not 0 <= rate < 1:
@@ -377,11 +349,6 @@ def attention(
     >>> attention(q, q, q, causal=True).shape
     ('batch', 4, 't', 16)
     """
-    result: Array = called("attention", _attention, (query, key, value, mask, causal, scale), {})
-    return result
-
-
-def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, scale: float | None) -> Array:
     width = query.shape[-1]
     if scale is None and isinstance(width, str):
         raise ExpressionError(f"the width {width!r} is not known, so that the scale has to be given: scale=...")
@@ -392,7 +359,7 @@ def _attention(query: Array, key: Array, value: Array, mask: Any, causal: bool, 
         n = choose(elementwise("le", counting(shape, 1), counting(shape, 0)), n, number(MASKED, n), own=True)
     if mask is not None:
         n = choose(lift(mask), n, number(MASKED, n), own=True)
-    return Array(matmul(_softmax(Array(n), -1).node, value.node))
+    return Array(matmul(softmax(Array(n), -1).node, value.node))
 
 
 # Convolution and pooling
@@ -411,11 +378,6 @@ def conv(
     >>> conv(array("x", ("n", 3, 28, 28)), array("k", (8, 3, 5, 5)), padding="same").shape
     ('n', 8, 28, 28)
     """
-    result: Array = called("conv", _conv, (x, kernel, stride, padding, dilation), {})
-    return result
-
-
-def _conv(x: Array, kernel: Array, stride: Any, padding: Any, dilation: Any) -> Array:
     axes, sizes = x.ndim - 2, kernel.shape[2:]
     if axes < 1 or kernel.ndim != x.ndim or not all(isinstance(s, int) for s in sizes):
         raise ExpressionError(
@@ -480,8 +442,7 @@ def max_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
     >>> max_pool(array("x", ("n", 8, 28, 28)), (2,)).shape
     ('n', 8, 28, 14)
     """
-    result: Array = called("max_pool", _pool, (x, size, stride, True), {})
-    return result
+    return pool(x, size, stride, True)
 
 
 @of_numbers
@@ -494,11 +455,10 @@ def mean_pool(x: Array, size: int | Sequence[int], stride: Any = None) -> Array:
     >>> mean_pool(array("x", ("n", 8, 28, 28)), (2, 4)).shape
     ('n', 8, 14, 7)
     """
-    result: Array = called("mean_pool", _pool, (x, size, stride, False), {})
-    return result
+    return pool(x, size, stride, False)
 
 
-def _pool(x: Array, size: Any, stride: Any, largest_wanted: bool) -> Array:
+def pool(x: Array, size: Any, stride: Any, largest_wanted: bool) -> Array:
     if isinstance(size, Integral) and x.ndim < 3:
         raise ExpressionError(f"a size alone, {size}, is for all axes after samples and channels, and shape {x.shape} "
                               f"has none; give a size for each of the last axes, as ({size},)")  # fmt: skip
@@ -513,27 +473,10 @@ def _pool(x: Array, size: Any, stride: Any, largest_wanted: bool) -> Array:
 
 
 __all__ = [
-    "attention",
-    "batch_norm",
-    "binary_cross_entropy_with_logits",
-    "conv",
-    "cross_entropy",
-    "dropout",
-    "elu",
-    "gelu",
-    "huber",
-    "layer_norm",
-    "leaky_relu",
-    "log_softmax",
-    "logsumexp",
-    "max_pool",
-    "mean_pool",
-    "mse",
-    "one_hot",
-    "silu",
-    "softmax",
-    "stop_gradient",
-]
+    "attention", "batch_norm", "binary_cross_entropy_with_logits", "conv", "cross_entropy", "dropout", "elu", "gelu",
+    "huber", "layer_norm", "leaky_relu", "log_softmax", "logsumexp", "max_pool", "mean_pool", "mse", "one_hot", "silu",
+    "softmax", "stop_gradient",
+]  # fmt: skip
 
 
 entries(globals())

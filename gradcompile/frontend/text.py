@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -631,10 +631,6 @@ def _special(name: str) -> Callable[..., float]:
     return value
 
 
-def _lambertw(x: float) -> float:
-    return _special("lambertw")(x) if x >= -math.exp(-1) else math.nan
-
-
 def _sigmoid(x: float) -> float:
     e = math.exp(-abs(x))
     return 1 / (1 + e) if x >= 0 else e / (1 + e)
@@ -644,44 +640,23 @@ def _softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
+_SAME = "exp log sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh floor erf erfc gamma"  # in math and SymPy
 _EVALUATED: dict[str, tuple[Any, Callable[..., float]]] = {
-    "exp": (sp.exp, math.exp),
-    "log": (sp.log, math.log),
+    **{name: (getattr(sp, name), getattr(math, name)) for name in _SAME.split()},
+    **{name: (getattr(cfunctions, name), getattr(math, name)) for name in ("log1p", "expm1", "log2", "log10")},
     "ln": (sp.log, math.log),
     "cbrt": (cfunctions.Cbrt, math.cbrt),
-    "sin": (sp.sin, math.sin),
-    "cos": (sp.cos, math.cos),
-    "tan": (sp.tan, math.tan),
     "cot": (sp.cot, lambda x: 1 / math.tan(x) if x else math.inf),
     "sec": (sp.sec, lambda x: 1 / math.cos(x)),
     "csc": (sp.csc, lambda x: 1 / math.sin(x) if x else math.inf),
-    "asin": (sp.asin, math.asin),
-    "acos": (sp.acos, math.acos),
-    "atan": (sp.atan, math.atan),
-    "sinh": (sp.sinh, math.sinh),
-    "cosh": (sp.cosh, math.cosh),
-    "tanh": (sp.tanh, math.tanh),
     "coth": (sp.coth, lambda x: 1 / math.tanh(x) if x else math.inf),
-    "asinh": (sp.asinh, math.asinh),
-    "acosh": (sp.acosh, math.acosh),
-    "atanh": (sp.atanh, math.atanh),
-    "abs": (sp.Abs, abs),
-    "Abs": (sp.Abs, abs),
+    **dict.fromkeys(("abs", "Abs"), (sp.Abs, abs)),
     "sign": (sp.sign, lambda x: math.copysign(1.0, x) if x else 0.0),
-    "floor": (sp.floor, math.floor),
-    "ceiling": (sp.ceiling, math.ceil),
-    "ceil": (sp.ceiling, math.ceil),
-    "erf": (sp.erf, math.erf),
-    "erfc": (sp.erfc, math.erfc),
-    "gamma": (sp.gamma, math.gamma),
+    **dict.fromkeys(("ceil", "ceiling"), (sp.ceiling, math.ceil)),
     "loggamma": (sp.loggamma, lambda x: math.lgamma(x) if x > 0 else math.nan),
     "digamma": (sp.digamma, _special("digamma")),
     "sinc": (sp.sinc, lambda x: math.sin(x) / x if x else 1.0),
-    "LambertW": (sp.LambertW, _lambertw),
-    "log1p": (cfunctions.log1p, math.log1p),
-    "expm1": (cfunctions.expm1, math.expm1),
-    "log2": (cfunctions.log2, math.log2),
-    "log10": (cfunctions.log10, math.log10),
+    "LambertW": (sp.LambertW, lambda x: _special("lambertw")(x) if x >= -math.exp(-1) else math.nan),
     "exp2": (cfunctions.exp2, lambda x: math.pow(2.0, x)),
 }
 _TWO: dict[str, tuple[Any, Callable[..., float]]] = {
@@ -699,8 +674,9 @@ def _functions() -> dict[str, _Function]:
 
     table = {name: _Function(_unevaluated(function), value) for name, (function, value) in _EVALUATED.items()}
     table |= {name: _Function(_unevaluated(function), value, 2, 2) for name, (function, value) in _TWO.items()}
-    for name, function, extreme in (("Max", sp.Max, _largest), ("Min", sp.Min, _smallest)):
-        table[name] = table[name.lower()] = _Function(_unevaluated(function), extreme, 1, None)
+    for name, function, extreme in (("Max", sp.Max, max), ("Min", sp.Min, min)):
+        value = partial(_of_all, extreme)
+        table[name] = table[name.lower()] = _Function(_unevaluated(function), value, 1, None)
     table["sqrt"] = _Function(_root, math.sqrt)
     table["Heaviside"] = _Function(_unevaluated(sp.Heaviside), _heaviside, 1, 2)
     table["sigmoid"] = _Function(_unevaluated(functions.sigmoid), _sigmoid)
@@ -717,9 +693,5 @@ def _heaviside(x: float, at_zero: float = 0.5) -> float:
     return at_zero if x == 0 else float(x > 0)
 
 
-def _largest(*numbers: float) -> float:
-    return max(numbers)
-
-
-def _smallest(*numbers: float) -> float:
-    return min(numbers)
+def _of_all(extreme: Callable[[Sequence[float]], float], *numbers: float) -> float:
+    return extreme(numbers)

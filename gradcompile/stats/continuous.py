@@ -1,6 +1,7 @@
 """Continuous distributions: one record each."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,6 @@ from gradcompile.stats.both import (
     log_ndtr,
     log_sigmoid,
     logit,
-    minimum,
     ndtr,
     ndtri,
     root_half,
@@ -162,8 +162,6 @@ TABLE: dict[str, Distribution] = dict([
     record("invgamma", "a", lambda x, a: -(a + 1) * log(x) - lgamma(a) - 1 / x, low=0,
            lower=lambda x, a: gammaincc(a, 1 / x), upper=lambda x, a: gammainc(a, 1 / x)),
     record("gengamma", "a c", lambda x, a, c: log(c) + xlogy(c * a - 1, x) - x**c - lgamma(a), low=0),
-    record("erlang", "a", lambda x, a: xlogy(a - 1, x) - x - lgamma(a), low=0,
-           lower=lambda x, a: gammainc(a, x), upper=lambda x, a: gammaincc(a, x)),
     record("beta", "a b", lambda x, a, b: xlog1py(b - 1, -x) + xlogy(a - 1, x) - betaln(a, b), low=0, high=1,
            lower=lambda x, a, b: betainc(a, b, x), upper=lambda x, a, b: betainc(b, a, 1 - x),
            quantile=lambda q, a, b: betaincinv(a, b, q), upper_quantile=upper_quantile_of_beta),
@@ -260,5 +258,4 @@ TABLE: dict[str, Distribution] = dict([
     record("wrapcauchy", "c", lambda x, c: log1p(-c * c) - 2 * HALF_LOG_TWO_PI - log((1 - c) ** 2
            + 4 * c * sin(x / 2) ** 2), low=0, high=2 * PI),
 ])  # fmt: skip
-TABLE["reciprocal"] = TABLE["loguniform"]
-del minimum
+TABLE |= {"reciprocal": TABLE["loguniform"], "erlang": replace(TABLE["gamma"], name="erlang")}

@@ -57,10 +57,7 @@ function(np.atleast_2d)(atleast_2d)
 function(np.atleast_3d)(atleast_3d)
 
 
-@function(np.dstack)
-def dstack(tup: Sequence[Any]) -> Any:
-    """Arrays behind each other, along the third axis."""
-    return Array(joined([atleast_3d(Array(n)).node for n in lift_all(*tup)], 2))
+function(np.dstack)(lambda tup: Array(joined([atleast_3d(Array(n)).node for n in lift_all(*tup)], 2)))
 
 
 @function(np.block)
@@ -85,10 +82,7 @@ def block(arrays: Any) -> Any:
     return Array(built(arrays, 0))
 
 
-@function(np.append)
-def append(arr: Any, values: Any, axis: int | None = None) -> Any:
-    """Values put behind an array, both as vectors unless an axis is given."""
-    return np.concatenate(lifted(arr, values), axis=axis)
+function(np.append)(lambda arr, values, axis=None: np.concatenate(lifted(arr, values), axis=axis))
 
 
 def lifted(*given: Any) -> list[Any]:
@@ -176,10 +170,7 @@ if hasattr(np, "unstack"):  # since NumPy 2.1
 # Orders of axes
 
 
-@function(np.matrix_transpose, np.linalg.matrix_transpose)
-def matrix_transpose(x: Any, /) -> Any:
-    """The last two axes exchanged."""
-    return swapaxes(x, -1, -2)
+function(np.matrix_transpose, np.linalg.matrix_transpose)(lambda x, /: swapaxes(x, -1, -2))
 
 
 @function(np.rollaxis)
@@ -205,16 +196,8 @@ def rot90(m: Any, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
     return swapaxes(flip(m, j), i, j) if k % 4 == 1 else flip(swapaxes(m, i, j), j) if k % 4 == 3 else Array(lift(m))
 
 
-@function(np.fft.fftshift)
-def fftshift(x: Any, axes: Any = None) -> Any:
-    """The middle of each axis moved to its front half: what belongs to frequency 0 goes to the middle."""
-    return shifted(x, axes, lambda n: n // 2)
-
-
-@function(np.fft.ifftshift)
-def ifftshift(x: Any, axes: Any = None) -> Any:
-    """What `fftshift` moved, moved back."""
-    return shifted(x, axes, lambda n: -(n // 2))
+function(np.fft.fftshift)(lambda x, axes=None: shifted(x, axes, lambda n: n // 2))
+function(np.fft.ifftshift)(lambda x, axes=None: shifted(x, axes, lambda n: -(n // 2)))
 
 
 def shifted(x: Any, axes: Any, by: Callable[[int], int]) -> Any:
@@ -433,12 +416,6 @@ def choose(a: Any, choices: Any, mode: str = "raise") -> Any:
     return Array(lift(result))
 
 
-@function(method="compress")
-def compress_method(a: Array, condition: Any, axis: int | None = None) -> Any:
-    """The entries along an axis where a condition, of numbers, holds."""
-    return compress(condition, a, axis)
-
-
 @function(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The entries along an axis where a condition, of numbers, holds."""
@@ -447,16 +424,11 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     return x[(*[slice(None)] * k, np.flatnonzero(known(condition)))]
 
 
-@function(np.extract)
-def extract(condition: Any, arr: Any) -> Any:
-    """The entries where a condition, of numbers, holds."""
-    return compress(np.ravel(known(condition)), ravel(arr))
+function(method="compress")(lambda a, condition, axis=None: compress(condition, a, axis))
+function(np.extract)(lambda condition, arr: compress(np.ravel(known(condition)), ravel(arr)))
 
 
-@function(np.diagflat)
-def diagflat(v: Any, k: int = 0) -> Any:
-    """A matrix with the entries on a diagonal."""
-    return np.diag(ravel(v), k)
+function(np.diagflat)(lambda v, k=0: np.diag(ravel(v), k))  # A matrix with the entries on a diagonal
 
 
 @function(np.put_along_axis)
@@ -465,22 +437,14 @@ def put_along_axis(*_: Any) -> Any:
     raise ExpressionError("symbolic arrays do not change; write np.where(np.arange(n) == place, value, x)")
 
 
-@function(np.tril_indices_from)
-def tril_indices_from(arr: Any, k: int = 0) -> Any:
-    """The places on and below a diagonal of a matrix of known lengths."""
-    return np.tril_indices(places(arr.shape[0], "places"), k, places(arr.shape[1], "places"))
+def known_sides(arr: Any) -> list[int]:
+    """The lengths of a matrix, which have to be known."""
+    return [places(d, "places") for d in arr.shape]
 
 
-@function(np.triu_indices_from)
-def triu_indices_from(arr: Any, k: int = 0) -> Any:
-    """The places on and above a diagonal of a matrix of known lengths."""
-    return np.triu_indices(places(arr.shape[0], "places"), k, places(arr.shape[1], "places"))
-
-
-@function(np.diag_indices_from)
-def diag_indices_from(arr: Any) -> Any:
-    """The places on the diagonal."""
-    return np.diag_indices(places(arr.shape[0], "places"), arr.ndim)
+function(np.tril_indices_from)(lambda arr, k=0: np.tril_indices(known_sides(arr)[0], k, known_sides(arr)[1]))
+function(np.triu_indices_from)(lambda arr, k=0: np.triu_indices(known_sides(arr)[0], k, known_sides(arr)[1]))
+function(np.diag_indices_from)(lambda arr: np.diag_indices(places(arr.shape[0], "places"), arr.ndim))
 
 
 @function(np.unravel_index)

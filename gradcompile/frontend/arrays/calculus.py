@@ -99,10 +99,7 @@ def entry_at(table: Node, place: Array) -> Any:
     return Array(picked(table, [place.node], 0, known={place.node}))
 
 
-@function(method="searchsorted")
-def searchsorted_method(a: Array, v: Any, side: str = "left", sorter: Any = None) -> Any:
-    """Where numbers belong in a rising array."""
-    return searchsorted(a, v, side, sorter)
+function(method="searchsorted")(lambda a, v, side="left", sorter=None: searchsorted(a, v, side, sorter))
 
 
 @function(np.digitize)

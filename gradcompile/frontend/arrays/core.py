@@ -340,14 +340,15 @@ def called(name: str, function: Implementation | None, args: Any, kwargs: Any) -
         raise placed(f"{name} of {' and '.join(operands) or 'these'}: {error}") from error
 
 
-def of_numbers(function: F) -> F:
-    """The same function, which computes with NumPy where it gets arrays of numbers and nothing symbolic."""
+def of_numbers(function: F, name: str = "") -> F:
+    """The same function, whose errors name it and the user's line; it computes with NumPy where nothing is symbolic."""
+    name = name or function.__name__
 
     @wraps(function)
     def taken(*args: Any, **kwargs: Any) -> Any:
         given = (*args, *kwargs.values())
         if not any(map(is_numeric, given)) or any(isinstance(a, Array | sympy.Basic) for a in flat(given)):
-            return function(*args, **kwargs)
+            return called(name, function, args, kwargs)
         env: dict[Node, np.ndarray] = {}
 
         def stand_in(value: Any) -> Any:
@@ -360,7 +361,7 @@ def of_numbers(function: F) -> F:
             env[node] = value
             return Array(node)
 
-        result = function(*map(stand_in, args), **{key: stand_in(value) for key, value in kwargs.items()})
+        result = called(name, function, tuple(map(stand_in, args)), {k: stand_in(v) for k, v in kwargs.items()})
         return evaluate([result.node], env)[0]
 
     return cast("F", taken)

@@ -105,10 +105,7 @@ def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: An
     return Array(with_axes(found.node, axes)) if keepdims else found
 
 
-@function(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    """The norm of matrices."""
-    return norm(x, ord, (-2, -1), keepdims)
+function(np.linalg.matrix_norm)(lambda x, /, *, keepdims=False, ord="fro": norm(x, ord, (-2, -1), keepdims))
 
 
 @function(np.linalg.cond)

@@ -110,19 +110,11 @@ def irfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: N
     return along(axis, whole, a)
 
 
-@entered(np.fft.hfft)
-def hfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
-    """The transform, which is real, of what is its own conjugate mirror image, given half of it."""
-    return irfft(np.conj(a), n, axis, SWAPPED[norm])
-
-
-@entered(np.fft.ihfft)
-def ihfft(a: Any, n: Any = None, axis: int = -1, norm: str | None = None, out: None = None) -> Any:
-    """The inverse of `hfft`."""
-    return rfft(a, n, axis, SWAPPED[norm]).conj()
-
-
 SWAPPED = {None: "forward", "backward": "forward", "ortho": "ortho", "forward": "backward"}
+
+
+entered(np.fft.hfft)(lambda a, n=None, axis=-1, norm=None, out=None: irfft(np.conj(a), n, axis, SWAPPED[norm]))
+entered(np.fft.ihfft)(lambda a, n=None, axis=-1, norm=None, out=None: rfft(a, n, axis, SWAPPED[norm]).conj())
 
 
 def over(last: Implementation, others: Implementation, real_last: bool, both: bool) -> Implementation:

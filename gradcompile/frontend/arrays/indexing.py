@@ -299,28 +299,8 @@ def triangle(m: Any, k: int, lower: bool) -> Array:
     return Array(choose(inside, n, zero))
 
 
-@function(np.tril)
-def tril(m: Any, k: int = 0) -> Array:
-    """The entries on and below a diagonal, zeros above."""
-    return triangle(m, k, True)
-
-
-@function(np.triu)
-def triu(m: Any, k: int = 0) -> Array:
-    """The entries on and above a diagonal, zeros below."""
-    return triangle(m, k, False)
-
-
-@function(np.linalg.diagonal)
-def matrix_diagonal(x: Any, /, *, offset: int = 0) -> Array:
-    """The diagonals of matrices."""
-    return diagonal(x, offset, -2, -1)
-
-
-@function(np.linalg.trace)
-def matrix_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Array:
-    """The traces of matrices."""
-    return trace(x, offset, -2, -1)
+function(np.tril)(lambda m, k=0: triangle(m, k, True))  # the entries on and below a diagonal, zeros above
+function(np.triu)(lambda m, k=0: triangle(m, k, False))  # the entries on and above a diagonal, zeros below
 
 
 @function(np.diagonal, method="diagonal")
@@ -338,6 +318,9 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     return Array(transposed(found, [*range(1, len(rest) + 1), 0]))
 
 
+function(np.linalg.diagonal)(lambda x, /, *, offset=0: diagonal(x, offset, -2, -1))  # the diagonals of matrices
+
+
 def diagonal_length(rows: Dim, columns: Dim, offset: int) -> Dim:
     """The number of entries of a diagonal."""
     if isinstance(rows, int) and isinstance(columns, int):
@@ -351,6 +334,9 @@ def diagonal_length(rows: Dim, columns: Dim, offset: int) -> Dim:
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Array:
     """The sum of a diagonal."""
     return Array(total(diagonal(a, offset, axis1, axis2).node, -1))
+
+
+function(np.linalg.trace)(lambda x, /, *, offset=0, dtype=None: trace(x, offset, -2, -1))  # the traces of matrices
 
 
 @function(np.diag)

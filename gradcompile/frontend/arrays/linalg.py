@@ -64,10 +64,7 @@ def inv(a: Any) -> Array:
     return Array(apply("solve", n, identity(n.type.shape, n.type.dtype), params=("full",)))
 
 
-@function(np.linalg.det)
-def det(a: Any) -> Array:
-    """The determinant."""
-    return Array(apply("det", square(a)))
+function(np.linalg.det)(lambda a: Array(apply("det", square(a))))  # the determinant
 
 
 @function(np.linalg.slogdet)
@@ -94,10 +91,7 @@ def eigh(a: Any, UPLO: str = "L") -> Eigh:
     return Eigh(Array(apply("eigvals", n)), Array(apply("eigvecs", n)))
 
 
-@function(np.linalg.eigvalsh)
-def eigvalsh(a: Any, UPLO: str = "L") -> Array:
-    """Eigenvalues, rising, of a symmetric matrix, by one triangle."""
-    return Array(apply("eigvals", of_triangle(a, UPLO)))
+function(np.linalg.eigvalsh)(lambda a, UPLO="L": Array(apply("eigvals", of_triangle(a, UPLO))))
 
 
 def of_triangle(a: Any, UPLO: str) -> Node:

@@ -34,10 +34,7 @@ def by_diagonals(op: str, shape: Shape, k: int, values: tuple[float, float], dty
     return choose(elementwise(op, *column_and_row(shape, k)), *(filled(v, (), dtype) for v in values))
 
 
-@function(np.identity)
-def identity(n: Any, dtype: Any = float) -> Array:
-    """The unit matrix."""
-    return eye(n, dtype=dtype)
+function(np.identity)(lambda n, dtype=float: eye(n, dtype=dtype))  # the unit matrix
 
 
 @function(np.arange)
@@ -55,17 +52,14 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, devic
     return n if dtype is None else Array(cast(n.node, dtype_name(dtype)))
 
 
-@function(np.ones)
-def ones(shape: Any, dtype: Any = float, order: Any = None, device: Any = None) -> Array:
-    """Ones in a shape."""
-    return full(shape, 1, dtype)
-
-
 @function(np.full)
 def full(shape: Any, fill_value: Any, dtype: Any = float, order: Any = None, device: Any = None) -> Array:
     """One number in a shape."""
     name = dtype_name(dtype)
     return Array(filled({"bool": bool, "int64": int}.get(name, float)(fill_value), tuple(given_shape(shape)), name))
+
+
+function(np.ones)(lambda shape, dtype=float, order=None, device=None: full(shape, 1, dtype))  # ones in a shape
 
 
 @function(np.asarray, np.array)

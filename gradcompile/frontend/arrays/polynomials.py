@@ -53,10 +53,7 @@ def polysub(a1: Any, a2: Any) -> Any:
     return x - y
 
 
-@function(np.polymul)
-def polymul(a1: Any, a2: Any) -> Any:
-    """The product of two polynomials."""
-    return convolve(*coefficients(a1, a2))
+function(np.polymul)(lambda a1, a2: convolve(*coefficients(a1, a2)))  # the product of two polynomials
 
 
 @function(np.polydiv)

@@ -8,7 +8,7 @@ import numpy as np
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import Array, lift_all
 from gradcompile.frontend.arrays.indexing import diagonal
-from gradcompile.frontend.arrays.shapes import axis_of, ravel, transposed, with_axes, without_axes
+from gradcompile.frontend.arrays.shapes import axis_of, ravel, with_axes, without_axes
 from gradcompile.frontend.arrays.ufuncs import arithmetic, cast, elementwise, function, ufunc
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, promote
@@ -103,19 +103,6 @@ def dot(a: Any, b: Any) -> Array:
     return tensordot(Array(x), Array(y), ([-1], [-min(len(y.type.shape), 2)]))
 
 
-@function(np.linalg.vecdot)
-def vecdot_linalg(x1: Any, x2: Any, /, *, axis: int = -1) -> Array:
-    """The sums of products along an axis."""
-    x, y = (swapped_last(n, axis) for n in lift_all(x1, x2))
-    return Array(vecdot(x, y))
-
-
-def swapped_last(n: Node, axis: int) -> Node:
-    """An axis moved to the end."""
-    k = axis_of(axis, len(n.type.shape))
-    return transposed(n, [*(j for j in range(len(n.type.shape)) if j != k), k])
-
-
 @ufunc("vecdot")
 def vecdot(x: Node, y: Node) -> Node:
     """The sums of products along the last axis; the axes before are broadcast."""
@@ -138,10 +125,8 @@ def vecmat(x: Node, y: Node) -> Node:
     return without_axes(found, [len(found.type.shape) - 2])
 
 
-@function(np.linalg.matmul)
-def matmul_linalg(x1: Any, x2: Any, /) -> Array:
-    """x1 @ x2."""
-    return Array(matmul(*lift_all(x1, x2)))
+function(np.linalg.vecdot)(lambda *both, axis=-1: np.vecdot(*(np.moveaxis(x, axis, -1) for x in both)))
+function(np.linalg.matmul)(lambda x1, x2, /: Array(matmul(*lift_all(x1, x2))))  # x1 @ x2
 
 
 @function(np.tensordot)
@@ -164,28 +149,17 @@ def inner(a: Any, b: Any) -> Array:
         elementwise("mul", x, y))  # fmt: skip
 
 
-@function(np.vdot)
-def vdot(a: Any, b: Any) -> Array:
-    """The sum of the products of all entries."""
-    return dot(ravel(a), ravel(b))
-
-
-@function(np.linalg.tensordot)
-def tensordot_linalg(x1: Any, x2: Any, /, *, axes: Any = 2) -> Array:
-    """The sum over axes that are given in pairs."""
-    return tensordot(x1, x2, axes)
-
-
-@function(np.linalg.outer)
-def outer_linalg(x1: Any, x2: Any, /) -> Array:
-    """The products of each entry of one vector with each of another."""
-    return outer(x1, x2)
+function(np.vdot)(lambda a, b: dot(ravel(a), ravel(b)))  # the sum of the products of all entries
+function(np.linalg.tensordot)(lambda x1, x2, /, *, axes=2: tensordot(x1, x2, axes))
 
 
 @function(np.outer)
 def outer(a: Any, b: Any) -> Array:
     """The products of each entry of a with each of b."""
     return tensordot(ravel(a), ravel(b), 0)
+
+
+function(np.linalg.outer)(lambda x1, x2, /: outer(x1, x2))
 
 
 @function(np.linalg.multi_dot)

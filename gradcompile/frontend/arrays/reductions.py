@@ -260,10 +260,7 @@ def every(a: Any, axis: Axis = None, *, keepdims: bool = False, where: Any = Tru
     return Array(elementwise("not", some(opposite, axis, keepdims=keepdims, where=where).node))
 
 
-@function(np.count_nonzero)
-def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """The number of entries that aren't 0."""
-    return Array(total(truth(lift(a)), axis, keepdims))
+function(np.count_nonzero)(lambda a, axis=None, *, keepdims=False: Array(total(truth(lift(a)), axis, keepdims)))
 
 
 @function(np.size)

@@ -143,10 +143,7 @@ def is_by_columns(order: str | None) -> bool:
     return order == "F"
 
 
-@function(method="reshape")
-def reshape_method(a: Array, *shape: Any, order: str = "C") -> Array:
-    """The entries in another shape, given as one tuple or as several numbers."""
-    return reshape(a, shape[0] if len(shape) == 1 else shape, order)
+function(method="reshape")(lambda a, *shape, order="C": reshape(a, shape[0] if len(shape) == 1 else shape, order))
 
 
 @function(np.ravel, method="ravel")
@@ -155,10 +152,7 @@ def ravel(a: Any, order: str = "C") -> Array:
     return reshape(a, -1 if 0 not in lift(a).type.shape else 0, order)
 
 
-@function(method="flatten")
-def flatten(a: Array, order: str = "C") -> Array:
-    """The entries as a vector."""
-    return ravel(a, order)
+function(method="flatten")(lambda a, order="C": ravel(a, order))  # the entries as a vector
 
 
 @function(np.transpose)
@@ -234,10 +228,7 @@ def broadcast_arrays(*args: Any) -> tuple[Array, ...]:
     return tuple(Array(expand(n, shape)) for n in nodes)
 
 
-@function(np.shape)
-def shape_of(a: Any) -> Shape:
-    """The shape."""
-    return Array(lift(a)).shape
+function(np.shape)(lambda a: Array(lift(a)).shape)  # the shape
 
 
 @function(np.result_type)
@@ -246,26 +237,7 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
     return np.result_type(*(a.dtype if isinstance(a, Array) else a for a in arrays_and_dtypes))
 
 
-@function(np.ndim)
-def ndim_of(a: Any) -> int:
-    """The number of axes."""
-    return len(lift(a).type.shape)
-
-
-@function(np.zeros_like, np.empty_like)
-def zeros_like(
-    a: Array, dtype: Any = None, order: Any = None, subok: Any = True, shape: Any = None, *, device: Any = None
-) -> Array:
-    """Zeros of an array's shape, or of another."""
-    return full_like(a, 0, dtype, shape=shape)
-
-
-@function(np.ones_like)
-def ones_like(
-    a: Array, dtype: Any = None, order: Any = None, subok: Any = True, shape: Any = None, *, device: Any = None
-) -> Array:
-    """Ones of an array's shape, or of another."""
-    return full_like(a, 1, dtype, shape=shape)
+function(np.ndim)(lambda a: len(lift(a).type.shape))  # the number of axes
 
 
 @function(np.full_like)
@@ -281,6 +253,16 @@ def full_like(
         return Array(expand(cast(lift(fill_value), name), wanted))
     kind = {"bool": bool, "int64": int}.get(name, float)
     return Array(filled(kind(fill_value), wanted, name))
+
+
+for _functions, _value in (((np.zeros_like, np.empty_like), 0), ((np.ones_like,), 1)):
+
+    def _like(a: Any, dtype: Any = None, order: Any = None, subok: Any = True, shape: Any = None, *,
+              device: Any = None, value: int = _value) -> Array:  # fmt: skip
+        """Zeros, or ones, of an array's shape, or of another."""
+        return full_like(a, value, dtype, shape=shape)
+
+    function(*_functions)(_like)
 
 
 # Putting together and taking apart
@@ -383,16 +365,8 @@ def flip(m: Any, axis: Axis = None) -> Array:
     return Array(part_at(n, index) if axes else n)
 
 
-@function(np.fliplr)
-def fliplr(m: Any) -> Array:
-    """Columns in reverse order."""
-    return flip(m, 1)
-
-
-@function(np.flipud)
-def flipud(m: Any) -> Array:
-    """Rows in reverse order."""
-    return flip(m, 0)
+function(np.fliplr)(lambda m: flip(m, 1))  # columns in reverse order
+function(np.flipud)(lambda m: flip(m, 0))  # rows in reverse order
 
 
 @function(np.roll)

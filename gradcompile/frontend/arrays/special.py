@@ -9,7 +9,7 @@ import numpy
 from gradcompile.errors import ExpressionError
 from gradcompile.frontend.arrays.core import UFUNCS, Array, lift, lift_all
 from gradcompile.frontend.arrays.ufuncs import direct, elementwise, floating, function
-from gradcompile.ir.core import Node, apply
+from gradcompile.ir.core import apply
 from gradcompile.ops.special import MANY
 
 np: Any = numpy  # whose stubs know numbers alone
@@ -54,10 +54,7 @@ def written(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 # Normal distribution, logistic function
 
 
-@written("ndtr")
-def ndtr(x: Any) -> Any:
-    """The normal distribution function."""
-    return 0.5 * of("erfc", -ROOT_HALF * x)
+written("ndtr")(lambda x: 0.5 * of("erfc", -ROOT_HALF * x))  # the normal distribution function
 
 
 @written("log_ndtr")
@@ -73,16 +70,8 @@ def of(name: str, *operands: Any) -> Any:
     return Array(elementwise(name, *(x.node for x in operands)))
 
 
-@written("logit")
-def logit(x: Any) -> Any:
-    """log(x/(1 - x))."""
-    return np.log(x) - np.log1p(-x)
-
-
-@written("cosm1")
-def cosm1(x: Any) -> Any:
-    """cos(x) - 1, accurate near 0."""
-    return -2.0 * np.sin(0.5 * x) ** 2
+written("logit")(lambda x: np.log(x) - np.log1p(-x))  # log(x/(1 - x))
+written("cosm1")(lambda x: -2.0 * np.sin(0.5 * x) ** 2)  # cos(x) - 1, accurate near 0
 
 
 @written("exprel")
@@ -91,25 +80,14 @@ def exprel(x: Any) -> Any:
     return 1.0 / of("x_over_expm1", x)
 
 
-@written("log1pmx")
-def log1pmx(x: Any) -> Any:
-    """log(1 + x) - x."""
-    return np.log1p(x) - x
-
-
-@written("exp10")
-def exp10(x: Any) -> Any:
-    """10**x."""
-    return 10.0**x
+written("log1pmx")(lambda x: np.log1p(x) - x)  # log(1 + x) - x
+written("exp10")(lambda x: 10.0**x)  # 10**x
 
 
 # Entropies
 
 
-@written("entr")
-def entr(x: Any) -> Any:
-    """-x*log(x), 0 at 0, -inf below."""
-    return np.where(x < 0.0, -np.inf, -of("xlogy", x, x))
+written("entr")(lambda x: np.where(x < 0.0, -np.inf, -of("xlogy", x, x)))  # -x*log(x), 0 at 0, -inf below
 
 
 @written("rel_entr")
@@ -121,10 +99,7 @@ def rel_entr(x: Any, y: Any) -> Any:
     return np.where(inside, x * np.log(ratio), outside)
 
 
-@written("kl_div")
-def kl_div(x: Any, y: Any) -> Any:
-    """x*log(x/y) - x + y."""
-    return rel_entr(x, y) - x + y
+written("kl_div")(lambda x, y: rel_entr(x, y) - x + y)  # x*log(x/y) - x + y
 
 
 @written("xlog1py")
@@ -134,10 +109,7 @@ def xlog1py(x: Any, y: Any) -> Any:
     return np.where(is_pole, x * 0.0, x * np.log1p(np.where(is_pole, 0.0, y)))
 
 
-@written("huber")
-def huber(delta: Any, r: Any) -> Any:
-    """r*r/2 where |r| is at most delta, delta*(|r| - delta/2) beyond."""
-    return np.where(abs(r) <= delta, 0.5 * r * r, delta * (abs(r) - 0.5 * delta))
+written("huber")(lambda delta, r: np.where(abs(r) <= delta, 0.5 * r * r, delta * (abs(r) - 0.5 * delta)))
 
 
 @written("pseudo_huber")
@@ -211,36 +183,13 @@ def beta(a: Any, b: Any) -> Any:
     return sign * np.exp(betaln(a, b))
 
 
-@written("poch")
-def poch(z: Any, m: Any) -> Any:
-    """gamma(z + m)/gamma(z)."""
-    return gammasgn(z) * gammasgn(z + m) * np.exp(of("lgamma", z + m) - of("lgamma", z))
-
-
-@written("binom")
-def binom(n: Any, k: Any) -> Any:
-    """The binomial coefficient of real numbers."""
-    return 1.0 / ((n + 1.0) * beta(1.0 + n - k, 1.0 + k))
-
-
-@written("betaincc")
-def betaincc(a: Any, b: Any, x: Any) -> Any:
-    """1 - betainc(a, b, x)."""
-    return of("betainc", b, a, 1.0 - x)
-
-
-@written("zetac")
-def zetac(s: Any) -> Any:
-    """zeta(s) - 1."""
-    return of("zeta", s, 2.0 + 0.0 * s)
+written("poch")(lambda z, m: gammasgn(z) * gammasgn(z + m) * np.exp(of("lgamma", z + m) - of("lgamma", z)))
+written("binom")(lambda n, k: 1.0 / ((n + 1.0) * beta(1.0 + n - k, 1.0 + k)))
+written("betaincc")(lambda a, b, x: of("betainc", b, a, 1.0 - x))  # 1 - betainc(a, b, x)
+written("zetac")(lambda s: of("zeta", s, 2.0 + 0.0 * s))  # zeta(s) - 1
 
 
 # Bessel functions, by their order, which is a number; several results
-
-
-def of_order(name: str, order: float) -> Callable[[Node], Node]:
-    """A Bessel function of one order."""
-    return lambda x: apply(name, floating(x), params=(order,))
 
 
 for _name, _op, _order in (
@@ -255,10 +204,7 @@ for _name, _op, _order in (
     UFUNCS[_name] = _bessel
 
 
-@function(numpy.i0)
-def i0(x: Any) -> Array:
-    """The modified Bessel function of order 0."""
-    return Array(apply("besseli", floating(lift(x)), params=(0,)))
+function(numpy.i0)(lambda x: Array(apply("besseli", floating(lift(x)), params=(0,))))
 
 
 def with_order(op: str) -> Callable[..., Array]:

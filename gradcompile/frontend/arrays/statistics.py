@@ -96,10 +96,7 @@ def entries(rising: Array, place: Any) -> Any:
     return take_along_axis(rising, spread[..., None], -1)[..., 0]
 
 
-@function(np.percentile)
-def percentile(a: Any, q: Any, axis: Axis = None, **options: Any) -> Any:
-    """Quantiles in percent."""
-    return quantile(a, in_hundredths(q), axis, **options)
+function(np.percentile)(lambda a, q, axis=None, **options: quantile(a, in_hundredths(q), axis, **options))
 
 
 def in_hundredths(q: Any) -> Any:
@@ -120,10 +117,7 @@ def nanquantile(
     return with_kept(np.where(count == 0, np.nan, found), axes, keepdims, np.ndim(q))
 
 
-@function(np.nanpercentile)
-def nanpercentile(a: Any, q: Any, axis: Axis = None, **options: Any) -> Any:
-    """Quantiles in percent, of what is not NaN."""
-    return nanquantile(a, in_hundredths(q), axis, **options)
+function(np.nanpercentile)(lambda a, q, axis=None, **options: nanquantile(a, in_hundredths(q), axis, **options))
 
 
 @function(np.nanmedian)
@@ -237,22 +231,11 @@ def nanvar(
     return np.where(enough, found, np.nan)
 
 
-@function(np.nanstd)
-def nanstd(a: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
-    """The square root of the variance of what is not NaN."""
-    return Array(root(nanvar(a, axis, dtype, **options).node))
+function(np.nanstd)(lambda a, axis=None, dtype=None, **options: Array(root(nanvar(a, axis, dtype, **options).node)))
 
 
 # Sorting
 
 
-@function(np.partition)
-def partition(a: Any, kth: Any, axis: int | None = -1, **_: Any) -> Any:
-    """The entries in rising order, which is one of the orders that a partition may have."""
-    return sort(a, axis)
-
-
-@function(np.argpartition, method="argpartition")
-def argpartition(a: Any, kth: Any, axis: int | None = -1, **_: Any) -> Any:
-    """The order that sorts, which is one of the orders that a partition may have."""
-    return np.argsort(a, axis=axis)
+function(np.partition)(lambda a, kth, axis=-1, **_: sort(a, axis))
+function(np.argpartition, method="argpartition")(lambda a, kth, axis=-1, **_: np.argsort(a, axis=axis))

@@ -146,10 +146,7 @@ ufunc("maximum")(of_truths("max", "or"))
 ufunc("minimum")(of_truths("min", "and"))
 
 
-@ufunc("absolute")
-def absolute(x: Node) -> Node:
-    """|x|."""
-    return x if x.type.dtype == "bool" else elementwise("abs", x)
+ufunc("absolute")(lambda x: x if x.type.dtype == "bool" else elementwise("abs", x))  # |x|
 
 
 @ufunc("negative")
@@ -177,10 +174,7 @@ ufunc("floor")(rounding("floor"))
 ufunc("ceil")(rounding("ceil"))
 
 
-@ufunc("fabs")
-def fabs(x: Node) -> Node:
-    """|x| as floats."""
-    return elementwise("abs", floating(x))
+ufunc("fabs")(lambda x: elementwise("abs", floating(x)))  # |x| as floats
 
 
 @ufunc("reciprocal")
@@ -257,10 +251,7 @@ def fmax(x: Node, y: Node) -> Node:
     return choose(elementwise("ne", x, x), y, larger)
 
 
-@ufunc("fmin")
-def fmin(x: Node, y: Node) -> Node:
-    """The smaller of two, the other one where one is NaN."""
-    return elementwise("neg", fmax(elementwise("neg", x), elementwise("neg", y)))
+ufunc("fmin")(lambda x, y: elementwise("neg", fmax(elementwise("neg", x), elementwise("neg", y))))
 
 
 @ufunc("floor_divide")
@@ -341,16 +332,8 @@ def fmod(x: Node, y: Node) -> Node:
     return choose(elementwise("lt", arithmetic(x), const(0, "int64")), elementwise("neg", size), size)
 
 
-@ufunc("left_shift")
-def left_shift(x: Node, y: Node) -> Node:
-    """x*2**y of whole numbers."""
-    return times(x, power(const(2, "int64"), whole(y)))
-
-
-@ufunc("right_shift")
-def right_shift(x: Node, y: Node) -> Node:
-    """x/2**y of whole numbers, rounded down."""
-    return whole_quotient(whole(x), power(const(2, "int64"), whole(y)))
+ufunc("left_shift")(lambda x, y: times(x, power(const(2, "int64"), whole(y))))  # x*2**y of whole numbers
+ufunc("right_shift")(lambda x, y: whole_quotient(whole(x), power(const(2, "int64"), whole(y))))
 
 
 def whole(x: Node) -> Node:
@@ -423,10 +406,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return Array(n if a_max is None else elementwise("min", n, high))
 
 
-@function(method="clip")
-def clip_method(a: Array, min: Any = None, max: Any = None) -> Array:
-    """The array, kept between two bounds."""
-    return clip(a, min, max)
+function(method="clip")(lambda a, min=None, max=None: clip(a, min, max))  # the array, kept between two bounds
 
 
 @function(np.round, np.around, method="round")
@@ -442,48 +422,13 @@ def rounded(a: Any, decimals: int = 0) -> Array:
     return Array(elementwise("div" if decimals > 0 else "mul", whole, scale))
 
 
-@function(np.isposinf)
-def isposinf(x: Any) -> Array:
-    """Where x is the positive infinity."""
-    n = floating(lift(x))
-    return Array(elementwise("eq", n, number(math.inf, n)))
-
-
-@function(np.isneginf)
-def isneginf(x: Any) -> Array:
-    """Where x is the negative infinity."""
-    n = floating(lift(x))
-    return Array(elementwise("eq", n, number(-math.inf, n)))
-
-
-@function(np.iscomplex)
-def iscomplex(x: Any) -> Array:
-    """Where x has an imaginary part: nowhere."""
-    return Array(expand(const(False, "bool"), lift(x).type.shape))
-
-
-@function(np.isreal)
-def isreal(x: Any) -> Array:
-    """Where x has no imaginary part: everywhere."""
-    return Array(expand(const(True, "bool"), lift(x).type.shape))
-
-
-@function(np.isrealobj)
-def isrealobj(x: Any) -> bool:
-    """Whether the dtype is real: it is."""
-    return True
-
-
-@function(np.iscomplexobj)
-def iscomplexobj(x: Any) -> bool:
-    """Whether the dtype is complex: it is not."""
-    return False
-
-
-@function(np.imag)
-def imag(val: Any) -> Array:
-    """Zeros: the array is real."""
-    return Array(lift(val)).imag
+function(np.isposinf)(lambda x: x == math.inf)
+function(np.isneginf)(lambda x: x == -math.inf)
+function(np.iscomplex)(lambda x: Array(expand(const(False, "bool"), lift(x).type.shape)))
+function(np.isreal)(lambda x: Array(expand(const(True, "bool"), lift(x).type.shape)))
+function(np.isrealobj)(lambda x: True)  # whether the dtype is real: it is
+function(np.iscomplexobj)(lambda x: False)  # whether the dtype is complex: it is not
+function(np.imag)(lambda val: Array(lift(val)).imag)  # zeros: the array is real
 
 
 @function(np.angle)
@@ -494,10 +439,7 @@ def angle(z: Any, deg: bool = False) -> Array:
     return Array(choose(signbit(n), half, choose(elementwise("eq", n, n), number(0.0, n), n)))
 
 
-@function(np.fix)
-def fix(x: Any) -> Array:
-    """x toward zero."""
-    return Array(trunc(floating(lift(x))))
+function(np.fix)(lambda x: Array(trunc(floating(lift(x)))))  # x toward zero
 
 
 @function(np.isclose)
@@ -553,7 +495,4 @@ def astype(x: Array, dtype: Any, *, copy: bool = True) -> Array:
     return Array(cast(x.node, name))
 
 
-@function(method="copy")
-def copy(x: Array) -> Array:
-    """x itself, which never changes."""
-    return x
+function(method="copy")(lambda x: x)  # x itself, which never changes

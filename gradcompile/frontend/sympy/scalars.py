@@ -390,7 +390,12 @@ def gamma_quotient(expr: Any) -> Conversion:
         below = sympy.factorial(k) if isinstance(expr, sympy.binomial) else sympy.S.One
         factors = [sympy.Add(x, step * j) for j in range(int(k))]
         return Conversion(factors, lambda c, *nodes: ratio(c, nodes, [c.const(nearest(below))] if below != 1 else []))
-    found = GAMMAS[type(expr)](x, k)
+    return gamma_functions(expr)
+
+
+def gamma_functions(expr: Any) -> Conversion:
+    """A function as a quotient of gamma functions."""
+    found = GAMMAS[type(expr)](*expr.args)
     return Conversion([a for _, a in found], partial(of_gammas, signs=[s for s, _ in found]))
 
 
@@ -427,12 +432,6 @@ def acot(c: Context, x: Node) -> Node:
     one = c.const(1.0)
     left = -apply("atan2", one, -x)
     return select(less(x, c.const(0.0)), left, apply("atan2", one, x))
-
-
-def beta(c: Context, x: Node, y: Node | None = None) -> Node:
-    """gamma(x)*gamma(y)/gamma(x + y), by logarithms where that would overflow."""
-    y = x if y is None else y
-    return of_gammas(c, x, y, x + y, signs=(1, 1, -1))
 
 
 def with_order(name: str, whole: bool = False) -> Handler:
@@ -898,19 +897,29 @@ HANDLERS: dict[Any, Handler] = {
     sympy.loggamma: simple("lgamma"),
     sympy.Mod: simple("mod"),
     sympy.frac: formula(lambda c, x: x - apply("floor", x)),
-    sympy.cot: inverse("tan"),
-    sympy.sec: inverse("cos"),
-    sympy.csc: inverse("sin"),
-    sympy.coth: inverse("tanh"),
-    sympy.sech: inverse("cosh"),
-    sympy.csch: inverse("sinh"),
+    **{
+        head: inverse(name)
+        for head, name in (
+            (sympy.cot, "tan"),
+            (sympy.sec, "cos"),
+            (sympy.csc, "sin"),
+            (sympy.coth, "tanh"),
+            (sympy.sech, "cosh"),
+            (sympy.csch, "sinh"),
+        )
+    },
+    **{
+        head: of_inverse(name)
+        for head, name in (
+            (sympy.asec, "acos"),
+            (sympy.acsc, "asin"),
+            (sympy.acoth, "atanh"),
+            (sympy.asech, "acosh"),
+            (sympy.acsch, "asinh"),
+        )
+    },
     sympy.acot: formula(acot),
-    sympy.asec: of_inverse("acos"),
-    sympy.acsc: of_inverse("asin"),
-    sympy.acoth: of_inverse("atanh"),
-    sympy.asech: of_inverse("acosh"),
-    sympy.acsch: of_inverse("asinh"),
-    sympy.beta: formula(beta),
+    sympy.beta: gamma_functions,
     sympy.factorial: formula(lambda c, x: apply("gamma", x + c.const(1.0))),
     sympy.polygamma: polygamma,
     sympy.trigamma: lambda expr: Conversion(expr.args, call("polygamma", 1)),
