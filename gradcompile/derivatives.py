@@ -79,6 +79,10 @@ class CompiledDerivative(Compiled):
     def _takes(self) -> Call:
         return Call(self._arguments)
 
+    @once
+    def _of_params(self) -> Call:
+        return Call(self.problem.params)
+
     def __call__(self, /, *args: Any, out: Sequence[np.ndarray] | None = None, **named: Any) -> Any:
         """All outputs at these arguments. out: a tuple of vectors or arrays that they are written into."""
         try:
@@ -113,7 +117,7 @@ class CompiledDerivative(Compiled):
         if isinstance(given, np.ndarray) and given.ndim == 1 and len(given) == self.size:
             return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
         if isinstance(given, Mapping):
-            takes = Call(self.problem.params)
+            takes = self._of_params
             return self.pack(*(takes.parameters(given) if takes.form else takes.match((), given)))
         if isinstance(given, list | tuple) and len(given) == len(self.problem.params):
             return self.pack(*given)
@@ -160,7 +164,7 @@ class CompiledDerivative(Compiled):
             return vector
         parts = bind.split(self.problem.params, vector)
         if like is not None:
-            return Call(self.problem.params).arranged(parts, like)
+            return self._of_params.arranged(parts, like)
         return parts[0] if self.problem.bare else self._grads(*parts)
 
     @property
@@ -441,7 +445,7 @@ class BoundDerivative(Views):
     def __call__(self, theta: Any, vector: Any = None) -> Any:
         """All outputs at theta; vector: that of a product, zeros if left out."""
         f = self.compiled
-        is_formed = Call(f.problem.params).is_formed([theta])
+        is_formed = f._of_params.is_formed([theta])
         like = theta if is_formed else FLAT
         theta = f.pack(theta) if is_formed else bind.convert_theta(theta, f.size, self._dtype)
         along = [f._as_vector(np.zeros(f.size, f.dtype) if vector is None else vector)] if f.along else []

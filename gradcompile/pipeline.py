@@ -157,6 +157,8 @@ def kernel_of(problem: Problem, derivation: Derivation, what: str, is_read: bool
         return lowered(program)
     names, forward = dict(problem.names), set(order[: order.index(root) + 1])
     labels = {n: label for n, label in derivation.labels.items() if n not in forward}
+    tangents = {n for n, label in labels.items() if label.is_tangent}  # rules may make one of what it is the tangent of
+    labels = {n: label for n, label in labels.items() if n not in tangents or label.of not in tangents}
     program = replace(program, names=names, labels=labels, comments=formulas([root], names, 44))
     sampled = problem.is_sampled if problem.arrays else any(map(per_sample, forward))
     custom = {name: custom_source(name) for name in {n.op.name for n in order} if name.startswith("custom_")}

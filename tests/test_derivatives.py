@@ -14,6 +14,7 @@ import gradcompile as gc
 from gradcompile import array
 from gradcompile.ir.graph import topological
 from tests.cases_blocks import PROGRAMS, drawn
+from tests.work import growth
 
 a, b, c, x, y = sp.symbols("a b c x y")
 RNG = np.random.default_rng(3)
@@ -144,6 +145,25 @@ def test_a_factor_of_zero_has_a_derivative_under_a_root():
     h = gc.compile_hessian(np.sqrt(p @ q - 3), [p, q])
     wanted = slopes(h.bind().jac, np.concatenate([zeros, ones]))
     np.testing.assert_allclose(h(zeros, ones)[2], wanted, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("power", [2, 4, 2.0])
+def test_an_even_power_of_an_absolute_value_has_no_kink(power):
+    size, z = gc.array("size", 3), sp.Symbol("z")  # which SymPy takes for complex
+    point = np.array([0.0, -0.0, -3.0])
+    right = power * (power - 1) * point ** (power - 2)
+    f = gc.compile_hessian(np.sum(np.abs(size) ** power), [size], diagonal=True)
+    np.testing.assert_array_equal(f(point)[2], right)
+    h = gc.compile_hessian(sp.Abs(z) ** power, [z])
+    np.testing.assert_array_equal([h(v)[2][0, 0] for v in point], right)
+
+
+def test_a_tangent_that_is_what_it_is_the_tangent_of():
+    p, k = gc.array("p", ()), gc.array("k", 3)
+    least = np.min(np.where(k == 0, np.inf, p))
+    f = gc.compile_hvp(least**2, [p], inputs=[k])
+    assert f(3.0, np.ones(3), vector=[1.0])[0] == 9.0 and f(3.0, np.ones(3), vector=[5.0])[2] == 10.0
+    assert f.source
 
 
 def test_a_pattern_of_the_users_own():
@@ -284,6 +304,16 @@ def test_views_share_one_evaluation_and_give_copies():
     whole = gc.compile_hessian(a**2 * b, [a, b], sparse=True).bind()
     whole.hess(theta).data[:] = 0.0
     np.testing.assert_array_equal(whole.hess(theta).toarray(), hess)
+
+
+def test_a_bound_call_does_no_work_for_each_parameter():
+    def job(count):
+        terms = sp.symbols(f"t:{count}")
+        bound = gc.compile_hessian(sum(t**4 for t in terms), terms, sparse=True).bind()
+        bound(np.ones(count))
+        return lambda: bound(np.ones(count))
+
+    assert growth(job, 40) == 1
 
 
 @pytest.mark.parametrize("length", [3, 200_000])

@@ -97,6 +97,12 @@ def unit_factor(n: Node) -> Node | None:
     return None
 
 
+def square_of_abs(n: Node) -> Node | None:
+    """|x|*|x| = x*x, which has no kink: its second derivative at 0 is 2."""
+    x, y = n.args
+    return x.args[0] * x.args[0] if x is y and x.op.name == "abs" else None
+
+
 def signs_out(n: Node) -> Node | None:
     """(-x)*y = -(x*y), and the same of a quotient."""
     x, y = n.args
@@ -374,7 +380,7 @@ def sum_of_numbers(n: Node) -> Node | None:
 GENERAL: tuple[Rule, ...] = (fold,)  # of every op
 SPECIAL: dict[str, tuple[Rule, ...]] = {
     "add": (assembled, spread_constants, implied, one_term, doubled),
-    "mul": (spread_constants, implied, unit_factor, signs_out, reciprocal_factor, constants_together),
+    "mul": (spread_constants, implied, square_of_abs, unit_factor, signs_out, reciprocal_factor, constants_together),
     "div": (spread_constants, implied, unit_divisor, signs_out),
     "neg": (spread_constants, double_negative),
     "pow": (power,),

@@ -187,8 +187,10 @@ def moved(n: Node, a: Node, value: Any, values: Values, found: Mapping[Node, Bou
     """How much a value changes when an argument is off by its error."""
     error = found[a].error
     if a.type.dtype == "bool":
-        x, y = (found[b] for b in n.args[1:])
-        return each(lambda e, u, v: abs(u - v) if e else mpmath.mpf(0), error, x.value, y.value)
+        x, y = (found[b] for b in n.args[1:])  # what turns the condition may have moved the branches as well
+        return each(
+            lambda e, u, v, d: abs(u - v) + d if e else mpmath.mpf(0), error, x.value, y.value, x.error + y.error
+        )
     if not np.any(each(bool, error)):
         return 0
     if n.op.name == "sum":

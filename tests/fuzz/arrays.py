@@ -342,9 +342,12 @@ def add_line(rng: random.Random, case: Case, values: Values, kinds: dict[str, st
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                x = np.asarray(eval(filled, OF_NUMBERS | values))
+                found = eval(filled, OF_NUMBERS | values)
         except Exception:  # whatever NumPy says, the line is none
             continue
+        if isinstance(found, list | tuple):  # a line is an array
+            continue
+        x = np.asarray(found)
         own = kind_of(x)
         if x.size > MANY or own not in (kind, "f") or (own == "f" and x.size and np.max(np.abs(x)) > LARGE):
             continue
