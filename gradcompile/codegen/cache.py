@@ -76,7 +76,7 @@ def open_directory() -> Path:
 
 
 def is_own(name: str) -> bool:
-    """Whether this is the name of a file of the cache: a text, an entry, what was cut off while it was written, the locks.
+    """Whether this is the name of a file of the cache: a text, an entry, a part of one that was written, the locks.
 
     Of earlier versions also Numba's index files, and seals.
 
