@@ -7,6 +7,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -61,9 +63,10 @@ def directory(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def start(code: str, argument: str, **environment: str) -> subprocess.Popen[str]:
+def start(code: str, argument: str, stdin: int | None = None, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, argument],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -101,6 +104,66 @@ def test_processes_at_once_all_succeed_and_the_next_loads_machine_code(directory
     assert run(CHILD, source) == ["2.0", "1"]
     assert directory.stat().st_mode & 0o777 == 0o700
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in directory.rglob("gc_*") if p.is_file())
+
+
+COUNTED = """
+import sys
+import threading
+import time
+from gradcompile import compile_grad
+from gradcompile.codegen import builtin
+compiled, made = builtin.compiled, []
+builtin.compiled = lambda *given: made.append(given[1]) or compiled(*given)
+found = compile_grad(sys.argv[1], ["a", "b"])(0.5, 2.0)
+print(found[0], len(made))
+"""
+
+
+def test_of_several_processes_one_makes_an_entry(directory):
+    processes = [start(COUNTED, "a*exp(b) + sin(a)") for _ in range(3)]
+    values, counts = zip(*(p.communicate()[0].split() for p in processes), strict=True)
+    assert len(set(values)) == 1
+    assert sum(map(int, counts)) == sum(p.suffix == ".gco" for p in directory.iterdir()) > 5
+
+
+OWNER = """
+import sys
+import threading
+import time
+from gradcompile.codegen import cache
+with cache.making(sys.argv[1]):
+    print("makes", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def owner(directory):
+    process = start(OWNER, "gc_a", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "makes\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def seconds_until_it_is_made(name: str) -> float:
+    begin = time.monotonic()
+    with cache.making(name):
+        return time.monotonic() - begin
+
+
+def test_an_entry_is_waited_for_until_its_owner_dies(owner):
+    assert seconds_until_it_is_made("gc_b") < 1
+    timer = threading.Timer(0.5, owner.kill)
+    timer.start()
+    assert 0.4 < seconds_until_it_is_made("gc_a") < 10
+    assert seconds_until_it_is_made("gc_a") < 1
+
+
+def test_an_entry_is_not_waited_for_for_ever(owner, monkeypatch):
+    monkeypatch.setattr(cache, "WAIT", 0.2)
+    assert 0.2 <= seconds_until_it_is_made("gc_a") < 10
 
 
 def changed(entry: Path) -> None:
@@ -419,6 +482,8 @@ def test_what_was_not_used_for_longest_goes_where_the_cache_grows_too_large(dire
 
 GROWS = """
 import sys
+import threading
+import time
 from gradcompile.codegen import cache
 cache.ROUND = 1
 for k in range(40):

@@ -6,7 +6,7 @@ with a checksum over their name and content. Owner, permissions and checksum are
 the moment they are read. What is odd in any way (damaged, someone else's, a link, a folder) is as if it were not there.
 
 The directory has a size that it is kept to: what was not used for longest goes. Processes that share it may do so at
-the same time, as a file that goes while it is read stays until it is read.
+the same time, as a file that goes while it is read stays until it is read, and one of them makes what all of them want.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,10 @@ MOST = 512 << 20  # bytes in all; GRADCOMPILE_CACHE_MB says otherwise
 LEFT = 0.75  # the part of them that stays when some have to go
 ROUND = 200  # files that a process writes until it looks again, which takes some milliseconds
 FRESH = 3600.0  # seconds in which a second use need not be noted
+WAIT = 30.0  # seconds that are waited for an entry which another process makes
+POLL = 0.01  # after which it is asked for again
+LOCKS = f"{PREFIX}locks"  # a file with a byte for each entry, which a process locks while it makes that
+_open: dict[Path, int] = {}  # that file, by its directory
 _written = 0
 _HEX = frozenset("0123456789abcdef")
 _ENTRIES = ("nbi", "nbc", "gco")
@@ -72,7 +76,7 @@ def open_directory() -> Path:
 
 
 def is_own(name: str) -> bool:
-    """Whether this is the name of a file of the cache: a text, an entry, or what was cut off while it was written.
+    """Whether this is the name of a file of the cache: a text, an entry, a part of one that was written, the locks.
 
     Of earlier versions also Numba's index files, and seals.
 
@@ -82,6 +86,8 @@ def is_own(name: str) -> bool:
     >>> is_own(f"gc_loss_{digest}.py"), is_own(f"gcx_{digest}.py"), is_own("gc_loss.py")
     (True, False, False)
     """
+    if name == LOCKS:
+        return True
     if name.endswith(".tmp"):
         name, _, mark = name.removesuffix(".tmp").rpartition(".")
         if not is_word(mark) or len(mark) != 8 or mark != mark.lower():
@@ -126,7 +132,7 @@ def read(path: Path) -> bytes | None:
 def _opened(path: str, flags: int) -> int:
     for name in _SPECIAL:
         flags |= getattr(os, name, 0)
-    return os.open(path, flags)
+    return os.open(path, flags, 0o600)
 
 
 def write_private(path: Path, content: str | bytes) -> None:
@@ -169,6 +175,40 @@ def read_entry(name: str) -> bytes | None:
 def write_entry(name: str, content: bytes) -> None:
     """Keep an entry; OSError if that can't be."""
     _keep(open_directory() / name, _checksum(name, content) + content)
+
+
+@contextmanager
+def making(name: str) -> Iterator[None]:
+    """Make an entry that no other process makes meanwhile: one that does is waited for, WAIT seconds at most.
+
+    The lock is the system's, which ends it with the process, however that ends. Where there are none, as on Windows,
+    or no directory, each process makes its own.
+    """
+    place, held, end = int.from_bytes(_checksum(name, b"")[:6], "little"), None, time.monotonic() + WAIT
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        file = _lock_file(open_directory())
+        while held is None and time.monotonic() < end:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                held = file
+            except (BlockingIOError, PermissionError):
+                time.sleep(POLL)
+    try:
+        yield
+    finally:
+        if held is not None:
+            fcntl.lockf(held, fcntl.LOCK_UN, 1, place)
+
+
+def _lock_file(directory: Path) -> int:
+    """The file of locks. It stays open: to close it would end all locks that this process has in it."""
+    if directory not in _open:
+        while _open:
+            os.close(_open.popitem()[1])
+        _open[directory] = _opened(str(directory / LOCKS), os.O_RDWR | os.O_CREAT)
+    return _open[directory]
 
 
 def _keep(path: Path, content: str | bytes) -> None:

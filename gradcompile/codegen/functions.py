@@ -560,18 +560,35 @@ def _machine_code(
     """
     module = _kept_as(function)
     names = [f"{module}.{native.mark_of(function, kinds)}.{kind}gco" for kind in (("", "quick.") if quick else ("",))]
-    for name in names if module is not None else ():
-        if (content := disk.read_entry(name)) is not None:
-            found = Object.unpacked(content)
-            if found.fails or not may_fail:
-                return found
-    lowered = native.lower(function, kinds, library if quick else None, quick or may_fail)
-    if lowered.foreign:
-        return None
-    code = native.machine_code(lowered)
-    if module is not None:
-        _keep(names[-1], code.packed())
-    return code
+
+    def make() -> Object | None:
+        lowered = native.lower(function, kinds, library if quick else None, quick or may_fail)
+        return None if lowered.foreign else native.machine_code(lowered)
+
+    return _made_once([] if module is None else names, make, lambda found: found.fails or not may_fail)
+
+
+def _made_once(
+    names: Sequence[str], make: Callable[[], Object | None], fits: Callable[[Object], bool] = lambda found: True
+) -> Object | None:
+    """Machine code from the disk, by the first of some names under which it fits, else made, and kept by the last.
+
+    Of processes that want the same at once one makes it.
+    """
+
+    def read() -> Object | None:
+        contents = filter(None, map(disk.read_entry, names))
+        return next((found for content in contents if fits(found := Object.unpacked(content))), None)
+
+    found = read()
+    if found is None and not names:
+        return make()
+    if found is None:
+        with disk.making(names[-1]):
+            found = read()
+            if found is None and (found := make()) is not None:
+                _keep(names[-1], found.packed())
+    return found
 
 
 @lru_cache(maxsize=128)
@@ -586,11 +603,8 @@ def linked_caller(text: str, *helpers: Linked) -> Linked:
 
 def _linked_once(name: str, make: Callable[[], Object], helpers: Sequence[Linked] = ()) -> Linked:
     """Machine code by a name that says all that it depends on, from the disk if it is there."""
-    name = f"{disk.PREFIX}{name}.gco"
-    found = disk.read_entry(name)
-    made = make() if found is None else Object.unpacked(found)
-    if found is None:
-        _keep(name, made.packed())
+    made = _made_once([f"{disk.PREFIX}{name}.gco"], make)
+    assert made is not None
     return Linked(made, helpers)
 
 

@@ -27,6 +27,7 @@ from gradcompile.codegen.tape import (
     Word,
 )
 from gradcompile.codegen.values import Kind
+from gradcompile.collector import collector_paused
 from gradcompile.loops.expressions import Expression
 from gradcompile.loops.ir import Assign, Do, Function, Loop, Module, Note, Return, Statement
 
@@ -83,6 +84,7 @@ Meaning = Value | Given | Total
 Names = dict[str, Meaning]
 
 
+@collector_paused()
 def tape_of(module: Module, kinds: Sequence[Kind]) -> Tape | None:
     """The tape of a module's kernel for these kinds of arguments; None if it has none."""
     try:

@@ -103,20 +103,21 @@ class Vectors:
 
     def _reading(self, vector: Vector, depth: int) -> Reading:
         """The shortest reading of those that begin with the likeliest vectors."""
-        found = [self._greedy(vector, first) for first in [None, *self._likely(vector)[:FIRST]]]
+        counts = self._counts(vector)
+        likely = self._likely(counts)
+        found = [self._greedy(vector, begin) for begin in [likely, *([k] for k in likely[:FIRST])]]
         best = min(found, key=len)
         best = best if len(best) < len(vector) else Reading(vector)
         if depth and len(best) > LONG:
-            best = min(best, self._shared(vector), key=len)
+            best = min(best, self._shared(vector, counts), key=len)
         if depth == 2 and best.multiples and len(best.rest) >= LONG:
             rest = self.place(best.rest)
             self._read(rest, depth=1)
             return Reading({}, [*best.multiples, (1.0, rest)])
         return best
 
-    def _likely(self, vector: Vector) -> list[int]:
+    def _likely(self, counts: Counter[int]) -> list[int]:
         """Vectors that may be in one: those that have most of its youngest terms, the longest first."""
-        counts = self._counts(vector)
         return sorted(counts, key=lambda k: (-counts[k], -len(self.vectors[k]), -k))[:TRIED]
 
     def _counts(self, vector: Vector) -> Counter[int]:
@@ -125,14 +126,14 @@ class Vectors:
         counts = Counter(k for t in young for k in self._recent.get(t, ()))
         return Counter({k: c for k, c in counts.items() if len(self.vectors[k]) <= len(vector) + 1})
 
-    def _greedy(self, vector: Vector, first: int | None) -> Reading:
-        """Multiples that take most terms away, one after the other."""
+    def _greedy(self, vector: Vector, likely: Sequence[int]) -> Reading:
+        """Multiples that take most terms away, one after the other, the first of them of those that are likely."""
         reading = Reading(vector)
         while len(reading.multiples) < MOST and len(reading.rest) >= FEWEST:
-            likely = self._likely(reading.rest) if first is None else [first]
-            likely = [k for k in likely if PART * len(self.vectors[k]) >= len(reading.rest)]
-            first = None
-            taken = [(k, t) for k in likely if (t := self._taken(self.vectors[k], reading.rest, vector)) is not None]
+            if reading.multiples:
+                likely = self._likely(self._counts(reading.rest))
+            part = [k for k in likely if PART * len(self.vectors[k]) >= len(reading.rest)]
+            taken = [(k, t) for k in part if (t := self._taken(self.vectors[k], reading.rest, vector)) is not None]
             if not taken:
                 break
             k, (c, rest) = min(taken, key=lambda found: (len(found[1][1]), -len(self.vectors[found[0]])))
@@ -156,9 +157,9 @@ class Vectors:
         gone = len(left) - len(rest)
         return (c, rest) if gone and (c.is_integer() or 2 * gone >= len(part)) else None
 
-    def _shared(self, vector: Vector) -> Reading:
+    def _shared(self, vector: Vector, counts: Counter[int]) -> Reading:
         """A vector, and an earlier one with most of its terms, read by what they have in common."""
-        for k, count in self._counts(vector).most_common(TRIED):
+        for k, count in counts.most_common(TRIED):
             common = in_both(vector, self.vectors[k])
             left = less(self.vectors[k], common)
             if count < ALIKE or len(common) < ALIKE or len(left) + 1 >= len(self.readings[k]) or not left:
