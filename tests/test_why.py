@@ -91,9 +91,26 @@ PLANTED = [
     ("kink", lambda: compile_grad(np.linalg.norm(B1) + np.sum(W2), [B1, W2]), "B1", (np.zeros(4), SMALL[2])),
     ("step", lambda: compile_grad(np.sum(W2 * np.argmax(B1)), [B1, W2]), "B1", SMALL[1:]),
     ("not picked", lambda: compile_grad(np.max(np.concatenate([B1, W2])), [B1, W2]), "B1", (-np.ones(4), np.ones(4))),
-    ("lost in a loop", lambda: compile_grad(gc.scan(lambda h, z: (0.0 * h + z, None), W1[0, 0], B1)[0], [W1, B1]), "W1",
+    ("zero factor", lambda: compile_grad(gc.scan(lambda h, z: (0.0 * h + z, None), W1[0, 0], B1)[0], [W1, B1]), "W1",
      SMALL[:2]),
+    ("dead relu", lambda: compile_grad(np.mean(gc.relu(H) @ W2), [W1, B1, W2], inputs=[XA]), "W1",
+     (-np.abs(SMALL[0]), np.zeros(4), SMALL[2], np.abs(DATA[0]))),
+    ("saturated sigmoid", lambda: compile_grad(np.mean(gc.sigmoid(H) @ W2), [W1, B1, W2], inputs=[XA]), "W1",
+     (-1e4 * np.abs(SMALL[0]), np.zeros(4), SMALL[2], POSITIVE[0])),
+    ("saturated tanh", lambda: compile_grad(
+        np.sum(gc.scan(lambda h, x: (np.tanh(h @ W3 + x), None), B1, XA @ W1)[0]), [B1, W3, W1], inputs=[XA]), "B1",
+     (np.ones(4), np.full((4, 4), 300.0), SMALL[0], np.ones((3, 3)))),
+    ("zero factor", lambda: compile_grad(gc.scan(lambda h, x: (x * h, None), W2[0], B1)[0], [W2, B1]), "W2",
+     (np.ones(4), np.array([1.0, 0.0, 2.0, 3.0]))),
+    ("stop_gradient", lambda: compile_grad(
+        gc.scan(lambda h, x: (gc.stop_gradient(np.tanh(h)) + x, None), W2[0], B1)[0], [W2, B1]), "W2", SMALL[1:]),
+    ("zero factor", lambda: compile_grad(-np.mean(gc.log_softmax(XA @ W1)[:, 0]), [W1], inputs=[XA]), "W1",
+     (np.zeros((3, 4)), np.zeros((5, 3)))),
+    ("stationary", lambda: compile_grad(np.mean((XA @ W1[:, 0] - YA) ** 2), [W1], inputs=[XA, YA]), "W1",
+     (np.ones((3, 4)), np.eye(3), np.ones(3))),
     # no number
+    ("outside the domain", lambda: compile_grad(np.sum(np.linalg.cholesky(W3)), [W3]), "W3", (-np.eye(4),)),
+    ("outside the domain", lambda: compile_grad(np.sum(np.linalg.inv(W3)), [W3]), "W3", (np.ones((4, 4)),)),
     ("log of a negative", lambda: compile_grad(gc.scan(lambda h, z: (np.log(h) + z, None), W2[0], B1)[0], [W2, B1]),
      "W2", (np.ones(4), np.array([1.0, -9.0, 1.0, 1.0]))),
     ("log of 0", scalar(sp.log(W * X) * B, W, X, B), "w", (0.0, 3.0, 1.0)),
@@ -174,6 +191,17 @@ def test_an_answer_says_where():
     assert str(found).startswith(
         "The gradient of w is infinite: log of 0 at log_x = log(x): the logarithm of 0 is taken;"
     )
+
+
+def test_what_a_product_of_arrays_is_multiplied_with_is_named():
+    found = mlp(np.tanh)().why("W1", *SMALL[:2], np.zeros(4), *DATA)
+    assert found.cause == "zero factor" and found.operands == {"W2": 0.0}
+
+
+def test_the_step_of_a_loop_is_named_in_which_its_state_saturates():
+    loss = gc.scan(lambda h, x: (np.tanh(h * x), None), W2[0], B1)[0]
+    found = compile_grad(loss, [W2, B1]).why("W2", np.ones(4), np.array([1.0, 1e3, 1.0, 1.0]))
+    assert found.cause == "saturated tanh" and found.sentence.endswith("in step 1")
 
 
 def test_a_unit_that_is_dead_for_all_samples_is_found_where_others_live():

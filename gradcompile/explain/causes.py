@@ -1,20 +1,22 @@
 """Why nothing comes back along an edge, and why a value or a slope is no number: told from the op and its operands."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from gradcompile.explain.record import Edge, Record, slope
-from gradcompile.explain.steps import places, walked
+from gradcompile.explain.steps import body_of, places, walked
 from gradcompile.ir.algebra import is_div, is_mul, is_ne, is_select
 from gradcompile.ir.core import Node, is_const, is_leaf
-from gradcompile.ir.graph import topological
+from gradcompile.ir.graph import depends_on, topological
 
 Place = tuple[int, ...]
 Told = tuple[str, str]  # a short name, and a sentence
 
+LAST = {"cancelled": 1, "branch not taken": 1, "step": 2, "condition only": 3}  # told where there is no other cause
+ROUNDING = 8.0  # units of the last place of what was added, below which a sum counts as 0
 LOST: Told = ("underflow", "the product of adjoint and slope is smaller than any number")
 OVERFLOWN: Told = ("overflow", "the product of adjoint and slope is beyond all numbers")
 
@@ -61,6 +63,45 @@ def entry(value: Any, place: Place) -> Any:
 
 
 # Nothing comes back
+
+
+def walk(made: Record, below: set[Node], tops: Iterable[Node]) -> tuple[set[Node], dict[Node, Node]]:
+    """The nodes that an adjoint comes to from the tops along those below, and from where it came first."""
+    alive, senders = set(tops), dict[Node, Node]()
+    received: dict[Node, list[tuple[Node, Edge]]] = {}
+    for n in reversed(made.order):
+        if n not in alive and n in below:
+            sent = [(u, e) for u, e in received.get(n, ()) if u in alive and not is_dead(made, u, e)]
+            if sent and not vanishes(made, n, sent):
+                alive.add(n)
+                senders[n] = sent[0][0]
+        if n in below:
+            for e in made.edges[n]:
+                if e.sent is not None and e.arg in below:
+                    received.setdefault(e.arg, []).append((n, e))
+    return alive, senders
+
+
+def vanishes(made: Record, n: Node, sent: Sequence[tuple[Node, Edge]]) -> bool:
+    """Whether the adjoint of a node is 0, but for what rounding left of its terms."""
+    adjoint = np.abs(made.adjoint(n))
+    if not np.any(adjoint):
+        return True
+    whole = sum(np.asarray(gross(made, u, e)) for u, e in sent)
+    eps = np.finfo(n.type.dtype).eps
+    return bool(np.all((adjoint <= ROUNDING * eps * whole) & np.isfinite(whole)))
+
+
+def ended(made: Record, below: set[Node], alive: set[Node]) -> list[tuple[Node, Node, Cause]]:
+    """The edges at which the adjoint ended: node, argument, and why; from the last node back, the plainest first."""
+    found = [
+        (n, e.arg, why_zero(made, n, e) if is_dead(made, n, e) else Cause(*CANCELLED, e.arg))
+        for n in reversed(made.order)
+        if n in alive and n in below
+        for e in made.edges[n]
+        if e.arg in below and e.arg not in alive
+    ]
+    return sorted(found, key=lambda item: LAST.get(item[2].name, 0))
 
 
 def why_zero(made: Record, n: Node, e: Edge) -> Cause:
@@ -123,9 +164,23 @@ def of_whole(made: Record, n: Node, e: Edge) -> Cause:
     if not others or n.op.is_linear or n.op.hands_on:
         return Cause("not picked", "the loss depends on none of the entries that come from it", n)
     if n.op.is_loop:
-        return Cause("lost in a loop", "its steps hand nothing of it on", n)
-    name, why = factor_told(made, others[0], first_of(np.asarray(made.values[others[0]]) == 0))
-    return Cause(name, why, n)
+        return in_loop(made, n, e.arg)
+    place = first_of(np.asarray(made.values[others[0]]) == 0)
+    operands = {others[0]: float(entry(made.values[others[0]], place))}
+    return Cause(*factor_told(made, others[0], place), n, operands=operands)
+
+
+def in_loop(made: Record, n: Node, arg: Node) -> Cause:
+    """Why the steps of a loop send nothing to an argument: in the last step that hands nothing on to the one before."""
+    body = body_of(made, n)
+    loop, below = body.loop, [x for x, a in zip(body.loop.leaves, n.args, strict=True) if a is arg]
+    reached = depends_on((x for x in body.order if not x.op.by_shape), [*below, *body.loop.carries])
+    for k in reversed(places(loop, len(body.forward))):
+        at_step = body.record(made, k)
+        alive, _ = walk(at_step, reached, [x for x in loop.roots if x in reached and np.any(at_step.adjoint(x))])
+        if alive.isdisjoint(loop.carries) and (found := ended(at_step, reached, alive)):
+            return Cause(found[0][2].name, f"{found[0][2].sentence}, in step {k}", n)
+    return Cause("lost in a loop", "its steps hand nothing of it on", n)
 
 
 def gross(made: Record, n: Node, e: Edge) -> Any:
@@ -134,7 +189,8 @@ def gross(made: Record, n: Node, e: Edge) -> Any:
         return np.zeros(())
     adjoint = np.abs(made.adjoint(n))
     if e.slope is not None:
-        return summed(adjoint * np.abs(made.values[e.slope]), np.shape(made.values[e.arg]))
+        with np.errstate(all="ignore"):
+            return summed(adjoint * np.abs(made.values[e.slope]), np.shape(made.values[e.arg]))
     values = {a: np.abs(made.values[a]) if a.type.dtype != "bool" else made.values[a] for a in n.args}
     values[made.adjoints[n]] = adjoint
     with np.errstate(all="ignore"):
@@ -311,6 +367,8 @@ def value_told(n: Node, x: list[float], value: float) -> Told:
     shown = ", ".join(f"{v:.6g}" for v in x)
     if is_leaf(n):
         return "bad input", f"it is given as {value}"
+    if n.op.routine_axes is not None and np.isnan(value):
+        return "outside the domain", f"{n.op.name} has no result: the matrix is singular, or not positive definite"
     if not n.op.is_elementwise or not x:
         return "overflow", f"the value of {n.op.name} is beyond all numbers"
     if is_div(n):

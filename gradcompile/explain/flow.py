@@ -134,11 +134,16 @@ def units_of_steps(made: Record, n: Node) -> list[Layer]:
     body, fresh = body_of(made, n), Namer()
     kept = [x for x in body.order if is_units(made, x) and not hidden(x, made.problem)]
     names = {x: fresh("relu" if is_select(x) and is_relu(x) else x.op.preferred_name or x.op.name) for x in kept}
-    return [
-        units(made, x, f"{names[x]}[{k}]", body.forward[k][x], body.backward[k][x],
-              [body.at(s, k, made.dims) for s in slopes_of(x)])
-        for k in places(body.loop, len(body.forward)) for x in kept if x in body.backward[k]
-    ]  # fmt: skip
+    found = []
+    for k in places(body.loop, len(body.forward)):
+        at_step = body.record(made, k)
+        for x in kept:
+            if x in body.adjoints:
+                slopes = slopes_of(x)
+                at_step.compute(slopes)
+                given = [at_step.values[s] for s in slopes]
+                found.append(units(made, x, f"{names[x]}[{k}]", at_step.values[x], at_step.adjoint(x), given))
+    return found
 
 
 def is_units(made: Record, n: Node) -> bool:

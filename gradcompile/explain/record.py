@@ -4,7 +4,7 @@ Made once; tables, pictures and answers are readings of it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from gradcompile.analysis.evaluate import bind, env_value, np_value
 from gradcompile.diff import reverse
 from gradcompile.ir.algebra import expand, is_neg, sum_over
-from gradcompile.ir.core import Node, is_const, is_leaf, leaf, node
+from gradcompile.ir.core import Node, const, is_const, is_leaf, leaf, node
 from gradcompile.ir.graph import substitute, topological
 from gradcompile.ops.shape import is_broadcast, is_iota, is_item
 from gradcompile.signature.arguments import Problem
@@ -76,17 +76,23 @@ class Record:
 def record(problem: Problem, loss: Node, leaves: Mapping[Node, Any]) -> Record:
     """The record of a loss at the values of its leaves."""
     order = topological([loss])
-    parts: dict[tuple[Node, Node], list[Node]] = defaultdict(list)
-    adjoints = reverse.adjoints(
-        loss, order, params=[a.leaf for a in problem.params], told=lambda n, a, part: parts[n, a].append(part)
-    )
-    edges = {n: tuple(edge(n, a, parts.get((n, a), ())) for a in dict.fromkeys(n.args)) for n in order}
+    outputs = [(loss, const(1.0, loss.type.dtype))]
+    adjoints, edges = swept(order, outputs, [a.leaf for a in problem.params])
     dims: dict[str, int] = {}
     bind(leaves, dims)
     made = Record(problem, loss, order, adjoints, edges, leaves, dims, {})
     asked = [x for es in edges.values() for e in es for x in (e.slope, e.sent) if x is not None]
     made.compute([*order, *adjoints.values(), *asked])
     return made
+
+
+def swept(
+    order: Sequence[Node], outputs: Sequence[tuple[Node, Node]], params: Iterable[Node] | None = None
+) -> tuple[dict[Node, Node], dict[Node, tuple[Edge, ...]]]:
+    """The adjoints of nodes from those of the outputs, and the edges that they come along."""
+    parts: dict[tuple[Node, Node], list[Node]] = defaultdict(list)
+    adjoints = reverse.backpropagate(outputs, order, params=params, told=lambda n, a, part: parts[n, a].append(part))
+    return adjoints, {n: tuple(edge(n, a, parts.get((n, a), ())) for a in dict.fromkeys(n.args)) for n in order}
 
 
 def edge(n: Node, arg: Node, parts: Iterable[Node]) -> Edge:

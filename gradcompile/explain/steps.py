@@ -1,16 +1,15 @@
 """What is inside a scan: values and adjoints of its body, step by step along an axis of time."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from gradcompile.analysis.evaluate import dim_length, np_value, np_values
+from gradcompile.analysis.evaluate import dim_length, np_values
 from gradcompile.analysis.formula import formulas
-from gradcompile.diff import reverse
 from gradcompile.explain.blackboard import named, shown
-from gradcompile.explain.record import Record, hidden
+from gradcompile.explain.record import Edge, Record, hidden, swept
 from gradcompile.explain.rows import Operand, Row
 from gradcompile.ir.core import Node, is_leaf, leaf
 from gradcompile.ir.graph import topological
@@ -18,23 +17,29 @@ from gradcompile.ops.scan import Loop, result_places
 from gradcompile.signature.names import Namer
 
 Values = dict[Node, Any]
+Edges = Mapping[Node, tuple[Edge, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a scan with its values and its adjoints at each step, by place."""
+    """The body of a scan with its values at each step, by place; and the nodes and edges that make its adjoints."""
 
     loop: Loop
     order: list[Node]
     forward: list[Values]
-    backward: list[Values]
+    adjoints: Mapping[Node, Node]
+    edges: Edges
 
-    def at(self, n: Node, k: int, dims: dict[str, int]) -> Any:
-        """The value at a step of what is computed from the body's."""
-        values = self.forward[k]
-        for x in topological([n], values.__contains__):
-            values[x] = np_value(x, values, dims)
-        return values[n]
+    @property
+    def backward(self) -> list[Values]:
+        """The adjoints at each step, by place."""
+        return [{n: values[a] for n, a in self.adjoints.items()} for values in self.forward]
+
+    def record(self, made: Record, k: int) -> Record:
+        """One step as a record of its own."""
+        found = replace(made, order=self.order, adjoints=self.adjoints, edges=self.edges, values=self.forward[k])
+        found.compute(x for es in self.edges.values() for e in es for x in (e.slope, e.sent) if x is not None)
+        return found
 
 
 def body_of(made: Record, n: Node) -> Body:
@@ -42,7 +47,8 @@ def body_of(made: Record, n: Node) -> Body:
     loop: Loop = n.params[0]
     order = topological(loop.roots)
     forward = walked(made, n, loop, order)
-    return Body(loop, order, forward, back(made, n, loop, order, forward))
+    adjoints, edges = back(made, n, loop, order, forward)
+    return Body(loop, order, forward, adjoints, edges)
 
 
 def steps(made: Record) -> dict[str, list[Row]]:
@@ -103,25 +109,18 @@ def places(loop: Loop, count: int) -> range:
     return range(count - 1, -1, -1) if loop.reverse else range(count)
 
 
-def back(made: Record, n: Node, loop: Loop, order: list[Node], forward: list[Values]) -> list[Values]:
-    """The adjoints of the body at each step: from the last one back, by one reverse sweep of the body."""
+def back(
+    made: Record, n: Node, loop: Loop, order: list[Node], forward: list[Values]
+) -> tuple[Mapping[Node, Node], Edges]:
+    """The adjoints of the body and its edges; their values are added to each step's, from the last one back."""
     cotangents = [leaf(f"cotangent.{k}", x.type) for k, x in enumerate(loop.roots)]
-    adjoints = reverse.backpropagate(list(zip(loop.roots, cotangents, strict=True)), order)
+    adjoints, edges = swept(order, list(zip(loop.roots, cotangents, strict=True)))
     finals, ys, totals = loop.split(received(made, n))
-    found: list[Values] = [{} for _ in forward]
     for k in reversed(places(loop, len(forward))):
-        sent = (*finals, *(y[k] for y in ys), *totals)
-        found[k] = swept(made, adjoints, forward[k] | dict(zip(cotangents, sent, strict=True)))
-        finals = tuple(found[k].get(c, np.zeros_like(forward[k][c])) for c in loop.carries)
-    return found
-
-
-def swept(made: Record, adjoints: Mapping[Node, Node], values: Values) -> Values:
-    """The adjoints at one step."""
-    with np.errstate(all="ignore"):
-        for x in topological(adjoints.values(), values.__contains__):
-            values[x] = np_value(x, values, made.dims)
-    return {n: values[a] for n, a in adjoints.items()}
+        forward[k] |= zip(cotangents, (*finals, *(y[k] for y in ys), *totals), strict=True)
+        replace(made, values=forward[k]).compute(adjoints.values())
+        finals = tuple(forward[k][adjoints[c]] if c in adjoints else np.zeros_like(forward[k][c]) for c in loop.carries)
+    return adjoints, edges
 
 
 def received(made: Record, n: Node) -> list[Any]:

@@ -8,24 +8,20 @@ import numpy as np
 from gradcompile.analysis.formula import formulas
 from gradcompile.explain.blackboard import axis_of, named, shown
 from gradcompile.explain.causes import (
-    CANCELLED,
     Cause,
     Place,
     bad,
+    ended,
     first_bad,
-    gross,
-    is_dead,
     of_value,
+    walk,
     why_bad,
     why_zero,
 )
-from gradcompile.explain.record import Edge, Record
+from gradcompile.explain.record import Record
 from gradcompile.explain.writing import told
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import depends_on
-
-LAST = {"branch not taken": 1, "step": 2, "condition only": 3}  # causes that are told where there is no other
-ROUNDING = 8.0  # units of the last place of what was added, below which a sum counts as 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +83,10 @@ def why(made: Record, name: str, param: Node | None) -> Why:
     if param is None or param not in made.values:
         return Why(name, "zero", "unused", "the loss does not depend on it")
     gradient = made.adjoint(param)
-    below = depends_on(made.order, [param])
+    below = depends_on((n for n in made.order if not n.op.by_shape), [param])
     if gradient is not None and bad(gradient).any():
         return why_not_finite(made, name, param, below)
-    alive, senders = walk(made, below)
+    alive, senders = walk(made, below, [made.loss])
     if param not in alive:
         return why_all_zero(made, name, param, below, alive, senders)
     zeros = np.asarray(gradient) == 0
@@ -104,47 +100,13 @@ def why(made: Record, name: str, param: Node | None) -> Why:
 # Zero
 
 
-def walk(made: Record, below: set[Node]) -> tuple[set[Node], dict[Node, Node]]:
-    """The nodes that an adjoint comes to along those that depend on a parameter, and from where it came first."""
-    alive, senders = {made.loss}, dict[Node, Node]()
-    received: dict[Node, list[tuple[Node, Edge]]] = {}
-    for n in reversed(made.order):
-        if n is not made.loss and n in below:
-            sent = [(u, e) for u, e in received.get(n, ()) if u in alive and not is_dead(made, u, e)]
-            if sent and not vanishes(made, n, sent):
-                alive.add(n)
-                senders[n] = sent[0][0]
-        if n in below:
-            for e in made.edges[n]:
-                if e.sent is not None and e.arg in below:
-                    received.setdefault(e.arg, []).append((n, e))
-    return alive, senders
-
-
-def vanishes(made: Record, n: Node, sent: Sequence[tuple[Node, Edge]]) -> bool:
-    """Whether the adjoint of a node is 0, but for what rounding left of its terms."""
-    adjoint = np.abs(made.adjoint(n))
-    if not np.any(adjoint):
-        return True
-    whole = sum(np.asarray(gross(made, u, e)) for u, e in sent)
-    eps = np.finfo(n.type.dtype).eps
-    return bool(np.all((adjoint <= ROUNDING * eps * whole) & np.isfinite(whole)))
-
-
 def why_all_zero(
     made: Record, name: str, param: Node, below: set[Node], alive: set[Node], senders: Mapping[Node, Node]
 ) -> Why:
     """The edges at which the adjoint ended; the first from the loss is told, the others are named."""
-    found: list[tuple[Node, Node, Cause]] = []
-    for n in reversed(made.order):
-        if n in alive and n in below:
-            for e in made.edges[n]:
-                if e.arg in below and e.arg not in alive:
-                    dead = is_dead(made, n, e)
-                    found.append((n, e.arg, why_zero(made, n, e) if dead else Cause(*CANCELLED, e.arg)))
+    found = ended(made, below, alive)
     if not found:
         return Why(name, "zero", "unused", "the loss does not depend on it")
-    found.sort(key=lambda item: LAST.get(item[2].name, 0))
     n, arg, cause = found[0]
     others = dict.fromkeys(c.name for _, _, c in found[1:] if c.name != cause.name)
     path = [*path_to(n, senders), *path_down(arg, param, below)]
