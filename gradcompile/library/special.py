@@ -72,7 +72,6 @@ stdtr = external("stdtr", 2)  # the distribution function of Student's t
 stdtrit = external("stdtrit", 2)  # the y with stdtr(v, y) = x
 betainc = external("betainc", 3)  # the regularised incomplete beta function
 betaincinv = external("betaincinv", 3)  # the y with betainc(a, b, y) = x
-hyp1f1 = external("hyp1f1", 3)  # the confluent hypergeometric function
 hyp2f1 = external("hyp2f1", 4)  # Gauss's hypergeometric function
 ellipk = external("ellipk", 1)  # the complete elliptic integral of the first kind, of m
 ellipe = external("ellipe", 1)  # the complete elliptic integral of the second kind, of m
@@ -82,6 +81,8 @@ expint = external("expn", 2)  # the generalised exponential integral
 besselie = external("ive", 2)  # exp(-|x|) times the modified Bessel function of the first kind
 besselke = external("kve", 2)  # exp(x) times the modified Bessel function of the second kind
 scipy_elliprd = external("elliprd", 3)
+scipy_hyp1f1 = external("hyp1f1", 3)
+FAR = 1e9  # of hyp1f1, whose terms SciPy adds up until they fall: as many as x is large
 
 
 @jit
@@ -179,6 +180,29 @@ def zeta_slope(s, x):  # type: ignore[no-untyped-def]
         rising *= first * second / (at * at)
         inverses += 1.0 / first + 1.0 / second
     return total
+
+
+@njit
+def hyp1f1(a, b, x):  # type: ignore[no-untyped-def]
+    """The confluent hypergeometric function; far out, where it is beyond the range of floats, at once.
+
+    There it is near gamma(b)/gamma(a)*exp(x)*x**(a - b).
+
+    >>> round(float(hyp1f1(0.5, 1.5, 1.0)), 12)
+    1.462651745907
+    """
+    sign = sign_of_gamma(a) * sign_of_gamma(b)
+    if (x > FAR) & (x > 4.0 * max(a, -a)) & (x > 4.0 * max(b, -b)) & (sign != 0.0):
+        return sign * INFINITE
+    return scipy_hyp1f1(a, b, x)
+
+
+@njit
+def sign_of_gamma(x):  # type: ignore[no-untyped-def]
+    """The sign of the gamma function, 0 at its poles."""
+    if x > 0:
+        return 1.0
+    return 0.0 if x == np.floor(x) else 1.0 - 2.0 * (np.floor(x) % 2.0)
 
 
 LONGEST = 100_000  # terms of a series or fraction

@@ -8,7 +8,10 @@ beyond the range of the dtype is marked, and so is what was made of it.
 many digits, so that it shares nothing with the package's own partials.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import mpmath
@@ -18,10 +21,12 @@ from gradcompile.analysis.evaluate import bound, exact_value, to_mpf
 from gradcompile.ir.core import Node
 from gradcompile.ir.graph import topological
 from gradcompile.ops.elementwise import SPECIAL
+from tests.fuzz.run import refused
 
 FEW = 90  # digits of special functions, which take long, and of all where the arguments are of ordinary size
 DIGITS, MANY = 300, 900  # many where arguments have large or small exponents: 1e308
 MORE = (DIGITS, MANY, 3600)  # if those do not agree: of x - sin(x) three times as many cancel as x has zeros
+SLOW = 5.0  # seconds for one value of a special function in many digits; what takes longer says nothing
 LONG = 20_000  # bits of a whole part
 HUGE = 10**8  # binary exponents beyond this are infinities and zeros: exp(exp(exp(9))) has too many digits
 EXACT = frozenset({"neg", "abs", "sign", "max", "min", "floor", "ceil", "rint", "select", "stop_gradient"}
@@ -85,11 +90,31 @@ def evaluated(n: Node, values: Mapping[Node, Any], dims: dict[str, int]) -> Any:
             each(lambda x, a=low, b=high: a <= x <= b, values[n.args[k]])
         ):
             raise Beyond
-    with mpmath.workdps(FEW):
-        value = exact_value(n, values, dims, mpmath)
+    try:
+        with mpmath.workdps(FEW), limited(SLOW):
+            value = exact_value(n, values, dims, mpmath)
+    except mpmath.libmp.NoConvergence:
+        raise Beyond from None
     if np.any(each(lambda x: isinstance(x, mpmath.mpc), value)):
         raise Beyond  # mpmath goes on where the function of real numbers ends
     return value
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise Beyond in what takes longer: mpmath has no bound for how many terms it adds up."""
+
+    def over(*_: Any) -> None:
+        refused[f"no value in many digits within {seconds:g} s"] += 1
+        raise Beyond
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def is_of_exps(n: Node) -> bool:
@@ -122,8 +147,9 @@ def bounded(roots: Sequence[Node], leaves: Mapping[Node, Any], dims: dict[str, i
 def leaf_bound(n: Node, leaves: Mapping[Node, Any]) -> Bound:
     """Leaves are what they are; numbers that are not short were rounded."""
     value = to_mpf(np.asarray(leaves[n], object) if n.op.name == "leaf" else n.op.value(*n.params), mpmath.mpf)
-    short = n.op.name == "leaf" or n.type.dtype == "bool" or float(n.value) * 64 % 1 == 0
-    return Bound(value, value * 0 if short else abs(value) * ulp(n) / 2, np.full(np.shape(value), True))
+    short = n.op.name == "leaf" or n.type.dtype == "bool" or math.isinf(n.value) or float(n.value) * 64 % 1 == 0
+    error = each(lambda v: mpmath.mpf(0) if short else abs(v) * ulp(n) / 2, value)
+    return Bound(value, error, np.full(np.shape(value), True))
 
 
 def node_bound(n: Node, found: Mapping[Node, Bound], dims: dict[str, int]) -> Bound:
@@ -187,10 +213,9 @@ def moved(n: Node, a: Node, value: Any, values: Values, found: Mapping[Node, Bou
     """How much a value changes when an argument is off by its error."""
     error = found[a].error
     if a.type.dtype == "bool":
-        x, y = (found[b] for b in n.args[1:])  # what turns the condition may have moved the branches as well
-        return each(
-            lambda e, u, v, d: abs(u - v) + d if e else mpmath.mpf(0), error, x.value, y.value, x.error + y.error
-        )
+        x, y = (found[b] for b in n.args[1:])  # what turns the condition may have moved them as well
+        apart = each(lambda u, v, du, dv: abs(u - v) + du + dv, x.value, y.value, x.error, y.error)
+        return each(lambda e, d: d if e else mpmath.mpf(0), error, apart)
     if not np.any(each(bool, error)):
         return 0
     if n.op.name == "sum":

@@ -189,4 +189,15 @@ def within_rectangle(f: Form, dim: Dim) -> bool:
             return False
         up = never_negative(c)
         low, high = dim_sum(low, ends[not up]), dim_sum(high, ends[up])
-    return never_negative(low) and never_negative(less(dim_sum(dim, -1), high))
+    return inside((low, high), dim)
+
+
+def within_bounds(f: Form, dim: Dim) -> bool:
+    """Whether all places are inside an axis that indices reach by their own bounds."""
+    ends = extremes(f)
+    return ends is not None and inside(ends, dim)
+
+
+def inside(ends: tuple[Dim, Dim], dim: Dim) -> bool:
+    """Whether the smallest and the largest place are inside an axis."""
+    return never_negative(ends[0]) and never_negative(less(dim_sum(dim, -1), ends[1]))

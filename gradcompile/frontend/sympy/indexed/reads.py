@@ -10,7 +10,7 @@ from gradcompile.frontend.arrays.indexing import gathered
 from gradcompile.frontend.arrays.places import base
 from gradcompile.frontend.arrays.shapes import part, transposed
 from gradcompile.frontend.arrays.ufuncs import elementwise
-from gradcompile.frontend.sympy.indexed.forms import Axis, Form, within_rectangle
+from gradcompile.frontend.sympy.indexed.forms import Axis, Form, within_bounds, within_rectangle
 from gradcompile.frontend.sympy.indexed.values import IndexContext, Value, aligned, floating, integer, pointwise, whole
 from gradcompile.ir.algebra import part_at, select
 from gradcompile.ir.core import Node, apply, const
@@ -81,8 +81,8 @@ def taken(
     if not values:
         return wanted(in_order(Value(n, tuple(a for a in axes if a is not None))))
     result = wanted(in_order(scattered(n, axes, values, known)))
-    loose = [] if not guarded else [(f, dims[k]) for k, f in enumerate(forms) if f is not None and k in kept
-                                    and found[k][1] is None and not within_rectangle(f, dims[k])]  # fmt: skip
+    loose = [(f, dims[k]) for k, f in enumerate(forms) if f is not None and k in kept and found[k][1] is None
+             and not within_rectangle(f, dims[k]) and (guarded or not within_bounds(f, dims[k]))]  # fmt: skip
     return reduce(lambda v, place: nan_outside(c, v, *place), loose, result)
 
 
@@ -176,7 +176,7 @@ def clamped(c: IndexContext, f: Form, dim: Dim) -> Value:
 
 
 def nan_outside(c: IndexContext, v: Value, f: Form, dim: Dim) -> Value:
-    """Entries, NaN where the index is outside the axis: no condition keeps it inside if they are chosen there.
+    """Entries, NaN where the index is outside the axis: neither condition nor bound keeps it inside if they are used.
 
     A whole entry, which is a place itself, is then one that no axis has.
     """
