@@ -280,10 +280,7 @@ def floor_divide(x: Node, y: Node) -> Node:
 
 @ufunc("logaddexp")
 def logaddexp(x: Node, y: Node) -> Node:
-    """log(exp(x) + exp(y)) as y + softplus(x - y), from the larger: no overflow; softplus(y) where x is 0."""
-    for zero, other in ((x, y), (y, x)):
-        if is_const(zero, 0.0):
-            return elementwise("softplus", floating(other))
+    """log(exp(x) + exp(y)) as y + softplus(x - y), from the larger: no overflow."""
     first = elementwise("lt", x, y)
     high, low, top = choose(first, y, x), choose(first, x, y), elementwise("max", x, y)
     is_finite = elementwise("lt", elementwise("abs", top), number(math.inf, top))  # infinities have no difference
