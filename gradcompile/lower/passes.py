@@ -261,6 +261,7 @@ class PassWriter(FunctionWriter):
         whole = source.memory[n]
         self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
         source.memory[x] = Memory(source.naming.fresh(f"{whole.name}_b"), whole.order, whole.whole, dense=axis == 0)
+        source.naming.known_names.setdefault(source.naming.origin.get(n, n), whole.name)
         return Assign(source.memory[x].whole_array, whole.row(*self.span(x, axis)))
 
     def span(self, n: Node, axis: int) -> list[Expression]:
@@ -304,10 +305,10 @@ class PassWriter(FunctionWriter):
         known = topological(roots)
         new = substitute([*roots, *known], turned)
         naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(roots) :], strict=True)}
-        stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block)
+        stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block, some=self.plan.dim)
         stages.run([(n, to) for (_, to), n in zip(d.targets, new, strict=False)])
         if stages.entries_a_sample() > HEAVY:
-            stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block)
+            stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block, some=self.plan.dim)
             stages.run(d.targets)
         return stages
 

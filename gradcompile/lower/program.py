@@ -136,8 +136,8 @@ class Naming:
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
         form = self.of_form(n) or n.op.preferred_name
         yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
-        yield from () if form else (n.op.name,)
-        yield "factor" if is_mul(n) else form or f"{n.op.name}_value"
+        yield from () if form or n.op.array_name else (n.op.name,)
+        yield "factor" if is_mul(n) else form or n.op.array_name or f"{n.op.name}_value"
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
@@ -154,7 +154,7 @@ class Naming:
         words = [self.word(a, depth - 1) for a in args]
         if not words or not all(words):
             return ""
-        if n.op.reads_memory and len(n.args) == 2:
+        if (n.op.reads_memory or n.op.picks_entries) and len(n.args) == 2:
             return within("_".join(words))
         if is_mul(n):
             is_twice = any(is_const(a, 2.0) for a in n.args)
@@ -165,7 +165,7 @@ class Naming:
         if is_div(n):
             return within(f"{words[0]}_over_{words[1]}")
         if is_add(n):
-            return "" if any(is_neg(a) for a in n.args) else within("_plus_".join(words))
+            return "" if any(map(is_taken, n.args)) else within("_plus_".join(words))
         if n.op.is_comparison and is_const(n.args[0]):
             return within(f"{words[1]}_{n.op.between[1]}_{words[0]}")
         if n.op.between:
@@ -192,7 +192,7 @@ class Naming:
     def of_form(self, n: Node) -> str:
         """A name for the form of a value, with the form of its argument where it is a function of one."""
         if is_add(n):
-            return "diff" if any(is_neg(a) for a in n.args) else ""
+            return "diff" if any(map(is_taken, n.args)) else ""
         if len(n.args) == 1 and n.op.is_elementwise:
             inner = n.args[0]
             form = self.of_form(inner) if is_add(inner) else ""
@@ -206,9 +206,9 @@ class Naming:
         return self.label_comment(n) or (formula if formula and tells(formula) else "")
 
     def label_comment(self, n: Node) -> str:
-        """Which adjoint or tangent the value is, empty if it is none."""
+        """Which adjoint or tangent the value is, empty if it is none, or a number and lengths: 1/n is that of many."""
         label = self.program.labels.get(n)
-        if label is None:
+        if label is None or all(a.op.by_shape or is_const(a) for a in n.args):
             return ""
         primal = label.of
         if label.is_tangent:
@@ -259,9 +259,14 @@ def is_residual(n: Node, data: Container[Node]) -> bool:
     return any(a in data for a in sources) and any(a.args and not is_item(a) for a in plain)
 
 
+def is_taken(term: Node) -> bool:
+    """Whether a term of a sum is subtracted."""
+    return is_neg(term.args[0] if is_broadcast(term) else term)
+
+
 def within(name: str) -> str:
-    """A name, unless it is long."""
-    return name if len(name) <= LONGEST else ""
+    """A name, unless it is long or begins with a number."""
+    return name if len(name) <= LONGEST and name.isidentifier() else ""
 
 
 def number_word(value: float | int | bool) -> str:

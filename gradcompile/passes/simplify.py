@@ -64,11 +64,18 @@ def fold(n: Node) -> Node | None:
 
 
 def one_term(n: Node) -> Node | None:
-    """x + (-0.0) = x; an addition of one term is the term."""
-    kept = [a for a in n.args if not is_const(a, -0.0)] or list(n.args[:1])
+    """x + (-0.0) = x, of whole numbers x + 0 = x; an addition of one term is the term."""
+    nothing = 0 if n.type.dtype == "int64" else -0.0
+    kept = [a for a in n.args if not is_const(a, nothing)] or list(n.args[:1])
     if len(kept) == 1:
         return kept[0] if kept[0].type == n.type else None
     return add(*kept) if len(kept) < len(n.args) and add(*kept).type == n.type else None
+
+
+def negative_last(n: Node) -> Node | None:
+    """-1 + x = x - 1."""
+    c, *rest = n.args
+    return add(*rest, c) if len(rest) == 1 and is_const(c) and c.value < 0 and not is_const(rest[0]) else None
 
 
 def doubled(n: Node) -> Node | None:
@@ -379,7 +386,7 @@ def sum_of_numbers(n: Node) -> Node | None:
 
 GENERAL: tuple[Rule, ...] = (fold,)  # of every op
 SPECIAL: dict[str, tuple[Rule, ...]] = {
-    "add": (assembled, spread_constants, implied, one_term, doubled),
+    "add": (assembled, spread_constants, implied, one_term, negative_last, doubled),
     "mul": (spread_constants, implied, square_of_abs, unit_factor, signs_out, reciprocal_factor, constants_together),
     "div": (spread_constants, implied, unit_divisor, signs_out),
     "neg": (spread_constants, double_negative),

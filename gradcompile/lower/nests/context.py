@@ -17,7 +17,8 @@ from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import Destination, Space, Wanted
 from gradcompile.lower.nests.schedule import Schedule
-from gradcompile.lower.nests.tasks import Write
+from gradcompile.lower.nests.tasks import Task, Write
+from gradcompile.ops.scan import is_scanned
 
 
 @dataclass(slots=True)
@@ -27,8 +28,9 @@ class Context(ABC):
     memory: arrays and scalars that stand somewhere. scalars: those from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. uses: how often entries were arguments so far. partials: arrays of LANES
-    entries. children: the bodies of loops. finals: scalar results, stored after all stages. cleared: arrays
-    that sums are added to. order: what is planned. direct: what is made where it is wanted.
+    entries. children: the bodies of loops. finals: scalar results, stored after all stages. last: these and scalars
+    that are asked for, as tasks. cleared: arrays that sums are added to. order: what is planned. direct: what is made
+    where it is wanted. some: the dimension that has at least one place wherever the code runs.
     """
 
     naming: ArrayNaming
@@ -47,16 +49,18 @@ class Context(ABC):
     partials: list[str] = field(default_factory=list)
     children: list["Context"] = field(default_factory=list)
     finals: list[Wanted] = field(default_factory=list)
+    last: list[Task] = field(default_factory=list)
     cleared: set[str] = field(default_factory=set)
     order: Sequence[Node] = ()
     direct: Mapping[Node, Destination] = field(default_factory=dict)
+    some: Dim | None = None
 
     def __post_init__(self) -> None:
         self.entries = Entries(self.memory)
         self.layout = Layout(self.lane, self.first)
         self.storage = Storage(self.memory, self.naming.fresh, self.work)
         self.schedule = Schedule(self.entries, self.storage)
-        self.top = Region(self.uses, dict(self.scalars), self.name, self.comment)
+        self.top = Region(self.uses, dict(self.scalars), self.name, self.comment, some=self.some)
 
     def inside(self, sizes: dict[Node, Expression]) -> "Context":
         """The same for a loop's body, with a workspace of its own."""
@@ -166,10 +170,15 @@ class Context(ABC):
         read = self.entries.reads.get(scalar)
         if read is not None:
             origin, place = read.source, read.place
+        is_there = read is not None or origin.op.is_copy
+        while origin.op.is_copy:
+            origin = origin.args[0]
         known = self.naming.known_name(origin) or self.naming.moved(origin)
-        if read is not None and not known and origin in self.memory:
+        if is_there and not known and origin in self.memory and (origin.type.shape or not is_scanned(origin)):
             known = self.memory[origin].whole_array.text
             known = known.removesuffix("_b") if origin.op.is_leaf else known  # of a block
+        if scalar.type.dtype == "int64" and known:
+            self.naming.known_names.setdefault(scalar, known)
         word = self.naming.index_word(place, origin.type.shape, depth)
         return self.naming.fresh((known or self.naming.preferred_name(origin)) + word)
 

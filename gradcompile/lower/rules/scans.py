@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import dim_product, dim_sum
+from gradcompile.ir.types import ArrayType, dim_product, dim_sum
 from gradcompile.loops.expressions import EVERY, Expression, name, number, operation, span
 from gradcompile.loops.ir import Assign, Loop, Statement, lanes, turns
 from gradcompile.lower.memory.entries import Memory, Place
@@ -13,6 +13,7 @@ from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.lengths import ZERO, atom_of, dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination, Wanted, everywhere
+from gradcompile.lower.program import DEEP
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import live_carries
 from gradcompile.ops.shape import is_reshape
@@ -91,7 +92,6 @@ class Steps:
         for k, carry in carries.items():
             self.start(carry, inits[k])
         present = self.given(set(topological([loop.roots[k] for k in needed])))
-        present += [x for x in inits if x in outer.memory and x.type.shape]
         sums = self.sums()
         cleared = [to.memory for (_, to), from_zero in sums if from_zero]
         going = [self.carried(c, loop.carries[k], loop.finals[k]) for k, c in carries.items()]
@@ -156,16 +156,21 @@ class Steps:
 
     def carried(self, carry: Carry, leaf: Node, final: Node) -> Wanted:
         """Where a step finds a carry, and where it writes the new one."""
-        self.inner.memory[leaf] = self.named(carry, carry.now, "now", leaf)
-        return final, Destination(self.named(carry, carry.new, "new", leaf))
-
-    def named(self, carry: Carry, which: Expression, preferred: str, leaf: Node) -> Memory:
-        """A row of a carry, under a name in each step."""
+        if leaf.type in (ArrayType((), "int64"), ArrayType((), "bool")):  # which stand among floats
+            self.inner.memory[leaf] = carry.scalar(carry.now)
+            return final, Destination(carry.scalar(carry.new))
+        now = self.named(carry, carry.now, "now")
         if not leaf.type.shape:
-            return carry.scalar(which)
-        known = self.outer.naming.fresh(f"{carry.rows.name}_{preferred}")
-        self.head.append(Assign(name(known), carry.row(which)))
-        return carry.memory(known)
+            self.inner.scalars[leaf] = self.inner.top.given[leaf] = now
+            return final, Destination(carry.scalar(carry.new))
+        self.inner.memory[leaf] = carry.memory(now.word)
+        return final, Destination(carry.memory(self.named(carry, carry.new, "new").word))
+
+    def named(self, carry: Carry, which: Expression, preferred: str) -> Expression:
+        """The name of a row of a carry in each step."""
+        known = name(self.outer.naming.fresh(f"{carry.rows.name}_{preferred}"))
+        self.head.append(Assign(known, carry.row(which)))
+        return known
 
     # ---- what a step reads
 
@@ -183,6 +188,8 @@ class Steps:
                 self.inner.naming.known |= {leaf: said} if said else {}
                 self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)], said)
             else:
+                said = self.outer.naming.known_name(x)
+                self.inner.naming.known |= {leaf: said} if said else {}
                 self.give(leaf, x)
         return [self.source(x) for _, x in pairs if x.type.shape]
 
@@ -240,6 +247,8 @@ class Steps:
             if n is None or n in self.outer.memory:
                 continue
             order = (0, *(1 + axis for axis in self.inner.layout.order(root.type.shape)))
+            if said := self.inner.naming.composed(root, DEEP):
+                self.outer.naming.known.setdefault(n, self.outer.naming.fresh(f"step_{said}"))
             to = self.destination(n, order)
             targets.append((root, replace(to, memory=self.entry(root, to.memory))))
         return targets
@@ -274,7 +283,7 @@ class Steps:
             inner.top.given[leaf] = outer.scalar(x, named=not is_const(x))
         inner.bound = outer.bound
         length = dim_expression(self.loop.length)
-        before = operation("-", length, number(1), name(self.count))
+        before = operation("-", dim_expression(dim_sum(self.loop.length, -1)), name(self.count))
         place = [Assign(name(self.step), before)] if self.loop.reverse else []
         loop = Loop(self.count, turns(length), [*place, *self.head, *inner.emit()])
         return [*map(start, cleared), loop, *self.lasts(carries)]
