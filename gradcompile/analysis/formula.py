@@ -137,7 +137,8 @@ def written(n: Node, texts: Texts) -> Text:
     if name in BINARY:
         symbol, level = BINARY[name]
         tight = level + (name in ("div", "lt", "le", "eq", "ne"))
-        return symbol.join(wrap(a, level if k == 0 else tight) for k, a in enumerate(args)), level
+        first = min(level, NEGATIVE) if args[0][1] == NEGATIVE else level  # -x*y is (-x)*y
+        return symbol.join(wrap(a, tight if k else first) for k, a in enumerate(args)), first
     if name == "stop_gradient":
         return args[0]
     if name == "ruled":

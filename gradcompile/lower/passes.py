@@ -304,10 +304,10 @@ class PassWriter(FunctionWriter):
         known = topological(roots)
         new = substitute([*roots, *known], turned)
         naming.origin |= {x: naming.origin.get(n, n) for n, x in zip(known, new[len(roots) :], strict=True)}
-        stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block)
+        stages = Stages(naming.scope(), dict(memory), dict(scalars), lane=block, some=self.plan.dim)
         stages.run([(n, to) for (_, to), n in zip(d.targets, new, strict=False)])
         if stages.entries_a_sample() > HEAVY:
-            stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block)
+            stages = Stages(naming.scope(), dict(memory), dict(scalars), first=block, some=self.plan.dim)
             stages.run(d.targets)
         return stages
 

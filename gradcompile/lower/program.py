@@ -260,8 +260,8 @@ def is_residual(n: Node, data: Container[Node]) -> bool:
 
 
 def within(name: str) -> str:
-    """A name, unless it is long."""
-    return name if len(name) <= LONGEST else ""
+    """A name, unless it is long or begins with a number."""
+    return name if len(name) <= LONGEST and name.isidentifier() else ""
 
 
 def number_word(value: float | int | bool) -> str:

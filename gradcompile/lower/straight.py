@@ -216,7 +216,7 @@ class Scheduler:
 
     def new_region(self, roots: Sequence[Node], order: Sequence[Node], given: dict[Node, Expression]) -> Region:
         """A straight piece of code; there is at least one sample wherever samples are counted."""
-        return Region(use_counts(roots, order), given, self.naming.name, self.naming.comment, are_samples=True)
+        return Region(use_counts(roots, order), given, self.naming.name, self.naming.comment, some="n")
 
     def region(self, roots: Sequence[Node]) -> tuple[Region, LoopWriter]:
         """A region of scalars that begins with the loads of what comes from outside and the loops that it needs."""

@@ -64,8 +64,9 @@ def fold(n: Node) -> Node | None:
 
 
 def one_term(n: Node) -> Node | None:
-    """x + (-0.0) = x; an addition of one term is the term."""
-    kept = [a for a in n.args if not is_const(a, -0.0)] or list(n.args[:1])
+    """x + (-0.0) = x, of whole numbers x + 0 = x; an addition of one term is the term."""
+    nothing = 0 if n.type.dtype == "int64" else -0.0
+    kept = [a for a in n.args if not is_const(a, nothing)] or list(n.args[:1])
     if len(kept) == 1:
         return kept[0] if kept[0].type == n.type else None
     return add(*kept) if len(kept) < len(n.args) and add(*kept).type == n.type else None

@@ -93,7 +93,7 @@ def samples_2(total_2, grad, start, stop, theta, shared, rows, X, target):
         weights_X_Wv[:, :] = Wv.T @ weights_X     # softmax(0.5*X @ (Wq @ Wk.T @ X.T)) @ X @ Wv
 
         d_residual = view(work, 256 * n + 1152, (4, m))
-        inverse_scaled_n = 1.0 / float64(4.0 * n)  # 1/(4*n)
+        inverse_scaled_n = 1.0 / (4.0 * n)        # 1/(4*n)
         partial[:] = 0.0
         for j in range(4):
             for i in lanes(0, m):

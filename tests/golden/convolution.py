@@ -3,7 +3,6 @@
 676 operations for the loss, 1319 with the gradient (2.0 times) a sample. Rewrites: none.
 """
 
-from numpy import float64
 from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
 from gradcompile.library.blas import connect_blas
@@ -39,12 +38,11 @@ def samples(total, grad, start, stop, theta, images, labels):
 
         images_part_kernel = view(work, 18432, (4, 4, 2, m))
         images_part_kernel[:, :, :, :] = 0.0
-        for k in range(4):
-            for p in range(4):
-                for j in range(1):
-                    for l in range(3):
-                        # einsum('abcdef,gbdf->aceg', ..., kernel)
-                        images_part_kernel[k, p, :, :] += kernel_2[:, j, l] @ images_part[j, k, l, p]
+        for j in range(4):
+            for l in range(4):
+                for k in range(3):
+                    # einsum('abcdef,gbdf->aceg', ..., kernel)
+                    images_part_kernel[j, l, :, :] += kernel_2[:, 0, k] @ images_part[0, j, k, l]
 
         summed = view(work, 22528, (m,))
         summed[:] = 0.0
@@ -56,7 +54,7 @@ def samples(total, grad, start, stop, theta, images, labels):
                         summed[i] += 0.0 if images_part_kernel_i <= 0.0 else images_part_kernel_i
 
         d_summed = view(work, 22656, (m,))
-        inverse_n = 1.0 / float64(n)
+        inverse_n = 1.0 / n
         partial[:] = 0.0
         for i in lanes(0, m):
             residual_i = 0.03125 * summed[i] - labels_b[i]
@@ -71,11 +69,10 @@ def samples(total, grad, start, stop, theta, images, labels):
                     for i in lanes(0, m):
                         kept_d_summed[l, k, j, i] = 0.0 if images_part_kernel[k, j, l, i] <= 0.0 else d_summed[i]
 
-        for j in range(1):
-            for l in range(3):
-                for k in range(4):
-                    for p in range(4):
-                        d_kernel[:, j, l, :] += kept_d_summed[:, k, p] @ images_part[j, k, l, p].T  # dL/dkernel
+        for k in range(3):
+            for j in range(4):
+                for l in range(4):
+                    d_kernel[:, 0, k, :] += kept_d_summed[:, j, l] @ images_part[0, j, k, l].T  # dL/dkernel
 
 
 @jit

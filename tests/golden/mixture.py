@@ -3,7 +3,6 @@
 70 operations for the loss, 111 with the gradient (1.6 times) a sample. Rewrites: none.
 """
 
-from numpy import float64
 from gradcompile.vmath import exp, fabs, log, maximum
 from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
@@ -68,7 +67,7 @@ def samples(total, grad, start, stop, theta, points):
 
         ratio = view(work, 128, (1, m))
         ratio_part = ratio[0, :]
-        ratio_2 = -1.0 / float64(n)
+        ratio_2 = -1.0 / n
         partial[:] = 0.0
         for i in lanes(0, m):
             sum_i = e[0, i] + e[1, i] + e[2, i]

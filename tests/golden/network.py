@@ -3,7 +3,6 @@
 90 operations for the loss, 166 with the gradient (1.8 times) a sample. Rewrites: none.
 """
 
-from numpy import float64
 from gradcompile.vmath import exp, fabs, log, maximum
 from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, integers, lanes, view, zeros
@@ -79,7 +78,7 @@ def samples(total, grad, start, stop, theta, X, t):
 
         minus_log_sum = view(work, 1280, (1, m))
         minus_ratio = view(work, 1408, (1, m))
-        d_picked = -1.0 / float64(n)              # dL/dpicked
+        d_picked = -1.0 / n                       # dL/dpicked
         for i in lanes(0, m):
             sum_i = e[0, i] + e[1, i]
             minus_log_sum[0, i] = -log(sum_i)

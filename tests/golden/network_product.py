@@ -3,7 +3,6 @@
 88 operations for the loss, 280 with gradient and product (3.2 times) a sample. Rewrites: none.
 """
 
-from numpy import float64
 from gradcompile.vmath import tanh
 from gradcompile.library.sums import carry, close_tree, group_size, levels
 from gradcompile.library.primitives import empty, fold, lanes, view, zeros
@@ -54,7 +53,7 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
         tanh_X_W_plus_u_v[:] = tanh_X_W_plus_u.T @ v  # tanh(X @ W + u) @ v
 
         d_residual = view(work, 128, (m,))
-        inverse_n = 1.0 / float64(n)              # dL/d(sum((tanh(X @ W + u) @ v - t)**2))
+        inverse_n = 1.0 / n                       # dL/d(sum((tanh(X @ W + u) @ v - t)**2))
         partial[:] = 0.0
         for i in lanes(0, m):
             residual_i = tanh_X_W_plus_u_v[i] - t_b[i]  # tanh(X @ W + u) @ v - t

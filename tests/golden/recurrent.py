@@ -12,7 +12,6 @@ from gradcompile.codegen.functions import jit
 connect_blas()
 
 LANES = 16  # entries that are computed side by side
-TABLE = (0.0, 0.0, 0.0)
 BLOCK = 128  # samples whose arrays are at hand at a time
 GROUP = 2048  # samples, at least, that are added up before their sums meet others
 
@@ -27,33 +26,28 @@ def before(shared, theta, rows, steps):
     step_joined = view(shared, 0, (n, 12))
     h_before = view(shared, 12 * n, (n, 3))
     h_last = view(shared, 15 * n, (3,))
-    work = empty(27 * n + 67, theta)
+    work = empty(27 * n + 35, theta)
     work_2 = empty(16, theta)
-    numbers = view(work, 0, (3,))
-    h = view(work, 16, (2, 3))
-    c = view(work, 32, (n + 1, 3))
-    repeated = view(work, 3 * n + 35, (3,))
-    d_c = view(work, 3 * n + 51, (2, 3))
+    h = view(work, 0, (2, 3))
+    c = view(work, 16, (n + 1, 3))
+    d_c = view(work, 3 * n + 19, (2, 3))
     c_before = c[0:n]
     h_first = h[0]
     c_first = c[0]
     d_c_first = d_c[0]
     for i in lanes(0, 3):
-        numbers_i = TABLE[i]
-        numbers[i] = numbers_i                    # [0, 0, 0]
-        h_first[i] = numbers_i
-        c_first[i] = numbers_i
-        repeated[i] = 0.0
+        h_first[i] = 0.0
+        c_first[i] = 0.0
         d_c_first[i] = 0.0
 
-    step_sigmoid = view(work, 3 * n + 67, (n, 3))
-    step_tanh = view(work, 6 * n + 67, (n, 3))
-    step_sigmoid_2 = view(work, 9 * n + 67, (n, 3))
-    step_tanh_2 = view(work, 12 * n + 67, (n, 3))
-    step_sigmoid_3 = view(work, 15 * n + 67, (n, 3))
-    step_sigmoid_4 = view(work, 18 * n + 67, (n, 3))
-    step_sigmoid_5 = view(work, 21 * n + 67, (n, 3))
-    step_sigmoid_6 = view(work, 24 * n + 67, (n, 3))
+    step_sigmoid = view(work, 3 * n + 35, (n, 3))
+    step_tanh = view(work, 6 * n + 35, (n, 3))
+    step_sigmoid_2 = view(work, 9 * n + 35, (n, 3))
+    step_tanh_2 = view(work, 12 * n + 35, (n, 3))
+    step_sigmoid_3 = view(work, 15 * n + 35, (n, 3))
+    step_sigmoid_4 = view(work, 18 * n + 35, (n, 3))
+    step_sigmoid_5 = view(work, 21 * n + 35, (n, 3))
+    step_sigmoid_6 = view(work, 24 * n + 35, (n, 3))
     for step in range(n):
         steps_W_now = steps_W[step]
         h_now = h[step % 2]
@@ -97,8 +91,7 @@ def before(shared, theta, rows, steps):
     for i in lanes(0, 3):
         h_last[i] = h_last_2[i]
 
-    factor = view(work, 0, (3,))
-    d_h = view(work, 16, (2, 3))
+    d_h = view(work, 0, (2, 3))
     d_h_first = d_h[0]
     h_last_0 = h_last[0]
     v_0 = v[0]
@@ -106,11 +99,9 @@ def before(shared, theta, rows, steps):
     v_1 = v[1]
     h_last_2_2 = h_last[2]
     v_2 = v[2]
-    factor_2 = 2.0 * (h_last_0 * v_0 + h_last_1 * v_1 + h_last_2_2 * v_2 - 1.0)
+    factor = 2.0 * (h_last_0 * v_0 + h_last_1 * v_1 + h_last_2_2 * v_2 - 1.0)
     for i in lanes(0, 3):
-        factor_i = factor_2 * v[i]
-        factor[i] = factor_i
-        d_h_first[i] = factor_i
+        d_h_first[i] = factor * v[i]
 
     for count in range(n):
         step_2 = n - 1 - count
@@ -132,19 +123,19 @@ def before(shared, theta, rows, steps):
             d_h_i = d_h_now[i]
             step_sigmoid_now_2_i = step_sigmoid_now_2[i]
             step_tanh_now_2_i = step_tanh_now_2[i]
-            factor_i_2 = d_h_i * step_sigmoid_now_2_i * (1.0 - step_tanh_now_2_i * step_tanh_now_2_i)
-            terms_i_5 = d_c_now[i] + factor_i_2
+            factor_i = d_h_i * step_sigmoid_now_2_i * (1.0 - step_tanh_now_2_i * step_tanh_now_2_i)
+            terms_i_5 = d_c_now[i] + factor_i
             step_sigmoid_2_now_2_i = step_sigmoid_2_now_2[i]
             step_tanh_2_now_2_i = step_tanh_2_now_2[i]
-            factor_i_3 = terms_i_5 * step_sigmoid_2_now_2_i * (1.0 - step_tanh_2_now_2_i * step_tanh_2_now_2_i)
-            step_joined_now[i + 6] = factor_i_3
-            factor_i_4 = terms_i_5 * step_tanh_2_now_2_i * (step_sigmoid_2_now_2_i * step_sigmoid_3_now_2[i])
-            step_joined_now[i] = factor_i_4
+            factor_i_2 = terms_i_5 * step_sigmoid_2_now_2_i * (1.0 - step_tanh_2_now_2_i * step_tanh_2_now_2_i)
+            step_joined_now[i + 6] = factor_i_2
+            factor_i_3 = terms_i_5 * step_tanh_2_now_2_i * (step_sigmoid_2_now_2_i * step_sigmoid_3_now_2[i])
+            step_joined_now[i] = factor_i_3
             step_sigmoid_4_now_2_i = step_sigmoid_4_now_2[i]
-            factor_i_5 = terms_i_5 * c_before_now[i] * (step_sigmoid_4_now_2_i * step_sigmoid_5_now_2[i])
-            step_joined_now[i + 3] = factor_i_5
-            factor_i_6 = d_h_i * step_tanh_now_2_i * (step_sigmoid_now_2_i * step_sigmoid_6_now_2[i])
-            step_joined_now[i + 9] = factor_i_6
+            factor_i_4 = terms_i_5 * c_before_now[i] * (step_sigmoid_4_now_2_i * step_sigmoid_5_now_2[i])
+            step_joined_now[i + 3] = factor_i_4
+            factor_i_5 = d_h_i * step_tanh_now_2_i * (step_sigmoid_now_2_i * step_sigmoid_6_now_2[i])
+            step_joined_now[i + 9] = factor_i_5
             d_c_new[i] = terms_i_5 * step_sigmoid_4_now_2_i
 
         d_h_new[:] = step_joined_now @ U.T

@@ -32,7 +32,7 @@ DTYPES = ("bool", "int64", "float32", "float64")
 LARGEST_TABLE = 100_000  # entries of an array of numbers that may become part of a program
 LARGEST_LISTED = 10_000  # entries that np.array may take apart
 IN_MEMORY = ", since it has no memory; write np.lib.stride_tricks.sliding_window_view, gradcompile.linalg.circulant"
-MANY = 64  # numbers from which on a pattern is looked for
+MANY = 64  # numbers from which on a pattern is looked for; fewer may all be one
 WIDEST = 40  # characters of an operand in a message
 PACKAGES = (Path(__file__).parents[1], np.__file__, sympy.__file__)
 LINALG = np.linalg.det.__module__ + "._linalg"  # where its functions are
@@ -527,7 +527,8 @@ def lift_numbers(x: Any, like: str) -> Node:
     if not numbers.shape:
         return lift(numbers.item(), like)
     dtype = {"b": "bool", "i": "int64", "u": "int64"}.get(numbers.dtype.kind, like if like == "float32" else "float64")
-    found = (pattern(numbers, dtype) for pattern in (PATTERNS if numbers.size >= MANY else ()))
+    is_looked_at = numbers.size >= MANY or (numbers.size > 0 and bool((numbers == numbers.flat[0]).all()))
+    found = (pattern(numbers, dtype) for pattern in (PATTERNS if is_looked_at else ()))
     if (made := next((n for n in found if n is not None), None)) is not None:
         return made
     if numbers.size > LARGEST_TABLE:

@@ -76,7 +76,7 @@ def stored(order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, ob
     needed |= {n for n in order if is_reshape(n) and n not in given and merges(n)}
     for n in order:
         if n.op.reads_memory or (n in needed and is_reshape(n)):
-            needed |= {x for a in n.args if (x := base(a, given)) is not None}
+            needed |= {x for a in read(n) if (x := base(a, given)) is not None}
     cost, spread = costs(order, needed, given), spread_out(order)
     roots = set(roots)
     owners: dict[Node, set[Node]] = {n: set() for n in order}
@@ -89,6 +89,11 @@ def stored(order: Sequence[Node], roots: Iterable[Node], given: Mapping[Node, ob
             if a in owners and not (n.op.reads_memory and is_copy(a)):
                 owners[a] |= {n} if ends else owners[n]
     return needed, kept
+
+
+def read(n: Node) -> Sequence[Node]:
+    """What a node reads from memory: of a loop all but the initial values, which are written into its carries."""
+    return n.args[len(n.params[0].carries) :] if is_scanned(n) else n.args
 
 
 def is_worth(n: Node, is_shared: bool, is_spread: bool, cost: int) -> bool:

@@ -28,7 +28,8 @@ class Context(ABC):
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. uses: how often entries were arguments so far. partials: arrays of LANES
     entries. children: the bodies of loops. finals: scalar results, stored after all stages. cleared: arrays
-    that sums are added to. order: what is planned. direct: what is made where it is wanted.
+    that sums are added to. order: what is planned. direct: what is made where it is wanted. some: the dimension that has at
+    least one place wherever the code runs.
     """
 
     naming: ArrayNaming
@@ -50,13 +51,14 @@ class Context(ABC):
     cleared: set[str] = field(default_factory=set)
     order: Sequence[Node] = ()
     direct: Mapping[Node, Destination] = field(default_factory=dict)
+    some: Dim | None = None
 
     def __post_init__(self) -> None:
         self.entries = Entries(self.memory)
         self.layout = Layout(self.lane, self.first)
         self.storage = Storage(self.memory, self.naming.fresh, self.work)
         self.schedule = Schedule(self.entries, self.storage)
-        self.top = Region(self.uses, dict(self.scalars), self.name, self.comment)
+        self.top = Region(self.uses, dict(self.scalars), self.name, self.comment, some=self.some)
 
     def inside(self, sizes: dict[Node, Expression]) -> "Context":
         """The same for a loop's body, with a workspace of its own."""

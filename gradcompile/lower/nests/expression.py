@@ -10,6 +10,7 @@ from typing import Any
 
 from gradcompile.ir.algebra import is_div, is_mul, is_neg, is_not
 from gradcompile.ir.core import Node, Op, is_const
+from gradcompile.ir.types import Dim
 from gradcompile.loops.expressions import (
     ATOM,
     Expression,
@@ -37,8 +38,8 @@ class Region:
     """A straight piece of code: the names that hold in it and its statements so far.
 
     uses: how often each node is an argument. given: nodes that need no statement (arguments, elements, results of a
-    pass). name, comment: the identifier of a new intermediate, and what its line says. are_samples: whether lengths are
-    those of samples, of which there are some.
+    pass). name, comment: the identifier of a new intermediate, and what its line says. some: the dimension
+    that has at least one place wherever the code runs.
     """
 
     uses: Mapping[Node, int]
@@ -49,7 +50,7 @@ class Region:
     known: dict[Node, Expression] = field(default_factory=dict)
     literal: set[Node] = field(default_factory=set)  # values that plain Python may hold as its own floats
     unnamed: list[Node] = field(default_factory=list)  # what is several operations, and has no name
-    are_samples: bool = False
+    some: Dim | None = None
     lent: list[Node] = field(default_factory=list)  # what is given for now only: it reads memory, and is no name
 
     def emit(self, root: Node, named: bool = False) -> Expression:
@@ -89,8 +90,7 @@ class Region:
                 given = self.given[n]
                 is_open = given.level != ATOM and given.kind != "not"
                 self.known[n] = given._replace(level=ATOM) if is_open else group(given)
-                is_length = n.op.by_shape and not (self.are_samples and n.type.dtype == "float64")
-                if n.op.hands_on or n.op.keeps_literals or is_length:
+                if n.op.hands_on or n.op.keeps_literals or (n.op.by_shape and not self.is_some(n)):
                     self.literal.add(n)
             pending = [] if n in self.known else [a for a in n.args if a not in self.known]
             stack.extend(reversed(pending))
@@ -98,6 +98,10 @@ class Region:
                 stack.pop()
                 if n not in self.known:
                     yield n
+
+    def is_some(self, length: Node) -> bool:
+        """Whether a length is never zero, so that plain Python divides by it as by any number."""
+        return length.type.dtype == "float64" and length.args[0].type.shape[length.params[0]] == self.some
 
     def quotient(self, n: Node) -> Expression:
         """A division of literals: without the JIT Python's own floats would raise where the divisor is zero."""

@@ -38,7 +38,7 @@ class Nest:
                 self.deepest_use[a] = max(self.deepest_use[a], self.level_of(n))
         stages.uses.update(self.uses)
         stages.top.forget()
-        inner = (Region(self.uses, dict(stages.top.given), partial(stages.name, depth=k), stages.comment)
+        inner = (Region(self.uses, dict(stages.top.given), partial(stages.name, depth=k), stages.comment, some=stages.some)
                  for k in self.depth.values())  # fmt: skip
         self.regions = [stages.top, *inner]
         self.made: dict[tuple[Node, Place], Node] = {}

@@ -18,7 +18,7 @@ from gradcompile.loops.expressions import EVERY, Expression, element, name, oper
 from gradcompile.loops.ir import Assign, Loop, Statement, turns
 from gradcompile.lower.blocks.prepare import as_loops, sizes
 from gradcompile.lower.memory.entries import Memory
-from gradcompile.lower.memory.lengths import dim_expression
+from gradcompile.lower.memory.lengths import ZERO, dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination
 from gradcompile.lower.rules.elementwise import reduce_entries
@@ -177,8 +177,9 @@ def statements(stages: Context, c: Contraction, chosen: Chosen, add: bool, comme
     a, b, goal = (c.view(stages, x) for x in c.operands)
     row, column, inner = chosen
     stages.naming.counted |= dict.fromkeys(d for x in (a, b, goal) for d in x.counted(chosen, c.size))
-    rest = [label for label in c.size if label not in chosen]
+    rest = [label for label in c.size if label not in chosen and c.size[label] != 1]
     variables = {label: name(stages.naming.loop(k + 1)) for k, label in enumerate(rest)}
+    variables |= {label: ZERO for label in c.size if label not in chosen and c.size[label] == 1}
     adds = [label for label in rest if label not in goal.labels]
     left, right = [x for x in (row, inner) if x is not None], [x for x in (inner, column) if x is not None]
     if [label for label in goal.labels if label in chosen] == [column, row]:

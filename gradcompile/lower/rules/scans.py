@@ -91,7 +91,6 @@ class Steps:
         for k, carry in carries.items():
             self.start(carry, inits[k])
         present = self.given(set(topological([loop.roots[k] for k in needed])))
-        present += [x for x in inits if x in outer.memory and x.type.shape]
         sums = self.sums()
         cleared = [to.memory for (_, to), from_zero in sums if from_zero]
         going = [self.carried(c, loop.carries[k], loop.finals[k]) for k, c in carries.items()]
@@ -274,7 +273,7 @@ class Steps:
             inner.top.given[leaf] = outer.scalar(x, named=not is_const(x))
         inner.bound = outer.bound
         length = dim_expression(self.loop.length)
-        before = operation("-", length, number(1), name(self.count))
+        before = operation("-", dim_expression(dim_sum(self.loop.length, -1)), name(self.count))
         place = [Assign(name(self.step), before)] if self.loop.reverse else []
         loop = Loop(self.count, turns(length), [*place, *self.head, *inner.emit()])
         return [*map(start, cleared), loop, *self.lasts(carries)]
