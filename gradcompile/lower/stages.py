@@ -20,7 +20,7 @@ from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.nests import Nest
 from gradcompile.lower.nests.places import Destination, Space, Wanted
 from gradcompile.lower.nests.schedule import CallSlot, LoopSlot
-from gradcompile.lower.nests.tasks import Value
+from gradcompile.lower.nests.tasks import Task, Value
 from gradcompile.lower.rules import elementwise, products, routines, scans
 
 BLANK = Note()  # between stages
@@ -29,7 +29,9 @@ MAKERS = elementwise.MAKERS | products.MAKERS | routines.MAKERS | scans.MAKERS
 
 @dataclass(slots=True)
 class Stages(Context):
-    """Plans the stages of one function or one loop's body, and writes them."""
+    """Plans the stages of one function or one loop's body, and writes them; ends: the scalars after all stages."""
+
+    ends: Nest | None = None
 
     def run(self, targets: Sequence[Wanted], scalars: Sequence[Node] = ()) -> None:
         """Plan all tasks for roots that go somewhere, and for scalars."""
@@ -50,8 +52,8 @@ class Stages(Context):
             if root.type.shape:
                 self.write_to(root, to)
         self.finals = [(root, to) for root, to in rest if not root.type.shape]
-        last = [self.entries.entry(n, ()) for n in (*(root for root, _ in self.finals), *scalars)]
-        self.schedule.note_reads(last, self.schedule.end)
+        self.last = [self.scalar_task(n) for n in (*(root for root, _ in self.finals), *scalars)]
+        self.schedule.note_reads([task.value for task in self.last], self.schedule.end)
 
     def make(self, n: Node, to: Destination | None, optional: bool = False) -> None:
         """Plan what makes one array, where it is wanted if told; optional: if anything but its nest reads it."""
@@ -71,18 +73,24 @@ class Stages(Context):
             else:
                 Nest(self, slot).emit()
         self.top.statements += self.storage.declared(len(self.schedule.slots))  # views that scalars alone read
+        self.ends = Nest(self, LoopSlot(Space(()), self.last))
         for root, to in self.finals:
-            value = self.scalar(root)
+            value = self.ends.value(self.entries.entry(root, ()))
             self.top.statements.append(Assign(to.memory.whole_array, value, to.comment, "+=" if to.add else "="))
         return self.top.statements
 
     def scalar(self, n: Node, preferred: str = "", named: bool = False) -> Expression:
-        """A scalar after all stages; under a name if one is preferred."""
-        value, space = self.entries.entry(n, ()), Space(())
+        """A scalar after all stages so far; under a name if one is preferred."""
+        task = self.scalar_task(n)
         if preferred:
             self.naming.known.setdefault(n, preferred)
-        task = Value(node=n, space=space, value=value, to=Destination(Memory("", ())), place=())
-        return Nest(self, LoopSlot(space, [task])).value(value, named or bool(preferred))
+        nest = self.ends or Nest(self, LoopSlot(task.space, [task]))
+        return nest.value(task.value, named or bool(preferred))
+
+    def scalar_task(self, n: Node) -> Task:
+        """A scalar that stands nowhere."""
+        value = self.entries.entry(n, ())
+        return Value(node=n, space=Space(()), value=value, to=Destination(Memory("", ())), place=())
 
 
 def directly(order: Sequence[Node], targets: Sequence[Wanted]) -> dict[Node, Destination]:

@@ -27,8 +27,9 @@ def before(shared, theta, returns):
 
     for step in range(days):
         change = returns[step]
-        variance[(step + 1) % 2] = omega + alpha * (change * change) + beta * variance[step % 2]
-        variance_before[step] = variance[step % 2]
+        variance_2 = variance[step % 2]
+        variance[(step + 1) % 2] = omega + alpha * (change * change) + beta * variance_2
+        variance_before[step] = variance_2
 
 
 @jit
@@ -45,8 +46,7 @@ def samples(total, start, stop, theta, shared, returns):
         for i in lanes(0, m):
             variance_before_i = variance_before_b[i]
             returns_i = returns_b[i]
-            terms_i = log(variance_before_i) + returns_i * returns_i * (1.0 / variance_before_i)
-            partial[i % LANES] += terms_i
+            partial[i % LANES] += log(variance_before_i) + returns_i * returns_i * (1.0 / variance_before_i)
         total[0] += fold(partial)
 
 
@@ -108,40 +108,26 @@ def finish(grad, theta, shared, total, returns):
     for count in range(days):
         step = days - 1 - count
         joined_above_0_part_step = (joined_above_0_part[step] != 0)
+        d_variance_2 = d_variance[count % 2]
         is_less = 0.0 < variance_counts[count % 2]
-        terms = (
-            (diff[step] if joined_above_0_part_step else 0.0) + (d_variance[count % 2] * beta if is_less else 0.0)
-        )
-        d_variance[(count + 1) % 2] = terms if joined_above_0_part_step | is_less else 0.0
         any_holds = joined_above_0_part_step | is_less
+        terms = (diff[step] if joined_above_0_part_step else 0.0) + (d_variance_2 * beta if is_less else 0.0)
+        d_variance[(count + 1) % 2] = terms if any_holds else 0.0
         variance_counts[(count + 1) % 2] = 1.0 if any_holds else 0.0
         returns_step = returns[step]
-        branch = d_variance[count % 2] * (returns_step * returns_step) if is_less else 0.0
-        over_steps[0] += branch
-        over_steps_2[0] += d_variance[count % 2] if is_less else 0.0
-        over_steps_3[0] += d_variance[count % 2] * variance_before[step] if is_less else 0.0
+        over_steps[0] += d_variance_2 * (returns_step * returns_step) if is_less else 0.0
+        over_steps_2[0] += d_variance_2 if is_less else 0.0
+        over_steps_3[0] += d_variance_2 * variance_before[step] if is_less else 0.0
+    d_variance_days_2 = d_variance[days % 2]
     is_less_2 = 0.0 < sum_kept_1
     all_hold = is_less_2 & (0.0 < variance_counts[days % 2])
-    terms_2 = (
-        (over_steps_2[0] if is_less_2 else 0.0)
-        + (d_variance[days % 2] * (1.0 / (1.0 - alpha - beta)) if all_hold else 0.0)
-    )
-    grad[0] = terms_2 if is_less_2 | all_hold else 0.0  # dL/domega
     any_holds_2 = is_less_2 | all_hold
-    diff_2 = 1.0 - alpha                          # 1 - alpha
-    diff_3 = diff_2 - beta                        # 1 - alpha - beta
-    ratio = 1.0 / diff_3                          # 1/(1 - alpha - beta)
-    terms_3 = (
-        (over_steps[0] if is_less_2 else 0.0)
-        + (d_variance[days % 2] * (omega * ratio * ratio) if all_hold else 0.0)
-    )
-    grad[1] = terms_3 if any_holds_2 else 0.0     # dL/dalpha
-    product = omega * ratio                       # omega/(1 - alpha - beta)
-    factor = product * ratio
-    factor_2 = d_variance[days % 2] * factor
-    branch_2 = factor_2 if all_hold else 0.0
-    branch_3 = (over_steps_3[0] if is_less_2 else 0.0) + branch_2 if any_holds_2 else 0.0
-    grad[2] = branch_3                            # dL/dbeta
+    ratio = 1.0 / (1.0 - alpha - beta)            # 1/(1 - alpha - beta)
+    terms_2 = (over_steps_2[0] if is_less_2 else 0.0) + (d_variance_days_2 * ratio if all_hold else 0.0)
+    grad[0] = terms_2 if any_holds_2 else 0.0     # dL/domega
+    branch = d_variance_days_2 * (omega * ratio * ratio) if all_hold else 0.0
+    grad[1] = (over_steps[0] if is_less_2 else 0.0) + branch if any_holds_2 else 0.0  # dL/dalpha
+    grad[2] = (over_steps_3[0] if is_less_2 else 0.0) + branch if any_holds_2 else 0.0  # dL/dbeta
     return total[0]
 
 

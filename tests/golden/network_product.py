@@ -84,10 +84,9 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
             vector_j = vector[j + 12]
             for i in lanes(0, m):
                 tanh_X_W_plus_u_i_2 = tanh_X_W_plus_u[j, i]
-                tanh_X_W_plus_u_tangent_i = (     # tangent of tanh(X @ W + u)
+                tanh_X_W_plus_u_tangent[j, i] = (  # tangent of tanh(X @ W + u)
                     (X_W_tangent[j, i] + vector_j) * (1.0 - tanh_X_W_plus_u_i_2 * tanh_X_W_plus_u_i_2)
                 )
-                tanh_X_W_plus_u_tangent[j, i] = tanh_X_W_plus_u_tangent_i
 
         combined = view(work, 0, (m,))
         combined[:] = tanh_X_W_plus_u_tangent.T @ v

@@ -20,8 +20,7 @@ def kernel(theta: "float64[2]", grad: "float64[2]"):
     loss = w * xlogy_x if x_above_0 else (w * w if w_above_0 & is_less else 0.0)  # where(0 < x, w*xlogy(x, x), ...)
     # backward: d_v is dL/dv
     all_hold = w_above_0 & is_less & (not x_above_0)
-    d_w = (2.0 * w if all_hold else 0.0) + (xlogy_x if x_above_0 else 0.0) if all_hold | x_above_0 else 0.0  # dL/dw
-    grad[0] = d_w                                 # dL/dw
+    grad[0] = (2.0 * w if all_hold else 0.0) + (xlogy_x if x_above_0 else 0.0) if all_hold | x_above_0 else 0.0  # dL/dw
     all_hold_2 = (x != 0.0) & x_above_0
     terms = (w * log(x) if x_above_0 else 0.0) + (w * (x / x) if all_hold_2 else 0.0)
     grad[1] = terms if x_above_0 | all_hold_2 else 0.0  # dL/dx

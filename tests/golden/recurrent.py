@@ -127,15 +127,17 @@ def before(shared, theta, rows, steps):
             terms_i_5 = d_c_now[i] + factor_i
             step_sigmoid_2_now_2_i = step_sigmoid_2_now_2[i]
             step_tanh_2_now_2_i = step_tanh_2_now_2[i]
-            factor_i_2 = terms_i_5 * step_sigmoid_2_now_2_i * (1.0 - step_tanh_2_now_2_i * step_tanh_2_now_2_i)
-            step_joined_now[i + 6] = factor_i_2
-            factor_i_3 = terms_i_5 * step_tanh_2_now_2_i * (step_sigmoid_2_now_2_i * step_sigmoid_3_now_2[i])
-            step_joined_now[i] = factor_i_3
+            step_joined_now[i + 6] = (
+                terms_i_5 * step_sigmoid_2_now_2_i * (1.0 - step_tanh_2_now_2_i * step_tanh_2_now_2_i)
+            )
+            step_joined_now[i] = (
+                terms_i_5 * step_tanh_2_now_2_i * (step_sigmoid_2_now_2_i * step_sigmoid_3_now_2[i])
+            )
             step_sigmoid_4_now_2_i = step_sigmoid_4_now_2[i]
-            factor_i_4 = terms_i_5 * c_before_now[i] * (step_sigmoid_4_now_2_i * step_sigmoid_5_now_2[i])
-            step_joined_now[i + 3] = factor_i_4
-            factor_i_5 = d_h_i * step_tanh_now_2_i * (step_sigmoid_now_2_i * step_sigmoid_6_now_2[i])
-            step_joined_now[i + 9] = factor_i_5
+            step_joined_now[i + 3] = (
+                terms_i_5 * c_before_now[i] * (step_sigmoid_4_now_2_i * step_sigmoid_5_now_2[i])
+            )
+            step_joined_now[i + 9] = d_h_i * step_tanh_now_2_i * (step_sigmoid_now_2_i * step_sigmoid_6_now_2[i])
             d_c_new[i] = terms_i_5 * step_sigmoid_4_now_2_i
 
         d_h_new[:] = step_joined_now @ U.T

@@ -333,7 +333,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     rest = [k for k in range(ndim) if k not in (i, j)]
     size = diagonal_length(rows, columns, offset)
     step = arange(size)
-    row, column = (elementwise("add", step, const(max(s * offset, 0), "int64")) for s in (-1, 1))
+    row, column = (step + const(by, "int64") if by else step for by in (max(-offset, 0), max(offset, 0)))
     found = apply("gather", transposed(n, [i, j, *rest]), row, column, params=(0,))
     return Array(transposed(found, [*range(1, len(rest) + 1), 0]))
 
@@ -363,5 +363,5 @@ def diag(v: Any, k: int = 0) -> Array:
         raise ExpressionError(f"np.diag takes a vector or a matrix, not shape {n.type.shape}; use np.diagonal")
     size = dim_sum(n.type.shape[0], abs(k))
     step = arange(n.type.shape[0])
-    row, column = (elementwise("add", step, const(max(s * k, 0), "int64")) for s in (-1, 1))
+    row, column = (step + const(by, "int64") if by else step for by in (max(-k, 0), max(k, 0)))
     return Array(apply("scatter_add", n, row, column, params=(0, (size, size))))

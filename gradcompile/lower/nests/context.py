@@ -17,7 +17,7 @@ from gradcompile.lower.nests.expression import Region
 from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import Destination, Space, Wanted
 from gradcompile.lower.nests.schedule import Schedule
-from gradcompile.lower.nests.tasks import Write
+from gradcompile.lower.nests.tasks import Task, Write
 
 
 @dataclass(slots=True)
@@ -27,7 +27,8 @@ class Context(ABC):
     memory: arrays and scalars that stand somewhere. scalars: those from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. uses: how often entries were arguments so far. partials: arrays of LANES
-    entries. children: the bodies of loops. finals: scalar results, stored after all stages. cleared: arrays
+    entries. children: the bodies of loops. finals: scalar results, stored after all stages. last: these and scalars that are
+    asked for, as tasks. cleared: arrays
     that sums are added to. order: what is planned. direct: what is made where it is wanted. some: the dimension that has at
     least one place wherever the code runs.
     """
@@ -48,6 +49,7 @@ class Context(ABC):
     partials: list[str] = field(default_factory=list)
     children: list["Context"] = field(default_factory=list)
     finals: list[Wanted] = field(default_factory=list)
+    last: list[Task] = field(default_factory=list)
     cleared: set[str] = field(default_factory=set)
     order: Sequence[Node] = ()
     direct: Mapping[Node, Destination] = field(default_factory=dict)

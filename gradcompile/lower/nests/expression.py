@@ -30,7 +30,7 @@ from gradcompile.loops.ir import Assign, Statement, add
 from gradcompile.ops.shape import is_broadcast
 
 REPEATED = 4  # equal numbers in a row up to which each is written
-LONGEST = 72  # characters of an expression; what is longer is cut at named intermediates
+LONGEST = 72  # characters of a part of an expression; what is longer has a name
 
 
 @dataclass(slots=True)
@@ -61,7 +61,8 @@ class Region:
             if is_literal(n, self.literal):
                 self.literal.add(n)
             often = self.uses[n] > 1 or (named and n is root)
-            if len(found.text) > LONGEST or (often and not found.is_name and not self.is_free(n)):
+            is_long = n is not root and len(found.text) > LONGEST
+            if is_long or (often and not found.is_name and not self.is_free(n)):
                 found = self.assign(n, found)
             elif found.level != ATOM:
                 self.unnamed.append(n)
