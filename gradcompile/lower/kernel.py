@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gradcompile.ir.algebra import is_select
 from gradcompile.ir.types import LARGEST, Dim, names_in
 from gradcompile.lower.blocks.plan import plan
-from gradcompile.lower.blocks.prepare import prepared_roots
+from gradcompile.lower.blocks.prepare import adds_units, prepared_roots
 from gradcompile.lower.function import FunctionWriter
 from gradcompile.lower.memory.storage import bounded
 from gradcompile.lower.nests.naming import ArrayNaming
@@ -25,9 +25,11 @@ def lower_arrays(program: Program, naming: Naming) -> LoweredProgram:
     known = [n for n in program.order if n in program.comments or n in program.labels]
     new = prepared_roots([*program.roots, *known])
     roots = new[: len(new) - len(known)]
-    origin = dict(zip(new[len(roots) :], known, strict=True))
+    pairs = zip(new[len(roots) :], known, strict=True)
+    origin = {n: o for n, o in pairs if n.op.shows_entries or not o.op.shows_entries}  # what is shown has its own
     guarded = {n: o for n, o in origin.items() if is_gather(o) and is_select(n)}
     origin |= {n.args[1]: o for n, o in guarded.items() if n.args[1] not in origin}  # the entries, outside NaN
+    origin |= {n.args[0]: o for n, o in origin.items() if adds_units(n) and n.args[0] not in origin}
     own = ArrayNaming(program, naming.fresh, roles=naming.roles, dims=dims_of(program), origin=origin)
     found = plan(roots, {a.leaf for a in program.inputs})
     if found is None:

@@ -165,7 +165,7 @@ class Naming:
         if is_div(n):
             return within(f"{words[0]}_over_{words[1]}")
         if is_add(n):
-            return "" if any(is_neg(a) for a in n.args) else within("_plus_".join(words))
+            return "" if any(map(is_taken, n.args)) else within("_plus_".join(words))
         if n.op.is_comparison and is_const(n.args[0]):
             return within(f"{words[1]}_{n.op.between[1]}_{words[0]}")
         if n.op.between:
@@ -192,7 +192,7 @@ class Naming:
     def of_form(self, n: Node) -> str:
         """A name for the form of a value, with the form of its argument where it is a function of one."""
         if is_add(n):
-            return "diff" if any(is_neg(a) for a in n.args) else ""
+            return "diff" if any(map(is_taken, n.args)) else ""
         if len(n.args) == 1 and n.op.is_elementwise:
             inner = n.args[0]
             form = self.of_form(inner) if is_add(inner) else ""
@@ -257,6 +257,11 @@ def is_residual(n: Node, data: Container[Node]) -> bool:
     plain = [a.args[0] if is_neg(a) else a for a in n.args]
     sources = [a.args[0] if is_item(a) else a for a in plain]
     return any(a in data for a in sources) and any(a.args and not is_item(a) for a in plain)
+
+
+def is_taken(term: Node) -> bool:
+    """Whether a term of a sum is subtracted."""
+    return is_neg(term.args[0] if is_broadcast(term) else term)
 
 
 def within(name: str) -> str:

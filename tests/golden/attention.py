@@ -63,28 +63,28 @@ def samples_2(total_2, grad, start, stop, theta, shared, rows, X, target):
             for i in lanes(0, m):
                 row_max[i] = maximum(row_max[i], 0.5 * scores[j, i])  # max(0.5*X @ (Wq @ Wk.T @ X.T), axis=1)
 
-        minus_row_max = view(work, 128 * n + 128, (1, m))
+        minus_row_max = view(work, 128 * n + 128, (m,))
         for i in lanes(0, m):
             row_max_i = row_max[i]
-            minus_row_max[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
+            minus_row_max[i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
 
         e = view(work, 128 * n + 256, (n, m))
         sum_e = view(work, 128 * n, (m,))
         sum_e[:] = 0.0
         for j in range(n):
             for i in lanes(0, m):
-                e_i = exp(0.5 * scores[j, i] + minus_row_max[0, i])
+                e_i = exp(0.5 * scores[j, i] + minus_row_max[i])
                 e[j, i] = e_i
                 sum_e[i] += e_i
 
-        inverse_sum_e = view(work, 128 * n + 128, (1, m))
+        inverse_sum_e = view(work, 128 * n + 128, (m,))
         for i in lanes(0, m):
-            inverse_sum_e[0, i] = 1.0 / sum_e[i]  # 1/sum(..., axis=1)[:, None]
+            inverse_sum_e[i] = 1.0 / sum_e[i]     # 1/sum(..., axis=1)[:, None]
 
         weights = view(work, 0, (n, m))
         for j in range(n):
             for i in lanes(0, m):
-                weights[j, i] = e[j, i] * inverse_sum_e[0, i]  # softmax(0.5*X @ (Wq @ Wk.T @ X.T))
+                weights[j, i] = e[j, i] * inverse_sum_e[i]  # softmax(0.5*X @ (Wq @ Wk.T @ X.T))
 
         weights_X = view(work, 256 * n + 256, (3, m))
         weights_X[:, :] = X.T @ weights           # softmax(0.5*X @ (Wq @ Wk.T @ X.T)) @ X
@@ -108,16 +108,16 @@ def samples_2(total_2, grad, start, stop, theta, shared, rows, X, target):
         d_weights = view(work, 256 * n + 1664, (n, m))
         d_weights[:, :] = X @ d_weights_X         # dL/dweights
 
-        summed = view(work, 128 * n, (m,))
-        summed[:] = 0.0
+        repeated = view(work, 128 * n, (m,))
+        repeated[:] = 0.0
         for j in range(n):
             for i in lanes(0, m):
-                summed[i] -= d_weights[j, i] * (weights[j, i] * inverse_sum_e[0, i])
+                repeated[i] -= d_weights[j, i] * (weights[j, i] * inverse_sum_e[i])
 
         d_scores = view(work, 0, (n, m))
         for j in range(n):
             for i in lanes(0, m):
-                d_scores[j, i] = 0.5 * ((d_weights[j, i] * inverse_sum_e[0, i] + summed[i]) * e[j, i])  # dL/dscores
+                d_scores[j, i] = 0.5 * ((d_weights[j, i] * inverse_sum_e[i] + repeated[i]) * e[j, i])  # dL/dscores
 
         product[:, :] += X_b.T @ d_scores.T
 

@@ -26,10 +26,10 @@ def before(shared, theta, returns):
     variance[0] = omega * (1.0 / (1.0 - alpha - beta))
 
     for step in range(days):
+        variance_now = variance[step % 2]
         change = returns[step]
-        variance_2 = variance[step % 2]
-        variance[(step + 1) % 2] = omega + alpha * (change * change) + beta * variance_2
-        variance_before[step] = variance_2
+        variance[(step + 1) % 2] = omega + alpha * (change * change) + beta * variance_now
+        variance_before[step] = variance_now
 
 
 @jit
@@ -107,25 +107,26 @@ def finish(grad, theta, shared, total, returns):
     over_steps_3[:] = 0.0
     for count in range(days):
         step = days - 1 - count
-        joined_above_0_part_step = (joined_above_0_part[step] != 0)
-        d_variance_2 = d_variance[count % 2]
-        is_less = 0.0 < variance_counts[count % 2]
+        d_variance_now = d_variance[count % 2]
+        variance_counts_now = variance_counts[count % 2]
+        joined_above_0_part_step = joined_above_0_part[step] != 0
+        is_less = 0.0 < variance_counts_now
         any_holds = joined_above_0_part_step | is_less
-        terms = (diff[step] if joined_above_0_part_step else 0.0) + (d_variance_2 * beta if is_less else 0.0)
+        terms = (diff[step] if joined_above_0_part_step else 0.0) + (d_variance_now * beta if is_less else 0.0)
         d_variance[(count + 1) % 2] = terms if any_holds else 0.0
         variance_counts[(count + 1) % 2] = 1.0 if any_holds else 0.0
         returns_step = returns[step]
-        over_steps[0] += d_variance_2 * (returns_step * returns_step) if is_less else 0.0
-        over_steps_2[0] += d_variance_2 if is_less else 0.0
-        over_steps_3[0] += d_variance_2 * variance_before[step] if is_less else 0.0
-    d_variance_days_2 = d_variance[days % 2]
+        over_steps[0] += d_variance_now * (returns_step * returns_step) if is_less else 0.0
+        over_steps_2[0] += d_variance_now if is_less else 0.0
+        over_steps_3[0] += d_variance_now * variance_before[step] if is_less else 0.0
+    d_variance_last = d_variance[days % 2]
     is_less_2 = 0.0 < sum_kept_1
     all_hold = is_less_2 & (0.0 < variance_counts[days % 2])
     any_holds_2 = is_less_2 | all_hold
     ratio = 1.0 / (1.0 - alpha - beta)            # 1/(1 - alpha - beta)
-    terms_2 = (over_steps_2[0] if is_less_2 else 0.0) + (d_variance_days_2 * ratio if all_hold else 0.0)
+    terms_2 = (over_steps_2[0] if is_less_2 else 0.0) + (d_variance_last * ratio if all_hold else 0.0)
     grad[0] = terms_2 if any_holds_2 else 0.0     # dL/domega
-    branch = d_variance_days_2 * (omega * ratio * ratio) if all_hold else 0.0
+    branch = d_variance_last * (omega * ratio * ratio) if all_hold else 0.0
     grad[1] = (over_steps[0] if is_less_2 else 0.0) + branch if any_holds_2 else 0.0  # dL/dalpha
     grad[2] = (over_steps_3[0] if is_less_2 else 0.0) + branch if any_holds_2 else 0.0  # dL/dbeta
     return total[0]

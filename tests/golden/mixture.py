@@ -54,37 +54,36 @@ def samples(total, grad, start, stop, theta, points):
                 diff_2[j, i] = diff_2_i
                 row_max[i] = maximum(row_max[i], diff_2_i)  # max(heights - 0.5*..., axis=1)
 
-        minus_row_max = view(work, 128, (1, m))
+        minus_row_max = view(work, 128, (m,))
         for i in lanes(0, m):
             row_max_i = row_max[i]
             # -max(heights - 0.5*..., axis=1)[:, None]
-            minus_row_max[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)
+            minus_row_max[i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)
 
         e = view(work, 1408, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                e[j, i] = exp(diff_2[j, i] + minus_row_max[0, i])
+                e[j, i] = exp(diff_2[j, i] + minus_row_max[i])
 
-        ratio = view(work, 128, (1, m))
-        ratio_part = ratio[0, :]
+        ratio = view(work, 128, (m,))
         ratio_2 = -1.0 / n
         partial[:] = 0.0
         for i in lanes(0, m):
             sum_i = e[0, i] + e[1, i] + e[2, i]
             row_max_i_2 = row_max[i]
             partial[i % LANES] += log(sum_i) + (row_max_i_2 if fabs(row_max_i_2) < float("inf") else 0.0)
-            ratio[0, i] = ratio_2 / sum_i
+            ratio[i] = ratio_2 / sum_i
         total[0] += fold(partial)
 
         minus_product = view(work, 1024, (3, m))
         for j in range(3):
             for i in lanes(0, m):
-                minus_product[j, i] = -0.5 * (ratio[0, i] * e[j, i])
+                minus_product[j, i] = -0.5 * (ratio[i] * e[j, i])
 
         for j in range(3):
             product[j, :] += minus_product[j] @ diff[j].T
 
-        d_heights[:] += ratio_part @ e.T          # dL/dheights
+        d_heights[:] += ratio @ e.T               # dL/dheights
 
 
 @jit

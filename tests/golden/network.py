@@ -62,27 +62,27 @@ def samples(total, grad, start, stop, theta, X, t):
             for i in lanes(0, m):
                 row_max[i] = maximum(row_max[i], relu_W2[j, i] + b2_j)  # max(relu(X @ W1 + b1) @ W2 + b2, axis=1)
 
-        minus_row_max = view(work, 1408, (1, m))
+        minus_row_max = view(work, 1408, (m,))
         for i in lanes(0, m):
             row_max_i = row_max[i]
-            minus_row_max[0, i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
+            minus_row_max[i] = -(row_max_i if fabs(row_max_i) < float("inf") else 0.0)  # -max(..., axis=1)[:, None]
 
         diff = view(work, 1536, (2, m))
         e = view(work, 1792, (2, m))
         for j in range(2):
             b2_j_2 = b2[j]
             for i in lanes(0, m):
-                diff_i = relu_W2[j, i] + b2_j_2 + minus_row_max[0, i]
+                diff_i = relu_W2[j, i] + b2_j_2 + minus_row_max[i]
                 diff[j, i] = diff_i
                 e[j, i] = exp(diff_i)
 
-        minus_log_sum = view(work, 1280, (1, m))
-        minus_ratio = view(work, 1408, (1, m))
+        minus_log_sum = view(work, 1280, (m,))
+        minus_ratio = view(work, 1408, (m,))
         d_picked = -1.0 / n                       # dL/dpicked
         for i in lanes(0, m):
             sum_i = e[0, i] + e[1, i]
-            minus_log_sum[0, i] = -log(sum_i)
-            minus_ratio[0, i] = -d_picked / sum_i
+            minus_log_sum[i] = -log(sum_i)
+            minus_ratio[i] = -d_picked / sum_i
 
         picked = view(work, 1024, (m,))
         d_diff = view(work, 2048, (2, m))
@@ -91,8 +91,8 @@ def samples(total, grad, start, stop, theta, X, t):
             partial[:] = 0.0
             for i in lanes(0, m):
                 is_equal_i = place[i] == j
-                picked[i] += diff[j, i] + minus_log_sum[0, i] if is_equal_i else 0.0  # log_softmax(...)[arange(n), t]
-                d_diff_i = (d_picked if is_equal_i else 0.0) + minus_ratio[0, i] * e[j, i]  # dL/ddiff
+                picked[i] += diff[j, i] + minus_log_sum[i] if is_equal_i else 0.0  # log_softmax(...)[arange(n), t]
+                d_diff_i = (d_picked if is_equal_i else 0.0) + minus_ratio[i] * e[j, i]  # dL/ddiff
                 d_diff[j, i] = d_diff_i
                 partial[i % LANES] += d_diff_i
             d_b2[j] += fold(partial)              # dL/db2

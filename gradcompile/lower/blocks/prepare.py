@@ -28,7 +28,7 @@ from gradcompile.ops.contract import spread_labels
 from gradcompile.ops.gather import is_scatter_add
 from gradcompile.ops.reduction import is_sum
 from gradcompile.ops.scan import is_scan, is_scanned, map_body, packed_results, result_places, results_of, typed
-from gradcompile.ops.shape import Index, is_assemble, is_broadcast, is_iota, is_reshape, places
+from gradcompile.ops.shape import Index, is_assemble, is_broadcast, is_iota, is_item, is_reshape, places
 
 CLASSES = 1024  # entries along an axis up to which one of them is picked by comparing all
 FEW = 4  # entries up to which a sum has no loop
@@ -37,7 +37,7 @@ SMALL = 32  # products up to which a contraction is a loop where others would be
 
 def prepared_roots(roots: Sequence[Node]) -> list[Node]:
     """The roots with picked entries by comparison, outer products by repetition, and sums of parts as one array."""
-    roots = rebuild(roots, lambda n: gathered_again(n) if is_sum(n) else n)
+    roots = rebuild(roots, lambda n: gathered_again(n) if is_sum(n) else units_outside(n))
     roots = rebuild(roots, lambda n: RULES[n.op.name](n) if n.op.name in RULES else n)
     return rebuild(roots, lambda n: packed_results(results_of(n), n) if is_scan(n) else n)
 
@@ -50,6 +50,33 @@ def gathered_again(n: Node) -> Node:
     (axis, lengths), (g, *index) = x.params, x.args
     k = data_index(index, lengths)
     return g if k is not None and n.params[0] == (axis + k,) else n
+
+
+# Axes of one entry
+
+
+def adds_units(n: Node) -> bool:
+    """Whether a node is an array with axes of one entry put in."""
+    if not is_broadcast(n) or not n.args[0].type.shape:
+        return False
+    kept = places(n.params, len(n.args[0].type.shape))
+    return all(d == 1 for k, d in enumerate(n.type.shape) if k not in kept)
+
+
+def units_outside(n: Node) -> Node:
+    """An op entry by entry before axes of one entry are put in, rather than after; those that go were never there."""
+    arrays = [a for a in n.args if a.type.shape]
+    if not arrays or not all(map(adds_units, arrays)):
+        return n
+    kept = places(arrays[0].params, len(arrays[0].args[0].type.shape))
+    if is_item(n):
+        is_same = all((k in kept) == (at is None) for k, at in enumerate(n.params[0]))
+        return arrays[0].args[0] if is_same else n
+    same = {(a.type.shape, places(a.params, len(a.args[0].type.shape))) for a in arrays}
+    if not n.op.is_elementwise or same != {(n.type.shape, kept)}:
+        return n
+    inner = apply(n.op.name, *(a.args[0] if a.type.shape else a for a in n.args), params=n.params)
+    return broadcast_to(inner, n.type.shape, kept)
 
 
 # Entries picked along an axis

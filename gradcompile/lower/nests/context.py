@@ -18,6 +18,7 @@ from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import Destination, Space, Wanted
 from gradcompile.lower.nests.schedule import Schedule
 from gradcompile.lower.nests.tasks import Task, Write
+from gradcompile.ops.scan import is_scanned
 
 
 @dataclass(slots=True)
@@ -27,10 +28,9 @@ class Context(ABC):
     memory: arrays and scalars that stand somewhere. scalars: those from outside. lane: the dimension of the samples of
     a block, which runs in lanes; first: the same where it does not. bound: the largest length of dimensions that have
     one. work: the name of the workspace. uses: how often entries were arguments so far. partials: arrays of LANES
-    entries. children: the bodies of loops. finals: scalar results, stored after all stages. last: these and scalars that are
-    asked for, as tasks. cleared: arrays
-    that sums are added to. order: what is planned. direct: what is made where it is wanted. some: the dimension that has at
-    least one place wherever the code runs.
+    entries. children: the bodies of loops. finals: scalar results, stored after all stages. last: these and scalars
+    that are asked for, as tasks. cleared: arrays that sums are added to. order: what is planned. direct: what is made
+    where it is wanted. some: the dimension that has at least one place wherever the code runs.
     """
 
     naming: ArrayNaming
@@ -171,7 +171,7 @@ class Context(ABC):
         if read is not None:
             origin, place = read.source, read.place
         known = self.naming.known_name(origin) or self.naming.moved(origin)
-        if read is not None and not known and origin in self.memory:
+        if read is not None and not known and origin in self.memory and (origin.type.shape or not is_scanned(origin)):
             known = self.memory[origin].whole_array.text
             known = known.removesuffix("_b") if origin.op.is_leaf else known  # of a block
         word = self.naming.index_word(place, origin.type.shape, depth)

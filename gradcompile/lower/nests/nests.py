@@ -38,8 +38,9 @@ class Nest:
                 self.deepest_use[a] = max(self.deepest_use[a], self.level_of(n))
         stages.uses.update(self.uses)
         stages.top.forget()
-        inner = (Region(self.uses, dict(stages.top.given), partial(stages.name, depth=k), stages.comment, some=stages.some)
-                 for k in self.depth.values())  # fmt: skip
+        named = (partial(stages.name, depth=k) for k in self.depth.values())
+        given, some = stages.top.given, stages.some
+        inner = (Region(self.uses, dict(given), name, stages.comment, some=some) for name in named)
         self.regions = [stages.top, *inner]
         self.made: dict[tuple[Node, Place], Node] = {}
         self.before: list[Statement] = [] if self.space.loops else stages.top.statements
@@ -150,7 +151,7 @@ class Nest:
         often = self.uses[n] > 1 or level < len(self.space.loops)
         if often and read.source is not IOTA and reads_memory(value):
             known = name(self.stages.name(n, level))
-            self.regions[level].statements.append(Assign(known, value))
+            self.regions[level].statements.append(Assign(known, value.parts[0] if value.kind == "group" else value))
             value = known
         self.give(n, value, level)
 

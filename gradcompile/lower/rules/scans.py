@@ -155,16 +155,18 @@ class Steps:
 
     def carried(self, carry: Carry, leaf: Node, final: Node) -> Wanted:
         """Where a step finds a carry, and where it writes the new one."""
-        self.inner.memory[leaf] = self.named(carry, carry.now, "now", leaf)
-        return final, Destination(self.named(carry, carry.new, "new", leaf))
-
-    def named(self, carry: Carry, which: Expression, preferred: str, leaf: Node) -> Memory:
-        """A row of a carry, under a name in each step."""
+        now = self.named(carry, carry.now, "now")
         if not leaf.type.shape:
-            return carry.scalar(which)
-        known = self.outer.naming.fresh(f"{carry.rows.name}_{preferred}")
-        self.head.append(Assign(name(known), carry.row(which)))
-        return carry.memory(known)
+            self.inner.scalars[leaf] = self.inner.top.given[leaf] = now
+            return final, Destination(carry.scalar(carry.new))
+        self.inner.memory[leaf] = carry.memory(now.word)
+        return final, Destination(carry.memory(self.named(carry, carry.new, "new").word))
+
+    def named(self, carry: Carry, which: Expression, preferred: str) -> Expression:
+        """The name of a row of a carry in each step."""
+        known = name(self.outer.naming.fresh(f"{carry.rows.name}_{preferred}"))
+        self.head.append(Assign(known, carry.row(which)))
+        return known
 
     # ---- what a step reads
 
