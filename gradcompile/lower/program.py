@@ -206,9 +206,9 @@ class Naming:
         return self.label_comment(n) or (formula if formula and tells(formula) else "")
 
     def label_comment(self, n: Node) -> str:
-        """Which adjoint or tangent the value is, empty if it is none."""
+        """Which adjoint or tangent the value is, empty if it is none, or a number and lengths: 1/n is that of many."""
         label = self.program.labels.get(n)
-        if label is None:
+        if label is None or all(a.op.by_shape or is_const(a) for a in n.args):
             return ""
         primal = label.of
         if label.is_tangent:

@@ -53,7 +53,7 @@ def samples(total, grad, hv, start, stop, theta, vector, X, t):
         tanh_X_W_plus_u_v[:] = tanh_X_W_plus_u.T @ v  # tanh(X @ W + u) @ v
 
         d_residual = view(work, 128, (m,))
-        inverse_n = 1.0 / n                       # dL/d(sum((tanh(X @ W + u) @ v - t)**2))
+        inverse_n = 1.0 / n
         partial[:] = 0.0
         for i in lanes(0, m):
             residual_i = tanh_X_W_plus_u_v[i] - t_b[i]  # tanh(X @ W + u) @ v - t

@@ -48,7 +48,7 @@ def samples_3(total_3, start, stop, theta, total, total_2, x):
     """Add the samples from start to stop, span by span; the sums of spans meet in a tree."""
     n = x.shape[0]
     w = theta[0]
-    inverse_n = 1.0 / n                           # dL/d(sum((w*x - mean(w*x))**2))
+    inverse_n = 1.0 / n
     mean = total[0] / n                           # mean(w*x)
     mean_over_n = total_2[1] / n / n
     tree = zeros((LEVELS, 1), theta)
