@@ -261,6 +261,7 @@ class PassWriter(FunctionWriter):
         whole = source.memory[n]
         self.apart |= dict.fromkeys(dim_product(*n.type.shape[k:]) for k in range(1, axis + 1))
         source.memory[x] = Memory(source.naming.fresh(f"{whole.name}_b"), whole.order, whole.whole, dense=axis == 0)
+        source.naming.known_names.setdefault(source.naming.origin.get(n, n), whole.name)
         return Assign(source.memory[x].whole_array, whole.row(*self.span(x, axis)))
 
     def span(self, n: Node, axis: int) -> list[Expression]:

@@ -136,8 +136,8 @@ class Naming:
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
         form = self.of_form(n) or n.op.preferred_name
         yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
-        yield from () if form else (n.op.name,)
-        yield "factor" if is_mul(n) else form or f"{n.op.name}_value"
+        yield from () if form or n.op.array_name else (n.op.name,)
+        yield "factor" if is_mul(n) else form or n.op.array_name or f"{n.op.name}_value"
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what a value is computed from; empty if some of these have none, or it is long."""
@@ -154,7 +154,7 @@ class Naming:
         words = [self.word(a, depth - 1) for a in args]
         if not words or not all(words):
             return ""
-        if n.op.reads_memory and len(n.args) == 2:
+        if (n.op.reads_memory or n.op.picks_entries) and len(n.args) == 2:
             return within("_".join(words))
         if is_mul(n):
             is_twice = any(is_const(a, 2.0) for a in n.args)

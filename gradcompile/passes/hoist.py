@@ -7,9 +7,11 @@ overflow and the sum of x does; only cotangents are moved, never a factor of the
 
 from collections.abc import Mapping, Sequence
 
+from gradcompile.analysis.formula import counted
 from gradcompile.ir.algebra import add, expand, is_div, sum_over, times
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import topological, with_new
+from gradcompile.ir.types import dim_product
 from gradcompile.ops.reduction import is_sum
 from gradcompile.signature.program import Label
 
@@ -36,10 +38,13 @@ def hoist(roots: Sequence[Node], labels: Mapping[Node, Label]) -> tuple[list[Nod
 
 
 def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
-    """sum(g*x) as g*sum(x); a division by the number of samples stays a division."""
+    """sum(g*x) as g*sum(x); a division by the number of samples stays a division, but that of a number, the mean."""
     if not is_sum(n) or n.args[0] not in split:
         return None
     weight, core = split[n.args[0]]
+    count = dim_product(*(n.args[0].type.shape[k] for k in n.params[0]))
+    if is_div(weight) and is_const(core) and not n.type.shape and counted(weight.args[1]) == count:
+        return times(weight.args[0], core)
     total = sum_over(expand(core, n.args[0].type.shape), *n.params)
     if is_div(weight):
         return times(weight.args[0], total) / weight.args[1]

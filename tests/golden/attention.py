@@ -129,12 +129,12 @@ def samples_3(total_3, start, stop, theta, shared, rows, total_2, X, target):
     """Add the samples from start to stop, block by block."""
     n = X.shape[0]
     product = view(total_2, 1, (3, n))
-    combined = view(total_3, 0, (3, 3))
+    product_X = view(total_3, 0, (3, 3))
     for first in range(start, stop, BLOCK):
         m = min(BLOCK, stop - first)
         product_b = product[:, first:first + m]
         X_b = X[first:first + m]
-        combined[:, :] += product_b @ X_b
+        product_X[:, :] += product_b @ X_b
 
 
 @jit

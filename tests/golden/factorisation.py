@@ -26,26 +26,26 @@ def samples(total, grad, start, stop, theta, row, column, value):
         row_b = row[first:first + m]
         column_b = column[first:first + m]
         value_b = value[first:first + m]
-        picked = view(work, 0, (2, m))
-        gather = view(work, 256, (2, m))
+        U_row = view(work, 0, (2, m))
+        V_column = view(work, 256, (2, m))
         for j in range(2):
             for i in lanes(0, m):
                 row_i = row_b[i]
                 place = row_i + 5 if row_i < 0 else row_i
                 all_hold = (0 <= place) & (place < 5)
                 branch = place if all_hold else 0
-                picked[j, i] = U[branch, j] if all_hold else float("nan")  # U[row]
+                U_row[j, i] = U[branch, j] if all_hold else float("nan")  # U[row]
                 column_i = column_b[i]
                 branch_2 = column_i + 4 if column_i < 0 else column_i
                 all_hold_2 = (0 <= branch_2) & (branch_2 < 4)
                 branch_3 = branch_2 if all_hold_2 else 0
-                gather[j, i] = V[branch_3, j] if all_hold_2 else float("nan")  # V[column]
+                V_column[j, i] = V[branch_3, j] if all_hold_2 else float("nan")  # V[column]
 
         d_residual = view(work, 512, (m,))
         partial[:] = 0.0
         for i in lanes(0, m):
             # sum(U[row]*V[column], axis=1) - value
-            residual_i = picked[0, i] * gather[0, i] + picked[1, i] * gather[1, i] - value_b[i]
+            residual_i = U_row[0, i] * V_column[0, i] + U_row[1, i] * V_column[1, i] - value_b[i]
             partial[i % LANES] += residual_i * residual_i
             d_residual[i] = 2.0 * residual_i      # dL/dresidual
         total[0] += fold(partial)
@@ -56,11 +56,11 @@ def samples(total, grad, start, stop, theta, row, column, value):
                 branch_4 = row_i_2 + 5 if row_i_2 < 0 else row_i_2
                 branch_5 = branch_4 if (0 <= branch_4) & (branch_4 < 5) else 0
                 d_residual_i = d_residual[i]
-                d_U[branch_5, j] += d_residual_i * gather[j, i]  # dL/dU
+                d_U[branch_5, j] += d_residual_i * V_column[j, i]  # dL/dU
                 column_i_2 = column_b[i]
                 branch_6 = column_i_2 + 4 if column_i_2 < 0 else column_i_2
                 branch_7 = branch_6 if (0 <= branch_6) & (branch_6 < 4) else 0
-                d_V[branch_7, j] += d_residual_i * picked[j, i]  # dL/dV
+                d_V[branch_7, j] += d_residual_i * U_row[j, i]  # dL/dV
 
 
 @jit

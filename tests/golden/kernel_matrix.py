@@ -29,10 +29,10 @@ def samples(total, grad, start, stop, theta, points, y):
         m = min(BLOCK, stop - first)
         y_b = y[first:first + m]
         points_b = points[first:first + m]
-        points_2 = view(work, 0, (2, m))
+        points_T = view(work, 0, (2, m))
         for j in range(2):
             for i in lanes(0, m):
-                points_2[j, i] = points_b[i, j]
+                points_T[j, i] = points_b[i, j]
 
         e = view(work, 256, (n, m))
         ratio = 1.0 / (2.0 * (length * length))   # 1/(2*length**2)
@@ -43,8 +43,8 @@ def samples(total, grad, start, stop, theta, points, y):
             points_1_j = points[j, 1]
             y_j = y[j]
             for i in lanes(0, m):
-                diff_0_i = points_2[0, i] - points_0_j  # points[:, None, :] - points
-                diff_1_i = points_2[1, i] - points_1_j  # points[:, None, :] - points
+                diff_0_i = points_T[0, i] - points_0_j  # points[:, None, :] - points
+                diff_1_i = points_T[1, i] - points_1_j  # points[:, None, :] - points
                 # sum((... - points)**2, axis=2)/(2*length**2)
                 product_i = (diff_0_i * diff_0_i + diff_1_i * diff_1_i) * ratio
                 e_i = exp(-product_i)

@@ -29,17 +29,17 @@ def samples(total, grad, start, stop, theta, points):
     for first in range(start, stop, BLOCK):
         m = min(BLOCK, stop - first)
         points_b = points[first:first + m]
-        points_2 = view(work, 0, (2, m))
+        points_T = view(work, 0, (2, m))
         for j in range(2):
             for i in lanes(0, m):
-                points_2[j, i] = points_b[i, j]
+                points_T[j, i] = points_b[i, j]
 
         diff = view(work, 256, (3, 2, m))
         for k in range(3):
             for j in range(2):
                 centres_j = centres[k, j]
                 for i in lanes(0, m):
-                    diff[k, j, i] = points_2[j, i] - centres_j  # points[:, None, :] - centres
+                    diff[k, j, i] = points_T[j, i] - centres_j  # points[:, None, :] - centres
 
         diff_2 = view(work, 1024, (3, m))
         row_max = view(work, 0, (m,))

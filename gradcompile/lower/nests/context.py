@@ -170,8 +170,11 @@ class Context(ABC):
         read = self.entries.reads.get(scalar)
         if read is not None:
             origin, place = read.source, read.place
+        is_there = read is not None or origin.op.is_copy
+        while origin.op.is_copy:
+            origin = origin.args[0]
         known = self.naming.known_name(origin) or self.naming.moved(origin)
-        if read is not None and not known and origin in self.memory and (origin.type.shape or not is_scanned(origin)):
+        if is_there and not known and origin in self.memory and (origin.type.shape or not is_scanned(origin)):
             known = self.memory[origin].whole_array.text
             known = known.removesuffix("_b") if origin.op.is_leaf else known  # of a block
         word = self.naming.index_word(place, origin.type.shape, depth)

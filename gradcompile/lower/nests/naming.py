@@ -10,6 +10,7 @@ from gradcompile.ir.algebra import is_select
 from gradcompile.ir.core import Node
 from gradcompile.ir.types import Dim, Shape, names_in
 from gradcompile.lower.memory.entries import Place
+from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.program import Naming
 from gradcompile.ops.scan import is_scanned
 
@@ -48,7 +49,7 @@ class ArrayNaming(Naming):
         """What a person would call the value, or what it is a part of."""
         origin = self.origin.get(n, n)
         if origin in self.program.names:
-            return self.program.names[origin]
+            return self.program.names[origin] + "_T" * is_copy(n)
         return self.of_label(origin) or self.first_free(self.plain_names(n))
 
     def name(self, n: Node) -> str:
@@ -73,8 +74,12 @@ class ArrayNaming(Naming):
             yield called
         if source := self.moved(n):
             yield source
-            yield f"{source}_part"
+            yield f"{source}_T" if is_copy(n) else f"{source}_part"
         yield from Naming.plain_names(self, n)
+
+    def composed(self, n: Node, depth: int) -> str:
+        """A name made of those of what the value, or what it is a part of, is computed from."""
+        return Naming.composed(self, n, depth) or Naming.composed(self, self.origin.get(n, n), depth)
 
     def array_name(self, n: Node) -> str:
         """What the array, or what it is a part of, is called by its op."""
@@ -102,7 +107,7 @@ class ArrayNaming(Naming):
 
     def scope(self) -> "ArrayNaming":
         """Names for one function, or for another try at the same: its own, beside those that there are."""
-        return replace(self, fresh=self.fresh.copy(), known={}, known_names={}, loops={})
+        return replace(self, fresh=self.fresh.copy(), known={}, known_names=dict(self.known_names), loops={})
 
     def inside(self) -> "ArrayNaming":
         """Names for the body of a loop in the same function, each of them new.
