@@ -31,15 +31,15 @@ def samples(total, grad, start, stop, theta, row, column, value):
         for j in range(2):
             for i in lanes(0, m):
                 row_i = row_b[i]
-                place = row_i + 5 if row_i < 0 else row_i
-                all_hold = (0 <= place) & (place < 5)
-                branch = place if all_hold else 0
-                U_row[j, i] = U[branch, j] if all_hold else float("nan")  # U[row]
+                row_place = row_i + 5 if row_i < 0 else row_i
+                all_hold = (0 <= row_place) & (row_place < 5)
+                safe_row = row_place if all_hold else 0
+                U_row[j, i] = U[safe_row, j] if all_hold else float("nan")  # U[row]
                 column_i = column_b[i]
-                branch_2 = column_i + 4 if column_i < 0 else column_i
-                all_hold_2 = (0 <= branch_2) & (branch_2 < 4)
-                branch_3 = branch_2 if all_hold_2 else 0
-                V_column[j, i] = V[branch_3, j] if all_hold_2 else float("nan")  # V[column]
+                column_place = column_i + 4 if column_i < 0 else column_i
+                all_hold_2 = (0 <= column_place) & (column_place < 4)
+                safe_column = column_place if all_hold_2 else 0
+                V_column[j, i] = V[safe_column, j] if all_hold_2 else float("nan")  # V[column]
 
         d_residual = view(work, 512, (m,))
         partial[:] = 0.0
@@ -53,14 +53,14 @@ def samples(total, grad, start, stop, theta, row, column, value):
         for j in range(2):
             for i in range(m):
                 row_i_2 = row_b[i]
-                branch_4 = row_i_2 + 5 if row_i_2 < 0 else row_i_2
-                branch_5 = branch_4 if (0 <= branch_4) & (branch_4 < 5) else 0
+                row_place_2 = row_i_2 + 5 if row_i_2 < 0 else row_i_2
+                safe_row_2 = row_place_2 if (0 <= row_place_2) & (row_place_2 < 5) else 0
                 d_residual_i = d_residual[i]
-                d_U[branch_5, j] += d_residual_i * V_column[j, i]  # dL/dU
+                d_U[safe_row_2, j] += d_residual_i * V_column[j, i]  # dL/dU
                 column_i_2 = column_b[i]
-                branch_6 = column_i_2 + 4 if column_i_2 < 0 else column_i_2
-                branch_7 = branch_6 if (0 <= branch_6) & (branch_6 < 4) else 0
-                d_V[branch_7, j] += d_residual_i * U_row[j, i]  # dL/dV
+                column_place_2 = column_i_2 + 4 if column_i_2 < 0 else column_i_2
+                safe_column_2 = column_place_2 if (0 <= column_place_2) & (column_place_2 < 4) else 0
+                d_V[safe_column_2, j] += d_residual_i * U_row[j, i]  # dL/dV
 
 
 @jit

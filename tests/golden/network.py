@@ -37,10 +37,10 @@ def samples(total, grad, start, stop, theta, X, t):
         m = min(BLOCK, stop - first)
         t_b = t[first:first + m]
         X_b = X[first:first + m]
-        place = view(work_whole, 0, (m,))
+        t_place = view(work_whole, 0, (m,))
         for i in lanes(0, m):
             t_i = t_b[i]
-            place[i] = t_i + 2 if t_i < 0 else t_i
+            t_place[i] = t_i + 2 if t_i < 0 else t_i
 
         X_W1 = view(work, 0, (4, m))
         X_W1[:, :] = W1.T @ X_b.T                 # X @ W1
@@ -90,7 +90,7 @@ def samples(total, grad, start, stop, theta, X, t):
         for j in range(2):
             partial[:] = 0.0
             for i in lanes(0, m):
-                is_equal_i = place[i] == j
+                is_equal_i = t_place[i] == j
                 picked[i] += diff[j, i] + minus_log_sum[i] if is_equal_i else 0.0  # log_softmax(...)[arange(n), t]
                 d_diff_i = (d_picked if is_equal_i else 0.0) + minus_ratio[i] * e[j, i]  # dL/ddiff
                 d_diff[j, i] = d_diff_i

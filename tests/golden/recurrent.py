@@ -63,20 +63,20 @@ def before(shared, theta, rows, steps):
         step_sigmoid_5_now = step_sigmoid_5[step]
         step_sigmoid_6_now = step_sigmoid_6[step]
         h_before_now = h_before[step]
-        product = view(work_2, 0, (12,))
-        product[:] = h_now @ U
+        h_U = view(work_2, 0, (12,))
+        h_U[:] = h_now @ U
 
         for i in lanes(0, 3):
-            terms_i = steps_W_now[i + 9] + product[i + 9]
+            terms_i = steps_W_now[i + 9] + h_U[i + 9]
             sigmoid_item_i = sigmoid(terms_i)
             step_sigmoid_now[i] = sigmoid_item_i
-            terms_i_2 = steps_W_now[i + 3] + product[i + 3]
+            terms_i_2 = steps_W_now[i + 3] + h_U[i + 3]
             sigmoid_item_i_2 = sigmoid(terms_i_2)
             step_sigmoid_4_now[i] = sigmoid_item_i_2
-            terms_i_3 = steps_W_now[i] + product[i]
+            terms_i_3 = steps_W_now[i] + h_U[i]
             sigmoid_item_i_3 = sigmoid(terms_i_3)
             step_sigmoid_2_now[i] = sigmoid_item_i_3
-            tanh_item_i = tanh(steps_W_now[i + 6] + product[i + 6])
+            tanh_item_i = tanh(steps_W_now[i + 6] + h_U[i + 6])
             step_tanh_2_now[i] = tanh_item_i
             terms_i_4 = sigmoid_item_i_2 * c_now[i] + sigmoid_item_i_3 * tanh_item_i
             c_new[i] = terms_i_4
@@ -99,9 +99,9 @@ def before(shared, theta, rows, steps):
     v_1 = v[1]
     h_last_2_2 = h_last[2]
     v_2 = v[2]
-    factor = 2.0 * (h_last_0 * v_0 + h_last_1 * v_1 + h_last_2_2 * v_2 - 1.0)
+    product = 2.0 * (h_last_0 * v_0 + h_last_1 * v_1 + h_last_2_2 * v_2 - 1.0)
     for i in lanes(0, 3):
-        d_h_first[i] = factor * v[i]
+        d_h_first[i] = product * v[i]
 
     for count in range(n):
         step_2 = n - 1 - count

@@ -177,6 +177,8 @@ class Context(ABC):
         if is_there and not known and origin in self.memory and (origin.type.shape or not is_scanned(origin)):
             known = self.memory[origin].whole_array.text
             known = known.removesuffix("_b") if origin.op.is_leaf else known  # of a block
+        if scalar.type.dtype == "int64" and known:
+            self.naming.known_names.setdefault(scalar, known)
         word = self.naming.index_word(place, origin.type.shape, depth)
         return self.naming.fresh((known or self.naming.preferred_name(origin)) + word)
 

@@ -7,11 +7,12 @@ from itertools import accumulate
 import numpy as np
 
 from gradcompile.ir.algebra import is_select
-from gradcompile.ir.core import Node
+from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.types import Dim, Shape, names_in
 from gradcompile.lower.memory.entries import Place
 from gradcompile.lower.memory.layout import is_copy
-from gradcompile.lower.program import Naming
+from gradcompile.lower.program import Naming, within
+from gradcompile.ops.contract import is_dot
 from gradcompile.ops.scan import is_scanned
 
 LOOPS = "ijklpqrsuv"
@@ -35,7 +36,7 @@ class ArrayNaming(Naming):
     loops: the variable of a loop by its height over the innermost. tables: the numbers of module constants. counted:
     lengths and distances of rows that BLAS is given. dims: names of dimensions. origin: the node of the program that a
     node of blocks, or a prepared one, is part of. known_names: what the reader knows a node of the program by, perhaps
-    a part of it: both may stand in one function.
+    a part of it: both may stand in one function. is_step: whether these are names in the body of a loop over steps.
     """
 
     loops: dict[int, str] = field(default_factory=dict)
@@ -44,6 +45,7 @@ class ArrayNaming(Naming):
     dims: frozenset[str] = frozenset()
     origin: dict[Node, Node] = field(default_factory=dict)
     known_names: dict[Node, str] = field(default_factory=dict)
+    is_step: bool = False
 
     def preferred_name(self, n: Node) -> str:
         """What a person would call the value, or what it is a part of."""
@@ -69,6 +71,7 @@ class ArrayNaming(Naming):
             return
         if is_select(n) and n.type.dtype == "int64":
             yield from self.of_place(n)
+            return
         called = caller(self.program.comments.get(origin, ""))
         if n.op.ends_functions and called not in ("", "where", "mean"):
             yield called
@@ -79,7 +82,11 @@ class ArrayNaming(Naming):
 
     def composed(self, n: Node, depth: int) -> str:
         """A name made of those of what the value, or what it is a part of, is computed from."""
-        return Naming.composed(self, n, depth) or Naming.composed(self, self.origin.get(n, n), depth)
+        found = Naming.composed(self, n, depth) or Naming.composed(self, self.origin.get(n, n), depth)
+        if found or not self.is_step or not is_dot(n):
+            return found
+        words = [n.op.preferred_name, *filter(None, (self.word(a, 0) for a in n.args))]  # such as a layer's weights
+        return within("_".join(words)) if len(words) == 2 else ""
 
     def array_name(self, n: Node) -> str:
         """What the array, or what it is a part of, is called by its op."""
@@ -87,8 +94,14 @@ class ArrayNaming(Naming):
 
     def of_place(self, n: Node) -> Iterator[str]:
         """What a place along an axis is called: by the index that it comes from."""
-        index = self.known_name(n.args[2]) or self.known_name(n.args[1])
-        yield from ("place", f"{index}_place", f"safe_{index}") if index else ("place",)
+        index = self.index(n)
+        yield (f"safe_{index}" if is_const(n.args[2], 0) else f"{index}_place") if index else "place"
+
+    def index(self, n: Node) -> str:
+        """The name of the index that a place comes from."""
+        while is_select(n):
+            n = n.args[1] if is_const(n.args[2], 0) else n.args[2]
+        return self.known_name(n)
 
     def moved(self, n: Node) -> str:
         """What the reader knows the array by whose entries these are at other places; empty if they are computed."""
@@ -114,7 +127,7 @@ class ArrayNaming(Naming):
 
         Bodies share nodes with each other and with those in them, as their leaves are called alike, but not values.
         """
-        return replace(self, known={})
+        return replace(self, known={}, is_step=True)
 
     def loop(self, height: int) -> str:
         """The variable of a loop, counted from the innermost."""

@@ -13,6 +13,7 @@ from gradcompile.lower.memory.layout import is_copy
 from gradcompile.lower.memory.lengths import ZERO, atom_of, dim_expression
 from gradcompile.lower.nests.context import Context
 from gradcompile.lower.nests.places import NOTHING, Destination, Wanted, everywhere
+from gradcompile.lower.program import DEEP
 from gradcompile.ops import scan as record
 from gradcompile.ops.scan import live_carries
 from gradcompile.ops.shape import is_reshape
@@ -184,6 +185,8 @@ class Steps:
                 self.inner.naming.known |= {leaf: said} if said else {}
                 self.inner.memory[leaf] = self.entry(leaf, self.outer.memory[self.source(x)], said)
             else:
+                said = self.outer.naming.known_name(x)
+                self.inner.naming.known |= {leaf: said} if said else {}
                 self.give(leaf, x)
         return [self.source(x) for _, x in pairs if x.type.shape]
 
@@ -241,6 +244,8 @@ class Steps:
             if n is None or n in self.outer.memory:
                 continue
             order = (0, *(1 + axis for axis in self.inner.layout.order(root.type.shape)))
+            if said := self.inner.naming.composed(root, DEEP):
+                self.outer.naming.known.setdefault(n, self.outer.naming.fresh(f"step_{said}"))
             to = self.destination(n, order)
             targets.append((root, replace(to, memory=self.entry(root, to.memory))))
         return targets
