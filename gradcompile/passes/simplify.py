@@ -72,6 +72,12 @@ def one_term(n: Node) -> Node | None:
     return add(*kept) if len(kept) < len(n.args) and add(*kept).type == n.type else None
 
 
+def negative_last(n: Node) -> Node | None:
+    """-1 + x = x - 1."""
+    c, *rest = n.args
+    return add(*rest, c) if len(rest) == 1 and is_const(c) and c.value < 0 and not is_const(rest[0]) else None
+
+
 def doubled(n: Node) -> Node | None:
     """x + x = 2*x."""
     return const(2.0, n.type.dtype) * n.args[0] if len(n.args) == 2 and n.args[0] is n.args[1] else None
@@ -374,7 +380,7 @@ def sum_of_numbers(n: Node) -> Node | None:
 
 GENERAL: tuple[Rule, ...] = (fold,)  # of every op
 SPECIAL: dict[str, tuple[Rule, ...]] = {
-    "add": (assembled, spread_constants, implied, one_term, doubled),
+    "add": (assembled, spread_constants, implied, one_term, negative_last, doubled),
     "mul": (spread_constants, implied, unit_factor, signs_out, reciprocal_factor, constants_together),
     "div": (spread_constants, implied, unit_divisor, signs_out),
     "neg": (spread_constants, double_negative),
