@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from gradcompile.ir.core import Node, is_const
 from gradcompile.ir.graph import topological
-from gradcompile.ir.types import dim_product, dim_sum
+from gradcompile.ir.types import ArrayType, dim_product, dim_sum
 from gradcompile.loops.expressions import EVERY, Expression, name, number, operation, span
 from gradcompile.loops.ir import Assign, Loop, Statement, lanes, turns
 from gradcompile.lower.memory.entries import Memory, Place
@@ -156,6 +156,9 @@ class Steps:
 
     def carried(self, carry: Carry, leaf: Node, final: Node) -> Wanted:
         """Where a step finds a carry, and where it writes the new one."""
+        if leaf.type in (ArrayType((), "int64"), ArrayType((), "bool")):  # which stand among floats
+            self.inner.memory[leaf] = carry.scalar(carry.now)
+            return final, Destination(carry.scalar(carry.new))
         now = self.named(carry, carry.now, "now")
         if not leaf.type.shape:
             self.inner.scalars[leaf] = self.inner.top.given[leaf] = now
