@@ -424,7 +424,8 @@ def log_of_product(n: Node) -> Node | None:
         return log_of_half_erfc(above[0].args[0])
     found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
     taken = [y for y, _ in found if is_exp(y)]
-    sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
+    positive = [y for y, _ in found if len(parts(y)) > 1 and all(map(is_positive, parts(y)))]
+    sums = {y: s for y in positive if (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
     if len(found) == 1 and c == 1 and not taken:
         return None
     if any(is_known(y) and y.args[0] in taken for y, _ in found):
@@ -545,11 +546,6 @@ def log_of_bessel(y: Node) -> Node:
 
 
 FAR = frozenset({"pow", "gamma", "besseli", "besselk"})
-
-
-def is_positive_sum(x: Node) -> bool:
-    """Whether this is a sum of terms that are not negative."""
-    return len(parts(x)) > 1 and all(map(is_positive, parts(x)))
 
 
 def log_of_scaled(s: Scaled) -> Node:
@@ -954,7 +950,8 @@ def logistic(n: Node) -> Node | None:
     if not below or c == 0:
         return None
     for x in below:
-        found = of_cosh(x) or positive_exps(x)
+        cosh = [(0.5, x.args[0]), (0.5, make("neg", x.args[0]))] if x.op.name == "cosh" else None
+        found = cosh or positive_exps(x)
         if found is None or len(found) != 2 or found[0][0] != found[1][0]:
             return None
         new = with_sigmoid(top, found[0][1], found[1][1]) or with_sigmoid(top, found[1][1], found[0][1])
@@ -962,11 +959,6 @@ def logistic(n: Node) -> Node | None:
             return None
         top, c = new, c * found[0][0]
     return over(top, c)
-
-
-def of_cosh(x: Node) -> list[tuple[float, Node]] | None:
-    """cosh(u) = exp(u)/2 + exp(-u)/2, as `positive_exps` gives it."""
-    return [(0.5, x.args[0]), (0.5, make("neg", x.args[0]))] if x.op.name == "cosh" else None
 
 
 def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:
