@@ -1,5 +1,6 @@
 """The graph's small algebra: what is not an operator of `Node`, as functions that make one node each.
 
+>>> from gradcompile.ir.core import leaf
 >>> x = leaf("x", ArrayType(("n", 3)))
 >>> sum_over(select(less(x, 0.0), -x, 2.0 * x), (0,))
 <sum float64[3]>
@@ -7,39 +8,8 @@
 
 from collections.abc import Iterable
 
-from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted, named
+from gradcompile.ir.core import Node, apply, const, is_const, lifted, named
 from gradcompile.ir.types import ArrayType, Dim, Shape
-
-__all__ = [
-    "add",
-    "all_of",
-    "any_of",
-    "arange",
-    "assemble",
-    "astype",
-    "at_most",
-    "broadcast_to",
-    "counting",
-    "equal",
-    "expand",
-    "greater",
-    "leaf",
-    "length_along",
-    "less",
-    "number",
-    "ones_where",
-    "part_at",
-    "permute",
-    "placed_in",
-    "reshape_to",
-    "select",
-    "stop_gradient",
-    "sum_over",
-    "times",
-    "unequal",
-    "zeros",
-    "zeros_like",
-]
 
 
 def number(value: float, like: Node) -> Node:

@@ -117,14 +117,10 @@ class Line:
         constant = "const " if self.pointer is not None and not self.pointer.is_written else ""
         empty = self.space is not None and not self.space.is_written  # nothing reads it, which not all compilers see
         indent = "  " * self.depth
-        lines = (
-            broken(constant + (self.code.replace("]", "] = {0}") if empty else self.code), WIDTH - len(indent), "    ")
-            if self.code
-            else [""]
-        )
-        comment = (
-            f"// {self.comment}{'.' * self.comment.endswith(chr(92))}" if self.comment else ""
-        )  # not to be continued
+        code = constant + (self.code.replace("]", "] = {0}") if empty else self.code)
+        lines = broken(code, WIDTH - len(indent), "    ") if self.code else [""]
+        ends = "." * self.comment.endswith("\\")  # which would continue it
+        comment = f"// {self.comment}{ends}" if self.comment else ""
         if len(lines) == 1 and lines[0] and comment and len(comment) + max(len(indent + lines[0]), COLUMN) <= WIDTH + 8:
             yield f"{indent + lines[0]:<{COLUMN}}  {comment}"
             return
