@@ -1,6 +1,5 @@
 """The graph's small algebra: what is not an operator of `Node`, as functions that make one node each.
 
->>> from gradcompile.ir.core import leaf
 >>> x = leaf("x", ArrayType(("n", 3)))
 >>> sum_over(select(less(x, 0.0), -x, 2.0 * x), (0,))
 <sum float64[3]>
@@ -8,7 +7,7 @@
 
 from collections.abc import Iterable
 
-from gradcompile.ir.core import Node, apply, const, is_const, lifted, named
+from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted, named  # noqa: F401  # leaf: for examples
 from gradcompile.ir.types import ArrayType, Dim, Shape
 
 
