@@ -177,15 +177,12 @@ def update() -> None:
     import torch
 
     from gradcompile import optim
-    from gradcompile.optim.rules import jit_entry, kinds_of, whole_places
-    from gradcompile.optim.steps import module_of
 
     for size in (105, 101_770):
         rule, torch_threads = optim.adam(1e-3), torch.get_num_threads()
         theta, g = np.full(size, 1e-3, "f4"), np.full(size, 1e-3, "f4")
         state, table = rule.init(theta).rows, rule.table(0, 1, "f4")
-        code = jit_entry(module_of(rule.parts, ()).update, kinds_of("float32"))
-        places = whole_places(size)
+        code, places = rule.code("float32"), np.array([[0, size, 0, 0]])
         x = torch.tensor(theta, requires_grad=True)
         x.grad = torch.tensor(g)
         fused = torch.optim.Adam([x], lr=1e-3, fused=True)

@@ -235,12 +235,7 @@ def _add_fitting(parser: argparse.ArgumentParser, command: str) -> None:
     parser.add_argument("file", help="a table: text, Excel or Parquet; - for standard input")
     add = parser.add_argument
     add("--model", required=True, help='a formula in the columns, such as "a*exp(-b*x) + c"')
-    add(
-        "--target",
-        required=True,
-        metavar="COLUMN",
-        help="what the model is to match: a column or a formula of columns",
-    )
+    add("--target", required=True, metavar="COLUMN", help="what the model matches: a column or a formula of columns")
     add("--start", metavar="a=1,b=2", help="where the search starts; found where it is left out")
     add = parser.add_argument_group("the fit").add_argument
     add("--sigma", metavar="COLUMN", help="standard deviations of the target: a column, or a formula such as sqrt(y)")

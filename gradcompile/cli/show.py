@@ -27,11 +27,7 @@ def export(options: argparse.Namespace) -> None:
     """`gradcompile export`: a function for C, and its header."""
     from gradcompile.compile import compile_grad, compile_hessian, compile_value
 
-    makers: dict[str, Callable[..., Any]] = {
-        "value": compile_value,
-        "gradient": compile_grad,
-        "hessian": compile_hessian,
-    }
+    makers: dict[str, Any] = {"value": compile_value, "gradient": compile_grad, "hessian": compile_hessian}
     compiled(options, makers[options.what]).export(options.to, name=options.name)
     print(f"{options.to} and {Path(options.to).with_suffix('.h')} written")
 

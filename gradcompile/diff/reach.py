@@ -13,8 +13,8 @@ import numpy as np
 
 from gradcompile.analysis.evaluate import evaluate, np_values
 from gradcompile.diff.sparsity import Block
-from gradcompile.ir.algebra import leaf, sum_over
-from gradcompile.ir.core import Node, is_leaf, node
+from gradcompile.ir.algebra import sum_over
+from gradcompile.ir.core import Node, is_leaf, leaf, node
 from gradcompile.ir.graph import topological
 from gradcompile.ops.constant_index import is_pack, is_take
 from gradcompile.ops.contract import is_dot

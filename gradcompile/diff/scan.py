@@ -385,39 +385,13 @@ def pushed_step(
     return packed_results([*carried, *(None if r is None else next(results) for r in (*ys, *totals))], step.scan)
 
 
-register(
-    Op(
-        "scan",
-        scan_type,
-        in_vector(repeated(np_values, None)),
-        exact=in_vector(repeated(exact_values, object)),
-        vjp=scan_vjp,
-        careful=scan_vjp,
-        jvp=scan_jvp,
-        reach=scan_reach,
-        cost=0,
-        arity=None,
-        derivative="the transposed steps, the other way",
-        accuracy="that of the steps",
-        convention="what reaches the last carry from behind a branch is told from the rest as a whole, not by entry",
-        doc="a step repeated, each from what the last one left",
-        is_loop=True,
-    )
-)
-register(
-    Op(
-        "scanned",
-        result_type,
-        one_result(repeated(np_values, None)),
-        exact=one_result(repeated(exact_values, object)),
-        cost=0,
-        arity=None,
-        derivative="none: it is made after differentiation",
-        accuracy="that of the steps",
-        doc="one result of a scan",
-        is_loop=True,
-        adds=True,
-        in_memory=True,
-        reads_memory=True,
-    )
-)
+register(Op("scan", scan_type, in_vector(repeated(np_values, None)), exact=in_vector(repeated(exact_values, object)),
+            vjp=scan_vjp, careful=scan_vjp, jvp=scan_jvp, reach=scan_reach, cost=0, arity=None, is_loop=True,
+            derivative="the transposed steps, the other way", accuracy="that of the steps",
+            convention="what reaches the last carry from behind a branch is told from the rest as a whole, "
+                       "not by entry",
+            doc="a step repeated, each from what the last one left"))  # fmt: skip
+register(Op("scanned", result_type, one_result(repeated(np_values, None)), cost=0, arity=None,
+            exact=one_result(repeated(exact_values, object)), derivative="none: it is made after differentiation",
+            accuracy="that of the steps", is_loop=True, adds=True, in_memory=True, reads_memory=True,
+            doc="one result of a scan"))  # fmt: skip

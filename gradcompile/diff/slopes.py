@@ -164,7 +164,8 @@ class Slopes:
             elif self._is_still(p):
                 still += [] if is_const(p) else [p]
             else:
-                others = others or not is_step(p)
+                is_step = p.op.name == "select" and all(is_const(a) and a.value != 0 for a in p.args[1:])
+                others = others or not is_step
         return still, others or bool(pending)
 
     def _is_still(self, p: Node) -> bool:
@@ -238,11 +239,6 @@ def is_by_data(n: Node, moving: Set[Node]) -> bool:
     products = topological([below], lambda m: m.op.name != "mul")  # each once: those of high powers share their parts
     factors = {a for m in products for a in m.args if a.op.name != "mul"} or {below}
     return len(factors) == 1 and all(x.op.is_leaf and x not in moving for x in factors)
-
-
-def is_step(p: Node) -> bool:
-    """Whether a partial is one of two numbers, neither of them 0."""
-    return p.op.name == "select" and all(is_const(a) and a.value != 0 for a in p.args[1:])
 
 
 def unless_zero(factor: Node, product: Node) -> Node:

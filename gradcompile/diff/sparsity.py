@@ -217,7 +217,7 @@ def blocks_of(outputs: Sequence[Node], seeds: Mapping[Node, Terms]) -> list[Bloc
             leaves += [(a, rows) for a in n.args if a.type.shape != n.type.shape]
         elif n.op.name in PLACING:
             pending += [(a, rows.ravel()[places_of(n, k)]) for k, a in enumerate(n.args)]
-        elif is_item(n) and not n.type.shape and is_placed(n.args[0]):
+        elif is_item(n) and not n.type.shape and (is_add(n.args[0]) or n.args[0].op.name in PLACING):
             source = n.args[0]
             own = entries.setdefault(source, np.full(shape_of(source), -1))
             if own[n.params[0]] >= 0:
@@ -232,11 +232,6 @@ def blocks_of(outputs: Sequence[Node], seeds: Mapping[Node, Terms]) -> list[Bloc
     return [
         Block(rows, np.broadcast_to(t.columns, rows.shape), t.factor) for n, rows in leaves for t in known.get(n, ())
     ]
-
-
-def is_placed(n: Node) -> bool:
-    """Whether an array is made of entries that were placed, or of sums of such."""
-    return is_add(n) or n.op.name in PLACING
 
 
 def lower(blocks: Iterable[Block]) -> list[Block]:

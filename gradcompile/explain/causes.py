@@ -373,11 +373,9 @@ def value_told(n: Node, x: list[float], value: float) -> Told:
         return "overflow", f"the value of {n.op.name} is beyond all numbers"
     if is_div(n):
         if x[-1] == 0:
-            return (
-                ("0/0", "0 is divided by 0")
-                if x[0] == 0 or len(x) == 1
-                else ("division by 0", f"{x[0]:.6g} is divided by 0")
-            )
+            if x[0] == 0 or len(x) == 1:
+                return "0/0", "0 is divided by 0"
+            return "division by 0", f"{x[0]:.6g} is divided by 0"
         return "overflow", f"the quotient of {shown} is beyond all numbers"
     if "log" in n.op.name or n.op.name == "xlogy":
         at = x[-1] + (n.op.name == "log1p")

@@ -52,8 +52,9 @@ class Diagnosis:
             head = f"As it is written the loss keeps its digits: {self.written:.1f} are lost."
         else:
             g = self.guilty
+            condition = "" if g.condition is None else f" (condition number {g.condition:.2g})"
             head = (f"As it is written the loss loses {self.written:.1f} digits, {g.more:.1f} of them at {g.name} = "
-                    f"{g.formula}{condition_text(g)}. Compiled it loses {self.compiled:.1f}")  # fmt: skip
+                    f"{g.formula}{condition}. Compiled it loses {self.compiled:.1f}")  # fmt: skip
             helped = self.written - self.compiled > ENOUGH and self.rewrites
             head += f", by {'; '.join(f'{a} -> {b}' for a, b in self.rewrites[:4])}." if helped else "."
         losers = [r for r in self.rows if r.more > 1]
@@ -62,11 +63,6 @@ class Diagnosis:
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def condition_text(g: Loss) -> str:
-    """The condition number in a sentence."""
-    return "" if g.condition is None else f" (condition number {g.condition:.2g})"
 
 
 def diagnose(

@@ -59,13 +59,8 @@ class Why:
         parts = [f"{head}{where if self.node else ''}: {self.sentence}"]
         if self.operands:
             found = ", ".join(f"{k} = {v:.6g}" for k, v in self.operands.items())
-            at = (
-                f" in sample {self.sample}"
-                if self.sample is not None
-                else f" at {list(self.place)}"
-                if self.place
-                else ""
-            )
+            at = f" at {list(self.place)}" if self.place else ""
+            at = at if self.sample is None else f" in sample {self.sample}"
             parts.append(f"{found}{at}")
         if self.place:
             parts.append(f"{100 * self.share:.3g} % of the entries there")

@@ -292,11 +292,8 @@ class FormulaClassifier(ClassifierMixin, _Formula):  # type: ignore[misc]
 def _formula_loss(formulas: tuple[sp.Expr, ...], params: tuple[str, ...], columns: tuple[str, ...]) -> Any:
     """The mean loss of scores by formulas: called with columns, marks by score, weight and penalty of each row."""
     symbols = {s.name: s for f in formulas for s in f.free_symbols}
-    marks, weight, penalty = (
-        [sp.Dummy(f"is_{k}") for k in range(len(formulas))],
-        sp.Dummy("weight"),
-        sp.Dummy("penalty"),
-    )
+    marks = [sp.Dummy(f"is_{k}") for k in range(len(formulas))]
+    weight, penalty = sp.Dummy("weight"), sp.Dummy("penalty")
     total = sp.log(sp.Add(*map(sp.exp, formulas)) + (1 if len(formulas) == 1 else 0))
     loss = weight * (total - sp.Add(*(m * f for m, f in zip(marks, formulas, strict=True))))
     free = [symbols[p] for p in params]

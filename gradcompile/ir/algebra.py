@@ -7,39 +7,8 @@
 
 from collections.abc import Iterable
 
-from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted, named
+from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted, named  # noqa: F401  # leaf: for examples
 from gradcompile.ir.types import ArrayType, Dim, Shape
-
-__all__ = [
-    "add",
-    "all_of",
-    "any_of",
-    "arange",
-    "assemble",
-    "astype",
-    "at_most",
-    "broadcast_to",
-    "counting",
-    "equal",
-    "expand",
-    "greater",
-    "leaf",
-    "length_along",
-    "less",
-    "number",
-    "ones_where",
-    "part_at",
-    "permute",
-    "placed_in",
-    "reshape_to",
-    "select",
-    "stop_gradient",
-    "sum_over",
-    "times",
-    "unequal",
-    "zeros",
-    "zeros_like",
-]
 
 
 def number(value: float, like: Node) -> Node:

@@ -54,6 +54,21 @@ def addresses(module: str, names: Sequence[str]) -> list[int]:
     return addresses_in(found, names)
 
 
+def linked(name: str, address: int, pointers: int, numbers: int = 0) -> Any:
+    """A function of so many doubles and then pointers, as Numba can link it and cache what calls it.
+
+    With NUMBA_DISABLE_JIT=1 it is called through ctypes.
+    """
+    if is_disabled():
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_double] * numbers, *[ctypes.c_void_p] * pointers)(address)
+    import numba
+    from llvmlite import binding
+
+    binding.add_symbol(PREFIX + name, address)
+    kinds = [*[numba.types.float64] * numbers, *[numba.types.voidptr] * pointers]
+    return numba.types.ExternalFunction(PREFIX + name, numba.types.void(*kinds))
+
+
 def addresses_in(module: Any, names: Sequence[str]) -> list[int]:
     """Where functions are that a module of Cython's offers to other compiled code."""
     offered = module.__pyx_capi__

@@ -1,12 +1,9 @@
 """Special functions of which SciPy computes several at once and puts them where pointers say; compiled by Numba."""
 
-import ctypes
-from typing import Any
-
 import numpy as np
 
 from gradcompile.codegen.functions import njit
-from gradcompile.codegen.target import is_disabled
+from gradcompile.library.blas import linked
 from gradcompile.library.special import NAN, address_of
 
 __all__ = [
@@ -14,21 +11,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def several(name: str, results: int) -> Any:
-    """A function of scipy.special of one double that puts several numbers where pointers say."""
-    kinds = [ctypes.c_double, *[ctypes.c_void_p] * results]
-    if is_disabled():
-        return ctypes.CFUNCTYPE(None, *kinds)(address_of(name))
-    import llvmlite.binding
-    import numba
-
-    llvmlite.binding.add_symbol(f"gc_{name}", address_of(name))
-    given = [numba.types.float64, *[numba.types.voidptr] * results]
-    return numba.types.ExternalFunction(f"gc_{name}", numba.types.void(*given))
-
-
-scipy_sici, scipy_shichi, scipy_fresnel = several("sici", 2), several("shichi", 2), several("fresnel", 2)
-scipy_airy = several("airy", 4)
+scipy_sici, scipy_shichi, scipy_fresnel = (linked(f, address_of(f), 2, 1) for f in ("sici", "shichi", "fresnel"))
+scipy_airy = linked("airy", address_of("airy"), 4, 1)
 
 
 @njit

@@ -38,8 +38,6 @@ __all__ = [
     "to_float32", "to_int", "trunc", "view", "zeros",
 ]  # fmt: skip
 
-_SAFE_LOW, _SAFE_HIGH = 2.0**-900, 2.0**900  # where no step of the error-free transformations leaves the range
-
 
 class _Kinds(dict[tuple[type, ...], Callable[[float], Any]]):
     """The type of a result by those of the arguments; found once for each, as text that runs as Python asks often."""
@@ -68,16 +66,10 @@ def _odd_sum(a: float, b: float) -> float:
     return math.nextafter(total, math.inf if error > 0.0 else -math.inf)
 
 
-def _product_error(x: float, y: float, p: float) -> float:
-    """x*y - p for p = x*y rounded, by Dekker's splitting."""
-    xh, yh = x * 134217729.0, y * 134217729.0
-    xh, yh = xh - (xh - x), yh - (yh - y)
-    xl, yl = x - xh, y - yh
-    return ((xh * yh - p) + xh * yl + xl * yh) + xl * yl
-
-
-def _fma_exact(x: float, y: float, z: float) -> float:
-    """x*y + z through fractions, for finite arguments of any size."""
+def _fma64(x: float, y: float, z: float) -> float:
+    """x*y + z, rounded once, through fractions."""
+    if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(z)):
+        return z + (0.0 if math.isfinite(x) and math.isfinite(y) else x * y)
     exact = Fraction(x) * Fraction(y) + Fraction(z)
     if exact == 0:
         return x * y + z if x == 0.0 or y == 0.0 or z == 0.0 else 0.0
@@ -85,29 +77,6 @@ def _fma_exact(x: float, y: float, z: float) -> float:
         return exact.numerator / exact.denominator  # correctly rounded, subnormal results too
     except OverflowError:
         return math.inf if exact > 0 else -math.inf
-
-
-def _fma64(x: float, y: float, z: float) -> float:
-    """x*y + z, rounded once: through a rounding to odd (Boldo and Melquiond) where nothing can over- or underflow."""
-    p = x * y
-    if not (_SAFE_LOW < abs(p) < _SAFE_HIGH and abs(x) < 2.0**990 and abs(y) < 2.0**990):
-        return _fma_exact(x, y, z) if math.isfinite(x) and math.isfinite(y) and math.isfinite(z) else _special(x, y, z)
-    if not _SAFE_LOW < abs(z) < _SAFE_HIGH:
-        return _fma_exact(x, y, z) if math.isfinite(z) else z
-    low = _product_error(x, y, p)
-    top = z + low
-    rest = top - z
-    bottom = (z - (top - rest)) + (low - rest)
-    total = p + top
-    rest = total - p
-    error = (p - (total - rest)) + (top - rest)
-    return total + _odd_sum(bottom, error)
-
-
-def _special(x: float, y: float, z: float) -> float:
-    """x*y + z where one of them is infinite or NaN."""
-    product = x * y if not (math.isfinite(x) and math.isfinite(y)) else 0.0
-    return product + z
 
 
 def _library_fma() -> Callable[[float, float, float], float] | None:

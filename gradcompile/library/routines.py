@@ -6,13 +6,10 @@ a matrix of a block's size costs no call into a library. Larger ones are cut int
 Nothing raises: a matrix that an algorithm breaks down on gives NaN.
 """
 
-import ctypes
-from typing import Any
-
 import numpy as np
 
 from gradcompile.codegen.functions import jit, njit
-from gradcompile.library.blas import addresses, connect_blas
+from gradcompile.library.blas import addresses, connect_blas, linked
 from gradcompile.library.primitives import copysign, empty, fabs, integers, lanes, sqrt, to_float
 from gradcompile.library.vmath.double import log
 
@@ -465,38 +462,12 @@ def eigvecs(out, a):  # type: ignore[no-untyped-def]
     values = empty(a.shape[0], a)
     mirror(out, a)
     spectrum(values, out, True)
-    for i in range(a.shape[0]):
-        orient_row(out, i)
     transpose(out)
+    for c in range(a.shape[0]):
+        orient_column(out, c, a.shape[0])
 
 
-@jit
-def orient_row(x, i):  # type: ignore[no-untyped-def]
-    """Give a row the sign that makes its largest component positive."""
-    best = x[i, 0]
-    for c in range(1, x.shape[1]):
-        best = x[i, c] if fabs(x[i, c]) > fabs(best) else best
-    for c in lanes(0, x.shape[1]):
-        x[i, c] = -x[i, c] if best < 0.0 else x[i, c]
-
-
-def lapack(name: str, arguments: int) -> Any:
-    """A function of LAPACK that takes so many pointers, as Numba can link it and cache what calls it.
-
-    With NUMBA_DISABLE_JIT=1 it is called through ctypes.
-    """
-    import numba
-
-    (address,) = addresses("cython_lapack", [name])
-    if numba.config.DISABLE_JIT:
-        return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
-    import llvmlite.binding
-
-    llvmlite.binding.add_symbol(f"gc_{name}", address)
-    return numba.types.ExternalFunction(f"gc_{name}", numba.types.void(*[numba.types.voidptr] * arguments))
-
-
-dsyevd, ssyevd = lapack("dsyevd", 11), lapack("ssyevd", 11)
+dsyevd, ssyevd = (linked(name, addresses("cython_lapack", [name])[0], 11) for name in ("dsyevd", "ssyevd"))
 
 
 @njit
@@ -526,7 +497,7 @@ def spectrum(values, matrix, has_vectors):  # type: ignore[no-untyped-def]
 
 # ---- singular values
 
-dgesdd, sgesdd = lapack("dgesdd", 14), lapack("sgesdd", 14)
+dgesdd, sgesdd = (linked(name, addresses("cython_lapack", [name])[0], 14) for name in ("dgesdd", "sgesdd"))
 
 
 @jit

@@ -85,6 +85,11 @@ class Code(str):
         made.level, made.is_fixed, made.root = level, is_fixed, root
         return made
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it is a name whose value stays."""
+        return self.is_fixed and self.isidentifier()
+
     def inside(self, level: Level) -> str:
         """The text, in parentheses if it binds weaker than the level."""
         return self if self.level >= level else f"({self})"
@@ -112,14 +117,10 @@ class Line:
         constant = "const " if self.pointer is not None and not self.pointer.is_written else ""
         empty = self.space is not None and not self.space.is_written  # nothing reads it, which not all compilers see
         indent = "  " * self.depth
-        lines = (
-            broken(constant + (self.code.replace("]", "] = {0}") if empty else self.code), WIDTH - len(indent), "    ")
-            if self.code
-            else [""]
-        )
-        comment = (
-            f"// {self.comment}{'.' * self.comment.endswith(chr(92))}" if self.comment else ""
-        )  # not to be continued
+        code = constant + (self.code.replace("]", "] = {0}") if empty else self.code)
+        lines = broken(code, WIDTH - len(indent), "    ") if self.code else [""]
+        ends = "." * self.comment.endswith("\\")  # which would continue it
+        comment = f"// {self.comment}{ends}" if self.comment else ""
         if len(lines) == 1 and lines[0] and comment and len(comment) + max(len(indent + lines[0]), COLUMN) <= WIDTH + 8:
             yield f"{indent + lines[0]:<{COLUMN}}  {comment}"
             return
@@ -363,7 +364,7 @@ class CWriter(Writer):
             self.names[name] = self.named(name, value)
         elif name in self.variables:
             self.assign_variable(name, value)
-        elif isinstance(value, Value) and value.type != "literal" and not (value.text.is_fixed and is_word(value.text)):
+        elif isinstance(value, Value) and value.type != "literal" and not value.text.is_name:
             self.names[name] = Value(value.type, 1, self.declare(value.type, name, value.text))
         else:
             self.names[name] = value
@@ -381,7 +382,7 @@ class CWriter(Writer):
     def named(self, wish: str, array: Array) -> Array:
         """An array under a name, its lengths and strides as they are now."""
         text = code_of(array)
-        if not (text.is_fixed and is_word(text)):
+        if not text.is_name:
             text = self.declare(array.type, wish, text, Pointer(text.root))
         shape = tuple(self.kept(v, f"{wish}_len{k}") for k, v in enumerate(array.shape))
         strides = self.row_major(shape) if array.dense else array.strides
@@ -390,7 +391,7 @@ class CWriter(Writer):
 
     def kept(self, v: Value, wish: str) -> Value:
         """A value that does not change any more, under a name if need be."""
-        if v.type == "literal" or (v.text.is_fixed and is_word(v.text)):
+        if v.type == "literal" or v.text.is_name:
             return v
         return Value(v.type, 1, self.declare(v.type, wish, v.text))
 
@@ -790,11 +791,6 @@ def without_unused(lines: Sequence[Line]) -> tuple[list[Line], set[str]]:
 def words_of(lines: Sequence[Line]) -> set[str]:
     """The words of the code."""
     return {w for line in lines for w in findall(r"\w+", line.code)}
-
-
-def is_word(text: str) -> bool:
-    """Whether a text is a name."""
-    return text.isidentifier()
 
 
 def identifier(name: str) -> str:

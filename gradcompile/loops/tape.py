@@ -260,20 +260,9 @@ class Taping:
         self.fails |= count > FEW
         slots = self.slots(sources)
         self.flush(slots)
-        closes, totals = Helper(SUMS, "close_span"), Helper(SUMS, "close_tree")
         body = [w for row in self.body for w in row.words(slots)]
-        self.sections += [
-            PASS,
-            len(columns),
-            next(iter(columns)) + 1,
-            ADD,
-            closes,
-            totals,
-            "sums",
-            count,
-            "tree",
-            total,
-        ]
+        self.sections += [PASS, len(columns), next(iter(columns)) + 1, ADD]
+        self.sections += [Helper(SUMS, "close_span"), Helper(SUMS, "close_tree"), "sums", count, "tree", total]
         self.sections += [len(self.body), self.width, LEVELS, SPAN]
         self.sections += [w for word, v in columns.items() for w in (word, 0, slots[v])]
         self.sections += [*(slots[v] for v in sources), *body]

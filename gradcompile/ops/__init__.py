@@ -18,19 +18,6 @@ from gradcompile.ops import (
 )
 
 __all__ = [
-    "OPS",
-    "Op",
-    "constant_index",
-    "contract",
-    "elementwise",
-    "fourier",
-    "gather",
-    "linalg",
-    "reduction",
-    "ruled",
-    "scan",
-    "shape",
-    "sparse",
-    "special",
-    "window",
-]
+    "OPS", "Op", "constant_index", "contract", "elementwise", "fourier", "gather", "linalg", "reduction", "ruled",
+    "scan", "shape", "sparse", "special", "window",
+]  # fmt: skip

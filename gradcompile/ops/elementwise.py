@@ -27,18 +27,9 @@ def function(name: str, names: str, rules: tuple[str | None, ...], value: Value,
     """Register an elementwise op whose partials are the rules, printed as a call unless `emit` is given."""
     arguments = ", ".join(f"{{{k}}}" for k in range(len(rules)))
     record = {"sympy": name, "exact": name, **record}
-    register(
-        Op(
-            name,
-            elementwise,
-            value,
-            emit or f"{name}({arguments})",
-            partials=partials(names, *rules),
-            derivative=rules_text(name, names, *rules) if any(rules) else "none",
-            arity=len(rules),
-            **record,
-        )
-    )
+    text = rules_text(name, names, *rules) if any(rules) else "none"
+    register(Op(name, elementwise, value, emit or f"{name}({arguments})", partials=partials(names, *rules),
+                derivative=text, arity=len(rules), **record))  # fmt: skip
 
 
 def accurate(bound: float, value: float = 2.0) -> dict[str, Any]:
@@ -423,21 +414,8 @@ function("lgamma", "x", ("digamma(x)",), scipy("gammaln"), exact=lambda x: mp("l
 
 def register_ordered(name: str, value: Value, partial: Callable[[Node], Node], derivative: str, **record: Any) -> None:
     """Register a function of an integer order and one argument, printed as name(order, x)."""
-    register(
-        Op(
-            name,
-            elementwise,
-            value,
-            f"{name}({{p0}}, {{0}})",
-            partials=lambda n: (partial(n),),
-            derivative=derivative,
-            cost=40,
-            accuracy=SPECIAL,
-            ulps=64.0,
-            tolerance=1e-13,
-            **record,
-        )
-    )
+    register(Op(name, elementwise, value, f"{name}({{p0}}, {{0}})", partials=lambda n: (partial(n),), cost=40,
+                derivative=derivative, accuracy=SPECIAL, ulps=64.0, tolerance=1e-13, **record))  # fmt: skip
 
 
 def of_order(name: str, n: Node, order: int) -> Node:

@@ -320,11 +320,6 @@ def det_vjp(g: Node, n: Node) -> Tangents:
     return (broadcast_to(g, shape, tuple(range(len(shape) - 2))) * flipped(apply("adjugate", a)),)
 
 
-def det_jvp(n: Node, tangents: Tangents) -> Node:
-    """The trace of the adjugate times a'."""
-    return trace(matmul(apply("adjugate", n.args[0]), given(n, tangents)))
-
-
 def adjugate_vjp(g: Node, n: Node) -> Tangents:
     """With C = det(a) a^-1: a^-T (tr(g^T C) - g C^T)."""
     a, shape = n.args[0], n.type.shape
@@ -338,16 +333,6 @@ def adjugate_jvp(n: Node, tangents: Tangents) -> Node:
     moved = matmul(n, given(n, tangents))
     left = on_diagonal(trace(moved), n.type.shape) - moved
     return flipped(solve(flipped(n.args[0]), flipped(left)))
-
-
-def logabsdet_vjp(g: Node, n: Node) -> Tangents:
-    """g times the transposed inverse."""
-    return (solve(flipped(n.args[0]), on_diagonal(g, n.args[0].type.shape)),)
-
-
-def logabsdet_jvp(n: Node, tangents: Tangents) -> Node:
-    """The trace of the inverse times a'."""
-    return trace(solve(n.args[0], given(n, tangents)))
 
 
 def cholesky_vjp(g: Node, n: Node) -> Tangents:
@@ -533,13 +518,16 @@ def algebra(
 
 algebra("solve", solve_type, lambda a, b, part: np.linalg.solve(part_of(a, part), b), exact_solve, solve_vjp, solve_jvp,
         2, "x with a @ x = b", arity=2, derivative="db = a^-T g; da = -db x^T")  # fmt: skip
-algebra("det", number_type, np.linalg.det, lambda a: of_mpmath("det", a), det_vjp, det_jvp, 0, "determinant",
+algebra("det", number_type, np.linalg.det, lambda a: of_mpmath("det", a), det_vjp,
+        lambda n, tangents: trace(matmul(apply("adjugate", n.args[0]), given(n, tangents))), 0, "determinant",
         derivative="the cofactors, det(a) a^-T")  # fmt: skip
 algebra("adjugate", matrix_type, lambda a: adjugate(a), exact_adjugate, adjugate_vjp, adjugate_jvp, 2,
         "transposed cofactors, det(a) a^-1", derivative="a^-T (tr(g^T C) - g C^T)",
         convention="the derivative is NaN where the determinant is 0")  # fmt: skip
 algebra("logabsdet", number_type, lambda a: np.linalg.slogdet(a)[1], lambda a: mp("log", abs(of_mpmath("det", a))),
-        logabsdet_vjp, logabsdet_jvp, 0, "log|det(a)|", derivative="a^-T")  # fmt: skip
+        lambda g, n: (solve(flipped(n.args[0]), on_diagonal(g, n.args[0].type.shape)),),
+        lambda n, tangents: trace(solve(n.args[0], given(n, tangents))),
+        0, "log|det(a)|", derivative="a^-T")  # fmt: skip
 register(Op("detsign", number_type, batched(lambda a: np.linalg.slogdet(a)[0], 0), partials=lambda n: (None,), cost=16,
             exact=batched(lambda a: mp("sign", of_mpmath("det", a)), 0), derivative="none", accuracy="exact",
             convention="0 for a singular matrix",

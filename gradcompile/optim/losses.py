@@ -81,14 +81,11 @@ class Outside:
 
     def __init__(self, v: Any) -> None:
         self.v, self._route = v, self
-        params = (
-            v.problem.params
-            if hasattr(v, "partition")
-            else [
-                Argument(name, name, leaf(name, ArrayType(tuple(map(int, shape)), "float64"), "param"), None, ())
-                for name, shape in v.shapes.items()
-            ]
-        )
+        if hasattr(v, "partition"):
+            params = v.problem.params
+        else:
+            types = {name: ArrayType(tuple(map(int, shape)), "float64") for name, shape in v.shapes.items()}
+            params = [Argument(name, name, leaf(name, type, "param"), None, ()) for name, type in types.items()]
         self.parameters = Parameters(params)
         if not params:
             raise ArgumentError("v.shapes is empty: a loss needs a parameter at least")

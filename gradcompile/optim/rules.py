@@ -58,12 +58,15 @@ class Rule(Spelled):
             raise ArgumentError(f"{self}: what is said by name or of several gradients takes place in train")
         theta = np.ascontiguousarray(params).ravel()
         updates, rows = np.array(grads, theta.dtype).ravel(), state.rows.copy()
-        kinds = [array_kind(theta.dtype.name, rank) for rank in (1, 1, 2, 2)]
-        code = jit.entry(module_of(self.parts, None).update, [*kinds, array_kind("int64", 0), array_kind("int64", 2)])
-        whole_places = np.array([[0, theta.size, 0, 0]])  # of one parameter that is all of theta
+        whole = np.array([[0, theta.size, 0, 0]])  # the places of one parameter that is all of theta
         with np.errstate(all="ignore"):
-            code(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, whole_places)
+            self.code(theta.dtype.name)(updates, theta, rows, self.table(state.steps, 1, theta.dtype), 0, whole)
         return updates.reshape(np.shape(params)), State(rows, state.steps + 1)
+
+    def code(self, dtype: str) -> Any:
+        """The machine code of an update: of updates, theta, rows of state, a table, a row of that, and places."""
+        kinds = [array_kind(dtype, rank) for rank in (1, 1, 2, 2)]
+        return jit.entry(module_of(self.parts, None).update, [*kinds, array_kind("int64", 0), array_kind("int64", 2)])
 
     def table(self, first: int, count: int, dtype: Any, scale: float = 1.0) -> Vector:
         """The numbers of all parts for so many updates, from one on; scale: of the rates."""

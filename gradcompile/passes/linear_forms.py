@@ -95,7 +95,8 @@ class Forms:
         elif (place := self._place(n)) is not None:
             self._form[n] = Form(self.signature_of("source", place[0]), place[1], place[1], (), place[0])
         elif not n.args or n.op.vjp is not None or any(a.type.shape for a in n.args) or self._closes(n):
-            self._form[n] = self._computed()
+            self._places += 1  # a value that is taken as it is has a place of its own
+            self._form[n] = Form(self.signature_of("computed"), self._places, self._places)
         else:
             self._form[n] = self._of_op(n)
             self._turn_sign(n)
@@ -167,11 +168,6 @@ class Forms:
         found = [self._form[a] for a in n.args]
         signatures, lows, highs, _, _ = zip(*found, strict=True)
         return Form(self.signature_of(n.op.name, n.params, signatures), min(lows), max(highs), n.args)
-
-    def _computed(self) -> Form:
-        """The form of a value that is taken as it is; it gets a place of its own."""
-        self._places += 1
-        return Form(self.signature_of("computed"), self._places, self._places)
 
     def _place(self, n: Node) -> tuple[int, int] | None:
         """Source and place of an entry of a leaf."""

@@ -259,11 +259,8 @@ def flat_logic(n: Node) -> Node | None:
     kept = list(dict.fromkeys(a for a in parts if not is_const(a)))
     if len(kept) == 1 and kept[0].type == n.type:
         return kept[0]
-    return (
-        apply(n.op.name, *kept)
-        if len(kept) > 1 and kept != list(n.args) and apply(n.op.name, *kept).type == n.type
-        else None
-    )
+    new = apply(n.op.name, *kept) if len(kept) > 1 and kept != list(n.args) else n
+    return new if new is not n and new.type == n.type else None
 
 
 def entry_of_assembled(n: Node) -> Node | None:

@@ -19,7 +19,6 @@ from gradcompile.ir.algebra import all_of, astype, at_most, expand, greater, les
 from gradcompile.ir.core import Node, apply, const, is_const, node
 from gradcompile.ir.graph import rebuild
 from gradcompile.ops.contract import is_dot
-from gradcompile.ops.elementwise import BERNOULLI
 from gradcompile.ops.scan import map_body
 from gradcompile.ops.shape import coverage, is_broadcast
 from gradcompile.passes import differences
@@ -39,7 +38,7 @@ from gradcompile.passes.scaled import (
     scaled_sum,
     weighted,
 )
-from gradcompile.passes.series import cancelling, is_known, log_near_one, removable
+from gradcompile.passes.series import cancelling, elementary, is_known, log_near_one, removable
 from gradcompile.passes.terms import (
     FEW,
     ROUNDING,
@@ -425,7 +424,8 @@ def log_of_product(n: Node) -> Node | None:
         return log_of_half_erfc(above[0].args[0])
     found = [(y, 1.0) for y in above] + [(y, -1.0) for y in below]
     taken = [y for y, _ in found if is_exp(y)]
-    sums = {y: s for y, _ in found if is_positive_sum(y) and (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
+    positive = [y for y, _ in found if len(parts(y)) > 1 and all(map(is_positive, parts(y)))]
+    sums = {y: s for y in positive if (s := scaled_sum(y, LIMIT[n.type.dtype])) is not None}
     if len(found) == 1 and c == 1 and not taken:
         return None
     if any(is_known(y) and y.args[0] in taken for y, _ in found):
@@ -546,11 +546,6 @@ def log_of_bessel(y: Node) -> Node:
 
 
 FAR = frozenset({"pow", "gamma", "besseli", "besselk"})
-
-
-def is_positive_sum(x: Node) -> bool:
-    """Whether this is a sum of terms that are not negative."""
-    return len(parts(x)) > 1 and all(map(is_positive, parts(x)))
 
 
 def log_of_scaled(s: Scaled) -> Node:
@@ -900,9 +895,11 @@ def ratio_near_zero(n: Node) -> Node | None:
             if rest is None:
                 return replaced_once(top, f, scaled(r, near))
         else:
-            limit, is_even, coefficients = SERIES[f.op.name]
-            z = clip(x, -limit, limit)
-            near = polynomial(coefficients, make("mul", z, z) if is_even else z)
+            limit, count = SERIES[f.op.name]
+            z, coefficients = clip(x, -limit, limit), elementary(f.op.name).coefficients
+            is_even = not any(coefficients[1::2])  # a series in x**2
+            few = [float(c) for c in coefficients[:: 1 + is_even][:count]]
+            near = polynomial(few, make("mul", z, z) if is_even else z)
         return near_pole(less(make("abs", x), limit), replaced_once(top, f, scaled(r, near)), rest, n)
     return None
 
@@ -936,27 +933,10 @@ def near_pole(near: Node, top: Node, below: Node | None, n: Node) -> Node:
     return make("select", near, top, quotient_of_exps(n) or n)
 
 
-def odd(limit: float, coefficient: Callable[[int], float], count: int) -> tuple[float, bool, tuple[float, ...]]:
-    """The series of an odd function f, as f(x)/x in powers of x**2: to where, and its coefficients."""
-    return limit, True, tuple(map(coefficient, range(count)))
-
-
-def arc(k: int) -> float:
-    """(2*k)!/(4**k*k!**2*(2*k + 1)), of asin(x)/x."""
-    return math.comb(2 * k, k) / 4.0**k / (2 * k + 1)
-
-
-SERIES: dict[str, tuple[float, bool, tuple[float, ...]]] = {  # f(x)/x: up to which |x|, whether in x**2, coefficients
-    "sinh": odd(0.5, lambda k: 1 / math.factorial(2 * k + 1), 8),
-    "tanh": odd(0.25, lambda k: 4 ** (k + 1) * (4 ** (k + 1) - 1) * BERNOULLI[k] / math.factorial(2 * k + 2), 10),
-    "atan": odd(0.25, lambda k: (-1) ** k / (2 * k + 1), 13),
-    "atanh": odd(0.25, lambda k: 1 / (2 * k + 1), 13),
-    "asin": odd(0.25, arc, 12),
-    "asinh": odd(0.25, lambda k: (-1) ** k * arc(k), 12),
-    "erf": odd(0.5, lambda k: 2 / math.sqrt(math.pi) * (-1) ** k / math.factorial(k) / (2 * k + 1), 12),
-    "expm1": (0.25, False, tuple(1 / math.factorial(k + 1) for k in range(12))),
-    "log1p": (0.0625, False, tuple((-1) ** k / (k + 1) for k in range(14))),
-}
+SERIES = {  # f(x)/x by the power series of f: up to which |x|, and how many of its coefficients that are not 0
+    "sinh": (0.5, 8), "tanh": (0.25, 10), "atan": (0.25, 13), "atanh": (0.25, 13), "asin": (0.25, 12),
+    "asinh": (0.25, 12), "erf": (0.5, 12), "expm1": (0.25, 12), "log1p": (0.0625, 14),
+}  # fmt: skip
 
 
 def logistic(n: Node) -> Node | None:
@@ -970,7 +950,8 @@ def logistic(n: Node) -> Node | None:
     if not below or c == 0:
         return None
     for x in below:
-        found = of_cosh(x) or positive_exps(x)
+        cosh = [(0.5, x.args[0]), (0.5, make("neg", x.args[0]))] if x.op.name == "cosh" else None
+        found = cosh or positive_exps(x)
         if found is None or len(found) != 2 or found[0][0] != found[1][0]:
             return None
         new = with_sigmoid(top, found[0][1], found[1][1]) or with_sigmoid(top, found[1][1], found[0][1])
@@ -978,11 +959,6 @@ def logistic(n: Node) -> Node | None:
             return None
         top, c = new, c * found[0][0]
     return over(top, c)
-
-
-def of_cosh(x: Node) -> list[tuple[float, Node]] | None:
-    """cosh(u) = exp(u)/2 + exp(-u)/2, as `positive_exps` gives it."""
-    return [(0.5, x.args[0]), (0.5, make("neg", x.args[0]))] if x.op.name == "cosh" else None
 
 
 def with_sigmoid(top: Node, x: Node, y: Node) -> Node | None:

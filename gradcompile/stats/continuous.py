@@ -74,11 +74,6 @@ def sine_squared(q: Any) -> Any:
     return where(q > 0.5, 1 - sin(PI / 2 * (1 - q)) ** 2, sin(PI / 2 * q) ** 2)
 
 
-def upper_quantile_of_beta(q: Any, a: Any, b: Any) -> Any:
-    """By the quantile of 1 - x, where q is small."""
-    return where(q < 0.5, 1 - betaincinv(b, a, q), betaincinv(a, b, 1 - q))
-
-
 def quantile_of_laplace(q: Any) -> Any:
     """log(2 q) below the middle, its opposite above."""
     return where(q > 0.5, -log(2 * (1 - q)), log(2 * q))
@@ -164,7 +159,8 @@ TABLE: dict[str, Distribution] = dict([
     record("gengamma", "a c", lambda x, a, c: log(c) + xlogy(c * a - 1, x) - x**c - lgamma(a), low=0),
     record("beta", "a b", lambda x, a, b: xlog1py(b - 1, -x) + xlogy(a - 1, x) - betaln(a, b), low=0, high=1,
            lower=lambda x, a, b: betainc(a, b, x), upper=lambda x, a, b: betainc(b, a, 1 - x),
-           quantile=lambda q, a, b: betaincinv(a, b, q), upper_quantile=upper_quantile_of_beta),
+           quantile=lambda q, a, b: betaincinv(a, b, q),
+           upper_quantile=lambda q, a, b: where(q < 0.5, 1 - betaincinv(b, a, q), betaincinv(a, b, 1 - q))),
     record("betaprime", "a b", lambda x, a, b: xlogy(a - 1, x) - xlog1py(a + b, x) - betaln(a, b), low=0,
            lower=lambda x, a, b: betainc(a, b, x / (1 + x)), upper=lambda x, a, b: betainc(b, a, 1 / (1 + x))),
     record("t", "df", lambda x, df: -betaln(df / 2, 0.5) - log(df) / 2 - (df + 1) / 2 * log1p(x * x / df),

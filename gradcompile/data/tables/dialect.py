@@ -91,7 +91,7 @@ class Dialect:
         """Some columns of a chunk of nothing but finite numbers, each row as wide as it should be, else None."""
         if any(c in chunk.text for c in UNPLAIN) or chunk.text.isspace() or not places:
             return None
-        cut = methodcaller("count", self.delimiter) if self.delimiter != SPACES else _gaps
+        cut = methodcaller("count", self.delimiter) if self.delimiter != SPACES else lambda line: len(line.split()) - 1
         if set(map(cut, chunk.lines)) != {width - 1}:
             return None
         lines = chunk.lines
@@ -103,10 +103,6 @@ class Dialect:
         except ValueError:
             return None
         return found if len(found) == len(lines) and np.isfinite(found).all() else None
-
-
-def _gaps(line: str) -> int:
-    return len(line.split()) - 1
 
 
 def _words(line: str) -> list[str]:
