@@ -21,6 +21,30 @@ def rosenbrock():
     return gc.compile_grad(np.sum(100 * (X[1:] - X[:-1] ** 2) ** 2 + (1 - X[:-1]) ** 2), [X])
 
 
+@pytest.mark.parametrize("method", ["L-BFGS", "BFGS"])
+def test_between_bounds_a_search_ends_at_the_tolerance(rosenbrock, method):
+    """Steps within rounding of the loss are judged by their slopes; slopes that bounds hold are none of the model's."""
+    for bounds in [[(-1.0, 0.5)] * 10, *(np.sort(np.random.default_rng(k).normal(size=(10, 2))) for k in range(12))]:
+        found = gc.minimize(rosenbrock, np.zeros(10), bounds=bounds, method=method, limit=200)
+        assert found.success, found.message
+        lower, upper = np.transpose(np.asarray(bounds, float))
+        free = (found.x > lower) & (found.x < upper)
+        assert abs(found.jac[free]).max(initial=0.0) <= 1e-8
+        assert (found.jac[found.x == lower] >= -1e-8).all() and (found.jac[found.x == upper] <= 1e-8).all()
+
+
+def test_no_parameter_to_move_is_a_minimum():
+    empty = gc.array("empty", (0,))
+    found = gc.minimize(gc.compile_grad(np.sum(empty**2), [empty]), [np.zeros(0)])
+    assert found.success and found.fun == 0.0
+
+
+def test_bounds_without_a_number_between_are_named(rosenbrock):
+    for pair in ((1.0, 0.0), (np.nan, 1.0)):
+        with pytest.raises(ArgumentError, match=f"bounds of x: {pair[0]} to {pair[1]} holds no number"):
+            gc.minimize(rosenbrock, np.zeros(10), bounds=[(None, None)] * 9 + [pair])
+
+
 @pytest.mark.parametrize("method", ["L-BFGS", "Newton-CG"])
 @pytest.mark.parametrize("bounds", [None, [(None, None)] * 4 + [(0.2, 0.8)] + [(-1.5, 0.9)] * 5, [(1.1, 2.0)] * 10])
 def test_minima_of_scipy(rosenbrock, bounds, method):

@@ -400,6 +400,14 @@ def test_a_checkpoint_of_another_run_is_refused(line, tmp_path):
         with pytest.raises(ArgumentError, match=f"checkpoint of {next(iter(change))}"):
             run(line, checkpoint=path, resume=True, **change)
 
+    held = tmp_path / "held.npz"
+    run(line, checkpoint=held, frozen=["a"])
+    for change in ({}, {"frozen": ["b"]}):
+        with pytest.raises(ArgumentError, match="checkpoint of frozen=\\['a'\\]"):
+            run(line, checkpoint=held, resume=True, **change)
+    with pytest.raises(ArgumentError, match="is a directory"):
+        run(line, checkpoint=tmp_path)
+
     def rate(scale):
         return lambda step: scale / (1 + step)
 

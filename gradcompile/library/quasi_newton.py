@@ -2,8 +2,10 @@
 
 The direction is that of Nocedal, "Updating quasi-Newton matrices with limited storage" (1980), over the parameters that
 no bound holds, or, where s[DENSE] is not 0, by a whole matrix as Broyden, Fletcher, Goldfarb and Shanno have it (1970),
-scaled before its first update. Steps are projected on the bounds, and their length is searched for until the loss falls
-as Armijo asks and, unless a bound cut the step, the slope has risen as Wolfe asks.
+scaled before its first update. Steps are projected on the bounds; where such a step is none down, the parameters that
+it would press out go to their bounds, and the direction is that of the others. A length is searched for until the loss
+falls as Armijo asks, or, within rounding of it, the slope does as Hager and Zhang ask ("A new conjugate gradient
+method", 2005); and, unless a bound cut the step, until the slope has risen as Wolfe asks.
 
 The state is memory of the caller's: `v`, of shape (ROWS, n), the rows below; `steps` and `changes`, of shape
 (pairs, n), the last steps and what the gradient changed by in them, or the matrix (n, n) and one row; `both`, of shape
@@ -26,6 +28,7 @@ LANES = 32
 SMALL = 8  # entries of vectors that are not worth lanes
 EPS = 2.0**-52
 DECREASE = 1e-4  # of the slope's promise, which a step has to bring
+ROUNDING = 4.0 * EPS  # of the loss
 CURVED = 0.9  # of the slope, at most, that may be left behind a step
 TRIED = 60  # lengths of one step, at most
 DOUBLED = 50  # times that a step is made longer, at most
@@ -51,7 +54,10 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
         s[TRIES] += 1.0
         promised = promise(v)
         slope = dot(grad, v[DIRECTION])
-        if good & (value <= s[LOSS] + DECREASE * promised) & (promised < 0.0):
+        falls = value <= s[LOSS] + DECREASE * promised
+        if value <= s[LOSS] + ROUNDING * fabs(s[LOSS]):  # then the slopes tell, which are not rounded away
+            falls |= fabs(slope) <= (1.0 - 2.0 * DECREASE) * fabs(s[SLOPE])
+        if good & falls & (promised < 0.0):
             steep = slope < CURVED * s[SLOPE]
             if steep:
                 steep = inside(v)
@@ -73,6 +79,12 @@ def advance(value, grad, v, steps, changes, both, s):  # type: ignore[no-untyped
                 status = set_out(v, steps, changes, both, s)
         elif (value < 0.0) & (value * 0.0 != 0.0):
             status = FALLING
+        elif (s[TRIES] == 1.0) & (s[COUNT] > 0.0) & (promised >= 0.0):  # bounds cut it so that it is none down
+            leave_out(v)
+            direct(v, steps, changes, both, s)
+            press(v)
+            s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
+            move(v, s)
         else:
             s[LONG] = s[LENGTH]
             last = s[TRIES] >= TRIED  # then the longest that was short, if one was
@@ -169,7 +181,7 @@ def update(grad, v, inverse, work, s):  # type: ignore[no-untyped-def]
     """The inverse of the Hessian after the step to v[TRIAL]; the rows for directions are made anew after it."""
     n = v.shape[1]
     for k in lanes(0, n):
-        v[MASKED, k] = grad[k] - v[GRADIENT, k]
+        v[MASKED, k] = grad[k] - v[GRADIENT, k] if v[FREE, k] > 0.0 else 0.0
         v[DIRECTION, k] = v[TRIAL, k] - v[THETA, k]
     along = dot(v[DIRECTION], v[MASKED])
     squares = dot(v[MASKED], v[MASKED])
@@ -199,7 +211,7 @@ def keep(grad, v, steps, changes, both, s):  # type: ignore[no-untyped-def]
     at = to_int(s[COUNT]) % pairs
     for k in lanes(0, v.shape[1]):
         steps[at, k] = v[TRIAL, k] - v[THETA, k]
-        changes[at, k] = grad[k] - v[GRADIENT, k]
+        changes[at, k] = grad[k] - v[GRADIENT, k] if v[FREE, k] > 0.0 else 0.0
     along = dot(steps[at], changes[at])
     if along > EPS * dot(changes[at], changes[at]):
         both[0, at] = 1.0 / along
@@ -220,10 +232,7 @@ def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
     status = FLAT if fold(sums) == 0.0 else RUNNING
     if status == RUNNING:
         if s[COUNT] > 0.0:
-            if s[DENSE] > 0.0:
-                multiply(v, steps)
-            else:
-                bend(v, steps, changes, both, s)
+            direct(v, steps, changes, both, s)
             s[SLOPE] = dot(v[GRADIENT], v[DIRECTION])
             if not (s[SLOPE] < 0.0):
                 s[COUNT] = 0.0
@@ -238,6 +247,34 @@ def set_out(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
         if same_rows(v, TRIAL, THETA):
             status = SETTLED if s[COUNT] > 0.0 else failed(s)
     return status
+
+
+@jit
+def direct(v, steps, changes, both, s):  # type: ignore[no-untyped-def]
+    """Multiply the direction by the inverse of the Hessian, over the parameters that are free."""
+    if s[DENSE] > 0.0:
+        multiply(v, steps)
+    else:
+        bend(v, steps, changes, both, s)
+
+
+@jit
+def leave_out(v):  # type: ignore[no-untyped-def]
+    """The direction anew, without the parameters that a slope presses out of their bounds along it."""
+    for k in lanes(0, v.shape[1]):
+        aim = v[THETA, k] + v[DIRECTION, k]
+        out = (aim < v[LOWER, k]) & (v[MASKED, k] > 0.0) | (aim > v[UPPER, k]) & (v[MASKED, k] < 0.0)
+        v[MASKED, k] = 0.0 if out else v[MASKED, k]
+        v[DIRECTION, k] = -v[MASKED, k]
+
+
+@jit
+def press(v):  # type: ignore[no-untyped-def]
+    """The parameters that are free but were left out go to their bounds."""
+    for k in lanes(0, v.shape[1]):
+        goal = v[LOWER, k] if v[GRADIENT, k] > 0.0 else v[UPPER, k]
+        left_out = (v[FREE, k] > 0.0) & (v[MASKED, k] == 0.0) & (v[GRADIENT, k] != 0.0)
+        v[DIRECTION, k] = goal - v[THETA, k] if left_out else v[DIRECTION, k]
 
 
 @jit
@@ -263,7 +300,7 @@ def descend(v):  # type: ignore[no-untyped-def]
 
 @jit
 def multiply(v, inverse):  # type: ignore[no-untyped-def]
-    """Multiply the direction by the inverse of the Hessian, over the parameters that are free."""
+    """Multiply the direction by the whole inverse of the Hessian."""
     for i in range(v.shape[1]):
         v[DIRECTION, i] = -dot(inverse[i], v[MASKED]) * v[FREE, i]
 

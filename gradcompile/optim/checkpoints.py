@@ -34,6 +34,10 @@ class Checkpoints:
         self.run, self.path, self.every = run, Path(path), every
         if not self.path.parent.is_dir():
             raise ArgumentError(f"checkpoint={str(path)!r}: there is no directory {self.path.parent}; make it first")
+        if self.path.is_dir():
+            raise ArgumentError(
+                f"checkpoint={str(path)!r} is a directory; name a file in it, as {self.path / 'run.npz'}"
+            )
         self.written, self.took = time.monotonic(), 0.0
         found = marks((run.rule, list(getattr(run.source, "called", {}).values())), set())  # as they are at the start
         self.functions = {"functions": hashlib.sha256(repr(found).encode()).hexdigest()} if found else {}
@@ -47,8 +51,14 @@ class Checkpoints:
         return {
             "version": VERSION, "loss": digest, "parameters": places, "optimizer": named(run.rule),
             **run.source.described(), "every": run.interval,
-            **self.functions,
+            **self.functions, **({"frozen": self.frozen} if run.freezes else {}),
         }  # fmt: skip
+
+    @property
+    def frozen(self) -> list[str]:
+        """The parameters that stay."""
+        places = zip(self.run.params, bind.places_of(self.run.params), strict=True)
+        return [a.name for a, (start, stop, _) in places if not self.run.factors[start:stop].any()]
 
     def due(self, is_epoch: bool) -> bool:
         """Whether to write now."""
@@ -90,9 +100,10 @@ class Checkpoints:
 
     def check(self, about: Mapping[str, Any]) -> None:
         """Raise where the checkpoint is of another run."""
-        for name, own in self.described().items():
-            if about.get(name) != own:
-                what = OTHERS.get(name) or f"{name}={about.get(name)!r}, and this run has {own!r}"
+        own = self.described()
+        for name in {**own, **about}:
+            if about.get(name) != own.get(name):
+                what = OTHERS.get(name) or f"{name}={about.get(name)!r}, and this run has {own.get(name)!r}"
                 raise ArgumentError(f"{self.path} is a checkpoint of {what}; name another file, or go on as it was")
 
     def restore(self, found: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ MESSAGES = {
     quasi_newton.BAD: "loss or gradient is not finite at the start; choose another",
     quasi_newton.FALLING: "the loss falls along a line as far as was looked; bound the parameters, or scale the loss",
     INTERRUPTED: "interrupted",
-    HELD: "bounds hold all parameters",
+    HELD: "bounds hold all parameters, if there are any",
     PROVED: "no slope is left, and the Hessian is positive definite",
     PLATEAU: "the start has neither slope nor curvature; start elsewhere",
 }
@@ -154,7 +154,7 @@ class Search:
 
     def settle(self) -> None:
         """Tell a minimum from what only has no slope, and go on from that."""
-        if self.bounds is not None and self.held.all():
+        if self.held.all():
             self.status = HELD
         elif self.method.leaves_saddles:
             self.status = PLATEAU if self.method.is_plateau else self.status
@@ -268,8 +268,9 @@ def limits(parameters: Parameters, bounds: Any, size: int) -> tuple[Vector, Vect
                 upper[place] = np.inf if high is None else np.ravel(high)
         except (TypeError, ValueError):
             raise ArgumentTypeError(f"bounds[{key!r}]={pair!r}: give a pair (low, high), None for no bound") from None
-    if not (lower <= upper).all():
-        raise ArgumentError("bounds: a lower one is above the upper, or not a number")
+    for k in np.flatnonzero(~(lower <= upper))[:1]:
+        name = next(name for name, place in places.items() if place.start <= k < place.stop)
+        raise ArgumentError(f"bounds of {name}: {lower[k]} to {upper[k]} holds no number; give (low, high)")
     return lower, upper
 
 
