@@ -84,6 +84,42 @@ def test_students_distribution_has_a_derivative_by_its_degrees_of_freedom(v, t):
     assert back == pytest.approx(want / scipy.stats.t.pdf(t, v), rel=1e-8, abs=1e-12)
 
 
+RANGES = {  # of one or two arguments: the function in many digits, arguments, ulps of the value in either dtype
+    "poch": (lambda z, m: mpmath.gamma(z + m) / mpmath.gamma(z), [(5.0, 3.0), (0.7, 1e-8), (1e6, 1.0), (1e6, 0.5),
+             (30.0, 0.25), (1000.0, 3.0)], 40),
+    "beta": (lambda a, b: mpmath.beta(a, b), [(0.7, 30.0), (1e-8, 5.0), (3.0, 1e-8), (25.0, 5.0), (25.0, 12.0)], 16),
+    "betaln": (lambda a, b: mpmath.log(mpmath.beta(a, b)), [(1e-8, 5.0), (3.0, 7.0), (1e6, 30.0), (1e10, 1e-8)], 6),
+    "binom": (mpmath.binomial, [(10.0, 3.0), (50.0, 2.0), (1e5, 2.0), (1000.0, 1e-8), (10.5, 0.5)], 16),
+    "exprel": (lambda x: mpmath.expm1(x) / x, [(-40.0,), (1e-5,), (0.9,), (1.1,), (80.0,)], 4),
+    "boxcox": (lambda x, p: mpmath.expm1(p * mpmath.log(x)) / p,
+               [(1e-8, 3.0), (1e8, -2.0), (0.3, 1e-9), (3.0, 0.5)], 8),
+    "pseudo_huber": (lambda d, r: d * d * (mpmath.sqrt(1 + (r / d) ** 2) - 1),
+                     [(1.0, 1e-3), (1e5, 3.0), (1e-5, 7.0)], 4),
+    "rel_entr": (lambda x, y: x * mpmath.log(x / y), [(1.0, 1.0001), (0.3, 1e-8), (1e8, 0.3)], 4),
+    "rgamma": (mpmath.rgamma, [(-3.5,), (1e-8,), (20.0,)], 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", RANGES)
+def test_values_and_derivatives_at_ordinary_and_extreme_arguments(name, dtype):
+    exact, places, ulps = RANGES[name]
+    at = np.array(places, dtype).T
+    arrays = [gc.array(f"a{k}", at.shape[1], dtype) for k in range(len(at))]
+    f = getattr(scipy.special, name)(*arrays)
+    value, *slopes = gc.compile_value([f, *(gc.derivative(np.sum(f), a) for a in arrays)], arrays)(*at)
+    eps = np.finfo(dtype).eps
+    with mpmath.workdps(60):
+        for j, point in enumerate(at.T):
+            given = [mpmath.mpf(float(v)) for v in point]
+            np.testing.assert_allclose(value[j], float(exact(*given)), rtol=ulps * eps, err_msg=f"{name}{point}")
+            for k, slope in enumerate(slopes):
+                h = abs(given[k]) * mpmath.mpf(10) ** -25
+                ends = [exact(*(v + s * h if i == k else v for i, v in enumerate(given))) for s in (1, -1)]
+                want = float((ends[0] - ends[1]) / (2 * h))
+                np.testing.assert_allclose(slope[j], want, rtol=1e3 * eps, err_msg=f"d{k} {name}{point}")
+
+
 UNARY = "erfcx erfinv dawsn exprel logit entr log_ndtr ndtri rgamma cosm1 i1e k0e ellipk expi spence gammasgn zetac"
 BINARY = "betaln beta kl_div rel_entr xlog1py boxcox poch binom gammainc gammaincc huber pseudo_huber"
 x, S, L = gc.array("x", 4), gc.array("S", (4, 4)), gc.array("L", (4, 4))

@@ -149,6 +149,25 @@ def test_tails_and_middles():
         np.testing.assert_allclose(got, [want[0], *want[1]], rtol=1e-10, err_msg=str(k))
 
 
+@pytest.mark.parametrize(
+    ("value", "at", "want", "slope"),
+    [
+        (stats.gumbel_r.logsf, [800.0, -800.0, 2.0], [-800.0, 0.0, -2.0669046064441696], [-1.0, 0.0, -0.9338581959]),
+        (stats.gumbel_l.logcdf, [-800.0, 800.0], [-800.0, 0.0], [1.0, 0.0]),
+        (stats.halflogistic.logsf, [800.0, 1e-9], [np.log(2) - 800.0, -5e-10], [-1.0, -0.5]),
+        (stats.hypsecant.logcdf, [-800.0, 800.0], [np.log(2 / np.pi) - 800.0, 0.0], [1.0, 0.0]),
+        (stats.hypsecant.logsf, [800.0, 0.0], [np.log(2 / np.pi) - 800.0, -np.log(2)], [-1.0, -2 / np.pi]),
+        (stats.halfnorm.logsf, [1e-20, 3.0], [-7.978845608028654e-21, -5.91457904095], [-0.79788456, -3.28309866]),
+    ],
+)
+def test_logarithms_of_tails_that_underflow(value, at, want, slope):
+    x = gc.array("x", len(at))
+    y = value(x)
+    found, slopes = gc.compile_value([y, gc.derivative(np.sum(y), x)], [x])(np.array(at))
+    np.testing.assert_allclose(found, want, rtol=1e-6)
+    np.testing.assert_allclose(slopes, slope, rtol=1e-6)
+
+
 def test_vectors():
     rng = np.random.default_rng(0)
     a, x, mean = rng.normal(size=(3, 3)), rng.normal(size=(4, 3)), rng.normal(size=3)

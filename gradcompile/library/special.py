@@ -18,10 +18,10 @@ from gradcompile.library.blas import addresses_in, signature
 
 __all__ = [
     "besseli", "besselie", "besselj", "besselk", "besselke", "bessely", "betainc", "betainc_slope", "betaincinv",
-    "dawsn", "digamma",
-    "ellipd", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "erfcinv", "erfi", "erfinv", "exp1", "expi", "expint",
-    "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammainccinv", "gammaincinv", "hyp1f1", "hyp2f1",
-    "lambertw", "lgamma", "ndtri", "owens_t", "polygamma", "spence", "stdtr", "stdtrit", "zeta", "zeta_slope",
+    "dawsn", "digamma", "digamma_rise", "ellipd", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "erfcinv", "erfi",
+    "erfinv", "exp1", "expi", "expint", "gamma", "gammainc", "gammainc_slope", "gammaincc", "gammainccinv",
+    "gammaincinv", "hyp1f1", "hyp2f1", "lambertw", "lgamma", "lgamma_rise", "ndtri", "owens_t", "polygamma", "spence",
+    "stdtr", "stdtrit", "zeta", "zeta_slope",
 ]  # fmt: skip
 
 
@@ -279,16 +279,18 @@ def digamma_of(x):  # type: ignore[no-untyped-def]
 
 @njit
 def digamma_rise(x, step):  # type: ignore[no-untyped-def]
-    """digamma(x + step) - digamma(x) for positive numbers, with the digits of a small one.
+    """digamma(x + step) - digamma(x), for positive numbers with the digits of a small one.
 
     >>> round(float(digamma_rise(1.0, 1.0)), 12)
     1.0
     """
+    if not ((x > 0) & (x + step > 0) & (x < np.inf) & (step < np.inf)):
+        return digamma(x + step) - digamma(x)
     total = 0.0
-    while x < POLYGAMMA_FROM:
-        total += step / (x * (x + step))
+    while (x < POLYGAMMA_FROM) | (x + step < POLYGAMMA_FROM):
+        total += step / x / (x + step)
         x += 1.0
-    total += math.log1p(step / x) + 0.5 * step / (x * (x + step))
+    total += math.log1p(step / x) + 0.5 * (step / x) / (x + step)
     near, far = 1.0 / (x * x), 1.0 / ((x + step) * (x + step))
     ratio = step * (2.0 * x + step) * near * far  # near - far
     power, difference = 1.0, ratio
@@ -296,6 +298,30 @@ def digamma_rise(x, step):  # type: ignore[no-untyped-def]
         total += BERNOULLI[k] / (2.0 * k + 2.0) * difference
         power *= near
         difference = difference * far + power * ratio
+    return total
+
+
+@njit
+def lgamma_rise(x, step):  # type: ignore[no-untyped-def]
+    """lgamma(x + step) - lgamma(x), for positive numbers with the digits of a small one, by Stirling's series.
+
+    >>> round(float(lgamma_rise(1e6, 1.0)), 9) == round(math.log(1e6), 9)
+    True
+    """
+    if not ((x > 0) & (x + step > 0) & (x < np.inf) & (step < np.inf)):
+        return lgamma(x + step) - lgamma(x)
+    total = 0.0
+    while (x < POLYGAMMA_FROM) | (x + step < POLYGAMMA_FROM):
+        total -= math.log1p(step / x)
+        x += 1.0
+    total += (x - 0.5) * math.log1p(step / x) + step * (math.log(x + step) - 1.0)
+    near, far = 1.0 / x, 1.0 / (x + step)
+    ratio = -step * (2.0 * x + step) * near * near * far * far  # far**2 - near**2
+    difference, power = -step * near * far, near  # of the odd powers of far and near; that of near
+    for k in range(len(BERNOULLI)):
+        total += BERNOULLI[k] / ((2.0 * k + 1.0) * (2.0 * k + 2.0)) * difference
+        difference = difference * far * far + power * ratio
+        power *= near * near
     return total
 
 
@@ -318,7 +344,8 @@ def betainc_slope(a, b, x, of_first):  # type: ignore[no-untyped-def]
 @njit
 def beta_fraction_slope(a, b, x, y, by_a):  # type: ignore[no-untyped-def]
     """The derivative of x**a*y**b/(a*beta(a, b)) times its continued fraction; y is 1 - x."""
-    power = math.exp(a * math.log(x) + b * math.log(y) - (math.lgamma(a + 1.0) + math.lgamma(b) - math.lgamma(a + b)))
+    log_beta = math.lgamma(min(a, b)) - lgamma_rise(max(a, b), min(a, b))
+    power = math.exp(a * math.log(x) + b * math.log(y) - log_beta) / a
     factor = math.log(x) - 1.0 / a + digamma_rise(a, b) if by_a == 1.0 else math.log(y) + digamma_rise(b, a)
     c, c_slope = 1.0, 0.0
     q = -(a + b) * x / (a + 1.0)

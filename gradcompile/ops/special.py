@@ -23,6 +23,11 @@ def part_of(name: str, k: int) -> Any:
     return lambda x: scipy(name)(x)[k]
 
 
+def computed(name: str) -> Any:
+    """A function that the library computes, of arrays."""
+    return lambda *args: np.vectorize(late("gradcompile.library.special", name), otypes=[float])(*args)
+
+
 def owen(x: Any, y: Any) -> Any:
     """Owen's T in SymPy's terms."""
     t = sp("Dummy", "t")
@@ -98,15 +103,23 @@ register_ordered("expint", lambda x, k: scipy("expn")(k, x), expint_slope, "d ex
 
 # Incomplete gamma and beta functions, hypergeometric functions, zeta
 
+function("lgamma_rise", "x y", ("digamma_rise(x, y)", "digamma(x + y)"), computed("lgamma_rise"),
+         exact=lambda x, y: mp("loggamma", x + y) - mp("loggamma", x),
+         sympy=lambda x, y: sp("loggamma", x + y) - sp("loggamma", x), domain=((0.5, 50.0), (0.01, 50.0)),
+         doc="lgamma(x + y) - lgamma(x)", **RECORD)  # fmt: skip
+function("digamma_rise", "x y", ("zeta(2, x + y) - zeta(2, x)", "zeta(2, x + y)"), computed("digamma_rise"),
+         exact=lambda x, y: mp("digamma", x + y) - mp("digamma", x),
+         sympy=lambda x, y: sp("digamma", x + y) - sp("digamma", x), domain=((0.5, 50.0), (0.01, 50.0)),
+         doc="digamma(x + y) - digamma(x)", **RECORD)  # fmt: skip
 DENSITY = "exp(xlogy(a - 1, x) - x - lgamma(a))"
-LOG_BETA = "(lgamma(a) + lgamma(b) - lgamma(a + b))"
+LOG_BETA = "(lgamma(a) - lgamma_rise(b, a))"
 OF_BETA = f"exp((a - 1)*log(x) + (b - 1)*log1p(-x) - {LOG_BETA})"
 INVERSE = "betaincinv(a, b, x)"
 OVER_BETA = f"exp((1 - a)*log({INVERSE}) + (1 - b)*log1p(-{INVERSE}) + {LOG_BETA})"
 Y = "gammaincinv(a, x)"
 FAR_Y = "gammainccinv(a, x)"
 OVER_GAMMA, OVER_FAR_GAMMA = (f"exp((1 - a)*log({y}) + {y} + lgamma(a))" for y in (Y, FAR_Y))
-LOG_STUDENT = "(lgamma(0.5*(v + 1)) - lgamma(0.5*v) - 0.5*log(v) - {half_log_pi!r} - 0.5*(v + 1)*log1p({x}*{x}/v))"
+LOG_STUDENT = "(lgamma_rise(0.5*v, 0.5) - 0.5*log(v) - {half_log_pi!r} - 0.5*(v + 1)*log1p({x}*{x}/v))"
 STUDENT = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="x")
 STUDENT_OF_QUANTILE = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="stdtrit(v, x)")
 BY_SHAPE_AND_X = f"{OF_BETA}*((log(x) - digamma(a) if f != 0 else log1p(-x) - digamma(b)) + digamma(a + b))"
@@ -134,11 +147,6 @@ function("gammaincc", "a x", ("-gammainc_slope(a, x)", f"-{DENSITY}"), scipy("ga
          exact=lambda a, x: mp("gammainc", a, x, mp("mpf", "inf"), True),
          sympy=lambda a, x: sp("uppergamma", a, x) / sp("gamma", a), domain=((0.5, 10.0), (0.5, 10.0)),
          doc="regularised upper incomplete gamma function", **RECORD)  # fmt: skip
-
-
-def computed(name: str) -> Any:
-    """A function that the library computes, of arrays."""
-    return lambda *args: np.vectorize(late("gradcompile.library.special", name), otypes=[float])(*args)
 
 
 def exact_slope(a: Any, x: Any) -> Any:

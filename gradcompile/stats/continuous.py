@@ -22,6 +22,7 @@ from gradcompile.stats.both import (
     erfinv,
     exp,
     expm1,
+    exprel,
     gammainc,
     gammaincc,
     gammainccinv,
@@ -82,6 +83,17 @@ def quantile_of_laplace(q: Any) -> Any:
 def log_cdf_of_laplace(x: Any) -> Any:
     """Accurate in both tails."""
     return where(x < 0, x - LOG_TWO, log1p(-exp(-absolute(x)) / 2))
+
+
+def log_tail_of_gumbel(x: Any) -> Any:
+    """log(1 - exp(-exp(-x)))."""
+    return where(x < 0, log1p(-exp(-exp(-x))), log(exprel(-exp(-x))) - x)
+
+
+def log_tail_of_secant(x: Any) -> Any:
+    """log(2/pi*atan(exp(x))), which is linear far below 0."""
+    near = where(x < 0, log(2 / PI * atan2(exp(x), 1)), log1p(-2 / PI * atan2(exp(-x), 1)))
+    return where(x < -20, x + LOG_TWO - LOG_PI, near)
 
 
 def log_mass(a: Any, b: Any) -> Any:
@@ -181,16 +193,20 @@ TABLE: dict[str, Distribution] = dict([
            log_lower=log_sigmoid, log_upper=lambda x: log_sigmoid(-x), quantile=logit,
            upper_quantile=lambda q: -logit(q)),
     record("halflogistic", "", lambda x: LOG_TWO + log_sigmoid(x) + log_sigmoid(-x), low=0,
-           upper=lambda x: 2 * sigmoid(-x), lower=lambda x: -expm1(-x) * sigmoid(x)),
+           upper=lambda x: 2 * sigmoid(-x),
+           log_upper=lambda x: where(x < 1, log1p(expm1(-x) * sigmoid(x)), LOG_TWO + log_sigmoid(-x)),
+           lower=lambda x: -expm1(-x) * sigmoid(x)),
     record("hypsecant", "", lambda x: -LOG_PI - log_cosh(x), lower=lambda x: 2 / PI * atan2(exp(x), 1),
-           upper=lambda x: 2 / PI * atan2(exp(-x), 1)),
+           upper=lambda x: 2 / PI * atan2(exp(-x), 1), log_lower=log_tail_of_secant,
+           log_upper=lambda x: log_tail_of_secant(-x)),
     record("lognorm", "s", lambda x, s: normal(log(x) / s) - log(s) - log(x), low=0,
            lower=lambda x, s: ndtr(log(x) / s),
            upper=lambda x, s: ndtr(-log(x) / s), log_lower=lambda x, s: log_ndtr(log(x) / s),
            log_upper=lambda x, s: log_ndtr(-log(x) / s), quantile=lambda q, s: exp(s * ndtri(q)),
            upper_quantile=lambda q, s: exp(-s * ndtri(q))),
     record("halfnorm", "", lambda x: LOG_TWO + normal(x), low=0, lower=lambda x: erf(root_half * x),
-           upper=lambda x: erfc(root_half * x), log_upper=lambda x: LOG_TWO + log_ndtr(-x),
+           upper=lambda x: erfc(root_half * x),
+           log_upper=lambda x: where(x < 1, log1p(-erf(root_half * x)), LOG_TWO + log_ndtr(-x)),
            quantile=lambda q: erfinv(q) / root_half, upper_quantile=lambda q: -ndtri(q / 2)),
     record("truncnorm", "a b", lambda x, a, b: normal(x) - log_mass(a, b), low=lambda a, b: a, high=lambda a, b: b,
            lower=lambda x, a, b: exp(log_mass(a, x) - log_mass(a, b)),
@@ -227,9 +243,11 @@ TABLE: dict[str, Distribution] = dict([
            lower=lambda x, c: exp(-((-x) ** c)), upper=lambda x, c: -expm1(-((-x) ** c)),
            log_lower=lambda x, c: -((-x) ** c)),
     record("gumbel_r", "", lambda x: -x - exp(-x), lower=lambda x: exp(-exp(-x)), upper=lambda x: -expm1(-exp(-x)),
-           log_lower=lambda x: -exp(-x), quantile=lambda q: -log(-log(q)), upper_quantile=lambda q: -log(-log1p(-q))),
+           log_lower=lambda x: -exp(-x), log_upper=log_tail_of_gumbel,
+           quantile=lambda q: -log(-log(q)), upper_quantile=lambda q: -log(-log1p(-q))),
     record("gumbel_l", "", lambda x: x - exp(x), lower=lambda x: -expm1(-exp(x)), upper=lambda x: exp(-exp(x)),
-           log_upper=lambda x: -exp(x), quantile=lambda q: log(-log1p(-q)), upper_quantile=lambda q: log(-log(q))),
+           log_upper=lambda x: -exp(x), log_lower=lambda x: log_tail_of_gumbel(-x),
+           quantile=lambda q: log(-log1p(-q)), upper_quantile=lambda q: log(-log(q))),
     record("rayleigh", "", lambda x: log(x) - x * x / 2, low=0, lower=lambda x: -expm1(-x * x / 2),
            upper=lambda x: exp(-x * x / 2), log_upper=lambda x: -x * x / 2, quantile=lambda q: sqrt(-2 * log1p(-q)),
            upper_quantile=lambda q: sqrt(-2 * log(q))),

@@ -62,6 +62,7 @@ TABLE: dict[str, Distribution] = dict([
     record("boltzmann", "lambda_ N", lambda k, lam, n: -lam * k + log(-expm1(-lam)) - log(-expm1(-lam * n)),
            high=lambda lam, n: n - 1),
     record("planck", "lambda_", lambda k, lam: -lam * k + log(-expm1(-lam)),
-           lower=lambda k, lam: -expm1(-lam * (k + 1)), upper=lambda k, lam: exp(-lam * (k + 1))),
+           lower=lambda k, lam: -expm1(-lam * (k + 1)), upper=lambda k, lam: exp(-lam * (k + 1)),
+           log_upper=lambda k, lam: -lam * (k + 1)),
     record("dlaplace", "a", lambda k, a: log(expm1(a)) - log(exp(a) + 1) - a * absolute(k), low=None),
 ])  # fmt: skip

@@ -77,7 +77,9 @@ written("cosm1")(lambda x: -2.0 * np.sin(0.5 * x) ** 2)  # cos(x) - 1, accurate 
 @written("exprel")
 def exprel(x: Any) -> Any:
     """(exp(x) - 1)/x, 1 at 0."""
-    return 1.0 / of("x_over_expm1", x)
+    is_far = (x > 1.0) & (x < np.inf)
+    far = np.where(is_far, x, 1.0)
+    return np.where(is_far, np.expm1(far) / far, 1.0 / of("x_over_expm1", np.where(is_far, 1.0, x)))
 
 
 written("log1pmx")(lambda x: np.log1p(x) - x)  # log(1 + x) - x
@@ -94,9 +96,13 @@ written("entr")(lambda x: np.where(x < 0.0, -np.inf, -of("xlogy", x, x)))  # -x*
 def rel_entr(x: Any, y: Any) -> Any:
     """x*log(x/y)."""
     inside = (x > 0.0) & (y > 0.0)
-    ratio = np.where(inside, x, 1.0) / np.where(inside, y, 1.0)
+    above, below = np.where(inside, x, 1.0), np.where(inside, y, 1.0)
+    ratio = above / below
+    is_near = (ratio > 0.5) & (ratio < 2.0)
+    logarithm = np.where(is_near, np.log1p(np.where(is_near, (above - below) / below, 0.0)),
+                         np.log(np.where(is_near, 1.0, ratio)))  # fmt: skip
     outside = np.where((x == 0.0) & (y >= 0.0), 0.0, np.where(np.isnan(x) | np.isnan(y), np.nan, np.inf))
-    return np.where(inside, x * np.log(ratio), outside)
+    return np.where(inside, x * logarithm, outside)
 
 
 written("kl_div")(lambda x, y: rel_entr(x, y) - x + y)  # x*log(x/y) - x + y
@@ -114,23 +120,25 @@ written("huber")(lambda delta, r: np.where(abs(r) <= delta, 0.5 * r * r, delta *
 
 @written("pseudo_huber")
 def pseudo_huber(delta: Any, r: Any) -> Any:
-    """delta**2*(sqrt(1 + (r/delta)**2) - 1)."""
-    ratio = r / delta
-    return r * ratio * delta / (1.0 + np.sqrt(1.0 + ratio * ratio))
+    """delta**2*(sqrt(1 + (r/delta)**2) - 1), with the digits of the derivative by delta."""
+    return r * (r / (1.0 + np.hypot(1.0, r / delta)))
 
 
 @written("boxcox")
 def boxcox(x: Any, lmbda: Any) -> Any:
     """(x**lmbda - 1)/lmbda, log(x) at 0."""
-    logarithm = np.log(x)
-    return logarithm * exprel(lmbda * logarithm)
+    return raised_less_one(np.log(x), lmbda)
 
 
-@written("boxcox1p")
-def boxcox1p(x: Any, lmbda: Any) -> Any:
-    """((1 + x)**lmbda - 1)/lmbda, log(1 + x) at 0."""
-    logarithm = np.log1p(x)
-    return logarithm * exprel(lmbda * logarithm)
+def raised_less_one(logarithm: Any, power: Any) -> Any:
+    """(exp(p*l) - 1)/p, l at 0: directly where it is far from l, as its derivatives have digits then."""
+    exponent = power * logarithm
+    is_far = abs(exponent) > 1.0
+    far = np.expm1(np.where(is_far, exponent, 1.0)) / np.where(is_far, power, 1.0)
+    return np.where(is_far, far, logarithm * exprel(np.where(is_far, 0.0, exponent)))
+
+
+written("boxcox1p")(lambda x, lmbda: raised_less_one(np.log1p(x), lmbda))  # boxcox of 1 + x
 
 
 # Gamma functions
@@ -139,8 +147,9 @@ def boxcox1p(x: Any, lmbda: Any) -> Any:
 @written("rgamma")
 def rgamma(x: Any) -> Any:
     """1/gamma(x), 0 at 0, -1, -2, ...; the derivative is NaN there."""
-    is_pole = (x <= 0.0) & (x == np.floor(x))
-    return np.where(is_pole, 0.0, 1.0 / of("gamma", np.where(is_pole, 1.0, x)))
+    is_pole, is_far = (x <= 0.0) & (x == np.floor(x)), x > largest_of_gamma(x)
+    near = 1.0 / of("gamma", np.where(is_pole | is_far, 1.0, x))
+    return np.where(is_pole, 0.0, np.where(is_far, np.exp(-of("lgamma", np.where(is_far, x, 1.0))), near))
 
 
 @written("gammasgn")
@@ -153,38 +162,35 @@ def gammasgn(x: Any) -> Any:
 
 @written("betaln")
 def betaln(a: Any, b: Any) -> Any:
-    """log|beta(a, b)|; where one argument is large, by Stirling's series of the difference."""
+    """log|beta(a, b)|: of the smaller argument, less how far the larger one rises by it."""
     small, large = np.minimum(a, b), np.maximum(a, b)
-    is_far = large > 20.0
-    far = np.where(is_far, large, 20.0)
-    near = np.where(is_far, 1.0, large)
-    difference = stirling_rest(far) - stirling_rest(far + small)
-    difference = difference + small - small * np.log(far + small) - (far - 0.5) * np.log1p(small / far)
-    direct_ = of("lgamma", near) - of("lgamma", near + small)
-    return of("lgamma", small) + np.where(is_far, difference, direct_)
+    return of("lgamma", small) - of("lgamma_rise", large, small)
 
 
-STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
+def largest_of_gamma(x: Any) -> float:
+    """Up to where the gamma function is in the range of a dtype."""
+    return 170.0 if x.dtype == np.float64 else 34.0
 
 
-def stirling_rest(x: Any) -> Any:
-    """log(gamma(x)) - ((x - 1/2) log(x) - x + log(2 pi)/2) for x of 10 and more."""
-    inverse = 1.0 / (x * x)
-    total = 0.0
-    for c in reversed(STIRLING):
-        total = total * inverse + c
-    return total / x
+@written("poch")
+def poch(z: Any, m: Any) -> Any:
+    """gamma(z + m)/gamma(z), by logarithms where the sum is rounded, what is small loses digits, or it overflows."""
+    total = z + m
+    is_near = (z > 0.5) & (m > 0.5) & (total < largest_of_gamma(z)) & (total - z == m) & (total - m == z)
+    near = of("gamma", np.where(is_near, total, 1.0)) / of("gamma", np.where(is_near, z, 1.0))
+    return np.where(is_near, near, gammasgn(z) * gammasgn(total) * np.exp(of("lgamma_rise", z, m)))
 
 
 @written("beta")
 def beta(a: Any, b: Any) -> Any:
     """gamma(a)*gamma(b)/gamma(a + b)."""
-    sign = gammasgn(a) * gammasgn(b) * gammasgn(a + b)
-    return sign * np.exp(betaln(a, b))
+    small, large = np.minimum(a, b), np.maximum(a, b)
+    is_near = abs(a) + abs(b) < largest_of_gamma(a)
+    near = of("gamma", np.where(is_near, small, 1.0)) / poch(large, small)
+    return np.where(is_near, near, gammasgn(a) * gammasgn(b) * gammasgn(a + b) * np.exp(betaln(a, b)))
 
 
-written("poch")(lambda z, m: gammasgn(z) * gammasgn(z + m) * np.exp(of("lgamma", z + m) - of("lgamma", z)))
-written("binom")(lambda n, k: 1.0 / ((n + 1.0) * beta(1.0 + n - k, 1.0 + k)))
+written("binom")(lambda n, k: poch(1.0 + n - k, k) * rgamma(1.0 + k))  # the binomial coefficient of real numbers
 written("betaincc")(lambda a, b, x: of("betainc", b, a, 1.0 - x))  # 1 - betainc(a, b, x)
 written("zetac")(lambda s: of("zeta", s, 2.0 + 0.0 * s))  # zeta(s) - 1
 
