@@ -10,7 +10,7 @@ product multiplied, in another order.
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from itertools import chain
+from itertools import accumulate, chain
 from operator import mul
 from typing import NamedTuple
 
@@ -18,10 +18,10 @@ import numpy as np
 
 from gradcompile.ir.algebra import add, is_mul
 from gradcompile.ir.core import Node, apply, const, is_const, node
-from gradcompile.ir.graph import topological, with_new
+from gradcompile.ir.graph import substitute, topological, with_new
 from gradcompile.ops.constant_index import Affine, is_table, is_take, row_major, table, take
 from gradcompile.ops.reduction import is_sum
-from gradcompile.passes.linear_forms import Forms
+from gradcompile.passes.linear_forms import Forms, entries
 from gradcompile.passes.stabilize import parts as terms_of
 from gradcompile.passes.stabilize import square_root, weighted
 from gradcompile.passes.strides import FEWEST, Ints, Run, first_equal, in_order, runs
@@ -58,7 +58,17 @@ def reroll(roots: Sequence[Node], params: Sequence[Node], inputs: Iterable[Node]
         if result is not n:
             new[n] = result
         roller.forms.describe(result)
-    return [new.get(r, r) for r in roots]
+    return without_rest([new.get(r, r) for r in roots], params)
+
+
+def without_rest(roots: Sequence[Node], params: Sequence[Node]) -> list[Node]:
+    """The roots with entries taken from theta as far as any are, so that what follows has a gradient of its own."""
+    theta = apply("pack", *params) if params else None
+    taken = [n for n in topological(roots) if is_take(n) and n.args[0] is theta]
+    last = max((n.params[0].bounds[1] for n in taken), default=0)
+    ends = accumulate(map(entries, params))
+    kept = params[: sum(end <= last for end in ends) + 1]
+    return substitute(roots, {n: take(apply("pack", *kept), n.params[0]) for n in taken})
 
 
 def long_chains(order: Sequence[Node]) -> dict[Node, list[Node]]:

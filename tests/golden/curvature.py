@@ -47,7 +47,6 @@ def finish(grad, hess, theta, total, x, y):
     """Write the gradient to grad and the Hessian to hess and return the loss. It takes the totals of the passes."""
     n = x.shape[0]
     loss = total[0] / n                           # mean((c + a*exp(-b*x) - y)**2)
-    # backward: d_v is dL/dv
     grad[0] = total[1] / n                        # dL/da
     grad[1] = total[2] / n                        # dL/db
     grad[2] = total[3] / n                        # dL/dc

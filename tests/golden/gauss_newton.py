@@ -51,7 +51,6 @@ def finish(grad, hess, theta, total, x, y):
     n = x.shape[0]
     a = theta[0]
     loss = total[0] / n                           # mean((y - a*sigmoid(b*(x - c)))**2)
-    # backward: d_v is dL/dv
     grad[0] = total[1] / n                        # dL/da
     grad[1] = -a * total[2] / n                   # dL/db
     grad[2] = -a * total[3] / n                   # dL/dc

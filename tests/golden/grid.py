@@ -48,6 +48,5 @@ def kernel(theta: "float64[72]", grad: "float64[72]"):
             grad[9 * row + i + 10] += part_2[7 * row + i]
     terms = U_0_0 - 1.0                           # U_0_0 - 1
     loss = totals[0] + terms * terms
-    # backward: d_v is dL/dv
     grad[0] += 2.0 * terms                        # for dL/dU_0_0
     return loss

@@ -48,7 +48,6 @@ def finish(grad, theta, total, T, y):
     """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = T.shape[0]
     loss = total[0] / n
-    # backward: d_v is dL/dv
     grad[0] = total[1] / n                        # dL/da
     grad[1] = total[2] / n                        # dL/db
     grad[2] = total[3] / n                        # dL/dc

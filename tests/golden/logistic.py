@@ -50,7 +50,6 @@ def finish(grad, theta, total, X, y):
     """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = X.shape[0]
     loss = total[0] / n
-    # backward: d_v is dL/dv
     grad[0] = total[3] / n                        # dL/dw0
     grad[1] = total[2] / n                        # dL/dw1
     grad[2] = total[1] / n                        # dL/dw2

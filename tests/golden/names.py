@@ -37,7 +37,6 @@ def finish(grad, theta, total, n_2, grad_2):
     """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = n_2.shape[0]
     loss = total[0] / n                           # mean((theta*exp(-lambda_1*n) - grad)**2)
-    # backward: d_v is dL/dv
     grad[0] = total[1] / n                        # dL/dtheta
     grad[1] = total[2] / n                        # dL/dlambda_1
     return loss

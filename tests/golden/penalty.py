@@ -37,7 +37,6 @@ def finish(grad, theta, total, x, y):
     w = theta[0]
     b = theta[1]
     loss = 0.1 * (b * b) + 0.1 * (w * w) + total[0] / n  # 0.1*b**2 + 0.1*w**2 + mean((b + w*x - y)**2)
-    # backward: d_v is dL/dv
     grad[0] = total[1] / n + 0.2 * w              # dL/dw
     grad[1] = total[2] / n + 0.2 * b              # dL/db
     return loss

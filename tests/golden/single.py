@@ -36,7 +36,6 @@ def finish(grad, theta, total, x, y):
     """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = x.shape[0]
     loss = total[0] / n                           # mean(hypot(1, w*x - y))
-    # backward: d_v is dL/dv
     grad[0] = total[1] / n                        # dL/dw
     return loss
 

@@ -69,7 +69,6 @@ def finish(grad, theta, total, total_2, total_3, x):
     """Write the gradient to grad and return the loss. It takes the totals of the passes."""
     n = x.shape[0]
     loss = total_2[0] / n                         # mean((w*x - mean(w*x))**2)
-    # backward: d_v is dL/dv
     grad[0] = total_3[0]                          # dL/dw
     return loss
 

@@ -196,7 +196,7 @@ class LoopWriter:
     def vector(self, region: Region, n: Node) -> str:
         """The name of a vector that entries are taken from; it is put together if it does not stand in memory yet."""
         if n not in self.vectors:
-            if is_pack(n) and list(n.args) == [a.leaf for a in self.program.params]:
+            if is_pack(n) and list(n.args) == [a.leaf for a in self.program.params[: len(n.args)]]:
                 self.vectors[n] = "theta"
             else:
                 self.vectors[n] = self.put_together(region, n)
