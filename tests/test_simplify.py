@@ -19,6 +19,10 @@ from tests.graphs import COLUMNS, SCALARS, VALUES, graphs
 
 x, y, z = leaf("x"), leaf("y"), leaf("z")
 LESS = apply("lt", x, y)
+WHOLE = leaf("k", ArrayType((), "int64"))
+WEIGHT = apply("div", const(1.0), apply("size", COLUMNS[0], params=(0,)))
+REPEATED = apply("broadcast", WEIGHT, params=(("n",),))
+POSITIVE = apply("lt", const(0.0), COLUMNS[0])
 
 
 def same_bits(u: object, v: object) -> bool:
@@ -63,6 +67,14 @@ def test_simplify_keeps_every_bit(n: Node, scalars: tuple[float, float], rows: l
         (apply("exp", const(0.0)), const(1.0)),
         (apply("select", const(True, "bool"), x, y), x),
         (apply("not", apply("not", apply("lt", x, y))), apply("lt", x, y)),
+        (apply("add", const(-1.0), x), apply("add", x, const(-1.0))),
+        (apply("add", WHOLE, const(0, "int64")), WHOLE),
+        (apply("select", LESS, apply("select", LESS, x, y), z), apply("select", LESS, x, z)),
+        (apply("select", LESS, x, apply("select", LESS, y, z)), apply("select", LESS, x, z)),
+        (apply("eq", apply("neg", x), const(0.0)), apply("eq", x, const(0.0))),
+        (apply("ne", WEIGHT, const(0.0)), const(True, "bool")),
+        (apply("select", apply("ne", REPEATED, const(0.0)), COLUMNS[0], x), COLUMNS[0]),
+        (apply("and", apply("ne", REPEATED, const(0.0)), POSITIVE, POSITIVE), POSITIVE),
     ],
 )
 def test_rules(before: Node, after: Node) -> None:

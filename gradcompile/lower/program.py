@@ -1,5 +1,6 @@
 """What a program is lowered to, and how its values are called and found: names of nodes, texts of inputs."""
 
+import builtins
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -136,7 +137,7 @@ class Naming:
         yield from (n.op.preferred_name,) if len(n.op.preferred_name) == 1 else ()  # e, as everybody writes
         form = self.of_form(n) or n.op.preferred_name
         yield from filter(None, (self.composed(n, DEEP), self.array_name(n), form))
-        yield from () if form or n.op.array_name else (n.op.name,)
+        yield from () if form or n.op.array_name or n.op.name in dir(builtins) else (n.op.name,)
         yield "factor" if is_mul(n) else form or n.op.array_name or f"{n.op.name}_value"
 
     def composed(self, n: Node, depth: int) -> str:

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from gradcompile.ir.algebra import add, assemble, broadcast_to, expand, length_along, select
+from gradcompile.ir.algebra import add, assemble, broadcast_to, expand, is_div, is_neg, is_select, length_along, select
 from gradcompile.ir.core import Node, apply, const, is_const
 from gradcompile.ir.graph import rebuild, topological, with_new
 from gradcompile.ir.types import Dim, dim_product, dim_sum, parsed
@@ -98,7 +98,7 @@ def assembled(n: Node) -> Node | None:
 def unit_factor(n: Node) -> Node | None:
     """1*x = x and (-1)*x = -x, repeated where the one is."""
     for one, other in (n.args, n.args[::-1]):
-        number = one.args[0] if is_broadcast(one) else one
+        number = unrepeated(one)
         if other.type.dtype == n.type.dtype and (is_const(number, 1.0) or is_const(number, -1.0)):
             return expand(other if is_const(number, 1.0) else simplify_node(-other), n.type.shape)
     return None
@@ -227,9 +227,14 @@ def shaped(x: Node, like: Node) -> Node:
     return x if x.type.shape == like.type.shape else broadcast_to(x, like.type.shape)
 
 
+def unrepeated(n: Node) -> Node:
+    """What a node repeats; the node itself if it repeats nothing."""
+    return n.args[0] if is_broadcast(n) else n
+
+
 def decided(n: Node) -> Node | None:
     """A selection by a constant, or between equals."""
-    c, a, b = n.args
+    c, a, b = unrepeated(n.args[0]), *n.args[1:]
     if is_const(c):
         chosen = a if c.value else b
         fits = chosen.type.shape in ((), n.type.shape) and chosen.type.dtype == n.type.dtype
@@ -241,6 +246,30 @@ def swapped(n: Node) -> Node | None:
     """where(not c, a, b) = where(c, b, a)."""
     c, a, b = n.args
     return select(c.args[0], b, a) if c.op.name == "not" and not is_const(b, 0.0) else None
+
+
+def chosen_twice(n: Node) -> Node | None:
+    """where(c, where(c, a, b), d) = where(c, a, d), and the same of the other side."""
+    c, a, b = n.args
+    x = a.args[1] if is_select(a) and a.args[0] is c else a
+    y = b.args[2] if is_select(b) and b.args[0] is c else b
+    if x is a and y is b:
+        return None
+    found = apply("select", c, x, y)
+    return found if found.type == n.type else None
+
+
+def compared_with_zero(n: Node) -> Node | None:
+    """-x == 0 where x == 0; a number by a length is never 0."""
+    for x, zero in (n.args, n.args[::-1]):
+        if is_const(zero, 0.0) and is_neg(x):
+            return apply(n.op.name, x.args[0], zero)
+        if is_const(zero, 0.0) and is_div(x) and x.args[1].op.by_shape and is_const(x.args[0], 1.0):
+            return const(n.op.name == "ne", "bool")
+        if is_const(zero, 0.0) and is_broadcast(x):
+            found = simplify_node(apply(n.op.name, x.args[0], zero))
+            return shaped(found, n) if is_const(found) else None
+    return None
 
 
 def double_not(n: Node) -> Node | None:
@@ -256,7 +285,7 @@ def flat_logic(n: Node) -> Node | None:
         parts += a.args if a.op.name == n.op.name and len(a.args) <= FEW_TERMS else (a,)
     if any(is_const(a) and a.value is not neutral for a in parts):
         return const(not neutral, "bool") if not n.type.shape else None
-    kept = list(dict.fromkeys(a for a in parts if not is_const(a)))
+    kept = list(dict.fromkeys(a for a in parts if unrepeated(a) is not const(neutral, "bool")))
     if len(kept) == 1 and kept[0].type == n.type:
         return kept[0]
     new = apply(n.op.name, *kept) if len(kept) > 1 and kept != list(n.args) else n
@@ -360,7 +389,7 @@ def implied(n: Node) -> Node | None:
 
 def spread_constants(n: Node) -> Node | None:
     """An elementwise op of repeated numbers is the repeated number that it gives."""
-    numbers = [a.args[0] if is_broadcast(a) else a for a in n.args]
+    numbers = [unrepeated(a) for a in n.args]
     if any(not a.op.is_const for a in numbers):
         return None
     number = simplify_node(apply(n.op.name, *numbers, params=n.params))
@@ -388,7 +417,9 @@ SPECIAL: dict[str, tuple[Rule, ...]] = {
     "div": (spread_constants, implied, unit_divisor, signs_out),
     "neg": (spread_constants, double_negative),
     "pow": (power,),
-    "select": (decided, swapped),
+    "select": (decided, swapped, chosen_twice),
+    "eq": (compared_with_zero,),
+    "ne": (compared_with_zero,),
     "not": (double_not,),
     "and": (flat_logic,),
     "or": (flat_logic,),

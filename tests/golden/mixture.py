@@ -69,10 +69,10 @@ def samples(total, grad, start, stop, theta, points):
         ratio_2 = -1.0 / n
         partial[:] = 0.0
         for i in lanes(0, m):
-            sum_i = e[0, i] + e[1, i] + e[2, i]
+            sum_e_i = e[0, i] + e[1, i] + e[2, i]
             row_max_i_2 = row_max[i]
-            partial[i % LANES] += log(sum_i) + (row_max_i_2 if fabs(row_max_i_2) < float("inf") else 0.0)
-            ratio[i] = ratio_2 / sum_i
+            partial[i % LANES] += log(sum_e_i) + (row_max_i_2 if fabs(row_max_i_2) < float("inf") else 0.0)
+            ratio[i] = ratio_2 / sum_e_i
         total[0] += fold(partial)
 
         minus_product = view(work, 1024, (3, m))

@@ -76,13 +76,13 @@ def samples(total, grad, start, stop, theta, X, t):
                 diff[j, i] = diff_i
                 e[j, i] = exp(diff_i)
 
-        minus_log_sum = view(work, 1280, (m,))
+        minus_log_sum_e = view(work, 1280, (m,))
         minus_ratio = view(work, 1408, (m,))
         d_picked = -1.0 / n                       # dL/dpicked
         for i in lanes(0, m):
-            sum_i = e[0, i] + e[1, i]
-            minus_log_sum[i] = -log(sum_i)
-            minus_ratio[i] = -d_picked / sum_i
+            sum_e_i = e[0, i] + e[1, i]
+            minus_log_sum_e[i] = -log(sum_e_i)
+            minus_ratio[i] = -d_picked / sum_e_i
 
         picked = view(work, 1024, (m,))
         d_diff = view(work, 2048, (2, m))
@@ -91,7 +91,7 @@ def samples(total, grad, start, stop, theta, X, t):
             partial[:] = 0.0
             for i in lanes(0, m):
                 is_equal_i = t_place[i] == j
-                picked[i] += diff[j, i] + minus_log_sum[i] if is_equal_i else 0.0  # log_softmax(...)[arange(n), t]
+                picked[i] += diff[j, i] + minus_log_sum_e[i] if is_equal_i else 0.0  # log_softmax(...)[arange(n), t]
                 d_diff_i = (d_picked if is_equal_i else 0.0) + minus_ratio[i] * e[j, i]  # dL/ddiff
                 d_diff[j, i] = d_diff_i
                 partial[i % LANES] += d_diff_i

@@ -1,5 +1,6 @@
 """Names in programs over arrays: of arrays and their entries, of loop variables, of tables of numbers."""
 
+import builtins
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -73,7 +74,7 @@ class ArrayNaming(Naming):
             yield from self.of_place(n)
             return
         called = caller(self.program.comments.get(origin, ""))
-        if n.op.ends_functions and called not in ("", "where", "mean"):
+        if n.op.ends_functions and called not in ("", "where", "mean", *dir(builtins)):
             yield called
         if source := self.moved(n):
             yield source
