@@ -207,7 +207,7 @@ class FormulaClassifier(ClassifierMixin, _Formula):  # type: ignore[misc]
         alpha: float = 1.0,
         start: Any = None,
         starts: int = 4,
-        tolerance: float = 1e-9,
+        tolerance: float = 1e-12,
         max_iter: int = 1000,
         random_state: int = 0,
     ) -> None:
