@@ -117,8 +117,7 @@ class CompiledDerivative(Compiled):
         if isinstance(given, np.ndarray) and given.ndim == 1 and len(given) == self.size:
             return bind.convert_theta(given, self.size, np.dtype(self.dtype), self.along)
         if isinstance(given, Mapping):
-            takes = self._of_params
-            return self.pack(*(takes.parameters(given) if takes.form else takes.match((), given)))
+            return self.pack(*self._of_params.parameters(given))
         if isinstance(given, list | tuple) and len(given) == len(self.problem.params):
             return self.pack(*given)
         if self.problem.bare:
@@ -436,7 +435,8 @@ class BoundDerivative(Views):
     """
 
     def __init__(self, compiled: CompiledDerivative, inputs: list[Any]) -> None:
-        super().__init__(self, inputs, isinstance(compiled, CompiledHessian), isinstance(compiled, CompiledHvp))
+        whole = isinstance(compiled, CompiledHessian) and compiled.layout != "diagonal"  # as SciPy has it
+        super().__init__(self, inputs, whole, isinstance(compiled, CompiledHvp))
         self.compiled, self.inputs = compiled, inputs
         along = [np.zeros(compiled.size, compiled.dtype)] if compiled.along else []
         self._run = compiled._prepared([*along, *inputs])

@@ -284,6 +284,17 @@ def test_scipys_methods_take_what_is_bound():
     for method in ("trf", "dogbox", "lm"):
         found = scipy.optimize.least_squares(j.fun, THETA, jac=j.jac, method=method)
         assert found.success
+    sparse = gc.compile_hessian(loss, [a, b], sparse=True).bind()
+    for method in ("Newton-CG", "trust-constr"):
+        found = scipy.optimize.minimize(sparse.fun, start, jac=sparse.jac, hess=sparse.hess, method=method)
+        np.testing.assert_allclose(found.x, solution, atol=1e-3)
+    for method in ("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr"):
+        found = scipy.optimize.minimize(sparse.fun, start, jac=sparse.jac, hessp=sparse.hessp, method=method)
+        np.testing.assert_allclose(found.x, solution, atol=1e-3)
+    diagonal = gc.compile_hessian(loss, [a, b], diagonal=True).bind()
+    for view in (diagonal.hess, lambda theta: diagonal.hessp(theta, theta)):
+        with pytest.raises(gc.ArgumentError, match="not its diagonal alone"):
+            view(start)
     sparse = gc.compile_jacobian([a * b - 1, a + b - 2.5], [a, b], sparse=True).bind()
     found = scipy.optimize.least_squares(sparse.fun, [3.0, 1.0], jac=sparse.jac, tr_solver="lsmr")
     assert np.allclose(np.sort(found.x), [0.5, 2.0])
@@ -468,6 +479,10 @@ def test_a_bound_loss_has_views_as_well():
 
 def test_what_a_call_can_not_take():
     h = gc.compile_hvp(a**2 * b, [a, b])
+    for vector in ({"a": 1.0, "b": 2.0}, {b: 2.0, a: 1.0}):
+        assert np.array_equal(h(1.0, 2.0, vector=vector)[2], h(1.0, 2.0, vector=[1.0, 2.0])[2])
+    with pytest.raises(gc.ArgumentTypeError, match="no 'b'"):
+        h(1.0, 2.0, vector={a: 1.0})
     with pytest.raises(gc.ArgumentTypeError, match="vector= is missing"):
         h(1.0, 2.0)
     with pytest.raises(gc.ArgumentError, match=r"vector has shape \(3,\), expected \(2,\)"):

@@ -61,18 +61,15 @@ class Views:
     def hess(self, theta: Any) -> Any:
         """The Hessian."""
         if not self._has[0]:
-            raise ArgumentError("this has no Hessian: compile the loss with compile_hessian, and bind that")
+            raise ArgumentError(
+                "this has no Hessian: compile the loss with compile_hessian, not its diagonal alone, and bind that; "
+                "with compile_hvp for products alone"
+            )
         return copied(self._at(theta)[2])
 
     def hessp(self, theta: Any, vector: Any) -> Any:
         """The Hessian times a vector."""
-        if self._has[0]:
-            return self.hess(theta) @ np.asarray(vector)
-        if not self._has[1]:
-            raise ArgumentError(
-                "this has no product with the Hessian: compile the loss with compile_hvp, and bind that"
-            )
-        return copied(self._at(theta, vector)[2])
+        return copied(self._at(theta, vector)[2]) if self._has[1] else self.hess(theta) @ np.asarray(vector)
 
 
 def contents(arrays: Sequence[np.ndarray]) -> list[int]:

@@ -212,6 +212,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Array:
         raise ExpressionError(f"an index of shape {index.type.shape} for shape {shape}: as many axes are needed")
     around = tuple(d if j != k else 1 for j, d in enumerate(shape))
     whole = broadcast(index.type.shape, around)
+    n = expand(n, (*whole[:k], shape[k], *whole[k + 1 :]))
     return Array(along(n, expand(index, whole), k))
 
 
