@@ -91,7 +91,7 @@ def optimise(module: Any) -> None:
 
 @lru_cache(maxsize=2)
 def passes(level: int) -> tuple[Any, Any]:
-    """LLVM's passes of a level, of whole modules or of functions, and their builder: kept, as llvmlite frees neither."""
+    """LLVM's passes of a level, of modules or of functions, with their builder: kept, as llvmlite frees neither."""
     chosen = llvm().create_pipeline_tuning_options(level)
     chosen.loop_vectorization, chosen.slp_vectorization = True, False
     builder = llvm().create_pass_builder(machine(), chosen)
