@@ -81,17 +81,18 @@ def optimise(module: Any) -> None:
     inlined says so. Nor do the higher levels of its optimiser: values have names that are used again, so nothing is
     loaded or computed twice. A network's loss takes a tenth less to compile, `mlp` a tenth less to run.
     """
-    builder = pass_builder(0)
-    builder.getModulePassManager().run(module, builder)  # which inlines, no more
-    builder = pass_builder(1)
-    passes = builder.getFunctionPassManager()
+    inlining, inliner = passes(0)
+    inlining.run(module, inliner)  # no more than that
+    cleaning, cleaner = passes(1)
     for function in module.functions:
         if not function.is_declaration:
-            passes.run(function, builder)
+            cleaning.run(function, cleaner)
 
 
-def pass_builder(level: int) -> Any:
-    """LLVM's passes of a level."""
+@lru_cache(maxsize=2)
+def passes(level: int) -> tuple[Any, Any]:
+    """LLVM's passes of a level, of modules or of functions, with their builder: kept, as llvmlite frees neither."""
     chosen = llvm().create_pipeline_tuning_options(level)
     chosen.loop_vectorization, chosen.slp_vectorization = True, False
-    return llvm().create_pass_builder(machine(), chosen)
+    builder = llvm().create_pass_builder(machine(), chosen)
+    return (builder.getFunctionPassManager() if level else builder.getModulePassManager()), builder

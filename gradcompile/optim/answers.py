@@ -7,6 +7,8 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 
+INTEGERS = int, np.integer  # a tuple, which is made once
+
 
 def is_number(value: Any) -> bool:
     """Whether this is a real number, a truth value not.
@@ -19,7 +21,7 @@ def is_number(value: Any) -> bool:
 
 def is_whole(value: Any, least: int = 1) -> bool:
     """Whether this is an integer from the least on."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+    return isinstance(value, INTEGERS) and not isinstance(value, bool) and bool(value >= least)
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:

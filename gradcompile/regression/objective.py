@@ -34,7 +34,7 @@ class Objective:
         self.data = [symbols[name] for name in statement.columns if name in symbols]
         self.data += [statement.sigma] if statement.sigma is not None else []
         self.has_plain_target = statement.target is not None and bool(statement.target.is_Symbol)
-        self._ways: dict[CompiledDerivative, tuple[list[str], Route, Any]] = {}
+        self._ways: dict[bool, tuple[list[str], Route, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without machine code, which is made again."""
@@ -82,10 +82,10 @@ class Objective:
 
     def evaluation(self, columns: Columns, rows: int, exact: bool) -> Evaluation:
         """Cost, gradient and the matrix of the search, or the Hessian, with these columns."""
-        compiled = self.exact if exact else self.near
-        if compiled not in self._ways:
-            self._ways[compiled] = self.names(compiled), compiled._route, looped(compiled._route)
-        names, route, loop = self._ways[compiled]
+        if exact not in self._ways:
+            compiled = self.exact if exact else self.near
+            self._ways[exact] = self.names(compiled), compiled._route, looped(compiled._route)
+        names, route, loop = self._ways[exact]
         inputs = [columns[name] for name in names]
         code = route.choose(inputs)
         return Evaluation(code, inputs, loop if code is route.serial else None, rows)
