@@ -209,7 +209,7 @@ def dense_hessian(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> t
             return (Part(filled_in(lower_triangle(problem, found), sum(sizes_of(problem))), "hessian", ("",)),)
         except Dense:
             pass  # entry by entry as well, which is slower to compile
-    return hessian_entries(problem, loss)
+    return square(problem, upper_rows(problem, loss))
 
 
 def sizes_of(problem: Problem) -> list[int]:
@@ -251,10 +251,15 @@ def dense_lower(problem: Problem, loss: Node, found: Mapping[Node, Node]) -> lis
     """The lower triangle of a Hessian, entry by entry, or block by block of arrays."""
     if problem.arrays:
         return lower_of(hessian_blocks(problem, found))
+    return [Block(np.array(j), np.array(k), n) for k, row in enumerate(upper_rows(problem, loss))
+            for j, n in enumerate(row, k) if not is_const(n, 0.0)]  # fmt: skip
+
+
+def upper_rows(problem: Problem, loss: Node) -> list[list[Node]]:
+    """The rows of a Hessian entry by entry, each from the diagonal on."""
     entries = entries_of(problem)
     (gradients,) = gradients_by([loss], entries)
-    return [Block(np.array(j), np.array(k), n) for k, g in enumerate(gradients)
-            for j, n in enumerate(gradients_by([g], entries[k:])[0], k) if not is_const(n, 0.0)]  # fmt: skip
+    return [gradients_by([g], entries[k:])[0] for k, g in enumerate(gradients)]
 
 
 def lower_of(parts: Sequence[Part]) -> list[Block]:
@@ -262,13 +267,6 @@ def lower_of(parts: Sequence[Part]) -> list[Block]:
     starts = np.cumsum([0, *(int(p.node.type.shape[0]) for p in parts)])
     grids = [np.indices([int(d) for d in p.node.type.shape]) for p in parts]
     return lower(Block(grid[0] + k, grid[1], p.node) for p, grid, k in zip(parts, grids, starts, strict=False))
-
-
-def hessian_entries(problem: Problem, loss: Node) -> tuple[Part, ...]:
-    """The Hessian entry by entry, those below the diagonal once."""
-    entries = entries_of(problem)
-    (gradients,) = gradients_by([loss], entries)
-    return square(problem, [gradients_by([g], entries[k:])[0] for k, g in enumerate(gradients)])
 
 
 def square(problem: Problem, rows: Sequence[Sequence[Node]]) -> tuple[Part, ...]:
@@ -428,7 +426,8 @@ def sparse_jacobian(problem: Problem, values: Sequence[Node]) -> Output:
 def pattern_of(problem: Problem, outputs: Sequence[Node]) -> Pairs:
     """Where the derivative of arrays may be other than 0: rows over all their entries, and columns over theta."""
     seeds = {n: t[0].columns for n, t in seeds_of(problem).items()}
-    reach, width = Reach(outputs, seeds, sum(sizes_of(problem))), sum(sizes_of(problem))
+    width = sum(sizes_of(problem))
+    reach = Reach(outputs, seeds, width)
     starts = accumulate((size_of(n.type.shape) for n in outputs), initial=0)
     found = [reach.of(n) for n in outputs]
     rows = np.concatenate([own + start for (own, _), start in zip(found, starts, strict=False)])
@@ -542,16 +541,14 @@ def sample_gradients(problem: Problem, each: Node, out: Output) -> Derived:
     """The gradients of samples, along the last axis."""
     if not problem.arrays:
         return jacobian(problem, [each])
-    (length,) = each.type.shape
-    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
-    rows = [reshape_to(g, (length, k)) for g, k in pairs]
-    whole = side_by_side([permute(r, (1, 0)) for r in rows], (length,))
+    whole = side_by_side([permute(r, (1, 0)) for r in own_gradients(problem, each)], each.type.shape)
     return Derived(None, (out, Output("jac", (Part(whole, "gradients", ("",)),), "the gradients")))
 
 
 def own_gradients(problem: Problem, each: Node) -> list[Node]:
-    """The gradient of each sample in each parameter."""
-    return samples.gradients_of(each, leaves_of(problem))
+    """The gradient of each sample in each parameter, a row a sample."""
+    found = zip(samples.gradients_of(each, leaves_of(problem)), sizes_of(problem), strict=True)
+    return [reshape_to(g, (*each.type.shape, k)) for g, k in found]
 
 
 def squared_norms(problem: Problem, each: Node) -> Node:
@@ -568,9 +565,7 @@ def moments(problem: Problem, each: Node) -> tuple[Part, ...]:
     if not problem.arrays:
         (row,) = by_sample_gradients(problem, [each])
         return square(problem, [[sum_over(a * b, (0,)) / count for b in row[k:]] for k, a in enumerate(row)])
-    (length,) = each.type.shape
-    pairs = zip(own_gradients(problem, each), sizes_of(problem), strict=True)
-    rows = [reshape_to(g, (length, k)) for g, k in pairs]
+    rows = own_gradients(problem, each)
     blocks = {(k, j): contract(a, (0, 1), b, (0, 2), (1, 2)) / count
               for k, a in enumerate(rows) for j, b in enumerate(rows)}  # fmt: skip
     return rows_of(problem, blocks)
