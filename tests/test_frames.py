@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from gradcompile import array, compile_grad, compile_hessian, compile_hvp, compile_many, compile_value
+from gradcompile import array, compile_grad, compile_hessian, compile_hvp, compile_many, compile_value, fit
 from gradcompile.errors import ArgumentError, ArgumentTypeError, DataError
 from gradcompile.runtime import frames
 
@@ -262,3 +262,13 @@ def test_long_columns_of_what_is_more_than_numbers_are_checked(f: Any) -> None:
         h(1.0, 2.0, integers + 2**53)
     with pytest.raises(ArgumentError, match="200000 samples and y has 3"):
         f(1.0, 2.0, x=LONG_T, y=[1.0, 2.0, 3.0], scale=0.5)
+
+
+def test_columns_of_other_dimensions_are_no_samples_of_one_another():
+    xarray = pytest.importorskip("xarray")
+    with pytest.raises(DataError, match="columns 'x' and 'y' have other dimensions, p and q"):
+        fit("a*x + b", xarray.Dataset({"x": ("p", T), "y": ("q", V)}), "y", start={"a": 1.0, "b": 1.0})
+    for column in (V, np.where(T > 0.5, np.nan, V), np.arange(50)):
+        together = xarray.Dataset({"x": ("p", T), "y": ("p", column), "index": ("p", T)})
+        found, kept = fit("a*x + b", together, "y", start={"a": 1.0, "b": 1.0}), np.isfinite(column)
+        assert found.params["a"] == pytest.approx(np.polyfit(T[kept], column[kept], 1)[0])

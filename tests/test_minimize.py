@@ -285,3 +285,12 @@ def test_ends_before_it_began(rosenbrock):
             gc.minimize(wrong, START)
     with pytest.raises(ArgumentError, match="is empty"):
         gc.minimize(interrupted, [])
+
+
+def test_a_loss_in_single_precision_is_refused_with_a_cure_that_helps():
+    """An array brings its dtype along, whatever `dtype=` says; a formula is compiled in it."""
+    single = gc.array("single", (2,), dtype="float32")
+    with pytest.raises(ArgumentTypeError, match="make its arrays with dtype='float64'"):
+        gc.minimize(gc.compile_grad(np.sum(single**2), [single], dtype="float64"), [np.ones(2)])
+    with pytest.raises(ArgumentTypeError, match="compile it with dtype='float64'"):
+        gc.minimize(gc.compile_grad(sp.Symbol("a") ** 2, [sp.Symbol("a")], dtype="float32"), [1.0])

@@ -148,8 +148,9 @@ def loss_of(f: Any, data: Any) -> Kernel | Outside:
         return Outside(f)
     if not hasattr(f, "flat") or f.dtype != "float64":
         if hasattr(f, "flat"):
+            where = "make its arrays" if f.problem.arrays else "compile it"  # arrays bring their dtype along
             raise ArgumentTypeError(f"minimize searches in float64, and this loss is in {f.dtype}, in which small "
-                                    "steps are lost; compile it with dtype='float64', or train it")  # fmt: skip
+                                    f"steps are lost; {where} with dtype='float64', or train it")  # fmt: skip
         raise ArgumentTypeError("minimize takes what compile_grad returns, or a loss that Python evaluates: "
                                 f"v(*params) -> (loss, grads) with v.shapes; got a {type(f).__name__}")  # fmt: skip
     takes, parameters = f.problem.inputs, parameters_of(f)

@@ -23,11 +23,11 @@ from gradcompile.regression.statement import Statement
 
 
 def is_scattered(data: Any) -> bool:
-    """Whether data are a collection of Dask's, or arrays of Dask's by name."""
-    is_table = type(data) is dict or (isinstance(data, Mapping) and not hasattr(data, "__dask_graph__"))
-    for v in data.values() if is_table else [data]:
+    """Whether data are a collection of Dask's, or arrays of Dask's by name; xarray's in memory have no graph."""
+    for v in data.values() if isinstance(data, Mapping) else [data]:
         if type(v) is not np.ndarray and hasattr(v, "__dask_graph__"):
-            return True
+            if not hasattr(v, "dims") or v.__dask_graph__() is not None:
+                return True
     return False
 
 

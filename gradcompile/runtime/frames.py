@@ -72,6 +72,7 @@ def columns(data: Any, wanted: Iterable[str]) -> dict[str, Column]:
     found = {name: floats(column, name) for name, column in given.items()}
     _check_lengths(found)
     _check_indices(given)
+    _check_axes(given)
     return found
 
 
@@ -193,7 +194,8 @@ def _array(column: Any) -> npt.NDArray[Any]:
     kind = getattr(getattr(column, "dtype", None), "kind", "")
     if isinstance(column, np.ma.MaskedArray):
         return np.ma.filled(column.astype(np.float64 if kind in tuple("biuf") else object), np.nan)
-    if kind in tuple("biuf") and hasattr(column, "to_numpy"):  # pandas, where missing integers are objects otherwise
+    is_of_pandas = hasattr(column, "to_numpy") and not hasattr(column, "dims")  # xarray's takes no dtype
+    if kind in tuple("biuf") and is_of_pandas:  # where missing integers are objects otherwise
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     if isinstance(column, list | tuple):
         return _of_sequence(column)
@@ -263,6 +265,15 @@ def _check_indices(given: Mapping[str, Any]) -> None:
         if column.index is not labelled[first].index and not column.index.equals(labelled[first].index):
             cure = "put them into one DataFrame, which aligns them, or pass .to_numpy() of each"
             raise DataError(f"columns {first!r} and {name!r} have different labels of rows (.index); {cure}")
+
+
+def _check_axes(given: Mapping[str, Any]) -> None:
+    axes = {name: column.dims for name, column in given.items() if hasattr(column, "dims")}  # of xarray
+    for name, own in axes.items():
+        first = next(iter(axes))
+        if own != axes[first]:
+            cure = f"dimensions, {axes[first][0]} and {own[0]}; rename one, or pass .to_numpy() of each"
+            raise DataError(f"columns {first!r} and {name!r} have other {cure}")
 
 
 def _check_lengths(found: Mapping[str, Column]) -> None:
