@@ -20,7 +20,6 @@ from gradcompile.regression.fits import compile_fit
 from gradcompile.regression.fitter import Fitter
 from gradcompile.regression.result import Fit
 
-NOT_CONVERGED = 3  # the exit status of estimates that are no minimum
 OUTPUTS = ("predict", "json", "csv", "plot", "plot_loss")
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 

@@ -13,7 +13,6 @@ from gradcompile.ir.core import apply
 from gradcompile.ops.special import MANY
 
 np: Any = numpy  # whose stubs know numbers alone
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 ROOT_HALF = math.sqrt(0.5)
 
 UNARY = "erfcx erfinv erfcinv ndtri erfi dawsn expi exp1 spence ellipk ellipe"
