@@ -22,6 +22,7 @@ from gradcompile.lower.nests.naming import ArrayNaming
 from gradcompile.lower.nests.places import NOTHING, Destination, Wanted
 from gradcompile.lower.stages import Stages
 from gradcompile.ops.scan import is_scanned
+from gradcompile.ops.shape import is_iota
 from gradcompile.signature.program import Output, Part
 
 GATHERED: dict[plans.Meeting, tuple[str, Callable[[Expression], Expression]]] = {  # across blocks
@@ -179,7 +180,7 @@ class PassWriter(FunctionWriter):
 
     def needed_whole(self, p: BlockPass) -> list[Node]:
         """What has to be computed before a pass."""
-        cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if n.args and n not in self.places]
+        cut = [n for n in (self.plan.leaves[x][0] for x in p.cut) if (n.args or is_iota(n)) and n not in self.places]
         return list(dict.fromkeys([*(n for n in p.given if self.is_wanted(n)), *cut]))
 
     def with_results(self, nodes: Sequence[Node]) -> list[Node]:

@@ -348,7 +348,11 @@ def polynomial(coefficients: Sequence[float], x: Node) -> Node:
 
 
 def one_minus_erf(n: Node) -> Node | None:
-    """c - c*erf(x) = c*erfc(x), c + c*erf(x) = c*erfc(-x), and c - c*erfc(x) = c*erf(x)."""
+    """c - c*erf(x) = c*erfc(x), c + c*erf(x) = c*erfc(-x) = 2*c - c*erfc(x), and c - c*erfc(x) = c*erf(x)."""
+    found_terms = terms(n)
+    for c, x in found_terms if len(found_terms) == 2 else ():
+        if x is not None and x.op.name == "erfc" and (-2 * c, None) in found_terms:
+            return scaled(-c, make("erfc", make("neg", x.args[0])))
     found = one_less(n, "erf", lambda x, _: make("neg", make("erfc", x)))
     found = found or one_less(n, "erf", lambda x, _: make("erfc", make("neg", x)), -1.0)
     return found or one_less(n, "erfc", lambda x, _: make("neg", make("erf", x)))
@@ -1009,11 +1013,13 @@ def quotient_of_exps(n: Node) -> Node | None:
     """a/b with exponentials below the line: what of b is beyond the range of floats is taken out (see `scaled`).
 
     exp(u)/exp(v) = exp(u - v) with the rounding error of u - v put back, exp(-x**2)/erfc(x) = 1/erfcx(x), and
-    1/cosh(x) = sech(x).
+    a/cosh(x) = a*sech(x), whose derivative needs no 1/cosh(x)**2 beside it.
     """
     c, above, below = fraction(n)
-    if not above and [x.op.name for x in below] == ["cosh"] and ordinary(c, n):
-        return scaled(c, make("sech", below[0].args[0]))
+    rest = [x for x in below if x.op.name != "cosh"]
+    if len(rest) < len(below) and ordinary(c, n) and not any(map(overflows, above + rest)):
+        factors = [make("sech", x.args[0]) for x in below if x.op.name == "cosh"]
+        return reduce(lambda r, x: make("mul", r, x), factors, quotient(c, above, rest, n))
     if ordinary(c, n) and len(above) == len(below) == 1:
         (a,), (b,) = above, below
         if is_exp(a) and is_exp(b):
