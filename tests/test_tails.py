@@ -175,6 +175,16 @@ def test_a_quotient_by_cosh_is_in_range_where_it_is_as_written():
     assert single(1e20, 1e-20, 50.0)[0] == pytest.approx(3.857500e18, rel=1e-5)
 
 
+@pytest.mark.parametrize("formula", [sp.sinh(x) ** -2, 1 / (sp.exp(x) - 1), (sp.exp(x) - 1) ** -2, 1 / (2 + sp.sinh(x))])
+def test_second_derivatives_of_quotients_have_their_value_in_single_precision(formula):
+    h = gc.compile_hessian(formula, [x], dtype="float32")
+    for at in (1.0, 15.0, 27.0, 30.0, 35.0, 38.0):
+        with mpmath.workdps(120):
+            want = [float(mpmath.diff(sp.lambdify(x, formula, "mpmath"), mpmath.mpf(at), k)) for k in (0, 1, 2)]
+        value, (slope,), ((second,),) = h(at)
+        np.testing.assert_allclose([value, slope, second], want, rtol=1e-4)
+
+
 def test_second_derivatives_near_a_pole():
     h = gc.compile_hessian(sp.sqrt(2) * a / (4 * sp.sqrt(b) * (sp.exp(a) - 1)), [a, b])
     np.testing.assert_allclose(h(1e-9, 2.0)[2], [[1 / 24, 1 / 32], [1 / 32, 3 / 64]], rtol=1e-8)
