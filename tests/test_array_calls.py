@@ -460,3 +460,28 @@ def test_matrices_of_entries_need_a_length(name):
     with pytest.raises(gc.ExpressionError, match="the named dimension 'n': its length must be known; give the array"):
         getattr(gc.linalg, name)(gc.array("x", ("n",)))
     assert getattr(gc.linalg, name)(gc.array("x", (3,))).shape == (3, 3)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_places_along_axes(order):
+    """Outside the shape the slowest axis is outside too, as it is of indices that are known."""
+    i, M = gc.array("i", ("m",), dtype="int64"), gc.array("M", ("n", 3))
+    at = np.arange(12)
+    for shape in (M.shape, (4, 3)):
+        f = compile_value([*np.unravel_index(i, shape, order), np.sum(M)], inputs=[i, M])
+        np.testing.assert_array_equal(f(at, np.ones((4, 3)))[:2], np.unravel_index(at, (4, 3), order))
+        first, second, _ = f(np.array([12, 13]), np.ones((4, 3)))
+        np.testing.assert_array_equal(first if order == "C" else second, [4, 4] if order == "C" else [3, 3])
+    assert compile_value(M[np.unravel_index(np.argmax(M), M.shape)], inputs=[M])(np.arange(12.0).reshape(4, 3)) == 11.0
+    with pytest.raises(ExpressionError, match="use order='C' or order='F'"):
+        np.unravel_index(i, (4, 3), order="f")
+
+
+def test_a_polynomial_is_not_fitted_to_a_named_number_of_points_but_by_the_formula_in_the_message():
+    x, y = gc.array("x", ("n",)), gc.array("y", ("n",))
+    with pytest.raises(ExpressionError, match=r"V = np\.vander\(x, 3\); np\.linalg\.solve\(V\.T @ V, V\.T @ y\)"):
+        np.polyfit(x, y, 2)
+    V = np.vander(x, 3)
+    at, of = rng.normal(size=(2, 9))
+    found = compile_value(np.linalg.solve(V.T @ V, V.T @ y), inputs=[x, y])(at, of)
+    np.testing.assert_allclose(found, np.polyfit(at, of, 2), rtol=1e-9)

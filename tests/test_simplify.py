@@ -71,6 +71,10 @@ def test_simplify_keeps_every_bit(n: Node, scalars: tuple[float, float], rows: l
         (apply("add", WHOLE, const(0, "int64")), WHOLE),
         (apply("select", LESS, apply("select", LESS, x, y), z), apply("select", LESS, x, z)),
         (apply("select", LESS, x, apply("select", LESS, y, z)), apply("select", LESS, x, z)),
+        (
+            apply("select", LESS, x, apply("select", LESS, y, z, params=("own",)), params=("own",)),
+            apply("select", LESS, x, z, params=("own",)),
+        ),
         (apply("eq", apply("neg", x), const(0.0)), apply("eq", x, const(0.0))),
         (apply("ne", WEIGHT, const(0.0)), const(True, "bool")),
         (apply("select", apply("ne", REPEATED, const(0.0)), COLUMNS[0], x), COLUMNS[0]),

@@ -70,6 +70,38 @@ def test_the_incomplete_beta_function_has_derivatives_by_its_shapes(at):
     np.testing.assert_allclose(f(*at)[1][:2], [float(by_a), float(by_b)], rtol=5e-12)
 
 
+@pytest.mark.parametrize("at", [(1e12, 0.5, 1 - 1e-12), (0.5, 1e12, 1e-12), (1e15, 1e-3, 1 - 1e-14), (2.0, 3.0, 0.4)])
+def test_the_incomplete_beta_function_has_the_digits_of_a_small_shape_beside_a_large_one(at):
+    a, b, x = gc.array("a"), gc.array("b"), gc.array("x")
+    value = scipy.special.betainc(a, b, x)
+    by_x = gc.derivative(value, x)
+    mixed = gc.derivative(gc.derivative(value, a), x), gc.derivative(gc.derivative(value, b), x)
+    found = gc.compile_value([by_x, *mixed], [a, b, x])(*at)
+    with mpmath.workdps(60):
+        p, q, y = map(mpmath.mpf, at)
+        density = y ** (p - 1) * (1 - y) ** (q - 1) / mpmath.beta(p, q)
+        by_a = mpmath.log(y) - mpmath.psi(0, p) + mpmath.psi(0, p + q)
+        by_b = mpmath.log(1 - y) - mpmath.psi(0, q) + mpmath.psi(0, p + q)
+        want = [float(density * factor) for factor in (1, by_a, by_b)]
+    np.testing.assert_allclose(found, want, rtol=1e-12)
+    if max(at) < 1e13:  # the slopes by the shapes: of both ends
+        slopes = gc.compile_value([gc.derivative(value, a), gc.derivative(value, b)], [a, b, x])
+        swapped = slopes(at[1], at[0], 1 - at[2])
+        np.testing.assert_allclose(slopes(*at), [-swapped[1], -swapped[0]], rtol=3e-4)  # 1 - x is rounded
+
+
+def test_gamma_functions_at_the_end_of_the_range_and_beyond():
+    z, m = gc.array("z"), gc.array("m")
+    f = gc.compile_value([scipy.special.rgamma(z), scipy.special.poch(z, m), scipy.special.beta(z, m)], [z, m])
+    for at in (170.0, 170.9, 171.0, 171.5, 175.0):
+        want = [float(mpmath.rgamma(at)), float(mpmath.rf(at, 0.5)), float(mpmath.beta(at, 0.5))]
+        np.testing.assert_allclose(f(at, 0.5), want, rtol=2e-9 if at == 175.0 else 1e-11)  # which is subnormal
+    big, down = 1e16, -(1e16 - 2.0)
+    assert f(big, down)[1] == 0.0
+    h = gc.compile_value(scipy.special.betaln(z, m), [z, m])
+    assert h(2.0, 1e16) == pytest.approx(float(mpmath.log(mpmath.beta(2, 1e16))), rel=1e-14)
+
+
 @pytest.mark.parametrize(("v", "t"), [(3.0, -0.7), (3.0, 1e-6), (0.4, 50.0), (1e3, 2.0), (7.0, 1e5), (2.5, 0.0)])
 def test_students_distribution_has_a_derivative_by_its_degrees_of_freedom(v, t):
     d, x = gc.array("d"), gc.array("x")

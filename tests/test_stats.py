@@ -1,5 +1,6 @@
 """Distributions against SciPy's, and their derivatives against differences of many digits."""
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats
@@ -153,6 +154,7 @@ def test_tails_and_middles():
     ("value", "at", "want", "slope"),
     [
         (stats.gumbel_r.logsf, [800.0, -800.0, 2.0], [-800.0, 0.0, -2.0669046064441696], [-1.0, 0.0, -0.9338581959]),
+        (stats.gumbel_r.logsf, [1e5, 745.0, 720.0, 30.0], [-1e5, -745.0, -720.0, -30.0], [-1.0, -1.0, -1.0, -1.0]),
         (stats.gumbel_l.logcdf, [-800.0, 800.0], [-800.0, 0.0], [1.0, 0.0]),
         (stats.halflogistic.logsf, [800.0, 1e-9], [np.log(2) - 800.0, -5e-10], [-1.0, -0.5]),
         (stats.hypsecant.logcdf, [-800.0, 800.0], [np.log(2 / np.pi) - 800.0, 0.0], [1.0, 0.0]),
@@ -166,6 +168,27 @@ def test_logarithms_of_tails_that_underflow(value, at, want, slope):
     found, slopes = gc.compile_value([y, gc.derivative(np.sum(y), x)], [x])(np.array(at))
     np.testing.assert_allclose(found, want, rtol=1e-6)
     np.testing.assert_allclose(slopes, slope, rtol=1e-6)
+    s = sympy.Symbol("s")
+    of_symbol = gc.compile_grad(value(s), [s])
+    for point, *both in zip(at, want, slope, strict=True):
+        loss, (grad,) = of_symbol(point)
+        np.testing.assert_allclose([loss, grad], both, rtol=1e-6)
+
+
+def test_second_derivatives_where_two_arguments_of_the_beta_function_are_equal():
+    a, b, x = (gc.array(name) for name in "abx")
+    with mpmath.workdps(40):
+        of_a, both = mpmath.psi(1, 2) - mpmath.psi(1, 4), mpmath.psi(1, 4)
+        want = [[-of_a, both], [both, -of_a]]
+        half, one = mpmath.psi(1, mpmath.mpf(1) / 2), mpmath.psi(1, 1)
+        z = mpmath.mpf("0.3") ** 2  # of -lgamma(v/2) + lgamma((v + 1)/2) - log(v)/2 - (v + 1)/2*log1p(z/v) at v = 1
+        by_v = (one - half) / 4 + mpmath.mpf(1) / 2 + z / (1 + z) - (1 - 1 / (1 + z) ** 2)
+    of_function = 0 * x - np.log(scipy.special.beta(a, b))
+    for value in (stats.beta.logpdf(x, a, b), np.log(stats.beta.pdf(x, a, b)), of_function):
+        hessian = gc.compile_hessian(value, [a, b], inputs=[x])(2.0, 2.0, 0.3)[2]
+        np.testing.assert_allclose(hessian, np.array(want, float), rtol=1e-11)
+    second = gc.compile_hessian(stats.t.logpdf(x, a), [a], inputs=[x])(1.0, 0.3)[2]
+    np.testing.assert_allclose(second, [[float(by_v)]], rtol=1e-11)
 
 
 def test_vectors():

@@ -162,6 +162,32 @@ def test_closed_forms(k):
     assert slope is None or grad == pytest.approx(slope, rel=1e-12, abs=1e-15)
 
 
+def test_a_quotient_by_cosh_is_in_range_where_it_is_as_written():
+    f = compile_grad(a / (b * sp.cosh(x)), [a, x], inputs=[b])
+    for at, cosh, other in ((1e200, 500.0, 1e-150), (1.0, 500.0, 1e-310), (3.0, -800.0, 2.0), (1e-3, 0.2, 7.0)):
+        loss, (by_a, by_x) = f(at, cosh, other)
+        with mpmath.workdps(40):
+            want = mpmath.mpf(at) / (mpmath.mpf(other) * mpmath.cosh(cosh))
+            assert loss == pytest.approx(float(want), rel=1e-12)
+            assert by_a == pytest.approx(float(want / at), rel=1e-12)
+            assert by_x == pytest.approx(float(-want * mpmath.tanh(cosh)), rel=1e-12)
+    single = compile_grad(a / (b * sp.cosh(x)), a, inputs=[b, x], dtype="float32")
+    assert single(1e20, 1e-20, 50.0)[0] == pytest.approx(3.857500e18, rel=1e-5)
+
+
+QUOTIENTS = [sp.sinh(x) ** -2, 1 / (sp.exp(x) - 1), (sp.exp(x) - 1) ** -2, 1 / (2 + sp.sinh(x))]
+
+
+@pytest.mark.parametrize("formula", QUOTIENTS)
+def test_second_derivatives_of_quotients_have_their_value_in_single_precision(formula):
+    h = gc.compile_hessian(formula, [x], dtype="float32")
+    for at in (1.0, 15.0, 27.0, 30.0, 35.0, 38.0):
+        with mpmath.workdps(120):
+            want = [float(mpmath.diff(sp.lambdify(x, formula, "mpmath"), mpmath.mpf(at), k)) for k in (0, 1, 2)]
+        value, (slope,), ((second,),) = h(at)
+        np.testing.assert_allclose([value, slope, second], want, rtol=1e-4)
+
+
 def test_second_derivatives_near_a_pole():
     h = gc.compile_hessian(sp.sqrt(2) * a / (4 * sp.sqrt(b) * (sp.exp(a) - 1)), [a, b])
     np.testing.assert_allclose(h(1e-9, 2.0)[2], [[1 / 24, 1 / 32], [1 / 32, 3 / 64]], rtol=1e-8)

@@ -1,5 +1,6 @@
 """The graph's small algebra: what is not an operator of `Node`, as functions that make one node each.
 
+>>> from gradcompile.ir.core import leaf
 >>> x = leaf("x", ArrayType(("n", 3)))
 >>> sum_over(select(less(x, 0.0), -x, 2.0 * x), (0,))
 <sum float64[3]>
@@ -7,7 +8,7 @@
 
 from collections.abc import Iterable
 
-from gradcompile.ir.core import Node, apply, const, is_const, leaf, lifted, named  # noqa: F401  # leaf: for examples
+from gradcompile.ir.core import Node, apply, const, is_const, lifted, named
 from gradcompile.ir.types import ArrayType, Dim, Shape
 
 
@@ -164,6 +165,7 @@ def length_along(x: Node, axis: int) -> Node:
 def expand(x: Node, shape: Shape) -> Node:
     """x repeated to a shape by NumPy's rule: axes are added in front, and those of one entry repeated.
 
+    >>> from gradcompile.ir.core import leaf
     >>> expand(leaf("x", ArrayType((1, 3))), ("n", 3))
     <broadcast float64[n, 3]>
     """

@@ -278,13 +278,19 @@ def digamma_of(x):  # type: ignore[no-untyped-def]
 
 
 @njit
+def moderate(x, y):  # type: ignore[no-untyped-def]
+    """Whether ones can be added to positive numbers until both are in the range of Stirling's series."""
+    return (x > 0) & (y > 0) & (x < np.inf) & ((x < 1e15) | (y >= POLYGAMMA_FROM))
+
+
+@njit
 def digamma_rise(x, step):  # type: ignore[no-untyped-def]
     """digamma(x + step) - digamma(x), for positive numbers with the digits of a small one.
 
     >>> round(float(digamma_rise(1.0, 1.0)), 12)
     1.0
     """
-    if not ((x > 0) & (x + step > 0) & (x < np.inf) & (step < np.inf)):
+    if not (moderate(x, x + step) & (step < np.inf)):
         return digamma(x + step) - digamma(x)
     total = 0.0
     while (x < POLYGAMMA_FROM) | (x + step < POLYGAMMA_FROM):
@@ -308,7 +314,7 @@ def lgamma_rise(x, step):  # type: ignore[no-untyped-def]
     >>> round(float(lgamma_rise(1e6, 1.0)), 9) == round(math.log(1e6), 9)
     True
     """
-    if not ((x > 0) & (x + step > 0) & (x < np.inf) & (step < np.inf)):
+    if not (moderate(x, x + step) & (step < np.inf)):
         return lgamma(x + step) - lgamma(x)
     total = 0.0
     while (x < POLYGAMMA_FROM) | (x + step < POLYGAMMA_FROM):

@@ -112,7 +112,7 @@ function("digamma_rise", "x y", ("zeta(2, x + y) - zeta(2, x)", "zeta(2, x + y)"
          sympy=lambda x, y: sp("digamma", x + y) - sp("digamma", x), domain=((0.5, 50.0), (0.01, 50.0)),
          doc="digamma(x + y) - digamma(x)", **RECORD)  # fmt: skip
 DENSITY = "exp(xlogy(a - 1, x) - x - lgamma(a))"
-LOG_BETA = "(lgamma(a) - lgamma_rise(b, a))"
+LOG_BETA = "(lgamma(a) - lgamma_rise(b, a) if a < b else lgamma(b) - lgamma_rise(a, b))"
 OF_BETA = f"exp((a - 1)*log(x) + (b - 1)*log1p(-x) - {LOG_BETA})"
 INVERSE = "betaincinv(a, b, x)"
 OVER_BETA = f"exp((1 - a)*log({INVERSE}) + (1 - b)*log1p(-{INVERSE}) + {LOG_BETA})"
@@ -122,7 +122,7 @@ OVER_GAMMA, OVER_FAR_GAMMA = (f"exp((1 - a)*log({y}) + {y} + lgamma(a))" for y i
 LOG_STUDENT = "(lgamma_rise(0.5*v, 0.5) - 0.5*log(v) - {half_log_pi!r} - 0.5*(v + 1)*log1p({x}*{x}/v))"
 STUDENT = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="x")
 STUDENT_OF_QUANTILE = LOG_STUDENT.format(half_log_pi=0.5 * math.log(math.pi), x="stdtrit(v, x)")
-BY_SHAPE_AND_X = f"{OF_BETA}*((log(x) - digamma(a) if f != 0 else log1p(-x) - digamma(b)) + digamma(a + b))"
+BY_SHAPE_AND_X = f"{OF_BETA}*(log(x) + digamma_rise(a, b) if f != 0 else log1p(-x) + digamma_rise(b, a))"
 # of Student's t by its degrees of freedom: of the beta function by the nearer end, and of its argument v/(v + x*x)
 BY_FREEDOM = (
     "-0.25*sign({x})*(betainc_slope(0.5*v, 0.5, v/(v + {x}*{x}), 1) if v < {x}*{x} else "

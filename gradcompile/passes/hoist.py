@@ -38,7 +38,10 @@ def hoist(roots: Sequence[Node], labels: Mapping[Node, Label]) -> tuple[list[Nod
 
 
 def summed(n: Node, split: Mapping[Node, Split]) -> Node | None:
-    """sum(g*x) as g*sum(x); a division by the number of samples stays a division, but that of a number, the mean."""
+    """sum(g*x) as g*sum(x), and sum((g/n)*x) as (g*sum(x))/n.
+
+    For a constant x = c and as many samples as g is divided by, this is g*c; so it is for n = 0, where the mean is NaN.
+    """
     if not is_sum(n) or n.args[0] not in split:
         return None
     weight, core = split[n.args[0]]

@@ -39,11 +39,11 @@ from gradcompile.passes.terms import (
 )
 
 LIMIT = {"float64": 704.0, "float32": 84.0}  # a few times exp of it is finite, as are its root and its inverse
-SQUARE = {"float64": 176.0, "float32": 38.0}  # of what is divided by; of three, derivatives have the fourth power
+SQUARE = {dtype: t / 4 for dtype, t in LIMIT.items()}  # of what is divided by: second derivatives have its fourth power
 WEIGHT = {"float64": 20.0, "float32": 4.0}  # ordinary numbers, and their inverses; others count in exponents
 TAIL = {"float64": 20.0, "float32": 8.0}  # from here on erfc(x) is taken as erfcx(x)*exp(-x**2)
 DIGITS = {"float64": 43.0, "float32": 19.0}  # beside exp of this an ordinary number has no digits left
-MANY = {"float64": 4, "float32": 2}  # factors of one product that may grow; 1 is nothing beside exp(SQUARE/MANY)
+MANY = {"float64": 4, "float32": 2}  # factors of one product that may grow
 
 
 class Scaled(NamedTuple):

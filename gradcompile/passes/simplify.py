@@ -251,11 +251,11 @@ def swapped(n: Node) -> Node | None:
 def chosen_twice(n: Node) -> Node | None:
     """where(c, where(c, a, b), d) = where(c, a, d), and the same of the other side."""
     c, a, b = n.args
-    x = a.args[1] if is_select(a) and a.args[0] is c else a
-    y = b.args[2] if is_select(b) and b.args[0] is c else b
+    x = a.args[1] if is_select(a) and a.args[0] is c and a.params == n.params else a
+    y = b.args[2] if is_select(b) and b.args[0] is c and b.params == n.params else b
     if x is a and y is b:
         return None
-    found = apply("select", c, x, y)
+    found = apply("select", c, x, y, params=n.params)
     return found if found.type == n.type else None
 
 

@@ -1016,10 +1016,8 @@ def quotient_of_exps(n: Node) -> Node | None:
     a/cosh(x) = a*sech(x), whose derivative needs no 1/cosh(x)**2 beside it.
     """
     c, above, below = fraction(n)
-    rest = [x for x in below if x.op.name != "cosh"]
-    if len(rest) < len(below) and ordinary(c, n) and not any(map(overflows, above + rest)):
-        factors = [make("sech", x.args[0]) for x in below if x.op.name == "cosh"]
-        return reduce(lambda r, x: make("mul", r, x), factors, quotient(c, above, rest, n))
+    if below and all(x.op.name == "cosh" for x in below) and ordinary(c, n) and not any(map(overflows, above)):
+        return reduce(lambda r, x: make("mul", r, make("sech", x.args[0])), below, quotient(c, above, (), n))
     if ordinary(c, n) and len(above) == len(below) == 1:
         (a,), (b,) = above, below
         if is_exp(a) and is_exp(b):
@@ -1067,7 +1065,7 @@ def product_of_exps(n: Node) -> Node | None:
             return scaled(c, make("exp_sum", exps[0].args[0], exps[1].args[0]))
         if others and others[0].op.name == "erfc" and is_square(exps[0].args[0], others[0].args[0]):
             return scaled(c, make("erfcx", others[0].args[0]))
-    found = scaled_product(n) if others or any(is_excess(x.args[0]) for x in exps) else None
+    found = scaled_product(n, LIMIT) if others or any(is_excess(x.args[0]) for x in exps) else None
     return found and found.value()
 
 

@@ -22,7 +22,6 @@ from gradcompile.stats.both import (
     erfinv,
     exp,
     expm1,
-    exprel,
     gammainc,
     gammaincc,
     gammainccinv,
@@ -86,8 +85,9 @@ def log_cdf_of_laplace(x: Any) -> Any:
 
 
 def log_tail_of_gumbel(x: Any) -> Any:
-    """log(1 - exp(-exp(-x)))."""
-    return where(x < 0, log1p(-exp(-exp(-x))), log(exprel(-exp(-x))) - x)
+    """log(1 - exp(-exp(-x))), which is -x - exp(-x)/2 to the last digit where exp(-x) is small."""
+    near = where(x < 0, log1p(-exp(-exp(-x))), log(-expm1(-exp(-x))))
+    return where(x > 20, -x - exp(-x) / 2, near)
 
 
 def log_tail_of_secant(x: Any) -> Any:

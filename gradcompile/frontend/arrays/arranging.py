@@ -8,13 +8,14 @@ from typing import Any
 import numpy
 
 from gradcompile.errors import ExpressionError
-from gradcompile.frontend.arrays.core import Array, lift, lift_all
+from gradcompile.frontend.arrays.core import Array, length, lift, lift_all
 from gradcompile.frontend.arrays.shapes import (
     at_least,
     axes_of,
     axis_of,
     flip,
     given_shape,
+    is_by_columns,
     joined,
     margins,
     moveaxis,
@@ -28,6 +29,7 @@ from gradcompile.frontend.arrays.shapes import (
     with_axes,
 )
 from gradcompile.frontend.arrays.ufuncs import function
+from gradcompile.ir.algebra import astype
 from gradcompile.ir.core import Node
 
 np: Any = numpy  # whose stubs know numbers alone
@@ -449,13 +451,14 @@ function(np.diag_indices_from)(lambda arr: np.diag_indices(places(arr.shape[0], 
 
 @function(np.unravel_index)
 def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Any, ...]:
-    """The places along axes of entries that are counted row by row."""
+    """The places along axes of entries that are counted row by row, or column by column."""
+    turn = slice(None) if is_by_columns(order) else slice(None, None, -1)
     found, rest = [], Array(lift(indices, "int64"))
-    dims = given_shape(shape)
-    for d in dims[::-1] if order == "C" else dims:
-        found.append(rest % d)
-        rest = rest // d
-    return tuple(found[::-1] if order == "C" else found)
+    for d in given_shape(shape)[turn][:-1]:
+        size = Array(astype(length(d), "int64")) if isinstance(d, str) else d
+        found.append(rest % size)
+        rest = rest // size
+    return tuple([*found, rest][turn])
 
 
 @function(np.array_equal, np.array_equiv)

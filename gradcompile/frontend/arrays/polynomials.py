@@ -95,6 +95,9 @@ def polyfit(x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = F
             cov: Any = False) -> Any:  # fmt: skip
     """The polynomial that is nearest to points, by the sum of squares; w: what each residual is multiplied by."""
     powers, values = vander(x, deg + 1), Array(lift_all(x, y)[1])
+    if isinstance(powers.shape[0], str):
+        raise ExpressionError(f"np.polyfit takes a known number of points, not {powers.shape[0]!r}; solve the normal "
+                              f"equations: V = np.vander(x, {deg + 1}); np.linalg.solve(V.T @ V, V.T @ y)")  # fmt: skip
     if w is not None:
         weights = Array(lift(w))[:, None]
         powers, values = powers * weights, values * (weights if values.ndim == 2 else weights[:, 0])

@@ -63,12 +63,14 @@ REFUSED.update({
                     "write gradcompile.linalg.solve of the whole matrix"),
     **dict.fromkeys(("scipy.signal.lfilter", "scipy.signal.sosfilt"), "write gradcompile.scan of the recurrence"),
     **{f"scipy.stats.{name}": f"write {ours}"
-       for name, ours in (("sem", "np.std(x, ddof=1)/np.sqrt(n)"), ("zscore", "(x - np.mean(x))/np.std(x)"),
+       for name, ours in (("sem", "np.std(x, ddof=1)/np.sqrt(x.size)"), ("zscore", "(x - np.mean(x))/np.std(x)"),
                           ("gmean", "np.exp(np.mean(np.log(x)))"), ("hmean", "1/np.mean(1/x)"),
-                          ("moment", "np.mean((x - np.mean(x))**order)"), ("entropy", "-np.sum(p*np.log(p))"),
+                          ("moment", "np.mean((x - np.mean(x))**order)"),
+                          ("entropy", "np.sum(scipy.special.entr(p/np.sum(p)))"),
                           ("skew", "np.mean(((x - np.mean(x))/np.std(x))**3)"),
                           ("kurtosis", "np.mean(((x - np.mean(x))/np.std(x))**4) - 3"),
-                          ("pearsonr", "np.corrcoef(x, y)[0, 1]"), ("rankdata", "np.argsort(np.argsort(x)) + 1"),
+                          ("pearsonr", "np.corrcoef(x, y)[0, 1]"),
+                          ("rankdata", "(np.sum(x[:, None] > x, axis=1) + np.sum(x[:, None] >= x, axis=1) + 1)/2"),
                           ("iqr", "np.quantile(x, 0.75) - np.quantile(x, 0.25)"))},
     "scipy.stats.gaussian_kde": "write np.mean(gradcompile.stats.norm.pdf(x[:, None], data, width), axis=1)",
 })  # fmt: skip

@@ -119,7 +119,7 @@ written("huber")(lambda delta, r: np.where(abs(r) <= delta, 0.5 * r * r, delta *
 
 @written("pseudo_huber")
 def pseudo_huber(delta: Any, r: Any) -> Any:
-    """delta**2*(sqrt(1 + (r/delta)**2) - 1), with the digits of the derivative by delta."""
+    """delta**2*(sqrt(1 + (r/delta)**2) - 1), written as r**2/(1 + sqrt(1 + (r/delta)**2)), which does not cancel."""
     return r * (r / (1.0 + np.hypot(1.0, r / delta)))
 
 
@@ -130,7 +130,10 @@ def boxcox(x: Any, lmbda: Any) -> Any:
 
 
 def raised_less_one(logarithm: Any, power: Any) -> Any:
-    """(exp(p*l) - 1)/p, l at 0: directly where it is far from l, as its derivatives have digits then."""
+    """expm1(power*logarithm)/power, whose limit at power = 0 is the logarithm.
+
+    As it is written where |power*logarithm| > 1; elsewhere as logarithm*exprel(power*logarithm), with no division by 0.
+    """
     exponent = power * logarithm
     is_far = abs(exponent) > 1.0
     far = np.expm1(np.where(is_far, exponent, 1.0)) / np.where(is_far, power, 1.0)
@@ -162,18 +165,23 @@ def gammasgn(x: Any) -> Any:
 @written("betaln")
 def betaln(a: Any, b: Any) -> Any:
     """log|beta(a, b)|: of the smaller argument, less how far the larger one rises by it."""
-    small, large = np.minimum(a, b), np.maximum(a, b)
+    first = a < b  # not np.minimum and np.maximum, which share a derivative where a == b
+    small, large = np.where(first, a, b), np.where(first, b, a)
     return of("lgamma", small) - of("lgamma_rise", large, small)
 
 
 def largest_of_gamma(x: Any) -> float:
-    """Up to where the gamma function is in the range of a dtype."""
-    return 170.0 if x.dtype == np.float64 else 34.0
+    """A whole number up to which the gamma function is in the range of a dtype."""
+    return 171.0 if x.dtype == np.float64 else 35.0
 
 
 @written("poch")
 def poch(z: Any, m: Any) -> Any:
-    """gamma(z + m)/gamma(z), by logarithms where the sum is rounded, what is small loses digits, or it overflows."""
+    """gamma(z + m)/gamma(z).
+
+    By gamma itself where both arguments are above 0.5, z + m is exact and gamma(z + m) is finite; elsewhere as
+    exp(lgamma(z + m) - lgamma(z)) with the signs of both.
+    """
     total = z + m
     is_near = (z > 0.5) & (m > 0.5) & (total < largest_of_gamma(z)) & (total - z == m) & (total - m == z)
     near = of("gamma", np.where(is_near, total, 1.0)) / of("gamma", np.where(is_near, z, 1.0))
@@ -183,7 +191,8 @@ def poch(z: Any, m: Any) -> Any:
 @written("beta")
 def beta(a: Any, b: Any) -> Any:
     """gamma(a)*gamma(b)/gamma(a + b)."""
-    small, large = np.minimum(a, b), np.maximum(a, b)
+    first = a < b
+    small, large = np.where(first, a, b), np.where(first, b, a)
     is_near = abs(a) + abs(b) < largest_of_gamma(a)
     near = of("gamma", np.where(is_near, small, 1.0)) / poch(large, small)
     return np.where(is_near, near, gammasgn(a) * gammasgn(b) * gammasgn(a + b) * np.exp(betaln(a, b)))
