@@ -186,8 +186,8 @@ def zeta_slope(s, x):  # type: ignore[no-untyped-def]
 def hyp1f1(a, b, x):  # type: ignore[no-untyped-def]
     """The confluent hypergeometric function; far out, where it is beyond the range of floats, at once.
 
-    There it is near gamma(b)/gamma(a)*exp(x)*x**(a - b), of the sign of the gamma functions, while the saddle points of
-    its integral are real: they are the roots of t**2 - (1 - b/x)*t - a/x, at worst t**2 - 7/8*t + 1/8. With a = -x/4 and
+    There it is near gamma(b)/gamma(a)*exp(x)*x**(a - b), with the sign of these, as long as the saddle points of its
+    integral are real: the roots of t**2 - (1 - b/x)*t - a/x, which at worst is t**2 - 7/8*t + 1/8. With a = -x/4 and
     b = x/4 they are not, and the sign turns again and again as x grows.
 
     >>> round(float(hyp1f1(0.5, 1.5, 1.0)), 12)
