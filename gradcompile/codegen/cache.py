@@ -301,7 +301,7 @@ def cache_info() -> CacheInfo:
 
 
 def cache_clear() -> CacheInfo:
-    """Delete every generated module and its machine code; returns what there was. Other files stay.
+    """Delete every generated module and its machine code; returns what there was. Other files stay, and the locks.
 
     Losses compiled in this process keep working.
     """
