@@ -38,7 +38,6 @@ from tests import lowered, pages
 
 if "LOWERED_ELSEWHERE" not in os.environ:  # by the session that started this one, which checks the same texts
     lowered.watch()
-gc.disable()  # until all is collected, of which next to nothing is garbage
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,11 +57,19 @@ def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
 PEERS = {"jax": "jax.numpy", "torch": "torch"}  # the fixture, and what is imported
 
 
-def pytest_collection_finish() -> None:
-    """What collection made lives as long as the session: the collector never looks at it, and rarely at the rest."""
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(100_000, 20, 50)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect tests without the garbage collector, which next to nothing would be for; nor does it look at them later.
+
+    A wrapper, as the process that hands out tests with `-n` collects none, and is to have its collector again too.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        gc.set_threshold(100_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

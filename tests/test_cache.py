@@ -1,16 +1,16 @@
 """The cache: what is on disk is the user's own and what was written, or it is as if it were not there."""
 
 import errno
+import fcntl
 import os
 import pickle
 import shutil
 import stat
 import subprocess
 import sys
-import threading
-import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -44,6 +44,9 @@ w, x = sp.symbols("w x")
 f = gc.compile_grad((w*x - int(sys.argv[1]))**2 + sp.LambertW(w), [w], inputs=[x])
 print(f.bind(3.0)(np.ones(1))[0], f(1.0, 3.0)[0])
 """
+
+
+ENTRY = "gc_0123456789abcdef0123.0.gco"
 
 
 class Evil:
@@ -108,8 +111,6 @@ def test_processes_at_once_all_succeed_and_the_next_loads_machine_code(directory
 
 COUNTED = """
 import sys
-import threading
-import time
 from gradcompile import compile_grad
 from gradcompile.codegen import builtin
 compiled, made = builtin.compiled, []
@@ -128,8 +129,6 @@ def test_of_several_processes_one_makes_an_entry(directory):
 
 OWNER = """
 import sys
-import threading
-import time
 from gradcompile.codegen import cache
 with cache.making(sys.argv[1]):
     print("makes", flush=True)
@@ -147,23 +146,79 @@ def owner(directory):
     process.communicate()
 
 
-def seconds_until_it_is_made(name: str) -> float:
-    begin = time.monotonic()
+@pytest.fixture
+def polls(monkeypatch):
+    """The seconds between attempts to make an entry, which pass at once."""
+    found = []
+    monkeypatch.setattr(cache, "time", SimpleNamespace(monotonic=lambda: sum(found), sleep=found.append))
+    monkeypatch.setattr(cache, "_in_vain", False)
+    return found
+
+
+def polls_for(name: str, polls: list[float]) -> int:
+    """How often an entry is waited for."""
+    before = len(polls)
     with cache.making(name):
-        return time.monotonic() - begin
+        return len(polls) - before
 
 
-def test_an_entry_is_waited_for_until_its_owner_dies(owner):
-    assert seconds_until_it_is_made("gc_b") < 1
-    timer = threading.Timer(0.5, owner.kill)
-    timer.start()
-    assert 0.4 < seconds_until_it_is_made("gc_a") < 10
-    assert seconds_until_it_is_made("gc_a") < 1
+def test_an_entry_is_waited_for_until_its_owner_dies(owner, polls, monkeypatch):
+    def sleep(seconds: float) -> None:
+        polls.append(seconds)
+        if len(polls) == 3:
+            owner.kill()
+            owner.wait()
+
+    monkeypatch.setattr(cache.time, "sleep", sleep)
+    assert [polls_for(name, polls) for name in ("gc_b", "gc_a", "gc_a")] == [0, 3, 0]
 
 
-def test_an_entry_is_not_waited_for_for_ever(owner, monkeypatch):
-    monkeypatch.setattr(cache, "WAIT", 0.2)
-    assert 0.2 <= seconds_until_it_is_made("gc_a") < 10
+def test_an_entry_is_waited_for_once_and_not_for_ever(owner, polls):
+    assert polls_for("gc_a", polls) == pytest.approx(cache.WAIT / cache.POLL, abs=2)
+    assert polls_for("gc_a", polls) == 0
+
+
+def test_a_lock_that_nobody_may_have_is_not_waited_for(directory, polls, monkeypatch):
+    def denied(*_: int) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(fcntl, "lockf", denied)
+    assert polls_for("gc_a", polls) == 0
+
+
+def test_a_lock_that_cannot_be_given_back_is_no_error(directory, monkeypatch):
+    def lost(file: int, command: int, *_: int) -> None:
+        if command == fcntl.LOCK_UN:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        locked.append(file)
+
+    locked: list[int] = []
+    monkeypatch.setattr(fcntl, "lockf", lost)
+    with cache.making("gc_a"):
+        pass
+    assert locked
+
+
+def test_a_lock_outlives_all_that_is_deleted(owner, directory, polls):
+    cache.write_entry(ENTRY, b"x")
+    cache.shrink(directory, 0)
+    assert cache.read_entry(ENTRY) is None
+    assert cache.cache_clear().modules == 0
+    assert polls_for("gc_a", polls) > 0
+
+
+def test_the_file_of_locks_is_opened_anew_where_its_number_is_anothers(directory, tmp_path):
+    with cache.making("gc_a"):
+        number = cache._open[directory]
+    with open(tmp_path / "other", "w") as other:
+        os.dup2(other.fileno(), number)  # as if all files had been closed, and this opened
+        with cache.making("gc_a"):
+            assert cache._open[directory] != number
+        assert os.path.sameopenfile(number, other.fileno())
+    os.close(number)
+    shutil.rmtree(directory)
+    with cache.making("gc_a"):
+        assert os.path.samestat(os.fstat(cache._open[directory]), os.stat(directory / cache.LOCKS))
 
 
 def changed(entry: Path) -> None:
@@ -220,7 +275,7 @@ def test_a_folder_in_the_place_of_an_entry_costs_a_warning(directory, ready):
 
 
 def test_a_directory_deleted_while_a_file_is_written_is_made_anew(directory, monkeypatch):
-    replace, name = os.replace, "gc_0123456789abcdef0123.0.gco"
+    replace = os.replace
 
     def once(*paths):
         monkeypatch.setattr(os, "replace", replace)
@@ -228,8 +283,8 @@ def test_a_directory_deleted_while_a_file_is_written_is_made_anew(directory, mon
         replace(*paths)
 
     monkeypatch.setattr(os, "replace", once)
-    cache.write_entry(name, b"x")
-    assert cache.read_entry(name) == b"x"
+    cache.write_entry(ENTRY, b"x")
+    assert cache.read_entry(ENTRY) == b"x"
 
 
 def test_an_entry_is_bound_to_its_name(directory):
@@ -482,8 +537,6 @@ def test_what_was_not_used_for_longest_goes_where_the_cache_grows_too_large(dire
 
 GROWS = """
 import sys
-import threading
-import time
 from gradcompile.codegen import cache
 cache.ROUND = 1
 for k in range(40):

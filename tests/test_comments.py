@@ -60,10 +60,11 @@ def test_a_comment_is_the_value_of_its_line(make: Callable[[], Compiled], args: 
 
     kernel, count = plain.plain(f.source)["kernel"], len(problem.params)
     theta, out = f.pack(*args[:count]), np.zeros(100, problem.dtype)
+    before = sys.gettrace()
     sys.settrace(check)
     try:
         with np.errstate(all="ignore"):
             kernel(theta, out, *args[count:])
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     assert read == {m[3] for m in formulas.values()}

@@ -4,10 +4,11 @@ import importlib
 import os
 import subprocess
 import sys
+from itertools import repeat
 
 import pytest
 
-from tests.fuzz import run
+from tests.fuzz import _bounds, run
 from tests.fuzz.run import LIMITED, NAMES, ROOT, case_of, corpus, judged, run_apart
 
 BRIEF = 20  # new cases a fuzzer, unless its module says BRIEF itself
@@ -15,8 +16,10 @@ BRIEF = 20  # new cases a fuzzer, unless its module says BRIEF itself
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_once_found_is_right(name: str) -> None:
+    run.refused.clear()
     found = {str(case): wrong for case in corpus(name) if (wrong := judged(name, case)) is not None}
     assert not found
+    assert _bounds.TOO_SLOW not in run.refused  # every case was judged
 
 
 def test_what_was_once_found_is_right_in_plain_python() -> None:
@@ -65,3 +68,11 @@ def test_what_the_limits_allow_is_counted_and_is_no_finding(monkeypatch: pytest.
     formulas = importlib.import_module("tests.fuzz.formulas")
     monkeypatch.setattr(formulas, "judge", lambda case: f"d/da is nan for 0, {LIMITED}")
     assert judged("formulas", {}) is None and run.refused == {LIMITED: 1}
+
+
+def test_what_takes_long_says_nothing_and_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bounds, "refused", counted := type(run.refused)())
+    monkeypatch.setattr(_bounds, "SLOW", 0.01)
+    with pytest.raises(_bounds.Beyond), _bounds.limited():
+        all(x is None for x in repeat(None))
+    assert counted == {_bounds.TOO_SLOW: 1}

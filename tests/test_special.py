@@ -10,6 +10,7 @@ import sympy as sp
 import gradcompile as gc
 from gradcompile import linalg, signal, special
 from gradcompile.errors import ExpressionError
+from gradcompile.library import special as library
 from tests import calls
 
 w, v = sp.symbols("w v")
@@ -52,6 +53,35 @@ def test_what_has_no_derivative_is_refused():
         gc.compile_grad(sp.hyper((w,), (3,), 0.5), [w])(2.0)
     with pytest.raises(ExpressionError, match="polylog"):
         gc.compile_grad(sp.polylog(3, w), [w])
+
+
+SIZES = (-0.12, -0.05, 0.03, 0.12)  # of a and b beside x
+
+
+@pytest.mark.parametrize("b", SIZES)
+@pytest.mark.parametrize("a", SIZES)
+def test_hyp1f1_beyond_the_range_of_floats_is_an_infinity_of_its_sign(a, b, monkeypatch):
+    monkeypatch.setattr(library, "FAR", 1000.0)
+    for x in (2003.0, 4010.0):
+        with mpmath.workdps(50):
+            expected = mpmath.hyp1f1(a * x, b * x, x, maxprec=100_000)
+        found = library.hyp1f1.py_func(a * x, b * x, x)
+        assert (np.sign(found), np.isinf(found)) == (mpmath.sign(expected), True)
+
+
+def test_hyp1f1_is_not_known_where_its_sign_turns_again_and_again():
+    assert np.isnan(library.hyp1f1(-4e8 + 0.3, 4e8, 2e9))
+
+
+@pytest.mark.parametrize("a", [1e5, 1e6, 1e8, 1e10])
+def test_derivatives_by_a_large_shape_have_digits_or_are_nan(a):
+    """Of the normal distribution that the other one tends to."""
+    unknown = a > 1e9  # the series is too long
+    for z in (-1.0, 0.0, 1.0):
+        expected = np.nan if unknown and z <= 0 else -scipy.stats.norm.pdf(z) / np.sqrt(a)
+        np.testing.assert_allclose(library.gammainc_slope(a, a + z * np.sqrt(a)), expected, 1e-3)
+    expected = np.nan if unknown else -1 / np.sqrt(4 * np.pi * a)
+    np.testing.assert_allclose(library.betainc_slope(a, a, 0.5, 1.0), expected, 1e-3)
 
 
 BETA = [(2.0, 3.0, 0.4), (0.3, 0.2, 0.999), (40.0, 25.0, 0.6), (1e-3, 2.0, 1e-5), (700.0, 0.4, 0.9997),

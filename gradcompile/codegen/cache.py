@@ -30,6 +30,7 @@ WAIT = 30.0  # seconds that are waited for an entry which another process makes
 POLL = 0.01  # after which it is asked for again
 LOCKS = f"{PREFIX}locks"  # a file with a byte for each entry, which a process locks while it makes that
 _open: dict[Path, int] = {}  # that file, by its directory
+_in_vain = False  # whether an entry was waited for and was not made
 _written = 0
 _HEX = frozenset("0123456789abcdef")
 _ENTRIES = ("nbi", "nbc", "gco")
@@ -181,33 +182,42 @@ def write_entry(name: str, content: bytes) -> None:
 def making(name: str) -> Iterator[None]:
     """Make an entry that no other process makes meanwhile: one that does is waited for, WAIT seconds at most.
 
-    The lock is the system's, which ends it with the process, however that ends. Where there are none, as on Windows,
-    or no directory, each process makes its own.
+    Who waited as long as that waits no more. The lock is the system's, which ends it with the process, however that
+    ends. Where there are none, as on Windows, or none are allowed, or no directory, each process makes its own.
     """
+    global _in_vain
     place, held, end = int.from_bytes(_checksum(name, b"")[:6], "little"), None, time.monotonic() + WAIT
     with suppress(ImportError, OSError):
         import fcntl
 
         file = _lock_file(open_directory())
-        while held is None and time.monotonic() < end:
+        while held is None:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
                 held = file
-            except (BlockingIOError, PermissionError):
+            except BlockingIOError:  # another process has it; PermissionError: nobody may
+                _in_vain = _in_vain or time.monotonic() >= end
+                if _in_vain:
+                    break
                 time.sleep(POLL)
     try:
         yield
     finally:
         if held is not None:
-            fcntl.lockf(held, fcntl.LOCK_UN, 1, place)
+            with suppress(OSError):
+                fcntl.lockf(held, fcntl.LOCK_UN, 1, place)
 
 
 def _lock_file(directory: Path) -> int:
-    """The file of locks. It stays open: to close it would end all locks that this process has in it."""
-    if directory not in _open:
-        while _open:
-            os.close(_open.popitem()[1])
-        _open[directory] = _opened(str(directory / LOCKS), os.O_RDWR | os.O_CREAT)
+    """The file of locks. It stays open: to close it would end all locks that this process has in it.
+
+    It is opened anew if it was deleted, or if all files were closed, as by a daemon: then the number may be another's.
+    """
+    path = directory / LOCKS
+    with suppress(KeyError, OSError):
+        if os.path.samestat(os.fstat(_open[directory]), os.lstat(path)):
+            return _open[directory]
+    _open[directory] = _opened(str(path), os.O_RDWR | os.O_CREAT)
     return _open[directory]
 
 
@@ -267,11 +277,14 @@ def _checksum(name: str, content: bytes) -> bytes:
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, int]]:
-    """Every file of the cache and its bytes; of earlier versions also those that Numba had put beside."""
+    """Every file of the cache and its bytes; of earlier versions also those that Numba had put beside.
+
+    Without the file of locks: if that were deleted, processes that have it open would no longer exclude those to come.
+    """
     for place in (directory, directory / "__pycache__"):
         with suppress(OSError), os.scandir(place) as found:
             for entry in found:
-                if is_own(entry.name) and not entry.is_dir(follow_symlinks=False):
+                if entry.name != LOCKS and is_own(entry.name) and not entry.is_dir(follow_symlinks=False):
                     with suppress(FileNotFoundError):  # another process is clearing as well
                         yield place / entry.name, entry.stat(follow_symlinks=False).st_size
 
@@ -288,7 +301,7 @@ def cache_info() -> CacheInfo:
 
 
 def cache_clear() -> CacheInfo:
-    """Delete every generated module and its machine code; returns what there was. Other files stay.
+    """Delete every generated module and its machine code; returns what there was. Other files stay, and the locks.
 
     Losses compiled in this process keep working.
     """

@@ -186,13 +186,15 @@ def zeta_slope(s, x):  # type: ignore[no-untyped-def]
 def hyp1f1(a, b, x):  # type: ignore[no-untyped-def]
     """The confluent hypergeometric function; far out, where it is beyond the range of floats, at once.
 
-    There it is near gamma(b)/gamma(a)*exp(x)*x**(a - b).
+    There it is near gamma(b)/gamma(a)*exp(x)*x**(a - b), with the sign of these, as long as the saddle points of its
+    integral are real: the roots of t**2 - (1 - b/x)*t - a/x, which at worst is t**2 - 7/8*t + 1/8. With a = -x/4 and
+    b = x/4 they are not, and the sign turns again and again as x grows.
 
     >>> round(float(hyp1f1(0.5, 1.5, 1.0)), 12)
     1.462651745907
     """
     sign = sign_of_gamma(a) * sign_of_gamma(b)
-    if (x > FAR) & (x > 4.0 * max(a, -a)) & (x > 4.0 * max(b, -b)) & (sign != 0.0):
+    if (x > FAR) & (x > 8.0 * max(a, -a)) & (x > 8.0 * max(b, -b)) & (sign != 0.0):
         return sign * INFINITE
     return scipy_hyp1f1(a, b, x)
 
@@ -230,15 +232,18 @@ def gammainc_slope(a, x):  # type: ignore[no-untyped-def]
             order += 1.0 / (a + n)
             step = term * (math.log(x) - order)
             total += step
-            if (n > x) & (math.fabs(step) <= 1e-17 * math.fabs(total)) & (term < 1e-17):
-                break
-        return power * total
+            if (math.fabs(step) <= 1e-17 * math.fabs(total)) & (term < 1e-17):  # steps have one sign: x <= a + 1
+                return power * total
+        return NAN
     return -power * a * fraction_slope(a, x, math.log(x) - (order - 1.0 / a))
 
 
 @njit
 def fraction_slope(a, x, factor):  # type: ignore[no-untyped-def]
-    """The derivative by a of the continued fraction that follows exp(-x)*x**a/gamma(a), whose own is the factor."""
+    """The derivative by a of the continued fraction that follows exp(-x)*x**a/gamma(a), whose own is the factor.
+
+    NaN where that many terms do not settle it.
+    """
     b = x + 1.0 - a
     above, above_slope, value, slope = 1.0, 0.0, 1.0 / b, 1.0 / (b * b)
     d, d_slope = 1.0 / b, 1.0 / (b * b)
@@ -258,8 +263,8 @@ def fraction_slope(a, x, factor):  # type: ignore[no-untyped-def]
         slope = slope * above + value * above_slope
         value *= above
         if (math.fabs(above - 1.0) < 1e-16) & (math.fabs(above_slope * value) <= 1e-16 * math.fabs(slope)):
-            break
-    return factor * value + slope
+            return factor * value + slope
+    return NAN
 
 
 @njit
@@ -349,7 +354,10 @@ def betainc_slope(a, b, x, of_first):  # type: ignore[no-untyped-def]
 
 @njit
 def beta_fraction_slope(a, b, x, y, by_a):  # type: ignore[no-untyped-def]
-    """The derivative of x**a*y**b/(a*beta(a, b)) times its continued fraction; y is 1 - x."""
+    """The derivative of x**a*y**b/(a*beta(a, b)) times its continued fraction; y is 1 - x.
+
+    NaN where that many terms do not settle it.
+    """
     log_beta = math.lgamma(min(a, b)) - lgamma_rise(max(a, b), min(a, b))
     power = math.exp(a * math.log(x) + b * math.log(y) - log_beta) / a
     factor = math.log(x) - 1.0 / a + digamma_rise(a, b) if by_a == 1.0 else math.log(y) + digamma_rise(b, a)
@@ -374,8 +382,8 @@ def beta_fraction_slope(a, b, x, y, by_a):  # type: ignore[no-untyped-def]
         slope = slope * step + value * step_slope
         value *= step
         if (k % 2 == 1) & (math.fabs(step - 1.0) < 1e-16) & (math.fabs(step_slope * value) <= 1e-16 * math.fabs(slope)):
-            break
-    return power * (factor * value + slope)
+            return power * (factor * value + slope)
+    return NAN
 
 
 INVERSE_E = 0.36787944117144233

@@ -207,7 +207,10 @@ class Naming:
         return self.label_comment(n) or (formula if formula and tells(formula) else "")
 
     def label_comment(self, n: Node) -> str:
-        """Which adjoint or tangent the value is, empty if it is none, or a number and lengths: 1/n is that of many."""
+        """Which adjoint or tangent the value is, empty if it is none.
+
+        Empty also for what is made of numbers and lengths alone, such as 1/n, which is the adjoint of many values.
+        """
         label = self.program.labels.get(n)
         if label is None or all(a.op.by_shape or is_const(a) for a in n.args):
             return ""

@@ -346,7 +346,8 @@ class Scheduler:
         begun = len(region.statements)
         for output, found in zip(p.outputs, self.written, strict=True):
             self.store(region, loops, output.name, found)
-        has_begun = self.passes or any(isinstance(s, Loop) for s in region.statements[:begun])  # with sums of gradients
+        # passes and loops before the outputs may have summed gradients: the backward part is not all that follows
+        has_begun = self.passes or any(isinstance(s, Loop) for s in region.statements[:begun])
         if len(region.statements) > begun and p.value is not None and not has_begun:
             region.statements.insert(begun, BACKWARD)
         region.statements.append(Return(number("0.0") if p.value is None else region.emit(p.value)))

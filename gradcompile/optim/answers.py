@@ -7,7 +7,7 @@ import numpy as np
 
 from gradcompile.errors import ArgumentError
 
-INTEGERS = int, np.integer  # a tuple, which is made once
+INTEGERS = int, np.integer  # `int | np.integer` in a function would build a union in each call
 
 
 def is_number(value: Any) -> bool:

@@ -64,7 +64,10 @@ def adds_units(n: Node) -> bool:
 
 
 def units_outside(n: Node) -> Node:
-    """An op entry by entry before axes of one entry are put in, rather than after; those that go were never there."""
+    """An op entry by entry before axes of one entry are put in, rather than after.
+
+    Entries picked at exactly these axes are the array without them.
+    """
     arrays = [a for a in n.args if a.type.shape]
     if not arrays or not all(map(adds_units, arrays)):
         return n
