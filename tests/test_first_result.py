@@ -1,7 +1,6 @@
 """Tapes and quick code before full code: the same bits, replaced between two calls, freed with its function."""
 
 import gc
-import os
 import subprocess
 import sys
 import weakref
@@ -206,22 +205,3 @@ print("numba" in sys.modules)
 def test_nothing_of_numba_is_loaded():
     found = subprocess.run([sys.executable, "-c", NO_NUMBA], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
-
-
-def kilobytes() -> int:
-    """Of memory that this process alone has."""
-    gc.collect()
-    with open("/proc/self/smaps_rollup") as file:
-        return sum(int(line.split()[1]) for line in file if line.startswith("Private_Dirty"))
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="nothing says how much memory there is")
-def test_what_is_compiled_leaves_hardly_any_memory():
-    """LLVM's passes took 40 kB a time that nobody freed."""
-    lines = "".join(f"  %v{k + 1} = fadd double %v{k}, %x\n" for k in range(300))
-    text = f"define double @f(double %x) {{\n  %v0 = fadd double %x, %x\n{lines}  ret double %v300\n}}"
-    for count in (20, 150):
-        before = kilobytes()
-        for _ in range(count):
-            builtin.compiled(text, "f")
-    assert kilobytes() - before < 150 * 25

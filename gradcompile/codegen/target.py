@@ -81,18 +81,20 @@ def optimise(module: Any) -> None:
     inlined says so. Nor do the higher levels of its optimiser: values have names that are used again, so nothing is
     loaded or computed twice. A network's loss takes a tenth less to compile, `mlp` a tenth less to run.
     """
-    inlining, inliner = passes(0)
-    inlining.run(module, inliner)  # no more than that
-    cleaning, cleaner = passes(1)
+    builder = pass_builder(0)
+    builder.getModulePassManager().run(module, builder)  # which inlines, no more
+    builder = pass_builder(1)
+    passes = builder.getFunctionPassManager()
     for function in module.functions:
         if not function.is_declaration:
-            cleaning.run(function, cleaner)
+            passes.run(function, builder)
 
 
-@lru_cache(maxsize=2)
-def passes(level: int) -> tuple[Any, Any]:
-    """LLVM's passes of a level, of modules or of functions, with their builder: kept, as llvmlite frees neither."""
+def pass_builder(level: int) -> Any:
+    """LLVM's passes of a level, for one module.
+
+    Not to be kept for the next: what a run of llvmlite's registers with its builder points into the frame of that run.
+    """
     chosen = llvm().create_pipeline_tuning_options(level)
     chosen.loop_vectorization, chosen.slp_vectorization = True, False
-    builder = llvm().create_pass_builder(machine(), chosen)
-    return (builder.getFunctionPassManager() if level else builder.getModulePassManager()), builder
+    return llvm().create_pass_builder(machine(), chosen)

@@ -6,7 +6,7 @@ from string import Template
 from typing import Any
 
 from gradcompile.codegen import lower
-from gradcompile.codegen.target import PREFIX, machine, optimise, parsed, passes
+from gradcompile.codegen.target import PREFIX, machine, optimise, parsed, pass_builder
 from gradcompile.codegen.values import ATTRIBUTES, Kind
 from gradcompile.codegen.workspace import SLOTS, STORE
 from gradcompile.errors import ExpressionError
@@ -81,7 +81,7 @@ def without_unused(module: Any) -> None:
     manager = create_new_module_pass_manager()
     manager.add_global_dead_code_eliminate_pass()
     manager.add_strip_dead_prototype_pass()
-    manager.run(module, passes(0)[1])
+    manager.run(module, pass_builder(0))
 
 
 # ---- the function that C calls
