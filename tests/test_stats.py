@@ -71,15 +71,21 @@ def test_a_distribution(name):
             np.testing.assert_allclose(got, own.ppf(q, *shapes), rtol=1e-8, atol=1e-14)
 
 
+def inside(name):
+    """A distribution, an argument and its shapes, and their values: the argument's at three quantiles."""
+    shapes = SHAPES.get(name, [])
+    x, args = gc.array("x", 3), [gc.array(f"a{k}") for k in range(len(shapes))]
+    at = getattr(scipy.stats, name).ppf([0.2, 0.65, 0.9], *shapes)
+    leaves = {x.node: at, **{a.node: np.float64(v) for a, v in zip(args, shapes, strict=True)}}
+    return getattr(stats, name), x, args, leaves
+
+
 @pytest.mark.parametrize("name", UNIVARIATE)
 def test_the_derivatives_of_a_density(name):
-    shapes, ours = SHAPES.get(name, []), getattr(stats, name)
-    inside = getattr(scipy.stats, name).ppf([0.2, 0.65, 0.9], *shapes)
-    x, args = gc.array("x", 3), [gc.array(f"a{k}") for k in range(len(shapes))]
-    leaves = {x.node: inside, **{a.node: np.float64(v) for a, v in zip(args, shapes, strict=True)}}
+    ours, x, args, leaves = inside(name)
     if ours.is_discrete:
-        loss = np.sum(ours.logpmf(inside, *args))
-        wrt = [] if name in FLAT else [a.node for a, v in zip(args, shapes, strict=True) if not float(v).is_integer()]
+        loss = np.sum(ours.logpmf(leaves[x.node], *args))
+        wrt = [] if name in FLAT else [a.node for a in args if not float(leaves[a.node]).is_integer()]
     else:
         loss, wrt = np.sum(ours.logpdf(x, *args)), [x.node, *(a.node for a in args)]
     if wrt:
@@ -91,10 +97,7 @@ CUMULATIVE = [name for name in UNIVARIATE if getattr(stats, name).lower or getat
 
 @pytest.mark.parametrize("name", CUMULATIVE)
 def test_the_derivatives_of_probabilities(name):
-    shapes, ours = SHAPES.get(name, []), getattr(stats, name)
-    inside = getattr(scipy.stats, name).ppf([0.2, 0.65, 0.9], *shapes)
-    x, args = gc.array("x", 3), [gc.array(f"a{k}") for k in range(len(shapes))]
-    leaves = {x.node: inside, **{a.node: np.float64(v) for a, v in zip(args, shapes, strict=True)}}
+    ours, x, args, leaves = inside(name)
     wrt = [a.node for a in args] if ours.is_discrete else [x.node, *(a.node for a in args)]
     loss = np.sum(ours.cdf(x, *args)) + np.sum(ours.logsf(x, *args))
     if name not in FLAT:

@@ -580,10 +580,9 @@ def _made_once(
         contents = filter(None, map(disk.read_entry, names))
         return next((found for content in contents if fits(found := Object.unpacked(content))), None)
 
-    found = read()
-    if found is None and not names:
+    if not names:
         return make()
-    if found is None:
+    if (found := read()) is None:
         with disk.making(names[-1]):
             found = read()
             if found is None and (found := make()) is not None:

@@ -269,11 +269,11 @@ def _check_indices(given: Mapping[str, Any]) -> None:
 
 def _check_axes(given: Mapping[str, Any]) -> None:
     axes = {name: column.dims for name, column in given.items() if hasattr(column, "dims")}  # of xarray
+    first = next(iter(axes), "")
     for name, own in axes.items():
-        first = next(iter(axes))
         if own != axes[first]:
-            cure = f"dimensions, {axes[first][0]} and {own[0]}; rename one, or pass .to_numpy() of each"
-            raise DataError(f"columns {first!r} and {name!r} have other {cure}")
+            raise DataError(f"columns {first!r} and {name!r} have other dimensions, {axes[first][0]} and {own[0]}; "
+                            "rename one, or pass .to_numpy() of each")  # fmt: skip
 
 
 def _check_lengths(found: Mapping[str, Column]) -> None:

@@ -878,6 +878,7 @@ def of_name(name: str) -> Handler:
 
 BINDERS = (ExprWithLimits, sympy.Subs, sympy.Lambda, sympy.Derivative)
 NAMEABLE = (AppliedUndef, sympy.Derivative, sympy.Indexed, MatrixElement)
+RECIPROCAL = {"cot": "tan", "sec": "cos", "csc": "sin", "coth": "tanh", "sech": "cosh", "csch": "sinh"}  # 1 over which
 HANDLERS: dict[Any, Handler] = {
     sympy.Symbol: atom,
     sympy.Number: number,
@@ -897,27 +898,8 @@ HANDLERS: dict[Any, Handler] = {
     sympy.loggamma: simple("lgamma"),
     sympy.Mod: simple("mod"),
     sympy.frac: formula(lambda c, x: x - apply("floor", x)),
-    **{
-        head: inverse(name)
-        for head, name in (
-            (sympy.cot, "tan"),
-            (sympy.sec, "cos"),
-            (sympy.csc, "sin"),
-            (sympy.coth, "tanh"),
-            (sympy.sech, "cosh"),
-            (sympy.csch, "sinh"),
-        )
-    },
-    **{
-        head: of_inverse(name)
-        for head, name in (
-            (sympy.asec, "acos"),
-            (sympy.acsc, "asin"),
-            (sympy.acoth, "atanh"),
-            (sympy.asech, "acosh"),
-            (sympy.acsch, "asinh"),
-        )
-    },
+    **{getattr(sympy, head): inverse(name) for head, name in RECIPROCAL.items()},
+    **{getattr(sympy, f"a{head}"): of_inverse(f"a{name}") for head, name in RECIPROCAL.items() if head != "cot"},
     sympy.acot: formula(acot),
     sympy.beta: gamma_functions,
     sympy.factorial: formula(lambda c, x: apply("gamma", x + c.const(1.0))),
